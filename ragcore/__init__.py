@@ -1,0 +1,70 @@
+"""ragcore: retrieval-augmented generation with a memory that can be swapped like a part.
+
+Importing this package imports nothing heavy; each name below is loaded when it is first used.
+
+    rag = ragcore.load("pipeline.yaml")
+    answer = rag.answer("Who is the prime minister of Ethiopia?")[0]
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ragcore.errors import RagcoreError
+    from ragcore.hookspecs import hookimpl
+    from ragcore.parts import ConfigPath, Kind, ModelName, Part, PartConfig
+    from ragcore.rag import Rag, build_memory, load
+    from ragcore.types import Answer, Evidence, Hits, Passage, Token
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Answer": "ragcore.types",
+    "ConfigPath": "ragcore.parts",
+    "Evidence": "ragcore.types",
+    "Hits": "ragcore.types",
+    "Kind": "ragcore.parts",
+    "ModelName": "ragcore.parts",
+    "Part": "ragcore.parts",
+    "PartConfig": "ragcore.parts",
+    "Passage": "ragcore.types",
+    "Rag": "ragcore.rag",
+    "RagcoreError": "ragcore.errors",
+    "Token": "ragcore.types",
+    "build_memory": "ragcore.rag",
+    "hookimpl": "ragcore.hookspecs",
+    "load": "ragcore.rag",
+}
+
+__all__ = [
+    "Answer",
+    "ConfigPath",
+    "Evidence",
+    "Hits",
+    "Kind",
+    "ModelName",
+    "Part",
+    "PartConfig",
+    "Passage",
+    "Rag",
+    "RagcoreError",
+    "Token",
+    "build_memory",
+    "hookimpl",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'ragcore' has no attribute {name!r}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,215 @@
+"""The contracts: what a component of each kind must do. Shapes are part of the contract.
+
+B questions, n passages, k passages asked for, d dimensions, P (question, passage) pairs, M decoder
+rows, T target tokens, V vocabulary. Arrays handed in are never changed.
+
+Every component is made as `Component(config)` from an instance of its own `Config`, declares in
+`capabilities` what it can do beyond the minimum, and raises `UnsupportedOperation` for the rest.
+A plugin need not inherit from these classes: having the methods is enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+
+from ragcore.types import Hits, Passage
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import torch
+
+    Rows = npt.NDArray[np.int64]
+    Vectors = npt.NDArray[np.float32]
+
+__all__ = ["Component", "Corpus", "Encoder", "Generator", "Index", "Read", "Retriever", "State"]
+
+
+class Component(Protocol):
+    """What all components share.
+
+    Capabilities in use: `add` (after the first build), `remove`, `filter` (search with `allowed`),
+    `exact` (search equals brute force), `mmap`, `trainable`, `uncased` (a generator whose text has
+    lost its case).
+    """
+
+    Config: ClassVar[type[Any]]
+    capabilities: ClassVar[frozenset[str]]
+
+
+@runtime_checkable
+class Corpus(Component, Protocol):
+    """Where passages come from. Iterating streams them; each iteration begins anew."""
+
+    def __iter__(self) -> Iterator[Passage]:
+        """The passages, ids unique, text not empty. Raises `CorpusError` with file and line."""
+        ...
+
+
+@runtime_checkable
+class Encoder(Component, Protocol):
+    """Texts to vectors, so that the inner product of question and passage is the score."""
+
+    @property
+    def dim(self) -> int:
+        """d, the length of every vector."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Names what the passages' vectors depend on: model, revision, pooling, prefix, d."""
+        ...
+
+    def encode_passages(self, passages: Sequence[Passage]) -> Vectors:
+        """Vectors d(z), float32 [n, d]."""
+        ...
+
+    def encode_questions(self, questions: Sequence[str]) -> torch.Tensor:
+        """Vectors q(x), float32 [B, d]; with gradient where the caller has gradients enabled."""
+        ...
+
+
+@runtime_checkable
+class Index(Component, Protocol):
+    """Vectors to rows, by inner product. Made as `Index(config, dim=d)`."""
+
+    def __len__(self) -> int:
+        """How many rows it holds."""
+        ...
+
+    def add(self, rows: Rows, vectors: Vectors) -> None:
+        """Add vectors [n, d] under rows [n]; a row that is already there is an error."""
+        ...
+
+    def search(self, queries: Vectors, k: int, *, allowed: Rows | None = None) -> Hits:
+        """The k rows of highest inner product for each of queries [B, d], ties by row.
+
+        `allowed` (capability `filter`) restricts the search to these rows.
+        """
+        ...
+
+    def remove(self, rows: Rows) -> None:
+        """Forget rows (capability `remove`)."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write everything into an existing empty folder."""
+        ...
+
+    @classmethod
+    def load(cls, folder: Path, config: Any, *, mmap: bool = True) -> Index:
+        """What `save` wrote; `config` may say other search-time settings than at build time."""
+        ...
+
+
+@runtime_checkable
+class Retriever(Component, Protocol):
+    """Questions to rows. A dense one is an encoder and an index; BM25 stands on its own."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What must agree between building and asking: the encoder's, or the analyser's."""
+        ...
+
+    def __len__(self) -> int:
+        """How many rows it holds."""
+        ...
+
+    def add(self, rows: Rows, passages: Sequence[Passage]) -> None:
+        """Add passages under rows [n]; called batch by batch while a memory is built."""
+        ...
+
+    def search(self, questions: Sequence[str], k: int, *, allowed: Rows | None = None) -> Hits:
+        """The k best rows of each question, [B, k]; scores serve as logits of p(z|x)."""
+        ...
+
+    def remove(self, rows: Rows) -> None:
+        """Forget rows (capability `remove`)."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write everything into an existing empty folder, subfolders allowed."""
+        ...
+
+    @classmethod
+    def load(cls, folder: Path, config: Any, *, mmap: bool = True) -> Retriever:
+        """What `save` wrote, read-only."""
+        ...
+
+
+class Read(Protocol):
+    """What a generator keeps of the pairs that it has read, such as encoder states."""
+
+    def __len__(self) -> int:
+        """P, the number of pairs."""
+        ...
+
+
+class State(Protocol):
+    """Decoder rows under way, with their caches."""
+
+    def select(self, rows: torch.Tensor) -> None:
+        """Keep rows [M'] int64, in this order; one may appear more than once."""
+        ...
+
+
+@runtime_checkable
+class Generator(Component, Protocol):
+    """p_θ(y_i | x, z, y_<i): reads a question with one passage, gives next-token log-probs.
+
+    Targets are token ids without the start token and with the end token. Every method that gives
+    log-probs gives a normalised distribution over the vocabulary, float32.
+    """
+
+    @property
+    def vocabulary_size(self) -> int:
+        """V, the width of `step`'s rows."""
+        ...
+
+    @property
+    def eos_token_id(self) -> int:
+        """The token that ends an answer."""
+        ...
+
+    @property
+    def forced_bos_token_id(self) -> int | None:
+        """A token that every answer must begin with (BART's checkpoints have one), or None."""
+        ...
+
+    def encode_answers(self, answers: Sequence[str]) -> list[list[int]]:
+        """Target ids of each answer, the end token last."""
+        ...
+
+    def decode_tokens(self, token_ids: Sequence[int]) -> str:
+        """The text of target ids, without special tokens."""
+        ...
+
+    def read(self, questions: Sequence[str], passages: Sequence[Passage | None]) -> Read:
+        """Read P pairs, questions[i] with passages[i]; None stands for no passage at all.
+
+        One encoder pass over all pairs. The question is never cut: a long passage is.
+
+        Raises:
+            QuestionError: a question alone is longer than the model's input.
+        """
+        ...
+
+    def score(self, read: Read, pairs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Teacher-forced log p(y_i|x,z,y_<i), float32 [M, T]; differentiable.
+
+        Args:
+            read: what `read` gave.
+            pairs: int64 [M], the pair that each row reads.
+            targets: int64 [M, T], ended by the end token and padded with -1; 0.0 where padded.
+        """
+        ...
+
+    def start(self, read: Read, pairs: torch.Tensor) -> State:
+        """Decoder rows for pairs [M], nothing decoded yet."""
+        ...
+
+    def step(self, state: State, tokens: torch.Tensor | None) -> torch.Tensor:
+        """Feed one token to each row, int64 [M] (None at the first step); next log p [M, V]."""
+        ...

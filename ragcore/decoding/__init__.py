@@ -1,0 +1,1 @@
+"""Decoding over several passages: beams, RAG-Token and RAG-Sequence."""

@@ -1,0 +1,101 @@
+"""Every error that a user can cause, each a `RagcoreError`.
+
+A message says what was found, where, what was expected, and what to do. The command line prints
+the message alone and ends with `exit_code`; a traceback is for faults of ragcore itself.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ComponentError",
+    "ConfigError",
+    "CorpusError",
+    "EmptyCorpusError",
+    "GeneratorError",
+    "MemoryMismatchError",
+    "PluginError",
+    "QuestionError",
+    "RagcoreError",
+    "StoreCorruptError",
+    "StoreError",
+    "UnknownComponentError",
+    "UnknownVersionError",
+    "UnsupportedOperation",
+    "VersionExistsError",
+]
+
+
+class RagcoreError(Exception):
+    """The base of every error that ragcore raises on purpose."""
+
+    exit_code = 2
+
+
+class ConfigError(RagcoreError):
+    """One or more faults in a pipeline file; the message lists each as `file:line:column: …`."""
+
+
+class PluginError(RagcoreError):
+    """A plugin, or a component that it names, cannot be used."""
+
+
+class UnknownComponentError(PluginError):
+    """No installed plugin gives a component of this kind and name."""
+
+
+class ComponentError(RagcoreError):
+    """A component broke its contract: wrong shapes, NaN scores, rows out of order."""
+
+
+class UnsupportedOperation(RagcoreError):  # noqa: N818 (the word is the contract's)
+    """A component was asked for what it does not declare in `capabilities`.
+
+    >>> raise UnsupportedOperation.of("index 'faiss' (HNSW32)", "remove")
+    Traceback (most recent call last):
+    ragcore.errors.UnsupportedOperation: index 'faiss' (HNSW32) does not support 'remove': it does \
+not declare it in its capabilities; use a component that does, or build the memory anew
+    """
+
+    @classmethod
+    def of(cls, component: str, operation: str) -> UnsupportedOperation:
+        """The error for `operation` on `component` (its kind and name, as a user knows it)."""
+        return cls(
+            f"{component} does not support {operation!r}: it does not declare it in its "
+            "capabilities; use a component that does, or build the memory anew"
+        )
+
+
+class CorpusError(RagcoreError):
+    """A corpus cannot be read, or one of its passages is not usable; names file and line."""
+
+
+class EmptyCorpusError(CorpusError):
+    """A corpus gave no passage at all."""
+
+
+class StoreError(RagcoreError):
+    """A store or a version of it cannot be used."""
+
+
+class UnknownVersionError(StoreError):
+    """The store has no version of this name; the message lists those that it has."""
+
+
+class VersionExistsError(StoreError):
+    """A version of this name is already in the store; versions never change."""
+
+
+class StoreCorruptError(StoreError):
+    """A file of a version is missing or its sha256 is not that of the manifest."""
+
+
+class MemoryMismatchError(StoreError):
+    """A version was built by another encoder or analyser than the one in use; names both."""
+
+
+class QuestionError(RagcoreError):
+    """A question that cannot be asked: empty, or longer than the generator's input allows."""
+
+
+class GeneratorError(RagcoreError):
+    """A generator cannot be loaded, or does not fit its tokenizer."""
