@@ -1,0 +1,16 @@
+"""Settings for all tests, the plugins' included: deterministic, and one thread a process."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+# Tiny models run faster on one thread, and parallel sums would differ from run to run.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+# Examples are derived from the test itself: a run today tries what a run tomorrow tries.
+settings.register_profile("ragcore", deadline=None, derandomize=True, max_examples=30)
+settings.load_profile("ragcore")

@@ -1,0 +1,344 @@
+"""The whole: retrieve, read, marginalise, decode, answer.
+
+Data goes one way: question → hits → passages → read → decode → answer. A request pins the version
+of the memory that it begins with, so that a swap never mixes two versions in one answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Sequence
+from collections.abc import Generator as Generator_
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import torch
+from torch import Tensor
+
+from ragcore.config import PipelineConfig, RagConfig, load_config
+from ragcore.contracts import Generator, Read
+from ragcore.decoding.beam import BeamSearch, DecodingOptions, Hypothesis, PrefixModel, Step
+from ragcore.decoding.scoring import score_hypotheses
+from ragcore.decoding.sequence import RagSequence, fast, thorough
+from ragcore.decoding.surface import surface_form
+from ragcore.decoding.token import RagToken
+from ragcore.errors import ConfigError, QuestionError
+from ragcore.marginalization import log_prior
+from ragcore.memory.live import LiveMemory
+from ragcore.memory.store import Store
+from ragcore.memory.version import Memory
+from ragcore.parts import Part
+from ragcore.plugins import registry
+from ragcore.types import MISSING_ROW, Answer, Evidence, Passage, Token
+
+__all__ = ["Rag", "load"]
+
+
+def load(pipeline: str | Path, *overrides: str) -> Rag:
+    """The pipeline of a YAML file, its memory opened and its generator loaded.
+
+    Args:
+        pipeline: path of the file.
+        overrides: changes to it, as on the command line: "rag.k=10", "generator.use=t5".
+
+    Raises:
+        ConfigError: the file is faulty; all faults at once.
+        StoreError: the store has no such version, or it was built by another encoder.
+    """
+    return Rag.from_config(load_config(pipeline, overrides), name=str(pipeline))
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One question with what was found for it.
+
+    `pairs`, int64 [k], are its places in what the generator has read; `log_prior` is [k]. With
+    nothing found the generator answers alone: one pair without a passage, of prior 1.
+    """
+
+    question: str
+    passages: list[Passage]
+    scores: list[float]
+    log_prior: Tensor
+    pairs: Tensor
+
+
+class Rag:
+    """A pipeline that answers questions; safe to use from several threads."""
+
+    def __init__(
+        self,
+        memory: Memory,
+        generator: Generator,
+        config: RagConfig | None = None,
+        *,
+        store: Store | None = None,
+        retriever: Part | None = None,
+    ) -> None:
+        """Put a memory and a generator together.
+
+        Args:
+            memory: an opened version.
+            generator: reads one passage at a time.
+            config: the section `rag` of a pipeline; defaults where None.
+            store: where `swap` finds other versions.
+            retriever: how `swap` opens them; the version's own record where None.
+        """
+        self.memory = LiveMemory(memory)
+        self.generator = generator
+        self.config = config or RagConfig()
+        self._store = store
+        self._retriever = retriever
+
+    @classmethod
+    def from_config(cls, config: PipelineConfig, *, name: str = "the pipeline") -> Rag:
+        """The pipeline that a checked config describes; `name` is used in errors."""
+        if config.generator is None:
+            raise ConfigError(
+                f"{name}: no generator: answering needs a section 'generator', such as "
+                "generator: {use: bart, model: facebook/bart-large}"
+            )
+        section = config.memory
+        store = Store(section.store)
+        memory = store.open(
+            section.version, retriever=section.retriever, temperature=section.temperature
+        )
+        try:
+            generator = config.generator.build()
+        except BaseException:
+            memory.close()
+            raise
+        return cls(memory, generator, config.rag, store=store, retriever=section.retriever)
+
+    def __enter__(self) -> Rag:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the memory, once its last reader has left."""
+        self.memory.close()
+
+    def answer(self, questions: str | Sequence[str]) -> list[Answer]:
+        """The most probable answer to each question, with what it rests on.
+
+        Args:
+            questions: B questions; one string counts as one question.
+
+        Returns:
+            B answers, in order.
+
+        Raises:
+            QuestionError: a question is empty, or longer than the generator's input.
+        """
+        asked = [questions] if isinstance(questions, str) else list(questions)
+        with self.memory.reading() as memory, torch.inference_mode():
+            found, read = self._read(memory, asked)
+            answers = [
+                self._to_answer(one, self._decode(one, read), memory.version) for one in found
+            ]
+        for answer in answers:
+            registry().hook.ragcore_answered(answer=answer)
+        return answers
+
+    def stream(self, question: str) -> Generator_[Token, None, None]:
+        """The tokens of an answer, each as soon as the search can no longer change it.
+
+        RAG-Sequence streams by joint decoding, whatever `rag.decode` says: the other two know
+        their answer only at the end. Texts of tokens are the generator's own, without the
+        passage's spelling, for which the whole answer is needed.
+        """
+        with self.memory.reading() as memory:
+            with torch.inference_mode():
+                (one,), read = self._read(memory, [question])
+                abstained = self._abstention(one, read)
+                search = self._search(one, read)
+            if abstained:
+                for length in range(len(abstained.steps)):
+                    yield self._to_token(abstained.steps[: length + 1])
+                return
+            sent, going = 0, True
+            while going:
+                # Entered anew for each token: the mode must not leak into the caller, whose code
+                # runs between two of them.
+                with torch.inference_mode():
+                    going = search.advance()
+                    steps = search.decided()
+                while sent < len(steps):
+                    sent += 1
+                    yield self._to_token(steps[:sent])
+
+    def log_prob(self, questions: Sequence[str], answers: Sequence[str]) -> list[float]:
+        """log p(y|x) of given answers, by the formula of `rag.marginalize`.
+
+        Args:
+            questions: B questions.
+            answers: B answers, one for each.
+
+        Returns:
+            B natural logarithms, end of sequence included.
+        """
+        if len(questions) != len(answers):
+            raise QuestionError(
+                f"{len(questions)} questions with {len(answers)} answers: log_prob takes one "
+                "answer for each question"
+            )
+        with self.memory.reading() as memory, torch.inference_mode():
+            found, read = self._read(memory, list(questions))
+            targets = self.generator.encode_answers(answers)
+            return [
+                self._score(one, read, target).log_prob
+                for one, target in zip(found, targets, strict=True)
+            ]
+
+    async def aanswer(self, questions: str | Sequence[str]) -> list[Answer]:
+        """`answer`, without blocking the event loop."""
+        return await asyncio.to_thread(self.answer, questions)
+
+    async def astream(self, question: str) -> AsyncIterator[Token]:
+        """`stream`, without blocking the event loop."""
+        tokens = self.stream(question)
+        try:
+            while (token := await asyncio.to_thread(next, tokens, None)) is not None:
+                yield token
+        finally:
+            tokens.close()
+
+    def swap(self, version: str) -> str:
+        """Serve from another version of the memory from now on; requests under way are not hurt.
+
+        The new version is opened, verified and asked once before the reference moves; if any of
+        that fails the old one goes on serving.
+
+        Returns:
+            The name of the version served before.
+
+        Raises:
+            StoreError: no such version, a corrupt file, another encoder, or no store at all.
+        """
+        if self._store is None:
+            raise ConfigError(
+                "this Rag was made from an opened memory, without a store: give `store=` to swap"
+            )
+        with self.memory.reading() as current:
+            temperature = current.temperature
+        memory = self._store.open(
+            version, retriever=self._retriever, temperature=temperature, verify=True
+        )
+        try:
+            memory.search(["warm up"], 1)
+        except BaseException:
+            memory.close()
+            raise
+        old = self.memory.swap(memory)
+        registry().hook.ragcore_memory_swapped(old=old, new=version)
+        return old
+
+    def _read(self, memory: Memory, questions: list[str]) -> tuple[list[_Asked], Read]:
+        """Search for all questions at once, then read all pairs in one pass of the encoder."""
+        for place, question in enumerate(questions):
+            if not question.strip():
+                raise QuestionError(f"question {place + 1} of {len(questions)} is empty: ask it")
+        hits = memory.search(questions, self.config.k)
+        registry().hook.ragcore_retrieved(questions=questions, hits=hits, memory=memory.version)
+        found: list[_Asked] = []
+        pairs: list[tuple[str, Passage | None]] = []
+        for question, rows, scores in zip(questions, hits.rows, hits.scores, strict=True):
+            exists = rows != MISSING_ROW
+            passages = memory.passages.take(rows[exists].tolist())
+            there = scores[exists].tolist()
+            prior = log_prior(torch.tensor(there or [0.0]), memory.temperature)
+            places = torch.arange(len(pairs), len(pairs) + len(prior))
+            found.append(_Asked(question, passages, there, prior, places))
+            pairs.extend((question, passage) for passage in passages or [None])
+        read = self.generator.read([q for q, _ in pairs], [passage for _, passage in pairs])
+        return found, read
+
+    def _decode(self, one: _Asked, read: Read) -> Hypothesis:
+        """The best hypothesis for one question."""
+        abstained = self._abstention(one, read)
+        if abstained:
+            return abstained
+        arguments = (self.generator, read, one.pairs, one.log_prior)
+        if self.config.marginalize == "sequence" and self.config.decode != "joint":
+            decode = thorough if self.config.decode == "thorough" else fast
+            return decode(*arguments, self._options())[0]
+        return self._search(one, read).run()[0]
+
+    def _search(self, one: _Asked, read: Read) -> BeamSearch:
+        kind = RagToken if self.config.marginalize == "token" else RagSequence
+        model: PrefixModel = kind(self.generator, read, one.pairs, one.log_prior)
+        return BeamSearch(model, self._options())
+
+    def _options(self) -> DecodingOptions:
+        config, generator = self.config, self.generator
+        banned: frozenset[int] = frozenset()
+        if config.abstain is not None:
+            target = generator.encode_answers([config.abstain.answer])[0]
+            # The first token that tells answers apart: a forced one begins them all.
+            banned = frozenset({target[0 if generator.forced_bos_token_id is None else 1]})
+        return DecodingOptions(
+            eos_token_id=generator.eos_token_id,
+            beams=config.beams,
+            max_new_tokens=config.max_new_tokens,
+            min_new_tokens=config.min_new_tokens,
+            length_penalty=config.length_penalty,
+            no_repeat_ngram=config.no_repeat_ngram,
+            forced_bos_token_id=generator.forced_bos_token_id,
+            banned_first=banned,
+        )
+
+    def _abstention(self, one: _Asked, read: Read) -> Hypothesis | None:
+        """The abstaining answer, if its own marginal probability is above the bound."""
+        abstain = self.config.abstain
+        if abstain is None:
+            return None
+        target = self.generator.encode_answers([abstain.answer])[0]
+        unknown = self._score(one, read, target)
+        return unknown if math.exp(unknown.log_prob) > abstain.above else None
+
+    def _score(self, one: _Asked, read: Read, target: Sequence[int]) -> Hypothesis:
+        return score_hypotheses(
+            self.config.marginalize, self.generator, read, one.pairs, one.log_prior, [target]
+        )[0]
+
+    def _to_answer(self, one: _Asked, best: Hypothesis, version: str) -> Answer:
+        rows = [step.posterior if one.passages else () for step in best.steps]
+        if self.config.marginalize == "token":
+            posterior = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
+        else:
+            posterior = list(rows[-1])
+        priors = one.log_prior.exp().tolist() if one.passages else []
+        evidence = tuple(
+            Evidence(*weighed)
+            for weighed in zip(one.passages, one.scores, priors, posterior, strict=True)
+        )
+        text = self.generator.decode_tokens(best.tokens)
+        if "uncased" in self.generator.capabilities:
+            supporting = sorted(evidence, key=lambda e: e.posterior, reverse=True)
+            text = surface_form(text, (e.passage.text for e in supporting)) or text
+        return Answer(
+            question=one.question,
+            text=text,
+            log_prob=best.log_prob,
+            evidence=evidence,
+            memory=version,
+            tokens=tuple(self.generator.decode_tokens([t]) for t in best.tokens),
+            token_posteriors=tuple(rows),
+            token_ids=best.tokens,
+        )
+
+    def _to_token(self, steps: Sequence[Step]) -> Token:
+        """The last of `steps`, its text as what it adds to the text so far."""
+        tokens = [step.token for step in steps]
+        before, after = (self.generator.decode_tokens(ids) for ids in (tokens[:-1], tokens))
+        text = after[len(before) :] if after.startswith(before) else f" {after.split()[-1]}"
+        return Token(text, steps[-1].log_prob, steps[-1].posterior)

@@ -1,0 +1,106 @@
+"""The formulas against plain probabilities, and the laws that follow from them."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ragcore.marginalization import (
+    log_prior,
+    next_token_log_prob,
+    prefix_posterior,
+    sequence_log_prob,
+    token_log_prob,
+    token_posterior,
+)
+
+
+def _case(seed: int, k: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+    rng = torch.Generator().manual_seed(seed)
+    prior = log_prior(torch.randn(k, generator=rng, dtype=torch.float64))
+    log_p = torch.log_softmax(torch.randn(k, length, 7, generator=rng, dtype=torch.float64), -1)
+    return prior, log_p[..., 0]
+
+
+cases = st.builds(_case, st.integers(0, 10_000), st.integers(1, 6), st.integers(1, 5))
+
+
+@given(cases)
+def test_token_is_a_product_of_sums_and_sequence_a_sum_of_products(case):
+    prior, log_p = case
+    p_z, p = prior.exp().tolist(), log_p.exp().tolist()
+    k, length = log_p.shape
+    token = math.prod(sum(p_z[z] * p[z][i] for z in range(k)) for i in range(length))
+    sequence = sum(p_z[z] * math.prod(p[z]) for z in range(k))
+    assert math.isclose(token_log_prob(prior, log_p).exp(), token, rel_tol=1e-9)
+    assert math.isclose(sequence_log_prob(prior, log_p).exp(), sequence, rel_tol=1e-9)
+
+
+@given(cases)
+def test_one_token_targets_and_identical_passages_make_both_models_one(case):
+    prior, log_p = case
+    one = log_p[:, :1]
+    torch.testing.assert_close(token_log_prob(prior, one), sequence_log_prob(prior, one))
+    same = log_p[:1].expand_as(log_p)
+    torch.testing.assert_close(token_log_prob(prior, same), sequence_log_prob(prior, same))
+
+
+@given(cases)
+def test_posteriors_sum_to_one_and_follow_bayes(case):
+    prior, log_p = case
+    token, prefix = token_posterior(prior, log_p), prefix_posterior(prior, log_p)
+    for rows in (token, prefix):
+        torch.testing.assert_close(rows.sum(-1), torch.ones(len(rows), dtype=torch.float64))
+    joint = (prior.unsqueeze(-1) + log_p).exp()
+    torch.testing.assert_close(token, (joint / joint.sum(0)).T)
+    whole = (prior + log_p.sum(-1)).exp()
+    torch.testing.assert_close(prefix[-1], whole / whole.sum())
+
+
+@given(cases, st.randoms())
+def test_the_order_of_passages_does_not_matter(case, random):
+    prior, log_p = case
+    order = list(range(len(prior)))
+    random.shuffle(order)
+    for marginal in (token_log_prob, sequence_log_prob):
+        torch.testing.assert_close(marginal(prior, log_p), marginal(prior[order], log_p[order]))
+
+
+@given(cases)
+def test_missing_passages_and_padded_tokens_change_nothing(case):
+    prior, log_p = case
+    k, length = log_p.shape
+    ragged_prior = torch.cat([prior, torch.full((2,), -math.inf, dtype=torch.float64)])
+    ragged = torch.zeros(k + 2, length + 3, dtype=torch.float64)
+    ragged[:k, :length] = log_p
+    for marginal in (token_log_prob, sequence_log_prob):
+        torch.testing.assert_close(marginal(prior, log_p), marginal(ragged_prior, ragged))
+
+
+def test_the_prior_ignores_what_was_not_found_and_obeys_its_temperature():
+    scores = torch.tensor([2.0, 1.0, -math.inf])
+    torch.testing.assert_close(log_prior(scores)[:2], log_prior(scores[:2]))
+    assert log_prior(scores)[2] == -math.inf
+    ratio = log_prior(scores, temperature=4.0)
+    assert math.isclose(ratio[0] - ratio[1], 1 / 4, rel_tol=1e-5)
+
+
+def test_a_one_token_answer_sends_gradient_to_the_retriever():
+    scores = torch.tensor([1.0, 0.5, -math.inf], requires_grad=True)
+    log_p = torch.tensor([[-0.1], [-3.0], [0.0]])
+    for marginal in (token_log_prob, sequence_log_prob):
+        (gradient,) = torch.autograd.grad(marginal(log_prior(scores), log_p), scores)
+        assert torch.isfinite(gradient).all()
+        assert gradient[0] > 0.01
+        assert gradient[1] < -0.01
+        assert gradient[2] == 0
+
+
+def test_the_transition_is_normalised():
+    prior = log_prior(torch.tensor([0.3, -1.0]))
+    log_p = torch.log_softmax(torch.randn(2, 9), dim=-1)
+    total = next_token_log_prob(prior, log_p).exp().sum()
+    torch.testing.assert_close(total, torch.tensor(1.0))
