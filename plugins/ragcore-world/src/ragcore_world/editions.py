@@ -1,0 +1,187 @@
+"""The editions of the World Factbook that ragcore-world can give: who holds which office, when.
+
+`2026-01` is the Factbook as `factbook.py` reads it. For an older edition the passages on the
+executive branch are replaced by sentences of our own, made from a table of who held which office
+then (`leaders/EDITION.csv`); every other passage stays as it is in 2026. A country without a row
+in the table has no passage on its executive branch, since the newer one would be an anachronism.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from itertools import groupby
+from typing import Final
+
+from ragcore.types import Passage
+from ragcore_world.factbook import factbook_passages, split_words
+
+__all__ = ["CURRENT", "EDITIONS", "Holder", "edition_passages", "executive_branch", "leaders"]
+
+CURRENT: Final = "2026-01"
+EDITIONS: Final = (CURRENT, "2016-11", "2018-12")
+FIELD: Final = "Executive branch"
+
+_WITH_ARTICLE: Final = frozenset(
+    {
+        "British Indian Ocean Territory",
+        "Comoros",
+        "French Southern and Antarctic Lands",
+        "Holy See (Vatican City)",
+        "Isle of Man",
+        "Maldives",
+        "Netherlands",
+        "Philippines",
+        "Seychelles",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds one office.
+
+    Attributes:
+        code: the country, by the Factbook's code, which outlives changes of its name.
+        country: the country's name at that time.
+        role: "chief of state", "representative" (of the chief of state above it), "head of
+            government", or "prime minister" where that is neither.
+        office: what the holder is called, such as "Prime Minister"; may be empty.
+        holder: full name.
+        since: a date, a month or a year; may be empty.
+        acting: whether the office is held for the time being only.
+    """
+
+    code: str
+    country: str
+    role: str
+    office: str
+    holder: str
+    since: str
+    acting: bool
+
+
+def leaders(edition: str) -> dict[str, list[Holder]]:
+    """The table of an older edition, by country code, in the table's order.
+
+    >>> leaders("2018-12")["et"][1].holder
+    'Abiy Ahmed'
+    """
+    table = (files("ragcore_world") / "leaders" / f"{edition}.csv").read_text(encoding="utf-8")
+    rows = [
+        Holder(code, country, role, office, holder, since, acting == "yes")
+        for code, country, role, office, holder, since, acting in csv.reader(
+            table.splitlines()[1:], strict=True
+        )
+    ]
+    return {code: list(holders) for code, holders in groupby(rows, key=lambda row: row.code)}
+
+
+def edition_passages(
+    edition: str = CURRENT, words: int = 100, codes: Sequence[str] | None = None
+) -> Iterator[Passage]:
+    """Stream the passages of an edition.
+
+    Args:
+        edition: one of `EDITIONS`.
+        words: the most words that a passage's text may have.
+        codes: only these countries.
+
+    Raises:
+        ValueError: there is no such edition, or `words` is below 20.
+    """
+    if edition not in EDITIONS:
+        raise ValueError(
+            f"no edition {edition!r} of the World Factbook: expected one of {EDITIONS}"
+        )
+    passages = factbook_passages(words, codes)
+    if edition == CURRENT:
+        yield from passages
+        return
+    table = leaders(edition)
+    replaced: set[str] = set()
+    for passage in passages:
+        code = passage.metadata["code"]
+        if passage.metadata["field"] != FIELD:
+            yield passage
+        elif code not in replaced:
+            replaced.add(code)
+            text = executive_branch(passage.metadata["country"], table.get(code, []))
+            stem = passage.id.rpartition(":")[0]
+            for number, piece in enumerate(split_words(text, words)):
+                yield Passage(f"{stem}:{number}", passage.title, piece, passage.metadata)
+
+
+def executive_branch(country: str, holders: Sequence[Holder]) -> str:
+    """Who governs a country, in sentences that name it.
+
+    >>> executive_branch("Chad", leaders("2016-11")["cd"])
+    'The chief of state of Chad is President Idriss Deby Itno (since 4 December 1990). The head of \
+government of Chad is Prime Minister Albert Pahimi Padacke (since 15 February 2016).'
+    """
+    if not holders:
+        return ""
+    place = _in_a_sentence(country)
+    if holders[0].country != country:
+        place += f" ({holders[0].country})"
+    chiefs = _with_representatives(holders)
+    heads = [_named(holder) for holder in holders if holder.role == "head of government"]
+    if chiefs == heads:
+        sentences = [_sentence("chief of state and head of government", place, chiefs)]
+    else:
+        sentences = [
+            _sentence("chief of state", place, chiefs),
+            _sentence("head of government", place, heads),
+        ]
+    sentences += [
+        f"The {holder.office} of {place} is {holder.holder}{_since(holder)}."
+        for holder in holders
+        if holder.role == "prime minister"
+    ]
+    return " ".join(filter(None, sentences))
+
+
+def _with_representatives(holders: Sequence[Holder]) -> list[str]:
+    """The chiefs of state, each with whoever stands for them."""
+    chiefs: list[str] = []
+    for holder in holders:
+        if holder.role == "chief of state":
+            chiefs.append(_named(holder))
+        elif holder.role == "representative":
+            chiefs[-1] += f", who is represented by {_named(holder)}"
+    return chiefs
+
+
+def _sentence(role: str, place: str, named: Sequence[str]) -> str:
+    if not named:
+        return ""
+    if len(named) == 1:
+        return f"The {role} of {place} is {named[0]}."
+    # A comma goes before "and" where the list's parts hold commas of their own.
+    comma = "," if any(", " in each for each in named) else ""
+    everyone = f"{', '.join(named[:-1])}{comma} and {named[-1]}"
+    return f"The {role.replace(' ', 's ', 1)} of {place} are {everyone}."
+
+
+def _named(holder: Holder) -> str:
+    acting = "Acting" if holder.acting else ""
+    return " ".join(filter(None, (acting, holder.office, holder.holder))) + _since(holder)
+
+
+def _since(holder: Holder) -> str:
+    return f" (since {holder.since})" if holder.since else ""
+
+
+def _in_a_sentence(country: str) -> str:
+    """The country's name as it stands after "of": "the United Kingdom", "the Gambia", "Chad"."""
+    if country.startswith("The "):
+        return "the " + country.removeprefix("The ")
+    if (
+        country in _WITH_ARTICLE
+        or country.startswith(("United ", "Republic ", "Democratic ", "Federated "))
+        or country.endswith(("Islands", "Republic"))
+    ):
+        return "the " + country
+    return country
