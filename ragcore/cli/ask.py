@@ -1,0 +1,53 @@
+"""`ragcore ask`: answers on the command line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+__all__ = ["app"]
+
+app = typer.Typer()
+
+
+@app.command()
+def ask(
+    pipeline: Annotated[str, typer.Argument(help="The pipeline's YAML file.")],
+    question: Annotated[str, typer.Argument(help="A question, or - to read one a line.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="Changes to the file: rag.k=10 rag.marginalize=sequence"),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line, with all evidence.")
+    ] = False,
+) -> None:
+    """Answer questions: the answer, log p, and the passages that it rests on."""
+    from rich.console import Console
+
+    from ragcore.cli.render import answer_view
+    from ragcore.rag import load
+
+    console = Console()
+    with load(pipeline, *(overrides or ())) as rag:
+        for asked in _questions(question):
+            (answer,) = rag.answer(asked)
+            if as_json:
+                print(json.dumps(answer.to_dict(), ensure_ascii=False), flush=True)
+            else:
+                console.print(answer_view(answer))
+                console.print()
+
+
+def _questions(argument: str) -> Iterator[str]:
+    """The question itself, or the lines of standard input that are not empty."""
+    if argument != "-":
+        yield argument
+        return
+    for line in sys.stdin:
+        if line.strip():
+            yield line.strip()
