@@ -1,0 +1,1 @@
+"""BM25 as a retriever for ragcore."""
