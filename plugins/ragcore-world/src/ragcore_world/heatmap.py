@@ -1,0 +1,133 @@
+"""One answer as a picture: which passage each token rests on (the paper's figure 2), as HTML.
+
+The page stands alone: no script, no font, no image, nothing fetched. It is a table first, so that
+the numbers can be read, copied and spoken by a screen reader; the colours repeat them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+from typing import Final
+
+from ragcore.types import Answer, Evidence
+
+__all__ = ["heatmap_html", "write_heatmap"]
+
+_STYLE: Final = """
+:root { color-scheme: light dark; --ground: #ffffff; --ink: #1b1f24; --soft: #59636e;
+  --line: #d1d9e0; --heat: #0b5cad; --cool: #f3f6f9; --on-heat: #ffffff; }
+@media (prefers-color-scheme: dark) {
+  :root { --ground: #0d1117; --ink: #e6edf3; --soft: #9aa6b2; --line: #30363d;
+    --heat: #7cc0ff; --cool: #161b22; --on-heat: #06121f; } }
+body { background: var(--ground); color: var(--ink); margin: 2rem auto; padding: 0 1rem;
+  max-width: 72rem; font: 1rem/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.3rem; margin: 0; }
+.answer { font-size: 1.6rem; margin: .3rem 0; }
+.soft { color: var(--soft); font-size: .9rem; }
+.scroll { overflow-x: auto; }
+table { border-collapse: separate; border-spacing: 2px; margin: 1.5rem 0 .5rem; }
+caption { text-align: left; padding-bottom: .5rem; }
+th { font-weight: 600; padding: .3rem .6rem; text-align: left; }
+thead th { vertical-align: bottom; text-align: center; font-family: ui-monospace, monospace; }
+td { min-width: 3.6rem; padding: .5rem .4rem; text-align: center; border-radius: 3px;
+  font-variant-numeric: tabular-nums;
+  background: color-mix(in srgb, var(--heat) calc(var(--p) * 100%), var(--cool)); }
+td.hot { color: var(--on-heat); }
+td.prior { outline: 1px solid var(--line); }
+.legend { display: flex; align-items: center; gap: .6rem; }
+.ramp { width: 12rem; height: .8rem; border-radius: 3px; border: 1px solid var(--line);
+  background: linear-gradient(to right, var(--cool), var(--heat)); }
+li { margin: .8rem 0; }
+""".strip()
+
+
+def write_heatmap(answer: Answer, path: Path) -> None:
+    """Write the page of one answer, its folder made if need be.
+
+    Args:
+        answer: of a RAG-Token pipeline; of RAG-Sequence the columns show the posterior after each
+            prefix.
+        path: the HTML file, overwritten if it exists.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(heatmap_html(answer), encoding="utf-8")
+
+
+def heatmap_html(answer: Answer) -> str:
+    """The page as a string; all that comes from the answer is escaped."""
+    return "\n".join(_page(answer)) + "\n"
+
+
+def _page(answer: Answer) -> Iterator[str]:
+    question, text = escape(answer.question), escape(answer.text)
+    yield '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">'
+    yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    yield f"<title>{question} {text}</title>\n<style>\n{_STYLE}\n</style>\n</head>\n<body>\n<main>"
+    yield f'<h1>{question}</h1>\n<p class="answer">{text}</p>'
+    yield (
+        f'<p class="soft">log p(y|x) = {answer.log_prob:.4f} · '
+        f"memory {escape(answer.memory)} · {len(answer.evidence)} passages</p>"
+    )
+    if answer.evidence:
+        yield from _table(answer)
+        yield from _legend()
+        yield from _passages(answer.evidence)
+    else:
+        yield "<p>No passage was found: the generator answered alone.</p>"
+    yield "</main>\n</body>\n</html>"
+
+
+def _table(answer: Answer) -> Iterator[str]:
+    yield '<div class="scroll">\n<table>'
+    yield (
+        "<caption>How much each token of the answer rests on each passage: the posterior "
+        "p(z | x, y<sub>1…i</sub>) of the passage once the token is decoded. Columns sum to 1."
+        "</caption>"
+    )
+    yield '<thead>\n<tr>\n<th scope="col">passage</th>\n<th scope="col">prior</th>'
+    names = [_token_name(token) for token in answer.tokens]
+    for name in names:
+        yield f'<th scope="col">{escape(name)}</th>'
+    yield "</tr>\n</thead>\n<tbody>"
+    for place, evidence in enumerate(answer.evidence):
+        title = evidence.passage.title
+        yield f'<tr>\n<th scope="row">{place + 1}. {escape(title)}</th>'
+        yield _cell(evidence.prior, f"{title}, before any token: prior", "prior")
+        for name, posterior in zip(names, answer.token_posteriors, strict=True):
+            yield _cell(posterior[place], f"{title}, after {name}: posterior")
+        yield "</tr>"
+    yield "</tbody>\n</table>\n</div>"
+
+
+def _cell(p: float, says: str, kind: str = "") -> str:
+    # Past the middle of the ramp the ink would vanish in it.
+    kinds = f"{kind} hot" if p > 0.5 else kind
+    return (
+        f'<td class="{kinds.strip()}" style="--p:{p:.4f}" title="{escape(says)} {p:.4f}">'
+        f"{p:.2f}</td>"
+    )
+
+
+def _token_name(token: str) -> str:
+    """A token as a heading; the one that ends the answer has no text of its own."""
+    return token.strip() or "(end)"
+
+
+def _legend() -> Iterator[str]:
+    yield (
+        '<p class="legend soft"><span>0</span><span class="ramp" role="img" '
+        'aria-label="colour scale from 0 to 1"></span><span>1</span></p>'
+    )
+
+
+def _passages(evidence: tuple[Evidence, ...]) -> Iterator[str]:
+    yield "<h2>The passages</h2>\n<ol>"
+    for one in evidence:
+        yield (
+            f"<li><strong>{escape(one.passage.title)}</strong> "
+            f'<span class="soft">prior {one.prior:.4f} · posterior {one.posterior:.4f} · '
+            f"{escape(one.passage.id)}</span><br>{escape(one.passage.text)}</li>"
+        )
+    yield "</ol>"

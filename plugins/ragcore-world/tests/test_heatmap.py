@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from ragcore_world.heatmap import heatmap_html, write_heatmap
+
+from ragcore.types import Answer, Evidence, Passage
+
+POSTERIORS = ((0.25, 0.75), (0.0625, 0.9375), (0.1234, 0.8766))
+
+
+def answer_of(*, question: str = "Who?", title: str = "Chad, Capital") -> Answer:
+    passages = (
+        Passage("cd:0", title, "name: N'Djamena"),
+        Passage("et:0", "Ethiopia, Capital", "name: Addis Ababa"),
+    )
+    return Answer(
+        question=question,
+        text="N'Djamena",
+        log_prob=-0.4321,
+        evidence=(
+            Evidence(passages[0], 3.0, 0.6789, 0.1453),
+            Evidence(passages[1], 2.0, 0.3211, 0.8547),
+        ),
+        memory="2026-01",
+        tokens=("n", "##djamena", ""),
+        token_posteriors=POSTERIORS,
+        token_ids=(7, 8, 2),
+    )
+
+
+class Page(HTMLParser):
+    """Every tag with its attributes, and the text of every cell."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.cells: list[str] = []
+        self.open: list[str] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in {"meta", "br"}:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "td":
+            self.cells.append(data)
+
+
+def test_every_number_is_in_its_cell() -> None:
+    cells = Page(heatmap_html(answer_of())).cells
+    rows = [
+        [f"{prior:.2f}", *(f"{column[place]:.2f}" for column in POSTERIORS)]
+        for place, prior in enumerate((0.6789, 0.3211))
+    ]
+    assert cells == rows[0] + rows[1]
+
+
+@pytest.mark.parametrize("exact", ["0.6789", "0.9375", "0.1234", "-0.4321", "2026-01", "0.8547"])
+def test_exact_values_can_be_read(exact: str) -> None:
+    assert exact in heatmap_html(answer_of())
+
+
+def test_what_comes_from_passages_and_questions_is_escaped() -> None:
+    evil = """<script>alert("x")</script>' onmouseover='y"""
+    page = Page(heatmap_html(answer_of(question=evil, title=evil)))
+    assert not page.open
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert not any("onmouseover" in attributes for _, attributes in page.tags)
+
+
+def test_the_page_fetches_nothing() -> None:
+    page = Page(heatmap_html(answer_of()))
+    assert not {tag for tag, _ in page.tags} & {"script", "link", "img", "iframe"}
+    assert "url(" not in heatmap_html(answer_of())
+    assert "@import" not in heatmap_html(answer_of())
+
+
+def test_headings_name_each_token_and_each_passage() -> None:
+    html = heatmap_html(answer_of())
+    page = Page(html)
+    scopes = [attributes.get("scope") for tag, attributes in page.tags if tag == "th"]
+    assert scopes == ["col"] * (2 + len(POSTERIORS)) + ["row"] * 2
+    assert ">(end)</th>" in html
+
+
+def test_an_answer_without_passages_says_so() -> None:
+    alone = Answer("Who?", "nobody", -1.0, (), "2026-01", ("nobody",), ((),), (5,))
+    html = heatmap_html(alone)
+    assert "No passage was found" in html
+    assert not Page(html).open
+
+
+def test_write_makes_the_folder(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "demo.html"
+    write_heatmap(answer_of(), target)
+    assert target.read_text(encoding="utf-8") == heatmap_html(answer_of())
