@@ -14,19 +14,24 @@ from __future__ import annotations
 import json
 import threading
 import weakref
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
+from pydantic.fields import FieldInfo
 
-__all__ = ["ConfigPath", "Kind", "ModelName", "Part", "PartConfig"]
+__all__ = ["ConfigPath", "Kind", "ModelName", "Part", "PartConfig", "yaml_key"]
 
 
 class PartConfig(BaseModel):
     """The base of every component's `Config`: frozen, and an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    # Defaults are validated too: a default path starts from the file's folder like a written one.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, arbitrary_types_allowed=True, validate_default=True
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +43,19 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A component that a config names: kind, registered name, class, checked config."""
+    """A component that a config names: kind, registered name, class, checked config.
+
+    `secrets` says where in the config a secret stands and how it was written, {("token",):
+    "${env:TOKEN}"}; what `to_dict` gives, and so every file, holds that text instead.
+    """
 
     kind: str
     use: str
     component: Any
-    config: BaseModel
+    config: BaseModel = field(repr=False)
+    secrets: Mapping[tuple[str | int, ...], str] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def build(self, **given: Any) -> Any:
         """A new component; `given` are the keyword arguments that its contract adds."""
@@ -55,7 +67,7 @@ class Part:
         For what is heavy and has no state, as an encoder's weights: two versions of a memory that
         are open at once read with one copy.
         """
-        key = json.dumps([self.kind, self.to_dict()], sort_keys=True)
+        key = json.dumps([self.kind, self._said(hidden=False)], sort_keys=True)
         with _LOCK:
             held = _SHARED.get(key)
             if held is None:
@@ -64,8 +76,14 @@ class Part:
             return held
 
     def to_dict(self) -> dict[str, Any]:
-        """The part as YAML would say it, every default written out."""
-        return {"use": self.use, **to_plain(self.config)}
+        """The part as YAML would say it, every default written out, no secret in it."""
+        return self._said(hidden=True)
+
+    def _said(self, hidden: bool) -> dict[str, Any]:
+        said = {"use": self.use, **_fields(self.config, hidden)}
+        for path, text in self.secrets.items() if hidden else ():
+            _put(said, path, text)
+        return said
 
 
 _SHARED: Final[weakref.WeakValueDictionary[str, Any]] = weakref.WeakValueDictionary()
@@ -74,23 +92,45 @@ _LOCK: Final = threading.RLock()
 
 def to_plain(config: BaseModel) -> dict[str, Any]:
     """A config as JSON-ready values; nested parts become `{use: …}` mappings."""
-    return {name: _plain(getattr(config, name)) for name in type(config).model_fields}
+    return _fields(config, hidden=True)
 
 
-def _plain(value: Any) -> Any:
+def yaml_key(name: str, field: FieldInfo) -> str:
+    """The key of a config's field in YAML: its alias if it has one, as a field `from_` needs."""
+    return field.validation_alias if isinstance(field.validation_alias, str) else name
+
+
+def _fields(config: BaseModel, hidden: bool) -> dict[str, Any]:
+    fields = type(config).model_fields.items()
+    return {yaml_key(name, field): _plain(getattr(config, name), hidden) for name, field in fields}
+
+
+def _plain(value: Any, hidden: bool) -> Any:
     match value:
         case Part():
-            return value.to_dict()
+            return value._said(hidden)
         case BaseModel():
-            return to_plain(value)
+            return _fields(value, hidden)
         case Path():
             return str(value)
         case dict():
-            return {str(key): _plain(item) for key, item in value.items()}
+            return {str(key): _plain(item, hidden) for key, item in value.items()}
         case list() | tuple():
-            return [_plain(item) for item in value]
+            return [_plain(item, hidden) for item in value]
         case _:
             return value
+
+
+def _put(said: Any, path: tuple[str | int, ...], text: str) -> None:
+    """Put `text` at a path, or as deep on the way to it as the value goes."""
+    key, *rest = path
+    inner = said[key] if isinstance(said, dict) and key in said else None
+    if isinstance(said, list) and isinstance(key, int) and key < len(said):
+        inner = said[key]
+    if rest and isinstance(inner, dict | list):
+        _put(inner, tuple(rest), text)
+    else:
+        said[key] = text
 
 
 def _base(info: ValidationInfo) -> Path:

@@ -1,0 +1,62 @@
+"""Overrides: `rag.k=10` laid over the tree of a pipeline file.
+
+Knows paths and trees; whether a key is allowed is for the reader to say, which then points at the
+override instead of the file.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ragcore.yaml_source import Entry, Items, Mapping, Node, Place, Scalar, Source, describe
+
+__all__ = ["apply_overrides"]
+
+_FORM: Final = "write KEY.KEY=VALUE, as in rag.k=10"
+
+
+def apply_overrides(tree: Mapping, source: Source) -> None:
+    """Lay the source's overrides over its tree, in place and in order: the last one wins."""
+    for origin, override in enumerate(source.overrides, start=1):
+        place = Place(origin, 0, 0)
+        path, equals, text = override.partition("=")
+        keys = [key.strip() for key in path.split(".")]
+        if not equals or not all(keys):
+            source.fault(place, f"not an override: {_FORM}")
+            continue
+        value = source.override_value(text.strip(), origin)
+        if value is not None:
+            _set(tree, keys, value, place, source)
+
+
+def _set(tree: Mapping, keys: list[str], value: Node, place: Place, source: Source) -> None:
+    node: Node = tree
+    for depth, key in enumerate(keys):
+        last = depth == len(keys) - 1
+        if isinstance(node, Items):
+            index = int(key) if key.isascii() and key.isdecimal() else -1
+            if not 0 <= index < len(node.items):
+                path = ".".join(keys[:depth])
+                source.fault(
+                    place,
+                    f"{path!r} is a list of {len(node.items)}: {key!r} is no place in it, "
+                    "they are counted from 0",
+                )
+                return
+            if last:
+                node.items[index] = value
+                return
+            node = node.items[index]
+        elif isinstance(node, Mapping):
+            entry = node.entries.get(key)
+            if last:
+                node.entries[key] = Entry(place, value)
+                return
+            if entry is None or (isinstance(entry.value, Scalar) and entry.value.value is None):
+                entry = Entry(place, Mapping(place, {}))
+                node.entries[key] = entry
+            node = entry.value
+        else:
+            path = ".".join(keys[:depth])
+            source.fault(place, f"{path!r} has no keys in it, it is {describe(node)}")
+            return

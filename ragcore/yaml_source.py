@@ -1,0 +1,314 @@
+"""YAML text to a tree in which every key and value knows where it stands.
+
+Knows YAML and positions, and how a fault is shown with its line; knows nothing of pipelines. Plain
+scalars follow YAML 1.2's core schema, so that `no`, `on` and `2018-12-01` are strings and `1e-4`
+is a number. What the tree cannot hold is a fault: tags, duplicate keys, keys that are not text,
+merge keys, a second document.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import yaml
+
+__all__ = ["Entry", "Fault", "Items", "Mapping", "Node", "Place", "Scalar", "Source", "dump"]
+
+_LONGEST_LINE: Final = 120
+_MOST_NODES: Final = 100_000
+_CORE: Final = "tag:yaml.org,2002:"
+_SCALARS: Final = {
+    "null": (re.compile(r"~|null|Null|NULL|"), ["~", "n", "N", ""]),
+    "bool": (re.compile(r"true|True|TRUE|false|False|FALSE"), list("tTfF")),
+    "int": (re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+"), list("-+0123456789")),
+    "float": (
+        re.compile(
+            r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
+            r"|[-+]?(\.inf|\.Inf|\.INF)|\.nan|\.NaN|\.NAN"
+        ),
+        list("-+.0123456789"),
+    ),
+}
+
+
+class Place(NamedTuple):
+    """A position: origin 0 is the file, n the nth override; line and column count from 1."""
+
+    origin: int
+    line: int
+    column: int
+
+
+class Fault(NamedTuple):
+    """One thing that is wrong, and where."""
+
+    place: Place
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """One value; `text` is how it was written."""
+
+    place: Place
+    value: str | int | float | bool | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """A list."""
+
+    place: Place
+    items: list[Node]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A key, where it stands, and its value."""
+
+    place: Place
+    value: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """Keys with their values, in the order of the file."""
+
+    place: Place
+    entries: dict[str, Entry]
+
+
+Node = Scalar | Items | Mapping
+
+
+class Source:
+    """A file's text and the overrides given with it, to read trees from and to show faults in."""
+
+    def __init__(self, text: str, name: str, overrides: Sequence[str] = ()) -> None:
+        self.name = name
+        self.text = text
+        self.overrides = list(overrides)
+        self.faults: list[Fault] = []
+        self._lines = re.split(r"\r\n|[\r\n\x85\u2028\u2029]", text)
+
+    def tree(self) -> Node | None:
+        """The file's tree, or None if it is not YAML; either way look at `faults`."""
+        return _TreeBuilder(self, self.text, 0).build()
+
+    def override_value(self, text: str, origin: int) -> Node | None:
+        """The tree of what stands after the `=` of an override."""
+        return _TreeBuilder(self, text, origin).build()
+
+    def fault(self, place: Place, message: str) -> None:
+        """Note a fault."""
+        self.faults.append(Fault(place, message))
+
+    def where(self, place: Place) -> str:
+        """A position as text: `file:line:column`, or the override that it is in."""
+        if place.origin:
+            return f"override '{_printable(self.overrides[place.origin - 1])}'"
+        return f"{self.name}:{place.line}:{place.column}"
+
+    def show(self) -> str:
+        """Every fault, by position: where, what, and for the file the line with a caret."""
+        shown = []
+        for fault in sorted(set(self.faults)):
+            shown.append(f"{self.where(fault.place)}: {fault.message}")
+            if not fault.place.origin:
+                shown.extend(self._excerpt(fault.place))
+        return "\n".join(shown)
+
+    def _excerpt(self, place: Place) -> Iterable[str]:
+        line = self._lines[place.line - 1] if place.line <= len(self._lines) else ""
+        if not line.strip():
+            return
+        start = max(0, place.column - _LONGEST_LINE // 2) if len(line) > _LONGEST_LINE else 0
+        before = line[start : place.column - 1]
+        yield "    " + _printable(line[start : start + _LONGEST_LINE])
+        yield "    " + "".join("\t" if char == "\t" else " " for char in before) + "^"
+
+
+def dump(value: object) -> str:
+    """YAML in block style, keys in their order; reads back alike here and in YAML 1.1."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+class _Loader(yaml.SafeLoader):
+    yaml_implicit_resolvers = {}  # noqa: RUF012 (PyYAML's own declaration is not a ClassVar)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes each string that YAML 1.1 or 1.2 would take for something else."""
+
+
+for _name, (_pattern, _first) in _SCALARS.items():
+    _whole = re.compile(f"(?:{_pattern.pattern})$")
+    _Loader.add_implicit_resolver(_CORE + _name, _whole, _first)
+    _Dumper.add_implicit_resolver(_CORE + _name, _whole, _first)
+
+
+class _TreeBuilder:
+    """Turns PyYAML's nodes into ours, noting faults in the source."""
+
+    def __init__(self, source: Source, text: str, origin: int) -> None:
+        self._source = source
+        self._text = text
+        self._origin = origin
+        self._open: set[int] = set()
+        self._count = 0
+
+    def build(self) -> Node | None:
+        try:
+            loader = _Loader(self._text)
+            try:
+                node = loader.get_single_node()
+            finally:
+                loader.dispose()
+            # An empty document is nothing at all, which PyYAML gives as None.
+            return Scalar(self._place(1, 1), None, "") if node is None else self._node(node)
+        except yaml.reader.ReaderError as error:
+            lines = re.split(r"\r\n|[\r\n\x85\u2028\u2029]", self._text[: error.position])
+            self._source.fault(
+                self._place(len(lines), len(lines[-1]) + 1),
+                f"the character U+{ord(self._text[error.position]):04X} may not stand in YAML: "
+                "remove it, or write it as an escape in double quotes",
+            )
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+            self._source.fault(self._place(line, column), _syntax(error, mark))
+        except RecursionError:
+            self._source.fault(self._place(1, 1), "nested too deeply: no pipeline needs that")
+        return None
+
+    def _place(self, line: int, column: int) -> Place:
+        return Place(self._origin, 0, 0) if self._origin else Place(0, line, column)
+
+    def _node(self, node: yaml.Node) -> Node:
+        place = self._place(node.start_mark.line + 1, node.start_mark.column + 1)
+        self._count += 1
+        if id(node) in self._open:
+            self._source.fault(place, "an alias that contains itself: write the value out")
+            return Scalar(place, None, "")
+        if self._count > _MOST_NODES:
+            if self._count == _MOST_NODES + 1:
+                self._source.fault(place, f"more than {_MOST_NODES:,} values, aliases counted")
+            return Scalar(place, None, "")
+        self._open.add(id(node))
+        try:
+            if isinstance(node, yaml.MappingNode):
+                self._check_tag(node, place, ("map",))
+                return self._mapping(node, place)
+            if isinstance(node, yaml.SequenceNode):
+                self._check_tag(node, place, ("seq",))
+                return Items(place, [self._node(item) for item in node.value])
+            self._check_tag(node, place, ("str", *_SCALARS))
+            return self._scalar(node.tag, str(node.value), place)
+        finally:
+            self._open.discard(id(node))
+
+    def _check_tag(self, node: yaml.Node, place: Place, allowed: tuple[str, ...]) -> None:
+        if node.tag not in [_CORE + name for name in allowed]:
+            tag = node.tag.replace(_CORE, "!!")
+            self._source.fault(place, f"the tag {tag!r} is refused: write a plain value")
+
+    def _mapping(self, node: yaml.MappingNode, place: Place) -> Mapping:
+        entries: dict[str, Entry] = {}
+        for key_node, value_node in node.value:
+            at = self._place(key_node.start_mark.line + 1, key_node.start_mark.column + 1)
+            key = key_node.value
+            value = self._node(value_node)
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag != _CORE + "str":
+                found = describe(self._node(key_node))
+                hint = f": write '{key}'" if isinstance(key, str) and key else ""
+                self._source.fault(at, f"a key must be a string, found {found}{hint}")
+            elif key == "<<":
+                self._source.fault(at, "merge keys (<<) are refused: write the keys out")
+            elif key in entries:
+                first = entries[key].place
+                line = f" in line {first.line}" if not self._origin else ""
+                self._source.fault(
+                    at, f"the key {key!r} is already there{line}: remove one of the two"
+                )
+            else:
+                entries[key] = Entry(at, value)
+        return Mapping(place, entries)
+
+    def _scalar(self, tag: str, text: str, place: Place) -> Scalar:
+        name = tag.removeprefix(_CORE)
+        if name not in _SCALARS:
+            return Scalar(place, text, text)
+        if _SCALARS[name][0].fullmatch(text) is None or len(text) > 400:
+            self._source.fault(place, f"not a value of the tag '!!{name}': {clip(text)}")
+            return Scalar(place, None, text)
+        return Scalar(place, _construct(name, text), text)
+
+
+def _construct(name: str, text: str) -> int | float | bool | None:
+    match name:
+        case "null":
+            return None
+        case "bool":
+            return text.lower() == "true"
+        case "int":
+            base = {"0o": 8, "0x": 16}.get(text[:2], 10)
+            return int(text, base)
+        case _:
+            return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+
+
+def _syntax(error: yaml.MarkedYAMLError, mark: yaml.Mark | None) -> str:
+    """PyYAML's complaint, in plain words where it is a common one."""
+    problem = error.problem or "it cannot be read"
+    if r"'\t'" in problem or _is_tab(mark):
+        return "a tab: YAML is indented with spaces"
+    if problem == "but found another document":
+        return "a second document begins here: a file holds one pipeline, remove the '---'"
+    if problem.startswith("found undefined alias"):
+        name = problem.removeprefix("found undefined alias ")
+        return f"there is no anchor {name} above: define it, or quote a value that begins with '*'"
+    if problem.startswith("mapping values are not allowed here"):
+        return "not valid YAML: a ':' where no key can stand; check the indentation, or quote it"
+    if problem.startswith("found character") and problem.endswith("cannot start any token"):
+        char = problem.removeprefix("found character ").split(" that ")[0]
+        return f"not valid YAML: a value cannot begin with {char}: put it in quotes"
+    context = f" {error.context}" if error.context else ""
+    return f"not valid YAML{context}: {problem}"
+
+
+def _is_tab(mark: yaml.Mark | None) -> bool:
+    if mark is None or mark.buffer is None or mark.pointer is None:
+        return False
+    return mark.buffer[mark.pointer : mark.pointer + 1] == "\t"
+
+
+def describe(node: Node) -> str:
+    """What a node is, in plain words."""
+    match node:
+        case Mapping():
+            return "a mapping"
+        case Items():
+            return "a list"
+        case Scalar(value=None):
+            return "nothing"
+        case Scalar(value=bool()):
+            return f"the boolean {node.text}"
+        case Scalar(value=int()):
+            return f"the integer {node.text}"
+        case Scalar(value=float()):
+            return f"the number {node.text}"
+        case _:
+            return f"the string {clip(node.text)}"
+
+
+def clip(text: str) -> str:
+    """A text in quotes, cut to what fits in a message."""
+    return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() or char == "\t" else "?" for char in text)
