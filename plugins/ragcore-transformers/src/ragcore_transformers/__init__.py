@@ -1,0 +1,1 @@
+"""Hugging Face models as generators and encoders for ragcore."""

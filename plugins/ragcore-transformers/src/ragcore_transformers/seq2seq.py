@@ -1,0 +1,362 @@
+"""The generator for encoder-decoder models: BART, T5, Pegasus and their like.
+
+Turns (question, passage) into the encoder's input, and the model's logits into normalised
+log-probabilities. Knows nothing of retrieval, priors or beams. Whether gradients are kept is the
+caller's choice, except in `step`, which never keeps them.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Final, Literal
+
+import torch
+from pydantic import Field, field_validator
+from torch.nn.utils.rnn import pad_sequence
+from transformers import (
+    AutoConfig,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    DynamicCache,
+    EncoderDecoderCache,
+)
+from transformers.modeling_outputs import BaseModelOutput
+
+from ragcore.errors import GeneratorError, QuestionError
+from ragcore.parts import ModelName, PartConfig
+from ragcore.types import Passage
+from ragcore_transformers import weights
+from ragcore_transformers.loading import explained, pick_device
+
+__all__ = ["Seq2Seq", "Seq2SeqConfig"]
+
+_DEFAULT_LIMIT: Final = 512
+"""Input tokens for models without a limit of their own; what T5 was trained with."""
+
+
+class Seq2SeqConfig(PartConfig):
+    """What YAML may say of `{use: bart}`, `{use: t5}`, `{use: seq2seq}`.
+
+    Attributes:
+        model: a folder or a name on a hub; safetensors only.
+        template: the encoder's input; without a passage it is the question alone.
+        max_input_tokens: at most so many, special ones included; null for the model's limit.
+        device: cpu, cuda, …, or auto.
+        dtype: of the weights; log-probabilities are float32 in any case.
+        batch_size: pairs in one run of the encoder.
+    """
+
+    model: ModelName
+    template: str = "{title} / {text} // {question}"
+    max_input_tokens: int | None = Field(None, gt=0)
+    device: str = "auto"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    batch_size: int = Field(16, gt=0)
+
+    @field_validator("template")
+    @classmethod
+    def _check_template(cls, template: str) -> str:
+        fields = [
+            (name, spec, conversion)
+            for _, name, spec, conversion in string.Formatter().parse(template)
+            if name is not None
+        ]
+        names = [name for name, _, _ in fields]
+        plain = all(not spec and not conversion for _, spec, conversion in fields)
+        once = names.count("text") == names.count("question") == 1 and names.count("title") <= 1
+        if not (once and plain and set(names) <= {"title", "text", "question"}):
+            raise ValueError(
+                f"template {template!r} must hold {{text}} and {{question}} once each, {{title}} "
+                "at most once, and no other field; write a brace of the text itself as {{ or }}"
+            )
+        return template
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """Encoder states [P, S, D] of P pairs and their mask [P, S], 1 where there is a token."""
+
+    states: torch.Tensor
+    mask: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.mask)
+
+    def of(self, pairs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """States and mask of these pairs, no longer than the longest of them."""
+        pairs = pairs.to(self.mask.device)
+        mask = self.mask[pairs]
+        longest = int(mask.sum(dim=1).max()) if len(mask) else 0
+        return self.states[pairs, :longest], mask[:, :longest]
+
+
+@dataclass(slots=True)
+class _State:
+    """Decoder rows: what they read [M, S, D], its mask [M, S], and the attention caches."""
+
+    states: torch.Tensor
+    mask: torch.Tensor
+    cache: EncoderDecoderCache
+    device: torch.device
+    length: int = 0
+
+    def select(self, rows: torch.Tensor) -> None:
+        """Keep rows [M'] int64, in this order; one may appear more than once."""
+        rows = rows.to(self.mask.device)
+        if torch.equal(rows, torch.arange(len(self.mask), device=rows.device)):
+            return
+        self.states, self.mask = self.states[rows], self.mask[rows]
+        self.cache.batch_select_indices(rows)
+
+
+class Seq2Seq:
+    """See `ragcore.contracts.Generator`.
+
+    Log-probabilities come back on the device of the `pairs` that were handed in. `model` and
+    `tokenizer` are Hugging Face's own; the model is in eval mode until a trainer says otherwise.
+
+    Raises:
+        GeneratorError: the model cannot be loaded, or its tokenizer does not fit it.
+    """
+
+    Config: ClassVar[type[Seq2SeqConfig]] = Seq2SeqConfig
+    capabilities: frozenset[str] = frozenset({"trainable"})
+
+    def __init__(self, config: Seq2SeqConfig) -> None:
+        self.config = config
+        self.device = pick_device(config.device, GeneratorError)
+        self.tokenizer = _load_tokenizer(config.model)
+        self.model = _load_model(config).to(self.device).eval()
+        self.vocabulary_size: int = self.model.get_output_embeddings().weight.shape[0]
+        if len(self.tokenizer) > self.vocabulary_size:
+            raise GeneratorError(
+                f"model {config.model!r}: its tokenizer has {len(self.tokenizer)} tokens but the "
+                f"model has {self.vocabulary_size}: use the tokenizer that the model was trained "
+                "with, or resize the model's embeddings and train them"
+            )
+        self.eos_token_id: int = self._special("eos_token_id", self.tokenizer.eos_token_id)
+        self._start: int = self._special("decoder_start_token_id", None)
+        self._pad: int = self._special("pad_token_id", self.tokenizer.pad_token_id)
+        self.forced_bos_token_id: int | None = self._special_or_none("forced_bos_token_id")
+        self._positions: int | None = getattr(self.model.config, "max_position_embeddings", None)
+        self.max_input_tokens: int = self._input_limit()
+        normalizer = self.tokenizer.backend_tokenizer.normalizer
+        if normalizer is not None and "a" in normalizer.normalize_str("A"):
+            self.capabilities = self.capabilities | {"uncased"}
+
+    def encode_answers(self, answers: Sequence[str]) -> list[list[int]]:
+        """Target ids of each answer, the end token last."""
+        encoded = []
+        for ids in self.tokenizer(text_target=list(answers)).input_ids if answers else []:
+            # Where the tokenizer begins with the start token, the decoder is fed it already.
+            begin = 1 if ids and ids[0] == self._start else 0
+            encoded.append([i for i in ids[begin:] if i != self.eos_token_id] + [self.eos_token_id])
+        return encoded
+
+    def decode_tokens(self, token_ids: Sequence[int]) -> str:
+        """The text of target ids, without special tokens, single-spaced."""
+        return " ".join(self.tokenizer.decode(list(token_ids), skip_special_tokens=True).split())
+
+    def read(self, questions: Sequence[str], passages: Sequence[Passage | None]) -> _Read:
+        """Read P pairs, in batches of similar length; see the contract.
+
+        Raises:
+            QuestionError: a question does not fit the input even without its passage.
+        """
+        inputs = self._inputs(questions, passages)
+        if not inputs:
+            empty = torch.zeros(0, 0, dtype=torch.long, device=self.device)
+            return _Read(torch.zeros(0, 0, self._width(), device=self.device), empty)
+        order = sorted(range(len(inputs)), key=lambda pair: len(inputs[pair]))
+        longest = len(inputs[order[-1]])
+        states, masks = [], []
+        for begin in range(0, len(order), self.config.batch_size):
+            rows = [torch.tensor(inputs[p]) for p in order[begin : begin + self.config.batch_size]]
+            ids = pad_sequence(rows, batch_first=True, padding_value=self._pad).to(self.device)
+            mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+            mask = mask.to(self.device)
+            encoder = self.model.get_encoder()
+            found = encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+            short = longest - ids.shape[1]
+            states.append(torch.nn.functional.pad(found, (0, 0, 0, short)))
+            masks.append(torch.nn.functional.pad(mask, (0, short)))
+        back = torch.argsort(torch.tensor(order, device=self.device))
+        return _Read(torch.cat(states)[back], torch.cat(masks)[back])
+
+    def score(self, read: _Read, pairs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Teacher-forced log-probabilities of targets, float32 [M, T], 0.0 where padded."""
+        states, mask = read.of(pairs)
+        goal = targets.to(self.device)
+        self._refuse_overlong(goal.shape[1])
+        if not goal.numel():
+            return torch.zeros(targets.shape, device=pairs.device)
+        fed = goal.new_full(goal.shape, self._start)
+        fed[:, 1:] = goal[:, :-1].masked_fill(goal[:, :-1] < 0, self._pad)
+        logits = self.model(
+            encoder_outputs=BaseModelOutput(last_hidden_state=states),
+            attention_mask=mask,
+            decoder_input_ids=fed,
+            use_cache=False,
+        ).logits.float()
+        # log softmax at the targets alone, without a second [M, T, V].
+        chosen = logits.gather(2, goal.clamp(min=0)[:, :, None])[:, :, 0]
+        log_probs = chosen - logits.logsumexp(dim=2)
+        padded: torch.Tensor = log_probs.masked_fill(goal < 0, 0.0)
+        return padded.to(pairs.device)
+
+    def start(self, read: _Read, pairs: torch.Tensor) -> _State:
+        """Decoder rows for pairs [M], nothing decoded yet."""
+        cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        return _State(*read.of(pairs), cache, pairs.device)
+
+    @torch.no_grad()
+    def step(self, state: _State, tokens: torch.Tensor | None) -> torch.Tensor:
+        """Feed one token to each row (None: the start token); next log p, float32 [M, V]."""
+        rows = len(state.mask)
+        if not rows:
+            return torch.zeros(0, self.vocabulary_size, device=state.device)
+        self._refuse_overlong(state.length + 1)
+        fed = torch.full((rows,), self._start) if tokens is None else tokens
+        logits = self.model(
+            encoder_outputs=BaseModelOutput(last_hidden_state=state.states),
+            attention_mask=state.mask,
+            decoder_input_ids=fed.to(self.device)[:, None],
+            past_key_values=state.cache,
+            use_cache=True,
+        ).logits
+        state.length += 1
+        log_probs: torch.Tensor = logits[:, -1].float().log_softmax(dim=-1)
+        return log_probs.to(state.device)
+
+    def _inputs(
+        self, questions: Sequence[str], passages: Sequence[Passage | None]
+    ) -> list[list[int]]:
+        """The encoder's input ids of each pair, none longer than the limit."""
+        texts = [
+            question if passage is None else self._fill(question, passage.title, passage.text)
+            for question, passage in zip(questions, passages, strict=True)
+        ]
+        inputs: list[list[int]] = self._ids(texts) if texts else []
+        for pair, ids in enumerate(inputs):
+            if len(ids) > self.max_input_tokens:
+                inputs[pair] = self._shortened(questions[pair], passages[pair])
+        return inputs
+
+    def _shortened(self, question: str, passage: Passage | None) -> list[int]:
+        """Input ids with as much of the passage as fits: its text is cut first, then its title.
+
+        The text is cut, not the ids: so what is read is what tokenizing the shorter text gives,
+        and the question behind it stays whole.
+        """
+        limit = self.max_input_tokens
+        bare = self._ids([question if passage is None else self._fill(question, "", "")])[0]
+        if passage is None or len(bare) > limit:
+            raise QuestionError(
+                f"the question is {len(bare)} tokens long, with what the template adds, and model "
+                f"{self.config.model!r} reads at most {limit}: a question is never cut, so ask a "
+                f"shorter one (it begins {question[:60]!r})"
+            )
+        parts = {"title": passage.title, "text": passage.text}
+        ids = self._ids([self._fill(question, **parts)])[0]
+        for name in ("text", "title"):
+            whole = parts[name]
+            found = self._call([whole], add_special_tokens=False, return_offsets_mapping=True)
+            ends = [end for _, end in found.offset_mapping[0]]
+            kept = len(ends)
+            while len(ids) > limit and kept:
+                kept = max(0, kept - (len(ids) - limit))
+                parts[name] = whole[: ends[kept - 1]] if kept else ""
+                ids = self._ids([self._fill(question, **parts)])[0]
+        return ids
+
+    def _fill(self, question: str, title: str, text: str) -> str:
+        return self.config.template.format(title=title, text=text, question=question)
+
+    def _ids(self, texts: list[str]) -> list[list[int]]:
+        ids: list[list[int]] = self._call(texts).input_ids
+        return ids
+
+    def _call(self, texts: list[str], **options: Any) -> Any:
+        # Longer texts than the model's limit are expected here, and cut by us.
+        return self.tokenizer(texts, verbose=False, truncation=False, **options)
+
+    def _special(self, name: str, fallback: int | None) -> int:
+        found = self._special_or_none(name)
+        found = fallback if found is None else found
+        if found is None:
+            raise GeneratorError(
+                f"model {self.config.model!r} says no {name}: add it to its config.json or "
+                "generation_config.json"
+            )
+        return found
+
+    def _special_or_none(self, name: str) -> int | None:
+        for place in (self.model.config, self.model.generation_config):
+            found = getattr(place, name, None)
+            if found is not None:
+                return int(found[0] if isinstance(found, list | tuple) else found)
+        return None
+
+    def _input_limit(self) -> int:
+        asked = self.config.max_input_tokens
+        if asked is not None and self._positions is not None and asked > self._positions:
+            raise GeneratorError(
+                f"max_input_tokens is {asked} but model {self.config.model!r} has positions for "
+                f"{self._positions}: lower it, or leave it out"
+            )
+        return asked or self._positions or _DEFAULT_LIMIT
+
+    def _width(self) -> int:
+        return int(self.model.config.hidden_size)
+
+    def _refuse_overlong(self, length: int) -> None:
+        if self._positions is not None and length > self._positions:
+            raise GeneratorError(
+                f"an answer of {length} tokens is longer than the {self._positions} positions of "
+                f"model {self.config.model!r}: lower rag.max_new_tokens"
+            )
+
+
+def _load_tokenizer(model: str) -> Any:
+    with explained(model, GeneratorError):
+        tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+    if not tokenizer.is_fast:
+        raise GeneratorError(
+            f"the tokenizer of model {model!r} has no fast form (tokenizer.json), which is needed "
+            "to cut passages exactly: convert it with Hugging Face's tokenizers"
+        )
+    return tokenizer
+
+
+def _load_model(config: Seq2SeqConfig) -> Any:
+    dtype = getattr(torch, config.dtype)
+    with explained(config.model, GeneratorError):
+        about = AutoConfig.from_pretrained(config.model, trust_remote_code=False)
+        form = getattr(about, "ragcore_weights", None)
+        if form == weights.FORMAT:
+            return weights.load_int8_rows(Path(config.model), about).to(dtype)
+        if form is not None:
+            raise GeneratorError(
+                f"model {config.model!r}: config.json says ragcore_weights: {form!r}, and this "
+                f"version reads {weights.FORMAT!r} only: upgrade ragcore-transformers"
+            )
+        model, report = AutoModelForSeq2SeqLM.from_pretrained(
+            config.model,
+            config=about,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    missing = sorted(report["missing_keys"])
+    # Without this, Hugging Face would fill them with random numbers and merely log it.
+    if missing:
+        raise GeneratorError(
+            f"model {config.model!r} lacks {len(missing)} of its weights ({', '.join(missing[:3])}"
+            f"{', …' if len(missing) > 3 else ''}), which would be random: it is not a complete "
+            f"{type(model).__name__}"
+        )
+    return model

@@ -1,0 +1,174 @@
+"""Tiny random models and tokenizers, saved into folders as real ones are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from tokenizers import (
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
+from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
+    PegasusConfig,
+    PegasusForConditionalGeneration,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
+TEXT = [
+    "N'Djamena is the capital of Chad, a country of Africa.",
+    "Who is the prime minister of Ethiopia? Abiy Ahmed Ali, since April 2018.",
+    "What is the capital of Kenya? Nairobi, the largest city of the country.",
+    "Antananarivo lies in the highlands of Madagascar; unknown to most / question: context: //",
+]
+
+
+def byte_pairs(*, start: str | None) -> PreTrainedTokenizerFast:
+    """Byte-level pairs; `<s> … </s>` as BART has them, or only `… </s>` as T5."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.train_from_iterator(
+        TEXT,
+        trainers.BpeTrainer(
+            vocab_size=330,
+            special_tokens=["<s>", "<pad>", "</s>", "<unk>"],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{start or ''} $A </s>".strip(),
+        special_tokens=[("<s>", 0), ("</s>", 2)],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+    )
+
+
+def word_pieces() -> PreTrainedTokenizerFast:
+    """Lower-cased word pieces, `[CLS] … [SEP]`, and pairs of texts with token types, as BERT's."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.train_from_iterator(
+        TEXT,
+        trainers.WordPieceTrainer(
+            vocab_size=200,
+            special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"],
+            show_progress=False,
+        ),
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        mask_token="[MASK]",
+    )
+
+
+def spread(model: torch.nn.Module) -> None:
+    """Make a fresh model's distributions uneven, so that a wrong token is a wrong number."""
+    torch.manual_seed(7)
+    with torch.no_grad():
+        for value in model.parameters():
+            if value.ndim == 2:
+                value.normal_(std=0.3)
+        bias = getattr(model, "final_logits_bias", None)
+        if bias is not None:
+            bias.normal_()
+
+
+def save_bart(folder: Path, *, cased: bool = True, **changes: object) -> Path:
+    tokenizer = byte_pairs(start="<s>") if cased else word_pieces()
+    special = (
+        {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 2}
+        if cased
+        else {"bos_token_id": 2, "pad_token_id": 0, "eos_token_id": 3, "decoder_start_token_id": 2}
+    )
+    settings: dict[str, object] = {
+        "vocab_size": len(tokenizer),
+        "d_model": 16,
+        "encoder_layers": 2,
+        "decoder_layers": 2,
+        "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2,
+        "encoder_ffn_dim": 24,
+        "decoder_ffn_dim": 24,
+        "max_position_embeddings": 64,
+        "forced_eos_token_id": None,
+        **special,
+        **changes,
+    }
+    model = BartForConditionalGeneration(BartConfig(**settings))
+    spread(model)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def save_t5(folder: Path) -> Path:
+    tokenizer = byte_pairs(start=None)
+    model = T5ForConditionalGeneration(
+        T5Config(
+            vocab_size=len(tokenizer) + 6,
+            d_model=16,
+            d_kv=8,
+            d_ff=24,
+            num_layers=2,
+            num_heads=2,
+            pad_token_id=1,
+            eos_token_id=2,
+            decoder_start_token_id=1,
+        )
+    )
+    spread(model)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def save_pegasus(folder: Path) -> Path:
+    tokenizer = byte_pairs(start=None)
+    model = PegasusForConditionalGeneration(
+        PegasusConfig(
+            vocab_size=len(tokenizer),
+            d_model=16,
+            encoder_layers=2,
+            decoder_layers=2,
+            encoder_attention_heads=2,
+            decoder_attention_heads=2,
+            encoder_ffn_dim=24,
+            decoder_ffn_dim=24,
+            max_position_embeddings=64,
+            pad_token_id=1,
+            eos_token_id=2,
+            decoder_start_token_id=1,
+            forced_eos_token_id=None,
+        )
+    )
+    spread(model)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
