@@ -15,12 +15,13 @@ from ragcore.types import Answer, Evidence
 
 __all__ = ["heatmap_html", "write_heatmap"]
 
+# Ink has a contrast of at least 4.5 on the whole of either ramp.
 _STYLE: Final = """
 :root { color-scheme: light dark; --ground: #ffffff; --ink: #1b1f24; --soft: #59636e;
-  --line: #d1d9e0; --heat: #0b5cad; --cool: #f3f6f9; --on-heat: #ffffff; }
+  --line: #d1d9e0; --heat: #4a98e0; --cool: #f3f6f9; }
 @media (prefers-color-scheme: dark) {
   :root { --ground: #0d1117; --ink: #e6edf3; --soft: #9aa6b2; --line: #30363d;
-    --heat: #7cc0ff; --cool: #161b22; --on-heat: #06121f; } }
+    --heat: #1f66c8; --cool: #161b22; } }
 body { background: var(--ground); color: var(--ink); margin: 2rem auto; padding: 0 1rem;
   max-width: 72rem; font: 1rem/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.3rem; margin: 0; }
@@ -34,7 +35,6 @@ thead th { vertical-align: bottom; text-align: center; font-family: ui-monospace
 td { min-width: 3.6rem; padding: .5rem .4rem; text-align: center; border-radius: 3px;
   font-variant-numeric: tabular-nums;
   background: color-mix(in srgb, var(--heat) calc(var(--p) * 100%), var(--cool)); }
-td.hot { color: var(--on-heat); }
 td.prior { outline: 1px solid var(--line); }
 .legend { display: flex; align-items: center; gap: .6rem; }
 .ramp { width: 12rem; height: .8rem; border-radius: 3px; border: 1px solid var(--line);
@@ -96,18 +96,13 @@ def _table(answer: Answer) -> Iterator[str]:
         yield f'<tr>\n<th scope="row">{place + 1}. {escape(title)}</th>'
         yield _cell(evidence.prior, f"{title}, before any token: prior", "prior")
         for name, posterior in zip(names, answer.token_posteriors, strict=True):
-            yield _cell(posterior[place], f"{title}, after {name}: posterior")
+            yield _cell(posterior[place], f"{title}, after {name}: posterior", "posterior")
         yield "</tr>"
     yield "</tbody>\n</table>\n</div>"
 
 
-def _cell(p: float, says: str, kind: str = "") -> str:
-    # Past the middle of the ramp the ink would vanish in it.
-    kinds = f"{kind} hot" if p > 0.5 else kind
-    return (
-        f'<td class="{kinds.strip()}" style="--p:{p:.4f}" title="{escape(says)} {p:.4f}">'
-        f"{p:.2f}</td>"
-    )
+def _cell(p: float, says: str, kind: str) -> str:
+    return f'<td class="{kind}" style="--p:{p:.4f}" title="{escape(says)} {p:.4f}">{p:.2f}</td>'
 
 
 def _token_name(token: str) -> str:
