@@ -219,6 +219,8 @@ def test_word_pieces_that_begin_with_the_start_token(tmp_path: Path) -> None:
     (ids,) = generator.encode_answers(["Nairobi, 2018"])
     assert ids == [*generator.tokenizer("nairobi, 2018", add_special_tokens=False).input_ids, 3]
     assert generator.decode_tokens(ids) == "nairobi, 2018"
+    spaced = generator.tokenizer("N'Djamena", add_special_tokens=False).input_ids
+    assert generator.decode_tokens(spaced) == "n'djamena"
 
 
 @pytest.mark.parametrize("place", ["config.json", "generation_config.json"])

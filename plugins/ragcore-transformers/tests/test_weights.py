@@ -61,6 +61,7 @@ def test_tied_weights_are_written_once_and_tied_again(bart: Path, tmp_path: Path
     assert [name for name in names if names[name].shape == (330, 16)] == ["model.shared.weight"]
     assert names["model.shared.weight.scale"].shape == (330,)
     model = Seq2Seq(Seq2SeqConfig(model=str(stored))).model
+    assert all(parameter.requires_grad for parameter in model.parameters())
     assert model.lm_head.weight is model.model.shared.weight
     assert model.model.encoder.embed_tokens.weight is model.model.shared.weight
 

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Final, Literal
 
 import torch
 from pydantic import Field, field_validator
+from tokenizers import decoders
 from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     AutoConfig,
@@ -143,7 +144,14 @@ class Seq2Seq:
         self.forced_bos_token_id: int | None = self._special_or_none("forced_bos_token_id")
         self._positions: int | None = getattr(self.model.config, "max_position_embeddings", None)
         self.max_input_tokens: int = self._input_limit()
-        normalizer = self.tokenizer.backend_tokenizer.normalizer
+        backend = self.tokenizer.backend_tokenizer
+        # Word pieces have lost where spaces were; other tokens carry them, and are left alone.
+        self._tidy = (
+            {"clean_up_tokenization_spaces": True}
+            if isinstance(backend.decoder, decoders.WordPiece)
+            else {}
+        )
+        normalizer = backend.normalizer
         if normalizer is not None and "a" in normalizer.normalize_str("A"):
             self.capabilities = self.capabilities | {"uncased"}
 
@@ -158,7 +166,9 @@ class Seq2Seq:
 
     def decode_tokens(self, token_ids: Sequence[int]) -> str:
         """The text of target ids, without special tokens, single-spaced."""
-        return " ".join(self.tokenizer.decode(list(token_ids), skip_special_tokens=True).split())
+        ids = list(token_ids)
+        text: str = self.tokenizer.decode(ids, skip_special_tokens=True, **self._tidy)
+        return " ".join(text.split())
 
     def read(self, questions: Sequence[str], passages: Sequence[Passage | None]) -> _Read:
         """Read P pairs, in batches of similar length; see the contract.

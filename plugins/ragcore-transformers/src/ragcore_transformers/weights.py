@@ -83,9 +83,11 @@ def load_int8_rows(folder: Path, config: PreTrainedConfig) -> PreTrainedModel:
         ) from error
     weights = _dequantize(stored, path)
     maker: Any = AutoModelForSeq2SeqLM
-    model: PreTrainedModel = maker.from_config(config)
+    # Made without memory: random weights, which take seconds to draw, would only be replaced.
+    with torch.device("meta"):
+        model: PreTrainedModel = maker.from_config(config)
     _refuse_misfit(model, weights, path)
-    model.load_state_dict(weights, strict=False)
+    _put(model, weights)
     if (folder / "generation_config.json").is_file():
         model.generation_config = GenerationConfig.from_pretrained(folder)
     return model
@@ -108,6 +110,26 @@ def _dequantize(stored: Mapping[str, torch.Tensor], path: Path) -> dict[str, tor
             )
         weights[name] = value.float() * scale.float()[:, None]
     return weights
+
+
+def _put(model: PreTrainedModel, weights: Mapping[str, torch.Tensor]) -> None:
+    """Give a model that was made without memory its weights; what is tied becomes one tensor."""
+    own = model.state_dict(keep_vars=True)
+    whole: dict[str, torch.Tensor] = {}
+    for names in _tied(model).values():
+        given = [weights[name] for name in names if name in weights]
+        # What may be missing is zero in a new model: BART's bias of the logits.
+        value = given[0] if given else torch.zeros(own[names[0]].shape)
+        if isinstance(own[names[0]], torch.nn.Parameter):
+            value = torch.nn.Parameter(value, requires_grad=own[names[0]].requires_grad)
+        whole |= dict.fromkeys(names, value)
+    model.load_state_dict(whole, assign=True)
+    lost = [name for name, buffer in model.named_buffers() if buffer.is_meta]
+    if lost:
+        raise GeneratorError(
+            f"{type(model).__name__} computes {', '.join(lost)} when it is made, which {FORMAT} "
+            "does not store: save the model with save_pretrained instead"
+        )
 
 
 def _refuse_misfit(model: PreTrainedModel, weights: Mapping[str, Any], path: Path) -> None:
