@@ -16,6 +16,12 @@ def ragcore_corpora() -> dict[str, str]:
 
 
 @hookimpl
+def ragcore_indexes() -> dict[str, str]:
+    """All inner products, with numpy alone."""
+    return {"exact": "ragcore.memory.exact:Exact"}
+
+
+@hookimpl
 def ragcore_retrievers() -> dict[str, str]:
     """An encoder and an index together."""
     return {"dense": "ragcore.memory.dense:Dense"}

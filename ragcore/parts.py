@@ -1,7 +1,7 @@
 """Parts: what a config says where it names a component.
 
 A field annotated `Part` with a kind may be written in YAML as `{use: NAME, …}`; whoever reads the
-config (ragcore/config.py) finds the class registered under NAME, checks the rest against the
+config (ragcore/config) finds the class registered under NAME, checks the rest against the
 class's `Config`, and puts a `Part` there. The component that owns the field calls `build()`.
 
     class Config(PartConfig):
@@ -17,12 +17,13 @@ import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo
 from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 
-__all__ = ["ConfigPath", "Kind", "ModelName", "Part", "PartConfig", "yaml_key"]
+__all__ = ["ConfigPath", "Kind", "ModelName", "Part", "PartConfig", "part_from_dict", "yaml_key"]
 
 
 class PartConfig(BaseModel):
@@ -39,6 +40,10 @@ class Kind:
     """Marks a field of type `Part` with the kind of component that it takes."""
 
     name: str
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        """A part in JSON Schema: whatever `ragcore schema` defines for its kind."""
+        return {"$ref": f"#/$defs/{self.name}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +95,71 @@ _SHARED: Final[weakref.WeakValueDictionary[str, Any]] = weakref.WeakValueDiction
 _LOCK: Final = threading.RLock()
 
 
-def to_plain(config: BaseModel) -> dict[str, Any]:
-    """A config as JSON-ready values; nested parts become `{use: …}` mappings."""
-    return _fields(config, hidden=True)
+def to_plain(value: Any) -> Any:
+    """A config, or a value in one, as JSON-ready values; parts become `{use: …}` mappings."""
+    return _plain(value, hidden=True)
 
 
 def yaml_key(name: str, field: FieldInfo) -> str:
     """The key of a config's field in YAML: its alias if it has one, as a field `from_` needs."""
     return field.validation_alias if isinstance(field.validation_alias, str) else name
+
+
+def part_from_dict(kind: str, data: Mapping[str, Any]) -> Part:
+    """The part that `Part.to_dict` gave, as a manifest keeps it.
+
+    For what ragcore wrote itself; what people write is read by `ragcore.config`, which knows the
+    line of each fault.
+
+    Args:
+        kind: such as "retriever".
+        data: `{use: NAME, …}`, nested parts likewise.
+
+    Raises:
+        UnknownComponentError: no plugin gives the component.
+        ConfigError: there is no `use`, it names a secret, or the component's `Config` (of
+            another release, say) refuses the rest.
+    """
+    from ragcore.errors import ConfigError
+    from ragcore.plugins import registry
+
+    said = dict(data)
+    use = said.pop("use", None)
+    if not isinstance(use, str):
+        raise ConfigError(f"{kind}: found {data!r}, expected a mapping with 'use'")
+    component = registry().load(kind, use)
+    for name, about in component.Config.model_fields.items():
+        key, inner = yaml_key(name, about), _kind_in(*about.metadata, about.annotation)
+        if key in said and inner is not None:
+            said[key] = _parts_in(said[key], inner)
+    if "${env:" in json.dumps(said, default=str):
+        raise ConfigError(
+            f"{kind} {use!r}: its recorded config names a secret, {said!r}: give the {kind} from a "
+            "pipeline file, where secrets are filled in"
+        )
+    try:
+        config = component.Config.model_validate(said)
+    except ValidationError as error:
+        raise ConfigError(
+            f"{kind} {use!r}: its recorded config does not fit the component that is installed: "
+            f"{error}: give the {kind} from a pipeline file instead"
+        ) from None
+    return Part(kind, use, component, config)
+
+
+def _kind_in(*hints: Any) -> str | None:
+    """The kind of the parts that a field holds, however deep in its annotation."""
+    for hint in hints:
+        found = hint.name if isinstance(hint, Kind) else _kind_in(*get_args(hint))
+        if found is not None:
+            return found
+    return None
+
+
+def _parts_in(value: Any, kind: str) -> Any:
+    if isinstance(value, list):
+        return [_parts_in(item, kind) for item in value]
+    return part_from_dict(kind, value) if isinstance(value, dict) else value
 
 
 def _fields(config: BaseModel, hidden: bool) -> dict[str, Any]:
@@ -118,7 +180,7 @@ def _plain(value: Any, hidden: bool) -> Any:
         case list() | tuple():
             return [_plain(item, hidden) for item in value]
         case _:
-            return value
+            return to_jsonable_python(value)
 
 
 def _put(said: Any, path: tuple[str | int, ...], text: str) -> None:

@@ -1,0 +1,228 @@
+"""Passages on disk: one Arrow file, written as a stream and read through a memory map.
+
+Knows the file's columns (id, title, text, metadata as JSON) and nothing of versions or retrievers.
+A row is a passage's place in the file, from 0. The file is cut into record batches of bounded
+size, so that neither writing nor reading ever holds more than one of them.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ragcore.errors import ComponentError, CorpusError, StoreCorruptError, StoreError
+from ragcore.types import Passage
+
+__all__ = ["PassageWriter", "Passages"]
+
+SCHEMA: Final = pa.schema(
+    [pa.field(name, pa.string(), nullable=False) for name in ("id", "title", "text", "metadata")]
+)
+BATCH_ROWS: Final = 1024
+BATCH_CHARACTERS: Final = 1 << 20
+
+
+class PassageWriter:
+    """Writes passages to a new file, in order; a context manager.
+
+    Holds at most 1,024 passages, or a mebibyte of text and the passage that goes beyond it. The
+    file is complete once the context is left; left by an exception it stays without its end, and
+    `Passages` refuses it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._held: list[tuple[str, str, str, str]] = []
+        self._characters = 0
+        self._rows = 0
+        self._file = path.open("wb")
+        self._writer = pa.ipc.new_file(self._file, SCHEMA)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None:
+                self._flush()
+                self._writer.close()
+        finally:
+            self._file.close()
+
+    def write(self, passages: Sequence[Passage]) -> None:
+        """Append passages.
+
+        Raises:
+            CorpusError: a passage holds what cannot be written: metadata that is not JSON, or a
+                text with lone surrogates, which no UTF-8 can say.
+        """
+        for passage in passages:
+            row = (passage.id, passage.title, passage.text, _to_json(passage))
+            self._held.append(row)
+            self._characters += sum(map(len, row))
+            if len(self._held) >= BATCH_ROWS or self._characters >= BATCH_CHARACTERS:
+                self._flush()
+
+    def _flush(self) -> None:
+        if not self._held:
+            return
+        try:
+            columns = [pa.array(column, pa.string()) for column in zip(*self._held, strict=True)]
+        except UnicodeEncodeError as error:
+            raise CorpusError(self._unwritable(error)) from None
+        self._writer.write_batch(pa.record_batch(columns, schema=SCHEMA))
+        self._rows += len(self._held)
+        self._held, self._characters = [], 0
+
+    def _unwritable(self, error: UnicodeEncodeError) -> str:
+        for at, row in enumerate(self._held):
+            for name, value in zip(SCHEMA.names, row, strict=True):
+                if value == error.object:
+                    return (
+                        f"passage {self._rows + at + 1} ({row[0]!r}): its {name} holds a lone "
+                        f"surrogate, {error.object[error.start]!r} at character {error.start}, "
+                        "which is no Unicode text: repair the corpus"
+                    )
+        return f"a passage cannot be written as UTF-8: {error}"
+
+
+class Passages:
+    """The passages of a file, read-only, by row; safe to use from several threads.
+
+    Opening maps the file and reads where its batches lie; a passage is read when it is asked for.
+
+        passages = Passages(folder / "passages.arrow")
+        passages[0].title
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open a file that `PassageWriter` wrote.
+
+        Raises:
+            StoreCorruptError: there is no such file, it was cut off, or its columns are others.
+        """
+        self._path = path
+        try:
+            reader = pa.ipc.open_file(pa.memory_map(str(path), "r"))
+            if not reader.schema.equals(SCHEMA):
+                raise StoreCorruptError(
+                    f"{path} has columns {reader.schema.names}, expected {SCHEMA.names}: "
+                    "rebuild this version of the memory"
+                )
+            batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
+        except FileNotFoundError:
+            raise StoreCorruptError(
+                f"{path} is missing: rebuild this version of the memory"
+            ) from None
+        except (pa.ArrowException, OSError) as error:
+            raise StoreCorruptError(
+                f"{path} cannot be read as passages ({error}): rebuild this version of the memory"
+            ) from error
+        self._batches: list[list[Any]] | None = [batch.columns for batch in batches]
+        self._ends = list(accumulate(batch.num_rows for batch in batches))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file; passages that were read stay valid."""
+        # The map ends with the last array that looks into it, so no reader can be cut off.
+        self._batches = None
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __getitem__(self, row: int) -> Passage:
+        """The passage of a row.
+
+        Raises:
+            ComponentError: there is no such row; negative rows do not count from the end.
+        """
+        return self.take([row])[0]
+
+    def take(self, rows: Iterable[int]) -> list[Passage]:
+        """The passages of rows, in the order asked for.
+
+        Raises:
+            ComponentError: a row is not there.
+        """
+        batches = self._opened()
+        taken = []
+        for row in rows:
+            if not 0 <= row < len(self):
+                raise ComponentError(
+                    f"row {row} was asked of {self._path}, which has {len(self)} passages: "
+                    f"expected rows from 0 to {len(self) - 1}"
+                )
+            at = bisect_right(self._ends, row)
+            place = row - (self._ends[at - 1] if at else 0)
+            taken.append(_passage(*(column[place].as_py() for column in batches[at])))
+        return taken
+
+    def __iter__(self) -> Iterator[Passage]:
+        """All passages by row, one batch in memory at a time."""
+        for batch in self.batches():
+            yield from batch
+
+    def batches(self) -> Iterator[list[Passage]]:
+        """All passages by row, as lists of at most 1,024."""
+        for columns in self._opened():
+            rows = zip(*(column.to_pylist() for column in columns), strict=True)
+            yield [_passage(*row) for row in rows]
+
+    def row_of(self, id: str) -> int:  # noqa: A002 (a passage's own word)
+        """The row of the passage with this id; looks through all ids.
+
+        Raises:
+            StoreError: no passage has it.
+        """
+        start = 0
+        for end, columns in zip(self._ends, self._opened(), strict=True):
+            place = pc.index(columns[0], id).as_py()
+            if place >= 0:
+                return start + int(place)
+            start = end
+        raise StoreError(f"no passage of {self._path} has the id {id!r}: expected one of its ids")
+
+    def _opened(self) -> list[list[Any]]:
+        if self._batches is None:
+            raise StoreError(f"{self._path} is closed: open the memory again to read passages")
+        return self._batches
+
+
+def _to_json(passage: Passage) -> str:
+    if not passage.metadata:
+        return "{}"
+    try:
+        return json.dumps(dict(passage.metadata), ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise CorpusError(
+            f"passage {passage.id!r}: its metadata cannot be written as JSON ({error}): use "
+            "strings, numbers, booleans, null, lists and mappings only"
+        ) from None
+
+
+def _passage(id: str, title: str, text: str, metadata: str) -> Passage:  # noqa: A002
+    held: Mapping[str, Any] = {} if metadata == "{}" else json.loads(metadata)
+    return Passage(id, title, text, held)
