@@ -23,7 +23,19 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, Val
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
-__all__ = ["ConfigPath", "Kind", "ModelName", "Part", "PartConfig", "part_from_dict", "yaml_key"]
+__all__ = [
+    "ConfigPath",
+    "Kind",
+    "ModelName",
+    "Part",
+    "PartConfig",
+    "part_from_dict",
+    "to_plain",
+    "yaml_key",
+]
+
+
+PART_MARK: Final = "x-ragcore-part"
 
 
 class PartConfig(BaseModel):
@@ -42,8 +54,8 @@ class Kind:
     name: str
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
-        """A part in JSON Schema: whatever `ragcore schema` defines for its kind."""
-        return {"$ref": f"#/$defs/{self.name}"}
+        """A mark in the JSON Schema, for `ragcore schema` to put the kind's components there."""
+        return {PART_MARK: self.name}
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +171,8 @@ def _kind_in(*hints: Any) -> str | None:
 def _parts_in(value: Any, kind: str) -> Any:
     if isinstance(value, list):
         return [_parts_in(item, kind) for item in value]
+    if isinstance(value, dict) and "use" not in value:
+        return {key: _parts_in(item, kind) for key, item in value.items()}
     return part_from_dict(kind, value) if isinstance(value, dict) else value
 
 

@@ -1,30 +1,18 @@
-"""The pipeline file: what it may say, and how it is read, filled in, and described.
-
-This file holds the pipeline's own sections; what a component may say is in its `Config`. Reading
-YAML with positions is in `yaml_source.py`, checking it against models in `config_reader.py`.
-"""
+"""What a pipeline file may say, its parts aside: those are in each component's `Config`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ragcore.config_overrides import apply_overrides
-from ragcore.config_reader import ConfigReader
-from ragcore.errors import ConfigError
 from ragcore.parts import ConfigPath, Kind, Part, PartConfig
-from ragcore.yaml_source import Mapping, Node, Scalar, Source
 
 __all__ = [
     "AbstainConfig",
     "MemoryConfig",
     "PipelineConfig",
     "RagConfig",
-    "load_config",
-    "parse_config",
 ]
 
 
@@ -111,68 +99,3 @@ class PipelineConfig(PartConfig):
     rag: RagConfig = Field(
         default=RagConfig(), description="how an answer is computed from the passages"
     )
-
-
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> PipelineConfig:
-    """The checked config of a pipeline file.
-
-    Args:
-        path: of a YAML file; relative paths in it start from its folder.
-        overrides: changes to it, as "rag.k=10" or "generator.use=t5"; the last one wins.
-
-    Raises:
-        ConfigError: it cannot be read, or has faults; the message lists all, by position.
-    """
-    return read_file(path, overrides)[1]
-
-
-def parse_config(
-    text: str, name: str = "<text>", base: str | Path = ".", overrides: Sequence[str] = ()
-) -> PipelineConfig:
-    """As `load_config`, from a text; `name` stands for the file's, `base` for its folder."""
-    return _read(Source(text, name, overrides), Path(base))[1]
-
-
-def read_file(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Node, PipelineConfig]:
-    """As `load_config`, with the tree that the file and the overrides make."""
-    return _read(Source(_text(Path(path)), str(path), overrides), Path(path).parent)
-
-
-def _read(source: Source, base: Path) -> tuple[Node, PipelineConfig]:
-    tree = source.tree()
-    config = None
-    if tree is not None:
-        if isinstance(tree, Scalar) and tree.value is None:
-            source.fault(tree.place, _EMPTY)
-        else:
-            if isinstance(tree, Mapping):
-                apply_overrides(tree, source)
-            reader = ConfigReader(source, base.absolute())
-            config = reader.read(tree, PipelineConfig, "the pipeline")
-    if tree is None or config is None or source.faults:
-        raise ConfigError(source.show())
-    return tree, config
-
-
-_EMPTY = "the file is empty: a pipeline begins with 'ragcore: 1' and has a section 'memory'"
-
-
-def _text(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{path}: no such file: give the path of a pipeline file (from {Path.cwd()})"
-        ) from None
-    except IsADirectoryError:
-        raise ConfigError(f"{path}: a folder: give the path of a pipeline file") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        before = data[: error.start].decode("utf-8-sig", errors="replace").split("\n")
-        raise ConfigError(
-            f"{path}:{len(before)}:{len(before[-1]) + 1}: not UTF-8 (byte "
-            f"0x{data[error.start]:02X}): save the file as UTF-8"
-        ) from None

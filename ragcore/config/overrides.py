@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ragcore.yaml_source import Entry, Items, Mapping, Node, Place, Scalar, Source, describe
+from ragcore.config.source import Entry, Items, Mapping, Node, Place, Scalar, Source, describe
 
 __all__ = ["apply_overrides"]
 

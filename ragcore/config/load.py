@@ -1,0 +1,79 @@
+"""From a file and its overrides to a checked config, or to one error that lists every fault."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from ragcore.config.models import PipelineConfig
+from ragcore.config.overrides import apply_overrides
+from ragcore.config.reader import ConfigReader
+from ragcore.config.source import Mapping, Scalar, Source
+from ragcore.errors import ConfigError
+
+__all__ = ["load_config", "parse_config", "read_file"]
+
+_EMPTY: Final = "the file is empty: a pipeline begins with 'ragcore: 1' and has a section 'memory'"
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> PipelineConfig:
+    """The checked config of a pipeline file.
+
+    Args:
+        path: of a YAML file; relative paths in it start from its folder.
+        overrides: changes to it, as "rag.k=10" or "generator.use=t5"; the last one wins.
+
+    Raises:
+        ConfigError: it cannot be read, or has faults; the message lists all, by position.
+    """
+    return read_file(path, overrides)[1]
+
+
+def parse_config(
+    text: str, name: str = "<text>", base: str | Path = ".", overrides: Sequence[str] = ()
+) -> PipelineConfig:
+    """As `load_config`, from a text; `name` stands for the file's, `base` for its folder."""
+    return _read(Source(text, name, overrides), Path(base))[1]
+
+
+def read_file(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Mapping, PipelineConfig]:
+    """As `load_config`, with the tree that the file and the overrides make."""
+    return _read(Source(_text(Path(path)), str(path), overrides), Path(path).parent)
+
+
+def _read(source: Source, base: Path) -> tuple[Mapping, PipelineConfig]:
+    tree = source.tree()
+    config = None
+    if tree is not None:
+        if isinstance(tree, Scalar) and tree.value is None:
+            source.fault(tree.place, _EMPTY)
+        else:
+            if isinstance(tree, Mapping):
+                apply_overrides(tree, source)
+            reader = ConfigReader(source, base.absolute())
+            config = reader.read(tree, PipelineConfig, "the pipeline")
+    if not isinstance(tree, Mapping) or config is None or source.faults:
+        raise ConfigError(source.show())
+    return tree, config
+
+
+def _text(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: no such file: give the path of a pipeline file (from {Path.cwd()})"
+        ) from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path}: a folder: give the path of a pipeline file") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode("utf-8-sig", errors="replace").split("\n")
+        raise ConfigError(
+            f"{path}:{len(before)}:{len(before[-1]) + 1}: not UTF-8 (byte "
+            f"0x{data[error.start]:02X}): save the file as UTF-8"
+        ) from None

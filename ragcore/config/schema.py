@@ -1,0 +1,121 @@
+"""The JSON Schema of a pipeline file, from the components that are installed.
+
+A part is one of the components of its kind, told apart by `use`; each component's own schema comes
+from its `Config`. Editors complete and check files with it; `ragcore check` says more.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
+from ragcore.config.models import PipelineConfig
+from ragcore.config.reader import config_class
+from ragcore.errors import PluginError
+from ragcore.parts import PART_MARK
+from ragcore.plugins import registry
+
+__all__ = ["config_schema"]
+
+_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+_REF: Final = "#/$defs/"
+
+
+def config_schema() -> dict[str, Any]:
+    """The schema, draft 2020-12.
+
+    A component whose class cannot be loaded may say anything there; `ragcore check` tells why.
+    """
+    definitions: dict[str, Any] = {}
+    root = _schema_of(PipelineConfig, "pipeline", definitions)
+    waiting = _kinds_in(root) | _kinds_in(definitions)
+    done: set[str] = set()
+    while waiting:
+        kind = waiting.pop()
+        done.add(kind)
+        names = registry().names(kind)
+        definitions[kind] = _one_of(kind, names)
+        for name in names:
+            component = _component(kind, name, definitions)
+            definitions[_definition(kind, name)] = component
+        waiting = _kinds_in(definitions) - done
+    return {"$schema": _DIALECT, "title": "A ragcore pipeline"} | root | {"$defs": definitions}
+
+
+def _one_of(kind: str, names: list[str]) -> dict[str, Any]:
+    said = {"description": f"one of the installed components of kind {kind}", "type": "object"}
+    if not names:
+        return said | {"not": {}}
+    return said | {
+        "required": ["use"],
+        "properties": {"use": {"enum": names}},
+        "oneOf": [{"$ref": _REF + _definition(kind, name)} for name in names],
+    }
+
+
+def _component(kind: str, name: str, definitions: dict[str, Any]) -> dict[str, Any]:
+    use = {"const": name, "description": f"the {kind} {name}"}
+    try:
+        model = config_class(kind, name, registry().load(kind, name))
+    except PluginError as error:
+        description = f"its class cannot be loaded: {error}"
+        return {"type": "object", "description": description, "properties": {"use": use}}
+    schema = _schema_of(model, _definition(kind, name), definitions)
+    schema["properties"] = {"use": use, **schema.get("properties", {})}
+    schema["required"] = ["use", *schema.get("required", [])]
+    return schema
+
+
+def _schema_of(model: type[BaseModel], prefix: str, definitions: dict[str, Any]) -> dict[str, Any]:
+    """A model's schema; the models nested in it go to the definitions, under its own prefix."""
+    schema = model.model_json_schema(
+        ref_template=f"{_REF}{prefix}.{{model}}", schema_generator=_Generator
+    )
+    nested: dict[str, Any] = schema.pop("$defs", {})
+    for name, one in nested.items():
+        definitions[f"{prefix}.{name}"] = _closed(one)
+    return _closed(schema)
+
+
+def _closed(schema: dict[str, Any]) -> dict[str, Any]:
+    """A model's schema, linked; unknown keys are errors, even where the model would ignore them."""
+    if "properties" in schema:
+        schema.setdefault("additionalProperties", False)
+    return {key: _linked(value) for key, value in schema.items() if key != "title"}
+
+
+class _Generator(GenerateJsonSchema):
+    """Pydantic's, with parts told by their kind and with types of its own left open."""
+
+    def is_instance_schema(self, schema: core_schema.IsInstanceSchema) -> JsonSchemaValue:
+        return {}
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+
+def _definition(kind: str, name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", f"{kind}.{name}")
+
+
+def _linked(schema: Any) -> Any:
+    """The schema with each mark of a part turned into a reference to its kind."""
+    if isinstance(schema, dict):
+        linked = {key: _linked(value) for key, value in schema.items() if key != PART_MARK}
+        return linked | ({"$ref": _REF + schema[PART_MARK]} if PART_MARK in schema else {})
+    return [_linked(item) for item in schema] if isinstance(schema, list) else schema
+
+
+def _kinds_in(schema: Any) -> set[str]:
+    """The kinds that a schema refers to: references without a dot in their name."""
+    if isinstance(schema, dict):
+        ref = schema.get("$ref")
+        own = {ref.removeprefix(_REF)} if isinstance(ref, str) and "." not in ref else set()
+        return own.union(*(_kinds_in(value) for value in schema.values()))
+    if isinstance(schema, list):
+        return set().union(*map(_kinds_in, schema))
+    return set()
