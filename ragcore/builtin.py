@@ -25,3 +25,16 @@ def ragcore_indexes() -> dict[str, str]:
 def ragcore_retrievers() -> dict[str, str]:
     """An encoder and an index together."""
     return {"dense": "ragcore.memory.dense:Dense"}
+
+
+@hookimpl
+def ragcore_cli() -> dict[str, str]:
+    """The core's commands; `ragcore.cli.COMMANDS` has a line of help for each."""
+    return {
+        "ask": "ragcore.cli.ask:app",
+        "memory": "ragcore.cli.memory:app",
+        "check": "ragcore.cli.config:check_app",
+        "fill": "ragcore.cli.config:fill_app",
+        "schema": "ragcore.cli.config:schema_app",
+        "plugins": "ragcore.cli.plugins:app",
+    }

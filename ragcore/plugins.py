@@ -49,6 +49,7 @@ KNOWN_PACKAGES: Final[Mapping[tuple[str, str], str]] = {
     ("generator", "bart"): "ragcore-transformers",
     ("generator", "t5"): "ragcore-transformers",
     ("corpus", "world-factbook"): "ragcore-world",
+    ("command", "world"): "ragcore-world",
 }
 """Components of the house that may not be installed, and the package that brings each."""
 

@@ -333,6 +333,8 @@ def _hint(node: Node, takes: Takes) -> str:
     if takes.literals and isinstance(value, str):
         close = nearest(value, [str(one) for one in takes.literals])
         return f": did you mean {close!r}?" if close else ""
+    if len(takes.literals) == 1 and not takes.scalars:
+        return f": write {takes.literals[0]}"
     if str in takes.scalars:
         return ": put it in quotes"
     if bool in takes.scalars and str(value).lower() in _BOOLEANS:

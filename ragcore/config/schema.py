@@ -35,14 +35,15 @@ def config_schema() -> dict[str, Any]:
     waiting = _kinds_in(root) | _kinds_in(definitions)
     done: set[str] = set()
     while waiting:
-        kind = waiting.pop()
+        kind = min(waiting)
         done.add(kind)
         names = registry().names(kind)
         definitions[kind] = _one_of(kind, names)
         for name in names:
             component = _component(kind, name, definitions)
             definitions[_definition(kind, name)] = component
-        waiting = _kinds_in(definitions) - done
+        waiting |= _kinds_in(definitions)
+        waiting -= done
     return {"$schema": _DIALECT, "title": "A ragcore pipeline"} | root | {"$defs": definitions}
 
 
