@@ -1,0 +1,146 @@
+"""`ragcore world demo`: from nothing to answers, and to other answers from an older memory.
+
+Uses ragcore as any program would: `build_memory`, `load`, `answer`, `swap`. What is asked and how
+it is told is here; the pipeline is `world.yaml`, copied beside the memory so that it can be used
+and changed afterwards.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, track
+from rich.table import Table
+from rich.text import Text
+
+import ragcore
+from ragcore.cli.render import answer_view
+from ragcore.errors import VersionExistsError
+from ragcore_world.heatmap import write_heatmap
+
+__all__ = ["app"]
+
+NOW: Final = "2026-01"
+THEN: Final = "2018-12"
+
+QUESTIONS: Final = (
+    "Who is the prime minister of Ethiopia?",
+    "What is the capital of Chad?",
+    "Who is the king of Norway?",
+    "What is the highest point of Tanzania?",
+    "Who is the chancellor of Germany?",
+    "Who is the prime minister of the United Kingdom?",
+    "Who is the prime minister of Japan?",
+    "Who is the president of Brazil?",
+)
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def world() -> None:
+    """The World Factbook: passages, a reader, and a demo of both."""
+
+
+@app.command()
+def demo(
+    folder: Annotated[
+        Path, typer.Option(help="Where the pipeline and its memory are put, or found.")
+    ] = Path("demo"),
+    html: Annotated[Path, typer.Option(help="Where one answer is drawn.")] = Path("demo.html"),
+) -> None:
+    """Ask the World Factbook of 2026, swap the memory for that of 2018, and ask again."""
+    console = Console(highlight=False)
+    pipeline = _pipeline(folder)
+    # The one built last becomes the store's current version.
+    for version in (THEN, NOW):
+        _build(pipeline, version, console)
+    with console.status("Loading the reader …"):
+        rag = ragcore.load(pipeline, f"memory.version={NOW}")
+    with rag:
+        before = _ask(rag, console)
+        for answer in before:
+            console.print(answer_view(answer), "")
+        console.rule(f"The live memory is swapped: {NOW} → {THEN}")
+        with console.status("Verifying the older memory …"):
+            rag.swap(THEN)
+        after = _ask(rag, console)
+    _tell_changes(before, after, console)
+    write_heatmap(before[0], html)
+    console.print(f"Drawn: {html} shows which passage each token of the first answer rests on.")
+    console.print(f'Go on: ragcore ask {pipeline} "What is the currency of Bhutan?"')
+
+
+def _pipeline(folder: Path) -> Path:
+    """The pipeline's file in the folder, written if it is not there yet."""
+    path = folder / "world.yaml"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        source = files("ragcore_world") / "world.yaml"
+        path.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+    return path
+
+
+def _build(pipeline: Path, version: str, console: Console) -> None:
+    """Build one version of the memory, unless the store has it."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bars:
+        task = bars.add_task(f"Memory {version}", total=None)
+
+        def show(stage: str, done: int, total: int | None) -> None:
+            bars.update(
+                task,
+                description=f"Memory {version}: {stage} {done:,}",
+                completed=done,
+                total=total,
+            )
+
+        try:
+            built = ragcore.build_memory(
+                pipeline, f"memory.corpus.edition={version}", version=version, progress=show
+            )
+        except VersionExistsError:
+            console.print(f"Memory {version}: already built.")
+            return
+    console.print(f"Memory {version}: {built.passages:,} passages.")
+
+
+def _ask(rag: ragcore.Rag, console: Console) -> list[ragcore.Answer]:
+    asked = track(QUESTIONS, "Reading", console=console, transient=True)
+    return [answer for question in asked for answer in rag.answer(question)]
+
+
+def _tell_changes(
+    before: list[ragcore.Answer], after: list[ragcore.Answer], console: Console
+) -> None:
+    """Print the questions whose answers differ, both answers side by side."""
+    pairs = list(zip(before, after, strict=True))
+    changed = [(one, other) for one, other in pairs if not _same(one.text, other.text)]
+    console.print(f"{len(changed)} of {len(pairs)} questions have another answer now.", "")
+    table = Table(expand=True)
+    for heading in ("question", f"memory {NOW}", f"memory {THEN}"):
+        table.add_column(heading, ratio=1)
+    for one, other in changed:
+        table.add_row(one.question, _cell(one), _cell(other))
+    if changed:
+        console.print(table, "")
+
+
+def _cell(answer: ragcore.Answer) -> Text:
+    best = max(answer.evidence, key=lambda one: one.posterior)
+    return Text.assemble(
+        (answer.text, "bold green"),
+        (f"\nlog p = {answer.log_prob:.3f}", "dim"),
+        (f"\n{best.passage.title}, posterior {best.posterior:.2f}", "cyan"),
+    )
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether one answer is a longer form of the other ("Abiy Ahmed", "ABIY Ahmed Ali")."""
+    words, others = (set(re.findall(r"\w+", text.casefold())) for text in (one, other))
+    return one == other or (bool(words and others) and (words <= others or others <= words))

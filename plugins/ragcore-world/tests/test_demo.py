@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from ragcore_world.demo import QUESTIONS, app
+from typer.testing import CliRunner
+
+READER = files("ragcore_world") / "reader" / "config.json"
+COUNTRIES = "[et, cd, no, tz, gm, uk, ja, br, lu, be, ke, su]"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pipeline of twelve countries; otherwise the one that the demo writes."""
+    folder = tmp_path_factory.mktemp("demo")
+    text = (files("ragcore_world") / "world.yaml").read_text(encoding="utf-8")
+    fewer = text.replace("edition: 2026-01", f"edition: 2026-01, countries: {COUNTRIES}")
+    (folder / "world.yaml").write_text(fewer, encoding="utf-8")
+    return folder
+
+
+def run(folder: Path) -> str:
+    done = CliRunner().invoke(
+        app, ["demo", "--folder", str(folder), "--html", str(folder / "demo.html")]
+    )
+    if done.exception:
+        raise done.exception
+    return done.output
+
+
+@pytest.mark.skipif(not READER.is_file(), reason="this checkout has no trained reader")
+def test_the_demo_answers_swaps_answers_again_and_draws(folder: Path) -> None:
+    shown = run(folder)
+    assert all(question in shown for question in QUESTIONS)
+    assert "N'Djamena" in shown
+    assert re.search(r"prior +posterior", shown)
+    _, _, swapped = shown.partition("The live memory is swapped: 2026-01 → 2018-12")
+    assert "Merkel" in swapped
+    assert "MERZ" in swapped
+    page = (folder / "demo.html").read_text(encoding="utf-8")
+    assert QUESTIONS[0] in page
+    assert "Ethiopia, Executive branch" in page
+
+    again = run(folder)
+    assert again.count("already built") == 2
+    assert again.partition(QUESTIONS[0])[2] == shown.partition(QUESTIONS[0])[2]
+
+
+def test_help_names_the_options() -> None:
+    shown = CliRunner().invoke(app, ["demo", "--help"]).output
+    assert "--folder" in shown
+    assert "--html" in shown
