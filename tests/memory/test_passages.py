@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ragcore.errors import ComponentError, CorpusError, StoreCorruptError, StoreError
+from ragcore.memory.passages import Passages, PassageWriter
+from ragcore.types import Passage
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+PASSAGES = st.builds(
+    Passage, st.text(), st.text(), st.text(), st.dictionaries(st.text(), JSON, max_size=3)
+)
+
+
+def write(path: Path, passages: list[Passage]) -> Passages:
+    with PassageWriter(path) as writer:
+        writer.write(passages)
+    return Passages(path)
+
+
+def numbered(count: int, text: str = "text") -> list[Passage]:
+    return [Passage(f"id{n}", f"title {n}", f"{text} {n}", {"n": n}) for n in range(count)]
+
+
+@given(st.lists(PASSAGES, max_size=8))
+def test_what_is_written_is_read(given: list[Passage]) -> None:
+    with TemporaryDirectory() as folder, write(Path(folder) / "p.arrow", given) as passages:
+        assert len(passages) == len(given)
+        assert list(passages) == given
+        assert [passages[row] for row in range(len(given))] == given
+
+
+def test_rows_go_on_from_batch_to_batch(tmp_path: Path) -> None:
+    given = numbered(2500)
+    passages = write(tmp_path / "p.arrow", given)
+    assert [len(batch) for batch in passages.batches()] == [1024, 1024, 452]
+    rows = [2499, 0, 1023, 1024, 2047, 2048, 1024]
+    assert passages.take(rows) == [given[row] for row in rows]
+
+
+def test_long_texts_make_smaller_batches(tmp_path: Path) -> None:
+    given = [Passage(str(n), "", "x" * 300_000) for n in range(10)]
+    passages = write(tmp_path / "p.arrow", given)
+    assert [len(batch) for batch in passages.batches()] == [4, 4, 2]
+    assert passages.take([9, 4]) == [given[9], given[4]]
+
+
+@pytest.mark.parametrize("row", [-1, 3])
+def test_a_row_that_is_not_there_is_an_error(tmp_path: Path, row: int) -> None:
+    passages = write(tmp_path / "p.arrow", numbered(3))
+    with pytest.raises(ComponentError, match=f"row {row} .* has 3 passages.* from 0 to 2"):
+        passages.take([0, row])
+
+
+def test_an_id_leads_to_its_row(tmp_path: Path) -> None:
+    passages = write(tmp_path / "p.arrow", numbered(2500))
+    assert [passages.row_of(id_) for id_ in ("id0", "id1023", "id1024", "id2499")] == [
+        0,
+        1023,
+        1024,
+        2499,
+    ]
+    with pytest.raises(StoreError, match="'id2500'"):
+        passages.row_of("id2500")
+
+
+def test_passages_outlive_the_closing_and_the_file_is_closed(tmp_path: Path) -> None:
+    passages = write(tmp_path / "p.arrow", numbered(3))
+    kept = passages[1]
+    passages.close()
+    assert kept == numbered(3)[1]
+    with pytest.raises(StoreError, match="closed"):
+        passages.take([1])
+
+
+def test_writing_holds_one_batch_only(tmp_path: Path) -> None:
+    passage = "word " * 100
+    with PassageWriter(tmp_path / "p.arrow") as writer:
+        tracemalloc.start()
+        for n in range(40_000):
+            writer.write([Passage(str(n), "", passage)])
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert (tmp_path / "p.arrow").stat().st_size > 20_000_000
+    assert peak < 4_000_000
+
+
+def test_a_file_without_its_end_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "p.arrow"
+    with pytest.raises(RuntimeError), PassageWriter(path) as writer:
+        writer.write(numbered(3000))
+        raise RuntimeError
+    with pytest.raises(StoreCorruptError, match=r"p\.arrow"):
+        Passages(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StoreCorruptError, match=r"p\.arrow is missing"):
+        Passages(tmp_path / "p.arrow")
+
+
+def test_metadata_must_be_json(tmp_path: Path) -> None:
+    with (
+        pytest.raises(CorpusError, match="'a'.*metadata.*JSON"),
+        PassageWriter(tmp_path / "p.arrow") as writer,
+    ):
+        writer.write([Passage("a", "", "text", {"when": object()})])
+
+
+def test_a_lone_surrogate_is_named_with_its_passage(tmp_path: Path) -> None:
+    given = [*numbered(2), Passage("bad", "", "half \ud83d")]
+    with (
+        pytest.raises(CorpusError, match=r"passage 3 \('bad'\): its text .* character 5"),
+        PassageWriter(tmp_path / "p.arrow") as writer,
+    ):
+        writer.write(given)
