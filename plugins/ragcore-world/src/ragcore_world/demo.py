@@ -121,7 +121,7 @@ def _tell_changes(
     """Print the questions whose answers differ, both answers side by side."""
     pairs = list(zip(before, after, strict=True))
     changed = [(one, other) for one, other in pairs if not _same(one.text, other.text)]
-    console.print(f"{len(changed)} of {len(pairs)} questions have another answer now.", "")
+    console.print(f"{len(changed)} of {len(pairs)} questions have another answer now.\n")
     table = Table(expand=True)
     for heading in ("question", f"memory {NOW}", f"memory {THEN}"):
         table.add_column(heading, ratio=1)
