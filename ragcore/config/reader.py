@@ -40,6 +40,7 @@ _SECRET: Final = re.compile(r"\$\{env:([^}]*)(\}?)")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
+_NUMBER: Final = re.compile(r"[-+]?[0-9]+(\.[0-9]+)?")
 _BOOLEANS: Final = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 
 
@@ -187,6 +188,8 @@ class ConfigReader:
         return Part(kind, name, component, config, _secrets_of(node))
 
     def _mismatch(self, node: Node, takes: Takes, key: str) -> _Faulty:
+        if self._source.is_faulty(node.place):
+            return _FAULTY
         inner = Takes.of(takes.items)
         if takes.part or (inner.part and isinstance(node, Scalar)):
             message = self._not_a_part(node, takes.part or str(inner.part), in_list=not takes.part)
@@ -238,8 +241,9 @@ class ConfigReader:
 
     def _hide(self, message: str) -> str:
         """A message that somebody else wrote, without the secrets that it may quote."""
-        for value in sorted(filter(None, self._secrets), key=len, reverse=True):
-            message = message.replace(value, self._secrets[value])
+        shown = {repr(value)[1:-1]: text for value, text in self._secrets.items()} | self._secrets
+        for value in sorted(filter(None, shown), key=len, reverse=True):
+            message = message.replace(value, shown[value])
         return message
 
     def _explain(
@@ -283,7 +287,9 @@ class ConfigReader:
             about = node.entries.get(message.partition(" ")[0].rstrip(":"))
             self._source.fault(about.value.place if about else place, f"{message} (in {title})")
             return
-        self._source.fault(place, f"{key}: {self._hide(reason(error))}, found {_found(found)}")
+        # A validator's own words name the value or do not, as their author chose.
+        value_said = "" if error["type"] == "value_error" else f", found {_found(found)}"
+        self._source.fault(place, f"{key}: {self._hide(reason(error))}{value_said}")
 
 
 def config_class(kind: str, name: str, component: Any) -> type[BaseModel]:
@@ -330,13 +336,15 @@ def _hint(node: Node, takes: Takes) -> str:
     value = node.value if isinstance(node, Scalar) else None
     if value is None:
         return ""
+    if len(takes.literals) == 1 and not takes.scalars:
+        return f": write {takes.literals[0]}"
     if takes.literals and isinstance(value, str):
         close = nearest(value, [str(one) for one in takes.literals])
         return f": did you mean {close!r}?" if close else ""
-    if len(takes.literals) == 1 and not takes.scalars:
-        return f": write {takes.literals[0]}"
     if str in takes.scalars:
         return ": put it in quotes"
+    if isinstance(value, str) and _NUMBER.fullmatch(value) and takes.scalars & {int, float}:
+        return ": remove the quotes"
     if bool in takes.scalars and str(value).lower() in _BOOLEANS:
         return f": write {_BOOLEANS[str(value).lower()]}"
     return ""

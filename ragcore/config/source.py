@@ -107,6 +107,10 @@ class Source:
         """Note a fault."""
         self.faults.append(Fault(place, message))
 
+    def is_faulty(self, place: Place) -> bool:
+        """Whether something is wrong there already, of which another fault may only follow."""
+        return any(fault.place == place for fault in self.faults)
+
     def where(self, place: Place) -> str:
         """A position as text: `file:line:column`, or the override that it is in."""
         if place.origin:
@@ -264,8 +268,10 @@ def _construct(name: str, text: str) -> int | float | bool | None:
 def _syntax(error: yaml.MarkedYAMLError, mark: yaml.Mark | None) -> str:
     """PyYAML's complaint, in plain words where it is a common one."""
     problem = error.problem or "it cannot be read"
-    if r"'\t'" in problem or _is_tab(mark):
+    if r"'\t'" in problem or _stands_at(mark, "\t"):
         return "a tab: YAML is indented with spaces"
+    if _stands_at(mark, "{env:"):
+        return "between braces or brackets a secret stands in quotes: '${env:NAME}'"
     if problem == "but found another document":
         return "a second document begins here: a file holds one pipeline, remove the '---'"
     if problem.startswith("found undefined alias"):
@@ -276,14 +282,16 @@ def _syntax(error: yaml.MarkedYAMLError, mark: yaml.Mark | None) -> str:
     if problem.startswith("found character") and problem.endswith("cannot start any token"):
         char = problem.removeprefix("found character ").split(" that ")[0]
         return f"not valid YAML: a value cannot begin with {char}: put it in quotes"
-    context = f" {error.context}" if error.context else ""
+    problem = problem.replace("but got '<stream end>'", "but the file ends")
+    began = f" that begins in line {error.context_mark.line + 1}" if error.context_mark else ""
+    context = f" {error.context}{began}" if error.context else ""
     return f"not valid YAML{context}: {problem}"
 
 
-def _is_tab(mark: yaml.Mark | None) -> bool:
+def _stands_at(mark: yaml.Mark | None, text: str) -> bool:
     if mark is None or mark.buffer is None or mark.pointer is None:
         return False
-    return mark.buffer[mark.pointer : mark.pointer + 1] == "\t"
+    return mark.buffer[mark.pointer :].startswith(text)
 
 
 def describe(node: Node) -> str:

@@ -1,0 +1,95 @@
+"""Secrets: put in from the environment, and never written or shown again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ragcore.config import fill_config, load_config, parse_config
+from ragcore.errors import ConfigError
+from ragcore.parts import Part, part_from_dict
+
+SECRET = "s3cr3t: {a} 'b' \"c\" \\ \n d"
+TEXT = """\
+ragcore: 1
+memory:
+  store: stores/${env:RAGCORE_TEST_PLACE}
+  retriever:
+    use: mix
+    retrievers:
+    - use: pair
+      encoder: {use: tiny, model: mini, token: "${env:RAGCORE_TEST_SECRET}"}
+      index: {use: flat}
+    - {use: words, stop: ["a", "Bearer ${env:RAGCORE_TEST_SECRET}"]}
+"""
+
+pytestmark = pytest.mark.usefixtures("house")
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAGCORE_TEST_SECRET", SECRET)
+    monkeypatch.setenv("RAGCORE_TEST_PLACE", "world")
+
+
+def parts(text: str = TEXT) -> tuple[Part, Part]:
+    pair, words = dict(parse_config(text).memory.retriever.config)["retrievers"]
+    return pair, words
+
+
+def test_a_secret_is_put_in_wherever_a_string_stands() -> None:
+    pair, words = parts()
+    assert dict(dict(pair.config)["encoder"].config)["token"] == SECRET
+    assert dict(words.config)["stop"] == ["a", f"Bearer {SECRET}"]
+    assert parse_config(TEXT, base="/srv").memory.store == Path("/srv/stores/world")
+
+
+def test_a_part_gives_the_secret_as_it_was_written() -> None:
+    retriever = parse_config(TEXT).memory.retriever
+    said = retriever.to_dict()
+    assert said["retrievers"][0]["encoder"]["token"] == "${env:RAGCORE_TEST_SECRET}"
+    assert said["retrievers"][1]["stop"] == ["a", "Bearer ${env:RAGCORE_TEST_SECRET}"]
+    assert "s3cr3t" not in json.dumps(said)
+    assert "s3cr3t" not in repr(retriever)
+    for part in parts():
+        assert "s3cr3t" not in json.dumps(part.to_dict())
+
+
+def test_fill_leaves_the_secret_as_it_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text(TEXT)
+    filled = fill_config(path)
+    assert "s3cr3t" not in filled
+    assert "store: stores/${env:RAGCORE_TEST_PLACE}" in filled
+    (tmp_path / "filled.yaml").write_text(filled)
+    assert load_config(tmp_path / "filled.yaml") == load_config(path)
+
+
+def test_an_override_may_name_a_secret() -> None:
+    config = parse_config(TEXT, overrides=["memory.version=${env:RAGCORE_TEST_PLACE}"])
+    assert config.memory.version == "world"
+
+
+def test_parts_with_different_secrets_are_not_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = parts()[0].shared()
+    assert parts()[0].shared() is first
+    monkeypatch.setenv("RAGCORE_TEST_SECRET", "another")
+    assert parts()[0].shared() is not first
+
+
+def test_no_message_shows_a_secret() -> None:
+    text = TEXT.replace("use: words, stop", "use: '${env:RAGCORE_TEST_SECRET}', stop").replace(
+        "model: mini", "model: mini, pooling: '${env:RAGCORE_TEST_SECRET}', dim: '${env:HOME}'"
+    )
+    with pytest.raises(ConfigError) as raised:
+        parse_config(text)
+    assert "s3cr3t" not in str(raised.value)
+    assert "unknown retriever '${env:RAGCORE_TEST_SECRET}'" in str(raised.value)
+    assert "found the string '${env:RAGCORE_TEST_SECRET}'" in str(raised.value)
+
+
+def test_a_recorded_part_with_a_secret_cannot_be_rebuilt_without_its_file() -> None:
+    with pytest.raises(ConfigError, match="names a secret"):
+        part_from_dict("retriever", parts()[0].to_dict())

@@ -1,0 +1,76 @@
+"""Plugins for one test: installed into a folder of its own, found as installed ones are."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ragcore.plugins import Registry, registry
+
+HOUSE = Path(__file__).parent / "helpers" / "house.py"
+
+
+class Installed:
+    """A folder on `sys.path` that stands for site-packages."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def add(
+        self,
+        name: str,
+        source: str,
+        *,
+        module: str | None = None,
+        package: str | None = None,
+        version: str = "1.0",
+    ) -> None:
+        """Install a plugin: one module, and a distribution with the entry point `name`."""
+        module = module or f"{name.replace('-', '_')}_plugin"
+        package = package or f"ragcore-{name}"
+        (self.folder / f"{module}.py").write_text(source, encoding="utf-8")
+        info = self.folder / f"{package.replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n", encoding="utf-8"
+        )
+        (info / "entry_points.txt").write_text(f"[ragcore]\n{name} = {module}\n", encoding="utf-8")
+        importlib.invalidate_caches()
+        registry.cache_clear()
+
+    def discover(self) -> Registry:
+        registry.cache_clear()
+        return registry()
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installed]:
+    """No plugin but those that the test adds, whatever this environment has."""
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+
+    def entry_points(*, group: str) -> list[importlib.metadata.EntryPoint]:
+        found = importlib.metadata.distributions(path=[str(folder)])
+        return [point for one in found for point in one.entry_points if point.group == group]
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", entry_points)
+    monkeypatch.syspath_prepend(folder)
+    registry.cache_clear()
+    before = set(sys.modules)
+    yield Installed(folder)
+    registry.cache_clear()
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(folder)):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def house(installed: Installed) -> Installed:
+    """The plugin of `helpers/house.py`, and no other."""
+    installed.add("house", HOUSE.read_text(encoding="utf-8"))
+    return installed

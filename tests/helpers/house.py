@@ -1,0 +1,146 @@
+"""A small plugin for tests of discovery, config and command line; imports nothing heavy.
+
+Installed by the fixture `installed` under the entry point `house`, in the module `house_plugin`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+import typer
+from pydantic import Field, field_validator, model_validator
+
+from ragcore import ConfigPath, Kind, ModelName, Part, PartConfig, hookimpl
+
+
+@hookimpl
+def ragcore_encoders() -> dict[str, str]:
+    return {"tiny": "house_plugin:Tiny"}
+
+
+@hookimpl
+def ragcore_indexes() -> dict[str, str]:
+    return {"flat": "house_plugin:Flat"}
+
+
+@hookimpl
+def ragcore_retrievers() -> dict[str, str]:
+    return {
+        "pair": "house_plugin:Pair",
+        "words": "house_plugin:Words",
+        "mix": "house_plugin:Mix",
+    }
+
+
+@hookimpl
+def ragcore_generators() -> dict[str, str]:
+    return {
+        "echo": "house_plugin:Echo",
+        "bare": "house_plugin:Bare",
+        "gone": "house_plugin_that_is_not_there:Gone",
+        "crash": "house_plugin:Crash",
+    }
+
+
+@hookimpl
+def ragcore_corpora() -> dict[str, str]:
+    return {"lines": "house_plugin:Lines"}
+
+
+@hookimpl
+def ragcore_cli() -> dict[str, str]:
+    return {"hello": "house_plugin:app", "notapp": "house_plugin:Tiny"}
+
+
+class Holder:
+    """What every component here does: keep its config."""
+
+    capabilities: frozenset[str] = frozenset()
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+
+
+class Tiny(Holder):
+    class Config(PartConfig):
+        model: ModelName = Field(description="a folder, or a name on a hub")
+        dim: int = Field(default=8, ge=1, multiple_of=4, description="length of a vector")
+        pooling: Literal["mean", "cls"] = "mean"
+        lower: bool = True
+        scale: float = Field(default=1.0, allow_inf_nan=False)
+        token: str | None = Field(default=None, max_length=40)
+
+
+class Flat(Holder):
+    class Config(PartConfig):
+        factory: str = Field(default="Flat", min_length=1)
+
+
+class Pair(Holder):
+    class Config(PartConfig):
+        encoder: Annotated[Part, Kind("encoder")]
+        index: Annotated[Part, Kind("index")]
+        cache: ConfigPath = Field(default="cache", validate_default=True)
+
+
+class Words(Holder):
+    class Config(PartConfig):
+        k1: float = Field(default=1.2, gt=0)
+        stop: list[str] = Field(default=[], max_length=3)
+        weights: dict[str, float] = Field(default={})
+
+
+class Mix(Holder):
+    class Config(PartConfig):
+        retrievers: list[Annotated[Part, Kind("retriever")]] = Field(min_length=1)
+        named: dict[str, Annotated[Part, Kind("retriever")]] = Field(default={})
+        low: int = 0
+        high: int = 9
+
+        @model_validator(mode="after")
+        def _ordered(self) -> Self:
+            if self.low > self.high:
+                raise ValueError(f"low ({self.low}) must not exceed high ({self.high})")
+            return self
+
+
+class Echo(Holder):
+    class Config(PartConfig):
+        model: ModelName
+        template: str = "{question}"
+
+        @field_validator("template")
+        @classmethod
+        def _asks(cls, value: str) -> str:
+            if "{question}" not in value:
+                raise ValueError(f"must hold {{question}}, but is {value!r}")
+            return value
+
+
+class Bare(Holder):
+    pass
+
+
+class Crash(Holder):
+    class Config(PartConfig):
+        model: str
+
+        @field_validator("model")
+        @classmethod
+        def _breaks(cls, value: str) -> str:
+            raise KeyError(value)
+
+
+class Lines(Holder):
+    class Config(PartConfig):
+        path: ConfigPath
+        words: int | None = Field(default=None, ge=1)
+
+
+app = typer.Typer()
+
+
+@app.command()
+def hello(name: str) -> None:
+    """Greet."""
+    print(f"hello {name}")
