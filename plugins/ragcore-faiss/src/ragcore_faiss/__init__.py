@@ -1,0 +1,1 @@
+"""FAISS as a vector index for ragcore."""

@@ -1,0 +1,338 @@
+"""The index `faiss`: vectors to rows by inner product, in any index that FAISS's factory makes.
+
+Keeps vectors back until the index can be trained, gives FAISS the rows as its ids, and puts its
+results in order. Knows nothing of texts or encoders.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+
+import faiss  # type: ignore[import-untyped, unused-ignore]
+import numpy as np
+from pydantic import Field
+
+from ragcore.errors import (
+    ComponentError,
+    ConfigError,
+    MemoryMismatchError,
+    StoreError,
+    UnsupportedOperation,
+)
+from ragcore.parts import PartConfig
+from ragcore.types import MISSING_ROW, Hits
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Rows = npt.NDArray[np.int64]
+    Vectors = npt.NDArray[np.float32]
+
+__all__ = ["Faiss", "FaissConfig"]
+
+_FORMAT: Final = 1
+
+_POINTS_NEEDED: Final = re.compile(r"as large as number of clusters \((\d+)\)")
+
+
+class FaissConfig(PartConfig):
+    """What YAML may say of `{use: faiss}`.
+
+    Attributes:
+        factory: what FAISS's index_factory makes.
+        search: FAISS's parameters at search time, such as {efSearch: 64} or {nprobe: 8}.
+        train_size: how many vectors, the first ones, an index that needs training is trained on.
+    """
+
+    factory: str = "Flat"
+    search: dict[str, int | float] = Field(default_factory=dict)
+    train_size: int = Field(100_000, gt=0)
+
+
+class Faiss:
+    """See `ragcore.contracts.Index`; searches may run in several threads, changes in one.
+
+    Raises:
+        ConfigError: FAISS cannot make `factory`, or does not know a parameter in `search`.
+    """
+
+    Config: ClassVar[type[FaissConfig]] = FaissConfig
+    capabilities: frozenset[str] = frozenset({"add", "mmap"})
+
+    def __init__(self, config: FaissConfig, *, dim: int) -> None:
+        self._adopt(config, dim, _make(config.factory, dim))
+        self._rows: Rows = np.zeros(0, np.int64)
+
+    def _adopt(self, config: FaissConfig, dim: int, index: Any) -> None:
+        self._config = config
+        self._dim = dim
+        self._index = index
+        self._core = _core(index)
+        self._mapped_from: Path | None = None
+        self._last = -1
+        self._new_rows: list[Rows] = []
+        self._untrained: list[Vectors] = []
+        self._lock = threading.RLock()
+        self.capabilities = type(self).capabilities | _abilities(index)
+        _tune(index, config)
+
+    def __len__(self) -> int:
+        return len(self._rows) + sum(map(len, self._new_rows))
+
+    def add(self, rows: Rows, vectors: Vectors) -> None:
+        """Add vectors [n, d] under rows [n].
+
+        Raises:
+            ComponentError: shapes do not fit, a vector is not finite, a row is negative or taken.
+            ConfigError: it is time to train, and `train_size` is too small for the factory.
+        """
+        new = np.ascontiguousarray(rows, np.int64)
+        values = self._checked(vectors)
+        if new.shape != (len(values),):
+            raise ComponentError(
+                f"{self._name}: {len(values)} vectors were added under rows of shape {new.shape}: "
+                "give one row for each vector"
+            )
+        if not len(new):
+            return
+        with self._lock:
+            self._refuse_taken(new)
+            self._make_changeable()
+            if self._index.is_trained:
+                self._index.add_with_ids(values, new)
+            else:
+                self._untrained.append(values.copy())
+            self._new_rows.append(new.copy())
+            self._last = max(self._last, int(new.max()))
+            if sum(map(len, self._untrained)) >= self._config.train_size:
+                self._settle()
+
+    def search(self, queries: Vectors, k: int, *, allowed: Rows | None = None) -> Hits:
+        """The k rows of highest inner product for each of queries [B, d], ties by row.
+
+        Raises:
+            ComponentError: k is less than 1, or shapes do not fit.
+            UnsupportedOperation: `allowed` was given and this factory cannot filter.
+            ConfigError: there are too few vectors to train the index.
+        """
+        if k < 1:
+            raise ComponentError(f"{self._name} was asked for {k} hits: ask for 1 or more")
+        values = self._checked(queries)
+        options: dict[str, Any] = {}
+        if allowed is not None:
+            self._require("filter")
+            options["params"] = self._only(np.ascontiguousarray(allowed, np.int64))
+        self._settle()
+        scores = np.full((len(values), k), -np.inf, np.float32)
+        rows = np.full((len(values), k), MISSING_ROW, np.int64)
+        if len(self) and len(values):
+            found, ids = self._fetch(values, min(k, len(self)), options)
+            scores[:, : found.shape[1]] = found
+            rows[:, : ids.shape[1]] = ids
+        return Hits(rows, scores)
+
+    def remove(self, rows: Rows) -> None:
+        """Forget rows.
+
+        Raises:
+            UnsupportedOperation: this factory cannot forget.
+            ComponentError: a row is not there.
+        """
+        self._require("remove")
+        gone = np.unique(np.asarray(rows, np.int64))
+        with self._lock:
+            self._settle()
+            strange = gone[~np.isin(gone, self._rows)]
+            if len(strange):
+                raise ComponentError(f"{self._name}: row {strange[0]} is not there to be removed")
+            self._make_changeable()
+            self._index.remove_ids(faiss.IDSelectorBatch(gone))
+            self._rows = self._rows[~np.isin(self._rows, gone)]
+
+    def save(self, folder: Path) -> None:
+        """Write FAISS's own file, the rows and a note of how it was built."""
+        with self._lock:
+            self._settle()
+            faiss.write_index(self._index, str(folder / "index.faiss"))
+            np.save(folder / "rows.npy", self._rows, allow_pickle=False)
+        about = {"format": _FORMAT, "factory": self._config.factory, "dim": self._dim}
+        (folder / "faiss.json").write_text(json.dumps(about), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path, config: FaissConfig, *, mmap: bool = True) -> Faiss:
+        """What `save` wrote; `config.search` may differ from what it was built with.
+
+        Raises:
+            MemoryMismatchError: it was built with another factory.
+            StoreError: FAISS cannot read its file.
+        """
+        about = json.loads((folder / "faiss.json").read_text(encoding="utf-8"))
+        if (about["format"], about["factory"]) != (_FORMAT, config.factory):
+            raise MemoryMismatchError(
+                f"{folder} was built with factory {about['factory']!r} (format {about['format']}), "
+                f"but the configuration says {config.factory!r} (format {_FORMAT}): build the "
+                "memory anew, or set the index's factory as it was"
+            )
+        path = folder / "index.faiss"
+        loaded = cls.__new__(cls)
+        loaded._adopt(config, about["dim"], _read(path, mmap=mmap))
+        loaded._mapped_from = path if mmap else None
+        mode: Literal["r"] | None = "r" if mmap else None
+        loaded._rows = np.load(folder / "rows.npy", mmap_mode=mode, allow_pickle=False)
+        loaded._last = int(loaded._rows.max(initial=-1))
+        return loaded
+
+    @property
+    def _name(self) -> str:
+        return f"index 'faiss' ({self._config.factory})"
+
+    def _require(self, capability: str) -> None:
+        if capability not in self.capabilities:
+            raise UnsupportedOperation.of(self._name, capability)
+
+    def _checked(self, vectors: Vectors) -> Vectors:
+        values = np.ascontiguousarray(vectors, np.float32)
+        if values.ndim != 2 or values.shape[1] != self._dim:
+            raise ComponentError(
+                f"{self._name} holds vectors of {self._dim} dimensions and was given an array of "
+                f"shape {values.shape}: it must be [n, {self._dim}]"
+            )
+        if not np.isfinite(values).all():
+            raise ComponentError(f"{self._name} was given a vector that is not finite")
+        return values
+
+    def _refuse_taken(self, new: Rows) -> None:
+        if new.min() < 0:
+            raise ComponentError(f"{self._name}: row {new.min()} is negative")
+        if len(np.unique(new)) < len(new):
+            raise ComponentError(f"{self._name}: the same row was given twice in one call")
+        # Rows mostly ascend; only when they do not must all be compared.
+        if new.min() <= self._last:
+            taken = new[np.isin(new, np.concatenate([self._rows, *self._new_rows]))]
+            if len(taken):
+                raise ComponentError(f"{self._name}: row {taken[0]} is already there")
+
+    def _make_changeable(self) -> None:
+        """Read a memory-mapped index anew, into memory: FAISS cannot change a mapped one."""
+        if self._mapped_from is not None:
+            self._index = _read(self._mapped_from, mmap=False)
+            self._core = _core(self._index)
+            _tune(self._index, self._config)
+            self._mapped_from = None
+
+    def _settle(self) -> None:
+        """Train if that is still to do, and put in order what was added."""
+        with self._lock:
+            if self._untrained:
+                self._train()
+            if self._new_rows:
+                self._rows = np.concatenate([self._rows, *self._new_rows])
+                self._new_rows = []
+
+    def _train(self) -> None:
+        vectors = np.concatenate(self._untrained)
+        try:
+            self._index.train(vectors[: self._config.train_size])
+        except RuntimeError as error:
+            used = min(len(vectors), self._config.train_size)
+            needed = _POINTS_NEEDED.search(str(error))
+            wanted = f"at least {needed[1]} vectors" if needed else _message(error)
+            raise ConfigError(
+                f"{self._name} cannot be trained on {used} vectors: it needs {wanted}; choose a "
+                f"factory with fewer clusters, such as Flat (train_size is "
+                f"{self._config.train_size})"
+            ) from error
+        self._index.add_with_ids(vectors, np.concatenate(self._new_rows))
+        self._untrained = []
+
+    def _fetch(self, queries: Vectors, k: int, options: dict[str, Any]) -> tuple[Vectors, Rows]:
+        """Scores and rows [B, k], sorted by falling score and rising row."""
+        exact = "exact" in self.capabilities
+        # One more than asked for shows whether the k-th ties with what comes after it.
+        fetched = min(k + 1, len(self)) if exact else k
+        while True:
+            scores, rows = self._index.search(queries, fetched, **options)
+            scores[rows == MISSING_ROW] = -np.inf
+            tied = (scores[:, k - 1] == scores[:, -1]) & (rows[:, -1] != MISSING_ROW)
+            if not exact or fetched == len(self) or not tied.any():
+                break
+            fetched = min(2 * fetched, len(self))
+        order = np.lexsort((rows, -scores), axis=1)[:, :k]
+        return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
+
+    def _only(self, allowed: Rows) -> Any:
+        # FAISS's own stubs do not know that these take keywords.
+        options: dict[str, Any] = {"sel": faiss.IDSelectorBatch(allowed)}
+        if isinstance(self._core, faiss.IndexIVF):
+            options |= {"nprobe": self._core.nprobe, "max_codes": self._core.max_codes}
+            return faiss.SearchParametersIVF(**options)
+        return faiss.SearchParameters(**options)
+
+
+def _make(factory: str, dim: int) -> Any:
+    """An empty index that takes our rows as its ids."""
+    try:
+        index = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"FAISS cannot make an index {factory!r} for inner products of {dim} dimensions: "
+            f"{_message(error)}; examples: Flat, HNSW32, IVF256,Flat, SQ8"
+        ) from error
+    if isinstance(index, faiss.IndexIDMap):
+        raise ConfigError(
+            f"factory {factory!r} has an IDMap: leave it out, rows are kept without it"
+        )
+    # Inverted lists hold ids themselves; all others number their vectors from zero.
+    return index if isinstance(_core(index), faiss.IndexIVF) else faiss.IndexIDMap2(index)
+
+
+def _core(index: Any) -> Any:
+    """The index inside the map of ids and the transforms of vectors."""
+    index = faiss.downcast_index(index)
+    while isinstance(index, faiss.IndexIDMap | faiss.IndexPreTransform):
+        index = faiss.downcast_index(index.index)
+    return index
+
+
+def _abilities(index: Any) -> frozenset[str]:
+    core = _core(index)
+    inner = faiss.downcast_index(index.index) if isinstance(index, faiss.IndexIDMap) else index
+    found = set()
+    if isinstance(core, faiss.IndexFlatCodes | faiss.IndexIVF):
+        found.add("remove")
+    # Below a transform, FAISS wants parameters of other types; a graph that is filtered strands.
+    if not isinstance(inner, faiss.IndexPreTransform):
+        if isinstance(core, faiss.IndexFlat | faiss.IndexScalarQuantizer | faiss.IndexIVF):
+            found.add("filter")
+        if isinstance(core, faiss.IndexFlat):
+            found.add("exact")
+    return frozenset(found)
+
+
+def _tune(index: Any, config: FaissConfig) -> None:
+    for name, value in config.search.items():
+        try:
+            faiss.ParameterSpace().set_index_parameter(index, name, value)
+        except RuntimeError as error:
+            raise ConfigError(
+                f"index 'faiss' ({config.factory}) has no search parameter {name!r}: HNSW has "
+                "efSearch, IVF has nprobe, an IVF over HNSW also quantizer_efSearch, RFlat has "
+                "k_factor_rf"
+            ) from error
+
+
+def _read(path: Path, *, mmap: bool) -> Any:
+    flags = faiss.IO_FLAG_MMAP_IFC if mmap else 0
+    try:
+        return faiss.read_index(str(path), flags)
+    except RuntimeError as error:
+        raise StoreError(f"FAISS cannot read {path}: {_message(error)}") from error
+
+
+def _message(error: RuntimeError) -> str:
+    """FAISS's words, without its C++ signature and source line."""
+    return re.sub(r"^Error in .* at \S+:\d+: (Error: )?", "", str(error), flags=re.DOTALL).strip()

@@ -1,0 +1,286 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ragcore_faiss.index import Faiss, FaissConfig
+
+from ragcore.contracts import Index
+from ragcore.errors import (
+    ComponentError,
+    ConfigError,
+    MemoryMismatchError,
+    StoreError,
+    UnsupportedOperation,
+)
+
+DIM = 32
+RANDOM = np.random.default_rng(0)
+# Around forty centres, as texts are: vectors without any structure suit no approximate index.
+CENTRES = RANDOM.standard_normal((40, DIM))
+VECTORS = CENTRES[RANDOM.integers(40, size=2000)] + 0.5 * RANDOM.standard_normal((2000, DIM))
+VECTORS = (VECTORS / np.linalg.norm(VECTORS, axis=1, keepdims=True)).astype(np.float32)
+QUERIES = VECTORS[::100] + 0.05 * RANDOM.standard_normal((20, DIM)).astype(np.float32)
+ROWS = RANDOM.permutation(2000).astype(np.int64) * 5 + 3
+
+# Recall at 10 that each promises on these vectors.
+FACTORIES = {
+    "Flat": (1.0, {}),
+    "HNSW32": (0.95, {"efSearch": 64}),
+    "IVF16,Flat": (0.9, {"nprobe": 6}),
+    "PQ16": (0.6, {}),
+    "SQ8": (0.95, {}),
+    "OPQ8,IVF16,PQ16": (0.6, {"nprobe": 16}),
+    "PCA24,Flat": (0.6, {}),
+}
+
+
+def made(factory: str = "Flat", **settings: object) -> Faiss:
+    index = Faiss(FaissConfig(factory=factory, **settings), dim=DIM)
+    for begin in range(0, 2000, 300):
+        index.add(ROWS[begin : begin + 300], VECTORS[begin : begin + 300])
+    return index
+
+
+def brute_force(k: int) -> tuple[np.ndarray, np.ndarray]:
+    scores = QUERIES @ VECTORS.T
+    order = np.lexsort((np.broadcast_to(ROWS, scores.shape), -scores), axis=1)[:, :k]
+    return ROWS[order], np.take_along_axis(scores, order, axis=1)
+
+
+def test_it_meets_the_contract() -> None:
+    assert isinstance(made(), Index)
+
+
+@pytest.mark.parametrize(
+    ("factory", "more"),
+    [
+        ("Flat", {"exact", "filter", "remove"}),
+        ("IVF16,Flat", {"filter", "remove"}),
+        ("SQ8", {"filter", "remove"}),
+        ("PQ16", {"remove"}),
+        ("PCA24,Flat", {"remove"}),
+        ("HNSW32", set()),
+        ("Flat,RFlat", set()),
+    ],
+)
+def test_what_it_can_do_depends_on_the_factory(factory: str, more: set[str]) -> None:
+    assert Faiss(FaissConfig(factory=factory), dim=DIM).capabilities == {"add", "mmap"} | more
+
+
+@pytest.mark.parametrize("k", [1, 10, 250])
+def test_flat_is_brute_force(k: int) -> None:
+    rows, scores = brute_force(k)
+    hits = made().search(QUERIES, k)
+    assert np.array_equal(hits.rows, rows)
+    np.testing.assert_allclose(hits.scores, scores, atol=1e-5)
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
+def test_recall_is_what_is_declared(factory: str) -> None:
+    recall, search = FACTORIES[factory]
+    expected, _ = brute_force(10)
+    hits = made(factory, search=search).search(QUERIES, 10)
+    found = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(hits.rows, expected, strict=True)])
+    assert found >= recall
+
+
+@pytest.mark.parametrize("mmap", [True, False])
+@pytest.mark.parametrize("factory", FACTORIES)
+def test_loading_gives_what_was_saved(factory: str, mmap: bool, tmp_path: Path) -> None:
+    index = made(factory)
+    index.save(tmp_path)
+    loaded = Faiss.load(tmp_path, FaissConfig(factory=factory), mmap=mmap)
+    before, after = index.search(QUERIES, 7), loaded.search(QUERIES, 7)
+    assert len(loaded) == len(index) == 2000
+    assert loaded.capabilities == index.capabilities
+    assert np.array_equal(before.rows, after.rows)
+    assert np.array_equal(before.scores, after.scores)
+
+
+def test_search_settings_may_change_after_building(tmp_path: Path) -> None:
+    made("IVF16,Flat").save(tmp_path)
+    config = FaissConfig(factory="IVF16,Flat", search={"nprobe": 16})
+    rows, _ = brute_force(10)
+    assert np.array_equal(Faiss.load(tmp_path, config).search(QUERIES, 10).rows, rows)
+
+
+@pytest.mark.parametrize("factory", ["Flat", "IVF16,Flat", "HNSW32"])
+def test_a_loaded_index_takes_more(factory: str, tmp_path: Path) -> None:
+    made(factory).save(tmp_path)
+    loaded = Faiss.load(tmp_path, FaissConfig(factory=factory), mmap=True)
+    # Longer than all others, so that it is nearest by inner product.
+    loaded.add(np.array([7]), 9 * QUERIES[:1])
+    assert len(loaded) == 2001
+    assert loaded.search(QUERIES[:1], 1).rows.tolist() == [[7]]
+    again = Faiss.load(tmp_path, FaissConfig(factory=factory))
+    assert len(again) == 2000
+
+
+def test_k_beyond_the_rows_gives_missing_hits() -> None:
+    index = Faiss(FaissConfig(), dim=DIM)
+    index.add(np.array([4, 2, 9]), VECTORS[:3])
+    hits = index.search(VECTORS[:2], 5)
+    assert sorted(hits.rows[0, :3].tolist()) == [2, 4, 9]
+    assert (hits.rows[:, 3:] == -1).all()
+    assert np.isneginf(hits.scores[:, 3:]).all()
+
+
+@pytest.mark.parametrize("factory", ["Flat", "HNSW32", "IVF16,Flat"])
+def test_an_empty_index_finds_nothing_and_can_be_saved(factory: str, tmp_path: Path) -> None:
+    index = Faiss(FaissConfig(factory=factory), dim=DIM)
+    assert (index.search(QUERIES, 2).rows == -1).all()
+    index.save(tmp_path)
+    loaded = Faiss.load(tmp_path, FaissConfig(factory=factory))
+    assert len(loaded) == 0
+    assert (loaded.search(QUERIES, 2).rows == -1).all()
+
+
+@pytest.mark.parametrize("k", [1, 3, 5, 40])
+def test_ties_are_ordered_by_row_even_at_the_edge(k: int) -> None:
+    index = Faiss(FaissConfig(), dim=DIM)
+    rows = RANDOM.permutation(100)
+    index.add(rows, np.repeat(VECTORS[:2], 50, axis=0))
+    near, far = np.sort(rows[:50]), np.sort(rows[50:])
+    expected = np.concatenate([near, far])[:k]
+    assert index.search(VECTORS[:1], k).rows[0].tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("factory", ["Flat", "SQ8", "IVF16,Flat", "PQ16", "PCA24,Flat"])
+def test_removed_rows_are_found_no_more(factory: str, tmp_path: Path) -> None:
+    index = made(factory)
+    best = index.search(QUERIES, 1).rows[:, 0]
+    index.remove(best)
+    assert len(index) == 2000 - len(set(best))
+    assert not np.isin(index.search(QUERIES, 20).rows, best).any()
+    index.add(best[:1], 9 * QUERIES[:1])
+    assert index.search(QUERIES[:1], 1).rows[0, 0] == best[0]
+    index.save(tmp_path)
+    loaded = Faiss.load(tmp_path, FaissConfig(factory=factory))
+    assert np.array_equal(loaded.search(QUERIES, 5).rows, index.search(QUERIES, 5).rows)
+
+
+def test_removing_from_a_graph_is_refused_before_anything_is_touched() -> None:
+    index = made("HNSW32")
+    before = index.search(QUERIES, 5)
+    with pytest.raises(UnsupportedOperation, match=r"'faiss' \(HNSW32\) does not support 'remove'"):
+        index.remove(ROWS[:3])
+    assert np.array_equal(index.search(QUERIES, 5).rows, before.rows)
+    assert len(index) == 2000
+
+
+def test_a_row_that_is_not_there_cannot_be_removed() -> None:
+    index = made()
+    with pytest.raises(ComponentError, match="row 4 is not there"):
+        index.remove(np.array([ROWS[0], 4]))
+    assert len(index) == 2000
+
+
+@pytest.mark.parametrize("factory", ["Flat", "SQ8", "IVF16,Flat"])
+def test_allowed_restricts_the_search(factory: str) -> None:
+    index = made(factory, search={"nprobe": 16} if "IVF" in factory else {})
+    everything = index.search(QUERIES, 2000)
+    allowed = np.sort(ROWS)[::7]
+    some = index.search(QUERIES, 20, allowed=allowed)
+    for row in range(len(QUERIES)):
+        kept = np.isin(everything.rows[row], allowed)
+        assert np.array_equal(some.rows[row], everything.rows[row][kept][:20])
+
+
+def test_filtering_a_graph_is_refused() -> None:
+    with pytest.raises(UnsupportedOperation, match="filter"):
+        made("HNSW32").search(QUERIES, 2, allowed=ROWS[:5])
+
+
+def test_training_begins_when_there_is_enough() -> None:
+    small = made("IVF16,Flat", train_size=500, search={"nprobe": 16})
+    assert small._index.is_trained
+    assert len(small) == 2000
+    rows, _ = brute_force(10)
+    assert np.array_equal(small.search(QUERIES, 10).rows, rows)
+
+
+def test_too_few_vectors_to_train_on_say_how_many_are_needed() -> None:
+    index = Faiss(FaissConfig(factory="IVF16,Flat"), dim=DIM)
+    index.add(ROWS[:9], VECTORS[:9])
+    with pytest.raises(ConfigError, match="trained on 9 vectors: it needs at least 16"):
+        index.search(QUERIES, 1)
+    index.add(ROWS[9:99], VECTORS[9:99])
+    assert (index.search(QUERIES, 1).rows >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("factory", "message"),
+    [
+        ("Flatt", "'Flatt'.*could not parse index string"),
+        ("PQ7", "'PQ7'.*multiple of the number of subquantizers"),
+        ("IDMap,Flat", "leave it out"),
+        ("", "could not parse"),
+    ],
+)
+def test_a_factory_that_cannot_be_is_refused(factory: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Faiss(FaissConfig(factory=factory), dim=DIM)
+
+
+def test_an_unknown_search_parameter_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"HNSW32\) has no search parameter 'efSerch'"):
+        made("HNSW32", search={"efSerch": 9})
+
+
+def test_another_factory_than_it_was_built_with_is_refused(tmp_path: Path) -> None:
+    made().save(tmp_path)
+    with pytest.raises(MemoryMismatchError, match=r"'Flat'.*'HNSW32'"):
+        Faiss.load(tmp_path, FaissConfig(factory="HNSW32"))
+
+
+def test_a_damaged_file_is_a_clear_error(tmp_path: Path) -> None:
+    made().save(tmp_path)
+    path = tmp_path / "index.faiss"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(StoreError, match="cannot read"):
+        Faiss.load(tmp_path, FaissConfig(), mmap=False)
+
+
+@pytest.mark.parametrize(
+    ("rows", "vectors", "message"),
+    [
+        ([int(ROWS[0])], VECTORS[:1], "already there"),
+        ([7, 7], VECTORS[:2], "twice"),
+        ([-1], VECTORS[:1], "negative"),
+        ([1, 2], VECTORS[:1], "one row for each"),
+        ([1], VECTORS[:1, :5], "32 dimensions"),
+        ([1], VECTORS[:1] * np.nan, "not finite"),
+    ],
+)
+def test_what_does_not_fit_is_refused(rows: list[int], vectors: np.ndarray, message: str) -> None:
+    index = made()
+    with pytest.raises(ComponentError, match=message):
+        index.add(np.array(rows), vectors)
+    assert len(index) == 2000
+
+
+def test_no_hits_at_all_cannot_be_asked_for() -> None:
+    with pytest.raises(ComponentError, match="ask for 1 or more"):
+        made().search(QUERIES, 0)
+
+
+@pytest.mark.parametrize("factory", ["Flat", "HNSW32", "IVF16,Flat"])
+def test_threads_that_search_at_once_find_the_same(factory: str) -> None:
+    expected = made(factory).search(QUERIES, 10).rows
+    index = made(factory)
+    found: list[np.ndarray] = []
+    threads = [
+        threading.Thread(
+            target=lambda: found.extend(index.search(QUERIES, 10).rows for _ in range(10))
+        )
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 40
+    assert all(np.array_equal(rows, expected) for rows in found)
