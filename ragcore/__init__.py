@@ -12,10 +12,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ragcore.building import build_memory
     from ragcore.errors import RagcoreError
     from ragcore.hookspecs import hookimpl
     from ragcore.parts import ConfigPath, Kind, ModelName, Part, PartConfig
-    from ragcore.rag import Rag, build_memory, load
+    from ragcore.rag import Rag, load
     from ragcore.types import Answer, Evidence, Hits, Passage, Token
 
 __version__ = "0.1.0"
@@ -33,7 +34,7 @@ _HOMES = {
     "Rag": "ragcore.rag",
     "RagcoreError": "ragcore.errors",
     "Token": "ragcore.types",
-    "build_memory": "ragcore.rag",
+    "build_memory": "ragcore.building",
     "hookimpl": "ragcore.hookspecs",
     "load": "ragcore.rag",
 }

@@ -258,7 +258,8 @@ class Rag:
             prior = log_prior(torch.tensor(there or [0.0]), memory.temperature)
             places = torch.arange(len(pairs), len(pairs) + len(prior))
             found.append(_Asked(question, passages, there, prior, places))
-            pairs.extend((question, passage) for passage in passages or [None])
+            alone: list[Passage | None] = [None]
+            pairs.extend((question, passage) for passage in passages or alone)
         read = self.generator.read([q for q, _ in pairs], [passage for _, passage in pairs])
         return found, read
 

@@ -29,7 +29,7 @@ def answer_view(answer: Answer) -> RenderableType:
     if not answer.evidence:
         head.append("\n  no passage was found: the generator answered alone", style="yellow")
         return head
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", expand=True)
     table.add_column("", width=1)
     table.add_column("prior", justify="right")
     table.add_column("posterior", justify="right")

@@ -1,0 +1,282 @@
+"""The whole over a real store: retrieve, read, marginalise, decode, answer, swap."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+
+from ragcore.config import RagConfig
+from ragcore.errors import ConfigError, QuestionError, StoreCorruptError, UnknownVersionError
+from ragcore.memory.store import Store
+from ragcore.rag import Rag
+from ragcore.types import Passage
+from tests.helpers.table_generator import EOS, TableGenerator, all_targets, by_definition
+from tests.helpers.word_encoder import dense_part
+
+LONGEST = 4
+QUESTIONS = ["who rules chad", "who rules mali", "where is the river"]
+
+
+def passages(version: str) -> list[Passage]:
+    texts = ["chad is ruled", "mali is ruled", "the river is long", "who knows", "where it is"]
+    return [Passage(f"{version}:{i}", f"t{i}", f"{text} {version}") for i, text in enumerate(texts)]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store(tmp_path / "store")
+    for version in ("old", "new"):
+        store.build(version, passages(version), dense_part(), corpus_config=None)
+    return store
+
+
+def make(store: Store, seed: int = 0, **rag) -> Rag:
+    config = RagConfig(**{"k": 3, "max_new_tokens": LONGEST, **rag})
+    generator = TableGenerator(TableGenerator.Config(seed=seed, sharpness=1.5))
+    return Rag(
+        store.open("old", retriever=dense_part()),
+        generator,
+        config,
+        store=store,
+        retriever=dense_part(),
+    )
+
+
+MODES = [
+    {"marginalize": "token"},
+    {"marginalize": "sequence", "decode": "thorough"},
+    {"marginalize": "sequence", "decode": "fast"},
+    {"marginalize": "sequence", "decode": "joint"},
+]
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: "-".join(mode.values()))
+def test_answers_are_the_argmax_of_enumeration(store, mode):
+    rag = make(store, beams=200, **mode)
+    for answer in rag.answer(QUESTIONS):
+        keys = [f"{answer.question}|{e.passage.text}" for e in answer.evidence]
+        prior = [e.prior for e in answer.evidence]
+        assert sum(prior) == pytest.approx(1, abs=1e-6)
+        which = 0 if mode["marginalize"] == "token" else 1
+        truth = {
+            target: by_definition(rag.generator, keys, prior, target)[which]
+            for target in all_targets(4, LONGEST)
+        }
+        best = max(truth, key=truth.__getitem__)
+        assert answer.token_ids == best
+        assert answer.log_prob == pytest.approx(math.log(truth[best]), abs=1e-4)
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: "-".join(mode.values()))
+def test_an_answer_says_what_it_rests_on(store, mode):
+    (answer,) = make(store, **mode).answer(QUESTIONS[0])
+    priors = [e.prior for e in answer.evidence]
+    assert priors == sorted(priors, reverse=True)
+    scores = torch.tensor([e.score for e in answer.evidence])
+    assert priors == pytest.approx(torch.softmax(scores, 0).tolist(), abs=1e-6)
+    assert len(answer.token_posteriors) == len(answer.tokens) == len(answer.token_ids)
+    for row in answer.token_posteriors:
+        assert sum(row) == pytest.approx(1, abs=1e-6)
+    last, mean = answer.token_posteriors[-1], map(sum, zip(*answer.token_posteriors, strict=True))
+    expected = (
+        [total / len(answer.tokens) for total in mean]
+        if mode["marginalize"] == "token"
+        else list(last)
+    )
+    assert [e.posterior for e in answer.evidence] == pytest.approx(expected)
+    assert answer.memory == "old"
+    assert json.loads(json.dumps(answer.to_dict()))["evidence"][0]["passage"]["title"]
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: "-".join(mode.values()))
+def test_log_prob_agrees_with_the_answer(store, mode):
+    rag = make(store, beams=2, **mode)
+    answers = rag.answer(QUESTIONS)
+    said = rag.log_prob(QUESTIONS, [a.text for a in answers])
+    assert said == pytest.approx([a.log_prob for a in answers], abs=1e-4)
+
+
+def test_a_batch_is_its_questions_one_by_one_and_is_read_in_one_pass(store):
+    rag = make(store)
+    together = rag.answer(QUESTIONS)
+    assert rag.generator.passes == 1
+    assert together == [rag.answer([question])[0] for question in QUESTIONS]
+
+
+@pytest.mark.parametrize("mode", [MODES[0], MODES[3]], ids=["token", "joint"])
+@pytest.mark.parametrize("beams", [1, 3])
+def test_a_stream_is_the_answer_token_by_token(store, mode, beams):
+    rag = make(store, beams=beams, **mode)
+    (answer,) = rag.answer(QUESTIONS[0])
+    tokens = list(rag.stream(QUESTIONS[0]))
+    assert "".join(token.text for token in tokens) == answer.text
+    assert sum(token.log_prob for token in tokens) == pytest.approx(answer.log_prob, abs=1e-4)
+    assert [token.posterior for token in tokens] == list(answer.token_posteriors)
+
+
+def test_a_stream_does_not_leak_its_grad_mode(store):
+    stream = make(store).stream(QUESTIONS[0])
+    next(stream)
+    assert torch.is_grad_enabled()
+    assert not torch.is_inference_mode_enabled()
+
+
+def test_async_forms_give_the_same(store):
+    rag = make(store)
+
+    async def both():
+        answers = await rag.aanswer(QUESTIONS)
+        return answers, [token async for token in rag.astream(QUESTIONS[0])]
+
+    answers, tokens = asyncio.run(both())
+    assert answers == rag.answer(QUESTIONS)
+    assert tokens == list(rag.stream(QUESTIONS[0]))
+
+
+def test_abstaining_is_weighed_as_a_whole_and_otherwise_left_out(store):
+    rag = make(store)
+    p = math.exp(rag.log_prob(QUESTIONS[:1], ["a"])[0])
+    assert 0.001 < p < 0.9
+    (said,) = make(store, abstain={"answer": "a", "above": p * 0.9}).answer(QUESTIONS[0])
+    assert said.text == "a"
+    assert said.log_prob == pytest.approx(math.log(p), abs=1e-4)
+    (other,) = make(store, abstain={"answer": "a", "above": p * 1.1}).answer(QUESTIONS[0])
+    assert not other.text.startswith("a")
+    again = rag.log_prob(QUESTIONS[:1], [other.text])[0]
+    assert other.log_prob == pytest.approx(again, abs=1e-4)
+    streamed = make(store, abstain={"answer": "a", "above": p * 0.9}).stream(QUESTIONS[0])
+    assert "".join(token.text for token in streamed) == "a"
+
+
+def test_a_forced_first_token_is_not_taken_for_the_abstention(store):
+    rag = make(store, abstain={"answer": "ba", "above": 1.0})
+    rag.generator.forced_bos_token_id = 2
+    (answer,) = rag.answer(QUESTIONS[0])
+    assert answer.token_ids[0] == 2
+    assert answer.token_ids[1] != 1
+
+
+def test_k_beyond_the_corpus_reads_all_there_is(store):
+    (answer,) = make(store, k=50).answer(QUESTIONS[0])
+    assert len(answer.evidence) == 5
+
+
+def test_a_temperature_flattens_the_prior(store):
+    memory = store.open("old", retriever=dense_part(), temperature=1000.0)
+    rag = Rag(memory, TableGenerator(TableGenerator.Config()), RagConfig(k=4, max_new_tokens=4))
+    (answer,) = rag.answer(QUESTIONS[0])
+    assert [e.prior for e in answer.evidence] == pytest.approx([0.25] * 4, abs=1e-2)
+
+
+@pytest.mark.parametrize("empty", ["", "  \n"])
+def test_an_empty_question_is_refused_and_named(store, empty):
+    with pytest.raises(QuestionError, match="question 2 of 2 is empty"):
+        make(store).answer(["who", empty])
+
+
+def test_no_questions_are_no_answers(store):
+    assert make(store).answer([]) == []
+
+
+def test_log_prob_wants_an_answer_for_each_question(store):
+    with pytest.raises(QuestionError, match="2 questions with 1 answers"):
+        make(store).log_prob(["a", "b"], ["c"])
+
+
+def test_a_swap_changes_what_is_read_and_says_so(store):
+    rag = make(store)
+    assert rag.swap("new") == "old"
+    (answer,) = rag.answer(QUESTIONS[0])
+    assert answer.memory == rag.memory.version == "new"
+    assert all(e.passage.id.startswith("new:") for e in answer.evidence)
+
+
+def test_a_stream_finishes_on_the_version_that_it_began_with(store):
+    rag = make(store)
+    expected = list(rag.stream(QUESTIONS[0]))
+    stream = rag.stream(QUESTIONS[0])
+    first = next(stream)
+    rag.swap("new")
+    assert [first, *stream] == expected
+
+
+def test_a_swap_that_fails_leaves_the_old_version_serving(store):
+    rag = make(store)
+    before = rag.answer(QUESTIONS)
+    with pytest.raises(UnknownVersionError, match="newer"):
+        rag.swap("newer")
+    file = store.folder / "versions" / "new" / "passages.arrow"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(StoreCorruptError, match=r"passages\.arrow"):
+        rag.swap("new")
+    assert rag.answer(QUESTIONS) == before
+
+
+def test_swapping_needs_a_store(store):
+    rag = Rag(store.open("old", retriever=dense_part()), TableGenerator(TableGenerator.Config()))
+    with pytest.raises(ConfigError, match="store="):
+        rag.swap("new")
+
+
+def test_no_answer_mixes_versions_while_they_are_swapped(store):
+    rag = make(store, max_new_tokens=2, beams=1)
+    done = threading.Event()
+    mixed: list[object] = []
+
+    def ask() -> None:
+        while not done.is_set():
+            for answer in rag.answer(QUESTIONS):
+                versions = {e.passage.id.split(":")[0] for e in answer.evidence}
+                if versions != {answer.memory}:
+                    mixed.append(answer)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for turn in range(20):
+        rag.swap("new" if turn % 2 == 0 else "old")
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert not mixed
+
+
+def test_with_nothing_found_the_generator_answers_alone(store):
+    class Silent:
+        """A retriever that finds nothing, as BM25 where no word is shared."""
+
+        fingerprint = "silent"
+        capabilities = frozenset()
+
+        def search(self, questions, k, *, allowed=None):
+            import numpy as np
+
+            from ragcore.types import Hits
+
+            shape = (len(questions), k)
+            return Hits(np.full(shape, -1), np.full(shape, -np.inf, np.float32))
+
+    memory = store.open("old", retriever=dense_part())
+    memory.retriever = Silent()
+    for mode in MODES:
+        rag = Rag(
+            memory,
+            TableGenerator(TableGenerator.Config()),
+            RagConfig(max_new_tokens=LONGEST, beams=200, **mode),
+        )
+        (answer,) = rag.answer(QUESTIONS[0])
+        assert answer.evidence == ()
+        alone = {
+            target: by_definition(rag.generator, [f"{QUESTIONS[0]}|None"], [1.0], target)[0]
+            for target in all_targets(4, LONGEST)
+        }
+        assert answer.token_ids == max(alone, key=alone.__getitem__)
+        assert answer.token_ids[-1] == EOS
