@@ -121,8 +121,9 @@ class Registry:
                 return
             self._manager.register(plugin, name)
             self._collect(plugin, report)
-        # A plugin is foreign code: whatever it raises is its report, and the others go on.
-        except Exception as error:
+        # A plugin is foreign code: whatever it raises is its report, and the others go on. Even
+        # sys.exit(), which a script without a main guard calls.
+        except (Exception, SystemExit) as error:
             if self._manager.has_plugin(name):
                 self._manager.unregister(name=name)
             report.status = "broken"
@@ -139,6 +140,13 @@ class Registry:
             )
 
     def _collect(self, plugin: object, report: PluginReport) -> None:
+        for name in dir(plugin):
+            marked = getattr(getattr(plugin, name), "ragcore_impl", None) is not None
+            if marked and not hasattr(hookspecs, name):
+                hooks = [hook for hook in dir(hookspecs) if hook.startswith("ragcore_")]
+                close = nearest(name, hooks)
+                hint = f"did you mean {close!r}? " if close else ""
+                raise PluginError(f"there is no hook {name!r}: {hint}hooks: {', '.join(hooks)}")
         given: dict[str, dict[str, str]] = {}
         for kind, hook in HOOKS.items():
             function = getattr(plugin, hook, None)

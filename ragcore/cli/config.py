@@ -115,4 +115,9 @@ def _giver(part: Part) -> str:
 
 
 def _rag(rag: BaseModel) -> str:
-    return ", ".join(f"{name} {value}" for name, value in rag if not isinstance(value, BaseModel))
+    said = [(name, value) for name, value in rag if value is not None]
+    return ", ".join(f"{name} {_one_line(value)}" for name, value in said)
+
+
+def _one_line(value: object) -> str:
+    return f"({_rag(value)})" if isinstance(value, BaseModel) else str(value)
