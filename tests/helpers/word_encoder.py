@@ -9,17 +9,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from functools import cache
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from ragcore.hookspecs import hookimpl
 from ragcore.memory.dense import Dense
 from ragcore.memory.exact import Exact
 from ragcore.parts import Part, PartConfig
 from ragcore.types import Passage
+
+if TYPE_CHECKING:
+    import torch
 
 Vectors = npt.NDArray[np.float32]
 
@@ -42,6 +44,9 @@ class WordEncoder:
         return self._encode([f"{passage.title} {passage.text}" for passage in passages])
 
     def encode_questions(self, questions: Sequence[str]) -> torch.Tensor:
+        # Here alone, so that tests of building start a process without it.
+        import torch
+
         return torch.from_numpy(self._encode(questions))
 
     def _encode(self, texts: Sequence[str]) -> Vectors:

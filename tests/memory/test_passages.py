@@ -84,11 +84,11 @@ def test_passages_outlive_the_closing_and_the_file_is_closed(tmp_path: Path) -> 
 
 
 def test_writing_holds_one_batch_only(tmp_path: Path) -> None:
-    passage = "word " * 100
+    text = "word " * 1000
     with PassageWriter(tmp_path / "p.arrow") as writer:
         tracemalloc.start()
-        for n in range(40_000):
-            writer.write([Passage(str(n), "", passage)])
+        for n in range(4000):
+            writer.write([Passage(str(n), "", f"{text}{n}")])
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert (tmp_path / "p.arrow").stat().st_size > 20_000_000
@@ -97,9 +97,9 @@ def test_writing_holds_one_batch_only(tmp_path: Path) -> None:
 
 def test_a_file_without_its_end_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "p.arrow"
-    with pytest.raises(RuntimeError), PassageWriter(path) as writer:
-        writer.write(numbered(3000))
-        raise RuntimeError
+    bad = Passage("bad", "", "", {"not": "JSON", "but": {1}})
+    with pytest.raises(CorpusError), PassageWriter(path) as writer:
+        writer.write([*numbered(3000), bad])
     with pytest.raises(StoreCorruptError, match=r"p\.arrow"):
         Passages(path)
 
@@ -111,7 +111,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_metadata_must_be_json(tmp_path: Path) -> None:
     with (
-        pytest.raises(CorpusError, match="'a'.*metadata.*JSON"),
+        pytest.raises(CorpusError, match=r"'a'.*metadata.*JSON"),
         PassageWriter(tmp_path / "p.arrow") as writer,
     ):
         writer.write([Passage("a", "", "text", {"when": object()})])
