@@ -84,7 +84,7 @@ class Part:
         For what is heavy and has no state, as an encoder's weights: two versions of a memory that
         are open at once read with one copy.
         """
-        key = json.dumps([self.kind, self._said(hidden=False)], sort_keys=True)
+        key = self.component, json.dumps(self._said(hidden=False), sort_keys=True)
         with _LOCK:
             held = _SHARED.get(key)
             if held is None:
@@ -103,7 +103,7 @@ class Part:
         return said
 
 
-_SHARED: Final[weakref.WeakValueDictionary[str, Any]] = weakref.WeakValueDictionary()
+_SHARED: Final[weakref.WeakValueDictionary[tuple[Any, str], Any]] = weakref.WeakValueDictionary()
 _LOCK: Final = threading.RLock()
 
 
