@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ragcore.building import build_memory
+    from ragcore.cli.render import answer_view
     from ragcore.errors import RagcoreError
     from ragcore.hookspecs import hookimpl
     from ragcore.parts import ConfigPath, Kind, ModelName, Part, PartConfig
     from ragcore.rag import Rag, load
+    from ragcore.simple import SimpleRetriever
     from ragcore.types import Answer, Evidence, Hits, Passage, Token
 
 __version__ = "0.1.0"
@@ -33,7 +35,9 @@ _HOMES = {
     "Passage": "ragcore.types",
     "Rag": "ragcore.rag",
     "RagcoreError": "ragcore.errors",
+    "SimpleRetriever": "ragcore.simple",
     "Token": "ragcore.types",
+    "answer_view": "ragcore.cli.render",
     "build_memory": "ragcore.building",
     "hookimpl": "ragcore.hookspecs",
     "load": "ragcore.rag",
@@ -51,7 +55,9 @@ __all__ = [
     "Passage",
     "Rag",
     "RagcoreError",
+    "SimpleRetriever",
     "Token",
+    "answer_view",
     "build_memory",
     "hookimpl",
     "load",

@@ -19,7 +19,6 @@ from rich.table import Table
 from rich.text import Text
 
 import ragcore
-from ragcore.cli.render import answer_view
 from ragcore.errors import VersionExistsError
 from ragcore_world.heatmap import write_heatmap
 
@@ -65,7 +64,7 @@ def demo(
     with rag:
         before = _ask(rag, console)
         for answer in before:
-            console.print(answer_view(answer), "")
+            console.print(ragcore.answer_view(answer), "")
         console.rule(f"The live memory is swapped: {NOW} → {THEN}")
         with console.status("Verifying the older memory …"):
             rag.swap(THEN)
