@@ -1,0 +1,77 @@
+"""Reading passages from disk: ten random rows of a million, and what opening the file costs.
+
+Usage: python benchmarks/passages.py [--rows 1000000] [--repeats 200]
+
+Prints, from one run, the median time of `Passages.take` for ten random rows; beside it that of
+Arrow's own `take` on the whole table, and the time in which the file is opened. The passages are
+synthetic, 100 words each, in a temporary folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+
+from ragcore.memory.passages import Passages, PassageWriter
+from ragcore.types import Passage
+
+WORDS = [f"word{n}" for n in range(5000)]
+
+
+def write(path: Path, rows: int) -> None:
+    drawn = random.Random(0)
+    texts = [" ".join(drawn.choices(WORDS, k=100)) for _ in range(1000)]
+    with PassageWriter(path) as writer:
+        for n in range(rows):
+            writer.write([Passage(str(n), f"Title {n}", f"{n} {texts[n % 1000]}")])
+
+
+def median(action: Callable[[], object], repeats: int) -> float:
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--repeats", type=int, default=200)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "passages.arrow"
+        began = time.perf_counter()
+        write(path, options.rows)
+        written = time.perf_counter() - began
+        size = path.stat().st_size / 1e6
+        print(f"{options.rows:,} passages, {size:,.0f} MB, written in {written:.1f} s")
+
+        drawn = random.Random(1)
+        passages = Passages(path)
+
+        def ten() -> list[int]:
+            return [drawn.randrange(options.rows) for _ in range(10)]
+
+        ours = median(lambda: passages.take(ten()), options.repeats)
+        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        arrows = median(lambda: table.take(ten()).to_pylist(), min(options.repeats, 20))
+        opening = median(lambda: Passages(path), 5)
+        named = str(options.rows - 1)
+        finding = median(lambda: passages.row_of(named), 5)
+        print(f"open the file               {opening * 1e3:9.3f} ms")
+        print(f"ten random passages         {ours * 1e3:9.3f} ms")
+        print(f"  by Arrow's Table.take     {arrows * 1e3:9.3f} ms  ({arrows / ours:.1f}x)")
+        print(f"the row of the last id      {finding * 1e3:9.3f} ms")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from ragcore.building import build_memory
+from ragcore.cli import main
+from ragcore.config import load_config
+from ragcore.errors import ConfigError
+from tests.conftest import Installed
+
+PIPELINE = """\
+ragcore: 1
+memory:
+  store: stores/s
+  corpus: {use: jsonl, path: passages.jsonl}
+  retriever: {use: dense, encoder: {use: words}, index: {use: exact}}
+rag: {k: 2}
+"""
+
+
+@pytest.fixture
+def pipeline(installed: Installed, tmp_path: Path) -> Path:
+    installed.add("words", "from tests.helpers.word_encoder import ragcore_encoders\n")
+    lines = [
+        {"id": f"p{n}", "title": f"Title {n}", "text": f"word{n} [b]", "n": n} for n in range(9)
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (tmp_path / "passages.jsonl").write_text(text, encoding="utf-8")
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(PIPELINE, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def built(pipeline: Path) -> Path:
+    build_memory(pipeline, version="one")
+    return pipeline
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """What a command prints; it must end well."""
+    code = main(["memory", *map(str, arguments)])
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    return " ".join(out.split())
+
+
+def fails(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """The message of a command that must fail by a user's fault."""
+    assert main(["memory", *map(str, arguments)]) == 2
+    return capsys.readouterr().err
+
+
+def test_build_list_verify_and_search(pipeline: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "built version one: 9 passages" in run(capsys, "build", pipeline, "--version", "one")
+    assert "* one 9 dense" in run(capsys, "list", pipeline)
+    assert "version one is whole: 9 passages" in run(capsys, "verify", pipeline)
+    found = run(capsys, "search", pipeline, "title 3 word3")
+    assert found.index("Title 3 p3 word3 [b]") < found.index("2 passages from memory one")
+
+
+def test_the_store_is_named_by_its_folder_or_its_pipeline(
+    built: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = built.parent / "stores" / "s"
+    assert run(capsys, "list", store) == run(capsys, "list", built)
+    assert run(capsys, "verify", store, "one") == run(capsys, "verify", built)
+
+
+def test_a_list_as_json(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    build_memory(built, version="two")
+    listed = json.loads(run(capsys, "list", built, "--json"))
+    assert [(v["name"], v["passages"], v["current"]) for v in listed] == [
+        ("one", 9, False),
+        ("two", 9, True),
+    ]
+
+
+def test_hits_as_json(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["memory", "search", str(built), "word4", "--json", "--k", "3"]) == 0
+    hits = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(hits) == 3
+    assert hits[0]["id"] == "p4"
+    assert hits[0]["metadata"] == {"n": 4}
+    assert {hit["memory"] for hit in hits} == {"one"}
+    assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
+
+
+def test_overrides_change_the_file(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = built.parent / "other"
+    run(capsys, "build", built, f"memory.store={other}", "memory.version=two")
+    assert "* two" in run(capsys, "list", other)
+    assert "5 passages" in run(capsys, "search", built, "word4", "rag.k=5")
+
+
+def test_a_version_is_named_for_today_where_nothing_names_it(pipeline: Path) -> None:
+    before = date.today()
+    built = build_memory(pipeline)
+    assert before.isoformat() <= built.name <= date.today().isoformat()
+
+
+def test_activating_goes_back_to_another_version(
+    built: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build_memory(built, version="two")
+    run(capsys, "activate", built, "one")
+    assert "from memory one" in run(capsys, "search", built, "word4")
+
+
+def test_the_record_holds_the_corpus(built: Path) -> None:
+    manifest = built.parent / "stores" / "s" / "versions" / "one" / "manifest.json"
+    corpus = json.loads(manifest.read_bytes())["corpus"]
+    assert corpus == {"use": "jsonl", "path": str(built.parent / "passages.jsonl"), "words": None}
+
+
+def test_a_config_that_is_loaded_already_can_be_built(pipeline: Path) -> None:
+    config = load_config(pipeline)
+    assert build_memory(config, version="one").passages == 9
+    with pytest.raises(ConfigError, match="overrides"):
+        build_memory(config, "rag.k=3")
+
+
+def test_a_pipeline_without_a_corpus_cannot_be_built(
+    pipeline: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "no corpus" in fails(capsys, "build", pipeline, "memory.corpus=null")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["build", "{}", "--version", "one"], "already has a version 'one'"),
+        (["build", "{}", "--version", "a b"], "cannot be a version's name"),
+        (["list", "{}/none"], "no such store"),
+        (["verify", "{}", "two"], "no version 'two'; versions: one"),
+        (["activate", "{}", "two"], "no version 'two'"),
+        (["search", "{}", " "], "the question is empty"),
+        (["search", "{}", "x", "memory.retriever.encoder.seed=5"], "words(seed=5,d=32)"),
+    ],
+)
+def test_faults_are_told_in_one_message(
+    built: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    said = fails(capsys, *(argument.replace("{}", str(built)) for argument in arguments))
+    assert message in said
+    assert "Traceback" not in said
+
+
+def test_a_damaged_file_is_told(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = built.parent / "stores" / "s" / "versions" / "one" / "passages.arrow"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    assert f"{path} has sha256" in fails(capsys, "verify", built)

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ragcore.errors import ComponentError, StoreError
+from ragcore.memory.dense import Dense
+from ragcore.memory.passages import Passages, PassageWriter
+from ragcore.memory.version import Memory
+from ragcore.types import MISSING_ROW, Hits, Passage
+from tests.helpers.word_encoder import dense_part
+
+PASSAGES = [Passage(str(n), "", f"word{n}") for n in range(4)]
+
+
+def memory_of(folder: Path, retriever: Dense) -> Memory:
+    with PassageWriter(folder / "p.arrow") as writer:
+        writer.write(PASSAGES)
+    retriever.add(np.arange(4), PASSAGES)
+    return Memory("v", Passages(folder / "p.arrow"), retriever, name="dense")
+
+
+class Answering(Dense):
+    """Gives the rows that it was told to, whatever is asked."""
+
+    rows: list[int]
+
+    def search(self, questions: Sequence[str], k: int, *, allowed: object = None) -> Hits:
+        rows = np.array([self.rows] * len(questions))
+        falling = np.arange(len(self.rows), 0, -1, dtype=np.float32)
+        return Hits(rows, np.where(rows == MISSING_ROW, -np.inf, falling).astype(np.float32))
+
+
+def answering(folder: Path, rows: list[int]) -> Memory:
+    retriever = Answering(dense_part().config)
+    retriever.rows = rows
+    return memory_of(folder, retriever)
+
+
+def test_no_more_hits_than_there_are_passages(tmp_path: Path) -> None:
+    memory = memory_of(tmp_path, dense_part().build())
+    assert len(memory) == 4
+    assert memory.search(["word1", "word2"], 3).rows.shape == (2, 3)
+    hits = memory.search(["word1", "word2"], 10)
+    assert np.sort(hits.rows, axis=1).tolist() == [[0, 1, 2, 3]] * 2
+
+
+def test_no_questions_have_no_hits(tmp_path: Path) -> None:
+    memory = memory_of(tmp_path, dense_part().build())
+    assert memory.search([], 3).rows.shape == (0, 3)
+
+
+@pytest.mark.parametrize("k", [0, -1])
+def test_k_is_at_least_one(tmp_path: Path, k: int) -> None:
+    with pytest.raises(ComponentError, match=f"asked for {k} hits"):
+        memory_of(tmp_path, dense_part().build()).search(["word"], k)
+
+
+def test_missing_hits_are_let_through(tmp_path: Path) -> None:
+    memory = answering(tmp_path, [2, MISSING_ROW, MISSING_ROW])
+    assert memory.search(["word"], 3).rows.tolist() == [[2, -1, -1]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([0, 4], r"row 4: expected rows from 0 to 3"),
+        ([-2, 1], r"row -2"),
+        ([1, 0, 2], r"hits of shape \(1, 3\): expected \(1, 2\)"),
+        ([1], r"hits of shape \(1, 1\): expected \(1, 2\)"),
+        ([3, 3], r"row 3 twice"),
+    ],
+)
+def test_a_retriever_that_breaks_its_contract_is_named(
+    tmp_path: Path, rows: list[int], message: str
+) -> None:
+    with pytest.raises(ComponentError, match=f"retriever 'dense' of memory 'v' gave {message}"):
+        answering(tmp_path, rows).search(["word"], 2)
+
+
+def test_a_closed_memory_says_so(tmp_path: Path) -> None:
+    memory = memory_of(tmp_path, dense_part().build())
+    memory.close()
+    with pytest.raises(StoreError, match="'v' is closed"):
+        memory.search(["word"], 1)
+    with pytest.raises(StoreError, match="closed"):
+        memory.passages.take([0])
