@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from questions import ask_fact, ask_leader
+from ragcore_world.editions import edition_passages
 
 from ragcore.decoding.surface import find_span
-from ragcore_world.editions import edition_passages
 
 __all__ = ["UNKNOWN", "Example", "Mix", "is_held_out", "load_mix", "read_rows"]
 

@@ -121,8 +121,9 @@ def token_batches(
             pool = pool[size:]
         rng.shuffle(batches)
         for batch in batches:
-            yield padded([ids for ids, _ in batch], 0, 16), padded(
-                [answer for _, answer in batch], IGNORED, 4
+            yield (
+                padded([ids for ids, _ in batch], 0, 16),
+                padded([answer for _, answer in batch], IGNORED, 4),
             )
 
 

@@ -52,16 +52,19 @@ def score_hypotheses(
         prefixes = next_token_log_prob(log_prior, log_p.cumsum(dim=-1))
         increments = prefixes.diff(dim=-1, prepend=torch.zeros_like(prefixes[:, :1]))
         posteriors = prefix_posterior(log_prior.double(), log_p.double())
+    totals = increments.sum(dim=-1).tolist()
+    rows = zip(targets, totals, increments.tolist(), posteriors.tolist(), strict=True)
     return [
         Hypothesis(
             steps=tuple(
-                Step(token, float(increments[row, i]), tuple(posteriors[row, i].tolist()))
-                for i, token in enumerate(target)
+                Step(token, log_prob, tuple(posterior))
+                # Shorter targets end before their padding.
+                for token, log_prob, posterior in zip(target, log_probs, weights, strict=False)
             ),
-            log_prob=float(increments[row].sum()),
+            log_prob=total,
             finished=True,
         )
-        for row, target in enumerate(targets)
+        for target, total, log_probs, weights in rows
     ]
 
 

@@ -1,0 +1,171 @@
+"""The command line from YAML to an answer, with real plugins, and every fault that it must name."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from ragcore.cli import main
+from tests.integration.tiny import save_tiny
+
+ROWS = [
+    {"id": "1", "title": "chad", "text": "one rules chad"},
+    {"id": "2", "title": "mali", "text": "two rules mali"},
+    {"id": "3", "title": "river", "text": "the river three"},
+]
+QUESTION = "who rules chad ?"
+
+
+class Project:
+    """A folder with a corpus, a tiny model and a pipeline."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.yaml = folder / "pipeline.yaml"
+        self.write(ROWS)
+        save_tiny("bart", folder / "model")
+        save_tiny("t5", folder / "t5", seed=1)
+        self.yaml.write_text(
+            "ragcore: 1\n"
+            "memory:\n"
+            "  store: store\n"
+            "  corpus: {use: jsonl, path: rows.jsonl}\n"
+            "  retriever: {use: bm25}\n"
+            "generator: {use: bart, model: ./model}\n"
+            "rag: {k: 2, beams: 2, max_new_tokens: 4}\n",
+            encoding="utf-8",
+        )
+
+    def write(self, rows: list[dict]) -> None:
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (self.folder / "rows.jsonl").write_text(lines, encoding="utf-8")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+@pytest.fixture
+def built(project: Project) -> Project:
+    assert main(["memory", "build", str(project.yaml), "--version", "first"]) == 0
+    return project
+
+
+def ask(project: Project, *arguments: str) -> int:
+    return main(["ask", str(project.yaml), *arguments])
+
+
+def test_an_answer_with_its_evidence(built, capsys):
+    assert ask(built, QUESTION) == 0
+    shown = capsys.readouterr().out
+    assert "log p = " in shown
+    assert "memory first" in shown
+    assert "prior" in shown
+    assert "posterior" in shown
+    assert "chad" in shown
+
+
+def test_json_is_whole_and_overrides_hold(built, capsys):
+    assert ask(built, QUESTION, "rag.k=1", "rag.marginalize=sequence", "--json") == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["question"] == QUESTION
+    assert [e["passage"]["id"] for e in row["evidence"]] == ["1"]
+    assert row["evidence"][0]["posterior"] == pytest.approx(1)
+    assert row["memory"] == "first"
+
+
+def test_the_generator_is_exchanged_on_the_command_line(built, capsys):
+    log_probs = []
+    for generator in (["generator.model=./model"], ["generator.use=t5", "generator.model=./t5"]):
+        assert ask(built, QUESTION, *generator, "--json") == 0
+        log_probs.append(json.loads(capsys.readouterr().out)["log_prob"])
+    assert log_probs[0] != pytest.approx(log_probs[1], abs=1e-3)
+
+
+def test_questions_come_from_standard_input(built, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{QUESTION}\n\nwho rules mali ?\n"))
+    assert ask(built, "-", "--json") == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["question"] for row in rows] == [QUESTION, "who rules mali ?"]
+
+
+def test_a_k_beyond_the_corpus_is_no_error(built, capsys):
+    assert ask(built, "who rules the river ?", "rag.k=99", "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)["evidence"]) <= 3
+
+
+def test_no_passage_found_is_said(built, capsys):
+    assert ask(built, "zebra ?") == 0
+    assert "answered alone" in capsys.readouterr().out
+
+
+def refused(capsys, code: int) -> str:
+    """The message of an error that the user can mend."""
+    captured = capsys.readouterr()
+    assert code == 2
+    assert "Traceback" not in captured.err
+    return captured.err
+
+
+def test_a_missing_pipeline(project, capsys):
+    code = main(["ask", str(project.folder / "nowhere.yaml"), QUESTION])
+    assert "nowhere.yaml" in refused(capsys, code)
+
+
+def test_asking_before_building(project, capsys):
+    assert "ragcore memory build" in refused(capsys, ask(project, QUESTION))
+
+
+def test_a_missing_corpus_file(project, capsys):
+    (project.folder / "rows.jsonl").unlink()
+    message = refused(capsys, main(["memory", "build", str(project.yaml)]))
+    assert "rows.jsonl" in message
+
+
+def test_an_empty_corpus(project, capsys):
+    project.write([])
+    assert "no passage" in refused(capsys, main(["memory", "build", str(project.yaml)]))
+
+
+def test_a_passage_without_text(project, capsys):
+    project.write([*ROWS, {"id": "4", "title": "empty", "text": " "}])
+    message = refused(capsys, main(["memory", "build", str(project.yaml)]))
+    assert "rows.jsonl:4" in message
+
+
+def test_an_empty_question(built, capsys):
+    assert "empty" in refused(capsys, ask(built, "  "))
+
+
+def test_a_question_of_ten_thousand_words(built, capsys):
+    message = refused(capsys, ask(built, "who rules chad " * 3334))
+    assert "never cut" in message
+
+
+def test_a_store_of_another_analyser(built, capsys):
+    message = refused(capsys, ask(built, QUESTION, "memory.retriever.stemmer=null"))
+    assert "build the memory anew" in message
+
+
+def test_a_corrupt_file(built, capsys):
+    file = built.folder / "store/versions/first/passages.arrow"
+    content = bytearray(file.read_bytes())
+    content[-20] ^= 1
+    file.write_bytes(content)
+    message = refused(capsys, main(["memory", "verify", str(built.yaml)]))
+    assert "passages.arrow" in message
+
+
+def test_an_unknown_version(built, capsys):
+    message = refused(capsys, ask(built, QUESTION, "memory.version=second"))
+    assert "second" in message
+    assert "first" in message
+
+
+def test_a_model_that_is_not_there(built, capsys):
+    message = refused(capsys, ask(built, QUESTION, "generator.model=./nowhere"))
+    assert "nowhere" in message
