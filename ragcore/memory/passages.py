@@ -26,14 +26,14 @@ __all__ = ["PassageWriter", "Passages"]
 SCHEMA: Final = pa.schema(
     [pa.field(name, pa.string(), nullable=False) for name in ("id", "title", "text", "metadata")]
 )
-BATCH_ROWS: Final = 1024
-BATCH_CHARACTERS: Final = 1 << 20
+BATCH_ROWS: Final = 4096
+BATCH_CHARACTERS: Final = 1 << 22
 
 
 class PassageWriter:
     """Writes passages to a new file, in order; a context manager.
 
-    Holds at most 1,024 passages, or a mebibyte of text and the passage that goes beyond it. The
+    Holds at most 4,096 passages, or four million characters and the passage that goes beyond. The
     file is complete once the context is left; left by an exception it stays without its end, and
     `Passages` refuses it.
     """
@@ -186,7 +186,7 @@ class Passages:
             yield from batch
 
     def batches(self) -> Iterator[list[Passage]]:
-        """All passages by row, as lists of at most 1,024."""
+        """All passages by row, as lists of at most 4,096."""
         for columns in self._opened():
             rows = zip(*(column.to_pylist() for column in columns), strict=True)
             yield [_passage(*row) for row in rows]

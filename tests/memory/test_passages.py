@@ -41,15 +41,15 @@ def test_what_is_written_is_read(given: list[Passage]) -> None:
 
 
 def test_rows_go_on_from_batch_to_batch(tmp_path: Path) -> None:
-    given = numbered(2500)
+    given = numbered(9000)
     passages = write(tmp_path / "p.arrow", given)
-    assert [len(batch) for batch in passages.batches()] == [1024, 1024, 452]
-    rows = [2499, 0, 1023, 1024, 2047, 2048, 1024]
+    assert [len(batch) for batch in passages.batches()] == [4096, 4096, 808]
+    rows = [8999, 0, 4095, 4096, 8191, 8192, 4096]
     assert passages.take(rows) == [given[row] for row in rows]
 
 
 def test_long_texts_make_smaller_batches(tmp_path: Path) -> None:
-    given = [Passage(str(n), "", "x" * 300_000) for n in range(10)]
+    given = [Passage(str(n), "", "x" * 1_200_000) for n in range(10)]
     passages = write(tmp_path / "p.arrow", given)
     assert [len(batch) for batch in passages.batches()] == [4, 4, 2]
     assert passages.take([9, 4]) == [given[9], given[4]]
@@ -63,15 +63,11 @@ def test_a_row_that_is_not_there_is_an_error(tmp_path: Path, row: int) -> None:
 
 
 def test_an_id_leads_to_its_row(tmp_path: Path) -> None:
-    passages = write(tmp_path / "p.arrow", numbered(2500))
-    assert [passages.row_of(id_) for id_ in ("id0", "id1023", "id1024", "id2499")] == [
-        0,
-        1023,
-        1024,
-        2499,
-    ]
-    with pytest.raises(StoreError, match="'id2500'"):
-        passages.row_of("id2500")
+    passages = write(tmp_path / "p.arrow", numbered(9000))
+    for row in (0, 4095, 4096, 8999):
+        assert passages.row_of(f"id{row}") == row
+    with pytest.raises(StoreError, match="'id9000'"):
+        passages.row_of("id9000")
 
 
 def test_passages_outlive_the_closing_and_the_file_is_closed(tmp_path: Path) -> None:
@@ -87,19 +83,19 @@ def test_writing_holds_one_batch_only(tmp_path: Path) -> None:
     text = "word " * 1000
     with PassageWriter(tmp_path / "p.arrow") as writer:
         tracemalloc.start()
-        for n in range(4000):
+        for n in range(6000):
             writer.write([Passage(str(n), "", f"{text}{n}")])
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    assert (tmp_path / "p.arrow").stat().st_size > 20_000_000
-    assert peak < 4_000_000
+    assert (tmp_path / "p.arrow").stat().st_size > 30_000_000
+    assert peak < 10_000_000
 
 
 def test_a_file_without_its_end_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "p.arrow"
     bad = Passage("bad", "", "", {"not": "JSON", "but": {1}})
     with pytest.raises(CorpusError), PassageWriter(path) as writer:
-        writer.write([*numbered(3000), bad])
+        writer.write([*numbered(5000), bad])
     with pytest.raises(StoreCorruptError, match=r"p\.arrow"):
         Passages(path)
 
