@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import threading
 from pathlib import Path
 
@@ -30,18 +31,24 @@ FACTORIES = {
     "Flat": (1.0, {}),
     "HNSW32": (0.95, {"efSearch": 64}),
     "IVF16,Flat": (0.9, {"nprobe": 6}),
-    "PQ16": (0.6, {}),
+    "PQ8x4": (0.25, {}),
     "SQ8": (0.95, {}),
-    "OPQ8,IVF16,PQ16": (0.6, {"nprobe": 16}),
+    "PCA24,IVF16,SQ8": (0.6, {"nprobe": 16}),
     "PCA24,Flat": (0.6, {}),
 }
 
 
 def made(factory: str = "Flat", **settings: object) -> Faiss:
-    index = Faiss(FaissConfig(factory=factory, **settings), dim=DIM)
+    index = Faiss(FaissConfig(factory=factory, **{"train_size": 600, **settings}), dim=DIM)
     for begin in range(0, 2000, 300):
         index.add(ROWS[begin : begin + 300], VECTORS[begin : begin + 300])
     return index
+
+
+@functools.cache
+def searched(factory: str) -> Faiss:
+    """An index with the settings that promise its recall; only to be searched."""
+    return made(factory, search=FACTORIES[factory][1])
 
 
 def brute_force(k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -60,7 +67,7 @@ def test_it_meets_the_contract() -> None:
         ("Flat", {"exact", "filter", "remove"}),
         ("IVF16,Flat", {"filter", "remove"}),
         ("SQ8", {"filter", "remove"}),
-        ("PQ16", {"remove"}),
+        ("PQ8x4", {"remove"}),
         ("PCA24,Flat", {"remove"}),
         ("HNSW32", set()),
         ("Flat,RFlat", set()),
@@ -80,9 +87,9 @@ def test_flat_is_brute_force(k: int) -> None:
 
 @pytest.mark.parametrize("factory", FACTORIES)
 def test_recall_is_what_is_declared(factory: str) -> None:
-    recall, search = FACTORIES[factory]
+    recall, _ = FACTORIES[factory]
     expected, _ = brute_force(10)
-    hits = made(factory, search=search).search(QUERIES, 10)
+    hits = searched(factory).search(QUERIES, 10)
     found = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(hits.rows, expected, strict=True)])
     assert found >= recall
 
@@ -90,9 +97,10 @@ def test_recall_is_what_is_declared(factory: str) -> None:
 @pytest.mark.parametrize("mmap", [True, False])
 @pytest.mark.parametrize("factory", FACTORIES)
 def test_loading_gives_what_was_saved(factory: str, mmap: bool, tmp_path: Path) -> None:
-    index = made(factory)
+    index = searched(factory)
     index.save(tmp_path)
-    loaded = Faiss.load(tmp_path, FaissConfig(factory=factory), mmap=mmap)
+    config = FaissConfig(factory=factory, search=FACTORIES[factory][1])
+    loaded = Faiss.load(tmp_path, config, mmap=mmap)
     before, after = index.search(QUERIES, 7), loaded.search(QUERIES, 7)
     assert len(loaded) == len(index) == 2000
     assert loaded.capabilities == index.capabilities
@@ -148,7 +156,7 @@ def test_ties_are_ordered_by_row_even_at_the_edge(k: int) -> None:
     assert index.search(VECTORS[:1], k).rows[0].tolist() == expected.tolist()
 
 
-@pytest.mark.parametrize("factory", ["Flat", "SQ8", "IVF16,Flat", "PQ16", "PCA24,Flat"])
+@pytest.mark.parametrize("factory", ["Flat", "SQ8", "IVF16,Flat", "PCA24,Flat"])
 def test_removed_rows_are_found_no_more(factory: str, tmp_path: Path) -> None:
     index = made(factory)
     best = index.search(QUERIES, 1).rows[:, 0]
@@ -195,7 +203,7 @@ def test_filtering_a_graph_is_refused() -> None:
 
 
 def test_training_begins_when_there_is_enough() -> None:
-    small = made("IVF16,Flat", train_size=500, search={"nprobe": 16})
+    small = made("IVF16,Flat", train_size=2000, search={"nprobe": 16})
     assert small._index.is_trained
     assert len(small) == 2000
     rows, _ = brute_force(10)
@@ -269,8 +277,8 @@ def test_no_hits_at_all_cannot_be_asked_for() -> None:
 
 @pytest.mark.parametrize("factory", ["Flat", "HNSW32", "IVF16,Flat"])
 def test_threads_that_search_at_once_find_the_same(factory: str) -> None:
-    expected = made(factory).search(QUERIES, 10).rows
-    index = made(factory)
+    index = searched(factory)
+    expected = index.search(QUERIES, 10).rows
     found: list[np.ndarray] = []
     threads = [
         threading.Thread(

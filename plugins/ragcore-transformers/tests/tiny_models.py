@@ -88,9 +88,9 @@ def word_pieces() -> PreTrainedTokenizerFast:
     )
 
 
-def spread(model: torch.nn.Module) -> None:
+def spread(model: torch.nn.Module, seed: int = 7) -> None:
     """Make a fresh model's distributions uneven, so that a wrong token is a wrong number."""
-    torch.manual_seed(7)
+    torch.manual_seed(seed)
     with torch.no_grad():
         for value in model.parameters():
             if value.ndim == 2:
@@ -172,3 +172,45 @@ def save_pegasus(folder: Path) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def save_sentence(folder: Path, *, seed: int = 7) -> Path:
+    """A BERT with mean pooling, in the layout of sentence-transformers."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+    from transformers import BertConfig, BertModel
+
+    bare = folder / "bare"
+    tokenizer = word_pieces()
+    model = BertModel(BertConfig(vocab_size=len(tokenizer), **BERT))
+    spread(model, seed)
+    model.save_pretrained(bare)
+    tokenizer.save_pretrained(bare)
+    words = Transformer(str(bare), max_seq_length=48)
+    SentenceTransformer(modules=[words, Pooling(16)], device="cpu").save_pretrained(str(folder))
+    return folder
+
+
+def save_dpr(folder: Path, *, hidden_size: int = 16) -> Path:
+    """A question encoder in `question` and a passage encoder in `passage`."""
+    from transformers import BertTokenizerFast, DPRConfig, DPRContextEncoder, DPRQuestionEncoder
+
+    tokenizer = word_pieces()
+    config = DPRConfig(vocab_size=len(tokenizer), **{**BERT, "hidden_size": hidden_size})
+    for name, kind in (("question", DPRQuestionEncoder), ("passage", DPRContextEncoder)):
+        model = kind(config)
+        spread(model, seed=len(name))
+        model.save_pretrained(folder / name)
+        BertTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer).save_pretrained(
+            folder / name
+        )
+    return folder
+
+
+BERT = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "max_position_embeddings": 64,
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from transformers.utils import logging
 
 from ragcore.errors import RagcoreError
 
-__all__ = ["explained", "pick_device"]
+__all__ = ["explained", "pick_device", "weights_digest"]
 
 
 def pick_device(name: str, error: type[RagcoreError]) -> torch.device:
@@ -41,6 +42,8 @@ def explained(model: str, error: type[RagcoreError]) -> Iterator[None]:
     Its progress bar stays away where the model is in a folder, which takes a moment only.
     """
     local = Path(model).is_dir()
+    if not local and Path(model).is_absolute():
+        raise error(f"model {model!r} cannot be loaded: there is no such folder; check the path")
     bars = logging.is_progress_bar_enabled()
     if local:
         logging.disable_progress_bar()  # type: ignore[no-untyped-call, unused-ignore]
@@ -63,6 +66,19 @@ def explained(model: str, error: type[RagcoreError]) -> Iterator[None]:
     finally:
         if local and bars:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call, unused-ignore]
+
+
+def weights_digest(model: torch.nn.Module) -> str:
+    """Twelve hex digits that change with any weight, and with nothing else.
+
+    A model's name would not do: the same weights have several (on a hub, in a folder, in a
+    package), and a folder's weights can be replaced.
+    """
+    digest = hashlib.blake2b(digest_size=6)
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _first_line(fault: BaseException) -> str:

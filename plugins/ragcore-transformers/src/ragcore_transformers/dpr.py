@@ -1,0 +1,126 @@
+"""The encoder `dpr`: two BERTs, one for questions and one for passages, as in the paper.
+
+Karpukhin et al. (2020), section 3: q(x) and d(z) are the models' pooled outputs, and a passage is
+read as the pair of its title and its text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import numpy as np
+import torch
+from pydantic import Field
+from transformers import AutoTokenizer, DPRContextEncoder, DPRQuestionEncoder
+
+from ragcore.errors import PluginError
+from ragcore.parts import ModelName, PartConfig
+from ragcore.types import Passage
+from ragcore_transformers.batching import encode_by_length
+from ragcore_transformers.loading import explained, pick_device, weights_digest
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+__all__ = ["Dpr", "DprConfig"]
+
+
+class DprConfig(PartConfig):
+    """What YAML may say of `{use: dpr}`."""
+
+    question_model: ModelName = Field(description="a DPRQuestionEncoder: a folder, or a hub's name")
+    passage_model: ModelName = Field(description="a DPRContextEncoder: a folder, or a hub's name")
+    max_tokens: int = Field(256, gt=0, description="longer questions and passages are cut")
+    batch_size: int = Field(32, gt=0, description="texts in one run of a model")
+    device: str = Field("auto", description="cpu, cuda, …, or auto")
+
+
+class Dpr:
+    """See `ragcore.contracts.Encoder`; the models are in eval mode until a trainer says otherwise.
+
+    Raises:
+        PluginError: a model cannot be loaded, or the two do not give vectors of one length.
+    """
+
+    Config: ClassVar[type[DprConfig]] = DprConfig
+    capabilities: ClassVar[frozenset[str]] = frozenset({"trainable"})
+
+    def __init__(self, config: DprConfig) -> None:
+        self.config = config
+        self.device = pick_device(config.device, PluginError)
+        self.question_tokenizer, self.question_model = self._load(
+            config.question_model, DPRQuestionEncoder
+        )
+        self.passage_tokenizer, self.passage_model = self._load(
+            config.passage_model, DPRContextEncoder
+        )
+        self.dim: Final = _width(self.passage_model)
+        if _width(self.question_model) != self.dim:
+            raise PluginError(
+                f"question_model {config.question_model!r} gives vectors of "
+                f"{_width(self.question_model)} dimensions and passage_model "
+                f"{config.passage_model!r} of {self.dim}: they must be trained together"
+            )
+        self.fingerprint: Final = (
+            f"dpr(passages={weights_digest(self.passage_model)},"
+            f"questions={weights_digest(self.question_model)},"
+            f"tokens={config.max_tokens},dim={self.dim})"
+        )
+
+    def encode_passages(self, passages: Sequence[Passage]) -> npt.NDArray[np.float32]:
+        """Vectors d(z), float32 [n, d]."""
+        if not passages:
+            return np.zeros((0, self.dim), np.float32)
+
+        def encode(batch: list[Passage]) -> torch.Tensor:
+            titles = [passage.title for passage in batch]
+            texts = [passage.text for passage in batch]
+            return self._run(self.passage_tokenizer, self.passage_model, titles, texts)
+
+        with torch.inference_mode():
+            vectors = encode_by_length(
+                passages, lambda p: len(p.title) + len(p.text), self.config.batch_size, encode
+            )
+            return vectors.cpu().numpy()
+
+    def encode_questions(self, questions: Sequence[str]) -> torch.Tensor:
+        """Vectors q(x), float32 [B, d], on the model's device; see the contract for gradients."""
+        if not questions:
+            return torch.zeros(0, self.dim, device=self.device)
+        return encode_by_length(
+            questions,
+            len,
+            self.config.batch_size,
+            lambda batch: self._run(self.question_tokenizer, self.question_model, batch),
+        )
+
+    def _run(self, tokenizer: Any, model: Any, *texts: list[str]) -> torch.Tensor:
+        inputs = tokenizer(
+            *texts,
+            padding=True,
+            truncation=True,
+            max_length=self.config.max_tokens,
+            return_tensors="pt",
+        ).to(self.device)
+        vectors: torch.Tensor = model(**inputs).pooler_output.float()
+        return vectors
+
+    def _load(self, name: str, kind: Any) -> tuple[Any, Any]:
+        with explained(name, PluginError):
+            tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+            model, report = kind.from_pretrained(
+                name, use_safetensors=True, output_loading_info=True
+            )
+        # A question encoder loaded as a passage encoder would silently be random.
+        if report["missing_keys"]:
+            raise PluginError(
+                f"model {name!r} lacks {len(report['missing_keys'])} weights of a "
+                f"{kind.__name__}, such as {min(report['missing_keys'])}: name a model of this kind"
+            )
+        return tokenizer, model.to(self.device).eval()
+
+
+def _width(model: Any) -> int:
+    config = model.config
+    return int(config.projection_dim or config.hidden_size)
