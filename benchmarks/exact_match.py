@@ -90,7 +90,7 @@ def main() -> int:
         "snapshot": f"{{use: jsonl, path: {snapshot}}}",
         "world-factbook": "{use: world-factbook, edition: 2026-01}",
     }
-    retrievers = {"bm25": "{use: bm25}"}
+    retrievers = {"bm25": "{use: bm25, title_weight: 4, k1: 0.9}"}
     if arguments.dense:
         retrievers["dense"] = (
             "{use: dense, encoder: {use: sentence-transformers, model: all-MiniLM-L6-v2},"

@@ -10,7 +10,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Sequence
 from collections.abc import Generator as Generator_
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ragcore.config import PipelineConfig, RagConfig, load_config
 from ragcore.contracts import Generator, Read
+from ragcore.decoding.abstention import answering_prior
 from ragcore.decoding.beam import BeamSearch, DecodingOptions, Hypothesis, PrefixModel, Step
 from ragcore.decoding.scoring import score_hypotheses
 from ragcore.decoding.sequence import RagSequence, fast, thorough
@@ -142,9 +143,7 @@ class Rag:
         asked = [questions] if isinstance(questions, str) else list(questions)
         with self.memory.reading() as memory, torch.inference_mode():
             found, read = self._read(memory, asked)
-            answers = [
-                self._to_answer(one, self._decode(one, read), memory.version) for one in found
-            ]
+            answers = [self._answer(one, read, memory.version) for one in found]
         for answer in answers:
             registry().hook.ragcore_answered(answer=answer)
         return answers
@@ -159,7 +158,7 @@ class Rag:
         with self.memory.reading() as memory:
             with torch.inference_mode():
                 (one,), read = self._read(memory, [question])
-                abstained = self._abstention(one, read)
+                one, abstained = self._weigh(one, read)
                 search = self._search(one, read)
             if abstained:
                 for length in range(len(abstained.steps)):
@@ -194,10 +193,12 @@ class Rag:
         with self.memory.reading() as memory, torch.inference_mode():
             found, read = self._read(memory, list(questions))
             targets = self.generator.encode_answers(answers)
-            return [
-                self._score(one, read, target).log_prob
-                for one, target in zip(found, targets, strict=True)
-            ]
+            scores = []
+            for one, target in zip(found, targets, strict=True):
+                if target != self._abstention():
+                    one, _ = self._weigh(one, read)
+                scores.append(self._score(one, read, target).log_prob)
+            return scores
 
     async def aanswer(self, questions: str | Sequence[str]) -> list[Answer]:
         """`answer`, without blocking the event loop."""
@@ -263,16 +264,17 @@ class Rag:
         read = self.generator.read([q for q, _ in pairs], [passage for _, passage in pairs])
         return found, read
 
-    def _decode(self, one: _Asked, read: Read) -> Hypothesis:
-        """The best hypothesis for one question."""
-        abstained = self._abstention(one, read)
-        if abstained:
-            return abstained
-        arguments = (self.generator, read, one.pairs, one.log_prior)
-        if self.config.marginalize == "sequence" and self.config.decode != "joint":
-            decode = thorough if self.config.decode == "thorough" else fast
-            return decode(*arguments, self._options())[0]
-        return self._search(one, read).run()[0]
+    def _answer(self, one: _Asked, read: Read, version: str) -> Answer:
+        """The best hypothesis for one question, as an answer."""
+        one, best = self._weigh(one, read)
+        if best is None:
+            if self.config.marginalize == "sequence" and self.config.decode != "joint":
+                decode = thorough if self.config.decode == "thorough" else fast
+                arguments = (self.generator, read, one.pairs, one.log_prior)
+                best = decode(*arguments, self._options())[0]
+            else:
+                best = self._search(one, read).run()[0]
+        return self._to_answer(one, best, version)
 
     def _search(self, one: _Asked, read: Read) -> BeamSearch:
         kind = RagToken if self.config.marginalize == "token" else RagSequence
@@ -281,11 +283,9 @@ class Rag:
 
     def _options(self) -> DecodingOptions:
         config, generator = self.config, self.generator
-        banned: frozenset[int] = frozenset()
-        if config.abstain is not None:
-            target = generator.encode_answers([config.abstain.answer])[0]
-            # The first token that tells answers apart: a forced one begins them all.
-            banned = frozenset({target[0 if generator.forced_bos_token_id is None else 1]})
+        # The first token that tells answers apart: a forced one begins them all.
+        opening = 0 if generator.forced_bos_token_id is None else 1
+        banned = frozenset(self._abstention()[opening : opening + 1])
         return DecodingOptions(
             eos_token_id=generator.eos_token_id,
             beams=config.beams,
@@ -297,14 +297,21 @@ class Rag:
             banned_first=banned,
         )
 
-    def _abstention(self, one: _Asked, read: Read) -> Hypothesis | None:
-        """The abstaining answer, if its own marginal probability is above the bound."""
+    def _abstention(self) -> list[int]:
+        """The abstaining answer's token ids; none where no answer abstains."""
+        abstain = self.config.abstain
+        return [] if abstain is None else self.generator.encode_answers([abstain.answer])[0]
+
+    def _weigh(self, one: _Asked, read: Read) -> tuple[_Asked, Hypothesis | None]:
+        """The question with the prior of the passages that answer, or its abstention."""
         abstain = self.config.abstain
         if abstain is None:
-            return None
-        target = self.generator.encode_answers([abstain.answer])[0]
-        unknown = self._score(one, read, target)
-        return unknown if math.exp(unknown.log_prob) > abstain.above else None
+            return one, None
+        unknown = self._score(one, read, self._abstention())
+        if math.exp(unknown.log_prob) > abstain.above:
+            return one, unknown
+        prior = answering_prior(self.generator, read, one.pairs, one.log_prior, self._abstention())
+        return replace(one, log_prior=prior), None
 
     def _score(self, one: _Asked, read: Read, target: Sequence[int]) -> Hypothesis:
         return score_hypotheses(

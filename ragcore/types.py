@@ -78,7 +78,8 @@ class Evidence:
     Attributes:
         passage: the passage.
         score: the retriever's raw score.
-        prior: p(z|x), the softmax over the passages that were found.
+        prior: p(z|x), the softmax over the passages that were found; with `rag.abstain`, among
+            those that do not abstain (ragcore/decoding/abstention.py).
         posterior: p(z|x,y) for RAG-Sequence. For RAG-Token, which has no single z, the mean over
             the answer's tokens of p(z|x,y_<=i) (the paper's figure 2, averaged).
     """

@@ -148,10 +148,33 @@ def test_abstaining_is_weighed_as_a_whole_and_otherwise_left_out(store):
     assert said.log_prob == pytest.approx(math.log(p), abs=1e-4)
     (other,) = make(store, abstain={"answer": "a", "above": p * 1.1}).answer(QUESTIONS[0])
     assert not other.text.startswith("a")
-    again = rag.log_prob(QUESTIONS[:1], [other.text])[0]
-    assert other.log_prob == pytest.approx(again, abs=1e-4)
+    again = make(store, abstain={"answer": "a", "above": p * 1.1})
+    assert again.log_prob(QUESTIONS[:1], ["a"])[0] == pytest.approx(math.log(p), abs=1e-4)
+    assert again.log_prob(QUESTIONS[:1], [other.text])[0] == pytest.approx(other.log_prob, abs=1e-4)
     streamed = make(store, abstain={"answer": "a", "above": p * 0.9}).stream(QUESTIONS[0])
     assert "".join(token.text for token in streamed) == "a"
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: "-".join(mode.values()))
+def test_passages_that_abstain_lose_their_say(store, mode):
+    (plain,) = make(store, **mode).answer(QUESTIONS[0])
+    rag = make(store, beams=200, abstain={"answer": "a", "above": 1.0}, **mode)
+    (answer,) = rag.answer(QUESTIONS[0])
+    keys = [f"{QUESTIONS[0]}|{e.passage.text}" for e in plain.evidence]
+    weights = [
+        e.prior * (1 - by_definition(rag.generator, [key], [1.0], (1, EOS))[0])
+        for e, key in zip(plain.evidence, keys, strict=True)
+    ]
+    prior = [weight / sum(weights) for weight in weights]
+    assert [e.prior for e in answer.evidence] == pytest.approx(prior, abs=1e-5)
+    which = 0 if mode["marginalize"] == "token" else 1
+    truth = {
+        target: by_definition(rag.generator, keys, prior, target)[which]
+        for target in all_targets(4, LONGEST)
+        if target[0] != 1
+    }
+    assert answer.token_ids == max(truth, key=truth.__getitem__)
+    assert answer.log_prob == pytest.approx(math.log(max(truth.values())), abs=1e-4)
 
 
 def test_a_forced_first_token_is_not_taken_for_the_abstention(store):

@@ -23,7 +23,7 @@ class AbstainConfig(PartConfig):
         default="unknown", min_length=1, description="what is said instead of an answer"
     )
     above: float = Field(
-        default=0.5, ge=0, le=1, description="said where its own probability is above this"
+        default=0.9, ge=0, le=1, description="said where its own probability is above this"
     )
 
 
