@@ -1,0 +1,154 @@
+"""The documentation is true: its blocks run in order, its pipelines load, its links lead somewhere.
+
+Each page has a folder and a Python namespace of its own. `$ ragcore …` runs the real command line,
+and what it prints is held against what the page shows, where `…` stands for anything and numbers
+with a point may differ in the third decimal.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shlex
+import tomllib
+from contextlib import redirect_stderr, redirect_stdout
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from ragcore.cli import main
+from ragcore.config import parse_config
+from tests.helpers.markdown import ROOT, Block, anchors, blocks, links
+
+PAGES: Final = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
+PLUGIN_PAGES: Final = sorted(ROOT.glob("plugins/*/README.md"))
+READER: Final = files("ragcore_world") / "reader" / "config.json"
+CLOSE: Final = 0.002
+
+_SHOWN: Final = re.compile(r"(…|-?\d+\.\d+)")
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("page", [*PAGES, *PLUGIN_PAGES], ids=name_of)
+def test_the_blocks_of_a_page_are_true(page, tmp_path, monkeypatch):
+    if "world-reader" in page.read_text(encoding="utf-8") and not READER.is_file():
+        pytest.skip("this checkout has no trained reader")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    namespace: dict[str, Any] = {"__name__": "docs"}
+    printed = ""
+    for block in blocks(page):
+        where = f"{name_of(page)}:{block.line}"
+        assert set(block.notes) <= {"file", "output", "skip"}, f"{where}: {block.notes}"
+        if "file" in block.notes:
+            Path(block.notes["file"]).write_text(block.text, encoding="utf-8")
+        if "skip" in block.notes:
+            assert block.notes["skip"].startswith("because "), f"{where}: say why it is skipped"
+            continue
+        if "output" in block.notes:
+            assert_shown(block.text, printed, where)
+            continue
+        match block.language:
+            case "python":
+                printed = run_python(block, namespace, where)
+            case "yaml":
+                check_yaml(block.text, where)
+            case "toml":
+                tomllib.loads(block.text)
+            case "json":
+                assert all(json.loads(line) for line in block.text.splitlines())
+            case "console":
+                run_console(block.text, where)
+            case "text" | "":
+                pass
+            case other:
+                pytest.fail(f"{where}: nobody checks blocks of language {other!r}")
+
+
+@pytest.mark.parametrize("page", [*PAGES, *PLUGIN_PAGES], ids=name_of)
+def test_links_lead_somewhere(page):
+    for link in links(page):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path) if path else page
+        assert target.exists(), f"{name_of(page)}: {link}: no such file"
+        if anchor:
+            assert anchor in anchors(target), f"{name_of(page)}: {link}: no such heading"
+
+
+def test_every_page_is_in_the_index():
+    index = ROOT / "docs" / "README.md"
+    linked = {(index.parent / link).resolve() for link in links(index)}
+    assert linked == {page.resolve() for page in ROOT.glob("docs/*/*.md")}
+
+
+def run_python(block: Block, namespace: dict[str, Any], where: str) -> str:
+    """What a block prints; lines in a traceback are those of the page."""
+    code = compile("\n" * (block.line - 1) + block.text, where.partition(":")[0], "exec")
+    with redirect_stdout(io.StringIO()) as out:
+        exec(code, namespace)
+    return out.getvalue()
+
+
+def check_yaml(text: str, where: str) -> None:
+    """A pipeline, whole or some sections of one, loads; anything else is YAML."""
+    said = yaml.safe_load(text)
+    if isinstance(said, dict) and set(said) <= {"ragcore", "memory", "generator", "rag"}:
+        if "ragcore" not in said:
+            memory = {"store": "store", "retriever": {"use": "bm25"}} | said.get("memory", {})
+            text = yaml.safe_dump({"ragcore": 1} | said | {"memory": memory})
+        parse_config(text, where)
+
+
+def run_console(text: str, where: str) -> None:
+    commands = re.split(r"^\$ ", text, flags=re.MULTILINE)
+    assert commands.pop(0) == "", f"{where}: a console block begins with '$ '"
+    for each in commands:
+        line, _, shown = each.partition("\n")
+        program, *arguments = shlex.split(line, comments=True)
+        match program:
+            case "ragcore":
+                assert_shown(shown, run_ragcore(arguments), f"{where}: {line}")
+            case "make":
+                makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+                targets = [one for one in arguments if "=" not in one]
+                assert all(f"\n{target}:" in makefile for target in targets), f"{where}: {line}"
+            case other:
+                pytest.fail(f"{where}: nobody runs {other!r}")
+
+
+def run_ragcore(arguments: list[str]) -> str:
+    """Standard output, or the message if the command fails."""
+    out, errors = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(errors):
+        code = main(arguments)
+    assert code in (0, 2), errors.getvalue()
+    return errors.getvalue() if code else out.getvalue()
+
+
+def assert_shown(shown: str, printed: str, where: str) -> None:
+    """What a page shows is what was printed; nothing shown is nothing claimed."""
+    shown, printed = (
+        "\n".join(line.rstrip() for line in text.strip("\n").splitlines())
+        for text in (shown, printed)
+    )
+    if not shown:
+        return
+    pieces = _SHOWN.split(shown)
+    numbers = [float(piece) for piece in pieces[1::2] if piece != "…"]
+    pattern = "".join(
+        re.escape(piece) if at % 2 == 0 else ".*?" if piece == "…" else r"(-?\d+\.\d+)"
+        for at, piece in enumerate(pieces)
+    )
+    found = re.fullmatch(pattern, printed, re.DOTALL)
+    assert found, f"{where}: shown\n{shown}\nbut printed\n{printed}"
+    assert [float(number) for number in found.groups()] == pytest.approx(numbers, abs=CLOSE), (
+        f"{where}: printed\n{printed}"
+    )

@@ -1,0 +1,141 @@
+"""The reference lists what there is: every key with its default, command, hook, member and name."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, Final
+
+import click
+import pytest
+import typer
+import yaml
+from pydantic import BaseModel
+
+import ragcore
+from ragcore import contracts, hookspecs
+from ragcore.cli import COMMANDS
+from ragcore.config import AbstainConfig, MemoryConfig, PipelineConfig, RagConfig
+from ragcore.memory.manifest import Manifest
+from ragcore.parts import to_plain, yaml_key
+from ragcore.plugins import registry
+from tests.helpers.markdown import ROOT, tables
+
+REFERENCE: Final = ROOT / "docs" / "reference"
+PIPELINE: Final = tables(REFERENCE / "pipeline.md")
+COMMAND_LINE: Final = tables(REFERENCE / "command-line.md")
+CONTRACTS: Final = tables(REFERENCE / "contracts.md")
+
+SECTIONS: Final = {
+    "The file": PipelineConfig,
+    "memory": MemoryConfig,
+    "rag": RagConfig,
+    "rag.abstain": AbstainConfig,
+}
+COMPONENTS: Final = {
+    "corpus": ["dpr-tsv", "jsonl", "text", "world-factbook"],
+    "retriever": ["bm25", "dense"],
+    "encoder": ["dpr", "sentence-transformers"],
+    "index": ["exact", "faiss"],
+    "generator": ["bart", "seq2seq", "t5"],
+}
+
+
+def keys_and_defaults(model: type[BaseModel]) -> dict[str, Any]:
+    return {
+        yaml_key(name, field): "required"
+        if field.is_required()
+        else to_plain(field.get_default(call_default_factory=True, validated_data={}))
+        for name, field in model.model_fields.items()
+    }
+
+
+def documented(heading: str) -> dict[str, Any]:
+    return {key: yaml.safe_load(default) for key, default, *_ in PIPELINE.get(heading, [])}
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_key_of_a_section_is_told_with_its_default(section):
+    expected = keys_and_defaults(SECTIONS[section])
+    if section == "The file":
+        expected["rag"] = {}  # told in full in its own section
+    assert documented(section) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind, names in COMPONENTS.items() for name in names]
+)
+def test_every_key_of_a_component_is_told_with_its_default(kind, name):
+    (heading,) = [one for one in PIPELINE if one.startswith(f"{kind} ") and name in names_in(one)]
+    assert documented(heading) == keys_and_defaults(registry().load(kind, name).Config)
+
+
+def names_in(heading: str) -> list[str]:
+    return heading.partition(" ")[2].split(", ")
+
+
+def test_no_component_is_told_that_is_not_there():
+    told = {
+        (heading.partition(" ")[0], name)
+        for heading in PIPELINE
+        if heading.partition(" ")[0] in COMPONENTS
+        for name in names_in(heading)
+    }
+    assert told <= {(kind, name) for kind, names in COMPONENTS.items() for name in names}
+
+
+def test_every_command_is_told_with_its_arguments():
+    expected = {}
+    for name in [*COMMANDS, "world"]:
+        command = typer.main.get_command(registry().load("command", name))
+        expected |= leaves(command, f"ragcore {name}")
+    told = {path: sorted(cells[0] for cells in COMMAND_LINE.get(path, [])) for path in expected}
+    assert told == expected
+
+
+def leaves(command: Any, path: str) -> dict[str, list[str]]:
+    """The arguments and options of a command, or of each below it."""
+    if hasattr(command, "commands"):
+        found: dict[str, list[str]] = {}
+        for name, inner in command.commands.items():
+            found |= leaves(inner, f"{path} {name}")
+        return found
+    return {path: sorted(map(said, command.params))}
+
+
+def said(parameter: click.Parameter) -> str:
+    """How a user writes it."""
+    if parameter.param_type_name == "option":
+        return parameter.opts[0]
+    return (parameter.metavar or parameter.name or "").upper()
+
+
+def test_every_hook_is_told():
+    hooks = {name for name in vars(hookspecs) if name.startswith("ragcore_")}
+    assert {cells[0] for cells in CONTRACTS["Hooks"]} == hooks
+
+
+@pytest.mark.parametrize("kind", ["Corpus", "Encoder", "Index", "Retriever", "Generator"])
+def test_every_member_of_a_contract_is_told(kind):
+    members = {
+        name
+        for name, value in vars(getattr(contracts, kind)).items()
+        if (inspect.isfunction(value) or isinstance(value, property | classmethod))
+        and (not name.startswith("_") or name in ("__len__", "__iter__"))
+    }
+    assert {cells[0] for cells in CONTRACTS[kind]} == members
+
+
+def test_every_capability_of_the_house_is_told():
+    told = {cells[0] for cells in CONTRACTS["Capabilities"]}
+    assert contracts.Component.__doc__ is not None
+    assert all(f"`{name}`" in contracts.Component.__doc__ for name in told)
+    assert contracts.Component.__doc__.count("`") == 2 * len(told | {"allowed"})
+
+
+def test_every_name_of_the_package_is_told():
+    assert sorted(cells[0] for cells in CONTRACTS["Names in ragcore"]) == sorted(ragcore.__all__)
+
+
+def test_every_key_of_a_manifest_is_told():
+    told = [cells[0] for cells in tables(REFERENCE / "store.md")["manifest.json"]]
+    assert told == [*Manifest.model_fields, "sha256"]
