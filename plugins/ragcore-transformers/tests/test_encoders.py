@@ -31,6 +31,11 @@ def sentence(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def normalized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.save_sentence(tmp_path_factory.mktemp("normalized"), normalize=True)
+
+
+@pytest.fixture(scope="module")
 def dpr(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.save_dpr(tmp_path_factory.mktemp("dpr"))
 
@@ -104,11 +109,15 @@ def test_prompts_stand_before_the_text(sentence: Path) -> None:
     )
 
 
-def test_vectors_can_be_scaled_to_length_one(sentence: Path) -> None:
-    vectors = made_sentence(sentence, normalize=True).encode_passages(PASSAGES)
-    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
-    unscaled = made_sentence(sentence).encode_passages(PASSAGES)
-    assert np.abs(np.linalg.norm(unscaled, axis=1) - 1).min() > 0.01
+@pytest.mark.parametrize("model_normalizes", [True, False])
+@pytest.mark.parametrize("normalize", [True, False, None])
+def test_vectors_have_length_one_where_that_is_wished(
+    sentence: Path, normalized: Path, model_normalizes: bool, normalize: bool | None
+) -> None:
+    encoder = made_sentence(normalized if model_normalizes else sentence, normalize=normalize)
+    lengths = np.linalg.norm(encoder.encode_passages(PASSAGES), axis=1)
+    wished = model_normalizes if normalize is None else normalize
+    assert (np.abs(lengths - 1) < 1e-5).all() == wished
 
 
 @torch.no_grad()

@@ -174,10 +174,10 @@ def save_pegasus(folder: Path) -> Path:
     return folder
 
 
-def save_sentence(folder: Path, *, seed: int = 7) -> Path:
-    """A BERT with mean pooling, in the layout of sentence-transformers."""
+def save_sentence(folder: Path, *, seed: int = 7, normalize: bool = False) -> Path:
+    """A BERT with mean pooling, and vectors of length 1 if wished, as the library saves it."""
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
     from transformers import BertConfig, BertModel
 
     bare = folder / "bare"
@@ -187,7 +187,8 @@ def save_sentence(folder: Path, *, seed: int = 7) -> Path:
     model.save_pretrained(bare)
     tokenizer.save_pretrained(bare)
     words = Transformer(str(bare), max_seq_length=48)
-    SentenceTransformer(modules=[words, Pooling(16)], device="cpu").save_pretrained(str(folder))
+    modules = [words, Pooling(16), *([Normalize()] if normalize else [])]
+    SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(folder))
     return folder
 
 

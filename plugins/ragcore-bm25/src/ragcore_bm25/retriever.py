@@ -32,25 +32,17 @@ _FORMAT: Final = 1
 
 
 class Bm25Config(PartConfig):
-    """What YAML may say of `{use: bm25}`.
+    """What YAML may say of `{use: bm25}`."""
 
-    Attributes:
-        variant: which BM25; they differ in the weight of frequent words and long passages.
-        k1: how soon a word's repetition in a passage stops to count.
-        b: how much a passage's length counts, from 0 (not) to 1.
-        delta: the least that an occurring word adds, of `bm25l` and `bm25+`.
-        stemmer: the stemmer's language, or null.
-        stopwords: the stop list's language, or null.
-        title_weight: how many times the words of the title count.
-    """
-
-    variant: Literal["lucene", "robertson", "atire", "bm25l", "bm25+"] = "lucene"
-    k1: float = Field(1.2, ge=0)
-    b: float = Field(0.75, ge=0, le=1)
-    delta: float = Field(0.5, ge=0)
-    stemmer: Literal["english"] | None = "english"
-    stopwords: Literal["english"] | None = "english"
-    title_weight: int = Field(1, ge=0)
+    variant: Literal["lucene", "robertson", "atire", "bm25l", "bm25+"] = Field(
+        "lucene", description="they differ in the weight of frequent words and long passages"
+    )
+    k1: float = Field(1.2, ge=0, description="how soon a word's repetition stops to count")
+    b: float = Field(0.75, ge=0, le=1, description="how much a passage's length counts")
+    delta: float = Field(0.5, ge=0, description="the least an occurring word adds (bm25l, bm25+)")
+    stemmer: Literal["english"] | None = Field("english", description="words to their stems")
+    stopwords: Literal["english"] | None = Field("english", description="words that do not count")
+    title_weight: int = Field(1, ge=0, description="how many times the title's words count")
 
 
 class Bm25:

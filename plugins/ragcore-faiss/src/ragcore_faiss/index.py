@@ -40,17 +40,16 @@ _POINTS_NEEDED: Final = re.compile(r"as large as number of clusters \((\d+)\)")
 
 
 class FaissConfig(PartConfig):
-    """What YAML may say of `{use: faiss}`.
+    """What YAML may say of `{use: faiss}`."""
 
-    Attributes:
-        factory: what FAISS's index_factory makes.
-        search: FAISS's parameters at search time, such as {efSearch: 64} or {nprobe: 8}.
-        train_size: how many vectors, the first ones, an index that needs training is trained on.
-    """
-
-    factory: str = "Flat"
-    search: dict[str, int | float] = Field(default_factory=dict)
-    train_size: int = Field(100_000, gt=0)
+    factory: str = Field("Flat", description="what FAISS's index_factory makes; Flat is exact")
+    search: dict[str, int | float] = Field(
+        default_factory=dict,
+        description="FAISS's parameters at search time, such as {efSearch: 64} or {nprobe: 8}",
+    )
+    train_size: int = Field(
+        100_000, gt=0, description="an index that needs training gets the first so many vectors"
+    )
 
 
 class Faiss:

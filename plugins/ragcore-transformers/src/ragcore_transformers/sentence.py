@@ -40,7 +40,7 @@ class SentenceConfig(PartConfig):
         None, description="put before each passage; null for the model's own"
     )
     normalize: bool | None = Field(
-        None, description="scale vectors to length 1; null to do as the model does"
+        None, description="scale vectors to length 1, or never; null to do as the model does"
     )
     max_tokens: int | None = Field(
         None, gt=0, description="longer texts are cut; null for the model's limit"
@@ -86,6 +86,10 @@ class SentenceTransformers:
                 trust_remote_code=False,
                 model_kwargs={"use_safetensors": True},
             ).eval()
+        if config.normalize is False:
+            for name, module in list(self.model.named_children()):
+                if type(module).__name__ == "Normalize":
+                    delattr(self.model, name)
         if config.max_tokens is not None:
             self.model.max_seq_length = config.max_tokens
         own = self.model.prompts
@@ -129,6 +133,7 @@ class SentenceTransformers:
         return encode_by_length(texts, len, self.config.batch_size, encode)
 
     def _describe(self) -> str:
+        # These show whether the model itself normalises.
         layers = "+".join(type(module).__name__ for module in self.model)
         pooling = {
             str(module.pooling_mode) for module in self.model if hasattr(module, "pooling_mode")
@@ -136,7 +141,7 @@ class SentenceTransformers:
         return (
             f"sentence-transformers({layers},weights={weights_digest(self.model)},"
             f"pooling={'+'.join(sorted(pooling)) or 'none'},"
-            f"normalize={'yes' if self.config.normalize else 'as-model'},"
+            f"normalize={'yes' if self.config.normalize else 'no'},"
             f"question={self._question_prompt!r},passage={self._passage_prompt!r},"
             f"template={self.config.passage_template!r},tokens={self.model.max_seq_length},"
             f"dim={self.dim})"

@@ -39,23 +39,21 @@ _DEFAULT_LIMIT: Final = 512
 
 
 class Seq2SeqConfig(PartConfig):
-    """What YAML may say of `{use: bart}`, `{use: t5}`, `{use: seq2seq}`.
+    """What YAML may say of `{use: bart}`, `{use: t5}`, `{use: seq2seq}`."""
 
-    Attributes:
-        model: a folder or a name on a hub; safetensors only.
-        template: the encoder's input; without a passage it is the question alone.
-        max_input_tokens: at most so many, special ones included; null for the model's limit.
-        device: cpu, cuda, …, or auto.
-        dtype: of the weights; log-probabilities are float32 in any case.
-        batch_size: pairs in one run of the encoder.
-    """
-
-    model: ModelName
-    template: str = "{title} / {text} // {question}"
-    max_input_tokens: int | None = Field(None, gt=0)
-    device: str = "auto"
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    batch_size: int = Field(16, gt=0)
+    model: ModelName = Field(description="a folder or a name on a hub; safetensors only")
+    template: str = Field(
+        "{title} / {text} // {question}",
+        description="the encoder's input; without a passage it is the question alone",
+    )
+    max_input_tokens: int | None = Field(
+        None, gt=0, description="a longer passage is cut; null for the model's limit"
+    )
+    device: str = Field("auto", description="cpu, cuda, …, or auto")
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of the weights; log-probabilities are float32 in any case"
+    )
+    batch_size: int = Field(16, gt=0, description="pairs in one run of the encoder")
 
     @field_validator("template")
     @classmethod
