@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import doctest
+
 import pytest
+from ragcore_bm25 import analyser
 from ragcore_bm25.analyser import Analyser
 
 
@@ -49,3 +52,7 @@ def test_the_fingerprint_tells_analysers_apart() -> None:
     }
     assert len(prints) == 3
     assert Analyser().fingerprint == Analyser().fingerprint
+
+
+def test_the_examples_in_its_docstrings_hold() -> None:
+    assert doctest.testmod(analyser) == doctest.TestResults(failed=0, attempted=2)
