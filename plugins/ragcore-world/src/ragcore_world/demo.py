@@ -70,8 +70,13 @@ def demo(
             rag.swap(THEN)
         after = _ask(rag, console)
     _tell_changes(before, after, console)
-    write_heatmap(before[0], html)
-    console.print(f"Drawn: {html} shows which passage each token of the first answer rests on.")
+    # RAG-Token draws a passage anew for each token: that is what the paper's figure 2 shows.
+    with (
+        console.status("Drawing one answer of RAG-Token …"),
+        ragcore.load(pipeline, f"memory.version={NOW}", "rag.marginalize=token") as token,
+    ):
+        write_heatmap(token.answer(QUESTIONS[0])[0], html)
+    console.print(f"Drawn: {html} shows which passage each token of an answer rests on.")
     console.print(f'Go on: ragcore ask {pipeline} "What is the currency of Bhutan?"')
 
 
