@@ -7,10 +7,9 @@ of the memory that it begins with, so that a swap never mixes two versions in on
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import AsyncIterator, Sequence
 from collections.abc import Generator as Generator_
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -19,8 +18,10 @@ from torch import Tensor
 
 from ragcore.config import PipelineConfig, RagConfig, load_config
 from ragcore.contracts import Generator, Read
-from ragcore.decoding.abstention import answering_prior
-from ragcore.decoding.beam import BeamSearch, DecodingOptions, Hypothesis, PrefixModel, Step
+from ragcore.decoding.abstention import weigh
+from ragcore.decoding.beam import BeamSearch, Hypothesis, Step
+from ragcore.decoding.context import Context
+from ragcore.decoding.rules import DecodingOptions
 from ragcore.decoding.scoring import score_hypotheses
 from ragcore.decoding.sequence import RagSequence, fast, thorough
 from ragcore.decoding.surface import surface_form
@@ -53,17 +54,15 @@ def load(pipeline: str | Path, *overrides: str) -> Rag:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """One question with what was found for it.
+    """One question with the passages that were found for it, best first, and their prior.
 
-    `pairs`, int64 [k], are its places in what the generator has read; `log_prior` is [k]. With
-    nothing found the generator answers alone: one pair without a passage, of prior 1.
+    With nothing found the generator answers alone: no passage, and a prior of one 1.
     """
 
     question: str
     passages: list[Passage]
     scores: list[float]
     log_prior: Tensor
-    pairs: Tensor
 
 
 class Rag:
@@ -142,8 +141,13 @@ class Rag:
         """
         asked = [questions] if isinstance(questions, str) else list(questions)
         with self.memory.reading() as memory, torch.inference_mode():
-            found, read = self._read(memory, asked)
-            answers = [self._answer(one, read, memory.version) for one in found]
+            found = self._retrieve(memory, asked)
+            size = self.config.batch_size
+            answers = [
+                answer
+                for begin in range(0, len(found), size)
+                for answer in self._answer(found[begin : begin + size], memory.version)
+            ]
         for answer in answers:
             registry().hook.ragcore_answered(answer=answer)
         return answers
@@ -157,10 +161,12 @@ class Rag:
         """
         with self.memory.reading() as memory:
             with torch.inference_mode():
-                (one,), read = self._read(memory, [question])
-                one, abstained = self._weigh(one, read)
-                search = self._search(one, read)
-            if abstained:
+                found = self._retrieve(memory, [question])
+                read, contexts = self._read(found)
+                ((context, abstained),) = self._weigh(read, contexts)
+                if abstained is None:
+                    search = self._search(read, [context])
+            if abstained is not None:
                 for length in range(len(abstained.steps)):
                     yield self._to_token(abstained.steps[: length + 1])
                 return
@@ -191,13 +197,13 @@ class Rag:
                 "answer for each question"
             )
         with self.memory.reading() as memory, torch.inference_mode():
-            found, read = self._read(memory, list(questions))
+            found = self._retrieve(memory, list(questions))
             targets = self.generator.encode_answers(answers)
-            scores = []
-            for one, target in zip(found, targets, strict=True):
-                if target != self._abstention():
-                    one, _ = self._weigh(one, read)
-                scores.append(self._score(one, read, target).log_prob)
+            scores: list[float] = []
+            for begin in range(0, len(found), self.config.batch_size):
+                end = begin + self.config.batch_size
+                read, contexts = self._read(found[begin:end])
+                scores.extend(self._log_prob(read, contexts, targets[begin:end]))
             return scores
 
     async def aanswer(self, questions: str | Sequence[str]) -> list[Answer]:
@@ -243,43 +249,58 @@ class Rag:
         registry().hook.ragcore_memory_swapped(old=old, new=version)
         return old
 
-    def _read(self, memory: Memory, questions: list[str]) -> tuple[list[_Asked], Read]:
-        """Search for all questions at once, then read all pairs in one pass of the encoder."""
+    def _retrieve(self, memory: Memory, questions: list[str]) -> list[_Asked]:
+        """Search for all questions at once."""
         for place, question in enumerate(questions):
             if not question.strip():
                 raise QuestionError(f"question {place + 1} of {len(questions)} is empty: ask it")
         hits = memory.search(questions, self.config.k)
         registry().hook.ragcore_retrieved(questions=questions, hits=hits, memory=memory.version)
         found: list[_Asked] = []
-        pairs: list[tuple[str, Passage | None]] = []
         for question, rows, scores in zip(questions, hits.rows, hits.scores, strict=True):
             exists = rows != MISSING_ROW
             passages = memory.passages.take(rows[exists].tolist())
             there = scores[exists].tolist()
             prior = log_prior(torch.tensor(there or [0.0]), memory.temperature)
-            places = torch.arange(len(pairs), len(pairs) + len(prior))
-            found.append(_Asked(question, passages, there, prior, places))
-            alone: list[Passage | None] = [None]
-            pairs.extend((question, passage) for passage in passages or alone)
-        read = self.generator.read([q for q, _ in pairs], [passage for _, passage in pairs])
-        return found, read
+            found.append(_Asked(question, passages, there, prior))
+        return found
 
-    def _answer(self, one: _Asked, read: Read, version: str) -> Answer:
-        """The best hypothesis for one question, as an answer."""
-        one, best = self._weigh(one, read)
-        if best is None:
-            if self.config.marginalize == "sequence" and self.config.decode != "joint":
-                decode = thorough if self.config.decode == "thorough" else fast
-                arguments = (self.generator, read, one.pairs, one.log_prior)
-                best = decode(*arguments, self._options())[0]
-            else:
-                best = self._search(one, read).run()[0]
-        return self._to_answer(one, best, version)
+    def _read(self, found: Sequence[_Asked]) -> tuple[Read, list[Context]]:
+        """Read all pairs of these questions in one pass of the encoder."""
+        questions: list[str] = []
+        passages: list[Passage | None] = []
+        contexts: list[Context] = []
+        for one in found:
+            own: list[Passage | None] = list(one.passages) or [None]
+            places = torch.arange(len(passages), len(passages) + len(own))
+            contexts.append(Context(places, one.log_prior))
+            passages.extend(own)
+            questions.extend([one.question] * len(own))
+        return self.generator.read(questions, passages), contexts
 
-    def _search(self, one: _Asked, read: Read) -> BeamSearch:
+    def _answer(self, found: Sequence[_Asked], version: str) -> list[Answer]:
+        """The best hypothesis for each of a batch of questions, as an answer."""
+        read, contexts = self._read(found)
+        weighed = self._weigh(read, contexts)
+        open_ = [context for context, abstained in weighed if abstained is None]
+        searched = iter(self._best(read, open_) if open_ else [])
+        return [
+            self._to_answer(one, context, abstained or next(searched), version)
+            for one, (context, abstained) in zip(found, weighed, strict=True)
+        ]
+
+    def _best(self, read: Read, contexts: Sequence[Context]) -> list[Hypothesis]:
+        """The best hypothesis of each question, as the config says to decode."""
+        if self.config.marginalize == "sequence" and self.config.decode != "joint":
+            decode = thorough if self.config.decode == "thorough" else fast
+            found = decode(self.generator, read, contexts, self._options())
+        else:
+            found = self._search(read, contexts).run()
+        return [hypotheses[0] for hypotheses in found]
+
+    def _search(self, read: Read, contexts: Sequence[Context]) -> BeamSearch:
         kind = RagToken if self.config.marginalize == "token" else RagSequence
-        model: PrefixModel = kind(self.generator, read, one.pairs, one.log_prior)
-        return BeamSearch(model, self._options())
+        return BeamSearch(kind(self.generator, read, contexts), self._options())
 
     def _options(self) -> DecodingOptions:
         config, generator = self.config, self.generator
@@ -302,29 +323,45 @@ class Rag:
         abstain = self.config.abstain
         return [] if abstain is None else self.generator.encode_answers([abstain.answer])[0]
 
-    def _weigh(self, one: _Asked, read: Read) -> tuple[_Asked, Hypothesis | None]:
-        """The question with the prior of the passages that answer, or its abstention."""
+    def _weigh(
+        self, read: Read, contexts: Sequence[Context]
+    ) -> list[tuple[Context, Hypothesis | None]]:
+        """Each question's context among the passages that answer, or its abstention."""
         abstain = self.config.abstain
         if abstain is None:
-            return one, None
-        unknown = self._score(one, read, self._abstention())
-        if math.exp(unknown.log_prob) > abstain.above:
-            return one, unknown
-        prior = answering_prior(self.generator, read, one.pairs, one.log_prior, self._abstention())
-        return replace(one, log_prior=prior), None
+            return [(context, None) for context in contexts]
+        return weigh(
+            self.config.marginalize,
+            self.generator,
+            read,
+            contexts,
+            self._abstention(),
+            abstain.above,
+        )
 
-    def _score(self, one: _Asked, read: Read, target: Sequence[int]) -> Hypothesis:
-        return score_hypotheses(
-            self.config.marginalize, self.generator, read, one.pairs, one.log_prior, [target]
-        )[0]
+    def _log_prob(
+        self, read: Read, contexts: Sequence[Context], targets: Sequence[list[int]]
+    ) -> list[float]:
+        """log p(y|x) of one target for each question."""
+        abstention = self._abstention()
+        weighed = self._weigh(read, contexts)
+        used = [
+            # What abstains is weighed among all passages; what answers among those that do.
+            context if target == abstention else conditioned
+            for context, (conditioned, _), target in zip(contexts, weighed, targets, strict=True)
+        ]
+        scored = score_hypotheses(
+            self.config.marginalize, self.generator, read, used, [[t] for t in targets]
+        )
+        return [one.log_prob for (one,) in scored]
 
-    def _to_answer(self, one: _Asked, best: Hypothesis, version: str) -> Answer:
+    def _to_answer(self, one: _Asked, context: Context, best: Hypothesis, version: str) -> Answer:
         rows = [step.posterior if one.passages else () for step in best.steps]
         if self.config.marginalize == "token":
             posterior = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
         else:
             posterior = list(rows[-1])
-        priors = one.log_prior.exp().tolist() if one.passages else []
+        priors = context.log_prior.exp().tolist() if one.passages else []
         evidence = tuple(
             Evidence(*weighed)
             for weighed in zip(one.passages, one.scores, priors, posterior, strict=True)

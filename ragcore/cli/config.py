@@ -120,4 +120,6 @@ def _rag(rag: BaseModel) -> str:
 
 
 def _one_line(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"({_rag(value)})" if isinstance(value, BaseModel) else str(value)

@@ -51,6 +51,12 @@ class RagConfig(PartConfig):
     no_repeat_ngram: int = Field(
         default=0, ge=0, description="no n-gram of this length twice in an answer; 0 allows all"
     )
+    grounded: bool = Field(
+        default=False, description="answer only with verbatim spans of the passages' texts"
+    )
+    batch_size: int = Field(
+        default=16, ge=1, description="questions read and decoded together; bounds memory"
+    )
     abstain: AbstainConfig | None = Field(
         default=None, description="when to answer that the passages do not say; null never does"
     )

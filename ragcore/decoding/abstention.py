@@ -14,35 +14,57 @@ one that answers goes on.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from ragcore.contracts import Generator, Read
-from ragcore.decoding.scoring import score_targets
+from ragcore.decoding.beam import Hypothesis
+from ragcore.decoding.context import Context
+from ragcore.decoding.scoring import Marginal, marginalized, score_targets
 
-__all__ = ["answering_prior"]
+__all__ = ["weigh"]
 
 _ALMOST_CERTAIN = -1e-6
 """A log-probability of abstaining above this counts as this: so that a prior is left over."""
 
 
-def answering_prior(
-    generator: Generator, read: Read, pairs: Tensor, log_prior: Tensor, abstention: Sequence[int]
-) -> Tensor:
-    """log p(z|x, z answers), the prior among the passages that do not abstain.
+def weigh(
+    marginalize: Marginal,
+    generator: Generator,
+    read: Read,
+    contexts: Sequence[Context],
+    abstention: Sequence[int],
+    above: float,
+) -> list[tuple[Context, Hypothesis | None]]:
+    """Each question's context among the passages that answer, or its abstention.
 
     Args:
+        marginalize: how the abstention's own probability is computed.
         generator: gives p(y_i|x,z,y_<i).
         read: the pairs that it has read.
-        pairs: int64 [k], one question's.
-        log_prior: [k], log p(z|x).
+        contexts: one for each question.
         abstention: token ids of the abstaining answer, the end token last.
+        above: a question abstains where the abstention's probability is above this.
 
     Returns:
-        [k], exp sums to 1.
+        For each question, either its context with log p(z|x, z answers) and None, or its context
+        as it was and the abstention as a hypothesis.
     """
-    abstains = score_targets(generator, read, pairs, [abstention])[0].sum(dim=-1)
+    scored = score_targets(generator, read, contexts, [[abstention]] * len(contexts))
+    weighed: list[tuple[Context, Hypothesis | None]] = []
+    for context, log_p in zip(contexts, scored, strict=True):
+        (unknown,) = marginalized(marginalize, context, log_p, [abstention])
+        if math.exp(unknown.log_prob) > above:
+            weighed.append((context, unknown))
+        else:
+            prior = _conditioned(context.log_prior, log_p[0].sum(dim=-1))
+            weighed.append((Context(context.pairs, prior), None))
+    return weighed
+
+
+def _conditioned(log_prior: Tensor, abstains: Tensor) -> Tensor:
     answers = torch.log(-torch.expm1(abstains.clamp(max=_ALMOST_CERTAIN)))
     return torch.log_softmax(log_prior.to(answers.device) + answers, dim=-1)

@@ -1,65 +1,45 @@
-"""Beam search over prefixes: works on token ids and on whatever gives log-probs of the next one.
+"""Beam search over prefixes of many answers at once, on token ids alone.
 
-Knows nothing of passages. A `PrefixModel` is asked for the next token's log-probs, and told which
-prefixes go on; RAG-Token and RAG-Sequence are two such models (token.py, sequence.py).
+Knows nothing of passages. A `PrefixModel` is asked for the best next tokens, and told which
+prefixes go on; RAG-Token and RAG-Sequence are two such models (token.py, sequence.py). Each answer
+is searched for on its own; they share a batch, which those that are found leave.
 
-Probabilities are never renormalised: what a constraint forbids is skipped, and the log-prob of a
-hypothesis is that of its tokens under the model. An answer is complete: its last token is the end
-token, charged like any other, also at the length limit.
+The log-prob of a hypothesis is that of its tokens under the model, whatever rules narrowed the
+search (rules.py). An answer is complete: its last token is the end token, charged like any other,
+also at the length limit.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
-from torch import Tensor
 
-__all__ = ["BeamSearch", "DecodingOptions", "Hypothesis", "PrefixModel", "Step"]
+from ragcore.decoding.rules import Constraint, DecodingOptions, Rule, rule
+
+__all__ = ["BeamSearch", "Hypothesis", "PrefixModel", "Step"]
 
 
 class PrefixModel(Protocol):
-    """Gives the next token's marginal log-probs for n prefixes at a time."""
+    """The marginals of the next token after n prefixes, at first the empty one of each answer."""
 
-    def step(self, tokens: Tensor | None) -> Tensor:
-        """Append one token to each prefix, int64 [n] (None: begin with the empty one); [n, V]."""
+    def __len__(self) -> int:
+        """n, the number of prefixes."""
         ...
 
-    def select(self, rows: Tensor) -> None:
-        """Keep these prefixes, int64 [n'], in this order; one may appear more than once."""
+    def candidates(self, rules: Sequence[Rule], width: int) -> list[list[tuple[int, float]]]:
+        """For each prefix at most `width` tokens that its rule allows, with their log-probs."""
         ...
 
-    def posterior(self, row: int, token: int) -> tuple[float, ...]:
-        """p(z|x,y) over the k passages if `token` follows prefix `row` of the last step."""
+    def posteriors(self, rows: Sequence[int], tokens: Sequence[int]) -> list[tuple[float, ...]]:
+        """p(z|x,y) over the passages if tokens[i] follows prefix rows[i]."""
         ...
 
-
-@dataclass(frozen=True, slots=True)
-class DecodingOptions:
-    """How to search; the same meanings as in the config section `rag`.
-
-    Attributes:
-        eos_token_id: the token that ends an answer.
-        beams: prefixes kept; 1 is greedy.
-        max_new_tokens: most tokens of an answer, its end token included.
-        min_new_tokens: fewest tokens before the end token.
-        length_penalty: hypotheses are ranked by log p / length ** length_penalty; 0 ranks by
-            probability itself, which is what the paper's argmax means.
-        no_repeat_ngram: no n-gram of this size twice in an answer; 0 allows all.
-        forced_bos_token_id: the first token of every answer, or None.
-        banned_first: tokens that no answer may begin with.
-    """
-
-    eos_token_id: int
-    beams: int = 4
-    max_new_tokens: int = 32
-    min_new_tokens: int = 0
-    length_penalty: float = 0.0
-    no_repeat_ngram: int = 0
-    forced_bos_token_id: int | None = None
-    banned_first: frozenset[int] = frozenset()
+    def extend(self, rows: Sequence[int], tokens: Sequence[int]) -> None:
+        """Keep prefixes `rows`, in this order, each followed by its token; one may come twice."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,104 +68,63 @@ class Hypothesis:
         """What hypotheses are ranked by."""
         return self.log_prob / float(max(len(self.steps), 1) ** length_penalty)
 
+    def followed_by(self, step: Step, eos_token_id: int) -> Hypothesis:
+        """The prefix with one more token."""
+        return Hypothesis(
+            (*self.steps, step), self.log_prob + step.log_prob, step.token == eos_token_id
+        )
+
 
 @dataclass(slots=True)
-class BeamSearch:
-    """A search under way: `advance()` until it says that it is done, then read `best()`."""
+class _Race:
+    """The search for one answer: the prefixes that go on, and the best answers so far."""
 
-    model: PrefixModel
     options: DecodingOptions
+    constraint: Constraint | None
     live: list[Hypothesis] = field(default_factory=lambda: [Hypothesis()])
     finished: list[Hypothesis] = field(default_factory=list)
 
-    def run(self) -> list[Hypothesis]:
-        """Search to the end; the finished hypotheses, best first, at most `beams`."""
-        while self.advance():
-            pass
-        return self.best()
+    def rules(self) -> list[Rule]:
+        """What may follow each live prefix."""
+        return [rule(self.options, prefix.tokens, self.constraint) for prefix in self.live]
+
+    def choose(self, candidates: Sequence[list[tuple[int, float]]]) -> list[tuple[int, int, float]]:
+        """The continuations to keep, best first: live prefix, token, the token's log-prob."""
+        beams, eos = self.options.beams, self.options.eos_token_id
+        ranked = sorted(
+            (
+                (prefix.log_prob + log_prob, place, token, log_prob)
+                for place, (prefix, found) in enumerate(zip(self.live, candidates, strict=True))
+                for token, log_prob in found
+            ),
+            key=lambda candidate: candidate[0],
+            reverse=True,
+        )
+        chosen: list[tuple[int, int, float]] = []
+        going_on = 0
+        # Of 2 · beams candidates at most `beams` end here, so that `beams` are left to go on.
+        for rank, (_, place, token, log_prob) in enumerate(ranked[: 2 * beams]):
+            if going_on == beams:
+                break
+            if token == eos and rank >= beams:
+                continue
+            chosen.append((place, token, log_prob))
+            going_on += token != eos
+        return chosen
+
+    def grow(self, grown: Sequence[Hypothesis]) -> None:
+        """Go on with these, and end if no live prefix can still beat the finished ones."""
+        self.finished += [one for one in grown if one.finished]
+        self.finished = self.best()
+        self.live = [one for one in grown if not one.finished]
+        if self._settled():
+            self.live = []
 
     def best(self) -> list[Hypothesis]:
         """The finished hypotheses so far, best first."""
         return sorted(self.finished, key=self._score, reverse=True)[: self.options.beams]
 
-    def decided(self) -> tuple[Step, ...]:
-        """The steps that every hypothesis still in the race shares: these will not change."""
-        racing = [*self.live, *self.finished] if self.live else self.best()[:1]
-        shared = racing[0].steps
-        for other in racing[1:]:
-            agreed = 0
-            for mine, theirs in zip(shared, other.steps, strict=False):
-                if mine.token != theirs.token:
-                    break
-                agreed += 1
-            shared = shared[:agreed]
-        return shared
-
-    @torch.no_grad()
-    def advance(self) -> bool:
-        """Extend every live prefix by one token; False once no live prefix can win."""
-        length = len(self.live[0].steps)
-        if length == 0:
-            log_p = self.model.step(None)
-        else:
-            last = [prefix.steps[-1].token for prefix in self.live]
-            log_p = self.model.step(torch.tensor(last, dtype=torch.int64))
-        allowed = log_p.float().masked_fill(self._forbidden(log_p), -math.inf)
-        so_far = torch.tensor([prefix.log_prob for prefix in self.live], device=log_p.device)
-        totals = (so_far.unsqueeze(1) + allowed).flatten()
-        # Of 2 · beams candidates at most `beams` end here, so that `beams` are left to go on.
-        width = min(2 * self.options.beams, totals.numel())
-        best, places = totals.topk(width)
-        vocabulary = log_p.shape[1]
-        parents: list[int] = []
-        live: list[Hypothesis] = []
-        for rank, (total, place) in enumerate(zip(best.tolist(), places.tolist(), strict=True)):
-            if total == -math.inf or len(live) == self.options.beams:
-                break
-            row, token = divmod(place, vocabulary)
-            ends = token == self.options.eos_token_id
-            if ends and rank >= self.options.beams:
-                continue
-            step = Step(token, float(log_p[row, token]), self.model.posterior(row, token))
-            prefix = self.live[row]
-            grown = replace(prefix, steps=(*prefix.steps, step), log_prob=total, finished=ends)
-            if ends:
-                self.finished.append(grown)
-            else:
-                parents.append(row)
-                live.append(grown)
-        self.finished = self.best()
-        self.live = live
-        if self._settled():
-            self.live = []
-            return False
-        self.model.select(torch.tensor(parents, dtype=torch.int64))
-        return True
-
-    def _forbidden(self, log_p: Tensor) -> Tensor:
-        """True [n, V] for each token that may not follow prefix n."""
-        options, length = self.options, len(self.live[0].steps)
-        forbidden = torch.zeros_like(log_p, dtype=torch.bool)
-        if length + 1 >= options.max_new_tokens:
-            forbidden[:] = True
-            forbidden[:, options.eos_token_id] = False
-            return forbidden
-        if length == 0 and options.forced_bos_token_id is not None:
-            forbidden[:] = True
-            forbidden[:, options.forced_bos_token_id] = False
-            return forbidden
-        if length < options.min_new_tokens:
-            forbidden[:, options.eos_token_id] = True
-        opening = 0 if options.forced_bos_token_id is None else 1
-        if length == opening:
-            forbidden[:, sorted(options.banned_first)] = True
-        if options.no_repeat_ngram:
-            for row, prefix in enumerate(self.live):
-                forbidden[row, sorted(_repeating(prefix.tokens, options.no_repeat_ngram))] = True
-        return forbidden
-
     def _settled(self) -> bool:
-        """Whether no live prefix can still beat the finished ones."""
         options = self.options
         if not self.live:
             return True
@@ -202,13 +141,78 @@ class BeamSearch:
         return hypothesis.score(self.options.length_penalty)
 
 
-def _repeating(tokens: tuple[int, ...], size: int) -> set[int]:
-    """The tokens that would end an n-gram of this size that `tokens` already holds."""
-    opening = tokens[len(tokens) - size + 1 :] if size > 1 else ()
-    if len(opening) < size - 1:
-        return set()
-    return {
-        tokens[start + size - 1]
-        for start in range(len(tokens) - size + 1)
-        if tokens[start : start + size - 1] == opening
-    }
+class BeamSearch:
+    """Searches under way, one for each answer: `advance()` until it says that all are done."""
+
+    def __init__(
+        self,
+        model: PrefixModel,
+        options: DecodingOptions,
+        constraints: Sequence[Constraint | None] | None = None,
+    ) -> None:
+        """Begin a search from each of the model's prefixes, each with its constraint if any."""
+        self._model = model
+        self._options = options
+        self._races = [
+            _Race(options, constraint) for constraint in constraints or [None] * len(model)
+        ]
+        self._pending: tuple[list[int], list[int]] = ([], [])
+
+    def run(self) -> list[list[Hypothesis]]:
+        """Search to the end; for each answer its finished hypotheses, best first."""
+        while self.advance():
+            pass
+        return [race.best() for race in self._races]
+
+    def decided(self, place: int = 0) -> tuple[Step, ...]:
+        """The steps of one answer that all its hypotheses still in the race share: they stay."""
+        race = self._races[place]
+        racing = [*race.live, *race.finished] if race.live else race.best()[:1]
+        shared = racing[0].steps
+        for other in racing[1:]:
+            agreed = 0
+            for mine, theirs in zip(shared, other.steps, strict=False):
+                if mine.token != theirs.token:
+                    break
+                agreed += 1
+            shared = shared[:agreed]
+        return shared
+
+    @torch.no_grad()
+    def advance(self) -> bool:
+        """Extend every live prefix by one token; False once no search goes on."""
+        running = [race for race in self._races if race.live]
+        if not running:
+            return False
+        if self._pending[0]:
+            self._model.extend(*self._pending)
+        rules = [one for race in running for one in race.rules()]
+        found = self._model.candidates(rules, 2 * self._options.beams)
+        chosen: list[list[tuple[int, int, float]]] = []
+        begins: list[int] = []
+        begin = 0
+        for race in running:
+            chosen.append(race.choose(found[begin : begin + len(race.live)]))
+            begins.append(begin)
+            begin += len(race.live)
+        rows = [
+            first + place
+            for first, kept in zip(begins, chosen, strict=True)
+            for place, _, _ in kept
+        ]
+        tokens = [token for kept in chosen for _, token, _ in kept]
+        posteriors = iter(self._model.posteriors(rows, tokens))
+        self._pending = ([], [])
+        for race, first, kept in zip(running, begins, chosen, strict=True):
+            grown = [
+                race.live[place].followed_by(
+                    Step(token, log_prob, next(posteriors)), self._options.eos_token_id
+                )
+                for place, token, log_prob in kept
+            ]
+            race.grow(grown)
+            if race.live:
+                going_on = [one for one in kept if one[1] != self._options.eos_token_id]
+                self._pending[0].extend(first + place for place, _, _ in going_on)
+                self._pending[1].extend(token for _, token, _ in going_on)
+        return bool(self._pending[0])

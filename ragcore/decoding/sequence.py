@@ -4,110 +4,135 @@ The paper searches with one beam per passage, because p(y|x) = Σ_z p(z|x) Π_i 
 not break into a product over tokens. **Thorough** scores every hypothesis of any beam under every
 passage; **fast** takes p(y|x,z) as 0 where z's beam has no y.
 
-**Joint** needs no beam per passage. Keep for each prefix the k running sums
-log p(z|x) + Σ_j log p(y_j|x,z,y_<j): their log-sum-exp is the exact marginal of the prefix, and the
-differences from one prefix to the next are what one beam search needs. Scores are exact as they
-stand, tokens can be streamed, and the posterior is known after each.
+**Joint** needs no beam per passage, because the marginal does break into a product, of mixtures
+whose weights move with the prefix:
+
+    p(y_i|x,y_<i) = p(y_<=i|x) / p(y_<i|x) = Σ_z p(z|x,y_<i) p(y_i|x,z,y_<i)
+
+So one beam search over prefixes that carry their posterior scores exactly as it goes, needs no
+scoring afterwards, and streams.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from ragcore.contracts import Generator, Read
-from ragcore.decoding.beam import BeamSearch, DecodingOptions, Hypothesis
-from ragcore.decoding.scoring import score_hypotheses
+from ragcore.decoding.beam import BeamSearch, Hypothesis
+from ragcore.decoding.context import Context
+from ragcore.decoding.prefixes import Prefixes
+from ragcore.decoding.rules import Constraint, DecodingOptions
+from ragcore.decoding.scoring import Known, score_hypotheses
 from ragcore.decoding.token import RagToken
 
 __all__ = ["RagSequence", "fast", "thorough"]
 
+_Beams = list[list[Hypothesis]]
+"""One question's hypotheses, a list for each passage."""
 
-class RagSequence:
-    """A `PrefixModel` of RAG-Sequence for one question: joint decoding."""
 
-    def __init__(self, generator: Generator, read: Read, pairs: Tensor, log_prior: Tensor) -> None:
-        """Read the question's k pairs, int64 [k], with log p(z|x) [k]."""
-        self._generator = generator
-        self._k = len(log_prior)
-        self._state = generator.start(read, pairs)
-        self._sums = log_prior.unsqueeze(0)  # [n, k], log p(z, y_<i | x) of each prefix
-        self._grown = torch.empty(0)  # [n, k, V], the same if each token followed
+class RagSequence(Prefixes):
+    """A `PrefixModel` of RAG-Sequence: joint decoding."""
 
-    def step(self, tokens: Tensor | None) -> Tensor:
-        """log p(y_i|x,y_<i) [n, V], the marginal of the longer prefix over that of the shorter."""
-        rows = None
-        if tokens is not None:
-            rows = tokens.repeat_interleave(self._k)
-            chosen = tokens.to(self._grown.device).view(-1, 1, 1).expand(-1, self._k, 1)
-            self._sums = self._grown.gather(2, chosen).squeeze(2)
-        log_p = self._generator.step(self._state, rows)
-        log_p = log_p.view(-1, self._k, log_p.shape[-1])
-        self._sums = self._sums.to(log_p.device)
-        self._grown = self._sums.unsqueeze(2) + log_p
-        before = torch.logsumexp(self._sums, dim=1, keepdim=True)
-        return torch.logsumexp(self._grown, dim=1) - before
-
-    def select(self, rows: Tensor) -> None:
-        """See `PrefixModel`."""
-        self._grown = self._grown[rows.to(self._grown.device)]
-        self._state.select((rows.unsqueeze(1) * self._k + torch.arange(self._k)).flatten())
-
-    def posterior(self, row: int, token: int) -> tuple[float, ...]:
-        """p(z|x,y_<=i), of the whole prefix."""
-        return tuple(torch.softmax(self._grown[row, :, token].double(), dim=0).tolist())
+    def _next_log_weights(self, log_weights: Tensor, joint: Tensor) -> Tensor:
+        """log p(z|x,y_<=i), the posterior after the token."""
+        return torch.log_softmax(joint, dim=1)
 
 
 def thorough(
-    generator: Generator, read: Read, pairs: Tensor, log_prior: Tensor, options: DecodingOptions
-) -> list[Hypothesis]:
+    generator: Generator,
+    read: Read,
+    contexts: Sequence[Context],
+    options: DecodingOptions,
+    constraints: Sequence[Constraint | None] | None = None,
+) -> list[list[Hypothesis]]:
     """Beam search for each passage, then every hypothesis scored under every passage.
+
+    What a passage's own beam has scored is not scored again.
 
     Args:
         generator: gives p(y_i|x,z,y_<i).
         read: the pairs that it has read.
-        pairs: int64 [k], this question's.
-        log_prior: [k], log p(z|x).
+        contexts: one for each question.
         options: of each passage's beam search.
+        constraints: what narrows each question's answers, if anything does.
 
     Returns:
-        The union of the beams, best first, without duplicates, with exact log p(y|x).
+        For each question the union of its beams, best first, without duplicates, with exact
+        log p(y|x).
     """
-    beams = _beam_per_passage(generator, read, pairs, log_prior, options)
-    candidates = list(dict.fromkeys(h.tokens for beam in beams for h in beam))
-    found = score_hypotheses("sequence", generator, read, pairs, log_prior, candidates)
-    return sorted(found, key=lambda h: h.score(options.length_penalty), reverse=True)
+    beams = _beams_per_passage(generator, read, contexts, options, constraints)
+    candidates = [list(dict.fromkeys(h.tokens for beam in one for h in beam)) for one in beams]
+    found = score_hypotheses(
+        "sequence", generator, read, contexts, candidates, known=list(map(_known, beams))
+    )
+    return [
+        sorted(one, key=lambda h: h.score(options.length_penalty), reverse=True) for one in found
+    ]
 
 
 def fast(
-    generator: Generator, read: Read, pairs: Tensor, log_prior: Tensor, options: DecodingOptions
-) -> list[Hypothesis]:
+    generator: Generator,
+    read: Read,
+    contexts: Sequence[Context],
+    options: DecodingOptions,
+    constraints: Sequence[Constraint | None] | None = None,
+) -> list[list[Hypothesis]]:
     """Beam search for each passage, candidates ranked without scoring them again.
 
     p(y|x,z) counts as 0 where z's beam lacks y. Only the winner is then scored under every
-    passage, so that its log-prob is exact all the same. Arguments as `thorough`; returns one.
+    passage, so that its log-prob is exact all the same. Arguments as `thorough`.
+
+    Returns:
+        For each question its winner alone.
     """
-    beams = _beam_per_passage(generator, read, pairs, log_prior, options)
-    shares: dict[tuple[int, ...], list[Tensor]] = {}
-    for prior, beam in zip(log_prior, beams, strict=True):
+    beams = _beams_per_passage(generator, read, contexts, options, constraints)
+    winners = [
+        [_winner(context, one, options)] for context, one in zip(contexts, beams, strict=True)
+    ]
+    return score_hypotheses(
+        "sequence", generator, read, contexts, winners, known=list(map(_known, beams))
+    )
+
+
+def _beams_per_passage(
+    generator: Generator,
+    read: Read,
+    contexts: Sequence[Context],
+    options: DecodingOptions,
+    constraints: Sequence[Constraint | None] | None,
+) -> list[_Beams]:
+    # RAG-Token over a single passage, whose prior is then 1, is that passage's own beam search.
+    apart = [one for context in contexts for one in context.apart()]
+    narrowed = [
+        constraint
+        for context, constraint in zip(contexts, constraints or [None] * len(contexts), strict=True)
+        for _ in range(len(context))
+    ]
+    found = iter(BeamSearch(RagToken(generator, read, apart), options, narrowed).run())
+    return [[next(found) for _ in range(len(context))] for context in contexts]
+
+
+def _known(beams: _Beams) -> Known:
+    """What the beams have scored: log p(y_i|x,z,y_<i) of each (passage, answer)."""
+    return {
+        (z, hypothesis.tokens): tuple(step.log_prob for step in hypothesis.steps)
+        for z, beam in enumerate(beams)
+        for hypothesis in beam
+    }
+
+
+def _winner(context: Context, beams: _Beams, options: DecodingOptions) -> tuple[int, ...]:
+    shares: dict[tuple[int, ...], list[float]] = {}
+    for prior, beam in zip(context.log_prior.tolist(), beams, strict=True):
         for hypothesis in beam:
             shares.setdefault(hypothesis.tokens, []).append(prior + hypothesis.log_prob)
-
     ranked = {
-        tokens: float(torch.logsumexp(torch.stack(found), dim=0))
+        tokens: float(torch.logsumexp(torch.tensor(found, dtype=torch.float64), dim=0))
         / float(len(tokens) ** options.length_penalty)
         for tokens, found in shares.items()
     }
-    winner = max(ranked, key=lambda y: ranked[y])
-    return score_hypotheses("sequence", generator, read, pairs, log_prior, [winner])
-
-
-def _beam_per_passage(
-    generator: Generator, read: Read, pairs: Tensor, log_prior: Tensor, options: DecodingOptions
-) -> list[list[Hypothesis]]:
-    # RAG-Token over a single passage, whose prior is then 1, is that passage's own beam search.
-    alone = torch.zeros_like(log_prior[:1])
-    return [
-        BeamSearch(RagToken(generator, read, pair.unsqueeze(0), alone), options).run()
-        for pair in pairs
-    ]
+    return max(ranked, key=lambda tokens: ranked[tokens])

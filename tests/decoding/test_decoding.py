@@ -9,7 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ragcore.decoding.beam import BeamSearch, DecodingOptions
+from ragcore.decoding.beam import BeamSearch
+from ragcore.decoding.context import Context
+from ragcore.decoding.rules import DecodingOptions, Rule
 from ragcore.decoding.scoring import score_hypotheses
 from ragcore.decoding.sequence import RagSequence, fast, thorough
 from ragcore.decoding.token import RagToken
@@ -31,10 +33,9 @@ class Case:
         texts = ["same"] * k if same else [f"passage {z}" for z in range(k)]
         passages = [Passage(str(z), "", text) for z, text in enumerate(texts)]
         self.read = self.generator.read(["x"] * k, passages)
-        self.pairs = torch.arange(k)
         rng = torch.Generator().manual_seed(seed)
-        self.log_prior = log_prior(torch.randn(k, generator=rng))
-        prior = self.log_prior.double().exp().tolist()
+        self.context = Context(torch.arange(k), log_prior(torch.randn(k, generator=rng)))
+        prior = self.context.log_prior.double().exp().tolist()
         self.token: dict[tuple[int, ...], float] = {}
         self.sequence: dict[tuple[int, ...], float] = {}
         for target in all_targets(vocabulary, LONGEST):
@@ -45,8 +46,14 @@ class Case:
         return DecodingOptions(**{"eos_token_id": EOS, "max_new_tokens": LONGEST, **changes})
 
     def search(self, model: str, **changes):
-        made = MODELS[model](self.generator, self.read, self.pairs, self.log_prior)
-        return BeamSearch(made, self.options(**changes))
+        return BeamSearch(self.prefixes(model), self.options(**changes))
+
+    def prefixes(self, model: str):
+        return MODELS[model](self.generator, self.read, [self.context])
+
+    def score(self, model: str, targets):
+        (found,) = score_hypotheses(model, self.generator, self.read, [self.context], [targets])
+        return found
 
 
 cases = st.builds(Case, st.integers(0, 10_000), st.integers(1, 4))
@@ -58,7 +65,7 @@ cases = st.builds(Case, st.integers(0, 10_000), st.integers(1, 4))
 def test_scores_equal_enumeration(model, case):
     truth = getattr(case, model)
     targets = list(truth)
-    found = score_hypotheses(model, case.generator, case.read, case.pairs, case.log_prior, targets)
+    found = case.score(model, targets)
     for target, hypothesis in zip(targets, found, strict=True):
         assert hypothesis.tokens == target
         assert hypothesis.log_prob == pytest.approx(truth[target], abs=1e-4)
@@ -71,7 +78,7 @@ def test_scores_equal_enumeration(model, case):
 @given(case=cases)
 def test_with_beams_for_all_prefixes_the_search_finds_every_answer_in_order(model, case):
     truth = getattr(case, model)
-    found = case.search(model, beams=len(truth)).run()
+    (found,) = case.search(model, beams=len(truth)).run()
     assert [h.tokens for h in found] == sorted(truth, key=truth.__getitem__, reverse=True)
     for hypothesis in found:
         assert hypothesis.log_prob == pytest.approx(truth[hypothesis.tokens], abs=1e-4)
@@ -81,10 +88,8 @@ def test_with_beams_for_all_prefixes_the_search_finds_every_answer_in_order(mode
 @settings(max_examples=15)
 @given(case=cases, beams=st.integers(1, 5))
 def test_a_hypothesis_says_of_itself_what_scoring_says_of_it(model, case, beams):
-    for hypothesis in case.search(model, beams=beams).run():
-        (scored,) = score_hypotheses(
-            model, case.generator, case.read, case.pairs, case.log_prior, [hypothesis.tokens]
-        )
+    for hypothesis in case.search(model, beams=beams).run()[0]:
+        (scored,) = case.score(model, [hypothesis.tokens])
         assert scored.log_prob == pytest.approx(hypothesis.log_prob, abs=1e-4)
         for mine, theirs in zip(hypothesis.steps, scored.steps, strict=True):
             assert mine.log_prob == pytest.approx(theirs.log_prob, abs=1e-4)
@@ -95,17 +100,22 @@ def test_a_hypothesis_says_of_itself_what_scoring_says_of_it(model, case, beams)
 @settings(max_examples=15)
 @given(case=cases)
 def test_one_beam_is_greedy(model, case):
-    made = MODELS[model](case.generator, case.read, case.pairs, case.log_prior)
-    tokens: list[int] = []
-    log_p = made.step(None)
-    while len(tokens) < LONGEST - 1:
-        tokens.append(int(log_p[0].argmax()))
-        if tokens[-1] == EOS:
+    truth, tokens = getattr(case, model), ()
+    while tokens[-1:] != (EOS,):
+        # The next token's marginal is that of all answers that go on with it; long ones end.
+        if len(tokens) == LONGEST - 1:
+            tokens = (*tokens, EOS)
             break
-        log_p = made.step(torch.tensor(tokens[-1:]))
-    if tokens[-1] != EOS:
-        tokens.append(EOS)
-    (found,) = case.search(model, beams=1).run()
+        made = case.prefixes(model)
+        for token in tokens:
+            made.extend([0], [token])
+        (best,) = made.candidates([Rule()], 1)
+        everything = made.candidates([Rule(only=range(4))], 4)[0]
+        assert best[0] == everything[0]
+        assert sum(math.exp(log_p) for _, log_p in everything) == pytest.approx(1, abs=1e-5)
+        tokens = (*tokens, best[0][0])
+    ((found,),) = case.search(model, beams=1).run()
+    assert found.log_prob == pytest.approx(truth[tokens], abs=1e-4)
     assert found.tokens == tuple(tokens)
 
 
@@ -113,7 +123,7 @@ def test_one_beam_is_greedy(model, case):
 @given(case=cases)
 def test_thorough_decoding_with_full_beams_finds_the_argmax(case):
     options = case.options(beams=len(case.sequence))
-    found = thorough(case.generator, case.read, case.pairs, case.log_prior, options)
+    (found,) = thorough(case.generator, case.read, [case.context], options)
     assert found[0].tokens == max(case.sequence, key=case.sequence.__getitem__)
     assert len({h.tokens for h in found}) == len(found)
     scores = [h.log_prob for h in found]
@@ -125,11 +135,10 @@ def test_thorough_decoding_with_full_beams_finds_the_argmax(case):
 def test_fast_decoding_ranks_by_the_beams_alone_and_reports_the_exact_log_prob(case, beams):
     options = case.options(beams=beams)
     shares: dict[tuple[int, ...], float] = {}
-    for pair, prior in zip(case.pairs, case.log_prior.exp(), strict=True):
-        alone = RagToken(case.generator, case.read, pair.unsqueeze(0), torch.zeros(1))
-        for h in BeamSearch(alone, options).run():
+    for prior, alone in zip(case.context.log_prior.exp(), case.context.apart(), strict=True):
+        for h in BeamSearch(RagToken(case.generator, case.read, [alone]), options).run()[0]:
             shares[h.tokens] = shares.get(h.tokens, 0.0) + float(prior) * math.exp(h.log_prob)
-    (best,) = fast(case.generator, case.read, case.pairs, case.log_prior, options)
+    ((best,),) = fast(case.generator, case.read, [case.context], options)
     assert shares[best.tokens] == pytest.approx(max(shares.values()))
     assert best.log_prob == pytest.approx(case.sequence[best.tokens], abs=1e-4)
 
@@ -138,7 +147,7 @@ def test_identical_passages_make_both_models_one():
     case = Case(seed=3, k=3, same=True)
     for target, log_prob in case.token.items():
         assert log_prob == pytest.approx(case.sequence[target], abs=1e-6)
-    token, sequence = (case.search(model, beams=3).run() for model in MODELS)
+    token, sequence = (case.search(model, beams=3).run()[0] for model in MODELS)
     assert [h.tokens for h in token] == [h.tokens for h in sequence]
 
 
@@ -153,24 +162,24 @@ def test_streaming_decides_what_the_search_returns(model):
             decided = search.decided()
             assert decided[: len(seen)] == seen
             seen = decided
-        assert seen == search.best()[0].steps
+        assert seen == search.run()[0][0].steps
 
 
 def test_constraints_hold_and_nothing_is_renormalised():
     case = Case(seed=5, k=2, vocabulary=5)
-    for hypothesis in case.search("token", beams=50, min_new_tokens=2).run():
+    for hypothesis in case.search("token", beams=50, min_new_tokens=2).run()[0]:
         assert len(hypothesis.tokens) >= 3
         assert hypothesis.log_prob == pytest.approx(case.token[hypothesis.tokens], abs=1e-4)
-    for hypothesis in case.search("token", beams=50, no_repeat_ngram=1).run():
+    for hypothesis in case.search("token", beams=50, no_repeat_ngram=1).run()[0]:
         assert len(set(hypothesis.tokens)) == len(hypothesis.tokens)
-    for hypothesis in case.search("token", beams=50, no_repeat_ngram=2).run():
+    for hypothesis in case.search("token", beams=50, no_repeat_ngram=2).run()[0]:
         bigrams = list(zip(hypothesis.tokens, hypothesis.tokens[1:], strict=False))
         assert len(set(bigrams)) == len(bigrams)
-    for hypothesis in case.search("token", beams=50, forced_bos_token_id=2).run():
+    for hypothesis in case.search("token", beams=50, forced_bos_token_id=2).run()[0]:
         assert hypothesis.tokens[0] == 2
-    for hypothesis in case.search("token", beams=50, banned_first=frozenset({1, EOS})).run():
+    for hypothesis in case.search("token", beams=50, banned_first=frozenset({1, EOS})).run()[0]:
         assert hypothesis.tokens[0] not in {1, EOS}
-    ranked = case.search("token", beams=200, length_penalty=1.0).run()
+    ranked = case.search("token", beams=200, length_penalty=1.0).run()[0]
     means = [h.log_prob / len(h.tokens) for h in ranked]
     assert means == sorted(means, reverse=True)
     assert means[0] == pytest.approx(max(v / len(t) for t, v in case.token.items()), abs=1e-5)

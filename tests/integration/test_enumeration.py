@@ -14,7 +14,9 @@ import pytest
 import torch
 from ragcore_transformers.seq2seq import Seq2Seq
 
-from ragcore.decoding.beam import BeamSearch, DecodingOptions
+from ragcore.decoding.beam import BeamSearch
+from ragcore.decoding.context import Context
+from ragcore.decoding.rules import DecodingOptions
 from ragcore.decoding.scoring import score_hypotheses
 from ragcore.decoding.sequence import RagSequence, thorough
 from ragcore.decoding.token import RagToken
@@ -33,10 +35,9 @@ class Truth:
     def __init__(self, kind: str, folder: Path, k: int) -> None:
         self.generator = Seq2Seq(Seq2Seq.Config(model=str(save_tiny(kind, folder, words=False))))
         self.passages = [Passage(str(i), f"t{i}", text) for i, text in enumerate(TEXTS[:k])]
-        self.log_prior = log_prior(torch.tensor(SCORES[:k]))
+        self.context = Context(torch.arange(k), log_prior(torch.tensor(SCORES[:k])))
         question = "who rules alpha ?"
         self.read = self.generator.read([question] * k, self.passages)
-        self.pairs = torch.arange(k)
         vocabulary, eos = self.generator.vocabulary_size, self.generator.eos_token_id
         others = [token for token in range(vocabulary) if token != eos]
         self.targets = [
@@ -44,7 +45,7 @@ class Truth:
             for length in range(LONGEST)
             for body in itertools.product(others, repeat=length)
         ]
-        prior = self.log_prior.double().exp()
+        prior = self.context.log_prior.double().exp()
         tables = {
             target: torch.stack([self._alone(question, p, target) for p in self.passages])
             for target in self.targets
@@ -73,13 +74,8 @@ def truth(request, tmp_path_factory) -> Truth:
 @pytest.mark.parametrize("marginalize", ["token", "sequence"])
 def test_every_answer_has_its_probability(truth, marginalize):
     expected = getattr(truth, marginalize)
-    found = score_hypotheses(
-        marginalize,
-        truth.generator,
-        truth.read,
-        truth.pairs,
-        truth.log_prior,
-        truth.targets,
+    (found,) = score_hypotheses(
+        marginalize, truth.generator, truth.read, [truth.context], [truth.targets]
     )
     for hypothesis in found:
         assert hypothesis.log_prob == pytest.approx(expected[hypothesis.tokens], abs=1e-4)
@@ -93,8 +89,8 @@ def test_cached_search_over_all_prefixes_ranks_every_answer(truth, marginalize, 
         beams=len(expected),
         max_new_tokens=LONGEST,
     )
-    prefixes = model(truth.generator, truth.read, truth.pairs, truth.log_prior)
-    found = BeamSearch(prefixes, options).run()
+    prefixes = model(truth.generator, truth.read, [truth.context])
+    (found,) = BeamSearch(prefixes, options).run()
     assert {h.tokens for h in found} == set(expected)
     for hypothesis in found:
         assert hypothesis.log_prob == pytest.approx(expected[hypothesis.tokens], abs=1e-4)
@@ -108,7 +104,7 @@ def test_thorough_decoding_finds_the_argmax(truth):
         beams=len(truth.targets),
         max_new_tokens=LONGEST,
     )
-    best = thorough(truth.generator, truth.read, truth.pairs, truth.log_prior, options)[0]
+    best = thorough(truth.generator, truth.read, [truth.context], options)[0][0]
     assert best.log_prob == pytest.approx(max(truth.sequence.values()), abs=1e-4)
 
 
@@ -117,8 +113,8 @@ def test_a_small_beam_reports_exact_log_probs(truth):
         eos_token_id=truth.generator.eos_token_id, beams=2, max_new_tokens=LONGEST
     )
     for marginalize, model in (("token", RagToken), ("sequence", RagSequence)):
-        prefixes = model(truth.generator, truth.read, truth.pairs, truth.log_prior)
-        for hypothesis in BeamSearch(prefixes, options).run():
+        prefixes = model(truth.generator, truth.read, [truth.context])
+        for hypothesis in BeamSearch(prefixes, options).run()[0]:
             expected = getattr(truth, marginalize)[hypothesis.tokens]
             assert hypothesis.log_prob == pytest.approx(expected, abs=1e-4)
 
@@ -127,7 +123,7 @@ def test_a_one_token_answer_counts_its_prior_once(truth):
     """Seen wrong elsewhere: the prior enters at the second token, and a lone first lacks it."""
     (target,) = [t for t in truth.targets if len(t) == 1]
     assert truth.token[target] == pytest.approx(truth.sequence[target], abs=1e-9)
-    (found,) = score_hypotheses(
-        "token", truth.generator, truth.read, truth.pairs, truth.log_prior, [target]
+    ((found,),) = score_hypotheses(
+        "token", truth.generator, truth.read, [truth.context], [[target]]
     )
     assert math.isclose(found.log_prob, truth.token[target], abs_tol=1e-4)

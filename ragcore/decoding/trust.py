@@ -1,0 +1,49 @@
+"""What is not taken on trust of a generator: that its log-probs are those of a distribution.
+
+A plugin that hands over logits, or NaN, would otherwise give answers that look like any other.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ragcore.contracts import Generator
+from ragcore.errors import GeneratorError
+
+__all__ = ["check_distributions", "check_log_probs"]
+
+_TOLERANCE = 1e-2
+"""How far a row's sum may be from 1; sums over a large vocabulary in bfloat16 are off by less."""
+
+
+def check_distributions(generator: Generator, log_p: Tensor) -> None:
+    """Refuse rows [M, V] that do not sum to 1 over the vocabulary.
+
+    Raises:
+        GeneratorError: a row's sum is off, or NaN.
+    """
+    sums = torch.logsumexp(log_p, dim=-1).exp()
+    wrong = ~((sums - 1).abs() <= _TOLERANCE)
+    if bool(wrong.any()):
+        row = int(wrong.nonzero()[0])
+        raise GeneratorError(
+            f"generator {type(generator).__name__}: `step` gave a row whose probabilities sum to "
+            f"{float(sums[row]):.6g} (row {row} of {len(log_p)}): next-token log-probabilities "
+            "must be normalised over the vocabulary, as log_softmax does"
+        )
+
+
+def check_log_probs(generator: Generator, log_p: Tensor) -> None:
+    """Refuse log-probabilities of any shape that are NaN or above 0.
+
+    Raises:
+        GeneratorError: there is one.
+    """
+    # The negation catches NaN too.
+    wrong = ~(log_p <= _TOLERANCE)
+    if bool(wrong.any()):
+        raise GeneratorError(
+            f"generator {type(generator).__name__} gave {float(log_p[wrong][0])} for a "
+            "log-probability: it must be a number, and not above 0"
+        )
