@@ -164,6 +164,11 @@ class Generator(Component, Protocol):
     """
 
     @property
+    def device(self) -> torch.device:
+        """Where it computes; pairs and tokens are best handed in there."""
+        ...
+
+    @property
     def vocabulary_size(self) -> int:
         """V, the width of `step`'s rows."""
         ...

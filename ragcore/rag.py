@@ -270,10 +270,11 @@ class Rag:
         questions: list[str] = []
         passages: list[Passage | None] = []
         contexts: list[Context] = []
+        device = self.generator.device
         for one in found:
             own: list[Passage | None] = list(one.passages) or [None]
-            places = torch.arange(len(passages), len(passages) + len(own))
-            contexts.append(Context(places, one.log_prior))
+            places = torch.arange(len(passages), len(passages) + len(own), device=device)
+            contexts.append(Context(places, one.log_prior.to(device)))
             passages.extend(own)
             questions.extend([one.question] * len(own))
         return self.generator.read(questions, passages), contexts

@@ -82,12 +82,15 @@ class Evidence:
             those that do not abstain (ragcore/decoding/abstention.py).
         posterior: p(z|x,y) for RAG-Sequence. For RAG-Token, which has no single z, the mean over
             the answer's tokens of p(z|x,y_<=i) (the paper's figure 2, averaged).
+        spans: with `rag.grounded`, where the answer stands in the passage's text: character
+            offsets [start, end) of each place, in order.
     """
 
     passage: Passage
     score: float
     prior: float
     posterior: float
+    spans: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +135,17 @@ class Answer:
     token_posteriors: tuple[tuple[float, ...], ...]
     token_ids: tuple[int, ...]
 
+    @property
+    def closed_book(self) -> bool:
+        """Whether no passage was found, so that the generator answered alone."""
+        return not self.evidence
+
     def to_dict(self) -> dict[str, Any]:
         """The answer as plain JSON-ready values."""
         from dataclasses import asdict
 
         row = asdict(self)
+        row["closed_book"] = self.closed_book
         for piece, source in zip(row["evidence"], self.evidence, strict=True):
             piece["passage"]["metadata"] = dict(source.passage.metadata)
         return row

@@ -91,6 +91,7 @@ def test_an_answer_says_what_it_rests_on(store, mode):
     )
     assert [e.posterior for e in answer.evidence] == pytest.approx(expected)
     assert answer.memory == "old"
+    assert not answer.closed_book
     assert json.loads(json.dumps(answer.to_dict()))["evidence"][0]["passage"]["title"]
 
 
@@ -297,6 +298,7 @@ def test_with_nothing_found_the_generator_answers_alone(store):
         )
         (answer,) = rag.answer(QUESTIONS[0])
         assert answer.evidence == ()
+        assert answer.closed_book and answer.to_dict()["closed_book"] is True
         alone = {
             target: by_definition(rag.generator, [f"{QUESTIONS[0]}|None"], [1.0], target)[0]
             for target in all_targets(4, LONGEST)

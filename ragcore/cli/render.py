@@ -26,7 +26,7 @@ def answer_view(answer: Answer) -> RenderableType:
         f"memory {answer.memory}",
         style="dim",
     )
-    if not answer.evidence:
+    if answer.closed_book:
         head.append("\n  no passage was found: the generator answered alone", style="yellow")
         return head
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", expand=True)

@@ -49,6 +49,7 @@ class TableGenerator:
 
     def __init__(self, config: Config, *, forced_bos_token_id: int | None = None) -> None:
         self.config = config
+        self.device = torch.device("cpu")
         self.vocabulary_size = config.vocabulary
         self.eos_token_id = EOS
         self.forced_bos_token_id = forced_bos_token_id
