@@ -8,14 +8,21 @@ import math
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from ragcore.config import RagConfig
-from ragcore.errors import ConfigError, QuestionError, StoreCorruptError, UnknownVersionError
+from ragcore.errors import (
+    ComponentError,
+    ConfigError,
+    QuestionError,
+    StoreCorruptError,
+    UnknownVersionError,
+)
 from ragcore.memory.store import Store
 from ragcore.rag import Rag
-from ragcore.types import Passage
+from ragcore.types import Hits, Passage
 from tests.helpers.table_generator import EOS, TableGenerator, all_targets, by_definition
 from tests.helpers.word_encoder import dense_part
 
@@ -273,23 +280,33 @@ def test_no_answer_mixes_versions_while_they_are_swapped(store):
     assert not mixed
 
 
+class Constant:
+    """A retriever that gives the first rows, all with one score; row -1 finds nothing."""
+
+    fingerprint = "constant"
+    capabilities = frozenset()
+
+    def __init__(self, score: float, *, found: bool = True) -> None:
+        self.score, self.found = score, found
+
+    def search(self, questions, k, *, allowed=None):
+        rows = np.arange(k) if self.found else np.full(k, -1)
+        scores = np.full((len(questions), k), self.score, np.float32)
+        return Hits(np.tile(rows, (len(questions), 1)), scores)
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])
+def test_scores_that_are_no_logits_are_refused(store, score):
+    rag = make(store)
+    with rag.memory.reading() as memory:
+        memory.retriever = Constant(score)
+    with pytest.raises(ComponentError, match="finite score"):
+        rag.answer(QUESTIONS[0])
+
+
 def test_with_nothing_found_the_generator_answers_alone(store):
-    class Silent:
-        """A retriever that finds nothing, as BM25 where no word is shared."""
-
-        fingerprint = "silent"
-        capabilities = frozenset()
-
-        def search(self, questions, k, *, allowed=None):
-            import numpy as np
-
-            from ragcore.types import Hits
-
-            shape = (len(questions), k)
-            return Hits(np.full(shape, -1), np.full(shape, -np.inf, np.float32))
-
     memory = store.open("old", retriever=dense_part())
-    memory.retriever = Silent()
+    memory.retriever = Constant(-math.inf, found=False)
     for mode in MODES:
         rag = Rag(
             memory,
