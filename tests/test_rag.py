@@ -315,7 +315,8 @@ def test_with_nothing_found_the_generator_answers_alone(store):
         )
         (answer,) = rag.answer(QUESTIONS[0])
         assert answer.evidence == ()
-        assert answer.closed_book and answer.to_dict()["closed_book"] is True
+        assert answer.closed_book
+        assert answer.to_dict()["closed_book"] is True
         alone = {
             target: by_definition(rag.generator, [f"{QUESTIONS[0]}|None"], [1.0], target)[0]
             for target in all_targets(4, LONGEST)
