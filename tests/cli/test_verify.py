@@ -1,0 +1,204 @@
+"""`ragcore verify`: it agrees with the definition, and finds a generator that serves otherwise."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from ragcore.building import build_memory
+from ragcore.cli import main
+from ragcore.config import RagConfig
+from ragcore.memory.store import Store
+from ragcore.rag import Rag, load
+from ragcore.types import Passage
+from ragcore.verification import verify_answer
+from tests.conftest import Installed
+from tests.helpers.table_generator import TableGenerator, by_definition
+from tests.helpers.word_encoder import dense_part
+
+QUESTION = "who rules chad"
+PLUGIN = """
+from ragcore import hookimpl
+from tests.helpers.table_generator import TableGenerator
+from tests.helpers.word_encoder import ragcore_encoders
+
+
+class Lying(TableGenerator):
+    # Normalised, and not what `score` says: as a cache that is reordered wrongly would be.
+    def step(self, state, tokens):
+        return (0.8 * super().step(state, tokens)).log_softmax(-1)
+
+
+@hookimpl
+def ragcore_generators():
+    return {"table": "tests.helpers.table_generator:TableGenerator", "lying": "table_plugin:Lying"}
+"""
+PIPELINE = """\
+ragcore: 1
+memory:
+  store: store
+  corpus: {use: jsonl, path: passages.jsonl}
+  retriever: {use: dense, encoder: {use: words}, index: {use: exact}}
+  temperature: 7
+generator: {use: table, sharpness: 1.5}
+rag: {k: 3, max_new_tokens: 4}
+"""
+MODES = {
+    "token": ["rag.marginalize=token"],
+    "thorough": ["rag.marginalize=sequence"],
+    "fast": ["rag.marginalize=sequence", "rag.decode=fast"],
+    "joint": ["rag.marginalize=sequence", "rag.decode=joint"],
+}
+each_mode = pytest.mark.parametrize("overrides", MODES.values(), ids=MODES)
+
+
+@pytest.fixture
+def pipeline(installed: Installed, tmp_path: Path) -> Path:
+    installed.add("table", PLUGIN)
+    texts = ["chad is ruled", "mali is ruled", "the river is [b]long", "who knows", "where it is"]
+    rows = [{"id": f"p{z}", "title": f"[t{z}]", "text": text} for z, text in enumerate(texts)]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "passages.jsonl").write_text(lines, encoding="utf-8")
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(PIPELINE, encoding="utf-8")
+    build_memory(path, version="one")
+    return path
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+    code = main(["verify", *map(str, arguments)])
+    out, err = capsys.readouterr()
+    assert not err
+    return code, out
+
+
+@each_mode
+def test_the_served_log_p_is_that_of_the_definition(pipeline, overrides, capsys):
+    code, out = run(capsys, pipeline, QUESTION, *overrides, "--json")
+    row = json.loads(out)
+    assert code == 0
+    assert row["holds"]
+    assert row["gap"] == pytest.approx(abs(row["served"] - row["recomputed"]))
+    with load(pipeline, *overrides) as rag:
+        (answer,) = rag.answer(QUESTION)
+        keys = [f"{QUESTION}|{e.passage.text}" for e in answer.evidence]
+        prior = [e.prior for e in answer.evidence]
+        truth = by_definition(rag.generator, keys, prior, answer.token_ids)
+    which = 0 if rag.config.marginalize == "token" else 1
+    assert row["recomputed"] == pytest.approx(math.log(truth[which]), abs=1e-6)
+    assert row["token_ids"] == list(answer.token_ids)
+    for reading, evidence in zip(row["readings"], answer.evidence, strict=True):
+        assert reading["passage"] == evidence.passage.id
+        assert reading["prior"] == pytest.approx(evidence.prior, abs=1e-6)
+        assert reading["posterior"] == pytest.approx(evidence.posterior, abs=1e-5)
+
+
+@each_mode
+def test_a_generator_that_decodes_otherwise_than_it_scores_is_found(pipeline, overrides, capsys):
+    code, out = run(capsys, pipeline, QUESTION, "generator.use=lying", "--json", *overrides)
+    row = json.loads(out)
+    assert code == 1
+    assert not row["holds"]
+    assert row["gap"] > 1e-3
+
+
+def test_what_is_printed(pipeline, capsys):
+    code, out = run(capsys, pipeline, QUESTION)
+    assert code == 0
+    assert "log p served" in out
+    assert "log p recomputed" in out
+    assert "posterior" in out
+    assert "[t0]" in out
+    assert ", within 0.001" in out
+    code, out = run(capsys, pipeline, QUESTION, "generator.use=lying")
+    assert code == 1
+    assert "NOT within 0.001" in out
+
+
+def test_the_tolerance_decides(pipeline, capsys):
+    arguments = (pipeline, QUESTION, "generator.use=lying", "--tolerance")
+    assert run(capsys, *arguments, "50")[0] == 0
+    assert run(capsys, *arguments, "0")[0] == 1
+
+
+def test_a_prior_conditioned_on_answering_is_recomputed_too(pipeline, capsys):
+    """The abstaining answer is one token; the passages differ in how likely they say it."""
+    overrides = ["rag.abstain.answer=a", "rag.abstain.above=1"]
+    code, out = run(capsys, pipeline, QUESTION, *overrides, "--json")
+    conditioned = json.loads(out)
+    assert code == 0
+    _, out = run(capsys, pipeline, QUESTION, "--json")
+    priors = [[r["prior"] for r in row["readings"]] for row in (conditioned, json.loads(out))]
+    assert priors[0] != pytest.approx(priors[1], abs=1e-3)
+    assert sum(priors[0]) == pytest.approx(1)
+
+
+def test_an_abstention_is_recomputed_under_the_first_prior(pipeline, capsys):
+    overrides = ["rag.abstain.answer=a", "rag.abstain.above=0"]
+    code, out = run(capsys, pipeline, QUESTION, *overrides, "--json")
+    row = json.loads(out)
+    assert code == 0
+    assert row["text"] == "a"
+
+
+class Nothing:
+    """A retriever that finds nothing, around one that would."""
+
+    def __init__(self, retriever) -> None:
+        self._retriever = retriever
+
+    def search(self, questions, k, **options):
+        hits = self._retriever.search(questions, k, **options)
+        return type(hits)(hits.rows * 0 - 1, hits.scores * 0 - math.inf)
+
+
+@pytest.mark.parametrize("marginalize", ["token", "sequence"])
+def test_without_a_passage_it_is_the_generator_alone(tmp_path, marginalize):
+    store = Store(tmp_path / "store")
+    store.build("one", [Passage("0", "t", "chad")], dense_part(), corpus_config=None)
+    memory = store.open("one", retriever=dense_part())
+    memory.retriever = Nothing(memory.retriever)
+    generator = TableGenerator(TableGenerator.Config(sharpness=1.5))
+    config = RagConfig(marginalize=marginalize, max_new_tokens=4)
+    found = verify_answer(Rag(memory, generator, config), QUESTION)
+    assert found.holds(1e-6)
+    (reading,) = found.readings
+    assert (reading.passage, reading.prior, reading.posterior) == (None, 1, 1)
+    assert reading.log_prob == pytest.approx(found.answer.log_prob, abs=1e-5)
+    assert found.to_dict()["readings"][0]["title"] is None
+
+
+class Noting(TableGenerator):
+    """Its `score` notes how it was asked: with gradients, and one pair at a time."""
+
+    def __init__(self, config) -> None:
+        super().__init__(config)
+        self.asked: list[tuple[bool, int]] = []
+
+    def score(self, read, pairs, targets):
+        self.asked.append(
+            (torch.is_grad_enabled() and not torch.is_inference_mode_enabled(), len(read))
+        )
+        return super().score(read, pairs, targets)
+
+
+def test_each_passage_is_read_alone_with_gradients(tmp_path):
+    store = Store(tmp_path / "store")
+    texts = ["chad is ruled", "mali is ruled", "the river"]
+    passages = [Passage(str(z), "t", text) for z, text in enumerate(texts)]
+    store.build("one", passages, dense_part(), corpus_config=None)
+    generator = Noting(Noting.Config(sharpness=1.5))
+    rag = Rag(store.open("one", retriever=dense_part()), generator, RagConfig(max_new_tokens=4))
+    verify_answer(rag, QUESTION)
+    assert generator.asked == [(True, 1)] * 3
+
+
+def test_nothing_is_within_a_gap_that_is_no_number(pipeline):
+    with load(pipeline) as rag:
+        found = verify_answer(rag, QUESTION)
+    broken = type(found)(found.answer, math.nan, found.readings)
+    assert not broken.holds(math.inf)
