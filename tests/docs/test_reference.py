@@ -36,7 +36,7 @@ COMPONENTS: Final = {
     "retriever": ["bm25", "dense"],
     "encoder": ["dpr", "sentence-transformers"],
     "index": ["exact", "faiss"],
-    "generator": ["bart", "seq2seq", "t5"],
+    "generator": ["bart", "causal", "seq2seq", "t5"],
 }
 
 

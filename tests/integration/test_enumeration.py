@@ -1,4 +1,4 @@
-"""RAG-Token and RAG-Sequence over real BART and T5 models, against every answer there is.
+"""RAG-Token and RAG-Sequence over real BART, T5 and Llama models, against every answer there is.
 
 The truth is computed without ragcore's reading, caching or batching: one plain forward pass of the
 Hugging Face model for each question, passage and answer, summed as the paper's formulas say.
@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from ragcore_transformers.causal import Causal
 from ragcore_transformers.seq2seq import Seq2Seq
 
+from ragcore.contracts import Read
 from ragcore.decoding.beam import BeamSearch
 from ragcore.decoding.context import Context
 from ragcore.decoding.rules import DecodingOptions
@@ -27,17 +29,24 @@ from tests.integration.tiny import save_tiny
 LONGEST = 3
 TEXTS = ["one chad", "two mali river river three", "three"]
 SCORES = [0.7, -0.4, 0.1]
+CASES = [("bart", 3), ("bart", 1), ("t5", 3), ("t5", 2), ("llama", 3), ("llama", 1)]
+TEMPLATE = "{title} / {text} // {question}"
 
 
 class Truth:
     """A model, one question over k passages of unlike length, and p(y|x) of every answer."""
 
     def __init__(self, kind: str, folder: Path, k: int) -> None:
-        self.generator = Seq2Seq(Seq2Seq.Config(model=str(save_tiny(kind, folder, words=False))))
+        model = str(save_tiny(kind, folder, words=False))
+        self.generator: Seq2Seq | Causal
+        if kind == "llama":
+            self.generator = Causal(Causal.Config(model=model, template=TEMPLATE))
+        else:
+            self.generator = Seq2Seq(Seq2Seq.Config(model=model, template=TEMPLATE))
         self.passages = [Passage(str(i), f"t{i}", text) for i, text in enumerate(TEXTS[:k])]
         self.context = Context(torch.arange(k), log_prior(torch.tensor(SCORES[:k])))
         question = "who rules alpha ?"
-        self.read = self.generator.read([question] * k, self.passages)
+        self._questions = [question] * k
         vocabulary, eos = self.generator.vocabulary_size, self.generator.eos_token_id
         others = [token for token in range(vocabulary) if token != eos]
         self.targets = [
@@ -53,30 +62,40 @@ class Truth:
         self.token = {t: float((prior[:, None] * p).sum(0).log().sum()) for t, p in tables.items()}
         self.sequence = {t: float((prior * p.prod(1)).sum().log()) for t, p in tables.items()}
 
+    def read(self) -> Read:
+        """The pairs as the generator reads them."""
+        return self.generator.read(self._questions, self.passages)
+
     @torch.no_grad()
     def _alone(self, question: str, passage: Passage, target: tuple[int, ...]) -> torch.Tensor:
         """p(y_i|x,z,y_<i) [T] of one pair, from the bare model."""
         model, tokenizer = self.generator.model, self.generator.tokenizer
-        inputs = tokenizer(
-            f"{passage.title} / {passage.text} // {question}", return_tensors="pt"
-        ).input_ids
+        text = TEMPLATE.format(title=passage.title, text=passage.text, question=question)
+        inputs = tokenizer(text, return_tensors="pt").input_ids
+        if isinstance(self.generator, Causal):
+            # The tokenizer ends a text; a prompt goes on.
+            whole = torch.cat([inputs[0, :-1], torch.tensor(target)])
+            logits = model(input_ids=whole[None]).logits[0, -len(target) - 1 : -1].double()
+            return logits.softmax(-1).gather(1, torch.tensor(target)[:, None])[:, 0]
         fed = torch.tensor([[model.config.decoder_start_token_id, *target[:-1]]])
         logits = model(input_ids=inputs, decoder_input_ids=fed).logits[0].double()
         return logits.softmax(-1).gather(1, torch.tensor(target)[:, None])[:, 0]
 
 
-@pytest.fixture(scope="module", params=[("bart", 3), ("bart", 1), ("t5", 3), ("t5", 2)], ids=str)
+@pytest.fixture(scope="module", params=CASES, ids=str)
 def truth(request, tmp_path_factory) -> Truth:
     kind, k = request.param
     return Truth(kind, tmp_path_factory.mktemp(kind), k)
 
 
+@pytest.mark.parametrize("gradients", [True, False])
 @pytest.mark.parametrize("marginalize", ["token", "sequence"])
-def test_every_answer_has_its_probability(truth, marginalize):
+def test_every_answer_has_its_probability(truth, marginalize, gradients):
     expected = getattr(truth, marginalize)
-    (found,) = score_hypotheses(
-        marginalize, truth.generator, truth.read, [truth.context], [truth.targets]
-    )
+    with torch.set_grad_enabled(gradients):
+        (found,) = score_hypotheses(
+            marginalize, truth.generator, truth.read(), [truth.context], [truth.targets]
+        )
     for hypothesis in found:
         assert hypothesis.log_prob == pytest.approx(expected[hypothesis.tokens], abs=1e-4)
 
@@ -89,7 +108,7 @@ def test_cached_search_over_all_prefixes_ranks_every_answer(truth, marginalize, 
         beams=len(expected),
         max_new_tokens=LONGEST,
     )
-    prefixes = model(truth.generator, truth.read, [truth.context])
+    prefixes = model(truth.generator, truth.read(), [truth.context])
     (found,) = BeamSearch(prefixes, options).run()
     assert {h.tokens for h in found} == set(expected)
     for hypothesis in found:
@@ -104,7 +123,7 @@ def test_thorough_decoding_finds_the_argmax(truth):
         beams=len(truth.targets),
         max_new_tokens=LONGEST,
     )
-    best = thorough(truth.generator, truth.read, [truth.context], options)[0][0]
+    best = thorough(truth.generator, truth.read(), [truth.context], options)[0][0]
     assert best.log_prob == pytest.approx(max(truth.sequence.values()), abs=1e-4)
 
 
@@ -113,7 +132,7 @@ def test_a_small_beam_reports_exact_log_probs(truth):
         eos_token_id=truth.generator.eos_token_id, beams=2, max_new_tokens=LONGEST
     )
     for marginalize, model in (("token", RagToken), ("sequence", RagSequence)):
-        prefixes = model(truth.generator, truth.read, [truth.context])
+        prefixes = model(truth.generator, truth.read(), [truth.context])
         for hypothesis in BeamSearch(prefixes, options).run()[0]:
             expected = getattr(truth, marginalize)[hypothesis.tokens]
             assert hypothesis.log_prob == pytest.approx(expected, abs=1e-4)
@@ -124,6 +143,6 @@ def test_a_one_token_answer_counts_its_prior_once(truth):
     (target,) = [t for t in truth.targets if len(t) == 1]
     assert truth.token[target] == pytest.approx(truth.sequence[target], abs=1e-9)
     ((found,),) = score_hypotheses(
-        "token", truth.generator, truth.read, [truth.context], [[target]]
+        "token", truth.generator, truth.read(), [truth.context], [[target]]
     )
     assert math.isclose(found.log_prob, truth.token[target], abs_tol=1e-4)

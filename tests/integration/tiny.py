@@ -1,4 +1,4 @@
-"""Tiny BART and T5 checkpoints with a vocabulary small enough to enumerate every answer."""
+"""Tiny BART, T5 and Llama checkpoints with a vocabulary small enough to enumerate every answer."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     BartConfig,
     BartForConditionalGeneration,
+    LlamaConfig,
+    LlamaForCausalLM,
     PreTrainedTokenizerFast,
     T5Config,
     T5ForConditionalGeneration,
@@ -45,8 +47,8 @@ def _uneven(model: torch.nn.Module, seed: int) -> None:
 
 
 def save_tiny(kind: str, folder: Path, *, words: bool = True, seed: int = 0) -> Path:
-    """A checkpoint of `kind` ("bart" or "t5"); `words` gives it more than the answers' words."""
-    tokenizer = _tokenizer(ANSWERS + (WORDS if words else []), "<s>" if kind == "bart" else "")
+    """A checkpoint of `kind` ("bart", "t5", "llama"); `words`: more than the answers' words."""
+    tokenizer = _tokenizer(ANSWERS + (WORDS if words else []), "" if kind == "t5" else "<s>")
     if kind == "bart":
         model: torch.nn.Module = BartForConditionalGeneration(
             BartConfig(
@@ -64,6 +66,20 @@ def save_tiny(kind: str, folder: Path, *, words: bool = True, seed: int = 0) -> 
                 eos_token_id=2,
                 decoder_start_token_id=2,
                 forced_eos_token_id=None,
+            )
+        )
+    elif kind == "llama":
+        model = LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=len(tokenizer),
+                hidden_size=8,
+                intermediate_size=8,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                max_position_embeddings=64,
+                bos_token_id=0,
+                pad_token_id=1,
+                eos_token_id=2,
             )
         )
     else:

@@ -215,3 +215,70 @@ BERT = {
     "intermediate_size": 24,
     "max_position_embeddings": 64,
 }
+
+
+CHAT = (
+    "{% for message in messages %}{{ '<s>' + message['role'] + '\\n' + message['content'] + '</s>'"
+    " + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<s>assistant\\n' }}{% endif %}"
+)
+
+
+def metaspace() -> PreTrainedTokenizerFast:
+    """Pieces with a space before each word, the first one too, as SentencePiece's models have."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=False))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme="first")
+    tokenizer.train_from_iterator(
+        TEXT,
+        trainers.BpeTrainer(
+            vocab_size=330,
+            special_tokens=["<s>", "<pad>", "</s>", "<unk>"],
+            show_progress=False,
+        ),
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", 0)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+    )
+
+
+def save_causal(kind: str, folder: Path, *, chat: bool = False, **changes: object) -> Path:
+    """A decoder-only model: "llama", "gpt2", "bloom", "mistral" (with a window) or "mamba"."""
+    from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+
+    tokenizer = byte_pairs(start="<s>")
+    if chat:
+        tokenizer.chat_template = CHAT
+    settings = {"vocab_size": len(tokenizer), **CAUSAL[kind], **changes}
+    special = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}
+    config = CONFIG_MAPPING[kind](**special, **settings)
+    model = AutoModelForCausalLM.from_config(config)
+    spread(model)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+LLAMA = {
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 192,
+    "tie_word_embeddings": False,
+}
+
+CAUSAL: dict[str, dict[str, object]] = {
+    "llama": LLAMA,
+    "mistral": {**LLAMA, "sliding_window": 12},
+    "gpt2": {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 192},
+    "bloom": {"hidden_size": 16, "n_layer": 2, "n_head": 2},
+    "mamba": {"hidden_size": 16, "num_hidden_layers": 2, "state_size": 4},
+}

@@ -9,9 +9,10 @@ from ragcore import hookimpl
 
 @hookimpl
 def ragcore_generators() -> dict[str, str]:
-    """Encoder-decoder models; one adapter serves them all."""
+    """Encoder-decoder models, for which one adapter serves all, and decoder-only ones."""
     adapter = "ragcore_transformers.seq2seq:Seq2Seq"
-    return {"bart": adapter, "t5": adapter, "seq2seq": adapter}
+    causal = "ragcore_transformers.causal:Causal"
+    return {"bart": adapter, "t5": adapter, "seq2seq": adapter, "causal": causal}
 
 
 @hookimpl

@@ -1,0 +1,112 @@
+"""Loading a decoder-only checkpoint and its tokenizer: a folder, a hub's name, or a GGUF file."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from ragcore.errors import GeneratorError
+from ragcore_transformers.loading import explained
+from ragcore_transformers.tokenizing import load_tokenizer
+
+__all__ = ["cache_name", "load_causal"]
+
+_FOR_GGUF = ("gguf", "accelerate")
+
+
+def load_causal(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
+    """A model and its tokenizer.
+
+    Args:
+        name: a folder, a hub's name, a `.gguf` file, or a folder that holds one and no config.json.
+        dtype: of the weights; those of a GGUF file are expanded to it.
+
+    Raises:
+        GeneratorError: something is missing, or it is not such a model.
+    """
+    file = _gguf_file(name)
+    if file is None:
+        return _load_folder(name, dtype), load_tokenizer(name)
+    missing = [package for package in _FOR_GGUF if importlib.util.find_spec(package) is None]
+    if missing:
+        raise GeneratorError(
+            f"model {name!r} is a GGUF file, and reading one needs {' and '.join(missing)}: "
+            'pip install "ragcore-transformers[gguf]"'
+        )
+    folder, where = str(file.parent), {"gguf_file": file.name}
+    with explained(folder, GeneratorError):
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, trust_remote_code=False, output_loading_info=True, **where
+        )
+    _refuse_incomplete(name, model, report)
+    return model, load_tokenizer(folder, **where)
+
+
+def cache_name(name: str, model: Any) -> str:
+    """What the forward pass of a model calls its cache.
+
+    Raises:
+        GeneratorError: it has none.
+    """
+    accepted = inspect.signature(model.forward).parameters
+    for known in ("past_key_values", "cache_params"):
+        if known in accepted:
+            return known
+    raise GeneratorError(
+        f"model {name!r}: the forward pass of {type(model).__name__} takes no cache "
+        "(past_key_values or cache_params), without which it cannot be decoded here"
+    )
+
+
+def _gguf_file(name: str) -> Path | None:
+    path = Path(name)
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise GeneratorError(f"model {name!r} cannot be loaded: there is no such file")
+        return path
+    if not path.is_dir() or (path / "config.json").exists():
+        return None
+    found = sorted(path.glob("*.gguf"))
+    if len(found) > 1:
+        raise GeneratorError(
+            f"model {name!r} is a folder of {len(found)} GGUF files ({found[0].name}, "
+            f"{found[1].name}, …): name one of them"
+        )
+    return found[0] if found else None
+
+
+def _load_folder(name: str, dtype: torch.dtype) -> Any:
+    with explained(name, GeneratorError):
+        about = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        form = getattr(about, "ragcore_weights", None)
+        if form is not None:
+            raise GeneratorError(
+                f"model {name!r}: config.json says ragcore_weights: {form!r}, which is read for "
+                "encoder-decoder models only: save the model with save_pretrained"
+            )
+        model, report = AutoModelForCausalLM.from_pretrained(
+            name,
+            config=about,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    _refuse_incomplete(name, model, report)
+    return model
+
+
+def _refuse_incomplete(name: str, model: Any, report: Any) -> None:
+    missing = sorted(report["missing_keys"])
+    # Without this, Hugging Face would fill them with random numbers and merely log it.
+    if missing:
+        raise GeneratorError(
+            f"model {name!r} lacks {len(missing)} of its weights ({', '.join(missing[:3])}"
+            f"{', …' if len(missing) > 3 else ''}), which would be random: it is not a complete "
+            f"{type(model).__name__}"
+        )

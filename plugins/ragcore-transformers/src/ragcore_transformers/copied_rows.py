@@ -1,0 +1,123 @@
+"""Decoder rows with a cache each, for causal models whose rows cannot share a prompt.
+
+Slower than shared_rows.py and right for whatever the checkpoint keeps: windows, recurrent states,
+positions that are counted inside. Prompts are never padded: only those of one length are run
+together, and so are the rows that go on from them.
+
+Knows Hugging Face's forward pass and caches; knows nothing of text.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+__all__ = ["CopiedPrompts", "CopiedRows"]
+
+
+@dataclass(frozen=True, slots=True)
+class CopiedPrompts:
+    """What the checkpoint keeps of P prompts, those of one length together; never changed.
+
+    Attributes:
+        model: the checkpoint.
+        cache_name: what its forward pass calls the cache.
+        caches: of each group of prompts.
+        group: int64 [P], the group of each prompt.
+        place: int64 [P], its place in the group.
+        log_probs: float32 [P, V], of the token that follows each prompt.
+    """
+
+    model: Any
+    cache_name: str
+    caches: list[Any]
+    group: Tensor
+    place: Tensor
+    log_probs: Tensor
+
+    @classmethod
+    @torch.no_grad()
+    def of(
+        cls,
+        model: Any,
+        cache_name: str,
+        prompts: Sequence[Sequence[int]],
+        batch_size: int,
+        vocabulary_size: int,
+    ) -> CopiedPrompts:
+        """Run the prompts through the model, those of one length together."""
+        by_length: dict[int, list[int]] = {}
+        for pair, ids in enumerate(prompts):
+            by_length.setdefault(len(ids), []).append(pair)
+        device = model.device
+        group = torch.zeros(len(prompts), dtype=torch.int64, device=device)
+        place = torch.zeros_like(group)
+        log_probs = torch.zeros(len(prompts), vocabulary_size, device=device)
+        caches = []
+        for _, pairs in sorted(by_length.items()):
+            for begin in range(0, len(pairs), batch_size):
+                part = pairs[begin : begin + batch_size]
+                cache = DynamicCache(config=model.config)
+                ids = torch.tensor([list(prompts[pair]) for pair in part], device=device)
+                found = model(input_ids=ids, use_cache=True, **{cache_name: cache})
+                rows = torch.tensor(part, device=device)
+                log_probs[rows] = found.logits[:, -1].float().log_softmax(dim=-1)
+                group[rows] = len(caches)
+                place[rows] = torch.arange(len(part), device=device)
+                caches.append(getattr(found, cache_name))
+        return cls(model, cache_name, caches, group, place, log_probs)
+
+    def start(self, pairs: Tensor) -> CopiedRows:
+        """Rows that go on from the prompts of pairs int64 [M]."""
+        return CopiedRows(self, pairs)
+
+
+class CopiedRows:
+    """Decoder rows under way; all of them have been fed equally many tokens."""
+
+    def __init__(self, prompts: CopiedPrompts, pairs: Tensor) -> None:
+        """Rows of pairs int64 [M], nothing fed yet."""
+        self._prompts = prompts
+        self.pairs = pairs
+        self._group = prompts.group[pairs]
+        self._place = prompts.place[pairs]
+        self._caches: dict[int, Any] = {}
+
+    def __len__(self) -> int:
+        """M, the number of rows."""
+        return len(self.pairs)
+
+    def select(self, rows: Tensor) -> None:
+        """Keep rows [M'] int64, in this order; one may appear more than once."""
+        self.pairs, self._group, self._place = (
+            held.index_select(0, rows) for held in (self.pairs, self._group, self._place)
+        )
+
+    def step(self, tokens: Tensor | None) -> Tensor:
+        """Feed one token to each row (None: nothing yet); log-probs of the next, float32 [M, V]."""
+        known = self._prompts.log_probs
+        if tokens is None:
+            return known.index_select(0, self.pairs)
+        found = known.new_empty(len(self), known.shape[1])
+        live: dict[int, Any] = {}
+        for group in torch.unique(self._group).tolist():
+            rows = (self._group == group).nonzero()[:, 0]
+            cache = self._caches.get(group)
+            if cache is None:
+                cache = copy.deepcopy(self._prompts.caches[group])
+            # Also where rows went or were doubled since the last step.
+            cache.reorder_cache(self._place[rows])
+            self._place[rows] = torch.arange(len(rows), device=rows.device)
+            out = self._prompts.model(
+                input_ids=tokens[rows, None], use_cache=True, **{self._prompts.cache_name: cache}
+            )
+            live[group] = getattr(out, self._prompts.cache_name)
+            found[rows] = out.logits[:, -1].float().log_softmax(dim=-1)
+        self._caches = live
+        return found

@@ -1,0 +1,305 @@
+"""A causal model's prompts read once, and decoder rows that share what their pair has read.
+
+Keys and values of a prompt are kept once for each (question, passage) pair, whatever the beams: the
+rows of a pair are further query positions over them (tree.py). The checkpoint's own forward pass
+computes it all, with a mask and positions given explicitly; `sharing_fault` tells where that is not
+the same as its own decoding.
+
+Knows Hugging Face's forward pass and caches; knows nothing of text.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import DynamicCache
+from transformers.cache_utils import Cache, DynamicLayer
+
+from ragcore_transformers.tree import Forest, Growth, Layout, Trie
+
+__all__ = ["SharedPrompts", "SharedRows", "sharing_fault"]
+
+_WINDOWS: Final = ("sliding_window", "window_size", "attention_window", "attention_chunk_size")
+"""What configs call it when a token does not attend to all that is before it."""
+
+_PROBE_GAP: Final = {torch.float32: 1e-3, torch.bfloat16: 0.25}
+"""How far log-probs may be from those of a plain pass, as rounding makes them differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class SharedPrompts:
+    """What is kept of P prompts; never changed.
+
+    Attributes:
+        model: the checkpoint.
+        keys: of each layer [P, H, S, d], zero behind a prompt's end.
+        values: likewise.
+        lengths: int64 [P].
+        log_probs: float32 [P, V], of the token that follows each prompt.
+    """
+
+    model: Any
+    keys: list[Tensor]
+    values: list[Tensor]
+    lengths: Tensor
+    log_probs: Tensor
+
+    @classmethod
+    @torch.no_grad()
+    def of(
+        cls, model: Any, prompts: Sequence[Sequence[int]], batch_size: int, vocabulary_size: int
+    ) -> SharedPrompts:
+        """Run the prompts through the model, in batches of similar length."""
+        device = model.device
+        lengths = torch.tensor([len(ids) for ids in prompts], dtype=torch.int64, device=device)
+        log_probs = torch.zeros(len(prompts), vocabulary_size, device=device)
+        keys: list[Tensor] = []
+        values: list[Tensor] = []
+        longest = int(lengths.max()) if len(prompts) else 0
+        order = torch.argsort(lengths)
+        for begin in range(0, len(order), batch_size):
+            rows = order[begin : begin + batch_size]
+            # Padding stands behind the prompt, where nothing that counts attends to it.
+            ids = pad_sequence(
+                [torch.tensor(prompts[row]) for row in rows.tolist()], batch_first=True
+            ).to(device)
+            ends, place = torch.unique(lengths[rows] - 1, return_inverse=True)
+            cache = DynamicCache(config=model.config)
+            found = model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=ends)
+            logits = found.logits[torch.arange(len(rows), device=device), place]
+            log_probs[rows] = logits.float().log_softmax(dim=-1)
+            for held, name in ((keys, "keys"), (values, "values")):
+                for layer, own in enumerate(cache.layers):
+                    part = getattr(own, name)
+                    if len(held) == layer:
+                        held.append(
+                            part.new_zeros(len(prompts), part.shape[1], longest, part.shape[3])
+                        )
+                    held[layer][rows, :, : ids.shape[1]] = part
+        return cls(model, keys, values, lengths, log_probs)
+
+    def start(self, pairs: Tensor) -> SharedRows:
+        """Rows that go on from the prompts of pairs int64 [M]."""
+        return SharedRows(self, pairs)
+
+    @torch.no_grad()
+    def score(self, pairs: Tensor, targets: Tensor, batch_size: int) -> Tensor:
+        """Log-probs of targets int64 [M, T] behind the prompts of pairs [M], float32 [M, T].
+
+        Every distinct prefix is fed once. Padding (-1) has 0.0.
+        """
+        found = torch.zeros(targets.shape, device=targets.device)
+        if not targets.numel():
+            return found
+        goal = targets.clamp(min=0)
+        found[:, 0] = self.log_probs[pairs].gather(1, goal[:, :1])[:, 0]
+        used, pair = torch.unique(pairs, return_inverse=True)
+        trie = Trie.of(pair, targets)
+        for begin in range(0, len(used), batch_size):
+            part = used[begin : begin + batch_size]
+            nodes = trie.of_pairs(begin, begin + len(part))
+            # A root stands for the prompt, whose next token is known. It is its pair's first node.
+            nodes = nodes[trie.depth[nodes] > 0]
+            if not len(nodes):
+                continue
+            layout = Layout.of(trie.pair[nodes] - begin, len(part))
+            logits = self._feed(
+                part, layout, trie.tokens[nodes], trie.depth[nodes], trie.sees[nodes, 1:]
+            )
+            place = torch.full((len(trie),), -1, dtype=torch.int64, device=nodes.device)
+            place[nodes] = torch.arange(len(nodes), device=nodes.device)
+            # Position 0 follows the root, and is done.
+            at = torch.where(trie.node[:, 1:] >= 0, place[trie.node[:, 1:]], -1)
+            row, position = (at >= 0).nonzero(as_tuple=True)
+            at = at[row, position]
+            chosen = logits[at, goal[row, position + 1]] - logits.logsumexp(dim=-1)[at]
+            found[row, position + 1] = chosen
+        return found.masked_fill(targets < 0, 0.0)
+
+    def _feed(
+        self, pairs: Tensor, layout: Layout, tokens: Tensor, depths: Tensor, sees: Tensor
+    ) -> Tensor:
+        """Logits float32 [n, V] behind n nodes of a trie, in the nodes' order."""
+        width = layout.width
+        cache = _RoomyCache(self, pairs, room=width)
+        mask = layout.grid(layout.arrange(sees[:, :width]))
+        depth = layout.grid(layout.arrange(depths))
+        grid = layout.grid(layout.arrange(tokens))
+        logits = cache.forward(grid, mask, self.lengths[pairs, None] + depth - 1)
+        return layout.restore(layout.flat(logits)).float()
+
+
+class SharedRows:
+    """Decoder rows under way; all of them have been fed equally many tokens."""
+
+    def __init__(self, prompts: SharedPrompts, pairs: Tensor) -> None:
+        """Rows of pairs int64 [M], nothing fed yet."""
+        self._prompts = prompts
+        self.pairs = pairs
+        used, pair = torch.unique(pairs, return_inverse=True)
+        self._used = used
+        self._forest = Forest(pair, len(used))
+        self._cache: _RoomyCache | None = None
+
+    def __len__(self) -> int:
+        """M, the number of rows."""
+        return len(self._forest)
+
+    def select(self, rows: Tensor) -> None:
+        """Keep rows [M'] int64, in this order; one may appear more than once."""
+        self.pairs = self.pairs.index_select(0, rows)
+        self._forest.select(rows)
+
+    def step(self, tokens: Tensor | None) -> Tensor:
+        """Feed one token to each row (None: nothing yet); log-probs of the next, float32 [M, V]."""
+        if tokens is None:
+            return self._prompts.log_probs.index_select(0, self.pairs)
+        capacity = self._forest.capacity
+        growth = self._forest.grow()
+        if self._cache is None:
+            # Only now: what is decided by the first token alone needs no copy of the prompts.
+            self._cache = _RoomyCache(self._prompts, self._used, room=capacity)
+        self._cache.make_room(growth)
+        layout = growth.layout
+        grid = layout.grid(layout.arrange(tokens))
+        positions = (self._cache.lengths + growth.depth)[:, None].expand(-1, layout.width)
+        logits = self._cache.forward(grid, growth.mask, positions)
+        return layout.restore(layout.flat(logits)).float().log_softmax(dim=-1)
+
+
+class _RoomyLayer(DynamicLayer):
+    """Keys and values [P, H, columns, d] of which the first `used` columns are filled."""
+
+    def __init__(self, keys: Tensor, values: Tensor, used: int) -> None:
+        super().__init__()
+        self.lazy_initialization(keys, values)
+        self.keys, self.values = keys, values
+        self.used = used
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Write the next columns in place; all that are filled, as views."""
+        begin, self.used = self.used, self.used + key_states.shape[2]
+        self.keys[:, :, begin : self.used] = key_states
+        self.values[:, :, begin : self.used] = value_states
+        return self.keys[:, :, : self.used], self.values[:, :, : self.used]
+
+    def get_seq_length(self) -> int:
+        """The columns that are filled."""
+        return self.used
+
+
+class _RoomyCache:
+    """Copies of some pairs' prompts with room behind them for what is fed."""
+
+    def __init__(self, prompts: SharedPrompts, pairs: Tensor, *, room: int) -> None:
+        self._model = prompts.model
+        self.lengths = prompts.lengths[pairs]
+        self._begin = int(self.lengths.max())
+        self._layers = [
+            _RoomyLayer(*(self._copied(one, pairs, room) for one in both), self._begin)
+            for both in zip(prompts.keys, prompts.values, strict=True)
+        ]
+
+    def _copied(self, held: Tensor, pairs: Tensor, room: int) -> Tensor:
+        copied = held.new_empty(len(pairs), held.shape[1], self._begin + room, held.shape[3])
+        copied[:, :, : self._begin] = held[pairs, :, : self._begin]
+        return copied
+
+    def make_room(self, growth: Growth) -> None:
+        """Do the move that a growth asks for, if any."""
+        move = growth.move
+        if move is None:
+            return
+        begin, used = self._begin, self._begin + growth.begin
+        self.lengths = move.of_pairs(self.lengths)
+        for layer in self._layers:
+            for name in ("keys", "values"):
+                old = getattr(layer, name)
+                nodes = move.of_columns(old[:, :, begin:])
+                new = nodes.new_empty(*nodes.shape[:2], begin + move.capacity, nodes.shape[3])
+                new[:, :, :begin] = move.of_pairs(old[:, :, :begin])
+                new[:, :, begin:used] = nodes[:, :, : growth.begin]
+                setattr(layer, name, new)
+            layer.used = used
+
+    def forward(self, grid: Tensor, sees: Tensor, positions: Tensor) -> Tensor:
+        """Logits [P, width, V] behind a grid of tokens int64 [P, width].
+
+        Args:
+            grid: the tokens, whose keys and values are kept in the next columns.
+            sees: bool [P, width, N], the columns behind the prompts that each token sees.
+            positions: int64 [P, width], how many tokens stand before each.
+        """
+        prompt = torch.arange(self._begin, device=grid.device) < self.lengths[:, None]
+        # A cell without a row sees the prompt too: a softmax over nothing is not a number, and
+        # would stay in its column.
+        visible = torch.cat([prompt[:, None].expand(-1, grid.shape[1], -1), sees], dim=2)
+        dtype = self._model.dtype
+        mask = torch.zeros(visible.shape, dtype=dtype, device=grid.device)
+        mask = mask.masked_fill_(~visible, torch.finfo(dtype).min)
+        logits: Tensor = self._model(
+            input_ids=grid,
+            attention_mask=mask[:, None],
+            position_ids=positions,
+            past_key_values=Cache(layers=list(self._layers)),
+            use_cache=True,
+        ).logits
+        return logits
+
+
+def sharing_fault(model: Any) -> str | None:
+    """Why rows of this model cannot share a prompt, or None where they can.
+
+    Args:
+        model: a causal model of Hugging Face's.
+    """
+    accepted = inspect.signature(model.forward).parameters
+    for name in ("position_ids", "past_key_values", "logits_to_keep"):
+        if name not in accepted:
+            return f"its forward pass takes no {name}"
+    config = model.config.get_text_config(decoder=True)
+    for name in _WINDOWS:
+        if getattr(config, name, None):
+            return f"its attention has a window ({name})"
+    if any(type(layer) is not DynamicLayer for layer in DynamicCache(config=model.config).layers):
+        return "its cache holds more than keys and values"
+    try:
+        gap = _probe(model)
+    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as fault:
+        return f"its forward pass fails with a mask of its own ({fault})"
+    if not gap <= _PROBE_GAP.get(model.dtype, 1e-3):
+        return f"log-probs would be off by {gap:.2g}"
+    return None
+
+
+@torch.no_grad()
+def _probe(model: Any) -> float:
+    """How far off log-probs are when rows share prompts, by a few tokens under each of two."""
+    vocabulary = model.get_output_embeddings().weight.shape[0]
+
+    def ids(first: int, count: int) -> list[int]:
+        return [(first + 7 * place) % vocabulary for place in range(count)]
+
+    prompts = [ids(1, 3), ids(2, 6)]
+    pairs = [0, 0, 1, 1, 1]
+    fed = [ids(3 + row, 2) for row in range(len(pairs))]
+    rows = SharedPrompts.of(model, prompts, 2, vocabulary).start(
+        torch.tensor(pairs, device=model.device)
+    )
+    tokens = torch.tensor(fed, device=model.device)
+    found = [rows.step(None), *(rows.step(column) for column in tokens.unbind(1))]
+    gap = 0.0
+    for row, pair in enumerate(pairs):
+        whole = torch.tensor([prompts[pair] + fed[row]], device=model.device)
+        expected = model(input_ids=whole, use_cache=False).logits[0].float().log_softmax(dim=-1)
+        own = torch.stack([step[row] for step in found])
+        gap = max(gap, float((own - expected[-len(found) :]).abs().max()))
+    return gap
