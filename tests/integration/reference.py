@@ -21,6 +21,7 @@ import torch
 from ragcore_transformers.seq2seq import Seq2Seq
 from torch import Tensor
 from transformers import (
+    AutoModelForSeq2SeqLM,
     DPRConfig,
     DPRQuestionEncoder,
     LogitsProcessor,
@@ -38,23 +39,27 @@ from tests.integration.tiny import ANSWERS, WORDS, save_tiny
 PAD, EOS = 1, 2
 
 
-def make_generator(kind: str, folder: Path, *, seed: int = 0, words: bool = True) -> Seq2Seq:
+def make_generator(kind: str, folder: Path, *, seed: int = 0) -> Seq2Seq:
     """A tiny generator whose answers depend on the passage, and hold no padding."""
-    model = str(save_tiny(kind, folder / f"{kind}-{seed}-{words}", words=words, seed=seed))
-    generator = Seq2Seq(Seq2Seq.Config(model=model))
+    path = save_tiny(kind, folder / f"{kind}-{seed}", seed=seed)
+    model = AutoModelForSeq2SeqLM.from_pretrained(path)
     rng = torch.Generator().manual_seed(seed)
-    head = generator.model.get_output_embeddings()
-    # Tied to the embeddings, as it is, a random model says its last token again and again.
-    head.weight = torch.nn.Parameter(torch.randn(head.weight.shape, generator=rng))
+    head = model.get_output_embeddings()
     with torch.no_grad():
-        for name, weights in generator.model.named_parameters():
+        # With a head that is tied to its embeddings a random model repeats its last token.
+        model.config.tie_word_embeddings = False
+        head.weight = torch.nn.Parameter(torch.randn(head.weight.shape, generator=rng))
+        for half in (model.get_encoder(), model.get_decoder()):
+            half.embed_tokens.weight = torch.nn.Parameter(half.embed_tokens.weight.clone())
+        for name, weights in model.named_parameters():
             if "encoder_attn" in name or "EncDecAttention" in name:
                 weights.mul_(3)
         if kind == "bart":
             # transformers' losses take a padding token in an answer for its end; a trained model
             # writes none.
-            generator.model.final_logits_bias[:, PAD] = -100.0
-    return generator
+            model.final_logits_bias[:, PAD] = -100.0
+    model.save_pretrained(path)
+    return Seq2Seq(Seq2Seq.Config(model=str(path)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,7 @@ OPTIONS = [
     {"forced_bos_token_id": BOS},
     {"forced_bos_token_id": 9, "min_new_tokens": 2, "no_repeat_ngram": 2},
     *({"length_penalty": penalty} for penalty in (-2.0, -0.5, 0.5, 1.0, 2.0)),
+    *({"length_penalty": penalty, "max_new_tokens": 14} for penalty in (-0.2, 1.0, 3.0)),
     {"length_penalty": 1.0, "forced_bos_token_id": BOS, "max_new_tokens": 5},
 ]
 
@@ -123,8 +124,9 @@ def test_over_one_passage_answers_are_those_of_generate(bart, options, beams):
     # Where fewer answers exist than beams, it fills up with what has not ended.
     real = [(a, s) for a, s in zip(theirs, scores, strict=True) if s > -1e8]
     assert [h.tokens for one in ours for h in one] == [answer for answer, _ in real]
-    assert [h.score(penalty) for one in ours for h in one] == pytest.approx(
-        [score for _, score in real], abs=1e-4
+    # Its scores are log p / length ** penalty.
+    assert [h.log_prob for one in ours for h in one] == pytest.approx(
+        [score * len(answer) ** penalty for answer, score in real], abs=1e-4
     )
 
 

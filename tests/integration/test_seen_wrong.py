@@ -44,6 +44,7 @@ from tests.integration.reference import (
 )
 
 LONGEST = 5
+BOS = 0
 QUESTION = "who rules chad ?"
 TEXTS = ["one rules chad", "two rules mali river river three", "three", "chad one two", "mali two"]
 MODES = [
@@ -160,6 +161,19 @@ def test_every_token_of_an_answer_is_charged_the_first_too(generator, marginaliz
         assert hypothesis.steps[0].log_prob == pytest.approx(first, abs=1e-4)
 
 
+def test_a_first_token_that_all_candidates_share_is_charged_for(generator):
+    """There it is left out where it is <s>, although each passage gives it another probability."""
+    batch = Batch.random(generator, seed=4, k=3, size=2)
+    options = DecodingOptions(
+        eos_token_id=EOS, beams=3, max_new_tokens=LONGEST, forced_bos_token_id=BOS
+    )
+    for place, one in enumerate(thorough(generator, batch.read(), batch.contexts(), options)):
+        for hypothesis in one:
+            assert hypothesis.tokens[0] == BOS
+            truth = true_log_prob("sequence", batch, place, hypothesis.tokens)
+            assert hypothesis.log_prob == pytest.approx(truth, abs=1e-4)
+
+
 def test_what_ends_early_is_not_charged_for_padding(generator):
     """There the shorter of T5's beams are filled up with end tokens, and charged for them."""
     batch = Batch.random(generator, seed=3, k=2, size=2)
@@ -258,6 +272,16 @@ def test_there_no_gradient_reaches_the_retriever_from_a_one_token_answer(bart):
     labels = torch.tensor([[EOS, EOS]] * 2)
     Reference(bart, 3).sequence(**inputs, labels=labels).loss.sum().backward()
     assert not inputs["doc_scores"].grad.any()
+
+
+def test_there_a_common_first_token_is_left_out_of_the_ranking(bart):
+    batch = Batch.random(bart, seed=4, k=3, size=1)
+    target = [BOS, 7, EOS]
+    labels = torch.tensor([[EOS, *target]])
+    with torch.no_grad():
+        # As its `generate` asks.
+        found = Reference(bart, 3).sequence(**batch.inputs(), labels=labels, exclude_bos_score=True)
+    assert float(-found.loss) != pytest.approx(true_log_prob("sequence", batch, 0, target), abs=0.1)
 
 
 def test_there_t5_has_no_rag_sequence_and_loses_its_first_token_in_rag_token(folder):
