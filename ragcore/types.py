@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["MISSING_ROW", "Answer", "Evidence", "Hits", "Passage", "Token"]
+__all__ = ["MISSING_ROW", "Answer", "Evidence", "Hits", "Passage", "Token", "Word"]
 
 MISSING_ROW: Final = -1
 """The row of a hit that does not exist; its score is minus infinity."""
@@ -69,6 +69,28 @@ class Hits:
         # Compared pairwise, not subtracted: -inf minus -inf would be NaN.
         if (self.scores[:, 1:] > self.scores[:, :-1]).any():
             raise ComponentError("hits are not sorted: scores must descend along each row")
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """How a generator writes one word of a passage's text, or a part of one, in an answer.
+
+    An answer out of the passage is one word that `opens` it, then words that do not, each starting
+    where the one before it ends.
+
+    Attributes:
+        start: character offset in the text where it starts; for a word that does not open an
+            answer the end of the word before it, white space between them included.
+        end: where it ends; an answer may end here.
+        tokens: its ids in the generator's vocabulary, at least one, no end token.
+        opens: whether an answer may begin with it. The same word is often written otherwise at the
+            beginning of an answer than within it, and is then two words here.
+    """
+
+    start: int
+    end: int
+    tokens: tuple[int, ...]
+    opens: bool
 
 
 @dataclass(frozen=True, slots=True)
