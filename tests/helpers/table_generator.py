@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ragcore.parts import PartConfig
-from ragcore.types import Passage
+from ragcore.types import Passage, Word
 
 EOS = 0
 
@@ -45,7 +45,7 @@ class TableGenerator:
         seed: int = 0
         sharpness: float = 2.0
 
-    capabilities: ClassVar[frozenset[str]] = frozenset()
+    capabilities: ClassVar[frozenset[str]] = frozenset({"words"})
 
     def __init__(self, config: Config, *, forced_bos_token_id: int | None = None) -> None:
         self.config = config
@@ -67,6 +67,17 @@ class TableGenerator:
 
     def decode_tokens(self, token_ids: Sequence[int]) -> str:
         return "".join(chr(ord("a") + token - 1) for token in token_ids if token != EOS)
+
+    def encode_words(self, texts: Sequence[str]) -> list[list[Word]]:
+        """Every letter is a word of one token, at the beginning of an answer or within it."""
+        return [
+            [
+                Word(at, at + 1, (token,), opens)
+                for at, token in enumerate(self.encode_answers([text])[0][:-1])
+                for opens in (True, False)
+            ]
+            for text in texts
+        ]
 
     def read(self, questions: Sequence[str], passages: Sequence[Passage | None]) -> TableRead:
         self.passes += 1

@@ -1,0 +1,151 @@
+"""Grounded answers: verbatim spans of the passages, and nothing else.
+
+A `Grounding` is the constraint (rules.py) of one question. It lets the search go on only with
+tokens that keep the answer a span of the text of one of the question's passages. It knows token
+ids and character offsets: the generator says how it writes each word (`ragcore.types.Word`).
+
+A prefix of an answer stands at **places**: a passage, where the answer starts in it, the word that
+is being written, and how many of its tokens are. A token moves each place on or strikes it out. So
+a prefix's places follow from those of the prefix one token shorter, which the beam search has
+asked about before, and a step costs as much as there are places left.
+
+Next tokens are masked and **not renormalised**: log p is that of the tokens under the model, as
+without grounding. It stays comparable with `rag.log_prob` and `ragcore verify`, and a low one still
+says that the model would rather have answered something else. Probabilities of all spans together
+do not sum to 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from ragcore.types import Word
+
+__all__ = ["Grounding"]
+
+
+class _Place(NamedTuple):
+    """Where in the passages a prefix of an answer may stand."""
+
+    passage: int
+    """Its number; -1 for a whole answer that is no span."""
+    start: int
+    """Character offset at which the answer starts."""
+    word: Word
+    written: int
+    """How many of the word's tokens the prefix holds."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether the prefix ends with the word, so that the answer may end here."""
+        return self.written == len(self.word.tokens)
+
+
+class Grounding:
+    """See `ragcore.decoding.rules.Constraint`; one for each question."""
+
+    def __init__(
+        self,
+        passages: Sequence[Sequence[Word]],
+        eos_token_id: int,
+        *,
+        forced_bos_token_id: int | None = None,
+        also: Sequence[Sequence[int]] = (),
+    ) -> None:
+        """Prepare the places where answers may begin.
+
+        Args:
+            passages: the words of each passage's text, in any order. With none at all the answer
+                can only be empty, or one of `also`.
+            eos_token_id: the token that ends an answer.
+            forced_bos_token_id: a token that every answer begins with before its first word; where
+                words or `also` begin with it, it is not expected twice.
+            also: whole answers that are allowed beside spans, such as the abstaining one; token
+                ids, with or without the end token.
+        """
+        self._eos = eos_token_id
+        self._forced = forced_bos_token_id
+        self._passages = len(passages)
+        self._following: dict[tuple[int, int], list[Word]] = {}
+        openings: list[_Place] = []
+        for passage, words in enumerate(passages):
+            for word in words:
+                if word.opens:
+                    openings.append(_Place(passage, word.start, self._unforced(word), 0))
+                else:
+                    self._following.setdefault((passage, word.start), []).append(word)
+        for answer in also:
+            tokens = tuple(token for token in answer if token != eos_token_id)
+            openings.append(_Place(-1, 0, self._unforced(Word(0, 0, tokens, True)), 0))
+        self._places: dict[tuple[int, ...], list[_Place]] = {(): openings}
+
+    def allowed(self, prefix: tuple[int, ...]) -> frozenset[int]:
+        """The tokens that may follow a prefix: none if it is no span's beginning."""
+        if self._forced is not None:
+            if prefix[:1] != (self._forced,):
+                return frozenset() if prefix else frozenset({self._forced})
+            prefix = prefix[1:]
+        places = self._at(prefix)
+        tokens = {word.tokens[at] for place in places for word, at in self._ahead(place)}
+        # The empty answer is a span of any text; it is left for when there is no other.
+        if not (prefix or tokens) or any(place.complete for place in places):
+            tokens.add(self._eos)
+        return frozenset(tokens)
+
+    def spans(self, answer: Sequence[int]) -> list[tuple[tuple[int, int], ...]]:
+        """Where an answer stands in each passage.
+
+        Args:
+            answer: its token ids, with or without the end token.
+
+        Returns:
+            For each passage, character offsets [start, end) in order. Where the length limit cut
+            an answer inside a word, the span goes to the word's end.
+        """
+        tokens = tuple(token for token in answer if token != self._eos)
+        if self._forced is not None and tokens[:1] == (self._forced,):
+            tokens = tokens[1:]
+        places = self._at(tokens) if tokens else []
+        # Of a cut answer every place is inside a word; of any other those are longer words that
+        # merely begin like it.
+        places = [place for place in places if place.complete] or places
+        ends: dict[tuple[int, int], int] = {}
+        for place in places:
+            at = (place.passage, place.start)
+            ends[at] = min(place.word.end, ends.get(at, place.word.end))
+        return [
+            tuple(sorted((start, end) for (passage, start), end in ends.items() if passage == one))
+            for one in range(self._passages)
+        ]
+
+    def _at(self, prefix: tuple[int, ...]) -> list[_Place]:
+        """The places at which a prefix stands, the forced token left out."""
+        known = len(prefix)
+        while (places := self._places.get(prefix[:known])) is None:
+            known -= 1
+        for length in range(known + 1, len(prefix) + 1):
+            token = prefix[length - 1]
+            places = [
+                _Place(place.passage, place.start, word, at + 1)
+                for place in places
+                for word, at in self._ahead(place)
+                if word.tokens[at] == token
+            ]
+            self._places[prefix[:length]] = places
+        return places
+
+    def _ahead(self, place: _Place) -> Iterator[tuple[Word, int]]:
+        """The words that may be written next, and which of their tokens."""
+        if not place.complete:
+            yield place.word, place.written
+            return
+        for word in self._following.get((place.passage, place.word.end), ()):
+            yield word, 0
+
+    def _unforced(self, word: Word) -> Word:
+        """The word without the forced token that it may begin with."""
+        if self._forced is not None and word.tokens[:1] == (self._forced,):
+            return replace(word, tokens=word.tokens[1:])
+        return word
