@@ -17,20 +17,16 @@ import torch
 from pydantic import Field, field_validator
 from tokenizers import decoders
 from torch.nn.utils.rnn import pad_sequence
-from transformers import (
-    AutoConfig,
-    AutoModelForSeq2SeqLM,
-    AutoTokenizer,
-    DynamicCache,
-    EncoderDecoderCache,
-)
-from transformers.modeling_outputs import BaseModelOutput
+from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from ragcore.errors import GeneratorError, QuestionError
 from ragcore.parts import ModelName, PartConfig
 from ragcore.types import Passage
-from ragcore_transformers import weights
+from ragcore_transformers import plain, weights
+from ragcore_transformers.attention import Encoded
+from ragcore_transformers.fast import FastDecoder, FastState, fast_decoder
 from ragcore_transformers.loading import explained, pick_device
+from ragcore_transformers.plain import PlainState
 
 __all__ = ["Seq2Seq", "Seq2SeqConfig"]
 
@@ -74,12 +70,13 @@ class Seq2SeqConfig(PartConfig):
         return template
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Read:
     """Encoder states [P, S, D] of P pairs and their mask [P, S], 1 where there is a token."""
 
     states: torch.Tensor
     mask: torch.Tensor
+    _encoded: Encoded | None = None
 
     def __len__(self) -> int:
         return len(self.mask)
@@ -91,24 +88,11 @@ class _Read:
         longest = int(mask.sum(dim=1).max()) if len(mask) else 0
         return self.states[pairs, :longest], mask[:, :longest]
 
-
-@dataclass(slots=True)
-class _State:
-    """Decoder rows: what they read [M, S, D], its mask [M, S], and the attention caches."""
-
-    states: torch.Tensor
-    mask: torch.Tensor
-    cache: EncoderDecoderCache
-    device: torch.device
-    length: int = 0
-
-    def select(self, rows: torch.Tensor) -> None:
-        """Keep rows [M'] int64, in this order; one may appear more than once."""
-        rows = rows.to(self.mask.device)
-        if torch.equal(rows, torch.arange(len(self.mask), device=rows.device)):
-            return
-        self.states, self.mask = self.states[rows], self.mask[rows]
-        self.cache.batch_select_indices(rows)
+    def encoded(self, decoder: FastDecoder) -> Encoded:
+        """What the decoder makes of all pairs: made when first asked for, then kept."""
+        if self._encoded is None:
+            self._encoded = decoder.encoded(self.states, self.mask.bool())
+        return self._encoded
 
 
 class Seq2Seq:
@@ -149,6 +133,7 @@ class Seq2Seq:
             if isinstance(backend.decoder, decoders.WordPiece)
             else {}
         )
+        self._decoder = fast_decoder(self.model)
         normalizer = backend.normalizer
         if normalizer is not None and "a" in normalizer.normalize_str("A"):
             self.capabilities = self.capabilities | {"uncased"}
@@ -196,48 +181,42 @@ class Seq2Seq:
 
     def score(self, read: _Read, pairs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Teacher-forced log-probabilities of targets, float32 [M, T], 0.0 where padded."""
-        states, mask = read.of(pairs)
         goal = targets.to(self.device)
         self._refuse_overlong(goal.shape[1])
         if not goal.numel():
             return torch.zeros(targets.shape, device=pairs.device)
-        fed = goal.new_full(goal.shape, self._start)
-        fed[:, 1:] = goal[:, :-1].masked_fill(goal[:, :-1] < 0, self._pad)
-        logits = self.model(
-            encoder_outputs=BaseModelOutput(last_hidden_state=states),
-            attention_mask=mask,
-            decoder_input_ids=fed,
-            use_cache=False,
-        ).logits.float()
-        # log softmax at the targets alone, without a second [M, T, V].
-        chosen = logits.gather(2, goal.clamp(min=0)[:, :, None])[:, :, 0]
-        log_probs = chosen - logits.logsumexp(dim=2)
-        padded: torch.Tensor = log_probs.masked_fill(goal < 0, 0.0)
-        return padded.to(pairs.device)
-
-    def start(self, read: _Read, pairs: torch.Tensor) -> _State:
-        """Decoder rows for pairs [M], nothing decoded yet."""
-        cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
-        return _State(*read.of(pairs), cache, pairs.device)
+        decoder = None if torch.is_grad_enabled() else self._fast()
+        if decoder is None:
+            states, mask = read.of(pairs)
+            found = plain.score(self.model, states, mask, goal, start=self._start, pad=self._pad)
+        else:
+            found = decoder.score(read.encoded(decoder), pairs.to(self.device), goal, self._start)
+        return found.to(pairs.device)
 
     @torch.no_grad()
-    def step(self, state: _State, tokens: torch.Tensor | None) -> torch.Tensor:
-        """Feed one token to each row (None: the start token); next log p, float32 [M, V]."""
-        rows = len(state.mask)
+    def start(self, read: _Read, pairs: torch.Tensor) -> FastState | PlainState:
+        """Decoder rows for pairs [M], nothing decoded yet."""
+        decoder = self._fast()
+        if decoder is None or not len(pairs):
+            return PlainState(self.model, *read.of(pairs), pairs.device)
+        return decoder.start(read.encoded(decoder), pairs)
+
+    @torch.no_grad()
+    def step(self, state: FastState | PlainState, tokens: torch.Tensor | None) -> torch.Tensor:
+        """Feed one token to each row (None: the start token); next log p, float32 [M, V].
+
+        The result may be overwritten by the step after the next one of the same state.
+        """
+        rows = len(state)
         if not rows:
             return torch.zeros(0, self.vocabulary_size, device=state.device)
         self._refuse_overlong(state.length + 1)
         fed = torch.full((rows,), self._start) if tokens is None else tokens
-        logits = self.model(
-            encoder_outputs=BaseModelOutput(last_hidden_state=state.states),
-            attention_mask=state.mask,
-            decoder_input_ids=fed.to(self.device)[:, None],
-            past_key_values=state.cache,
-            use_cache=True,
-        ).logits
-        state.length += 1
-        log_probs: torch.Tensor = logits[:, -1].float().log_softmax(dim=-1)
-        return log_probs.to(state.device)
+        return state.step(fed.to(self.device)).to(state.device)
+
+    def _fast(self) -> FastDecoder | None:
+        """The decoder that shares what rows share; not while training, which has dropout."""
+        return None if self.model.training else self._decoder
 
     def _inputs(
         self, questions: Sequence[str], passages: Sequence[Passage | None]

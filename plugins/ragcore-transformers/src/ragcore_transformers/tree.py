@@ -146,6 +146,8 @@ class Growth:
 class Forest:
     """The trees of rows under way. All rows are equally long."""
 
+    # What is made in the caller's inference mode could not be written to outside it.
+    @torch.inference_mode(False)
     def __init__(self, pair: Tensor, pairs: int, *, capacity: int = _CAPACITY) -> None:
         """Rows that were fed nothing yet.
 
@@ -172,11 +174,13 @@ class Forest:
         """How many tokens each row has been fed."""
         return self._length
 
+    @torch.inference_mode(False)
     def select(self, rows: Tensor) -> None:
         """Keep rows [M'] int64, in this order; one may appear more than once."""
         self._pair = self._pair.index_select(0, rows)
         self._sees = self._sees.index_select(0, rows)
 
+    @torch.inference_mode(False)
     def grow(self) -> Growth:
         """Give each row a node, in the columns behind those in use; there must be a row."""
         move = self._tidy()
@@ -234,6 +238,7 @@ class Forest:
 class NodeCache:
     """Keys and values of a forest's nodes for each layer, [P, H, capacity, d] each."""
 
+    @torch.inference_mode(False)
     def __init__(
         self,
         layers: int,
@@ -250,6 +255,7 @@ class NodeCache:
         self.keys = [torch.empty(shape, dtype=dtype, device=device) for _ in range(layers)]
         self.values = [torch.empty(shape, dtype=dtype, device=device) for _ in range(layers)]
 
+    @torch.inference_mode(False)
     def make_room(self, growth: Growth) -> None:
         """Do the move that a growth asks for, if any."""
         move = growth.move

@@ -1,0 +1,82 @@
+"""Decoding with the checkpoint's own forward pass: for training, and for models that fast.py does
+not know.
+
+Each row carries the states that it reads and its own cache, so a select copies both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, EncoderDecoderCache
+from transformers.modeling_outputs import BaseModelOutput
+
+__all__ = ["PlainState", "score"]
+
+
+@dataclass(slots=True)
+class PlainState:
+    """Decoder rows: what they read [M, S, D], its mask [M, S], and the attention caches."""
+
+    model: Any
+    states: Tensor
+    mask: Tensor
+    device: torch.device
+    length: int = 0
+    cache: EncoderDecoderCache = field(
+        default_factory=lambda: EncoderDecoderCache(DynamicCache(), DynamicCache())
+    )
+
+    def __len__(self) -> int:
+        """M, the number of rows."""
+        return len(self.mask)
+
+    def select(self, rows: Tensor) -> None:
+        """Keep rows [M'] int64, in this order; one may appear more than once."""
+        rows = rows.to(self.mask.device)
+        if torch.equal(rows, torch.arange(len(self.mask), device=rows.device)):
+            return
+        self.states, self.mask = self.states[rows], self.mask[rows]
+        self.cache.batch_select_indices(rows)
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """Feed tokens int64 [M ≥ 1]; next log p float32 [M, V]."""
+        logits = self.model(
+            encoder_outputs=BaseModelOutput(last_hidden_state=self.states),
+            attention_mask=self.mask,
+            decoder_input_ids=tokens[:, None],
+            past_key_values=self.cache,
+            use_cache=True,
+        ).logits
+        self.length += 1
+        log_probs: Tensor = logits[:, -1].float().log_softmax(dim=-1)
+        return log_probs
+
+
+def score(
+    model: Any, states: Tensor, mask: Tensor, targets: Tensor, *, start: int, pad: int
+) -> Tensor:
+    """Teacher-forced log-probs of targets [M, T], float32, 0.0 where padded (-1); differentiable.
+
+    Args:
+        model: Hugging Face's encoder-decoder.
+        states: [M, S, D], what the encoder made of each row's pair.
+        mask: [M, S].
+        targets: int64 [M, T].
+        start: the token that the decoder is fed first.
+        pad: what it is fed where a target is padded.
+    """
+    fed = targets.new_full(targets.shape, start)
+    fed[:, 1:] = targets[:, :-1].masked_fill(targets[:, :-1] < 0, pad)
+    logits = model(
+        encoder_outputs=BaseModelOutput(last_hidden_state=states),
+        attention_mask=mask,
+        decoder_input_ids=fed,
+        use_cache=False,
+    ).logits.float()
+    # log softmax at the targets alone, without a second [M, T, V].
+    chosen = logits.gather(2, targets.clamp(min=0)[:, :, None])[:, :, 0]
+    return (chosen - logits.logsumexp(dim=2)).masked_fill(targets < 0, 0.0)  # type: ignore[no-any-return]
