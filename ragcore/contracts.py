@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
-from ragcore.types import Hits, Passage
+from ragcore.types import Hits, Passage, Word
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +32,7 @@ class Component(Protocol):
 
     Capabilities in use: `add` (after the first build), `remove`, `filter` (search with `allowed`),
     `exact` (search equals brute force), `mmap`, `trainable`, `uncased` (a generator whose text has
-    lost its case).
+    lost its case), `words` (a generator that can be kept to a passage's words).
     """
 
     Config: ClassVar[type[Any]]
@@ -191,6 +191,10 @@ class Generator(Component, Protocol):
         """The text of target ids, without special tokens."""
         ...
 
+    def encode_words(self, texts: Sequence[str]) -> list[list[Word]]:
+        """How each text's words are written in an answer (capability `words`)."""
+        ...
+
     def read(self, questions: Sequence[str], passages: Sequence[Passage | None]) -> Read:
         """Read P pairs, questions[i] with passages[i]; None stands for no passage at all.
 
@@ -216,5 +220,8 @@ class Generator(Component, Protocol):
         ...
 
     def step(self, state: State, tokens: torch.Tensor | None) -> torch.Tensor:
-        """Feed one token to each row, int64 [M] (None at the first step); next log p [M, V]."""
+        """Feed one token to each row, int64 [M] (None at the first step); next log p [M, V].
+
+        What it gave may be overwritten by the step after the next.
+        """
         ...

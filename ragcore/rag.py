@@ -9,31 +9,30 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from collections.abc import Generator as Generator_
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 import torch
-from torch import Tensor
 
+from ragcore.answers import Found, make_answer, make_token
 from ragcore.config import PipelineConfig, RagConfig, load_config
 from ragcore.contracts import Generator, Read
 from ragcore.decoding.abstention import weigh
-from ragcore.decoding.beam import BeamSearch, Hypothesis, Step
+from ragcore.decoding.beam import BeamSearch, Hypothesis
 from ragcore.decoding.context import Context
+from ragcore.decoding.grounding import Grounding
 from ragcore.decoding.rules import DecodingOptions
 from ragcore.decoding.scoring import score_hypotheses
 from ragcore.decoding.sequence import RagSequence, fast, thorough
-from ragcore.decoding.surface import surface_form
 from ragcore.decoding.token import RagToken
-from ragcore.errors import ConfigError, QuestionError
+from ragcore.errors import ConfigError, QuestionError, UnsupportedOperation
 from ragcore.marginalization import log_prior
 from ragcore.memory.live import LiveMemory
 from ragcore.memory.store import Store
 from ragcore.memory.version import Memory
 from ragcore.parts import Part
 from ragcore.plugins import registry
-from ragcore.types import MISSING_ROW, Answer, Evidence, Passage, Token
+from ragcore.types import MISSING_ROW, Answer, Passage, Token
 
 __all__ = ["Rag", "load"]
 
@@ -50,19 +49,6 @@ def load(pipeline: str | Path, *overrides: str) -> Rag:
         StoreError: the store has no such version, or it was built by another encoder.
     """
     return Rag.from_config(load_config(pipeline, overrides), name=str(pipeline))
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """One question with the passages that were found for it, best first, and their prior.
-
-    With nothing found the generator answers alone: no passage, and a prior of one 1.
-    """
-
-    question: str
-    passages: list[Passage]
-    scores: list[float]
-    log_prior: Tensor
 
 
 class Rag:
@@ -85,12 +71,22 @@ class Rag:
             config: the section `rag` of a pipeline; defaults where None.
             store: where `swap` finds other versions.
             retriever: how `swap` opens them; the version's own record where None.
+
+        Raises:
+            UnsupportedOperation: the config asks for grounded answers, and the generator cannot
+                give them.
         """
         self.memory = LiveMemory(memory)
         self.generator = generator
         self.config = config or RagConfig()
         self._store = store
         self._retriever = retriever
+        if self.config.grounded and "words" not in generator.capabilities:
+            raise UnsupportedOperation(
+                f"rag.grounded: generator {type(generator).__name__} cannot be kept to a "
+                "passage's words, which its capability `words` would say: leave rag.grounded "
+                "out, or choose another generator"
+            )
 
     @classmethod
     def from_config(cls, config: PipelineConfig, *, name: str = "the pipeline") -> Rag:
@@ -165,10 +161,10 @@ class Rag:
                 read, contexts = self._read(found)
                 ((context, abstained),) = self._weigh(read, contexts)
                 if abstained is None:
-                    search = self._search(read, [context])
+                    search = self._search(read, [context], self._grounds(found))
             if abstained is not None:
                 for length in range(len(abstained.steps)):
-                    yield self._to_token(abstained.steps[: length + 1])
+                    yield make_token(self.generator, abstained.steps[: length + 1])
                 return
             sent, going = 0, True
             while going:
@@ -179,7 +175,7 @@ class Rag:
                     steps = search.decided()
                 while sent < len(steps):
                     sent += 1
-                    yield self._to_token(steps[:sent])
+                    yield make_token(self.generator, steps[:sent])
 
     def log_prob(self, questions: Sequence[str], answers: Sequence[str]) -> list[float]:
         """log p(y|x) of given answers, by the formula of `rag.marginalize`.
@@ -249,23 +245,23 @@ class Rag:
         registry().hook.ragcore_memory_swapped(old=old, new=version)
         return old
 
-    def _retrieve(self, memory: Memory, questions: list[str]) -> list[_Asked]:
+    def _retrieve(self, memory: Memory, questions: list[str]) -> list[Found]:
         """Search for all questions at once."""
         for place, question in enumerate(questions):
             if not question.strip():
                 raise QuestionError(f"question {place + 1} of {len(questions)} is empty: ask it")
         hits = memory.search(questions, self.config.k)
         registry().hook.ragcore_retrieved(questions=questions, hits=hits, memory=memory.version)
-        found: list[_Asked] = []
+        found: list[Found] = []
         for question, rows, scores in zip(questions, hits.rows, hits.scores, strict=True):
             exists = rows != MISSING_ROW
             passages = memory.passages.take(rows[exists].tolist())
             there = scores[exists].tolist()
             prior = log_prior(torch.tensor(there or [0.0]), memory.temperature)
-            found.append(_Asked(question, passages, there, prior))
+            found.append(Found(question, passages, there, prior))
         return found
 
-    def _read(self, found: Sequence[_Asked]) -> tuple[Read, list[Context]]:
+    def _read(self, found: Sequence[Found]) -> tuple[Read, list[Context]]:
         """Read all pairs of these questions in one pass of the encoder."""
         questions: list[str] = []
         passages: list[Passage | None] = []
@@ -279,35 +275,73 @@ class Rag:
             questions.extend([one.question] * len(own))
         return self.generator.read(questions, passages), contexts
 
-    def _answer(self, found: Sequence[_Asked], version: str) -> list[Answer]:
+    def _answer(self, found: Sequence[Found], version: str) -> list[Answer]:
         """The best hypothesis for each of a batch of questions, as an answer."""
         read, contexts = self._read(found)
         weighed = self._weigh(read, contexts)
-        open_ = [context for context, abstained in weighed if abstained is None]
-        searched = iter(self._best(read, open_) if open_ else [])
+        grounds = self._grounds(found)
+        answering = [place for place, (_, abstained) in enumerate(weighed) if abstained is None]
+        searched = iter(
+            self._best(
+                read,
+                [weighed[place][0] for place in answering],
+                [grounds[place] for place in answering],
+            )
+        )
         return [
-            self._to_answer(one, context, abstained or next(searched), version)
-            for one, (context, abstained) in zip(found, weighed, strict=True)
+            make_answer(
+                self.generator,
+                self.config.marginalize,
+                one,
+                context,
+                abstained or next(searched),
+                version,
+                ground,
+            )
+            for one, (context, abstained), ground in zip(found, weighed, grounds, strict=True)
         ]
 
-    def _best(self, read: Read, contexts: Sequence[Context]) -> list[Hypothesis]:
+    def _best(
+        self, read: Read, contexts: Sequence[Context], grounds: Sequence[Grounding | None]
+    ) -> list[Hypothesis]:
         """The best hypothesis of each question, as the config says to decode."""
+        if not contexts:
+            return []
         if self.config.marginalize == "sequence" and self.config.decode != "joint":
             decode = thorough if self.config.decode == "thorough" else fast
-            found = decode(self.generator, read, contexts, self._options())
+            found = decode(self.generator, read, contexts, self._options(), grounds)
         else:
-            found = self._search(read, contexts).run()
+            found = self._search(read, contexts, grounds).run()
         return [hypotheses[0] for hypotheses in found]
 
-    def _search(self, read: Read, contexts: Sequence[Context]) -> BeamSearch:
+    def _search(
+        self, read: Read, contexts: Sequence[Context], grounds: Sequence[Grounding | None]
+    ) -> BeamSearch:
         kind = RagToken if self.config.marginalize == "token" else RagSequence
-        return BeamSearch(kind(self.generator, read, contexts), self._options())
+        return BeamSearch(kind(self.generator, read, contexts), self._options(), grounds)
+
+    def _grounds(self, found: Sequence[Found]) -> list[Grounding | None]:
+        """What keeps each question's answer to the words of its passages, if anything does."""
+        if not self.config.grounded:
+            return [None] * len(found)
+        generator = self.generator
+        texts = [passage.text for one in found for passage in one.passages]
+        words = iter(generator.encode_words(texts))
+        return [
+            Grounding(
+                [next(words) for _ in one.passages],
+                generator.eos_token_id,
+                forced_bos_token_id=generator.forced_bos_token_id,
+            )
+            for one in found
+        ]
 
     def _options(self) -> DecodingOptions:
         config, generator = self.config, self.generator
-        # The first token that tells answers apart: a forced one begins them all.
+        # The first token that tells answers apart: a forced one begins them all. Where a grounded
+        # answer says the word, a passage does.
         opening = 0 if generator.forced_bos_token_id is None else 1
-        banned = frozenset(self._abstention()[opening : opening + 1])
+        banned = [] if config.grounded else self._abstention()[opening : opening + 1]
         return DecodingOptions(
             eos_token_id=generator.eos_token_id,
             beams=config.beams,
@@ -316,7 +350,7 @@ class Rag:
             length_penalty=config.length_penalty,
             no_repeat_ngram=config.no_repeat_ngram,
             forced_bos_token_id=generator.forced_bos_token_id,
-            banned_first=banned,
+            banned_first=frozenset(banned),
         )
 
     def _abstention(self) -> list[int]:
@@ -355,36 +389,3 @@ class Rag:
             self.config.marginalize, self.generator, read, used, [[t] for t in targets]
         )
         return [one.log_prob for (one,) in scored]
-
-    def _to_answer(self, one: _Asked, context: Context, best: Hypothesis, version: str) -> Answer:
-        rows = [step.posterior if one.passages else () for step in best.steps]
-        if self.config.marginalize == "token":
-            posterior = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
-        else:
-            posterior = list(rows[-1])
-        priors = context.log_prior.exp().tolist() if one.passages else []
-        evidence = tuple(
-            Evidence(*weighed)
-            for weighed in zip(one.passages, one.scores, priors, posterior, strict=True)
-        )
-        text = self.generator.decode_tokens(best.tokens)
-        if "uncased" in self.generator.capabilities:
-            supporting = sorted(evidence, key=lambda e: e.posterior, reverse=True)
-            text = surface_form(text, (e.passage.text for e in supporting)) or text
-        return Answer(
-            question=one.question,
-            text=text,
-            log_prob=best.log_prob,
-            evidence=evidence,
-            memory=version,
-            tokens=tuple(self.generator.decode_tokens([t]) for t in best.tokens),
-            token_posteriors=tuple(rows),
-            token_ids=best.tokens,
-        )
-
-    def _to_token(self, steps: Sequence[Step]) -> Token:
-        """The last of `steps`, its text as what it adds to the text so far."""
-        tokens = [step.token for step in steps]
-        before, after = (self.generator.decode_tokens(ids) for ids in (tokens[:-1], tokens))
-        text = after[len(before) :] if after.startswith(before) else f" {after.split()[-1]}"
-        return Token(text, steps[-1].log_prob, steps[-1].posterior)

@@ -35,7 +35,7 @@ GROUND: Final = {
 FLOORS: Final = {
     **dict.fromkeys(GROUND, 1),
     **dict.fromkeys(["decoding", "memory"], 2),
-    **dict.fromkeys(["building", "config", "rag"], 3),
+    **dict.fromkeys(["answers", "building", "config", "rag"], 3),
     **dict.fromkeys(["evaluation", "testing", "training", "verification"], 4),
     **dict.fromkeys(["__main__", "cli", "server"], 5),
 }

@@ -19,6 +19,7 @@ from ragcore.errors import (
     QuestionError,
     StoreCorruptError,
     UnknownVersionError,
+    UnsupportedOperation,
 )
 from ragcore.memory.store import Store
 from ragcore.rag import Rag
@@ -302,6 +303,56 @@ def test_scores_that_are_no_logits_are_refused(store, score):
         memory.retriever = Constant(score)
     with pytest.raises(ComponentError, match="finite score"):
         rag.answer(QUESTIONS[0])
+
+
+@pytest.fixture
+def letters(tmp_path: Path) -> Store:
+    """A store whose passages the table generator can be kept to: its words are letters."""
+    store = Store(tmp_path / "letters")
+    texts = ["abcab", "cab", "bb", "ca"]
+    built = [Passage(str(place), "t", text) for place, text in enumerate(texts)]
+    store.build("old", built, dense_part(), corpus_config=None)
+    return store
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: "-".join(mode.values()))
+def test_a_grounded_answer_is_the_best_span_and_says_where_it_stands(letters, mode):
+    for seed in range(4):
+        rag = make(letters, seed=seed, beams=200, grounded=True, **mode)
+        (answer,) = rag.answer(QUESTIONS[0])
+        texts = [e.passage.text for e in answer.evidence]
+        keys = [f"{answer.question}|{text}" for text in texts]
+        prior = [e.prior for e in answer.evidence]
+        which = 0 if mode["marginalize"] == "token" else 1
+        truth = {
+            target: by_definition(rag.generator, keys, prior, target)[which]
+            for target in all_targets(4, LONGEST)
+            if len(target) > 1 and any(rag.generator.decode_tokens(target) in t for t in texts)
+        }
+        best = max(truth, key=truth.__getitem__)
+        assert answer.token_ids == best
+        assert answer.log_prob == pytest.approx(math.log(truth[best]), abs=1e-4)
+        for one in answer.evidence:
+            places = range(len(one.passage.text))
+            assert one.spans == tuple(
+                (at, at + len(answer.text))
+                for at in places
+                if one.passage.text.startswith(answer.text, at)
+            )
+        if mode != MODES[1] and mode != MODES[2]:
+            assert "".join(token.text for token in rag.stream(QUESTIONS[0])) == answer.text
+
+
+def test_grounding_needs_a_generator_that_can_be_grounded(store):
+    class Free(TableGenerator):
+        capabilities = frozenset()
+
+    with pytest.raises(UnsupportedOperation, match="Free cannot be kept"):
+        Rag(
+            store.open("old", retriever=dense_part()),
+            Free(TableGenerator.Config()),
+            RagConfig(grounded=True),
+        )
 
 
 def test_with_nothing_found_the_generator_answers_alone(store):
