@@ -121,9 +121,10 @@ def test_the_marginal_of_every_next_token_is_transformers(against, number):
     targets = random_targets(number, generator.vocabulary_size)
     fed = labels_of(targets)
     state = generator.start(batch.read(), torch.arange(SIZE * batch.k))
-    rows = [generator.step(state, None)]
+    # A generator may write over what it gave some steps ago.
+    rows = [generator.step(state, None).clone()]
     for tokens in fed[:, 1:].unbind(1):
-        rows.append(generator.step(state, tokens.repeat_interleave(batch.k)))
+        rows.append(generator.step(state, tokens.repeat_interleave(batch.k)).clone())
     log_p = torch.stack(rows, dim=1).view(SIZE, batch.k, fed.shape[1], -1)
     prior = log_prior(batch.scores)[:, :, None].expand(-1, -1, fed.shape[1])
     found = next_token_log_prob(prior.transpose(1, 2), log_p.transpose(1, 2))
