@@ -11,8 +11,9 @@ asked about before, and a step costs as much as there are places left.
 
 Next tokens are masked and **not renormalised**: log p is that of the tokens under the model, as
 without grounding. It stays comparable with `rag.log_prob` and `ragcore verify`, and a low one still
-says that the model would rather have answered something else. Probabilities of all spans together
-do not sum to 1.
+says that the model would rather have answered something else. The probabilities of all spans
+together do not sum to 1. An abstention is no span and not searched for: it is weighed before
+(abstention.py).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class _Place(NamedTuple):
     """Where in the passages a prefix of an answer may stand."""
 
     passage: int
-    """Its number; -1 for a whole answer that is no span."""
+    """Its number among the question's."""
     start: int
     """Character offset at which the answer starts."""
     word: Word
@@ -52,18 +53,15 @@ class Grounding:
         eos_token_id: int,
         *,
         forced_bos_token_id: int | None = None,
-        also: Sequence[Sequence[int]] = (),
     ) -> None:
         """Prepare the places where answers may begin.
 
         Args:
             passages: the words of each passage's text, in any order. With none at all the answer
-                can only be empty, or one of `also`.
+                can only be empty.
             eos_token_id: the token that ends an answer.
             forced_bos_token_id: a token that every answer begins with before its first word; where
-                words or `also` begin with it, it is not expected twice.
-            also: whole answers that are allowed beside spans, such as the abstaining one; token
-                ids, with or without the end token.
+                words begin with it, it is not expected twice.
         """
         self._eos = eos_token_id
         self._forced = forced_bos_token_id
@@ -76,9 +74,6 @@ class Grounding:
                     openings.append(_Place(passage, word.start, self._unforced(word), 0))
                 else:
                     self._following.setdefault((passage, word.start), []).append(word)
-        for answer in also:
-            tokens = tuple(token for token in answer if token != eos_token_id)
-            openings.append(_Place(-1, 0, self._unforced(Word(0, 0, tokens, True)), 0))
         self._places: dict[tuple[int, ...], list[_Place]] = {(): openings}
 
     def allowed(self, prefix: tuple[int, ...]) -> frozenset[int]:

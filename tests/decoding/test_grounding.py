@@ -85,18 +85,12 @@ def test_a_prefix_that_is_no_spans_beginning_has_no_continuation():
     assert grounding_of(TEXTS).allowed(ids("d")) == frozenset()
 
 
-def test_a_whole_answer_may_stand_beside_the_spans():
-    grounding = grounding_of(["ab"], also=[(*ids("da"), EOS)])
-    assert answers(grounding, longest=4) == {ids(text) for text in ("a", "b", "ab", "da")}
-    assert grounding.spans((*ids("da"), EOS)) == [()]
-
-
 @pytest.mark.parametrize("written", [(), (9,)], ids=["in front of words", "in the words"])
 def test_a_forced_token_comes_before_the_first_word(written):
     words = [Word(0, 1, (*written, 1), True), Word(0, 2, (*written, 1, 2), True)]
-    grounding = Grounding([words], EOS, forced_bos_token_id=9, also=[(*written, 3, EOS)])
+    grounding = Grounding([words], EOS, forced_bos_token_id=9)
     assert grounding.allowed(()) == {9}
-    assert grounding.allowed((9,)) == {1, 3}
+    assert grounding.allowed((9,)) == {1}
     assert grounding.allowed((9, 1)) == {2, EOS}
     assert grounding.allowed((1,)) == frozenset()
     assert grounding.spans((9, 1, 2, EOS)) == [((0, 2),)]
