@@ -19,12 +19,13 @@ from tokenizers import decoders
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
 
-from ragcore.errors import GeneratorError, QuestionError
+from ragcore.errors import GeneratorError, QuestionError, UnsupportedOperation
 from ragcore.parts import ModelName, PartConfig
 from ragcore.types import Passage
 from ragcore_transformers import plain, weights
 from ragcore_transformers.attention import Encoded
 from ragcore_transformers.fast import FastDecoder, FastState, fast_decoder
+from ragcore_transformers.int8 import quantize
 from ragcore_transformers.loading import explained, pick_device
 from ragcore_transformers.plain import PlainState
 
@@ -46,8 +47,10 @@ class Seq2SeqConfig(PartConfig):
         None, gt=0, description="a longer passage is cut; null for the model's limit"
     )
     device: str = Field("auto", description="cpu, cuda, …, or auto")
-    dtype: Literal["float32", "bfloat16"] = Field(
-        "float32", description="of the weights; log-probabilities are float32 in any case"
+    dtype: Literal["float32", "bfloat16", "int8"] = Field(
+        "float32",
+        description="of the weights; int8 is for a CPU, and is not trained. Log-probabilities are "
+        "float32 in any case",
     )
     batch_size: int = Field(16, gt=0, description="pairs in one run of the encoder")
 
@@ -110,7 +113,7 @@ class Seq2Seq:
 
     def __init__(self, config: Seq2SeqConfig) -> None:
         self.config = config
-        self.device = pick_device(config.device, GeneratorError)
+        self.device = _pick_device(config)
         self.tokenizer = _load_tokenizer(config.model)
         self.model = _load_model(config).to(self.device).eval()
         self.vocabulary_size: int = self.model.get_output_embeddings().weight.shape[0]
@@ -133,6 +136,9 @@ class Seq2Seq:
             if isinstance(backend.decoder, decoders.WordPiece)
             else {}
         )
+        if config.dtype == "int8":
+            quantize(self.model)
+            self.capabilities = self.capabilities - {"trainable"}
         self._decoder = fast_decoder(self.model)
         normalizer = backend.normalizer
         if normalizer is not None and "a" in normalizer.normalize_str("A"):
@@ -180,7 +186,17 @@ class Seq2Seq:
         return _Read(torch.cat(states)[back], torch.cat(masks)[back])
 
     def score(self, read: _Read, pairs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Teacher-forced log-probabilities of targets, float32 [M, T], 0.0 where padded."""
+        """Teacher-forced log-probabilities of targets, float32 [M, T], 0.0 where padded.
+
+        With gradients enabled this is the checkpoint's own forward pass.
+
+        Raises:
+            UnsupportedOperation: gradients are enabled, and the weights are int8.
+        """
+        if torch.is_grad_enabled() and "trainable" not in self.capabilities:
+            raise UnsupportedOperation.of(
+                f"generator {self.config.model!r} in int8", "score with gradients"
+            )
         goal = targets.to(self.device)
         self._refuse_overlong(goal.shape[1])
         if not goal.numel():
@@ -318,8 +334,21 @@ def _load_tokenizer(model: str) -> Any:
     return tokenizer
 
 
+def _pick_device(config: Seq2SeqConfig) -> torch.device:
+    int8 = config.dtype == "int8"
+    name = "cpu" if int8 and config.device == "auto" else config.device
+    device = pick_device(name, GeneratorError)
+    if int8 and device.type != "cpu":
+        raise GeneratorError(
+            f"dtype int8 is for a CPU and device is {config.device!r}: set dtype to bfloat16, or "
+            "device to cpu"
+        )
+    return device
+
+
 def _load_model(config: Seq2SeqConfig) -> Any:
-    dtype = getattr(torch, config.dtype)
+    # What becomes int8 is read as float32.
+    dtype: Any = torch.bfloat16 if config.dtype == "bfloat16" else torch.float32
     with explained(config.model, GeneratorError):
         about = AutoConfig.from_pretrained(config.model, trust_remote_code=False)
         form = getattr(about, "ragcore_weights", None)
