@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import logging
 import threading
 from pathlib import Path
@@ -206,6 +207,23 @@ def test_states_of_one_read_do_not_disturb_each_other(folder: Path) -> None:
         torch.testing.assert_close(picked, expected, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("began", [True, False])
+def test_a_state_may_leave_inference_mode(folder: Path, began: bool) -> None:
+    generator = made(folder)
+    with torch.inference_mode():
+        read = generator.read(QUESTIONS, PASSAGES)
+        expected = generator.score(read, torch.arange(3), torch.full((3, 4), 7))
+    with torch.inference_mode(began):
+        state = generator.start(read, torch.arange(3))
+        generator.step(state, None)
+        generator.step(state, torch.tensor([7, 7, 7]))
+    with torch.inference_mode(not began):
+        state.select(torch.arange(3))
+        generator.step(state, torch.tensor([7, 7, 7]))
+        found = generator.step(state, torch.tensor([7, 7, 7]))
+    torch.testing.assert_close(found[:, 7], expected[:, 3], atol=1e-4, rtol=1e-4)
+
+
 def test_score_is_differentiable(folder: Path) -> None:
     generator = made(folder)
     read = generator.read(QUESTIONS, PASSAGES)
@@ -386,6 +404,15 @@ def test_the_prefix_of_answers_can_be_set(llama: Path) -> None:
     assert made(llama).encode_answers([]) == []
 
 
+def test_words_are_written_as_answers_write_them(llama: Path, chatty: Path) -> None:
+    for folder, prefix in ((llama, None), (chatty, None), (llama, " ")):
+        generator = made(folder, answer_prefix=prefix)
+        (words,) = generator.encode_words(["is N'Djamena, since"])
+        (expected,) = generator.encode_answers(["N'Djamena"])
+        opening = [word.tokens for word in words if word.opens and word.start == 3]
+        assert tuple(expected[:-1]) in opening
+
+
 def test_an_end_token_of_ones_own(llama: Path) -> None:
     generator = made(llama, end_token="?")
     (ids,) = generator.encode_answers(["Nairobi"])
@@ -447,7 +474,7 @@ def test_a_chat_template_that_knows_no_system_says_so(tmp_path: Path) -> None:
 def test_it_meets_the_contract(folder: Path) -> None:
     generator = made(folder)
     assert isinstance(generator, Generator)
-    assert generator.capabilities == {"trainable"}
+    assert generator.capabilities == {"trainable", "words"}
     assert generator.eos_token_id == 2
     assert generator.forced_bos_token_id is None
     assert not generator.model.training
@@ -516,3 +543,54 @@ def test_bfloat16_weights_give_normalised_float32(llama: Path) -> None:
     log_probs = generator.step(state, torch.tensor([5, 6, 7]))
     assert log_probs.dtype == torch.float32
     torch.testing.assert_close(log_probs.exp().sum(1), torch.ones(3))
+
+
+@pytest.fixture(scope="session")
+def gguf_file(chatty: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    for package in ("gguf", "accelerate"):
+        pytest.importorskip(package, reason=f"GGUF files are read with {package}")
+    return tiny.save_gguf(chatty, tmp_path_factory.mktemp("gguf") / "tiny.gguf")
+
+
+@torch.no_grad()
+def test_a_gguf_file_answers_as_the_folder_that_it_was_made_of(
+    chatty: Path, gguf_file: Path
+) -> None:
+    expected, generator = made(chatty), made(gguf_file)
+    assert generator.shares_prompts
+    assert generator.eos_token_id == 2
+    targets = generator.encode_answers(ANSWERS)
+    assert targets == expected.encode_answers(ANSWERS)
+    read, other = (one.read(QUESTIONS, PASSAGES) for one in (generator, expected))
+    assert read.prompts == other.prompts
+    found = generator.score(read, torch.arange(3), padded(targets))
+    scored = expected.score(other, torch.arange(3), padded(targets))
+    torch.testing.assert_close(found, scored, atol=1e-4, rtol=1e-4)
+
+
+def test_a_folder_with_one_gguf_file_is_that_file(gguf_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").write_bytes(gguf_file.read_bytes())
+    assert made(tmp_path).eos_token_id == 2
+    (tmp_path / "other.gguf").write_bytes(b"")
+    with pytest.raises(GeneratorError, match=r"2 GGUF files \(model.gguf, other.gguf, …\)"):
+        made(tmp_path)
+
+
+def test_a_gguf_file_that_cannot_be_read_says_why(gguf_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(GeneratorError, match="there is no such file"):
+        made(tmp_path / "none.gguf")
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(gguf_file.read_bytes()[:2000])
+    with pytest.raises(GeneratorError, match=r"broken\.gguf.* GGUF file, whole"):
+        made(broken)
+
+
+def test_a_gguf_file_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF")
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "gguf" else find(name)
+    )
+    with pytest.raises(GeneratorError, match=r'pip install "ragcore-transformers\[gguf\]"'):
+        made(file)

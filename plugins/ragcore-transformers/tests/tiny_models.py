@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
@@ -282,3 +283,67 @@ CAUSAL: dict[str, dict[str, object]] = {
     "bloom": {"hidden_size": 16, "n_layer": 2, "n_head": 2},
     "mamba": {"hidden_size": 16, "num_hidden_layers": 2, "state_size": 4},
 }
+
+
+def save_gguf(folder: Path, file: Path) -> Path:
+    """A Llama that `save_causal` saved, as one GGUF file with float32 weights."""
+    import gguf
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    config = model.config
+    writer = gguf.GGUFWriter(str(file), "llama")
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_dimension_count(config.head_dim)
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    writer.add_vocab_size(config.vocab_size)
+
+    tokens = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    names = sorted(tokens["vocab"], key=tokens["vocab"].get)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list(names)
+    writer.add_token_types([3 if at < 4 else 1 for at in range(len(names))])
+    writer.add_token_merges([" ".join(pair) for pair in tokens["merges"]])
+    writer.add_bos_token_id(0)
+    writer.add_eos_token_id(2)
+    if tokenizer.chat_template:
+        writer.add_chat_template(tokenizer.chat_template)
+
+    stored = {name: value.numpy() for name, value in model.state_dict().items()}
+    own = {
+        "model.embed_tokens": "token_embd",
+        "model.norm": "output_norm",
+        "lm_head": "output",
+        "self_attn.q_proj": "attn_q",
+        "self_attn.k_proj": "attn_k",
+        "self_attn.v_proj": "attn_v",
+        "self_attn.o_proj": "attn_output",
+        "mlp.gate_proj": "ffn_gate",
+        "mlp.up_proj": "ffn_up",
+        "mlp.down_proj": "ffn_down",
+        "post_attention_layernorm": "ffn_norm",
+        "input_layernorm": "attn_norm",
+        "model.layers": "blk",
+    }
+    heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
+    for name, value in stored.items():
+        for theirs, ours in own.items():
+            name = name.replace(theirs, ours)
+        for part, count in heads.items():
+            if f".{part}." in name:
+                # GGUF has the two halves that are turned together side by side.
+                halves = value.reshape(count, 2, -1, value.shape[1])
+                value = halves.swapaxes(1, 2).reshape(value.shape)
+        writer.add_tensor(name, value.copy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return file

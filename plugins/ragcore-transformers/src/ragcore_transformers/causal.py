@@ -23,13 +23,14 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ragcore.errors import GeneratorError
 from ragcore.parts import ModelName, PartConfig
-from ragcore.types import Passage
+from ragcore.types import Passage, Word
 from ragcore_transformers.causal_loading import cache_name, load_causal
 from ragcore_transformers.copied_rows import CopiedPrompts, CopiedRows
 from ragcore_transformers.loading import pick_device
 from ragcore_transformers.prompts import Chat, Prompts
 from ragcore_transformers.shared_rows import SharedPrompts, SharedRows, sharing_fault
 from ragcore_transformers.tokenizing import check_template, plain_text
+from ragcore_transformers.words import WordEncoder
 
 __all__ = ["Causal", "CausalConfig"]
 
@@ -130,7 +131,7 @@ class Causal:
     """
 
     Config: ClassVar[type[CausalConfig]] = CausalConfig
-    capabilities: frozenset[str] = frozenset({"trainable"})
+    capabilities: frozenset[str] = frozenset({"trainable", "words"})
     forced_bos_token_id: int | None = None
 
     def __init__(self, config: CausalConfig) -> None:
@@ -139,12 +140,6 @@ class Causal:
         self.model, self.tokenizer = load_causal(config.model, getattr(torch, config.dtype))
         self.model = self.model.to(self.device).eval()
         self.vocabulary_size: int = self.model.get_output_embeddings().weight.shape[0]
-        if len(self.tokenizer) > self.vocabulary_size:
-            raise GeneratorError(
-                f"model {config.model!r}: its tokenizer has {len(self.tokenizer)} tokens but the "
-                f"model has {self.vocabulary_size}: use the tokenizer that the model was trained "
-                "with, or resize the model's embeddings and train them"
-            )
         self._prompts = Prompts(
             config.model,
             self.tokenizer,
@@ -153,6 +148,8 @@ class Causal:
             self._chat(),
         )
         self.eos_token_id: int = self._end()
+        self._refuse_misfit()
+        self._words = WordEncoder(self.tokenizer, self.encode_answers)
         self._positions = _positions(self.model.config)
         self.max_input_tokens: int = self._input_limit()
         self._cache_name = cache_name(config.model, self.model)
@@ -176,6 +173,10 @@ class Causal:
     def decode_tokens(self, token_ids: Sequence[int]) -> str:
         """The text of target ids, without special tokens, single-spaced."""
         return plain_text(self.tokenizer, [at for at in token_ids if at != self.eos_token_id])
+
+    def encode_words(self, texts: Sequence[str]) -> list[list[Word]]:
+        """How each text's words are written in an answer."""
+        return self._words(texts)
 
     def read(self, questions: Sequence[str], passages: Sequence[Passage | None]) -> _Read:
         """Read P pairs, in batches of similar length; see the contract.
@@ -208,12 +209,16 @@ class Causal:
         found = torch.cat(rows) if rows else torch.zeros(targets.shape)
         return found.to(pairs.device)
 
+    # What is made in the caller's inference mode could not be written to outside it.
+    @torch.inference_mode(False)
+    @torch.no_grad()
     def start(self, read: _Read, pairs: Tensor) -> _State:
         """Decoder rows for pairs [M], nothing decoded yet."""
         held = self._run(read.prompts) if read.held is None else read.held
         length = self._longest(read, pairs.tolist())
         return _State(held.start(pairs.to(self.device)), pairs.device, length)
 
+    @torch.inference_mode(False)
     @torch.no_grad()
     def step(self, state: _State, tokens: Tensor | None) -> Tensor:
         """Feed one token to each row (None: nothing yet); next log p, float32 [M, V]."""
@@ -288,6 +293,16 @@ class Causal:
             f"model {self.config.model!r} says no eos_token_id: add it to its config.json or "
             "generation_config.json, or set end_token"
         )
+
+    def _refuse_misfit(self) -> None:
+        # Special tokens that nothing writes do not count: Hugging Face adds some to GGUF files.
+        most = 1 + max(self.eos_token_id, self._prompts.largest_id())
+        if most > self.vocabulary_size:
+            raise GeneratorError(
+                f"model {self.config.model!r}: its tokenizer has {most} tokens but the model has "
+                f"{self.vocabulary_size}: use the tokenizer that the model was trained with, or "
+                "resize the model's embeddings and train them"
+            )
 
     def _input_limit(self) -> int:
         asked, positions = self.config.max_input_tokens, self._positions

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -16,7 +19,12 @@ from ragcore_transformers.tokenizing import load_tokenizer
 
 __all__ = ["cache_name", "load_causal"]
 
-_FOR_GGUF = ("gguf", "accelerate")
+_FOR_GGUF: Final = ("gguf", "accelerate")
+
+_FAULTS: Final = (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError)
+
+# Its stubs do not know what it gives when it is asked for a report.
+_MAKER: Final[Any] = AutoModelForCausalLM
 
 
 def load_causal(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
@@ -39,8 +47,8 @@ def load_causal(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
             'pip install "ragcore-transformers[gguf]"'
         )
     folder, where = str(file.parent), {"gguf_file": file.name}
-    with explained(folder, GeneratorError):
-        model, report = AutoModelForCausalLM.from_pretrained(
+    with _explained_file(name):
+        model, report = _MAKER.from_pretrained(
             folder, dtype=dtype, trust_remote_code=False, output_loading_info=True, **where
         )
     _refuse_incomplete(name, model, report)
@@ -80,6 +88,18 @@ def _gguf_file(name: str) -> Path | None:
     return found[0] if found else None
 
 
+@contextmanager
+def _explained_file(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (*_FAULTS, struct.error) as fault:
+        reason = str(fault).strip().partition("\n")[0]
+        raise GeneratorError(
+            f"model {name!r} cannot be loaded: {reason}; it must be a GGUF file, whole, of an "
+            "architecture that transformers reads"
+        ) from fault
+
+
 def _load_folder(name: str, dtype: torch.dtype) -> Any:
     with explained(name, GeneratorError):
         about = AutoConfig.from_pretrained(name, trust_remote_code=False)
@@ -89,7 +109,7 @@ def _load_folder(name: str, dtype: torch.dtype) -> Any:
                 f"model {name!r}: config.json says ragcore_weights: {form!r}, which is read for "
                 "encoder-decoder models only: save the model with save_pretrained"
             )
-        model, report = AutoModelForCausalLM.from_pretrained(
+        model, report = _MAKER.from_pretrained(
             name,
             config=about,
             dtype=dtype,

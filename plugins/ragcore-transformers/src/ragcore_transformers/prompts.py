@@ -157,6 +157,12 @@ class Prompts:
         ids = self._marked(self._chat.end.lstrip(), add_special_tokens=False).input_ids
         return int(ids[0]) if ids and ids[0] in self._specials else None
 
+    def largest_id(self) -> int:
+        """The largest id that prompts and answers can hold."""
+        (empty,) = self._ids([self._pieces("", "", "")])
+        texts = (at for at in self._plain.get_vocab().values() if at not in self._specials)
+        return max(max(texts), *empty, 0)
+
     def _pieces(self, question: str, title: str, text: str) -> list[_Piece]:
         return self._filled(self._template, title=title, text=text, question=question)
 

@@ -173,11 +173,14 @@ class SharedRows:
         return layout.restore(layout.flat(logits)).float().log_softmax(dim=-1)
 
 
-class _RoomyLayer(DynamicLayer):
+class _RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call, unused-ignore]
     """Keys and values [P, H, columns, d] of which the first `used` columns are filled."""
 
+    keys: Tensor
+    values: Tensor
+
     def __init__(self, keys: Tensor, values: Tensor, used: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call, unused-ignore]
         self.lazy_initialization(keys, values)
         self.keys, self.values = keys, values
         self.used = used
@@ -204,8 +207,10 @@ class _RoomyCache:
         self.lengths = prompts.lengths[pairs]
         self._begin = int(self.lengths.max())
         self._layers = [
-            _RoomyLayer(*(self._copied(one, pairs, room) for one in both), self._begin)
-            for both in zip(prompts.keys, prompts.values, strict=True)
+            _RoomyLayer(
+                self._copied(keys, pairs, room), self._copied(values, pairs, room), self._begin
+            )
+            for keys, values in zip(prompts.keys, prompts.values, strict=True)
         ]
 
     def _copied(self, held: Tensor, pairs: Tensor, room: int) -> Tensor:

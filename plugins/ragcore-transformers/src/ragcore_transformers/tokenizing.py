@@ -92,7 +92,7 @@ def shortened(
         ends_of: where each token of a text ends in it.
     """
     parts = {"title": passage.title, "text": passage.text}
-    ids = ids_of(**parts)
+    ids = ids_of(parts["title"], parts["text"])
     for name in ("text", "title"):
         whole = parts[name]
         ends = ends_of(whole)
@@ -100,5 +100,5 @@ def shortened(
         while len(ids) > limit and kept:
             kept = max(0, kept - (len(ids) - limit))
             parts[name] = whole[: ends[kept - 1]] if kept else ""
-            ids = ids_of(**parts)
+            ids = ids_of(parts["title"], parts["text"])
     return ids
