@@ -31,7 +31,11 @@ from transformers import (
     RagTokenForGeneration,
 )
 
+from ragcore.decoding.beam import Hypothesis
 from ragcore.decoding.context import Context
+from ragcore.decoding.rules import DecodingOptions
+from ragcore.decoding.scoring import Marginal, score_hypotheses
+from ragcore.decoding.sequence import thorough
 from ragcore.marginalization import log_prior
 from ragcore.types import Passage
 from tests.integration.tiny import ANSWERS, WORDS, save_tiny
@@ -105,6 +109,16 @@ class Batch:
         return [
             Context(own, log_prior(scores)) for own, scores in zip(places, self.scores, strict=True)
         ]
+
+    @torch.inference_mode()
+    def scored(self, marginalize: Marginal, targets: Sequence) -> list[list[Hypothesis]]:
+        """Targets [B][·] as hypotheses, computed as they are when ragcore serves."""
+        return score_hypotheses(marginalize, self.generator, self.read(), self.contexts(), targets)
+
+    @torch.inference_mode()
+    def thorough(self, options: DecodingOptions) -> list[list[Hypothesis]]:
+        """What thorough decoding finds, as it is served."""
+        return thorough(self.generator, self.read(), self.contexts(), options)
 
     def inputs(self) -> dict[str, Tensor]:
         """What transformers' RAG models take in a retriever's place."""

@@ -24,8 +24,7 @@ from torch import Tensor
 from ragcore.decoding.beam import BeamSearch, Hypothesis
 from ragcore.decoding.context import Context
 from ragcore.decoding.rules import DecodingOptions
-from ragcore.decoding.scoring import score_hypotheses
-from ragcore.decoding.sequence import RagSequence, thorough
+from ragcore.decoding.sequence import RagSequence
 from ragcore.decoding.token import RagToken
 from ragcore.marginalization import log_prior
 from ragcore.types import Passage
@@ -157,7 +156,7 @@ def test_a_forced_end_costs_nothing_there_and_its_log_prob_here(bart, beams):
         assert [one[0].tokens for one in search(batch, beams=1)] == theirs
         return
     targets = [theirs[place : place + beams] for place in range(0, len(theirs), beams)]
-    scored = score_hypotheses("token", bart, batch.read(), batch.contexts(), targets)
+    scored = batch.scored("token", targets)
     paid = [
         h.log_prob - (h.steps[-1].log_prob if len(h.tokens) == LONGEST else 0.0)
         for one in scored
@@ -175,7 +174,7 @@ def test_the_n_best_are_sorted_without_duplicates_and_say_what_scoring_says(
     batch = Batch.random(generator, seed=21, k=3, size=3)
     found = search(batch, model, beams=5, length_penalty=penalty)
     targets = [[h.tokens for h in one] for one in found]
-    scored = score_hypotheses(model, generator, batch.read(), batch.contexts(), targets)
+    scored = batch.scored(model, targets)
     for one, same in zip(found, scored, strict=True):
         scores = [h.score(penalty) for h in one]
         assert scores == sorted(scores, reverse=True)
@@ -193,7 +192,7 @@ def all_modes(batch: Batch) -> dict[str, list[list[Hypothesis]]]:
     return {
         "token": search(batch, "token", beams=4),
         "joint": search(batch, "sequence", beams=4),
-        "thorough": thorough(batch.generator, batch.read(), batch.contexts(), options),
+        "thorough": batch.thorough(options),
     }
 
 
@@ -265,7 +264,7 @@ def test_a_given_answer_loses_nothing_with_a_passage_of_posterior_zero(generator
     scores[:, 1] = -math.inf
     targets = [[[4, 7, EOS], [EOS]]] * 2
     found, without = (
-        score_hypotheses(marginalize, generator, one.read(), one.contexts(), targets)
+        one.scored(marginalize, targets)
         for one in (
             with_passages(batch, [0, 1, 2], scores),
             with_passages(batch, [0, 2], scores[:, [0, 2]]),

@@ -22,8 +22,6 @@ from ragcore_transformers.seq2seq import Seq2Seq
 from ragcore.config import RagConfig
 from ragcore.decoding.beam import BeamSearch
 from ragcore.decoding.rules import DecodingOptions
-from ragcore.decoding.scoring import score_hypotheses
-from ragcore.decoding.sequence import thorough
 from ragcore.decoding.token import RagToken
 from ragcore.marginalization import log_prior, sequence_log_prob, token_log_prob
 from ragcore.memory.store import Store
@@ -131,7 +129,7 @@ def test_a_one_token_answer_keeps_its_prior_and_the_retriever_its_gradient(
     log_prob = marginal(log_prior(scores), log_p)
     truth = true_log_prob(marginalize, batch, 0, [EOS])
     assert float(log_prob.detach()) == pytest.approx(truth, abs=1e-4)
-    (found,) = score_hypotheses(marginalize, generator, batch.read(), batch.contexts(), [[[EOS]]])
+    (found,) = batch.scored(marginalize, [[[EOS]]])
     assert found[0].log_prob == pytest.approx(truth, abs=1e-4)
     log_prob.backward()
     # d log p(y|x) / d score_z = p(z|x,y) - p(z|x)
@@ -150,9 +148,7 @@ def test_every_token_of_an_answer_is_charged_the_first_too(generator, marginaliz
     """There RAG-Sequence crashes for T5, and RAG-Token's loss begins at T5's second token."""
     batch = Batch.random(generator, seed=2, k=3, size=2)
     targets = [[4, 7, EOS], [9, 9, 12, 5, EOS]]
-    found = score_hypotheses(
-        marginalize, generator, batch.read(), batch.contexts(), [targets, targets]
-    )
+    found = batch.scored(marginalize, [targets, targets])
     for place, target in itertools.product(range(2), range(2)):
         hypothesis = found[place][target]
         truth = true_log_prob(marginalize, batch, place, targets[target])
@@ -167,7 +163,7 @@ def test_a_first_token_that_all_candidates_share_is_charged_for(generator):
     options = DecodingOptions(
         eos_token_id=EOS, beams=3, max_new_tokens=LONGEST, forced_bos_token_id=BOS
     )
-    for place, one in enumerate(thorough(generator, batch.read(), batch.contexts(), options)):
+    for place, one in enumerate(batch.thorough(options)):
         for hypothesis in one:
             assert hypothesis.tokens[0] == BOS
             truth = true_log_prob("sequence", batch, place, hypothesis.tokens)
@@ -178,7 +174,7 @@ def test_what_ends_early_is_not_charged_for_padding(generator):
     """There the shorter of T5's beams are filled up with end tokens, and charged for them."""
     batch = Batch.random(generator, seed=3, k=2, size=2)
     options = DecodingOptions(eos_token_id=EOS, beams=12, max_new_tokens=LONGEST)
-    found = thorough(generator, batch.read(), batch.contexts(), options)
+    found = batch.thorough(options)
     lengths = {len(h.tokens) for one in found for h in one}
     assert len(lengths) > 1
     for place, hypotheses in enumerate(found):
@@ -252,9 +248,7 @@ def test_the_question_survives_a_long_passage(bart, marginalize):
     found = []
     for question in ("who rules chad ?", "who rules mali ?"):
         batch = Batch(bart, [question], [[passage]], torch.zeros(1, 1))
-        (one,) = score_hypotheses(
-            marginalize, bart, batch.read(), batch.contexts(), [[[4, 7, EOS]]]
-        )
+        (one,) = batch.scored(marginalize, [[[4, 7, EOS]]])
         # What is read is the passage cut to fit, with the whole question behind it.
         room = bart.max_input_tokens - len(bart.tokenizer(f"river /  // {question}").input_ids)
         kept = Passage("0", "river", " ".join(passage.text.split()[:room]))

@@ -17,7 +17,6 @@ import torch
 from ragcore.decoding.beam import BeamSearch
 from ragcore.decoding.rules import DecodingOptions
 from ragcore.decoding.scoring import pad_targets
-from ragcore.decoding.sequence import thorough
 from ragcore.decoding.token import RagToken
 from ragcore.marginalization import (
     log_prior,
@@ -170,7 +169,7 @@ def test_rag_sequence_answers_as_transformers_does_with_its_mask_repaired(agains
         banned_first=frozenset({bos}),
     )
     with torch.no_grad():
-        ours = thorough(batch.generator, batch.read(), batch.contexts(), options)
+        ours = batch.thorough(options)
         settings = search_settings(beams, LONGEST, min_new_tokens=1, begin_suppress_tokens=[bos])
         settings["num_return_sequences"] = 1
         found = reference.masked_sequence.generate(**batch.inputs(), **settings)
