@@ -1,0 +1,325 @@
+"""Decoding against one encoder pass: ragcore, its floor, and Hugging Face transformers' RAG.
+
+Usage: python benchmarks/generation.py [--transformers all] [--dtypes float32 int8 bfloat16]
+           [--grid | --throughput | --memory] [--small] [--device cuda]
+
+On the weights of one random model of BART-base's shape: 4 questions, k=5 passages of some 120
+tokens, 4 beams, answers of exactly 20 tokens. Every figure is a ratio to the unit, one encoder pass
+of transformers over all (question, passage) pairs padded to the longest, timed in the same round:
+the median over the rounds. What each side does, and how transformers is told to do the same work,
+stands in speed/engines.py and speed/reference.py; the random model, in speed/work.py.
+
+Reading the pairs is in every time, retrieval in none. The floor reads and then feeds as many tokens
+to as many decoder rows, and nothing else. Log-probs are exact ones of RAG-Sequence, by `score`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+import transformers
+from rich.console import Console
+from rich.table import Table
+from speed.engines import DECODERS, Engine, Found
+from speed.memory import in_its_own_process, report_peaks
+from speed.reference import SHIPPED_WIDTH, Reference
+from speed.timing import Run, race, timed
+from speed.work import BASE, SMALL, Work, draw_work, save_model
+
+from ragcore.errors import RagcoreError
+
+TARGETS = {
+    "float32 token": 3.2,
+    "float32 thorough": 5.0,
+    "float32 fast": 3.0,
+    "float32 joint": 3.5,
+    "int8 token": 1.6,
+    "int8 thorough": 2.4,
+}
+FLOOR_TARGET = 1.3
+REFERENCES = {"longest": None, "shipped": SHIPPED_WIDTH}
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """The options, and the folder that holds the model."""
+
+    options: argparse.Namespace
+    folder: Path
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self.options.device)
+
+    def work(self, questions: int | None = None, k: int | None = None) -> Work:
+        shape = SMALL if self.options.small else BASE
+        asked = self.options
+        return draw_work(shape, questions or asked.questions, k or asked.k, seed=asked.seed)
+
+    def action(
+        self, name: str, work: Work, beams: int, engine: Callable[[str], Engine]
+    ) -> Callable[[], object]:
+        """The run that `name` says, such as "int8 joint" or "float32 floor"."""
+        dtype, decoder = name.split()
+        tokens, made = self.options.tokens, engine(dtype)
+        if decoder == "floor":
+            return lambda: made.floor(work, beams, tokens)
+        return lambda: made.decode(decoder, work, beams, tokens)
+
+    def their_action(
+        self, name: str, work: Work, beams: int, reference: Reference
+    ) -> Callable[[], object]:
+        """The run of transformers that `name` says, such as "longest token"."""
+        padding, decoder = name.split()
+        inputs = reference.inputs(work, REFERENCES[padding])
+        run = reference.token if decoder == "token" else reference.thorough
+        return lambda: run(inputs, beams, self.options.tokens)
+
+
+def main() -> int:
+    options = parse()
+    transformers.utils.logging.disable_progress_bar()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.model or Path(scratch)
+        if options.model is None:
+            save_model(SMALL if options.small else BASE, folder, seed=options.seed)
+        bench = Bench(options, folder)
+        if options.alone:
+            report_alone(bench, options.alone)
+            return 0
+        print(
+            f"{options.device}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
+            f"transformers {transformers.__version__}; {options.questions} questions, "
+            f"k={options.k}, {options.beams} beams, {options.tokens} tokens"
+            f"{', small model: the targets do not hold for it' if options.small else ''}",
+            flush=True,
+        )
+        for chosen, measure in ((options.grid, grid), (options.throughput, throughput)):
+            if chosen:
+                measure(bench)
+        if options.memory:
+            memory(bench)
+        if not (options.grid or options.throughput or options.memory):
+            table(bench)
+    return 0
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--grid", action="store_true", help="k, beams and batches, float32")
+    parser.add_argument("--throughput", action="store_true", help="questions a second by batch")
+    parser.add_argument("--memory", action="store_true", help="peak resident memory")
+    parser.add_argument(
+        "--transformers",
+        choices=["none", "token", "longest", "all"],
+        default="token",
+        help="its rows: none, RAG-Token padded to the longest, both models so, or as shipped too",
+    )
+    parser.add_argument(
+        "--dtypes", nargs="+", default=["float32", "int8"], help="float32 int8 bfloat16"
+    )
+    parser.add_argument("--repeats", type=int, default=5, help="rounds of ragcore's runs")
+    parser.add_argument("--their-repeats", type=int, default=1, help="rounds of transformers'")
+    parser.add_argument("--questions", type=int, default=4)
+    parser.add_argument("--k", type=int, default=5)
+    parser.add_argument("--beams", type=int, default=4)
+    parser.add_argument("--tokens", type=int, default=20)
+    parser.add_argument("--batches", type=int, nargs="+", help="of --grid and --throughput")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--small", action="store_true", help="a tiny model: to try the script")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--model", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--alone", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def usable(bench: Bench) -> dict[str, Engine]:
+    """An engine for each type of weights that can be had; says which cannot, and why."""
+    found: dict[str, Engine] = {}
+    for dtype in bench.options.dtypes:
+        try:
+            found[dtype] = Engine(bench.folder, dtype, bench.device)
+        except (RagcoreError, ValueError) as error:
+            print(f"skipped {dtype}: {' '.join(str(error).split())}", flush=True)
+    return found
+
+
+def table(bench: Bench) -> None:
+    """The ratios, the targets, and whether what was decoded is right."""
+    options, work = bench.options, bench.work()
+    reference, engines = Reference(bench.folder, bench.device), usable(bench)
+    inputs = reference.inputs(work)
+    runs = []
+    for dtype in engines:
+        for decoder in ("floor", *DECODERS):
+            name = f"{dtype} {decoder}"
+            action = bench.action(name, work, options.beams, engines.__getitem__)
+            runs.append(Run(name, action, options.repeats))
+    theirs = {
+        "none": [],
+        "token": ["longest token"],
+        "longest": ["longest token", "longest thorough"],
+        "all": [f"{padding} {model}" for padding in REFERENCES for model in ("token", "thorough")],
+    }[options.transformers]
+    for name in theirs:
+        action = bench.their_action(name, work, options.beams, reference)
+        runs.append(Run(name, action, options.their_repeats))
+    warm_up(bench, reference, engines)
+    units = race(lambda: reference.encode(inputs), runs, bench.device)
+    by_name = {run.name: run for run in runs}
+    show(by_name, units)
+    if "float32 thorough" in by_name:
+        quality(engines["float32"], work, by_name)
+
+
+def warm_up(bench: Bench, reference: Reference, engines: dict[str, Engine]) -> None:
+    """Each path once, on little work: the first call of anything is slow."""
+    little = bench.work(1, 2)
+    reference.encode(reference.inputs(little))
+    for engine in engines.values():
+        for decoder in DECODERS:
+            engine.decode(decoder, little, 2, 3)
+    if bench.options.transformers != "none":
+        reference.token(reference.inputs(little), 2, 3)
+
+
+def show(runs: dict[str, Run], units: list[float]) -> None:
+    print(f"the unit, one encoder pass: {statistics.median(units):.3f} s")
+    found = Table("", "decoder", "ratio", "over floor", "rounds", "s", "to reach")
+    for name, run in runs.items():
+        kind, decoder = name.split()
+        floor = runs.get(f"{kind} floor")
+        over = "" if floor in (None, run) else f"{over_floor(run, floor):.2f}"
+        found.add_row(
+            f"transformers, {kind}" if kind in REFERENCES else f"ragcore, {kind}",
+            DECODERS.get(decoder, "the floor"),
+            f"{run.ratio:.2f}",
+            over,
+            str(len(run.ratios)),
+            f"{statistics.median(run.seconds):.3f}",
+            reached(run.ratio, TARGETS.get(name)),
+        )
+    Console(width=130).print(found)
+    for name in ("float32 token", "float32 fast", "float32 joint"):
+        if name in runs:
+            over = over_floor(runs[name], runs["float32 floor"])
+            print(f"{name} over its floor: {over:.2f}, {reached(over, FLOOR_TARGET)}")
+
+
+def over_floor(run: Run, floor: Run) -> float:
+    """The median over the rounds of a run's seconds over the floor's."""
+    return statistics.median(a / b for a, b in zip(run.seconds, floor.seconds, strict=True))
+
+
+def reached(ratio: float, target: float | None) -> str:
+    if target is None:
+        return ""
+    return f"<= {target}: {'reached' if ratio <= target else 'not reached'}"
+
+
+def quality(engine: Engine, work: Work, runs: dict[str, Run]) -> None:
+    """Whether the answers are the reference's, and how likely RAG-Sequence's three are."""
+    found: dict[str, Found] = {name: runs[f"float32 {name}"].result for name in DECODERS}
+    answers = {name: [one[0].tokens for one in own] for name, own in found.items()}
+    for name in ("longest token", "shipped token"):
+        if name in runs:
+            same = sum(a == b for a, b in zip(answers["token"], runs[name].result, strict=True))
+            print(f"RAG-Token's answers equal to transformers' ({name}): {same} of {len(work)}")
+    kinds = ["thorough", "fast", "joint"]
+    scored = engine.log_probs(work, list(zip(*(answers[kind] for kind in kinds), strict=True)))
+    means = dict(zip(kinds, scored.double().mean(dim=0).tolist(), strict=True))
+    print("mean log p:", ", ".join(f"{kind} {mean:.4f}" for kind, mean in means.items()))
+    enough = means["joint"] >= means["thorough"] - 1e-4
+    print(f"joint at least thorough: {'reached' if enough else 'not reached'}")
+    candidates = [[h.tokens for h in one] for one in found["thorough"]]
+    count = sum(map(len, candidates))
+    tokens = sum(len(one) * len(one[0]) for one in candidates)
+    nodes = sum(len({c[: i + 1] for c in one for i in range(len(c))}) for one in candidates)
+    print(
+        f"thorough's candidates: {count / len(work):.1f} a question, their prefix trie "
+        f"{nodes / tokens:.0%} of their tokens"
+    )
+
+
+def grid(bench: Bench) -> None:
+    """Each decoder's ratio over k, beams and batches, to that batch's own encoder pass."""
+    reference = Reference(bench.folder, bench.device)
+    engine = Engine(bench.folder, "float32", bench.device)
+    warm_up(bench, reference, {"float32": engine})
+    found = Table("k", "beams", "questions", "unit s", "floor", *DECODERS)
+    for k in (5, 10):
+        for beams in (1, 4):
+            for questions in bench.options.batches or (1, 4, 16):
+                work = bench.work(questions, k)
+                inputs = reference.inputs(work)
+                runs = [
+                    Run(name, bench.action(name, work, beams, lambda _: engine), repeats)
+                    for name in [f"float32 {decoder}" for decoder in ("floor", *DECODERS)]
+                    for repeats in [min(3, bench.options.repeats)]
+                ]
+                print(f"k={k}, {beams} beams, {questions} questions", flush=True)
+                units = race(lambda inputs=inputs: reference.encode(inputs), runs, bench.device)
+                ratios = [f"{run.ratio:.2f}" for run in runs]
+                unit = f"{statistics.median(units):.3f}"
+                found.add_row(str(k), str(beams), str(questions), unit, *ratios)
+    Console(width=130).print(found)
+
+
+def throughput(bench: Bench) -> None:
+    """Questions a second, all of a batch asked at once."""
+    engines = usable(bench)
+    found = Table("questions", *(f"{dtype}, {d}" for dtype in engines for d in DECODERS))
+    for questions in bench.options.batches or (1, 2, 4, 8, 16, 32, 64):
+        work = bench.work(questions)
+        rates = []
+        for dtype in engines:
+            for decoder in DECODERS:
+                action = bench.action(
+                    f"{dtype} {decoder}", work, bench.options.beams, engines.__getitem__
+                )
+                # Long runs need no repeats; short ones are repeated, the first not counted.
+                repeats = 1 if questions > 4 else 3
+                seconds = [timed(action, bench.device)[0] for _ in range(repeats)]
+                rates.append(f"{questions / statistics.median(seconds[-2:]):.2f}")
+        print(f"{questions} questions: {', '.join(rates)} a second", flush=True)
+        found.add_row(str(questions), *rates)
+    Console(width=130).print(found)
+
+
+def memory(bench: Bench) -> None:
+    """Peaks of ragcore and of transformers, padded to the longest and as shipped."""
+    found = Table("", "loaded MiB", "peak MiB", "the run's own")
+    names = [f"{padding} {model}" for padding in REFERENCES for model in ("token", "thorough")]
+    names += [f"{dtype} {decoder}" for dtype in usable(bench) for decoder in DECODERS]
+    options = bench.options
+    passed = ["--model", str(bench.folder), "--device", "cpu", *(["--small"] * options.small)]
+    for option in ("questions", "k", "beams", "tokens", "seed"):
+        passed += [f"--{option}", str(getattr(options, option))]
+    for name in names:
+        peaks = in_its_own_process([*passed, "--alone", name])
+        above = peaks["run"] - peaks["loaded"]
+        print(f"{name}: {above:,.0f} MiB", flush=True)
+        found.add_row(name, *(f"{mib:,.0f}" for mib in (peaks["loaded"], peaks["run"], above)))
+    Console(width=130).print(found)
+
+
+def report_alone(bench: Bench, name: str) -> None:
+    work, beams = bench.work(), bench.options.beams
+    if name.split()[0] in REFERENCES:
+        reference = Reference(bench.folder, bench.device)
+        report_peaks(bench.their_action(name, work, beams, reference))
+    else:
+        engine = cache(lambda dtype: Engine(bench.folder, dtype, bench.device))
+        report_peaks(bench.action(name, work, beams, engine))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

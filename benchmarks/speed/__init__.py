@@ -1,0 +1,1 @@
+"""What `generation.py` measures, and how; not run on its own."""
