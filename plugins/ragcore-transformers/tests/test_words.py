@@ -78,7 +78,7 @@ def framed(tokenizer: PreTrainedTokenizerFast, before: str = "", lead: Sequence[
     def encode(answers: Sequence[str]) -> list[list[int]]:
         texts = [before + answer for answer in answers]
         found = tokenizer(texts, add_special_tokens=False).input_ids
-        return [[*lead, *ids, END] for ids in found]
+        return [[*lead, *(one for one in ids if one != END), END] for ids in found]
 
     return encode
 
