@@ -215,7 +215,7 @@ def test_the_first_token_of_t5_counts(t5: Path) -> None:
 
 def test_word_pieces_that_begin_with_the_start_token(tmp_path: Path) -> None:
     generator = made(tiny.save_bart(tmp_path, cased=False))
-    assert generator.capabilities == {"trainable", "uncased"}
+    assert generator.capabilities == {"trainable", "uncased", "words"}
     (ids,) = generator.encode_answers(["Nairobi, 2018"])
     assert ids == [*generator.tokenizer("nairobi, 2018", add_special_tokens=False).input_ids, 3]
     assert generator.decode_tokens(ids) == "nairobi, 2018"
@@ -238,9 +238,46 @@ def test_a_forced_first_token_is_found(tmp_path: Path, place: str) -> None:
 def test_it_meets_the_contract(folder: Path) -> None:
     generator = made(folder)
     assert isinstance(generator, Generator)
-    assert generator.capabilities == {"trainable"}
+    assert generator.capabilities == {"trainable", "words"}
     assert generator.eos_token_id == 2
     assert not generator.model.training
+
+
+def test_the_words_of_a_passage_make_an_answer(bart: Path) -> None:
+    generator = made(bart)
+    (words,) = generator.encode_words(["is N'Djamena, since"])
+    opening = next(word for word in words if (word.start, word.end, word.opens) == (3, 12, True))
+    assert [*opening.tokens, 2] == generator.encode_answers(["N'Djamena"])[0]
+
+
+@torch.no_grad()
+def test_an_unknown_architecture_decodes_all_the_same(bart: Path) -> None:
+    generator = made(bart)
+    fast = generator.read(QUESTIONS, PASSAGES)
+    targets = padded(generator.encode_answers(ANSWERS))
+    expected = generator.score(fast, torch.arange(3), targets)
+    # What `fast_decoder` gives for a model that it does not know.
+    generator._decoder = None
+    read = generator.read(QUESTIONS, PASSAGES)
+    close = {"atol": 1e-5, "rtol": 1e-5}
+    torch.testing.assert_close(generator.score(read, torch.arange(3), targets), expected, **close)
+    state = generator.start(read, torch.tensor([1, 0, 2]))
+    generator.step(state, None)
+    state.select(torch.tensor([1, 0, 2, 0]))
+    found = generator.step(state, targets[[0, 1, 2, 1], 0])
+    for row, pair in enumerate([0, 1, 2, 1]):
+        assert abs(found[row, targets[pair, 1]] - expected[pair, 1]) < 1e-4
+
+
+def test_score_without_gradients_is_that_with_them(folder: Path) -> None:
+    generator = made(folder)
+    read = generator.read(QUESTIONS, PASSAGES)
+    targets = padded(generator.encode_answers(ANSWERS))
+    expected = generator.score(read, torch.arange(3), targets)
+    assert expected.requires_grad
+    with torch.no_grad():
+        found = generator.score(read, torch.arange(3), targets)
+    torch.testing.assert_close(found, expected.detach(), atol=1e-5, rtol=1e-5)
 
 
 def test_a_tokenizer_that_is_larger_than_the_model_is_refused(tmp_path: Path) -> None:

@@ -7,32 +7,41 @@ caller's choice, except in `step`, which never keeps them.
 
 from __future__ import annotations
 
-import string
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
 import torch
 from pydantic import Field, field_validator
-from tokenizers import decoders
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForSeq2SeqLM
 
 from ragcore.errors import GeneratorError, QuestionError, UnsupportedOperation
 from ragcore.parts import ModelName, PartConfig
-from ragcore.types import Passage
+from ragcore.types import Passage, Word
 from ragcore_transformers import plain, weights
 from ragcore_transformers.attention import Encoded
 from ragcore_transformers.fast import FastDecoder, FastState, fast_decoder
 from ragcore_transformers.int8 import quantize
 from ragcore_transformers.loading import explained, pick_device
 from ragcore_transformers.plain import PlainState
+from ragcore_transformers.tokenizing import (
+    check_template,
+    load_tokenizer,
+    plain_text,
+    shortened,
+)
+from ragcore_transformers.words import WordEncoder
 
 __all__ = ["Seq2Seq", "Seq2SeqConfig"]
 
 _DEFAULT_LIMIT: Final = 512
 """Input tokens for models without a limit of their own; what T5 was trained with."""
+
+
+_TOKENS_AT_ONCE: Final = 1024
+"""Tokens in one run of the encoder on a CPU, which is busy with as many: more only add padding."""
 
 
 class Seq2SeqConfig(PartConfig):
@@ -57,20 +66,7 @@ class Seq2SeqConfig(PartConfig):
     @field_validator("template")
     @classmethod
     def _check_template(cls, template: str) -> str:
-        fields = [
-            (name, spec, conversion)
-            for _, name, spec, conversion in string.Formatter().parse(template)
-            if name is not None
-        ]
-        names = [name for name, _, _ in fields]
-        plain = all(not spec and not conversion for _, spec, conversion in fields)
-        once = names.count("text") == names.count("question") == 1 and names.count("title") <= 1
-        if not (once and plain and set(names) <= {"title", "text", "question"}):
-            raise ValueError(
-                f"template {template!r} must hold {{text}} and {{question}} once each, {{title}} "
-                "at most once, and no other field; write a brace of the text itself as {{ or }}"
-            )
-        return template
+        return check_template(template, ("text", "question"), ("title",))
 
 
 @dataclass(slots=True)
@@ -109,12 +105,12 @@ class Seq2Seq:
     """
 
     Config: ClassVar[type[Seq2SeqConfig]] = Seq2SeqConfig
-    capabilities: frozenset[str] = frozenset({"trainable"})
+    capabilities: frozenset[str] = frozenset({"trainable", "words"})
 
     def __init__(self, config: Seq2SeqConfig) -> None:
         self.config = config
         self.device = _pick_device(config)
-        self.tokenizer = _load_tokenizer(config.model)
+        self.tokenizer = load_tokenizer(config.model)
         self.model = _load_model(config).to(self.device).eval()
         self.vocabulary_size: int = self.model.get_output_embeddings().weight.shape[0]
         if len(self.tokenizer) > self.vocabulary_size:
@@ -129,18 +125,12 @@ class Seq2Seq:
         self.forced_bos_token_id: int | None = self._special_or_none("forced_bos_token_id")
         self._positions: int | None = getattr(self.model.config, "max_position_embeddings", None)
         self.max_input_tokens: int = self._input_limit()
-        backend = self.tokenizer.backend_tokenizer
-        # Word pieces have lost where spaces were; other tokens carry them, and are left alone.
-        self._tidy = (
-            {"clean_up_tokenization_spaces": True}
-            if isinstance(backend.decoder, decoders.WordPiece)
-            else {}
-        )
         if config.dtype == "int8":
             quantize(self.model)
             self.capabilities = self.capabilities - {"trainable"}
         self._decoder = fast_decoder(self.model)
-        normalizer = backend.normalizer
+        self._words = WordEncoder(self.tokenizer, self.encode_answers, bare=True)
+        normalizer = self.tokenizer.backend_tokenizer.normalizer
         if normalizer is not None and "a" in normalizer.normalize_str("A"):
             self.capabilities = self.capabilities | {"uncased"}
 
@@ -155,9 +145,11 @@ class Seq2Seq:
 
     def decode_tokens(self, token_ids: Sequence[int]) -> str:
         """The text of target ids, without special tokens, single-spaced."""
-        ids = list(token_ids)
-        text: str = self.tokenizer.decode(ids, skip_special_tokens=True, **self._tidy)
-        return " ".join(text.split())
+        return plain_text(self.tokenizer, token_ids)
+
+    def encode_words(self, texts: Sequence[str]) -> list[list[Word]]:
+        """How each text's words are written in an answer."""
+        return self._words(texts)
 
     def read(self, questions: Sequence[str], passages: Sequence[Passage | None]) -> _Read:
         """Read P pairs, in batches of similar length; see the contract.
@@ -172,8 +164,8 @@ class Seq2Seq:
         order = sorted(range(len(inputs)), key=lambda pair: len(inputs[pair]))
         longest = len(inputs[order[-1]])
         states, masks = [], []
-        for begin in range(0, len(order), self.config.batch_size):
-            rows = [torch.tensor(inputs[p]) for p in order[begin : begin + self.config.batch_size]]
+        for batch in self._batches(order, [len(one) for one in inputs]):
+            rows = [torch.tensor(inputs[pair]) for pair in batch]
             ids = pad_sequence(rows, batch_first=True, padding_value=self._pad).to(self.device)
             mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
             mask = mask.to(self.device)
@@ -234,6 +226,18 @@ class Seq2Seq:
         """The decoder that shares what rows share; not while training, which has dropout."""
         return None if self.model.training else self._decoder
 
+    def _batches(self, order: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
+        """Pairs that the encoder reads together, of those in `order`, the shorter first."""
+        most = _TOKENS_AT_ONCE if self.device.type == "cpu" else sum(lengths)
+        batch: list[int] = []
+        for pair in order:
+            full = len(batch) == self.config.batch_size
+            if batch and (full or lengths[pair] * (len(batch) + 1) > most):
+                yield batch
+                batch = []
+            batch.append(pair)
+        yield batch
+
     def _inputs(
         self, questions: Sequence[str], passages: Sequence[Passage | None]
     ) -> list[list[int]]:
@@ -249,11 +253,7 @@ class Seq2Seq:
         return inputs
 
     def _shortened(self, question: str, passage: Passage | None) -> list[int]:
-        """Input ids with as much of the passage as fits: its text is cut first, then its title.
-
-        The text is cut, not the ids: so what is read is what tokenizing the shorter text gives,
-        and the question behind it stays whole.
-        """
+        """Input ids with as much of the passage as fits; the question behind it stays whole."""
         limit = self.max_input_tokens
         bare = self._ids([question if passage is None else self._fill(question, "", "")])[0]
         if passage is None or len(bare) > limit:
@@ -262,18 +262,17 @@ class Seq2Seq:
                 f"{self.config.model!r} reads at most {limit}: a question is never cut, so ask a "
                 f"shorter one (it begins {question[:60]!r})"
             )
-        parts = {"title": passage.title, "text": passage.text}
-        ids = self._ids([self._fill(question, **parts)])[0]
-        for name in ("text", "title"):
-            whole = parts[name]
-            found = self._call([whole], add_special_tokens=False, return_offsets_mapping=True)
-            ends = [end for _, end in found.offset_mapping[0]]
-            kept = len(ends)
-            while len(ids) > limit and kept:
-                kept = max(0, kept - (len(ids) - limit))
-                parts[name] = whole[: ends[kept - 1]] if kept else ""
-                ids = self._ids([self._fill(question, **parts)])[0]
-        return ids
+        return shortened(
+            passage,
+            limit,
+            lambda title, text: self._ids([self._fill(question, title, text)])[0],
+            self._ends,
+        )
+
+    def _ends(self, text: str) -> list[int]:
+        """Where each token of a text ends in it."""
+        found = self._call([text], add_special_tokens=False, return_offsets_mapping=True)
+        return [end for _, end in found.offset_mapping[0]]
 
     def _fill(self, question: str, title: str, text: str) -> str:
         return self.config.template.format(title=title, text=text, question=question)
@@ -321,17 +320,6 @@ class Seq2Seq:
                 f"an answer of {length} tokens is longer than the {self._positions} positions of "
                 f"model {self.config.model!r}: lower rag.max_new_tokens"
             )
-
-
-def _load_tokenizer(model: str) -> Any:
-    with explained(model, GeneratorError):
-        tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
-    if not tokenizer.is_fast:
-        raise GeneratorError(
-            f"the tokenizer of model {model!r} has no fast form (tokenizer.json), which is needed "
-            "to cut passages exactly: convert it with Hugging Face's tokenizers"
-        )
-    return tokenizer
 
 
 def _pick_device(config: Seq2SeqConfig) -> torch.device:
