@@ -11,6 +11,7 @@ import pytest
 import tiny_models as tiny
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from ragcore_transformers.seq2seq import Seq2Seq
 from ragcore_transformers.tokenizing import plain_text
 from ragcore_transformers.words import WordEncoder
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -209,3 +210,15 @@ def test_a_long_run_without_spaces_costs_no_more_than_its_length():
     writer = WRITERS["byte-level pairs, as T5 and Pegasus here"]
     few, many = (len(writer.words()(["-" * length])[0]) for length in (500, 1000))
     assert many < 2.1 * few
+
+
+def test_a_generator_can_write_every_span_of_a_text_as_its_own_answers(folder):
+    generator = Seq2Seq(Seq2Seq.Config(model=str(folder)))
+    text = "N'Djamena (Chad), Nairobi"
+    (words,) = generator.encode_words([text])
+    grounding = Grounding([words], generator.eos_token_id)
+    for target in generator.encode_answers(spans(text)):
+        assert written(grounding, target)
+        assert generator.decode_tokens(target) in [
+            text[start:end] for start, end in grounding.spans(target)[0]
+        ]
