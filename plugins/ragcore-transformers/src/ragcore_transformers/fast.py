@@ -27,6 +27,9 @@ _NODES: Final = 1024
 """Nodes that are fed at once when targets are scored, more only where one pair has more."""
 
 
+_DENSE: Final = torch.contiguous_format
+
+
 class Body(Protocol):
     """A model's decoder, from embeddings to the states that its head takes.
 
@@ -149,11 +152,17 @@ class FastDecoder:
         body = self._body
         pairs, longest, _ = states.shape
         shape = (pairs, longest, body.heads, body.size)
+        # Padding is not multiplied, and stays zero in the room that all layers use in turn.
+        places = mask.reshape(-1).nonzero()[:, 0]
+        tokens = states.reshape(pairs * longest, -1).index_select(0, places)
+        room = states.new_zeros(pairs * longest, body.heads * body.size)
         keys: list[Tensor] = []
         values: list[Tensor] = []
         for layer in range(body.layers):
             for made, held in zip(body.projections(layer), (keys, values), strict=True):
-                held.append(made(states).view(shape).transpose(1, 2).contiguous())
+                room.index_copy_(0, places, made(tokens))
+                # A copy even where one head or token leaves nothing to be moved.
+                held.append(room.view(shape).transpose(1, 2).clone(memory_format=_DENSE))
         return Encoded(keys, values, mask)
 
     def start(self, encoded: Encoded, pairs: Tensor) -> FastState:
