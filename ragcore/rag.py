@@ -338,10 +338,6 @@ class Rag:
 
     def _options(self) -> DecodingOptions:
         config, generator = self.config, self.generator
-        # The first token that tells answers apart: a forced one begins them all. Where a grounded
-        # answer says the word, a passage does.
-        opening = 0 if generator.forced_bos_token_id is None else 1
-        banned = [] if config.grounded else self._abstention()[opening : opening + 1]
         return DecodingOptions(
             eos_token_id=generator.eos_token_id,
             beams=config.beams,
@@ -350,8 +346,21 @@ class Rag:
             length_penalty=config.length_penalty,
             no_repeat_ngram=config.no_repeat_ngram,
             forced_bos_token_id=generator.forced_bos_token_id,
-            banned_first=frozenset(banned),
+            banned_openings=self._banned(),
         )
+
+    def _banned(self) -> frozenset[tuple[int, ...]]:
+        """How an answer must not begin, since that is for the abstaining one.
+
+        Tokens without text, such as a forced first one, begin all answers. Where a grounded answer
+        says the word, a passage does.
+        """
+        tokens = () if self.config.grounded else tuple(self._abstention())
+        forced = 0 if self.generator.forced_bos_token_id is None else 1
+        for end in range(forced + 1, len(tokens) + 1):
+            if self.generator.decode_tokens(tokens[forced:end]):
+                return frozenset({tokens[:end]})
+        return frozenset()
 
     def _abstention(self) -> list[int]:
         """The abstaining answer's token ids; none where no answer abstains."""

@@ -194,6 +194,26 @@ def test_a_forced_first_token_is_not_taken_for_the_abstention(store):
     assert answer.token_ids[1] != 1
 
 
+def test_a_first_token_without_text_is_not_taken_for_the_abstention(store):
+    """BART's tokenizer begins every answer with one, whether its checkpoint forces it or not."""
+
+    class Opened(TableGenerator):
+        def encode_answers(self, answers):
+            return [[3, *ids] for ids in super().encode_answers(answers)]
+
+        def decode_tokens(self, token_ids):
+            return super().decode_tokens([token for token in token_ids if token != 3])
+
+    seen = set()
+    for seed in range(12):
+        rag = make(store, seed=seed, abstain={"answer": "ba", "above": 1.0})
+        rag.generator = Opened(TableGenerator.Config(seed=seed, sharpness=1.5))
+        (answer,) = rag.answer(QUESTIONS[0])
+        seen.add(answer.token_ids[0])
+        assert answer.token_ids[:2] != (3, 2)
+    assert 3 in seen
+
+
 def test_k_beyond_the_corpus_reads_all_there_is(store):
     (answer,) = make(store, k=50).answer(QUESTIONS[0])
     assert len(answer.evidence) == 5

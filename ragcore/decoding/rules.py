@@ -34,7 +34,7 @@ class DecodingOptions:
             probability itself, which is what the paper's argmax means.
         no_repeat_ngram: no n-gram of this size twice in an answer; 0 allows all.
         forced_bos_token_id: the first token of every answer, or None.
-        banned_first: tokens that no answer may begin with.
+        banned_openings: tokens that no answer may begin with, forced ones included.
     """
 
     eos_token_id: int
@@ -44,7 +44,7 @@ class DecodingOptions:
     length_penalty: float = 0.0
     no_repeat_ngram: int = 0
     forced_bos_token_id: int | None = None
-    banned_first: frozenset[int] = frozenset()
+    banned_openings: frozenset[tuple[int, ...]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +71,7 @@ def rule(
     never: set[int] = set()
     if length < options.min_new_tokens:
         never |= eos
-    if length == (0 if options.forced_bos_token_id is None else 1):
-        never |= options.banned_first
+    never |= {opening[-1] for opening in options.banned_openings if opening[:-1] == prefix}
     if options.no_repeat_ngram:
         never |= _repeating(prefix, options.no_repeat_ngram)
     only = None if constraint is None else constraint.allowed(prefix)

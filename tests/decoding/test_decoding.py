@@ -177,8 +177,10 @@ def test_constraints_hold_and_nothing_is_renormalised():
         assert len(set(bigrams)) == len(bigrams)
     for hypothesis in case.search("token", beams=50, forced_bos_token_id=2).run()[0]:
         assert hypothesis.tokens[0] == 2
-    for hypothesis in case.search("token", beams=50, banned_first=frozenset({1, EOS})).run()[0]:
+    for hypothesis in case.search("token", beams=50, banned_openings={(1,), (EOS,)}).run()[0]:
         assert hypothesis.tokens[0] not in {1, EOS}
+    for hypothesis in case.search("token", beams=50, banned_openings={(2, 1)}).run()[0]:
+        assert hypothesis.tokens[:2] != (2, 1)
     ranked = case.search("token", beams=200, length_penalty=1.0).run()[0]
     means = [h.log_prob / len(h.tokens) for h in ranked]
     assert means == sorted(means, reverse=True)

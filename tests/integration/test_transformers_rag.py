@@ -166,7 +166,7 @@ def test_rag_sequence_answers_as_transformers_does_with_its_mask_repaired(agains
         beams=beams,
         max_new_tokens=LONGEST,
         min_new_tokens=1,
-        banned_first=frozenset({bos}),
+        banned_openings=frozenset({(bos,)}),
     )
     with torch.no_grad():
         ours = batch.thorough(options)
