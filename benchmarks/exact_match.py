@@ -1,14 +1,14 @@
 """Exact match of the World Factbook reader on held-out countries, passages retrieved or given.
 
 Usage: python benchmarks/exact_match.py [--data ../shared/data] [--limit 300] [--dense]
-           [--grounded] [--json F] [rag.decode=joint …]
+           [--beside rag.grounded=true] [--json F] [rag.decode=joint …]
 
 For each memory (BM25 and, with --dense, MiniLM vectors) and each model (RAG-Token, RAG-Sequence),
-the share of questions whose answer equals one of the gold answers after SQuAD's normalisation, and
-beside it how often the k passages held a gold answer at all. With --grounded each model answers
-once more with spans of the passages alone (`rag.grounded`), batch by batch beside the free one, so
-that their times can be compared. The corpora are the edition of
-January 2026 as `ragcore-world` cuts it, and the development snapshot of the same edition.
+the share of questions whose answer equals one of the gold answers after SQuAD's normalisation, the
+answers' mean log p, and how often the k passages held a gold answer at all. Each --beside is a
+change to the pipeline that is answered with too, batch by batch beside the one without it, so that
+their times can be compared. The corpora are the edition of January 2026 as `ragcore-world` cuts it,
+and the development snapshot of the same edition.
 Skips, and says so, where the question sets are not there.
 """
 
@@ -23,9 +23,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+
+import ragcore
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "examples" / "world"))
@@ -87,8 +89,9 @@ def main() -> int:
     parser.add_argument("--limit", type=int, default=300, help="questions of each kind at most")
     parser.add_argument("--dense", action="store_true", help="encode the passages too (minutes)")
     parser.add_argument(
-        "--grounded", action="store_true", help="answer also with spans of the passages alone"
+        "--beside", action="append", default=[], help="a change to compare: generator.dtype=int8"
     )
+    parser.add_argument("--models", nargs="+", default=["token", "sequence"])
     parser.add_argument("--sets", nargs="+", help="only these kinds of question")
     parser.add_argument("--json", type=Path, help="write every answer here")
     parser.add_argument("overrides", nargs="*", help="such as memory.temperature=4")
@@ -111,15 +114,20 @@ def main() -> int:
             " index: {use: faiss, factory: Flat}}"
         )
     log: list[dict] = []
-    print(f"{'corpus':15} {'memory':6} {'model':18} {'questions':17} {'n':>4}  EM %  found %  q/s")
+    columns = f"{'corpus':15} {'memory':6} {'model':24} {'questions':17} {'n':>4}"
+    print(f"{columns}  EM %  log p  found %  q/s")
     with tempfile.TemporaryDirectory() as scratch:
         for name in arguments.corpora:
             for kind, retriever in retrievers.items():
                 folder = Path(scratch) / f"{name}-{kind}"
                 file = folder.with_suffix(".yaml")
                 file.write_text(pipeline(corpora[name], retriever, folder), encoding="utf-8")
-                grounded = (False, True) if arguments.grounded else (False,)
-                report(name, kind, file, asked, grounded, arguments.overrides, log)
+                ragcore.build_memory(file, version="measured")
+                for model in arguments.models:
+                    said = [f"rag.marginalize={model}", *arguments.overrides]
+                    ways = {model: said}
+                    ways |= {f"  {change}": [*said, change] for change in arguments.beside}
+                    log += report(f"{name:15} {kind:6}", file, asked, ways)
     if arguments.json:
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in log)
         arguments.json.write_text(lines, encoding="utf-8")
@@ -127,62 +135,51 @@ def main() -> int:
 
 
 def report(
-    corpus: str,
-    kind: str,
-    file: Path,
-    asked: dict[str, list[dict]],
-    grounded: Sequence[bool],
-    overrides: list[str],
-    log: list[dict],
-) -> None:
-    import ragcore
+    where: str, file: Path, asked: dict[str, list[dict]], ways: dict[str, list[str]]
+) -> list[dict]:
+    """Answers each kind of question in each way, prints a line for each; every answer as a row."""
+    log: list[dict] = []
+    with ExitStack() as stack:
+        rags = {name: stack.enter_context(ragcore.load(file, *said)) for name, said in ways.items()}
+        for group, found in asked.items():
+            seconds, rows = Counter(), []
+            for start in range(0, len(found), 16):
+                batch = found[start : start + 16]
+                for name, rag in rags.items():
+                    began = time.perf_counter()
+                    answers = rag.answer([row["question"] for row in batch])
+                    seconds[name] += time.perf_counter() - began
+                    rows += [
+                        {"where": where, "way": name, "group": group, **judged(row, answer)}
+                        for row, answer in zip(batch, answers, strict=True)
+                    ]
+            n = len(found)
+            for name in rags:
+                own = [row for row in rows if row["way"] == name]
+                print(
+                    f"{where} {name:24} {group:17} {n:4}"
+                    f"  {100 * sum(row['right'] for row in own) / n:4.1f}"
+                    f"  {sum(row['log_prob'] for row in own) / n:5.2f}"
+                    f"  {100 * sum(row['found'] for row in own) / n:7.1f}  {n / seconds[name]:.1f}",
+                    flush=True,
+                )
+            log += rows
+    return log
 
-    ragcore.build_memory(file, version="measured")
-    for model in ("token", "sequence"):
-        with ExitStack() as stack:
-            ways = {}
-            for only_spans in grounded:
-                said = [f"rag.marginalize={model}", f"rag.grounded={str(only_spans).lower()}"]
-                name = f"{model}, grounded" if only_spans else model
-                ways[name] = stack.enter_context(ragcore.load(file, *said, *overrides))
-            for group, found in asked.items():
-                seconds, right, held = Counter(), Counter(), 0
-                for start in range(0, len(found), 16):
-                    batch = found[start : start + 16]
-                    for name, rag in ways.items():
-                        began = time.perf_counter()
-                        answers = rag.answer([row["question"] for row in batch])
-                        seconds[name] += time.perf_counter() - began
-                        for row, answer in zip(batch, answers, strict=True):
-                            hit = matches(answer.text, row["answers"])
-                            right[name] += hit
-                            log.append(
-                                {
-                                    "corpus": corpus,
-                                    "memory": kind,
-                                    "model": name,
-                                    "group": group,
-                                    "question": row["question"],
-                                    "answers": row["answers"],
-                                    "answer": answer.text,
-                                    "log_prob": answer.log_prob,
-                                    "right": hit,
-                                    "titles": [e.passage.title for e in answer.evidence],
-                                    "priors": [round(e.prior, 3) for e in answer.evidence],
-                                }
-                            )
-                    # The same passages whatever the way.
-                    for row, answer in zip(batch, answers, strict=True):
-                        texts = " ".join(normalise(e.passage.text) for e in answer.evidence)
-                        held += any(normalise(gold) in texts for gold in row["answers"])
-                n = len(found)
-                for name in ways:
-                    print(
-                        f"{corpus:15} {kind:6} {name:18} {group:17} {n:4}"
-                        f"  {100 * right[name] / n:4.1f}  {100 * held / n:7.1f}"
-                        f"  {n / seconds[name]:.1f}",
-                        flush=True,
-                    )
+
+def judged(row: dict, answer: ragcore.Answer) -> dict:
+    """A question with its answer, whether it is right, and whether the passages held a gold one."""
+    texts = " ".join(normalise(one.passage.text) for one in answer.evidence)
+    return {
+        "question": row["question"],
+        "answers": row["answers"],
+        "answer": answer.text,
+        "log_prob": answer.log_prob,
+        "right": matches(answer.text, row["answers"]),
+        "found": any(normalise(gold) in texts for gold in row["answers"]),
+        "titles": [one.passage.title for one in answer.evidence],
+        "priors": [round(one.prior, 3) for one in answer.evidence],
+    }
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Recomputes a served answer's log p by the definition: Lewis et al. (2020), section 2, read aloud.
 
 Nothing that makes serving fast is used here. Each passage is read alone; the answer's tokens are
-scored with gradients enabled, which is the checkpoint's own forward pass; the sums are plain ones
-in double precision, not those of ragcore/marginalization.py. What the retriever found is taken as
+scored with gradients enabled, which is the checkpoint's own forward pass (where a generator cannot
+be trained, such as one in int8, as it scores for serving, but a target at a time); the sums are
+plain ones in double precision, not those of ragcore/marginalization.py. What the retriever found is taken as
 it is: its scores are where p(z|x) begins.
 """
 
@@ -137,7 +138,7 @@ def _table(
     targets = torch.tensor([list(target)], dtype=torch.int64, device=generator.device)
     rows: _Table = []
     for passage in passages:
-        with torch.enable_grad():
+        with torch.set_grad_enabled("trainable" in generator.capabilities):
             log_p = generator.score(generator.read([question], [passage]), pair, targets)
         rows.append(log_p.detach()[0].tolist())
     return rows

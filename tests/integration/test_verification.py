@@ -65,3 +65,10 @@ def test_no_gap_where_passages_may_abstain(tmp_path, generator, marginalize, abo
     found = verify_answer(rag, QUESTIONS[0])
     assert found.gap < 1e-4
     assert (found.answer.text == "alpha") == (above == 0.0)
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: "-".join(mode.values()))
+def test_a_generator_that_cannot_be_trained_is_verified_too(tmp_path, generator, mode):
+    config = Seq2Seq.Config(model=generator.config.model, dtype="int8", device="cpu")
+    found = verify_answer(make_rag(tmp_path, Seq2Seq(config), **mode), QUESTIONS[0])
+    assert found.gap < 1e-4
