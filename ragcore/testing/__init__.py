@@ -1,0 +1,57 @@
+"""The contracts as suites of laws, for those who write plugins.
+
+Subclass the suite of your component's kind and say how it is made:
+
+    class TestMine(RetrieverSuite):
+        @pytest.fixture
+        def component(self):
+            return Mine
+
+`ragcore plugin test NAME` runs the same laws on an installed component with no file written. The
+suites need hypothesis, and pytest only where pytest runs them: `pip install 'ragcore[testing]'`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from ragcore.testing.corpus import CorpusSuite
+    from ragcore.testing.encoder import EncoderSuite
+    from ragcore.testing.generator import GeneratorSuite
+    from ragcore.testing.index import IndexSuite
+    from ragcore.testing.retriever import RetrieverSuite
+    from ragcore.testing.runner import Verdict, examine
+    from ragcore.testing.suite import Suite, SuiteError
+
+__all__ = [
+    "CorpusSuite",
+    "EncoderSuite",
+    "GeneratorSuite",
+    "IndexSuite",
+    "RetrieverSuite",
+    "Suite",
+    "SuiteError",
+    "Verdict",
+    "examine",
+]
+
+# Looked up when asked for: pytest reads this package at its start, for every project.
+_HOMES: Final = {
+    "CorpusSuite": "corpus",
+    "EncoderSuite": "encoder",
+    "GeneratorSuite": "generator",
+    "IndexSuite": "index",
+    "RetrieverSuite": "retriever",
+    "Suite": "suite",
+    "SuiteError": "suite",
+    "Verdict": "runner",
+    "examine": "runner",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

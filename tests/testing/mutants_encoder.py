@@ -1,0 +1,188 @@
+"""Wrong encoders, each `WordEncoder` with one fault; `EncoderSuite` must catch them all."""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+import numpy as np
+import torch
+
+from ragcore.types import Passage
+from tests.helpers.word_encoder import WordEncoder
+
+
+class TitleIgnored(WordEncoder):
+    def encode_passages(self, passages):
+        return super().encode_passages([Passage(one.id, "", one.text) for one in passages])
+
+
+class TextIgnored(WordEncoder):
+    def encode_passages(self, passages):
+        return super().encode_passages([Passage(one.id, one.title, "") for one in passages])
+
+
+class CutAfterFourWords(WordEncoder):
+    def _encode(self, texts):
+        return super()._encode([" ".join(text.split()[:4]) for text in texts])
+
+
+class QuestionIgnored(WordEncoder):
+    def encode_questions(self, questions):
+        return super().encode_questions(["question"] * len(questions))
+
+
+class LengthOrderIsNotUndone(WordEncoder):
+    def _encode(self, texts):
+        return super()._encode(sorted(texts, key=len))
+
+
+class SortsTheCallersList(WordEncoder):
+    def encode_questions(self, questions):
+        if isinstance(questions, list):
+            questions.sort(key=len)
+        return super().encode_questions(questions)
+
+
+class PaddingCounts(WordEncoder):
+    def _encode(self, texts):
+        longest = max((len(text.split()) for text in texts), default=0)
+        return super()._encode([text + " pad" * (longest - len(text.split())) for text in texts])
+
+
+class LeaksIntoTheNextText(WordEncoder):
+    def _encode(self, texts):
+        return super()._encode(
+            [f"{before} {text}" for before, text in itertools.pairwise(["", *texts])]
+        )
+
+
+class PassagesAsFloat64(WordEncoder):
+    def encode_passages(self, passages):
+        return super().encode_passages(passages).astype(np.float64)
+
+
+class QuestionsAsFloat16(WordEncoder):
+    def encode_questions(self, questions):
+        return super().encode_questions(questions).half()
+
+
+class PassagesAsTensor(WordEncoder):
+    def encode_passages(self, passages):
+        return torch.from_numpy(super().encode_passages(passages))
+
+
+class QuestionsAsArray(WordEncoder):
+    def encode_questions(self, questions):
+        return self._encode(questions)
+
+
+class WrongDim(WordEncoder):
+    def __init__(self, config):
+        super().__init__(config)
+        self.dim = config.dim + 1
+
+    def _encode(self, texts):
+        self.dim -= 1
+        try:
+            return super()._encode(texts)
+        finally:
+            self.dim += 1
+
+
+class NoTextsNoShape(WordEncoder):
+    def encode_passages(self, passages):
+        return super().encode_passages(passages) if passages else np.zeros(0, np.float32)
+
+
+class WordlessIsNaN(WordEncoder):
+    def _encode(self, texts):
+        found = super()._encode([text.strip("?") for text in texts])
+        with np.errstate(invalid="ignore"):
+            return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
+class Dropout(WordEncoder):
+    _draws = itertools.count()
+
+    def _encode(self, texts):
+        found = super()._encode(texts)
+        return found * (np.random.default_rng(next(self._draws)).random(found.shape) > 0.1).astype(
+            np.float32
+        )
+
+
+class SeededByTheObject(WordEncoder):
+    _made = itertools.count()
+
+    def __init__(self, config):
+        super().__init__(config.model_copy(update={"seed": next(self._made)}))
+        self.fingerprint = "words"
+
+
+class FingerprintByTheObject(WordEncoder):
+    def __init__(self, config):
+        super().__init__(config)
+        self.fingerprint = f"words at {id(self)}"
+
+
+class FingerprintWithoutTheSeed(WordEncoder):
+    def __init__(self, config):
+        super().__init__(config)
+        self.fingerprint = f"words(d={self.dim})"
+
+
+class FingerprintIsNothing(WordEncoder):
+    def __init__(self, config):
+        super().__init__(config)
+        self.fingerprint = ""
+
+
+class FingerprintCounts(WordEncoder):
+    @property
+    def fingerprint(self):
+        return f"{self._named} after {len(self.batches)} batches"
+
+    @fingerprint.setter
+    def fingerprint(self, value):
+        self._named = value
+
+
+class TrainableWithoutGradient(WordEncoder):
+    capabilities = frozenset({"trainable"})
+
+
+class OneBuffer(WordEncoder):
+    def encode_passages(self, passages):
+        found = super().encode_passages(passages)
+        held = self.__dict__.setdefault("_buffers", {}).setdefault(found.shape, found)
+        held[:] = found
+        return held
+
+
+class KeepsTheTextsInItself(WordEncoder):
+    def encode_questions(self, questions):
+        self._texts = list(questions)
+        time.sleep(0.001)
+        return super().encode_questions(self._texts[::-1][: len(questions)]).flip(0) + float(
+            self._count()
+        )
+
+    def _count(self):
+        held = self.__dict__.setdefault("_inside", [])
+        held.append(1)
+        time.sleep(0.001)
+        found = len(held) - 1
+        held.pop()
+        return found
+
+
+class MisspeltCapability(WordEncoder):
+    capabilities = frozenset({"trainabel"})
+
+
+class LongIsAnError(WordEncoder):
+    def _encode(self, texts):
+        if any(len(text) > 2000 for text in texts):
+            raise IndexError("index out of range in self")
+        return super()._encode(texts)

@@ -1,0 +1,197 @@
+"""Wrong retrievers, each `Shared` with one fault; `RetrieverSuite` must catch them all."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+import ragcore
+from ragcore.errors import ComponentError
+from ragcore.types import Hits, Passage
+
+
+class Shared(ragcore.SimpleRetriever):
+    """A right one: the share of a question's words that a passage has."""
+
+    class Config(ragcore.PartConfig):
+        lower: bool = True
+
+    @property
+    def fingerprint(self):
+        return f"shared(lower={self.config.lower})"
+
+    def words(self, text: str) -> set[str]:
+        return set(re.findall(r"\w+", text.lower() if self.config.lower else text))
+
+    def scores(self, question):
+        asked = self.words(question)
+        return [
+            len(asked & self.words(f"{one.title} {one.text}")) / (1 + len(asked))
+            for one in self.passages
+        ]
+
+
+class QuestionIgnored(Shared):
+    def scores(self, question):
+        return [len(one.text) % 7 for one in self.passages]
+
+
+class WorstFirst(Shared):
+    def scores(self, question):
+        return [-score for score in super().scores(question)]
+
+
+class PositionsForRows(Shared):
+    def search(self, questions, k, *, allowed=None):
+        hits = super().search(questions, k, allowed=allowed)
+        places = {row: at for at, row in enumerate(self._rows)} | {-1: -1}
+        rows = np.array([[places[row] for row in line] for line in hits.rows.tolist()], np.int64)
+        return Hits(rows.reshape(hits.rows.shape), hits.scores)
+
+
+class KeepsTheList(Shared):
+    def add(self, rows, passages):
+        super().add(rows, passages)
+        if len(self.passages) == len(passages):
+            self.passages = passages
+
+
+class FingerprintOfTheObject(Shared):
+    @property
+    def fingerprint(self):
+        return f"shared-{id(self)}"
+
+
+class FingerprintOfThePassages(Shared):
+    @property
+    def fingerprint(self):
+        return f"shared-{len(self)}"
+
+
+class FingerprintOfNothing(Shared):
+    @property
+    def fingerprint(self):
+        return ""
+
+
+class FingerprintWithoutASetting(Shared):
+    @property
+    def fingerprint(self):
+        return "shared"
+
+
+class LosesTitles(Shared):
+    @classmethod
+    def load(cls, folder, config, *, mmap=True):
+        loaded = super().load(folder, config, mmap=mmap)
+        loaded.passages = [Passage(one.id, "", one.text) for one in loaded.passages]
+        return loaded
+
+
+class LoadsAnotherClass(Shared):
+    @classmethod
+    def load(cls, folder, config, *, mmap=True):
+        return Shared.load(folder, config, mmap=mmap)
+
+
+class FirstBatchOnly(Shared):
+    def scores(self, question):
+        found = np.array(super().scores(question), np.float32)
+        self._first = self.__dict__.get("_first") or len(found)
+        found[self._first :] = -np.inf
+        return found
+
+
+class StaleStatistics(Shared):
+    def add(self, rows, passages):
+        super().add(rows, passages)
+        if passages and "_common" not in self.__dict__:
+            self._common = self.words(self.passages[0].text)
+
+    def words(self, text):
+        return super().words(text) - self.__dict__.get("_common", set())
+
+
+class ScoresByTheBatch(Shared):
+    def search(self, questions, k, *, allowed=None):
+        hits = super().search(questions, k, allowed=allowed)
+        return Hits(hits.rows, hits.scores / np.float32(max(1, len(questions))))
+
+
+class OnlyTheLastQuestion(Shared):
+    def search(self, questions, k, *, allowed=None):
+        return super().search([questions[-1]] * len(questions) if questions else [], k)
+
+
+class ReversesItsQuestions(Shared):
+    def search(self, questions, k, *, allowed=None):
+        if isinstance(questions, list):
+            questions.reverse()
+        return super().search(questions, k, allowed=allowed)
+
+
+class WordlessIsAnError(Shared):
+    def scores(self, question):
+        weight = 1 / len(self.words(question))
+        return [weight * score for score in super().scores(question)]
+
+
+class FilterIgnored(Shared):
+    def search(self, questions, k, *, allowed=None):
+        return super().search(questions, k)
+
+
+class FilterUndeclared(Shared):
+    capabilities = Shared.capabilities - {"filter"}
+
+
+class RemoveRaisesNotImplemented(Shared):
+    capabilities = Shared.capabilities - {"remove"}
+
+    def remove(self, rows):
+        raise NotImplementedError
+
+
+class RemovesByPosition(Shared):
+    def remove(self, rows):
+        for at in sorted({int(row) % len(self._rows) for row in rows}, reverse=True):
+            del self._rows[at], self.passages[at]
+
+
+class FewerPassagesThanRows(Shared):
+    def add(self, rows, passages):
+        count = min(len(rows), len(passages))
+        super().add(rows[:count], passages[:count])
+
+
+class RemembersAQuestion(Shared):
+    def scores(self, question):
+        kept = self.__dict__.setdefault("_kept", {})
+        if question not in kept or len(kept[question]) != len(self.passages):
+            kept[question] = super().scores(question)
+        return kept[question]
+
+
+class SavesWithoutTheLast(Shared):
+    def save(self, folder):
+        last = self._rows[-1:]
+        held = self._rows, self.passages
+        if last:
+            self._rows, self.passages = self._rows[:-1], self.passages[:-1]
+        super().save(folder)
+        self._rows, self.passages = held
+
+
+class SavesOnlyOnce(Shared):
+    def save(self, folder):
+        if self.__dict__.get("_saved"):
+            raise ComponentError("saved already")
+        self._saved = True
+        super().save(folder)
+
+    @classmethod
+    def load(cls, folder, config, *, mmap=True):
+        loaded = super().load(folder, config, mmap=mmap)
+        loaded._saved = True
+        return loaded

@@ -1,0 +1,96 @@
+"""The mutation score: the suites catch every wrong component, and let every right one pass."""
+
+from __future__ import annotations
+
+import inspect
+import string
+from types import ModuleType
+from typing import Final
+
+import pytest
+
+from ragcore.memory.exact import Exact
+from ragcore.parts import Part
+from ragcore.testing import (
+    CorpusSuite,
+    EncoderSuite,
+    GeneratorSuite,
+    IndexSuite,
+    RetrieverSuite,
+    Suite,
+    examine,
+)
+from tests.helpers.word_encoder import WordEncoder, dense_part
+from tests.testing import (
+    mutants_corpus,
+    mutants_encoder,
+    mutants_generator,
+    mutants_index,
+    mutants_retriever,
+)
+from tests.testing.mutants_corpus import Counted
+from tests.testing.mutants_generator import Table
+from tests.testing.mutants_retriever import Shared
+
+
+class Retrievers(RetrieverSuite):
+    variants = ({"lower": False},)
+
+
+class Encoders(EncoderSuite):
+    variants = ({"seed": 1}, {"dim": 33})
+
+
+class Generators(GeneratorSuite):
+    answers = ("ab", "k", string.ascii_lowercase[:5])
+
+
+RIGHT: Final = [
+    (IndexSuite, Exact),
+    (Retrievers, Shared),
+    (RetrieverSuite, dense_part(dim=512)),
+    (Encoders, WordEncoder),
+    (Generators, Table),
+    (CorpusSuite, Counted),
+]
+
+
+def mutants(module: ModuleType, right: type) -> list[type]:
+    return [
+        one
+        for one in vars(module).values()
+        if inspect.isclass(one) and issubclass(one, right) and one is not right
+    ]
+
+
+WRONG: Final = [
+    (suite, mutant)
+    for suite, module, right in (
+        (IndexSuite, mutants_index, Exact),
+        (Retrievers, mutants_retriever, Shared),
+        (Encoders, mutants_encoder, WordEncoder),
+        (Generators, mutants_generator, Table),
+        (CorpusSuite, mutants_corpus, Counted),
+    )
+    for mutant in mutants(module, right)
+]
+
+
+@pytest.mark.parametrize(
+    ("suite", "component"), RIGHT, ids=lambda one: getattr(one, "__name__", "dense")
+)
+def test_a_right_component_passes(suite: type[Suite], component: type | Part):
+    failed = [verdict for verdict in examine(suite, component) if verdict.outcome == "failed"]
+    assert not failed, "\n".join(f"{one.law}: {one.reason}" for one in failed)
+
+
+@pytest.mark.parametrize(("suite", "mutant"), WRONG, ids=lambda one: one.__name__)
+def test_a_wrong_component_is_caught(suite: type[Suite], mutant: type):
+    assert any(verdict.outcome == "failed" for verdict in examine(suite, mutant)), (
+        f"{mutant.__name__} survives {suite.__name__}"
+    )
+
+
+def test_there_are_enough_wrong_components():
+    assert len(WRONG) >= 40
+    assert {suite.kind for suite, _ in WRONG} == {suite.kind for suite, _ in RIGHT}
