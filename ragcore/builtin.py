@@ -23,8 +23,11 @@ def ragcore_indexes() -> dict[str, str]:
 
 @hookimpl
 def ragcore_retrievers() -> dict[str, str]:
-    """An encoder and an index together."""
-    return {"dense": "ragcore.memory.dense:Dense"}
+    """An encoder and an index together, and several retrievers as one."""
+    return {
+        "dense": "ragcore.memory.dense:Dense",
+        "hybrid": "ragcore.memory.hybrid:Hybrid",
+    }
 
 
 @hookimpl

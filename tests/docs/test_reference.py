@@ -33,7 +33,7 @@ SECTIONS: Final = {
 }
 COMPONENTS: Final = {
     "corpus": ["dpr-tsv", "jsonl", "text", "world-factbook"],
-    "retriever": ["bm25", "dense"],
+    "retriever": ["bm25", "dense", "hybrid"],
     "encoder": ["dpr", "sentence-transformers"],
     "index": ["exact", "faiss"],
     "generator": ["bart", "causal", "seq2seq", "t5"],

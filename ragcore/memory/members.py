@@ -1,0 +1,77 @@
+"""What retrievers that are made of other retrievers share: how a member is asked, what it can.
+
+Knows nothing of what is done with the hits (`hybrid.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from ragcore.contracts import Retriever
+from ragcore.errors import ComponentError, UnsupportedOperation
+from ragcore.types import MISSING_ROW, Hits
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Rows = npt.NDArray[np.int64]
+
+__all__ = ["PASSED_ON", "ask", "require"]
+
+PASSED_ON: Final = frozenset({"add", "filter", "mmap", "remove"})
+"""Capabilities that whoever is made of other retrievers has if these have them.
+
+Not `exact`: what is fused or scored anew is what the members were asked for, not all passages."""
+
+
+def require(name: str, member: Retriever, capability: str, whole: str) -> None:
+    """Refuse what a member cannot do.
+
+    Args:
+        name: the member's, as a user knows it.
+        member: who is to do it.
+        capability: what it must declare.
+        whole: the name of the retriever that it is a member of.
+
+    Raises:
+        UnsupportedOperation: it does not declare it.
+    """
+    if capability not in member.capabilities:
+        raise UnsupportedOperation.of(f"retriever {name!r}, and so the {whole} of it,", capability)
+
+
+def ask(
+    name: str,
+    member: Retriever,
+    whole: str,
+    questions: Sequence[str],
+    k: int,
+    allowed: Rows | None,
+) -> Hits:
+    """What a member finds, [B, k], each row once; `name` and `whole` as in `require`.
+
+    Raises:
+        ComponentError: it breaks its contract.
+        UnsupportedOperation: `allowed` is given, and it has no capability `filter`.
+    """
+    if allowed is None:
+        hits = member.search(questions, k)
+    else:
+        require(name, member, "filter", whole)
+        hits = member.search(questions, k, allowed=allowed)
+    if hits.rows.shape != (len(questions), k):
+        raise ComponentError(
+            f"retriever {name!r} of a {whole} gave hits of shape {hits.rows.shape}: expected "
+            f"({len(questions)}, {k})"
+        )
+    rows = np.sort(hits.rows, axis=1)
+    twice = (rows[:, 1:] == rows[:, :-1]) & (rows[:, 1:] != MISSING_ROW)
+    if twice.any():
+        raise ComponentError(
+            f"retriever {name!r} of a {whole} gave row {rows[:, 1:][twice][0]} twice: expected "
+            "each row once"
+        )
+    return hits
