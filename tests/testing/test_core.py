@@ -1,0 +1,72 @@
+"""The core's own components keep their contracts."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import pytest
+
+from ragcore.memory.corpora import DprTsv, Jsonl, TextFolder
+from ragcore.memory.exact import Exact
+from ragcore.parts import Part
+from ragcore.testing import CorpusSuite, IndexSuite, RetrieverSuite
+from tests.helpers.word_encoder import dense_part
+
+LINES = [{"id": f"p{at}", "title": "Numbers", "text": f"{at} is a number"} for at in range(40)]
+
+
+class TestExact(IndexSuite):
+    recall = 1.0
+
+    @pytest.fixture
+    def component(self):
+        return Exact
+
+
+class TestExactOfOneNumber(IndexSuite):
+    dim = 1
+
+    @pytest.fixture
+    def component(self):
+        return Exact
+
+
+class TestDense(RetrieverSuite):
+    @pytest.fixture
+    def component(self):
+        return dense_part(dim=512)
+
+
+class TestJsonl(CorpusSuite):
+    @pytest.fixture
+    def component(self, tmp_path):
+        path = tmp_path / "lines.jsonl"
+        path.write_text("\n".join(map(json.dumps, LINES)), encoding="utf-8")
+        return Part("corpus", "jsonl", Jsonl, Jsonl.Config(path=path))
+
+
+class TestJsonlSplit(CorpusSuite):
+    @pytest.fixture
+    def component(self, tmp_path):
+        path = tmp_path / "lines.jsonl.gz"
+        path.write_bytes(gzip.compress("\n".join(map(json.dumps, LINES)).encode()))
+        return Part("corpus", "jsonl", Jsonl, Jsonl.Config(path=path, words=2))
+
+
+class TestDprTsv(CorpusSuite):
+    @pytest.fixture
+    def component(self, tmp_path):
+        path = tmp_path / "psgs.tsv"
+        rows = [f"{line['id']}\t{line['text']}\t{line['title']}" for line in LINES]
+        path.write_text("\n".join(["id\ttext\ttitle", *rows]), encoding="utf-8")
+        return Part("corpus", "dpr-tsv", DprTsv, DprTsv.Config(path=path))
+
+
+class TestTextFolder(CorpusSuite):
+    @pytest.fixture
+    def component(self, tmp_path):
+        for at in range(10):
+            path = tmp_path / f"{at}.md"
+            path.write_text(f"# Number {at}\n\n{at} is a number.\n", encoding="utf-8")
+        return Part("corpus", "text", TextFolder, TextFolder.Config(path=tmp_path, words=4))

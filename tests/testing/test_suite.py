@@ -1,0 +1,144 @@
+"""A law is never skipped in silence, and a report says how to mend what failed."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+from ragcore.memory.exact import Exact
+from ragcore.parts import Part
+from ragcore.testing import CorpusSuite, IndexSuite, RetrieverSuite, SuiteError, examine
+from ragcore.testing.encoder import EncoderSuite
+from ragcore.testing.generator import GeneratorSuite
+from tests.testing.mutants_corpus import Counted, IdsTwice
+
+SUITES = [IndexSuite, RetrieverSuite, EncoderSuite, GeneratorSuite, CorpusSuite]
+
+
+def define(name: str = "Mine", **members: object) -> type[CorpusSuite]:
+    return type(name, (CorpusSuite,), {"__module__": __name__, **members})
+
+
+def outcomes(suite: type[CorpusSuite], component: type = IdsTwice) -> dict[str, tuple[str, str]]:
+    return {one.law: (one.outcome, one.reason) for one in examine(suite, component)}
+
+
+def test_a_law_is_not_overridden_without_a_reason():
+    for replacement in (lambda self: None, None):
+        with pytest.raises(SuiteError, match="overrides the law 'test_ids_are_unique'"):
+            define(test_ids_are_unique=replacement)
+
+
+def test_a_law_is_not_overridden_by_way_of_a_mixin():
+    class Mixin:
+        def test_ids_are_unique(self):
+            """Nothing."""
+
+    with pytest.raises(SuiteError, match="without a reason"):
+        type("Mine", (Mixin, CorpusSuite), {"__module__": __name__})
+
+
+def test_a_waiver_needs_a_reason_and_a_law():
+    with pytest.raises(SuiteError, match="without a reason"):
+        define(waived={"test_ids_are_unique": " "})
+    with pytest.raises(SuiteError, match="did you mean 'test_ids_are_unique'"):
+        define(waived={"test_ids_are_uniqe": "they are not"})
+
+
+def test_a_waived_law_is_skipped_with_its_reason():
+    waived = {"test_ids_are_unique": "the source has them twice"}
+    found = outcomes(define(waived=waived))
+    assert found["test_ids_are_unique"] == ("skipped", "waived: the source has them twice")
+    assert [law for law, (outcome, _) in found.items() if outcome == "failed"] == []
+
+
+def test_a_waiver_is_inherited_and_ends_where_it_was_written():
+    parent = define(waived={"test_ids_are_unique": "the source has them twice"})
+    child = type("Child", (parent,), {"__module__": __name__})
+    assert outcomes(child)["test_ids_are_unique"][0] == "skipped"
+    assert outcomes(CorpusSuite)["test_ids_are_unique"][0] == "failed"
+
+
+def test_an_override_with_a_reason_runs():
+    ran = []
+    suite = define(
+        waived={"test_ids_are_unique": "held against the source instead"},
+        test_ids_are_unique=lambda self: ran.append(True),
+    )
+    assert outcomes(suite)["test_ids_are_unique"] == ("passed", "")
+    assert ran
+
+
+def test_what_fails_says_what_was_found():
+    outcome, reason = outcomes(CorpusSuite)["test_ids_are_unique"]
+    assert (outcome, reason) == ("failed", "ids ['0', '1', '10', '11', '12'] are there twice")
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_every_law_says_how_to_mend_what_it_catches(suite):
+    laws = suite.laws()
+    assert len(laws) >= 8
+    for name, law in laws.items():
+        doc = inspect.cleandoc(law.__doc__ or "")
+        assert "To mend:" in doc, name
+        assert {"component", "tmp_path", "self"} >= set(inspect.signature(law).parameters)
+
+
+@pytest.mark.parametrize("given", [3, Part("index", "exact", Exact, Exact.Config())])
+def test_a_component_is_a_class_or_a_part_of_the_kind(given):
+    with pytest.raises(SuiteError, match="expected a class, or a Part"):
+        CorpusSuite.part(given)
+
+
+def test_pytest_tells_how_to_mend_what_failed(tmp_path):
+    file = tmp_path / "test_mine.py"
+    file.write_text(
+        "import pytest\n"
+        "from ragcore.testing import CorpusSuite\n"
+        "from tests.testing.mutants_corpus import IdsTwice\n"
+        "class TestMine(CorpusSuite):\n"
+        "    @pytest.fixture\n"
+        "    def component(self):\n"
+        "        return IdsTwice\n",
+        encoding="utf-8",
+    )
+    reports = []
+
+    class Recorder:
+        def pytest_runtest_logreport(self, report):
+            if report.when == "call":
+                reports.append(report)
+
+    options = ["-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), "-c", "/dev/null"]
+    pytest.main([*options, str(file)], plugins=[Recorder(), _plugin()])
+    assert {one.nodeid.partition("::")[2] for one in reports} == {
+        f"TestMine::{law}" for law in CorpusSuite.laws()
+    }
+    (failed,) = [one for one in reports if one.failed]
+    assert (
+        "number the parts of a text that is split"
+        in dict(failed.sections)["How to mend it"].lower()
+    )
+
+
+def _plugin():
+    import ragcore.testing.pytest_plugin
+
+    return ragcore.testing.pytest_plugin
+
+
+def test_pytest_starts_without_anything_heavy():
+    heavy = ["torch", "numpy", "hypothesis", "pydantic", "ragcore.contracts", "faiss"]
+    code = (
+        "import ragcore.testing.pytest_plugin, sys\n"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_right_corpus_is_not_blamed():
+    assert {outcome for outcome, _ in outcomes(CorpusSuite, Counted).values()} == {"passed"}
