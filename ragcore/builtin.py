@@ -23,11 +23,18 @@ def ragcore_indexes() -> dict[str, str]:
 
 @hookimpl
 def ragcore_retrievers() -> dict[str, str]:
-    """An encoder and an index together, and several retrievers as one."""
+    """An encoder and an index together, and retrievers made of others."""
     return {
         "dense": "ragcore.memory.dense:Dense",
         "hybrid": "ragcore.memory.hybrid:Hybrid",
+        "rerank": "ragcore.memory.rerank:Rerank",
     }
+
+
+@hookimpl
+def ragcore_scorers() -> dict[str, str]:
+    """Any generator that can write questions."""
+    return {"likelihood": "ragcore.memory.likelihood:Likelihood"}
 
 
 @hookimpl

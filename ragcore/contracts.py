@@ -22,17 +22,31 @@ if TYPE_CHECKING:
     import torch
 
     Rows = npt.NDArray[np.int64]
+    Scores = npt.NDArray[np.float32]
     Vectors = npt.NDArray[np.float32]
 
-__all__ = ["Component", "Corpus", "Encoder", "Generator", "Index", "Read", "Retriever", "State"]
+__all__ = [
+    "Component",
+    "Corpus",
+    "Encoder",
+    "Generator",
+    "Index",
+    "PassageReader",
+    "PassageSource",
+    "Read",
+    "Retriever",
+    "Scorer",
+    "State",
+]
 
 
 class Component(Protocol):
     """What all components share.
 
     Capabilities in use: `add` (after the first build), `remove`, `filter` (search with `allowed`),
-    `exact` (search equals brute force), `mmap`, `trainable`, `uncased` (a generator whose text has
-    lost its case), `words` (a generator that can be kept to a passage's words).
+    `exact` (search equals brute force), `mmap`, `passages` (a retriever that reads the memory's
+    passages: see PassageReader), `trainable`, `uncased` (a generator whose text has lost its
+    case), `words` (a generator that can be kept to a passage's words).
     """
 
     Config: ClassVar[type[Any]]
@@ -136,6 +150,35 @@ class Retriever(Component, Protocol):
     @classmethod
     def load(cls, folder: Path, config: Any, *, mmap: bool = True) -> Retriever:
         """What `save` wrote, read-only."""
+        ...
+
+
+class PassageSource(Protocol):
+    """Where a retriever reads passages, as a memory has them."""
+
+    def take(self, rows: Sequence[int]) -> list[Passage]:
+        """The passages of rows, in the order asked for."""
+        ...
+
+
+@runtime_checkable
+class PassageReader(Protocol):
+    """What a retriever with the capability `passages` has besides the contract's methods."""
+
+    def use_passages(self, passages: PassageSource) -> None:
+        """Read passages from here; called once, before the first search."""
+        ...
+
+
+@runtime_checkable
+class Scorer(Component, Protocol):
+    """Scores questions with passages, each pair for itself, as a cross-encoder does."""
+
+    def score(self, questions: Sequence[str], passages: Sequence[Passage]) -> Scores:
+        """Scores of P pairs, questions[i] with passages[i], float32 [P]; finite, higher is better.
+
+        They serve as logits of p(z|x).
+        """
         ...
 
 

@@ -38,6 +38,11 @@ def ragcore_retrievers() -> dict[str, str]:  # type: ignore[empty-body]
 
 
 @hookspec
+def ragcore_scorers() -> dict[str, str]:  # type: ignore[empty-body]
+    """Scorers of question and passage; see `ragcore.contracts.Scorer`."""
+
+
+@hookspec
 def ragcore_generators() -> dict[str, str]:  # type: ignore[empty-body]
     """Generators; see `ragcore.contracts.Generator`."""
 

@@ -39,14 +39,14 @@ def test_a_plugin_is_found_with_what_it_gives(installed: Installed) -> None:
         "",
     )
     assert fine.components == {"retriever": {"fine": "fine_plugin:Component"}}
-    assert found.names("retriever") == ["dense", "fine", "hybrid"]
+    assert found.names("retriever") == ["dense", "fine", "hybrid", "rerank"]
     assert found.load("retriever", "fine").__name__ == "Component"
 
 
 def test_the_core_is_a_plugin_too(installed: Installed) -> None:
     core = report(installed.discover(), "core")
     assert core.status == "ok"
-    assert set(core.components) == {"index", "retriever", "corpus", "command"}
+    assert set(core.components) == {"index", "retriever", "scorer", "corpus", "command"}
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_two_plugins_of_one_name_are_both_listed(installed: Installed) -> None:
     second = report(found, "twin", "ragcore-b")
     assert second.status == "conflicting"
     assert "already registered under the name 'twin'" in second.detail
-    assert found.names("retriever") == ["dense", "hybrid", "twin"]
+    assert found.names("retriever") == ["dense", "hybrid", "rerank", "twin"]
 
 
 def test_a_class_that_cannot_be_loaded_is_an_error_when_it_is_asked_for(
@@ -178,7 +178,7 @@ def test_an_unknown_name_comes_with_the_nearest_and_the_known(installed: Install
     with pytest.raises(UnknownComponentError) as raised:
         installed.discover().load("retriever", "fin")
     assert str(raised.value) == (
-        "unknown retriever 'fin': did you mean 'fine'? installed: dense, fine, hybrid"
+        "unknown retriever 'fin': did you mean 'fine'? installed: dense, fine, hybrid, rerank"
     )
 
 

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from ragcore.contracts import Retriever
+from ragcore.contracts import PassageSource, Retriever
 from ragcore.errors import ComponentError, MemoryMismatchError, StoreCorruptError
 from ragcore.memory import fusion
-from ragcore.memory.members import PASSED_ON, ask, require
+from ragcore.memory.members import PASSED_ON, ask, give_passages, require
 from ragcore.parts import Kind, Part, PartConfig
 from ragcore.types import MISSING_ROW, Hits, Passage
 
@@ -84,8 +84,14 @@ class Hybrid:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """What all members can, but `exact`: a score depends on what else was found."""
-        return PASSED_ON.intersection(*(member.capabilities for member in self._members))
+        """What all members can, but `exact`: a score depends on what else was found.
+
+        And `passages`, if any member reads them.
+        """
+        each = [member.capabilities for member in self._members]
+        return PASSED_ON.intersection(*each) | frozenset({"passages"}).intersection(
+            frozenset().union(*each)
+        )
 
     @property
     def fingerprint(self) -> str:
@@ -94,6 +100,11 @@ class Hybrid:
 
     def __len__(self) -> int:
         return len(self._members[0])
+
+    def use_passages(self, passages: PassageSource) -> None:
+        """Hand passages to the members that read them."""
+        for member in self._members:
+            give_passages(member, passages)
 
     def add(self, rows: Rows, passages: Sequence[Passage]) -> None:
         """Add passages under rows [n] to every member.

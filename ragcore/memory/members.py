@@ -1,16 +1,16 @@
 """What retrievers that are made of other retrievers share: how a member is asked, what it can.
 
-Knows nothing of what is done with the hits (`hybrid.py`).
+Knows nothing of what is done with the hits (`hybrid.py`, `rerank.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 
-from ragcore.contracts import Retriever
+from ragcore.contracts import PassageReader, PassageSource, Retriever
 from ragcore.errors import ComponentError, UnsupportedOperation
 from ragcore.types import MISSING_ROW, Hits
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Rows = npt.NDArray[np.int64]
 
-__all__ = ["PASSED_ON", "ask", "require"]
+__all__ = ["PASSED_ON", "ask", "give_passages", "require"]
 
 PASSED_ON: Final = frozenset({"add", "filter", "mmap", "remove"})
 """Capabilities that whoever is made of other retrievers has if these have them.
@@ -41,6 +41,12 @@ def require(name: str, member: Retriever, capability: str, whole: str) -> None:
     """
     if capability not in member.capabilities:
         raise UnsupportedOperation.of(f"retriever {name!r}, and so the {whole} of it,", capability)
+
+
+def give_passages(member: Retriever, passages: PassageSource) -> None:
+    """Hand passages to a member if it reads them."""
+    if "passages" in member.capabilities:
+        cast(PassageReader, member).use_passages(passages)
 
 
 def ask(

@@ -11,6 +11,7 @@ import numpy as np
 
 from ragcore.contracts import Retriever
 from ragcore.errors import ComponentError, StoreError
+from ragcore.memory.members import give_passages
 from ragcore.memory.passages import Passages
 from ragcore.types import MISSING_ROW, Hits
 
@@ -43,6 +44,7 @@ class Memory:
         self.temperature = temperature
         self._name = name or type(retriever).__name__
         self._closed = False
+        give_passages(retriever, passages)
 
     def __len__(self) -> int:
         return len(self.passages)

@@ -121,7 +121,7 @@ def test_another_component_keeps_the_keys_that_it_knows() -> None:
             "memory.retriever=words",
             "override 'memory.retriever=words': retriever: expected a retriever as a mapping with "
             "'use', found the string 'words': write {use: words}; installed: dense, hybrid, "
-            "mix, pair, words",
+            "mix, pair, rerank, words",
         ),
     ],
 )

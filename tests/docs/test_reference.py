@@ -33,7 +33,8 @@ SECTIONS: Final = {
 }
 COMPONENTS: Final = {
     "corpus": ["dpr-tsv", "jsonl", "text", "world-factbook"],
-    "retriever": ["bm25", "dense", "hybrid"],
+    "retriever": ["bm25", "dense", "hybrid", "rerank"],
+    "scorer": ["cross-encoder", "likelihood"],
     "encoder": ["dpr", "sentence-transformers"],
     "index": ["exact", "faiss"],
     "generator": ["bart", "causal", "seq2seq", "t5"],
@@ -114,7 +115,7 @@ def test_every_hook_is_told():
     assert {cells[0] for cells in CONTRACTS["Hooks"]} == hooks
 
 
-@pytest.mark.parametrize("kind", ["Corpus", "Encoder", "Index", "Retriever", "Generator"])
+@pytest.mark.parametrize("kind", ["Corpus", "Encoder", "Index", "Retriever", "Scorer", "Generator"])
 def test_every_member_of_a_contract_is_told(kind):
     members = {
         name

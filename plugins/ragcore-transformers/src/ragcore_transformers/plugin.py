@@ -25,6 +25,12 @@ def ragcore_encoders() -> dict[str, str]:
 
 
 @hookimpl
+def ragcore_scorers() -> dict[str, str]:
+    """Models that read a question and a passage at once."""
+    return {"cross-encoder": "ragcore_transformers.cross_encoder:CrossEncoder"}
+
+
+@hookimpl
 def ragcore_models() -> dict[str, str]:
     """Models from packages that carry their weights, where these are installed."""
     carried = {

@@ -1,0 +1,100 @@
+"""The scorer `cross-encoder`: sentence-transformers' models that read question and passage at once.
+
+Decides which text is read of a passage; the score is the model's logit, without the sigmoid that
+the library puts over some: where a sigmoid is all but 1 its differences are lost, and a softmax of
+logits is a prior.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import sentence_transformers
+import torch
+from pydantic import Field, field_validator
+
+from ragcore.errors import PluginError
+from ragcore.parts import ModelName, PartConfig
+from ragcore.types import Passage
+from ragcore_transformers.loading import explained, pick_device
+from ragcore_transformers.tokenizing import check_template
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+__all__ = ["CrossEncoder", "CrossEncoderConfig"]
+
+
+class CrossEncoderConfig(PartConfig):
+    """What YAML may say of `{use: cross-encoder}`."""
+
+    model: ModelName = Field(description="a folder, a name on a hub, or one that a plugin ships")
+    passage_template: str = Field(
+        "{title}. {text}", description="what is read of a passage that has a title"
+    )
+    max_tokens: int | None = Field(
+        None, gt=0, description="longer pairs are cut; null for the model's limit"
+    )
+    batch_size: int = Field(32, gt=0, description="pairs in one run of the model")
+    device: str = Field("auto", description="cpu, cuda, …, or auto")
+
+    @field_validator("passage_template")
+    @classmethod
+    def _check_template(cls, template: str) -> str:
+        return check_template(template, ("text",), ("title",))
+
+
+class CrossEncoder:
+    """See `ragcore.contracts.Scorer`; safe to use from several threads, which take turns.
+
+    `model` is the library's own object.
+
+    Raises:
+        PluginError: the model cannot be loaded, or gives more than one number for a pair.
+    """
+
+    Config: ClassVar[type[CrossEncoderConfig]] = CrossEncoderConfig
+    capabilities: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, config: CrossEncoderConfig) -> None:
+        self.config = config
+        device = pick_device(config.device, PluginError)
+        with explained(config.model, PluginError):
+            self.model = sentence_transformers.CrossEncoder(
+                config.model,
+                device=str(device),
+                trust_remote_code=False,
+                model_kwargs={"use_safetensors": True},
+                max_length=config.max_tokens,
+            ).eval()
+            if self.model.num_labels != 1:
+                raise PluginError(
+                    f"model {config.model!r} gives {self.model.num_labels} numbers for a pair: "
+                    "expected one, a cross-encoder trained to rank"
+                )
+        # A tokenizer is set to pad and cut, then used: two threads would set each other's.
+        self._lock = threading.Lock()
+
+    def score(
+        self, questions: Sequence[str], passages: Sequence[Passage]
+    ) -> npt.NDArray[np.float32]:
+        """The logits of P pairs, float32 [P]; a passage without title is its text alone."""
+        texts = [
+            self.config.passage_template.format(title=passage.title, text=passage.text)
+            if passage.title
+            else passage.text
+            for passage in passages
+        ]
+        if not texts:
+            return np.zeros(0, np.float32)
+        with self._lock:
+            scores = self.model.predict(
+                list(zip(questions, texts, strict=True)),
+                batch_size=self.config.batch_size,
+                activation_fn=torch.nn.Identity(),
+                show_progress_bar=False,
+            )
+        return np.asarray(scores, np.float32)
