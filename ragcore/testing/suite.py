@@ -42,9 +42,8 @@ class SuiteError(RagcoreError):
 class Suite:
     """The laws of one kind of component; subclass a kind's suite and give the fixture `component`.
 
-    `component` gives a `Part`, or a class whose `Config` needs no setting. A component that is
-    heavy to make is made once for as long as the fixture gives the same `Part`: give the fixture
-    `scope="class"`.
+    `component` gives a `Part`, or a class whose `Config` needs no setting. Encoders and generators,
+    which are heavy to make, are made once for as long as the fixture gives an equal part.
 
     Attributes:
         waived: {name of a law: why it cannot hold}. It is then skipped with that reason. A law
@@ -166,10 +165,12 @@ class SharedSuite(Suite):
 
     @classmethod
     def made(cls, component: Any) -> Any:
-        """The component: that of the law before, if the fixture gave the same."""
-        if cls._held is None or cls._held[0] is not component:
-            cls._held = (component, cls.part(component).build())
-        return cls._held[1]
+        """The component: that of the law before, if the fixture gave an equal part."""
+        part = cls.part(component)
+        # One place for all suites, so that no more than one heavy component is held.
+        if SharedSuite._held is None or SharedSuite._held[0] != part:
+            SharedSuite._held = (part, part.build())
+        return SharedSuite._held[1]
 
 
 def _waived(law: Law, reason: str) -> Law:

@@ -1,0 +1,84 @@
+"""The encoders and generators of this package keep their contracts, on tiny random models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+import tiny_models as tiny
+from ragcore_transformers.causal import Causal
+from ragcore_transformers.dpr import Dpr
+from ragcore_transformers.sentence import SentenceTransformers
+from ragcore_transformers.seq2seq import Seq2Seq
+
+from ragcore.parts import Part
+from ragcore.testing import EncoderSuite, GeneratorSuite
+
+CAUSAL: Final = ["llama", "gpt2", "bloom", "mamba"]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("models")
+    return {
+        "sentence": tiny.save_sentence(folder / "sentence"),
+        "dpr": tiny.save_dpr(folder / "dpr"),
+        "uncased": tiny.save_bart(folder / "uncased", cased=False),
+        **{kind: tiny.save_causal(kind, folder / kind) for kind in CAUSAL},
+    }
+
+
+class TestSentenceTransformers(EncoderSuite):
+    variants = ({"normalize": True}, {"passage_template": "{text}"}, {"passage_prompt": "Chad "})
+
+    @pytest.fixture
+    def component(self, folders: dict[str, Path]) -> Part:
+        config = SentenceTransformers.Config(model=str(folders["sentence"]), batch_size=2)
+        return Part("encoder", "sentence-transformers", SentenceTransformers, config)
+
+
+class TestDpr(EncoderSuite):
+    variants = ({"max_tokens": 8},)
+
+    @pytest.fixture
+    def component(self, folders: dict[str, Path]) -> Part:
+        config = Dpr.Config(
+            question_model=str(folders["dpr"] / "question"),
+            passage_model=str(folders["dpr"] / "passage"),
+            max_tokens=64,
+        )
+        return Part("encoder", "dpr", Dpr, config)
+
+
+class TestSeq2Seq(GeneratorSuite):
+    @pytest.fixture(params=["bart", "t5", "pegasus"])
+    def component(self, request: pytest.FixtureRequest) -> Part:
+        folder: Path = request.getfixturevalue(request.param)
+        return Part("generator", "seq2seq", Seq2Seq, Seq2Seq.Config(model=str(folder)))
+
+
+class TestSeq2SeqInt8(GeneratorSuite):
+    @pytest.fixture
+    def component(self, bart: Path) -> Part:
+        config = Seq2Seq.Config(model=str(bart), dtype="int8")
+        return Part("generator", "bart", Seq2Seq, config)
+
+
+class TestSeq2SeqUncased(GeneratorSuite):
+    answers = ("Nairobi", "the largest city", "Chad")  # its tokenizer knows few signs
+
+    @pytest.fixture
+    def component(self, folders: dict[str, Path]) -> Part:
+        return Part("generator", "bart", Seq2Seq, Seq2Seq.Config(model=str(folders["uncased"])))
+
+
+class TestCausal(GeneratorSuite):
+    @pytest.fixture(params=CAUSAL)
+    def component(self, request: pytest.FixtureRequest, folders: dict[str, Path]) -> Part:
+        config = Causal.Config(
+            model=str(folders[request.param]),
+            template="{title}: {text}\n{question}\n",
+            template_without_passage="{question}\n",
+        )
+        return Part("generator", "causal", Causal, config)
