@@ -25,6 +25,7 @@ from ragcore.memory.store import Store
 from ragcore.parts import Part, part_from_dict
 from ragcore.rag import Rag
 from ragcore.simple import SimpleRetriever
+from ragcore.testing import RetrieverSuite
 from ragcore.types import MISSING_ROW, Hits, Passage
 from tests.helpers.table_generator import TableGenerator
 from tests.helpers.word_encoder import dense_part
@@ -68,6 +69,14 @@ def filled(part: Part, rows: np.ndarray = ROWS) -> Any:
 def assert_equal(found: Hits, expected: Hits) -> None:
     np.testing.assert_array_equal(found.rows, expected.rows)
     np.testing.assert_array_equal(found.scores, expected.scores)
+
+
+class TestContract(RetrieverSuite):
+    variants = ({"retrievers": [dense_part(dim=512, seed=1), dense_part(dim=512, seed=2)]},)
+
+    @pytest.fixture(params=["rrf", "convex", "mixture"])
+    def component(self, request: pytest.FixtureRequest) -> Part:
+        return hybrid_part(dense_part(dim=512), dense_part(dim=512, seed=1), fuse=request.param)
 
 
 @EVERY_FUSION
