@@ -48,4 +48,5 @@ def ragcore_cli() -> dict[str, str]:
         "fill": "ragcore.cli.config:fill_app",
         "schema": "ragcore.cli.config:schema_app",
         "plugins": "ragcore.cli.plugins:app",
+        "plugin": "ragcore.cli.plugin:app",
     }

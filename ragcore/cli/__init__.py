@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "fill": "write a pipeline file out with every default",
     "schema": "the JSON Schema of pipeline files, for editors",
     "plugins": "what is installed, what it gives, and what is wrong with it",
+    "plugin": "hold a component to its contract, or begin a plugin of your own",
 }
 """The core's commands, and what each does; `ragcore.builtin` says where each lives."""
 

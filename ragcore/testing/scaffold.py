@@ -1,0 +1,85 @@
+"""Writes the package of a new plugin, which installs and passes its suite at once.
+
+The files are templates beside this one; knows their names and places, and what goes into them.
+"""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Final
+
+from ragcore import __version__
+from ragcore.errors import PluginError
+from ragcore.plugins import HOOKS
+
+__all__ = ["KINDS", "write_plugin"]
+
+KINDS: Final = ("retriever", "encoder", "corpus")
+"""The kinds for which there is a template."""
+
+_NAME: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+
+
+def write_plugin(kind: str, name: str, folder: Path) -> list[Path]:
+    """Write a package for a component.
+
+    Args:
+        kind: one of `KINDS`.
+        name: what YAML will say after `use:`; lower case, words joined by hyphens.
+        folder: where the package goes; it must not exist, or be empty.
+
+    Returns:
+        The files, in the order in which they were written.
+
+    Raises:
+        PluginError: the kind has no template, the name is none, or the folder holds something.
+    """
+    if kind not in KINDS:
+        raise PluginError(
+            f"there is no template for a plugin of kind {kind!r}: expected one of "
+            f"{', '.join(KINDS)}; docs/reference/contracts.md has what other kinds must do"
+        )
+    cls = "".join(word.capitalize() for word in name.split("-"))
+    if not _NAME.fullmatch(name) or keyword.iskeyword(cls):
+        raise PluginError(
+            f"{name!r} is no name for a {kind}: use lower-case letters, digits and single hyphens, "
+            "and begin with a letter, as in my-memory"
+        )
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise PluginError(f"{folder} is there already and not empty: choose another --folder")
+    package = "ragcore_" + name.replace("-", "_")
+    said = {
+        "kind": kind,
+        "name": name,
+        "package": package,
+        "distribution": f"ragcore-{name}",
+        "cls": cls,
+        "hook": HOOKS[kind],
+        "suite": f"{kind.capitalize()}Suite",
+        "version": __version__,
+    }
+    test = "test_corpus.py" if kind == "corpus" else "test_simple.py"
+    places = {
+        "pyproject.toml": "pyproject.toml",
+        "README.md": "README.md",
+        f"src/{package}/plugin.py": "plugin.py",
+        f"src/{package}/component.py": f"{kind}.py",
+        "tests/test_contract.py": test,
+        ".github/workflows/tests.yml": "tests.yml",
+    }
+    written = [_write(folder / place, template, said) for place, template in places.items()]
+    marker = folder / "src" / package / "__init__.py"
+    marker.write_text(f'"""The {kind} {name} for ragcore."""\n', encoding="utf-8")
+    return [*written, marker]
+
+
+def _write(path: Path, template: str, said: Mapping[str, str]) -> Path:
+    source = files("ragcore.testing") / "templates" / f"{template}.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(Template(source.read_text(encoding="utf-8")).substitute(said), encoding="utf-8")
+    return path

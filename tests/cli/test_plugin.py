@@ -1,0 +1,119 @@
+"""`ragcore plugin`: the laws on an installed component, and packages that pass them at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ragcore.cli import main
+from ragcore.errors import PluginError
+from ragcore.testing import IndexSuite
+from ragcore.testing.scaffold import KINDS, write_plugin
+
+
+def verdicts(capsys) -> dict[str, dict[str, str]]:
+    return {one["law"]: one for one in json.loads(capsys.readouterr().out)}
+
+
+def test_a_right_component_passes_every_law(capsys):
+    assert main(["plugin", "test", "exact", "--json"]) == 0
+    found = verdicts(capsys)
+    assert list(found) == list(IndexSuite.laws())
+    assert {one["outcome"] for one in found.values()} == {"passed", "skipped"}
+    skipped = {one["reason"] for one in found.values() if one["outcome"] == "skipped"}
+    assert skipped == {f"it declares {name!r}" for name in ("add", "filter", "remove")}
+
+
+def test_a_component_is_given_its_settings(capsys, tmp_path):
+    file = tmp_path / "lines.jsonl"
+    file.write_text('{"id": "1", "text": "one"}\n{"id": "1", "text": "two"}\n', encoding="utf-8")
+    assert main(["plugin", "test", "jsonl", f"path={file}", "--json"]) == 1
+    failed = [one for one in verdicts(capsys).values() if one["outcome"] == "failed"]
+    assert [one["law"] for one in failed] == ["test_ids_are_unique"]
+    assert failed[0]["reason"] == "ids ['1'] are there twice"
+    assert "To mend:" in failed[0]["mend"]
+
+
+def test_what_is_printed_says_how_to_mend_what_failed(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    file = tmp_path / "lines.jsonl"
+    file.write_text('{"id": "1", "text": "one"}\n{"id": "1", "text": "two"}\n', encoding="utf-8")
+    assert main(["plugin", "test", "jsonl", f"path={file}"]) == 1
+    said = capsys.readouterr().out
+    assert "To mend: number the parts of a text that is split." in said
+    assert "it has 2 passages: 8 are needed to tell" in said
+    assert "corpus 'jsonl': 6 passed, 1 failed, 1 skipped" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere"], "no plugin gives a component 'nowhere': installed: "),
+        (["exact", "--kind", "retriever"], "unknown retriever 'exact'"),
+        (["exact", "--kind", "metric"], "there are no laws for kind 'metric'"),
+        (["exact", "speed"], "'speed' is no setting: write KEY=VALUE"),
+        (["exact", "speed=1"], "does not fit the component"),
+        (["jsonl", "path=x", "--recall", "0.5"], "--recall is of indexes and retrievers"),
+    ],
+)
+def test_what_cannot_be_tested_is_said(capsys, arguments, said):
+    assert main(["plugin", "test", *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_plugin_passes_its_own_tests_at_once(kind, tmp_path, capsys):
+    folder = tmp_path / "new"
+    assert main(["plugin", "new", kind, "my-own", "--folder", str(folder)]) == 0
+    assert "pip install -e" in capsys.readouterr().out
+    # What `pip install -e` leaves behind: the entry point, and the sources on the path.
+    info = tmp_path / "site" / "ragcore_my_own-0.1.0.dist-info"
+    info.mkdir(parents=True)
+    metadata = "Metadata-Version: 2.1\nName: ragcore-my-own\nVersion: 0.1.0\n"
+    (info / "METADATA").write_text(metadata, encoding="utf-8")
+    points = "[ragcore]\nmy-own = ragcore_my_own.plugin\n"
+    (info / "entry_points.txt").write_text(points, encoding="utf-8")
+    assert 'my-own = "ragcore_my_own.plugin"' in (folder / "pyproject.toml").read_text("utf-8")
+
+    def run(*command: str) -> str:
+        paths = [str(folder / "src"), str(info.parent), str(Path(__file__).parents[2])]
+        done = subprocess.run(
+            [sys.executable, "-m", *command],
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    assert " passed" in run("pytest", "-q", "-p", "no:cacheprovider")
+    (own,) = [one for one in json.loads(run("ragcore", "plugins", "--json")) if "my" in one["name"]]
+    assert own["status"] == "ok"
+    assert own["components"] == {kind: {"my-own": "ragcore_my_own.component:MyOwn"}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "said"),
+    [
+        ("generator", "mine", "expected one of retriever, encoder, corpus"),
+        ("retriever", "My Memory", "is no name for a retriever"),
+        ("retriever", "none", "is no name for a retriever"),
+    ],
+)
+def test_a_plugin_that_cannot_be_written_is_refused(kind, name, said, tmp_path):
+    with pytest.raises(PluginError, match=said):
+        write_plugin(kind, name, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_nothing_is_overwritten(tmp_path):
+    (tmp_path / "kept.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(PluginError, match="not empty"):
+        write_plugin("retriever", "mine", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
