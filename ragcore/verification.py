@@ -3,8 +3,8 @@
 Nothing that makes serving fast is used here. Each passage is read alone; the answer's tokens are
 scored with gradients enabled, which is the checkpoint's own forward pass (where a generator cannot
 be trained, such as one in int8, as it scores for serving, but a target at a time); the sums are
-plain ones in double precision, not those of ragcore/marginalization.py. What the retriever found is taken as
-it is: its scores are where p(z|x) begins.
+plain ones in double precision, not those of ragcore/marginalization.py. What the retriever found is
+taken as it is: its scores are where p(z|x) begins.
 """
 
 from __future__ import annotations

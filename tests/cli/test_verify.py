@@ -186,15 +186,17 @@ class Noting(TableGenerator):
         return super().score(read, pairs, targets)
 
 
-def test_each_passage_is_read_alone_with_gradients(tmp_path):
+def test_each_passage_is_read_alone_with_gradients_where_there_are_any(tmp_path):
     store = Store(tmp_path / "store")
     texts = ["chad is ruled", "mali is ruled", "the river"]
     passages = [Passage(str(z), "t", text) for z, text in enumerate(texts)]
     store.build("one", passages, dense_part(), corpus_config=None)
-    generator = Noting(Noting.Config(sharpness=1.5))
-    rag = Rag(store.open("one", retriever=dense_part()), generator, RagConfig(max_new_tokens=4))
-    verify_answer(rag, QUESTION)
-    assert generator.asked == [(True, 1)] * 3
+    for capabilities in (frozenset({"trainable"}), frozenset()):
+        generator = Noting(Noting.Config(sharpness=1.5))
+        generator.capabilities = capabilities
+        memory = store.open("one", retriever=dense_part())
+        verify_answer(Rag(memory, generator, RagConfig(max_new_tokens=4)), QUESTION)
+        assert generator.asked == [("trainable" in capabilities, 1)] * 3
 
 
 def test_nothing_is_within_a_gap_that_is_no_number(pipeline):
