@@ -26,13 +26,13 @@ from ragcore.decoding.scoring import score_hypotheses
 from ragcore.decoding.sequence import RagSequence, fast, thorough
 from ragcore.decoding.token import RagToken
 from ragcore.errors import ConfigError, QuestionError, UnsupportedOperation
-from ragcore.marginalization import log_prior
 from ragcore.memory.live import LiveMemory
 from ragcore.memory.store import Store
 from ragcore.memory.version import Memory
 from ragcore.parts import Part
 from ragcore.plugins import registry
-from ragcore.types import MISSING_ROW, Answer, Passage, Token
+from ragcore.retrieval import Where, retrieve
+from ragcore.types import Answer, Passage, Token
 
 __all__ = ["Rag", "load"]
 
@@ -123,21 +123,24 @@ class Rag:
         """Close the memory, once its last reader has left."""
         self.memory.close()
 
-    def answer(self, questions: str | Sequence[str]) -> list[Answer]:
+    def answer(self, questions: str | Sequence[str], *, where: Where = None) -> list[Answer]:
         """The most probable answer to each question, with what it rests on.
 
         Args:
             questions: B questions; one string counts as one question.
+            where: reads only passages whose metadata meet it, as `rag.where` says it; if both
+                are given, both must hold.
 
         Returns:
             B answers, in order.
 
         Raises:
-            QuestionError: a question is empty, or longer than the generator's input.
+            QuestionError: a question is empty, or longer than the generator's input, or `where`
+                is no filter.
         """
         asked = [questions] if isinstance(questions, str) else list(questions)
         with self.memory.reading() as memory, torch.inference_mode():
-            found = self._retrieve(memory, asked)
+            found = retrieve(memory, asked, self.config, where)
             size = self.config.batch_size
             answers = [
                 answer
@@ -148,7 +151,7 @@ class Rag:
             registry().hook.ragcore_answered(answer=answer)
         return answers
 
-    def stream(self, question: str) -> Generator_[Token, None, None]:
+    def stream(self, question: str, *, where: Where = None) -> Generator_[Token, None, None]:
         """The tokens of an answer, each as soon as the search can no longer change it.
 
         RAG-Sequence streams by joint decoding, whatever `rag.decode` says: the other two know
@@ -157,7 +160,7 @@ class Rag:
         """
         with self.memory.reading() as memory:
             with torch.inference_mode():
-                found = self._retrieve(memory, [question])
+                found = retrieve(memory, [question], self.config, where)
                 read, contexts = self._read(found)
                 ((context, abstained),) = self._weigh(read, contexts)
                 if abstained is None:
@@ -177,12 +180,15 @@ class Rag:
                     sent += 1
                     yield make_token(self.generator, steps[:sent])
 
-    def log_prob(self, questions: Sequence[str], answers: Sequence[str]) -> list[float]:
+    def log_prob(
+        self, questions: Sequence[str], answers: Sequence[str], *, where: Where = None
+    ) -> list[float]:
         """log p(y|x) of given answers, by the formula of `rag.marginalize`.
 
         Args:
             questions: B questions.
             answers: B answers, one for each.
+            where: as for `answer`.
 
         Returns:
             B natural logarithms, end of sequence included.
@@ -193,7 +199,7 @@ class Rag:
                 "answer for each question"
             )
         with self.memory.reading() as memory, torch.inference_mode():
-            found = self._retrieve(memory, list(questions))
+            found = retrieve(memory, questions, self.config, where)
             targets = self.generator.encode_answers(answers)
             scores: list[float] = []
             for begin in range(0, len(found), self.config.batch_size):
@@ -202,13 +208,13 @@ class Rag:
                 scores.extend(self._log_prob(read, contexts, targets[begin:end]))
             return scores
 
-    async def aanswer(self, questions: str | Sequence[str]) -> list[Answer]:
+    async def aanswer(self, questions: str | Sequence[str], *, where: Where = None) -> list[Answer]:
         """`answer`, without blocking the event loop."""
-        return await asyncio.to_thread(self.answer, questions)
+        return await asyncio.to_thread(self.answer, questions, where=where)
 
-    async def astream(self, question: str) -> AsyncIterator[Token]:
+    async def astream(self, question: str, *, where: Where = None) -> AsyncIterator[Token]:
         """`stream`, without blocking the event loop."""
-        tokens = self.stream(question)
+        tokens = self.stream(question, where=where)
         try:
             while (token := await asyncio.to_thread(next, tokens, None)) is not None:
                 yield token
@@ -244,22 +250,6 @@ class Rag:
         old = self.memory.swap(memory)
         registry().hook.ragcore_memory_swapped(old=old, new=version)
         return old
-
-    def _retrieve(self, memory: Memory, questions: list[str]) -> list[Found]:
-        """Search for all questions at once."""
-        for place, question in enumerate(questions):
-            if not question.strip():
-                raise QuestionError(f"question {place + 1} of {len(questions)} is empty: ask it")
-        hits = memory.search(questions, self.config.k)
-        registry().hook.ragcore_retrieved(questions=questions, hits=hits, memory=memory.version)
-        found: list[Found] = []
-        for question, rows, scores in zip(questions, hits.rows, hits.scores, strict=True):
-            exists = rows != MISSING_ROW
-            passages = memory.passages.take(rows[exists].tolist())
-            there = scores[exists].tolist()
-            prior = log_prior(torch.tensor(there or [0.0]), memory.temperature)
-            found.append(Found(question, passages, there, prior))
-        return found
 
     def _read(self, found: Sequence[Found]) -> tuple[Read, list[Context]]:
         """Read all pairs of these questions in one pass of the encoder."""

@@ -35,8 +35,8 @@ GROUND: Final = {
 FLOORS: Final = {
     **dict.fromkeys(GROUND, 1),
     **dict.fromkeys(["decoding", "memory"], 2),
-    **dict.fromkeys(["answers", "building", "config", "rag"], 3),
-    **dict.fromkeys(["evaluation", "testing", "training", "verification"], 4),
+    **dict.fromkeys(["answers", "building", "config", "rag", "retrieval"], 3),
+    **dict.fromkeys(["calibration", "evaluation", "testing", "training", "verification"], 4),
     **dict.fromkeys(["__main__", "cli", "server"], 5),
 }
 """The floor of each room, a module or a package right inside `ragcore`."""

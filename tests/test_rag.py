@@ -136,6 +136,49 @@ def test_a_stream_does_not_leak_its_grad_mode(store):
     assert not torch.is_inference_mode_enabled()
 
 
+@pytest.fixture
+def dated(tmp_path: Path) -> Store:
+    store = Store(tmp_path / "dated")
+    found = [
+        Passage(one.id, one.title, one.text, {"n": n}) for n, one in enumerate(passages("old"))
+    ]
+    store.build("old", found, dense_part(), corpus_config=None)
+    return store
+
+
+def numbers(answer) -> set[int]:
+    return {one.passage.metadata["n"] for one in answer.evidence}
+
+
+def test_only_passages_that_are_allowed_are_read(dated):
+    rag, where = make(dated), {"n": {"in": [1, 3]}}
+    answers = rag.answer(QUESTIONS, where=where)
+    assert [numbers(answer) for answer in answers] == [{1, 3}] * 3
+    assert numbers(rag.answer(QUESTIONS[0])[0]) != {1, 3}
+    texts = [answer.text for answer in answers]
+    said = rag.log_prob(QUESTIONS, texts, where=where)
+    assert said == pytest.approx([answer.log_prob for answer in answers], abs=1e-4)
+    assert said != pytest.approx(rag.log_prob(QUESTIONS, texts), abs=1e-4)
+    tokens = list(rag.stream(QUESTIONS[0], where=where))
+    assert [token.posterior for token in tokens] == list(answers[0].token_posteriors)
+    assert asyncio.run(rag.aanswer(QUESTIONS, where=where)) == answers
+
+    async def streamed():
+        return [token async for token in rag.astream(QUESTIONS[0], where=where)]
+
+    assert asyncio.run(streamed()) == tokens
+
+
+def test_a_request_narrows_what_the_pipeline_allows(dated):
+    rag = make(dated, where={"n": {"lte": 2}})
+    assert numbers(rag.answer(QUESTIONS[0])[0]) == {0, 1, 2}
+    assert numbers(rag.answer(QUESTIONS[0], where={"n": {"gte": 1}})[0]) == {1, 2}
+    (alone,) = rag.answer(QUESTIONS[0], where={"n": {"gt": 2}})
+    assert alone.closed_book
+    with pytest.raises(QuestionError, match=r"where\.n\.ge: unknown operator"):
+        rag.answer(QUESTIONS[0], where={"n": {"ge": 1}})
+
+
 def test_async_forms_give_the_same(store):
     rag = make(store)
 

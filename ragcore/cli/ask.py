@@ -22,6 +22,10 @@ def ask(
         list[str] | None,
         typer.Argument(help="Changes to the file: rag.k=10 rag.marginalize=sequence"),
     ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(help="""Read only such passages, as JSON: '{"country": "Chad"}'."""),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a line, with all evidence.")
     ] = False,
@@ -30,12 +34,14 @@ def ask(
     from rich.console import Console
 
     from ragcore.cli.render import answer_view
+    from ragcore.memory.where import where_from_json
     from ragcore.rag import load
 
     console = Console()
+    allowed = None if where is None else where_from_json(where)
     with load(pipeline, *(overrides or ())) as rag:
         for asked in _questions(question):
-            (answer,) = rag.answer(asked)
+            (answer,) = rag.answer(asked, where=allowed)
             if as_json:
                 print(json.dumps(answer.to_dict(), ensure_ascii=False), flush=True)
             else:

@@ -110,6 +110,9 @@ def search(
     question: Annotated[str, typer.Argument(help="What to look for.")],
     overrides: _Overrides = None,
     k: Annotated[int | None, typer.Option(min=1, help="How many passages; else rag.k.")] = None,
+    where: Annotated[
+        str | None, typer.Option(help="""Only such passages, as JSON: '{"country": "Chad"}'.""")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a passage and line.")
     ] = False,
@@ -121,17 +124,20 @@ def search(
     from ragcore.config import load_config
     from ragcore.errors import QuestionError
     from ragcore.memory.store import Store
+    from ragcore.memory.where import both, read_where, where_from_json
     from ragcore.types import MISSING_ROW
 
     if not question.strip():
         raise QuestionError("the question is empty: ask one")
     config = load_config(pipeline, overrides or ())
+    said = [config.rag.where, None if where is None else where_from_json(where)]
+    allowed = both(*(None if one is None else read_where(one) for one in said))
     section = config.memory
     memory = Store(section.store).open(
         section.version, retriever=section.retriever, temperature=section.temperature
     )
     try:
-        hits = memory.search([question], k or config.rag.k)
+        hits = memory.search([question], k or config.rag.k, where=allowed)
         exists = hits.rows[0] != MISSING_ROW
         passages = memory.passages.take(hits.rows[0][exists].tolist())
         found = list(zip(hits.scores[0][exists].tolist(), passages, strict=True))

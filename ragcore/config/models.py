@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from ragcore.memory.where import faults_of
 from ragcore.parts import ConfigPath, Kind, Part, PartConfig
 
 __all__ = [
@@ -14,6 +16,21 @@ __all__ = [
     "PipelineConfig",
     "RagConfig",
 ]
+
+
+def _check_where(said: dict[str, Any]) -> dict[str, Any]:
+    """A filter as it is written; each of its faults is told at its own place in the file."""
+    faults = [
+        InitErrorDetails(
+            type=PydanticCustomError("value_error", "{error}", {"error": fault.message}),
+            loc=fault.path,
+            input=said,
+        )
+        for fault in faults_of(said)
+    ]
+    if faults:
+        raise ValidationError.from_exception_data("where", faults)
+    return said
 
 
 class AbstainConfig(PartConfig):
@@ -53,6 +70,9 @@ class RagConfig(PartConfig):
     )
     grounded: bool = Field(
         default=False, description="answer only with verbatim spans of the passages' texts"
+    )
+    where: Annotated[dict[str, Any], AfterValidator(_check_where)] | None = Field(
+        default=None, description="read only passages whose metadata meet this; null reads all"
     )
     batch_size: int = Field(
         default=16, ge=1, description="questions read and decoded together; bounds memory"

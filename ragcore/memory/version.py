@@ -6,14 +6,22 @@ Knows nothing of where it came from (`store.py`) or of who serves it (`live.py`)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ragcore.contracts import Retriever
 from ragcore.errors import ComponentError, StoreError
+from ragcore.memory.filtering import RowFilter
 from ragcore.memory.members import give_passages
 from ragcore.memory.passages import Passages
+from ragcore.memory.where import Filter
 from ragcore.types import MISSING_ROW, Hits
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Rows = npt.NDArray[np.int64]
 
 __all__ = ["Memory"]
 
@@ -43,25 +51,30 @@ class Memory:
         self.retriever = retriever
         self.temperature = temperature
         self._name = name or type(retriever).__name__
+        self._filter = RowFilter(passages)
         self._closed = False
         give_passages(retriever, passages)
 
     def __len__(self) -> int:
         return len(self.passages)
 
-    def search(self, questions: Sequence[str], k: int) -> Hits:
-        """The k best passages of each question.
+    def search(self, questions: Sequence[str], k: int, *, where: Filter | None = None) -> Hits:
+        """The k best passages of each question, of those that `where` allows.
+
+        A retriever that cannot filter is asked for more and more, until k hits are allowed or it
+        has no more; what is found is the same.
 
         Args:
             questions: B questions.
             k: at least 1; no more hits are given than there are passages.
+            where: which passages may be found; all where None.
 
         Returns:
             rows and scores [B, min(k, passages)].
 
         Raises:
             ComponentError: k is less than 1, or the retriever broke its contract: another shape, a
-                row that is not there, or one twice.
+                row that is not there, one twice, or one that `where` does not allow.
             StoreError: the memory is closed.
         """
         if k < 1:
@@ -72,10 +85,46 @@ class Memory:
             raise StoreError(f"memory {self.version!r} is closed: open it again to search")
         k = min(k, len(self))
         if not questions:
-            return Hits(np.zeros((0, k), np.int64), np.zeros((0, k), np.float32))
-        hits = self.retriever.search(questions, k)
-        if hits.rows.shape != (len(questions), k):
-            raise self._broken(f"hits of shape {hits.rows.shape}", f"({len(questions)}, {k})")
+            return _nothing(0, k)
+        if where is None:
+            return self._checked(self.retriever.search(questions, k), len(questions), k)
+        allowed = self._filter.rows(where)
+        if not len(allowed):
+            return _nothing(len(questions), k)
+        if "filter" not in self.retriever.capabilities:
+            return self._deeper_and_deeper(questions, k, allowed)
+        found = self.retriever.search(questions, k, allowed=allowed)
+        hits = self._checked(found, len(questions), k)
+        outside = (hits.rows != MISSING_ROW) & ~_among(hits.rows, allowed)
+        if outside.any():
+            raise self._broken(f"row {hits.rows[outside][0]}", "only rows that were allowed")
+        return hits
+
+    def _deeper_and_deeper(self, questions: Sequence[str], k: int, allowed: Rows) -> Hits:
+        """The k best allowed hits of each question out of its whole ranking, as far as needed."""
+        found = _nothing(len(questions), k)
+        left = list(range(len(questions)))
+        # Where allowed rows are spread evenly over the ranking, this is as deep as k of them lie.
+        depth = min(len(self), -(-k * len(self) // len(allowed)))
+        while left:
+            asked = [questions[at] for at in left]
+            hits = self._checked(self.retriever.search(asked, depth), len(asked), depth)
+            keep = _among(hits.rows, allowed)
+            for at, rows, scores, kept in zip(left, hits.rows, hits.scores, keep, strict=True):
+                best = np.flatnonzero(kept)[:k]
+                found.rows[at, : len(best)] = rows[best]
+                found.scores[at, : len(best)] = scores[best]
+            enough = keep.sum(axis=1) >= min(k, len(allowed))
+            # A ranking that ends before `depth` has no more.
+            ended = (hits.rows == MISSING_ROW).any(axis=1) | (depth == len(self))
+            left = [at for at, done in zip(left, enough | ended, strict=True) if not done]
+            depth = min(len(self), 2 * depth)
+        return found
+
+    def _checked(self, hits: Hits, count: int, k: int) -> Hits:
+        """Hits of `count` questions that keep the contract, of no more rows than there are."""
+        if hits.rows.shape != (count, k):
+            raise self._broken(f"hits of shape {hits.rows.shape}", f"({count}, {k})")
         outside = (hits.rows != MISSING_ROW) & ((hits.rows < 0) | (hits.rows >= len(self)))
         if outside.any():
             raise self._broken(f"row {hits.rows[outside][0]}", f"rows from 0 to {len(self) - 1}")
@@ -94,3 +143,16 @@ class Memory:
         return ComponentError(
             f"retriever {self._name!r} of memory {self.version!r} gave {found}: expected {expected}"
         )
+
+
+def _among(rows: Rows, allowed: Rows) -> npt.NDArray[np.bool_]:
+    """Which of `rows` are in `allowed`, which ascends; quick however many those are."""
+    places = np.minimum(np.searchsorted(allowed, rows), len(allowed) - 1)
+    among: npt.NDArray[np.bool_] = allowed[places] == rows
+    return among
+
+
+def _nothing(count: int, k: int) -> Hits:
+    """Hits [count, k] of which none exists."""
+    rows = np.full((count, k), MISSING_ROW, np.int64)
+    return Hits(rows, np.full((count, k), -np.inf, np.float32))

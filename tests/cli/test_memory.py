@@ -90,6 +90,22 @@ def test_hits_as_json(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
 
 
+def test_a_filter_on_the_command_line_and_in_the_file(
+    built: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def found(*more: str) -> list[int]:
+        assert main(["memory", "search", str(built), "word4", "--json", "--k", "9", *more]) == 0
+        hits = map(json.loads, capsys.readouterr().out.splitlines())
+        return sorted(hit["metadata"]["n"] for hit in hits)
+
+    assert found("--where", '{"n": {"lt": 3}}') == [0, 1, 2]
+    assert found("rag.where={n: {gte: 2}}", "--where", '{"n": {"lt": 4}}') == [2, 3]
+    assert found("rag.where={n: {gte: 7}}") == [7, 8]
+    assert "where.n.ge: unknown operator" in fails(
+        capsys, "search", built, "word4", "--where", '{"n": {"ge": 3}}'
+    )
+
+
 def test_overrides_change_the_file(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = built.parent / "other"
     run(capsys, "build", built, f"memory.store={other}", "memory.version=two")

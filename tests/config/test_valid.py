@@ -146,6 +146,7 @@ def test_fill_keeps_what_is_written_and_adds_the_rest_in_order(tmp_path: Path) -
         "  length_penalty: 0.0\n"
         "  no_repeat_ngram: 0\n"
         "  grounded: false\n"
+        "  where: null\n"
         "  batch_size: 16\n"
         "  abstain: null\n"
     )

@@ -103,6 +103,14 @@ def test_no_passage_found_is_said(built, capsys):
     assert "answered alone" in capsys.readouterr().out
 
 
+def test_only_passages_that_are_allowed_are_read(built, capsys):
+    assert ask(built, QUESTION, "--json", "--where", '{"year": 1800}') == 0
+    assert json.loads(capsys.readouterr().out)["closed_book"]
+    assert "where.year.ge: unknown operator 'ge'" in refused(
+        capsys, ask(built, QUESTION, "--where", '{"year": {"ge": 2016}}')
+    )
+
+
 def refused(capsys, code: int) -> str:
     """The message of an error that the user can mend."""
     captured = capsys.readouterr()
