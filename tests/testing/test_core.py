@@ -9,9 +9,11 @@ import pytest
 
 from ragcore.memory.corpora import DprTsv, Jsonl, TextFolder
 from ragcore.memory.exact import Exact
+from ragcore.memory.hybrid import Hybrid
 from ragcore.parts import Part
 from ragcore.testing import CorpusSuite, IndexSuite, RetrieverSuite
 from tests.helpers.word_encoder import dense_part
+from tests.testing.mutants_retriever import Shared
 
 LINES = [{"id": f"p{at}", "title": "Numbers", "text": f"{at} is a number"} for at in range(40)]
 
@@ -36,6 +38,14 @@ class TestDense(RetrieverSuite):
     @pytest.fixture
     def component(self):
         return dense_part(dim=512)
+
+
+class TestHybrid(RetrieverSuite):
+    @pytest.fixture(params=["rrf", "convex", "mixture"])
+    def component(self, request):
+        members = [Part("retriever", "shared", Shared, Shared.Config()), dense_part(dim=512)]
+        config = Hybrid.Config(retrievers=members, fuse=request.param)
+        return Part("retriever", "hybrid", Hybrid, config)
 
 
 class TestJsonl(CorpusSuite):

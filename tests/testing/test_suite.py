@@ -93,7 +93,9 @@ def test_a_component_is_a_class_or_a_part_of_the_kind(given):
         CorpusSuite.part(given)
 
 
-def test_pytest_tells_how_to_mend_what_failed(tmp_path):
+def test_pytest_tells_how_to_mend_what_failed(tmp_path, monkeypatch):
+    # Where the entry point is installed, the plugin would come a second time.
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     file = tmp_path / "test_mine.py"
     file.write_text(
         "import pytest\n"
