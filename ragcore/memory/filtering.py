@@ -68,10 +68,10 @@ class RowFilter:
                 return self._columns[where.field].mask(where)
             case Not():
                 return ~self._mask(where.part)
-            case AllOf():
-                return np.logical_and.reduce([self._mask(part) for part in where.parts])
-            case AnyOf():
-                return np.logical_or.reduce([self._mask(part) for part in where.parts])
+            case AllOf() | AnyOf():
+                both = np.logical_and if isinstance(where, AllOf) else np.logical_or
+                mask: Mask = both.reduce([self._mask(part) for part in where.parts])
+                return mask
 
     def _add_columns(self, fields: set[str]) -> None:
         """Read all metadata once, for the fields that are not there yet."""
