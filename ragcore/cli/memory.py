@@ -1,4 +1,4 @@
-"""`ragcore memory`: build versions of a memory, list, verify, activate and search them."""
+"""`ragcore memory`: build versions of a memory, list, verify, activate, search, calibrate."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from ragcore.calibration import Calibration
     from ragcore.memory.store import Progress, Store
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Build versions of a memory, list, verify, activate and search them.")
+app = typer.Typer(
+    help="Build versions of a memory, list, verify, activate, search and calibrate them."
+)
 
 _Pipeline = Annotated[str, typer.Argument(help="The pipeline's YAML file.")]
 _Place = Annotated[
@@ -157,6 +162,67 @@ def search(
         console.print(head)
         console.print(Text(passage.text), "")
     console.print(Text(f"{len(found)} passages from memory {memory.version}", style="dim"))
+
+
+@app.command()
+def calibrate(
+    pipeline: _Pipeline,
+    questions: Annotated[
+        str, typer.Argument(help="JSON lines, each with question and answer or answers.")
+    ],
+    overrides: _Overrides = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="Put the temperature into the pipeline's file.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Fit memory.temperature, so that right answers are as probable as it can make them."""
+    from rich.console import Console
+
+    from ragcore.calibration import calibrate as fit
+    from ragcore.calibration import read_questions
+    from ragcore.config.edit import write_temperature
+    from ragcore.errors import ConfigError
+    from ragcore.rag import load
+
+    if write and overrides:
+        raise ConfigError(
+            "--write with changes to the file: the temperature would be fitted to another pipeline "
+            "than the file's; change the file first, or leave --write out"
+        )
+    asked, wanted = read_questions(questions)
+    with load(pipeline, *(overrides or ())) as rag:
+        found = fit(rag, asked, wanted)
+    temperature = found.fitted.temperature
+    if write:
+        write_temperature(pipeline, temperature)
+    if as_json:
+        print(json.dumps({**found.to_dict(), "written": write}, ensure_ascii=False))
+        return
+    Console().print(_calibration(found))
+    if write:
+        print(f"\nwritten into {pipeline}: temperature: {temperature!r}")
+    else:
+        print(f"\nmemory:\n  temperature: {temperature!r}")
+
+
+def _calibration(found: Calibration) -> RenderableType:
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("", "temperature", "mean log p", "prior of first"):
+        table.add_column(name, justify="left" if not name else "right")
+    rows = {"fitted": found.fitted, "one": found.one, "in the file": found.current}
+    for name, fit in rows.items():
+        table.add_row(name, f"{fit.temperature:g}", f"{fit.log_prob:.6f}", f"{fit.top_prior:.4f}")
+    told = (
+        f"{found.questions:,} questions with {found.answers:,} answers, passages found for "
+        f"{found.found:,}, memory {found.memory}; the first passage makes the answer most probable "
+        f"in {found.top_best:.4f} of them"
+    )
+    return Group(table, Text(told, style="dim"))
 
 
 def _store(place: str) -> tuple[Store, str | None]:

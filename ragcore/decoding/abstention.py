@@ -25,7 +25,7 @@ from ragcore.decoding.beam import Hypothesis
 from ragcore.decoding.context import Context
 from ragcore.decoding.scoring import Marginal, marginalized, score_targets
 
-__all__ = ["weigh"]
+__all__ = ["conditioned", "weigh"]
 
 _ALMOST_CERTAIN = -1e-6
 """A log-probability of abstaining above this counts as this: so that a prior is left over."""
@@ -60,11 +60,12 @@ def weigh(
         if math.exp(unknown.log_prob) > above:
             weighed.append((context, unknown))
         else:
-            prior = _conditioned(context.log_prior, log_p[0].sum(dim=-1))
+            prior = conditioned(context.log_prior, log_p[0].sum(dim=-1))
             weighed.append((Context(context.pairs, prior), None))
     return weighed
 
 
-def _conditioned(log_prior: Tensor, abstains: Tensor) -> Tensor:
+def conditioned(log_prior: Tensor, abstains: Tensor) -> Tensor:
+    """log p(z|x, z answers), [..., k], from log p(z|x) and log p(unknown|x,z), both [..., k]."""
     answers = torch.log(-torch.expm1(abstains.clamp(max=_ALMOST_CERTAIN)))
     return torch.log_softmax(log_prior.to(answers.device) + answers, dim=-1)

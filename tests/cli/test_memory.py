@@ -172,3 +172,54 @@ def test_a_damaged_file_is_told(built: Path, capsys: pytest.CaptureFixture[str])
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     assert f"{path} has sha256" in fails(capsys, "verify", built)
+
+
+GENERATORS = """
+from ragcore import hookimpl
+
+
+@hookimpl
+def ragcore_generators():
+    return {"table": "tests.helpers.table_generator:TableGenerator"}
+"""
+LINES = '{"question": "word4", "answer": "ab"}\n{"question": "word5", "answers": ["b", "c"]}\n'
+
+
+@pytest.fixture
+def asked(built: Path, installed: Installed) -> Path:
+    installed.add("table", GENERATORS)
+    built.write_text(PIPELINE + "generator: {use: table}  # mine\n", encoding="utf-8")
+    path = built.parent / "questions.jsonl"
+    path.write_text(LINES, encoding="utf-8")
+    return path
+
+
+def test_calibrating_prints_the_line_to_paste(
+    built: Path, asked: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = built.read_bytes()
+    said = run(capsys, "calibrate", built, asked, "memory.temperature=3")
+    assert "2 questions with 3 answers, passages found for 2" in said
+    assert "in the file 3 " in said
+    row = json.loads(run(capsys, "calibrate", built, asked, "--json"))
+    assert said.endswith(f"memory: temperature: {row['fitted']['temperature']}")
+    assert row["fitted"]["log_prob"] >= row["one"]["log_prob"]
+    assert row["written"] is False
+    assert built.read_bytes() == before
+
+
+def test_calibrating_writes_where_it_is_told_to(
+    built: Path, asked: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = built.read_text(encoding="utf-8")
+    said = run(capsys, "calibrate", built, asked, "--write")
+    temperature = load_config(built).memory.temperature
+    assert said.endswith(f"written into {built}: temperature: {temperature}")
+    after = built.read_text(encoding="utf-8")
+    assert after.replace(f"  temperature: {temperature}\n", "") == before
+    assert temperature != 1
+    row = json.loads(run(capsys, "calibrate", built, asked, "--json"))
+    assert row["current"] == row["fitted"]
+    assert "fitted to another pipeline" in fails(
+        capsys, "calibrate", built, asked, "rag.k=3", "--write"
+    )
