@@ -84,6 +84,7 @@ class Counting:
 
     def __init__(self, retriever) -> None:
         self._retriever = retriever
+        self.capabilities = retriever.capabilities
         self.searches: list[int] = []
 
     def search(self, questions: Sequence[str], k: int, **options: object) -> Hits:
