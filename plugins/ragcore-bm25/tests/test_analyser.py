@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import doctest
+import unicodedata
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from ragcore_bm25 import analyser
 from ragcore_bm25.analyser import Analyser
 
@@ -29,10 +32,23 @@ def test_a_number_with_separators_is_one_term() -> None:
     assert Analyser().terms("1,234,567 people in 2026.") == ["1,234,567", "peopl", "2026"]
 
 
-def test_marks_of_scripts_that_need_them_stay() -> None:
-    assert Analyser().terms("한국") == ["한국"]
-    # A vowel sign ends a word for the word expression, but no letter is lost or changed.
-    assert "".join(Analyser().terms("दिल्ली")) == "दलल"
+@pytest.mark.parametrize("word", ["한국", "दिल्ली", "தமிழ்", "שָׁלוֹם", "가", "が"])
+def test_marks_that_are_no_accents_stay_in_their_word(word: str) -> None:
+    decomposed = unicodedata.normalize("NFD", word)
+    assert Analyser().terms(f"_{decomposed}_") == Analyser().terms(word) == [word]
+
+
+def test_the_words_of_the_first_release_are_cut_at_marks() -> None:
+    first = Analyser(version=1)
+    assert first.terms("दिल्ली, Déby") == ["द", "ल", "ल", "debi"]
+    assert first.fingerprint != Analyser().fingerprint
+
+
+@given(st.text())
+def test_the_terms_of_a_text_are_those_of_its_compatibility_form(text: str) -> None:
+    terms = Analyser().terms(text)
+    assert Analyser().terms(unicodedata.normalize("NFKC", text)) == terms
+    assert all(term and not term.isspace() for term in terms)
 
 
 def test_stop_words_and_stemming_can_be_switched_off() -> None:

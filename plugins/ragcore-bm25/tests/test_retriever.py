@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+import json
 import math
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from ragcore_bm25.analyser import Analyser
 from ragcore_bm25.retriever import Bm25, Bm25Config
 
 from ragcore.contracts import Retriever
-from ragcore.errors import ComponentError, MemoryMismatchError, UnsupportedOperation
+from ragcore.errors import ComponentError, MemoryMismatchError
 from ragcore.types import Passage
 
 TEXTS = [
@@ -22,6 +24,12 @@ TEXTS = [
 ]
 
 
+# The words of its 0.1.0, so that its memories stay readable.
+FIRST_RELEASE = (
+    "bm25(lucene,k1=1.2,b=0.75,title=1,words-1,stemmer=english,stopwords=english-8cd53c8f)"
+)
+
+
 def passages(texts: list[tuple[str, str]]) -> list[Passage]:
     return [Passage(str(at), title, text) for at, (title, text) in enumerate(texts)]
 
@@ -31,6 +39,13 @@ def made(texts: list[tuple[str, str]] = TEXTS, rows: list[int] | None = None, **
     numbers = list(range(len(texts))) if rows is None else rows
     retriever.add(np.array(numbers, np.int64), passages(texts))
     return retriever
+
+
+def same(one: Bm25, other: Bm25) -> None:
+    questions = ["capital of Chad", "minister Nairobi", "nothing"]
+    hits, expected = one.search(questions, 4), other.search(questions, 4)
+    assert np.array_equal(hits.rows, expected.rows)
+    assert np.array_equal(hits.scores, expected.scores)
 
 
 def by_hand(question: str, config: Bm25Config) -> dict[int, float]:
@@ -192,9 +207,44 @@ def test_rows_that_cannot_be_are_refused(rows: list[int], message: str) -> None:
     assert len(retriever) == 5
 
 
-def test_removing_is_refused() -> None:
-    with pytest.raises(UnsupportedOperation, match="remove"):
-        made().remove(np.array([0]))
+@pytest.mark.parametrize("mmap", [True, False])
+def test_a_memory_of_the_first_release_opens(tmp_path: Path, mmap: bool) -> None:
+    retriever = made(rows=[3, 9, 27, 81, 243])
+    terms: dict[str, int] = {}
+    tokens = [
+        [terms.setdefault(term, len(terms)) for term in Analyser().terms(f"{title} {text}")]
+        for title, text in TEXTS
+    ]
+    np.save(tmp_path / "tokens.npy", np.concatenate(tokens).astype(np.int32))
+    np.save(tmp_path / "ends.npy", np.cumsum([len(passage) for passage in tokens]))
+    np.save(tmp_path / "rows.npy", np.array([3, 9, 27, 81, 243]))
+    (tmp_path / "terms.json").write_text(json.dumps(list(terms)))
+    about = {"format": 1, "fingerprint": FIRST_RELEASE, "passages": 5}
+    (tmp_path / "bm25.json").write_text(json.dumps(about))
+    loaded = Bm25.load(tmp_path, Bm25Config(), mmap=mmap)
+    assert loaded.fingerprint == FIRST_RELEASE
+    same(loaded, retriever)
+    loaded.remove(np.array([9]))
+    retriever.remove(np.array([9]))
+    same(loaded, retriever)
+    (tmp_path / "later").mkdir()
+    loaded.save(tmp_path / "later")
+    same(Bm25.load(tmp_path / "later", Bm25Config(), mmap=mmap), retriever)
+
+
+@pytest.mark.parametrize("constant", ["k1", "b", "delta", "epsilon"])
+@pytest.mark.parametrize("value", [-1, math.inf, math.nan])
+def test_constants_that_give_no_scores_are_refused(constant: str, value: float) -> None:
+    with pytest.raises(ValidationError, match=constant):
+        Bm25Config.model_validate({constant: value})
+
+
+def test_a_memory_of_a_later_release_is_refused(tmp_path: Path) -> None:
+    made().save(tmp_path)
+    about = json.loads((tmp_path / "bm25.json").read_text())
+    (tmp_path / "bm25.json").write_text(json.dumps({**about, "format": 9}))
+    with pytest.raises(MemoryMismatchError, match="format 9"):
+        Bm25.load(tmp_path, Bm25Config())
 
 
 def test_no_hits_at_all_cannot_be_asked_for() -> None:

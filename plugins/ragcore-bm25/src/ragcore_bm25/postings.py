@@ -1,127 +1,131 @@
-"""The scores of every (term, passage) pair, by term, and the sum of some of them.
+"""The scores of all (term, passage) pairs, made once for many questions, and the best sums of them.
 
-bm25s computes the scores when the postings are built; a search only adds them up. Knows terms by
-number and passages by position: neither texts nor rows.
+Knows terms by number and passages by position; the formula comes from `variants.py`, what is
+counted from `counts.py`.
+
+The idea is bm25s': a question then costs additions only. The package itself, in its release 0.3,
+does not do for this retriever: its index is made once from all passages, in a loop over them in
+Python, and neither takes passages in nor lets them go; it lacks two of rank-bm25's variants
+(`okapi`, `l`); which of the passages that tie are found depends on a partition; and a mask
+multiplies scores, so that what it leaves out is still found, with score 0. Tests hold the scores to
+bm25s', and a benchmark the speed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
-import bm25s  # type: ignore[import-untyped, unused-ignore]
 import numpy as np
+
+from ragcore_bm25.counts import Counts, blocks, read
+from ragcore_bm25.variants import Formula
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["Postings"]
+    Places = npt.NDArray[np.int64]
+    Scores = npt.NDArray[np.float32]
 
-_FILES: Final = ("weights", "positions", "bounds", "floors")
+__all__ = ["Postings", "best"]
+
+_FILES: Final = ("weights", "floors")
+_STRIDES: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Postings:
-    """Weights by term.
+    """Scores by term.
 
     Attributes:
-        weights: float32 [N], the score that a term adds to a passage, term by term.
-        positions: int32 [N], the passage that each weight belongs to, ascending within a term.
-        bounds: int64 [terms + 1], where each term's weights begin.
-        floors: float32 [terms], what a term adds to every passage (variants `bm25l`, `bm25+`).
-        size: how many passages there are.
+        counts: which passages each term is in.
+        weights: float32 [P], what each pair adds to the passage's score, above the floor.
+        floors: float32 [terms], what a term adds to every passage.
     """
 
-    weights: npt.NDArray[np.float32]
-    positions: npt.NDArray[np.int32]
-    bounds: npt.NDArray[np.int64]
-    floors: npt.NDArray[np.float32]
-    size: int
+    counts: Counts
+    weights: Scores
+    floors: Scores
 
     @classmethod
-    def build(
-        cls,
-        tokens: npt.NDArray[np.int32],
-        ends: npt.NDArray[np.int64],
-        terms: int,
-        *,
-        variant: str,
-        k1: float,
-        b: float,
-        delta: float,
-    ) -> Postings:
-        """From the terms of all passages, one after another.
+    def build(cls, counts: Counts, formula: Formula) -> Postings:
+        """The scores by a formula; what they are depends on the passages, not on their order."""
+        held, norms = counts.document_frequencies, formula.norms(counts.lengths)
+        term_weights = formula.weights(held, len(counts))
+        weights = np.empty(len(counts.positions), np.float32)
+        for terms, pairs in blocks(counts.bounds):
+            worths = formula.worths(counts.frequencies[pairs], norms[counts.positions[pairs]])
+            weights[pairs] = np.repeat(term_weights[terms], held[terms]) * worths
+        return cls(counts, weights, (term_weights * formula.floor).astype(np.float32))
+
+    def search(
+        self, terms: Sequence[int], k: int, kept: npt.NDArray[np.bool_] | None
+    ) -> tuple[Places, Scores]:
+        """Passages that hold any of the terms, and their scores; a term given twice counts twice.
 
         Args:
-            tokens: int32, term numbers.
-            ends: int64 [size], where each passage's terms end.
-            terms: how many terms there are.
+            terms: numbers of terms, in the question's order.
+            k: how many are wanted; those that tie with the last of them come too.
+            kept: bool [size], the passages that may be found, or None for all.
         """
-        if len(tokens) == 0:
-            empty = np.zeros(0, np.float32)
-            bounds = np.zeros(terms + 1, np.int64)
-            return cls(empty, np.zeros(0, np.int32), bounds, np.zeros(terms, np.float32), len(ends))
-        scorer = bm25s.BM25(k1=k1, b=b, delta=delta, method=variant, backend="numpy")
-        built = scorer.build_index_from_ids(
-            range(terms), _Documents(tokens, ends), show_progress=False
-        )
-        floors = scorer.nonoccurrence_array
-        return cls(
-            built["data"],
-            built["indices"].astype(np.int32, copy=False),
-            built["indptr"].astype(np.int64, copy=False),
-            np.zeros(terms, np.float32) if floors is None else floors,
-            len(ends),
-        )
-
-    def score(self, terms: Sequence[int]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """Positions of the passages that hold any of the terms, ascending, and their scores.
-
-        A term that is given twice counts twice.
-        """
-        scores = np.zeros(self.size, np.float32)
-        found = np.zeros(self.size, np.bool_)
-        for term in terms:
-            part = slice(self.bounds[term], self.bounds[term + 1])
-            where = self.positions[part]
-            scores[where] += self.weights[part]
-            found[where] = True
-        positions = np.flatnonzero(found)
-        return positions, scores[positions] + self.floors[list(terms)].sum()
+        bounds, size = self.counts.bounds, len(self.counts)
+        scores = np.zeros(size, np.float32)
+        parts = [slice(bounds[term], bounds[term + 1]) for term in terms]
+        for part in parts:
+            # numpy is quick at this only where it need not convert the positions itself.
+            np.add.at(scores, self.counts.positions[part].astype(np.intp), self.weights[part])
+        # A term's weights all have one sign. Where all are positive, 0 says "holds none of them".
+        nothing = np.float32(0)
+        if any(part.start < part.stop and self.weights[part.start] <= 0 for part in parts):
+            nothing = np.float32(-np.inf)
+            missing = np.ones(size, np.bool_)
+            for part in parts:
+                missing[self.counts.positions[part]] = False
+            scores[missing] = nothing
+        if kept is not None:
+            scores[~kept] = nothing
+        return best(scores, k, nothing, self.floors[list(terms)].sum())
 
     def save(self, folder: Path) -> None:
-        """Write each array as a .npy file."""
+        """Write each array, those of the counts too, as a .npy file."""
+        self.counts.save(folder)
         for name in _FILES:
             np.save(folder / f"{name}.npy", getattr(self, name), allow_pickle=False)
 
     @classmethod
-    def load(cls, folder: Path, size: int, *, mmap: bool) -> Postings:
+    def load(cls, folder: Path, *, mmap: bool) -> Postings:
         """What `save` wrote."""
-        mode: Literal["r"] | None = "r" if mmap else None
-        arrays: dict[str, Any] = {
-            name: np.load(folder / f"{name}.npy", mmap_mode=mode, allow_pickle=False)
-            for name in _FILES
-        }
-        return cls(**arrays, size=size)
+        arrays: dict[str, Any] = {name: read(folder / f"{name}.npy", mmap) for name in _FILES}
+        return cls(Counts.load(folder, mmap=mmap), **arrays)
 
 
-class _Documents(Sequence[list[int]]):
-    """A flat array of tokens seen as one list a passage, made when asked for."""
+def best(scores: Scores, k: int, nothing: np.float32, floor: np.float32) -> tuple[Places, Scores]:
+    """The places of the k highest scores above `nothing` and of all that tie with the last of them.
 
-    def __init__(self, tokens: npt.NDArray[np.int32], ends: npt.NDArray[np.int64]) -> None:
-        self._tokens = tokens
-        self._starts = np.concatenate(([0], ends[:-1]))
-        self._ends = ends
+    Args:
+        scores: float32 [size].
+        k: how many are wanted.
+        nothing: the score of what is no hit.
+        floor: added to each score; ties are judged after it.
 
-    def __len__(self) -> int:
-        return len(self._ends)
-
-    def __getitem__(self, at: int) -> list[int]:  # type: ignore[override]
-        tokens: list[int] = self._tokens[self._starts[at] : self._ends[at]].tolist()
-        return tokens
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for at in range(len(self)):
-            yield self[at]
+    Returns:
+        Places in no order of rank, and their scores with the floor.
+    """
+    # The k-th highest of the maxima of groups: at least k scores are as high. So nearly all scores
+    # need one comparison, and few a partition.
+    least = nothing
+    width = len(scores) // _STRIDES
+    if k < width:
+        groups = scores[: width * _STRIDES].reshape(_STRIDES, width).max(axis=0)
+        high = np.partition(groups, width - k)[width - k]
+        if high > nothing:
+            # Scores that lie so near each other can be alike once a floor is added.
+            least = high - 2 * np.spacing(np.abs(high) + floor) if floor else high
+    places = np.flatnonzero(scores >= least if least > nothing else scores > nothing)
+    found = scores[places] + floor
+    if len(found) > k:
+        enough = found >= np.partition(found, len(found) - k)[len(found) - k]
+        places, found = places[enough], found[enough]
+    return places, found

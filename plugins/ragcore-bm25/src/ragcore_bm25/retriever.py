@@ -1,25 +1,30 @@
 """The retriever `bm25`: passages by the words that they share with the question.
 
-Owns the vocabulary, the passages' terms (so that passages can be added later) and the rows. The
-terms are made by `analyser.py`, the scores by `postings.py`; texts are not kept.
+Owns the vocabulary and the rows, and what waits to be taken in: passages that came or went since
+the last search. Terms are made by `analyser.py`, counted by `counts.py`, weighed by `variants.py`
+and searched by `postings.py` or `yardstick.py`; texts are not kept.
 """
 
 from __future__ import annotations
 
 import json
 import threading
+from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
-from pydantic import Field
 
-from ragcore.errors import ComponentError, MemoryMismatchError, UnsupportedOperation
-from ragcore.parts import PartConfig
+from ragcore.errors import ComponentError, MemoryMismatchError
 from ragcore.types import MISSING_ROW, Hits, Passage
 from ragcore_bm25.analyser import Analyser
+from ragcore_bm25.config import Bm25Config
+from ragcore_bm25.counts import Counts, read
 from ragcore_bm25.postings import Postings
+from ragcore_bm25.variants import Formula
+from ragcore_bm25.yardstick import Yardstick, require_rank_bm25
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -28,59 +33,65 @@ if TYPE_CHECKING:
 
 __all__ = ["Bm25", "Bm25Config"]
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
+_WAITING: Final = 1 << 22
+"""How many terms may wait before they are counted, which takes less room."""
 
 
-class Bm25Config(PartConfig):
-    """What YAML may say of `{use: bm25}`."""
+@dataclass(frozen=True, slots=True)
+class _Built:
+    """What searches read; never changed, so that they need no lock.
 
-    variant: Literal["lucene", "robertson", "atire", "bm25l", "bm25+"] = Field(
-        "lucene", description="they differ in the weight of frequent words and long passages"
-    )
-    k1: float = Field(1.2, ge=0, description="how soon a word's repetition stops to count")
-    b: float = Field(0.75, ge=0, le=1, description="how much a passage's length counts")
-    delta: float = Field(0.5, ge=0, description="the least an occurring word adds (bm25l, bm25+)")
-    stemmer: Literal["english"] | None = Field("english", description="words to their stems")
-    stopwords: Literal["english"] | None = Field("english", description="words that do not count")
-    title_weight: int = Field(1, ge=0, description="how many times the title's words count")
+    Attributes:
+        index: scores passages by position.
+        counts: of the same passages.
+        rows: int64 [size], the row of each position.
+        vocabulary: the number of each term; may have later terms, which the index lacks.
+    """
+
+    index: Postings | Yardstick
+    counts: Counts
+    rows: Rows
+    vocabulary: dict[str, int]
 
 
 class Bm25:
     """See `ragcore.contracts.Retriever`; safe to search from several threads.
 
-    Scores are BM25 as bm25s computes it, float32. A passage that shares no term with the question
-    is no hit, so there may be fewer hits than asked for.
+    Scores are those of the variant's formula, float32. A passage that shares no term with the
+    question is no hit, so there may be fewer hits than asked for. After any adding and removing
+    rows and scores are, bit for bit, those of one that was built anew (with the backend `rank-bm25`
+    to its rounding, which depends on the order of terms).
     """
 
     Config: ClassVar[type[Bm25Config]] = Bm25Config
-    capabilities: ClassVar[frozenset[str]] = frozenset({"add", "exact", "filter", "mmap"})
+    capabilities: ClassVar[frozenset[str]] = frozenset({"add", "exact", "filter", "mmap", "remove"})
 
     def __init__(self, config: Bm25Config) -> None:
+        if config.backend == "rank-bm25":
+            require_rank_bm25()
         self._config = config
+        self._formula = Formula(config.variant, config.k1, config.b, config.delta, config.epsilon)
         self._analyser = Analyser(config.stemmer, config.stopwords)
         self._vocabulary: dict[str, int] = {}
         self._words: dict[str, int] = {}
-        self._rows = np.zeros(0, np.int64)
-        self._tokens: list[npt.NDArray[np.int32]] = []
-        self._ends: list[npt.NDArray[np.int64]] = []
-        self._count = 0
-        self._new_rows: list[Rows] = []
+        # Counted passages, then waiting ones; the rows of both, MISSING_ROW where one was removed.
+        self._counts: list[Counts] = []
+        self._tokens, self._lengths = array("i"), array("i")
+        self._rows: list[Rows] = []
         self._last = -1
-        self._postings: Postings | None = None
+        self._size = 0
+        self._built: _Built | None = None
         self._lock = threading.Lock()
 
     @property
     def fingerprint(self) -> str:
         """The analyser's, with the variant and its constants."""
-        config = self._config
-        floor = f",delta={config.delta:g}" if config.variant in ("bm25l", "bm25+") else ""
-        return (
-            f"bm25({config.variant},k1={config.k1:g},b={config.b:g}{floor},"
-            f"title={config.title_weight},{self._analyser.fingerprint})"
-        )
+        title = self._config.title_weight
+        return f"bm25({self._formula},title={title},{self._analyser.fingerprint})"
 
     def __len__(self) -> int:
-        return len(self._rows) + sum(map(len, self._new_rows))
+        return self._size
 
     def add(self, rows: Rows, passages: Sequence[Passage]) -> None:
         """Add passages under rows [n]; the next search or save computes all scores anew.
@@ -88,7 +99,7 @@ class Bm25:
         Raises:
             ComponentError: rows and passages differ in number, or a row is negative or taken.
         """
-        new = np.asarray(rows, np.int64)
+        new = np.array(rows, np.int64)
         if new.shape != (len(passages),):
             raise ComponentError(
                 f"retriever 'bm25': {len(passages)} passages were added under rows of shape "
@@ -98,19 +109,40 @@ class Bm25:
             return
         with self._lock:
             self._refuse_taken(new)
-            tokens: list[int] = []
-            ends = []
+            weight = self._config.title_weight
             for passage in passages:
                 # The weight of a word in the title is how often it occurs there.
-                tokens += self._numbers(passage.title) * self._config.title_weight
-                tokens += self._numbers(passage.text)
-                ends.append(self._count + len(tokens))
-            self._tokens.append(np.array(tokens, np.int32))
-            self._ends.append(np.array(ends, np.int64))
-            self._new_rows.append(new.copy())
+                numbers = self._numbers(passage.title) * weight if weight else []
+                numbers += self._numbers(passage.text)
+                self._tokens.extend(numbers)
+                self._lengths.append(len(numbers))
+            self._rows.append(new)
             self._last = max(self._last, int(new.max()))
-            self._count += len(tokens)
-            self._postings = None
+            self._size += len(new)
+            self._built = None
+            if len(self._tokens) >= _WAITING:
+                self._count()
+
+    def remove(self, rows: Rows) -> None:
+        """Forget rows; the next search or save computes all scores anew.
+
+        Raises:
+            ComponentError: a row is not there; then none is removed.
+        """
+        gone = np.unique(np.asarray(rows, np.int64))
+        if not len(gone):
+            return
+        with self._lock:
+            held = self._all_rows()
+            places = np.isin(held, gone) & (held != MISSING_ROW)
+            if places.sum() < len(gone):
+                unknown = gone[~np.isin(gone, held[places])]
+                raise ComponentError(
+                    f"retriever 'bm25': row {unknown[0]} cannot be removed: it is not there"
+                )
+            self._rows = [np.where(places, MISSING_ROW, held)]
+            self._size -= len(gone)
+            self._built = None
 
     def search(self, questions: Sequence[str], k: int, *, allowed: Rows | None = None) -> Hits:
         """The k best rows of each question, [B, k], ties by row; see `Hits`.
@@ -120,100 +152,112 @@ class Bm25:
         """
         if k < 1:
             raise ComponentError(f"retriever 'bm25' was asked for {k} hits: ask for 1 or more")
-        postings, held = self._built()
-        kept = None if allowed is None else np.isin(held, allowed)
+        built = self._ready()
+        kept = None if allowed is None else np.isin(built.rows, allowed)
         rows = np.full((len(questions), k), MISSING_ROW, np.int64)
         scores = np.full((len(questions), k), -np.inf, np.float32)
         for at, question in enumerate(questions):
-            terms = (self._vocabulary.get(term) for term in self._analyser.terms(question))
-            # A term that came after the postings were built is in none of their passages.
-            known = [term for term in terms if term is not None and term < len(postings.floors)]
+            terms = (built.vocabulary.get(term) for term in self._analyser.terms(question))
+            # A term that came after the index was built is in none of its passages.
+            known = [term for term in terms if term is not None and term < built.counts.terms]
             if not known:
                 continue
-            positions, found = postings.score(known)
-            if kept is not None:
-                positions, found = positions[kept[positions]], found[kept[positions]]
-            if len(found) > k:
-                # All that tie with the k-th stay, so that the rows decide among them.
-                best = found >= np.partition(found, len(found) - k)[len(found) - k]
-                positions, found = positions[best], found[best]
-            order = np.lexsort((held[positions], -found))[:k]
-            rows[at, : len(order)] = held[positions[order]]
+            places, found = built.index.search(known, k, kept)
+            best = built.rows[places]
+            order = np.lexsort((best, -found))[:k]
+            rows[at, : len(order)] = best[order]
             scores[at, : len(order)] = found[order]
         return Hits(rows, scores)
 
-    def remove(self, rows: Rows) -> None:
-        """Not offered: the scores of all passages hang together.
-
-        Raises:
-            UnsupportedOperation: always.
-        """
-        raise UnsupportedOperation.of("retriever 'bm25'", "remove")
-
     def save(self, folder: Path) -> None:
         """Write arrays as .npy, terms and settings as JSON, into an existing empty folder."""
-        postings, rows = self._built()
-        with self._lock:
-            np.save(folder / "tokens.npy", _joined(self._tokens, np.int32), allow_pickle=False)
-            np.save(folder / "ends.npy", _joined(self._ends, np.int64), allow_pickle=False)
-            np.save(folder / "rows.npy", rows, allow_pickle=False)
-            postings.save(folder)
-            terms = sorted(self._vocabulary, key=self._vocabulary.__getitem__)
+        built = self._ready()
+        index = built.index
+        if isinstance(index, Yardstick):
+            index = Postings.build(built.counts, self._formula)
+        index.save(folder)
+        np.save(folder / "rows.npy", built.rows, allow_pickle=False)
+        # Terms that were added meanwhile have higher numbers than those of the index.
+        terms = list(built.vocabulary)[: built.counts.terms]
         _write_json(folder / "terms.json", terms)
-        _write_json(
-            folder / "bm25.json",
-            {"format": _FORMAT, "fingerprint": self.fingerprint, "passages": len(rows)},
-        )
+        about = {"format": _FORMAT, "fingerprint": self.fingerprint, "passages": len(built.rows)}
+        _write_json(folder / "bm25.json", about)
 
     @classmethod
     def load(cls, folder: Path, config: Bm25Config, *, mmap: bool = True) -> Bm25:
-        """What `save` wrote.
+        """What `save` wrote, of the first release too: that keeps its words and is counted anew.
 
         Raises:
-            MemoryMismatchError: it was built with other settings than `config`'s.
+            MemoryMismatchError: it was built with other settings than `config`'s, or by a later
+                release.
         """
         loaded = cls(config)
         about = json.loads((folder / "bm25.json").read_text(encoding="utf-8"))
-        if about["format"] != _FORMAT or about["fingerprint"] != loaded.fingerprint:
+        if ",words-1," in about["fingerprint"]:
+            loaded._analyser = Analyser(config.stemmer, config.stopwords, version=1)
+        if about["format"] not in (1, _FORMAT) or about["fingerprint"] != loaded.fingerprint:
             raise MemoryMismatchError(
                 f"{folder} was built with {about['fingerprint']} (format {about['format']}), but "
                 f"the configuration says {loaded.fingerprint} (format {_FORMAT}): build the memory "
                 "anew, or set memory.retriever as it was"
             )
-        mode: Literal["r"] | None = "r" if mmap else None
-
-        def array(name: str) -> Any:
-            return np.load(folder / f"{name}.npy", mmap_mode=mode, allow_pickle=False)
-
-        loaded._tokens, loaded._ends = [array("tokens")], [array("ends")]
-        loaded._rows = array("rows")
-        loaded._last = int(loaded._rows.max(initial=-1))
-        loaded._count = len(loaded._tokens[0])
         terms = json.loads((folder / "terms.json").read_text(encoding="utf-8"))
+        rows = read(folder / "rows.npy", mmap)
         loaded._vocabulary = {term: number for number, term in enumerate(terms)}
-        loaded._postings = Postings.load(folder, about["passages"], mmap=mmap)
+        loaded._rows, loaded._size = [rows], len(rows)
+        loaded._last = int(rows.max(initial=-1))
+        if about["format"] == 1:
+            tokens, ends = read(folder / "tokens.npy", mmap), read(folder / "ends.npy", mmap)
+            lengths = np.diff(ends, prepend=0).astype(np.int32)
+            loaded._counts = [Counts.of(tokens, lengths, len(terms))]
+            return loaded
+        postings = Postings.load(folder, mmap=mmap)
+        loaded._counts = [postings.counts]
+        if config.backend != "rank-bm25":
+            loaded._built = _Built(postings, postings.counts, rows, loaded._vocabulary)
         return loaded
 
-    def _built(self) -> tuple[Postings, Rows]:
-        """The postings and the row of each position; built if passages came since."""
+    def _ready(self) -> _Built:
+        """What is searched; built if passages came or went since."""
         with self._lock:
-            if self._postings is None:
-                self._rows = np.concatenate([self._rows, *self._new_rows])
-                self._new_rows = []
-                self._tokens = [_joined(self._tokens, np.int32)]
-                self._ends = [_joined(self._ends, np.int64)]
-                self._words = {}
-                config = self._config
-                self._postings = Postings.build(
-                    self._tokens[0],
-                    self._ends[0],
-                    len(self._vocabulary),
-                    variant=config.variant,
-                    k1=config.k1,
-                    b=config.b,
-                    delta=config.delta,
-                )
-            return self._postings, self._rows
+            if self._built is None:
+                counts, rows = self._taken_in()
+                index: Postings | Yardstick
+                if self._config.backend == "rank-bm25":
+                    index = Yardstick(counts, self._formula)
+                else:
+                    index = Postings.build(counts, self._formula)
+                self._built = _Built(index, counts, rows, self._vocabulary)
+            return self._built
+
+    def _taken_in(self) -> tuple[Counts, Rows]:
+        """The counts and rows of all passages that are left, one array each."""
+        self._count()
+        counts, rows = Counts.joined(self._counts, len(self._vocabulary)), self._all_rows()
+        keep = rows != MISSING_ROW
+        if not keep.all():
+            counts, rows = counts.kept(keep), rows[keep]
+            gone = counts.document_frequencies == 0
+            left = (term for term, number in self._vocabulary.items() if not gone[number])
+            # A new one: searches that are under way read the old.
+            self._vocabulary = {term: number for number, term in enumerate(left)}
+            self._words = {}
+            counts = counts.without_terms(gone)
+        self._counts, self._rows = [counts], [rows]
+        return counts, rows
+
+    def _count(self) -> None:
+        """Count the passages that wait."""
+        if self._lengths or not self._counts:
+            tokens = np.array(self._tokens, np.int32)
+            lengths = np.array(self._lengths, np.int32)
+            self._counts.append(Counts.of(tokens, lengths, len(self._vocabulary)))
+            self._tokens, self._lengths = array("i"), array("i")
+
+    def _all_rows(self) -> Rows:
+        if len(self._rows) == 1:
+            return self._rows[0]
+        return np.concatenate(self._rows) if self._rows else np.zeros(0, np.int64)
 
     def _numbers(self, text: str) -> list[int]:
         """Term numbers of a text; new terms get the next ones."""
@@ -237,15 +281,9 @@ class Bm25:
             raise ComponentError("retriever 'bm25': the same row was given twice in one call")
         # Rows mostly ascend; only when they do not must all be compared.
         if new.min() <= self._last:
-            taken = new[np.isin(new, np.concatenate([self._rows, *self._new_rows]))]
+            taken = new[np.isin(new, self._all_rows())]
             if len(taken):
                 raise ComponentError(f"retriever 'bm25': row {taken[0]} is already there")
-
-
-def _joined(parts: list[Any], dtype: type) -> Any:
-    if len(parts) == 1:
-        return parts[0]
-    return np.concatenate(parts) if parts else np.zeros(0, dtype)
 
 
 def _write_json(path: Path, value: object) -> None:

@@ -1,0 +1,51 @@
+"""What YAML may say of `{use: bm25}`."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from ragcore.parts import PartConfig
+from ragcore_bm25.variants import Variant
+
+__all__ = ["Bm25Config"]
+
+
+class Bm25Config(PartConfig):
+    """What YAML may say of `{use: bm25}`."""
+
+    variant: Variant = Field(
+        "lucene", description="they differ in the weight of frequent words and long passages"
+    )
+    k1: float = Field(
+        1.2, ge=0, allow_inf_nan=False, description="how soon a word's repetition stops to count"
+    )
+    b: float = Field(0.75, ge=0, le=1, description="how much a passage's length counts")
+    delta: float = Field(
+        0.5,
+        ge=0,
+        allow_inf_nan=False,
+        description="the least an occurring word adds (bm25l, bm25+, l, plus)",
+    )
+    epsilon: float = Field(
+        0.25,
+        ge=0,
+        allow_inf_nan=False,
+        description="the share of the mean weight that common words have (okapi)",
+    )
+    stemmer: Literal["english"] | None = Field("english", description="words to their stems")
+    stopwords: Literal["english"] | None = Field("english", description="words that do not count")
+    title_weight: int = Field(1, ge=0, description="how many times the title's words count")
+    backend: Literal["sparse", "rank-bm25"] = Field(
+        "sparse", description="what computes the scores; rank-bm25 is for comparing with"
+    )
+
+    @model_validator(mode="after")
+    def _rank_bm25_has_it(self) -> Self:
+        if self.backend == "rank-bm25" and self.variant not in ("okapi", "l", "plus"):
+            raise ValueError(
+                f"backend rank-bm25 has no variant {self.variant!r}, only okapi, l and plus: "
+                "set variant to one of these, or leave out backend"
+            )
+        return self

@@ -1,0 +1,83 @@
+"""The package rank-bm25 as a backend: the yardstick of its three variants, slow and exact.
+
+It computes in float64 from each passage's own terms, at each question anew. Knows terms by number
+and passages by position, as `postings.py` does, and answers as that does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from ragcore.errors import ComponentError
+from ragcore_bm25.counts import Counts
+from ragcore_bm25.postings import best
+from ragcore_bm25.variants import Formula
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+__all__ = ["Yardstick", "require_rank_bm25"]
+
+_CLASSES: Final = {"okapi": "BM25Okapi", "l": "BM25L", "plus": "BM25Plus"}
+
+
+def require_rank_bm25() -> Any:
+    """The module.
+
+    Raises:
+        ComponentError: it is not installed.
+    """
+    try:
+        import rank_bm25  # type: ignore[import-untyped, import-not-found, unused-ignore]
+    except ModuleNotFoundError as error:
+        raise ComponentError(
+            "retriever 'bm25': backend rank-bm25 needs the package rank-bm25, which is not "
+            "installed: run pip install 'ragcore-bm25[rank-bm25]', or leave out 'backend'"
+        ) from error
+    return rank_bm25
+
+
+class Yardstick:
+    """rank-bm25 over the passages that are counted."""
+
+    def __init__(self, counts: Counts, formula: Formula) -> None:
+        module = require_rank_bm25()
+        self._counts = counts
+        # It divides by the number of terms, so that it cannot be made of passages without any.
+        self._ranker = None
+        if len(counts.positions):
+            extra = (
+                {"epsilon": formula.epsilon}
+                if formula.variant == "okapi"
+                else {"delta": formula.delta}
+            )
+            made = getattr(module, _CLASSES[formula.variant])
+            self._ranker = made(_documents(counts), k1=formula.k1, b=formula.b, **extra)
+
+    def search(
+        self, terms: Sequence[int], k: int, kept: npt.NDArray[np.bool_] | None
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """See `Postings.search`."""
+        nothing = np.float32(-np.inf)
+        scores = np.full(len(self._counts), nothing)
+        if self._ranker is not None:
+            bounds = self._counts.bounds
+            parts = [self._counts.positions[bounds[term] : bounds[term + 1]] for term in terms]
+            found = np.concatenate(parts)
+            scores[found] = self._ranker.get_scores(terms)[found]
+        if kept is not None:
+            scores[~kept] = nothing
+        return best(scores, k, nothing, np.float32(0))
+
+
+def _documents(counts: Counts) -> list[list[int]]:
+    """Each passage's terms, in the order of their numbers: scores do not depend on their order."""
+    terms = np.repeat(np.arange(counts.terms), counts.document_frequencies)
+    tokens = np.repeat(terms, counts.frequencies)
+    holders = np.repeat(counts.positions, counts.frequencies)
+    ordered = tokens[np.argsort(holders, kind="stable")]
+    cuts = np.cumsum(counts.lengths)[:-1]
+    return [part.tolist() for part in np.split(ordered, cuts)]
