@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,8 @@ def test_any_sequence_of_changes_answers_as_one_built_anew(
             same(self.made, built(dict(sorted(self.texts.items())), config), **given)
 
     run_state_machine_as_test(
-        Changes, settings=settings(max_examples=20, stateful_step_count=15, deadline=None)
+        Changes,
+        settings=settings(max_examples=20, stateful_step_count=15, deadline=None, derandomize=True),
     )
 
 
@@ -100,6 +102,23 @@ def test_a_row_that_is_not_there_removes_none() -> None:
     with pytest.raises(ComponentError, match="row 7 cannot be removed"):
         made.remove(np.array([1, 7]))
     assert len(made) == 2
+    made.remove(np.array([1]))
+    with pytest.raises(ComponentError, match="row -1 cannot be removed"):
+        made.remove(np.array([-1]))
+    assert len(made) == 1
+
+
+def test_a_search_finds_the_passages_of_its_beginning() -> None:
+    made = built({1: "old"}, Bm25.Config())
+
+    class Asked(list[str]):
+        def __iter__(self) -> Iterator[str]:
+            yield "old"
+            made.add(np.array([2]), [Passage("2", "", "new old")])
+            yield "new old"
+
+    assert made.search(Asked(["", ""]), 2).rows.tolist() == [[1, -1], [1, -1]]
+    assert made.search(["new old"], 2).rows.tolist() == [[2, 1]]
 
 
 def test_a_word_that_comes_too_often_for_a_byte_is_counted() -> None:

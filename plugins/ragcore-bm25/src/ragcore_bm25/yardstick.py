@@ -67,7 +67,9 @@ class Yardstick:
             bounds = self._counts.bounds
             parts = [self._counts.positions[bounds[term] : bounds[term + 1]] for term in terms]
             found = np.concatenate(parts)
-            scores[found] = self._ranker.get_scores(terms)[found]
+            # With b = 1 a passage without terms has the score 0 / 0; it is no hit.
+            with np.errstate(invalid="ignore"):
+                scores[found] = self._ranker.get_scores(terms)[found]
         if kept is not None:
             scores[~kept] = nothing
         return best(scores, k, nothing, np.float32(0))
