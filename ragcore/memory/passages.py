@@ -1,8 +1,8 @@
-"""Passages on disk: one Arrow file, written as a stream and read through a memory map.
+"""Passages on disk: Arrow files, written as a stream and read through a memory map.
 
-Knows the file's columns (id, title, text, metadata as JSON) and nothing of versions or retrievers.
-A row is a passage's place in the file, from 0. The file is cut into record batches of bounded
-size, so that neither writing nor reading ever holds more than one of them.
+Knows a file's columns (id, title, text, metadata as JSON) and nothing of versions or retrievers. A
+row is a passage's place, from 0, among those that are there. A file is cut into record batches of
+bounded size, so that neither writing nor reading ever holds more than one of them.
 """
 
 from __future__ import annotations
@@ -13,13 +13,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ragcore.errors import ComponentError, CorpusError, StoreCorruptError, StoreError
 from ragcore.types import Passage
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Numbers = npt.NDArray[np.int64]
 
 __all__ = ["PassageWriter", "Passages"]
 
@@ -100,39 +106,38 @@ class PassageWriter:
 
 
 class Passages:
-    """The passages of a file, read-only, by row; safe to use from several threads.
+    """The passages of one file or several, read-only, by row; safe to use from several threads.
 
-    Opening maps the file and reads where its batches lie; a passage is read when it is asked for.
+    Opening maps the files and reads where their batches lie; a passage is read when it is asked
+    for.
 
         passages = Passages(folder / "passages.arrow")
         passages[0].title
+
+    A version that was derived from another has its files and one more, and leaves out what was
+    removed or changed since: its rows are those of `kept`, numbered from 0 without holes.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Open a file that `PassageWriter` wrote.
+    def __init__(self, path: Path, *more: Path, kept: Numbers | None = None) -> None:
+        """Open files that `PassageWriter` wrote.
+
+        Args:
+            path: the first file.
+            more: those whose passages follow.
+            kept: which passages there are, as places in all files together, ascending; int64 [n];
+                all of them where None.
 
         Raises:
-            StoreCorruptError: there is no such file, it was cut off, or its columns are others.
+            StoreCorruptError: a file is missing, it was cut off, its columns are others, or `kept`
+                names what is not there.
         """
-        self._path = path
-        try:
-            reader = pa.ipc.open_file(pa.memory_map(str(path), "r"))
-            if not reader.schema.equals(SCHEMA):
-                raise StoreCorruptError(
-                    f"{path} has columns {reader.schema.names}, expected {SCHEMA.names}: "
-                    "rebuild this version of the memory"
-                )
-            batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
-        except FileNotFoundError:
-            raise StoreCorruptError(
-                f"{path} is missing: rebuild this version of the memory"
-            ) from None
-        except (pa.ArrowException, OSError) as error:
-            raise StoreCorruptError(
-                f"{path} cannot be read as passages ({error}): rebuild this version of the memory"
-            ) from error
-        self._batches: list[list[Any]] | None = [batch.columns for batch in batches]
-        self._ends = list(accumulate(batch.num_rows for batch in batches))
+        self._paths = (path, *more)
+        opened = [batch for one in self._paths for batch in _opened(one)]
+        self._batches: list[list[Any]] | None = [batch.columns for batch in opened]
+        self._ends = list(accumulate(batch.num_rows for batch in opened))
+        self._kept = kept
+        if kept is not None:
+            self._refuse_strange(kept)
 
     def __enter__(self) -> Self:
         return self
@@ -146,12 +151,22 @@ class Passages:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file; passages that were read stay valid."""
-        # The map ends with the last array that looks into it, so no reader can be cut off.
+        """Let go of the files; passages that were read stay valid."""
+        # A map ends with the last array that looks into it, so no reader can be cut off.
         self._batches = None
 
     def __len__(self) -> int:
+        return self.stored if self._kept is None else len(self._kept)
+
+    @property
+    def stored(self) -> int:
+        """How many passages the files hold, those that are left out too."""
         return self._ends[-1] if self._ends else 0
+
+    @property
+    def numbers(self) -> Numbers:
+        """The place of each row in all files together, int64 [n], ascending."""
+        return np.arange(self.stored, dtype=np.int64) if self._kept is None else self._kept
 
     def __getitem__(self, row: int) -> Passage:
         """The passage of a row.
@@ -167,16 +182,17 @@ class Passages:
         Raises:
             ComponentError: a row is not there.
         """
-        batches = self._opened()
+        batches = self._columns()
         taken = []
         for row in rows:
             if not 0 <= row < len(self):
                 raise ComponentError(
-                    f"row {row} was asked of {self._path}, which has {len(self)} passages: "
+                    f"row {row} was asked of {self._paths[0]}, which has {len(self)} passages: "
                     f"expected rows from 0 to {len(self) - 1}"
                 )
-            at = bisect_right(self._ends, row)
-            place = row - (self._ends[at - 1] if at else 0)
+            number = row if self._kept is None else int(self._kept[row])
+            at = bisect_right(self._ends, number)
+            place = number - (self._ends[at - 1] if at else 0)
             taken.append(_passage(*(column[place].as_py() for column in batches[at])))
         return taken
 
@@ -187,13 +203,13 @@ class Passages:
 
     def batches(self) -> Iterator[list[Passage]]:
         """All passages by row, as lists of at most 4,096."""
-        for columns in self._opened():
+        for columns in self._kept_columns():
             rows = zip(*(column.to_pylist() for column in columns), strict=True)
             yield [_passage(*row) for row in rows]
 
     def metadata(self) -> Iterator[list[Mapping[str, Any]]]:
         """The metadata of all passages by row, as lists of at most 4,096."""
-        for columns in self._opened():
+        for columns in self._kept_columns():
             # One text for them all: read many times quicker than one by one.
             yield json.loads(f"[{','.join(columns[3].to_pylist())}]")
 
@@ -203,18 +219,70 @@ class Passages:
         Raises:
             StoreError: no passage has it.
         """
-        start = 0
-        for end, columns in zip(self._ends, self._opened(), strict=True):
-            place = pc.index(columns[0], id).as_py()
-            if place >= 0:
-                return start + int(place)
-            start = end
-        raise StoreError(f"no passage of {self._path} has the id {id!r}: expected one of its ids")
+        rows = self.rows_of([id])
+        if not rows:
+            raise StoreError(
+                f"no passage of {self._paths[0]} has the id {id!r}: expected one of its ids"
+            )
+        return rows[id]
 
-    def _opened(self) -> list[list[Any]]:
+    def rows_of(self, ids: Sequence[str]) -> dict[str, int]:
+        """The rows of the passages with these ids, of those that are there; looks through all."""
+        wanted = pa.array(ids, pa.string())
+        rows: dict[str, int] = {}
+        start = 0
+        for columns in self._kept_columns():
+            found = pc.indices_nonzero(pc.is_in(columns[0], wanted))
+            there = zip(found.to_pylist(), columns[0].take(found).to_pylist(), strict=True)
+            rows |= {name: start + place for place, name in there}
+            start += len(columns[0])
+        return rows
+
+    def _kept_columns(self) -> Iterator[list[Any]]:
+        """The columns of each batch, without what is left out."""
+        start = 0
+        for end, columns in zip(self._ends, self._columns(), strict=True):
+            if self._kept is None:
+                yield columns
+            else:
+                first, after = np.searchsorted(self._kept, (start, end))
+                if after - first == end - start:
+                    yield columns
+                elif after > first:
+                    places = pa.array(self._kept[first:after] - start)
+                    yield [column.take(places) for column in columns]
+            start = end
+
+    def _columns(self) -> list[list[Any]]:
         if self._batches is None:
-            raise StoreError(f"{self._path} is closed: open the memory again to read passages")
+            raise StoreError(f"{self._paths[0]} is closed: open the memory again to read passages")
         return self._batches
+
+    def _refuse_strange(self, kept: Numbers) -> None:
+        inside = not len(kept) or (kept[0] >= 0 and kept[-1] < self.stored)
+        if not inside or (kept[1:] <= kept[:-1]).any():
+            raise StoreCorruptError(
+                f"the rows kept of {self._paths[0]} do not ascend within its {self.stored} "
+                "passages: rebuild this version of the memory"
+            )
+
+
+def _opened(path: Path) -> list[Any]:
+    """The record batches of a file."""
+    try:
+        reader = pa.ipc.open_file(pa.memory_map(str(path), "r"))
+        if not reader.schema.equals(SCHEMA):
+            raise StoreCorruptError(
+                f"{path} has columns {reader.schema.names}, expected {SCHEMA.names}: "
+                "rebuild this version of the memory"
+            )
+        return [reader.get_batch(i) for i in range(reader.num_record_batches)]
+    except FileNotFoundError:
+        raise StoreCorruptError(f"{path} is missing: rebuild this version of the memory") from None
+    except (pa.ArrowException, OSError) as error:
+        raise StoreCorruptError(
+            f"{path} cannot be read as passages ({error}): rebuild this version of the memory"
+        ) from error
 
 
 def _to_json(passage: Passage) -> str:

@@ -4,6 +4,7 @@ import tracemalloc
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -68,6 +69,43 @@ def test_an_id_leads_to_its_row(tmp_path: Path) -> None:
         assert passages.row_of(f"id{row}") == row
     with pytest.raises(StoreError, match="'id9000'"):
         passages.row_of("id9000")
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=4), st.data())
+def test_several_files_without_some_read_as_one_file(
+    sizes: list[int], drawn: st.DataObject
+) -> None:
+    whole = numbered(sum(sizes))
+    with TemporaryDirectory() as folder:
+        paths, start = [], 0
+        for file, size in enumerate(sizes):
+            paths.append(Path(folder) / f"{file}.arrow")
+            write(paths[-1], whole[start : start + size])
+            start += size
+        kept = sorted(drawn.draw(st.sets(st.sampled_from(range(len(whole))))))
+        left = [whole[number] for number in kept]
+        with Passages(*paths, kept=np.array(kept, np.int64)) as passages:
+            assert (len(passages), passages.stored) == (len(kept), len(whole))
+            assert passages.numbers.tolist() == kept
+            assert list(passages) == left == passages.take(range(len(left)))
+            assert [one["n"] for batch in passages.metadata() for one in batch] == kept
+            ids = [one.id for one in whole]
+            assert passages.rows_of(ids) == {one.id: row for row, one in enumerate(left)}
+
+
+@pytest.mark.parametrize("kept", [[0, 3], [-1, 2], [1, 1], [2, 1]])
+def test_rows_that_cannot_be_are_refused(tmp_path: Path, kept: list[int]) -> None:
+    write(tmp_path / "p.arrow", numbered(3))
+    with pytest.raises(StoreCorruptError, match=r"do not ascend within its 3 passages"):
+        Passages(tmp_path / "p.arrow", kept=np.array(kept))
+
+
+def test_an_id_that_was_changed_leads_to_the_passage_that_is_kept(tmp_path: Path) -> None:
+    write(tmp_path / "old.arrow", numbered(3))
+    write(tmp_path / "new.arrow", [Passage("id1", "", "changed")])
+    kept = np.array([0, 2, 3])
+    passages = Passages(tmp_path / "old.arrow", tmp_path / "new.arrow", kept=kept)
+    assert passages[passages.row_of("id1")].text == "changed"
 
 
 def test_passages_outlive_the_closing_and_the_file_is_closed(tmp_path: Path) -> None:
