@@ -113,17 +113,25 @@ def best(scores: Scores, k: int, nothing: np.float32, floor: np.float32) -> tupl
     Returns:
         Places in no order of rank, and their scores with the floor.
     """
-    # The k-th highest of the maxima of groups: at least k scores are as high. So nearly all scores
-    # need one comparison, and few a partition.
+    # The k-th highest of the maxima of groups: at least k scores are as high. So only few groups,
+    # and in them few scores, need a closer look.
     least = nothing
     width = len(scores) // _STRIDES
+    cut = width * _STRIDES
+    groups = scores[:cut].reshape(_STRIDES, width)
+    maxima = groups.max(axis=0)
     if k < width:
-        groups = scores[: width * _STRIDES].reshape(_STRIDES, width).max(axis=0)
-        high = np.partition(groups, width - k)[width - k]
+        high = np.partition(maxima, width - k)[width - k]
         if high > nothing:
             # Scores that lie so near each other can be alike once a floor is added.
             least = high - 2 * np.spacing(np.abs(high) + floor) if floor else high
-    places = np.flatnonzero(scores >= least if least > nothing else scores > nothing)
+    if least > nothing:
+        near = np.flatnonzero(maxima >= least)
+        strides, among = np.nonzero(groups[:, near] >= least)
+        rest = cut + np.flatnonzero(scores[cut:] >= least)
+        places = np.concatenate((strides * width + near[among], rest))
+    else:
+        places = np.flatnonzero(scores > nothing)
     found = scores[places] + floor
     if len(found) > k:
         enough = found >= np.partition(found, len(found) - k)[len(found) - k]
