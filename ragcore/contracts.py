@@ -37,6 +37,8 @@ __all__ = [
     "Retriever",
     "Scorer",
     "State",
+    "Successor",
+    "VectorSource",
 ]
 
 
@@ -45,8 +47,10 @@ class Component(Protocol):
 
     Capabilities in use: `add` (after the first build), `remove`, `filter` (search with `allowed`),
     `exact` (search equals brute force), `mmap`, `passages` (a retriever that reads the memory's
-    passages: see PassageReader), `trainable`, `uncased` (a generator whose text has lost its
-    case), `words` (a generator that can be kept to a passage's words).
+    passages: see PassageReader), `successor` (an index that can be followed by another of the same
+    training: see Successor), `trainable`, `uncased` (a generator whose text has lost its case),
+    `vectors` (an index that gives its vectors back: see VectorSource), `words` (a generator that
+    can be kept to a passage's words).
     """
 
     Config: ClassVar[type[Any]]
@@ -115,6 +119,22 @@ class Index(Component, Protocol):
     @classmethod
     def load(cls, folder: Path, config: Any, *, mmap: bool = True) -> Index:
         """What `save` wrote; `config` may say other search-time settings than at build time."""
+        ...
+
+
+class VectorSource(Protocol):
+    """What an index with the capability `vectors` has besides the contract's methods."""
+
+    def vectors(self, rows: Rows) -> Vectors:
+        """The vectors of rows [n], float32 [n, d], bit for bit as they were added."""
+        ...
+
+
+class Successor(Protocol):
+    """What an index with the capability `successor` has besides the contract's methods."""
+
+    def successor(self) -> Index:
+        """An empty index with the same training, so that a vector scores in it as in this one."""
         ...
 
 

@@ -40,7 +40,9 @@ class Exact:
     class Config(PartConfig):
         """There is nothing to say."""
 
-    capabilities: ClassVar[frozenset[str]] = frozenset({"add", "exact", "filter", "mmap", "remove"})
+    capabilities: ClassVar[frozenset[str]] = frozenset(
+        {"add", "exact", "filter", "mmap", "remove", "vectors"}
+    )
 
     def __init__(self, config: Config, *, dim: int) -> None:
         self._dim = dim
@@ -93,6 +95,25 @@ class Exact:
             raise ComponentError(f"index 'exact' has no row {absent[0]}: it cannot be removed")
         kept = [part.only(~np.isin(part.rows, rows)) for part in self._parts]
         self._parts = [part for part in kept if len(part.rows)]
+
+    def vectors(self, rows: Rows) -> Vectors:
+        """The vectors of rows [n], float32 [n, d], as they were added.
+
+        Raises:
+            ComponentError: a row is not there.
+        """
+        rows = np.asarray(rows, np.int64)
+        absent = np.setdiff1d(rows, self._all_rows())
+        if len(absent):
+            raise ComponentError(f"index 'exact' has no row {absent[0]}, so no vector of it")
+        given = np.empty((len(rows), self._dim), np.float32)
+        for part in self._parts:
+            order = np.argsort(part.rows, kind="stable")
+            places = np.searchsorted(part.rows, rows, sorter=order)
+            found = order[np.minimum(places, len(order) - 1)]
+            own = part.rows[found] == rows
+            given[own] = part.vectors[found[own]]
+        return given
 
     def search(self, queries: Vectors, k: int, *, allowed: Rows | None = None) -> Hits:
         """The k rows of highest inner product for each of queries [B, d], ties by row.

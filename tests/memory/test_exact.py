@@ -179,3 +179,14 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
     np.save(tmp_path / "vectors.npy", vectors(5))
     with pytest.raises(StoreCorruptError, match=r"int64\[6\].*float32\[5, 8\]"):
         Exact.load(tmp_path, Exact.Config())
+
+
+def test_vectors_are_given_back_as_they_were_added() -> None:
+    given = vectors(40)
+    rows = np.random.default_rng(1).permutation(100)[:40]
+    index = index_of(given, rows, parts=3)
+    asked = np.array([7, 0, 39, 7])
+    np.testing.assert_array_equal(index.vectors(rows[asked]), given[asked])
+    absent = np.setdiff1d(np.arange(100), rows)[0]
+    with pytest.raises(ComponentError, match=f"has no row {absent}, so no vector"):
+        index.vectors(np.array([rows[0], absent]))
