@@ -115,7 +115,10 @@ class Passages:
         passages[0].title
 
     A version that was derived from another has its files and one more, and leaves out what was
-    removed or changed since: its rows are those of `kept`, numbered from 0 without holes.
+    removed or changed since: its rows are those of `kept`, counted from 0 without holes.
+
+    Attributes:
+        kept: which passages there are, as places in all files together; None for all of them.
     """
 
     def __init__(self, path: Path, *more: Path, kept: Numbers | None = None) -> None:
@@ -135,7 +138,7 @@ class Passages:
         opened = [batch for one in self._paths for batch in _opened(one)]
         self._batches: list[list[Any]] | None = [batch.columns for batch in opened]
         self._ends = list(accumulate(batch.num_rows for batch in opened))
-        self._kept = kept
+        self.kept: Final = kept
         if kept is not None:
             self._refuse_strange(kept)
 
@@ -156,17 +159,12 @@ class Passages:
         self._batches = None
 
     def __len__(self) -> int:
-        return self.stored if self._kept is None else len(self._kept)
+        return self.stored if self.kept is None else len(self.kept)
 
     @property
     def stored(self) -> int:
         """How many passages the files hold, those that are left out too."""
         return self._ends[-1] if self._ends else 0
-
-    @property
-    def numbers(self) -> Numbers:
-        """The place of each row in all files together, int64 [n], ascending."""
-        return np.arange(self.stored, dtype=np.int64) if self._kept is None else self._kept
 
     def __getitem__(self, row: int) -> Passage:
         """The passage of a row.
@@ -190,7 +188,7 @@ class Passages:
                     f"row {row} was asked of {self._paths[0]}, which has {len(self)} passages: "
                     f"expected rows from 0 to {len(self) - 1}"
                 )
-            number = row if self._kept is None else int(self._kept[row])
+            number = row if self.kept is None else int(self.kept[row])
             at = bisect_right(self._ends, number)
             place = number - (self._ends[at - 1] if at else 0)
             taken.append(_passage(*(column[place].as_py() for column in batches[at])))
@@ -242,14 +240,14 @@ class Passages:
         """The columns of each batch, without what is left out."""
         start = 0
         for end, columns in zip(self._ends, self._columns(), strict=True):
-            if self._kept is None:
+            if self.kept is None:
                 yield columns
             else:
-                first, after = np.searchsorted(self._kept, (start, end))
+                first, after = np.searchsorted(self.kept, (start, end))
                 if after - first == end - start:
                     yield columns
                 elif after > first:
-                    places = pa.array(self._kept[first:after] - start)
+                    places = pa.array(self.kept[first:after] - start)
                     yield [column.take(places) for column in columns]
             start = end
 

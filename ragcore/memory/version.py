@@ -16,7 +16,7 @@ from ragcore.memory.filtering import RowFilter
 from ragcore.memory.members import give_passages
 from ragcore.memory.passages import Passages
 from ragcore.memory.where import Filter
-from ragcore.types import MISSING_ROW, Hits
+from ragcore.types import MISSING_ROW, Hits, Passage
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -32,7 +32,7 @@ class Memory:
     Attributes:
         version: its name in the store.
         passages: by row.
-        retriever: questions to rows.
+        retriever: questions to rows; to numbers where passages are left out: see `Passages.kept`.
         temperature: what scores are divided by before they become a prior.
     """
 
@@ -53,7 +53,8 @@ class Memory:
         self._name = name or type(retriever).__name__
         self._filter = RowFilter(passages)
         self._closed = False
-        give_passages(retriever, passages)
+        kept = passages.kept
+        give_passages(retriever, passages if kept is None else _ByNumber(passages, kept))
 
     def __len__(self) -> int:
         return len(self.passages)
@@ -87,14 +88,13 @@ class Memory:
         if not questions:
             return _nothing(0, k)
         if where is None:
-            return self._checked(self.retriever.search(questions, k), len(questions), k)
+            return self._checked(self._found(questions, k), len(questions), k)
         allowed = self._filter.rows(where)
         if not len(allowed):
             return _nothing(len(questions), k)
         if "filter" not in self.retriever.capabilities:
             return self._deeper_and_deeper(questions, k, allowed)
-        found = self.retriever.search(questions, k, allowed=allowed)
-        hits = self._checked(found, len(questions), k)
+        hits = self._checked(self._found(questions, k, allowed), len(questions), k)
         outside = (hits.rows != MISSING_ROW) & ~_among(hits.rows, allowed)
         if outside.any():
             raise self._broken(f"row {hits.rows[outside][0]}", "only rows that were allowed")
@@ -108,7 +108,7 @@ class Memory:
         depth = min(len(self), -(-k * len(self) // len(allowed)))
         while left:
             asked = [questions[at] for at in left]
-            hits = self._checked(self.retriever.search(asked, depth), len(asked), depth)
+            hits = self._checked(self._found(asked, depth), len(asked), depth)
             keep = _among(hits.rows, allowed)
             for at, rows, scores, kept in zip(left, hits.rows, hits.scores, keep, strict=True):
                 best = np.flatnonzero(kept)[:k]
@@ -120,6 +120,22 @@ class Memory:
             left = [at for at, done in zip(left, enough | ended, strict=True) if not done]
             depth = min(len(self), 2 * depth)
         return found
+
+    def _found(self, questions: Sequence[str], k: int, allowed: Rows | None = None) -> Hits:
+        """What the retriever finds. It knows passages by number: see `Passages.kept`."""
+        kept = self.passages.kept
+        if allowed is None:
+            hits = self.retriever.search(questions, k)
+        else:
+            numbers = allowed if kept is None else kept[allowed]
+            hits = self.retriever.search(questions, k, allowed=numbers)
+        if kept is None:
+            return hits
+        strange = (hits.rows != MISSING_ROW) & ~_among(hits.rows, kept)
+        if strange.any():
+            raise self._broken(f"passage {hits.rows[strange][0]}, which was removed", "one kept")
+        rows = np.searchsorted(kept, hits.rows).astype(np.int64, copy=False)
+        return Hits(np.where(hits.rows == MISSING_ROW, MISSING_ROW, rows), hits.scores)
 
     def _checked(self, hits: Hits, count: int, k: int) -> Hits:
         """Hits of `count` questions that keep the contract, of no more rows than there are."""
@@ -143,6 +159,18 @@ class Memory:
         return ComponentError(
             f"retriever {self._name!r} of memory {self.version!r} gave {found}: expected {expected}"
         )
+
+
+class _ByNumber:
+    """The passages of a version by the numbers that its retriever knows them by."""
+
+    def __init__(self, passages: Passages, kept: Rows) -> None:
+        self._passages = passages
+        self._kept = kept
+
+    def take(self, rows: Sequence[int]) -> list[Passage]:
+        """The passages of numbers, in the order asked for; see `PassageSource`."""
+        return self._passages.take(np.searchsorted(self._kept, rows).tolist())
 
 
 def _among(rows: Rows, allowed: Rows) -> npt.NDArray[np.bool_]:

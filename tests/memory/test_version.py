@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ragcore.contracts import PassageSource
 from ragcore.errors import ComponentError, StoreError
 from ragcore.memory.dense import Dense
 from ragcore.memory.passages import Passages, PassageWriter
 from ragcore.memory.version import Memory
+from ragcore.memory.where import read_where
 from ragcore.types import MISSING_ROW, Hits, Passage
 from tests.helpers.word_encoder import dense_part
 
@@ -88,3 +90,52 @@ def test_a_closed_memory_says_so(tmp_path: Path) -> None:
         memory.search(["word"], 1)
     with pytest.raises(StoreError, match="closed"):
         memory.passages.take([0])
+
+
+KEPT = np.array([0, 2, 3, 6])
+STORED = [Passage(str(n), "", f"word{n} word", {"even": n % 2 == 0}) for n in range(7)]
+
+
+class Reading(Answering):
+    """Also reads the passages of what it finds, as a reranker does."""
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        return super().capabilities | {"passages"}
+
+    def use_passages(self, passages: PassageSource) -> None:
+        self.source = passages
+
+
+def derived(folder: Path, retriever: Dense) -> Memory:
+    """A version that leaves passages out; its retriever knows the others by number."""
+    for name, some in (("a", STORED[:5]), ("b", STORED[5:])):
+        with PassageWriter(folder / f"{name}.arrow") as writer:
+            writer.write(some)
+    retriever.add(KEPT, [STORED[number] for number in KEPT])
+    passages = Passages(folder / "a.arrow", folder / "b.arrow", kept=KEPT)
+    return Memory("v", passages, retriever, name="dense")
+
+
+def test_rows_have_no_holes_where_passages_are_left_out(tmp_path: Path) -> None:
+    memory = derived(tmp_path, dense_part().build())
+    hits = memory.search(["word0", "word2", "word3", "word6"], 4)
+    assert hits.rows[:, 0].tolist() == [0, 1, 2, 3]
+    assert np.sort(hits.rows, axis=1).tolist() == [[0, 1, 2, 3]] * 4
+    texts = [one.text for one in memory.passages.take(hits.rows[:, 0].tolist())]
+    assert texts == ["word0 word", "word2 word", "word3 word", "word6 word"]
+    even = memory.search(["word3"], 4, where=read_where({"even": True}))
+    assert np.sort(even.rows[0]).tolist() == [-1, 0, 1, 3]
+
+
+def test_a_passage_that_was_removed_cannot_be_found(tmp_path: Path) -> None:
+    retriever = Answering(dense_part().config)
+    retriever.rows = [0, 4]
+    with pytest.raises(ComponentError, match="gave passage 4, which was removed"):
+        derived(tmp_path, retriever).search(["word"], 2)
+
+
+def test_a_retriever_reads_passages_by_the_rows_that_it_gives(tmp_path: Path) -> None:
+    retriever = Reading(dense_part().config)
+    derived(tmp_path, retriever)
+    assert [one.id for one in retriever.source.take([6, 2])] == ["6", "2"]
