@@ -22,7 +22,7 @@ from ragcore.memory.splitter import split_lines, split_words
 from ragcore.parts import ConfigPath, PartConfig
 from ragcore.types import Passage
 
-__all__ = ["DprTsv", "Jsonl", "TextFolder"]
+__all__ = ["DprTsv", "Jsonl", "TextFolder", "lines_of", "passage_from_json"]
 
 
 class Jsonl:
@@ -53,10 +53,10 @@ class Jsonl:
             CorpusError: no such file, or a line that is no passage.
         """
         path, words = self._config.path, self._config.words
-        for number, line in _lines(path):
+        for number, line in lines_of(path):
             if not line.strip():
                 continue
-            passage = _from_json(line, number, f"{path}:{number}")
+            passage = passage_from_json(line, number, f"{path}:{number}")
             if words is None:
                 yield passage
                 continue
@@ -85,7 +85,7 @@ class DprTsv:
         """
         path = self._config.path
         # Strict, as an unclosed quote would otherwise swallow the rest of the file.
-        rows = csv.reader((line for _, line in _lines(path)), delimiter="\t", strict=True)
+        rows = csv.reader((line for _, line in lines_of(path)), delimiter="\t", strict=True)
         try:
             header = next(rows, None)
             if header != ["id", "text", "title"]:
@@ -146,12 +146,17 @@ class TextFolder:
         for path in files:
             name = path.relative_to(folder).as_posix()
             title = _heading(path) or path.stem
-            lines = (line for _, line in _lines(path))
+            lines = (line for _, line in lines_of(path))
             for part, text in enumerate(split_lines(lines, self._config.words), start=1):
                 yield Passage(f"{name}-{part}", title, text)
 
 
-def _from_json(line: str, number: int, where: str) -> Passage:
+def passage_from_json(line: str, number: int, where: str) -> Passage:
+    """The passage that a line of JSON says; `number` is its id where it says none.
+
+    Raises:
+        CorpusError: it says none; `where` (file and line) is named.
+    """
     try:
         found = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -186,8 +191,12 @@ def _with_words(text: str, where: str) -> str:
     return text
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a file with their numbers, from 1, ends of lines left on."""
+def lines_of(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a file with their numbers, from 1, ends of lines left on.
+
+    Raises:
+        CorpusError: it cannot be read.
+    """
     number = 0
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
@@ -195,7 +204,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
                 # Windows' editors put a byte order mark in front, which is no part of the text.
                 yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
     except FileNotFoundError:
-        raise CorpusError(f"{path}: no such file: check the path in memory.corpus") from None
+        raise CorpusError(f"{path}: no such file: check the path") from None
     except UnicodeDecodeError as error:
         raise CorpusError(
             f"{path}:{number}: not UTF-8 (byte 0x{error.object[error.start]:02X} at "
@@ -217,7 +226,7 @@ def _heading(path: Path) -> str:
     if path.suffix.lower() != ".md":
         return ""
     fence = ""
-    for _, line in _lines(path):
+    for _, line in lines_of(path):
         mark = _FENCE.match(line)
         if mark and fence in ("", mark[1]):
             fence = "" if fence else mark[1]
