@@ -16,7 +16,7 @@ from ragcore_bm25.variants import Formula, Variant
 
 @pytest.mark.parametrize("floor", [0.0, 3.0, 1e8])
 @pytest.mark.parametrize("nothing", [0.0, -np.inf])
-@pytest.mark.parametrize("size", [1, 63, 64, 700, 5000])
+@pytest.mark.parametrize("size", [1, 127, 128, 700, 5000])
 @pytest.mark.parametrize("share", [0.002, 0.5, 1.0])
 def test_the_best_are_those_of_a_full_sort(
     size: int, share: float, nothing: float, floor: float

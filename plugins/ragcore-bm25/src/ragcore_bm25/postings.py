@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Postings", "best"]
 
 _FILES: Final = ("weights", "floors")
-_STRIDES: Final = 64
+_STRIDES: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
