@@ -16,6 +16,7 @@ def build_memory(
     pipeline: str | Path | PipelineConfig,
     *overrides: str,
     version: str | None = None,
+    fresh: bool = False,
     progress: Progress | None = None,
 ) -> VersionInfo:
     """Read a pipeline's corpus into a new version of its memory, and make that the current one.
@@ -24,6 +25,7 @@ def build_memory(
         pipeline: path of a YAML file, or a config that was loaded already.
         overrides: changes to the file, as on the command line: "memory.retriever.use=bm25".
         version: the new version's name; where None, `memory.version`, else today's date.
+        fresh: encode all passages, also those that a build that was killed has encoded.
         progress: called with a stage, how much of it is done, and how much there is, if known.
 
     Raises:
@@ -51,5 +53,6 @@ def build_memory(
         section.corpus.build(),
         section.retriever,
         corpus_config=section.corpus.to_dict(),
+        fresh=fresh,
         progress=progress,
     )

@@ -36,6 +36,7 @@ __all__ = [
     "Read",
     "Retriever",
     "Scorer",
+    "ScratchUser",
     "State",
     "Successor",
     "VectorSource",
@@ -47,10 +48,11 @@ class Component(Protocol):
 
     Capabilities in use: `add` (after the first build), `remove`, `filter` (search with `allowed`),
     `exact` (search equals brute force), `mmap`, `passages` (a retriever that reads the memory's
-    passages: see PassageReader), `successor` (an index that can be followed by another of the same
-    training: see Successor), `trainable`, `uncased` (a generator whose text has lost its case),
-    `vectors` (an index that gives its vectors back: see VectorSource), `words` (a generator that
-    can be kept to a passage's words).
+    passages: see PassageReader), `scratch` (a retriever or an index that can keep on disk what it
+    works out while it is built: see ScratchUser), `successor` (an index that can be followed by
+    another of the same training: see Successor), `trainable`, `uncased` (a generator whose text has
+    lost its case), `vectors` (an index that gives its vectors back: see VectorSource), `words` (a
+    generator that can be kept to a passage's words).
     """
 
     Config: ClassVar[type[Any]]
@@ -170,6 +172,22 @@ class Retriever(Component, Protocol):
     @classmethod
     def load(cls, folder: Path, config: Any, *, mmap: bool = True) -> Retriever:
         """What `save` wrote, read-only."""
+        ...
+
+
+class ScratchUser(Protocol):
+    """What a retriever or index with the capability `scratch` has besides the contract's methods.
+
+    The folder is its own until it is saved or given up. What it finds there it, or an equal one,
+    wrote before it was killed.
+    """
+
+    def use_scratch(self, folder: Path) -> int:
+        """Keep there what is costly or large; called once, before the first `add`.
+
+        Returns:
+            For how many passages nothing need be worked out again, if they are added as before.
+        """
         ...
 
 

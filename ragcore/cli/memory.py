@@ -39,6 +39,10 @@ def build(
         str | None,
         typer.Option(help="The new version's name; else memory.version, else today's date."),
     ] = None,
+    fresh: Annotated[
+        bool,
+        typer.Option("--fresh", help="Encode all, also what a build that was killed has encoded."),
+    ] = False,
 ) -> None:
     """Read the pipeline's corpus into a new version, and make it the current one."""
     from rich.console import Console
@@ -46,7 +50,9 @@ def build(
     from ragcore.building import build_memory
 
     with _bars() as progress:
-        built = build_memory(pipeline, *(overrides or ()), version=version, progress=progress)
+        built = build_memory(
+            pipeline, *(overrides or ()), version=version, fresh=fresh, progress=progress
+        )
     Console(highlight=False).print(
         f"built version {built.name}: {built.passages:,} passages, {_size(built.bytes)}; it is the "
         "current one",
@@ -256,6 +262,9 @@ def _bars() -> Iterator[Progress]:
         stages: dict[str, TaskID] = {}
 
         def report(stage: str, done: int, total: int | None) -> None:
+            if stage == "kept":
+                bars.console.print(f"going on: {done:,} passages were encoded before")
+                return
             if stage not in stages:
                 stages[stage] = bars.add_task(stage, total=total, count="")
             count = _size(done) if stage == "files" else f"{done:,}"

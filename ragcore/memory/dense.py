@@ -1,14 +1,14 @@
 """The retriever `dense`: an encoder's vectors in an index, as the paper's DPR (section 2.2).
 
-Owns the index; the encoder is shared with whoever else uses the same, and is loaded only when
-something is to be encoded or its fingerprint is asked for.
+Owns the index, or the several that a memory has after updates (`segments.py`), and what was encoded
+while a build is under way (`journal.py`). The encoder is shared with whoever else uses the same,
+and is loaded only when something is to be encoded or its fingerprint is asked for.
 """
 
 from __future__ import annotations
 
 import functools
 import json
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import numpy as np
 from pydantic import Field
 
-from ragcore.contracts import Encoder, Index
+from ragcore.contracts import Encoder
 from ragcore.errors import (
     ComponentError,
     MemoryMismatchError,
     StoreCorruptError,
     UnsupportedOperation,
 )
+from ragcore.memory.journal import Journal
+from ragcore.memory.segments import Segments
 from ragcore.parts import Kind, Part, PartConfig
 from ragcore.types import MISSING_ROW, Hits, Passage
 
@@ -53,15 +55,13 @@ class Dense:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._index: Index | None = None
-        self._lock = threading.Lock()
+        self._index = Segments(config.index)
+        self._journal: Journal | None = None
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """Those of its index."""
-        held = self._config.index.component if self._index is None else self._index
-        capabilities: frozenset[str] = held.capabilities
-        return capabilities
+        """Those of its index; it can add and remove, whatever that can."""
+        return self._index.capabilities | {"scratch"}
 
     @property
     def fingerprint(self) -> str:
@@ -74,7 +74,13 @@ class Dense:
         return encoder
 
     def __len__(self) -> int:
-        return 0 if self._index is None else len(self._index)
+        return len(self._index)
+
+    def use_scratch(self, folder: Path) -> int:
+        """Keep vectors in this folder while a memory is built: see `ScratchUser`."""
+        self._journal = Journal(folder, self.fingerprint, self._encoder.dim)
+        self._index.use_scratch(folder / "index")
+        return self._journal.passages
 
     def add(self, rows: Rows, passages: Sequence[Passage]) -> None:
         """Encode passages and add them under rows [n].
@@ -89,9 +95,8 @@ class Dense:
         size = self._config.batch_size
         for start in range(0, len(order), size):
             places = order[start : start + size]
-            encoded = self._encoder.encode_passages([passages[at] for at in places])
-            vectors[places] = self._checked(np.asarray(encoded), len(places))
-        self._built().add(rows, vectors)
+            vectors[places] = self._encoded([passages[at] for at in places])
+        self._index.add(rows, vectors)
 
     def search(self, questions: Sequence[str], k: int, *, allowed: Rows | None = None) -> Hits:
         """The k best rows of each question, [B, k].
@@ -101,7 +106,7 @@ class Dense:
         """
         import torch
 
-        if self._index is None or not len(questions):
+        if not len(self._index) or not len(questions):
             shape = (len(questions), k)
             return Hits(np.full(shape, MISSING_ROW, np.int64), np.full(shape, -np.inf, np.float32))
         with torch.no_grad():
@@ -113,21 +118,17 @@ class Dense:
         return self._index.search(queries, k, allowed=allowed)
 
     def remove(self, rows: Rows) -> None:
-        """Forget rows.
+        """Forget rows, with any index.
 
         Raises:
-            UnsupportedOperation: the index has no capability `remove`.
+            ComponentError: a row is not there; then none is removed.
         """
-        self._require("remove")
-        self._built().remove(rows)
+        self._index.remove(rows)
 
     def save(self, folder: Path) -> None:
-        """Write dense.json, and what the index writes into index/."""
-        index = self._built()
-        about = {"index": self._config.index.use}
+        """Write dense.json, and what the index writes into index/, index-1/, …"""
+        about = {"index": self._config.index.use, "segments": self._index.save(folder)}
         (folder / ABOUT).write_text(json.dumps(about) + "\n", encoding="utf-8")
-        (folder / "index").mkdir()
-        index.save(folder / "index")
 
     @classmethod
     def load(cls, folder: Path, config: Config, *, mmap: bool = True) -> Dense:
@@ -139,7 +140,8 @@ class Dense:
         """
         try:
             about = json.loads((folder / ABOUT).read_bytes())
-            built_by = about["index"]
+            # A memory of ragcore 0.1.0 has one and does not say so.
+            built_by, segments = about["index"], int(about.get("segments", 1))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreCorruptError(
                 f"{folder / ABOUT} cannot be read ({type(error).__name__}: {error}): rebuild this "
@@ -152,16 +154,18 @@ class Dense:
                 f"{built_by}"
             )
         loaded = cls(config)
-        loaded._index = config.index.component.load(
-            folder / "index", config.index.config, mmap=mmap
-        )
+        loaded._index = Segments.load(folder, config.index, segments, mmap=mmap)
         return loaded
 
-    def _built(self) -> Index:
-        with self._lock:
-            if self._index is None:
-                self._index = self._config.index.build(dim=self._encoder.dim)
-            return self._index
+    def _encoded(self, passages: Sequence[Passage]) -> Vectors:
+        """The vectors of a batch of passages, encoded once if there is a journal."""
+        known = None if self._journal is None else self._journal.get(passages)
+        if known is not None:
+            return known
+        vectors = self._checked(np.asarray(self._encoder.encode_passages(passages)), len(passages))
+        if self._journal is not None:
+            self._journal.put(passages, vectors)
+        return vectors
 
     def _require(self, capability: str) -> None:
         if capability not in self.capabilities:

@@ -41,16 +41,28 @@ class Exact:
         """There is nothing to say."""
 
     capabilities: ClassVar[frozenset[str]] = frozenset(
-        {"add", "exact", "filter", "mmap", "remove", "vectors"}
+        {"add", "exact", "filter", "mmap", "remove", "scratch", "vectors"}
     )
 
     def __init__(self, config: Config, *, dim: int) -> None:
         self._dim = dim
         self._parts: list[_Part] = []
         self._last = -1
+        self._scratch: Path | None = None
 
     def __len__(self) -> int:
         return sum(len(part.rows) for part in self._parts)
+
+    def use_scratch(self, folder: Path) -> int:
+        """Keep vectors in this folder while it is built, not in memory: all but the last 8,192.
+
+        Returns:
+            0: what is found there is removed, since vectors are given again.
+        """
+        for left in folder.glob("vectors-*.npy"):
+            left.unlink()
+        self._scratch = folder
+        return 0
 
     def add(self, rows: Rows, vectors: Vectors) -> None:
         """Add vectors [n, d] under rows [n].
@@ -80,6 +92,8 @@ class Exact:
         # Small parts grow into larger ones, each number being copied a few times at most.
         while parts and len(parts[-1].rows) <= len(new.rows) <= BLOCK // 2:
             new = _Part(*map(np.concatenate, zip(parts.pop(), new, strict=True)))
+        if self._scratch is not None and len(new.rows) > BLOCK // 2:
+            new = new.on_disk(self._scratch / f"vectors-{len(parts)}.npy")
         # Assigned at once, so that a search under way sees the old list or the new.
         self._parts = [*parts, new]
         self._last = max(self._last, int(rows.max()))
@@ -225,6 +239,11 @@ class _Part:
     def longest(self) -> float:
         """The Euclidean length of the longest vector."""
         return math.sqrt(np.einsum("nd,nd->n", self.vectors, self.vectors).max())
+
+    def on_disk(self, path: Path) -> _Part:
+        """The part with its vectors in a file, which the system reads when they are asked for."""
+        np.save(path, self.vectors, allow_pickle=False)
+        return _Part(self.rows, np.load(path, mmap_mode="r", allow_pickle=False))
 
     def only(self, keep: npt.NDArray[np.bool_]) -> _Part:
         """The part without the rows that are not kept."""

@@ -21,7 +21,7 @@ from pydantic import Field, model_validator
 from ragcore.contracts import PassageSource, Retriever
 from ragcore.errors import ComponentError, MemoryMismatchError, StoreCorruptError
 from ragcore.memory import fusion
-from ragcore.memory.members import PASSED_ON, ask, give_passages, require
+from ragcore.memory.members import ANY_HAS, PASSED_ON, ask, give_passages, give_scratch, require
 from ragcore.parts import Kind, Part, PartConfig
 from ragcore.types import MISSING_ROW, Hits, Passage
 
@@ -86,12 +86,10 @@ class Hybrid:
     def capabilities(self) -> frozenset[str]:
         """What all members can, but `exact`: a score depends on what else was found.
 
-        And `passages`, if any member reads them.
+        And `passages` and `scratch`, if any member has them.
         """
         each = [member.capabilities for member in self._members]
-        return PASSED_ON.intersection(*each) | frozenset({"passages"}).intersection(
-            frozenset().union(*each)
-        )
+        return PASSED_ON.intersection(*each) | (ANY_HAS & frozenset().union(*each))
 
     @property
     def fingerprint(self) -> str:
@@ -105,6 +103,11 @@ class Hybrid:
         """Hand passages to the members that read them."""
         for member in self._members:
             give_passages(member, passages)
+
+    def use_scratch(self, folder: Path) -> int:
+        """Let each member that can work in a folder of its own: see `ScratchUser`."""
+        kept = [give_scratch(member, folder / str(at)) for at, member in enumerate(self._members)]
+        return min((count for count in kept if count is not None), default=0)
 
     def add(self, rows: Rows, passages: Sequence[Passage]) -> None:
         """Add passages under rows [n] to every member.

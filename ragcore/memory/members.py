@@ -6,11 +6,12 @@ Knows nothing of what is done with the hits (`hybrid.py`, `rerank.py`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 
-from ragcore.contracts import PassageReader, PassageSource, Retriever
+from ragcore.contracts import PassageReader, PassageSource, Retriever, ScratchUser
 from ragcore.errors import ComponentError, UnsupportedOperation
 from ragcore.types import MISSING_ROW, Hits
 
@@ -19,12 +20,15 @@ if TYPE_CHECKING:
 
     Rows = npt.NDArray[np.int64]
 
-__all__ = ["PASSED_ON", "ask", "give_passages", "require"]
+__all__ = ["ANY_HAS", "PASSED_ON", "ask", "give_passages", "give_scratch", "require"]
 
 PASSED_ON: Final = frozenset({"add", "filter", "mmap", "remove"})
 """Capabilities that whoever is made of other retrievers has if these have them.
 
 Not `exact`: what is fused or scored anew is what the members were asked for, not all passages."""
+
+ANY_HAS: Final = frozenset({"passages", "scratch"})
+"""Capabilities that it has if any of these has them."""
 
 
 def require(name: str, member: Retriever, capability: str, whole: str) -> None:
@@ -47,6 +51,14 @@ def give_passages(member: Retriever, passages: PassageSource) -> None:
     """Hand passages to a member if it reads them."""
     if "passages" in member.capabilities:
         cast(PassageReader, member).use_passages(passages)
+
+
+def give_scratch(member: Retriever, folder: Path) -> int | None:
+    """Let a member work in a new folder if it can; for how many passages it has nothing to do."""
+    if "scratch" not in member.capabilities:
+        return None
+    folder.mkdir(exist_ok=True)
+    return cast(ScratchUser, member).use_scratch(folder)
 
 
 def ask(

@@ -21,7 +21,7 @@ from pydantic import Field
 
 from ragcore.contracts import PassageSource, Retriever, Scorer
 from ragcore.errors import ComponentError, MemoryMismatchError, StoreCorruptError
-from ragcore.memory.members import PASSED_ON, ask, give_passages, require
+from ragcore.memory.members import ANY_HAS, PASSED_ON, ask, give_passages, give_scratch, require
 from ragcore.parts import Kind, Part, PartConfig
 from ragcore.types import MISSING_ROW, Hits, Passage
 
@@ -61,7 +61,7 @@ class Rerank:
     @property
     def capabilities(self) -> frozenset[str]:
         """What the other retriever can, and `passages`."""
-        return (self._inner.capabilities & PASSED_ON) | {"passages"}
+        return (self._inner.capabilities & (PASSED_ON | ANY_HAS)) | {"passages"}
 
     @property
     def fingerprint(self) -> str:
@@ -80,6 +80,10 @@ class Rerank:
         """Read what is scored from here, by row."""
         self._passages = passages
         give_passages(self._inner, passages)
+
+    def use_scratch(self, folder: Path) -> int:
+        """Let the other retriever work there: see `ScratchUser`."""
+        return give_scratch(self._inner, folder / "retriever") or 0
 
     def add(self, rows: Rows, passages: Sequence[Passage]) -> None:
         """Add passages under rows [n] to the other retriever."""

@@ -7,6 +7,7 @@ Knows rows and vectors, and nothing of passages or encoders.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 
-from ragcore.contracts import Index, Successor, VectorSource
+from ragcore.contracts import Index, ScratchUser, Successor, VectorSource
 from ragcore.errors import ComponentError
 from ragcore.memory.sharing import share, share_tree
 from ragcore.parts import Part
@@ -109,6 +110,8 @@ class Segments:
     def __init__(self, part: Part) -> None:
         self._part = part
         self._segments: list[_Segment] = []
+        self._scratch: Path | None = None
+        self._lock = threading.Lock()
         # Rows that the last segment's index has been given, and that are not in its `rows` yet.
         self._new: list[Rows] = []
 
@@ -121,6 +124,10 @@ class Segments:
 
     def __len__(self) -> int:
         return sum(map(len, self._segments)) + sum(map(len, self._new))
+
+    def use_scratch(self, folder: Path) -> None:
+        """Let an index that is made from now on keep there what is too large for memory."""
+        self._scratch = folder
 
     def add(self, rows: Rows, vectors: Vectors) -> None:
         """Add vectors [n, d] under rows [n], to a segment of their own if the others were loaded.
@@ -196,7 +203,9 @@ class Segments:
             if segment.saved is None:
                 named.mkdir()
                 segment.index.save(named)
-                np.save(_rows_file(named), segment.rows, allow_pickle=False)
+                # A memory that was built at once has the rows from 0 on: those need no list.
+                if not np.array_equal(segment.rows, np.arange(len(segment.rows))):
+                    np.save(_rows_file(named), segment.rows, allow_pickle=False)
             else:
                 share_tree(segment.saved, named)
                 if _rows_file(segment.saved).exists():
@@ -212,7 +221,6 @@ class Segments:
         for place in range(count):
             named = _named(folder, place)
             index: Index = part.component.load(named, part.config, mmap=mmap)
-            # A memory that was built at once has the rows from 0 on, and may have no list of them.
             rows = _read(_rows_file(named), mmap)
             hidden = _read(_hidden_file(named), mmap)
             loaded._segments.append(
@@ -230,15 +238,20 @@ class Segments:
         for segment in self._segments:
             if "successor" in segment.index.capabilities:
                 return cast(Successor, segment.index).successor()
-        return cast(Index, self._part.build(dim=dim))
+        made: Index = self._part.build(dim=dim)
+        if self._scratch is not None and "scratch" in made.capabilities:
+            self._scratch.mkdir(exist_ok=True)
+            cast(ScratchUser, made).use_scratch(self._scratch)
+        return made
 
     def _settled(self) -> list[_Segment]:
         """The segments, of which the last knows all its rows."""
-        if self._new:
-            *before, last = self._segments
-            rows = np.sort(np.concatenate([last.rows, *self._new]))
-            self._segments, self._new = [*before, replace(last, rows=rows)], []
-        return self._segments
+        with self._lock:
+            if self._new:
+                *before, last = self._segments
+                rows = np.sort(np.concatenate([last.rows, *self._new]))
+                self._segments, self._new = [*before, replace(last, rows=rows)], []
+            return self._segments
 
 
 def _merged(segments: list[_Segment], make: Callable[[int], Index]) -> list[_Segment]:

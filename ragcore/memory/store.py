@@ -15,55 +15,40 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Sized
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from hashlib import blake2b
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final
-
-import numpy as np
 
 from ragcore import __version__
 from ragcore.contracts import Retriever
 from ragcore.errors import (
-    ComponentError,
-    CorpusError,
-    EmptyCorpusError,
     MemoryMismatchError,
     StoreCorruptError,
     StoreError,
     UnknownVersionError,
     VersionExistsError,
 )
-from ragcore.memory.files import (
-    files_below,
-    locked,
-    replace_text,
-    sha256,
-    sync,
-    sync_tree,
-    try_lock,
+from ragcore.memory.building import (
+    PASSAGES,
+    RETRIEVER,
+    Progress,
+    file_records,
+    in_workshop,
+    scratch,
+    write_version,
 )
-from ragcore.memory.manifest import FileRecord, Manifest
-from ragcore.memory.passages import Passages, PassageWriter
+from ragcore.memory.files import locked, replace_text, sha256, sync, sync_tree
+from ragcore.memory.manifest import Manifest
+from ragcore.memory.passages import Passages
 from ragcore.memory.version import Memory
 from ragcore.parts import Part, part_from_dict
 from ragcore.types import Passage
 
 __all__ = ["Progress", "Store", "VersionInfo"]
 
-Progress = Callable[[str, int, int | None], None]
-"""Called with the stage, how much of it is done, and how much there is if that is known."""
-
-PASSAGES: Final = "passages.arrow"
-RETRIEVER: Final = "retriever"
 _NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
-_BUILDING: Final = ".building-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +191,7 @@ class Store:
         *,
         corpus_config: dict[str, Any] | None = None,
         activate: bool = True,
+        fresh: bool = False,
         batch: int = 512,
         progress: Progress | None = None,
     ) -> VersionInfo:
@@ -221,8 +207,10 @@ class Store:
             retriever: what to find them by.
             corpus_config: kept in the manifest.
             activate: make it the current version.
+            fresh: work everything out anew, also what a build that was killed has left.
             batch: how many passages the retriever is given at once.
-            progress: called after each batch ("passages") and each file ("files", in bytes).
+            progress: called after each batch ("passages") and each file ("files", in bytes), and
+                once before them if a build that was killed has left vectors ("kept", passages).
 
         Raises:
             StoreError: the name has other characters.
@@ -240,50 +228,35 @@ class Store:
         self._versions.mkdir(parents=True, exist_ok=True)
         sync(self.folder.parent)
         sync(self.folder)
-        with self._building(version) as work:
-            fingerprint, count = _write(work, corpus, retriever, batch, report)
+        built: Retriever = retriever.build()
+        with (
+            in_workshop(self._versions, version, self._lock) as work,
+            scratch(self._versions, built, fresh=fresh, report=report),
+        ):
+            count = write_version(work, corpus, retriever, built, batch, report)
             manifest = Manifest(
                 name=version,
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
                 passages=count,
                 retriever=retriever.to_dict(),
-                fingerprint=fingerprint,
+                fingerprint=built.fingerprint,
                 corpus=corpus_config,
                 ragcore=__version__,
-                files=_records(work, report),
+                files=file_records(work, report),
             )
-            manifest.write(work)
-            sync_tree(work)
-            with locked(self._lock):
-                self._refuse_existing(version)
-                os.rename(work, self._versions / version)
-                sync(self._versions)
+            self._put_in_place(work, manifest)
         if activate:
             self.activate(version)
         return _info(manifest, self.current())
 
-    @contextmanager
-    def _building(self, version: str) -> Iterator[Path]:
-        """A folder to build in, removed if that fails; locked, so that no sweep takes it."""
+    def _put_in_place(self, work: Path, manifest: Manifest) -> None:
+        """Make a version out of the folder that it was built in."""
+        manifest.write(work)
+        sync_tree(work)
         with locked(self._lock):
-            for left in self._versions.glob(f"{_BUILDING}*"):
-                abandoned = try_lock(left)
-                if abandoned is not None:
-                    shutil.rmtree(left)
-                    os.close(abandoned)
-            work = self._versions / f"{_BUILDING}{version}-{uuid.uuid4().hex[:8]}"
-            work.mkdir()
-            held = try_lock(work)
-        try:
-            yield work
-        except BaseException:
-            with locked(self._lock):
-                # The first error is the one to tell; what cannot be removed the next build sweeps.
-                shutil.rmtree(work, ignore_errors=True)
-            raise
-        finally:
-            if held is not None:
-                os.close(held)
+            self._refuse_existing(manifest.name)
+            os.rename(work, self._versions / manifest.name)
+            sync(self._versions)
 
     def _names(self) -> list[str]:
         if not self._versions.is_dir():
@@ -340,65 +313,6 @@ class Store:
                 f"store {self.folder} already has a version {version!r}, and versions never "
                 "change: choose another name"
             )
-
-
-def _write(
-    work: Path, corpus: Iterable[Passage], retriever: Part, batch: int, report: Progress
-) -> tuple[str, int]:
-    """Write passages and retriever; the retriever's fingerprint and the number of passages."""
-    built: Retriever = retriever.build()
-    passages, count = _usable(corpus), 0
-    total = len(corpus) if isinstance(corpus, Sized) else None
-    with PassageWriter(work / PASSAGES) as writer:
-        while chunk := list(islice(passages, batch)):
-            writer.write(chunk)
-            built.add(np.arange(count, count + len(chunk), dtype=np.int64), chunk)
-            count += len(chunk)
-            report("passages", count, total)
-    if not count:
-        raise EmptyCorpusError(
-            "the corpus gave no passage: a memory needs at least one; check memory.corpus"
-        )
-    if len(built) != count:
-        raise ComponentError(
-            f"retriever {retriever.use!r} holds {len(built)} rows after {count} were added to it: "
-            "its __len__ or add is faulty"
-        )
-    (work / RETRIEVER).mkdir()
-    built.save(work / RETRIEVER)
-    return built.fingerprint, count
-
-
-def _usable(corpus: Iterable[Passage]) -> Iterator[Passage]:
-    """The corpus's passages, as long as each has an id of its own and a text."""
-    seen: set[bytes] = set()
-    for number, passage in enumerate(corpus, start=1):
-        if not passage.id or not passage.text.strip():
-            lacking = "text" if passage.id else "id"
-            raise CorpusError(
-                f"passage {number} of the corpus (id {passage.id!r}, title {passage.title!r}) has "
-                f"an empty {lacking}: give it one or leave the passage out"
-            )
-        digest = blake2b(passage.id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        if digest in seen:
-            raise CorpusError(
-                f"passage {number} of the corpus (title {passage.title!r}) has the id "
-                f"{passage.id!r}, which an earlier passage has: ids must be unique"
-            )
-        seen.add(digest)
-        yield passage
-
-
-def _records(work: Path, report: Progress) -> dict[str, FileRecord]:
-    paths = files_below(work)
-    total, done = sum(path.stat().st_size for path in paths), 0
-    records = {}
-    for path in paths:
-        record = FileRecord(bytes=path.stat().st_size, sha256=sha256(path))
-        records[path.relative_to(work).as_posix()] = record
-        done += record.bytes
-        report("files", done, total)
-    return records
 
 
 def _info(manifest: Manifest, current: str | None) -> VersionInfo:

@@ -122,17 +122,32 @@ def test_nothing_added_finds_nothing() -> None:
     assert hits.rows.shape == (3, 2)
 
 
-def test_capabilities_are_the_indexs() -> None:
+def test_it_can_add_and_remove_whatever_its_index_can() -> None:
     class Minimal(Exact):
         capabilities = frozenset({"exact"})
 
-    assert dense_part().build().capabilities == Exact.capabilities
+        def remove(self, rows: Any) -> None:
+            raise AssertionError("asked for what it does not declare")
+
+    every = {"add", "exact", "filter", "mmap", "remove", "scratch"}
+    assert dense_part().build().capabilities == every
     dense = filled(with_parts(index=Minimal))
-    assert dense.capabilities == {"exact"}
-    with pytest.raises(UnsupportedOperation, match="index 'own' does not support 'remove'"):
-        dense.remove(np.array([1]))
+    assert dense.capabilities == {"add", "exact", "remove", "scratch"}
+    dense.remove(np.array([3]))
+    assert 3 not in dense.search(["t3 w3"], 29).rows
     with pytest.raises(UnsupportedOperation, match="index 'own' does not support 'filter'"):
         dense.search(QUESTIONS, 1, allowed=np.array([1]))
+
+
+def test_a_memory_of_the_first_release_is_opened(tmp_path: Path) -> None:
+    dense = filled(dense_part())
+    dense.save(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dense.json", "index"]
+    (tmp_path / "dense.json").write_text('{"index": "exact"}')
+    loaded = Dense.load(tmp_path, dense_part().config)
+    loaded.remove(np.array([3]))
+    loaded.add(np.array([40]), [PASSAGES[3]])
+    assert loaded.search(["t3 w3"], 1).rows.tolist() == [[40]]
 
 
 def test_rows_are_removed_and_allowed_by_the_index() -> None:

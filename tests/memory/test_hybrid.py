@@ -159,9 +159,9 @@ def test_capabilities_are_what_all_members_can() -> None:
     class Fixed(SharedWords):
         capabilities: ClassVar[frozenset[str]] = frozenset({"exact", "mmap"})
 
-    assert filled(hybrid_part()).capabilities == {"add", "filter", "remove"}
+    assert filled(hybrid_part()).capabilities == {"add", "filter", "remove", "scratch"}
     fixed = filled(hybrid_part(dense_part(), words_part(Fixed, "fixed")))
-    assert fixed.capabilities == {"mmap"}
+    assert fixed.capabilities == {"mmap", "scratch"}
     with pytest.raises(UnsupportedOperation, match=r"'fixed', .*hybrid.* 'filter'"):
         fixed.search(QUESTIONS, 1, allowed=ROWS)
     with pytest.raises(UnsupportedOperation, match=r"'fixed', .*hybrid.* 'remove'"):

@@ -183,7 +183,7 @@ def test_capabilities_are_the_other_retrievers() -> None:
         capabilities: ClassVar[frozenset[str]] = frozenset({"exact", "mmap", "trainable"})
 
     able = filled(rerank_part()).capabilities
-    assert able == {"add", "filter", "mmap", "passages", "remove"}
+    assert able == {"add", "filter", "mmap", "passages", "remove", "scratch"}
     fixed = filled(rerank_part(Part("retriever", "fixed", Fixed, dense_part().config)))
     assert fixed.capabilities == {"mmap", "passages"}
     with pytest.raises(UnsupportedOperation, match=r"'fixed', .*rerank.* 'remove'"):
