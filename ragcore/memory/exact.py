@@ -14,7 +14,7 @@ import functools
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, BinaryIO, ClassVar, Final, Literal
 
 import numpy as np
 
@@ -91,7 +91,7 @@ class Exact:
         parts, new = list(self._parts), _Part(rows, vectors)
         # Small parts grow into larger ones, each number being copied a few times at most.
         while parts and len(parts[-1].rows) <= len(new.rows) <= BLOCK // 2:
-            new = _Part(*map(np.concatenate, zip(parts.pop(), new, strict=True)))
+            new = parts.pop().joined(new)
         if self._scratch is not None and len(new.rows) > BLOCK // 2:
             new = new.on_disk(self._scratch / f"vectors-{len(parts)}.npy")
         # Assigned at once, so that a search under way sees the old list or the new.
@@ -166,16 +166,12 @@ class Exact:
     def save(self, folder: Path) -> None:
         """Write rows.npy and vectors.npy into an existing empty folder."""
         np.save(folder / "rows.npy", self._all_rows(), allow_pickle=False)
-        shape = (len(self), self._dim)
-        if not len(self):
-            np.save(folder / "vectors.npy", np.zeros(shape, np.float32), allow_pickle=False)
-            return
-        # Written part by part: joined in memory the vectors would be there twice.
-        written = np.lib.format.open_memmap(
-            folder / "vectors.npy", mode="w+", dtype=np.float32, shape=shape
-        )
-        np.concatenate([part.vectors for part in self._parts], out=written)
-        written.flush()
+        about = {"descr": "<f4", "fortran_order": False, "shape": (len(self), self._dim)}
+        with (folder / "vectors.npy").open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, about)
+            # Part by part: joined in memory the vectors would be there twice.
+            for part in self._parts:
+                part.write(file)
 
     @classmethod
     def load(cls, folder: Path, config: Config, *, mmap: bool = True) -> Exact:
@@ -226,24 +222,34 @@ class Exact:
 
 
 class _Part:
-    """Some rows [n] with their vectors [n, d]."""
+    """Some rows [n] with their vectors [n, d], which may lie in a file of their own."""
 
-    def __init__(self, rows: Rows, vectors: Vectors) -> None:
+    def __init__(self, rows: Rows, vectors: Vectors, path: Path | None = None) -> None:
         self.rows = rows
         self.vectors = vectors
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter((self.rows, self.vectors))
+        self._path = path
 
     @functools.cached_property
     def longest(self) -> float:
         """The Euclidean length of the longest vector."""
         return math.sqrt(np.einsum("nd,nd->n", self.vectors, self.vectors).max())
 
+    def joined(self, other: _Part) -> _Part:
+        """Both, in memory."""
+        return _Part(
+            np.concatenate([self.rows, other.rows]), np.concatenate([self.vectors, other.vectors])
+        )
+
     def on_disk(self, path: Path) -> _Part:
         """The part with its vectors in a file, which the system reads when they are asked for."""
         np.save(path, self.vectors, allow_pickle=False)
-        return _Part(self.rows, np.load(path, mmap_mode="r", allow_pickle=False))
+        return _Part(self.rows, np.load(path, mmap_mode="r", allow_pickle=False), path)
+
+    def write(self, file: BinaryIO) -> None:
+        """Append the vectors to a file."""
+        # Read out of its own file, not the map, whose pages would stay.
+        vectors = self.vectors if self._path is None else np.load(self._path, allow_pickle=False)
+        file.write(np.ascontiguousarray(vectors, "<f4").data)
 
     def only(self, keep: npt.NDArray[np.bool_]) -> _Part:
         """The part without the rows that are not kept."""

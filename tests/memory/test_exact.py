@@ -190,3 +190,28 @@ def test_vectors_are_given_back_as_they_were_added() -> None:
     absent = np.setdiff1d(np.arange(100), rows)[0]
     with pytest.raises(ComponentError, match=f"has no row {absent}, so no vector"):
         index.vectors(np.array([rows[0], absent]))
+
+
+def test_with_a_folder_to_work_in_it_holds_and_writes_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exact, "BLOCK", 16)
+    given = vectors(100)
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "scratch" / "vectors-7.npy").write_bytes(b"left by one that was killed")
+    working = Exact(Exact.Config(), dim=8)
+    assert working.use_scratch(tmp_path / "scratch") == 0
+    for start in range(0, 100, 5):
+        rows = np.arange(start, start + 5)
+        working.add(rows, given[rows])
+    files = sorted(path.stat().st_size for path in (tmp_path / "scratch").iterdir())
+    assert len(files) >= 6
+    assert max(files) < 16 * 8 * 4 * 2
+    assert_equal(working.search(given[:3], 9), index_of(given).search(given[:3], 9))
+    working.remove(np.array([50]))
+    kept = np.delete(np.arange(100), 50)
+    for name, index in (("worked", working), ("plain", index_of(given[kept], kept))):
+        (tmp_path / name).mkdir()
+        index.save(tmp_path / name)
+    for file in ("rows.npy", "vectors.npy"):
+        assert (tmp_path / "worked" / file).read_bytes() == (tmp_path / "plain" / file).read_bytes()
