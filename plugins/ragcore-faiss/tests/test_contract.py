@@ -21,34 +21,35 @@ class TestFlat(IndexSuite):
         return made()
 
 
-class TestHnsw(IndexSuite):
+class TestGraph(IndexSuite):
     count = 200
 
-    @pytest.fixture
-    def component(self) -> Part:
-        return made(factory="HNSW32", search={"efSearch": 64})
+    @pytest.fixture(params=["HNSW32", "HNSW32_SQ8", "HNSW32,RFlat"])
+    def component(self, request: pytest.FixtureRequest) -> Part:
+        return made(factory=request.param, search={"efSearch": 64})
 
 
-class TestIvf(IndexSuite):
+class TestInvertedLists(IndexSuite):
     count = 200
 
-    @pytest.fixture
-    def component(self) -> Part:
-        return made(factory="IVF4,Flat", search={"nprobe": 3})
+    @pytest.fixture(params=["IVF4,Flat", "IVF4,SQ8", "IVF4_HNSW8,Flat"])
+    def component(self, request: pytest.FixtureRequest) -> Part:
+        return made(factory=request.param, search={"nprobe": 3})
 
 
 class TestScalarQuantizer(IndexSuite):
     count = 200
 
-    @pytest.fixture
-    def component(self) -> Part:
-        return made(factory="SQ8")
+    @pytest.fixture(params=["SQ8", "SQfp16", "SQ8,RFlat"])
+    def component(self, request: pytest.FixtureRequest) -> Part:
+        return made(factory=request.param)
 
 
-class TestProductQuantizer(IndexSuite):
+class TestShortCodes(IndexSuite):
     count = 200
-    recall = 0.5
+    recall = 0.3
 
-    @pytest.fixture
-    def component(self) -> Part:
-        return made(factory="PQ8x4")
+    @pytest.fixture(params=["PQ4x4", "PQ4x4fs", "IVF4,PQ4x4", "RaBitQ", "IVF4,RaBitQ", "PCA12,SQ8"])
+    def component(self, request: pytest.FixtureRequest) -> Part:
+        search = {"nprobe": 4} if "IVF" in request.param else {}
+        return made(factory=request.param, search=search)

@@ -1,7 +1,7 @@
 """The index `faiss`: vectors to rows by inner product, in any index that FAISS's factory makes.
 
 Keeps vectors back until the index can be trained, gives FAISS the rows as its ids, and puts its
-results in order. Knows nothing of texts or encoders.
+results in order. Knows nothing of texts or encoders; `factory` knows what each index can do.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from ragcore.errors import (
     ComponentError,
     ConfigError,
     MemoryMismatchError,
+    StoreCorruptError,
     StoreError,
     UnsupportedOperation,
 )
 from ragcore.parts import PartConfig
 from ragcore.types import MISSING_ROW, Hits
+from ragcore_faiss.factory import abilities, make, message, only, tune
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -42,7 +44,9 @@ _POINTS_NEEDED: Final = re.compile(r"as large as number of clusters \((\d+)\)")
 class FaissConfig(PartConfig):
     """What YAML may say of `{use: faiss}`."""
 
-    factory: str = Field("Flat", description="what FAISS's index_factory makes; Flat is exact")
+    factory: str = Field(
+        "Flat", description="what FAISS's index_factory makes for inner products; Flat is exact"
+    )
     search: dict[str, int | float] = Field(
         default_factory=dict,
         description="FAISS's parameters at search time, such as {efSearch: 64} or {nprobe: 8}",
@@ -63,21 +67,20 @@ class Faiss:
     capabilities: frozenset[str] = frozenset({"add", "mmap"})
 
     def __init__(self, config: FaissConfig, *, dim: int) -> None:
-        self._adopt(config, dim, _make(config.factory, dim))
+        self._adopt(config, dim, make(config.factory, dim))
         self._rows: Rows = np.zeros(0, np.int64)
 
     def _adopt(self, config: FaissConfig, dim: int, index: Any) -> None:
         self._config = config
         self._dim = dim
         self._index = index
-        self._core = _core(index)
         self._mapped_from: Path | None = None
         self._last = -1
         self._new_rows: list[Rows] = []
         self._untrained: list[Vectors] = []
         self._lock = threading.RLock()
-        self.capabilities = type(self).capabilities | _abilities(index)
-        _tune(index, config)
+        self.capabilities = type(self).capabilities | abilities(index)
+        tune(index, config.factory, config.search)
 
     def __len__(self) -> int:
         return len(self._rows) + sum(map(len, self._new_rows))
@@ -107,6 +110,7 @@ class Faiss:
                 self._untrained.append(values.copy())
             self._new_rows.append(new.copy())
             self._last = max(self._last, int(new.max()))
+            self._agree()
             if sum(map(len, self._untrained)) >= self._config.train_size:
                 self._settle()
 
@@ -124,12 +128,14 @@ class Faiss:
         options: dict[str, Any] = {}
         if allowed is not None:
             self._require("filter")
-            options["params"] = self._only(np.ascontiguousarray(allowed, np.int64))
+            options["params"] = only(self._index, np.ascontiguousarray(allowed, np.int64))
         self._settle()
         scores = np.full((len(values), k), -np.inf, np.float32)
         rows = np.full((len(values), k), MISSING_ROW, np.int64)
         if len(self) and len(values):
             found, ids = self._fetch(values, min(k, len(self)), options)
+            if found.shape == scores.shape:
+                return Hits(ids, found)
             scores[:, : found.shape[1]] = found
             rows[:, : ids.shape[1]] = ids
         return Hits(rows, scores)
@@ -149,11 +155,18 @@ class Faiss:
             if len(strange):
                 raise ComponentError(f"{self._name}: row {strange[0]} is not there to be removed")
             self._make_changeable()
+            kept = self._rows[~np.isin(self._rows, gone)]
             self._index.remove_ids(faiss.IDSelectorBatch(gone))
-            self._rows = self._rows[~np.isin(self._rows, gone)]
+            self._rows = kept
+            self._agree()
 
     def save(self, folder: Path) -> None:
-        """Write FAISS's own file, the rows and a note of how it was built."""
+        """Write FAISS's own file, the rows and a note of how it was built.
+
+        Raises:
+            ComponentError: an earlier change failed halfway; nothing is written.
+            ConfigError: there are too few vectors to train the index.
+        """
         with self._lock:
             self._settle()
             faiss.write_index(self._index, str(folder / "index.faiss"))
@@ -167,6 +180,7 @@ class Faiss:
 
         Raises:
             MemoryMismatchError: it was built with another factory.
+            StoreCorruptError: FAISS's file holds more or fewer vectors than there are rows.
             StoreError: FAISS cannot read its file.
         """
         about = json.loads((folder / "faiss.json").read_text(encoding="utf-8"))
@@ -182,6 +196,11 @@ class Faiss:
         loaded._mapped_from = path if mmap else None
         mode: Literal["r"] | None = "r" if mmap else None
         loaded._rows = np.load(folder / "rows.npy", mmap_mode=mode, allow_pickle=False)
+        if loaded._index.ntotal != len(loaded._rows):
+            raise StoreCorruptError(
+                f"{path} holds {loaded._index.ntotal} vectors and {folder / 'rows.npy'} "
+                f"{len(loaded._rows)} rows, which must be as many: build the memory anew"
+            )
         loaded._last = int(loaded._rows.max(initial=-1))
         return loaded
 
@@ -215,12 +234,20 @@ class Faiss:
             if len(taken):
                 raise ComponentError(f"{self._name}: row {taken[0]} is already there")
 
+    def _agree(self) -> None:
+        """Refuse to go on when a change that failed in FAISS left more or fewer vectors there."""
+        expected = len(self) - sum(map(len, self._untrained))
+        if self._index.ntotal != expected:
+            raise ComponentError(
+                f"{self._name}: a change failed halfway, so that FAISS holds "
+                f"{self._index.ntotal} vectors for {expected} rows: load the index again"
+            )
+
     def _make_changeable(self) -> None:
         """Read a memory-mapped index anew, into memory: FAISS cannot change a mapped one."""
         if self._mapped_from is not None:
             self._index = _read(self._mapped_from, mmap=False)
-            self._core = _core(self._index)
-            _tune(self._index, self._config)
+            tune(self._index, self._config.factory, self._config.search)
             self._mapped_from = None
 
     def _settle(self) -> None:
@@ -231,6 +258,7 @@ class Faiss:
             if self._new_rows:
                 self._rows = np.concatenate([self._rows, *self._new_rows])
                 self._new_rows = []
+            self._agree()
 
     def _train(self) -> None:
         vectors = np.concatenate(self._untrained)
@@ -239,7 +267,7 @@ class Faiss:
         except RuntimeError as error:
             used = min(len(vectors), self._config.train_size)
             needed = _POINTS_NEEDED.search(str(error))
-            wanted = f"at least {needed[1]} vectors" if needed else _message(error)
+            wanted = f"at least {needed[1]} vectors" if needed else message(error)
             raise ConfigError(
                 f"{self._name} cannot be trained on {used} vectors: it needs {wanted}; choose a "
                 f"factory with fewer clusters, such as Flat (train_size is "
@@ -260,68 +288,10 @@ class Faiss:
             if not exact or fetched == len(self) or not tied.any():
                 break
             fetched = min(2 * fetched, len(self))
+        if (scores[:, :-1] > scores[:, 1:]).all():
+            return scores[:, :k], rows[:, :k]
         order = np.lexsort((rows, -scores), axis=1)[:, :k]
         return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
-
-    def _only(self, allowed: Rows) -> Any:
-        # FAISS's own stubs do not know that these take keywords.
-        options: dict[str, Any] = {"sel": faiss.IDSelectorBatch(allowed)}
-        if isinstance(self._core, faiss.IndexIVF):
-            options |= {"nprobe": self._core.nprobe, "max_codes": self._core.max_codes}
-            return faiss.SearchParametersIVF(**options)
-        return faiss.SearchParameters(**options)
-
-
-def _make(factory: str, dim: int) -> Any:
-    """An empty index that takes our rows as its ids."""
-    try:
-        index = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
-    except RuntimeError as error:
-        raise ConfigError(
-            f"FAISS cannot make an index {factory!r} for inner products of {dim} dimensions: "
-            f"{_message(error)}; examples: Flat, HNSW32, IVF256,Flat, SQ8"
-        ) from error
-    if isinstance(index, faiss.IndexIDMap):
-        raise ConfigError(
-            f"factory {factory!r} has an IDMap: leave it out, rows are kept without it"
-        )
-    # Inverted lists hold ids themselves; all others number their vectors from zero.
-    return index if isinstance(_core(index), faiss.IndexIVF) else faiss.IndexIDMap2(index)
-
-
-def _core(index: Any) -> Any:
-    """The index inside the map of ids and the transforms of vectors."""
-    index = faiss.downcast_index(index)
-    while isinstance(index, faiss.IndexIDMap | faiss.IndexPreTransform):
-        index = faiss.downcast_index(index.index)
-    return index
-
-
-def _abilities(index: Any) -> frozenset[str]:
-    core = _core(index)
-    inner = faiss.downcast_index(index.index) if isinstance(index, faiss.IndexIDMap) else index
-    found = set()
-    if isinstance(core, faiss.IndexFlatCodes | faiss.IndexIVF):
-        found.add("remove")
-    # Below a transform, FAISS wants parameters of other types; a graph that is filtered strands.
-    if not isinstance(inner, faiss.IndexPreTransform):
-        if isinstance(core, faiss.IndexFlat | faiss.IndexScalarQuantizer | faiss.IndexIVF):
-            found.add("filter")
-        if isinstance(core, faiss.IndexFlat):
-            found.add("exact")
-    return frozenset(found)
-
-
-def _tune(index: Any, config: FaissConfig) -> None:
-    for name, value in config.search.items():
-        try:
-            faiss.ParameterSpace().set_index_parameter(index, name, value)
-        except RuntimeError as error:
-            raise ConfigError(
-                f"index 'faiss' ({config.factory}) has no search parameter {name!r}: HNSW has "
-                "efSearch, IVF has nprobe, an IVF over HNSW also quantizer_efSearch, RFlat has "
-                "k_factor_rf"
-            ) from error
 
 
 def _read(path: Path, *, mmap: bool) -> Any:
@@ -329,9 +299,4 @@ def _read(path: Path, *, mmap: bool) -> Any:
     try:
         return faiss.read_index(str(path), flags)
     except RuntimeError as error:
-        raise StoreError(f"FAISS cannot read {path}: {_message(error)}") from error
-
-
-def _message(error: RuntimeError) -> str:
-    """FAISS's words, without its C++ signature and source line."""
-    return re.sub(r"^Error in .* at \S+:\d+: (Error: )?", "", str(error), flags=re.DOTALL).strip()
+        raise StoreError(f"FAISS cannot read {path}: {message(error)}") from error

@@ -1,0 +1,131 @@
+"""What a factory string gives: an empty index of FAISS, and what it can do.
+
+Knows FAISS's classes, their limits and their parameters at search time. Knows nothing of rows,
+files or threads.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import faiss  # type: ignore[import-untyped, unused-ignore]
+
+from ragcore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import numpy as np
+    import numpy.typing as npt
+
+__all__ = ["abilities", "make", "message", "only", "tune"]
+
+
+def make(factory: str, dim: int) -> Any:
+    """An empty index over vectors of `dim` numbers, which takes our rows as its ids.
+
+    Raises:
+        ConfigError: FAISS cannot make it for inner products, or not so that it can be added to.
+    """
+    try:
+        index = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"FAISS cannot make an index {factory!r} for inner products of {dim} dimensions: "
+            f"{message(error)}; examples: Flat, HNSW32, IVF256,Flat, SQ8"
+        ) from error
+    for layer in _layers(index):
+        _refuse(layer, factory)
+    # Inverted lists hold ids themselves; all others number their vectors from zero.
+    return index if isinstance(_core(index), faiss.IndexIVF) else faiss.IndexIDMap2(index)
+
+
+def abilities(index: Any) -> frozenset[str]:
+    """The capabilities that this index has and not every other."""
+    core = _core(index)
+    found = set()
+    # Where codes are packed in blocks, FAISS gives what is added after a removal wrong codes.
+    packed = isinstance(core, faiss.IndexFastScan | faiss.IndexIVFFastScan)
+    if isinstance(core, faiss.IndexFlatCodes | faiss.IndexIVF) and not packed:
+        found.add("remove")
+    # Others take no selector, or, as a graph does, lose their way among what is left out.
+    selecting = faiss.IndexFlat | faiss.IndexScalarQuantizer | faiss.IndexRaBitQ | faiss.IndexIVF
+    if isinstance(core, selecting):
+        found.add("filter")
+    transformed = any(isinstance(layer, faiss.IndexPreTransform) for layer in _layers(index))
+    if isinstance(core, faiss.IndexFlat) and not transformed:
+        found.add("exact")
+    return frozenset(found)
+
+
+def only(index: Any, allowed: npt.NDArray[np.int64]) -> Any:
+    """Parameters of a search among the rows `allowed` [m], otherwise those that `tune` set."""
+    core = _core(index)
+    # FAISS's own stubs do not know that these take keywords.
+    options: dict[str, Any] = {"sel": faiss.IDSelectorBatch(allowed)}
+    if isinstance(core, faiss.IndexIVF):
+        options |= {"nprobe": core.nprobe, "max_codes": core.max_codes}
+        return faiss.SearchParametersIVF(**options)
+    return faiss.SearchParameters(**options)
+
+
+def tune(index: Any, factory: str, search: Mapping[str, int | float]) -> None:
+    """Set FAISS's parameters at search time.
+
+    Raises:
+        ConfigError: this index has no such parameter.
+    """
+    for name, value in search.items():
+        try:
+            faiss.ParameterSpace().set_index_parameter(index, name, value)
+        except RuntimeError as error:
+            raise ConfigError(
+                f"index 'faiss' ({factory}) has no search parameter {name!r}: HNSW has "
+                "efSearch, IVF has nprobe, an IVF over HNSW also quantizer_efSearch, RFlat has "
+                "k_factor_rf"
+            ) from error
+
+
+def message(error: RuntimeError) -> str:
+    """FAISS's words, without its C++ signature and source line."""
+    return re.sub(r"^Error in .* at \S+:\d+: (Error: )?", "", str(error), flags=re.DOTALL).strip()
+
+
+def _layers(index: Any) -> Iterator[Any]:
+    """The index, and what it holds inside: below ids, transforms of vectors, and refinement."""
+    while True:
+        index = faiss.downcast_index(index)
+        yield index
+        if isinstance(index, faiss.IndexIDMap | faiss.IndexPreTransform):
+            index = index.index
+        elif isinstance(index, faiss.IndexRefine):
+            index = index.base_index
+        else:
+            return
+
+
+def _core(index: Any) -> Any:
+    """The index below ids and transforms, which decides what can be done; a refinement is one."""
+    return next(
+        layer
+        for layer in _layers(index)
+        if not isinstance(layer, faiss.IndexIDMap | faiss.IndexPreTransform)
+    )
+
+
+def _refuse(layer: Any, factory: str) -> None:
+    if isinstance(layer, faiss.IndexIDMap):
+        raise ConfigError(
+            f"factory {factory!r} has an IDMap: leave it out, rows are kept without it"
+        )
+    if isinstance(layer, faiss.IndexNSG | faiss.IndexNNDescent):
+        raise ConfigError(
+            f"factory {factory!r} makes a graph that takes all its vectors in one call and no "
+            "more after it: use HNSW32, to which vectors can be added"
+        )
+    if layer.metric_type != faiss.METRIC_INNER_PRODUCT:
+        raise ConfigError(
+            f"factory {factory!r} makes an index that goes by distance, not by inner product, "
+            "whatever it is told: use HNSW32_SQ8 for a graph over short codes, or IVF256,PQ16"
+        )
