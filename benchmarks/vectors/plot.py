@@ -1,0 +1,107 @@
+"""Recall against queries a second as a picture: a line for each kind, a colour for each family.
+
+Needs matplotlib.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from vectors.records import Built, Log, Point
+
+__all__ = ["draw"]
+
+# Okabe and Ito's colours, which people with any colour vision can tell apart.
+COLOURS: Final = {
+    "exact": "#000000",
+    "codes": "#E69F00",
+    "refined": "#D55E00",
+    "IVF": "#0072B2",
+    "IVF, refined": "#56B4E9",
+    "HNSW": "#009E73",
+    "hnswlib": "#CC79A7",
+}
+MARKERS: Final = "osD^vPX"
+TICKS: Final = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0)
+CLOSEST: Final = 0.01
+"""On the scale of recall, what is missing to 1 counts by its logarithm, with this much on top."""
+
+COLUMNS: Final = (0.0, 0.8)
+"""Labels stand in columns: one for the lines that end at each of these recalls or above."""
+
+
+def draw(log: Log, path: Path) -> None:
+    """Two panels, 64 queries at once and one by one, as SVG or whatever the name ends in."""
+    # Letters are drawn as shapes, and the same figures give the same file.
+    with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "ragcore", "font.size": 9}):
+        figure = Figure(figsize=(9, 12), layout="constrained")
+        panels = figure.subplots(2, 1, sharex=True)
+        for panel, title, of in zip(
+            panels, ("64 queries at once", "one query at a time"), ("batch", "single"), strict=True
+        ):
+            _panel(panel, log, of)
+            panel.set_title(title, loc="left", fontweight="bold")
+        panels[-1].set_xlabel("recall@10")
+        figure.savefig(path, dpi=120, metadata={"Date": None} if path.suffix == ".svg" else None)
+
+
+def _panel(panel: Any, log: Log, of: str) -> None:
+    panel.set_xscale("function", functions=(_forth, _back))
+    panel.set_yscale("log")
+    panel.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
+    panel.minorticks_off()
+    panel.grid(color="#dddddd", linewidth=0.6)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.set_ylabel("queries a second")
+    ends: list[tuple[float, float, str, str]] = []
+    markers: dict[str, int] = {}
+    for built in log.of(Built):
+        own = [point for point in log.of(Point) if point.kind == built.kind]
+        recalls = [point.recall for point in own]
+        rates = [getattr(point, of) for point in own]
+        place = markers[built.family] = markers.get(built.family, -1) + 1
+        colour = COLOURS[built.family]
+        panel.plot(recalls, rates, color=colour, marker=MARKERS[place], markersize=4.5)
+        ends.append((recalls[-1], rates[-1], built.kind, colour))
+    for low, high in zip(COLUMNS, (*COLUMNS[1:], 2.0), strict=True):
+        _labels(panel, [end for end in ends if low <= end[0] < high])
+
+
+def _labels(panel: Any, ends: list[tuple[float, float, str, str]]) -> None:
+    """A column of names to the right of the lines' ends, as far apart as it takes to read them."""
+    if not ends:
+        return
+    ends = sorted(ends, key=lambda end: end[1])
+    bottom, top = np.log10(panel.get_ylim())
+    step = (top - bottom) / 30
+    heights = [float(np.log10(end[1])) for end in ends]
+    # Pushed up from below, then the whole column down again by what it was pushed on average.
+    spread: list[float] = []
+    for height in heights:
+        spread.append(max(height, spread[-1] + step) if spread else height)
+    lift = np.mean(np.subtract(spread, heights))
+    side = _back(_forth(max(end[0] for end in ends)) + 0.12)
+    for (recall, rate, name, colour), height in zip(ends, spread, strict=True):
+        panel.annotate(
+            name,
+            (recall, rate),
+            (side, 10 ** (height - lift)),
+            color=colour,
+            va="center",
+            annotation_clip=False,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.85},
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5, "shrinkA": 0},
+        )
+
+
+def _forth(recall: Any) -> Any:
+    return -np.log10(np.maximum(1 + CLOSEST - np.asarray(recall), 1e-6))
+
+
+def _back(place: Any) -> Any:
+    return 1 + CLOSEST - 10.0 ** -np.asarray(place)
