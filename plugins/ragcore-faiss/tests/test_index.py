@@ -118,6 +118,16 @@ def test_a_loaded_index_takes_more(factory: str, tmp_path: Path) -> None:
     assert len(again) == 2000
 
 
+def test_search_parameters_outlive_a_change_to_a_mapped_index(tmp_path: Path) -> None:
+    made("IVF16,Flat").save(tmp_path)
+    config = FaissConfig(factory="IVF16,Flat", search={"nprobe": 16})
+    loaded = Faiss.load(tmp_path, config, mmap=True)
+    loaded.remove(ROWS[:1])
+    loaded.add(ROWS[:1], VECTORS[:1])
+    rows, _ = brute_force(10)
+    assert np.array_equal(loaded.search(QUERIES, 10).rows, rows)
+
+
 def test_k_beyond_the_rows_gives_missing_hits() -> None:
     index = Faiss(FaissConfig(), dim=DIM)
     index.add(np.array([4, 2, 9]), VECTORS[:3])

@@ -283,9 +283,13 @@ class Faiss:
         fetched = min(k + 1, len(self)) if exact else k
         while True:
             scores, rows = self._index.search(queries, fetched, **options)
-            scores[rows == MISSING_ROW] = -np.inf
-            tied = (scores[:, k - 1] == scores[:, -1]) & (rows[:, -1] != MISSING_ROW)
-            if not exact or fetched == len(self) or not tied.any():
+            ends = rows[:, -1]
+            # FAISS puts what is missing last, with the lowest number for a score.
+            if ends.min() < 0:
+                scores[rows == MISSING_ROW] = -np.inf
+            if not exact or fetched == len(self):
+                break
+            if not ((scores[:, k - 1] == scores[:, -1]) & (ends != MISSING_ROW)).any():
                 break
             fetched = min(2 * fetched, len(self))
         if (scores[:, :-1] > scores[:, 1:]).all():
