@@ -4,7 +4,9 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PLUGINS = ragcore-bm25 ragcore-faiss ragcore-transformers ragcore-world
 EDITABLE = $(foreach plugin,$(PLUGINS),-e plugins/$(plugin))
-TESTABLE = $(foreach plugin,$(PLUGINS),-e plugins/$(plugin)[test])
+# hnswlib comes as source: its tests are left out where there is no compiler.
+COMPILED = $(if $(shell command -v c++),ragcore-hnswlib)
+TESTABLE = $(foreach plugin,$(PLUGINS) $(COMPILED),-e plugins/$(plugin)[test])
 
 .PHONY: demo test check bench format clean
 

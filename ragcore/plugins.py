@@ -44,6 +44,7 @@ HOOKS: Final[Mapping[str, str]] = {
 
 KNOWN_PACKAGES: Final[Mapping[tuple[str, str], str]] = {
     ("index", "faiss"): "ragcore-faiss",
+    ("index", "hnswlib"): "ragcore-hnswlib",
     ("retriever", "bm25"): "ragcore-bm25",
     ("encoder", "sentence-transformers"): "ragcore-transformers",
     ("encoder", "dpr"): "ragcore-transformers",

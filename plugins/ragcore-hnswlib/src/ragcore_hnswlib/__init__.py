@@ -1,0 +1,1 @@
+"""hnswlib as a vector index for ragcore."""
