@@ -86,10 +86,10 @@ class Hybrid:
     def capabilities(self) -> frozenset[str]:
         """What all members can, but `exact`: a score depends on what else was found.
 
-        And `passages` and `scratch`, if any member has them.
+        And `passages` and `scratch`, if any member has them; `filter` whatever these can.
         """
         each = [member.capabilities for member in self._members]
-        return PASSED_ON.intersection(*each) | (ANY_HAS & frozenset().union(*each))
+        return PASSED_ON.intersection(*each) | (ANY_HAS & frozenset().union(*each)) | {"filter"}
 
     @property
     def fingerprint(self) -> str:
@@ -125,7 +125,6 @@ class Hybrid:
 
         Raises:
             ComponentError: k is less than 1, or a member breaks its contract.
-            UnsupportedOperation: `allowed` is given, and a member has no capability `filter`.
         """
         if k < 1:
             raise ComponentError(f"retriever 'hybrid' was asked for {k} hits: ask for 1 or more")

@@ -13,6 +13,7 @@ import numpy as np
 
 from ragcore.contracts import PassageReader, PassageSource, Retriever, ScratchUser
 from ragcore.errors import ComponentError, UnsupportedOperation
+from ragcore.memory.rows import nothing, search_deeper
 from ragcore.types import MISSING_ROW, Hits
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ANY_HAS", "PASSED_ON", "ask", "give_passages", "give_scratch", "require"]
 
-PASSED_ON: Final = frozenset({"add", "filter", "mmap", "remove"})
+PASSED_ON: Final = frozenset({"add", "mmap", "remove"})
 """Capabilities that whoever is made of other retrievers has if these have them.
 
 Not `exact`: what is fused or scored anew is what the members were asked for, not all passages."""
@@ -71,19 +72,32 @@ def ask(
 ) -> Hits:
     """What a member finds, [B, k], each row once; `name` and `whole` as in `require`.
 
+    Where it cannot filter, the allowed ones are taken out of its ranking, as deep as they lie.
+
     Raises:
         ComponentError: it breaks its contract.
-        UnsupportedOperation: `allowed` is given, and it has no capability `filter`.
     """
+
+    def ranking(questions: Sequence[str], depth: int) -> Hits:
+        return _checked(name, whole, member.search(questions, depth), len(questions), depth)
+
     if allowed is None:
-        hits = member.search(questions, k)
-    else:
-        require(name, member, "filter", whole)
+        return ranking(questions, k)
+    if "filter" in member.capabilities:
         hits = member.search(questions, k, allowed=allowed)
-    if hits.rows.shape != (len(questions), k):
+        return _checked(name, whole, hits, len(questions), k)
+    rows = np.unique(np.asarray(allowed, np.int64))
+    if not len(rows):
+        return nothing(len(questions), k)
+    return search_deeper(ranking, len(member), questions, k, rows)
+
+
+def _checked(name: str, whole: str, hits: Hits, count: int, k: int) -> Hits:
+    """Hits of `count` questions that keep the contract."""
+    if hits.rows.shape != (count, k):
         raise ComponentError(
             f"retriever {name!r} of a {whole} gave hits of shape {hits.rows.shape}: expected "
-            f"({len(questions)}, {k})"
+            f"({count}, {k})"
         )
     rows = np.sort(hits.rows, axis=1)
     twice = (rows[:, 1:] == rows[:, :-1]) & (rows[:, 1:] != MISSING_ROW)

@@ -60,8 +60,8 @@ class Rerank:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """What the other retriever can, and `passages`."""
-        return (self._inner.capabilities & (PASSED_ON | ANY_HAS)) | {"passages"}
+        """What the other retriever can, `passages`, and `filter` whatever that can."""
+        return (self._inner.capabilities & (PASSED_ON | ANY_HAS)) | {"filter", "passages"}
 
     @property
     def fingerprint(self) -> str:
@@ -95,7 +95,6 @@ class Rerank:
         Raises:
             ComponentError: k is less than 1, no passages were handed over, or the scorer broke its
                 contract.
-            UnsupportedOperation: `allowed` is given, and the other has no capability `filter`.
         """
         if k < 1:
             raise ComponentError(f"retriever 'rerank' was asked for {k} hits: ask for 1 or more")

@@ -17,6 +17,7 @@ import numpy as np
 
 from ragcore.contracts import Index, ScratchUser, Successor, VectorSource
 from ragcore.errors import ComponentError
+from ragcore.memory.rows import among, nothing
 from ragcore.memory.sharing import share, share_tree
 from ragcore.parts import Part
 from ragcore.types import MISSING_ROW, Hits
@@ -68,23 +69,23 @@ class _Segment:
 
     def shows(self, rows: Rows) -> npt.NDArray[np.bool_]:
         """Which of `rows` may be found."""
-        return _among(rows, self.rows) & ~_among(rows, self.hidden)
+        return among(rows, self.rows) & ~among(rows, self.hidden)
 
     def search(self, queries: Vectors, k: int, allowed: Rows | None) -> Hits:
         """The k best of the rows that are shown, [B, k], as the index ranks them."""
         if allowed is not None:
             visible = allowed[self.shows(allowed)]
             if not len(visible):
-                return _nothing(len(queries), k)
+                return nothing(len(queries), k)
             return self.index.search(queries, k, allowed=visible)
         if not len(self.hidden):
             return self.index.search(queries, k)
-        found = _nothing(len(queries), k)
+        found = nothing(len(queries), k)
         left = np.arange(len(queries))
         depth = min(len(self.rows), k + min(k, len(self.hidden)))
         while len(left):
             hits = self.index.search(queries[left], depth)
-            keep = (hits.rows != MISSING_ROW) & ~_among(hits.rows, self.hidden)
+            keep = (hits.rows != MISSING_ROW) & ~among(hits.rows, self.hidden)
             # Those that are kept move to the front, in their order.
             order = np.argsort(~keep, axis=1, kind="stable")[:, :k]
             wide = order.shape[1]
@@ -178,7 +179,7 @@ class Segments:
         """
         segments = self._settled()
         if not segments:
-            return _nothing(len(queries), k)
+            return nothing(len(queries), k)
         if allowed is not None:
             allowed = np.unique(np.asarray(allowed, np.int64))
         found = [segment.search(queries, k, allowed) for segment in segments]
@@ -288,21 +289,6 @@ def _joined(segments: list[_Segment], make: Callable[[int], Index]) -> _Segment:
     index = make(vectors.shape[1])
     index.add(rows[order], vectors[order])
     return _Segment(index, rows[order])
-
-
-def _among(rows: Rows, ascending: Rows) -> npt.NDArray[np.bool_]:
-    """Which of `rows` are in a list that ascends; quick however long that is."""
-    if not len(ascending):
-        return np.zeros(rows.shape, np.bool_)
-    places = np.minimum(np.searchsorted(ascending, rows), len(ascending) - 1)
-    among: npt.NDArray[np.bool_] = ascending[places] == rows
-    return among
-
-
-def _nothing(count: int, k: int) -> Hits:
-    """Hits [count, k] of which none exists."""
-    rows = np.full((count, k), MISSING_ROW, np.int64)
-    return Hits(rows, np.full((count, k), -np.inf, np.float32))
 
 
 def _named(folder: Path, place: int) -> Path:

@@ -15,6 +15,7 @@ from ragcore.errors import ComponentError, StoreError
 from ragcore.memory.filtering import RowFilter
 from ragcore.memory.members import give_passages
 from ragcore.memory.passages import Passages
+from ragcore.memory.rows import among, nothing, search_deeper
 from ragcore.memory.where import Filter
 from ragcore.types import MISSING_ROW, Hits, Passage
 
@@ -86,40 +87,22 @@ class Memory:
             raise StoreError(f"memory {self.version!r} is closed: open it again to search")
         k = min(k, len(self))
         if not questions:
-            return _nothing(0, k)
+            return nothing(0, k)
         if where is None:
-            return self._checked(self._found(questions, k), len(questions), k)
+            return self._ranking(questions, k)
         allowed = self._filter.rows(where)
         if not len(allowed):
-            return _nothing(len(questions), k)
+            return nothing(len(questions), k)
         if "filter" not in self.retriever.capabilities:
-            return self._deeper_and_deeper(questions, k, allowed)
+            return search_deeper(self._ranking, len(self), questions, k, allowed)
         hits = self._checked(self._found(questions, k, allowed), len(questions), k)
-        outside = (hits.rows != MISSING_ROW) & ~_among(hits.rows, allowed)
+        outside = (hits.rows != MISSING_ROW) & ~among(hits.rows, allowed)
         if outside.any():
             raise self._broken(f"row {hits.rows[outside][0]}", "only rows that were allowed")
         return hits
 
-    def _deeper_and_deeper(self, questions: Sequence[str], k: int, allowed: Rows) -> Hits:
-        """The k best allowed hits of each question out of its whole ranking, as far as needed."""
-        found = _nothing(len(questions), k)
-        left = list(range(len(questions)))
-        # Where allowed rows are spread evenly over the ranking, this is as deep as k of them lie.
-        depth = min(len(self), -(-k * len(self) // len(allowed)))
-        while left:
-            asked = [questions[at] for at in left]
-            hits = self._checked(self._found(asked, depth), len(asked), depth)
-            keep = _among(hits.rows, allowed)
-            for at, rows, scores, kept in zip(left, hits.rows, hits.scores, keep, strict=True):
-                best = np.flatnonzero(kept)[:k]
-                found.rows[at, : len(best)] = rows[best]
-                found.scores[at, : len(best)] = scores[best]
-            enough = keep.sum(axis=1) >= min(k, len(allowed))
-            # A ranking that ends before `depth` has no more.
-            ended = (hits.rows == MISSING_ROW).any(axis=1) | (depth == len(self))
-            left = [at for at, done in zip(left, enough | ended, strict=True) if not done]
-            depth = min(len(self), 2 * depth)
-        return found
+    def _ranking(self, questions: Sequence[str], depth: int) -> Hits:
+        return self._checked(self._found(questions, depth), len(questions), depth)
 
     def _found(self, questions: Sequence[str], k: int, allowed: Rows | None = None) -> Hits:
         """What the retriever finds. It knows passages by number: see `Passages.kept`."""
@@ -131,7 +114,7 @@ class Memory:
             hits = self.retriever.search(questions, k, allowed=numbers)
         if kept is None:
             return hits
-        strange = (hits.rows != MISSING_ROW) & ~_among(hits.rows, kept)
+        strange = (hits.rows != MISSING_ROW) & ~among(hits.rows, kept)
         if strange.any():
             raise self._broken(f"passage {hits.rows[strange][0]}, which was removed", "one kept")
         rows = np.searchsorted(kept, hits.rows).astype(np.int64, copy=False)
@@ -171,16 +154,3 @@ class _ByNumber:
     def take(self, rows: Sequence[int]) -> list[Passage]:
         """The passages of numbers, in the order asked for; see `PassageSource`."""
         return self._passages.take(np.searchsorted(self._kept, rows).tolist())
-
-
-def _among(rows: Rows, allowed: Rows) -> npt.NDArray[np.bool_]:
-    """Which of `rows` are in `allowed`, which ascends; quick however many those are."""
-    places = np.minimum(np.searchsorted(allowed, rows), len(allowed) - 1)
-    among: npt.NDArray[np.bool_] = allowed[places] == rows
-    return among
-
-
-def _nothing(count: int, k: int) -> Hits:
-    """Hits [count, k] of which none exists."""
-    rows = np.full((count, k), MISSING_ROW, np.int64)
-    return Hits(rows, np.full((count, k), -np.inf, np.float32))

@@ -161,19 +161,38 @@ def test_capabilities_are_what_all_members_can() -> None:
 
     assert filled(hybrid_part()).capabilities == {"add", "filter", "remove", "scratch"}
     fixed = filled(hybrid_part(dense_part(), words_part(Fixed, "fixed")))
-    assert fixed.capabilities == {"mmap", "scratch"}
-    with pytest.raises(UnsupportedOperation, match=r"'fixed', .*hybrid.* 'filter'"):
-        fixed.search(QUESTIONS, 1, allowed=ROWS)
+    assert fixed.capabilities == {"filter", "mmap", "scratch"}
     with pytest.raises(UnsupportedOperation, match=r"'fixed', .*hybrid.* 'remove'"):
         fixed.remove(ROWS[:1])
     assert [len(member) for member in fixed._members] == [30, 30]
+
+
+@pytest.mark.parametrize("depth", [2, 100])
+@pytest.mark.parametrize("fuse", ["rrf", "convex", "mixture"])
+def test_members_that_cannot_filter_answer_as_those_that_can(fuse: str, depth: int) -> None:
+    class Unfiltering(dense_part().component):  # type: ignore[misc]
+        capabilities: ClassVar[frozenset[str]] = frozenset({"add", "exact"})
+
+        def search(self, questions: Sequence[str], k: int, **options: Any) -> Hits:
+            assert not options, "asked to filter, which it does not declare"
+            return super().search(questions, k)
+
+    config = dense_part().config
+    able, unable = (
+        filled(hybrid_part(part, words_part(), fuse=fuse, depth=depth))
+        for part in (dense_part(), Part("retriever", "unfiltering", Unfiltering, config))
+    )
+    for allowed in (ROWS[::7], ROWS[-2:], ROWS[:0], ROWS):
+        hits, expected = (one.search(QUESTIONS, 3, allowed=allowed) for one in (unable, able))
+        assert np.array_equal(hits.rows, expected.rows)
+        assert np.array_equal(hits.scores, expected.scores)
 
 
 def test_what_a_member_alone_can_is_not_the_hybrids() -> None:
     class Trained(SharedWords):
         capabilities: ClassVar[frozenset[str]] = frozenset({"trainable", "exact", "add"})
 
-    assert hybrid_part(words_part(Trained)).build().capabilities == {"add"}
+    assert hybrid_part(words_part(Trained)).build().capabilities == {"add", "filter"}
 
 
 def test_a_loaded_one_takes_passages_only_if_all_members_do(tmp_path: Path) -> None:

@@ -185,11 +185,9 @@ def test_capabilities_are_the_other_retrievers() -> None:
     able = filled(rerank_part()).capabilities
     assert able == {"add", "filter", "mmap", "passages", "remove", "scratch"}
     fixed = filled(rerank_part(Part("retriever", "fixed", Fixed, dense_part().config)))
-    assert fixed.capabilities == {"mmap", "passages"}
+    assert fixed.capabilities == {"filter", "mmap", "passages"}
     with pytest.raises(UnsupportedOperation, match=r"'fixed', .*rerank.* 'remove'"):
         fixed.remove(ROWS[:1])
-    with pytest.raises(UnsupportedOperation, match=r"'fixed', .*rerank.* 'filter'"):
-        fixed.search(QUESTIONS, 1, allowed=ROWS)
 
 
 @pytest.mark.parametrize("wrong", [np.zeros(3), np.full(90, np.nan), np.full(90, -np.inf)])
