@@ -49,6 +49,15 @@ class Hits:
     def __post_init__(self) -> None:
         import numpy as np
 
+        whole = self.rows.ndim == 2 and self.rows.shape == self.scores.shape and self.rows.size
+        # Most hits are all there and in order, and a search may take no longer than this check.
+        if (
+            whole
+            and self.rows.min() >= 0
+            and np.isfinite(self.scores).all()
+            and (self.scores[:, 1:] <= self.scores[:, :-1]).all()
+        ):
+            return
         from ragcore.errors import ComponentError
 
         if self.rows.ndim != 2 or self.rows.shape != self.scores.shape:

@@ -69,7 +69,7 @@ def examine_(
 
 @app.command()
 def new(
-    kind: Annotated[str, typer.Argument(help="retriever, encoder or corpus.")],
+    kind: Annotated[str, typer.Argument(help="retriever, index, encoder or corpus.")],
     name: Annotated[str, typer.Argument(help="What pipeline files will say: my-memory.")],
     folder: Annotated[
         Path | None, typer.Option(help="Where the package goes; else ragcore-NAME.")

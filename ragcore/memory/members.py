@@ -89,7 +89,8 @@ def ask(
     rows = np.unique(np.asarray(allowed, np.int64))
     if not len(rows):
         return nothing(len(questions), k)
-    return search_deeper(ranking, len(member), questions, k, rows)
+    exact = "exact" in member.capabilities
+    return search_deeper(ranking, len(member), questions, k, rows, exact=exact)
 
 
 def _checked(name: str, whole: str, hits: Hits, count: int, k: int) -> Hits:

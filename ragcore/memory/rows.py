@@ -41,6 +41,8 @@ def search_deeper(
     questions: Sequence[str],
     k: int,
     allowed: Rows,
+    *,
+    exact: bool,
 ) -> Hits:
     """The k best allowed hits of each question, [B, k], out of its whole ranking, as far as needed.
 
@@ -50,6 +52,8 @@ def search_deeper(
         questions: B questions.
         k: at most `size`.
         allowed: rows, ascending, at least one.
+        exact: whether a ranking that ends before the number asked for has no more; a graph that is
+            searched more widely may.
     """
     found = nothing(len(questions), k)
     left = list(range(len(questions)))
@@ -63,8 +67,7 @@ def search_deeper(
             found.rows[at, : len(best)] = rows[best]
             found.scores[at, : len(best)] = scores[best]
         enough = keep.sum(axis=1) >= min(k, len(allowed))
-        # A ranking that ends before `depth` has no more.
-        ended = (hits.rows == MISSING_ROW).any(axis=1) | (depth == size)
+        ended = (exact & (hits.rows == MISSING_ROW).any(axis=1)) | (depth == size)
         left = [at for at, done in zip(left, enough | ended, strict=True) if not done]
         depth = min(size, 2 * depth)
     return found

@@ -94,8 +94,9 @@ class _Segment:
             scores = np.take_along_axis(hits.scores, order, axis=1)
             found.rows[left, :wide] = np.where(kept, rows, MISSING_ROW)
             found.scores[left, :wide] = np.where(kept, scores, -np.inf)
-            # A ranking that ends before `depth` has no more.
-            ended = (hits.rows == MISSING_ROW).any(axis=1) | (depth == len(self.rows))
+            # A ranking that ends before `depth` has no more, unless a wider search of a graph has.
+            exact = "exact" in self.index.capabilities
+            ended = exact & (hits.rows == MISSING_ROW).any(axis=1) | (depth == len(self.rows))
             left = left[~(ended | (keep.sum(axis=1) >= k))]
             depth = min(len(self.rows), 2 * depth)
         return found

@@ -94,7 +94,8 @@ class Memory:
         if not len(allowed):
             return nothing(len(questions), k)
         if "filter" not in self.retriever.capabilities:
-            return search_deeper(self._ranking, len(self), questions, k, allowed)
+            exact = "exact" in self.retriever.capabilities
+            return search_deeper(self._ranking, len(self), questions, k, allowed, exact=exact)
         hits = self._checked(self._found(questions, k, allowed), len(questions), k)
         outside = (hits.rows != MISSING_ROW) & ~among(hits.rows, allowed)
         if outside.any():
