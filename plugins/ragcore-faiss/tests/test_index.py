@@ -375,3 +375,33 @@ def test_threads_that_search_at_once_find_the_same(factory: str) -> None:
         thread.join()
     assert len(found) == 40
     assert all(np.array_equal(rows, expected) for rows in found)
+
+
+SUCCEEDED = ("Flat", "HNSW32", "IVF16,Flat", "PQ8x4", "PQ8x4fs", "PCA24,IVF16,SQ8", "SQ8,RFlat")
+
+
+@pytest.mark.parametrize("mmap", [True, False, None])
+@pytest.mark.parametrize("factory", SUCCEEDED)
+def test_a_successor_is_empty_and_scores_as_the_one_before(
+    factory: str, mmap: bool | None, tmp_path: Path
+) -> None:
+    # Searched through and through, so that every vector is met.
+    search = {"nprobe": 16} if "IVF" in factory else {"efSearch": 2000} if "HNSW" in factory else {}
+    index = made(factory, search=search)
+    before = index.search(QUERIES, 50)
+    if mmap is not None:
+        index.save(tmp_path)
+        index = Faiss.load(tmp_path, FaissConfig(factory=factory, search=search), mmap=mmap)
+    successor = index.successor()
+    assert len(successor) == 0
+    assert (successor.search(QUERIES, 3).rows == -1).all()
+    # A handful, on which nothing could be trained.
+    few = before.rows[:, 0]
+    places = np.flatnonzero(np.isin(ROWS, few))
+    successor.add(ROWS[places], VECTORS[places])
+    hits = successor.search(QUERIES, len(places))
+    for at in range(len(QUERIES)):
+        scores = dict(zip(hits.rows[at].tolist(), hits.scores[at].tolist(), strict=True))
+        assert scores[int(few[at])] == pytest.approx(float(before.scores[at, 0]), abs=1e-5)
+    assert len(index) == 2000
+    assert np.array_equal(index.search(QUERIES, 50).rows, before.rows)

@@ -64,7 +64,7 @@ class Faiss:
     """
 
     Config: ClassVar[type[FaissConfig]] = FaissConfig
-    capabilities: frozenset[str] = frozenset({"add", "mmap"})
+    capabilities: frozenset[str] = frozenset({"add", "mmap", "successor"})
 
     def __init__(self, config: FaissConfig, *, dim: int) -> None:
         self._adopt(config, dim, make(config.factory, dim))
@@ -159,6 +159,22 @@ class Faiss:
             self._index.remove_ids(faiss.IDSelectorBatch(gone))
             self._rows = kept
             self._agree()
+
+    def successor(self) -> Faiss:
+        """An empty one with the same training, so that a vector gets the codes that it has here.
+
+        Raises:
+            ConfigError: there are too few vectors to train the index.
+        """
+        with self._lock:
+            self._settle()
+            mapped = self._mapped_from
+            same = faiss.clone_index(self._index) if mapped is None else _read(mapped, mmap=False)
+        same.reset()
+        made = type(self).__new__(type(self))
+        made._adopt(self._config, self._dim, same)
+        made._rows = np.zeros(0, np.int64)
+        return made
 
     def save(self, folder: Path) -> None:
         """Write FAISS's own file, the rows and a note of how it was built.
