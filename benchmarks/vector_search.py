@@ -29,7 +29,7 @@ from pathlib import Path
 
 from vectors import paper
 from vectors.data import clustered, from_file
-from vectors.kinds import paper_kinds, searched_kinds
+from vectors.kinds import CLUSTERS, paper_kinds, searched_kinds
 from vectors.records import Log, Point
 from vectors.searching import Wanted, search
 from vectors.tables import show
@@ -41,7 +41,7 @@ def main() -> int:
     everything = not (options.overhead or options.recall or options.paper or options.report)
     print(f"{os.cpu_count()} cores; searched with {options.threads} thread(s)", flush=True)
     if options.overhead or options.recall or everything:
-        count, dim, asked = (10_000, 64, 256) if options.small else (200_000, 384, 512)
+        count, dim, asked = (10_000, 32, 256) if options.small else (200_000, 384, 512)
         if options.vectors:
             data = from_file(options.vectors, asked)
         else:
@@ -57,9 +57,10 @@ def main() -> int:
         kinds = searched_kinds(data.dim, len(data.stored))
         search(filter(options.chosen, kinds), data, wanted, log)
     if options.paper or everything:
-        data = clustered(20_480 if options.small else 100_000, 8, paper.DIM)
+        data = clustered(10_000 if options.small else 100_000, 8, paper.DIM)
         print(f"{data.about}, for the paper's index", flush=True)
-        paper.reckon(filter(options.chosen, paper_kinds(data.dim)), data, log)
+        lists = 256 if options.small else CLUSTERS
+        paper.reckon(filter(options.chosen, paper_kinds(data.dim, lists)), data, log)
     show(log)
     if options.plot:
         plot(log, options.plot)

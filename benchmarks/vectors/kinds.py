@@ -96,14 +96,14 @@ def searched_kinds(dim: int, count: int) -> Iterator[Kind]:
     yield _hnswlib(dim, 16)
 
 
-def paper_kinds(dim: int) -> Iterator[Kind]:
+def paper_kinds(dim: int, lists: int) -> Iterator[Kind]:
     """Those whose cost is reckoned for the paper's index, the paper's and ParlAI's own included."""
     yield from _brute(dim)
     yield from _codes(dim)
     refined = sizes.rabitq(dim) + sizes.sq8(dim)
-    yield _faiss(f"IVF{CLUSTERS},SQ8", "IVF", sizes.sq8(dim))
-    yield _faiss(f"IVF{CLUSTERS}_HNSW128,PQ128np", "IVF", sizes.pq(128))
-    yield _faiss(f"IVF{CLUSTERS},RaBitQ,Refine(SQ8)", "IVF, refined", refined)
+    yield _faiss(f"IVF{lists},SQ8", "IVF", sizes.sq8(dim))
+    yield _faiss(f"IVF{lists}_HNSW128,PQ128np", "IVF", sizes.pq(128))
+    yield _faiss(f"IVF{lists},RaBitQ,Refine(SQ8)", "IVF, refined", refined)
     for links in (32, 128):
         yield _graph(f"HNSW{links}", sizes.flat(dim))
         yield _graph(f"HNSW{links},SQ8", sizes.sq8(dim))

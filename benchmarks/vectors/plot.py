@@ -27,12 +27,12 @@ COLOURS: Final = {
     "hnswlib": "#CC79A7",
 }
 MARKERS: Final = "osD^vPX"
-TICKS: Final = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0)
+TICKS: Final = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0)
 CLOSEST: Final = 0.01
 """On the scale of recall, what is missing to 1 counts by its logarithm, with this much on top."""
 
-COLUMNS: Final = (0.0, 0.8)
-"""Labels stand in columns: one for the lines that end at each of these recalls or above."""
+LEFT: Final = 0.8
+"""Lines that end below this recall have their names to the left, where nothing else is."""
 
 
 def draw(log: Log, path: Path) -> None:
@@ -54,6 +54,8 @@ def _panel(panel: Any, log: Log, of: str) -> None:
     panel.set_xscale("function", functions=(_forth, _back))
     panel.set_yscale("log")
     panel.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
+    # Room for the names to the left.
+    panel.set_xlim(_back(-0.14), _back(_forth(1.0) + 0.1))
     panel.minorticks_off()
     panel.grid(color="#dddddd", linewidth=0.6)
     panel.spines[["top", "right"]].set_visible(False)
@@ -68,12 +70,12 @@ def _panel(panel: Any, log: Log, of: str) -> None:
         colour = COLOURS[built.family]
         panel.plot(recalls, rates, color=colour, marker=MARKERS[place], markersize=4.5)
         ends.append((recalls[-1], rates[-1], built.kind, colour))
-    for low, high in zip(COLUMNS, (*COLUMNS[1:], 2.0), strict=True):
-        _labels(panel, [end for end in ends if low <= end[0] < high])
+    _labels(panel, [end for end in ends if end[0] < LEFT], "right")
+    _labels(panel, [end for end in ends if end[0] >= LEFT], "left")
 
 
-def _labels(panel: Any, ends: list[tuple[float, float, str, str]]) -> None:
-    """A column of names to the right of the lines' ends, as far apart as it takes to read them."""
+def _labels(panel: Any, ends: list[tuple[float, float, str, str]], aligned: str) -> None:
+    """A column of names beside the lines' ends, as far apart as it takes to read them."""
     if not ends:
         return
     ends = sorted(ends, key=lambda end: end[1])
@@ -85,7 +87,8 @@ def _labels(panel: Any, ends: list[tuple[float, float, str, str]]) -> None:
     for height in heights:
         spread.append(max(height, spread[-1] + step) if spread else height)
     lift = np.mean(np.subtract(spread, heights))
-    side = _back(_forth(max(end[0] for end in ends)) + 0.12)
+    outermost = (max if aligned == "left" else min)(end[0] for end in ends)
+    side = _back(_forth(outermost) + (0.12 if aligned == "left" else -0.05))
     for (recall, rate, name, colour), height in zip(ends, spread, strict=True):
         panel.annotate(
             name,
@@ -93,8 +96,8 @@ def _labels(panel: Any, ends: list[tuple[float, float, str, str]]) -> None:
             (side, 10 ** (height - lift)),
             color=colour,
             va="center",
+            ha=aligned,
             annotation_clip=False,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.85},
             arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5, "shrinkA": 0},
         )
 
