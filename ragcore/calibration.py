@@ -16,7 +16,6 @@ both depend on the temperature and are done anew at each (ragcore/decoding/abste
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -32,6 +31,7 @@ from ragcore.decoding.context import Context
 from ragcore.decoding.scoring import Marginal, score_targets
 from ragcore.errors import QuestionError
 from ragcore.marginalization import log_prior, sequence_log_prob, token_log_prob
+from ragcore.questions import read_asked
 from ragcore.rag import Rag
 from ragcore.retrieval import retrieve
 from ragcore.types import Passage
@@ -138,27 +138,9 @@ def read_questions(path: str | Path) -> tuple[list[str], list[list[str]]]:
     Raises:
         QuestionError: it cannot be read, or lines are wrong; all of them, by number.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise QuestionError(f"{path}: cannot be read as UTF-8 text ({error})") from None
-    questions: list[str] = []
-    answers: list[list[str]] = []
-    faults = []
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                question, wanted = _row(line)
-            except ValueError as error:
-                faults.append(f"{path}:{number}: {error}")
-                continue
-            questions.append(question)
-            answers.append(wanted)
-    if not questions and not faults:
-        faults = [f"{path}: no question: expected one JSON object a line"]
-    if faults:
-        raise QuestionError("\n".join(faults))
-    return questions, answers
+    asked = read_asked(path, plain=True)
+    answers = [list(one.answers) for one in asked]
+    return [one.question for one in asked], answers
 
 
 class _Table:
@@ -287,24 +269,3 @@ def _check(questions: Sequence[str], answers: Sequence[Sequence[str]]) -> None:
                 f"question {place + 1} of {len(questions)} ({questions[place]!r}) has "
                 f"{'an empty answer' if own else 'no answer'}: give what is right"
             )
-
-
-def _row(line: str) -> tuple[str, list[str]]:
-    """A line's question and answers; a ValueError says what is wrong with it."""
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"not JSON ({error}): expected one object a line") from None
-    if not isinstance(row, dict):
-        raise ValueError(f"expected an object, found {type(row).__name__}")
-    question, one, several = (row.get(key) for key in ("question", "answer", "answers"))
-    if not isinstance(question, str) or not question.strip():
-        raise ValueError("question: expected a text that is not empty")
-    if (one is None) == (several is None):
-        raise ValueError("expected either 'answer' or 'answers', found both or neither")
-    answers = [one] if several is None else several
-    if not isinstance(answers, list) or not answers:
-        raise ValueError("answers: expected a list of one text or more")
-    if not all(isinstance(each, str) and each.strip() for each in answers):
-        raise ValueError("an answer must be a text that is not empty")
-    return question, answers

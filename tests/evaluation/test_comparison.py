@@ -1,0 +1,230 @@
+"""Two versions asked alike: each side as its version serves it, and every change weighed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ragcore.config import RagConfig
+from ragcore.errors import ConfigError, QuestionError, UnknownVersionError
+from ragcore.evaluation import comparison
+from ragcore.evaluation.comparison import compare
+from ragcore.evaluation.matching import same_answer
+from ragcore.memory.store import Store
+from ragcore.questions import Asked, read_asked
+from ragcore.rag import Rag
+from ragcore.types import Passage
+from tests.helpers.table_generator import TableGenerator
+from tests.helpers.word_encoder import dense_part
+
+QUESTIONS = [f"who rules {land}" for land in ("chad", "mali", "niger", "peru", "fiji", "oman")]
+
+
+def passages(version: str) -> list[Passage]:
+    """Of six passages the first three are the same in both; ids are not."""
+    lands = [question.split()[-1] for question in QUESTIONS]
+    own = ["", "", "", *[f" {version}"] * 3]
+    return [
+        Passage(f"{version}:{at}", f"t{at}", f"{land} is ruled{more}")
+        for at, (land, more) in enumerate(zip(lands, own, strict=True))
+    ]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Store:
+    store = Store(tmp_path_factory.mktemp("store"))
+    for version in ("old", "new"):
+        store.build(version, passages(version), dense_part(), corpus_config=None)
+    return store
+
+
+def make(store: Store, version: str = "old", temperature: float = 2.0, **rag) -> Rag:
+    return Rag(
+        store.open(version, retriever=dense_part(), temperature=temperature),
+        TableGenerator(TableGenerator.Config(seed=3, sharpness=1.5)),
+        RagConfig(**{"k": 2, "max_new_tokens": 4, "batch_size": 2, **rag}),
+        store=store,
+        retriever=dense_part(),
+    )
+
+
+def test_each_side_is_what_its_version_serves(store, monkeypatch):
+    monkeypatch.setattr(comparison, "BATCH", 4)
+    seen = []
+    found = compare(
+        make(store), QUESTIONS, "old", "new", progress=lambda *counts: seen.append(counts)
+    )
+    assert seen == [(4, 6), (6, 6)]
+    for version, sides in (
+        ("old", [pair.old for pair in found.pairs]),
+        ("new", [pair.new for pair in found.pairs]),
+    ):
+        served = make(store, version).answer(QUESTIONS)
+        assert [side.text for side in sides] == [answer.text for answer in served]
+        for side, answer in zip(sides, served, strict=True):
+            assert side.log_prob == pytest.approx(answer.log_prob, abs=1e-5)
+            assert [one.id for one in side.passages] == [e.passage.id for e in answer.evidence]
+            assert side.best.posterior == max(e.posterior for e in answer.evidence)
+            assert (side.correct, side.recalled) == (None, None)
+    assert [pair.question for pair in found.pairs] == QUESTIONS
+    assert (found.old, found.new, found.k) == ("old", "new", 2)
+
+
+def test_a_change_is_weighed_by_both_versions(store):
+    found = compare(make(store), QUESTIONS, "old", "new")
+    assert 0 < len(found.changed) < len(found.pairs)
+    for pair in found.changed:
+        by_old = make(store, "old").log_prob([pair.question] * 2, [pair.old.text, pair.new.text])
+        by_new = make(store, "new").log_prob([pair.question] * 2, [pair.new.text, pair.old.text])
+        old, new = pair.old, pair.new
+        assert [old.log_prob, old.other_log_prob] == pytest.approx(by_old, abs=1e-4)
+        assert [new.log_prob, new.other_log_prob] == pytest.approx(by_new, abs=1e-4)
+        assert old.text != new.text
+
+
+def test_where_nothing_differs_the_other_answer_is_the_own(store):
+    found = compare(make(store), QUESTIONS, "old", "old")
+    assert found.changed == []
+    for pair in found.pairs:
+        assert pair.old == pair.new
+        assert pair.old.other_log_prob == pair.old.log_prob
+        assert not any(one.alone for one in pair.old.passages)
+
+
+def test_passages_are_told_apart_by_what_they_say(store):
+    found = compare(make(store, k=6), QUESTIONS[:1], "old", "new")
+    for side in (found.pairs[0].old, found.pairs[0].new):
+        alone = {one.id.partition(":")[2] for one in side.passages if one.alone}
+        assert alone == {"3", "4", "5"}
+
+
+def test_an_answer_that_differs_in_spelling_alone_has_not_changed(store):
+    class Spelling(TableGenerator):
+        """Writes every answer with a full stop at the second asking, and none at the first."""
+
+        texts = 0
+
+        def decode_tokens(self, token_ids):
+            return super().decode_tokens(token_ids) + "." * self.passes
+
+        def encode_answers(self, answers):
+            return super().encode_answers([answer.rstrip(".") for answer in answers])
+
+    rag = make(store, batch_size=6)
+    rag.generator = Spelling(rag.generator.config)
+    found = compare(rag, QUESTIONS, "old", "old")
+    assert all(pair.old.text != pair.new.text for pair in found.pairs)
+    assert found.changed == []
+
+
+def test_right_answers_are_held_against_each_version(store):
+    served = {version: make(store, version).answer(QUESTIONS) for version in ("old", "new")}
+    pairs = zip(served["old"], served["new"], strict=True)
+    at = [same_answer(one.text, other.text) for one, other in pairs].index(False)
+    old, new = (served[version][at].text for version in ("old", "new"))
+    question = QUESTIONS[at]
+    asked = [
+        Asked(question, (old,)),
+        Asked(question, {"old": (old,), "new": ("z", new)}),
+        Asked(question, {"new": (old,)}),
+        Asked(question),
+    ]
+    found = compare(make(store), asked, "old", "new")
+    assert [pair.old.correct for pair in found.pairs] == [True, True, None, None]
+    assert [pair.new.correct for pair in found.pairs] == [False, True, False, None]
+    assert (found.old_tally.correct, found.old_tally.with_answers) == (2, 2)
+    assert (found.new_tally.correct, found.new_tally.with_answers) == (1, 3)
+    assert found.old_tally.exact_match == 1
+    assert found.new_tally.exact_match == pytest.approx(1 / 3)
+
+
+def test_a_passage_is_recalled_by_its_id_or_by_what_it_holds(store):
+    question = QUESTIONS[3]
+    asked = [
+        Asked(question, ("is ruled new",)),
+        Asked(question, ("nowhere",), {"old": ("old:3",), "new": ("old:3",)}),
+        Asked(question, ("is ruled",), ("new:3", "nowhere")),
+        Asked(question),
+    ]
+    found = compare(make(store), asked, "old", "new")
+    assert [pair.old.recalled for pair in found.pairs] == [False, True, False, None]
+    assert [pair.new.recalled for pair in found.pairs] == [True, False, True, None]
+    assert (found.new_tally.recalled, found.new_tally.with_gold) == (2, 3)
+    assert found.new_tally.recall == pytest.approx(2 / 3)
+    assert compare(make(store), [question], "old", "new").new_tally.recall is None
+
+
+def test_a_running_pipeline_is_left_as_it_is(store):
+    rag = make(store)
+    before = rag.answer(QUESTIONS)
+    opened = []
+
+    class Counting(Store):
+        def open(self, *arguments, **named):
+            opened.append(super().open(*arguments, **named))
+            return opened[-1]
+
+    rag._store = Counting(store.folder)
+    compare(rag, QUESTIONS, "old", "new")
+    assert rag.answer(QUESTIONS) == before
+    assert [memory.version for memory in opened] == ["old", "new"]
+    assert all(memory._closed for memory in opened)
+    assert all(memory.temperature == 2.0 for memory in opened)
+
+
+def test_a_comparison_is_ready_for_json(store):
+    found = compare(make(store), [Asked(QUESTIONS[0], ("z",)), QUESTIONS[4]], "old", "new")
+    row = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert row["summary"]["questions"] == 2
+    assert row["summary"]["changed"] == len(found.changed)
+    assert row["summary"]["old"]["version"] == "old"
+    assert row["summary"]["old"]["exact_match"] == 0
+    assert row["questions"][1]["new"]["best"] == found.pairs[1].new.best.id
+    assert row["questions"][1]["new"]["passages"][0]["alone"] in (True, False)
+
+
+def test_what_cannot_be_compared_is_told(store):
+    with pytest.raises(QuestionError, match="no question to compare"):
+        compare(make(store), [], "old", "new")
+    with pytest.raises(QuestionError, match=r"question 1 of 1 .* has answers for 'older'"):
+        compare(make(store), [Asked("who", {"older": ("x",)})], "old", "new")
+    with pytest.raises(UnknownVersionError, match="'newer'"):
+        compare(make(store), QUESTIONS, "old", "newer")
+    alone = Rag(store.open("old", retriever=dense_part()), make(store).generator)
+    with pytest.raises(ConfigError, match="without a store"):
+        compare(alone, QUESTIONS, "old", "new")
+
+
+def test_questions_are_read_with_what_is_right(tmp_path):
+    path = tmp_path / "q.jsonl"
+    lines = [
+        {"question": "a"},
+        {"question": "b", "answer": "x", "more": 1},
+        {"question": "c", "answers": {"old": ["x"], "new": ["y", "z"]}, "passage_ids": ["p"]},
+        {"question": "d", "passage_ids": {"new": ["p", "q"]}},
+    ]
+    path.write_text("\n".join(map(json.dumps, lines)) + "\n", encoding="utf-8")
+    assert read_asked(path) == [
+        Asked("a"),
+        Asked("b", ("x",)),
+        Asked("c", {"old": ("x",), "new": ("y", "z")}, ("p",)),
+        Asked("d", (), {"new": ("p", "q")}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ({"question": "a", "answer": "b", "answers": ["b"]}, ".*found both"),
+        ({"question": "a", "answers": {"old": []}}, r"answers\.old: expected a list"),
+        ({"question": "a", "answers": {"old": "x"}}, r"answers\.old: expected a list"),
+        ({"question": "a", "passage_ids": [3]}, "passage_ids: expected texts"),
+        ({"question": "", "answer": "b"}, "question: expected a text"),
+    ],
+)
+def test_a_line_that_is_wrong_is_told(tmp_path, line, message):
+    path = tmp_path / "q.jsonl"
+    path.write_text(json.dumps(line), encoding="utf-8")
+    with pytest.raises(QuestionError, match=rf"q\.jsonl:1: {message}"):
+        read_asked(path)
