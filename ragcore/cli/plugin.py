@@ -19,7 +19,7 @@ __all__ = ["app"]
 
 app = typer.Typer(help="Hold a component to its contract, or begin a plugin of your own.")
 
-_KINDS: Final = ("retriever", "index", "encoder", "generator", "corpus")
+_KINDS: Final = ("retriever", "index", "encoder", "scorer", "generator", "corpus")
 _STYLES: Final = {"passed": "green", "failed": "red", "skipped": "dim"}
 
 
@@ -69,7 +69,7 @@ def examine_(
 
 @app.command()
 def new(
-    kind: Annotated[str, typer.Argument(help="retriever, index, encoder or corpus.")],
+    kind: Annotated[str, typer.Argument(help="retriever, index, encoder, scorer or corpus.")],
     name: Annotated[str, typer.Argument(help="What pipeline files will say: my-memory.")],
     folder: Annotated[
         Path | None, typer.Option(help="Where the package goes; else ragcore-NAME.")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ragcore.testing.index import IndexSuite
     from ragcore.testing.retriever import RetrieverSuite
     from ragcore.testing.runner import Verdict, examine
+    from ragcore.testing.scorer import ScorerSuite
     from ragcore.testing.suite import Suite, SuiteError
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "GeneratorSuite",
     "IndexSuite",
     "RetrieverSuite",
+    "ScorerSuite",
     "Suite",
     "SuiteError",
     "Verdict",
@@ -44,6 +46,7 @@ _HOMES: Final = {
     "GeneratorSuite": "generator",
     "IndexSuite": "index",
     "RetrieverSuite": "retriever",
+    "ScorerSuite": "scorer",
     "Suite": "suite",
     "SuiteError": "suite",
     "Verdict": "runner",

@@ -19,7 +19,7 @@ from ragcore.plugins import HOOKS
 
 __all__ = ["KINDS", "write_plugin"]
 
-KINDS: Final = ("retriever", "index", "encoder", "corpus")
+KINDS: Final = ("retriever", "index", "encoder", "scorer", "corpus")
 """The kinds for which there is a template."""
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")

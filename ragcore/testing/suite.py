@@ -27,9 +27,13 @@ CAPABILITIES: Final = [
     "exact",
     "filter",
     "mmap",
+    "passages",
     "remove",
+    "scratch",
+    "successor",
     "trainable",
     "uncased",
+    "vectors",
     "words",
 ]
 _HOME: Final = __name__.rpartition(".")[0]
@@ -42,8 +46,8 @@ class SuiteError(RagcoreError):
 class Suite:
     """The laws of one kind of component; subclass a kind's suite and give the fixture `component`.
 
-    `component` gives a `Part`, or a class whose `Config` needs no setting. Encoders and generators,
-    which are heavy to make, are made once for as long as the fixture gives an equal part.
+    `component` gives a `Part`, or a class whose `Config` needs no setting. Encoders, scorers and
+    generators, which are heavy to make, are made once while the fixture gives an equal part.
 
     Attributes:
         waived: {name of a law: why it cannot hold}. It is then skipped with that reason. A law

@@ -101,7 +101,7 @@ def test_a_new_plugin_passes_its_own_tests_at_once(kind, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("kind", "name", "said"),
     [
-        ("generator", "mine", "expected one of retriever, index, encoder, corpus"),
+        ("generator", "mine", "expected one of retriever, index, encoder, scorer, corpus"),
         ("retriever", "My Memory", "is no name for a retriever"),
         ("retriever", "none", "is no name for a retriever"),
     ],

@@ -10,8 +10,10 @@ import pytest
 from ragcore.memory.corpora import DprTsv, Jsonl, TextFolder
 from ragcore.memory.exact import Exact
 from ragcore.memory.hybrid import Hybrid
+from ragcore.memory.likelihood import Likelihood
 from ragcore.parts import Part
-from ragcore.testing import CorpusSuite, IndexSuite, RetrieverSuite
+from ragcore.testing import CorpusSuite, IndexSuite, RetrieverSuite, ScorerSuite
+from tests.helpers.table_generator import TableGenerator
 from tests.helpers.word_encoder import dense_part
 from tests.testing.mutants_retriever import Shared
 
@@ -46,6 +48,18 @@ class TestHybrid(RetrieverSuite):
         members = [Part("retriever", "shared", Shared, Shared.Config()), dense_part(dim=512)]
         config = Hybrid.Config(retrievers=members, fuse=request.param)
         return Part("retriever", "hybrid", Hybrid, config)
+
+
+class TestLikelihood(ScorerSuite):
+    # The table's words are letters.
+    questions = ("whatisthecapital", "who", "wheredoestheriverend")
+
+    @pytest.fixture
+    def component(self):
+        table = TableGenerator.Config(vocabulary=27)
+        generator = Part("generator", "table", TableGenerator, table)
+        config = Likelihood.Config(generator=generator, batch_size=4)
+        return Part("scorer", "likelihood", Likelihood, config)
 
 
 class TestJsonl(CorpusSuite):

@@ -17,6 +17,7 @@ from ragcore.testing import (
     GeneratorSuite,
     IndexSuite,
     RetrieverSuite,
+    ScorerSuite,
     Suite,
     examine,
 )
@@ -27,10 +28,12 @@ from tests.testing import (
     mutants_generator,
     mutants_index,
     mutants_retriever,
+    mutants_scorer,
 )
 from tests.testing.mutants_corpus import Counted
 from tests.testing.mutants_generator import Table
 from tests.testing.mutants_retriever import Shared
+from tests.testing.mutants_scorer import Common
 
 
 class Retrievers(RetrieverSuite):
@@ -50,6 +53,7 @@ RIGHT: Final = [
     (Retrievers, Shared),
     (RetrieverSuite, dense_part(dim=512)),
     (Encoders, WordEncoder),
+    (ScorerSuite, Common),
     (Generators, Table),
     (CorpusSuite, Counted),
 ]
@@ -69,6 +73,7 @@ WRONG: Final = [
         (IndexSuite, mutants_index, Exact),
         (Retrievers, mutants_retriever, Shared),
         (Encoders, mutants_encoder, WordEncoder),
+        (ScorerSuite, mutants_scorer, Common),
         (Generators, mutants_generator, Table),
         (CorpusSuite, mutants_corpus, Counted),
     )

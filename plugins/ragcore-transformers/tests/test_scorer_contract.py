@@ -1,0 +1,24 @@
+"""The scorer of this package keeps its contract, on a tiny random model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ragcore_transformers.cross_encoder import CrossEncoder
+from test_cross_encoder import save_cross_encoder
+
+from ragcore.parts import Part
+from ragcore.testing import ScorerSuite
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_cross_encoder(tmp_path_factory.mktemp("cross"))
+
+
+class TestCrossEncoder(ScorerSuite):
+    @pytest.fixture
+    def component(self, folder: Path) -> Part:
+        config = CrossEncoder.Config(model=str(folder), batch_size=8)
+        return Part("scorer", "cross-encoder", CrossEncoder, config)
