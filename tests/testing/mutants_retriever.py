@@ -8,7 +8,8 @@ import numpy as np
 
 import ragcore
 from ragcore.errors import ComponentError
-from ragcore.types import Hits, Passage
+from ragcore.types import MISSING_ROW, Hits, Passage
+from tests.testing.mutants_index import tampered
 
 
 class Shared(ragcore.SimpleRetriever):
@@ -40,6 +41,32 @@ class QuestionIgnored(Shared):
 class WorstFirst(Shared):
     def scores(self, question):
         return [-score for score in super().scores(question)]
+
+
+class ScoresNaN(Shared):
+    def search(self, questions, k, *, allowed=None):
+        hits = super().search(questions, k, allowed=allowed)
+        return tampered(hits.rows, np.where(hits.scores == hits.scores.max(), np.nan, hits.scores))
+
+
+class RanksReversed(Shared):
+    def search(self, questions, k, *, allowed=None):
+        hits = super().search(questions, k, allowed=allowed)
+        there = (hits.rows != MISSING_ROW).sum(axis=1, keepdims=True)
+        places = np.arange(k)
+        turned = np.where(places < there, there - 1 - places, places)
+        return Hits(np.take_along_axis(hits.rows, turned, axis=1), hits.scores)
+
+
+class PhantomPadding(Shared):
+    def search(self, questions, k, *, allowed=None):
+        hits = super().search(questions, k, allowed=allowed)
+        return tampered(np.where(hits.rows == MISSING_ROW, 0, hits.rows), hits.scores)
+
+
+class FindsNothing(Shared):
+    def search(self, questions, k, *, allowed=None):
+        return super().search(questions, k, allowed=np.zeros(0, np.int64))
 
 
 class PositionsForRows(Shared):

@@ -109,7 +109,7 @@ class Dropout(Common):
     _draws = itertools.count()
 
     def one(self, question, passage):
-        return super().one(question, passage) + next(self._draws) % 3
+        return super().one(question, passage) + next(self._draws) % 7
 
 
 class SeededByTheObject(Common):
