@@ -12,7 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ragcore.building import build_memory
+    from ragcore.building import build_memory, update_memory
     from ragcore.cli.render import answer_view
     from ragcore.errors import RagcoreError
     from ragcore.hookspecs import hookimpl
@@ -39,6 +39,7 @@ _HOMES = {
     "Token": "ragcore.types",
     "answer_view": "ragcore.cli.render",
     "build_memory": "ragcore.building",
+    "update_memory": "ragcore.building",
     "hookimpl": "ragcore.hookspecs",
     "load": "ragcore.rag",
 }
@@ -59,6 +60,7 @@ __all__ = [
     "Token",
     "answer_view",
     "build_memory",
+    "update_memory",
     "hookimpl",
     "load",
 ]

@@ -1,4 +1,4 @@
-"""From a pipeline to a new version of its memory."""
+"""From a pipeline, or a store, to a new version of its memory."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from datetime import date
 from pathlib import Path
 
 from ragcore.config import PipelineConfig, load_config
-from ragcore.errors import ConfigError
+from ragcore.errors import ConfigError, StoreError
+from ragcore.memory.changes import changes_to, read_changes
 from ragcore.memory.store import Progress, Store, VersionInfo
 
-__all__ = ["build_memory"]
+__all__ = ["build_memory", "update_memory"]
 
 
 def build_memory(
@@ -54,5 +55,59 @@ def build_memory(
         section.retriever,
         corpus_config=section.corpus.to_dict(),
         fresh=fresh,
+        progress=progress,
+    )
+
+
+def update_memory(
+    place: str | Path,
+    changes: str | Path | None = None,
+    *,
+    version: str | None = None,
+    parent: str | None = None,
+    progress: Progress | None = None,
+) -> VersionInfo:
+    """Make a version out of another by what is new, changed or gone, and make it the current one.
+
+    Args:
+        place: a pipeline's YAML file, or the folder of a store.
+        changes: JSON lines (see `read_changes`); where None, what the pipeline's corpus has and the
+            version has not, and the other way round.
+        version: the new version's name; where None today's date.
+        parent: the version that is updated; where None `memory.version`, else the current one.
+        progress: as for `build_memory`.
+
+    Raises:
+        ConfigError: the file is faulty, or there are neither changes nor a corpus.
+        StoreError: there is no such store or version, or a version of the new name already.
+        UnsupportedOperation: the retriever cannot add or remove passages.
+        CorpusError: the changes or the corpus cannot be read, or an id is not there.
+    """
+    folder = Path(place)
+    section = None
+    if folder.is_file() or folder.suffix in (".yaml", ".yml"):
+        section = load_config(place).memory
+        folder, parent = section.store, parent or section.version
+    elif not folder.is_dir():
+        raise StoreError(f"{folder}: there is no such store, and no such pipeline: check the path")
+    store, retriever = Store(folder), section.retriever if section else None
+    if changes is not None:
+        wanted = read_changes(Path(changes))
+    elif section is None or section.corpus is None:
+        raise ConfigError(
+            f"{place}: nothing says what is to change: give a file of changes, or a pipeline with "
+            "a corpus"
+        )
+    else:
+        memory = store.open(parent, retriever=retriever)
+        try:
+            wanted = changes_to(memory.passages, section.corpus.build())
+        finally:
+            memory.close()
+    return store.update(
+        version or date.today().isoformat(),
+        wanted,
+        parent=parent,
+        retriever=retriever,
         progress=progress,
     )

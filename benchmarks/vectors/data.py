@@ -3,7 +3,7 @@
 Knows nothing of indexes. The clustered ones imitate a sentence encoder. The numbers at the end were
 chosen so that 3,700 of them are about as hard to search as all-MiniLM-L6-v2's vectors of as many
 passages of Wikipedia: recall@10 of PQ48, RaBitQ, RaBitQ4, SQ8 and HNSW16 is within 0.05 of theirs,
-that of IVF within 0.1.
+that of IVF128 0.08 above it with 8 lists, and 0.15 with 2.
 """
 
 from __future__ import annotations

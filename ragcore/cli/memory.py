@@ -1,10 +1,11 @@
-"""`ragcore memory`: build versions of a memory, list, verify, activate, search, calibrate."""
+"""`ragcore memory`: build versions of a memory, update, list, verify, activate, search them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="Build versions of a memory, list, verify, activate, search and calibrate them."
+    help="Build versions of a memory, update, list, verify, activate, search, calibrate them."
 )
 
 app.command()(compare)
@@ -59,6 +60,37 @@ def build(
         )
     Console(highlight=False).print(
         f"built version {built.name}: {built.passages:,} passages, {_size(built.bytes)}; it is the "
+        "current one",
+        markup=False,
+    )
+
+
+@app.command()
+def update(
+    place: _Place,
+    changes: Annotated[
+        Path | None,
+        typer.Argument(
+            help='JSON lines: passages to put in, and {"id": …, "delete": true}; else what the '
+            "pipeline's corpus has become."
+        ),
+    ] = None,
+    version: Annotated[
+        str | None, typer.Option(help="The new version's name; else today's date.")
+    ] = None,
+    parent: Annotated[
+        str | None, typer.Option(help="The version that is updated; else the current one.")
+    ] = None,
+) -> None:
+    """Make the current version out of another, by what is new, changed or gone."""
+    from rich.console import Console
+
+    from ragcore.building import update_memory
+
+    with _bars() as progress:
+        made = update_memory(place, changes, version=version, parent=parent, progress=progress)
+    Console(highlight=False).print(
+        f"made version {made.name}: {made.passages:,} passages, {_size(made.bytes)}; it is the "
         "current one",
         markup=False,
     )
@@ -237,8 +269,6 @@ def _calibration(found: Calibration) -> RenderableType:
 
 def _store(place: str) -> tuple[Store, str | None]:
     """The store that a folder is or a pipeline file names, and the version that the file names."""
-    from pathlib import Path
-
     from ragcore.config import load_config
     from ragcore.errors import StoreError
     from ragcore.memory.store import Store

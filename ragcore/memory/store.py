@@ -31,7 +31,6 @@ from ragcore.errors import (
     VersionExistsError,
 )
 from ragcore.memory.building import (
-    PASSAGES,
     RETRIEVER,
     Progress,
     file_records,
@@ -39,9 +38,10 @@ from ragcore.memory.building import (
     scratch,
     write_version,
 )
+from ragcore.memory.changes import Changes, derive
 from ragcore.memory.files import locked, replace_text, sha256, sync, sync_tree
 from ragcore.memory.manifest import Manifest
-from ragcore.memory.passages import Passages
+from ragcore.memory.updating import opened_passages, write_update
 from ragcore.memory.version import Memory
 from ragcore.parts import Part, part_from_dict
 from ragcore.types import Passage
@@ -151,7 +151,7 @@ class Store:
                 f"to {built_by}"
             )
         folder = self._versions / name
-        passages = Passages(folder / PASSAGES)
+        passages = opened_passages(folder)
         try:
             loaded: Retriever = part.component.load(folder / RETRIEVER, part.config, mmap=True)
             if loaded.fingerprint != manifest.fingerprint:
@@ -218,12 +218,7 @@ class Store:
             EmptyCorpusError: there are no passages.
             CorpusError: an id comes twice, or a passage has no id or no text.
         """
-        if not _NAME.fullmatch(version):
-            raise StoreError(
-                f"{version!r} cannot be a version's name: use letters, digits, '.', '_' and '-', "
-                "at most 128, the first no '.'"
-            )
-        self._refuse_existing(version)
+        self._refuse_name(version)
         report = progress or _silent
         self._versions.mkdir(parents=True, exist_ok=True)
         sync(self.folder.parent)
@@ -245,6 +240,69 @@ class Store:
                 files=file_records(work, report),
             )
             self._put_in_place(work, manifest)
+        if activate:
+            self.activate(version)
+        return _info(manifest, self.current())
+
+    def update(
+        self,
+        version: str,
+        changes: Changes,
+        *,
+        parent: str | None = None,
+        retriever: Part | None = None,
+        activate: bool = True,
+        progress: Progress | None = None,
+    ) -> VersionInfo:
+        """Make a version out of another, in which some passages are new, changed or gone.
+
+        Its passages are the other's that stay, in their order, then those that are put in, in
+        theirs; it answers as one that is built of these. Files that do not change are shared with
+        the other version (hard links), and only what is new is encoded.
+
+        Args:
+            version: the new version's name, as for `build`.
+            changes: what is put in and taken out; see `read_changes` and `changes_to`.
+            parent: the other version; the current one where None.
+            retriever: the one that it was built with; its own record where None.
+            activate: make it the current version.
+            progress: as for `build`.
+
+        Raises:
+            StoreError: the name has other characters, or the other version cannot be opened.
+            VersionExistsError: there is one of this name.
+            UnsupportedOperation: the retriever cannot add or remove passages.
+            CorpusError: an id is to go that is not there, or a passage has no text.
+            EmptyCorpusError: no passage would be left.
+        """
+        self._refuse_name(version)
+        report = progress or _silent
+        base = self._manifest(self._chosen(parent))
+        part = retriever or part_from_dict("retriever", base.retriever)
+        folder = self._versions / base.name
+        memory = self.open(base.name, retriever=part)
+        try:
+            derived = derive(memory.passages, changes)
+            with in_workshop(self._versions, version, self._lock) as work:
+                count = write_update(work, memory, folder, part, derived, report)
+                known = {}
+                for name, record in base.files.items():
+                    about = (folder / name).stat()
+                    known[about.st_dev, about.st_ino] = record
+                manifest = Manifest(
+                    name=version,
+                    created=datetime.now(UTC).isoformat(timespec="seconds"),
+                    passages=count,
+                    retriever=part.to_dict(),
+                    fingerprint=base.fingerprint,
+                    corpus=base.corpus,
+                    parent=base.name,
+                    ragcore=__version__,
+                    files=file_records(work, report, known),
+                )
+                self._put_in_place(work, manifest)
+        finally:
+            memory.close()
         if activate:
             self.activate(version)
         return _info(manifest, self.current())
@@ -306,6 +364,14 @@ class Store:
                 f"version {manifest.name!r} is damaged: {'; '.join(problems)}: restore the files, "
                 "or rebuild it under another name"
             )
+
+    def _refuse_name(self, version: str) -> None:
+        if not _NAME.fullmatch(version):
+            raise StoreError(
+                f"{version!r} cannot be a version's name: use letters, digits, '.', '_' and '-', "
+                "at most 128, the first no '.'"
+            )
+        self._refuse_existing(version)
 
     def _refuse_existing(self, version: str) -> None:
         if (self._versions / version).exists():

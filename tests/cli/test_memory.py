@@ -223,3 +223,49 @@ def test_calibrating_writes_where_it_is_told_to(
     assert "fitted to another pipeline" in fails(
         capsys, "calibrate", built, asked, "rag.k=3", "--write"
     )
+
+
+def changes(pipeline: Path, *lines: object) -> Path:
+    path = pipeline.with_name("changes.jsonl")
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def test_a_version_is_updated_by_a_file(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = changes(
+        built,
+        {"id": "p3", "text": "other words"},
+        {"id": "p4", "delete": True},
+        {"id": "x", "text": "x"},
+    )
+    said = run(capsys, "update", built, path, "--version", "two")
+    assert "made version two: 9 passages" in said
+    assert "it is the current one" in said
+    assert "p3" in run(capsys, "search", built, "other words", "--k", "1")
+    # By the store's folder, and from a version that is not the current one.
+    store = built.parent / "stores" / "s"
+    said = run(capsys, "update", store, path, "--version", "three", "--parent", "one")
+    assert "made version three: 9 passages" in said
+    assert "* three 9 dense" in run(capsys, "list", store)
+
+
+def test_a_version_is_updated_to_what_the_corpus_has_become(
+    built: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus = built.with_name("passages.jsonl")
+    lines = corpus.read_text(encoding="utf-8").splitlines()
+    corpus.write_text("\n".join([*lines[2:], '{"id": "x", "text": "entirely"}']), encoding="utf-8")
+    assert f"made version {date.today()}: 8 passages" in run(capsys, "update", built)
+    assert " x " in run(capsys, "search", built, "entirely", "--k", "1") + " "
+    assert "p0" not in run(capsys, "search", built, "word0", "--k", "8")
+
+
+def test_what_cannot_be_updated_is_said(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = changes(built, {"id": "none", "delete": True})
+    assert "changes.jsonl:1: no passage has the id 'none'" in fails(capsys, "update", built, path)
+    store = built.parent / "stores" / "s"
+    assert "nothing says what is to change" in fails(capsys, "update", store)
+    assert "no such store" in fails(capsys, "update", built.parent / "nowhere", path)
+    assert "already has a version 'one'" in fails(
+        capsys, "update", built, changes(built), "--version", "one"
+    )
