@@ -99,6 +99,10 @@ def test_what_the_graph_does_not_reach_is_found_all_the_same() -> None:
     assert np.array_equal(hits.rows[:, :5], true(np.arange(1995, 2000), 5))
 
 
+def test_no_queries_have_no_hits() -> None:
+    assert made(5).search(QUERIES[:0], 3).rows.shape == (0, 3)
+
+
 def test_room_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_BLOCK", 4)
     index = made(3)

@@ -157,30 +157,36 @@ class Hnswlib:
             raise ComponentError(f"index 'hnswlib' was asked for {k} hits: ask for 1 or more")
         values = self._checked(queries)
         held = self._rows
-        scores = np.full((len(values), k), -np.inf, np.float32)
-        rows = np.full((len(values), k), MISSING_ROW, np.int64)
         options: dict[str, Any] = {}
         among = None
-        wanted = min(k, self._size)
+        findable = self._size
         if allowed is not None:
             mask = np.isin(held, allowed) & (held != MISSING_ROW)
             among = np.flatnonzero(mask)
-            wanted = min(k, len(among))
+            findable = len(among)
             # Looked up by hnswlib for each vector that it meets.
             options = {"filter": mask.tobytes().__getitem__, "num_threads": 1}
-        if wanted and len(values):
-            if among is not None and len(among) <= _FEW:
-                found, near = self._compared(values, wanted, among)
-            else:
-                try:
-                    places, far = self._graph.knn_query(values, wanted, **options)
-                    found, near = places.astype(np.int64), 1 - far
-                except RuntimeError:
-                    # The graph does not reach so many from where it begins.
-                    every = np.flatnonzero(held != MISSING_ROW) if among is None else among
-                    found, near = self._compared(values, wanted, every)
-            rows[:, :wanted], scores[:, :wanted] = _in_order(held[found], near)
-        return Hits(rows, scores)
+        wanted = min(k, findable) if len(values) else 0
+        rows = np.full((len(values), k - wanted), MISSING_ROW, np.int64)
+        scores = np.full((len(values), k - wanted), -np.inf, np.float32)
+        if not wanted:
+            return Hits(rows, scores)
+        if among is not None and len(among) <= _FEW:
+            found, near = self._compared(values, wanted, among)
+        else:
+            try:
+                places, far = self._graph.knn_query(values, wanted, **options)
+                found, near = places.astype(np.int64), 1 - far
+            except RuntimeError:
+                # The graph does not reach so many from where it begins.
+                every = np.flatnonzero(held != MISSING_ROW) if among is None else among
+                found, near = self._compared(values, wanted, every)
+        best, best_scores = _in_order(held[found], near)
+        if wanted == k:
+            return Hits(best, best_scores)
+        return Hits(
+            np.concatenate([best, rows], axis=1), np.concatenate([best_scores, scores], axis=1)
+        )
 
     def save(self, folder: Path) -> None:
         """Write hnswlib's own file, the rows and a note of how it was built."""
