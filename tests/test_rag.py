@@ -44,9 +44,9 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
-def make(store: Store, seed: int = 0, **rag) -> Rag:
+def make(store: Store, seed: int = 0, kind=TableGenerator, **rag) -> Rag:
     config = RagConfig(**{"k": 3, "max_new_tokens": LONGEST, **rag})
-    generator = TableGenerator(TableGenerator.Config(seed=seed, sharpness=1.5))
+    generator = kind(TableGenerator.Config(seed=seed, sharpness=1.5))
     return Rag(
         store.open("old", retriever=dense_part()),
         generator,
@@ -249,8 +249,7 @@ def test_a_first_token_without_text_is_not_taken_for_the_abstention(store):
 
     seen = set()
     for seed in range(40):
-        rag = make(store, seed=seed, abstain={"answer": "ba", "above": 1.0})
-        rag.generator = Opened(TableGenerator.Config(seed=seed, sharpness=1.5))
+        rag = make(store, seed=seed, kind=Opened, abstain={"answer": "ba", "above": 1.0})
         (answer,) = rag.answer(QUESTIONS[0])
         seen.add(answer.token_ids[0])
         assert answer.token_ids[:2] != (3, 2)

@@ -39,10 +39,16 @@ def store(tmp_path_factory) -> Store:
     return store
 
 
-def make(store: Store, version: str = "old", temperature: float = 2.0, **rag) -> Rag:
+def make(
+    store: Store,
+    version: str = "old",
+    temperature: float = 2.0,
+    kind: type[TableGenerator] = TableGenerator,
+    **rag,
+) -> Rag:
     return Rag(
         store.open(version, retriever=dense_part(), temperature=temperature),
-        TableGenerator(TableGenerator.Config(seed=3, sharpness=1.5)),
+        kind(TableGenerator.Config(seed=3, sharpness=1.5)),
         RagConfig(**{"k": 2, "max_new_tokens": 4, "batch_size": 2, **rag}),
         store=store,
         retriever=dense_part(),
@@ -111,8 +117,7 @@ def test_an_answer_that_differs_in_spelling_alone_has_not_changed(store):
         def encode_answers(self, answers):
             return super().encode_answers([answer.rstrip(".") for answer in answers])
 
-    rag = make(store, batch_size=6)
-    rag.generator = Spelling(rag.generator.config)
+    rag = make(store, kind=Spelling, batch_size=6)
     found = compare(rag, QUESTIONS, "old", "old")
     assert all(pair.old.text != pair.new.text for pair in found.pairs)
     assert found.changed == []
