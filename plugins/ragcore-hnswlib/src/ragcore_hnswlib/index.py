@@ -167,16 +167,14 @@ class Hnswlib:
             # Looked up by hnswlib for each vector that it meets.
             options = {"filter": mask.tobytes().__getitem__, "num_threads": 1}
         wanted = min(k, findable) if len(values) else 0
-        rows = np.full((len(values), k - wanted), MISSING_ROW, np.int64)
-        scores = np.full((len(values), k - wanted), -np.inf, np.float32)
         if not wanted:
-            return Hits(rows, scores)
+            return _nothing(len(values), k)
         if among is not None and len(among) <= _FEW:
             found, near = self._compared(values, wanted, among)
         else:
             try:
                 places, far = self._graph.knn_query(values, wanted, **options)
-                found, near = places.astype(np.int64), 1 - far
+                found, near = places.view(np.int64), 1 - far
             except RuntimeError:
                 # The graph does not reach so many from where it begins.
                 every = np.flatnonzero(held != MISSING_ROW) if among is None else among
@@ -184,8 +182,10 @@ class Hnswlib:
         best, best_scores = _in_order(held[found], near)
         if wanted == k:
             return Hits(best, best_scores)
+        rest = _nothing(len(values), k - wanted)
         return Hits(
-            np.concatenate([best, rows], axis=1), np.concatenate([best_scores, scores], axis=1)
+            np.concatenate([best, rest.rows], axis=1),
+            np.concatenate([best_scores, rest.scores], axis=1),
         )
 
     def save(self, folder: Path) -> None:
@@ -304,6 +304,13 @@ def hardware_threads() -> int:
     import os
 
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _nothing(count: int, k: int) -> Hits:
+    """What is found where nothing is."""
+    return Hits(
+        np.full((count, k), MISSING_ROW, np.int64), np.full((count, k), -np.inf, np.float32)
+    )
 
 
 def _in_order(rows: Rows, scores: Vectors) -> tuple[Rows, Vectors]:
