@@ -1,35 +1,32 @@
-"""`ragcore memory`: build versions of a memory, update, list, verify, activate, search them."""
+"""`ragcore memory`: what makes versions of a memory and searches them; versions.py has the rest."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ragcore.cli import versions
 from ragcore.cli.compare import compare
+from ragcore.cli.stores import Place, bars, size
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from ragcore.calibration import Calibration
-    from ragcore.memory.store import Progress, Store
 
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="Build versions of a memory, update, list, verify, activate, search, calibrate them."
+    help="Build versions of a memory, update, switch, compare, move, search, calibrate them."
 )
 
-app.command()(compare)
+for command in (compare, *versions.COMMANDS):
+    app.command(command.__name__.rstrip("_"))(command)
 
 _Pipeline = Annotated[str, typer.Argument(help="The pipeline's YAML file.")]
-_Place = Annotated[
-    str, typer.Argument(metavar="STORE", help="The store's folder, or a pipeline's YAML file.")
-]
 _Overrides = Annotated[
     list[str] | None,
     typer.Argument(help="Changes to the file: memory.retriever.index.use=exact"),
@@ -54,12 +51,12 @@ def build(
 
     from ragcore.building import build_memory
 
-    with _bars() as progress:
+    with bars() as progress:
         built = build_memory(
             pipeline, *(overrides or ()), version=version, fresh=fresh, progress=progress
         )
     Console(highlight=False).print(
-        f"built version {built.name}: {built.passages:,} passages, {_size(built.bytes)}; it is the "
+        f"built version {built.name}: {built.passages:,} passages, {size(built.bytes)}; it is the "
         "current one",
         markup=False,
     )
@@ -67,7 +64,7 @@ def build(
 
 @app.command()
 def update(
-    place: _Place,
+    place: Place,
     changes: Annotated[
         Path | None,
         typer.Argument(
@@ -87,68 +84,13 @@ def update(
 
     from ragcore.building import update_memory
 
-    with _bars() as progress:
+    with bars() as progress:
         made = update_memory(place, changes, version=version, parent=parent, progress=progress)
     Console(highlight=False).print(
-        f"made version {made.name}: {made.passages:,} passages, {_size(made.bytes)}; it is the "
+        f"made version {made.name}: {made.passages:,} passages, {size(made.bytes)}; it is the "
         "current one",
         markup=False,
     )
-
-
-@app.command("list")
-def list_(
-    place: _Place,
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON list.")] = False,
-) -> None:
-    """The versions of a store; * marks the current one."""
-    from dataclasses import asdict
-
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    store, _ = _store(place)
-    versions = store.versions()
-    if as_json:
-        print(json.dumps([asdict(version) for version in versions], ensure_ascii=False))
-        return
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for name in ("", "version", "passages", "retriever", "size", "created"):
-        table.add_column(name, justify="right" if name in ("passages", "size") else "left")
-    for one in versions:
-        table.add_row(
-            "*" if one.current else "",
-            Text(one.name, style="bold" if one.current else ""),
-            f"{one.passages:,}",
-            Text(one.retriever),
-            _size(one.bytes),
-            one.created,
-        )
-    Console().print(table if versions else Text(f"{store.folder} has no version yet"))
-
-
-@app.command()
-def verify(
-    place: _Place,
-    version: Annotated[
-        str | None, typer.Argument(help="Its name; else the pipeline's, else the current one.")
-    ] = None,
-) -> None:
-    """Compare every file of a version with the sha256 that its manifest gives."""
-    store, preferred = _store(place)
-    checked = store.verify(version or preferred)
-    print(f"version {checked.name} is whole: {checked.passages:,} passages, {_size(checked.bytes)}")
-
-
-@app.command()
-def activate(
-    place: _Place, version: Annotated[str, typer.Argument(help="The version's name.")]
-) -> None:
-    """Make a version the current one."""
-    store, _ = _store(place)
-    store.activate(version)
-    print(f"version {version} is the current one")
 
 
 @app.command()
@@ -265,52 +207,3 @@ def _calibration(found: Calibration) -> RenderableType:
         f"in {found.top_best:.4f} of them"
     )
     return Group(table, Text(told, style="dim"))
-
-
-def _store(place: str) -> tuple[Store, str | None]:
-    """The store that a folder is or a pipeline file names, and the version that the file names."""
-    from ragcore.config import load_config
-    from ragcore.errors import StoreError
-    from ragcore.memory.store import Store
-
-    version = None
-    folder = Path(place)
-    if folder.is_file() or folder.suffix in (".yaml", ".yml"):
-        section = load_config(place).memory
-        folder, version = section.store, section.version
-    if not folder.is_dir():
-        raise StoreError(
-            f"{folder}: there is no such store: build a version with `ragcore memory build`"
-        )
-    return Store(folder), version
-
-
-@contextmanager
-def _bars() -> Iterator[Progress]:
-    """A progress bar for each stage, on standard error."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description:>8}"), BarColumn(), TextColumn("{task.fields[count]}"))
-    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as bars:
-        stages: dict[str, TaskID] = {}
-
-        def report(stage: str, done: int, total: int | None) -> None:
-            if stage == "kept":
-                bars.console.print(f"going on: {done:,} passages were encoded before")
-                return
-            if stage not in stages:
-                stages[stage] = bars.add_task(stage, total=total, count="")
-            count = _size(done) if stage == "files" else f"{done:,}"
-            bars.update(stages[stage], completed=done, total=total, count=count)
-
-        yield report
-
-
-def _size(count: int) -> str:
-    """A number of bytes as people read it."""
-    size, units = float(count), ["B", "kB", "MB", "GB", "TB"]
-    while size >= 1000 and len(units) > 1:
-        size /= 1000
-        units.pop(0)
-    return f"{size:.0f} {units[0]}" if units[0] == "B" else f"{size:.1f} {units[0]}"

@@ -6,6 +6,7 @@ the current one, the store knows.
 
     versions/.building-NAME-…   being written; held by a lock as long as its process lives
     versions/.scratch-…         what a retriever worked out so far, for whoever builds with the same
+    versions/.trash-…           a version that is being removed
 """
 
 from __future__ import annotations
@@ -33,9 +34,11 @@ from ragcore.types import Passage
 __all__ = [
     "PASSAGES",
     "RETRIEVER",
+    "TRASH",
     "Progress",
     "file_records",
     "in_workshop",
+    "leftovers",
     "scratch",
     "usable",
     "write_retriever",
@@ -49,6 +52,7 @@ PASSAGES: Final = "passages.arrow"
 RETRIEVER: Final = "retriever"
 _BUILDING: Final = ".building-"
 _SCRATCH: Final = ".scratch-"
+TRASH: Final = ".trash-"
 _NONE: Final[Mapping[tuple[int, int], FileRecord]] = {}
 
 
@@ -62,11 +66,9 @@ def in_workshop(versions: Path, version: str, lock: Path) -> Iterator[Path]:
         lock: a file whose lock is held while folders come and go.
     """
     with locked(lock):
-        for left in versions.glob(f"{_BUILDING}*"):
-            abandoned = try_lock(left)
-            if abandoned is not None:
-                shutil.rmtree(left)
-                os.close(abandoned)
+        for left, abandoned in leftovers(versions, _BUILDING):
+            shutil.rmtree(left)
+            os.close(abandoned)
         work = versions / f"{_BUILDING}{version}-{uuid.uuid4().hex[:8]}"
         work.mkdir()
         held = try_lock(work)
@@ -82,9 +84,23 @@ def in_workshop(versions: Path, version: str, lock: Path) -> Iterator[Path]:
             os.close(held)
 
 
+def leftovers(versions: Path, *kinds: str) -> Iterator[tuple[Path, int]]:
+    """What processes that are gone have left half-written, each locked: close the descriptor.
+
+    Args:
+        versions: the folder to look in; its store's lock is held.
+        kinds: how names begin; those of all kinds where none is given.
+    """
+    for kind in kinds or (_BUILDING, _SCRATCH, TRASH):
+        for left in sorted(versions.glob(f"{kind}*")):
+            abandoned = try_lock(left)
+            if abandoned is not None:
+                yield left, abandoned
+
+
 @contextmanager
 def scratch(
-    versions: Path, retriever: Retriever, *, fresh: bool, report: Progress
+    versions: Path, retriever: Retriever, lock: Path, *, fresh: bool, report: Progress
 ) -> Iterator[None]:
     """Let a retriever keep what it works out, if it can, until the version is in its place.
 
@@ -95,6 +111,7 @@ def scratch(
     Args:
         versions: the folder that it is made in.
         retriever: nothing was added to it yet.
+        lock: a file whose lock is held while folders come and go.
         fresh: begin with nothing.
         report: told of passages that need not be worked out again ("kept").
     """
@@ -103,8 +120,9 @@ def scratch(
         return
     digest = blake2b(retriever.fingerprint.encode(), digest_size=8).hexdigest()
     folder = versions / f"{_SCRATCH}{digest}"
-    folder.mkdir(exist_ok=True)
-    held = try_lock(folder)
+    with locked(lock):
+        folder.mkdir(exist_ok=True)
+        held = try_lock(folder)
     if held is None:
         yield
         return

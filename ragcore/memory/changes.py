@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,7 +24,16 @@ if TYPE_CHECKING:
 
     Rows = npt.NDArray[np.int64]
 
-__all__ = ["Changes", "Derivation", "changes_to", "derive", "read_changes"]
+__all__ = [
+    "Changes",
+    "Derivation",
+    "Differences",
+    "changes_to",
+    "derive",
+    "differences",
+    "read_changes",
+    "write_changes",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +62,22 @@ class Derivation:
     gone: Rows
     new: list[Passage]
     replaced: int
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """What tells two versions' passages apart, by id; their order is not looked at.
+
+    Attributes:
+        added: passages of the new version alone, in its order.
+        removed: passages of the old version alone, in its order.
+        changed: the old and the new passage of an id whose title, text or metadata differ, in the
+            new version's order.
+    """
+
+    added: tuple[Passage, ...]
+    removed: tuple[Passage, ...]
+    changed: tuple[tuple[Passage, Passage], ...]
 
 
 def read_changes(path: Path) -> Changes:
@@ -97,6 +122,32 @@ def changes_to(passages: Passages, corpus: Iterable[Passage]) -> Changes:
         if row is None or not _same(passages[row], passage):
             upserts[passage.id] = passage
     return Changes(upserts, dict.fromkeys(left, "the corpus"))
+
+
+def differences(old: Passages, new: Passages) -> Differences:
+    """What tells two versions' passages apart; holds the old one's ids, and what differs."""
+    changes = changes_to(old, new)
+    rows = old.rows_of([*changes.upserts, *changes.deletions])
+    upserts = changes.upserts.values()
+    gone = sorted(rows[name] for name in changes.deletions)
+    return Differences(
+        added=tuple(passage for passage in upserts if passage.id not in rows),
+        removed=tuple(old.take(gone)),
+        changed=tuple(
+            (old[rows[passage.id]], passage) for passage in upserts if passage.id in rows
+        ),
+    )
+
+
+def write_changes(path: Path, found: Differences) -> None:
+    """Write JSON lines that make the old version's passages the new one's: see `read_changes`."""
+    with path.open("w", encoding="utf-8") as file:
+        for passage in found.removed:
+            file.write(json.dumps({"id": passage.id, "delete": True}) + "\n")
+        for passage in (*(new for _, new in found.changed), *found.added):
+            said: dict[str, Any] = {"id": passage.id, "title": passage.title, "text": passage.text}
+            said |= {"metadata": dict(passage.metadata)}
+            file.write(json.dumps(said, ensure_ascii=False) + "\n")
 
 
 def derive(passages: Passages, changes: Changes) -> Derivation:

@@ -6,14 +6,42 @@ with its process, however that ends.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
-__all__ = ["files_below", "locked", "replace_text", "sha256", "sync", "sync_tree", "try_lock"]
+from ragcore.errors import StoreError
+
+__all__ = [
+    "beside",
+    "files_below",
+    "lock_shared",
+    "locked",
+    "replace_text",
+    "sha256",
+    "sync",
+    "sync_tree",
+    "try_lock",
+    "writing",
+]
+
+_UNWRITABLE: Final = {
+    errno.ENOSPC: "free some room",
+    errno.EDQUOT: "free some room, or ask for a larger quota",
+    errno.EFBIG: "allow larger files",
+    errno.EROFS: "mount it for writing, or use another folder",
+    errno.EACCES: "get the right to write there, or use another folder",
+    errno.EPERM: "get the right to write there, or use another folder",
+}
+"""What the user can mend, and how."""
+_WITHOUT_LOCKS: Final = frozenset(
+    {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EINVAL}
+)
 
 
 def sha256(path: Path) -> str:
@@ -51,11 +79,16 @@ def replace_text(path: Path, text: str) -> None:
 
     One caller at a time: hold a lock.
     """
-    beside = path.with_name(f".{path.name}.new")
-    beside.write_text(text, encoding="utf-8")
-    sync(beside)
-    os.replace(beside, path)
+    new = beside(path)
+    new.write_text(text, encoding="utf-8")
+    sync(new)
+    os.replace(new, path)
     sync(path.parent)
+
+
+def beside(path: Path) -> Path:
+    """Where the file is written that is to take the place of another."""
+    return path.with_name(f".{path.name}.new")
 
 
 @contextmanager
@@ -67,6 +100,41 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Tell what the user can mend where a file cannot be written.
+
+    Raises:
+        StoreError: there is no room, or no right to write.
+    """
+    try:
+        yield
+    except OSError as error:
+        # numpy leaves the number out where not all of an array could be written.
+        mend = _UNWRITABLE.get(error.errno or errno.ENOSPC)
+        if mend is None:
+            raise
+        raise StoreError(
+            f"{folder} cannot be written: {error}: {mend}; what was there is as it was"
+        ) from error
+
+
+def lock_shared(folder: Path) -> int | None:
+    """Lock a folder together with others who do the same; the descriptor, whose closing frees it.
+
+    Waits for who has it alone. None where the file system cannot lock folders.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno not in _WITHOUT_LOCKS:
+            raise
+        return None
+    return descriptor
 
 
 def try_lock(folder: Path) -> int | None:

@@ -1,54 +1,47 @@
 """A store: the versions of a memory in one folder, built beside their place and renamed in.
 
-    stores/world/
-      CURRENT                     one line: the active version
-      versions/2018-12/
-        manifest.json             see manifest.py
-        passages.arrow            see passages.py
-        retriever/…               files that the retriever owns
+    stores/world/versions/2018-12/
+      manifest.json             see manifest.py
+      passages.arrow            see passages.py
+      retriever/…               files that the retriever owns
 
-A version never changes. A process killed at any write leaves the old version or the new one; what
-it left half-written is swept away by the next build.
+A version never changes; how the list of them does is catalog.py's. A process killed at any write
+leaves the old state or the new one; what it left half-written the next build sweeps away, or `gc`.
 """
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from ragcore import __version__
 from ragcore.contracts import Retriever
-from ragcore.errors import (
-    MemoryMismatchError,
-    StoreCorruptError,
-    StoreError,
-    UnknownVersionError,
-    VersionExistsError,
-)
+from ragcore.memory.archive import export_version, import_version
 from ragcore.memory.building import (
-    RETRIEVER,
     Progress,
     file_records,
     in_workshop,
     scratch,
     write_version,
 )
-from ragcore.memory.changes import Changes, derive
-from ragcore.memory.files import locked, replace_text, sha256, sync, sync_tree
+from ragcore.memory.catalog import Catalog
+from ragcore.memory.changes import Changes, Differences, derive, differences
+from ragcore.memory.collecting import Collected, collect
+from ragcore.memory.files import writing
 from ragcore.memory.manifest import Manifest
+from ragcore.memory.opening import checked_part, load_version
+from ragcore.memory.passages import Passages
 from ragcore.memory.updating import opened_passages, write_update
 from ragcore.memory.version import Memory
-from ragcore.parts import Part, part_from_dict
+from ragcore.parts import Part
 from ragcore.types import Passage
 
 __all__ = ["Progress", "Store", "VersionInfo"]
-
-_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +66,19 @@ class VersionInfo:
 
 
 class Store:
-    """The versions of a memory in a folder; the folder is made by the first build."""
+    """The versions of a memory in a folder; the folder is made by the first build.
+
+    Where what is written does not fit on the disk, or the folder may not be written to, all that
+    writes raises StoreError and leaves the store as it was.
+    """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
-        self._versions = self.folder / "versions"
-        self._current = self.folder / "CURRENT"
-        self._lock = self.folder / ".lock"
+        self._catalog = Catalog(folder)
+
+    @property
+    def folder(self) -> Path:
+        """Where the store is."""
+        return self._catalog.folder
 
     def versions(self) -> list[VersionInfo]:
         """All versions by name.
@@ -88,7 +87,8 @@ class Store:
             StoreCorruptError: a manifest is broken.
         """
         current = self.current()
-        return [_info(self._manifest(name), current) for name in self._names()]
+        names = self._catalog.names()
+        return [_info(self._catalog.manifest(name), current) for name in names]
 
     def current(self) -> str | None:
         """The name of the active version, or None where none was ever activated.
@@ -96,17 +96,16 @@ class Store:
         Raises:
             StoreCorruptError: CURRENT holds no name.
         """
-        try:
-            text = self._current.read_text(encoding="utf-8", errors="replace")
-        except FileNotFoundError:
-            return None
-        name = text.removesuffix("\n")
-        if not _NAME.fullmatch(name):
-            raise StoreCorruptError(
-                f"{self._current} holds {name[:50]!r}, which is no version's name: activate one of "
-                f"{self._known()}"
-            )
-        return name
+        return self._catalog.current()
+
+    def manifest(self, version: str | None = None) -> Manifest:
+        """What a version is made of; the current one where None.
+
+        Raises:
+            UnknownVersionError: there is no such version, or no current one.
+            StoreCorruptError: its manifest is missing or broken.
+        """
+        return self._catalog.manifest(self._catalog.chosen(version))
 
     def activate(self, version: str) -> None:
         """Make a version the current one, for all that open the store from now on.
@@ -114,9 +113,22 @@ class Store:
         Raises:
             UnknownVersionError: there is none of this name.
         """
-        self._manifest(version)
-        with locked(self._lock):
-            replace_text(self._current, f"{version}\n")
+        with writing(self.folder):
+            self._catalog.activate(version)
+
+    def rollback(self) -> tuple[str | None, str]:
+        """Make the version that was active before the current one the current one again.
+
+        Once more goes back one further; `activate` goes to where one likes.
+
+        Returns:
+            The version that was active until now, and that which is now.
+
+        Raises:
+            UnknownVersionError: no other version was active before, or none that is still there.
+        """
+        with writing(self.folder):
+            return self._catalog.rollback()
 
     def open(
         self,
@@ -124,51 +136,34 @@ class Store:
         *,
         retriever: Part | None = None,
         temperature: float = 1.0,
-        verify: bool = False,
+        verify: bool = True,
     ) -> Memory:
-        """Open a version to search it.
+        """Open a version to search it; while the memory is open, `gc` does not take it.
 
         Args:
             version: its name; the current one where None.
             retriever: how to search; as it was built where None.
             temperature: of the memory; see `Memory`.
-            verify: compare every file's sha256, not only its size.
+            verify: compare every file's sha256, for which all of them are read; only their sizes
+                where False.
 
         Raises:
             UnknownVersionError: there is no such version, or no current one.
             StoreCorruptError: a file is missing or was changed.
             MemoryMismatchError: it was built by another retriever or encoder.
         """
-        name = self._chosen(version)
-        manifest = self._manifest(name)
-        self._check_files(manifest, digests=verify)
-        part = retriever or part_from_dict("retriever", manifest.retriever)
-        built_by = manifest.retriever.get("use")
-        if part.use != built_by:
-            raise MemoryMismatchError(
-                f"version {name!r} of {self.folder} was built with retriever {built_by!r}, but the "
-                f"retriever in use is {part.use!r}: rebuild the memory or set memory.retriever.use "
-                f"to {built_by}"
-            )
-        folder = self._versions / name
-        passages = opened_passages(folder)
+        name = self._catalog.chosen(version)
+        lease = self._catalog.lease(name)
         try:
-            loaded: Retriever = part.component.load(folder / RETRIEVER, part.config, mmap=True)
-            if loaded.fingerprint != manifest.fingerprint:
-                raise MemoryMismatchError(
-                    f"version {name!r} of {self.folder} was built with {manifest.fingerprint}, but "
-                    f"the one in use is {loaded.fingerprint}: rebuild the memory or change "
-                    + ("memory.retriever.encoder" if part.use == "dense" else "memory.retriever")
-                )
-            if not len(passages) == len(loaded) == manifest.passages:
-                raise StoreCorruptError(
-                    f"version {name!r} of {self.folder} has {len(passages)} passages and a "
-                    f"retriever of {len(loaded)}: expected {manifest.passages}; rebuild it"
-                )
+            manifest = self._catalog.manifest(name)
+            self._catalog.check_files(manifest, digests=verify)
+            part = checked_part(self.folder, manifest, retriever)
+            passages, loaded = load_version(self._catalog.versions / name, manifest, part)
         except BaseException:
-            passages.close()
+            if lease is not None:
+                os.close(lease)
             raise
-        return Memory(name, passages, loaded, temperature=temperature, name=part.use)
+        return Memory(name, passages, loaded, temperature=temperature, name=part.use, lease=lease)
 
     def verify(self, version: str | None = None) -> VersionInfo:
         """Read every file of a version and compare it with the manifest.
@@ -179,8 +174,8 @@ class Store:
         Raises:
             StoreCorruptError: names every file that is missing or differs.
         """
-        manifest = self._manifest(self._chosen(version))
-        self._check_files(manifest, digests=True)
+        manifest = self.manifest(version)
+        self._catalog.check_files(manifest, digests=True)
         return _info(manifest, self.current())
 
     def build(
@@ -218,15 +213,16 @@ class Store:
             EmptyCorpusError: there are no passages.
             CorpusError: an id comes twice, or a passage has no id or no text.
         """
-        self._refuse_name(version)
+        self._catalog.refuse_name(version)
         report = progress or _silent
-        self._versions.mkdir(parents=True, exist_ok=True)
-        sync(self.folder.parent)
-        sync(self.folder)
+        versions, lock = self._catalog.versions, self._catalog.lock
+        with writing(self.folder):
+            self._catalog.prepare()
         built: Retriever = retriever.build()
         with (
-            in_workshop(self._versions, version, self._lock) as work,
-            scratch(self._versions, built, fresh=fresh, report=report),
+            writing(self.folder),
+            in_workshop(versions, version, lock) as work,
+            scratch(versions, built, lock, fresh=fresh, report=report),
         ):
             count = write_version(work, corpus, retriever, built, batch, report)
             manifest = Manifest(
@@ -239,7 +235,7 @@ class Store:
                 ragcore=__version__,
                 files=file_records(work, report),
             )
-            self._put_in_place(work, manifest)
+            self._catalog.put_in_place(work, manifest)
         if activate:
             self.activate(version)
         return _info(manifest, self.current())
@@ -275,20 +271,16 @@ class Store:
             CorpusError: an id is to go that is not there, or a passage has no text.
             EmptyCorpusError: no passage would be left.
         """
-        self._refuse_name(version)
+        self._catalog.refuse_name(version)
         report = progress or _silent
-        base = self._manifest(self._chosen(parent))
-        part = retriever or part_from_dict("retriever", base.retriever)
-        folder = self._versions / base.name
-        memory = self.open(base.name, retriever=part)
+        versions, lock = self._catalog.versions, self._catalog.lock
+        memory = self.open(parent, retriever=retriever, verify=False)
         try:
+            base = self.manifest(memory.version)
+            part = checked_part(self.folder, base, retriever)
             derived = derive(memory.passages, changes)
-            with in_workshop(self._versions, version, self._lock) as work:
-                count = write_update(work, memory, folder, part, derived, report)
-                known = {}
-                for name, record in base.files.items():
-                    about = (folder / name).stat()
-                    known[about.st_dev, about.st_ino] = record
+            with writing(self.folder), in_workshop(versions, version, lock) as work:
+                count = write_update(work, memory, versions / base.name, part, derived, report)
                 manifest = Manifest(
                     name=version,
                     created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -298,87 +290,106 @@ class Store:
                     corpus=base.corpus,
                     parent=base.name,
                     ragcore=__version__,
-                    files=file_records(work, report, known),
+                    files=file_records(work, report, self._catalog.records(base)),
                 )
-                self._put_in_place(work, manifest)
+                self._catalog.put_in_place(work, manifest)
         finally:
             memory.close()
         if activate:
             self.activate(version)
         return _info(manifest, self.current())
 
-    def _put_in_place(self, work: Path, manifest: Manifest) -> None:
-        """Make a version out of the folder that it was built in."""
-        manifest.write(work)
-        sync_tree(work)
-        with locked(self._lock):
-            self._refuse_existing(manifest.name)
-            os.rename(work, self._versions / manifest.name)
-            sync(self._versions)
+    def diff(self, old: str, new: str) -> Differences:
+        """Which passages of a version another has not, has beyond them, or has otherwise, by id.
 
-    def _names(self) -> list[str]:
-        if not self._versions.is_dir():
-            return []
-        return sorted(path.name for path in self._versions.iterdir() if _NAME.fullmatch(path.name))
+        Raises:
+            UnknownVersionError: there is no such version.
+            StoreCorruptError: a file of its passages is missing or broken.
+        """
+        with self._passages(old) as before, self._passages(new) as after:
+            return differences(before, after)
 
-    def _known(self) -> str:
-        return ", ".join(self._names()) or "none"
+    def gc(self, keep: int, *, dry_run: bool = False) -> Collected:
+        """Remove all versions but a few, and what killed processes have left.
 
-    def _chosen(self, version: str | None) -> str:
-        name = self.current() if version is None else version
-        if name is None:
-            raise UnknownVersionError(
-                f"store {self.folder} has no current version (versions: {self._known()}): build "
-                "one with `ragcore memory build`"
-            )
-        return name
+        Kept are the current version, the one that `rollback` would go to, then the newest, `keep`
+        in all; and each that is open in a program. Room that versions share is free when the last
+        of them goes.
 
-    def _manifest(self, version: str) -> Manifest:
-        folder = self._versions / version
-        if not _NAME.fullmatch(version) or not folder.is_dir():
-            raise UnknownVersionError(
-                f"store {self.folder} has no version {version!r}; versions: {self._known()}: "
-                "choose one of them, or build it"
-            )
-        manifest = Manifest.read(folder)
-        if manifest.name != version:
-            raise StoreCorruptError(
-                f"{folder} holds the version {manifest.name!r}: rename the folder back, as answers "
-                "name their version"
-            )
-        return manifest
+        Args:
+            keep: how many versions are kept at least, 1 or more.
+            dry_run: remove nothing, and tell what would be.
 
-    def _check_files(self, manifest: Manifest, *, digests: bool) -> None:
-        folder = self._versions / manifest.name
-        problems = []
-        for name, record in manifest.files.items():
-            path = folder / name
-            if not path.is_file():
-                problems.append(f"{path} is missing")
-            elif path.stat().st_size != record.bytes:
-                problems.append(f"{path} has {path.stat().st_size} bytes, expected {record.bytes}")
-            elif digests and (found := sha256(path)) != record.sha256:
-                problems.append(f"{path} has sha256 {found}, expected {record.sha256}")
-        if problems:
-            raise StoreCorruptError(
-                f"version {manifest.name!r} is damaged: {'; '.join(problems)}: restore the files, "
-                "or rebuild it under another name"
-            )
+        Raises:
+            StoreError: `keep` is less than 1.
+            StoreCorruptError: a manifest is broken.
+        """
+        with writing(self.folder):
+            return collect(self._catalog, keep, dry_run=dry_run)
 
-    def _refuse_name(self, version: str) -> None:
-        if not _NAME.fullmatch(version):
-            raise StoreError(
-                f"{version!r} cannot be a version's name: use letters, digits, '.', '_' and '-', "
-                "at most 128, the first no '.'"
-            )
-        self._refuse_existing(version)
+    def export(
+        self, path: str | Path, version: str | None = None, *, progress: Progress | None = None
+    ) -> VersionInfo:
+        """Write a version as one file, a tar archive; the same version gives the same bytes.
 
-    def _refuse_existing(self, version: str) -> None:
-        if (self._versions / version).exists():
-            raise VersionExistsError(
-                f"store {self.folder} already has a version {version!r}, and versions never "
-                "change: choose another name"
-            )
+        Args:
+            path: of the file, which is there when it is whole, and replaces one of its name.
+            version: its name; the current one where None.
+            progress: told of the bytes that are done ("files").
+
+        Raises:
+            UnknownVersionError: there is no such version.
+            StoreCorruptError: a file is not as the manifest says.
+        """
+        name = self._catalog.chosen(version)
+        with self._leased(name), writing(Path(path).parent):
+            export_version(self._catalog, name, Path(path), progress or _silent)
+        return _info(self._catalog.manifest(name), self.current())
+
+    def import_version(
+        self,
+        path: str | Path,
+        version: str | None = None,
+        *,
+        activate: bool = False,
+        progress: Progress | None = None,
+    ) -> VersionInfo:
+        """Make a version out of a file that `export` wrote, of this store or another.
+
+        Args:
+            path: of the file.
+            version: its name here; the one that it had where None.
+            activate: make it the current version.
+            progress: told of the bytes that are done ("files").
+
+        Raises:
+            VersionExistsError: there is one of this name.
+            StoreCorruptError: it is no such file, or was changed.
+        """
+        with writing(self.folder):
+            manifest = import_version(self._catalog, Path(path), version, progress or _silent)
+        if activate:
+            self.activate(manifest.name)
+        return _info(manifest, self.current())
+
+    @contextmanager
+    def _passages(self, version: str) -> Iterator[Passages]:
+        """The passages of a version, opened without its retriever."""
+        with self._leased(version):
+            manifest = self._catalog.manifest(version)
+            self._catalog.check_files(manifest, digests=False)
+            with opened_passages(self._catalog.versions / version) as passages:
+                yield passages
+
+    @contextmanager
+    def _leased(self, version: str) -> Iterator[None]:
+        """Keep a version from being collected."""
+        lease = self._catalog.lease(version)
+        try:
+            yield
+        finally:
+            if lease is not None:
+                os.close(lease)
 
 
 def _info(manifest: Manifest, current: str | None) -> VersionInfo:

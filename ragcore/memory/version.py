@@ -5,6 +5,8 @@ Knows nothing of where it came from (`store.py`) or of who serves it (`live.py`)
 
 from __future__ import annotations
 
+import os
+import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -45,8 +47,19 @@ class Memory:
         *,
         temperature: float = 1.0,
         name: str | None = None,
+        lease: int | None = None,
     ) -> None:
-        """Put passages and a retriever together; `name` is the retriever's in errors."""
+        """Put passages and a retriever together.
+
+        Args:
+            version: its name in the store.
+            passages: by row.
+            retriever: of these passages.
+            temperature: of the prior.
+            name: the retriever's in errors.
+            lease: a descriptor that keeps the version from being collected; it is the memory's,
+                and closed with it.
+        """
         self.version = version
         self.passages = passages
         self.retriever = retriever
@@ -54,6 +67,8 @@ class Memory:
         self._name = name or type(retriever).__name__
         self._filter = RowFilter(passages)
         self._closed = False
+        # Also when the memory is dropped without being closed.
+        self._release = weakref.finalize(self, _close, lease)
         kept = passages.kept
         give_passages(retriever, passages if kept is None else _ByNumber(passages, kept))
 
@@ -138,11 +153,17 @@ class Memory:
         """Let go of the files; searching and reading passages are errors from now on."""
         self._closed = True
         self.passages.close()
+        self._release()
 
     def _broken(self, found: str, expected: str) -> ComponentError:
         return ComponentError(
             f"retriever {self._name!r} of memory {self.version!r} gave {found}: expected {expected}"
         )
+
+
+def _close(lease: int | None) -> None:
+    if lease is not None:
+        os.close(lease)
 
 
 class _ByNumber:

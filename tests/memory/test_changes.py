@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragcore.errors import CorpusError, EmptyCorpusError
-from ragcore.memory.changes import Changes, changes_to, derive, read_changes
+from ragcore.memory.changes import (
+    Changes,
+    changes_to,
+    derive,
+    differences,
+    read_changes,
+    write_changes,
+)
 from ragcore.memory.passages import Passages, PassageWriter
 from ragcore.types import Passage
 
@@ -121,3 +128,45 @@ def test_a_corpus_is_reached_by_what_differs(
     reached = [one for row, one in enumerate(before) if row not in gone] + derived.new
     assert sorted(reached, key=lambda one: one.id) == sorted(after, key=lambda one: one.id)
     assert len(derived.new) == sum(old.get(name) != text for name, text in new.items())
+
+
+def test_differences_are_by_id(tmp_path: Path, passages: Passages) -> None:
+    (tmp_path / "new").mkdir()
+    another = Passage("id9", "t", "text")
+    retold = Passage("id3", "t3", "text 3", {"n": [4]})
+    new = stored(tmp_path / "new", [OLD[4], another, OLD[0], retold])
+    found = differences(passages, new)
+    assert found.added == (another,)
+    assert found.removed == (OLD[1], OLD[2])
+    assert found.changed == ((OLD[3], retold),)
+    assert differences(passages, passages).changed == ()
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip)
+METADATA = st.dictionaries(TEXTS, st.none() | st.integers() | TEXTS, max_size=2)
+
+
+@given(
+    *[
+        st.lists(
+            st.builds(Passage, st.sampled_from("abcdef"), TEXTS, TEXTS, METADATA),
+            min_size=1,
+            unique_by=lambda passage: passage.id,
+        )
+        for _ in range(2)
+    ]
+)
+def test_written_differences_lead_from_one_version_to_the_other(
+    tmp_path_factory: pytest.TempPathFactory, old: list[Passage], new: list[Passage]
+) -> None:
+    folders = [tmp_path_factory.mktemp("version") for _ in range(2)]
+    before, after = stored(folders[0], old), stored(folders[1], new)
+    path = folders[0] / "changes.jsonl"
+    write_changes(path, differences(before, after))
+    derived = derive(before, read_changes(path))
+    kept = [passage for row, passage in enumerate(old) if row not in set(derived.gone.tolist())]
+    by_id = {passage.id: passage for passage in [*kept, *derived.new]}
+    assert by_id == {passage.id: passage for passage in new}
+    assert len(kept) + len(derived.new) == len(new)
+    alike = {passage.id for passage in old if passage in new}
+    assert alike <= {passage.id for passage in kept}

@@ -1,0 +1,118 @@
+"""The commands on the versions of a store."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ragcore.building import build_memory
+from ragcore.memory.store import Store
+from tests.cli.test_memory import built, fails, pipeline, run
+from tests.conftest import Installed
+
+__all__ = ["built", "pipeline"]
+
+
+@pytest.fixture
+def two(built: Path) -> Path:
+    """Versions one and two; two has a passage less, one more, and one that is retold."""
+    lines = [
+        {"id": f"p{n}", "title": f"Title {n}", "text": f"word{n} [b]", "n": n} for n in range(1, 9)
+    ]
+    lines[3]["text"] = "word4 [c]"
+    lines.append({"id": "new", "title": "Another", "text": "at last", "n": 10})
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (built.parent / "passages.jsonl").write_text(text, encoding="utf-8")
+    build_memory(built, version="two")
+    return built
+
+
+def test_show_tells_what_a_version_is_made_of(
+    two: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = run(capsys, "show", two, "one")
+    for said in ("version one created", "passages 9", '"use": "dense"', "words(seed=0,d=32)"):
+        assert said in told
+    assert "version two (current)" in run(capsys, "show", two)
+    said = json.loads(run(capsys, "show", two, "--json"))
+    assert (said["name"], said["current"], said["corpus"]["use"]) == ("two", True, "jsonl")
+    assert said["bytes"] == sum(record["bytes"] for record in said["files"].values())
+    for name, record in said["files"].items():
+        assert name in told
+        assert record["sha256"][:12] in run(capsys, "show", two)
+
+
+def test_rollback_and_activate(two: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = run(capsys, "rollback", two)
+    assert told == "version one is the current one again, in place of two"
+    assert "no version to go back to" in fails(capsys, "rollback", two)
+    run(capsys, "activate", two, "two")
+    assert Store(two.parent / "stores/s").current() == "two"
+
+
+def test_gc_says_what_it_removes(two: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = Store(two.parent / "stores/s")
+    (store.folder / "versions" / ".building-x").mkdir()
+    told = run(capsys, "gc", two, "--keep", "1", "--dry-run")
+    assert told.startswith("would remove version one 1 versions kept, 1 leftovers, ")
+    assert told.endswith(" to free")
+    assert len(store.versions()) == 2
+    memory = store.open("one")
+    told = run(capsys, "gc", two, "--keep", "1")
+    assert told.startswith("kept version one, which a program has open 2 versions kept, 1 leftover")
+    memory.close()
+    said = json.loads(run(capsys, "gc", store.folder, "--keep", "1", "--json"))
+    assert (said["removed"], said["kept"], said["dry_run"]) == (["one"], ["two"], False)
+    assert [info.name for info in store.versions()] == ["two"]
+    assert run(capsys, "gc", store.folder).startswith("1 versions kept, 0 leftovers, 0 B freed")
+
+
+def test_diff_shows_passages_and_words(two: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = run(capsys, "diff", two, "one", "two")
+    assert told == (
+        "- Title 0 p0 + Another new ~ Title 4 p4 … 4 | word4 [-[b]-] [+[c]+] "
+        '{"n": 4} 1 added, 1 removed, 1 changed'
+    )
+    assert run(capsys, "diff", two, "one", "two", "--limit", "0") == "1 added, 1 removed, 1 changed"
+    assert run(capsys, "diff", two, "one", "one") == "0 added, 0 removed, 0 changed"
+
+
+def test_diff_as_lines_and_as_changes(two: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = two.parent / "changes.jsonl"
+    from ragcore.cli import main
+
+    assert main(["memory", "diff", str(two), "one", "two", "--json", "--changes", str(path)]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["change"] for line in lines] == ["removed", "added", "changed"]
+    assert (lines[2]["old"]["text"], lines[2]["new"]["text"]) == ("word4 [b]", "word4 [c]")
+    run(capsys, "update", two, path, "--parent", "one", "--version", "three")
+    assert run(capsys, "diff", two, "two", "three") == "0 added, 0 removed, 0 changed"
+
+
+def test_a_version_goes_to_another_store(
+    two: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    told = run(capsys, "export", two, tmp_path / "one.tar", "one")
+    assert told.startswith(f"wrote version one to {tmp_path}/one.tar: ")
+    other = tmp_path / "other"
+    assert run(capsys, "import", other, tmp_path / "one.tar").startswith("version one: 9 passages,")
+    assert Store(other).current() is None
+    told = run(capsys, "import", other, tmp_path / "one.tar", "--version", "1", "--activate")
+    assert told.endswith("it is the current one")
+    assert Store(other).current() == "1"
+    assert "already has a version 'one'" in fails(capsys, "import", other, tmp_path / "one.tar")
+    assert "no such file" in fails(capsys, "import", other, tmp_path / "none.tar")
+
+
+def test_a_pipeline_says_where_an_import_goes(
+    pipeline: Path, installed: Installed, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    build_memory(pipeline, version="one")
+    run(capsys, "export", pipeline, tmp_path / "one.tar")
+    text = pipeline.read_text().replace("stores/s", "stores/t")
+    pipeline.write_text(text, encoding="utf-8")
+    assert "no such store" in fails(capsys, "list", pipeline)
+    run(capsys, "import", pipeline, tmp_path / "one.tar", "--activate")
+    assert "* one 9 dense" in run(capsys, "list", pipeline)
