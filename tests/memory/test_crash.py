@@ -1,0 +1,61 @@
+"""A process killed at any call that changes a store leaves the old state or the new one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+COMPILER = shutil.which("cc")
+
+pytestmark = [
+    pytest.mark.skipif(COMPILER is None, reason="no C compiler to make the killer with"),
+    pytest.mark.skipif(sys.platform != "linux", reason="LD_PRELOAD and /proc are Linux's"),
+]
+
+
+@pytest.fixture(scope="module")
+def killer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What counts the calls of a process, and ends it."""
+    made = tmp_path_factory.mktemp("killer") / "killer.so"
+    source = ROOT / "tests" / "helpers" / "killer.c"
+    assert COMPILER is not None
+    subprocess.run([COMPILER, "-O1", "-shared", "-fPIC", source, "-o", made, "-ldl"], check=True)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("operations", "states"),
+    [
+        # The versions as they were, with the new one, and with the new one as the current one.
+        (["build"], 3),
+        (["update"], 3),
+        (["import"], 3),
+        (["activate", "rollback", "gc"], 2),
+        (["export"], 1),
+    ],
+    ids=lambda said: "-".join(said) if isinstance(said, list) else None,
+)
+def test_a_kill_at_any_call_leaves_the_old_or_the_new(
+    killer: Path, tmp_path: Path, operations: list[str], states: int
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.memory.crashing", tmp_path, *operations],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "LD_PRELOAD": str(killer)},
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    found = [line.split() for line in done.stdout.splitlines()]
+    assert [name for name, _, _ in found] == operations
+    for _, calls, seen in found:
+        assert int(calls) > 8
+        assert int(seen) == states
