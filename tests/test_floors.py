@@ -22,6 +22,7 @@ PLUGINS: Final = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.t
 PLUGIN_PACKAGES: Final = {path.name.replace("-", "_") for path in PLUGINS}
 
 GROUND: Final = {
+    "arrays",
     "builtin",
     "contracts",
     "errors",

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO, ClassVar, Final, Literal
 
 import numpy as np
 
+from ragcore.arrays import save_array
 from ragcore.errors import ComponentError, StoreCorruptError
 from ragcore.parts import PartConfig
 from ragcore.types import MISSING_ROW, Hits
@@ -165,7 +166,7 @@ class Exact:
 
     def save(self, folder: Path) -> None:
         """Write rows.npy and vectors.npy into an existing empty folder."""
-        np.save(folder / "rows.npy", self._all_rows(), allow_pickle=False)
+        save_array(folder / "rows.npy", self._all_rows())
         about = {"descr": "<f4", "fortran_order": False, "shape": (len(self), self._dim)}
         with (folder / "vectors.npy").open("wb") as file:
             np.lib.format.write_array_header_1_0(file, about)
@@ -242,7 +243,7 @@ class _Part:
 
     def on_disk(self, path: Path) -> _Part:
         """The part with its vectors in a file, which the system reads when they are asked for."""
-        np.save(path, self.vectors, allow_pickle=False)
+        save_array(path, self.vectors)
         return _Part(self.rows, np.load(path, mmap_mode="r", allow_pickle=False), path)
 
     def write(self, file: BinaryIO) -> None:

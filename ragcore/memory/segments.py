@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 
+from ragcore.arrays import save_array
 from ragcore.contracts import Index, ScratchUser, Successor, VectorSource
 from ragcore.errors import ComponentError
 from ragcore.memory.rows import among, nothing
@@ -207,13 +208,13 @@ class Segments:
                 segment.index.save(named)
                 # A memory that was built at once has the rows from 0 on: those need no list.
                 if not np.array_equal(segment.rows, np.arange(len(segment.rows))):
-                    np.save(_rows_file(named), segment.rows, allow_pickle=False)
+                    save_array(_rows_file(named), segment.rows)
             else:
                 share_tree(segment.saved, named)
                 if _rows_file(segment.saved).exists():
                     share(_rows_file(segment.saved), _rows_file(named))
             if len(segment.hidden):
-                np.save(_hidden_file(named), segment.hidden, allow_pickle=False)
+                save_array(_hidden_file(named), segment.hidden)
         return len(self._segments)
 
     @classmethod

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from ragcore.arrays import save_array
 from ragcore.errors import UnsupportedOperation
 from ragcore.memory.building import PASSAGES, Progress, usable, write_retriever
 from ragcore.memory.changes import Derivation
@@ -94,6 +95,6 @@ def write_update(
         report("passages", len(new), len(new))
     kept = np.concatenate([np.delete(numbers, derived.gone), new])
     if len(kept) < passages.stored + len(new):
-        np.save(work / KEPT, kept, allow_pickle=False)
+        save_array(work / KEPT, kept)
     write_retriever(work, part, retriever, len(kept))
     return len(kept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import resource
 import sys
 import unittest
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from ragcore.errors import RagcoreError
 from ragcore.testing.hits import agree, identical, well_formed
 from ragcore.testing.search_suite import SearchSuite
 
@@ -137,6 +139,27 @@ class StoreLaws(SearchSuite):
         well_formed(self.search(again), len(self.asked()), self.k, world.rows[9:])
         identical(self.search(again), self.search(loaded), "removed, saved and loaded again")
 
+    def test_what_cannot_be_written_is_told(self, component: Any, tmp_path: Path) -> None:
+        """On a full disk `save` raises OSError or an error of ragcore's, and all else stays.
+
+        To mend: look whether all bytes were written, also by a library in C++; let OSError through.
+        """
+        made = self.built(component, self.world())
+        whole = self.saved(made, tmp_path / "whole")
+        expected = self.search(made)
+        largest = max(path.stat().st_size for path in whole.rglob("*") if path.is_file())
+        for room in (largest - 1, largest // 2, 0):
+            try:
+                with _files_of_at_most(room):
+                    self.saved(made, tmp_path / f"room-{room}")
+            except (OSError, RagcoreError):
+                continue
+            raise AssertionError(
+                f"saved without an error where no file could have more than {room} bytes, and the "
+                f"largest needs {largest}"
+            )
+        identical(self.search(made), expected, "after it could not be saved")
+
     def test_files_are_mapped_where_that_is_declared(self, component: Any, tmp_path: Path) -> None:
         """With `mmap=True` files stay on disk until read, with False none does (capability `mmap`).
 
@@ -195,6 +218,17 @@ def _digests(folder: Path) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+@contextmanager
+def _files_of_at_most(count: int) -> Iterator[None]:
+    """A disk that is full once a file has so many bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (count, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @contextmanager

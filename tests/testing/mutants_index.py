@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -221,6 +222,21 @@ class SaveForgetsRemovals(Exact):
         parts, self._parts = self._parts, self.__dict__.get("_whole", self._parts)
         super().save(folder)
         self._parts = parts
+
+
+class SaysNothingOfAFullDisk(Exact):
+    def save(self, folder):
+        with suppress(OSError):
+            super().save(folder)
+
+
+class ForgetsWhenTheDiskIsFull(Exact):
+    def save(self, folder):
+        try:
+            super().save(folder)
+        except OSError:
+            self._parts = []
+            raise
 
 
 class NeverMaps(Exact):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 import numpy as np
 
@@ -208,6 +209,12 @@ class SavesWithoutTheLast(Shared):
             self._rows, self.passages = self._rows[:-1], self.passages[:-1]
         super().save(folder)
         self._rows, self.passages = held
+
+
+class SaysNothingOfAFullDisk(Shared):
+    def save(self, folder):
+        with suppress(OSError):
+            super().save(folder)
 
 
 class SavesOnlyOnce(Shared):

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from ragcore.arrays import save_array
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -120,7 +122,7 @@ class Counts:
     def save(self, folder: Path) -> None:
         """Write each array as a .npy file."""
         for name in _FILES:
-            np.save(folder / f"{name}.npy", getattr(self, name), allow_pickle=False)
+            save_array(folder / f"{name}.npy", getattr(self, name))
 
     @classmethod
     def load(cls, folder: Path, *, mmap: bool) -> Counts:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from ragcore.arrays import save_array
 from ragcore_bm25.counts import Counts, blocks, read
 from ragcore_bm25.variants import Formula
 
@@ -92,7 +93,7 @@ class Postings:
         """Write each array, those of the counts too, as a .npy file."""
         self.counts.save(folder)
         for name in _FILES:
-            np.save(folder / f"{name}.npy", getattr(self, name), allow_pickle=False)
+            save_array(folder / f"{name}.npy", getattr(self, name))
 
     @classmethod
     def load(cls, folder: Path, *, mmap: bool) -> Postings:

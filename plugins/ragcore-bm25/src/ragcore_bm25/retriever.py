@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 
+from ragcore.arrays import save_array
 from ragcore.errors import ComponentError, MemoryMismatchError
 from ragcore.types import MISSING_ROW, Hits, Passage
 from ragcore_bm25.analyser import Analyser
@@ -176,7 +177,7 @@ class Bm25:
         if isinstance(index, Yardstick):
             index = Postings.build(built.counts, self._formula)
         index.save(folder)
-        np.save(folder / "rows.npy", built.rows, allow_pickle=False)
+        save_array(folder / "rows.npy", built.rows)
         # Terms that were added meanwhile have higher numbers than those of the index.
         terms = list(built.vocabulary)[: built.counts.terms]
         _write_json(folder / "terms.json", terms)

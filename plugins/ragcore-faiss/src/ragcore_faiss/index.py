@@ -16,6 +16,7 @@ import faiss  # type: ignore[import-untyped, unused-ignore]
 import numpy as np
 from pydantic import Field
 
+from ragcore.arrays import save_array
 from ragcore.errors import (
     ComponentError,
     ConfigError,
@@ -182,11 +183,14 @@ class Faiss:
         Raises:
             ComponentError: an earlier change failed halfway; nothing is written.
             ConfigError: there are too few vectors to train the index.
+            OSError: there is no room for the files.
         """
         with self._lock:
             self._settle()
-            faiss.write_index(self._index, str(folder / "index.faiss"))
-            np.save(folder / "rows.npy", self._rows, allow_pickle=False)
+            with (folder / "index.faiss").open("wb") as file:
+                # Given a name FAISS does not look whether the last of what it writes arrives.
+                faiss.write_index(self._index, faiss.PyCallbackIOWriter(file.write))
+            save_array(folder / "rows.npy", self._rows)
         about = {"format": _FORMAT, "factory": self._config.factory, "dim": self._dim}
         (folder / "faiss.json").write_text(json.dumps(about), encoding="utf-8")
 

@@ -16,10 +16,12 @@ import hnswlib  # type: ignore[import-untyped, import-not-found, unused-ignore]
 import numpy as np
 from pydantic import Field
 
+from ragcore.arrays import save_array
 from ragcore.errors import (
     ComponentError,
     MemoryMismatchError,
     StoreCorruptError,
+    StoreError,
     UnsupportedOperation,
 )
 from ragcore.parts import PartConfig
@@ -189,10 +191,21 @@ class Hnswlib:
         )
 
     def save(self, folder: Path) -> None:
-        """Write hnswlib's own file, the rows and a note of how it was built."""
+        """Write hnswlib's own file, the rows and a note of how it was built.
+
+        Raises:
+            StoreError: hnswlib could not write its file.
+        """
+        path = folder / "graph.hnsw"
         with self._lock:
-            self._graph.save_index(str(folder / "graph.hnsw"))
-            np.save(folder / "rows.npy", self._rows, allow_pickle=False)
+            self._graph.save_index(str(path))
+            # hnswlib does not look whether what it writes arrives.
+            if path.stat().st_size != self._graph.index_file_size():
+                raise StoreError(
+                    f"hnswlib wrote {path.stat().st_size} bytes to {path}, expected "
+                    f"{self._graph.index_file_size()}: free some room, or use another folder"
+                )
+            save_array(folder / "rows.npy", self._rows)
         about = {"format": _FORMAT, "space": self._config.space, "m": self._config.m}
         about["dim"] = self._dim
         (folder / "hnswlib.json").write_text(json.dumps(about), encoding="utf-8")
