@@ -46,7 +46,9 @@ def export_version(catalog: Catalog, version: str, path: Path, report: Progress)
             report("files", done, manifest.bytes)
 
 
-def import_version(catalog: Catalog, path: Path, version: str | None, report: Progress) -> Manifest:
+def import_version(
+    catalog: Catalog, path: Path, version: str | None, report: Progress, *, activate: bool
+) -> Manifest:
     """Make a version out of such a file; see `Store.import_version`."""
     with _opened(path) as archive:
         catalog.prepare()
@@ -55,7 +57,7 @@ def import_version(catalog: Catalog, path: Path, version: str | None, report: Pr
             if version is not None:
                 manifest = manifest.model_copy(update={"name": version})
             catalog.refuse_name(manifest.name)
-            catalog.put_in_place(work, manifest)
+            catalog.put_in_place(work, manifest, activate=activate)
     return manifest
 
 

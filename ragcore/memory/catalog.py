@@ -222,8 +222,10 @@ class Catalog:
                 "change: choose another name"
             )
 
-    def put_in_place(self, work: Path, manifest: Manifest) -> None:
-        """Make a version out of the folder that its files were written to.
+    def put_in_place(self, work: Path, manifest: Manifest, *, activate: bool) -> None:
+        """Make a version out of the folder that its files were written to, and the current one.
+
+        The folder is locked: so nobody collects the version before it is activated.
 
         Raises:
             VersionExistsError: there is one of its name by now.
@@ -234,6 +236,8 @@ class Catalog:
             self.refuse_name(manifest.name)
             os.rename(work, self.versions / manifest.name)
             sync(self.versions)
+        if activate:
+            self.activate(manifest.name)
 
     def half_written(self) -> list[Path]:
         """Files that were to replace CURRENT or HISTORY, and whose writer was killed.

@@ -235,9 +235,7 @@ class Store:
                 ragcore=__version__,
                 files=file_records(work, report),
             )
-            self._catalog.put_in_place(work, manifest)
-        if activate:
-            self.activate(version)
+            self._catalog.put_in_place(work, manifest, activate=activate)
         return _info(manifest, self.current())
 
     def update(
@@ -292,11 +290,9 @@ class Store:
                     ragcore=__version__,
                     files=file_records(work, report, self._catalog.records(base)),
                 )
-                self._catalog.put_in_place(work, manifest)
+                self._catalog.put_in_place(work, manifest, activate=activate)
         finally:
             memory.close()
-        if activate:
-            self.activate(version)
         return _info(manifest, self.current())
 
     def diff(self, old: str, new: str) -> Differences:
@@ -367,9 +363,9 @@ class Store:
             StoreCorruptError: it is no such file, or was changed.
         """
         with writing(self.folder):
-            manifest = import_version(self._catalog, Path(path), version, progress or _silent)
-        if activate:
-            self.activate(manifest.name)
+            manifest = import_version(
+                self._catalog, Path(path), version, progress or _silent, activate=activate
+            )
         return _info(manifest, self.current())
 
     @contextmanager

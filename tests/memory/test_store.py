@@ -19,6 +19,7 @@ from ragcore.errors import (
     UnknownVersionError,
     VersionExistsError,
 )
+from ragcore.memory.changes import Changes
 from ragcore.memory.dense import Dense
 from ragcore.memory.exact import Exact
 from ragcore.memory.manifest import FORMAT, Manifest, _spelled
@@ -265,18 +266,21 @@ def flip(path: Path, place: int) -> None:
         file.write(bytes([byte ^ 1]))
 
 
-def test_a_flipped_bit_in_any_file_is_named(store: Store) -> None:
-    folder = store.folder / "versions" / "one"
-    assert len(contents(folder)) == 5
+@pytest.mark.parametrize("version", ["one", "two"])
+def test_a_flipped_bit_in_any_file_is_named(store: Store, version: str) -> None:
+    changes = Changes({"b0": Passage("b0", "", "new text")}, {"a3": "here"})
+    store.update("two", changes, retriever=dense_part())
+    folder = store.folder / "versions" / version
+    assert len(contents(folder)) == {"one": 5, "two": 11}[version]
     for name, data in contents(folder).items():
         for place in {0, len(data) // 3, len(data) // 2, len(data) - 1}:
             flip(folder / name, place)
             with pytest.raises(StoreCorruptError, match=name):
-                store.verify("one")
+                store.verify(version)
             with pytest.raises(StoreCorruptError, match=name):
-                store.open("one", retriever=dense_part(), verify=True)
+                store.open(version, retriever=dense_part())
             flip(folder / name, place)
-    assert store.verify().name == "one"
+    assert store.verify(version).name == version
 
 
 def test_no_byte_of_a_manifest_changes_unseen(store: Store) -> None:
