@@ -1,0 +1,99 @@
+"""Updating a memory, beside building it anew: what it costs by how much changes, and by its size.
+
+Usage: python benchmarks/update.py [--passages 20000 200000] [--changes 10 100 1000 10000]
+
+Dense memories (index `exact`) and BM25 over invented passages of 100 words. The encoder draws its
+vectors, so that only what ragcore itself does is timed; a real one adds its time for each changed
+passage to an update, and for every passage to a build. A third of the changes are new passages, a
+third take the place of others, a third remove some. Medians of several repeats, taken in turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+from dense_build import Drawing
+from passages import WORDS
+
+from ragcore.errors import UnknownComponentError
+from ragcore.memory.changes import Changes
+from ragcore.memory.dense import Dense
+from ragcore.memory.exact import Exact
+from ragcore.memory.store import Store
+from ragcore.parts import Part, part_from_dict
+from ragcore.types import Passage
+
+DRAWN = random.Random(0)
+TEXTS = [" ".join(DRAWN.choices(WORDS, k=100)) for _ in range(1000)]
+
+
+def passage(number: int, mark: str = "") -> Passage:
+    return Passage(str(number), f"Title {number}", f"{mark}{number} {TEXTS[number % 1000]}")
+
+
+def passages(size: int) -> Iterator[Passage]:
+    return map(passage, range(size))
+
+
+def changes(size: int, amount: int, seed: int) -> Changes:
+    """Thirds: new, in the place of others, removed; spread over the whole memory."""
+    touched = random.Random(seed).sample(range(size), 2 * amount // 3)
+    half = len(touched) // 2
+    new = [passage(size + number) for number in range(amount - len(touched))]
+    replaced = [passage(number, f"again {seed} ") for number in touched[:half]]
+    upserts = {one.id: one for one in (*new, *replaced)}
+    return Changes(upserts, dict.fromkeys(map(str, touched[half:]), "benchmark"))
+
+
+def retrievers() -> Iterator[tuple[str, Part]]:
+    encoder = Part("encoder", "drawing", Drawing, Drawing.Config())
+    index = Part("index", "exact", Exact, Exact.Config())
+    yield "dense", Part("retriever", "dense", Dense, Dense.Config(encoder=encoder, index=index))
+    try:
+        yield "bm25", part_from_dict("retriever", {"use": "bm25"})
+    except UnknownComponentError:
+        print("bm25: skipped, ragcore-bm25 is not installed")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--passages", type=int, nargs="+", default=[20_000, 200_000])
+    parser.add_argument("--changes", type=int, nargs="+", default=[10, 100, 1_000, 10_000])
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    names = count()
+    print(f"{'memory':7} {'passages':>9} {'changes':>8} {'update s':>9} {'build s':>8}  share")
+    for kind, part in retrievers():
+        for size in options.passages:
+            with tempfile.TemporaryDirectory() as folder:
+                store = Store(Path(folder))
+                began = time.perf_counter()
+                store.build("base", passages(size), part)
+                built = time.perf_counter() - began
+                taken: dict[int, list[float]] = {amount: [] for amount in options.changes}
+                for repeat in range(options.repeats):
+                    for amount in options.changes:
+                        wanted = changes(size, amount, repeat)
+                        began = time.perf_counter()
+                        store.update(f"v{next(names)}", wanted, parent="base", retriever=part)
+                        taken[amount].append(time.perf_counter() - began)
+                    store.activate("base")
+                    store.gc(1)
+                for amount, times in taken.items():
+                    took = statistics.median(times)
+                    print(
+                        f"{kind:7} {size:9,} {amount:8,} {took:9.3f} {built:8.1f}  "
+                        f"{took / built:.4f}",
+                        flush=True,
+                    )
+
+
+if __name__ == "__main__":
+    main()
