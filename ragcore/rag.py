@@ -8,16 +8,18 @@ never mixes two versions in one answer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from collections.abc import Generator as Generator_
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from ragcore.answering import Answering
 from ragcore.config import PipelineConfig, RagConfig, load_config
 from ragcore.contracts import Generator
 from ragcore.errors import ConfigError, QuestionError
-from ragcore.memory.live import LiveMemory
+from ragcore.memory.serving import ServedMemory
 from ragcore.memory.store import Store
 from ragcore.memory.version import Memory
 from ragcore.parts import Part
@@ -67,10 +69,8 @@ class Rag:
             UnsupportedOperation: the config asks for grounded answers, and the generator cannot
                 give them.
         """
-        self.memory = LiveMemory(memory)
+        self.memory = ServedMemory(memory, store, retriever)
         self._answering = Answering(generator, config or RagConfig())
-        self._store = store
-        self._retriever = retriever
 
     @classmethod
     def from_config(cls, config: PipelineConfig, *, name: str = "the pipeline") -> Rag:
@@ -196,22 +196,25 @@ class Rag:
             The name of the version served before.
 
         Raises:
-            StoreError: no such version, a corrupt file, another encoder, or no store at all.
+            StoreError: no such version, a corrupt file, another encoder.
+            ConfigError: there is no store.
         """
-        if self._store is None:
-            raise ConfigError(
-                "this Rag was made from an opened memory, without a store: give `store=` to swap"
-            )
-        with self.memory.reading() as current:
-            temperature = current.temperature
-        memory = self._store.open(
-            version, retriever=self._retriever, temperature=temperature, verify=True
-        )
-        try:
-            memory.search(["warm up"], 1)
-        except BaseException:
-            memory.close()
-            raise
-        old = self.memory.swap(memory)
-        registry().hook.ragcore_memory_swapped(old=old, new=version)
-        return old
+        return self.memory.swap(version)
+
+    @contextmanager
+    def pinned(self, version: str) -> Iterator[Self]:
+        """Answer out of one version inside the block, whatever is swapped meanwhile.
+
+            with rag.pinned("2016-11"):
+                rag.answer("Who is the President of Peru?")
+
+        It holds for the thread or task that enters the block, and for tasks and calls of `aanswer`
+        that begin inside; what others are answered does not change. The version is opened unless
+        it is the one that is served, shares the generator, and closes at the end.
+
+        Raises:
+            StoreError: no such version, a corrupt file, another encoder.
+            ConfigError: there is no store.
+        """
+        with self.memory.pinned(version):
+            yield self

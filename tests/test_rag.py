@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +14,7 @@ import torch
 from ragcore.config import RagConfig
 from ragcore.errors import (
     ComponentError,
-    ConfigError,
     QuestionError,
-    StoreCorruptError,
-    UnknownVersionError,
     UnsupportedOperation,
 )
 from ragcore.memory.store import Store
@@ -281,66 +277,6 @@ def test_no_questions_are_no_answers(store):
 def test_log_prob_wants_an_answer_for_each_question(store):
     with pytest.raises(QuestionError, match="2 questions with 1 answers"):
         make(store).log_prob(["a", "b"], ["c"])
-
-
-def test_a_swap_changes_what_is_read_and_says_so(store):
-    rag = make(store)
-    assert rag.swap("new") == "old"
-    (answer,) = rag.answer(QUESTIONS[0])
-    assert answer.memory == rag.memory.version == "new"
-    assert all(e.passage.id.startswith("new:") for e in answer.evidence)
-
-
-def test_a_stream_finishes_on_the_version_that_it_began_with(store):
-    rag = make(store)
-    expected = list(rag.stream(QUESTIONS[0]))
-    stream = rag.stream(QUESTIONS[0])
-    first = next(stream)
-    rag.swap("new")
-    assert [first, *stream] == expected
-
-
-def test_a_swap_that_fails_leaves_the_old_version_serving(store):
-    rag = make(store)
-    before = rag.answer(QUESTIONS)
-    with pytest.raises(UnknownVersionError, match="newer"):
-        rag.swap("newer")
-    file = store.folder / "versions" / "new" / "passages.arrow"
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
-    with pytest.raises(StoreCorruptError, match=r"passages\.arrow"):
-        rag.swap("new")
-    assert rag.answer(QUESTIONS) == before
-
-
-def test_swapping_needs_a_store(store):
-    rag = Rag(store.open("old", retriever=dense_part()), TableGenerator(TableGenerator.Config()))
-    with pytest.raises(ConfigError, match="store="):
-        rag.swap("new")
-
-
-def test_no_answer_mixes_versions_while_they_are_swapped(store):
-    rag = make(store, max_new_tokens=2, beams=1)
-    done = threading.Event()
-    mixed: list[object] = []
-
-    def ask() -> None:
-        while not done.is_set():
-            for answer in rag.answer(QUESTIONS):
-                versions = {e.passage.id.split(":")[0] for e in answer.evidence}
-                if versions != {answer.memory}:
-                    mixed.append(answer)
-
-    threads = [threading.Thread(target=ask) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for turn in range(20):
-        rag.swap("new" if turn % 2 == 0 else "old")
-    done.set()
-    for thread in threads:
-        thread.join()
-    assert not mixed
 
 
 class Constant:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ragcore.errors import ConfigError
 from ragcore.rag import Rag
 
 __all__ = ["beside"]
@@ -22,13 +21,4 @@ def beside(rag: Rag, version: str) -> Rag:
         ConfigError: `rag` has no store.
         StoreError: there is no such version, it is corrupt, or of another encoder.
     """
-    store, retriever = rag._store, rag._retriever
-    if store is None:
-        raise ConfigError(
-            "this Rag was made from an opened memory, without a store: give `store=` to read "
-            f"version {version!r} beside it"
-        )
-    with rag.memory.reading() as current:
-        temperature = current.temperature
-    memory = store.open(version, retriever=retriever, temperature=temperature)
-    return Rag(memory, rag.generator, rag.config, store=store, retriever=retriever)
+    return Rag(rag.memory.open(version), rag.generator, rag.config)

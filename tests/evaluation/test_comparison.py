@@ -161,8 +161,6 @@ def test_a_passage_is_recalled_by_its_id_or_by_what_it_holds(store):
 
 
 def test_a_running_pipeline_is_left_as_it_is(store):
-    rag = make(store)
-    before = rag.answer(QUESTIONS)
     opened = []
 
     class Counting(Store):
@@ -170,11 +168,15 @@ def test_a_running_pipeline_is_left_as_it_is(store):
             opened.append(super().open(*arguments, **named))
             return opened[-1]
 
-    rag._store = Counting(store.folder)
+    rag = make(Counting(store.folder))
+    before = rag.answer(QUESTIONS)
+    (served,) = opened
+    opened.clear()
     compare(rag, QUESTIONS, "old", "new")
     assert rag.answer(QUESTIONS) == before
     assert [memory.version for memory in opened] == ["old", "new"]
     assert all(memory._closed for memory in opened)
+    assert not served._closed
     assert all(memory.temperature == 2.0 for memory in opened)
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import pytest
@@ -97,37 +96,3 @@ def test_closing_waits_for_readers_and_refuses_new_ones(store: Store) -> None:
     with pytest.raises(StoreError, match="closed"):
         live.swap(new)
     assert is_open(new)
-
-
-def test_under_load_no_request_mixes_versions(store: Store) -> None:
-    live = LiveMemory(opened(store, "a"))
-    memories = [live._held.memory]
-    stop = threading.Event()
-    seen: set[str] = set()
-    faults: list[object] = []
-
-    def ask() -> None:
-        try:
-            while not stop.is_set():
-                with live.reading() as memory:
-                    for k in (1, 5):
-                        hits = memory.search(["word3", "word7 word1"], k)
-                        passages = memory.passages.take(hits.rows.ravel().tolist())
-                        if {p.metadata["in"] for p in passages} != {memory.version}:
-                            faults.append((memory.version, passages))
-                    seen.add(memory.version)
-        except Exception as error:
-            faults.append(error)
-
-    readers = [threading.Thread(target=ask) for _ in range(4)]
-    for reader in readers:
-        reader.start()
-    for turn in range(24):
-        memories.append(opened(store, "bca"[turn % 3]))
-        live.swap(memories[-1])
-    stop.set()
-    for reader in readers:
-        reader.join()
-    assert faults == []
-    assert seen == {"a", "b", "c"}
-    assert [is_open(memory) for memory in memories] == [False] * 24 + [True]
