@@ -12,7 +12,7 @@ import torch
 from ragcore.answers import Found, make_answer, make_token
 from ragcore.config import RagConfig
 from ragcore.contracts import Generator, Read
-from ragcore.decoding.abstention import weigh
+from ragcore.decoding.abstention import Weighed, weigh
 from ragcore.decoding.beam import BeamSearch, Hypothesis
 from ragcore.decoding.context import Context
 from ragcore.decoding.grounding import Grounding
@@ -54,9 +54,10 @@ class Answering:
         """The tokens of one answer, each as soon as the search can no longer change it."""
         with torch.inference_mode():
             read, contexts = self._read([found])
-            ((context, abstained),) = self._weigh(read, contexts)
+            (weighed,) = self._weigh(read, contexts)
+            abstained = weighed.abstention if weighed.abstains else None
             if abstained is None:
-                search = self._search(read, [context], self._grounds([found]))
+                search = self._search(read, [weighed.context], self._grounds([found]))
         if abstained is not None:
             for length in range(len(abstained.steps)):
                 yield make_token(self.generator, abstained.steps[: length + 1])
@@ -102,11 +103,11 @@ class Answering:
         read, contexts = self._read(found)
         weighed = self._weigh(read, contexts)
         grounds = self._grounds(found)
-        answering = [place for place, (_, abstained) in enumerate(weighed) if abstained is None]
+        answering = [place for place, one in enumerate(weighed) if not one.abstains]
         searched = iter(
-            self._best(
+            self._searched(
                 read,
-                [weighed[place][0] for place in answering],
+                [weighed[place].context for place in answering],
                 [grounds[place] for place in answering],
             )
         )
@@ -115,26 +116,24 @@ class Answering:
                 self.generator,
                 self.config.marginalize,
                 one,
-                context,
-                abstained or next(searched),
+                own,
+                [own.abstention] if own.abstains and own.abstention else next(searched),
                 version,
-                ground,
+                ground.spans if ground else None,
             )
-            for one, (context, abstained), ground in zip(found, weighed, grounds, strict=True)
+            for one, own, ground in zip(found, weighed, grounds, strict=True)
         ]
 
-    def _best(
+    def _searched(
         self, read: Read, contexts: Sequence[Context], grounds: Sequence[Grounding | None]
-    ) -> list[Hypothesis]:
-        """The best hypothesis of each question, as the config says to decode."""
+    ) -> list[list[Hypothesis]]:
+        """The hypotheses of each question, best first, as the config says to decode."""
         if not contexts:
             return []
         if self.config.marginalize == "sequence" and self.config.decode != "joint":
             decode = thorough if self.config.decode == "thorough" else fast
-            found = decode(self.generator, read, contexts, self._options(), grounds)
-        else:
-            found = self._search(read, contexts, grounds).run()
-        return [hypotheses[0] for hypotheses in found]
+            return decode(self.generator, read, contexts, self._options(), grounds)
+        return self._search(read, contexts, grounds).run()
 
     def _search(
         self, read: Read, contexts: Sequence[Context], grounds: Sequence[Grounding | None]
@@ -189,13 +188,11 @@ class Answering:
         abstain = self.config.abstain
         return [] if abstain is None else self.generator.encode_answers([abstain.answer])[0]
 
-    def _weigh(
-        self, read: Read, contexts: Sequence[Context]
-    ) -> list[tuple[Context, Hypothesis | None]]:
+    def _weigh(self, read: Read, contexts: Sequence[Context]) -> list[Weighed]:
         """Each question's context among the passages that answer, or its abstention."""
         abstain = self.config.abstain
         if abstain is None:
-            return [(context, None) for context in contexts]
+            return [Weighed(context) for context in contexts]
         return weigh(
             self.config.marginalize,
             self.generator,
@@ -213,8 +210,8 @@ class Answering:
         weighed = self._weigh(read, contexts)
         used = [
             # What abstains is weighed among all passages; what answers among those that do.
-            context if target == abstention else conditioned
-            for context, (conditioned, _), target in zip(contexts, weighed, targets, strict=True)
+            context if target == abstention else own.context
+            for context, own, target in zip(contexts, weighed, targets, strict=True)
         ]
         scored = score_hypotheses(
             self.config.marginalize, self.generator, read, used, [[t] for t in targets]

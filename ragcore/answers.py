@@ -5,20 +5,22 @@ Knows hypotheses and passages; nothing of memories, searching or configs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from ragcore.contracts import Generator
+from ragcore.decoding.abstention import Weighed
 from ragcore.decoding.beam import Hypothesis, Step
-from ragcore.decoding.context import Context
-from ragcore.decoding.grounding import Grounding
 from ragcore.decoding.scoring import Marginal
 from ragcore.decoding.surface import surface_form
-from ragcore.types import Answer, Evidence, Passage, Token
+from ragcore.types import Answer, Candidate, Evidence, Passage, Token
 
-__all__ = ["Found", "make_answer", "make_token"]
+__all__ = ["Found", "Spans", "make_answer", "make_token"]
+
+Spans = Callable[[Sequence[int]], Sequence[Sequence[tuple[int, int]]]]
+"""From an answer's tokens to the places of it in each passage: character offsets [start, end)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +46,10 @@ def make_answer(
     generator: Generator,
     marginalize: Marginal,
     found: Found,
-    context: Context,
-    best: Hypothesis,
+    weighed: Weighed,
+    hypotheses: Sequence[Hypothesis],
     version: str,
-    grounding: Grounding | None = None,
+    spans: Spans | None = None,
 ) -> Answer:
     """The hypothesis that won, as an answer.
 
@@ -55,31 +57,49 @@ def make_answer(
         generator: turns its tokens into text.
         marginalize: says what a passage's posterior is; see `Evidence`.
         found: the question and its passages.
-        context: the same as they were decoded over, with the prior that was used.
-        best: the hypothesis.
+        weighed: what they were decoded over, with the prior that was used.
+        hypotheses: those that the search came to, the best first.
         version: of the memory.
-        grounding: what kept the answer to the passages' words, if anything did.
+        spans: where the answer of given tokens stands in each passage, where that is asked of it.
     """
-    rows = [step.posterior if found.passages else () for step in best.steps]
+    candidates = [_candidate(one, weighed.context.log_prior, found, spans) for one in hypotheses]
+    unknown = weighed.abstention
+    best = candidates[0]
+    rows = best.posteriors
     if marginalize == "token":
         posterior = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
     else:
         posterior = list(rows[-1])
-    priors = context.log_prior.exp().tolist() if found.passages else []
-    spans = grounding.spans(best.tokens) if grounding else [()] * len(found.passages)
     evidence = tuple(
-        Evidence(*weighed)
-        for weighed in zip(found.passages, found.scores, priors, posterior, spans, strict=True)
+        Evidence(*one)
+        for one in zip(
+            found.passages, found.scores, best.priors, posterior, best.spans, strict=True
+        )
     )
     return Answer(
         question=found.question,
-        text=_text(generator, best.tokens, evidence),
-        log_prob=best.log_prob,
+        text=_text(generator, best.token_ids, evidence),
+        log_prob=hypotheses[0].log_prob,
         evidence=evidence,
         memory=version,
-        tokens=tuple(generator.decode_tokens([token]) for token in best.tokens),
-        token_posteriors=tuple(rows),
-        token_ids=best.tokens,
+        tokens=tuple(generator.decode_tokens([token]) for token in best.token_ids),
+        token_posteriors=rows,
+        token_ids=best.token_ids,
+        candidates=tuple(candidates),
+        abstention=_candidate(unknown, found.log_prior, found, None) if unknown else None,
+    )
+
+
+def _candidate(
+    hypothesis: Hypothesis, log_prior: Tensor, found: Found, spans: Spans | None
+) -> Candidate:
+    steps, passages = hypothesis.steps, found.passages
+    return Candidate(
+        token_ids=hypothesis.tokens,
+        token_log_probs=tuple(step.log_prob for step in steps),
+        priors=tuple(log_prior.exp().tolist()) if passages else (),
+        posteriors=tuple(step.posterior if passages else () for step in steps),
+        spans=tuple(map(tuple, spans(hypothesis.tokens))) if spans else ((),) * len(passages),
     )
 
 

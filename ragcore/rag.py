@@ -26,6 +26,7 @@ from ragcore.parts import Part
 from ragcore.plugins import registry
 from ragcore.retrieval import Where, retrieve
 from ragcore.types import Answer, Token
+from ragcore.withholding import Without, without
 
 __all__ = ["Rag", "load"]
 
@@ -172,6 +173,22 @@ class Rag:
         with self.memory.reading() as memory:
             found = retrieve(memory, questions, self.config, where)
             return self._answering.log_probs(found, answers)
+
+    def without(self, answer: Answer, passage_ids: str | Sequence[str]) -> Without:
+        """What becomes of an answer when passages that it was read from are left out.
+
+        Nothing is read again: the marginal is taken anew over the other passages, whose prior is
+        brought to 1 again. The answers that may win then are those that the search came to.
+
+        Args:
+            answer: of this pipeline.
+            passage_ids: passages of its evidence; one string counts as one id.
+
+        Raises:
+            QuestionError: the answer was not read from such a passage, or none would be left.
+        """
+        ids = [passage_ids] if isinstance(passage_ids, str) else list(passage_ids)
+        return without(answer, ids, self.generator, self.config)
 
     async def aanswer(self, questions: str | Sequence[str], *, where: Where = None) -> list[Answer]:
         """`answer`, without blocking the event loop."""

@@ -140,6 +140,25 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
+class Candidate:
+    """A whole answer that the search came to, with all that weighing it anew takes.
+
+    Attributes:
+        token_ids: end-of-sequence included.
+        token_log_probs: log of the marginal probability of each token given those before it.
+        priors: the prior that was marginalised over, of each passage found; sums to 1.
+        posteriors: [tokens][passages], as `Answer.token_posteriors`.
+        spans: for each passage, as `Evidence.spans`.
+    """
+
+    token_ids: tuple[int, ...]
+    token_log_probs: tuple[float, ...]
+    priors: tuple[float, ...]
+    posteriors: tuple[tuple[float, ...], ...]
+    spans: tuple[tuple[tuple[int, int], ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """An answer with its probability and what it rests on.
 
@@ -155,6 +174,9 @@ class Answer:
         token_posteriors: [tokens][passages], p(z|x,y_<=i); rows sum to 1. For RAG-Sequence row i
             is the posterior after the prefix y_1..i.
         token_ids: the ids of `tokens`, in the generator's vocabulary.
+        candidates: the answers that the search came to, best first, this one at the head; more
+            than one with beams, or by thorough and fast decoding. See `Rag.without`.
+        abstention: with `rag.abstain` the abstaining answer, over the prior as it was found.
     """
 
     question: str
@@ -165,6 +187,8 @@ class Answer:
     tokens: tuple[str, ...]
     token_posteriors: tuple[tuple[float, ...], ...]
     token_ids: tuple[int, ...]
+    candidates: tuple[Candidate, ...] = field(default=(), repr=False, compare=False)
+    abstention: Candidate | None = field(default=None, repr=False, compare=False)
 
     @property
     def closed_book(self) -> bool:
@@ -172,10 +196,11 @@ class Answer:
         return not self.evidence
 
     def to_dict(self) -> dict[str, Any]:
-        """The answer as plain JSON-ready values."""
-        from dataclasses import asdict
+        """The answer as plain JSON-ready values, without the candidates."""
+        from dataclasses import asdict, replace
 
-        row = asdict(self)
+        row = asdict(replace(self, candidates=(), abstention=None))
+        del row["candidates"], row["abstention"]
         row["closed_book"] = self.closed_book
         for piece, source in zip(row["evidence"], self.evidence, strict=True):
             piece["passage"]["metadata"] = dict(source.passage.metadata)

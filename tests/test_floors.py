@@ -36,7 +36,7 @@ GROUND: Final = {
 FLOORS: Final = {
     **dict.fromkeys(GROUND, 1),
     **dict.fromkeys(["decoding", "memory"], 2),
-    **dict.fromkeys(["answering", "answers", "building", "config"], 3),
+    **dict.fromkeys(["answering", "answers", "building", "config", "withholding"], 3),
     **dict.fromkeys(["questions", "rag", "retrieval"], 3),
     **dict.fromkeys(["calibration", "evaluation", "testing", "training", "verification"], 4),
     **dict.fromkeys(["__main__", "cli", "server"], 5),

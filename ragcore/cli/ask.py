@@ -26,6 +26,13 @@ def ask(
         str | None,
         typer.Option(help="""Read only such passages, as JSON: '{"country": "Chad"}'."""),
     ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PASSAGE_ID",
+            help="Tell, too, what becomes of the answer without this passage; may be repeated.",
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a line, with all evidence.")
     ] = False,
@@ -33,7 +40,7 @@ def ask(
     """Answer questions: the answer, log p, and the passages that it rests on."""
     from rich.console import Console
 
-    from ragcore.cli.render import answer_view
+    from ragcore.cli.render import answer_view, without_view
     from ragcore.memory.where import where_from_json
     from ragcore.rag import load
 
@@ -42,11 +49,17 @@ def ask(
     with load(pipeline, *(overrides or ())) as rag:
         for asked in _questions(question):
             (answer,) = rag.answer(asked, where=allowed)
+            left_out = rag.without(answer, without) if without else None
             if as_json:
-                print(json.dumps(answer.to_dict(), ensure_ascii=False), flush=True)
-            else:
-                console.print(answer_view(answer))
-                console.print()
+                row = answer.to_dict()
+                if left_out is not None:
+                    row["without"] = left_out.to_dict()
+                print(json.dumps(row, ensure_ascii=False), flush=True)
+                continue
+            console.print(answer_view(answer))
+            if left_out is not None:
+                console.print(without_view(answer, left_out))
+            console.print()
 
 
 def _questions(argument: str) -> Iterator[str]:

@@ -11,8 +11,9 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from ragcore.types import Answer
+    from ragcore.withholding import Without
 
-__all__ = ["answer_view", "snippet"]
+__all__ = ["answer_view", "snippet", "without_view"]
 
 
 def answer_view(answer: Answer) -> RenderableType:
@@ -21,11 +22,7 @@ def answer_view(answer: Answer) -> RenderableType:
     head.append(answer.question, style="bold")
     head.append("\n  ")
     head.append(answer.text or "(an empty answer)", style="bold green")
-    head.append(
-        f"   log p = {answer.log_prob:.3f} (p = {math.exp(answer.log_prob):.2f}), "
-        f"memory {answer.memory}",
-        style="dim",
-    )
+    head.append(f"   {_log_p(answer.log_prob)}, memory {answer.memory}", style="dim")
     if answer.closed_book:
         head.append("\n  no passage was found: the generator answered alone", style="yellow")
         return head
@@ -39,6 +36,27 @@ def answer_view(answer: Answer) -> RenderableType:
         line.append("  " + snippet(one.passage.text, answer.text), style="default")
         table.add_row("", f"{one.prior:.3f}", f"{one.posterior:.3f}", line)
     return Group(head, table)
+
+
+def without_view(answer: Answer, left_out: Without) -> RenderableType:
+    """What becomes of an answer when passages are left out."""
+    lines = Text(f"without {', '.join(left_out.passage_ids)}\n  ", style="dim")
+    lines.append(answer.text or "(an empty answer)", style="bold")
+    lines.append(f"   {_log_p(left_out.log_prob)}, instead of {_log_p(answer.log_prob)}\n  ")
+    winner = left_out.winner
+    of = f"of {left_out.candidates} that the search came to"
+    if winner is None:
+        lines.append(f"none {of} could be given", style="yellow")
+    elif winner.token_ids == answer.token_ids:
+        lines.append(f"it would win all the same, {of}", style="green")
+    else:
+        lines.append(winner.text or "(an empty answer)", style="bold yellow")
+        lines.append(f" would win, {_log_p(winner.log_prob)}, {of}")
+    return lines
+
+
+def _log_p(log_prob: float) -> str:
+    return f"log p = {log_prob:.3f} (p = {math.exp(log_prob):.2f})"
 
 
 def snippet(text: str, answer: str, width: int = 80) -> str:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -25,10 +26,25 @@ from ragcore.decoding.beam import Hypothesis
 from ragcore.decoding.context import Context
 from ragcore.decoding.scoring import Marginal, marginalized, score_targets
 
-__all__ = ["conditioned", "weigh"]
+__all__ = ["Weighed", "conditioned", "weigh"]
 
 _ALMOST_CERTAIN = -1e-6
 """A log-probability of abstaining above this counts as this: so that a prior is left over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """A question after its passages were asked whether they answer it.
+
+    Attributes:
+        context: what is decoded over: among the passages that answer, or as it was.
+        abstention: the abstaining answer as a hypothesis; None where no answer abstains.
+        abstains: whether it is the answer.
+    """
+
+    context: Context
+    abstention: Hypothesis | None = None
+    abstains: bool = False
 
 
 def weigh(
@@ -38,7 +54,7 @@ def weigh(
     contexts: Sequence[Context],
     abstention: Sequence[int],
     above: float,
-) -> list[tuple[Context, Hypothesis | None]]:
+) -> list[Weighed]:
     """Each question's context among the passages that answer, or its abstention.
 
     Args:
@@ -50,18 +66,17 @@ def weigh(
         above: a question abstains where the abstention's probability is above this.
 
     Returns:
-        For each question, either its context with log p(z|x, z answers) and None, or its context
-        as it was and the abstention as a hypothesis.
+        For each question its context: with log p(z|x, z answers), or as it was if it abstains.
     """
     scored = score_targets(generator, read, contexts, [[abstention]] * len(contexts))
-    weighed: list[tuple[Context, Hypothesis | None]] = []
+    weighed: list[Weighed] = []
     for context, log_p in zip(contexts, scored, strict=True):
         (unknown,) = marginalized(marginalize, context, log_p, [abstention])
         if math.exp(unknown.log_prob) > above:
-            weighed.append((context, unknown))
+            weighed.append(Weighed(context, unknown, abstains=True))
         else:
             prior = conditioned(context.log_prior, log_p[0].sum(dim=-1))
-            weighed.append((Context(context.pairs, prior), None))
+            weighed.append(Weighed(Context(context.pairs, prior), unknown))
     return weighed
 
 

@@ -69,6 +69,24 @@ def test_an_answer_with_its_evidence(built, capsys):
     assert "chad" in shown
 
 
+def test_an_answer_without_a_passage(built, capsys):
+    """As tiny models answer, with one passage all of the prior goes to the other."""
+    assert ask(built, QUESTION, "--without", "1", "--json") == 0
+    row = json.loads(capsys.readouterr().out)
+    found = row["without"]
+    assert (found["passage_ids"], found["candidates"]) == (["1"], 2)
+    (rest,) = found["winner"]["evidence"]
+    assert (rest["passage"]["id"], rest["prior"]) == ("2", pytest.approx(1))
+    assert ask(built, QUESTION, "--without", "1") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"without 1 {row['text'] or '(an empty answer)'} log p =" in shown
+    assert f"log p = {found['log_prob']:.3f}" in shown
+    assert f"instead of log p = {row['log_prob']:.3f}" in shown
+    assert "of 2 that the search came to" in shown
+    assert ask(built, QUESTION, "--without", "1", "--without", "2") == 2
+    assert "nothing would be left" in capsys.readouterr().err
+
+
 def test_json_is_whole_and_overrides_hold(built, capsys):
     assert ask(built, QUESTION, "rag.k=1", "rag.marginalize=sequence", "--json") == 0
     row = json.loads(capsys.readouterr().out)
