@@ -148,12 +148,7 @@ class Catalog:
             UnknownVersionError: there is none of this name.
             StoreCorruptError: its manifest is missing or broken.
         """
-        folder = self.versions / version
-        if not _NAME.fullmatch(version) or not folder.is_dir():
-            raise UnknownVersionError(
-                f"store {self.folder} has no version {version!r}; versions: {self._known()}: "
-                "choose one of them, or build it"
-            )
+        folder = self._folder(version)
         manifest = Manifest.read(folder)
         if manifest.name != version:
             raise StoreCorruptError(
@@ -171,12 +166,12 @@ class Catalog:
         Raises:
             UnknownVersionError: there is none of this name.
         """
-        self.manifest(version)
+        folder = self._folder(version)
         try:
-            return lock_shared(self.versions / version)
+            return lock_shared(folder)
         except FileNotFoundError:
             # It was collected since the line above, and this says so.
-            self.manifest(version)
+            self._folder(version)
             raise
 
     def records(self, manifest: Manifest) -> dict[tuple[int, int], FileRecord]:
@@ -245,6 +240,15 @@ class Catalog:
         The lock is held.
         """
         return [path for path in (beside(self._current), beside(self._history)) if path.exists()]
+
+    def _folder(self, version: str) -> Path:
+        folder = self.versions / version
+        if not _NAME.fullmatch(version) or not folder.is_dir():
+            raise UnknownVersionError(
+                f"store {self.folder} has no version {version!r}; versions: {self._known()}: "
+                "choose one of them, or build it"
+            )
+        return folder
 
     def _before(self) -> list[str]:
         """The versions that were active before and are there; the last is not the current one.

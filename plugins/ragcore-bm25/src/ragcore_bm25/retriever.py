@@ -204,7 +204,7 @@ class Bm25:
             )
         terms = json.loads((folder / "terms.json").read_text(encoding="utf-8"))
         rows = read(folder / "rows.npy", mmap)
-        loaded._vocabulary = {term: number for number, term in enumerate(terms)}
+        loaded._vocabulary = dict(zip(terms, range(len(terms)), strict=True))
         loaded._rows, loaded._size = [rows], len(rows)
         loaded._last = int(rows.max(initial=-1))
         if about["format"] == 1:
