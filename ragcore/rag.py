@@ -56,6 +56,7 @@ class Rag:
         *,
         store: Store | None = None,
         retriever: Part | None = None,
+        verify: bool = True,
     ) -> None:
         """Put a memory and a generator together.
 
@@ -65,12 +66,13 @@ class Rag:
             config: the section `rag` of a pipeline; defaults where None.
             store: where `swap` finds other versions.
             retriever: how `swap` opens them; the version's own record where None.
+            verify: whether every file is compared with its sha256 then, or only its size.
 
         Raises:
             UnsupportedOperation: the config asks for grounded answers, and the generator cannot
                 give them.
         """
-        self.memory = ServedMemory(memory, store, retriever)
+        self.memory = ServedMemory(memory, store, retriever, verify=verify)
         self._answering = Answering(generator, config or RagConfig())
 
     @classmethod
@@ -84,14 +86,24 @@ class Rag:
         section = config.memory
         store = Store(section.store)
         memory = store.open(
-            section.version, retriever=section.retriever, temperature=section.temperature
+            section.version,
+            retriever=section.retriever,
+            temperature=section.temperature,
+            verify=section.verify,
         )
         try:
             generator = config.generator.build()
         except BaseException:
             memory.close()
             raise
-        return cls(memory, generator, config.rag, store=store, retriever=section.retriever)
+        return cls(
+            memory,
+            generator,
+            config.rag,
+            store=store,
+            retriever=section.retriever,
+            verify=section.verify,
+        )
 
     @property
     def generator(self) -> Generator:

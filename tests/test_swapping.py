@@ -231,6 +231,23 @@ def test_versions_are_those_of_the_store(store):
     assert make(store).memory.versions() == store.versions()
 
 
+def test_files_need_not_be_read_where_the_pipeline_says_so(store):
+    flip(store.folder / "versions" / "new" / "retriever" / "index" / "vectors.npy")
+    for verify in (True, False):
+        rag = Rag(
+            store.open("old", retriever=dense_part()),
+            TableGenerator(TableGenerator.Config()),
+            store=store,
+            retriever=dense_part(),
+            verify=verify,
+        )
+        if verify:
+            with pytest.raises(StoreCorruptError, match=r"vectors\.npy"):
+                rag.swap("new")
+        else:
+            assert rag.swap("new") == "old"
+
+
 # Pinning
 
 

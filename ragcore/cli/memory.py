@@ -123,7 +123,10 @@ def search(
     allowed = both(*(None if one is None else read_where(one) for one in said))
     section = config.memory
     memory = Store(section.store).open(
-        section.version, retriever=section.retriever, temperature=section.temperature
+        section.version,
+        retriever=section.retriever,
+        temperature=section.temperature,
+        verify=section.verify,
     )
     try:
         hits = memory.search([question], k or config.rag.k, where=allowed)

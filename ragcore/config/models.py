@@ -112,6 +112,11 @@ class MemoryConfig(PartConfig):
         allow_inf_nan=False,
         description="scores are divided by this before they become a prior",
     )
+    verify: bool = Field(
+        default=True,
+        description="compare every file's sha256 when a version is opened; false looks at sizes "
+        "only, so that a large memory opens at once",
+    )
 
 
 class PipelineConfig(PartConfig):

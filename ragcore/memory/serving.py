@@ -25,7 +25,12 @@ class ServedMemory:
     """What `rag.memory` is; safe to use from several threads."""
 
     def __init__(
-        self, memory: Memory, store: Store | None = None, retriever: Part | None = None
+        self,
+        memory: Memory,
+        store: Store | None = None,
+        retriever: Part | None = None,
+        *,
+        verify: bool = True,
     ) -> None:
         """Serve an opened version.
 
@@ -33,11 +38,13 @@ class ServedMemory:
             memory: belongs to this from now on, and closes with it.
             store: where the other versions are; without it there are none.
             retriever: how they are opened; each version's own record where None.
+            verify: whether every file is compared with its sha256 then, or only its size.
         """
         self._live = LiveMemory(memory)
         self._store = store
         self._retriever = retriever
         self._temperature = memory.temperature
+        self._verify = verify
         self._swapping = threading.Lock()
 
     @property
@@ -60,14 +67,17 @@ class ServedMemory:
     def open(self, version: str) -> Memory:
         """Another version, as it would be served; it is the caller's, to be closed by them.
 
-        Every file is compared with its sha256, and one question is asked.
+        Its files are verified, and one question is asked.
 
         Raises:
             ConfigError: there is no store.
             StoreError: no such version, a corrupt file, or another encoder.
         """
         memory = self._from().open(
-            version, retriever=self._retriever, temperature=self._temperature
+            version,
+            retriever=self._retriever,
+            temperature=self._temperature,
+            verify=self._verify,
         )
         try:
             memory.search(["warm up"], 1)
