@@ -119,13 +119,21 @@ def writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        # numpy leaves the number out where not all of an array could be written.
-        mend = _UNWRITABLE.get(error.errno or errno.ENOSPC)
-        if mend is None:
+        mend = _UNWRITABLE.get(error.errno or 0)
+        elsewhere = error.filename is not None and not _concerns(error.filename, folder)
+        if mend is None or elsewhere:
             raise
         raise StoreError(
             f"{folder} cannot be written: {error}: {mend}; what was there is as it was"
         ) from error
+
+
+def _concerns(name: str | bytes | int, folder: Path) -> bool:
+    """Whether what an error names is in a folder, or leads to it; an open file's may be any."""
+    if isinstance(name, int):
+        return True
+    path, folder = Path(os.fsdecode(name)).absolute(), folder.absolute()
+    return path.is_relative_to(folder) or folder.is_relative_to(path)
 
 
 def lock_shared(folder: Path) -> int | None:

@@ -42,14 +42,14 @@ class Watch:
         interval: float = 1.0,
         on_error: Callable[[Exception], object] | None = None,
     ) -> None:
-        """Begin to watch.
+        """Look once, and go on looking in a thread.
 
         Args:
             store: whose current version is served.
             swap: serves a version.
             served: the version that is served.
             interval: seconds between two looks.
-            on_error: called in the watch's thread with what went wrong.
+            on_error: called with what went wrong: here, and in the watch's thread.
         """
         self._store = store
         self._swap = swap
@@ -58,7 +58,9 @@ class Watch:
         self._on_error = on_error
         self._seen: str | None = None
         self._failed_at: float | None = None
+        self._looking = threading.Lock()
         self._stopped = threading.Event()
+        self._try()
         self._thread = threading.Thread(target=self._follow, name="ragcore-watch", daemon=True)
         self._thread.start()
 
@@ -85,28 +87,32 @@ class Watch:
         Raises:
             StoreError: the store's current version cannot be told, or served.
         """
-        current = self._store.current()
-        again = self._failed_at is not None and time.monotonic() - self._failed_at >= RETRY
-        if current is None or (current == self._seen and not again):
-            return None
-        self._seen, self._failed_at = current, None
-        if current == self._served():
-            return None
-        try:
-            self._swap(current)
-        except BaseException:
-            self._failed_at = time.monotonic()
-            raise
-        return current
+        with self._looking:
+            current = self._store.current()
+            again = self._failed_at is not None and time.monotonic() - self._failed_at >= RETRY
+            if current is None or (current == self._seen and not again):
+                return None
+            self._seen, self._failed_at = current, None
+            if current == self._served():
+                return None
+            try:
+                self._swap(current)
+            except BaseException:
+                self._failed_at = time.monotonic()
+                raise
+            return current
 
     def _follow(self) -> None:
-        while not self._stopped.is_set():
-            try:
-                self.look()
-            except Exception as error:
-                told = f"version {self._served()!r} is served on: {error}"
-                # A fault of the store's is told in words; any other with where it happened.
-                _LOG.error(told, exc_info=not isinstance(error, StoreError))
-                if self._on_error is not None:
-                    self._on_error(error)
-            self._stopped.wait(self._interval)
+        while not self._stopped.wait(self._interval):
+            self._try()
+
+    def _try(self) -> None:
+        """Look once; what goes wrong is told, and the version before serves on."""
+        try:
+            self.look()
+        except Exception as error:
+            told = f"version {self._served()!r} is served on: {error}"
+            # A fault of the store's is told in words; any other with where it happened.
+            _LOG.error(told, exc_info=not isinstance(error, StoreError))
+            if self._on_error is not None:
+                self._on_error(error)

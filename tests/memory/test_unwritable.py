@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import shutil
@@ -127,9 +128,23 @@ def test_a_folder_without_the_right_to_write(store: Store, do: Callable[[Store],
     assert contents(store.folder) == before
 
 
+def test_a_store_that_cannot_be_made(store: Store) -> None:
+    with without_rights(store.folder), pytest.raises(StoreError, match="cannot be written"):
+        build(Store(store.folder / "deep" / "new"))
+
+
 def test_a_folder_without_the_right_to_write_can_be_read(store: Store) -> None:
     with without_rights(store.folder):
         memory = store.open(retriever=dense_part())
         assert list(memory.passages) == OLD
         assert len(store.diff("mid", "old").added) == 2
         assert [version.name for version in store.versions()] == ["mid", "old"]
+
+
+def test_a_file_elsewhere_that_cannot_be_read_is_no_fault_of_the_store(store: Store) -> None:
+    def passages() -> Iterator[Passage]:
+        yield OLD[0]
+        raise PermissionError(errno.EACCES, "Permission denied", "/models/weights")
+
+    with pytest.raises(PermissionError, match="/models/weights"):
+        store.build("new", passages(), dense_part())
