@@ -31,6 +31,7 @@ GROUND: Final = {
     "parts",
     "plugins",
     "simple",
+    "threads",
     "types",
 }
 FLOORS: Final = {

@@ -182,8 +182,13 @@ class Catalog:
             known[about.st_dev, about.st_ino] = record
         return known
 
-    def check_files(self, manifest: Manifest, *, digests: bool) -> None:
+    def check_files(self, manifest: Manifest, *, digests: bool, gently: bool = False) -> None:
         """Compare the files of a version with its manifest: their sizes, and their sha256 if asked.
+
+        Args:
+            manifest: of the version.
+            digests: whether all files are read.
+            gently: whether that gives way to others: see `sha256`.
 
         Raises:
             StoreCorruptError: names every file that is missing or differs.
@@ -196,7 +201,7 @@ class Catalog:
                 problems.append(f"{path} is missing")
             elif path.stat().st_size != record.bytes:
                 problems.append(f"{path} has {path.stat().st_size} bytes, expected {record.bytes}")
-            elif digests and (found := sha256(path)) != record.sha256:
+            elif digests and (found := sha256(path, gently=gently)) != record.sha256:
                 problems.append(f"{path} has sha256 {found}, expected {record.sha256}")
         if problems:
             raise StoreCorruptError(

@@ -10,6 +10,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,15 +46,23 @@ _WITHOUT_LOCKS: Final = frozenset(
 )
 
 
-def sha256(path: Path) -> str:
+def sha256(path: Path, *, gently: bool = False) -> str:
     """The digest of a file's bytes, in hexadecimal.
 
     In large pieces: between two of them other threads are kept from running for a moment.
+
+    Args:
+        path: of the file.
+        gently: rest as long as is worked, for whoever needs the processor more.
     """
     digest, piece = hashlib.sha256(), memoryview(bytearray(_PIECE))
     with path.open("rb", buffering=0) as file:
+        began = time.perf_counter()
         while size := file.readinto(piece):
             digest.update(piece[:size])
+            if gently:
+                time.sleep(time.perf_counter() - began)
+                began = time.perf_counter()
     return digest.hexdigest()
 
 

@@ -5,7 +5,6 @@ Knows which retriever may read what; where the folder is and who else uses it, t
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 from ragcore.contracts import Retriever
@@ -15,6 +14,7 @@ from ragcore.memory.manifest import Manifest
 from ragcore.memory.passages import Passages
 from ragcore.memory.updating import opened_passages
 from ragcore.parts import Part, part_from_dict
+from ragcore.threads import give_way
 
 __all__ = ["checked_part", "load_version"]
 
@@ -43,9 +43,9 @@ def load_version(folder: Path, manifest: Manifest, part: Part) -> tuple[Passages
         MemoryMismatchError: the retriever reads otherwise than the one that built the version.
         StoreCorruptError: a file is broken, or the two do not go together.
     """
-    _give_way()
+    give_way()
     passages = opened_passages(folder)
-    _give_way()
+    give_way()
     try:
         loaded: Retriever = part.component.load(folder / RETRIEVER, part.config, mmap=True)
         if loaded.fingerprint != manifest.fingerprint:
@@ -62,14 +62,5 @@ def load_version(folder: Path, manifest: Manifest, part: Part) -> tuple[Passages
     except BaseException:
         passages.close()
         raise
-    _give_way()
+    give_way()
     return passages, loaded
-
-
-def _give_way() -> None:
-    """Let other threads run, which wait for the interpreter while this one computes.
-
-    A thread that answers questions has then the time for an answer between two steps of opening
-    another version, and its readers see no gap as long as all steps together.
-    """
-    time.sleep(0.002)

@@ -17,6 +17,7 @@ from ragcore.memory.version import Memory
 from ragcore.memory.watching import Watch
 from ragcore.parts import Part
 from ragcore.plugins import registry
+from ragcore.threads import give_way
 
 __all__ = ["ServedMemory"]
 
@@ -78,9 +79,11 @@ class ServedMemory:
             retriever=self._retriever,
             temperature=self._temperature,
             verify=self._verify,
+            gently=True,
         )
         try:
             memory.search(["warm up"], 1)
+            give_way()
         except BaseException:
             memory.close()
             raise

@@ -137,6 +137,7 @@ class Store:
         retriever: Part | None = None,
         temperature: float = 1.0,
         verify: bool = True,
+        gently: bool = False,
     ) -> Memory:
         """Open a version to search it; while the memory is open, `gc` does not take it.
 
@@ -146,6 +147,7 @@ class Store:
             temperature: of the memory; see `Memory`.
             verify: compare every file's sha256, for which all of them are read; only their sizes
                 where False.
+            gently: rest as long as is worked while files are read, since other threads answer.
 
         Raises:
             UnknownVersionError: there is no such version, or no current one.
@@ -156,7 +158,7 @@ class Store:
         lease = self._catalog.lease(name)
         try:
             manifest = self._catalog.manifest(name)
-            self._catalog.check_files(manifest, digests=verify)
+            self._catalog.check_files(manifest, digests=verify, gently=gently)
             part = checked_part(self.folder, manifest, retriever)
             passages, loaded = load_version(self._catalog.versions / name, manifest, part)
         except BaseException:

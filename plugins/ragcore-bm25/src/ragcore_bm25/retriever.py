@@ -19,6 +19,7 @@ import numpy as np
 
 from ragcore.arrays import save_array
 from ragcore.errors import ComponentError, MemoryMismatchError
+from ragcore.threads import give_way
 from ragcore.types import MISSING_ROW, Hits, Passage
 from ragcore_bm25.analyser import Analyser
 from ragcore_bm25.config import Bm25Config
@@ -202,7 +203,9 @@ class Bm25:
                 f"the configuration says {loaded.fingerprint} (format {_FORMAT}): build the memory "
                 "anew, or set memory.retriever as it was"
             )
+        give_way()
         terms = json.loads((folder / "terms.json").read_text(encoding="utf-8"))
+        give_way()
         rows = read(folder / "rows.npy", mmap)
         loaded._vocabulary = dict(zip(terms, range(len(terms)), strict=True))
         loaded._rows, loaded._size = [rows], len(rows)
