@@ -227,6 +227,33 @@ def test_two_swaps_at_once_leave_one_version_open(store):
     assert store.still_open() == [rag.memory.version]
 
 
+def test_a_swap_waits_for_the_one_before(store):
+    """So that no more than one version is open besides the one that is served."""
+    rag = make(store)
+    begun, going_on = threading.Event(), threading.Event()
+    opened = store.open
+
+    def slow(version, **named):
+        begun.set()
+        assert going_on.wait(30)
+        return opened(version, **named)
+
+    store.open = slow
+    first = threading.Thread(target=rag.swap, args=("new",))
+    first.start()
+    assert begun.wait(30)
+    store.open = opened
+    second = threading.Thread(target=rag.swap, args=("old",))
+    second.start()
+    second.join(0.2)
+    assert second.is_alive()
+    going_on.set()
+    first.join()
+    second.join()
+    assert memory_of(rag) == "old"
+    assert store.still_open() == ["old"]
+
+
 def test_versions_are_those_of_the_store(store):
     assert make(store).memory.versions() == store.versions()
 
