@@ -39,6 +39,10 @@ __all__ = [
     "ScratchUser",
     "State",
     "Successor",
+    "Trainable",
+    "TrainableEncoder",
+    "TrainableGenerator",
+    "TrainableRetriever",
     "VectorSource",
 ]
 
@@ -50,8 +54,9 @@ class Component(Protocol):
     `exact` (search equals brute force), `mmap`, `passages` (a retriever that reads the memory's
     passages: see PassageReader), `scratch` (a retriever or an index that can keep on disk what it
     works out while it is built: see ScratchUser), `successor` (an index that can be followed by
-    another of the same training: see Successor), `trainable`, `uncased` (a generator whose text has
-    lost its case), `vectors` (an index that gives its vectors back: see VectorSource), `words` (a
+    another of the same training: see Successor), `trainable` (an encoder or generator whose weights
+    can be trained, a retriever whose scores carry a gradient: see TrainableEncoder,
+    TrainableGenerator, TrainableRetriever), `uncased` (a generator whose text has lost its case), `vectors` (an index that gives its vectors back: see VectorSource), `words` (a
     generator that can be kept to a passage's words).
     """
 
@@ -304,5 +309,72 @@ class Generator(Component, Protocol):
         """Feed one token to each row, int64 [M] (None at the first step); next log p [M, V].
 
         What it gave may be overwritten by the step after the next.
+        """
+        ...
+
+
+class Trainable(Protocol):
+    """What an encoder or a generator with the capability `trainable` has besides its contract."""
+
+    def trained_module(self) -> torch.nn.Module:
+        """The weights that training changes, as they are used: the same object at every call.
+
+        Of an encoder the question side alone, so that passages' vectors stay as they are (paper,
+        section 2.4); where both sides share their weights, they are parted by the first call.
+        """
+        ...
+
+    def save_trained(self, folder: Path) -> dict[str, str]:
+        """Write the weights, and all that loading them takes, into an existing empty folder.
+
+        Returns:
+            What its config says from now on: {key: a path inside `folder`, "." for itself}.
+        """
+        ...
+
+
+@runtime_checkable
+class TrainableEncoder(Trainable, Encoder, Protocol):
+    """An encoder with the capability `trainable`."""
+
+    def passage_module(self) -> torch.nn.Module:
+        """The weights that passages are encoded with, for a trainer that refreshes the index."""
+        ...
+
+    def encode_passages_trained(self, passages: Sequence[Passage]) -> torch.Tensor:
+        """As `encode_passages`, as a tensor, with gradient where the caller has gradients on."""
+        ...
+
+
+@runtime_checkable
+class TrainableGenerator(Trainable, Generator, Protocol):
+    """A generator with the capability `trainable`."""
+
+    def score_all(self, read: Read, pairs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """log p(v|x,z,y_<i) for every token v of the vocabulary, [M, T, V]; differentiable.
+
+        As `score`, which is this at the targets; what stands where a target is padded is of no
+        meaning. Label smoothing needs it.
+        """
+        ...
+
+
+class TrainableRetriever(Protocol):
+    """What a retriever with the capability `trainable` has besides the contract's methods."""
+
+    def trained_encoder(self) -> TrainableEncoder:
+        """What encodes the questions."""
+        ...
+
+    def use_encoder(self, encoder: TrainableEncoder) -> None:
+        """Encode questions with this from now on; its vectors must fit the passages'."""
+        ...
+
+    def search_trained(self, questions: Sequence[str], k: int) -> tuple[Hits, torch.Tensor]:
+        """As `search`, with the scores of the same hits once more, computed with gradient.
+
+        Returns:
+            The hits, and d(z)ᵀq(x) of each from the stored vectors, [B, k]; -inf where a hit is
+            missing.
         """
         ...

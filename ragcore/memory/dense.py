@@ -11,12 +11,12 @@ import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 import numpy as np
 from pydantic import Field
 
-from ragcore.contracts import Encoder
+from ragcore.contracts import Encoder, TrainableEncoder
 from ragcore.errors import (
     ComponentError,
     MemoryMismatchError,
@@ -30,6 +30,7 @@ from ragcore.types import MISSING_ROW, Hits, Passage
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    import torch
 
     Rows = npt.NDArray[np.int64]
     Vectors = npt.NDArray[np.float32]
@@ -61,7 +62,12 @@ class Dense:
     @property
     def capabilities(self) -> frozenset[str]:
         """Those of its index; it can add and remove, whatever that can."""
-        return self._index.capabilities | {"scratch"}
+        able = self._index.capabilities | {"scratch"}
+        # Of its class, since a memory that is only updated or shown loads no encoder.
+        encoder = self.__dict__.get("_encoder", self._config.encoder.component)
+        if {"vectors"} <= able and "trainable" in encoder.capabilities:
+            able |= {"trainable"}
+        return able - {"vectors"}
 
     @property
     def fingerprint(self) -> str:
@@ -116,6 +122,42 @@ class Dense:
             return self._index.search(queries, k)
         self._require("filter")
         return self._index.search(queries, k, allowed=allowed)
+
+    def trained_encoder(self) -> TrainableEncoder:
+        """What encodes questions; see `TrainableRetriever`."""
+        return cast(TrainableEncoder, self._encoder)
+
+    def use_encoder(self, encoder: TrainableEncoder) -> None:
+        """Encode questions with this from now on; its vectors must fit the passages'."""
+        self.__dict__["_encoder"] = encoder
+
+    def search_trained(self, questions: Sequence[str], k: int) -> tuple[Hits, torch.Tensor]:
+        """The k best rows of each question, and their scores with gradient, [B, k].
+
+        Raises:
+            UnsupportedOperation: the index cannot give its vectors back, or the encoder is not
+                `trainable`.
+        """
+        import torch
+
+        if "vectors" not in self._index.capabilities:
+            raise UnsupportedOperation(
+                f"index {self._config.index.use!r} does not give its vectors back, so that no "
+                "gradient reaches the question encoder: train over one that does, such as "
+                "{use: exact} or {use: faiss, factory: Flat}; what is trained serves any index of "
+                "the same passage encoder"
+            )
+        queries = self._encoder.encode_questions(questions)
+        found = queries.detach().float().cpu().numpy()
+        hits = self._index.search(self._checked(found, len(questions)), k)
+        there = hits.rows != MISSING_ROW
+        scores = queries.new_full(hits.rows.shape, -torch.inf)
+        if there.any():
+            vectors = torch.from_numpy(self._index.vectors(hits.rows[there])).to(queries)
+            own, _ = np.nonzero(there)
+            products = (queries[torch.from_numpy(own).to(queries.device)] * vectors).sum(dim=1)
+            scores = scores.masked_scatter(torch.from_numpy(there).to(queries.device), products)
+        return hits, scores
 
     def remove(self, rows: Rows) -> None:
         """Forget rows, with any index.

@@ -123,7 +123,7 @@ class Segments:
         """Those of the index; it can add and remove, whatever that can."""
         held = self._segments[0].index if self._segments else self._part.component
         capabilities: frozenset[str] = held.capabilities
-        return (capabilities & {"exact", "filter", "mmap"}) | {"add", "remove"}
+        return (capabilities & {"exact", "filter", "mmap", "vectors"}) | {"add", "remove"}
 
     def __len__(self) -> int:
         return sum(map(len, self._segments)) + sum(map(len, self._new))
@@ -193,6 +193,27 @@ class Segments:
         return Hits(
             np.take_along_axis(rows, best, axis=1), np.take_along_axis(scores, best, axis=1)
         )
+
+    def vectors(self, rows: Rows) -> Vectors:
+        """The vectors of rows [n ≥ 1], float32 [n, d] (capability `vectors`).
+
+        Raises:
+            ComponentError: a row is not there.
+        """
+        rows = np.asarray(rows, np.int64)
+        found: Vectors | None = None
+        left = np.ones(len(rows), bool)
+        for segment in self._settled():
+            own = segment.shows(rows)
+            if own.any():
+                vectors = cast(VectorSource, segment.index).vectors(rows[own])
+                if found is None:
+                    found = np.empty((len(rows), vectors.shape[1]), np.float32)
+                found[own] = vectors
+                left &= ~own
+        if found is None or left.any():
+            raise ComponentError(f"index {self._part.use!r} has no row {rows[left][0]}")
+        return found
 
     def save(self, folder: Path) -> int:
         """Write each segment into an existing folder; what was loaded is shared, not written.

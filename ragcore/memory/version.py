@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from ragcore.contracts import Retriever
-from ragcore.errors import ComponentError, StoreError
+from ragcore.contracts import Retriever, TrainableRetriever
+from ragcore.errors import ComponentError, StoreError, UnsupportedOperation
 from ragcore.memory.filtering import RowFilter
 from ragcore.memory.members import give_passages
 from ragcore.memory.passages import Passages
@@ -23,6 +23,7 @@ from ragcore.types import MISSING_ROW, Hits, Passage
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    import torch
 
     Rows = npt.NDArray[np.int64]
 
@@ -117,17 +118,42 @@ class Memory:
             raise self._broken(f"row {hits.rows[outside][0]}", "only rows that were allowed")
         return hits
 
+    def search_trained(self, questions: Sequence[str], k: int) -> tuple[Hits, torch.Tensor]:
+        """The k best passages of each question, with scores that carry a gradient.
+
+        Args:
+            questions: B questions, at least one.
+            k: at least 1; no more hits are given than there are passages.
+
+        Returns:
+            Hits [B, min(k, passages)], and the same hits' scores, -inf where one is missing.
+
+        Raises:
+            UnsupportedOperation: the retriever has no capability `trainable`.
+            ComponentError: it broke its contract.
+        """
+        k = min(k, len(self))
+        if "trainable" not in self.retriever.capabilities:
+            raise UnsupportedOperation.of(f"retriever {self._name!r}", "trainable")
+        found, scores = cast(TrainableRetriever, self.retriever).search_trained(questions, k)
+        return self._checked(self._rows_of(found), len(questions), k), scores
+
     def _ranking(self, questions: Sequence[str], depth: int) -> Hits:
         return self._checked(self._found(questions, depth), len(questions), depth)
 
     def _found(self, questions: Sequence[str], k: int, allowed: Rows | None = None) -> Hits:
         """What the retriever finds. It knows passages by number: see `Passages.kept`."""
-        kept = self.passages.kept
         if allowed is None:
             hits = self.retriever.search(questions, k)
         else:
+            kept = self.passages.kept
             numbers = allowed if kept is None else kept[allowed]
             hits = self.retriever.search(questions, k, allowed=numbers)
+        return self._rows_of(hits)
+
+    def _rows_of(self, hits: Hits) -> Hits:
+        """The retriever's hits, by row of the version."""
+        kept = self.passages.kept
         if kept is None:
             return hits
         strange = (hits.rows != MISSING_ROW) & ~among(hits.rows, kept)

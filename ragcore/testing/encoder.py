@@ -11,10 +11,13 @@ import numpy as np
 
 from ragcore.testing.data import passages
 from ragcore.testing.suite import SharedSuite
+from ragcore.testing.trained import loaded, moved
 from ragcore.testing.variants import changed, fingerprints_differ, say_something
 from ragcore.types import Passage
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ragcore.testing.data import Vectors
 
 __all__ = ["EncoderSuite"]
@@ -228,6 +231,53 @@ class EncoderSuite(SharedSuite):
             assert not made.encode_questions(self.questions()).requires_grad, (
                 "there is a gradient though gradients are disabled"
             )
+
+    def test_training_leaves_passages_alone(self, component: Any, tmp_path: Path) -> None:
+        """Trained questions come back from disk; passages' vectors, and the fingerprint, stay.
+
+        To mend: where both sides share weights, copy them in `trained_module`; leave the questions'
+        side out of the fingerprint. Capability `trainable`.
+        """
+        part = self.part(component)
+        made = part.build()
+        self.needs(made, "trainable")
+        fingerprint, passages = made.fingerprint, self.of_passages(made)
+        before = self.of_questions(made)
+        module = made.trained_module()
+        assert module is made.trained_module(), "trained_module() gives another at each call"
+        self._same(self.of_questions(made), before, "questions, before a weight has moved")
+        moved(module)
+        asked = self.of_questions(made)
+        assert not np.allclose(asked, before, atol=1e-5), "moved weights change no question"
+        assert np.array_equal(self.of_passages(made), passages), "passages moved with questions"
+        again = loaded(part, made.save_trained(tmp_path), tmp_path)
+        self._same(self.of_questions(again), asked, "questions, saved and loaded")
+        self._same(self.of_passages(again), passages, "passages, saved and loaded")
+        assert again.fingerprint == made.fingerprint == fingerprint, "training counts as another"
+
+    def test_passages_can_be_trained_too(self, component: Any, tmp_path: Path) -> None:
+        """Passages' vectors carry a gradient to `passage_module`, and come back from disk.
+
+        To mend: write both sides in `save_trained` once `passage_module` was asked for.
+        """
+        import torch
+
+        part = self.part(component)
+        made = part.build()
+        self.needs(made, "trainable")
+        made.trained_module()
+        asked, before = self.of_questions(made), self.of_passages(made)
+        with torch.enable_grad():
+            found = made.encode_passages_trained(self.passages())
+        assert found.requires_grad, "passages' vectors have no gradient"
+        self._same(found.detach().cpu().numpy(), before, "passages with gradient and without")
+        moved(made.passage_module())
+        passages = self.of_passages(made)
+        assert not np.allclose(passages, before, atol=1e-5), "moved weights change no passage"
+        assert np.array_equal(self.of_questions(made), asked), "questions moved with passages"
+        again = loaded(part, made.save_trained(tmp_path), tmp_path)
+        self._same(self.of_passages(again), passages, "passages, saved and loaded")
+        self._same(self.of_questions(again), asked, "questions, saved and loaded")
 
     def test_threads_encode_as_one(self, component: Any) -> None:
         """Questions that are encoded in several threads have the vectors that they have alone.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ragcore.testing.suite import SharedSuite
+from ragcore.testing.trained import loaded, moved
 from ragcore.types import Passage
 
 __all__ = ["LogProbLaws"]
@@ -222,6 +224,44 @@ class LogProbLaws(SharedSuite):
             found = made.score(read, torch.arange(3), targets)
         assert found.requires_grad, "there is no gradient"
         self._same(found.detach(), without, "with gradients and without")
+
+    def test_all_scores_hold_the_targets(self, component: Any) -> None:
+        """`score_all` is a distribution at each place, and `score` its value at the target.
+
+        To mend: log-softmax over the whole vocabulary. Capability `trainable`.
+        """
+        made = self.made(component)
+        self.needs(made, "trainable")
+        targets = self.targets(made)
+        with torch.enable_grad():
+            read = made.read(list(self.questions), self.passages())
+            found = made.score_all(read, torch.arange(3), targets)
+            expected = made.score(read, torch.arange(3), targets)
+        assert found.requires_grad, "there is no gradient"
+        assert found.shape == (*targets.shape, made.vocabulary_size), f"shape {found.shape}"
+        there = targets >= 0
+        self._same(found.exp().sum(-1)[there], torch.ones_like(found[..., 0][there]), "sums")
+        chosen = found.gather(2, targets.clamp(min=0)[:, :, None])[:, :, 0]
+        self._same(chosen[there], expected[there], "score_all and score")
+
+    def test_what_was_trained_comes_back(self, component: Any, tmp_path: Path) -> None:
+        """Moved weights change the scores, and a generator that loads them scores the same.
+
+        To mend: let `save_trained` write all that loading takes. Capability `trainable`.
+        """
+        part = self.part(component)
+        made = part.build()
+        self.needs(made, "trainable")
+        targets = self.targets(made)
+        before = self.score(made, self.read(made), [0, 1, 2], targets)
+        module = made.trained_module()
+        assert module is made.trained_module(), "trained_module() gives another at each call"
+        moved(module)
+        after = self.score(made, self.read(made), [0, 1, 2], targets)
+        assert float((after - before).abs().max()) > self.close, "moved weights change no score"
+        again = loaded(part, made.save_trained(tmp_path), tmp_path)
+        found = self.score(again, self.read(again), [0, 1, 2], targets)
+        self._same(found, after, "saved and loaded")
 
     def _same(self, one: Tensor, other: Tensor, what: str) -> None:
         assert one.shape == other.shape, f"{what}: {tuple(one.shape)} and {tuple(other.shape)}"

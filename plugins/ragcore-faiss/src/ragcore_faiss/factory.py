@@ -56,6 +56,12 @@ def abilities(index: Any) -> frozenset[str]:
     transformed = any(isinstance(layer, faiss.IndexPreTransform) for layer in _layers(index))
     if isinstance(core, faiss.IndexFlat) and not transformed:
         found.add("exact")
+    # Right below the ids, so that nothing stands between what was added and what is held.
+    whole = faiss.IndexFlat | faiss.IndexHNSWFlat
+    if isinstance(index, faiss.IndexIDMap) and isinstance(
+        faiss.downcast_index(index.index), whole
+    ):
+        found.add("vectors")
     return frozenset(found)
 
 

@@ -161,6 +161,28 @@ class Faiss:
             self._rows = kept
             self._agree()
 
+    def vectors(self, rows: Rows) -> Vectors:
+        """The vectors of rows [n], float32 [n, d], as they were added (capability `vectors`).
+
+        Raises:
+            UnsupportedOperation: this factory keeps codes, or its vectors elsewhere.
+            ComponentError: a row is not there.
+        """
+        self._require("vectors")
+        wanted = np.asarray(rows, np.int64)
+        with self._lock:
+            self._settle()
+            # FAISS numbers vectors as they came, and so are the rows in order.
+            order = np.argsort(self._rows, kind="stable")
+            places = np.searchsorted(self._rows, wanted, sorter=order)
+            numbers = order[np.minimum(places, max(len(order) - 1, 0))] if len(order) else places
+            there = self._rows[numbers] == wanted if len(order) else np.zeros(len(wanted), bool)
+            if not there.all():
+                raise ComponentError(f"{self._name} has no row {wanted[~there][0]}")
+            inner = faiss.downcast_index(self._index.index)
+            found: Vectors = inner.reconstruct_batch(np.ascontiguousarray(numbers, np.int64))
+            return found
+
     def successor(self) -> Faiss:
         """An empty one with the same training, so that a vector gets the codes that it has here.
 

@@ -26,7 +26,8 @@ from ragcore.parts import ModelName, PartConfig
 from ragcore.types import Passage, Word
 from ragcore_transformers.causal_loading import cache_name, load_causal
 from ragcore_transformers.copied_rows import CopiedPrompts, CopiedRows
-from ragcore_transformers.loading import pick_device
+from ragcore_transformers.loading import pick_device, save_model
+from ragcore_transformers.plain import wide
 from ragcore_transformers.prompts import Chat, Prompts
 from ragcore_transformers.shared_rows import SharedPrompts, SharedRows, sharing_fault
 from ragcore_transformers.tokenizing import check_template, plain_text
@@ -209,6 +210,22 @@ class Causal:
         found = torch.cat(rows) if rows else torch.zeros(targets.shape)
         return found.to(pairs.device)
 
+    def score_all(self, read: _Read, pairs: Tensor, targets: Tensor) -> Tensor:
+        """Teacher-forced log-probabilities of all tokens, [M, T, V]; see `TrainableGenerator`."""
+        chosen = pairs.tolist()
+        self._refuse_overlong(self._longest(read, chosen) + targets.shape[1])
+        prompts = [read.prompts[pair] for pair in chosen]
+        return self._logits(prompts, targets.to(self.device)).log_softmax(dim=2).to(pairs.device)
+
+    def trained_module(self) -> torch.nn.Module:
+        """The whole model."""
+        module: torch.nn.Module = self.model
+        return module
+
+    def save_trained(self, folder: Path) -> dict[str, str]:
+        """Write the model as safetensors, and its tokenizer."""
+        return save_model(self.model, self.tokenizer, folder)
+
     # What is made in the caller's inference mode could not be written to outside it.
     @torch.inference_mode(False)
     @torch.no_grad()
@@ -238,6 +255,13 @@ class Causal:
 
     def _plain(self, prompts: list[list[int]], targets: Tensor) -> Tensor:
         """Log-probs [m, T] of targets by one forward pass over prompt and target."""
+        logits = self._logits(prompts, targets)
+        chosen = logits.gather(2, targets.clamp(min=0)[:, :, None])[:, :, 0]
+        log_probs: Tensor = chosen - logits.logsumexp(dim=2)
+        return log_probs.masked_fill(targets < 0, 0.0)
+
+    def _logits(self, prompts: list[list[int]], targets: Tensor) -> Tensor:
+        """What the model says at the targets' places, [m, T, V]."""
         rows = [
             torch.tensor([*prompt, *(at for at in target[:-1] if at >= 0)])
             for prompt, target in zip(prompts, targets.tolist(), strict=True)
@@ -251,10 +275,8 @@ class Causal:
         places = torch.arange(targets.shape[1], device=self.device)
         # Behind a short row's end the last place is taken, and then masked.
         at = (before[:, None] + places - first).clamp(max=logits.shape[1] - 1)
-        logits = logits.gather(1, at[:, :, None].expand(-1, -1, logits.shape[2])).float()
-        chosen = logits.gather(2, targets.clamp(min=0)[:, :, None])[:, :, 0]
-        log_probs: Tensor = chosen - logits.logsumexp(dim=2)
-        return log_probs.masked_fill(targets < 0, 0.0)
+        found: Tensor = logits.gather(1, at[:, :, None].expand(-1, -1, logits.shape[2]))
+        return wide(found)
 
     def _chat(self) -> Chat | None:
         config, has = self.config, bool(self.tokenizer.chat_template)

@@ -7,6 +7,7 @@ read as the pair of its title and its text.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
@@ -18,7 +19,8 @@ from ragcore.errors import PluginError
 from ragcore.parts import ModelName, PartConfig
 from ragcore.types import Passage
 from ragcore_transformers.batching import encode_by_length
-from ragcore_transformers.loading import explained, pick_device, weights_digest
+from ragcore_transformers.loading import explained, pick_device, save_model, weights_digest
+from ragcore_transformers.plain import wide
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -62,27 +64,31 @@ class Dpr:
                 f"{_width(self.question_model)} dimensions and passage_model "
                 f"{config.passage_model!r} of {self.dim}: they must be trained together"
             )
+        self._passages_trained = False
+        # Not the questions' weights: they are fine-tuned over vectors that stay (paper, 2.4).
         self.fingerprint: Final = (
             f"dpr(passages={weights_digest(self.passage_model)},"
-            f"questions={weights_digest(self.question_model)},"
             f"tokens={config.max_tokens},dim={self.dim})"
         )
 
     def encode_passages(self, passages: Sequence[Passage]) -> npt.NDArray[np.float32]:
         """Vectors d(z), float32 [n, d]."""
+        with torch.inference_mode():
+            return self.encode_passages_trained(passages).cpu().numpy()
+
+    def encode_passages_trained(self, passages: Sequence[Passage]) -> torch.Tensor:
+        """Vectors d(z), [n, d], on the model's device; see `TrainableEncoder`."""
         if not passages:
-            return np.zeros((0, self.dim), np.float32)
+            return torch.zeros(0, self.dim, device=self.device)
 
         def encode(batch: list[Passage]) -> torch.Tensor:
             titles = [passage.title for passage in batch]
             texts = [passage.text for passage in batch]
             return self._run(self.passage_tokenizer, self.passage_model, titles, texts)
 
-        with torch.inference_mode():
-            vectors = encode_by_length(
-                passages, lambda p: len(p.title) + len(p.text), self.config.batch_size, encode
-            )
-            return vectors.cpu().numpy()
+        return encode_by_length(
+            passages, lambda p: len(p.title) + len(p.text), self.config.batch_size, encode
+        )
 
     def encode_questions(self, questions: Sequence[str]) -> torch.Tensor:
         """Vectors q(x), float32 [B, d], on the model's device; see the contract for gradients."""
@@ -95,6 +101,26 @@ class Dpr:
             lambda batch: self._run(self.question_tokenizer, self.question_model, batch),
         )
 
+    def trained_module(self) -> torch.nn.Module:
+        """The model of questions."""
+        module: torch.nn.Module = self.question_model
+        return module
+
+    def passage_module(self) -> torch.nn.Module:
+        """The model of passages, which `save_trained` writes too from now on."""
+        self._passages_trained = True
+        module: torch.nn.Module = self.passage_model
+        return module
+
+    def save_trained(self, folder: Path) -> dict[str, str]:
+        """Write the model of questions, and that of passages if it was trained."""
+        models = {"question_model": (self.question_model, self.question_tokenizer)}
+        if self._passages_trained:
+            models["passage_model"] = (self.passage_model, self.passage_tokenizer)
+        for name, (model, tokenizer) in models.items():
+            save_model(model, tokenizer, folder / name)
+        return {name: name for name in models}
+
     def _run(self, tokenizer: Any, model: Any, *texts: list[str]) -> torch.Tensor:
         inputs = tokenizer(
             *texts,
@@ -103,8 +129,7 @@ class Dpr:
             max_length=self.config.max_tokens,
             return_tensors="pt",
         ).to(self.device)
-        vectors: torch.Tensor = model(**inputs).pooler_output.float()
-        return vectors
+        return wide(model(**inputs).pooler_output)
 
     def _load(self, name: str, kind: Any) -> tuple[Any, Any]:
         with explained(name, PluginError):

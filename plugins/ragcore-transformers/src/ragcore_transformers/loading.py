@@ -6,13 +6,14 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers.utils import logging
 
 from ragcore.errors import RagcoreError
 
-__all__ = ["explained", "pick_device", "weights_digest"]
+__all__ = ["explained", "pick_device", "save_model", "weights_digest"]
 
 
 def pick_device(name: str, error: type[RagcoreError]) -> torch.device:
@@ -66,6 +67,13 @@ def explained(model: str, error: type[RagcoreError]) -> Iterator[None]:
     finally:
         if local and bars:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call, unused-ignore]
+
+
+def save_model(model: Any, tokenizer: Any, folder: Path) -> dict[str, str]:
+    """Write a model as safetensors with its tokenizer; what a config's `model` says then."""
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return {"model": "."}
 
 
 def weights_digest(model: torch.nn.Module) -> str:

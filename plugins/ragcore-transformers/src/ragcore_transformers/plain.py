@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
-__all__ = ["PlainState", "score"]
+__all__ = ["PlainState", "score", "score_all", "wide"]
 
 
 @dataclass(slots=True)
@@ -69,14 +69,33 @@ def score(
         start: the token that the decoder is fed first.
         pad: what it is fed where a target is padded.
     """
+    logits = _logits(model, states, mask, targets, start, pad)
+    # log softmax at the targets alone, without a second [M, T, V].
+    chosen = logits.gather(2, targets.clamp(min=0)[:, :, None])[:, :, 0]
+    return (chosen - logits.logsumexp(dim=2)).masked_fill(targets < 0, 0.0)
+
+
+def score_all(
+    model: Any, states: Tensor, mask: Tensor, targets: Tensor, *, start: int, pad: int
+) -> Tensor:
+    """Teacher-forced log-probs of the whole vocabulary [M, T, V]; arguments as `score`."""
+    return _logits(model, states, mask, targets, start, pad).log_softmax(dim=2)
+
+
+def wide(values: Tensor) -> Tensor:
+    """In float32, or in float64 where a model computes in that."""
+    return values if values.dtype == torch.float64 else values.float()
+
+
+def _logits(
+    model: Any, states: Tensor, mask: Tensor, targets: Tensor, start: int, pad: int
+) -> Tensor:
     fed = targets.new_full(targets.shape, start)
     fed[:, 1:] = targets[:, :-1].masked_fill(targets[:, :-1] < 0, pad)
-    logits = model(
+    found = model(
         encoder_outputs=BaseModelOutput(last_hidden_state=states),
         attention_mask=mask,
         decoder_input_ids=fed,
         use_cache=False,
-    ).logits.float()
-    # log softmax at the targets alone, without a second [M, T, V].
-    chosen = logits.gather(2, targets.clamp(min=0)[:, :, None])[:, :, 0]
-    return (chosen - logits.logsumexp(dim=2)).masked_fill(targets < 0, 0.0)  # type: ignore[no-any-return]
+    )
+    return wide(found.logits)

@@ -5,9 +5,11 @@ Decides which text is encoded and how the vector is normalised; pooling is the m
 
 from __future__ import annotations
 
+import copy
 import string
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Final, cast
 
 import numpy as np
 import torch
@@ -19,6 +21,7 @@ from ragcore.parts import ModelName, PartConfig
 from ragcore.types import Passage
 from ragcore_transformers.batching import encode_by_length
 from ragcore_transformers.loading import explained, pick_device, weights_digest
+from ragcore_transformers.plain import wide
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -30,6 +33,9 @@ class SentenceConfig(PartConfig):
     """What YAML may say of `{use: sentence-transformers}`."""
 
     model: ModelName = Field(description="a folder, a name on a hub, or one that a plugin ships")
+    question_model: ModelName | None = Field(
+        None, description="encodes questions, where they were trained apart; null for `model`"
+    )
     passage_template: str = Field(
         "{title}. {text}", description="what is encoded of a passage that has a title"
     )
@@ -78,54 +84,93 @@ class SentenceTransformers:
 
     def __init__(self, config: SentenceConfig) -> None:
         self.config = config
-        device = pick_device(config.device, PluginError)
-        with explained(config.model, PluginError):
-            self.model = SentenceTransformer(
-                config.model,
-                device=str(device),
-                trust_remote_code=False,
-                model_kwargs={"use_safetensors": True},
-            ).eval()
-        if config.normalize is False:
-            for name, module in list(self.model.named_children()):
-                if type(module).__name__ == "Normalize":
-                    delattr(self.model, name)
-        if config.max_tokens is not None:
-            self.model.max_seq_length = config.max_tokens
+        self.model = self._load(config.model)
+        self.question_model = (
+            self.model if config.question_model is None else self._load(config.question_model)
+        )
         own = self.model.prompts
+        self._passages_trained = False
         self._question_prompt = _chosen(config.question_prompt, own.get("query"))
         self._passage_prompt = _chosen(config.passage_prompt, own.get("document"))
         self.dim: Final = int(self.model.get_embedding_dimension() or 0)
         self.fingerprint: Final = self._describe()
+        if self.question_model.get_embedding_dimension() != self.dim:
+            raise PluginError(
+                f"question_model {config.question_model!r} gives vectors of "
+                f"{self.question_model.get_embedding_dimension()} dimensions and model "
+                f"{config.model!r} of {self.dim}: they must be trained together"
+            )
 
     def encode_passages(self, passages: Sequence[Passage]) -> npt.NDArray[np.float32]:
         """Vectors d(z), float32 [n, d]; a passage without title is its text alone."""
+        with torch.inference_mode():
+            return self.encode_passages_trained(passages).cpu().numpy()
+
+    def encode_passages_trained(self, passages: Sequence[Passage]) -> torch.Tensor:
+        """Vectors d(z), [n, d], on the model's device; see `TrainableEncoder`."""
         if not passages:
-            return np.zeros((0, self.dim), np.float32)
+            return torch.zeros(0, self.dim, device=self.model.device)
         texts = [
             self.config.passage_template.format(title=passage.title, text=passage.text)
             if passage.title
             else passage.text
             for passage in passages
         ]
-        with torch.inference_mode():
-            return self._encode(texts, self._passage_prompt).cpu().numpy()
+        return self._encode(self.model, texts, self._passage_prompt)
 
     def encode_questions(self, questions: Sequence[str]) -> torch.Tensor:
         """Vectors q(x), float32 [B, d], on the model's device; see the contract for gradients."""
         if not questions:
-            return torch.zeros(0, self.dim, device=self.model.device)
-        return self._encode(list(questions), self._question_prompt)
+            return torch.zeros(0, self.dim, device=self.question_model.device)
+        return self._encode(self.question_model, list(questions), self._question_prompt)
 
-    def _encode(self, texts: list[str], prompt: str) -> torch.Tensor:
+    def trained_module(self) -> torch.nn.Module:
+        """The model of questions; from now on it has weights of its own."""
+        if self.question_model is self.model:
+            self.question_model = copy.deepcopy(self.model)
+        return self.question_model
+
+    def passage_module(self) -> torch.nn.Module:
+        """The model of passages, which `save_trained` writes too from now on."""
+        self._passages_trained = True
+        return self.model
+
+    def save_trained(self, folder: Path) -> dict[str, str]:
+        """Write the model of questions, and that of passages if it was trained."""
+        models = {"question_model": self.trained_module()}
+        if self._passages_trained:
+            models["model"] = self.model
+        for name, model in models.items():
+            cast(SentenceTransformer, model).save(
+                str(folder / name), create_model_card=False, safe_serialization=True
+            )
+        return {name: name for name in models}
+
+    def _load(self, name: str) -> SentenceTransformer:
+        with explained(name, PluginError):
+            model = SentenceTransformer(
+                name,
+                device=str(pick_device(self.config.device, PluginError)),
+                trust_remote_code=False,
+                model_kwargs={"use_safetensors": True},
+            ).eval()
+        if self.config.normalize is False:
+            for part, module in list(model.named_children()):
+                if type(module).__name__ == "Normalize":
+                    delattr(model, part)
+        if self.config.max_tokens is not None:
+            model.max_seq_length = self.config.max_tokens
+        return model
+
+    def _encode(self, model: SentenceTransformer, texts: list[str], prompt: str) -> torch.Tensor:
         def encode(batch: list[str]) -> torch.Tensor:
-            features = self.model.preprocess(batch, prompt=prompt or None)
+            features = model.preprocess(batch, prompt=prompt or None)
             placed = {
-                name: value.to(self.model.device) if isinstance(value, torch.Tensor) else value
+                name: value.to(model.device) if isinstance(value, torch.Tensor) else value
                 for name, value in features.items()
             }
             # Called as a module: the library's `encode` would drop the gradients.
-            vectors: torch.Tensor = self.model(placed)["sentence_embedding"].float()
+            vectors = wide(model(placed)["sentence_embedding"])
             if self.config.normalize:
                 vectors = torch.nn.functional.normalize(vectors, dim=1)
             return vectors

@@ -24,7 +24,7 @@ from ragcore_transformers import plain, weights
 from ragcore_transformers.attention import Encoded
 from ragcore_transformers.fast import FastDecoder, FastState, fast_decoder
 from ragcore_transformers.int8 import quantize
-from ragcore_transformers.loading import explained, pick_device
+from ragcore_transformers.loading import explained, pick_device, save_model
 from ragcore_transformers.plain import PlainState
 from ragcore_transformers.tokenizing import (
     check_template,
@@ -200,6 +200,25 @@ class Seq2Seq:
         else:
             found = decoder.score(read.encoded(decoder), pairs.to(self.device), goal, self._start)
         return found.to(pairs.device)
+
+    def score_all(
+        self, read: _Read, pairs: torch.Tensor, targets: torch.Tensor
+    ) -> torch.Tensor:
+        """Teacher-forced log-probabilities of all tokens, [M, T, V]; see `TrainableGenerator`."""
+        goal = targets.to(self.device)
+        self._refuse_overlong(goal.shape[1])
+        states, mask = read.of(pairs)
+        found = plain.score_all(self.model, states, mask, goal, start=self._start, pad=self._pad)
+        return found.to(pairs.device)
+
+    def trained_module(self) -> torch.nn.Module:
+        """The whole model."""
+        module: torch.nn.Module = self.model
+        return module
+
+    def save_trained(self, folder: Path) -> dict[str, str]:
+        """Write the model as safetensors, and its tokenizer."""
+        return save_model(self.model, self.tokenizer, folder)
 
     @torch.no_grad()
     def start(self, read: _Read, pairs: torch.Tensor) -> FastState | PlainState:

@@ -82,6 +82,9 @@ def load_int8_rows(folder: Path, config: PreTrainedConfig) -> PreTrainedModel:
             f"config.json says ragcore_weights: {FORMAT}"
         ) from error
     weights = _dequantize(stored, path)
+    # The model is float32 from here on, and says so where it is saved.
+    if hasattr(config, "ragcore_weights"):
+        del config.ragcore_weights
     maker: Any = AutoModelForSeq2SeqLM
     # Made without memory: random weights, which take seconds to draw, would only be replaced.
     with torch.device("meta"):
