@@ -42,6 +42,7 @@ def ragcore_cli() -> dict[str, str]:
     """The core's commands; `ragcore.cli.COMMANDS` has a line of help for each."""
     return {
         "ask": "ragcore.cli.ask:app",
+        "train": "ragcore.cli.train:app",
         "verify": "ragcore.cli.verify:app",
         "memory": "ragcore.cli.memory:app",
         "check": "ragcore.cli.config:check_app",

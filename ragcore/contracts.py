@@ -52,11 +52,12 @@ class Component(Protocol):
 
     Capabilities in use: `add` (after the first build), `remove`, `filter` (search with `allowed`),
     `exact` (search equals brute force), `mmap`, `passages` (a retriever that reads the memory's
-    passages: see PassageReader), `scratch` (a retriever or an index that can keep on disk what it
-    works out while it is built: see ScratchUser), `successor` (an index that can be followed by
-    another of the same training: see Successor), `trainable` (an encoder or generator whose weights
-    can be trained, a retriever whose scores carry a gradient: see TrainableEncoder,
-    TrainableGenerator, TrainableRetriever), `uncased` (a generator whose text has lost its case), `vectors` (an index that gives its vectors back: see VectorSource), `words` (a
+    passages: see PassageReader), `scratch` (a retriever or an index that can keep on disk what
+    it works out while it is built: see ScratchUser), `successor` (an index that can be followed
+    by another of the same training: see Successor), `trainable` (an encoder or generator whose
+    weights can be trained, a retriever whose scores carry a gradient: see TrainableEncoder,
+    TrainableGenerator, TrainableRetriever), `uncased` (a generator whose text has lost its
+    case), `vectors` (an index that gives its vectors back: see VectorSource), `words` (a
     generator that can be kept to a passage's words).
     """
 

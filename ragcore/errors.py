@@ -18,6 +18,7 @@ __all__ = [
     "RagcoreError",
     "StoreCorruptError",
     "StoreError",
+    "TrainingError",
     "UnknownComponentError",
     "UnknownVersionError",
     "UnsupportedOperation",
@@ -99,3 +100,7 @@ class QuestionError(RagcoreError):
 
 class GeneratorError(RagcoreError):
     """A generator cannot be loaded, or does not fit its tokenizer."""
+
+
+class TrainingError(RagcoreError):
+    """Training cannot begin, or cannot go on from what is there."""

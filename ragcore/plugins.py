@@ -234,6 +234,11 @@ class Registry:
             raise PluginError(f"model {name!r}: package {package!r} has no folder {inside!r}")
         return folder
 
+    def shipped_model(self, folder: Path) -> str | None:
+        """The name of the model that a plugin ships in this folder, or None."""
+        names = [name for kind, name in self._targets if kind == "model"]
+        return next((name for name in names if self.model_folder(name) == folder), None)
+
 
 @functools.cache
 def registry() -> Registry:

@@ -32,7 +32,7 @@ def retrieve(
     Args:
         memory: the version that is read.
         questions: B questions.
-        config: how many passages each may have, and which.
+        config: how many passages each may have, and which; with k = 0 nothing is searched.
         where: which of those, as `config.where` says it; all where None.
 
     Returns:
@@ -45,6 +45,8 @@ def retrieve(
     for place, question in enumerate(questions):
         if not question.strip():
             raise QuestionError(f"question {place + 1} of {len(questions)} is empty: ask it")
+    if not config.k:
+        return [Found(question, [], [], log_prior(torch.zeros(1))) for question in questions]
     filters = [None if said is None else read_where(said) for said in (config.where, where)]
     hits = memory.search(questions, config.k, where=both(*filters))
     registry().hook.ragcore_retrieved(questions=questions, hits=hits, memory=memory.version)

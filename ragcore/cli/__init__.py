@@ -21,6 +21,7 @@ __all__ = ["COMMANDS", "main"]
 
 COMMANDS: Final = {
     "ask": "answer questions, with the passages that each answer rests on",
+    "train": "fine-tune question encoder and generator through the marginal",
     "verify": "recompute a served answer's log p by the definition",
     "memory": "build, list, verify, activate and search the versions of a memory",
     "check": "find every fault in a pipeline file",

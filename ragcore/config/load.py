@@ -14,6 +14,9 @@ from ragcore.errors import ConfigError
 
 __all__ = ["load_config", "parse_config", "read_file"]
 
+FOLDER_FILE: Final = "pipeline.yaml"
+"""The pipeline file of a folder that is given in place of a file."""
+
 _EMPTY: Final = "the file is empty: a pipeline begins with 'ragcore: 1' and has a section 'memory'"
 
 
@@ -21,7 +24,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> PipelineConf
     """The checked config of a pipeline file.
 
     Args:
-        path: of a YAML file; relative paths in it start from its folder.
+        path: of a YAML file, or of a folder with a pipeline.yaml, as training leaves it; relative
+            paths in it start from its folder.
         overrides: changes to it, as "rag.k=10" or "generator.use=t5"; the last one wins.
 
     Raises:
@@ -37,9 +41,16 @@ def parse_config(
     return _read(Source(text, name, overrides), Path(base))[1]
 
 
+def _file(path: Path) -> Path:
+    """The pipeline file that a path means: in a folder, as training leaves one, its own."""
+    inside = path / FOLDER_FILE
+    return inside if path.is_dir() and inside.is_file() else path
+
+
 def read_file(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Mapping, PipelineConfig]:
     """As `load_config`, with the tree that the file and the overrides make."""
-    return _read(Source(_text(Path(path)), str(path), overrides), Path(path).parent)
+    file = _file(Path(path))
+    return _read(Source(_text(file), str(file), overrides), file.parent)
 
 
 def _read(source: Source, base: Path) -> tuple[Mapping, PipelineConfig]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from ragcore.config.training import TrainConfig
 from ragcore.memory.where import faults_of
 from ragcore.parts import ConfigPath, Kind, Part, PartConfig
 
@@ -54,7 +55,11 @@ class RagConfig(PartConfig):
     decode: Literal["thorough", "fast", "joint"] = Field(
         default="thorough", description="how RAG-Sequence is decoded"
     )
-    k: int = Field(default=5, ge=1, description="passages retrieved for a question")
+    k: int = Field(
+        default=5,
+        ge=0,
+        description="passages retrieved for a question; 0 is closed book, the generator alone",
+    )
     beams: int = Field(
         default=4, ge=1, description="hypotheses kept by the beam search; 1 is greedy"
     )
@@ -129,4 +134,7 @@ class PipelineConfig(PartConfig):
     )
     rag: RagConfig = Field(
         default=RagConfig(), description="how an answer is computed from the passages"
+    )
+    train: TrainConfig | None = Field(
+        default=None, description="how `ragcore train` fine-tunes encoder and generator"
     )

@@ -22,8 +22,8 @@ from typing import Any, Final
 from ragcore.config import PipelineConfig, load_config
 from ragcore.errors import QuestionError
 from ragcore.evaluation.beside import beside
-from ragcore.evaluation.matching import exact_match, holds_answer, same_answer
 from ragcore.questions import Asked
+from ragcore.questions.matching import exact_match, holds_answer, same_answer
 from ragcore.rag import Rag
 from ragcore.types import Answer
 

@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from ragcore.errors import ConfigError
 from ragcore.evaluation.beside import beside
-from ragcore.evaluation.matching import same_answer
+from ragcore.questions.matching import same_answer
 from ragcore.rag import Rag
 from ragcore.retrieval import Where
 from ragcore.types import Answer

@@ -304,7 +304,7 @@ class Store:
             UnknownVersionError: there is no such version.
             StoreCorruptError: a file of its passages is missing or broken.
         """
-        with self._passages(old) as before, self._passages(new) as after:
+        with self.passages(old) as before, self.passages(new) as after:
             return differences(before, after)
 
     def gc(self, keep: int, *, dry_run: bool = False) -> Collected:
@@ -371,7 +371,7 @@ class Store:
         return _info(manifest, self.current())
 
     @contextmanager
-    def _passages(self, version: str) -> Iterator[Passages]:
+    def passages(self, version: str) -> Iterator[Passages]:
         """The passages of a version, opened without its retriever."""
         with self._leased(version):
             manifest = self._catalog.manifest(version)

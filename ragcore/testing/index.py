@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -116,7 +117,7 @@ class IndexSuite(SearchLaws, ChangeLaws, StoreLaws, SequenceLaws):
             assert np.array_equal(one.vectors(wanted), expected), "other vectors came back"
             self.must_fail(
                 "the vector of a row that is not there",
-                lambda one=one: one.vectors(np.array([int(world.rows.max()) + 1])),
+                functools.partial(one.vectors, np.array([int(world.rows.max()) + 1])),
             )
         if "remove" in made.capabilities:
             made.remove(world.rows[:2])

@@ -10,7 +10,7 @@ from ragcore.config import RagConfig
 from ragcore.errors import ConfigError, QuestionError, UnknownVersionError
 from ragcore.evaluation import comparison
 from ragcore.evaluation.comparison import compare
-from ragcore.evaluation.matching import same_answer
+from ragcore.questions.matching import same_answer
 from ragcore.memory.store import Store
 from ragcore.questions import Asked, read_asked
 from ragcore.rag import Rag

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ragcore.config import RagConfig
 from ragcore.errors import ConfigError, UnknownVersionError
-from ragcore.evaluation.matching import same_answer
+from ragcore.questions.matching import same_answer
 from ragcore.evaluation.shadow import Shadow, wilson
 from ragcore.memory.store import Store
 from ragcore.rag import Rag

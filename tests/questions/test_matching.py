@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragcore.evaluation.matching import exact_match, holds_answer, normalize, same_answer
+from ragcore.questions.matching import exact_match, holds_answer, normalize, same_answer
 
 
 @pytest.mark.parametrize(

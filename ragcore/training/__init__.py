@@ -1,0 +1,7 @@
+"""Fine-tuning question encoder and generator together, through the marginal (paper, 2.4)."""
+
+from __future__ import annotations
+
+from ragcore.training.trainer import Look, Step, Trained, train
+
+__all__ = ["Look", "Step", "Trained", "train"]
