@@ -38,11 +38,32 @@ def ragcore_scorers() -> dict[str, str]:
 
 
 @hookimpl
+def ragcore_metrics() -> dict[str, str]:
+    """Of answers and of what was found."""
+    here = "ragcore.evaluation.metrics"
+    return {
+        "exact_match": f"{here}.answers:ExactMatch",
+        "f1": f"{here}.answers:TokenF1",
+        "label_accuracy": f"{here}.answers:LabelAccuracy",
+        "log_prob": f"{here}.answers:LogProb",
+        "bleu_1": f"{here}.texts:Bleu1",
+        "rouge_l": f"{here}.texts:RougeL",
+        "distinct_trigrams": f"{here}.texts:DistinctTrigrams",
+        "q_bleu_1": f"{here}.answerability:QBleu1",
+        "recall": f"{here}.ranking:RecallAtK",
+        "mrr": f"{here}.ranking:MeanReciprocalRank",
+        "ndcg": f"{here}.ranking:Ndcg",
+    }
+
+
+@hookimpl
 def ragcore_cli() -> dict[str, str]:
     """The core's commands; `ragcore.cli.COMMANDS` has a line of help for each."""
     return {
         "ask": "ragcore.cli.ask:app",
         "train": "ragcore.cli.train:app",
+        "eval": "ragcore.cli.evaluate:app",
+        "replay": "ragcore.cli.evaluate:replay_app",
         "verify": "ragcore.cli.verify:app",
         "memory": "ragcore.cli.memory:app",
         "check": "ragcore.cli.config:check_app",

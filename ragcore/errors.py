@@ -13,6 +13,7 @@ __all__ = [
     "EmptyCorpusError",
     "GeneratorError",
     "MemoryMismatchError",
+    "MetricError",
     "PluginError",
     "QuestionError",
     "RagcoreError",
@@ -100,6 +101,10 @@ class QuestionError(RagcoreError):
 
 class GeneratorError(RagcoreError):
     """A generator cannot be loaded, or does not fit its tokenizer."""
+
+
+class MetricError(RagcoreError):
+    """A metric is asked for what it cannot say, or breaks its contract."""
 
 
 class TrainingError(RagcoreError):

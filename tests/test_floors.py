@@ -38,7 +38,7 @@ FLOORS: Final = {
     **dict.fromkeys(GROUND, 1),
     **dict.fromkeys(["decoding", "memory"], 2),
     **dict.fromkeys(["answering", "answers", "building", "config", "withholding"], 3),
-    **dict.fromkeys(["questions", "rag", "retrieval"], 3),
+    **dict.fromkeys(["provenance", "questions", "rag", "retrieval"], 3),
     **dict.fromkeys(["calibration", "evaluation", "testing", "training", "verification"], 4),
     **dict.fromkeys(["__main__", "cli", "server"], 5),
 }

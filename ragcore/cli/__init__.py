@@ -22,6 +22,8 @@ __all__ = ["COMMANDS", "main"]
 COMMANDS: Final = {
     "ask": "answer questions, with the passages that each answer rests on",
     "train": "fine-tune question encoder and generator through the marginal",
+    "eval": "how good answers are over a file of questions, with intervals",
+    "replay": "repeat an evaluation, and tell what is different",
     "verify": "recompute a served answer's log p by the definition",
     "memory": "build, list, verify, activate and search the versions of a memory",
     "check": "find every fault in a pipeline file",

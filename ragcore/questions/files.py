@@ -8,7 +8,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from ragcore.questions.asked import Asked
 from ragcore.questions.forms import FORMS, Form, Record
 from ragcore.questions.house import house_asked
 
-__all__ = ["FORMATS", "read_asked"]
+__all__ = ["FORMATS", "read_asked", "spread_over"]
 
 FORMATS: Final = ("auto", *FORMS)
 """What `format` may be."""
@@ -56,6 +56,13 @@ def read_asked(path: str | Path, *, format: str = "auto", plain: bool = False) -
     if faults:
         raise QuestionError("\n".join(faults))
     return found
+
+
+def spread_over(asked: Sequence[Asked], limit: int | None) -> list[Asked]:
+    """At most `limit` of them, at even distances; all where None."""
+    if limit is None or limit >= len(asked):
+        return list(asked)
+    return [asked[place * len(asked) // limit] for place in range(limit)]
 
 
 def _asked(record: Any, name: str, plain: bool) -> list[Asked]:

@@ -15,9 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +24,7 @@ from ragcore.config.source import dump
 from ragcore.contracts import Trainable
 from ragcore.memory.files import sha256
 from ragcore.parts import to_plain
-from ragcore.plugins import registry
+from ragcore.provenance import portable
 
 __all__ = [
     "ENCODER",
@@ -35,7 +33,6 @@ __all__ = [
     "RECORD",
     "config_digest",
     "data_record",
-    "environment",
     "write_pipeline",
     "write_record",
 ]
@@ -44,18 +41,6 @@ PIPELINE: Final = "pipeline.yaml"
 RECORD: Final = "training.json"
 ENCODER: Final = "question_encoder"
 GENERATOR: Final = "generator"
-
-_LIBRARIES: Final = (
-    "ragcore",
-    "torch",
-    "numpy",
-    "accelerate",
-    "transformers",
-    "sentence-transformers",
-    "tokenizers",
-    "peft",
-    "faiss-cpu",
-)
 
 
 def write_pipeline(
@@ -82,7 +67,7 @@ def write_pipeline(
         section["retriever"]["encoder"] |= _saved(encoder, folder, ENCODER)
     if generator is not None:
         said["generator"] |= _saved(generator, folder, GENERATOR)
-    said = _portable(said, folder.resolve())
+    said = portable(said, folder.resolve())
     said["memory"] |= dict(memory or {})
     path = folder / PIPELINE
     new = path.with_suffix(".new")
@@ -97,41 +82,9 @@ def _saved(trained: Trainable, folder: Path, name: str) -> dict[str, str]:
     return {key: str(Path(name, path)) for key, path in trained.save_trained(place).items()}
 
 
-def _portable(value: Any, folder: Path) -> Any:
-    """A config whose paths do as long as the project, which the folder is in, stays together.
-
-    What lies beside the folder, or beside its parent, is said from there; a model that a plugin
-    ships by its name; other paths stay whole.
-    """
-    match value:
-        case dict():
-            return {key: _portable(one, folder) for key, one in value.items()}
-        case list():
-            return [_portable(one, folder) for one in value]
-        case str() if os.path.isabs(value):
-            shipped = registry().shipped_model(Path(value))
-            if shipped is not None:
-                return shipped
-            near = Path(value).resolve().is_relative_to(folder.parent.parent)
-            return os.path.relpath(Path(value).resolve(), folder) if near else value
-        case _:
-            return value
-
-
 def data_record(path: Path) -> dict[str, Any]:
     """What says later whether a file of questions is still the same."""
     return {"path": str(path), "sha256": sha256(path)}
-
-
-def environment() -> dict[str, Any]:
-    """Versions of what the numbers depend on."""
-    found = {}
-    for name in _LIBRARIES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return {"python": platform.python_version(), "machine": platform.machine(), **found}
 
 
 def config_digest(config: PipelineConfig, *, without: tuple[str, ...] = ()) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +25,8 @@ from ragcore.contracts import TrainableEncoder, TrainableGenerator, TrainableRet
 from ragcore.errors import ConfigError, TrainingError, UnsupportedOperation
 from ragcore.memory.store import Store
 from ragcore.memory.version import Memory
-from ragcore.questions import Asked, read_asked
+from ragcore.provenance import environment
+from ragcore.questions import Asked, read_asked, spread_over
 from ragcore.questions.matching import holds_right, is_right
 from ragcore.retrieval import retrieve
 from ragcore.training import checkpoints, output, tuning
@@ -34,7 +35,7 @@ from ragcore.training.model import Losses, RagModel, Settings
 from ragcore.training.refresh import Builder
 from ragcore.training.schedule import Batches, learning_rate_factor, seed_of
 
-__all__ = ["Look", "Step", "Trained", "spread_over", "train"]
+__all__ = ["Look", "Step", "Trained", "train"]
 
 _GOES_ON: Final = ("output", "steps", "dev", "evaluate_every", "patience", "save_every")
 """Settings that may be others when training goes on; the losses so far do not depend on them."""
@@ -130,13 +131,6 @@ def train(
         return trainer.run(resume=resume, fresh=fresh)
     finally:
         trainer.close()
-
-
-def spread_over(asked: Sequence[Asked], limit: int | None) -> list[Asked]:
-    """At most `limit` of them, at even distances; all where None."""
-    if limit is None or limit >= len(asked):
-        return list(asked)
-    return [asked[place * len(asked) // limit] for place in range(limit)]
 
 
 class _Trainer:
@@ -378,7 +372,7 @@ class _Trainer:
             "steps": done,
             "best": None if best is None else asdict(best),
             "stopped_early": stopped,
-            "versions": output.environment(),
+            "versions": environment(),
         }
 
     # What is put together at the beginning.

@@ -75,7 +75,7 @@ def add_lora(module: torch.nn.Module, config: LoraConfig) -> Any:
         task_type="SEQ_2_SEQ_LM" if _encodes(module) else "CAUSAL_LM",
     )
     try:
-        return get_peft_model(module, adapters)  # type: ignore[arg-type]
+        return get_peft_model(module, adapters)
     except ValueError as error:
         raise TrainingError(f"train.lora: {error}") from None
 

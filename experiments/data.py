@@ -1,0 +1,136 @@
+"""The two settings of the experiments, cut from a folder of development data into plain files.
+
+    factbook    the World Factbook of 2016-11 and 2018-12; a fifth of the countries is held out
+    openqa      passages of Wikipedia and SQuAD's paragraphs; trained on SQuAD, WebQuestions and
+                CuratedTREC, tested on Natural Questions, TriviaQA and SQuAD's development set
+
+`python data.py --data DATA --work WORK` writes WORK/factbook and WORK/openqa: passages and questions
+as JSON lines. The data is not part of the project; nothing is copied into it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import json
+import random
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+DATA = HERE.parent.parent / "shared" / "data"
+
+
+def rows(path: Path) -> Iterator[dict]:
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        yield from map(json.loads, lines)
+
+
+def write(path: Path, found: Iterable[dict]) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    count = 0
+    with path.open("w", encoding="utf-8") as file:
+        for row in found:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            count += 1
+    print(f"{count:6} {path}")
+    return count
+
+
+def question(row: dict, **more: object) -> dict:
+    """What ragcore reads of a question; without the passages that are known to answer it.
+
+    Recall is then by the answer's text, as in the paper, and training cannot see them.
+    """
+    return {"id": str(row["id"]), "question": row["question"], "answers": row["answers"], **more}
+
+
+def passage(row: dict) -> dict:
+    return {"id": row["id"], "title": row["title"], "text": row["text"]}
+
+
+def held_out(code: str) -> bool:
+    """As in examples/world/data.py, by whose reader training begins."""
+    return int(hashlib.sha256(code.encode()).hexdigest(), 16) % 5 == 0
+
+
+def write_factbook(data: Path, work: Path) -> None:
+    source = data / "factbook"
+    for edition in ("2016-11", "2018-12"):
+        write(
+            work / f"passages-{edition}.jsonl",
+            map(passage, rows(source / edition / "passages.jsonl.gz")),
+        )
+    asked: dict[str, list[dict]] = {"train": [], "dev": [], "test": []}
+    for kind in ("leaders", "facts"):
+        for row in rows(source / "2016-11" / f"{kind}.jsonl.gz"):
+            part = "test" if held_out(row["code"]) else "train"
+            if part == "train" and int(hashlib.md5(row["code"].encode()).hexdigest(), 16) % 12 == 0:
+                part = "dev"
+            asked[part].append(question(row, kind=kind))
+            if kind == "leaders":
+                generic = {**row, "question": row["question_generic"], "id": f"{row['id']}:role"}
+                asked[part].append(question(generic, kind="roles"))
+    for name, found in asked.items():
+        random.Random(0).shuffle(found)
+        write(work / f"{name}.jsonl", found)
+    changed = list(rows(source / "hotswap" / "2016-11_2018-12.changed.jsonl.gz"))
+    for edition in ("2016-11", "2018-12"):
+        found = [
+            question({**row, **row[edition]}, held_out=held_out(row["code"])) for row in changed
+        ]
+        write(work / f"offices-{edition}.jsonl", found)
+
+
+def write_openqa(data: Path, work: Path) -> None:
+    paragraphs = list(rows(data / "squad" / "passages.jsonl.gz"))
+    wikipedia = list(rows(data / "openqa" / "passages.jsonl.gz"))
+    write(work / "passages.jsonl", map(passage, [*wikipedia, *paragraphs]))
+    squad = list(rows(data / "squad" / "questions.jsonl.gz"))
+    train = [question(row, source="squad") for row in squad if row["split"] == "train"]
+    covered = ("webquestions_train", "curatedtrec_large2470_train")
+    for name in covered:
+        found = [row for row in rows(data / "openqa" / f"{name}.jsonl.gz") if row["positive_ids"]]
+        train += [question(row, source=name.split("_")[0], regex=row["regex"]) for row in found]
+    random.Random(0).shuffle(train)
+    write(work / "dev.jsonl", train[:300])
+    write(work / "train.jsonl", train[300:])
+    write(work / "nq.jsonl", map(question, rows(data / "openqa" / "nq_gold.jsonl.gz")))
+    write(work / "triviaqa.jsonl", map(question, rows(data / "openqa" / "triviaqa.jsonl.gz")))
+    dev = [question(row) for row in squad if row["split"] == "dev"]
+    random.Random(0).shuffle(dev)
+    write(work / "squad.jsonl", dev[:1000])
+
+
+def write_fever(data: Path, work: Path) -> None:
+    write(work / "passages.jsonl", map(passage, rows(data / "fever" / "passages.jsonl.gz")))
+    for name in ("2way", "3way"):
+        split: dict[str, list[dict]] = {"train": [], "test": []}
+        for row in rows(data / "fever" / f"claims_{name}.jsonl.gz"):
+            half = (
+                "train" if int(hashlib.md5(str(row["id"]).encode()).hexdigest(), 16) % 2 else "test"
+            )
+            label = {"SUPPORTS": "yes", "REFUTES": "no", "NOT ENOUGH INFO": "unknown"}[row["label"]]
+            split[half].append({"id": str(row["id"]), "question": row["claim"], "answer": label})
+        for half, found in split.items():
+            random.Random(0).shuffle(found)
+            write(work / f"{name}-{half}.jsonl", found)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--work", type=Path, default=HERE / "work")
+    arguments = parser.parse_args()
+    if not arguments.data.is_dir():
+        print(f"skipped: no development data in {arguments.data}")
+        return 0
+    write_factbook(arguments.data, arguments.work / "factbook")
+    write_openqa(arguments.data, arguments.work / "openqa")
+    write_fever(arguments.data, arguments.work / "fever")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

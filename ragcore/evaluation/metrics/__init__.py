@@ -1,0 +1,1 @@
+"""Metrics: figures of how good answers and passages are, each a registered component."""
