@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ragcore.config.training import QuestionsConfig
     from ragcore.training import Look, Step
 
 __all__ = ["app"]
@@ -45,6 +48,8 @@ def train(
     console = Console(stderr=True)
     with _shown(console) as report:
         done = fine_tune(config, resume=resume, fresh=fresh, report=report)
+    if not done.first:
+        return
     best = done.best
     said = f"{done.steps} steps"
     if done.stopped_early:
@@ -52,7 +57,22 @@ def train(
     if best is not None:
         said += f"; best after {best.step}: exact match {best.exact_match:.1%}"
         said += f", recall {best.recall:.1%}"
+    if config.train is not None and config.train.dev is not None:
+        _evaluate(done.folder, config.train.dev)
+        said += f"\nits answers to dev: {done.folder / 'evaluation'} (ragcore replay {done.folder})"
     console.print(f"{said}\nask it: ragcore ask {done.folder} …", highlight=False, markup=False)
+
+
+def _evaluate(folder: Path, questions: QuestionsConfig) -> None:
+    """Answer `dev` with what was kept, loaded from the folder, so that it can be replayed."""
+    from ragcore.evaluation.running import evaluate
+    from ragcore.questions import read_asked, spread_over
+    from ragcore.rag import load
+
+    asked = read_asked(questions.path, format=questions.format)
+    with load(folder) as rag:
+        report = evaluate(rag, spread_over(asked, questions.limit))
+    report.write(folder / "evaluation", folder, (), questions)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from ragcore.training.trainer import Look, Step, Trained, train
+from ragcore.training.events import Look, Step
+from ragcore.training.trainer import Trained, train
 
 __all__ = ["Look", "Step", "Trained", "train"]

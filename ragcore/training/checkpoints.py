@@ -3,7 +3,8 @@
     checkpoints/step-000200/
         weights.safetensors     those that are trained; the others are where they came from
         optimizer.safetensors   AdamW's moments, under the weights' names
-        state.json              the step, the best so far, and what the training was told
+        state.json              the step, the best so far, and a digest of the settings
+    checkpoints/best-000100/    weights.safetensors alone
 
 A checkpoint is written beside its place and renamed in, and the one before it is then removed: a
 process that is killed leaves the old one or the new. Random numbers need no place here, since they
@@ -16,7 +17,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +28,17 @@ from torch import Tensor
 
 from ragcore.errors import TrainingError
 
-__all__ = ["latest", "load_checkpoint", "restore_weights", "save_checkpoint", "trained_weights"]
+__all__ = [
+    "best_place",
+    "forget_best",
+    "latest",
+    "load_checkpoint",
+    "restore_weights",
+    "save_best",
+    "save_checkpoint",
+    "steps_of",
+    "trained_weights",
+]
 
 _NAME: Final = re.compile(r"step-\d{6,}")
 _WEIGHTS, _OPTIMIZER, _STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
@@ -36,44 +48,71 @@ def save_checkpoint(
     folder: Path,
     step: int,
     module: torch.nn.Module,
-    optimizer: torch.optim.Optimizer | None,
+    optimizer: torch.optim.Optimizer,
     state: Mapping[str, Any],
-    *,
-    name: str | None = None,
-) -> Path:
-    """Write a checkpoint, and then remove those of other steps.
+) -> None:
+    """Write the checkpoint of a step, and then remove those of other steps.
 
     Args:
         folder: of the checkpoints; made where it is missing.
         step: how many steps were made.
         module: whose weights that require a gradient are kept.
-        optimizer: whose state is kept; none for weights that are only to be looked up again.
+        optimizer: whose state is kept.
         state: JSON-ready values to go on from.
-        name: of the checkpoint, where it is no step of the row; it replaces one of that name.
     """
+    with _written(folder, f"step-{step:06d}") as new:
+        save_file(trained_weights(module), new / _WEIGHTS)
+        save_file(_moments(module, optimizer), new / _OPTIMIZER)
+        (new / _STATE).write_text(json.dumps(state) + "\n", encoding="utf-8")
+    for old in _steps(folder):
+        if steps_of(old) != step:
+            shutil.rmtree(old)
+
+
+def save_best(folder: Path, step: int, module: torch.nn.Module) -> None:
+    """Keep the weights of a step; those kept before stay until `forget_best`."""
+    with _written(folder, best_place(folder, step).name) as new:
+        save_file(trained_weights(module), new / _WEIGHTS)
+
+
+def forget_best(folder: Path, *, but: int) -> None:
+    """Remove kept weights, but those of one step."""
+    for old in folder.glob("best-*"):
+        if old != best_place(folder, but):
+            shutil.rmtree(old)
+
+
+def best_place(folder: Path, step: int) -> Path:
+    """Where the kept weights of a step are."""
+    return folder / f"best-{step:06d}"
+
+
+def steps_of(place: Path) -> int:
+    """How many steps a checkpoint is of."""
+    return int(place.name.removeprefix("step-"))
+
+
+@contextmanager
+def _written(folder: Path, name: str) -> Iterator[Path]:
+    """A new folder to write into, which then takes this name; one that has it is replaced."""
     folder.mkdir(parents=True, exist_ok=True)
     new = folder / f".new-{os.getpid()}"
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir()
-    save_file(trained_weights(module), new / _WEIGHTS)
-    if optimizer is not None:
-        save_file(_moments(module, optimizer), new / _OPTIMIZER)
-    (new / _STATE).write_text(json.dumps({"step": step, **state}) + "\n", encoding="utf-8")
-    place = folder / (name or f"step-{step:06d}")
+    yield new
+    place = folder / name
     if place.exists():
         shutil.rmtree(place)
     new.rename(place)
-    if name is None:
-        for old in folder.iterdir():
-            if _NAME.fullmatch(old.name) and old != place:
-                shutil.rmtree(old)
-    return place
+
+
+def _steps(folder: Path) -> list[Path]:
+    return [one for one in folder.glob("step-*") if _NAME.fullmatch(one.name)]
 
 
 def latest(folder: Path) -> Path | None:
     """The checkpoint of the most steps in a folder; None where there is none."""
-    found = [one for one in folder.glob("step-*") if _NAME.fullmatch(one.name)]
-    return max(found, key=lambda one: int(one.name.removeprefix("step-")), default=None)
+    return max(_steps(folder), key=steps_of, default=None)
 
 
 def load_checkpoint(

@@ -7,6 +7,7 @@ memories/           a store, where the passages' side was trained too
 training.json       config, sha256 of the data, seed, versions of libraries, how it went
 log.jsonl           a line a step, and a line a look at `dev`
 logs/               for TensorBoard
+    evaluation/         `dev` answered by what is kept, for `ragcore replay`
 checkpoints/        to go on from, and the best so far
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -29,8 +31,10 @@ from ragcore.provenance import portable
 __all__ = [
     "ENCODER",
     "GENERATOR",
+    "MEMORIES",
     "PIPELINE",
     "RECORD",
+    "clear",
     "config_digest",
     "data_record",
     "write_pipeline",
@@ -41,6 +45,7 @@ PIPELINE: Final = "pipeline.yaml"
 RECORD: Final = "training.json"
 ENCODER: Final = "question_encoder"
 GENERATOR: Final = "generator"
+MEMORIES: Final = "memories"
 
 
 def write_pipeline(
@@ -50,7 +55,8 @@ def write_pipeline(
     encoder: Trainable | None,
     generator: Trainable | None,
     memory: Mapping[str, Any] | None = None,
-) -> Path:
+    rag: Mapping[str, Any] | None = None,
+) -> None:
     """Write what was trained, and a pipeline of it; paths in it start from the folder.
 
     Args:
@@ -59,6 +65,7 @@ def write_pipeline(
         encoder: the question encoder, where it was trained.
         generator: the generator, where it was trained.
         memory: what the section `memory` says otherwise.
+        rag: what the section `rag` says otherwise.
     """
     said = to_plain(config)
     del said["train"]
@@ -69,11 +76,19 @@ def write_pipeline(
         said["generator"] |= _saved(generator, folder, GENERATOR)
     said = portable(said, folder.resolve())
     said["memory"] |= dict(memory or {})
+    said["rag"] |= dict(rag or {})
     path = folder / PIPELINE
     new = path.with_suffix(".new")
     new.write_text(dump(said), encoding="utf-8")
     os.replace(new, path)
-    return path
+
+
+def clear(folder: Path) -> None:
+    """Remove what a training has left in its folder, and nothing else."""
+    for name in ("checkpoints", "evaluation", "logs", ENCODER, GENERATOR, MEMORIES):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in (PIPELINE, RECORD, "log.jsonl"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _saved(trained: Trainable, folder: Path, name: str) -> dict[str, str]:
