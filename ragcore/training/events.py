@@ -60,23 +60,17 @@ class Log:
         self._path = folder / "log.jsonl"
         self._accelerator = accelerator
         self._report = report
-        self._lines: list[str] = []
 
     def note(self, event: Step | Look) -> None:
-        """An event; it is written with the next `write`."""
+        """An event; it is in the file when this returns."""
         row = asdict(event)
-        self._lines.append(json.dumps(row) + "\n")
+        with self._path.open("a", encoding="utf-8") as log:
+            log.write(json.dumps(row) + "\n")
         kind = "train" if isinstance(event, Step) else "dev"
         left_out = {"step", "steps", "best"}
         values = {f"{kind}/{name}": value for name, value in row.items() if name not in left_out}
         self._accelerator.log(values, step=event.step)
         self._report(event)
-
-    def write(self) -> None:
-        """Write what was noted since, as a checkpoint that knows of it is there."""
-        with self._path.open("a", encoding="utf-8") as log:
-            log.writelines(self._lines)
-        self._lines = []
 
     def cut(self, done: int) -> None:
         """Keep of an earlier log what a checkpoint of so many steps knows."""

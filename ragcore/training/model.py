@@ -122,32 +122,19 @@ class RagModel(torch.nn.Module):
             return self._losses(examples, step)
 
     def _losses(self, examples: Sequence[Example], step: int) -> Losses:
-        said = self._settings
+        said, smoothing = self._settings, self._settings.label_smoothing
         found = self._retrieve(examples, step)
-        pairs = [(place, z) for place, own in enumerate(found.passages) for z in range(len(own))]
-        read = self._generator.read(
-            [examples[place].question for place, _ in pairs],
-            [found.passages[place][z] for place, z in pairs],
-        )
+        prior = found.log_prior.to(self._generator.device)
         targets = pad_targets(self._generator.encode_answers([one.answer for one in examples]))
-        device = self._generator.device
-        targets = targets.to(device)
-        prior = found.log_prior.to(device)
-        places = torch.tensor(pairs, device=device)
-        rows = torch.arange(len(pairs), device=device)
-        fed = targets[places[:, 0]]
-        smoothing = said.label_smoothing
-        if smoothing:
-            everything = self._generator.score_all(read, rows, fed)
-            log_p_all = _spread(everything, places, prior)
-            chosen = everything.gather(2, fed.clamp(min=0)[:, :, None])[:, :, 0]
-            log_p = _spread(chosen.masked_fill(fed < 0, 0.0), places, prior)
-            losses = smoothed_loss(said.marginalize, prior, log_p_all, targets, smoothing)
-        else:
-            log_p = _spread(self._generator.score(read, rows, fed), places, prior)
+        targets = targets.to(prior.device)
+        with torch.set_grad_enabled(self._reads_to_learn):
+            log_p, log_p_all = self._read(examples, found, targets)
+        if log_p_all is None:
             losses = marginal_loss(said.marginalize, prior, log_p)
+        else:
+            losses = smoothed_loss(said.marginalize, prior, log_p_all, targets, smoothing)
         nll = losses.detach()
-        if smoothing:
+        if log_p_all is not None:
             nll = marginal_loss(said.marginalize, prior.detach(), log_p.detach())
         if said.distill is not None:
             losses = losses + said.distill.weight * distillation_loss(
@@ -158,6 +145,34 @@ class RagModel(torch.nn.Module):
                 temperature=said.distill.temperature,
             )
         return Losses(losses.sum(), nll.sum(), self._recalled(examples, found))
+
+    def _read(
+        self, examples: Sequence[Example], found: _Found, targets: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """What the generator says of each passage: of the target [B, k, T], of all [B, k, T, V].
+
+        The second only where label smoothing needs it.
+        """
+        pairs = [(place, z) for place, own in enumerate(found.passages) for z in range(len(own))]
+        read = self._generator.read(
+            [examples[place].question for place, _ in pairs],
+            [found.passages[place][z] for place, z in pairs],
+        )
+        places = torch.tensor(pairs, device=targets.device)
+        rows = torch.arange(len(pairs), device=targets.device)
+        fed, shape = targets[places[:, 0]], found.log_prior.shape
+        if not self._settings.label_smoothing:
+            return _spread(self._generator.score(read, rows, fed), places, shape), None
+        everything = self._generator.score_all(read, rows, fed)
+        chosen = everything.gather(2, fed.clamp(min=0)[:, :, None])[:, :, 0]
+        chosen = chosen.masked_fill(fed < 0, 0.0)
+        return _spread(chosen, places, shape), _spread(everything, places, shape)
+
+    @property
+    def _reads_to_learn(self) -> bool:
+        return torch.is_grad_enabled() and any(
+            weight.requires_grad for weight in self.generator.parameters()
+        )
 
     def _retrieve(self, examples: Sequence[Example], step: int) -> _Found:
         """What the current question encoder finds, less what is dropped out."""
@@ -217,9 +232,9 @@ class RagModel(torch.nn.Module):
         )
 
 
-def _spread(rows: Tensor, places: Tensor, prior: Tensor) -> Tensor:
+def _spread(rows: Tensor, places: Tensor, shape: torch.Size) -> Tensor:
     """Rows [P, …] of pairs, laid out by question and passage, [B, K, …]; 0 where there is none."""
-    whole = rows.new_zeros(*prior.shape, *rows.shape[1:])
+    whole = rows.new_zeros(*shape, *rows.shape[1:])
     return whole.index_put((places[:, 0], places[:, 1]), rows)
 
 

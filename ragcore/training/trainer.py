@@ -251,7 +251,6 @@ class _Trainer:
             checkpoints.save_checkpoint(held, done, self._module, self._optimizer, told)
             if better:
                 checkpoints.forget_best(held, but=done)
-            self._log.write()
         self._accelerator.wait_for_everyone()
 
     def _finish(self, done: int, state: dict[str, Any], stopped: bool) -> Trained:
@@ -278,7 +277,6 @@ class _Trainer:
                 rag={"marginalize": asked.marginalize, "k": asked.k},
             )
             output.write_record(self._folder, self._record(done, best, stopped))
-            self._log.write()
         self._accelerator.wait_for_everyone()
         return Trained(self._folder, done, best, stopped, self._first)
 

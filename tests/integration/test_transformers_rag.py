@@ -24,6 +24,7 @@ from ragcore.marginalization import (
     sequence_log_prob,
     token_log_prob,
 )
+from ragcore.training.loss import marginal_loss, smoothed_loss
 from tests.integration.reference import (
     EOS,
     PAD,
@@ -96,6 +97,43 @@ def test_the_losses_are_transformers(against, number):
         torch.testing.assert_close(-found.loss, sequence, atol=1e-4, rtol=0)
         found = reference.sequence(**batch.inputs(), labels=labels, reduce_loss=True)
         torch.testing.assert_close(-found.loss, sequence.sum(), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("number", range(0, BATCHES, 5))
+@pytest.mark.parametrize("marginalize", ["token", "sequence"])
+def test_the_gradients_are_transformers(against, number, marginalize):
+    """Of the retriever's scores, and of the generator's weights."""
+    batch, reference = against(number)
+    generator = batch.generator
+    targets = random_targets(number, generator.vocabulary_size)
+    weight = generator.model.get_encoder().layers[0].fc1.weight
+    scores = batch.scores.clone().requires_grad_()
+    ours = marginal_loss(marginalize, log_prior(scores), scored(batch, targets)).sum()
+    mine = torch.autograd.grad(ours, [scores, weight])
+    inputs = {**batch.inputs(), "doc_scores": scores}
+    model = reference.token if marginalize == "token" else reference.sequence
+    found = model(**inputs, labels=labels_of(targets), reduce_loss=True)
+    theirs = torch.autograd.grad(found.loss.sum(), [scores, weight])
+    for one, other in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("number", range(0, BATCHES, 5))
+def test_the_smoothed_loss_of_rag_token_is_transformers(against, number):
+    batch, _ = against(number)
+    generator = batch.generator
+    targets = random_targets(number, generator.vocabulary_size)
+    reference = Reference(generator, batch.k, label_smoothing=0.1)
+    padded = pad_targets(targets)
+    with torch.no_grad():
+        found = reference.token(**batch.inputs(), labels=labels_of(targets))
+        pairs = torch.arange(SIZE * batch.k)
+        everything = generator.score_all(
+            batch.read(), pairs, padded.repeat_interleave(batch.k, dim=0)
+        )
+        everything = everything.view(SIZE, batch.k, *everything.shape[1:])
+        ours = smoothed_loss("token", log_prior(batch.scores), everything, padded, 0.1)
+    torch.testing.assert_close(found.loss, ours, atol=1e-3, rtol=1e-4)
 
 
 @pytest.mark.parametrize("number", range(0, BATCHES, 4))

@@ -1,0 +1,133 @@
+"""Gradients of the whole training step equal finite differences, in float64; and transformers'."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+
+import ragcore
+from ragcore.config import load_config
+from ragcore.memory.store import Store
+from ragcore.questions import Asked
+from ragcore.training.examples import Example
+from ragcore.training.model import RagModel, Settings
+from tests.training.made import write_pipeline
+
+EXAMPLES = [
+    Example(Asked("rue1 numero2", ("name10",), id="a"), "name10"),
+    Example(Asked("rue0 numero7", ("name7",), id="b"), "name3 name7"),
+]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    pipeline = write_pipeline(folder, "steps: 1", k=3)
+    ragcore.build_memory(pipeline)
+    return pipeline
+
+
+@pytest.fixture
+def parts(made):
+    """Memory, encoder and generator, both in float64."""
+    config = load_config(made)
+    memory = Store(config.memory.store).open(
+        retriever=config.memory.retriever, temperature=config.memory.temperature
+    )
+    encoder = config.memory.retriever.config.encoder.build()
+    encoder.trained_module().double()
+    memory.retriever.use_encoder(encoder)
+    generator = config.generator.build()
+    generator.trained_module().double()
+    rng = torch.Generator().manual_seed(3)
+    for weight in generator.trained_module().parameters():
+        if weight.ndim == 2:
+            # Uneven, so that a wrong passage is a wrong number.
+            weight.data.copy_(0.4 * torch.randn(weight.shape, generator=rng))
+    yield memory, encoder, generator
+    memory.close()
+
+
+def module(parts, **said) -> RagModel:
+    memory, encoder, generator = parts
+    return RagModel(memory, encoder, generator, Settings(k=3, gradient=True, **said))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("marginalize", ["token", "sequence"])
+def test_gradients_equal_finite_differences(parts, marginalize, smoothing):
+    model = module(parts, marginalize=marginalize, label_smoothing=smoothing)
+    model(EXAMPLES, 0).total.backward()
+    checked = 0
+    for name, weight in model.named_parameters():
+        if weight.grad is None or not weight.grad.any():
+            continue
+        # The largest, where a difference says most; one in each tensor.
+        place = int(weight.grad.abs().argmax())
+        wanted = difference(model, weight, place)
+        found = weight.grad.reshape(-1)[place].item()
+        assert found == pytest.approx(wanted, rel=1e-5, abs=1e-8), name
+        checked += 1
+    names = {name.split(".")[0] for name, weight in model.named_parameters() if weight.grad.any()}
+    assert names == {"generator", "question_encoder"}
+    assert checked > 20
+
+
+def difference(model: RagModel, weight: torch.Tensor, place: int, step: float = 1e-5) -> float:
+    losses = []
+    flat = weight.data.view(-1)
+    for sign in (1, -1):
+        flat[place] += sign * step
+        # With gradients: without them log-probabilities are computed in float32.
+        losses.append(model(EXAMPLES, 0).total.item())
+        flat[place] -= sign * step
+    return (losses[0] - losses[1]) / (2 * step)
+
+
+@pytest.mark.parametrize("marginalize", ["token", "sequence"])
+def test_the_retriever_learns_from_answers_of_one_token(parts, marginalize):
+    """Where transformers' RAG-Sequence gives the first token no prior, and so no gradient."""
+    _, _, generator = parts
+    generator.encode_answers = lambda answers: [[token] for token in (12, 17)]
+    model = module(parts, marginalize=marginalize)
+    model(EXAMPLES, 0).total.backward()
+    weight = dict(model.question_encoder.named_parameters())["0.embedding.weight"]
+    assert weight.grad.abs().max() > 1e-4
+
+
+def test_a_dropped_passage_has_no_part_in_the_step(parts):
+    """With all but one dropped the loss is that passage's alone, and the prior is certain."""
+    model = module(parts, marginalize="token", passage_dropout=0.999)
+    found = model(EXAMPLES, 0)
+    found.total.backward()
+    weight = dict(model.question_encoder.named_parameters())["0.embedding.weight"]
+    assert weight.grad is None or not weight.grad.any()
+    whole = module(parts, marginalize="token")(EXAMPLES, 0)
+    assert found.nll.item() != pytest.approx(whole.nll.item())
+    again = module(parts, marginalize="token", passage_dropout=0.999)
+    assert again(EXAMPLES, 0).nll == found.nll
+
+
+def test_a_frozen_generator_has_no_gradient_and_the_same_loss(parts):
+    expected = module(parts, marginalize="token")(EXAMPLES, 0)
+    model = module(parts, marginalize="token")
+    model.generator.requires_grad_(False)
+    found = model(EXAMPLES, 0)
+    found.total.backward()
+    assert found.nll.item() == pytest.approx(expected.nll.item(), abs=1e-4)
+    assert all(weight.grad is None for weight in model.generator.parameters())
+    weight = dict(model.question_encoder.named_parameters())["0.embedding.weight"]
+    assert weight.grad.any()
+
+
+def test_passages_encoded_anew_score_as_the_stored_ones(parts):
+    plain = module(parts, marginalize="sequence")(EXAMPLES, 0)
+    model = copy.copy(module(parts, marginalize="sequence", passages_gradient=True))
+    found = model(EXAMPLES, 0)
+    assert found.nll.item() == pytest.approx(plain.nll.item(), abs=1e-5)
+    found.total.backward()
+    weight = dict(model.passage_encoder.named_parameters())["0.embedding.weight"]
+    assert weight.grad.any()
