@@ -24,7 +24,6 @@ Format = Literal[
     "msmarco",
     "squad",
     "triviaqa",
-    "triviaqa-test",
     "webquestions",
     "tsv",
     "nq-open",

@@ -30,7 +30,7 @@ class Form:
 
     Attributes:
         about: the data set and its file, in a few words.
-        keys: those that every record of it has; an item inside another as `outer.inner`.
+        keys: those that every record of it has.
         asked: a record's questions. Several where a record is a whole article, as SQuAD's.
     """
 
@@ -40,14 +40,7 @@ class Form:
 
     def fits(self, record: Record) -> bool:
         """Whether a record has this form's keys."""
-        return all(_has(record, key) for key in self.keys)
-
-
-def _has(record: Any, key: str) -> bool:
-    outer, _, inner = key.partition(".")
-    if not isinstance(record, dict) or outer not in record:
-        return False
-    return not inner or _has(record[outer], inner)
+        return all(key in record for key in self.keys)
 
 
 def _jsonl(record: Record) -> Iterator[Asked]:
@@ -65,7 +58,8 @@ def _dpr(record: Record) -> Iterator[Asked]:
 
 
 def _triviaqa(record: Record) -> Iterator[Asked]:
-    answer = record["Answer"]
+    # The test set has none.
+    answer = record.get("Answer", {})
     # The value first: it is what one trains on.
     said = [answer["Value"], *answer.get("Aliases", [])] if "Value" in answer else []
     yield Asked(_text(record, "Question"), _unique(said), id=_id(record, "QuestionId"))
@@ -151,10 +145,9 @@ FORMS: Final = {
     "dpr": Form("DPR's JSON with positive passages", ("question", "positive_ctxs"), _dpr),
     "fever": Form("FEVER: the label is the answer", ("claim", "label"), _fever),
     "kilt": Form("KILT, every task of it", ("input", "output"), _kilt),
-    "msmarco": Form("MS MARCO, well-formed answers first", ("query", "answers"), _msmarco),
+    "msmarco": Form("MS MARCO", ("query", "answers"), _msmarco),
     "squad": Form("SQuAD 1.1 and 2.0", ("paragraphs",), _squad),
-    "triviaqa": Form("TriviaQA", ("Question", "Answer.Value"), _triviaqa),
-    "triviaqa-test": Form("TriviaQA without answers", ("Question", "QuestionId"), _triviaqa),
+    "triviaqa": Form("TriviaQA", ("Question", "QuestionId"), _triviaqa),
     "webquestions": Form("WebQuestions", ("utterance", "targetValue"), _webquestions),
     "tsv": Form("CuratedTREC's patterns, and DPR's questions", ("columns",), _tabbed),
     "nq-open": Form("NQ-open, and DPR's topics", ("question", "answer"), _nq_open),

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ragcore.building import build_memory
+from ragcore.cli import main
+from tests.cli.test_compare import pipeline  # noqa: F401 (a fixture)
+
+BROKEN = """
+from ragcore import hookimpl
+from ragcore.evaluation.metrics.base import Mean
+
+
+class Broken(Mean):
+    def score(self, prediction):
+        raise ValueError("it broke")
+
+
+@hookimpl
+def ragcore_metrics():
+    return {"broken": "broken_plugin:Broken"}
+"""
+
+
+def evaluate(capsys, pipeline: Path, *more: str, code: int = 0) -> dict:  # noqa: F811
+    questions = str(pipeline.parent / "q.jsonl")
+    found = main(["eval", str(pipeline), questions, "--json", *more])
+    out, err = capsys.readouterr()
+    assert found == code, err
+    return json.loads(out)
+
+
+def test_each_metric_has_its_interval_and_each_question_its_scores(capsys, pipeline):  # noqa: F811
+    row = evaluate(capsys, pipeline)
+    names = [one["metric"] for one in row["metrics"]]
+    assert names == ["exact_match", "f1", "recall@1", "recall@5", "mrr", "log_prob"]
+    for one in row["metrics"]:
+        assert one["low"] <= one["value"] <= one["high"]
+        assert one["questions"] == 4
+    recall = next(one for one in row["metrics"] if one["metric"] == "recall@1")
+    firsts = [one["passages"][0]["answers"] for one in row["predictions"]]
+    assert recall["value"] == sum(firsts) / 4 == 0.75
+    assert len(row["predictions"]) == 4
+    first = row["predictions"][0]
+    assert first["scores"]["recall@1"] == [1.0, 1.0]
+    assert [one["answers"] for one in first["passages"]] == [True, False]
+
+
+def test_figures_are_shown(capsys, pipeline):  # noqa: F811
+    questions = str(pipeline.parent / "q.jsonl")
+    code = main(["eval", str(pipeline), questions, "--metric", "recall@1", "--limit", "2"])
+    assert code == 0
+    said = capsys.readouterr().out
+    assert "2 questions, memory new" in said
+    assert "recall@1  0.5000  0.0000 to 1.0000  2" in said
+
+
+def test_a_metric_that_fails_is_in_the_report(capsys, pipeline, installed):  # noqa: F811
+    installed.add("broken", BROKEN)
+    row = evaluate(capsys, pipeline, "--metric", "broken", "--metric", "log_prob", code=1)
+    assert row["metrics"][0]["error"] == "ValueError: it broke"
+    assert row["metrics"][1]["error"] is None
+
+
+def test_a_run_is_replayed(capsys, pipeline, tmp_path):  # noqa: F811
+    run = tmp_path / "runs" / "one"
+    evaluate(capsys, pipeline, "--output", str(run), "rag.k=1")
+    build_memory(pipeline, version="newest")
+    assert main(["replay", str(run)]) == 0
+    assert "4 of 4 answers are the same" in capsys.readouterr().out
+    rows = (run / "predictions.jsonl").read_text("utf-8")
+    changed = json.loads(rows.splitlines()[0])
+    changed["answer"] += "zz"
+    (run / "predictions.jsonl").write_text(
+        "\n".join([json.dumps(changed), *rows.splitlines()[1:]]), encoding="utf-8"
+    )
+    assert main(["replay", str(run), "--json"]) == 1
+    row = json.loads(capsys.readouterr().out)
+    assert row["questions"] == 4
+    assert [one["question"] for one in row["changed"]] == [changed["question"]]
+
+
+def test_a_run_of_other_questions_is_not_replayed(capsys, pipeline, tmp_path):  # noqa: F811
+    run = tmp_path / "run"
+    evaluate(capsys, pipeline, "--output", str(run))
+    with (pipeline.parent / "q.jsonl").open("a", encoding="utf-8") as file:
+        file.write("\n")
+    assert main(["replay", str(run)]) == 2
+    assert "not the questions of the run" in capsys.readouterr().err
+    assert main(["replay", str(tmp_path)]) == 2
+    assert "holds no run" in capsys.readouterr().err
+
+
+def test_two_runs_are_compared_by_a_paired_test(capsys, pipeline, tmp_path):  # noqa: F811
+    run = tmp_path / "run"
+    evaluate(capsys, pipeline, "--output", str(run))
+    row = evaluate(capsys, pipeline, "--against", str(run))
+    assert [one["metric"] for one in row["against"]] == [one["metric"] for one in row["metrics"]]
+    assert all(one["p"] == 1.0 for one in row["against"])
+    questions = str(pipeline.parent / "q.jsonl")
+    code = main(["eval", str(pipeline), questions, "rag.k=1", "--against", str(run)])
+    assert code == 0
+    assert "beside" in capsys.readouterr().out
+    assert main(["eval", str(pipeline), questions, "--limit", "2", "--against", str(run)]) == 2
+    assert "same questions" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("said", [["--metric", "nope"], ["--format", "nope"]])
+def test_what_is_not_there_is_told(capsys, pipeline, said):  # noqa: F811
+    questions = str(pipeline.parent / "q.jsonl")
+    assert main(["eval", str(pipeline), questions, *said]) == 2
+    assert "nope" in capsys.readouterr().err

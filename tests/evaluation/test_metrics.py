@@ -1,0 +1,230 @@
+"""Each metric on cases worked by hand from its definition, and against the libraries it uses."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import sacrebleu
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ragcore.errors import MetricError, UnknownComponentError
+from ragcore.evaluation.figures import difference, figures
+from ragcore.evaluation.metrics.answerability import QBleu1
+from ragcore.evaluation.metrics.base import Mean, NoSettings
+from ragcore.evaluation.prediction import Found, Prediction
+from ragcore.evaluation.running import make_metrics
+
+
+def said(
+    answer: str = "",
+    right: tuple[str, ...] = ("x",),
+    *,
+    regex: bool = False,
+    relevant: tuple[str, ...] = (),
+    answering: str = "",
+    name: str = "q",
+) -> Prediction:
+    """`answering` has a letter a passage, + for one that answers."""
+    passages = tuple(
+        Found(f"p{place}", "", -float(place), 0.1, 0.1, sign == "+")
+        for place, sign in enumerate(answering)
+    )
+    correct = answer in right if right else None
+    return Prediction(name, "", right, regex, relevant, answer, -1.0, correct, passages)
+
+
+def value(name: str, *predictions: Prediction) -> float | None:
+    (figure,) = figures(make_metrics([name]), predictions)
+    assert figure.error is None, figure.error
+    return figure.value
+
+
+# The official SQuAD program's own arithmetic, by hand: articles and punctuation go first.
+@pytest.mark.parametrize(
+    ("answer", "right", "expected"),
+    [
+        ("The cat", ("cat",), 1.0),
+        ("a black cat", ("the cat sat",), 2 * (1 / 2) * (1 / 2) / (1 / 2 + 1 / 2)),
+        ("cat cat dog", ("cat dog dog",), 2 / 3),
+        ("one two", ("three", "two four five"), 2 * (1 / 2) * (1 / 3) / (1 / 2 + 1 / 3)),
+        ("x", ("y",), 0.0),
+        ("the", ("a",), 1.0),
+        ("the", ("cat",), 0.0),
+    ],
+)
+def test_f1_is_squads(answer, right, expected):
+    assert value("f1", said(answer, right)) == pytest.approx(expected)
+
+
+def test_exact_match_is_a_share_of_those_that_can_be_judged():
+    assert value("exact_match", said("x"), said("y"), said("y", ())) == 0.5
+
+
+def test_a_label_is_compared_letter_for_letter():
+    found = [said(text, ("NOT ENOUGH INFO",)) for text in ("not  enough info", "enough info", "")]
+    assert value("label_accuracy", *found) == pytest.approx(1 / 3)
+
+
+texts = st.lists(st.sampled_from(["the", "cat", "sat", "on", "a", "mat"]), max_size=6).map(" ".join)
+
+
+@given(st.lists(st.tuples(texts, st.lists(texts.filter(bool), min_size=2, max_size=2)), min_size=1))
+def test_bleu_1_is_sacrebleus_over_the_whole_corpus(rows):
+    found = value("bleu_1", *(said(answer, tuple(right)) for answer, right in rows))
+    bleu = sacrebleu.BLEU(max_ngram_order=1, lowercase=True, smooth_method="none")
+    references = [[right[place] for _, right in rows] for place in range(2)]
+    expected = bleu.corpus_score([answer for answer, _ in rows], references).score
+    assert found == pytest.approx(expected, abs=1e-9)
+
+
+def test_bleu_1_is_papinenis():
+    """Clipped precision 2 / 7: "the the the the the the the" (Papineni et al., 2002)."""
+    assert value("bleu_1", said("the " * 7, ("the cat is on the mat",))) == pytest.approx(200 / 7)
+    assert value("bleu_1", said("the cat", ("the cat sat",))) == pytest.approx(
+        100 * math.exp(-1 / 2)
+    )
+
+
+def test_rouge_l_is_the_longest_common_subsequence():
+    """Lin (2004): "police killed the gunman" and "police kill the gunman" share three words."""
+    right = ("police killed the gunman",)
+    assert value("rouge_l", said("police kill the gunman", right)) == pytest.approx(3 / 4)
+    assert value("rouge_l", said("the gunman kill police", right)) == pytest.approx(2 / 4)
+
+
+def test_distinct_trigrams_are_counted_over_all_answers():
+    found = [said("a b c d"), said("a b c"), said("a b")]
+    assert value("distinct_trigrams", *found) == pytest.approx(2 / 3)
+    (figure,) = figures(make_metrics(["distinct_trigrams"]), found)
+    assert (figure.low, figure.high, figure.questions) == (None, None, 2)
+
+
+def test_a_question_that_lost_what_it_asks_for_is_hardly_answerable():
+    right = "Who was the king of France in 1700 ?"
+    metric = QBleu1(QBleu1.Config())
+
+    def score(text: str) -> float:
+        (found,) = metric.statistics([said(text, (right,))])
+        return found[0]
+
+    assert score(right) == pytest.approx(100)
+    without_country = score("Who was the king of in 1700 ?")
+    without_words = score("Who king of France 1700 ?")
+    assert without_country < without_words < 100
+    weights = QBleu1(QBleu1.Config(entities=0, kind=0, content=0, delta=0))
+    (bleu,) = weights.statistics([said("Who was king", (right,))])
+    assert bleu[0] == pytest.approx(value("bleu_1", said("Who was king", (right,))))
+
+
+def test_what_was_found_is_ranked():
+    found = [
+        said(answering="-+--", name="a"),
+        said(answering="+---", name="b"),
+        said(answering="----", name="c"),
+        said(answering="", name="d"),
+    ]
+    assert value("recall@1", *found) == 1 / 4
+    assert value("recall@2", *found) == 2 / 4
+    assert value("recall", *found) == 2 / 4
+    assert value("mrr", *found) == pytest.approx((1 / 2 + 1) / 4)
+    assert value("mrr@1", *found) == 1 / 4
+    assert value("ndcg@2", *found) == pytest.approx((1 / math.log2(3) + 1) / 4)
+
+
+def test_relevant_passages_that_were_not_found_lower_ndcg():
+    one = said(answering="-+", relevant=("p1", "p7"))
+    ideal = 1 + 1 / math.log2(3)
+    assert value("ndcg", one) == pytest.approx((1 / math.log2(3)) / ideal)
+
+
+def test_equal_scores_keep_their_places():
+    passages = tuple(Found(name, "", 1.0, 0.5, 0.5, name == "a") for name in ("z", "a", "b"))
+    one = Prediction("q", "", ("x",), False, (), "", 0.0, False, passages)
+    assert value("mrr", one) == pytest.approx(1 / 2)
+
+
+def test_patterns_have_no_words_to_compare():
+    for name in ("f1", "bleu_1", "rouge_l", "label_accuracy", "q_bleu_1"):
+        (figure,) = figures(make_metrics([name]), [said("x", ("x+",), regex=True)])
+        assert (figure.value, figure.questions, figure.error) == (None, 0, None)
+
+
+class Broken(Mean):
+    def score(self, prediction: Prediction) -> float:
+        raise KeyError("no such thing")
+
+
+class Infinite(Mean):
+    def score(self, prediction: Prediction) -> float:
+        return math.nan
+
+
+class TooFew(Mean):
+    def statistics(self, predictions):
+        return super().statistics(predictions[1:])
+
+
+@pytest.mark.parametrize("wrong", [Broken, Infinite, TooFew])
+def test_a_metric_that_fails_is_told_beside_those_that_do_not(wrong):
+    metrics = {"broken": wrong(NoSettings()), **make_metrics(["log_prob"])}
+    first, second = figures(metrics, [said(), said()])
+    assert first.error
+    assert first.value is None
+    assert second.value == -1.0
+
+
+def test_an_interval_holds_the_figure_and_narrows_with_questions():
+    few = [said("x" if place % 3 else "y", name=str(place)) for place in range(30)]
+    many = few * 30
+    (one,) = figures(make_metrics(["exact_match"]), few)
+    (other,) = figures(make_metrics(["exact_match"]), many)
+    assert one.low < one.value < one.high
+    assert other.high - other.low < (one.high - one.low) / 3
+    # Of a share p of n the normal interval is about p ± 1.96 √(p (1 - p) / n).
+    half = 1.96 * math.sqrt(2 / 9 / 900)
+    assert other.high - other.value == pytest.approx(half, rel=0.15)
+
+
+def test_an_interval_of_one_question_is_the_question():
+    (figure,) = figures(make_metrics(["exact_match"]), [said("x")])
+    assert (figure.low, figure.high) == (1.0, 1.0)
+
+
+def runs(one: str, other: str, name: str = "exact_match"):
+    metric = make_metrics([name])[name]
+    both = [
+        figures({name: metric}, [said("x" if sign == "+" else "y") for sign in signs])[0]
+        for signs in (one, other)
+    ]
+    return difference(name, metric, *both)
+
+
+def test_runs_that_are_the_same_do_not_differ():
+    found = runs("+-+-", "+-+-")
+    assert (found.low, found.high, found.p) == (0.0, 0.0, 1.0)
+
+
+def test_the_test_is_paired():
+    """Ten questions gained and none lost: p is that of ten coins that fall alike, twice."""
+    found = runs("-" * 10 + "+" * 30, "+" * 40)
+    assert (found.one, found.other) == (0.75, 1.0)
+    assert found.p == pytest.approx(2 / 2**10, abs=2e-3)
+    assert 0 < found.low < 0.25 < found.high
+    crossed = runs("-" * 10 + "+" * 10 + "+" * 20, "+" * 10 + "-" * 10 + "+" * 20)
+    assert crossed.p == 1.0
+
+
+def test_runs_of_other_questions_cannot_be_compared():
+    with pytest.raises(MetricError, match="same questions"):
+        runs("++", "+")
+
+
+def test_a_metric_is_named_with_its_depth():
+    assert make_metrics(["recall@7"])["recall@7"].config.k == 7
+    for wrong in ("f1@3", "recall@", "recall@0", "recall@x"):
+        with pytest.raises(MetricError, match="NAME@K"):
+            make_metrics([wrong])
+    with pytest.raises(UnknownComponentError, match="exact_match"):
+        make_metrics(["exact_mach"])

@@ -1,0 +1,224 @@
+"""Each data set's own form, as its files have it, in the fewest lines that show it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from ragcore.config.training import Format
+from ragcore.errors import QuestionError
+from ragcore.questions import FORMATS, Asked, read_asked, spread_over
+from ragcore.questions.files import read_asked as read_file
+
+
+def lines(*rows: object) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+NQ = lines({"question": "who won", "answer": ["1988", "in 1988"]})
+TRIVIAQA = json.dumps(
+    {
+        "Data": [
+            {
+                "Question": "Who?",
+                "QuestionId": "tc_1",
+                "Answer": {"Value": "Puck", "Aliases": ["Puck", "Robin"], "Type": "X"},
+            },
+            {"Question": "Unknown?", "QuestionId": "tc_2"},
+        ],
+        "Version": 1.0,
+    }
+)
+WEBQUESTIONS = json.dumps(
+    [
+        {
+            "url": "http://x/jamaica",
+            "targetValue": '(list (description "Jamaican English") (description Patois))',
+            "utterance": "what do they speak?",
+        }
+    ]
+)
+TREC = "1756\tfactoid\tWhen is it?\tSept?(ember)?|Feb\n\n12\tfactoid\tHow far?\t1\\d+ miles\n"
+DPR_TSV = "who is it?\t['Ann', \"Ann Lee\"]\n"
+MSMARCO = json.dumps(
+    {
+        "query": {"0": "what is x", "1": "why"},
+        "query_id": {"0": 7, "1": 8},
+        "answers": {"0": ["short"], "1": ["No Answer Present."]},
+        "wellFormedAnswers": {"0": ["It is short."], "1": "[]"},
+        "passages": {"0": [], "1": []},
+    }
+)
+MSMARCO_LINES = lines({"query": "what is x", "query_id": 7, "answers": ["short"]})
+FEVER = lines(
+    {
+        "id": 75397,
+        "verifiable": "VERIFIABLE",
+        "label": "SUPPORTS",
+        "claim": "He acted.",
+        "evidence": [[[92206, 104971, "Nikolaj_Coster-Waldau", 7], [1, 2, "Fox_Studio", 0]]],
+    },
+    {
+        "id": 2,
+        "label": "NOT ENOUGH INFO",
+        "claim": "Or not.",
+        "evidence": [[[1, None, None, None]]],
+    },
+)
+KILT = lines(
+    {
+        "id": "5",
+        "input": "who?",
+        "output": [
+            {"answer": "Ann", "provenance": [{"wikipedia_id": "3", "title": "Ann Lee"}]},
+            {"provenance": [{"title": "Lees"}]},
+            {"answer": "A. Lee"},
+        ],
+    }
+)
+SQUAD = json.dumps(
+    {
+        "version": "v2.0",
+        "data": [
+            {
+                "title": "1973_oil_crisis",
+                "paragraphs": [
+                    {
+                        "context": "It began in 1973.",
+                        "qas": [
+                            {"id": "a", "question": "When?", "answers": [{"text": "1973"}] * 2},
+                            {"id": "b", "question": "Why?", "answers": [], "is_impossible": True},
+                        ],
+                    }
+                ],
+            }
+        ],
+    }
+)
+DPR = json.dumps(
+    [
+        {
+            "question": "who?",
+            "answers": ["Ann"],
+            "positive_ctxs": [{"title": "T", "text": "…", "passage_id": "17"}],
+            "negative_ctxs": [],
+        }
+    ]
+)
+JSONL = lines({"question": "q", "answers": {"2016": ["a"]}, "id": 4}, {"question": "r"})
+PATTERNS = lines({"question": "q", "answers": ["a+"], "regex": True})
+
+CASES = {
+    "nq-open": ("q.jsonl", NQ, [Asked("who won", ("1988", "in 1988"))]),
+    "triviaqa": (
+        "q.json",
+        TRIVIAQA,
+        [Asked("Who?", ("Puck", "Robin"), id="tc_1"), Asked("Unknown?", id="tc_2")],
+    ),
+    "webquestions": (
+        "q.json",
+        WEBQUESTIONS,
+        [Asked("what do they speak?", ("Jamaican English", "Patois"), id="http://x/jamaica")],
+    ),
+    "curatedtrec": (
+        "q.tsv",
+        TREC,
+        [
+            Asked("When is it?", ("Sept?(ember)?|Feb",), id="1756", regex=True),
+            Asked("How far?", ("1\\d+ miles",), id="12", regex=True),
+        ],
+    ),
+    "dpr-tsv": ("q.csv", DPR_TSV, [Asked("who is it?", ("Ann", "Ann Lee"))]),
+    "msmarco": (
+        "q.json",
+        MSMARCO,
+        [Asked("what is x", ("It is short.",), id="7"), Asked("why", id="8")],
+    ),
+    "msmarco-lines": ("q.jsonl", MSMARCO_LINES, [Asked("what is x", ("short",), id="7")]),
+    "fever": (
+        "q.jsonl",
+        FEVER,
+        [
+            Asked(
+                "He acted.",
+                ("SUPPORTS",),
+                id="75397",
+                titles=("Nikolaj Coster-Waldau", "Fox Studio"),
+            ),
+            Asked("Or not.", ("NOT ENOUGH INFO",), id="2"),
+        ],
+    ),
+    "kilt": (
+        "q.jsonl",
+        KILT,
+        [Asked("who?", ("Ann", "A. Lee"), id="5", titles=("Ann Lee", "Lees"))],
+    ),
+    "squad": (
+        "q.json",
+        SQUAD,
+        [
+            Asked("When?", ("1973",), id="a", titles=("1973 oil crisis",)),
+            Asked("Why?", id="b", titles=("1973 oil crisis",)),
+        ],
+    ),
+    "dpr": ("q.json", DPR, [Asked("who?", ("Ann",), ("17",))]),
+    "jsonl": ("q.jsonl", JSONL, [Asked("q", {"2016": ("a",)}, id="4"), Asked("r")]),
+    "patterns": ("q.jsonl", PATTERNS, [Asked("q", ("a+",), regex=True)]),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_form_is_told_by_its_keys(tmp_path: Path, name: str, packed: bool):
+    file, text, expected = CASES[name]
+    path = tmp_path / (f"{file}.gz" if packed else file)
+    data = text.encode()
+    path.write_bytes(gzip.compress(data) if packed else data)
+    assert read_asked(path) == expected
+
+
+@pytest.mark.parametrize("name", sorted(set(CASES) & set(FORMATS)))
+def test_a_form_can_be_named(tmp_path: Path, name: str):
+    file, text, expected = CASES[name]
+    path = tmp_path / file
+    path.write_text(text, encoding="utf-8")
+    assert read_asked(path, format=name) == expected
+
+
+def test_the_config_knows_the_same_forms():
+    assert set(get_args(Format)) == set(FORMATS)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "told"),
+    [
+        ("q.tsv", "1\tx\tq\t(\n", r"q.tsv:1: '\(' is no regular expression"),
+        ("q.tsv", "one\n", r"q.tsv:1: expected 4 columns .* found 1"),
+        ("q.tsv", "q\tAnn\n", r"q.tsv:1: expected a list of answers"),
+        ("q.jsonl", '{"claim": "", "label": "x"}\n', r"q.jsonl:1: claim: expected a text"),
+        ("q.jsonl", '{"input": "x", "output": 3}\n', r"output: expected a list of objects"),
+        ("q.jsonl", '{"query": "x", "answers": 3}\n', r"not as MS MARCO has it"),
+        ("q.jsonl", '{"question": "x", "answers": ["a"], "regex": 1}\n', r"regex: expected true"),
+        ("q.jsonl.gz", "plain", r"cannot be read"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_place(tmp_path, file, text, told):
+    path = tmp_path / file
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(QuestionError, match=told):
+        read_asked(path)
+
+
+def test_a_form_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(QuestionError, match="expected one of auto"):
+        read_file(tmp_path / "q", format="squat")
+
+
+def test_questions_are_spread_over_the_file():
+    asked = [Asked(str(n)) for n in range(10)]
+    assert [one.question for one in spread_over(asked, 3)] == ["0", "3", "6"]
+    assert spread_over(asked, 10) == spread_over(asked, None) == spread_over(asked, 99) == asked

@@ -1,0 +1,59 @@
+"""Patterns as answers: what matches, and texts that a pattern stands for (paper, appendix D)."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ragcore.questions import Asked
+from ragcore.questions.matching import holds_right, is_right
+from ragcore.questions.patterns import MOST, expansions, found_in, matches_answer
+from ragcore.types import Passage
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("Sept?(ember)?|Feb(ruary)?", ["September", "Sept", "Sepember", "Sep", "February", "Feb"]),
+        (r"New\s?York", ["New York", "NewYork"]),
+        ("(19)?(65|66)", ["1965", "1966", "65", "66"]),
+        (r"1\d+ miles", ["1 miles"]),
+        ("^[a-z]x$", ["x"]),
+        ("a{2}b", ["aab"]),
+        ("(?:a|bc)d", ["ad", "bcd"]),
+    ],
+)
+def test_a_pattern_is_spelt_out(pattern, expected):
+    assert expansions(pattern) == expected
+
+
+def test_a_pattern_with_very_many_branches_ends():
+    assert len(expansions("(a|b)?(c|d)?(e|f)?" * 8)) == MOST
+
+
+@given(st.from_regex(r"([a-c]|\(d\|e\)|f\?){1,6}", fullmatch=True))
+def test_every_spelling_matches_its_pattern(pattern):
+    for text in expansions(pattern):
+        assert re.fullmatch(pattern, text)
+
+
+def test_an_answer_is_matched_from_its_beginning_and_a_passage_anywhere():
+    asked = Asked("q", (r"Sept(ember)?",), regex=True)
+    assert is_right("september 9", asked, "v")
+    assert not is_right("in September", asked, "v")
+    assert matches_answer(" Sept.", [r"Sept"])
+    assert holds_right(Passage("1", "", "It is in SEPTEMBER."), asked, "v")
+    assert not holds_right(Passage("1", "", "It is in June."), asked, "v")
+    assert found_in("Sept or September", [r"Sept(ember)?"]) == ["Sept", "September"]
+
+
+def test_a_passage_answers_by_its_id_or_its_page_where_these_are_known():
+    held = Passage("1", "Chad", "N'Djamena")
+    assert holds_right(held, Asked("q", ("N'Djamena",)), "v")
+    assert not holds_right(held, Asked("q", ("N'Djamena",), ("2",)), "v")
+    assert holds_right(held, Asked("q", ("Paris",), ("1",)), "v")
+    assert holds_right(held, Asked("q", ("yes",), titles=("Chad",)), "v")
+    assert not holds_right(held, Asked("q", ("N'Djamena",), titles=("Mali",)), "v")
