@@ -14,11 +14,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ragcore.building import build_memory, update_memory
     from ragcore.cli.render import answer_view
+    from ragcore.config import load_config
     from ragcore.errors import RagcoreError
+    from ragcore.evaluation.running import evaluate
     from ragcore.hookspecs import hookimpl
     from ragcore.parts import ConfigPath, Kind, ModelName, Part, PartConfig
+    from ragcore.questions import read_asked
     from ragcore.rag import Rag, load
     from ragcore.simple import SimpleRetriever
+    from ragcore.training import train
     from ragcore.types import Answer, Evidence, Hits, Passage, Token
 
 __version__ = "0.1.0"
@@ -40,8 +44,12 @@ _HOMES = {
     "answer_view": "ragcore.cli.render",
     "build_memory": "ragcore.building",
     "update_memory": "ragcore.building",
+    "evaluate": "ragcore.evaluation.running",
     "hookimpl": "ragcore.hookspecs",
     "load": "ragcore.rag",
+    "load_config": "ragcore.config",
+    "read_asked": "ragcore.questions",
+    "train": "ragcore.training",
 }
 
 __all__ = [
@@ -61,8 +69,12 @@ __all__ = [
     "answer_view",
     "build_memory",
     "update_memory",
+    "evaluate",
     "hookimpl",
     "load",
+    "load_config",
+    "read_asked",
+    "train",
 ]
 
 

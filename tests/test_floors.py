@@ -47,7 +47,7 @@ FLOORS: Final = {
 ONE_ROOM: Final = {1, 3, 5}
 """Floors whose rooms may import each other; on the others each stands alone."""
 
-PUBLIC_API: Final = {"ragcore_world.demo"}
+PUBLIC_API: Final = {"ragcore_transformers.commands", "ragcore_world.demo"}
 """Modules of plugins that use ragcore as a program would, by `import ragcore` and its names."""
 
 

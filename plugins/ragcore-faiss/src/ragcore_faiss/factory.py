@@ -58,9 +58,7 @@ def abilities(index: Any) -> frozenset[str]:
         found.add("exact")
     # Right below the ids, so that nothing stands between what was added and what is held.
     whole = faiss.IndexFlat | faiss.IndexHNSWFlat
-    if isinstance(index, faiss.IndexIDMap) and isinstance(
-        faiss.downcast_index(index.index), whole
-    ):
+    if isinstance(index, faiss.IndexIDMap) and isinstance(faiss.downcast_index(index.index), whole):
         found.add("vectors")
     return frozenset(found)
 

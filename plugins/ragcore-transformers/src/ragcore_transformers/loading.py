@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from transformers.utils import logging
 
 from ragcore.errors import RagcoreError
 
-__all__ = ["explained", "pick_device", "save_model", "weights_digest"]
+__all__ = ["explained", "pick_device", "save_model", "weights_digest", "without_bars"]
 
 
 def pick_device(name: str, error: type[RagcoreError]) -> torch.device:
@@ -45,11 +45,9 @@ def explained(model: str, error: type[RagcoreError]) -> Iterator[None]:
     local = Path(model).is_dir()
     if not local and Path(model).is_absolute():
         raise error(f"model {model!r} cannot be loaded: there is no such folder; check the path")
-    bars = logging.is_progress_bar_enabled()
-    if local:
-        logging.disable_progress_bar()  # type: ignore[no-untyped-call, unused-ignore]
     try:
-        yield
+        with without_bars() if local else nullcontext():
+            yield
     except RagcoreError:
         raise
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError) as fault:
@@ -64,16 +62,26 @@ def explained(model: str, error: type[RagcoreError]) -> Iterator[None]:
                 "be had from the model hub; check the name, or download it and name the folder"
             )
         raise error(f"model {model!r} cannot be loaded: {_first_line(fault)}; {advice}") from fault
-    finally:
-        if local and bars:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call, unused-ignore]
 
 
 def save_model(model: Any, tokenizer: Any, folder: Path) -> dict[str, str]:
     """Write a model as safetensors with its tokenizer; what a config's `model` says then."""
-    model.save_pretrained(folder)
+    with without_bars():
+        model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return {"model": "."}
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Keeps Hugging Face's progress bars away, for what takes a moment only."""
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call, unused-ignore]
+    try:
+        yield
+    finally:
+        if bars:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call, unused-ignore]
 
 
 def weights_digest(model: torch.nn.Module) -> str:

@@ -31,6 +31,15 @@ def ragcore_scorers() -> dict[str, str]:
 
 
 @hookimpl
+def ragcore_cli() -> dict[str, str]:
+    """Commands that exchange RAG models with transformers."""
+    return {
+        "import-hf": "ragcore_transformers.commands:import_app",
+        "export-hf": "ragcore_transformers.commands:export_app",
+    }
+
+
+@hookimpl
 def ragcore_models() -> dict[str, str]:
     """Models from packages that carry their weights, where these are installed."""
     carried = {

@@ -20,7 +20,12 @@ from ragcore.errors import PluginError
 from ragcore.parts import ModelName, PartConfig
 from ragcore.types import Passage
 from ragcore_transformers.batching import encode_by_length
-from ragcore_transformers.loading import explained, pick_device, weights_digest
+from ragcore_transformers.loading import (
+    explained,
+    pick_device,
+    weights_digest,
+    without_bars,
+)
 from ragcore_transformers.plain import wide
 
 if TYPE_CHECKING:
@@ -140,10 +145,11 @@ class SentenceTransformers:
         models = {"question_model": self.trained_module()}
         if self._passages_trained:
             models["model"] = self.model
-        for name, model in models.items():
-            cast(SentenceTransformer, model).save(
-                str(folder / name), create_model_card=False, safe_serialization=True
-            )
+        with without_bars():
+            for name, model in models.items():
+                cast(SentenceTransformer, model).save(
+                    str(folder / name), create_model_card=False, safe_serialization=True
+                )
         return {name: name for name in models}
 
     def _load(self, name: str) -> SentenceTransformer:

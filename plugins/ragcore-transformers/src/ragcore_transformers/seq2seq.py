@@ -201,9 +201,7 @@ class Seq2Seq:
             found = decoder.score(read.encoded(decoder), pairs.to(self.device), goal, self._start)
         return found.to(pairs.device)
 
-    def score_all(
-        self, read: _Read, pairs: torch.Tensor, targets: torch.Tensor
-    ) -> torch.Tensor:
+    def score_all(self, read: _Read, pairs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Teacher-forced log-probabilities of all tokens, [M, T, V]; see `TrainableGenerator`."""
         goal = targets.to(self.device)
         self._refuse_overlong(goal.shape[1])

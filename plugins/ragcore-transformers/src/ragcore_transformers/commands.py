@@ -1,0 +1,91 @@
+"""`ragcore import-hf` and `ragcore export-hf`: RAG models of transformers as pipelines, and back.
+
+Uses ragcore as a program does, by `import ragcore`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["export_app", "import_app"]
+
+import_app = typer.Typer(add_completion=False)
+export_app = typer.Typer(add_completion=False)
+
+
+@import_app.command()
+def import_hf(
+    model: Annotated[str, typer.Argument(help="A saved RAG model: a folder, or a hub's name.")],
+    folder: Annotated[Path, typer.Argument(help="The pipeline's folder, to be made.")],
+    passage_model: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="The DPR passage encoder it was trained over."),
+    ] = None,
+    corpus: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Passages for the memory, as JSON lines or DPR's TSV."),
+    ] = None,
+) -> None:
+    """Make a pipeline of a RAG model that transformers saved."""
+    from rich.console import Console
+
+    from ragcore_transformers import exchange
+
+    said: dict[str, Any] | None = None
+    if corpus is not None:
+        use = "dpr-tsv" if ".tsv" in corpus.suffixes else "jsonl"
+        said = {"use": use, "path": str(corpus.absolute())}
+    path = exchange.import_hf(
+        model, folder, passage_model=passage_model or exchange.PASSAGE_MODEL, corpus=said
+    )
+    Console().print(
+        f"written: {path}\nbuild its memory: ragcore memory build {path}"
+        + ("" if corpus else "   (name a memory.corpus first)"),
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+@export_app.command()
+def export_hf(
+    pipeline: Annotated[
+        str, typer.Argument(help="The pipeline's YAML file, or a folder that training left.")
+    ],
+    folder: Annotated[Path, typer.Argument(help="transformers' folder, to be made.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Changes to the file: rag.k=10")
+    ] = None,
+) -> None:
+    """Save a pipeline's question encoder and generator as a RAG model of transformers."""
+    from rich.console import Console
+
+    import ragcore
+    from ragcore.errors import UnsupportedOperation
+    from ragcore_transformers import exchange
+    from ragcore_transformers.dpr import Dpr
+    from ragcore_transformers.seq2seq import Seq2Seq
+
+    config = ragcore.load_config(pipeline, overrides or ())
+    encoder = getattr(config.memory.retriever.config, "encoder", None)
+    if encoder is None or encoder.component is not Dpr:
+        raise UnsupportedOperation(
+            "memory.retriever: transformers' RAG has DPR's question encoder and no other: only "
+            "{use: dense, encoder: {use: dpr, …}} can be exported"
+        )
+    if config.generator is None or config.generator.component is not Seq2Seq:
+        raise UnsupportedOperation(
+            "generator: transformers' RAG has an encoder-decoder model (bart, t5, seq2seq), and "
+            "only such a one can be exported"
+        )
+    exchange.export_hf(
+        encoder.build(),
+        config.generator.build(),
+        folder,
+        marginalize=config.rag.marginalize,
+        k=config.rag.k,
+    )
+    Console().print(f"written: {folder}", highlight=False, markup=False, soft_wrap=True)
