@@ -1,11 +1,13 @@
-"""The two settings of the experiments, cut from a folder of development data into plain files.
+"""The settings of the experiments, cut from a folder of development data into plain files.
 
     factbook    the World Factbook of 2016-11 and 2018-12; a fifth of the countries is held out
     openqa      passages of Wikipedia and SQuAD's paragraphs; trained on SQuAD, WebQuestions and
                 CuratedTREC, tested on Natural Questions, TriviaQA and SQuAD's development set
+    writing     the same passages; an answer is given, and the question is to be written
+    fever       claims and sentences of Wikipedia, halved by claim
 
-`python data.py --data DATA --work WORK` writes WORK/factbook and WORK/openqa: passages and questions
-as JSON lines. The data is not part of the project; nothing is copied into it.
+`python data.py --data DATA --work WORK` writes a folder of WORK for each: passages and questions as
+JSON lines. The data is not part of the project; nothing is copied into it.
 """
 
 from __future__ import annotations
@@ -86,7 +88,8 @@ def write_factbook(data: Path, work: Path) -> None:
 def write_openqa(data: Path, work: Path) -> None:
     paragraphs = list(rows(data / "squad" / "passages.jsonl.gz"))
     wikipedia = list(rows(data / "openqa" / "passages.jsonl.gz"))
-    write(work / "passages.jsonl", map(passage, [*wikipedia, *paragraphs]))
+    more = list(rows(data / "wiki_vital" / "passages.jsonl.gz"))
+    write(work / "passages.jsonl", map(passage, [*wikipedia, *paragraphs, *more]))
     squad = list(rows(data / "squad" / "questions.jsonl.gz"))
     train = [question(row, source="squad") for row in squad if row["split"] == "train"]
     covered = ("webquestions_train", "curatedtrec_large2470_train")
@@ -103,6 +106,20 @@ def write_openqa(data: Path, work: Path) -> None:
     write(work / "squad.jsonl", dev[:1000])
 
 
+def write_writing(data: Path, work: Path) -> None:
+    """SQuAD turned round, for want of Jeopardy: a name is given, a question about it is wanted."""
+    asked: dict[str, list[dict]] = {"train": [], "dev": []}
+    for row in rows(data / "squad" / "questions.jsonl.gz"):
+        name = row["answers"][0]
+        # As Jeopardy's, whose answers are names: a capital, and no number.
+        if name[0].isupper() and len(name.split()) <= 4:
+            found = {"id": row["id"], "question": name, "answers": [row["question"]]}
+            asked[row["split"]].append(found)
+    for name, found in (("train", asked["train"]), ("test", asked["dev"])):
+        random.Random(0).shuffle(found)
+        write(work / f"{name}.jsonl", found)
+
+
 def write_fever(data: Path, work: Path) -> None:
     write(work / "passages.jsonl", map(passage, rows(data / "fever" / "passages.jsonl.gz")))
     for name in ("2way", "3way"):
@@ -112,7 +129,9 @@ def write_fever(data: Path, work: Path) -> None:
                 "train" if int(hashlib.md5(str(row["id"]).encode()).hexdigest(), 16) % 2 else "test"
             )
             label = {"SUPPORTS": "yes", "REFUTES": "no", "NOT ENOUGH INFO": "unknown"}[row["label"]]
-            split[half].append({"id": str(row["id"]), "question": row["claim"], "answer": label})
+            known = {"passage_ids": row["passage_ids"]} if row.get("passage_ids") else {}
+            found = {"id": str(row["id"]), "question": row["claim"], "answer": label, **known}
+            split[half].append(found)
         for half, found in split.items():
             random.Random(0).shuffle(found)
             write(work / f"{name}-{half}.jsonl", found)
@@ -128,6 +147,7 @@ def main() -> int:
         return 0
     write_factbook(arguments.data, arguments.work / "factbook")
     write_openqa(arguments.data, arguments.work / "openqa")
+    write_writing(arguments.data, arguments.work / "writing")
     write_fever(arguments.data, arguments.work / "fever")
     return 0
 

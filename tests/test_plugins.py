@@ -46,7 +46,8 @@ def test_a_plugin_is_found_with_what_it_gives(installed: Installed) -> None:
 def test_the_core_is_a_plugin_too(installed: Installed) -> None:
     core = report(installed.discover(), "core")
     assert core.status == "ok"
-    assert set(core.components) == {"index", "retriever", "scorer", "corpus", "command"}
+    kinds = {"index", "retriever", "scorer", "corpus", "metric", "command"}
+    assert set(core.components) == kinds
 
 
 @pytest.mark.parametrize(

@@ -59,8 +59,6 @@ def make_accelerator(device: torch.device, folder: Path) -> Any:
         from accelerate.utils import is_tensorboard_available
     except ImportError:
         raise TrainingError('training needs accelerate: pip install "ragcore[train]"') from None
-    # Probabilities near zero leave denormal gradients, on which a CPU is many times slower.
-    torch.set_flush_denormal(True)
     return Accelerator(
         cpu=device.type == "cpu",
         log_with="tensorboard" if is_tensorboard_available() else None,

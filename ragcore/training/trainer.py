@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -83,11 +83,8 @@ def train(
         QuestionError: a file of questions is faulty.
         UnsupportedOperation: a component cannot be trained.
     """
-    trainer = _Trainer(config, report or _silent)
-    try:
+    with tuning.without_denormals(), closing(_Trainer(config, report or _silent)) as trainer:
         return trainer.run(resume=resume, fresh=fresh)
-    finally:
-        trainer.close()
 
 
 class _Trainer:

@@ -62,11 +62,11 @@ def test_check_says_what_each_part_is(
 def test_check_prints_every_fault_and_ends_with_2(
     pipeline: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["check", pipeline, "rag.k=0", "rag.beam=1"]) == 2
+    assert main(["check", pipeline, "rag.k=-1", "rag.beam=1"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert [line.split(":")[0] for line in err.splitlines()] == [
-        "override 'rag.k=0'",
+        "override 'rag.k=-1'",
         "override 'rag.beam=1'",
     ]
 

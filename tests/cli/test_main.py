@@ -110,8 +110,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (
             "aks",
-            "unknown command 'aks': did you mean 'ask'? installed: ask, check, fill, hello, "
-            "memory, notapp, plugin, plugins, schema, verify\n",
+            "unknown command 'aks': did you mean 'ask'? installed: ask, check, eval, fill, "
+            "hello, memory, notapp, plugin, plugins, replay, schema, train, verify\n",
         ),
         ("world", "command 'world' is not installed: pip install ragcore-world\n"),
         ("--quiet", "unknown option '--quiet': options follow a command's name\n"),

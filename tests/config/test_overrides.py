@@ -87,10 +87,10 @@ def test_another_component_keeps_the_keys_that_it_knows() -> None:
         (
             "memry.version=a",
             "override 'memry.version=a': unknown key 'memry' in the pipeline: did you mean "
-            "'memory'? allowed: ragcore, memory, generator, rag",
+            "'memory'? allowed: ragcore, memory, generator, rag, train",
         ),
         ("rag.k=ten", "override 'rag.k=ten': k: expected an integer, found the string 'ten'"),
-        ("rag.k=0", "override 'rag.k=0': k: must be at least 1, found 0"),
+        ("rag.k=-1", "override 'rag.k=-1': k: must be at least 0, found -1"),
         ("rag.k", "override 'rag.k': not an override: write KEY.KEY=VALUE, as in rag.k=10"),
         ("=5", "override '=5': not an override: write KEY.KEY=VALUE, as in rag.k=10"),
         (
@@ -157,6 +157,6 @@ def test_a_key_that_another_component_lacks_names_the_override_that_chose_it() -
 
 def test_faults_of_the_file_come_before_those_of_overrides() -> None:
     with pytest.raises(ConfigError) as raised:
-        parse_config(TEXT + "extra: 1\n", "p.yaml", overrides=["rag.k=0", "rag.b=1"])
+        parse_config(TEXT + "extra: 1\n", "p.yaml", overrides=["rag.k=-1", "rag.b=1"])
     starts = [line.split(": ")[0] for line in str(raised.value).splitlines() if line[0] != " "]
-    assert starts == ["p.yaml:9:1", "override 'rag.k=0'", "override 'rag.b=1'"]
+    assert starts == ["p.yaml:9:1", "override 'rag.k=-1'", "override 'rag.b=1'"]

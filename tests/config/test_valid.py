@@ -47,7 +47,7 @@ def test_the_schema_is_a_schema() -> None:
         SMALL + "generator: {use: echo, modle: x}\n",
         SMALL + "generator: {use: parrot, model: x}\n",
         SMALL + "generator: {model: x}\n",
-        SMALL + "rag: {k: 0}\n",
+        SMALL + "rag: {k: -1}\n",
         SMALL + "rag: {abstain: {abov: 1}}\n",
         SMALL.replace("words}", "pair}"),
         SMALL.replace("words}", "mix, retrievers: [{use: words, k2: 1}]}"),
@@ -150,6 +150,7 @@ def test_fill_keeps_what_is_written_and_adds_the_rest_in_order(tmp_path: Path) -
         "  where: null\n"
         "  batch_size: 16\n"
         "  abstain: null\n"
+        "train: null\n"
     )
 
 

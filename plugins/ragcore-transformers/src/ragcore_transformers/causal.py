@@ -25,7 +25,8 @@ from torch.nn.utils.rnn import pad_sequence
 from ragcore.errors import GeneratorError
 from ragcore.parts import ModelName, PartConfig
 from ragcore.types import Passage, Word
-from ragcore_transformers.causal_loading import cache_name, load_causal
+from ragcore_transformers.caching import cache_name
+from ragcore_transformers.causal_loading import load_causal
 from ragcore_transformers.copied_rows import CopiedPrompts, CopiedRows
 from ragcore_transformers.loading import pick_device, save_model
 from ragcore_transformers.plain import wide
@@ -154,7 +155,7 @@ class Causal:
         self._words = WordEncoder(self.tokenizer, self.encode_answers)
         self._positions = _positions(self.model.config)
         self.max_input_tokens: int = self._input_limit()
-        self._cache_name = cache_name(config.model, self.model)
+        self._cache_name = cache_name(self.model)
         fault = sharing_fault(self.model)
         self.shares_prompts = fault is None
         if fault is not None:

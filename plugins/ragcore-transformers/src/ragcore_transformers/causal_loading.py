@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from ragcore.errors import GeneratorError
 from ragcore_transformers.loading import explained
 from ragcore_transformers.tokenizing import load_tokenizer
 
-__all__ = ["cache_name", "load_causal"]
+__all__ = ["load_causal"]
 
 _FOR_GGUF: Final = ("gguf", "accelerate")
 
@@ -53,22 +52,6 @@ def load_causal(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
         )
     _refuse_incomplete(name, model, report)
     return model, load_tokenizer(folder, **where)
-
-
-def cache_name(name: str, model: Any) -> str:
-    """What the forward pass of a model calls its cache.
-
-    Raises:
-        GeneratorError: it has none.
-    """
-    accepted = inspect.signature(model.forward).parameters
-    for known in ("past_key_values", "cache_params"):
-        if known in accepted:
-            return known
-    raise GeneratorError(
-        f"model {name!r}: the forward pass of {type(model).__name__} takes no cache "
-        "(past_key_values or cache_params), without which it cannot be decoded here"
-    )
 
 
 def _gguf_file(name: str) -> Path | None:

@@ -14,6 +14,8 @@ from torch import Tensor
 from transformers import DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
+from ragcore_transformers.caching import cache_name
+
 __all__ = ["PlainState", "score", "score_all", "wide"]
 
 
@@ -48,8 +50,8 @@ class PlainState:
             encoder_outputs=BaseModelOutput(last_hidden_state=self.states),
             attention_mask=self.mask,
             decoder_input_ids=tokens[:, None],
-            past_key_values=self.cache,
             use_cache=True,
+            **{cache_name(self.model): self.cache},
         ).logits
         self.length += 1
         log_probs: Tensor = logits[:, -1].float().log_softmax(dim=-1)

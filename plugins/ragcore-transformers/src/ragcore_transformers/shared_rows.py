@@ -21,6 +21,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache
 from transformers.cache_utils import Cache, DynamicLayer
 
+from ragcore_transformers.caching import cache_name
 from ragcore_transformers.tree import Forest, Growth, Layout, Trie
 
 __all__ = ["SharedPrompts", "SharedRows", "sharing_fault"]
@@ -71,7 +72,8 @@ class SharedPrompts:
             ).to(device)
             ends, place = torch.unique(lengths[rows] - 1, return_inverse=True)
             cache = DynamicCache(config=model.config)
-            found = model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=ends)
+            held_as = {cache_name(model): cache}
+            found = model(input_ids=ids, use_cache=True, logits_to_keep=ends, **held_as)
             logits = found.logits[torch.arange(len(rows), device=device), place]
             log_probs[rows] = logits.float().log_softmax(dim=-1)
             for held, name in ((keys, "keys"), (values, "values")):
@@ -254,8 +256,8 @@ class _RoomyCache:
             input_ids=grid,
             attention_mask=mask[:, None],
             position_ids=positions,
-            past_key_values=Cache(layers=list(self._layers)),
             use_cache=True,
+            **{cache_name(self._model): Cache(layers=list(self._layers))},
         ).logits
         return logits
 
@@ -267,7 +269,7 @@ def sharing_fault(model: Any) -> str | None:
         model: a causal model of Hugging Face's.
     """
     accepted = inspect.signature(model.forward).parameters
-    for name in ("position_ids", "past_key_values", "logits_to_keep"):
+    for name in ("position_ids", "logits_to_keep"):
         if name not in accepted:
             return f"its forward pass takes no {name}"
     config = model.config.get_text_config(decoder=True)
