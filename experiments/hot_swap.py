@@ -18,6 +18,7 @@ from lab import (
     WORK,
     Model,
     System,
+    built,
     options,
     pipeline,
     table,
@@ -52,6 +53,8 @@ def ask(system: System, model: Model) -> tuple[list[str], list[str]]:
     place, said = pipeline("factbook"), changes("factbook", sparse=system.sparse)
     if system.trained is not None:
         place, said = trained("factbook", system.trained, model), []
+    for date in dates:
+        built("factbook", sparse=system.sparse, version=date)
     files = {date: WORK / "factbook" / f"offices-{date}.jsonl" for date in dates}
     asked = {date: read_asked(path) for date, path in files.items()}
     lines = files[dates[0]].read_text("utf-8").splitlines()

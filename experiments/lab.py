@@ -18,6 +18,7 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -89,7 +90,14 @@ SYSTEMS: Final = (
 )
 
 TRAININGS: Final = {
-    "closed": ("rag.k=0", "train.question_encoder=frozen", "train.generator=trained"),
+    # Reads no passage, so that more steps cost less than the others' fewer.
+    "closed": (
+        "rag.k=0",
+        "train.question_encoder=frozen",
+        "train.generator=trained",
+        "train.learning_rate=1.0e-4",
+        "train.steps=400",
+    ),
     "learned": (),
     "both": ("train.generator=trained",),
     "reader": ("train.generator=trained", "train.question_encoder=frozen"),
@@ -130,17 +138,15 @@ def overrides(setting: str, *, sparse: bool) -> list[str]:
     ]
 
 
-def built(setting: str, *, sparse: bool) -> None:
-    """Build the memory of each date that is not there yet."""
-    for version in VERSIONS[setting]:
-        said = overrides(setting, sparse=sparse)
-        if setting == "factbook":
-            path = WORK / "factbook" / f"passages-{version}.jsonl"
-            said.append(f"memory.corpus={{use: jsonl, path: {path}}}")
-        try:
-            ragcore.build_memory(pipeline(setting), *said, version=version)
-        except VersionExistsError:
-            continue
+def built(setting: str, *, sparse: bool, version: str | None = None) -> None:
+    """Build a memory that is not there yet; of the setting's first date where none is named."""
+    version = version or VERSIONS[setting][0]
+    said = overrides(setting, sparse=sparse)
+    if setting == "factbook":
+        path = WORK / "factbook" / f"passages-{version}.jsonl"
+        said.append(f"memory.corpus={{use: jsonl, path: {path}}}")
+    with suppress(VersionExistsError):
+        ragcore.build_memory(pipeline(setting), *said, version=version)
 
 
 def trained(

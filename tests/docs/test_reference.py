@@ -16,8 +16,16 @@ from ragcore import contracts, hookspecs
 from ragcore.cli import COMMANDS
 from ragcore.config import AbstainConfig, MemoryConfig, PipelineConfig, RagConfig
 from ragcore.memory.manifest import Manifest
+from ragcore.config.training import (
+    DistillConfig,
+    LoraConfig,
+    QuestionsConfig,
+    RefreshConfig,
+    TrainConfig,
+)
 from ragcore.parts import to_plain, yaml_key
 from ragcore.plugins import registry
+from ragcore.questions import FORMATS
 from tests.helpers.markdown import ROOT, tables
 
 REFERENCE: Final = ROOT / "docs" / "reference"
@@ -30,6 +38,11 @@ SECTIONS: Final = {
     "memory": MemoryConfig,
     "rag": RagConfig,
     "rag.abstain": AbstainConfig,
+    "train": TrainConfig,
+    "train.questions, train.dev": QuestionsConfig,
+    "train.lora": LoraConfig,
+    "train.distill": DistillConfig,
+    "train.refresh": RefreshConfig,
 }
 COMPONENTS: Final = {
     "corpus": ["dpr-tsv", "jsonl", "text", "world-factbook"],
@@ -39,6 +52,7 @@ COMPONENTS: Final = {
     "index": ["exact", "faiss", "hnswlib"],
     "generator": ["bart", "causal", "seq2seq", "t5"],
 }
+EVALUATION: Final = tables(REFERENCE / "evaluation.md")
 
 
 def keys_and_defaults(model: type[BaseModel]) -> dict[str, Any]:
@@ -86,9 +100,22 @@ def test_no_component_is_told_that_is_not_there():
     assert told <= {(kind, name) for kind, names in COMPONENTS.items() for name in names}
 
 
+def test_every_metric_is_told_with_its_keys():
+    told = [cells[0] for name in ("Of answers", "Of passages") for cells in EVALUATION[name]]
+    names = registry().names("metric")
+    assert sorted(told) == sorted(names)
+    for name in names:
+        own = {key: yaml.safe_load(said) for key, said, *_ in EVALUATION.get(name, [])}
+        assert own == keys_and_defaults(registry().load("metric", name).Config), name
+
+
+def test_every_form_of_question_files_is_told():
+    assert [cells[0] for cells in EVALUATION["Question files"]] == list(FORMATS)
+
+
 def test_every_command_is_told_with_its_arguments():
     expected = {}
-    for name in [*COMMANDS, "world"]:
+    for name in [*COMMANDS, "import-hf", "export-hf", "world"]:
         command = typer.main.get_command(registry().load("command", name))
         expected |= leaves(command, f"ragcore {name}")
     told = {path: sorted(cells[0] for cells in COMMAND_LINE.get(path, [])) for path in expected}
@@ -117,7 +144,21 @@ def test_every_hook_is_told():
     assert {cells[0] for cells in CONTRACTS["Hooks"]} == hooks
 
 
-@pytest.mark.parametrize("kind", ["Corpus", "Encoder", "Index", "Retriever", "Scorer", "Generator"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "Corpus",
+        "Encoder",
+        "Index",
+        "Retriever",
+        "Scorer",
+        "Generator",
+        "Trainable",
+        "TrainableEncoder",
+        "TrainableGenerator",
+        "TrainableRetriever",
+    ],
+)
 def test_every_member_of_a_contract_is_told(kind):
     members = {
         name
