@@ -15,7 +15,6 @@ import ragcore
 from ragcore import contracts, hookspecs
 from ragcore.cli import COMMANDS
 from ragcore.config import AbstainConfig, MemoryConfig, PipelineConfig, RagConfig
-from ragcore.memory.manifest import Manifest
 from ragcore.config.training import (
     DistillConfig,
     LoraConfig,
@@ -23,6 +22,7 @@ from ragcore.config.training import (
     RefreshConfig,
     TrainConfig,
 )
+from ragcore.memory.manifest import Manifest
 from ragcore.parts import to_plain, yaml_key
 from ragcore.plugins import registry
 from ragcore.questions import FORMATS

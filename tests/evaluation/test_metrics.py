@@ -8,6 +8,7 @@ import pytest
 import sacrebleu
 from hypothesis import given
 from hypothesis import strategies as st
+from torchmetrics.functional.text.squad import squad
 
 from ragcore.errors import MetricError, UnknownComponentError
 from ragcore.evaluation.figures import difference, figures
@@ -15,6 +16,7 @@ from ragcore.evaluation.metrics.answerability import QBleu1
 from ragcore.evaluation.metrics.base import Mean, NoSettings
 from ragcore.evaluation.prediction import Found, Prediction
 from ragcore.evaluation.running import make_metrics
+from ragcore.questions.matching import exact_match, normalize
 
 
 def said(
@@ -25,13 +27,15 @@ def said(
     relevant: tuple[str, ...] = (),
     answering: str = "",
     name: str = "q",
+    correct: bool | None = None,
 ) -> Prediction:
     """`answering` has a letter a passage, + for one that answers."""
     passages = tuple(
         Found(f"p{place}", "", -float(place), 0.1, 0.1, sign == "+")
         for place, sign in enumerate(answering)
     )
-    correct = answer in right if right else None
+    if correct is None and right:
+        correct = answer in right
     return Prediction(name, "", right, regex, relevant, answer, -1.0, correct, passages)
 
 
@@ -56,6 +60,26 @@ def value(name: str, *predictions: Prediction) -> float | None:
 )
 def test_f1_is_squads(answer, right, expected):
     assert value("f1", said(answer, right)) == pytest.approx(expected)
+
+
+words = st.sampled_from(["The", "cat", "Cat's", "a", "b-c", "(an)", "Théa", "...", "7.5", "u.s."])
+answers = st.lists(words, min_size=1, max_size=4).map(" ".join).filter(normalize)
+
+
+@given(st.lists(st.tuples(answers, st.lists(answers, min_size=1, max_size=3)), min_size=1))
+def test_exact_match_and_f1_equal_squads_official_program(rows):
+    answered = [
+        said(answer, tuple(right), correct=exact_match(answer, right)) for answer, right in rows
+    ]
+    expected = squad(
+        [{"id": str(n), "prediction_text": answer} for n, (answer, _) in enumerate(rows)],
+        [
+            {"id": str(n), "answers": {"text": right, "answer_start": [0] * len(right)}}
+            for n, (_, right) in enumerate(rows)
+        ],
+    )
+    assert 100 * value("exact_match", *answered) == pytest.approx(float(expected["exact_match"]))
+    assert 100 * value("f1", *answered) == pytest.approx(float(expected["f1"]), abs=1e-3)
 
 
 def test_exact_match_is_a_share_of_those_that_can_be_judged():

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import ragcore
 from ragcore.cli import main
@@ -91,6 +92,27 @@ def test_what_comes_out_can_be_asked_as_it_is(pipeline, capsys, monkeypatch):
     row = json.loads(capsys.readouterr().out)
     assert row["question"] == "rue1 numero2"
     assert len(row["evidence"]) == 4
+
+
+def test_its_answers_to_dev_are_replayed(pipeline, capsys):
+    said = ["train.dev={path: questions.jsonl, limit: 8}", "train.precision=bfloat16"]
+    assert main(["train", str(pipeline), *said]) == 0
+    folder = pipeline.parent / "run"
+    assert main(["replay", str(folder)]) == 0
+    assert "8 of 8 answers are the same" in capsys.readouterr().out
+    other = load_file(folder / "generator" / "model.safetensors")
+    other["final_logits_bias"] = torch.randn(other["final_logits_bias"].shape) * 50
+    save_file(other, folder / "generator" / "model.safetensors", metadata={"format": "pt"})
+    assert main(["replay", str(folder)]) == 1
+
+
+def test_each_step_is_logged_for_tensorboard(pipeline):
+    events = run(pipeline, "train.dev={path: questions.jsonl, limit: 4}", "train.evaluate_every=3")
+    reader = EventAccumulator(str(pipeline.parent / "run" / "logs"))
+    reader.Reload()
+    logged = [one.value for one in reader.Scalars("train/loss")]
+    assert logged == pytest.approx(losses(events), abs=1e-5)
+    assert [one.step for one in reader.Scalars("dev/exact_match")] == [3, 6]
 
 
 def test_the_passages_side_stays_as_it_was(pipeline):
