@@ -22,6 +22,10 @@ _LIBRARIES: Final = (
     "tokenizers",
     "peft",
     "faiss-cpu",
+    "scipy",
+    "ir-measures",
+    "rouge-score",
+    "sacrebleu",
 )
 
 

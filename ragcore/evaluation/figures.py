@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Table = npt.NDArray[np.float64]
 
-__all__ = ["Difference", "Figure", "difference", "figures"]
+__all__ = ["Difference", "Figure", "difference", "figures", "lacking"]
 
 RESAMPLES: Final = 2000
 _BATCH: Final = 100
@@ -118,8 +118,15 @@ def _figure(name: str, metric: Metric, predictions: Sequence[Prediction]) -> Fig
     # Metrics are foreign code too; what one raises is the report's to tell.
     except Exception as error:
         told = f"{type(error).__name__}: {error}"
+        if isinstance(error, ModuleNotFoundError):
+            told = lacking(error)
         return Figure(name, None, None, None, 0, told, (None,) * len(predictions))
     return Figure(name, value, low, high, len(rows), None, tuple(found))
+
+
+def lacking(missing: ModuleNotFoundError) -> str:
+    """What to do about a package that a metric needs."""
+    return f'{missing.name} is not installed: pip install "ragcore[eval]"'
 
 
 def difference(name: str, metric: Metric, one: Figure, other: Figure) -> Difference:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from ragcore.config.training import QuestionsConfig
 from ragcore.errors import ConfigError, MetricError, QuestionError
-from ragcore.evaluation.figures import Difference, Figure, difference, figures
+from ragcore.evaluation.figures import Difference, Figure, difference, figures, lacking
 from ragcore.evaluation.metrics.base import Metric
 from ragcore.evaluation.prediction import Prediction, predictions
 from ragcore.memory.files import sha256
@@ -127,7 +127,7 @@ def make_metrics(names: Sequence[str] = DEFAULT_METRICS) -> dict[str, Metric]:
 
     Raises:
         UnknownComponentError: no plugin gives one of them.
-        MetricError: one takes no k.
+        MetricError: one takes no k, or needs a package that is not installed.
     """
     made: dict[str, Metric] = {}
     for name in dict.fromkeys(names):
@@ -138,7 +138,10 @@ def make_metrics(names: Sequence[str] = DEFAULT_METRICS) -> dict[str, Metric]:
             if "k" not in component.Config.model_fields or not k.isdecimal() or not int(k):
                 raise MetricError(f"metric {name!r}: expected a name, or NAME@K as in recall@5")
             settings["k"] = int(k)
-        made[name] = component(component.Config(**settings))
+        try:
+            made[name] = component(component.Config(**settings))
+        except ModuleNotFoundError as missing:
+            raise MetricError(f"metric {name!r}: {lacking(missing)}") from None
     return made
 
 

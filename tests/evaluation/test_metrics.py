@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import pytest
 import sacrebleu
@@ -197,6 +198,19 @@ def test_a_metric_that_fails_is_told_beside_those_that_do_not(wrong):
     assert first.error
     assert first.value is None
     assert second.value == -1.0
+
+
+class Lacking(Mean):
+    def score(self, prediction: Prediction) -> float:
+        raise ModuleNotFoundError("No module named 'ir_measures'", name="ir_measures")
+
+
+def test_a_package_that_is_not_there_is_named_with_what_brings_it(monkeypatch):
+    (figure,) = figures({"lacking": Lacking(NoSettings())}, [said()])
+    assert figure.error == 'ir_measures is not installed: pip install "ragcore[eval]"'
+    monkeypatch.setitem(sys.modules, "rouge_score.rouge_scorer", None)
+    with pytest.raises(MetricError, match=r"'rouge_l': .*ragcore\[eval\]"):
+        make_metrics(["rouge_l"])
 
 
 def test_an_interval_holds_the_figure_and_narrows_with_questions():

@@ -198,10 +198,10 @@ class Causal:
         chosen = pairs.tolist()
         self._refuse_overlong(self._longest(read, chosen) + targets.shape[1])
         if isinstance(read.held, SharedPrompts) and not torch.is_grad_enabled():
-            found = read.held.score(
-                pairs.to(self.device), targets.to(self.device), self.config.batch_size
-            )
-            return found.to(pairs.device)
+            own, goal = pairs.to(self.device), targets.to(self.device)
+            # What is held is of the weights' precision, whatever matrices are multiplied in.
+            with torch.autocast(self.device.type, enabled=False):
+                return read.held.score(own, goal, self.config.batch_size).to(pairs.device)
         rows = [
             self._plain(
                 [read.prompts[pair] for pair in chosen[begin : begin + self.config.batch_size]],
@@ -251,9 +251,10 @@ class Causal:
 
     def _run(self, prompts: list[list[int]]) -> SharedPrompts | CopiedPrompts:
         size, vocabulary = self.config.batch_size, self.vocabulary_size
-        if self.shares_prompts:
-            return SharedPrompts.of(self.model, prompts, size, vocabulary)
-        return CopiedPrompts.of(self.model, self._cache_name, prompts, size, vocabulary)
+        with torch.autocast(self.device.type, enabled=False):
+            if self.shares_prompts:
+                return SharedPrompts.of(self.model, prompts, size, vocabulary)
+            return CopiedPrompts.of(self.model, self._cache_name, prompts, size, vocabulary)
 
     def _plain(self, prompts: list[list[int]], targets: Tensor) -> Tensor:
         """Log-probs [m, T] of targets by one forward pass over prompt and target."""

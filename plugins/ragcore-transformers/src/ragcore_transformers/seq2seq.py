@@ -175,7 +175,7 @@ class Seq2Seq:
             states.append(torch.nn.functional.pad(found, (0, 0, 0, short)))
             masks.append(torch.nn.functional.pad(mask, (0, short)))
         back = torch.argsort(torch.tensor(order, device=self.device))
-        return _Read(torch.cat(states)[back], torch.cat(masks)[back])
+        return _Read(torch.cat(states)[back].to(self.model.dtype), torch.cat(masks)[back])
 
     def score(self, read: _Read, pairs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Teacher-forced log-probabilities of targets, float32 [M, T], 0.0 where padded.
@@ -198,7 +198,10 @@ class Seq2Seq:
             states, mask = read.of(pairs)
             found = plain.score(self.model, states, mask, goal, start=self._start, pad=self._pad)
         else:
-            found = decoder.score(read.encoded(decoder), pairs.to(self.device), goal, self._start)
+            # Its rooms are of the weights' precision, whatever the caller multiplies matrices in.
+            with torch.autocast(self.device.type, enabled=False):
+                own = pairs.to(self.device)
+                found = decoder.score(read.encoded(decoder), own, goal, self._start)
         return found.to(pairs.device)
 
     def score_all(self, read: _Read, pairs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
