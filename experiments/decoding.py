@@ -1,6 +1,6 @@
 """RAG-Sequence by thorough, fast and joint decoding: exact match, log p, time.
 
-    python decoding.py [--setting openqa] [--questions nq] [--limit 100] [--beams 4]
+    python decoding.py [--setting openqa] [--questions nq] [--limit 80] [--beams 4]
 
 Each way answers the same questions, alternately with the others batch by batch, so that what else
 the machine does slows all of them.
@@ -22,7 +22,7 @@ BATCH = 16
 
 
 def main() -> None:
-    said = options(__doc__, setting="openqa", questions="nq", limit=100, beams=4)
+    said = options(__doc__, setting="openqa", questions="nq", limit=80, beams=4)
     asked = spread_over(read_asked(WORK / said.setting / f"{said.questions}.jsonl"), said.limit)
     folder = trained(said.setting, "learned", "sequence")
     found = {way: [] for way in WAYS}

@@ -1,6 +1,6 @@
 """Exact match and recall against the number of passages (the paper's figure 3), as a plot.
 
-    python depth.py [--setting openqa] [--questions nq] [--limit 100]
+    python depth.py [--setting openqa] [--questions nq] [--limit 60]
 
 Recall is of the passages found alone, over five times as many questions. Needs matplotlib.
 """
@@ -24,7 +24,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#000000")
 
 
 def main() -> None:
-    said = options(__doc__, setting="openqa", questions="nq", limit=100, picture=str(PICTURE))
+    said = options(__doc__, setting="openqa", questions="nq", limit=60, picture=str(PICTURE))
     learned = next(one for one in SYSTEMS if one.trained == "learned")
     bm25 = next(one for one in SYSTEMS if one.name == "BM25")
     read = {

@@ -99,7 +99,7 @@ TRAININGS: Final = {
         "train.steps=400",
     ),
     "learned": (),
-    "both": ("train.generator=trained",),
+    "both": ("train.generator=trained", "train.steps=120"),
     "reader": ("train.generator=trained", "train.question_encoder=frozen"),
 }
 

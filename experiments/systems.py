@@ -1,6 +1,6 @@
 """Closed book, BM25, frozen and learned retrieval, by both models (the paper's tables 1 and 6).
 
-python systems.py [--settings factbook openqa] [--limit 250]
+python systems.py [--settings factbook openqa] [--limit 200]
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ BOTH = ("factbook", "sequence")
 
 
 def main() -> None:
-    said = options(__doc__, settings=["factbook", "openqa"], limit=250)
+    said = options(__doc__, settings=["factbook", "openqa"], limit=200)
     for setting in said.settings:
         tests = TESTS[setting]
         rows = []

@@ -256,9 +256,10 @@ def test_adapters_are_trained_and_merged(pipeline):
 
 
 def test_a_refreshed_memory_is_swapped_in(pipeline):
-    said = ("train.refresh.every=2", "train.refresh.wait=true")
-    run(pipeline, *said)
+    run(pipeline, "train.refresh.every=4", "train.refresh.wait=true")
     folder = pipeline.parent
+    last = folder / "run" / "checkpoints" / "step-000006" / "state.json"
+    assert json.loads(last.read_text("utf-8"))["memory"] == "step-000004"
     assert [one.name for one in Store(folder / "store").versions()] == [
         Store(folder / "store").current()
     ]
