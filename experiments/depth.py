@@ -1,6 +1,6 @@
 """Exact match and recall against the number of passages (the paper's figure 3), as a plot.
 
-    python depth.py [--setting openqa] [--questions nq] [--limit 60]
+    python depth.py [--setting openqa] [--questions nq] [--limit 80]
 
 Recall is of the passages found alone, over five times as many questions. Needs matplotlib.
 """
@@ -17,6 +17,7 @@ from lab import HERE, MODELS, SYSTEMS, WORK, answered, options, overrides, pipel
 import ragcore
 from ragcore.questions import read_asked, spread_over
 from ragcore.questions.matching import holds_right
+from ragcore.types import MISSING_ROW
 
 READ = (1, 2, 5, 10, 20, 50)
 PICTURE = HERE.parent / "docs" / "explanation" / "paper-in-miniature.svg"
@@ -24,17 +25,15 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#000000")
 
 
 def main() -> None:
-    said = options(__doc__, setting="openqa", questions="nq", limit=60, picture=str(PICTURE))
+    said = options(__doc__, setting="openqa", questions="nq", limit=80, picture=str(PICTURE))
     learned = next(one for one in SYSTEMS if one.trained == "learned")
-    bm25 = next(one for one in SYSTEMS if one.name == "BM25")
     read = {
-        f"{name}, RAG-{model.title()}": [
+        f"learned, RAG-{model.title()}": [
             answered(
-                said.setting, system, model, said.questions, said.limit, f"rag.k={k}", at=f"k{k}"
+                said.setting, learned, model, said.questions, said.limit, f"rag.k={k}", at=f"k{k}"
             )["exact_match"]
             for k in READ
         ]
-        for name, system in (("learned", learned), ("BM25", bm25))
         for model in MODELS
     }
     found = recalls(said.setting, said.questions, 5 * said.limit)
@@ -63,12 +62,12 @@ def recalls(setting: str, questions: str, limit: int) -> dict[str, list[float]]:
     for name, (place, said) in places.items():
         with ragcore.load(place, *said) as rag, rag.memory.reading() as memory:
             hits = memory.search([one.question for one in asked], max(READ))
-            right = np.array(
-                [
-                    [holds_right(each, one, memory.version) for each in memory.passages.take(own)]
-                    for one, own in zip(asked, hits.rows.tolist(), strict=True)
+            right = np.zeros(hits.rows.shape, bool)
+            for at, (one, own) in enumerate(zip(asked, hits.rows, strict=True)):
+                passages = memory.passages.take(own[own != MISSING_ROW].tolist())
+                right[at, : len(passages)] = [
+                    holds_right(each, one, memory.version) for each in passages
                 ]
-            )
         found[name] = np.maximum.accumulate(right, axis=1).mean(axis=0).tolist()
     kept.write_text(json.dumps(found), "utf-8")
     return found

@@ -1,6 +1,6 @@
 """Distinct tri-grams over all tri-grams of what is written (the paper's table 5).
 
-    python diversity.py [--limit 200]
+    python diversity.py [--limit 120]
 
 A name is given, and a question is to be written whose answer it is: SQuAD turned round, for want of
 Jeopardy. BART alone is the generator trained without passages.
@@ -17,14 +17,14 @@ METRICS = ("distinct_trigrams", "bleu_1", "q_bleu_1")
 
 
 def main() -> None:
-    said = options(__doc__, limit=200)
+    said = options(__doc__, limit=120)
     questions = WORK / "writing" / "test.jsonl"
     rows = []
     for name, training, model in [
         ("BART alone", "closed", MODELS[0]),
         *((f"RAG-{model.title()}", "reader", model) for model in MODELS),
     ]:
-        folder = trained("writing", training, model, "train.steps=150")
+        folder = trained("writing", training, model, "train.steps=100")
         said_of = [f"rag.marginalize={model}"]
         kept = run(folder, said_of, questions, said.limit, "writing", name, METRICS)
         if not rows:

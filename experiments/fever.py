@@ -13,7 +13,6 @@ from lab import WORK, options, percent, run, table, trained
 WAYS = {
     "closed book": ("closed", True, "closed"),
     "BM25": ("reader", True, "bm25"),
-    "dense, frozen": ("reader", False, "frozen"),
     "dense, learned": ("both", False, "learned"),
 }
 

@@ -73,7 +73,9 @@ def checkpoint_activations(module: torch.nn.Module) -> None:
             "train.micro_batch to save memory"
         )
     for layer in able:
-        layer.gradient_checkpointing_enable({"use_reentrant": False})
+        # The first since transformers 5.24, which warns of the second.
+        new = getattr(layer, "activation_checkpointing_enable", None)
+        (new or layer.gradient_checkpointing_enable)({"use_reentrant": False})
 
 
 def add_lora(module: torch.nn.Module, config: LoraConfig) -> Any:
