@@ -1,8 +1,9 @@
 """Exact match and recall against the number of passages (the paper's figure 3), as a plot.
 
-    python depth.py [--setting openqa] [--questions nq] [--limit 80]
+    python depth.py [--setting openqa] [--questions nq] [--sets nq triviaqa squad] [--limit 80]
 
-Recall is of the passages found alone, over five times as many questions. Needs matplotlib.
+Exact match is of `--questions`, and so is the plot; recall needs no reader, and is told of all
+questions of each of `--sets`. Needs matplotlib.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from lab import HERE, MODELS, SYSTEMS, WORK, answered, options, overrides, pipeline, table, trained
 
 import ragcore
-from ragcore.questions import read_asked, spread_over
+from ragcore.questions import read_asked
 from ragcore.questions.matching import holds_right
 from ragcore.types import MISSING_ROW
 
@@ -25,7 +26,14 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#000000")
 
 
 def main() -> None:
-    said = options(__doc__, setting="openqa", questions="nq", limit=80, picture=str(PICTURE))
+    said = options(
+        __doc__,
+        setting="openqa",
+        questions="nq",
+        sets=["nq", "triviaqa", "squad"],
+        limit=80,
+        picture=str(PICTURE),
+    )
     learned = next(one for one in SYSTEMS if one.trained == "learned")
     read = {
         f"learned, RAG-{model.title()}": [
@@ -36,22 +44,23 @@ def main() -> None:
         ]
         for model in MODELS
     }
-    found = recalls(said.setting, said.questions, 5 * said.limit)
     print(f"{said.setting}, {said.questions}: exact match, %, {said.limit} questions\n")
     print(table(["k", *map(str, READ)], [[name, *_shares(own)] for name, own in read.items()]))
-    print("\nrecall, %\n")
-    at = [[name, *_shares([own[k - 1] for k in READ])] for name, own in found.items()]
-    print(table(["k", *map(str, READ)], at))
-    draw(read, found, Path(said.picture))
+    for name in said.sets:
+        found = recalls(said.setting, name)
+        print(f"\n{name}: recall, %\n")
+        at = [[system, *_shares([own[k - 1] for k in READ])] for system, own in found.items()]
+        print(table(["k", *map(str, READ)], at))
+    draw(read, recalls(said.setting, said.questions), Path(said.picture))
     print(f"\ndrawn: {said.picture}")
 
 
-def recalls(setting: str, questions: str, limit: int) -> dict[str, list[float]]:
+def recalls(setting: str, questions: str) -> dict[str, list[float]]:
     """Recall at 1 to 50 of what each memory finds."""
-    kept = WORK / "runs" / setting / f"recall-{questions}-{limit}.json"
+    kept = WORK / "runs" / setting / f"recall-{questions}.json"
     if kept.exists():
         return json.loads(kept.read_text("utf-8"))
-    asked = spread_over(read_asked(WORK / setting / f"{questions}.jsonl"), limit)
+    asked = read_asked(WORK / setting / f"{questions}.jsonl")
     places: dict[str, tuple[Any, list[str]]] = {
         "BM25": (pipeline(setting), overrides(setting, sparse=True)),
         "dense, frozen": (pipeline(setting), []),

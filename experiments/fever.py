@@ -24,7 +24,7 @@ def main() -> None:
         cells, recall = [], "–"
         for kind in said.sets:
             file = f"train.questions.path={WORK / 'fever' / f'{kind}-train.jsonl'}"
-            more = (file, "train.steps=200")
+            more = (file, "train.steps=200", "train.learning_rate=1.0e-4")
             folder = trained("fever", training, "token", *more, sparse=sparse, at=f"{kind}-{at}")
             found = run(
                 folder,

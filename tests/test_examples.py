@@ -11,6 +11,7 @@ from ragcore.config import load_config
 ROOT = Path(__file__).parents[1]
 PIPELINES = [
     *(ROOT / "examples").rglob("*.yaml"),
+    *(ROOT / "experiments").glob("*.yaml"),
     *(ROOT / "plugins").glob("*/src/**/*.yaml"),
 ]
 
