@@ -3,7 +3,8 @@
     python diversity.py [--limit 120]
 
 A name is given, and a question is to be written whose answer it is: SQuAD turned round, for want of
-Jeopardy. BART alone is the generator trained without passages.
+Jeopardy. BART alone is the generator trained without passages; the reader of passages was trained by
+RAG-Token's loss, and both models decode it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ def main() -> None:
         ("BART alone", "closed", MODELS[0]),
         *((f"RAG-{model.title()}", "reader", model) for model in MODELS),
     ]:
-        # Trained once, by RAG-Token's loss: both models decode the same weights.
         folder = trained("writing", training, "token", "train.steps=100")
         said_of = [f"rag.marginalize={model}"]
         kept = run(folder, said_of, questions, said.limit, "writing", name, METRICS)
