@@ -3,8 +3,8 @@
     python diversity.py [--limit 120]
 
 A name is given, and a question is to be written whose answer it is: SQuAD turned round, for want of
-Jeopardy. BART alone is the generator trained without passages; the reader of passages was trained by
-RAG-Token's loss, and both models decode it.
+Jeopardy. BART alone is the generator trained without passages; the reader of passages was trained
+by RAG-Token's loss, and both models decode it.
 """
 
 from __future__ import annotations
