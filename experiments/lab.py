@@ -118,12 +118,10 @@ class Kept:
 
     Attributes:
         figures: by metric, as (value, low, high); of 95 % intervals.
-        seconds: how long answering took, on whatever else the machine did.
         folder: of the run, for `ragcore replay`.
     """
 
     figures: dict[str, tuple[float, float, float]]
-    seconds: float
     folder: Path
 
     def __getitem__(self, metric: str) -> float:
@@ -240,22 +238,20 @@ def run(
 ) -> Kept:
     """Evaluate a pipeline, unless a folder of this name has it."""
     folder = WORK / "runs" / setting / name.replace(" ", "-")
-    if not (folder / "seconds").exists():
+    if not (folder / "run.json").exists():
         asked = spread_over(read_asked(questions), limit)
         with ragcore.load(place, *said, FAST) as rag:
             began = time.perf_counter()
             report = evaluate(rag, asked, make_metrics(metrics))
             took = time.perf_counter() - began
         report.write(folder, place, [*said, FAST], QuestionsConfig(path=questions, limit=limit))
-        (folder / "seconds").write_text(f"{took}\n", encoding="utf-8")
         print(f"{setting}/{name}: {len(asked)} questions in {took:.0f} s", flush=True)
     found = json.loads((folder / "run.json").read_text(encoding="utf-8"))["metrics"]
     failed = [one for one in found if one["error"] is not None]
     if failed:
         raise SystemExit(f"{folder}: {failed}")
     figures = {one["metric"]: (one["value"], one["low"], one["high"]) for one in found}
-    seconds = float((folder / "seconds").read_text(encoding="utf-8"))
-    return Kept(figures, seconds, folder)
+    return Kept(figures, folder)
 
 
 def options(about: str, **defaults: Any) -> argparse.Namespace:

@@ -115,6 +115,12 @@ def test_each_step_is_logged_for_tensorboard(pipeline):
     assert [one.step for one in reader.Scalars("dev/exact_match")] == [3, 6]
 
 
+def test_numbers_next_to_zero_are_not_zero_after_training(pipeline):
+    run(pipeline, "train.steps=1")
+    least = torch.tensor(1e-310, dtype=torch.float64)
+    assert float(least + least) > 0
+
+
 def test_the_passages_side_stays_as_it_was(pipeline):
     run(pipeline)
     folder = pipeline.parent
