@@ -27,10 +27,10 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from ragcore.memory.dense import Dense
-from ragcore.memory.exact import Exact
-from ragcore.memory.store import Store
-from ragcore.parts import Part, PartConfig
+from ragcore.registry.components import Part, PartConfig
+from ragcore.retrievers.dense import Dense
+from ragcore.retrievers.flat import Exact
+from ragcore.store.store import Store
 from ragcore.types import Passage
 
 SIZES: Final = (16, 32, 64, 128)

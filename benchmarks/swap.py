@@ -37,9 +37,9 @@ from passages import WORDS
 
 from ragcore.config import RagConfig
 from ragcore.contracts import Generator
-from ragcore.memory.store import Store
-from ragcore.parts import part_from_dict
 from ragcore.rag import Rag
+from ragcore.registry.components import part_from_dict
+from ragcore.store.store import Store
 from ragcore.types import Passage
 
 VERSIONS = ("old", "new")

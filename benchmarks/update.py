@@ -23,11 +23,11 @@ from dense_build import Drawing
 from passages import WORDS
 
 from ragcore.errors import UnknownComponentError
-from ragcore.memory.changes import Changes
-from ragcore.memory.dense import Dense
-from ragcore.memory.exact import Exact
-from ragcore.memory.store import Store
-from ragcore.parts import Part, part_from_dict
+from ragcore.registry.components import Part, part_from_dict
+from ragcore.retrievers.dense import Dense
+from ragcore.retrievers.flat import Exact
+from ragcore.store.diff import Changes
+from ragcore.store.store import Store
 from ragcore.types import Passage
 
 DRAWN = random.Random(0)

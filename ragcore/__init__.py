@@ -12,38 +12,38 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ragcore.building import build_memory, update_memory
-    from ragcore.cli.render import answer_view
+    from ragcore.build import build_memory, update_memory
     from ragcore.config import load_config
     from ragcore.errors import RagcoreError
     from ragcore.evaluation.running import evaluate
     from ragcore.hookspecs import hookimpl
-    from ragcore.parts import ConfigPath, Kind, ModelName, Part, PartConfig
     from ragcore.questions import read_asked
     from ragcore.rag import Rag, load
-    from ragcore.simple import SimpleRetriever
+    from ragcore.registry.components import ConfigPath, Kind, ModelName, Part, PartConfig
+    from ragcore.registry.simple import SimpleRetriever
     from ragcore.training import train
     from ragcore.types import Answer, Evidence, Hits, Passage, Token
+    from ragcore.views.answer import answer_view
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Answer": "ragcore.types",
-    "ConfigPath": "ragcore.parts",
+    "ConfigPath": "ragcore.registry.components",
     "Evidence": "ragcore.types",
     "Hits": "ragcore.types",
-    "Kind": "ragcore.parts",
-    "ModelName": "ragcore.parts",
-    "Part": "ragcore.parts",
-    "PartConfig": "ragcore.parts",
+    "Kind": "ragcore.registry.components",
+    "ModelName": "ragcore.registry.components",
+    "Part": "ragcore.registry.components",
+    "PartConfig": "ragcore.registry.components",
     "Passage": "ragcore.types",
     "Rag": "ragcore.rag",
     "RagcoreError": "ragcore.errors",
-    "SimpleRetriever": "ragcore.simple",
+    "SimpleRetriever": "ragcore.registry.simple",
     "Token": "ragcore.types",
-    "answer_view": "ragcore.cli.render",
-    "build_memory": "ragcore.building",
-    "update_memory": "ragcore.building",
+    "answer_view": "ragcore.views.answer",
+    "build_memory": "ragcore.build",
+    "update_memory": "ragcore.build",
     "evaluate": "ragcore.evaluation.running",
     "hookimpl": "ragcore.hookspecs",
     "load": "ragcore.rag",

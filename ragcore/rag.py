@@ -15,18 +15,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ragcore.answering import Answering
+from ragcore.answering.ablation import Without, without
+from ragcore.answering.answerer import Answering
+from ragcore.answering.retrieve import Where, retrieve
 from ragcore.config import PipelineConfig, RagConfig, load_config
 from ragcore.contracts import Generator
 from ragcore.errors import ConfigError, QuestionError
-from ragcore.memory.serving import ServedMemory
-from ragcore.memory.store import Store
-from ragcore.memory.version import Memory
-from ragcore.parts import Part
-from ragcore.plugins import registry
-from ragcore.retrieval import Where, retrieve
+from ragcore.live.served import ServedMemory
+from ragcore.memory.memory import Memory
+from ragcore.registry.components import Part
+from ragcore.registry.discovery import registry
+from ragcore.store.store import Store
 from ragcore.types import Answer, Token
-from ragcore.withholding import Without, without
 
 __all__ = ["Rag", "load"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ragcore.plugins import Registry, registry
+from ragcore.registry.discovery import Registry, registry
 
 HOUSE = Path(__file__).parent / "helpers" / "house.py"
 
@@ -60,7 +60,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Insta
 
     monkeypatch.setattr(importlib.metadata, "entry_points", entry_points)
     # However busy the machine is, only the test of slow plugins meets one.
-    monkeypatch.setattr("ragcore.plugins.SLOW_SECONDS", 60.0)
+    monkeypatch.setattr("ragcore.registry.discovery.SLOW_SECONDS", 60.0)
     monkeypatch.syspath_prepend(folder)
     registry.cache_clear()
     before = set(sys.modules)

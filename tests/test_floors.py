@@ -1,18 +1,17 @@
-"""The plan of the house holds: a room imports from the floors below it, and plugins stand alone.
+"""Test the order of rooms in CONTRIBUTING.md against every import of the core and the plugins.
 
-Imports are read from the source, those inside functions and for type checkers too. Only what
-`ragcore/__init__.py` and `ragcore/builtin.py` name by string stands outside the plan: both are
-doors, and import nothing.
+The table there is the one source: rooms in a lower row may import rooms in the rows above, and
+rooms in the same row do not import each other. Imports inside functions and under TYPE_CHECKING
+count too. `ragcore/__init__.py` and `ragcore/registry/builtin.py` name modules by string only.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
-
-import pytest
 
 import ragcore
 
@@ -21,42 +20,45 @@ CORE: Final = ROOT / "ragcore"
 PLUGINS: Final = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
 PLUGIN_PACKAGES: Final = {path.name.replace("-", "_") for path in PLUGINS}
 
-GROUND: Final = {
-    "arrays",
-    "builtin",
+OPEN_TO_PLUGINS: Final = {
     "contracts",
+    "corpora",
+    "disk",
     "errors",
+    "filters",
     "hookspecs",
     "marginalization",
-    "parts",
-    "plugins",
-    "simple",
-    "threads",
+    "registry",
     "types",
 }
-FLOORS: Final = {
-    **dict.fromkeys(GROUND, 1),
-    **dict.fromkeys(["decoding", "memory"], 2),
-    **dict.fromkeys(["answering", "answers", "building", "config", "withholding"], 3),
-    **dict.fromkeys(["provenance", "questions", "rag", "retrieval"], 3),
-    **dict.fromkeys(["calibration", "evaluation", "testing", "training", "verification"], 4),
-    **dict.fromkeys(["__main__", "cli", "server"], 5),
-}
-"""The floor of each room, a module or a package right inside `ragcore`."""
-
-ONE_ROOM: Final = {1, 3, 5}
-"""Floors whose rooms may import each other; on the others each stands alone."""
+"""The rooms that a plugin may import."""
 
 PUBLIC_API: Final = {"ragcore_transformers.commands", "ragcore_world.demo"}
-"""Modules of plugins that use ragcore as a program would, by `import ragcore` and its names."""
+"""Plugin modules that use ragcore as a program would, by `import ragcore` and its names."""
+
+
+def floors() -> dict[str, int]:
+    """Read the row of each room from the table in CONTRIBUTING.md, counted from the top."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    section = text.split("\n## The order of rooms\n")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| `")]
+    order: dict[str, int] = {}
+    for number, row in enumerate(rows):
+        for room in re.findall(r"`([a-z_]+)(?:\.py|/)`", row.split("|")[1]):
+            assert room not in order, f"CONTRIBUTING.md lists {room} twice"
+            order[room] = number
+    return order
+
+
+FLOORS: Final = floors()
 
 
 def room_of(path: Path) -> str:
     return path.relative_to(CORE).parts[0].removesuffix(".py")
 
 
-def imported(path: Path) -> Iterator[tuple[int, str]]:
-    """Line and full name of all that a file imports; names of `ragcore` by where they live."""
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and full name of every import; public names of `ragcore` by the module they live in."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -74,60 +76,60 @@ def home_of(module: str, name: str) -> str:
 
 
 def core_room(name: str) -> str | None:
-    """The room of the core that an imported name is in; None for the package itself."""
+    """The room of the core that a name is imported from; None for the package itself."""
     package, _, rest = name.partition(".")
     room = rest.split(".")[0]
     return room if package == "ragcore" and room in FLOORS else None
 
 
-CORE_FILES = [path for path in sorted(CORE.rglob("*.py")) if path != CORE / "__init__.py"]
+CORE_FILES: Final = [p for p in sorted(CORE.rglob("*.py")) if p != CORE / "__init__.py"]
+PLUGIN_FILES: Final = [path for folder in PLUGINS for path in sorted(folder.glob("src/**/*.py"))]
 
 
-def test_every_room_has_a_floor():
-    rooms = {room_of(path) for path in CORE_FILES}
-    assert rooms <= set(FLOORS), f"give {rooms - set(FLOORS)} a floor"
+def test_the_table_lists_every_room_and_no_other():
+    assert {room_of(path) for path in CORE_FILES} == set(FLOORS)
 
 
-@pytest.mark.parametrize("path", CORE_FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_a_room_imports_only_from_the_floors_below(path):
-    own = room_of(path)
-    for line, name in imported(path):
-        assert name.split(".")[0] not in PLUGIN_PACKAGES, f"{path}:{line}: imports a plugin"
-        room = core_room(name)
-        if room is None or room == own:
+def test_rooms_import_only_from_the_rows_above():
+    violations = []
+    for path in CORE_FILES:
+        own = room_of(path)
+        for line, name in imports(path):
+            where = f"{path.relative_to(ROOT)}:{line}"
+            if name.split(".")[0] in PLUGIN_PACKAGES:
+                violations.append(f"{where}: imports the plugin {name}")
+            room = core_room(name)
+            if room not in (None, own) and FLOORS[room] >= FLOORS[own]:
+                violations.append(f"{where}: {own} imports {room}, which is not in a row above it")
+    assert violations == []
+
+
+def test_plugins_import_only_the_rooms_open_to_them_and_no_other_plugin():
+    violations = []
+    for path in PLUGIN_FILES:
+        own = path.parent.name
+        for line, name in imports(path):
+            where = f"{path.relative_to(ROOT)}:{line}"
+            package = name.split(".")[0]
+            if package != own and package in PLUGIN_PACKAGES:
+                violations.append(f"{where}: imports another plugin, {package}")
+            room = core_room(name)
+            is_program = f"{own}.{path.stem}" in PUBLIC_API
+            if room is not None and room not in OPEN_TO_PLUGINS and not is_program:
+                violations.append(f"{where}: imports {name}, which plugins may not")
+    assert violations == []
+
+
+def test_plugins_use_the_public_api_only_where_they_are_programs():
+    violations = []
+    for path in PLUGIN_FILES:
+        if f"{path.parent.name}.{path.stem}" in PUBLIC_API:
             continue
-        below = FLOORS[room] < FLOORS[own]
-        beside = FLOORS[room] == FLOORS[own] and FLOORS[own] in ONE_ROOM
-        assert below or beside, (
-            f"{path}:{line}: {own} is on floor {FLOORS[own]} and imports {name}, of floor "
-            f"{FLOORS[room]}"
-        )
-
-
-PLUGIN_FILES = [path for folder in PLUGINS for path in sorted(folder.glob("src/**/*.py"))]
-
-
-@pytest.mark.parametrize("path", PLUGIN_FILES, ids=lambda path: f"{path.parent.name}.{path.stem}")
-def test_a_plugin_imports_the_ground_floor_and_no_other_plugin(path):
-    own = path.parent.name
-    for line, name in imported(path):
-        package = name.split(".")[0]
-        assert package == own or package not in PLUGIN_PACKAGES, (
-            f"{path}:{line}: a plugin imports another, {package}"
-        )
-        room = core_room(name)
-        assert room is None or room in GROUND, f"{path}:{line}: imports {name}, above floor 1"
-
-
-@pytest.mark.parametrize("path", PLUGIN_FILES, ids=lambda path: f"{path.parent.name}.{path.stem}")
-def test_a_plugin_uses_the_whole_only_where_it_is_a_program(path):
-    if f"{path.parent.name}.{path.stem}" in PUBLIC_API:
-        return
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if (
-            isinstance(node, ast.Attribute)
-            and isinstance(node.value, ast.Name)
-            and node.value.id == "ragcore"
-        ):
-            room = core_room(ragcore._HOMES.get(node.attr, "ragcore"))
-            assert room is None or room in GROUND, f"{path}:{node.lineno}: ragcore.{node.attr}"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Attribute(value=ast.Name(id="ragcore"), attr=attribute):
+                    room = core_room(ragcore._HOMES.get(attribute, "ragcore"))
+                    if room is not None and room not in OPEN_TO_PLUGINS:
+                        line = f"{path.relative_to(ROOT)}:{node.lineno}"
+                        violations.append(f"{line}: uses ragcore.{attribute}")
+    assert violations == []

@@ -17,8 +17,8 @@ from ragcore.errors import (
     QuestionError,
     UnsupportedOperation,
 )
-from ragcore.memory.store import Store
 from ragcore.rag import Rag
+from ragcore.store.store import Store
 from ragcore.types import Hits, Passage
 from tests.helpers.table_generator import EOS, TableGenerator, all_targets, by_definition
 from tests.helpers.word_encoder import dense_part

@@ -13,7 +13,7 @@ from ragcore_transformers.seq2seq import Seq2Seq
 
 from ragcore.contracts import Read
 from ragcore.decoding.beam import BeamSearch, Hypothesis
-from ragcore.decoding.context import Context
+from ragcore.decoding.question_prior import Context
 from ragcore.decoding.rules import DecodingOptions
 from ragcore.decoding.scoring import score_hypotheses
 from ragcore.decoding.sequence import RagSequence, fast, thorough

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
 from transformers import BartConfig, BartForConditionalGeneration, PreTrainedTokenizerFast
 
-from ragcore.decoding.context import Context
+from ragcore.decoding.question_prior import Context
 from ragcore.marginalization import log_prior
 from ragcore.types import Passage
 

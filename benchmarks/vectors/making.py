@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ragcore.contracts import Index
-from ragcore.parts import Part, part_from_dict
+from ragcore.registry.components import Part, part_from_dict
 from vectors.kinds import Kind, Settings
 
 __all__ = [

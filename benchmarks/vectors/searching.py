@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from ragcore.contracts import Index
 from ragcore.errors import RagcoreError
-from ragcore.parts import Part
+from ragcore.registry.components import Part
 from vectors import through
 from vectors.data import Data
 from vectors.kinds import Kind, label

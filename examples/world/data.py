@@ -24,7 +24,7 @@ from questions import ask_fact, ask_leader
 from ragcore_bm25.retriever import Bm25
 from ragcore_world.editions import edition_passages
 
-from ragcore.decoding.surface import find_span
+from ragcore.answering.spelling import find_span
 from ragcore.types import Passage
 
 __all__ = ["UNKNOWN", "Example", "Mix", "is_held_out", "load_mix", "read_rows"]

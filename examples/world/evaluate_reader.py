@@ -19,7 +19,7 @@ from data import Example, is_held_out, read_rows
 from ragcore_transformers.seq2seq import Seq2Seq
 from train import as_input
 
-from ragcore.decoding.surface import surface_form
+from ragcore.answering.spelling import surface_form
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 from exact_match import every, matches

@@ -32,7 +32,7 @@ COMMANDS: Final = {
     "plugins": "what is installed, what it gives, and what is wrong with it",
     "plugin": "hold a component to its contract, or begin a plugin of your own",
 }
-"""The core's commands, and what each does; `ragcore.builtin` says where each lives."""
+"""The core's commands, and what each does; `ragcore.registry.builtin` says where each lives."""
 
 _INTERRUPTED: Final = 130
 _PIPE_CLOSED: Final = 1
@@ -97,7 +97,7 @@ def _run_command(name: str, arguments: list[str]) -> int:
 def _find(name: str) -> typer.Typer:
     """The app of a command, the core's or a plugin's."""
     from ragcore.errors import UnknownComponentError
-    from ragcore.plugins import registry
+    from ragcore.registry.discovery import registry
 
     if name.startswith("-"):
         raise UnknownComponentError(f"unknown option {name!r}: options follow a command's name")

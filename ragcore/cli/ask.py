@@ -40,9 +40,9 @@ def ask(
     """Answer questions: the answer, log p, and the passages that it rests on."""
     from rich.console import Console
 
-    from ragcore.cli.render import answer_view, without_view
-    from ragcore.memory.where import where_from_json
+    from ragcore.filters.expressions import where_from_json
     from ragcore.rag import load
+    from ragcore.views.answer import answer_view, without_view
 
     console = Console()
     allowed = None if where is None else where_from_json(where)

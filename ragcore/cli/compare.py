@@ -40,11 +40,11 @@ def compare(
     """Ask two versions the same questions: what changes, on what, and which is right more often."""
     from rich.console import Console
 
-    from ragcore.cli.compare_page import comparison_html
     from ragcore.config import load_config
     from ragcore.errors import ConfigError
     from ragcore.evaluation.comparison import compare as ask_both
     from ragcore.questions import read_asked
+    from ragcore.views.comparison_html import comparison_html
 
     if html is not None and not html.parent.is_dir():
         # Told before the generator is loaded and all questions are asked.

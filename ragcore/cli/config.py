@@ -12,8 +12,8 @@ from pydantic import BaseModel
 
 from ragcore.config import MemoryConfig, config_schema, fill_config, load_config
 from ragcore.errors import UnknownVersionError
-from ragcore.parts import Part, yaml_key
-from ragcore.plugins import nearest, registry
+from ragcore.registry.components import Part, yaml_key
+from ragcore.registry.discovery import nearest, registry
 
 __all__ = ["check_app", "fill_app", "schema_app"]
 
@@ -65,7 +65,7 @@ def _version(memory: MemoryConfig, pipeline: str) -> str:
     Raises:
         UnknownVersionError: the store has versions, but not the one that the file names.
     """
-    from ragcore.memory.store import Store
+    from ragcore.store.store import Store
 
     store = Store(memory.store)
     names = [info.name for info in store.versions()]

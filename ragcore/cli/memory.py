@@ -15,7 +15,7 @@ from ragcore.cli.stores import Place, bars, size
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from ragcore.calibration import Calibration
+    from ragcore.evaluation.calibration import Calibration
 
 __all__ = ["app"]
 
@@ -49,7 +49,7 @@ def build(
     """Read the pipeline's corpus into a new version, and make it the current one."""
     from rich.console import Console
 
-    from ragcore.building import build_memory
+    from ragcore.build import build_memory
 
     with bars() as progress:
         built = build_memory(
@@ -82,7 +82,7 @@ def update(
     """Make the current version out of another, by what is new, changed or gone."""
     from rich.console import Console
 
-    from ragcore.building import update_memory
+    from ragcore.build import update_memory
 
     with bars() as progress:
         made = update_memory(place, changes, version=version, parent=parent, progress=progress)
@@ -112,8 +112,8 @@ def search(
 
     from ragcore.config import load_config
     from ragcore.errors import QuestionError
-    from ragcore.memory.store import Store
-    from ragcore.memory.where import both, read_where, where_from_json
+    from ragcore.filters.expressions import both, read_where, where_from_json
+    from ragcore.store.store import Store
     from ragcore.types import MISSING_ROW
 
     if not question.strip():
@@ -166,10 +166,10 @@ def calibrate(
     """Fit memory.temperature, so that right answers are as probable as it can make them."""
     from rich.console import Console
 
-    from ragcore.calibration import calibrate as fit
-    from ragcore.calibration import read_questions
     from ragcore.config.edit import write_temperature
     from ragcore.errors import ConfigError
+    from ragcore.evaluation.calibration import calibrate as fit
+    from ragcore.evaluation.calibration import read_questions
     from ragcore.rag import load
 
     if write and overrides:

@@ -44,7 +44,7 @@ def examine_(
             "the laws need the package hypothesis, which is not installed: "
             "pip install 'ragcore[testing]'"
         )
-    from ragcore.parts import part_from_dict
+    from ragcore.registry.components import part_from_dict
     from ragcore.testing import examine
     from ragcore.testing.runner import suite_of
 
@@ -85,7 +85,7 @@ def new(
 
 
 def _kind_of(name: str, kind: str | None) -> str:
-    from ragcore.plugins import registry
+    from ragcore.registry.discovery import registry
 
     found = [one for one in _KINDS if name in registry().names(one)]
     if kind is not None:

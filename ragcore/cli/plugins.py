@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ragcore.plugins import PluginReport, registry
+from ragcore.registry.discovery import PluginReport, registry
 
 __all__ = ["app"]
 

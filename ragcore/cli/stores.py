@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from ragcore.memory.store import Progress, Store
+    from ragcore.store.store import Progress, Store
 
 __all__ = ["Place", "bars", "size", "store_at"]
 
@@ -27,7 +27,7 @@ def store_at(place: str, *, new: bool = False) -> tuple[Store, str | None]:
     """
     from ragcore.config import load_config
     from ragcore.errors import StoreError
-    from ragcore.memory.store import Store
+    from ragcore.store.store import Store
 
     version = None
     folder = Path(place)

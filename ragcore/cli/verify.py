@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from ragcore.verification import Verification
+    from ragcore.evaluation.verification import Verification
 
 __all__ = ["app"]
 
@@ -33,8 +33,8 @@ def verify(
     """Answer, then recompute log p passage by passage by the definition; exit code 1 for a gap."""
     from rich.console import Console
 
+    from ragcore.evaluation.verification import verify_answer
     from ragcore.rag import load
-    from ragcore.verification import verify_answer
 
     with load(pipeline, *(overrides or ())) as rag:
         found = verify_answer(rag, question)

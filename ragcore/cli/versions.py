@@ -13,8 +13,8 @@ from ragcore.cli.stores import Place, bars, size, store_at
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from ragcore.memory.changes import Differences
-    from ragcore.memory.manifest import Manifest
+    from ragcore.store.diff import Differences
+    from ragcore.store.manifest import Manifest
     from ragcore.types import Passage
 
 __all__ = ["COMMANDS"]
@@ -142,7 +142,7 @@ def diff(
     """Passages that another version has besides, has no more, or has otherwise."""
     from rich.console import Console
 
-    from ragcore.memory.changes import write_changes
+    from ragcore.store.diff import write_changes
 
     store, _ = store_at(place)
     found = store.diff(old, new)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from ragcore.config.load import parse_config, read_file
 from ragcore.config.source import Mapping, Scalar
+from ragcore.disk.atomic import sync
 from ragcore.errors import ConfigError
-from ragcore.memory.files import sync
 
 __all__ = ["write_temperature"]
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from ragcore.config.hints import keys_of
 from ragcore.config.load import read_file
 from ragcore.config.source import Items, Mapping, Node, Scalar, dump
-from ragcore.parts import Part, to_plain, yaml_key
+from ragcore.registry.components import Part, to_plain, yaml_key
 
 __all__ = ["fill_config"]
 

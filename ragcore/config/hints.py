@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from ragcore.errors import PluginError
-from ragcore.parts import Kind, Part, yaml_key
+from ragcore.registry.components import Kind, Part, yaml_key
 
 __all__ = ["Takes", "hint_of", "keys_of"]
 

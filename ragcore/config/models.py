@@ -8,8 +8,8 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ragcore.config.training import TrainConfig
-from ragcore.memory.where import faults_of
-from ragcore.parts import ConfigPath, Kind, Part, PartConfig
+from ragcore.filters.expressions import faults_of
+from ragcore.registry.components import ConfigPath, Kind, Part, PartConfig
 
 __all__ = [
     "AbstainConfig",

@@ -29,8 +29,8 @@ from ragcore.config.source import (
     describe,
 )
 from ragcore.errors import PluginError, RagcoreError
-from ragcore.parts import Part
-from ragcore.plugins import nearest, registry
+from ragcore.registry.components import Part
+from ragcore.registry.discovery import nearest, registry
 
 __all__ = ["ConfigReader", "config_class"]
 

@@ -16,8 +16,8 @@ from pydantic_core import core_schema
 from ragcore.config.models import PipelineConfig
 from ragcore.config.reader import config_class
 from ragcore.errors import PluginError
-from ragcore.parts import PART_MARK
-from ragcore.plugins import registry
+from ragcore.registry.components import PART_MARK
+from ragcore.registry.discovery import registry
 
 __all__ = ["config_schema"]
 

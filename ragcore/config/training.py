@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ragcore.parts import ConfigPath, PartConfig
+from ragcore.registry.components import ConfigPath, PartConfig
 
 __all__ = [
     "DistillConfig",

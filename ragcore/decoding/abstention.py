@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ragcore.contracts import Generator, Read
 from ragcore.decoding.beam import Hypothesis
-from ragcore.decoding.context import Context
+from ragcore.decoding.question_prior import Context
 from ragcore.decoding.scoring import Marginal, marginalized, score_targets
 
 __all__ = ["Weighed", "conditioned", "weigh"]

@@ -24,9 +24,9 @@ import torch
 from torch import Tensor
 
 from ragcore.contracts import Generator, Read
-from ragcore.decoding.context import Context
+from ragcore.decoding.checks import check_distributions, check_log_probs
+from ragcore.decoding.question_prior import Context
 from ragcore.decoding.rules import Rule
-from ragcore.decoding.trust import check_distributions, check_log_probs
 
 __all__ = ["Prefixes"]
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ragcore.contracts import Generator, Read
 from ragcore.decoding.beam import Hypothesis, Step
-from ragcore.decoding.context import Context
-from ragcore.decoding.trust import check_log_probs
+from ragcore.decoding.checks import check_log_probs
+from ragcore.decoding.question_prior import Context
 from ragcore.marginalization import (
     next_token_log_prob,
     prefix_posterior,

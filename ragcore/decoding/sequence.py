@@ -22,8 +22,8 @@ from torch import Tensor
 
 from ragcore.contracts import Generator, Read
 from ragcore.decoding.beam import BeamSearch, Hypothesis
-from ragcore.decoding.context import Context
 from ragcore.decoding.prefixes import Prefixes
+from ragcore.decoding.question_prior import Context
 from ragcore.decoding.rules import Constraint, DecodingOptions
 from ragcore.decoding.scoring import Known, score_hypotheses
 from ragcore.decoding.token import RagToken

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from ragcore.config import PipelineConfig, load_config
 from ragcore.errors import QuestionError
-from ragcore.evaluation.beside import beside
+from ragcore.evaluation.candidate import beside
 from ragcore.questions import Asked
 from ragcore.questions.matching import exact_match, holds_answer, same_answer
 from ragcore.rag import Rag

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from ragcore.config.record import environment, portable
 from ragcore.config.training import QuestionsConfig
+from ragcore.disk.atomic import sha256
 from ragcore.errors import ConfigError, MetricError, QuestionError
 from ragcore.evaluation.figures import Difference, Figure, difference, figures, lacking
 from ragcore.evaluation.metrics.base import Metric
 from ragcore.evaluation.prediction import Prediction, predictions
-from ragcore.memory.files import sha256
-from ragcore.plugins import registry
-from ragcore.provenance import environment, portable
 from ragcore.questions import Asked, read_asked, spread_over
 from ragcore.rag import Rag, load
+from ragcore.registry.discovery import registry
 
 __all__ = ["DEFAULT_METRICS", "Report", "Replayed", "against", "evaluate", "make_metrics", "replay"]
 

@@ -22,11 +22,11 @@ from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any, Final
 
+from ragcore.answering.retrieve import Where
 from ragcore.errors import ConfigError
-from ragcore.evaluation.beside import beside
+from ragcore.evaluation.candidate import beside
 from ragcore.questions.matching import same_answer
 from ragcore.rag import Rag
-from ragcore.retrieval import Where
 from ragcore.types import Answer
 
 __all__ = ["Change", "Shadow", "ShadowReport", "wilson"]

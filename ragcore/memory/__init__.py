@@ -1,1 +1,1 @@
-"""The memory: passages on disk, their versions in a store, and the swap of a live one."""
+"""One opened version of a memory: its passages, and a checked search over them."""

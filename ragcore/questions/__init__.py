@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ragcore.questions.asked import Asked, Gold
 from ragcore.questions.files import FORMATS, read_asked, spread_over
+from ragcore.questions.labelled import Asked, Gold
 
 __all__ = ["FORMATS", "Asked", "Gold", "read_asked", "spread_over"]

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from ragcore.errors import QuestionError
-from ragcore.questions.asked import Asked
 from ragcore.questions.forms import FORMS, Form, Record
-from ragcore.questions.house import house_asked
+from ragcore.questions.labelled import Asked
+from ragcore.questions.ragcore_format import house_asked
 
 __all__ = ["FORMATS", "read_asked", "spread_over"]
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ragcore.questions.asked import Asked
-from ragcore.questions.house import house_asked
+from ragcore.questions.labelled import Asked
+from ragcore.questions.ragcore_format import house_asked
 
 __all__ = ["FORMS", "Form", "Record"]
 

@@ -11,7 +11,7 @@ import string
 from collections.abc import Sequence
 from typing import Final
 
-from ragcore.questions.asked import Asked
+from ragcore.questions.labelled import Asked
 from ragcore.questions.patterns import found_in, matches_answer
 from ragcore.types import Passage
 

@@ -15,7 +15,7 @@ from typing import Final
 
 from ragcore import __version__
 from ragcore.errors import PluginError
-from ragcore.plugins import HOOKS
+from ragcore.registry.discovery import HOOKS
 
 __all__ = ["KINDS", "write_plugin"]
 

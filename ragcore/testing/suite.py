@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Final
 
 from ragcore.errors import RagcoreError, UnsupportedOperation
-from ragcore.parts import Part
-from ragcore.plugins import nearest
+from ragcore.registry.components import Part
+from ragcore.registry.discovery import nearest
 
 __all__ = ["Suite", "SuiteError"]
 

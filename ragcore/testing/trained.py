@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ragcore.parts import Part
+from ragcore.registry.components import Part
 from ragcore.testing.variants import changed
 
 if TYPE_CHECKING:

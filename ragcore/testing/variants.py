@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ragcore.parts import Part
+from ragcore.registry.components import Part
 
 __all__ = ["changed", "fingerprints_differ", "say_something"]
 

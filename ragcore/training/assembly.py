@@ -14,7 +14,7 @@ from ragcore.config import PipelineConfig, RagConfig
 from ragcore.config.training import QuestionsConfig, TrainConfig
 from ragcore.contracts import TrainableEncoder, TrainableGenerator, TrainableRetriever
 from ragcore.errors import ConfigError, TrainingError, UnsupportedOperation
-from ragcore.memory.version import Memory
+from ragcore.memory.memory import Memory
 from ragcore.questions import Asked, read_asked, spread_over
 from ragcore.training import tuning
 from ragcore.training.examples import Example, make_examples

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ragcore.memory.version import Memory
+from ragcore.memory.memory import Memory
 from ragcore.questions import Asked
 from ragcore.questions.matching import holds_answer
 from ragcore.questions.patterns import expansions, found_in

@@ -18,7 +18,7 @@ from ragcore.config.training import DistillConfig
 from ragcore.contracts import TrainableEncoder, TrainableGenerator
 from ragcore.decoding.scoring import pad_targets
 from ragcore.marginalization import log_prior
-from ragcore.memory.version import Memory
+from ragcore.memory.memory import Memory
 from ragcore.questions.matching import holds_right
 from ragcore.training.examples import Example
 from ragcore.training.loss import Marginal, distillation_loss, marginal_loss, smoothed_loss

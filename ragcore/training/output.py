@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from ragcore.config import PipelineConfig
+from ragcore.config.record import portable
 from ragcore.config.source import dump
 from ragcore.contracts import Trainable
-from ragcore.memory.files import sha256
-from ragcore.parts import to_plain
-from ragcore.provenance import portable
+from ragcore.disk.atomic import sha256
+from ragcore.registry.components import to_plain
 
 __all__ = [
     "ENCODER",

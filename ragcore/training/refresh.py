@@ -16,8 +16,8 @@ from typing import Any, Final, cast
 from ragcore.config import PipelineConfig, load_config
 from ragcore.contracts import TrainableEncoder, TrainableRetriever
 from ragcore.errors import TrainingError
-from ragcore.memory.store import Store
-from ragcore.memory.version import Memory
+from ragcore.memory.memory import Memory
+from ragcore.store.store import Store
 from ragcore.training.output import MEMORIES, PIPELINE, write_pipeline
 
 __all__ = ["Refresher", "rebuild"]

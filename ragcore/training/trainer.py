@@ -16,14 +16,14 @@ from typing import Any, Final
 
 import torch
 
-from ragcore.answering import Answering
+from ragcore.answering.answerer import Answering
+from ragcore.answering.retrieve import retrieve
 from ragcore.config import PipelineConfig
+from ragcore.config.record import environment
 from ragcore.errors import ConfigError, TrainingError
-from ragcore.memory.store import Store
-from ragcore.parts import to_plain
-from ragcore.provenance import environment
 from ragcore.questions.matching import holds_right, is_right
-from ragcore.retrieval import retrieve
+from ragcore.registry.components import to_plain
+from ragcore.store.store import Store
 from ragcore.training import assembly, checkpoints, output, tuning
 from ragcore.training.events import Log, Look, Report, Step
 from ragcore.training.model import Losses

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ragcore.building import build_memory
+from ragcore.build import build_memory
 from ragcore.cli import main
 from tests.conftest import Installed
 

@@ -9,7 +9,7 @@ import pytest
 
 from ragcore.cli import main
 from ragcore.config import config_schema
-from ragcore.memory.store import Store
+from ragcore.store.store import Store
 from ragcore.types import Passage
 from tests.helpers.word_encoder import dense_part
 

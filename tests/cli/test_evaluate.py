@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ragcore.building import build_memory
+from ragcore.build import build_memory
 from ragcore.cli import main
 from tests.cli.test_compare import pipeline  # noqa: F401 (a fixture)
 

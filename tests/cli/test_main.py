@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from ragcore import __version__
-from ragcore.builtin import ragcore_cli
 from ragcore.cli import COMMANDS, main
+from ragcore.registry.builtin import ragcore_cli
 from tests.conftest import Installed
 
 HEAVY = {"torch", "numpy", "faiss", "pyarrow", "pydantic", "typer", "rich", "pluggy", "yaml"}

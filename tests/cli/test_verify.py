@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from ragcore.building import build_memory
+from ragcore.build import build_memory
 from ragcore.cli import main
 from ragcore.config import RagConfig
-from ragcore.memory.store import Store
+from ragcore.evaluation.verification import verify_answer
 from ragcore.rag import Rag, load
+from ragcore.store.store import Store
 from ragcore.types import Passage
-from ragcore.verification import verify_answer
 from tests.conftest import Installed
 from tests.helpers.table_generator import TableGenerator, by_definition
 from tests.helpers.word_encoder import dense_part

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ragcore.building import build_memory
-from ragcore.memory.store import Store
+from ragcore.build import build_memory
+from ragcore.store.store import Store
 from tests.cli.test_memory import built, fails, pipeline, run
 from tests.conftest import Installed
 

@@ -9,7 +9,7 @@ import pytest
 
 from ragcore.config import fill_config, load_config, parse_config
 from ragcore.errors import ConfigError
-from ragcore.parts import Part, part_from_dict
+from ragcore.registry.components import Part, part_from_dict
 
 SECRET = "s3cr3t: {a} 'b' \"c\" \\ \n d"
 TEXT = """\

@@ -11,7 +11,7 @@ import yaml
 from ragcore.config import config_schema, fill_config, load_config, parse_config
 from ragcore.config.source import Mapping, Source
 from ragcore.errors import ConfigError
-from ragcore.parts import Part, part_from_dict, to_plain
+from ragcore.registry.components import Part, part_from_dict, to_plain
 
 VALID = Path(__file__).parent / "valid"
 NAMES = sorted(path.name for path in VALID.glob("*.yaml"))

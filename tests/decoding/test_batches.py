@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragcore.decoding.beam import BeamSearch
-from ragcore.decoding.context import Context
+from ragcore.decoding.question_prior import Context
 from ragcore.decoding.rules import DecodingOptions
 from ragcore.decoding.scoring import score_hypotheses, score_targets
 from ragcore.decoding.sequence import RagSequence, fast, thorough

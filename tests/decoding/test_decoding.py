@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragcore.decoding.beam import BeamSearch
-from ragcore.decoding.context import Context
+from ragcore.decoding.question_prior import Context
 from ragcore.decoding.rules import DecodingOptions, Rule
 from ragcore.decoding.scoring import score_hypotheses
 from ragcore.decoding.sequence import RagSequence, fast, thorough

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragcore.decoding.beam import BeamSearch
-from ragcore.decoding.context import Context
 from ragcore.decoding.grounding import Grounding
+from ragcore.decoding.question_prior import Context
 from ragcore.decoding.rules import DecodingOptions
 from ragcore.decoding.sequence import RagSequence, fast, thorough
 from ragcore.decoding.token import RagToken

@@ -22,10 +22,10 @@ from ragcore.config.training import (
     RefreshConfig,
     TrainConfig,
 )
-from ragcore.memory.manifest import Manifest
-from ragcore.parts import to_plain, yaml_key
-from ragcore.plugins import registry
 from ragcore.questions import FORMATS
+from ragcore.registry.components import to_plain, yaml_key
+from ragcore.registry.discovery import registry
+from ragcore.store.manifest import Manifest
 from tests.helpers.markdown import ROOT, tables
 
 REFERENCE: Final = ROOT / "docs" / "reference"

@@ -10,10 +10,10 @@ from ragcore.config import RagConfig
 from ragcore.errors import ConfigError, QuestionError, UnknownVersionError
 from ragcore.evaluation import comparison
 from ragcore.evaluation.comparison import compare
-from ragcore.memory.store import Store
 from ragcore.questions import Asked, read_asked
 from ragcore.questions.matching import same_answer
 from ragcore.rag import Rag
+from ragcore.store.store import Store
 from ragcore.types import Passage
 from tests.helpers.table_generator import TableGenerator
 from tests.helpers.word_encoder import dense_part

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from ragcore.config import RagConfig
 from ragcore.errors import ConfigError, UnknownVersionError
 from ragcore.evaluation.shadow import Shadow, wilson
-from ragcore.memory.store import Store
 from ragcore.questions.matching import same_answer
 from ragcore.rag import Rag
+from ragcore.store.store import Store
 from ragcore.types import Passage
 from tests.helpers.table_generator import TableGenerator
 from tests.helpers.word_encoder import dense_part

@@ -15,7 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ragcore.parts import PartConfig
+from ragcore.registry.components import PartConfig
 from ragcore.types import Passage, Word
 
 EOS = 0

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ragcore.hookspecs import hookimpl
-from ragcore.memory.dense import Dense
-from ragcore.memory.exact import Exact
-from ragcore.parts import Part, PartConfig
+from ragcore.registry.components import Part, PartConfig
+from ragcore.retrievers.dense import Dense
+from ragcore.retrievers.flat import Exact
 from ragcore.types import Passage
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ from transformers import (
 )
 
 from ragcore.decoding.beam import Hypothesis
-from ragcore.decoding.context import Context
+from ragcore.decoding.question_prior import Context
 from ragcore.decoding.rules import DecodingOptions
 from ragcore.decoding.scoring import Marginal, score_hypotheses
 from ragcore.decoding.sequence import thorough

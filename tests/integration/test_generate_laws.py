@@ -22,7 +22,7 @@ from ragcore_transformers.seq2seq import Seq2Seq
 from torch import Tensor
 
 from ragcore.decoding.beam import BeamSearch, Hypothesis
-from ragcore.decoding.context import Context
+from ragcore.decoding.question_prior import Context
 from ragcore.decoding.rules import DecodingOptions
 from ragcore.decoding.sequence import RagSequence
 from ragcore.decoding.token import RagToken

@@ -24,9 +24,9 @@ from ragcore.decoding.beam import BeamSearch
 from ragcore.decoding.rules import DecodingOptions
 from ragcore.decoding.token import RagToken
 from ragcore.marginalization import log_prior, sequence_log_prob, token_log_prob
-from ragcore.memory.store import Store
-from ragcore.memory.version import Memory
+from ragcore.memory.memory import Memory
 from ragcore.rag import Rag
+from ragcore.store.store import Store
 from ragcore.types import Hits, Passage
 from tests.helpers.word_encoder import dense_part
 from tests.integration.reference import (

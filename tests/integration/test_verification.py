@@ -9,10 +9,10 @@ import torch
 from ragcore_transformers.seq2seq import Seq2Seq
 
 from ragcore.config import AbstainConfig, RagConfig
-from ragcore.memory.store import Store
+from ragcore.evaluation.verification import verify_answer
 from ragcore.rag import Rag
+from ragcore.store.store import Store
 from ragcore.types import Passage
-from ragcore.verification import verify_answer
 from tests.helpers.word_encoder import dense_part
 from tests.integration.reference import by_definition, log_probs, make_generator
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ragcore.errors import ComponentError, UnsupportedOperation
-from ragcore.memory.exact import Exact, _Part
+from ragcore.retrievers.flat import Exact, _Part
 from ragcore.types import MISSING_ROW, Hits
 
 

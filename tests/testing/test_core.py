@@ -7,11 +7,11 @@ import json
 
 import pytest
 
-from ragcore.memory.corpora import DprTsv, Jsonl, TextFolder
-from ragcore.memory.exact import Exact
-from ragcore.memory.hybrid import Hybrid
-from ragcore.memory.likelihood import Likelihood
-from ragcore.parts import Part
+from ragcore.corpora.readers import DprTsv, Jsonl, TextFolder
+from ragcore.registry.components import Part
+from ragcore.retrievers.flat import Exact
+from ragcore.retrievers.hybrid import Hybrid
+from ragcore.retrievers.query_likelihood import Likelihood
 from ragcore.testing import CorpusSuite, IndexSuite, RetrieverSuite, ScorerSuite
 from tests.helpers.table_generator import TableGenerator
 from tests.helpers.word_encoder import dense_part

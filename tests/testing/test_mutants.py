@@ -9,8 +9,8 @@ from typing import Final
 
 import pytest
 
-from ragcore.memory.exact import Exact
-from ragcore.parts import Part
+from ragcore.registry.components import Part
+from ragcore.retrievers.flat import Exact
 from ragcore.testing import (
     CorpusSuite,
     EncoderSuite,

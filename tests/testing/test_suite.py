@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from ragcore.memory.exact import Exact
-from ragcore.parts import Part
+from ragcore.registry.components import Part
+from ragcore.retrievers.flat import Exact
 from ragcore.testing import CorpusSuite, IndexSuite, RetrieverSuite, SuiteError, examine
 from ragcore.testing.encoder import EncoderSuite
 from ragcore.testing.generator import GeneratorSuite

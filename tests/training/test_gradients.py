@@ -10,8 +10,8 @@ import torch
 
 import ragcore
 from ragcore.config import load_config
-from ragcore.memory.store import Store
 from ragcore.questions import Asked
+from ragcore.store.store import Store
 from ragcore.training.examples import Example
 from ragcore.training.model import RagModel, Settings
 from tests.training.made import write_pipeline

@@ -20,7 +20,7 @@ import ragcore
 from ragcore.cli import main
 from ragcore.config import load_config
 from ragcore.errors import ConfigError, TrainingError, UnsupportedOperation
-from ragcore.memory.store import Store
+from ragcore.store.store import Store
 from ragcore.training import Look, Step, train
 from ragcore.types import Passage
 from tests.training.made import write_pipeline

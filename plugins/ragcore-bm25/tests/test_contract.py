@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from ragcore_bm25.retriever import Bm25
 
-from ragcore.parts import Part
+from ragcore.registry.components import Part
 from ragcore.testing import RetrieverSuite
 
 

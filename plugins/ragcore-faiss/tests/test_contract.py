@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from ragcore_faiss.index import Faiss
 
-from ragcore.parts import Part
+from ragcore.registry.components import Part
 from ragcore.testing import IndexSuite
 
 

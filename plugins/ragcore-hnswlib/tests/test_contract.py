@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ragcore.parts import Part
+from ragcore.registry.components import Part
 from ragcore.testing import IndexSuite
 
 hnswlib = pytest.importorskip("ragcore_hnswlib.index", reason="hnswlib needs a compiler to install")

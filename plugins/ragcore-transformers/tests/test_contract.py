@@ -12,7 +12,7 @@ from ragcore_transformers.dpr import Dpr
 from ragcore_transformers.sentence import SentenceTransformers
 from ragcore_transformers.seq2seq import Seq2Seq
 
-from ragcore.parts import Part
+from ragcore.registry.components import Part
 from ragcore.testing import EncoderSuite, GeneratorSuite
 
 CAUSAL: Final = ["llama", "gpt2", "bloom", "mamba"]

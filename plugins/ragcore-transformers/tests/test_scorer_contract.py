@@ -8,7 +8,7 @@ import pytest
 from ragcore_transformers.cross_encoder import CrossEncoder
 from test_cross_encoder import save_cross_encoder
 
-from ragcore.parts import Part
+from ragcore.registry.components import Part
 from ragcore.testing import ScorerSuite
 
 

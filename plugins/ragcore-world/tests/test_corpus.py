@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from ragcore_world.corpus import WorldFactbook
 
 from ragcore.contracts import Corpus
-from ragcore.plugins import registry
+from ragcore.registry.discovery import registry
 
 
 def corpus(**config: object) -> WorldFactbook:

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 
 from ragcore.evaluation.metrics.texts import bleu_1
 from ragcore.evaluation.prediction import Prediction
-from ragcore.parts import PartConfig
+from ragcore.registry.components import PartConfig
 
 __all__ = ["QBleu1"]
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from ragcore.evaluation.prediction import Prediction
-from ragcore.parts import PartConfig
+from ragcore.registry.components import PartConfig
 
 __all__ = ["Mean", "Metric", "NoSettings"]
 

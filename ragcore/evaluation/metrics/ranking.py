@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final
 from pydantic import Field
 
 from ragcore.evaluation.prediction import Prediction
-from ragcore.parts import PartConfig
+from ragcore.registry.components import PartConfig
 
 __all__ = ["MeanReciprocalRank", "Ndcg", "RecallAtK"]
 

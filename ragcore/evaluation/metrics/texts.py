@@ -10,7 +10,7 @@ from pydantic import Field
 
 from ragcore.evaluation.metrics.base import Mean, NoSettings
 from ragcore.evaluation.prediction import Prediction
-from ragcore.parts import PartConfig
+from ragcore.registry.components import PartConfig
 
 __all__ = ["Bleu1", "DistinctTrigrams", "RougeL", "bleu_1"]
 

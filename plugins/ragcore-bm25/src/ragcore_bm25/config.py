@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from ragcore.parts import PartConfig
+from ragcore.registry.components import PartConfig
 from ragcore_bm25.variants import Variant
 
 __all__ = ["Bm25Config"]

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ragcore.arrays import save_array
-from ragcore.threads import give_way
+from ragcore.disk.arrays import save_array
+from ragcore.disk.threads import give_way
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ragcore.arrays import save_array
+from ragcore.disk.arrays import save_array
 from ragcore_bm25.counts import Counts, blocks, read
 from ragcore_bm25.variants import Formula
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 
-from ragcore.arrays import save_array
+from ragcore.disk.arrays import save_array
+from ragcore.disk.threads import give_way
 from ragcore.errors import ComponentError, MemoryMismatchError
-from ragcore.threads import give_way
 from ragcore.types import MISSING_ROW, Hits, Passage
 from ragcore_bm25.analyser import Analyser
 from ragcore_bm25.config import Bm25Config

@@ -16,7 +16,7 @@ import faiss  # type: ignore[import-untyped, unused-ignore]
 import numpy as np
 from pydantic import Field
 
-from ragcore.arrays import save_array
+from ragcore.disk.arrays import save_array
 from ragcore.errors import (
     ComponentError,
     ConfigError,
@@ -25,7 +25,7 @@ from ragcore.errors import (
     StoreError,
     UnsupportedOperation,
 )
-from ragcore.parts import PartConfig
+from ragcore.registry.components import PartConfig
 from ragcore.types import MISSING_ROW, Hits
 from ragcore_faiss.factory import abilities, make, message, only, tune
 

@@ -16,7 +16,7 @@ import hnswlib  # type: ignore[import-untyped, import-not-found, unused-ignore]
 import numpy as np
 from pydantic import Field
 
-from ragcore.arrays import save_array
+from ragcore.disk.arrays import save_array
 from ragcore.errors import (
     ComponentError,
     MemoryMismatchError,
@@ -24,7 +24,7 @@ from ragcore.errors import (
     StoreError,
     UnsupportedOperation,
 )
-from ragcore.parts import PartConfig
+from ragcore.registry.components import PartConfig
 from ragcore.types import MISSING_ROW, Hits
 from ragcore_hnswlib.file import check_file
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ragcore.errors import GeneratorError
-from ragcore.parts import ModelName, PartConfig
+from ragcore.registry.components import ModelName, PartConfig
 from ragcore.types import Passage, Word
 from ragcore_transformers.caching import cache_name
 from ragcore_transformers.causal_loading import load_causal

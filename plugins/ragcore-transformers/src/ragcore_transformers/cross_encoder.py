@@ -17,7 +17,7 @@ import torch
 from pydantic import Field, field_validator
 
 from ragcore.errors import PluginError
-from ragcore.parts import ModelName, PartConfig
+from ragcore.registry.components import ModelName, PartConfig
 from ragcore.types import Passage
 from ragcore_transformers.loading import explained, pick_device
 from ragcore_transformers.tokenizing import check_template

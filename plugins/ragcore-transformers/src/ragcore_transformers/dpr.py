@@ -16,7 +16,7 @@ from pydantic import Field
 from transformers import AutoTokenizer, DPRContextEncoder, DPRQuestionEncoder
 
 from ragcore.errors import PluginError
-from ragcore.parts import ModelName, PartConfig
+from ragcore.registry.components import ModelName, PartConfig
 from ragcore.types import Passage
 from ragcore_transformers.batching import encode_by_length
 from ragcore_transformers.loading import explained, pick_device, save_model, weights_digest

@@ -17,7 +17,7 @@ from pydantic import Field, field_validator
 from sentence_transformers import SentenceTransformer
 
 from ragcore.errors import PluginError
-from ragcore.parts import ModelName, PartConfig
+from ragcore.registry.components import ModelName, PartConfig
 from ragcore.types import Passage
 from ragcore_transformers.batching import encode_by_length
 from ragcore_transformers.loading import (

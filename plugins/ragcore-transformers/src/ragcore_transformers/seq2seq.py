@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig, AutoModelForSeq2SeqLM
 
 from ragcore.errors import GeneratorError, QuestionError, UnsupportedOperation
-from ragcore.parts import ModelName, PartConfig
+from ragcore.registry.components import ModelName, PartConfig
 from ragcore.types import Passage, Word
 from ragcore_transformers import plain, weights
 from ragcore_transformers.attention import Encoded

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from ragcore.parts import PartConfig
+from ragcore.registry.components import PartConfig
 from ragcore.types import Passage
 from ragcore_world.editions import edition_passages
 from ragcore_world.factbook import country_codes

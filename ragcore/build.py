@@ -1,0 +1,113 @@
+"""From a pipeline, or a store, to a new version of its memory."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+from ragcore.config import PipelineConfig, load_config
+from ragcore.errors import ConfigError, StoreError
+from ragcore.store.diff import changes_to, read_changes
+from ragcore.store.store import Progress, Store, VersionInfo
+
+__all__ = ["build_memory", "update_memory"]
+
+
+def build_memory(
+    pipeline: str | Path | PipelineConfig,
+    *overrides: str,
+    version: str | None = None,
+    fresh: bool = False,
+    progress: Progress | None = None,
+) -> VersionInfo:
+    """Read a pipeline's corpus into a new version of its memory, and make that the current one.
+
+    Args:
+        pipeline: path of a YAML file, or a config that was loaded already.
+        overrides: changes to the file, as on the command line: "memory.retriever.use=bm25".
+        version: the new version's name; where None, `memory.version`, else today's date.
+        fresh: encode all passages, also those that a build that was killed has encoded.
+        progress: called with a stage, how much of it is done, and how much there is, if known.
+
+    Raises:
+        ConfigError: the file is faulty, or names no corpus.
+        StoreError: there is such a version already.
+        CorpusError: the corpus cannot be read, or is empty.
+    """
+    if isinstance(pipeline, PipelineConfig):
+        if overrides:
+            raise ConfigError(
+                f"overrides {list(overrides)} with a config that is loaded already: give the "
+                "pipeline's path, or the overrides to load_config"
+            )
+        config, name = pipeline, "the pipeline"
+    else:
+        config, name = load_config(pipeline, overrides), str(pipeline)
+    section = config.memory
+    if section.corpus is None:
+        raise ConfigError(
+            f"{name}: no corpus to build a memory from: add a key 'corpus' to the section "
+            "'memory', such as corpus: {use: jsonl, path: passages.jsonl}"
+        )
+    return Store(section.store).build(
+        version or section.version or date.today().isoformat(),
+        section.corpus.build(),
+        section.retriever,
+        corpus_config=section.corpus.to_dict(),
+        fresh=fresh,
+        progress=progress,
+    )
+
+
+def update_memory(
+    place: str | Path,
+    changes: str | Path | None = None,
+    *,
+    version: str | None = None,
+    parent: str | None = None,
+    progress: Progress | None = None,
+) -> VersionInfo:
+    """Make a version out of another by what is new, changed or gone, and make it the current one.
+
+    Args:
+        place: a pipeline's YAML file, or the folder of a store.
+        changes: JSON lines (see `read_changes`); where None, what the pipeline's corpus has and the
+            version has not, and the other way round.
+        version: the new version's name; where None today's date.
+        parent: the version that is updated; where None `memory.version`, else the current one.
+        progress: as for `build_memory`.
+
+    Raises:
+        ConfigError: the file is faulty, or there are neither changes nor a corpus.
+        StoreError: there is no such store or version, or a version of the new name already.
+        UnsupportedOperation: the retriever cannot add or remove passages.
+        CorpusError: the changes or the corpus cannot be read, or an id is not there.
+    """
+    folder = Path(place)
+    section = None
+    if folder.is_file() or folder.suffix in (".yaml", ".yml"):
+        section = load_config(place).memory
+        folder, parent = section.store, parent or section.version
+    elif not folder.is_dir():
+        raise StoreError(f"{folder}: there is no such store, and no such pipeline: check the path")
+    store, retriever = Store(folder), section.retriever if section else None
+    if changes is not None:
+        wanted = read_changes(Path(changes))
+    elif section is None or section.corpus is None:
+        raise ConfigError(
+            f"{place}: nothing says what is to change: give a file of changes, or a pipeline with "
+            "a corpus"
+        )
+    else:
+        memory = store.open(parent, retriever=retriever)
+        try:
+            wanted = changes_to(memory.passages, section.corpus.build())
+        finally:
+            memory.close()
+    return store.update(
+        version or date.today().isoformat(),
+        wanted,
+        parent=parent,
+        retriever=retriever,
+        progress=progress,
+    )

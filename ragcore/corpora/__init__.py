@@ -1,0 +1,1 @@
+"""Read passages from files, and split long texts into passages."""

@@ -1,0 +1,236 @@
+"""Corpora of the core: passages from JSON lines, from DPR's Wikipedia file, from text files.
+
+Knows files and what is wrong with them, always by file and line. Each streams: at most one line
+and one passage are held. Whether ids are unique is seen where all come by, when a memory is built.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import ClassVar, Final
+
+from pydantic import Field
+
+from ragcore.corpora.splitter import split_lines, split_words
+from ragcore.errors import CorpusError, EmptyCorpusError
+from ragcore.registry.components import ConfigPath, PartConfig
+from ragcore.types import Passage
+
+__all__ = ["DprTsv", "Jsonl", "TextFolder", "lines_of", "passage_from_json"]
+
+
+class Jsonl:
+    """One JSON object a line: `{"id": "7", "title": "Chad", "text": "…", "year": 2018}`.
+
+    `text` must be there; `id` is the number of the line where it is not said. Every other key
+    becomes metadata, as do the keys of a mapping `metadata`. A text that is split gives passages
+    `ID-1`, `ID-2`, … with the same title and metadata. Empty lines are passed over.
+    """
+
+    class Config(PartConfig):
+        """What YAML may say of `{use: jsonl}`."""
+
+        path: ConfigPath = Field(description="the file; one that ends in .gz is unpacked")
+        words: int | None = Field(
+            None, ge=1, description="split texts into passages of so many words; null does not"
+        )
+
+    capabilities: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def __iter__(self) -> Iterator[Passage]:
+        """The passages, in the file's order.
+
+        Raises:
+            CorpusError: no such file, or a line that is no passage.
+        """
+        path, words = self._config.path, self._config.words
+        for number, line in lines_of(path):
+            if not line.strip():
+                continue
+            passage = passage_from_json(line, number, f"{path}:{number}")
+            if words is None:
+                yield passage
+                continue
+            for part, text in enumerate(split_words(passage.text, words), start=1):
+                yield Passage(f"{passage.id}-{part}", passage.title, text, passage.metadata)
+
+
+class DprTsv:
+    """The paper's Wikipedia, `psgs_w100.tsv`: columns id, text, title, quoted as in CSV."""
+
+    class Config(PartConfig):
+        """What YAML may say of `{use: dpr-tsv}`."""
+
+        path: ConfigPath = Field(description="the file; one that ends in .gz is unpacked")
+
+    capabilities: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def __iter__(self) -> Iterator[Passage]:
+        """The passages, in the file's order.
+
+        Raises:
+            CorpusError: no such file, other columns, or a line that is no passage.
+        """
+        path = self._config.path
+        # Strict, as an unclosed quote would otherwise swallow the rest of the file.
+        rows = csv.reader((line for _, line in lines_of(path)), delimiter="\t", strict=True)
+        try:
+            header = next(rows, None)
+            if header != ["id", "text", "title"]:
+                raise CorpusError(
+                    f"{path}:1: found the columns {header}, expected id, text, title, separated "
+                    "by tabs: give a file such as DPR's psgs_w100.tsv"
+                )
+            for row in rows:
+                where = f"{path}:{rows.line_num}"
+                if len(row) != 3:
+                    raise CorpusError(
+                        f"{where}: {len(row)} fields, expected 3 (id, text, title), separated by "
+                        "tabs: repair or remove the line"
+                    )
+                yield Passage(row[0], row[2], _with_words(row[1], where))
+        except csv.Error as error:
+            raise CorpusError(
+                f"{path}:{rows.line_num}: {error}: a field with a quote or a tab in it must be in "
+                'quotes, and a quote in it doubled ("")'
+            ) from None
+
+
+class TextFolder:
+    """All `.txt` and `.md` files of a folder and those below it, in the order of their paths.
+
+    A passage's title is the first heading of a Markdown file, else the file's name; its id is the
+    file's path from the folder, with the passage's number: `notes/chad.md-1`. A file without words
+    has no passages.
+    """
+
+    class Config(PartConfig):
+        """What YAML may say of `{use: text}`."""
+
+        path: ConfigPath = Field(description="the folder")
+        words: int = Field(100, ge=1, description="split texts into passages of so many words")
+
+    capabilities: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def __iter__(self) -> Iterator[Passage]:
+        """The passages, file by file.
+
+        Raises:
+            CorpusError: no such folder, no such file in it, or a file that is not UTF-8.
+        """
+        folder = self._config.path
+        if not folder.is_dir():
+            raise CorpusError(f"{folder}: no such folder: expected one with .txt or .md files")
+        files = sorted(
+            path
+            for path in folder.rglob("*")
+            if path.suffix.lower() in (".txt", ".md") and path.is_file()
+        )
+        if not files:
+            raise EmptyCorpusError(f"{folder}: there is no .txt or .md file in it or below it")
+        for path in files:
+            name = path.relative_to(folder).as_posix()
+            title = _heading(path) or path.stem
+            lines = (line for _, line in lines_of(path))
+            for part, text in enumerate(split_lines(lines, self._config.words), start=1):
+                yield Passage(f"{name}-{part}", title, text)
+
+
+def passage_from_json(line: str, number: int, where: str) -> Passage:
+    """The passage that a line of JSON says; `number` is its id where it says none.
+
+    Raises:
+        CorpusError: it says none; `where` (file and line) is named.
+    """
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise CorpusError(
+            f"{where}: not JSON ({error}): expected one object a line, such as "
+            '{"id": "1", "title": "…", "text": "…"}'
+        ) from None
+    if not isinstance(found, dict):
+        raise CorpusError(
+            f"{where}: found {type(found).__name__}, expected an object with a key 'text'"
+        )
+    if "text" not in found:
+        raise CorpusError(
+            f"{where}: no key 'text' among {sorted(found)}: every line must have the passage's "
+            "text there"
+        )
+    id_, title, text = found.pop("id", number), found.pop("title", ""), found.pop("text")
+    if not isinstance(id_, str | int) or isinstance(id_, bool) or id_ == "":
+        raise CorpusError(f"{where}: id is {id_!r}, expected a string or an integer")
+    for key, value in (("title", title), ("text", text)):
+        if not isinstance(value, str):
+            raise CorpusError(f"{where}: {key} is {type(value).__name__}, expected a string")
+    nested = found.pop("metadata", {})
+    if not isinstance(nested, Mapping):
+        raise CorpusError(f"{where}: metadata is {type(nested).__name__}, expected an object")
+    return Passage(str(id_), title, _with_words(text, where), {**found, **nested})
+
+
+def _with_words(text: str, where: str) -> str:
+    if not text or text.isspace():
+        raise CorpusError(f"{where}: the text is empty: give it words or remove the line")
+    return text
+
+
+def lines_of(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a file with their numbers, from 1, ends of lines left on.
+
+    Raises:
+        CorpusError: it cannot be read.
+    """
+    number = 0
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                # Windows' editors put a byte order mark in front, which is no part of the text.
+                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except FileNotFoundError:
+        raise CorpusError(f"{path}: no such file: check the path") from None
+    except UnicodeDecodeError as error:
+        raise CorpusError(
+            f"{path}:{number}: not UTF-8 (byte 0x{error.object[error.start]:02X} at "
+            f"{error.start + 1}): save the file as UTF-8"
+        ) from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise CorpusError(
+            f"{path}:{number + 1}: cannot be read ({error}): is the file whole, and is it gzip if "
+            "it ends in .gz?"
+        ) from None
+
+
+_HEADING: Final = re.compile(r" {0,3}#{1,6}[ \t]+(.*?)(?:[ \t]+#+)?[ \t]*$")
+_FENCE: Final = re.compile(r" {0,3}(```|~~~)")
+
+
+def _heading(path: Path) -> str:
+    """The first heading of a Markdown file, or nothing; one in a code block does not count."""
+    if path.suffix.lower() != ".md":
+        return ""
+    fence = ""
+    for _, line in lines_of(path):
+        mark = _FENCE.match(line)
+        if mark and fence in ("", mark[1]):
+            fence = "" if fence else mark[1]
+        heading = _HEADING.match(line.rstrip("\r\n"))
+        if heading and heading[1] and not fence:
+            return heading[1]
+    return ""

@@ -1,0 +1,1 @@
+"""Filters over passage metadata: parse an expression, and find the rows that it allows."""

@@ -1,0 +1,1 @@
+"""The memory that a running program serves: hold it, swap it, follow the store."""

@@ -1,0 +1,1 @@
+"""The core's retrievers: dense search, the flat index, segments, hybrid and rerank."""

@@ -1,0 +1,1 @@
+"""The versions of a memory on disk: build, update, open, compare, collect, archive."""

@@ -1,0 +1,1 @@
+"""Show answers and comparisons to people, as terminal text and as HTML."""

@@ -1,0 +1,69 @@
+"""How answers look in a terminal: the answer, its probability, and the evidence as a table."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from ragcore.answering.ablation import Without
+    from ragcore.types import Answer
+
+__all__ = ["answer_view", "snippet", "without_view"]
+
+
+def answer_view(answer: Answer) -> RenderableType:
+    """An answer with its question, log-probability, memory and evidence table."""
+    head = Text()
+    head.append(answer.question, style="bold")
+    head.append("\n  ")
+    head.append(answer.text or "(an empty answer)", style="bold green")
+    head.append(f"   {_log_p(answer.log_prob)}, memory {answer.memory}", style="dim")
+    if answer.closed_book:
+        head.append("\n  no passage was found: the generator answered alone", style="yellow")
+        return head
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", expand=True)
+    table.add_column("", width=1)
+    table.add_column("prior", justify="right")
+    table.add_column("posterior", justify="right")
+    table.add_column("passage", ratio=1, overflow="ellipsis", no_wrap=True)
+    for one in answer.evidence:
+        line = Text(one.passage.title or one.passage.id, style="cyan")
+        line.append("  " + snippet(one.passage.text, answer.text), style="default")
+        table.add_row("", f"{one.prior:.3f}", f"{one.posterior:.3f}", line)
+    return Group(head, table)
+
+
+def without_view(answer: Answer, left_out: Without) -> RenderableType:
+    """What becomes of an answer when passages are left out."""
+    lines = Text(f"without {', '.join(left_out.passage_ids)}\n  ", style="dim")
+    lines.append(answer.text or "(an empty answer)", style="bold")
+    lines.append(f"   {_log_p(left_out.log_prob)}, instead of {_log_p(answer.log_prob)}\n  ")
+    winner = left_out.winner
+    of = f"of {left_out.candidates} that the search came to"
+    if winner is None:
+        lines.append(f"none {of} could be given", style="yellow")
+    elif winner.token_ids == answer.token_ids:
+        lines.append(f"it would win all the same, {of}", style="green")
+    else:
+        lines.append(winner.text or "(an empty answer)", style="bold yellow")
+        lines.append(f" would win, {_log_p(winner.log_prob)}, {of}")
+    return lines
+
+
+def _log_p(log_prob: float) -> str:
+    return f"log p = {log_prob:.3f} (p = {math.exp(log_prob):.2f})"
+
+
+def snippet(text: str, answer: str, width: int = 80) -> str:
+    """About `width` characters of a passage, around the answer where it holds it."""
+    text = " ".join(text.split())
+    place = text.casefold().find(answer.casefold()) if answer else -1
+    start = max(0, place - (width - len(answer)) // 2) if place > 0 else 0
+    start = text.rfind(" ", 0, start) + 1 if start else 0
+    cut = text[start : start + width]
+    return ("…" if start else "") + cut + ("…" if start + width < len(text) else "")

@@ -1,0 +1,168 @@
+"""An answer without some of its passages is what a memory without them would give."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from ragcore.config import RagConfig
+from ragcore.errors import QuestionError
+from ragcore.rag import Rag
+from ragcore.store.store import Store
+from ragcore.types import Answer, Passage
+from tests.helpers.table_generator import TableGenerator
+from tests.helpers.word_encoder import dense_part
+
+QUESTION = "who rules chad"
+PASSAGES = [
+    Passage("p0", "who rules", "abcab"),
+    Passage("p1", "rules chad", "cab"),
+    Passage("p2", "chad", "bb"),
+    Passage("p3", "who rules chad", "ca"),
+    Passage("p4", "a river", "bca"),
+]
+"""The table generator's words are letters; what is found, the titles decide."""
+MODES = [
+    {"marginalize": "token"},
+    {"marginalize": "sequence", "decode": "thorough"},
+    {"marginalize": "sequence", "decode": "joint"},
+]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def make(store: Store, left_out: frozenset[str] = frozenset(), seed: int = 0, **rag) -> Rag:
+    """A pipeline over the passages that are not left out, k less by as many."""
+    version = "-".join(("all", *sorted(left_out)))
+    if version not in {info.name for info in store.versions()}:
+        kept = [passage for passage in PASSAGES if passage.id not in left_out]
+        store.build(version, kept, dense_part())
+    return Rag(
+        store.open(version, retriever=dense_part(), temperature=4.0),
+        TableGenerator(TableGenerator.Config(seed=seed, sharpness=1.5)),
+        RagConfig(**{"max_new_tokens": 4, "beams": 200, **rag, "k": 4 - len(left_out)}),
+    )
+
+
+def same(one: Answer, other: Answer) -> None:
+    assert one.token_ids == other.token_ids
+    assert one.text == other.text
+    assert one.log_prob == pytest.approx(other.log_prob, abs=1e-4)
+    assert [e.passage for e in one.evidence] == [e.passage for e in other.evidence]
+    for mine, its in zip(one.evidence, other.evidence, strict=True):
+        assert (mine.prior, mine.posterior) == pytest.approx((its.prior, its.posterior), abs=1e-4)
+        assert mine.spans == its.spans
+    for row, its_row in zip(one.token_posteriors, other.token_posteriors, strict=True):
+        assert row == pytest.approx(its_row, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"grounded": True}, {"abstain": {"answer": "a", "above": 0.9}}, {"length_penalty": 0.7}],
+    ids=["plain", "grounded", "abstain", "penalty"],
+)
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: "-".join(mode.values()))
+def test_it_is_what_a_memory_without_them_gives(store, mode, more):
+    changed = 0
+    for seed in range(4):
+        rag = make(store, seed=seed, **mode, **more)
+        (answer,) = rag.answer(QUESTION)
+        ids = [one.passage.id for one in answer.evidence]
+        for left_out in [*itertools.combinations(ids, 1), *itertools.combinations(ids, 3)]:
+            other = make(store, frozenset(left_out), seed=seed, **mode, **more)
+            found = rag.without(answer, left_out)
+            (expected,) = other.log_prob([QUESTION], [answer.text])
+            assert found.log_prob == pytest.approx(expected, abs=1e-4)
+            (there,) = other.answer(QUESTION)
+            same(found.winner, there)
+            changed += found.winner.token_ids != answer.token_ids
+            assert found.passage_ids == left_out
+            assert found.candidates > 5
+    assert changed > 3
+
+
+def test_nothing_is_read_or_scored_again(store):
+    rag = make(store)
+    (answer,) = rag.answer(QUESTION)
+    before = rag.generator.passes
+    for one in answer.evidence:
+        rag.without(answer, one.passage.id)
+    assert rag.generator.passes == before
+
+
+def test_fast_decoding_knows_its_winner_alone(store):
+    rag = make(store, marginalize="sequence", decode="fast")
+    (answer,) = rag.answer(QUESTION)
+    left_out = answer.evidence[0].passage.id
+    found = rag.without(answer, left_out)
+    other = make(store, frozenset([left_out]), marginalize="sequence", decode="fast")
+    (expected,) = other.log_prob([QUESTION], [answer.text])
+    assert (found.candidates, found.winner.text) == (1, answer.text)
+    assert found.log_prob == found.winner.log_prob == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_question_may_come_to_abstain_and_to_abstain_no_more(store):
+    p = {
+        left_out: math.exp(make(store, frozenset(left_out)).log_prob([QUESTION], ["a"])[0])
+        for left_out in [(), *((f"p{at}",) for at in range(4))]
+    }
+    whole = p.pop(())
+    (less,), (more,) = min(p, key=p.__getitem__), max(p, key=p.__getitem__)
+    assert p[less,] < whole < p[more,]
+    above = (whole + p[more,]) / 2
+    rag = make(store, abstain={"answer": "a", "above": above})
+    (answer,) = rag.answer(QUESTION)
+    assert answer.text != "a"
+    found = rag.without(answer, more)
+    assert found.winner.text == "a"
+    assert math.exp(found.winner.log_prob) == pytest.approx(p[more,], abs=1e-4)
+    # The other way round no answer was searched for.
+    above = (whole + p[less,]) / 2
+    rag = make(store, abstain={"answer": "a", "above": above})
+    (answer,) = rag.answer(QUESTION)
+    assert answer.text == "a"
+    found = rag.without(answer, less)
+    assert found.winner is None
+    assert math.exp(found.log_prob) == pytest.approx(p[less,], abs=1e-4)
+    assert json.loads(json.dumps(found.to_dict()))["winner"] is None
+
+
+def test_a_grounded_answer_without_the_passage_that_says_it_cannot_win(store):
+    rag = make(store, grounded=True, beams=1)
+    (answer,) = rag.answer(QUESTION)
+    saying = [one.passage.id for one in answer.evidence if one.spans]
+    if len(saying) == len(answer.evidence):
+        pytest.fail("every passage says the answer: choose other passages")
+    found = rag.without(answer, saying)
+    assert (found.winner, found.candidates) == (None, 1)
+    assert found.log_prob < 0
+
+
+def test_what_cannot_be_left_out_is_told(store):
+    rag = make(store)
+    (answer,) = rag.answer(QUESTION)
+    ids = [one.passage.id for one in answer.evidence]
+    with pytest.raises(QuestionError, match=f"no passage 'p9' .*read from {', '.join(ids)}"):
+        rag.without(answer, "p9")
+    with pytest.raises(QuestionError, match="nothing would be left"):
+        rag.without(answer, ids)
+    where = make(store, where={"country": "Chad"})
+    (closed,) = where.answer(QUESTION)
+    with pytest.raises(QuestionError, match="read from none"):
+        where.without(closed, "p1")
+
+
+def test_candidates_are_the_search_s_and_stay_out_of_json(store):
+    (answer,) = make(store, beams=3).answer(QUESTION)
+    assert len(answer.candidates) == 3
+    best = answer.candidates[0]
+    assert (best.token_ids, best.posteriors) == (answer.token_ids, answer.token_posteriors)
+    assert sum(best.token_log_probs) == pytest.approx(answer.log_prob)
+    assert not {"candidates", "abstention"} & set(answer.to_dict())

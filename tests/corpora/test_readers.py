@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ragcore.corpora.readers import DprTsv, Jsonl, TextFolder
+from ragcore.errors import CorpusError, EmptyCorpusError
+from ragcore.types import Passage
+
+
+def jsonl(path: Path, **config: Any) -> Jsonl:
+    return Jsonl(Jsonl.Config(path=path, **config))
+
+
+def written(path: Path, *lines: str | bytes | dict[str, Any]) -> Path:
+    def to_bytes(line: str | bytes | dict[str, Any]) -> bytes:
+        text = json.dumps(line) if isinstance(line, dict) else line
+        return text.encode() if isinstance(text, str) else text
+
+    data = b"".join(to_bytes(line) + b"\n" for line in lines)
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+@pytest.mark.parametrize("name", ["c.jsonl", "c.jsonl.gz"])
+def test_jsonl_gives_every_field(tmp_path: Path, name: str) -> None:
+    path = written(
+        tmp_path / name,
+        {"id": "a", "title": "Chad", "text": "N’Djamena", "year": 2018, "metadata": {"by": "x"}},
+        "",
+        {"id": 7, "text": "second"},
+        {"text": "third"},
+    )
+    expected = [
+        Passage("a", "Chad", "N’Djamena", {"year": 2018, "by": "x"}),
+        Passage("7", "", "second"),
+        Passage("4", "", "third"),
+    ]
+    corpus = jsonl(path)
+    assert list(corpus) == expected
+    assert list(corpus) == expected, "each iteration begins anew"
+
+
+def test_jsonl_splits_texts_and_keeps_the_title(tmp_path: Path) -> None:
+    path = written(tmp_path / "c.jsonl", {"id": "a", "title": "T", "text": "1 2 3 4 5", "y": 1})
+    assert list(jsonl(path, words=2)) == [
+        Passage("a-1", "T", "1 2", {"y": 1}),
+        Passage("a-2", "T", "3 4", {"y": 1}),
+        Passage("a-3", "T", "5", {"y": 1}),
+    ]
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
+    path = written(tmp_path / "c.jsonl", b"\xef\xbb\xbf" + b'{"text": "one"}')
+    assert [passage.text for passage in jsonl(path)] == ["one"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"text": "cut', "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ('["text"]', "found list, expected an object"),
+        ({"title": "T", "id": "1"}, r"no key 'text' among \['id', 'title'\]"),
+        ({"text": " \n "}, "the text is empty"),
+        ({"text": 5}, "text is int, expected a string"),
+        ({"text": "t", "title": None}, "title is NoneType"),
+        ({"text": "t", "id": 1.5}, "id is 1.5"),
+        ({"text": "t", "id": ""}, "id is ''"),
+        ({"text": "t", "metadata": [1]}, "metadata is list"),
+        (b'{"text": "\xff"}', "not UTF-8 .byte 0xFF at 11"),
+    ],
+)
+def test_a_bad_line_of_jsonl_is_named(tmp_path: Path, line: Any, message: str) -> None:
+    path = written(tmp_path / "c.jsonl", {"text": "good"}, "", line)
+    passages = iter(jsonl(path))
+    assert next(passages).text == "good"
+    with pytest.raises(CorpusError, match=rf"c\.jsonl:3: .*{message}"):
+        list(passages)
+
+
+@pytest.mark.parametrize("corpus", [Jsonl, DprTsv])
+def test_a_missing_file_is_named(tmp_path: Path, corpus: Any) -> None:
+    path = tmp_path / "none.gz"
+    with pytest.raises(CorpusError, match=rf"{path}: no such file"):
+        list(corpus(corpus.Config(path=path)))
+
+
+def test_a_gzip_that_was_cut_off_is_named(tmp_path: Path) -> None:
+    path = written(tmp_path / "c.jsonl.gz", *({"text": f"line {n}"} for n in range(2000)))
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(CorpusError, match=r"c\.jsonl\.gz:\d+: cannot be read"):
+        list(jsonl(path))
+    path.write_bytes(b'{"text": "not packed"}\n')
+    with pytest.raises(CorpusError, match=r"c\.jsonl\.gz:1: cannot be read .*gzip"):
+        list(jsonl(path))
+
+
+def test_jsonl_is_never_held_whole(tmp_path: Path) -> None:
+    path = written(tmp_path / "c.jsonl", *({"text": "long" * 4000} for _ in range(600)))
+    tracemalloc.start()
+    count = sum(1 for _ in jsonl(path, words=100))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert count == 600
+    assert path.stat().st_size > 9_000_000
+    assert peak < 1_000_000
+
+
+DPR = [["id", "text", "title"], ["1", 'He said "no"\tand left', "A"], ["2", "plain", 'The "B"']]
+
+
+@pytest.mark.parametrize("name", ["psgs_w100.tsv", "psgs_w100.tsv.gz"])
+def test_dprs_file_is_read_as_it_is_quoted(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    opened: Any = gzip.open if name.endswith(".gz") else open
+    with opened(path, "wt", encoding="utf-8", newline="") as file:
+        csv.writer(file, delimiter="\t").writerows(DPR)
+    assert list(DprTsv(DprTsv.Config(path=path))) == [
+        Passage("1", "A", 'He said "no"\tand left'),
+        Passage("2", 'The "B"', "plain"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([], r"p\.tsv:1: found the columns None, expected id, text, title"),
+        (["id\ttitle\ttext"], r"p\.tsv:1: found the columns .*'title', 'text'"),
+        (["id\ttext\ttitle", "1\tone\tA", "2\ttwo"], r"p\.tsv:3: 2 fields, expected 3"),
+        (["id\ttext\ttitle", "1\t\tA"], r"p\.tsv:2: the text is empty"),
+        (["id\ttext\ttitle", '1\t"open\tA', "2\ttwo\tB"], r"p\.tsv:3: .*quotes"),
+        (["id\ttext\ttitle", "1\t" + "x" * 200_000 + "\tA"], r"p\.tsv:2: field larger"),
+    ],
+)
+def test_a_bad_line_of_dprs_file_is_named(tmp_path: Path, lines: list[str], message: str) -> None:
+    path = written(tmp_path / "p.tsv", *lines)
+    with pytest.raises(CorpusError, match=message):
+        list(DprTsv(DprTsv.Config(path=path)))
+
+
+def test_a_folder_gives_its_texts_in_order(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    written(tmp_path / "b" / "two.md", "intro", "```sh", "# no heading", "```", "## The *Two* ##")
+    written(tmp_path / "a.txt", "one two three")
+    written(tmp_path / "c.MD", "# Sea", "# Land")
+    written(tmp_path / "d.md", "text without one")
+    written(tmp_path / "empty.txt")
+    written(tmp_path / "e.rst", "not read")
+    passages = list(TextFolder(TextFolder.Config(path=tmp_path, words=2)))
+    assert [(p.id, p.title, p.text) for p in passages] == [
+        ("a.txt-1", "a", "one two"),
+        ("a.txt-2", "a", "three"),
+        ("b/two.md-1", "The *Two*", "intro ```sh"),
+        ("b/two.md-2", "The *Two*", "# no"),
+        ("b/two.md-3", "The *Two*", "heading ```"),
+        ("b/two.md-4", "The *Two*", "## The"),
+        ("b/two.md-5", "The *Two*", "*Two* ##"),
+        ("c.MD-1", "Sea", "# Sea"),
+        ("c.MD-2", "Sea", "# Land"),
+        ("d.md-1", "d", "text without"),
+        ("d.md-2", "d", "one"),
+    ]
+
+
+def test_a_folder_that_has_no_texts_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(EmptyCorpusError, match=r"no \.txt or \.md"):
+        list(TextFolder(TextFolder.Config(path=tmp_path)))
+    with pytest.raises(CorpusError, match="no such folder"):
+        list(TextFolder(TextFolder.Config(path=tmp_path / "none")))
+
+
+def test_a_text_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    written(tmp_path / "a.txt", "fine", b"caf\xe9")
+    with pytest.raises(CorpusError, match=r"a\.txt:2: not UTF-8 .byte 0xE9 at 4"):
+        list(TextFolder(TextFolder.Config(path=tmp_path)))

@@ -1,0 +1,352 @@
+"""Filters over metadata: what they mean, what is refused, and that a search keeps to them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ragcore.errors import ComponentError, QuestionError, StoreError
+from ragcore.filters.evaluation import KEPT, RowFilter
+from ragcore.filters.expressions import both, faults_of, read_where, where_from_json
+from ragcore.memory.memory import Memory
+from ragcore.memory.passages import Passages, PassageWriter
+from ragcore.registry.discovery import registry
+from ragcore.types import MISSING_ROW, Hits, Passage
+from tests.helpers.word_encoder import dense_part
+
+SCALARS: list[Any] = [None, True, False, 0, 1, 2, 1.0, 1.5, -2, 2**70, 2**70 + 1, "", "1", "é", "Z"]
+FIELDS = ["year", "country", "if"]
+ABSENT = object()
+
+scalars = st.sampled_from(SCALARS)
+orderable = scalars.filter(lambda one: isinstance(one, str | int | float) and one not in (True,))
+orderable = orderable.filter(lambda one: not isinstance(one, bool))
+conditions = (
+    scalars
+    | st.dictionaries(st.sampled_from(["eq", "ne"]), scalars, min_size=1)
+    | st.dictionaries(st.sampled_from(["lt", "lte", "gt", "gte"]), orderable, min_size=1)
+    | st.fixed_dictionaries({"in": st.lists(scalars, min_size=1, max_size=3)})
+)
+filters = st.recursive(
+    st.dictionaries(st.sampled_from(FIELDS), conditions, min_size=1, max_size=2),
+    lambda inner: (
+        st.fixed_dictionaries({"not": inner})
+        | st.fixed_dictionaries({"or": st.lists(inner, min_size=1, max_size=3)})
+        | st.fixed_dictionaries({"and": st.lists(inner, min_size=1, max_size=3), "year": scalars})
+    ),
+    max_leaves=5,
+)
+odd = st.sampled_from([[1], [], {"a": 1}, {}, float("nan"), float("inf")])
+metadata = st.dictionaries(st.sampled_from(FIELDS), scalars | odd, max_size=3)
+
+
+def meets(said: dict[str, Any], data: dict[str, Any]) -> bool:
+    """What a filter means, from what is written."""
+    for key, value in said.items():
+        if key == "not":
+            holds = not meets(value, data)
+        elif key == "or":
+            holds = any(meets(one, data) for one in value)
+        elif key == "and":
+            holds = all(meets(one, data) for one in value)
+        else:
+            operators = value if isinstance(value, dict) else {"eq": value}
+            there = data.get(key, ABSENT)
+            holds = all(compare(there, word, one) for word, one in operators.items())
+        if not holds:
+            return False
+    return True
+
+
+def compare(there: Any, word: str, value: Any) -> bool:
+    if there is ABSENT:
+        return False
+    if word == "ne":
+        return not equal(there, value)
+    if word == "eq":
+        return equal(there, value)
+    if word == "in":
+        return any(equal(there, one) for one in value)
+    texts = isinstance(there, str) and isinstance(value, str)
+    if not texts and not (number(there) and number(value)):
+        return False
+    return {
+        "lt": there < value,
+        "lte": there <= value,
+        "gt": there > value,
+        "gte": there >= value,
+    }[word]
+
+
+def number(one: Any) -> bool:
+    return type(one) is int or (type(one) is float and abs(one) < float("inf"))
+
+
+def equal(one: Any, other: Any) -> bool:
+    if number(one) and number(other):
+        return bool(one == other)
+    return type(one) is type(other) and isinstance(other, str | bool | None) and one == other
+
+
+def written(folder: Path, data: Sequence[dict[str, Any]]) -> Passages:
+    with PassageWriter(folder / "p.arrow") as writer:
+        texts = ("chad", "mali chad", "mali", "river river", "")
+        writer.write(
+            [
+                Passage(str(row), "", f"{texts[row % 5]} word{row % 7}", one)
+                for row, one in enumerate(data)
+            ]
+        )
+    return Passages(folder / "p.arrow")
+
+
+@settings(max_examples=200, deadline=None)
+@given(said=filters, data=st.lists(metadata, min_size=1, max_size=8))
+def test_the_rows_are_those_that_meet_it(said, data, tmp_path_factory):
+    passages = written(tmp_path_factory.mktemp("rows"), data)
+    found = RowFilter(passages).rows(read_where(said))
+    assert found.dtype == np.int64
+    assert found.tolist() == [row for row, one in enumerate(data) if meets(said, one)]
+
+
+@pytest.mark.parametrize(
+    ("said", "rows"),
+    [
+        ({"country": "Chad"}, [0, 1]),
+        ({"year": 2016}, [1, 2]),
+        ({"year": "2016"}, [3]),
+        ({"year": {"gte": 2016, "lt": 2018}}, [1, 2]),
+        ({"country": {"in": ["Chad", "Mali"]}, "year": 2018}, [0]),
+        ({"or": [{"year": 2018}, {"country": "Mali"}]}, [0, 2]),
+        ({"year": {"ne": 2016}}, [0, 3]),
+        ({"not": {"year": 2016}}, [0, 3, 4]),
+        ({"not": {"country": {"ne": "Chad"}}}, [0, 1, 3, 4]),
+        ({"country": {"gt": "Chad"}}, [2]),
+        ({"ended": None}, [4]),
+        ({"ended": {"ne": 1}}, [4]),
+    ],
+)
+def test_what_filters_mean(said, rows, tmp_path):
+    data: list[dict[str, Any]] = [
+        {"country": "Chad", "year": 2018},
+        {"country": "Chad", "year": 2016},
+        {"country": "Mali", "year": 2016.0},
+        {"year": "2016"},
+        {"ended": None},
+    ]
+    assert RowFilter(written(tmp_path, data)).rows(read_where(said)).tolist() == rows
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({}, "where: expected a mapping such as .* found an empty mapping"),
+        (None, "where: expected a mapping .* found null"),
+        ("Chad", "where: expected a mapping .* found the string 'Chad'"),
+        ({3: 4}, r"where\[3\]: a field must be a string, found the number 3"),
+        ({"year": {}}, r"where.year: expected a value or operators \(eq, ne, .* found {}"),
+        ({"year": {"ge": 3}}, "where.year.ge: unknown operator 'ge': did you mean 'gte'"),
+        ({"year": {"like": 3}}, "unknown operator 'like': expected one of eq, ne, lt"),
+        ({"year": {"not": 3}}, r"where.year.not: .* stand around fields"),
+        ({"year": {"lt": None}}, "where.year.lt: expected a number or a string, found null"),
+        ({"year": {"gt": True}}, "where.year.gt: .* found the boolean true"),
+        ({"year": float("nan")}, "where.year: expected .* a finite number.* the number nan"),
+        ({"year": ["a"]}, r"where.year: expected .* found a list: write {in: \[...\]}"),
+        ({"year": {"in": []}}, "where.year.in: expected a list of values, found an empty list"),
+        ({"year": {"in": "Chad"}}, "where.year.in: expected a list .* found the string 'Chad'"),
+        ({"year": {"in": [1, [2]]}}, r"where.year.in\[1\]: expected a string, .* found a list"),
+        ({"or": []}, "where.or: expected a list of filters, found an empty list"),
+        ({"and": {"a": 1}}, "where.and: expected a list of filters, found a mapping"),
+        ({"or": [{"a": 1}, 2]}, r"where.or\[1\]: expected a mapping .* found the number 2"),
+        ({"not": ["a"]}, "where.not: expected a mapping"),
+        ({"year": {1, 2}}, "where.year: expected a string, .* found set"),
+    ],
+)
+def test_what_is_no_filter_is_told(said, message):
+    with pytest.raises(QuestionError, match=message):
+        read_where(said)
+
+
+def test_all_faults_are_told_at_once():
+    said = {"a": {"gr": 1}, "or": [{"b": []}, {"not": 3}], "c": {"lt": None, "in": []}}
+    with pytest.raises(QuestionError) as raised:
+        read_where(said)
+    places = [line.partition(":")[0] for line in str(raised.value).splitlines()]
+    assert places == [
+        "where.a.gr",
+        "where.or[0].b",
+        "where.or[1].not",
+        "where.c.lt",
+        "where.c.in",
+    ]
+    assert [fault.path for fault in faults_of(said)][1] == ("or", 0, "b")
+    assert faults_of({"a": 1}) == []
+
+
+def test_a_filter_of_no_end_is_told_and_not_a_crash():
+    said: dict[str, Any] = {"a": 1}
+    for _ in range(2000):
+        said = {"not": said}
+    with pytest.raises(QuestionError, match="nested deeper than 32 levels"):
+        read_where(said)
+    with pytest.raises(QuestionError, match="where: "):
+        where_from_json('{"not": ' * 100_000)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{country: Chad}", "cannot be read as JSON"),
+        ('{"a": 1, "a": 2}', "the key 'a' is there twice"),
+        ('["a"]', "expected a mapping"),
+        ('{"a": {"ge": 2}}', "where.a.ge: unknown operator"),
+        ('{"a": NaN}', "finite"),
+    ],
+)
+def test_a_text_that_is_no_filter_is_told(text, message):
+    with pytest.raises(QuestionError, match=message):
+        where_from_json(text)
+
+
+def test_both_filters_must_hold():
+    one, other = read_where({"a": 1}), read_where({"b": 2})
+    assert both(one, None) == both(None, one) == one
+    assert both(None, None) is None
+    assert both(one, other) == read_where({"a": 1, "b": 2})
+
+
+def test_equal_values_of_other_types_are_other_filters(tmp_path):
+    rows = RowFilter(written(tmp_path, [{"n": True}, {"n": 1}, {"n": 1.0}]))
+    assert rows.rows(read_where({"n": 1})).tolist() == [1, 2]
+    assert rows.rows(read_where({"n": True})).tolist() == [0]
+
+
+def test_rows_are_kept_read_only_and_no_more_than_so_many(tmp_path):
+    rows = RowFilter(written(tmp_path, [{"n": n} for n in range(20)]))
+    first = rows.rows(read_where({"n": 0}))
+    assert rows.rows(read_where({"n": 0})) is first
+    with pytest.raises(ValueError, match="read-only"):
+        first[0] = 3
+    for n in range(1, KEPT + 1):
+        rows.rows(read_where({"n": n}))
+    assert rows.rows(read_where({"n": 0})) is not first
+
+
+def test_a_closed_memory_says_so(tmp_path):
+    passages = written(tmp_path, [{"n": 1}])
+    rows = RowFilter(passages)
+    passages.close()
+    with pytest.raises(StoreError, match="closed"):
+        rows.rows(read_where({"n": 1}))
+
+
+class Unfiltering:
+    """A retriever, except that it cannot filter."""
+
+    def __init__(self, retriever: Any) -> None:
+        self._retriever = retriever
+        self.capabilities = retriever.capabilities - {"filter"}
+        self.depths: list[tuple[int, int]] = []
+
+    def search(self, questions: Sequence[str], k: int) -> Hits:
+        self.depths.append((len(questions), k))
+        found: Hits = self._retriever.search(questions, k)
+        return found
+
+
+def bm25() -> Any:
+    component = registry().load("retriever", "bm25")
+    return component(component.Config())
+
+
+KINDS = {
+    "exact": lambda: dense_part().build(),
+    "bm25": bm25,
+    "exact, unfiltering": lambda: Unfiltering(dense_part().build()),
+    "bm25, unfiltering": lambda: Unfiltering(bm25()),
+}
+QUESTIONS = ["chad", "mali river", "word3 chad", "none of it"]
+
+
+def memory_of(kind: str, folder: Path, data: Sequence[dict[str, Any]]) -> Memory:
+    passages = written(folder, data)
+    retriever = KINDS[kind]()
+    inner = getattr(retriever, "_retriever", retriever)
+    inner.add(np.arange(len(data)), list(passages))
+    return Memory("v", passages, retriever)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=60, deadline=None)
+@given(
+    said=filters,
+    data=st.lists(metadata, min_size=1, max_size=40),
+    k=st.integers(1, 12),
+)
+def test_a_filter_equals_filtering_the_whole_ranking(kind, said, data, k, tmp_path_factory):
+    memory = memory_of(kind, tmp_path_factory.mktemp("law"), data)
+    hits = memory.search(QUESTIONS, k, where=read_where(said))
+    whole = memory.search(QUESTIONS, len(data))
+    k = min(k, len(data))
+    assert hits.rows.shape == (len(QUESTIONS), k)
+    for rows, scores, all_rows, all_scores in zip(
+        hits.rows, hits.scores, whole.rows, whole.scores, strict=True
+    ):
+        expected = [
+            (row, score)
+            for row, score in zip(all_rows.tolist(), all_scores.tolist(), strict=True)
+            if row != MISSING_ROW and meets(said, data[row])
+        ][:k]
+        expected += [(MISSING_ROW, -np.inf)] * (k - len(expected))
+        assert list(zip(rows.tolist(), scores.tolist(), strict=True)) == expected
+
+
+def test_a_retriever_that_cannot_filter_is_asked_deeper_where_it_must(tmp_path):
+    data = [{"n": row} for row in range(64)]
+    memory = memory_of("exact, unfiltering", tmp_path, data)
+    order = memory.retriever.search(["chad"], 64).rows[0].tolist()
+    memory.retriever.depths.clear()
+    last = read_where({"n": {"in": order[-2:]}})
+    assert memory.search(["chad"], 1, where=last).rows.tolist() == [[order[-2]]]
+    assert memory.retriever.depths == [(1, 32), (1, 64)]
+    memory.retriever.depths.clear()
+    best = read_where({"n": {"in": order[:32]}})
+    assert memory.search(["chad"], 4, where=best).rows.tolist() == [order[:4]]
+    assert memory.retriever.depths == [(1, 8)]
+
+
+def test_where_nothing_is_allowed_nothing_is_found_and_nobody_asked(tmp_path):
+    memory = memory_of("exact, unfiltering", tmp_path, [{"n": 1}] * 3)
+    hits = memory.search(QUESTIONS, 2, where=read_where({"n": 2}))
+    assert (hits.rows == MISSING_ROW).all()
+    assert np.isneginf(hits.scores).all()
+    assert hits.rows.shape == (4, 2)
+    assert memory.retriever.depths == []
+
+
+def test_a_retriever_that_says_it_filters_and_does_not_is_named(tmp_path):
+    class Deaf(Unfiltering):
+        def __init__(self, retriever: Any) -> None:
+            super().__init__(retriever)
+            self.capabilities = frozenset({"filter"})
+
+        def search(self, questions: Sequence[str], k: int, *, allowed: object = None) -> Hits:
+            return super().search(questions, k)
+
+    memory = memory_of("exact", tmp_path, [{"n": n} for n in range(9)])
+    deaf = Memory("v", memory.passages, Deaf(memory.retriever), name="deaf")
+    with pytest.raises(ComponentError, match=r"'deaf' .* gave row .* only rows that were allowed"):
+        deaf.search(["chad"], 9, where=read_where({"n": 4}))
+
+
+def test_metadata_is_read_as_it_was_written(tmp_path):
+    data: list[dict[str, Any]] = [{}, {"a": [1, {"b": "]"}]}, {"a": "é\n,"}]
+    batches = list(written(tmp_path, data).metadata())
+    assert [one for batch in batches for one in batch] == json.loads(json.dumps(data))

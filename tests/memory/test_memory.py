@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ragcore.contracts import PassageSource
+from ragcore.errors import ComponentError, StoreError
+from ragcore.filters.expressions import read_where
+from ragcore.memory.memory import Memory
+from ragcore.memory.passages import Passages, PassageWriter
+from ragcore.retrievers.dense import Dense
+from ragcore.types import MISSING_ROW, Hits, Passage
+from tests.helpers.word_encoder import dense_part
+
+PASSAGES = [Passage(str(n), "", f"word{n}") for n in range(4)]
+
+
+def memory_of(folder: Path, retriever: Dense) -> Memory:
+    with PassageWriter(folder / "p.arrow") as writer:
+        writer.write(PASSAGES)
+    retriever.add(np.arange(4), PASSAGES)
+    return Memory("v", Passages(folder / "p.arrow"), retriever, name="dense")
+
+
+class Answering(Dense):
+    """Gives the rows that it was told to, whatever is asked."""
+
+    rows: list[int]
+
+    def search(self, questions: Sequence[str], k: int, *, allowed: object = None) -> Hits:
+        rows = np.array([self.rows] * len(questions))
+        falling = np.arange(len(self.rows), 0, -1, dtype=np.float32)
+        return Hits(rows, np.where(rows == MISSING_ROW, -np.inf, falling).astype(np.float32))
+
+
+def answering(folder: Path, rows: list[int]) -> Memory:
+    retriever = Answering(dense_part().config)
+    retriever.rows = rows
+    return memory_of(folder, retriever)
+
+
+def test_no_more_hits_than_there_are_passages(tmp_path: Path) -> None:
+    memory = memory_of(tmp_path, dense_part().build())
+    assert len(memory) == 4
+    assert memory.search(["word1", "word2"], 3).rows.shape == (2, 3)
+    hits = memory.search(["word1", "word2"], 10)
+    assert np.sort(hits.rows, axis=1).tolist() == [[0, 1, 2, 3]] * 2
+
+
+def test_no_questions_have_no_hits(tmp_path: Path) -> None:
+    memory = memory_of(tmp_path, dense_part().build())
+    assert memory.search([], 3).rows.shape == (0, 3)
+
+
+@pytest.mark.parametrize("k", [0, -1])
+def test_k_is_at_least_one(tmp_path: Path, k: int) -> None:
+    with pytest.raises(ComponentError, match=f"asked for {k} hits"):
+        memory_of(tmp_path, dense_part().build()).search(["word"], k)
+
+
+def test_missing_hits_are_let_through(tmp_path: Path) -> None:
+    memory = answering(tmp_path, [2, MISSING_ROW, MISSING_ROW])
+    assert memory.search(["word"], 3).rows.tolist() == [[2, -1, -1]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([0, 4], r"row 4: expected rows from 0 to 3"),
+        ([-2, 1], r"row -2"),
+        ([1, 0, 2], r"hits of shape \(1, 3\): expected \(1, 2\)"),
+        ([1], r"hits of shape \(1, 1\): expected \(1, 2\)"),
+        ([3, 3], r"row 3 twice"),
+    ],
+)
+def test_a_retriever_that_breaks_its_contract_is_named(
+    tmp_path: Path, rows: list[int], message: str
+) -> None:
+    with pytest.raises(ComponentError, match=f"retriever 'dense' of memory 'v' gave {message}"):
+        answering(tmp_path, rows).search(["word"], 2)
+
+
+def test_a_closed_memory_says_so(tmp_path: Path) -> None:
+    memory = memory_of(tmp_path, dense_part().build())
+    memory.close()
+    with pytest.raises(StoreError, match="'v' is closed"):
+        memory.search(["word"], 1)
+    with pytest.raises(StoreError, match="closed"):
+        memory.passages.take([0])
+
+
+KEPT = np.array([0, 2, 3, 6])
+STORED = [Passage(str(n), "", f"word{n} word", {"even": n % 2 == 0}) for n in range(7)]
+
+
+class Reading(Answering):
+    """Also reads the passages of what it finds, as a reranker does."""
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        return super().capabilities | {"passages"}
+
+    def use_passages(self, passages: PassageSource) -> None:
+        self.source = passages
+
+
+def derived(folder: Path, retriever: Dense) -> Memory:
+    """A version that leaves passages out; its retriever knows the others by number."""
+    for name, some in (("a", STORED[:5]), ("b", STORED[5:])):
+        with PassageWriter(folder / f"{name}.arrow") as writer:
+            writer.write(some)
+    retriever.add(KEPT, [STORED[number] for number in KEPT])
+    passages = Passages(folder / "a.arrow", folder / "b.arrow", kept=KEPT)
+    return Memory("v", passages, retriever, name="dense")
+
+
+def test_rows_have_no_holes_where_passages_are_left_out(tmp_path: Path) -> None:
+    memory = derived(tmp_path, dense_part().build())
+    hits = memory.search(["word0", "word2", "word3", "word6"], 4)
+    assert hits.rows[:, 0].tolist() == [0, 1, 2, 3]
+    assert np.sort(hits.rows, axis=1).tolist() == [[0, 1, 2, 3]] * 4
+    texts = [one.text for one in memory.passages.take(hits.rows[:, 0].tolist())]
+    assert texts == ["word0 word", "word2 word", "word3 word", "word6 word"]
+    even = memory.search(["word3"], 4, where=read_where({"even": True}))
+    assert np.sort(even.rows[0]).tolist() == [-1, 0, 1, 3]
+
+
+def test_a_passage_that_was_removed_cannot_be_found(tmp_path: Path) -> None:
+    retriever = Answering(dense_part().config)
+    retriever.rows = [0, 4]
+    with pytest.raises(ComponentError, match="gave passage 4, which was removed"):
+        derived(tmp_path, retriever).search(["word"], 2)
+
+
+def test_a_retriever_reads_passages_by_the_rows_that_it_gives(tmp_path: Path) -> None:
+    retriever = Reading(dense_part().config)
+    derived(tmp_path, retriever)
+    assert [one.id for one in retriever.source.take([6, 2])] == ["6", "2"]

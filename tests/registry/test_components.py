@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from typing import Annotated
+
+import pytest
+
+from ragcore.errors import ConfigError, UnknownComponentError
+from ragcore.registry.components import Kind, Part, PartConfig, part_from_dict
+from ragcore.retrievers.dense import Dense
+from ragcore.retrievers.flat import Exact
+from ragcore.store.store import Store
+from ragcore.types import Passage
+from tests.conftest import Installed
+from tests.helpers.word_encoder import WordEncoder, dense_part
+
+
+@pytest.fixture
+def words(installed: Installed) -> Installed:
+    """The encoder `words`, found as an installed plugin's."""
+    installed.add("words", "from tests.helpers.word_encoder import ragcore_encoders\n")
+    return installed
+
+
+@pytest.mark.usefixtures("words")
+def test_a_part_comes_back_from_what_it_says() -> None:
+    part = dense_part(seed=3, batch_size=7)
+    again = part_from_dict("retriever", part.to_dict())
+    assert again == part
+    assert isinstance(again.config, Dense.Config)
+    assert again.config.encoder.component is WordEncoder
+    assert again.config.index.component is Exact
+
+
+@pytest.mark.usefixtures("words")
+def test_a_version_opens_by_its_own_record(installed: Installed) -> None:
+    store = Store(installed.folder / "store")
+    store.build("one", [Passage("1", "", "text")], dense_part(seed=3))
+    memory = store.open()
+    assert memory.retriever.fingerprint == "words(seed=3,d=32)"
+    assert memory.search(["text"], 1).rows.tolist() == [[0]]
+
+
+@pytest.mark.usefixtures("words")
+@pytest.mark.parametrize(
+    ("data", "error", "message"),
+    [
+        ({}, ConfigError, "expected a mapping with 'use'"),
+        ({"use": "densest"}, UnknownComponentError, "did you mean 'dense'"),
+        ({"use": "dense", "index": {"use": "exact"}}, ConfigError, "(?s)'dense'.*encoder"),
+        (
+            {"use": "dense", "index": {"use": "exact"}, "encoder": {"use": "words", "din": 5}},
+            ConfigError,
+            "(?s)encoder 'words'.*din",
+        ),
+        (
+            {"use": "dense", "index": {"use": "exact", "key": "${env:KEY}"}},
+            ConfigError,
+            "index 'exact'.*names a secret",
+        ),
+    ],
+)
+def test_a_record_that_fits_nothing_is_named(
+    data: dict[str, object], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        part_from_dict("retriever", data)
+
+
+@pytest.mark.usefixtures("words")
+def test_lists_of_parts_come_back(installed: Installed) -> None:
+    installed.add(
+        "many",
+        "from ragcore import hookimpl\n"
+        "@hookimpl\n"
+        "def ragcore_retrievers():\n"
+        "    return {'many': 'tests.test_parts:Many'}\n",
+    )
+    inner = [dense_part(seed=1), dense_part(seed=2)]
+    part = Part("retriever", "many", Many, Many.Config(retrievers=inner, best=None))
+    assert part_from_dict("retriever", part.to_dict()) == part
+    single = Part("retriever", "many", Many, Many.Config(retrievers=[], best=inner[0]))
+    assert part_from_dict("retriever", single.to_dict()) == single
+
+
+def test_equal_configs_share_one_component_of_one_class() -> None:
+    class Other(WordEncoder):
+        pass
+
+    one = Part("encoder", "words", WordEncoder, WordEncoder.Config(seed=8))
+    same = Part("encoder", "words", WordEncoder, WordEncoder.Config(seed=8))
+    seed = Part("encoder", "words", WordEncoder, WordEncoder.Config(seed=9))
+    kind = Part("encoder", "words", Other, WordEncoder.Config(seed=8))
+    held = one.shared()
+    assert same.shared() is held
+    assert seed.shared() is not held
+    assert kind.shared() is not held
+
+
+class Many:
+    class Config(PartConfig):
+        retrievers: list[Annotated[Part, Kind("retriever")]]
+        best: Annotated[Part, Kind("retriever")] | None

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ragcore.errors import (
+    ComponentError,
+    MemoryMismatchError,
+    StoreCorruptError,
+    UnsupportedOperation,
+)
+from ragcore.registry.components import Part
+from ragcore.retrievers.dense import Dense
+from ragcore.retrievers.flat import Exact
+from ragcore.types import MISSING_ROW, Passage
+from tests.helpers.word_encoder import Vectors, WordEncoder, dense_part
+
+PASSAGES = [Passage(str(n), f"t{n}", "word " * (n % 7) + f"w{n}") for n in range(30)]
+QUESTIONS = ["t3 w3", "w29", "word word w5"]
+
+
+def filled(part: Part) -> Dense:
+    dense: Dense = part.build()
+    dense.add(np.arange(20), PASSAGES[:20])
+    dense.add(np.arange(20, 30), PASSAGES[20:])
+    return dense
+
+
+def with_parts(encoder: type | None = None, index: type | None = None) -> Part:
+    config = dense_part().config
+    assert isinstance(config, Dense.Config)
+    parts: dict[str, Any] = {"encoder": config.encoder, "index": config.index}
+    if encoder is not None:
+        parts["encoder"] = Part("encoder", "own", encoder, WordEncoder.Config())
+    if index is not None:
+        parts["index"] = Part("index", "own", index, Exact.Config())
+    return Part("retriever", "dense", Dense, Dense.Config(**parts))
+
+
+def test_scores_are_inner_products_of_the_encoders_vectors() -> None:
+    encoder = WordEncoder(WordEncoder.Config())
+    expected = encoder.encode_questions(QUESTIONS).numpy() @ encoder.encode_passages(PASSAGES).T
+    hits = filled(dense_part()).search(QUESTIONS, 5)
+    for rows, scores, all_scores in zip(hits.rows, hits.scores, expected, strict=True):
+        np.testing.assert_allclose(scores, np.sort(all_scores)[::-1][:5], rtol=1e-5)
+        np.testing.assert_allclose(scores, all_scores[rows], rtol=1e-5)
+
+
+def test_the_size_of_batches_does_not_show() -> None:
+    one, other = (filled(dense_part(batch_size=size)).search(QUESTIONS, 30) for size in (1, 64))
+    np.testing.assert_array_equal(one.rows, other.rows)
+    np.testing.assert_array_equal(one.scores, other.scores)
+
+
+def test_passages_are_encoded_in_batches_of_like_length() -> None:
+    class Noting(WordEncoder):
+        def encode_passages(self, passages: Sequence[Passage]) -> Vectors:
+            seen.append([len(passage.text) for passage in passages])
+            return super().encode_passages(passages)
+
+    seen: list[list[int]] = []
+    config = with_parts(encoder=Noting).config.model_copy(update={"batch_size": 8})
+    Dense(config).add(np.arange(30), PASSAGES)
+    assert [len(batch) for batch in seen] == [8, 8, 8, 6]
+    lengths = [length for batch in seen for length in batch]
+    assert lengths == sorted(lengths)
+
+
+def test_no_gradient_is_kept() -> None:
+    class Learning(WordEncoder):
+        def encode_questions(self, questions: Sequence[str]) -> torch.Tensor:
+            weight = torch.ones(self.dim, requires_grad=True)
+            encoded = super().encode_questions(questions) * weight
+            kept.append(encoded.requires_grad)
+            return encoded
+
+    kept: list[bool] = []
+    filled(with_parts(encoder=Learning)).search(QUESTIONS, 2)
+    assert kept == [False]
+
+
+def test_the_encoder_is_not_made_before_it_is_needed(tmp_path: Path) -> None:
+    class Costly(WordEncoder):
+        def __init__(self, config: WordEncoder.Config) -> None:
+            super().__init__(config)
+            made.append(self)
+
+    made: list[Costly] = []
+    part = with_parts(encoder=Costly)
+    filled(part).save(tmp_path)
+    made.clear()
+    loaded = Dense.load(tmp_path, part.config)
+    assert len(loaded) == 30
+    assert made == []
+    assert loaded.fingerprint == "words(seed=0,d=32)"
+    assert len(made) == 1
+
+
+def test_two_that_are_open_share_the_encoder() -> None:
+    one, other = filled(dense_part(seed=5)), filled(dense_part(seed=5))
+    assert one._encoder is other._encoder
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    part = dense_part()
+    dense = filled(part)
+    dense.save(tmp_path)
+    loaded = Dense.load(tmp_path, part.config)
+    expected, found = dense.search(QUESTIONS, 4), loaded.search(QUESTIONS, 4)
+    np.testing.assert_array_equal(found.rows, expected.rows)
+    np.testing.assert_array_equal(found.scores, expected.scores)
+
+
+def test_nothing_added_finds_nothing() -> None:
+    hits = dense_part().build().search(QUESTIONS, 2)
+    assert (hits.rows == MISSING_ROW).all()
+    assert hits.rows.shape == (3, 2)
+
+
+def test_it_can_add_and_remove_whatever_its_index_can() -> None:
+    class Minimal(Exact):
+        capabilities = frozenset({"exact"})
+
+        def remove(self, rows: Any) -> None:
+            raise AssertionError("asked for what it does not declare")
+
+    every = {"add", "exact", "filter", "mmap", "remove", "scratch"}
+    assert dense_part().build().capabilities == every
+    dense = filled(with_parts(index=Minimal))
+    assert dense.capabilities == {"add", "exact", "remove", "scratch"}
+    dense.remove(np.array([3]))
+    assert 3 not in dense.search(["t3 w3"], 29).rows
+    with pytest.raises(UnsupportedOperation, match="index 'own' does not support 'filter'"):
+        dense.search(QUESTIONS, 1, allowed=np.array([1]))
+
+
+def test_a_memory_of_the_first_release_is_opened(tmp_path: Path) -> None:
+    dense = filled(dense_part())
+    dense.save(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dense.json", "index"]
+    (tmp_path / "dense.json").write_text('{"index": "exact"}')
+    loaded = Dense.load(tmp_path, dense_part().config)
+    loaded.remove(np.array([3]))
+    loaded.add(np.array([40]), [PASSAGES[3]])
+    assert loaded.search(["t3 w3"], 1).rows.tolist() == [[40]]
+
+
+def test_rows_are_removed_and_allowed_by_the_index() -> None:
+    dense = filled(dense_part())
+    assert dense.search(["t3 w3"], 1).rows.tolist() == [[3]]
+    dense.remove(np.array([3]))
+    assert len(dense) == 29
+    assert 3 not in dense.search(["t3 w3"], 29).rows
+    assert dense.search(["t3 w3"], 1, allowed=np.array([9])).rows.tolist() == [[9]]
+
+
+def test_files_of_another_index_are_refused(tmp_path: Path) -> None:
+    filled(dense_part()).save(tmp_path)
+    with pytest.raises(MemoryMismatchError, match=r"index 'exact', but .* 'own'.* to exact"):
+        Dense.load(tmp_path, with_parts(index=Exact).config)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StoreCorruptError, match=r"dense\.json"):
+        Dense.load(tmp_path, dense_part().config)
+
+
+def test_an_encoder_of_wrong_shape_or_nan_is_named() -> None:
+    class Narrow(WordEncoder):
+        def encode_passages(self, passages: Sequence[Passage]) -> Vectors:
+            return super().encode_passages(passages)[:, :-1]
+
+    class Broken(WordEncoder):
+        def encode_questions(self, questions: Sequence[str]) -> torch.Tensor:
+            return super().encode_questions(questions) * float("nan")
+
+    with pytest.raises(ComponentError, match=r"encoder 'own' .* \(20, 31\).*\(20, 32\)"):
+        filled(with_parts(encoder=Narrow))
+    with pytest.raises(ComponentError, match="encoder 'own' gave a vector with NaN"):
+        filled(with_parts(encoder=Broken)).search(QUESTIONS, 1)

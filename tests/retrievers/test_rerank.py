@@ -1,0 +1,360 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from ragcore.cli import main
+from ragcore.config import RagConfig, load_config
+from ragcore.contracts import Retriever, Scorer
+from ragcore.errors import (
+    ComponentError,
+    ConfigError,
+    MemoryMismatchError,
+    StoreCorruptError,
+    UnsupportedOperation,
+)
+from ragcore.rag import Rag
+from ragcore.registry.components import Part, PartConfig, part_from_dict
+from ragcore.retrievers.hybrid import Hybrid
+from ragcore.retrievers.query_likelihood import Likelihood
+from ragcore.retrievers.rerank import Rerank
+from ragcore.store.store import Store
+from ragcore.types import MISSING_ROW, Hits, Passage
+from tests.conftest import Installed
+from tests.helpers.table_generator import EOS, TableGenerator
+from tests.helpers.word_encoder import dense_part
+
+PASSAGES = [Passage(str(n), f"t{n}", "word " * (n % 7) + f"w{n}") for n in range(30)]
+ROWS = np.arange(30)
+QUESTIONS = ["t3 w3", "w29", "word word w5"]
+
+
+class Source:
+    """Passages by row, as a memory holds them."""
+
+    def take(self, rows: Sequence[int]) -> list[Passage]:
+        return [PASSAGES[row] for row in rows]
+
+
+class Length:
+    """Scores a passage by its length, and by how many words of the question it has."""
+
+    class Config(PartConfig):
+        sign: int = 1
+
+    capabilities: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def score(
+        self, questions: Sequence[str], passages: Sequence[Passage]
+    ) -> npt.NDArray[np.float32]:
+        return np.array(
+            [
+                self.config.sign * len(passage.text)
+                + 100 * len(set(question.split()) & {passage.title, *passage.text.split()})
+                for question, passage in zip(questions, passages, strict=True)
+            ],
+            np.float32,
+        )
+
+
+def length_part(component: type[Length] = Length, **said: Any) -> Part:
+    return Part("scorer", "length", component, component.Config(**said))
+
+
+def rerank_part(retriever: Part | None = None, scorer: Part | None = None, **said: Any) -> Part:
+    config = Rerank.Config(
+        retriever=retriever or dense_part(), scorer=scorer or length_part(), **said
+    )
+    return Part("retriever", "rerank", Rerank, config)
+
+
+def filled(part: Part, rows: npt.NDArray[np.int64] = ROWS) -> Any:
+    built = part.build()
+    built.add(rows, [PASSAGES[row] for row in rows])
+    if "passages" in built.capabilities:
+        built.use_passages(Source())
+    return built
+
+
+def assert_equal(found: Hits, expected: Hits) -> None:
+    np.testing.assert_array_equal(found.rows, expected.rows)
+    np.testing.assert_array_equal(found.scores, expected.scores)
+
+
+def test_the_best_are_ranked_by_their_new_scores() -> None:
+    candidates = filled(dense_part()).search(QUESTIONS, 6).rows
+    scorer = Length(Length.Config())
+    assert isinstance(scorer, Scorer)
+    reranked = filled(rerank_part(depth=6))
+    assert isinstance(reranked, Retriever)
+    hits = reranked.search(QUESTIONS, 4)
+    for question, held, rows, scores in zip(
+        QUESTIONS, candidates, hits.rows, hits.scores, strict=True
+    ):
+        expected = {int(row): scorer.score([question], [PASSAGES[row]])[0] for row in held}
+        best = sorted(expected, key=lambda row: (-expected[row], row))[:4]
+        assert rows.tolist() == best
+        assert scores.tolist() == [expected[row] for row in best]
+
+
+def test_ties_are_ordered_by_row() -> None:
+    class Same(Length):
+        def score(
+            self, questions: Sequence[str], passages: Sequence[Passage]
+        ) -> npt.NDArray[np.float32]:
+            return np.zeros(len(questions), np.float32)
+
+    hits = filled(rerank_part(scorer=length_part(Same))).search(QUESTIONS, 30)
+    assert hits.rows.tolist() == [list(range(30))] * 3
+
+
+def test_a_smaller_k_is_a_prefix_and_no_more_than_the_depth_is_found() -> None:
+    reranked = filled(rerank_part(depth=8))
+    whole = reranked.search(QUESTIONS, 40)
+    assert ((whole.rows != MISSING_ROW).sum(axis=1) == 8).all()
+    for k in (1, 7, 8, 9, 30):
+        part = reranked.search(QUESTIONS, k)
+        assert_equal(part, Hits(whole.rows[:, :k], whole.scores[:, :k]))
+
+
+def test_each_question_is_scored_for_itself() -> None:
+    reranked = filled(rerank_part())
+    together = reranked.search(QUESTIONS, 5)
+    for at, question in enumerate(QUESTIONS):
+        alone = Hits(together.rows[at : at + 1], together.scores[at : at + 1])
+        assert_equal(reranked.search([question], 5), alone)
+
+
+def test_what_was_not_found_is_not_scored() -> None:
+    class Noting(Length):
+        def score(
+            self, questions: Sequence[str], passages: Sequence[Passage]
+        ) -> npt.NDArray[np.float32]:
+            seen.append([passage.id for passage in passages])
+            return super().score(questions, passages)
+
+    seen: list[list[str]] = []
+    reranked = filled(rerank_part(scorer=length_part(Noting)))
+    hits = reranked.search(QUESTIONS, 5, allowed=np.array([4, 9]))
+    assert [sorted(each) for each in seen] == [["4", "4", "4", "9", "9", "9"]]
+    assert [set(rows) for rows in hits.rows.tolist()] == [{4, 9, MISSING_ROW}] * 3
+    seen.clear()
+    assert (reranked.search(QUESTIONS, 5, allowed=ROWS[:0]).rows == MISSING_ROW).all()
+    assert seen == []
+
+
+def test_removed_is_as_never_added() -> None:
+    reranked = filled(rerank_part())
+    gone = np.array([3, 17])
+    reranked.remove(gone)
+    assert len(reranked) == 28
+    never = filled(rerank_part(), np.setdiff1d(ROWS, gone))
+    assert_equal(reranked.search(QUESTIONS, 30), never.search(QUESTIONS, 30))
+
+
+def test_nothing_to_find_and_nothing_asked() -> None:
+    empty = rerank_part().build()
+    empty.use_passages(Source())
+    assert (empty.search(QUESTIONS, 2).rows == MISSING_ROW).all()
+    reranked = filled(rerank_part())
+    assert reranked.search([], 2).rows.shape == (0, 2)
+    with pytest.raises(ComponentError, match="0 hits"):
+        reranked.search(QUESTIONS, 0)
+
+
+def test_without_the_memorys_passages_it_says_so() -> None:
+    reranked = rerank_part().build()
+    reranked.add(ROWS, PASSAGES)
+    with pytest.raises(ComponentError, match="no passages to read"):
+        reranked.search(QUESTIONS, 1)
+
+
+def test_capabilities_are_the_other_retrievers() -> None:
+    class Fixed(dense_part().component):  # type: ignore[misc]
+        capabilities: ClassVar[frozenset[str]] = frozenset({"exact", "mmap", "trainable"})
+
+    able = filled(rerank_part()).capabilities
+    assert able == {"add", "filter", "mmap", "passages", "remove", "scratch"}
+    fixed = filled(rerank_part(Part("retriever", "fixed", Fixed, dense_part().config)))
+    assert fixed.capabilities == {"filter", "mmap", "passages"}
+    with pytest.raises(UnsupportedOperation, match=r"'fixed', .*rerank.* 'remove'"):
+        fixed.remove(ROWS[:1])
+
+
+@pytest.mark.parametrize("wrong", [np.zeros(3), np.full(90, np.nan), np.full(90, -np.inf)])
+def test_a_scorer_that_breaks_its_contract_is_named(wrong: npt.NDArray[np.float64]) -> None:
+    class Wrong(Length):
+        def score(
+            self, questions: Sequence[str], passages: Sequence[Passage]
+        ) -> npt.NDArray[np.float32]:
+            return wrong.astype(np.float32)
+
+    with pytest.raises(ComponentError, match="scorer 'length' gave"):
+        filled(rerank_part(scorer=length_part(Wrong))).search(QUESTIONS, 1)
+
+
+def test_what_is_saved_is_loaded_and_may_be_scored_otherwise(tmp_path: Path) -> None:
+    filled(rerank_part()).save(tmp_path)
+    part = rerank_part(scorer=length_part(sign=-1), depth=4)
+    loaded = Rerank.load(tmp_path, part.config)
+    loaded.use_passages(Source())
+    assert loaded.fingerprint == dense_part().build().fingerprint
+    assert_equal(loaded.search(QUESTIONS, 4), filled(part).search(QUESTIONS, 4))
+
+
+def test_files_of_another_retriever_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreCorruptError, match=r"rerank\.json"):
+        Rerank.load(tmp_path, rerank_part().config)
+    filled(rerank_part()).save(tmp_path)
+    config = Hybrid.Config(retrievers=[dense_part()])
+    other = rerank_part(Part("retriever", "hybrid", Hybrid, config))
+    with pytest.raises(MemoryMismatchError, match=r"'dense', but .* 'hybrid'.* to dense"):
+        Rerank.load(tmp_path, other.config)
+
+
+def test_the_scorer_is_made_when_it_is_needed_and_shared(tmp_path: Path) -> None:
+    class Costly(Length):
+        def __init__(self, config: Length.Config) -> None:
+            super().__init__(config)
+            made.append(self)
+
+    made: list[Costly] = []
+    part = rerank_part(scorer=length_part(Costly))
+    filled(part).save(tmp_path)
+    one, other = (Rerank.load(tmp_path, part.config) for _ in range(2))
+    assert made == []
+    for loaded in (one, other):
+        loaded.use_passages(Source())
+        loaded.search(QUESTIONS, 1)
+    assert len(made) == 1
+
+
+def nested_part() -> Part:
+    """A hybrid, one of whose members reads passages, under a rerank."""
+    config = Hybrid.Config(retrievers=[dense_part(seed=1), rerank_part(dense_part(seed=2))])
+    return rerank_part(Part("retriever", "hybrid", Hybrid, config))
+
+
+def test_passages_reach_whoever_reads_them_however_deep() -> None:
+    nested = nested_part()
+    assert "passages" in nested.config.retriever.build().capabilities
+    assert filled(nested).search(["t3 w3"], 1).rows.tolist() == [[3]]
+
+
+@pytest.mark.parametrize("part", [rerank_part(), nested_part()], ids=["rerank", "nested"])
+def test_a_memory_hands_over_its_passages(tmp_path: Path, part: Part) -> None:
+    store = Store(tmp_path / "store")
+    store.build("one", PASSAGES, part)
+    memory = store.open(retriever=part)
+    assert_equal(memory.search(QUESTIONS, 4), filled(part).search(QUESTIONS, 4))
+    rag = Rag(memory, TableGenerator(TableGenerator.Config()), RagConfig(k=4, max_new_tokens=3))
+    (answer,) = rag.answer("t3 w3")
+    assert answer.evidence[0].passage == PASSAGES[3]
+
+
+def likelihood(**said: Any) -> Likelihood:
+    generator = Part("generator", "table", TableGenerator, TableGenerator.Config())
+    return Likelihood(Likelihood.Config(generator=generator, **said))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 16])
+def test_likelihood_is_the_questions_log_prob_under_the_generator(batch_size: int) -> None:
+    scorer = likelihood(instruction="ask", batch_size=batch_size)
+    assert isinstance(scorer, Scorer)
+    questions, passages = ["ab", "c", "cab", "ab", ""], PASSAGES[:5]
+    table = TableGenerator(TableGenerator.Config())
+    expected = []
+    for question, passage in zip(questions, passages, strict=True):
+        tokens = [*(ord(letter) - ord("a") + 1 for letter in question), EOS]
+        expected.append(
+            sum(
+                table.next_log_probs(f"ask|{passage.text}", tuple(tokens[:at]))[token].item()
+                for at, token in enumerate(tokens)
+            )
+        )
+    scores = scorer.score(questions, passages)
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(scores, expected, rtol=1e-5)
+
+
+def test_likelihood_of_nothing_is_nothing() -> None:
+    assert likelihood().score([], []).shape == (0,)
+
+
+def test_a_question_is_reranked_by_its_likelihood() -> None:
+    generator = Part("generator", "table", TableGenerator, TableGenerator.Config())
+    config = Likelihood.Config(generator=generator)
+    part = rerank_part(scorer=Part("scorer", "likelihood", Likelihood, config), depth=6)
+    hits = filled(part).search(["abc"], 6)
+    found = [PASSAGES[row] for row in hits.rows[0]]
+    expected = Likelihood(config).score(["abc"] * 6, found)
+    np.testing.assert_allclose(hits.scores[0], expected, rtol=1e-5)
+    assert (np.diff(expected) <= 0).all()
+
+
+SCORING = """
+import numpy as np
+from ragcore import PartConfig, hookimpl
+from tests.helpers.word_encoder import ragcore_encoders
+
+
+@hookimpl
+def ragcore_scorers():
+    return {"last": "scoring_plugin:Last"}
+
+
+class Last:
+    class Config(PartConfig):
+        pass
+
+    capabilities = frozenset()
+
+    def __init__(self, config):
+        pass
+
+    def score(self, questions, passages):
+        return np.array([float(passage.id) for passage in passages], np.float32)
+"""
+
+PIPELINE = """\
+ragcore: 1
+memory:
+  store: store
+  corpus: {use: jsonl, path: passages.jsonl}
+  retriever:
+    use: rerank
+    depth: 3
+    retriever: {use: dense, encoder: {use: words}, index: {use: exact}}
+    scorer: {use: last}
+"""
+
+
+def test_a_pipeline_file_can_say_it_and_the_command_line_search_it(
+    tmp_path: Path, installed: Installed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    installed.add("scoring", SCORING)
+    lines = [json.dumps({"id": passage.id, "text": passage.text}) for passage in PASSAGES]
+    (tmp_path / "passages.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(PIPELINE, encoding="utf-8")
+    part = load_config(path).memory.retriever
+    assert part_from_dict("retriever", part.to_dict()) == part
+    assert main(["memory", "build", str(path), "--version", "one"]) == 0
+    capsys.readouterr()
+    assert main(["memory", "search", str(path), "w7", "--k", "3", "--json"]) == 0
+    found = [int(json.loads(line)["id"]) for line in capsys.readouterr().out.splitlines()]
+    assert len(found) == 3
+    assert 7 in found
+    assert found == sorted(found, reverse=True)
+    path.write_text(PIPELINE.replace("last", "lost"), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r":9:19: unknown scorer 'lost': did you mean 'last'\?"):
+        load_config(path)

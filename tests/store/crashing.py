@@ -1,0 +1,156 @@
+"""Kills what changes a store at every call that writes, syncs or renames; looks at what is left.
+
+Run as a program by test_crash.py, with tests/helpers/killer.c loaded before the C library. For each
+n a child process does the operation on a fresh copy of the same store and dies at its n-th such
+call; of a write, half is done. Prints for each operation how many calls it has, and which outcomes
+were seen.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ragcore.store.diff import Changes
+from ragcore.store.store import Store
+from ragcore.types import Passage
+from tests.helpers.word_encoder import dense_part
+
+OLD = [Passage(f"old{n}", "title", f"text{n}", {"n": n}) for n in range(20)]
+NEW = [Passage(f"new{n}", "", f"text{n}") for n in range(30)]
+CHANGED = Passage("old3", "title", "another text")
+PASSAGES = {
+    "old": OLD,
+    "mid": OLD[:7],
+    "new": NEW,
+    "child": [*OLD[:3], *OLD[4:19], CHANGED, NEW[0]],
+}
+"""The passages of each version that may come to be."""
+
+
+def build(store: Store) -> None:
+    store.build("new", NEW, dense_part(), batch=10)
+
+
+def update(store: Store) -> None:
+    changes = Changes({"old3": CHANGED, "new0": NEW[0]}, {"old19": "here"})
+    store.update("child", changes, parent="old", retriever=dense_part())
+
+
+def activate(store: Store) -> None:
+    store.activate("mid")
+
+
+def rollback(store: Store) -> None:
+    store.rollback()
+
+
+def gc(store: Store) -> None:
+    store.gc(1)
+
+
+def import_(store: Store) -> None:
+    store.import_version(store.folder.parent / "new.tar", activate=True)
+
+
+def export(store: Store) -> None:
+    store.export(store.folder / "out.tar", "old")
+
+
+OPERATIONS: dict[str, tuple[Callable[[Store], None], list[set[str]], set[str | None]]] = {
+    "build": (build, [{"mid", "old"}, {"mid", "old", "new"}], {"old", "new"}),
+    "update": (update, [{"mid", "old"}, {"mid", "old", "child"}], {"old", "child"}),
+    "activate": (activate, [{"mid", "old"}], {"old", "mid"}),
+    "rollback": (rollback, [{"mid", "old"}], {"old", "mid"}),
+    "gc": (gc, [{"mid", "old"}, {"old"}], {"old"}),
+    "import": (import_, [{"mid", "old"}, {"mid", "old", "new"}], {"old", "new"}),
+    "export": (export, [{"mid", "old"}], {"old"}),
+}
+"""What is done, which versions there may be afterwards, and which may be the current one."""
+
+
+def main(folder: Path, operations: Sequence[str]) -> None:
+    whole = prepared(folder)
+    for name in operations:
+        print(name, *killed_everywhere(name, whole, folder / "store"))
+
+
+def killed_everywhere(operation: str, whole: Path, folder: Path) -> tuple[int, int]:
+    """How many calls an operation has, and how many states of the store were left by kills."""
+    do, possible, currents = OPERATIONS[operation]
+    killer = ctypes.CDLL(None)
+    seen: set[tuple[tuple[str, ...], str | None]] = set()
+    at, killed = 0, True
+    while killed:
+        at += 1
+        store = copied(whole, folder)
+        child = os.fork()
+        if not child:
+            killer.killer_arm(os.fsencode(store.folder), ctypes.c_long(at))
+            do(store)
+            os._exit(0)
+        status = os.waitpid(child, 0)[1]
+        killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        assert killed or os.waitstatus_to_exitcode(status) == 0, (operation, at, status)
+        names, current = looked_at(store)
+        assert set(names) in possible, (operation, at, names)
+        assert current in currents, (operation, at, current)
+        seen.add((names, current))
+        tidied(store, names, current, do)
+    return at - 1, len(seen)
+
+
+def prepared(folder: Path) -> Path:
+    """A store with an earlier version and the current one, and a file with a third beside it."""
+    store = Store(folder / "whole")
+    store.build("mid", PASSAGES["mid"], dense_part())
+    store.build("old", OLD, dense_part())
+    (store.folder / "out.tar").write_bytes(b"an older file")
+    other = Store(folder / "other")
+    other.build("new", NEW, dense_part())
+    other.export(folder / "new.tar")
+    return store.folder
+
+
+def copied(whole: Path, folder: Path) -> Store:
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(whole, folder)
+    return Store(folder)
+
+
+def looked_at(store: Store) -> tuple[tuple[str, ...], str | None]:
+    """The versions that are listed, each of them whole, and the current one."""
+    names = tuple(version.name for version in store.versions())
+    for name in names:
+        memory = store.open(name, retriever=dense_part(), verify=True)
+        assert list(memory.passages) == PASSAGES[name], name
+        assert len(memory.search(["text3"], 2).rows[0]) == 2
+        memory.close()
+    assert store.current() in names
+    return names, store.current()
+
+
+def tidied(
+    store: Store, names: tuple[str, ...], current: str | None, do: Callable[[Store], None]
+) -> None:
+    """Nothing is left that gc does not take, and what was begun can be done after all."""
+    store.gc(9)
+    left = sorted(path.name for path in (store.folder / "versions").iterdir())
+    assert left == sorted(names), left
+    known = {".lock", ".out.tar.new", "CURRENT", "HISTORY", "out.tar", "versions"}
+    assert {path.name for path in store.folder.iterdir()} <= known
+    if do is export:
+        out = store.folder / "out.tar"
+        assert out.read_bytes() == b"an older file" or store.import_version(out, "again")
+    elif not {"new", "child"} & set(names) and current == "old":
+        do(store)
+        looked_at(store)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])

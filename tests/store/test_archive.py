@@ -1,0 +1,194 @@
+"""A version goes through a file unharmed, and nothing else comes out of one."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.memory.test_store import contents, flip
+
+from ragcore.errors import StoreCorruptError, StoreError, VersionExistsError
+from ragcore.store.diff import Changes
+from ragcore.store.store import Store
+from ragcore.types import Passage
+from tests.helpers.word_encoder import dense_part
+
+PASSAGES = [Passage(f"p{n}", f"title {n}", f"text {n}", {"n": n}) for n in range(30)]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """Version one, and two, which was made out of it."""
+    store = Store(tmp_path / "store")
+    store.build("one", PASSAGES, dense_part())
+    changes = Changes({"new": Passage("new", "", "new text")}, {"p3": "here"})
+    store.update("two", changes, retriever=dense_part(), activate=False)
+    return store
+
+
+@pytest.mark.parametrize("name", ["one", "two"])
+def test_a_version_is_the_same_elsewhere(store: Store, tmp_path: Path, name: str) -> None:
+    file = tmp_path / "out.tar"
+    seen: list[tuple[int, int | None]] = []
+    info = store.export(file, name, progress=lambda _, *counts: seen.append(counts))
+    assert (info.name, seen[-1]) == (name, (info.bytes, info.bytes))
+    other = Store(tmp_path / "deep" / "other")
+    made = other.import_version(file, activate=True)
+    assert (made.name, made.bytes, other.current()) == (name, info.bytes, name)
+    one, two = (each.folder / "versions" / name for each in (store, other))
+    assert contents(one) == contents(two)
+    with pytest.raises(VersionExistsError, match=f"already has a version '{name}'"):
+        other.import_version(file)
+    assert sorted(path.name for path in (other.folder / "versions").iterdir()) == [name]
+
+
+def test_the_current_version_goes_out_and_no_other_becomes_current(
+    store: Store, tmp_path: Path
+) -> None:
+    assert store.export(tmp_path / "out.tar").name == "one"
+    assert store.import_version(tmp_path / "out.tar", "three").name == "three"
+    assert store.current() == "one"
+    memory = store.open("three", retriever=dense_part(), verify=True)
+    assert (memory.version, list(memory.passages)) == ("three", PASSAGES)
+
+
+def test_the_same_version_gives_the_same_bytes(store: Store, tmp_path: Path) -> None:
+    files = [tmp_path / "a.tar", tmp_path / "b.tar"]
+    for file in files:
+        store.export(file, "two")
+        store.folder.joinpath("versions", "two", "passages.arrow").touch()
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"a.tar", "b.tar", "store"}
+
+
+def test_any_program_that_reads_tar_can_look_into_it(store: Store, tmp_path: Path) -> None:
+    store.export(tmp_path / "out.tar", "one")
+    with tarfile.open(tmp_path / "out.tar") as archive:
+        held = {member.name: archive.extractfile(member).read() for member in archive}  # type: ignore[union-attr]
+    assert next(iter(held)) == "manifest.json"
+    assert held == contents(store.folder / "versions" / "one")
+
+
+def test_no_part_of_a_file_changes_unseen(store: Store, tmp_path: Path) -> None:
+    file = tmp_path / "out.tar"
+    store.export(file, "two")
+    other = Store(tmp_path / "other")
+    with tarfile.open(file) as archive:
+        members = [(one.name, one.offset, one.offset_data, one.size) for one in archive]
+    for name, head, data, size in members:
+        for place in (head, data, data + size // 2, data + size - 1):
+            flip(file, place)
+            with pytest.raises(StoreCorruptError, match=r"out\.tar is no exported version") as told:
+                other.import_version(file)
+            if place > head:
+                assert name in str(told.value)
+            flip(file, place)
+    whole = file.read_bytes()
+    for end in (0, 100, 512, members[1][2] + 10, members[-1][2] + 1):
+        file.write_bytes(whole[:end])
+        with pytest.raises(StoreCorruptError, match=r"out\.tar is no exported version"):
+            other.import_version(file)
+    assert list((other.folder / "versions").iterdir()) == []
+    file.write_bytes(whole)
+    assert other.import_version(file).name == "two"
+
+
+def repacked(source: Path, target: Path, change: Callable[[dict[str, bytes]], object]) -> Path:
+    """The archive with its members changed."""
+    with tarfile.open(source) as archive:
+        held = {one.name: archive.extractfile(one).read() for one in archive}  # type: ignore[union-attr]
+    change(held)
+    with tarfile.open(target, "w") as archive:
+        for name, data in held.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return target
+
+
+@pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "retriever/../../evil", "more"])
+def test_nothing_is_written_that_the_manifest_does_not_name(
+    store: Store, tmp_path: Path, name: str
+) -> None:
+    store.export(tmp_path / "out.tar", "one")
+    path = repacked(
+        tmp_path / "out.tar", tmp_path / "in.tar", lambda held: held.update({name: b""})
+    )
+    with pytest.raises(StoreCorruptError, match="is not in its manifest"):
+        Store(tmp_path / "other").import_version(path)
+    assert not list(tmp_path.rglob("*evil*"))
+
+
+def test_names_in_a_manifest_are_not_trusted_either(store: Store, tmp_path: Path) -> None:
+    folder = store.folder / "versions" / "one"
+    from ragcore.store.manifest import Manifest
+
+    manifest = Manifest.read(folder)
+    files = dict(manifest.files)
+    files["../../../evil"] = files.pop("passages.arrow")
+    manifest.model_copy(update={"files": files}).write(folder)
+
+    def change(held: dict[str, bytes]) -> None:
+        held["manifest.json"] = (folder / "manifest.json").read_bytes()
+        held["../../../evil"] = held.pop("passages.arrow")
+
+    with tarfile.open(tmp_path / "out.tar", "w") as archive:
+        for path in [folder / "manifest.json", *sorted(folder.rglob("*"))]:
+            if path.is_file():
+                name = path.relative_to(folder).as_posix()
+                if name != "manifest.json" or not archive.getnames():
+                    archive.add(path, name)
+    path = repacked(tmp_path / "out.tar", tmp_path / "in.tar", change)
+    with pytest.raises(StoreCorruptError, match="evil"):
+        Store(tmp_path / "a" / "b" / "other").import_version(path)
+    assert not list(tmp_path.rglob("*evil*"))
+
+
+def test_a_link_is_no_file(store: Store, tmp_path: Path) -> None:
+    store.export(tmp_path / "out.tar", "one")
+    with (
+        tarfile.open(tmp_path / "out.tar") as old,
+        tarfile.open(tmp_path / "in.tar", "w") as new,
+    ):
+        for member in old:
+            content = old.extractfile(member)
+            if member.name == "passages.arrow":
+                member.type, member.linkname, member.size = tarfile.SYMTYPE, "/etc/passwd", 0
+                content = None
+            new.addfile(member, content)
+    with pytest.raises(StoreCorruptError, match=r"passages\.arrow has 0 bytes"):
+        Store(tmp_path / "other").import_version(tmp_path / "in.tar")
+
+
+def test_a_part_that_is_missing_is_named(store: Store, tmp_path: Path) -> None:
+    store.export(tmp_path / "out.tar", "one")
+    drop = lambda held: held.pop("passages.arrow")  # noqa: E731
+    path = repacked(tmp_path / "out.tar", tmp_path / "in.tar", drop)
+    with pytest.raises(StoreCorruptError, match=r"passages\.arrow is missing"):
+        Store(tmp_path / "other").import_version(path)
+
+
+def test_a_damaged_version_does_not_go_out(store: Store, tmp_path: Path) -> None:
+    file = tmp_path / "out.tar"
+    file.write_bytes(b"what was there")
+    flip(store.folder / "versions" / "one" / "passages.arrow", 300)
+    with pytest.raises(StoreCorruptError, match=r"passages\.arrow has sha256"):
+        store.export(file, "one")
+    assert file.read_bytes() == b"what was there"
+    assert {path.name for path in tmp_path.iterdir()} == {"out.tar", "store"}
+
+
+def test_a_place_that_is_not_there_is_named(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no such folder"):
+        store.export(tmp_path / "nowhere" / "out.tar")
+    with pytest.raises(StoreError, match="no such file"):
+        store.import_version(tmp_path / "out.tar")
+    (tmp_path / "note.txt").write_text("no archive")
+    with pytest.raises(StoreCorruptError, match=r"note\.txt is no exported version"):
+        store.import_version(tmp_path / "note.txt")
+    store.export(tmp_path / "out.tar")
+    with pytest.raises(StoreError, match="cannot be a version's name"):
+        store.import_version(tmp_path / "out.tar", "../x")

@@ -1,0 +1,124 @@
+"""Which version is current, which was before, and who may not be collected."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ragcore.disk.atomic import try_lock
+from ragcore.errors import StoreCorruptError, UnknownVersionError
+from ragcore.store.store import Store
+from ragcore.types import Passage
+from tests.helpers.word_encoder import dense_part
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """Versions a, b, c and d, none of them current."""
+    store = Store(tmp_path)
+    for name in "abcd":
+        store.build(name, [Passage(name, "", f"text {name}")], dense_part(), activate=False)
+    return store
+
+
+def test_rollback_goes_back_the_way_that_was_come(store: Store) -> None:
+    for name in "abca":
+        store.activate(name)
+    assert [store.rollback() for _ in range(2)] == [("a", "c"), ("c", "b")]
+    store.activate("d")
+    assert [store.rollback() for _ in range(2)] == [("d", "b"), ("b", "a")]
+    with pytest.raises(UnknownVersionError, match=r"before 'a'; activate one of a, b, c, d"):
+        store.rollback()
+    assert store.current() == "a"
+
+
+def test_activating_the_current_version_is_no_step(store: Store) -> None:
+    for name in "abbb":
+        store.activate(name)
+    assert store.rollback() == ("b", "a")
+
+
+def test_a_first_activation_has_nothing_before_it(store: Store) -> None:
+    for current in (None, "a"):
+        if current:
+            store.activate(current)
+        with pytest.raises(UnknownVersionError, match="no version to go back to"):
+            store.rollback()
+        assert store.current() == current
+
+
+def test_what_was_collected_is_passed_over(store: Store) -> None:
+    for name in "abc":
+        store.activate(name)
+    (store.folder / "versions" / "b").rename(store.folder / "gone")
+    assert store.rollback() == ("c", "a")
+
+
+def test_a_history_of_nonsense_is_passed_over(store: Store) -> None:
+    for name in "abc":
+        store.activate(name)
+    history = store.folder / "HISTORY"
+    history.write_bytes(b"\xff\n../a\n" + history.read_bytes() + b"\n\n")
+    assert store.rollback() == ("c", "b")
+
+
+def test_a_kill_between_the_two_files_makes_no_wrong_way(store: Store) -> None:
+    """Activation writes the history first, rollback the current version."""
+    for name in "abc":
+        store.activate(name)
+    current, history = store.folder / "CURRENT", store.folder / "HISTORY"
+    before = current.read_bytes()
+    store.activate("d")
+    current.write_bytes(before)
+    assert store.rollback() == ("c", "b")
+    store.activate("d")
+    before = history.read_bytes()
+    assert store.rollback() == ("d", "b")
+    history.write_bytes(before)
+    assert store.rollback() == ("b", "a")
+
+
+def test_a_broken_current_does_not_hold_up_activation_or_rollback(store: Store) -> None:
+    for name in "abc":
+        store.activate(name)
+    (store.folder / "CURRENT").write_text("../x\n")
+    with pytest.raises(StoreCorruptError, match="CURRENT holds"):
+        store.current()
+    assert store.rollback() == (None, "b")
+    (store.folder / "CURRENT").write_text("../x\n")
+    store.activate("d")
+    assert store.current() == "d"
+
+
+def test_a_history_does_not_grow_without_end(store: Store) -> None:
+    for turn in range(250):
+        store.activate("abcd"[turn % 4])
+    assert len((store.folder / "HISTORY").read_text().splitlines()) == 100
+
+
+def test_an_open_version_is_leased_until_its_memory_is_closed_or_dropped(store: Store) -> None:
+    folder = store.folder / "versions" / "a"
+
+    def free() -> bool:
+        descriptor = try_lock(folder)
+        if descriptor is not None:
+            os.close(descriptor)
+        return descriptor is not None
+
+    first, second = (store.open("a", retriever=dense_part()) for _ in range(2))
+    assert not free()
+    first.close()
+    first.close()
+    assert not free()
+    del second
+    assert free()
+
+
+def test_a_version_that_cannot_be_opened_is_not_leased(store: Store) -> None:
+    (store.folder / "versions" / "a" / "passages.arrow").write_bytes(b"")
+    for _ in range(2):
+        with pytest.raises(StoreCorruptError):
+            store.open("a", retriever=dense_part())
+    assert try_lock(store.folder / "versions" / "a") is not None

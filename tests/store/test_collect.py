@@ -1,0 +1,134 @@
+"""What gc takes and what it leaves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ragcore.disk.atomic import files_below
+from ragcore.errors import StoreError, UnknownVersionError
+from ragcore.store.diff import Changes
+from ragcore.store.manifest import Manifest, _spelled
+from ragcore.store.store import Store
+from ragcore.types import Passage
+from tests.helpers.word_encoder import dense_part
+
+PASSAGES = [Passage(f"p{n}", "", f"text {n}") for n in range(50)]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """Versions a to e, finished in another order than their names'."""
+    store = Store(tmp_path / "store")
+    for age, name in enumerate("cabed"):
+        store.build(name, PASSAGES, dense_part(), activate=False)
+        said = json.loads((version(store, name) / "manifest.json").read_bytes())
+        del said["sha256"]
+        said["created"] = f"2026-11-0{age + 1}T00:00:00+00:00"
+        (version(store, name) / "manifest.json").write_bytes(_spelled(said))
+        assert Manifest.read(version(store, name)).created == said["created"]
+    return store
+
+
+def version(store: Store, name: str) -> Path:
+    return store.folder / "versions" / name
+
+
+def names(store: Store) -> str:
+    return "".join(info.name for info in store.versions())
+
+
+@pytest.mark.parametrize(("keep", "stay"), [(5, "abcde"), (3, "bde"), (2, "de"), (1, "d")])
+def test_the_newest_stay(store: Store, keep: int, stay: str) -> None:
+    found = store.gc(keep)
+    assert names(store) == stay == "".join(found.kept)
+    assert "".join(found.removed) == "".join(sorted(set("abcde") - set(stay)))
+
+
+def test_the_current_version_and_the_one_before_stay_first(store: Store) -> None:
+    for name in "eca":
+        store.activate(name)
+    assert store.gc(3).kept == ("a", "c", "d")
+    assert store.gc(2).kept == ("a", "c")
+    assert store.rollback() == ("a", "c")
+    assert store.gc(1).kept == ("c",)
+    with pytest.raises(UnknownVersionError):
+        store.rollback()
+
+
+def test_what_a_program_has_open_stays_until_it_is_closed(store: Store) -> None:
+    store.activate("d")
+    memory = store.open("c", retriever=dense_part())
+    found = store.gc(1)
+    assert (found.removed, found.in_use, found.kept) == (("a", "b", "e"), ("c",), ("c", "d"))
+    assert memory.search(["text 7"], 1).rows.shape == (1, 1)
+    memory.close()
+    assert store.gc(1).removed == ("c",)
+
+
+def test_a_version_outlives_the_one_that_it_was_made_of(store: Store) -> None:
+    new = Passage("new", "", "another text")
+    store.update("child", Changes({"new": new}, {}), parent="c", retriever=dense_part())
+    store.gc(1)
+    assert names(store) == "child"
+    memory = store.open(retriever=dense_part(), verify=True)
+    assert list(memory.passages) == [*PASSAGES, new]
+
+
+def test_freed_is_what_the_disk_gains(store: Store) -> None:
+    new = Passage("new", "", "another text")
+    for name, parent in (("d1", "d"), ("d2", "d1")):
+        changes = Changes({name: Passage(name, "", new.text)}, {})
+        store.update(name, changes, parent=parent, retriever=dense_part())
+
+    def used() -> int:
+        about = {path.stat().st_ino: path.stat().st_size for path in files_below(store.folder)}
+        return sum(about.values())
+
+    for keep in (6, 2, 1):
+        before = used()
+        would = store.gc(keep, dry_run=True)
+        assert used() == before
+        assert store.gc(keep) == would
+        assert before - used() == would.bytes
+        assert would.bytes > 0
+
+
+def test_what_killed_processes_left_is_taken(store: Store) -> None:
+    left = [".building-x-0000", ".scratch-0000", ".trash-x-0000"]
+    for name in left:
+        (version(store, name) / "retriever").mkdir(parents=True)
+        (version(store, name) / "retriever" / "data").write_bytes(b"12345")
+    for name in (".CURRENT.new", ".HISTORY.new"):
+        (store.folder / name).write_text("")
+    store.activate("a")
+    (store.folder / ".CURRENT.new").write_text("half")
+    (store.folder / ".HISTORY.new").write_text("half")
+    found = store.gc(9, dry_run=True)
+    assert (found.leftovers, found.bytes) == (5, 15)
+    assert store.gc(9) == found
+    assert sorted(path.name for path in store.folder.iterdir()) == [".lock", "CURRENT", "versions"]
+    assert sorted(path.name for path in (store.folder / "versions").iterdir()) == list("abcde")
+    assert store.gc(9).leftovers == 0
+
+
+def test_what_a_running_build_writes_is_left_alone(store: Store) -> None:
+    seen = []
+
+    def passages():
+        yield from PASSAGES[:3]
+        seen.append(store.gc(9))
+        yield from PASSAGES[3:]
+
+    store.build("late", passages(), dense_part(), batch=2)
+    assert (seen[0].leftovers, seen[0].removed) == (0, ())
+    assert store.verify("late").passages == 50
+
+
+def test_to_keep_none_is_refused_and_an_empty_store_has_none(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="keep one or more"):
+        store.gc(0)
+    assert Store(tmp_path / "nothing").gc(1).kept == ()
+    assert not (tmp_path / "nothing").exists()

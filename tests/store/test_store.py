@@ -1,0 +1,363 @@
+from __future__ import annotations
+
+import json
+import threading
+import tracemalloc
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ragcore.errors import (
+    ComponentError,
+    CorpusError,
+    EmptyCorpusError,
+    MemoryMismatchError,
+    StoreCorruptError,
+    StoreError,
+    UnknownVersionError,
+    VersionExistsError,
+)
+from ragcore.registry.components import Part
+from ragcore.retrievers.dense import Dense
+from ragcore.retrievers.flat import Exact
+from ragcore.store.diff import Changes
+from ragcore.store.manifest import FORMAT, Manifest, _spelled
+from ragcore.store.store import Store
+from ragcore.types import Passage
+from tests.helpers.word_encoder import dense_part
+
+
+def numbered(count: int, mark: str = "v") -> list[Passage]:
+    return [
+        Passage(f"{mark}{n}", f"title{n}", f"text{n} of {mark}", {"n": n}) for n in range(count)
+    ]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store(tmp_path / "stores" / "s")
+    store.build("one", numbered(30, "a"), dense_part())
+    return store
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_what_is_built_is_opened(store: Store) -> None:
+    memory = store.open(retriever=dense_part(), temperature=0.5, verify=True)
+    assert (memory.version, len(memory), memory.temperature) == ("one", 30, 0.5)
+    assert list(memory.passages) == numbered(30, "a")
+    hits = memory.search(["title7 text7"], 1)
+    assert memory.passages.take(hits.rows[0].tolist()) == [numbered(8, "a")[7]]
+
+
+def test_versions_stand_beside_each_other(store: Store) -> None:
+    store.build("two", numbered(5, "b"), dense_part(), activate=False)
+    assert [(v.name, v.passages, v.retriever, v.current) for v in store.versions()] == [
+        ("one", 30, "dense", True),
+        ("two", 5, "dense", False),
+    ]
+    assert store.current() == "one"
+    store.activate("two")
+    assert store.current() == "two"
+    assert len(store.open(retriever=dense_part())) == 5
+    assert len(store.open("one", retriever=dense_part())) == 30
+
+
+def test_a_list_says_how_large_a_version_is(store: Store) -> None:
+    files = contents(store.folder / "versions" / "one")
+    files.pop("manifest.json")
+    assert store.versions()[0].bytes == sum(map(len, files.values()))
+
+
+def test_the_manifest_says_what_a_version_is_made_of(store: Store) -> None:
+    store.build("two", numbered(3), dense_part(seed=4), corpus_config={"use": "jsonl", "path": "x"})
+    manifest = Manifest.read(store.folder / "versions" / "two")
+    assert (manifest.format, manifest.name, manifest.passages) == (FORMAT, "two", 3)
+    assert manifest.retriever == dense_part(seed=4).to_dict()
+    assert manifest.corpus == {"use": "jsonl", "path": "x"}
+    assert manifest.fingerprint == "words(seed=4,d=32)"
+    assert manifest.created.endswith("+00:00")
+    files = contents(store.folder / "versions" / "two")
+    assert {*manifest.files, "manifest.json"} == set(files)
+
+
+def test_progress_is_reported(tmp_path: Path) -> None:
+    seen: list[tuple[str, int, int | None]] = []
+    Store(tmp_path).build(
+        "one", numbered(25), dense_part(), batch=10, progress=lambda *step: seen.append(step)
+    )
+    assert seen[:3] == [("passages", 10, 25), ("passages", 20, 25), ("passages", 25, 25)]
+    assert {stage for stage, _, _ in seen[3:]} == {"files"}
+    assert seen[-1][1] == seen[-1][2]
+
+
+def test_a_new_store_has_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path / "new")
+    assert (store.versions(), store.current()) == ([], None)
+    assert not store.folder.exists()
+    with pytest.raises(UnknownVersionError, match=r"no current version.*ragcore memory build"):
+        store.open()
+
+
+def test_an_unknown_version_is_named_with_those_there_are(store: Store) -> None:
+    for ask in (store.open, store.verify, store.activate):
+        with pytest.raises(UnknownVersionError, match="no version 'nope'; versions: one"):
+            ask("nope")
+    for outside in ("../one", "", ".", "a/b"):
+        with pytest.raises(UnknownVersionError):
+            store.open(outside)
+    assert store.current() == "one"
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "a/b", "a b", "é", "a\n", "x" * 129])
+def test_a_version_has_a_plain_name(store: Store, name: str) -> None:
+    with pytest.raises(StoreError, match="cannot be a version's name"):
+        store.build(name, numbered(1), dense_part())
+
+
+def test_a_version_never_changes(store: Store) -> None:
+    before = contents(store.folder)
+    with pytest.raises(VersionExistsError, match="already has a version 'one'"):
+        store.build("one", numbered(5, "b"), dense_part())
+    assert contents(store.folder) == before
+
+
+# Faults while building
+
+
+def stopping(passages: list[Passage], error: BaseException) -> Iterator[Passage]:
+    yield from passages
+    raise error
+
+
+@pytest.mark.parametrize(
+    "error", [CorpusError("line 700"), KeyboardInterrupt(), ZeroDivisionError()]
+)
+@pytest.mark.parametrize("after", [0, 700])
+def test_a_corpus_that_fails_leaves_no_trace(
+    store: Store, error: BaseException, after: int
+) -> None:
+    before = contents(store.folder)
+    with pytest.raises(type(error)):
+        store.build("two", stopping(numbered(after), error), dense_part())
+    # What was encoded stays for the next build, and nothing else.
+    left = {name: data for name, data in contents(store.folder).items() if ".scratch-" not in name}
+    assert left == before
+    names = [path.name for path in (store.folder / "versions").iterdir()]
+    assert [name[:9] for name in sorted(names)] == [".scratch-", "one"][not after :]
+    assert store.current() == "one"
+
+
+@pytest.mark.parametrize(
+    ("passages", "message"),
+    [
+        ([], "gave no passage"),
+        ([Passage("a", "", "x"), Passage("b", "T", " \n")], r"passage 2 .*'b'.*empty text"),
+        ([Passage("", "T", "x")], r"passage 1 .*empty id"),
+        ([*numbered(600), Passage("v3", "Again", "x")], r"passage 601 .*'Again'.* 'v3'.*unique"),
+    ],
+)
+def test_passages_that_cannot_be_kept_are_named(
+    store: Store, passages: list[Passage], message: str
+) -> None:
+    with pytest.raises(CorpusError, match=message) as caught:
+        store.build("two", passages, dense_part())
+    assert isinstance(caught.value, EmptyCorpusError) == (not passages)
+    assert [version.name for version in store.versions()] == ["one"]
+
+
+def test_a_retriever_that_loses_rows_is_refused(store: Store) -> None:
+    class Forgetful(Dense):
+        def add(self, rows: np.ndarray, passages: Iterable[Passage]) -> None:
+            super().add(rows[1:], list(passages)[1:])
+
+    part = Part("retriever", "forgetful", Forgetful, dense_part().config)
+    with pytest.raises(ComponentError, match="'forgetful' holds 29 rows after 30"):
+        store.build("two", numbered(30), part)
+
+
+def test_what_a_killed_build_left_is_swept_but_not_a_running_one(store: Store) -> None:
+    abandoned = store.folder / "versions" / ".building-two-0000"
+    abandoned.mkdir()
+    (abandoned / "passages.arrow").write_bytes(b"half")
+
+    def inner() -> Iterator[Passage]:
+        assert not abandoned.exists()
+        yield from numbered(3, "outer")
+        # A second builder, while the first is under way.
+        store.build("three", numbered(4, "inner"), dense_part())
+
+    store.build("two", inner(), dense_part())
+    assert [(v.name, v.passages) for v in store.versions()] == [
+        ("one", 30),
+        ("three", 4),
+        ("two", 3),
+    ]
+    assert store.current() == "two"
+
+
+def test_of_two_builders_of_a_name_one_wins(store: Store) -> None:
+    gate = threading.Barrier(2)
+    outcomes: list[str] = []
+
+    def waiting(mark: str) -> Iterator[Passage]:
+        gate.wait(30)
+        yield from numbered(20, mark)
+
+    def build(mark: str) -> None:
+        try:
+            store.build("two", waiting(mark), dense_part())
+            outcomes.append(mark)
+        except VersionExistsError:
+            outcomes.append("refused")
+
+    threads = [threading.Thread(target=build, args=(mark,)) for mark in ("x", "y")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    winner, refused = sorted(outcomes, key=len)
+    assert refused == "refused"
+    assert list(store.open("two", retriever=dense_part()).passages) == numbered(20, winner)
+
+
+def test_building_holds_no_more_passages_than_a_batch(tmp_path: Path) -> None:
+    class Counting(Dense):
+        """Holds nothing, so that what is measured is the store's own."""
+
+        def add(self, rows: np.ndarray, passages: Iterable[Passage]) -> None:
+            self.rows = int(rows[-1]) + 1
+
+        def __len__(self) -> int:
+            return self.rows
+
+        def save(self, folder: Path) -> None:
+            pass
+
+    part = Part("retriever", "counting", Counting, dense_part().config)
+    text = "word " * 2000
+    tracemalloc.start()
+    Store(tmp_path).build(
+        "one", (Passage(str(n), "", f"{text}{n}") for n in range(2500)), part, batch=100
+    )
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (tmp_path / "versions" / "one" / "passages.arrow").stat().st_size > 25_000_000
+    assert peak < 10_000_000
+
+
+# Faults on disk
+
+
+def flip(path: Path, place: int) -> None:
+    """Flip a bit of the byte at a place; a second time puts it right."""
+    with path.open("r+b") as file:
+        file.seek(place)
+        (byte,) = file.read(1)
+        file.seek(place)
+        file.write(bytes([byte ^ 1]))
+
+
+@pytest.mark.parametrize("version", ["one", "two"])
+def test_a_flipped_bit_in_any_file_is_named(store: Store, version: str) -> None:
+    changes = Changes({"b0": Passage("b0", "", "new text")}, {"a3": "here"})
+    store.update("two", changes, retriever=dense_part())
+    folder = store.folder / "versions" / version
+    assert len(contents(folder)) == {"one": 5, "two": 11}[version]
+    for name, data in contents(folder).items():
+        for place in {0, len(data) // 3, len(data) // 2, len(data) - 1}:
+            flip(folder / name, place)
+            with pytest.raises(StoreCorruptError, match=name):
+                store.verify(version)
+            with pytest.raises(StoreCorruptError, match=name):
+                store.open(version, retriever=dense_part())
+            flip(folder / name, place)
+    assert store.verify(version).name == version
+
+
+def test_no_byte_of_a_manifest_changes_unseen(store: Store) -> None:
+    path = store.folder / "versions" / "one" / "manifest.json"
+    for place in range(path.stat().st_size):
+        flip(path, place)
+        with pytest.raises(StoreCorruptError, match=r"manifest\.json"):
+            Manifest.read(path.parent)
+        flip(path, place)
+
+
+def test_a_missing_or_shortened_file_is_seen_when_opened(store: Store) -> None:
+    folder = store.folder / "versions" / "one"
+    for name, data in contents(folder).items():
+        (folder / name).write_bytes(data[:-1])
+        with pytest.raises(StoreCorruptError, match=name):
+            store.open(retriever=dense_part())
+        (folder / name).unlink()
+        with pytest.raises(StoreCorruptError, match=f"{name} is missing"):
+            store.open(retriever=dense_part())
+        (folder / name).write_bytes(data)
+
+
+def test_all_damaged_files_are_named_at_once(store: Store) -> None:
+    folder = store.folder / "versions" / "one"
+    (folder / "passages.arrow").unlink()
+    (folder / "retriever" / "dense.json").write_bytes(b"")
+    with pytest.raises(StoreCorruptError, match=r"passages\.arrow is missing; .*dense\.json has 0"):
+        store.verify("one")
+
+
+def test_a_renamed_version_is_refused(store: Store) -> None:
+    (store.folder / "versions" / "one").rename(store.folder / "versions" / "other")
+    with pytest.raises(StoreCorruptError, match="holds the version 'one'"):
+        store.open("other", retriever=dense_part())
+
+
+def test_a_later_format_is_refused(store: Store) -> None:
+    path = store.folder / "versions" / "one" / "manifest.json"
+    said = json.loads(path.read_bytes())
+    del said["sha256"]
+    path.write_bytes(_spelled({**said, "format": FORMAT + 1}))
+    with pytest.raises(StoreError, match=f"format {FORMAT + 1}.*reads format {FORMAT}"):
+        store.open(retriever=dense_part())
+
+
+@pytest.mark.parametrize("text", ["", "../one\n", "one\ntwo\n", "\x00"])
+def test_a_broken_current_is_named(store: Store, text: str) -> None:
+    (store.folder / "CURRENT").write_text(text)
+    with pytest.raises(StoreCorruptError, match=r"CURRENT holds .* activate one of one"):
+        store.open(retriever=dense_part())
+    store.activate("one")
+    assert store.current() == "one"
+
+
+# Another retriever than it was built with
+
+
+@pytest.mark.parametrize("other", [{"seed": 1}, {"dim": 16}])
+def test_another_encoder_is_refused_naming_both(store: Store, other: dict[str, int]) -> None:
+    given = dense_part(**other)
+    named = f"words(seed={other.get('seed', 0)},d={other.get('dim', 32)})"
+    with pytest.raises(MemoryMismatchError) as caught:
+        store.open(retriever=given)
+    for said in ("'one'", "words(seed=0,d=32)", named, "memory.retriever.encoder"):
+        assert said in str(caught.value)
+
+
+def test_another_retriever_is_refused_naming_both(store: Store) -> None:
+    other = Part("retriever", "other", Dense, dense_part().config)
+    with pytest.raises(MemoryMismatchError, match=r"'dense', but .* 'other': rebuild"):
+        store.open(retriever=other)
+
+
+def test_an_index_of_another_name_is_refused(store: Store) -> None:
+    config = dense_part().config
+    index = Part("index", "other", Exact, Exact.Config())
+    other = Part("retriever", "dense", Dense, config.model_copy(update={"index": index}))
+    with pytest.raises(MemoryMismatchError, match=r"index 'exact', but .* 'other'"):
+        store.open(retriever=other)

@@ -1,0 +1,208 @@
+"""A version that was derived answers as one that is built of the same passages."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+
+from ragcore.errors import (
+    CorpusError,
+    EmptyCorpusError,
+    MemoryMismatchError,
+    StoreError,
+    UnknownVersionError,
+    UnsupportedOperation,
+    VersionExistsError,
+)
+from ragcore.filters.expressions import read_where
+from ragcore.registry.components import Part, part_from_dict
+from ragcore.retrievers.dense import Dense
+from ragcore.retrievers.hybrid import Hybrid
+from ragcore.store.diff import Changes
+from ragcore.store.manifest import Manifest
+from ragcore.store.store import Store
+from ragcore.types import Passage
+from tests.helpers.word_encoder import Vectors, WordEncoder, dense_part
+
+WORDS = st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=4).map(" ".join)
+QUESTIONS = ["a b", "c", "d d e", "h"]
+
+
+class Counting(WordEncoder):
+    encoded: ClassVar[list[str]] = []
+
+    def encode_passages(self, passages: Sequence[Passage]) -> Vectors:
+        Counting.encoded.extend(passage.id for passage in passages)
+        return super().encode_passages(passages)
+
+
+def counting() -> Part:
+    encoder = Part("encoder", "counting", Counting, WordEncoder.Config())
+    config = dense_part().config.model_copy(update={"encoder": encoder})
+    return Part("retriever", "dense", Dense, config)
+
+
+def bm25() -> Part:
+    return part_from_dict("retriever", {"use": "bm25", "stemmer": None, "stopwords": None})
+
+
+def hybrid() -> Part:
+    config = Hybrid.Config(retrievers=[bm25(), dense_part()])
+    return Part("retriever", "hybrid", Hybrid, config)
+
+
+def passage(name: str, text: str = "a") -> Passage:
+    return Passage(name, "", text, {"even": len(text) % 2 == 0})
+
+
+def upserts(*passages: Passage) -> dict[str, Passage]:
+    return {one.id: one for one in passages}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    Counting.encoded.clear()
+    store = Store(tmp_path / "store")
+    store.build("one", [passage(f"p{n}", f"a b{n}") for n in range(20)], counting())
+    return store
+
+
+@pytest.mark.parametrize("part", [dense_part, bm25, hybrid])
+def test_any_line_of_updates_answers_as_one_that_is_built(part: Any, tmp_path: Path) -> None:
+    stores = (Store(tmp_path / str(number)) for number in itertools.count())
+
+    class Updates(RuleBasedStateMachine):
+        def __init__(self) -> None:
+            super().__init__()
+            self.store = next(stores)
+            self.passages = {f"p{n}": passage(f"p{n}", f"a b {n}") for n in range(6)}
+            self.store.build("v0", list(self.passages.values()), part())
+            self.versions = 0
+
+        @rule(
+            new=st.dictionaries(st.integers(0, 12).map("p{}".format), WORDS, max_size=4),
+            drawn=st.data(),
+        )
+        def update(self, new: dict[str, str], drawn: st.DataObject) -> None:
+            stay = [name for name in self.passages if name not in new]
+            gone = drawn.draw(st.sets(st.sampled_from(stay or ["none"]), max_size=3))
+            gone &= set(stay)
+            left = {name: one for name, one in self.passages.items() if name not in gone}
+            for name, text in new.items():
+                if left.get(name) != passage(name, text):
+                    left.pop(name, None)
+                    left[name] = passage(name, text)
+            if not left:
+                return
+            self.versions += 1
+            changes = Changes(
+                upserts(*(passage(*one) for one in new.items())), dict.fromkeys(gone, "here")
+            )
+            self.store.update(f"v{self.versions}", changes, retriever=part())
+            self.passages = left
+            self.compare()
+
+        def compare(self) -> None:
+            other = next(stores)
+            other.build("built", list(self.passages.values()), part())
+            memories = [each.open(retriever=part(), verify=True) for each in (self.store, other)]
+            mine, built = memories
+            assert list(mine.passages) == list(built.passages)
+            for k in (1, 3, 20):
+                for where in (None, read_where({"even": True})):
+                    hits, expected = (one.search(QUESTIONS, k, where=where) for one in memories)
+                    assert np.array_equal(hits.rows, expected.rows)
+                    assert np.array_equal(hits.scores, expected.scores)
+            for memory in memories:
+                memory.close()
+
+    run_state_machine_as_test(
+        Updates,
+        settings=settings(max_examples=8, stateful_step_count=5, deadline=None, derandomize=True),
+    )
+
+
+def test_only_what_is_new_is_encoded_and_the_rest_is_shared(store: Store) -> None:
+    Counting.encoded.clear()
+    changes = Changes(
+        upserts(passage("p3", "changed"), passage("p4", "a b4"), passage("new", "x")),
+        {"p9": "here"},
+    )
+    info = store.update("two", changes, retriever=counting())
+    assert sorted(Counting.encoded) == ["new", "p3"]
+    assert (info.passages, info.current) == (20, True)
+    one, two = (store.folder / "versions" / name for name in ("one", "two"))
+    for name in ("passages.arrow", "retriever/index/vectors.npy"):
+        assert (one / name).samefile(two / name)
+    manifest = Manifest.read(two)
+    assert manifest.parent == "one"
+    assert manifest.files["passages.arrow"] == Manifest.read(one).files["passages.arrow"]
+    assert store.verify("two").name == "two"
+    # Each stands for itself.
+    assert len(store.open("one", retriever=counting()).passages) == 20
+
+
+def test_of_nothing_new_comes_an_equal_version(store: Store) -> None:
+    store.update("two", Changes({}, {}), retriever=counting())
+    one, two = (store.open(name, retriever=counting()) for name in ("one", "two"))
+    assert list(one.passages) == list(two.passages)
+
+
+def test_a_version_that_is_not_the_current_one_may_be_updated(store: Store) -> None:
+    store.build("other", [passage("x")], counting())
+    changes = Changes({}, {"p0": "here"})
+    info = store.update("two", changes, parent="one", retriever=counting(), activate=False)
+    assert (info.passages, store.current()) == (19, "other")
+
+
+@pytest.mark.parametrize(
+    ("version", "changes", "options", "error", "said"),
+    [
+        ("one", Changes({}, {}), {}, VersionExistsError, "already has a version 'one'"),
+        ("a/b", Changes({}, {}), {}, StoreError, "cannot be a version's name"),
+        ("two", Changes({}, {}), {"parent": "no"}, UnknownVersionError, "no version 'no'"),
+        ("two", Changes({}, {"x": "f:3"}), {}, CorpusError, "f:3: no passage has the id 'x'"),
+        ("two", Changes(upserts(passage("x", " ")), {}), {}, CorpusError, "empty text"),
+        (
+            "two",
+            Changes({}, {f"p{n}": "f" for n in range(20)}),
+            {},
+            EmptyCorpusError,
+            "all 20 passages",
+        ),
+        (
+            "two",
+            Changes({}, {}),
+            {"retriever": dense_part(seed=5)},
+            MemoryMismatchError,
+            "rebuild the memory",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_and_leaves_nothing(
+    store: Store, version: str, changes: Changes, options: Any, error: type, said: str
+) -> None:
+    with pytest.raises(error, match=said):
+        store.update(version, changes, **{"retriever": counting(), **options})
+    assert [path.name for path in (store.folder / "versions").iterdir()] == ["one"]
+    assert store.current() == "one"
+
+
+def test_a_retriever_that_cannot_forget_is_named(tmp_path: Path) -> None:
+    class Fixed(dense_part().component):  # type: ignore[misc]
+        capabilities: ClassVar[frozenset[str]] = frozenset({"add"})
+
+    part = Part("retriever", "fixed", Fixed, dense_part().config)
+    store = Store(tmp_path)
+    store.build("one", [passage("a"), passage("b")], part)
+    with pytest.raises(UnsupportedOperation, match="retriever 'fixed' does not support 'remove'"):
+        store.update("two", Changes({}, {"a": "here"}), retriever=part)
+    assert store.update("two", Changes(upserts(passage("c")), {}), retriever=part).passages == 3
