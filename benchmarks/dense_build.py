@@ -27,7 +27,7 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from ragcore.registry.components import Part, PartConfig
+from ragcore.registry.components import ComponentConfig, ComponentSpec
 from ragcore.retrievers.dense import Dense
 from ragcore.retrievers.flat import Exact
 from ragcore.store.store import Store
@@ -53,9 +53,9 @@ def seconds(action: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def build(passages: Any, encoder: Part) -> None:
-    index = Part("index", "exact", Exact, Exact.Config())
-    part = Part("retriever", "dense", Dense, Dense.Config(encoder=encoder, index=index))
+def build(passages: Any, encoder: ComponentSpec) -> None:
+    index = ComponentSpec("index", "exact", Exact, Exact.Config())
+    part = ComponentSpec("retriever", "dense", Dense, Dense.Config(encoder=encoder, index=index))
     with tempfile.TemporaryDirectory() as folder:
         Store(folder).build("v", passages, part)
 
@@ -67,7 +67,7 @@ def compare(options: argparse.Namespace) -> None:
         print(f"skipped: {error.name} is not installed")
         return
     config = SentenceConfig.model_validate({"model": options.model})
-    encoder = Part("encoder", "sentence-transformers", SentenceTransformers, config)
+    encoder = ComponentSpec("encoder", "sentence-transformers", SentenceTransformers, config)
     model = encoder.shared().model
     words = [word for word in model.tokenizer.get_vocab() if word.isalpha() and len(word) > 2]
     passages = list(corpus(sorted(words), options.passages))
@@ -99,7 +99,7 @@ def compare(options: argparse.Namespace) -> None:
 class Drawing:
     """An encoder whose vectors are drawn: what is measured is the build's own memory."""
 
-    class Config(PartConfig):
+    class Config(ComponentConfig):
         dim: int = 384
 
     capabilities: ClassVar[frozenset[str]] = frozenset()
@@ -120,7 +120,7 @@ class Drawing:
 
 def peak(count: int) -> None:
     words = [f"word{number}" for number in range(5000)]
-    encoder = Part("encoder", "drawing", Drawing, Drawing.Config())
+    encoder = ComponentSpec("encoder", "drawing", Drawing, Drawing.Config())
     build(list(corpus(words, 10)), encoder)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     build(corpus(words, count), encoder)

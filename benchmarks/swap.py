@@ -38,7 +38,7 @@ from passages import WORDS
 from ragcore.config import RagConfig
 from ragcore.contracts import Generator
 from ragcore.rag import Rag
-from ragcore.registry.components import part_from_dict
+from ragcore.registry.components import spec_from_dict
 from ragcore.store.store import Store
 from ragcore.types import Passage
 
@@ -185,7 +185,7 @@ def main() -> None:
     parser.add_argument("--memory", default="bm25", help="the name of a retriever")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    part = part_from_dict("retriever", {"use": options.memory})
+    part = spec_from_dict("retriever", {"use": options.memory})
     generator: Generator = Spelling()  # type: ignore[assignment]
     with tempfile.TemporaryDirectory() as folder:
         store = Store(folder)

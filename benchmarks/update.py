@@ -23,7 +23,7 @@ from dense_build import Drawing
 from passages import WORDS
 
 from ragcore.errors import UnknownComponentError
-from ragcore.registry.components import Part, part_from_dict
+from ragcore.registry.components import ComponentSpec, spec_from_dict
 from ragcore.retrievers.dense import Dense
 from ragcore.retrievers.flat import Exact
 from ragcore.store.diff import Changes
@@ -52,12 +52,15 @@ def changes(size: int, amount: int, seed: int) -> Changes:
     return Changes(upserts, dict.fromkeys(map(str, touched[half:]), "benchmark"))
 
 
-def retrievers() -> Iterator[tuple[str, Part]]:
-    encoder = Part("encoder", "drawing", Drawing, Drawing.Config())
-    index = Part("index", "exact", Exact, Exact.Config())
-    yield "dense", Part("retriever", "dense", Dense, Dense.Config(encoder=encoder, index=index))
+def retrievers() -> Iterator[tuple[str, ComponentSpec]]:
+    encoder = ComponentSpec("encoder", "drawing", Drawing, Drawing.Config())
+    index = ComponentSpec("index", "exact", Exact, Exact.Config())
+    yield (
+        "dense",
+        ComponentSpec("retriever", "dense", Dense, Dense.Config(encoder=encoder, index=index)),
+    )
     try:
-        yield "bm25", part_from_dict("retriever", {"use": "bm25"})
+        yield "bm25", spec_from_dict("retriever", {"use": "bm25"})
     except UnknownComponentError:
         print("bm25: skipped, ragcore-bm25 is not installed")
 

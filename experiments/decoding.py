@@ -14,8 +14,8 @@ from contextlib import ExitStack
 from lab import WORK, options, table, trained
 
 import ragcore
-from ragcore.questions import read_asked, spread_over
-from ragcore.questions.matching import is_right
+from ragcore.questions import read_questions, spread_over
+from ragcore.questions.matching import is_correct
 
 WAYS = ("thorough", "fast", "joint")
 BATCH = 16
@@ -23,7 +23,7 @@ BATCH = 16
 
 def main() -> None:
     said = options(__doc__, setting="openqa", questions="nq", limit=80, beams=4)
-    asked = spread_over(read_asked(WORK / said.setting / f"{said.questions}.jsonl"), said.limit)
+    asked = spread_over(read_questions(WORK / said.setting / f"{said.questions}.jsonl"), said.limit)
     folder = trained(said.setting, "learned", "sequence")
     found = {way: [] for way in WAYS}
     scored = {way: [] for way in WAYS}
@@ -53,7 +53,9 @@ def main() -> None:
         version = rags["joint"].memory.version
     rows = []
     for way in WAYS:
-        right = [is_right(text, one, version) for text, one in zip(found[way], asked, strict=True)]
+        right = [
+            is_correct(text, one, version) for text, one in zip(found[way], asked, strict=True)
+        ]
         same = sum(a == b for a, b in zip(found[way], found["thorough"], strict=True))
         rows.append(
             [

@@ -16,8 +16,8 @@ import numpy as np
 from lab import HERE, MODELS, SYSTEMS, WORK, answered, options, overrides, pipeline, table, trained
 
 import ragcore
-from ragcore.questions import read_asked
-from ragcore.questions.matching import holds_right
+from ragcore.questions import read_questions
+from ragcore.questions.matching import is_relevant
 from ragcore.types import MISSING_ROW
 
 READ = (1, 2, 5, 10, 20, 50)
@@ -60,7 +60,7 @@ def recalls(setting: str, questions: str) -> dict[str, list[float]]:
     kept = WORK / "runs" / setting / f"recall-{questions}.json"
     if kept.exists():
         return json.loads(kept.read_text("utf-8"))
-    asked = read_asked(WORK / setting / f"{questions}.jsonl")
+    asked = read_questions(WORK / setting / f"{questions}.jsonl")
     places: dict[str, tuple[Any, list[str]]] = {
         "BM25": (pipeline(setting), overrides(setting, sparse=True)),
         "dense, frozen": (pipeline(setting), []),
@@ -75,7 +75,7 @@ def recalls(setting: str, questions: str) -> dict[str, list[float]]:
             for at, (one, own) in enumerate(zip(asked, hits.rows, strict=True)):
                 passages = memory.passages.take(own[own != MISSING_ROW].tolist())
                 right[at, : len(passages)] = [
-                    holds_right(each, one, memory.version) for each in passages
+                    is_relevant(each, one, memory.version) for each in passages
                 ]
         found[name] = np.maximum.accumulate(right, axis=1).mean(axis=0).tolist()
     kept.write_text(json.dumps(found), "utf-8")

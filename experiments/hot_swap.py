@@ -27,8 +27,8 @@ from lab import (
 from lab import overrides as changes
 
 import ragcore
-from ragcore.questions import read_asked
-from ragcore.questions.matching import is_right
+from ragcore.questions import read_questions
+from ragcore.questions.matching import is_correct
 
 BATCH = 32
 
@@ -56,7 +56,7 @@ def ask(system: System, model: Model) -> tuple[list[str], list[str]]:
     for date in dates:
         built("factbook", sparse=system.sparse, version=date)
     files = {date: WORK / "factbook" / f"offices-{date}.jsonl" for date in dates}
-    asked = {date: read_asked(path) for date, path in files.items()}
+    asked = {date: read_questions(path) for date, path in files.items()}
     lines = files[dates[0]].read_text("utf-8").splitlines()
     held = [json.loads(line)["held_out"] for line in lines]
     shares, matched, mismatched = [], [], []
@@ -71,7 +71,7 @@ def ask(system: System, model: Model) -> tuple[list[str], list[str]]:
             ]
             for date in dates:
                 right = [
-                    is_right(answer, one, memory)
+                    is_correct(answer, one, memory)
                     for answer, one in zip(answers, asked[date], strict=True)
                 ]
                 shares.append(f"{100 * sum(right) / len(right):.1f}")

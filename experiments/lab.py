@@ -27,8 +27,8 @@ import ragcore
 from ragcore.config.training import QuestionsConfig
 from ragcore.errors import VersionExistsError
 from ragcore.evaluation.running import evaluate, make_metrics
-from ragcore.questions import read_asked, spread_over
-from ragcore.training import Look, Step, train
+from ragcore.questions import read_questions, spread_over
+from ragcore.training import DevScores, TrainingStep, train
 
 __all__ = [
     "FAST",
@@ -180,8 +180,8 @@ def trained(
 
 
 def _told(place: str) -> Any:
-    def report(event: Step | Look) -> None:
-        if isinstance(event, Look):
+    def report(event: TrainingStep | DevScores) -> None:
+        if isinstance(event, DevScores):
             print(f"{place} {event.step}: dev EM {event.exact_match:.3f}", flush=True)
         elif event.step % 25 == 0:
             print(
@@ -239,7 +239,7 @@ def run(
     """Evaluate a pipeline, unless a folder of this name has it."""
     folder = WORK / "runs" / setting / name.replace(" ", "-")
     if not (folder / "run.json").exists():
-        asked = spread_over(read_asked(questions), limit)
+        asked = spread_over(read_questions(questions), limit)
         with ragcore.load(place, *said, FAST) as rag:
             began = time.perf_counter()
             report = evaluate(rag, asked, make_metrics(metrics))

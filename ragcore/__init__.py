@@ -12,18 +12,24 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ragcore.build import build_memory, update_memory
+    from ragcore.build import build_memory, open_memory, update_memory
     from ragcore.config import load_config
     from ragcore.errors import RagcoreError
     from ragcore.evaluation.running import evaluate
     from ragcore.hookspecs import hookimpl
-    from ragcore.questions import read_asked
+    from ragcore.questions import read_questions
     from ragcore.rag import Rag, load
-    from ragcore.registry.components import ConfigPath, Kind, ModelName, Part, PartConfig
+    from ragcore.registry.components import (
+        ComponentConfig,
+        ComponentSpec,
+        ConfigPath,
+        ModelName,
+    )
     from ragcore.registry.simple import SimpleRetriever
     from ragcore.training import train
     from ragcore.types import Answer, Evidence, Hits, Passage, Token
     from ragcore.views.answer import answer_view
+    from ragcore.views.heatmap import write_heatmap
 
 __version__ = "0.1.0"
 
@@ -32,10 +38,9 @@ _HOMES = {
     "ConfigPath": "ragcore.registry.components",
     "Evidence": "ragcore.types",
     "Hits": "ragcore.types",
-    "Kind": "ragcore.registry.components",
     "ModelName": "ragcore.registry.components",
-    "Part": "ragcore.registry.components",
-    "PartConfig": "ragcore.registry.components",
+    "ComponentSpec": "ragcore.registry.components",
+    "ComponentConfig": "ragcore.registry.components",
     "Passage": "ragcore.types",
     "Rag": "ragcore.rag",
     "RagcoreError": "ragcore.errors",
@@ -43,12 +48,14 @@ _HOMES = {
     "Token": "ragcore.types",
     "answer_view": "ragcore.views.answer",
     "build_memory": "ragcore.build",
+    "open_memory": "ragcore.build",
     "update_memory": "ragcore.build",
+    "write_heatmap": "ragcore.views.heatmap",
     "evaluate": "ragcore.evaluation.running",
     "hookimpl": "ragcore.hookspecs",
     "load": "ragcore.rag",
     "load_config": "ragcore.config",
-    "read_asked": "ragcore.questions",
+    "read_questions": "ragcore.questions",
     "train": "ragcore.training",
 }
 
@@ -57,10 +64,9 @@ __all__ = [
     "ConfigPath",
     "Evidence",
     "Hits",
-    "Kind",
     "ModelName",
-    "Part",
-    "PartConfig",
+    "ComponentSpec",
+    "ComponentConfig",
     "Passage",
     "Rag",
     "RagcoreError",
@@ -68,12 +74,14 @@ __all__ = [
     "Token",
     "answer_view",
     "build_memory",
+    "open_memory",
     "update_memory",
+    "write_heatmap",
     "evaluate",
     "hookimpl",
     "load",
     "load_config",
-    "read_asked",
+    "read_questions",
     "train",
 ]
 

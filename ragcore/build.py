@@ -1,16 +1,64 @@
-"""From a pipeline, or a store, to a new version of its memory."""
+"""The back door: build, update and open the memory of a pipeline."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-from ragcore.config import PipelineConfig, load_config
+from ragcore.config import MemoryConfig, PipelineConfig, load_config
 from ragcore.errors import ConfigError, StoreError
+from ragcore.memory.memory import Memory
 from ragcore.store.diff import changes_to, read_changes
 from ragcore.store.store import Progress, Store, VersionInfo
 
-__all__ = ["build_memory", "update_memory"]
+__all__ = ["build_memory", "open_memory", "update_memory"]
+
+
+def open_memory(
+    pipeline: str | Path | PipelineConfig | MemoryConfig,
+    *overrides: str,
+    version: str | None = None,
+    verify: bool | None = None,
+) -> Memory:
+    """Open a version of a pipeline's memory to search it; no generator is loaded.
+
+        with ragcore.open_memory("pipeline.yaml") as memory:
+            hits = memory.search(["Who is the president of Peru?"], 5)
+
+    Args:
+        pipeline: path of a YAML file, a loaded config, or its section `memory`.
+        overrides: changes to the file, as on the command line: "memory.retriever.use=bm25".
+        version: its name; where None, `memory.version`, else the store's current version.
+        verify: whether every file is compared with its sha256; where None, `memory.verify`.
+
+    Raises:
+        ConfigError: the file is faulty.
+        UnknownVersionError: there is no such version, or no current one.
+        StoreCorruptError: a file is missing or was changed.
+        MemoryMismatchError: it was built by another retriever or encoder.
+    """
+    section = _memory_section(pipeline, overrides)
+    return Store(section.store).open(
+        version or section.version,
+        retriever=section.retriever,
+        temperature=section.temperature,
+        verify=section.verify if verify is None else verify,
+    )
+
+
+def _memory_section(
+    pipeline: str | Path | PipelineConfig | MemoryConfig, overrides: Sequence[str]
+) -> MemoryConfig:
+    """Return the section `memory` of a pipeline, loaded with overrides where it is a path."""
+    if isinstance(pipeline, str | Path):
+        return load_config(pipeline, overrides).memory
+    if overrides:
+        raise ConfigError(
+            f"overrides {list(overrides)} with a loaded config: give the pipeline's path, or the "
+            "overrides to load_config"
+        )
+    return pipeline.memory if isinstance(pipeline, PipelineConfig) else pipeline
 
 
 def build_memory(
@@ -34,17 +82,9 @@ def build_memory(
         StoreError: there is such a version already.
         CorpusError: the corpus cannot be read, or is empty.
     """
-    if isinstance(pipeline, PipelineConfig):
-        if overrides:
-            raise ConfigError(
-                f"overrides {list(overrides)} with a config that is loaded already: give the "
-                "pipeline's path, or the overrides to load_config"
-            )
-        config, name = pipeline, "the pipeline"
-    else:
-        config, name = load_config(pipeline, overrides), str(pipeline)
-    section = config.memory
+    section = _memory_section(pipeline, overrides)
     if section.corpus is None:
+        name = "the pipeline" if isinstance(pipeline, PipelineConfig) else str(pipeline)
         raise ConfigError(
             f"{name}: no corpus to build a memory from: add a key 'corpus' to the section "
             "'memory', such as corpus: {use: jsonl, path: passages.jsonl}"
@@ -99,11 +139,8 @@ def update_memory(
             "a corpus"
         )
     else:
-        memory = store.open(parent, retriever=retriever)
-        try:
+        with open_memory(section, version=parent) as memory:
             wanted = changes_to(memory.passages, section.corpus.build())
-        finally:
-            memory.close()
     return store.update(
         version or date.today().isoformat(),
         wanted,

@@ -12,20 +12,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Final,
+    Literal,
+    Protocol,
+    TypeGuard,
+    TypeVar,
+    runtime_checkable,
+)
 
 from ragcore.types import Hits, Passage, Word
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     import torch
 
-    Rows = npt.NDArray[np.int64]
-    Scores = npt.NDArray[np.float32]
-    Vectors = npt.NDArray[np.float32]
+    from ragcore.types import Rows, Scores, Vectors
+
 
 __all__ = [
+    "Capability",
+    "Capabilities",
     "Component",
     "Corpus",
     "Encoder",
@@ -38,13 +47,34 @@ __all__ = [
     "Scorer",
     "ScratchUser",
     "State",
-    "Successor",
+    "EmptySpawner",
     "Trainable",
     "TrainableEncoder",
     "TrainableGenerator",
     "TrainableRetriever",
     "VectorSource",
+    "WordGenerator",
+    "supports",
 ]
+
+Capability = Literal[
+    "add",
+    "exact",
+    "filter",
+    "mmap",
+    "passages",
+    "remove",
+    "scratch",
+    "spawn_empty",
+    "trainable",
+    "uncased",
+    "vectors",
+    "words",
+]
+"""The capabilities that ragcore knows; `Component` says what each means."""
+
+
+Capabilities = frozenset[Capability]
 
 
 class Component(Protocol):
@@ -53,8 +83,8 @@ class Component(Protocol):
     Capabilities in use: `add` (after the first build), `remove`, `filter` (search with `allowed`),
     `exact` (search equals brute force), `mmap`, `passages` (a retriever that reads the memory's
     passages: see PassageReader), `scratch` (a retriever or an index that can keep on disk what
-    it works out while it is built: see ScratchUser), `successor` (an index that can be followed
-    by another of the same training: see Successor), `trainable` (an encoder or generator whose
+    it works out while it is built: see ScratchUser), `spawn_empty` (an index that can be followed
+    by another of the same training: see EmptySpawner), `trainable` (an encoder or generator whose
     weights can be trained, a retriever whose scores carry a gradient: see TrainableEncoder,
     TrainableGenerator, TrainableRetriever), `uncased` (a generator whose text has lost its
     case), `vectors` (an index that gives its vectors back: see VectorSource), `words` (a
@@ -62,7 +92,11 @@ class Component(Protocol):
     """
 
     Config: ClassVar[type[Any]]
-    capabilities: ClassVar[frozenset[str]]
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do beyond the minimum; a class attribute will do."""
+        ...
 
 
 @runtime_checkable
@@ -130,7 +164,7 @@ class Index(Component, Protocol):
         ...
 
 
-class VectorSource(Protocol):
+class VectorSource(Index, Protocol):
     """What an index with the capability `vectors` has besides the contract's methods."""
 
     def vectors(self, rows: Rows) -> Vectors:
@@ -138,10 +172,10 @@ class VectorSource(Protocol):
         ...
 
 
-class Successor(Protocol):
-    """What an index with the capability `successor` has besides the contract's methods."""
+class EmptySpawner(Index, Protocol):
+    """What an index with the capability `spawn_empty` has besides the contract's methods."""
 
-    def successor(self) -> Index:
+    def spawn_empty(self) -> Index:
         """An empty index with the same training, so that a vector scores in it as in this one."""
         ...
 
@@ -206,7 +240,7 @@ class PassageSource(Protocol):
 
 
 @runtime_checkable
-class PassageReader(Protocol):
+class PassageReader(Retriever, Protocol):
     """What a retriever with the capability `passages` has besides the contract's methods."""
 
     def use_passages(self, passages: PassageSource) -> None:
@@ -278,10 +312,6 @@ class Generator(Component, Protocol):
         """The text of target ids, without special tokens."""
         ...
 
-    def encode_words(self, texts: Sequence[str]) -> list[list[Word]]:
-        """How each text's words are written in an answer (capability `words`)."""
-        ...
-
     def read(self, questions: Sequence[str], passages: Sequence[Passage | None]) -> Read:
         """Read P pairs, questions[i] with passages[i]; None stands for no passage at all.
 
@@ -314,6 +344,14 @@ class Generator(Component, Protocol):
         ...
 
 
+class WordGenerator(Generator, Protocol):
+    """A generator with the capability `words`: its answers can be kept to passages' words."""
+
+    def encode_words(self, texts: Sequence[str]) -> list[list[Word]]:
+        """Return how each text's words are written in an answer."""
+        ...
+
+
 class Trainable(Protocol):
     """What an encoder or a generator with the capability `trainable` has besides its contract."""
 
@@ -342,7 +380,7 @@ class TrainableEncoder(Trainable, Encoder, Protocol):
         """The weights that passages are encoded with, for a trainer that refreshes the index."""
         ...
 
-    def encode_passages_trained(self, passages: Sequence[Passage]) -> torch.Tensor:
+    def encode_passages_with_grad(self, passages: Sequence[Passage]) -> torch.Tensor:
         """As `encode_passages`, as a tensor, with gradient where the caller has gradients on."""
         ...
 
@@ -360,7 +398,7 @@ class TrainableGenerator(Trainable, Generator, Protocol):
         ...
 
 
-class TrainableRetriever(Protocol):
+class TrainableRetriever(Retriever, Protocol):
     """What a retriever with the capability `trainable` has besides the contract's methods."""
 
     def trained_encoder(self) -> TrainableEncoder:
@@ -371,7 +409,7 @@ class TrainableRetriever(Protocol):
         """Encode questions with this from now on; its vectors must fit the passages'."""
         ...
 
-    def search_trained(self, questions: Sequence[str], k: int) -> tuple[Hits, torch.Tensor]:
+    def search_with_grad(self, questions: Sequence[str], k: int) -> tuple[Hits, torch.Tensor]:
         """As `search`, with the scores of the same hits once more, computed with gradient.
 
         Returns:
@@ -379,3 +417,28 @@ class TrainableRetriever(Protocol):
             missing.
         """
         ...
+
+
+_EXTENSIONS: Final[dict[type[Any], Capability]] = {
+    EmptySpawner: "spawn_empty",
+    PassageReader: "passages",
+    ScratchUser: "scratch",
+    TrainableEncoder: "trainable",
+    TrainableGenerator: "trainable",
+    TrainableRetriever: "trainable",
+    VectorSource: "vectors",
+    WordGenerator: "words",
+}
+"""The protocols that extend a contract, and the capability that promises each."""
+
+E = TypeVar("E")
+
+
+def supports(component: Any, extension: type[E]) -> TypeGuard[E]:
+    """Return whether a component declares the capability that an extension belongs to.
+
+    Args:
+        component: of any kind.
+        extension: one of the protocols above that extend a contract, such as `VectorSource`.
+    """
+    return _EXTENSIONS[extension] in component.capabilities

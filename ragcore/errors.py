@@ -6,6 +6,8 @@ the message alone and ends with `exit_code`; a traceback is for faults of ragcor
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 __all__ = [
     "ComponentError",
     "ConfigError",
@@ -24,6 +26,7 @@ __all__ = [
     "UnknownVersionError",
     "UnsupportedOperation",
     "VersionExistsError",
+    "nearest",
 ]
 
 
@@ -109,3 +112,11 @@ class MetricError(RagcoreError):
 
 class TrainingError(RagcoreError):
     """Training cannot begin, or cannot go on from what is there."""
+
+
+def nearest(word: str, known: Sequence[str]) -> str | None:
+    """Return the known name most like a mistyped word, for a hint; None if none is alike."""
+    import difflib
+
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return close[0] if close else None

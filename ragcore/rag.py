@@ -12,18 +12,18 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from collections.abc import Generator as Generator_
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from ragcore.answering.ablation import Without, without
-from ragcore.answering.answerer import Answering
+from ragcore.answering.answerer import Answerer
 from ragcore.answering.retrieve import Where, retrieve
+from ragcore.build import open_memory
 from ragcore.config import PipelineConfig, RagConfig, load_config
-from ragcore.contracts import Generator
+from ragcore.contracts import Generator, Retriever
 from ragcore.errors import ConfigError, QuestionError
 from ragcore.live.served import ServedMemory
 from ragcore.memory.memory import Memory
-from ragcore.registry.components import Part
+from ragcore.registry.components import ComponentSpec
 from ragcore.registry.discovery import registry
 from ragcore.store.store import Store
 from ragcore.types import Answer, Token
@@ -55,7 +55,7 @@ class Rag:
         config: RagConfig | None = None,
         *,
         store: Store | None = None,
-        retriever: Part | None = None,
+        retriever: ComponentSpec[Retriever] | None = None,
         verify: bool = True,
     ) -> None:
         """Put a memory and a generator together.
@@ -73,7 +73,7 @@ class Rag:
                 give them.
         """
         self.memory = ServedMemory(memory, store, retriever, verify=verify)
-        self._answering = Answering(generator, config or RagConfig())
+        self._answering = Answerer(generator, config or RagConfig())
 
     @classmethod
     def from_config(cls, config: PipelineConfig, *, name: str = "the pipeline") -> Rag:
@@ -84,13 +84,7 @@ class Rag:
                 "generator: {use: bart, model: facebook/bart-large}"
             )
         section = config.memory
-        store = Store(section.store)
-        memory = store.open(
-            section.version,
-            retriever=section.retriever,
-            temperature=section.temperature,
-            verify=section.verify,
-        )
+        memory = open_memory(section)
         try:
             generator = config.generator.build()
         except BaseException:
@@ -100,7 +94,7 @@ class Rag:
             memory,
             generator,
             config.rag,
-            store=store,
+            store=Store(section.store),
             retriever=section.retriever,
             verify=section.verify,
         )
@@ -118,12 +112,7 @@ class Rag:
     def __enter__(self) -> Rag:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def close(self) -> None:

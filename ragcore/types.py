@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    Rows = npt.NDArray[np.int64]
+    """Row numbers of passages or vectors, int64."""
+    Scores = npt.NDArray[np.float32]
+    Vectors = npt.NDArray[np.float32]
+    """One vector a line, float32 [n, d]."""
+
 __all__ = ["MISSING_ROW", "Answer", "Evidence", "Hits", "Passage", "Token", "Word"]
 
 MISSING_ROW: Final = -1

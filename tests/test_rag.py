@@ -345,7 +345,7 @@ def test_grounding_needs_a_generator_that_can_be_grounded(store):
     class Free(TableGenerator):
         capabilities = frozenset()
 
-    with pytest.raises(UnsupportedOperation, match="Free cannot be kept"):
+    with pytest.raises(UnsupportedOperation, match="Free has no capability `words`"):
         Rag(
             store.open("old", retriever=dense_part()),
             Free(TableGenerator.Config()),

@@ -13,7 +13,7 @@ from ragcore_transformers.seq2seq import Seq2Seq
 
 from ragcore.contracts import Read
 from ragcore.decoding.beam import BeamSearch, Hypothesis
-from ragcore.decoding.question_prior import Context
+from ragcore.decoding.question_prior import QuestionPrior
 from ragcore.decoding.rules import DecodingOptions
 from ragcore.decoding.scoring import score_hypotheses
 from ragcore.decoding.sequence import RagSequence, fast, thorough
@@ -93,5 +93,5 @@ class Engine:
         scored = score_hypotheses("sequence", self.generator, read, contexts, answers)
         return torch.tensor([[hypothesis.log_prob for hypothesis in one] for one in scored])
 
-    def _read(self, work: Work) -> tuple[Read, list[Context]]:
+    def _read(self, work: Work) -> tuple[Read, list[QuestionPrior]]:
         return self.generator.read(*work.pairs()), work.contexts(self.generator.device)

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
 from transformers import BartConfig, BartForConditionalGeneration, PreTrainedTokenizerFast
 
-from ragcore.decoding.question_prior import Context
+from ragcore.decoding.question_prior import QuestionPrior
 from ragcore.marginalization import log_prior
 from ragcore.types import Passage
 
@@ -72,11 +72,11 @@ class Work:
             for question, passage in zip(*self.pairs(), strict=True)
         ]
 
-    def contexts(self, device: torch.device) -> list[Context]:
+    def contexts(self, device: torch.device) -> list[QuestionPrior]:
         """What ragcore decodes over."""
         places = torch.arange(self.scores.numel(), device=device).view(self.scores.shape)
         priors = log_prior(self.scores).to(device)
-        return [Context(*own) for own in zip(places, priors, strict=True)]
+        return [QuestionPrior(*own) for own in zip(places, priors, strict=True)]
 
 
 def draw_work(shape: Shape, questions: int, k: int, *, seed: int = 0) -> Work:

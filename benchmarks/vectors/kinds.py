@@ -1,4 +1,4 @@
-"""The kinds of index: how each is named in a pipeline, what can be set, and what it should weigh.
+"""The kinds of index: how each is named in a pipeline, what can be set, and what it weighs.
 
 Knows the components by their registered names only; one that is not installed is left out by
 whoever measures. PQ has `np` behind it: without, FAISS trains an order of the codes for a kind of

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ragcore.contracts import Index
-from ragcore.registry.components import Part, part_from_dict
+from ragcore.registry.components import ComponentSpec, spec_from_dict
 from vectors.kinds import Kind, Settings
 
 __all__ = [
@@ -35,13 +35,13 @@ K: Final = 10
 """Hits asked for."""
 
 
-def part_of(kind: Kind, setting: Settings, **more: Any) -> Part:
+def part_of(kind: Kind, setting: Settings, **more: Any) -> ComponentSpec:
     """The component, as a pipeline would make it.
 
     Raises:
         RagcoreError: it is not installed, or does not know the setting.
     """
-    return part_from_dict("index", {"use": kind.use, **kind.config(setting), **more})
+    return spec_from_dict("index", {"use": kind.use, **kind.config(setting), **more})
 
 
 def seconds(action: Callable[[], Any]) -> tuple[float, Any]:

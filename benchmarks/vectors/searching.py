@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from ragcore.contracts import Index
 from ragcore.errors import RagcoreError
-from ragcore.registry.components import Part
+from ragcore.registry.components import ComponentSpec
 from vectors import through
 from vectors.data import Data
 from vectors.kinds import Kind, label
@@ -73,7 +73,7 @@ def _truth(data: Data) -> Rows:
     return _build(part, data).search(data.asked, K).rows
 
 
-def _build(part: Part, data: Data) -> Index:
+def _build(part: ComponentSpec, data: Data) -> Index:
     """An index of all vectors; its first search makes it do whatever it has put off."""
     index: Index = part.build(dim=data.dim)
     index.add(np.arange(len(data.stored)), data.stored)
@@ -93,7 +93,7 @@ def _sweep(kind: Kind, folder: Path, data: Data, truth: Rows, wanted: Wanted, lo
     for setting in kind.settings:
         part = part_of(kind, setting, **kind.searching(wanted.threads))
 
-        def load(part: Part = part) -> Index:
+        def load(part: ComponentSpec = part) -> Index:
             index: Index = part.component.load(folder, part.config)
             index.search(data.asked[:1], K)
             return index

@@ -44,7 +44,7 @@ class Answered:
     text: str
     log_prob: float
 
-    def is_right(self, date: str) -> bool:
+    def is_correct(self, date: str) -> bool:
         return matches(self.text, self.office.answers[date])
 
 
@@ -104,7 +104,7 @@ def report(found: Sequence[Answered], dates: Sequence[str]) -> str:
 def share(found: Sequence[Answered], memory: str, date: str) -> str:
     """How many in a hundred answers out of a memory are right at a date; 95 % interval (Wilson)."""
     asked = [one for one in found if one.memory == memory]
-    right = sum(one.is_right(date) for one in asked)
+    right = sum(one.is_correct(date) for one in asked)
     if not asked:
         return "none asked"
     bounds = binomtest(right, len(asked)).proportion_ci(method="wilson")

@@ -1,4 +1,4 @@
-"""An answer without some of its passages, weighed anew out of what the search knew already.
+"""An answer without some of its passages, conditioned anew out of what the search knew already.
 
 With z over the passages that are kept and their prior brought to 1 again, the probability of each
 step changes by a factor that the posterior tells, p(z|x) p(y|x,z) being p(y|x) p(z|x,y):
@@ -18,12 +18,12 @@ from typing import Any
 
 import torch
 
-from ragcore.answering.evidence import Found, make_answer
+from ragcore.answering.evidence import Retrieved, make_answer
 from ragcore.config import RagConfig
 from ragcore.contracts import Generator
-from ragcore.decoding.abstention import Weighed
+from ragcore.decoding.abstention import Conditioned
 from ragcore.decoding.beam import Hypothesis, Step
-from ragcore.decoding.question_prior import Context
+from ragcore.decoding.question_prior import QuestionPrior
 from ragcore.decoding.scoring import Marginal
 from ragcore.errors import QuestionError
 from ragcore.types import Answer, Candidate
@@ -145,13 +145,13 @@ def _answer(
     return make_answer(
         generator,
         marginalize,
-        Found(
+        Retrieved(
             answer.question,
             [one.passage for one in evidence],
             [one.score for one in evidence],
             log_prior,
         ),
-        Weighed(Context(torch.arange(len(kept)), log_prior)),
+        Conditioned(QuestionPrior(torch.arange(len(kept)), log_prior)),
         [hypothesis for hypothesis, _ in ranked],
         answer.memory,
         lambda tokens: spans[tuple(tokens)],

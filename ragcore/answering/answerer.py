@@ -1,160 +1,183 @@
-"""A generator and how it is to answer: found passages are read, marginalised, decoded, scored.
+"""A generator and how it answers: read the retrieved passages, condition, decode, score.
 
-Knows no memories: what was found is given (retrieval.py), and who asks is another's (rag.py).
+Knows no memories: retrieval is done before (`retrieve.py`), and requests are `rag.py`'s.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 
-from ragcore.answering.evidence import Found, make_answer, make_token
+from ragcore.answering.evidence import Retrieved, make_answer, make_token
+from ragcore.answering.reading import read_passages
 from ragcore.config import RagConfig
-from ragcore.contracts import Generator, Read
-from ragcore.decoding.abstention import Weighed, weigh
+from ragcore.contracts import Generator, Read, WordGenerator, supports
+from ragcore.decoding.abstention import Conditioned, condition
 from ragcore.decoding.beam import BeamSearch, Hypothesis
 from ragcore.decoding.grounding import Grounding
-from ragcore.decoding.question_prior import Context
+from ragcore.decoding.question_prior import QuestionPrior
 from ragcore.decoding.rules import DecodingOptions
 from ragcore.decoding.scoring import score_hypotheses
 from ragcore.decoding.sequence import RagSequence, fast, thorough
 from ragcore.decoding.token import RagToken
 from ragcore.errors import UnsupportedOperation
-from ragcore.types import Answer, Passage, Token
+from ragcore.types import Answer, Token
 
-__all__ = ["Answering"]
+__all__ = ["Answerer"]
 
 
-class Answering:
-    """Answers out of what was found; safe to use from several threads."""
+@dataclass(slots=True)
+class _OpenQuestion:
+    """One question of a batch on its way to an answer.
+
+    Attributes:
+        retrieved: the question and its passages.
+        conditioned: its prior among the passages that answer, or its abstention.
+        grounding: what keeps the answer to the passages' words, if `rag.grounded`.
+        hypotheses: what decoding came to, best first; empty until it is decoded.
+    """
+
+    retrieved: Retrieved
+    conditioned: Conditioned
+    grounding: Grounding | None
+    hypotheses: Sequence[Hypothesis] = ()
+
+
+class Answerer:
+    """Turns retrieved passages into answers; safe to use from several threads."""
 
     def __init__(self, generator: Generator, config: RagConfig) -> None:
-        """Raises UnsupportedOperation where grounded answers are beyond the generator."""
+        """Keep the generator and the section `rag` of a pipeline.
+
+        Raises:
+            UnsupportedOperation: `rag.grounded`, and the generator has no capability `words`.
+        """
         self.generator = generator
         self.config = config
-        if config.grounded and "words" not in generator.capabilities:
-            raise UnsupportedOperation(
-                f"rag.grounded: generator {type(generator).__name__} cannot be kept to a "
-                "passage's words, which its capability `words` would say: leave rag.grounded "
-                "out, or choose another generator"
-            )
+        self._word_generator: WordGenerator | None = None
+        if config.grounded:
+            if not supports(generator, WordGenerator):
+                raise UnsupportedOperation(
+                    f"rag.grounded: generator {type(generator).__name__} has no capability "
+                    "`words`, so its answers cannot be kept to a passage's words: leave "
+                    "rag.grounded out, or choose another generator"
+                )
+            self._word_generator = generator
 
     @torch.inference_mode()
-    def answers(self, found: Sequence[Found], version: str) -> list[Answer]:
-        """The best hypothesis for each question, as an answer out of a memory's `version`."""
-        size = self.config.batch_size
-        return [
-            answer
-            for begin in range(0, len(found), size)
-            for answer in self._batch(found[begin : begin + size], version)
-        ]
+    def answers(self, retrieved: Sequence[Retrieved], version: str) -> list[Answer]:
+        """Answer each question by the best hypothesis.
 
-    def tokens(self, found: Found) -> Iterator[Token]:
-        """The tokens of one answer, each as soon as the search can no longer change it."""
+        Args:
+            retrieved: B questions with their passages.
+            version: of the memory that the passages are from.
+        """
+        answers: list[Answer] = []
+        for begin in range(0, len(retrieved), self.config.batch_size):
+            batch = retrieved[begin : begin + self.config.batch_size]
+            answers.extend(self._answer(question, version) for question in self._decode(batch))
+        return answers
+
+    def tokens(self, retrieved: Retrieved) -> Iterator[Token]:
+        """Yield the tokens of one answer, each as soon as the search can no longer change it."""
         with torch.inference_mode():
-            read, contexts = self._read([found])
-            (weighed,) = self._weigh(read, contexts)
-            abstained = weighed.abstention if weighed.abstains else None
-            if abstained is None:
-                search = self._search(read, [weighed.context], self._grounds([found]))
-        if abstained is not None:
-            for length in range(len(abstained.steps)):
-                yield make_token(self.generator, abstained.steps[: length + 1])
+            read, (question,) = self._read([retrieved])
+            abstention = _abstained(question)
+            if abstention is None:
+                search = self._search(read, [question])
+        if abstention is not None:
+            for length in range(len(abstention.steps)):
+                yield make_token(self.generator, abstention.steps[: length + 1])
             return
-        sent, going = 0, True
-        while going:
-            # Entered anew for each token: the mode must not leak into the caller, whose code
+        sent, searching = 0, True
+        while searching:
+            # Entered again for each token: the mode must not leak into the caller, whose code
             # runs between two of them.
             with torch.inference_mode():
-                going = search.advance()
+                searching = search.advance()
                 steps = search.decided()
             while sent < len(steps):
                 sent += 1
                 yield make_token(self.generator, steps[:sent])
 
     @torch.inference_mode()
-    def log_probs(self, found: Sequence[Found], answers: Sequence[str]) -> list[float]:
-        """log p(y|x) of one given answer for each question."""
+    def log_probs(self, retrieved: Sequence[Retrieved], answers: Sequence[str]) -> list[float]:
+        """Score one answer for each question: log p(y|x), end of sequence included."""
         targets = self.generator.encode_answers(answers)
-        scores: list[float] = []
-        for begin in range(0, len(found), self.config.batch_size):
+        log_probs: list[float] = []
+        for begin in range(0, len(retrieved), self.config.batch_size):
             end = begin + self.config.batch_size
-            read, contexts = self._read(found[begin:end])
-            scores.extend(self._log_prob(read, contexts, targets[begin:end]))
-        return scores
+            log_probs.extend(self._log_probs(retrieved[begin:end], targets[begin:end]))
+        return log_probs
 
-    def _read(self, found: Sequence[Found]) -> tuple[Read, list[Context]]:
-        """Read all pairs of these questions in one pass of the encoder."""
-        questions: list[str] = []
-        passages: list[Passage | None] = []
-        contexts: list[Context] = []
-        device = self.generator.device
-        for one in found:
-            own: list[Passage | None] = list(one.passages) or [None]
-            places = torch.arange(len(passages), len(passages) + len(own), device=device)
-            contexts.append(Context(places, one.log_prior.to(device)))
-            passages.extend(own)
-            questions.extend([one.question] * len(own))
-        return self.generator.read(questions, passages), contexts
-
-    def _batch(self, found: Sequence[Found], version: str) -> list[Answer]:
-        """The best hypothesis for each of a batch of questions, as an answer."""
-        read, contexts = self._read(found)
-        weighed = self._weigh(read, contexts)
-        grounds = self._grounds(found)
-        answering = [place for place, one in enumerate(weighed) if not one.abstains]
-        searched = iter(
-            self._searched(
-                read,
-                [weighed[place].context for place in answering],
-                [grounds[place] for place in answering],
-            )
+    def _read(self, retrieved: Sequence[Retrieved]) -> tuple[Read, list[_OpenQuestion]]:
+        """Read all pairs of a batch in one pass of the encoder, and condition the priors."""
+        read, priors = read_passages(self.generator, retrieved)
+        questions = zip(
+            retrieved, self._condition(read, priors), self._groundings(retrieved), strict=True
         )
-        return [
-            make_answer(
-                self.generator,
-                self.config.marginalize,
-                one,
-                own,
-                [own.abstention] if own.abstains and own.abstention else next(searched),
-                version,
-                ground.spans if ground else None,
-            )
-            for one, own, ground in zip(found, weighed, grounds, strict=True)
-        ]
+        return read, [_OpenQuestion(*question) for question in questions]
 
-    def _searched(
-        self, read: Read, contexts: Sequence[Context], grounds: Sequence[Grounding | None]
-    ) -> list[list[Hypothesis]]:
-        """The hypotheses of each question, best first, as the config says to decode."""
-        if not contexts:
+    def _decode(self, retrieved: Sequence[Retrieved]) -> list[_OpenQuestion]:
+        """Read and decode a batch; questions that abstain are not searched."""
+        read, questions = self._read(retrieved)
+        searched = []
+        for question in questions:
+            abstention = _abstained(question)
+            if abstention is None:
+                searched.append(question)
+            else:
+                question.hypotheses = [abstention]
+        for question, hypotheses in zip(searched, self._hypotheses(read, searched), strict=True):
+            question.hypotheses = hypotheses
+        return questions
+
+    def _hypotheses(self, read: Read, questions: Sequence[_OpenQuestion]) -> list[list[Hypothesis]]:
+        """Decode as the config says; the hypotheses of each question, best first."""
+        if not questions:
             return []
         if self.config.marginalize == "sequence" and self.config.decode != "joint":
             decode = thorough if self.config.decode == "thorough" else fast
-            return decode(self.generator, read, contexts, self._options(), grounds)
-        return self._search(read, contexts, grounds).run()
+            priors = [question.conditioned.prior for question in questions]
+            groundings = [question.grounding for question in questions]
+            return decode(self.generator, read, priors, self._options(), groundings)
+        return self._search(read, questions).run()
 
-    def _search(
-        self, read: Read, contexts: Sequence[Context], grounds: Sequence[Grounding | None]
-    ) -> BeamSearch:
-        kind = RagToken if self.config.marginalize == "token" else RagSequence
-        return BeamSearch(kind(self.generator, read, contexts), self._options(), grounds)
+    def _search(self, read: Read, questions: Sequence[_OpenQuestion]) -> BeamSearch:
+        """Begin one beam search over prefixes, by RAG-Token or by joint RAG-Sequence."""
+        model = RagToken if self.config.marginalize == "token" else RagSequence
+        priors = [question.conditioned.prior for question in questions]
+        groundings = [question.grounding for question in questions]
+        return BeamSearch(model(self.generator, read, priors), self._options(), groundings)
 
-    def _grounds(self, found: Sequence[Found]) -> list[Grounding | None]:
-        """What keeps each question's answer to the words of its passages, if anything does."""
-        if not self.config.grounded:
-            return [None] * len(found)
-        generator = self.generator
-        texts = [passage.text for one in found for passage in one.passages]
+    def _answer(self, question: _OpenQuestion, version: str) -> Answer:
+        grounding = question.grounding
+        return make_answer(
+            self.generator,
+            self.config.marginalize,
+            question.retrieved,
+            question.conditioned,
+            question.hypotheses,
+            version,
+            grounding.spans if grounding else None,
+        )
+
+    def _groundings(self, retrieved: Sequence[Retrieved]) -> list[Grounding | None]:
+        """Return what keeps each question's answer to its passages' words, if `rag.grounded`."""
+        generator = self._word_generator
+        if generator is None:
+            return [None] * len(retrieved)
+        texts = [passage.text for question in retrieved for passage in question.passages]
         words = iter(generator.encode_words(texts))
         return [
             Grounding(
-                [next(words) for _ in one.passages],
+                [next(words) for _ in question.passages],
                 generator.eos_token_id,
                 forced_bos_token_id=generator.forced_bos_token_id,
             )
-            for one in found
+            for question in retrieved
         ]
 
     def _options(self) -> DecodingOptions:
@@ -188,32 +211,40 @@ class Answering:
         abstain = self.config.abstain
         return [] if abstain is None else self.generator.encode_answers([abstain.answer])[0]
 
-    def _weigh(self, read: Read, contexts: Sequence[Context]) -> list[Weighed]:
-        """Each question's context among the passages that answer, or its abstention."""
+    def _condition(self, read: Read, priors: Sequence[QuestionPrior]) -> list[Conditioned]:
+        """Condition each prior on the passages that answer, or let the question abstain."""
         abstain = self.config.abstain
         if abstain is None:
-            return [Weighed(context) for context in contexts]
-        return weigh(
+            return [Conditioned(prior) for prior in priors]
+        return condition(
             self.config.marginalize,
             self.generator,
             read,
-            contexts,
+            priors,
             self._abstention(),
             abstain.above,
         )
 
-    def _log_prob(
-        self, read: Read, contexts: Sequence[Context], targets: Sequence[list[int]]
+    def _log_probs(
+        self, retrieved: Sequence[Retrieved], targets: Sequence[list[int]]
     ) -> list[float]:
-        """log p(y|x) of one target for each question."""
+        """Score one target for each question of a batch."""
         abstention = self._abstention()
-        weighed = self._weigh(read, contexts)
+        read, priors = read_passages(self.generator, retrieved)
+        # The abstaining answer is scored over all passages, others over those that answer.
         used = [
-            # What abstains is weighed among all passages; what answers among those that do.
-            context if target == abstention else own.context
-            for context, own, target in zip(contexts, weighed, targets, strict=True)
+            prior if target == abstention else conditioned.prior
+            for prior, conditioned, target in zip(
+                priors, self._condition(read, priors), targets, strict=True
+            )
         ]
         scored = score_hypotheses(
-            self.config.marginalize, self.generator, read, used, [[t] for t in targets]
+            self.config.marginalize, self.generator, read, used, [[target] for target in targets]
         )
-        return [one.log_prob for (one,) in scored]
+        return [hypothesis.log_prob for (hypothesis,) in scored]
+
+
+def _abstained(question: _OpenQuestion) -> Hypothesis | None:
+    """Return the abstaining answer where the question abstains."""
+    conditioned = question.conditioned
+    return conditioned.abstention if conditioned.abstains else None

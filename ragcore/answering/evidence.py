@@ -12,19 +12,19 @@ from torch import Tensor
 
 from ragcore.answering.spelling import surface_form
 from ragcore.contracts import Generator
-from ragcore.decoding.abstention import Weighed
+from ragcore.decoding.abstention import Conditioned
 from ragcore.decoding.beam import Hypothesis, Step
 from ragcore.decoding.scoring import Marginal
 from ragcore.types import Answer, Candidate, Evidence, Passage, Token
 
-__all__ = ["Found", "Spans", "make_answer", "make_token"]
+__all__ = ["Retrieved", "Spans", "make_answer", "make_token"]
 
 Spans = Callable[[Sequence[int]], Sequence[Sequence[tuple[int, int]]]]
 """From an answer's tokens to the places of it in each passage: character offsets [start, end)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Retrieved:
     """One question with the passages that were found for it, best first.
 
     With nothing found the generator answers alone: no passage, and a prior of one 1.
@@ -45,8 +45,8 @@ class Found:
 def make_answer(
     generator: Generator,
     marginalize: Marginal,
-    found: Found,
-    weighed: Weighed,
+    found: Retrieved,
+    conditioned: Conditioned,
     hypotheses: Sequence[Hypothesis],
     version: str,
     spans: Spans | None = None,
@@ -57,13 +57,13 @@ def make_answer(
         generator: turns its tokens into text.
         marginalize: says what a passage's posterior is; see `Evidence`.
         found: the question and its passages.
-        weighed: what they were decoded over, with the prior that was used.
+        conditioned: what they were decoded over, with the prior that was used.
         hypotheses: those that the search came to, the best first.
         version: of the memory.
         spans: where the answer of given tokens stands in each passage, where that is asked of it.
     """
-    candidates = [_candidate(one, weighed.context.log_prior, found, spans) for one in hypotheses]
-    unknown = weighed.abstention
+    candidates = [_candidate(one, conditioned.prior.log_prior, found, spans) for one in hypotheses]
+    unknown = conditioned.abstention
     best = candidates[0]
     rows = best.posteriors
     if marginalize == "token":
@@ -91,7 +91,7 @@ def make_answer(
 
 
 def _candidate(
-    hypothesis: Hypothesis, log_prior: Tensor, found: Found, spans: Spans | None
+    hypothesis: Hypothesis, log_prior: Tensor, found: Retrieved, spans: Spans | None
 ) -> Candidate:
     steps, passages = hypothesis.steps, found.passages
     return Candidate(

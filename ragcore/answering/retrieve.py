@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from ragcore.answering.evidence import Found
+from ragcore.answering.evidence import Retrieved
 from ragcore.config import RagConfig
 from ragcore.errors import QuestionError
 from ragcore.filters.expressions import both, read_where
@@ -26,7 +26,7 @@ Where = Mapping[str, object] | None
 
 def retrieve(
     memory: Memory, questions: Sequence[str], config: RagConfig, where: Where = None
-) -> list[Found]:
+) -> list[Retrieved]:
     """Search for all questions at once.
 
     Args:
@@ -46,15 +46,15 @@ def retrieve(
         if not question.strip():
             raise QuestionError(f"question {place + 1} of {len(questions)} is empty: ask it")
     if not config.k:
-        return [Found(question, [], [], log_prior(torch.zeros(1))) for question in questions]
+        return [Retrieved(question, [], [], log_prior(torch.zeros(1))) for question in questions]
     filters = [None if said is None else read_where(said) for said in (config.where, where)]
     hits = memory.search(questions, config.k, where=both(*filters))
     registry().hook.ragcore_retrieved(questions=questions, hits=hits, memory=memory.version)
-    found: list[Found] = []
+    found: list[Retrieved] = []
     for question, rows, scores in zip(questions, hits.rows, hits.scores, strict=True):
         exists = rows != MISSING_ROW
         passages = memory.passages.take(rows[exists].tolist())
         there = scores[exists].tolist()
         prior = log_prior(torch.tensor(there or [0.0]), memory.temperature)
-        found.append(Found(question, passages, there, prior))
+        found.append(Retrieved(question, passages, there, prior))
     return found

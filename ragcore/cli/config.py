@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from pydantic import BaseModel
 
 from ragcore.config import MemoryConfig, config_schema, fill_config, load_config
-from ragcore.errors import UnknownVersionError
-from ragcore.registry.components import Part, yaml_key
-from ragcore.registry.discovery import nearest, registry
+from ragcore.errors import UnknownVersionError, nearest
+from ragcore.registry.components import ComponentSpec, yaml_key
+from ragcore.registry.discovery import registry
 
 __all__ = ["check_app", "fill_app", "schema_app"]
 
@@ -83,10 +83,10 @@ def _version(memory: MemoryConfig, pipeline: str) -> str:
     return memory.version
 
 
-def _parts(value: object, path: str) -> Iterator[tuple[str, Part]]:
+def _parts(value: object, path: str) -> Iterator[tuple[str, ComponentSpec[Any]]]:
     """Every part in a config with its path, an owner before what it owns."""
     match value:
-        case Part():
+        case ComponentSpec():
             yield path, value
             yield from _parts(value.config, path)
         case BaseModel():
@@ -106,7 +106,7 @@ def _join(path: str, key: str) -> str:
     return f"{path}.{key}" if path else key
 
 
-def _giver(part: Part) -> str:
+def _giver(part: ComponentSpec[Any]) -> str:
     """The package that brings a part, with its version."""
     for report in registry().reports:
         if part.use in report.components.get(part.kind, {}):

@@ -59,11 +59,11 @@ def evaluate(
     from ragcore.evaluation.running import DEFAULT_METRICS, make_metrics
     from ragcore.evaluation.running import against as compare
     from ragcore.evaluation.running import evaluate as run
-    from ragcore.questions import read_asked, spread_over
+    from ragcore.questions import read_questions, spread_over
     from ragcore.rag import load
 
     metrics = make_metrics(metric or DEFAULT_METRICS)
-    asked = spread_over(read_asked(questions, format=format), limit)
+    asked = spread_over(read_questions(questions, format=format), limit)
     with load(pipeline, *(overrides or ())) as rag, _bar() as progress:
         report = run(rag, asked, metrics, progress=progress)
     differences = compare(against, report) if against is not None else []

@@ -10,7 +10,7 @@ import typer
 
 from ragcore.cli import versions
 from ragcore.cli.compare import compare
-from ragcore.cli.stores import Place, bars, size
+from ragcore.cli.stores import StoreArgument, bars, size
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -64,7 +64,7 @@ def build(
 
 @app.command()
 def update(
-    place: Place,
+    place: StoreArgument,
     changes: Annotated[
         Path | None,
         typer.Argument(
@@ -110,10 +110,10 @@ def search(
     from rich.console import Console
     from rich.text import Text
 
+    from ragcore.build import open_memory
     from ragcore.config import load_config
     from ragcore.errors import QuestionError
     from ragcore.filters.expressions import both, read_where, where_from_json
-    from ragcore.store.store import Store
     from ragcore.types import MISSING_ROW
 
     if not question.strip():
@@ -121,20 +121,11 @@ def search(
     config = load_config(pipeline, overrides or ())
     said = [config.rag.where, None if where is None else where_from_json(where)]
     allowed = both(*(None if one is None else read_where(one) for one in said))
-    section = config.memory
-    memory = Store(section.store).open(
-        section.version,
-        retriever=section.retriever,
-        temperature=section.temperature,
-        verify=section.verify,
-    )
-    try:
+    with open_memory(config) as memory:
         hits = memory.search([question], k or config.rag.k, where=allowed)
         exists = hits.rows[0] != MISSING_ROW
         passages = memory.passages.take(hits.rows[0][exists].tolist())
         found = list(zip(hits.scores[0][exists].tolist(), passages, strict=True))
-    finally:
-        memory.close()
     if as_json:
         for score, passage in found:
             row: dict[str, Any] = {"score": score, "id": passage.id, "title": passage.title}
@@ -169,7 +160,7 @@ def calibrate(
     from ragcore.config.edit import write_temperature
     from ragcore.errors import ConfigError
     from ragcore.evaluation.calibration import calibrate as fit
-    from ragcore.evaluation.calibration import read_questions
+    from ragcore.evaluation.calibration import read_pairs
     from ragcore.rag import load
 
     if write and overrides:
@@ -177,7 +168,7 @@ def calibrate(
             "--write with changes to the file: the temperature would be fitted to another pipeline "
             "than the file's; change the file first, or leave --write out"
         )
-    asked, wanted = read_questions(questions)
+    asked, wanted = read_pairs(questions)
     with load(pipeline, *(overrides or ())) as rag:
         found = fit(rag, asked, wanted)
     temperature = found.fitted.temperature

@@ -44,7 +44,7 @@ def examine_(
             "the laws need the package hypothesis, which is not installed: "
             "pip install 'ragcore[testing]'"
         )
-    from ragcore.registry.components import part_from_dict
+    from ragcore.registry.components import spec_from_dict
     from ragcore.testing import examine
     from ragcore.testing.runner import suite_of
 
@@ -52,13 +52,13 @@ def examine_(
     suite = suite_of(kind)
     if suite is None:
         raise PluginError(f"there are no laws for kind {kind!r}: expected {', '.join(_KINDS)}")
-    part = part_from_dict(kind, {"use": name, **_nested(settings or [])})
+    part = spec_from_dict(kind, {"use": name, **_nested(settings or [])})
     limits = {"count": count, "recall": recall}
     asked = {key: value for key, value in limits.items() if value is not None}
     for key in asked:
         if not hasattr(suite, key):
             raise ConfigError(f"--{key} is of indexes and retrievers, but {name!r} is a {kind}")
-    verdicts = list(examine(type("Asked", (suite,), {"__module__": __name__, **asked}), part))
+    verdicts = list(examine(type("Examined", (suite,), {"__module__": __name__, **asked}), part))
     if as_json:
         print(json.dumps([dataclasses.asdict(one) for one in verdicts], indent=2))
     else:

@@ -12,9 +12,9 @@ import typer
 if TYPE_CHECKING:
     from ragcore.store.store import Progress, Store
 
-__all__ = ["Place", "bars", "size", "store_at"]
+__all__ = ["StoreArgument", "bars", "size", "store_at"]
 
-Place = Annotated[
+StoreArgument = Annotated[
     str, typer.Argument(metavar="STORE", help="The store's folder, or a pipeline's YAML file.")
 ]
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ragcore.config.training import QuestionsConfig
-    from ragcore.training import Look, Step
+    from ragcore.training import DevScores, TrainingStep
 
 __all__ = ["app"]
 
@@ -66,17 +66,17 @@ def train(
 def _evaluate(folder: Path, questions: QuestionsConfig) -> None:
     """Answer `dev` with what was kept, loaded from the folder, so that it can be replayed."""
     from ragcore.evaluation.running import evaluate
-    from ragcore.questions import read_asked, spread_over
+    from ragcore.questions import read_questions, spread_over
     from ragcore.rag import load
 
-    asked = read_asked(questions.path, format=questions.format)
+    asked = read_questions(questions.path, format=questions.format)
     with load(folder) as rag:
         report = evaluate(rag, spread_over(asked, questions.limit))
     report.write(folder / "evaluation", folder, (), questions)
 
 
 @contextmanager
-def _shown(console: object) -> Iterator[Callable[[Step | Look], None]]:
+def _shown(console: object) -> Iterator[Callable[[TrainingStep | DevScores], None]]:
     """A bar with what the last step and the last look at `dev` said; looks stay as lines."""
     from rich.console import Console
     from rich.progress import (
@@ -87,7 +87,7 @@ def _shown(console: object) -> Iterator[Callable[[Step | Look], None]]:
         TimeRemainingColumn,
     )
 
-    from ragcore.training import Look
+    from ragcore.training import DevScores
 
     assert isinstance(console, Console)
     columns = (
@@ -101,9 +101,9 @@ def _shown(console: object) -> Iterator[Callable[[Step | Look], None]]:
         bar = progress.add_task("", total=None, said="")
         looked = ""
 
-        def report(event: Step | Look) -> None:
+        def report(event: TrainingStep | DevScores) -> None:
             nonlocal looked
-            if isinstance(event, Look):
+            if isinstance(event, DevScores):
                 looked = f" · exact match {event.exact_match:.1%}"
                 progress.console.print(
                     f"step {event.step}: exact match {event.exact_match:.1%}, recall "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragcore.cli.stores import Place, bars, size, store_at
+from ragcore.cli.stores import StoreArgument, bars, size, store_at
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -26,7 +26,7 @@ _Json = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
 
 def list_(
-    place: Place,
+    place: StoreArgument,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list.")] = False,
 ) -> None:
     """The versions of a store; * marks the current one."""
@@ -56,7 +56,7 @@ def list_(
     Console().print(table if versions else Text(f"{store.folder} has no version yet"))
 
 
-def show(place: Place, version: _Version = None, as_json: _Json = False) -> None:
+def show(place: StoreArgument, version: _Version = None, as_json: _Json = False) -> None:
     """What a version is made of: its passages, its retriever, where it comes from, its files."""
     from rich.console import Console
 
@@ -73,7 +73,7 @@ def show(place: Place, version: _Version = None, as_json: _Json = False) -> None
         console.print(f"  {size(record.bytes):>10}  {record.sha256[:12]}  {name}", markup=False)
 
 
-def verify(place: Place, version: _Version = None) -> None:
+def verify(place: StoreArgument, version: _Version = None) -> None:
     """Compare every file of a version with the sha256 that its manifest gives."""
     store, preferred = store_at(place)
     checked = store.verify(version or preferred)
@@ -81,7 +81,7 @@ def verify(place: Place, version: _Version = None) -> None:
 
 
 def activate(
-    place: Place, version: Annotated[str, typer.Argument(help="The version's name.")]
+    place: StoreArgument, version: Annotated[str, typer.Argument(help="The version's name.")]
 ) -> None:
     """Make a version the current one."""
     store, _ = store_at(place)
@@ -89,7 +89,7 @@ def activate(
     print(f"version {version} is the current one")
 
 
-def rollback(place: Place) -> None:
+def rollback(place: StoreArgument) -> None:
     """Make the version that was active before the current one the current one again."""
     store, _ = store_at(place)
     old, new = store.rollback()
@@ -97,7 +97,7 @@ def rollback(place: Place) -> None:
 
 
 def gc(
-    place: Place,
+    place: StoreArgument,
     keep: Annotated[int, typer.Option(min=1, help="How many versions to keep at least.")] = 3,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Remove nothing, and say what would be removed.")
@@ -121,11 +121,11 @@ def gc(
     for name in found.in_use:
         print(f"kept version {name}, which a program has open")
     freed = f"{size(found.bytes)} {'to free' if dry_run else 'freed'}"
-    print(f"{len(found.kept)} versions kept, {found.leftovers} leftovers, {freed}")
+    print(f"{len(found.kept)} versions kept, {found.orphans} orphans, {freed}")
 
 
 def diff(
-    place: Place,
+    place: StoreArgument,
     old: Annotated[str, typer.Argument(help="A version's name.")],
     new: Annotated[str, typer.Argument(help="Another's.")],
     limit: Annotated[
@@ -164,7 +164,7 @@ def diff(
 
 
 def export(
-    place: Place,
+    place: StoreArgument,
     file: Annotated[Path, typer.Argument(help="The file to write, such as world-2026-02.tar.")],
     version: _Version = None,
 ) -> None:
@@ -176,7 +176,7 @@ def export(
 
 
 def import_(
-    place: Place,
+    place: StoreArgument,
     file: Annotated[Path, typer.Argument(help="A file that `memory export` wrote.")],
     version: Annotated[
         str | None, typer.Option(help="The version's name here; else the one that it had.")

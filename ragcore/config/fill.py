@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from ragcore.config.hints import keys_of
 from ragcore.config.load import read_file
 from ragcore.config.source import Items, Mapping, Node, Scalar, dump
-from ragcore.registry.components import Part, to_plain, yaml_key
+from ragcore.registry.components import ComponentSpec, to_plain, yaml_key
 
 __all__ = ["fill_config"]
 
@@ -47,7 +47,7 @@ def _model(node: Mapping, config: BaseModel) -> dict[str, Any]:
 def _value(node: Node, value: Any) -> Any:
     """What stands at a node, filled in where `value`, what it was read as, has defaults."""
     match node, value:
-        case Mapping(), Part():
+        case Mapping(), ComponentSpec():
             return {"use": _written(node.entries["use"].value), **_model(node, value.config)}
         case Mapping(), BaseModel():
             return _model(node, value)

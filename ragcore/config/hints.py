@@ -11,8 +11,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from ragcore.errors import PluginError
-from ragcore.registry.components import Kind, Part, yaml_key
+from ragcore.registry.components import ComponentSpec, kind_of, yaml_key
 
 __all__ = ["Takes", "hint_of", "keys_of"]
 
@@ -50,15 +49,15 @@ class Takes:
         """What any of these annotations takes."""
         takes = cls()
         for hint in hints:
-            for bare, marks in _alternatives(hint, ()):
-                takes._add(bare, marks)
+            for bare in _alternatives(hint):
+                takes._add(bare)
         return takes
 
-    def _add(self, bare: Any, marks: tuple[Any, ...]) -> None:
+    def _add(self, bare: Any) -> None:
         origin = get_origin(bare) or bare
         given = [one for one in get_args(bare) if one is not Ellipsis] or [Any, Any]
-        if bare is Part:
-            self.part = _kind(marks)
+        if origin is ComponentSpec:
+            self.part = kind_of(bare)
         elif origin in _LISTS:
             self.items.append(given[0])
         elif origin in _DICTS:
@@ -117,21 +116,13 @@ def keys_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
     return {yaml_key(name, field): field for name, field in model.model_fields.items()}
 
 
-def _alternatives(hint: Any, marks: tuple[Any, ...]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
-    """The members of a union, unions in it included, each without `Annotated`, but its marks."""
+def _alternatives(hint: Any) -> Iterator[Any]:
+    """Yield the members of a union, nested ones too, each without `Annotated`."""
     origin = get_origin(hint)
     if origin is Annotated:
-        inner, *more = get_args(hint)
-        yield from _alternatives(inner, (*marks, *more))
+        yield from _alternatives(get_args(hint)[0])
     elif origin in (Union, types.UnionType):
-        for one in get_args(hint):
-            yield from _alternatives(one, marks)
+        for member in get_args(hint):
+            yield from _alternatives(member)
     else:
-        yield hint, marks
-
-
-def _kind(marks: tuple[Any, ...]) -> str:
-    for mark in marks:
-        if isinstance(mark, Kind):
-            return mark.name
-    raise PluginError("a field of type Part needs a Kind: Annotated[Part, Kind('encoder')]")
+        yield hint

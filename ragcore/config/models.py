@@ -8,8 +8,9 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ragcore.config.training import TrainConfig
+from ragcore.contracts import Corpus, Generator, Retriever
 from ragcore.filters.expressions import faults_of
-from ragcore.registry.components import ConfigPath, Kind, Part, PartConfig
+from ragcore.registry.components import ComponentConfig, ComponentSpec, ConfigPath
 
 __all__ = [
     "AbstainConfig",
@@ -34,7 +35,7 @@ def _check_where(said: dict[str, Any]) -> dict[str, Any]:
     return said
 
 
-class AbstainConfig(PartConfig):
+class AbstainConfig(ComponentConfig):
     """When to say that the passages do not hold the answer."""
 
     answer: str = Field(
@@ -45,7 +46,7 @@ class AbstainConfig(PartConfig):
     )
 
 
-class RagConfig(PartConfig):
+class RagConfig(ComponentConfig):
     """How an answer is computed from the passages."""
 
     marginalize: Literal["token", "sequence"] = Field(
@@ -96,7 +97,7 @@ class RagConfig(PartConfig):
         return self
 
 
-class MemoryConfig(PartConfig):
+class MemoryConfig(ComponentConfig):
     """Which passages are read, and how they are found."""
 
     store: ConfigPath = Field(description="folder of the store that holds the memory's versions")
@@ -105,12 +106,10 @@ class MemoryConfig(PartConfig):
         min_length=1,
         description="version to answer from; null is the store's current one",
     )
-    corpus: Annotated[Part, Kind("corpus")] | None = Field(
+    corpus: ComponentSpec[Corpus] | None = Field(
         default=None, description="where passages come from when the memory is built"
     )
-    retriever: Annotated[Part, Kind("retriever")] = Field(
-        description="finds the passages of a question"
-    )
+    retriever: ComponentSpec[Retriever] = Field(description="finds the passages of a question")
     temperature: float = Field(
         default=1.0,
         gt=0,
@@ -124,12 +123,12 @@ class MemoryConfig(PartConfig):
     )
 
 
-class PipelineConfig(PartConfig):
+class PipelineConfig(ComponentConfig):
     """A whole pipeline file."""
 
     ragcore: Literal[1] = Field(description="the file format's version, 1")
     memory: MemoryConfig = Field(description="which passages are read, and how they are found")
-    generator: Annotated[Part, Kind("generator")] | None = Field(
+    generator: ComponentSpec[Generator] | None = Field(
         default=None, description="writes the answer; a pipeline that only searches needs none"
     )
     rag: RagConfig = Field(

@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from ragcore.config.source import Entry, Items, Mapping, Node, Place, Scalar, Source, describe
+from ragcore.config.source import (
+    Entry,
+    Items,
+    Mapping,
+    Node,
+    Scalar,
+    Source,
+    SourcePosition,
+    describe,
+)
 
 __all__ = ["apply_overrides"]
 
@@ -18,7 +27,7 @@ _FORM: Final = "write KEY.KEY=VALUE, as in rag.k=10"
 def apply_overrides(tree: Mapping, source: Source) -> None:
     """Lay the source's overrides over its tree, in place and in order: the last one wins."""
     for origin, override in enumerate(source.overrides, start=1):
-        place = Place(origin, 0, 0)
+        place = SourcePosition(origin, 0, 0)
         path, equals, text = override.partition("=")
         keys = [key.strip() for key in path.split(".")]
         if not equals or not all(keys):
@@ -29,7 +38,9 @@ def apply_overrides(tree: Mapping, source: Source) -> None:
             _set(tree, keys, value, place, source)
 
 
-def _set(tree: Mapping, keys: list[str], value: Node, place: Place, source: Source) -> None:
+def _set(
+    tree: Mapping, keys: list[str], value: Node, place: SourcePosition, source: Source
+) -> None:
     node: Node = tree
     for depth, key in enumerate(keys):
         last = depth == len(keys) - 1

@@ -1,7 +1,7 @@
 """A tree of YAML and a pydantic model, walked side by side: a checked config, or every fault.
 
-Knows how a `Part` is written (`{use: NAME, …}`), how a secret is (`${env:NAME}`), and how to say
-what is wrong in plain words. Works for any model, a plugin's as well as the pipeline's.
+Knows how a `ComponentSpec` is written (`{use: NAME, …}`), how a secret is (`${env:NAME}`), and how
+to say what is wrong in plain words. Works for any model, a plugin's as well as the pipeline's.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from ragcore.config.source import (
     Items,
     Mapping,
     Node,
-    Place,
     Scalar,
     Source,
+    SourcePosition,
     clip,
     describe,
 )
-from ragcore.errors import PluginError, RagcoreError
-from ragcore.registry.components import Part
-from ragcore.registry.discovery import nearest, registry
+from ragcore.errors import PluginError, RagcoreError, nearest
+from ragcore.registry.components import ComponentSpec
+from ragcore.registry.discovery import registry
 
 __all__ = ["ConfigReader", "config_class"]
 
@@ -119,7 +119,7 @@ class ConfigReader:
             ) from error
         return read if sound else _FAULTY
 
-    def _chosen_by(self, use: Entry | None, place: Place) -> str:
+    def _chosen_by(self, use: Entry | None, place: SourcePosition) -> str:
         """Names the override that chose the component, where it made the file's keys wrong."""
         if use is None or use.value.place.origin in (0, place.origin):
             return ""
@@ -154,7 +154,7 @@ class ConfigReader:
             return self._plain(node)
         return self._mismatch(node, takes, key)
 
-    def _part(self, node: Mapping, kind: str) -> Part | _Faulty:
+    def _part(self, node: Mapping, kind: str) -> ComponentSpec[Any] | _Faulty:
         use = node.entries.get("use")
         known = _installed(kind)
         if use is None:
@@ -185,7 +185,7 @@ class ConfigReader:
             return _FAULTY
         if isinstance(config, _Faulty):
             return config
-        return Part(kind, name, component, config, _secrets_of(node))
+        return ComponentSpec(kind, name, component, config, _secrets_of(node))
 
     def _mismatch(self, node: Node, takes: Takes, key: str) -> _Faulty:
         if self._source.is_faulty(node.place):
@@ -302,7 +302,7 @@ def config_class(kind: str, name: str, component: Any) -> type[BaseModel]:
     what = f"{kind} {name!r} ({getattr(component, '__qualname__', component)!s})"
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
         raise PluginError(
-            f"{what} has no class 'Config': its plugin must give it one, a ragcore.PartConfig "
+            f"{what} has no class 'Config': its plugin must give it one, a ragcore.ComponentConfig "
             "whose fields are the keys that YAML may say"
         )
     if not model.__pydantic_complete__:

@@ -16,7 +16,7 @@ from pydantic_core import core_schema
 from ragcore.config.models import PipelineConfig
 from ragcore.config.reader import config_class
 from ragcore.errors import PluginError
-from ragcore.registry.components import PART_MARK
+from ragcore.registry.components import COMPONENT_MARK
 from ragcore.registry.discovery import registry
 
 __all__ = ["config_schema"]
@@ -106,8 +106,10 @@ def _definition(kind: str, name: str) -> str:
 def _linked(schema: Any) -> Any:
     """The schema with each mark of a part turned into a reference to its kind."""
     if isinstance(schema, dict):
-        linked = {key: _linked(value) for key, value in schema.items() if key != PART_MARK}
-        return linked | ({"$ref": _REF + schema[PART_MARK]} if PART_MARK in schema else {})
+        linked = {key: _linked(value) for key, value in schema.items() if key != COMPONENT_MARK}
+        return linked | (
+            {"$ref": _REF + schema[COMPONENT_MARK]} if COMPONENT_MARK in schema else {}
+        )
     return [_linked(item) for item in schema] if isinstance(schema, list) else schema
 
 

@@ -15,7 +15,17 @@ from typing import Final, NamedTuple
 
 import yaml
 
-__all__ = ["Entry", "Fault", "Items", "Mapping", "Node", "Place", "Scalar", "Source", "dump"]
+__all__ = [
+    "Entry",
+    "Fault",
+    "Items",
+    "Mapping",
+    "Node",
+    "SourcePosition",
+    "Scalar",
+    "Source",
+    "dump",
+]
 
 _LONGEST_LINE: Final = 120
 _MOST_NODES: Final = 100_000
@@ -34,7 +44,7 @@ _SCALARS: Final = {
 }
 
 
-class Place(NamedTuple):
+class SourcePosition(NamedTuple):
     """A position: origin 0 is the file, n the nth override; line and column count from 1."""
 
     origin: int
@@ -45,7 +55,7 @@ class Place(NamedTuple):
 class Fault(NamedTuple):
     """One thing that is wrong, and where."""
 
-    place: Place
+    place: SourcePosition
     message: str
 
 
@@ -53,7 +63,7 @@ class Fault(NamedTuple):
 class Scalar:
     """One value; `text` is how it was written."""
 
-    place: Place
+    place: SourcePosition
     value: str | int | float | bool | None
     text: str
 
@@ -62,7 +72,7 @@ class Scalar:
 class Items:
     """A list."""
 
-    place: Place
+    place: SourcePosition
     items: list[Node]
 
 
@@ -70,7 +80,7 @@ class Items:
 class Entry:
     """A key, where it stands, and its value."""
 
-    place: Place
+    place: SourcePosition
     value: Node
 
 
@@ -78,7 +88,7 @@ class Entry:
 class Mapping:
     """Keys with their values, in the order of the file."""
 
-    place: Place
+    place: SourcePosition
     entries: dict[str, Entry]
 
 
@@ -103,15 +113,15 @@ class Source:
         """The tree of what stands after the `=` of an override."""
         return _TreeBuilder(self, text, origin).build()
 
-    def fault(self, place: Place, message: str) -> None:
+    def fault(self, place: SourcePosition, message: str) -> None:
         """Note a fault."""
         self.faults.append(Fault(place, message))
 
-    def is_faulty(self, place: Place) -> bool:
+    def is_faulty(self, place: SourcePosition) -> bool:
         """Whether something is wrong there already, of which another fault may only follow."""
         return any(fault.place == place for fault in self.faults)
 
-    def where(self, place: Place) -> str:
+    def where(self, place: SourcePosition) -> str:
         """A position as text: `file:line:column`, or the override that it is in."""
         if place.origin:
             return f"override '{_printable(self.overrides[place.origin - 1])}'"
@@ -126,7 +136,7 @@ class Source:
                 shown.extend(self._excerpt(fault.place))
         return "\n".join(shown)
 
-    def _excerpt(self, place: Place) -> Iterable[str]:
+    def _excerpt(self, place: SourcePosition) -> Iterable[str]:
         line = self._lines[place.line - 1] if place.line <= len(self._lines) else ""
         if not line.strip():
             return
@@ -189,8 +199,10 @@ class _TreeBuilder:
             self._source.fault(self._place(1, 1), "nested too deeply: no pipeline needs that")
         return None
 
-    def _place(self, line: int, column: int) -> Place:
-        return Place(self._origin, 0, 0) if self._origin else Place(0, line, column)
+    def _place(self, line: int, column: int) -> SourcePosition:
+        return (
+            SourcePosition(self._origin, 0, 0) if self._origin else SourcePosition(0, line, column)
+        )
 
     def _node(self, node: yaml.Node) -> Node:
         place = self._place(node.start_mark.line + 1, node.start_mark.column + 1)
@@ -215,12 +227,12 @@ class _TreeBuilder:
         finally:
             self._open.discard(id(node))
 
-    def _check_tag(self, node: yaml.Node, place: Place, allowed: tuple[str, ...]) -> None:
+    def _check_tag(self, node: yaml.Node, place: SourcePosition, allowed: tuple[str, ...]) -> None:
         if node.tag not in [_CORE + name for name in allowed]:
             tag = node.tag.replace(_CORE, "!!")
             self._source.fault(place, f"the tag {tag!r} is refused: write a plain value")
 
-    def _mapping(self, node: yaml.MappingNode, place: Place) -> Mapping:
+    def _mapping(self, node: yaml.MappingNode, place: SourcePosition) -> Mapping:
         entries: dict[str, Entry] = {}
         for key_node, value_node in node.value:
             at = self._place(key_node.start_mark.line + 1, key_node.start_mark.column + 1)
@@ -242,7 +254,7 @@ class _TreeBuilder:
                 entries[key] = Entry(at, value)
         return Mapping(place, entries)
 
-    def _scalar(self, tag: str, text: str, place: Place) -> Scalar:
+    def _scalar(self, tag: str, text: str, place: SourcePosition) -> Scalar:
         name = tag.removeprefix(_CORE)
         if name not in _SCALARS:
             return Scalar(place, text, text)

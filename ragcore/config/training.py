@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ragcore.registry.components import ConfigPath, PartConfig
+from ragcore.registry.components import ComponentConfig, ConfigPath
 
 __all__ = [
     "DistillConfig",
@@ -33,7 +33,7 @@ Format = Literal[
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
-class QuestionsConfig(PartConfig):
+class QuestionsConfig(ComponentConfig):
     """A file of questions with their answers."""
 
     path: ConfigPath = Field(description="a file of questions, gzipped or not")
@@ -43,7 +43,7 @@ class QuestionsConfig(PartConfig):
     )
 
 
-class LoraConfig(PartConfig):
+class LoraConfig(ComponentConfig):
     """Low-rank adapters in place of the generator's own weights (needs `peft`)."""
 
     rank: int = Field(8, gt=0, description="of the two matrices that are added to a weight")
@@ -54,7 +54,7 @@ class LoraConfig(PartConfig):
     )
 
 
-class DistillConfig(PartConfig):
+class DistillConfig(ComponentConfig):
     """A second loss, by which the prior follows what the generator says of the passages."""
 
     weight: float = Field(1.0, ge=0, description="of this loss beside the marginal's")
@@ -68,7 +68,7 @@ class DistillConfig(PartConfig):
     temperature: float = Field(1.0, gt=0, description="above 1 flattens the target")
 
 
-class RefreshConfig(PartConfig):
+class RefreshConfig(ComponentConfig):
     """Train the passages' side too, and swap in a memory that is encoded anew as training goes."""
 
     every: int = Field(gt=0, description="steps from one refresh to the next")
@@ -79,7 +79,7 @@ class RefreshConfig(PartConfig):
     )
 
 
-class TrainConfig(PartConfig):
+class TrainConfig(ComponentConfig):
     """How encoder and generator are fine-tuned through the marginal."""
 
     questions: QuestionsConfig = Field(description="what is trained on")

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from ragcore.corpora.splitter import split_lines, split_words
 from ragcore.errors import CorpusError, EmptyCorpusError
-from ragcore.registry.components import ConfigPath, PartConfig
+from ragcore.registry.components import ComponentConfig, ConfigPath
 from ragcore.types import Passage
 
 __all__ = ["DprTsv", "Jsonl", "TextFolder", "lines_of", "passage_from_json"]
@@ -33,7 +33,7 @@ class Jsonl:
     `ID-1`, `ID-2`, … with the same title and metadata. Empty lines are passed over.
     """
 
-    class Config(PartConfig):
+    class Config(ComponentConfig):
         """What YAML may say of `{use: jsonl}`."""
 
         path: ConfigPath = Field(description="the file; one that ends in .gz is unpacked")
@@ -67,7 +67,7 @@ class Jsonl:
 class DprTsv:
     """The paper's Wikipedia, `psgs_w100.tsv`: columns id, text, title, quoted as in CSV."""
 
-    class Config(PartConfig):
+    class Config(ComponentConfig):
         """What YAML may say of `{use: dpr-tsv}`."""
 
         path: ConfigPath = Field(description="the file; one that ends in .gz is unpacked")
@@ -116,7 +116,7 @@ class TextFolder:
     has no passages.
     """
 
-    class Config(PartConfig):
+    class Config(ComponentConfig):
         """What YAML may say of `{use: text}`."""
 
         path: ConfigPath = Field(description="the folder")

@@ -23,38 +23,38 @@ from torch import Tensor
 
 from ragcore.contracts import Generator, Read
 from ragcore.decoding.beam import Hypothesis
-from ragcore.decoding.question_prior import Context
+from ragcore.decoding.question_prior import QuestionPrior
 from ragcore.decoding.scoring import Marginal, marginalized, score_targets
 
-__all__ = ["Weighed", "conditioned", "weigh"]
+__all__ = ["Conditioned", "prior_of_answering", "condition"]
 
 _ALMOST_CERTAIN = -1e-6
 """A log-probability of abstaining above this counts as this: so that a prior is left over."""
 
 
 @dataclass(frozen=True, slots=True)
-class Weighed:
+class Conditioned:
     """A question after its passages were asked whether they answer it.
 
     Attributes:
-        context: what is decoded over: among the passages that answer, or as it was.
+        prior: what is decoded over: among the passages that answer, or as it was.
         abstention: the abstaining answer as a hypothesis; None where no answer abstains.
         abstains: whether it is the answer.
     """
 
-    context: Context
+    prior: QuestionPrior
     abstention: Hypothesis | None = None
     abstains: bool = False
 
 
-def weigh(
+def condition(
     marginalize: Marginal,
     generator: Generator,
     read: Read,
-    contexts: Sequence[Context],
+    contexts: Sequence[QuestionPrior],
     abstention: Sequence[int],
     above: float,
-) -> list[Weighed]:
+) -> list[Conditioned]:
     """Each question's context among the passages that answer, or its abstention.
 
     Args:
@@ -69,18 +69,18 @@ def weigh(
         For each question its context: with log p(z|x, z answers), or as it was if it abstains.
     """
     scored = score_targets(generator, read, contexts, [[abstention]] * len(contexts))
-    weighed: list[Weighed] = []
+    conditioned: list[Conditioned] = []
     for context, log_p in zip(contexts, scored, strict=True):
         (unknown,) = marginalized(marginalize, context, log_p, [abstention])
         if math.exp(unknown.log_prob) > above:
-            weighed.append(Weighed(context, unknown, abstains=True))
+            conditioned.append(Conditioned(context, unknown, abstains=True))
         else:
-            prior = conditioned(context.log_prior, log_p[0].sum(dim=-1))
-            weighed.append(Weighed(Context(context.pairs, prior), unknown))
-    return weighed
+            prior = prior_of_answering(context.log_prior, log_p[0].sum(dim=-1))
+            conditioned.append(Conditioned(QuestionPrior(context.pairs, prior), unknown))
+    return conditioned
 
 
-def conditioned(log_prior: Tensor, abstains: Tensor) -> Tensor:
+def prior_of_answering(log_prior: Tensor, abstains: Tensor) -> Tensor:
     """log p(z|x, z answers), [..., k], from log p(z|x) and log p(unknown|x,z), both [..., k]."""
     answers = torch.log(-torch.expm1(abstains.clamp(max=_ALMOST_CERTAIN)))
     return torch.log_softmax(log_prior.to(answers.device) + answers, dim=-1)

@@ -12,7 +12,7 @@ asked about before, and a step costs as much as there are places left.
 Next tokens are masked and **not renormalised**: log p is that of the tokens under the model, as
 without grounding. It stays comparable with `rag.log_prob` and `ragcore verify`, and a low one still
 says that the model would rather have answered something else. The probabilities of all spans
-together do not sum to 1. An abstention is no span and not searched for: it is weighed before
+together do not sum to 1. An abstention is no span and not searched for: it is conditioned before
 (abstention.py).
 """
 

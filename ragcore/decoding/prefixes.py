@@ -25,7 +25,7 @@ from torch import Tensor
 
 from ragcore.contracts import Generator, Read
 from ragcore.decoding.checks import check_distributions, check_log_probs
-from ragcore.decoding.question_prior import Context
+from ragcore.decoding.question_prior import QuestionPrior
 from ragcore.decoding.rules import Rule
 
 __all__ = ["Prefixes"]
@@ -37,7 +37,7 @@ _ROWS_AT_ONCE = 64
 class Prefixes:
     """See `ragcore.decoding.beam.PrefixModel`."""
 
-    def __init__(self, generator: Generator, read: Read, contexts: Sequence[Context]) -> None:
+    def __init__(self, generator: Generator, read: Read, contexts: Sequence[QuestionPrior]) -> None:
         """Begin with the empty prefix for each context.
 
         Args:
@@ -109,7 +109,7 @@ class Prefixes:
         """What the passages weigh after a token.
 
         Args:
-            log_weights: [n, K], what they weighed before it; -inf where there is no passage.
+            log_weights: [n, K], what they conditioned before it; -inf where there is no passage.
             joint: [n, K], the same with the token's log-prob under each passage added.
         """
         raise NotImplementedError

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Context"]
+__all__ = ["QuestionPrior"]
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class QuestionPrior:
     """One question's k passages.
 
     Attributes:
@@ -26,7 +26,7 @@ class Context:
         """k, the number of passages."""
         return len(self.pairs)
 
-    def apart(self) -> list[Context]:
+    def apart(self) -> list[QuestionPrior]:
         """Each passage as a context of its own, of prior 1."""
         certain = torch.zeros_like(self.log_prior[:1])
-        return [Context(self.pairs[z : z + 1], certain) for z in range(len(self))]
+        return [QuestionPrior(self.pairs[z : z + 1], certain) for z in range(len(self))]

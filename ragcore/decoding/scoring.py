@@ -15,7 +15,7 @@ from torch import Tensor
 from ragcore.contracts import Generator, Read
 from ragcore.decoding.beam import Hypothesis, Step
 from ragcore.decoding.checks import check_log_probs
-from ragcore.decoding.question_prior import Context
+from ragcore.decoding.question_prior import QuestionPrior
 from ragcore.marginalization import (
     next_token_log_prob,
     prefix_posterior,
@@ -34,7 +34,7 @@ def score_hypotheses(
     marginalize: Marginal,
     generator: Generator,
     read: Read,
-    contexts: Sequence[Context],
+    contexts: Sequence[QuestionPrior],
     targets: Sequence[Sequence[Sequence[int]]],
     *,
     known: Sequence[Known] | None = None,
@@ -59,7 +59,7 @@ def score_hypotheses(
 def score_targets(
     generator: Generator,
     read: Read,
-    contexts: Sequence[Context],
+    contexts: Sequence[QuestionPrior],
     targets: Sequence[Sequence[Sequence[int]]],
     *,
     known: Sequence[Known] | None = None,
@@ -120,7 +120,7 @@ def pad_targets(targets: Sequence[Sequence[int]]) -> Tensor:
 
 
 def marginalized(
-    marginalize: Marginal, context: Context, log_p: Tensor, targets: Sequence[Sequence[int]]
+    marginalize: Marginal, context: QuestionPrior, log_p: Tensor, targets: Sequence[Sequence[int]]
 ) -> list[Hypothesis]:
     """One question's targets as hypotheses; log_p is [targets, k, T], as `score_targets` gives."""
     log_prior = context.log_prior.to(log_p.device)

@@ -23,7 +23,7 @@ from torch import Tensor
 from ragcore.contracts import Generator, Read
 from ragcore.decoding.beam import BeamSearch, Hypothesis
 from ragcore.decoding.prefixes import Prefixes
-from ragcore.decoding.question_prior import Context
+from ragcore.decoding.question_prior import QuestionPrior
 from ragcore.decoding.rules import Constraint, DecodingOptions
 from ragcore.decoding.scoring import Known, score_hypotheses
 from ragcore.decoding.token import RagToken
@@ -45,7 +45,7 @@ class RagSequence(Prefixes):
 def thorough(
     generator: Generator,
     read: Read,
-    contexts: Sequence[Context],
+    contexts: Sequence[QuestionPrior],
     options: DecodingOptions,
     constraints: Sequence[Constraint | None] | None = None,
 ) -> list[list[Hypothesis]]:
@@ -77,7 +77,7 @@ def thorough(
 def fast(
     generator: Generator,
     read: Read,
-    contexts: Sequence[Context],
+    contexts: Sequence[QuestionPrior],
     options: DecodingOptions,
     constraints: Sequence[Constraint | None] | None = None,
 ) -> list[list[Hypothesis]]:
@@ -101,7 +101,7 @@ def fast(
 def _beams_per_passage(
     generator: Generator,
     read: Read,
-    contexts: Sequence[Context],
+    contexts: Sequence[QuestionPrior],
     options: DecodingOptions,
     constraints: Sequence[Constraint | None] | None,
 ) -> list[_Beams]:
@@ -125,7 +125,7 @@ def _known(beams: _Beams) -> Known:
     }
 
 
-def _winner(context: Context, beams: _Beams, options: DecodingOptions) -> tuple[int, ...]:
+def _winner(context: QuestionPrior, beams: _Beams, options: DecodingOptions) -> tuple[int, ...]:
     shares: dict[tuple[int, ...], list[float]] = {}
     for prior, beam in zip(context.log_prior.tolist(), beams, strict=True):
         for hypothesis in beam:

@@ -19,7 +19,7 @@ from typing import Final
 from ragcore.errors import StoreError
 
 __all__ = [
-    "beside",
+    "staging_path",
     "files_below",
     "lock_shared",
     "locked",
@@ -46,21 +46,21 @@ _WITHOUT_LOCKS: Final = frozenset(
 )
 
 
-def sha256(path: Path, *, gently: bool = False) -> str:
+def sha256(path: Path, *, low_priority: bool = False) -> str:
     """The digest of a file's bytes, in hexadecimal.
 
     In large pieces: between two of them other threads are kept from running for a moment.
 
     Args:
         path: of the file.
-        gently: rest as long as is worked, for whoever needs the processor more.
+        low_priority: rest as long as is worked, for whoever needs the processor more.
     """
     digest, piece = hashlib.sha256(), memoryview(bytearray(_PIECE))
     with path.open("rb", buffering=0) as file:
         began = time.perf_counter()
         while size := file.readinto(piece):
             digest.update(piece[:size])
-            if gently:
+            if low_priority:
                 time.sleep(time.perf_counter() - began)
                 began = time.perf_counter()
     return digest.hexdigest()
@@ -95,14 +95,14 @@ def replace_text(path: Path, text: str) -> None:
 
     One caller at a time: hold a lock.
     """
-    new = beside(path)
+    new = staging_path(path)
     new.write_text(text, encoding="utf-8")
     sync(new)
     os.replace(new, path)
     sync(path.parent)
 
 
-def beside(path: Path) -> Path:
+def staging_path(path: Path) -> Path:
     """Where the file is written that is to take the place of another."""
     return path.with_name(f".{path.name}.new")
 

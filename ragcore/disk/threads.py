@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
-__all__ = ["give_way"]
+__all__ = ["yield_gil"]
 
 
-def give_way() -> None:
+def yield_gil() -> None:
     """Let threads run that wait for the interpreter.
 
     While a version is opened in a running program, requests are answered by other threads of the

@@ -25,18 +25,17 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from ragcore.answering.evidence import Found
+from ragcore.answering.evidence import Retrieved
+from ragcore.answering.reading import read_passages
 from ragcore.answering.retrieve import retrieve
-from ragcore.decoding.abstention import conditioned
-from ragcore.decoding.question_prior import Context
+from ragcore.decoding.abstention import prior_of_answering
 from ragcore.decoding.scoring import Marginal, score_targets
 from ragcore.errors import QuestionError
 from ragcore.marginalization import log_prior, sequence_log_prob, token_log_prob
-from ragcore.questions import read_asked
+from ragcore.questions import read_questions
 from ragcore.rag import Rag
-from ragcore.types import Passage
 
-__all__ = ["Calibration", "Fit", "calibrate", "read_questions"]
+__all__ = ["Calibration", "Fit", "calibrate", "read_pairs"]
 
 PER_DECADE: Final = 10
 DECADES: Final = 3
@@ -132,13 +131,13 @@ def calibrate(
     )
 
 
-def read_questions(path: str | Path) -> tuple[list[str], list[list[str]]]:
+def read_pairs(path: str | Path) -> tuple[list[str], list[list[str]]]:
     """Questions and their answers from a file of JSON lines, `question` and `answer` or `answers`.
 
     Raises:
         QuestionError: it cannot be read, or lines are wrong; all of them, by number.
     """
-    asked = read_asked(path, plain=True)
+    asked = read_questions(path, plain=True)
     answers = [list(one.answers) for one in asked]
     return [one.question for one in asked], answers
 
@@ -149,7 +148,9 @@ class _Table:
     Double precision; where a question has fewer than k passages its scores are -inf.
     """
 
-    def __init__(self, rag: Rag, found: Sequence[Found], answers: Sequence[Sequence[str]]) -> None:
+    def __init__(
+        self, rag: Rag, found: Sequence[Retrieved], answers: Sequence[Sequence[str]]
+    ) -> None:
         abstain, config = rag.config.abstain, rag.config
         self._marginal: Marginal = config.marginalize
         self._above = None if abstain is None else abstain.above
@@ -178,12 +179,12 @@ class _Table:
         return _padded(rows, 0.0)
 
     def priors(self, temperature: float) -> tuple[Tensor, Tensor]:
-        """log p(z|x) of all passages, and as answers are weighed by; [Q, k] both."""
+        """log p(z|x) of all passages, and as answers are conditioned by; [Q, k] both."""
         prior = log_prior(self._scores, temperature)
         if self._above is None or self._unknown is None:
             return prior, prior
         unknown = self._marginalized(prior, self._unknown)
-        among = conditioned(prior, self._unknown.sum(dim=-1))
+        among = prior_of_answering(prior, self._unknown.sum(dim=-1))
         return prior, torch.where((unknown.exp() > self._above).unsqueeze(-1), prior, among)
 
     def log_prob(self, temperature: float) -> float:
@@ -214,22 +215,12 @@ class _Table:
 
 
 def _scored(
-    rag: Rag, found: Sequence[Found], targets: Sequence[Sequence[tuple[int, ...]]]
+    rag: Rag, retrieved: Sequence[Retrieved], targets: Sequence[Sequence[tuple[int, ...]]]
 ) -> list[Tensor]:
-    """log p(y_i|x,z,y_<i) of each question's targets, [targets, k, T] each, in one reading."""
-    generator = rag.generator
-    questions: list[str] = []
-    passages: list[Passage | None] = []
-    contexts: list[Context] = []
-    for one in found:
-        own: list[Passage | None] = [*one.passages] or [None]
-        begin, end = len(passages), len(passages) + len(own)
-        places = torch.arange(begin, end, device=generator.device)
-        contexts.append(Context(places, one.log_prior.to(generator.device)))
-        questions.extend([one.question] * len(own))
-        passages.extend(own)
-    read = generator.read(questions, passages)
-    return [rows.double().cpu() for rows in score_targets(generator, read, contexts, targets)]
+    """Score each question's targets in one reading: log p(y_i|x,z,y_<i), [targets, k, T] each."""
+    read, priors = read_passages(rag.generator, retrieved)
+    scored = score_targets(rag.generator, read, priors, targets)
+    return [log_p.double().cpu() for log_p in scored]
 
 
 def _best(log_prob: Callable[[float], float]) -> float:

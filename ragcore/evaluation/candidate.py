@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ragcore.rag import Rag
 
-__all__ = ["beside"]
+__all__ = ["open_candidate"]
 
 
-def beside(rag: Rag, version: str) -> Rag:
+def open_candidate(rag: Rag, version: str) -> Rag:
     """A pipeline over another version, with the generator and the settings of `rag`.
 
     Args:

@@ -1,7 +1,7 @@
 """Two versions of a memory, asked the same questions by the same generator: what changes.
 
 An answer counts as changed if it differs once normalised (matching.py). Where the texts differ at
-all, each is scored under both versions, so that a change can be weighed:
+all, each is scored under both versions, so that a change can be conditioned:
 
                         log p by the old    log p by the new
     the old answer      old.log_prob        new.other_log_prob
@@ -21,8 +21,8 @@ from typing import Any, Final
 
 from ragcore.config import PipelineConfig, load_config
 from ragcore.errors import QuestionError
-from ragcore.evaluation.candidate import beside
-from ragcore.questions import Asked
+from ragcore.evaluation.candidate import open_candidate
+from ragcore.questions import LabelledQuestion
 from ragcore.questions.matching import exact_match, holds_answer, same_answer
 from ragcore.rag import Rag
 from ragcore.types import Answer
@@ -177,7 +177,7 @@ class Comparison:
 
 def compare(
     pipeline: Rag | PipelineConfig | str | Path,
-    questions: Sequence[str | Asked],
+    questions: Sequence[str | LabelledQuestion],
     old: str,
     new: str,
     *,
@@ -201,7 +201,7 @@ def compare(
         ConfigError: the pipeline is faulty, or has no generator or no store.
         StoreError: there is no such version, or it was built by another encoder.
     """
-    asked = [Asked(one) if isinstance(one, str) else one for one in questions]
+    asked = [LabelledQuestion(one) if isinstance(one, str) else one for one in questions]
     _check(asked, old, new)
     pairs: list[Pair] = []
     with _opened(pipeline, old, new) as (one, other):
@@ -218,17 +218,17 @@ def _opened(
 ) -> Iterator[tuple[Rag, Rag]]:
     """A pipeline over each of the two versions, with one generator."""
     if isinstance(pipeline, Rag):
-        with beside(pipeline, old) as one, beside(pipeline, new) as other:
+        with open_candidate(pipeline, old) as one, open_candidate(pipeline, new) as other:
             yield one, other
         return
     config = pipeline if isinstance(pipeline, PipelineConfig) else load_config(pipeline)
     memory = config.memory.model_copy(update={"version": old})
     at_old = config.model_copy(update={"memory": memory})
-    with Rag.from_config(at_old) as one, beside(one, new) as other:
+    with Rag.from_config(at_old) as one, open_candidate(one, new) as other:
         yield one, other
 
 
-def _pairs(one: Rag, other: Rag, asked: Sequence[Asked]) -> list[Pair]:
+def _pairs(one: Rag, other: Rag, asked: Sequence[LabelledQuestion]) -> list[Pair]:
     """A batch of questions, answered by both; `one` is the old."""
     questions = [each.question for each in asked]
     olds, news = one.answer(questions), other.answer(questions)
@@ -253,7 +253,7 @@ def _crossed(rag: Rag, answers: Sequence[Answer], places: Sequence[int]) -> dict
     return dict(zip(places, scores, strict=True))
 
 
-def _said(answer: Answer, other: Answer, asked: Asked, other_log_prob: float) -> Side:
+def _said(answer: Answer, other: Answer, asked: LabelledQuestion, other_log_prob: float) -> Side:
     """One version's side: its answer, held against the other's and against what is right."""
     there = {(piece.passage.title, piece.passage.text) for piece in other.evidence}
     passages = tuple(
@@ -293,7 +293,7 @@ def _side(side: Side) -> dict[str, Any]:
     return {**asdict(side), "best": None if best is None else best.id}
 
 
-def _check(asked: Sequence[Asked], old: str, new: str) -> None:
+def _check(asked: Sequence[LabelledQuestion], old: str, new: str) -> None:
     if not asked:
         raise QuestionError("no question to compare versions on: give one or more")
     for place, each in enumerate(asked):

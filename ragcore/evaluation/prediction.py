@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ragcore.questions import Asked
-from ragcore.questions.matching import holds_right, is_right
+from ragcore.questions import LabelledQuestion
+from ragcore.questions.matching import is_correct, is_relevant
 from ragcore.types import Answer
 
-__all__ = ["Found", "Prediction", "predictions"]
+__all__ = ["RankedPassage", "Prediction", "predictions"]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class RankedPassage:
     """A passage that was found.
 
     Attributes:
@@ -23,7 +23,7 @@ class Found:
         score: the retriever's.
         prior: p(z|x).
         posterior: p(z|x,y).
-        answers: whether it answers the question: see `holds_right`.
+        answers: whether it answers the question: see `is_relevant`.
     """
 
     id: str
@@ -58,7 +58,7 @@ class Prediction:
     answer: str
     log_prob: float
     correct: bool | None
-    passages: tuple[Found, ...]
+    passages: tuple[RankedPassage, ...]
 
     @property
     def judged(self) -> bool:
@@ -72,7 +72,7 @@ class Prediction:
         return asdict(self)
 
 
-def predictions(asked: Sequence[Asked], answers: Sequence[Answer]) -> list[Prediction]:
+def predictions(asked: Sequence[LabelledQuestion], answers: Sequence[Answer]) -> list[Prediction]:
     """Answers beside what is right by the version of the memory that was read."""
     made = []
     seen: set[str] = set()
@@ -89,15 +89,15 @@ def predictions(asked: Sequence[Asked], answers: Sequence[Answer]) -> list[Predi
                 relevant=one.passage_ids_by(answer.memory),
                 answer=answer.text,
                 log_prob=answer.log_prob,
-                correct=is_right(answer.text, one, answer.memory) if right else None,
+                correct=is_correct(answer.text, one, answer.memory) if right else None,
                 passages=tuple(
-                    Found(
+                    RankedPassage(
                         each.passage.id,
                         each.passage.title,
                         each.score,
                         each.prior,
                         each.posterior,
-                        holds_right(each.passage, one, answer.memory),
+                        is_relevant(each.passage, one, answer.memory),
                     )
                     for each in answer.evidence
                 ),

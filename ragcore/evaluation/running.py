@@ -1,4 +1,4 @@
-"""Answering a file of questions, and what is kept of it so that it can be repeated.
+"""Evaluate a file of questions, and what is kept of it so that it can be repeated.
 
 run.json             pipeline, overrides, sha256 of the questions, memory, versions, figures
 predictions.jsonl    a line a question: answer, log p, passages, right or wrong, scores
@@ -20,7 +20,7 @@ from ragcore.errors import ConfigError, MetricError, QuestionError
 from ragcore.evaluation.figures import Difference, Figure, difference, figures, lacking
 from ragcore.evaluation.metrics.base import Metric
 from ragcore.evaluation.prediction import Prediction, predictions
-from ragcore.questions import Asked, read_asked, spread_over
+from ragcore.questions import LabelledQuestion, read_questions, spread_over
 from ragcore.rag import Rag, load
 from ragcore.registry.discovery import registry
 
@@ -147,7 +147,7 @@ def make_metrics(names: Sequence[str] = DEFAULT_METRICS) -> dict[str, Metric]:
 
 def evaluate(
     rag: Rag,
-    asked: Sequence[Asked],
+    asked: Sequence[LabelledQuestion],
     metrics: Mapping[str, Metric] | None = None,
     *,
     progress: Progress | None = None,
@@ -222,7 +222,7 @@ def replay(folder: Path, *, progress: Progress | None = None) -> Replayed:
             f"{path}: not the questions of the run in {folder} (its sha256 is another, or it is "
             "gone): put back the file, or evaluate anew"
         )
-    asked = spread_over(read_asked(path, format=told["format"]), told["limit"])
+    asked = spread_over(read_questions(path, format=told["format"]), told["limit"])
     pipeline = (folder / said["pipeline"]).resolve()
     with load(pipeline, *said["overrides"], f"memory.version={json.dumps(said['memory'])}") as rag:
         report = evaluate(rag, asked, {}, progress=progress)

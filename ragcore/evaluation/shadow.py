@@ -19,12 +19,11 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from types import TracebackType
 from typing import Any, Final
 
 from ragcore.answering.retrieve import Where
 from ragcore.errors import ConfigError
-from ragcore.evaluation.candidate import beside
+from ragcore.evaluation.candidate import open_candidate
 from ragcore.questions.matching import same_answer
 from ragcore.rag import Rag
 from ragcore.types import Answer
@@ -142,20 +141,15 @@ class Shadow:
         self._last_error = ""
         self._closed = False
         self._lock = threading.Lock()
-        self._candidate = beside(rag, version)
+        self._candidate = open_candidate(rag, version)
         self._thread = threading.Thread(target=self._work, name=f"shadow {version}", daemon=True)
         self._thread.start()
 
     def __enter__(self) -> Shadow:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close(drop=error is not None)
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.close(drop=kind is not None)
 
     def answer(self, questions: str | Sequence[str], *, where: Where = None) -> list[Answer]:
         """`Rag.answer` of the live pipeline; a share of the questions goes to the candidate too."""

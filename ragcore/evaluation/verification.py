@@ -114,7 +114,7 @@ def verify_answer(rag: Rag, question: str) -> Verification:
     prior = _softmax([one.score / temperature for one in answer.evidence] or [0.0])
     if rag.config.abstain is not None:
         (unknown,) = generator.encode_answers([rag.config.abstain.answer])
-        # What abstains is weighed among all passages; what answers among those that do.
+        # What abstains is conditioned among all passages; what answers among those that do.
         if list(answer.token_ids) != unknown:
             abstains = _table(generator, question, passages, unknown)
             prior = _answering(prior, [math.fsum(row) for row in abstains])

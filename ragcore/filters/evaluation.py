@@ -11,33 +11,46 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
-from ragcore.filters.expressions import AllOf, AnyOf, Comparison, Filter, Not
-from ragcore.memory.passages import Passages
+from ragcore.filters.expressions import AllOf, AnyOf, FieldCondition, Filter, Not
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    Rows = npt.NDArray[np.int64]
+    from ragcore.types import Rows
+
     Mask = npt.NDArray[np.bool_]
 
 __all__ = ["RowFilter"]
 
-KEPT: Final = 8
+CACHED_FILTERS: Final = 8
 """Filters whose rows are kept; each costs eight bytes a row that it allows."""
 
 LACKS: Final = 0
 """The number of a row whose passage lacks the field."""
 
 
+class MetadataSource(Protocol):
+    """Passages, as far as a filter reads them."""
+
+    def __len__(self) -> int:
+        """Return the number of passages."""
+        ...
+
+    def metadata(self) -> Iterator[list[Mapping[str, Any]]]:
+        """Yield the metadata of all passages by row, in batches."""
+        ...
+
+
 class RowFilter:
     """Filters over the passages of one version; safe to use from several threads."""
 
-    def __init__(self, passages: Passages) -> None:
+    def __init__(self, passages: MetadataSource) -> None:
         self._passages = passages
         self._columns: dict[str, _Column] = {}
         self._kept: OrderedDict[str, Rows] = OrderedDict()
@@ -57,14 +70,14 @@ class RowFilter:
                 rows = np.flatnonzero(self._mask(where)).astype(np.int64, copy=False)
                 rows.flags.writeable = False
                 self._kept[said] = rows
-                if len(self._kept) > KEPT:
+                if len(self._kept) > CACHED_FILTERS:
                     self._kept.popitem(last=False)
             self._kept.move_to_end(said)
             return self._kept[said]
 
     def _mask(self, where: Filter) -> Mask:
         match where:
-            case Comparison():
+            case FieldCondition():
                 return self._columns[where.field].mask(where)
             case Not():
                 return ~self._mask(where.part)
@@ -92,7 +105,7 @@ class RowFilter:
 def _fields(where: Filter) -> set[str]:
     """The fields that a filter names."""
     match where:
-        case Comparison():
+        case FieldCondition():
             return {where.field}
         case Not():
             return _fields(where.part)
@@ -107,7 +120,7 @@ class _Column:
     values: list[object]
     numbers: npt.NDArray[np.int32]
 
-    def mask(self, comparison: Comparison) -> Mask:
+    def mask(self, comparison: FieldCondition) -> Mask:
         holds = np.fromiter(map(comparison.holds, self.values), np.bool_, len(self.values))
         holds[LACKS] = False
         taken: Mask = holds[self.numbers]

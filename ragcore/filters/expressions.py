@@ -21,14 +21,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from ragcore.errors import QuestionError
-from ragcore.registry.discovery import nearest
+from ragcore.errors import QuestionError, nearest
 
 __all__ = [
     "AllOf",
     "AnyOf",
-    "Comparison",
-    "Fault",
+    "FieldCondition",
+    "FilterFault",
     "Filter",
     "Not",
     "both",
@@ -51,7 +50,7 @@ _DEEPEST: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class FieldCondition:
     """One field against a value, or against several for `in`.
 
     Attributes:
@@ -106,10 +105,10 @@ class Not:
     part: Filter
 
 
-Filter = Comparison | AllOf | AnyOf | Not
+Filter = FieldCondition | AllOf | AnyOf | Not
 
 
-class Fault(NamedTuple):
+class FilterFault(NamedTuple):
     """What is wrong with a filter, and where: the keys and places that lead there."""
 
     path: tuple[str | int, ...]
@@ -126,7 +125,7 @@ def read_where(said: object) -> Filter:
         QuestionError: it is not a filter; all faults, each with its path.
 
     >>> read_where({"year": {"gte": 2016}})
-    Comparison(field='year', operator='gte', value=2016)
+    FieldCondition(field='year', operator='gte', value=2016)
     """
     reader = _Reader()
     found = reader.filter(said, ())
@@ -154,7 +153,7 @@ def where_from_json(text: str) -> dict[str, Any]:
     return dict(said)
 
 
-def faults_of(said: object) -> list[Fault]:
+def faults_of(said: object) -> list[FilterFault]:
     """All that is wrong with a filter; empty where `read_where` would read it."""
     reader = _Reader()
     reader.filter(said, ())
@@ -172,7 +171,7 @@ class _Reader:
     """Reads filters, noting faults instead of stopping at the first."""
 
     def __init__(self) -> None:
-        self.faults: list[Fault] = []
+        self.faults: list[FilterFault] = []
 
     def filter(self, said: object, path: tuple[str | int, ...]) -> Filter | None:
         if not isinstance(said, Mapping) or not said:
@@ -220,7 +219,7 @@ class _Reader:
 
     def _comparison(
         self, field: str, word: Any, value: Any, path: tuple[str | int, ...]
-    ) -> Comparison | None:
+    ) -> FieldCondition | None:
         if word not in _OPERATORS:
             close = nearest(str(word), [*_OPERATORS, *_WORDS])
             hint = f"did you mean {close!r}? " if close in _OPERATORS else ""
@@ -237,7 +236,7 @@ class _Reader:
             wrong = [at for at, one in enumerate(value) if _typed(one) is None]
             for at in wrong:
                 self._fault((*path, at), _not_a_value(value[at]))
-            return None if wrong else Comparison(field, word, tuple(value))
+            return None if wrong else FieldCondition(field, word, tuple(value))
         typed = _typed(value)
         if typed is None:
             listed = isinstance(value, list | tuple) and word == "eq"
@@ -246,10 +245,10 @@ class _Reader:
         if word in _ORDER and typed[0] not in ("number", "string"):
             self._fault(path, f"expected a number or a string, found {_described(value)}")
             return None
-        return Comparison(field, word, value)
+        return FieldCondition(field, word, value)
 
     def _fault(self, path: tuple[str | int, ...], message: str) -> None:
-        self.faults.append(Fault(path, message))
+        self.faults.append(FilterFault(path, message))
 
 
 def _all(parts: list[Any]) -> Filter | None:

@@ -10,12 +10,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from ragcore.disk.threads import give_way
+from ragcore.contracts import Retriever
+from ragcore.disk.threads import yield_gil
 from ragcore.errors import ConfigError
 from ragcore.live.handle import LiveMemory
 from ragcore.live.watch import Watch
 from ragcore.memory.memory import Memory
-from ragcore.registry.components import Part
+from ragcore.registry.components import ComponentSpec
 from ragcore.registry.discovery import registry
 from ragcore.store.store import Store, VersionInfo
 
@@ -29,7 +30,7 @@ class ServedMemory:
         self,
         memory: Memory,
         store: Store | None = None,
-        retriever: Part | None = None,
+        retriever: ComponentSpec[Retriever] | None = None,
         *,
         verify: bool = True,
     ) -> None:
@@ -79,11 +80,11 @@ class ServedMemory:
             retriever=self._retriever,
             temperature=self._temperature,
             verify=self._verify,
-            gently=True,
+            low_priority=True,
         )
         try:
             memory.search(["warm up"], 1)
-            give_way()
+            yield_gil()
         except BaseException:
             memory.close()
             raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Self, cast
 
 import numpy as np
 
@@ -17,15 +17,15 @@ from ragcore.errors import ComponentError, StoreError, UnsupportedOperation
 from ragcore.filters.evaluation import RowFilter
 from ragcore.filters.expressions import Filter
 from ragcore.memory.passages import Passages
-from ragcore.retrievers.hits import among, nothing, search_deeper
+from ragcore.retrievers.hits import among, empty_hits, search_deeper
 from ragcore.retrievers.members import give_passages
 from ragcore.types import MISSING_ROW, Hits, Passage
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
     import torch
 
-    Rows = npt.NDArray[np.int64]
+    from ragcore.types import Rows
+
 
 __all__ = ["Memory"]
 
@@ -103,12 +103,12 @@ class Memory:
             raise StoreError(f"memory {self.version!r} is closed: open it again to search")
         k = min(k, len(self))
         if not questions:
-            return nothing(0, k)
+            return empty_hits(0, k)
         if where is None:
             return self._ranking(questions, k)
         allowed = self._filter.rows(where)
         if not len(allowed):
-            return nothing(len(questions), k)
+            return empty_hits(len(questions), k)
         if "filter" not in self.retriever.capabilities:
             exact = "exact" in self.retriever.capabilities
             return search_deeper(self._ranking, len(self), questions, k, allowed, exact=exact)
@@ -118,7 +118,7 @@ class Memory:
             raise self._broken(f"row {hits.rows[outside][0]}", "only rows that were allowed")
         return hits
 
-    def search_trained(self, questions: Sequence[str], k: int) -> tuple[Hits, torch.Tensor]:
+    def search_with_grad(self, questions: Sequence[str], k: int) -> tuple[Hits, torch.Tensor]:
         """The k best passages of each question, with scores that carry a gradient.
 
         Args:
@@ -135,7 +135,7 @@ class Memory:
         k = min(k, len(self))
         if "trainable" not in self.retriever.capabilities:
             raise UnsupportedOperation.of(f"retriever {self._name!r}", "trainable")
-        found, scores = cast(TrainableRetriever, self.retriever).search_trained(questions, k)
+        found, scores = cast(TrainableRetriever, self.retriever).search_with_grad(questions, k)
         return self._checked(self._rows_of(found), len(questions), k), scores
 
     def _ranking(self, questions: Sequence[str], depth: int) -> Hits:
@@ -174,6 +174,12 @@ class Memory:
         if twice.any():
             raise self._broken(f"row {rows[:, 1:][twice][0]} twice", "each row once")
         return hits
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Let go of the files; searching and reading passages are errors from now on."""

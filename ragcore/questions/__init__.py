@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ragcore.questions.files import FORMATS, read_asked, spread_over
-from ragcore.questions.labelled import Asked, Gold
+from ragcore.questions.files import FORMATS, read_questions, spread_over
+from ragcore.questions.labelled import Gold, LabelledQuestion
 
-__all__ = ["FORMATS", "Asked", "Gold", "read_asked", "spread_over"]
+__all__ = ["FORMATS", "LabelledQuestion", "Gold", "read_questions", "spread_over"]

@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from ragcore.errors import QuestionError
 from ragcore.questions.forms import FORMS, Form, Record
-from ragcore.questions.labelled import Asked
-from ragcore.questions.ragcore_format import house_asked
+from ragcore.questions.labelled import LabelledQuestion
+from ragcore.questions.ragcore_format import ragcore_question
 
-__all__ = ["FORMATS", "read_asked", "spread_over"]
+__all__ = ["FORMATS", "read_questions", "spread_over"]
 
 FORMATS: Final = ("auto", *FORMS)
 """What `format` may be."""
@@ -27,7 +27,12 @@ _ARTICLES: Final = ("data", "Data")
 """Where SQuAD and TriviaQA keep their records."""
 
 
-def read_asked(path: str | Path, *, format: str = "auto", plain: bool = False) -> list[Asked]:  # noqa: A002
+def read_questions(
+    path: str | Path,
+    *,
+    format: str = "auto",  # noqa: A002 (the field's word)
+    plain: bool = False,
+) -> list[LabelledQuestion]:
     """The questions of a file, in order.
 
     Args:
@@ -42,7 +47,7 @@ def read_asked(path: str | Path, *, format: str = "auto", plain: bool = False) -
     if format not in FORMATS:
         raise QuestionError(f"format {format!r}: expected one of {', '.join(FORMATS)}")
     path = Path(path)
-    found: list[Asked] = []
+    found: list[LabelledQuestion] = []
     faults: list[str] = []
     for place, record in _records(path):
         try:
@@ -58,19 +63,19 @@ def read_asked(path: str | Path, *, format: str = "auto", plain: bool = False) -
     return found
 
 
-def spread_over(asked: Sequence[Asked], limit: int | None) -> list[Asked]:
+def spread_over(asked: Sequence[LabelledQuestion], limit: int | None) -> list[LabelledQuestion]:
     """At most `limit` of them, at even distances; all where None."""
     if limit is None or limit >= len(asked):
         return list(asked)
     return [asked[place * len(asked) // limit] for place in range(limit)]
 
 
-def _asked(record: Any, name: str, plain: bool) -> list[Asked]:
+def _asked(record: Any, name: str, plain: bool) -> list[LabelledQuestion]:
     if not isinstance(record, dict):
         raise ValueError(f"expected an object, found {type(record).__name__}")
     form = _form(record) if name == "auto" else FORMS[name]
     if plain and form is FORMS["jsonl"]:
-        return [house_asked(record, plain)]
+        return [ragcore_question(record, plain)]
     try:
         found = list(form.asked(record))
     except (KeyError, TypeError, AttributeError, IndexError) as error:

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ragcore.questions.labelled import Asked
-from ragcore.questions.ragcore_format import house_asked
+from ragcore.questions.labelled import LabelledQuestion
+from ragcore.questions.ragcore_format import ragcore_question
 
 __all__ = ["FORMS", "Form", "Record"]
 
@@ -36,54 +36,56 @@ class Form:
 
     about: str
     keys: tuple[str, ...]
-    asked: Callable[[Record], Iterator[Asked]]
+    asked: Callable[[Record], Iterator[LabelledQuestion]]
 
     def fits(self, record: Record) -> bool:
         """Whether a record has this form's keys."""
         return all(key in record for key in self.keys)
 
 
-def _jsonl(record: Record) -> Iterator[Asked]:
-    yield house_asked(record, plain=False)
+def _jsonl(record: Record) -> Iterator[LabelledQuestion]:
+    yield ragcore_question(record, plain=False)
 
 
-def _nq_open(record: Record) -> Iterator[Asked]:
-    yield Asked(_text(record, "question"), _texts(record, "answer"), id=_id(record, "id"))
+def _nq_open(record: Record) -> Iterator[LabelledQuestion]:
+    yield LabelledQuestion(
+        _text(record, "question"), _texts(record, "answer"), id=_id(record, "id")
+    )
 
 
-def _dpr(record: Record) -> Iterator[Asked]:
+def _dpr(record: Record) -> Iterator[LabelledQuestion]:
     positive = _list(record, "positive_ctxs")
     ids = tuple(str(one["passage_id"]) for one in positive if one.get("passage_id") is not None)
-    yield Asked(_text(record, "question"), _texts(record, "answers"), ids)
+    yield LabelledQuestion(_text(record, "question"), _texts(record, "answers"), ids)
 
 
-def _triviaqa(record: Record) -> Iterator[Asked]:
+def _triviaqa(record: Record) -> Iterator[LabelledQuestion]:
     # The test set has none.
     answer = record.get("Answer", {})
     # The value first: it is what one trains on.
     said = [answer["Value"], *answer.get("Aliases", [])] if "Value" in answer else []
-    yield Asked(_text(record, "Question"), _unique(said), id=_id(record, "QuestionId"))
+    yield LabelledQuestion(_text(record, "Question"), _unique(said), id=_id(record, "QuestionId"))
 
 
-def _webquestions(record: Record) -> Iterator[Asked]:
+def _webquestions(record: Record) -> Iterator[LabelledQuestion]:
     found = _DESCRIPTION.findall(_text(record, "targetValue"))
     answers = _unique([quoted or bare for quoted, bare in found])
-    yield Asked(_text(record, "utterance"), answers, id=_id(record, "questionId", "url"))
+    yield LabelledQuestion(_text(record, "utterance"), answers, id=_id(record, "questionId", "url"))
 
 
-def _msmarco(record: Record) -> Iterator[Asked]:
+def _msmarco(record: Record) -> Iterator[LabelledQuestion]:
     well_formed = record.get("wellFormedAnswers", [])
     # Where there is none its files have the text "[]".
     answers = well_formed if isinstance(well_formed, list) and well_formed else record["answers"]
     kept = [one for one in answers if one != _NO_ANSWER]
-    yield Asked(_text(record, "query"), _unique(kept), id=_id(record, "query_id"))
+    yield LabelledQuestion(_text(record, "query"), _unique(kept), id=_id(record, "query_id"))
 
 
-def _fever(record: Record) -> Iterator[Asked]:
+def _fever(record: Record) -> Iterator[LabelledQuestion]:
     evidence = record.get("evidence", [])
     pages = [part[2] for group in evidence for part in group if len(part) > 2 and part[2]]
     titles = [page.replace("_", " ") for page in pages] + list(record.get("gold_titles", []))
-    yield Asked(
+    yield LabelledQuestion(
         _text(record, "claim"),
         (_text(record, "label"),),
         tuple(map(str, record.get("passage_ids", []))),
@@ -92,10 +94,10 @@ def _fever(record: Record) -> Iterator[Asked]:
     )
 
 
-def _kilt(record: Record) -> Iterator[Asked]:
+def _kilt(record: Record) -> Iterator[LabelledQuestion]:
     output = _list(record, "output")
     provenance = [each for one in output for each in one.get("provenance", [])]
-    yield Asked(
+    yield LabelledQuestion(
         _text(record, "input"),
         _unique([one["answer"] for one in output if one.get("answer")]),
         id=_id(record, "id"),
@@ -103,22 +105,24 @@ def _kilt(record: Record) -> Iterator[Asked]:
     )
 
 
-def _squad(record: Record) -> Iterator[Asked]:
+def _squad(record: Record) -> Iterator[LabelledQuestion]:
     title = str(record.get("title", "")).replace("_", " ")
     for paragraph in _list(record, "paragraphs"):
         for row in paragraph["qas"]:
             answers = _unique([one["text"] for one in row.get("answers", [])])
             titles = (title,) if title else ()
-            yield Asked(_text(row, "question"), answers, id=_id(row, "id"), titles=titles)
+            yield LabelledQuestion(
+                _text(row, "question"), answers, id=_id(row, "id"), titles=titles
+            )
 
 
-def _tabbed(record: Record) -> Iterator[Asked]:
+def _tabbed(record: Record) -> Iterator[LabelledQuestion]:
     """Columns of a table: CuratedTREC has four, DPR's questions two."""
     columns = record["columns"]
     match columns:
         case [number, _, question, pattern]:
             _compiled(pattern)
-            yield Asked(question, (pattern,), id=number, regex=True)
+            yield LabelledQuestion(question, (pattern,), id=number, regex=True)
         case [question, answers]:
             try:
                 found = ast.literal_eval(answers)
@@ -126,7 +130,7 @@ def _tabbed(record: Record) -> Iterator[Asked]:
                 raise ValueError(
                     "expected a list of answers in the second column, as ['one', 'two']"
                 ) from None
-            yield Asked(question, _unique(list(found)))
+            yield LabelledQuestion(question, _unique(list(found)))
         case _:
             raise ValueError(
                 f"expected 4 columns (number, kind, question, pattern) or 2 (question, answers), "

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["Asked", "Gold"]
+__all__ = ["LabelledQuestion", "Gold"]
 
 Gold = tuple[str, ...] | Mapping[str, tuple[str, ...]]
 """What is right: the same for every version of the memory, or by the version's name."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class LabelledQuestion:
     """A question, and what is known to be right.
 
     Attributes:

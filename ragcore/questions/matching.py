@@ -11,15 +11,15 @@ import string
 from collections.abc import Sequence
 from typing import Final
 
-from ragcore.questions.labelled import Asked
+from ragcore.questions.labelled import LabelledQuestion
 from ragcore.questions.patterns import found_in, matches_answer
 from ragcore.types import Passage
 
 __all__ = [
     "exact_match",
     "holds_answer",
-    "holds_right",
-    "is_right",
+    "is_relevant",
+    "is_correct",
     "normalize",
     "same_answer",
 ]
@@ -58,7 +58,7 @@ def holds_answer(text: str, right: Sequence[str]) -> bool:
     return any(one and f" {one} " in words for one in wanted)
 
 
-def is_right(answer: str, asked: Asked, version: str) -> bool:
+def is_correct(answer: str, asked: LabelledQuestion, version: str) -> bool:
     """Whether an answer is right: by exact match, or by what the question's patterns match.
 
     Args:
@@ -70,7 +70,7 @@ def is_right(answer: str, asked: Asked, version: str) -> bool:
     return matches_answer(answer, right) if asked.regex else exact_match(answer, right)
 
 
-def holds_right(passage: Passage, asked: Asked, version: str) -> bool:
+def is_relevant(passage: Passage, asked: LabelledQuestion, version: str) -> bool:
     """Whether a passage answers: it is one of those that are known to, or holds a right answer.
 
     Where the ids of passages that answer are known only these do; where titles are, passages of

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ragcore.questions.labelled import Asked, Gold
+from ragcore.questions.labelled import Gold, LabelledQuestion
 
-__all__ = ["house_asked"]
+__all__ = ["ragcore_question"]
 
 
-def house_asked(row: dict[str, Any], plain: bool) -> Asked:
+def ragcore_question(row: dict[str, Any], plain: bool) -> LabelledQuestion:
     """One question; a ValueError says what is wrong with it.
 
     Args:
@@ -38,7 +38,7 @@ def house_asked(row: dict[str, Any], plain: bool) -> Asked:
     # NQ-open and DPR's topics have a list under `answer`.
     alone = one if isinstance(one, list) else [one]
     answers = several if one is None else alone
-    return Asked(
+    return LabelledQuestion(
         question,
         _gold("answers", answers, by_version=not plain),
         _gold("passage_ids", row.get("passage_ids"), by_version=True),

@@ -34,7 +34,7 @@ def ragcore_retrievers() -> dict[str, str]:
 @hookimpl
 def ragcore_scorers() -> dict[str, str]:
     """Any generator that can write questions."""
-    return {"likelihood": "ragcore.retrievers.query_likelihood:Likelihood"}
+    return {"likelihood": "ragcore.retrievers.query_likelihood:QueryLikelihood"}
 
 
 @hookimpl

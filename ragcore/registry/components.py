@@ -1,12 +1,15 @@
-"""Parts: what a config says where it names a component.
+"""Component specs: what a config holds where it names a component.
 
-A field annotated `Part` with a kind may be written in YAML as `{use: NAME, …}`; whoever reads the
-config (ragcore/config) finds the class registered under NAME, checks the rest against the
-class's `Config`, and puts a `Part` there. The component that owns the field calls `build()`.
+A field annotated `ComponentSpec` with a kind may be written in YAML as `{use: NAME, …}`. The config
+reader (ragcore/config) looks up the class registered under NAME, checks the rest against the
+class's `Config`, and puts a `ComponentSpec` there. The component that owns the field calls
+`build()`.
 
-    class Config(PartConfig):
-        encoder: Annotated[Part, Kind("encoder")]
+    class Config(ComponentConfig):
+        encoder: ComponentSpec[Encoder]
         depth: int = 32
+
+The contract in the brackets (`ragcore.contracts`) is the kind of component that the field takes.
 """
 
 from __future__ import annotations
@@ -15,30 +18,43 @@ import json
 import threading
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final, get_args
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Generic, TypeVar, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo
 from pydantic.fields import FieldInfo
-from pydantic_core import to_jsonable_python
+from pydantic_core import CoreSchema, core_schema, to_jsonable_python
+
+from ragcore.contracts import Corpus, Encoder, Generator, Index, Retriever, Scorer
+from ragcore.errors import PluginError
 
 __all__ = [
     "ConfigPath",
-    "Kind",
     "ModelName",
-    "Part",
-    "PartConfig",
-    "part_from_dict",
+    "ComponentSpec",
+    "kind_of",
+    "ComponentConfig",
+    "spec_from_dict",
     "to_plain",
     "yaml_key",
 ]
 
 
-PART_MARK: Final = "x-ragcore-part"
+COMPONENT_MARK: Final = "x-ragcore-component"
+
+KINDS: Final[Mapping[Any, str]] = {
+    Corpus: "corpus",
+    Encoder: "encoder",
+    Index: "index",
+    Retriever: "retriever",
+    Scorer: "scorer",
+    Generator: "generator",
+}
+"""The contracts of the components that a config can name, and the kind of each."""
 
 
-class PartConfig(BaseModel):
+class ComponentConfig(BaseModel):
     """The base of every component's `Config`: frozen, and an unknown key is an error."""
 
     # Defaults are validated too: a default path starts from the file's folder like a written one.
@@ -47,38 +63,85 @@ class PartConfig(BaseModel):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """Marks a field of type `Part` with the kind of component that it takes."""
-
-    name: str
-
-    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
-        """A mark in the JSON Schema, for `ragcore schema` to put the kind's components there."""
-        return {PART_MARK: self.name}
+T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A component that a config names: kind, registered name, class, checked config.
+class ComponentSpec(Generic[T]):
+    """A component that a config names, not yet made. Never changed once it is there.
 
-    `secrets` says where in the config a secret stands and how it was written, {("token",):
-    "${env:TOKEN}"}; what `to_dict` gives, and so every file, holds that text instead.
+    Not a dataclass: pydantic would check its fields instead of asking the class.
+
+    Attributes:
+        kind: of component, such as "retriever".
+        use: the name that it is registered under.
+        component: its class.
+        config: a checked instance of the class's `Config`.
+        secrets: where the config holds a secret, and how the file wrote it: {("token",):
+            "${env:TOKEN}"}. `to_dict`, and so every file, has that text instead.
     """
 
-    kind: str
-    use: str
-    component: Any
-    config: BaseModel = field(repr=False)
-    secrets: Mapping[tuple[str | int, ...], str] = field(
-        default_factory=dict, repr=False, compare=False
-    )
+    def __init__(
+        self,
+        kind: str,
+        use: str,
+        component: Any,
+        config: BaseModel,
+        secrets: Mapping[tuple[str | int, ...], str] = MappingProxyType({}),
+    ) -> None:
+        self.kind = kind
+        self.use = use
+        self.component = component
+        self.config = config
+        self.secrets = secrets
 
-    def build(self, **given: Any) -> Any:
-        """A new component; `given` are the keyword arguments that its contract adds."""
-        return self.component(self.config, **given)
+    def __repr__(self) -> str:
+        # Without the config, which may hold a secret.
+        return f"ComponentSpec({self.kind!r}, {self.use!r})"
 
-    def shared(self) -> Any:
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ComponentSpec):
+            return NotImplemented
+        return self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.use))
+
+    def _key(self) -> tuple[object, ...]:
+        return self.kind, self.use, self.component, self.config
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> CoreSchema:
+        """Check that a value is a spec of the kind that the annotation names."""
+        kind = kind_of(source)
+
+        def of_kind(spec: ComponentSpec[Any]) -> ComponentSpec[Any]:
+            if spec.kind != kind:
+                raise ValueError(f"expected a component of kind {kind!r}, found {spec.kind!r}")
+            return spec
+
+        schema = core_schema.is_instance_schema(
+            cls, cls_repr="ComponentSpec", metadata={COMPONENT_MARK: kind}
+        )
+        return core_schema.no_info_after_validator_function(
+            of_kind, schema, metadata={COMPONENT_MARK: kind}
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
+        """Mark the field, for `ragcore schema` to put the components of its kind there."""
+        return {COMPONENT_MARK: schema["metadata"][COMPONENT_MARK]}
+
+    def build(self, **arguments: Any) -> T:
+        """Make a new component; `arguments` are the keywords that its contract adds."""
+        component: T = self.component(self.config, **arguments)
+        return component
+
+    def load(self, folder: Path, *, mmap: bool = True) -> T:
+        """Load what a component of this class saved in a folder, with this spec's config."""
+        component: T = self.component.load(folder, self.config, mmap=mmap)
+        return component
+
+    def shared(self) -> T:
         """One component for all who ask with an equal config, as long as somebody holds it.
 
         For what is heavy and has no state, as an encoder's weights: two versions of a memory that
@@ -86,11 +149,11 @@ class Part:
         """
         key = self.component, json.dumps(self._said(hidden=False), sort_keys=True)
         with _LOCK:
-            held = _SHARED.get(key)
-            if held is None:
-                held = self.build()
-                _SHARED[key] = held
-            return held
+            component: T | None = _SHARED.get(key)
+            if component is None:
+                component = self.build()
+                _SHARED[key] = component
+            return component
 
     def to_dict(self) -> dict[str, Any]:
         """The part as YAML would say it, every default written out, no secret in it."""
@@ -101,6 +164,22 @@ class Part:
         for path, text in self.secrets.items() if hidden else ():
             _put(said, path, text)
         return said
+
+
+def kind_of(hint: Any) -> str:
+    """Return the kind of component that an annotation `ComponentSpec[Contract]` takes.
+
+    Raises:
+        PluginError: the annotation names no contract, or one that configs cannot name.
+    """
+    contract = next(iter(get_args(hint)), None)
+    kind = KINDS.get(contract)
+    if kind is None:
+        raise PluginError(
+            f"found the annotation {hint!r}, expected ComponentSpec with a contract, such as "
+            f"ComponentSpec[Encoder]; contracts: {', '.join(one.__name__ for one in KINDS)}"
+        )
+    return kind
 
 
 _SHARED: Final[weakref.WeakValueDictionary[tuple[Any, str], Any]] = weakref.WeakValueDictionary()
@@ -117,8 +196,8 @@ def yaml_key(name: str, field: FieldInfo) -> str:
     return field.validation_alias if isinstance(field.validation_alias, str) else name
 
 
-def part_from_dict(kind: str, data: Mapping[str, Any]) -> Part:
-    """The part that `Part.to_dict` gave, as a manifest keeps it.
+def spec_from_dict(kind: str, data: Mapping[str, Any]) -> ComponentSpec[Any]:
+    """The part that `ComponentSpec.to_dict` gave, as a manifest keeps it.
 
     For what ragcore wrote itself; what people write is read by `ragcore.config`, which knows the
     line of each fault.
@@ -156,15 +235,15 @@ def part_from_dict(kind: str, data: Mapping[str, Any]) -> Part:
             f"{kind} {use!r}: its recorded config does not fit the component that is installed: "
             f"{error}: give the {kind} from a pipeline file instead"
         ) from None
-    return Part(kind, use, component, config)
+    return ComponentSpec(kind, use, component, config)
 
 
 def _kind_in(*hints: Any) -> str | None:
     """The kind of the parts that a field holds, however deep in its annotation."""
     for hint in hints:
-        found = hint.name if isinstance(hint, Kind) else _kind_in(*get_args(hint))
-        if found is not None:
-            return found
+        kind = kind_of(hint) if get_origin(hint) is ComponentSpec else _kind_in(*get_args(hint))
+        if kind is not None:
+            return kind
     return None
 
 
@@ -173,7 +252,7 @@ def _parts_in(value: Any, kind: str) -> Any:
         return [_parts_in(item, kind) for item in value]
     if isinstance(value, dict) and "use" not in value:
         return {key: _parts_in(item, kind) for key, item in value.items()}
-    return part_from_dict(kind, value) if isinstance(value, dict) else value
+    return spec_from_dict(kind, value) if isinstance(value, dict) else value
 
 
 def _fields(config: BaseModel, hidden: bool) -> dict[str, Any]:
@@ -183,7 +262,7 @@ def _fields(config: BaseModel, hidden: bool) -> dict[str, Any]:
 
 def _plain(value: Any, hidden: bool) -> Any:
     match value:
-        case Part():
+        case ComponentSpec():
             return value._said(hidden)
         case BaseModel():
             return _fields(value, hidden)

@@ -9,7 +9,6 @@ it is asked for.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import importlib.metadata
@@ -23,9 +22,9 @@ from typing import Any, Final, Literal
 import pluggy
 
 from ragcore import hookspecs
-from ragcore.errors import PluginError, UnknownComponentError
+from ragcore.errors import PluginError, UnknownComponentError, nearest
 
-__all__ = ["ENTRY_POINT_GROUP", "HOOKS", "PluginReport", "Registry", "nearest", "registry"]
+__all__ = ["ENTRY_POINT_GROUP", "HOOKS", "PluginReport", "Registry", "registry"]
 
 ENTRY_POINT_GROUP: Final = "ragcore"
 
@@ -244,12 +243,6 @@ class Registry:
 def registry() -> Registry:
     """The plugins of this environment, discovered once a process."""
     return Registry.discover()
-
-
-def nearest(word: str, known: list[str]) -> str | None:
-    """The known name most like `word`, if any is alike."""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return close[0] if close else None
 
 
 def _import(target: str) -> Any:

@@ -14,15 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from ragcore.errors import ComponentError, StoreCorruptError
-from ragcore.registry.components import PartConfig
+from ragcore.registry.components import ComponentConfig
 from ragcore.types import MISSING_ROW, Hits, Passage
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+    from ragcore.types import Rows, Vectors
 
-    Rows = npt.NDArray[np.int64]
-    Vectors = npt.NDArray[np.float32]
 
 __all__ = ["SimpleRetriever"]
 
@@ -44,7 +41,7 @@ class SimpleRetriever:
         passages: those that it holds.
     """
 
-    class Config(PartConfig):
+    class Config(ComponentConfig):
         """There is nothing to say."""
 
     capabilities: ClassVar[frozenset[str]] = frozenset({"add", "exact", "filter", "remove"})

@@ -11,19 +11,19 @@ import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 from pydantic import Field
 
-from ragcore.contracts import Encoder, TrainableEncoder
+from ragcore.contracts import Encoder, Index, TrainableEncoder
 from ragcore.errors import (
     ComponentError,
     MemoryMismatchError,
     StoreCorruptError,
     UnsupportedOperation,
 )
-from ragcore.registry.components import Kind, Part, PartConfig
+from ragcore.registry.components import ComponentConfig, ComponentSpec
 from ragcore.retrievers.segments import Segments
 from ragcore.retrievers.vector_journal import Journal
 from ragcore.types import MISSING_ROW, Hits, Passage
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import torch
 
-    Rows = npt.NDArray[np.int64]
-    Vectors = npt.NDArray[np.float32]
+    from ragcore.types import Rows, Vectors
+
 
 __all__ = ["Dense"]
 
@@ -43,13 +43,13 @@ ABOUT: Final = "dense.json"
 class Dense:
     """See `ragcore.contracts.Retriever`; scores are inner products, float32."""
 
-    class Config(PartConfig):
+    class Config(ComponentConfig):
         """What YAML may say of `{use: dense}`."""
 
-        encoder: Annotated[Part, Kind("encoder")] = Field(
+        encoder: ComponentSpec[Encoder] = Field(
             description="turns passages and questions into vectors"
         )
-        index: Annotated[Part, Kind("index")] = Field(
+        index: ComponentSpec[Index] = Field(
             description="finds the passages' vectors of highest inner product"
         )
         batch_size: int = Field(64, ge=1, description="passages encoded at once")
@@ -131,7 +131,7 @@ class Dense:
         """Encode questions with this from now on; its vectors must fit the passages'."""
         self.__dict__["_encoder"] = encoder
 
-    def search_trained(self, questions: Sequence[str], k: int) -> tuple[Hits, torch.Tensor]:
+    def search_with_grad(self, questions: Sequence[str], k: int) -> tuple[Hits, torch.Tensor]:
         """The k best rows of each question, and their scores with gradient, [B, k].
 
         Raises:

@@ -20,14 +20,14 @@ import numpy as np
 
 from ragcore.disk.arrays import save_array
 from ragcore.errors import ComponentError, StoreCorruptError
-from ragcore.registry.components import PartConfig
+from ragcore.registry.components import ComponentConfig
 from ragcore.types import MISSING_ROW, Hits
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    Rows = npt.NDArray[np.int64]
-    Vectors = npt.NDArray[np.float32]
+    from ragcore.types import Rows, Vectors
+
 
 __all__ = ["Exact"]
 
@@ -38,7 +38,7 @@ BLOCK: Final = 16_384
 class Exact:
     """See `ragcore.contracts.Index`; safe to search from several threads."""
 
-    class Config(PartConfig):
+    class Config(ComponentConfig):
         """There is nothing to say."""
 
     capabilities: ClassVar[frozenset[str]] = frozenset(
@@ -47,7 +47,7 @@ class Exact:
 
     def __init__(self, config: Config, *, dim: int) -> None:
         self._dim = dim
-        self._parts: list[_Part] = []
+        self._parts: list[_Block] = []
         self._last = -1
         self._scratch: Path | None = None
 
@@ -89,7 +89,7 @@ class Exact:
             taken = rows[np.isin(rows, self._all_rows())]
             if len(taken):
                 raise ComponentError(f"index 'exact' already has row {taken[0]}: remove it first")
-        parts, new = list(self._parts), _Part(rows, vectors)
+        parts, new = list(self._parts), _Block(rows, vectors)
         # Small parts grow into larger ones, each number being copied a few times at most.
         while parts and len(parts[-1].rows) <= len(new.rows) <= BLOCK // 2:
             new = parts.pop().joined(new)
@@ -170,7 +170,7 @@ class Exact:
         about = {"descr": "<f4", "fortran_order": False, "shape": (len(self), self._dim)}
         with (folder / "vectors.npy").open("wb") as file:
             np.lib.format.write_array_header_1_0(file, about)
-            # Part by part: joined in memory the vectors would be there twice.
+            # ComponentSpec by part: joined in memory the vectors would be there twice.
             for part in self._parts:
                 part.write(file)
 
@@ -202,7 +202,7 @@ class Exact:
                 "rebuild this version of the memory"
             )
         loaded = cls(config, dim=vectors.shape[1])
-        loaded._parts = [_Part(rows, vectors)] if len(rows) else []
+        loaded._parts = [_Block(rows, vectors)] if len(rows) else []
         loaded._last = int(rows.max(initial=-1))
         return loaded
 
@@ -222,7 +222,7 @@ class Exact:
                     yield rows, vectors, part.longest
 
 
-class _Part:
+class _Block:
     """Some rows [n] with their vectors [n, d], which may lie in a file of their own."""
 
     def __init__(self, rows: Rows, vectors: Vectors, path: Path | None = None) -> None:
@@ -235,16 +235,16 @@ class _Part:
         """The Euclidean length of the longest vector."""
         return math.sqrt(np.einsum("nd,nd->n", self.vectors, self.vectors).max())
 
-    def joined(self, other: _Part) -> _Part:
+    def joined(self, other: _Block) -> _Block:
         """Both, in memory."""
-        return _Part(
+        return _Block(
             np.concatenate([self.rows, other.rows]), np.concatenate([self.vectors, other.vectors])
         )
 
-    def on_disk(self, path: Path) -> _Part:
+    def on_disk(self, path: Path) -> _Block:
         """The part with its vectors in a file, which the system reads when they are asked for."""
         save_array(path, self.vectors)
-        return _Part(self.rows, np.load(path, mmap_mode="r", allow_pickle=False), path)
+        return _Block(self.rows, np.load(path, mmap_mode="r", allow_pickle=False), path)
 
     def write(self, file: BinaryIO) -> None:
         """Append the vectors to a file."""
@@ -252,9 +252,9 @@ class _Part:
         vectors = self.vectors if self._path is None else np.load(self._path, allow_pickle=False)
         file.write(np.ascontiguousarray(vectors, "<f4").data)
 
-    def only(self, keep: npt.NDArray[np.bool_]) -> _Part:
+    def only(self, keep: npt.NDArray[np.bool_]) -> _Block:
         """The part without the rows that are not kept."""
-        return _Part(self.rows[keep], self.vectors[keep])
+        return _Block(self.rows[keep], self.vectors[keep])
 
 
 def _inner(vectors: Vectors, query: Vectors) -> Vectors:

@@ -15,9 +15,10 @@ from ragcore.types import MISSING_ROW, Hits
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    Rows = npt.NDArray[np.int64]
+    from ragcore.types import Rows
 
-__all__ = ["among", "nothing", "search_deeper"]
+
+__all__ = ["among", "empty_hits", "search_deeper"]
 
 
 def among(rows: Rows, ascending: Rows) -> npt.NDArray[np.bool_]:
@@ -29,7 +30,7 @@ def among(rows: Rows, ascending: Rows) -> npt.NDArray[np.bool_]:
     return found
 
 
-def nothing(count: int, k: int) -> Hits:
+def empty_hits(count: int, k: int) -> Hits:
     """Hits [count, k] of which none exists."""
     rows = np.full((count, k), MISSING_ROW, np.int64)
     return Hits(rows, np.full((count, k), -np.inf, np.float32))
@@ -55,7 +56,7 @@ def search_deeper(
         exact: whether a ranking that ends before the number asked for has no more; a graph that is
             searched more widely may.
     """
-    found = nothing(len(questions), k)
+    found = empty_hits(len(questions), k)
     left = list(range(len(questions)))
     # Where allowed rows are spread evenly over the ranking, this is as deep as k of them lie.
     depth = min(size, -(-k * size // len(allowed)))

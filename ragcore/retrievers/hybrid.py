@@ -20,15 +20,14 @@ from pydantic import Field, model_validator
 
 from ragcore.contracts import PassageSource, Retriever
 from ragcore.errors import ComponentError, MemoryMismatchError, StoreCorruptError
-from ragcore.registry.components import Kind, Part, PartConfig
+from ragcore.registry.components import ComponentConfig, ComponentSpec
 from ragcore.retrievers import fusion
 from ragcore.retrievers.members import ANY_HAS, PASSED_ON, ask, give_passages, give_scratch, require
 from ragcore.types import MISSING_ROW, Hits, Passage
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    from ragcore.types import Rows
 
-    Rows = npt.NDArray[np.int64]
 
 __all__ = ["Hybrid"]
 
@@ -43,10 +42,10 @@ class Hybrid:
     above 0 of the others. With `allowed`, ranks and lowest scores are those among allowed rows.
     """
 
-    class Config(PartConfig):
+    class Config(ComponentConfig):
         """What YAML may say of `{use: hybrid}`."""
 
-        retrievers: list[Annotated[Part, Kind("retriever")]] = Field(
+        retrievers: list[ComponentSpec[Retriever]] = Field(
             min_length=1, description="the members, each over all passages"
         )
         fuse: Literal["rrf", "convex", "mixture"] = Field(

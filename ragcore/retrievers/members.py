@@ -13,13 +13,12 @@ import numpy as np
 
 from ragcore.contracts import PassageReader, PassageSource, Retriever, ScratchUser
 from ragcore.errors import ComponentError, UnsupportedOperation
-from ragcore.retrievers.hits import nothing, search_deeper
+from ragcore.retrievers.hits import empty_hits, search_deeper
 from ragcore.types import MISSING_ROW, Hits
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    from ragcore.types import Rows
 
-    Rows = npt.NDArray[np.int64]
 
 __all__ = ["ANY_HAS", "PASSED_ON", "ask", "give_passages", "give_scratch", "require"]
 
@@ -88,7 +87,7 @@ def ask(
         return _checked(name, whole, hits, len(questions), k)
     rows = np.unique(np.asarray(allowed, np.int64))
     if not len(rows):
-        return nothing(len(questions), k)
+        return empty_hits(len(questions), k)
     exact = "exact" in member.capabilities
     return search_deeper(ranking, len(member), questions, k, rows, exact=exact)
 

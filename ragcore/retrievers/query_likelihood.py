@@ -14,28 +14,28 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from ragcore.contracts import Generator
-from ragcore.registry.components import Kind, Part, PartConfig
+from ragcore.registry.components import ComponentConfig, ComponentSpec
 from ragcore.types import Passage
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["Likelihood"]
+__all__ = ["QueryLikelihood"]
 
 
-class Likelihood:
+class QueryLikelihood:
     """See `ragcore.contracts.Scorer`; the generator is shared with who else uses the same."""
 
-    class Config(PartConfig):
+    class Config(ComponentConfig):
         """What YAML may say of `{use: likelihood}`."""
 
-        generator: Annotated[Part, Kind("generator")] = Field(
+        generator: ComponentSpec[Generator] = Field(
             description="reads a passage and can write questions"
         )
         instruction: str = Field(

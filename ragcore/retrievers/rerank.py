@@ -14,21 +14,22 @@ import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from pydantic import Field
 
 from ragcore.contracts import PassageSource, Retriever, Scorer
 from ragcore.errors import ComponentError, MemoryMismatchError, StoreCorruptError
-from ragcore.registry.components import Kind, Part, PartConfig
+from ragcore.registry.components import ComponentConfig, ComponentSpec
 from ragcore.retrievers.members import ANY_HAS, PASSED_ON, ask, give_passages, give_scratch, require
 from ragcore.types import MISSING_ROW, Hits, Passage
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    Rows = npt.NDArray[np.int64]
+    from ragcore.types import Rows
+
 
 __all__ = ["Rerank"]
 
@@ -42,15 +43,13 @@ class Rerank:
         fingerprint: the other retriever's: scoring is no matter of building.
     """
 
-    class Config(PartConfig):
+    class Config(ComponentConfig):
         """What YAML may say of `{use: rerank}`."""
 
-        retriever: Annotated[Part, Kind("retriever")] = Field(
+        retriever: ComponentSpec[Retriever] = Field(
             description="finds the passages that are scored"
         )
-        scorer: Annotated[Part, Kind("scorer")] = Field(
-            description="gives each question and passage a score"
-        )
+        scorer: ComponentSpec[Scorer] = Field(description="gives each question and passage a score")
         depth: int = Field(50, ge=1, description="passages scored for a question")
 
     def __init__(self, config: Config) -> None:

@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 
-from ragcore.contracts import Index, ScratchUser, Successor, VectorSource
+from ragcore.contracts import EmptySpawner, Index, ScratchUser, VectorSource
 from ragcore.disk.arrays import save_array
 from ragcore.disk.links import share, share_tree
 from ragcore.errors import ComponentError
-from ragcore.registry.components import Part
-from ragcore.retrievers.hits import among, nothing
+from ragcore.registry.components import ComponentSpec
+from ragcore.retrievers.hits import among, empty_hits
 from ragcore.types import MISSING_ROW, Hits
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    Rows = npt.NDArray[np.int64]
-    Vectors = npt.NDArray[np.float32]
+    from ragcore.types import Rows, Vectors
+
 
 __all__ = ["Segments"]
 
@@ -77,11 +77,11 @@ class _Segment:
         if allowed is not None:
             visible = allowed[self.shows(allowed)]
             if not len(visible):
-                return nothing(len(queries), k)
+                return empty_hits(len(queries), k)
             return self.index.search(queries, k, allowed=visible)
         if not len(self.hidden):
             return self.index.search(queries, k)
-        found = nothing(len(queries), k)
+        found = empty_hits(len(queries), k)
         left = np.arange(len(queries))
         depth = min(len(self.rows), k + min(k, len(self.hidden)))
         while len(left):
@@ -110,7 +110,7 @@ class Segments:
         part: the index that each segment has.
     """
 
-    def __init__(self, part: Part) -> None:
+    def __init__(self, part: ComponentSpec[Index]) -> None:
         self._part = part
         self._segments: list[_Segment] = []
         self._scratch: Path | None = None
@@ -181,7 +181,7 @@ class Segments:
         """
         segments = self._settled()
         if not segments:
-            return nothing(len(queries), k)
+            return empty_hits(len(queries), k)
         if allowed is not None:
             allowed = np.unique(np.asarray(allowed, np.int64))
         found = [segment.search(queries, k, allowed) for segment in segments]
@@ -239,7 +239,7 @@ class Segments:
         return len(self._segments)
 
     @classmethod
-    def load(cls, folder: Path, part: Part, count: int, *, mmap: bool) -> Segments:
+    def load(cls, folder: Path, part: ComponentSpec[Index], count: int, *, mmap: bool) -> Segments:
         """What `save` wrote: `count` segments."""
         loaded = cls(part)
         for place in range(count):
@@ -260,8 +260,8 @@ class Segments:
     def _made(self, dim: int) -> Index:
         """An empty index that scores as those that are there."""
         for segment in self._segments:
-            if "successor" in segment.index.capabilities:
-                return cast(Successor, segment.index).successor()
+            if "spawn_empty" in segment.index.capabilities:
+                return cast(EmptySpawner, segment.index).spawn_empty()
         made: Index = self._part.build(dim=dim)
         if self._scratch is not None and "scratch" in made.capabilities:
             self._scratch.mkdir(exist_ok=True)

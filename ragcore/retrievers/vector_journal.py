@@ -19,9 +19,8 @@ import numpy as np
 from ragcore.types import Passage
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    from ragcore.types import Vectors
 
-    Vectors = npt.NDArray[np.float32]
 
 __all__ = ["Journal"]
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
 
-from ragcore.disk.atomic import beside, sync
+from ragcore.disk.atomic import staging_path, sync
 from ragcore.errors import StoreCorruptError, StoreError
 from ragcore.store.build import Progress, in_workshop
 from ragcore.store.catalog import Catalog
@@ -133,7 +133,7 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
     """A file to write to, which takes the place of `path` when all went well."""
     if not path.parent.is_dir():
         raise StoreError(f"{path.parent}: there is no such folder to write {path.name} to: make it")
-    new = beside(path)
+    new = staging_path(path)
     try:
         with new.open("wb") as file:
             yield file

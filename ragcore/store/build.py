@@ -27,7 +27,7 @@ from ragcore.contracts import Retriever, ScratchUser
 from ragcore.disk.atomic import files_below, locked, sha256, try_lock
 from ragcore.errors import ComponentError, CorpusError, EmptyCorpusError
 from ragcore.memory.passages import PassageWriter
-from ragcore.registry.components import Part
+from ragcore.registry.components import ComponentSpec
 from ragcore.store.manifest import FileRecord
 from ragcore.types import Passage
 
@@ -38,7 +38,7 @@ __all__ = [
     "Progress",
     "file_records",
     "in_workshop",
-    "leftovers",
+    "orphans",
     "scratch",
     "usable",
     "write_retriever",
@@ -66,7 +66,7 @@ def in_workshop(versions: Path, version: str, lock: Path) -> Iterator[Path]:
         lock: a file whose lock is held while folders come and go.
     """
     with locked(lock):
-        for left, abandoned in leftovers(versions, _BUILDING):
+        for left, abandoned in orphans(versions, _BUILDING):
             shutil.rmtree(left)
             os.close(abandoned)
         work = versions / f"{_BUILDING}{version}-{uuid.uuid4().hex[:8]}"
@@ -84,7 +84,7 @@ def in_workshop(versions: Path, version: str, lock: Path) -> Iterator[Path]:
             os.close(held)
 
 
-def leftovers(versions: Path, *kinds: str) -> Iterator[tuple[Path, int]]:
+def orphans(versions: Path, *kinds: str) -> Iterator[tuple[Path, int]]:
     """What processes that are gone have left half-written, each locked: close the descriptor.
 
     Args:
@@ -146,7 +146,7 @@ def scratch(
 def write_version(
     work: Path,
     corpus: Iterable[Passage],
-    retriever: Part,
+    retriever: ComponentSpec[Retriever],
     built: Retriever,
     batch: int,
     report: Progress,
@@ -182,7 +182,9 @@ def write_version(
     return count
 
 
-def write_retriever(work: Path, retriever: Part, built: Retriever, count: int) -> None:
+def write_retriever(
+    work: Path, retriever: ComponentSpec[Retriever], built: Retriever, count: int
+) -> None:
     """Write what finds the passages of a version, of which there are `count`.
 
     Raises:

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Final
 
 from ragcore.disk.atomic import (
-    beside,
     lock_shared,
     locked,
     replace_text,
     sha256,
+    staging_path,
     sync,
     sync_tree,
 )
@@ -182,13 +182,13 @@ class Catalog:
             known[about.st_dev, about.st_ino] = record
         return known
 
-    def check_files(self, manifest: Manifest, *, digests: bool, gently: bool = False) -> None:
+    def check_files(self, manifest: Manifest, *, digests: bool, low_priority: bool = False) -> None:
         """Compare the files of a version with its manifest: their sizes, and their sha256 if asked.
 
         Args:
             manifest: of the version.
             digests: whether all files are read.
-            gently: whether that gives way to others: see `sha256`.
+            low_priority: whether that gives way to others: see `sha256`.
 
         Raises:
             StoreCorruptError: names every file that is missing or differs.
@@ -201,7 +201,7 @@ class Catalog:
                 problems.append(f"{path} is missing")
             elif path.stat().st_size != record.bytes:
                 problems.append(f"{path} has {path.stat().st_size} bytes, expected {record.bytes}")
-            elif digests and (found := sha256(path, gently=gently)) != record.sha256:
+            elif digests and (found := sha256(path, low_priority=low_priority)) != record.sha256:
                 problems.append(f"{path} has sha256 {found}, expected {record.sha256}")
         if problems:
             raise StoreCorruptError(
@@ -244,7 +244,11 @@ class Catalog:
 
         The lock is held.
         """
-        return [path for path in (beside(self._current), beside(self._history)) if path.exists()]
+        return [
+            path
+            for path in (staging_path(self._current), staging_path(self._history))
+            if path.exists()
+        ]
 
     def _folder(self, version: str) -> Path:
         folder = self.versions / version

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ragcore.disk.atomic import files_below, locked, sync, try_lock
 from ragcore.errors import StoreError
-from ragcore.store.build import TRASH, leftovers
+from ragcore.store.build import TRASH, orphans
 from ragcore.store.catalog import Catalog
 
 __all__ = ["Collected", "collect"]
@@ -30,7 +30,7 @@ class Collected:
         removed: names of versions, sorted.
         in_use: names of versions that would have been removed, were they not open in a program.
         kept: names of all versions that stay, those in use among them.
-        leftovers: what killed processes have left, and how many: builds, what they had encoded,
+        orphans: what killed processes have left, and how many: builds, what they had encoded,
             versions that were being removed, files that were to replace others.
         bytes: what the disk has gained; files that other versions share are not counted.
     """
@@ -38,12 +38,12 @@ class Collected:
     removed: tuple[str, ...]
     in_use: tuple[str, ...]
     kept: tuple[str, ...]
-    leftovers: int
+    orphans: int
     bytes: int
 
 
 def collect(catalog: Catalog, keep: int, *, dry_run: bool) -> Collected:
-    """Remove all versions but `keep`, and leftovers; see `Store.gc`."""
+    """Remove all versions but `keep`, and orphans; see `Store.gc`."""
     if keep < 1:
         raise StoreError(f"gc was to keep {keep} versions: keep one or more")
     if not catalog.versions.is_dir():
@@ -52,7 +52,7 @@ def collect(catalog: Catalog, keep: int, *, dry_run: bool) -> Collected:
     in_use, removed = [], []
     try:
         with locked(catalog.lock):
-            left = list(leftovers(catalog.versions))
+            left = list(orphans(catalog.versions))
             half = catalog.half_written()
             doomed += left
             names = catalog.names()
@@ -81,7 +81,7 @@ def collect(catalog: Catalog, keep: int, *, dry_run: bool) -> Collected:
         removed=tuple(removed),
         in_use=tuple(in_use),
         kept=tuple(name for name in names if name not in removed),
-        leftovers=len(left) + len(half),
+        orphans=len(left) + len(half),
         bytes=freed,
     )
 

@@ -20,9 +20,8 @@ from ragcore.memory.passages import Passages
 from ragcore.types import Passage
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    from ragcore.types import Rows
 
-    Rows = npt.NDArray[np.int64]
 
 __all__ = [
     "Changes",

@@ -38,7 +38,7 @@ class Manifest(BaseModel):
         name: the version's.
         created: when it was finished, in UTC, ISO 8601.
         passages: how many.
-        retriever: its config as `Part.to_dict` gives it.
+        retriever: its config as `ComponentSpec.to_dict` gives it.
         fingerprint: the retriever's; must be that of whoever asks.
         corpus: the config of where the passages came from, if it was one.
         parent: the version that this one was derived from, or None.

@@ -8,10 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from ragcore.contracts import Retriever
-from ragcore.disk.threads import give_way
+from ragcore.disk.threads import yield_gil
 from ragcore.errors import MemoryMismatchError, StoreCorruptError
 from ragcore.memory.passages import Passages
-from ragcore.registry.components import Part, part_from_dict
+from ragcore.registry.components import ComponentSpec, spec_from_dict
 from ragcore.store.build import RETRIEVER
 from ragcore.store.manifest import Manifest
 from ragcore.store.update import opened_passages
@@ -19,13 +19,15 @@ from ragcore.store.update import opened_passages
 __all__ = ["checked_part", "load_version"]
 
 
-def checked_part(store: Path, manifest: Manifest, retriever: Part | None) -> Part:
+def checked_part(
+    store: Path, manifest: Manifest, retriever: ComponentSpec[Retriever] | None
+) -> ComponentSpec[Retriever]:
     """The retriever that is to search a version: this one, or the one in its manifest where None.
 
     Raises:
         MemoryMismatchError: the version was built by another.
     """
-    part = retriever or part_from_dict("retriever", manifest.retriever)
+    part = retriever or spec_from_dict("retriever", manifest.retriever)
     built_by = manifest.retriever.get("use")
     if part.use != built_by:
         raise MemoryMismatchError(
@@ -36,16 +38,18 @@ def checked_part(store: Path, manifest: Manifest, retriever: Part | None) -> Par
     return part
 
 
-def load_version(folder: Path, manifest: Manifest, part: Part) -> tuple[Passages, Retriever]:
+def load_version(
+    folder: Path, manifest: Manifest, part: ComponentSpec[Retriever]
+) -> tuple[Passages, Retriever]:
     """The passages of a version's folder, and what finds them.
 
     Raises:
         MemoryMismatchError: the retriever reads otherwise than the one that built the version.
         StoreCorruptError: a file is broken, or the two do not go together.
     """
-    give_way()
+    yield_gil()
     passages = opened_passages(folder)
-    give_way()
+    yield_gil()
     try:
         loaded: Retriever = part.component.load(folder / RETRIEVER, part.config, mmap=True)
         if loaded.fingerprint != manifest.fingerprint:
@@ -62,5 +66,5 @@ def load_version(folder: Path, manifest: Manifest, part: Part) -> tuple[Passages
     except BaseException:
         passages.close()
         raise
-    give_way()
+    yield_gil()
     return passages, loaded

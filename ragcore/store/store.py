@@ -24,7 +24,7 @@ from ragcore.contracts import Retriever
 from ragcore.disk.atomic import writing
 from ragcore.memory.memory import Memory
 from ragcore.memory.passages import Passages
-from ragcore.registry.components import Part
+from ragcore.registry.components import ComponentSpec
 from ragcore.store.archive import export_version, import_version
 from ragcore.store.build import (
     Progress,
@@ -134,10 +134,10 @@ class Store:
         self,
         version: str | None = None,
         *,
-        retriever: Part | None = None,
+        retriever: ComponentSpec[Retriever] | None = None,
         temperature: float = 1.0,
         verify: bool = True,
-        gently: bool = False,
+        low_priority: bool = False,
     ) -> Memory:
         """Open a version to search it; while the memory is open, `gc` does not take it.
 
@@ -147,7 +147,8 @@ class Store:
             temperature: of the memory; see `Memory`.
             verify: compare every file's sha256, for which all of them are read; only their sizes
                 where False.
-            gently: rest as long as is worked while files are read, since other threads answer.
+            low_priority: sleep as long as each read took, so that serving threads keep half the
+                CPU.
 
         Raises:
             UnknownVersionError: there is no such version, or no current one.
@@ -158,7 +159,7 @@ class Store:
         lease = self._catalog.lease(name)
         try:
             manifest = self._catalog.manifest(name)
-            self._catalog.check_files(manifest, digests=verify, gently=gently)
+            self._catalog.check_files(manifest, digests=verify, low_priority=low_priority)
             part = checked_part(self.folder, manifest, retriever)
             passages, loaded = load_version(self._catalog.versions / name, manifest, part)
         except BaseException:
@@ -184,7 +185,7 @@ class Store:
         self,
         version: str,
         corpus: Iterable[Passage],
-        retriever: Part,
+        retriever: ComponentSpec[Retriever],
         *,
         corpus_config: dict[str, Any] | None = None,
         activate: bool = True,
@@ -246,7 +247,7 @@ class Store:
         changes: Changes,
         *,
         parent: str | None = None,
-        retriever: Part | None = None,
+        retriever: ComponentSpec[Retriever] | None = None,
         activate: bool = True,
         progress: Progress | None = None,
     ) -> VersionInfo:

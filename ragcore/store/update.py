@@ -13,23 +13,23 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from ragcore.contracts import Retriever
 from ragcore.disk.arrays import save_array
 from ragcore.disk.links import share
 from ragcore.errors import UnsupportedOperation
 from ragcore.memory.memory import Memory
 from ragcore.memory.passages import Passages, PassageWriter
-from ragcore.registry.components import Part
+from ragcore.registry.components import ComponentSpec
 from ragcore.store.build import PASSAGES, Progress, usable, write_retriever
 from ragcore.store.diff import Derivation
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    from ragcore.types import Rows
 
-    Rows = npt.NDArray[np.int64]
 
-__all__ = ["KEPT", "opened_passages", "passage_files", "write_update"]
+__all__ = ["ROW_NUMBERS", "opened_passages", "passage_files", "write_update"]
 
-KEPT: Final = "rows.npy"
+ROW_NUMBERS: Final = "rows.npy"
 """The numbers of a version's passages, by row; absent where its files hold no others."""
 
 
@@ -50,13 +50,18 @@ def opened_passages(folder: Path) -> Passages:
         StoreCorruptError: a file is missing or broken.
     """
     kept: Rows | None = None
-    if (folder / KEPT).exists():
-        kept = np.asarray(np.load(folder / KEPT, mmap_mode="r", allow_pickle=False))
+    if (folder / ROW_NUMBERS).exists():
+        kept = np.asarray(np.load(folder / ROW_NUMBERS, mmap_mode="r", allow_pickle=False))
     return Passages(*passage_files(folder), kept=kept)
 
 
 def write_update(
-    work: Path, parent: Memory, folder: Path, part: Part, derived: Derivation, report: Progress
+    work: Path,
+    parent: Memory,
+    folder: Path,
+    part: ComponentSpec[Retriever],
+    derived: Derivation,
+    report: Progress,
 ) -> int:
     """Write a version that follows from another; the number of its passages.
 
@@ -95,6 +100,6 @@ def write_update(
         report("passages", len(new), len(new))
     kept = np.concatenate([np.delete(numbers, derived.gone), new])
     if len(kept) < passages.stored + len(new):
-        save_array(work / KEPT, kept)
+        save_array(work / ROW_NUMBERS, kept)
     write_retriever(work, part, retriever, len(kept))
     return len(kept)

@@ -14,10 +14,8 @@ import numpy as np
 from ragcore.types import Passage
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    from ragcore.types import Rows, Vectors
 
-    Rows = npt.NDArray[np.int64]
-    Vectors = npt.NDArray[np.float32]
 
 __all__ = ["World", "lattice", "passages", "rows", "vectors"]
 

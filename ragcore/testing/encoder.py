@@ -18,7 +18,7 @@ from ragcore.types import Passage
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ragcore.testing.data import Vectors
+    from ragcore.types import Vectors
 
 __all__ = ["EncoderSuite"]
 
@@ -268,7 +268,7 @@ class EncoderSuite(SharedSuite):
         made.trained_module()
         asked, before = self.of_questions(made), self.of_passages(made)
         with torch.enable_grad():
-            found = made.encode_passages_trained(self.passages())
+            found = made.encode_passages_with_grad(self.passages())
         assert found.requires_grad, "passages' vectors have no gradient"
         self._same(found.detach().cpu().numpy(), before, "passages with gradient and without")
         moved(made.passage_module())

@@ -11,7 +11,8 @@ from ragcore.types import MISSING_ROW, Hits
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    Rows = npt.NDArray[np.int64]
+    from ragcore.types import Rows
+
 
 __all__ = ["CLOSE", "agree", "identical", "well_formed"]
 

@@ -18,7 +18,7 @@ from ragcore.types import MISSING_ROW, Hits
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ragcore.testing.data import Vectors
+    from ragcore.types import Vectors
 
 __all__ = ["IndexSuite"]
 

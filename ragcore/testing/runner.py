@@ -41,7 +41,7 @@ def examine(suite: type[Suite], component: Any) -> Iterator[Verdict]:
 
     Args:
         suite: such as `IndexSuite`, or a subclass with other settings.
-        component: a `Part`, or a class whose `Config` needs no setting.
+        component: a `ComponentSpec`, or a class whose `Config` needs no setting.
     """
     for name, law in suite.laws().items():
         with tempfile.TemporaryDirectory(prefix="ragcore-law-") as folder:

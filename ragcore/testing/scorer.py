@@ -17,7 +17,7 @@ from ragcore.testing.suite import SharedSuite
 from ragcore.types import Passage
 
 if TYPE_CHECKING:
-    from ragcore.contracts import Scores
+    from ragcore.types import Scores
 
 __all__ = ["ScorerSuite"]
 

@@ -14,9 +14,8 @@ import unittest
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Final
 
-from ragcore.errors import RagcoreError, UnsupportedOperation
-from ragcore.registry.components import Part
-from ragcore.registry.discovery import nearest
+from ragcore.errors import RagcoreError, UnsupportedOperation, nearest
+from ragcore.registry.components import ComponentSpec
 
 __all__ = ["Suite", "SuiteError"]
 
@@ -30,7 +29,7 @@ CAPABILITIES: Final = [
     "passages",
     "remove",
     "scratch",
-    "successor",
+    "spawn_empty",
     "trainable",
     "uncased",
     "vectors",
@@ -46,8 +45,9 @@ class SuiteError(RagcoreError):
 class Suite:
     """The laws of one kind of component; subclass a kind's suite and give the fixture `component`.
 
-    `component` gives a `Part`, or a class whose `Config` needs no setting. Encoders, scorers and
-    generators, which are heavy to make, are made once while the fixture gives an equal part.
+    `component` gives a `ComponentSpec`, or a class whose `Config` needs no setting. Encoders,
+    scorers and generators, which are heavy to make, are made once while the fixture gives an equal
+    spec.
 
     Attributes:
         waived: {name of a law: why it cannot hold}. It is then skipped with that reason. A law
@@ -94,20 +94,20 @@ class Suite:
         }
 
     @classmethod
-    def part(cls, component: Any) -> Part:
-        """What the fixture gave, as a `Part`.
+    def part(cls, component: Any) -> ComponentSpec[Any]:
+        """What the fixture gave, as a `ComponentSpec`.
 
         Raises:
             SuiteError: it is neither a part of this kind nor a class.
         """
         if isinstance(component, type):
             made: Any = component
-            return Part(cls.kind, component.__name__, component, made.Config())
-        if isinstance(component, Part) and component.kind == cls.kind:
+            return ComponentSpec(cls.kind, component.__name__, component, made.Config())
+        if isinstance(component, ComponentSpec) and component.kind == cls.kind:
             return component
         raise SuiteError(
             f"{cls.__name__}: the fixture 'component' gave {component!r}: expected a class, or a "
-            f"Part({cls.kind!r}, …)"
+            f"ComponentSpec({cls.kind!r}, …)"
         )
 
     @staticmethod
@@ -165,7 +165,7 @@ class Suite:
 class SharedSuite(Suite):
     """A suite whose laws share one component, as it is heavy to make and keeps no state."""
 
-    _held: ClassVar[tuple[Part, Any] | None] = None
+    _held: ClassVar[tuple[ComponentSpec[Any], Any] | None] = None
 
     @classmethod
     def made(cls, component: Any) -> Any:
@@ -189,7 +189,7 @@ def _waived(law: Law, reason: str) -> Law:
     return skip
 
 
-def _names(part: Part) -> Iterator[str]:
+def _names(part: ComponentSpec[Any]) -> Iterator[str]:
     """The names under which a user knows a part or one inside it."""
     yield part.component.__name__
     yield part.use

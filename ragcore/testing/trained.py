@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ragcore.registry.components import Part
+from ragcore.registry.components import ComponentSpec
 from ragcore.testing.variants import changed
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def moved(module: torch.nn.Module) -> None:
             one.add_(0.05 * torch.randn(one.shape, generator=drawn).to(one))
 
 
-def loaded(part: Part, said: Mapping[str, str], folder: Path) -> Any:
+def loaded(part: ComponentSpec[Any], said: Mapping[str, str], folder: Path) -> Any:
     """The component whose trained weights were saved into a folder."""
     assert said, "save_trained() names nothing that the config should say"
     inside = {key: str(folder / path) for key, path in said.items()}

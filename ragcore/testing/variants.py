@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import unittest
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-from ragcore.registry.components import Part
+from ragcore.registry.components import ComponentSpec
 
 __all__ = ["changed", "fingerprints_differ", "say_something"]
 
@@ -18,13 +17,14 @@ def say_something(fingerprint: object) -> None:
     assert fingerprint.strip(), "the fingerprint is empty"
 
 
-def changed(part: Part, settings: Mapping[str, Any]) -> Part:
+def changed(part: ComponentSpec[Any], settings: Mapping[str, Any]) -> ComponentSpec[Any]:
     """A part with some of its settings changed."""
     held = {name: getattr(part.config, name) for name in part.config.model_fields_set}
-    return replace(part, config=type(part.config)(**{**held, **settings}))
+    config = type(part.config)(**{**held, **settings})
+    return ComponentSpec(part.kind, part.use, part.component, config, part.secrets)
 
 
-def fingerprints_differ(part: Part, variants: Sequence[Mapping[str, Any]]) -> None:
+def fingerprints_differ(part: ComponentSpec[Any], variants: Sequence[Mapping[str, Any]]) -> None:
     """The part and its variants have fingerprints of their own."""
     if not variants:
         raise unittest.SkipTest("the suite names no `variants`")

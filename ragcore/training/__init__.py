@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ragcore.training.events import Look, Step
+from ragcore.training.events import DevScores, TrainingStep
 from ragcore.training.trainer import Trained, train
 
-__all__ = ["Look", "Step", "Trained", "train"]
+__all__ = ["DevScores", "TrainingStep", "Trained", "train"]

@@ -15,7 +15,7 @@ from ragcore.config.training import QuestionsConfig, TrainConfig
 from ragcore.contracts import TrainableEncoder, TrainableGenerator, TrainableRetriever
 from ragcore.errors import ConfigError, TrainingError, UnsupportedOperation
 from ragcore.memory.memory import Memory
-from ragcore.questions import Asked, read_asked, spread_over
+from ragcore.questions import LabelledQuestion, read_questions, spread_over
 from ragcore.training import tuning
 from ragcore.training.examples import Example, make_examples
 from ragcore.training.model import RagModel, Settings
@@ -25,7 +25,7 @@ __all__ = [
     "make_accelerator",
     "make_module",
     "make_optimizer",
-    "read_questions",
+    "read_examples",
     "section_of",
     "trainable_generator",
     "trained_encoder",
@@ -161,7 +161,9 @@ def make_optimizer(module: RagModel, said: TrainConfig) -> torch.optim.Optimizer
     return torch.optim.AdamW(groups, weight_decay=said.weight_decay)
 
 
-def read_questions(said: TrainConfig, memory: Memory) -> tuple[list[Example], list[Asked] | None]:
+def read_examples(
+    said: TrainConfig, memory: Memory
+) -> tuple[list[Example], list[LabelledQuestion] | None]:
     """What is trained on, and what is looked at.
 
     Raises:
@@ -193,5 +195,5 @@ def answered_with(config: PipelineConfig) -> RagConfig:
     )
 
 
-def _read(said: QuestionsConfig) -> list[Asked]:
-    return spread_over(read_asked(said.path, format=said.format), said.limit)
+def _read(said: QuestionsConfig) -> list[LabelledQuestion]:
+    return spread_over(read_questions(said.path, format=said.format), said.limit)

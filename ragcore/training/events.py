@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Log", "Look", "Report", "Step"]
+__all__ = ["Log", "DevScores", "Report", "TrainingStep"]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TrainingStep:
     """One update of the weights.
 
     Attributes:
@@ -33,7 +33,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class DevScores:
     """How the weights do on `dev`, as the pipeline would answer.
 
     Attributes:
@@ -49,7 +49,7 @@ class Look:
     best: bool
 
 
-Report = Callable[[Step | Look], object]
+Report = Callable[[TrainingStep | DevScores], object]
 
 
 class Log:
@@ -61,12 +61,12 @@ class Log:
         self._accelerator = accelerator
         self._report = report
 
-    def note(self, event: Step | Look) -> None:
+    def note(self, event: TrainingStep | DevScores) -> None:
         """An event; it is in the file when this returns."""
         row = asdict(event)
         with self._path.open("a", encoding="utf-8") as log:
             log.write(json.dumps(row) + "\n")
-        kind = "train" if isinstance(event, Step) else "dev"
+        kind = "train" if isinstance(event, TrainingStep) else "dev"
         left_out = {"step", "steps", "best"}
         values = {f"{kind}/{name}": value for name, value in row.items() if name not in left_out}
         self._accelerator.log(values, step=event.step)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ragcore.memory.memory import Memory
-from ragcore.questions import Asked
+from ragcore.questions import LabelledQuestion
 from ragcore.questions.matching import holds_answer
 from ragcore.questions.patterns import expansions, found_in
 from ragcore.types import MISSING_ROW
@@ -32,7 +32,7 @@ class Example:
         answer: the target y.
     """
 
-    asked: Asked
+    asked: LabelledQuestion
     answer: str
 
     @property
@@ -42,7 +42,7 @@ class Example:
 
 
 def make_examples(
-    asked: Sequence[Asked],
+    asked: Sequence[LabelledQuestion],
     answers: Literal["first", "every", "found"],
     memory: Memory,
     depth: int,

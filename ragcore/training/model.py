@@ -19,7 +19,7 @@ from ragcore.contracts import TrainableEncoder, TrainableGenerator
 from ragcore.decoding.scoring import pad_targets
 from ragcore.marginalization import log_prior
 from ragcore.memory.memory import Memory
-from ragcore.questions.matching import holds_right
+from ragcore.questions.matching import is_relevant
 from ragcore.training.examples import Example
 from ragcore.training.loss import Marginal, distillation_loss, marginal_loss, smoothed_loss
 from ragcore.training.schedule import seed_of
@@ -70,7 +70,7 @@ class Losses(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _RetrievedBatch:
     """The passages that stay of each question, and their prior.
 
     Attributes:
@@ -98,7 +98,7 @@ class RagModel(torch.nn.Module):
         """Put the parts together.
 
         Args:
-            memory: what is searched; `search_trained` where the prior carries a gradient.
+            memory: what is searched; `search_with_grad` where the prior carries a gradient.
             encoder: what it encodes questions with; None where the prior carries none.
             generator: whose `score` carries a gradient.
             settings: see there.
@@ -147,7 +147,7 @@ class RagModel(torch.nn.Module):
         return Losses(losses.sum(), nll.sum(), self._recalled(examples, found))
 
     def _read(
-        self, examples: Sequence[Example], found: _Found, targets: Tensor
+        self, examples: Sequence[Example], found: _RetrievedBatch, targets: Tensor
     ) -> tuple[Tensor, Tensor | None]:
         """What the generator says of each passage: of the target [B, k, T], of all [B, k, T, V].
 
@@ -174,14 +174,14 @@ class RagModel(torch.nn.Module):
             weight.requires_grad for weight in self.generator.parameters()
         )
 
-    def _retrieve(self, examples: Sequence[Example], step: int) -> _Found:
+    def _retrieve(self, examples: Sequence[Example], step: int) -> _RetrievedBatch:
         """What the current question encoder finds, less what is dropped out."""
         said = self._settings
         questions = [one.question for one in examples]
         if not said.k:
-            return _Found([[None] for _ in questions], torch.zeros(len(questions), 1))
+            return _RetrievedBatch([[None] for _ in questions], torch.zeros(len(questions), 1))
         if said.gradient:
-            hits, scores = self.memory.search_trained(questions, said.k)
+            hits, scores = self.memory.search_with_grad(questions, said.k)
         else:
             with torch.no_grad():
                 hits = self.memory.search(questions, said.k)
@@ -205,7 +205,7 @@ class RagModel(torch.nn.Module):
         # With nothing found the generator answers alone, of prior 1.
         first = torch.arange(most, device=scores.device) == 0
         ours = ours.masked_fill(nothing[:, None] & first, 0.0)
-        return _Found(passages, log_prior(ours, self.memory.temperature))
+        return _RetrievedBatch(passages, log_prior(ours, self.memory.temperature))
 
     def _encoded_scores(
         self, questions: Sequence[str], passages: list[list[Passage | None]], scores: Tensor
@@ -216,15 +216,15 @@ class RagModel(torch.nn.Module):
         flat = [(at, one) for at, own in enumerate(passages) for one in own if one is not None]
         if not flat:
             return scores
-        vectors = encoder.encode_passages_trained([one for _, one in flat])
+        vectors = encoder.encode_passages_with_grad([one for _, one in flat])
         own = torch.tensor([at for at, _ in flat], device=vectors.device)
         products = (asked[own] * vectors).sum(dim=1)
         return torch.full_like(scores, -torch.inf).masked_scatter(~torch.isneginf(scores), products)
 
-    def _recalled(self, examples: Sequence[Example], found: _Found) -> int:
+    def _recalled(self, examples: Sequence[Example], found: _RetrievedBatch) -> int:
         return sum(
             any(
-                holds_right(passage, one.asked, self.memory.version)
+                is_relevant(passage, one.asked, self.memory.version)
                 for passage in own
                 if passage is not None
             )

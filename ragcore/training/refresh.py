@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final, cast
 
+from ragcore.build import open_memory
 from ragcore.config import PipelineConfig, load_config
 from ragcore.contracts import TrainableEncoder, TrainableRetriever
 from ragcore.errors import TrainingError
@@ -25,7 +26,7 @@ __all__ = ["Refresher", "rebuild"]
 LAST: Final = "trained"
 """The version that what was trained serves."""
 
-_KEPT: Final = 1
+_KEPT_VERSIONS: Final = 1
 """Versions that stay beside those that are open: training still reads one."""
 
 
@@ -100,10 +101,7 @@ class Refresher:
 
     def open(self, version: str) -> Memory:
         """A version that is there, searched with the question encoder as training changes it."""
-        section = load_config(self._place / PIPELINE).memory
-        memory = Store(section.store).open(
-            version, retriever=section.retriever, temperature=section.temperature
-        )
+        memory = open_memory(self._place / PIPELINE, version=version)
         cast(TrainableRetriever, memory.retriever).use_encoder(self._encoder)
         return memory
 
@@ -135,7 +133,7 @@ def rebuild(pipeline: Path, version: str, source: Path, source_version: str) -> 
     store = Store(section.store)
     with Store(source).passages(source_version) as passages:
         store.build(version, passages, section.retriever)
-    store.gc(_KEPT)
+    store.gc(_KEPT_VERSIONS)
 
 
 if __name__ == "__main__":

@@ -16,16 +16,16 @@ from typing import Any, Final
 
 import torch
 
-from ragcore.answering.answerer import Answering
+from ragcore.answering.answerer import Answerer
 from ragcore.answering.retrieve import retrieve
+from ragcore.build import open_memory
 from ragcore.config import PipelineConfig
 from ragcore.config.record import environment
 from ragcore.errors import ConfigError, TrainingError
-from ragcore.questions.matching import holds_right, is_right
+from ragcore.questions.matching import is_correct, is_relevant
 from ragcore.registry.components import to_plain
-from ragcore.store.store import Store
 from ragcore.training import assembly, checkpoints, output, tuning
-from ragcore.training.events import Log, Look, Report, Step
+from ragcore.training.events import DevScores, Log, Report, TrainingStep
 from ragcore.training.model import Losses
 from ragcore.training.refresh import Refresher
 from ragcore.training.schedule import Batches, learning_rate_factor, seed_of
@@ -54,7 +54,7 @@ class Trained:
 
     folder: Path
     steps: int
-    best: Look | None
+    best: DevScores | None
     stopped_early: bool
     first: bool
 
@@ -106,20 +106,15 @@ class _Trainer:
                 "question at least"
             )
         asked = assembly.answered_with(config)
-        self._memory = Store(section.store).open(
-            section.version,
-            retriever=section.retriever,
-            temperature=section.temperature,
-            verify=section.verify,
-        )
+        self._memory = open_memory(section)
         self._encoder = assembly.trained_encoder(said, self._memory, section.retriever.use, asked.k)
         self._generator = generator
         self._module, self._adapted = assembly.make_module(
             config, self._memory, self._encoder, generator
         )
         self._optimizer = assembly.make_optimizer(self._module, said)
-        self._examples, self._dev = assembly.read_questions(said, self._memory)
-        self._answering = Answering(generator, asked)
+        self._examples, self._dev = assembly.read_examples(said, self._memory)
+        self._answering = Answerer(generator, asked)
         self._log = Log(self._folder, self._accelerator, report)
         self._refresher: Refresher | None = None
         if said.refresh is not None and self._encoder is not None:
@@ -210,7 +205,7 @@ class _Trainer:
         self._optimizer.zero_grad(set_to_none=True)
         if self._first:
             seconds = time.perf_counter() - began
-            self._log.note(Step(step + 1, said.steps, loss, nll, recall, seconds))
+            self._log.note(TrainingStep(step + 1, said.steps, loss, nll, recall, seconds))
 
     def _look(self, done: int, state: dict[str, Any]) -> bool:
         """Answer `dev` with the weights as they are; whether they are the best so far."""
@@ -226,12 +221,12 @@ class _Trainer:
                 found = retrieve(self._memory, questions, self._answering.config)
             answers = self._answering.answers(found, version)
             for one, answer in zip(part, answers, strict=True):
-                held = any(holds_right(each.passage, one, version) for each in answer.evidence)
-                counts += torch.tensor([is_right(answer.text, one, version), held]).to(counts)
+                held = any(is_relevant(each.passage, one, version) for each in answer.evidence)
+                counts += torch.tensor([is_correct(answer.text, one, version), held]).to(counts)
         right, recalled = self._accelerator.reduce(counts, "sum").tolist()
         share = right / len(self._dev)
         best = state["best"] is None or share > state["best"]["exact_match"]
-        look = Look(done, share, recalled / len(self._dev), best)
+        look = DevScores(done, share, recalled / len(self._dev), best)
         state["worse"] = 0 if best else state["worse"] + 1
         if best:
             state["best"] = asdict(look)
@@ -252,7 +247,7 @@ class _Trainer:
 
     def _finish(self, done: int, state: dict[str, Any], stopped: bool) -> Trained:
         """The best weights in place, and the folder written."""
-        best = None if state["best"] is None else Look(**state["best"])
+        best = None if state["best"] is None else DevScores(**state["best"])
         self._train_mode(False)
         if best is not None:
             place = checkpoints.best_place(self._folder / "checkpoints", best.step)
@@ -277,7 +272,7 @@ class _Trainer:
         self._accelerator.wait_for_everyone()
         return Trained(self._folder, done, best, stopped, self._first)
 
-    def _record(self, done: int, best: Look | None, stopped: bool) -> dict[str, Any]:
+    def _record(self, done: int, best: DevScores | None, stopped: bool) -> dict[str, Any]:
         """What training.json says."""
         said = self._said
         files = {"questions": said.questions.path}
@@ -351,5 +346,5 @@ def _learns(module: torch.nn.Module) -> bool:
     return any(one.requires_grad for one in module.parameters())
 
 
-def _silent(event: Step | Look) -> None:
+def _silent(event: TrainingStep | DevScores) -> None:
     """Report nothing."""

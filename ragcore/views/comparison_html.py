@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from html import escape
 from typing import TYPE_CHECKING, Final
 
-from ragcore.cli.compare import share
+from ragcore.views.comparison import share
 
 if TYPE_CHECKING:
     from ragcore.evaluation.comparison import Cited, Comparison, Pair, Side

@@ -56,17 +56,17 @@ def test_gc_says_what_it_removes(two: Path, capsys: pytest.CaptureFixture[str]) 
     store = Store(two.parent / "stores/s")
     (store.folder / "versions" / ".building-x").mkdir()
     told = run(capsys, "gc", two, "--keep", "1", "--dry-run")
-    assert told.startswith("would remove version one 1 versions kept, 1 leftovers, ")
+    assert told.startswith("would remove version one 1 versions kept, 1 orphans, ")
     assert told.endswith(" to free")
     assert len(store.versions()) == 2
     memory = store.open("one")
     told = run(capsys, "gc", two, "--keep", "1")
-    assert told.startswith("kept version one, which a program has open 2 versions kept, 1 leftover")
+    assert told.startswith("kept version one, which a program has open 2 versions kept, 1 orphan")
     memory.close()
     said = json.loads(run(capsys, "gc", store.folder, "--keep", "1", "--json"))
     assert (said["removed"], said["kept"], said["dry_run"]) == (["one"], ["two"], False)
     assert [info.name for info in store.versions()] == ["two"]
-    assert run(capsys, "gc", store.folder).startswith("1 versions kept, 0 leftovers, 0 B freed")
+    assert run(capsys, "gc", store.folder).startswith("1 versions kept, 0 orphans, 0 B freed")
 
 
 def test_diff_shows_passages_and_words(two: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from ragcore.config import fill_config, load_config, parse_config
 from ragcore.errors import ConfigError
-from ragcore.registry.components import Part, part_from_dict
+from ragcore.registry.components import ComponentSpec, spec_from_dict
 
 SECRET = "s3cr3t: {a} 'b' \"c\" \\ \n d"
 TEXT = """\
@@ -34,7 +34,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAGCORE_TEST_PLACE", "world")
 
 
-def parts(text: str = TEXT) -> tuple[Part, Part]:
+def parts(text: str = TEXT) -> tuple[ComponentSpec, ComponentSpec]:
     pair, words = dict(parse_config(text).memory.retriever.config)["retrievers"]
     return pair, words
 
@@ -92,4 +92,4 @@ def test_no_message_shows_a_secret() -> None:
 
 def test_a_recorded_part_with_a_secret_cannot_be_rebuilt_without_its_file() -> None:
     with pytest.raises(ConfigError, match="names a secret"):
-        part_from_dict("retriever", parts()[0].to_dict())
+        spec_from_dict("retriever", parts()[0].to_dict())

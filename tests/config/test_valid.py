@@ -11,7 +11,7 @@ import yaml
 from ragcore.config import config_schema, fill_config, load_config, parse_config
 from ragcore.config.source import Mapping, Source
 from ragcore.errors import ConfigError
-from ragcore.registry.components import Part, part_from_dict, to_plain
+from ragcore.registry.components import ComponentSpec, spec_from_dict, to_plain
 
 VALID = Path(__file__).parent / "valid"
 NAMES = sorted(path.name for path in VALID.glob("*.yaml"))
@@ -92,15 +92,15 @@ def test_a_file_becomes_a_config() -> None:
 def test_parts_are_read_at_any_depth() -> None:
     mix = dict(load_config(VALID / "nested.yaml").memory.retriever.config)
     words, inner = mix["retrievers"]
-    assert isinstance(words, Part)
-    assert isinstance(mix["named"]["again"], Part)
+    assert isinstance(words, ComponentSpec)
+    assert isinstance(mix["named"]["again"], ComponentSpec)
     assert [part.use for part in inner.config.retrievers] == ["words", "pair"]
     assert inner.config.retrievers[0] == words == mix["named"]["again"]
 
 
 def test_a_part_can_be_rebuilt_from_its_dict() -> None:
     part = load_config(VALID / "nested.yaml").memory.retriever
-    assert part_from_dict("retriever", part.to_dict()) == part
+    assert spec_from_dict("retriever", part.to_dict()) == part
 
 
 def test_paths_start_from_the_folder_of_the_file(

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragcore.decoding.beam import BeamSearch
-from ragcore.decoding.question_prior import Context
+from ragcore.decoding.question_prior import QuestionPrior
 from ragcore.decoding.rules import DecodingOptions
 from ragcore.decoding.scoring import score_hypotheses, score_targets
 from ragcore.decoding.sequence import RagSequence, fast, thorough
@@ -37,7 +37,7 @@ class Batch:
         self.contexts, begin = [], 0
         for k in sizes:
             scores = 2 * torch.randn(k, generator=rng)
-            self.contexts.append(Context(torch.arange(begin, begin + k), log_prior(scores)))
+            self.contexts.append(QuestionPrior(torch.arange(begin, begin + k), log_prior(scores)))
             begin += k
 
     def decode(self, how: str, contexts, **changes):
@@ -100,7 +100,7 @@ def test_a_token_of_hardly_any_probability_keeps_its_log_prob():
 
     generator = Sure(TableGenerator.Config())
     read = generator.read(["q", "q"], [Passage("a", "", "a"), Passage("b", "", "b")])
-    context = Context(torch.arange(2), log_prior(torch.tensor([0.0, 1.0])))
+    context = QuestionPrior(torch.arange(2), log_prior(torch.tensor([0.0, 1.0])))
     options = DecodingOptions(eos_token_id=EOS, beams=3, max_new_tokens=2)
     for kind in (RagToken, RagSequence):
         (found,) = BeamSearch(kind(generator, read, [context]), options).run()
@@ -129,7 +129,7 @@ class Broken(TableGenerator):
 def test_a_generator_that_gives_no_distribution_is_refused(kind, at, value):
     generator = Broken(at=at, value=value)
     read = generator.read(["q"], [Passage("a", "", "a")])
-    context = Context(torch.arange(1), torch.zeros(1))
+    context = QuestionPrior(torch.arange(1), torch.zeros(1))
     options = DecodingOptions(eos_token_id=EOS, min_new_tokens=2)
     with pytest.raises(GeneratorError, match="Broken"):
         BeamSearch(kind(generator, read, [context]), options).run()
@@ -139,6 +139,6 @@ def test_a_generator_that_gives_no_distribution_is_refused(kind, at, value):
 def test_a_score_that_is_no_log_probability_is_refused(value):
     generator = Broken(at=0, value=value)
     read = generator.read(["q"], [Passage("a", "", "a")])
-    context = Context(torch.arange(1), torch.zeros(1))
+    context = QuestionPrior(torch.arange(1), torch.zeros(1))
     with pytest.raises(GeneratorError, match=r"Broken gave .* for a log-probability"):
         score_targets(generator, read, [context], [[(1, EOS)]])

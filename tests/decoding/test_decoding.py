@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragcore.decoding.beam import BeamSearch
-from ragcore.decoding.question_prior import Context
+from ragcore.decoding.question_prior import QuestionPrior
 from ragcore.decoding.rules import DecodingOptions, Rule
 from ragcore.decoding.scoring import score_hypotheses
 from ragcore.decoding.sequence import RagSequence, fast, thorough
@@ -34,7 +34,7 @@ class Case:
         passages = [Passage(str(z), "", text) for z, text in enumerate(texts)]
         self.read = self.generator.read(["x"] * k, passages)
         rng = torch.Generator().manual_seed(seed)
-        self.context = Context(torch.arange(k), log_prior(torch.randn(k, generator=rng)))
+        self.context = QuestionPrior(torch.arange(k), log_prior(torch.randn(k, generator=rng)))
         prior = self.context.log_prior.double().exp().tolist()
         self.token: dict[tuple[int, ...], float] = {}
         self.sequence: dict[tuple[int, ...], float] = {}

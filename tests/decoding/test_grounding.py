@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ragcore.decoding.beam import BeamSearch
 from ragcore.decoding.grounding import Grounding
-from ragcore.decoding.question_prior import Context
+from ragcore.decoding.question_prior import QuestionPrior
 from ragcore.decoding.rules import DecodingOptions
 from ragcore.decoding.sequence import RagSequence, fast, thorough
 from ragcore.decoding.token import RagToken
@@ -123,7 +123,7 @@ def grounded_truth(seed: int, texts, question="q", longest=4):
         for target in all_targets(LETTERS + 1, longest)
         if target in allowed
     }
-    return generator, read, Context(torch.arange(len(texts)), prior.log()), truth
+    return generator, read, QuestionPrior(torch.arange(len(texts)), prior.log()), truth
 
 
 MODES = {
@@ -157,7 +157,7 @@ def test_each_question_is_held_to_its_own_passages(mode, beams):
     contexts, begin = [], 0
     for one in own:
         places = torch.arange(begin, begin + len(one))
-        contexts.append(Context(places, torch.full((len(one),), -math.log(len(one)))))
+        contexts.append(QuestionPrior(places, torch.full((len(one),), -math.log(len(one)))))
         begin += len(one)
     options = DecodingOptions(eos_token_id=EOS, beams=beams, max_new_tokens=5)
     groundings = [grounding_of(one) for one in own]

@@ -153,6 +153,7 @@ def test_every_hook_is_told():
         "Retriever",
         "Scorer",
         "Generator",
+        "WordGenerator",
         "Trainable",
         "TrainableEncoder",
         "TrainableGenerator",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ragcore.config import RagConfig, load_config
 from ragcore.config.edit import write_temperature
 from ragcore.errors import ConfigError, QuestionError
-from ragcore.evaluation.calibration import calibrate, read_questions
+from ragcore.evaluation.calibration import calibrate, read_pairs
 from ragcore.rag import Rag
 from ragcore.store.store import Store
 from ragcore.types import Passage
@@ -184,7 +184,7 @@ def test_questions_are_read_from_a_file(tmp_path):
     path = tmp_path / "q.jsonl"
     lines = [{"question": "a", "answer": "b"}, {"question": "c", "answers": ["d", "e"], "id": 3}]
     path.write_text("\n\n".join(map(json.dumps, lines)) + "\n", encoding="utf-8")
-    assert read_questions(path) == (["a", "c"], [["b"], ["d", "e"]])
+    assert read_pairs(path) == (["a", "c"], [["b"], ["d", "e"]])
 
 
 def test_all_lines_that_are_wrong_are_told(tmp_path):
@@ -195,14 +195,14 @@ def test_all_lines_that_are_wrong_are_told(tmp_path):
         encoding="utf-8",
     )
     with pytest.raises(QuestionError) as raised:
-        read_questions(path)
+        read_pairs(path)
     shown = str(raised.value).splitlines()
     assert [line.split(":")[1] for line in shown] == ["2", "3", "4", "5", "6", "7"]
     path.write_text("\n", encoding="utf-8")
     with pytest.raises(QuestionError, match="no question"):
-        read_questions(path)
+        read_pairs(path)
     with pytest.raises(QuestionError, match=r"none.jsonl: cannot be read"):
-        read_questions(tmp_path / "none.jsonl")
+        read_pairs(tmp_path / "none.jsonl")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Two versions asked alike: each side as its version serves it, and every change weighed."""
+"""Two versions asked alike: each side as its version serves it, and every change conditioned."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ragcore.config import RagConfig
 from ragcore.errors import ConfigError, QuestionError, UnknownVersionError
 from ragcore.evaluation import comparison
 from ragcore.evaluation.comparison import compare
-from ragcore.questions import Asked, read_asked
+from ragcore.questions import LabelledQuestion, read_questions
 from ragcore.questions.matching import same_answer
 from ragcore.rag import Rag
 from ragcore.store.store import Store
@@ -130,10 +130,10 @@ def test_right_answers_are_held_against_each_version(store):
     old, new = (served[version][at].text for version in ("old", "new"))
     question = QUESTIONS[at]
     asked = [
-        Asked(question, (old,)),
-        Asked(question, {"old": (old,), "new": ("z", new)}),
-        Asked(question, {"new": (old,)}),
-        Asked(question),
+        LabelledQuestion(question, (old,)),
+        LabelledQuestion(question, {"old": (old,), "new": ("z", new)}),
+        LabelledQuestion(question, {"new": (old,)}),
+        LabelledQuestion(question),
     ]
     found = compare(make(store), asked, "old", "new")
     assert [pair.old.correct for pair in found.pairs] == [True, True, None, None]
@@ -147,10 +147,10 @@ def test_right_answers_are_held_against_each_version(store):
 def test_a_passage_is_recalled_by_its_id_or_by_what_it_holds(store):
     question = QUESTIONS[3]
     asked = [
-        Asked(question, ("is ruled new",)),
-        Asked(question, ("nowhere",), {"old": ("old:3",), "new": ("old:3",)}),
-        Asked(question, ("is ruled",), ("new:3", "nowhere")),
-        Asked(question),
+        LabelledQuestion(question, ("is ruled new",)),
+        LabelledQuestion(question, ("nowhere",), {"old": ("old:3",), "new": ("old:3",)}),
+        LabelledQuestion(question, ("is ruled",), ("new:3", "nowhere")),
+        LabelledQuestion(question),
     ]
     found = compare(make(store), asked, "old", "new")
     assert [pair.old.recalled for pair in found.pairs] == [False, True, False, None]
@@ -181,7 +181,9 @@ def test_a_running_pipeline_is_left_as_it_is(store):
 
 
 def test_a_comparison_is_ready_for_json(store):
-    found = compare(make(store), [Asked(QUESTIONS[0], ("z",)), QUESTIONS[4]], "old", "new")
+    found = compare(
+        make(store), [LabelledQuestion(QUESTIONS[0], ("z",)), QUESTIONS[4]], "old", "new"
+    )
     row = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert row["summary"]["questions"] == 2
     assert row["summary"]["changed"] == len(found.changed)
@@ -195,7 +197,7 @@ def test_what_cannot_be_compared_is_told(store):
     with pytest.raises(QuestionError, match="no question to compare"):
         compare(make(store), [], "old", "new")
     with pytest.raises(QuestionError, match=r"question 1 of 1 .* has answers for 'older'"):
-        compare(make(store), [Asked("who", {"older": ("x",)})], "old", "new")
+        compare(make(store), [LabelledQuestion("who", {"older": ("x",)})], "old", "new")
     with pytest.raises(UnknownVersionError, match="'newer'"):
         compare(make(store), QUESTIONS, "old", "newer")
     alone = Rag(store.open("old", retriever=dense_part()), make(store).generator)
@@ -212,11 +214,11 @@ def test_questions_are_read_with_what_is_right(tmp_path):
         {"question": "d", "passage_ids": {"new": ["p", "q"]}},
     ]
     path.write_text("\n".join(map(json.dumps, lines)) + "\n", encoding="utf-8")
-    assert read_asked(path) == [
-        Asked("a"),
-        Asked("b", ("x",)),
-        Asked("c", {"old": ("x",), "new": ("y", "z")}, ("p",)),
-        Asked("d", (), {"new": ("p", "q")}),
+    assert read_questions(path) == [
+        LabelledQuestion("a"),
+        LabelledQuestion("b", ("x",)),
+        LabelledQuestion("c", {"old": ("x",), "new": ("y", "z")}, ("p",)),
+        LabelledQuestion("d", (), {"new": ("p", "q")}),
     ]
 
 
@@ -234,4 +236,4 @@ def test_a_line_that_is_wrong_is_told(tmp_path, line, message):
     path = tmp_path / "q.jsonl"
     path.write_text(json.dumps(line), encoding="utf-8")
     with pytest.raises(QuestionError, match=rf"q\.jsonl:1: {message}"):
-        read_asked(path)
+        read_questions(path)

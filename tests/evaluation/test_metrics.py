@@ -15,7 +15,7 @@ from ragcore.errors import MetricError, UnknownComponentError
 from ragcore.evaluation.figures import difference, figures
 from ragcore.evaluation.metrics.answerability import QBleu1
 from ragcore.evaluation.metrics.base import Mean, NoSettings
-from ragcore.evaluation.prediction import Found, Prediction
+from ragcore.evaluation.prediction import Prediction, RankedPassage
 from ragcore.evaluation.running import make_metrics
 from ragcore.questions.matching import exact_match, normalize
 
@@ -32,7 +32,7 @@ def said(
 ) -> Prediction:
     """`answering` has a letter a passage, + for one that answers."""
     passages = tuple(
-        Found(f"p{place}", "", -float(place), 0.1, 0.1, sign == "+")
+        RankedPassage(f"p{place}", "", -float(place), 0.1, 0.1, sign == "+")
         for place, sign in enumerate(answering)
     )
     if correct is None and right:
@@ -165,7 +165,9 @@ def test_relevant_passages_that_were_not_found_lower_ndcg():
 
 
 def test_equal_scores_keep_their_places():
-    passages = tuple(Found(name, "", 1.0, 0.5, 0.5, name == "a") for name in ("z", "a", "b"))
+    passages = tuple(
+        RankedPassage(name, "", 1.0, 0.5, 0.5, name == "a") for name in ("z", "a", "b")
+    )
     one = Prediction("q", "", ("x",), False, (), "", 0.0, False, passages)
     assert value("mrr", one) == pytest.approx(1 / 2)
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragcore.errors import ComponentError, QuestionError, StoreError
-from ragcore.filters.evaluation import KEPT, RowFilter
+from ragcore.filters.evaluation import CACHED_FILTERS, RowFilter
 from ragcore.filters.expressions import both, faults_of, read_where, where_from_json
 from ragcore.memory.memory import Memory
 from ragcore.memory.passages import Passages, PassageWriter
@@ -234,7 +234,7 @@ def test_rows_are_kept_read_only_and_no_more_than_so_many(tmp_path):
     assert rows.rows(read_where({"n": 0})) is first
     with pytest.raises(ValueError, match="read-only"):
         first[0] = 3
-    for n in range(1, KEPT + 1):
+    for n in range(1, CACHED_FILTERS + 1):
         rows.rows(read_where({"n": n}))
     assert rows.rows(read_where({"n": 0})) is not first
 

@@ -5,12 +5,13 @@ Installed by the fixture `installed` under the entry point `house`, in the modul
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import typer
 from pydantic import Field, field_validator, model_validator
 
-from ragcore import ConfigPath, Kind, ModelName, Part, PartConfig, hookimpl
+from ragcore import ComponentConfig, ComponentSpec, ConfigPath, ModelName, hookimpl
+from ragcore.contracts import Encoder, Index, Retriever
 
 
 @hookimpl
@@ -62,7 +63,7 @@ class Holder:
 
 
 class Tiny(Holder):
-    class Config(PartConfig):
+    class Config(ComponentConfig):
         model: ModelName = Field(description="a folder, or a name on a hub")
         dim: int = Field(default=8, ge=1, multiple_of=4, description="length of a vector")
         pooling: Literal["mean", "cls"] = "mean"
@@ -72,28 +73,28 @@ class Tiny(Holder):
 
 
 class Flat(Holder):
-    class Config(PartConfig):
+    class Config(ComponentConfig):
         factory: str = Field(default="Flat", min_length=1)
 
 
 class Pair(Holder):
-    class Config(PartConfig):
-        encoder: Annotated[Part, Kind("encoder")]
-        index: Annotated[Part, Kind("index")]
+    class Config(ComponentConfig):
+        encoder: ComponentSpec[Encoder]
+        index: ComponentSpec[Index]
         cache: ConfigPath = Field(default="cache", validate_default=True)
 
 
 class Words(Holder):
-    class Config(PartConfig):
+    class Config(ComponentConfig):
         k1: float = Field(default=1.2, gt=0)
         stop: list[str] = Field(default=[], max_length=3)
         weights: dict[str, float] = Field(default={})
 
 
 class Mix(Holder):
-    class Config(PartConfig):
-        retrievers: list[Annotated[Part, Kind("retriever")]] = Field(min_length=1)
-        named: dict[str, Annotated[Part, Kind("retriever")]] = Field(default={})
+    class Config(ComponentConfig):
+        retrievers: list[ComponentSpec[Retriever]] = Field(min_length=1)
+        named: dict[str, ComponentSpec[Retriever]] = Field(default={})
         low: int = 0
         high: int = 9
 
@@ -105,7 +106,7 @@ class Mix(Holder):
 
 
 class Echo(Holder):
-    class Config(PartConfig):
+    class Config(ComponentConfig):
         model: ModelName
         template: str = "{question}"
 
@@ -122,7 +123,7 @@ class Bare(Holder):
 
 
 class Crash(Holder):
-    class Config(PartConfig):
+    class Config(ComponentConfig):
         model: str
 
         @field_validator("model")
@@ -132,7 +133,7 @@ class Crash(Holder):
 
 
 class Lines(Holder):
-    class Config(PartConfig):
+    class Config(ComponentConfig):
         path: ConfigPath
         words: int | None = Field(default=None, ge=1)
 

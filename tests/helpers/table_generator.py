@@ -15,7 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ragcore.registry.components import PartConfig
+from ragcore.registry.components import ComponentConfig
 from ragcore.types import Passage, Word
 
 EOS = 0
@@ -40,7 +40,7 @@ class TableState:
 
 
 class TableGenerator:
-    class Config(PartConfig):
+    class Config(ComponentConfig):
         vocabulary: int = 4
         seed: int = 0
         sharpness: float = 2.0

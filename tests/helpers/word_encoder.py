@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ragcore.hookspecs import hookimpl
-from ragcore.registry.components import Part, PartConfig
+from ragcore.registry.components import ComponentConfig, ComponentSpec
 from ragcore.retrievers.dense import Dense
 from ragcore.retrievers.flat import Exact
 from ragcore.types import Passage
@@ -27,7 +27,7 @@ Vectors = npt.NDArray[np.float32]
 
 
 class WordEncoder:
-    class Config(PartConfig):
+    class Config(ComponentConfig):
         dim: int = 32
         seed: int = 0
 
@@ -64,12 +64,12 @@ def _direction(word: str, seed: int, dim: int) -> Vectors:
     return drawn.astype(np.float32)
 
 
-def dense_part(seed: int = 0, dim: int = 32, batch_size: int = 64) -> Part:
+def dense_part(seed: int = 0, dim: int = 32, batch_size: int = 64) -> ComponentSpec:
     """`{use: dense}` of the encoder above and the index `exact`."""
-    encoder = Part("encoder", "words", WordEncoder, WordEncoder.Config(dim=dim, seed=seed))
-    index = Part("index", "exact", Exact, Exact.Config())
+    encoder = ComponentSpec("encoder", "words", WordEncoder, WordEncoder.Config(dim=dim, seed=seed))
+    index = ComponentSpec("index", "exact", Exact, Exact.Config())
     config = Dense.Config(encoder=encoder, index=index, batch_size=batch_size)
-    return Part("retriever", "dense", Dense, config)
+    return ComponentSpec("retriever", "dense", Dense, config)
 
 
 @hookimpl

@@ -32,7 +32,7 @@ from transformers import (
 )
 
 from ragcore.decoding.beam import Hypothesis
-from ragcore.decoding.question_prior import Context
+from ragcore.decoding.question_prior import QuestionPrior
 from ragcore.decoding.rules import DecodingOptions
 from ragcore.decoding.scoring import Marginal, score_hypotheses
 from ragcore.decoding.sequence import thorough
@@ -104,10 +104,11 @@ class Batch:
         pairs = [(q, p) for q, own in zip(self.questions, self.passages, strict=True) for p in own]
         return self.generator.read([q for q, _ in pairs], [p for _, p in pairs])
 
-    def contexts(self) -> list[Context]:
+    def contexts(self) -> list[QuestionPrior]:
         places = torch.arange(self.scores.numel()).view(self.scores.shape)
         return [
-            Context(own, log_prior(scores)) for own, scores in zip(places, self.scores, strict=True)
+            QuestionPrior(own, log_prior(scores))
+            for own, scores in zip(places, self.scores, strict=True)
         ]
 
     @torch.inference_mode()

@@ -17,7 +17,7 @@ from ragcore_transformers.seq2seq import Seq2Seq
 
 from ragcore.contracts import Read
 from ragcore.decoding.beam import BeamSearch
-from ragcore.decoding.question_prior import Context
+from ragcore.decoding.question_prior import QuestionPrior
 from ragcore.decoding.rules import DecodingOptions
 from ragcore.decoding.scoring import score_hypotheses
 from ragcore.decoding.sequence import RagSequence, thorough
@@ -44,7 +44,7 @@ class Truth:
         else:
             self.generator = Seq2Seq(Seq2Seq.Config(model=model, template=TEMPLATE))
         self.passages = [Passage(str(i), f"t{i}", text) for i, text in enumerate(TEXTS[:k])]
-        self.context = Context(torch.arange(k), log_prior(torch.tensor(SCORES[:k])))
+        self.context = QuestionPrior(torch.arange(k), log_prior(torch.tensor(SCORES[:k])))
         question = "who rules alpha ?"
         self._questions = [question] * k
         vocabulary, eos = self.generator.vocabulary_size, self.generator.eos_token_id

@@ -22,7 +22,7 @@ from ragcore_transformers.seq2seq import Seq2Seq
 from torch import Tensor
 
 from ragcore.decoding.beam import BeamSearch, Hypothesis
-from ragcore.decoding.question_prior import Context
+from ragcore.decoding.question_prior import QuestionPrior
 from ragcore.decoding.rules import DecodingOptions
 from ragcore.decoding.sequence import RagSequence
 from ragcore.decoding.token import RagToken
@@ -300,7 +300,7 @@ def test_ragged_questions_share_a_batch_without_changing_each_other(generator):
     batch = Batch.random(generator, seed=26, k=4, size=4)
     read = batch.read()
     ragged = [
-        Context(context.pairs[: 1 + place], log_prior(scores[: 1 + place]))
+        QuestionPrior(context.pairs[: 1 + place], log_prior(scores[: 1 + place]))
         for place, (context, scores) in enumerate(zip(batch.contexts(), batch.scores, strict=True))
     ]
     options = DecodingOptions(eos_token_id=EOS, beams=4, max_new_tokens=LONGEST)

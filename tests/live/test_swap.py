@@ -22,7 +22,7 @@ from ragcore.errors import (
 from ragcore.live import watch as watching
 from ragcore.memory.memory import Memory
 from ragcore.rag import Rag
-from ragcore.registry.components import Part
+from ragcore.registry.components import ComponentSpec
 from ragcore.retrievers.dense import Dense
 from ragcore.store.store import Store
 from ragcore.types import Passage
@@ -63,7 +63,7 @@ def store(tmp_path: Path) -> Watched:
     return store
 
 
-def make(store: Store, retriever: Part | None = None, **rag) -> Rag:
+def make(store: Store, retriever: ComponentSpec | None = None, **rag) -> Rag:
     part = retriever or dense_part()
     return Rag(
         store.open("old", retriever=part),
@@ -147,7 +147,7 @@ class Deaf(Dense):
     ("kind", "error"), [(Greedy, MemoryError), (Deaf, ZeroDivisionError)], ids=["load", "search"]
 )
 def test_a_version_that_cannot_be_served_is_let_go(store, kind, error):
-    part = Part("retriever", "dense", kind, dense_part().config)
+    part = ComponentSpec("retriever", "dense", kind, dense_part().config)
     rag = make(store, part)
     before = rag.answer(QUESTIONS)
     with pytest.raises(error):

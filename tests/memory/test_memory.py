@@ -25,7 +25,7 @@ def memory_of(folder: Path, retriever: Dense) -> Memory:
     return Memory("v", Passages(folder / "p.arrow"), retriever, name="dense")
 
 
-class Answering(Dense):
+class Answerer(Dense):
     """Gives the rows that it was told to, whatever is asked."""
 
     rows: list[int]
@@ -37,7 +37,7 @@ class Answering(Dense):
 
 
 def answering(folder: Path, rows: list[int]) -> Memory:
-    retriever = Answering(dense_part().config)
+    retriever = Answerer(dense_part().config)
     retriever.rows = rows
     return memory_of(folder, retriever)
 
@@ -92,11 +92,11 @@ def test_a_closed_memory_says_so(tmp_path: Path) -> None:
         memory.passages.take([0])
 
 
-KEPT = np.array([0, 2, 3, 6])
+ROW_NUMBERS = np.array([0, 2, 3, 6])
 STORED = [Passage(str(n), "", f"word{n} word", {"even": n % 2 == 0}) for n in range(7)]
 
 
-class Reading(Answering):
+class Reading(Answerer):
     """Also reads the passages of what it finds, as a reranker does."""
 
     @property
@@ -112,8 +112,8 @@ def derived(folder: Path, retriever: Dense) -> Memory:
     for name, some in (("a", STORED[:5]), ("b", STORED[5:])):
         with PassageWriter(folder / f"{name}.arrow") as writer:
             writer.write(some)
-    retriever.add(KEPT, [STORED[number] for number in KEPT])
-    passages = Passages(folder / "a.arrow", folder / "b.arrow", kept=KEPT)
+    retriever.add(ROW_NUMBERS, [STORED[number] for number in ROW_NUMBERS])
+    passages = Passages(folder / "a.arrow", folder / "b.arrow", kept=ROW_NUMBERS)
     return Memory("v", passages, retriever, name="dense")
 
 
@@ -129,7 +129,7 @@ def test_rows_have_no_holes_where_passages_are_left_out(tmp_path: Path) -> None:
 
 
 def test_a_passage_that_was_removed_cannot_be_found(tmp_path: Path) -> None:
-    retriever = Answering(dense_part().config)
+    retriever = Answerer(dense_part().config)
     retriever.rows = [0, 4]
     with pytest.raises(ComponentError, match="gave passage 4, which was removed"):
         derived(tmp_path, retriever).search(["word"], 2)

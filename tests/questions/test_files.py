@@ -11,8 +11,8 @@ import pytest
 
 from ragcore.config.training import Format
 from ragcore.errors import QuestionError
-from ragcore.questions import FORMATS, Asked, read_asked, spread_over
-from ragcore.questions.files import read_asked as read_file
+from ragcore.questions import FORMATS, LabelledQuestion, read_questions, spread_over
+from ragcore.questions.files import read_questions as read_file
 
 
 def lines(*rows: object) -> str:
@@ -113,61 +113,76 @@ JSONL = lines({"question": "q", "answers": {"2016": ["a"]}, "id": 4}, {"question
 PATTERNS = lines({"question": "q", "answers": ["a+"], "regex": True})
 
 CASES = {
-    "nq-open": ("q.jsonl", NQ, [Asked("who won", ("1988", "in 1988"))]),
+    "nq-open": ("q.jsonl", NQ, [LabelledQuestion("who won", ("1988", "in 1988"))]),
     "triviaqa": (
         "q.json",
         TRIVIAQA,
-        [Asked("Who?", ("Puck", "Robin"), id="tc_1"), Asked("Unknown?", id="tc_2")],
+        [
+            LabelledQuestion("Who?", ("Puck", "Robin"), id="tc_1"),
+            LabelledQuestion("Unknown?", id="tc_2"),
+        ],
     ),
     "webquestions": (
         "q.json",
         WEBQUESTIONS,
-        [Asked("what do they speak?", ("Jamaican English", "Patois"), id="http://x/jamaica")],
+        [
+            LabelledQuestion(
+                "what do they speak?", ("Jamaican English", "Patois"), id="http://x/jamaica"
+            )
+        ],
     ),
     "curatedtrec": (
         "q.tsv",
         TREC,
         [
-            Asked("When is it?", ("Sept?(ember)?|Feb",), id="1756", regex=True),
-            Asked("How far?", ("1\\d+ miles",), id="12", regex=True),
+            LabelledQuestion("When is it?", ("Sept?(ember)?|Feb",), id="1756", regex=True),
+            LabelledQuestion("How far?", ("1\\d+ miles",), id="12", regex=True),
         ],
     ),
-    "dpr-tsv": ("q.csv", DPR_TSV, [Asked("who is it?", ("Ann", "Ann Lee"))]),
+    "dpr-tsv": ("q.csv", DPR_TSV, [LabelledQuestion("who is it?", ("Ann", "Ann Lee"))]),
     "msmarco": (
         "q.json",
         MSMARCO,
-        [Asked("what is x", ("It is short.",), id="7"), Asked("why", id="8")],
+        [LabelledQuestion("what is x", ("It is short.",), id="7"), LabelledQuestion("why", id="8")],
     ),
-    "msmarco-lines": ("q.jsonl", MSMARCO_LINES, [Asked("what is x", ("short",), id="7")]),
+    "msmarco-lines": (
+        "q.jsonl",
+        MSMARCO_LINES,
+        [LabelledQuestion("what is x", ("short",), id="7")],
+    ),
     "fever": (
         "q.jsonl",
         FEVER,
         [
-            Asked(
+            LabelledQuestion(
                 "He acted.",
                 ("SUPPORTS",),
                 id="75397",
                 titles=("Nikolaj Coster-Waldau", "Fox Studio"),
             ),
-            Asked("Or not.", ("NOT ENOUGH INFO",), id="2"),
+            LabelledQuestion("Or not.", ("NOT ENOUGH INFO",), id="2"),
         ],
     ),
     "kilt": (
         "q.jsonl",
         KILT,
-        [Asked("who?", ("Ann", "A. Lee"), id="5", titles=("Ann Lee", "Lees"))],
+        [LabelledQuestion("who?", ("Ann", "A. Lee"), id="5", titles=("Ann Lee", "Lees"))],
     ),
     "squad": (
         "q.json",
         SQUAD,
         [
-            Asked("When?", ("1973",), id="a", titles=("1973 oil crisis",)),
-            Asked("Why?", id="b", titles=("1973 oil crisis",)),
+            LabelledQuestion("When?", ("1973",), id="a", titles=("1973 oil crisis",)),
+            LabelledQuestion("Why?", id="b", titles=("1973 oil crisis",)),
         ],
     ),
-    "dpr": ("q.json", DPR, [Asked("who?", ("Ann",), ("17",))]),
-    "jsonl": ("q.jsonl", JSONL, [Asked("q", {"2016": ("a",)}, id="4"), Asked("r")]),
-    "patterns": ("q.jsonl", PATTERNS, [Asked("q", ("a+",), regex=True)]),
+    "dpr": ("q.json", DPR, [LabelledQuestion("who?", ("Ann",), ("17",))]),
+    "jsonl": (
+        "q.jsonl",
+        JSONL,
+        [LabelledQuestion("q", {"2016": ("a",)}, id="4"), LabelledQuestion("r")],
+    ),
+    "patterns": ("q.jsonl", PATTERNS, [LabelledQuestion("q", ("a+",), regex=True)]),
 }
 
 
@@ -178,7 +193,7 @@ def test_a_form_is_told_by_its_keys(tmp_path: Path, name: str, packed: bool):
     path = tmp_path / (f"{file}.gz" if packed else file)
     data = text.encode()
     path.write_bytes(gzip.compress(data) if packed else data)
-    assert read_asked(path) == expected
+    assert read_questions(path) == expected
 
 
 @pytest.mark.parametrize("name", sorted(set(CASES) & set(FORMATS)))
@@ -186,7 +201,7 @@ def test_a_form_can_be_named(tmp_path: Path, name: str):
     file, text, expected = CASES[name]
     path = tmp_path / file
     path.write_text(text, encoding="utf-8")
-    assert read_asked(path, format=name) == expected
+    assert read_questions(path, format=name) == expected
 
 
 def test_the_config_knows_the_same_forms():
@@ -210,7 +225,7 @@ def test_what_is_wrong_is_told_with_its_place(tmp_path, file, text, told):
     path = tmp_path / file
     path.write_text(text, encoding="utf-8")
     with pytest.raises(QuestionError, match=told):
-        read_asked(path)
+        read_questions(path)
 
 
 def test_a_form_that_is_not_there_is_told(tmp_path):
@@ -219,6 +234,6 @@ def test_a_form_that_is_not_there_is_told(tmp_path):
 
 
 def test_questions_are_spread_over_the_file():
-    asked = [Asked(str(n)) for n in range(10)]
+    asked = [LabelledQuestion(str(n)) for n in range(10)]
     assert [one.question for one in spread_over(asked, 3)] == ["0", "3", "6"]
     assert spread_over(asked, 10) == spread_over(asked, None) == spread_over(asked, 99) == asked

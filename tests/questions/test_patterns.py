@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragcore.questions import Asked
-from ragcore.questions.matching import holds_right, is_right
+from ragcore.questions import LabelledQuestion
+from ragcore.questions.matching import is_correct, is_relevant
 from ragcore.questions.patterns import MOST, expansions, found_in, matches_answer
 from ragcore.types import Passage
 
@@ -41,19 +41,19 @@ def test_every_spelling_matches_its_pattern(pattern):
 
 
 def test_an_answer_is_matched_from_its_beginning_and_a_passage_anywhere():
-    asked = Asked("q", (r"Sept(ember)?",), regex=True)
-    assert is_right("september 9", asked, "v")
-    assert not is_right("in September", asked, "v")
+    asked = LabelledQuestion("q", (r"Sept(ember)?",), regex=True)
+    assert is_correct("september 9", asked, "v")
+    assert not is_correct("in September", asked, "v")
     assert matches_answer(" Sept.", [r"Sept"])
-    assert holds_right(Passage("1", "", "It is in SEPTEMBER."), asked, "v")
-    assert not holds_right(Passage("1", "", "It is in June."), asked, "v")
+    assert is_relevant(Passage("1", "", "It is in SEPTEMBER."), asked, "v")
+    assert not is_relevant(Passage("1", "", "It is in June."), asked, "v")
     assert found_in("Sept or September", [r"Sept(ember)?"]) == ["Sept", "September"]
 
 
 def test_a_passage_answers_by_its_id_or_its_page_where_these_are_known():
     held = Passage("1", "Chad", "N'Djamena")
-    assert holds_right(held, Asked("q", ("N'Djamena",)), "v")
-    assert not holds_right(held, Asked("q", ("N'Djamena",), ("2",)), "v")
-    assert holds_right(held, Asked("q", ("Paris",), ("1",)), "v")
-    assert holds_right(held, Asked("q", ("yes",), titles=("Chad",)), "v")
-    assert not holds_right(held, Asked("q", ("N'Djamena",), titles=("Mali",)), "v")
+    assert is_relevant(held, LabelledQuestion("q", ("N'Djamena",)), "v")
+    assert not is_relevant(held, LabelledQuestion("q", ("N'Djamena",), ("2",)), "v")
+    assert is_relevant(held, LabelledQuestion("q", ("Paris",), ("1",)), "v")
+    assert is_relevant(held, LabelledQuestion("q", ("yes",), titles=("Chad",)), "v")
+    assert not is_relevant(held, LabelledQuestion("q", ("N'Djamena",), titles=("Mali",)), "v")

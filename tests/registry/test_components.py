@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-from typing import Annotated
-
 import pytest
 
+from ragcore.contracts import Retriever
 from ragcore.errors import ConfigError, UnknownComponentError
-from ragcore.registry.components import Kind, Part, PartConfig, part_from_dict
+from ragcore.registry.components import ComponentConfig, ComponentSpec, spec_from_dict
 from ragcore.retrievers.dense import Dense
 from ragcore.retrievers.flat import Exact
 from ragcore.store.store import Store
@@ -24,7 +23,7 @@ def words(installed: Installed) -> Installed:
 @pytest.mark.usefixtures("words")
 def test_a_part_comes_back_from_what_it_says() -> None:
     part = dense_part(seed=3, batch_size=7)
-    again = part_from_dict("retriever", part.to_dict())
+    again = spec_from_dict("retriever", part.to_dict())
     assert again == part
     assert isinstance(again.config, Dense.Config)
     assert again.config.encoder.component is WordEncoder
@@ -63,7 +62,7 @@ def test_a_record_that_fits_nothing_is_named(
     data: dict[str, object], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        part_from_dict("retriever", data)
+        spec_from_dict("retriever", data)
 
 
 @pytest.mark.usefixtures("words")
@@ -73,23 +72,23 @@ def test_lists_of_parts_come_back(installed: Installed) -> None:
         "from ragcore import hookimpl\n"
         "@hookimpl\n"
         "def ragcore_retrievers():\n"
-        "    return {'many': 'tests.test_parts:Many'}\n",
+        "    return {'many': 'tests.registry.test_components:Many'}\n",
     )
     inner = [dense_part(seed=1), dense_part(seed=2)]
-    part = Part("retriever", "many", Many, Many.Config(retrievers=inner, best=None))
-    assert part_from_dict("retriever", part.to_dict()) == part
-    single = Part("retriever", "many", Many, Many.Config(retrievers=[], best=inner[0]))
-    assert part_from_dict("retriever", single.to_dict()) == single
+    part = ComponentSpec("retriever", "many", Many, Many.Config(retrievers=inner, best=None))
+    assert spec_from_dict("retriever", part.to_dict()) == part
+    single = ComponentSpec("retriever", "many", Many, Many.Config(retrievers=[], best=inner[0]))
+    assert spec_from_dict("retriever", single.to_dict()) == single
 
 
 def test_equal_configs_share_one_component_of_one_class() -> None:
     class Other(WordEncoder):
         pass
 
-    one = Part("encoder", "words", WordEncoder, WordEncoder.Config(seed=8))
-    same = Part("encoder", "words", WordEncoder, WordEncoder.Config(seed=8))
-    seed = Part("encoder", "words", WordEncoder, WordEncoder.Config(seed=9))
-    kind = Part("encoder", "words", Other, WordEncoder.Config(seed=8))
+    one = ComponentSpec("encoder", "words", WordEncoder, WordEncoder.Config(seed=8))
+    same = ComponentSpec("encoder", "words", WordEncoder, WordEncoder.Config(seed=8))
+    seed = ComponentSpec("encoder", "words", WordEncoder, WordEncoder.Config(seed=9))
+    kind = ComponentSpec("encoder", "words", Other, WordEncoder.Config(seed=8))
     held = one.shared()
     assert same.shared() is held
     assert seed.shared() is not held
@@ -97,6 +96,6 @@ def test_equal_configs_share_one_component_of_one_class() -> None:
 
 
 class Many:
-    class Config(PartConfig):
-        retrievers: list[Annotated[Part, Kind("retriever")]]
-        best: Annotated[Part, Kind("retriever")] | None
+    class Config(ComponentConfig):
+        retrievers: list[ComponentSpec[Retriever]]
+        best: ComponentSpec[Retriever] | None

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragcore import Part, PartConfig, SimpleRetriever
+from ragcore import ComponentConfig, ComponentSpec, SimpleRetriever
 from ragcore.contracts import Retriever
 from ragcore.errors import ComponentError, StoreCorruptError
 from ragcore.store.store import Store
@@ -20,7 +20,7 @@ from ragcore.types import MISSING_ROW, Passage
 class Given(SimpleRetriever):
     """Scores are what the passages' metadata say, whatever the question."""
 
-    class Config(PartConfig):
+    class Config(ComponentConfig):
         factor: float = 1.0
 
     def scores(self, question):
@@ -123,7 +123,7 @@ def test_a_subclass_without_scores_says_what_it_lacks():
 
 
 def test_a_memory_can_be_built_of_it(tmp_path: Path):
-    part = Part("retriever", "given", Given, Given.Config())
+    part = ComponentSpec("retriever", "given", Given, Given.Config())
     corpus = [Passage(str(i), "t", "text", {"score": float(i)}) for i in range(3)]
     store = Store(tmp_path)
     store.build("one", corpus, part)

@@ -14,7 +14,7 @@ from ragcore.errors import (
     StoreCorruptError,
     UnsupportedOperation,
 )
-from ragcore.registry.components import Part
+from ragcore.registry.components import ComponentSpec
 from ragcore.retrievers.dense import Dense
 from ragcore.retrievers.flat import Exact
 from ragcore.types import MISSING_ROW, Passage
@@ -24,22 +24,22 @@ PASSAGES = [Passage(str(n), f"t{n}", "word " * (n % 7) + f"w{n}") for n in range
 QUESTIONS = ["t3 w3", "w29", "word word w5"]
 
 
-def filled(part: Part) -> Dense:
+def filled(part: ComponentSpec) -> Dense:
     dense: Dense = part.build()
     dense.add(np.arange(20), PASSAGES[:20])
     dense.add(np.arange(20, 30), PASSAGES[20:])
     return dense
 
 
-def with_parts(encoder: type | None = None, index: type | None = None) -> Part:
+def with_parts(encoder: type | None = None, index: type | None = None) -> ComponentSpec:
     config = dense_part().config
     assert isinstance(config, Dense.Config)
     parts: dict[str, Any] = {"encoder": config.encoder, "index": config.index}
     if encoder is not None:
-        parts["encoder"] = Part("encoder", "own", encoder, WordEncoder.Config())
+        parts["encoder"] = ComponentSpec("encoder", "own", encoder, WordEncoder.Config())
     if index is not None:
-        parts["index"] = Part("index", "own", index, Exact.Config())
-    return Part("retriever", "dense", Dense, Dense.Config(**parts))
+        parts["index"] = ComponentSpec("index", "own", index, Exact.Config())
+    return ComponentSpec("retriever", "dense", Dense, Dense.Config(**parts))
 
 
 def test_scores_are_inner_products_of_the_encoders_vectors() -> None:

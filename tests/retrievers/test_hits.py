@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from ragcore.retrievers.hits import among, nothing, search_deeper
+from ragcore.retrievers.hits import among, empty_hits, search_deeper
 from ragcore.types import Hits
 
 SIZE = 40
@@ -20,7 +20,7 @@ class Ranking:
 
     def __call__(self, questions: Sequence[str], depth: int) -> Hits:
         self.depths.append(depth)
-        hits = nothing(len(questions), depth)
+        hits = empty_hits(len(questions), depth)
         found = int(self.reach * depth)
         hits.rows[:, :found] = np.arange(found)
         hits.scores[:, :found] = -np.arange(found)

@@ -20,7 +20,7 @@ from ragcore.errors import (
     UnsupportedOperation,
 )
 from ragcore.rag import Rag
-from ragcore.registry.components import Part, part_from_dict
+from ragcore.registry.components import ComponentSpec, spec_from_dict
 from ragcore.registry.simple import SimpleRetriever
 from ragcore.retrievers import fusion
 from ragcore.retrievers.hybrid import Hybrid
@@ -50,16 +50,18 @@ class SharedWords(SimpleRetriever):
         return [count if count else -np.inf for count in shared]
 
 
-def words_part(component: type[SimpleRetriever] = SharedWords, use: str = "shared") -> Part:
-    return Part("retriever", use, component, component.Config())
+def words_part(
+    component: type[SimpleRetriever] = SharedWords, use: str = "shared"
+) -> ComponentSpec:
+    return ComponentSpec("retriever", use, component, component.Config())
 
 
-def hybrid_part(*members: Part, **said: Any) -> Part:
+def hybrid_part(*members: ComponentSpec, **said: Any) -> ComponentSpec:
     parts = list(members or (words_part(), dense_part()))
-    return Part("retriever", "hybrid", Hybrid, Hybrid.Config(retrievers=parts, **said))
+    return ComponentSpec("retriever", "hybrid", Hybrid, Hybrid.Config(retrievers=parts, **said))
 
 
-def filled(part: Part, rows: np.ndarray = ROWS) -> Any:
+def filled(part: ComponentSpec, rows: np.ndarray = ROWS) -> Any:
     built = part.build()
     for batch in np.array_split(rows, 3):
         built.add(batch, [PASSAGES[row] for row in batch])
@@ -75,7 +77,7 @@ class TestContract(RetrieverSuite):
     variants = ({"retrievers": [dense_part(dim=512, seed=1), dense_part(dim=512, seed=2)]},)
 
     @pytest.fixture(params=["rrf", "convex", "mixture"])
-    def component(self, request: pytest.FixtureRequest) -> Part:
+    def component(self, request: pytest.FixtureRequest) -> ComponentSpec:
         return hybrid_part(dense_part(dim=512), dense_part(dim=512, seed=1), fuse=request.param)
 
 
@@ -180,7 +182,7 @@ def test_members_that_cannot_filter_answer_as_those_that_can(fuse: str, depth: i
     config = dense_part().config
     able, unable = (
         filled(hybrid_part(part, words_part(), fuse=fuse, depth=depth))
-        for part in (dense_part(), Part("retriever", "unfiltering", Unfiltering, config))
+        for part in (dense_part(), ComponentSpec("retriever", "unfiltering", Unfiltering, config))
     )
     for allowed in (ROWS[::7], ROWS[-2:], ROWS[:0], ROWS):
         hits, expected = (one.search(QUESTIONS, 3, allowed=allowed) for one in (unable, able))
@@ -357,7 +359,7 @@ def test_a_pipeline_file_can_say_it(tmp_path: Path) -> None:
     part = load_config(path).memory.retriever
     assert part.config.retrievers[0].config.k1 == 1.5
     assert part.config.retrievers[1].config.retrievers[0].use == "pair"
-    assert part_from_dict("retriever", part.to_dict()) == part
+    assert spec_from_dict("retriever", part.to_dict()) == part
     filled_in = fill_config(path)
     assert yaml.safe_load(filled_in)["memory"]["retriever"]["depth"] == 100
     assert parse_config(filled_in, base=tmp_path) == load_config(path)

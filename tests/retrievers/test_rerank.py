@@ -20,9 +20,9 @@ from ragcore.errors import (
     UnsupportedOperation,
 )
 from ragcore.rag import Rag
-from ragcore.registry.components import Part, PartConfig, part_from_dict
+from ragcore.registry.components import ComponentConfig, ComponentSpec, spec_from_dict
 from ragcore.retrievers.hybrid import Hybrid
-from ragcore.retrievers.query_likelihood import Likelihood
+from ragcore.retrievers.query_likelihood import QueryLikelihood
 from ragcore.retrievers.rerank import Rerank
 from ragcore.store.store import Store
 from ragcore.types import MISSING_ROW, Hits, Passage
@@ -45,7 +45,7 @@ class Source:
 class Length:
     """Scores a passage by its length, and by how many words of the question it has."""
 
-    class Config(PartConfig):
+    class Config(ComponentConfig):
         sign: int = 1
 
     capabilities: ClassVar[frozenset[str]] = frozenset()
@@ -66,18 +66,20 @@ class Length:
         )
 
 
-def length_part(component: type[Length] = Length, **said: Any) -> Part:
-    return Part("scorer", "length", component, component.Config(**said))
+def length_part(component: type[Length] = Length, **said: Any) -> ComponentSpec:
+    return ComponentSpec("scorer", "length", component, component.Config(**said))
 
 
-def rerank_part(retriever: Part | None = None, scorer: Part | None = None, **said: Any) -> Part:
+def rerank_part(
+    retriever: ComponentSpec | None = None, scorer: ComponentSpec | None = None, **said: Any
+) -> ComponentSpec:
     config = Rerank.Config(
         retriever=retriever or dense_part(), scorer=scorer or length_part(), **said
     )
-    return Part("retriever", "rerank", Rerank, config)
+    return ComponentSpec("retriever", "rerank", Rerank, config)
 
 
-def filled(part: Part, rows: npt.NDArray[np.int64] = ROWS) -> Any:
+def filled(part: ComponentSpec, rows: npt.NDArray[np.int64] = ROWS) -> Any:
     built = part.build()
     built.add(rows, [PASSAGES[row] for row in rows])
     if "passages" in built.capabilities:
@@ -184,7 +186,7 @@ def test_capabilities_are_the_other_retrievers() -> None:
 
     able = filled(rerank_part()).capabilities
     assert able == {"add", "filter", "mmap", "passages", "remove", "scratch"}
-    fixed = filled(rerank_part(Part("retriever", "fixed", Fixed, dense_part().config)))
+    fixed = filled(rerank_part(ComponentSpec("retriever", "fixed", Fixed, dense_part().config)))
     assert fixed.capabilities == {"filter", "mmap", "passages"}
     with pytest.raises(UnsupportedOperation, match=r"'fixed', .*rerank.* 'remove'"):
         fixed.remove(ROWS[:1])
@@ -216,7 +218,7 @@ def test_files_of_another_retriever_are_refused(tmp_path: Path) -> None:
         Rerank.load(tmp_path, rerank_part().config)
     filled(rerank_part()).save(tmp_path)
     config = Hybrid.Config(retrievers=[dense_part()])
-    other = rerank_part(Part("retriever", "hybrid", Hybrid, config))
+    other = rerank_part(ComponentSpec("retriever", "hybrid", Hybrid, config))
     with pytest.raises(MemoryMismatchError, match=r"'dense', but .* 'hybrid'.* to dense"):
         Rerank.load(tmp_path, other.config)
 
@@ -238,10 +240,10 @@ def test_the_scorer_is_made_when_it_is_needed_and_shared(tmp_path: Path) -> None
     assert len(made) == 1
 
 
-def nested_part() -> Part:
+def nested_part() -> ComponentSpec:
     """A hybrid, one of whose members reads passages, under a rerank."""
     config = Hybrid.Config(retrievers=[dense_part(seed=1), rerank_part(dense_part(seed=2))])
-    return rerank_part(Part("retriever", "hybrid", Hybrid, config))
+    return rerank_part(ComponentSpec("retriever", "hybrid", Hybrid, config))
 
 
 def test_passages_reach_whoever_reads_them_however_deep() -> None:
@@ -251,7 +253,7 @@ def test_passages_reach_whoever_reads_them_however_deep() -> None:
 
 
 @pytest.mark.parametrize("part", [rerank_part(), nested_part()], ids=["rerank", "nested"])
-def test_a_memory_hands_over_its_passages(tmp_path: Path, part: Part) -> None:
+def test_a_memory_hands_over_its_passages(tmp_path: Path, part: ComponentSpec) -> None:
     store = Store(tmp_path / "store")
     store.build("one", PASSAGES, part)
     memory = store.open(retriever=part)
@@ -261,9 +263,9 @@ def test_a_memory_hands_over_its_passages(tmp_path: Path, part: Part) -> None:
     assert answer.evidence[0].passage == PASSAGES[3]
 
 
-def likelihood(**said: Any) -> Likelihood:
-    generator = Part("generator", "table", TableGenerator, TableGenerator.Config())
-    return Likelihood(Likelihood.Config(generator=generator, **said))
+def likelihood(**said: Any) -> QueryLikelihood:
+    generator = ComponentSpec("generator", "table", TableGenerator, TableGenerator.Config())
+    return QueryLikelihood(QueryLikelihood.Config(generator=generator, **said))
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 16])
@@ -291,19 +293,21 @@ def test_likelihood_of_nothing_is_nothing() -> None:
 
 
 def test_a_question_is_reranked_by_its_likelihood() -> None:
-    generator = Part("generator", "table", TableGenerator, TableGenerator.Config())
-    config = Likelihood.Config(generator=generator)
-    part = rerank_part(scorer=Part("scorer", "likelihood", Likelihood, config), depth=6)
+    generator = ComponentSpec("generator", "table", TableGenerator, TableGenerator.Config())
+    config = QueryLikelihood.Config(generator=generator)
+    part = rerank_part(
+        scorer=ComponentSpec("scorer", "likelihood", QueryLikelihood, config), depth=6
+    )
     hits = filled(part).search(["abc"], 6)
     found = [PASSAGES[row] for row in hits.rows[0]]
-    expected = Likelihood(config).score(["abc"] * 6, found)
+    expected = QueryLikelihood(config).score(["abc"] * 6, found)
     np.testing.assert_allclose(hits.scores[0], expected, rtol=1e-5)
     assert (np.diff(expected) <= 0).all()
 
 
 SCORING = """
 import numpy as np
-from ragcore import PartConfig, hookimpl
+from ragcore import ComponentConfig, hookimpl
 from tests.helpers.word_encoder import ragcore_encoders
 
 
@@ -313,7 +317,7 @@ def ragcore_scorers():
 
 
 class Last:
-    class Config(PartConfig):
+    class Config(ComponentConfig):
         pass
 
     capabilities = frozenset()
@@ -347,7 +351,7 @@ def test_a_pipeline_file_can_say_it_and_the_command_line_search_it(
     path = tmp_path / "pipeline.yaml"
     path.write_text(PIPELINE, encoding="utf-8")
     part = load_config(path).memory.retriever
-    assert part_from_dict("retriever", part.to_dict()) == part
+    assert spec_from_dict("retriever", part.to_dict()) == part
     assert main(["memory", "build", str(path), "--version", "one"]) == 0
     capsys.readouterr()
     assert main(["memory", "search", str(path), "w7", "--k", "3", "--json"]) == 0

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 
 from ragcore.disk import links as sharing
 from ragcore.errors import ComponentError
-from ragcore.registry.components import Part
+from ragcore.registry.components import ComponentSpec
 from ragcore.retrievers.flat import Exact
 from ragcore.retrievers.segments import Segments
 from ragcore.types import Hits
@@ -47,17 +47,17 @@ class Plain(Exact):
 class Following(Plain):
     """One that must not be built anew, but follow the one before."""
 
-    capabilities = frozenset({"add", "exact", "successor"})
+    capabilities = frozenset({"add", "exact", "spawn_empty"})
     generation = 0
 
-    def successor(self) -> Following:
+    def spawn_empty(self) -> Following:
         made = Following(Exact.Config(), dim=DIM)
         made.generation = self.generation + 1
         return made
 
 
-def part(index: type = Exact) -> Part:
-    return Part("index", "own", index, Exact.Config())
+def part(index: type = Exact) -> ComponentSpec:
+    return ComponentSpec("index", "own", index, Exact.Config())
 
 
 def filled(rows: list[int], index: type = Exact) -> Segments:

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.memory.test_store import contents, flip
 
 from ragcore.errors import StoreCorruptError, StoreError, VersionExistsError
 from ragcore.store.diff import Changes
 from ragcore.store.store import Store
 from ragcore.types import Passage
 from tests.helpers.word_encoder import dense_part
+from tests.store.test_store import contents, flip
 
 PASSAGES = [Passage(f"p{n}", f"title {n}", f"text {n}", {"n": n}) for n in range(30)]
 

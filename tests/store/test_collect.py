@@ -107,11 +107,11 @@ def test_what_killed_processes_left_is_taken(store: Store) -> None:
     (store.folder / ".CURRENT.new").write_text("half")
     (store.folder / ".HISTORY.new").write_text("half")
     found = store.gc(9, dry_run=True)
-    assert (found.leftovers, found.bytes) == (5, 15)
+    assert (found.orphans, found.bytes) == (5, 15)
     assert store.gc(9) == found
     assert sorted(path.name for path in store.folder.iterdir()) == [".lock", "CURRENT", "versions"]
     assert sorted(path.name for path in (store.folder / "versions").iterdir()) == list("abcde")
-    assert store.gc(9).leftovers == 0
+    assert store.gc(9).orphans == 0
 
 
 def test_what_a_running_build_writes_is_left_alone(store: Store) -> None:
@@ -123,7 +123,7 @@ def test_what_a_running_build_writes_is_left_alone(store: Store) -> None:
         yield from PASSAGES[3:]
 
     store.build("late", passages(), dense_part(), batch=2)
-    assert (seen[0].leftovers, seen[0].removed) == (0, ())
+    assert (seen[0].orphans, seen[0].removed) == (0, ())
     assert store.verify("late").passages == 50
 
 

@@ -45,7 +45,7 @@ def test_a_kill_at_any_call_leaves_the_old_or_the_new(
     killer: Path, tmp_path: Path, operations: list[str], states: int
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.memory.crashing", tmp_path, *operations],
+        [sys.executable, "-m", "tests.store.crashing", tmp_path, *operations],
         capture_output=True,
         text=True,
         check=False,

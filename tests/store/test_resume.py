@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from ragcore.registry.components import Part
+from ragcore.registry.components import ComponentSpec
 from ragcore.retrievers.dense import Dense
 from ragcore.retrievers.hybrid import Hybrid
 from ragcore.store.manifest import Manifest
@@ -37,15 +37,15 @@ def forget() -> None:
     Counting.encoded = []
 
 
-def part(**settings: Any) -> Part:
-    encoder = Part("encoder", "counting", Counting, WordEncoder.Config(**settings))
+def part(**settings: Any) -> ComponentSpec:
+    encoder = ComponentSpec("encoder", "counting", Counting, WordEncoder.Config(**settings))
     config = dense_part().config.model_copy(update={"encoder": encoder, "batch_size": 4})
-    return Part("retriever", "dense", Dense, config)
+    return ComponentSpec("retriever", "dense", Dense, config)
 
 
-def hybrid() -> Part:
+def hybrid() -> ComponentSpec:
     config = Hybrid.Config(retrievers=[part(), part(seed=1)])
-    return Part("retriever", "hybrid", Hybrid, config)
+    return ComponentSpec("retriever", "hybrid", Hybrid, config)
 
 
 def failing(after: int) -> Iterator[Passage]:
@@ -133,7 +133,7 @@ DRIVER = """
 import os, signal, sys
 from pathlib import Path
 from ragcore.store.store import Store
-from tests.memory import test_resume as given
+from tests.store import test_resume as given
 
 whole, place = Path(sys.argv[1]), Path(sys.argv[2])
 log = place / "log"

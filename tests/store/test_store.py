@@ -19,7 +19,7 @@ from ragcore.errors import (
     UnknownVersionError,
     VersionExistsError,
 )
-from ragcore.registry.components import Part
+from ragcore.registry.components import ComponentSpec
 from ragcore.retrievers.dense import Dense
 from ragcore.retrievers.flat import Exact
 from ragcore.store.diff import Changes
@@ -179,7 +179,7 @@ def test_a_retriever_that_loses_rows_is_refused(store: Store) -> None:
         def add(self, rows: np.ndarray, passages: Iterable[Passage]) -> None:
             super().add(rows[1:], list(passages)[1:])
 
-    part = Part("retriever", "forgetful", Forgetful, dense_part().config)
+    part = ComponentSpec("retriever", "forgetful", Forgetful, dense_part().config)
     with pytest.raises(ComponentError, match="'forgetful' holds 29 rows after 30"):
         store.build("two", numbered(30), part)
 
@@ -242,7 +242,7 @@ def test_building_holds_no_more_passages_than_a_batch(tmp_path: Path) -> None:
         def save(self, folder: Path) -> None:
             pass
 
-    part = Part("retriever", "counting", Counting, dense_part().config)
+    part = ComponentSpec("retriever", "counting", Counting, dense_part().config)
     text = "word " * 2000
     tracemalloc.start()
     Store(tmp_path).build(
@@ -350,14 +350,14 @@ def test_another_encoder_is_refused_naming_both(store: Store, other: dict[str, i
 
 
 def test_another_retriever_is_refused_naming_both(store: Store) -> None:
-    other = Part("retriever", "other", Dense, dense_part().config)
+    other = ComponentSpec("retriever", "other", Dense, dense_part().config)
     with pytest.raises(MemoryMismatchError, match=r"'dense', but .* 'other': rebuild"):
         store.open(retriever=other)
 
 
 def test_an_index_of_another_name_is_refused(store: Store) -> None:
     config = dense_part().config
-    index = Part("index", "other", Exact, Exact.Config())
-    other = Part("retriever", "dense", Dense, config.model_copy(update={"index": index}))
+    index = ComponentSpec("index", "other", Exact, Exact.Config())
+    other = ComponentSpec("retriever", "dense", Dense, config.model_copy(update={"index": index}))
     with pytest.raises(MemoryMismatchError, match=r"index 'exact', but .* 'other'"):
         store.open(retriever=other)

@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.memory.test_store import contents
 
 from ragcore.errors import StoreError
 from ragcore.store.diff import Changes
 from ragcore.store.store import Store
 from ragcore.types import Passage
 from tests.helpers.word_encoder import dense_part
+from tests.store.test_store import contents
 
 OLD = [Passage(f"old{n}", "", f"text {n}") for n in range(5)]
 NEW = [Passage(f"new{n}", "", f"another text {n}") for n in range(500)]

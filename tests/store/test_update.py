@@ -23,7 +23,7 @@ from ragcore.errors import (
     VersionExistsError,
 )
 from ragcore.filters.expressions import read_where
-from ragcore.registry.components import Part, part_from_dict
+from ragcore.registry.components import ComponentSpec, spec_from_dict
 from ragcore.retrievers.dense import Dense
 from ragcore.retrievers.hybrid import Hybrid
 from ragcore.store.diff import Changes
@@ -44,19 +44,19 @@ class Counting(WordEncoder):
         return super().encode_passages(passages)
 
 
-def counting() -> Part:
-    encoder = Part("encoder", "counting", Counting, WordEncoder.Config())
+def counting() -> ComponentSpec:
+    encoder = ComponentSpec("encoder", "counting", Counting, WordEncoder.Config())
     config = dense_part().config.model_copy(update={"encoder": encoder})
-    return Part("retriever", "dense", Dense, config)
+    return ComponentSpec("retriever", "dense", Dense, config)
 
 
-def bm25() -> Part:
-    return part_from_dict("retriever", {"use": "bm25", "stemmer": None, "stopwords": None})
+def bm25() -> ComponentSpec:
+    return spec_from_dict("retriever", {"use": "bm25", "stemmer": None, "stopwords": None})
 
 
-def hybrid() -> Part:
+def hybrid() -> ComponentSpec:
     config = Hybrid.Config(retrievers=[bm25(), dense_part()])
-    return Part("retriever", "hybrid", Hybrid, config)
+    return ComponentSpec("retriever", "hybrid", Hybrid, config)
 
 
 def passage(name: str, text: str = "a") -> Passage:
@@ -200,7 +200,7 @@ def test_a_retriever_that_cannot_forget_is_named(tmp_path: Path) -> None:
     class Fixed(dense_part().component):  # type: ignore[misc]
         capabilities: ClassVar[frozenset[str]] = frozenset({"add"})
 
-    part = Part("retriever", "fixed", Fixed, dense_part().config)
+    part = ComponentSpec("retriever", "fixed", Fixed, dense_part().config)
     store = Store(tmp_path)
     store.build("one", [passage("a"), passage("b")], part)
     with pytest.raises(UnsupportedOperation, match="retriever 'fixed' does not support 'remove'"):

@@ -11,7 +11,7 @@ from ragcore.types import Passage
 class Counted:
     """A right one: passages that are numbered."""
 
-    class Config(ragcore.PartConfig):
+    class Config(ragcore.ComponentConfig):
         count: int = 30
 
     capabilities = frozenset()

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ragcore.errors import ComponentError, UnsupportedOperation
-from ragcore.retrievers.flat import Exact, _Part
+from ragcore.retrievers.flat import Exact, _Block
 from ragcore.types import MISSING_ROW, Hits
 
 
@@ -125,7 +125,7 @@ class KeepsReferences(Exact):
     def add(self, rows, vectors):
         super().add(rows, vectors)
         if len(self) == len(rows) > 0:
-            self._parts = [_Part(rows, vectors)]
+            self._parts = [_Block(rows, vectors)]
 
 
 class ScalesQueriesInPlace(Exact):

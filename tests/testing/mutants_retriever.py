@@ -16,7 +16,7 @@ from tests.testing.mutants_index import tampered
 class Shared(ragcore.SimpleRetriever):
     """A right one: the share of a question's words that a passage has."""
 
-    class Config(ragcore.PartConfig):
+    class Config(ragcore.ComponentConfig):
         lower: bool = True
 
     @property

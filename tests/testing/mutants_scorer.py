@@ -14,7 +14,7 @@ from ragcore.types import Passage
 class Common:
     """A right one: how many letters of question and passage are in common, by length."""
 
-    class Config(ragcore.PartConfig):
+    class Config(ragcore.ComponentConfig):
         pass
 
     capabilities = frozenset()

@@ -8,10 +8,10 @@ import json
 import pytest
 
 from ragcore.corpora.readers import DprTsv, Jsonl, TextFolder
-from ragcore.registry.components import Part
+from ragcore.registry.components import ComponentSpec
 from ragcore.retrievers.flat import Exact
 from ragcore.retrievers.hybrid import Hybrid
-from ragcore.retrievers.query_likelihood import Likelihood
+from ragcore.retrievers.query_likelihood import QueryLikelihood
 from ragcore.testing import CorpusSuite, IndexSuite, RetrieverSuite, ScorerSuite
 from tests.helpers.table_generator import TableGenerator
 from tests.helpers.word_encoder import dense_part
@@ -45,9 +45,12 @@ class TestDense(RetrieverSuite):
 class TestHybrid(RetrieverSuite):
     @pytest.fixture(params=["rrf", "convex", "mixture"])
     def component(self, request):
-        members = [Part("retriever", "shared", Shared, Shared.Config()), dense_part(dim=512)]
+        members = [
+            ComponentSpec("retriever", "shared", Shared, Shared.Config()),
+            dense_part(dim=512),
+        ]
         config = Hybrid.Config(retrievers=members, fuse=request.param)
-        return Part("retriever", "hybrid", Hybrid, config)
+        return ComponentSpec("retriever", "hybrid", Hybrid, config)
 
 
 class TestLikelihood(ScorerSuite):
@@ -57,9 +60,9 @@ class TestLikelihood(ScorerSuite):
     @pytest.fixture
     def component(self):
         table = TableGenerator.Config(vocabulary=27)
-        generator = Part("generator", "table", TableGenerator, table)
-        config = Likelihood.Config(generator=generator, batch_size=4)
-        return Part("scorer", "likelihood", Likelihood, config)
+        generator = ComponentSpec("generator", "table", TableGenerator, table)
+        config = QueryLikelihood.Config(generator=generator, batch_size=4)
+        return ComponentSpec("scorer", "likelihood", QueryLikelihood, config)
 
 
 class TestJsonl(CorpusSuite):
@@ -67,7 +70,7 @@ class TestJsonl(CorpusSuite):
     def component(self, tmp_path):
         path = tmp_path / "lines.jsonl"
         path.write_text("\n".join(map(json.dumps, LINES)), encoding="utf-8")
-        return Part("corpus", "jsonl", Jsonl, Jsonl.Config(path=path))
+        return ComponentSpec("corpus", "jsonl", Jsonl, Jsonl.Config(path=path))
 
 
 class TestJsonlSplit(CorpusSuite):
@@ -75,7 +78,7 @@ class TestJsonlSplit(CorpusSuite):
     def component(self, tmp_path):
         path = tmp_path / "lines.jsonl.gz"
         path.write_bytes(gzip.compress("\n".join(map(json.dumps, LINES)).encode()))
-        return Part("corpus", "jsonl", Jsonl, Jsonl.Config(path=path, words=2))
+        return ComponentSpec("corpus", "jsonl", Jsonl, Jsonl.Config(path=path, words=2))
 
 
 class TestDprTsv(CorpusSuite):
@@ -84,7 +87,7 @@ class TestDprTsv(CorpusSuite):
         path = tmp_path / "psgs.tsv"
         rows = [f"{line['id']}\t{line['text']}\t{line['title']}" for line in LINES]
         path.write_text("\n".join(["id\ttext\ttitle", *rows]), encoding="utf-8")
-        return Part("corpus", "dpr-tsv", DprTsv, DprTsv.Config(path=path))
+        return ComponentSpec("corpus", "dpr-tsv", DprTsv, DprTsv.Config(path=path))
 
 
 class TestTextFolder(CorpusSuite):
@@ -93,4 +96,6 @@ class TestTextFolder(CorpusSuite):
         for at in range(10):
             path = tmp_path / f"{at}.md"
             path.write_text(f"# Number {at}\n\n{at} is a number.\n", encoding="utf-8")
-        return Part("corpus", "text", TextFolder, TextFolder.Config(path=tmp_path, words=4))
+        return ComponentSpec(
+            "corpus", "text", TextFolder, TextFolder.Config(path=tmp_path, words=4)
+        )

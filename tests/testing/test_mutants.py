@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from ragcore.registry.components import Part
+from ragcore.registry.components import ComponentSpec
 from ragcore.retrievers.flat import Exact
 from ragcore.testing import (
     CorpusSuite,
@@ -84,7 +84,7 @@ WRONG: Final = [
 @pytest.mark.parametrize(
     ("suite", "component"), RIGHT, ids=lambda one: getattr(one, "__name__", "dense")
 )
-def test_a_right_component_passes(suite: type[Suite], component: type | Part):
+def test_a_right_component_passes(suite: type[Suite], component: type | ComponentSpec):
     failed = [verdict for verdict in examine(suite, component) if verdict.outcome == "failed"]
     assert not failed, "\n".join(f"{one.law}: {one.reason}" for one in failed)
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from ragcore.registry.components import Part
+from ragcore.registry.components import ComponentSpec
 from ragcore.retrievers.flat import Exact
 from ragcore.testing import CorpusSuite, IndexSuite, RetrieverSuite, SuiteError, examine
 from ragcore.testing.encoder import EncoderSuite
@@ -87,9 +87,9 @@ def test_every_law_says_how_to_mend_what_it_catches(suite):
         assert {"component", "tmp_path", "self"} >= set(inspect.signature(law).parameters)
 
 
-@pytest.mark.parametrize("given", [3, Part("index", "exact", Exact, Exact.Config())])
+@pytest.mark.parametrize("given", [3, ComponentSpec("index", "exact", Exact, Exact.Config())])
 def test_a_component_is_a_class_or_a_part_of_the_kind(given):
-    with pytest.raises(SuiteError, match="expected a class, or a Part"):
+    with pytest.raises(SuiteError, match="expected a class, or a ComponentSpec"):
         CorpusSuite.part(given)
 
 

@@ -10,15 +10,15 @@ import torch
 
 import ragcore
 from ragcore.config import load_config
-from ragcore.questions import Asked
+from ragcore.questions import LabelledQuestion
 from ragcore.store.store import Store
 from ragcore.training.examples import Example
 from ragcore.training.model import RagModel, Settings
 from tests.training.made import write_pipeline
 
 EXAMPLES = [
-    Example(Asked("rue1 numero2", ("name10",), id="a"), "name10"),
-    Example(Asked("rue0 numero7", ("name7",), id="b"), "name3 name7"),
+    Example(LabelledQuestion("rue1 numero2", ("name10",), id="a"), "name10"),
+    Example(LabelledQuestion("rue0 numero7", ("name7",), id="b"), "name3 name7"),
 ]
 
 

@@ -21,7 +21,7 @@ from ragcore.cli import main
 from ragcore.config import load_config
 from ragcore.errors import ConfigError, TrainingError, UnsupportedOperation
 from ragcore.store.store import Store
-from ragcore.training import Look, Step, train
+from ragcore.training import DevScores, TrainingStep, train
 from ragcore.types import Passage
 from tests.training.made import write_pipeline
 
@@ -44,14 +44,14 @@ def pipeline(made: Path, tmp_path: Path) -> Path:
     return folder / "train.yaml"
 
 
-def run(pipeline: Path, *overrides: str, **how: Any) -> list[Step | Look]:
-    events: list[Step | Look] = []
+def run(pipeline: Path, *overrides: str, **how: Any) -> list[TrainingStep | DevScores]:
+    events: list[TrainingStep | DevScores] = []
     train(load_config(pipeline, overrides), report=events.append, **how)
     return events
 
 
-def losses(events: list[Step | Look]) -> list[float]:
-    return [one.loss for one in events if isinstance(one, Step)]
+def losses(events: list[TrainingStep | DevScores]) -> list[float]:
+    return [one.loss for one in events if isinstance(one, TrainingStep)]
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -218,7 +218,7 @@ def test_a_frozen_part_keeps_its_weights(pipeline):
 
 def test_closed_book_trains_the_generator_alone(pipeline):
     events = run(pipeline, "rag.k=0")
-    assert all(one.recall == 0 for one in events if isinstance(one, Step))
+    assert all(one.recall == 0 for one in events if isinstance(one, TrainingStep))
     with ragcore.load(pipeline.parent / "run") as rag:
         (answer,) = rag.answer("rue1 numero2")
     assert answer.closed_book
@@ -227,7 +227,7 @@ def test_closed_book_trains_the_generator_alone(pipeline):
 def test_the_best_weights_are_kept_and_training_stops(pipeline):
     said = ("train.dev.path=questions.jsonl", "train.dev.limit=16", "train.evaluate_every=1")
     events = run(pipeline, *said, "train.patience=2", "train.steps=40", "train.learning_rate=1e-9")
-    looks = [one for one in events if isinstance(one, Look)]
+    looks = [one for one in events if isinstance(one, DevScores)]
     assert len(looks) == 3
     assert [one.best for one in looks] == [True, False, False]
     folder = pipeline.parent / "run"

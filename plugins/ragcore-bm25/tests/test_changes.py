@@ -111,13 +111,13 @@ def test_a_row_that_is_not_there_removes_none() -> None:
 def test_a_search_finds_the_passages_of_its_beginning() -> None:
     made = built({1: "old"}, Bm25.Config())
 
-    class Asked(list[str]):
+    class LabelledQuestion(list[str]):
         def __iter__(self) -> Iterator[str]:
             yield "old"
             made.add(np.array([2]), [Passage("2", "", "new old")])
             yield "new old"
 
-    assert made.search(Asked(["", ""]), 2).rows.tolist() == [[1, -1], [1, -1]]
+    assert made.search(LabelledQuestion(["", ""]), 2).rows.tolist() == [[1, -1], [1, -1]]
     assert made.search(["new old"], 2).rows.tolist() == [[2, 1]]
 
 

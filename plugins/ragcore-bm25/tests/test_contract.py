@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from ragcore_bm25.retriever import Bm25
 
-from ragcore.registry.components import Part
+from ragcore.registry.components import ComponentSpec
 from ragcore.testing import RetrieverSuite
 
 
@@ -13,13 +13,13 @@ class TestBm25(RetrieverSuite):
     variants = ({"k1": 0.9}, {"stemmer": None}, {"stopwords": None}, {"title_weight": 2})
 
     @pytest.fixture
-    def component(self) -> Part:
-        return Part("retriever", "bm25", Bm25, Bm25.Config())
+    def component(self) -> ComponentSpec:
+        return ComponentSpec("retriever", "bm25", Bm25, Bm25.Config())
 
 
 class TestBm25Plus(RetrieverSuite):
     variants = ({"delta": 1.0}, {"variant": "bm25l"})
 
     @pytest.fixture
-    def component(self) -> Part:
-        return Part("retriever", "bm25", Bm25, Bm25.Config(variant="bm25+", stemmer=None))
+    def component(self) -> ComponentSpec:
+        return ComponentSpec("retriever", "bm25", Bm25, Bm25.Config(variant="bm25+", stemmer=None))

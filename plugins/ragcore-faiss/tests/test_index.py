@@ -392,14 +392,14 @@ def test_a_successor_is_empty_and_scores_as_the_one_before(
     if mmap is not None:
         index.save(tmp_path)
         index = Faiss.load(tmp_path, FaissConfig(factory=factory, search=search), mmap=mmap)
-    successor = index.successor()
-    assert len(successor) == 0
-    assert (successor.search(QUERIES, 3).rows == -1).all()
+    spawn_empty = index.spawn_empty()
+    assert len(spawn_empty) == 0
+    assert (spawn_empty.search(QUERIES, 3).rows == -1).all()
     # A handful, on which nothing could be trained.
     few = before.rows[:, 0]
     places = np.flatnonzero(np.isin(ROWS, few))
-    successor.add(ROWS[places], VECTORS[places])
-    hits = successor.search(QUERIES, len(places))
+    spawn_empty.add(ROWS[places], VECTORS[places])
+    hits = spawn_empty.search(QUERIES, len(places))
     for at in range(len(QUERIES)):
         scores = dict(zip(hits.rows[at].tolist(), hits.scores[at].tolist(), strict=True))
         assert scores[int(few[at])] == pytest.approx(float(before.scores[at, 0]), abs=1e-5)

@@ -22,6 +22,6 @@ def test_the_table_of_kinds_is_true(row: dict[str, str]) -> None:
     columns = ("add", "remove", "filter", "exact", "mmap", "vectors")
     for factory in row["factory"].replace("`", "").split(" or "):
         index = Faiss(FaissConfig(factory=factory), dim=32)
-        able = {name for name in columns if row[name] == "yes"} | {"successor"}
+        able = {name for name in columns if row[name] == "yes"} | {"spawn_empty"}
         assert index.capabilities == able, factory
         assert (row["training"] == "yes") is not index._index.is_trained, factory

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ragcore.registry.components import Part
+from ragcore.registry.components import ComponentSpec
 from ragcore.testing import IndexSuite
 
 hnswlib = pytest.importorskip("ragcore_hnswlib.index", reason="hnswlib needs a compiler to install")
@@ -14,6 +14,6 @@ class TestInnerProduct(IndexSuite):
     count = 200
 
     @pytest.fixture(params=[{}, {"m": 4, "ef_search": 100}])
-    def component(self, request: pytest.FixtureRequest) -> Part:
+    def component(self, request: pytest.FixtureRequest) -> ComponentSpec:
         config = hnswlib.Hnswlib.Config(threads=1, **request.param)
-        return Part("index", "hnswlib", hnswlib.Hnswlib, config)
+        return ComponentSpec("index", "hnswlib", hnswlib.Hnswlib, config)

@@ -12,7 +12,7 @@ from ragcore_transformers.dpr import Dpr
 from ragcore_transformers.sentence import SentenceTransformers
 from ragcore_transformers.seq2seq import Seq2Seq
 
-from ragcore.registry.components import Part
+from ragcore.registry.components import ComponentSpec
 from ragcore.testing import EncoderSuite, GeneratorSuite
 
 CAUSAL: Final = ["llama", "gpt2", "bloom", "mamba"]
@@ -33,52 +33,54 @@ class TestSentenceTransformers(EncoderSuite):
     variants = ({"normalize": True}, {"passage_template": "{text}"}, {"passage_prompt": "Chad "})
 
     @pytest.fixture
-    def component(self, folders: dict[str, Path]) -> Part:
+    def component(self, folders: dict[str, Path]) -> ComponentSpec:
         config = SentenceTransformers.Config(model=str(folders["sentence"]), batch_size=2)
-        return Part("encoder", "sentence-transformers", SentenceTransformers, config)
+        return ComponentSpec("encoder", "sentence-transformers", SentenceTransformers, config)
 
 
 class TestDpr(EncoderSuite):
     variants = ({"max_tokens": 8},)
 
     @pytest.fixture
-    def component(self, folders: dict[str, Path]) -> Part:
+    def component(self, folders: dict[str, Path]) -> ComponentSpec:
         config = Dpr.Config(
             question_model=str(folders["dpr"] / "question"),
             passage_model=str(folders["dpr"] / "passage"),
             max_tokens=64,
         )
-        return Part("encoder", "dpr", Dpr, config)
+        return ComponentSpec("encoder", "dpr", Dpr, config)
 
 
 class TestSeq2Seq(GeneratorSuite):
     @pytest.fixture(params=["bart", "t5", "pegasus"])
-    def component(self, request: pytest.FixtureRequest) -> Part:
+    def component(self, request: pytest.FixtureRequest) -> ComponentSpec:
         folder: Path = request.getfixturevalue(request.param)
-        return Part("generator", "seq2seq", Seq2Seq, Seq2Seq.Config(model=str(folder)))
+        return ComponentSpec("generator", "seq2seq", Seq2Seq, Seq2Seq.Config(model=str(folder)))
 
 
 class TestSeq2SeqInt8(GeneratorSuite):
     @pytest.fixture
-    def component(self, bart: Path) -> Part:
+    def component(self, bart: Path) -> ComponentSpec:
         config = Seq2Seq.Config(model=str(bart), dtype="int8")
-        return Part("generator", "bart", Seq2Seq, config)
+        return ComponentSpec("generator", "bart", Seq2Seq, config)
 
 
 class TestSeq2SeqUncased(GeneratorSuite):
     answers = ("Nairobi", "the largest city", "Chad")  # its tokenizer knows few signs
 
     @pytest.fixture
-    def component(self, folders: dict[str, Path]) -> Part:
-        return Part("generator", "bart", Seq2Seq, Seq2Seq.Config(model=str(folders["uncased"])))
+    def component(self, folders: dict[str, Path]) -> ComponentSpec:
+        return ComponentSpec(
+            "generator", "bart", Seq2Seq, Seq2Seq.Config(model=str(folders["uncased"]))
+        )
 
 
 class TestCausal(GeneratorSuite):
     @pytest.fixture(params=CAUSAL)
-    def component(self, request: pytest.FixtureRequest, folders: dict[str, Path]) -> Part:
+    def component(self, request: pytest.FixtureRequest, folders: dict[str, Path]) -> ComponentSpec:
         config = Causal.Config(
             model=str(folders[request.param]),
             template="{title}: {text}\n{question}\n",
             template_without_passage="{question}\n",
         )
-        return Part("generator", "causal", Causal, config)
+        return ComponentSpec("generator", "causal", Causal, config)

@@ -8,7 +8,7 @@ import pytest
 from ragcore_transformers.cross_encoder import CrossEncoder
 from test_cross_encoder import save_cross_encoder
 
-from ragcore.registry.components import Part
+from ragcore.registry.components import ComponentSpec
 from ragcore.testing import ScorerSuite
 
 
@@ -19,6 +19,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 class TestCrossEncoder(ScorerSuite):
     @pytest.fixture
-    def component(self, folder: Path) -> Part:
+    def component(self, folder: Path) -> ComponentSpec:
         config = CrossEncoder.Config(model=str(folder), batch_size=8)
-        return Part("scorer", "cross-encoder", CrossEncoder, config)
+        return ComponentSpec("scorer", "cross-encoder", CrossEncoder, config)

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 
 from ragcore.evaluation.metrics.texts import bleu_1
 from ragcore.evaluation.prediction import Prediction
-from ragcore.registry.components import PartConfig
+from ragcore.registry.components import ComponentConfig
 
 __all__ = ["QBleu1"]
 
@@ -38,7 +38,7 @@ _FUNCTION: Final = frozenset(_WORDS.split())
 class QBleu1:
     """Mean Q-BLEU-1, 0 to 100; its BLEU-1s are sacrebleu's."""
 
-    class Config(PartConfig):
+    class Config(ComponentConfig):
         """Weights; the defaults are those that the authors' program is shown with for SQuAD."""
 
         entities: float = Field(0.6, ge=0, le=1, description="weight of named entities")

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from ragcore.evaluation.prediction import Prediction
-from ragcore.registry.components import PartConfig
+from ragcore.registry.components import ComponentConfig
 
 __all__ = ["Mean", "Metric", "NoSettings"]
 
 
-class NoSettings(PartConfig):
+class NoSettings(ComponentConfig):
     """A metric without settings."""
 
 

@@ -1,6 +1,6 @@
 """Metrics of what was found: recall@k, MRR and nDCG, by ir-measures.
 
-A passage is relevant if it answers (`holds_right`): by its id where these are known, else by its
+A passage is relevant if it answers (`is_relevant`): by its id where these are known, else by its
 text. Only passages that were found can be judged by their text, so that nDCG is then of these.
 """
 
@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final
 from pydantic import Field
 
 from ragcore.evaluation.prediction import Prediction
-from ragcore.registry.components import PartConfig
+from ragcore.registry.components import ComponentConfig
 
 __all__ = ["MeanReciprocalRank", "Ndcg", "RecallAtK"]
 
@@ -23,7 +23,7 @@ _NOTHING: Final = "-"
 class _Ranking:
     """A measure of ir-measures, as a metric; its mean is over all questions that can be judged."""
 
-    class Config(PartConfig):
+    class Config(ComponentConfig):
         """What may be set."""
 
         k: int | None = Field(None, gt=0, description="looks at so many passages; null at all")

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from ragcore.evaluation.metrics.base import Mean, NoSettings
 from ragcore.evaluation.prediction import Prediction
-from ragcore.registry.components import PartConfig
+from ragcore.registry.components import ComponentConfig
 
 __all__ = ["Bleu1", "DistinctTrigrams", "RougeL", "bleu_1"]
 
@@ -25,7 +25,7 @@ def bleu_1(lowercase: bool = True) -> Any:
 class Bleu1:
     """Corpus BLEU-1, 0 to 100, against all right answers, by sacrebleu; not for patterns."""
 
-    class Config(PartConfig):
+    class Config(ComponentConfig):
         """What may be set."""
 
         lowercase: bool = Field(True, description="compare without case")

@@ -6,13 +6,13 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from ragcore.registry.components import PartConfig
+from ragcore.registry.components import ComponentConfig
 from ragcore_bm25.variants import Variant
 
 __all__ = ["Bm25Config"]
 
 
-class Bm25Config(PartConfig):
+class Bm25Config(ComponentConfig):
     """What YAML may say of `{use: bm25}`."""
 
     variant: Variant = Field(

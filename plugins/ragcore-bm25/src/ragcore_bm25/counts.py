@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from ragcore.disk.arrays import save_array
-from ragcore.disk.threads import give_way
+from ragcore.disk.threads import yield_gil
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -144,7 +144,7 @@ def blocks(bounds: npt.NDArray[np.int64]) -> Iterator[tuple[slice, slice]]:
 
 def read(path: Path, mmap: bool) -> Any:
     """The array in a .npy file, mapped into memory or read."""
-    give_way()
+    yield_gil()
     # As a plain array: slices of np.memmap are slow to make.
     return np.asarray(np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False))
 

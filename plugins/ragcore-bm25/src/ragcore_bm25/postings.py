@@ -27,8 +27,9 @@ from ragcore_bm25.variants import Formula
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from ragcore.types import Scores
+
     Places = npt.NDArray[np.int64]
-    Scores = npt.NDArray[np.float32]
 
 __all__ = ["Postings", "best"]
 

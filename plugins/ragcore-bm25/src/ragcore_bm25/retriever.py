@@ -1,7 +1,7 @@
 """The retriever `bm25`: passages by the words that they share with the question.
 
 Owns the vocabulary and the rows, and what waits to be taken in: passages that came or went since
-the last search. Terms are made by `analyser.py`, counted by `counts.py`, weighed by `variants.py`
+the last search. Terms are made by `analyser.py`, counted by `counts.py`, weighted by `variants.py`
 and searched by `postings.py` or `yardstick.py`; texts are not kept.
 """
 
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import numpy as np
 
 from ragcore.disk.arrays import save_array
-from ragcore.disk.threads import give_way
+from ragcore.disk.threads import yield_gil
 from ragcore.errors import ComponentError, MemoryMismatchError
 from ragcore.types import MISSING_ROW, Hits, Passage
 from ragcore_bm25.analyser import Analyser
@@ -29,9 +29,8 @@ from ragcore_bm25.variants import Formula
 from ragcore_bm25.yardstick import Yardstick, require_rank_bm25
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    from ragcore.types import Rows
 
-    Rows = npt.NDArray[np.int64]
 
 __all__ = ["Bm25", "Bm25Config"]
 
@@ -203,9 +202,9 @@ class Bm25:
                 f"the configuration says {loaded.fingerprint} (format {_FORMAT}): build the memory "
                 "anew, or set memory.retriever as it was"
             )
-        give_way()
+        yield_gil()
         terms = json.loads((folder / "terms.json").read_text(encoding="utf-8"))
-        give_way()
+        yield_gil()
         rows = read(folder / "rows.npy", mmap)
         loaded._vocabulary = dict(zip(terms, range(len(terms)), strict=True))
         loaded._rows, loaded._size = [rows], len(rows)

@@ -25,15 +25,13 @@ from ragcore.errors import (
     StoreError,
     UnsupportedOperation,
 )
-from ragcore.registry.components import PartConfig
+from ragcore.registry.components import ComponentConfig
 from ragcore.types import MISSING_ROW, Hits
 from ragcore_faiss.factory import abilities, make, message, only, tune
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    from ragcore.types import Rows, Vectors
 
-    Rows = npt.NDArray[np.int64]
-    Vectors = npt.NDArray[np.float32]
 
 __all__ = ["Faiss", "FaissConfig"]
 
@@ -42,7 +40,7 @@ _FORMAT: Final = 1
 _POINTS_NEEDED: Final = re.compile(r"as large as number of clusters \((\d+)\)")
 
 
-class FaissConfig(PartConfig):
+class FaissConfig(ComponentConfig):
     """What YAML may say of `{use: faiss}`."""
 
     factory: str = Field(
@@ -65,7 +63,7 @@ class Faiss:
     """
 
     Config: ClassVar[type[FaissConfig]] = FaissConfig
-    capabilities: frozenset[str] = frozenset({"add", "mmap", "successor"})
+    capabilities: frozenset[str] = frozenset({"add", "mmap", "spawn_empty"})
 
     def __init__(self, config: FaissConfig, *, dim: int) -> None:
         self._adopt(config, dim, make(config.factory, dim))
@@ -183,7 +181,7 @@ class Faiss:
             found: Vectors = inner.reconstruct_batch(np.ascontiguousarray(numbers, np.int64))
             return found
 
-    def successor(self) -> Faiss:
+    def spawn_empty(self) -> Faiss:
         """An empty one with the same training, so that a vector gets the codes that it has here.
 
         Raises:

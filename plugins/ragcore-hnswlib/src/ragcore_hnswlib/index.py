@@ -24,15 +24,13 @@ from ragcore.errors import (
     StoreError,
     UnsupportedOperation,
 )
-from ragcore.registry.components import PartConfig
+from ragcore.registry.components import ComponentConfig
 from ragcore.types import MISSING_ROW, Hits
 from ragcore_hnswlib.file import check_file
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    from ragcore.types import Rows, Vectors
 
-    Rows = npt.NDArray[np.int64]
-    Vectors = npt.NDArray[np.float32]
 
 __all__ = ["Hnswlib", "HnswlibConfig"]
 
@@ -42,7 +40,7 @@ _FEW: Final = 1_000
 _BLOCK: Final = 4_096
 
 
-class HnswlibConfig(PartConfig):
+class HnswlibConfig(ComponentConfig):
     """What YAML may say of `{use: hnswlib}`."""
 
     space: Literal["ip", "cosine"] = Field("ip", description="the score: inner product or cosine")

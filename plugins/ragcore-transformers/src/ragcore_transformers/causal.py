@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ragcore.errors import GeneratorError
-from ragcore.registry.components import ModelName, PartConfig
+from ragcore.registry.components import ComponentConfig, ModelName
 from ragcore.types import Passage, Word
 from ragcore_transformers.caching import cache_name
 from ragcore_transformers.causal_loading import load_causal
@@ -46,7 +46,7 @@ _ANSWER_ROOM: Final = 128
 """Positions that are kept free for the answer where the model has a limit."""
 
 
-class CausalConfig(PartConfig):
+class CausalConfig(ComponentConfig):
     """What YAML may say of `{use: causal}`."""
 
     model: ModelName = Field(description="a folder, a name on a hub, or a .gguf file")

@@ -17,7 +17,7 @@ import torch
 from pydantic import Field, field_validator
 
 from ragcore.errors import PluginError
-from ragcore.registry.components import ModelName, PartConfig
+from ragcore.registry.components import ComponentConfig, ModelName
 from ragcore.types import Passage
 from ragcore_transformers.loading import explained, pick_device
 from ragcore_transformers.tokenizing import check_template
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["CrossEncoder", "CrossEncoderConfig"]
 
 
-class CrossEncoderConfig(PartConfig):
+class CrossEncoderConfig(ComponentConfig):
     """What YAML may say of `{use: cross-encoder}`."""
 
     model: ModelName = Field(description="a folder, a name on a hub, or one that a plugin ships")

@@ -16,7 +16,7 @@ from pydantic import Field
 from transformers import AutoTokenizer, DPRContextEncoder, DPRQuestionEncoder
 
 from ragcore.errors import PluginError
-from ragcore.registry.components import ModelName, PartConfig
+from ragcore.registry.components import ComponentConfig, ModelName
 from ragcore.types import Passage
 from ragcore_transformers.batching import encode_by_length
 from ragcore_transformers.loading import explained, pick_device, save_model, weights_digest
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Dpr", "DprConfig"]
 
 
-class DprConfig(PartConfig):
+class DprConfig(ComponentConfig):
     """What YAML may say of `{use: dpr}`."""
 
     question_model: ModelName = Field(description="a DPRQuestionEncoder: a folder, or a hub's name")
@@ -74,9 +74,9 @@ class Dpr:
     def encode_passages(self, passages: Sequence[Passage]) -> npt.NDArray[np.float32]:
         """Vectors d(z), float32 [n, d]."""
         with torch.inference_mode():
-            return self.encode_passages_trained(passages).cpu().numpy()
+            return self.encode_passages_with_grad(passages).cpu().numpy()
 
-    def encode_passages_trained(self, passages: Sequence[Passage]) -> torch.Tensor:
+    def encode_passages_with_grad(self, passages: Sequence[Passage]) -> torch.Tensor:
         """Vectors d(z), [n, d], on the model's device; see `TrainableEncoder`."""
         if not passages:
             return torch.zeros(0, self.dim, device=self.device)

@@ -17,7 +17,7 @@ from pydantic import Field, field_validator
 from sentence_transformers import SentenceTransformer
 
 from ragcore.errors import PluginError
-from ragcore.registry.components import ModelName, PartConfig
+from ragcore.registry.components import ComponentConfig, ModelName
 from ragcore.types import Passage
 from ragcore_transformers.batching import encode_by_length
 from ragcore_transformers.loading import (
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["SentenceConfig", "SentenceTransformers"]
 
 
-class SentenceConfig(PartConfig):
+class SentenceConfig(ComponentConfig):
     """What YAML may say of `{use: sentence-transformers}`."""
 
     model: ModelName = Field(description="a folder, a name on a hub, or one that a plugin ships")
@@ -109,9 +109,9 @@ class SentenceTransformers:
     def encode_passages(self, passages: Sequence[Passage]) -> npt.NDArray[np.float32]:
         """Vectors d(z), float32 [n, d]; a passage without title is its text alone."""
         with torch.inference_mode():
-            return self.encode_passages_trained(passages).cpu().numpy()
+            return self.encode_passages_with_grad(passages).cpu().numpy()
 
-    def encode_passages_trained(self, passages: Sequence[Passage]) -> torch.Tensor:
+    def encode_passages_with_grad(self, passages: Sequence[Passage]) -> torch.Tensor:
         """Vectors d(z), [n, d], on the model's device; see `TrainableEncoder`."""
         if not passages:
             return torch.zeros(0, self.dim, device=self.model.device)

@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig, AutoModelForSeq2SeqLM
 
 from ragcore.errors import GeneratorError, QuestionError, UnsupportedOperation
-from ragcore.registry.components import ModelName, PartConfig
+from ragcore.registry.components import ComponentConfig, ModelName
 from ragcore.types import Passage, Word
 from ragcore_transformers import plain, weights
 from ragcore_transformers.attention import Encoded
@@ -44,7 +44,7 @@ _TOKENS_AT_ONCE: Final = 1024
 """Tokens in one run of the encoder on a CPU, which is busy with as many: more only add padding."""
 
 
-class Seq2SeqConfig(PartConfig):
+class Seq2SeqConfig(ComponentConfig):
     """What YAML may say of `{use: bart}`, `{use: t5}`, `{use: seq2seq}`."""
 
     model: ModelName = Field(description="a folder or a name on a hub; safetensors only")

@@ -39,7 +39,7 @@ _BEFORE: Final = "a"
 """A word to stand before those that do not begin an answer."""
 
 
-class _Part(NamedTuple):
+class _WordPart(NamedTuple):
     """A stretch of a text and how an answer spells it, white space before it included."""
 
     start: int
@@ -129,7 +129,7 @@ class WordEncoder:
         return [ids[lead:-1] for ids in self._encode(answers)] if answers else []
 
 
-def _words(parts: Sequence[_Part], tokens: dict[str, tuple[int, ...]]) -> Iterator[Word]:
+def _words(parts: Sequence[_WordPart], tokens: dict[str, tuple[int, ...]]) -> Iterator[Word]:
     """The parts that can be written, each way of writing one once."""
     seen = set()
     for part in parts:
@@ -139,7 +139,7 @@ def _words(parts: Sequence[_Part], tokens: dict[str, tuple[int, ...]]) -> Iterat
             yield word
 
 
-def _parts(text: str) -> Iterator[_Part]:
+def _parts(text: str) -> Iterator[_WordPart]:
     """Everything that an answer may be put together from; see `ragcore.types.Word`."""
     before = None
     for run in re.finditer(r"\S+", text):
@@ -148,12 +148,12 @@ def _parts(text: str) -> Iterator[_Part]:
         for place, start in enumerate(edges[:-1]):
             for stop in {*edges[place + 1 : place + 1 + _EDGES], end}:
                 if stop - start <= _LONGEST:
-                    yield _Part(start, stop, text[start:stop], True)
+                    yield _WordPart(start, stop, text[start:stop], True)
         if before is not None:
             for gap in {text[before:begin], " "}:
                 for stop in edges[1:]:
                     if stop - begin <= _LONGEST:
-                        yield _Part(before, stop, gap + text[begin:stop], False)
+                        yield _WordPart(before, stop, gap + text[begin:stop], False)
         before = end
 
 

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from ragcore.registry.components import PartConfig
+from ragcore.registry.components import ComponentConfig
 from ragcore.types import Passage
 from ragcore_world.editions import edition_passages
 from ragcore_world.factbook import country_codes
@@ -27,7 +27,7 @@ class WorldFactbook:
         corpus: {use: world-factbook, edition: 2018-12, countries: [Chad, et]}
     """
 
-    class Config(PartConfig):
+    class Config(ComponentConfig):
         """What YAML may say of this corpus."""
 
         edition: Literal["2026-01", "2016-11", "2018-12"] = Field(

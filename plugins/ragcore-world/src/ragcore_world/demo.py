@@ -20,7 +20,6 @@ from rich.text import Text
 
 import ragcore
 from ragcore.errors import VersionExistsError
-from ragcore_world.heatmap import write_heatmap
 
 __all__ = ["app"]
 
@@ -75,7 +74,7 @@ def demo(
         console.status("Drawing one answer of RAG-Token …"),
         ragcore.load(pipeline, f"memory.version={NOW}", "rag.marginalize=token") as token,
     ):
-        write_heatmap(token.answer(QUESTIONS[0])[0], html)
+        ragcore.write_heatmap(token.answer(QUESTIONS[0])[0], html)
     console.print(f"Drawn: {html} shows which passage each token of an answer rests on.")
     console.print(f'Go on: ragcore ask {pipeline} "What is the currency of Bhutan?"')
 

@@ -4,9 +4,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from ragcore_world.heatmap import heatmap_html, write_heatmap
 
 from ragcore.types import Answer, Evidence, Passage
+from ragcore.views.heatmap import heatmap_html, write_heatmap
 
 POSTERIORS = ((0.25, 0.75), (0.0625, 0.9375), (0.1234, 0.8766))
 

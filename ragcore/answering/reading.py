@@ -1,0 +1,42 @@
+"""Let a generator read questions with their passages: all pairs in one pass of the encoder.
+
+Knows which pair belongs to which question; knows nothing of decoding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from ragcore.answering.evidence import Retrieved
+from ragcore.contracts import Generator, Read
+from ragcore.decoding.question_prior import QuestionPrior
+from ragcore.types import Passage
+
+__all__ = ["read_passages"]
+
+
+def read_passages(
+    generator: Generator, retrieved: Sequence[Retrieved]
+) -> tuple[Read, list[QuestionPrior]]:
+    """Read each question with each of its passages; without passages, the question alone.
+
+    Args:
+        generator: reads P pairs at once.
+        retrieved: B questions with the passages of each.
+
+    Returns:
+        What the generator read, and for each question its pairs and their log p(z|x).
+    """
+    questions: list[str] = []
+    passages: list[Passage | None] = []
+    priors: list[QuestionPrior] = []
+    for question in retrieved:
+        own: list[Passage | None] = [*question.passages] or [None]
+        begin, end = len(passages), len(passages) + len(own)
+        pairs = torch.arange(begin, end, device=generator.device)  # [k]
+        priors.append(QuestionPrior(pairs, question.log_prior.to(generator.device)))
+        passages.extend(own)
+        questions.extend([question.question] * len(own))
+    return generator.read(questions, passages), priors

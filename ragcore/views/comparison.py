@@ -1,0 +1,88 @@
+"""Show a comparison of two versions in a terminal: changed answers first, then a summary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from ragcore.evaluation.comparison import Comparison, Pair, Side, Tally
+
+__all__ = ["comparison_view", "share"]
+
+
+def comparison_view(comparison: Comparison) -> RenderableType:
+    """Show every question whose answer changes, and how often each version is right."""
+    return Group(*_parts(comparison))
+
+
+def _parts(comparison: Comparison) -> Iterator[RenderableType]:
+    for pair in comparison.changed:
+        yield _pair(comparison, pair)
+        yield ""
+    yield _summary(comparison)
+
+
+def share(part: int, whole: int) -> str:
+    """A share as people read it, with its counts; a dash where there is nothing to divide."""
+    return f"{part / whole:.1%} ({part}/{whole})" if whole else "–"
+
+
+def _pair(comparison: Comparison, pair: Pair) -> RenderableType:
+    """One question whose answer changes."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", expand=True)
+    table.add_column("", width=1)
+    table.add_column("version", no_wrap=True)
+    table.add_column("answer", ratio=2)
+    table.add_column("log p", justify="right", no_wrap=True)
+    table.add_column("of other", justify="right", no_wrap=True)
+    table.add_column("passage of highest posterior", ratio=3, overflow="ellipsis", no_wrap=True)
+    for version, side in ((comparison.old, pair.old), (comparison.new, pair.new)):
+        table.add_row(
+            "",
+            Text(version),
+            _answer(side),
+            f"{side.log_prob:.3f}",
+            f"{side.other_log_prob:.3f}",
+            _best(side),
+        )
+    return Group(Text(pair.question, style="bold"), table)
+
+
+def _answer(side: Side) -> Text:
+    style = {None: "bold", True: "bold green", False: "bold red"}[side.correct]
+    return Text(side.text or "(an empty answer)", style=style)
+
+
+def _best(side: Side) -> Text:
+    """The passage that says most for an answer, and how many only this version comparison."""
+    best = side.best
+    if best is None:
+        return Text("none: the generator alone", style="yellow")
+    line = Text(f"{best.posterior:.2f} ", style="dim")
+    line.append(best.title or best.id, style="cyan")
+    alone = sum(one.alone for one in side.passages)
+    line.append(f"  {alone}/{len(side.passages)} only here", style="dim")
+    return line
+
+
+def _summary(comparison: Comparison) -> RenderableType:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("version")
+    for name in ("exact match", f"recall@{comparison.k}"):
+        table.add_column(name, justify="right")
+    for version, tally in (
+        (comparison.old, comparison.old_tally),
+        (comparison.new, comparison.new_tally),
+    ):
+        table.add_row(Text(version), *_shares(tally))
+    changed = share(len(comparison.changed), len(comparison.pairs))
+    return Group(Text(f"{changed} of the answers change", style="bold"), table)
+
+
+def _shares(tally: Tally) -> tuple[str, str]:
+    return share(tally.correct, tally.with_answers), share(tally.recalled, tally.with_gold)
