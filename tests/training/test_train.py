@@ -192,7 +192,7 @@ def test_two_processes_lose_and_learn_what_one_does(pipeline):
     folder = pipeline.parent / "two"
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text("utf-8").splitlines()]
     assert [row["loss"] for row in log] == pytest.approx(one, abs=1e-4)
-    assert json.loads(recorded.read_text("utf-8")) == pytest.approx(norms, rel=1e-2)
+    assert json.loads(recorded.read_text("utf-8")) == pytest.approx(norms, rel=1e-3)
     assert json.loads((folder / "training.json").read_text("utf-8"))["processes"] == 2
     with ragcore.load(folder) as rag:
         assert rag.answer("rue1 numero2")
