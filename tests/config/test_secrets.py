@@ -93,3 +93,21 @@ def test_no_message_shows_a_secret() -> None:
 def test_a_recorded_part_with_a_secret_cannot_be_rebuilt_without_its_file() -> None:
     with pytest.raises(ConfigError, match="names a secret"):
         spec_from_dict("retriever", parts()[0].to_dict())
+
+
+@pytest.mark.parametrize("order", [("SHORT", "LONG"), ("LONG", "SHORT")])
+def test_a_secret_that_begins_like_another_is_hidden_whole(
+    monkeypatch: pytest.MonkeyPatch, order: tuple[str, str]
+) -> None:
+    monkeypatch.setenv("SHORT", "hunter")
+    monkeypatch.setenv("LONG", "hunter2-swordfish")
+    first, second = (f"${{env:{name}}}" for name in order)
+    text = TEXT.replace("model: mini", f"model: mini, pooling: '{first}', dim: '{second}'").replace(
+        "use: words, stop", "use: '${env:LONG}', stop"
+    )
+    with pytest.raises(ConfigError) as raised:
+        parse_config(text)
+    message = str(raised.value)
+    assert "unknown retriever '${env:LONG}'" in message
+    assert "hunter" not in message
+    assert "swordfish" not in message

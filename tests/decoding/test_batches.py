@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ragcore.decoding.beam import BeamSearch
 from ragcore.decoding.question_prior import QuestionPrior
-from ragcore.decoding.rules import DecodingOptions
+from ragcore.decoding.rules import DecodingOptions, Rule
 from ragcore.decoding.scoring import score_hypotheses, score_targets
 from ragcore.decoding.sequence import RagSequence, fast, thorough
 from ragcore.decoding.token import RagToken
@@ -109,6 +109,24 @@ def test_a_token_of_hardly_any_probability_keeps_its_log_prob():
         assert said[(EOS,)] == pytest.approx(-150, abs=1e-3)
         (scored,) = score_hypotheses("token", generator, read, [context], [[(1, EOS)]])
         assert scored[0].log_prob == pytest.approx(-300, abs=1e-3)
+
+
+def test_tokens_whose_probabilities_underflow_are_ranked_by_their_log_probs():
+    """As probabilities in float32 all but one are 0, and none of these is before another."""
+    log_p = torch.full((8,), -200.0)
+    log_p[2], log_p[5], log_p[7] = 0.0, -130.0, -110.0
+
+    class Sure(TableGenerator):
+        def next_log_probs(self, key, prefix):
+            return log_p
+
+    generator = Sure(TableGenerator.Config(vocabulary=8))
+    read = generator.read(["q", "q"], [Passage("a", "", "a"), Passage("b", "", "b")])
+    context = QuestionPrior(torch.arange(2), log_prior(torch.tensor([0.0, 1.0])))
+    for kind in (RagToken, RagSequence):
+        (ranked,) = kind(generator, read, [context]).candidates([Rule()], 3)
+        assert [token for token, _ in ranked] == [2, 7, 5]
+        assert [value for _, value in ranked] == pytest.approx([0, -110, -130], abs=1e-3)
 
 
 class Broken(TableGenerator):

@@ -185,3 +185,37 @@ def test_constraints_hold_and_nothing_is_renormalised():
     means = [h.log_prob / len(h.tokens) for h in ranked]
     assert means == sorted(means, reverse=True)
     assert means[0] == pytest.approx(max(v / len(t) for t, v in case.token.items()), abs=1e-5)
+
+
+def test_a_long_answer_that_only_the_last_token_makes_best_is_waited_for():
+    """With a penalty a prefix may go on to win as long as the limit on tokens lets it grow.
+
+    Two answers are finished when the prefix (1, 2) has log p -3.5: their worse score is -1.0.
+    At 4 tokens it can reach -3.5 / 4, which is better; at 3 it could not.
+    """
+    certain = {
+        (): {EOS: -1.0, 1: -0.7},
+        (1,): {EOS: -1.2, 2: -2.8},
+        (1, 2): {3: -1e-4},
+        (1, 2, 3): {EOS: -1e-4},
+    }
+
+    class Planned(TableGenerator):
+        """What is certain, and the rest spread over all other tokens."""
+
+        def next_log_probs(self, key, prefix):
+            planned = certain.get(prefix, {})
+            rest = 1 - sum(map(math.exp, planned.values()))
+            log_p = torch.full((60,), math.log(rest / (60 - len(planned))))
+            for token, value in planned.items():
+                log_p[token] = value
+            return log_p
+
+    generator = Planned(TableGenerator.Config(vocabulary=60))
+    read = generator.read(["x"], [Passage("0", "", "text")])
+    context = QuestionPrior(torch.arange(1), log_prior(torch.zeros(1)))
+    options = DecodingOptions(eos_token_id=EOS, max_new_tokens=4, beams=2, length_penalty=1.0)
+    for model in MODELS.values():
+        (found,) = BeamSearch(model(generator, read, [context]), options).run()
+        assert [one.tokens for one in found] == [(1, 2, 3, EOS), (1, EOS)]
+        assert found[0].score(1.0) == pytest.approx(-3.5 / 4, abs=1e-3)

@@ -2,18 +2,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
+import torch
 
 from ragcore.contracts import PassageSource
 from ragcore.errors import ComponentError, StoreError
 from ragcore.filters.expressions import read_where
 from ragcore.memory.memory import Memory
 from ragcore.memory.passages import Passages, PassageWriter
+from ragcore.registry.components import ComponentSpec
 from ragcore.retrievers.dense import Dense
 from ragcore.types import MISSING_ROW, Hits, Passage
-from tests.helpers.word_encoder import dense_part
+from tests.helpers.word_encoder import WordEncoder, dense_part
 
 PASSAGES = [Passage(str(n), "", f"word{n}") for n in range(4)]
 
@@ -48,6 +51,25 @@ def test_no_more_hits_than_there_are_passages(tmp_path: Path) -> None:
     assert memory.search(["word1", "word2"], 3).rows.shape == (2, 3)
     hits = memory.search(["word1", "word2"], 10)
     assert np.sort(hits.rows, axis=1).tolist() == [[0, 1, 2, 3]] * 2
+
+
+def test_a_search_with_gradient_gives_no_more_hits_either(tmp_path: Path) -> None:
+    class Learning(WordEncoder):
+        capabilities: ClassVar[frozenset[str]] = frozenset({"trainable"})
+
+        def encode_questions(self, questions: Sequence[str]) -> torch.Tensor:
+            return super().encode_questions(questions) * torch.ones(self.dim, requires_grad=True)
+
+    encoder = ComponentSpec("encoder", "learning", Learning, WordEncoder.Config())
+    config = dense_part().config.model_copy(update={"encoder": encoder})
+    memory = memory_of(tmp_path, Dense(config))
+    questions = ["word1", "word2"]
+    for k, expected in ((3, 3), (4, 4), (10, 4)):
+        hits, scores = memory.search_with_grad(questions, k)
+        assert hits.rows.shape == hits.scores.shape == scores.shape == (2, expected)
+        assert hits.rows.tolist() == memory.search(questions, k).rows.tolist()
+        np.testing.assert_allclose(scores.detach().numpy(), hits.scores, rtol=1e-5)
+        assert scores.requires_grad
 
 
 def test_no_questions_have_no_hits(tmp_path: Path) -> None:

@@ -150,6 +150,18 @@ def test_only_what_is_new_is_encoded_and_the_rest_is_shared(store: Store) -> Non
     assert len(store.open("one", retriever=counting()).passages) == 20
 
 
+def test_an_update_keeps_the_record_of_what_the_version_was_made_of(store: Store) -> None:
+    corpus = {"use": "jsonl", "path": "passages.jsonl", "words": None}
+    store.build("made", [passage("x"), passage("y")], counting(), corpus_config=corpus)
+    store.update("two", Changes({}, {"x": "here"}), retriever=counting())
+    store.update("three", Changes(upserts(passage("z")), {}), retriever=counting())
+    made, two, three = (store.manifest(name) for name in ("made", "two", "three"))
+    assert two.corpus == three.corpus == made.corpus == corpus
+    assert two.fingerprint == three.fingerprint == made.fingerprint
+    assert two.retriever == three.retriever == made.retriever
+    assert (two.parent, three.parent) == ("made", "two")
+
+
 def test_of_nothing_new_comes_an_equal_version(store: Store) -> None:
     store.update("two", Changes({}, {}), retriever=counting())
     one, two = (store.open(name, retriever=counting()) for name in ("one", "two"))

@@ -14,6 +14,7 @@ from ragcore.questions import LabelledQuestion
 from ragcore.store.store import Store
 from ragcore.training.examples import Example
 from ragcore.training.model import RagModel, Settings
+from ragcore.types import Passage
 from tests.training.made import write_pipeline
 
 EXAMPLES = [
@@ -109,6 +110,30 @@ def test_a_dropped_passage_has_no_part_in_the_step(parts):
     assert found.nll.item() != pytest.approx(whole.nll.item())
     again = module(parts, marginalize="token", passage_dropout=0.999)
     assert again(EXAMPLES, 0).nll == found.nll
+
+
+@pytest.mark.parametrize("marginalize", ["token", "sequence"])
+def test_one_passage_always_stays(parts, marginalize):
+    """Also where chance would drop them all; without any the question would be read alone."""
+    memory, _, generator = parts
+    for one in EXAMPLES:
+        rows = memory.search([one.question], 3).rows[0].tolist()
+        alone = [nll(generator, one, passage) for passage in memory.passages.take(rows)]
+        closed_book = nll(generator, one, None)
+        assert min(abs(closed_book - each) for each in alone) > 0.01
+        for step in range(6):
+            model = module(parts, marginalize=marginalize, passage_dropout=0.999)
+            found = model([one], step).nll.item()
+            assert min(abs(found - each) for each in alone) < 1e-3
+
+
+def nll(generator, example: Example, passage: Passage | None) -> float:
+    """-log p(y|x,z) of an example's answer with one passage, or with none."""
+    (target,) = generator.encode_answers([example.answer])
+    read = generator.read([example.question], [passage])
+    with torch.no_grad():
+        log_p = generator.score(read, torch.tensor([0]), torch.tensor([target]))
+    return -log_p.sum().item()
 
 
 def test_a_frozen_generator_has_no_gradient_and_the_same_loss(parts):

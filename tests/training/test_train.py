@@ -23,6 +23,8 @@ from ragcore.errors import ConfigError, TrainingError, UnsupportedOperation
 from ragcore.store.store import Store
 from ragcore.training import DevScores, TrainingStep, train
 from ragcore.types import Passage
+from tests.training.gradient_norms import __file__ as gradient_norms_script
+from tests.training.gradient_norms import gradient_norms
 from tests.training.made import write_pipeline
 
 SHORT = "batch_size: 8, learning_rate: 0.001, encoder_learning_rate: 0.05, dropout: 0.1"
@@ -169,12 +171,16 @@ def test_parts_of_a_batch_sum_to_the_batch(pipeline, loss):
     assert parts == pytest.approx(whole, abs=1e-4)
 
 
-def test_two_processes_lose_what_one_does(pipeline):
+def test_two_processes_lose_and_learn_what_one_does(pipeline):
     """Over gloo; each has half of every batch."""
-    one = losses(run(pipeline, "train.dropout=0", "train.passage_dropout=0.3"))
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "ragcore"]
-    said = ["train.dropout=0", "train.passage_dropout=0.3", "train.output=two"]
-    command = [sys.executable, *launch, "train", str(pipeline), *said]
+    settings = ["train.dropout=0", "train.passage_dropout=0.3", "train.max_grad_norm=1000"]
+    with gradient_norms() as norms:
+        one = losses(run(pipeline, *settings))
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    recorded = pipeline.parent / "norms.json"
+    script = [gradient_norms_script, str(recorded)]
+    said = [*settings, "train.output=two"]
+    command = [sys.executable, *launch, *script, "train", str(pipeline), *said]
     done = subprocess.run(
         command,
         capture_output=True,
@@ -186,6 +192,7 @@ def test_two_processes_lose_what_one_does(pipeline):
     folder = pipeline.parent / "two"
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text("utf-8").splitlines()]
     assert [row["loss"] for row in log] == pytest.approx(one, abs=1e-4)
+    assert json.loads(recorded.read_text("utf-8")) == pytest.approx(norms, rel=1e-3)
     assert json.loads((folder / "training.json").read_text("utf-8"))["processes"] == 2
     with ragcore.load(folder) as rag:
         assert rag.answer("rue1 numero2")
