@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from ragcore.errors import PluginError, RagcoreError
+from ragcore.registry.installation import foreign_ragcore
 
 if TYPE_CHECKING:
     import typer
@@ -54,6 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RagcoreError as error:
         print(error, file=sys.stderr)
         return error.exit_code
+    except ImportError as error:
+        foreign = foreign_ragcore()
+        if foreign is None:
+            raise
+        print(f"{error}: {foreign}", file=sys.stderr)
+        return PluginError.exit_code
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:
@@ -82,6 +89,9 @@ def _run(arguments: list[str]) -> int:
 
 
 def _run_command(name: str, arguments: list[str]) -> int:
+    foreign = foreign_ragcore()
+    if foreign is not None:
+        print(f"warning: {foreign}", file=sys.stderr)
     app = _find(name)
     import typer
 

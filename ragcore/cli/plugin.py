@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from ragcore.errors import ConfigError, PluginError, UnknownComponentError
+from ragcore.registry.installation import DISTRIBUTION, install_hint
 
 if TYPE_CHECKING:
     from ragcore.testing import Verdict
@@ -42,7 +43,7 @@ def examine_(
     if importlib.util.find_spec("hypothesis") is None:
         raise PluginError(
             "the laws need the package hypothesis, which is not installed: "
-            "pip install 'ragcore[testing]'"
+            f"{install_hint(DISTRIBUTION, 'testing')}"
         )
     from ragcore.registry.components import spec_from_dict
     from ragcore.testing import examine
@@ -81,7 +82,8 @@ def new(
     place = folder or Path(f"ragcore-{name}")
     for path in write_plugin(kind, name, place):
         print(path)
-    print(f"now: pip install -e '{place}[test]' && pytest {place}")
+    target = str(place) if place.is_absolute() else f"./{place}"
+    print(f"now: pip install -e '{target}[test]' && pytest {target}")
 
 
 def _kind_of(name: str, kind: str | None) -> str:

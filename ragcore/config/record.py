@@ -8,12 +8,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
+from ragcore import __version__
 from ragcore.registry.discovery import registry
 
 __all__ = ["environment", "portable"]
 
 _LIBRARIES: Final = (
-    "ragcore",
     "torch",
     "numpy",
     "accelerate",
@@ -31,7 +31,7 @@ _LIBRARIES: Final = (
 
 def environment() -> dict[str, Any]:
     """Versions of what the numbers depend on."""
-    found = {}
+    found = {"ragcore": __version__}
     for name in _LIBRARIES:
         try:
             found[name] = metadata.version(name)

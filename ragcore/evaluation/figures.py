@@ -16,6 +16,7 @@ import numpy as np
 from ragcore.errors import MetricError
 from ragcore.evaluation.metrics.base import Metric
 from ragcore.evaluation.prediction import Prediction
+from ragcore.registry.installation import DISTRIBUTION, install_hint
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -126,7 +127,7 @@ def _figure(name: str, metric: Metric, predictions: Sequence[Prediction]) -> Fig
 
 def lacking(missing: ModuleNotFoundError) -> str:
     """What to do about a package that a metric needs."""
-    return f'{missing.name} is not installed: pip install "ragcore[eval]"'
+    return f"{missing.name} is not installed: {install_hint(DISTRIBUTION, 'eval')}"
 
 
 def difference(name: str, metric: Metric, one: Figure, other: Figure) -> Difference:

@@ -23,6 +23,7 @@ import pluggy
 
 from ragcore import hookspecs
 from ragcore.errors import PluginError, UnknownComponentError, nearest
+from ragcore.registry.installation import DISTRIBUTION, foreign_ragcore, install_hint
 
 __all__ = ["ENTRY_POINT_GROUP", "HOOKS", "PluginReport", "Registry", "registry"]
 
@@ -50,7 +51,11 @@ KNOWN_PACKAGES: Final[Mapping[tuple[str, str], str]] = {
     ("scorer", "cross-encoder"): "ragcore-transformers",
     ("generator", "bart"): "ragcore-transformers",
     ("generator", "t5"): "ragcore-transformers",
+    ("generator", "seq2seq"): "ragcore-transformers",
+    ("generator", "causal"): "ragcore-transformers",
     ("corpus", "world-factbook"): "ragcore-world",
+    ("command", "import-hf"): "ragcore-transformers",
+    ("command", "export-hf"): "ragcore-transformers",
     ("command", "world"): "ragcore-world",
 }
 """Components of the house that may not be installed, and the package that brings each."""
@@ -98,7 +103,8 @@ class Registry:
     def discover(cls) -> Registry:
         """The core's own components first, then every entry point of the group, by name."""
         found = cls()
-        found._register("core", "ragcore", _version("ragcore"), "ragcore.registry.builtin")
+        found._register("core", DISTRIBUTION, _version(DISTRIBUTION), "ragcore.registry.builtin")
+        found._report_foreign()
         points = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
         for point in sorted(points, key=lambda point: (point.name, point.value)):
             package, version = ("", "")
@@ -106,6 +112,15 @@ class Registry:
                 package, version = point.dist.name, point.dist.version
             found._register(point.name, package, version, point.value)
         return found
+
+    def _report_foreign(self) -> None:
+        """Add to the core's report that another project's `ragcore` is installed."""
+        message = foreign_ragcore()
+        if message is None:
+            return
+        (core,) = self.reports
+        core.status = "broken" if core.status == "broken" else "conflicting"
+        core.detail = "; ".join(filter(None, [message, core.detail]))
 
     def _register(self, name: str, package: str, version: str, target: str) -> None:
         report = PluginReport(name, package, version)
@@ -212,7 +227,7 @@ class Registry:
                 return f"{kind} {name!r} cannot be used: plugin {package} is broken: " + (
                     broken[0].detail
                 )
-            return f"{kind} {name!r} is not installed: pip install {package}"
+            return f"{kind} {name!r} is not installed: {install_hint(package)}"
         names = self.names(kind)
         close = nearest(name, names)
         hint = f"did you mean {close!r}? " if close else ""

@@ -8,7 +8,8 @@ Subclass the suite of your component's kind and say how it is made:
             return Mine
 
 `ragcore plugin test NAME` runs the same laws on an installed component with no file written. The
-suites need hypothesis, and pytest only where pytest runs them: `pip install 'ragcore[testing]'`.
+suites need hypothesis, and pytest only where pytest runs them: `pip install '.[testing]'` in a
+clone of ragcore.
 """
 
 from __future__ import annotations

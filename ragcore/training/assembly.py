@@ -16,6 +16,7 @@ from ragcore.contracts import TrainableEncoder, TrainableGenerator, TrainableRet
 from ragcore.errors import ConfigError, TrainingError, UnsupportedOperation
 from ragcore.memory.memory import Memory
 from ragcore.questions import LabelledQuestion, read_questions, spread_over
+from ragcore.registry.installation import DISTRIBUTION, install_hint
 from ragcore.training import tuning
 from ragcore.training.examples import Example, make_examples
 from ragcore.training.model import RagModel, Settings
@@ -58,7 +59,9 @@ def make_accelerator(device: torch.device, folder: Path) -> Any:
         from accelerate import Accelerator, DistributedDataParallelKwargs
         from accelerate.utils import is_tensorboard_available
     except ImportError:
-        raise TrainingError('training needs accelerate: pip install "ragcore[train]"') from None
+        raise TrainingError(
+            f"training needs accelerate: {install_hint(DISTRIBUTION, 'train')}"
+        ) from None
     return Accelerator(
         cpu=device.type == "cpu",
         log_with="tensorboard" if is_tensorboard_available() else None,

@@ -13,6 +13,7 @@ import torch
 
 from ragcore.config.training import LoraConfig
 from ragcore.errors import TrainingError
+from ragcore.registry.installation import DISTRIBUTION, install_hint
 
 __all__ = [
     "add_lora",
@@ -91,7 +92,9 @@ def add_lora(module: torch.nn.Module, config: LoraConfig) -> Any:
         from peft import LoraConfig as Adapters
         from peft import get_peft_model
     except ImportError:
-        raise TrainingError('train.lora needs peft: pip install "ragcore[train]"') from None
+        raise TrainingError(
+            f"train.lora needs peft: {install_hint(DISTRIBUTION, 'train')}"
+        ) from None
     targets = "all-linear" if config.targets is None else list(config.targets)
     adapters = Adapters(
         r=config.rank,

@@ -113,7 +113,11 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
             "unknown command 'aks': did you mean 'ask'? installed: ask, check, eval, fill, "
             "hello, memory, notapp, plugin, plugins, replay, schema, train, verify\n",
         ),
-        ("world", "command 'world' is not installed: pip install ragcore-world\n"),
+        (
+            "world",
+            "command 'world' is not installed: pip install ./plugins/ragcore-world in a clone of "
+            "ragcore\n",
+        ),
         ("--quiet", "unknown option '--quiet': options follow a command's name\n"),
         ("notapp", "command 'notapp' is type, not a typer.Typer\n"),
     ],

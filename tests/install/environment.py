@@ -23,17 +23,23 @@ class Environment:
         Args:
             folder: where.
             with_editable: whether packages that are installed as links to a working tree, as
-                ragcore is during development, can be imported too.
+                ragcore is during development, can be imported too; otherwise nothing of ragcore is
+                there, not even its metadata.
         """
         venv.create(folder, with_pip=False)
         self.folder = folder
         self.python = folder / "bin" / "python"
-        borrowed = dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib"))
-        # A path in a .pth is searched, but .pth files in it, which editable installs are, are not
-        # read; those of a site directory are.
-        line = "import site; site.addsitedir({!r})\n" if with_editable else "{}\n"
-        text = "".join(line.format(path) for path in borrowed)
-        (self.site_packages / "borrowed.pth").write_text(text, encoding="utf-8")
+        sites = dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib"))
+        if with_editable:
+            # A path in a .pth is searched, but .pth files in it, which editable installs are, are
+            # not read; those of a site directory are.
+            lines = [f"import site; site.addsitedir({site!r})" for site in sites]
+        else:
+            lines = [
+                str(_without_ragcore(Path(site), folder / f"borrowed-{number}"))
+                for number, site in enumerate(sites)
+            ]
+        (self.site_packages / "borrowed.pth").write_text("\n".join(lines), encoding="utf-8")
 
     @property
     def site_packages(self) -> Path:
@@ -64,3 +70,12 @@ class Environment:
         )
         assert done.returncode == 0, f"{command}:\n{done.stdout}\n{done.stderr}"
         return done.stdout
+
+
+def _without_ragcore(site: Path, folder: Path) -> Path:
+    """A folder with links to all that a site directory has, but for ragcore and its plugins."""
+    folder.mkdir()
+    for entry in site.iterdir():
+        if "ragcore" not in entry.name:
+            (folder / entry.name).symlink_to(entry)
+    return folder

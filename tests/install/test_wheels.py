@@ -6,10 +6,13 @@ import json
 import subprocess
 import sys
 import zipfile
+from email import message_from_bytes
+from email.message import Message
 from pathlib import Path
 from typing import Final
 
 import pytest
+from packaging.requirements import Requirement
 
 from ragcore import __version__
 from tests.helpers.markdown import ROOT
@@ -19,7 +22,7 @@ pytestmark = pytest.mark.install
 
 PLUGINS: Final = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
 PACKAGES: Final = {
-    "ragcore": ROOT / "ragcore",
+    "ragcore-engine": ROOT / "ragcore",
     **{one.name: one / "src" / one.name.replace("-", "_") for one in PLUGINS},
 }
 """The folder of each distribution's package."""
@@ -31,7 +34,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     out = tmp_path_factory.mktemp("wheels")
     building = {}
     for name in PACKAGES:
-        source = ROOT if name == "ragcore" else ROOT / "plugins" / name
+        source = ROOT if name == "ragcore-engine" else ROOT / "plugins" / name
         command = [sys.executable, "-m", "build", "--wheel", "--no-isolation"]
         building[name] = subprocess.Popen(
             [*command, "--outdir", str(out / name), str(source)],
@@ -58,6 +61,35 @@ def test_a_wheel_holds_every_file_of_the_package(wheels, name):
     held = {one for one in zipfile.ZipFile(wheels[name]).namelist() if ".dist-info/" not in one}
     assert held == expected
     assert f"{package.name}/py.typed" in held
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_all_packages_have_one_version_and_go_with_the_core_of_it(wheels, name):
+    metadata = metadata_of(wheels[name])
+    assert (metadata["Name"], metadata["Version"]) == (name, __version__)
+    needed = [Requirement(one) for one in metadata.get_all("Requires-Dist") or []]
+    ours = {one.name: one for one in needed if one.name.startswith("ragcore")}
+    if name == "ragcore-engine":
+        assert not ours
+        return
+    assert set(ours) == {"ragcore-engine"}, "other names may be another project's on an index"
+    assert __version__ in ours["ragcore-engine"].specifier
+    assert "99.0" not in ours["ragcore-engine"].specifier
+
+
+def test_a_source_distribution_carries_the_version(tmp_path):
+    source = ROOT / "plugins" / "ragcore-bm25"
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(tmp_path / "dist")]
+    # The wheel is built from the unpacked source distribution, where no ../../ragcore is.
+    subprocess.run([*build, str(source)], cwd=tmp_path, check=True, capture_output=True)
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    assert metadata_of(wheel)["Version"] == __version__
+
+
+def metadata_of(wheel: Path) -> Message:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [one for one in archive.namelist() if one.endswith(".dist-info/METADATA")]
+        return message_from_bytes(archive.read(name))
 
 
 def test_the_world_comes_with_its_data(wheels):
@@ -96,3 +128,26 @@ def test_the_wheels_work_outside_the_repository(wheels, tmp_path):
     environment.ragcore("memory", "build", "pipeline.yaml", cwd=outside)
     found = environment.ragcore("memory", "search", "pipeline.yaml", "Chad?", "--json", cwd=outside)
     assert json.loads(found)["text"] == "N'Djamena, Chad"
+
+
+def test_another_project_s_ragcore_on_top_is_reported(wheels, tmp_path):
+    environment = Environment(tmp_path / "venv", with_editable=False)
+    environment.install(*wheels.values())
+    other = tmp_path / "ragcore-1.0.4-py3-none-any.whl"
+    with zipfile.ZipFile(other, "w") as archive:
+        info = "ragcore-1.0.4.dist-info"
+        archive.writestr("ragcore/__init__.py", "class RAGCore: ...\n")
+        archive.writestr("ragcore/version.py", "")
+        archive.writestr(
+            f"{info}/METADATA", "Metadata-Version: 2.1\nName: ragcore\nVersion: 1.0.4\n"
+        )
+        archive.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr(f"{info}/RECORD", "")
+    environment.install(other)
+    command = [str(environment.folder / "bin" / "ragcore"), "plugins"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stderr.startswith("warning: the distribution ragcore 1.0.4 is installed next to")
+    assert "pip uninstall ragcore ragcore-engine" in done.stderr
+    assert "Traceback" not in done.stderr

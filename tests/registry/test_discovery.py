@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from ragcore.errors import PluginError, UnknownComponentError
-from ragcore.registry.discovery import KNOWN_PACKAGES, PluginReport, Registry
+from ragcore.registry.discovery import HOOKS, KNOWN_PACKAGES, PluginReport, Registry
 from tests.conftest import Installed
+
+ROOT = Path(__file__).resolve().parents[2]
 
 HEAD = "from ragcore import hookimpl\n"
 
@@ -165,7 +169,21 @@ def test_a_known_package_that_is_not_installed_is_named(
     with pytest.raises(UnknownComponentError) as raised:
         installed.discover().load(kind, name)
     package = KNOWN_PACKAGES[kind, name]
-    assert str(raised.value) == f"{kind} {name!r} is not installed: pip install {package}"
+    assert str(raised.value) == (
+        f"{kind} {name!r} is not installed: pip install ./plugins/{package} in a clone of ragcore"
+    )
+
+
+def test_the_known_packages_are_those_that_the_plugins_name() -> None:
+    named = {}
+    for package in sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml")):
+        project = tomllib.loads((package / "pyproject.toml").read_text("utf-8"))["project"]
+        for module in project["entry-points"]["ragcore"].values():
+            plugin = importlib.import_module(module)
+            for kind in set(HOOKS) - {"model", "metric"}:
+                names = getattr(plugin, HOOKS[kind], dict)()
+                named |= {(kind, name): package.name for name in names}
+    assert dict(KNOWN_PACKAGES) == named
 
 
 def test_a_known_package_that_is_broken_says_why(installed: Installed) -> None:

@@ -592,7 +592,8 @@ def test_a_gguf_file_says_what_to_install(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == "gguf" else find(name)
     )
-    with pytest.raises(GeneratorError, match=r'pip install "ragcore-transformers\[gguf\]"'):
+    hint = r"pip install '\./plugins/ragcore-transformers\[gguf\]'"
+    with pytest.raises(GeneratorError, match=hint):
         made(file)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from ragcore.errors import ComponentError
+from ragcore.registry.installation import install_hint
 from ragcore_bm25.counts import Counts
 from ragcore_bm25.postings import best
 from ragcore_bm25.variants import Formula
@@ -35,7 +36,7 @@ def require_rank_bm25() -> Any:
     except ModuleNotFoundError as error:
         raise ComponentError(
             "retriever 'bm25': backend rank-bm25 needs the package rank-bm25, which is not "
-            "installed: run pip install 'ragcore-bm25[rank-bm25]', or leave out 'backend'"
+            f"installed: {install_hint('ragcore-bm25', 'rank-bm25')}, or leave out 'backend'"
         ) from error
     return rank_bm25
 

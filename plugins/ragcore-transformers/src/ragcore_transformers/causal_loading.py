@@ -13,6 +13,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from ragcore.errors import GeneratorError
+from ragcore.registry.installation import install_hint
 from ragcore_transformers.loading import explained
 from ragcore_transformers.tokenizing import load_tokenizer
 
@@ -43,7 +44,7 @@ def load_causal(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
     if missing:
         raise GeneratorError(
             f"model {name!r} is a GGUF file, and reading one needs {' and '.join(missing)}: "
-            'pip install "ragcore-transformers[gguf]"'
+            f"{install_hint('ragcore-transformers', 'gguf')}"
         )
     folder, where = str(file.parent), {"gguf_file": file.name}
     with _explained_file(name):
