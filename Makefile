@@ -8,7 +8,7 @@ EDITABLE = $(foreach plugin,$(PLUGINS),-e plugins/$(plugin))
 COMPILED = $(if $(shell command -v c++),ragcore-hnswlib)
 TESTABLE = $(foreach plugin,$(PLUGINS) $(COMPILED),-e plugins/$(plugin)[test])
 
-.PHONY: demo test check bench format clean
+.PHONY: demo test test-fast check docs bench format changelog clean
 
 demo: $(VENV)/.demo
 	$(BIN)/ragcore world demo --folder demo --html demo.html
@@ -16,10 +16,18 @@ demo: $(VENV)/.demo
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
+# The inner loop: leaves out contract suites and fresh environments.
+test-fast: $(VENV)/.test
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not install and not contract"
+
 check: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Without a network; fails at a broken link, and at a page that loads anything from elsewhere.
+docs: $(VENV)/.test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 bench: $(VENV)/.test
 	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
@@ -28,8 +36,13 @@ format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# VERSION=0.2.0 make changelog: moves the fragments of changes/ into CHANGELOG.md.
+changelog: $(VENV)/.test
+	$(BIN)/python -m pip install -q -e ".[release]"
+	$(BIN)/towncrier build --yes --version $(VERSION)
+
 clean:
-	rm -rf $(VENV) demo demo.html .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) site demo demo.html .mypy_cache .pytest_cache .ruff_cache
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -153,7 +153,7 @@ class Candidate:
         token_ids: end-of-sequence included.
         token_log_probs: log of the marginal probability of each token given those before it.
         priors: the prior that was marginalised over, of each passage found; sums to 1.
-        posteriors: [tokens][passages], as `Answer.token_posteriors`.
+        posteriors: `[tokens][passages]`, as `Answer.token_posteriors`.
         spans: for each passage, as `Evidence.spans`.
     """
 
@@ -177,7 +177,7 @@ class Answer:
         evidence: the passages, by falling prior.
         memory: the version of the memory that was read.
         tokens: the decoded tokens, end-of-sequence included.
-        token_posteriors: [tokens][passages], p(z|x,y_<=i); rows sum to 1. For RAG-Sequence row i
+        token_posteriors: `[tokens][passages]`, p(z|x,y_<=i); rows sum to 1. For RAG-Sequence row i
             is the posterior after the prefix y_1..i.
         token_ids: the ids of `tokens`, in the generator's vocabulary.
         candidates: the answers that the search came to, best first, this one at the head; more

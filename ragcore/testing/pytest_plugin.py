@@ -1,4 +1,4 @@
-"""The pytest plugin: where a law fails, the report says how to mend it.
+"""The pytest plugin: marks the laws of suites, and says in the report of a failure how to fix it.
 
 pytest imports this at its start, for every project in the environment, so that it imports nothing.
 """
@@ -12,11 +12,26 @@ from typing import Any
 import pytest
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker `contract`, so that `-m "not contract"` leaves the suites out."""
+    config.addinivalue_line("markers", "contract: a law of a contract suite, run on a component")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark a test that a suite of `ragcore.testing` defines."""
+    if _is_law(getattr(item, "function", None)):
+        item.add_marker("contract")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     """Add the law's docstring to the report of its failure."""
     report = yield
     law = getattr(item, "function", None)
-    if report.failed and law is not None and law.__module__.startswith("ragcore.testing."):
+    if report.failed and _is_law(law):
         report.sections.append(("How to mend it", inspect.cleandoc(law.__doc__ or "")))
     return report
+
+
+def _is_law(function: Any) -> bool:
+    return str(getattr(function, "__module__", "")).startswith("ragcore.testing.")

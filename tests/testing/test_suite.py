@@ -126,6 +126,36 @@ def test_pytest_tells_how_to_mend_what_failed(tmp_path, monkeypatch):
     )
 
 
+def test_pytest_leaves_the_laws_out_by_their_marker(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    file = tmp_path / "test_mine.py"
+    file.write_text(
+        "import pytest\n"
+        "from ragcore.testing import CorpusSuite\n"
+        "from tests.testing.mutants_corpus import IdsTwice\n"
+        "class TestMine(CorpusSuite):\n"
+        "    @pytest.fixture\n"
+        "    def component(self):\n"
+        "        return IdsTwice\n"
+        "    def test_of_its_own(self):\n"
+        "        pass\n",
+        encoding="utf-8",
+    )
+    names = []
+
+    class Recorder:
+        def pytest_runtest_logreport(self, report):
+            if report.when == "call":
+                names.append(report.nodeid.rpartition("::")[2])
+
+    options = ["-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), "-c", "/dev/null"]
+    plugins = [Recorder(), _plugin()]
+    status = pytest.main(
+        [*options, "--strict-markers", "-m", "not contract", str(file)], plugins=plugins
+    )
+    assert (status, names) == (0, ["test_of_its_own"])
+
+
 def _plugin():
     import ragcore.testing.pytest_plugin
 
