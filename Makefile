@@ -8,7 +8,7 @@ EDITABLE = $(foreach plugin,$(PLUGINS),-e plugins/$(plugin))
 COMPILED = $(if $(shell command -v c++),ragcore-hnswlib)
 TESTABLE = $(foreach plugin,$(PLUGINS) $(COMPILED),-e plugins/$(plugin)[test])
 
-.PHONY: demo test test-fast check docs bench format changelog clean
+.PHONY: demo test test-fast test-prereleases check docs dist bench format changelog clean
 
 demo: $(VENV)/.demo
 	$(BIN)/ragcore world demo --folder demo --html demo.html
@@ -20,6 +20,13 @@ test: $(VENV)/.test
 test-fast: $(VENV)/.test
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not install and not contract"
 
+# The plugin ragcore-transformers against what its libraries will release next, in its own environment.
+test-prereleases: VENV = .venv-prereleases
+test-prereleases:
+	$(MAKE) $(VENV)/.test VENV=$(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt --upgrade --pre transformers tokenizers
+	$(BIN)/python -m pytest plugins/ragcore-transformers tests/integration
+
 check: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -28,6 +35,11 @@ check: $(VENV)/.test
 # Without a network; fails at a broken link, and at a page that loads anything from elsewhere.
 docs: $(VENV)/.test
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+# Wheels and source distributions of all packages, in dist/.
+dist: $(VENV)/.test
+	rm -rf dist
+	for package in . plugins/*; do $(BIN)/python -m build --outdir dist $$package || exit 1; done
 
 bench: $(VENV)/.test
 	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

@@ -128,7 +128,7 @@ def test_pytest_tells_how_to_mend_what_failed(tmp_path, monkeypatch):
 
 def test_pytest_leaves_the_laws_out_by_their_marker(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    file = tmp_path / "test_mine.py"
+    file = tmp_path / "test_marked.py"
     file.write_text(
         "import pytest\n"
         "from ragcore.testing import CorpusSuite\n"
