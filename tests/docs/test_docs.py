@@ -49,7 +49,9 @@ def test_the_blocks_of_a_page_are_true(page, tmp_path, monkeypatch):
         where = f"{name_of(page)}:{block.line}"
         assert set(block.notes) <= {"file", "output", "skip"}, f"{where}: {block.notes}"
         if "file" in block.notes:
-            Path(block.notes["file"]).write_text(block.text, encoding="utf-8")
+            file = Path(block.notes["file"])
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(block.text, encoding="utf-8")
         if "skip" in block.notes:
             assert block.notes["skip"].startswith("because "), f"{where}: say why it is skipped"
             continue
