@@ -56,6 +56,11 @@ def test_no_text_installs_a_package_of_ragcore_by_a_name_on_an_index() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_no_text_links_to_another_project_s_package() -> None:
+    linked = [path for path in TEXTS if "/project/ragcore" in path.read_text("utf-8")]
+    assert not linked
+
+
 def test_the_paths_of_documented_installs_exist() -> None:
     folders = [
         (page, (page.parent if word.startswith("..") else ROOT) / re.split(r"[\[`)]", word)[0])
