@@ -1,7 +1,8 @@
-"""A version as one file: a tar archive, its manifest first, each file checked against it.
+"""Export a version to one file and import it: a tar archive with the manifest first.
 
-Knows the archive's form; any program that reads tar can look into one. Nothing of an archive is
-trusted: only files that its manifest names are read, and only if their digests are right.
+Knows the archive's form, which any program that reads tar can look into; knows nothing of what the
+files hold. Archives are untrusted: only files that the manifest names are written, and only a
+version whose files all have the recorded digests is put in place.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
 
-from ragcore.disk.atomic import staging_path, sync
+from ragcore.disk.atomic import staging_path, sync, writing
 from ragcore.errors import StoreCorruptError, StoreError
-from ragcore.store.build import Progress, in_workshop
 from ragcore.store.catalog import Catalog
+from ragcore.store.layout import VersionFolder
 from ragcore.store.manifest import MANIFEST, FileRecord, Manifest
+from ragcore.store.progress import Progress
+from ragcore.store.staging import staging_folder
 
 __all__ = ["export_version", "import_version"]
 
@@ -26,21 +29,26 @@ _PIECE: Final = 1 << 20
 _LARGEST_MANIFEST: Final = 1 << 26
 
 
-def export_version(catalog: Catalog, version: str, path: Path, report: Progress) -> None:
-    """Write a version into a file; see `Store.export`. Nothing in it tells when or by whom."""
-    manifest = catalog.manifest(version)
-    catalog.check_files(manifest, digests=False)
-    folder, done = catalog.versions / version, 0
+def export_version(version: VersionFolder, path: Path, report: Progress) -> None:
+    """Write a version to a file; see `Store.export`.
+
+    No time and no user name is written, so that the same version gives the same bytes.
+    """
+    version.check_files(digests=False)
+    manifest, done = version.manifest, 0
     with (
+        writing(path.parent),
         _replacing(path) as file,
         tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive,
     ):
-        _add(archive, folder / MANIFEST, MANIFEST)
+        _add(archive, version.path / MANIFEST, MANIFEST)
         for name, record in manifest.files.items():
-            if (found := _add(archive, folder / name, name)) != record.sha256:
+            digest = _add(archive, version.path / name, name)
+            if digest != record.sha256:
                 raise StoreCorruptError(
-                    f"version {version!r} is damaged: {folder / name} has sha256 {found}, expected "
-                    f"{record.sha256}: restore the file, or rebuild the version under another name"
+                    f"version {version.name!r} is damaged: {version.path / name} has sha256 "
+                    f"{digest}, expected {record.sha256}: restore the file, or rebuild the version "
+                    "under another name"
                 )
             done += record.bytes
             report("files", done, manifest.bytes)
@@ -49,42 +57,42 @@ def export_version(catalog: Catalog, version: str, path: Path, report: Progress)
 def import_version(
     catalog: Catalog, path: Path, version: str | None, report: Progress, *, activate: bool
 ) -> Manifest:
-    """Make a version out of such a file; see `Store.import_version`."""
-    with _opened(path) as archive:
+    """Unpack an exported version and put it in place; see `Store.import_version`."""
+    with writing(catalog.folder), _opened(path) as archive:
         catalog.prepare()
-        with in_workshop(catalog.versions, "import", catalog.lock) as work:
-            manifest = _unpacked(archive, work, path, report)
+        with staging_folder(catalog, "import") as staging:
+            manifest = _unpack(archive, staging, path, report)
             if version is not None:
                 manifest = manifest.model_copy(update={"name": version})
             catalog.refuse_name(manifest.name)
-            catalog.put_in_place(work, manifest, activate=activate)
+            catalog.put_in_place(staging, manifest, activate=activate)
     return manifest
 
 
-def _unpacked(archive: tarfile.TarFile, work: Path, path: Path, report: Progress) -> Manifest:
-    """The files of an archive in a folder, each as its manifest says."""
+def _unpack(archive: tarfile.TarFile, staging: Path, path: Path, report: Progress) -> Manifest:
+    """Write the files of an archive into a folder, each checked against the manifest."""
     first = archive.next()
     if first is None or first.name != MANIFEST or first.size > _LARGEST_MANIFEST:
         raise _broken(path, f"it does not begin with a {MANIFEST}")
-    _write(archive, first, work / MANIFEST)
+    _write(archive, first, staging / MANIFEST)
     try:
-        manifest = Manifest.read(work)
+        manifest = Manifest.read(staging)
     except StoreCorruptError as error:
         raise _broken(path, f"its {MANIFEST} was changed") from error
     missing, done = dict(manifest.files), 0
     while member := archive.next():
-        # Names come from outside: only those that the manifest has are written to.
-        record = missing.pop(member.name, None)
-        if record is None or not _plain(member.name):
-            raise _broken(path, f"{member.name!r} is not in its manifest, or there twice")
-        target = work / member.name
+        # Names in an archive are untrusted: only those in the manifest become paths.
+        expected = missing.pop(member.name, None)
+        if expected is None or not _is_inside(member.name):
+            raise _broken(path, f"{member.name!r} is not in its manifest, or occurs twice")
+        target = staging / member.name
         target.parent.mkdir(parents=True, exist_ok=True)
-        found = _write(archive, member, target)
-        if found != record:
+        record = _write(archive, member, target)
+        if record != expected:
             raise _broken(
                 path,
-                f"{member.name} has {found.bytes} bytes with sha256 {found.sha256}, expected "
-                f"{record.bytes} with {record.sha256}",
+                f"{member.name} has {record.bytes} bytes with sha256 {record.sha256}, expected "
+                f"{expected.bytes} with {expected.sha256}",
             )
         done += record.bytes
         report("files", done, manifest.bytes)
@@ -94,7 +102,7 @@ def _unpacked(archive: tarfile.TarFile, work: Path, path: Path, report: Progress
 
 
 def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> FileRecord:
-    """Write a member into a new file; its size and digest."""
+    """Write a member to a new file; return its size and digest."""
     content = archive.extractfile(member) if member.isreg() else None
     digest, size = hashlib.sha256(), 0
     with target.open("xb") as file:
@@ -106,17 +114,17 @@ def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> F
 
 
 def _add(archive: tarfile.TarFile, path: Path, name: str) -> str:
-    """Put a file into an archive; its digest as it was read."""
+    """Add a file to an archive; return the sha256 of what was read."""
     member = tarfile.TarInfo(name)
     member.size = path.stat().st_size
     with path.open("rb") as file:
-        reader = _Hashing(file)
+        reader = _DigestingReader(file)
         archive.addfile(member, reader)
     return reader.digest.hexdigest()
 
 
-class _Hashing:
-    """A file whose digest is worked out while it is read."""
+class _DigestingReader:
+    """A file that works out its digest while it is read."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.digest = hashlib.sha256()
@@ -130,23 +138,24 @@ class _Hashing:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write to, which takes the place of `path` when all went well."""
+    """Open a file to write to, which replaces `path` when the block ends without an error."""
     if not path.parent.is_dir():
         raise StoreError(f"{path.parent}: there is no such folder to write {path.name} to: make it")
-    new = staging_path(path)
+    staging = staging_path(path)
     try:
-        with new.open("wb") as file:
+        with staging.open("wb") as file:
             yield file
-        sync(new)
-        os.replace(new, path)
+        sync(staging)
+        os.replace(staging, path)
     except BaseException:
-        new.unlink(missing_ok=True)
+        staging.unlink(missing_ok=True)
         raise
     sync(path.parent)
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tarfile.TarFile]:
+    """Open an archive; an error in its form, whenever it is noticed, names the file."""
     if not path.is_file():
         raise StoreError(f"{path}: there is no such file: check the path")
     try:
@@ -156,13 +165,13 @@ def _opened(path: Path) -> Iterator[tarfile.TarFile]:
         raise _broken(path, str(error)) from error
 
 
-def _plain(name: str) -> bool:
-    """Whether a name stays inside the folder that it is joined to."""
-    parts = name.split("/")
-    return not any(part in ("", ".", "..") for part in parts) and name != MANIFEST
+def _is_inside(name: str) -> bool:
+    """Return whether a name stays inside the folder that it is joined to, and is no manifest's."""
+    names = name.split("/")
+    return not any(each in ("", ".", "..") for each in names) and name != MANIFEST
 
 
-def _broken(path: Path, found: str) -> StoreCorruptError:
+def _broken(path: Path, problem: str) -> StoreCorruptError:
     return StoreCorruptError(
-        f"{path} is no exported version, or was changed: {found}: copy or export it again"
+        f"{path} is no exported version, or was changed: {problem}: copy or export it again"
     )

@@ -1,13 +1,13 @@
-"""A store's folder: which versions are in it, which is the current one, and how that changes.
+"""The catalog of a store: which versions there are, which is the current one, how that changes.
 
     stores/world/
-      CURRENT                     one line: the active version
-      HISTORY                     those that were active before it, the latest last
-      .lock                       held while one of these, or the list of versions, changes
-      versions/2018-12/           see store.py
+      CURRENT                     one line: the current version
+      HISTORY                     those that were current before it, the latest last
+      .lock                       locked while one of these, or the list of versions, changes
+      versions/…                  see layout.py
 
-Knows names, manifests and digests; what a retriever's files say it does not. Every change is one
-rename, so that whoever is killed leaves the old state or the new.
+Knows names, manifests and locks; knows nothing of passages and retrievers. Every change is one
+rename, so that a process killed at any moment leaves the old state or the new one.
 """
 
 from __future__ import annotations
@@ -15,38 +15,64 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
-from ragcore.disk.atomic import (
-    lock_shared,
-    locked,
-    replace_text,
-    sha256,
-    staging_path,
-    sync,
-    sync_tree,
-)
+from ragcore.disk.atomic import lock_shared, locked, replace_text, staging_path, sync, sync_tree
 from ragcore.errors import (
     StoreCorruptError,
     StoreError,
     UnknownVersionError,
     VersionExistsError,
 )
-from ragcore.store.manifest import FileRecord, Manifest
+from ragcore.store.layout import VersionFolder
+from ragcore.store.manifest import Manifest
 
-__all__ = ["Catalog"]
+__all__ = ["Catalog", "LeasedVersion"]
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
-_REMEMBERED: Final = 100
+_LONGEST_HISTORY: Final = 100
+
+
+class LeasedVersion(VersionFolder):
+    """A version that is not collected until the lease ends; a context manager that ends it.
+
+    with catalog.lease("2018-12") as version:
+        version.check_files(digests=True)
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, lease: int | None) -> None:
+        """Take over a lease.
+
+        Args:
+            path: of the version's folder.
+            manifest: of the version.
+            lease: descriptor of the folder, which is locked as long as it is open; None where the
+                file system cannot lock folders.
+        """
+        super().__init__(path, manifest)
+        self._lease = lease
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        lease = self.detach()
+        if lease is not None:
+            os.close(lease)
+
+    def detach(self) -> int | None:
+        """Return the lease, whose descriptor it is now the caller's to close."""
+        lease, self._lease = self._lease, None
+        return lease
 
 
 class Catalog:
-    """The names of a store; the folder is made by `prepare`.
+    """The names of a store's versions; the folder is made by `prepare`.
 
     Attributes:
         folder: the store's.
         versions: the folder of the versions.
-        lock: the file whose lock is held while the store changes.
+        lock: the file that is locked while the store changes.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -57,19 +83,19 @@ class Catalog:
         self._history = self.folder / "HISTORY"
 
     def prepare(self) -> None:
-        """Make the folders, where they are not there."""
+        """Make the store's folders, where they do not exist."""
         self.versions.mkdir(parents=True, exist_ok=True)
         sync(self.folder.parent)
         sync(self.folder)
 
     def names(self) -> list[str]:
-        """The names of all versions, sorted."""
+        """List the names of all versions, sorted."""
         if not self.versions.is_dir():
             return []
         return sorted(path.name for path in self.versions.iterdir() if _NAME.fullmatch(path.name))
 
     def current(self) -> str | None:
-        """The name of the active version, or None where none was ever activated.
+        """Return the name of the current version, or None where none was ever activated.
 
         Raises:
             StoreCorruptError: CURRENT holds no name.
@@ -87,130 +113,86 @@ class Catalog:
         return name
 
     def previous(self) -> str | None:
-        """The version that was active before the current one and is still there, or None."""
-        before = self._before()
-        return before[-1] if before else None
+        """Return the version that `rollback` would make current, or None."""
+        history = self._existing_history()
+        return history[-1] if history else None
 
     def activate(self, version: str) -> None:
-        """Make a version the current one, and remember which was.
+        """Make a version the current one, and add the one before to the history.
 
         Raises:
-            UnknownVersionError: there is none of this name.
+            UnknownVersionError: there is no such version.
         """
         with locked(self.lock):
-            self.manifest(version)
-            old = self._readable_current()
-            if old == version:
+            self._read_manifest(version)
+            current = self._readable_current()
+            if current == version:
                 return
-            if old is not None:
-                # Before CURRENT, which is what counts: one entry too many is passed over.
-                self._remember([*self._before(), old])
+            if current is not None:
+                # Before CURRENT, which is what counts: one entry too many is skipped later.
+                self._write_history([*self._existing_history(), current])
             replace_text(self._current, f"{version}\n")
 
     def rollback(self) -> tuple[str | None, str]:
-        """Make the version that was active before the current one the current one again.
+        """Make the version that was current before the current one the current one again.
 
         Returns:
-            The version that was active until now, and that which is now.
+            The version that was current until now, and the one that is now.
 
         Raises:
-            UnknownVersionError: no other version was active before, or it is gone.
+            UnknownVersionError: no other version was current before, or none that still exists.
         """
         with locked(self.lock):
-            old, before = self._readable_current(), self._before()
-            if not before:
+            current, history = self._readable_current(), self._existing_history()
+            if not history:
                 raise UnknownVersionError(
-                    f"store {self.folder} has no version to go back to: none that is still there "
-                    f"was active before {old!r}; activate one of {self._known()}"
+                    f"store {self.folder} has no version to go back to: none that still exists was "
+                    f"current before {current!r}: activate one of {self._known()}"
                 )
-            replace_text(self._current, f"{before[-1]}\n")
-            self._remember(before[:-1])
-            return old, before[-1]
+            replace_text(self._current, f"{history[-1]}\n")
+            self._write_history(history[:-1])
+            return current, history[-1]
 
-    def chosen(self, version: str | None) -> str:
-        """This name, or the current version's where it is None.
-
-        Raises:
-            UnknownVersionError: there is no current one.
-        """
-        name = self.current() if version is None else version
-        if name is None:
-            raise UnknownVersionError(
-                f"store {self.folder} has no current version (versions: {self._known()}): build "
-                "one with `ragcore memory build`"
-            )
-        return name
-
-    def manifest(self, version: str) -> Manifest:
-        """What a version is made of.
+    def manifest(self, version: str | None) -> Manifest:
+        """Read the manifest of a version; of the current one where None.
 
         Raises:
-            UnknownVersionError: there is none of this name.
+            UnknownVersionError: there is no such version, or no current one.
             StoreCorruptError: its manifest is missing or broken.
         """
-        folder = self._folder(version)
-        manifest = Manifest.read(folder)
-        if manifest.name != version:
-            raise StoreCorruptError(
-                f"{folder} holds the version {manifest.name!r}: rename the folder back, as answers "
-                "name their version"
-            )
-        return manifest
+        return self._read_manifest(self._resolve(version))
 
-    def lease(self, version: str) -> int | None:
-        """Keep a version from being collected for as long as the descriptor is open.
-
-        Returns:
-            The descriptor; None where the file system cannot lock folders.
+    def lease(self, version: str | None) -> LeasedVersion:
+        """Return a version, the current one where None, and keep it from being collected.
 
         Raises:
-            UnknownVersionError: there is none of this name.
+            UnknownVersionError: there is no such version, or no current one.
+            StoreCorruptError: its manifest is missing or broken.
         """
-        folder = self._folder(version)
+        name = self._resolve(version)
+        folder = self._existing_folder(name)
         try:
-            return lock_shared(folder)
+            lease = lock_shared(folder)
         except FileNotFoundError:
-            # It was collected since the line above, and this says so.
-            self._folder(version)
+            # It was collected since the line above: this raises UnknownVersionError.
+            self._existing_folder(name)
+            raise
+        try:
+            # The lock may have waited while the version was collected; reading its manifest checks
+            # again that the folder exists.
+            return LeasedVersion(folder, self._read_manifest(name), lease)
+        except BaseException:
+            if lease is not None:
+                os.close(lease)
             raise
 
-    def records(self, manifest: Manifest) -> dict[tuple[int, int], FileRecord]:
-        """Size and digest of a version's files, by device and inode: what others may share."""
-        known = {}
-        for name, record in manifest.files.items():
-            about = (self.versions / manifest.name / name).stat()
-            known[about.st_dev, about.st_ino] = record
-        return known
-
-    def check_files(self, manifest: Manifest, *, digests: bool, low_priority: bool = False) -> None:
-        """Compare the files of a version with its manifest: their sizes, and their sha256 if asked.
-
-        Args:
-            manifest: of the version.
-            digests: whether all files are read.
-            low_priority: whether that gives way to others: see `sha256`.
+    def refuse_name(self, version: str) -> None:
+        """Check that a new version can have this name.
 
         Raises:
-            StoreCorruptError: names every file that is missing or differs.
+            StoreError: the name has other characters than allowed.
+            VersionExistsError: there is a version of this name.
         """
-        folder = self.versions / manifest.name
-        problems = []
-        for name, record in manifest.files.items():
-            path = folder / name
-            if not path.is_file():
-                problems.append(f"{path} is missing")
-            elif path.stat().st_size != record.bytes:
-                problems.append(f"{path} has {path.stat().st_size} bytes, expected {record.bytes}")
-            elif digests and (found := sha256(path, low_priority=low_priority)) != record.sha256:
-                problems.append(f"{path} has sha256 {found}, expected {record.sha256}")
-        if problems:
-            raise StoreCorruptError(
-                f"version {manifest.name!r} is damaged: {'; '.join(problems)}: restore the files, "
-                "or rebuild it under another name"
-            )
-
-    def refuse_name(self, version: str) -> None:
-        """Raise StoreError where no new version can have this name."""
         if not _NAME.fullmatch(version):
             raise StoreError(
                 f"{version!r} cannot be a version's name: use letters, digits, '.', '_' and '-', "
@@ -222,27 +204,33 @@ class Catalog:
                 "change: choose another name"
             )
 
-    def put_in_place(self, work: Path, manifest: Manifest, *, activate: bool) -> None:
-        """Make a version out of the folder that its files were written to, and the current one.
+    def put_in_place(self, staging: Path, manifest: Manifest, *, activate: bool) -> None:
+        """Turn a staging folder into a version by writing its manifest and renaming it.
 
-        The folder is locked: so nobody collects the version before it is activated.
+        The lock that the builder holds on the folder stays on it, so that the version cannot be
+        collected before it is activated.
+
+        Args:
+            staging: the folder that the version's files were written to.
+            manifest: of the version.
+            activate: whether it becomes the current version.
 
         Raises:
-            VersionExistsError: there is one of its name by now.
+            VersionExistsError: a version of its name was made meanwhile.
         """
-        manifest.write(work)
-        sync_tree(work)
+        manifest.write(staging)
+        sync_tree(staging)
         with locked(self.lock):
             self.refuse_name(manifest.name)
-            os.rename(work, self.versions / manifest.name)
+            os.rename(staging, self.versions / manifest.name)
             sync(self.versions)
         if activate:
             self.activate(manifest.name)
 
     def half_written(self) -> list[Path]:
-        """Files that were to replace CURRENT or HISTORY, and whose writer was killed.
+        """List files that were to replace CURRENT or HISTORY when their writer was killed.
 
-        The lock is held.
+        The caller holds the lock.
         """
         return [
             path
@@ -250,7 +238,18 @@ class Catalog:
             if path.exists()
         ]
 
-    def _folder(self, version: str) -> Path:
+    def _resolve(self, version: str | None) -> str:
+        """Return this name, or the current version's where it is None."""
+        name = self.current() if version is None else version
+        if name is None:
+            raise UnknownVersionError(
+                f"store {self.folder} has no current version (versions: {self._known()}): build "
+                "one with `ragcore memory build`"
+            )
+        return name
+
+    def _existing_folder(self, version: str) -> Path:
+        """Return the folder of a version, which exists."""
         folder = self.versions / version
         if not _NAME.fullmatch(version) or not folder.is_dir():
             raise UnknownVersionError(
@@ -259,30 +258,43 @@ class Catalog:
             )
         return folder
 
-    def _before(self) -> list[str]:
-        """The versions that were active before and are there; the last is not the current one.
+    def _read_manifest(self, version: str) -> Manifest:
+        """Read the manifest of a version, which must carry the version's name."""
+        folder = self._existing_folder(version)
+        manifest = Manifest.read(folder)
+        if manifest.name != version:
+            raise StoreCorruptError(
+                f"{folder} holds the version {manifest.name!r}: rename the folder back, as answers "
+                "name their version"
+            )
+        return manifest
 
-        What names no version is passed over: it was collected, or the line is nonsense.
+    def _existing_history(self) -> list[str]:
+        """List the versions that were current before and still exist; the last is not current.
+
+        A line that names no version is skipped: the version was collected, or the line is damaged.
         """
         try:
             lines = self._history.read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
             return []
-        there, current = set(self.names()), self._readable_current()
-        before = [line for line in lines if line in there]
-        while before and before[-1] == current:
-            before.pop()
-        return before
+        names, current = set(self.names()), self._readable_current()
+        history = [line for line in lines if line in names]
+        while history and history[-1] == current:
+            history.pop()
+        return history
 
-    def _remember(self, names: list[str]) -> None:
-        replace_text(self._history, "".join(f"{name}\n" for name in names[-_REMEMBERED:]))
+    def _write_history(self, names: list[str]) -> None:
+        """Replace HISTORY, without its oldest entries where it has grown too long."""
+        replace_text(self._history, "".join(f"{name}\n" for name in names[-_LONGEST_HISTORY:]))
 
     def _readable_current(self) -> str | None:
-        """The current version, if there is one: what is broken, activating mends."""
+        """Return the current version, or None where CURRENT is broken: activation replaces it."""
         try:
             return self.current()
         except StoreCorruptError:
             return None
 
     def _known(self) -> str:
+        """List the versions for an error's text."""
         return ", ".join(self.names()) or "none"

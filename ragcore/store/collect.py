@@ -1,38 +1,40 @@
-"""Removing versions that nobody needs any more, and what killed processes have left.
+"""Remove versions that are no longer needed, and orphans of killed processes.
 
-Knows which versions are to stay. One that goes is renamed first, so that whoever is killed while
-its files are removed leaves no half version: the rest of it goes the next time.
+Knows which versions stay; knows nothing of what they hold. A version is renamed before its files
+are removed, so that a process killed meanwhile leaves no half version: the next run removes the
+rest.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-import uuid
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from ragcore.disk.atomic import files_below, locked, sync, try_lock
+from ragcore.disk.atomic import files_below, locked, sync, try_lock, writing
 from ragcore.errors import StoreError
-from ragcore.store.build import TRASH, orphans
 from ragcore.store.catalog import Catalog
+from ragcore.store.layout import TRASH
+from ragcore.store.staging import orphans, unique
 
 __all__ = ["Collected", "collect"]
 
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What was removed, or would be.
+    """What was removed; with `dry_run`, what would be.
 
     Attributes:
         removed: names of versions, sorted.
-        in_use: names of versions that would have been removed, were they not open in a program.
+        in_use: names of versions that stay only because a program has them open.
         kept: names of all versions that stay, those in use among them.
-        orphans: what killed processes have left, and how many: builds, what they had encoded,
-            versions that were being removed, files that were to replace others.
-        bytes: what the disk has gained; files that other versions share are not counted.
+        orphans: how many things killed processes have left: unfinished versions, vectors worked
+            out for them, versions that were being removed, files that were to replace others.
+        bytes: how much disk space that frees; files that other versions share are not counted.
     """
 
     removed: tuple[str, ...]
@@ -48,69 +50,70 @@ def collect(catalog: Catalog, keep: int, *, dry_run: bool) -> Collected:
         raise StoreError(f"gc was to keep {keep} versions: keep one or more")
     if not catalog.versions.is_dir():
         return Collected((), (), (), 0, 0)
-    doomed: list[tuple[Path, int]] = []
-    in_use, removed = [], []
-    try:
+    doomed: list[Path] = []
+    removed, in_use = [], []
+    # A lock belongs to the folder, not to its name, and lasts until the files are removed.
+    with writing(catalog.folder), ExitStack() as locks:
         with locked(catalog.lock):
-            left = list(orphans(catalog.versions))
-            half = catalog.half_written()
-            doomed += left
+            for orphan, lock in orphans(catalog):
+                locks.callback(os.close, lock)
+                doomed.append(orphan)
+            half_written = catalog.half_written()
+            orphan_count = len(doomed) + len(half_written)
             names = catalog.names()
             for name in _unneeded(catalog, names, keep):
-                folder = catalog.versions / name
-                held = try_lock(folder)
-                if held is None:
+                version_lock = try_lock(catalog.versions / name)
+                if version_lock is None:
                     in_use.append(name)
                     continue
+                locks.callback(os.close, version_lock)
                 removed.append(name)
-                doomed.append((folder, held))
+                doomed.append(catalog.versions / name)
             if not dry_run:
-                # The locks, held until the files are gone, are the folders' and not their names'.
-                doomed = [(_thrown_away(folder), held) for folder, held in doomed]
+                doomed = [_move_to_trash(folder) for folder in doomed]
                 sync(catalog.versions)
-                for path in half:
+                for path in half_written:
                     path.unlink()
-        freed = _room([folder for folder, _ in doomed])
+        freed = _freed_bytes(doomed)
         if not dry_run:
-            for folder, _ in doomed:
+            for folder in doomed:
                 shutil.rmtree(folder)
-    finally:
-        for _, held in doomed:
-            os.close(held)
     return Collected(
         removed=tuple(removed),
         in_use=tuple(in_use),
         kept=tuple(name for name in names if name not in removed),
-        orphans=len(left) + len(half),
+        orphans=orphan_count,
         bytes=freed,
     )
 
 
 def _unneeded(catalog: Catalog, names: list[str], keep: int) -> list[str]:
-    """All versions but those that are to stay."""
+    """List the versions that need not stay: not current, not `rollback`'s, not among the newest."""
     newest = sorted(names, key=lambda name: (catalog.manifest(name).created, name), reverse=True)
-    wanted = dict.fromkeys([catalog.current(), catalog.previous(), *newest])
-    stay = [name for name in wanted if name in set(names)][:keep]
-    return [name for name in names if name not in stay]
+    by_need = dict.fromkeys([catalog.current(), catalog.previous(), *newest])
+    needed = [name for name in by_need if name in set(names)][:keep]
+    return [name for name in names if name not in needed]
 
 
-def _thrown_away(folder: Path) -> Path:
-    """The folder under a name that no version has."""
+def _move_to_trash(folder: Path) -> Path:
+    """Rename a version's folder to a name that no version has; return the new path."""
     if folder.name.startswith("."):
         return folder
-    thrown = folder.with_name(f"{TRASH}{folder.name}-{uuid.uuid4().hex[:8]}")
-    os.rename(folder, thrown)
-    return thrown
+    trash = folder.with_name(unique(f"{TRASH}{folder.name}"))
+    os.rename(folder, trash)
+    return trash
 
 
-def _room(folders: Iterable[Path]) -> int:
-    """The bytes that are free when these folders are gone: files with no names elsewhere."""
-    names: Counter[tuple[int, int]] = Counter()
-    about = {}
+def _freed_bytes(folders: Iterable[Path]) -> int:
+    """Add up the sizes of files that have no name outside these folders."""
+    links: Counter[tuple[int, int]] = Counter()
+    status_of = {}
     for folder in folders:
         for path in files_below(folder):
-            found = path.stat()
-            key = (found.st_dev, found.st_ino)
-            names[key] += 1
-            about[key] = found
-    return sum(found.st_size for key, found in about.items() if names[key] >= found.st_nlink)
+            status = path.stat()
+            inode = (status.st_dev, status.st_ino)
+            links[inode] += 1
+            status_of[inode] = status
+    return sum(
+        status.st_size for inode, status in status_of.items() if links[inode] >= status.st_nlink
+    )

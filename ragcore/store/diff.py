@@ -1,7 +1,7 @@
-"""What is to become otherwise in a memory: passages that are new or changed, and ids that go.
+"""Changes to a memory's passages: read from a file, or found by comparing with a corpus.
 
-Read from a file of JSON lines, or found by comparing a corpus with a version. Knows passages and
-ids, and nothing of stores or retrievers. What is held is what changes, not what stays.
+Knows passages and ids; knows nothing of stores or retrievers. Memory is taken by the ids of a
+version and by the passages that change, not by those that stay.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,7 +21,6 @@ from ragcore.types import Passage
 
 if TYPE_CHECKING:
     from ragcore.types import Rows
-
 
 __all__ = [
     "Changes",
@@ -37,11 +36,11 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Passages to put in, in their order, and ids to take out.
+    """Passages to add or replace, in their order, and ids to delete.
 
     Attributes:
-        upserts: by id; a passage of this id is replaced, or comes as a new one.
-        deletions: ids, each with where it was asked for ("changes.jsonl:7").
+        upserts: passages by id; one that exists is replaced, any other is added.
+        deletions: ids, each with where the deletion was read ("changes.jsonl:7"), for errors.
     """
 
     upserts: Mapping[str, Passage]
@@ -50,26 +49,26 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Derivation:
-    """A version's passages as they follow from another's: those that stay, in order, then new ones.
+    """How a version's passages follow from its parent's: those that stay, then those added.
 
     Attributes:
-        gone: rows of the other version that do not stay, int64, ascending.
-        new: passages that come after those that stay.
-        replaced: how many of the new ones have the id of one that is gone.
+        removed: rows of the parent that do not stay, int64 [r], ascending.
+        added: passages that follow those that stay, in order.
+        replaced: how many of the added ones have the id of a removed one.
     """
 
-    gone: Rows
-    new: list[Passage]
+    removed: Rows
+    added: list[Passage]
     replaced: int
 
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """What tells two versions' passages apart, by id; their order is not looked at.
+    """How the passages of two versions differ, by id; their order does not count.
 
     Attributes:
-        added: passages of the new version alone, in its order.
-        removed: passages of the old version alone, in its order.
+        added: passages with ids of the new version only, in its order.
+        removed: passages with ids of the old version only, in its order.
         changed: the old and the new passage of an id whose title, text or metadata differ, in the
             new version's order.
     """
@@ -80,28 +79,30 @@ class Differences:
 
 
 def read_changes(path: Path) -> Changes:
-    """Read JSON lines: a passage as corpora of `jsonl` have it, or `{"id": "7", "delete": true}`.
+    """Read changes from JSON lines: passages, and deletions as `{"id": "7", "delete": true}`.
+
+    A passage is written as in a corpus of `jsonl`, with an id.
 
     Raises:
-        CorpusError: no such file, a line that says neither, or an id that comes twice; names file
+        CorpusError: no such file, a line that is neither, or an id that occurs twice; names file
             and line.
     """
     upserts: dict[str, Passage] = {}
     deletions: dict[str, str] = {}
-    seen: dict[str, int] = {}
+    lines: dict[str, int] = {}
     for number, line in lines_of(path):
         if not line.strip():
             continue
         where = f"{path}:{number}"
-        deleted = _deleted(line, where)
+        deleted = _deleted_id(line, where)
         passage = passage_from_json(line, number, where) if deleted is None else None
         name = passage.id if passage else str(deleted)
-        if name in seen:
+        if name in lines:
             raise CorpusError(
-                f"{where}: id {name!r} was in line {seen[name]} already: say once what is to "
-                "become of a passage"
+                f"{where}: id {name!r} was in line {lines[name]} already: give each passage one "
+                "line"
             )
-        seen[name] = number
+        lines[name] = number
         if passage:
             upserts[name] = passage
         else:
@@ -110,50 +111,60 @@ def read_changes(path: Path) -> Changes:
 
 
 def changes_to(passages: Passages, corpus: Iterable[Passage]) -> Changes:
-    """What makes the passages of a version those of a corpus, whatever their order.
+    """Compare a version with a corpus: the changes that make its passages those of the corpus.
 
-    Holds the ids of the version, some 150 bytes each.
+    The order of passages does not count. Takes some 150 bytes for each id of the version.
     """
-    left = {passage.id: row for row, passage in enumerate(passages)}
+    rows = {passage.id: row for row, passage in enumerate(passages)}
     upserts: dict[str, Passage] = {}
     for passage in corpus:
-        row = left.pop(passage.id, None)
-        if row is None or not _same(passages[row], passage):
+        row = rows.pop(passage.id, None)
+        if row is None or not _is_same(passages[row], passage):
             upserts[passage.id] = passage
-    return Changes(upserts, dict.fromkeys(left, "the corpus"))
+    # The ids that remain are not in the corpus.
+    return Changes(upserts, dict.fromkeys(rows, "the corpus"))
 
 
 def differences(old: Passages, new: Passages) -> Differences:
-    """What tells two versions' passages apart; holds the old one's ids, and what differs."""
+    """Compare the passages of two versions; takes memory as `changes_to` does for the old one."""
     changes = changes_to(old, new)
     rows = old.rows_of([*changes.upserts, *changes.deletions])
     upserts = changes.upserts.values()
-    gone = sorted(rows[name] for name in changes.deletions)
+    removed = sorted(rows[name] for name in changes.deletions)
     return Differences(
         added=tuple(passage for passage in upserts if passage.id not in rows),
-        removed=tuple(old.take(gone)),
+        removed=tuple(old.take(removed)),
         changed=tuple(
             (old[rows[passage.id]], passage) for passage in upserts if passage.id in rows
         ),
     )
 
 
-def write_changes(path: Path, found: Differences) -> None:
-    """Write JSON lines that make the old version's passages the new one's: see `read_changes`."""
+def write_changes(path: Path, differences: Differences) -> None:
+    """Write JSON lines that turn the old version's passages into the new one's.
+
+    `read_changes` reads them.
+    """
     with path.open("w", encoding="utf-8") as file:
-        for passage in found.removed:
+        for passage in differences.removed:
             file.write(json.dumps({"id": passage.id, "delete": True}) + "\n")
-        for passage in (*(new for _, new in found.changed), *found.added):
-            said: dict[str, Any] = {"id": passage.id, "title": passage.title, "text": passage.text}
-            said |= {"metadata": dict(passage.metadata)}
-            file.write(json.dumps(said, ensure_ascii=False) + "\n")
+        for passage in (*(new for _, new in differences.changed), *differences.added):
+            fields = {
+                "id": passage.id,
+                "title": passage.title,
+                "text": passage.text,
+                "metadata": dict(passage.metadata),
+            }
+            file.write(json.dumps(fields, ensure_ascii=False) + "\n")
 
 
 def derive(passages: Passages, changes: Changes) -> Derivation:
-    """What a version becomes by changes; a passage that is put in as it was stays where it is.
+    """Work out which rows changes remove and which passages they add.
+
+    A passage that is replaced by an equal one stays where it is.
 
     Raises:
-        CorpusError: an id is to be deleted that is not there.
+        CorpusError: an id to delete does not exist.
         EmptyCorpusError: no passage would be left.
     """
     rows = passages.rows_of([*changes.upserts, *changes.deletions])
@@ -163,45 +174,45 @@ def derive(passages: Passages, changes: Changes) -> Derivation:
                 f"{where}: no passage has the id {name!r}, so it cannot be deleted: check the id, "
                 "or the version that the changes are for"
             )
-    gone = [rows[name] for name in changes.deletions]
-    new, replaced = [], 0
+    removed = [rows[name] for name in changes.deletions]
+    added, replaced = [], 0
     for name, passage in changes.upserts.items():
         if name not in rows:
-            new.append(passage)
-        elif not _same(passages[rows[name]], passage):
-            gone.append(rows[name])
-            new.append(passage)
+            added.append(passage)
+        elif not _is_same(passages[rows[name]], passage):
+            removed.append(rows[name])
+            added.append(passage)
             replaced += 1
-    if len(gone) == len(passages) and not new:
+    if len(removed) == len(passages) and not added:
         raise EmptyCorpusError(
             f"the changes delete all {len(passages)} passages: a memory needs at least one"
         )
-    return Derivation(np.sort(np.array(gone, np.int64)), new, replaced)
+    return Derivation(np.sort(np.array(removed, np.int64)), added, replaced)
 
 
-def _deleted(line: str, where: str) -> str | None:
-    """The id that a line deletes, or None where it says a passage with an id."""
+def _deleted_id(line: str, where: str) -> str | None:
+    """Return the id that a line deletes, or None where the line is a passage with an id."""
     try:
-        said = json.loads(line)
+        fields = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise CorpusError(f"{where}: not JSON ({error}): expected one object a line") from None
-    if not isinstance(said, dict) or not isinstance(said.get("id"), str | int):
+    if not isinstance(fields, dict) or not isinstance(fields.get("id"), str | int):
         raise CorpusError(
-            f"{where}: no 'id': each line of changes names the passage that it is about, as in "
-            '{"id": "7", "text": "…"} or {"id": "7", "delete": true}'
+            f"{where}: no 'id': each line of changes names the passage that it adds, replaces or "
+            'deletes, as in {"id": "7", "text": "…"} or {"id": "7", "delete": true}'
         )
-    if "delete" not in said:
+    if "delete" not in fields:
         return None
-    if said["delete"] is not True or set(said) != {"id", "delete"}:
+    if fields["delete"] is not True or set(fields) != {"id", "delete"}:
         raise CorpusError(
             f"{where}: found {line.strip()[:80]!r}: a line that deletes has 'id' and "
             "'delete': true, and nothing else"
         )
-    return str(said["id"])
+    return str(fields["id"])
 
 
-def _same(old: Passage, new: Passage) -> bool:
-    """Whether both would be stored alike; what JSON cannot tell apart is the same."""
+def _is_same(old: Passage, new: Passage) -> bool:
+    """Return whether two passages are stored alike: equal, with equal JSON for their metadata."""
     if (old.id, old.title, old.text) != (new.id, new.title, new.text):
         return False
     return json.dumps(dict(old.metadata)) == json.dumps(dict(new.metadata))

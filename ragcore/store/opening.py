@@ -1,70 +1,91 @@
-"""Opening a version's files: its passages and its retriever, if they are what its manifest says.
+"""Open a version's files: its passages and its retriever, checked against its manifest.
 
-Knows which retriever may read what; where the folder is and who else uses it, the store knows.
+Knows which retriever may search which version; knows nothing of the store that the version is in.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ragcore.contracts import Retriever
 from ragcore.disk.threads import yield_gil
 from ragcore.errors import MemoryMismatchError, StoreCorruptError
+from ragcore.memory.memory import Memory
 from ragcore.memory.passages import Passages
 from ragcore.registry.components import ComponentSpec, spec_from_dict
-from ragcore.store.build import RETRIEVER
-from ragcore.store.manifest import Manifest
-from ragcore.store.update import opened_passages
+from ragcore.store.catalog import LeasedVersion
+from ragcore.store.layout import VersionFolder
 
-__all__ = ["checked_part", "load_version"]
+__all__ = ["matching_spec", "open_version"]
 
 
-def checked_part(
-    store: Path, manifest: Manifest, retriever: ComponentSpec[Retriever] | None
+def matching_spec(
+    version: VersionFolder, retriever: ComponentSpec[Retriever] | None
 ) -> ComponentSpec[Retriever]:
-    """The retriever that is to search a version: this one, or the one in its manifest where None.
+    """Return the spec of the retriever that searches a version; its own record where None.
 
     Raises:
-        MemoryMismatchError: the version was built by another.
+        MemoryMismatchError: the version was built with a retriever of another name.
     """
-    part = retriever or spec_from_dict("retriever", manifest.retriever)
-    built_by = manifest.retriever.get("use")
-    if part.use != built_by:
+    recorded = version.manifest.retriever
+    spec = retriever or spec_from_dict("retriever", recorded)
+    built_with = recorded.get("use")
+    if spec.use != built_with:
         raise MemoryMismatchError(
-            f"version {manifest.name!r} of {store} was built with retriever {built_by!r}, but the "
-            f"retriever in use is {part.use!r}: rebuild the memory or set memory.retriever.use to "
-            f"{built_by}"
+            f"version {version.name!r} in {version.path} was built with retriever {built_with!r}, "
+            f"but the retriever in use is {spec.use!r}: rebuild the memory or set "
+            f"memory.retriever.use to {built_with}"
         )
-    return part
+    return spec
 
 
-def load_version(
-    folder: Path, manifest: Manifest, part: ComponentSpec[Retriever]
-) -> tuple[Passages, Retriever]:
-    """The passages of a version's folder, and what finds them.
+def open_version(
+    version: LeasedVersion, spec: ComponentSpec[Retriever], *, temperature: float = 1.0
+) -> Memory:
+    """Open passages and retriever of a version as a memory, which takes the lease over.
+
+    Args:
+        version: its files were checked, at least their sizes.
+        spec: of the retriever; see `matching_spec`.
+        temperature: of the memory.
 
     Raises:
-        MemoryMismatchError: the retriever reads otherwise than the one that built the version.
-        StoreCorruptError: a file is broken, or the two do not go together.
+        MemoryMismatchError: the retriever's fingerprint is not the one that the version was built
+            with.
+        StoreCorruptError: a file is broken, or passages and retriever do not belong together.
     """
     yield_gil()
-    passages = opened_passages(folder)
+    passages = version.open_passages()
     yield_gil()
     try:
-        loaded: Retriever = part.component.load(folder / RETRIEVER, part.config, mmap=True)
-        if loaded.fingerprint != manifest.fingerprint:
-            raise MemoryMismatchError(
-                f"version {manifest.name!r} in {folder} was built with {manifest.fingerprint}, but "
-                f"the retriever in use is {loaded.fingerprint}: rebuild the memory or change "
-                + ("memory.retriever.encoder" if part.use == "dense" else "memory.retriever")
-            )
-        if not len(passages) == len(loaded) == manifest.passages:
-            raise StoreCorruptError(
-                f"version {manifest.name!r} in {folder} has {len(passages)} passages and a "
-                f"retriever of {len(loaded)}: expected {manifest.passages}: rebuild it"
-            )
+        retriever = _load_retriever(version, spec, passages)
     except BaseException:
         passages.close()
         raise
     yield_gil()
-    return passages, loaded
+    return Memory(
+        version.name,
+        passages,
+        retriever,
+        temperature=temperature,
+        name=spec.use,
+        lease=version.detach(),
+    )
+
+
+def _load_retriever(
+    version: VersionFolder, spec: ComponentSpec[Retriever], passages: Passages
+) -> Retriever:
+    """Load the retriever of a version, if it reads as the one that built it did."""
+    manifest = version.manifest
+    retriever = spec.load(version.retriever)
+    if retriever.fingerprint != manifest.fingerprint:
+        raise MemoryMismatchError(
+            f"version {version.name!r} in {version.path} was built with {manifest.fingerprint}, "
+            f"but the retriever in use is {retriever.fingerprint}: rebuild the memory or change "
+            + ("memory.retriever.encoder" if spec.use == "dense" else "memory.retriever")
+        )
+    if not len(passages) == len(retriever) == manifest.passages:
+        raise StoreCorruptError(
+            f"version {version.name!r} in {version.path} has {len(passages)} passages and a "
+            f"retriever of {len(retriever)}: expected {manifest.passages}: rebuild it"
+        )
+    return retriever

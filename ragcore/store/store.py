@@ -1,44 +1,35 @@
-"""A store: the versions of a memory in one folder, built beside their place and renamed in.
+"""A store: all versions of a memory in one folder, and what can be done with them.
 
-    stores/world/versions/2018-12/
-      manifest.json             see manifest.py
-      passages.arrow            see passages.py
-      retriever/…               files that the retriever owns
+A version is written in a staging folder, then renamed into place; from then on it never changes. A
+process killed at any write leaves the old state or the new one; the next build or `gc` removes what
+it left half-written.
 
-A version never changes; how the list of them does is catalog.py's. A process killed at any write
-leaves the old state or the new one; what it left half-written the next build sweeps away, or `gc`.
+Knows which operations there are; how each works is in the module that it calls: layout.py and
+catalog.py say what lies where, build.py and update.py make versions, opening.py opens them.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ragcore import __version__
 from ragcore.contracts import Retriever
 from ragcore.disk.atomic import writing
 from ragcore.memory.memory import Memory
 from ragcore.memory.passages import Passages
 from ragcore.registry.components import ComponentSpec
 from ragcore.store.archive import export_version, import_version
-from ragcore.store.build import (
-    Progress,
-    file_records,
-    in_workshop,
-    scratch,
-    write_version,
-)
+from ragcore.store.build import build_version
 from ragcore.store.catalog import Catalog
 from ragcore.store.collect import Collected, collect
-from ragcore.store.diff import Changes, Differences, derive, differences
+from ragcore.store.diff import Changes, Differences, differences
 from ragcore.store.manifest import Manifest
-from ragcore.store.opening import checked_part, load_version
-from ragcore.store.update import opened_passages, write_update
+from ragcore.store.opening import matching_spec, open_version
+from ragcore.store.progress import Progress, silent
+from ragcore.store.update import update_version
 from ragcore.types import Passage
 
 __all__ = ["Progress", "Store", "VersionInfo"]
@@ -51,10 +42,10 @@ class VersionInfo:
     Attributes:
         name: of the version.
         created: when, in UTC, ISO 8601.
-        passages: how many.
+        passages: how many there are.
         retriever: the name that its retriever is registered under.
         bytes: on disk.
-        current: whether it is the active one.
+        current: whether it is the current version.
     """
 
     name: str
@@ -68,8 +59,8 @@ class VersionInfo:
 class Store:
     """The versions of a memory in a folder; the folder is made by the first build.
 
-    Where what is written does not fit on the disk, or the folder may not be written to, all that
-    writes raises StoreError and leaves the store as it was.
+    Where the disk is full or the folder may not be written to, all methods that write raise
+    StoreError and leave the store as it was.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -81,17 +72,16 @@ class Store:
         return self._catalog.folder
 
     def versions(self) -> list[VersionInfo]:
-        """All versions by name.
+        """List all versions by name.
 
         Raises:
             StoreCorruptError: a manifest is broken.
         """
         current = self.current()
-        names = self._catalog.names()
-        return [_info(self._catalog.manifest(name), current) for name in names]
+        return [_info(self._catalog.manifest(name), current) for name in self._catalog.names()]
 
     def current(self) -> str | None:
-        """The name of the active version, or None where none was ever activated.
+        """Return the name of the current version, or None where none was ever activated.
 
         Raises:
             StoreCorruptError: CURRENT holds no name.
@@ -99,33 +89,33 @@ class Store:
         return self._catalog.current()
 
     def manifest(self, version: str | None = None) -> Manifest:
-        """What a version is made of; the current one where None.
+        """Read what a version consists of and how it was made; the current one where None.
 
         Raises:
             UnknownVersionError: there is no such version, or no current one.
             StoreCorruptError: its manifest is missing or broken.
         """
-        return self._catalog.manifest(self._catalog.chosen(version))
+        return self._catalog.manifest(version)
 
     def activate(self, version: str) -> None:
-        """Make a version the current one, for all that open the store from now on.
+        """Make a version the current one, for all programs that open the store from now on.
 
         Raises:
-            UnknownVersionError: there is none of this name.
+            UnknownVersionError: there is no such version.
         """
         with writing(self.folder):
             self._catalog.activate(version)
 
     def rollback(self) -> tuple[str | None, str]:
-        """Make the version that was active before the current one the current one again.
+        """Make the version that was current before the current one the current one again.
 
-        Once more goes back one further; `activate` goes to where one likes.
+        A second rollback goes back one version further; `activate` goes to any version.
 
         Returns:
-            The version that was active until now, and that which is now.
+            The version that was current until now, and the one that is now.
 
         Raises:
-            UnknownVersionError: no other version was active before, or none that is still there.
+            UnknownVersionError: no other version was current before, or none that still exists.
         """
         with writing(self.folder):
             return self._catalog.rollback()
@@ -139,7 +129,7 @@ class Store:
         verify: bool = True,
         low_priority: bool = False,
     ) -> Memory:
-        """Open a version to search it; while the memory is open, `gc` does not take it.
+        """Open a version to search it; while the memory is open, `gc` does not remove it.
 
         Args:
             version: its name; the current one where None.
@@ -153,20 +143,12 @@ class Store:
         Raises:
             UnknownVersionError: there is no such version, or no current one.
             StoreCorruptError: a file is missing or was changed.
-            MemoryMismatchError: it was built by another retriever or encoder.
+            MemoryMismatchError: it was built with another retriever or encoder.
         """
-        name = self._catalog.chosen(version)
-        lease = self._catalog.lease(name)
-        try:
-            manifest = self._catalog.manifest(name)
-            self._catalog.check_files(manifest, digests=verify, low_priority=low_priority)
-            part = checked_part(self.folder, manifest, retriever)
-            passages, loaded = load_version(self._catalog.versions / name, manifest, part)
-        except BaseException:
-            if lease is not None:
-                os.close(lease)
-            raise
-        return Memory(name, passages, loaded, temperature=temperature, name=part.use, lease=lease)
+        with self._catalog.lease(version) as leased:
+            leased.check_files(digests=verify, low_priority=low_priority)
+            spec = matching_spec(leased, retriever)
+            return open_version(leased, spec, temperature=temperature)
 
     def verify(self, version: str | None = None) -> VersionInfo:
         """Read every file of a version and compare it with the manifest.
@@ -175,11 +157,12 @@ class Store:
             version: its name; the current one where None.
 
         Raises:
+            UnknownVersionError: there is no such version, or no current one.
             StoreCorruptError: names every file that is missing or differs.
         """
-        manifest = self.manifest(version)
-        self._catalog.check_files(manifest, digests=True)
-        return _info(manifest, self.current())
+        with self._catalog.lease(version) as leased:
+            leased.check_files(digests=True)
+        return _info(leased.manifest, self.current())
 
     def build(
         self,
@@ -193,52 +176,39 @@ class Store:
         batch: int = 512,
         progress: Progress | None = None,
     ) -> VersionInfo:
-        """Make a version out of a corpus.
+        """Build a version from a corpus.
 
         Passages are streamed. What grows with their number is what the retriever itself holds,
-        and 16 bytes for each id (some 100 as Python keeps them), by which the ids' being unique
-        is seen.
+        and 16 bytes for each id (some 100 as Python stores them), to check that ids are unique.
 
         Args:
             version: the new version's name: letters, digits, `.`, `_` and `-`.
             corpus: the passages.
-            retriever: what to find them by.
-            corpus_config: kept in the manifest.
+            retriever: what finds them.
+            corpus_config: recorded in the manifest.
             activate: make it the current version.
-            fresh: work everything out anew, also what a build that was killed has left.
-            batch: how many passages the retriever is given at once.
+            fresh: discard what an interrupted build has encoded, and encode all passages.
+            batch: how many passages are added to the retriever together.
             progress: called after each batch ("passages") and each file ("files", in bytes), and
-                once before them if a build that was killed has left vectors ("kept", passages).
+                once before them if an interrupted build has left vectors ("kept", passages).
 
         Raises:
             StoreError: the name has other characters.
-            VersionExistsError: there is one of this name.
+            VersionExistsError: there is a version of this name.
             EmptyCorpusError: there are no passages.
-            CorpusError: an id comes twice, or a passage has no id or no text.
+            CorpusError: an id occurs twice, or a passage has no id or no text.
         """
-        self._catalog.refuse_name(version)
-        report = progress or _silent
-        versions, lock = self._catalog.versions, self._catalog.lock
-        with writing(self.folder):
-            self._catalog.prepare()
-        built: Retriever = retriever.build()
-        with (
-            writing(self.folder),
-            in_workshop(versions, version, lock) as work,
-            scratch(versions, built, lock, fresh=fresh, report=report),
-        ):
-            count = write_version(work, corpus, retriever, built, batch, report)
-            manifest = Manifest(
-                name=version,
-                created=datetime.now(UTC).isoformat(timespec="seconds"),
-                passages=count,
-                retriever=retriever.to_dict(),
-                fingerprint=built.fingerprint,
-                corpus=corpus_config,
-                ragcore=__version__,
-                files=file_records(work, report),
-            )
-            self._catalog.put_in_place(work, manifest, activate=activate)
+        manifest = build_version(
+            self._catalog,
+            version,
+            corpus,
+            retriever,
+            corpus_config=corpus_config,
+            activate=activate,
+            fresh=fresh,
+            batch=batch,
+            report=progress or silent,
+        )
         return _info(manifest, self.current())
 
     def update(
@@ -251,55 +221,40 @@ class Store:
         activate: bool = True,
         progress: Progress | None = None,
     ) -> VersionInfo:
-        """Make a version out of another, in which some passages are new, changed or gone.
+        """Derive a version from another by adding, replacing and deleting passages.
 
-        Its passages are the other's that stay, in their order, then those that are put in, in
-        theirs; it answers as one that is built of these. Files that do not change are shared with
-        the other version (hard links), and only what is new is encoded.
+        Its passages are the parent's that stay, in their order, then those that are added or
+        replaced, in theirs; it answers as one that is built from these. Files that do not change
+        are shared with the parent (hard links), and only new passages are encoded.
 
         Args:
             version: the new version's name, as for `build`.
-            changes: what is put in and taken out; see `read_changes` and `changes_to`.
-            parent: the other version; the current one where None.
-            retriever: the one that it was built with; its own record where None.
+            changes: what is added, replaced and deleted; see `read_changes` and `changes_to`.
+            parent: the version that it is derived from; the current one where None.
+            retriever: the one that the parent was built with; its own record where None.
             activate: make it the current version.
             progress: as for `build`.
 
         Raises:
-            StoreError: the name has other characters, or the other version cannot be opened.
-            VersionExistsError: there is one of this name.
+            StoreError: the name has other characters, or the parent cannot be opened.
+            VersionExistsError: there is a version of this name.
             UnsupportedOperation: the retriever cannot add or remove passages.
-            CorpusError: an id is to go that is not there, or a passage has no text.
+            CorpusError: an id to delete does not exist, or a passage has no text.
             EmptyCorpusError: no passage would be left.
         """
-        self._catalog.refuse_name(version)
-        report = progress or _silent
-        versions, lock = self._catalog.versions, self._catalog.lock
-        memory = self.open(parent, retriever=retriever, verify=False)
-        try:
-            base = self.manifest(memory.version)
-            part = checked_part(self.folder, base, retriever)
-            derived = derive(memory.passages, changes)
-            with writing(self.folder), in_workshop(versions, version, lock) as work:
-                count = write_update(work, memory, versions / base.name, part, derived, report)
-                manifest = Manifest(
-                    name=version,
-                    created=datetime.now(UTC).isoformat(timespec="seconds"),
-                    passages=count,
-                    retriever=part.to_dict(),
-                    fingerprint=base.fingerprint,
-                    corpus=base.corpus,
-                    parent=base.name,
-                    ragcore=__version__,
-                    files=file_records(work, report, self._catalog.records(base)),
-                )
-                self._catalog.put_in_place(work, manifest, activate=activate)
-        finally:
-            memory.close()
+        manifest = update_version(
+            self._catalog,
+            version,
+            changes,
+            parent=parent,
+            retriever=retriever,
+            activate=activate,
+            report=progress or silent,
+        )
         return _info(manifest, self.current())
 
     def diff(self, old: str, new: str) -> Differences:
-        """Which passages of a version another has not, has beyond them, or has otherwise, by id.
+        """Compare the passages of two versions by id: which were added, removed or changed.
 
         Raises:
             UnknownVersionError: there is no such version.
@@ -309,41 +264,39 @@ class Store:
             return differences(before, after)
 
     def gc(self, keep: int, *, dry_run: bool = False) -> Collected:
-        """Remove all versions but a few, and what killed processes have left.
+        """Remove all versions but a few, and leftovers of interrupted builds.
 
-        Kept are the current version, the one that `rollback` would go to, then the newest, `keep`
-        in all; and each that is open in a program. Room that versions share is free when the last
-        of them goes.
+        The current version, the one that `rollback` would go to, then the newest stay, `keep` in
+        all; so does each that a program has open. The space of files that versions share is freed
+        with the last of these versions.
 
         Args:
-            keep: how many versions are kept at least, 1 or more.
-            dry_run: remove nothing, and tell what would be.
+            keep: how many versions stay at least, 1 or more.
+            dry_run: remove nothing, and return what would be removed.
 
         Raises:
             StoreError: `keep` is less than 1.
             StoreCorruptError: a manifest is broken.
         """
-        with writing(self.folder):
-            return collect(self._catalog, keep, dry_run=dry_run)
+        return collect(self._catalog, keep, dry_run=dry_run)
 
     def export(
         self, path: str | Path, version: str | None = None, *, progress: Progress | None = None
     ) -> VersionInfo:
-        """Write a version as one file, a tar archive; the same version gives the same bytes.
+        """Write a version to one file, a tar archive; the same version gives the same bytes.
 
         Args:
-            path: of the file, which is there when it is whole, and replaces one of its name.
+            path: of the file; it appears, or replaces an older one, when it is complete.
             version: its name; the current one where None.
-            progress: told of the bytes that are done ("files").
+            progress: called with the bytes that are done ("files").
 
         Raises:
-            UnknownVersionError: there is no such version.
+            UnknownVersionError: there is no such version, or no current one.
             StoreCorruptError: a file is not as the manifest says.
         """
-        name = self._catalog.chosen(version)
-        with self._leased(name), writing(Path(path).parent):
-            export_version(self._catalog, name, Path(path), progress or _silent)
-        return _info(self._catalog.manifest(name), self.current())
+        with self._catalog.lease(version) as leased:
+            export_version(leased, Path(path), progress or silent)
+        return _info(leased.manifest, self.current())
 
     def import_version(
         self,
@@ -353,42 +306,35 @@ class Store:
         activate: bool = False,
         progress: Progress | None = None,
     ) -> VersionInfo:
-        """Make a version out of a file that `export` wrote, of this store or another.
+        """Add a version from a file that `export` of this store or another wrote.
 
         Args:
             path: of the file.
             version: its name here; the one that it had where None.
             activate: make it the current version.
-            progress: told of the bytes that are done ("files").
+            progress: called with the bytes that are done ("files").
 
         Raises:
-            VersionExistsError: there is one of this name.
-            StoreCorruptError: it is no such file, or was changed.
+            VersionExistsError: there is a version of this name.
+            StoreCorruptError: the file is no exported version, or was changed.
         """
-        with writing(self.folder):
-            manifest = import_version(
-                self._catalog, Path(path), version, progress or _silent, activate=activate
-            )
+        manifest = import_version(
+            self._catalog, Path(path), version, progress or silent, activate=activate
+        )
         return _info(manifest, self.current())
 
     @contextmanager
-    def passages(self, version: str) -> Iterator[Passages]:
-        """The passages of a version, opened without its retriever."""
-        with self._leased(version):
-            manifest = self._catalog.manifest(version)
-            self._catalog.check_files(manifest, digests=False)
-            with opened_passages(self._catalog.versions / version) as passages:
-                yield passages
+    def passages(self, version: str | None = None) -> Iterator[Passages]:
+        """Open the passages of a version, the current one where None, without its retriever.
 
-    @contextmanager
-    def _leased(self, version: str) -> Iterator[None]:
-        """Keep a version from being collected."""
-        lease = self._catalog.lease(version)
-        try:
-            yield
-        finally:
-            if lease is not None:
-                os.close(lease)
+        Raises:
+            UnknownVersionError: there is no such version, or no current one.
+            StoreCorruptError: a file is missing, of another size, or cannot be read as passages.
+        """
+        with self._catalog.lease(version) as leased:
+            leased.check_files(digests=False)
+            with leased.open_passages() as passages:
+                yield passages
 
 
 def _info(manifest: Manifest, current: str | None) -> VersionInfo:
@@ -400,7 +346,3 @@ def _info(manifest: Manifest, current: str | None) -> VersionInfo:
         bytes=manifest.bytes,
         current=manifest.name == current,
     )
-
-
-def _silent(stage: str, done: int, total: int | None) -> None:
-    """Report nothing."""

@@ -1,105 +1,136 @@
-"""Deriving a version from another: what stays is shared with it, what comes and goes is worked out.
+"""Derive a version from another: files that stay are shared, only what changes is worked out.
 
-Knows the files of a version and what changes in them; the store knows which version that is and
-puts the new one in its place. Numbers, by which retrievers know passages, go on from version to
-version: those of what was removed are not given again. Rows follow from them (`Passages.kept`).
+Knows which files of a version change and how; knows nothing of where the changes come from. The
+numbers by which a retriever knows passages go on from version to version: those of removed passages
+are not used again. Rows follow from them (`Passages.kept`).
 """
 
 from __future__ import annotations
 
-from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ragcore.contracts import Retriever
 from ragcore.disk.arrays import save_array
+from ragcore.disk.atomic import writing
 from ragcore.disk.links import share
 from ragcore.errors import UnsupportedOperation
 from ragcore.memory.memory import Memory
-from ragcore.memory.passages import Passages, PassageWriter
+from ragcore.memory.passages import PassageWriter
 from ragcore.registry.components import ComponentSpec
-from ragcore.store.build import PASSAGES, Progress, usable, write_retriever
-from ragcore.store.diff import Derivation
+from ragcore.store.build import checked_passages, write_retriever
+from ragcore.store.catalog import Catalog
+from ragcore.store.diff import Changes, Derivation, derive
+from ragcore.store.layout import (
+    ROW_NUMBERS,
+    VersionFolder,
+    file_records,
+    passage_file,
+    passage_files,
+)
+from ragcore.store.manifest import Manifest
+from ragcore.store.opening import matching_spec, open_version
+from ragcore.store.progress import Progress
+from ragcore.store.staging import staging_folder
 
 if TYPE_CHECKING:
     from ragcore.types import Rows
 
-
-__all__ = ["ROW_NUMBERS", "opened_passages", "passage_files", "write_update"]
-
-ROW_NUMBERS: Final = "rows.npy"
-"""The numbers of a version's passages, by row; absent where its files hold no others."""
+__all__ = ["update_version"]
 
 
-def passage_files(folder: Path) -> list[Path]:
-    """The files of a version's passages, in order: passages.arrow, passages-1.arrow, …"""
-    first = folder / PASSAGES
-    more = (first.with_stem(f"{first.stem}-{number}") for number in count(1))
-    files = [first]
-    while (path := next(more)).exists():
-        files.append(path)
-    return files
+def update_version(
+    catalog: Catalog,
+    version: str,
+    changes: Changes,
+    *,
+    parent: str | None,
+    retriever: ComponentSpec[Retriever] | None,
+    activate: bool,
+    report: Progress,
+) -> Manifest:
+    """Derive a version from another and put it in place; see `Store.update`."""
+    catalog.refuse_name(version)
+    with catalog.lease(parent) as base:
+        base.check_files(digests=False)
+        spec = matching_spec(base, retriever)
+        with open_version(base, spec) as memory:
+            derivation = derive(memory.passages, changes)
+            _refuse_unsupported(spec, memory.retriever, derivation)
+            with writing(catalog.folder), staging_folder(catalog, version) as staging:
+                count = _write_update(staging, base, memory, spec, derivation, report)
+                manifest = Manifest.of_now(
+                    version,
+                    passages=count,
+                    retriever=spec,
+                    fingerprint=base.manifest.fingerprint,
+                    corpus=base.manifest.corpus,
+                    parent=base.name,
+                    files=file_records(staging, report, base.records()),
+                )
+                catalog.put_in_place(staging, manifest, activate=activate)
+    return manifest
 
 
-def opened_passages(folder: Path) -> Passages:
-    """The passages of a version.
+def _refuse_unsupported(
+    spec: ComponentSpec[Retriever], retriever: Retriever, derivation: Derivation
+) -> None:
+    """Check that a retriever can add and remove passages, as far as an update needs it.
 
     Raises:
-        StoreCorruptError: a file is missing or broken.
+        UnsupportedOperation: it cannot.
     """
-    kept: Rows | None = None
-    if (folder / ROW_NUMBERS).exists():
-        kept = np.asarray(np.load(folder / ROW_NUMBERS, mmap_mode="r", allow_pickle=False))
-    return Passages(*passage_files(folder), kept=kept)
+    counts = {"add": len(derivation.added), "remove": len(derivation.removed)}
+    for capability, count in counts.items():
+        if count and capability not in retriever.capabilities:
+            raise UnsupportedOperation.of(f"retriever {spec.use!r}", capability)
 
 
-def write_update(
-    work: Path,
-    parent: Memory,
-    folder: Path,
-    part: ComponentSpec[Retriever],
-    derived: Derivation,
+def _write_update(
+    staging: Path,
+    base: VersionFolder,
+    memory: Memory,
+    spec: ComponentSpec[Retriever],
+    derivation: Derivation,
     report: Progress,
 ) -> int:
-    """Write a version that follows from another; the number of its passages.
+    """Write the files of a derived version; return the number of its passages.
 
     Args:
-        work: the new version's folder, empty.
-        parent: the other version, opened for this alone: its retriever is changed.
-        folder: of the other version.
-        part: its retriever, for errors.
-        derived: what becomes otherwise.
-        report: told of the new passages that are done.
+        staging: the folder that the version is written in.
+        base: the version that it is derived from.
+        memory: that version, opened for this alone: its retriever is changed.
+        spec: of the retriever, for errors.
+        derivation: which passages are removed and added.
+        report: called with the number of new passages that are done ("passages").
 
     Raises:
-        UnsupportedOperation: the retriever cannot add or remove what is to be.
         CorpusError: a new passage has no id or no text.
     """
-    retriever, passages = parent.retriever, parent.passages
-    needed = {"add": len(derived.new), "remove": len(derived.gone)}
-    for capability, wanted in needed.items():
-        if wanted and capability not in retriever.capabilities:
-            raise UnsupportedOperation.of(f"retriever {part.use!r}", capability)
-    files = passage_files(folder)
-    for path in files:
-        share(path, work / path.name)
-    numbers = passages.kept
-    if numbers is None:
-        numbers = np.arange(len(passages), dtype=np.int64)
-    new = np.arange(passages.stored, passages.stored + len(derived.new), dtype=np.int64)
-    if len(new):
-        path = work / PASSAGES
-        with PassageWriter(path.with_stem(f"{path.stem}-{len(files)}")) as writer:
-            writer.write(list(usable(derived.new)))
-    if len(derived.gone):
-        retriever.remove(numbers[derived.gone])
-    if len(new):
-        retriever.add(new, derived.new)
-        report("passages", len(new), len(new))
-    kept = np.concatenate([np.delete(numbers, derived.gone), new])
-    if len(kept) < passages.stored + len(new):
-        save_array(work / ROW_NUMBERS, kept)
-    write_retriever(work, part, retriever, len(kept))
-    return len(kept)
+    retriever, passages = memory.retriever, memory.passages
+    files = passage_files(base.path)
+    for file in files:
+        share(file, staging / file.name)
+    numbers = _numbers(memory)  # [n]
+    added = passages.stored + np.arange(len(derivation.added), dtype=np.int64)  # [a]
+    if len(added):
+        with PassageWriter(passage_file(staging, len(files))) as writer:
+            writer.write(list(checked_passages(derivation.added)))
+    if len(derivation.removed):
+        retriever.remove(numbers[derivation.removed])
+    if len(added):
+        retriever.add(added, derivation.added)
+        report("passages", len(added), len(added))
+    numbers = np.concatenate([np.delete(numbers, derivation.removed), added])  # [n - r + a]
+    if len(numbers) < passages.stored + len(added):
+        save_array(staging / ROW_NUMBERS, numbers)
+    write_retriever(staging, spec, retriever, len(numbers))
+    return len(numbers)
+
+
+def _numbers(memory: Memory) -> Rows:
+    """Return the numbers by which the retriever knows a version's passages, by row, int64 [n]."""
+    numbers = memory.passages.kept
+    return np.arange(len(memory), dtype=np.int64) if numbers is None else numbers

@@ -29,7 +29,7 @@ def test_rollback_goes_back_the_way_that_was_come(store: Store) -> None:
     assert [store.rollback() for _ in range(2)] == [("a", "c"), ("c", "b")]
     store.activate("d")
     assert [store.rollback() for _ in range(2)] == [("d", "b"), ("b", "a")]
-    with pytest.raises(UnknownVersionError, match=r"before 'a'; activate one of a, b, c, d"):
+    with pytest.raises(UnknownVersionError, match=r"before 'a': activate one of a, b, c, d"):
         store.rollback()
     assert store.current() == "a"
 

@@ -77,8 +77,8 @@ def test_what_stays_keeps_its_order_and_what_is_new_follows(passages: Passages) 
     changed, new = Passage("id3", "t3", "changed"), Passage("id7", "", "new")
     changes = Changes({"id3": changed, "id1": OLD[1], "id7": new}, {"id0": "f:1"})
     derived = derive(passages, changes)
-    assert derived.gone.tolist() == [0, 3]
-    assert derived.new == [changed, new]
+    assert derived.removed.tolist() == [0, 3]
+    assert derived.added == [changed, new]
     assert derived.replaced == 1
 
 
@@ -93,13 +93,13 @@ def test_what_stays_keeps_its_order_and_what_is_new_follows(passages: Passages) 
     ],
 )
 def test_whatever_differs_is_a_change(passages: Passages, other: Passage) -> None:
-    assert derive(passages, Changes({"id1": other}, {})).new == [other]
+    assert derive(passages, Changes({"id1": other}, {})).added == [other]
 
 
 def test_what_json_cannot_tell_apart_is_no_change(passages: Passages) -> None:
     same = Passage("id1", "t1", "text 1", {"n": (1,)})
     derived = derive(passages, Changes({"id1": same}, {}))
-    assert (len(derived.gone), derived.new) == (0, [])
+    assert (len(derived.removed), derived.added) == (0, [])
 
 
 def test_an_unknown_id_cannot_be_deleted(passages: Passages) -> None:
@@ -124,10 +124,10 @@ def test_a_corpus_is_reached_by_what_differs(
     )
     with stored(tmp_path_factory.mktemp("p"), before) as held:
         derived = derive(held, changes_to(held, after))
-    gone = set(derived.gone.tolist())
-    reached = [one for row, one in enumerate(before) if row not in gone] + derived.new
+    gone = set(derived.removed.tolist())
+    reached = [one for row, one in enumerate(before) if row not in gone] + derived.added
     assert sorted(reached, key=lambda one: one.id) == sorted(after, key=lambda one: one.id)
-    assert len(derived.new) == sum(old.get(name) != text for name, text in new.items())
+    assert len(derived.added) == sum(old.get(name) != text for name, text in new.items())
 
 
 def test_differences_are_by_id(tmp_path: Path, passages: Passages) -> None:
@@ -164,9 +164,9 @@ def test_written_differences_lead_from_one_version_to_the_other(
     path = folders[0] / "changes.jsonl"
     write_changes(path, differences(before, after))
     derived = derive(before, read_changes(path))
-    kept = [passage for row, passage in enumerate(old) if row not in set(derived.gone.tolist())]
-    by_id = {passage.id: passage for passage in [*kept, *derived.new]}
+    kept = [passage for row, passage in enumerate(old) if row not in set(derived.removed.tolist())]
+    by_id = {passage.id: passage for passage in [*kept, *derived.added]}
     assert by_id == {passage.id: passage for passage in new}
-    assert len(kept) + len(derived.new) == len(new)
+    assert len(kept) + len(derived.added) == len(new)
     alike = {passage.id for passage in old if passage in new}
     assert alike <= {passage.id for passage in kept}

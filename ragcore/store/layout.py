@@ -1,0 +1,165 @@
+"""What lies where in the folder `versions` of a store, and in the folder of one version.
+
+    versions/
+      2018-12/                  one version: `VersionFolder`
+        manifest.json           see manifest.py
+        passages.arrow          see ragcore/memory/passages.py; an update adds passages-1.arrow, …
+        rows.npy                which of those passages an update left, where it removed any
+        retriever/…             files that the retriever owns
+      .building-NAME-…          a version that is being written
+      .scratch-…                what a retriever has worked out for a build that is not finished
+      .trash-…                  a version that is being removed
+
+Knows names, sizes and digests of files; knows nothing of how versions are made, chosen or removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import count
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from ragcore.disk.atomic import files_below, sha256
+from ragcore.errors import StoreCorruptError
+from ragcore.memory.passages import Passages
+from ragcore.store.manifest import MANIFEST, FileRecord, Manifest
+from ragcore.store.progress import Progress
+
+if TYPE_CHECKING:
+    from ragcore.types import Rows
+
+__all__ = [
+    "BUILDING",
+    "MANIFEST",
+    "RETRIEVER",
+    "ROW_NUMBERS",
+    "SCRATCH",
+    "TRASH",
+    "VersionFolder",
+    "file_records",
+    "passage_file",
+    "passage_files",
+]
+
+RETRIEVER: Final = "retriever"
+ROW_NUMBERS: Final = "rows.npy"
+"""The numbers of a version's passages, by row; absent where its passage files hold no others."""
+BUILDING: Final = ".building-"
+SCRATCH: Final = ".scratch-"
+TRASH: Final = ".trash-"
+
+Inode = tuple[int, int]
+"""Device and inode: the same for all names of one file."""
+
+_NO_RECORDS: Final[Mapping[Inode, FileRecord]] = MappingProxyType({})
+
+
+class VersionFolder:
+    """The folder of a finished version, whose files never change.
+
+    Attributes:
+        path: of the folder.
+        manifest: what its manifest.json says.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+
+    @property
+    def name(self) -> str:
+        """The version's name."""
+        return self.manifest.name
+
+    @property
+    def retriever(self) -> Path:
+        """The folder of the files that the retriever owns."""
+        return self.path / RETRIEVER
+
+    def check_files(self, *, digests: bool, low_priority: bool = False) -> None:
+        """Compare all files with the manifest: their sizes, and their sha256 if asked.
+
+        Args:
+            digests: whether the files are read and their sha256 compared.
+            low_priority: sleep as long as each read took; see `sha256`.
+
+        Raises:
+            StoreCorruptError: names every file that is missing or differs.
+        """
+        problems = []
+        for name, record in self.manifest.files.items():
+            path = self.path / name
+            if not path.is_file():
+                problems.append(f"{path} is missing")
+            elif (size := path.stat().st_size) != record.bytes:
+                problems.append(f"{path} has {size} bytes, expected {record.bytes}")
+            elif digests and (digest := sha256(path, low_priority=low_priority)) != record.sha256:
+                problems.append(f"{path} has sha256 {digest}, expected {record.sha256}")
+        if problems:
+            raise StoreCorruptError(
+                f"version {self.name!r} is damaged: {'; '.join(problems)}: restore the files, "
+                "or rebuild it under another name"
+            )
+
+    def records(self) -> dict[Inode, FileRecord]:
+        """Return size and digest of each file as the manifest has them, by device and inode."""
+        records = {}
+        for name, record in self.manifest.files.items():
+            status = (self.path / name).stat()
+            records[status.st_dev, status.st_ino] = record
+        return records
+
+    def open_passages(self) -> Passages:
+        """Open the passages, without the retriever.
+
+        Raises:
+            StoreCorruptError: a file is missing or broken.
+        """
+        kept: Rows | None = None
+        if (self.path / ROW_NUMBERS).exists():
+            kept = np.asarray(np.load(self.path / ROW_NUMBERS, mmap_mode="r", allow_pickle=False))
+        return Passages(*passage_files(self.path), kept=kept)
+
+
+def passage_file(folder: Path, number: int) -> Path:
+    """Return the path of a version's n-th file of passages, from 0; each update adds one."""
+    return folder / (f"passages-{number}.arrow" if number else "passages.arrow")
+
+
+def passage_files(folder: Path) -> list[Path]:
+    """List the files of a version's passages, in order; the first, whether it exists or not."""
+    files = [passage_file(folder, 0)]
+    for number in count(1):
+        path = passage_file(folder, number)
+        if not path.exists():
+            break
+        files.append(path)
+    return files
+
+
+def file_records(
+    folder: Path, report: Progress, shared: Mapping[Inode, FileRecord] = _NO_RECORDS
+) -> dict[str, FileRecord]:
+    """Work out size and digest of every file, by its path from the folder.
+
+    Args:
+        folder: of a version that is being written.
+        report: called with the bytes that are done ("files").
+        shared: records of files that other versions share, by device and inode; their recorded
+            digest is taken, and they are not read.
+    """
+    paths = files_below(folder)
+    total, done = sum(path.stat().st_size for path in paths), 0
+    records = {}
+    for path in paths:
+        status = path.stat()
+        record = shared.get((status.st_dev, status.st_ino))
+        record = record or FileRecord(bytes=status.st_size, sha256=sha256(path))
+        records[path.relative_to(folder).as_posix()] = record
+        done += record.bytes
+        report("files", done, total)
+    return records

@@ -1,0 +1,119 @@
+"""Working folders in `versions`: where a version is written before it is renamed into place.
+
+Knows how these folders come, are locked and go; knows nothing of what is written into them. The
+process that works in one holds its lock, so that an unlocked one is an orphan: what a killed
+process left, which never looks like a version. The next build or `gc` removes orphans.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import blake2b
+from pathlib import Path
+
+from ragcore.contracts import Retriever, ScratchUser, supports
+from ragcore.disk.atomic import files_below, locked, try_lock
+from ragcore.store.catalog import Catalog
+from ragcore.store.layout import BUILDING, SCRATCH, TRASH
+from ragcore.store.progress import Progress
+
+__all__ = ["orphans", "scratch_folder", "staging_folder", "unique"]
+
+
+@contextmanager
+def staging_folder(catalog: Catalog, version: str) -> Iterator[Path]:
+    """Make a folder to write a version in, locked; it is removed if the block fails.
+
+    Orphans of builds are removed first.
+
+    Args:
+        catalog: of the store, whose folders exist.
+        version: the name that the version will have.
+    """
+    with locked(catalog.lock):
+        for orphan, orphan_lock in orphans(catalog, BUILDING):
+            shutil.rmtree(orphan)
+            os.close(orphan_lock)
+        staging = catalog.versions / unique(f"{BUILDING}{version}")
+        staging.mkdir()
+        lock = try_lock(staging)
+    try:
+        yield staging
+    except BaseException:
+        with locked(catalog.lock):
+            # The first error is the one to raise; what cannot be removed is left as an orphan.
+            shutil.rmtree(staging, ignore_errors=True)
+        raise
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+@contextmanager
+def scratch_folder(
+    catalog: Catalog, retriever: Retriever, *, fresh: bool, report: Progress
+) -> Iterator[None]:
+    """Let a retriever with the capability `scratch` keep what it works out until the block ends.
+
+    If the build is interrupted the folder stays, and the next build whose retriever has the same
+    fingerprint continues from it, also under another version's name. While another process builds
+    with the same fingerprint, nothing is kept.
+
+    Args:
+        catalog: of the store, whose folders exist.
+        retriever: no passage was added to it yet.
+        fresh: discard what an interrupted build has left.
+        report: called with the number of passages that need not be worked out again ("kept").
+    """
+    digest = blake2b(retriever.fingerprint.encode(), digest_size=8).hexdigest()
+    folder = catalog.versions / f"{SCRATCH}{digest}"
+    if not supports(retriever, ScratchUser):
+        yield
+        return
+    with locked(catalog.lock):
+        folder.mkdir(exist_ok=True)
+        lock = try_lock(folder)
+    if lock is None:
+        yield
+        return
+    try:
+        if fresh:
+            shutil.rmtree(folder)
+            folder.mkdir()
+        count = retriever.use_scratch(folder)
+        if count:
+            report("kept", count, None)
+        yield
+        shutil.rmtree(folder)
+    except BaseException:
+        if not any(path.stat().st_size for path in files_below(folder)):
+            shutil.rmtree(folder)
+        raise
+    finally:
+        os.close(lock)
+
+
+def orphans(catalog: Catalog, *prefixes: str) -> Iterator[tuple[Path, int]]:
+    """List working folders whose processes have ended, each locked by the descriptor beside it.
+
+    Args:
+        catalog: of the store; the caller holds its lock.
+        prefixes: how the names begin; all kinds of working folders where none is given.
+
+    Yields:
+        Folder and descriptor; the caller closes the descriptor.
+    """
+    for prefix in prefixes or (BUILDING, SCRATCH, TRASH):
+        for folder in sorted(catalog.versions.glob(f"{prefix}*")):
+            lock = try_lock(folder)
+            if lock is not None:
+                yield folder, lock
+
+
+def unique(name: str) -> str:
+    """Return a name that no other folder has, by adding random digits."""
+    return f"{name}-{uuid.uuid4().hex[:8]}"
