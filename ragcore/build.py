@@ -1,4 +1,7 @@
-"""The back door: build, update and open the memory of a pipeline."""
+"""The back door: build, update and open the memory of a pipeline.
+
+Knows which settings of the section `memory` each of them needs; knows nothing of generators.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from pathlib import Path
 from ragcore.config import MemoryConfig, PipelineConfig, load_config
 from ragcore.errors import ConfigError, StoreError
 from ragcore.memory.memory import Memory
-from ragcore.store.diff import changes_to, read_changes
+from ragcore.store.diff import Changes, changes_to, read_changes
 from ragcore.store.store import Progress, Store, VersionInfo
 
 __all__ = ["build_memory", "open_memory", "update_memory"]
@@ -36,7 +39,7 @@ def open_memory(
         ConfigError: the file is faulty.
         UnknownVersionError: there is no such version, or no current one.
         StoreCorruptError: a file is missing or was changed.
-        MemoryMismatchError: it was built by another retriever or encoder.
+        MemoryMismatchError: it was built with another retriever or encoder.
     """
     section = _memory_section(pipeline, overrides)
     return Store(section.store).open(
@@ -68,18 +71,18 @@ def build_memory(
     fresh: bool = False,
     progress: Progress | None = None,
 ) -> VersionInfo:
-    """Read a pipeline's corpus into a new version of its memory, and make that the current one.
+    """Build a version of a pipeline's memory from its corpus, and make it the current one.
 
     Args:
-        pipeline: path of a YAML file, or a config that was loaded already.
+        pipeline: path of a YAML file, or a loaded config.
         overrides: changes to the file, as on the command line: "memory.retriever.use=bm25".
         version: the new version's name; where None, `memory.version`, else today's date.
-        fresh: encode all passages, also those that a build that was killed has encoded.
+        fresh: encode all passages, also those that an interrupted build has encoded.
         progress: called with a stage, how much of it is done, and how much there is, if known.
 
     Raises:
         ConfigError: the file is faulty, or names no corpus.
-        StoreError: there is such a version already.
+        StoreError: there is a version of this name already.
         CorpusError: the corpus cannot be read, or is empty.
     """
     section = _memory_section(pipeline, overrides)
@@ -90,7 +93,7 @@ def build_memory(
             "'memory', such as corpus: {use: jsonl, path: passages.jsonl}"
         )
     return Store(section.store).build(
-        version or section.version or date.today().isoformat(),
+        version or section.version or _today(),
         section.corpus.build(),
         section.retriever,
         corpus_config=section.corpus.to_dict(),
@@ -107,12 +110,12 @@ def update_memory(
     parent: str | None = None,
     progress: Progress | None = None,
 ) -> VersionInfo:
-    """Make a version out of another by what is new, changed or gone, and make it the current one.
+    """Derive a version of a memory from another by changes, and make it the current one.
 
     Args:
         place: a pipeline's YAML file, or the folder of a store.
-        changes: JSON lines (see `read_changes`); where None, what the pipeline's corpus has and the
-            version has not, and the other way round.
+        changes: JSON lines (see `read_changes`); where None, the differences between the parent
+            and the pipeline's corpus, for which the parent is opened by `open_memory`.
         version: the new version's name; where None today's date.
         parent: the version that is updated; where None `memory.version`, else the current one.
         progress: as for `build_memory`.
@@ -121,30 +124,40 @@ def update_memory(
         ConfigError: the file is faulty, or there are neither changes nor a corpus.
         StoreError: there is no such store or version, or a version of the new name already.
         UnsupportedOperation: the retriever cannot add or remove passages.
-        CorpusError: the changes or the corpus cannot be read, or an id is not there.
+        CorpusError: the changes or the corpus cannot be read, or an id to delete does not exist.
     """
-    folder = Path(place)
-    section = None
-    if folder.is_file() or folder.suffix in (".yaml", ".yml"):
-        section = load_config(place).memory
-        folder, parent = section.store, parent or section.version
-    elif not folder.is_dir():
-        raise StoreError(f"{folder}: there is no such store, and no such pipeline: check the path")
-    store, retriever = Store(folder), section.retriever if section else None
-    if changes is not None:
-        wanted = read_changes(Path(changes))
-    elif section is None or section.corpus is None:
-        raise ConfigError(
-            f"{place}: nothing says what is to change: give a file of changes, or a pipeline with "
-            "a corpus"
-        )
-    else:
-        with open_memory(section, version=parent) as memory:
-            wanted = changes_to(memory.passages, section.corpus.build())
+    path, section = Path(place), None
+    if path.is_file() or path.suffix in (".yaml", ".yml"):
+        section = load_config(path).memory
+        parent = parent or section.version
+    elif not path.is_dir():
+        raise StoreError(f"{path}: there is no such store, and no such pipeline: check the path")
+    store = Store(section.store if section else path)
+    # Named here, so that the changes are compared with the version that they are applied to, even
+    # if another becomes the current one meanwhile.
+    parent = parent or store.current()
     return store.update(
-        version or date.today().isoformat(),
-        wanted,
+        version or _today(),
+        _changes(path, section, changes, parent),
         parent=parent,
-        retriever=retriever,
+        retriever=section.retriever if section else None,
         progress=progress,
     )
+
+
+def _changes(
+    path: Path, section: MemoryConfig | None, changes: str | Path | None, parent: str | None
+) -> Changes:
+    """Read the changes of an update from a file, or compare the parent with the corpus."""
+    if changes is not None:
+        return read_changes(Path(changes))
+    if section is None or section.corpus is None:
+        raise ConfigError(
+            f"{path}: no changes to update by: give a file of changes, or a pipeline with a corpus"
+        )
+    with open_memory(section, version=parent) as memory:
+        return changes_to(memory.passages, section.corpus.build())
+
+
+def _today() -> str:
+    return date.today().isoformat()

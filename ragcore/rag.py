@@ -1,8 +1,8 @@
-"""The whole: a memory that is served, and a generator that answers out of what is found in it.
+"""The front door: a served memory, and a generator that answers from the passages found in it.
 
-Data goes one way: question → hits → passages (`retrieval.py`) → read → decode → answer
-(`answering.py`). A request keeps the version of the memory that it begins with, so that a swap
-never mixes two versions in one answer.
+Data goes one way: question → hits → passages (answering/retrieve.py) → read → decode → answer
+(answering/answerer.py). A request keeps the version of the memory that it begins with, so that a
+swap never mixes two versions in one answer.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ __all__ = ["Rag", "load"]
 
 
 def load(pipeline: str | Path, *overrides: str) -> Rag:
-    """The pipeline of a YAML file, its memory opened and its generator loaded.
+    """Load the pipeline of a YAML file: open its memory and load its generator.
 
     Args:
         pipeline: path of the file.
         overrides: changes to it, as on the command line: "rag.k=10", "generator.use=t5".
 
     Raises:
-        ConfigError: the file is faulty; all faults at once.
-        StoreError: the store has no such version, or it was built by another encoder.
+        ConfigError: the file is faulty; names all faults.
+        StoreError: the store has no such version, or it was built with another encoder.
     """
     return Rag.from_config(load_config(pipeline, overrides), name=str(pipeline))
 
@@ -65,8 +65,8 @@ class Rag:
             generator: reads one passage at a time.
             config: the section `rag` of a pipeline; defaults where None.
             store: where `swap` finds other versions.
-            retriever: how `swap` opens them; the version's own record where None.
-            verify: whether every file is compared with its sha256 then, or only its size.
+            retriever: how `swap` opens them; each version's own record where None.
+            verify: whether `swap` compares every file with its sha256, or only its size.
 
         Raises:
             UnsupportedOperation: the config asks for grounded answers, and the generator cannot
@@ -77,7 +77,7 @@ class Rag:
 
     @classmethod
     def from_config(cls, config: PipelineConfig, *, name: str = "the pipeline") -> Rag:
-        """The pipeline that a checked config describes; `name` is used in errors."""
+        """Load the pipeline that a checked config describes; `name` is used in errors."""
         if config.generator is None:
             raise ConfigError(
                 f"{name}: no generator: answering needs a section 'generator', such as "
@@ -101,7 +101,7 @@ class Rag:
 
     @property
     def generator(self) -> Generator:
-        """What reads passages and writes answers."""
+        """The component that reads passages and writes answers."""
         return self._answering.generator
 
     @property
@@ -116,16 +116,16 @@ class Rag:
         self.close()
 
     def close(self) -> None:
-        """Close the memory, once its last reader has left."""
+        """Close the memory when its last reader has left."""
         self.memory.close()
 
     def answer(self, questions: str | Sequence[str], *, where: Where = None) -> list[Answer]:
-        """The most probable answer to each question, with what it rests on.
+        """Find the most probable answer to each question, with the passages as evidence.
 
         Args:
             questions: B questions; one string counts as one question.
-            where: reads only passages whose metadata meet it, as `rag.where` says it; if both
-                are given, both must hold.
+            where: a filter in the form of `rag.where`: only passages whose metadata match are
+                read; with both, they must match both.
 
         Returns:
             B answers, in order.
@@ -134,29 +134,29 @@ class Rag:
             QuestionError: a question is empty, or longer than the generator's input, or `where`
                 is no filter.
         """
-        asked = [questions] if isinstance(questions, str) else list(questions)
+        batch = [questions] if isinstance(questions, str) else list(questions)
         with self.memory.reading() as memory:
-            found = retrieve(memory, asked, self.config, where)
-            answers = self._answering.answers(found, memory.version)
+            retrieved = retrieve(memory, batch, self.config, where)
+            answers = self._answering.answers(retrieved, memory.version)
         for answer in answers:
             registry().hook.ragcore_answered(answer=answer)
         return answers
 
     def stream(self, question: str, *, where: Where = None) -> Generator_[Token, None, None]:
-        """The tokens of an answer, each as soon as the search can no longer change it.
+        """Yield the tokens of an answer, each as soon as the search can no longer change it.
 
-        RAG-Sequence streams by joint decoding, whatever `rag.decode` says: the other two know
-        their answer only at the end. Texts of tokens are the generator's own, without the
-        passage's spelling, for which the whole answer is needed.
+        RAG-Sequence always streams by joint decoding, whatever `rag.decode` is: thorough and fast
+        decoding know their answer only at the end. Token texts are the generator's own, without
+        the passage's spelling, for which the whole answer is needed.
         """
         with self.memory.reading() as memory:
-            (found,) = retrieve(memory, [question], self.config, where)
-            yield from self._answering.tokens(found)
+            (retrieved,) = retrieve(memory, [question], self.config, where)
+            yield from self._answering.tokens(retrieved)
 
     def log_prob(
         self, questions: Sequence[str], answers: Sequence[str], *, where: Where = None
     ) -> list[float]:
-        """log p(y|x) of given answers, by the formula of `rag.marginalize`.
+        """Compute log p(y|x) of answers by the formula of `rag.marginalize`.
 
         Args:
             questions: B questions.
@@ -164,7 +164,11 @@ class Rag:
             where: as for `answer`.
 
         Returns:
-            B natural logarithms, end of sequence included.
+            B natural logarithms; the end-of-sequence token is included.
+
+        Raises:
+            QuestionError: there is not one answer for each question, a question is empty or
+                longer than the generator's input, or `where` is no filter.
         """
         if len(questions) != len(answers):
             raise QuestionError(
@@ -172,31 +176,31 @@ class Rag:
                 "answer for each question"
             )
         with self.memory.reading() as memory:
-            found = retrieve(memory, questions, self.config, where)
-            return self._answering.log_probs(found, answers)
+            retrieved = retrieve(memory, questions, self.config, where)
+            return self._answering.log_probs(retrieved, answers)
 
     def without(self, answer: Answer, passage_ids: str | Sequence[str]) -> Without:
-        """What becomes of an answer when passages that it was read from are left out.
+        """Recompute an answer with passages left out of its evidence.
 
-        Nothing is read again: the marginal is taken anew over the other passages, whose prior is
-        brought to 1 again. The answers that may win then are those that the search came to.
+        Nothing is read again: the marginal is computed over the remaining passages, whose prior is
+        normalised again. Only answers that the search has already seen can win.
 
         Args:
             answer: of this pipeline.
             passage_ids: passages of its evidence; one string counts as one id.
 
         Raises:
-            QuestionError: the answer was not read from such a passage, or none would be left.
+            QuestionError: a passage is not in the evidence, or none would remain.
         """
         ids = [passage_ids] if isinstance(passage_ids, str) else list(passage_ids)
         return without(answer, ids, self.generator, self.config)
 
     async def aanswer(self, questions: str | Sequence[str], *, where: Where = None) -> list[Answer]:
-        """`answer`, without blocking the event loop."""
+        """Answer as `answer` does, without blocking the event loop."""
         return await asyncio.to_thread(self.answer, questions, where=where)
 
     async def astream(self, question: str, *, where: Where = None) -> AsyncIterator[Token]:
-        """`stream`, without blocking the event loop."""
+        """Stream as `stream` does, without blocking the event loop."""
         tokens = self.stream(question, where=where)
         try:
             while (token := await asyncio.to_thread(next, tokens, None)) is not None:
@@ -205,33 +209,34 @@ class Rag:
             tokens.close()
 
     def swap(self, version: str) -> str:
-        """Serve from another version of the memory from now on; requests under way are not hurt.
+        """Serve another version of the memory from now on; running requests keep the old one.
 
-        The new version is opened, verified and asked once before the reference moves; if any of
-        that fails the old one goes on serving.
+        The new version is opened, verified and warmed up by one search before the reference moves;
+        if any of that fails, the old one goes on serving.
 
         Returns:
             The name of the version served before.
 
         Raises:
-            StoreError: no such version, a corrupt file, another encoder.
+            StoreError: no such version, a damaged file, another encoder.
             ConfigError: there is no store.
         """
         return self.memory.swap(version)
 
     @contextmanager
     def pinned(self, version: str) -> Iterator[Self]:
-        """Answer out of one version inside the block, whatever is swapped meanwhile.
+        """Answer from one version inside the block, even if others are swapped in meanwhile.
 
             with rag.pinned("2016-11"):
                 rag.answer("Who is the President of Peru?")
 
-        It holds for the thread or task that enters the block, and for tasks and calls of `aanswer`
-        that begin inside; what others are answered does not change. The version is opened unless
-        it is the one that is served, shares the generator, and closes at the end.
+        This applies to the thread or task that enters the block, and to tasks and calls of
+        `aanswer` that begin inside; others are answered from the served version. The pinned
+        version is opened unless it is the one that is served, shares the generator, and closes
+        after the block.
 
         Raises:
-            StoreError: no such version, a corrupt file, another encoder.
+            StoreError: no such version, a damaged file, another encoder.
             ConfigError: there is no store.
         """
         with self.memory.pinned(version):

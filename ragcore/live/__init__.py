@@ -1,1 +1,1 @@
-"""The memory that a running program serves: hold it, swap it, follow the store."""
+"""The memory that a running program serves: a handle on it, swapping, following the store."""

@@ -1,7 +1,7 @@
-"""The handle on the memory that is served now: it is swapped while requests run.
+"""The handle on the memory that is served: it is swapped while requests run.
 
-Knows when a version's last reader has left; what a version is, and where others come from, it does
-not care (`serving.py` does).
+Knows when a version's last reader has left; knows nothing of where versions come from (served.py
+does).
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ __all__ = ["LiveMemory"]
 
 
 @dataclass(slots=True)
-class _Held:
-    """A memory, how many read it, and whether it is to close with the last of them."""
+class _Counted:
+    """A memory, how many read it, and whether it closes when the last of them leaves."""
 
     memory: Memory
     readers: int = 0
     retired: bool = False
 
 
-_PINNED: Final[ContextVar[Mapping[LiveMemory, _Held]]] = ContextVar(
+_PINNED: Final[ContextVar[Mapping[LiveMemory, _Counted]]] = ContextVar(
     "ragcore_pinned", default=MappingProxyType({})
 )
-"""What this thread or task reads instead of what is served, by handle."""
+"""What this thread or task reads instead of the current memory, by handle."""
 
 
 class LiveMemory:
@@ -41,73 +41,71 @@ class LiveMemory:
         with live.reading() as memory:
             hits = memory.search(questions, 5)   # the same version until the end
 
-    A memory belongs to the handle once it is given: the handle closes it, when it has been swapped
-    out and its last reader has left.
+    A memory that is passed to the handle belongs to it: the handle closes it when it has been
+    swapped out and its last reader has left.
     """
 
     def __init__(self, memory: Memory) -> None:
-        self._held = _Held(memory)
+        self._current = _Counted(memory)
         self._lock = threading.Lock()
 
     @property
     def version(self) -> str:
         """The name of the version that a request beginning now would read."""
-        return _PINNED.get().get(self, self._held).memory.version
+        return _PINNED.get().get(self, self._current).memory.version
 
     @contextmanager
     def reading(self) -> Iterator[Memory]:
-        """The current memory, which stays open and the same until the context is left.
-
-        The pinned one inside `pinned`.
+        """Read the current memory, or the pinned one; it stays open until the block ends.
 
         Raises:
-            StoreError: the handle is closed, or what was pinned is.
+            StoreError: the handle is closed, or the pinned memory is.
         """
-        held = self._enter(_PINNED.get().get(self))
+        counted = self._enter(_PINNED.get().get(self))
         try:
-            yield held.memory
+            yield counted.memory
         finally:
-            self._leave(held)
+            self._leave(counted)
 
     @contextmanager
     def pinned(self, memory: Memory | None = None) -> Iterator[Memory]:
-        """Let this thread or task, and those that it starts, read one memory until the end.
+        """Let this thread or task, and those that it starts, read one memory until the block ends.
 
-        What is swapped meanwhile does not matter to it, and what others read does not change.
+        Swaps meanwhile do not affect them, and other threads and tasks read what they read before.
 
         Args:
-            memory: which; the one that is served now where None. One that is given belongs to the
-                handle, and closes at the end, when its last reader has left.
+            memory: which; the current one where None. One that is passed belongs to the handle,
+                and closes after the block, when its last reader has left.
 
         Raises:
             StoreError: the handle is closed.
         """
-        held = self._enter(None if memory is None else _Held(memory))
-        before = _PINNED.set({**_PINNED.get(), self: held})
+        counted = self._enter(None if memory is None else _Counted(memory))
+        token = _PINNED.set({**_PINNED.get(), self: counted})
         try:
-            yield held.memory
+            yield counted.memory
         finally:
-            _PINNED.reset(before)
+            _PINNED.reset(token)
             if memory is not None:
-                held.retired = True
-            self._leave(held)
+                counted.retired = True
+            self._leave(counted)
 
     def swap(self, memory: Memory) -> str:
-        """Serve another memory from now on; those who read the old one finish with it.
+        """Serve another memory from now on; readers of the old one finish with it.
 
         Returns:
             The version served before.
 
         Raises:
-            StoreError: the handle is closed; the memory given stays the caller's.
+            StoreError: the handle is closed; the memory passed stays the caller's.
         """
         with self._lock:
-            old = self._held
+            old = self._current
             if old.retired:
                 raise self._closed(old)
             if memory is old.memory:
                 return memory.version
-            self._held = _Held(memory)
+            self._current = _Counted(memory)
             old.retired = True
             unread = not old.readers
         if unread:
@@ -117,36 +115,37 @@ class LiveMemory:
     def close(self) -> None:
         """Serve nothing from now on; the memory closes when its last reader has left."""
         with self._lock:
-            held = self._held
-            if held.retired:
+            current = self._current
+            if current.retired:
                 return
-            held.retired = True
-            unread = not held.readers
+            current.retired = True
+            unread = not current.readers
         if unread:
-            held.memory.close()
+            current.memory.close()
 
-    def _enter(self, held: _Held | None) -> _Held:
-        """Count one reader more, of what is served where None."""
+    def _enter(self, counted: _Counted | None) -> _Counted:
+        """Count one more reader of a memory; of the current one where None."""
         with self._lock:
-            held = held or self._held
-            # What is pinned has been swapped out, maybe, and is read until its block has ended.
-            if held.retired and (held is self._held or not held.readers):
-                raise self._closed(held)
-            held.readers += 1
-            return held
+            counted = counted or self._current
+            # A pinned memory may have been swapped out; it is read on until its block has ended.
+            if counted.retired and (counted is self._current or not counted.readers):
+                raise self._closed(counted)
+            counted.readers += 1
+            return counted
 
-    def _leave(self, held: _Held) -> None:
+    def _leave(self, counted: _Counted) -> None:
+        """Count one reader less, and close a retired memory after its last."""
         with self._lock:
-            held.readers -= 1
-            last = held.retired and not held.readers
-        if last:
-            held.memory.close()
+            counted.readers -= 1
+            unread = counted.retired and not counted.readers
+        if unread:
+            counted.memory.close()
 
-    def _closed(self, held: _Held) -> StoreError:
-        version = held.memory.version
-        if held is self._held:
+    def _closed(self, counted: _Counted) -> StoreError:
+        version = counted.memory.version
+        if counted is self._current:
             return StoreError(f"the memory (last version {version!r}) is closed: load it again")
         return StoreError(
-            f"version {version!r} was pinned, and the block that pinned it has ended: begin what "
-            "reads it inside, and wait for it there"
+            f"version {version!r} was pinned, and the block that pinned it has ended: begin "
+            "requests for it inside the block, and wait for them there"
         )

@@ -1,7 +1,8 @@
-"""The memory of a running pipeline: the live one, and the store that others are opened from.
+"""The memory of a running pipeline: the handle on it, and the store that others are opened from.
 
-Knows how a version is opened so that it can be served: verified, by the same retriever, at the same
-temperature, and asked once. Who reads it is `live.py`'s, what follows the store is `watching.py`'s.
+Knows how a version is opened to be served: verified, with the same retriever, at the same
+temperature, and warmed up by one search. Knows nothing of who reads it (handle.py does) or of when
+the store changes (watch.py does).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ __all__ = ["ServedMemory"]
 
 
 class ServedMemory:
-    """What `rag.memory` is; safe to use from several threads."""
+    """The memory that a `Rag` serves, as `rag.memory`; safe to use from several threads."""
 
     def __init__(
         self,
@@ -37,10 +38,10 @@ class ServedMemory:
         """Serve an opened version.
 
         Args:
-            memory: belongs to this from now on, and closes with it.
-            store: where the other versions are; without it there are none.
-            retriever: how they are opened; each version's own record where None.
-            verify: whether every file is compared with its sha256 then, or only its size.
+            memory: belongs to this object from now on, and closes with it.
+            store: where other versions are; None where there are none.
+            retriever: how other versions are opened; each version's own record where None.
+            verify: whether every file of them is compared with its sha256, or only its size.
         """
         self._live = LiveMemory(memory)
         self._store = store
@@ -55,27 +56,27 @@ class ServedMemory:
         return self._live.version
 
     def reading(self) -> AbstractContextManager[Memory]:
-        """The memory that is served, open and the same until the context is left."""
+        """Read the memory that is served, which stays open and the same until the block ends."""
         return self._live.reading()
 
     def versions(self) -> list[VersionInfo]:
-        """The versions of the store, by name; see `Store.versions`.
+        """List the versions of the store, by name; see `Store.versions`.
 
         Raises:
             ConfigError: there is no store.
         """
-        return self._from().versions()
+        return self._store_to_open().versions()
 
     def open(self, version: str) -> Memory:
-        """Another version, as it would be served; it is the caller's, to be closed by them.
+        """Open another version as it would be served; the caller closes it.
 
-        Its files are verified, and one question is asked.
+        Its files are verified, and one search warms it up.
 
         Raises:
             ConfigError: there is no store.
-            StoreError: no such version, a corrupt file, or another encoder.
+            StoreError: no such version, a damaged file, or another encoder.
         """
-        memory = self._from().open(
+        memory = self._store_to_open().open(
             version,
             retriever=self._retriever,
             temperature=self._temperature,
@@ -91,7 +92,7 @@ class ServedMemory:
         return memory
 
     def swap(self, version: str) -> str:
-        """Serve another version; see `Rag.swap`. One swap waits for another."""
+        """Serve another version; see `Rag.swap`. A second swap waits for the first."""
         with self._swapping:
             memory = self.open(version)
             try:
@@ -118,19 +119,20 @@ class ServedMemory:
         """Follow the store's current version: see `Watch`.
 
         Args:
-            interval: seconds between two looks.
-            on_error: called with what kept a version from being served.
+            interval: seconds between two looks at the store.
+            on_error: called with the error when a version cannot be served.
 
         Raises:
             ConfigError: there is no store.
         """
-        return Watch(self._from(), self.swap, lambda: self.version, interval, on_error)
+        return Watch(self._store_to_open(), self.swap, lambda: self.version, interval, on_error)
 
     def close(self) -> None:
         """Serve nothing from now on; the memory closes when its last reader has left."""
         self._live.close()
 
-    def _from(self) -> Store:
+    def _store_to_open(self) -> Store:
+        """Return the store, which there must be."""
         if self._store is None:
             raise ConfigError(
                 f"version {self.version!r} is served without a store, so there is no other: load "

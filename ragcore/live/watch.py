@@ -1,6 +1,7 @@
-"""Following a store: what is made its current version is served, in a thread of its own.
+"""Follow a store: serve each version that becomes the current one, in a thread of its own.
 
-Knows when to look and what to do about failure; how a version is served it is told.
+Knows when to look and what to do about failures; knows nothing of how a version is served, which
+is a function that it calls.
 """
 
 from __future__ import annotations
@@ -23,14 +24,15 @@ _LOG: Final = logging.getLogger("ragcore.memory")
 
 
 class Watch:
-    """Serves what the store says is current, whenever it says something new.
+    """Serve the store's current version, whenever that changes.
 
         with rag.memory.watch():
             serve_requests()
 
-    A version that cannot be served leaves the one before it serving. That is logged as an error of
-    `ragcore.memory`, told to `on_error`, and tried again after a minute, or when the store says
-    another. A version that was chosen by `rag.swap` is served until the store says something new.
+    If a version cannot be served, the one before it goes on serving. The error is logged as one of
+    `ragcore.memory` and passed to `on_error`; the version is tried again after a minute, or another
+    as soon as it becomes current. A version that was chosen by `rag.swap` is served until the
+    store's current version changes.
     """
 
     def __init__(
@@ -41,14 +43,14 @@ class Watch:
         interval: float = 1.0,
         on_error: Callable[[Exception], object] | None = None,
     ) -> None:
-        """Look once, and go on looking in a thread.
+        """Look at the store once, and start a thread that goes on looking.
 
         Args:
-            store: whose current version is served.
-            swap: serves a version.
-            served: the version that is served.
-            interval: seconds between two looks.
-            on_error: called with what went wrong: here, and in the watch's thread.
+            store: its current version is served.
+            swap: a function that serves a version.
+            served: a function that returns the version that is served.
+            interval: seconds between two looks at the store.
+            on_error: called with each error: here, and in the watch's thread.
         """
         self._store = store
         self._swap = swap
@@ -59,7 +61,7 @@ class Watch:
         self._failed_at: float | None = None
         self._looking = threading.Lock()
         self._stopped = threading.Event()
-        self._try()
+        self._look_and_report()
         self._thread = threading.Thread(target=self._follow, name="ragcore-watch", daemon=True)
         self._thread.start()
 
@@ -70,16 +72,19 @@ class Watch:
         self.stop()
 
     def stop(self) -> None:
-        """Stop watching; returns when a swap that is under way has ended."""
+        """Stop watching; return when a running swap has ended."""
         self._stopped.set()
         if self._thread is not threading.current_thread():
             self._thread.join()
 
     def look(self) -> str | None:
-        """Look once, and serve what is new; the version that is served since, or None.
+        """Look at the store once, and serve its current version if that has changed.
+
+        Returns:
+            The version that is now served, or None if nothing has changed.
 
         Raises:
-            StoreError: the store's current version cannot be told, or served.
+            StoreError: the store's current version cannot be read, or cannot be served.
         """
         with self._looking:
             current = self._store.current()
@@ -97,16 +102,21 @@ class Watch:
             return current
 
     def _follow(self) -> None:
+        """Look at the store every `interval` seconds until stopped."""
         while not self._stopped.wait(self._interval):
-            self._try()
+            self._look_and_report()
 
-    def _try(self) -> None:
-        """Look once; what goes wrong is told, and the version before serves on."""
+    def _look_and_report(self) -> None:
+        """Look at the store once; log an error, and let the version before go on serving."""
         try:
             self.look()
         except Exception as error:
-            told = f"version {self._served()!r} is served on: {error}"
-            # A fault of the store's is told in words; any other with where it happened.
-            _LOG.error(told, exc_info=not isinstance(error, StoreError))
+            # A StoreError explains itself; any other error needs its traceback.
+            _LOG.error(
+                "version %r goes on serving: %s",
+                self._served(),
+                error,
+                exc_info=not isinstance(error, StoreError),
+            )
             if self._on_error is not None:
                 self._on_error(error)

@@ -264,7 +264,7 @@ def test_what_cannot_be_updated_is_said(built: Path, capsys: pytest.CaptureFixtu
     path = changes(built, {"id": "none", "delete": True})
     assert "changes.jsonl:1: no passage has the id 'none'" in fails(capsys, "update", built, path)
     store = built.parent / "stores" / "s"
-    assert "nothing says what is to change" in fails(capsys, "update", store)
+    assert "no changes to update by" in fails(capsys, "update", store)
     assert "no such store" in fails(capsys, "update", built.parent / "nowhere", path)
     assert "already has a version 'one'" in fails(
         capsys, "update", built, changes(built), "--version", "one"

@@ -423,7 +423,7 @@ def test_a_version_that_cannot_be_served_is_told_and_tried_again(store, monkeypa
     told: list[Exception] = []
     with caplog.at_level(logging.ERROR), rag.memory.watch(3600, on_error=told.append) as watch:
         assert isinstance(told[0], StoreCorruptError)
-        assert "version 'old' is served on: version 'new' is damaged" in caplog.text
+        assert "version 'old' goes on serving: version 'new' is damaged" in caplog.text
         assert memory_of(rag) == "old"
         # Not at each look, which would read all files again and again, but later.
         assert watch.look() is None
