@@ -132,3 +132,16 @@ def test_to_keep_none_is_refused_and_an_empty_store_has_none(store: Store, tmp_p
         store.gc(0)
     assert Store(tmp_path / "nothing").gc(1).kept == ()
     assert not (tmp_path / "nothing").exists()
+
+
+def test_what_is_read_without_its_retriever_stays_too(store: Store, tmp_path: Path) -> None:
+    store.activate("d")
+    in_use: list[tuple[str, ...]] = []
+    with store.passages("c") as passages:
+        in_use.append(store.gc(1, dry_run=True).in_use)
+        assert passages[7] == PASSAGES[7]
+    store.export(
+        tmp_path / "b.tar", "b", progress=lambda *_: in_use.append(store.gc(1, dry_run=True).in_use)
+    )
+    assert set(in_use) == {("c",), ("b",)}
+    assert store.gc(1).removed == ("a", "b", "c", "e")
