@@ -1,4 +1,4 @@
-"""The back door: which settings of a pipeline it respects when it opens and updates a memory."""
+"""Test the back door: which settings it respects when it opens and updates a memory."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def write_corpus(folder: Path, count: int) -> None:
 
 @pytest.fixture
 def pipeline(installed: Installed, tmp_path: Path) -> Path:
-    """A pipeline with the version one of nine passages; its corpus has gained a tenth since."""
+    """Build version one from nine passages; then the corpus gains a tenth."""
     installed.add("words", "from tests.helpers.word_encoder import ragcore_encoders\n")
     path = tmp_path / "pipeline.yaml"
     path.write_text(PIPELINE, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The hot-swap experiment: its questions are what changed, and its table tells the dates apart."""
+"""Test the hot-swap experiment: it asks about what changed, and its table separates the dates."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COUNTRIES = ["Chad", "Ethiopia", "Peru"]
 
 @pytest.fixture
 def hot_swap(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The example's `run.py`, as it is run from its folder."""
+    """Import the example's `run.py` as it runs from its folder."""
     monkeypatch.syspath_prepend(str(FOLDER))
     spec = importlib.util.spec_from_file_location("hot_swap_run", FOLDER / "run.py")
     assert spec is not None
@@ -31,12 +31,12 @@ def hot_swap(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def row(office: str, *answers: str, **more: object) -> dict[str, object]:
-    said = {"id": office, "question": f"Who is the King of {office}?", "answers": list(answers)}
-    said |= {"question_generic": f"Who reigns over {office}?", "role": "chief of state"}
-    return {**said, "dependency": False, **more}
+    fields = {"id": office, "question": f"Who is the King of {office}?", "answers": list(answers)}
+    fields |= {"question_generic": f"Who reigns over {office}?", "role": "chief of state"}
+    return {**fields, "dependency": False, **more}
 
 
-def test_offices_that_changed_are_told_from_spellings(hot_swap):
+def test_changed_offices_are_told_apart_from_changed_spellings(hot_swap):
     old = [
         row("a", "Barnabas Sibusiso Dlamini", "Dlamini"),
         row("b", "Azail Assoumani", "Assoumani"),
@@ -56,8 +56,8 @@ def test_offices_that_changed_are_told_from_spellings(hot_swap):
     ]
     import offices
 
-    found = {one.question: one.changed for one in offices.derived(old, new, DATES)}
-    assert found == {
+    changed = {each.question: each.changed for each in offices.derived(old, new, DATES)}
+    assert changed == {
         "Who is the King of a?": True,
         "Who is the King of b?": False,
         "Who is the King of c?": False,
@@ -67,11 +67,11 @@ def test_offices_that_changed_are_told_from_spellings(hot_swap):
 
 
 def test_the_editions_differ_in_who_holds_which_office(hot_swap):
-    found = {one.question: one for one in hot_swap.of_editions(DATES, COUNTRIES)}
-    ethiopia = found["Who is the Prime Minister of Ethiopia?"]
+    questions = {each.question: each for each in hot_swap.of_editions(DATES, COUNTRIES)}
+    ethiopia = questions["Who is the Prime Minister of Ethiopia?"]
     assert (ethiopia.changed, ethiopia.answers["2018-12"]) == (True, ("Abiy Ahmed",))
-    assert not found["Who is the President of Chad?"].changed
-    assert len(found) == 4
+    assert not questions["Who is the President of Chad?"].changed
+    assert len(questions) == 4
     assert len(hot_swap.of_editions(DATES)) > 350
 
 
@@ -84,11 +84,11 @@ def test_each_memory_gives_the_answers_of_its_date(hot_swap, tmp_path, capsys):
     arguments = ["--countries", *COUNTRIES, "--retrievers", "bm25", "--models", "token"]
     arguments += ["--folder", str(tmp_path), "--json", str(log)]
     assert hot_swap.main(arguments) == 0
-    told = capsys.readouterr().out
-    rows = re.findall(r"^  (201\S+) +([\d.]+) % .* of 3 +([\d.]+) % .* of 3$", told, re.MULTILINE)
-    # Matched on the diagonal, and nothing beside it.
+    output = capsys.readouterr().out
+    rows = re.findall(r"^  (201\S+) +([\d.]+) % .* of 3 +([\d.]+) % .* of 3$", output, re.MULTILINE)
+    # Only matched dates are right: the diagonal of the table.
     assert rows == [("2016-11", "100.0", "0.0"), ("2018-12", "0.0", "100.0")]
-    said = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    by_memory = {one["memory"]: one["text"] for one in said if "Ethiopia" in one["question"]}
+    answers = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    by_memory = {each["memory"]: each["text"] for each in answers if "Ethiopia" in each["question"]}
     assert by_memory["2018-12"] == "Abiy Ahmed"
     assert by_memory["2016-11"] != "Abiy Ahmed"

@@ -1,4 +1,4 @@
-"""The whole over a real store: retrieve, read, marginalise, decode, answer, swap."""
+"""Test the front door over a real store: retrieve, read, marginalise, decode, answer."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_answers_are_the_argmax_of_enumeration(store, mode):
 
 
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: "-".join(mode.values()))
-def test_an_answer_says_what_it_rests_on(store, mode):
+def test_an_answer_carries_its_evidence(store, mode):
     (answer,) = make(store, **mode).answer(QUESTIONS[0])
     priors = [e.prior for e in answer.evidence]
     assert priors == sorted(priors, reverse=True)
@@ -103,8 +103,8 @@ def test_an_answer_says_what_it_rests_on(store, mode):
 def test_log_prob_agrees_with_the_answer(store, mode):
     rag = make(store, beams=2, **mode)
     answers = rag.answer(QUESTIONS)
-    said = rag.log_prob(QUESTIONS, [a.text for a in answers])
-    assert said == pytest.approx([a.log_prob for a in answers], abs=1e-4)
+    log_probs = rag.log_prob(QUESTIONS, [a.text for a in answers])
+    assert log_probs == pytest.approx([a.log_prob for a in answers], abs=1e-4)
 
 
 def test_a_batch_is_its_questions_one_by_one_and_is_read_in_one_pass(store):
@@ -135,15 +135,15 @@ def test_a_stream_does_not_leak_its_grad_mode(store):
 @pytest.fixture
 def dated(tmp_path: Path) -> Store:
     store = Store(tmp_path / "dated")
-    found = [
-        Passage(one.id, one.title, one.text, {"n": n}) for n, one in enumerate(passages("old"))
+    numbered = [
+        Passage(old.id, old.title, old.text, {"n": n}) for n, old in enumerate(passages("old"))
     ]
-    store.build("old", found, dense_part(), corpus_config=None)
+    store.build("old", numbered, dense_part(), corpus_config=None)
     return store
 
 
 def numbers(answer) -> set[int]:
-    return {one.passage.metadata["n"] for one in answer.evidence}
+    return {each.passage.metadata["n"] for each in answer.evidence}
 
 
 def test_only_passages_that_are_allowed_are_read(dated):
@@ -152,9 +152,9 @@ def test_only_passages_that_are_allowed_are_read(dated):
     assert [numbers(answer) for answer in answers] == [{1, 3}] * 3
     assert numbers(rag.answer(QUESTIONS[0])[0]) != {1, 3}
     texts = [answer.text for answer in answers]
-    said = rag.log_prob(QUESTIONS, texts, where=where)
-    assert said == pytest.approx([answer.log_prob for answer in answers], abs=1e-4)
-    assert said != pytest.approx(rag.log_prob(QUESTIONS, texts), abs=1e-4)
+    log_probs = rag.log_prob(QUESTIONS, texts, where=where)
+    assert log_probs == pytest.approx([answer.log_prob for answer in answers], abs=1e-4)
+    assert log_probs != pytest.approx(rag.log_prob(QUESTIONS, texts), abs=1e-4)
     tokens = list(rag.stream(QUESTIONS[0], where=where))
     assert [token.posterior for token in tokens] == list(answers[0].token_posteriors)
     assert asyncio.run(rag.aanswer(QUESTIONS, where=where)) == answers
@@ -187,13 +187,13 @@ def test_async_forms_give_the_same(store):
     assert tokens == list(rag.stream(QUESTIONS[0]))
 
 
-def test_abstaining_is_weighed_as_a_whole_and_otherwise_left_out(store):
+def test_the_abstention_is_the_answer_above_its_threshold_and_excluded_below(store):
     rag = make(store)
     p = math.exp(rag.log_prob(QUESTIONS[:1], ["a"])[0])
     assert 0.001 < p < 0.9
-    (said,) = make(store, abstain={"answer": "a", "above": p * 0.9}).answer(QUESTIONS[0])
-    assert said.text == "a"
-    assert said.log_prob == pytest.approx(math.log(p), abs=1e-4)
+    (abstained,) = make(store, abstain={"answer": "a", "above": p * 0.9}).answer(QUESTIONS[0])
+    assert abstained.text == "a"
+    assert abstained.log_prob == pytest.approx(math.log(p), abs=1e-4)
     (other,) = make(store, abstain={"answer": "a", "above": p * 1.1}).answer(QUESTIONS[0])
     assert not other.text.startswith("a")
     again = make(store, abstain={"answer": "a", "above": p * 1.1})
@@ -204,7 +204,7 @@ def test_abstaining_is_weighed_as_a_whole_and_otherwise_left_out(store):
 
 
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: "-".join(mode.values()))
-def test_passages_that_abstain_lose_their_say(store, mode):
+def test_passages_that_abstain_lose_their_prior(store, mode):
     (plain,) = make(store, **mode).answer(QUESTIONS[0])
     rag = make(store, beams=200, abstain={"answer": "a", "above": 1.0}, **mode)
     (answer,) = rag.answer(QUESTIONS[0])
@@ -225,7 +225,7 @@ def test_passages_that_abstain_lose_their_say(store, mode):
     assert answer.log_prob == pytest.approx(math.log(max(truth.values())), abs=1e-4)
 
 
-def test_a_forced_first_token_is_not_taken_for_the_abstention(store):
+def test_a_forced_first_token_does_not_count_as_the_abstention(store):
     rag = make(store, abstain={"answer": "ba", "above": 1.0})
     rag.generator.forced_bos_token_id = 2
     (answer,) = rag.answer(QUESTIONS[0])
@@ -233,7 +233,7 @@ def test_a_forced_first_token_is_not_taken_for_the_abstention(store):
     assert answer.token_ids[1] != 1
 
 
-def test_a_first_token_without_text_is_not_taken_for_the_abstention(store):
+def test_a_first_token_without_text_does_not_count_as_the_abstention(store):
     """BART's tokenizer begins every answer with one, whether its checkpoint forces it or not."""
 
     class Opened(TableGenerator):
@@ -274,13 +274,13 @@ def test_no_questions_are_no_answers(store):
     assert make(store).answer([]) == []
 
 
-def test_log_prob_wants_an_answer_for_each_question(store):
+def test_log_prob_needs_an_answer_for_each_question(store):
     with pytest.raises(QuestionError, match="2 questions with 1 answers"):
         make(store).log_prob(["a", "b"], ["c"])
 
 
 class Constant:
-    """A retriever that gives the first rows, all with one score; row -1 finds nothing."""
+    """A retriever that returns the first rows with equal scores, or no hits."""
 
     fingerprint = "constant"
     capabilities = frozenset()
@@ -305,16 +305,16 @@ def test_scores_that_are_no_logits_are_refused(store, score):
 
 @pytest.fixture
 def letters(tmp_path: Path) -> Store:
-    """A store whose passages the table generator can be kept to: its words are letters."""
+    """Build a store for grounded answers of the table generator: words are made of its letters."""
     store = Store(tmp_path / "letters")
     texts = ["abcab", "cab", "bb", "ca"]
-    built = [Passage(str(place), "t", text) for place, text in enumerate(texts)]
+    built = [Passage(str(n), "t", text) for n, text in enumerate(texts)]
     store.build("old", built, dense_part(), corpus_config=None)
     return store
 
 
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: "-".join(mode.values()))
-def test_a_grounded_answer_is_the_best_span_and_says_where_it_stands(letters, mode):
+def test_a_grounded_answer_is_the_best_span_and_carries_its_positions(letters, mode):
     for seed in range(4):
         rag = make(letters, seed=seed, beams=200, grounded=True, **mode)
         (answer,) = rag.answer(QUESTIONS[0])
@@ -330,12 +330,12 @@ def test_a_grounded_answer_is_the_best_span_and_says_where_it_stands(letters, mo
         best = max(truth, key=truth.__getitem__)
         assert answer.token_ids == best
         assert answer.log_prob == pytest.approx(math.log(truth[best]), abs=1e-4)
-        for one in answer.evidence:
-            places = range(len(one.passage.text))
-            assert one.spans == tuple(
-                (at, at + len(answer.text))
-                for at in places
-                if one.passage.text.startswith(answer.text, at)
+        for evidence in answer.evidence:
+            text = evidence.passage.text
+            assert evidence.spans == tuple(
+                (start, start + len(answer.text))
+                for start in range(len(text))
+                if text.startswith(answer.text, start)
             )
         if mode != MODES[1] and mode != MODES[2]:
             assert "".join(token.text for token in rag.stream(QUESTIONS[0])) == answer.text

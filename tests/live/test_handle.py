@@ -1,3 +1,5 @@
+"""Test the handle on a served memory: who reads which version, and when one closes."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -14,7 +16,7 @@ from tests.helpers.word_encoder import dense_part
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    """Versions a, b and c; every passage carries the name of its own."""
+    """Versions a, b and c; every passage carries the name of its version."""
     store = Store(tmp_path)
     for name in "abc":
         passages = [Passage(f"{name}{n}", name, f"word{n}", {"in": name}) for n in range(20)]
@@ -59,7 +61,7 @@ def test_the_old_version_closes_with_its_last_reader(store: Store) -> None:
     assert not is_open(old)
 
 
-def test_an_old_version_without_readers_closes_at_once(store: Store) -> None:
+def test_an_old_version_without_readers_closes_immediately(store: Store) -> None:
     old, new = opened(store, "a"), opened(store, "b")
     live = LiveMemory(old)
     live.swap(new)

@@ -1,4 +1,4 @@
-"""A running pipeline and its memory: swapped, pinned, followed; under load, and where it fails."""
+"""Test a running pipeline's memory: swapping, pinning, watching; under load and in failure."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def passages(version: str) -> list[Passage]:
 
 
 class Watched(Store):
-    """Remembers every memory that it has opened."""
+    """A store that remembers every memory it has opened."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -75,9 +75,9 @@ def make(store: Store, retriever: ComponentSpec | None = None, **rag) -> Rag:
 
 
 def memory_of(rag: Rag) -> str:
-    """The version that an answer names, whose passages it must have been read from."""
+    """Ask a question; return the version that the answer names, from which it must be read."""
     (answer,) = rag.answer(QUESTIONS[0])
-    assert {one.passage.id.split(":")[0] for one in answer.evidence} == {answer.memory}
+    assert {each.passage.id.split(":")[0] for each in answer.evidence} == {answer.memory}
     return answer.memory
 
 
@@ -121,21 +121,21 @@ def test_a_swap_that_fails_leaves_the_old_version_serving(store):
     assert rag.answer(QUESTIONS) == before
 
 
-class Greedy(Dense):
-    """Needs more memory than there is for any version but the first that it loads."""
+class FailingLoad(Dense):
+    """Has no memory for any version but the first that it loads."""
 
     loaded = 0
 
     @classmethod
     def load(cls, folder, config, *, mmap=True):
-        Greedy.loaded += 1
-        if Greedy.loaded > 1:
+        FailingLoad.loaded += 1
+        if FailingLoad.loaded > 1:
             raise MemoryError("12 GiB")
         return super().load(folder, config, mmap=mmap)
 
 
-class Deaf(Dense):
-    """Loads well, and fails when it is asked in its new version."""
+class FailingSearch(Dense):
+    """Loads well, and fails in its first search, the one that warms it up."""
 
     def search(self, questions, k, **named):
         if questions == ["warm up"]:
@@ -144,9 +144,11 @@ class Deaf(Dense):
 
 
 @pytest.mark.parametrize(
-    ("kind", "error"), [(Greedy, MemoryError), (Deaf, ZeroDivisionError)], ids=["load", "search"]
+    ("kind", "error"),
+    [(FailingLoad, MemoryError), (FailingSearch, ZeroDivisionError)],
+    ids=["load", "search"],
 )
-def test_a_version_that_cannot_be_served_is_let_go(store, kind, error):
+def test_a_version_that_cannot_be_served_is_closed(store, kind, error):
     part = ComponentSpec("retriever", "dense", kind, dense_part().config)
     rag = make(store, part)
     before = rag.answer(QUESTIONS)
@@ -158,7 +160,7 @@ def test_a_version_that_cannot_be_served_is_let_go(store, kind, error):
     assert rag.answer(QUESTIONS) == before
 
 
-def test_another_encoder_is_refused_and_the_old_version_serves_on(store):
+def test_another_encoder_is_refused_and_the_old_version_goes_on_serving(store):
     rag = make(store)
     store.build("other", passages("other"), dense_part(seed=3), activate=False)
     with pytest.raises(MemoryMismatchError, match="'other'"):
@@ -178,7 +180,7 @@ def test_a_closed_pipeline_serves_nothing_and_keeps_nothing_open(store):
 
 @pytest.fixture
 def eager():
-    """Threads take turns often: more of them are amid an answer when a swap comes."""
+    """Switch threads often, so that more of them are in the middle of an answer at a swap."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-4)
     yield
@@ -186,7 +188,7 @@ def eager():
 
 
 @pytest.mark.usefixtures("eager")
-def test_under_load_swaps_drop_and_mix_nothing(store):
+def test_swaps_under_load_neither_drop_nor_mix_answers(store):
     rag = make(store, max_new_tokens=1, beams=1)
     done, faults, served = threading.Event(), [], set()
 
@@ -211,7 +213,7 @@ def test_under_load_swaps_drop_and_mix_nothing(store):
     assert [memory._closed for memory in store.opened] == [True] * 60 + [False]
 
 
-def test_two_swaps_at_once_leave_one_version_open(store):
+def test_swaps_from_several_threads_leave_one_version_open(store):
     rag = make(store)
     start = threading.Barrier(6)
 
@@ -228,7 +230,7 @@ def test_two_swaps_at_once_leave_one_version_open(store):
 
 
 def test_a_swap_waits_for_the_one_before(store):
-    """So that no more than one version is open besides the one that is served."""
+    """At most one version is open next to the one that is served."""
     rag = make(store)
     begun, going_on = threading.Event(), threading.Event()
     opened = store.open
@@ -258,7 +260,7 @@ def test_versions_are_those_of_the_store(store):
     assert make(store).memory.versions() == store.versions()
 
 
-def test_files_need_not_be_read_where_the_pipeline_says_so(store):
+def test_without_verify_a_swap_reads_sizes_only(store):
     flip(store.folder / "versions" / "new" / "retriever" / "index" / "vectors.npy")
     for verify in (True, False):
         rag = Rag(
@@ -278,7 +280,7 @@ def test_files_need_not_be_read_where_the_pipeline_says_so(store):
 # Pinning
 
 
-def test_inside_the_block_the_version_stays(store):
+def test_a_pinned_version_stays_inside_the_block(store):
     rag = make(store)
     expected = rag.answer(QUESTIONS)
     rag.swap("new")
@@ -296,7 +298,7 @@ def test_inside_the_block_the_version_stays(store):
     assert store.still_open() == ["new"]
 
 
-def test_others_are_served_what_they_were(store):
+def test_pinning_does_not_affect_other_threads(store):
     rag = make(store)
     seen = []
     with rag.pinned("new"):
@@ -307,7 +309,7 @@ def test_others_are_served_what_they_were(store):
     assert seen == ["old"]
 
 
-def test_the_version_that_is_served_is_not_opened_again(store):
+def test_pinning_the_served_version_does_not_open_it_again(store):
     rag = make(store)
     with rag.pinned("old"):
         assert len(store.opened) == 1
@@ -317,7 +319,7 @@ def test_the_version_that_is_served_is_not_opened_again(store):
     assert store.still_open() == ["new"]
 
 
-def test_tasks_are_pinned_each_for_itself(store):
+def test_each_task_has_its_own_pin(store):
     rag = make(store)
 
     async def ask(version: str) -> list[str]:
@@ -335,7 +337,7 @@ def test_tasks_are_pinned_each_for_itself(store):
     assert store.still_open() == ["old"]
 
 
-def test_an_answer_under_way_finishes_though_the_block_ends(store):
+def test_a_running_stream_finishes_after_the_block_has_ended(store):
     rag = make(store)
     with rag.pinned("new"):
         stream = rag.stream(QUESTIONS[0])
@@ -346,7 +348,7 @@ def test_an_answer_under_way_finishes_though_the_block_ends(store):
     assert store.still_open() == ["old"]
 
 
-def test_what_begins_after_the_block_is_refused(store):
+def test_a_request_that_begins_after_the_block_is_refused(store):
     rag = make(store)
 
     async def late() -> None:
@@ -366,7 +368,7 @@ def test_what_begins_after_the_block_is_refused(store):
     asyncio.run(late())
 
 
-def test_a_version_that_cannot_be_pinned(store):
+def test_pinning_an_unknown_or_damaged_version_is_refused(store):
     rag = make(store)
     with pytest.raises(UnknownVersionError), rag.pinned("newer"):
         pass
@@ -377,10 +379,10 @@ def test_a_version_that_cannot_be_pinned(store):
     assert memory_of(rag) == "old"
 
 
-# Watching: it looks at once, and then waits for an hour; every other look is the test's own.
+# Watching: the first look is immediate, the next after an hour; all others are the test's own.
 
 
-def test_what_becomes_current_is_served(store):
+def test_a_version_that_becomes_current_is_served(store):
     rag = make(store)
     with rag.memory.watch(3600) as watch:
         assert watch.look() is None
@@ -402,12 +404,12 @@ def test_the_thread_looks_by_itself(store):
         store.opening.clear()
         store.activate("new")
         assert store.opening.wait(30)
-    # Stopping waits for a swap that is under way.
+    # Stopping waits for a running swap.
     assert memory_of(rag) == "new"
-    assert not [one for one in threading.enumerate() if one.name == "ragcore-watch"]
+    assert not [each for each in threading.enumerate() if each.name == "ragcore-watch"]
 
 
-def test_what_is_current_already_is_served_at_once(store):
+def test_a_version_that_is_current_already_is_served_immediately(store):
     rag = make(store)
     store.activate("new")
     watch = rag.memory.watch(3600)
@@ -415,17 +417,17 @@ def test_what_is_current_already_is_served_at_once(store):
     assert memory_of(rag) == "new"
 
 
-def test_a_version_that_cannot_be_served_is_told_and_tried_again(store, monkeypatch, caplog):
+def test_a_version_that_cannot_be_served_is_reported_and_tried_again(store, monkeypatch, caplog):
     rag = make(store)
     file = store.folder / "versions" / "new" / "passages.arrow"
     flip(file)
     store.activate("new")
-    told: list[Exception] = []
-    with caplog.at_level(logging.ERROR), rag.memory.watch(3600, on_error=told.append) as watch:
-        assert isinstance(told[0], StoreCorruptError)
+    errors: list[Exception] = []
+    with caplog.at_level(logging.ERROR), rag.memory.watch(3600, on_error=errors.append) as watch:
+        assert isinstance(errors[0], StoreCorruptError)
         assert "version 'old' goes on serving: version 'new' is damaged" in caplog.text
         assert memory_of(rag) == "old"
-        # Not at each look, which would read all files again and again, but later.
+        # Not at each look, which would read all files again each time, but after RETRY seconds.
         assert watch.look() is None
         monkeypatch.setattr(watching, "RETRY", 0.0)
         with pytest.raises(StoreCorruptError):
@@ -435,12 +437,12 @@ def test_a_version_that_cannot_be_served_is_told_and_tried_again(store, monkeypa
         assert watch.look() is None
 
 
-def test_a_broken_current_is_told(store):
+def test_a_broken_current_is_reported(store):
     rag = make(store)
-    told: list[Exception] = []
+    errors: list[Exception] = []
     (store.folder / "CURRENT").write_text("../x\n")
-    with rag.memory.watch(3600, on_error=told.append):
-        assert "holds '../x'" in str(told[0])
+    with rag.memory.watch(3600, on_error=errors.append):
+        assert "holds '../x'" in str(errors[0])
     assert memory_of(rag) == "old"
 
 

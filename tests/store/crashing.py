@@ -1,9 +1,9 @@
-"""Kills what changes a store at every call that writes, syncs or renames; looks at what is left.
+"""Kill operations on a store at every call that writes, syncs or renames; inspect what is left.
 
 Run as a program by test_crash.py, with tests/helpers/killer.c loaded before the C library. For each
 n a child process does the operation on a fresh copy of the same store and dies at its n-th such
-call; of a write, half is done. Prints for each operation how many calls it has, and which outcomes
-were seen.
+call; a write is cut in half. Prints for each operation how many calls it has, and how many
+different states were left.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PASSAGES = {
     "new": NEW,
     "child": [*OLD[:3], *OLD[4:19], CHANGED, NEW[0]],
 }
-"""The passages of each version that may come to be."""
+"""The passages of each version that an operation may make."""
 
 
 def build(store: Store) -> None:
@@ -71,7 +71,7 @@ OPERATIONS: dict[str, tuple[Callable[[Store], None], list[set[str]], set[str | N
     "import": (import_, [{"mid", "old"}, {"mid", "old", "new"}], {"old", "new"}),
     "export": (export, [{"mid", "old"}], {"old"}),
 }
-"""What is done, which versions there may be afterwards, and which may be the current one."""
+"""The operations, which versions there may be afterwards, and which may be the current one."""
 
 
 def main(folder: Path, operations: Sequence[str]) -> None:
@@ -81,32 +81,32 @@ def main(folder: Path, operations: Sequence[str]) -> None:
 
 
 def killed_everywhere(operation: str, whole: Path, folder: Path) -> tuple[int, int]:
-    """How many calls an operation has, and how many states of the store were left by kills."""
+    """Kill an operation at each call; return the number of calls and of states that were left."""
     do, possible, currents = OPERATIONS[operation]
     killer = ctypes.CDLL(None)
     seen: set[tuple[tuple[str, ...], str | None]] = set()
-    at, killed = 0, True
+    call, killed = 0, True
     while killed:
-        at += 1
-        store = copied(whole, folder)
+        call += 1
+        store = copy_of(whole, folder)
         child = os.fork()
         if not child:
-            killer.killer_arm(os.fsencode(store.folder), ctypes.c_long(at))
+            killer.killer_arm(os.fsencode(store.folder), ctypes.c_long(call))
             do(store)
             os._exit(0)
         status = os.waitpid(child, 0)[1]
         killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-        assert killed or os.waitstatus_to_exitcode(status) == 0, (operation, at, status)
-        names, current = looked_at(store)
-        assert set(names) in possible, (operation, at, names)
-        assert current in currents, (operation, at, current)
+        assert killed or os.waitstatus_to_exitcode(status) == 0, (operation, call, status)
+        names, current = inspected(store)
+        assert set(names) in possible, (operation, call, names)
+        assert current in currents, (operation, call, current)
         seen.add((names, current))
-        tidied(store, names, current, do)
-    return at - 1, len(seen)
+        check_tidy(store, names, current, do)
+    return call - 1, len(seen)
 
 
 def prepared(folder: Path) -> Path:
-    """A store with an earlier version and the current one, and a file with a third beside it."""
+    """Make a store with an earlier and a current version, and next to it a file with a third."""
     store = Store(folder / "whole")
     store.build("mid", PASSAGES["mid"], dense_part())
     store.build("old", OLD, dense_part())
@@ -117,14 +117,14 @@ def prepared(folder: Path) -> Path:
     return store.folder
 
 
-def copied(whole: Path, folder: Path) -> Store:
+def copy_of(whole: Path, folder: Path) -> Store:
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(whole, folder)
     return Store(folder)
 
 
-def looked_at(store: Store) -> tuple[tuple[str, ...], str | None]:
-    """The versions that are listed, each of them whole, and the current one."""
+def inspected(store: Store) -> tuple[tuple[str, ...], str | None]:
+    """Check that each listed version is whole; return their names and the current one."""
     names = tuple(version.name for version in store.versions())
     for name in names:
         memory = store.open(name, retriever=dense_part(), verify=True)
@@ -135,13 +135,13 @@ def looked_at(store: Store) -> tuple[tuple[str, ...], str | None]:
     return names, store.current()
 
 
-def tidied(
+def check_tidy(
     store: Store, names: tuple[str, ...], current: str | None, do: Callable[[Store], None]
 ) -> None:
-    """Nothing is left that gc does not take, and what was begun can be done after all."""
+    """Check that gc removes all leftovers, and that the interrupted operation can be repeated."""
     store.gc(9)
-    left = sorted(path.name for path in (store.folder / "versions").iterdir())
-    assert left == sorted(names), left
+    names_left = sorted(path.name for path in (store.folder / "versions").iterdir())
+    assert names_left == sorted(names), names_left
     known = {".lock", ".out.tar.new", "CURRENT", "HISTORY", "out.tar", "versions"}
     assert {path.name for path in store.folder.iterdir()} <= known
     if do is export:
@@ -149,7 +149,7 @@ def tidied(
         assert out.read_bytes() == b"an older file" or store.import_version(out, "again")
     elif not {"new", "child"} & set(names) and current == "old":
         do(store)
-        looked_at(store)
+        inspected(store)
 
 
 if __name__ == "__main__":

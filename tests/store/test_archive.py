@@ -1,4 +1,4 @@
-"""A version goes through a file unharmed, and nothing else comes out of one."""
+"""Test that export and import preserve a version, and that no other file is imported."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PASSAGES = [Passage(f"p{n}", f"title {n}", f"text {n}", {"n": n}) for n in range
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    """Version one, and two, which was made out of it."""
+    """Version one, and two, which was derived from it."""
     store = Store(tmp_path / "store")
     store.build("one", PASSAGES, dense_part())
     changes = Changes({"new": Passage("new", "", "new text")}, {"p3": "here"})
@@ -30,14 +30,16 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.mark.parametrize("name", ["one", "two"])
-def test_a_version_is_the_same_elsewhere(store: Store, tmp_path: Path, name: str) -> None:
+def test_an_imported_version_equals_the_exported_one(
+    store: Store, tmp_path: Path, name: str
+) -> None:
     file = tmp_path / "out.tar"
     seen: list[tuple[int, int | None]] = []
     info = store.export(file, name, progress=lambda _, *counts: seen.append(counts))
     assert (info.name, seen[-1]) == (name, (info.bytes, info.bytes))
     other = Store(tmp_path / "deep" / "other")
-    made = other.import_version(file, activate=True)
-    assert (made.name, made.bytes, other.current()) == (name, info.bytes, name)
+    imported = other.import_version(file, activate=True)
+    assert (imported.name, imported.bytes, other.current()) == (name, info.bytes, name)
     one, two = (each.folder / "versions" / name for each in (store, other))
     assert contents(one) == contents(two)
     with pytest.raises(VersionExistsError, match=f"already has a version '{name}'"):
@@ -45,7 +47,7 @@ def test_a_version_is_the_same_elsewhere(store: Store, tmp_path: Path, name: str
     assert sorted(path.name for path in (other.folder / "versions").iterdir()) == [name]
 
 
-def test_the_current_version_goes_out_and_no_other_becomes_current(
+def test_the_current_version_is_exported_and_an_import_is_not_activated(
     store: Store, tmp_path: Path
 ) -> None:
     assert store.export(tmp_path / "out.tar").name == "one"
@@ -67,25 +69,29 @@ def test_the_same_version_gives_the_same_bytes(store: Store, tmp_path: Path) -> 
 def test_any_program_that_reads_tar_can_look_into_it(store: Store, tmp_path: Path) -> None:
     store.export(tmp_path / "out.tar", "one")
     with tarfile.open(tmp_path / "out.tar") as archive:
-        held = {member.name: archive.extractfile(member).read() for member in archive}  # type: ignore[union-attr]
-    assert next(iter(held)) == "manifest.json"
-    assert held == contents(store.folder / "versions" / "one")
+        files = {member.name: archive.extractfile(member).read() for member in archive}  # type: ignore[union-attr]
+    assert next(iter(files)) == "manifest.json"
+    assert files == contents(store.folder / "versions" / "one")
 
 
-def test_no_part_of_a_file_changes_unseen(store: Store, tmp_path: Path) -> None:
+def test_no_byte_of_an_archive_changes_unnoticed(store: Store, tmp_path: Path) -> None:
     file = tmp_path / "out.tar"
     store.export(file, "two")
     other = Store(tmp_path / "other")
     with tarfile.open(file) as archive:
-        members = [(one.name, one.offset, one.offset_data, one.size) for one in archive]
+        members = [
+            (member.name, member.offset, member.offset_data, member.size) for member in archive
+        ]
     for name, head, data, size in members:
-        for place in (head, data, data + size // 2, data + size - 1):
-            flip(file, place)
-            with pytest.raises(StoreCorruptError, match=r"out\.tar is no exported version") as told:
+        for offset in (head, data, data + size // 2, data + size - 1):
+            flip(file, offset)
+            with pytest.raises(
+                StoreCorruptError, match=r"out\.tar is no exported version"
+            ) as caught:
                 other.import_version(file)
-            if place > head:
-                assert name in str(told.value)
-            flip(file, place)
+            if offset > head:
+                assert name in str(caught.value)
+            flip(file, offset)
     whole = file.read_bytes()
     for end in (0, 100, 512, members[1][2] + 10, members[-1][2] + 1):
         file.write_bytes(whole[:end])
@@ -97,12 +103,12 @@ def test_no_part_of_a_file_changes_unseen(store: Store, tmp_path: Path) -> None:
 
 
 def repacked(source: Path, target: Path, change: Callable[[dict[str, bytes]], object]) -> Path:
-    """The archive with its members changed."""
+    """Write an archive with its members changed."""
     with tarfile.open(source) as archive:
-        held = {one.name: archive.extractfile(one).read() for one in archive}  # type: ignore[union-attr]
-    change(held)
+        files = {member.name: archive.extractfile(member).read() for member in archive}  # type: ignore[union-attr]
+    change(files)
     with tarfile.open(target, "w") as archive:
-        for name, data in held.items():
+        for name, data in files.items():
             member = tarfile.TarInfo(name)
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
@@ -115,14 +121,14 @@ def test_nothing_is_written_that_the_manifest_does_not_name(
 ) -> None:
     store.export(tmp_path / "out.tar", "one")
     path = repacked(
-        tmp_path / "out.tar", tmp_path / "in.tar", lambda held: held.update({name: b""})
+        tmp_path / "out.tar", tmp_path / "in.tar", lambda files: files.update({name: b""})
     )
     with pytest.raises(StoreCorruptError, match="is not in its manifest"):
         Store(tmp_path / "other").import_version(path)
     assert not list(tmp_path.rglob("*evil*"))
 
 
-def test_names_in_a_manifest_are_not_trusted_either(store: Store, tmp_path: Path) -> None:
+def test_paths_in_a_manifest_are_not_trusted(store: Store, tmp_path: Path) -> None:
     folder = store.folder / "versions" / "one"
     from ragcore.store.manifest import Manifest
 
@@ -131,9 +137,9 @@ def test_names_in_a_manifest_are_not_trusted_either(store: Store, tmp_path: Path
     files["../../../evil"] = files.pop("passages.arrow")
     manifest.model_copy(update={"files": files}).write(folder)
 
-    def change(held: dict[str, bytes]) -> None:
-        held["manifest.json"] = (folder / "manifest.json").read_bytes()
-        held["../../../evil"] = held.pop("passages.arrow")
+    def change(files: dict[str, bytes]) -> None:
+        files["manifest.json"] = (folder / "manifest.json").read_bytes()
+        files["../../../evil"] = files.pop("passages.arrow")
 
     with tarfile.open(tmp_path / "out.tar", "w") as archive:
         for path in [folder / "manifest.json", *sorted(folder.rglob("*"))]:
@@ -147,7 +153,7 @@ def test_names_in_a_manifest_are_not_trusted_either(store: Store, tmp_path: Path
     assert not list(tmp_path.rglob("*evil*"))
 
 
-def test_a_link_is_no_file(store: Store, tmp_path: Path) -> None:
+def test_a_link_in_an_archive_is_refused(store: Store, tmp_path: Path) -> None:
     store.export(tmp_path / "out.tar", "one")
     with (
         tarfile.open(tmp_path / "out.tar") as old,
@@ -163,15 +169,15 @@ def test_a_link_is_no_file(store: Store, tmp_path: Path) -> None:
         Store(tmp_path / "other").import_version(tmp_path / "in.tar")
 
 
-def test_a_part_that_is_missing_is_named(store: Store, tmp_path: Path) -> None:
+def test_a_missing_file_is_named(store: Store, tmp_path: Path) -> None:
     store.export(tmp_path / "out.tar", "one")
-    drop = lambda held: held.pop("passages.arrow")  # noqa: E731
+    drop = lambda files: files.pop("passages.arrow")  # noqa: E731
     path = repacked(tmp_path / "out.tar", tmp_path / "in.tar", drop)
     with pytest.raises(StoreCorruptError, match=r"passages\.arrow is missing"):
         Store(tmp_path / "other").import_version(path)
 
 
-def test_a_damaged_version_does_not_go_out(store: Store, tmp_path: Path) -> None:
+def test_a_damaged_version_is_not_exported(store: Store, tmp_path: Path) -> None:
     file = tmp_path / "out.tar"
     file.write_bytes(b"what was there")
     flip(store.folder / "versions" / "one" / "passages.arrow", 300)
@@ -181,7 +187,7 @@ def test_a_damaged_version_does_not_go_out(store: Store, tmp_path: Path) -> None
     assert {path.name for path in tmp_path.iterdir()} == {"out.tar", "store"}
 
 
-def test_a_place_that_is_not_there_is_named(store: Store, tmp_path: Path) -> None:
+def test_a_path_that_does_not_exist_is_named(store: Store, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no such folder"):
         store.export(tmp_path / "nowhere" / "out.tar")
     with pytest.raises(StoreError, match="no such file"):

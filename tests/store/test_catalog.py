@@ -1,4 +1,4 @@
-"""Which version is current, which was before, and who may not be collected."""
+"""Test which version is current, which was before, and which may not be collected."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
-def test_rollback_goes_back_the_way_that_was_come(store: Store) -> None:
+def test_rollback_reverses_activations(store: Store) -> None:
     for name in "abca":
         store.activate(name)
     assert [store.rollback() for _ in range(2)] == [("a", "c"), ("c", "b")]
@@ -34,13 +34,13 @@ def test_rollback_goes_back_the_way_that_was_come(store: Store) -> None:
     assert store.current() == "a"
 
 
-def test_activating_the_current_version_is_no_step(store: Store) -> None:
+def test_activating_the_current_version_adds_nothing_to_the_history(store: Store) -> None:
     for name in "abbb":
         store.activate(name)
     assert store.rollback() == ("b", "a")
 
 
-def test_a_first_activation_has_nothing_before_it(store: Store) -> None:
+def test_a_first_activation_cannot_be_rolled_back(store: Store) -> None:
     for current in (None, "a"):
         if current:
             store.activate(current)
@@ -49,14 +49,14 @@ def test_a_first_activation_has_nothing_before_it(store: Store) -> None:
         assert store.current() == current
 
 
-def test_what_was_collected_is_passed_over(store: Store) -> None:
+def test_rollback_skips_versions_that_were_collected(store: Store) -> None:
     for name in "abc":
         store.activate(name)
     (store.folder / "versions" / "b").rename(store.folder / "gone")
     assert store.rollback() == ("c", "a")
 
 
-def test_a_history_of_nonsense_is_passed_over(store: Store) -> None:
+def test_rollback_skips_damaged_lines_of_the_history(store: Store) -> None:
     for name in "abc":
         store.activate(name)
     history = store.folder / "HISTORY"
@@ -64,7 +64,7 @@ def test_a_history_of_nonsense_is_passed_over(store: Store) -> None:
     assert store.rollback() == ("c", "b")
 
 
-def test_a_kill_between_the_two_files_makes_no_wrong_way(store: Store) -> None:
+def test_a_kill_between_writing_history_and_current_does_not_mislead_rollback(store: Store) -> None:
     """Activation writes the history first, rollback the current version."""
     for name in "abc":
         store.activate(name)
@@ -80,7 +80,7 @@ def test_a_kill_between_the_two_files_makes_no_wrong_way(store: Store) -> None:
     assert store.rollback() == ("b", "a")
 
 
-def test_a_broken_current_does_not_hold_up_activation_or_rollback(store: Store) -> None:
+def test_a_broken_current_does_not_prevent_activation_or_rollback(store: Store) -> None:
     for name in "abc":
         store.activate(name)
     (store.folder / "CURRENT").write_text("../x\n")
@@ -92,7 +92,7 @@ def test_a_broken_current_does_not_hold_up_activation_or_rollback(store: Store) 
     assert store.current() == "d"
 
 
-def test_a_history_does_not_grow_without_end(store: Store) -> None:
+def test_a_history_has_at_most_100_entries(store: Store) -> None:
     for turn in range(250):
         store.activate("abcd"[turn % 4])
     assert len((store.folder / "HISTORY").read_text().splitlines()) == 100

@@ -1,4 +1,4 @@
-"""What gc takes and what it leaves."""
+"""Test what gc removes and what it leaves."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def store(tmp_path: Path) -> Store:
     store = Store(tmp_path / "store")
     for age, name in enumerate("cabed"):
         store.build(name, PASSAGES, dense_part(), activate=False)
-        said = json.loads((version(store, name) / "manifest.json").read_bytes())
-        del said["sha256"]
-        said["created"] = f"2026-11-0{age + 1}T00:00:00+00:00"
-        (version(store, name) / "manifest.json").write_bytes(_spelled(said))
-        assert Manifest.read(version(store, name)).created == said["created"]
+        fields = json.loads((version(store, name) / "manifest.json").read_bytes())
+        del fields["sha256"]
+        fields["created"] = f"2026-11-0{age + 1}T00:00:00+00:00"
+        (version(store, name) / "manifest.json").write_bytes(_spelled(fields))
+        assert Manifest.read(version(store, name)).created == fields["created"]
     return store
 
 
@@ -42,12 +42,12 @@ def names(store: Store) -> str:
 
 @pytest.mark.parametrize(("keep", "stay"), [(5, "abcde"), (3, "bde"), (2, "de"), (1, "d")])
 def test_the_newest_stay(store: Store, keep: int, stay: str) -> None:
-    found = store.gc(keep)
-    assert names(store) == stay == "".join(found.kept)
-    assert "".join(found.removed) == "".join(sorted(set("abcde") - set(stay)))
+    collected = store.gc(keep)
+    assert names(store) == stay == "".join(collected.kept)
+    assert "".join(collected.removed) == "".join(sorted(set("abcde") - set(stay)))
 
 
-def test_the_current_version_and_the_one_before_stay_first(store: Store) -> None:
+def test_the_current_version_and_the_rollback_target_stay_first(store: Store) -> None:
     for name in "eca":
         store.activate(name)
     assert store.gc(3).kept == ("a", "c", "d")
@@ -61,14 +61,18 @@ def test_the_current_version_and_the_one_before_stay_first(store: Store) -> None
 def test_what_a_program_has_open_stays_until_it_is_closed(store: Store) -> None:
     store.activate("d")
     memory = store.open("c", retriever=dense_part())
-    found = store.gc(1)
-    assert (found.removed, found.in_use, found.kept) == (("a", "b", "e"), ("c",), ("c", "d"))
+    collected = store.gc(1)
+    assert (collected.removed, collected.in_use, collected.kept) == (
+        ("a", "b", "e"),
+        ("c",),
+        ("c", "d"),
+    )
     assert memory.search(["text 7"], 1).rows.shape == (1, 1)
     memory.close()
     assert store.gc(1).removed == ("c",)
 
 
-def test_a_version_outlives_the_one_that_it_was_made_of(store: Store) -> None:
+def test_a_version_outlives_its_parent(store: Store) -> None:
     new = Passage("new", "", "another text")
     store.update("child", Changes({"new": new}, {}), parent="c", retriever=dense_part())
     store.gc(1)
@@ -77,15 +81,15 @@ def test_a_version_outlives_the_one_that_it_was_made_of(store: Store) -> None:
     assert list(memory.passages) == [*PASSAGES, new]
 
 
-def test_freed_is_what_the_disk_gains(store: Store) -> None:
+def test_freed_bytes_are_what_the_disk_gains(store: Store) -> None:
     new = Passage("new", "", "another text")
     for name, parent in (("d1", "d"), ("d2", "d1")):
         changes = Changes({name: Passage(name, "", new.text)}, {})
         store.update(name, changes, parent=parent, retriever=dense_part())
 
     def used() -> int:
-        about = {path.stat().st_ino: path.stat().st_size for path in files_below(store.folder)}
-        return sum(about.values())
+        sizes = {path.stat().st_ino: path.stat().st_size for path in files_below(store.folder)}
+        return sum(sizes.values())
 
     for keep in (6, 2, 1):
         before = used()
@@ -96,9 +100,9 @@ def test_freed_is_what_the_disk_gains(store: Store) -> None:
         assert would.bytes > 0
 
 
-def test_what_killed_processes_left_is_taken(store: Store) -> None:
-    left = [".building-x-0000", ".scratch-0000", ".trash-x-0000"]
-    for name in left:
+def test_orphans_are_removed(store: Store) -> None:
+    orphans = [".building-x-0000", ".scratch-0000", ".trash-x-0000"]
+    for name in orphans:
         (version(store, name) / "retriever").mkdir(parents=True)
         (version(store, name) / "retriever" / "data").write_bytes(b"12345")
     for name in (".CURRENT.new", ".HISTORY.new"):
@@ -106,15 +110,15 @@ def test_what_killed_processes_left_is_taken(store: Store) -> None:
     store.activate("a")
     (store.folder / ".CURRENT.new").write_text("half")
     (store.folder / ".HISTORY.new").write_text("half")
-    found = store.gc(9, dry_run=True)
-    assert (found.orphans, found.bytes) == (5, 15)
-    assert store.gc(9) == found
+    collected = store.gc(9, dry_run=True)
+    assert (collected.orphans, collected.bytes) == (5, 15)
+    assert store.gc(9) == collected
     assert sorted(path.name for path in store.folder.iterdir()) == [".lock", "CURRENT", "versions"]
     assert sorted(path.name for path in (store.folder / "versions").iterdir()) == list("abcde")
     assert store.gc(9).orphans == 0
 
 
-def test_what_a_running_build_writes_is_left_alone(store: Store) -> None:
+def test_a_running_build_is_left_alone(store: Store) -> None:
     seen = []
 
     def passages():
@@ -127,14 +131,14 @@ def test_what_a_running_build_writes_is_left_alone(store: Store) -> None:
     assert store.verify("late").passages == 50
 
 
-def test_to_keep_none_is_refused_and_an_empty_store_has_none(store: Store, tmp_path: Path) -> None:
+def test_keeping_none_is_refused_and_an_empty_store_has_none(store: Store, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="keep one or more"):
         store.gc(0)
     assert Store(tmp_path / "nothing").gc(1).kept == ()
     assert not (tmp_path / "nothing").exists()
 
 
-def test_what_is_read_without_its_retriever_stays_too(store: Store, tmp_path: Path) -> None:
+def test_a_version_whose_passages_are_read_or_exported_stays(store: Store, tmp_path: Path) -> None:
     store.activate("d")
     in_use: list[tuple[str, ...]] = []
     with store.passages("c") as passages:

@@ -1,4 +1,4 @@
-"""A process killed at any call that changes a store leaves the old state or the new one."""
+"""Test that a process killed at any call that changes a store leaves the old state or the new."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def killer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What counts the calls of a process, and ends it."""
-    made = tmp_path_factory.mktemp("killer") / "killer.so"
+    """Compile the library that counts a process's calls and kills it."""
+    library = tmp_path_factory.mktemp("killer") / "killer.so"
     source = ROOT / "tests" / "helpers" / "killer.c"
     assert COMPILER is not None
-    subprocess.run([COMPILER, "-O1", "-shared", "-fPIC", source, "-o", made, "-ldl"], check=True)
-    return made
+    subprocess.run([COMPILER, "-O1", "-shared", "-fPIC", source, "-o", library, "-ldl"], check=True)
+    return library
 
 
 @pytest.mark.parametrize(
@@ -39,9 +39,9 @@ def killer(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["activate", "rollback", "gc"], 2),
         (["export"], 1),
     ],
-    ids=lambda said: "-".join(said) if isinstance(said, list) else None,
+    ids=lambda value: "-".join(value) if isinstance(value, list) else None,
 )
-def test_a_kill_at_any_call_leaves_the_old_or_the_new(
+def test_a_kill_at_any_call_leaves_the_old_state_or_the_new(
     killer: Path, tmp_path: Path, operations: list[str], states: int
 ) -> None:
     done = subprocess.run(
@@ -54,8 +54,8 @@ def test_a_kill_at_any_call_leaves_the_old_or_the_new(
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    found = [line.split() for line in done.stdout.splitlines()]
-    assert [name for name, _, _ in found] == operations
-    for _, calls, seen in found:
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert [name for name, _, _ in rows] == operations
+    for _, calls, seen in rows:
         assert int(calls) > 8
         assert int(seen) == states

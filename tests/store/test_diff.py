@@ -1,6 +1,9 @@
+"""Test changes: reading them, working them out, and what a version becomes by them."""
+
 from __future__ import annotations
 
 import json
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -35,12 +38,12 @@ def stored(folder: Path, passages: list[Passage]) -> Passages:
 
 def written(folder: Path, *lines: object) -> Path:
     path = folder / "changes.jsonl"
-    said = (line if isinstance(line, str) else json.dumps(line) for line in lines)
-    path.write_text("\n".join(said) + "\n", encoding="utf-8")
+    texts = (line if isinstance(line, str) else json.dumps(line) for line in lines)
+    path.write_text("\n".join(texts) + "\n", encoding="utf-8")
     return path
 
 
-def test_a_file_says_what_comes_and_what_goes(tmp_path: Path) -> None:
+def test_changes_are_read_from_a_file(tmp_path: Path) -> None:
     path = written(
         tmp_path,
         {"id": "id9", "title": "new", "text": "text", "year": 2026},
@@ -57,7 +60,7 @@ def test_a_file_says_what_comes_and_what_goes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("{", r"changes\.jsonl:2: not JSON"),
         ('{"text": "no id"}', r":2: no 'id': each line"),
@@ -68,12 +71,12 @@ def test_a_file_says_what_comes_and_what_goes(tmp_path: Path) -> None:
         ('{"id": "a", "delete": true}', r":2: id 'a' was in line 1 already"),
     ],
 )
-def test_a_line_that_says_neither_is_named(tmp_path: Path, line: str, said: str) -> None:
-    with pytest.raises(CorpusError, match=said):
+def test_a_faulty_line_is_named(tmp_path: Path, line: str, message: str) -> None:
+    with pytest.raises(CorpusError, match=message):
         read_changes(written(tmp_path, {"id": "a", "text": "t"}, line))
 
 
-def test_what_stays_keeps_its_order_and_what_is_new_follows(passages: Passages) -> None:
+def test_passages_that_stay_keep_their_order_and_new_ones_follow(passages: Passages) -> None:
     changed, new = Passage("id3", "t3", "changed"), Passage("id7", "", "new")
     changes = Changes({"id3": changed, "id1": OLD[1], "id7": new}, {"id0": "f:1"})
     derived = derive(passages, changes)
@@ -92,11 +95,11 @@ def test_what_stays_keeps_its_order_and_what_is_new_follows(passages: Passages) 
         Passage("id1", "t1", "text 1", {"n": [True]}),
     ],
 )
-def test_whatever_differs_is_a_change(passages: Passages, other: Passage) -> None:
+def test_any_difference_is_a_change(passages: Passages, other: Passage) -> None:
     assert derive(passages, Changes({"id1": other}, {})).added == [other]
 
 
-def test_what_json_cannot_tell_apart_is_no_change(passages: Passages) -> None:
+def test_metadata_with_equal_json_is_no_change(passages: Passages) -> None:
     same = Passage("id1", "t1", "text 1", {"n": (1,)})
     derived = derive(passages, Changes({"id1": same}, {}))
     assert (len(derived.removed), derived.added) == (0, [])
@@ -107,7 +110,7 @@ def test_an_unknown_id_cannot_be_deleted(passages: Passages) -> None:
         derive(passages, Changes({}, {"id1": "f:6", "id9": "f:7"}))
 
 
-def test_not_all_can_go(passages: Passages) -> None:
+def test_not_all_passages_can_be_deleted(passages: Passages) -> None:
     with pytest.raises(EmptyCorpusError, match="delete all 5 passages"):
         derive(passages, Changes({}, {f"id{n}": f"f:{n}" for n in range(5)}))
 
@@ -116,17 +119,17 @@ TEXTS = st.dictionaries(st.sampled_from("abcdef"), st.sampled_from(["x", "y"]), 
 
 
 @given(TEXTS, TEXTS)
-def test_a_corpus_is_reached_by_what_differs(
+def test_changes_to_a_corpus_lead_to_its_passages(
     tmp_path_factory: pytest.TempPathFactory, old: dict[str, str], new: dict[str, str]
 ) -> None:
     before, after = (
         [Passage(name, "", text) for name, text in texts.items()] for texts in (old, new)
     )
-    with stored(tmp_path_factory.mktemp("p"), before) as held:
-        derived = derive(held, changes_to(held, after))
-    gone = set(derived.removed.tolist())
-    reached = [one for row, one in enumerate(before) if row not in gone] + derived.added
-    assert sorted(reached, key=lambda one: one.id) == sorted(after, key=lambda one: one.id)
+    with stored(tmp_path_factory.mktemp("p"), before) as passages:
+        derived = derive(passages, changes_to(passages, after))
+    removed = set(derived.removed.tolist())
+    reached = [passage for row, passage in enumerate(before) if row not in removed] + derived.added
+    assert sorted(reached, key=attrgetter("id")) == sorted(after, key=attrgetter("id"))
     assert len(derived.added) == sum(old.get(name) != text for name, text in new.items())
 
 
@@ -135,10 +138,10 @@ def test_differences_are_by_id(tmp_path: Path, passages: Passages) -> None:
     another = Passage("id9", "t", "text")
     retold = Passage("id3", "t3", "text 3", {"n": [4]})
     new = stored(tmp_path / "new", [OLD[4], another, OLD[0], retold])
-    found = differences(passages, new)
-    assert found.added == (another,)
-    assert found.removed == (OLD[1], OLD[2])
-    assert found.changed == ((OLD[3], retold),)
+    difference = differences(passages, new)
+    assert difference.added == (another,)
+    assert difference.removed == (OLD[1], OLD[2])
+    assert difference.changed == ((OLD[3], retold),)
     assert differences(passages, passages).changed == ()
 
 
@@ -164,9 +167,11 @@ def test_written_differences_lead_from_one_version_to_the_other(
     path = folders[0] / "changes.jsonl"
     write_changes(path, differences(before, after))
     derived = derive(before, read_changes(path))
-    kept = [passage for row, passage in enumerate(old) if row not in set(derived.removed.tolist())]
-    by_id = {passage.id: passage for passage in [*kept, *derived.added]}
+    staying = [
+        passage for row, passage in enumerate(old) if row not in set(derived.removed.tolist())
+    ]
+    by_id = {passage.id: passage for passage in [*staying, *derived.added]}
     assert by_id == {passage.id: passage for passage in new}
-    assert len(kept) + len(derived.added) == len(new)
+    assert len(staying) + len(derived.added) == len(new)
     alike = {passage.id for passage in old if passage in new}
-    assert alike <= {passage.id for passage in kept}
+    assert alike <= {passage.id for passage in staying}

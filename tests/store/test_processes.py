@@ -1,4 +1,4 @@
-"""Several processes at one store: one waits or is refused, and what is there is always whole."""
+"""Test several processes with one store: one waits or is refused, and every version is whole."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.helpers.word_encoder import dense_part
 folder, mark = sys.argv[1:]
 store = Store(folder)
 passages = [Passage(f"{mark}{n}", "", f"text {n}") for n in range(40)]
-# Both have come to here before either goes on.
+# Neither goes on before both have started.
 print("ready", flush=True)
 sys.stdin.readline()
 for turn in range(6):
@@ -38,7 +38,7 @@ for turn in range(6):
 """
 
 
-def test_two_that_build_activate_and_collect_at_once(tmp_path: Path) -> None:
+def test_two_processes_build_activate_and_collect_together(tmp_path: Path) -> None:
     folder = tmp_path / "store"
     Store(folder).build("first", [Passage("f", "", "text")], dense_part())
     both = [
@@ -53,17 +53,17 @@ def test_two_that_build_activate_and_collect_at_once(tmp_path: Path) -> None:
         )
         for mark in "xy"
     ]
-    for one in both:
-        assert one.stdout is not None
-        assert one.stdin is not None
-        assert one.stdout.readline() == "ready\n"
-    for one in both:
-        assert one.stdin is not None
-        one.stdin.write("go\n")
-        one.stdin.flush()
+    for process in both:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in both:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
     # Meanwhile a reader finds whole versions only, whichever is the current one.
     store, seen = Store(folder), set()
-    while any(one.poll() is None for one in both):
+    while any(process.poll() is None for process in both):
         name = store.current()
         assert name is not None
         try:
@@ -74,14 +74,14 @@ def test_two_that_build_activate_and_collect_at_once(tmp_path: Path) -> None:
         assert len(marks) == 1
         seen.add(name)
         memory.close()
-    outcomes = [one.communicate(timeout=60) for one in both]
-    assert [one.returncode for one in both] == [0, 0], [error for _, error in outcomes]
+    outcomes = [process.communicate(timeout=60) for process in both]
+    assert [process.returncode for process in both] == [0, 0], [error for _, error in outcomes]
     turns = [out.split() for out, _ in outcomes]
-    # Each shared version was built once, unless it was collected before the other came to it.
+    # Each shared version was built once, unless it was collected before the other process tried.
     assert all(turn == ["built", "refused"] or "built" in turn for turn in zip(*turns, strict=True))
     assert len(seen) > 1
     for version in store.versions():
         assert store.verify(version.name).passages == (1 if version.name == "first" else 40)
     assert store.current() in {f"own-{mark}-5" for mark in "xy"}
-    left = [path.name for path in (folder / "versions").iterdir() if path.name[0] == "."]
-    assert [name for name in left if not name.startswith(".scratch")] == []
+    working = [path.name for path in (folder / "versions").iterdir() if path.name[0] == "."]
+    assert [name for name in working if not name.startswith(".scratch")] == []

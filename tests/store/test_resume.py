@@ -1,4 +1,4 @@
-"""A build of a dense memory that was killed goes on, and ends as if it had not been."""
+"""Test that a killed build of a dense memory is resumed and ends as if it had not been killed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PASSAGES = [Passage(f"p{n}", f"t{n}", "word " * (n * 7 % 11) + f"w{n}") for n in
 
 
 class Counting(WordEncoder):
-    """Says which passages it encodes."""
+    """A word encoder that records which passages it encodes."""
 
     encoded: ClassVar[list[str]] = []
 
@@ -69,19 +69,19 @@ def test_what_was_encoded_is_not_encoded_again(tmp_path: Path, retriever: Any) -
     times = len(Counting.encoded) // len(PASSAGES)
     Counting.encoded = []
 
-    store, told = Store(tmp_path / "store"), []
+    store, steps = Store(tmp_path / "store"), []
     with pytest.raises(KeyboardInterrupt):
         store.build("v", failing(25), retriever(), batch=10)
     assert [name[:9] for name in left(store)] == [".scratch-"]
     # Under another name, as the next day gives it.
-    store.build("w", PASSAGES, retriever(), batch=10, progress=lambda *step: told.append(step))
-    assert told[0] == ("kept", 20, None)
-    assert sorted(Counting.encoded) == sorted([one.id for one in PASSAGES] * times)
+    store.build("w", PASSAGES, retriever(), batch=10, progress=lambda *step: steps.append(step))
+    assert steps[0] == ("kept", 20, None)
+    assert sorted(Counting.encoded) == sorted([passage.id for passage in PASSAGES] * times)
     assert files(store, "w") == files(whole, "v")
     assert left(store) == ["w"]
 
 
-def test_a_passage_that_changed_meanwhile_is_encoded_anew(tmp_path: Path) -> None:
+def test_a_passage_that_changed_meanwhile_is_encoded_again(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         store.build("v", failing(25), part(), batch=10)
@@ -100,10 +100,10 @@ def test_fresh_begins_with_nothing(tmp_path: Path) -> None:
         store.build("v", failing(25), part(), batch=10)
     Counting.encoded = []
     store.build("v", PASSAGES, part(), batch=10, fresh=True)
-    assert sorted(Counting.encoded) == sorted(one.id for one in PASSAGES)
+    assert sorted(Counting.encoded) == sorted(passage.id for passage in PASSAGES)
 
 
-def test_another_encoder_does_not_take_what_is_not_its_own(tmp_path: Path) -> None:
+def test_another_encoder_does_not_take_these_vectors(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         store.build("v", failing(25), part(), batch=10)
@@ -116,7 +116,7 @@ def test_another_encoder_does_not_take_what_is_not_its_own(tmp_path: Path) -> No
     assert len(Counting.encoded) == len(PASSAGES) - 20
 
 
-def test_two_builds_at_once_do_not_share(tmp_path: Path) -> None:
+def test_two_builds_at_the_same_time_do_not_share(tmp_path: Path) -> None:
     store = Store(tmp_path)
 
     def inner() -> Iterator[Passage]:
@@ -133,13 +133,13 @@ DRIVER = """
 import os, signal, sys
 from pathlib import Path
 from ragcore.store.store import Store
-from tests.store import test_resume as given
+from tests.store import test_resume
 
-whole, place = Path(sys.argv[1]), Path(sys.argv[2])
-log = place / "log"
+whole, work = Path(sys.argv[1]), Path(sys.argv[2])
+log = work / "log"
 
 
-class Logging(given.Counting):
+class Logging(test_resume.Counting):
     def encode_passages(self, passages):
         vectors = super().encode_passages(passages)
         with log.open("a") as file:
@@ -159,11 +159,11 @@ def build_until(step, folder):
                 if done == step:
                     os.kill(os.getpid(), signal.SIGKILL)
 
-    given.Counting = Logging
+    test_resume.Counting = Logging
     sys.addaudithook(count)
     store = Store(folder)
     if not store.versions():
-        store.build("v", given.PASSAGES, given.part(), batch=10)
+        store.build("v", test_resume.PASSAGES, test_resume.part(), batch=10)
 
 
 def killed(step, folder):
@@ -176,23 +176,23 @@ def killed(step, folder):
 
 kills = []
 for step in range(1, 1000, 2):
-    folder = place / str(step)
+    folder = work / str(step)
     log.write_text("")
     if not killed(step, folder):
         break
     before = len(log.read_text().split())
-    # Killed a second time, somewhere else, then let go on.
+    # Kill it a second time, somewhere else, then let it finish.
     again = killed(31, folder)
     assert not killed(0, folder)
-    assert given.files(Store(folder), "v") == given.files(Store(whole), "v"), step
+    assert test_resume.files(Store(folder), "v") == test_resume.files(Store(whole), "v"), step
     # What was being encoded when it was killed is encoded again: a batch of four each time.
-    assert len(log.read_text().split()) <= len(given.PASSAGES) + 4 * (1 + again), step
+    assert len(log.read_text().split()) <= len(test_resume.PASSAGES) + 4 * (1 + again), step
     kills.append(before)
 print(len(kills), len({before for before in kills}))
 """
 
 
-def test_killed_anywhere_it_comes_to_the_same_end(tmp_path: Path) -> None:
+def test_a_build_killed_anywhere_ends_in_the_same_version(tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     Store(whole).build("v", PASSAGES, part(), batch=10)
     done = subprocess.run(
@@ -205,7 +205,7 @@ def test_killed_anywhere_it_comes_to_the_same_end(tmp_path: Path) -> None:
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    kills, places = map(int, done.stdout.split())
+    kills, progresses = map(int, done.stdout.split())
     assert kills > 20
     # Before the first batch, after the last, and between any two.
-    assert places >= 8
+    assert progresses >= 8

@@ -1,3 +1,5 @@
+"""Test a store: building, opening, listing; faults while building and faults on disk."""
+
 from __future__ import annotations
 
 import json
@@ -58,7 +60,7 @@ def test_what_is_built_is_opened(store: Store) -> None:
     assert memory.passages.take(hits.rows[0].tolist()) == [numbered(8, "a")[7]]
 
 
-def test_versions_stand_beside_each_other(store: Store) -> None:
+def test_a_store_holds_several_versions(store: Store) -> None:
     store.build("two", numbered(5, "b"), dense_part(), activate=False)
     assert [(v.name, v.passages, v.retriever, v.current) for v in store.versions()] == [
         ("one", 30, "dense", True),
@@ -71,13 +73,13 @@ def test_versions_stand_beside_each_other(store: Store) -> None:
     assert len(store.open("one", retriever=dense_part())) == 30
 
 
-def test_a_list_says_how_large_a_version_is(store: Store) -> None:
+def test_a_list_gives_the_size_of_a_version(store: Store) -> None:
     files = contents(store.folder / "versions" / "one")
     files.pop("manifest.json")
     assert store.versions()[0].bytes == sum(map(len, files.values()))
 
 
-def test_the_manifest_says_what_a_version_is_made_of(store: Store) -> None:
+def test_a_manifest_describes_its_version(store: Store) -> None:
     store.build("two", numbered(3), dense_part(seed=4), corpus_config={"use": "jsonl", "path": "x"})
     manifest = Manifest.read(store.folder / "versions" / "two")
     assert (manifest.format, manifest.name, manifest.passages) == (FORMAT, "two", 3)
@@ -108,9 +110,9 @@ def test_a_new_store_has_nothing(tmp_path: Path) -> None:
 
 
 def test_an_unknown_version_is_named_with_those_there_are(store: Store) -> None:
-    for ask in (store.open, store.verify, store.activate):
+    for method in (store.open, store.verify, store.activate):
         with pytest.raises(UnknownVersionError, match="no version 'nope'; versions: one"):
-            ask("nope")
+            method("nope")
     for outside in ("../one", "", ".", "a/b"):
         with pytest.raises(UnknownVersionError):
             store.open(outside)
@@ -149,8 +151,10 @@ def test_a_corpus_that_fails_leaves_no_trace(
     with pytest.raises(type(error)):
         store.build("two", stopping(numbered(after), error), dense_part())
     # What was encoded stays for the next build, and nothing else.
-    left = {name: data for name, data in contents(store.folder).items() if ".scratch-" not in name}
-    assert left == before
+    remaining = {
+        name: data for name, data in contents(store.folder).items() if ".scratch-" not in name
+    }
+    assert remaining == before
     names = [path.name for path in (store.folder / "versions").iterdir()]
     assert [name[:9] for name in sorted(names)] == [".scratch-", "one"][not after :]
     assert store.current() == "one"
@@ -165,7 +169,7 @@ def test_a_corpus_that_fails_leaves_no_trace(
         ([*numbered(600), Passage("v3", "Again", "x")], r"passage 601 .*'Again'.* 'v3'.*unique"),
     ],
 )
-def test_passages_that_cannot_be_kept_are_named(
+def test_passages_that_cannot_be_stored_are_named(
     store: Store, passages: list[Passage], message: str
 ) -> None:
     with pytest.raises(CorpusError, match=message) as caught:
@@ -184,7 +188,7 @@ def test_a_retriever_that_loses_rows_is_refused(store: Store) -> None:
         store.build("two", numbered(30), part)
 
 
-def test_what_a_killed_build_left_is_swept_but_not_a_running_one(store: Store) -> None:
+def test_a_build_removes_orphans_but_not_a_running_build(store: Store) -> None:
     abandoned = store.folder / "versions" / ".building-two-0000"
     abandoned.mkdir()
     (abandoned / "passages.arrow").write_bytes(b"half")
@@ -192,7 +196,7 @@ def test_what_a_killed_build_left_is_swept_but_not_a_running_one(store: Store) -
     def inner() -> Iterator[Passage]:
         assert not abandoned.exists()
         yield from numbered(3, "outer")
-        # A second builder, while the first is under way.
+        # A second build, while the first is running.
         store.build("three", numbered(4, "inner"), dense_part())
 
     store.build("two", inner(), dense_part())
@@ -204,7 +208,7 @@ def test_what_a_killed_build_left_is_swept_but_not_a_running_one(store: Store) -
     assert store.current() == "two"
 
 
-def test_of_two_builders_of_a_name_one_wins(store: Store) -> None:
+def test_of_two_builds_of_a_name_only_one_succeeds(store: Store) -> None:
     gate = threading.Barrier(2)
     outcomes: list[str] = []
 
@@ -231,7 +235,7 @@ def test_of_two_builders_of_a_name_one_wins(store: Store) -> None:
 
 def test_building_holds_no_more_passages_than_a_batch(tmp_path: Path) -> None:
     class Counting(Dense):
-        """Holds nothing, so that what is measured is the store's own."""
+        """Holds nothing, so that only the store's own memory is measured."""
 
         def add(self, rows: np.ndarray, passages: Iterable[Passage]) -> None:
             self.rows = int(rows[-1]) + 1
@@ -257,12 +261,12 @@ def test_building_holds_no_more_passages_than_a_batch(tmp_path: Path) -> None:
 # Faults on disk
 
 
-def flip(path: Path, place: int) -> None:
-    """Flip a bit of the byte at a place; a second time puts it right."""
+def flip(path: Path, offset: int) -> None:
+    """Flip a bit of the byte at an offset; a second call restores it."""
     with path.open("r+b") as file:
-        file.seek(place)
+        file.seek(offset)
         (byte,) = file.read(1)
-        file.seek(place)
+        file.seek(offset)
         file.write(bytes([byte ^ 1]))
 
 
@@ -273,26 +277,26 @@ def test_a_flipped_bit_in_any_file_is_named(store: Store, version: str) -> None:
     folder = store.folder / "versions" / version
     assert len(contents(folder)) == {"one": 5, "two": 11}[version]
     for name, data in contents(folder).items():
-        for place in {0, len(data) // 3, len(data) // 2, len(data) - 1}:
-            flip(folder / name, place)
+        for offset in {0, len(data) // 3, len(data) // 2, len(data) - 1}:
+            flip(folder / name, offset)
             with pytest.raises(StoreCorruptError, match=name):
                 store.verify(version)
             with pytest.raises(StoreCorruptError, match=name):
                 store.open(version, retriever=dense_part())
-            flip(folder / name, place)
+            flip(folder / name, offset)
     assert store.verify(version).name == version
 
 
-def test_no_byte_of_a_manifest_changes_unseen(store: Store) -> None:
+def test_no_byte_of_a_manifest_changes_unnoticed(store: Store) -> None:
     path = store.folder / "versions" / "one" / "manifest.json"
-    for place in range(path.stat().st_size):
-        flip(path, place)
+    for offset in range(path.stat().st_size):
+        flip(path, offset)
         with pytest.raises(StoreCorruptError, match=r"manifest\.json"):
             Manifest.read(path.parent)
-        flip(path, place)
+        flip(path, offset)
 
 
-def test_a_missing_or_shortened_file_is_seen_when_opened(store: Store) -> None:
+def test_opening_notices_a_missing_or_shortened_file(store: Store) -> None:
     folder = store.folder / "versions" / "one"
     for name, data in contents(folder).items():
         (folder / name).write_bytes(data[:-1])
@@ -304,7 +308,7 @@ def test_a_missing_or_shortened_file_is_seen_when_opened(store: Store) -> None:
         (folder / name).write_bytes(data)
 
 
-def test_all_damaged_files_are_named_at_once(store: Store) -> None:
+def test_all_damaged_files_are_named_together(store: Store) -> None:
     folder = store.folder / "versions" / "one"
     (folder / "passages.arrow").unlink()
     (folder / "retriever" / "dense.json").write_bytes(b"")
@@ -320,9 +324,9 @@ def test_a_renamed_version_is_refused(store: Store) -> None:
 
 def test_a_later_format_is_refused(store: Store) -> None:
     path = store.folder / "versions" / "one" / "manifest.json"
-    said = json.loads(path.read_bytes())
-    del said["sha256"]
-    path.write_bytes(_spelled({**said, "format": FORMAT + 1}))
+    fields = json.loads(path.read_bytes())
+    del fields["sha256"]
+    path.write_bytes(_spelled({**fields, "format": FORMAT + 1}))
     with pytest.raises(StoreError, match=f"format {FORMAT + 1}.*reads format {FORMAT}"):
         store.open(retriever=dense_part())
 
@@ -341,12 +345,12 @@ def test_a_broken_current_is_named(store: Store, text: str) -> None:
 
 @pytest.mark.parametrize("other", [{"seed": 1}, {"dim": 16}])
 def test_another_encoder_is_refused_naming_both(store: Store, other: dict[str, int]) -> None:
-    given = dense_part(**other)
+    other_spec = dense_part(**other)
     named = f"words(seed={other.get('seed', 0)},d={other.get('dim', 32)})"
     with pytest.raises(MemoryMismatchError) as caught:
-        store.open(retriever=given)
-    for said in ("'one'", "words(seed=0,d=32)", named, "memory.retriever.encoder"):
-        assert said in str(caught.value)
+        store.open(retriever=other_spec)
+    for text in ("'one'", "words(seed=0,d=32)", named, "memory.retriever.encoder"):
+        assert text in str(caught.value)
 
 
 def test_another_retriever_is_refused_naming_both(store: Store) -> None:

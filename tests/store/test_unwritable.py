@@ -1,4 +1,4 @@
-"""Where nothing can be written the user is told so, and the store is as it was."""
+"""Test that the user learns why nothing can be written, and that the store stays as it was."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def store() -> Iterator[Store]:
 
 @contextmanager
 def files_of_at_most(count: int) -> Iterator[None]:
-    """A disk that is full after so many bytes, as far as one file is concerned."""
+    """Limit the size of a file, as a disk that is full does."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (count, hard))
     try:
@@ -73,7 +73,7 @@ def files_of_at_most(count: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("write", WRITES)
-def test_a_full_disk_is_told_and_leaves_what_was_there(
+def test_a_full_disk_is_reported_and_leaves_the_store_as_it_was(
     store: Store, write: Callable[[Store], None]
 ) -> None:
     before = contents(store.folder)
@@ -82,14 +82,16 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(
             with files_of_at_most(room):
                 write(store)
         except StoreError as error:
-            told = str(error)
+            message = str(error)
         else:
             break
-        assert f"{store.folder} cannot be written" in told
-        assert "allow larger files" in told or "free some room" in told
+        assert f"{store.folder} cannot be written" in message
+        assert "allow larger files" in message or "free some room" in message
         # What a build has encoded stays for the next one.
-        left = {name: data for name, data in contents(store.folder).items() if ".scr" not in name}
-        assert left == before
+        remaining = {
+            name: data for name, data in contents(store.folder).items() if ".scr" not in name
+        }
+        assert remaining == before
     assert room > 3_000
     assert {version.name for version in store.versions()} >= {"mid", "old"}
     for version in store.versions():
@@ -98,7 +100,7 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(
 
 @contextmanager
 def without_rights(folder: Path) -> Iterator[None]:
-    """The folder can be read and not written, whoever runs the tests."""
+    """Make a folder readable and not writable, for root too."""
     if os.geteuid() == 0:
         os.seteuid(NOBODY)
         try:
@@ -106,13 +108,13 @@ def without_rights(folder: Path) -> Iterator[None]:
         finally:
             os.seteuid(0)
         return
-    places = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
-    for path in places:
+    folders = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
+    for path in folders:
         path.chmod(0o555)
     try:
         yield
     finally:
-        for path in places:
+        for path in folders:
             path.chmod(0o755)
 
 
@@ -141,7 +143,7 @@ def test_a_folder_without_the_right_to_write_can_be_read(store: Store) -> None:
         assert [version.name for version in store.versions()] == ["mid", "old"]
 
 
-def test_a_file_elsewhere_that_cannot_be_read_is_no_fault_of_the_store(store: Store) -> None:
+def test_an_unreadable_file_elsewhere_is_not_blamed_on_the_store(store: Store) -> None:
     def passages() -> Iterator[Passage]:
         yield OLD[0]
         raise PermissionError(errno.EACCES, "Permission denied", "/models/weights")

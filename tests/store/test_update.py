@@ -1,4 +1,4 @@
-"""A version that was derived answers as one that is built of the same passages."""
+"""Test that a derived version answers as one that is built from the same passages."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def passage(name: str, text: str = "a") -> Passage:
 
 
 def upserts(*passages: Passage) -> dict[str, Passage]:
-    return {one.id: one for one in passages}
+    return {passage.id: passage for passage in passages}
 
 
 @pytest.fixture
@@ -76,7 +76,9 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.mark.parametrize("part", [dense_part, bm25, hybrid])
-def test_any_line_of_updates_answers_as_one_that_is_built(part: Any, tmp_path: Path) -> None:
+def test_any_sequence_of_updates_answers_as_a_build_of_the_same_passages(
+    part: Any, tmp_path: Path
+) -> None:
     stores = (Store(tmp_path / str(number)) for number in itertools.count())
 
     class Updates(RuleBasedStateMachine):
@@ -93,32 +95,34 @@ def test_any_line_of_updates_answers_as_one_that_is_built(part: Any, tmp_path: P
         )
         def update(self, new: dict[str, str], drawn: st.DataObject) -> None:
             stay = [name for name in self.passages if name not in new]
-            gone = drawn.draw(st.sets(st.sampled_from(stay or ["none"]), max_size=3))
-            gone &= set(stay)
-            left = {name: one for name, one in self.passages.items() if name not in gone}
+            deleted = drawn.draw(st.sets(st.sampled_from(stay or ["none"]), max_size=3))
+            deleted &= set(stay)
+            expected = {n: old for n, old in self.passages.items() if n not in deleted}
             for name, text in new.items():
-                if left.get(name) != passage(name, text):
-                    left.pop(name, None)
-                    left[name] = passage(name, text)
-            if not left:
+                if expected.get(name) != passage(name, text):
+                    expected.pop(name, None)
+                    expected[name] = passage(name, text)
+            if not expected:
                 return
             self.versions += 1
             changes = Changes(
-                upserts(*(passage(*one) for one in new.items())), dict.fromkeys(gone, "here")
+                upserts(*(passage(*item) for item in new.items())), dict.fromkeys(deleted, "here")
             )
             self.store.update(f"v{self.versions}", changes, retriever=part())
-            self.passages = left
+            self.passages = expected
             self.compare()
 
         def compare(self) -> None:
             other = next(stores)
             other.build("built", list(self.passages.values()), part())
             memories = [each.open(retriever=part(), verify=True) for each in (self.store, other)]
-            mine, built = memories
-            assert list(mine.passages) == list(built.passages)
+            updated, built = memories
+            assert list(updated.passages) == list(built.passages)
             for k in (1, 3, 20):
                 for where in (None, read_where({"even": True})):
-                    hits, expected = (one.search(QUESTIONS, k, where=where) for one in memories)
+                    hits, expected = (
+                        memory.search(QUESTIONS, k, where=where) for memory in memories
+                    )
                     assert np.array_equal(hits.rows, expected.rows)
                     assert np.array_equal(hits.scores, expected.scores)
             for memory in memories:
@@ -146,11 +150,11 @@ def test_only_what_is_new_is_encoded_and_the_rest_is_shared(store: Store) -> Non
     assert manifest.parent == "one"
     assert manifest.files["passages.arrow"] == Manifest.read(one).files["passages.arrow"]
     assert store.verify("two").name == "two"
-    # Each stands for itself.
+    # The parent is as it was.
     assert len(store.open("one", retriever=counting()).passages) == 20
 
 
-def test_an_update_keeps_the_record_of_what_the_version_was_made_of(store: Store) -> None:
+def test_an_update_keeps_the_record_of_corpus_and_retriever(store: Store) -> None:
     corpus = {"use": "jsonl", "path": "passages.jsonl", "words": None}
     store.build("made", [passage("x"), passage("y")], counting(), corpus_config=corpus)
     store.update("two", Changes({}, {"x": "here"}), retriever=counting())
@@ -162,13 +166,13 @@ def test_an_update_keeps_the_record_of_what_the_version_was_made_of(store: Store
     assert (two.parent, three.parent) == ("made", "two")
 
 
-def test_of_nothing_new_comes_an_equal_version(store: Store) -> None:
+def test_an_update_without_changes_gives_an_equal_version(store: Store) -> None:
     store.update("two", Changes({}, {}), retriever=counting())
     one, two = (store.open(name, retriever=counting()) for name in ("one", "two"))
     assert list(one.passages) == list(two.passages)
 
 
-def test_a_version_that_is_not_the_current_one_may_be_updated(store: Store) -> None:
+def test_a_version_other_than_the_current_one_can_be_updated(store: Store) -> None:
     store.build("other", [passage("x")], counting())
     changes = Changes({}, {"p0": "here"})
     info = store.update("two", changes, parent="one", retriever=counting(), activate=False)
@@ -176,7 +180,7 @@ def test_a_version_that_is_not_the_current_one_may_be_updated(store: Store) -> N
 
 
 @pytest.mark.parametrize(
-    ("version", "changes", "options", "error", "said"),
+    ("version", "changes", "options", "error", "message"),
     [
         ("one", Changes({}, {}), {}, VersionExistsError, "already has a version 'one'"),
         ("a/b", Changes({}, {}), {}, StoreError, "cannot be a version's name"),
@@ -199,16 +203,16 @@ def test_a_version_that_is_not_the_current_one_may_be_updated(store: Store) -> N
         ),
     ],
 )
-def test_what_cannot_be_is_refused_and_leaves_nothing(
-    store: Store, version: str, changes: Changes, options: Any, error: type, said: str
+def test_a_refused_update_leaves_nothing(
+    store: Store, version: str, changes: Changes, options: Any, error: type, message: str
 ) -> None:
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=message):
         store.update(version, changes, **{"retriever": counting(), **options})
     assert [path.name for path in (store.folder / "versions").iterdir()] == ["one"]
     assert store.current() == "one"
 
 
-def test_a_retriever_that_cannot_forget_is_named(tmp_path: Path) -> None:
+def test_a_retriever_that_cannot_remove_is_named(tmp_path: Path) -> None:
     class Fixed(dense_part().component):  # type: ignore[misc]
         capabilities: ClassVar[frozenset[str]] = frozenset({"add"})
 

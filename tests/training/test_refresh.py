@@ -1,4 +1,4 @@
-"""A training's own memory: opened as the pipeline's section `memory` says."""
+"""Test that a training opens its own memory as the pipeline's section `memory` says."""
 
 from __future__ import annotations
 
