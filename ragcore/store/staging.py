@@ -98,14 +98,14 @@ def scratch_folder(
 
 
 def orphans(catalog: Catalog, *prefixes: str) -> Iterator[tuple[Path, int]]:
-    """List working folders whose processes have ended, each locked by the descriptor beside it.
+    """List working folders whose processes have ended, each with its lock.
 
     Args:
         catalog: of the store; the caller holds its lock.
         prefixes: how the names begin; all kinds of working folders where none is given.
 
     Yields:
-        Folder and descriptor; the caller closes the descriptor.
+        Folder and the descriptor that locks it; the caller closes the descriptor.
     """
     for prefix in prefixes or (BUILDING, SCRATCH, TRASH):
         for folder in sorted(catalog.versions.glob(f"{prefix}*")):
