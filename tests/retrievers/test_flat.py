@@ -128,8 +128,8 @@ def test_what_is_saved_is_loaded(tmp_path: Path, mmap: bool, count: int) -> None
 def test_a_loaded_index_leaves_the_vectors_on_disk(tmp_path: Path) -> None:
     index_of(vectors(30)).save(tmp_path)
     loaded = Exact.load(tmp_path, Exact.Config())
-    (part,) = loaded._parts
-    assert isinstance(part.vectors, np.memmap)
+    (block,) = loaded._blocks
+    assert isinstance(block.vectors, np.memmap)
 
 
 def test_arrays_given_are_not_kept() -> None:

@@ -375,7 +375,7 @@ def test_a_pipeline_file_can_say_it(tmp_path: Path) -> None:
     [
         (("weights: [1, 2.5]", "weights: [1]"), ":11:14: weights must be one for each of the 2"),
         (("weights: [1, 2.5]", "temperatures: [1, 2, 3]"), ":11:19: temperatures must be one for"),
-        (("mixture", "rrf\n    temperatures: [1, 2]"), "temperatures are of fuse: mixture"),
+        (("mixture", "rrf\n    temperatures: [1, 2]"), "found temperatures with fuse: rrf"),
         (("2.5]", "0]"), ":11:18: "),
         (("2.5]", ".inf]"), ":11:18: "),
         (("k1: 1.5", "k2: 1.5"), ":7:20: unknown key 'k2' in retriever 'words'"),
