@@ -52,6 +52,14 @@ class Hits:
     rows: npt.NDArray[np.int64]
     scores: npt.NDArray[np.float32]
 
+    @classmethod
+    def empty(cls, count: int, k: int) -> Hits:
+        """Return hits [count, k] of which every one is missing."""
+        import numpy as np
+
+        rows = np.full((count, k), MISSING_ROW, np.int64)
+        return cls(rows, np.full((count, k), -np.inf, np.float32))
+
     def __post_init__(self) -> None:
         import numpy as np
 

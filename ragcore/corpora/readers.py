@@ -1,7 +1,8 @@
-"""Corpora of the core: passages from JSON lines, from DPR's Wikipedia file, from text files.
+"""The core's corpora: passages from JSON lines, from DPR's Wikipedia file, and from text files.
 
-Knows files and what is wrong with them, always by file and line. Each streams: at most one line
-and one passage are held. Whether ids are unique is seen where all come by, when a memory is built.
+Knows files and their faults, always by file and line; knows nothing of memories. Each streams: at
+most one line and one passage are in memory. Whether ids are unique is checked when a memory is
+built, which sees all of them.
 """
 
 from __future__ import annotations
@@ -26,19 +27,19 @@ __all__ = ["DprTsv", "Jsonl", "TextFolder", "lines_of", "passage_from_json"]
 
 
 class Jsonl:
-    """One JSON object a line: `{"id": "7", "title": "Chad", "text": "…", "year": 2018}`.
+    """One JSON object per line: `{"id": "7", "title": "Chad", "text": "…", "year": 2018}`.
 
-    `text` must be there; `id` is the number of the line where it is not said. Every other key
-    becomes metadata, as do the keys of a mapping `metadata`. A text that is split gives passages
-    `ID-1`, `ID-2`, … with the same title and metadata. Empty lines are passed over.
+    `text` is required; `id` defaults to the number of the line. Every other key becomes metadata,
+    and so do the keys of a mapping `metadata`. A text that is split becomes passages `ID-1`,
+    `ID-2`, … with the same title and metadata. Empty lines are skipped.
     """
 
     class Config(ComponentConfig):
-        """What YAML may say of `{use: jsonl}`."""
+        """Settings of `{use: jsonl}`."""
 
         path: ConfigPath = Field(description="the file; one that ends in .gz is unpacked")
         words: int | None = Field(
-            None, ge=1, description="split texts into passages of so many words; null does not"
+            None, ge=1, description="split texts into passages of this many words; null does not"
         )
 
     capabilities: ClassVar[frozenset[str]] = frozenset()
@@ -47,10 +48,10 @@ class Jsonl:
         self._config = config
 
     def __iter__(self) -> Iterator[Passage]:
-        """The passages, in the file's order.
+        """Yield the passages, in the file's order.
 
         Raises:
-            CorpusError: no such file, or a line that is no passage.
+            CorpusError: there is no such file, or a line is no passage.
         """
         path, words = self._config.path, self._config.words
         for number, line in lines_of(path):
@@ -60,15 +61,15 @@ class Jsonl:
             if words is None:
                 yield passage
                 continue
-            for part, text in enumerate(split_words(passage.text, words), start=1):
-                yield Passage(f"{passage.id}-{part}", passage.title, text, passage.metadata)
+            for piece, text in enumerate(split_words(passage.text, words), start=1):
+                yield Passage(f"{passage.id}-{piece}", passage.title, text, passage.metadata)
 
 
 class DprTsv:
     """The paper's Wikipedia, `psgs_w100.tsv`: columns id, text, title, quoted as in CSV."""
 
     class Config(ComponentConfig):
-        """What YAML may say of `{use: dpr-tsv}`."""
+        """Settings of `{use: dpr-tsv}`."""
 
         path: ConfigPath = Field(description="the file; one that ends in .gz is unpacked")
 
@@ -78,10 +79,10 @@ class DprTsv:
         self._config = config
 
     def __iter__(self) -> Iterator[Passage]:
-        """The passages, in the file's order.
+        """Yield the passages, in the file's order.
 
         Raises:
-            CorpusError: no such file, other columns, or a line that is no passage.
+            CorpusError: there is no such file, it has other columns, or a line is no passage.
         """
         path = self._config.path
         # Strict, as an unclosed quote would otherwise swallow the rest of the file.
@@ -91,7 +92,7 @@ class DprTsv:
             if header != ["id", "text", "title"]:
                 raise CorpusError(
                     f"{path}:1: found the columns {header}, expected id, text, title, separated "
-                    "by tabs: give a file such as DPR's psgs_w100.tsv"
+                    "by tabs: use a file such as DPR's psgs_w100.tsv"
                 )
             for row in rows:
                 where = f"{path}:{rows.line_num}"
@@ -100,7 +101,7 @@ class DprTsv:
                         f"{where}: {len(row)} fields, expected 3 (id, text, title), separated by "
                         "tabs: repair or remove the line"
                     )
-                yield Passage(row[0], row[2], _with_words(row[1], where))
+                yield Passage(row[0], row[2], _not_empty(row[1], where))
         except csv.Error as error:
             raise CorpusError(
                 f"{path}:{rows.line_num}: {error}: a field with a quote or a tab in it must be in "
@@ -109,18 +110,18 @@ class DprTsv:
 
 
 class TextFolder:
-    """All `.txt` and `.md` files of a folder and those below it, in the order of their paths.
+    """All `.txt` and `.md` files in a folder and its subfolders, in the order of their paths.
 
-    A passage's title is the first heading of a Markdown file, else the file's name; its id is the
-    file's path from the folder, with the passage's number: `notes/chad.md-1`. A file without words
-    has no passages.
+    A passage's title is the first heading of a Markdown file, or else the file's name; its id is
+    the file's path relative to the folder, with the passage's number: `notes/chad.md-1`. A file
+    without words has no passages.
     """
 
     class Config(ComponentConfig):
-        """What YAML may say of `{use: text}`."""
+        """Settings of `{use: text}`."""
 
         path: ConfigPath = Field(description="the folder")
-        words: int = Field(100, ge=1, description="split texts into passages of so many words")
+        words: int = Field(100, ge=1, description="split texts into passages of this many words")
 
     capabilities: ClassVar[frozenset[str]] = frozenset()
 
@@ -128,10 +129,11 @@ class TextFolder:
         self._config = config
 
     def __iter__(self) -> Iterator[Passage]:
-        """The passages, file by file.
+        """Yield the passages, file by file.
 
         Raises:
-            CorpusError: no such folder, no such file in it, or a file that is not UTF-8.
+            CorpusError: there is no such folder, or a file is not UTF-8.
+            EmptyCorpusError: there is no `.txt` or `.md` file in it.
         """
         folder = self._config.path
         if not folder.is_dir():
@@ -147,61 +149,66 @@ class TextFolder:
             name = path.relative_to(folder).as_posix()
             title = _heading(path) or path.stem
             lines = (line for _, line in lines_of(path))
-            for part, text in enumerate(split_lines(lines, self._config.words), start=1):
-                yield Passage(f"{name}-{part}", title, text)
+            for piece, text in enumerate(split_lines(lines, self._config.words), start=1):
+                yield Passage(f"{name}-{piece}", title, text)
 
 
 def passage_from_json(line: str, number: int, where: str) -> Passage:
-    """The passage that a line of JSON says; `number` is its id where it says none.
+    """Read a passage from a line of JSON.
+
+    Args:
+        line: the line.
+        number: the passage's id if the line has none.
+        where: file and line, for errors.
 
     Raises:
-        CorpusError: it says none; `where` (file and line) is named.
+        CorpusError: the line is no passage.
     """
     try:
-        found = json.loads(line)
+        fields = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise CorpusError(
-            f"{where}: not JSON ({error}): expected one object a line, such as "
+            f"{where}: not JSON ({error}): expected one object per line, such as "
             '{"id": "1", "title": "…", "text": "…"}'
         ) from None
-    if not isinstance(found, dict):
+    if not isinstance(fields, dict):
         raise CorpusError(
-            f"{where}: found {type(found).__name__}, expected an object with a key 'text'"
+            f"{where}: found {type(fields).__name__}, expected an object with a key 'text'"
         )
-    if "text" not in found:
+    if "text" not in fields:
         raise CorpusError(
-            f"{where}: no key 'text' among {sorted(found)}: every line must have the passage's "
+            f"{where}: no key 'text' among {sorted(fields)}: every line must have the passage's "
             "text there"
         )
-    id_, title, text = found.pop("id", number), found.pop("title", ""), found.pop("text")
+    id_, title, text = fields.pop("id", number), fields.pop("title", ""), fields.pop("text")
     if not isinstance(id_, str | int) or isinstance(id_, bool) or id_ == "":
         raise CorpusError(f"{where}: id is {id_!r}, expected a string or an integer")
     for key, value in (("title", title), ("text", text)):
         if not isinstance(value, str):
             raise CorpusError(f"{where}: {key} is {type(value).__name__}, expected a string")
-    nested = found.pop("metadata", {})
+    nested = fields.pop("metadata", {})
     if not isinstance(nested, Mapping):
         raise CorpusError(f"{where}: metadata is {type(nested).__name__}, expected an object")
-    return Passage(str(id_), title, _with_words(text, where), {**found, **nested})
+    return Passage(str(id_), title, _not_empty(text, where), {**fields, **nested})
 
 
-def _with_words(text: str, where: str) -> str:
+def _not_empty(text: str, where: str) -> str:
     if not text or text.isspace():
-        raise CorpusError(f"{where}: the text is empty: give it words or remove the line")
+        raise CorpusError(f"{where}: the text is empty: add words or remove the line")
     return text
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a file with their numbers, from 1, ends of lines left on.
+    """Yield the lines of a file, their ends included, with their numbers from 1.
 
     Raises:
-        CorpusError: it cannot be read.
+        CorpusError: the file cannot be read.
     """
     number = 0
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             for number, line in enumerate(file, start=1):
-                # Windows' editors put a byte order mark in front, which is no part of the text.
+                # Windows editors write a byte order mark first, which is no part of the text.
                 yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
     except FileNotFoundError:
         raise CorpusError(f"{path}: no such file: check the path") from None
@@ -222,7 +229,7 @@ _FENCE: Final = re.compile(r" {0,3}(```|~~~)")
 
 
 def _heading(path: Path) -> str:
-    """The first heading of a Markdown file, or nothing; one in a code block does not count."""
+    """Return a Markdown file's first heading, or ""; one in a code block does not count."""
     if path.suffix.lower() != ".md":
         return ""
     fence = ""

@@ -1,6 +1,6 @@
-"""Cutting texts into passages of so many words, as the paper cuts Wikipedia (section 3).
+"""Split texts into pieces of a given number of words, as the paper splits Wikipedia (section 3).
 
-Knows nothing of titles or ids: whoever calls keeps them beside each piece.
+Knows nothing of titles or ids: the caller adds them to each piece.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ __all__ = ["split_lines", "split_words"]
 
 
 def split_words(text: str, words: int = 100) -> list[str]:
-    """Disjoint pieces of `words` words each, the last of what remains.
+    """Split a text into disjoint pieces of `words` words each; the last one may be shorter.
 
-    A word is what stands between white space; in a piece, words are joined by one space.
+    Words are separated by white space; in a piece they are joined by one space.
 
     >>> split_words("one two  three four\\nfive", words=2)
     ['one two', 'three four', 'five']
 
     Args:
-        text: any text; one without words has no pieces.
+        text: any text; without words it has no pieces.
         words: at least 1.
 
     Raises:
@@ -29,16 +29,16 @@ def split_words(text: str, words: int = 100) -> list[str]:
 
 
 def split_lines(lines: Iterable[str], words: int = 100) -> Iterator[str]:
-    """As `split_words`, of a text that comes line by line; holds one piece and one line."""
+    """Split a text that comes line by line, like `split_words`; keeps one piece and one line."""
     if words < 1:
         raise ValueError(f"a piece cannot have {words} words: expected 1 or more")
-    held: list[str] = []
+    pending: list[str] = []
     for line in lines:
-        held += line.split()
+        pending += line.split()
         start = 0
-        while len(held) - start >= words:
-            yield " ".join(held[start : start + words])
+        while len(pending) - start >= words:
+            yield " ".join(pending[start : start + words])
             start += words
-        del held[:start]
-    if held:
-        yield " ".join(held)
+        del pending[:start]
+    if pending:
+        yield " ".join(pending)

@@ -1,1 +1,1 @@
-"""Write files and arrays atomically, share them by hard links, and yield to other threads."""
+"""Read, write and share files so that a crash or a full disk corrupts none; yield to threads."""

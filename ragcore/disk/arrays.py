@@ -1,4 +1,4 @@
-"""Arrays in files, so that what does not fit on the disk is an error."""
+"""Write arrays to files, so that a full disk is an error. Knows nothing of what the arrays mean."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ __all__ = ["save_array"]
 
 
 def save_array(path: Path, array: npt.NDArray[Any]) -> None:
-    """Write an array as `numpy.save` does, without pickle, and see to it that all of it arrives.
+    """Write an array as `numpy.save` does, without pickle, and raise if any byte is not written.
 
-    `numpy.save` hands a real file to C's stdio and does not look at what the last write says: on a
-    disk that is full for less than a page it leaves a file that is too short.
+    `numpy.save` passes a real file to C's stdio and ignores the result of the last write: on a disk
+    with less than a page of room left, its file is too short and it raises nothing.
 
     Raises:
-        OSError: there is no room, or no right to write.
-        ValueError: the array holds objects.
+        OSError: there is no room on the disk, or no permission to write.
+        ValueError: the array has Python objects in it.
     """
     with path.open("wb") as file:
-        np.save(_Plain(file), array, allow_pickle=False)
+        np.save(_WriteOnly(file), array, allow_pickle=False)
 
 
-class _Plain:
-    """A file of which numpy sees no more than that it can be written to."""
+class _WriteOnly:
+    """A file of which numpy sees only `write`, so that it does not use C's stdio."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file

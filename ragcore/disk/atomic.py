@@ -1,7 +1,7 @@
-"""Writing so that a crash leaves the old or the new: synced files, atomic replacement, locks.
+"""Write so that a crash leaves the old file or the new one: sync, atomic replacement, locks.
 
-Knows files and folders only. POSIX: a rename within a folder is atomic, and a lock by `flock` ends
-with its process, however that ends.
+Knows files and folders only. Relies on POSIX: a rename within a folder is atomic, and a lock by
+`flock` ends with its process, even if that is killed.
 """
 
 from __future__ import annotations
@@ -37,32 +37,32 @@ _UNWRITABLE: Final = {
     errno.EDQUOT: "free some room, or ask for a larger quota",
     errno.EFBIG: "allow larger files",
     errno.EROFS: "mount it for writing, or use another folder",
-    errno.EACCES: "get the right to write there, or use another folder",
-    errno.EPERM: "get the right to write there, or use another folder",
+    errno.EACCES: "get permission to write there, or use another folder",
+    errno.EPERM: "get permission to write there, or use another folder",
 }
-"""What the user can mend, and how."""
+"""Errors that the user can fix, and how."""
 _WITHOUT_LOCKS: Final = frozenset(
     {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EINVAL}
 )
 
 
 def sha256(path: Path, *, low_priority: bool = False) -> str:
-    """The digest of a file's bytes, in hexadecimal.
+    """Compute the SHA-256 digest of a file's bytes, in hexadecimal.
 
-    In large pieces: between two of them other threads are kept from running for a moment.
+    It reads large pieces, since this thread blocks others for a moment between two of them.
 
     Args:
-        path: of the file.
-        low_priority: rest as long as is worked, for whoever needs the processor more.
+        path: the file.
+        low_priority: sleep as long as each piece took, so that serving threads keep half the CPU.
     """
     digest, piece = hashlib.sha256(), memoryview(bytearray(_PIECE))
     with path.open("rb", buffering=0) as file:
-        began = time.perf_counter()
+        started = time.perf_counter()
         while size := file.readinto(piece):
             digest.update(piece[:size])
             if low_priority:
-                time.sleep(time.perf_counter() - began)
-                began = time.perf_counter()
+                time.sleep(time.perf_counter() - started)
+                started = time.perf_counter()
     return digest.hexdigest()
 
 
@@ -86,14 +86,14 @@ def sync_tree(folder: Path) -> None:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """All files of a folder and those below it, sorted."""
+    """List all files of a folder and its subfolders, sorted."""
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Put a text in the place of a file, which is the old one or the new at every moment.
+    """Replace a file's text so that at every moment it is the old file or the new one.
 
-    One caller at a time: hold a lock.
+    Only one caller at a time may do so: hold a lock.
     """
     new = staging_path(path)
     new.write_text(text, encoding="utf-8")
@@ -103,13 +103,13 @@ def replace_text(path: Path, text: str) -> None:
 
 
 def staging_path(path: Path) -> Path:
-    """Where the file is written that is to take the place of another."""
+    """Return the path where the new content of a file is written before it replaces the old."""
     return path.with_name(f".{path.name}.new")
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a file, made where it is not there; waits for whoever holds it."""
+    """Hold the lock of a file, which is created if missing; waits while another holds it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -120,25 +120,25 @@ def locked(path: Path) -> Iterator[None]:
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Tell what the user can mend where a file cannot be written.
+    """Report what the user can fix where a file in a folder cannot be written.
 
     Raises:
-        StoreError: there is no room, or no right to write.
+        StoreError: there is no room on the disk, or no permission to write.
     """
     try:
         yield
     except OSError as error:
-        mend = _UNWRITABLE.get(error.errno or 0)
+        fix = _UNWRITABLE.get(error.errno or 0)
         elsewhere = error.filename is not None and not _concerns(error.filename, folder)
-        if mend is None or elsewhere:
+        if fix is None or elsewhere:
             raise
         raise StoreError(
-            f"{folder} cannot be written: {error}: {mend}; what was there is as it was"
+            f"{folder} cannot be written: {error}: {fix}; existing files are unchanged"
         ) from error
 
 
 def _concerns(name: str | bytes | int, folder: Path) -> bool:
-    """Whether what an error names is in a folder, or leads to it; an open file's may be any."""
+    """Return whether an error's file is in a folder or above it; an open descriptor always is."""
     if isinstance(name, int):
         return True
     path, folder = Path(os.fsdecode(name)).absolute(), folder.absolute()
@@ -146,9 +146,10 @@ def _concerns(name: str | bytes | int, folder: Path) -> bool:
 
 
 def lock_shared(folder: Path) -> int | None:
-    """Lock a folder together with others who do the same; the descriptor, whose closing frees it.
+    """Take a shared lock of a folder; waits while another process holds an exclusive one.
 
-    Waits for who has it alone. None where the file system cannot lock folders.
+    Returns:
+        A descriptor: closing it releases the lock. None where the file system cannot lock folders.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -162,7 +163,11 @@ def lock_shared(folder: Path) -> int | None:
 
 
 def try_lock(folder: Path) -> int | None:
-    """Lock a folder if nobody else has; the descriptor, whose closing frees it, or None."""
+    """Take the exclusive lock of a folder if no other process holds one.
+
+    Returns:
+        A descriptor: closing it releases the lock. None if the folder is locked.
+    """
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

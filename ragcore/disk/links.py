@@ -1,7 +1,7 @@
-"""Files that several versions of a memory share: they never change, so that one copy is enough.
+"""Share files between the versions of a memory: they never change, so one copy is enough.
 
-Each version keeps a name of its own for such a file (a hard link), and so can go without the others
-noticing. Knows files only, not what is in them.
+Each version has its own name (a hard link) for a shared file, so it can be deleted without effect
+on the others. Knows files only, not what is in them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["share", "share_tree"]
 _WITHOUT_LINKS: Final = frozenset(
     {errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS, errno.EACCES}
 )
-"""What systems say that cannot link here: other disks, other file systems, too many names."""
+"""Errors where hard links do not work: another disk, another file system, too many names."""
 
 
 def share(source: Path, target: Path) -> None:
@@ -31,7 +31,7 @@ def share(source: Path, target: Path) -> None:
 
 
 def share_tree(source: Path, target: Path) -> None:
-    """Share all files of a folder and those below it; makes the folder `target`."""
+    """Share all files of a folder and its subfolders; creates the folder `target`."""
     target.mkdir()
     for path in sorted(source.iterdir()):
         if path.is_dir():

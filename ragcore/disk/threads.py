@@ -1,4 +1,4 @@
-"""Long work beside threads that answer."""
+"""Let serving threads run during long work in the same process."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ __all__ = ["yield_gil"]
 
 
 def yield_gil() -> None:
-    """Let threads run that wait for the interpreter.
+    """Let threads that wait for the interpreter lock run.
 
-    While a version is opened in a running program, requests are answered by other threads of the
-    same interpreter, and only one of them computes at a time. Called between two steps of a
-    millisecond or so, this has them see no gap as long as all steps together.
+    While a version is opened in a running program, other threads of the same interpreter answer
+    requests, and only one thread computes at a time. Call this between steps of a millisecond or
+    so: requests then wait for one step, not for all of them.
     """
-    # Sleeping no time at all is not enough: who sleeps is back before who waits has woken up.
+    # sleep(0) is not enough: this thread would take the lock again before a waiting one wakes up.
     time.sleep(0.0002)

@@ -1,10 +1,9 @@
-"""The rows that a filter allows, from columns that are made of the passages' metadata once.
+"""Evaluate filters: the rows that a filter allows, from columns of the passages' metadata.
 
-Knows passages and filters, and nothing of retrievers. A passage's metadata lies on disk as JSON;
-reading a million of them takes seconds. So each field that a filter names becomes a column when it
-is first named: the field's distinct values, and a number for each row that says which of them it
-has. A comparison is then made once for each distinct value, and the rows of the last few filters
-are kept.
+Knows filters and metadata; knows nothing of retrievers. A passage's metadata is on disk as JSON,
+and reading a million of them takes seconds. So each field becomes a column when a filter first
+names it: the field's distinct values, and for each row the number of its value. A comparison is
+then evaluated once per distinct value, and the rows of the last few filters are cached.
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ if TYPE_CHECKING:
 __all__ = ["RowFilter"]
 
 CACHED_FILTERS: Final = 8
-"""Filters whose rows are kept; each costs eight bytes a row that it allows."""
+"""Number of filters whose rows are cached; each takes eight bytes per row that it allows."""
 
-LACKS: Final = 0
-"""The number of a row whose passage lacks the field."""
+ABSENT: Final = 0
+"""Number of the value of rows whose passage lacks the field."""
 
 
 class MetadataSource(Protocol):
-    """Passages, as far as a filter reads them."""
+    """The part of `Passages` that a filter reads."""
 
     def __len__(self) -> int:
         """Return the number of passages."""
@@ -53,27 +52,27 @@ class RowFilter:
     def __init__(self, passages: MetadataSource) -> None:
         self._passages = passages
         self._columns: dict[str, _Column] = {}
-        self._kept: OrderedDict[str, Rows] = OrderedDict()
+        self._cache: OrderedDict[str, Rows] = OrderedDict()
         self._lock = threading.Lock()
 
     def rows(self, where: Filter) -> Rows:
-        """The rows that a filter allows, ascending, int64 [n]; read-only.
+        """Return the rows that a filter allows, ascending, int64 [n]; read-only.
 
         Raises:
             StoreError: the passages are closed.
         """
-        # By what it says: as values True and 1 are equal, as filters they are not.
-        said = repr(where)
+        # The text is the key: as values True and 1 are equal, as filters they are not.
+        key = repr(where)
         with self._lock:
-            if said not in self._kept:
+            if key not in self._cache:
                 self._add_columns(_fields(where) - self._columns.keys())
                 rows = np.flatnonzero(self._mask(where)).astype(np.int64, copy=False)
                 rows.flags.writeable = False
-                self._kept[said] = rows
-                if len(self._kept) > CACHED_FILTERS:
-                    self._kept.popitem(last=False)
-            self._kept.move_to_end(said)
-            return self._kept[said]
+                self._cache[key] = rows
+                if len(self._cache) > CACHED_FILTERS:
+                    self._cache.popitem(last=False)
+            self._cache.move_to_end(key)
+            return self._cache[key]
 
     def _mask(self, where: Filter) -> Mask:
         match where:
@@ -82,15 +81,15 @@ class RowFilter:
             case Not():
                 return ~self._mask(where.part)
             case AllOf() | AnyOf():
-                both = np.logical_and if isinstance(where, AllOf) else np.logical_or
-                mask: Mask = both.reduce([self._mask(part) for part in where.parts])
+                combine = np.logical_and if isinstance(where, AllOf) else np.logical_or
+                mask: Mask = combine.reduce([self._mask(part) for part in where.parts])
                 return mask
 
     def _add_columns(self, fields: set[str]) -> None:
-        """Read all metadata once, for the fields that are not there yet."""
+        """Build the columns of fields; reads all metadata once."""
         if not fields:
             return
-        columns = {field: _ColumnMaker(len(self._passages)) for field in fields}
+        columns = {field: _ColumnBuilder(len(self._passages)) for field in fields}
         row = 0
         for batch in self._passages.metadata():
             for metadata in batch:
@@ -99,11 +98,11 @@ class RowFilter:
                         if field in metadata:
                             column.put(row, metadata[field])
                 row += 1
-        self._columns |= {field: column.made() for field, column in columns.items()}
+        self._columns |= {field: column.build() for field, column in columns.items()}
 
 
 def _fields(where: Filter) -> set[str]:
-    """The fields that a filter names."""
+    """Return the fields that a filter names."""
     match where:
         case FieldCondition():
             return {where.field}
@@ -115,36 +114,36 @@ def _fields(where: Filter) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """One field: its distinct values, and for each row the place of its own among them."""
+    """One field: its v distinct values, and the number of each row's value, int32 [n]."""
 
     values: list[object]
     numbers: npt.NDArray[np.int32]
 
-    def mask(self, comparison: FieldCondition) -> Mask:
-        holds = np.fromiter(map(comparison.holds, self.values), np.bool_, len(self.values))
-        holds[LACKS] = False
-        taken: Mask = holds[self.numbers]
-        return taken
+    def mask(self, condition: FieldCondition) -> Mask:
+        holds = np.fromiter(map(condition.holds, self.values), np.bool_, len(self.values))  # [v]
+        holds[ABSENT] = False
+        mask: Mask = holds[self.numbers]  # [n]
+        return mask
 
 
-class _ColumnMaker:
-    """A column under way."""
+class _ColumnBuilder:
+    """A column that is being filled."""
 
     def __init__(self, rows: int) -> None:
         self._numbers = np.zeros(rows, np.int32)
-        # The first stands for no value at all; no key leads to it.
-        self._places: dict[tuple[type, object], int] = {}
+        self._number_of: dict[tuple[type, object], int] = {}
+        # The first value stands for an absent field; no key has its number.
         self._values: list[object] = [None]
 
     def put(self, row: int, value: Any) -> None:
-        # Lists and mappings meet the same comparisons, whatever is in them.
+        # All lists and mappings meet the same conditions, so they count as one value.
         value = () if isinstance(value, list | dict) else value
         key = (type(value), value)
-        place = self._places.get(key)
-        if place is None:
-            place = self._places[key] = len(self._values)
+        number = self._number_of.get(key)
+        if number is None:
+            number = self._number_of[key] = len(self._values)
             self._values.append(value)
-        self._numbers[row] = place
+        self._numbers[row] = number
 
-    def made(self) -> _Column:
+    def build(self) -> _Column:
         return _Column(self._values, self._numbers)

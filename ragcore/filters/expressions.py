@@ -1,15 +1,15 @@
-"""Which passages may be found: a filter over their metadata, read from YAML or JSON.
+"""Filter expressions: conditions on passages' metadata, read from YAML or JSON.
 
     {country: Chad, year: {gte: 2016}}            both must hold
     {or: [{country: Chad}, {not: {year: 2018}}]}
 
-Knows the words of a filter, its faults, and whether one value meets one comparison; where a
-passage's values come from it does not (`filtering.py`). A filter is data and never runs code.
+Knows the syntax of a filter, its faults, and whether one value meets one condition; knows nothing
+of where a passage's values come from (`evaluation.py`). A filter is data and never runs code.
 
-Types are strict: a number equals numbers only (2016 and 2016.0 are equal), a string strings, and a
-boolean is no number. What is of another type, or a list or a mapping, is not equal, and neither
-less nor greater. A field that a passage lacks meets no comparison, `ne` among them; `not` turns
-that around with all else, so that `{not: {country: Chad}}` holds for passages without a country.
+Types are strict: a number equals only numbers (2016 and 2016.0 are equal), a string only strings,
+and a boolean is no number. A value of another type, a list or a mapping is not equal, and neither
+less nor greater. A field that a passage lacks meets no condition, not even `ne`; `not` inverts that
+like any other result, so that `{not: {country: Chad}}` holds for passages without a country.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -46,17 +46,17 @@ _ORDER: Final[dict[str, Callable[[Any, Any], bool]]] = {
 }
 _OPERATORS: Final = ("eq", "ne", *_ORDER, "in")
 _WORDS: Final = ("and", "or", "not")
-_DEEPEST: Final = 32
+_MAX_DEPTH: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
 class FieldCondition:
-    """One field against a value, or against several for `in`.
+    """A condition on one field: an operator and a value to compare with.
 
     Attributes:
         field: a key of the passages' metadata.
         operator: eq, ne, lt, lte, gt, gte or in.
-        value: what it is compared with; of `in` a tuple.
+        value: the value to compare with; for `in` a tuple of values.
     """
 
     field: str
@@ -64,23 +64,22 @@ class FieldCondition:
     value: Scalar | tuple[Scalar, ...]
 
     def holds(self, value: object) -> bool:
-        """Whether a value that a passage has meets it; strings are ordered by code point."""
-        found = _typed(value)
+        """Return whether a passage's value meets the condition; strings compare by code point."""
+        actual = _typed(value)
         match self.operator:
             case "in":
                 assert isinstance(self.value, tuple)
-                return found is not None and found in map(_typed, self.value)
+                return actual is not None and actual in map(_typed, self.value)
             case "eq" | "ne":
-                return (found is not None and found == _typed(self.value)) == (
-                    self.operator == "eq"
-                )
+                equal = actual is not None and actual == _typed(self.value)
+                return equal == (self.operator == "eq")
             case order:
                 expected = _typed(self.value)
                 return (
-                    found is not None
+                    actual is not None
                     and expected is not None
-                    and found[0] == expected[0]
-                    and _ORDER[order](found[1], expected[1])
+                    and actual[0] == expected[0]
+                    and _ORDER[order](actual[1], expected[1])
                 )
 
 
@@ -100,7 +99,7 @@ class AnyOf:
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """Holds where its part does not, a passage that lacks the part's field included."""
+    """Holds where its part does not, also for a passage that lacks the part's field."""
 
     part: Filter
 
@@ -109,84 +108,83 @@ Filter = FieldCondition | AllOf | AnyOf | Not
 
 
 class FilterFault(NamedTuple):
-    """What is wrong with a filter, and where: the keys and places that lead there."""
+    """A fault of a filter, and the path of keys and list positions that leads to it."""
 
     path: tuple[str | int, ...]
     message: str
 
 
-def read_where(said: object) -> Filter:
-    """The filter that a mapping says.
+def read_where(expression: object) -> Filter:
+    """Read a filter from a mapping.
 
     Args:
-        said: plain values, as YAML or JSON give them.
+        expression: plain values, as a YAML or JSON reader returns them.
 
     Raises:
-        QuestionError: it is not a filter; all faults, each with its path.
+        QuestionError: it is no filter; the message has all faults, each with its path.
 
     >>> read_where({"year": {"gte": 2016}})
     FieldCondition(field='year', operator='gte', value=2016)
     """
     reader = _Reader()
-    found = reader.filter(said, ())
-    if found is None or reader.faults:
+    where = reader.filter(expression, ())
+    if where is None or reader.faults:
         raise QuestionError(
-            "\n".join(f"{_shown(fault.path)}: {fault.message}" for fault in reader.faults)
+            "\n".join(f"{_path_text(fault.path)}: {fault.message}" for fault in reader.faults)
         )
-    return found
+    return where
 
 
 def where_from_json(text: str) -> dict[str, Any]:
-    """What a JSON text says, for `read_where`.
+    """Parse a filter's JSON text to the mapping that `read_where` takes.
 
     Raises:
         QuestionError: it is not JSON, has a key twice, or is no filter.
     """
     try:
-        said = json.loads(text, object_pairs_hook=_once)
+        expression = json.loads(text, object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:
         raise QuestionError(
             f"where: {text!r} cannot be read as JSON ({error}): expected a mapping such as "
             '{"country": "Chad"}'
         ) from None
-    read_where(said)
-    return dict(said)
+    read_where(expression)
+    return dict(expression)
 
 
-def faults_of(said: object) -> list[FilterFault]:
-    """All that is wrong with a filter; empty where `read_where` would read it."""
+def faults_of(expression: object) -> list[FilterFault]:
+    """List all faults of a filter; empty if `read_where` accepts it."""
     reader = _Reader()
-    reader.filter(said, ())
+    reader.filter(expression, ())
     return reader.faults
 
 
-def both(one: Filter | None, other: Filter | None) -> Filter | None:
-    """The filter that holds where both do; None allows all."""
-    if one is None or other is None:
-        return other if one is None else one
-    return AllOf((one, other))
+def both(first: Filter | None, second: Filter | None) -> Filter | None:
+    """Combine two filters to one that holds where both do; None allows all."""
+    if first is None or second is None:
+        return second if first is None else first
+    return AllOf((first, second))
 
 
 class _Reader:
-    """Reads filters, noting faults instead of stopping at the first."""
+    """Reads filters and collects all faults instead of stopping at the first."""
 
     def __init__(self) -> None:
         self.faults: list[FilterFault] = []
 
-    def filter(self, said: object, path: tuple[str | int, ...]) -> Filter | None:
-        if not isinstance(said, Mapping) or not said:
+    def filter(self, expression: object, path: tuple[str | int, ...]) -> Filter | None:
+        if not isinstance(expression, Mapping) or not expression:
             self._fault(
                 path,
                 f"expected a mapping such as {{country: Chad}} or {{or: [...]}}, found "
-                f"{_described(said)}",
+                f"{_described(expression)}",
             )
             return None
-        if len(path) > _DEEPEST:
-            self._fault(path, f"nested deeper than {_DEEPEST} levels: no filter needs that")
+        if len(path) > _MAX_DEPTH:
+            self._fault(path, f"nested deeper than {_MAX_DEPTH} levels: simplify the filter")
             return None
-        return _all(
-            [part for key, value in said.items() if (part := self._part(key, value, (*path, key)))]
-        )
+        parts = [self._part(key, value, (*path, key)) for key, value in expression.items()]
+        return _all(parts)
 
     def _part(self, key: object, value: object, path: tuple[str | int, ...]) -> Filter | None:
         if not isinstance(key, str):
@@ -200,24 +198,21 @@ class _Reader:
                 if not isinstance(value, list | tuple) or not value:
                     self._fault(path, f"expected a list of filters, found {_described(value)}")
                     return None
-                read = [self.filter(one, (*path, at)) for at, one in enumerate(value)]
-                parts = [one for one in read if one is not None]
-                return _all(parts) if key == "and" else AnyOf(tuple(parts))
+                parts = [self.filter(item, (*path, i)) for i, item in enumerate(value)]
+                if key == "and":
+                    return _all(parts)
+                return AnyOf(tuple(part for part in parts if part is not None))
         if not isinstance(value, Mapping):
-            return self._comparison(key, "eq", value, path)
+            return self._condition(key, "eq", value, path)
         if not value:
             self._fault(
                 path, f"expected a value or operators ({', '.join(_OPERATORS)}): found {{}}"
             )
         return _all(
-            [
-                part
-                for word, operand in value.items()
-                if (part := self._comparison(key, word, operand, (*path, word)))
-            ]
+            [self._condition(key, word, operand, (*path, word)) for word, operand in value.items()]
         )
 
-    def _comparison(
+    def _condition(
         self, field: str, word: Any, value: Any, path: tuple[str | int, ...]
     ) -> FieldCondition | None:
         if word not in _OPERATORS:
@@ -233,14 +228,14 @@ class _Reader:
             if not isinstance(value, list | tuple) or not value:
                 self._fault(path, f"expected a list of values, found {_described(value)}")
                 return None
-            wrong = [at for at, one in enumerate(value) if _typed(one) is None]
-            for at in wrong:
-                self._fault((*path, at), _not_a_value(value[at]))
-            return None if wrong else FieldCondition(field, word, tuple(value))
+            invalid = [i for i, item in enumerate(value) if _typed(item) is None]
+            for i in invalid:
+                self._fault((*path, i), _not_a_value(value[i]))
+            return None if invalid else FieldCondition(field, word, tuple(value))
         typed = _typed(value)
         if typed is None:
-            listed = isinstance(value, list | tuple) and word == "eq"
-            self._fault(path, _not_a_value(value) + (": write {in: [...]}" if listed else ""))
+            is_list = isinstance(value, list | tuple) and word == "eq"
+            self._fault(path, _not_a_value(value) + (": write {in: [...]}" if is_list else ""))
             return None
         if word in _ORDER and typed[0] not in ("number", "string"):
             self._fault(path, f"expected a number or a string, found {_described(value)}")
@@ -251,15 +246,16 @@ class _Reader:
         self.faults.append(FilterFault(path, message))
 
 
-def _all(parts: list[Any]) -> Filter | None:
-    """The parts as one; None where faults have left none of them."""
-    if len(parts) < 2:
-        return parts[0] if parts else None
-    return AllOf(tuple(parts))
+def _all(parts: Sequence[Filter | None]) -> Filter | None:
+    """Combine the parts without faults to one filter; None if none is left."""
+    valid = tuple(part for part in parts if part is not None)
+    if len(valid) < 2:
+        return valid[0] if valid else None
+    return AllOf(valid)
 
 
 def _typed(value: object) -> tuple[str, Any] | None:
-    """A value with its type, so that 1 is not True; None for what equals nothing."""
+    """Return a value with its type, so that 1 is not True; None for one that equals nothing."""
     match value:
         case None:
             return "null", None
@@ -297,15 +293,15 @@ def _not_a_value(value: object) -> str:
     return f"expected a string, a finite number, a boolean or null, found {_described(value)}"
 
 
-def _shown(path: tuple[str | int, ...]) -> str:
+def _path_text(path: tuple[str | int, ...]) -> str:
     steps = [f"[{step}]" if isinstance(step, int) else f".{step}" for step in path]
     return "where" + "".join(steps)
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
         keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {twice!r} is there twice")
-    return found
+        repeated = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {repeated!r} is there twice")
+    return mapping

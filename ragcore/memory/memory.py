@@ -1,6 +1,6 @@
-"""One opened version of a memory: its passages, its retriever, and a search that is checked.
+"""One opened version of a memory: its passages, its retriever, and a search that checks the hits.
 
-Knows nothing of where it came from (`store.py`) or of who serves it (`live.py`). It never changes.
+Knows nothing of the store that it came from or of the handle that serves it. It never changes.
 """
 
 from __future__ import annotations
@@ -8,16 +8,16 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from ragcore.contracts import Retriever, TrainableRetriever
+from ragcore.contracts import Retriever, TrainableRetriever, supports
 from ragcore.errors import ComponentError, StoreError, UnsupportedOperation
 from ragcore.filters.evaluation import RowFilter
 from ragcore.filters.expressions import Filter
 from ragcore.memory.passages import Passages
-from ragcore.retrievers.hits import among, empty_hits, search_deeper
+from ragcore.retrievers.hits import among, checked_hits, search_allowed
 from ragcore.retrievers.members import give_passages
 from ragcore.types import MISSING_ROW, Hits, Passage
 
@@ -31,13 +31,14 @@ __all__ = ["Memory"]
 
 
 class Memory:
-    """The passages of one version and how to find them; safe to search from several threads.
+    """The passages of one version and their retriever; several threads may search it.
 
     Attributes:
-        version: its name in the store.
-        passages: by row.
-        retriever: questions to rows; to numbers where passages are left out: see `Passages.kept`.
-        temperature: what scores are divided by before they become a prior.
+        version: name of the version in the store.
+        passages: the passages by row.
+        retriever: finds rows for questions; where passages are left out, it finds passage numbers
+            instead (see `Passages`).
+        temperature: scores are divided by it before they become a prior.
     """
 
     def __init__(
@@ -50,16 +51,16 @@ class Memory:
         name: str | None = None,
         lease: int | None = None,
     ) -> None:
-        """Put passages and a retriever together.
+        """Combine passages and a retriever of them.
 
         Args:
-            version: its name in the store.
-            passages: by row.
-            retriever: of these passages.
-            temperature: of the prior.
-            name: the retriever's in errors.
-            lease: a descriptor that keeps the version from being collected; it is the memory's,
-                and closed with it.
+            version: name of the version in the store.
+            passages: the passages by row.
+            retriever: a retriever of these passages.
+            temperature: the prior's temperature.
+            name: the retriever's name in errors.
+            lease: a descriptor that protects the version from being deleted; the memory owns it
+                and closes it.
         """
         self.version = version
         self.passages = passages
@@ -77,22 +78,22 @@ class Memory:
         return len(self.passages)
 
     def search(self, questions: Sequence[str], k: int, *, where: Filter | None = None) -> Hits:
-        """The k best passages of each question, of those that `where` allows.
+        """Find the k best passages of each question among those that `where` allows.
 
-        A retriever that cannot filter is asked for more and more, until k hits are allowed or it
-        has no more; what is found is the same.
+        If the retriever cannot filter, its ranking is searched deeper and deeper until k hits are
+        allowed or it ends; the result is the same.
 
         Args:
             questions: B questions.
-            k: at least 1; no more hits are given than there are passages.
-            where: which passages may be found; all where None.
+            k: at least 1; at most as many hits are returned as there are passages.
+            where: which passages may be found; None for all.
 
         Returns:
-            rows and scores [B, min(k, passages)].
+            Rows and scores [B, min(k, passages)].
 
         Raises:
-            ComponentError: k is less than 1, or the retriever broke its contract: another shape, a
-                row that is not there, one twice, or one that `where` does not allow.
+            ComponentError: k is less than 1, or the retriever breaks its contract: hits of another
+                shape, an unknown row, a row twice, or a row that `where` does not allow.
             StoreError: the memory is closed.
         """
         if k < 1:
@@ -103,77 +104,69 @@ class Memory:
             raise StoreError(f"memory {self.version!r} is closed: open it again to search")
         k = min(k, len(self))
         if not questions:
-            return empty_hits(0, k)
+            return Hits.empty(0, k)
         if where is None:
-            return self._ranking(questions, k)
+            return self._search_all(questions, k)
         allowed = self._filter.rows(where)
-        if not len(allowed):
-            return empty_hits(len(questions), k)
         if "filter" not in self.retriever.capabilities:
             exact = "exact" in self.retriever.capabilities
-            return search_deeper(self._ranking, len(self), questions, k, allowed, exact=exact)
-        hits = self._checked(self._found(questions, k, allowed), len(questions), k)
+            return search_allowed(self._search_all, len(self), questions, k, allowed, exact=exact)
+        if not len(allowed):
+            return Hits.empty(len(questions), k)
+        kept = self.passages.kept
+        numbers = allowed if kept is None else kept[allowed]
+        hits = self.retriever.search(questions, k, allowed=numbers)
+        hits = self._checked(self._rows_of(hits), len(questions), k)
         outside = (hits.rows != MISSING_ROW) & ~among(hits.rows, allowed)
         if outside.any():
             raise self._broken(f"row {hits.rows[outside][0]}", "only rows that were allowed")
         return hits
 
     def search_with_grad(self, questions: Sequence[str], k: int) -> tuple[Hits, torch.Tensor]:
-        """The k best passages of each question, with scores that carry a gradient.
+        """Find the k best passages of each question, with scores that have a gradient.
 
         Args:
             questions: B questions, at least one.
-            k: at least 1; no more hits are given than there are passages.
+            k: at least 1; at most as many hits are returned as there are passages.
 
         Returns:
-            Hits [B, min(k, passages)], and the same hits' scores, -inf where one is missing.
+            Hits [B, min(k, passages)], and their scores again as a tensor of that shape, -inf
+            where a hit is missing.
 
         Raises:
             UnsupportedOperation: the retriever has no capability `trainable`.
-            ComponentError: it broke its contract.
+            ComponentError: the retriever breaks its contract.
         """
         k = min(k, len(self))
-        if "trainable" not in self.retriever.capabilities:
+        if not supports(self.retriever, TrainableRetriever):
             raise UnsupportedOperation.of(f"retriever {self._name!r}", "trainable")
-        found, scores = cast(TrainableRetriever, self.retriever).search_with_grad(questions, k)
-        return self._checked(self._rows_of(found), len(questions), k), scores
+        hits, scores = self.retriever.search_with_grad(questions, k)
+        return self._checked(self._rows_of(hits), len(questions), k), scores
 
-    def _ranking(self, questions: Sequence[str], depth: int) -> Hits:
-        return self._checked(self._found(questions, depth), len(questions), depth)
-
-    def _found(self, questions: Sequence[str], k: int, allowed: Rows | None = None) -> Hits:
-        """What the retriever finds. It knows passages by number: see `Passages.kept`."""
-        if allowed is None:
-            hits = self.retriever.search(questions, k)
-        else:
-            kept = self.passages.kept
-            numbers = allowed if kept is None else kept[allowed]
-            hits = self.retriever.search(questions, k, allowed=numbers)
-        return self._rows_of(hits)
+    def _search_all(self, questions: Sequence[str], k: int) -> Hits:
+        """Search all passages and check the hits, [B, k]."""
+        hits = self.retriever.search(questions, k)
+        return self._checked(self._rows_of(hits), len(questions), k)
 
     def _rows_of(self, hits: Hits) -> Hits:
-        """The retriever's hits, by row of the version."""
+        """Convert the retriever's hits from passage numbers to rows; see `Passages`."""
         kept = self.passages.kept
         if kept is None:
             return hits
-        strange = (hits.rows != MISSING_ROW) & ~among(hits.rows, kept)
-        if strange.any():
-            raise self._broken(f"passage {hits.rows[strange][0]}, which was removed", "one kept")
+        removed = (hits.rows != MISSING_ROW) & ~among(hits.rows, kept)
+        if removed.any():
+            raise self._broken(
+                f"passage {hits.rows[removed][0]}, which was removed", "one of this version"
+            )
         rows = np.searchsorted(kept, hits.rows).astype(np.int64, copy=False)
         return Hits(np.where(hits.rows == MISSING_ROW, MISSING_ROW, rows), hits.scores)
 
     def _checked(self, hits: Hits, count: int, k: int) -> Hits:
-        """Hits of `count` questions that keep the contract, of no more rows than there are."""
-        if hits.rows.shape != (count, k):
-            raise self._broken(f"hits of shape {hits.rows.shape}", f"({count}, {k})")
+        """Return hits of `count` questions that keep the contract and have rows of this memory."""
         outside = (hits.rows != MISSING_ROW) & ((hits.rows < 0) | (hits.rows >= len(self)))
         if outside.any():
             raise self._broken(f"row {hits.rows[outside][0]}", f"rows from 0 to {len(self) - 1}")
-        rows = np.sort(hits.rows, axis=1)
-        twice = (rows[:, 1:] == rows[:, :-1]) & (rows[:, 1:] != MISSING_ROW)
-        if twice.any():
-            raise self._broken(f"row {rows[:, 1:][twice][0]} twice", "each row once")
-        return hits
+        return checked_hits(hits, count, k, self._source)
 
     def __enter__(self) -> Self:
         return self
@@ -182,15 +175,17 @@ class Memory:
         self.close()
 
     def close(self) -> None:
-        """Let go of the files; searching and reading passages are errors from now on."""
+        """Release the files. Searching or reading passages afterwards raises StoreError."""
         self._closed = True
         self.passages.close()
         self._release()
 
+    @property
+    def _source(self) -> str:
+        return f"retriever {self._name!r} of memory {self.version!r}"
+
     def _broken(self, found: str, expected: str) -> ComponentError:
-        return ComponentError(
-            f"retriever {self._name!r} of memory {self.version!r} gave {found}: expected {expected}"
-        )
+        return ComponentError(f"{self._source} gave {found}: expected {expected}")
 
 
 def _close(lease: int | None) -> None:
@@ -199,12 +194,12 @@ def _close(lease: int | None) -> None:
 
 
 class _ByNumber:
-    """The passages of a version by the numbers that its retriever knows them by."""
+    """The passages of a version by number, as its retriever refers to them."""
 
     def __init__(self, passages: Passages, kept: Rows) -> None:
         self._passages = passages
         self._kept = kept
 
     def take(self, rows: Sequence[int]) -> list[Passage]:
-        """The passages of numbers, in the order asked for; see `PassageSource`."""
+        """Return the passages of numbers, in the order of the numbers; see `PassageSource`."""
         return self._passages.take(np.searchsorted(self._kept, rows).tolist())

@@ -1,8 +1,8 @@
 """Passages on disk: Arrow files, written as a stream and read through a memory map.
 
-Knows a file's columns (id, title, text, metadata as JSON) and nothing of versions or retrievers. A
-row is a passage's place, from 0, among those that are there. A file is cut into record batches of
-bounded size, so that neither writing nor reading ever holds more than one of them.
+Knows a file's columns (id, title, text, metadata as JSON); knows nothing of versions or retrievers.
+A file consists of record batches of bounded size, so that neither writing nor reading has more than
+one of them in memory.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ BATCH_CHARACTERS: Final = 1 << 22
 class PassageWriter:
     """Writes passages to a new file, in order; a context manager.
 
-    Holds at most 4,096 passages, or four million characters and the passage that goes beyond. The
-    file is complete once the context is left; left by an exception it stays without its end, and
-    `Passages` refuses it.
+    At most 4,096 passages are in memory, or four million characters and the passage that exceeds
+    them. The file is complete when the context ends; if it ends by an exception, the file lacks its
+    end, and `Passages` refuses it.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._held: list[tuple[str, str, str, str]] = []
+        self._pending: list[tuple[str, str, str, str]] = []
         self._characters = 0
         self._rows = 0
         self._file = path.open("wb")
@@ -66,53 +66,53 @@ class PassageWriter:
         """Append passages.
 
         Raises:
-            CorpusError: a passage holds what cannot be written: metadata that is not JSON, or a
-                text with lone surrogates, which no UTF-8 can say.
+            CorpusError: a passage cannot be written: its metadata is not JSON, or a text has a lone
+                surrogate, which UTF-8 cannot encode.
         """
         for passage in passages:
-            row = (passage.id, passage.title, passage.text, _to_json(passage))
-            self._held.append(row)
-            self._characters += sum(map(len, row))
-            if len(self._held) >= BATCH_ROWS or self._characters >= BATCH_CHARACTERS:
+            fields = (passage.id, passage.title, passage.text, _to_json(passage))
+            self._pending.append(fields)
+            self._characters += sum(map(len, fields))
+            if len(self._pending) >= BATCH_ROWS or self._characters >= BATCH_CHARACTERS:
                 self._flush()
 
     def _flush(self) -> None:
-        if not self._held:
+        if not self._pending:
             return
         try:
-            columns = [pa.array(column, pa.string()) for column in zip(*self._held, strict=True)]
+            columns = [pa.array(column, pa.string()) for column in zip(*self._pending, strict=True)]
         except UnicodeEncodeError as error:
-            raise CorpusError(self._unwritable(error)) from None
+            raise CorpusError(self._encoding_message(error)) from None
         self._writer.write_batch(pa.record_batch(columns, schema=SCHEMA))
-        self._rows += len(self._held)
-        self._held, self._characters = [], 0
+        self._rows += len(self._pending)
+        self._pending, self._characters = [], 0
 
-    def _unwritable(self, error: UnicodeEncodeError) -> str:
-        for at, row in enumerate(self._held):
-            for name, value in zip(SCHEMA.names, row, strict=True):
+    def _encoding_message(self, error: UnicodeEncodeError) -> str:
+        for number, fields in enumerate(self._pending, start=self._rows + 1):
+            for name, value in zip(SCHEMA.names, fields, strict=True):
                 if value == error.object:
                     return (
-                        f"passage {self._rows + at + 1} ({row[0]!r}): its {name} holds a lone "
-                        f"surrogate, {error.object[error.start]!r} at character {error.start}, "
-                        "which is no Unicode text: repair the corpus"
+                        f"passage {number} ({fields[0]!r}): its {name} has a lone surrogate, "
+                        f"{error.object[error.start]!r} at character {error.start}, which is no "
+                        "Unicode text: repair the corpus"
                     )
         return f"a passage cannot be written as UTF-8: {error}"
 
 
 class Passages:
-    """The passages of one file or several, read-only, by row; safe to use from several threads.
+    """The passages of one file or several, read-only, by row; several threads may use it.
 
-    Opening maps the files and reads where their batches lie; a passage is read when it is asked
-    for.
+    Opening maps the files and reads the positions of their batches; a passage is read on access.
 
         passages = Passages(folder / "passages.arrow")
         passages[0].title
 
-    A version that was derived from another has its files and one more, and leaves out what was
-    removed or changed since: its rows are those of `kept`, counted from 0 without holes.
+    A passage's *number* is its position in all files together, from 0. A version that was derived
+    from another has that version's files and one more, and leaves out the passages that were
+    removed or changed since. A passage's *row* is its position, from 0, among those that are left.
 
     Attributes:
-        kept: which passages there are, as places in all files together; None for all of them.
+        kept: the numbers of the passages of this version, ascending, int64 [n]; None for all.
     """
 
     def __init__(self, path: Path, *more: Path, kept: Numbers | None = None) -> None:
@@ -120,21 +120,20 @@ class Passages:
 
         Args:
             path: the first file.
-            more: those whose passages follow.
-            kept: which passages there are, as places in all files together, ascending; int64 [n];
-                all of them where None.
+            more: further files, whose passages follow.
+            kept: the numbers of the passages of this version, ascending, int64 [n]; None for all.
 
         Raises:
-            StoreCorruptError: a file is missing, it was cut off, its columns are others, or `kept`
-                names what is not there.
+            StoreCorruptError: a file is missing or cut off, it has other columns, or `kept` has a
+                number that is not there.
         """
         self._paths = (path, *more)
-        opened = [batch for one in self._paths for batch in _opened(one)]
-        self._batches: list[list[Any]] | None = [batch.columns for batch in opened]
-        self._ends = list(accumulate(batch.num_rows for batch in opened))
+        batches = [batch for path in self._paths for batch in _read_batches(path)]
+        self._batches: list[list[Any]] | None = [batch.columns for batch in batches]
+        self._ends = list(accumulate(batch.num_rows for batch in batches))
         self.kept: Final = kept
         if kept is not None:
-            self._refuse_strange(kept)
+            self._check_kept(kept)
 
     def __enter__(self) -> Self:
         return self
@@ -143,8 +142,8 @@ class Passages:
         self.close()
 
     def close(self) -> None:
-        """Let go of the files; passages that were read stay valid."""
-        # A map ends with the last array that looks into it, so no reader can be cut off.
+        """Release the files. Passages read before stay valid."""
+        # A map ends with the last array that refers to it, so a reader in another thread is safe.
         self._batches = None
 
     def __len__(self) -> int:
@@ -152,11 +151,11 @@ class Passages:
 
     @property
     def stored(self) -> int:
-        """How many passages the files hold, those that are left out too."""
+        """Number of passages in the files, including those that this version leaves out."""
         return self._ends[-1] if self._ends else 0
 
     def __getitem__(self, row: int) -> Passage:
-        """The passage of a row.
+        """Read the passage of a row.
 
         Raises:
             ComponentError: there is no such row; negative rows do not count from the end.
@@ -164,13 +163,13 @@ class Passages:
         return self.take([row])[0]
 
     def take(self, rows: Iterable[int]) -> list[Passage]:
-        """The passages of rows, in the order asked for.
+        """Read the passages of rows, in the order of `rows`.
 
         Raises:
-            ComponentError: a row is not there.
+            ComponentError: there is no such row.
         """
         batches = self._columns()
-        taken = []
+        passages = []
         for row in rows:
             if not 0 <= row < len(self):
                 raise ComponentError(
@@ -178,33 +177,33 @@ class Passages:
                     f"expected rows from 0 to {len(self) - 1}"
                 )
             number = row if self.kept is None else int(self.kept[row])
-            at = bisect_right(self._ends, number)
-            place = number - (self._ends[at - 1] if at else 0)
-            taken.append(_passage(*(column[place].as_py() for column in batches[at])))
-        return taken
+            batch = bisect_right(self._ends, number)
+            offset = number - (self._ends[batch - 1] if batch else 0)
+            passages.append(_passage(*(column[offset].as_py() for column in batches[batch])))
+        return passages
 
     def __iter__(self) -> Iterator[Passage]:
-        """All passages by row, one batch in memory at a time."""
+        """Yield all passages by row, with one batch in memory at a time."""
         for batch in self.batches():
             yield from batch
 
     def batches(self) -> Iterator[list[Passage]]:
-        """All passages by row, as lists of at most 4,096."""
+        """Yield all passages by row, as lists of at most 4,096."""
         for columns in self._kept_columns():
             rows = zip(*(column.to_pylist() for column in columns), strict=True)
             yield [_passage(*row) for row in rows]
 
     def metadata(self) -> Iterator[list[Mapping[str, Any]]]:
-        """The metadata of all passages by row, as lists of at most 4,096."""
+        """Yield the metadata of all passages by row, as lists of at most 4,096."""
         for columns in self._kept_columns():
-            # One text for them all: read many times quicker than one by one.
+            # Parsed as one text, which is many times quicker than one by one.
             yield json.loads(f"[{','.join(columns[3].to_pylist())}]")
 
-    def row_of(self, id: str) -> int:  # noqa: A002 (a passage's own word)
-        """The row of the passage with this id; looks through all ids.
+    def row_of(self, id: str) -> int:  # noqa: A002 (the name of the passage's field)
+        """Find the row of the passage with an id; compares all ids.
 
         Raises:
-            StoreError: no passage has it.
+            StoreError: no passage has the id.
         """
         rows = self.rows_of([id])
         if not rows:
@@ -214,30 +213,30 @@ class Passages:
         return rows[id]
 
     def rows_of(self, ids: Sequence[str]) -> dict[str, int]:
-        """The rows of the passages with these ids, of those that are there; looks through all."""
-        wanted = pa.array(ids, pa.string())
+        """Map the given ids to rows, leaving out ids that no passage has; compares all ids."""
+        requested = pa.array(ids, pa.string())
         rows: dict[str, int] = {}
         start = 0
-        for columns in self._kept_columns():
-            found = pc.indices_nonzero(pc.is_in(columns[0], wanted))
-            there = zip(found.to_pylist(), columns[0].take(found).to_pylist(), strict=True)
-            rows |= {name: start + place for place, name in there}
-            start += len(columns[0])
+        for id_column, *_ in self._kept_columns():
+            matches = pc.indices_nonzero(pc.is_in(id_column, requested))
+            matched = zip(matches.to_pylist(), id_column.take(matches).to_pylist(), strict=True)
+            rows |= {passage_id: start + offset for offset, passage_id in matched}
+            start += len(id_column)
         return rows
 
     def _kept_columns(self) -> Iterator[list[Any]]:
-        """The columns of each batch, without what is left out."""
+        """Yield the columns of each batch, without the passages that are left out."""
         start = 0
         for end, columns in zip(self._ends, self._columns(), strict=True):
             if self.kept is None:
                 yield columns
             else:
-                first, after = np.searchsorted(self.kept, (start, end))
-                if after - first == end - start:
+                first, stop = np.searchsorted(self.kept, (start, end))
+                if stop - first == end - start:
                     yield columns
-                elif after > first:
-                    places = pa.array(self.kept[first:after] - start)
-                    yield [column.take(places) for column in columns]
+                elif stop > first:
+                    offsets = pa.array(self.kept[first:stop] - start)
+                    yield [column.take(offsets) for column in columns]
             start = end
 
     def _columns(self) -> list[list[Any]]:
@@ -245,7 +244,7 @@ class Passages:
             raise StoreError(f"{self._paths[0]} is closed: open the memory again to read passages")
         return self._batches
 
-    def _refuse_strange(self, kept: Numbers) -> None:
+    def _check_kept(self, kept: Numbers) -> None:
         inside = not len(kept) or (kept[0] >= 0 and kept[-1] < self.stored)
         if not inside or (kept[1:] <= kept[:-1]).any():
             raise StoreCorruptError(
@@ -254,8 +253,8 @@ class Passages:
             )
 
 
-def _opened(path: Path) -> list[Any]:
-    """The record batches of a file."""
+def _read_batches(path: Path) -> list[Any]:
+    """Map a file into memory and return its record batches."""
     try:
         reader = pa.ipc.open_file(pa.memory_map(str(path), "r"))
         if not reader.schema.equals(SCHEMA):
@@ -285,5 +284,5 @@ def _to_json(passage: Passage) -> str:
 
 
 def _passage(id: str, title: str, text: str, metadata: str) -> Passage:  # noqa: A002
-    held: Mapping[str, Any] = {} if metadata == "{}" else json.loads(metadata)
-    return Passage(id, title, text, held)
+    fields: Mapping[str, Any] = {} if metadata == "{}" else json.loads(metadata)
+    return Passage(id, title, text, fields)

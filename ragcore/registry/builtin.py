@@ -1,4 +1,4 @@
-"""The core's own components, given through the same hooks as a plugin's."""
+"""The core's own components, registered through the same hooks as a plugin's."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ragcore.hookspecs import hookimpl
 
 @hookimpl
 def ragcore_corpora() -> dict[str, str]:
-    """Passages from files."""
+    """Name the corpora that read files."""
     return {
         "jsonl": "ragcore.corpora.readers:Jsonl",
         "dpr-tsv": "ragcore.corpora.readers:DprTsv",
@@ -17,13 +17,13 @@ def ragcore_corpora() -> dict[str, str]:
 
 @hookimpl
 def ragcore_indexes() -> dict[str, str]:
-    """All inner products, with numpy alone."""
+    """Name the index that computes all inner products with numpy alone."""
     return {"exact": "ragcore.retrievers.flat:Exact"}
 
 
 @hookimpl
 def ragcore_retrievers() -> dict[str, str]:
-    """An encoder and an index together, and retrievers made of others."""
+    """Name dense search and the retrievers that combine other retrievers."""
     return {
         "dense": "ragcore.retrievers.dense:Dense",
         "hybrid": "ragcore.retrievers.hybrid:Hybrid",
@@ -33,32 +33,32 @@ def ragcore_retrievers() -> dict[str, str]:
 
 @hookimpl
 def ragcore_scorers() -> dict[str, str]:
-    """Any generator that can write questions."""
+    """Name the scorer that uses a generator that can write questions."""
     return {"likelihood": "ragcore.retrievers.query_likelihood:QueryLikelihood"}
 
 
 @hookimpl
 def ragcore_metrics() -> dict[str, str]:
-    """Of answers and of what was found."""
-    here = "ragcore.evaluation.metrics"
+    """Name the metrics of answers and of retrieval."""
+    package = "ragcore.evaluation.metrics"
     return {
-        "exact_match": f"{here}.answers:ExactMatch",
-        "f1": f"{here}.answers:TokenF1",
-        "label_accuracy": f"{here}.answers:LabelAccuracy",
-        "log_prob": f"{here}.answers:LogProb",
-        "bleu_1": f"{here}.texts:Bleu1",
-        "rouge_l": f"{here}.texts:RougeL",
-        "distinct_trigrams": f"{here}.texts:DistinctTrigrams",
-        "q_bleu_1": f"{here}.answerability:QBleu1",
-        "recall": f"{here}.ranking:RecallAtK",
-        "mrr": f"{here}.ranking:MeanReciprocalRank",
-        "ndcg": f"{here}.ranking:Ndcg",
+        "exact_match": f"{package}.answers:ExactMatch",
+        "f1": f"{package}.answers:TokenF1",
+        "label_accuracy": f"{package}.answers:LabelAccuracy",
+        "log_prob": f"{package}.answers:LogProb",
+        "bleu_1": f"{package}.texts:Bleu1",
+        "rouge_l": f"{package}.texts:RougeL",
+        "distinct_trigrams": f"{package}.texts:DistinctTrigrams",
+        "q_bleu_1": f"{package}.answerability:QBleu1",
+        "recall": f"{package}.ranking:RecallAtK",
+        "mrr": f"{package}.ranking:MeanReciprocalRank",
+        "ndcg": f"{package}.ranking:Ndcg",
     }
 
 
 @hookimpl
 def ragcore_cli() -> dict[str, str]:
-    """The core's commands; `ragcore.cli.COMMANDS` has a line of help for each."""
+    """Name the core's commands; `ragcore.cli.COMMANDS` has a line of help for each."""
     return {
         "ask": "ragcore.cli.ask:app",
         "train": "ragcore.cli.train:app",

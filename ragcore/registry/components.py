@@ -1,8 +1,8 @@
 """Component specs: what a config holds where it names a component.
 
-A field annotated `ComponentSpec` with a kind may be written in YAML as `{use: NAME, …}`. The config
-reader (ragcore/config) looks up the class registered under NAME, checks the rest against the
-class's `Config`, and puts a `ComponentSpec` there. The component that owns the field calls
+A field annotated `ComponentSpec[Contract]` is written in YAML as `{use: NAME, …}`. The config
+reader (ragcore/config) looks up the class registered under NAME, checks the other keys against the
+class's `Config`, and sets the field to a `ComponentSpec`. The component that owns the field calls
 `build()`.
 
     class Config(ComponentConfig):
@@ -51,11 +51,11 @@ KINDS: Final[Mapping[Any, str]] = {
     Scorer: "scorer",
     Generator: "generator",
 }
-"""The contracts of the components that a config can name, and the kind of each."""
+"""Contracts that a config can name a component of, and the kind of each."""
 
 
 class ComponentConfig(BaseModel):
-    """The base of every component's `Config`: frozen, and an unknown key is an error."""
+    """Base class of every component's `Config`: frozen, and an unknown key is an error."""
 
     # Defaults are validated too: a default path starts from the file's folder like a written one.
     model_config = ConfigDict(
@@ -67,17 +67,18 @@ T = TypeVar("T")
 
 
 class ComponentSpec(Generic[T]):
-    """A component that a config names, not yet made. Never changed once it is there.
+    """A component that a config names but that is not built yet; immutable.
 
-    Not a dataclass: pydantic would check its fields instead of asking the class.
+    Not a dataclass: pydantic would check its fields instead of calling
+    `__get_pydantic_core_schema__`.
 
     Attributes:
-        kind: of component, such as "retriever".
-        use: the name that it is registered under.
-        component: its class.
-        config: a checked instance of the class's `Config`.
-        secrets: where the config holds a secret, and how the file wrote it: {("token",):
-            "${env:TOKEN}"}. `to_dict`, and so every file, has that text instead.
+        kind: kind of component, such as "retriever".
+        use: the name under which the component is registered.
+        component: the component's class.
+        config: a validated instance of the class's `Config`.
+        secrets: paths of secrets in the config, with the text in the file: {("token",):
+            "${env:TOKEN}"}. `to_dict`, and so every file written from it, has that text instead.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class ComponentSpec(Generic[T]):
         self.secrets = secrets
 
     def __repr__(self) -> str:
-        # Without the config, which may hold a secret.
+        # The config is left out, since it may hold a secret.
         return f"ComponentSpec({self.kind!r}, {self.use!r})"
 
     def __eq__(self, other: object) -> bool:
@@ -111,10 +112,10 @@ class ComponentSpec(Generic[T]):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> CoreSchema:
-        """Check that a value is a spec of the kind that the annotation names."""
+        """Return a schema that accepts specs of the kind that the annotation names."""
         kind = kind_of(source)
 
-        def of_kind(spec: ComponentSpec[Any]) -> ComponentSpec[Any]:
+        def check_kind(spec: ComponentSpec[Any]) -> ComponentSpec[Any]:
             if spec.kind != kind:
                 raise ValueError(f"expected a component of kind {kind!r}, found {spec.kind!r}")
             return spec
@@ -123,31 +124,31 @@ class ComponentSpec(Generic[T]):
             cls, cls_repr="ComponentSpec", metadata={COMPONENT_MARK: kind}
         )
         return core_schema.no_info_after_validator_function(
-            of_kind, schema, metadata={COMPONENT_MARK: kind}
+            check_kind, schema, metadata={COMPONENT_MARK: kind}
         )
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
-        """Mark the field, for `ragcore schema` to put the components of its kind there."""
+        """Mark the field, so that `ragcore schema` inserts the components of its kind."""
         return {COMPONENT_MARK: schema["metadata"][COMPONENT_MARK]}
 
     def build(self, **arguments: Any) -> T:
-        """Make a new component; `arguments` are the keywords that its contract adds."""
+        """Build a new component; `arguments` are the keywords that its contract adds."""
         component: T = self.component(self.config, **arguments)
         return component
 
     def load(self, folder: Path, *, mmap: bool = True) -> T:
-        """Load what a component of this class saved in a folder, with this spec's config."""
+        """Load a component that this class saved in a folder, with this spec's config."""
         component: T = self.component.load(folder, self.config, mmap=mmap)
         return component
 
     def shared(self) -> T:
-        """One component for all who ask with an equal config, as long as somebody holds it.
+        """Return the component that all specs with an equal config share, building it if needed.
 
-        For what is heavy and has no state, as an encoder's weights: two versions of a memory that
-        are open at once read with one copy.
+        It lives as long as a caller refers to it. For heavy components without state, such as an
+        encoder's weights: two versions of a memory that are open at the same time use one copy.
         """
-        key = self.component, json.dumps(self._said(hidden=False), sort_keys=True)
+        key = self.component, json.dumps(self._payload(hidden=False), sort_keys=True)
         with _LOCK:
             component: T | None = _SHARED.get(key)
             if component is None:
@@ -156,14 +157,15 @@ class ComponentSpec(Generic[T]):
             return component
 
     def to_dict(self) -> dict[str, Any]:
-        """The part as YAML would say it, every default written out, no secret in it."""
-        return self._said(hidden=True)
+        """Return the spec as YAML writes it, with every default and without secrets."""
+        return self._payload(hidden=True)
 
-    def _said(self, hidden: bool) -> dict[str, Any]:
-        said = {"use": self.use, **_fields(self.config, hidden)}
+    def _payload(self, hidden: bool) -> dict[str, Any]:
+        """Return `use` and the config's fields; `hidden` replaces secrets by their `${env:…}`."""
+        payload = {"use": self.use, **_fields(self.config, hidden)}
         for path, text in self.secrets.items() if hidden else ():
-            _put(said, path, text)
-        return said
+            _put(payload, path, text)
+        return payload
 
 
 def kind_of(hint: Any) -> str:
@@ -177,7 +179,7 @@ def kind_of(hint: Any) -> str:
     if kind is None:
         raise PluginError(
             f"found the annotation {hint!r}, expected ComponentSpec with a contract, such as "
-            f"ComponentSpec[Encoder]; contracts: {', '.join(one.__name__ for one in KINDS)}"
+            f"ComponentSpec[Encoder]; contracts: {', '.join(known.__name__ for known in KINDS)}"
         )
     return kind
 
@@ -187,59 +189,59 @@ _LOCK: Final = threading.RLock()
 
 
 def to_plain(value: Any) -> Any:
-    """A config, or a value in one, as JSON-ready values; parts become `{use: …}` mappings."""
+    """Convert a config, or a value in one, to JSON-ready values; specs become `{use: …}`."""
     return _plain(value, hidden=True)
 
 
 def yaml_key(name: str, field: FieldInfo) -> str:
-    """The key of a config's field in YAML: its alias if it has one, as a field `from_` needs."""
+    """Return a config field's key in YAML: its alias if it has one, as a field `from_` needs."""
     return field.validation_alias if isinstance(field.validation_alias, str) else name
 
 
 def spec_from_dict(kind: str, data: Mapping[str, Any]) -> ComponentSpec[Any]:
-    """The part that `ComponentSpec.to_dict` gave, as a manifest keeps it.
+    """Rebuild the spec from what `ComponentSpec.to_dict` returned, as a manifest records it.
 
-    For what ragcore wrote itself; what people write is read by `ragcore.config`, which knows the
-    line of each fault.
+    For records that ragcore wrote itself. Files that people write are read by `ragcore.config`,
+    which knows the line of each fault.
 
     Args:
-        kind: such as "retriever".
-        data: `{use: NAME, …}`, nested parts likewise.
+        kind: kind of component, such as "retriever".
+        data: `{use: NAME, …}`, nested specs likewise.
 
     Raises:
-        UnknownComponentError: no plugin gives the component.
-        ConfigError: there is no `use`, it names a secret, or the component's `Config` (of
-            another release, say) refuses the rest.
+        UnknownComponentError: no plugin provides the component.
+        ConfigError: `use` is missing, the record names a secret, or the component's `Config` (of
+            another release, for example) rejects the other keys.
     """
     from ragcore.errors import ConfigError
     from ragcore.registry.discovery import registry
 
-    said = dict(data)
-    use = said.pop("use", None)
+    settings = dict(data)
+    use = settings.pop("use", None)
     if not isinstance(use, str):
         raise ConfigError(f"{kind}: found {data!r}, expected a mapping with 'use'")
     component = registry().load(kind, use)
-    for name, about in component.Config.model_fields.items():
-        key, inner = yaml_key(name, about), _kind_in(*about.metadata, about.annotation)
-        if key in said and inner is not None:
-            said[key] = _parts_in(said[key], inner)
-    if "${env:" in json.dumps(said, default=str):
+    for name, field in component.Config.model_fields.items():
+        key, inner = yaml_key(name, field), _kind_in(*field.metadata, field.annotation)
+        if key in settings and inner is not None:
+            settings[key] = _specs_in(settings[key], inner)
+    if "${env:" in json.dumps(settings, default=str):
         raise ConfigError(
-            f"{kind} {use!r}: its recorded config names a secret, {said!r}: give the {kind} from a "
-            "pipeline file, where secrets are filled in"
+            f"{kind} {use!r}: its recorded config names a secret, {settings!r}: pass the {kind} "
+            "from a pipeline file, where secrets are filled in"
         )
     try:
-        config = component.Config.model_validate(said)
+        config = component.Config.model_validate(settings)
     except ValidationError as error:
         raise ConfigError(
-            f"{kind} {use!r}: its recorded config does not fit the component that is installed: "
-            f"{error}: give the {kind} from a pipeline file instead"
+            f"{kind} {use!r}: its recorded config does not fit the installed component: {error}: "
+            f"pass the {kind} from a pipeline file instead"
         ) from None
     return ComponentSpec(kind, use, component, config)
 
 
 def _kind_in(*hints: Any) -> str | None:
-    """The kind of the parts that a field holds, however deep in its annotation."""
+    """Return the kind of the specs that a field holds, at any depth of its annotation."""
     for hint in hints:
         kind = kind_of(hint) if get_origin(hint) is ComponentSpec else _kind_in(*get_args(hint))
         if kind is not None:
@@ -247,11 +249,11 @@ def _kind_in(*hints: Any) -> str | None:
     return None
 
 
-def _parts_in(value: Any, kind: str) -> Any:
+def _specs_in(value: Any, kind: str) -> Any:
     if isinstance(value, list):
-        return [_parts_in(item, kind) for item in value]
+        return [_specs_in(item, kind) for item in value]
     if isinstance(value, dict) and "use" not in value:
-        return {key: _parts_in(item, kind) for key, item in value.items()}
+        return {key: _specs_in(item, kind) for key, item in value.items()}
     return spec_from_dict(kind, value) if isinstance(value, dict) else value
 
 
@@ -263,7 +265,7 @@ def _fields(config: BaseModel, hidden: bool) -> dict[str, Any]:
 def _plain(value: Any, hidden: bool) -> Any:
     match value:
         case ComponentSpec():
-            return value._said(hidden)
+            return value._payload(hidden)
         case BaseModel():
             return _fields(value, hidden)
         case Path():
@@ -276,25 +278,22 @@ def _plain(value: Any, hidden: bool) -> Any:
             return to_jsonable_python(value)
 
 
-def _put(said: Any, path: tuple[str | int, ...], text: str) -> None:
-    """Put `text` at a path, or as deep on the way to it as the value goes."""
+def _put(payload: Any, path: tuple[str | int, ...], text: str) -> None:
+    """Put `text` at a path, or where the path leaves the nested dicts and lists."""
     key, *rest = path
-    inner = said[key] if isinstance(said, dict) and key in said else None
-    if isinstance(said, list) and isinstance(key, int) and key < len(said):
-        inner = said[key]
+    inner = payload[key] if isinstance(payload, dict) and key in payload else None
+    if isinstance(payload, list) and isinstance(key, int) and key < len(payload):
+        inner = payload[key]
     if rest and isinstance(inner, dict | list):
         _put(inner, tuple(rest), text)
     else:
-        said[key] = text
-
-
-def _base(info: ValidationInfo) -> Path:
-    return Path((info.context or {}).get("base", "."))
+        payload[key] = text
 
 
 def _resolve_path(value: Path, info: ValidationInfo) -> Path:
     value = value.expanduser()
-    return value if value.is_absolute() else _base(info) / value
+    base = Path((info.context or {}).get("base", "."))
+    return value if value.is_absolute() else base / value
 
 
 def _resolve_model(value: str, info: ValidationInfo) -> str:
@@ -308,7 +307,7 @@ def _resolve_model(value: str, info: ValidationInfo) -> str:
 
 
 ConfigPath = Annotated[Path, AfterValidator(_resolve_path)]
-"""A path in a config; relative to the folder of the file that says it."""
+"""A path in a config; relative to the folder of the file that it is written in."""
 
 ModelName = Annotated[str, AfterValidator(_resolve_model)]
 """A model: one that a plugin ships (`ragcore_models`), a folder, or a name on a model hub."""

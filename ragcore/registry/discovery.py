@@ -1,10 +1,10 @@
-"""Discovery: which plugins are installed, what each gives, and what is wrong with those that fail.
+"""Discovery: which plugins are installed, what each provides, and why any of them fails.
 
 Plugins are found by our own walk over the entry points of the group `ragcore`: pluggy's loader
-stops at the first plugin that fails to import and skips one of a taken name without a word. Here a
-plugin that raises, is slow to import, or takes a name that is taken is reported as such, and the
-others work. This file loads plugins' modules, which are light, and a component's class only when
-it is asked for.
+stops at the first plugin that fails to import and silently skips one whose name is taken. Here a
+plugin that raises, is slow to import, or claims a name that is taken is reported as such, and the
+others work. This file imports the plugins' modules, which are light; it imports a component's class
+only when the class is requested.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ HOOKS: Final[Mapping[str, str]] = {
     "model": "ragcore_models",
     "command": "ragcore_cli",
 }
-"""The kinds of thing that a plugin names, and the hook that gives each."""
+"""The kinds of component that a plugin can name, and the hook that lists each kind."""
 
 KNOWN_PACKAGES: Final[Mapping[tuple[str, str], str]] = {
     ("index", "faiss"): "ragcore-faiss",
@@ -58,22 +58,23 @@ KNOWN_PACKAGES: Final[Mapping[tuple[str, str], str]] = {
     ("command", "export-hf"): "ragcore-transformers",
     ("command", "world"): "ragcore-world",
 }
-"""Components of the house that may not be installed, and the package that brings each."""
+"""Components of this repository's plugins, and the package that provides each."""
 
 SLOW_SECONDS: Final = 0.5
-"""A plugin's module should only name its classes; one that takes longer imports too much."""
+"""Seconds to import a plugin's module; it should only name classes, so more is too much."""
 
 Status = Literal["ok", "slow", "conflicting", "broken"]
 
 
 @dataclass(slots=True)
 class PluginReport:
-    """What discovery found out about one plugin.
+    """The result of discovering one plugin.
 
     Attributes:
-        name: of its entry point.
-        package: the distribution that it came with, and its version.
-        status: `ok`; `slow` (works); `conflicting` (a name that it wants is taken; its other
+        name: name of its entry point.
+        package: the distribution that it came with.
+        version: the distribution's version.
+        status: `ok`; `slow` (works); `conflicting` (a name that it claims is taken; its other
             names work); `broken` (nothing of it works).
         detail: what is wrong and what to do; empty when `ok`.
         seconds: how long its module took to import.
@@ -90,7 +91,7 @@ class PluginReport:
 
 
 class Registry:
-    """The plugins of this environment and the names that they give."""
+    """The plugins of this environment and the names that they register."""
 
     def __init__(self) -> None:
         self._manager = pluggy.PluginManager("ragcore")
@@ -101,17 +102,19 @@ class Registry:
 
     @classmethod
     def discover(cls) -> Registry:
-        """The core's own components first, then every entry point of the group, by name."""
-        found = cls()
-        found._register("core", DISTRIBUTION, _version(DISTRIBUTION), "ragcore.registry.builtin")
-        found._report_foreign()
+        """Register the core's own components, then every entry point of the group, by name."""
+        discovered = cls()
+        discovered._register(
+            "core", DISTRIBUTION, _version(DISTRIBUTION), "ragcore.registry.builtin"
+        )
+        discovered._report_foreign()
         points = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
         for point in sorted(points, key=lambda point: (point.name, point.value)):
             package, version = ("", "")
             if point.dist is not None:
                 package, version = point.dist.name, point.dist.version
-            found._register(point.name, package, version, point.value)
-        return found
+            discovered._register(point.name, package, version, point.value)
+        return discovered
 
     def _report_foreign(self) -> None:
         """Add to the core's report that another project's `ragcore` is installed."""
@@ -125,10 +128,10 @@ class Registry:
     def _register(self, name: str, package: str, version: str, target: str) -> None:
         report = PluginReport(name, package, version)
         self.reports.append(report)
-        began = time.perf_counter()
+        started = time.perf_counter()
         try:
             plugin = _import(target)
-            report.seconds = time.perf_counter() - began
+            report.seconds = time.perf_counter() - started
             if self._manager.has_plugin(name):
                 report.status = "conflicting"
                 report.detail = (
@@ -138,8 +141,8 @@ class Registry:
                 return
             self._manager.register(plugin, name)
             self._collect(plugin, report)
-        # A plugin is foreign code: whatever it raises is its report, and the others go on. Even
-        # sys.exit(), which a script without a main guard calls.
+        # A plugin is foreign code: anything that it raises goes into its report, and the others
+        # are still registered. Even sys.exit(), which a script without a main guard calls.
         except (Exception, SystemExit) as error:
             if self._manager.has_plugin(name):
                 self._manager.unregister(name=name)
@@ -164,7 +167,7 @@ class Registry:
                 close = nearest(name, hooks)
                 hint = f"did you mean {close!r}? " if close else ""
                 raise PluginError(f"there is no hook {name!r}: {hint}hooks: {', '.join(hooks)}")
-        given: dict[str, dict[str, str]] = {}
+        components: dict[str, dict[str, str]] = {}
         for kind, hook in HOOKS.items():
             function = getattr(plugin, hook, None)
             if function is None:
@@ -175,20 +178,20 @@ class Registry:
                 for key, value in names.items()
             ):
                 raise PluginError(f'{hook}() must return {{name: "package.module:Class"}}')
-            given[kind] = dict(names)
-        taken = []
-        for kind, names in given.items():
+            components[kind] = dict(names)
+        conflicts = []
+        for kind, names in components.items():
             for name, target in names.items():
                 owner = self._owners.get((kind, name))
                 if owner is not None:
-                    taken.append(f"{kind} {name!r} is already given by plugin {owner!r}")
+                    conflicts.append(f"{kind} {name!r} is already registered by plugin {owner!r}")
                     continue
                 self._targets[kind, name] = target
                 self._owners[kind, name] = report.name
                 report.components.setdefault(kind, {})[name] = target
-        if taken:
+        if conflicts:
             report.status = "conflicting"
-            report.detail = "; ".join(taken) + ": rename it, or uninstall one of the two"
+            report.detail = "; ".join(conflicts) + ": rename it, or uninstall one of the two"
 
     @property
     def hook(self) -> Any:
@@ -196,14 +199,15 @@ class Registry:
         return self._manager.hook
 
     def names(self, kind: str) -> list[str]:
-        """The registered names of a kind, sorted."""
-        return sorted(name for held, name in self._targets if held == kind)
+        """Return the registered names of a kind, sorted."""
+        return sorted(name for registered, name in self._targets if registered == kind)
 
     def load(self, kind: str, name: str) -> Any:
-        """The class (or, for a command, the app) registered under a name.
+        """Import the class (or, for a command, the app) registered under a name.
 
         Raises:
-            UnknownComponentError: no plugin gives it; names the nearest, or what to install.
+            UnknownComponentError: no plugin provides it; the message has the nearest name, or the
+                package to install.
             PluginError: its module cannot be imported, or lacks the class.
         """
         target = self._targets.get((kind, name))
@@ -219,14 +223,15 @@ class Registry:
             ) from error
 
     def unknown(self, kind: str, name: str) -> str:
-        """The message for a name that no plugin gives: the package to install, or the nearest."""
+        """Return the message for an unknown name: the package to install, or the nearest name."""
         package = KNOWN_PACKAGES.get((kind, name))
         if package is not None:
-            broken = [r for r in self.reports if r.package == package and r.status == "broken"]
-            if broken:
-                return f"{kind} {name!r} cannot be used: plugin {package} is broken: " + (
-                    broken[0].detail
-                )
+            for report in self.reports:
+                if report.package == package and report.status == "broken":
+                    return (
+                        f"{kind} {name!r} cannot be used: plugin {package} is broken: "
+                        f"{report.detail}"
+                    )
             return f"{kind} {name!r} is not installed: {install_hint(package)}"
         names = self.names(kind)
         close = nearest(name, names)
@@ -235,7 +240,11 @@ class Registry:
         return f"unknown {kind} {name!r}: {hint}installed: {known}"
 
     def model_folder(self, name: str) -> Path | None:
-        """The folder of a model that a plugin ships under this name, or None."""
+        """Return the folder of a model that a plugin ships under this name, or None.
+
+        Raises:
+            PluginError: the plugin's package, or its folder of that model, is missing.
+        """
         target = self._targets.get(("model", name))
         if target is None:
             return None
@@ -249,23 +258,23 @@ class Registry:
         return folder
 
     def shipped_model(self, folder: Path) -> str | None:
-        """The name of the model that a plugin ships in this folder, or None."""
+        """Return the name of the model that a plugin ships in this folder, or None."""
         names = [name for kind, name in self._targets if kind == "model"]
         return next((name for name in names if self.model_folder(name) == folder), None)
 
 
 @functools.cache
 def registry() -> Registry:
-    """The plugins of this environment, discovered once a process."""
+    """Return the plugins of this environment, discovered once per process."""
     return Registry.discover()
 
 
 def _import(target: str) -> Any:
     module, _, attribute = target.partition(":")
-    found = importlib.import_module(module)
+    value: Any = importlib.import_module(module)
     for name in attribute.split(".") if attribute else ():
-        found = getattr(found, name)
-    return found
+        value = getattr(value, name)
+    return value
 
 
 def _version(package: str) -> str:

@@ -1,8 +1,8 @@
-"""`SimpleRetriever`: a retriever whose author writes one method, the scores of a question.
+"""`SimpleRetriever`: a retriever whose author writes one method, the scores for a question.
 
-Keeps the passages themselves, in memory and as JSON lines in the version's folder, and knows how
-scores become hits. Every passage is scored for every question: for up to some ten thousands of
-passages. A larger memory wants an index, and the whole contract (`ragcore.contracts.Retriever`).
+Keeps the passages, in memory and as JSON lines in the version's folder, and turns scores into hits.
+It scores every passage for every question, which is quick enough for some ten thousand passages. A
+larger memory needs an index, and the whole contract (`ragcore.contracts.Retriever`).
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
-from ragcore.errors import ComponentError, StoreCorruptError
+from ragcore.disk.loading import reading
+from ragcore.errors import ComponentError
 from ragcore.registry.components import ComponentConfig
 from ragcore.types import MISSING_ROW, Hits, Passage
 
 if TYPE_CHECKING:
-    from ragcore.types import Rows, Vectors
-
+    from ragcore.types import Rows, Scores
 
 __all__ = ["SimpleRetriever"]
 
@@ -27,22 +27,22 @@ PASSAGES: Final = "passages.jsonl"
 
 
 class SimpleRetriever:
-    """A whole retriever around `scores`; subclass it and write that.
+    """A complete retriever around one method: subclass it and write `scores`.
 
         class Longest(ragcore.SimpleRetriever):
             def scores(self, question):
                 return [len(passage.text) for passage in self.passages]
 
-    A subclass may have a `Config` of its own, which it finds in `self.config`. Search is safe from
-    several threads as long as `scores` is.
+    A subclass may define its own `Config`; its values are in `self.config`. Several threads may
+    search at the same time if `scores` allows it.
 
     Attributes:
         config: an instance of the class's `Config`.
-        passages: those that it holds.
+        passages: the passages added so far, in order.
     """
 
     class Config(ComponentConfig):
-        """There is nothing to say."""
+        """No settings."""
 
     capabilities: ClassVar[frozenset[str]] = frozenset({"add", "exact", "filter", "remove"})
 
@@ -51,17 +51,17 @@ class SimpleRetriever:
         self.passages: list[Passage] = []
         self._rows: list[int] = []
 
-    def scores(self, question: str) -> Sequence[float] | Vectors:
-        """The score of each of `self.passages` for a question; serves as a logit of p(z|x).
+    def scores(self, question: str) -> Sequence[float] | Scores:
+        """Return the score of each of `self.passages` for a question, a logit of p(z|x).
 
         Returns:
-            n finite numbers, higher for what fits better; -inf for a passage that is no hit.
+            n finite numbers, higher for a better match; -inf for a passage that is no hit.
         """
         raise NotImplementedError(f"{type(self).__name__} must have a method scores(question)")
 
     @property
     def fingerprint(self) -> str:
-        """Says that what is kept depends on the passages alone: scores are made when asked."""
+        """A constant: stored data depend on the passages alone, since scores are never stored."""
         return "passages"
 
     def __len__(self) -> int:
@@ -73,106 +73,104 @@ class SimpleRetriever:
         Raises:
             ComponentError: rows and passages differ in number, or a row is negative or taken.
         """
-        new = [int(row) for row in rows]
-        if len(new) != len(passages):
+        new_rows = [int(row) for row in rows]
+        if len(new_rows) != len(passages):
             raise ComponentError(
-                f"{self._name}: {len(passages)} passages were added under {len(new)} rows: give "
-                "one row for each passage"
+                f"{self._name}: {len(passages)} passages were added under {len(new_rows)} rows: "
+                "pass one row for each passage"
             )
         taken = set(self._rows)
-        for row in new:
+        for row in new_rows:
             if row < 0 or row in taken:
                 fault = "is negative" if row < 0 else "is already there"
-                raise ComponentError(f"{self._name}: row {row} {fault}: give each passage its own")
+                raise ComponentError(
+                    f"{self._name}: row {row} {fault}: pass each passage a new row, from 0 up"
+                )
             taken.add(row)
-        self._rows += new
+        self._rows += new_rows
         self.passages += passages
 
     def search(self, questions: Sequence[str], k: int, *, allowed: Rows | None = None) -> Hits:
-        """The k best rows of each question, [B, k], ties by row; see `Hits`.
+        """Find the k best rows of each question, [B, k], ties by row; see `Hits`.
 
         Raises:
-            ComponentError: k is less than 1, or `scores` gave another number of scores than there
-                are passages, or one that is NaN or +inf.
+            ComponentError: k is less than 1, or `scores` did not return one number for each
+                passage, or returned NaN or +inf.
         """
         import numpy as np
 
         if k < 1:
             raise ComponentError(f"{self._name} was asked for {k} hits: ask for 1 or more")
-        held = np.array(self._rows, np.int64)
-        rows = np.full((len(questions), k), MISSING_ROW, np.int64)
-        scores = np.full((len(questions), k), -np.inf, np.float32)
-        for at, question in enumerate(questions):
-            found = self._checked(question)
+        rows = np.array(self._rows, np.int64)
+        hit_rows = np.full((len(questions), k), MISSING_ROW, np.int64)
+        hit_scores = np.full((len(questions), k), -np.inf, np.float32)
+        for i, question in enumerate(questions):
+            scores = self._checked_scores(question)
             if allowed is not None:
-                found = np.where(np.isin(held, allowed), found, -np.inf)
-            order = np.lexsort((held, -found))[:k]
-            order = order[np.isfinite(found[order])]
-            rows[at, : len(order)] = held[order]
-            scores[at, : len(order)] = found[order]
-        return Hits(rows, scores)
+                scores = np.where(np.isin(rows, allowed), scores, -np.inf)
+            best = np.lexsort((rows, -scores))[:k]
+            best = best[np.isfinite(scores[best])]
+            hit_rows[i, : len(best)] = rows[best]
+            hit_scores[i, : len(best)] = scores[best]
+        return Hits(hit_rows, hit_scores)
 
     def remove(self, rows: Rows) -> None:
-        """Forget rows.
+        """Remove rows and their passages.
 
         Raises:
-            ComponentError: a row is not there.
+            ComponentError: there is no such row.
         """
-        gone = {int(row) for row in rows}
-        strange = gone.difference(self._rows)
-        if strange:
-            raise ComponentError(f"{self._name}: row {min(strange)} is not there to be removed")
-        kept = [at for at, row in enumerate(self._rows) if row not in gone]
-        self.passages = [self.passages[at] for at in kept]
-        self._rows = [self._rows[at] for at in kept]
+        removed = {int(row) for row in rows}
+        unknown = removed.difference(self._rows)
+        if unknown:
+            raise ComponentError(
+                f"{self._name}: row {min(unknown)} is not there, so it cannot be removed"
+            )
+        remaining = [i for i, row in enumerate(self._rows) if row not in removed]
+        self.passages = [self.passages[i] for i in remaining]
+        self._rows = [self._rows[i] for i in remaining]
 
     def save(self, folder: Path) -> None:
-        """Write passages.jsonl: a row and its passage a line."""
+        """Write passages.jsonl: on each line a row and its passage."""
         with (folder / PASSAGES).open("w", encoding="utf-8") as file:
             for row, passage in zip(self._rows, self.passages, strict=True):
-                said = {**asdict(passage), "metadata": dict(passage.metadata)}
-                file.write(json.dumps([row, said], ensure_ascii=False) + "\n")
+                fields = {**asdict(passage), "metadata": dict(passage.metadata)}
+                file.write(json.dumps([row, fields], ensure_ascii=False) + "\n")
 
     @classmethod
     def load(cls, folder: Path, config: Any, *, mmap: bool = True) -> Self:
-        """What `save` wrote; it is read into memory, whatever `mmap` says.
+        """Load what `save` wrote; all of it is read into memory, even with `mmap`.
 
         Raises:
             StoreCorruptError: passages.jsonl is missing or broken.
         """
         loaded = cls(config)
-        path = folder / PASSAGES
-        try:
-            with path.open(encoding="utf-8") as file:
-                for row, said in map(json.loads, file):
-                    loaded._rows.append(int(row))
-                    loaded.passages.append(Passage(**said))
-        except (OSError, ValueError, TypeError) as error:
-            raise StoreCorruptError(
-                f"{path} cannot be read ({type(error).__name__}: {error}): rebuild this version of "
-                "the memory"
-            ) from error
+        with reading(folder / PASSAGES) as path, path.open(encoding="utf-8") as file:
+            for row, fields in map(json.loads, file):
+                loaded._rows.append(int(row))
+                loaded.passages.append(Passage(**fields))
         return loaded
 
     @property
     def _name(self) -> str:
         return f"retriever {type(self).__name__!r}"
 
-    def _checked(self, question: str) -> Vectors:
-        """The scores of all passages, float32 [n]."""
+    def _checked_scores(self, question: str) -> Scores:
+        """Return the scores of all passages, float32 [n], or raise if they break the contract."""
         import numpy as np
 
-        found = np.asarray(self.scores(question), np.float32)
-        if found.shape != (len(self),):
+        scores = np.asarray(self.scores(question), np.float32)
+        if scores.shape != (len(self),):
             raise ComponentError(
-                f"{self._name}: scores() gave an array of shape {found.shape}: expected one score "
-                f"for each of its {len(self)} passages"
+                f"{self._name}: scores() returned an array of shape {scores.shape}: expected one "
+                f"score for each of its {len(self)} passages"
             )
-        wrong = np.isnan(found) | np.isposinf(found)
-        if wrong.any():
-            at = int(wrong.argmax())
+        invalid = np.isnan(scores) | np.isposinf(scores)
+        if invalid.any():
+            i = int(invalid.argmax())
             raise ComponentError(
-                f"{self._name}: scores() gave {found[at]} for passage {self.passages[at].id!r}: "
-                "expected a finite number, or -inf for a passage that is no hit"
+                f"{self._name}: scores() returned {scores[i]} for passage "
+                f"{self.passages[i].id!r}: expected a finite number, or -inf for a passage that is "
+                "no hit"
             )
-        return found
+        return scores

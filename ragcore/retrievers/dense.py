@@ -1,8 +1,8 @@
-"""The retriever `dense`: an encoder's vectors in an index, as the paper's DPR (section 2.2).
+"""The retriever `dense`: an encoder's vectors in an index, like the paper's DPR (section 2.2).
 
-Owns the index, or the several that a memory has after updates (`segments.py`), and what was encoded
-while a build is under way (`journal.py`). The encoder is shared with whoever else uses the same,
-and is loaded only when something is to be encoded or its fingerprint is asked for.
+Owns the index, or the several that a memory has after updates (`segments.py`), and the vectors
+encoded so far by a running build (`vector_journal.py`). The encoder is shared with all components
+of an equal config; it is loaded only to encode a text or to tell its fingerprint.
 """
 
 from __future__ import annotations
@@ -11,18 +11,14 @@ import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from pydantic import Field
 
-from ragcore.contracts import Encoder, Index, TrainableEncoder
-from ragcore.errors import (
-    ComponentError,
-    MemoryMismatchError,
-    StoreCorruptError,
-    UnsupportedOperation,
-)
+from ragcore.contracts import Encoder, Index, TrainableEncoder, supports
+from ragcore.disk.loading import reading
+from ragcore.errors import ComponentError, MemoryMismatchError, UnsupportedOperation
 from ragcore.registry.components import ComponentConfig, ComponentSpec
 from ragcore.retrievers.segments import Segments
 from ragcore.retrievers.vector_journal import Journal
@@ -37,14 +33,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Dense"]
 
-ABOUT: Final = "dense.json"
+RECORD: Final = "dense.json"
 
 
 class Dense:
-    """See `ragcore.contracts.Retriever`; scores are inner products, float32."""
+    """A `Retriever` of an encoder and an index; scores are inner products, float32."""
 
     class Config(ComponentConfig):
-        """What YAML may say of `{use: dense}`."""
+        """Settings of `{use: dense}`."""
 
         encoder: ComponentSpec[Encoder] = Field(
             description="turns passages and questions into vectors"
@@ -61,29 +57,28 @@ class Dense:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """Those of its index; it can add and remove, whatever that can."""
-        able = self._index.capabilities | {"scratch"}
-        # Of its class, since a memory that is only updated or shown loads no encoder.
+        """Those of its index, and `add`, `remove` and `scratch` even if the index lacks them."""
+        capabilities = self._index.capabilities | {"scratch"}
+        # The class's, since a memory that is only updated or shown loads no encoder.
         encoder = self.__dict__.get("_encoder", self._config.encoder.component)
-        if {"vectors"} <= able and "trainable" in encoder.capabilities:
-            able |= {"trainable"}
-        return able - {"vectors"}
+        if "vectors" in capabilities and supports(encoder, TrainableEncoder):
+            capabilities |= {"trainable"}
+        return capabilities - {"vectors"}
 
     @property
     def fingerprint(self) -> str:
-        """The encoder's."""
+        """The encoder's fingerprint."""
         return self._encoder.fingerprint
 
     @functools.cached_property
     def _encoder(self) -> Encoder:
-        encoder: Encoder = self._config.encoder.shared()
-        return encoder
+        return self._config.encoder.shared()
 
     def __len__(self) -> int:
         return len(self._index)
 
     def use_scratch(self, folder: Path) -> int:
-        """Keep vectors in this folder while a memory is built: see `ScratchUser`."""
+        """Store vectors in this folder while a memory is built; see `ScratchUser`."""
         self._journal = Journal(folder, self.fingerprint, self._encoder.dim)
         self._index.use_scratch(folder / "index")
         return self._journal.passages
@@ -91,21 +86,21 @@ class Dense:
     def add(self, rows: Rows, passages: Sequence[Passage]) -> None:
         """Encode passages and add them under rows [n].
 
-        They are encoded in the order of their length, so that a batch holds little padding.
+        They are encoded in order of length, so that a batch has little padding.
 
         Raises:
-            ComponentError: the encoder gives vectors of another shape, or that are not finite.
+            ComponentError: the encoder returns vectors of another shape, or that are not finite.
         """
-        order = sorted(range(len(passages)), key=lambda at: len(passages[at].text))
-        vectors = np.empty((len(passages), self._encoder.dim), np.float32)
+        order = sorted(range(len(passages)), key=lambda i: len(passages[i].text))
+        vectors = np.empty((len(passages), self._encoder.dim), np.float32)  # [n, d]
         size = self._config.batch_size
         for start in range(0, len(order), size):
-            places = order[start : start + size]
-            vectors[places] = self._encoded([passages[at] for at in places])
+            batch = order[start : start + size]
+            vectors[batch] = self._encode([passages[i] for i in batch])
         self._index.add(rows, vectors)
 
     def search(self, questions: Sequence[str], k: int, *, allowed: Rows | None = None) -> Hits:
-        """The k best rows of each question, [B, k].
+        """Find the k best rows of each question, [B, k].
 
         Raises:
             UnsupportedOperation: `allowed` is given, and the index has no capability `filter`.
@@ -113,54 +108,58 @@ class Dense:
         import torch
 
         if not len(self._index) or not len(questions):
-            shape = (len(questions), k)
-            return Hits(np.full(shape, MISSING_ROW, np.int64), np.full(shape, -np.inf, np.float32))
+            return Hits.empty(len(questions), k)
         with torch.no_grad():
             encoded = self._encoder.encode_questions(questions)
-        queries = self._checked(encoded.detach().float().cpu().numpy(), len(questions))
+        queries = self._checked(_to_numpy(encoded), len(questions))
         if allowed is None:
             return self._index.search(queries, k)
         self._require("filter")
         return self._index.search(queries, k, allowed=allowed)
 
     def trained_encoder(self) -> TrainableEncoder:
-        """What encodes questions; see `TrainableRetriever`."""
-        return cast(TrainableEncoder, self._encoder)
+        """Return the encoder of questions; see `TrainableRetriever`.
+
+        Raises:
+            UnsupportedOperation: the encoder is not `trainable`.
+        """
+        encoder = self._encoder
+        if not supports(encoder, TrainableEncoder):
+            raise UnsupportedOperation.of(f"encoder {self._config.encoder.use!r}", "trainable")
+        return encoder
 
     def use_encoder(self, encoder: TrainableEncoder) -> None:
-        """Encode questions with this from now on; its vectors must fit the passages'."""
+        """Encode questions with this encoder from now on; its vectors must fit the passages'."""
         self.__dict__["_encoder"] = encoder
 
     def search_with_grad(self, questions: Sequence[str], k: int) -> tuple[Hits, torch.Tensor]:
-        """The k best rows of each question, and their scores with gradient, [B, k].
+        """Find the k best rows of each question, and their scores with gradient, [B, k].
 
         Raises:
-            UnsupportedOperation: the index cannot give its vectors back, or the encoder is not
-                `trainable`.
+            UnsupportedOperation: the index does not return its vectors.
         """
         import torch
 
         if "vectors" not in self._index.capabilities:
             raise UnsupportedOperation(
-                f"index {self._config.index.use!r} does not give its vectors back, so that no "
-                "gradient reaches the question encoder: train over one that does, such as "
-                "{use: exact} or {use: faiss, factory: Flat}; what is trained serves any index of "
-                "the same passage encoder"
+                f"index {self._config.index.use!r} does not return its vectors, so no gradient "
+                "reaches the question encoder: train with an index that does, such as "
+                "{use: exact} or {use: faiss, factory: Flat}; the trained encoder serves any index "
+                "of the same passage encoder"
             )
-        queries = self._encoder.encode_questions(questions)
-        found = queries.detach().float().cpu().numpy()
-        hits = self._index.search(self._checked(found, len(questions)), k)
-        there = hits.rows != MISSING_ROW
-        scores = queries.new_full(hits.rows.shape, -torch.inf)
-        if there.any():
-            vectors = torch.from_numpy(self._index.vectors(hits.rows[there])).to(queries)
-            own, _ = np.nonzero(there)
-            products = (queries[torch.from_numpy(own).to(queries.device)] * vectors).sum(dim=1)
-            scores = scores.masked_scatter(torch.from_numpy(there).to(queries.device), products)
+        queries = self._encoder.encode_questions(questions)  # [B, d]
+        hits = self._index.search(self._checked(_to_numpy(queries), len(questions)), k)
+        exists = hits.rows != MISSING_ROW  # [B, k], H hits exist
+        scores = queries.new_full(hits.rows.shape, -torch.inf)  # [B, k]
+        if exists.any():
+            vectors = torch.from_numpy(self._index.vectors(hits.rows[exists])).to(queries)  # [H, d]
+            owners = torch.from_numpy(np.nonzero(exists)[0]).to(queries.device)  # [H]
+            products = (queries[owners] * vectors).sum(dim=1)  # [H]
+            scores = scores.masked_scatter(torch.from_numpy(exists).to(queries.device), products)
         return hits, scores
 
     def remove(self, rows: Rows) -> None:
-        """Forget rows, with any index.
+        """Remove rows, with any index.
 
         Raises:
             ComponentError: a row is not there; then none is removed.
@@ -168,27 +167,22 @@ class Dense:
         self._index.remove(rows)
 
     def save(self, folder: Path) -> None:
-        """Write dense.json, and what the index writes into index/, index-1/, …"""
-        about = {"index": self._config.index.use, "segments": self._index.save(folder)}
-        (folder / ABOUT).write_text(json.dumps(about) + "\n", encoding="utf-8")
+        """Write dense.json, and the segments' indexes into index/, index-1/ and so on."""
+        record = {"index": self._config.index.use, "segments": self._index.save(folder)}
+        (folder / RECORD).write_text(json.dumps(record) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path, config: Config, *, mmap: bool = True) -> Dense:
-        """What `save` wrote; the index's search settings may differ from those at build time.
+        """Load what `save` wrote; the index's search settings may differ from build time.
 
         Raises:
             MemoryMismatchError: another index wrote it.
             StoreCorruptError: dense.json is missing or broken.
         """
-        try:
-            about = json.loads((folder / ABOUT).read_bytes())
-            # A memory of ragcore 0.1.0 has one and does not say so.
-            built_by, segments = about["index"], int(about.get("segments", 1))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreCorruptError(
-                f"{folder / ABOUT} cannot be read ({type(error).__name__}: {error}): rebuild this "
-                "version of the memory"
-            ) from error
+        with reading(folder / RECORD) as path:
+            record = json.loads(path.read_bytes())
+            # A memory of ragcore 0.1.0 has one segment and does not record the number.
+            built_by, segments = record["index"], int(record.get("segments", 1))
         if built_by != config.index.use:
             raise MemoryMismatchError(
                 f"{folder} was built with index {built_by!r}, but the index in use is "
@@ -199,11 +193,11 @@ class Dense:
         loaded._index = Segments.load(folder, config.index, segments, mmap=mmap)
         return loaded
 
-    def _encoded(self, passages: Sequence[Passage]) -> Vectors:
-        """The vectors of a batch of passages, encoded once if there is a journal."""
-        known = None if self._journal is None else self._journal.get(passages)
-        if known is not None:
-            return known
+    def _encode(self, passages: Sequence[Passage]) -> Vectors:
+        """Return the vectors of a batch [n, d], from the journal if it has them."""
+        recorded = None if self._journal is None else self._journal.get(passages)
+        if recorded is not None:
+            return recorded
         vectors = self._checked(np.asarray(self._encoder.encode_passages(passages)), len(passages))
         if self._journal is not None:
             self._journal.put(passages, vectors)
@@ -214,6 +208,7 @@ class Dense:
             raise UnsupportedOperation.of(f"index {self._config.index.use!r}", capability)
 
     def _checked(self, vectors: npt.NDArray[Any], count: int) -> Vectors:
+        """Return an encoder's vectors as float32 [count, d]; raise if they break the contract."""
         name, dim = self._config.encoder.use, self._encoder.dim
         if vectors.shape != (count, dim):
             raise ComponentError(
@@ -225,3 +220,8 @@ class Dense:
                 f"encoder {name!r} gave a vector with NaN or infinity: expected finite numbers"
             )
         return vectors.astype(np.float32, copy=False)
+
+
+def _to_numpy(vectors: torch.Tensor) -> Vectors:
+    array: Vectors = vectors.detach().float().cpu().numpy()
+    return array

@@ -1,7 +1,8 @@
-"""The index `exact`: all inner products, computed anew for each search.
+"""The index `exact`: every search computes all inner products.
 
 Owns the vectors and their rows; knows nothing of passages or encoders. For up to some hundred
-thousand vectors it is as quick as an approximate index is, and it is what others are held against.
+thousand vectors it is as quick as an approximate index, and it is the reference that others are
+compared with.
 
 A fast matrix product rounds differently from one batch of questions to the next. So it only picks
 candidates, all those within its rounding error of the k-th; their scores are then summed in double
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, BinaryIO, ClassVar, Final, Literal
 import numpy as np
 
 from ragcore.disk.arrays import save_array
+from ragcore.disk.loading import reading
 from ragcore.errors import ComponentError, StoreCorruptError
 from ragcore.registry.components import ComponentConfig
 from ragcore.types import MISSING_ROW, Hits
@@ -26,20 +28,20 @@ from ragcore.types import MISSING_ROW, Hits
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from ragcore.types import Rows, Vectors
+    from ragcore.types import Rows, Scores, Vectors
 
 
 __all__ = ["Exact"]
 
 BLOCK: Final = 16_384
-"""Vectors multiplied at once; bounds the memory of a search to B times as many scores."""
+"""Vectors in one matrix product; bounds the memory of a search to B times as many scores."""
 
 
 class Exact:
-    """See `ragcore.contracts.Index`; safe to search from several threads."""
+    """An exact `Index`; several threads may search at the same time."""
 
     class Config(ComponentConfig):
-        """There is nothing to say."""
+        """No settings."""
 
     capabilities: ClassVar[frozenset[str]] = frozenset(
         {"add", "exact", "filter", "mmap", "remove", "scratch", "vectors"}
@@ -47,21 +49,21 @@ class Exact:
 
     def __init__(self, config: Config, *, dim: int) -> None:
         self._dim = dim
-        self._parts: list[_Block] = []
-        self._last = -1
+        self._blocks: list[_Block] = []
+        self._highest_row = -1
         self._scratch: Path | None = None
 
     def __len__(self) -> int:
-        return sum(len(part.rows) for part in self._parts)
+        return sum(len(block.rows) for block in self._blocks)
 
     def use_scratch(self, folder: Path) -> int:
-        """Keep vectors in this folder while it is built, not in memory: all but the last 8,192.
+        """Store vectors in this folder during a build, not in memory: all but the last 8,192.
 
         Returns:
-            0: what is found there is removed, since vectors are given again.
+            0: vectors of an earlier build are deleted, since all vectors are added again.
         """
-        for left in folder.glob("vectors-*.npy"):
-            left.unlink()
+        for orphan in folder.glob("vectors-*.npy"):
+            orphan.unlink()
         self._scratch = folder
         return 0
 
@@ -85,22 +87,22 @@ class Exact:
         if rows.min() < 0 or len(np.unique(rows)) < len(rows):
             raise ComponentError("index 'exact' was given a negative row, or one row twice")
         # Rows mostly ascend; only where they do not must all be compared.
-        if rows.min() <= self._last:
+        if rows.min() <= self._highest_row:
             taken = rows[np.isin(rows, self._all_rows())]
             if len(taken):
                 raise ComponentError(f"index 'exact' already has row {taken[0]}: remove it first")
-        parts, new = list(self._parts), _Block(rows, vectors)
-        # Small parts grow into larger ones, each number being copied a few times at most.
-        while parts and len(parts[-1].rows) <= len(new.rows) <= BLOCK // 2:
-            new = parts.pop().joined(new)
-        if self._scratch is not None and len(new.rows) > BLOCK // 2:
-            new = new.on_disk(self._scratch / f"vectors-{len(parts)}.npy")
-        # Assigned at once, so that a search under way sees the old list or the new.
-        self._parts = [*parts, new]
-        self._last = max(self._last, int(rows.max()))
+        blocks, last = list(self._blocks), _Block(rows, vectors)
+        # Small blocks are joined to larger ones, so that a number is copied a few times at most.
+        while blocks and len(blocks[-1].rows) <= len(last.rows) <= BLOCK // 2:
+            last = blocks.pop().joined(last)
+        if self._scratch is not None and len(last.rows) > BLOCK // 2:
+            last = last.on_disk(self._scratch / f"vectors-{len(blocks)}.npy")
+        # One assignment, so that a search in another thread sees the old list or the new one.
+        self._blocks = [*blocks, last]
+        self._highest_row = max(self._highest_row, int(rows.max()))
 
     def remove(self, rows: Rows) -> None:
-        """Forget rows.
+        """Remove rows and their vectors.
 
         Raises:
             ComponentError: a row is not there.
@@ -108,11 +110,11 @@ class Exact:
         absent = np.setdiff1d(rows, self._all_rows())
         if len(absent):
             raise ComponentError(f"index 'exact' has no row {absent[0]}: it cannot be removed")
-        kept = [part.only(~np.isin(part.rows, rows)) for part in self._parts]
-        self._parts = [part for part in kept if len(part.rows)]
+        blocks = [block.only(~np.isin(block.rows, rows)) for block in self._blocks]
+        self._blocks = [block for block in blocks if len(block.rows)]
 
     def vectors(self, rows: Rows) -> Vectors:
-        """The vectors of rows [n], float32 [n, d], as they were added.
+        """Return the vectors of rows [n], float32 [n, d], as they were added.
 
         Raises:
             ComponentError: a row is not there.
@@ -121,20 +123,21 @@ class Exact:
         absent = np.setdiff1d(rows, self._all_rows())
         if len(absent):
             raise ComponentError(f"index 'exact' has no row {absent[0]}, so no vector of it")
-        given = np.empty((len(rows), self._dim), np.float32)
-        for part in self._parts:
-            order = np.argsort(part.rows, kind="stable")
-            places = np.searchsorted(part.rows, rows, sorter=order)
-            found = order[np.minimum(places, len(order) - 1)]
-            own = part.rows[found] == rows
-            given[own] = part.vectors[found[own]]
-        return given
+        vectors = np.empty((len(rows), self._dim), np.float32)
+        for block in self._blocks:
+            order = np.argsort(block.rows, kind="stable")
+            ranks = np.searchsorted(block.rows, rows, sorter=order)
+            positions = order[np.minimum(ranks, len(order) - 1)]  # [n]
+            inside = block.rows[positions] == rows  # [n]
+            vectors[inside] = block.vectors[positions[inside]]
+        return vectors
 
     def search(self, queries: Vectors, k: int, *, allowed: Rows | None = None) -> Hits:
-        """The k rows of highest inner product for each of queries [B, d], ties by row.
+        """Find the k rows of highest inner product for each of queries [B, d], ties by row.
 
         Raises:
-            ComponentError: k is less than 1, or the queries have another length or no number.
+            ComponentError: k is less than 1, or the queries have another length, or NaN or
+                infinity in them.
         """
         queries = np.asarray(queries, np.float32)
         if k < 1 or queries.ndim != 2 or queries.shape[1] != self._dim:
@@ -144,52 +147,48 @@ class Exact:
             )
         if not np.isfinite(queries).all():
             raise ComponentError("index 'exact' was asked for a vector with NaN or infinity")
-        rows = np.full((len(queries), k), MISSING_ROW, np.int64)
-        scores = np.full((len(queries), k), -np.inf, np.float32)
-        lengths = np.linalg.norm(queries, axis=1)
-        for held, vectors, longest in self._blocks(allowed):
-            products = queries @ vectors.T
-            # |fl(x·y) - x·y| <= d·u/(1 - d·u)·|x||y| in whatever order it is summed (Higham,
-            # Accuracy and Stability of Numerical Algorithms, section 3.1), u being half of eps.
-            error = self._dim * float(np.finfo(np.float32).eps) * longest * lengths
-            for at, row in enumerate(products):
+        hit_rows = np.full((len(queries), k), MISSING_ROW, np.int64)  # [B, k]
+        hit_scores = np.full((len(queries), k), -np.inf, np.float32)  # [B, k]
+        lengths = np.linalg.norm(queries, axis=1)  # [B]
+        for rows, vectors, longest in self._visible(allowed):
+            products = queries @ vectors.T  # [B, n]
+            # |fl(x·y) - x·y| <= d·u/(1 - d·u)·|x||y| in any order of summation (Higham, Accuracy
+            # and Stability of Numerical Algorithms, section 3.1), u being half of eps.
+            error = self._dim * float(np.finfo(np.float32).eps) * longest * lengths  # [B]
+            for i, approximate in enumerate(products):
                 bound = -np.inf
-                if len(row) > k:
-                    bound = np.partition(row, len(row) - k)[len(row) - k] - 2 * error[at]
-                near = np.flatnonzero(row >= bound)
-                exact = _inner(vectors[near], queries[at])
-                candidates = np.concatenate([rows[at], held[near]])
-                found = np.concatenate([scores[at], exact])
-                best = np.lexsort((candidates, -found))[:k]
-                rows[at], scores[at] = candidates[best], found[best]
-        return Hits(rows, scores)
+                if len(approximate) > k:
+                    kth = len(approximate) - k
+                    bound = np.partition(approximate, kth)[kth] - 2 * error[i]
+                near = np.flatnonzero(approximate >= bound)  # [c]
+                candidates = np.concatenate([hit_rows[i], rows[near]])  # [k + c]
+                scores = np.concatenate([hit_scores[i], _inner(vectors[near], queries[i])])
+                best = np.lexsort((candidates, -scores))[:k]
+                hit_rows[i], hit_scores[i] = candidates[best], scores[best]
+        return Hits(hit_rows, hit_scores)
 
     def save(self, folder: Path) -> None:
         """Write rows.npy and vectors.npy into an existing empty folder."""
         save_array(folder / "rows.npy", self._all_rows())
-        about = {"descr": "<f4", "fortran_order": False, "shape": (len(self), self._dim)}
+        header = {"descr": "<f4", "fortran_order": False, "shape": (len(self), self._dim)}
         with (folder / "vectors.npy").open("wb") as file:
-            np.lib.format.write_array_header_1_0(file, about)
-            # ComponentSpec by part: joined in memory the vectors would be there twice.
-            for part in self._parts:
-                part.write(file)
+            np.lib.format.write_array_header_1_0(file, header)
+            # Block by block, since joining them would hold the vectors in memory twice.
+            for block in self._blocks:
+                block.write(file)
 
     @classmethod
     def load(cls, folder: Path, config: Config, *, mmap: bool = True) -> Exact:
-        """What `save` wrote; the vectors stay on disk until they are read.
+        """Load what `save` wrote; with `mmap` the vectors stay on disk until they are read.
 
         Raises:
             StoreCorruptError: a file is missing, broken, or does not fit the other.
         """
-        try:
-            rows = np.load(folder / "rows.npy", allow_pickle=False)
+        with reading(folder / "rows.npy") as path:
+            rows = np.load(path, allow_pickle=False)
             mode: Literal["r"] | None = "r" if mmap and len(rows) else None
-            vectors = np.load(folder / "vectors.npy", mmap_mode=mode, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise StoreCorruptError(
-                f"index 'exact' cannot be read from {folder} ({error}): rebuild this version of "
-                "the memory"
-            ) from error
+        with reading(folder / "vectors.npy") as path:
+            vectors = np.load(path, mmap_mode=mode, allow_pickle=False)
         if (
             rows.ndim != 1
             or vectors.ndim != 2
@@ -202,28 +201,28 @@ class Exact:
                 "rebuild this version of the memory"
             )
         loaded = cls(config, dim=vectors.shape[1])
-        loaded._parts = [_Block(rows, vectors)] if len(rows) else []
-        loaded._last = int(rows.max(initial=-1))
+        loaded._blocks = [_Block(rows, vectors)] if len(rows) else []
+        loaded._highest_row = int(rows.max(initial=-1))
         return loaded
 
     def _all_rows(self) -> Rows:
-        return np.concatenate([np.zeros(0, np.int64), *(part.rows for part in self._parts)])
+        return np.concatenate([np.zeros(0, np.int64), *(block.rows for block in self._blocks)])
 
-    def _blocks(self, allowed: Rows | None) -> Iterator[tuple[Rows, Vectors, float]]:
-        """Rows that may be found, their vectors, and a bound on their length; none are empty."""
-        for part in self._parts:
-            for start in range(0, len(part.rows), BLOCK):
-                place = slice(start, start + BLOCK)
-                rows, vectors = part.rows[place], part.vectors[place]
+    def _visible(self, allowed: Rows | None) -> Iterator[tuple[Rows, Vectors, float]]:
+        """Yield n ≥ 1 allowed rows at a time, their vectors [n, d], and a bound on their length."""
+        for block in self._blocks:
+            for start in range(0, len(block.rows), BLOCK):
+                section = slice(start, start + BLOCK)
+                rows, vectors = block.rows[section], block.vectors[section]
                 if allowed is not None:
-                    keep = np.isin(rows, allowed)
-                    rows, vectors = rows[keep], vectors[keep]
+                    mask = np.isin(rows, allowed)
+                    rows, vectors = rows[mask], vectors[mask]
                 if len(rows):
-                    yield rows, vectors, part.longest
+                    yield rows, vectors, block.longest
 
 
 class _Block:
-    """Some rows [n] with their vectors [n, d], which may lie in a file of their own."""
+    """Rows [n] with their vectors [n, d], which may be in a file of their own."""
 
     def __init__(self, rows: Rows, vectors: Vectors, path: Path | None = None) -> None:
         self.rows = rows
@@ -236,29 +235,29 @@ class _Block:
         return math.sqrt(np.einsum("nd,nd->n", self.vectors, self.vectors).max())
 
     def joined(self, other: _Block) -> _Block:
-        """Both, in memory."""
+        """Join two blocks in memory."""
         return _Block(
             np.concatenate([self.rows, other.rows]), np.concatenate([self.vectors, other.vectors])
         )
 
     def on_disk(self, path: Path) -> _Block:
-        """The part with its vectors in a file, which the system reads when they are asked for."""
+        """Write the vectors to a file and return the block with the file mapped into memory."""
         save_array(path, self.vectors)
         return _Block(self.rows, np.load(path, mmap_mode="r", allow_pickle=False), path)
 
     def write(self, file: BinaryIO) -> None:
         """Append the vectors to a file."""
-        # Read out of its own file, not the map, whose pages would stay.
+        # Read from the file, not through the map, whose pages would stay in memory.
         vectors = self.vectors if self._path is None else np.load(self._path, allow_pickle=False)
         file.write(np.ascontiguousarray(vectors, "<f4").data)
 
-    def only(self, keep: npt.NDArray[np.bool_]) -> _Block:
-        """The part without the rows that are not kept."""
-        return _Block(self.rows[keep], self.vectors[keep])
+    def only(self, mask: npt.NDArray[np.bool_]) -> _Block:
+        """Return the block of the rows that the mask [n] selects."""
+        return _Block(self.rows[mask], self.vectors[mask])
 
 
-def _inner(vectors: Vectors, query: Vectors) -> Vectors:
-    """Inner products [n], summed in double precision in an order that does not depend on n."""
-    products = vectors.astype(np.float64) * query.astype(np.float64)
-    total: Vectors = products.sum(axis=1).astype(np.float32)
+def _inner(vectors: Vectors, query: Vectors) -> Scores:
+    """Sum inner products [n] in double precision, in an order that does not depend on n."""
+    products = vectors.astype(np.float64) * query.astype(np.float64)  # [n, d]
+    total: Scores = products.sum(axis=1).astype(np.float32)  # [n]
     return total

@@ -1,6 +1,6 @@
-"""What all who handle rows share: looking them up, having none, and searching among some of them.
+"""Helpers for hits: membership of rows, checks, the best k, and search that deepens until enough.
 
-Knows rows and hits, and nothing of who finds them.
+Knows rows and hits; knows nothing of the retrievers or indexes that find them.
 """
 
 from __future__ import annotations
@@ -10,33 +10,75 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ragcore.errors import ComponentError
 from ragcore.types import MISSING_ROW, Hits
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from ragcore.types import Rows
+    from ragcore.types import Rows, Scores
+
+    Mask = npt.NDArray[np.bool_]
+
+__all__ = ["among", "best_hits", "checked_hits", "search_allowed", "search_deeper"]
 
 
-__all__ = ["among", "empty_hits", "search_deeper"]
-
-
-def among(rows: Rows, ascending: Rows) -> npt.NDArray[np.bool_]:
-    """Which of `rows` are in a list that ascends; quick however long that is."""
+def among(rows: Rows, ascending: Rows) -> Mask:
+    """Return which of `rows`, of any shape, are in an ascending list; takes O(log n) per row."""
     if not len(ascending):
         return np.zeros(rows.shape, np.bool_)
-    places = np.minimum(np.searchsorted(ascending, rows), len(ascending) - 1)
-    found: npt.NDArray[np.bool_] = ascending[places] == rows
-    return found
+    positions = np.minimum(np.searchsorted(ascending, rows), len(ascending) - 1)
+    mask: Mask = ascending[positions] == rows
+    return mask
 
 
-def empty_hits(count: int, k: int) -> Hits:
-    """Hits [count, k] of which none exists."""
-    rows = np.full((count, k), MISSING_ROW, np.int64)
-    return Hits(rows, np.full((count, k), -np.inf, np.float32))
+def best_hits(rows: Rows, scores: Scores, k: int) -> Hits:
+    """Return the k best of each question's n candidates, ties by row.
+
+    Args:
+        rows: int64 [B, n], each row once per question; `MISSING_ROW` for a missing candidate.
+        scores: float32 [B, n]; -inf where the row is missing.
+        k: number of hits to return.
+
+    Returns:
+        [B, k], padded with missing hits where n is less than k.
+    """
+    order = np.lexsort((rows, -scores), axis=1)[:, :k]  # [B, min(k, n)]
+    hits = Hits(np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1))
+    width = order.shape[1]
+    if width == k:
+        return hits
+    padded = Hits.empty(len(rows), k)
+    padded.rows[:, :width], padded.scores[:, :width] = hits.rows, hits.scores
+    return padded
 
 
-def search_deeper(
+def checked_hits(hits: Hits, count: int, k: int, source: str) -> Hits:
+    """Return hits that have the shape [count, k] and no row twice for a question.
+
+    Args:
+        hits: what a retriever returned.
+        count: B, the number of questions.
+        k: the number of hits requested.
+        source: the retriever as the user knows it, for the message.
+
+    Raises:
+        ComponentError: the hits break the contract.
+    """
+    if hits.rows.shape != (count, k):
+        raise ComponentError(
+            f"{source} gave hits of shape {hits.rows.shape}: expected ({count}, {k})"
+        )
+    rows = np.sort(hits.rows, axis=1)
+    repeated = (rows[:, 1:] == rows[:, :-1]) & (rows[:, 1:] != MISSING_ROW)  # [B, k - 1]
+    if repeated.any():
+        raise ComponentError(
+            f"{source} gave row {rows[:, 1:][repeated][0]} twice: expected each row once"
+        )
+    return hits
+
+
+def search_allowed(
     search: Callable[[Sequence[str], int], Hits],
     size: int,
     questions: Sequence[str],
@@ -45,30 +87,77 @@ def search_deeper(
     *,
     exact: bool,
 ) -> Hits:
-    """The k best allowed hits of each question, [B, k], out of its whole ranking, as far as needed.
+    """Find the k best allowed hits of each question with a search that cannot filter.
 
     Args:
-        search: gives the best hits of questions, as many as it is asked for.
-        size: how many rows there are.
+        search: returns the best hits of questions, as many as requested.
+        size: number of rows that can be found.
         questions: B questions.
-        k: at most `size`.
-        allowed: rows, ascending, at least one.
-        exact: whether a ranking that ends before the number asked for has no more; a graph that is
-            searched more widely may.
+        k: number of hits, at most `size`.
+        allowed: allowed rows, ascending.
+        exact: as of `search_deeper`.
+
+    Returns:
+        [B, k].
     """
-    found = empty_hits(len(questions), k)
-    left = list(range(len(questions)))
-    # Where allowed rows are spread evenly over the ranking, this is as deep as k of them lie.
-    depth = min(size, -(-k * size // len(allowed)))
-    while left:
-        hits = search([questions[at] for at in left], depth)
-        keep = among(hits.rows, allowed)
-        for at, rows, scores, kept in zip(left, hits.rows, hits.scores, keep, strict=True):
-            best = np.flatnonzero(kept)[:k]
-            found.rows[at, : len(best)] = rows[best]
-            found.scores[at, : len(best)] = scores[best]
-        enough = keep.sum(axis=1) >= min(k, len(allowed))
-        ended = (exact & (hits.rows == MISSING_ROW).any(axis=1)) | (depth == size)
-        left = [at for at, done in zip(left, enough | ended, strict=True) if not done]
-        depth = min(size, 2 * depth)
-    return found
+    if not len(allowed):
+        return Hits.empty(len(questions), k)
+    return search_deeper(
+        lambda remaining, depth: search([questions[i] for i in remaining], depth),
+        lambda rows: among(rows, allowed),
+        len(questions),
+        k,
+        # If allowed rows are spread evenly over the ranking, k of them lie within this depth.
+        depth=-(-k * size // len(allowed)),
+        size=size,
+        available=len(allowed),
+        exact=exact,
+    )
+
+
+def search_deeper(
+    search: Callable[[npt.NDArray[np.intp], int], Hits],
+    accept: Callable[[Rows], Mask],
+    count: int,
+    k: int,
+    *,
+    depth: int,
+    size: int,
+    available: int,
+    exact: bool,
+) -> Hits:
+    """Search the rankings of B questions deeper and deeper until each has k accepted hits.
+
+    Args:
+        search: from the positions [R] of the remaining questions and a depth to hits [R, depth].
+        accept: from rows [R, depth] to a mask of those that may be hits; a missing row may not.
+        count: B, the number of questions.
+        k: number of accepted hits to return.
+        depth: depth of the first search; each further one goes twice as deep.
+        size: number of rows that can be found, the greatest depth.
+        available: number of rows that `accept` accepts.
+        exact: whether a ranking that ends before its depth is complete. That of an approximate
+            index may not be: its graph finds more if searched more widely.
+
+    Returns:
+        [B, k], best first.
+    """
+    hits = Hits.empty(count, k)
+    remaining = np.arange(count)
+    while len(remaining):
+        depth = min(size, depth)
+        ranking = search(remaining, depth)
+        accepted = accept(ranking.rows)  # [R, depth]
+        # Accepted hits move to the front and stay in order.
+        order = np.argsort(~accepted, axis=1, kind="stable")[:, :k]  # [R, w], w = min(k, depth)
+        width = order.shape[1]
+        exists = np.take_along_axis(accepted, order, axis=1)
+        rows = np.take_along_axis(ranking.rows, order, axis=1)
+        scores = np.take_along_axis(ranking.scores, order, axis=1)
+        hits.rows[remaining, :width] = np.where(exists, rows, MISSING_ROW)
+        hits.scores[remaining, :width] = np.where(exists, scores, -np.inf)
+        enough = accepted.sum(axis=1) >= min(k, available)
+        ended = (exact & (ranking.rows == MISSING_ROW).any(axis=1)) | (depth == size)
+        remaining = remaining[~(enough | ended)]
+        depth *= 2
+    return hits

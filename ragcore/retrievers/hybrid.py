@@ -1,11 +1,11 @@
-"""The retriever `hybrid`: several retrievers over the same passages, their hits fused into one.
+"""The retriever `hybrid`: several retrievers over the same passages, fused into one ranking.
 
-Owns its members, each in a folder of its own, and how deep they are asked; the fusing is done by
-`fusion.py`. It knows nothing of what the members are.
+Owns its members, each in a folder of its own, and the depth of their searches; `fusion.py` does the
+fusing. Knows nothing of what the members are.
 
-Every member is asked for `depth` hits, whatever k is: a passage's fused score depends on what the
-members found, so that a depth that went with k would rank differently for another k. With a fixed
-one the fused ranking is one and the same, and k only says where it ends.
+Every member is searched for `depth` hits, whatever k is: a passage's fused score depends on what
+the members find, so a depth that grew with k would give another ranking for another k. With a fixed
+depth there is one fused ranking, and k only says where it ends.
 """
 
 from __future__ import annotations
@@ -15,15 +15,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from ragcore.contracts import PassageSource, Retriever
+from ragcore.disk.loading import reading
 from ragcore.errors import ComponentError, MemoryMismatchError, StoreCorruptError
 from ragcore.registry.components import ComponentConfig, ComponentSpec
 from ragcore.retrievers import fusion
-from ragcore.retrievers.members import ANY_HAS, PASSED_ON, ask, give_passages, give_scratch, require
-from ragcore.types import MISSING_ROW, Hits, Passage
+from ragcore.retrievers.members import (
+    ANY_HAS,
+    PASSED_ON,
+    give_passages,
+    give_scratch,
+    require,
+    search_member,
+)
+from ragcore.types import Hits, Passage
 
 if TYPE_CHECKING:
     from ragcore.types import Rows
@@ -31,19 +38,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Hybrid"]
 
-ABOUT: Final = "hybrid.json"
+RECORD: Final = "hybrid.json"
 AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Hybrid:
-    """See `ragcore.contracts.Retriever`; safe to search from several threads if its members are.
+    """A `Retriever` over members; several threads may search it if they may search the members.
 
-    Scores are what `fuse` makes of the members': a log-probability of `mixture`, small numbers
-    above 0 of the others. With `allowed`, ranks and lowest scores are those among allowed rows.
+    `fuse` determines the scores: log-probabilities for `mixture`, small numbers above 0 for the
+    others. With `allowed`, ranks and lowest scores are those among allowed rows.
     """
 
     class Config(ComponentConfig):
-        """What YAML may say of `{use: hybrid}`."""
+        """Settings of `{use: hybrid}`."""
 
         retrievers: list[ComponentSpec[Retriever]] = Field(
             min_length=1, description="the members, each over all passages"
@@ -55,12 +62,12 @@ class Hybrid:
             None, description="how much each member counts; null is the same for all"
         )
         temperatures: list[AboveZero] | None = Field(
-            None, description="of mixture: what each member's scores are divided by; null is 1"
+            None, description="for mixture: divides each member's scores; null is 1"
         )
         rank_constant: float = Field(
-            fusion.RANK_CONSTANT, ge=0, allow_inf_nan=False, description="of rrf: added to ranks"
+            fusion.RANK_CONSTANT, ge=0, allow_inf_nan=False, description="for rrf: added to ranks"
         )
-        depth: int = Field(100, ge=1, description="hits that each member is asked for")
+        depth: int = Field(100, ge=1, description="hits that each member is searched for")
 
         @model_validator(mode="after")
         def _fit(self) -> Self:
@@ -72,47 +79,48 @@ class Hybrid:
                     )
             if self.temperatures is not None and self.fuse != "mixture":
                 raise ValueError(
-                    f"temperatures are of fuse: mixture, found fuse: {self.fuse}, which knows none"
+                    f"found temperatures with fuse: {self.fuse}, which has none: remove them, or "
+                    "set fuse: mixture"
                 )
             return self
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._members: list[Retriever] = [part.build() for part in config.retrievers]
+        self._members = [spec.build() for spec in config.retrievers]
         self._loaded = False
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """What all members can, but `exact`: a score depends on what else was found.
+        """Capabilities of all members but `exact`, since a score depends on the other hits.
 
-        And `passages` and `scratch`, if any member has them; `filter` whatever these can.
+        Also `passages` and `scratch` if any member has them, and `filter` in any case.
         """
         each = [member.capabilities for member in self._members]
         return PASSED_ON.intersection(*each) | (ANY_HAS & frozenset().union(*each)) | {"filter"}
 
     @property
     def fingerprint(self) -> str:
-        """The members', in order; how they are fused may differ from opening to opening."""
+        """The members' fingerprints in order, not `fuse`, which may change without a rebuild."""
         return f"hybrid({'; '.join(member.fingerprint for member in self._members)})"
 
     def __len__(self) -> int:
         return len(self._members[0])
 
     def use_passages(self, passages: PassageSource) -> None:
-        """Hand passages to the members that read them."""
+        """Pass the passages to the members that read them."""
         for member in self._members:
             give_passages(member, passages)
 
     def use_scratch(self, folder: Path) -> int:
-        """Let each member that can work in a folder of its own: see `ScratchUser`."""
-        kept = [give_scratch(member, folder / str(at)) for at, member in enumerate(self._members)]
-        return min((count for count in kept if count is not None), default=0)
+        """Let each member that can use a subfolder of this one; see `ScratchUser`."""
+        counts = [give_scratch(member, folder / str(i)) for i, member in enumerate(self._members)]
+        return min((count for count in counts if count is not None), default=0)
 
     def add(self, rows: Rows, passages: Sequence[Passage]) -> None:
         """Add passages under rows [n] to every member.
 
         Raises:
-            UnsupportedOperation: it was loaded, and a member has no capability `add`.
+            UnsupportedOperation: this retriever was loaded, and a member has no capability `add`.
         """
         if self._loaded:
             self._require("add")
@@ -120,7 +128,7 @@ class Hybrid:
             member.add(rows, passages)
 
     def search(self, questions: Sequence[str], k: int, *, allowed: Rows | None = None) -> Hits:
-        """The k best of what the members find, [B, k], ties by row.
+        """Find the k best of the members' fused hits, [B, k], ties by row.
 
         Raises:
             ComponentError: k is less than 1, or a member breaks its contract.
@@ -129,71 +137,64 @@ class Hybrid:
             raise ComponentError(f"retriever 'hybrid' was asked for {k} hits: ask for 1 or more")
         depth = min(self._config.depth, len(self))
         if not depth or not len(questions):
-            shape = (len(questions), k)
-            return Hits(np.full(shape, MISSING_ROW, np.int64), np.full(shape, -np.inf, np.float32))
-        found = [
-            ask(name, member, "hybrid", questions, depth, allowed)
+            return Hits.empty(len(questions), k)
+        results = [
+            search_member(name, member, "hybrid", questions, depth, allowed)
             for name, member in zip(self._uses(), self._members, strict=True)
         ]
         config = self._config
         match config.fuse:
             case "rrf":
                 return fusion.reciprocal_rank(
-                    found, k, weights=config.weights, constant=config.rank_constant
+                    results, k, weights=config.weights, constant=config.rank_constant
                 )
             case "convex":
-                return fusion.convex(found, k, weights=config.weights)
+                return fusion.convex(results, k, weights=config.weights)
             case "mixture":
                 return fusion.mixture(
-                    found, k, weights=config.weights, temperatures=config.temperatures
+                    results, k, weights=config.weights, temperatures=config.temperatures
                 )
 
     def remove(self, rows: Rows) -> None:
-        """Forget rows in every member.
+        """Remove rows from every member.
 
         Raises:
-            UnsupportedOperation: a member has no capability `remove`; none has forgotten any then.
+            UnsupportedOperation: a member has no capability `remove`; then no row is removed.
         """
         self._require("remove")
         for member in self._members:
             member.remove(rows)
 
     def save(self, folder: Path) -> None:
-        """Write hybrid.json, and what each member writes into a folder 0, 1, ….
+        """Write hybrid.json, and the members' files into the folders 0, 1 and so on.
 
         Raises:
-            ComponentError: the members hold different numbers of rows, as an `add` that failed
+            ComponentError: the members have different numbers of rows, as an `add` that failed
                 half-way leaves them.
         """
         sizes = [len(member) for member in self._members]
         if len(set(sizes)) > 1:
             raise ComponentError(
                 f"retriever 'hybrid' has members of {sizes} rows ({self._uses()}): expected the "
-                "same in all; build it anew"
+                "same number in all; rebuild it"
             )
-        about = {"retrievers": self._uses()}
-        (folder / ABOUT).write_text(json.dumps(about) + "\n", encoding="utf-8")
-        for at, member in enumerate(self._members):
-            (folder / str(at)).mkdir()
-            member.save(folder / str(at))
+        record = {"retrievers": self._uses()}
+        (folder / RECORD).write_text(json.dumps(record) + "\n", encoding="utf-8")
+        for i, member in enumerate(self._members):
+            (folder / str(i)).mkdir()
+            member.save(folder / str(i))
 
     @classmethod
     def load(cls, folder: Path, config: Config, *, mmap: bool = True) -> Hybrid:
-        """What `save` wrote; how the members are fused and searched may differ from then.
+        """Load what `save` wrote; fusion and search settings may differ from build time.
 
         Raises:
-            MemoryMismatchError: other retrievers wrote it, or the same in another order.
-            StoreCorruptError: hybrid.json is missing or broken, or the members do not hold the
+            MemoryMismatchError: other retrievers wrote it, or the same ones in another order.
+            StoreCorruptError: hybrid.json is missing or broken, or the members do not have the
                 same number of rows.
         """
-        try:
-            about = json.loads((folder / ABOUT).read_bytes())
-            built_by = list(about["retrievers"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreCorruptError(
-                f"{folder / ABOUT} cannot be read ({type(error).__name__}: {error}): rebuild this "
-                "version of the memory"
-            ) from error
+        with reading(folder / RECORD) as path:
+            built_by = list(json.loads(path.read_bytes())["retrievers"])
         loaded = cls(config)
         if built_by != loaded._uses():
             raise MemoryMismatchError(
@@ -202,20 +203,19 @@ class Hybrid:
                 "were, in their order"
             )
         loaded._members = [
-            part.component.load(folder / str(at), part.config, mmap=mmap)
-            for at, part in enumerate(config.retrievers)
+            spec.load(folder / str(i), mmap=mmap) for i, spec in enumerate(config.retrievers)
         ]
         loaded._loaded = True
         sizes = [len(member) for member in loaded._members]
         if len(set(sizes)) > 1:
             raise StoreCorruptError(
-                f"{folder} holds retrievers of {sizes} rows: expected the same in all; rebuild "
-                "this version of the memory"
+                f"{folder} has retrievers of {sizes} rows: expected the same number in all; "
+                "rebuild this version of the memory"
             )
         return loaded
 
     def _uses(self) -> list[str]:
-        return [part.use for part in self._config.retrievers]
+        return [spec.use for spec in self._config.retrievers]
 
     def _require(self, capability: str) -> None:
         for name, member in zip(self._uses(), self._members, strict=True):

@@ -1,13 +1,13 @@
-"""The scorer `likelihood`: how probable a generator, reading a passage, finds the question.
+"""The scorer `query-likelihood`: how probable a generator that reads a passage finds the question.
 
     score(x, z) = log p(x | z) = Σ_i log p(x_i | z, x_<i), the end of the question included
 
-A passage that holds the answer makes its question likely (Sachan et al., EMNLP 2022, section 2,
-who take the mean over the tokens; for one question it ranks alike). The sum is taken so that by
-Bayes' rule the softmax of the scores is p(z|x) under a uniform p(z): a prior as it stands.
+A passage with the answer makes its question likely (Sachan et al., EMNLP 2022, section 2, who take
+the mean over the tokens; for one question it gives the same ranking). Here it is the sum, so that
+by Bayes' rule the softmax of the scores is p(z|x) under a uniform p(z), which serves as the prior.
 
-The generator must be one that can write questions: a model that follows instructions, or one that
-was trained to ask. Of a reader that was trained to answer the numbers mean nothing.
+The generator must be able to write questions: a model that follows instructions, or one trained to
+ask. With a reader that was trained to answer, the scores mean nothing.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from ragcore.registry.components import ComponentConfig, ComponentSpec
 from ragcore.types import Passage
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    from ragcore.types import Scores
 
 __all__ = ["QueryLikelihood"]
 
 
 class QueryLikelihood:
-    """See `ragcore.contracts.Scorer`; the generator is shared with who else uses the same."""
+    """A `Scorer` by a generator, which is shared with all components of an equal config."""
 
     class Config(ComponentConfig):
-        """What YAML may say of `{use: likelihood}`."""
+        """Settings of `{use: query-likelihood}`."""
 
         generator: ComponentSpec[Generator] = Field(
             description="reads a passage and can write questions"
@@ -41,7 +41,7 @@ class QueryLikelihood:
         instruction: str = Field(
             "Write a question that the passage answers.",
             min_length=1,
-            description="stands where the generator's template has the question",
+            description="replaces the question in the generator's template",
         )
         batch_size: int = Field(16, ge=1, description="pairs read and scored at once")
 
@@ -52,28 +52,25 @@ class QueryLikelihood:
 
     @functools.cached_property
     def _generator(self) -> Generator:
-        generator: Generator = self._config.generator.shared()
-        return generator
+        return self._config.generator.shared()
 
-    def score(
-        self, questions: Sequence[str], passages: Sequence[Passage]
-    ) -> npt.NDArray[np.float32]:
-        """log p(x|z) of P pairs, float32 [P]."""
+    def score(self, questions: Sequence[str], passages: Sequence[Passage]) -> Scores:
+        """Return log p(x|z) of P pairs, float32 [P]."""
         import torch
+
+        from ragcore.decoding.scoring import pad_targets
 
         size, scores = self._config.batch_size, np.zeros(len(questions), np.float32)
         with torch.inference_mode():
-            for begin in range(0, len(questions), size):
-                place = slice(begin, begin + size)
-                asked = self._generator.encode_answers(questions[place])
+            for start in range(0, len(questions), size):
+                batch = slice(start, start + size)  # P' ≤ size pairs
+                token_ids = self._generator.encode_answers(questions[batch])
                 read = self._generator.read(
-                    [self._config.instruction] * len(asked), passages[place]
+                    [self._config.instruction] * len(token_ids), passages[batch]
                 )
-                targets = torch.full((len(asked), max(map(len, asked))), -1)
-                for line, tokens in zip(targets, asked, strict=True):
-                    line[: len(tokens)] = torch.tensor(tokens)
                 device = self._generator.device
-                pairs = torch.arange(len(asked), device=device)
-                log_p = self._generator.score(read, pairs, targets.to(device))
-                scores[place] = log_p.sum(dim=1).cpu().numpy()
+                pairs = torch.arange(len(token_ids), device=device)  # [P']
+                targets = pad_targets(token_ids).to(device)  # [P', T]
+                log_p = self._generator.score(read, pairs, targets)  # [P', T]
+                scores[batch] = log_p.sum(dim=1).cpu().numpy()  # [P']
         return scores

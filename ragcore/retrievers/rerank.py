@@ -1,11 +1,11 @@
-"""The retriever `rerank`: another retriever's best hits, scored anew by reading the passages.
+"""The retriever `rerank`: another retriever's best hits, scored again by reading the passages.
 
-Owns the other retriever and how deep it is asked; the scorer is shared with whoever else uses the
-same, and loaded only when something is to be scored. It keeps no passages: the memory that it is
-in hands them over (capability `passages`), so that they lie on disk once.
+Owns the inner retriever and the depth of its search; the scorer is shared with all components of an
+equal config, and loaded only to score. It stores no passages: the memory passes its own
+(capability `passages`), so that they are on disk once.
 
-The other retriever is asked for `depth` hits, whatever k is: what is scored, and so the ranking,
-does not change with k.
+The inner retriever is searched for `depth` hits, whatever k is: the passages that are scored, and
+so the ranking, do not change with k.
 """
 
 from __future__ import annotations
@@ -20,31 +20,34 @@ import numpy as np
 from pydantic import Field
 
 from ragcore.contracts import PassageSource, Retriever, Scorer
-from ragcore.errors import ComponentError, MemoryMismatchError, StoreCorruptError
+from ragcore.disk.loading import reading
+from ragcore.errors import ComponentError, MemoryMismatchError
 from ragcore.registry.components import ComponentConfig, ComponentSpec
-from ragcore.retrievers.members import ANY_HAS, PASSED_ON, ask, give_passages, give_scratch, require
+from ragcore.retrievers.hits import best_hits
+from ragcore.retrievers.members import (
+    ANY_HAS,
+    PASSED_ON,
+    give_passages,
+    give_scratch,
+    require,
+    search_member,
+)
 from ragcore.types import MISSING_ROW, Hits, Passage
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from ragcore.types import Rows
+    from ragcore.types import Rows, Scores
 
 
 __all__ = ["Rerank"]
 
-ABOUT: Final = "rerank.json"
+RECORD: Final = "rerank.json"
 
 
 class Rerank:
-    """See `ragcore.contracts.Retriever`; scores are the scorer's, float32.
-
-    Attributes:
-        fingerprint: the other retriever's: scoring is no matter of building.
-    """
+    """A `Retriever` that rescores an inner retriever's hits; scores are the scorer's, float32."""
 
     class Config(ComponentConfig):
-        """What YAML may say of `{use: rerank}`."""
+        """Settings of `{use: rerank}`."""
 
         retriever: ComponentSpec[Retriever] = Field(
             description="finds the passages that are scored"
@@ -54,122 +57,109 @@ class Rerank:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._inner: Retriever = config.retriever.build()
+        self._inner = config.retriever.build()
         self._passages: PassageSource | None = None
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """What the other retriever can, `passages`, and `filter` whatever that can."""
+        """Those of the inner retriever but `exact`, and `passages` and `filter` in any case."""
         return (self._inner.capabilities & (PASSED_ON | ANY_HAS)) | {"filter", "passages"}
 
     @property
     def fingerprint(self) -> str:
-        """The other retriever's: how its hits are scored may differ from opening to opening."""
+        """The inner retriever's fingerprint; the scorer may change without a rebuild."""
         return self._inner.fingerprint
 
     @functools.cached_property
     def _scorer(self) -> Scorer:
-        scorer: Scorer = self._config.scorer.shared()
-        return scorer
+        return self._config.scorer.shared()
 
     def __len__(self) -> int:
         return len(self._inner)
 
     def use_passages(self, passages: PassageSource) -> None:
-        """Read what is scored from here, by row."""
+        """Read the passages to score from this source, by row."""
         self._passages = passages
         give_passages(self._inner, passages)
 
     def use_scratch(self, folder: Path) -> int:
-        """Let the other retriever work there: see `ScratchUser`."""
+        """Let the inner retriever use a subfolder of this one; see `ScratchUser`."""
         return give_scratch(self._inner, folder / "retriever") or 0
 
     def add(self, rows: Rows, passages: Sequence[Passage]) -> None:
-        """Add passages under rows [n] to the other retriever."""
+        """Add passages under rows [n] to the inner retriever."""
         self._inner.add(rows, passages)
 
     def search(self, questions: Sequence[str], k: int, *, allowed: Rows | None = None) -> Hits:
-        """The k best of `depth` hits by their new scores, [B, k], ties by row.
+        """Find the k best of the inner retriever's `depth` hits by the scorer, [B, k], ties by row.
 
         Raises:
-            ComponentError: k is less than 1, no passages were handed over, or the scorer broke its
-                contract.
+            ComponentError: k is less than 1, `use_passages` was not called, or the scorer or the
+                inner retriever breaks its contract.
         """
         if k < 1:
             raise ComponentError(f"retriever 'rerank' was asked for {k} hits: ask for 1 or more")
         if self._passages is None:
             raise ComponentError(
-                "retriever 'rerank' has no passages to read: search it in a memory, or hand them "
-                "over by use_passages"
+                "retriever 'rerank' has no passages to read: search it in a memory, or pass them "
+                "by use_passages"
             )
-        rows = np.full((len(questions), k), MISSING_ROW, np.int64)
-        scores = np.full((len(questions), k), -np.inf, np.float32)
         depth = min(self._config.depth, len(self))
-        if depth and len(questions):
-            name = self._config.retriever.use
-            found = ask(name, self._inner, "rerank", questions, depth, allowed).rows
-            scored = self._scored(questions, found, self._passages)
-            order = np.lexsort((found, -scored), axis=1)[:, :k]
-            rows[:, :depth] = np.take_along_axis(found, order, axis=1)
-            scores[:, :depth] = np.take_along_axis(scored, order, axis=1)
-        return Hits(rows, scores)
+        if not depth or not len(questions):
+            return Hits.empty(len(questions), k)
+        name = self._config.retriever.use
+        rows = search_member(name, self._inner, "rerank", questions, depth, allowed).rows
+        return best_hits(rows, self._score(questions, rows, self._passages), k)
 
     def remove(self, rows: Rows) -> None:
-        """Forget rows.
+        """Remove rows from the inner retriever.
 
         Raises:
-            UnsupportedOperation: the other retriever has no capability `remove`.
+            UnsupportedOperation: the inner retriever has no capability `remove`.
         """
         require(self._config.retriever.use, self._inner, "remove", "rerank")
         self._inner.remove(rows)
 
     def save(self, folder: Path) -> None:
-        """Write rerank.json, and what the other retriever writes into retriever/."""
-        about = {"retriever": self._config.retriever.use}
-        (folder / ABOUT).write_text(json.dumps(about) + "\n", encoding="utf-8")
+        """Write rerank.json, and the inner retriever's files into retriever/."""
+        record = {"retriever": self._config.retriever.use}
+        (folder / RECORD).write_text(json.dumps(record) + "\n", encoding="utf-8")
         (folder / "retriever").mkdir()
         self._inner.save(folder / "retriever")
 
     @classmethod
     def load(cls, folder: Path, config: Config, *, mmap: bool = True) -> Rerank:
-        """What `save` wrote; the scorer and the depth may differ from those at build time.
+        """Load what `save` wrote; the scorer and the depth may differ from build time.
 
         Raises:
             MemoryMismatchError: another retriever wrote it.
             StoreCorruptError: rerank.json is missing or broken.
         """
-        try:
-            built_by = json.loads((folder / ABOUT).read_bytes())["retriever"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreCorruptError(
-                f"{folder / ABOUT} cannot be read ({type(error).__name__}: {error}): rebuild this "
-                "version of the memory"
-            ) from error
-        part = config.retriever
-        if built_by != part.use:
+        with reading(folder / RECORD) as path:
+            built_by = json.loads(path.read_bytes())["retriever"]
+        spec = config.retriever
+        if built_by != spec.use:
             raise MemoryMismatchError(
                 f"{folder} was built with retriever {built_by!r}, but the one in use is "
-                f"{part.use!r}: rebuild the memory or set memory.retriever.retriever.use to "
+                f"{spec.use!r}: rebuild the memory or set memory.retriever.retriever.use to "
                 f"{built_by}"
             )
         loaded = cls(config)
-        loaded._inner = part.component.load(folder / "retriever", part.config, mmap=mmap)
+        loaded._inner = spec.load(folder / "retriever", mmap=mmap)
         return loaded
 
-    def _scored(
-        self, questions: Sequence[str], found: Rows, passages: PassageSource
-    ) -> npt.NDArray[np.float32]:
-        """The scores [B, depth] of rows; -inf where one is missing."""
-        scored = np.full(found.shape, -np.inf, np.float32)
-        exists = found != MISSING_ROW
-        asked = [questions[at] for at in np.nonzero(exists)[0].tolist()]
-        if asked:
-            given = self._scorer.score(asked, passages.take(found[exists].tolist()))
-            if np.shape(given) != (len(asked),) or not np.isfinite(given).all():
+    def _score(self, questions: Sequence[str], rows: Rows, passages: PassageSource) -> Scores:
+        """Score rows [B, depth], float32; -inf where a row is missing."""
+        scores = np.full(rows.shape, -np.inf, np.float32)  # [B, depth]
+        exists = rows != MISSING_ROW  # [B, depth], P rows exist
+        paired = [questions[i] for i in np.nonzero(exists)[0].tolist()]  # P questions
+        if paired:
+            pair_scores = self._scorer.score(paired, passages.take(rows[exists].tolist()))  # [P]
+            if np.shape(pair_scores) != (len(paired),) or not np.isfinite(pair_scores).all():
                 raise ComponentError(
-                    f"scorer {self._config.scorer.use!r} gave an array of shape {np.shape(given)} "
-                    f"for {len(asked)} pairs, or a number that is not finite: expected one finite "
-                    "score for each pair"
+                    f"scorer {self._config.scorer.use!r} gave an array of shape "
+                    f"{np.shape(pair_scores)} for {len(paired)} pairs, or a number that is not "
+                    "finite: expected one finite score for each pair"
                 )
-            scored[exists] = given
-        return scored
+            scores[exists] = pair_scores
+        return scores

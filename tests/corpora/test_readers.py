@@ -1,3 +1,5 @@
+"""The core's corpora: what each reads, and that a fault is named by file and line."""
+
 from __future__ import annotations
 
 import csv
@@ -29,7 +31,7 @@ def written(path: Path, *lines: str | bytes | dict[str, Any]) -> Path:
 
 
 @pytest.mark.parametrize("name", ["c.jsonl", "c.jsonl.gz"])
-def test_jsonl_gives_every_field(tmp_path: Path, name: str) -> None:
+def test_jsonl_reads_every_field(tmp_path: Path, name: str) -> None:
     path = written(
         tmp_path / name,
         {"id": "a", "title": "Chad", "text": "N’Djamena", "year": 2018, "metadata": {"by": "x"}},
@@ -44,7 +46,7 @@ def test_jsonl_gives_every_field(tmp_path: Path, name: str) -> None:
     ]
     corpus = jsonl(path)
     assert list(corpus) == expected
-    assert list(corpus) == expected, "each iteration begins anew"
+    assert list(corpus) == expected, "each iteration starts again"
 
 
 def test_jsonl_splits_texts_and_keeps_the_title(tmp_path: Path) -> None:
@@ -56,7 +58,7 @@ def test_jsonl_splits_texts_and_keeps_the_title(tmp_path: Path) -> None:
     ]
 
 
-def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
     path = written(tmp_path / "c.jsonl", b"\xef\xbb\xbf" + b'{"text": "one"}')
     assert [passage.text for passage in jsonl(path)] == ["one"]
 
@@ -102,7 +104,7 @@ def test_a_gzip_that_was_cut_off_is_named(tmp_path: Path) -> None:
         list(jsonl(path))
 
 
-def test_jsonl_is_never_held_whole(tmp_path: Path) -> None:
+def test_jsonl_streams(tmp_path: Path) -> None:
     path = written(tmp_path / "c.jsonl", *({"text": "long" * 4000} for _ in range(600)))
     tracemalloc.start()
     count = sum(1 for _ in jsonl(path, words=100))
@@ -117,7 +119,7 @@ DPR = [["id", "text", "title"], ["1", 'He said "no"\tand left', "A"], ["2", "pla
 
 
 @pytest.mark.parametrize("name", ["psgs_w100.tsv", "psgs_w100.tsv.gz"])
-def test_dprs_file_is_read_as_it_is_quoted(tmp_path: Path, name: str) -> None:
+def test_dprs_quoting_is_read(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     opened: Any = gzip.open if name.endswith(".gz") else open
     with opened(path, "wt", encoding="utf-8", newline="") as file:
@@ -145,7 +147,7 @@ def test_a_bad_line_of_dprs_file_is_named(tmp_path: Path, lines: list[str], mess
         list(DprTsv(DprTsv.Config(path=path)))
 
 
-def test_a_folder_gives_its_texts_in_order(tmp_path: Path) -> None:
+def test_a_folder_is_read_in_order_of_paths(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     written(tmp_path / "b" / "two.md", "intro", "```sh", "# no heading", "```", "## The *Two* ##")
     written(tmp_path / "a.txt", "one two three")
@@ -169,7 +171,7 @@ def test_a_folder_gives_its_texts_in_order(tmp_path: Path) -> None:
     ]
 
 
-def test_a_folder_that_has_no_texts_is_an_error(tmp_path: Path) -> None:
+def test_a_folder_without_texts_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(EmptyCorpusError, match=r"no \.txt or \.md"):
         list(TextFolder(TextFolder.Config(path=tmp_path)))
     with pytest.raises(CorpusError, match="no such folder"):

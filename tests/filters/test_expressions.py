@@ -1,4 +1,4 @@
-"""Filters over metadata: what they mean, what is refused, and that a search keeps to them."""
+"""Filters over metadata: what they mean, which are refused, and that a search obeys them."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ FIELDS = ["year", "country", "if"]
 ABSENT = object()
 
 scalars = st.sampled_from(SCALARS)
-orderable = scalars.filter(lambda one: isinstance(one, str | int | float) and one not in (True,))
-orderable = orderable.filter(lambda one: not isinstance(one, bool))
+orderable = scalars.filter(
+    lambda value: isinstance(value, str | int | float) and not isinstance(value, bool)
+)
 conditions = (
     scalars
     | st.dictionaries(st.sampled_from(["eq", "ne"]), scalars, min_size=1)
@@ -47,52 +48,52 @@ odd = st.sampled_from([[1], [], {"a": 1}, {}, float("nan"), float("inf")])
 metadata = st.dictionaries(st.sampled_from(FIELDS), scalars | odd, max_size=3)
 
 
-def meets(said: dict[str, Any], data: dict[str, Any]) -> bool:
-    """What a filter means, from what is written."""
-    for key, value in said.items():
+def meets(expression: dict[str, Any], data: dict[str, Any]) -> bool:
+    """Evaluate a filter by definition, from the mapping."""
+    for key, value in expression.items():
         if key == "not":
             holds = not meets(value, data)
         elif key == "or":
-            holds = any(meets(one, data) for one in value)
+            holds = any(meets(part, data) for part in value)
         elif key == "and":
-            holds = all(meets(one, data) for one in value)
+            holds = all(meets(part, data) for part in value)
         else:
             operators = value if isinstance(value, dict) else {"eq": value}
-            there = data.get(key, ABSENT)
-            holds = all(compare(there, word, one) for word, one in operators.items())
+            actual = data.get(key, ABSENT)
+            holds = all(compare(actual, word, operand) for word, operand in operators.items())
         if not holds:
             return False
     return True
 
 
-def compare(there: Any, word: str, value: Any) -> bool:
-    if there is ABSENT:
+def compare(actual: Any, word: str, value: Any) -> bool:
+    if actual is ABSENT:
         return False
     if word == "ne":
-        return not equal(there, value)
+        return not equal(actual, value)
     if word == "eq":
-        return equal(there, value)
+        return equal(actual, value)
     if word == "in":
-        return any(equal(there, one) for one in value)
-    texts = isinstance(there, str) and isinstance(value, str)
-    if not texts and not (number(there) and number(value)):
+        return any(equal(actual, item) for item in value)
+    texts = isinstance(actual, str) and isinstance(value, str)
+    if not texts and not (number(actual) and number(value)):
         return False
     return {
-        "lt": there < value,
-        "lte": there <= value,
-        "gt": there > value,
-        "gte": there >= value,
+        "lt": actual < value,
+        "lte": actual <= value,
+        "gt": actual > value,
+        "gte": actual >= value,
     }[word]
 
 
-def number(one: Any) -> bool:
-    return type(one) is int or (type(one) is float and abs(one) < float("inf"))
+def number(value: Any) -> bool:
+    return type(value) is int or (type(value) is float and abs(value) < float("inf"))
 
 
-def equal(one: Any, other: Any) -> bool:
-    if number(one) and number(other):
-        return bool(one == other)
-    return type(one) is type(other) and isinstance(other, str | bool | None) and one == other
+def equal(first: Any, second: Any) -> bool:
+    if number(first) and number(second):
+        return bool(first == second)
+    return type(first) is type(second) and isinstance(second, str | bool | None) and first == second
 
 
 def written(folder: Path, data: Sequence[dict[str, Any]]) -> Passages:
@@ -100,24 +101,24 @@ def written(folder: Path, data: Sequence[dict[str, Any]]) -> Passages:
         texts = ("chad", "mali chad", "mali", "river river", "")
         writer.write(
             [
-                Passage(str(row), "", f"{texts[row % 5]} word{row % 7}", one)
-                for row, one in enumerate(data)
+                Passage(str(row), "", f"{texts[row % 5]} word{row % 7}", fields)
+                for row, fields in enumerate(data)
             ]
         )
     return Passages(folder / "p.arrow")
 
 
 @settings(max_examples=200, deadline=None)
-@given(said=filters, data=st.lists(metadata, min_size=1, max_size=8))
-def test_the_rows_are_those_that_meet_it(said, data, tmp_path_factory):
+@given(expression=filters, data=st.lists(metadata, min_size=1, max_size=8))
+def test_rows_are_those_that_meet_the_filter(expression, data, tmp_path_factory):
     passages = written(tmp_path_factory.mktemp("rows"), data)
-    found = RowFilter(passages).rows(read_where(said))
-    assert found.dtype == np.int64
-    assert found.tolist() == [row for row, one in enumerate(data) if meets(said, one)]
+    rows = RowFilter(passages).rows(read_where(expression))
+    assert rows.dtype == np.int64
+    assert rows.tolist() == [row for row, fields in enumerate(data) if meets(expression, fields)]
 
 
 @pytest.mark.parametrize(
-    ("said", "rows"),
+    ("expression", "rows"),
     [
         ({"country": "Chad"}, [0, 1]),
         ({"year": 2016}, [1, 2]),
@@ -133,7 +134,7 @@ def test_the_rows_are_those_that_meet_it(said, data, tmp_path_factory):
         ({"ended": {"ne": 1}}, [4]),
     ],
 )
-def test_what_filters_mean(said, rows, tmp_path):
+def test_what_filters_mean(expression, rows, tmp_path):
     data: list[dict[str, Any]] = [
         {"country": "Chad", "year": 2018},
         {"country": "Chad", "year": 2016},
@@ -141,11 +142,11 @@ def test_what_filters_mean(said, rows, tmp_path):
         {"year": "2016"},
         {"ended": None},
     ]
-    assert RowFilter(written(tmp_path, data)).rows(read_where(said)).tolist() == rows
+    assert RowFilter(written(tmp_path, data)).rows(read_where(expression)).tolist() == rows
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("expression", "message"),
     [
         ({}, "where: expected a mapping such as .* found an empty mapping"),
         (None, "where: expected a mapping .* found null"),
@@ -169,33 +170,33 @@ def test_what_filters_mean(said, rows, tmp_path):
         ({"year": {1, 2}}, "where.year: expected a string, .* found set"),
     ],
 )
-def test_what_is_no_filter_is_told(said, message):
+def test_a_faulty_filter_is_refused_with_its_fault(expression, message):
     with pytest.raises(QuestionError, match=message):
-        read_where(said)
+        read_where(expression)
 
 
-def test_all_faults_are_told_at_once():
-    said = {"a": {"gr": 1}, "or": [{"b": []}, {"not": 3}], "c": {"lt": None, "in": []}}
+def test_all_faults_are_reported_together():
+    expression = {"a": {"gr": 1}, "or": [{"b": []}, {"not": 3}], "c": {"lt": None, "in": []}}
     with pytest.raises(QuestionError) as raised:
-        read_where(said)
-    places = [line.partition(":")[0] for line in str(raised.value).splitlines()]
-    assert places == [
+        read_where(expression)
+    paths = [line.partition(":")[0] for line in str(raised.value).splitlines()]
+    assert paths == [
         "where.a.gr",
         "where.or[0].b",
         "where.or[1].not",
         "where.c.lt",
         "where.c.in",
     ]
-    assert [fault.path for fault in faults_of(said)][1] == ("or", 0, "b")
+    assert [fault.path for fault in faults_of(expression)][1] == ("or", 0, "b")
     assert faults_of({"a": 1}) == []
 
 
-def test_a_filter_of_no_end_is_told_and_not_a_crash():
-    said: dict[str, Any] = {"a": 1}
+def test_a_filter_nested_too_deep_is_an_error_and_no_crash():
+    expression: dict[str, Any] = {"a": 1}
     for _ in range(2000):
-        said = {"not": said}
+        expression = {"not": expression}
     with pytest.raises(QuestionError, match="nested deeper than 32 levels"):
-        read_where(said)
+        read_where(expression)
     with pytest.raises(QuestionError, match="where: "):
         where_from_json('{"not": ' * 100_000)
 
@@ -210,25 +211,25 @@ def test_a_filter_of_no_end_is_told_and_not_a_crash():
         ('{"a": NaN}', "finite"),
     ],
 )
-def test_a_text_that_is_no_filter_is_told(text, message):
+def test_a_json_text_that_is_no_filter_is_refused(text, message):
     with pytest.raises(QuestionError, match=message):
         where_from_json(text)
 
 
 def test_both_filters_must_hold():
-    one, other = read_where({"a": 1}), read_where({"b": 2})
-    assert both(one, None) == both(None, one) == one
+    first, second = read_where({"a": 1}), read_where({"b": 2})
+    assert both(first, None) == both(None, first) == first
     assert both(None, None) is None
-    assert both(one, other) == read_where({"a": 1, "b": 2})
+    assert both(first, second) == read_where({"a": 1, "b": 2})
 
 
-def test_equal_values_of_other_types_are_other_filters(tmp_path):
+def test_filters_on_equal_values_of_other_types_differ(tmp_path):
     rows = RowFilter(written(tmp_path, [{"n": True}, {"n": 1}, {"n": 1.0}]))
     assert rows.rows(read_where({"n": 1})).tolist() == [1, 2]
     assert rows.rows(read_where({"n": True})).tolist() == [0]
 
 
-def test_rows_are_kept_read_only_and_no_more_than_so_many(tmp_path):
+def test_cached_rows_are_read_only_and_their_number_is_bounded(tmp_path):
     rows = RowFilter(written(tmp_path, [{"n": n} for n in range(20)]))
     first = rows.rows(read_where({"n": 0}))
     assert rows.rows(read_where({"n": 0})) is first
@@ -239,7 +240,7 @@ def test_rows_are_kept_read_only_and_no_more_than_so_many(tmp_path):
     assert rows.rows(read_where({"n": 0})) is not first
 
 
-def test_a_closed_memory_says_so(tmp_path):
+def test_filtering_closed_passages_is_an_error(tmp_path):
     passages = written(tmp_path, [{"n": 1}])
     rows = RowFilter(passages)
     passages.close()
@@ -248,7 +249,7 @@ def test_a_closed_memory_says_so(tmp_path):
 
 
 class Unfiltering:
-    """A retriever, except that it cannot filter."""
+    """A retriever without the capability `filter`; notes the depths of its searches."""
 
     def __init__(self, retriever: Any) -> None:
         self._retriever = retriever
@@ -257,8 +258,8 @@ class Unfiltering:
 
     def search(self, questions: Sequence[str], k: int) -> Hits:
         self.depths.append((len(questions), k))
-        found: Hits = self._retriever.search(questions, k)
-        return found
+        hits: Hits = self._retriever.search(questions, k)
+        return hits
 
 
 def bm25() -> Any:
@@ -286,13 +287,13 @@ def memory_of(kind: str, folder: Path, data: Sequence[dict[str, Any]]) -> Memory
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=60, deadline=None)
 @given(
-    said=filters,
+    expression=filters,
     data=st.lists(metadata, min_size=1, max_size=40),
     k=st.integers(1, 12),
 )
-def test_a_filter_equals_filtering_the_whole_ranking(kind, said, data, k, tmp_path_factory):
+def test_a_filter_equals_filtering_the_whole_ranking(kind, expression, data, k, tmp_path_factory):
     memory = memory_of(kind, tmp_path_factory.mktemp("law"), data)
-    hits = memory.search(QUESTIONS, k, where=read_where(said))
+    hits = memory.search(QUESTIONS, k, where=read_where(expression))
     whole = memory.search(QUESTIONS, len(data))
     k = min(k, len(data))
     assert hits.rows.shape == (len(QUESTIONS), k)
@@ -302,13 +303,13 @@ def test_a_filter_equals_filtering_the_whole_ranking(kind, said, data, k, tmp_pa
         expected = [
             (row, score)
             for row, score in zip(all_rows.tolist(), all_scores.tolist(), strict=True)
-            if row != MISSING_ROW and meets(said, data[row])
+            if row != MISSING_ROW and meets(expression, data[row])
         ][:k]
         expected += [(MISSING_ROW, -np.inf)] * (k - len(expected))
         assert list(zip(rows.tolist(), scores.tolist(), strict=True)) == expected
 
 
-def test_a_retriever_that_cannot_filter_is_asked_deeper_where_it_must(tmp_path):
+def test_a_retriever_that_cannot_filter_is_searched_deeper_if_needed(tmp_path):
     data = [{"n": row} for row in range(64)]
     memory = memory_of("exact, unfiltering", tmp_path, data)
     order = memory.retriever.search(["chad"], 64).rows[0].tolist()
@@ -322,7 +323,7 @@ def test_a_retriever_that_cannot_filter_is_asked_deeper_where_it_must(tmp_path):
     assert memory.retriever.depths == [(1, 8)]
 
 
-def test_where_nothing_is_allowed_nothing_is_found_and_nobody_asked(tmp_path):
+def test_a_filter_that_allows_nothing_searches_nothing(tmp_path):
     memory = memory_of("exact, unfiltering", tmp_path, [{"n": 1}] * 3)
     hits = memory.search(QUESTIONS, 2, where=read_where({"n": 2}))
     assert (hits.rows == MISSING_ROW).all()
@@ -331,8 +332,8 @@ def test_where_nothing_is_allowed_nothing_is_found_and_nobody_asked(tmp_path):
     assert memory.retriever.depths == []
 
 
-def test_a_retriever_that_says_it_filters_and_does_not_is_named(tmp_path):
-    class Deaf(Unfiltering):
+def test_a_retriever_that_ignores_its_filter_is_refused(tmp_path):
+    class Unrestricted(Unfiltering):
         def __init__(self, retriever: Any) -> None:
             super().__init__(retriever)
             self.capabilities = frozenset({"filter"})
@@ -341,12 +342,14 @@ def test_a_retriever_that_says_it_filters_and_does_not_is_named(tmp_path):
             return super().search(questions, k)
 
     memory = memory_of("exact", tmp_path, [{"n": n} for n in range(9)])
-    deaf = Memory("v", memory.passages, Deaf(memory.retriever), name="deaf")
-    with pytest.raises(ComponentError, match=r"'deaf' .* gave row .* only rows that were allowed"):
-        deaf.search(["chad"], 9, where=read_where({"n": 4}))
+    broken = Memory("v", memory.passages, Unrestricted(memory.retriever), name="broken")
+    with pytest.raises(
+        ComponentError, match=r"'broken' .* gave row .* only rows that were allowed"
+    ):
+        broken.search(["chad"], 9, where=read_where({"n": 4}))
 
 
-def test_metadata_is_read_as_it_was_written(tmp_path):
+def test_metadata_reads_as_written(tmp_path):
     data: list[dict[str, Any]] = [{}, {"a": [1, {"b": "]"}]}, {"a": "é\n,"}]
     batches = list(written(tmp_path, data).metadata())
-    assert [one for batch in batches for one in batch] == json.loads(json.dumps(data))
+    assert [fields for batch in batches for fields in batch] == json.loads(json.dumps(data))

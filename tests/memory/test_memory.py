@@ -1,3 +1,5 @@
+"""One opened version: a search checks the hits, and rows have no holes."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -28,8 +30,8 @@ def memory_of(folder: Path, retriever: Dense) -> Memory:
     return Memory("v", Passages(folder / "p.arrow"), retriever, name="dense")
 
 
-class Answerer(Dense):
-    """Gives the rows that it was told to, whatever is asked."""
+class FixedRows(Dense):
+    """Finds the rows in its attribute for every question."""
 
     rows: list[int]
 
@@ -39,8 +41,8 @@ class Answerer(Dense):
         return Hits(rows, np.where(rows == MISSING_ROW, -np.inf, falling).astype(np.float32))
 
 
-def answering(folder: Path, rows: list[int]) -> Memory:
-    retriever = Answerer(dense_part().config)
+def memory_with_rows(folder: Path, rows: list[int]) -> Memory:
+    retriever = FixedRows(dense_part().config)
     retriever.rows = rows
     return memory_of(folder, retriever)
 
@@ -53,7 +55,7 @@ def test_no_more_hits_than_there_are_passages(tmp_path: Path) -> None:
     assert np.sort(hits.rows, axis=1).tolist() == [[0, 1, 2, 3]] * 2
 
 
-def test_a_search_with_gradient_gives_no_more_hits_either(tmp_path: Path) -> None:
+def test_a_search_with_gradient_has_the_same_hits(tmp_path: Path) -> None:
     class Learning(WordEncoder):
         capabilities: ClassVar[frozenset[str]] = frozenset({"trainable"})
 
@@ -83,8 +85,8 @@ def test_k_is_at_least_one(tmp_path: Path, k: int) -> None:
         memory_of(tmp_path, dense_part().build()).search(["word"], k)
 
 
-def test_missing_hits_are_let_through(tmp_path: Path) -> None:
-    memory = answering(tmp_path, [2, MISSING_ROW, MISSING_ROW])
+def test_missing_hits_are_accepted(tmp_path: Path) -> None:
+    memory = memory_with_rows(tmp_path, [2, MISSING_ROW, MISSING_ROW])
     assert memory.search(["word"], 3).rows.tolist() == [[2, -1, -1]]
 
 
@@ -102,10 +104,10 @@ def test_a_retriever_that_breaks_its_contract_is_named(
     tmp_path: Path, rows: list[int], message: str
 ) -> None:
     with pytest.raises(ComponentError, match=f"retriever 'dense' of memory 'v' gave {message}"):
-        answering(tmp_path, rows).search(["word"], 2)
+        memory_with_rows(tmp_path, rows).search(["word"], 2)
 
 
-def test_a_closed_memory_says_so(tmp_path: Path) -> None:
+def test_searching_a_closed_memory_is_an_error(tmp_path: Path) -> None:
     memory = memory_of(tmp_path, dense_part().build())
     memory.close()
     with pytest.raises(StoreError, match="'v' is closed"):
@@ -118,8 +120,8 @@ ROW_NUMBERS = np.array([0, 2, 3, 6])
 STORED = [Passage(str(n), "", f"word{n} word", {"even": n % 2 == 0}) for n in range(7)]
 
 
-class Reading(Answerer):
-    """Also reads the passages of what it finds, as a reranker does."""
+class Reading(FixedRows):
+    """Also reads passages, as a reranker does."""
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -130,10 +132,10 @@ class Reading(Answerer):
 
 
 def derived(folder: Path, retriever: Dense) -> Memory:
-    """A version that leaves passages out; its retriever knows the others by number."""
-    for name, some in (("a", STORED[:5]), ("b", STORED[5:])):
+    """Open a version that leaves passages out; its retriever finds numbers of the others."""
+    for name, stored in (("a", STORED[:5]), ("b", STORED[5:])):
         with PassageWriter(folder / f"{name}.arrow") as writer:
-            writer.write(some)
+            writer.write(stored)
     retriever.add(ROW_NUMBERS, [STORED[number] for number in ROW_NUMBERS])
     passages = Passages(folder / "a.arrow", folder / "b.arrow", kept=ROW_NUMBERS)
     return Memory("v", passages, retriever, name="dense")
@@ -144,20 +146,20 @@ def test_rows_have_no_holes_where_passages_are_left_out(tmp_path: Path) -> None:
     hits = memory.search(["word0", "word2", "word3", "word6"], 4)
     assert hits.rows[:, 0].tolist() == [0, 1, 2, 3]
     assert np.sort(hits.rows, axis=1).tolist() == [[0, 1, 2, 3]] * 4
-    texts = [one.text for one in memory.passages.take(hits.rows[:, 0].tolist())]
+    texts = [passage.text for passage in memory.passages.take(hits.rows[:, 0].tolist())]
     assert texts == ["word0 word", "word2 word", "word3 word", "word6 word"]
     even = memory.search(["word3"], 4, where=read_where({"even": True}))
     assert np.sort(even.rows[0]).tolist() == [-1, 0, 1, 3]
 
 
-def test_a_passage_that_was_removed_cannot_be_found(tmp_path: Path) -> None:
-    retriever = Answerer(dense_part().config)
+def test_finding_a_removed_passage_is_an_error(tmp_path: Path) -> None:
+    retriever = FixedRows(dense_part().config)
     retriever.rows = [0, 4]
     with pytest.raises(ComponentError, match="gave passage 4, which was removed"):
         derived(tmp_path, retriever).search(["word"], 2)
 
 
-def test_a_retriever_reads_passages_by_the_rows_that_it_gives(tmp_path: Path) -> None:
+def test_a_retriever_reads_passages_by_the_numbers_that_it_finds(tmp_path: Path) -> None:
     retriever = Reading(dense_part().config)
     derived(tmp_path, retriever)
-    assert [one.id for one in retriever.source.take([6, 2])] == ["6", "2"]
+    assert [passage.id for passage in retriever.source.take([6, 2])] == ["6", "2"]

@@ -1,3 +1,5 @@
+"""Passages on disk: what is written is read back by row, and broken files are refused."""
+
 from __future__ import annotations
 
 import tracemalloc
@@ -34,30 +36,30 @@ def numbered(count: int, text: str = "text") -> list[Passage]:
 
 
 @given(st.lists(PASSAGES, max_size=8))
-def test_what_is_written_is_read(given: list[Passage]) -> None:
-    with TemporaryDirectory() as folder, write(Path(folder) / "p.arrow", given) as passages:
-        assert len(passages) == len(given)
-        assert list(passages) == given
-        assert [passages[row] for row in range(len(given))] == given
+def test_written_passages_are_read_back(written: list[Passage]) -> None:
+    with TemporaryDirectory() as folder, write(Path(folder) / "p.arrow", written) as passages:
+        assert len(passages) == len(written)
+        assert list(passages) == written
+        assert [passages[row] for row in range(len(written))] == written
 
 
-def test_rows_go_on_from_batch_to_batch(tmp_path: Path) -> None:
-    given = numbered(9000)
-    passages = write(tmp_path / "p.arrow", given)
+def test_rows_continue_from_batch_to_batch(tmp_path: Path) -> None:
+    written = numbered(9000)
+    passages = write(tmp_path / "p.arrow", written)
     assert [len(batch) for batch in passages.batches()] == [4096, 4096, 808]
     rows = [8999, 0, 4095, 4096, 8191, 8192, 4096]
-    assert passages.take(rows) == [given[row] for row in rows]
+    assert passages.take(rows) == [written[row] for row in rows]
 
 
 def test_long_texts_make_smaller_batches(tmp_path: Path) -> None:
-    given = [Passage(str(n), "", "x" * 1_200_000) for n in range(10)]
-    passages = write(tmp_path / "p.arrow", given)
+    written = [Passage(str(n), "", "x" * 1_200_000) for n in range(10)]
+    passages = write(tmp_path / "p.arrow", written)
     assert [len(batch) for batch in passages.batches()] == [4, 4, 2]
-    assert passages.take([9, 4]) == [given[9], given[4]]
+    assert passages.take([9, 4]) == [written[9], written[4]]
 
 
 @pytest.mark.parametrize("row", [-1, 3])
-def test_a_row_that_is_not_there_is_an_error(tmp_path: Path, row: int) -> None:
+def test_an_unknown_row_is_an_error(tmp_path: Path, row: int) -> None:
     passages = write(tmp_path / "p.arrow", numbered(3))
     with pytest.raises(ComponentError, match=f"row {row} .* has 3 passages.* from 0 to 2"):
         passages.take([0, row])
@@ -72,7 +74,7 @@ def test_an_id_leads_to_its_row(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=4), st.data())
-def test_several_files_without_some_read_as_one_file(
+def test_several_files_read_as_one_without_removed_passages(
     sizes: list[int], drawn: st.DataObject
 ) -> None:
     whole = numbered(sum(sizes))
@@ -83,23 +85,25 @@ def test_several_files_without_some_read_as_one_file(
             write(paths[-1], whole[start : start + size])
             start += size
         kept = sorted(drawn.draw(st.sets(st.sampled_from(range(len(whole))))))
-        left = [whole[number] for number in kept]
+        remaining = [whole[number] for number in kept]
         with Passages(*paths, kept=np.array(kept, np.int64)) as passages:
             assert (len(passages), passages.stored) == (len(kept), len(whole))
-            assert list(passages) == left == passages.take(range(len(left)))
-            assert [one["n"] for batch in passages.metadata() for one in batch] == kept
-            ids = [one.id for one in whole]
-            assert passages.rows_of(ids) == {one.id: row for row, one in enumerate(left)}
+            assert list(passages) == remaining == passages.take(range(len(remaining)))
+            assert [fields["n"] for batch in passages.metadata() for fields in batch] == kept
+            ids = [passage.id for passage in whole]
+            assert passages.rows_of(ids) == {
+                passage.id: row for row, passage in enumerate(remaining)
+            }
 
 
 @pytest.mark.parametrize("kept", [[0, 3], [-1, 2], [1, 1], [2, 1]])
-def test_rows_that_cannot_be_are_refused(tmp_path: Path, kept: list[int]) -> None:
+def test_invalid_numbers_are_refused(tmp_path: Path, kept: list[int]) -> None:
     write(tmp_path / "p.arrow", numbered(3))
     with pytest.raises(StoreCorruptError, match=r"do not ascend within its 3 passages"):
         Passages(tmp_path / "p.arrow", kept=np.array(kept))
 
 
-def test_an_id_that_was_changed_leads_to_the_passage_that_is_kept(tmp_path: Path) -> None:
+def test_a_changed_id_leads_to_the_new_passage(tmp_path: Path) -> None:
     write(tmp_path / "old.arrow", numbered(3))
     write(tmp_path / "new.arrow", [Passage("id1", "", "changed")])
     kept = np.array([0, 2, 3])
@@ -107,16 +111,16 @@ def test_an_id_that_was_changed_leads_to_the_passage_that_is_kept(tmp_path: Path
     assert passages[passages.row_of("id1")].text == "changed"
 
 
-def test_passages_outlive_the_closing_and_the_file_is_closed(tmp_path: Path) -> None:
+def test_read_passages_stay_valid_after_closing(tmp_path: Path) -> None:
     passages = write(tmp_path / "p.arrow", numbered(3))
-    kept = passages[1]
+    passage = passages[1]
     passages.close()
-    assert kept == numbered(3)[1]
+    assert passage == numbered(3)[1]
     with pytest.raises(StoreError, match="closed"):
         passages.take([1])
 
 
-def test_writing_holds_one_batch_only(tmp_path: Path) -> None:
+def test_writing_has_one_batch_in_memory(tmp_path: Path) -> None:
     text = "word " * 1000
     with PassageWriter(tmp_path / "p.arrow") as writer:
         tracemalloc.start()
@@ -151,9 +155,9 @@ def test_metadata_must_be_json(tmp_path: Path) -> None:
 
 
 def test_a_lone_surrogate_is_named_with_its_passage(tmp_path: Path) -> None:
-    given = [*numbered(2), Passage("bad", "", "half \ud83d")]
+    written = [*numbered(2), Passage("bad", "", "half \ud83d")]
     with (
         pytest.raises(CorpusError, match=r"passage 3 \('bad'\): its text .* character 5"),
         PassageWriter(tmp_path / "p.arrow") as writer,
     ):
-        writer.write(given)
+        writer.write(written)

@@ -1,3 +1,5 @@
+"""Component specs: what a manifest records is read back, and equal configs share a component."""
+
 from __future__ import annotations
 
 import pytest
@@ -15,23 +17,23 @@ from tests.helpers.word_encoder import WordEncoder, dense_part
 
 @pytest.fixture
 def words(installed: Installed) -> Installed:
-    """The encoder `words`, found as an installed plugin's."""
+    """Install a plugin that provides the encoder `words`."""
     installed.add("words", "from tests.helpers.word_encoder import ragcore_encoders\n")
     return installed
 
 
 @pytest.mark.usefixtures("words")
-def test_a_part_comes_back_from_what_it_says() -> None:
-    part = dense_part(seed=3, batch_size=7)
-    again = spec_from_dict("retriever", part.to_dict())
-    assert again == part
+def test_a_spec_is_rebuilt_from_its_dict() -> None:
+    spec = dense_part(seed=3, batch_size=7)
+    again = spec_from_dict("retriever", spec.to_dict())
+    assert again == spec
     assert isinstance(again.config, Dense.Config)
     assert again.config.encoder.component is WordEncoder
     assert again.config.index.component is Exact
 
 
 @pytest.mark.usefixtures("words")
-def test_a_version_opens_by_its_own_record(installed: Installed) -> None:
+def test_a_version_opens_from_its_recorded_spec(installed: Installed) -> None:
     store = Store(installed.folder / "store")
     store.build("one", [Passage("1", "", "text")], dense_part(seed=3))
     memory = store.open()
@@ -58,7 +60,7 @@ def test_a_version_opens_by_its_own_record(installed: Installed) -> None:
         ),
     ],
 )
-def test_a_record_that_fits_nothing_is_named(
+def test_a_record_without_a_fitting_component_is_an_error(
     data: dict[str, object], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
@@ -66,7 +68,7 @@ def test_a_record_that_fits_nothing_is_named(
 
 
 @pytest.mark.usefixtures("words")
-def test_lists_of_parts_come_back(installed: Installed) -> None:
+def test_specs_in_lists_and_optional_fields_are_rebuilt(installed: Installed) -> None:
     installed.add(
         "many",
         "from ragcore import hookimpl\n"
@@ -75,8 +77,8 @@ def test_lists_of_parts_come_back(installed: Installed) -> None:
         "    return {'many': 'tests.registry.test_components:Many'}\n",
     )
     inner = [dense_part(seed=1), dense_part(seed=2)]
-    part = ComponentSpec("retriever", "many", Many, Many.Config(retrievers=inner, best=None))
-    assert spec_from_dict("retriever", part.to_dict()) == part
+    spec = ComponentSpec("retriever", "many", Many, Many.Config(retrievers=inner, best=None))
+    assert spec_from_dict("retriever", spec.to_dict()) == spec
     single = ComponentSpec("retriever", "many", Many, Many.Config(retrievers=[], best=inner[0]))
     assert spec_from_dict("retriever", single.to_dict()) == single
 
@@ -85,14 +87,14 @@ def test_equal_configs_share_one_component_of_one_class() -> None:
     class Other(WordEncoder):
         pass
 
-    one = ComponentSpec("encoder", "words", WordEncoder, WordEncoder.Config(seed=8))
+    first = ComponentSpec("encoder", "words", WordEncoder, WordEncoder.Config(seed=8))
     same = ComponentSpec("encoder", "words", WordEncoder, WordEncoder.Config(seed=8))
-    seed = ComponentSpec("encoder", "words", WordEncoder, WordEncoder.Config(seed=9))
-    kind = ComponentSpec("encoder", "words", Other, WordEncoder.Config(seed=8))
-    held = one.shared()
-    assert same.shared() is held
-    assert seed.shared() is not held
-    assert kind.shared() is not held
+    other_seed = ComponentSpec("encoder", "words", WordEncoder, WordEncoder.Config(seed=9))
+    other_class = ComponentSpec("encoder", "words", Other, WordEncoder.Config(seed=8))
+    encoder = first.shared()
+    assert same.shared() is encoder
+    assert other_seed.shared() is not encoder
+    assert other_class.shared() is not encoder
 
 
 class Many:

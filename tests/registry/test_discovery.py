@@ -1,4 +1,4 @@
-"""Discovery: what each plugin gives, and that one that fails is reported and hurts no other."""
+"""Discovery: what each plugin provides, and that a failing one is reported and harms no other."""
 
 from __future__ import annotations
 
@@ -22,20 +22,24 @@ def gives(kind: str, names: str) -> str:
 
 
 def good(name: str) -> str:
-    """A plugin that gives one retriever, a class in its own module."""
+    """Return the source of a plugin with one retriever, a class in its own module."""
     target = f"{name}_plugin:Component"
     return HEAD + "class Component: pass\n" + gives("retrievers", f"{{{name!r}: {target!r}}}")
 
 
-def report(found: Registry, name: str, package: str | None = None) -> PluginReport:
-    (one,) = (one for one in found.reports if one.name == name and package in (None, one.package))
-    return one
+def report(registry: Registry, name: str, package: str | None = None) -> PluginReport:
+    (match,) = (
+        report
+        for report in registry.reports
+        if report.name == name and package in (None, report.package)
+    )
+    return match
 
 
-def test_a_plugin_is_found_with_what_it_gives(installed: Installed) -> None:
+def test_a_plugin_is_discovered_with_its_components(installed: Installed) -> None:
     installed.add("fine", good("fine"), package="ragcore-fine", version="2.1")
-    found = installed.discover()
-    fine = report(found, "fine")
+    registry = installed.discover()
+    fine = report(registry, "fine")
     assert (fine.package, fine.version, fine.status, fine.detail) == (
         "ragcore-fine",
         "2.1",
@@ -43,8 +47,8 @@ def test_a_plugin_is_found_with_what_it_gives(installed: Installed) -> None:
         "",
     )
     assert fine.components == {"retriever": {"fine": "fine_plugin:Component"}}
-    assert found.names("retriever") == ["dense", "fine", "hybrid", "rerank"]
-    assert found.load("retriever", "fine").__name__ == "Component"
+    assert registry.names("retriever") == ["dense", "fine", "hybrid", "rerank"]
+    assert registry.load("retriever", "fine").__name__ == "Component"
 
 
 def test_the_core_is_a_plugin_too(installed: Installed) -> None:
@@ -82,23 +86,23 @@ def test_a_broken_plugin_is_reported_and_the_others_work(
 ) -> None:
     installed.add("bad", source)
     installed.add("fine", good("fine"))
-    found = installed.discover()
-    bad = report(found, "bad")
+    registry = installed.discover()
+    bad = report(registry, "bad")
     assert bad.status == "broken"
     assert detail in bad.detail
     assert bad.detail.endswith("repair or uninstall ragcore-bad")
     assert bad.components == {}
-    assert report(found, "fine").status == "ok"
-    assert found.load("retriever", "fine").__name__ == "Component"
-    found.hook.ragcore_memory_swapped(old="a", new="b")
+    assert report(registry, "fine").status == "ok"
+    assert registry.load("retriever", "fine").__name__ == "Component"
+    registry.hook.ragcore_memory_swapped(old="a", new="b")
 
 
-def test_a_broken_plugin_gives_nothing_even_if_it_fails_late(installed: Installed) -> None:
+def test_a_plugin_whose_last_hook_fails_registers_nothing(installed: Installed) -> None:
     source = HEAD + gives("encoders", "{'a': 'm:A'}") + gives("metrics", "1 / 0")
     installed.add("late", source)
-    found = installed.discover()
-    assert report(found, "late").status == "broken"
-    assert found.names("encoder") == []
+    registry = installed.discover()
+    assert report(registry, "late").status == "broken"
+    assert registry.names("encoder") == []
 
 
 def test_a_slow_plugin_is_reported_and_works(
@@ -106,12 +110,12 @@ def test_a_slow_plugin_is_reported_and_works(
 ) -> None:
     monkeypatch.setattr("ragcore.registry.discovery.SLOW_SECONDS", 0.05)
     installed.add("sleepy", "import time\ntime.sleep(0.06)\n" + good("sleepy"))
-    found = installed.discover()
-    sleepy = report(found, "sleepy")
+    registry = installed.discover()
+    sleepy = report(registry, "sleepy")
     assert sleepy.status == "slow"
     assert sleepy.seconds > 0.05
     assert 'name classes by "package.module:Class"' in sleepy.detail
-    assert found.load("retriever", "sleepy").__name__ == "Component"
+    assert registry.load("retriever", "sleepy").__name__ == "Component"
 
 
 def test_a_name_that_is_taken_is_reported_and_the_rest_works(installed: Installed) -> None:
@@ -122,44 +126,44 @@ def test_a_name_that_is_taken_is_reported_and_the_rest_works(installed: Installe
         + gives("encoders", "{'same': 'second_plugin:other', 'own': 'second_plugin:own'}")
         + "own = 'the own'\n",
     )
-    found = installed.discover()
-    second = report(found, "second")
-    assert report(found, "first").status == "ok"
+    registry = installed.discover()
+    second = report(registry, "second")
+    assert report(registry, "first").status == "ok"
     assert second.status == "conflicting"
-    assert second.detail.startswith("encoder 'same' is already given by plugin 'first': ")
+    assert second.detail.startswith("encoder 'same' is already registered by plugin 'first': ")
     assert second.components == {"encoder": {"own": "second_plugin:own"}}
-    assert found.load("encoder", "own") == "the own"
+    assert registry.load("encoder", "own") == "the own"
 
 
 def test_a_plugin_cannot_take_the_core_s_names(installed: Installed) -> None:
     installed.add("sly", HEAD + gives("cli", "{'ask': 'sly_plugin:app'}"))
-    found = installed.discover()
-    assert report(found, "sly").status == "conflicting"
-    assert found.load("command", "ask").__class__.__name__ == "Typer"
+    registry = installed.discover()
+    assert report(registry, "sly").status == "conflicting"
+    assert registry.load("command", "ask").__class__.__name__ == "Typer"
 
 
 def test_two_plugins_of_one_name_are_both_listed(installed: Installed) -> None:
     installed.add("twin", good("twin"), package="ragcore-a", module="twin_plugin")
     installed.add("twin", good("other"), package="ragcore-b", module="twin_plugin_too")
-    found = installed.discover()
-    assert report(found, "twin", "ragcore-a").status == "ok"
-    second = report(found, "twin", "ragcore-b")
+    registry = installed.discover()
+    assert report(registry, "twin", "ragcore-a").status == "ok"
+    second = report(registry, "twin", "ragcore-b")
     assert second.status == "conflicting"
     assert "already registered under the name 'twin'" in second.detail
-    assert found.names("retriever") == ["dense", "hybrid", "rerank", "twin"]
+    assert registry.names("retriever") == ["dense", "hybrid", "rerank", "twin"]
 
 
-def test_a_class_that_cannot_be_loaded_is_an_error_when_it_is_asked_for(
+def test_a_class_that_cannot_be_imported_is_an_error_only_when_loaded(
     installed: Installed,
 ) -> None:
     names = "{'gone': 'nowhere_at_all:A', 'lacking': 'half_plugin:Missing'}"
     installed.add("half", HEAD + gives("encoders", names))
-    found = installed.discover()
-    assert report(found, "half").status == "ok"
+    registry = installed.discover()
+    assert report(registry, "half").status == "ok"
     with pytest.raises(PluginError, match="encoder 'gone' of plugin 'half' cannot be loaded"):
-        found.load("encoder", "gone")
+        registry.load("encoder", "gone")
     with pytest.raises(PluginError, match=r"AttributeError: .* has no attribute 'Missing'"):
-        found.load("encoder", "lacking")
+        registry.load("encoder", "lacking")
 
 
 @pytest.mark.parametrize(("kind", "name"), KNOWN_PACKAGES)
@@ -207,7 +211,7 @@ def test_event_hooks_are_called(installed: Installed) -> None:
         HEAD + "heard = []\n@hookimpl\ndef ragcore_memory_swapped(new): heard.append(new)\n",
     )
     installed.discover().hook.ragcore_memory_swapped(old="2016-11", new="2018-12")
-    import ears_plugin  # type: ignore[import-not-found]
+    import ears_plugin  # type: ignore[import-not-registry]
 
     assert ears_plugin.heard == ["2018-12"]
 
@@ -218,10 +222,10 @@ def test_a_model_folder_of_a_plugin(installed: Installed) -> None:
     (package / "__init__.py").write_text("")
     models = "{'small': 'carrier:weights', 'lost': 'carrier:nowhere', 'void': 'not_there:a'}"
     installed.add("models", HEAD + gives("models", models))
-    found = installed.discover()
-    assert found.model_folder("small") == Path(package / "weights")
-    assert found.model_folder("facebook/bart-large") is None
+    registry = installed.discover()
+    assert registry.model_folder("small") == Path(package / "weights")
+    assert registry.model_folder("facebook/bart-large") is None
     with pytest.raises(PluginError, match="has no folder 'nowhere'"):
-        found.model_folder("lost")
+        registry.model_folder("lost")
     with pytest.raises(PluginError, match="there is no package 'not_there'"):
-        found.model_folder("void")
+        registry.model_folder("void")

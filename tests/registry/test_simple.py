@@ -1,4 +1,4 @@
-"""`SimpleRetriever`: one method in, the whole contract out."""
+"""`SimpleRetriever`: one method, `scores`, makes a class that keeps the whole contract."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from ragcore.store.store import Store
 from ragcore.types import MISSING_ROW, Passage
 
 
-class Given(SimpleRetriever):
-    """Scores are what the passages' metadata say, whatever the question."""
+class ByMetadata(SimpleRetriever):
+    """Scores each passage by its metadata, regardless of the question."""
 
     class Config(ComponentConfig):
         factor: float = 1.0
@@ -27,8 +27,8 @@ class Given(SimpleRetriever):
         return [self.config.factor * passage.metadata["score"] for passage in self.passages]
 
 
-def holding(scores: list[float], rows: list[int] | None = None) -> Given:
-    retriever = Given(Given.Config())
+def holding(scores: list[float], rows: list[int] | None = None) -> ByMetadata:
+    retriever = ByMetadata(ByMetadata.Config())
     passages = [Passage(str(i), "t", "x\u2028ü", {"score": s}) for i, s in enumerate(scores)]
     retriever.add(np.array(range(len(scores)) if rows is None else rows, np.int64), passages)
     return retriever
@@ -43,11 +43,11 @@ def test_it_keeps_the_contract():
     k=st.integers(1, 10),
     data=st.data(),
 )
-def test_hits_are_those_of_sorting_by_falling_score_then_row(scores, k, data):
+def test_hits_are_sorted_by_falling_score_then_row(scores, k, data):
     rows = data.draw(st.permutations(range(len(scores))))
     allowed = data.draw(st.none() | st.lists(st.integers(0, 8)))
-    given_ = None if allowed is None else np.array(allowed, np.int64)
-    hits = holding(scores, rows).search(["a", "b"], k, allowed=given_)
+    allowed_rows = None if allowed is None else np.array(allowed, np.int64)
+    hits = holding(scores, rows).search(["a", "b"], k, allowed=allowed_rows)
     pairs = [
         (-score, row)
         for score, row in zip(scores, rows, strict=True)
@@ -55,21 +55,21 @@ def test_hits_are_those_of_sorting_by_falling_score_then_row(scores, k, data):
     ]
     best = sorted(pairs)[:k]
     padding = k - len(best)
-    for found, found_scores in zip(hits.rows.tolist(), hits.scores.tolist(), strict=True):
-        assert found == [row for _, row in best] + [MISSING_ROW] * padding
-        assert found_scores == [-score for score, _ in best] + [-math.inf] * padding
+    for hit_rows, hit_scores in zip(hits.rows.tolist(), hits.scores.tolist(), strict=True):
+        assert hit_rows == [row for _, row in best] + [MISSING_ROW] * padding
+        assert hit_scores == [-score for score, _ in best] + [-math.inf] * padding
 
 
 def test_saved_and_loaded_it_finds_the_same(tmp_path: Path):
     saved = holding([1.0, 3.0, 2.0], rows=[5, 1, 9])
     saved.save(tmp_path)
-    loaded = Given.load(tmp_path, Given.Config(factor=2.0))
+    loaded = ByMetadata.load(tmp_path, ByMetadata.Config(factor=2.0))
     assert loaded.passages == saved.passages
     assert loaded.search(["x"], 3).rows.tolist() == saved.search(["x"], 3).rows.tolist()
     assert loaded.search(["x"], 1).scores.tolist() == [[6.0]]
 
 
-def test_what_is_removed_is_found_no_more():
+def test_removed_passages_are_no_longer_found():
     retriever = holding([1.0, 3.0, 2.0])
     retriever.remove(np.array([1]))
     assert retriever.search(["x"], 3).rows.tolist() == [[2, 0, MISSING_ROW]]
@@ -85,8 +85,8 @@ def test_what_is_removed_is_found_no_more():
         ([1.0, math.inf], "inf for passage '1'"),
     ],
 )
-def test_scores_that_are_none_are_refused(scores, message, monkeypatch):
-    monkeypatch.setattr(Given, "scores", lambda self, question: scores)
+def test_invalid_scores_are_refused(scores, message, monkeypatch):
+    monkeypatch.setattr(ByMetadata, "scores", lambda self, question: scores)
     with pytest.raises(ComponentError, match=message):
         holding([0.0, 0.0]).search(["x"], 1)
 
@@ -94,14 +94,14 @@ def test_scores_that_are_none_are_refused(scores, message, monkeypatch):
 @pytest.mark.parametrize(
     ("rows", "message"), [([0], "row 0 is already there"), ([-1], "negative"), ([], "0 rows")]
 )
-def test_rows_that_cannot_be_are_refused(rows, message):
+def test_invalid_rows_are_refused(rows, message):
     retriever = holding([1.0])
     with pytest.raises(ComponentError, match=message):
         retriever.add(np.array(rows, np.int64), [Passage("9", "", "text")])
     assert len(retriever) == 1
 
 
-def test_no_hits_cannot_be_asked_for():
+def test_k_below_one_is_refused():
     with pytest.raises(ComponentError, match="asked for 0 hits"):
         holding([1.0]).search(["x"], 0)
 
@@ -111,10 +111,10 @@ def test_a_broken_file_is_named(tmp_path: Path, content):
     if content is not None:
         (tmp_path / "passages.jsonl").write_text(content, encoding="utf-8")
     with pytest.raises(StoreCorruptError, match=r"passages\.jsonl cannot be read"):
-        Given.load(tmp_path, Given.Config())
+        ByMetadata.load(tmp_path, ByMetadata.Config())
 
 
-def test_a_subclass_without_scores_says_what_it_lacks():
+def test_a_subclass_without_scores_is_told_to_write_it():
     class Bare(SimpleRetriever):
         pass
 
@@ -122,11 +122,11 @@ def test_a_subclass_without_scores_says_what_it_lacks():
         Bare(Bare.Config()).search(["x"], 1)
 
 
-def test_a_memory_can_be_built_of_it(tmp_path: Path):
-    part = ComponentSpec("retriever", "given", Given, Given.Config())
+def test_a_memory_can_be_built_with_it(tmp_path: Path):
+    spec = ComponentSpec("retriever", "by-metadata", ByMetadata, ByMetadata.Config())
     corpus = [Passage(str(i), "t", "text", {"score": float(i)}) for i in range(3)]
     store = Store(tmp_path)
-    store.build("one", corpus, part)
-    memory = store.open("one", retriever=part, verify=True)
+    store.build("one", corpus, spec)
+    memory = store.open("one", retriever=spec, verify=True)
     assert memory.search(["which"], 5).rows.tolist() == [[2, 1, 0]]
     memory.close()

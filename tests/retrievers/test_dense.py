@@ -1,3 +1,5 @@
+"""The retriever `dense`: an encoder and an index behave as one retriever."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -24,22 +26,22 @@ PASSAGES = [Passage(str(n), f"t{n}", "word " * (n % 7) + f"w{n}") for n in range
 QUESTIONS = ["t3 w3", "w29", "word word w5"]
 
 
-def filled(part: ComponentSpec) -> Dense:
-    dense: Dense = part.build()
+def filled(spec: ComponentSpec) -> Dense:
+    dense: Dense = spec.build()
     dense.add(np.arange(20), PASSAGES[:20])
     dense.add(np.arange(20, 30), PASSAGES[20:])
     return dense
 
 
-def with_parts(encoder: type | None = None, index: type | None = None) -> ComponentSpec:
+def spec_with(encoder: type | None = None, index: type | None = None) -> ComponentSpec:
     config = dense_part().config
     assert isinstance(config, Dense.Config)
-    parts: dict[str, Any] = {"encoder": config.encoder, "index": config.index}
+    components: dict[str, Any] = {"encoder": config.encoder, "index": config.index}
     if encoder is not None:
-        parts["encoder"] = ComponentSpec("encoder", "own", encoder, WordEncoder.Config())
+        components["encoder"] = ComponentSpec("encoder", "own", encoder, WordEncoder.Config())
     if index is not None:
-        parts["index"] = ComponentSpec("index", "own", index, Exact.Config())
-    return ComponentSpec("retriever", "dense", Dense, Dense.Config(**parts))
+        components["index"] = ComponentSpec("index", "own", index, Exact.Config())
+    return ComponentSpec("retriever", "dense", Dense, Dense.Config(**components))
 
 
 def test_scores_are_inner_products_of_the_encoders_vectors() -> None:
@@ -51,78 +53,80 @@ def test_scores_are_inner_products_of_the_encoders_vectors() -> None:
         np.testing.assert_allclose(scores, all_scores[rows], rtol=1e-5)
 
 
-def test_the_size_of_batches_does_not_show() -> None:
-    one, other = (filled(dense_part(batch_size=size)).search(QUESTIONS, 30) for size in (1, 64))
-    np.testing.assert_array_equal(one.rows, other.rows)
-    np.testing.assert_array_equal(one.scores, other.scores)
+def test_the_batch_size_changes_no_bit() -> None:
+    single, batched = (
+        filled(dense_part(batch_size=size)).search(QUESTIONS, 30) for size in (1, 64)
+    )
+    np.testing.assert_array_equal(single.rows, batched.rows)
+    np.testing.assert_array_equal(single.scores, batched.scores)
 
 
-def test_passages_are_encoded_in_batches_of_like_length() -> None:
+def test_passages_are_encoded_in_batches_of_similar_length() -> None:
     class Noting(WordEncoder):
         def encode_passages(self, passages: Sequence[Passage]) -> Vectors:
             seen.append([len(passage.text) for passage in passages])
             return super().encode_passages(passages)
 
     seen: list[list[int]] = []
-    config = with_parts(encoder=Noting).config.model_copy(update={"batch_size": 8})
+    config = spec_with(encoder=Noting).config.model_copy(update={"batch_size": 8})
     Dense(config).add(np.arange(30), PASSAGES)
     assert [len(batch) for batch in seen] == [8, 8, 8, 6]
     lengths = [length for batch in seen for length in batch]
     assert lengths == sorted(lengths)
 
 
-def test_no_gradient_is_kept() -> None:
+def test_search_encodes_without_gradient() -> None:
     class Learning(WordEncoder):
         def encode_questions(self, questions: Sequence[str]) -> torch.Tensor:
             weight = torch.ones(self.dim, requires_grad=True)
             encoded = super().encode_questions(questions) * weight
-            kept.append(encoded.requires_grad)
+            flags.append(encoded.requires_grad)
             return encoded
 
-    kept: list[bool] = []
-    filled(with_parts(encoder=Learning)).search(QUESTIONS, 2)
-    assert kept == [False]
+    flags: list[bool] = []
+    filled(spec_with(encoder=Learning)).search(QUESTIONS, 2)
+    assert flags == [False]
 
 
-def test_the_encoder_is_not_made_before_it_is_needed(tmp_path: Path) -> None:
+def test_the_encoder_is_built_on_first_use(tmp_path: Path) -> None:
     class Costly(WordEncoder):
         def __init__(self, config: WordEncoder.Config) -> None:
             super().__init__(config)
-            made.append(self)
+            instances.append(self)
 
-    made: list[Costly] = []
-    part = with_parts(encoder=Costly)
-    filled(part).save(tmp_path)
-    made.clear()
-    loaded = Dense.load(tmp_path, part.config)
+    instances: list[Costly] = []
+    spec = spec_with(encoder=Costly)
+    filled(spec).save(tmp_path)
+    instances.clear()
+    loaded = Dense.load(tmp_path, spec.config)
     assert len(loaded) == 30
-    assert made == []
+    assert instances == []
     assert loaded.fingerprint == "words(seed=0,d=32)"
-    assert len(made) == 1
+    assert len(instances) == 1
 
 
-def test_two_that_are_open_share_the_encoder() -> None:
-    one, other = filled(dense_part(seed=5)), filled(dense_part(seed=5))
-    assert one._encoder is other._encoder
+def test_two_open_retrievers_share_the_encoder() -> None:
+    first, second = filled(dense_part(seed=5)), filled(dense_part(seed=5))
+    assert first._encoder is second._encoder
 
 
-def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
-    part = dense_part()
-    dense = filled(part)
+def test_a_loaded_retriever_finds_the_same(tmp_path: Path) -> None:
+    spec = dense_part()
+    dense = filled(spec)
     dense.save(tmp_path)
-    loaded = Dense.load(tmp_path, part.config)
-    expected, found = dense.search(QUESTIONS, 4), loaded.search(QUESTIONS, 4)
-    np.testing.assert_array_equal(found.rows, expected.rows)
-    np.testing.assert_array_equal(found.scores, expected.scores)
+    loaded = Dense.load(tmp_path, spec.config)
+    expected, hits = dense.search(QUESTIONS, 4), loaded.search(QUESTIONS, 4)
+    np.testing.assert_array_equal(hits.rows, expected.rows)
+    np.testing.assert_array_equal(hits.scores, expected.scores)
 
 
-def test_nothing_added_finds_nothing() -> None:
+def test_an_empty_retriever_finds_nothing() -> None:
     hits = dense_part().build().search(QUESTIONS, 2)
     assert (hits.rows == MISSING_ROW).all()
     assert hits.rows.shape == (3, 2)
 
 
-def test_it_can_add_and_remove_whatever_its_index_can() -> None:
+def test_it_can_add_and_remove_with_any_index() -> None:
     class Minimal(Exact):
         capabilities = frozenset({"exact"})
 
@@ -131,7 +135,7 @@ def test_it_can_add_and_remove_whatever_its_index_can() -> None:
 
     every = {"add", "exact", "filter", "mmap", "remove", "scratch"}
     assert dense_part().build().capabilities == every
-    dense = filled(with_parts(index=Minimal))
+    dense = filled(spec_with(index=Minimal))
     assert dense.capabilities == {"add", "exact", "remove", "scratch"}
     dense.remove(np.array([3]))
     assert 3 not in dense.search(["t3 w3"], 29).rows
@@ -162,7 +166,7 @@ def test_rows_are_removed_and_allowed_by_the_index() -> None:
 def test_files_of_another_index_are_refused(tmp_path: Path) -> None:
     filled(dense_part()).save(tmp_path)
     with pytest.raises(MemoryMismatchError, match=r"index 'exact', but .* 'own'.* to exact"):
-        Dense.load(tmp_path, with_parts(index=Exact).config)
+        Dense.load(tmp_path, spec_with(index=Exact).config)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -180,6 +184,6 @@ def test_an_encoder_of_wrong_shape_or_nan_is_named() -> None:
             return super().encode_questions(questions) * float("nan")
 
     with pytest.raises(ComponentError, match=r"encoder 'own' .* \(20, 31\).*\(20, 32\)"):
-        filled(with_parts(encoder=Narrow))
+        filled(spec_with(encoder=Narrow))
     with pytest.raises(ComponentError, match="encoder 'own' gave a vector with NaN"):
-        filled(with_parts(encoder=Broken)).search(QUESTIONS, 1)
+        filled(spec_with(encoder=Broken)).search(QUESTIONS, 1)

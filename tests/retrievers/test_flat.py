@@ -1,3 +1,5 @@
+"""The index `exact`: it equals brute force by definition, bit for bit."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -8,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragcore.errors import ComponentError, StoreCorruptError
-from ragcore.retrievers import flat as exact
+from ragcore.retrievers import flat
 from ragcore.retrievers.flat import Exact
 from ragcore.types import MISSING_ROW, Hits
 
@@ -17,105 +19,109 @@ def vectors(count: int, dim: int = 8, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((count, dim)).astype(np.float32)
 
 
-def index_of(given: np.ndarray, rows: np.ndarray | None = None, parts: int = 1) -> Exact:
-    index = Exact(Exact.Config(), dim=given.shape[1])
-    rows = np.arange(len(given)) if rows is None else rows
-    for some, their in zip(np.array_split(rows, parts), np.array_split(given, parts), strict=True):
-        index.add(some, their)
+def index_of(added: np.ndarray, rows: np.ndarray | None = None, batches: int = 1) -> Exact:
+    index = Exact(Exact.Config(), dim=added.shape[1])
+    rows = np.arange(len(added)) if rows is None else rows
+    for batch, batch_vectors in zip(
+        np.array_split(rows, batches), np.array_split(added, batches), strict=True
+    ):
+        index.add(batch, batch_vectors)
     return index
 
 
-def by_definition(rows: np.ndarray, given: np.ndarray, queries: np.ndarray, k: int) -> Hits:
-    scores = (queries.astype(np.float64) @ given.astype(np.float64).T).astype(np.float32)
+def by_definition(rows: np.ndarray, added: np.ndarray, queries: np.ndarray, k: int) -> Hits:
+    scores = (queries.astype(np.float64) @ added.astype(np.float64).T).astype(np.float32)
     order = np.stack([np.lexsort((rows, -score))[:k] for score in scores])
     return Hits(rows[order], np.take_along_axis(scores, order, axis=1))
 
 
-def assert_equal(found: Hits, expected: Hits) -> None:
-    np.testing.assert_array_equal(found.rows, expected.rows)
-    np.testing.assert_array_equal(found.scores, expected.scores)
+def assert_equal(hits: Hits, expected: Hits) -> None:
+    np.testing.assert_array_equal(hits.rows, expected.rows)
+    np.testing.assert_array_equal(hits.scores, expected.scores)
 
 
 @given(
     count=st.integers(1, 60),
     k=st.integers(1, 10),
-    parts=st.integers(1, 5),
+    batches=st.integers(1, 5),
     levels=st.integers(1, 3),
     seed=st.integers(0, 99),
 )
-def test_equals_the_definition_ties_by_row(
-    count: int, k: int, parts: int, levels: int, seed: int
+def test_hits_equal_the_definition_with_ties_by_row(
+    count: int, k: int, batches: int, levels: int, seed: int
 ) -> None:
     # Few different numbers make many ties.
     random = np.random.default_rng(seed)
-    given = random.integers(-levels, levels, (count, 3), endpoint=True).astype(np.float32)
+    added = random.integers(-levels, levels, (count, 3), endpoint=True).astype(np.float32)
     queries = random.integers(-levels, levels, (4, 3), endpoint=True).astype(np.float32)
     rows = random.permutation(1000)[:count]
     k = min(k, count)
-    found = index_of(given, rows, parts).search(queries, k)
-    assert_equal(found, by_definition(rows, given, queries, k))
+    hits = index_of(added, rows, batches).search(queries, k)
+    assert_equal(hits, by_definition(rows, added, queries, k))
 
 
-def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    given, queries = vectors(500), vectors(5, seed=1)
-    whole = index_of(given).search(queries, 20)
-    monkeypatch.setattr(exact, "BLOCK", 64)
-    assert_equal(index_of(given, parts=9).search(queries, 20), whole)
+def test_blocks_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    added, queries = vectors(500), vectors(5, seed=1)
+    whole = index_of(added).search(queries, 20)
+    monkeypatch.setattr(flat, "BLOCK", 64)
+    assert_equal(index_of(added, batches=9).search(queries, 20), whole)
 
 
 def test_a_score_does_not_depend_on_the_neighbours() -> None:
-    given, queries = vectors(700, 100), vectors(9, 100, seed=1)
-    together = index_of(given).search(queries, 700)
-    for at in range(9):
-        alone = index_of(given).search(queries[at : at + 1], 700)
-        assert_equal(alone, Hits(together.rows[at : at + 1], together.scores[at : at + 1]))
+    added, queries = vectors(700, 100), vectors(9, 100, seed=1)
+    together = index_of(added).search(queries, 700)
+    for i in range(9):
+        alone = index_of(added).search(queries[i : i + 1], 700)
+        assert_equal(alone, Hits(together.rows[i : i + 1], together.scores[i : i + 1]))
     some = np.arange(3, 700, 7)
-    fewer = index_of(given[some], some).search(queries, 100)
-    for rows, scores, every, of_every in zip(
+    fewer = index_of(added[some], some).search(queries, 100)
+    for rows, scores, all_rows, all_scores in zip(
         fewer.rows, fewer.scores, together.rows, together.scores, strict=True
     ):
-        known = dict(zip(every.tolist(), of_every.tolist(), strict=True))
+        known = dict(zip(all_rows.tolist(), all_scores.tolist(), strict=True))
         assert [known[row] for row in rows.tolist()] == scores.tolist()
 
 
-def test_equal_vectors_tie_wherever_they_stand() -> None:
-    one = vectors(1, 77)
-    found = index_of(np.repeat(one, 333, axis=0)).search(vectors(3, 77, seed=1), 5)
-    assert found.rows.tolist() == [[0, 1, 2, 3, 4]] * 3
+def test_equal_vectors_tie_at_any_position() -> None:
+    vector = vectors(1, 77)
+    hits = index_of(np.repeat(vector, 333, axis=0)).search(vectors(3, 77, seed=1), 5)
+    assert hits.rows.tolist() == [[0, 1, 2, 3, 4]] * 3
 
 
-def test_fewer_rows_than_asked_for_are_filled_up() -> None:
-    found = index_of(vectors(2)).search(vectors(1, seed=1), 4)
-    assert sorted(found.rows[0, :2].tolist()) == [0, 1]
-    assert found.rows[0, 2:].tolist() == [MISSING_ROW] * 2
-    assert np.isneginf(found.scores[0, 2:]).all()
+def test_missing_hits_fill_up_to_k() -> None:
+    hits = index_of(vectors(2)).search(vectors(1, seed=1), 4)
+    assert sorted(hits.rows[0, :2].tolist()) == [0, 1]
+    assert hits.rows[0, 2:].tolist() == [MISSING_ROW] * 2
+    assert np.isneginf(hits.scores[0, 2:]).all()
 
 
 def test_only_allowed_rows_are_found() -> None:
-    given, queries = vectors(50), vectors(3, seed=1)
+    added, queries = vectors(50), vectors(3, seed=1)
     allowed = np.array([4, 8, 15, 16, 23, 42, 1000])
-    found = index_of(given).search(queries, 9, allowed=allowed)
-    expected = by_definition(allowed[:6], given[allowed[:6]], queries, 6)
-    np.testing.assert_array_equal(found.rows[:, :6], expected.rows)
-    assert (found.rows[:, 6:] == MISSING_ROW).all()
+    hits = index_of(added).search(queries, 9, allowed=allowed)
+    expected = by_definition(allowed[:6], added[allowed[:6]], queries, 6)
+    np.testing.assert_array_equal(hits.rows[:, :6], expected.rows)
+    assert (hits.rows[:, 6:] == MISSING_ROW).all()
 
 
-def test_after_removal_it_is_as_if_built_without() -> None:
-    given, queries = vectors(40), vectors(3, seed=1)
-    index = index_of(given, parts=4)
+def test_a_removed_row_is_as_if_never_added() -> None:
+    added, queries = vectors(40), vectors(3, seed=1)
+    index = index_of(added, batches=4)
     index.remove(np.arange(0, 40, 3))
-    kept = np.setdiff1d(np.arange(40), np.arange(0, 40, 3))
-    assert len(index) == len(kept)
-    assert_equal(index.search(queries, 10), index_of(given[kept], kept).search(queries, 10))
-    index.add(np.array([0]), given[:1])
-    assert len(index) == len(kept) + 1
+    remaining = np.setdiff1d(np.arange(40), np.arange(0, 40, 3))
+    assert len(index) == len(remaining)
+    assert_equal(
+        index.search(queries, 10), index_of(added[remaining], remaining).search(queries, 10)
+    )
+    index.add(np.array([0]), added[:1])
+    assert len(index) == len(remaining) + 1
 
 
 @pytest.mark.parametrize("mmap", [True, False])
 @pytest.mark.parametrize("count", [0, 1, 30])
-def test_what_is_saved_is_loaded(tmp_path: Path, mmap: bool, count: int) -> None:
-    given, queries = vectors(count), vectors(3, seed=1)
-    index = index_of(given, parts=2)
+def test_a_loaded_index_finds_the_same(tmp_path: Path, mmap: bool, count: int) -> None:
+    added, queries = vectors(count), vectors(3, seed=1)
+    index = index_of(added, batches=2)
     index.save(tmp_path)
     assert {path.suffix for path in tmp_path.iterdir()} == {".npy"}
     loaded = Exact.load(tmp_path, Exact.Config(), mmap=mmap)
@@ -128,20 +134,20 @@ def test_what_is_saved_is_loaded(tmp_path: Path, mmap: bool, count: int) -> None
 def test_a_loaded_index_leaves_the_vectors_on_disk(tmp_path: Path) -> None:
     index_of(vectors(30)).save(tmp_path)
     loaded = Exact.load(tmp_path, Exact.Config())
-    (part,) = loaded._parts
-    assert isinstance(part.vectors, np.memmap)
+    (block,) = loaded._blocks
+    assert isinstance(block.vectors, np.memmap)
 
 
-def test_arrays_given_are_not_kept() -> None:
-    given = vectors(3)
-    index = index_of(given)
-    before = index.search(given, 1)
-    given[:] = 0
+def test_added_arrays_are_copied() -> None:
+    added = vectors(3)
+    index = index_of(added)
+    before = index.search(added, 1)
+    added[:] = 0
     assert_equal(index.search(vectors(3), 1), before)
 
 
 @pytest.mark.parametrize(
-    ("rows", "given", "message"),
+    ("rows", "added", "message"),
     [
         ([0, 1], vectors(3), r"\(2,\).*\(3, 8\)"),
         ([0], vectors(1, 9), r"\[n, 8\]"),
@@ -151,17 +157,19 @@ def test_arrays_given_are_not_kept() -> None:
         ([9], np.full((1, 8), np.nan, np.float32), "NaN"),
     ],
 )
-def test_what_cannot_be_added(rows: list[int], given: np.ndarray, message: str) -> None:
+def test_invalid_rows_and_vectors_are_refused(
+    rows: list[int], added: np.ndarray, message: str
+) -> None:
     index = index_of(vectors(6))
     with pytest.raises(ComponentError, match=message):
-        index.add(np.array(rows), given)
+        index.add(np.array(rows), added)
     assert len(index) == 6
 
 
 @pytest.mark.parametrize(
     ("queries", "k"), [(vectors(1), 0), (vectors(1, 9), 1), (np.full((1, 8), np.inf), 1)]
 )
-def test_what_cannot_be_asked(queries: np.ndarray, k: int) -> None:
+def test_invalid_searches_are_refused(queries: np.ndarray, k: int) -> None:
     with pytest.raises(ComponentError, match="asked for"):
         index_of(vectors(6)).search(queries, k)
 
@@ -181,36 +189,36 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
         Exact.load(tmp_path, Exact.Config())
 
 
-def test_vectors_are_given_back_as_they_were_added() -> None:
-    given = vectors(40)
+def test_vectors_are_returned_as_added() -> None:
+    added = vectors(40)
     rows = np.random.default_rng(1).permutation(100)[:40]
-    index = index_of(given, rows, parts=3)
-    asked = np.array([7, 0, 39, 7])
-    np.testing.assert_array_equal(index.vectors(rows[asked]), given[asked])
+    index = index_of(added, rows, batches=3)
+    positions = np.array([7, 0, 39, 7])
+    np.testing.assert_array_equal(index.vectors(rows[positions]), added[positions])
     absent = np.setdiff1d(np.arange(100), rows)[0]
     with pytest.raises(ComponentError, match=f"has no row {absent}, so no vector"):
         index.vectors(np.array([rows[0], absent]))
 
 
-def test_with_a_folder_to_work_in_it_holds_and_writes_the_same(
+def test_with_a_scratch_folder_it_finds_and_writes_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exact, "BLOCK", 16)
-    given = vectors(100)
+    monkeypatch.setattr(flat, "BLOCK", 16)
+    added = vectors(100)
     (tmp_path / "scratch").mkdir()
-    (tmp_path / "scratch" / "vectors-7.npy").write_bytes(b"left by one that was killed")
+    (tmp_path / "scratch" / "vectors-7.npy").write_bytes(b"left by a killed build")
     working = Exact(Exact.Config(), dim=8)
     assert working.use_scratch(tmp_path / "scratch") == 0
     for start in range(0, 100, 5):
         rows = np.arange(start, start + 5)
-        working.add(rows, given[rows])
+        working.add(rows, added[rows])
     files = sorted(path.stat().st_size for path in (tmp_path / "scratch").iterdir())
     assert len(files) >= 6
     assert max(files) < 16 * 8 * 4 * 2
-    assert_equal(working.search(given[:3], 9), index_of(given).search(given[:3], 9))
+    assert_equal(working.search(added[:3], 9), index_of(added).search(added[:3], 9))
     working.remove(np.array([50]))
-    kept = np.delete(np.arange(100), 50)
-    for name, index in (("worked", working), ("plain", index_of(given[kept], kept))):
+    remaining = np.delete(np.arange(100), 50)
+    for name, index in (("worked", working), ("plain", index_of(added[remaining], remaining))):
         (tmp_path / name).mkdir()
         index.save(tmp_path / name)
     for file in ("rows.npy", "vectors.npy"):

@@ -1,4 +1,4 @@
-"""The three fusions against tables computed apart from the code, and the laws that they share.
+"""Fusion: three functions against tables computed without the code, and the laws that they share.
 
 The tables are those of docs/explanation/fusion.md.
 """
@@ -26,21 +26,21 @@ Fuse = Callable[..., Hits]
 FUSIONS: Sequence[Fuse] = (reciprocal_rank, convex, mixture)
 
 
-def hits(*found: dict[int, float], width: int | None = None) -> Hits:
-    """Hits of some questions, each {row: score}, best first; missing ones fill the width."""
-    width = max(map(len, found)) if width is None else width
-    rows = np.full((len(found), width), MISSING_ROW, np.int64)
-    scores = np.full((len(found), width), -np.inf, np.float32)
-    for at, one in enumerate(found):
-        rows[at, : len(one)], scores[at, : len(one)] = list(one), list(one.values())
+def hits(*questions: dict[int, float], width: int | None = None) -> Hits:
+    """Build the hits of questions, each {row: score}, best first; missing hits fill the width."""
+    width = max(map(len, questions)) if width is None else width
+    rows = np.full((len(questions), width), MISSING_ROW, np.int64)
+    scores = np.full((len(questions), width), -np.inf, np.float32)
+    for i, ranked in enumerate(questions):
+        rows[i, : len(ranked)], scores[i, : len(ranked)] = list(ranked), list(ranked.values())
     rows.flags.writeable = scores.flags.writeable = False
     return Hits(rows, scores)
 
 
 def as_dicts(fused: Hits) -> list[dict[int, float]]:
     return [
-        {int(row): float(score) for row, score in zip(*one, strict=True) if row != MISSING_ROW}
-        for one in zip(fused.rows, fused.scores, strict=True)
+        {int(row): float(score) for row, score in zip(*line, strict=True) if row != MISSING_ROW}
+        for line in zip(fused.rows, fused.scores, strict=True)
     ]
 
 
@@ -63,7 +63,7 @@ def test_reciprocal_rank_gives_the_table() -> None:
     assert_golden(reciprocal_rank(BOTH, 4, weights=WEIGHTS), expected)
 
 
-def test_the_rank_constant_can_be_another() -> None:
+def test_the_rank_constant_can_be_changed() -> None:
     # 1/1 + 1/3, 1/2 + 1/1, 1/3, 1/2
     expected = {B: 1.5, A: 4 / 3, D: 0.5, C: 1 / 3}
     assert_golden(reciprocal_rank(BOTH, 4, constant=0), expected)
@@ -93,15 +93,15 @@ def test_the_explanation_shows_these_numbers() -> None:
     shown = {cells[0]: cells[1:] for cells in tables(PAGE)["An example"] if cells[0] in computed}
     for name, fused in computed.items():
         (found,) = as_dicts(fused)
-        told = [letters[row] for row in found]
-        assert shown[name][0] == " ".join(told), name
+        order = [letters[row] for row in found]
+        assert shown[name][0] == " ".join(order), name
         numbers = dict(zip("abcd", map(float, shown[name][1:]), strict=True))
         assert numbers == pytest.approx(
             {letters[row]: score for row, score in found.items()}, abs=6e-4
         ), name
 
 
-def test_of_a_mixture_the_softmax_of_the_scores_is_the_prior_over_the_k() -> None:
+def test_the_softmax_of_a_mixtures_scores_is_the_prior_over_the_k() -> None:
     fused = mixture(BOTH, 2, weights=WEIGHTS, temperatures=[2.0, 0.2])
     whole = {A: 0.475548, B: 0.461935}
     expected = [whole[int(row)] / sum(whole.values()) for row in fused.rows[0]]
@@ -109,7 +109,7 @@ def test_of_a_mixture_the_softmax_of_the_scores_is_the_prior_over_the_k() -> Non
     assert prior.tolist() == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_mixture_keeps_what_is_too_unlikely_for_a_float() -> None:
+def test_a_mixture_keeps_probabilities_too_small_for_a_float() -> None:
     fused = mixture([hits({0: 3000.0, 1: 0.0}), hits({2: 1.0})], 3)
     (found,) = as_dicts(fused)
     assert found == pytest.approx({0: math.log(0.5), 2: math.log(0.5), 1: math.log(0.5) - 3000})
@@ -126,7 +126,7 @@ def test_convex_counts_equal_scores_as_the_best() -> None:
     assert as_dicts(fused) == [{2: 1.0, 1: 0.5}]
 
 
-def test_negative_scores_are_scores() -> None:
+def test_negative_scores_fuse_like_others() -> None:
     below = hits({A: -2.0, B: -4.0, C: -8.0})
     expected = convex(BOTH, 4, weights=WEIGHTS)
     assert as_dicts(convex([below, MEANING], 4, weights=WEIGHTS)) == as_dicts(expected)
@@ -139,12 +139,14 @@ def test_ties_are_ordered_by_row(fuse: Fuse) -> None:
     assert fused.scores[0, 0] == fused.scores[0, 1]
 
 
-def test_what_is_equal_in_float32_is_a_tie() -> None:
+def test_scores_equal_in_float32_are_ties() -> None:
     assert mixture([hits({5: 1e-9, 3: 0.0})], 2).rows.tolist() == [[3, 5]]
 
 
 @pytest.mark.parametrize("combine", [_sum, _log_sum_exp])
-def test_a_sum_over_members_has_no_order(combine: Callable[[np.ndarray], np.ndarray]) -> None:
+def test_the_order_of_a_sum_over_members_changes_no_bit(
+    combine: Callable[[np.ndarray], np.ndarray],
+) -> None:
     table = np.random.default_rng(0).standard_normal((4, 200))
     assert combine(table).tolist() == combine(table[::-1]).tolist()
 
@@ -155,13 +157,13 @@ def test_each_question_is_fused_alone(fuse: Fuse) -> None:
     second = hits({2: 0.5}, {}, {4: 1.0, 6: 0.5}, width=3)
     fused = as_dicts(fuse([first, second], 4))
     assert fused[1] == {}
-    for at, found in enumerate(fused):
-        single = [Hits(one.rows[at : at + 1], one.scores[at : at + 1]) for one in (first, second)]
+    for i, found in enumerate(fused):
+        single = [Hits(hit.rows[i : i + 1], hit.scores[i : i + 1]) for hit in (first, second)]
         assert as_dicts(fuse(single, 4)) == [found]
 
 
 @pytest.mark.parametrize("fuse", FUSIONS)
-def test_what_is_not_found_is_missing(fuse: Fuse) -> None:
+def test_missing_hits_fill_up_to_k(fuse: Fuse) -> None:
     fused = fuse(BOTH, 7)
     assert fused.rows[0, 4:].tolist() == [MISSING_ROW] * 3
     assert np.isneginf(fused.scores[0, 4:]).all()
@@ -181,7 +183,7 @@ def test_what_is_not_found_is_missing(fuse: Fuse) -> None:
         ([WORDS, hits({1: 1.0}, {1: 1.0})], 1, None, r"\[1, 2\] questions"),
     ],
 )
-def test_what_cannot_be_fused_is_refused(
+def test_invalid_fusions_are_refused(
     fuse: Fuse, members: list[Hits], k: int, weights: list[float] | None, message: str
 ) -> None:
     with pytest.raises(ComponentError, match=message):
@@ -195,12 +197,14 @@ def test_a_temperature_must_be_above_zero() -> None:
 
 @st.composite
 def searches(draw: st.DrawFn) -> list[Hits]:
-    """Two or three members' hits of two questions; quarters, so that float32 tells them apart."""
+    """Draw the hits of two or three members for two questions; quarters are exact in float32."""
     quarters = st.integers(-40, 40).map(lambda n: n / 4)
     members = []
     for _ in range(draw(st.integers(2, 3))):
-        found = [draw(st.dictionaries(st.integers(0, 9), quarters, max_size=6)) for _ in range(2)]
-        ranked = [dict(sorted(one.items(), key=lambda hit: (-hit[1], hit[0]))) for one in found]
+        drawn = [draw(st.dictionaries(st.integers(0, 9), quarters, max_size=6)) for _ in range(2)]
+        ranked = [
+            dict(sorted(scores.items(), key=lambda hit: (-hit[1], hit[0]))) for scores in drawn
+        ]
         members.append(hits(*ranked, width=draw(st.integers(6, 8))))
     return members
 
@@ -210,9 +214,9 @@ def searches(draw: st.DrawFn) -> list[Hits]:
 def test_the_order_of_members_changes_no_bit(fuse: Fuse, members: list[Hits]) -> None:
     weights = [0.3, 1.1, 2.0][: len(members)]
     fused = fuse(members, 8, weights=weights)
-    turned = fuse(members[::-1], 8, weights=weights[::-1])
-    np.testing.assert_array_equal(turned.rows, fused.rows)
-    np.testing.assert_array_equal(turned.scores, fused.scores)
+    reversed_order = fuse(members[::-1], 8, weights=weights[::-1])
+    np.testing.assert_array_equal(reversed_order.rows, fused.rows)
+    np.testing.assert_array_equal(reversed_order.scores, fused.scores)
 
 
 @pytest.mark.parametrize("fuse", FUSIONS)
@@ -225,31 +229,31 @@ def test_a_smaller_k_is_a_prefix(fuse: Fuse, members: list[Hits], k: int) -> Non
 
 @pytest.mark.parametrize("fuse", FUSIONS)
 @given(members=searches())
-def test_one_member_alone_is_ranked_as_it_was(fuse: Fuse, members: list[Hits]) -> None:
+def test_a_single_member_keeps_its_ranking(fuse: Fuse, members: list[Hits]) -> None:
     alone = fuse(members[:1], members[0].rows.shape[1])
     np.testing.assert_array_equal(alone.rows, members[0].rows)
 
 
 @pytest.mark.parametrize("fuse", FUSIONS)
 @given(members=searches())
-def test_all_that_was_found_is_fused_and_nothing_else(fuse: Fuse, members: list[Hits]) -> None:
-    for at, found in enumerate(as_dicts(fuse(members, 40))):
-        held = {int(row) for one in members for row in one.rows[at]} - {MISSING_ROW}
-        assert set(found) == held
+def test_exactly_the_members_rows_are_fused(fuse: Fuse, members: list[Hits]) -> None:
+    for i, found in enumerate(as_dicts(fuse(members, 40))):
+        union = {int(row) for member in members for row in member.rows[i]} - {MISSING_ROW}
+        assert set(found) == union
 
 
 @given(members=searches())
 def test_a_mixture_is_the_sum_of_its_members_priors(members: list[Hits]) -> None:
     weights, temperatures = [0.3, 1.1, 2.0][: len(members)], [0.5, 3.0, 1.0][: len(members)]
     fused = as_dicts(mixture(members, 40, weights=weights, temperatures=temperatures))
-    for at, found in enumerate(fused):
+    for i, found in enumerate(fused):
         expected: dict[int, float] = dict.fromkeys(found, 0.0)
-        voices = [as_dicts(one)[at] for one in members]
-        heard = sum(weight for weight, voice in zip(weights, voices, strict=True) if voice)
-        for weight, temperature, voice in zip(weights, temperatures, voices, strict=True):
-            likely = {row: math.exp(score / temperature) for row, score in voice.items()}
+        member_scores = [as_dicts(member)[i] for member in members]
+        total = sum(weight for weight, scores in zip(weights, member_scores, strict=True) if scores)
+        for weight, temperature, scores in zip(weights, temperatures, member_scores, strict=True):
+            likely = {row: math.exp(score / temperature) for row, score in scores.items()}
             for row, value in likely.items():
-                expected[row] += weight / heard * value / sum(likely.values())
+                expected[row] += weight / total * value / sum(likely.values())
         assert {row: math.exp(score) for row, score in found.items()} == pytest.approx(
             expected, rel=1e-4
         )

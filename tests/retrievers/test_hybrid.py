@@ -1,3 +1,5 @@
+"""The retriever `hybrid`: it fuses, filters, saves and loads its members together."""
+
 from __future__ import annotations
 
 import json
@@ -38,39 +40,39 @@ FUSED: list[dict[str, Any]] = [
     {"fuse": "convex", "weights": [1.0, 3.0]},
     {"fuse": "mixture", "weights": [1.0, 3.0], "temperatures": [0.5, 20.0]},
 ]
-EVERY_FUSION = pytest.mark.parametrize("said", FUSED, ids=lambda said: said["fuse"])
+EVERY_FUSION = pytest.mark.parametrize("settings", FUSED, ids=lambda settings: settings["fuse"])
 
 
 class SharedWords(SimpleRetriever):
-    """How many words a passage shares with the question; none is no hit."""
+    """Scores a passage by the number of words that it shares with the question; none is no hit."""
 
     def scores(self, question: str) -> Sequence[float]:
-        asked = set(question.split())
-        shared = [len(asked & {passage.title, *passage.text.split()}) for passage in self.passages]
+        words = set(question.split())
+        shared = [len(words & {passage.title, *passage.text.split()}) for passage in self.passages]
         return [count if count else -np.inf for count in shared]
 
 
-def words_part(
+def words_spec(
     component: type[SimpleRetriever] = SharedWords, use: str = "shared"
 ) -> ComponentSpec:
     return ComponentSpec("retriever", use, component, component.Config())
 
 
-def hybrid_part(*members: ComponentSpec, **said: Any) -> ComponentSpec:
-    parts = list(members or (words_part(), dense_part()))
-    return ComponentSpec("retriever", "hybrid", Hybrid, Hybrid.Config(retrievers=parts, **said))
+def hybrid_spec(*members: ComponentSpec, **settings: Any) -> ComponentSpec:
+    specs = list(members or (words_spec(), dense_part()))
+    return ComponentSpec("retriever", "hybrid", Hybrid, Hybrid.Config(retrievers=specs, **settings))
 
 
-def filled(part: ComponentSpec, rows: np.ndarray = ROWS) -> Any:
-    built = part.build()
+def filled(spec: ComponentSpec, rows: np.ndarray = ROWS) -> Any:
+    retriever = spec.build()
     for batch in np.array_split(rows, 3):
-        built.add(batch, [PASSAGES[row] for row in batch])
-    return built
+        retriever.add(batch, [PASSAGES[row] for row in batch])
+    return retriever
 
 
-def assert_equal(found: Hits, expected: Hits) -> None:
-    np.testing.assert_array_equal(found.rows, expected.rows)
-    np.testing.assert_array_equal(found.scores, expected.scores)
+def assert_equal(hits: Hits, expected: Hits) -> None:
+    np.testing.assert_array_equal(hits.rows, expected.rows)
+    np.testing.assert_array_equal(hits.scores, expected.scores)
 
 
 class TestContract(RetrieverSuite):
@@ -78,91 +80,93 @@ class TestContract(RetrieverSuite):
 
     @pytest.fixture(params=["rrf", "convex", "mixture"])
     def component(self, request: pytest.FixtureRequest) -> ComponentSpec:
-        return hybrid_part(dense_part(dim=512), dense_part(dim=512, seed=1), fuse=request.param)
+        return hybrid_spec(dense_part(dim=512), dense_part(dim=512, seed=1), fuse=request.param)
 
 
 @EVERY_FUSION
-def test_hits_are_the_fusion_of_what_its_members_find(said: dict[str, Any]) -> None:
-    found = [filled(part).search(QUESTIONS, 6) for part in (words_part(), dense_part())]
-    weights = said["weights"]
+def test_hits_are_the_fusion_of_the_members_hits(settings: dict[str, Any]) -> None:
+    members = [filled(spec).search(QUESTIONS, 6) for spec in (words_spec(), dense_part())]
+    weights = settings["weights"]
     expected = {
-        "rrf": lambda: fusion.reciprocal_rank(found, 4, weights=weights, constant=10),
-        "convex": lambda: fusion.convex(found, 4, weights=weights),
-        "mixture": lambda: fusion.mixture(found, 4, weights=weights, temperatures=[0.5, 20]),
-    }[said["fuse"]]()
-    hybrid = filled(hybrid_part(depth=6, **said))
+        "rrf": lambda: fusion.reciprocal_rank(members, 4, weights=weights, constant=10),
+        "convex": lambda: fusion.convex(members, 4, weights=weights),
+        "mixture": lambda: fusion.mixture(members, 4, weights=weights, temperatures=[0.5, 20]),
+    }[settings["fuse"]]()
+    hybrid = filled(hybrid_spec(depth=6, **settings))
     assert isinstance(hybrid, Retriever)
     assert_equal(hybrid.search(QUESTIONS, 4), expected)
 
 
 @EVERY_FUSION
-def test_a_smaller_k_is_a_prefix_below_the_depth_and_above_it(said: dict[str, Any]) -> None:
-    hybrid = filled(hybrid_part(depth=5, **said))
+def test_a_smaller_k_is_a_prefix_below_the_depth_and_above_it(settings: dict[str, Any]) -> None:
+    hybrid = filled(hybrid_spec(depth=5, **settings))
     whole = hybrid.search(QUESTIONS, 40)
     assert 5 < (whole.rows != MISSING_ROW).sum(axis=1).max() <= 10
     for k in (1, 4, 5, 6, 10, 30):
-        part = hybrid.search(QUESTIONS, k)
-        assert_equal(part, Hits(whole.rows[:, :k], whole.scores[:, :k]))
+        hits = hybrid.search(QUESTIONS, k)
+        assert_equal(hits, Hits(whole.rows[:, :k], whole.scores[:, :k]))
 
 
 @EVERY_FUSION
-def test_a_batch_equals_its_questions_one_by_one(said: dict[str, Any]) -> None:
-    hybrid = filled(hybrid_part(**said))
+def test_a_batch_equals_its_questions_one_by_one(settings: dict[str, Any]) -> None:
+    hybrid = filled(hybrid_spec(**settings))
     together = hybrid.search(QUESTIONS, 7)
     singles = [hybrid.search([question], 7) for question in QUESTIONS]
     assert_equal(
         together,
         Hits(
-            np.concatenate([one.rows for one in singles]),
-            np.concatenate([one.scores for one in singles]),
+            np.concatenate([hits.rows for hits in singles]),
+            np.concatenate([hits.scores for hits in singles]),
         ),
     )
 
 
 @EVERY_FUSION
-def test_the_order_of_members_does_not_matter(said: dict[str, Any]) -> None:
-    turned = {key: value[::-1] if isinstance(value, list) else value for key, value in said.items()}
-    one = filled(hybrid_part(words_part(), dense_part(), **said))
-    other = filled(hybrid_part(dense_part(), words_part(), **turned))
-    assert_equal(other.search(QUESTIONS, 30), one.search(QUESTIONS, 30))
+def test_the_order_of_members_does_not_matter(settings: dict[str, Any]) -> None:
+    reversed_settings = {
+        key: value[::-1] if isinstance(value, list) else value for key, value in settings.items()
+    }
+    hybrid = filled(hybrid_spec(words_spec(), dense_part(), **settings))
+    reversed_hybrid = filled(hybrid_spec(dense_part(), words_spec(), **reversed_settings))
+    assert_equal(reversed_hybrid.search(QUESTIONS, 30), hybrid.search(QUESTIONS, 30))
 
 
 @pytest.mark.parametrize("fuse", ["rrf", "convex", "mixture"])
-def test_one_member_alone_ranks_as_it_does(fuse: str) -> None:
-    alone = filled(words_part()).search(QUESTIONS, 30)
+def test_a_single_member_keeps_its_ranking(fuse: str) -> None:
+    alone = filled(words_spec()).search(QUESTIONS, 30)
     np.testing.assert_array_equal(
-        filled(hybrid_part(words_part(), fuse=fuse)).search(QUESTIONS, 30).rows, alone.rows
+        filled(hybrid_spec(words_spec(), fuse=fuse)).search(QUESTIONS, 30).rows, alone.rows
     )
 
 
 def test_a_hybrid_may_be_of_hybrids() -> None:
-    inner = hybrid_part(words_part(), dense_part(seed=1))
-    nested = filled(hybrid_part(inner, dense_part(seed=2)))
+    inner = hybrid_spec(words_spec(), dense_part(seed=1))
+    nested = filled(hybrid_spec(inner, dense_part(seed=2)))
     assert nested.search(["t3 w3"], 1).rows.tolist() == [[3]]
 
 
-def test_removed_is_as_never_added() -> None:
-    hybrid = filled(hybrid_part(fuse="mixture"))
-    gone = np.array([3, 17, 29])
-    hybrid.remove(gone)
-    kept = np.setdiff1d(ROWS, gone)
-    never = filled(hybrid_part(fuse="mixture"), kept)
+def test_a_removed_row_is_as_if_never_added() -> None:
+    hybrid = filled(hybrid_spec(fuse="mixture"))
+    removed = np.array([3, 17, 29])
+    hybrid.remove(removed)
+    remaining = np.setdiff1d(ROWS, removed)
+    never = filled(hybrid_spec(fuse="mixture"), remaining)
     assert len(hybrid) == len(never) == 27
     assert_equal(hybrid.search(QUESTIONS, 30), never.search(QUESTIONS, 30))
 
 
 def test_allowed_rows_are_fused_as_if_there_were_no_others() -> None:
     allowed = np.array([2, 5, 9, 12, 29])
-    hybrid, only = filled(hybrid_part(depth=4)), filled(hybrid_part(depth=4), allowed)
+    hybrid, only = filled(hybrid_spec(depth=4)), filled(hybrid_spec(depth=4), allowed)
     assert_equal(hybrid.search(QUESTIONS, 5, allowed=allowed), only.search(QUESTIONS, 5))
 
 
-def test_capabilities_are_what_all_members_can() -> None:
+def test_capabilities_are_those_of_all_members() -> None:
     class Fixed(SharedWords):
         capabilities: ClassVar[frozenset[str]] = frozenset({"exact", "mmap"})
 
-    assert filled(hybrid_part()).capabilities == {"add", "filter", "remove", "scratch"}
-    fixed = filled(hybrid_part(dense_part(), words_part(Fixed, "fixed")))
+    assert filled(hybrid_spec()).capabilities == {"add", "filter", "remove", "scratch"}
+    fixed = filled(hybrid_spec(dense_part(), words_spec(Fixed, "fixed")))
     assert fixed.capabilities == {"filter", "mmap", "scratch"}
     with pytest.raises(UnsupportedOperation, match=r"'fixed', .*hybrid.* 'remove'"):
         fixed.remove(ROWS[:1])
@@ -181,50 +185,50 @@ def test_members_that_cannot_filter_answer_as_those_that_can(fuse: str, depth: i
 
     config = dense_part().config
     able, unable = (
-        filled(hybrid_part(part, words_part(), fuse=fuse, depth=depth))
-        for part in (dense_part(), ComponentSpec("retriever", "unfiltering", Unfiltering, config))
+        filled(hybrid_spec(spec, words_spec(), fuse=fuse, depth=depth))
+        for spec in (dense_part(), ComponentSpec("retriever", "unfiltering", Unfiltering, config))
     )
     for allowed in (ROWS[::7], ROWS[-2:], ROWS[:0], ROWS):
-        hits, expected = (one.search(QUESTIONS, 3, allowed=allowed) for one in (unable, able))
+        hits, expected = (hybrid.search(QUESTIONS, 3, allowed=allowed) for hybrid in (unable, able))
         assert np.array_equal(hits.rows, expected.rows)
         assert np.array_equal(hits.scores, expected.scores)
 
 
-def test_what_a_member_alone_can_is_not_the_hybrids() -> None:
+def test_capabilities_of_single_members_are_not_the_hybrids() -> None:
     class Trained(SharedWords):
         capabilities: ClassVar[frozenset[str]] = frozenset({"trainable", "exact", "add"})
 
-    assert hybrid_part(words_part(Trained)).build().capabilities == {"add", "filter"}
+    assert hybrid_spec(words_spec(Trained)).build().capabilities == {"add", "filter"}
 
 
-def test_a_loaded_one_takes_passages_only_if_all_members_do(tmp_path: Path) -> None:
+def test_a_loaded_hybrid_can_add_only_if_all_members_can(tmp_path: Path) -> None:
     class Closed(SharedWords):
         capabilities: ClassVar[frozenset[str]] = frozenset({"exact"})
 
-    part = hybrid_part(dense_part(), words_part(Closed, "closed"))
-    filled(part).save(tmp_path)
-    loaded = Hybrid.load(tmp_path, part.config)
+    spec = hybrid_spec(dense_part(), words_spec(Closed, "closed"))
+    filled(spec).save(tmp_path)
+    loaded = Hybrid.load(tmp_path, spec.config)
     with pytest.raises(UnsupportedOperation, match=r"'closed', .*hybrid.* 'add'"):
         loaded.add(np.array([30]), PASSAGES[:1])
     assert [len(member) for member in loaded._members] == [30, 30]
 
 
 @EVERY_FUSION
-def test_what_is_saved_is_loaded(tmp_path: Path, said: dict[str, Any]) -> None:
-    part = hybrid_part(**said)
-    hybrid = filled(part)
+def test_a_loaded_hybrid_finds_the_same(tmp_path: Path, settings: dict[str, Any]) -> None:
+    spec = hybrid_spec(**settings)
+    hybrid = filled(spec)
     hybrid.save(tmp_path)
-    loaded = Hybrid.load(tmp_path, part.config)
+    loaded = Hybrid.load(tmp_path, spec.config)
     assert (len(loaded), loaded.fingerprint) == (30, hybrid.fingerprint)
     assert_equal(loaded.search(QUESTIONS, 9), hybrid.search(QUESTIONS, 9))
 
 
-def test_a_loaded_one_goes_on_growing(tmp_path: Path) -> None:
-    part = hybrid_part(fuse="convex")
-    filled(part, ROWS[:20]).save(tmp_path)
-    loaded = Hybrid.load(tmp_path, part.config)
+def test_a_loaded_hybrid_can_grow(tmp_path: Path) -> None:
+    spec = hybrid_spec(fuse="convex")
+    filled(spec, ROWS[:20]).save(tmp_path)
+    loaded = Hybrid.load(tmp_path, spec.config)
     loaded.add(ROWS[20:], PASSAGES[20:])
-    assert_equal(loaded.search(QUESTIONS, 30), filled(part).search(QUESTIONS, 30))
+    assert_equal(loaded.search(QUESTIONS, 30), filled(spec).search(QUESTIONS, 30))
 
 
 @pytest.mark.parametrize("mmap", [True, False])
@@ -232,61 +236,61 @@ def test_memory_mapping_is_passed_on(tmp_path: Path, mmap: bool) -> None:
     class Noting(SharedWords):
         @classmethod
         def load(cls, folder: Path, config: Any, *, mmap: bool = True) -> Self:
-            asked.append(mmap)
+            values.append(mmap)
             return super().load(folder, config, mmap=mmap)
 
-    asked: list[bool] = []
-    part = hybrid_part(words_part(Noting), dense_part())
-    filled(part).save(tmp_path)
-    Hybrid.load(tmp_path, part.config, mmap=mmap)
-    assert asked == [mmap]
+    values: list[bool] = []
+    spec = hybrid_spec(words_spec(Noting), dense_part())
+    filled(spec).save(tmp_path)
+    Hybrid.load(tmp_path, spec.config, mmap=mmap)
+    assert values == [mmap]
 
 
-def test_fusing_otherwise_needs_no_new_build(tmp_path: Path) -> None:
-    filled(hybrid_part()).save(tmp_path)
-    other = hybrid_part(fuse="mixture", weights=[1, 5], temperatures=[1, 9], depth=3)
+def test_fusion_settings_may_change_without_a_rebuild(tmp_path: Path) -> None:
+    filled(hybrid_spec()).save(tmp_path)
+    other = hybrid_spec(fuse="mixture", weights=[1, 5], temperatures=[1, 9], depth=3)
     loaded = Hybrid.load(tmp_path, other.config)
-    assert loaded.fingerprint == hybrid_part().build().fingerprint
+    assert loaded.fingerprint == hybrid_spec().build().fingerprint
     assert_equal(loaded.search(QUESTIONS, 3), filled(other).search(QUESTIONS, 3))
 
 
 def test_the_fingerprint_is_of_all_members() -> None:
-    one = hybrid_part(dense_part(seed=1), words_part()).build()
-    other = hybrid_part(dense_part(seed=2), words_part()).build()
-    assert one.fingerprint == "hybrid(words(seed=1,d=32); passages)"
-    assert other.fingerprint != one.fingerprint
+    first = hybrid_spec(dense_part(seed=1), words_spec()).build()
+    other = hybrid_spec(dense_part(seed=2), words_spec()).build()
+    assert first.fingerprint == "hybrid(words(seed=1,d=32); passages)"
+    assert other.fingerprint != first.fingerprint
 
 
 def test_files_of_other_members_are_refused(tmp_path: Path) -> None:
-    filled(hybrid_part(words_part(), dense_part())).save(tmp_path)
-    turned = hybrid_part(dense_part(), words_part())
+    filled(hybrid_spec(words_spec(), dense_part())).save(tmp_path)
+    reversed_settings = hybrid_spec(dense_part(), words_spec())
     with pytest.raises(MemoryMismatchError, match=r"\['shared', 'dense'\].*\['dense', 'shared'\]"):
-        Hybrid.load(tmp_path, turned.config)
+        Hybrid.load(tmp_path, reversed_settings.config)
 
 
 def test_broken_files_are_named(tmp_path: Path) -> None:
-    part = hybrid_part()
+    spec = hybrid_spec()
     with pytest.raises(StoreCorruptError, match=r"hybrid\.json"):
-        Hybrid.load(tmp_path, part.config)
-    filled(part).save(tmp_path)
+        Hybrid.load(tmp_path, spec.config)
+    filled(spec).save(tmp_path)
     passages = tmp_path / "0" / "passages.jsonl"
     lines = passages.read_text(encoding="utf-8").splitlines(keepends=True)
     passages.write_text("".join(lines[:-1]), encoding="utf-8")
     with pytest.raises(StoreCorruptError, match=r"\[29, 30\] rows"):
-        Hybrid.load(tmp_path, part.config)
+        Hybrid.load(tmp_path, spec.config)
     (tmp_path / "hybrid.json").write_text(json.dumps({"retrievers": None}), encoding="utf-8")
     with pytest.raises(StoreCorruptError, match=r"hybrid\.json"):
-        Hybrid.load(tmp_path, part.config)
+        Hybrid.load(tmp_path, spec.config)
 
 
-def test_members_that_have_come_apart_are_not_saved(tmp_path: Path) -> None:
+def test_members_of_different_sizes_are_not_saved(tmp_path: Path) -> None:
     class Full(SharedWords):
         def add(self, rows: Any, passages: Sequence[Passage]) -> None:
             if len(self) + len(rows) > 25:
                 raise OSError("no space left")
             super().add(rows, passages)
 
-    hybrid = hybrid_part(dense_part(), words_part(Full, "full")).build()
+    hybrid = hybrid_spec(dense_part(), words_spec(Full, "full")).build()
     hybrid.add(ROWS[:20], PASSAGES[:20])
     with pytest.raises(OSError, match="no space"):
         hybrid.add(ROWS[20:], PASSAGES[20:])
@@ -305,15 +309,15 @@ def test_a_member_that_breaks_its_contract_is_named() -> None:
             return super().search(questions, k - 1, **more)
 
     with pytest.raises(ComponentError, match="'twice' of a hybrid gave row 4 twice"):
-        filled(hybrid_part(words_part(Twice, "twice"))).search(QUESTIONS, 2)
+        filled(hybrid_spec(words_spec(Twice, "twice"))).search(QUESTIONS, 2)
     with pytest.raises(ComponentError, match=r"'short' .* \(3, 29\): expected \(3, 30\)"):
-        filled(hybrid_part(words_part(Short, "short"))).search(QUESTIONS, 2)
+        filled(hybrid_spec(words_spec(Short, "short"))).search(QUESTIONS, 2)
 
 
-def test_nothing_to_find_and_nothing_asked() -> None:
-    empty = hybrid_part().build()
+def test_no_passages_and_no_questions() -> None:
+    empty = hybrid_spec().build()
     assert (empty.search(QUESTIONS, 2).rows == MISSING_ROW).all()
-    hybrid = filled(hybrid_part())
+    hybrid = filled(hybrid_spec())
     assert hybrid.search([], 2).rows.shape == (0, 2)
     with pytest.raises(ComponentError, match="0 hits"):
         hybrid.search(QUESTIONS, 0)
@@ -325,16 +329,18 @@ def test_a_memory_is_built_in_one_pass_searched_and_read(tmp_path: Path) -> None
         yield from PASSAGES
 
     passes: list[int] = []
-    part = hybrid_part(fuse="mixture", temperatures=[0.5, 10.0])
+    spec = hybrid_spec(fuse="mixture", temperatures=[0.5, 10.0])
     store = Store(tmp_path / "store")
-    store.build("one", corpus(), part, batch=7)
+    store.build("one", corpus(), spec, batch=7)
     assert passes == [1]
-    memory = store.open(retriever=part, verify=True)
-    assert_equal(memory.search(QUESTIONS, 4), filled(part).search(QUESTIONS, 4))
+    memory = store.open(retriever=spec, verify=True)
+    assert_equal(memory.search(QUESTIONS, 4), filled(spec).search(QUESTIONS, 4))
     rag = Rag(memory, TableGenerator(TableGenerator.Config()), RagConfig(k=4, max_new_tokens=3))
     (answer,) = rag.answer(QUESTIONS[0])
     fused = np.exp(memory.search(QUESTIONS[:1], 4).scores[0].astype(np.float64))
-    assert [one.prior for one in answer.evidence] == pytest.approx(fused / fused.sum(), abs=1e-6)
+    assert [evidence.prior for evidence in answer.evidence] == pytest.approx(
+        fused / fused.sum(), abs=1e-6
+    )
 
 
 PIPELINE = """\
@@ -353,13 +359,13 @@ memory:
 
 
 @pytest.mark.usefixtures("house")
-def test_a_pipeline_file_can_say_it(tmp_path: Path) -> None:
+def test_a_pipeline_file_can_configure_it(tmp_path: Path) -> None:
     path = tmp_path / "pipeline.yaml"
     path.write_text(PIPELINE, encoding="utf-8")
-    part = load_config(path).memory.retriever
-    assert part.config.retrievers[0].config.k1 == 1.5
-    assert part.config.retrievers[1].config.retrievers[0].use == "pair"
-    assert spec_from_dict("retriever", part.to_dict()) == part
+    spec = load_config(path).memory.retriever
+    assert spec.config.retrievers[0].config.k1 == 1.5
+    assert spec.config.retrievers[1].config.retrievers[0].use == "pair"
+    assert spec_from_dict("retriever", spec.to_dict()) == spec
     filled_in = fill_config(path)
     assert yaml.safe_load(filled_in)["memory"]["retriever"]["depth"] == 100
     assert parse_config(filled_in, base=tmp_path) == load_config(path)
@@ -375,14 +381,14 @@ def test_a_pipeline_file_can_say_it(tmp_path: Path) -> None:
     [
         (("weights: [1, 2.5]", "weights: [1]"), ":11:14: weights must be one for each of the 2"),
         (("weights: [1, 2.5]", "temperatures: [1, 2, 3]"), ":11:19: temperatures must be one for"),
-        (("mixture", "rrf\n    temperatures: [1, 2]"), "temperatures are of fuse: mixture"),
+        (("mixture", "rrf\n    temperatures: [1, 2]"), "found temperatures with fuse: rrf"),
         (("2.5]", "0]"), ":11:18: "),
         (("2.5]", ".inf]"), ":11:18: "),
         (("k1: 1.5", "k2: 1.5"), ":7:20: unknown key 'k2' in retriever 'words'"),
         (("[{use: pair", "[{use: pear"), ":9:26: unknown retriever 'pear': did you mean 'pair'"),
     ],
 )
-def test_what_is_wrong_in_a_pipeline_file_is_told_with_its_place(
+def test_a_fault_in_a_pipeline_file_is_reported_with_its_position(
     wrong: tuple[str, str], message: str
 ) -> None:
     with pytest.raises(ConfigError) as raised:
@@ -390,6 +396,6 @@ def test_what_is_wrong_in_a_pipeline_file_is_told_with_its_place(
     assert message in str(raised.value)
 
 
-def test_a_hybrid_has_a_member() -> None:
+def test_a_hybrid_needs_a_member() -> None:
     with pytest.raises(ValueError, match="retrievers"):
         Hybrid.Config(retrievers=[])

@@ -1,3 +1,5 @@
+"""The retriever `rerank` and the scorer `query-likelihood`."""
+
 from __future__ import annotations
 
 import json
@@ -36,7 +38,7 @@ QUESTIONS = ["t3 w3", "w29", "word word w5"]
 
 
 class Source:
-    """Passages by row, as a memory holds them."""
+    """The passages by row, as a memory provides them."""
 
     def take(self, rows: Sequence[int]) -> list[Passage]:
         return [PASSAGES[row] for row in rows]
@@ -66,43 +68,45 @@ class Length:
         )
 
 
-def length_part(component: type[Length] = Length, **said: Any) -> ComponentSpec:
-    return ComponentSpec("scorer", "length", component, component.Config(**said))
+def length_spec(component: type[Length] = Length, **settings: Any) -> ComponentSpec:
+    return ComponentSpec("scorer", "length", component, component.Config(**settings))
 
 
-def rerank_part(
-    retriever: ComponentSpec | None = None, scorer: ComponentSpec | None = None, **said: Any
+def rerank_spec(
+    retriever: ComponentSpec | None = None, scorer: ComponentSpec | None = None, **settings: Any
 ) -> ComponentSpec:
     config = Rerank.Config(
-        retriever=retriever or dense_part(), scorer=scorer or length_part(), **said
+        retriever=retriever or dense_part(), scorer=scorer or length_spec(), **settings
     )
     return ComponentSpec("retriever", "rerank", Rerank, config)
 
 
-def filled(part: ComponentSpec, rows: npt.NDArray[np.int64] = ROWS) -> Any:
-    built = part.build()
-    built.add(rows, [PASSAGES[row] for row in rows])
-    if "passages" in built.capabilities:
-        built.use_passages(Source())
-    return built
+def filled(spec: ComponentSpec, rows: npt.NDArray[np.int64] = ROWS) -> Any:
+    retriever = spec.build()
+    retriever.add(rows, [PASSAGES[row] for row in rows])
+    if "passages" in retriever.capabilities:
+        retriever.use_passages(Source())
+    return retriever
 
 
-def assert_equal(found: Hits, expected: Hits) -> None:
-    np.testing.assert_array_equal(found.rows, expected.rows)
-    np.testing.assert_array_equal(found.scores, expected.scores)
+def assert_equal(hits: Hits, expected: Hits) -> None:
+    np.testing.assert_array_equal(hits.rows, expected.rows)
+    np.testing.assert_array_equal(hits.scores, expected.scores)
 
 
-def test_the_best_are_ranked_by_their_new_scores() -> None:
+def test_candidates_are_ranked_by_the_scorer() -> None:
     candidates = filled(dense_part()).search(QUESTIONS, 6).rows
     scorer = Length(Length.Config())
     assert isinstance(scorer, Scorer)
-    reranked = filled(rerank_part(depth=6))
+    reranked = filled(rerank_spec(depth=6))
     assert isinstance(reranked, Retriever)
     hits = reranked.search(QUESTIONS, 4)
-    for question, held, rows, scores in zip(
+    for question, candidate_rows, rows, scores in zip(
         QUESTIONS, candidates, hits.rows, hits.scores, strict=True
     ):
-        expected = {int(row): scorer.score([question], [PASSAGES[row]])[0] for row in held}
+        expected = {
+            int(row): scorer.score([question], [PASSAGES[row]])[0] for row in candidate_rows
+        }
         best = sorted(expected, key=lambda row: (-expected[row], row))[:4]
         assert rows.tolist() == best
         assert scores.tolist() == [expected[row] for row in best]
@@ -115,28 +119,28 @@ def test_ties_are_ordered_by_row() -> None:
         ) -> npt.NDArray[np.float32]:
             return np.zeros(len(questions), np.float32)
 
-    hits = filled(rerank_part(scorer=length_part(Same))).search(QUESTIONS, 30)
+    hits = filled(rerank_spec(scorer=length_spec(Same))).search(QUESTIONS, 30)
     assert hits.rows.tolist() == [list(range(30))] * 3
 
 
-def test_a_smaller_k_is_a_prefix_and_no_more_than_the_depth_is_found() -> None:
-    reranked = filled(rerank_part(depth=8))
+def test_a_smaller_k_is_a_prefix_and_the_depth_bounds_the_hits() -> None:
+    reranked = filled(rerank_spec(depth=8))
     whole = reranked.search(QUESTIONS, 40)
     assert ((whole.rows != MISSING_ROW).sum(axis=1) == 8).all()
     for k in (1, 7, 8, 9, 30):
-        part = reranked.search(QUESTIONS, k)
-        assert_equal(part, Hits(whole.rows[:, :k], whole.scores[:, :k]))
+        hits = reranked.search(QUESTIONS, k)
+        assert_equal(hits, Hits(whole.rows[:, :k], whole.scores[:, :k]))
 
 
-def test_each_question_is_scored_for_itself() -> None:
-    reranked = filled(rerank_part())
+def test_each_question_is_scored_independently() -> None:
+    reranked = filled(rerank_spec())
     together = reranked.search(QUESTIONS, 5)
-    for at, question in enumerate(QUESTIONS):
-        alone = Hits(together.rows[at : at + 1], together.scores[at : at + 1])
+    for i, question in enumerate(QUESTIONS):
+        alone = Hits(together.rows[i : i + 1], together.scores[i : i + 1])
         assert_equal(reranked.search([question], 5), alone)
 
 
-def test_what_was_not_found_is_not_scored() -> None:
+def test_missing_hits_are_not_scored() -> None:
     class Noting(Length):
         def score(
             self, questions: Sequence[str], passages: Sequence[Passage]
@@ -145,48 +149,48 @@ def test_what_was_not_found_is_not_scored() -> None:
             return super().score(questions, passages)
 
     seen: list[list[str]] = []
-    reranked = filled(rerank_part(scorer=length_part(Noting)))
+    reranked = filled(rerank_spec(scorer=length_spec(Noting)))
     hits = reranked.search(QUESTIONS, 5, allowed=np.array([4, 9]))
-    assert [sorted(each) for each in seen] == [["4", "4", "4", "9", "9", "9"]]
+    assert [sorted(ids) for ids in seen] == [["4", "4", "4", "9", "9", "9"]]
     assert [set(rows) for rows in hits.rows.tolist()] == [{4, 9, MISSING_ROW}] * 3
     seen.clear()
     assert (reranked.search(QUESTIONS, 5, allowed=ROWS[:0]).rows == MISSING_ROW).all()
     assert seen == []
 
 
-def test_removed_is_as_never_added() -> None:
-    reranked = filled(rerank_part())
-    gone = np.array([3, 17])
-    reranked.remove(gone)
+def test_a_removed_row_is_as_if_never_added() -> None:
+    reranked = filled(rerank_spec())
+    removed = np.array([3, 17])
+    reranked.remove(removed)
     assert len(reranked) == 28
-    never = filled(rerank_part(), np.setdiff1d(ROWS, gone))
+    never = filled(rerank_spec(), np.setdiff1d(ROWS, removed))
     assert_equal(reranked.search(QUESTIONS, 30), never.search(QUESTIONS, 30))
 
 
-def test_nothing_to_find_and_nothing_asked() -> None:
-    empty = rerank_part().build()
+def test_no_passages_and_no_questions() -> None:
+    empty = rerank_spec().build()
     empty.use_passages(Source())
     assert (empty.search(QUESTIONS, 2).rows == MISSING_ROW).all()
-    reranked = filled(rerank_part())
+    reranked = filled(rerank_spec())
     assert reranked.search([], 2).rows.shape == (0, 2)
     with pytest.raises(ComponentError, match="0 hits"):
         reranked.search(QUESTIONS, 0)
 
 
-def test_without_the_memorys_passages_it_says_so() -> None:
-    reranked = rerank_part().build()
+def test_searching_without_passages_is_an_error() -> None:
+    reranked = rerank_spec().build()
     reranked.add(ROWS, PASSAGES)
     with pytest.raises(ComponentError, match="no passages to read"):
         reranked.search(QUESTIONS, 1)
 
 
-def test_capabilities_are_the_other_retrievers() -> None:
+def test_capabilities_are_those_of_the_inner_retriever() -> None:
     class Fixed(dense_part().component):  # type: ignore[misc]
         capabilities: ClassVar[frozenset[str]] = frozenset({"exact", "mmap", "trainable"})
 
-    able = filled(rerank_part()).capabilities
+    able = filled(rerank_spec()).capabilities
     assert able == {"add", "filter", "mmap", "passages", "remove", "scratch"}
-    fixed = filled(rerank_part(ComponentSpec("retriever", "fixed", Fixed, dense_part().config)))
+    fixed = filled(rerank_spec(ComponentSpec("retriever", "fixed", Fixed, dense_part().config)))
     assert fixed.capabilities == {"filter", "mmap", "passages"}
     with pytest.raises(UnsupportedOperation, match=r"'fixed', .*rerank.* 'remove'"):
         fixed.remove(ROWS[:1])
@@ -201,71 +205,71 @@ def test_a_scorer_that_breaks_its_contract_is_named(wrong: npt.NDArray[np.float6
             return wrong.astype(np.float32)
 
     with pytest.raises(ComponentError, match="scorer 'length' gave"):
-        filled(rerank_part(scorer=length_part(Wrong))).search(QUESTIONS, 1)
+        filled(rerank_spec(scorer=length_spec(Wrong))).search(QUESTIONS, 1)
 
 
-def test_what_is_saved_is_loaded_and_may_be_scored_otherwise(tmp_path: Path) -> None:
-    filled(rerank_part()).save(tmp_path)
-    part = rerank_part(scorer=length_part(sign=-1), depth=4)
-    loaded = Rerank.load(tmp_path, part.config)
+def test_a_loaded_rerank_may_have_another_scorer(tmp_path: Path) -> None:
+    filled(rerank_spec()).save(tmp_path)
+    spec = rerank_spec(scorer=length_spec(sign=-1), depth=4)
+    loaded = Rerank.load(tmp_path, spec.config)
     loaded.use_passages(Source())
     assert loaded.fingerprint == dense_part().build().fingerprint
-    assert_equal(loaded.search(QUESTIONS, 4), filled(part).search(QUESTIONS, 4))
+    assert_equal(loaded.search(QUESTIONS, 4), filled(spec).search(QUESTIONS, 4))
 
 
 def test_files_of_another_retriever_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreCorruptError, match=r"rerank\.json"):
-        Rerank.load(tmp_path, rerank_part().config)
-    filled(rerank_part()).save(tmp_path)
+        Rerank.load(tmp_path, rerank_spec().config)
+    filled(rerank_spec()).save(tmp_path)
     config = Hybrid.Config(retrievers=[dense_part()])
-    other = rerank_part(ComponentSpec("retriever", "hybrid", Hybrid, config))
+    other = rerank_spec(ComponentSpec("retriever", "hybrid", Hybrid, config))
     with pytest.raises(MemoryMismatchError, match=r"'dense', but .* 'hybrid'.* to dense"):
         Rerank.load(tmp_path, other.config)
 
 
-def test_the_scorer_is_made_when_it_is_needed_and_shared(tmp_path: Path) -> None:
+def test_the_scorer_is_built_on_first_use_and_shared(tmp_path: Path) -> None:
     class Costly(Length):
         def __init__(self, config: Length.Config) -> None:
             super().__init__(config)
-            made.append(self)
+            instances.append(self)
 
-    made: list[Costly] = []
-    part = rerank_part(scorer=length_part(Costly))
-    filled(part).save(tmp_path)
-    one, other = (Rerank.load(tmp_path, part.config) for _ in range(2))
-    assert made == []
-    for loaded in (one, other):
+    instances: list[Costly] = []
+    spec = rerank_spec(scorer=length_spec(Costly))
+    filled(spec).save(tmp_path)
+    first, second = (Rerank.load(tmp_path, spec.config) for _ in range(2))
+    assert instances == []
+    for loaded in (first, second):
         loaded.use_passages(Source())
         loaded.search(QUESTIONS, 1)
-    assert len(made) == 1
+    assert len(instances) == 1
 
 
-def nested_part() -> ComponentSpec:
-    """A hybrid, one of whose members reads passages, under a rerank."""
-    config = Hybrid.Config(retrievers=[dense_part(seed=1), rerank_part(dense_part(seed=2))])
-    return rerank_part(ComponentSpec("retriever", "hybrid", Hybrid, config))
+def nested_spec() -> ComponentSpec:
+    """Rerank a hybrid of which one member reads passages."""
+    config = Hybrid.Config(retrievers=[dense_part(seed=1), rerank_spec(dense_part(seed=2))])
+    return rerank_spec(ComponentSpec("retriever", "hybrid", Hybrid, config))
 
 
-def test_passages_reach_whoever_reads_them_however_deep() -> None:
-    nested = nested_part()
+def test_passages_reach_nested_members_that_read_them() -> None:
+    nested = nested_spec()
     assert "passages" in nested.config.retriever.build().capabilities
     assert filled(nested).search(["t3 w3"], 1).rows.tolist() == [[3]]
 
 
-@pytest.mark.parametrize("part", [rerank_part(), nested_part()], ids=["rerank", "nested"])
-def test_a_memory_hands_over_its_passages(tmp_path: Path, part: ComponentSpec) -> None:
+@pytest.mark.parametrize("spec", [rerank_spec(), nested_spec()], ids=["rerank", "nested"])
+def test_a_memory_passes_its_passages(tmp_path: Path, spec: ComponentSpec) -> None:
     store = Store(tmp_path / "store")
-    store.build("one", PASSAGES, part)
-    memory = store.open(retriever=part)
-    assert_equal(memory.search(QUESTIONS, 4), filled(part).search(QUESTIONS, 4))
+    store.build("one", PASSAGES, spec)
+    memory = store.open(retriever=spec)
+    assert_equal(memory.search(QUESTIONS, 4), filled(spec).search(QUESTIONS, 4))
     rag = Rag(memory, TableGenerator(TableGenerator.Config()), RagConfig(k=4, max_new_tokens=3))
     (answer,) = rag.answer("t3 w3")
     assert answer.evidence[0].passage == PASSAGES[3]
 
 
-def likelihood(**said: Any) -> QueryLikelihood:
+def likelihood(**settings: Any) -> QueryLikelihood:
     generator = ComponentSpec("generator", "table", TableGenerator, TableGenerator.Config())
-    return QueryLikelihood(QueryLikelihood.Config(generator=generator, **said))
+    return QueryLikelihood(QueryLikelihood.Config(generator=generator, **settings))
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 16])
@@ -279,8 +283,8 @@ def test_likelihood_is_the_questions_log_prob_under_the_generator(batch_size: in
         tokens = [*(ord(letter) - ord("a") + 1 for letter in question), EOS]
         expected.append(
             sum(
-                table.next_log_probs(f"ask|{passage.text}", tuple(tokens[:at]))[token].item()
-                for at, token in enumerate(tokens)
+                table.next_log_probs(f"ask|{passage.text}", tuple(tokens[:i]))[token].item()
+                for i, token in enumerate(tokens)
             )
         )
     scores = scorer.score(questions, passages)
@@ -288,19 +292,19 @@ def test_likelihood_is_the_questions_log_prob_under_the_generator(batch_size: in
     np.testing.assert_allclose(scores, expected, rtol=1e-5)
 
 
-def test_likelihood_of_nothing_is_nothing() -> None:
+def test_no_pairs_have_no_likelihood() -> None:
     assert likelihood().score([], []).shape == (0,)
 
 
 def test_a_question_is_reranked_by_its_likelihood() -> None:
     generator = ComponentSpec("generator", "table", TableGenerator, TableGenerator.Config())
     config = QueryLikelihood.Config(generator=generator)
-    part = rerank_part(
+    spec = rerank_spec(
         scorer=ComponentSpec("scorer", "likelihood", QueryLikelihood, config), depth=6
     )
-    hits = filled(part).search(["abc"], 6)
-    found = [PASSAGES[row] for row in hits.rows[0]]
-    expected = QueryLikelihood(config).score(["abc"] * 6, found)
+    hits = filled(spec).search(["abc"], 6)
+    passages = [PASSAGES[row] for row in hits.rows[0]]
+    expected = QueryLikelihood(config).score(["abc"] * 6, passages)
     np.testing.assert_allclose(hits.scores[0], expected, rtol=1e-5)
     assert (np.diff(expected) <= 0).all()
 
@@ -342,7 +346,7 @@ memory:
 """
 
 
-def test_a_pipeline_file_can_say_it_and_the_command_line_search_it(
+def test_a_pipeline_file_can_configure_it_and_the_command_line_search_it(
     tmp_path: Path, installed: Installed, capsys: pytest.CaptureFixture[str]
 ) -> None:
     installed.add("scoring", SCORING)
@@ -350,15 +354,15 @@ def test_a_pipeline_file_can_say_it_and_the_command_line_search_it(
     (tmp_path / "passages.jsonl").write_text("\n".join(lines), encoding="utf-8")
     path = tmp_path / "pipeline.yaml"
     path.write_text(PIPELINE, encoding="utf-8")
-    part = load_config(path).memory.retriever
-    assert spec_from_dict("retriever", part.to_dict()) == part
+    spec = load_config(path).memory.retriever
+    assert spec_from_dict("retriever", spec.to_dict()) == spec
     assert main(["memory", "build", str(path), "--version", "one"]) == 0
     capsys.readouterr()
     assert main(["memory", "search", str(path), "w7", "--k", "3", "--json"]) == 0
-    found = [int(json.loads(line)["id"]) for line in capsys.readouterr().out.splitlines()]
-    assert len(found) == 3
-    assert 7 in found
-    assert found == sorted(found, reverse=True)
+    ids = [int(json.loads(line)["id"]) for line in capsys.readouterr().out.splitlines()]
+    assert len(ids) == 3
+    assert 7 in ids
+    assert ids == sorted(ids, reverse=True)
     path.write_text(PIPELINE.replace("last", "lost"), encoding="utf-8")
     with pytest.raises(ConfigError, match=r":9:19: unknown scorer 'lost': did you mean 'last'\?"):
         load_config(path)

@@ -1,4 +1,4 @@
-"""Segments answer as one index that was built at once, and share the files that did not change."""
+"""Segments answer like one index built in one go, and share the files that did not change."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from ragcore.disk import links as sharing
+from ragcore.disk import links
 from ragcore.errors import ComponentError
 from ragcore.registry.components import ComponentSpec
 from ragcore.retrievers.flat import Exact
@@ -33,7 +33,7 @@ QUERIES = np.random.default_rng(1).integers(-2, 3, (5, DIM)).astype(np.float32)
 
 
 class Plain(Exact):
-    """Brute force that can do nothing further: neither forget, filter nor give vectors back."""
+    """Brute force with the least capabilities: no removing, no filtering, no vectors."""
 
     capabilities = frozenset({"add", "exact"})
 
@@ -45,38 +45,38 @@ class Plain(Exact):
 
 
 class Following(Plain):
-    """One that must not be built anew, but follow the one before."""
+    """An index that must be spawned from the previous one, not built."""
 
     capabilities = frozenset({"add", "exact", "spawn_empty"})
     generation = 0
 
     def spawn_empty(self) -> Following:
-        made = Following(Exact.Config(), dim=DIM)
-        made.generation = self.generation + 1
-        return made
+        index = Following(Exact.Config(), dim=DIM)
+        index.generation = self.generation + 1
+        return index
 
 
-def part(index: type = Exact) -> ComponentSpec:
+def spec(index: type = Exact) -> ComponentSpec:
     return ComponentSpec("index", "own", index, Exact.Config())
 
 
 def filled(rows: list[int], index: type = Exact) -> Segments:
-    made = Segments(part(index))
-    made.add(np.array(rows, np.int64), VECTORS[rows])
-    return made
+    segments = Segments(spec(index))
+    segments.add(np.array(rows, np.int64), VECTORS[rows])
+    return segments
 
 
-def same(one: Any, other: Any, **options: Any) -> None:
+def assert_same(segments: Any, reference: Any, **options: Any) -> None:
     for k in (1, 3, 70):
-        hits, expected = (each.search(QUERIES, k, **options) for each in (one, other))
+        hits, expected = (index.search(QUERIES, k, **options) for index in (segments, reference))
         assert np.array_equal(hits.rows, expected.rows)
         assert np.array_equal(hits.scores, expected.scores)
 
 
-def saved(made: Segments, folder: Path, index: type = Exact, **options: Any) -> Segments:
+def saved(segments: Segments, folder: Path, index: type = Exact, **options: Any) -> Segments:
     folder.mkdir()
-    count = made.save(folder)
-    return Segments.load(folder, part(index), count, **{"mmap": True, **options})
+    count = segments.save(folder)
+    return Segments.load(folder, spec(index), count, **{"mmap": True, **options})
 
 
 @pytest.mark.parametrize("index", [Exact, Plain])
@@ -86,35 +86,35 @@ def test_any_sequence_of_changes_answers_as_one_index(index: type, tmp_path: Pat
     class Changes(RuleBasedStateMachine):
         def __init__(self) -> None:
             super().__init__()
-            self.made = Segments(part(index))
+            self.segments = Segments(spec(index))
             self.rows: set[int] = set()
 
         @rule(new=st.lists(st.integers(0, 59), min_size=1, max_size=20, unique=True))
         def add(self, new: list[int]) -> None:
             new = [row for row in new if row not in self.rows]
-            self.made.add(np.array(new, np.int64), VECTORS[new])
+            self.segments.add(np.array(new, np.int64), VECTORS[new])
             self.rows |= set(new)
 
         @precondition(lambda self: self.rows)
         @rule(drawn=st.data())
         def remove(self, drawn: st.DataObject) -> None:
-            gone = drawn.draw(st.sets(st.sampled_from(sorted(self.rows))))
-            self.made.remove(np.array(sorted(gone, reverse=True), np.int64))
-            self.rows -= gone
+            removed = drawn.draw(st.sets(st.sampled_from(sorted(self.rows))))
+            self.segments.remove(np.array(sorted(removed, reverse=True), np.int64))
+            self.rows -= removed
 
         @rule(mmap=st.booleans())
         def save_and_load(self, mmap: bool) -> None:
-            self.made = saved(self.made, next(folders), index, mmap=mmap)
+            self.segments = saved(self.segments, next(folders), index, mmap=mmap)
 
         @rule(allowed=st.lists(st.integers(0, 59)))
         def search(self, allowed: list[int]) -> None:
-            assert len(self.made) == len(self.rows)
+            assert len(self.segments) == len(self.rows)
             expected = Exact(Exact.Config(), dim=DIM)
             rows = np.array(sorted(self.rows), np.int64)
             expected.add(rows, VECTORS[rows])
-            same(self.made, expected)
+            assert_same(self.segments, expected)
             if index is Exact:
-                same(self.made, expected, allowed=np.array(allowed, np.int64))
+                assert_same(self.segments, expected, allowed=np.array(allowed, np.int64))
 
     run_state_machine_as_test(
         Changes, settings=settings(max_examples=40, stateful_step_count=15, deadline=None)
@@ -131,109 +131,109 @@ def test_files_that_did_not_change_are_shared(tmp_path: Path) -> None:
         assert (tmp_path / "second" / name).samefile(tmp_path / "first" / name)
     assert not (tmp_path / "first" / "index.hidden.npy").exists()
     assert np.load(tmp_path / "second" / "index-1" / "rows.npy").tolist() == [52]
-    same(second, filled([row for row in range(53) if row not in (3, 7, 50, 51)]))
+    assert_same(second, filled([row for row in range(53) if row not in (3, 7, 50, 51)]))
 
 
-def test_segments_of_like_size_become_one(tmp_path: Path) -> None:
-    made = saved(filled([*range(30)]), tmp_path / "0")
+def test_segments_of_similar_size_are_joined(tmp_path: Path) -> None:
+    segments = saved(filled([*range(30)]), tmp_path / "0")
     for version in range(1, 11):
-        made.add(np.array([29 + version]), VECTORS[[29 + version]])
-        made = saved(made, tmp_path / str(version))
+        segments.add(np.array([29 + version]), VECTORS[[29 + version]])
+        segments = saved(segments, tmp_path / str(version))
     # 30, then 10 in as few as sizes that at least double allow: 8 and 2 at most.
     sizes = [len(np.load(path)) for path in sorted((tmp_path / "10").glob("index*/rows.npy"))]
     assert sum(sizes) == 40
     assert len(sizes) <= 4
-    same(made, filled([*range(40)]))
+    assert_same(segments, filled([*range(40)]))
 
 
-def test_what_is_mostly_hidden_is_made_anew(tmp_path: Path) -> None:
-    made = saved(filled([*range(30)]), tmp_path / "0")
-    made.remove(np.arange(20))
-    made = saved(made, tmp_path / "1")
+def test_a_mostly_hidden_segment_is_rebuilt(tmp_path: Path) -> None:
+    segments = saved(filled([*range(30)]), tmp_path / "0")
+    segments.remove(np.arange(20))
+    segments = saved(segments, tmp_path / "1")
     assert np.load(tmp_path / "1" / "index" / "rows.npy").tolist() == [*range(20, 30)]
-    same(made, filled([*range(20, 30)]))
+    assert_same(segments, filled([*range(20, 30)]))
 
 
-def test_without_vectors_segments_stay(tmp_path: Path) -> None:
-    made = saved(filled([*range(30)], Plain), tmp_path / "0", Plain)
-    made.add(np.array([30]), VECTORS[[30]])
-    made.remove(np.arange(25))
-    saved(made, tmp_path / "1", Plain)
+def test_segments_of_an_index_without_vectors_stay(tmp_path: Path) -> None:
+    segments = saved(filled([*range(30)], Plain), tmp_path / "0", Plain)
+    segments.add(np.array([30]), VECTORS[[30]])
+    segments.remove(np.arange(25))
+    saved(segments, tmp_path / "1", Plain)
     assert (tmp_path / "1/index/vectors.npy").samefile(tmp_path / "0/index/vectors.npy")
 
 
-def test_a_trained_index_is_followed_by_its_successor(tmp_path: Path) -> None:
-    made = filled([*range(30)], Following)
-    made = saved(made, tmp_path / "0", Following)
-    made.add(np.array([30]), VECTORS[[30]])
-    (_, last) = made._segments
+def test_a_new_segment_is_spawned_from_a_trained_index(tmp_path: Path) -> None:
+    segments = filled([*range(30)], Following)
+    segments = saved(segments, tmp_path / "0", Following)
+    segments.add(np.array([30]), VECTORS[[30]])
+    (_, last) = segments._segments
     assert isinstance(last.index, Following)
     assert last.index.generation == 1
 
 
 def test_all_may_be_removed(tmp_path: Path) -> None:
-    made = saved(filled([1, 2]), tmp_path / "0")
-    made.remove(np.array([2, 1]))
-    assert len(made) == 0
-    assert (saved(made, tmp_path / "1").search(QUERIES, 2).rows == -1).all()
+    segments = saved(filled([1, 2]), tmp_path / "0")
+    segments.remove(np.array([2, 1]))
+    assert len(segments) == 0
+    assert (saved(segments, tmp_path / "1").search(QUERIES, 2).rows == -1).all()
 
 
 @pytest.mark.parametrize("rows", [[1, 9], [-1]])
-def test_a_row_that_is_not_there_removes_none(tmp_path: Path, rows: list[int]) -> None:
-    made = saved(filled([1, 2]), tmp_path / "0")
+def test_an_unknown_row_removes_none(tmp_path: Path, rows: list[int]) -> None:
+    segments = saved(filled([1, 2]), tmp_path / "0")
     with pytest.raises(ComponentError, match=f"has no row {rows[-1]}: it cannot be removed"):
-        made.remove(np.array(rows))
-    same(made, filled([1, 2]))
+        segments.remove(np.array(rows))
+    assert_same(segments, filled([1, 2]))
 
 
-def test_a_row_that_is_there_is_refused_wherever_it_is(tmp_path: Path) -> None:
-    made = saved(filled([1, 2]), tmp_path / "0")
-    made.add(np.array([3]), VECTORS[[3]])
+def test_a_row_of_any_segment_cannot_be_added_again(tmp_path: Path) -> None:
+    segments = saved(filled([1, 2]), tmp_path / "0")
+    segments.add(np.array([3]), VECTORS[[3]])
     for row in (1, 3):
         with pytest.raises(ComponentError, match=f"has row {row} already|already has row {row}"):
-            made.add(np.array([row]), VECTORS[[row]])
-    same(made, filled([1, 2, 3]))
+            segments.add(np.array([row]), VECTORS[[row]])
+    assert_same(segments, filled([1, 2, 3]))
 
 
-def test_however_many_of_the_best_are_hidden_the_next_is_found() -> None:
-    made = filled([*range(60)])
-    ranked = made.search(QUERIES[:1], 60).rows[0]
-    made.remove(ranked[:20])
+def test_hidden_rows_are_skipped_however_many_rank_first() -> None:
+    segments = filled([*range(60)])
+    ranked = segments.search(QUERIES[:1], 60).rows[0]
+    segments.remove(ranked[:20])
     for k in (1, 2, 30, 50):
         expected = [*ranked[20 : 20 + k], *[-1] * (k - 40)]
-        assert made.search(QUERIES[:1], k).rows[0].tolist() == expected
+        assert segments.search(QUERIES[:1], k).rows[0].tolist() == expected
 
 
-def test_a_ranking_that_ends_early_is_not_asked_for_ever(tmp_path: Path) -> None:
+def test_deepening_stops_at_a_ranking_that_ends_early(tmp_path: Path) -> None:
     class Short(Plain):
-        """Finds two at most, as an approximate index may."""
+        """Finds at most two rows, as an approximate index may."""
 
         def search(self, queries: Any, k: int, **options: Any) -> Hits:
             hits = super().search(queries, k, **options)
             hits.rows[:, 2:], hits.scores[:, 2:] = -1, -np.inf
             return hits
 
-    made = filled([*range(30)], Short)
-    best = int(made.search(QUERIES[:1], 1).rows[0, 0])
-    made.remove(np.array([best]))
-    rows = made.search(QUERIES[:1], 5).rows[0]
+    segments = filled([*range(30)], Short)
+    best = int(segments.search(QUERIES[:1], 1).rows[0, 0])
+    segments.remove(np.array([best]))
+    rows = segments.search(QUERIES[:1], 5).rows[0]
     assert best not in rows
     assert (rows >= 0).sum() == 1
 
 
-def test_where_files_cannot_be_linked_they_are_copied(
+def test_files_that_cannot_be_linked_are_copied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(source: Path, target: Path) -> None:
         raise OSError(errno.EXDEV, "another disk")
 
-    (tmp_path / "a").write_text("held")
+    (tmp_path / "a").write_text("text")
     monkeypatch.setattr(os, "link", refuse)
-    sharing.share(tmp_path / "a", tmp_path / "b")
-    assert (tmp_path / "b").read_text() == "held"
+    links.share(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b").read_text() == "text"
     assert not (tmp_path / "b").samefile(tmp_path / "a")
 
 
-def test_a_file_that_is_not_there_is_no_matter_of_linking(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error_and_not_copied(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        sharing.share(tmp_path / "a", tmp_path / "b")
+        links.share(tmp_path / "a", tmp_path / "b")

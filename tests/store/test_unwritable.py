@@ -124,7 +124,7 @@ def test_a_folder_without_the_right_to_write(store: Store, do: Callable[[Store],
     before = contents(store.folder)
     with (
         without_rights(store.folder),
-        pytest.raises(StoreError, match=r"cannot be written.*get the right to write.*as it was"),
+        pytest.raises(StoreError, match=r"cannot be written.*get permission to write.*unchanged"),
     ):
         do(store)
     assert contents(store.folder) == before

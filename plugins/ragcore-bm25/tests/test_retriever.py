@@ -12,7 +12,7 @@ from ragcore_bm25.analyser import Analyser
 from ragcore_bm25.retriever import Bm25, Bm25Config
 
 from ragcore.contracts import Retriever
-from ragcore.errors import ComponentError, MemoryMismatchError
+from ragcore.errors import ComponentError, MemoryMismatchError, StoreCorruptError
 from ragcore.types import Passage
 
 TEXTS = [
@@ -176,6 +176,17 @@ def test_other_settings_than_it_was_built_with_are_refused(tmp_path: Path) -> No
     made().save(tmp_path)
     with pytest.raises(MemoryMismatchError, match=r"k1=1\.2.*k1=2"):
         Bm25.load(tmp_path, Bm25Config(k1=2))
+
+
+def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
+    made().save(tmp_path)
+    for path in sorted(tmp_path.iterdir()):
+        whole = path.read_bytes()
+        for content in (b"{", b"", None):
+            path.unlink() if content is None else path.write_bytes(content)
+            with pytest.raises(StoreCorruptError, match=rf"{path.name} cannot be read"):
+                Bm25.load(tmp_path, Bm25Config())
+        path.write_bytes(whole)
 
 
 def test_an_empty_one_finds_nothing_and_can_be_saved(tmp_path: Path) -> None:

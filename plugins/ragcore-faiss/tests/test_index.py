@@ -262,6 +262,17 @@ def test_rows_that_are_not_as_many_as_vectors_are_refused(mmap: bool, tmp_path: 
         Faiss.load(tmp_path, FaissConfig(), mmap=mmap)
 
 
+@pytest.mark.parametrize("name", ["faiss.json", "rows.npy"])
+def test_a_missing_or_broken_file_is_named(tmp_path: Path, name: str) -> None:
+    made().save(tmp_path)
+    (tmp_path / name).write_text("{")
+    with pytest.raises(StoreCorruptError, match=rf"{name} cannot be read"):
+        Faiss.load(tmp_path, FaissConfig())
+    (tmp_path / name).unlink()
+    with pytest.raises(StoreCorruptError, match=rf"{name} cannot be read"):
+        Faiss.load(tmp_path, FaissConfig())
+
+
 def test_a_change_that_failed_halfway_is_noticed(tmp_path: Path) -> None:
     index = made()
     index._index.add_with_ids(VECTORS[:1], np.array([1]))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from ragcore.disk.arrays import save_array
+from ragcore.disk.loading import reading
 from ragcore.disk.threads import yield_gil
 
 if TYPE_CHECKING:
@@ -146,7 +147,8 @@ def read(path: Path, mmap: bool) -> Any:
     """The array in a .npy file, mapped into memory or read."""
     yield_gil()
     # As a plain array: slices of np.memmap are slow to make.
-    return np.asarray(np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False))
+    with reading(path):
+        return np.asarray(np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False))
 
 
 def _narrow(frequencies: npt.NDArray[np.int64]) -> Tally:

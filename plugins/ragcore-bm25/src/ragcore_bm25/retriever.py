@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import numpy as np
 
 from ragcore.disk.arrays import save_array
+from ragcore.disk.loading import reading
 from ragcore.disk.threads import yield_gil
 from ragcore.errors import ComponentError, MemoryMismatchError
 from ragcore.types import MISSING_ROW, Hits, Passage
@@ -191,25 +192,29 @@ class Bm25:
         Raises:
             MemoryMismatchError: it was built with other settings than `config`'s, or by a later
                 release.
+            StoreCorruptError: a file is missing or broken.
         """
         loaded = cls(config)
-        about = json.loads((folder / "bm25.json").read_text(encoding="utf-8"))
-        if ",words-1," in about["fingerprint"]:
+        with reading(folder / "bm25.json") as path:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            built_by, layout = str(record["fingerprint"]), int(record["format"])
+        if ",words-1," in built_by:
             loaded._analyser = Analyser(config.stemmer, config.stopwords, version=1)
-        if about["format"] not in (1, _FORMAT) or about["fingerprint"] != loaded.fingerprint:
+        if layout not in (1, _FORMAT) or built_by != loaded.fingerprint:
             raise MemoryMismatchError(
-                f"{folder} was built with {about['fingerprint']} (format {about['format']}), but "
+                f"{folder} was built with {built_by} (format {layout}), but "
                 f"the configuration says {loaded.fingerprint} (format {_FORMAT}): build the memory "
                 "anew, or set memory.retriever as it was"
             )
         yield_gil()
-        terms = json.loads((folder / "terms.json").read_text(encoding="utf-8"))
+        with reading(folder / "terms.json") as path:
+            terms = json.loads(path.read_text(encoding="utf-8"))
+            loaded._vocabulary = dict(zip(terms, range(len(terms)), strict=True))
         yield_gil()
         rows = read(folder / "rows.npy", mmap)
-        loaded._vocabulary = dict(zip(terms, range(len(terms)), strict=True))
         loaded._rows, loaded._size = [rows], len(rows)
         loaded._last = int(rows.max(initial=-1))
-        if about["format"] == 1:
+        if layout == 1:
             tokens, ends = read(folder / "tokens.npy", mmap), read(folder / "ends.npy", mmap)
             lengths = np.diff(ends, prepend=0).astype(np.int32)
             loaded._counts = [Counts.of(tokens, lengths, len(terms))]

@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import Field
 
 from ragcore.disk.arrays import save_array
+from ragcore.disk.loading import reading
 from ragcore.errors import (
     ComponentError,
     ConfigError,
@@ -220,25 +221,29 @@ class Faiss:
 
         Raises:
             MemoryMismatchError: it was built with another factory.
-            StoreCorruptError: FAISS's file holds more or fewer vectors than there are rows.
+            StoreCorruptError: a file is missing or broken, or FAISS's file holds more or fewer
+                vectors than there are rows.
             StoreError: FAISS cannot read its file.
         """
-        about = json.loads((folder / "faiss.json").read_text(encoding="utf-8"))
-        if (about["format"], about["factory"]) != (_FORMAT, config.factory):
+        with reading(folder / "faiss.json") as path:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            built_by, layout, dim = record["factory"], record["format"], int(record["dim"])
+        if (layout, built_by) != (_FORMAT, config.factory):
             raise MemoryMismatchError(
-                f"{folder} was built with factory {about['factory']!r} (format {about['format']}), "
+                f"{folder} was built with factory {built_by!r} (format {layout}), "
                 f"but the configuration says {config.factory!r} (format {_FORMAT}): build the "
                 "memory anew, or set the index's factory as it was"
             )
         path = folder / "index.faiss"
         loaded = cls.__new__(cls)
-        loaded._adopt(config, about["dim"], _read(path, mmap=mmap))
+        loaded._adopt(config, dim, _read(path, mmap=mmap))
         loaded._mapped_from = path if mmap else None
         mode: Literal["r"] | None = "r" if mmap else None
-        loaded._rows = np.load(folder / "rows.npy", mmap_mode=mode, allow_pickle=False)
+        with reading(folder / "rows.npy") as rows_path:
+            loaded._rows = np.load(rows_path, mmap_mode=mode, allow_pickle=False)
         if loaded._index.ntotal != len(loaded._rows):
             raise StoreCorruptError(
-                f"{path} holds {loaded._index.ntotal} vectors and {folder / 'rows.npy'} "
+                f"{path} holds {loaded._index.ntotal} vectors and {rows_path} "
                 f"{len(loaded._rows)} rows, which must be as many: build the memory anew"
             )
         loaded._last = int(loaded._rows.max(initial=-1))

@@ -10,6 +10,7 @@ import struct
 from pathlib import Path
 from typing import Final
 
+from ragcore.disk.loading import reading
 from ragcore.errors import StoreCorruptError
 
 __all__ = ["check_file"]
@@ -24,13 +25,8 @@ def check_file(path: Path, *, dim: int, m: int, count: int) -> None:
     Raises:
         StoreCorruptError: it is another's, or cut off.
     """
-    try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD.size)
-    except OSError as error:
-        raise StoreCorruptError(
-            f"{path} cannot be read ({error}): rebuild this version of the memory"
-        ) from error
+    with reading(path), path.open("rb") as file:
+        head = file.read(_HEAD.size)
     # Of each vector: its neighbours with their number, its numbers, its label.
     neighbours = 4 * 2 * m + 4
     size = neighbours + 4 * dim + 8

@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import Field
 
 from ragcore.disk.arrays import save_array
+from ragcore.disk.loading import reading
 from ragcore.errors import (
     ComponentError,
     MemoryMismatchError,
@@ -168,7 +169,7 @@ class Hnswlib:
             options = {"filter": mask.tobytes().__getitem__, "num_threads": 1}
         wanted = min(k, findable) if len(values) else 0
         if not wanted:
-            return _nothing(len(values), k)
+            return Hits.empty(len(values), k)
         if among is not None and len(among) <= _FEW:
             found, near = self._compared(values, wanted, among)
         else:
@@ -182,7 +183,7 @@ class Hnswlib:
         best, best_scores = _in_order(held[found], near)
         if wanted == k:
             return Hits(best, best_scores)
-        rest = _nothing(len(values), k - wanted)
+        rest = Hits.empty(len(values), k - wanted)
         return Hits(
             np.concatenate([best, rest.rows], axis=1),
             np.concatenate([best_scores, rest.scores], axis=1),
@@ -216,16 +217,12 @@ class Hnswlib:
             MemoryMismatchError: it was built with another space or `m`.
             StoreCorruptError: a file is missing or broken.
         """
-        try:
-            about = json.loads((folder / "hnswlib.json").read_bytes())
-            dim = int(about["dim"])
-            rows = np.load(folder / "rows.npy", allow_pickle=False)
-            built = {key: about[key] for key in ("format", "space", "m")}
-        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-            raise StoreCorruptError(
-                f"index 'hnswlib' cannot be read from {folder} ({type(error).__name__}: {error}): "
-                "rebuild this version of the memory"
-            ) from error
+        with reading(folder / "hnswlib.json") as path:
+            record = json.loads(path.read_bytes())
+            dim = int(record["dim"])
+            built = {key: record[key] for key in ("format", "space", "m")}
+        with reading(folder / "rows.npy") as path:
+            rows = np.load(path, allow_pickle=False)
         said = {"format": _FORMAT, "space": config.space, "m": config.m}
         if built != said:
             raise MemoryMismatchError(
@@ -315,13 +312,6 @@ def hardware_threads() -> int:
     import os
 
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _nothing(count: int, k: int) -> Hits:
-    """What is found where nothing is."""
-    return Hits(
-        np.full((count, k), MISSING_ROW, np.int64), np.full((count, k), -np.inf, np.float32)
-    )
 
 
 def _in_order(rows: Rows, scores: Vectors) -> tuple[Rows, Vectors]:

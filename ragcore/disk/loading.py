@@ -1,0 +1,36 @@
+"""Reading a version's files so that a broken one is named, with what to do.
+
+Knows files only, not what is in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ragcore.errors import StoreCorruptError
+
+__all__ = ["reading"]
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Path]:
+    """Report a file of a version that is missing or does not hold what it should.
+
+    Wrap both the reading and the interpreting of the file, so that a missing key or a value of
+    another type counts as corruption too:
+
+        with reading(folder / "dense.json") as path:
+            index = json.loads(path.read_bytes())["index"]
+
+    Raises:
+        StoreCorruptError: the block raised an error that reading or interpreting a file can raise.
+    """
+    try:
+        yield path
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        raise StoreCorruptError(
+            f"{path} cannot be read ({type(error).__name__}: {error}): rebuild this version of the "
+            "memory"
+        ) from error
