@@ -1,13 +1,14 @@
-"""Overrides: `rag.k=10` laid over the tree of a pipeline file.
+"""Apply overrides such as `rag.k=10` to the tree of a pipeline file.
 
-Knows paths and trees; whether a key is allowed is for the reader to say, which then points at the
-override instead of the file.
+Knows paths of keys and trees; knows nothing of which keys are allowed. The reader checks that, and
+its message then names the override instead of a line of the file.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+from ragcore.config.reasons import count
 from ragcore.config.source import (
     Entry,
     Items,
@@ -25,7 +26,7 @@ _FORM: Final = "write KEY.KEY=VALUE, as in rag.k=10"
 
 
 def apply_overrides(tree: Mapping, source: Source) -> None:
-    """Lay the source's overrides over its tree, in place and in order: the last one wins."""
+    """Apply the source's overrides to its tree, in place and in order: the last one wins."""
     for origin, override in enumerate(source.overrides, start=1):
         place = SourcePosition(origin, 0, 0)
         path, equals, text = override.partition("=")
@@ -50,8 +51,8 @@ def _set(
                 path = ".".join(keys[:depth])
                 source.fault(
                     place,
-                    f"{path!r} is a list of {len(node.items)}: {key!r} is no place in it, "
-                    "they are counted from 0",
+                    f"{path!r} is a list of {count(len(node.items), 'item')}: {key!r} is not an "
+                    "index of it; they are counted from 0",
                 )
                 return
             if last:
@@ -69,5 +70,5 @@ def _set(
             node = entry.value
         else:
             path = ".".join(keys[:depth])
-            source.fault(place, f"{path!r} has no keys in it, it is {describe(node)}")
+            source.fault(place, f"{path!r} has no keys: it is {describe(node)}")
             return

@@ -1,9 +1,9 @@
-"""YAML text to a tree in which every key and value knows where it stands.
+"""Turn YAML text into a tree in which every key and value knows its position.
 
 Knows YAML and positions, and how a fault is shown with its line; knows nothing of pipelines. Plain
 scalars follow YAML 1.2's core schema, so that `no`, `on` and `2018-12-01` are strings and `1e-4`
-is a number. What the tree cannot hold is a fault: tags, duplicate keys, keys that are not text,
-merge keys, a second document.
+is a number. Everything that the tree cannot represent is a fault: tags, duplicate keys, keys that
+are not text, merge keys, a second document.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class SourcePosition(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """One thing that is wrong, and where."""
+    """One mistake in a file or an override, with its position."""
 
     place: SourcePosition
     message: str
@@ -61,7 +61,7 @@ class Fault(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """One value; `text` is how it was written."""
+    """One value; `text` is how the file writes it."""
 
     place: SourcePosition
     value: str | int | float | bool | None
@@ -78,7 +78,7 @@ class Items:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A key, where it stands, and its value."""
+    """A key's position and its value."""
 
     place: SourcePosition
     value: Node
@@ -86,7 +86,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """Keys with their values, in the order of the file."""
+    """Keys with their values, in the file's order."""
 
     place: SourcePosition
     entries: dict[str, Entry]
@@ -96,7 +96,7 @@ Node = Scalar | Items | Mapping
 
 
 class Source:
-    """A file's text and the overrides given with it, to read trees from and to show faults in."""
+    """A file's text with its overrides: gives their trees, and collects and shows the faults."""
 
     def __init__(self, text: str, name: str, overrides: Sequence[str] = ()) -> None:
         self.name = name
@@ -106,35 +106,35 @@ class Source:
         self._lines = re.split(r"\r\n|[\r\n\x85\u2028\u2029]", text)
 
     def tree(self) -> Node | None:
-        """The file's tree, or None if it is not YAML; either way look at `faults`."""
+        """Return the file's tree, or None if it is not YAML; check `faults` in both cases."""
         return _TreeBuilder(self, self.text, 0).build()
 
     def override_value(self, text: str, origin: int) -> Node | None:
-        """The tree of what stands after the `=` of an override."""
+        """Return the tree of the text after the `=` of an override."""
         return _TreeBuilder(self, text, origin).build()
 
     def fault(self, place: SourcePosition, message: str) -> None:
-        """Note a fault."""
+        """Add a fault."""
         self.faults.append(Fault(place, message))
 
     def is_faulty(self, place: SourcePosition) -> bool:
-        """Whether something is wrong there already, of which another fault may only follow."""
+        """Tell whether a position has a fault already: another may only follow from it."""
         return any(fault.place == place for fault in self.faults)
 
     def where(self, place: SourcePosition) -> str:
-        """A position as text: `file:line:column`, or the override that it is in."""
+        """Write a position as text: `file:line:column`, or the override that it is in."""
         if place.origin:
             return f"override '{_printable(self.overrides[place.origin - 1])}'"
         return f"{self.name}:{place.line}:{place.column}"
 
     def show(self) -> str:
-        """Every fault, by position: where, what, and for the file the line with a caret."""
-        shown = []
+        """Write every fault, by position: where, what, and for the file the line with a caret."""
+        lines = []
         for fault in sorted(set(self.faults)):
-            shown.append(f"{self.where(fault.place)}: {fault.message}")
+            lines.append(f"{self.where(fault.place)}: {fault.message}")
             if not fault.place.origin:
-                shown.extend(self._excerpt(fault.place))
-        return "\n".join(shown)
+                lines.extend(self._excerpt(fault.place))
+        return "\n".join(lines)
 
     def _excerpt(self, place: SourcePosition) -> Iterable[str]:
         line = self._lines[place.line - 1] if place.line <= len(self._lines) else ""
@@ -147,7 +147,7 @@ class Source:
 
 
 def dump(value: object) -> str:
-    """YAML in block style, keys in their order; reads back alike here and in YAML 1.1."""
+    """Write YAML in block style, keys in their order; reads the same here and in YAML 1.1."""
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
@@ -166,7 +166,7 @@ for _name, (_pattern, _first) in _SCALARS.items():
 
 
 class _TreeBuilder:
-    """Turns PyYAML's nodes into ours, noting faults in the source."""
+    """Turns PyYAML's nodes into nodes of the tree, and adds faults to the source."""
 
     def __init__(self, source: Source, text: str, origin: int) -> None:
         self._source = source
@@ -182,13 +182,13 @@ class _TreeBuilder:
                 node = loader.get_single_node()
             finally:
                 loader.dispose()
-            # An empty document is nothing at all, which PyYAML gives as None.
+            # PyYAML returns None for an empty document.
             return Scalar(self._place(1, 1), None, "") if node is None else self._node(node)
         except yaml.reader.ReaderError as error:
             lines = re.split(r"\r\n|[\r\n\x85\u2028\u2029]", self._text[: error.position])
             self._source.fault(
                 self._place(len(lines), len(lines[-1]) + 1),
-                f"the character U+{ord(self._text[error.position]):04X} may not stand in YAML: "
+                f"the character U+{ord(self._text[error.position]):04X} is not allowed in YAML: "
                 "remove it, or write it as an escape in double quotes",
             )
         except yaml.MarkedYAMLError as error:
@@ -196,7 +196,9 @@ class _TreeBuilder:
             line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
             self._source.fault(self._place(line, column), _syntax(error, mark))
         except RecursionError:
-            self._source.fault(self._place(1, 1), "nested too deeply: no pipeline needs that")
+            self._source.fault(
+                self._place(1, 1), "nested too deeply: write the file with less nesting"
+            )
         return None
 
     def _place(self, line: int, column: int) -> SourcePosition:
@@ -235,23 +237,23 @@ class _TreeBuilder:
     def _mapping(self, node: yaml.MappingNode, place: SourcePosition) -> Mapping:
         entries: dict[str, Entry] = {}
         for key_node, value_node in node.value:
-            at = self._place(key_node.start_mark.line + 1, key_node.start_mark.column + 1)
+            key_place = self._place(key_node.start_mark.line + 1, key_node.start_mark.column + 1)
             key = key_node.value
             value = self._node(value_node)
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag != _CORE + "str":
                 found = describe(self._node(key_node))
                 hint = f": write '{key}'" if isinstance(key, str) and key else ""
-                self._source.fault(at, f"a key must be a string, found {found}{hint}")
+                self._source.fault(key_place, f"a key must be a string, found {found}{hint}")
             elif key == "<<":
-                self._source.fault(at, "merge keys (<<) are refused: write the keys out")
+                self._source.fault(key_place, "merge keys (<<) are refused: write the keys out")
             elif key in entries:
                 first = entries[key].place
                 line = f" in line {first.line}" if not self._origin else ""
                 self._source.fault(
-                    at, f"the key {key!r} is already there{line}: remove one of the two"
+                    key_place, f"the key {key!r} is already there{line}: remove one of the two"
                 )
             else:
-                entries[key] = Entry(at, value)
+                entries[key] = Entry(key_place, value)
         return Mapping(place, entries)
 
     def _scalar(self, tag: str, text: str, place: SourcePosition) -> Scalar:
@@ -278,12 +280,12 @@ def _construct(name: str, text: str) -> int | float | bool | None:
 
 
 def _syntax(error: yaml.MarkedYAMLError, mark: yaml.Mark | None) -> str:
-    """PyYAML's complaint, in plain words where it is a common one."""
+    """Say what PyYAML complains of, in plain words where it is a common mistake."""
     problem = error.problem or "it cannot be read"
-    if r"'\t'" in problem or _stands_at(mark, "\t"):
+    if r"'\t'" in problem or _starts_at(mark, "\t"):
         return "a tab: YAML is indented with spaces"
-    if _stands_at(mark, "{env:"):
-        return "between braces or brackets a secret stands in quotes: '${env:NAME}'"
+    if _starts_at(mark, "{env:"):
+        return "write a secret between braces or brackets in quotes: '${env:NAME}'"
     if problem == "but found another document":
         return "a second document begins here: a file holds one pipeline, remove the '---'"
     if problem.startswith("found undefined alias"):
@@ -295,19 +297,19 @@ def _syntax(error: yaml.MarkedYAMLError, mark: yaml.Mark | None) -> str:
         char = problem.removeprefix("found character ").split(" that ")[0]
         return f"not valid YAML: a value cannot begin with {char}: put it in quotes"
     problem = problem.replace("but got '<stream end>'", "but the file ends")
-    began = f" that begins in line {error.context_mark.line + 1}" if error.context_mark else ""
-    context = f" {error.context}{began}" if error.context else ""
+    opening = f" that begins in line {error.context_mark.line + 1}" if error.context_mark else ""
+    context = f" {error.context}{opening}" if error.context else ""
     return f"not valid YAML{context}: {problem}"
 
 
-def _stands_at(mark: yaml.Mark | None, text: str) -> bool:
+def _starts_at(mark: yaml.Mark | None, text: str) -> bool:
     if mark is None or mark.buffer is None or mark.pointer is None:
         return False
     return mark.buffer[mark.pointer :].startswith(text)
 
 
 def describe(node: Node) -> str:
-    """What a node is, in plain words."""
+    """Describe a node in plain words."""
     match node:
         case Mapping():
             return "a mapping"
@@ -326,7 +328,7 @@ def describe(node: Node) -> str:
 
 
 def clip(text: str) -> str:
-    """A text in quotes, cut to what fits in a message."""
+    """Quote a text, cut to a length that fits in a message."""
     return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
