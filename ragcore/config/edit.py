@@ -60,7 +60,7 @@ def _changed(text: str, tree: Mapping, number: str) -> str | None:
     if entry is not None:
         if not isinstance(entry.value, Scalar) or not entry.value.text:
             return None
-        row, begin = entry.value.place.line - 1, entry.value.place.column - 1
+        row, begin = entry.value.position.line - 1, entry.value.position.column - 1
         end = begin + len(entry.value.text)
         line = lines[row] if row < len(lines) else ""
         if line[begin:end] != entry.value.text:
@@ -68,8 +68,12 @@ def _changed(text: str, tree: Mapping, number: str) -> str | None:
         lines[row] = line[:begin] + number + line[end:]
         return "\n".join(lines)
     first = next(iter(memory.entries.values()))
-    row, begin = first.place.line - 1, first.place.column - 1
-    if row >= len(lines) or lines[row][:begin].strip(" ") or first.place.line == tree.place.line:
+    row, begin = first.position.line - 1, first.position.column - 1
+    if (
+        row >= len(lines)
+        or lines[row][:begin].strip(" ")
+        or first.position.line == tree.position.line
+    ):
         return None
     line_ending = "\r" if lines[row].endswith("\r") else ""
     lines.insert(row, f"{' ' * begin}temperature: {number}{line_ending}")

@@ -58,7 +58,7 @@ def _read(source: Source, base: Path) -> tuple[Mapping, PipelineConfig]:
     config = None
     if tree is not None:
         if isinstance(tree, Scalar) and tree.value is None:
-            source.fault(tree.place, _EMPTY)
+            source.fault(tree.position, _EMPTY)
         else:
             if isinstance(tree, Mapping):
                 apply_overrides(tree, source)

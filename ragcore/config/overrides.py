@@ -26,21 +26,21 @@ _FORM: Final = "write KEY.KEY=VALUE, as in rag.k=10"
 
 
 def apply_overrides(tree: Mapping, source: Source) -> None:
-    """Apply the source's overrides to its tree, in place and in order: the last one wins."""
+    """Apply the source's overrides to its tree, in order: the last one wins."""
     for origin, override in enumerate(source.overrides, start=1):
-        place = SourcePosition(origin, 0, 0)
+        position = SourcePosition(origin, 0, 0)
         path, equals, text = override.partition("=")
         keys = [key.strip() for key in path.split(".")]
         if not equals or not all(keys):
-            source.fault(place, f"not an override: {_FORM}")
+            source.fault(position, f"not an override: {_FORM}")
             continue
         value = source.override_value(text.strip(), origin)
         if value is not None:
-            _set(tree, keys, value, place, source)
+            _set(tree, keys, value, position, source)
 
 
 def _set(
-    tree: Mapping, keys: list[str], value: Node, place: SourcePosition, source: Source
+    tree: Mapping, keys: list[str], value: Node, position: SourcePosition, source: Source
 ) -> None:
     node: Node = tree
     for depth, key in enumerate(keys):
@@ -50,7 +50,7 @@ def _set(
             if not 0 <= index < len(node.items):
                 path = ".".join(keys[:depth])
                 source.fault(
-                    place,
+                    position,
                     f"{path!r} is a list of {count(len(node.items), 'item')}: {key!r} is not an "
                     "index of it; they are counted from 0",
                 )
@@ -62,13 +62,13 @@ def _set(
         elif isinstance(node, Mapping):
             entry = node.entries.get(key)
             if last:
-                node.entries[key] = Entry(place, value)
+                node.entries[key] = Entry(position, value)
                 return
             if entry is None or (isinstance(entry.value, Scalar) and entry.value.value is None):
-                entry = Entry(place, Mapping(place, {}))
+                entry = Entry(position, Mapping(position, {}))
                 node.entries[key] = entry
             node = entry.value
         else:
             path = ".".join(keys[:depth])
-            source.fault(place, f"{path!r} has no keys: it is {describe(node)}")
+            source.fault(position, f"{path!r} has no keys: it is {describe(node)}")
             return

@@ -75,7 +75,7 @@ class ConfigReader:
         if not isinstance(node, Mapping):
             keys = ", ".join(keys_of(model))
             self._source.fault(
-                node.place, f"{title} must be a mapping of {keys}; found {describe(node)}"
+                node.position, f"{title} must be a mapping of {keys}; found {describe(node)}"
             )
             return None
         read = self._model(node, model, title)
@@ -100,8 +100,8 @@ class ConfigReader:
                 sound = False
                 mistyped.add(nearest(key, allowed))
                 self._source.fault(
-                    entry.place,
-                    f"unknown key {key!r} in {title}{self._chosen_by(use, entry.place)}: "
+                    entry.position,
+                    f"unknown key {key!r} in {title}{self._chosen_by(use, entry.position)}: "
                     f"{_suggest(key, allowed)}allowed: {', '.join(allowed) or 'none'}",
                 )
         try:
@@ -111,7 +111,7 @@ class ConfigReader:
                 self._explain(detail, node, data, fields, title, use, mistyped)
             return _FAULTY
         except RagcoreError as error:
-            self._source.fault(node.place, self._hide(str(error)))
+            self._source.fault(node.position, self._hide(str(error)))
             return _FAULTY
         # Validators of a plugin may raise any error, and pydantic only wraps ValueErrors.
         except Exception as error:
@@ -120,11 +120,11 @@ class ConfigReader:
             ) from error
         return read if sound else _FAULTY
 
-    def _chosen_by(self, use: Entry | None, place: SourcePosition) -> str:
+    def _chosen_by(self, use: Entry | None, position: SourcePosition) -> str:
         """Name the override that chose the component, where it made the file's keys wrong."""
-        if use is None or use.value.place.origin in (0, place.origin):
+        if use is None or use.value.position.origin in (0, position.origin):
             return ""
-        return f" (chosen by {self._source.where(use.value.place)})"
+        return f" (chosen by {self._source.where(use.value.position)})"
 
     def _value(self, node: Node, accepted: AcceptedValues, key: str) -> Any:
         """Read a node as a field's annotation asks, as far as its structure goes."""
@@ -162,10 +162,10 @@ class ConfigReader:
         known = _installed(kind)
         if use is None:
             close = nearest("use", list(node.entries))
-            place = node.entries[close].place if close else node.place
+            position = node.entries[close].position if close else node.position
             wrong = f"unknown key {close!r}: did you mean 'use'? " if close else ""
             self._source.fault(
-                place,
+                position,
                 f"{wrong}missing key 'use', which names the {kind}: write {{use: NAME, …}}; "
                 f"installed: {known}",
             )
@@ -174,7 +174,7 @@ class ConfigReader:
         if not isinstance(name, str):
             if name is not _FAULTY:
                 self._source.fault(
-                    use.value.place,
+                    use.value.position,
                     f"use: expected the name of {_a(kind)}, found {describe(use.value)}; "
                     f"installed: {known}",
                 )
@@ -184,14 +184,14 @@ class ConfigReader:
             model = config_class(kind, name, component)
             config = self._model(node, model, f"{kind} {_text(use.value)!r}", use)
         except PluginError as error:
-            self._source.fault(use.value.place, self._hide(str(error)))
+            self._source.fault(use.value.position, self._hide(str(error)))
             return _FAULTY
         if isinstance(config, _Faulty):
             return config
         return ComponentSpec(kind, name, component, config, _secrets_of(node))
 
     def _mismatch(self, node: Node, accepted: AcceptedValues, key: str) -> _Faulty:
-        if self._source.is_faulty(node.place):
+        if self._source.is_faulty(node.position):
             return _FAULTY
         inner = AcceptedValues.of(accepted.items)
         if accepted.component_kind or (inner.component_kind and isinstance(node, Scalar)):
@@ -202,7 +202,7 @@ class ConfigReader:
             )
         else:
             message = f"expected {accepted.words()}, found {describe(node)}{_hint(node, accepted)}"
-        self._source.fault(node.place, f"{key}: {message}")
+        self._source.fault(node.position, f"{key}: {message}")
         return _FAULTY
 
     def _not_a_component(self, node: Node, kind: str, in_list: bool) -> str:
@@ -242,7 +242,7 @@ class ConfigReader:
                 self._secrets[os.environ[name]] = match.group()
                 return os.environ[name]
             sound = False
-            self._source.fault(node.place, message)
+            self._source.fault(node.position, message)
             return ""
 
         expanded = _SECRET.sub(fill_in, node.value)
@@ -266,7 +266,7 @@ class ConfigReader:
         mistyped: set[str | None],
     ) -> None:
         """Turn one of pydantic's errors into a fault at the node that it names."""
-        place, found, key = node.place, None, ""
+        position, faulty, key = node.position, None, ""
         here: Node = node
         value: Any = data
         for step in error["loc"]:
@@ -277,28 +277,30 @@ class ConfigReader:
             else:
                 break
             value = value[step] if not isinstance(value, _Faulty) else value
-            place, found = here.place, here
+            position, faulty = here.position, here
             if isinstance(value, _Faulty):
                 return
         kind = error["type"]
-        if kind == "missing" and found is None:
+        if kind == "missing" and faulty is None:
             name = str(error["loc"][0])
             if name not in mistyped:
                 self._source.fault(
-                    place,
-                    f"missing key {name!r} in {title}{self._chosen_by(use, place)}"
+                    position,
+                    f"missing key {name!r} in {title}{self._chosen_by(use, position)}"
                     + _how_to_write(name, fields.get(name)),
                 )
             return
-        if found is None:
+        if faulty is None:
             message = self._hide(reason(error))
             # A model's own check that begins with a key's name is about that key.
             entry = node.entries.get(message.partition(" ")[0].rstrip(":"))
-            self._source.fault(entry.value.place if entry else place, f"{message} (in {title})")
+            self._source.fault(
+                entry.value.position if entry else position, f"{message} (in {title})"
+            )
             return
         # A validator's own message names the value or not, as its author chose.
-        value_found = "" if error["type"] == "value_error" else f", found {_found(found)}"
-        self._source.fault(place, f"{key}: {self._hide(reason(error))}{value_found}")
+        value_found = "" if error["type"] == "value_error" else f", found {_value_text(faulty)}"
+        self._source.fault(position, f"{key}: {self._hide(reason(error))}{value_found}")
 
 
 def config_class(kind: str, name: str, component: Any) -> type[BaseModel]:
@@ -367,7 +369,7 @@ def _text(node: Node) -> str:
     return node.text if isinstance(node, Scalar) else describe(node)
 
 
-def _found(node: Node) -> str:
+def _value_text(node: Node) -> str:
     if isinstance(node, Scalar) and isinstance(node.value, int | float):
         return node.text
     return count(len(node.items), "item") if isinstance(node, Items) else describe(node)
