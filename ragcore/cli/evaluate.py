@@ -57,7 +57,7 @@ def evaluate(
 
     from ragcore.config.training import QuestionsConfig
     from ragcore.evaluation.running import DEFAULT_METRICS, make_metrics
-    from ragcore.evaluation.running import against as compare
+    from ragcore.evaluation.running import compare_with_run
     from ragcore.evaluation.running import evaluate as run
     from ragcore.questions import read_questions, spread_over
     from ragcore.rag import load
@@ -66,7 +66,7 @@ def evaluate(
     asked = spread_over(read_questions(questions, format=format), limit)
     with load(pipeline, *(overrides or ())) as rag, _bar() as progress:
         report = run(rag, asked, metrics, progress=progress)
-    differences = compare(against, report) if against is not None else []
+    differences = compare_with_run(against, report) if against is not None else []
     if output is not None:
         said = QuestionsConfig.model_validate(
             {"path": questions.absolute(), "format": format, "limit": limit}

@@ -160,7 +160,7 @@ def calibrate(
     from ragcore.config.edit import write_temperature
     from ragcore.errors import ConfigError
     from ragcore.evaluation.calibration import calibrate as fit
-    from ragcore.evaluation.calibration import read_pairs
+    from ragcore.evaluation.calibration import read_answered_questions
     from ragcore.rag import load
 
     if write and overrides:
@@ -168,7 +168,7 @@ def calibrate(
             "--write with changes to the file: the temperature would be fitted to another pipeline "
             "than the file's; change the file first, or leave --write out"
         )
-    asked, wanted = read_pairs(questions)
+    asked, wanted = read_answered_questions(questions)
     with load(pipeline, *(overrides or ())) as rag:
         found = fit(rag, asked, wanted)
     temperature = found.fitted.temperature

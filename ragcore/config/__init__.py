@@ -1,8 +1,8 @@
-"""Pipeline files: reading them with every fault at its place, filling them in, describing them.
+"""Pipeline files: read them with every fault by position, write them out in full, describe them.
 
 `models` says what a file may hold. `source` turns YAML into a tree with positions, `overrides`
-changes it, `reader` checks it against the models and the components' own `Config`s; `fill` and
-`schema` are the two ways back.
+changes it, `reader` checks it against the models and the components' own `Config`s; `fill` writes
+a config back as YAML, and `schema` describes all files as a JSON Schema.
 """
 
 from __future__ import annotations

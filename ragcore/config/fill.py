@@ -1,4 +1,4 @@
-"""A pipeline file written out in full: what it says, and the default of all that it leaves out."""
+"""Write a pipeline file out in full: its own keys, and the default of every key it leaves out."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["fill_config"]
 
 
 def fill_config(path: str | Path, overrides: Sequence[str] = ()) -> str:
-    """YAML with every default written out, in the models' order; it loads to an equal config.
+    """Return YAML with every default written out, in the models' order.
 
-    What the file says stays as it is written: relative paths, names of models, `${env:NAME}`.
-    Comments and anchors are lost.
+    It loads to an equal config. The file's own values stay as they are written: relative paths,
+    names of models, `${env:NAME}`. Comments and anchors are lost.
 
     Raises:
         ConfigError: as `load_config`.
@@ -45,21 +45,22 @@ def _model(node: Mapping, config: BaseModel) -> dict[str, Any]:
 
 
 def _value(node: Node, value: Any) -> Any:
-    """What stands at a node, filled in where `value`, what it was read as, has defaults."""
+    """Return a node's plain value, filled in with the defaults of `value`, its parsed form."""
     match node, value:
         case Mapping(), ComponentSpec():
             return {"use": _written(node.entries["use"].value), **_model(node, value.config)}
         case Mapping(), BaseModel():
             return _model(node, value)
         case Mapping(), dict():
-            return {key: _value(one.value, value.get(key)) for key, one in node.entries.items()}
+            return {key: _value(entry.value, value.get(key)) for key, entry in node.entries.items()}
         case Items(), list() | tuple() if len(node.items) == len(value):
-            return [_value(item, one) for item, one in zip(node.items, value, strict=True)]
+            return [_value(item, parsed) for item, parsed in zip(node.items, value, strict=True)]
         case _:
             return _written(node)
 
 
 def _written(node: Node) -> Any:
+    """Return a node's plain value as the file has it."""
     match node:
         case Mapping():
             return {key: _written(entry.value) for key, entry in node.entries.items()}

@@ -1,4 +1,7 @@
-"""What a field's annotation takes, sorted by how YAML writes it, and said in words."""
+"""Which values a field's annotation accepts, sorted by how YAML writes them.
+
+Knows type annotations; knows nothing of positions in a file.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 from ragcore.registry.components import ComponentSpec, kind_of, yaml_key
 
-__all__ = ["Takes", "hint_of", "keys_of"]
+__all__ = ["AcceptedValues", "hint_of", "keys_of"]
 
 _WORDS: Final = {str: "a string", int: "an integer", float: "a number", bool: "true or false"}
 _LISTS: Final = (list, tuple, set, frozenset, Sequence, Iterable)
@@ -21,21 +24,21 @@ _DICTS: Final = (dict, Mapping)
 
 
 @dataclass(slots=True)
-class Takes:
-    """The alternatives of an annotation.
+class AcceptedValues:
+    """The values that an annotation accepts.
 
     Attributes:
-        part: the kind of component, where it takes one.
+        component_kind: the kind of component, where it accepts one.
         models: the pydantic models that a mapping may be.
-        items: for each kind of list that it takes, the annotation of an item.
-        values: for each kind of dict, the annotation of a value.
+        items: for each type of list that it accepts, the annotation of an item.
+        values: for each type of dict, the annotation of a value.
         literals: the values of a `Literal`.
         scalars: the plain types among str, int, float, bool and NoneType.
         path: whether a string is a path.
-        other: whether it takes something that only pydantic can judge.
+        other: whether it accepts something that only pydantic can judge.
     """
 
-    part: str | None = None
+    component_kind: str | None = None
     models: list[type[BaseModel]] = field(default_factory=list)
     items: list[Any] = field(default_factory=list)
     values: list[Any] = field(default_factory=list)
@@ -45,74 +48,77 @@ class Takes:
     other: bool = False
 
     @classmethod
-    def of(cls, hints: Iterable[Any]) -> Takes:
-        """What any of these annotations takes."""
-        takes = cls()
+    def of(cls, hints: Iterable[Any]) -> AcceptedValues:
+        """Collect what any of these annotations accepts."""
+        accepted = cls()
         for hint in hints:
-            for bare in _alternatives(hint):
-                takes._add(bare)
-        return takes
+            for alternative in _alternatives(hint):
+                accepted._add(alternative)
+        return accepted
 
-    def _add(self, bare: Any) -> None:
-        origin = get_origin(bare) or bare
-        given = [one for one in get_args(bare) if one is not Ellipsis] or [Any, Any]
+    def _add(self, hint: Any) -> None:
+        origin = get_origin(hint) or hint
+        arguments = [argument for argument in get_args(hint) if argument is not Ellipsis] or [
+            Any,
+            Any,
+        ]
         if origin is ComponentSpec:
-            self.part = kind_of(bare)
+            self.component_kind = kind_of(hint)
         elif origin in _LISTS:
-            self.items.append(given[0])
+            self.items.append(arguments[0])
         elif origin in _DICTS:
-            self.values.append(given[-1])
+            self.values.append(arguments[-1])
         elif origin is Literal:
-            self.literals.extend(given)
-        elif bare is None or bare is type(None):
+            self.literals.extend(arguments)
+        elif hint is None or hint is type(None):
             self.scalars.add(type(None))
-        elif bare in _WORDS:
-            self.scalars.add(bare)
-        elif bare is Path:
+        elif hint in _WORDS:
+            self.scalars.add(hint)
+        elif hint is Path:
             self.scalars.add(str)
             self.path = True
-        elif isinstance(bare, type) and issubclass(bare, BaseModel):
-            self.models.append(bare)
+        elif isinstance(hint, type) and issubclass(hint, BaseModel):
+            self.models.append(hint)
         else:
             self.other = True
 
-    def scalar(self, value: object) -> bool:
-        """Whether a scalar is of a type, or one of the values, that it takes."""
+    def allows_scalar(self, value: object) -> bool:
+        """Tell whether a scalar is of an accepted type, or one of the accepted values."""
         if self.other or type(value) in self.scalars:
             return True
         if type(value) is int and float in self.scalars:
             return True
         # 1 == True in Python, but not in a file.
-        return any(type(value) is type(one) and value == one for one in self.literals)
+        return any(type(value) is type(literal) and value == literal for literal in self.literals)
 
     def words(self) -> str:
-        """What it takes, parts aside, as a message says it."""
-        said: list[str] = []
+        """Describe the accepted values, except components, for a message."""
+        alternatives: list[str] = []
         if self.literals:
             values = ", ".join(map(str, self.literals))
-            said.append(values if len(self.literals) == 1 else f"one of {values}")
+            alternatives.append(values if len(self.literals) == 1 else f"one of {values}")
         if self.path:
-            said.append("a path")
-        said += [
+            alternatives.append("a path")
+        alternatives += [
             word
             for kind, word in _WORDS.items()
             if kind in self.scalars and not (kind is str and self.path)
         ]
         if self.items:
-            said.append("a list")
-        said += ["a mapping of " + ", ".join(keys_of(model)) for model in self.models]
+            alternatives.append("a list")
+        alternatives += ["a mapping of " + ", ".join(keys_of(model)) for model in self.models]
         if self.values:
-            said.append("a mapping")
-        return " or ".join(said) or "another value"
+            alternatives.append("a mapping")
+        return " or ".join(alternatives) or "another value"
 
 
 def hint_of(field: FieldInfo) -> Any:
-    """A field's annotation with its metadata put back."""
+    """Return a field's annotation together with its metadata."""
     return Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
 
 
 def keys_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
-    """A model's fields by their keys in YAML, in order."""
+    """Return a model's fields by their keys in YAML, in order."""
     return {yaml_key(name, field): field for name, field in model.model_fields.items()}
 
 

@@ -1,4 +1,4 @@
-"""From a file and its overrides to a checked config, or to one error that lists every fault."""
+"""Turn a file and its overrides into a checked config, or into one error that lists every fault."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ragcore.errors import ConfigError
 __all__ = ["load_config", "parse_config", "read_file"]
 
 FOLDER_FILE: Final = "pipeline.yaml"
-"""The pipeline file of a folder that is given in place of a file."""
+"""The name of the pipeline file in a folder, where a folder stands for a pipeline."""
 
 _EMPTY: Final = "the file is empty: a pipeline begins with 'ragcore: 1' and has a section 'memory'"
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> PipelineConfig:
-    """The checked config of a pipeline file.
+    """Load the checked config of a pipeline file.
 
     Args:
         path: of a YAML file, or of a folder with a pipeline.yaml, as training leaves it; relative
@@ -37,18 +37,18 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> PipelineConf
 def parse_config(
     text: str, name: str = "<text>", base: str | Path = ".", overrides: Sequence[str] = ()
 ) -> PipelineConfig:
-    """As `load_config`, from a text; `name` stands for the file's, `base` for its folder."""
+    """Load as `load_config`, from a text; `name` stands for the file's, `base` for its folder."""
     return _read(Source(text, name, overrides), Path(base))[1]
 
 
 def _file(path: Path) -> Path:
-    """The pipeline file that a path means: in a folder, as training leaves one, its own."""
+    """Return the pipeline file that a path names: of a folder, its pipeline.yaml."""
     inside = path / FOLDER_FILE
     return inside if path.is_dir() and inside.is_file() else path
 
 
 def read_file(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Mapping, PipelineConfig]:
-    """As `load_config`, with the tree that the file and the overrides make."""
+    """Load as `load_config`, and return the tree of the file with the overrides applied, too."""
     file = _file(Path(path))
     return _read(Source(_text(file), str(file), overrides), file.parent)
 
@@ -58,7 +58,7 @@ def _read(source: Source, base: Path) -> tuple[Mapping, PipelineConfig]:
     config = None
     if tree is not None:
         if isinstance(tree, Scalar) and tree.value is None:
-            source.fault(tree.place, _EMPTY)
+            source.fault(tree.position, _EMPTY)
         else:
             if isinstance(tree, Mapping):
                 apply_overrides(tree, source)

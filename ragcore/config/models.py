@@ -1,4 +1,4 @@
-"""What a pipeline file may say, its parts aside: those are in each component's `Config`."""
+"""The keys of a pipeline file, except those of components: each component's `Config` has them."""
 
 from __future__ import annotations
 
@@ -20,29 +20,34 @@ __all__ = [
 ]
 
 
-def _check_where(said: dict[str, Any]) -> dict[str, Any]:
-    """A filter as it is written; each of its faults is told at its own place in the file."""
+def _check_where(expression: dict[str, Any]) -> dict[str, Any]:
+    """Check a filter expression; each of its faults is reported at its position in the file."""
     faults = [
         InitErrorDetails(
             type=PydanticCustomError("value_error", "{error}", {"error": fault.message}),
             loc=fault.path,
-            input=said,
+            input=expression,
         )
-        for fault in faults_of(said)
+        for fault in faults_of(expression)
     ]
     if faults:
         raise ValidationError.from_exception_data("where", faults)
-    return said
+    return expression
 
 
 class AbstainConfig(ComponentConfig):
-    """When to say that the passages do not hold the answer."""
+    """When to answer that the passages do not hold the answer."""
 
     answer: str = Field(
-        default="unknown", min_length=1, description="what is said instead of an answer"
+        default="unknown",
+        min_length=1,
+        description="the answer that stands for: not in the passages",
     )
     above: float = Field(
-        default=0.9, ge=0, le=1, description="said where its own probability is above this"
+        default=0.9,
+        ge=0,
+        le=1,
+        description="abstain where that answer's own probability is above this",
     )
 
 
@@ -118,8 +123,8 @@ class MemoryConfig(ComponentConfig):
     )
     verify: bool = Field(
         default=True,
-        description="compare every file's sha256 when a version is opened; false looks at sizes "
-        "only, so that a large memory opens at once",
+        description="compare every file's sha256 when a version is opened; false compares sizes "
+        "only, so that a large memory opens quickly",
     )
 
 

@@ -1,13 +1,14 @@
-"""Overrides: `rag.k=10` laid over the tree of a pipeline file.
+"""Apply overrides such as `rag.k=10` to the tree of a pipeline file.
 
-Knows paths and trees; whether a key is allowed is for the reader to say, which then points at the
-override instead of the file.
+Knows paths of keys and trees; knows nothing of which keys are allowed. The reader checks that, and
+its message then names the override instead of a line of the file.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+from ragcore.config.reasons import count
 from ragcore.config.source import (
     Entry,
     Items,
@@ -25,21 +26,21 @@ _FORM: Final = "write KEY.KEY=VALUE, as in rag.k=10"
 
 
 def apply_overrides(tree: Mapping, source: Source) -> None:
-    """Lay the source's overrides over its tree, in place and in order: the last one wins."""
+    """Apply the source's overrides to its tree, in order: the last one wins."""
     for origin, override in enumerate(source.overrides, start=1):
-        place = SourcePosition(origin, 0, 0)
+        position = SourcePosition(origin, 0, 0)
         path, equals, text = override.partition("=")
         keys = [key.strip() for key in path.split(".")]
         if not equals or not all(keys):
-            source.fault(place, f"not an override: {_FORM}")
+            source.fault(position, f"not an override: {_FORM}")
             continue
         value = source.override_value(text.strip(), origin)
         if value is not None:
-            _set(tree, keys, value, place, source)
+            _set(tree, keys, value, position, source)
 
 
 def _set(
-    tree: Mapping, keys: list[str], value: Node, place: SourcePosition, source: Source
+    tree: Mapping, keys: list[str], value: Node, position: SourcePosition, source: Source
 ) -> None:
     node: Node = tree
     for depth, key in enumerate(keys):
@@ -49,9 +50,9 @@ def _set(
             if not 0 <= index < len(node.items):
                 path = ".".join(keys[:depth])
                 source.fault(
-                    place,
-                    f"{path!r} is a list of {len(node.items)}: {key!r} is no place in it, "
-                    "they are counted from 0",
+                    position,
+                    f"{path!r} is a list of {count(len(node.items), 'item')}: {key!r} is not an "
+                    "index of it; they are counted from 0",
                 )
                 return
             if last:
@@ -61,13 +62,13 @@ def _set(
         elif isinstance(node, Mapping):
             entry = node.entries.get(key)
             if last:
-                node.entries[key] = Entry(place, value)
+                node.entries[key] = Entry(position, value)
                 return
             if entry is None or (isinstance(entry.value, Scalar) and entry.value.value is None):
-                entry = Entry(place, Mapping(place, {}))
+                entry = Entry(position, Mapping(position, {}))
                 node.entries[key] = entry
             node = entry.value
         else:
             path = ".".join(keys[:depth])
-            source.fault(place, f"{path!r} has no keys in it, it is {describe(node)}")
+            source.fault(position, f"{path!r} has no keys: it is {describe(node)}")
             return

@@ -1,7 +1,8 @@
-"""A tree of YAML and a pydantic model, walked side by side: a checked config, or every fault.
+"""Check a YAML tree against a pydantic model: gives a config, or every fault by position.
 
 Knows how a `ComponentSpec` is written (`{use: NAME, …}`), how a secret is (`${env:NAME}`), and how
-to say what is wrong in plain words. Works for any model, a plugin's as well as the pipeline's.
+to say what is wrong in plain words. Works for any model, a plugin's as well as the pipeline's, and
+knows nothing of which keys a pipeline has.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
 
-from ragcore.config.hints import Takes, hint_of, keys_of
+from ragcore.config.hints import AcceptedValues, hint_of, keys_of
 from ragcore.config.reasons import count, reason
 from ragcore.config.source import (
     Entry,
@@ -45,7 +46,7 @@ _BOOLEANS: Final = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 
 
 class _Faulty:
-    """Stands for a value whose fault is noted already."""
+    """Stands for a value whose fault has been added already."""
 
     def __repr__(self) -> str:
         return "<faulty>"
@@ -55,16 +56,16 @@ _FAULTY: Final = _Faulty()
 
 
 class ConfigReader:
-    """Reads configs out of one source's tree, noting faults there."""
+    """Reads configs from one source's tree, and adds the faults to the source."""
 
     def __init__(self, source: Source, base: Path) -> None:
-        """`base` is the folder that relative paths in the config start from."""
+        """Read trees of `source`; relative paths in the config start from the folder `base`."""
         self._source = source
         self._base = base
         self._secrets: dict[str, str] = {}
 
     def read(self, node: Node, model: type[M], title: str) -> M | None:
-        """The config that a tree says, or None where it has a fault.
+        """Read the config of a tree, or return None where it has a fault.
 
         Args:
             node: the tree of the whole model.
@@ -74,7 +75,7 @@ class ConfigReader:
         if not isinstance(node, Mapping):
             keys = ", ".join(keys_of(model))
             self._source.fault(
-                node.place, f"{title} must be a mapping of {keys}; found {describe(node)}"
+                node.position, f"{title} must be a mapping of {keys}; found {describe(node)}"
             )
             return None
         read = self._model(node, model, title)
@@ -92,77 +93,79 @@ class ConfigReader:
             if use is entry:
                 continue
             if key in fields:
-                data[key] = self._value(entry.value, Takes.of([hint_of(fields[key])]), key)
+                data[key] = self._value(entry.value, AcceptedValues.of([hint_of(fields[key])]), key)
             elif model.model_config.get("extra") == "allow":
                 data[key] = self._plain(entry.value)
             else:
                 sound = False
                 mistyped.add(nearest(key, allowed))
                 self._source.fault(
-                    entry.place,
-                    f"unknown key {key!r} in {title}{self._chosen_by(use, entry.place)}: "
+                    entry.position,
+                    f"unknown key {key!r} in {title}{self._chosen_by(use, entry.position)}: "
                     f"{_suggest(key, allowed)}allowed: {', '.join(allowed) or 'none'}",
                 )
         try:
             read = model.model_validate(data, context={"base": self._base})
         except ValidationError as error:
-            for one in error.errors(include_url=False, include_context=True):
-                self._explain(one, node, data, fields, title, use, mistyped)
+            for detail in error.errors(include_url=False, include_context=True):
+                self._explain(detail, node, data, fields, title, use, mistyped)
             return _FAULTY
         except RagcoreError as error:
-            self._source.fault(node.place, self._hide(str(error)))
+            self._source.fault(node.position, self._hide(str(error)))
             return _FAULTY
-        # A component's validators are foreign code, and pydantic lets other errors through.
+        # Validators of a plugin may raise any error, and pydantic only wraps ValueErrors.
         except Exception as error:
             raise PluginError(
                 f"{title} cannot check its config: {type(error).__name__}: {error}"
             ) from error
         return read if sound else _FAULTY
 
-    def _chosen_by(self, use: Entry | None, place: SourcePosition) -> str:
-        """Names the override that chose the component, where it made the file's keys wrong."""
-        if use is None or use.value.place.origin in (0, place.origin):
+    def _chosen_by(self, use: Entry | None, position: SourcePosition) -> str:
+        """Name the override that chose the component, where it made the file's keys wrong."""
+        if use is None or use.value.position.origin in (0, position.origin):
             return ""
-        return f" (chosen by {self._source.where(use.value.place)})"
+        return f" (chosen by {self._source.where(use.value.position)})"
 
-    def _value(self, node: Node, takes: Takes, key: str) -> Any:
-        """A node as what a field's annotation asks for, as far as its structure goes."""
+    def _value(self, node: Node, accepted: AcceptedValues, key: str) -> Any:
+        """Read a node as a field's annotation asks, as far as its structure goes."""
         match node:
             case Mapping():
-                return self._mapping(node, takes, key)
-            case Items() if takes.items:
-                inner = Takes.of(takes.items)
+                return self._mapping(node, accepted, key)
+            case Items() if accepted.items:
+                inner = AcceptedValues.of(accepted.items)
                 return [self._value(item, inner, key) for item in node.items]
-            case Items() if takes.other:
+            case Items() if accepted.other:
                 return self._plain(node)
             case Scalar():
                 value = self._expand(node)
-                if isinstance(value, _Faulty) or takes.scalar(value):
+                if isinstance(value, _Faulty) or accepted.allows_scalar(value):
                     return value
-        return self._mismatch(node, takes, key)
+        return self._mismatch(node, accepted, key)
 
-    def _mapping(self, node: Mapping, takes: Takes, key: str) -> Any:
-        if takes.part is not None:
-            return self._part(node, takes.part)
-        if len(takes.models) == 1:
-            return self._model(node, takes.models[0], repr(key))
-        if takes.values:
-            inner = Takes.of(takes.values)
-            return {name: self._value(one.value, inner, name) for name, one in node.entries.items()}
-        # Which of several models is meant, only pydantic can say.
-        if takes.models or takes.other:
+    def _mapping(self, node: Mapping, accepted: AcceptedValues, key: str) -> Any:
+        if accepted.component_kind is not None:
+            return self._component(node, accepted.component_kind)
+        if len(accepted.models) == 1:
+            return self._model(node, accepted.models[0], repr(key))
+        if accepted.values:
+            inner = AcceptedValues.of(accepted.values)
+            return {
+                name: self._value(entry.value, inner, name) for name, entry in node.entries.items()
+            }
+        # Only pydantic can say which of several models is meant.
+        if accepted.models or accepted.other:
             return self._plain(node)
-        return self._mismatch(node, takes, key)
+        return self._mismatch(node, accepted, key)
 
-    def _part(self, node: Mapping, kind: str) -> ComponentSpec[Any] | _Faulty:
+    def _component(self, node: Mapping, kind: str) -> ComponentSpec[Any] | _Faulty:
         use = node.entries.get("use")
         known = _installed(kind)
         if use is None:
             close = nearest("use", list(node.entries))
-            place = node.entries[close].place if close else node.place
+            position = node.entries[close].position if close else node.position
             wrong = f"unknown key {close!r}: did you mean 'use'? " if close else ""
             self._source.fault(
-                place,
+                position,
                 f"{wrong}missing key 'use', which names the {kind}: write {{use: NAME, …}}; "
                 f"installed: {known}",
             )
@@ -171,7 +174,7 @@ class ConfigReader:
         if not isinstance(name, str):
             if name is not _FAULTY:
                 self._source.fault(
-                    use.value.place,
+                    use.value.position,
                     f"use: expected the name of {_a(kind)}, found {describe(use.value)}; "
                     f"installed: {known}",
                 )
@@ -181,29 +184,35 @@ class ConfigReader:
             model = config_class(kind, name, component)
             config = self._model(node, model, f"{kind} {_text(use.value)!r}", use)
         except PluginError as error:
-            self._source.fault(use.value.place, self._hide(str(error)))
+            self._source.fault(use.value.position, self._hide(str(error)))
             return _FAULTY
         if isinstance(config, _Faulty):
             return config
         return ComponentSpec(kind, name, component, config, _secrets_of(node))
 
-    def _mismatch(self, node: Node, takes: Takes, key: str) -> _Faulty:
-        if self._source.is_faulty(node.place):
+    def _mismatch(self, node: Node, accepted: AcceptedValues, key: str) -> _Faulty:
+        if self._source.is_faulty(node.position):
             return _FAULTY
-        inner = Takes.of(takes.items)
-        if takes.part or (inner.part and isinstance(node, Scalar)):
-            message = self._not_a_part(node, takes.part or str(inner.part), in_list=not takes.part)
+        inner = AcceptedValues.of(accepted.items)
+        if accepted.component_kind or (inner.component_kind and isinstance(node, Scalar)):
+            message = self._not_a_component(
+                node,
+                accepted.component_kind or str(inner.component_kind),
+                in_list=not accepted.component_kind,
+            )
         else:
-            message = f"expected {takes.words()}, found {describe(node)}{_hint(node, takes)}"
-        self._source.fault(node.place, f"{key}: {message}")
+            message = f"expected {accepted.words()}, found {describe(node)}{_hint(node, accepted)}"
+        self._source.fault(node.position, f"{key}: {message}")
         return _FAULTY
 
-    def _not_a_part(self, node: Node, kind: str, in_list: bool) -> str:
-        named = node.text if isinstance(node, Scalar) and isinstance(node.value, str) else ""
-        form = f"{{use: {named}}}" if named else "{use: NAME, …}"
-        what = f"a list of {kind}s" if in_list else f"{_a(kind)} as a mapping with 'use'"
+    def _not_a_component(self, node: Node, kind: str, in_list: bool) -> str:
+        name = node.text if isinstance(node, Scalar) and isinstance(node.value, str) else ""
+        form = f"{{use: {name}}}" if name else "{use: NAME, …}"
+        expected = f"{_a(kind)} as a mapping with 'use'"
+        if in_list:
+            form, expected = f"[{form}]", f"a list of {kind}s"
         return (
-            f"expected {what}, found {describe(node)}: write {f'[{form}]' if in_list else form}; "
+            f"expected {expected}, found {describe(node)}: write {form}; "
             f"installed: {_installed(kind)}"
         )
 
@@ -217,12 +226,12 @@ class ConfigReader:
                 return self._expand(node)
 
     def _expand(self, node: Scalar) -> Any:
-        """A scalar's value, secrets put in."""
+        """Return a scalar's value, with its secrets filled in from the environment."""
         if not isinstance(node.value, str):
             return node.value
         sound = True
 
-        def put_in(match: re.Match[str]) -> str:
+        def fill_in(match: re.Match[str]) -> str:
             nonlocal sound
             name, closed = match.groups()
             if not closed or not _NAME.fullmatch(name):
@@ -233,14 +242,14 @@ class ConfigReader:
                 self._secrets[os.environ[name]] = match.group()
                 return os.environ[name]
             sound = False
-            self._source.fault(node.place, message)
+            self._source.fault(node.position, message)
             return ""
 
-        expanded = _SECRET.sub(put_in, node.value)
+        expanded = _SECRET.sub(fill_in, node.value)
         return expanded if sound else _FAULTY
 
     def _hide(self, message: str) -> str:
-        """A message that somebody else wrote, without the secrets that it may quote."""
+        """Replace each secret that another's message quotes by `${env:NAME}`."""
         shown = {repr(value)[1:-1]: text for value, text in self._secrets.items()} | self._secrets
         for value in sorted(filter(None, shown), key=len, reverse=True):
             message = message.replace(value, shown[value])
@@ -256,8 +265,8 @@ class ConfigReader:
         use: Entry | None,
         mistyped: set[str | None],
     ) -> None:
-        """Turn one of pydantic's errors into a fault at the node that it is about."""
-        place, found, key = node.place, None, ""
+        """Turn one of pydantic's errors into a fault at the node that it names."""
+        position, faulty, key = node.position, None, ""
         here: Node = node
         value: Any = data
         for step in error["loc"]:
@@ -268,28 +277,30 @@ class ConfigReader:
             else:
                 break
             value = value[step] if not isinstance(value, _Faulty) else value
-            place, found = here.place, here
+            position, faulty = here.position, here
             if isinstance(value, _Faulty):
                 return
         kind = error["type"]
-        if kind == "missing" and found is None:
+        if kind == "missing" and faulty is None:
             name = str(error["loc"][0])
             if name not in mistyped:
                 self._source.fault(
-                    place,
-                    f"missing key {name!r} in {title}{self._chosen_by(use, place)}"
+                    position,
+                    f"missing key {name!r} in {title}{self._chosen_by(use, position)}"
                     + _how_to_write(name, fields.get(name)),
                 )
             return
-        if found is None:
+        if faulty is None:
             message = self._hide(reason(error))
             # A model's own check that begins with a key's name is about that key.
-            about = node.entries.get(message.partition(" ")[0].rstrip(":"))
-            self._source.fault(about.value.place if about else place, f"{message} (in {title})")
+            entry = node.entries.get(message.partition(" ")[0].rstrip(":"))
+            self._source.fault(
+                entry.value.position if entry else position, f"{message} (in {title})"
+            )
             return
-        # A validator's own words name the value or do not, as their author chose.
-        value_said = "" if error["type"] == "value_error" else f", found {_found(found)}"
-        self._source.fault(place, f"{key}: {self._hide(reason(error))}{value_said}")
+        # A validator's own message names the value or not, as its author chose.
+        value_found = "" if error["type"] == "value_error" else f", found {_value_text(faulty)}"
+        self._source.fault(position, f"{key}: {self._hide(reason(error))}{value_found}")
 
 
 def config_class(kind: str, name: str, component: Any) -> type[BaseModel]:
@@ -322,30 +333,30 @@ def _suggest(word: str, known: list[str]) -> str:
 
 
 def _how_to_write(name: str, field: FieldInfo | None) -> str:
-    """What to put under a missing key: for a part its form, else its description."""
+    """Say what to write under a missing key: for a component its form, else the description."""
     if field is None:
         return ""
-    kind = Takes.of([hint_of(field)]).part
+    kind = AcceptedValues.of([hint_of(field)]).component_kind
     if kind:
         return f": write {name}: {{use: NAME, …}}; installed: {_installed(kind)}"
     return f": {field.description}" if field.description else ""
 
 
-def _hint(node: Node, takes: Takes) -> str:
-    """What may have been meant by a scalar of the wrong type."""
+def _hint(node: Node, accepted: AcceptedValues) -> str:
+    """Suggest what a scalar of the wrong type may have been meant to be."""
     value = node.value if isinstance(node, Scalar) else None
     if value is None:
         return ""
-    if len(takes.literals) == 1 and not takes.scalars:
-        return f": write {takes.literals[0]}"
-    if takes.literals and isinstance(value, str):
-        close = nearest(value, [str(one) for one in takes.literals])
+    if len(accepted.literals) == 1 and not accepted.scalars:
+        return f": write {accepted.literals[0]}"
+    if accepted.literals and isinstance(value, str):
+        close = nearest(value, [str(literal) for literal in accepted.literals])
         return f": did you mean {close!r}?" if close else ""
-    if str in takes.scalars:
+    if str in accepted.scalars:
         return ": put it in quotes"
-    if isinstance(value, str) and _NUMBER.fullmatch(value) and takes.scalars & {int, float}:
+    if isinstance(value, str) and _NUMBER.fullmatch(value) and accepted.scalars & {int, float}:
         return ": remove the quotes"
-    if bool in takes.scalars and str(value).lower() in _BOOLEANS:
+    if bool in accepted.scalars and str(value).lower() in _BOOLEANS:
         return f": write {_BOOLEANS[str(value).lower()]}"
     return ""
 
@@ -358,7 +369,7 @@ def _text(node: Node) -> str:
     return node.text if isinstance(node, Scalar) else describe(node)
 
 
-def _found(node: Node) -> str:
+def _value_text(node: Node) -> str:
     if isinstance(node, Scalar) and isinstance(node.value, int | float):
         return node.text
     return count(len(node.items), "item") if isinstance(node, Items) else describe(node)
@@ -369,13 +380,13 @@ def _a(noun: str) -> str:
 
 
 def _secrets_of(node: Mapping) -> dict[tuple[str | int, ...], str]:
-    """Where in a part a secret stands, as a path of keys and indices, and how it was written."""
-    found: dict[tuple[str | int, ...], str] = {}
+    """Return how each secret in a component is written, by its path of keys and indices."""
+    secrets: dict[tuple[str | int, ...], str] = {}
 
     def collect(inner: Node, path: tuple[str | int, ...]) -> None:
         match inner:
             case Scalar(value=str()) if _SECRET.search(inner.text):
-                found[path] = inner.text
+                secrets[path] = inner.text
             case Items():
                 for index, item in enumerate(inner.items):
                     collect(item, (*path, index))
@@ -386,4 +397,4 @@ def _secrets_of(node: Mapping) -> dict[tuple[str | int, ...], str]:
                 pass
 
     collect(node, ())
-    return found
+    return secrets

@@ -1,4 +1,7 @@
-"""Why pydantic refuses a value, in plain words; knows pydantic's error types and no positions."""
+"""Say in plain words why pydantic refuses a value.
+
+Knows pydantic's error types; knows nothing of positions in a file.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ _REASONS: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
 
 
 def reason(error: Any) -> str:
-    """The reason of one of `ValidationError.errors()`; a validator's own words stay as they are."""
+    """Return the reason of one of `ValidationError.errors()`; a validator's own words are kept."""
     context = error.get("ctx") or {}
     if error["type"] == "value_error":
         return str(context.get("error", error["msg"]))
@@ -38,5 +41,5 @@ def reason(error: Any) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """A number with its noun, "1 item" or "2 items"."""
+    """Write a number with its noun: "1 item", "2 items"."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""What is kept of a training or an evaluation, so that it can be repeated elsewhere."""
+"""What a training or an evaluation records, so that it can be repeated elsewhere."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LIBRARIES: Final = (
 
 
 def environment() -> dict[str, Any]:
-    """Versions of what the numbers depend on."""
+    """Return the versions of what the numbers depend on."""
     found = {"ragcore": __version__}
     for name in _LIBRARIES:
         try:
@@ -41,16 +41,20 @@ def environment() -> dict[str, Any]:
 
 
 def portable(value: Any, folder: Path) -> Any:
-    """A config whose paths do as long as the project, which the folder is in, stays together.
+    """Rewrite a config's paths so that a project can be moved as a whole.
 
-    What lies beside the folder, or beside its parent, is said from there; a model that a plugin
-    ships by its name; other paths stay whole.
+    Paths below the parent of the folder's parent become relative to the folder. The path of a
+    model that a plugin ships becomes the model's name. Other paths stay absolute.
+
+    Args:
+        value: a config as plain values.
+        folder: the folder that the rewritten config is written into.
     """
     match value:
         case dict():
-            return {key: portable(one, folder) for key, one in value.items()}
+            return {key: portable(inner, folder) for key, inner in value.items()}
         case list():
-            return [portable(one, folder) for one in value]
+            return [portable(item, folder) for item in value]
         case str() if os.path.isabs(value):
             shipped = registry().shipped_model(Path(value))
             if shipped is not None:

@@ -1,7 +1,8 @@
 """The JSON Schema of a pipeline file, from the components that are installed.
 
-A part is one of the components of its kind, told apart by `use`; each component's own schema comes
-from its `Config`. Editors complete and check files with it; `ragcore check` says more.
+Where a file names a component, the schema has one alternative for each component of that kind,
+chosen by `use`; a component's own schema comes from its `Config`. Editors complete and check files
+with it; `ragcore check` says more.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ _REF: Final = "#/$defs/"
 
 
 def config_schema() -> dict[str, Any]:
-    """The schema, draft 2020-12.
+    """Return the schema, draft 2020-12.
 
-    A component whose class cannot be loaded may say anything there; `ragcore check` tells why.
+    For a component whose class cannot be loaded the schema allows any key; `ragcore check` says
+    why it cannot.
     """
     definitions: dict[str, Any] = {}
     root = _schema_of(PipelineConfig, "pipeline", definitions)
@@ -48,10 +50,10 @@ def config_schema() -> dict[str, Any]:
 
 
 def _one_of(kind: str, names: list[str]) -> dict[str, Any]:
-    said = {"description": f"one of the installed components of kind {kind}", "type": "object"}
+    common = {"description": f"one of the installed components of kind {kind}", "type": "object"}
     if not names:
-        return said | {"not": {}}
-    return said | {
+        return common | {"not": {}}
+    return common | {
         "required": ["use"],
         "properties": {"use": {"enum": names}},
         "oneOf": [{"$ref": _REF + _definition(kind, name)} for name in names],
@@ -72,25 +74,25 @@ def _component(kind: str, name: str, definitions: dict[str, Any]) -> dict[str, A
 
 
 def _schema_of(model: type[BaseModel], prefix: str, definitions: dict[str, Any]) -> dict[str, Any]:
-    """A model's schema; the models nested in it go to the definitions, under its own prefix."""
+    """Return a model's schema; the models nested in it are added to the definitions, by prefix."""
     schema = model.model_json_schema(
         ref_template=f"{_REF}{prefix}.{{model}}", schema_generator=_Generator
     )
     nested: dict[str, Any] = schema.pop("$defs", {})
-    for name, one in nested.items():
-        definitions[f"{prefix}.{name}"] = _closed(one)
+    for name, inner in nested.items():
+        definitions[f"{prefix}.{name}"] = _closed(inner)
     return _closed(schema)
 
 
 def _closed(schema: dict[str, Any]) -> dict[str, Any]:
-    """A model's schema, linked; unknown keys are errors, even where the model would ignore them."""
+    """Link a model's schema and forbid unknown keys, even where the model would ignore them."""
     if "properties" in schema:
         schema.setdefault("additionalProperties", False)
     return {key: _linked(value) for key, value in schema.items() if key != "title"}
 
 
 class _Generator(GenerateJsonSchema):
-    """Pydantic's, with parts told by their kind and with types of its own left open."""
+    """Pydantic's generator; accepts any value for a type that has no JSON Schema."""
 
     def is_instance_schema(self, schema: core_schema.IsInstanceSchema) -> JsonSchemaValue:
         return {}
@@ -104,7 +106,7 @@ def _definition(kind: str, name: str) -> str:
 
 
 def _linked(schema: Any) -> Any:
-    """The schema with each mark of a part turned into a reference to its kind."""
+    """Replace each mark of a component in a schema by a reference to its kind."""
     if isinstance(schema, dict):
         linked = {key: _linked(value) for key, value in schema.items() if key != COMPONENT_MARK}
         return linked | (
@@ -114,11 +116,11 @@ def _linked(schema: Any) -> Any:
 
 
 def _kinds_in(schema: Any) -> set[str]:
-    """The kinds that a schema refers to: references without a dot in their name."""
+    """Collect the kinds that a schema refers to: references without a dot in their name."""
     if isinstance(schema, dict):
         ref = schema.get("$ref")
-        own = {ref.removeprefix(_REF)} if isinstance(ref, str) and "." not in ref else set()
-        return own.union(*(_kinds_in(value) for value in schema.values()))
+        kinds = {ref.removeprefix(_REF)} if isinstance(ref, str) and "." not in ref else set()
+        return kinds.union(*(_kinds_in(value) for value in schema.values()))
     if isinstance(schema, list):
         return set().union(*map(_kinds_in, schema))
     return set()

@@ -1,9 +1,9 @@
-"""YAML text to a tree in which every key and value knows where it stands.
+"""Turn YAML text into a tree in which every key and value knows its position.
 
 Knows YAML and positions, and how a fault is shown with its line; knows nothing of pipelines. Plain
 scalars follow YAML 1.2's core schema, so that `no`, `on` and `2018-12-01` are strings and `1e-4`
-is a number. What the tree cannot hold is a fault: tags, duplicate keys, keys that are not text,
-merge keys, a second document.
+is a number. Everything that the tree cannot represent is a fault: tags, duplicate keys, keys that
+are not text, merge keys, a second document.
 """
 
 from __future__ import annotations
@@ -53,17 +53,17 @@ class SourcePosition(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """One thing that is wrong, and where."""
+    """One mistake in a file or an override, with its position."""
 
-    place: SourcePosition
+    position: SourcePosition
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """One value; `text` is how it was written."""
+    """One value; `text` is how the file writes it."""
 
-    place: SourcePosition
+    position: SourcePosition
     value: str | int | float | bool | None
     text: str
 
@@ -72,23 +72,23 @@ class Scalar:
 class Items:
     """A list."""
 
-    place: SourcePosition
+    position: SourcePosition
     items: list[Node]
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A key, where it stands, and its value."""
+    """A key's position and its value."""
 
-    place: SourcePosition
+    position: SourcePosition
     value: Node
 
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """Keys with their values, in the order of the file."""
+    """Keys with their values, in the file's order."""
 
-    place: SourcePosition
+    position: SourcePosition
     entries: dict[str, Entry]
 
 
@@ -96,7 +96,7 @@ Node = Scalar | Items | Mapping
 
 
 class Source:
-    """A file's text and the overrides given with it, to read trees from and to show faults in."""
+    """A file's text with its overrides: gives their trees, and collects and shows the faults."""
 
     def __init__(self, text: str, name: str, overrides: Sequence[str] = ()) -> None:
         self.name = name
@@ -106,48 +106,48 @@ class Source:
         self._lines = re.split(r"\r\n|[\r\n\x85\u2028\u2029]", text)
 
     def tree(self) -> Node | None:
-        """The file's tree, or None if it is not YAML; either way look at `faults`."""
+        """Return the file's tree, or None if it is not YAML; check `faults` in both cases."""
         return _TreeBuilder(self, self.text, 0).build()
 
     def override_value(self, text: str, origin: int) -> Node | None:
-        """The tree of what stands after the `=` of an override."""
+        """Return the tree of the text after the `=` of an override."""
         return _TreeBuilder(self, text, origin).build()
 
-    def fault(self, place: SourcePosition, message: str) -> None:
-        """Note a fault."""
-        self.faults.append(Fault(place, message))
+    def fault(self, position: SourcePosition, message: str) -> None:
+        """Add a fault."""
+        self.faults.append(Fault(position, message))
 
-    def is_faulty(self, place: SourcePosition) -> bool:
-        """Whether something is wrong there already, of which another fault may only follow."""
-        return any(fault.place == place for fault in self.faults)
+    def is_faulty(self, position: SourcePosition) -> bool:
+        """Tell whether a position has a fault already: another may only follow from it."""
+        return any(fault.position == position for fault in self.faults)
 
-    def where(self, place: SourcePosition) -> str:
-        """A position as text: `file:line:column`, or the override that it is in."""
-        if place.origin:
-            return f"override '{_printable(self.overrides[place.origin - 1])}'"
-        return f"{self.name}:{place.line}:{place.column}"
+    def where(self, position: SourcePosition) -> str:
+        """Write a position as text: `file:line:column`, or the override that it is in."""
+        if position.origin:
+            return f"override '{_printable(self.overrides[position.origin - 1])}'"
+        return f"{self.name}:{position.line}:{position.column}"
 
     def show(self) -> str:
-        """Every fault, by position: where, what, and for the file the line with a caret."""
-        shown = []
+        """Write every fault, by position: where, what, and for the file the line with a caret."""
+        lines = []
         for fault in sorted(set(self.faults)):
-            shown.append(f"{self.where(fault.place)}: {fault.message}")
-            if not fault.place.origin:
-                shown.extend(self._excerpt(fault.place))
-        return "\n".join(shown)
+            lines.append(f"{self.where(fault.position)}: {fault.message}")
+            if not fault.position.origin:
+                lines.extend(self._excerpt(fault.position))
+        return "\n".join(lines)
 
-    def _excerpt(self, place: SourcePosition) -> Iterable[str]:
-        line = self._lines[place.line - 1] if place.line <= len(self._lines) else ""
+    def _excerpt(self, position: SourcePosition) -> Iterable[str]:
+        line = self._lines[position.line - 1] if position.line <= len(self._lines) else ""
         if not line.strip():
             return
-        start = max(0, place.column - _LONGEST_LINE // 2) if len(line) > _LONGEST_LINE else 0
-        before = line[start : place.column - 1]
+        start = max(0, position.column - _LONGEST_LINE // 2) if len(line) > _LONGEST_LINE else 0
+        before = line[start : position.column - 1]
         yield "    " + _printable(line[start : start + _LONGEST_LINE])
         yield "    " + "".join("\t" if char == "\t" else " " for char in before) + "^"
 
 
 def dump(value: object) -> str:
-    """YAML in block style, keys in their order; reads back alike here and in YAML 1.1."""
+    """Write YAML in block style, keys in their order; reads the same here and in YAML 1.1."""
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
@@ -166,7 +166,7 @@ for _name, (_pattern, _first) in _SCALARS.items():
 
 
 class _TreeBuilder:
-    """Turns PyYAML's nodes into ours, noting faults in the source."""
+    """Turns PyYAML's nodes into nodes of the tree, and adds faults to the source."""
 
     def __init__(self, source: Source, text: str, origin: int) -> None:
         self._source = source
@@ -182,86 +182,92 @@ class _TreeBuilder:
                 node = loader.get_single_node()
             finally:
                 loader.dispose()
-            # An empty document is nothing at all, which PyYAML gives as None.
-            return Scalar(self._place(1, 1), None, "") if node is None else self._node(node)
+            # PyYAML returns None for an empty document.
+            return Scalar(self._position(1, 1), None, "") if node is None else self._node(node)
         except yaml.reader.ReaderError as error:
             lines = re.split(r"\r\n|[\r\n\x85\u2028\u2029]", self._text[: error.position])
             self._source.fault(
-                self._place(len(lines), len(lines[-1]) + 1),
-                f"the character U+{ord(self._text[error.position]):04X} may not stand in YAML: "
+                self._position(len(lines), len(lines[-1]) + 1),
+                f"the character U+{ord(self._text[error.position]):04X} is not allowed in YAML: "
                 "remove it, or write it as an escape in double quotes",
             )
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-            self._source.fault(self._place(line, column), _syntax(error, mark))
+            self._source.fault(self._position(line, column), _syntax(error, mark))
         except RecursionError:
-            self._source.fault(self._place(1, 1), "nested too deeply: no pipeline needs that")
+            self._source.fault(
+                self._position(1, 1), "nested too deeply: write the file with less nesting"
+            )
         return None
 
-    def _place(self, line: int, column: int) -> SourcePosition:
+    def _position(self, line: int, column: int) -> SourcePosition:
         return (
             SourcePosition(self._origin, 0, 0) if self._origin else SourcePosition(0, line, column)
         )
 
     def _node(self, node: yaml.Node) -> Node:
-        place = self._place(node.start_mark.line + 1, node.start_mark.column + 1)
+        position = self._position(node.start_mark.line + 1, node.start_mark.column + 1)
         self._count += 1
         if id(node) in self._open:
-            self._source.fault(place, "an alias that contains itself: write the value out")
-            return Scalar(place, None, "")
+            self._source.fault(position, "an alias that contains itself: write the value out")
+            return Scalar(position, None, "")
         if self._count > _MOST_NODES:
             if self._count == _MOST_NODES + 1:
-                self._source.fault(place, f"more than {_MOST_NODES:,} values, aliases counted")
-            return Scalar(place, None, "")
+                self._source.fault(position, f"more than {_MOST_NODES:,} values, aliases counted")
+            return Scalar(position, None, "")
         self._open.add(id(node))
         try:
             if isinstance(node, yaml.MappingNode):
-                self._check_tag(node, place, ("map",))
-                return self._mapping(node, place)
+                self._check_tag(node, position, ("map",))
+                return self._mapping(node, position)
             if isinstance(node, yaml.SequenceNode):
-                self._check_tag(node, place, ("seq",))
-                return Items(place, [self._node(item) for item in node.value])
-            self._check_tag(node, place, ("str", *_SCALARS))
-            return self._scalar(node.tag, str(node.value), place)
+                self._check_tag(node, position, ("seq",))
+                return Items(position, [self._node(item) for item in node.value])
+            self._check_tag(node, position, ("str", *_SCALARS))
+            return self._scalar(node.tag, str(node.value), position)
         finally:
             self._open.discard(id(node))
 
-    def _check_tag(self, node: yaml.Node, place: SourcePosition, allowed: tuple[str, ...]) -> None:
+    def _check_tag(
+        self, node: yaml.Node, position: SourcePosition, allowed: tuple[str, ...]
+    ) -> None:
         if node.tag not in [_CORE + name for name in allowed]:
             tag = node.tag.replace(_CORE, "!!")
-            self._source.fault(place, f"the tag {tag!r} is refused: write a plain value")
+            self._source.fault(position, f"the tag {tag!r} is refused: write a plain value")
 
-    def _mapping(self, node: yaml.MappingNode, place: SourcePosition) -> Mapping:
+    def _mapping(self, node: yaml.MappingNode, position: SourcePosition) -> Mapping:
         entries: dict[str, Entry] = {}
         for key_node, value_node in node.value:
-            at = self._place(key_node.start_mark.line + 1, key_node.start_mark.column + 1)
+            key_position = self._position(
+                key_node.start_mark.line + 1, key_node.start_mark.column + 1
+            )
             key = key_node.value
             value = self._node(value_node)
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag != _CORE + "str":
                 found = describe(self._node(key_node))
                 hint = f": write '{key}'" if isinstance(key, str) and key else ""
-                self._source.fault(at, f"a key must be a string, found {found}{hint}")
+                self._source.fault(key_position, f"a key must be a string, found {found}{hint}")
             elif key == "<<":
-                self._source.fault(at, "merge keys (<<) are refused: write the keys out")
+                self._source.fault(key_position, "merge keys (<<) are refused: write the keys out")
             elif key in entries:
-                first = entries[key].place
+                first = entries[key].position
                 line = f" in line {first.line}" if not self._origin else ""
                 self._source.fault(
-                    at, f"the key {key!r} is already there{line}: remove one of the two"
+                    key_position, f"the key {key!r} is already there{line}: remove one of the two"
                 )
             else:
-                entries[key] = Entry(at, value)
-        return Mapping(place, entries)
+                entries[key] = Entry(key_position, value)
+        return Mapping(position, entries)
 
-    def _scalar(self, tag: str, text: str, place: SourcePosition) -> Scalar:
+    def _scalar(self, tag: str, text: str, position: SourcePosition) -> Scalar:
         name = tag.removeprefix(_CORE)
         if name not in _SCALARS:
-            return Scalar(place, text, text)
+            return Scalar(position, text, text)
         if _SCALARS[name][0].fullmatch(text) is None or len(text) > 400:
-            self._source.fault(place, f"not a value of the tag '!!{name}': {clip(text)}")
-            return Scalar(place, None, text)
-        return Scalar(place, _construct(name, text), text)
+            self._source.fault(position, f"not a value of the tag '!!{name}': {clip(text)}")
+            return Scalar(position, None, text)
+        return Scalar(position, _construct(name, text), text)
 
 
 def _construct(name: str, text: str) -> int | float | bool | None:
@@ -278,12 +284,12 @@ def _construct(name: str, text: str) -> int | float | bool | None:
 
 
 def _syntax(error: yaml.MarkedYAMLError, mark: yaml.Mark | None) -> str:
-    """PyYAML's complaint, in plain words where it is a common one."""
+    """Say what PyYAML complains of, in plain words where it is a common mistake."""
     problem = error.problem or "it cannot be read"
-    if r"'\t'" in problem or _stands_at(mark, "\t"):
+    if r"'\t'" in problem or _starts_at(mark, "\t"):
         return "a tab: YAML is indented with spaces"
-    if _stands_at(mark, "{env:"):
-        return "between braces or brackets a secret stands in quotes: '${env:NAME}'"
+    if _starts_at(mark, "{env:"):
+        return "write a secret between braces or brackets in quotes: '${env:NAME}'"
     if problem == "but found another document":
         return "a second document begins here: a file holds one pipeline, remove the '---'"
     if problem.startswith("found undefined alias"):
@@ -295,19 +301,19 @@ def _syntax(error: yaml.MarkedYAMLError, mark: yaml.Mark | None) -> str:
         char = problem.removeprefix("found character ").split(" that ")[0]
         return f"not valid YAML: a value cannot begin with {char}: put it in quotes"
     problem = problem.replace("but got '<stream end>'", "but the file ends")
-    began = f" that begins in line {error.context_mark.line + 1}" if error.context_mark else ""
-    context = f" {error.context}{began}" if error.context else ""
+    opening = f" that begins in line {error.context_mark.line + 1}" if error.context_mark else ""
+    context = f" {error.context}{opening}" if error.context else ""
     return f"not valid YAML{context}: {problem}"
 
 
-def _stands_at(mark: yaml.Mark | None, text: str) -> bool:
+def _starts_at(mark: yaml.Mark | None, text: str) -> bool:
     if mark is None or mark.buffer is None or mark.pointer is None:
         return False
     return mark.buffer[mark.pointer :].startswith(text)
 
 
 def describe(node: Node) -> str:
-    """What a node is, in plain words."""
+    """Describe a node in plain words."""
     match node:
         case Mapping():
             return "a mapping"
@@ -326,7 +332,7 @@ def describe(node: Node) -> str:
 
 
 def clip(text: str) -> str:
-    """A text in quotes, cut to what fits in a message."""
+    """Quote a text, cut to a length that fits in a message."""
     return repr(text if len(text) <= 60 else text[:57] + "...")
 
 

@@ -1,1 +1,1 @@
-"""How good answers are, and what changes with another version of the memory."""
+"""Measure how good answers are, and what changes with another version of the memory."""

@@ -1,17 +1,17 @@
-"""Fits a memory's temperature: the one number between the retriever's scores and the prior p(z|x).
+"""Fit a memory's temperature: the one number between the retriever's scores and the prior p(z|x).
 
 On questions with answers it maximises the mean over questions of
 
     log p(a right answer|x) = log Σ_y p(y|x),    p(z|x) ∝ exp(score(z, x) / temperature),
 
-by the pipeline's own marginalisation over its own k passages; y goes over a question's answers.
-The generator reads and scores each (question, passage, answer) once: the temperature only weighs
-what it said, so that the search for the best one is arithmetic on a table. It is tried from 0.001
-to 1000, then refined by golden sections around the best; 1 is always among those that are tried,
-and so the fitted temperature is never worse than that.
+by the pipeline's own marginalisation over its own k passages; y runs over a question's answers.
+The generator reads and scores each (question, passage, answer) once. The temperature only changes
+the weights of these scores, so that the search for the best one is arithmetic on a table. It is
+tried from 0.001 to 1000 on a grid, then refined by golden-section search around the best. 1 is on
+the grid, and so the fitted temperature is never worse than 1.
 
-With `rag.abstain` the prior is conditioned on a passage's answering, and a question may abstain;
-both depend on the temperature and are done anew at each (ragcore/decoding/abstention.py).
+With `rag.abstain` the prior is conditioned on a passage's answering, and a question may abstain.
+Both depend on the temperature and are computed again for each (ragcore/decoding/abstention.py).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from ragcore.marginalization import log_prior, sequence_log_prob, token_log_prob
 from ragcore.questions import read_questions
 from ragcore.rag import Rag
 
-__all__ = ["Calibration", "Fit", "calibrate", "read_pairs"]
+__all__ = ["Calibration", "Fit", "calibrate", "read_answered_questions"]
 
 PER_DECADE: Final = 10
 DECADES: Final = 3
@@ -48,12 +48,12 @@ _STEPS: Final = 24
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """How one temperature does.
+    """How well one temperature fits.
 
     Attributes:
         temperature: what scores are divided by.
         log_prob: mean over questions of log p(a right answer|x), natural.
-        top_prior: mean over questions of the first passage's p(z|x), abstaining aside.
+        top_prior: mean over questions of the first passage's p(z|x), without abstention.
     """
 
     temperature: float
@@ -63,17 +63,18 @@ class Fit:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """A fitted temperature beside 1 and beside the pipeline's own.
+    """A fitted temperature, compared with 1 and with the pipeline's own.
 
     Attributes:
-        fitted: the best; never of less `log_prob` than `one`.
+        fitted: the best; its `log_prob` is never less than that of `one`.
         one: temperature 1.
         current: the pipeline's temperature as it was loaded.
         top_best: share of questions whose first passage is the one that makes an answer most
             probable; where `top_prior` is near, the prior trusts the first passage as it deserves.
-        questions: how many.
-        answers: how many, no answer of a question counted twice.
-        found: questions for which a passage was found; the temperature is of no matter to others.
+        questions: number of questions.
+        answers: number of answers, each answer of a question counted once.
+        found: number of questions for which a passage was found; others do not depend on the
+            temperature.
         memory: the version that was read.
     """
 
@@ -87,7 +88,7 @@ class Calibration:
     memory: str
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as plain JSON-ready values."""
+        """Return all of it as plain JSON-ready values."""
         return asdict(self)
 
 
@@ -108,113 +109,136 @@ def calibrate(
         QuestionError: there is no question, or not as many answers, or a question or its answers
             are empty.
     """
-    wanted = [[one] if isinstance(one, str) else list(one) for one in answers]
-    _check(questions, wanted)
+    right = [[answer] if isinstance(answer, str) else list(answer) for answer in answers]
+    _check(questions, right)
     with rag.memory.reading() as memory, torch.inference_mode():
-        version, current = memory.version, memory.temperature
-        found = retrieve(memory, questions, rag.config)
-        table = _Table(rag, found, wanted)
-    one, now = table.fit(1.0), table.fit(current)
-    best = _best(lambda exponent: table.log_prob(10.0**exponent))
-    # As it is written into a file.
-    fits = [one, now, table.fit(float(f"{10.0**best:.4g}"))]
+        version, temperature = memory.version, memory.temperature
+        retrieved = retrieve(memory, questions, rag.config)
+        table = _Table(rag, retrieved, right)
+    one, current = table.fit(1.0), table.fit(temperature)
+    best = _best_exponent(lambda exponent: table.log_prob(10.0**exponent))
+    # Four digits, as the temperature is written into a file.
+    fits = [one, current, table.fit(float(f"{10.0**best:.4g}"))]
     return Calibration(
-        # Of equals the first, so that it is 1 where the temperature is of no matter.
+        # The first of equals, so that it is 1 where the temperature makes no difference.
         fitted=max(fits, key=lambda fit: round(fit.log_prob, 9)),
         one=one,
-        current=now,
+        current=current,
         top_best=table.top_best(),
         questions=len(questions),
         answers=len(table.owners),
-        found=sum(bool(one.passages) for one in found),
+        found=sum(bool(question.passages) for question in retrieved),
         memory=version,
     )
 
 
-def read_pairs(path: str | Path) -> tuple[list[str], list[list[str]]]:
-    """Questions and their answers from a file of JSON lines, `question` and `answer` or `answers`.
+def read_answered_questions(path: str | Path) -> tuple[list[str], list[list[str]]]:
+    """Read questions and their right answers from a file, as `calibrate` takes them.
+
+    Args:
+        path: JSON lines, each with `question` and `answer` or `answers`, or another of the formats
+            of `ragcore.questions.read_questions`.
 
     Raises:
-        QuestionError: it cannot be read, or lines are wrong; all of them, by number.
+        QuestionError: the file cannot be read, or lines are wrong; lists all of them by number.
     """
-    asked = read_questions(path, plain=True)
-    answers = [list(one.answers) for one in asked]
-    return [one.question for one in asked], answers
+    questions = read_questions(path, plain=True)
+    answers = [list(question.answers) for question in questions]
+    return [question.question for question in questions], answers
 
 
 class _Table:
-    """What the generator says of all answers under all passages; Q questions, N answers in all.
+    """The generator's scores of all answers under all passages, in double precision.
 
-    Double precision; where a question has fewer than k passages its scores are -inf.
+    Shapes: Q questions, N answers in all, k passages, T tokens. Where a question has fewer than k
+    passages, its retriever's scores are -inf.
     """
 
     def __init__(
-        self, rag: Rag, found: Sequence[Retrieved], answers: Sequence[Sequence[str]]
+        self, rag: Rag, retrieved: Sequence[Retrieved], answers: Sequence[Sequence[str]]
     ) -> None:
-        abstain, config = rag.config.abstain, rag.config
+        config, abstain = rag.config, rag.config.abstain
         self._marginal: Marginal = config.marginalize
         self._above = None if abstain is None else abstain.above
         (unknown,) = rag.generator.encode_answers([abstain.answer]) if abstain else ([],)
-        encoded = [list(map(tuple, rag.generator.encode_answers(own))) for own in answers]
-        targets = [list(dict.fromkeys(own)) for own in encoded]
+        targets = [
+            list(dict.fromkeys(map(tuple, rag.generator.encode_answers(texts))))
+            for texts in answers
+        ]
         rows: list[Tensor] = []
-        abstaining: list[Tensor] = []
-        for begin in range(0, len(found), config.batch_size):
-            here = slice(begin, begin + config.batch_size)
-            asked = [[*own, *([tuple(unknown)] if abstain else [])] for own in targets[here]]
-            for own, scored in zip(targets[here], _scored(rag, found[here], asked), strict=True):
-                rows.extend(scored[: len(own)])
-                abstaining.extend(scored[len(own) :])
-        self.owners = torch.tensor([at for at, own in enumerate(targets) for _ in own])
-        self._places = torch.tensor([place for own in targets for place in range(len(own))])
-        self._abstains = torch.tensor([list(one) == unknown for own in targets for one in own])
-        self._scores = _padded([torch.tensor(one.scores or [0.0]) for one in found], -math.inf)
-        self._rows = self._stacked(rows)
-        self._unknown = self._stacked(abstaining) if abstain else None
+        abstaining_rows: list[Tensor] = []
+        for begin in range(0, len(retrieved), config.batch_size):
+            batch = slice(begin, begin + config.batch_size)
+            with_abstaining = [
+                [*question_targets, *([tuple(unknown)] if abstain else [])]
+                for question_targets in targets[batch]
+            ]
+            scored = _score(rag, retrieved[batch], with_abstaining)
+            for question_targets, log_p in zip(targets[batch], scored, strict=True):
+                rows.extend(log_p[: len(question_targets)])
+                abstaining_rows.extend(log_p[len(question_targets) :])
+        self.owners = torch.tensor(
+            [number for number, question_targets in enumerate(targets) for _ in question_targets]
+        )  # [N], the question of each answer
+        self._columns = torch.tensor(
+            [column for question_targets in targets for column in range(len(question_targets))]
+        )  # [N], its index among the question's answers
+        self._abstains = torch.tensor(
+            [list(target) == unknown for question_targets in targets for target in question_targets]
+        )  # [N], whether it is the abstaining answer
+        scores = [torch.tensor(question.scores or [0.0]) for question in retrieved]
+        self._scores = _padded(scores, -math.inf)  # [Q, k]
+        self._log_p = self._stacked(rows)  # [N, k, T]
+        self._abstaining = self._stacked(abstaining_rows) if abstain else None  # [Q, k, T]
 
     def _stacked(self, rows: Sequence[Tensor]) -> Tensor:
-        """Tables [k, T] as one [N, k, T]; RAG-Sequence needs no more than their sums, T = 1."""
+        """Stack tables [k, T] to one [N, k, T]; RAG-Sequence needs only their sums, T = 1."""
         if self._marginal == "sequence":
-            rows = [row.sum(dim=-1, keepdim=True) for row in rows]
+            rows = [row.sum(dim=-1, keepdim=True) for row in rows]  # [k, 1]
         return _padded(rows, 0.0)
 
     def priors(self, temperature: float) -> tuple[Tensor, Tensor]:
-        """log p(z|x) of all passages, and as answers are conditioned by; [Q, k] both."""
-        prior = log_prior(self._scores, temperature)
-        if self._above is None or self._unknown is None:
+        """Compute log p(z|x) of all passages, and as answers are conditioned by; [Q, k] both."""
+        prior = log_prior(self._scores, temperature)  # [Q, k]
+        if self._above is None or self._abstaining is None:
             return prior, prior
-        unknown = self._marginalized(prior, self._unknown)
-        among = prior_of_answering(prior, self._unknown.sum(dim=-1))
-        return prior, torch.where((unknown.exp() > self._above).unsqueeze(-1), prior, among)
+        unknown = self._marginalized(prior, self._abstaining)  # [Q]
+        answering = prior_of_answering(prior, self._abstaining.sum(dim=-1))  # [Q, k]
+        abstains = (unknown.exp() > self._above).unsqueeze(-1)  # [Q, 1]
+        return prior, torch.where(abstains, prior, answering)
 
     def log_prob(self, temperature: float) -> float:
-        """Mean over questions of log Σ_y p(y|x)."""
-        prior, used = self.priors(temperature)
-        chosen = torch.where(self._abstains.unsqueeze(-1), prior[self.owners], used[self.owners])
-        log_probs = self._marginalized(chosen, self._rows)
-        width = int(self._places.max()) + 1
-        each = torch.full((len(self._scores), width), -math.inf, dtype=torch.float64)
-        each[self.owners, self._places] = log_probs
-        return float(each.logsumexp(dim=-1).mean())
+        """Compute the mean over questions of log Σ_y p(y|x)."""
+        prior, conditioned = self.priors(temperature)
+        abstains = self._abstains.unsqueeze(-1)  # [N, 1]
+        used = torch.where(abstains, prior[self.owners], conditioned[self.owners])  # [N, k]
+        log_probs = self._marginalized(used, self._log_p)  # [N]
+        width = int(self._columns.max()) + 1
+        by_question = torch.full((len(self._scores), width), -math.inf, dtype=torch.float64)
+        by_question[self.owners, self._columns] = log_probs  # [Q, most answers]
+        return float(by_question.logsumexp(dim=-1).mean())
 
     def fit(self, temperature: float) -> Fit:
-        """How a temperature does."""
+        """Compute how well a temperature fits."""
         prior, _ = self.priors(temperature)
         return Fit(temperature, self.log_prob(temperature), float(prior[:, 0].exp().mean()))
 
     def top_best(self) -> float:
-        """Share of questions whose first passage makes one of its answers most probable."""
-        sums = self._rows.sum(dim=-1).masked_fill(self._scores.isneginf()[self.owners], -math.inf)
+        """Compute the share of questions whose first passage makes an answer most probable."""
+        missing = self._scores.isneginf()[self.owners]  # [N, k]
+        sums = self._log_p.sum(dim=-1).masked_fill(missing, -math.inf)  # [N, k]
         best = torch.full_like(self._scores, -math.inf)
-        best = best.scatter_reduce(0, self.owners.unsqueeze(-1).expand_as(sums), sums, "amax")
+        owners = self.owners.unsqueeze(-1).expand_as(sums)  # [N, k]
+        best = best.scatter_reduce(0, owners, sums, "amax")  # [Q, k]
         return float((best.argmax(dim=-1) == 0).double().mean())
 
-    def _marginalized(self, prior: Tensor, rows: Tensor) -> Tensor:
+    def _marginalized(self, prior: Tensor, log_p: Tensor) -> Tensor:
+        """Compute log p(y|x), [n], from a log prior [n, k] and log p(y_i|x,z,y_<i), [n, k, T]."""
         marginal = token_log_prob if self._marginal == "token" else sequence_log_prob
-        return marginal(prior, rows)
+        return marginal(prior, log_p)
 
 
-def _scored(
+def _score(
     rag: Rag, retrieved: Sequence[Retrieved], targets: Sequence[Sequence[tuple[int, ...]]]
 ) -> list[Tensor]:
     """Score each question's targets in one reading: log p(y_i|x,z,y_<i), [targets, k, T] each."""
@@ -223,13 +247,13 @@ def _scored(
     return [log_p.double().cpu() for log_p in scored]
 
 
-def _best(log_prob: Callable[[float], float]) -> float:
-    """The exponent of ten of the best temperature: of a grid, then between its neighbours."""
+def _best_exponent(log_prob: Callable[[float], float]) -> float:
+    """Find the exponent of ten of the best temperature: on a grid, then between its neighbours."""
     grid = [step / PER_DECADE for step in range(-DECADES * PER_DECADE, DECADES * PER_DECADE + 1)]
     values = [log_prob(exponent) for exponent in grid]
-    at = values.index(max(values))
-    low, high = grid[max(at - 1, 0)], grid[min(at + 1, len(grid) - 1)]
-    tried = [(values[at], grid[at])]
+    peak = values.index(max(values))
+    low, high = grid[max(peak - 1, 0)], grid[min(peak + 1, len(grid) - 1)]
+    tried = [(values[peak], grid[peak])]
     for _ in range(_STEPS):
         inner = [high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)]
         left, right = (log_prob(exponent) for exponent in inner)
@@ -239,13 +263,13 @@ def _best(log_prob: Callable[[float], float]) -> float:
 
 
 def _padded(tables: Sequence[Tensor], value: float) -> Tensor:
-    """Tables of one or two dimensions as one tensor, double, filled up with a value."""
+    """Stack tables of one or two dimensions to one double tensor, padded with a value."""
     sizes = [max(table.shape[axis] for table in tables) for axis in range(tables[0].ndim)]
-    whole = torch.full((len(tables), *sizes), value, dtype=torch.float64)
-    for at, table in enumerate(tables):
-        place: tuple[int | slice, ...] = (at, *map(slice, table.shape))
-        whole[place] = table.double()
-    return whole
+    padded = torch.full((len(tables), *sizes), value, dtype=torch.float64)
+    for number, table in enumerate(tables):
+        region: tuple[int | slice, ...] = (number, *map(slice, table.shape))
+        padded[region] = table.double()
+    return padded
 
 
 def _check(questions: Sequence[str], answers: Sequence[Sequence[str]]) -> None:
@@ -254,9 +278,9 @@ def _check(questions: Sequence[str], answers: Sequence[Sequence[str]]) -> None:
             f"{len(questions)} questions with {len(answers)} answers: calibrating takes one or "
             "more questions, each with its answer or its answers"
         )
-    for place, own in enumerate(answers):
-        if not own or not all(one.strip() for one in own):
+    for number, (question, texts) in enumerate(zip(questions, answers, strict=True), 1):
+        if not texts or not all(text.strip() for text in texts):
             raise QuestionError(
-                f"question {place + 1} of {len(questions)} ({questions[place]!r}) has "
-                f"{'an empty answer' if own else 'no answer'}: give what is right"
+                f"question {number} of {len(questions)} ({question!r}) has "
+                f"{'an empty answer' if texts else 'no answer'}: give a right answer"
             )

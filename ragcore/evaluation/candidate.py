@@ -1,4 +1,4 @@
-"""Another version of a pipeline's memory, opened beside the one that it serves from."""
+"""Another version of a pipeline's memory, opened next to the one that it serves from."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ __all__ = ["open_candidate"]
 
 
 def open_candidate(rag: Rag, version: str) -> Rag:
-    """A pipeline over another version, with the generator and the settings of `rag`.
+    """Open a pipeline over another version, with the generator and the settings of `rag`.
 
     Args:
-        rag: left as it is; its generator is shared, and loaded once.
+        rag: left as it is; its generator is shared, not loaded again.
         version: of the same store.
 
     Returns:
-        A pipeline to close by itself; closing it closes that version alone.
+        A pipeline that the caller closes; closing it releases that version alone.
 
     Raises:
         ConfigError: `rag` has no store.

@@ -1,14 +1,14 @@
-"""Two versions of a memory, asked the same questions by the same generator: what changes.
+"""Ask two versions of a memory the same questions with the same generator: what changes.
 
-An answer counts as changed if it differs once normalised (matching.py). Where the texts differ at
-all, each is scored under both versions, so that a change can be conditioned:
+An answer counts as changed if it differs once normalised (questions/matching.py). Where the texts
+differ at all, each is scored under both versions, so that a change can be weighed:
 
                         log p by the old    log p by the new
     the old answer      old.log_prob        new.other_log_prob
     the new answer      old.other_log_prob  new.log_prob
 
-Passages are told apart by title and text, not by id: an id may stay where a text has changed, and
-the other way round. How a comparison is shown, this file does not know.
+Passages are compared by title and text, not by id: an id may stay where a text has changed, and
+the reverse. Knows answers and their scores; knows nothing of how a comparison is shown.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from ragcore.config import PipelineConfig, load_config
 from ragcore.errors import QuestionError
 from ragcore.evaluation.candidate import open_candidate
 from ragcore.questions import LabelledQuestion
-from ragcore.questions.matching import exact_match, holds_answer, same_answer
+from ragcore.questions.matching import is_correct, is_relevant, same_answer
 from ragcore.rag import Rag
 from ragcore.types import Answer
 
-__all__ = ["Cited", "Comparison", "Pair", "Side", "Tally", "compare"]
+__all__ = ["CitedPassage", "ComparedQuestion", "Comparison", "Side", "Tally", "compare"]
 
 BATCH: Final = 32
-"""Questions that are searched for at once; what is read at once, `rag.batch_size` says."""
+"""Questions that are retrieved for together; `rag.batch_size` sets how many are read together."""
 
 
 @dataclass(frozen=True, slots=True)
-class Cited:
+class CitedPassage:
     """A passage that one version's answer was read from.
 
     Attributes:
@@ -43,7 +43,7 @@ class Cited:
         text: of the passage.
         prior: p(z|x).
         posterior: p(z|x,y), as in `Evidence`.
-        alone: whether the other version found no passage of this title and text.
+        alone: whether the other version retrieved no passage of this title and text.
     """
 
     id: str
@@ -56,33 +56,33 @@ class Cited:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What one version says to one question.
+    """One version's answer to one question.
 
     Attributes:
         text: the answer.
         log_prob: its log p(y|x) by this version, as served.
         other_log_prob: log p by this version of the other version's answer.
         passages: what it was read from, by falling prior.
-        correct: whether the answer is right; None where no right answer is given.
-        recalled: whether a passage that answers was found: one of the ids given, or else one that
-            holds a right answer; None where neither is given.
+        correct: whether the answer is right (`is_correct`); None where no right answer is known.
+        recalled: whether a passage that answers was retrieved (`is_relevant`); None where neither
+            right answers nor the ids of passages that answer are known.
     """
 
     text: str
     log_prob: float
     other_log_prob: float
-    passages: tuple[Cited, ...]
+    passages: tuple[CitedPassage, ...]
     correct: bool | None
     recalled: bool | None
 
     @property
-    def best(self) -> Cited | None:
+    def best(self) -> CitedPassage | None:
         """The passage of the highest posterior, the first of equals; None if none was found."""
-        return max(self.passages, key=lambda one: one.posterior, default=None)
+        return max(self.passages, key=lambda passage: passage.posterior, default=None)
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class ComparedQuestion:
     """One question's answers by both versions."""
 
     question: str
@@ -97,13 +97,13 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How one version did.
+    """How many questions one version answered right.
 
     Attributes:
-        correct: questions whose answer is right, by exact match.
-        with_answers: questions that have a right answer to be held against.
-        recalled: questions for which a passage that answers was found.
-        with_gold: questions that have a right answer or the ids of passages that answer.
+        correct: questions whose answer is right.
+        with_answers: questions whose right answers are known.
+        recalled: questions for which a passage that answers was retrieved.
+        with_gold: questions whose right answers, or the ids of passages that answer, are known.
     """
 
     correct: int
@@ -113,12 +113,12 @@ class Tally:
 
     @property
     def exact_match(self) -> float | None:
-        """Share of right answers; None where there is nothing to hold them against."""
+        """Share of right answers; None where no right answer is known."""
         return self.correct / self.with_answers if self.with_answers else None
 
     @property
     def recall(self) -> float | None:
-        """Recall at k; None where no gold is given."""
+        """Recall at k; None where nothing is known to be right."""
         return self.recalled / self.with_gold if self.with_gold else None
 
 
@@ -129,32 +129,32 @@ class Comparison:
     Attributes:
         old: name of the one version.
         new: name of the other.
-        k: how many passages were asked for.
-        pairs: one for each question, in the order in which they were asked.
+        k: how many passages were retrieved for a question, at most.
+        pairs: one for each question, in the order of the questions.
     """
 
     old: str
     new: str
     k: int
-    pairs: tuple[Pair, ...]
+    pairs: tuple[ComparedQuestion, ...]
 
     @property
-    def changed(self) -> list[Pair]:
+    def changed(self) -> list[ComparedQuestion]:
         """The questions whose answer changes."""
         return [pair for pair in self.pairs if pair.changed]
 
     @property
     def old_tally(self) -> Tally:
-        """How the old version did."""
+        """How many questions the old version answered right."""
         return _tally([pair.old for pair in self.pairs])
 
     @property
     def new_tally(self) -> Tally:
-        """How the new version did."""
+        """How many questions the new version answered right."""
         return _tally([pair.new for pair in self.pairs])
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as plain JSON-ready values: a summary, and each question."""
+        """Return all of it as plain JSON-ready values: a summary, and each question."""
         return {
             "summary": {
                 "old": _summary(self.old, self.old_tally),
@@ -185,95 +185,107 @@ def compare(
 ) -> Comparison:
     """Ask two versions of a pipeline's memory the same questions.
 
-    Both are opened beside each other and closed afterwards; the generator is loaded once. It is
-    done batch by batch: what grows with the number of questions is the comparison itself.
+    Both are open at the same time and closed afterwards; the generator is loaded once. Questions
+    are answered batch by batch: only the comparison itself grows with their number.
 
     Args:
-        pipeline: a running one, which goes on serving what it serves, or the file of one.
-        questions: each alone, or with what is right; at least one.
+        pipeline: a running one, which goes on serving its version, or the file of one.
+        questions: at least one, each as a text or with what is right.
         old: name of a version in the pipeline's store.
         new: name of another.
         progress: called after each batch with the questions done and all questions.
 
     Raises:
-        QuestionError: there is no question, one is empty, or what is right is told by version
+        QuestionError: there is no question, one is empty, or what is right is known by version
             and for neither of the two.
         ConfigError: the pipeline is faulty, or has no generator or no store.
         StoreError: there is no such version, or it was built by another encoder.
     """
-    asked = [LabelledQuestion(one) if isinstance(one, str) else one for one in questions]
-    _check(asked, old, new)
-    pairs: list[Pair] = []
-    with _opened(pipeline, old, new) as (one, other):
-        for begin in range(0, len(asked), BATCH):
-            pairs += _pairs(one, other, asked[begin : begin + BATCH])
+    labelled = [
+        LabelledQuestion(question) if isinstance(question, str) else question
+        for question in questions
+    ]
+    _check(labelled, old, new)
+    pairs: list[ComparedQuestion] = []
+    with _opened(pipeline, old, new) as (old_rag, new_rag):
+        for begin in range(0, len(labelled), BATCH):
+            pairs += _compared(old_rag, new_rag, labelled[begin : begin + BATCH])
             if progress is not None:
-                progress(len(pairs), len(asked))
-        return Comparison(old, new, one.config.k, tuple(pairs))
+                progress(len(pairs), len(labelled))
+        return Comparison(old, new, old_rag.config.k, tuple(pairs))
 
 
 @contextmanager
 def _opened(
     pipeline: Rag | PipelineConfig | str | Path, old: str, new: str
 ) -> Iterator[tuple[Rag, Rag]]:
-    """A pipeline over each of the two versions, with one generator."""
+    """Open a pipeline over each of the two versions, with one generator."""
     if isinstance(pipeline, Rag):
-        with open_candidate(pipeline, old) as one, open_candidate(pipeline, new) as other:
-            yield one, other
+        with open_candidate(pipeline, old) as old_rag, open_candidate(pipeline, new) as new_rag:
+            yield old_rag, new_rag
         return
     config = pipeline if isinstance(pipeline, PipelineConfig) else load_config(pipeline)
     memory = config.memory.model_copy(update={"version": old})
     at_old = config.model_copy(update={"memory": memory})
-    with Rag.from_config(at_old) as one, open_candidate(one, new) as other:
-        yield one, other
+    with Rag.from_config(at_old) as old_rag, open_candidate(old_rag, new) as new_rag:
+        yield old_rag, new_rag
 
 
-def _pairs(one: Rag, other: Rag, asked: Sequence[LabelledQuestion]) -> list[Pair]:
-    """A batch of questions, answered by both; `one` is the old."""
-    questions = [each.question for each in asked]
-    olds, news = one.answer(questions), other.answer(questions)
-    differ = [at for at, (a, b) in enumerate(zip(olds, news, strict=True)) if a.text != b.text]
-    of_new, of_old = _crossed(one, news, differ), _crossed(other, olds, differ)
+def _compared(
+    old_rag: Rag, new_rag: Rag, questions: Sequence[LabelledQuestion]
+) -> list[ComparedQuestion]:
+    """Answer a batch of questions by both versions."""
+    texts = [question.question for question in questions]
+    old_answers, new_answers = old_rag.answer(texts), new_rag.answer(texts)
+    answers = list(zip(old_answers, new_answers, strict=True))
+    differing = [index for index, (old, new) in enumerate(answers) if old.text != new.text]
+    new_by_old = _log_probs(old_rag, new_answers, differing)
+    old_by_new = _log_probs(new_rag, old_answers, differing)
     return [
-        Pair(
-            each.question,
-            _said(a, b, each, of_new.get(at, a.log_prob)),
-            _said(b, a, each, of_old.get(at, b.log_prob)),
+        ComparedQuestion(
+            question.question,
+            _judged(question, old, new, new_by_old.get(index, old.log_prob)),
+            _judged(question, new, old, old_by_new.get(index, new.log_prob)),
         )
-        for at, (each, a, b) in enumerate(zip(asked, olds, news, strict=True))
+        for index, (question, (old, new)) in enumerate(zip(questions, answers, strict=True))
     ]
 
 
-def _crossed(rag: Rag, answers: Sequence[Answer], places: Sequence[int]) -> dict[int, float]:
-    """log p by one version of the other's answers at `places`, by place."""
-    if not places:
+def _log_probs(rag: Rag, answers: Sequence[Answer], indices: Sequence[int]) -> dict[int, float]:
+    """Score the other version's answers at `indices` by one version: log p by index."""
+    if not indices:
         return {}
-    given = [answers[at] for at in places]
-    scores = rag.log_prob([each.question for each in given], [each.text for each in given])
-    return dict(zip(places, scores, strict=True))
-
-
-def _said(answer: Answer, other: Answer, asked: LabelledQuestion, other_log_prob: float) -> Side:
-    """One version's side: its answer, held against the other's and against what is right."""
-    there = {(piece.passage.title, piece.passage.text) for piece in other.evidence}
-    passages = tuple(
-        Cited(
-            piece.passage.id,
-            piece.passage.title,
-            piece.passage.text,
-            piece.prior,
-            piece.posterior,
-            (piece.passage.title, piece.passage.text) not in there,
-        )
-        for piece in answer.evidence
+    chosen = [answers[index] for index in indices]
+    scores = rag.log_prob(
+        [answer.question for answer in chosen], [answer.text for answer in chosen]
     )
-    right, ids = asked.answers_by(answer.memory), asked.passage_ids_by(answer.memory)
+    return dict(zip(indices, scores, strict=True))
+
+
+def _judged(
+    question: LabelledQuestion, answer: Answer, other: Answer, other_log_prob: float
+) -> Side:
+    """Judge one version's answer, and mark the passages that the other version did not retrieve."""
+    others = {(evidence.passage.title, evidence.passage.text) for evidence in other.evidence}
+    passages = tuple(
+        CitedPassage(
+            evidence.passage.id,
+            evidence.passage.title,
+            evidence.passage.text,
+            evidence.prior,
+            evidence.posterior,
+            (evidence.passage.title, evidence.passage.text) not in others,
+        )
+        for evidence in answer.evidence
+    )
+    version = answer.memory
+    right, ids = question.answers_by(version), question.passage_ids_by(version)
+    correct = is_correct(answer.text, question, version) if right else None
     recalled = None
-    if ids:
-        recalled = any(one.id in ids for one in passages)
-    elif right:
-        recalled = any(holds_answer(one.text, right) for one in passages)
-    correct = exact_match(answer.text, right) if right else None
+    if right or ids:
+        recalled = any(
+            is_relevant(evidence.passage, question, version) for evidence in answer.evidence
+        )
     return Side(answer.text, answer.log_prob, other_log_prob, passages, correct, recalled)
 
 
@@ -293,14 +305,14 @@ def _side(side: Side) -> dict[str, Any]:
     return {**asdict(side), "best": None if best is None else best.id}
 
 
-def _check(asked: Sequence[LabelledQuestion], old: str, new: str) -> None:
-    if not asked:
+def _check(questions: Sequence[LabelledQuestion], old: str, new: str) -> None:
+    if not questions:
         raise QuestionError("no question to compare versions on: give one or more")
-    for place, each in enumerate(asked):
-        for key, gold in (("answers", each.answers), ("passage_ids", each.passage_ids)):
+    for number, question in enumerate(questions, 1):
+        for key, gold in (("answers", question.answers), ("passage_ids", question.passage_ids)):
             if not isinstance(gold, tuple) and not {old, new} & gold.keys():
                 raise QuestionError(
-                    f"question {place + 1} of {len(asked)} ({each.question!r}) has {key} for "
+                    f"question {number} of {len(questions)} ({question.question!r}) has {key} for "
                     f"{', '.join(map(repr, gold)) or 'no version'}: expected {old!r} or {new!r}, "
                     "or a list, which is for every version"
                 )

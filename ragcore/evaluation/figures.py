@@ -1,8 +1,9 @@
-"""From predictions to figures: each metric with an interval, and the difference of two runs.
+"""Turn predictions into figures: each metric with an interval, and the difference of two runs.
 
-A metric that fails is a figure with its error: it never goes missing. Intervals are of questions
-drawn with replacement (Efron, 1979), 95 %, by scipy; the test of a difference exchanges the two
-runs' answers to a question at random (approximate randomisation; Noreen, 1989).
+A metric that fails becomes a figure with its error, so that none goes missing. Intervals are
+95 %, of questions drawn with replacement (Efron, 1979), by scipy; the test of a difference
+exchanges the two runs' answers to a question at random (approximate randomisation; Noreen, 1989).
+Knows numbers a question; knows nothing of how a metric computes them.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     Table = npt.NDArray[np.float64]
 
-__all__ = ["Difference", "Figure", "difference", "figures", "lacking"]
+__all__ = ["Difference", "Figure", "difference", "figures", "missing_package"]
 
 RESAMPLES: Final = 2000
 _BATCH: Final = 100
@@ -32,16 +33,17 @@ _SEED: Final = 0
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What a metric says of a run.
+    """One metric's value for a run.
 
     Attributes:
-        metric: its name, as it was asked for.
-        value: the figure; None where it applies to no question, or failed.
-        low: of the 95 % interval; None where there is no value, or it has none.
-        high: of the interval.
-        questions: to how many it applies.
-        error: why it failed; None where it did not.
-        by_question: the numbers that add up to it, of each prediction; None where not applicable.
+        metric: its name, as the caller gave it.
+        value: the figure; None where the metric applies to no question, or failed.
+        low: lower end of the 95 % interval; None where there is no value or no interval.
+        high: upper end of the interval.
+        questions: number of questions to which the metric applies.
+        error: why the metric failed; None where it did not.
+        by_question: for each prediction the numbers whose sums give the value; None where the
+            metric does not apply.
     """
 
     metric: str
@@ -53,7 +55,7 @@ class Figure:
     by_question: tuple[tuple[float, ...] | None, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """The figure without the numbers of questions, JSON-ready."""
+        """Return the figure without the numbers a question, JSON-ready."""
         return {
             "metric": self.metric,
             "value": self.value,
@@ -71,12 +73,13 @@ class Difference:
     Attributes:
         metric: its name.
         one: the first run's figure on those questions.
-        other: the second's.
-        low: of the 95 % interval of other - one.
-        high: of the interval.
-        p: how often a difference at least as large comes of exchanging the runs by chance.
-        questions: how many there are of which both have a score.
-        error: why there is no figure; None where there is.
+        other: the second run's.
+        low: lower end of the 95 % interval of other - one.
+        high: upper end of the interval.
+        p: two-sided p: how often exchanging the runs' answers at random gives a difference at
+            least as large.
+        questions: number of questions for which both runs have a score.
+        error: why there is no figure; None where there is one.
     """
 
     metric: str
@@ -89,123 +92,135 @@ class Difference:
     error: str | None
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, JSON-ready."""
+        """Return all of it, JSON-ready."""
         from dataclasses import asdict
 
         return asdict(self)
 
 
 def figures(metrics: Mapping[str, Metric], predictions: Sequence[Prediction]) -> list[Figure]:
-    """Each metric's figure, in order; one that raises is told in its own."""
+    """Compute each metric's figure, in order; where a metric raises, its figure has the error."""
     return [_figure(name, metric, predictions) for name, metric in metrics.items()]
 
 
 def _figure(name: str, metric: Metric, predictions: Sequence[Prediction]) -> Figure:
     try:
-        found = [
-            None if one is None else tuple(map(float, one))
-            for one in metric.statistics(predictions)
-        ]
-        if len(found) != len(predictions):
-            raise MetricError(f"gave {len(found)} scores for {len(predictions)} predictions")
-        rows = [one for one in found if one is not None]
+        by_question = tuple(
+            None if numbers is None else tuple(map(float, numbers))
+            for numbers in metric.statistics(predictions)
+        )
+        if len(by_question) != len(predictions):
+            raise MetricError(f"gave {len(by_question)} scores for {len(predictions)} predictions")
+        rows = [numbers for numbers in by_question if numbers is not None]
         if not rows:
-            return Figure(name, None, None, None, 0, None, tuple(found))
-        table = np.array(rows, np.float64)
-        value = float(metric.value(table.sum(axis=0)))
+            return Figure(name, None, None, None, 0, None, by_question)
+        table = np.array(rows, np.float64)  # [questions, numbers]
+        value = _value(metric, table)
         if not np.isfinite(value):
             raise MetricError(f"its figure is {value}")
         low, high = _interval(metric, table) if metric.resampled else (None, None)
-    # Metrics are foreign code too; what one raises is the report's to tell.
+    # A metric may be a plugin's and raise any error; the report shows it with the other figures.
     except Exception as error:
-        told = f"{type(error).__name__}: {error}"
+        message = f"{type(error).__name__}: {error}"
         if isinstance(error, ModuleNotFoundError):
-            told = lacking(error)
-        return Figure(name, None, None, None, 0, told, (None,) * len(predictions))
-    return Figure(name, value, low, high, len(rows), None, tuple(found))
+            message = missing_package(error)
+        return Figure(name, None, None, None, 0, message, (None,) * len(predictions))
+    return Figure(name, value, low, high, len(rows), None, by_question)
 
 
-def lacking(missing: ModuleNotFoundError) -> str:
-    """What to do about a package that a metric needs."""
+def missing_package(missing: ModuleNotFoundError) -> str:
+    """Say how to install the package that a metric needs."""
     return f"{missing.name} is not installed: {install_hint(DISTRIBUTION, 'eval')}"
 
 
 def difference(name: str, metric: Metric, one: Figure, other: Figure) -> Difference:
-    """The difference of two runs over the same questions, in the same order.
+    """Compute the difference of two runs over the same questions, in the same order.
 
     Args:
         name: the metric's.
         metric: of both figures.
-        one: a run's.
-        other: another's.
+        one: the first run's figure.
+        other: the second run's.
 
     Raises:
-        MetricError: they are of different numbers of questions.
+        MetricError: the figures are of different numbers of questions.
     """
     if len(one.by_question) != len(other.by_question):
         raise MetricError(
             f"{name}: {len(one.by_question)} questions in one run and {len(other.by_question)} in "
             "the other: a paired test needs the same questions in both"
         )
-    both = [
-        (mine, theirs)
-        for mine, theirs in zip(one.by_question, other.by_question, strict=True)
-        if mine is not None and theirs is not None
+    paired = [
+        (first, second)
+        for first, second in zip(one.by_question, other.by_question, strict=True)
+        if first is not None and second is not None
     ]
     error = one.error or other.error
-    if error or not both or not metric.resampled:
-        said = error or (None if both else "no question has a score in both")
-        return Difference(name, one.value, other.value, None, None, None, len(both), said)
-    pairs = np.array(both, np.float64)
-    mine, theirs = pairs[:, 0], pairs[:, 1]
-    here, there = (_of(metric, table, None) for table in (mine, theirs))
-    low, high = _interval(metric, mine, theirs)
-    return Difference(name, here, there, low, high, _p(metric, mine, theirs), len(both), None)
+    if error or not paired or not metric.resampled:
+        message = error or (None if paired else "no question has a score in both")
+        return Difference(name, one.value, other.value, None, None, None, len(paired), message)
+    tables = np.array(paired, np.float64)  # [questions, 2, numbers]
+    first_table, second_table = tables[:, 0], tables[:, 1]  # [questions, numbers] each
+    low, high = _interval(metric, first_table, second_table)
+    return Difference(
+        name,
+        _value(metric, first_table),
+        _value(metric, second_table),
+        low,
+        high,
+        _p(metric, first_table, second_table),
+        len(paired),
+        None,
+    )
 
 
 def _interval(metric: Metric, table: Table, other: Table | None = None) -> tuple[float, float]:
-    """The 2.5th and 97.5th percentile over drawn questions; of other - table where there are two.
+    """Compute the 2.5th and the 97.5th percentile over drawn questions.
 
     Args:
-        metric: gives the figure of sums.
+        metric: gives the figure from sums.
         table: [questions, numbers].
-        other: of the same questions.
+        other: of the same questions; where given, the interval is of other - table.
     """
     from scipy.stats import bootstrap
 
     if len(table) == 1:
-        return (_of(metric, table, other),) * 2
+        return (_value(metric, table, other),) * 2
 
-    def drawn(places: npt.NDArray[np.int64], axis: int = -1) -> Table:
+    def drawn_values(drawn: npt.NDArray[np.int64], axis: int = -1) -> Table:
+        """Compute the value of each draw of questions, [..., questions]."""
         del axis
-        rows = places.reshape(-1, places.shape[-1])
-        values = [_of(metric, table[row], None if other is None else other[row]) for row in rows]
-        return np.array(values).reshape(places.shape[:-1])
+        draws = drawn.reshape(-1, drawn.shape[-1])  # [draws, questions]
+        values = [
+            _value(metric, table[draw], None if other is None else other[draw]) for draw in draws
+        ]
+        return np.array(values).reshape(drawn.shape[:-1])
 
-    found = bootstrap(
+    result = bootstrap(
         (np.arange(len(table)),),
-        drawn,
+        drawn_values,
         n_resamples=RESAMPLES,
         batch=_BATCH,
         method="percentile",
         vectorized=True,
         rng=np.random.default_rng(_SEED),
     )
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
-def _p(metric: Metric, mine: Table, theirs: Table) -> float:
-    """Two-sided p of no difference: at random which run an answer is of, question by question."""
+def _p(metric: Metric, table: Table, other: Table) -> float:
+    """Compute the two-sided p of no difference, exchanging the runs question by question."""
     rng = np.random.default_rng(_SEED)
-    wanted = abs(_of(metric, mine, theirs))
-    as_far = 0
+    observed = abs(_value(metric, table, other))
+    as_large = 0
     for _ in range(RESAMPLES):
-        exchange = (rng.random(len(mine)) < 0.5)[:, None]
-        swapped = np.where(exchange, theirs, mine), np.where(exchange, mine, theirs)
-        as_far += abs(_of(metric, *swapped)) >= wanted - 1e-12
-    return (as_far + 1) / (RESAMPLES + 1)
+        exchange = (rng.random(len(table)) < 0.5)[:, None]  # [questions, 1]
+        first, second = np.where(exchange, other, table), np.where(exchange, table, other)
+        as_large += abs(_value(metric, first, second)) >= observed - 1e-12
+    return (as_large + 1) / (RESAMPLES + 1)
 
 
-def _of(metric: Metric, table: Table, other: Table | None) -> float:
+def _value(metric: Metric, table: Table, other: Table | None = None) -> float:
+    """Compute the figure of a table [questions, numbers], or the difference other - table."""
     value = float(metric.value(table.sum(axis=0)))
     return value if other is None else float(metric.value(other.sum(axis=0))) - value

@@ -1,4 +1,7 @@
-"""One answer to one question, with all that a metric may look at."""
+"""One answer to one question, with all that a metric may use.
+
+Knows answers and what is right; knows nothing of metrics.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,12 @@ from ragcore.questions import LabelledQuestion
 from ragcore.questions.matching import is_correct, is_relevant
 from ragcore.types import Answer
 
-__all__ = ["RankedPassage", "Prediction", "predictions"]
+__all__ = ["RankedPassage", "Prediction", "make_predictions"]
 
 
 @dataclass(frozen=True, slots=True)
 class RankedPassage:
-    """A passage that was found.
+    """A retrieved passage; its rank is its index among the prediction's passages.
 
     Attributes:
         id: in the memory.
@@ -23,7 +26,7 @@ class RankedPassage:
         score: the retriever's.
         prior: p(z|x).
         posterior: p(z|x,y).
-        answers: whether it answers the question: see `is_relevant`.
+        answers: whether it answers the question (`is_relevant`).
     """
 
     id: str
@@ -36,18 +39,18 @@ class RankedPassage:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What was said to a question, and what is right.
+    """The pipeline's answer to a question, with what is right.
 
     Attributes:
-        id: the question's; unlike those of the others.
-        question: as it was asked.
+        id: of the question, unique within the run.
+        question: the question's text.
         right: right answers; empty where none is known.
         regex: whether these are patterns.
         relevant: ids of all passages that answer; empty where they are not known.
-        answer: what was said.
+        answer: the pipeline's.
         log_prob: log p(y|x).
-        correct: whether it is right; None where no right answer is known.
-        passages: those found, best first.
+        correct: whether the answer is right; None where no right answer is known.
+        passages: those retrieved, best first.
     """
 
     id: str
@@ -62,45 +65,56 @@ class Prediction:
 
     @property
     def judged(self) -> bool:
-        """Whether it is known of a passage whether it answers."""
+        """Whether enough is known to tell which passages answer."""
         return bool(self.right or self.relevant)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, JSON-ready."""
+        """Return all of it, JSON-ready."""
         from dataclasses import asdict
 
         return asdict(self)
 
 
-def predictions(asked: Sequence[LabelledQuestion], answers: Sequence[Answer]) -> list[Prediction]:
-    """Answers beside what is right by the version of the memory that was read."""
-    made = []
-    seen: set[str] = set()
-    for place, (one, answer) in enumerate(zip(asked, answers, strict=True)):
-        name = one.id if one.id and one.id not in seen else f"{place}"
-        seen.add(name)
-        right = one.answers_by(answer.memory)
-        made.append(
+def make_predictions(
+    questions: Sequence[LabelledQuestion], answers: Sequence[Answer]
+) -> list[Prediction]:
+    """Join each answer with what is right by the version of the memory that was read.
+
+    Args:
+        questions: as many as answers, in the same order. One without an id, or with the id of an
+            earlier one, gets its index as id, with a mark behind it where that is taken too.
+        answers: the pipeline's.
+    """
+    predictions = []
+    ids: set[str] = set()
+    for index, (question, answer) in enumerate(zip(questions, answers, strict=True)):
+        unique_id = question.id if question.id and question.id not in ids else f"{index}"
+        while unique_id in ids:
+            unique_id += "'"
+        ids.add(unique_id)
+        version = answer.memory
+        right = question.answers_by(version)
+        predictions.append(
             Prediction(
-                id=name,
-                question=one.question,
+                id=unique_id,
+                question=question.question,
                 right=right,
-                regex=one.regex,
-                relevant=one.passage_ids_by(answer.memory),
+                regex=question.regex,
+                relevant=question.passage_ids_by(version),
                 answer=answer.text,
                 log_prob=answer.log_prob,
-                correct=is_correct(answer.text, one, answer.memory) if right else None,
+                correct=is_correct(answer.text, question, version) if right else None,
                 passages=tuple(
                     RankedPassage(
-                        each.passage.id,
-                        each.passage.title,
-                        each.score,
-                        each.prior,
-                        each.posterior,
-                        is_relevant(each.passage, one, answer.memory),
+                        evidence.passage.id,
+                        evidence.passage.title,
+                        evidence.score,
+                        evidence.prior,
+                        evidence.posterior,
+                        is_relevant(evidence.passage, question, version),
                     )
-                    for each in answer.evidence
+                    for evidence in answer.evidence
                 ),
             )
         )
-    return made
+    return predictions

@@ -1,7 +1,9 @@
-"""Evaluate a file of questions, and what is kept of it so that it can be repeated.
+"""Evaluate a file of questions, and keep the run in a folder so that it can be repeated.
 
 run.json             pipeline, overrides, sha256 of the questions, memory, versions, figures
 predictions.jsonl    a line a question: answer, log p, passages, right or wrong, scores
+
+Knows runs and their folders; knows nothing of how a metric or an interval is computed.
 """
 
 from __future__ import annotations
@@ -17,35 +19,43 @@ from ragcore.config.record import environment, portable
 from ragcore.config.training import QuestionsConfig
 from ragcore.disk.atomic import sha256
 from ragcore.errors import ConfigError, MetricError, QuestionError
-from ragcore.evaluation.figures import Difference, Figure, difference, figures, lacking
+from ragcore.evaluation.figures import Difference, Figure, difference, figures, missing_package
 from ragcore.evaluation.metrics.base import Metric
-from ragcore.evaluation.prediction import Prediction, predictions
+from ragcore.evaluation.prediction import Prediction, make_predictions
 from ragcore.questions import LabelledQuestion, read_questions, spread_over
 from ragcore.rag import Rag, load
 from ragcore.registry.discovery import registry
 
-__all__ = ["DEFAULT_METRICS", "Report", "Replayed", "against", "evaluate", "make_metrics", "replay"]
+__all__ = [
+    "DEFAULT_METRICS",
+    "Replayed",
+    "Report",
+    "compare_with_run",
+    "evaluate",
+    "make_metrics",
+    "replay",
+]
 
 DEFAULT_METRICS: Final = ("exact_match", "f1", "recall@1", "recall@5", "mrr", "log_prob")
 RUN: Final = "run.json"
 PREDICTIONS: Final = "predictions.jsonl"
 FORMAT: Final = 1
 BATCH: Final = 32
-"""Questions that are searched for at once; what is read at once, `rag.batch_size` says."""
+"""Questions that are retrieved for together; `rag.batch_size` sets how many are read together."""
 
 _CLOSE: Final = 1e-3
-"""How far a replayed log p may lie from the one that was kept."""
+"""How far a replayed log p may lie from that of the run."""
 
 Progress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What came of answering a file of questions.
+    """The answers to a file of questions, and the metrics' figures.
 
     Attributes:
         predictions: one for each question.
-        figures: one for each metric, in the order asked for.
+        figures: one for each metric, in the caller's order.
         memory: the version that was read.
     """
 
@@ -56,25 +66,25 @@ class Report:
     @property
     def failed(self) -> tuple[Figure, ...]:
         """The metrics that raised an error."""
-        return tuple(one for one in self.figures if one.error is not None)
+        return tuple(figure for figure in self.figures if figure.error is not None)
 
     def to_dict(self) -> dict[str, Any]:
-        """The figures and the predictions, with each question's scores, JSON-ready."""
+        """Return the figures and the predictions, with each question's scores, JSON-ready."""
         return {
             "memory": self.memory,
             "questions": len(self.predictions),
-            "metrics": [one.to_dict() for one in self.figures],
+            "metrics": [figure.to_dict() for figure in self.figures],
             "predictions": self.rows(),
         }
 
     def rows(self) -> list[dict[str, Any]]:
-        """The predictions, each with the numbers that its metrics add up."""
+        """Return the predictions, each with the numbers that the metrics add up."""
         return [
             {
-                **one.to_dict(),
-                "scores": {figure.metric: figure.by_question[place] for figure in self.figures},
+                **prediction.to_dict(),
+                "scores": {figure.metric: figure.by_question[index] for figure in self.figures},
             }
-            for place, one in enumerate(self.predictions)
+            for index, prediction in enumerate(self.predictions)
         ]
 
     def write(
@@ -84,37 +94,44 @@ class Report:
         overrides: Sequence[str],
         questions: QuestionsConfig,
     ) -> None:
-        """Keep it in a folder, so that `replay` can repeat it; what is there is replaced."""
+        """Write the run into a folder, so that `replay` can repeat it; replaces a run there.
+
+        Args:
+            folder: made where it is missing.
+            pipeline: the file that the answers are of.
+            overrides: changes to it.
+            questions: the file of questions, with its format and limit.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        place = folder.resolve()
+        base = folder.resolve()
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in self.rows())
         (folder / PREDICTIONS).write_text(lines, encoding="utf-8")
-        said = {
+        run = {
             "format": FORMAT,
-            "pipeline": portable(str(Path(pipeline).resolve()), place),
+            "pipeline": portable(str(Path(pipeline).resolve()), base),
             "overrides": list(overrides),
             "questions": {
-                "path": portable(str(questions.path.resolve()), place),
+                "path": portable(str(questions.path.resolve()), base),
                 "format": questions.format,
                 "limit": questions.limit,
                 "sha256": sha256(questions.path),
             },
             "memory": self.memory,
-            "metrics": [one.to_dict() for one in self.figures],
+            "metrics": [figure.to_dict() for figure in self.figures],
             "versions": environment(),
         }
-        text = json.dumps(said, indent=2, ensure_ascii=False) + "\n"
+        text = json.dumps(run, indent=2, ensure_ascii=False) + "\n"
         (folder / RUN).write_text(text, encoding="utf-8")
 
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """A run that was repeated.
+    """How a repeated run differs from the one in the folder.
 
     Attributes:
-        questions: how many.
-        changed: those whose answer or log p is another now: (question, kept, now).
-        versions: libraries whose version is another: {name: (then, now)}.
+        questions: number of questions.
+        changed: those whose answer or log p differs: (question, then, now).
+        versions: libraries whose version differs: {name: (then, now)}; None where not installed.
     """
 
     questions: int
@@ -123,26 +140,26 @@ class Replayed:
 
 
 def make_metrics(names: Sequence[str] = DEFAULT_METRICS) -> dict[str, Metric]:
-    """Registered metrics by name; `NAME@10` is `NAME` of the first ten passages.
+    """Make registered metrics by name; `NAME@10` is `NAME` of the first ten passages.
 
     Raises:
-        UnknownComponentError: no plugin gives one of them.
-        MetricError: one takes no k, or needs a package that is not installed.
+        UnknownComponentError: no plugin has a metric of that name.
+        MetricError: a metric takes no k, or needs a package that is not installed.
     """
-    made: dict[str, Metric] = {}
+    metrics: dict[str, Metric] = {}
     for name in dict.fromkeys(names):
-        bare, at, k = name.partition("@")
-        component = registry().load("metric", bare)
+        base_name, has_k, k = name.partition("@")
+        component = registry().load("metric", base_name)
         settings: dict[str, Any] = {}
-        if at:
+        if has_k:
             if "k" not in component.Config.model_fields or not k.isdecimal() or not int(k):
                 raise MetricError(f"metric {name!r}: expected a name, or NAME@K as in recall@5")
             settings["k"] = int(k)
         try:
-            made[name] = component(component.Config(**settings))
+            metrics[name] = component(component.Config(**settings))
         except ModuleNotFoundError as missing:
-            raise MetricError(f"metric {name!r}: {lacking(missing)}") from None
-    return made
+            raise MetricError(f"metric {name!r}: {missing_package(missing)}") from None
+    return metrics
 
 
 def evaluate(
@@ -152,98 +169,99 @@ def evaluate(
     *,
     progress: Progress | None = None,
 ) -> Report:
-    """Answer questions out of one version of the memory; how good the answers are.
+    """Answer questions from one version of the memory, and measure how good the answers are.
 
     Args:
-        rag: answers them.
-        asked: at least one.
+        rag: the pipeline.
+        asked: the questions, with what is right; at least one.
         metrics: by name; `DEFAULT_METRICS` where None.
-        progress: called with how many questions are answered, and of how many.
+        progress: called after each batch with the questions done and all questions.
 
     Raises:
-        QuestionError: there is no question, or one cannot be asked.
+        QuestionError: there is no question, or the pipeline cannot answer one: it is empty, or
+            longer than the generator's input.
     """
     if not asked:
-        raise QuestionError("no question to evaluate on: give one at least")
+        raise QuestionError("no question to evaluate on: give one or more")
     metrics = make_metrics() if metrics is None else metrics
     answers = []
     with rag.pinned(rag.memory.version):
         version = rag.memory.version
         for begin in range(0, len(asked), BATCH):
-            part = asked[begin : begin + BATCH]
-            answers += rag.answer([one.question for one in part])
+            batch = asked[begin : begin + BATCH]
+            answers += rag.answer([question.question for question in batch])
             if progress is not None:
                 progress(len(answers), len(asked))
-    made = predictions(asked, answers)
-    return Report(tuple(made), tuple(figures(metrics, made)), version)
+    predictions = make_predictions(asked, answers)
+    return Report(tuple(predictions), tuple(figures(metrics, predictions)), version)
 
 
-def against(folder: Path, report: Report) -> list[Difference]:
-    """How a run differs from one that was kept, for each metric that both have.
+def compare_with_run(folder: Path, report: Report) -> list[Difference]:
+    """Compute how a run differs from the one in a folder, for each metric that both have.
 
     Raises:
         ConfigError: the folder holds no run.
         MetricError: the two are of different questions.
     """
-    said, rows = _read_run(folder)
-    theirs = [row["question"] for row in rows]
-    if theirs != [one.question for one in report.predictions]:
+    run, rows = _read_run(folder)
+    earlier = [row["question"] for row in rows]
+    if earlier != [prediction.question for prediction in report.predictions]:
         raise MetricError(
-            f"{folder} has {len(theirs)} questions and this run {len(report.predictions)}, or in "
+            f"{folder} has {len(earlier)} questions and this run {len(report.predictions)}, or in "
             "another order: a paired test needs the same questions in both"
         )
-    found = []
+    earlier_figures = {fields["metric"]: fields for fields in run["metrics"]}
+    differences = []
     for figure in report.figures:
-        known = next((one for one in said["metrics"] if one["metric"] == figure.metric), None)
-        if known is None:
+        name = figure.metric
+        if name not in earlier_figures:
             continue
-        scores = [row["scores"][figure.metric] for row in rows]
-        kept = Figure(
-            **known,
-            by_question=tuple(None if one is None else tuple(one) for one in scores),
-        )
-        metric = make_metrics([figure.metric])[figure.metric]
-        found.append(difference(figure.metric, metric, kept, figure))
-    return found
+        scores = [row["scores"][name] for row in rows]
+        by_question = tuple(None if numbers is None else tuple(numbers) for numbers in scores)
+        earlier_figure = Figure(**earlier_figures[name], by_question=by_question)
+        metric = make_metrics([name])[name]
+        differences.append(difference(name, metric, earlier_figure, figure))
+    return differences
 
 
 def replay(folder: Path, *, progress: Progress | None = None) -> Replayed:
     """Repeat a run: the same pipeline, version of the memory and questions.
 
     Raises:
-        ConfigError: the folder holds no run, or the pipeline is gone.
-        QuestionError: the questions are others than they were.
+        ConfigError: the folder holds no run, or the pipeline's file is missing.
+        QuestionError: the file of questions is missing or has changed.
     """
-    said, rows = _read_run(folder)
-    told = said["questions"]
-    path = (folder / told["path"]).resolve()
-    if not path.is_file() or sha256(path) != told["sha256"]:
+    run, rows = _read_run(folder)
+    source = run["questions"]
+    path = (folder / source["path"]).resolve()
+    if not path.is_file() or sha256(path) != source["sha256"]:
         raise QuestionError(
-            f"{path}: not the questions of the run in {folder} (its sha256 is another, or it is "
-            "gone): put back the file, or evaluate anew"
+            f"{path}: not the questions of the run in {folder} (the file is missing, or its sha256 "
+            "differs): put the file back, or evaluate again"
         )
-    asked = spread_over(read_questions(path, format=told["format"]), told["limit"])
-    pipeline = (folder / said["pipeline"]).resolve()
-    with load(pipeline, *said["overrides"], f"memory.version={json.dumps(said['memory'])}") as rag:
-        report = evaluate(rag, asked, {}, progress=progress)
+    questions = spread_over(read_questions(path, format=source["format"]), source["limit"])
+    pipeline = (folder / run["pipeline"]).resolve()
+    with load(pipeline, *run["overrides"], f"memory.version={json.dumps(run['memory'])}") as rag:
+        report = evaluate(rag, questions, {}, progress=progress)
     changed = []
     for row, now in zip(rows, report.predictions, strict=True):
         near = math.isclose(row["log_prob"], now.log_prob, abs_tol=_CLOSE)
         if row["answer"] != now.answer or not near:
-            kept = f"{row['answer']} (log p {row['log_prob']:.4f})"
-            changed.append((now.question, kept, f"{now.answer} (log p {now.log_prob:.4f})"))
-    then, today = said["versions"], environment()
+            then = f"{row['answer']} (log p {row['log_prob']:.4f})"
+            changed.append((now.question, then, f"{now.answer} (log p {now.log_prob:.4f})"))
+    earlier, current = run["versions"], environment()
     versions = {
-        name: (then.get(name), today.get(name))
-        for name in sorted({*then, *today})
-        if then.get(name) != today.get(name)
+        name: (earlier.get(name), current.get(name))
+        for name in sorted({*earlier, *current})
+        if earlier.get(name) != current.get(name)
     }
     return Replayed(len(rows), tuple(changed), versions)
 
 
 def _read_run(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Read a folder's run.json and the rows of its predictions."""
     try:
-        said = json.loads((folder / RUN).read_text(encoding="utf-8"))
+        run = json.loads((folder / RUN).read_text(encoding="utf-8"))
         lines = (folder / PREDICTIONS).read_text(encoding="utf-8").split("\n")
         rows = [json.loads(line) for line in lines if line]
     except (OSError, ValueError) as error:
@@ -251,9 +269,9 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
             f"{folder} holds no run that can be read ({error}): expected {RUN} and {PREDICTIONS}, "
             "as `ragcore eval … --output FOLDER` and `ragcore train` write them"
         ) from None
-    if said.get("format") != FORMAT:
+    if run.get("format") != FORMAT:
         raise ConfigError(
-            f"{folder / RUN} has format {said.get('format')!r}, this version reads {FORMAT}: "
-            "evaluate anew"
+            f"{folder / RUN} has format {run.get('format')!r}, this version reads {FORMAT}: "
+            "evaluate again"
         )
-    return said, rows
+    return run, rows

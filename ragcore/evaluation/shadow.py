@@ -1,13 +1,14 @@
-"""Shadow mode: a share of what a running pipeline is asked also goes to another version.
+"""Shadow mode: a share of a running pipeline's questions also goes to another version.
 
     with Shadow(rag, "2018-12", share=0.1) as shadow:
         answers = shadow.answer(questions)      # in place of rag.answer
         print(shadow.report().change_rate)
 
-A request is answered by the live pipeline and given back at once. Of its answers a share is put in
-a bounded queue, from which one thread asks the candidate; where the queue is full they are dropped
-and counted. Nothing that the candidate does reaches a request, except that both share the generator
-and the machine. How answers are compared, matching.py says.
+The live pipeline answers a request, and the answer is returned immediately. A share of the answers
+is put in a bounded queue, from which one thread asks the candidate; where the queue is full they
+are dropped and counted. Nothing that the candidate does reaches a request, except that both share
+the generator and the machine. Knows two versions and the queue between them; knows nothing of when
+two answers are the same, which questions/matching.py does.
 """
 
 from __future__ import annotations
@@ -28,22 +29,22 @@ from ragcore.questions.matching import same_answer
 from ragcore.rag import Rag
 from ragcore.types import Answer
 
-__all__ = ["Change", "Shadow", "ShadowReport", "wilson"]
+__all__ = ["Change", "Shadow", "ShadowReport", "wilson_interval"]
 
 _Z: Final = 1.959963984540054
-"""97.5 % of a normal distribution lie below."""
+"""The standard normal distribution's 97.5th percentile."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A question that the candidate answers otherwise.
+    """A question that the candidate answers differently.
 
     Attributes:
-        question: as it was asked.
+        question: the question's text.
         live: the answer that was served.
         candidate: the candidate's.
         live_log_prob: log p(y|x) of the served answer by the version that gave it.
-        candidate_log_prob: log p(y|x) of the candidate's answer by the candidate.
+        candidate_log_prob: log p(y|x) of the candidate's answer by the candidate itself.
         memory: the version that served it.
     """
 
@@ -57,17 +58,17 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class ShadowReport:
-    """What a shadow has seen so far.
+    """What a shadow has counted so far.
 
     Attributes:
         candidate: the version that is compared.
         asked: answers that were served.
         sampled: those of them that were drawn for the candidate.
-        compared: those that it has answered.
-        changed: those that it answers otherwise, once normalised.
-        dropped: drawn, but never asked: the queue was full, or the shadow closed.
+        compared: those of the drawn that the candidate has answered.
+        changed: those of the compared that it answers differently, once normalised.
+        dropped: drawn, but never answered: the queue was full, or the shadow closed.
         errors: drawn, but the candidate failed.
-        last_error: the last failure, its kind and message; empty where there was none.
+        last_error: the last failure, its type and message; empty where there was none.
         examples: the latest changes, the newest last.
     """
 
@@ -89,16 +90,19 @@ class ShadowReport:
     @property
     def interval(self) -> tuple[float, float]:
         """The change rate's Wilson interval, 95 %; 0 to 1 before the first comparison."""
-        return wilson(self.changed, self.compared)
+        return wilson_interval(self.changed, self.compared)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as plain JSON-ready values."""
+        """Return all of it as plain JSON-ready values."""
         rates = {"change_rate": self.change_rate, "interval": list(self.interval)}
-        return {**asdict(self), **rates, "examples": [asdict(one) for one in self.examples]}
+        return {**asdict(self), **rates, "examples": [asdict(change) for change in self.examples]}
 
 
 class Shadow:
-    """Asks another version what a running pipeline is asked, off the hot path; thread-safe."""
+    """Asks another version a share of a running pipeline's questions in the background.
+
+    Safe to use from several threads.
+    """
 
     def __init__(
         self,
@@ -110,15 +114,15 @@ class Shadow:
         waiting: int = 64,
         examples: int = 20,
     ) -> None:
-        """Open the candidate beside the live memory.
+        """Open the candidate next to the live memory, and start the thread that asks it.
 
         Args:
-            rag: the running pipeline, which stays the caller's.
+            rag: the running pipeline; the caller closes it.
             version: the candidate, of the same store.
-            share: of the answers to ask the candidate too, 0 to 1.
-            seed: decides which: for one order of requests always the same.
+            share: share of the questions that the candidate is asked too, 0 to 1.
+            seed: of the draws; the same order of requests draws the same questions.
             waiting: how many may wait for the candidate before more are dropped.
-            examples: how many of the latest changes are kept.
+            examples: how many of the latest changes are reported.
 
         Raises:
             ConfigError: a number is out of its range, or `rag` has no store.
@@ -126,8 +130,8 @@ class Shadow:
         """
         if not 0 <= share <= 1 or waiting < 1 or examples < 0:
             raise ConfigError(
-                f"a shadow of share={share}, waiting={waiting}, examples={examples}: expected a "
-                "share from 0 to 1, one or more waiting, and no fewer than 0 examples"
+                f"a shadow with share={share}, waiting={waiting}, examples={examples}: expected a "
+                "share from 0 to 1, waiting of 1 or more, and examples of 0 or more"
             )
         self._rag = rag
         self._version = version
@@ -152,17 +156,17 @@ class Shadow:
         self.close(drop=kind is not None)
 
     def answer(self, questions: str | Sequence[str], *, where: Where = None) -> list[Answer]:
-        """`Rag.answer` of the live pipeline; a share of the questions goes to the candidate too."""
+        """Answer by the live pipeline, as `Rag.answer`; a share goes to the candidate too."""
         answers = self._rag.answer(questions, where=where)
         self.observe(answers, where=where)
         return answers
 
     def observe(self, answers: Sequence[Answer], *, where: Where = None) -> None:
-        """Compare a share of answers that the live pipeline has given; never waits.
+        """Queue a share of the live pipeline's answers for comparison; never waits.
 
         Args:
             answers: as they were served.
-            where: the filter that they were asked with.
+            where: the filter of the request.
         """
         with self._lock:
             for answer in answers:
@@ -173,11 +177,11 @@ class Shadow:
                 if self._closed or self._queue.full():
                     self._counts["dropped"] += 1
                 else:
-                    # No one else puts anything in while the lock is held, so that there is room.
+                    # Only this method adds answers, and under the lock, so that there is room.
                     self._queue.put_nowait((answer, where))
 
     def report(self) -> ShadowReport:
-        """What has been seen so far; what waits is in `sampled` alone."""
+        """Return the counts so far; answers that still wait are in `sampled` alone."""
         with self._lock:
             return ShadowReport(
                 candidate=self._version,
@@ -187,15 +191,15 @@ class Shadow:
             )
 
     def join(self) -> None:
-        """Wait until the candidate has been asked all that waits."""
+        """Wait until the queue is empty and the candidate is idle."""
         self._queue.join()
 
     def close(self, *, drop: bool = False) -> None:
-        """Compare nothing from now on, and close the candidate; the live pipeline goes on.
+        """Compare nothing more, and close the candidate; the live pipeline keeps serving.
 
         Args:
-            drop: leave out what waits instead of asking the candidate first. What it is being
-                asked at the moment is waited for in any case.
+            drop: drop the answers that wait instead of comparing them first. A comparison that
+                is running is completed in either case.
         """
         with self._lock:
             first, self._closed = not self._closed, True
@@ -224,7 +228,7 @@ class Shadow:
     def _compare(self, live: Answer, where: Where) -> None:
         try:
             (other,) = self._candidate.answer(live.question, where=where)
-        # Whatever the candidate raises is what the shadow is there to find out.
+        # Any error of the candidate is counted: finding it is what the shadow is for.
         except Exception as error:
             with self._lock:
                 self._counts["errors"] += 1
@@ -246,8 +250,10 @@ class Shadow:
                 )
 
 
-def wilson(part: int, whole: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson, 1927): all shares p from which part / whole is near,
+def wilson_interval(part: int, whole: int) -> tuple[float, float]:
+    """Compute the 95 % interval of a share (Wilson, 1927).
+
+    It holds every share p that the observed one lies near enough to:
 
         (part / whole - p)^2 <= z^2 p (1 - p) / whole.
 
@@ -255,14 +261,14 @@ def wilson(part: int, whole: int) -> tuple[float, float]:
         part: how many of `whole`.
         whole: of how many; with none, every share is possible.
 
-    >>> [round(end, 4) for end in wilson(1, 10)]
+    >>> [round(end, 4) for end in wilson_interval(1, 10)]
     [0.0179, 0.4042]
     """
     if not whole:
         return 0.0, 1.0
-    seen, pull = part / whole, _Z**2 / whole
-    middle = (seen + pull / 2) / (1 + pull)
-    half = math.sqrt(pull * seen * (1 - seen) + pull**2 / 4) / (1 + pull)
-    # At no or all changes an end is exactly 0 or 1, which rounding may miss.
+    observed, shrinkage = part / whole, _Z**2 / whole
+    middle = (observed + shrinkage / 2) / (1 + shrinkage)
+    half = math.sqrt(shrinkage * observed * (1 - observed) + shrinkage**2 / 4) / (1 + shrinkage)
+    # With no or only changes an end is exactly 0 or 1, which rounding may miss.
     low = 0.0 if part == 0 else middle - half
     return low, 1.0 if part == whole else middle + half

@@ -1,10 +1,10 @@
-"""Recomputes a served answer's log p by the definition: Lewis et al. (2020), section 2, read aloud.
+"""Recompute a served answer's log p by the definition (Lewis et al., 2020, section 2).
 
 Nothing that makes serving fast is used here. Each passage is read alone; the answer's tokens are
-scored with gradients enabled, which is the checkpoint's own forward pass (where a generator cannot
-be trained, such as one in int8, as it scores for serving, but a target at a time); the sums are
-plain ones in double precision, not those of ragcore/marginalization.py. What the retriever found is
-taken as it is: its scores are where p(z|x) begins.
+scored with gradients enabled, which is the checkpoint's own forward pass (a generator that cannot
+be trained, such as one in int8, scores as for serving, but one target at a time); the sums are
+plain ones in double precision, not those of ragcore/marginalization.py. The retriever's scores are
+taken as they are: p(z|x) is derived from them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ragcore.types import Answer, Passage
 __all__ = ["Reading", "Verification", "verify_answer"]
 
 _ALMOST_CERTAIN: Final = -1e-6
-"""A log-probability of abstaining counts as this at most; as in ragcore/decoding/abstention.py."""
+"""A log-probability of abstaining counts as at most this, as in ragcore/decoding/abstention.py."""
 
 _Table = list[list[float]]
 """log p(y_i|x,z,y_<i), [k][T]."""
@@ -31,7 +31,7 @@ _Table = list[list[float]]
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one passage says of an answer.
+    """How probable one passage makes an answer.
 
     Attributes:
         passage: the passage; None where nothing was found and the generator answered alone.
@@ -48,10 +48,10 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """A served answer beside the same answer's log p by the definition.
+    """A served answer with the same answer's log p by the definition.
 
     Attributes:
-        answer: as it was served, its `log_prob` with it.
+        answer: as it was served, with its `log_prob`.
         log_prob: log p(y|x), recomputed.
         readings: one for each passage, in the order of the evidence.
     """
@@ -70,7 +70,7 @@ class Verification:
         return self.gap <= tolerance
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as plain JSON-ready values."""
+        """Return all of it as plain JSON-ready values."""
         return {
             "question": self.answer.question,
             "text": self.answer.text,
@@ -81,26 +81,26 @@ class Verification:
             "gap": self.gap,
             "readings": [
                 {
-                    "passage": None if one.passage is None else one.passage.id,
-                    "title": None if one.passage is None else one.passage.title,
-                    "log_prob": one.log_prob,
-                    "prior": one.prior,
-                    "posterior": one.posterior,
+                    "passage": None if reading.passage is None else reading.passage.id,
+                    "title": None if reading.passage is None else reading.passage.title,
+                    "log_prob": reading.log_prob,
+                    "prior": reading.prior,
+                    "posterior": reading.posterior,
                 }
-                for one in self.readings
+                for reading in self.readings
             ],
         }
 
 
 def verify_answer(rag: Rag, question: str) -> Verification:
-    """Answer a question as a program would be answered, then recompute the answer's log p.
+    """Answer a question as for any caller, then recompute the answer's log p.
 
     Args:
         rag: the pipeline.
         question: one question.
 
     Returns:
-        The answer with both numbers; comparing them is the caller's.
+        The answer with both numbers; the caller compares them.
 
     Raises:
         QuestionError: the question is empty, or longer than the generator's input.
@@ -109,15 +109,15 @@ def verify_answer(rag: Rag, question: str) -> Verification:
     with rag.memory.reading() as memory:
         temperature = memory.temperature
     generator, marginalize = rag.generator, rag.config.marginalize
-    passages: list[Passage | None] = [one.passage for one in answer.evidence]
+    passages: list[Passage | None] = [evidence.passage for evidence in answer.evidence]
     passages = passages or [None]
-    prior = _softmax([one.score / temperature for one in answer.evidence] or [0.0])
+    prior = _softmax([evidence.score / temperature for evidence in answer.evidence] or [0.0])
     if rag.config.abstain is not None:
         (unknown,) = generator.encode_answers([rag.config.abstain.answer])
-        # What abstains is conditioned among all passages; what answers among those that do.
+        # The abstaining answer is scored over all passages, others over those that answer.
         if list(answer.token_ids) != unknown:
-            abstains = _table(generator, question, passages, unknown)
-            prior = _answering(prior, [math.fsum(row) for row in abstains])
+            abstaining = _table(generator, question, passages, unknown)
+            prior = _prior_of_answering(prior, [math.fsum(row) for row in abstaining])
     table = _table(generator, question, passages, answer.token_ids)
     log_prob, posterior = _marginal(marginalize, prior, table)
     return Verification(
@@ -133,7 +133,7 @@ def verify_answer(rag: Rag, question: str) -> Verification:
 def _table(
     generator: Generator, question: str, passages: Sequence[Passage | None], target: Sequence[int]
 ) -> _Table:
-    """log p(y_i|x,z,y_<i), each passage read and scored on its own."""
+    """Compute log p(y_i|x,z,y_<i), [k][T], each passage read and scored on its own."""
     pair = torch.zeros(1, dtype=torch.int64, device=generator.device)
     targets = torch.tensor([list(target)], dtype=torch.int64, device=generator.device)
     rows: _Table = []
@@ -144,18 +144,23 @@ def _table(
     return rows
 
 
-def _answering(prior: list[float], abstains: list[float]) -> list[float]:
-    """p(z|x, z answers) ∝ p(z|x) (1 − p(unknown|x,z)), from log p(unknown|x,z) of each passage."""
+def _prior_of_answering(prior: list[float], abstaining: list[float]) -> list[float]:
+    """Compute p(z|x, z answers) ∝ p(z|x) (1 − p(unknown|x,z)).
+
+    Args:
+        prior: p(z|x), [k].
+        abstaining: log p(unknown|x,z), [k].
+    """
     weights = [
         p * -math.expm1(min(log_p, _ALMOST_CERTAIN))
-        for p, log_p in zip(prior, abstains, strict=True)
+        for p, log_p in zip(prior, abstaining, strict=True)
     ]
-    whole = math.fsum(weights)
-    return [weight / whole for weight in weights]
+    total = math.fsum(weights)
+    return [weight / total for weight in weights]
 
 
 def _marginal(marginalize: str, prior: list[float], table: _Table) -> tuple[float, list[float]]:
-    """log p(y|x), and p(z|x,y) of each passage.
+    """Compute log p(y|x), and p(z|x,y) of each passage.
 
     RAG-Token: Π_i Σ_z p(z|x) p(y_i|x,z,y_<i). RAG-Sequence: Σ_z p(z|x) Π_i p(y_i|x,z,y_<i).
     """
@@ -171,13 +176,13 @@ def _marginal(marginalize: str, prior: list[float], table: _Table) -> tuple[floa
 
 
 def _log_sum(logs: Sequence[float]) -> float:
-    """log Σ exp, the largest taken out so that small probabilities do not vanish."""
+    """Compute log Σ exp, the largest term factored out so that small ones do not vanish."""
     largest = max(logs)
     if not math.isfinite(largest):
         return largest
-    return largest + math.log(math.fsum(math.exp(one - largest) for one in logs))
+    return largest + math.log(math.fsum(math.exp(log - largest) for log in logs))
 
 
 def _softmax(logs: Sequence[float]) -> list[float]:
-    whole = _log_sum(logs)
-    return [math.exp(one - whole) for one in logs]
+    total = _log_sum(logs)
+    return [math.exp(log - total) for log in logs]

@@ -1,4 +1,4 @@
-"""Questions with what is right, from the files in which the field keeps them."""
+"""Questions with their right answers, read from the file formats that data sets use."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Question files: a record a line, one JSON document, or a table; gzipped or not.
+"""Read question files: a record a line, one JSON document, or a table; gzipped or not.
 
-Knows files and where a record stands in them, for errors; what a record says, `forms.py` knows.
+Knows files and where a record stands in them, for errors; knows nothing of what a record means,
+which `forms.py` does.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from ragcore.questions.ragcore_format import ragcore_question
 __all__ = ["FORMATS", "read_questions", "spread_over"]
 
 FORMATS: Final = ("auto", *FORMS)
-"""What `format` may be."""
+"""The values that `format` may have."""
 
 _TABLES: Final = {".tsv", ".csv"}
-_ARTICLES: Final = ("data", "Data")
-"""Where SQuAD and TriviaQA keep their records."""
+_RECORD_KEYS: Final = ("data", "Data")
+"""The keys under which SQuAD and TriviaQA keep their records."""
 
 
 def read_questions(
@@ -33,61 +34,64 @@ def read_questions(
     format: str = "auto",  # noqa: A002 (the field's word)
     plain: bool = False,
 ) -> list[LabelledQuestion]:
-    """The questions of a file, in order.
+    """Read the questions of a file, in order.
 
     Args:
-        path: JSON lines, one JSON document, or a tab-separated table (.tsv, .csv); with .gz behind
-            it is decompressed.
-        format: one of `FORMATS`; `auto` tells it by the keys of each record.
-        plain: each must have answers, and the same for every version.
+        path: JSON lines, one JSON document, or a tab-separated table (.tsv, .csv); a file whose
+            name ends in .gz is decompressed.
+        format: one of `FORMATS`; `auto` chooses by the keys of each record.
+        plain: require answers for each question, the same for every version.
 
     Raises:
-        QuestionError: it cannot be read, or records are wrong; all of them, by number.
+        QuestionError: the file cannot be read, or records are wrong; lists all of them by number.
     """
     if format not in FORMATS:
         raise QuestionError(f"format {format!r}: expected one of {', '.join(FORMATS)}")
     path = Path(path)
-    found: list[LabelledQuestion] = []
+    questions: list[LabelledQuestion] = []
     faults: list[str] = []
-    for place, record in _records(path):
+    for number, record in _records(path):
         try:
             if isinstance(record, Exception):
                 raise record
-            found += _asked(record, format, plain)
+            questions += _questions(record, format, plain)
         except ValueError as error:
-            faults.append(f"{path}:{place}: {error}")
-    if not found and not faults:
+            faults.append(f"{path}:{number}: {error}")
+    if not questions and not faults:
         faults = [f"{path}: no question: expected one JSON object a line"]
     if faults:
         raise QuestionError("\n".join(faults))
-    return found
+    return questions
 
 
-def spread_over(asked: Sequence[LabelledQuestion], limit: int | None) -> list[LabelledQuestion]:
-    """At most `limit` of them, at even distances; all where None."""
-    if limit is None or limit >= len(asked):
-        return list(asked)
-    return [asked[place * len(asked) // limit] for place in range(limit)]
+def spread_over(questions: Sequence[LabelledQuestion], limit: int | None) -> list[LabelledQuestion]:
+    """Take at most `limit` of the questions, evenly spaced; all of them where it is None."""
+    if limit is None or limit >= len(questions):
+        return list(questions)
+    return [questions[index * len(questions) // limit] for index in range(limit)]
 
 
-def _asked(record: Any, name: str, plain: bool) -> list[LabelledQuestion]:
+def _questions(record: Any, format_name: str, plain: bool) -> list[LabelledQuestion]:
+    """Turn one record into questions; a ValueError says what is wrong with it."""
     if not isinstance(record, dict):
         raise ValueError(f"expected an object, found {type(record).__name__}")
-    form = _form(record) if name == "auto" else FORMS[name]
+    form = _form(record) if format_name == "auto" else FORMS[format_name]
     if plain and form is FORMS["jsonl"]:
         return [ragcore_question(record, plain)]
     try:
-        found = list(form.asked(record))
+        questions = list(form.questions(record))
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(
-            f"not as {form.about} has it ({type(error).__name__}: {error}): name another format"
+            f"does not have the form of {form.title} ({type(error).__name__}: {error}): "
+            "name another format"
         ) from None
-    if plain and not all(one.answers for one in found):
+    if plain and not all(question.answers for question in questions):
         raise ValueError("expected an answer, found none")
-    return found
+    return questions
 
 
 def _form(record: Record) -> Form:
+    """Return the form that a record's keys belong to; ragcore's own where none does."""
     if isinstance(record.get("answer"), str):
         return FORMS["jsonl"]
     known = next((form for form in FORMS.values() if form.fits(record)), None)
@@ -95,48 +99,51 @@ def _form(record: Record) -> Form:
 
 
 def _records(path: Path) -> Iterator[tuple[int, Any]]:
-    """Each record with its line, or its number in a document; a ValueError where it is broken."""
+    """Yield each record with its line, or its number in a document.
+
+    A record that is not JSON comes as a ValueError, so that later ones are still read.
+    """
     text = _text(path)
     if Path(path.name.removesuffix(".gz")).suffix in _TABLES:
         for number, line in enumerate(text.splitlines(), 1):
             if line.strip():
                 yield number, {"columns": line.split("\t")}
         return
-    whole = _document(text)
-    if whole is not None:
-        yield from enumerate(whole, 1)
+    document = _document(text)
+    if document is not None:
+        yield from enumerate(document, 1)
         return
-    # Not `splitlines`: a text may hold other signs that end a line.
+    # Not `splitlines`: it also splits at characters that JSON allows inside a string.
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             yield number, _json(line)
 
 
 def _document(text: str) -> list[Any] | None:
-    """The records of a file that is one JSON value; None where each line is one."""
+    """Return the records of a file that is one JSON value, or None where each line is one."""
     first = text.lstrip()[:1]
     if first not in {"[", "{"}:
         return None
     try:
-        whole = json.loads(text)
+        document = json.loads(text)
     except ValueError:
         return None
-    if isinstance(whole, list):
-        return whole
-    for key in _ARTICLES:
-        if isinstance(whole.get(key), list):
-            records: list[Any] = whole[key]
+    if isinstance(document, list):
+        return document
+    for key in _RECORD_KEYS:
+        if isinstance(document.get(key), list):
+            records: list[Any] = document[key]
             return records
-    if isinstance(whole.get("query"), dict):
-        return _rows(whole)
-    return [whole]
+    if isinstance(document.get("query"), dict):
+        return _rows(document)
+    return [document]
 
 
-def _rows(columns: dict[str, Any]) -> list[Record]:
-    """MS MARCO's file is a table by column: {"query": {"0": …}, "answers": {"0": …}}."""
-    held = {name: column for name, column in columns.items() if isinstance(column, dict)}
+def _rows(document: dict[str, Any]) -> list[Record]:
+    """Turn MS MARCO's columns, {"query": {"0": …}, "answers": {"0": …}}, into rows."""
+    columns = {name: column for name, column in document.items() if isinstance(column, dict)}
     return [
-        {name: column[row] for name, column in held.items() if row in column}
+        {name: column[row] for name, column in columns.items() if row in column}
         for row in columns["query"]
     ]
 

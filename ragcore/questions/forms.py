@@ -1,15 +1,15 @@
-"""The forms in which data sets keep their questions, each told by its keys.
+"""The forms in which data sets write their questions, each recognised by its keys.
 
 Each form turns one record into questions and knows nothing of files; a ValueError says what is
-wrong with the record. What is no answer by the data set's own account ("No Answer Present.") is
-none here.
+wrong with the record. A text by which a data set marks a question without an answer ("No Answer
+Present.") does not become an answer.
 """
 
 from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -29,17 +29,18 @@ class Form:
     """How one data set writes its questions.
 
     Attributes:
-        about: the data set and its file, in a few words.
-        keys: those that every record of it has.
-        asked: a record's questions. Several where a record is a whole article, as SQuAD's.
+        title: the data set and its file, in a few words.
+        keys: those that each of its records has.
+        questions: yields a record's questions; several where a record is a whole article, as in
+            SQuAD.
     """
 
-    about: str
+    title: str
     keys: tuple[str, ...]
-    asked: Callable[[Record], Iterator[LabelledQuestion]]
+    questions: Callable[[Record], Iterator[LabelledQuestion]]
 
     def fits(self, record: Record) -> bool:
-        """Whether a record has this form's keys."""
+        """Tell whether a record has this form's keys."""
         return all(key in record for key in self.keys)
 
 
@@ -55,35 +56,42 @@ def _nq_open(record: Record) -> Iterator[LabelledQuestion]:
 
 def _dpr(record: Record) -> Iterator[LabelledQuestion]:
     positive = _list(record, "positive_ctxs")
-    ids = tuple(str(one["passage_id"]) for one in positive if one.get("passage_id") is not None)
+    ids = tuple(
+        str(passage["passage_id"]) for passage in positive if passage.get("passage_id") is not None
+    )
     yield LabelledQuestion(_text(record, "question"), _texts(record, "answers"), ids)
 
 
 def _triviaqa(record: Record) -> Iterator[LabelledQuestion]:
-    # The test set has none.
+    # The records of the test set have no answer.
     answer = record.get("Answer", {})
-    # The value first: it is what one trains on.
-    said = [answer["Value"], *answer.get("Aliases", [])] if "Value" in answer else []
-    yield LabelledQuestion(_text(record, "Question"), _unique(said), id=_id(record, "QuestionId"))
+    # The value first: training takes the first answer.
+    answers = [answer["Value"], *answer.get("Aliases", [])] if "Value" in answer else []
+    yield LabelledQuestion(
+        _text(record, "Question"), _unique(answers), id=_id(record, "QuestionId")
+    )
 
 
 def _webquestions(record: Record) -> Iterator[LabelledQuestion]:
-    found = _DESCRIPTION.findall(_text(record, "targetValue"))
-    answers = _unique([quoted or bare for quoted, bare in found])
+    descriptions = _DESCRIPTION.findall(_text(record, "targetValue"))
+    answers = _unique(quoted or bare for quoted, bare in descriptions)
     yield LabelledQuestion(_text(record, "utterance"), answers, id=_id(record, "questionId", "url"))
 
 
 def _msmarco(record: Record) -> Iterator[LabelledQuestion]:
     well_formed = record.get("wellFormedAnswers", [])
-    # Where there is none its files have the text "[]".
-    answers = well_formed if isinstance(well_formed, list) and well_formed else record["answers"]
-    kept = [one for one in answers if one != _NO_ANSWER]
-    yield LabelledQuestion(_text(record, "query"), _unique(kept), id=_id(record, "query_id"))
+    # Where there is no well-formed answer, the files have the text "[]".
+    written = well_formed if isinstance(well_formed, list) and well_formed else record["answers"]
+    answers = _unique(answer for answer in written if answer != _NO_ANSWER)
+    yield LabelledQuestion(_text(record, "query"), answers, id=_id(record, "query_id"))
 
 
 def _fever(record: Record) -> Iterator[LabelledQuestion]:
-    evidence = record.get("evidence", [])
-    pages = [part[2] for group in evidence for part in group if len(part) > 2 and part[2]]
+    groups = record.get("evidence", [])
+    # A sentence of evidence is [annotation id, evidence id, page, sentence number].
+    pages = [
+        sentence[2] for group in groups for sentence in group if len(sentence) > 2 and sentence[2]
+    ]
     titles = [page.replace("_", " ") for page in pages] + list(record.get("gold_titles", []))
     yield LabelledQuestion(
         _text(record, "claim"),
@@ -95,13 +103,13 @@ def _fever(record: Record) -> Iterator[LabelledQuestion]:
 
 
 def _kilt(record: Record) -> Iterator[LabelledQuestion]:
-    output = _list(record, "output")
-    provenance = [each for one in output for each in one.get("provenance", [])]
+    outputs = _list(record, "output")
+    sources = [source for output in outputs for source in output.get("provenance", [])]
     yield LabelledQuestion(
         _text(record, "input"),
-        _unique([one["answer"] for one in output if one.get("answer")]),
+        _unique(output["answer"] for output in outputs if output.get("answer")),
         id=_id(record, "id"),
-        titles=_unique([each["title"] for each in provenance if each.get("title")]),
+        titles=_unique(source["title"] for source in sources if source.get("title")),
     )
 
 
@@ -109,28 +117,28 @@ def _squad(record: Record) -> Iterator[LabelledQuestion]:
     title = str(record.get("title", "")).replace("_", " ")
     for paragraph in _list(record, "paragraphs"):
         for row in paragraph["qas"]:
-            answers = _unique([one["text"] for one in row.get("answers", [])])
+            answers = _unique(answer["text"] for answer in row.get("answers", []))
             titles = (title,) if title else ()
             yield LabelledQuestion(
                 _text(row, "question"), answers, id=_id(row, "id"), titles=titles
             )
 
 
-def _tabbed(record: Record) -> Iterator[LabelledQuestion]:
-    """Columns of a table: CuratedTREC has four, DPR's questions two."""
+def _tsv(record: Record) -> Iterator[LabelledQuestion]:
+    """Read the columns of a table's row: CuratedTREC has four, DPR's question files two."""
     columns = record["columns"]
     match columns:
         case [number, _, question, pattern]:
-            _compiled(pattern)
+            _check_pattern(pattern)
             yield LabelledQuestion(question, (pattern,), id=number, regex=True)
-        case [question, answers]:
+        case [question, listed]:
             try:
-                found = ast.literal_eval(answers)
+                answers = ast.literal_eval(listed)
             except (ValueError, SyntaxError):
                 raise ValueError(
                     "expected a list of answers in the second column, as ['one', 'two']"
                 ) from None
-            yield LabelledQuestion(question, _unique(list(found)))
+            yield LabelledQuestion(question, _unique(answers))
         case _:
             raise ValueError(
                 f"expected 4 columns (number, kind, question, pattern) or 2 (question, answers), "
@@ -138,7 +146,7 @@ def _tabbed(record: Record) -> Iterator[LabelledQuestion]:
             )
 
 
-def _compiled(pattern: str) -> None:
+def _check_pattern(pattern: str) -> None:
     try:
         re.compile(pattern)
     except re.error as error:
@@ -147,45 +155,46 @@ def _compiled(pattern: str) -> None:
 
 FORMS: Final = {
     "dpr": Form("DPR's JSON with positive passages", ("question", "positive_ctxs"), _dpr),
-    "fever": Form("FEVER: the label is the answer", ("claim", "label"), _fever),
-    "kilt": Form("KILT, every task of it", ("input", "output"), _kilt),
+    "fever": Form("FEVER, whose label is the answer", ("claim", "label"), _fever),
+    "kilt": Form("a KILT task", ("input", "output"), _kilt),
     "msmarco": Form("MS MARCO", ("query", "answers"), _msmarco),
-    "squad": Form("SQuAD 1.1 and 2.0", ("paragraphs",), _squad),
+    "squad": Form("SQuAD 1.1 or 2.0", ("paragraphs",), _squad),
     "triviaqa": Form("TriviaQA", ("Question", "QuestionId"), _triviaqa),
     "webquestions": Form("WebQuestions", ("utterance", "targetValue"), _webquestions),
-    "tsv": Form("CuratedTREC's patterns, and DPR's questions", ("columns",), _tabbed),
-    "nq-open": Form("NQ-open, and DPR's topics", ("question", "answer"), _nq_open),
-    "jsonl": Form("ragcore's own", ("question",), _jsonl),
+    "tsv": Form("CuratedTREC's or DPR's tables", ("columns",), _tsv),
+    "nq-open": Form("NQ-open or DPR's topics", ("question", "answer"), _nq_open),
+    "jsonl": Form("ragcore's question files", ("question",), _jsonl),
 }
-"""By name; the first whose keys a record has is how a file is read that is of no named format."""
+"""The forms by name; a file of format `auto` is read by the first whose keys a record has."""
 
 
 def _text(record: Record, key: str) -> str:
-    said = record.get(key)
-    if not isinstance(said, str) or not said.strip():
+    value = record.get(key)
+    if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{key}: expected a text that is not empty")
-    return said
+    return value
 
 
 def _list(record: Record, key: str) -> list[Record]:
-    said = record.get(key)
-    if not isinstance(said, list) or not all(isinstance(one, dict) for one in said):
+    value = record.get(key)
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise ValueError(f"{key}: expected a list of objects")
-    return said
+    return value
 
 
 def _texts(record: Record, key: str) -> tuple[str, ...]:
-    said = record.get(key)
-    if isinstance(said, str):
-        said = [said]
-    if not isinstance(said, list) or not all(isinstance(one, str) for one in said):
+    value = record.get(key)
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise ValueError(f"{key}: expected a list of texts")
-    return _unique(said)
+    return _unique(value)
 
 
-def _unique(said: list[Any]) -> tuple[str, ...]:
-    """Texts in their order, none twice, none empty."""
-    return tuple(dict.fromkeys(str(one).strip() for one in said if str(one).strip()))
+def _unique(values: Iterable[Any]) -> tuple[str, ...]:
+    """Return the values as stripped texts in order, without repetitions and empty ones."""
+    texts = (str(value).strip() for value in values)
+    return tuple(dict.fromkeys(text for text in texts if text))
 
 
 def _id(record: Record, *keys: str) -> str:

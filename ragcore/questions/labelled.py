@@ -1,4 +1,4 @@
-"""A question, and what is known to be right. Knows nothing of files."""
+"""A question with what is known to be right. Knows nothing of files."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ Gold = tuple[str, ...] | Mapping[str, tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True)
 class LabelledQuestion:
-    """A question, and what is known to be right.
+    """A question with what is known to be right.
 
     Attributes:
         question: not empty.
         answers: any of them is right; empty where none is known.
-        passage_ids: passages any of which answers it; empty where none is known.
-        id: as its file says; empty where it says none.
+        passage_ids: passages, any of which answers the question; empty where none is known.
+        id: from the question's file; empty where that has none.
         regex: whether the answers are regular expressions, as CuratedTREC's are.
-        titles: titles of pages any of which answers it, as FEVER and KILT say them.
+        titles: titles of pages, any of which answers the question, as FEVER and KILT give them.
     """
 
     question: str
@@ -32,11 +32,11 @@ class LabelledQuestion:
     titles: tuple[str, ...] = ()
 
     def answers_by(self, version: str) -> tuple[str, ...]:
-        """The right answers by one version; empty where none is known."""
+        """Return the right answers by one version; empty where none is known."""
         return _by(self.answers, version)
 
     def passage_ids_by(self, version: str) -> tuple[str, ...]:
-        """The ids of one version's passages that answer; empty where none is known."""
+        """Return the ids of one version's passages that answer; empty where none is known."""
         return _by(self.passage_ids, version)
 
 

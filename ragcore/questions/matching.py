@@ -1,7 +1,8 @@
-"""When an answer is right: SQuAD's normalisation, exact match, and a passage that holds an answer.
+"""When an answer is right: SQuAD's normalisation, exact match, and passages that hold an answer.
 
-Knows texts, and what is known of a question. The normalisation is that of Rajpurkar et al. (2016),
-by which open-domain question answering is scored, the paper's table 1 included.
+Knows texts, and what is known of a question; knows nothing of memories. The normalisation is that
+of Rajpurkar et al. (2016), by which open-domain question answering is scored, the paper's table 1
+included.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ragcore.questions.labelled import LabelledQuestion
-from ragcore.questions.patterns import found_in, matches_answer
+from ragcore.questions.patterns import matches_answer, matches_in
 from ragcore.types import Passage
 
 __all__ = [
@@ -29,7 +30,7 @@ _NO_PUNCTUATION: Final = str.maketrans("", "", string.punctuation)
 
 
 def normalize(text: str) -> str:
-    """Lower case, without ASCII punctuation and English articles, single-spaced.
+    """Lower the case, drop ASCII punctuation and English articles, and single the spaces.
 
     >>> normalize("The  N'Djamena, (a city)")
     'ndjamena city'
@@ -39,49 +40,55 @@ def normalize(text: str) -> str:
 
 
 def same_answer(one: str, other: str) -> bool:
-    """Whether two answers are the same once normalised."""
+    """Tell whether two answers are the same once normalised."""
     return normalize(one) == normalize(other)
 
 
 def exact_match(answer: str, right: Sequence[str]) -> bool:
-    """Whether an answer is one of the right ones."""
-    return any(same_answer(answer, one) for one in right)
+    """Tell whether an answer equals one of the right answers once normalised."""
+    return any(same_answer(answer, other) for other in right)
 
 
 def holds_answer(text: str, right: Sequence[str]) -> bool:
-    """Whether a passage's text holds one of the right answers, as whole words, normalised.
+    """Tell whether a passage's text holds one of the right answers: whole words, normalised.
 
-    An answer of which nothing is left once normalised is in no passage.
+    An answer that normalises to nothing is in no passage.
     """
     words = f" {normalize(text)} "
-    wanted = (normalize(one) for one in right)
-    return any(one and f" {one} " in words for one in wanted)
+    answers = (normalize(answer) for answer in right)
+    return any(answer and f" {answer} " in words for answer in answers)
 
 
-def is_correct(answer: str, asked: LabelledQuestion, version: str) -> bool:
-    """Whether an answer is right: by exact match, or by what the question's patterns match.
+def is_correct(answer: str, question: LabelledQuestion, version: str) -> bool:
+    """Tell whether an answer is right: by exact match, or by the question's patterns.
 
     Args:
-        answer: what was said.
-        asked: the question, with right answers.
-        version: of the memory that was read, since answers may differ by it.
+        answer: the pipeline's.
+        question: has right answers.
+        version: of the memory that was read, since right answers may differ by it.
     """
-    right = asked.answers_by(version)
-    return matches_answer(answer, right) if asked.regex else exact_match(answer, right)
+    right = question.answers_by(version)
+    return matches_answer(answer, right) if question.regex else exact_match(answer, right)
 
 
-def is_relevant(passage: Passage, asked: LabelledQuestion, version: str) -> bool:
-    """Whether a passage answers: it is one of those that are known to, or holds a right answer.
+def is_relevant(passage: Passage, question: LabelledQuestion, version: str) -> bool:
+    """Tell whether a passage answers a question.
 
-    Where the ids of passages that answer are known only these do; where titles are, passages of
-    these. Otherwise its text must hold an answer, or match a pattern.
+    Where the ids of passages that answer are known, only these do; else, where titles of pages are
+    known, only passages of these pages do. Otherwise the passage's text must hold a right answer,
+    or match a pattern.
+
+    Args:
+        passage: of the memory.
+        question: with what is known to be right.
+        version: of the memory that was read, since what is right may differ by it.
     """
-    ids = asked.passage_ids_by(version)
+    ids = question.passage_ids_by(version)
     if ids:
         return passage.id in ids
-    if asked.titles:
-        return passage.title in asked.titles
-    right = asked.answers_by(version)
-    if asked.regex:
-        return bool(found_in(passage.text, right))
+    if question.titles:
+        return passage.title in question.titles
+    right = question.answers_by(version)
+    if question.regex:
+        return bool(matches_in(passage.text, right))
     return holds_answer(passage.text, right)

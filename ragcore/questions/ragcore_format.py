@@ -6,7 +6,7 @@
     {"question": "…", "answers": ["Sept(ember)?"], "regex": true}
 
 `answer`, `answers` and `passage_ids` may be left out; the last two may differ by the memory's
-version. Other keys are left alone.
+version. Other keys are ignored.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ __all__ = ["ragcore_question"]
 
 
 def ragcore_question(row: dict[str, Any], plain: bool) -> LabelledQuestion:
-    """One question; a ValueError says what is wrong with it.
+    """Read one question; a ValueError says what is wrong with it.
 
     Args:
         row: the object.
-        plain: it must have answers, and the same for every version.
+        plain: require answers, the same for every version.
     """
-    question, one, several = (row.get(key) for key in ("question", "answer", "answers"))
+    question, answer, answers = (row.get(key) for key in ("question", "answer", "answers"))
     if not isinstance(question, str) or not question.strip():
         raise ValueError("question: expected a text that is not empty")
-    if one is not None and several is not None:
+    if answer is not None and answers is not None:
         raise ValueError("expected either 'answer' or 'answers', found both")
-    if plain and one is None and several is None:
+    if plain and answer is None and answers is None:
         raise ValueError("expected either 'answer' or 'answers', found neither")
     regex = row.get("regex", False)
     if not isinstance(regex, bool):
         raise ValueError(f"regex: expected true or false, found {regex!r}")
-    # NQ-open and DPR's topics have a list under `answer`.
-    alone = one if isinstance(one, list) else [one]
-    answers = several if one is None else alone
+    if answer is not None:
+        # NQ-open and DPR's topics have a list under `answer`.
+        answers = answer if isinstance(answer, list) else [answer]
     return LabelledQuestion(
         question,
         _gold("answers", answers, by_version=not plain),
@@ -47,17 +47,17 @@ def ragcore_question(row: dict[str, Any], plain: bool) -> LabelledQuestion:
     )
 
 
-def _gold(key: str, said: object, *, by_version: bool) -> Gold:
-    if said is None:
+def _gold(key: str, value: object, *, by_version: bool) -> Gold:
+    if value is None:
         return ()
-    if isinstance(said, dict) and by_version:
-        return {version: _texts(f"{key}.{version}", own) for version, own in said.items()}
-    return _texts(key, said)
+    if isinstance(value, dict) and by_version:
+        return {version: _texts(f"{key}.{version}", texts) for version, texts in value.items()}
+    return _texts(key, value)
 
 
-def _texts(key: str, said: object) -> tuple[str, ...]:
-    if not isinstance(said, list) or not said:
+def _texts(key: str, value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value:
         raise ValueError(f"{key}: expected a list of one text or more")
-    if not all(isinstance(each, str) and each.strip() for each in said):
+    if not all(isinstance(text, str) and text.strip() for text in value):
         raise ValueError(f"{key}: expected texts that are not empty")
-    return tuple(said)
+    return tuple(value)

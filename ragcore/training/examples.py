@@ -14,7 +14,7 @@ from typing import Literal
 from ragcore.memory.memory import Memory
 from ragcore.questions import LabelledQuestion
 from ragcore.questions.matching import holds_answer
-from ragcore.questions.patterns import expansions, found_in
+from ragcore.questions.patterns import expansions, matches_in
 from ragcore.types import MISSING_ROW
 
 __all__ = ["Example", "make_examples"]
@@ -88,7 +88,7 @@ def _texts(memory: Memory, questions: Sequence[str], depth: int) -> list[Callabl
 
 
 def _by_pattern(patterns: Sequence[str], texts: Sequence[str]) -> list[str]:
-    counted = Counter(match for text in texts for match in found_in(text, patterns))
+    counted = Counter(match for text in texts for match in matches_in(text, patterns))
     if counted:
         return [counted.most_common(1)[0][0]]
     return [text for pattern in patterns for text in expansions(pattern)]

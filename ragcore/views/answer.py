@@ -1,4 +1,8 @@
-"""How answers look in a terminal: the answer, its probability, and the evidence as a table."""
+"""Show answers in a terminal: the answer, its probability, and the evidence as a table.
+
+Knows answers and `rich`; knows nothing of how answers are found. Texts from questions, answers and
+passages are `Text`, never a string in which `rich` would look for markup.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ __all__ = ["answer_view", "snippet", "without_view"]
 
 
 def answer_view(answer: Answer) -> RenderableType:
-    """An answer with its question, log-probability, memory and evidence table."""
+    """Show an answer with its question, log-probability, memory and table of evidence."""
     head = Text()
     head.append(answer.question, style="bold")
     head.append("\n  ")
@@ -31,27 +35,28 @@ def answer_view(answer: Answer) -> RenderableType:
     table.add_column("prior", justify="right")
     table.add_column("posterior", justify="right")
     table.add_column("passage", ratio=1, overflow="ellipsis", no_wrap=True)
-    for one in answer.evidence:
-        line = Text(one.passage.title or one.passage.id, style="cyan")
-        line.append("  " + snippet(one.passage.text, answer.text), style="default")
-        table.add_row("", f"{one.prior:.3f}", f"{one.posterior:.3f}", line)
+    for evidence in answer.evidence:
+        passage = evidence.passage
+        line = Text(passage.title or passage.id, style="cyan")
+        line.append("  " + snippet(passage.text, answer.text), style="default")
+        table.add_row("", f"{evidence.prior:.3f}", f"{evidence.posterior:.3f}", line)
     return Group(head, table)
 
 
 def without_view(answer: Answer, left_out: Without) -> RenderableType:
-    """What becomes of an answer when passages are left out."""
+    """Show what becomes of an answer when passages are left out."""
     lines = Text(f"without {', '.join(left_out.passage_ids)}\n  ", style="dim")
     lines.append(answer.text or "(an empty answer)", style="bold")
     lines.append(f"   {_log_p(left_out.log_prob)}, instead of {_log_p(answer.log_prob)}\n  ")
     winner = left_out.winner
-    of = f"of {left_out.candidates} that the search came to"
+    among = f"of the {left_out.candidates} answers that the search reached"
     if winner is None:
-        lines.append(f"none {of} could be given", style="yellow")
+        lines.append(f"none {among} could be given", style="yellow")
     elif winner.token_ids == answer.token_ids:
-        lines.append(f"it would win all the same, {of}", style="green")
+        lines.append(f"it would still win, {among}", style="green")
     else:
         lines.append(winner.text or "(an empty answer)", style="bold yellow")
-        lines.append(f" would win, {_log_p(winner.log_prob)}, {of}")
+        lines.append(f" would win, {_log_p(winner.log_prob)}, {among}")
     return lines
 
 
@@ -60,10 +65,10 @@ def _log_p(log_prob: float) -> str:
 
 
 def snippet(text: str, answer: str, width: int = 80) -> str:
-    """About `width` characters of a passage, around the answer where it holds it."""
+    """Cut about `width` characters out of a passage, around the answer where the text holds it."""
     text = " ".join(text.split())
-    place = text.casefold().find(answer.casefold()) if answer else -1
-    start = max(0, place - (width - len(answer)) // 2) if place > 0 else 0
+    position = text.casefold().find(answer.casefold()) if answer else -1
+    start = max(0, position - (width - len(answer)) // 2) if position > 0 else 0
     start = text.rfind(" ", 0, start) + 1 if start else 0
     cut = text[start : start + width]
     return ("…" if start else "") + cut + ("…" if start + width < len(text) else "")

@@ -1,4 +1,8 @@
-"""Show a comparison of two versions in a terminal: changed answers first, then a summary."""
+"""Show a comparison of two versions in a terminal: changed answers first, then a summary.
+
+Knows a comparison and `rich`; knows nothing of how the answers were obtained. Texts from questions,
+answers and passages are `Text`, never a string in which `rich` would look for markup.
+"""
 
 from __future__ import annotations
 
@@ -10,30 +14,30 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from ragcore.evaluation.comparison import Comparison, Pair, Side, Tally
+    from ragcore.evaluation.comparison import ComparedQuestion, Comparison, Side, Tally
 
 __all__ = ["comparison_view", "share"]
 
 
 def comparison_view(comparison: Comparison) -> RenderableType:
     """Show every question whose answer changes, and how often each version is right."""
-    return Group(*_parts(comparison))
+    return Group(*_blocks(comparison))
 
 
-def _parts(comparison: Comparison) -> Iterator[RenderableType]:
-    for pair in comparison.changed:
-        yield _pair(comparison, pair)
+def share(part: int, whole: int) -> str:
+    """Write a share as a percentage with its counts; a dash where there is nothing to divide."""
+    return f"{part / whole:.1%} ({part}/{whole})" if whole else "–"
+
+
+def _blocks(comparison: Comparison) -> Iterator[RenderableType]:
+    for compared in comparison.changed:
+        yield _question(comparison, compared)
         yield ""
     yield _summary(comparison)
 
 
-def share(part: int, whole: int) -> str:
-    """A share as people read it, with its counts; a dash where there is nothing to divide."""
-    return f"{part / whole:.1%} ({part}/{whole})" if whole else "–"
-
-
-def _pair(comparison: Comparison, pair: Pair) -> RenderableType:
-    """One question whose answer changes."""
+def _question(comparison: Comparison, compared: ComparedQuestion) -> RenderableType:
+    """Show one question whose answer changes, a row for each version."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", expand=True)
     table.add_column("", width=1)
     table.add_column("version", no_wrap=True)
@@ -41,7 +45,7 @@ def _pair(comparison: Comparison, pair: Pair) -> RenderableType:
     table.add_column("log p", justify="right", no_wrap=True)
     table.add_column("of other", justify="right", no_wrap=True)
     table.add_column("passage of highest posterior", ratio=3, overflow="ellipsis", no_wrap=True)
-    for version, side in ((comparison.old, pair.old), (comparison.new, pair.new)):
+    for version, side in ((comparison.old, compared.old), (comparison.new, compared.new)):
         table.add_row(
             "",
             Text(version),
@@ -50,7 +54,7 @@ def _pair(comparison: Comparison, pair: Pair) -> RenderableType:
             f"{side.other_log_prob:.3f}",
             _best(side),
         )
-    return Group(Text(pair.question, style="bold"), table)
+    return Group(Text(compared.question, style="bold"), table)
 
 
 def _answer(side: Side) -> Text:
@@ -59,14 +63,14 @@ def _answer(side: Side) -> Text:
 
 
 def _best(side: Side) -> Text:
-    """The passage that says most for an answer, and how many only this version comparison."""
+    """Show the passage of the highest posterior, and how many only this version retrieved."""
     best = side.best
     if best is None:
         return Text("none: the generator alone", style="yellow")
     line = Text(f"{best.posterior:.2f} ", style="dim")
     line.append(best.title or best.id, style="cyan")
-    alone = sum(one.alone for one in side.passages)
-    line.append(f"  {alone}/{len(side.passages)} only here", style="dim")
+    only_here = sum(passage.alone for passage in side.passages)
+    line.append(f"  {only_here}/{len(side.passages)} only here", style="dim")
     return line
 
 

@@ -1,7 +1,7 @@
 """One answer as a picture: which passage each token rests on (the paper's figure 2), as HTML.
 
-The page stands alone: no script, no font, no image, nothing fetched. It is a table first, so that
-the numbers can be read, copied and spoken by a screen reader; the colours repeat them.
+Knows an answer and HTML; knows nothing of how the answer was found. The picture is a table first,
+so that the numbers can be read, copied and spoken by a screen reader; the colours repeat them.
 """
 
 from __future__ import annotations
@@ -12,22 +12,17 @@ from pathlib import Path
 from typing import Final
 
 from ragcore.types import Answer, Evidence
+from ragcore.views.page import html_page
 
 __all__ = ["heatmap_html", "write_heatmap"]
 
-# Ink has a contrast of at least 4.5 on the whole of either ramp.
+# The ink keeps a contrast of at least 4.5 on every colour between --cool and --heat.
 _STYLE: Final = """
-:root { color-scheme: light dark; --ground: #ffffff; --ink: #1b1f24; --soft: #59636e;
-  --line: #d1d9e0; --heat: #4a98e0; --cool: #f3f6f9; }
+:root { --heat: #4a98e0; --cool: #f3f6f9; }
 @media (prefers-color-scheme: dark) {
-  :root { --ground: #0d1117; --ink: #e6edf3; --soft: #9aa6b2; --line: #30363d;
-    --heat: #1f66c8; --cool: #161b22; } }
-body { background: var(--ground); color: var(--ink); margin: 2rem auto; padding: 0 1rem;
-  max-width: 72rem; font: 1rem/1.5 system-ui, sans-serif; }
+  :root { --heat: #1f66c8; --cool: #161b22; } }
 h1 { font-size: 1.3rem; margin: 0; }
 .answer { font-size: 1.6rem; margin: .3rem 0; }
-.soft { color: var(--soft); font-size: .9rem; }
-.scroll { overflow-x: auto; }
 table { border-collapse: separate; border-spacing: 2px; margin: 1.5rem 0 .5rem; }
 caption { text-align: left; padding-bottom: .5rem; }
 th { font-weight: 600; padding: .3rem .6rem; text-align: left; }
@@ -40,11 +35,11 @@ td.prior { outline: 1px solid var(--line); }
 .ramp { width: 12rem; height: .8rem; border-radius: 3px; border: 1px solid var(--line);
   background: linear-gradient(to right, var(--cool), var(--heat)); }
 li { margin: .8rem 0; }
-""".strip()
+"""
 
 
 def write_heatmap(answer: Answer, path: Path) -> None:
-    """Write the page of one answer, its folder made if need be.
+    """Write the page of one answer to a file, and make the file's folder where it is missing.
 
     Args:
         answer: of a RAG-Token pipeline; of RAG-Sequence the columns show the posterior after each
@@ -56,16 +51,12 @@ def write_heatmap(answer: Answer, path: Path) -> None:
 
 
 def heatmap_html(answer: Answer) -> str:
-    """The page as a string; all that comes from the answer is escaped."""
-    return "\n".join(_page(answer)) + "\n"
+    """Return the page as a string; everything that comes from the answer is escaped."""
+    return html_page(f"{answer.question} {answer.text}", _STYLE, _body(answer))
 
 
-def _page(answer: Answer) -> Iterator[str]:
-    question, text = escape(answer.question), escape(answer.text)
-    yield '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">'
-    yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    yield f"<title>{question} {text}</title>\n<style>\n{_STYLE}\n</style>\n</head>\n<body>\n<main>"
-    yield f'<h1>{question}</h1>\n<p class="answer">{text}</p>'
+def _body(answer: Answer) -> Iterator[str]:
+    yield f'<h1>{escape(answer.question)}</h1>\n<p class="answer">{escape(answer.text)}</p>'
     yield (
         f'<p class="soft">log p(y|x) = {answer.log_prob:.4f} · '
         f"memory {escape(answer.memory)} · {len(answer.evidence)} passages</p>"
@@ -76,7 +67,6 @@ def _page(answer: Answer) -> Iterator[str]:
         yield from _passages(answer.evidence)
     else:
         yield "<p>No passage was found: the generator answered alone.</p>"
-    yield "</main>\n</body>\n</html>"
 
 
 def _table(answer: Answer) -> Iterator[str]:
@@ -91,22 +81,25 @@ def _table(answer: Answer) -> Iterator[str]:
     for name in names:
         yield f'<th scope="col">{escape(name)}</th>'
     yield "</tr>\n</thead>\n<tbody>"
-    for place, evidence in enumerate(answer.evidence):
+    for index, evidence in enumerate(answer.evidence):
         title = evidence.passage.title
-        yield f'<tr>\n<th scope="row">{place + 1}. {escape(title)}</th>'
+        yield f'<tr>\n<th scope="row">{index + 1}. {escape(title)}</th>'
         yield _cell(evidence.prior, f"{title}, before any token: prior", "prior")
         for name, posterior in zip(names, answer.token_posteriors, strict=True):
-            yield _cell(posterior[place], f"{title}, after {name}: posterior", "posterior")
+            yield _cell(posterior[index], f"{title}, after {name}: posterior", "posterior")
         yield "</tr>"
     yield "</tbody>\n</table>\n</div>"
 
 
-def _cell(p: float, says: str, kind: str) -> str:
-    return f'<td class="{kind}" style="--p:{p:.4f}" title="{escape(says)} {p:.4f}">{p:.2f}</td>'
+def _cell(probability: float, label: str, kind: str) -> str:
+    title = f"{escape(label)} {probability:.4f}"
+    return (
+        f'<td class="{kind}" style="--p:{probability:.4f}" title="{title}">{probability:.2f}</td>'
+    )
 
 
 def _token_name(token: str) -> str:
-    """A token as a heading; the one that ends the answer has no text of its own."""
+    """Name a token for its heading; the one that ends the answer has no text."""
     return token.strip() or "(end)"
 
 
@@ -119,10 +112,10 @@ def _legend() -> Iterator[str]:
 
 def _passages(evidence: tuple[Evidence, ...]) -> Iterator[str]:
     yield "<h2>The passages</h2>\n<ol>"
-    for one in evidence:
+    for item in evidence:
         yield (
-            f"<li><strong>{escape(one.passage.title)}</strong> "
-            f'<span class="soft">prior {one.prior:.4f} · posterior {one.posterior:.4f} · '
-            f"{escape(one.passage.id)}</span><br>{escape(one.passage.text)}</li>"
+            f"<li><strong>{escape(item.passage.title)}</strong> "
+            f'<span class="soft">prior {item.prior:.4f} · posterior {item.posterior:.4f} · '
+            f"{escape(item.passage.id)}</span><br>{escape(item.passage.text)}</li>"
         )
     yield "</ol>"

@@ -1,4 +1,4 @@
-"""Whatever a file holds, reading it gives a config or a ConfigError, and nothing else."""
+"""Test that reading any text gives a config or a ConfigError, and nothing else."""
 
 from __future__ import annotations
 

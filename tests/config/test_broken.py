@@ -1,6 +1,6 @@
-"""Files that are refused, each with the whole message that it gives: `NAME.yaml`, `NAME.expected`.
+"""Test that each broken file gives its whole message: `NAME.yaml` gives `NAME.expected`.
 
-To see what a new file gives: pytest tests/config/test_broken.py -k NAME
+To see the message of a new file: pytest tests/config/test_broken.py -k NAME
 """
 
 from __future__ import annotations

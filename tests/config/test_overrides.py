@@ -1,4 +1,4 @@
-"""Overrides: what they change, and what is said of those that cannot be."""
+"""Test overrides: what they change, and the messages about those that are refused."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_values_are_read_as_yaml() -> None:
     assert retriever["encoder"]["lower"] is False
 
 
-def test_an_override_may_make_the_sections_on_its_way() -> None:
+def test_an_override_may_create_sections() -> None:
     assert read("rag.abstain.above=0.1").rag.abstain is not None
 
 
@@ -59,15 +59,15 @@ def test_the_last_override_of_a_key_wins() -> None:
     assert read("rag.k=3", "rag.k=4").rag.k == 4
 
 
-def test_nothing_after_the_sign_is_nothing() -> None:
+def test_nothing_after_the_equals_sign_is_null() -> None:
     assert read("generator=").generator is None
 
 
-def test_an_item_of_a_list_is_named_by_its_place() -> None:
+def test_an_item_of_a_list_is_named_by_its_index() -> None:
     config = load_config(VALID / "nested.yaml", ["memory.retriever.retrievers.1.retrievers.0.k1=9"])
     retrievers = config.memory.retriever.to_dict()["retrievers"]
     assert retrievers[1]["retrievers"][0]["k1"] == 9
-    assert retrievers[0]["k1"] == 1.5  # the same anchor in the file, but not the same place
+    assert retrievers[0]["k1"] == 1.5  # the same anchor in the file, but another position
 
 
 def test_another_component_keeps_the_keys_that_it_knows() -> None:
@@ -95,7 +95,7 @@ def test_another_component_keeps_the_keys_that_it_knows() -> None:
         ("=5", "override '=5': not an override: write KEY.KEY=VALUE, as in rag.k=10"),
         (
             "generator.model.size=5",
-            "override 'generator.model.size=5': 'generator.model' has no keys in it, it is the "
+            "override 'generator.model.size=5': 'generator.model' has no keys: it is the "
             "string 'mini'",
         ),
         (
@@ -129,12 +129,12 @@ def test_a_refused_override_is_named(override: str, message: str) -> None:
     assert refusal(override) == message
 
 
-def test_a_place_that_a_list_does_not_have() -> None:
+def test_an_index_that_a_list_does_not_have() -> None:
     with pytest.raises(ConfigError) as raised:
         load_config(VALID / "nested.yaml", ["memory.retriever.retrievers.2.k1=1"])
     assert str(raised.value) == (
         "override 'memory.retriever.retrievers.2.k1=1': 'memory.retriever.retrievers' is a list of "
-        "2: '2' is no place in it, they are counted from 0"
+        "2 items: '2' is not an index of it; they are counted from 0"
     )
 
 

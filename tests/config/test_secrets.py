@@ -1,4 +1,4 @@
-"""Secrets: put in from the environment, and never written or shown again."""
+"""Test secrets: filled in from the environment, and never written or shown."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAGCORE_TEST_PLACE", "world")
 
 
-def parts(text: str = TEXT) -> tuple[ComponentSpec, ComponentSpec]:
+def specs(text: str = TEXT) -> tuple[ComponentSpec, ComponentSpec]:
     pair, words = dict(parse_config(text).memory.retriever.config)["retrievers"]
     return pair, words
 
 
-def test_a_secret_is_put_in_wherever_a_string_stands() -> None:
-    pair, words = parts()
+def test_a_secret_is_filled_in_in_any_string() -> None:
+    pair, words = specs()
     assert dict(dict(pair.config)["encoder"].config)["token"] == SECRET
     assert dict(words.config)["stop"] == ["a", f"Bearer {SECRET}"]
     assert parse_config(TEXT, base="/srv").memory.store == Path("/srv/stores/world")
 
 
-def test_a_part_gives_the_secret_as_it_was_written() -> None:
+def test_a_component_gives_the_secret_as_it_was_written() -> None:
     retriever = parse_config(TEXT).memory.retriever
-    said = retriever.to_dict()
-    assert said["retrievers"][0]["encoder"]["token"] == "${env:RAGCORE_TEST_SECRET}"
-    assert said["retrievers"][1]["stop"] == ["a", "Bearer ${env:RAGCORE_TEST_SECRET}"]
-    assert "s3cr3t" not in json.dumps(said)
+    written = retriever.to_dict()
+    assert written["retrievers"][0]["encoder"]["token"] == "${env:RAGCORE_TEST_SECRET}"
+    assert written["retrievers"][1]["stop"] == ["a", "Bearer ${env:RAGCORE_TEST_SECRET}"]
+    assert "s3cr3t" not in json.dumps(written)
     assert "s3cr3t" not in repr(retriever)
-    for part in parts():
-        assert "s3cr3t" not in json.dumps(part.to_dict())
+    for spec in specs():
+        assert "s3cr3t" not in json.dumps(spec.to_dict())
 
 
 def test_fill_leaves_the_secret_as_it_was_written(tmp_path: Path) -> None:
@@ -72,11 +72,11 @@ def test_an_override_may_name_a_secret() -> None:
     assert config.memory.version == "world"
 
 
-def test_parts_with_different_secrets_are_not_shared(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = parts()[0].shared()
-    assert parts()[0].shared() is first
+def test_components_with_different_secrets_are_not_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = specs()[0].shared()
+    assert specs()[0].shared() is first
     monkeypatch.setenv("RAGCORE_TEST_SECRET", "another")
-    assert parts()[0].shared() is not first
+    assert specs()[0].shared() is not first
 
 
 def test_no_message_shows_a_secret() -> None:
@@ -90,9 +90,9 @@ def test_no_message_shows_a_secret() -> None:
     assert "found the string '${env:RAGCORE_TEST_SECRET}'" in str(raised.value)
 
 
-def test_a_recorded_part_with_a_secret_cannot_be_rebuilt_without_its_file() -> None:
+def test_a_recorded_component_with_a_secret_cannot_be_rebuilt_without_its_file() -> None:
     with pytest.raises(ConfigError, match="names a secret"):
-        spec_from_dict("retriever", parts()[0].to_dict())
+        spec_from_dict("retriever", specs()[0].to_dict())
 
 
 @pytest.mark.parametrize("order", [("SHORT", "LONG"), ("LONG", "SHORT")])

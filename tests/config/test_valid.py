@@ -1,4 +1,4 @@
-"""Files that are accepted: what they become, and that they can be filled in and described."""
+"""Test accepted files: what they become, and that they can be written in full and described."""
 
 from __future__ import annotations
 
@@ -89,18 +89,18 @@ def test_a_file_becomes_a_config() -> None:
     assert encoder["token"] is None
 
 
-def test_parts_are_read_at_any_depth() -> None:
+def test_components_are_read_at_any_depth() -> None:
     mix = dict(load_config(VALID / "nested.yaml").memory.retriever.config)
     words, inner = mix["retrievers"]
     assert isinstance(words, ComponentSpec)
     assert isinstance(mix["named"]["again"], ComponentSpec)
-    assert [part.use for part in inner.config.retrievers] == ["words", "pair"]
+    assert [spec.use for spec in inner.config.retrievers] == ["words", "pair"]
     assert inner.config.retrievers[0] == words == mix["named"]["again"]
 
 
-def test_a_part_can_be_rebuilt_from_its_dict() -> None:
-    part = load_config(VALID / "nested.yaml").memory.retriever
-    assert spec_from_dict("retriever", part.to_dict()) == part
+def test_a_component_can_be_rebuilt_from_its_dict() -> None:
+    spec = load_config(VALID / "nested.yaml").memory.retriever
+    assert spec_from_dict("retriever", spec.to_dict()) == spec
 
 
 def test_paths_start_from_the_folder_of_the_file(

@@ -1,4 +1,4 @@
-"""A fitted temperature: never worse than 1, and of the likelihood that the pipeline gives."""
+"""Test the fitted temperature: never worse than 1, by the likelihood that the pipeline gives."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ragcore.config import RagConfig, load_config
 from ragcore.config.edit import write_temperature
 from ragcore.errors import ConfigError, QuestionError
-from ragcore.evaluation.calibration import calibrate, read_pairs
+from ragcore.evaluation.calibration import calibrate, read_answered_questions
 from ragcore.rag import Rag
 from ragcore.store.store import Store
 from ragcore.types import Passage
@@ -68,41 +68,41 @@ def mean_log_prob(rag: Rag) -> float:
     answers=st.lists(st.text("abc", min_size=1, max_size=3), min_size=3, max_size=3),
 )
 def test_the_fitted_temperature_is_never_worse(config, seed, temperature, answers, store):
-    found = calibrate(make(store, temperature, seed, **config), QUESTIONS, answers)
-    assert found.fitted.log_prob >= found.one.log_prob
-    assert found.fitted.log_prob >= found.current.log_prob - 1e-8
-    assert found.one.temperature == 1
-    assert found.current.temperature == temperature
+    calibration = calibrate(make(store, temperature, seed, **config), QUESTIONS, answers)
+    assert calibration.fitted.log_prob >= calibration.one.log_prob
+    assert calibration.fitted.log_prob >= calibration.current.log_prob - 1e-8
+    assert calibration.one.temperature == 1
+    assert calibration.current.temperature == temperature
 
 
 @each_config
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 20.0])
 def test_the_likelihood_is_the_pipelines_own(config, temperature, store):
-    found = calibrate(make(store, temperature, **config), QUESTIONS, ANSWERS)
-    for fit in (found.fitted, found.one, found.current):
+    calibration = calibrate(make(store, temperature, **config), QUESTIONS, ANSWERS)
+    for fit in (calibration.fitted, calibration.one, calibration.current):
         served = mean_log_prob(make(store, fit.temperature, **config))
         assert fit.log_prob == pytest.approx(served, abs=1e-5)
     priors = [
         answer.evidence[0].prior
         for answer in make(store, temperature, marginalize="token").answer(QUESTIONS)
     ]
-    assert found.current.top_prior == pytest.approx(sum(priors) / 3, abs=1e-6)
+    assert calibration.current.top_prior == pytest.approx(sum(priors) / 3, abs=1e-6)
 
 
 @pytest.mark.parametrize("config", [CONFIGS["token"], CONFIGS["sequence"]], ids=str)
 @pytest.mark.parametrize("seed", [2, 4, 5])
 def test_no_temperature_of_a_finer_grid_is_better(config, seed, store):
-    found = calibrate(make(store, seed=seed, **config), QUESTIONS, ANSWERS)
+    calibration = calibrate(make(store, seed=seed, **config), QUESTIONS, ANSWERS)
     finer = [
         calibrate(make(store, 10 ** (step / 23), seed, **config), QUESTIONS, ANSWERS).current
         for step in range(-69, 70, 3)
     ]
-    best = found.fitted
+    best = calibration.fitted
     assert best.log_prob >= max(fit.log_prob for fit in finer) - 1e-6
     assert 0.001 < best.temperature < 1000
     for near in (best.temperature / 1.02, best.temperature * 1.02):
-        beside = calibrate(make(store, near, seed, **config), QUESTIONS, ANSWERS).current
-        assert best.log_prob > beside.log_prob
+        neighbour = calibrate(make(store, near, seed, **config), QUESTIONS, ANSWERS).current
+        assert best.log_prob > neighbour.log_prob
 
 
 def test_pairs_are_read_and_answers_scored_once(store):
@@ -114,21 +114,22 @@ def test_pairs_are_read_and_answers_scored_once(store):
 
 def test_any_of_several_answers_is_right(store):
     several = calibrate(make(store), QUESTIONS, [["a", "b", "a"], "b", "c"])
-    own = [make(store).log_prob(QUESTIONS, [one, "b", "c"]) for one in ("a", "b")]
-    first = math.log(sum(math.exp(log_probs[0]) for log_probs in own))
-    assert several.one.log_prob == pytest.approx((first + own[0][1] + own[0][2]) / 3, abs=1e-5)
+    by_first = [make(store).log_prob(QUESTIONS, [answer, "b", "c"]) for answer in ("a", "b")]
+    first = math.log(sum(math.exp(log_probs[0]) for log_probs in by_first))
+    _, second, third = by_first[0]
+    assert several.one.log_prob == pytest.approx((first + second + third) / 3, abs=1e-5)
     assert (several.questions, several.answers, several.found) == (3, 4, 3)
 
 
-def test_where_the_temperature_is_of_no_matter_it_is_one(store):
+def test_where_the_temperature_makes_no_difference_it_is_one(store):
     assert calibrate(make(store, 7, k=1), QUESTIONS, ANSWERS).fitted.temperature == 1
     nothing = make(store, 7, where={"n": 99})
-    found = calibrate(nothing, QUESTIONS, ANSWERS)
-    assert (found.fitted.temperature, found.found) == (1, 0)
-    assert found.one.log_prob == pytest.approx(mean_log_prob(nothing), abs=1e-5)
+    calibration = calibrate(nothing, QUESTIONS, ANSWERS)
+    assert (calibration.fitted.temperature, calibration.found) == (1, 0)
+    assert calibration.one.log_prob == pytest.approx(mean_log_prob(nothing), abs=1e-5)
 
 
-def test_questions_with_unlike_many_passages(store):
+def test_questions_may_have_different_numbers_of_passages(store):
     class Fewer(type(dense_part().build())):
         def search(self, questions, k, *, allowed=None):
             hits = super().search(questions, k, allowed=allowed)
@@ -140,15 +141,15 @@ def test_questions_with_unlike_many_passages(store):
     rag = make(store, 3)
     with rag.memory.reading() as memory:
         memory.retriever.__class__ = Fewer
-    found = calibrate(rag, QUESTIONS, ANSWERS)
-    assert found.current.log_prob == pytest.approx(mean_log_prob(rag), abs=1e-5)
-    assert found.found == 2
+    calibration = calibrate(rag, QUESTIONS, ANSWERS)
+    assert calibration.current.log_prob == pytest.approx(mean_log_prob(rag), abs=1e-5)
+    assert calibration.found == 2
     # Two questions have no passage but the first.
-    assert found.top_best >= 2 / 3
+    assert calibration.top_best >= 2 / 3
 
 
-def test_how_often_the_first_passage_is_the_best_is_told(store):
-    found = calibrate(make(store), QUESTIONS, ANSWERS)
+def test_the_share_of_best_first_passages_is_counted(store):
+    calibration = calibrate(make(store), QUESTIONS, ANSWERS)
     rag, best = make(store), 0
     for question, answer, served in zip(QUESTIONS, ANSWERS, rag.answer(QUESTIONS), strict=True):
         alone = []
@@ -162,7 +163,7 @@ def test_how_often_the_first_passage_is_the_best_is_told(store):
                 )
             )
         best += alone[0] == max(alone)
-    assert found.top_best == pytest.approx(best / 3)
+    assert calibration.top_best == pytest.approx(best / 3)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +176,7 @@ def test_how_often_the_first_passage_is_the_best_is_told(store):
         ([" "], ["c"], "question 1 of 1 is empty"),
     ],
 )
-def test_questions_that_cannot_be_used_are_told(questions, answers, message, store):
+def test_questions_that_cannot_be_used_are_refused(questions, answers, message, store):
     with pytest.raises(QuestionError, match=message):
         calibrate(make(store), questions, answers)
 
@@ -184,10 +185,10 @@ def test_questions_are_read_from_a_file(tmp_path):
     path = tmp_path / "q.jsonl"
     lines = [{"question": "a", "answer": "b"}, {"question": "c", "answers": ["d", "e"], "id": 3}]
     path.write_text("\n\n".join(map(json.dumps, lines)) + "\n", encoding="utf-8")
-    assert read_pairs(path) == (["a", "c"], [["b"], ["d", "e"]])
+    assert read_answered_questions(path) == (["a", "c"], [["b"], ["d", "e"]])
 
 
-def test_all_lines_that_are_wrong_are_told(tmp_path):
+def test_all_wrong_lines_are_listed(tmp_path):
     path = tmp_path / "q.jsonl"
     path.write_text(
         '{"question": "a", "answer": "b"}\n{"question": "a"}\nno\n[]\n{"question": " "}\n'
@@ -195,39 +196,39 @@ def test_all_lines_that_are_wrong_are_told(tmp_path):
         encoding="utf-8",
     )
     with pytest.raises(QuestionError) as raised:
-        read_pairs(path)
+        read_answered_questions(path)
     shown = str(raised.value).splitlines()
     assert [line.split(":")[1] for line in shown] == ["2", "3", "4", "5", "6", "7"]
     path.write_text("\n", encoding="utf-8")
     with pytest.raises(QuestionError, match="no question"):
-        read_pairs(path)
+        read_answered_questions(path)
     with pytest.raises(QuestionError, match=r"none.jsonl: cannot be read"):
-        read_pairs(tmp_path / "none.jsonl")
+        read_answered_questions(tmp_path / "none.jsonl")
 
 
 @pytest.mark.parametrize(
-    ("said", "becomes"),
+    ("written", "expected"),
     [
         ("  temperature: 2  # warm\n  store: s\n", "  temperature: 0.25  # warm\n  store: s\n"),
         ("  # where\n  store: s\n", "  # where\n  temperature: 0.25\n  store: s\n"),
         ("    store: s\r\n", "    temperature: 0.25\r\n    store: s\r\n"),
     ],
 )
-def test_the_temperature_is_written_and_the_rest_of_the_file_stays(said, becomes, tmp_path):
+def test_the_temperature_is_written_and_the_rest_of_the_file_stays(written, expected, tmp_path):
     path = tmp_path / "pipeline.yaml"
-    indent = " " * (len(said) - len(said.lstrip(" ")))
+    indent = " " * (len(written) - len(written.lstrip(" ")))
     frame = f"# mine\nragcore: 1\nmemory:\n%s{indent}retriever: {{use: bm25}}  # é\n"
-    path.write_bytes((frame % said).encode())
+    path.write_bytes((frame % written).encode())
     path.chmod(0o640)
     write_temperature(path, 0.25)
-    assert path.read_bytes() == (frame % becomes).encode()
+    assert path.read_bytes() == (frame % expected).encode()
     assert load_config(path).memory.temperature == 0.25
     assert path.stat().st_mode & 0o777 == 0o640
     assert [one.name for one in tmp_path.iterdir()] == ["pipeline.yaml"]
 
 
 @pytest.mark.parametrize(
-    "said",
+    "section",
     [
         "memory: {store: s, retriever: {use: bm25}}\n",
         "memory: {\n  store: s, retriever: {use: bm25}}\n",
@@ -235,9 +236,9 @@ def test_the_temperature_is_written_and_the_rest_of_the_file_stays(said, becomes
         "memory:\n  store: s\n  retriever: {use: bm25}\n  temperature: *warm\n",
     ],
 )
-def test_a_file_that_cannot_be_changed_without_risk_stays(said, tmp_path):
+def test_a_file_that_cannot_be_changed_without_risk_stays(section, tmp_path):
     path = tmp_path / "pipeline.yaml"
-    path.write_text(f"ragcore: 1\n{said}", encoding="utf-8")
+    path.write_text(f"ragcore: 1\n{section}", encoding="utf-8")
     before = path.read_bytes()
     with pytest.raises(ConfigError, match=r"without risk.* memory: temperature: 0\.25"):
         write_temperature(path, 0.25)

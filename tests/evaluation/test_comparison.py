@@ -1,4 +1,4 @@
-"""Two versions asked alike: each side as its version serves it, and every change conditioned."""
+"""Test comparing versions: each side as its version serves it, each change scored under both."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ QUESTIONS = [f"who rules {land}" for land in ("chad", "mali", "niger", "peru", "
 def passages(version: str) -> list[Passage]:
     """Of six passages the first three are the same in both; ids are not."""
     lands = [question.split()[-1] for question in QUESTIONS]
-    own = ["", "", "", *[f" {version}"] * 3]
+    endings = ["", "", "", *[f" {version}"] * 3]
     return [
-        Passage(f"{version}:{at}", f"t{at}", f"{land} is ruled{more}")
-        for at, (land, more) in enumerate(zip(lands, own, strict=True))
+        Passage(f"{version}:{n}", f"t{n}", f"{land} is ruled{ending}")
+        for n, (land, ending) in enumerate(zip(lands, endings, strict=True))
     ]
 
 
@@ -58,13 +58,13 @@ def make(
 def test_each_side_is_what_its_version_serves(store, monkeypatch):
     monkeypatch.setattr(comparison, "BATCH", 4)
     seen = []
-    found = compare(
+    compared = compare(
         make(store), QUESTIONS, "old", "new", progress=lambda *counts: seen.append(counts)
     )
     assert seen == [(4, 6), (6, 6)]
     for version, sides in (
-        ("old", [pair.old for pair in found.pairs]),
-        ("new", [pair.new for pair in found.pairs]),
+        ("old", [pair.old for pair in compared.pairs]),
+        ("new", [pair.new for pair in compared.pairs]),
     ):
         served = make(store, version).answer(QUESTIONS)
         assert [side.text for side in sides] == [answer.text for answer in served]
@@ -73,14 +73,14 @@ def test_each_side_is_what_its_version_serves(store, monkeypatch):
             assert [one.id for one in side.passages] == [e.passage.id for e in answer.evidence]
             assert side.best.posterior == max(e.posterior for e in answer.evidence)
             assert (side.correct, side.recalled) == (None, None)
-    assert [pair.question for pair in found.pairs] == QUESTIONS
-    assert (found.old, found.new, found.k) == ("old", "new", 2)
+    assert [pair.question for pair in compared.pairs] == QUESTIONS
+    assert (compared.old, compared.new, compared.k) == ("old", "new", 2)
 
 
-def test_a_change_is_weighed_by_both_versions(store):
-    found = compare(make(store), QUESTIONS, "old", "new")
-    assert 0 < len(found.changed) < len(found.pairs)
-    for pair in found.changed:
+def test_a_changed_answer_is_scored_by_both_versions(store):
+    compared = compare(make(store), QUESTIONS, "old", "new")
+    assert 0 < len(compared.changed) < len(compared.pairs)
+    for pair in compared.changed:
         by_old = make(store, "old").log_prob([pair.question] * 2, [pair.old.text, pair.new.text])
         by_new = make(store, "new").log_prob([pair.question] * 2, [pair.new.text, pair.old.text])
         old, new = pair.old, pair.new
@@ -89,18 +89,18 @@ def test_a_change_is_weighed_by_both_versions(store):
         assert old.text != new.text
 
 
-def test_where_nothing_differs_the_other_answer_is_the_own(store):
-    found = compare(make(store), QUESTIONS, "old", "old")
-    assert found.changed == []
-    for pair in found.pairs:
+def test_the_same_version_twice_has_no_change(store):
+    compared = compare(make(store), QUESTIONS, "old", "old")
+    assert compared.changed == []
+    for pair in compared.pairs:
         assert pair.old == pair.new
         assert pair.old.other_log_prob == pair.old.log_prob
         assert not any(one.alone for one in pair.old.passages)
 
 
-def test_passages_are_told_apart_by_what_they_say(store):
-    found = compare(make(store, k=6), QUESTIONS[:1], "old", "new")
-    for side in (found.pairs[0].old, found.pairs[0].new):
+def test_passages_are_compared_by_title_and_text(store):
+    compared = compare(make(store, k=6), QUESTIONS[:1], "old", "new")
+    for side in (compared.pairs[0].old, compared.pairs[0].new):
         alone = {one.id.partition(":")[2] for one in side.passages if one.alone}
         assert alone == {"3", "4", "5"}
 
@@ -118,30 +118,30 @@ def test_an_answer_that_differs_in_spelling_alone_has_not_changed(store):
             return super().encode_answers([answer.rstrip(".") for answer in answers])
 
     rag = make(store, kind=Spelling, batch_size=6)
-    found = compare(rag, QUESTIONS, "old", "old")
-    assert all(pair.old.text != pair.new.text for pair in found.pairs)
-    assert found.changed == []
+    compared = compare(rag, QUESTIONS, "old", "old")
+    assert all(pair.old.text != pair.new.text for pair in compared.pairs)
+    assert compared.changed == []
 
 
-def test_right_answers_are_held_against_each_version(store):
+def test_each_version_is_judged_by_its_own_right_answers(store):
     served = {version: make(store, version).answer(QUESTIONS) for version in ("old", "new")}
     pairs = zip(served["old"], served["new"], strict=True)
-    at = [same_answer(one.text, other.text) for one, other in pairs].index(False)
-    old, new = (served[version][at].text for version in ("old", "new"))
-    question = QUESTIONS[at]
+    index = [same_answer(old.text, new.text) for old, new in pairs].index(False)
+    old, new = (served[version][index].text for version in ("old", "new"))
+    question = QUESTIONS[index]
     asked = [
         LabelledQuestion(question, (old,)),
         LabelledQuestion(question, {"old": (old,), "new": ("z", new)}),
         LabelledQuestion(question, {"new": (old,)}),
         LabelledQuestion(question),
     ]
-    found = compare(make(store), asked, "old", "new")
-    assert [pair.old.correct for pair in found.pairs] == [True, True, None, None]
-    assert [pair.new.correct for pair in found.pairs] == [False, True, False, None]
-    assert (found.old_tally.correct, found.old_tally.with_answers) == (2, 2)
-    assert (found.new_tally.correct, found.new_tally.with_answers) == (1, 3)
-    assert found.old_tally.exact_match == 1
-    assert found.new_tally.exact_match == pytest.approx(1 / 3)
+    compared = compare(make(store), asked, "old", "new")
+    assert [pair.old.correct for pair in compared.pairs] == [True, True, None, None]
+    assert [pair.new.correct for pair in compared.pairs] == [False, True, False, None]
+    assert (compared.old_tally.correct, compared.old_tally.with_answers) == (2, 2)
+    assert (compared.new_tally.correct, compared.new_tally.with_answers) == (1, 3)
+    assert compared.old_tally.exact_match == 1
+    assert compared.new_tally.exact_match == pytest.approx(1 / 3)
 
 
 def test_a_passage_is_recalled_by_its_id_or_by_what_it_holds(store):
@@ -152,12 +152,26 @@ def test_a_passage_is_recalled_by_its_id_or_by_what_it_holds(store):
         LabelledQuestion(question, ("is ruled",), ("new:3", "nowhere")),
         LabelledQuestion(question),
     ]
-    found = compare(make(store), asked, "old", "new")
-    assert [pair.old.recalled for pair in found.pairs] == [False, True, False, None]
-    assert [pair.new.recalled for pair in found.pairs] == [True, False, True, None]
-    assert (found.new_tally.recalled, found.new_tally.with_gold) == (2, 3)
-    assert found.new_tally.recall == pytest.approx(2 / 3)
+    compared = compare(make(store), asked, "old", "new")
+    assert [pair.old.recalled for pair in compared.pairs] == [False, True, False, None]
+    assert [pair.new.recalled for pair in compared.pairs] == [True, False, True, None]
+    assert (compared.new_tally.recalled, compared.new_tally.with_gold) == (2, 3)
+    assert compared.new_tally.recall == pytest.approx(2 / 3)
     assert compare(make(store), [question], "old", "new").new_tally.recall is None
+
+
+def test_patterns_and_titles_are_judged_as_in_evaluate(store):
+    question = QUESTIONS[3]
+    questions = [
+        LabelledQuestion(question, ("(.* ruled)?",), regex=True),
+        LabelledQuestion(question, ("is ruled o.d",), regex=True),
+        LabelledQuestion(question, ("nowhere",), titles=("t3",)),
+        LabelledQuestion(question, ("is ruled",), titles=("nowhere",)),
+    ]
+    pairs = compare(make(store), questions, "old", "new").pairs
+    assert [pair.old.correct for pair in pairs] == [True, False, False, False]
+    assert [pair.old.recalled for pair in pairs] == [True, True, True, False]
+    assert [pair.new.recalled for pair in pairs[1:]] == [False, True, False]
 
 
 def test_a_running_pipeline_is_left_as_it_is(store):
@@ -181,19 +195,19 @@ def test_a_running_pipeline_is_left_as_it_is(store):
 
 
 def test_a_comparison_is_ready_for_json(store):
-    found = compare(
+    compared = compare(
         make(store), [LabelledQuestion(QUESTIONS[0], ("z",)), QUESTIONS[4]], "old", "new"
     )
-    row = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    row = json.loads(json.dumps(compared.to_dict(), allow_nan=False))
     assert row["summary"]["questions"] == 2
-    assert row["summary"]["changed"] == len(found.changed)
+    assert row["summary"]["changed"] == len(compared.changed)
     assert row["summary"]["old"]["version"] == "old"
     assert row["summary"]["old"]["exact_match"] == 0
-    assert row["questions"][1]["new"]["best"] == found.pairs[1].new.best.id
+    assert row["questions"][1]["new"]["best"] == compared.pairs[1].new.best.id
     assert row["questions"][1]["new"]["passages"][0]["alone"] in (True, False)
 
 
-def test_what_cannot_be_compared_is_told(store):
+def test_what_cannot_be_compared_is_refused(store):
     with pytest.raises(QuestionError, match="no question to compare"):
         compare(make(store), [], "old", "new")
     with pytest.raises(QuestionError, match=r"question 1 of 1 .* has answers for 'older'"):
@@ -232,7 +246,7 @@ def test_questions_are_read_with_what_is_right(tmp_path):
         ({"question": "", "answer": "b"}, "question: expected a text"),
     ],
 )
-def test_a_line_that_is_wrong_is_told(tmp_path, line, message):
+def test_a_wrong_line_is_named(tmp_path, line, message):
     path = tmp_path / "q.jsonl"
     path.write_text(json.dumps(line), encoding="utf-8")
     with pytest.raises(QuestionError, match=rf"q\.jsonl:1: {message}"):

@@ -1,4 +1,4 @@
-"""Each metric on cases worked by hand from its definition, and against the libraries it uses."""
+"""Test each metric on cases worked by hand, and against the libraries that it uses."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from ragcore.errors import MetricError, UnknownComponentError
 from ragcore.evaluation.figures import difference, figures
 from ragcore.evaluation.metrics.answerability import QBleu1
 from ragcore.evaluation.metrics.base import Mean, NoSettings
-from ragcore.evaluation.prediction import Prediction, RankedPassage
+from ragcore.evaluation.prediction import Prediction, RankedPassage, make_predictions
 from ragcore.evaluation.running import make_metrics
+from ragcore.questions import LabelledQuestion
 from ragcore.questions.matching import exact_match, normalize
+from ragcore.types import Answer
 
 
-def said(
+def prediction(
     answer: str = "",
     right: tuple[str, ...] = ("x",),
     *,
@@ -30,10 +32,10 @@ def said(
     name: str = "q",
     correct: bool | None = None,
 ) -> Prediction:
-    """`answering` has a letter a passage, + for one that answers."""
+    """Make a prediction; `answering` has a sign a passage, + for one that answers."""
     passages = tuple(
-        RankedPassage(f"p{place}", "", -float(place), 0.1, 0.1, sign == "+")
-        for place, sign in enumerate(answering)
+        RankedPassage(f"p{rank}", "", -float(rank), 0.1, 0.1, sign == "+")
+        for rank, sign in enumerate(answering)
     )
     if correct is None and right:
         correct = answer in right
@@ -60,7 +62,7 @@ def value(name: str, *predictions: Prediction) -> float | None:
     ],
 )
 def test_f1_is_squads(answer, right, expected):
-    assert value("f1", said(answer, right)) == pytest.approx(expected)
+    assert value("f1", prediction(answer, right)) == pytest.approx(expected)
 
 
 words = st.sampled_from(["The", "cat", "Cat's", "a", "b-c", "(an)", "Théa", "...", "7.5", "u.s."])
@@ -70,7 +72,8 @@ answers = st.lists(words, min_size=1, max_size=4).map(" ".join).filter(normalize
 @given(st.lists(st.tuples(answers, st.lists(answers, min_size=1, max_size=3)), min_size=1))
 def test_exact_match_and_f1_equal_squads_official_program(rows):
     answered = [
-        said(answer, tuple(right), correct=exact_match(answer, right)) for answer, right in rows
+        prediction(answer, tuple(right), correct=exact_match(answer, right))
+        for answer, right in rows
     ]
     expected = squad(
         [{"id": str(n), "prediction_text": answer} for n, (answer, _) in enumerate(rows)],
@@ -84,12 +87,14 @@ def test_exact_match_and_f1_equal_squads_official_program(rows):
 
 
 def test_exact_match_is_a_share_of_those_that_can_be_judged():
-    assert value("exact_match", said("x"), said("y"), said("y", ())) == 0.5
+    assert value("exact_match", prediction("x"), prediction("y"), prediction("y", ())) == 0.5
 
 
 def test_a_label_is_compared_letter_for_letter():
-    found = [said(text, ("NOT ENOUGH INFO",)) for text in ("not  enough info", "enough info", "")]
-    assert value("label_accuracy", *found) == pytest.approx(1 / 3)
+    predictions = [
+        prediction(text, ("NOT ENOUGH INFO",)) for text in ("not  enough info", "enough info", "")
+    ]
+    assert value("label_accuracy", *predictions) == pytest.approx(1 / 3)
 
 
 texts = st.lists(st.sampled_from(["the", "cat", "sat", "on", "a", "mat"]), max_size=6).map(" ".join)
@@ -97,17 +102,19 @@ texts = st.lists(st.sampled_from(["the", "cat", "sat", "on", "a", "mat"]), max_s
 
 @given(st.lists(st.tuples(texts, st.lists(texts.filter(bool), min_size=2, max_size=2)), min_size=1))
 def test_bleu_1_is_sacrebleus_over_the_whole_corpus(rows):
-    found = value("bleu_1", *(said(answer, tuple(right)) for answer, right in rows))
+    found = value("bleu_1", *(prediction(answer, tuple(right)) for answer, right in rows))
     bleu = sacrebleu.BLEU(max_ngram_order=1, lowercase=True, smooth_method="none")
-    references = [[right[place] for _, right in rows] for place in range(2)]
+    references = [[right[index] for _, right in rows] for index in range(2)]
     expected = bleu.corpus_score([answer for answer, _ in rows], references).score
     assert found == pytest.approx(expected, abs=1e-9)
 
 
 def test_bleu_1_is_papinenis():
     """Clipped precision 2 / 7: "the the the the the the the" (Papineni et al., 2002)."""
-    assert value("bleu_1", said("the " * 7, ("the cat is on the mat",))) == pytest.approx(200 / 7)
-    assert value("bleu_1", said("the cat", ("the cat sat",))) == pytest.approx(
+    assert value("bleu_1", prediction("the " * 7, ("the cat is on the mat",))) == pytest.approx(
+        200 / 7
+    )
+    assert value("bleu_1", prediction("the cat", ("the cat sat",))) == pytest.approx(
         100 * math.exp(-1 / 2)
     )
 
@@ -115,23 +122,23 @@ def test_bleu_1_is_papinenis():
 def test_rouge_l_is_the_longest_common_subsequence():
     """Lin (2004): "police killed the gunman" and "police kill the gunman" share three words."""
     right = ("police killed the gunman",)
-    assert value("rouge_l", said("police kill the gunman", right)) == pytest.approx(3 / 4)
-    assert value("rouge_l", said("the gunman kill police", right)) == pytest.approx(2 / 4)
+    assert value("rouge_l", prediction("police kill the gunman", right)) == pytest.approx(3 / 4)
+    assert value("rouge_l", prediction("the gunman kill police", right)) == pytest.approx(2 / 4)
 
 
 def test_distinct_trigrams_are_counted_over_all_answers():
-    found = [said("a b c d"), said("a b c"), said("a b")]
-    assert value("distinct_trigrams", *found) == pytest.approx(2 / 3)
-    (figure,) = figures(make_metrics(["distinct_trigrams"]), found)
+    predictions = [prediction("a b c d"), prediction("a b c"), prediction("a b")]
+    assert value("distinct_trigrams", *predictions) == pytest.approx(2 / 3)
+    (figure,) = figures(make_metrics(["distinct_trigrams"]), predictions)
     assert (figure.low, figure.high, figure.questions) == (None, None, 2)
 
 
-def test_a_question_that_lost_what_it_asks_for_is_hardly_answerable():
+def test_a_question_without_what_it_asks_for_is_hardly_answerable():
     right = "Who was the king of France in 1700 ?"
     metric = QBleu1(QBleu1.Config())
 
     def score(text: str) -> float:
-        (found,) = metric.statistics([said(text, (right,))])
+        (found,) = metric.statistics([prediction(text, (right,))])
         return found[0]
 
     assert score(right) == pytest.approx(100)
@@ -139,27 +146,27 @@ def test_a_question_that_lost_what_it_asks_for_is_hardly_answerable():
     without_words = score("Who king of France 1700 ?")
     assert without_country < without_words < 100
     weights = QBleu1(QBleu1.Config(entities=0, kind=0, content=0, delta=0))
-    (bleu,) = weights.statistics([said("Who was king", (right,))])
-    assert bleu[0] == pytest.approx(value("bleu_1", said("Who was king", (right,))))
+    (bleu,) = weights.statistics([prediction("Who was king", (right,))])
+    assert bleu[0] == pytest.approx(value("bleu_1", prediction("Who was king", (right,))))
 
 
 def test_what_was_found_is_ranked():
-    found = [
-        said(answering="-+--", name="a"),
-        said(answering="+---", name="b"),
-        said(answering="----", name="c"),
-        said(answering="", name="d"),
+    predictions = [
+        prediction(answering="-+--", name="a"),
+        prediction(answering="+---", name="b"),
+        prediction(answering="----", name="c"),
+        prediction(answering="", name="d"),
     ]
-    assert value("recall@1", *found) == 1 / 4
-    assert value("recall@2", *found) == 2 / 4
-    assert value("recall", *found) == 2 / 4
-    assert value("mrr", *found) == pytest.approx((1 / 2 + 1) / 4)
-    assert value("mrr@1", *found) == 1 / 4
-    assert value("ndcg@2", *found) == pytest.approx((1 / math.log2(3) + 1) / 4)
+    assert value("recall@1", *predictions) == 1 / 4
+    assert value("recall@2", *predictions) == 2 / 4
+    assert value("recall", *predictions) == 2 / 4
+    assert value("mrr", *predictions) == pytest.approx((1 / 2 + 1) / 4)
+    assert value("mrr@1", *predictions) == 1 / 4
+    assert value("ndcg@2", *predictions) == pytest.approx((1 / math.log2(3) + 1) / 4)
 
 
 def test_relevant_passages_that_were_not_found_lower_ndcg():
-    one = said(answering="-+", relevant=("p1", "p7"))
+    one = prediction(answering="-+", relevant=("p1", "p7"))
     ideal = 1 + 1 / math.log2(3)
     assert value("ndcg", one) == pytest.approx((1 / math.log2(3)) / ideal)
 
@@ -174,7 +181,7 @@ def test_equal_scores_keep_their_places():
 
 def test_patterns_have_no_words_to_compare():
     for name in ("f1", "bleu_1", "rouge_l", "label_accuracy", "q_bleu_1"):
-        (figure,) = figures(make_metrics([name]), [said("x", ("x+",), regex=True)])
+        (figure,) = figures(make_metrics([name]), [prediction("x", ("x+",), regex=True)])
         assert (figure.value, figure.questions, figure.error) == (None, 0, None)
 
 
@@ -194,21 +201,21 @@ class TooFew(Mean):
 
 
 @pytest.mark.parametrize("wrong", [Broken, Infinite, TooFew])
-def test_a_metric_that_fails_is_told_beside_those_that_do_not(wrong):
+def test_a_metric_that_fails_has_its_error_and_the_others_their_figures(wrong):
     metrics = {"broken": wrong(NoSettings()), **make_metrics(["log_prob"])}
-    first, second = figures(metrics, [said(), said()])
+    first, second = figures(metrics, [prediction(), prediction()])
     assert first.error
     assert first.value is None
     assert second.value == -1.0
 
 
-class Lacking(Mean):
+class Missing(Mean):
     def score(self, prediction: Prediction) -> float:
         raise ModuleNotFoundError("No module named 'ir_measures'", name="ir_measures")
 
 
-def test_a_package_that_is_not_there_is_named_with_what_brings_it(monkeypatch):
-    (figure,) = figures({"lacking": Lacking(NoSettings())}, [said()])
+def test_a_missing_package_is_named_with_how_to_install_it(monkeypatch):
+    (figure,) = figures({"missing": Missing(NoSettings())}, [prediction()])
     assert figure.error == (
         "ir_measures is not installed: pip install '.[eval]' in a clone of ragcore"
     )
@@ -218,7 +225,7 @@ def test_a_package_that_is_not_there_is_named_with_what_brings_it(monkeypatch):
 
 
 def test_an_interval_holds_the_figure_and_narrows_with_questions():
-    few = [said("x" if place % 3 else "y", name=str(place)) for place in range(30)]
+    few = [prediction("x" if index % 3 else "y", name=str(index)) for index in range(30)]
     many = few * 30
     (one,) = figures(make_metrics(["exact_match"]), few)
     (other,) = figures(make_metrics(["exact_match"]), many)
@@ -230,14 +237,14 @@ def test_an_interval_holds_the_figure_and_narrows_with_questions():
 
 
 def test_an_interval_of_one_question_is_the_question():
-    (figure,) = figures(make_metrics(["exact_match"]), [said("x")])
+    (figure,) = figures(make_metrics(["exact_match"]), [prediction("x")])
     assert (figure.low, figure.high) == (1.0, 1.0)
 
 
 def runs(one: str, other: str, name: str = "exact_match"):
     metric = make_metrics([name])[name]
     both = [
-        figures({name: metric}, [said("x" if sign == "+" else "y") for sign in signs])[0]
+        figures({name: metric}, [prediction("x" if sign == "+" else "y") for sign in signs])[0]
         for signs in (one, other)
     ]
     return difference(name, metric, *both)
@@ -270,3 +277,11 @@ def test_a_metric_is_named_with_its_depth():
             make_metrics([wrong])
     with pytest.raises(UnknownComponentError, match="exact_match"):
         make_metrics(["exact_mach"])
+
+
+def test_every_question_of_a_run_has_an_id_of_its_own():
+    questions = [LabelledQuestion("q", id=name) for name in ("1", "", "1", "2", "")]
+    answers = [Answer("q", "x", -1.0, (), "v", ("x",), ((),), (5,)) for _ in questions]
+    ids = [prediction.id for prediction in make_predictions(questions, answers)]
+    assert len(set(ids)) == 5
+    assert (ids[0], ids[2], ids[4]) == ("1", "2", "4")

@@ -1,4 +1,4 @@
-"""A candidate asked beside the live version: never in a request's way, all answers counted."""
+"""Test shadow mode: the candidate never delays a request, and every answer is counted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ragcore.config import RagConfig
 from ragcore.errors import ConfigError, UnknownVersionError
-from ragcore.evaluation.shadow import Shadow, wilson
+from ragcore.evaluation.shadow import Shadow, wilson_interval
 from ragcore.questions.matching import same_answer
 from ragcore.rag import Rag
 from ragcore.store.store import Store
@@ -26,7 +26,7 @@ WAIT = 20
 
 
 class Gated(TableGenerator):
-    """Reads passages of the new version only while its gate is open, and fails where told to."""
+    """Reads passages of the new version only while its gate is open; fails where `fails` is set."""
 
     def __init__(self, config) -> None:
         super().__init__(config)
@@ -81,7 +81,7 @@ def test_what_changes_is_counted_and_shown(rag, store):
     assert (report.asked, report.sampled, report.compared) == (12, 12, 12)
     assert (report.changed, report.dropped, report.errors) == (len(changed), 0, 0)
     assert report.change_rate == len(changed) / 12
-    assert report.interval == wilson(len(changed), 12)
+    assert report.interval == wilson_interval(len(changed), 12)
     for example, (one, other) in zip(report.examples, changed[-2:], strict=True):
         assert (example.question, example.live, example.memory) == (one.question, one.text, "old")
         assert example.candidate == other.text
@@ -106,7 +106,7 @@ def test_a_request_does_not_wait_for_the_candidate(rag):
     assert shadow.report().compared == 3
 
 
-def test_errors_of_the_candidate_stay_with_it(rag):
+def test_errors_of_the_candidate_do_not_reach_requests(rag):
     with Shadow(rag, "new", share=1.0) as shadow:
         rag.generator.fails = True
         assert len(shadow.answer(QUESTIONS[:3])) == 3
@@ -165,7 +165,7 @@ def test_closing_asks_what_waits_or_drops_it(rag):
         closing.start()
         if drop:
             end = time.monotonic() + WAIT
-            # What waited is gone while the candidate still works on the first.
+            # What waited is dropped while the candidate still works on the first.
             while shadow.report().dropped < 3:
                 assert time.monotonic() < end
         rag.generator.gate.set()
@@ -186,7 +186,7 @@ def test_a_closed_shadow_lets_the_live_pipeline_answer(rag):
     assert len(rag.answer(QUESTIONS)) == 12
 
 
-def test_many_threads_lose_no_count(rag):
+def test_no_count_is_lost_with_many_threads(rag):
     with Shadow(rag, "new", share=0.5, waiting=4) as shadow:
         threads = [threading.Thread(target=shadow.answer, args=(QUESTIONS,)) for _ in range(4)]
         for thread in threads:
@@ -198,7 +198,7 @@ def test_many_threads_lose_no_count(rag):
     assert report.sampled == report.compared + report.dropped + report.errors
 
 
-def test_what_cannot_be_shadowed_is_told(rag, store):
+def test_what_cannot_be_shadowed_is_refused(rag, store):
     with pytest.raises(UnknownVersionError, match="'newer'"):
         Shadow(rag, "newer")
     for wrong in ({"share": 1.5}, {"waiting": 0}, {"examples": -1}):
@@ -209,7 +209,7 @@ def test_what_cannot_be_shadowed_is_told(rag, store):
 @given(whole=st.integers(1, 10**6), data=st.data())
 def test_the_interval_is_where_the_share_is_just_as_far_as_chance_takes_it(whole, data):
     part = data.draw(st.integers(0, whole))
-    low, high = wilson(part, whole)
+    low, high = wilson_interval(part, whole)
     assert 0 <= low <= part / whole <= high <= 1
     for end in (low, high):
         off, chance = (part / whole - end) ** 2, 1.959964**2 * end * (1 - end) / whole

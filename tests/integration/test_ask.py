@@ -82,7 +82,7 @@ def test_an_answer_without_a_passage(built, capsys):
     assert f"without 1 {row['text'] or '(an empty answer)'} log p =" in shown
     assert f"log p = {found['log_prob']:.3f}" in shown
     assert f"instead of log p = {row['log_prob']:.3f}" in shown
-    assert "of 2 that the search came to" in shown
+    assert "of the 2 answers that the search reached" in shown
     assert ask(built, QUESTION, "--without", "1", "--without", "2") == 2
     assert "nothing would be left" in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""Each data set's own form, as its files have it, in the fewest lines that show it."""
+"""Test each data set's own form on the fewest lines of its files that show it."""
 
 from __future__ import annotations
 
@@ -187,12 +187,12 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("packed", [False, True])
-def test_a_form_is_told_by_its_keys(tmp_path: Path, name: str, packed: bool):
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_form_is_recognised_by_its_keys(tmp_path: Path, name: str, zipped: bool):
     file, text, expected = CASES[name]
-    path = tmp_path / (f"{file}.gz" if packed else file)
+    path = tmp_path / (f"{file}.gz" if zipped else file)
     data = text.encode()
-    path.write_bytes(gzip.compress(data) if packed else data)
+    path.write_bytes(gzip.compress(data) if zipped else data)
     assert read_questions(path) == expected
 
 
@@ -209,31 +209,32 @@ def test_the_config_knows_the_same_forms():
 
 
 @pytest.mark.parametrize(
-    ("file", "text", "told"),
+    ("file", "text", "message"),
     [
         ("q.tsv", "1\tx\tq\t(\n", r"q.tsv:1: '\(' is no regular expression"),
         ("q.tsv", "one\n", r"q.tsv:1: expected 4 columns .* found 1"),
         ("q.tsv", "q\tAnn\n", r"q.tsv:1: expected a list of answers"),
         ("q.jsonl", '{"claim": "", "label": "x"}\n', r"q.jsonl:1: claim: expected a text"),
         ("q.jsonl", '{"input": "x", "output": 3}\n', r"output: expected a list of objects"),
-        ("q.jsonl", '{"query": "x", "answers": 3}\n', r"not as MS MARCO has it"),
+        ("q.jsonl", '{"query": "x", "answers": 3}\n', r"does not have the form of MS MARCO"),
         ("q.jsonl", '{"question": "x", "answers": ["a"], "regex": 1}\n', r"regex: expected true"),
         ("q.jsonl.gz", "plain", r"cannot be read"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_place(tmp_path, file, text, told):
+def test_an_error_names_the_record_and_what_is_wrong(tmp_path, file, text, message):
     path = tmp_path / file
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(QuestionError, match=told):
+    with pytest.raises(QuestionError, match=message):
         read_questions(path)
 
 
-def test_a_form_that_is_not_there_is_told(tmp_path):
+def test_an_unknown_form_is_refused(tmp_path):
     with pytest.raises(QuestionError, match="expected one of auto"):
         read_file(tmp_path / "q", format="squat")
 
 
 def test_questions_are_spread_over_the_file():
-    asked = [LabelledQuestion(str(n)) for n in range(10)]
-    assert [one.question for one in spread_over(asked, 3)] == ["0", "3", "6"]
-    assert spread_over(asked, 10) == spread_over(asked, None) == spread_over(asked, 99) == asked
+    questions = [LabelledQuestion(str(n)) for n in range(10)]
+    assert [question.question for question in spread_over(questions, 3)] == ["0", "3", "6"]
+    for limit in (10, 99, None):
+        assert spread_over(questions, limit) == questions

@@ -1,4 +1,4 @@
-"""SQuAD's normalisation on cases of the official script, and what it means to be right."""
+"""Test SQuAD's normalisation on cases of the official script, and which answers are right."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ragcore.questions.matching import exact_match, holds_answer, normalize, sam
 
 
 @pytest.mark.parametrize(
-    ("said", "becomes"),
+    ("text", "normalised"),
     [
         ("The Eiffel  Tower.", "eiffel tower"),
         ("an apple a day", "apple day"),
@@ -21,16 +21,16 @@ from ragcore.questions.matching import exact_match, holds_answer, normalize, sam
         ("Idriss Déby\n Itno", "idriss déby itno"),
         ("a.", ""),
         ("«Chad»", "«chad»"),
-        # Punctuation goes before the articles, so that one can come to be.
+        # Punctuation is dropped before articles, so that dropping it can make one.
         ("t.h.e end", "end"),
     ],
 )
-def test_normalisation(said, becomes):
-    assert normalize(said) == becomes
+def test_normalisation(text, normalised):
+    assert normalize(text) == normalised
 
 
 @given(st.text())
-def test_a_text_that_is_the_same_but_for_what_is_left_out_is_the_same_answer(text):
+def test_case_articles_punctuation_and_spaces_do_not_matter(text):
     assert same_answer(text, f" the {text.lower()}!\t a")
 
 

@@ -1,4 +1,4 @@
-"""Patterns as answers: what matches, and texts that a pattern stands for (paper, appendix D)."""
+"""Test patterns as answers: what they match, and the texts they stand for (paper, appendix D)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ragcore.questions import LabelledQuestion
 from ragcore.questions.matching import is_correct, is_relevant
-from ragcore.questions.patterns import MOST, expansions, found_in, matches_answer
+from ragcore.questions.patterns import MOST, expansions, matches_answer, matches_in
 from ragcore.types import Passage
 
 
@@ -26,7 +26,7 @@ from ragcore.types import Passage
         ("(?:a|bc)d", ["ad", "bcd"]),
     ],
 )
-def test_a_pattern_is_spelt_out(pattern, expected):
+def test_a_pattern_is_expanded(pattern, expected):
     assert expansions(pattern) == expected
 
 
@@ -35,25 +35,25 @@ def test_a_pattern_with_very_many_branches_ends():
 
 
 @given(st.from_regex(r"([a-c]|\(d\|e\)|f\?){1,6}", fullmatch=True))
-def test_every_spelling_matches_its_pattern(pattern):
+def test_every_expansion_matches_its_pattern(pattern):
     for text in expansions(pattern):
         assert re.fullmatch(pattern, text)
 
 
 def test_an_answer_is_matched_from_its_beginning_and_a_passage_anywhere():
-    asked = LabelledQuestion("q", (r"Sept(ember)?",), regex=True)
-    assert is_correct("september 9", asked, "v")
-    assert not is_correct("in September", asked, "v")
+    question = LabelledQuestion("q", (r"Sept(ember)?",), regex=True)
+    assert is_correct("september 9", question, "v")
+    assert not is_correct("in September", question, "v")
     assert matches_answer(" Sept.", [r"Sept"])
-    assert is_relevant(Passage("1", "", "It is in SEPTEMBER."), asked, "v")
-    assert not is_relevant(Passage("1", "", "It is in June."), asked, "v")
-    assert found_in("Sept or September", [r"Sept(ember)?"]) == ["Sept", "September"]
+    assert is_relevant(Passage("1", "", "It is in SEPTEMBER."), question, "v")
+    assert not is_relevant(Passage("1", "", "It is in June."), question, "v")
+    assert matches_in("Sept or September", [r"Sept(ember)?"]) == ["Sept", "September"]
 
 
 def test_a_passage_answers_by_its_id_or_its_page_where_these_are_known():
-    held = Passage("1", "Chad", "N'Djamena")
-    assert is_relevant(held, LabelledQuestion("q", ("N'Djamena",)), "v")
-    assert not is_relevant(held, LabelledQuestion("q", ("N'Djamena",), ("2",)), "v")
-    assert is_relevant(held, LabelledQuestion("q", ("Paris",), ("1",)), "v")
-    assert is_relevant(held, LabelledQuestion("q", ("yes",), titles=("Chad",)), "v")
-    assert not is_relevant(held, LabelledQuestion("q", ("N'Djamena",), titles=("Mali",)), "v")
+    passage = Passage("1", "Chad", "N'Djamena")
+    assert is_relevant(passage, LabelledQuestion("q", ("N'Djamena",)), "v")
+    assert not is_relevant(passage, LabelledQuestion("q", ("N'Djamena",), ("2",)), "v")
+    assert is_relevant(passage, LabelledQuestion("q", ("Paris",), ("1",)), "v")
+    assert is_relevant(passage, LabelledQuestion("q", ("yes",), titles=("Chad",)), "v")
+    assert not is_relevant(passage, LabelledQuestion("q", ("N'Djamena",), titles=("Mali",)), "v")

@@ -1,12 +1,15 @@
+"""Test the heatmap of an answer: every number is there, and no text is markup."""
+
 from __future__ import annotations
 
-from html.parser import HTMLParser
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ragcore.types import Answer, Evidence, Passage
 from ragcore.views.heatmap import heatmap_html, write_heatmap
+from tests.helpers.html_page import Page
 
 POSTERIORS = ((0.25, 0.75), (0.0625, 0.9375), (0.1234, 0.8766))
 
@@ -31,35 +34,11 @@ def answer_of(*, question: str = "Who?", title: str = "Chad, Capital") -> Answer
     )
 
 
-class Page(HTMLParser):
-    """Every tag with its attributes, and the text of every cell."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.cells: list[str] = []
-        self.open: list[str] = []
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in {"meta", "br"}:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] == "td":
-            self.cells.append(data)
-
-
 def test_every_number_is_in_its_cell() -> None:
     cells = Page(heatmap_html(answer_of())).cells
     rows = [
-        [f"{prior:.2f}", *(f"{column[place]:.2f}" for column in POSTERIORS)]
-        for place, prior in enumerate((0.6789, 0.3211))
+        [f"{prior:.2f}", *(f"{column[row]:.2f}" for column in POSTERIORS)]
+        for row, prior in enumerate((0.6789, 0.3211))
     ]
     assert cells == rows[0] + rows[1]
 
@@ -71,15 +50,26 @@ def test_exact_values_can_be_read(exact: str) -> None:
 
 def test_what_comes_from_passages_and_questions_is_escaped() -> None:
     evil = """<script>alert("x")</script>' onmouseover='y"""
-    page = Page(heatmap_html(answer_of(question=evil, title=evil)))
+    answer = answer_of(question=evil, title=evil)
+    passage = Passage(evil, evil, evil)
+    answer = replace(
+        answer,
+        text=evil,
+        memory=evil,
+        tokens=(evil, evil, ""),
+        evidence=(replace(answer.evidence[0], passage=passage), answer.evidence[1]),
+    )
+    page = Page(heatmap_html(answer))
     assert not page.open
-    assert "script" not in {tag for tag, _ in page.tags}
-    assert not any("onmouseover" in attributes for _, attributes in page.tags)
+    assert "script" not in page.names
+    assert "onmouseover" not in page.attributes
+    # Tab, heading, answer, memory, two tokens, row, and the passage with title, id and text.
+    assert page.text.count(evil) == 2 + 1 + 1 + 1 + 2 + 1 + 3
 
 
 def test_the_page_fetches_nothing() -> None:
     page = Page(heatmap_html(answer_of()))
-    assert not {tag for tag, _ in page.tags} & {"script", "link", "img", "iframe"}
+    assert not page.names & {"script", "link", "img", "iframe"}
     assert "url(" not in heatmap_html(answer_of())
     assert "@import" not in heatmap_html(answer_of())
 

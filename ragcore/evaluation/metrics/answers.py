@@ -15,7 +15,7 @@ class ExactMatch(Mean):
     """Share of right answers, as SQuAD normalises them; a pattern is matched from its beginning."""
 
     def score(self, prediction: Prediction) -> float | None:
-        """1 or 0."""
+        """Return 1 or 0."""
         return None if prediction.correct is None else float(prediction.correct)
 
 
@@ -23,35 +23,39 @@ class TokenF1(Mean):
     """SQuAD's F1 of words, with the best of the right answers; not for patterns."""
 
     def score(self, prediction: Prediction) -> float | None:
-        """From 0 to 1."""
+        """Return a number from 0 to 1."""
         if not prediction.right or prediction.regex:
             return None
-        return max(_f1(prediction.answer, one) for one in prediction.right)
+        return max(_f1(prediction.answer, right) for right in prediction.right)
 
 
 class LabelAccuracy(Mean):
     """Share of answers that are the label, letter for letter but for case and spaces."""
 
     def score(self, prediction: Prediction) -> float | None:
-        """1 or 0."""
+        """Return 1 or 0."""
         if not prediction.right or prediction.regex:
             return None
-        said = " ".join(prediction.answer.split()).casefold()
-        return float(said in {" ".join(one.split()).casefold() for one in prediction.right})
+        answer = _folded(prediction.answer)
+        return float(any(answer == _folded(label) for label in prediction.right))
 
 
 class LogProb(Mean):
-    """Mean log p(y|x) of what was said."""
+    """Mean log p(y|x) of the pipeline's answer."""
 
     def score(self, prediction: Prediction) -> float | None:
-        """At most 0."""
+        """Return a number of at most 0."""
         return prediction.log_prob
 
 
+def _folded(text: str) -> str:
+    return " ".join(text.split()).casefold()
+
+
 def _f1(answer: str, right: str) -> float:
-    said, wanted = normalize(answer).split(), normalize(right).split()
-    if not said or not wanted:
-        # As SQuAD 2.0 has it: nothing is right where nothing is asked for.
-        return float(said == wanted)
-    common = sum((Counter(said) & Counter(wanted)).values())
-    return 2 * common / (len(said) + len(wanted))
+    answer_words, right_words = normalize(answer).split(), normalize(right).split()
+    if not answer_words or not right_words:
+        # As in SQuAD 2.0: where the right answer is empty, only an empty one is right.
+        return float(answer_words == right_words)
+    common = sum((Counter(answer_words) & Counter(right_words)).values())
+    return 2 * common / (len(answer_words) + len(right_words))

@@ -1,10 +1,10 @@
-"""What a metric is: numbers for each question, and what their sums come to.
+"""What a metric is: numbers for each question, and the figure that their sums give.
 
-    statistics(prediction)  numbers that add up over questions; None where it does not apply
-    value(sums)             the figure of all questions, from those sums
+    statistics(predictions)  for each numbers that add up over questions; None where not applicable
+    value(sums)              the figure of all questions, from those sums
 
-A mean is value = sum / count; BLEU is no mean of its sentences, but its counts add up. With that an
-interval by resampling questions, and a test between two runs, need no metric to be computed anew.
+A mean is value = sum / count; BLEU is no mean of its sentences, but its counts add up. So an
+interval by resampling questions, and a test between two runs, need no metric to be computed again.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ __all__ = ["Mean", "Metric", "NoSettings"]
 
 
 class NoSettings(ComponentConfig):
-    """A metric without settings."""
+    """No settings."""
 
 
 @runtime_checkable
 class Metric(Protocol):
-    """See above. Made as `Metric(config)`.
+    """A metric, made as `Metric(config)`; see above.
 
     Attributes:
         resampled: whether the figure of questions drawn with replacement means something; false
-            for one that counts repetitions, which has no interval then.
+            for a metric that counts repetitions, which then has no interval.
     """
 
     Config: ClassVar[type[Any]]
@@ -36,33 +36,39 @@ class Metric(Protocol):
     resampled: ClassVar[bool]
 
     def statistics(self, predictions: Sequence[Prediction]) -> list[Sequence[float] | None]:
-        """For each prediction numbers that add up, as many for each; None where not applicable."""
+        """Return numbers that add up, equally many for each prediction; None if not applicable."""
         ...
 
     def value(self, sums: Sequence[float]) -> float:
-        """The figure, from the sums over those predictions to which it applies."""
+        """Compute the figure from the sums over those predictions to which it applies."""
         ...
 
 
 class Mean:
-    """A metric that is the mean of a score of each question; subclasses give `score`."""
+    """A metric that is the mean of a score of each question; subclasses define `score`.
 
-    Config: ClassVar[type[NoSettings]] = NoSettings
+    A subclass that scores all questions together defines `scores` instead.
+    """
+
+    Config: ClassVar[type[ComponentConfig]] = NoSettings
     capabilities: ClassVar[frozenset[str]] = frozenset()
     resampled: ClassVar[bool] = True
 
-    def __init__(self, config: NoSettings) -> None:
+    def __init__(self, config: ComponentConfig) -> None:
         self.config = config
 
     def score(self, prediction: Prediction) -> float | None:
-        """Of one question; None where it does not apply."""
+        """Score one question; None where the metric does not apply."""
         raise NotImplementedError
 
+    def scores(self, predictions: Sequence[Prediction]) -> Sequence[float | None]:
+        """Score each question."""
+        return [self.score(prediction) for prediction in predictions]
+
     def statistics(self, predictions: Sequence[Prediction]) -> list[Sequence[float] | None]:
-        """The score, and 1 for the question."""
-        scores = [self.score(one) for one in predictions]
-        return [None if score is None else (score, 1.0) for score in scores]
+        """Return the score of each question, and 1 to count it."""
+        return [None if score is None else (score, 1.0) for score in self.scores(predictions)]
 
     def value(self, sums: Sequence[float]) -> float:
-        """The mean."""
+        """Compute the mean."""
         return sums[0] / sums[1]

@@ -1,70 +1,68 @@
-"""Metrics of what was found: recall@k, MRR and nDCG, by ir-measures.
+"""Metrics of retrieved passages: recall@k, MRR and nDCG, by ir-measures.
 
-A passage is relevant if it answers (`is_relevant`): by its id where these are known, else by its
-text. Only passages that were found can be judged by their text, so that nDCG is then of these.
+A passage is relevant if it answers the question (`is_relevant`). Where ids of passages that answer
+are not known, only retrieved passages can be judged, and nDCG is then of these.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from pydantic import Field
 
+from ragcore.evaluation.metrics.base import Mean
 from ragcore.evaluation.prediction import Prediction
 from ragcore.registry.components import ComponentConfig
 
 __all__ = ["MeanReciprocalRank", "Ndcg", "RecallAtK"]
 
-_NOTHING: Final = "-"
-"""A passage that is never found, for questions for which none that was found is relevant."""
+_UNRETRIEVED: Final = "-"
+"""Id of a relevant passage that no run retrieves, for questions without another relevant one."""
+
+_IRRELEVANT: Final = "--"
+"""Id of a retrieved passage that is never relevant, for questions without a retrieved one."""
 
 
-class _Ranking:
-    """A measure of ir-measures, as a metric; its mean is over all questions that can be judged."""
+class _Ranking(Mean):
+    """The mean of a measure of ir-measures over all questions that can be judged."""
 
     class Config(ComponentConfig):
-        """What may be set."""
+        """How many passages count."""
 
-        k: int | None = Field(None, gt=0, description="looks at so many passages; null at all")
+        k: int | None = Field(None, gt=0, description="only the first k passages; null for all")
 
-    capabilities: ClassVar[frozenset[str]] = frozenset()
-    resampled: ClassVar[bool] = True
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
+    config: Config
 
     def _measure(self, depth: int) -> Any:
+        """Return the measure of the first `depth` passages."""
         raise NotImplementedError
 
-    def statistics(self, predictions: Sequence[Prediction]) -> list[Sequence[float] | None]:
-        """The measure of each question, and 1."""
+    def scores(self, predictions: Sequence[Prediction]) -> Sequence[float | None]:
+        """Compute the measure of each question that can be judged."""
         from ir_measures import Qrel, ScoredDoc, iter_calc
 
-        judged = [one for one in predictions if one.judged]
-        depth = self.config.k or max((len(one.passages) for one in judged), default=1) or 1
+        judged = [prediction for prediction in predictions if prediction.judged]
+        longest = max((len(prediction.passages) for prediction in judged), default=1)
+        depth = self.config.k or longest or 1
         qrels, run = [], []
-        for one in judged:
-            relevant = {each.id for each in one.passages if each.answers} | set(one.relevant)
-            qrels += [Qrel(one.id, passage, 1) for passage in relevant or {_NOTHING}]
-            # By place, since equal scores would be put in an order of their own.
+        for prediction in judged:
+            answering = {passage.id for passage in prediction.passages if passage.answers}
+            relevant = answering | set(prediction.relevant) or {_UNRETRIEVED}
+            qrels += [Qrel(prediction.id, passage_id, 1) for passage_id in relevant]
+            retrieved = [passage.id for passage in prediction.passages] or [_IRRELEVANT]
+            # Scored by rank: ir-measures would reorder passages of equal score.
             run += [
-                ScoredDoc(one.id, each.id, float(-place)) for place, each in enumerate(one.passages)
+                ScoredDoc(prediction.id, passage_id, float(-rank))
+                for rank, passage_id in enumerate(retrieved)
             ]
-            if not one.passages:
-                run.append(ScoredDoc(one.id, f"{_NOTHING}{_NOTHING}", 0.0))
-        found = {
-            each.query_id: each.value for each in iter_calc([self._measure(depth)], qrels, run)
-        }
-        return [(found[one.id], 1.0) if one.judged else None for one in predictions]
-
-    def value(self, sums: Sequence[float]) -> float:
-        """The mean."""
-        return sums[0] / sums[1]
+        results = iter_calc([self._measure(depth)], qrels, run)
+        values = {result.query_id: result.value for result in results}
+        return [values[prediction.id] if prediction.judged else None for prediction in predictions]
 
 
 class RecallAtK(_Ranking):
-    """Share of questions of whose first k passages one answers: the paper's retrieval recall."""
+    """Share of questions with an answering passage in the first k: the paper's retrieval recall."""
 
     def _measure(self, depth: int) -> Any:
         from ir_measures import Success
@@ -73,7 +71,7 @@ class RecallAtK(_Ranking):
 
 
 class MeanReciprocalRank(_Ranking):
-    """Mean of 1 / place of the first passage that answers; 0 where none of the k does."""
+    """Mean of 1 / rank of the first passage that answers; 0 where none of the first k does."""
 
     def _measure(self, depth: int) -> Any:
         from ir_measures import RR
@@ -82,7 +80,7 @@ class MeanReciprocalRank(_Ranking):
 
 
 class Ndcg(_Ranking):
-    """Normalised discounted cumulative gain of the first k."""
+    """Normalised discounted cumulative gain of the first k passages."""
 
     def _measure(self, depth: int) -> Any:
         from ir_measures import nDCG

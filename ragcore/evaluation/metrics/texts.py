@@ -16,7 +16,7 @@ __all__ = ["Bleu1", "DistinctTrigrams", "RougeL", "bleu_1"]
 
 
 def bleu_1(lowercase: bool = True) -> Any:
-    """sacrebleu's BLEU of single words, international tokenization 13a."""
+    """Make sacrebleu's BLEU of single words, with its tokenization 13a."""
     from sacrebleu import BLEU
 
     return BLEU(max_ngram_order=1, lowercase=lowercase, effective_order=True)
@@ -26,9 +26,9 @@ class Bleu1:
     """Corpus BLEU-1, 0 to 100, against all right answers, by sacrebleu; not for patterns."""
 
     class Config(ComponentConfig):
-        """What may be set."""
+        """How words are compared."""
 
-        lowercase: bool = Field(True, description="compare without case")
+        lowercase: bool = Field(True, description="ignore case")
 
     capabilities: ClassVar[frozenset[str]] = frozenset()
     resampled: ClassVar[bool] = True
@@ -38,40 +38,44 @@ class Bleu1:
         self._bleu = bleu_1(config.lowercase)
 
     def statistics(self, predictions: Sequence[Prediction]) -> list[Sequence[float] | None]:
-        """Words that match, words said, and the length of the reference nearest in length."""
-        found: list[Sequence[float] | None] = []
-        for one in predictions:
-            if not one.right or one.regex:
-                found.append(None)
+        """Count an answer's matched words, its words, and the words of the nearest reference."""
+        statistics: list[Sequence[float] | None] = []
+        for prediction in predictions:
+            if not prediction.right or prediction.regex:
+                statistics.append(None)
                 continue
-            score = self._bleu.sentence_score(one.answer, list(one.right))
-            found.append((score.counts[0], score.totals[0], score.ref_len))
-        return found
+            score = self._bleu.sentence_score(prediction.answer, list(prediction.right))
+            statistics.append((score.counts[0], score.totals[0], score.ref_len))
+        return statistics
 
     def value(self, sums: Sequence[float]) -> float:
-        """Precision times the penalty of what is too short (Papineni et al., 2002)."""
-        matched, said, wanted = sums
+        """Compute precision times the brevity penalty (Papineni et al., 2002).
+
+        The nearest reference is the one nearest in length.
+        """
+        matched, answer_words, reference_words = sums
         if not matched:
             return 0.0
-        penalty = 1.0 if said >= wanted else exp(1 - wanted / said)
-        return 100 * penalty * matched / said
+        short = answer_words < reference_words
+        penalty = exp(1 - reference_words / answer_words) if short else 1.0
+        return 100 * penalty * matched / answer_words
 
 
 class RougeL(Mean):
     """Mean ROUGE-L F1, 0 to 1, with the best of the right answers, by rouge-score."""
 
-    def __init__(self, config: NoSettings) -> None:
+    def __init__(self, config: ComponentConfig) -> None:
         super().__init__(config)
         from rouge_score.rouge_scorer import RougeScorer
 
         self._scorer = RougeScorer(["rougeL"])
 
     def score(self, prediction: Prediction) -> float | None:
-        """From 0 to 1."""
+        """Return a number from 0 to 1."""
         if not prediction.right or prediction.regex:
             return None
-        found = self._scorer.score_multi(list(prediction.right), prediction.answer)
-        return float(found["rougeL"].fmeasure)
+        scores = self._scorer.score_multi(list(prediction.right), prediction.answer)
+        return float(scores["rougeL"].fmeasure)
 
 
 class DistinctTrigrams:
@@ -85,17 +89,17 @@ class DistinctTrigrams:
         self.config = config
 
     def statistics(self, predictions: Sequence[Prediction]) -> list[Sequence[float] | None]:
-        """Tri-grams that no answer before had, and all of them."""
+        """Count the tri-grams that no earlier answer has, and all tri-grams."""
         seen: set[tuple[str, ...]] = set()
-        found: list[Sequence[float] | None] = []
-        for one in predictions:
-            words = one.answer.split()
-            grams = [tuple(words[at : at + 3]) for at in range(len(words) - 2)]
-            new = set(grams) - seen
+        statistics: list[Sequence[float] | None] = []
+        for prediction in predictions:
+            words = prediction.answer.split()
+            trigrams = list(zip(words, words[1:], words[2:], strict=False))
+            new = set(trigrams) - seen
             seen |= new
-            found.append((float(len(new)), float(len(grams))) if grams else None)
-        return found
+            statistics.append((float(len(new)), float(len(trigrams))) if trigrams else None)
+        return statistics
 
     def value(self, sums: Sequence[float]) -> float:
-        """From 0 to 1."""
+        """Compute the share of distinct tri-grams, 0 to 1."""
         return sums[0] / sums[1]
