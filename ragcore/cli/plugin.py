@@ -138,7 +138,7 @@ def _print(kind: str, name: str, verdicts: list[Verdict]) -> None:
     for one in verdicts:
         said = Text(one.reason)
         if one.outcome == "failed":
-            said.append(f"\n{one.mend}", style="dim")
+            said.append(f"\n{one.fix}", style="dim")
         law = one.law.removeprefix("test_").replace("_", " ")
         table.add_row(law, Text(one.outcome, style=_STYLES[one.outcome]), said)
     console = Console(highlight=False)
