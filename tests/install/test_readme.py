@@ -27,7 +27,7 @@ SOURCES: Final = ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "con
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """What git would clone, so that no build writes into the working tree."""
+    """Copy what git would clone, so that no build writes into the working tree."""
     folder = tmp_path / "ragcore"
     leave_out = shutil.ignore_patterns("__pycache__", "tests", ".*")
     for name in ("ragcore", "plugins"):
@@ -59,7 +59,7 @@ def run_offline(environment: Environment, script: str, cwd: Path, **variables: s
 
 
 def installs() -> list[str]:
-    """The lines of README.md that install from a clone."""
+    """Return the lines of README.md that install from a clone."""
     lines = [
         line.removeprefix("$ ")
         for block in blocks(ROOT / "README.md")
