@@ -26,5 +26,4 @@ def _lines(retrieved: Retrieved, version: str) -> Iterator[RenderableType]:
         head.append(f"  {passage.id}", style="dim")
         yield head
         yield Text(passage.text)
-        yield ""
     yield Text(f"{len(retrieved.passages)} passages from memory {version}", style="dim")
