@@ -1,6 +1,6 @@
-"""ragcore: retrieval-augmented generation with a memory that can be swapped like a part.
+"""ragcore: retrieval-augmented generation with a memory that can be swapped like a component.
 
-Importing this package imports nothing heavy; each name below is loaded when it is first used.
+Importing this package imports nothing heavy; each name below is imported on first use.
 
     rag = ragcore.load("pipeline.yaml")
     answer = rag.answer("Who is the prime minister of Ethiopia?")[0]

@@ -1,4 +1,4 @@
-"""`python -m ragcore`, the same as `ragcore`."""
+"""Run `ragcore` as `python -m ragcore`."""
 
 from __future__ import annotations
 

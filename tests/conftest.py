@@ -1,4 +1,4 @@
-"""Plugins for one test: installed into a folder of its own, found as installed ones are."""
+"""Install plugins for one test into a temporary folder, where discovery finds them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pytest
 
 from ragcore.registry.discovery import Registry, registry
 
-HOUSE = Path(__file__).parent / "helpers" / "house.py"
+SAMPLE = Path(__file__).parent / "helpers" / "sample.py"
 
 
 class Installed:
-    """A folder on `sys.path` that stands for site-packages."""
+    """A folder on `sys.path` that acts as site-packages."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -50,16 +50,17 @@ class Installed:
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installed]:
-    """No plugin but those that the test adds, whatever this environment has."""
+    """Hide this environment's plugins; only those that the test adds are found."""
     folder = tmp_path / "site-packages"
     folder.mkdir()
 
     def entry_points(*, group: str) -> list[importlib.metadata.EntryPoint]:
-        found = importlib.metadata.distributions(path=[str(folder)])
-        return [point for one in found for point in one.entry_points if point.group == group]
+        distributions = importlib.metadata.distributions(path=[str(folder)])
+        points = [point for package in distributions for point in package.entry_points]
+        return [point for point in points if point.group == group]
 
     monkeypatch.setattr(importlib.metadata, "entry_points", entry_points)
-    # However busy the machine is, only the test of slow plugins meets one.
+    # A busy machine must not make a plugin slow; the test of slow plugins sets its own limit.
     monkeypatch.setattr("ragcore.registry.discovery.SLOW_SECONDS", 60.0)
     monkeypatch.syspath_prepend(folder)
     registry.cache_clear()
@@ -72,7 +73,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Insta
 
 
 @pytest.fixture
-def house(installed: Installed) -> Installed:
-    """The plugin of `helpers/house.py`, and no other."""
-    installed.add("house", HOUSE.read_text(encoding="utf-8"))
+def sample(installed: Installed) -> Installed:
+    """Install the plugin of `helpers/sample.py`, and no other."""
+    installed.add("sample", SAMPLE.read_text(encoding="utf-8"))
     return installed

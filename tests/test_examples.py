@@ -1,4 +1,4 @@
-"""Every pipeline that the project shows or ships is one that loads."""
+"""Every pipeline file of the project loads."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ PIPELINES = [
 ]
 
 
-def test_there_are_some():
+def test_there_are_pipelines():
     assert len(PIPELINES) >= 2
 
 
 @pytest.mark.parametrize("path", PIPELINES, ids=lambda path: path.name)
-def test_it_loads(path: Path):
+def test_a_pipeline_loads(path: Path):
     config = load_config(path)
     assert config.generator is not None
     assert config.memory.corpus is not None

@@ -1,8 +1,8 @@
-"""The command line: finds the command, runs it, and turns errors into messages and exit codes.
+"""The command line: find a command, run it, and turn errors into messages and exit codes.
 
-Knows the commands by name alone: a command's module, and with it everything heavy, is imported
-when it is run, and plugins are looked for only then. That is why this is not a group of typer's,
-which imports each command to say what it does.
+Knows the commands by name alone: a command's module, and everything heavy that it imports, is
+imported when the command runs, and plugins are discovered only then. A typer group would import
+every command to list their help.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "main"]
 
 COMMANDS: Final = {
-    "ask": "answer questions, with the passages that each answer rests on",
+    "ask": "answer questions, with the passages that each answer is based on",
     "train": "fine-tune question encoder and generator through the marginal",
-    "eval": "how good answers are over a file of questions, with intervals",
-    "replay": "repeat an evaluation, and tell what is different",
+    "eval": "measure answers to a file of questions, with intervals",
+    "replay": "repeat an evaluation, and show what differs",
     "verify": "recompute a served answer's log p by the definition",
     "memory": "build, list, verify, activate and search the versions of a memory",
-    "check": "find every fault in a pipeline file",
-    "fill": "write a pipeline file out with every default",
-    "schema": "the JSON Schema of pipeline files, for editors",
-    "plugins": "what is installed, what it gives, and what is wrong with it",
-    "plugin": "hold a component to its contract, or begin a plugin of your own",
+    "check": "list every error in a pipeline file",
+    "fill": "print a pipeline file with every default",
+    "schema": "print the JSON Schema of pipeline files, for editors",
+    "plugins": "list installed plugins, what they provide, and what is wrong with them",
+    "plugin": "test a component against its contract, or scaffold a plugin",
 }
-"""The core's commands, and what each does; `ragcore.registry.builtin` says where each lives."""
+"""The core's commands, each with a line of help; `ragcore.registry.builtin` has their modules."""
 
 _INTERRUPTED: Final = 130
 _PIPE_CLOSED: Final = 1
@@ -43,11 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command, as `ragcore` and `python -m ragcore` do.
 
     Args:
-        arguments: those after the program's name; `sys.argv`'s where None.
+        arguments: the arguments after the program's name; those of `sys.argv` where None.
 
     Returns:
-        The exit code: 0; 2 for an error that the user can mend, its message on standard error;
-        130 after an interrupt; 1 if the reader of our output went away.
+        The exit code: 0; 2 for an error that the user can fix, its message on standard error;
+        130 after an interrupt; 1 if the reader of the output has closed it.
     """
     try:
         code = _run(list(sys.argv[1:] if arguments is None else arguments))
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:
-        # What is still in the buffer would raise once more when the interpreter closes it.
+        # Text left in the buffer would raise again when the interpreter closes standard output.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _PIPE_CLOSED
     return code
@@ -97,15 +97,15 @@ def _run_command(name: str, arguments: list[str]) -> int:
 
     command = typer.main.get_command(app)
     try:
-        # Typer prints its own complaints about arguments, and then leaves by SystemExit.
+        # Typer prints its own errors about arguments, and then raises SystemExit.
         command.main(args=arguments, prog_name=f"ragcore {name}")
-    except SystemExit as leaving:
-        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     return 0
 
 
 def _find(name: str) -> typer.Typer:
-    """The app of a command, the core's or a plugin's."""
+    """Load the app of a command, the core's or a plugin's."""
     from ragcore.errors import UnknownComponentError
     from ragcore.registry.discovery import registry
 
@@ -121,20 +121,20 @@ def _find(name: str) -> typer.Typer:
 
 def _usage() -> str:
     width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {what}" for name, what in COMMANDS.items()]
+    lines = [f"  {name:<{width}}  {help_}" for name, help_ in COMMANDS.items()]
     return "\n".join(
         [
             "Usage: ragcore COMMAND [ARGUMENTS]",
             "",
-            "Retrieval-augmented generation with a memory that can be swapped like a part.",
+            "Retrieval-augmented generation with a memory that can be swapped like a component.",
             "",
             "Commands:",
             *lines,
             "",
             "Options:",
-            f"  {'--help':<{max(width, 9)}}  this page; `ragcore COMMAND --help` for a command's",
-            f"  {'--version':<{max(width, 9)}}  the version of ragcore",
+            f"  {'--help':<{max(width, 9)}}  print help; `ragcore COMMAND --help` for one command",
+            f"  {'--version':<{max(width, 9)}}  print the version of ragcore",
             "",
-            "plugins may add commands: ragcore plugins",
+            "Plugins may add commands: see `ragcore plugins`.",
         ]
     )

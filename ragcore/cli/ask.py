@@ -1,4 +1,4 @@
-"""`ragcore ask`: answers on the command line."""
+"""`ragcore ask`: answer questions on the command line."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from ragcore.cli.arguments import OverridesArgument, PipelineArgument
+
 __all__ = ["app"]
 
 app = typer.Typer(add_completion=False)
@@ -16,28 +18,27 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def ask(
-    pipeline: Annotated[str, typer.Argument(help="The pipeline's YAML file.")],
-    question: Annotated[str, typer.Argument(help="A question, or - to read one a line.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(help="Changes to the file: rag.k=10 rag.marginalize=sequence"),
-    ] = None,
+    pipeline: PipelineArgument,
+    question: Annotated[
+        str, typer.Argument(help="A question, or - to read questions from standard input, by line.")
+    ],
+    overrides: OverridesArgument = None,
     where: Annotated[
         str | None,
-        typer.Option(help="""Read only such passages, as JSON: '{"country": "Chad"}'."""),
+        typer.Option(help="""Read only matching passages; JSON: '{"country": "Chad"}'."""),
     ] = None,
     without: Annotated[
         list[str] | None,
         typer.Option(
             metavar="PASSAGE_ID",
-            help="Tell, too, what becomes of the answer without this passage; may be repeated.",
+            help="Also show how the answer changes without this passage; may be repeated.",
         ),
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a line, with all evidence.")
+        bool, typer.Option("--json", help="Print one JSON object per line, with all evidence.")
     ] = False,
 ) -> None:
-    """Answer questions: the answer, log p, and the passages that it rests on."""
+    """Answer questions: print the answer, log p, and the passages it is based on."""
     from rich.console import Console
 
     from ragcore.filters.expressions import where_from_json
@@ -47,8 +48,8 @@ def ask(
     console = Console()
     allowed = None if where is None else where_from_json(where)
     with load(pipeline, *(overrides or ())) as rag:
-        for asked in _questions(question):
-            (answer,) = rag.answer(asked, where=allowed)
+        for text in _questions(question):
+            (answer,) = rag.answer(text, where=allowed)
             left_out = rag.without(answer, without) if without else None
             if as_json:
                 row = answer.to_dict()
@@ -63,7 +64,7 @@ def ask(
 
 
 def _questions(argument: str) -> Iterator[str]:
-    """The question itself, or the lines of standard input that are not empty."""
+    """Yield the question itself, or the lines of standard input that are not empty."""
     if argument != "-":
         yield argument
         return

@@ -1,38 +1,33 @@
-"""`ragcore memory compare`: which answers another version of the memory changes."""
+"""`ragcore memory compare`: show which answers change with another version of the memory."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from ragcore.cli.arguments import JsonOption, OverridesArgument, PipelineArgument
+from ragcore.cli.progress import question_bar
 
 __all__ = ["compare"]
 
 
 def compare(
-    pipeline: Annotated[str, typer.Argument(help="The pipeline's YAML file.")],
+    pipeline: PipelineArgument,
     questions: Annotated[
-        str, typer.Argument(help="JSON lines, each with question, and answers if they are known.")
+        str, typer.Argument(help="JSON lines, each with question, and answers where known.")
     ],
-    old: Annotated[str, typer.Argument(help="A version's name.")],
-    new: Annotated[str, typer.Argument(help="Another's.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(help="Changes to the file: rag.k=10 rag.marginalize=sequence"),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    old: Annotated[str, typer.Argument(help="The name of a version.")],
+    new: Annotated[str, typer.Argument(help="The name of the version to compare it with.")],
+    overrides: OverridesArgument = None,
+    as_json: JsonOption = False,
     html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write it as a page that stands alone.")
+        Path | None, typer.Option(metavar="FILE", help="Also write a self-contained HTML page.")
     ] = None,
 ) -> None:
-    """Ask two versions the same questions: what changes, on what, and which is right more often."""
+    """Ask two versions the same questions; show changed answers and which is right more often."""
     from rich.console import Console
 
     from ragcore.config import load_config
@@ -43,33 +38,18 @@ def compare(
     from ragcore.views.comparison_html import comparison_html
 
     if html is not None and not html.parent.is_dir():
-        # Told before the generator is loaded and all questions are asked.
-        raise ConfigError(f"--html {html}: there is no folder {html.parent}: make it first")
-    asked = read_questions(questions)
+        # Checked before the generator is loaded and all questions are answered.
+        raise ConfigError(f"--html {html}: there is no folder {html.parent}: create it first")
+    labelled = read_questions(questions)
     config = load_config(pipeline, overrides or ())
-    with _bar() as progress:
-        found = ask_both(config, asked, old, new, progress=progress)
+    with question_bar() as progress:
+        comparison = ask_both(config, labelled, old, new, progress=progress)
     if html is not None:
-        html.write_text(comparison_html(found), encoding="utf-8")
+        html.write_text(comparison_html(comparison), encoding="utf-8")
     if as_json:
-        print(json.dumps(found.to_dict(), ensure_ascii=False))
+        print(json.dumps(comparison.to_dict(), ensure_ascii=False))
         return
     console = Console()
-    console.print(comparison_view(found))
+    console.print(comparison_view(comparison))
     if html is not None:
         console.print(f"\nwritten to {html}", highlight=False, markup=False, soft_wrap=True)
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on standard error."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task("asking", total=None)
-
-        def report(done: int, total: int) -> None:
-            bars.update(task, completed=done, total=total)
-
-        yield report

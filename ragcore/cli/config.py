@@ -1,4 +1,4 @@
-"""`ragcore check`, `fill` and `schema`: what a pipeline file says; nothing of it is built."""
+"""`ragcore check`, `fill` and `schema`: inspect a pipeline file; no component is built."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import BaseModel
 
+from ragcore.cli.arguments import PipelineArgument
 from ragcore.config import MemoryConfig, config_schema, fill_config, load_config
 from ragcore.errors import UnknownVersionError, nearest
 from ragcore.registry.components import ComponentSpec, yaml_key
@@ -21,46 +22,45 @@ check_app = typer.Typer(add_completion=False)
 fill_app = typer.Typer(add_completion=False)
 schema_app = typer.Typer(add_completion=False)
 
-Pipeline = Annotated[str, typer.Argument(help="The pipeline's YAML file.")]
-Overrides = Annotated[
+_Overrides = Annotated[
     list[str] | None,
     typer.Argument(help="Changes to the file: rag.k=10 generator.use=t5"),
 ]
 
 
 @check_app.command()
-def check(pipeline: Pipeline, overrides: Overrides = None) -> None:
-    """Check a pipeline file: say what each part is, or every fault with its line."""
+def check(pipeline: PipelineArgument, overrides: _Overrides = None) -> None:
+    """Check a pipeline file: list its components, or every error with its line."""
     config = load_config(pipeline, overrides or ())
     version = _version(config.memory, pipeline)
     print(f"{pipeline}: ok")
     rows = [
         ("memory.store", str(config.memory.store)),
         ("memory.version", version),
-        *((path, f"{part.use} ({_giver(part)})") for path, part in _parts(config, "")),
+        *((path, f"{spec.use} ({_package(spec)})") for path, spec in _specs(config, "")),
         ("rag", _rag(config.rag)),
     ]
     if config.generator is None:
         rows.append(("generator", "none: this pipeline can build and search, but not answer"))
     width = max(len(path) for path, _ in rows)
-    for path, what in rows:
-        print(f"  {path:<{width}}  {what}")
+    for path, description in rows:
+        print(f"  {path:<{width}}  {description}")
 
 
 @fill_app.command()
-def fill(pipeline: Pipeline, overrides: Overrides = None) -> None:
-    """Print a pipeline file with every default written out; secrets stay ${env:NAME}."""
+def fill(pipeline: PipelineArgument, overrides: _Overrides = None) -> None:
+    """Print a pipeline file with every default; secrets stay ${env:NAME}."""
     sys.stdout.write(fill_config(pipeline, overrides or ()))
 
 
 @schema_app.command()
 def schema() -> None:
-    """Print the JSON Schema of pipeline files, from the plugins that are installed."""
+    """Print the JSON Schema of pipeline files, with all installed plugins."""
     print(json.dumps(config_schema(), indent=2, ensure_ascii=False))
 
 
 def _version(memory: MemoryConfig, pipeline: str) -> str:
-    """Which version the store would open.
+    """Describe the version that the store would open.
 
     Raises:
         UnknownVersionError: the store has versions, but not the one that the file names.
@@ -83,21 +83,21 @@ def _version(memory: MemoryConfig, pipeline: str) -> str:
     return memory.version
 
 
-def _parts(value: object, path: str) -> Iterator[tuple[str, ComponentSpec[Any]]]:
-    """Every part in a config with its path, an owner before what it owns."""
+def _specs(value: object, path: str) -> Iterator[tuple[str, ComponentSpec[Any]]]:
+    """Yield every component of a config with its path, an outer one before those inside it."""
     match value:
         case ComponentSpec():
             yield path, value
-            yield from _parts(value.config, path)
+            yield from _specs(value.config, path)
         case BaseModel():
             for name, field in type(value).model_fields.items():
-                yield from _parts(getattr(value, name), _join(path, yaml_key(name, field)))
+                yield from _specs(getattr(value, name), _join(path, yaml_key(name, field)))
         case dict():
             for key, item in value.items():
-                yield from _parts(item, _join(path, str(key)))
+                yield from _specs(item, _join(path, str(key)))
         case list() | tuple():
             for index, item in enumerate(value):
-                yield from _parts(item, _join(path, str(index)))
+                yield from _specs(item, _join(path, str(index)))
         case _:
             pass
 
@@ -106,17 +106,17 @@ def _join(path: str, key: str) -> str:
     return f"{path}.{key}" if path else key
 
 
-def _giver(part: ComponentSpec[Any]) -> str:
-    """The package that brings a part, with its version."""
+def _package(spec: ComponentSpec[Any]) -> str:
+    """Return the package that provides a component, with its version."""
     for report in registry().reports:
-        if part.use in report.components.get(part.kind, {}):
+        if spec.use in report.components.get(spec.kind, {}):
             return f"{report.package} {report.version}"
-    return "of no package"
+    return "no package"
 
 
 def _rag(rag: BaseModel) -> str:
-    said = [(name, value) for name, value in rag if value is not None]
-    return ", ".join(f"{name} {_one_line(value)}" for name, value in said)
+    fields = [(name, value) for name, value in rag if value is not None]
+    return ", ".join(f"{name} {_one_line(value)}" for name, value in fields)
 
 
 def _one_line(value: object) -> str:

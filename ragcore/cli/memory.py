@@ -1,4 +1,4 @@
-"""`ragcore memory`: what makes versions of a memory and searches them; versions.py has the rest."""
+"""`ragcore memory`: build, update, search and calibrate a memory; versions.py has the rest."""
 
 from __future__ import annotations
 
@@ -9,24 +9,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ragcore.cli import versions
+from ragcore.cli.arguments import JsonOption, PipelineArgument, StoreArgument
 from ragcore.cli.compare import compare
-from ragcore.cli.stores import StoreArgument, bars, size
+from ragcore.cli.progress import stage_bars
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from ragcore.evaluation.calibration import Calibration
+    from ragcore.store.store import VersionInfo
 
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="Build versions of a memory, update, switch, compare, move, search, calibrate them."
+    help="Build, update, activate, compare, export, search and calibrate versions of a memory."
 )
 
 for command in (compare, *versions.COMMANDS):
     app.command(command.__name__.rstrip("_"))(command)
 
-_Pipeline = Annotated[str, typer.Argument(help="The pipeline's YAML file.")]
 _Overrides = Annotated[
     list[str] | None,
     typer.Argument(help="Changes to the file: memory.retriever.index.use=exact"),
@@ -35,7 +33,7 @@ _Overrides = Annotated[
 
 @app.command()
 def build(
-    pipeline: _Pipeline,
+    pipeline: PipelineArgument,
     overrides: _Overrides = None,
     version: Annotated[
         str | None,
@@ -43,118 +41,99 @@ def build(
     ] = None,
     fresh: Annotated[
         bool,
-        typer.Option("--fresh", help="Encode all, also what a build that was killed has encoded."),
+        typer.Option("--fresh", help="Do not reuse what an interrupted build has encoded."),
     ] = False,
 ) -> None:
-    """Read the pipeline's corpus into a new version, and make it the current one."""
-    from rich.console import Console
-
+    """Build a new version from the pipeline's corpus, and make it the current one."""
     from ragcore.build import build_memory
 
-    with bars() as progress:
+    with stage_bars() as progress:
         built = build_memory(
             pipeline, *(overrides or ()), version=version, fresh=fresh, progress=progress
         )
-    Console(highlight=False).print(
-        f"built version {built.name}: {built.passages:,} passages, {size(built.bytes)}; it is the "
-        "current one",
-        markup=False,
-    )
+    _print_current("built", built)
 
 
 @app.command()
 def update(
-    place: StoreArgument,
+    location: StoreArgument,
     changes: Annotated[
         Path | None,
         typer.Argument(
-            help='JSON lines: passages to put in, and {"id": …, "delete": true}; else what the '
-            "pipeline's corpus has become."
+            help='JSON lines: passages to add or replace, and {"id": …, "delete": true}; else the '
+            "differences to the pipeline's corpus."
         ),
     ] = None,
     version: Annotated[
         str | None, typer.Option(help="The new version's name; else today's date.")
     ] = None,
     parent: Annotated[
-        str | None, typer.Option(help="The version that is updated; else the current one.")
+        str | None, typer.Option(help="The version to start from; else the current one.")
     ] = None,
 ) -> None:
-    """Make the current version out of another, by what is new, changed or gone."""
-    from rich.console import Console
+    """Make a new version from another by adding, replacing and deleting passages.
 
+    It becomes the current version.
+    """
     from ragcore.build import update_memory
 
-    with bars() as progress:
-        made = update_memory(place, changes, version=version, parent=parent, progress=progress)
-    Console(highlight=False).print(
-        f"made version {made.name}: {made.passages:,} passages, {size(made.bytes)}; it is the "
-        "current one",
-        markup=False,
-    )
+    with stage_bars() as progress:
+        updated = update_memory(
+            location, changes, version=version, parent=parent, progress=progress
+        )
+    _print_current("made", updated)
 
 
 @app.command()
 def search(
-    pipeline: _Pipeline,
-    question: Annotated[str, typer.Argument(help="What to look for.")],
+    pipeline: PipelineArgument,
+    question: Annotated[str, typer.Argument(help="The question to find passages for.")],
     overrides: _Overrides = None,
     k: Annotated[int | None, typer.Option(min=1, help="How many passages; else rag.k.")] = None,
     where: Annotated[
-        str | None, typer.Option(help="""Only such passages, as JSON: '{"country": "Chad"}'.""")
+        str | None, typer.Option(help="""Only matching passages; JSON: '{"country": "Chad"}'.""")
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a passage and line.")
+        bool, typer.Option("--json", help="Print one JSON object per passage, one a line.")
     ] = False,
 ) -> None:
-    """The passages that are found for a question, best first."""
+    """Print the passages that are retrieved for a question, best first."""
     from rich.console import Console
-    from rich.text import Text
 
+    from ragcore.answering.retrieve import retrieve
     from ragcore.build import open_memory
     from ragcore.config import load_config
-    from ragcore.errors import QuestionError
-    from ragcore.filters.expressions import both, read_where, where_from_json
-    from ragcore.types import MISSING_ROW
+    from ragcore.filters.expressions import where_from_json
+    from ragcore.views.search import retrieved_view
 
-    if not question.strip():
-        raise QuestionError("the question is empty: ask one")
     config = load_config(pipeline, overrides or ())
-    said = [config.rag.where, None if where is None else where_from_json(where)]
-    allowed = both(*(None if one is None else read_where(one) for one in said))
+    rag = config.rag if k is None else config.rag.model_copy(update={"k": k})
+    allowed = None if where is None else where_from_json(where)
     with open_memory(config) as memory:
-        hits = memory.search([question], k or config.rag.k, where=allowed)
-        exists = hits.rows[0] != MISSING_ROW
-        passages = memory.passages.take(hits.rows[0][exists].tolist())
-        found = list(zip(hits.scores[0][exists].tolist(), passages, strict=True))
-    if as_json:
-        for score, passage in found:
-            row: dict[str, Any] = {"score": score, "id": passage.id, "title": passage.title}
-            row |= {"text": passage.text, "metadata": dict(passage.metadata)}
-            print(json.dumps({**row, "memory": memory.version}, ensure_ascii=False))
+        (retrieved,) = retrieve(memory, [question], rag, allowed)
+        version = memory.version
+    if not as_json:
+        Console().print(retrieved_view(retrieved, version))
         return
-    console = Console()
-    for score, passage in found:
-        head = Text(f"{score:10.4f}  ", style="dim")
-        head.append(passage.title or passage.id, style="bold cyan")
-        head.append(f"  {passage.id}", style="dim")
-        console.print(head)
-        console.print(Text(passage.text), "")
-    console.print(Text(f"{len(found)} passages from memory {memory.version}", style="dim"))
+    for score, passage in zip(retrieved.scores, retrieved.passages, strict=True):
+        row: dict[str, Any] = {"score": score, "id": passage.id, "title": passage.title}
+        row |= {"text": passage.text, "metadata": dict(passage.metadata), "memory": version}
+        print(json.dumps(row, ensure_ascii=False))
 
 
 @app.command()
 def calibrate(
-    pipeline: _Pipeline,
+    pipeline: PipelineArgument,
     questions: Annotated[
         str, typer.Argument(help="JSON lines, each with question and answer or answers.")
     ],
     overrides: _Overrides = None,
     write: Annotated[
-        bool, typer.Option("--write", help="Put the temperature into the pipeline's file.")
+        bool, typer.Option("--write", help="Write the temperature into the pipeline's file.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Fit memory.temperature, so that right answers are as probable as it can make them."""
+    """Fit memory.temperature to the value that makes right answers most probable."""
     from rich.console import Console
 
     from ragcore.config.edit import write_temperature
@@ -162,42 +141,37 @@ def calibrate(
     from ragcore.evaluation.calibration import calibrate as fit
     from ragcore.evaluation.calibration import read_answered_questions
     from ragcore.rag import load
+    from ragcore.views.calibration import calibration_view
 
     if write and overrides:
         raise ConfigError(
             "--write with changes to the file: the temperature would be fitted to another pipeline "
             "than the file's; change the file first, or leave --write out"
         )
-    asked, wanted = read_answered_questions(questions)
+    texts, answers = read_answered_questions(questions)
     with load(pipeline, *(overrides or ())) as rag:
-        found = fit(rag, asked, wanted)
-    temperature = found.fitted.temperature
+        calibration = fit(rag, texts, answers)
+    temperature = calibration.fitted.temperature
     if write:
         write_temperature(pipeline, temperature)
     if as_json:
-        print(json.dumps({**found.to_dict(), "written": write}, ensure_ascii=False))
+        print(json.dumps({**calibration.to_dict(), "written": write}, ensure_ascii=False))
         return
-    Console().print(_calibration(found))
+    Console().print(calibration_view(calibration))
     if write:
         print(f"\nwritten into {pipeline}: temperature: {temperature!r}")
     else:
         print(f"\nmemory:\n  temperature: {temperature!r}")
 
 
-def _calibration(found: Calibration) -> RenderableType:
-    from rich.console import Group
-    from rich.table import Table
-    from rich.text import Text
+def _print_current(verb: str, version: VersionInfo) -> None:
+    """Print a version that was just made, and that it is the current one."""
+    from rich.console import Console
 
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for name in ("", "temperature", "mean log p", "prior of first"):
-        table.add_column(name, justify="left" if not name else "right")
-    rows = {"fitted": found.fitted, "one": found.one, "in the file": found.current}
-    for name, fit in rows.items():
-        table.add_row(name, f"{fit.temperature:g}", f"{fit.log_prob:.6f}", f"{fit.top_prior:.4f}")
-    told = (
-        f"{found.questions:,} questions with {found.answers:,} answers, passages found for "
-        f"{found.found:,}, memory {found.memory}; the first passage makes the answer most probable "
-        f"in {found.top_best:.4f} of them"
+    from ragcore.views.tables import byte_size
+
+    Console(highlight=False).print(
+        f"{verb} version {version.name}: {version.passages:,} passages, "
+        f"{byte_size(version.bytes)}; it is the current one",
+        markup=False,
     )
-    return Group(table, Text(told, style="dim"))

@@ -1,13 +1,13 @@
-"""The contracts as suites of laws, for those who write plugins.
+"""The contracts as test suites ("laws"), for authors of plugins.
 
-Subclass the suite of your component's kind and say how it is made:
+Subclass the suite of your component's kind, and define how the component is built:
 
     class TestMine(RetrieverSuite):
         @pytest.fixture
         def component(self):
             return Mine
 
-`ragcore plugin test NAME` runs the same laws on an installed component with no file written. The
+`ragcore plugin test NAME` runs the same laws on an installed component, without a test file. The
 suites need hypothesis, and pytest only where pytest runs them: `pip install '.[testing]'` in a
 clone of ragcore.
 """
@@ -40,7 +40,7 @@ __all__ = [
     "examine",
 ]
 
-# Looked up when asked for: pytest reads this package at its start, for every project.
+# Imported on first use: pytest imports this package at its start, in every project.
 _HOMES: Final = {
     "CorpusSuite": "corpus",
     "EncoderSuite": "encoder",

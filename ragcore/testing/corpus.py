@@ -1,4 +1,4 @@
-"""The suite for corpora."""
+"""The suite for corpora: passages, their ids, and iterating over them."""
 
 from __future__ import annotations
 
@@ -14,118 +14,126 @@ from ragcore.types import Passage
 __all__ = ["CorpusSuite"]
 
 ENOUGH: Final = 8
-"""Passages that a corpus must have for a law to tell whether they are streamed."""
+"""Passages that a corpus must have to test whether they are streamed."""
 
 
 class CorpusSuite(Suite):
-    """The laws of `ragcore.contracts.Corpus`.
+    """Test a component against `ragcore.contracts.Corpus`.
 
     Attributes:
-        first: how many passages the laws look at, of a corpus that has more.
+        first: how many passages the laws read from a corpus that has more.
     """
 
     kind = "corpus"
     first: ClassVar[int] = 1000
 
-    def made(self, component: Any) -> Any:
-        """The corpus."""
-        return self.part(component).build()
+    def build(self, component: Any) -> Any:
+        """Build the corpus."""
+        return self.spec(component).build()
 
-    def passages(self, made: Any) -> list[Passage]:
-        """Its first passages."""
-        return list(itertools.islice(made, self.first))
+    def passages(self, corpus: Any) -> list[Passage]:
+        """Return the first passages of a corpus."""
+        return list(itertools.islice(corpus, self.first))
 
-    def test_capabilities_are_ones_that_exist(self, component: Any) -> None:
+    def test_capabilities_are_known(self, component: Any) -> None:
         """`capabilities` is a frozenset of names.
 
-        To mend: write `capabilities = frozenset()`.
+        Fix: write `capabilities = frozenset()`.
         """
-        self.declares_what_is_known(self.made(component))
+        self.declares_what_is_known(self.build(component))
 
-    def test_it_gives_passages(self, component: Any) -> None:
-        """There is a passage, and all are `ragcore.types.Passage`, of texts and a mapping.
+    def test_it_yields_passages(self, component: Any) -> None:
+        """There is a passage, and all are `ragcore.types.Passage`, of strings and a mapping.
 
-        To mend: `yield Passage(id, title, text, metadata)`, with `str(id)`.
+        Fix: `yield Passage(id, title, text, metadata)`, with `str(id)`.
         """
-        found = self.passages(self.made(component))
-        assert found, "there is no passage"
-        for one in found:
-            assert isinstance(one, Passage), f"found {type(one).__name__}, not Passage"
+        passages = self.passages(self.build(component))
+        assert passages, "there is no passage"
+        for passage in passages:
+            assert isinstance(passage, Passage), f"an item is {type(passage).__name__}, not Passage"
             for name in ("id", "title", "text"):
-                value = getattr(one, name)
-                assert isinstance(value, str), f"{name} of passage {one.id!r} is {value!r}"
-            assert isinstance(one.metadata, Mapping), f"metadata of {one.id!r} is {one.metadata!r}"
-            assert all(isinstance(key, str) for key in one.metadata), f"a key of {one.id!r}'s"
+                value = getattr(passage, name)
+                assert isinstance(value, str), f"{name} of passage {passage.id!r} is {value!r}"
+            metadata = passage.metadata
+            assert isinstance(metadata, Mapping), f"metadata of {passage.id!r} is {metadata!r}"
+            keys = list(metadata)
+            assert all(isinstance(key, str) for key in keys), (
+                f"metadata of {passage.id!r} has the keys {keys!r}: expected strings"
+            )
 
     def test_texts_are_not_empty(self, component: Any) -> None:
-        """Each passage has words.
+        """Each passage has text other than white space.
 
-        To mend: leave out what has none, or raise `CorpusError` with file and line.
+        Fix: leave out passages without text, or raise `CorpusError` with file and line.
         """
-        empty = [one.id for one in self.passages(self.made(component)) if not one.text.strip()]
+        passages = self.passages(self.build(component))
+        empty = [passage.id for passage in passages if not passage.text.strip()]
         assert not empty, f"passages {empty[:5]} have no text"
 
     def test_ids_are_unique(self, component: Any) -> None:
-        """No two passages have the same id, and none is empty.
+        """No two passages have the same id, and no id is empty.
 
-        To mend: number the parts of a text that is split.
+        Fix: number the pieces of a text that is split.
         """
-        ids = [one.id for one in self.passages(self.made(component))]
+        ids = [passage.id for passage in self.passages(self.build(component))]
         assert all(ids), "an id is empty"
-        twice = sorted({one for one in ids if ids.count(one) > 1})
-        assert not twice, f"ids {twice[:5]} are there twice"
+        twice = sorted({name for name in ids if ids.count(name) > 1})
+        assert not twice, f"ids {twice[:5]} occur more than once"
 
-    def test_iterating_begins_anew(self, component: Any) -> None:
-        """A second iteration gives the same passages in the same order.
+    def test_each_iteration_starts_at_the_beginning(self, component: Any) -> None:
+        """A second iteration yields the same passages in the same order.
 
-        To mend: open the file within `__iter__`, not in `__init__`, and sort what has no order.
+        Fix: open the file in `__iter__`, not in `__init__`, and sort what has no order of its own.
         """
-        made = self.made(component)
-        first = self.passages(made)
-        assert self.passages(made) == first, "a second iteration gives something else"
-        assert self.passages(self.made(component)) == first, "another of its settings does"
+        corpus = self.build(component)
+        first = self.passages(corpus)
+        assert self.passages(corpus) == first, "a second iteration yields other passages"
+        assert self.passages(self.build(component)) == first, (
+            "a second corpus of the same settings yields other passages"
+        )
 
-    def test_two_iterations_do_not_disturb_each_other(self, component: Any) -> None:
-        """Two that go on side by side give the same passages.
+    def test_iterations_are_independent(self, component: Any) -> None:
+        """Two iterations that run in turns yield the same passages.
 
-        To mend: keep where you are in the iterator (in local variables of a generator), not in
-        the corpus.
+        Fix: keep the position in the iterator (in local variables of a generator), not in the
+        corpus.
         """
-        made = self.made(component)
-        pairs = list(itertools.islice(zip(iter(made), iter(made), strict=False), self.first))
+        corpus = self.build(component)
+        pairs = list(itertools.islice(zip(iter(corpus), iter(corpus), strict=False), self.first))
         assert pairs, "there is no passage"
-        assert all(one == other for one, other in pairs), "one iteration moves the other on"
-        assert len(pairs) == len(self.passages(made)), "one iteration shortens the other"
+        assert all(left == right for left, right in pairs), "one iteration advances the other"
+        assert len(pairs) == len(self.passages(corpus)), "one iteration shortens the other"
 
-    def test_a_broken_off_iteration_changes_nothing(self, component: Any) -> None:
-        """After one that stops at the first passage, the next begins at the first.
+    def test_an_interrupted_iteration_changes_nothing(self, component: Any) -> None:
+        """After an iteration that stops early, the next starts at the first passage.
 
-        To mend: see above.
+        Fix: keep the position in the iterator, not in the corpus.
         """
-        made = self.made(component)
-        first = next(iter(made))
-        assert self.passages(made)[:1] == [first], "the next iteration begins elsewhere"
+        corpus = self.build(component)
+        first = next(iter(corpus))
+        assert self.passages(corpus)[:1] == [first], "the next iteration starts elsewhere"
 
-    def test_it_streams(self, component: Any) -> None:
-        """When the first passage comes, the others are not made yet.
+    def test_passages_are_streamed(self, component: Any) -> None:
+        """The first passage is yielded before the others are created.
 
-        To mend: `yield` each passage as it is read, and keep no list of them.
+        Fix: `yield` each passage as it is read, and store no list of them.
         """
-        made = self.made(component)
-        count = len(self.passages(made))
+        corpus = self.build(component)
+        count = len(self.passages(corpus))
         if count < ENOUGH:
-            raise unittest.SkipTest(f"it has {count} passages: {ENOUGH} are needed to tell")
-        made = self.made(component)
+            raise unittest.SkipTest(f"it has {count} passages: the law needs {ENOUGH}")
+        corpus = self.build(component)
         before = _alive()
-        stream = iter(made)
+        stream = iter(corpus)
         first = next(stream)
-        held = _alive() - before
-        assert held <= max(1, count // 2), f"at the first passage, {first.id!r}, {held} are made"
+        alive = _alive() - before
+        assert alive <= max(1, count // 2), f"at the first passage, {first.id!r}, {alive} exist"
         for _ in itertools.islice(stream, count // 2):
             pass
-        held = _alive() - before
-        assert held <= max(4, count // 4), f"of passages that went by, {held} are kept"
+        alive = _alive() - before
+        assert alive <= max(4, count // 4), f"of the passages yielded, {alive} stay in memory"
 
 
 def _alive() -> int:
-    return sum(type(one) is Passage for one in gc.get_objects())
+    """Count the passages in memory."""
+    return sum(type(value) is Passage for value in gc.get_objects())

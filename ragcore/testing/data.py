@@ -1,6 +1,6 @@
-"""What the laws feed to components: vectors, passages and rows, the same on every run.
+"""Data that the laws feed to components: vectors, passages and rows, the same on every run.
 
-Rows have gaps and no order, so that a position is never mistaken for one.
+Rows have gaps and no order, so that a position is never mistaken for a row.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _VOWELS: Final = "aeiou"
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Rows [n] with what belongs under each: vectors [n, d] or n passages."""
+    """Rows [n] with the item under each: vectors [n, d] or n passages."""
 
     rows: Rows
     items: Any
@@ -33,15 +33,15 @@ class World:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def take(self, places: Sequence[int] | Rows | slice) -> Self:
-        """The world of some places, in that order."""
-        at = np.arange(len(self))[places]
+    def take(self, positions: Sequence[int] | Rows | slice) -> Self:
+        """Return the rows and items at some positions, in that order."""
+        chosen = np.arange(len(self))[positions]
         items = self.items
-        taken = items[at] if isinstance(items, np.ndarray) else [items[i] for i in at]
-        return type(self)(self.rows[at], taken)
+        taken = items[chosen] if isinstance(items, np.ndarray) else [items[i] for i in chosen]
+        return type(self)(self.rows[chosen], taken)
 
     def copy(self) -> Self:
-        """The same world in arrays and lists of its own."""
+        """Return an equal world with its own arrays and lists."""
         items = self.items
         return type(self)(
             self.rows.copy(), items.copy() if isinstance(items, np.ndarray) else list(items)
@@ -49,30 +49,32 @@ class World:
 
 
 def rows(count: int) -> Rows:
-    """Distinct rows, int64 [n]."""
+    """Return distinct rows, int64 [n]."""
     return (np.random.default_rng(5).permutation(count) * 3 + 4).astype(np.int64)
 
 
 def vectors(count: int, dim: int, seed: int) -> Vectors:
-    """Vectors of no particular direction, float32 [n, d]."""
+    """Draw vectors from a normal distribution, float32 [n, d]."""
     return np.random.default_rng(seed).standard_normal((count, dim)).astype(np.float32)
 
 
 def lattice(count: int, dim: int, seed: int) -> Vectors:
-    """Vectors of small integers, float32 [n, d]: sums are exact in any order, and many tie."""
+    """Draw vectors of small integers, float32 [n, d]: sums are exact in any order, and many tie."""
     return np.random.default_rng(seed).integers(-1, 2, (count, dim)).astype(np.float32)
 
 
 def passages(count: int, seed: int) -> list[Passage]:
-    """Passages of invented places; each is told from the others by its names;
-    the town's stands in the title alone."""
-    made = []
-    for at in range(count):
-        rng = np.random.default_rng([seed, at])
+    """Return passages about invented places, each distinguished from the others by its names.
+
+    The town's name appears in the title alone.
+    """
+    invented = []
+    for number in range(count):
+        rng = np.random.default_rng([seed, number])
         town, land, river = (_name(rng) for _ in range(3))
         text = f"It is the capital of {land}, and lies where the {river} meets the sea."
-        made.append(Passage(f"{seed}-{at}", f"{town}, City", text, {"land": land}))
-    return made
+        invented.append(Passage(f"{seed}-{number}", f"{town}, City", text, {"land": land}))
+    return invented
 
 
 def _name(rng: np.random.Generator) -> str:

@@ -1,4 +1,4 @@
-"""The suite for encoders."""
+"""The suite for encoders: vectors, batches, fingerprints, gradients, threads."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ __all__ = ["EncoderSuite"]
 
 
 class EncoderSuite(SharedSuite):
-    """The laws of `ragcore.contracts.Encoder`.
+    """Test a component against `ragcore.contracts.Encoder`.
 
     Attributes:
-        variants: settings, each of which changes the passages' vectors; their fingerprints must
-            differ from the component's own and from each other.
-        close: how far numbers may lie apart where only the shape of a batch differs, relative to
-            the largest.
+        variants: settings that each change the passages' vectors; their fingerprints must differ
+            from the component's own and from each other.
+        close: the largest difference between vectors where only the shape of a batch differs,
+            relative to the largest component.
     """
 
     kind = "encoder"
@@ -38,260 +38,307 @@ class EncoderSuite(SharedSuite):
     close: ClassVar[float] = 1e-4
 
     def passages(self) -> list[Passage]:
-        """Passages of different lengths, so that a batch holds padding."""
+        """Return passages of different lengths, so that a batch has padding."""
         ordinary = passages(7, seed=1)
-        longer = Passage("long", "Long", " ".join(one.text for one in passages(4, seed=2)))
+        longer = Passage("long", "Long", " ".join(passage.text for passage in passages(4, seed=2)))
         return [*ordinary[:3], longer, Passage("short", "", "Chad"), *ordinary[3:]]
 
     def questions(self) -> list[str]:
-        """Questions of different lengths."""
-        towns = [one.title for one in passages(5, seed=1)]
+        """Return questions of different lengths."""
+        towns = [passage.title for passage in passages(5, seed=1)]
         return [*(f"Where is {town}?" for town in towns), "Who?", f"Which of {', '.join(towns)}?"]
 
-    def of_passages(self, made: Any, texts: Sequence[Passage] | None = None) -> Vectors:
-        """Vectors of passages."""
-        found: Vectors = made.encode_passages(self.passages() if texts is None else texts)
-        return found
+    def of_passages(self, encoder: Any, texts: Sequence[Passage] | None = None) -> Vectors:
+        """Encode passages to float32 [n, d]."""
+        vectors: Vectors = encoder.encode_passages(self.passages() if texts is None else texts)
+        return vectors
 
-    def of_questions(self, made: Any, texts: Sequence[str] | None = None) -> Vectors:
-        """Vectors of questions, without gradient."""
+    def of_questions(self, encoder: Any, texts: Sequence[str] | None = None) -> Vectors:
+        """Encode questions to float32 [B, d], without gradient."""
         import torch
 
         with torch.no_grad():
-            found = made.encode_questions(self.questions() if texts is None else texts)
-        vectors: Vectors = found.detach().cpu().numpy()
+            tensor = encoder.encode_questions(self.questions() if texts is None else texts)
+        vectors: Vectors = tensor.detach().cpu().numpy()
         return vectors
 
-    def test_capabilities_are_ones_that_exist(self, component: Any) -> None:
-        """`capabilities` is a frozenset of names that ragcore knows, or of quite other ones.
+    def test_capabilities_are_known(self, component: Any) -> None:
+        """`capabilities` is a frozenset of names, none of them a known one misspelt.
 
-        To mend: write `capabilities = frozenset({"trainable"})`; look for a name misspelt.
+        Fix: write `capabilities = frozenset({"trainable"})`; check the spelling.
         """
-        self.declares_what_is_known(self.made(component))
+        self.declares_what_is_known(self.build(component))
 
-    def test_passages_become_float32_of_d_numbers(self, component: Any) -> None:
-        """`encode_passages` gives a numpy array, float32 [n, d], finite; d is `dim`.
+    def test_passage_vectors_are_float32_n_by_d(self, component: Any) -> None:
+        """`encode_passages` returns a numpy array, float32 [n, d], finite; d is `dim`.
 
-        To mend: `.astype(np.float32)`, and mind division by a length of zero.
+        Fix: `.astype(np.float32)`, and avoid dividing by a length of zero.
         """
-        made = self.made(component)
-        assert isinstance(made.dim, int), f"dim is {made.dim!r}"
-        assert made.dim > 0, f"dim is {made.dim}"
+        encoder = self.build(component)
+        assert isinstance(encoder.dim, int), f"dim is {encoder.dim!r}"
+        assert encoder.dim > 0, f"dim is {encoder.dim}"
         for count in (0, 1, len(self.passages())):
-            found = self.of_passages(made, self.passages()[:count])
-            assert isinstance(found, np.ndarray), f"passages became {type(found).__name__}"
-            assert found.dtype == np.float32, f"passages became {found.dtype}"
-            assert found.shape == (count, made.dim), f"{found.shape}, not ({count}, {made.dim})"
-            assert np.isfinite(found).all(), "a vector of a passage is not finite"
+            vectors = self.of_passages(encoder, self.passages()[:count])
+            assert isinstance(vectors, np.ndarray), (
+                f"encode_passages returned {type(vectors).__name__}, not an array"
+            )
+            assert vectors.dtype == np.float32, (
+                f"passage vectors are {vectors.dtype}: expected float32"
+            )
+            assert vectors.shape == (count, encoder.dim), (
+                f"{vectors.shape}, not ({count}, {encoder.dim})"
+            )
+            assert np.isfinite(vectors).all(), "a passage vector is not finite"
 
-    def test_questions_become_float32_of_d_numbers(self, component: Any) -> None:
-        """`encode_questions` gives a torch tensor, float32 [B, d], finite; d is `dim`.
+    def test_question_vectors_are_float32_b_by_d(self, component: Any) -> None:
+        """`encode_questions` returns a torch tensor, float32 [B, d], finite; d is `dim`.
 
-        To mend: `.float()`, and mind that an empty batch has shape [0, d].
+        Fix: `.float()`; an empty batch has shape [0, d].
         """
         import torch
 
-        made = self.made(component)
+        encoder = self.build(component)
         for count in (0, 1, len(self.questions())):
             with torch.no_grad():
-                found = made.encode_questions(self.questions()[:count])
-            assert isinstance(found, torch.Tensor), f"questions became {type(found).__name__}"
-            assert found.dtype == torch.float32, f"questions became {found.dtype}"
-            assert found.shape == (count, made.dim), f"{found.shape}, not ({count}, {made.dim})"
-            assert bool(found.isfinite().all()), "a vector of a question is not finite"
+                vectors = encoder.encode_questions(self.questions()[:count])
+            assert isinstance(vectors, torch.Tensor), (
+                f"encode_questions returned {type(vectors).__name__}, not a tensor"
+            )
+            assert vectors.dtype == torch.float32, (
+                f"question vectors are {vectors.dtype}: expected float32"
+            )
+            assert vectors.shape == (count, encoder.dim), (
+                f"{vectors.shape}, not ({count}, {encoder.dim})"
+            )
+            assert bool(vectors.isfinite().all()), "a question vector is not finite"
 
     def test_a_batch_equals_single_texts(self, component: Any) -> None:
-        """A text has the vector in a batch that it has alone, in the batch's order.
+        """A text has the same vector in a batch as alone, in the batch's order.
 
-        To mend: mask the padding; where a batch is sorted by length, put it back in order.
+        Fix: mask the padding; where a batch is sorted by length, restore the order.
         """
-        made = self.made(component)
-        together, asked = self.of_passages(made), self.of_questions(made)
-        for at, passage in enumerate(self.passages()):
-            self._same(together[at], self.of_passages(made, [passage])[0], f"passage {at} alone")
-        for at, question in enumerate(self.questions()):
-            self._same(asked[at], self.of_questions(made, [question])[0], f"question {at} alone")
-
-    def test_the_order_of_a_batch_is_kept(self, component: Any) -> None:
-        """Vectors come in the order of the texts.
-
-        To mend: undo the sort that you make batches with.
-        """
-        made = self.made(component)
-        together, asked = self.of_passages(made), self.of_questions(made)
-        self._same(together[::-1], self.of_passages(made, self.passages()[::-1]), "reversed")
-        self._same(asked[::-1], self.of_questions(made, self.questions()[::-1]), "reversed")
-
-    def test_encoding_twice_gives_the_same(self, component: Any) -> None:
-        """Nothing is drawn at random, and no call leaves something to the next.
-
-        To mend: `.eval()` switches dropout off.
-        """
-        made = self.made(component)
-        first, asked = self.of_passages(made), self.of_questions(made)
-        kept = first.copy()
-        assert np.array_equal(self.of_passages(made), kept), "passages encoded twice differ"
-        assert np.array_equal(self.of_questions(made), asked), "questions encoded twice differ"
-        self.of_passages(made, self.passages()[::-1])
-        assert np.array_equal(first, kept), "vectors that were given out have changed"
-
-    def test_another_of_the_same_settings_encodes_the_same(self, component: Any) -> None:
-        """What is made anew gives the same vectors, so that a memory outlives the process.
-
-        To mend: seed what is drawn from the config; never use `hash` of a string.
-        """
-        made, other = self.made(component), self.part(component).build()
-        self._same(self.of_passages(made), self.of_passages(other), "of another encoder")
-        assert made.fingerprint == other.fingerprint, "another has another fingerprint"
-
-    def test_its_fingerprint_says_something(self, component: Any) -> None:
-        """The fingerprint is a text, and stays the same.
-
-        To mend: name model, revision, pooling, prefixes and d in it.
-        """
-        made = self.made(component)
-        before = made.fingerprint
-        say_something(before)
-        self.of_passages(made)
-        assert made.fingerprint == before, "encoding changed the fingerprint"
-
-    def test_its_fingerprint_names_what_matters(self, component: Any) -> None:
-        """Each of `variants` changes the vectors, and has a fingerprint of its own.
-
-        To mend: put every setting into it on which a passage's vector depends.
-        """
-        part = self.part(component)
-        fingerprints_differ(part, self.variants)
-        own = self.of_passages(self.made(component))
-        for settings in self.variants:
-            other = self.of_passages(changed(part, settings).build())
-            assert own.shape != other.shape or not np.array_equal(own, other), (
-                f"{dict(settings)} changes no vector: it belongs not into `variants`"
+        encoder = self.build(component)
+        passage_vectors, question_vectors = self.of_passages(encoder), self.of_questions(encoder)
+        for number, passage in enumerate(self.passages()):
+            self._same(
+                passage_vectors[number],
+                self.of_passages(encoder, [passage])[0],
+                f"passage {number} alone",
+            )
+        for number, question in enumerate(self.questions()):
+            self._same(
+                question_vectors[number],
+                self.of_questions(encoder, [question])[0],
+                f"question {number} alone",
             )
 
-    def test_all_of_a_passage_counts(self, component: Any) -> None:
-        """Passages that differ in title, or in the text's first or last word, differ in vectors.
+    def test_vectors_come_in_the_order_of_texts(self, component: Any) -> None:
+        """Vectors come in the order of the texts.
 
-        To mend: encode title and text. An encoder that means to leave titles out waives this law.
+        Fix: undo the sort by which batches are made.
         """
-        made = self.made(component)
+        encoder = self.build(component)
+        passage_vectors, question_vectors = self.of_passages(encoder), self.of_questions(encoder)
+        self._same(
+            passage_vectors[::-1], self.of_passages(encoder, self.passages()[::-1]), "reversed"
+        )
+        self._same(
+            question_vectors[::-1], self.of_questions(encoder, self.questions()[::-1]), "reversed"
+        )
+
+    def test_encoding_is_repeatable(self, component: Any) -> None:
+        """Nothing is drawn at random, and no call affects the next.
+
+        Fix: `.eval()` switches dropout off.
+        """
+        encoder = self.build(component)
+        passage_vectors, question_vectors = self.of_passages(encoder), self.of_questions(encoder)
+        copied = passage_vectors.copy()
+        assert np.array_equal(self.of_passages(encoder), copied), "passages encoded twice differ"
+        assert np.array_equal(self.of_questions(encoder), question_vectors), (
+            "questions encoded twice differ"
+        )
+        self.of_passages(encoder, self.passages()[::-1])
+        assert np.array_equal(passage_vectors, copied), "vectors returned earlier have changed"
+
+    def test_equal_settings_encode_equally(self, component: Any) -> None:
+        """A second encoder of the same settings encodes equally, so a memory outlives a process.
+
+        Fix: seed random weights from the config; never use `hash` of a string.
+        """
+        encoder, other = self.build(component), self.spec(component).build()
+        self._same(self.of_passages(encoder), self.of_passages(other), "of a second encoder")
+        assert encoder.fingerprint == other.fingerprint, "a second encoder has another fingerprint"
+
+    def test_fingerprint_is_a_stable_text(self, component: Any) -> None:
+        """The fingerprint is a text that is not empty and does not change.
+
+        Fix: name model, revision, pooling, prefixes and d in it.
+        """
+        encoder = self.build(component)
+        before = encoder.fingerprint
+        say_something(before)
+        self.of_passages(encoder)
+        assert encoder.fingerprint == before, "encoding changed the fingerprint"
+
+    def test_fingerprint_depends_on_settings(self, component: Any) -> None:
+        """Each of `variants` changes the vectors and the fingerprint.
+
+        Fix: include every setting on which a passage's vector depends.
+        """
+        spec = self.spec(component)
+        fingerprints_differ(spec, self.variants)
+        original = self.of_passages(self.build(component))
+        for settings in self.variants:
+            other = self.of_passages(changed(spec, settings).build())
+            assert original.shape != other.shape or not np.array_equal(original, other), (
+                f"{dict(settings)} changes no vector: remove it from `variants`"
+            )
+
+    def test_title_and_whole_text_are_encoded(self, component: Any) -> None:
+        """Passages that differ in title, first word or last word have different vectors.
+
+        Fix: encode title and text. An encoder that leaves titles out on purpose waives this law.
+        """
+        encoder = self.build(component)
         texts = [
             Passage("1", "Chad", "Lake Chad lies there"),
             Passage("2", "Kenya", "Lake Chad lies there"),
             Passage("3", "Chad", "River Chad lies there"),
             Passage("4", "Chad", "Lake Chad lies here"),
         ]
-        found = self.of_passages(made, texts)
-        for at, what in ((1, "title"), (2, "first word"), (3, "last word")):
-            assert not np.allclose(found[0], found[at], rtol=0, atol=1e-6), f"the {what} is ignored"
+        vectors = self.of_passages(encoder, texts)
+        for number, what in ((1, "title"), (2, "first word"), (3, "last word")):
+            assert not np.allclose(vectors[0], vectors[number], rtol=0, atol=1e-6), (
+                f"the {what} is ignored"
+            )
 
     def test_the_question_matters(self, component: Any) -> None:
         """Different questions have different vectors.
 
-        To mend: is it the question that is encoded, and the whole of it?
+        Fix: check that the question is encoded, and all of it.
         """
-        found = self.of_questions(self.made(component))
-        assert len(np.unique(found.round(6), axis=0)) == len(found), "two questions are the same"
+        vectors = self.of_questions(self.build(component))
+        assert len(np.unique(vectors.round(6), axis=0)) == len(vectors), (
+            "two questions have the same vector"
+        )
 
-    def test_texts_are_left_alone(self, component: Any) -> None:
-        """The lists that are handed in are not changed.
+    def test_encode_does_not_change_its_arguments(self, component: Any) -> None:
+        """Encoding does not change the lists that it receives.
 
-        To mend: sort a copy.
+        Fix: sort a copy.
         """
-        made = self.made(component)
-        texts, asked = self.passages(), self.questions()
-        before = copy.deepcopy((texts, asked))
-        self.of_passages(made, texts)
-        self.of_questions(made, asked)
-        assert (texts, asked) == before, "encoding changed the list that it was given"
+        encoder = self.build(component)
+        texts, questions = self.passages(), self.questions()
+        before = copy.deepcopy((texts, questions))
+        self.of_passages(encoder, texts)
+        self.of_questions(encoder, questions)
+        assert (texts, questions) == before, "encoding changed a list that it received"
 
-    def test_odd_texts_are_no_error(self, component: Any) -> None:
-        """Texts of other scripts, of signs alone, or very long, have finite vectors.
+    def test_unusual_texts_are_accepted(self, component: Any) -> None:
+        """Texts in other scripts, of symbols alone, or very long, have finite vectors.
 
-        To mend: cut what is too long for the model, and mind texts without a known word.
+        Fix: cut texts that are too long for the model, and handle texts without a known word.
         """
-        made = self.made(component)
+        encoder = self.build(component)
         texts = ["?", "𝔘𝔫𝔦𝔠𝔬𝔡𝔢 ﬁ Ǆ 東京", "word " * 3000]
-        found = self.of_passages(made, [Passage(text[:3], "", text) for text in texts])
-        assert np.isfinite(found).all(), "an odd passage has a vector that is not finite"
-        assert np.isfinite(self.of_questions(made, texts)).all(), "so has an odd question"
+        vectors = self.of_passages(encoder, [Passage(text[:3], "", text) for text in texts])
+        assert np.isfinite(vectors).all(), "an unusual passage has a vector that is not finite"
+        assert np.isfinite(self.of_questions(encoder, texts)).all(), (
+            "an unusual question has a vector that is not finite"
+        )
 
-    def test_questions_have_a_gradient_where_it_is_trainable(self, component: Any) -> None:
-        """With gradients enabled, questions' vectors carry one (capability `trainable`).
+    def test_question_vectors_have_a_gradient(self, component: Any) -> None:
+        """With gradients enabled, question vectors carry one (capability `trainable`).
 
-        To mend: no `no_grad`, `inference_mode`, `detach` or numpy on the questions' way.
+        Fix: use no `no_grad`, `inference_mode`, `detach` or numpy between question and vector.
         """
         import torch
 
-        made = self.made(component)
-        self.needs(made, "trainable")
+        encoder = self.build(component)
+        self.needs(encoder, "trainable")
         with torch.enable_grad():
-            assert made.encode_questions(self.questions()).requires_grad, "there is no gradient"
+            assert encoder.encode_questions(self.questions()).requires_grad, "there is no gradient"
         with torch.no_grad():
-            assert not made.encode_questions(self.questions()).requires_grad, (
+            assert not encoder.encode_questions(self.questions()).requires_grad, (
                 "there is a gradient though gradients are disabled"
             )
 
-    def test_training_leaves_passages_alone(self, component: Any, tmp_path: Path) -> None:
-        """Trained questions come back from disk; passages' vectors, and the fingerprint, stay.
+    def test_training_questions_keeps_passage_vectors(self, component: Any, tmp_path: Path) -> None:
+        """Training moves question vectors alone, and they can be saved and loaded.
 
-        To mend: where both sides share weights, copy them in `trained_module`; leave the questions'
-        side out of the fingerprint. Capability `trainable`.
+        Passage vectors and the fingerprint stay the same. Capability `trainable`.
+
+        Fix: where both sides share weights, copy them in `trained_module`; leave the question side
+        out of the fingerprint.
         """
-        part = self.part(component)
-        made = part.build()
-        self.needs(made, "trainable")
-        fingerprint, passages = made.fingerprint, self.of_passages(made)
-        before = self.of_questions(made)
-        module = made.trained_module()
-        assert module is made.trained_module(), "trained_module() gives another at each call"
-        self._same(self.of_questions(made), before, "questions, before a weight has moved")
+        spec = self.spec(component)
+        encoder = spec.build()
+        self.needs(encoder, "trainable")
+        fingerprint, passage_vectors = encoder.fingerprint, self.of_passages(encoder)
+        before = self.of_questions(encoder)
+        module = encoder.trained_module()
+        assert module is encoder.trained_module(), (
+            "trained_module() returns another module at each call"
+        )
+        self._same(self.of_questions(encoder), before, "questions, before a weight has changed")
         moved(module)
-        asked = self.of_questions(made)
-        assert not np.allclose(asked, before, atol=1e-5), "moved weights change no question"
-        assert np.array_equal(self.of_passages(made), passages), "passages moved with questions"
-        again = loaded(part, made.save_trained(tmp_path), tmp_path)
-        self._same(self.of_questions(again), asked, "questions, saved and loaded")
-        self._same(self.of_passages(again), passages, "passages, saved and loaded")
-        assert again.fingerprint == made.fingerprint == fingerprint, "training counts as another"
+        trained = self.of_questions(encoder)
+        assert not np.allclose(trained, before, atol=1e-5), (
+            "changed weights change no question vector"
+        )
+        assert np.array_equal(self.of_passages(encoder), passage_vectors), (
+            "passage vectors changed with the questions'"
+        )
+        reloaded = loaded(spec, encoder.save_trained(tmp_path), tmp_path)
+        self._same(self.of_questions(reloaded), trained, "questions, saved and loaded")
+        self._same(self.of_passages(reloaded), passage_vectors, "passages, saved and loaded")
+        assert reloaded.fingerprint == encoder.fingerprint == fingerprint, (
+            "training changed the fingerprint"
+        )
 
-    def test_passages_can_be_trained_too(self, component: Any, tmp_path: Path) -> None:
-        """Passages' vectors carry a gradient to `passage_module`, and come back from disk.
+    def test_passages_can_be_trained(self, component: Any, tmp_path: Path) -> None:
+        """Passage vectors carry a gradient to `passage_module`, and can be saved and loaded.
 
-        To mend: write both sides in `save_trained` once `passage_module` was asked for.
+        Fix: save both sides in `save_trained` once `passage_module` was called. Capability
+        `trainable`.
         """
         import torch
 
-        part = self.part(component)
-        made = part.build()
-        self.needs(made, "trainable")
-        made.trained_module()
-        asked, before = self.of_questions(made), self.of_passages(made)
+        spec = self.spec(component)
+        encoder = spec.build()
+        self.needs(encoder, "trainable")
+        encoder.trained_module()
+        question_vectors, before = self.of_questions(encoder), self.of_passages(encoder)
         with torch.enable_grad():
-            found = made.encode_passages_with_grad(self.passages())
-        assert found.requires_grad, "passages' vectors have no gradient"
-        self._same(found.detach().cpu().numpy(), before, "passages with gradient and without")
-        moved(made.passage_module())
-        passages = self.of_passages(made)
-        assert not np.allclose(passages, before, atol=1e-5), "moved weights change no passage"
-        assert np.array_equal(self.of_questions(made), asked), "questions moved with passages"
-        again = loaded(part, made.save_trained(tmp_path), tmp_path)
-        self._same(self.of_passages(again), passages, "passages, saved and loaded")
-        self._same(self.of_questions(again), asked, "questions, saved and loaded")
+            vectors = encoder.encode_passages_with_grad(self.passages())
+        assert vectors.requires_grad, "passage vectors have no gradient"
+        self._same(vectors.detach().cpu().numpy(), before, "passages with gradient and without")
+        moved(encoder.passage_module())
+        trained = self.of_passages(encoder)
+        assert not np.allclose(trained, before, atol=1e-5), (
+            "changed weights change no passage vector"
+        )
+        assert np.array_equal(self.of_questions(encoder), question_vectors), (
+            "question vectors changed with the passages'"
+        )
+        reloaded = loaded(spec, encoder.save_trained(tmp_path), tmp_path)
+        self._same(self.of_passages(reloaded), trained, "passages, saved and loaded")
+        self._same(self.of_questions(reloaded), question_vectors, "questions, saved and loaded")
 
-    def test_threads_encode_as_one(self, component: Any) -> None:
-        """Questions that are encoded in several threads have the vectors that they have alone.
+    def test_threads_encode_alike(self, component: Any) -> None:
+        """Questions encoded in several threads have the same vectors as in one.
 
-        To mend: keep nothing of a call in the object; lock a tokenizer that cannot be shared.
+        Fix: store nothing of a call in the object; lock a tokenizer that cannot be shared.
         """
-        made = self.made(component)
-        expected = self.of_questions(made)
+        encoder = self.build(component)
+        expected = self.of_questions(encoder)
         with ThreadPoolExecutor(4) as pool:
-            for found in pool.map(lambda _: self.of_questions(made), range(12)):
-                self._same(found, expected, "encoded in a thread")
+            for vectors in pool.map(lambda _: self.of_questions(encoder), range(12)):
+                self._same(vectors, expected, "encoded in a thread")
 
-    def _same(self, one: Vectors, other: Vectors, what: str) -> None:
-        assert one.shape == other.shape, f"{what}: {one.shape} and {other.shape}"
-        within = self.close * max(1.0, float(np.abs(other).max(initial=0.0)))
-        gap = float(np.abs(one - other).max(initial=0.0))
+    def _same(self, actual: Vectors, expected: Vectors, what: str) -> None:
+        assert actual.shape == expected.shape, f"{what}: {actual.shape} and {expected.shape}"
+        within = self.close * max(1.0, float(np.abs(expected).max(initial=0.0)))
+        gap = float(np.abs(actual - expected).max(initial=0.0))
         assert gap <= within, f"{what}: vectors differ by up to {gap:.2g}"

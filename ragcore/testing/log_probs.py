@@ -1,4 +1,4 @@
-"""Laws of a generator's log-probabilities: score, step by step, and rows that are selected."""
+"""Laws of a generator's log-probabilities: scoring, stepping and selecting rows."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ragcore.types import Passage
 __all__ = ["LogProbLaws"]
 
 _BFLOAT16_GAP: Final = 0.5
-"""Of a log-probability; a product in bfloat16 keeps some three digits."""
+"""The largest difference of a log-probability; bfloat16 keeps some three digits."""
 
 
 class LogProbLaws(SharedSuite):
-    """See `GeneratorSuite`."""
+    """Test a generator's log-probabilities; see `GeneratorSuite`."""
 
     kind = "generator"
     answers: ClassVar[Sequence[str]] = ("Nairobi", "the red river", "42")
@@ -32,261 +32,283 @@ class LogProbLaws(SharedSuite):
     close: ClassVar[float] = 1e-3
 
     def passages(self) -> list[Passage | None]:
-        """One for each question; one question has none."""
+        """Return a passage for each question; one question has none."""
         return [
             Passage("1", "Kenya, Capital", "Nairobi is the capital and the largest city of Kenya."),
             None,
             Passage("3", "", "42 rivers"),
         ]
 
-    def read(self, made: Any) -> Any:
-        """The pairs that most laws read."""
+    def read(self, generator: Any) -> Any:
+        """Read the pairs that most laws use."""
         with torch.no_grad():
-            return made.read(list(self.questions), self.passages())
+            return generator.read(list(self.questions), self.passages())
 
-    def first_step(self, made: Any, pairs: Sequence[tuple[str, Passage | None]]) -> Tensor:
-        """log p of the first token of each pair, [P, V]."""
+    def first_step(self, generator: Any, pairs: Sequence[tuple[str, Passage | None]]) -> Tensor:
+        """Return log p of the first token of each pair, [P, V]."""
         with torch.no_grad():
-            read = made.read([one for one, _ in pairs], [one for _, one in pairs])
-            state = made.start(read, torch.arange(len(pairs)))
-            found: Tensor = made.step(state, None).clone()
-        return found
+            read = generator.read(*map(list, zip(*pairs, strict=True)))
+            state = generator.start(read, torch.arange(len(pairs)))
+            first: Tensor = generator.step(state, None).clone()  # [P, V]
+        return first
 
-    def targets(self, made: Any) -> Tensor:
-        """Target ids of the answers, int64 [3, T], of different lengths, padded with -1."""
-        ids = [torch.tensor(one) for one in made.encode_answers(self.answers)]
+    def targets(self, generator: Any) -> Tensor:
+        """Return target ids of the answers, int64 [3, T], of different lengths, padded with -1."""
+        ids = [torch.tensor(tokens) for tokens in generator.encode_answers(self.answers)]
         return torch.nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=-1)
 
-    def score(self, made: Any, read: Any, pairs: Sequence[int], targets: Tensor) -> Tensor:
-        """Log-probabilities without gradient."""
+    def score(self, generator: Any, read: Any, pairs: Sequence[int], targets: Tensor) -> Tensor:
+        """Score targets without gradient, [M, T]."""
         with torch.no_grad():
-            found: Tensor = made.score(read, torch.tensor(pairs), targets)
-        return found
+            log_probs: Tensor = generator.score(read, torch.tensor(pairs), targets)  # [M, T]
+        return log_probs
 
-    def steps(self, made: Any, state: Any, tokens: Tensor) -> Tensor:
-        """log p [M, T, V] of the steps that feed tokens [M, T - 1], the first fed none."""
+    def steps(self, generator: Any, state: Any, tokens: Tensor) -> Tensor:
+        """Return log p [M, T, V] of steps that feed tokens [M, T - 1], the first step fed none."""
         with torch.no_grad():
-            found = [made.step(state, None).clone()]
-            found += [made.step(state, column).clone() for column in tokens.T]
-        return torch.stack(found, dim=1)
+            columns = [generator.step(state, None).clone()]
+            columns += [generator.step(state, column).clone() for column in tokens.T]
+        return torch.stack(columns, dim=1)  # [M, T, V]
 
-    def drawn(self, made: Any, count: int, length: int) -> Tensor:
-        """Tokens [count, length] that end nothing."""
+    def drawn(self, generator: Any, count: int, length: int) -> Tensor:
+        """Draw tokens [count, length] without the end token."""
         draws = torch.Generator().manual_seed(3)
-        tokens = torch.randint(0, made.vocabulary_size, (count, length), generator=draws)
-        return torch.where(tokens == made.eos_token_id, (tokens + 1) % made.vocabulary_size, tokens)
+        tokens = torch.randint(0, generator.vocabulary_size, (count, length), generator=draws)
+        return torch.where(
+            tokens == generator.eos_token_id, (tokens + 1) % generator.vocabulary_size, tokens
+        )
 
     def test_each_step_sums_to_one(self, component: Any) -> None:
-        """`step` gives log-probabilities, float32 [M, V], whose probabilities sum to 1.
+        """`step` returns log-probabilities, float32 [M, V], whose probabilities sum to 1.
 
-        To mend: `log_softmax` over the whole vocabulary, after all that changes logits.
+        Fix: apply `log_softmax` to the whole vocabulary, after everything that changes logits.
         """
-        made = self.made(component)
+        generator = self.build(component)
         with torch.no_grad():
-            state = made.start(self.read(made), torch.tensor([0, 2, 1, 0]))
-            for tokens in (None, *self.drawn(made, 4, 2).T):
-                found = made.step(state, tokens)
-                assert found.dtype == torch.float32, f"step gave {found.dtype}"
-                assert found.shape == (4, made.vocabulary_size), f"step gave {tuple(found.shape)}"
-                total = found.double().logsumexp(dim=1).abs().max()
-                assert float(total) <= self.close, f"log of the sum of a row is {float(total):.3g}"
+            state = generator.start(self.read(generator), torch.tensor([0, 2, 1, 0]))
+            for tokens in (None, *self.drawn(generator, 4, 2).T):
+                log_probs = generator.step(state, tokens)
+                assert log_probs.dtype == torch.float32, f"step returned {log_probs.dtype}"
+                assert log_probs.shape == (4, generator.vocabulary_size), (
+                    f"step returned {tuple(log_probs.shape)}"
+                )
+                total = log_probs.double().logsumexp(dim=1).abs().max()
+                assert float(total) <= self.close, (
+                    f"the log of a row's sum is {float(total):.3g}, not 0"
+                )
 
     def test_score_has_a_number_for_each_token(self, component: Any) -> None:
-        """`score` gives float32 [M, T], none above 0.
+        """`score` returns float32 [M, T], none above 0.
 
-        To mend: pick each target's log-probability out of its row; sum nothing.
+        Fix: select each target's log-probability from its row; sum nothing.
         """
-        made = self.made(component)
-        targets = self.targets(made)
-        found = self.score(made, self.read(made), [0, 1, 2], targets)
-        assert found.dtype == torch.float32, f"score gave {found.dtype}"
-        assert found.shape == targets.shape, f"{tuple(found.shape)}, not {tuple(targets.shape)}"
-        assert bool((found <= self.close).all()), "a log-probability is above 0"
-        empty = self.score(made, self.read(made), [], targets[:0])
-        assert empty.shape == (0, targets.shape[1]), f"of no rows, {tuple(empty.shape)}"
+        generator = self.build(component)
+        targets = self.targets(generator)
+        log_probs = self.score(generator, self.read(generator), [0, 1, 2], targets)
+        assert log_probs.dtype == torch.float32, f"score returned {log_probs.dtype}"
+        assert log_probs.shape == targets.shape, (
+            f"{tuple(log_probs.shape)}, not {tuple(targets.shape)}"
+        )
+        assert bool((log_probs <= self.close).all()), "a log-probability is above 0"
+        empty = self.score(generator, self.read(generator), [], targets[:0])
+        assert empty.shape == (0, targets.shape[1]), f"for no rows, shape {tuple(empty.shape)}"
 
-    def test_padding_counts_nothing(self, component: Any) -> None:
-        """Where a target is padded with -1, the score is 0.0; and padding changes no other.
+    def test_padding_scores_zero(self, component: Any) -> None:
+        """Where a target is padded with -1 the score is 0.0, and padding changes no other score.
 
-        To mend: `torch.where(targets < 0, 0.0, log_probs)`.
+        Fix: `torch.where(targets < 0, 0.0, log_probs)`.
         """
-        made = self.made(component)
-        read, targets = self.read(made), self.targets(made)
-        found = self.score(made, read, [0, 1, 2], targets)
-        assert bool((targets < 0).any()), "choose `answers` of different lengths"
-        assert bool((found[targets < 0] == 0).all()), "padding has a score"
+        generator = self.build(component)
+        read, targets = self.read(generator), self.targets(generator)
+        log_probs = self.score(generator, read, [0, 1, 2], targets)
+        assert bool((targets < 0).any()), "the suite's `answers` must differ in length"
+        assert bool((log_probs[targets < 0] == 0).all()), "padding has a score"
         longer = torch.nn.functional.pad(targets, (0, 3), value=-1)
-        wider = self.score(made, read, [0, 1, 2], longer)
-        self._same(wider[:, : targets.shape[1]], found, "with more padding")
+        wider = self.score(generator, read, [0, 1, 2], longer)
+        self._same(wider[:, : targets.shape[1]], log_probs, "with more padding")
         assert bool((wider[:, targets.shape[1] :] == 0).all()), "padding has a score"
 
     def test_steps_equal_score(self, component: Any) -> None:
-        """Fed token by token, a target has the log-probabilities that `score` gives it.
+        """Fed token by token, a target has the log-probabilities that `score` returns.
 
-        To mend: position i of `score` is p(y_i | y_<i), the first from the start token alone.
+        Fix: position i of `score` is p(y_i | y_<i), the first from the start token alone.
         """
-        made = self.made(component)
-        read, pairs = self.read(made), torch.tensor([2, 0, 1, 0])
-        tokens = self.drawn(made, 4, 5)
+        generator = self.build(component)
+        read, pairs = self.read(generator), torch.tensor([2, 0, 1, 0])
+        tokens = self.drawn(generator, 4, 5)
         with torch.no_grad():
-            rows = self.steps(made, made.start(read, pairs), tokens[:, :-1])
+            rows = self.steps(generator, generator.start(read, pairs), tokens[:, :-1])
         stepped = rows.gather(2, tokens[:, :, None])[:, :, 0]
-        self._same(stepped, self.score(made, read, pairs.tolist(), tokens), "step by step, scored")
+        self._same(
+            stepped, self.score(generator, read, pairs.tolist(), tokens), "step by step, scored"
+        )
 
     def test_a_batch_equals_single_rows(self, component: Any) -> None:
-        """A row's score does not depend on its neighbours, their order, or what is read beside it.
+        """A row's score does not depend on the other rows, their order, or the other pairs read.
 
-        To mend: mask the padding of inputs and targets; use `pairs` to look up what was read.
+        Fix: mask the padding of inputs and targets; use `pairs` to look up what was read.
         """
-        made = self.made(component)
-        read, targets = self.read(made), self.targets(made)
+        generator = self.build(component)
+        read, targets = self.read(generator), self.targets(generator)
         pairs, rows = [2, 0, 1, 0, 2], [0, 1, 2, 0, 2]
-        found = self.score(made, read, pairs, targets[rows])
-        for at, (pair, row) in enumerate(zip(pairs, rows, strict=True)):
+        log_probs = self.score(generator, read, pairs, targets[rows])
+        for number, (pair, row) in enumerate(zip(pairs, rows, strict=True)):
             with torch.no_grad():
-                alone = made.read([self.questions[pair]], [self.passages()[pair]])
+                alone = generator.read([self.questions[pair]], [self.passages()[pair]])
             end = int((targets[row] >= 0).sum())
-            single = self.score(made, alone, [0], targets[row : row + 1, :end])
-            self._same(found[at : at + 1, :end], single, f"pair {pair} alone")
+            single = self.score(generator, alone, [0], targets[row : row + 1, :end])
+            self._same(log_probs[number : number + 1, :end], single, f"pair {pair} alone")
 
-    def test_rows_are_selected(self, component: Any) -> None:
-        """After `state.select(rows)` the rows are those, in that order, some of them twice.
+    def test_select_reorders_rows(self, component: Any) -> None:
+        """`state.select(rows)` leaves those rows, in that order, some of them twice.
 
-        To mend: index each cache and each count that the state holds, along its batch dimension.
+        Fix: index each cache and each count in the state along its batch dimension.
         """
-        made = self.made(component)
-        read, pairs = self.read(made), torch.tensor([0, 1, 2, 1])
-        before, after = self.drawn(made, 4, 2), self.drawn(made, 5, 2).flip(0)
+        generator = self.build(component)
+        read, pairs = self.read(generator), torch.tensor([0, 1, 2, 1])
+        before, after = self.drawn(generator, 4, 2), self.drawn(generator, 5, 2).flip(0)
         for chosen in ([3, 1, 0, 2], [2, 2, 0, 3, 2], [1], [3, 3]):
             rows = torch.tensor(chosen)
             fed = torch.cat([before[rows], after[: len(rows)]], dim=1)
             with torch.no_grad():
-                state = made.start(read, pairs)
-                self.steps(made, state, before[:, :-1])
-                # The last token is fed after the selection, as a beam search does.
+                state = generator.start(read, pairs)
+                self.steps(generator, state, before[:, :-1])
+                # Beam search, too, feeds the last token after the selection.
                 state.select(rows)
-                found = [made.step(state, column).clone() for column in fed[:, 1:].T]
-                expected = self.steps(made, made.start(read, pairs[rows]), fed)[:, 2:]
-            self._same(torch.stack(found, dim=1), expected, f"rows {chosen} of 4, and anew")
+                log_probs = [generator.step(state, column).clone() for column in fed[:, 1:].T]
+                expected = self.steps(generator, generator.start(read, pairs[rows]), fed)[:, 2:]
+            self._same(
+                torch.stack(log_probs, dim=1),
+                expected,
+                f"rows {chosen} of 4, and a new state of those rows",
+            )
 
     def test_all_rows_can_be_pruned(self, component: Any) -> None:
-        """A state without rows steps to nothing, [0, V].
+        """A state without rows steps to an empty result, [0, V].
 
-        To mend: return early where there are no rows.
+        Fix: return early where there are no rows.
         """
-        made = self.made(component)
+        generator = self.build(component)
         with torch.no_grad():
-            state = made.start(self.read(made), torch.tensor([], dtype=torch.long))
-            found = made.step(state, None)
-        assert found.shape == (0, made.vocabulary_size), f"step gave {tuple(found.shape)}"
+            state = generator.start(self.read(generator), torch.tensor([], dtype=torch.long))
+            log_probs = generator.step(state, None)
+        assert log_probs.shape == (0, generator.vocabulary_size), (
+            f"step returned {tuple(log_probs.shape)}"
+        )
 
-    def test_states_do_not_disturb_each_other(self, component: Any) -> None:
-        """Two states of one `Read` go on side by side; a step's result outlives the next step.
+    def test_states_are_independent(self, component: Any) -> None:
+        """Two states of one `Read` can run in turns, and a step's result outlives the next step.
 
-        To mend: keep caches in the state; give each step its own buffer, or two in turns.
+        Fix: keep caches in the state; give each step its own buffer, or alternate between two.
         """
-        made = self.made(component)
-        read, tokens = self.read(made), self.drawn(made, 2, 3)
+        generator = self.build(component)
+        read, tokens = self.read(generator), self.drawn(generator, 2, 3)
         with torch.no_grad():
-            alone = self.steps(made, made.start(read, torch.tensor([0, 2])), tokens)
-            one = made.start(read, torch.tensor([0, 2]))
-            other = made.start(read, torch.tensor([1, 1]))
-            found, fed = [made.step(one, None)], [None, *tokens.flip(0).T]
-            for at, column in enumerate(tokens.T):
-                made.step(other, fed[at])
-                latest = made.step(one, column)
-                kept = found.pop()
-                self._same(kept, alone[:, at], f"step {at} after the next")
-                found.append(latest)
+            alone = self.steps(generator, generator.start(read, torch.tensor([0, 2])), tokens)
+            state = generator.start(read, torch.tensor([0, 2]))
+            other = generator.start(read, torch.tensor([1, 1]))
+            previous, fed = generator.step(state, None), [None, *tokens.flip(0).T]
+            for step, column in enumerate(tokens.T):
+                generator.step(other, fed[step])
+                latest = generator.step(state, column)
+                self._same(previous, alone[:, step], f"step {step} after the next")
+                previous = latest
 
-    def test_reading_twice_gives_the_same(self, component: Any) -> None:
-        """Nothing is drawn at random, and no call leaves something to the next.
+    def test_reading_is_repeatable(self, component: Any) -> None:
+        """Nothing is drawn at random, and no call affects the next.
 
-        To mend: `.eval()` switches dropout off; key what is kept by what was read.
+        Fix: `.eval()` switches dropout off; key caches by what was read.
         """
-        made = self.made(component)
-        targets = self.targets(made)
-        first = self.score(made, self.read(made), [0, 1, 2], targets)
+        generator = self.build(component)
+        targets = self.targets(generator)
+        first = self.score(generator, self.read(generator), [0, 1, 2], targets)
         with torch.no_grad():
-            made.read(list(self.questions)[::-1], self.passages()[::-1])
-        again = self.score(made, self.read(made), [0, 1, 2], targets)
-        self._same(again, first, "read and scored again")
+            generator.read(list(self.questions)[::-1], self.passages()[::-1])
+        repeated = self.score(generator, self.read(generator), [0, 1, 2], targets)
+        self._same(repeated, first, "read and scored again")
 
-    def test_scores_have_a_gradient_where_it_is_trainable(self, component: Any) -> None:
-        """With gradients enabled `score` carries one; its numbers stay (capability `trainable`).
+    def test_scores_have_a_gradient(self, component: Any) -> None:
+        """With gradients enabled `score` carries one and its numbers stay (capability `trainable`).
 
-        To mend: no `no_grad`, `inference_mode` or `detach` in `read` and `score`.
+        Fix: use no `no_grad`, `inference_mode` or `detach` in `read` and `score`.
         """
-        made = self.made(component)
-        self.needs(made, "trainable")
-        targets = self.targets(made)
-        without = self.score(made, self.read(made), [0, 1, 2], targets)
+        generator = self.build(component)
+        self.needs(generator, "trainable")
+        targets = self.targets(generator)
+        without = self.score(generator, self.read(generator), [0, 1, 2], targets)
         assert not without.requires_grad, "there is a gradient though gradients are disabled"
         with torch.enable_grad():
-            read = made.read(list(self.questions), self.passages())
-            found = made.score(read, torch.arange(3), targets)
-        assert found.requires_grad, "there is no gradient"
-        self._same(found.detach(), without, "with gradients and without")
+            read = generator.read(list(self.questions), self.passages())
+            log_probs = generator.score(read, torch.arange(3), targets)
+        assert log_probs.requires_grad, "there is no gradient"
+        self._same(log_probs.detach(), without, "with gradients and without")
 
-    def test_it_scores_in_bfloat16_arithmetic(self, component: Any) -> None:
-        """Under `torch.autocast` scores are about the same, with gradients and without.
+    def test_bfloat16_scores_are_close(self, component: Any) -> None:
+        """Under `torch.autocast` scores stay close, with gradients and without.
 
-        To mend: convert what is kept between calls to the weights' precision, or leave autocast
-        where it is used. Capability `trainable`; training does so with `precision: bfloat16`.
+        Fix: convert what is cached between calls to the weights' precision, or leave autocast where
+        it is used. Capability `trainable`; training does so with `precision: bfloat16`.
         """
-        made = self.made(component)
-        self.needs(made, "trainable")
-        targets = self.targets(made)
-        expected = self.score(made, self.read(made), [0, 1, 2], targets)
+        generator = self.build(component)
+        self.needs(generator, "trainable")
+        targets = self.targets(generator)
+        expected = self.score(generator, self.read(generator), [0, 1, 2], targets)
         for gradients in (False, True):
             with (
                 torch.set_grad_enabled(gradients),
-                torch.autocast(made.device.type, torch.bfloat16),
+                torch.autocast(generator.device.type, torch.bfloat16),
             ):
-                read = made.read(list(self.questions), self.passages())
-                found = made.score(read, torch.arange(3), targets).detach().float()
-            gap = float((found - expected).abs().max())
+                read = generator.read(list(self.questions), self.passages())
+                log_probs = generator.score(read, torch.arange(3), targets).detach().float()
+            gap = float((log_probs - expected).abs().max())
             assert gap < _BFLOAT16_GAP, f"scores differ by {gap:.3g}, gradients {gradients}"
 
-    def test_all_scores_hold_the_targets(self, component: Any) -> None:
-        """`score_all` is a distribution at each place, and `score` its value at the target.
+    def test_score_all_contains_score(self, component: Any) -> None:
+        """`score_all` is a distribution at each position, and `score` its value at the target.
 
-        To mend: log-softmax over the whole vocabulary. Capability `trainable`.
+        Fix: apply `log_softmax` to the whole vocabulary. Capability `trainable`.
         """
-        made = self.made(component)
-        self.needs(made, "trainable")
-        targets = self.targets(made)
+        generator = self.build(component)
+        self.needs(generator, "trainable")
+        targets = self.targets(generator)
         with torch.enable_grad():
-            read = made.read(list(self.questions), self.passages())
-            found = made.score_all(read, torch.arange(3), targets)
-            expected = made.score(read, torch.arange(3), targets)
-        assert found.requires_grad, "there is no gradient"
-        assert found.shape == (*targets.shape, made.vocabulary_size), f"shape {found.shape}"
-        there = targets >= 0
-        self._same(found.exp().sum(-1)[there], torch.ones_like(found[..., 0][there]), "sums")
-        chosen = found.gather(2, targets.clamp(min=0)[:, :, None])[:, :, 0]
-        self._same(chosen[there], expected[there], "score_all and score")
+            read = generator.read(list(self.questions), self.passages())
+            log_probs = generator.score_all(read, torch.arange(3), targets)
+            expected = generator.score(read, torch.arange(3), targets)
+        assert log_probs.requires_grad, "there is no gradient"
+        assert log_probs.shape == (*targets.shape, generator.vocabulary_size), (
+            f"shape {log_probs.shape}"
+        )
+        exists = targets >= 0
+        self._same(
+            log_probs.exp().sum(-1)[exists], torch.ones_like(log_probs[..., 0][exists]), "sums"
+        )
+        chosen = log_probs.gather(2, targets.clamp(min=0)[:, :, None])[:, :, 0]
+        self._same(chosen[exists], expected[exists], "score_all and score")
 
-    def test_what_was_trained_comes_back(self, component: Any, tmp_path: Path) -> None:
-        """Moved weights change the scores, and a generator that loads them scores the same.
+    def test_trained_weights_are_saved_and_loaded(self, component: Any, tmp_path: Path) -> None:
+        """Trained weights change the scores, and a generator that loads them scores the same.
 
-        To mend: let `save_trained` write all that loading takes. Capability `trainable`.
+        Fix: write everything that loading needs in `save_trained`. Capability `trainable`.
         """
-        part = self.part(component)
-        made = part.build()
-        self.needs(made, "trainable")
-        targets = self.targets(made)
-        before = self.score(made, self.read(made), [0, 1, 2], targets)
-        module = made.trained_module()
-        assert module is made.trained_module(), "trained_module() gives another at each call"
+        spec = self.spec(component)
+        generator = spec.build()
+        self.needs(generator, "trainable")
+        targets = self.targets(generator)
+        before = self.score(generator, self.read(generator), [0, 1, 2], targets)
+        module = generator.trained_module()
+        assert module is generator.trained_module(), (
+            "trained_module() returns another module at each call"
+        )
         moved(module)
-        after = self.score(made, self.read(made), [0, 1, 2], targets)
-        assert float((after - before).abs().max()) > self.close, "moved weights change no score"
-        again = loaded(part, made.save_trained(tmp_path), tmp_path)
-        found = self.score(again, self.read(again), [0, 1, 2], targets)
-        self._same(found, after, "saved and loaded")
+        after = self.score(generator, self.read(generator), [0, 1, 2], targets)
+        assert float((after - before).abs().max()) > self.close, "changed weights change no score"
+        reloaded = loaded(spec, generator.save_trained(tmp_path), tmp_path)
+        log_probs = self.score(reloaded, self.read(reloaded), [0, 1, 2], targets)
+        self._same(log_probs, after, "saved and loaded")
 
-    def _same(self, one: Tensor, other: Tensor, what: str) -> None:
-        assert one.shape == other.shape, f"{what}: {tuple(one.shape)} and {tuple(other.shape)}"
-        gap = float((one - other).detach().abs().max()) if one.numel() else 0.0
+    def _same(self, actual: Tensor, expected: Tensor, what: str) -> None:
+        shapes = f"{tuple(actual.shape)} and {tuple(expected.shape)}"
+        assert actual.shape == expected.shape, f"{what}: {shapes}"
+        gap = float((actual - expected).detach().abs().max()) if actual.numel() else 0.0
         assert gap <= self.close, f"{what}: log-probabilities differ by up to {gap:.3g}"

@@ -1,6 +1,7 @@
-"""The pytest plugin: marks the laws of suites, and says in the report of a failure how to fix it.
+"""The pytest plugin: mark laws, and report how to fix what fails.
 
-pytest imports this at its start, for every project in the environment, so that it imports nothing.
+pytest imports this module at its start, in every project of the environment, so that it imports
+nothing heavy.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     report = yield
     law = getattr(item, "function", None)
     if report.failed and _is_law(law):
-        report.sections.append(("How to mend it", inspect.cleandoc(law.__doc__ or "")))
+        report.sections.append(("How to fix it", inspect.cleandoc(law.__doc__ or "")))
     return report
 
 

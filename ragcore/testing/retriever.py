@@ -1,8 +1,9 @@
-"""The suite for retrievers."""
+"""The suite for retrievers: a passage is found by its own text, and fingerprints differ."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,76 +21,80 @@ __all__ = ["RetrieverSuite"]
 
 
 class RetrieverSuite(SearchLaws, ChangeLaws, StoreLaws, SequenceLaws):
-    """The laws of `ragcore.contracts.Retriever`.
+    """Test a component against `ragcore.contracts.Retriever`.
 
     Attributes:
-        variants: settings, each of which makes a retriever whose memories the first cannot read;
-            their fingerprints must differ from its own and from each other.
+        variants: settings that each make a retriever which cannot read the component's memories;
+            their fingerprints must differ from the component's own and from each other.
     """
 
     kind = "retriever"
     variants: ClassVar[Sequence[Mapping[str, Any]]] = ()
 
-    def new(self, component: Any) -> Any:
-        """A retriever that is empty."""
-        return self.part(component).build()
+    def empty(self, component: Any) -> Any:
+        """Return a retriever without passages."""
+        return self.spec(component).build()
 
     def items(self, count: int, seed: int) -> list[Passage]:
-        """Passages that are told from each other by their names."""
+        """Return passages that their names distinguish."""
         return passages(count, seed)
 
     def tying(self, count: int) -> list[Passage]:
-        """Passages of which each is there twice, under another id."""
+        """Return passages, each of them twice, under another id."""
         half = passages((count + 1) // 2, seed=1)
-        again = [Passage(f"{one.id}-again", one.title, one.text, one.metadata) for one in half]
+        again = [replace(passage, id=f"{passage.id}-again") for passage in half]
         return [*half, *again][:count]
 
-    def asked(self) -> list[str]:
-        """Questions that each name one of the passages' places, in the passages' words."""
+    def questions(self) -> list[str]:
+        """Return questions that each name one of the passages' places, in the passages' words."""
         return [
-            f"Where is {one.title}, the capital of {one.metadata['land']}?"
-            for one in passages(6, seed=1)
+            f"Where is {passage.title}, the capital of {passage.metadata['land']}?"
+            for passage in passages(6, seed=1)
         ]
 
     def test_a_passage_is_found_by_its_own_text(self, component: Any) -> None:
-        """Asked with a passage's title and text, that passage comes first, at least `recall` often.
+        """A passage's own title and text find it first, in at least the share `recall` of cases.
 
-        To mend: are rows handed back as they came in, is the whole text searched, and are titles?
+        Fix: return the rows that `add` received; search titles and the whole text.
         """
         world = self.world()
-        made = self.built(component, world)
-        hits = made.search([f"{one.title} {one.text}" for one in world.items], 1)
+        retriever = self.filled(component, world)
+        hits = retriever.search([f"{passage.title} {passage.text}" for passage in world.items], 1)
         share = float(np.mean(hits.rows[:, 0] == world.rows))
         assert share >= self.recall, (
-            f"{share:.0%} of passages come first by their own words, expected {self.recall:.0%}"
+            f"{share:.0%} of passages come first for their own text: expected {self.recall:.0%}"
         )
 
-    def test_its_fingerprint_is_stable(self, component: Any, tmp_path: Path) -> None:
-        """Two of the same settings have the same fingerprint, full, empty and loaded.
+    def test_fingerprint_is_stable(self, component: Any, tmp_path: Path) -> None:
+        """Retrievers of equal settings have equal fingerprints, whether empty, filled or loaded.
 
-        To mend: make it of settings and versions, never of `id`, `hash`, time or the passages.
+        Fix: derive it from settings and versions, never from `id`, `hash`, time or the passages.
         """
-        made = self.built(component, self.world())
-        say_something(made.fingerprint)
-        assert self.new(component).fingerprint == made.fingerprint, "an empty one has another"
-        loaded = self.load(component, self.saved(made, tmp_path / "saved"))
-        assert loaded.fingerprint == made.fingerprint, "a loaded one has another"
+        retriever = self.filled(component, self.world())
+        say_something(retriever.fingerprint)
+        assert self.empty(component).fingerprint == retriever.fingerprint, (
+            "an empty retriever has another fingerprint"
+        )
+        loaded = self.load(component, self.saved(retriever, tmp_path / "saved"))
+        assert loaded.fingerprint == retriever.fingerprint, (
+            "a loaded retriever has another fingerprint"
+        )
 
-    def test_its_fingerprint_names_what_matters(self, component: Any) -> None:
-        """Each of `variants` has a fingerprint of its own.
+    def test_fingerprint_depends_on_settings(self, component: Any) -> None:
+        """Each of `variants` has its own fingerprint.
 
-        To mend: put every setting into it on which the saved files depend.
+        Fix: include every setting on which the saved files depend.
         """
-        fingerprints_differ(self.part(component), self.variants)
+        fingerprints_differ(self.spec(component), self.variants)
 
-    def test_odd_texts_are_no_error(self, component: Any) -> None:
-        """Questions and passages of other scripts, of signs alone, or very long, are no error.
+    def test_unusual_texts_are_accepted(self, component: Any) -> None:
+        """Texts in other scripts, of symbols alone, or very long, raise no error.
 
-        To mend: mind texts that have no word, and cut what is too long.
+        Fix: handle texts with no tokens, and cut texts that are too long.
         """
         world = self.world()
         texts = ["?", "𝔘𝔫𝔦𝔠𝔬𝔡𝔢 ﬁ Ǆ 東京 \u0000", "word " * 3000]
-        odd = [Passage(f"odd-{at}", "", text) for at, text in enumerate(texts)]
-        made = self.new(component)
-        made.add(world.rows, [*odd, *world.items[len(odd) :]])
-        made.search(texts, self.k)
+        unusual = [Passage(f"unusual-{number}", "", text) for number, text in enumerate(texts)]
+        retriever = self.empty(component)
+        retriever.add(world.rows, [*unusual, *world.items[len(unusual) :]])
+        retriever.search(texts, self.k)

@@ -1,6 +1,6 @@
-"""Runs a suite's laws on a component without pytest, and says of each how it went.
+"""Run a suite's laws on a component without pytest, and report the outcome of each.
 
-What `ragcore plugin test` prints is made of this; it knows no component and no law by name.
+`ragcore plugin test` prints these outcomes. Knows no component and no law by name.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ __all__ = ["Verdict", "examine", "suite_of"]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How one law went.
+    """The outcome of one law.
 
     Attributes:
         law: its name.
-        outcome: whether it holds, does not, or does not apply.
-        reason: what was found where it failed, or why it was skipped; else empty.
-        mend: what its docstring says: what the law is, and how to mend what breaks it.
+        outcome: whether the component passes, fails, or the law does not apply.
+        reason: what went wrong where it failed, or why it was skipped; else empty.
+        fix: the law's docstring: what the law demands, and how to fix what breaks it.
     """
 
     law: str
     outcome: Literal["passed", "failed", "skipped"]
     reason: str
-    mend: str
+    fix: str
 
 
 def examine(suite: type[Suite], component: Any) -> Iterator[Verdict]:
-    """Run the laws of `suite` on `component` one by one, in order, each in a folder of its own.
+    """Run the laws of `suite` on `component` in order, each in a new temporary folder.
 
     Args:
         suite: such as `IndexSuite`, or a subclass with other settings.
@@ -50,25 +50,25 @@ def examine(suite: type[Suite], component: Any) -> Iterator[Verdict]:
 
 
 def suite_of(kind: str) -> type[Suite] | None:
-    """The suite for a kind of component, or None where there is none."""
+    """Return the suite for a kind of component, or None where there is none."""
     import ragcore.testing
 
-    found: type[Suite] | None = getattr(ragcore.testing, f"{kind.capitalize()}Suite", None)
-    return found
+    suite: type[Suite] | None = getattr(ragcore.testing, f"{kind.capitalize()}Suite", None)
+    return suite
 
 
 def _run(
-    suite: type[Suite], name: str, given: dict[str, Any]
+    suite: type[Suite], name: str, fixtures: dict[str, Any]
 ) -> tuple[Literal["passed", "failed", "skipped"], str]:
     law = getattr(suite(), name)
-    wanted = inspect.signature(law).parameters
+    parameters = inspect.signature(law).parameters
     try:
-        law(**{key: value for key, value in given.items() if key in wanted})
+        law(**{key: value for key, value in fixtures.items() if key in parameters})
     except unittest.SkipTest as skipped:
         return "skipped", str(skipped)
-    # Whatever a component raises within a law is that law's verdict.
+    # Any exception that a component raises in a law means that the law failed.
     except Exception as error:
-        said = str(error).strip().split("\n")[0]
-        known = type(error) is AssertionError
-        return "failed", said if known and said else f"{type(error).__name__}: {said}"
+        message = str(error).strip().split("\n")[0]
+        explained = type(error) is AssertionError and message
+        return "failed", message if explained else f"{type(error).__name__}: {message}"
     return "passed", ""

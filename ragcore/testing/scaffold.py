@@ -1,6 +1,7 @@
-"""Writes the package of a new plugin, which installs and passes its suite at once.
+"""Write the package of a new plugin, which installs and passes its suite as it is.
 
-The files are templates beside this one; knows their names and places, and what goes into them.
+The sources are the templates in `templates/`; this module knows their names, their paths in the
+package, and the values that are substituted.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ragcore.registry.discovery import HOOKS
 __all__ = ["KINDS", "write_plugin"]
 
 KINDS: Final = ("retriever", "index", "encoder", "scorer", "corpus")
-"""The kinds for which there is a template."""
+"""The kinds with a template."""
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
@@ -30,30 +31,30 @@ def write_plugin(kind: str, name: str, folder: Path) -> list[Path]:
 
     Args:
         kind: one of `KINDS`.
-        name: what YAML will say after `use:`; lower case, words joined by hyphens.
+        name: what YAML will name after `use:`; lower case, words joined by hyphens.
         folder: where the package goes; it must not exist, or be empty.
 
     Returns:
         The files, in the order in which they were written.
 
     Raises:
-        PluginError: the kind has no template, the name is none, or the folder holds something.
+        PluginError: the kind has no template, the name is not valid, or the folder is not empty.
     """
     if kind not in KINDS:
         raise PluginError(
             f"there is no template for a plugin of kind {kind!r}: expected one of "
-            f"{', '.join(KINDS)}; docs/reference/contracts.md has what other kinds must do"
+            f"{', '.join(KINDS)}; for other kinds, see docs/reference/contracts.md"
         )
     cls = "".join(word.capitalize() for word in name.split("-"))
     if not _NAME.fullmatch(name) or keyword.iskeyword(cls):
         raise PluginError(
-            f"{name!r} is no name for a {kind}: use lower-case letters, digits and single hyphens, "
-            "and begin with a letter, as in my-memory"
+            f"{name!r} is not a valid name for a {kind}: use lower-case letters, digits and single "
+            "hyphens, and begin with a letter, as in my-memory"
         )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise PluginError(f"{folder} is there already and not empty: choose another --folder")
+        raise PluginError(f"{folder} exists and is not empty: choose another --folder")
     package = "ragcore_" + name.replace("-", "_")
-    said = {
+    values = {
         "kind": kind,
         "name": name,
         "package": package,
@@ -64,7 +65,7 @@ def write_plugin(kind: str, name: str, folder: Path) -> list[Path]:
         "version": __version__,
     }
     test = "test_corpus.py" if kind == "corpus" else "test_simple.py"
-    places = {
+    templates = {
         "pyproject.toml": "pyproject.toml",
         "README.md": "README.md",
         f"src/{package}/plugin.py": "plugin.py",
@@ -72,14 +73,16 @@ def write_plugin(kind: str, name: str, folder: Path) -> list[Path]:
         "tests/test_contract.py": test,
         ".github/workflows/tests.yml": "tests.yml",
     }
-    written = [_write(folder / place, template, said) for place, template in places.items()]
+    written = [_write(folder / target, template, values) for target, template in templates.items()]
     marker = folder / "src" / package / "__init__.py"
     marker.write_text(f'"""The {kind} {name} for ragcore."""\n', encoding="utf-8")
     return [*written, marker]
 
 
-def _write(path: Path, template: str, said: Mapping[str, str]) -> Path:
+def _write(path: Path, template: str, values: Mapping[str, str]) -> Path:
     source = files("ragcore.testing") / "templates" / f"{template}.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(Template(source.read_text(encoding="utf-8")).substitute(said), encoding="utf-8")
+    path.write_text(
+        Template(source.read_text(encoding="utf-8")).substitute(values), encoding="utf-8"
+    )
     return path

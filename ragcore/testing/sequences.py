@@ -1,4 +1,4 @@
-"""The law of sequences, for indexes and retrievers alike; `machine.py` tries them."""
+"""The law of random sequences, for indexes and retrievers alike; `machine.py` runs them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ __all__ = ["SequenceLaws"]
 
 
 class SequenceLaws(SearchSuite):
-    """Any operations in any order."""
+    """Test operations in any order."""
 
-    def test_any_sequence_of_changes_answers_as_a_rebuild(
-        self, component: Any, tmp_path: Path
-    ) -> None:
-        """Add, remove, search, save, load, in any order: it answers as one built from what is left.
+    def test_any_sequence_of_changes_equals_a_rebuild(self, component: Any, tmp_path: Path) -> None:
+        """After any sequence of operations it answers like one built from what is left.
 
-        Needs the capability `exact`. To mend: the steps that lead there are printed; repeat them.
+        The operations are add, remove, search, save and load. Needs the capability `exact`.
+
+        Fix: repeat the printed steps, which are the shortest that fail.
         """
         from ragcore.testing.machine import run_machine
 
-        self.needs(self.built(component, self.world()), "exact")
+        self.needs(self.filled(component, self.world()), "exact")
         run_machine(self, component, tmp_path)

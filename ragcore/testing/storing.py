@@ -1,4 +1,4 @@
-"""Laws of saving and loading, and of many threads, for indexes and retrievers alike."""
+"""Laws of saving, loading and threads, for indexes and retrievers alike."""
 
 from __future__ import annotations
 
@@ -26,56 +26,60 @@ MAPS: Final = Path("/proc/self/maps")
 
 
 class StoreLaws(SearchSuite):
-    """What `save` and `load` do: a version of a memory is a folder that never changes."""
+    """Test `save` and `load`: a saved version is a folder that never changes."""
 
-    def test_what_is_loaded_answers_bit_by_bit(self, component: Any, tmp_path: Path) -> None:
-        """Saved and loaded, it gives the same rows and scores, to the last bit, and its length.
+    def test_loaded_answers_are_identical(self, component: Any, tmp_path: Path) -> None:
+        """After save and load, rows, scores (to the last bit) and length are the same.
 
-        To mend: save all that a score depends on, in the type in which it is computed with, and
-        recompute nothing on loading that may round otherwise.
+        Fix: save everything on which a score depends, in the type in which it is computed, and
+        recompute nothing on loading that may round differently.
         """
-        made = self.built(component, self.world())
-        folder = self.saved(made, tmp_path / "saved")
-        expected = self.search(made)
+        subject = self.filled(component, self.world())
+        folder = self.saved(subject, tmp_path / "saved")
+        expected = self.search(subject)
         for mmap in (True, False, True):
             loaded = self.load(component, folder, mmap=mmap)
-            assert type(loaded) is type(made), f"load gave {type(loaded).__name__}"
-            assert loaded.capabilities == made.capabilities, "loaded, it can do something else"
-            assert len(loaded) == len(made), f"loaded, its length is {len(loaded)}"
+            assert type(loaded) is type(subject), f"load returned {type(loaded).__name__}"
+            assert loaded.capabilities == subject.capabilities, (
+                "a loaded component declares other capabilities"
+            )
+            assert len(loaded) == len(subject), f"loaded, its length is {len(loaded)}"
             identical(self.search(loaded), expected, f"loaded with mmap={mmap}")
-        identical(self.search(made), expected, "before and after it was saved")
+        identical(self.search(subject), expected, "before and after it was saved")
 
-    def test_what_is_loaded_can_be_saved_again(self, component: Any, tmp_path: Path) -> None:
-        """A copy of a copy answers as the first.
+    def test_loaded_can_be_saved_again(self, component: Any, tmp_path: Path) -> None:
+        """A copy of a copy answers as the original.
 
-        To mend: what `load` maps or leaves for later must be there when `save` wants it.
+        Fix: have `save` read whatever `load` maps or defers.
         """
-        made = self.built(component, self.world())
-        first = self.saved(made, tmp_path / "first")
+        subject = self.filled(component, self.world())
+        first = self.saved(subject, tmp_path / "first")
         second = self.saved(self.load(component, first), tmp_path / "second")
-        identical(self.search(self.load(component, second)), self.search(made), "a copy of a copy")
+        identical(
+            self.search(self.load(component, second)), self.search(subject), "a copy of a copy"
+        )
 
-    def test_two_that_are_loaded_do_not_share(self, component: Any, tmp_path: Path) -> None:
-        """Two versions can be open at once, with the same files or with others.
+    def test_loaded_versions_are_independent(self, component: Any, tmp_path: Path) -> None:
+        """Two versions can be open together, with the same files or with others.
 
-        To mend: keep everything in the object, nothing in the class or the module.
+        Fix: keep all state in the object, none in the class or the module.
         """
         world = self.world()
         half = world.take(slice(0, self.count // 2))
-        whole, part = self.built(component, world), self.built(component, half)
-        one = self.load(component, self.saved(whole, tmp_path / "whole"))
-        other = self.load(component, self.saved(part, tmp_path / "part"))
-        identical(self.search(one), self.search(whole), "the first of two that are open")
-        identical(self.search(other), self.search(part), "the second of two that are open")
+        whole, halved = self.filled(component, world), self.filled(component, half)
+        first = self.load(component, self.saved(whole, tmp_path / "whole"))
+        second = self.load(component, self.saved(halved, tmp_path / "half"))
+        identical(self.search(first), self.search(whole), "the first of two open versions")
+        identical(self.search(second), self.search(halved), "the second of two open versions")
 
     def test_a_saved_version_never_changes(self, component: Any, tmp_path: Path) -> None:
-        """Loading, searching, adding and removing leave the files as they are.
+        """Loading, searching, adding and removing leave the saved files as they are.
 
-        To mend: map files read-only; write into the folder that `save` is given, and no other.
+        Fix: map files read-only; write only into the folder that `save` receives.
         """
         world = self.world()
         most = world.take(slice(0, self.count - 3))
-        folder = self.saved(self.built(component, most), tmp_path / "saved")
+        folder = self.saved(self.filled(component, most), tmp_path / "saved")
         before = _digests(folder)
         loaded = self.load(component, folder)
         self.search(loaded)
@@ -85,16 +89,16 @@ class StoreLaws(SearchSuite):
             rest = world.take(slice(self.count - 3, self.count))
             loaded.add(rest.rows, rest.items)
         self.search(loaded)
-        assert _digests(folder) == before, "files that were saved have changed"
+        assert _digests(folder) == before, "saved files have changed"
 
-    def test_what_is_loaded_takes_more(self, component: Any, tmp_path: Path) -> None:
-        """Added to after loading, it answers as one built at once (capability `add`).
+    def test_loaded_accepts_additions(self, component: Any, tmp_path: Path) -> None:
+        """Added to after loading, it answers as one built in one step (capability `add`).
 
-        To mend: bring what is mapped into memory before it is changed.
+        Fix: copy mapped arrays into memory before you change them.
         """
         world = self.world()
         most = world.take(slice(0, self.count - 5))
-        folder = self.saved(self.built(component, most), tmp_path / "saved")
+        folder = self.saved(self.filled(component, most), tmp_path / "saved")
         for mmap in (True, False):
             loaded = self.load(component, folder, mmap=mmap)
             self.needs(loaded, "add")
@@ -102,74 +106,72 @@ class StoreLaws(SearchSuite):
             loaded.add(rest.rows, rest.items)
             assert len(loaded) == self.count, f"its length is {len(loaded)}, not {self.count}"
             hits = self.search(loaded)
-            well_formed(hits, len(self.asked()), self.k, world.rows)
+            well_formed(hits, len(self.questions()), self.k, world.rows)
             if "exact" in loaded.capabilities:
-                agree(hits, self.search(self.built(component, world)), "added to after loading")
+                agree(hits, self.search(self.filled(component, world)), "added to after loading")
 
-    def test_an_addition_that_is_not_declared_is_refused(
-        self, component: Any, tmp_path: Path
-    ) -> None:
-        """Without the capability `add`, what is loaded takes no more: `UnsupportedOperation`.
+    def test_undeclared_add_is_refused(self, component: Any, tmp_path: Path) -> None:
+        """Without the capability `add`, adding after loading raises `UnsupportedOperation`.
 
-        To mend: `raise UnsupportedOperation.of("index 'name'", "add")` once it is built.
+        Fix: `raise UnsupportedOperation.of("index 'name'", "add")` once it is built.
         """
         world = self.world()
-        made = self.built(component, world.take(slice(0, self.count - 1)))
-        self.lacks(made, "add")
-        loaded = self.load(component, self.saved(made, tmp_path / "saved"))
+        subject = self.filled(component, world.take(slice(0, self.count - 1)))
+        self.lacks(subject, "add")
+        loaded = self.load(component, self.saved(subject, tmp_path / "saved"))
         last = world.take([self.count - 1])
         self.must_refuse(component, "add(…) after loading", lambda: loaded.add(*_pair(last)))
 
-    def test_what_was_removed_stays_removed(self, component: Any, tmp_path: Path) -> None:
-        """Saved and loaded, it has not what was removed before or after (capability `remove`).
+    def test_removed_rows_stay_removed(self, component: Any, tmp_path: Path) -> None:
+        """Rows removed before saving or after loading stay removed (capability `remove`).
 
-        To mend: save what is left, or the marks of what is removed with it.
+        Fix: save the rows that are left, or the removal marks with them.
         """
         world = self.world()
-        made = self.built(component, world)
-        self.needs(made, "remove")
-        made.remove(world.rows[:5])
-        loaded = self.load(component, self.saved(made, tmp_path / "first"))
-        identical(self.search(loaded), self.search(made), "saved after a removal")
+        subject = self.filled(component, world)
+        self.needs(subject, "remove")
+        subject.remove(world.rows[:5])
+        loaded = self.load(component, self.saved(subject, tmp_path / "first"))
+        identical(self.search(loaded), self.search(subject), "saved after a removal")
         loaded.remove(world.rows[5:9])
-        made.remove(world.rows[5:9])
+        subject.remove(world.rows[5:9])
         assert len(loaded) == self.count - 9, f"its length is {len(loaded)}"
-        agree(self.search(loaded), self.search(made), "removed after loading")
-        again = self.load(component, self.saved(loaded, tmp_path / "second"))
-        well_formed(self.search(again), len(self.asked()), self.k, world.rows[9:])
-        identical(self.search(again), self.search(loaded), "removed, saved and loaded again")
+        agree(self.search(loaded), self.search(subject), "removed after loading")
+        reloaded = self.load(component, self.saved(loaded, tmp_path / "second"))
+        well_formed(self.search(reloaded), len(self.questions()), self.k, world.rows[9:])
+        identical(self.search(reloaded), self.search(loaded), "removed, saved and loaded again")
 
-    def test_what_cannot_be_written_is_told(self, component: Any, tmp_path: Path) -> None:
-        """On a full disk `save` raises OSError or an error of ragcore's, and all else stays.
+    def test_a_full_disk_raises_an_error(self, component: Any, tmp_path: Path) -> None:
+        """On a full disk `save` raises OSError or a `RagcoreError`, and the component still works.
 
-        To mend: look whether all bytes were written, also by a library in C++; let OSError through.
+        Fix: check that all bytes were written, also by a C++ library; let OSError through.
         """
-        made = self.built(component, self.world())
-        whole = self.saved(made, tmp_path / "whole")
-        expected = self.search(made)
+        subject = self.filled(component, self.world())
+        whole = self.saved(subject, tmp_path / "whole")
+        expected = self.search(subject)
         largest = max(path.stat().st_size for path in whole.rglob("*") if path.is_file())
         for room in (largest - 1, largest // 2, 0):
             try:
                 with _files_of_at_most(room):
-                    self.saved(made, tmp_path / f"room-{room}")
+                    self.saved(subject, tmp_path / f"room-{room}")
             except (OSError, RagcoreError):
                 continue
             raise AssertionError(
-                f"saved without an error where no file could have more than {room} bytes, and the "
-                f"largest needs {largest}"
+                f"save raised no error where no file could exceed {room} bytes, and the largest "
+                f"needs {largest}"
             )
-        identical(self.search(made), expected, "after it could not be saved")
+        identical(self.search(subject), expected, "after a failed save")
 
-    def test_files_are_mapped_where_that_is_declared(self, component: Any, tmp_path: Path) -> None:
-        """With `mmap=True` files stay on disk until read, with False none does (capability `mmap`).
+    def test_declared_mmap_maps_files(self, component: Any, tmp_path: Path) -> None:
+        """With `mmap=True` files are mapped, with False they are read (capability `mmap`).
 
-        To mend: hand `mmap` on to whatever opens the files, as `np.load(…, mmap_mode="r")`.
+        Fix: pass `mmap` on to whatever opens the files, as in `np.load(…, mmap_mode="r")`.
         """
-        made = self.built(component, self.world())
-        self.needs(made, "mmap")
+        subject = self.filled(component, self.world())
+        self.needs(subject, "mmap")
         if not MAPS.exists():
-            raise unittest.SkipTest("this system does not say what is mapped (/proc/self/maps)")
-        folder = self.saved(made, tmp_path / "saved")
+            raise unittest.SkipTest("this system does not list mapped files in /proc/self/maps")
+        folder = self.saved(subject, tmp_path / "saved")
         for mmap in (False, True):
             loaded = self.load(component, folder, mmap=mmap)
             self.search(loaded)
@@ -178,32 +180,32 @@ class StoreLaws(SearchSuite):
             del loaded
 
     def test_threads_search_while_others_load(self, component: Any, tmp_path: Path) -> None:
-        """Searches in several threads give what one gives, while versions are loaded beside them.
+        """Searches in several threads are correct while other threads load versions.
 
-        To mend: keep nothing of a search in the object; make what is made late under a lock.
+        Fix: store nothing of a search in the object; create what is built lazily under a lock.
         """
-        made = self.built(component, self.world())
-        folder = self.saved(made, tmp_path / "saved")
-        asked, expected = self.asked(), self.search(made)
+        subject = self.filled(component, self.world())
+        folder = self.saved(subject, tmp_path / "saved")
+        questions, expected = self.questions(), self.search(subject)
         fresh = self.load(component, folder)
-        start = Barrier(THREADS)
+        barrier = Barrier(THREADS)
 
-        def ask(first: int) -> None:
-            start.wait()
-            for at in (np.arange(3 * len(asked)) + first) % len(asked):
-                for one in (fresh, made):
-                    hits = one.search(asked[at : at + 1], self.k)
-                    assert (hits.rows == expected.rows[at]).all(), (
-                        f"question {at} finds something else while other threads search"
+        def ask(start: int) -> None:
+            barrier.wait()
+            for number in (np.arange(3 * len(questions)) + start) % len(questions):
+                for opened in (fresh, subject):
+                    hits = opened.search(questions[number : number + 1], self.k)
+                    assert (hits.rows == expected.rows[number]).all(), (
+                        f"question {number} finds something else while other threads search"
                     )
 
         def load(_: int) -> None:
-            start.wait()
+            barrier.wait()
             for mmap in (True, False, True):
                 agree(self.search(self.load(component, folder, mmap=mmap)), expected, "loaded")
 
         with _eager_threads(), ThreadPoolExecutor(THREADS) as pool:
-            jobs = [pool.submit(ask, at) for at in range(THREADS - 1)]
+            jobs = [pool.submit(ask, number) for number in range(THREADS - 1)]
             for job in [*jobs, pool.submit(load, 0)]:
                 job.result()
 
@@ -213,6 +215,7 @@ def _pair(world: Any) -> tuple[Any, Any]:
 
 
 def _digests(folder: Path) -> dict[str, str]:
+    """Return the sha256 of each file below a folder."""
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
@@ -222,7 +225,7 @@ def _digests(folder: Path) -> dict[str, str]:
 
 @contextmanager
 def _files_of_at_most(count: int) -> Iterator[None]:
-    """A disk that is full once a file has so many bytes."""
+    """Simulate a full disk: no file can exceed so many bytes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (count, hard))
     try:
@@ -233,7 +236,7 @@ def _files_of_at_most(count: int) -> Iterator[None]:
 
 @contextmanager
 def _eager_threads() -> Iterator[None]:
-    """Let threads take turns as often as they can, so that a race shows."""
+    """Switch threads as often as possible, so that a race shows."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:

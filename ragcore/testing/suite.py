@@ -1,7 +1,7 @@
-"""What all suites share: which methods are laws, how one is waived, how a component is made.
+"""The base of all suites: which methods are laws, how one is waived, how a component is built.
 
-A law is a method `test_…` that is written in this package; its docstring says how to mend what it
-catches. It takes the fixture `component`, and `tmp_path` if it needs a folder, and raises
+A law is a method `test_…` defined in this package; its docstring says how to fix what it catches.
+It takes the fixture `component`, and `tmp_path` if it needs a folder, and raises
 `unittest.SkipTest` where it does not apply, so that it runs with pytest and without. Knows nothing
 of any kind of component.
 """
@@ -12,8 +12,9 @@ import functools
 import inspect
 import unittest
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, cast, get_args
 
+from ragcore.contracts import Capability
 from ragcore.errors import RagcoreError, UnsupportedOperation, nearest
 from ragcore.registry.components import ComponentSpec
 
@@ -21,40 +22,27 @@ __all__ = ["Suite", "SuiteError"]
 
 Law = Callable[..., None]
 
-CAPABILITIES: Final = [
-    "add",
-    "exact",
-    "filter",
-    "mmap",
-    "passages",
-    "remove",
-    "scratch",
-    "spawn_empty",
-    "trainable",
-    "uncased",
-    "vectors",
-    "words",
-]
+CAPABILITIES: Final = sorted(get_args(Capability))
 _HOME: Final = __name__.rpartition(".")[0]
 
 
 class SuiteError(RagcoreError):
-    """A suite is used wrongly: a law is overridden without a reason, or given no component."""
+    """Raised for a wrong use of a suite: a law overridden without a reason, or no component."""
 
 
 class Suite:
-    """The laws of one kind of component; subclass a kind's suite and give the fixture `component`.
+    """The laws of one kind of component.
 
-    `component` gives a `ComponentSpec`, or a class whose `Config` needs no setting. Encoders,
-    scorers and generators, which are heavy to make, are made once while the fixture gives an equal
-    spec.
+    Subclass a kind's suite and define the fixture `component`. It returns a `ComponentSpec`, or a
+    class whose `Config` needs no setting. Encoders, scorers and generators, which are expensive to
+    build, are reused while the fixture returns an equal spec.
 
     Attributes:
-        waived: {name of a law: why it cannot hold}. It is then skipped with that reason. A law
-            that is overridden must stand here, too.
+        waived: {name of a law: why it cannot hold}. The law is then skipped with that reason. A law
+            that is overridden must be listed here, too.
 
     Raises:
-        SuiteError: when a subclass overrides a law without a reason, or waives what is no law.
+        SuiteError: a subclass overrides a law without a reason, or waives what is not a law.
     """
 
     kind: ClassVar[str]
@@ -69,14 +57,16 @@ class Suite:
             if name not in laws:
                 close = nearest(name, list(laws))
                 hint = f": did you mean {close!r}?" if close else ""
-                raise SuiteError(f"{cls.__name__} waives {name!r}, which is no law of it{hint}")
+                raise SuiteError(
+                    f"{cls.__name__} waives {name!r}, which is not one of its laws{hint}"
+                )
             if not isinstance(reason, str) or not reason.strip():
                 raise SuiteError(f"{cls.__name__} waives {name!r} without a reason: write one")
         for name, law in laws.items():
-            own = inspect.getattr_static(cls, name, None)
-            if own is law and name in cls.waived:
+            defined = inspect.getattr_static(cls, name, None)
+            if defined is law and name in cls.waived:
                 setattr(cls, name, _waived(law, cls.waived[name]))
-            elif own is not law and name not in cls.waived:
+            elif defined is not law and name not in cls.waived:
                 raise SuiteError(
                     f"{cls.__name__} overrides the law {name!r} without a reason: remove yours, "
                     f"or say why in waived = {{{name!r}: '…'}}"
@@ -84,7 +74,7 @@ class Suite:
 
     @classmethod
     def laws(cls) -> dict[str, Law]:
-        """The laws by name: those of the kind first, then those that it shares with others."""
+        """Return the laws by name: those of the kind first, then those shared with other kinds."""
         homes = [base for base in cls.__mro__ if base.__module__.startswith(f"{_HOME}.")]
         return {
             name: law
@@ -94,53 +84,54 @@ class Suite:
         }
 
     @classmethod
-    def part(cls, component: Any) -> ComponentSpec[Any]:
-        """What the fixture gave, as a `ComponentSpec`.
+    def spec(cls, component: Any) -> ComponentSpec[Any]:
+        """Return what the fixture returned as a `ComponentSpec`.
 
         Raises:
-            SuiteError: it is neither a part of this kind nor a class.
+            SuiteError: it is neither a spec of this kind nor a class.
         """
         if isinstance(component, type):
-            made: Any = component
-            return ComponentSpec(cls.kind, component.__name__, component, made.Config())
+            # A class given by the fixture has a Config, which `type` does not declare.
+            config = cast("Any", component).Config()
+            return ComponentSpec(cls.kind, component.__name__, component, config)
         if isinstance(component, ComponentSpec) and component.kind == cls.kind:
             return component
         raise SuiteError(
-            f"{cls.__name__}: the fixture 'component' gave {component!r}: expected a class, or a "
-            f"ComponentSpec({cls.kind!r}, …)"
+            f"{cls.__name__}: the fixture 'component' returned {component!r}: expected a class, or "
+            f"a ComponentSpec({cls.kind!r}, …)"
         )
 
     @staticmethod
-    def needs(made: Any, capability: str) -> None:
-        """Go on only if a component declares a capability."""
-        if capability not in made.capabilities:
+    def needs(subject: Any, capability: str) -> None:
+        """Skip the law unless a component declares a capability."""
+        if capability not in subject.capabilities:
             raise unittest.SkipTest(f"it does not declare {capability!r}")
 
     @staticmethod
-    def lacks(made: Any, capability: str) -> None:
-        """Go on only if a component does not declare a capability."""
-        if capability in made.capabilities:
+    def lacks(subject: Any, capability: str) -> None:
+        """Skip the law if a component declares a capability."""
+        if capability in subject.capabilities:
             raise unittest.SkipTest(f"it declares {capability!r}")
 
     def must_refuse(self, component: Any, what: str, call: Callable[[], object]) -> None:
-        """A call of what is not declared raises `UnsupportedOperation` with the part's name."""
+        """Check that an undeclared operation raises `UnsupportedOperation` with its component."""
         try:
             call()
         except UnsupportedOperation as error:
-            said = str(error)
+            message = str(error)
         except Exception as error:
             raise AssertionError(
                 f"{what} raised {type(error).__name__} ({error}): expected UnsupportedOperation"
             ) from error
         else:
-            raise AssertionError(f"{what} was done, or ignored, though it is not declared")
-        assert any(name.lower() in said.lower() for name in _names(self.part(component))), (
-            f"{what} raised UnsupportedOperation without the component's name: {said}"
+            raise AssertionError(f"{what} was carried out or ignored, though it is not declared")
+        assert any(name.lower() in message.lower() for name in _names(self.spec(component))), (
+            f"{what} raised UnsupportedOperation without the component's name: {message}"
         )
 
     @staticmethod
     def must_fail(what: str, call: Callable[[], object]) -> None:
-        """A wrong call raises a `RagcoreError`."""
+        """Check that a wrong call raises a `RagcoreError`."""
         try:
             call()
         except RagcoreError:
@@ -148,33 +139,35 @@ class Suite:
         except Exception as error:
             raise AssertionError(
                 f"{what} raised {type(error).__name__} ({error}): expected a RagcoreError, such as "
-                "ComponentError, that says what was found and what to do"
+                "ComponentError, which says what was found and what to do"
             ) from error
         raise AssertionError(f"{what} was not refused")
 
-    def declares_what_is_known(self, made: Any) -> None:
-        """`capabilities` is a frozenset of strings, none of them a known one misspelt."""
-        found = made.capabilities
-        assert isinstance(found, frozenset), f"capabilities is {type(found).__name__}"
-        for name in found:
-            assert isinstance(name, str), f"capability {name!r} is no string"
+    def declares_what_is_known(self, subject: Any) -> None:
+        """Check that `capabilities` is a frozenset of strings, and none is misspelt."""
+        capabilities = subject.capabilities
+        assert isinstance(capabilities, frozenset), (
+            f"capabilities is {type(capabilities).__name__}, not a frozenset"
+        )
+        for name in capabilities:
+            assert isinstance(name, str), f"capability {name!r} is not a string"
             close = None if name in CAPABILITIES else nearest(name, CAPABILITIES)
             assert close is None, f"capability {name!r} is unknown: did you mean {close!r}?"
 
 
 class SharedSuite(Suite):
-    """A suite whose laws share one component, as it is heavy to make and keeps no state."""
+    """A suite whose laws share one component, which is expensive to build and stateless."""
 
-    _held: ClassVar[tuple[ComponentSpec[Any], Any] | None] = None
+    _shared: ClassVar[tuple[ComponentSpec[Any], Any] | None] = None
 
     @classmethod
-    def made(cls, component: Any) -> Any:
-        """The component: that of the law before, if the fixture gave an equal part."""
-        part = cls.part(component)
-        # One place for all suites, so that no more than one heavy component is held.
-        if SharedSuite._held is None or SharedSuite._held[0] != part:
-            SharedSuite._held = (part, part.build())
-        return SharedSuite._held[1]
+    def build(cls, component: Any) -> Any:
+        """Build the component, or return the last one built if the specs are equal."""
+        spec = cls.spec(component)
+        # Stored on SharedSuite for all suites, so that no more than one component is in memory.
+        if SharedSuite._shared is None or SharedSuite._shared[0] != spec:
+            SharedSuite._shared = (spec, spec.build())
+        return SharedSuite._shared[1]
 
 
 def _waived(law: Law, reason: str) -> Law:
@@ -189,19 +182,20 @@ def _waived(law: Law, reason: str) -> Law:
     return skip
 
 
-def _names(part: ComponentSpec[Any]) -> Iterator[str]:
-    """The names under which a user knows a part or one inside it."""
-    yield part.component.__name__
-    yield part.use
-    yield from _uses(part.to_dict())
+def _names(spec: ComponentSpec[Any]) -> Iterator[str]:
+    """Yield the names under which a user knows a component or one inside it."""
+    yield spec.component.__name__
+    yield spec.use
+    yield from _uses(spec.to_dict())
 
 
-def _uses(said: Any) -> Iterator[str]:
-    if isinstance(said, Mapping):
-        if isinstance(said.get("use"), str):
-            yield said["use"]
-        for inner in said.values():
+def _uses(settings: Any) -> Iterator[str]:
+    """Yield the value of each key `use` in nested settings."""
+    if isinstance(settings, Mapping):
+        if isinstance(settings.get("use"), str):
+            yield settings["use"]
+        for inner in settings.values():
             yield from _uses(inner)
-    elif isinstance(said, list):
-        for inner in said:
+    elif isinstance(settings, list):
+        for inner in settings:
             yield from _uses(inner)

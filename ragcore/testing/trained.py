@@ -1,4 +1,4 @@
-"""Laws of what can be trained: what moves, what stays, and that it comes back from disk."""
+"""Helpers for laws of training: change weights, and load what was saved."""
 
 from __future__ import annotations
 
@@ -16,21 +16,24 @@ __all__ = ["loaded", "moved"]
 
 
 def moved(module: torch.nn.Module) -> None:
-    """Move every weight a little, as a step of training does; the same way at each call."""
+    """Change every trainable weight a little, as a training step does.
+
+    The change is the same at each call.
+    """
     import torch
 
     drawn = torch.Generator().manual_seed(11)
-    weights = [one for one in module.parameters() if one.requires_grad]
+    weights = [weight for weight in module.parameters() if weight.requires_grad]
     assert weights, "trained_module() has no weight that can be trained"
     with torch.no_grad():
-        for one in weights:
-            one.add_(0.05 * torch.randn(one.shape, generator=drawn).to(one))
+        for weight in weights:
+            weight.add_(0.05 * torch.randn(weight.shape, generator=drawn).to(weight))
 
 
-def loaded(part: ComponentSpec[Any], said: Mapping[str, str], folder: Path) -> Any:
-    """The component whose trained weights were saved into a folder."""
-    assert said, "save_trained() names nothing that the config should say"
-    inside = {key: str(folder / path) for key, path in said.items()}
+def loaded(spec: ComponentSpec[Any], settings: Mapping[str, str], folder: Path) -> Any:
+    """Build the component whose trained weights were saved into a folder."""
+    assert settings, "save_trained() names nothing that the config should say"
+    inside = {key: str(folder / path) for key, path in settings.items()}
     for key, path in inside.items():
         assert Path(path).exists(), f"save_trained() says {key}: {path}, which is not there"
-    return changed(part, inside).build()
+    return changed(spec, inside).build()

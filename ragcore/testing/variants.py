@@ -1,4 +1,4 @@
-"""What fingerprints must say, for retrievers and encoders alike."""
+"""Helpers for laws of fingerprints, for retrievers and encoders alike."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ __all__ = ["changed", "fingerprints_differ", "say_something"]
 
 
 def say_something(fingerprint: object) -> None:
-    """A fingerprint is a text that is not empty."""
+    """Check that a fingerprint is a text that is not empty."""
     assert isinstance(fingerprint, str), f"the fingerprint is {type(fingerprint).__name__}"
     assert fingerprint.strip(), "the fingerprint is empty"
 
 
-def changed(part: ComponentSpec[Any], settings: Mapping[str, Any]) -> ComponentSpec[Any]:
-    """A part with some of its settings changed."""
-    held = {name: getattr(part.config, name) for name in part.config.model_fields_set}
-    config = type(part.config)(**{**held, **settings})
-    return ComponentSpec(part.kind, part.use, part.component, config, part.secrets)
+def changed(spec: ComponentSpec[Any], settings: Mapping[str, Any]) -> ComponentSpec[Any]:
+    """Return a spec with some of its settings changed."""
+    current = {name: getattr(spec.config, name) for name in spec.config.model_fields_set}
+    config = type(spec.config)(**{**current, **settings})
+    return ComponentSpec(spec.kind, spec.use, spec.component, config, spec.secrets)
 
 
-def fingerprints_differ(part: ComponentSpec[Any], variants: Sequence[Mapping[str, Any]]) -> None:
-    """The part and its variants have fingerprints of their own."""
+def fingerprints_differ(spec: ComponentSpec[Any], variants: Sequence[Mapping[str, Any]]) -> None:
+    """Check that a component and its variants all have different fingerprints."""
     if not variants:
         raise unittest.SkipTest("the suite names no `variants`")
-    known = {part.build().fingerprint: "the component itself"}
+    known = {spec.build().fingerprint: "the component itself"}
     for settings in variants:
-        fingerprint = changed(part, settings).build().fingerprint
+        fingerprint = changed(spec, settings).build().fingerprint
         assert fingerprint not in known, (
             f"with {dict(settings)} the fingerprint is that of {known[fingerprint]}: {fingerprint}"
         )

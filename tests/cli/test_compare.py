@@ -1,3 +1,5 @@
+"""`ragcore memory compare`, in the terminal and as an HTML page."""
+
 from __future__ import annotations
 
 import json
@@ -60,13 +62,13 @@ def run(capsys: pytest.CaptureFixture[str], pipeline: Path, *more: str) -> str:
 
 
 class Page(HTMLParser):
-    """Tags that were opened and not closed, tags seen, what is said, and what a browser fetches."""
+    """Collect open tags, all tags, the text, and the links that a browser fetches."""
 
     def __init__(self) -> None:
         super().__init__()
         self.open: list[str] = []
         self.tags: list[str] = []
-        self.said = ""
+        self.text = ""
         self.links: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -79,10 +81,10 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        self.said += data
+        self.text += data
 
 
-def test_changes_and_a_summary_are_shown(
+def test_changed_answers_and_a_summary_are_printed(
     pipeline: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
@@ -113,7 +115,7 @@ def test_overrides_change_the_pipeline(pipeline: Path, capsys: pytest.CaptureFix
     assert len(row["questions"][0]["old"]["passages"]) == 3
 
 
-def test_the_page_stands_alone_and_says_it_all(
+def test_the_page_is_self_contained_and_complete(
     pipeline: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = pipeline.parent / "compared.html"
@@ -124,17 +126,17 @@ def test_the_page_stands_alone_and_says_it_all(
     assert page.open == []
     assert page.links == []
     assert not {"b", "i", "script", "link", "img"} & set(page.tags)
-    assert "prefers-color-scheme: dark" in page.said
+    assert "prefers-color-scheme: dark" in page.text
     for one in row["questions"]:
-        assert one["question"] in page.said
-        assert f"{one['new']['other_log_prob']:.3f}" in page.said
-    assert "is ruled <i>old</i>" in page.said
-    changed = [page.said.index(one["question"]) for one in row["questions"] if one["changed"]]
-    same = [page.said.index(one["question"]) for one in row["questions"] if not one["changed"]]
+        assert one["question"] in page.text
+        assert f"{one['new']['other_log_prob']:.3f}" in page.text
+    assert "is ruled <i>old</i>" in page.text
+    changed = [page.text.index(one["question"]) for one in row["questions"] if one["changed"]]
+    same = [page.text.index(one["question"]) for one in row["questions"] if not one["changed"]]
     assert max(changed) < min(same)
 
 
-def test_faults_are_told_before_anything_is_asked(
+def test_errors_come_before_any_question_is_answered(
     pipeline: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fails(*arguments: str) -> str:

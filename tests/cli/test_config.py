@@ -25,7 +25,7 @@ memory:
     - {use: words}
 """
 
-pytestmark = pytest.mark.usefixtures("house")
+pytestmark = pytest.mark.usefixtures("sample")
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "p.yaml"
 
 
-def test_check_says_what_each_part_is(
+def test_check_lists_each_component(
     pipeline: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["check", pipeline]) == 0
@@ -44,11 +44,11 @@ def test_check_says_what_each_part_is(
     assert [tuple(row.split(maxsplit=1)) for row in rows] == [
         ("memory.store", str(tmp_path / "store")),
         ("memory.version", "not built yet: ragcore memory build p.yaml"),
-        ("memory.retriever", "mix (ragcore-house 1.0)"),
-        ("memory.retriever.retrievers.0", "pair (ragcore-house 1.0)"),
-        ("memory.retriever.retrievers.0.encoder", "tiny (ragcore-house 1.0)"),
-        ("memory.retriever.retrievers.0.index", "flat (ragcore-house 1.0)"),
-        ("memory.retriever.retrievers.1", "words (ragcore-house 1.0)"),
+        ("memory.retriever", "mix (ragcore-sample 1.0)"),
+        ("memory.retriever.retrievers.0", "pair (ragcore-sample 1.0)"),
+        ("memory.retriever.retrievers.0.encoder", "tiny (ragcore-sample 1.0)"),
+        ("memory.retriever.retrievers.0.index", "flat (ragcore-sample 1.0)"),
+        ("memory.retriever.retrievers.1", "words (ragcore-sample 1.0)"),
         (
             "rag",
             "marginalize token, decode thorough, k 5, beams 4, max_new_tokens 32, "
@@ -59,7 +59,7 @@ def test_check_says_what_each_part_is(
     ]
 
 
-def test_check_prints_every_fault_and_ends_with_2(
+def test_check_prints_every_error_and_exits_with_2(
     pipeline: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["check", pipeline, "rag.k=-1", "rag.beam=1"]) == 2
@@ -71,7 +71,7 @@ def test_check_prints_every_fault_and_ends_with_2(
     ]
 
 
-def test_check_knows_the_versions_of_a_store(
+def test_check_compares_the_version_with_the_store(
     pipeline: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = Store(tmp_path / "store")
@@ -104,8 +104,6 @@ def test_schema_prints_the_schema(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out) == config_schema()
 
 
-def test_check_says_all_of_a_nested_section(
-    pipeline: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_check_shows_a_nested_section(pipeline: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", pipeline, "rag.abstain.above=0.75"]) == 0
     assert "abstain (answer unknown, above 0.75)" in capsys.readouterr().out

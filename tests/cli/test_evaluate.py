@@ -1,3 +1,5 @@
+"""`ragcore eval` and `ragcore replay`."""
+
 from __future__ import annotations
 
 import json
@@ -27,9 +29,9 @@ def ragcore_metrics():
 
 def evaluate(capsys, pipeline: Path, *more: str, code: int = 0) -> dict:  # noqa: F811
     questions = str(pipeline.parent / "q.jsonl")
-    found = main(["eval", str(pipeline), questions, "--json", *more])
+    actual = main(["eval", str(pipeline), questions, "--json", *more])
     out, err = capsys.readouterr()
-    assert found == code, err
+    assert actual == code, err
     return json.loads(out)
 
 
@@ -49,13 +51,13 @@ def test_each_metric_has_its_interval_and_each_question_its_scores(capsys, pipel
     assert [one["answers"] for one in first["passages"]] == [True, False]
 
 
-def test_figures_are_shown(capsys, pipeline):  # noqa: F811
+def test_metrics_are_printed(capsys, pipeline):  # noqa: F811
     questions = str(pipeline.parent / "q.jsonl")
     code = main(["eval", str(pipeline), questions, "--metric", "recall@1", "--limit", "2"])
     assert code == 0
-    said = capsys.readouterr().out
-    assert "2 questions, memory new" in said
-    assert "recall@1  0.5000  0.0000 to 1.0000  2" in said
+    out = capsys.readouterr().out
+    assert "2 questions, memory new" in out
+    assert "recall@1  0.5000  0.0000 to 1.0000  2" in out
 
 
 def test_a_metric_that_fails_is_in_the_report(capsys, pipeline, installed):  # noqa: F811
@@ -103,13 +105,13 @@ def test_two_runs_are_compared_by_a_paired_test(capsys, pipeline, tmp_path):  # 
     questions = str(pipeline.parent / "q.jsonl")
     code = main(["eval", str(pipeline), questions, "rag.k=1", "--against", str(run)])
     assert code == 0
-    assert "beside" in capsys.readouterr().out
+    assert "compared with" in capsys.readouterr().out
     assert main(["eval", str(pipeline), questions, "--limit", "2", "--against", str(run)]) == 2
     assert "same questions" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("said", [["--metric", "nope"], ["--format", "nope"]])
-def test_what_is_not_there_is_told(capsys, pipeline, said):  # noqa: F811
+@pytest.mark.parametrize("options", [["--metric", "nope"], ["--format", "nope"]])
+def test_unknown_names_are_errors(capsys, pipeline, options):  # noqa: F811
     questions = str(pipeline.parent / "q.jsonl")
-    assert main(["eval", str(pipeline), questions, *said]) == 2
+    assert main(["eval", str(pipeline), questions, *options]) == 2
     assert "nope" in capsys.readouterr().err

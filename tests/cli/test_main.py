@@ -1,4 +1,4 @@
-"""The command line's frame: which command runs, what is imported, exit codes and messages."""
+"""The command line as a whole: which command runs, what is imported, exit codes, messages."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run(how: str):
         raise KeyboardInterrupt
     if how == "fault":
         raise ZeroDivisionError
-    if how == "leave":
+    if how == "exit":
         raise typer.Exit(3)
     print(how)
 
@@ -42,7 +42,7 @@ def ragcore_cli():
 
 
 def modules_after(statement: str) -> set[str]:
-    """The top-level modules that a fresh Python holds after a statement."""
+    """Return the top-level modules that a statement imports in a new Python process."""
     code = (
         "import sys\nbefore = set(sys.modules)\n"
         f"{statement}\nprint(*set(sys.modules) - before, file=sys.stderr)"
@@ -76,12 +76,12 @@ def test_checking_a_file_imports_neither_torch_nor_faiss(tmp_path: Path) -> None
     assert not loaded & {"torch", "faiss", "numpy", "pyarrow", "transformers"}
 
 
-def test_every_command_of_the_core_has_a_line_of_help_and_a_place() -> None:
+def test_every_command_of_the_core_has_help_and_a_module() -> None:
     assert set(COMMANDS) == set(ragcore_cli())
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_can_be_asked_for_help(
+def test_every_command_prints_help(
     name: str, installed: Installed, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([name, "--help"]) == 0
@@ -92,10 +92,10 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
     assert all(f"  {name} " in out and what in out for name, what in COMMANDS.items())
-    assert "plugins may add commands: ragcore plugins" in out
+    assert "Plugins may add commands: see `ragcore plugins`." in out
 
 
-def test_no_command_is_a_mistake_that_gets_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_command_is_an_error_that_prints_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert capsys.readouterr().err.startswith("Usage: ragcore COMMAND")
 
@@ -122,14 +122,14 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("notapp", "command 'notapp' is type, not a typer.Typer\n"),
     ],
 )
-def test_a_command_that_is_not_there(
-    name: str, message: str, house: Installed, capsys: pytest.CaptureFixture[str]
+def test_an_unknown_command_is_an_error(
+    name: str, message: str, sample: Installed, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([name]) == 2
     assert capsys.readouterr().err == message
 
 
-def test_a_plugin_s_command_runs(house: Installed, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plugin_s_command_runs(sample: Installed, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["hello", "world"]) == 0
     assert capsys.readouterr().out == "hello world\n"
 
@@ -142,7 +142,7 @@ def test_an_error_is_a_message_and_code_2(
     assert capsys.readouterr() == ("", "this is wrong: do that\n")
 
 
-@pytest.mark.parametrize(("how", "code"), [("interrupt", 130), ("leave", 3), ("fine", 0)])
+@pytest.mark.parametrize(("how", "code"), [("interrupt", 130), ("exit", 3), ("fine", 0)])
 def test_exit_codes(how: str, code: int, installed: Installed) -> None:
     installed.add("run", APP)
     assert main(["run", how]) == code
@@ -154,14 +154,14 @@ def test_a_fault_of_the_program_keeps_its_traceback(installed: Installed) -> Non
         main(["run", "fault"])
 
 
-def test_missing_arguments_are_typer_s_to_complain_about(
+def test_missing_arguments_are_reported_by_typer(
     installed: Installed, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["check"]) == 2
     assert "Missing argument" in capsys.readouterr().err
 
 
-def test_the_module_runs_and_its_exit_code_is_the_command_s(tmp_path: Path) -> None:
+def test_running_the_module_returns_the_command_s_exit_code(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "ragcore", "check", "nowhere.yaml"],
         capture_output=True,
@@ -174,7 +174,7 @@ def test_the_module_runs_and_its_exit_code_is_the_command_s(tmp_path: Path) -> N
     assert done.stderr.startswith("nowhere.yaml: no such file")
 
 
-def test_a_reader_that_goes_away_is_met_with_silence() -> None:
+def test_a_closed_pipe_ends_without_a_message() -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "ragcore", "plugins", "--json"],
         stdout=subprocess.PIPE,
@@ -188,24 +188,24 @@ def test_a_reader_that_goes_away_is_met_with_silence() -> None:
     assert process.wait() == 1
 
 
-def test_plugins_lists_what_is_wrong(
-    house: Installed, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_plugins_lists_failures_and_names(
+    sample: Installed, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    house.add("bad", "1 / 0\n")
+    sample.add("bad", "1 / 0\n")
     assert main(["plugins"]) == 0
     out = capsys.readouterr().out
     assert "ZeroDivisionError: division by zero" in out
     assert "retriever pair, words, mix" in out
 
 
-def test_plugins_as_json(house: Installed, capsys: pytest.CaptureFixture[str]) -> None:
-    house.add("bad", "1 / 0\n")
+def test_plugins_as_json(sample: Installed, capsys: pytest.CaptureFixture[str]) -> None:
+    sample.add("bad", "1 / 0\n")
     assert main(["plugins", "--json"]) == 0
-    said = {one["name"]: one for one in json.loads(capsys.readouterr().out)}
-    assert {name: one["status"] for name, one in said.items()} == {
+    reports = {report["name"]: report for report in json.loads(capsys.readouterr().out)}
+    assert {name: report["status"] for name, report in reports.items()} == {
         "core": "ok",
         "bad": "broken",
-        "house": "ok",
+        "sample": "ok",
     }
-    assert said["house"]["components"]["encoder"] == {"tiny": "house_plugin:Tiny"}
+    assert reports["sample"]["components"]["encoder"] == {"tiny": "sample_plugin:Tiny"}

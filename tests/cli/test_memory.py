@@ -1,3 +1,5 @@
+"""`ragcore memory`: build, update, search and calibrate."""
+
 from __future__ import annotations
 
 import json
@@ -42,7 +44,7 @@ def built(pipeline: Path) -> Path:
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """What a command prints; it must end well."""
+    """Run a command that must succeed, and return its output."""
     code = main(["memory", *map(str, arguments)])
     out, err = capsys.readouterr()
     assert code == 0, err
@@ -50,7 +52,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 
 
 def fails(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """The message of a command that must fail by a user's fault."""
+    """Run a command that must fail with a user's error, and return the message."""
     assert main(["memory", *map(str, arguments)]) == 2
     return capsys.readouterr().err
 
@@ -58,9 +60,9 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 def test_build_list_verify_and_search(pipeline: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "built version one: 9 passages" in run(capsys, "build", pipeline, "--version", "one")
     assert "* one 9 dense" in run(capsys, "list", pipeline)
-    assert "version one is whole: 9 passages" in run(capsys, "verify", pipeline)
-    found = run(capsys, "search", pipeline, "title 3 word3")
-    assert found.index("Title 3 p3 word3 [b]") < found.index("2 passages from memory one")
+    assert "version one is intact: 9 passages" in run(capsys, "verify", pipeline)
+    out = run(capsys, "search", pipeline, "title 3 word3")
+    assert out.index("Title 3 p3 word3 [b]") < out.index("2 passages from memory one")
 
 
 def test_the_store_is_named_by_its_folder_or_its_pipeline(
@@ -90,17 +92,36 @@ def test_hits_as_json(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
 
 
+EVENTS = """
+import sys
+from ragcore import hookimpl
+
+
+@hookimpl
+def ragcore_retrieved(questions, hits, memory):
+    print(list(questions), hits.rows.shape, memory, file=sys.stderr)
+"""
+
+
+def test_a_search_calls_the_hook_of_a_retrieval(
+    built: Path, installed: Installed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    installed.add("events", EVENTS)
+    assert main(["memory", "search", str(built), "word4", "--k", "3"]) == 0
+    assert capsys.readouterr().err == "['word4'] (1, 3) one\n"
+
+
 def test_a_filter_on_the_command_line_and_in_the_file(
     built: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def found(*more: str) -> list[int]:
+    def numbers(*more: str) -> list[int]:
         assert main(["memory", "search", str(built), "word4", "--json", "--k", "9", *more]) == 0
         hits = map(json.loads, capsys.readouterr().out.splitlines())
         return sorted(hit["metadata"]["n"] for hit in hits)
 
-    assert found("--where", '{"n": {"lt": 3}}') == [0, 1, 2]
-    assert found("rag.where={n: {gte: 2}}", "--where", '{"n": {"lt": 4}}') == [2, 3]
-    assert found("rag.where={n: {gte: 7}}") == [7, 8]
+    assert numbers("--where", '{"n": {"lt": 3}}') == [0, 1, 2]
+    assert numbers("rag.where={n: {gte: 2}}", "--where", '{"n": {"lt": 4}}') == [2, 3]
+    assert numbers("rag.where={n: {gte: 7}}") == [7, 8]
     assert "where.n.ge: unknown operator" in fails(
         capsys, "search", built, "word4", "--where", '{"n": {"ge": 3}}'
     )
@@ -127,13 +148,13 @@ def test_activating_goes_back_to_another_version(
     assert "from memory one" in run(capsys, "search", built, "word4")
 
 
-def test_the_record_holds_the_corpus(built: Path) -> None:
+def test_the_manifest_records_the_corpus(built: Path) -> None:
     manifest = built.parent / "stores" / "s" / "versions" / "one" / "manifest.json"
     corpus = json.loads(manifest.read_bytes())["corpus"]
     assert corpus == {"use": "jsonl", "path": str(built.parent / "passages.jsonl"), "words": None}
 
 
-def test_a_config_that_is_loaded_already_can_be_built(pipeline: Path) -> None:
+def test_a_loaded_config_can_be_built(pipeline: Path) -> None:
     config = load_config(pipeline)
     assert build_memory(config, version="one").passages == 9
     with pytest.raises(ConfigError, match="overrides"):
@@ -154,19 +175,19 @@ def test_a_pipeline_without_a_corpus_cannot_be_built(
         (["list", "{}/none"], "no such store"),
         (["verify", "{}", "two"], "no version 'two'; versions: one"),
         (["activate", "{}", "two"], "no version 'two'"),
-        (["search", "{}", " "], "the question is empty"),
+        (["search", "{}", " "], "question 1 of 1 is empty"),
         (["search", "{}", "x", "memory.retriever.encoder.seed=5"], "words(seed=5,d=32)"),
     ],
 )
-def test_faults_are_told_in_one_message(
+def test_errors_are_one_message(
     built: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
-    said = fails(capsys, *(argument.replace("{}", str(built)) for argument in arguments))
-    assert message in said
-    assert "Traceback" not in said
+    err = fails(capsys, *(argument.replace("{}", str(built)) for argument in arguments))
+    assert message in err
+    assert "Traceback" not in err
 
 
-def test_a_damaged_file_is_told(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_file_is_reported(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = built.parent / "stores" / "s" / "versions" / "one" / "passages.arrow"
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
@@ -186,7 +207,7 @@ LINES = '{"question": "word4", "answer": "ab"}\n{"question": "word5", "answers":
 
 
 @pytest.fixture
-def asked(built: Path, installed: Installed) -> Path:
+def questions(built: Path, installed: Installed) -> Path:
     installed.add("table", GENERATORS)
     built.write_text(PIPELINE + "generator: {use: table}  # mine\n", encoding="utf-8")
     path = built.parent / "questions.jsonl"
@@ -195,33 +216,33 @@ def asked(built: Path, installed: Installed) -> Path:
 
 
 def test_calibrating_prints_the_line_to_paste(
-    built: Path, asked: Path, capsys: pytest.CaptureFixture[str]
+    built: Path, questions: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = built.read_bytes()
-    said = run(capsys, "calibrate", built, asked, "memory.temperature=3")
-    assert "2 questions with 3 answers, passages found for 2" in said
-    assert "in the file 3 " in said
-    row = json.loads(run(capsys, "calibrate", built, asked, "--json"))
-    assert said.endswith(f"memory: temperature: {row['fitted']['temperature']}")
+    out = run(capsys, "calibrate", built, questions, "memory.temperature=3")
+    assert "2 questions with 3 answers, passages found for 2" in out
+    assert "in the file 3 " in out
+    row = json.loads(run(capsys, "calibrate", built, questions, "--json"))
+    assert out.endswith(f"memory: temperature: {row['fitted']['temperature']}")
     assert row["fitted"]["log_prob"] >= row["one"]["log_prob"]
     assert row["written"] is False
     assert built.read_bytes() == before
 
 
-def test_calibrating_writes_where_it_is_told_to(
-    built: Path, asked: Path, capsys: pytest.CaptureFixture[str]
+def test_calibrating_writes_into_the_file_with_write(
+    built: Path, questions: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = built.read_text(encoding="utf-8")
-    said = run(capsys, "calibrate", built, asked, "--write")
+    out = run(capsys, "calibrate", built, questions, "--write")
     temperature = load_config(built).memory.temperature
-    assert said.endswith(f"written into {built}: temperature: {temperature}")
+    assert out.endswith(f"written into {built}: temperature: {temperature}")
     after = built.read_text(encoding="utf-8")
     assert after.replace(f"  temperature: {temperature}\n", "") == before
     assert temperature != 1
-    row = json.loads(run(capsys, "calibrate", built, asked, "--json"))
+    row = json.loads(run(capsys, "calibrate", built, questions, "--json"))
     assert row["current"] == row["fitted"]
     assert "fitted to another pipeline" in fails(
-        capsys, "calibrate", built, asked, "rag.k=3", "--write"
+        capsys, "calibrate", built, questions, "rag.k=3", "--write"
     )
 
 
@@ -238,18 +259,18 @@ def test_a_version_is_updated_by_a_file(built: Path, capsys: pytest.CaptureFixtu
         {"id": "p4", "delete": True},
         {"id": "x", "text": "x"},
     )
-    said = run(capsys, "update", built, path, "--version", "two")
-    assert "made version two: 9 passages" in said
-    assert "it is the current one" in said
+    out = run(capsys, "update", built, path, "--version", "two")
+    assert "made version two: 9 passages" in out
+    assert "it is the current one" in out
     assert "p3" in run(capsys, "search", built, "other words", "--k", "1")
     # By the store's folder, and from a version that is not the current one.
     store = built.parent / "stores" / "s"
-    said = run(capsys, "update", store, path, "--version", "three", "--parent", "one")
-    assert "made version three: 9 passages" in said
+    out = run(capsys, "update", store, path, "--version", "three", "--parent", "one")
+    assert "made version three: 9 passages" in out
     assert "* three 9 dense" in run(capsys, "list", store)
 
 
-def test_a_version_is_updated_to_what_the_corpus_has_become(
+def test_a_version_is_updated_from_the_corpus(
     built: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     corpus = built.with_name("passages.jsonl")
@@ -260,7 +281,7 @@ def test_a_version_is_updated_to_what_the_corpus_has_become(
     assert "p0" not in run(capsys, "search", built, "word0", "--k", "8")
 
 
-def test_what_cannot_be_updated_is_said(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_faulty_update_is_an_error(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = changes(built, {"id": "none", "delete": True})
     assert "changes.jsonl:1: no passage has the id 'none'" in fails(capsys, "update", built, path)
     store = built.parent / "stores" / "s"

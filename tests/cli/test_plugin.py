@@ -1,4 +1,4 @@
-"""`ragcore plugin`: the laws on an installed component, and packages that pass them at once."""
+"""`ragcore plugin`: test an installed component, and write packages that pass as they are."""
 
 from __future__ import annotations
 
@@ -17,57 +17,57 @@ from ragcore.testing.scaffold import KINDS, write_plugin
 
 
 def verdicts(capsys) -> dict[str, dict[str, str]]:
-    return {one["law"]: one for one in json.loads(capsys.readouterr().out)}
+    return {verdict["law"]: verdict for verdict in json.loads(capsys.readouterr().out)}
 
 
-def test_a_right_component_passes_every_law(capsys):
+def test_a_correct_component_passes_every_law(capsys):
     assert main(["plugin", "test", "exact", "--json"]) == 0
     found = verdicts(capsys)
     assert list(found) == list(IndexSuite.laws())
-    assert {one["outcome"] for one in found.values()} == {"passed", "skipped"}
-    skipped = {one["reason"] for one in found.values() if one["outcome"] == "skipped"}
+    assert {verdict["outcome"] for verdict in found.values()} == {"passed", "skipped"}
+    skipped = {verdict["reason"] for verdict in found.values() if verdict["outcome"] == "skipped"}
     assert skipped == {f"it declares {name!r}" for name in ("add", "filter", "remove")}
 
 
-def test_a_component_is_given_its_settings(capsys, tmp_path):
+def test_settings_reach_the_component(capsys, tmp_path):
     file = tmp_path / "lines.jsonl"
     file.write_text('{"id": "1", "text": "one"}\n{"id": "1", "text": "two"}\n', encoding="utf-8")
     assert main(["plugin", "test", "jsonl", f"path={file}", "--json"]) == 1
-    failed = [one for one in verdicts(capsys).values() if one["outcome"] == "failed"]
-    assert [one["law"] for one in failed] == ["test_ids_are_unique"]
-    assert failed[0]["reason"] == "ids ['1'] are there twice"
-    assert "To mend:" in failed[0]["mend"]
+    failed = [verdict for verdict in verdicts(capsys).values() if verdict["outcome"] == "failed"]
+    assert [verdict["law"] for verdict in failed] == ["test_ids_are_unique"]
+    assert failed[0]["reason"] == "ids ['1'] occur more than once"
+    assert "Fix:" in failed[0]["fix"]
 
 
-def test_what_is_printed_says_how_to_mend_what_failed(capsys, tmp_path, monkeypatch):
+def test_the_printed_table_says_how_to_fix_what_failed(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
     file = tmp_path / "lines.jsonl"
     file.write_text('{"id": "1", "text": "one"}\n{"id": "1", "text": "two"}\n', encoding="utf-8")
     assert main(["plugin", "test", "jsonl", f"path={file}"]) == 1
-    said = capsys.readouterr().out
-    assert "To mend: number the parts of a text that is split." in said
-    assert "it has 2 passages: 8 are needed to tell" in said
-    assert "corpus 'jsonl': 6 passed, 1 failed, 1 skipped" in said
+    message = capsys.readouterr().out
+    assert "Fix: number the pieces of a text that is split." in message
+    assert "it has 2 passages: the law needs 8" in message
+    assert "corpus 'jsonl': 6 passed, 1 failed, 1 skipped" in message
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        (["nowhere"], "no plugin gives a component 'nowhere': installed: "),
+        (["nowhere"], "no plugin provides a component 'nowhere': installed: "),
         (["exact", "--kind", "retriever"], "unknown retriever 'exact'"),
         (["exact", "--kind", "metric"], "there are no laws for kind 'metric'"),
-        (["exact", "speed"], "'speed' is no setting: write KEY=VALUE"),
+        (["exact", "speed"], "'speed' is not a setting: write KEY=VALUE"),
         (["exact", "speed=1"], "does not fit the component"),
-        (["jsonl", "path=x", "--recall", "0.5"], "--recall is of indexes and retrievers"),
+        (["jsonl", "path=x", "--recall", "0.5"], "--recall applies to indexes and retrievers"),
     ],
 )
-def test_what_cannot_be_tested_is_said(capsys, arguments, said):
+def test_a_faulty_request_is_an_error(capsys, arguments, message):
     assert main(["plugin", "test", *arguments]) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_new_plugin_passes_its_own_tests_at_once(kind, tmp_path, capsys):
+def test_a_new_plugin_passes_its_own_tests(kind, tmp_path, capsys):
     folder = tmp_path / "new"
     assert main(["plugin", "new", kind, "my-own", "--folder", str(folder)]) == 0
     assert "pip install -e" in capsys.readouterr().out
@@ -93,21 +93,25 @@ def test_a_new_plugin_passes_its_own_tests_at_once(kind, tmp_path, capsys):
         return done.stdout
 
     assert " passed" in run("pytest", "-q", "-p", "no:cacheprovider")
-    (own,) = [one for one in json.loads(run("ragcore", "plugins", "--json")) if "my" in one["name"]]
+    (own,) = [
+        plugin
+        for plugin in json.loads(run("ragcore", "plugins", "--json"))
+        if "my" in plugin["name"]
+    ]
     assert own["status"] == "ok"
     assert own["components"] == {kind: {"my-own": "ragcore_my_own.component:MyOwn"}}
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "said"),
+    ("kind", "name", "message"),
     [
         ("generator", "mine", "expected one of retriever, index, encoder, scorer, corpus"),
-        ("retriever", "My Memory", "is no name for a retriever"),
-        ("retriever", "none", "is no name for a retriever"),
+        ("retriever", "My Memory", "is not a valid name for a retriever"),
+        ("retriever", "none", "is not a valid name for a retriever"),
     ],
 )
-def test_a_plugin_that_cannot_be_written_is_refused(kind, name, said, tmp_path):
-    with pytest.raises(PluginError, match=said):
+def test_a_plugin_that_cannot_be_written_is_refused(kind, name, message, tmp_path):
+    with pytest.raises(PluginError, match=message):
         write_plugin(kind, name, tmp_path / "new")
     assert not (tmp_path / "new").exists()
 

@@ -1,4 +1,4 @@
-"""`ragcore verify`: it agrees with the definition, and finds a generator that serves otherwise."""
+"""`ragcore verify`: it agrees with the definition, and detects a generator that does not."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.helpers.word_encoder import ragcore_encoders
 
 
 class Lying(TableGenerator):
-    # Normalised, and not what `score` says: as a cache that is reordered wrongly would be.
+    # Normalised, but different from `score`, as after a wrong reordering of a cache.
     def step(self, state, tokens):
         return (0.8 * super().step(state, tokens)).log_softmax(-1)
 
@@ -98,7 +98,7 @@ def test_the_served_log_p_is_that_of_the_definition(pipeline, overrides, capsys)
 
 
 @each_mode
-def test_a_generator_that_decodes_otherwise_than_it_scores_is_found(pipeline, overrides, capsys):
+def test_a_generator_whose_steps_differ_from_its_scores_is_detected(pipeline, overrides, capsys):
     code, out = run(capsys, pipeline, QUESTION, "generator.use=lying", "--json", *overrides)
     row = json.loads(out)
     assert code == 1
@@ -106,7 +106,7 @@ def test_a_generator_that_decodes_otherwise_than_it_scores_is_found(pipeline, ov
     assert row["gap"] > 1e-3
 
 
-def test_what_is_printed(pipeline, capsys):
+def test_both_log_probabilities_are_printed(pipeline, capsys):
     code, out = run(capsys, pipeline, QUESTION)
     assert code == 0
     assert "log p served" in out
@@ -146,7 +146,7 @@ def test_an_abstention_is_recomputed_under_the_first_prior(pipeline, capsys):
 
 
 class Nothing:
-    """A retriever that finds nothing, around one that would."""
+    """Wrap a retriever so that every hit is missing."""
 
     def __init__(self, retriever) -> None:
         self._retriever = retriever
@@ -157,30 +157,30 @@ class Nothing:
 
 
 @pytest.mark.parametrize("marginalize", ["token", "sequence"])
-def test_without_a_passage_it_is_the_generator_alone(tmp_path, marginalize):
+def test_without_passages_the_generator_answers_alone(tmp_path, marginalize):
     store = Store(tmp_path / "store")
     store.build("one", [Passage("0", "t", "chad")], dense_part(), corpus_config=None)
     memory = store.open("one", retriever=dense_part())
     memory.retriever = Nothing(memory.retriever)
     generator = TableGenerator(TableGenerator.Config(sharpness=1.5))
     config = RagConfig(marginalize=marginalize, max_new_tokens=4)
-    found = verify_answer(Rag(memory, generator, config), QUESTION)
-    assert found.holds(1e-6)
-    (reading,) = found.readings
+    verification = verify_answer(Rag(memory, generator, config), QUESTION)
+    assert verification.holds(1e-6)
+    (reading,) = verification.readings
     assert (reading.passage, reading.prior, reading.posterior) == (None, 1, 1)
-    assert reading.log_prob == pytest.approx(found.answer.log_prob, abs=1e-5)
-    assert found.to_dict()["readings"][0]["title"] is None
+    assert reading.log_prob == pytest.approx(verification.answer.log_prob, abs=1e-5)
+    assert verification.to_dict()["readings"][0]["title"] is None
 
 
-class Noting(TableGenerator):
-    """Its `score` notes how it was asked: with gradients, and one pair at a time."""
+class Recording(TableGenerator):
+    """Record for each call of `score` whether gradients are on, and the number of pairs."""
 
     def __init__(self, config) -> None:
         super().__init__(config)
-        self.asked: list[tuple[bool, int]] = []
+        self.calls: list[tuple[bool, int]] = []
 
     def score(self, read, pairs, targets):
-        self.asked.append(
+        self.calls.append(
             (torch.is_grad_enabled() and not torch.is_inference_mode_enabled(), len(read))
         )
         return super().score(read, pairs, targets)
@@ -192,15 +192,15 @@ def test_each_passage_is_read_alone_with_gradients_where_there_are_any(tmp_path)
     passages = [Passage(str(z), "t", text) for z, text in enumerate(texts)]
     store.build("one", passages, dense_part(), corpus_config=None)
     for capabilities in (frozenset({"trainable"}), frozenset()):
-        generator = Noting(Noting.Config(sharpness=1.5))
+        generator = Recording(Recording.Config(sharpness=1.5))
         generator.capabilities = capabilities
         memory = store.open("one", retriever=dense_part())
         verify_answer(Rag(memory, generator, RagConfig(max_new_tokens=4)), QUESTION)
-        assert generator.asked == [("trainable" in capabilities, 1)] * 3
+        assert generator.calls == [("trainable" in capabilities, 1)] * 3
 
 
-def test_nothing_is_within_a_gap_that_is_no_number(pipeline):
+def test_a_gap_of_nan_never_passes(pipeline):
     with load(pipeline) as rag:
-        found = verify_answer(rag, QUESTION)
-    broken = type(found)(found.answer, math.nan, found.readings)
+        verification = verify_answer(rag, QUESTION)
+    broken = type(verification)(verification.answer, math.nan, verification.readings)
     assert not broken.holds(math.inf)

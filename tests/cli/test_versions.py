@@ -17,7 +17,7 @@ __all__ = ["built", "pipeline"]
 
 @pytest.fixture
 def two(built: Path) -> Path:
-    """Versions one and two; two has a passage less, one more, and one that is retold."""
+    """Build versions one and two; two has one passage removed, one added and one changed."""
     lines = [
         {"id": f"p{n}", "title": f"Title {n}", "text": f"word{n} [b]", "n": n} for n in range(1, 9)
     ]
@@ -29,49 +29,47 @@ def two(built: Path) -> Path:
     return built
 
 
-def test_show_tells_what_a_version_is_made_of(
-    two: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    told = run(capsys, "show", two, "one")
-    for said in ("version one created", "passages 9", '"use": "dense"', "words(seed=0,d=32)"):
-        assert said in told
+def test_show_prints_the_manifest(two: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = run(capsys, "show", two, "one")
+    for fact in ("version one created", "passages 9", '"use": "dense"', "words(seed=0,d=32)"):
+        assert fact in out
     assert "version two (current)" in run(capsys, "show", two)
-    said = json.loads(run(capsys, "show", two, "--json"))
-    assert (said["name"], said["current"], said["corpus"]["use"]) == ("two", True, "jsonl")
-    assert said["bytes"] == sum(record["bytes"] for record in said["files"].values())
-    for name, record in said["files"].items():
-        assert name in told
+    row = json.loads(run(capsys, "show", two, "--json"))
+    assert (row["name"], row["current"], row["corpus"]["use"]) == ("two", True, "jsonl")
+    assert row["bytes"] == sum(record["bytes"] for record in row["files"].values())
+    for name, record in row["files"].items():
+        assert name in out
         assert record["sha256"][:12] in run(capsys, "show", two)
 
 
 def test_rollback_and_activate(two: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    told = run(capsys, "rollback", two)
-    assert told == "version one is the current one again, in place of two"
+    out = run(capsys, "rollback", two)
+    assert out == "version one is the current one again, in place of two"
     assert "no version to go back to" in fails(capsys, "rollback", two)
     run(capsys, "activate", two, "two")
     assert Store(two.parent / "stores/s").current() == "two"
 
 
-def test_gc_says_what_it_removes(two: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_gc_prints_what_it_deletes(two: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = Store(two.parent / "stores/s")
     (store.folder / "versions" / ".building-x").mkdir()
-    told = run(capsys, "gc", two, "--keep", "1", "--dry-run")
-    assert told.startswith("would remove version one 1 versions kept, 1 orphans, ")
-    assert told.endswith(" to free")
+    out = run(capsys, "gc", two, "--keep", "1", "--dry-run")
+    assert out.startswith("would delete version one 1 versions kept, 1 orphans, ")
+    assert out.endswith(" to free")
     assert len(store.versions()) == 2
     memory = store.open("one")
-    told = run(capsys, "gc", two, "--keep", "1")
-    assert told.startswith("kept version one, which a program has open 2 versions kept, 1 orphan")
+    out = run(capsys, "gc", two, "--keep", "1")
+    assert out.startswith("kept version one, which a program has open 2 versions kept, 1 orphan")
     memory.close()
-    said = json.loads(run(capsys, "gc", store.folder, "--keep", "1", "--json"))
-    assert (said["removed"], said["kept"], said["dry_run"]) == (["one"], ["two"], False)
+    row = json.loads(run(capsys, "gc", store.folder, "--keep", "1", "--json"))
+    assert (row["removed"], row["kept"], row["dry_run"]) == (["one"], ["two"], False)
     assert [info.name for info in store.versions()] == ["two"]
     assert run(capsys, "gc", store.folder).startswith("1 versions kept, 0 orphans, 0 B freed")
 
 
 def test_diff_shows_passages_and_words(two: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    told = run(capsys, "diff", two, "one", "two")
-    assert told == (
+    out = run(capsys, "diff", two, "one", "two")
+    assert out == (
         "- Title 0 p0 + Another new ~ Title 4 p4 … 4 | word4 [-[b]-] [+[c]+] "
         '{"n": 4} 1 added, 1 removed, 1 changed'
     )
@@ -91,22 +89,22 @@ def test_diff_as_lines_and_as_changes(two: Path, capsys: pytest.CaptureFixture[s
     assert run(capsys, "diff", two, "two", "three") == "0 added, 0 removed, 0 changed"
 
 
-def test_a_version_goes_to_another_store(
+def test_a_version_is_exported_and_imported(
     two: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    told = run(capsys, "export", two, tmp_path / "one.tar", "one")
-    assert told.startswith(f"wrote version one to {tmp_path}/one.tar: ")
+    out = run(capsys, "export", two, tmp_path / "one.tar", "one")
+    assert out.startswith(f"wrote version one to {tmp_path}/one.tar: ")
     other = tmp_path / "other"
     assert run(capsys, "import", other, tmp_path / "one.tar").startswith("version one: 9 passages,")
     assert Store(other).current() is None
-    told = run(capsys, "import", other, tmp_path / "one.tar", "--version", "1", "--activate")
-    assert told.endswith("it is the current one")
+    out = run(capsys, "import", other, tmp_path / "one.tar", "--version", "1", "--activate")
+    assert out.endswith("it is the current one")
     assert Store(other).current() == "1"
     assert "already has a version 'one'" in fails(capsys, "import", other, tmp_path / "one.tar")
     assert "no such file" in fails(capsys, "import", other, tmp_path / "none.tar")
 
 
-def test_a_pipeline_says_where_an_import_goes(
+def test_an_import_goes_to_the_pipeline_s_store(
     pipeline: Path, installed: Installed, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     build_memory(pipeline, version="one")

@@ -24,7 +24,7 @@ PIECES = [
     "*a",
 ]
 
-pytestmark = pytest.mark.usefixtures("house")
+pytestmark = pytest.mark.usefixtures("sample")
 # The plugin is the same for all examples, and reading changes nothing.
 settings.register_profile(
     "text", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -18,7 +18,7 @@ SECRET = "hush-hush-hush-hush-hush"
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in BROKEN.glob("*.yaml")))
 def test_a_broken_file_gives_its_message(
-    name: str, house: object, monkeypatch: pytest.MonkeyPatch
+    name: str, sample: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(BROKEN)
     monkeypatch.delenv("RAGCORE_TEST_UNSET", raising=False)

@@ -21,7 +21,7 @@ memory:
 generator: {use: echo, model: mini, template: '{question}'}
 """
 
-pytestmark = pytest.mark.usefixtures("house")
+pytestmark = pytest.mark.usefixtures("sample")
 
 
 def read(*overrides: str) -> PipelineConfig:

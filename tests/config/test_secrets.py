@@ -25,7 +25,7 @@ memory:
     - {use: words, stop: ["a", "Bearer ${env:RAGCORE_TEST_SECRET}"]}
 """
 
-pytestmark = pytest.mark.usefixtures("house")
+pytestmark = pytest.mark.usefixtures("sample")
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ VALID = Path(__file__).parent / "valid"
 NAMES = sorted(path.name for path in VALID.glob("*.yaml"))
 SMALL = "ragcore: 1\nmemory:\n  store: stores/world\n  retriever: {use: words}\n"
 
-pytestmark = pytest.mark.usefixtures("house")
+pytestmark = pytest.mark.usefixtures("sample")
 
 
 @pytest.mark.parametrize("name", NAMES)

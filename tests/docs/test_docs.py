@@ -1,8 +1,8 @@
-"""The documentation is true: its blocks run in order, its pipelines load, its links lead somewhere.
+"""The documentation is true: its blocks run in order, its pipelines load, its links work.
 
-Each page has a folder and a Python namespace of its own. `$ ragcore …` runs the real command line,
-and what it prints is held against what the page shows, where `…` stands for anything and numbers
-with a point may differ in the third decimal.
+Each page runs in its own folder and Python namespace. `$ ragcore …` runs the real command line, and
+its output is compared with what the page shows, where `…` matches anything and numbers with a point
+may differ in the third decimal.
 """
 
 from __future__ import annotations
@@ -72,11 +72,11 @@ def test_the_blocks_of_a_page_are_true(page, tmp_path, monkeypatch):
             case "text" | "":
                 pass
             case other:
-                pytest.fail(f"{where}: nobody checks blocks of language {other!r}")
+                pytest.fail(f"{where}: no test checks blocks of language {other!r}")
 
 
 @pytest.mark.parametrize("page", [*PAGES, *PLUGIN_PAGES], ids=name_of)
-def test_links_lead_somewhere(page):
+def test_links_have_targets(page):
     for link in links(page):
         path, _, anchor = link.partition("#")
         target = (page.parent / path) if path else page
@@ -92,7 +92,7 @@ def test_every_page_is_in_the_index():
 
 
 def run_python(block: Block, namespace: dict[str, Any], where: str) -> str:
-    """What a block prints; lines in a traceback are those of the page."""
+    """Run a block and return its output; lines in a traceback are those of the page."""
     code = compile("\n" * (block.line - 1) + block.text, where.partition(":")[0], "exec")
     with redirect_stdout(io.StringIO()) as out:
         exec(code, namespace)
@@ -100,34 +100,34 @@ def run_python(block: Block, namespace: dict[str, Any], where: str) -> str:
 
 
 def check_yaml(text: str, where: str) -> None:
-    """A pipeline, whole or some sections of one, loads; anything else is YAML."""
-    said = yaml.safe_load(text)
-    if isinstance(said, dict) and set(said) <= {"ragcore", "memory", "generator", "rag"}:
-        if "ragcore" not in said:
-            memory = {"store": "store", "retriever": {"use": "bm25"}} | said.get("memory", {})
-            text = yaml.safe_dump({"ragcore": 1} | said | {"memory": memory})
+    """Load a pipeline, or some sections of one; anything else only has to be YAML."""
+    content = yaml.safe_load(text)
+    if isinstance(content, dict) and set(content) <= {"ragcore", "memory", "generator", "rag"}:
+        if "ragcore" not in content:
+            memory = {"store": "store", "retriever": {"use": "bm25"}} | content.get("memory", {})
+            text = yaml.safe_dump({"ragcore": 1} | content | {"memory": memory})
         parse_config(text, where)
 
 
 def run_console(text: str, where: str) -> None:
     commands = re.split(r"^\$ ", text, flags=re.MULTILINE)
     assert commands.pop(0) == "", f"{where}: a console block begins with '$ '"
-    for each in commands:
-        line, _, shown = each.partition("\n")
+    for command in commands:
+        line, _, shown = command.partition("\n")
         program, *arguments = shlex.split(line, comments=True)
         match program:
             case "ragcore":
                 assert_shown(shown, run_ragcore(arguments), f"{where}: {line}")
             case "make":
                 makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-                targets = [one for one in arguments if "=" not in one]
+                targets = [argument for argument in arguments if "=" not in argument]
                 assert all(f"\n{target}:" in makefile for target in targets), f"{where}: {line}"
             case other:
-                pytest.fail(f"{where}: nobody runs {other!r}")
+                pytest.fail(f"{where}: no test runs {other!r}")
 
 
 def run_ragcore(arguments: list[str]) -> str:
-    """Standard output, or the message if the command fails."""
+    """Return standard output, or the error message if the command fails."""
     out, errors = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(errors):
         code = main(arguments)
@@ -136,7 +136,7 @@ def run_ragcore(arguments: list[str]) -> str:
 
 
 def assert_shown(shown: str, printed: str, where: str) -> None:
-    """What a page shows is what was printed; nothing shown is nothing claimed."""
+    """Compare a page's output with the printed one; a page that shows none claims none."""
     shown, printed = (
         "\n".join(line.rstrip() for line in text.strip("\n").splitlines())
         for text in (shown, printed)
@@ -146,11 +146,11 @@ def assert_shown(shown: str, printed: str, where: str) -> None:
     pieces = _SHOWN.split(shown)
     numbers = [float(piece) for piece in pieces[1::2] if piece != "…"]
     pattern = "".join(
-        re.escape(piece) if at % 2 == 0 else ".*?" if piece == "…" else r"(-?\d+\.\d+)"
-        for at, piece in enumerate(pieces)
+        re.escape(piece) if i % 2 == 0 else ".*?" if piece == "…" else r"(-?\d+\.\d+)"
+        for i, piece in enumerate(pieces)
     )
-    found = re.fullmatch(pattern, printed, re.DOTALL)
-    assert found, f"{where}: shown\n{shown}\nbut printed\n{printed}"
-    assert [float(number) for number in found.groups()] == pytest.approx(numbers, abs=CLOSE), (
+    match = re.fullmatch(pattern, printed, re.DOTALL)
+    assert match, f"{where}: shown\n{shown}\nbut printed\n{printed}"
+    assert [float(number) for number in match.groups()] == pytest.approx(numbers, abs=CLOSE), (
         f"{where}: printed\n{printed}"
     )

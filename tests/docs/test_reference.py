@@ -1,4 +1,4 @@
-"""The reference lists what there is: every key with its default, command, hook, member and name."""
+"""The reference is complete: every key with its default, command, hook, member and name."""
 
 from __future__ import annotations
 
@@ -69,20 +69,24 @@ def documented(heading: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("section", SECTIONS)
-def test_every_key_of_a_section_is_told_with_its_default(section):
+def test_every_key_of_a_section_is_documented_with_its_default(section):
     expected = keys_and_defaults(SECTIONS[section])
     if section == "The file":
-        expected["rag"] = {}  # told in full in its own section
+        expected["rag"] = {}  # documented in its own section
     assert documented(section) == expected
 
 
 @pytest.mark.parametrize(
     ("kind", "name"), [(kind, name) for kind, names in COMPONENTS.items() for name in names]
 )
-def test_every_key_of_a_component_is_told_with_its_default(kind, name):
+def test_every_key_of_a_component_is_documented_with_its_default(kind, name):
     if name == "hnswlib":
         pytest.importorskip("ragcore_hnswlib.index", reason="hnswlib needs a compiler to install")
-    (heading,) = [one for one in PIPELINE if one.startswith(f"{kind} ") and name in names_in(one)]
+    (heading,) = [
+        heading
+        for heading in PIPELINE
+        if heading.startswith(f"{kind} ") and name in names_in(heading)
+    ]
     assert documented(heading) == keys_and_defaults(registry().load(kind, name).Config)
 
 
@@ -90,56 +94,56 @@ def names_in(heading: str) -> list[str]:
     return heading.partition(" ")[2].split(", ")
 
 
-def test_no_component_is_told_that_is_not_there():
-    told = {
+def test_no_unknown_component_is_documented():
+    listed = {
         (heading.partition(" ")[0], name)
         for heading in PIPELINE
         if heading.partition(" ")[0] in COMPONENTS
         for name in names_in(heading)
     }
-    assert told <= {(kind, name) for kind, names in COMPONENTS.items() for name in names}
+    assert listed <= {(kind, name) for kind, names in COMPONENTS.items() for name in names}
 
 
-def test_every_metric_is_told_with_its_keys():
-    told = [cells[0] for name in ("Of answers", "Of passages") for cells in EVALUATION[name]]
+def test_every_metric_is_documented_with_its_keys():
+    listed = [cells[0] for name in ("Of answers", "Of passages") for cells in EVALUATION[name]]
     names = registry().names("metric")
-    assert sorted(told) == sorted(names)
+    assert sorted(listed) == sorted(names)
     for name in names:
-        own = {key: yaml.safe_load(said) for key, said, *_ in EVALUATION.get(name, [])}
-        assert own == keys_and_defaults(registry().load("metric", name).Config), name
+        keys = {key: yaml.safe_load(default) for key, default, *_ in EVALUATION.get(name, [])}
+        assert keys == keys_and_defaults(registry().load("metric", name).Config), name
 
 
-def test_every_form_of_question_files_is_told():
+def test_every_format_of_question_files_is_documented():
     assert [cells[0] for cells in EVALUATION["Question files"]] == list(FORMATS)
 
 
-def test_every_command_is_told_with_its_arguments():
+def test_every_command_is_documented_with_its_arguments():
     expected = {}
     for name in [*COMMANDS, "import-hf", "export-hf", "world"]:
         command = typer.main.get_command(registry().load("command", name))
         expected |= leaves(command, f"ragcore {name}")
-    told = {path: sorted(cells[0] for cells in COMMAND_LINE.get(path, [])) for path in expected}
-    assert told == expected
+    listed = {path: sorted(cells[0] for cells in COMMAND_LINE.get(path, [])) for path in expected}
+    assert listed == expected
 
 
 def leaves(command: Any, path: str) -> dict[str, list[str]]:
-    """The arguments and options of a command, or of each below it."""
+    """Return the arguments and options of a command, or of each subcommand."""
     if hasattr(command, "commands"):
-        found: dict[str, list[str]] = {}
+        below: dict[str, list[str]] = {}
         for name, inner in command.commands.items():
-            found |= leaves(inner, f"{path} {name}")
-        return found
-    return {path: sorted(map(said, command.params))}
+            below |= leaves(inner, f"{path} {name}")
+        return below
+    return {path: sorted(map(written, command.params))}
 
 
-def said(parameter: click.Parameter) -> str:
-    """How a user writes it."""
+def written(parameter: click.Parameter) -> str:
+    """Return a parameter as a user writes it."""
     if parameter.param_type_name == "option":
         return parameter.opts[0]
     return (parameter.metavar or parameter.name or "").upper()
 
 
-def test_every_hook_is_told():
+def test_every_hook_is_documented():
     hooks = {name for name in vars(hookspecs) if name.startswith("ragcore_")}
     assert {cells[0] for cells in CONTRACTS["Hooks"]} == hooks
 
@@ -160,7 +164,7 @@ def test_every_hook_is_told():
         "TrainableRetriever",
     ],
 )
-def test_every_member_of_a_contract_is_told(kind):
+def test_every_member_of_a_contract_is_documented(kind):
     members = {
         name
         for name, value in vars(getattr(contracts, kind)).items()
@@ -170,17 +174,17 @@ def test_every_member_of_a_contract_is_told(kind):
     assert {cells[0] for cells in CONTRACTS[kind]} == members
 
 
-def test_every_capability_of_the_house_is_told():
-    told = {cells[0] for cells in CONTRACTS["Capabilities"]}
+def test_every_capability_of_the_core_is_documented():
+    listed = {cells[0] for cells in CONTRACTS["Capabilities"]}
     assert contracts.Component.__doc__ is not None
-    assert all(f"`{name}`" in contracts.Component.__doc__ for name in told)
-    assert contracts.Component.__doc__.count("`") == 2 * len(told | {"allowed"})
+    assert all(f"`{name}`" in contracts.Component.__doc__ for name in listed)
+    assert contracts.Component.__doc__.count("`") == 2 * len(listed | {"allowed"})
 
 
-def test_every_name_of_the_package_is_told():
+def test_every_public_name_is_documented():
     assert sorted(cells[0] for cells in CONTRACTS["Names in ragcore"]) == sorted(ragcore.__all__)
 
 
-def test_every_key_of_a_manifest_is_told():
-    told = [cells[0] for cells in tables(REFERENCE / "store.md")["manifest.json"]]
-    assert told == [*Manifest.model_fields, "sha256"]
+def test_every_key_of_a_manifest_is_documented():
+    listed = [cells[0] for cells in tables(REFERENCE / "store.md")["manifest.json"]]
+    assert listed == [*Manifest.model_fields, "sha256"]

@@ -49,7 +49,7 @@ def test_the_site_has_the_docstrings_of_the_source(site):
     contracts = (site / "reference" / "api-contracts" / "index.html").read_text(encoding="utf-8")
     assert 'id="ragcore.contracts.Retriever.search"' in contracts
     laws = (site / "reference" / "api-testing" / "index.html").read_text(encoding="utf-8")
-    assert "test_ties_are_in_the_order_of_rows" in laws
+    assert "test_ties_are_ordered_by_row" in laws
 
 
 def test_the_home_page_is_the_readme_and_its_links_lead_into_the_site(site):

@@ -1,4 +1,4 @@
-"""Markdown as the tests of the documentation read it: fenced blocks with their notes, links.
+"""Parse Markdown for the tests of the documentation: fenced blocks, their notes, links.
 
 A note is an HTML comment above a block, unseen by readers: `<!-- test: file NAME -->` writes the
 block into a file, `<!-- test: output -->` is what the last Python block printed, and
@@ -26,7 +26,7 @@ _HEADING: Final = re.compile(r"^#+ (.+)$", re.MULTILINE)
 class Block:
     """A fenced block: its language, its text, the line that it begins on, and its notes.
 
-    Notes are held by their first word: {"file": "pipeline.yaml", "skip": "because …"}.
+    Notes are keyed by their first word: {"file": "pipeline.yaml", "skip": "because …"}.
     """
 
     language: str
@@ -39,49 +39,49 @@ def blocks(page: Path) -> list[Block]:
     text = page.read_text(encoding="utf-8")
     return [
         Block(
-            found["language"],
-            found["text"],
-            text.count("\n", 0, found.start("text")) + 1,
+            match["language"],
+            match["text"],
+            text.count("\n", 0, match.start("text")) + 1,
             {
                 verb: rest
                 for verb, _, rest in (
-                    note.partition(" ") for note in (found["note"] or "").split("; ") if note
+                    note.partition(" ") for note in (match["note"] or "").split("; ") if note
                 )
             },
         )
-        for found in _BLOCK.finditer(text)
+        for match in _BLOCK.finditer(text)
     ]
 
 
 def files_of(page: Path) -> dict[str, str]:
-    """The files that a page shows, by name."""
+    """Return the files that a page shows, by name."""
     return {block.notes["file"]: block.text for block in blocks(page) if "file" in block.notes}
 
 
 def links(page: Path) -> list[str]:
-    """Where a page links to, other sites aside."""
-    found = _LINK.findall(_without_blocks(page))
-    return [link for link in found if not link.startswith(("http:", "https:"))]
+    """Return the targets of a page's links, other sites left out."""
+    targets = _LINK.findall(_without_blocks(page))
+    return [link for link in targets if not link.startswith(("http:", "https:"))]
 
 
 def anchors(page: Path) -> set[str]:
-    """What can stand after # in a link to a page: its headings in lower case, with hyphens."""
+    """Return what can follow # in a link to a page: headings in lower case, with hyphens."""
     headings = _HEADING.findall(_without_blocks(page))
-    return {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in headings}
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def tables(page: Path) -> dict[str, list[list[str]]]:
-    """The rows of cells under each heading, heads of tables left out; backticks are removed."""
+    """Return the rows of cells under each heading, without table heads and backticks."""
     heading = ""
-    found: dict[str, list[list[str]]] = {heading: []}
+    rows: dict[str, list[list[str]]] = {heading: []}
     for line in _without_blocks(page).splitlines():
         if line.startswith("#"):
             heading = line.lstrip("# ").replace("`", "")
-            found[heading] = []
+            rows[heading] = []
         elif line.startswith("| `"):
             cells = line.strip().strip("|").split("|")
-            found[heading].append([cell.strip().strip("`") for cell in cells])
-    return found
+            rows[heading].append([cell.strip().strip("`") for cell in cells])
+    return rows
 
 
 def _without_blocks(page: Path) -> str:

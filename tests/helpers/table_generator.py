@@ -1,4 +1,4 @@
-"""A real generator with no weights: each next-token distribution is drawn from a seeded table.
+"""A real generator without weights: each next-token distribution is drawn from a seeded table.
 
 The distribution depends on the question, the passage's text and the prefix, and on nothing else,
 so that every target of a tiny vocabulary can be enumerated and scored by the definition.
@@ -69,11 +69,11 @@ class TableGenerator:
         return "".join(chr(ord("a") + token - 1) for token in token_ids if token != EOS)
 
     def encode_words(self, texts: Sequence[str]) -> list[list[Word]]:
-        """Every letter is a word of one token, at the beginning of an answer or within it."""
+        """Return every letter as a word of one token, once opening an answer and once inside it."""
         return [
             [
-                Word(at, at + 1, (token,), opens)
-                for at, token in enumerate(self.encode_answers([text])[0][:-1])
+                Word(start, start + 1, (token,), opens)
+                for start, token in enumerate(self.encode_answers([text])[0][:-1])
                 for opens in (True, False)
             ]
             for text in texts
@@ -109,7 +109,7 @@ class TableGenerator:
 
 
 def all_targets(vocabulary: int, longest: int) -> Iterator[tuple[int, ...]]:
-    """Every answer of at most `longest` tokens, the end token included."""
+    """Yield every answer of at most `longest` tokens, the end token included."""
     for length in range(longest):
         for body in itertools.product(range(1, vocabulary), repeat=length):
             yield (*body, EOS)
@@ -118,7 +118,7 @@ def all_targets(vocabulary: int, longest: int) -> Iterator[tuple[int, ...]]:
 def by_definition(
     generator: TableGenerator, keys: list[str], prior: Sequence[float], target: Sequence[int]
 ) -> tuple[float, float]:
-    """p(y|x) of RAG-Token and RAG-Sequence, in plain probabilities and plain loops."""
+    """Compute p(y|x) of RAG-Token and RAG-Sequence with probabilities and loops."""
     token, per_passage = 1.0, [1.0] * len(keys)
     for i, y in enumerate(target):
         step = [

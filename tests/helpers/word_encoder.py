@@ -1,7 +1,7 @@
-"""A real encoder with no weights, and the parts that a dense memory is made of.
+"""A real encoder without weights, and the spec of a dense retriever that uses it.
 
-Each word is hashed to a direction of its own; a text is the sum of its words' directions. So texts
-that share words are near each other, and any encoder of another seed is a different one.
+Each word is hashed to its own direction; a text is the sum of its words' directions. So texts that
+share words are near each other, and an encoder with another seed is a different one.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _direction(word: str, seed: int, dim: int) -> Vectors:
 
 
 def dense_part(seed: int = 0, dim: int = 32, batch_size: int = 64) -> ComponentSpec:
-    """`{use: dense}` of the encoder above and the index `exact`."""
+    """Return the spec of `{use: dense}` with the encoder above and the index `exact`."""
     encoder = ComponentSpec("encoder", "words", WordEncoder, WordEncoder.Config(dim=dim, seed=seed))
     index = ComponentSpec("index", "exact", Exact, Exact.Config())
     config = Dense.Config(encoder=encoder, index=index, batch_size=batch_size)

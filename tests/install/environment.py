@@ -73,7 +73,7 @@ class Environment:
 
 
 def _without_ragcore(site: Path, folder: Path) -> Path:
-    """A folder with links to all that a site directory has, but for ragcore and its plugins."""
+    """Make a folder that links to a site directory's contents, without ragcore and its plugins."""
     folder.mkdir()
     for entry in site.iterdir():
         if "ragcore" not in entry.name:

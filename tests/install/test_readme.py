@@ -27,7 +27,7 @@ SOURCES: Final = ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "con
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """What git would clone, so that no build writes into the working tree."""
+    """Copy what git would clone, so that no build writes into the working tree."""
     folder = tmp_path / "ragcore"
     leave_out = shutil.ignore_patterns("__pycache__", "tests", ".*")
     for name in ("ragcore", "plugins"):
@@ -59,7 +59,7 @@ def run_offline(environment: Environment, script: str, cwd: Path, **variables: s
 
 
 def installs() -> list[str]:
-    """The lines of README.md that install from a clone."""
+    """Return the lines of README.md that install from a clone."""
     lines = [
         line.removeprefix("$ ")
         for block in blocks(ROOT / "README.md")
@@ -77,13 +77,13 @@ def test_the_install_lines_of_the_readme_work(clone: Path, tmp_path: Path) -> No
     where = environment.run(environment.python, "-c", "import ragcore; print(ragcore.__file__)")
     assert Path(where.strip()).is_relative_to(environment.site_packages)
     reports = json.loads(environment.ragcore("plugins", "--json", cwd=tmp_path))
-    assert {one["package"] for one in reports} >= {
+    assert {report["package"] for report in reports} >= {
         "ragcore-engine",
         "ragcore-bm25",
         "ragcore-transformers",
         "ragcore-world",
     }
-    assert all(one["status"] in ("ok", "slow") for one in reports), reports
+    assert all(report["status"] in ("ok", "slow") for report in reports), reports
 
 
 def test_the_workflow_of_a_new_plugin_works(clone: Path, tmp_path: Path) -> None:

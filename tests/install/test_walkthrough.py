@@ -38,14 +38,14 @@ def test_a_retriever_of_ones_own_is_installed_and_found(tmp_path: Path):
 
     assert "lookalike" in environment.ragcore("plugins", cwd=use)
     reports = json.loads(environment.ragcore("plugins", "--json", cwd=use))
-    (own,) = [report for report in reports if report["name"] == "lookalike"]
-    assert own["components"] == {"retriever": {"lookalike": "lookalike:Lookalike"}}, own
+    (lookalike,) = [report for report in reports if report["name"] == "lookalike"]
+    assert lookalike["components"] == {"retriever": {"lookalike": "lookalike:Lookalike"}}, lookalike
     assert "lookalike (lookalike 0.1.0)" in environment.ragcore("check", "pipeline.yaml", cwd=use)
 
     built = environment.ragcore("memory", "build", "pipeline.yaml", "--version", "first", cwd=use)
     assert "built version first: 3 passages" in built
-    found = environment.ragcore(
+    printed = environment.ragcore(
         *("memory", "search", "pipeline.yaml", "teh capitol of Etiopia", "--k", "1", "--json"),
         cwd=use,
     )
-    assert json.loads(found)["title"] == "The capital of Ethiopia"
+    assert json.loads(printed)["title"] == "The capital of Ethiopia"

@@ -1,4 +1,4 @@
-"""The wheels of the core and of each plugin: built, complete, at work outside the repository."""
+"""The wheels of the core and of each plugin: complete, and working outside the repository."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.install
 PLUGINS: Final = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
 PACKAGES: Final = {
     "ragcore-engine": ROOT / "ragcore",
-    **{one.name: one / "src" / one.name.replace("-", "_") for one in PLUGINS},
+    **{plugin.name: plugin / "src" / plugin.name.replace("-", "_") for plugin in PLUGINS},
 }
 """The folder of each distribution's package."""
 
@@ -44,8 +44,8 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             stderr=subprocess.STDOUT,
             text=True,
         )
-    said = {name: process.communicate()[0] for name, process in building.items()}
-    failed = {name: said[name] for name, process in building.items() if process.returncode}
+    output = {name: process.communicate()[0] for name, process in building.items()}
+    failed = {name: output[name] for name, process in building.items() if process.returncode}
     assert not failed, "\n".join(f"{name}:\n{text}" for name, text in failed.items())
     return {name: next((out / name).glob("*.whl")) for name in PACKAGES}
 
@@ -58,17 +58,22 @@ def test_a_wheel_holds_every_file_of_the_package(wheels, name):
         for path in package.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    held = {one for one in zipfile.ZipFile(wheels[name]).namelist() if ".dist-info/" not in one}
-    assert held == expected
-    assert f"{package.name}/py.typed" in held
+    paths = zipfile.ZipFile(wheels[name]).namelist()
+    files = {path for path in paths if ".dist-info/" not in path}
+    assert files == expected
+    assert f"{package.name}/py.typed" in files
 
 
 @pytest.mark.parametrize("name", PACKAGES)
 def test_all_packages_have_one_version_and_go_with_the_core_of_it(wheels, name):
     metadata = metadata_of(wheels[name])
     assert (metadata["Name"], metadata["Version"]) == (name, __version__)
-    needed = [Requirement(one) for one in metadata.get_all("Requires-Dist") or []]
-    ours = {one.name: one for one in needed if one.name.startswith("ragcore")}
+    needed = [Requirement(text) for text in metadata.get_all("Requires-Dist") or []]
+    ours = {
+        requirement.name: requirement
+        for requirement in needed
+        if requirement.name.startswith("ragcore")
+    }
     if name == "ragcore-engine":
         assert not ours
         return
@@ -88,24 +93,24 @@ def test_a_source_distribution_carries_the_version(tmp_path):
 
 def metadata_of(wheel: Path) -> Message:
     with zipfile.ZipFile(wheel) as archive:
-        (name,) = [one for one in archive.namelist() if one.endswith(".dist-info/METADATA")]
+        (name,) = [path for path in archive.namelist() if path.endswith(".dist-info/METADATA")]
         return message_from_bytes(archive.read(name))
 
 
 def test_the_world_comes_with_its_data(wheels):
-    held = zipfile.ZipFile(wheels["ragcore-world"]).namelist()
+    files = zipfile.ZipFile(wheels["ragcore-world"]).namelist()
     assert {
         "ragcore_world/world.yaml",
         "ragcore_world/leaders/2016-11.csv",
         "ragcore_world/leaders/2018-12.csv",
-    } <= set(held)
+    } <= set(files)
 
 
 def test_the_wheels_work_outside_the_repository(wheels, tmp_path):
     environment = Environment(tmp_path / "venv", with_editable=False)
     environment.install(*wheels.values())
-    place = environment.run(environment.python, "-c", "import ragcore; print(ragcore.__file__)")
-    assert Path(place.strip()).is_relative_to(environment.site_packages)
+    location = environment.run(environment.python, "-c", "import ragcore; print(ragcore.__file__)")
+    assert Path(location.strip()).is_relative_to(environment.site_packages)
 
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -126,8 +131,10 @@ def test_the_wheels_work_outside_the_repository(wheels, tmp_path):
         encoding="utf-8",
     )
     environment.ragcore("memory", "build", "pipeline.yaml", cwd=outside)
-    found = environment.ragcore("memory", "search", "pipeline.yaml", "Chad?", "--json", cwd=outside)
-    assert json.loads(found)["text"] == "N'Djamena, Chad"
+    printed = environment.ragcore(
+        "memory", "search", "pipeline.yaml", "Chad?", "--json", cwd=outside
+    )
+    assert json.loads(printed)["text"] == "N'Djamena, Chad"
 
 
 def test_another_project_s_ragcore_on_top_is_reported(wheels, tmp_path):

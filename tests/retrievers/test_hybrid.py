@@ -358,7 +358,7 @@ memory:
 """
 
 
-@pytest.mark.usefixtures("house")
+@pytest.mark.usefixtures("sample")
 def test_a_pipeline_file_can_configure_it(tmp_path: Path) -> None:
     path = tmp_path / "pipeline.yaml"
     path.write_text(PIPELINE, encoding="utf-8")
@@ -375,7 +375,7 @@ def test_a_pipeline_file_can_configure_it(tmp_path: Path) -> None:
     assert not schema.is_valid(yaml.safe_load(PIPELINE.replace("2.5]", "0]")))
 
 
-@pytest.mark.usefixtures("house")
+@pytest.mark.usefixtures("sample")
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

@@ -9,7 +9,7 @@ from ragcore.types import Passage
 
 
 class Counted:
-    """A right one: passages that are numbered."""
+    """A correct corpus: numbered passages."""
 
     class Config(ragcore.ComponentConfig):
         count: int = 30
@@ -19,12 +19,14 @@ class Counted:
     def __init__(self, config):
         self.config = config
 
-    def passage(self, at: int) -> Passage:
-        return Passage(str(at), f"Number {at}", f"This is number {at}.", {"number": at})
+    def passage(self, number: int) -> Passage:
+        return Passage(
+            str(number), f"Number {number}", f"This is number {number}.", {"number": number}
+        )
 
     def __iter__(self):
-        for at in range(self.config.count):
-            yield self.passage(at)
+        for number in range(self.config.count):
+            yield self.passage(number)
 
 
 class OnceOnly(Counted):
@@ -50,9 +52,9 @@ class GoesOnWhereItWasBrokenOff(Counted):
     def __iter__(self):
         left = list(self._rest) or list(range(self.config.count))
         while left:
-            at = left.pop(0)
+            number = left.pop(0)
             self._rest = left
-            yield self.passage(at)
+            yield self.passage(number)
 
 
 class AnotherOrderEachTime(Counted):
@@ -60,43 +62,43 @@ class AnotherOrderEachTime(Counted):
 
     def __iter__(self):
         turn = next(self._times)
-        for at in range(self.config.count):
-            yield self.passage((at + turn) % self.config.count)
+        for number in range(self.config.count):
+            yield self.passage((number + turn) % self.config.count)
 
 
 class IdsTwice(Counted):
-    def passage(self, at):
-        return super().passage(at // 2)
+    def passage(self, number):
+        return super().passage(number // 2)
 
 
 class IdsAreNumbers(Counted):
-    def passage(self, at):
-        return Passage(at, "", f"Number {at}")
+    def passage(self, number):
+        return Passage(number, "", f"Number {number}")
 
 
 class IdsAreEmpty(Counted):
-    def passage(self, at):
-        return Passage("" if at == 3 else str(at), "", f"Number {at}")
+    def passage(self, number):
+        return Passage("" if number == 3 else str(number), "", f"Number {number}")
 
 
 class TextIsEmpty(Counted):
-    def passage(self, at):
-        return Passage(str(at), "", " \n" if at == 7 else f"Number {at}")
+    def passage(self, number):
+        return Passage(str(number), "", " \n" if number == 7 else f"Number {number}")
 
 
 class TitleIsNone(Counted):
-    def passage(self, at):
-        return Passage(str(at), None, f"Number {at}")
+    def passage(self, number):
+        return Passage(str(number), None, f"Number {number}")
 
 
 class MetadataIsAList(Counted):
-    def passage(self, at):
-        return Passage(str(at), "", f"Number {at}", [at])
+    def passage(self, number):
+        return Passage(str(number), "", f"Number {number}", [number])
 
 
 class GivesTexts(Counted):
-    def passage(self, at):
-        return f"Number {at}"
+    def passage(self, number):
+        return f"Number {number}"
 
 
 class NoPassage(Counted):
@@ -106,21 +108,21 @@ class NoPassage(Counted):
 
 class MakesAllAtOnce(Counted):
     def __iter__(self):
-        return iter([self.passage(at) for at in range(self.config.count)])
+        return iter([self.passage(number) for number in range(self.config.count)])
 
 
 class MakesAllBeforeTheFirst(Counted):
     def __iter__(self):
-        made = [self.passage(at) for at in range(self.config.count)]
-        yield from made
+        passages = [self.passage(number) for number in range(self.config.count)]
+        yield from passages
 
 
 class KeepsWhatWentBy(Counted):
     def __iter__(self):
-        self.kept = []
-        for at in range(self.config.count):
-            self.kept.append(self.passage(at))
-            yield self.kept[-1]
+        self.yielded = []
+        for number in range(self.config.count):
+            self.yielded.append(self.passage(number))
+            yield self.yielded[-1]
 
 
 class CapabilitiesAreAList(Counted):

@@ -14,12 +14,16 @@ from tests.helpers.word_encoder import WordEncoder
 
 class TitleIgnored(WordEncoder):
     def encode_passages(self, passages):
-        return super().encode_passages([Passage(one.id, "", one.text) for one in passages])
+        return super().encode_passages(
+            [Passage(passage.id, "", passage.text) for passage in passages]
+        )
 
 
 class TextIgnored(WordEncoder):
     def encode_passages(self, passages):
-        return super().encode_passages([Passage(one.id, one.title, "") for one in passages])
+        return super().encode_passages(
+            [Passage(passage.id, passage.title, "") for passage in passages]
+        )
 
 
 class CutAfterFourWords(WordEncoder):
@@ -97,19 +101,19 @@ class NoTextsNoShape(WordEncoder):
 
 class WordlessIsNaN(WordEncoder):
     def _encode(self, texts):
-        found = super()._encode([text.strip("?") for text in texts])
+        vectors = super()._encode([text.strip("?") for text in texts])
         with np.errstate(invalid="ignore"):
-            return found / np.linalg.norm(found, axis=1, keepdims=True)
+            return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 class Dropout(WordEncoder):
     _draws = itertools.count()
 
     def _encode(self, texts):
-        found = super()._encode(texts)
-        return found * (np.random.default_rng(next(self._draws)).random(found.shape) > 0.1).astype(
-            np.float32
-        )
+        vectors = super()._encode(texts)
+        return vectors * (
+            np.random.default_rng(next(self._draws)).random(vectors.shape) > 0.1
+        ).astype(np.float32)
 
 
 class SeededByTheObject(WordEncoder):
@@ -154,10 +158,10 @@ class TrainableWithoutGradient(WordEncoder):
 
 class OneBuffer(WordEncoder):
     def encode_passages(self, passages):
-        found = super().encode_passages(passages)
-        held = self.__dict__.setdefault("_buffers", {}).setdefault(found.shape, found)
-        held[:] = found
-        return held
+        vectors = super().encode_passages(passages)
+        buffer = self.__dict__.setdefault("_buffers", {}).setdefault(vectors.shape, vectors)
+        buffer[:] = vectors
+        return buffer
 
 
 class KeepsTheTextsInItself(WordEncoder):
@@ -169,12 +173,12 @@ class KeepsTheTextsInItself(WordEncoder):
         )
 
     def _count(self):
-        held = self.__dict__.setdefault("_inside", [])
-        held.append(1)
+        running = self.__dict__.setdefault("_inside", [])
+        running.append(1)
         time.sleep(0.001)
-        found = len(held) - 1
-        held.pop()
-        return found
+        others = len(running) - 1
+        running.pop()
+        return others
 
 
 class MisspeltCapability(WordEncoder):

@@ -11,7 +11,7 @@ from tests.helpers.table_generator import EOS, TableGenerator, TableRead, TableS
 
 
 class Table(TableGenerator):
-    """A right one: seeded tables, with twelve tokens, also for no rows at all."""
+    """A correct generator: seeded tables with twelve tokens, also for no rows."""
 
     class Config(TableGenerator.Config):
         vocabulary: int = 12
@@ -79,8 +79,8 @@ class StepIsUnnormalised(Table):
 
 class StepIsLogits(Table):
     def step(self, state, tokens):
-        found = super().step(state, tokens)
-        return found if tokens is None else found * 1.5
+        log_probs = super().step(state, tokens)
+        return log_probs if tokens is None else log_probs * 1.5
 
 
 class StepIsProbabilities(Table):
@@ -99,14 +99,14 @@ class VocabularySizeIsTheTokenizers(Table):
         self.vocabulary_size = config.vocabulary
 
     def next_log_probs(self, key, prefix):
-        found = super().next_log_probs(key, prefix)
-        return torch.cat([found, torch.full((2,), -30.0)])
+        log_probs = super().next_log_probs(key, prefix)
+        return torch.cat([log_probs, torch.full((2,), -30.0)])
 
 
 class ScoreShiftsByOne(Table):
     def score(self, read, pairs, targets):
-        found = super().score(read, pairs, targets)
-        return torch.where(targets < 0, 0.0, torch.roll(found, 1, dims=1))
+        log_probs = super().score(read, pairs, targets)
+        return torch.where(targets < 0, 0.0, torch.roll(log_probs, 1, dims=1))
 
 
 class ScoreOfAnotherRow(Table):
@@ -121,12 +121,12 @@ class ScoreIgnoresPairs(Table):
 
 class ScoreForgetsThePrefix(Table):
     def score(self, read, pairs, targets):
-        found = super().score(read, pairs, targets)
-        for at, (pair, target) in enumerate(zip(pairs.tolist(), targets.tolist(), strict=True)):
+        log_probs = super().score(read, pairs, targets)
+        for row, (pair, target) in enumerate(zip(pairs.tolist(), targets.tolist(), strict=True)):
             for i, token in enumerate(target):
                 if token >= 0:
-                    found[at, i] = self.next_log_probs(read.keys[pair], ())[token]
-        return found
+                    log_probs[row, i] = self.next_log_probs(read.keys[pair], ())[token]
+        return log_probs
 
 
 class PaddingIsCharged(Table):
@@ -141,9 +141,9 @@ class PaddingIsInfinite(Table):
 
 class PaddingIsFilledInPlace(Table):
     def score(self, read, pairs, targets):
-        found = super().score(read, pairs, targets)
+        log_probs = super().score(read, pairs, targets)
         targets[targets < 0] = EOS
-        return found
+        return log_probs
 
 
 class ScoreIsSummed(Table):
@@ -231,17 +231,17 @@ class OneStateForAll(Table):
             self._prefixes = list(state.prefixes)
         state.prefixes = self._prefixes[: len(state.keys)]
         state.prefixes += [()] * (len(state.keys) - len(state.prefixes))
-        found = super().step(state, tokens)
+        log_probs = super().step(state, tokens)
         self._prefixes = state.prefixes
-        return found
+        return log_probs
 
 
 class OneBufferForAllSteps(Table):
     def step(self, state, tokens):
-        found = super().step(state, tokens)
-        held = self.__dict__.setdefault("_buffers", {}).setdefault(found.shape, found)
-        held.copy_(found)
-        return held
+        log_probs = super().step(state, tokens)
+        buffer = self.__dict__.setdefault("_buffers", {}).setdefault(log_probs.shape, log_probs)
+        buffer.copy_(log_probs)
+        return buffer
 
 
 class NoRowsIsAnError(Table):
@@ -325,10 +325,10 @@ class WordsOfAnotherPlace(Table):
 
 class TokensChanged(Table):
     def step(self, state, tokens):
-        found = super().step(state, tokens)
+        log_probs = super().step(state, tokens)
         if tokens is not None:
             tokens.fill_(EOS)
-        return found
+        return log_probs
 
 
 class PassagesChanged(Table):

@@ -15,7 +15,7 @@ from ragcore.types import MISSING_ROW, Hits
 
 
 def tampered(rows, scores) -> Hits:
-    """Hits that get around the checks of `Hits`, as arrays written to later do."""
+    """Return hits that bypass the checks of `Hits`, as arrays changed later would."""
     hits = Hits(np.full((0, 1), MISSING_ROW), np.full((0, 1), -np.inf, np.float32))
     object.__setattr__(hits, "rows", rows)
     object.__setattr__(hits, "scores", scores)
@@ -37,10 +37,10 @@ class RanksReversed(Exact):
     def search(self, queries, k, *, allowed=None):
         hits = super().search(queries, k, allowed=allowed)
         there = (hits.rows != MISSING_ROW).sum(axis=1, keepdims=True)
-        places = np.arange(k)
+        positions = np.arange(k)
         return Hits(
             np.take_along_axis(
-                hits.rows, np.where(places < there, there - 1 - places, places), axis=1
+                hits.rows, np.where(positions < there, there - 1 - positions, positions), axis=1
             ),
             hits.scores,
         )
@@ -66,8 +66,8 @@ class PaddedWithTheLastHit(Exact):
     def search(self, queries, k, *, allowed=None):
         hits = super().search(queries, k, allowed=allowed)
         n = max(1, min(k, len(self)))
-        places = np.minimum(np.arange(k), n - 1)
-        return Hits(hits.rows[:, places], hits.scores[:, places])
+        positions = np.minimum(np.arange(k), n - 1)
+        return Hits(hits.rows[:, positions], hits.scores[:, positions])
 
 
 class FindsNothing(Exact):
@@ -116,9 +116,9 @@ class ScoresAsFloat64(Exact):
 class PositionsForRows(Exact):
     def search(self, queries, k, *, allowed=None):
         hits = super().search(queries, k, allowed=allowed)
-        held = np.sort(self._all_rows())
-        places = np.searchsorted(held, hits.rows)
-        return Hits(np.where(hits.rows == MISSING_ROW, MISSING_ROW, places), hits.scores)
+        known = np.sort(self._all_rows())
+        positions = np.searchsorted(known, hits.rows)
+        return Hits(np.where(hits.rows == MISSING_ROW, MISSING_ROW, positions), hits.scores)
 
 
 class KeepsReferences(Exact):
@@ -160,11 +160,11 @@ class PreviousBatch(Exact):
 
 class CachedByShape(Exact):
     def search(self, queries, k, *, allowed=None):
-        held = self.__dict__.setdefault("_cache", {})
+        cached = self.__dict__.setdefault("_cache", {})
         key = queries.shape, k, None if allowed is None else len(allowed)
-        if key not in held:
-            held[key] = super().search(queries, k, allowed=allowed)
-        return held[key]
+        if key not in cached:
+            cached[key] = super().search(queries, k, allowed=allowed)
+        return cached[key]
 
 
 class HitsOfTheNeighbour(Exact):
@@ -206,9 +206,9 @@ class RemovedIsHiddenOnce(Exact):
         return super().__len__() - (0 if self._gone is None else len(self._gone))
 
     def search(self, queries, k, *, allowed=None):
-        held, self._gone = self._gone, None
-        if held is not None:
-            may = np.setdiff1d(self._all_rows(), held)
+        removed, self._gone = self._gone, None
+        if removed is not None:
+            may = np.setdiff1d(self._all_rows(), removed)
             allowed = may if allowed is None else np.intersect1d(allowed, may)
         return super().search(queries, k, allowed=allowed)
 
@@ -421,9 +421,9 @@ class SavesHalfPrecision(Exact):
 class OneBufferForAllHits(Exact):
     def search(self, queries, k, *, allowed=None):
         hits = super().search(queries, k, allowed=allowed)
-        held = self.__dict__.setdefault("_buffers", {}).setdefault(hits.rows.shape, hits)
-        held.rows[:], held.scores[:] = hits.rows, hits.scores
-        return held
+        buffer = self.__dict__.setdefault("_buffers", {}).setdefault(hits.rows.shape, hits)
+        buffer.rows[:], buffer.scores[:] = hits.rows, hits.scores
+        return buffer
 
 
 class RaisesWhenEmpty(Exact):

@@ -14,7 +14,7 @@ from tests.testing.mutants_index import tampered
 
 
 class Shared(ragcore.SimpleRetriever):
-    """A right one: the share of a question's words that a passage has."""
+    """A correct retriever: the share of a question's words that a passage has."""
 
     class Config(ragcore.ComponentConfig):
         lower: bool = True
@@ -27,16 +27,17 @@ class Shared(ragcore.SimpleRetriever):
         return set(re.findall(r"\w+", text.lower() if self.config.lower else text))
 
     def scores(self, question):
-        asked = self.words(question)
+        question_words = self.words(question)
         return [
-            len(asked & self.words(f"{one.title} {one.text}")) / (1 + len(asked))
-            for one in self.passages
+            len(question_words & self.words(f"{passage.title} {passage.text}"))
+            / (1 + len(question_words))
+            for passage in self.passages
         ]
 
 
 class QuestionIgnored(Shared):
     def scores(self, question):
-        return [len(one.text) % 7 for one in self.passages]
+        return [len(passage.text) % 7 for passage in self.passages]
 
 
 class WorstFirst(Shared):
@@ -54,8 +55,8 @@ class RanksReversed(Shared):
     def search(self, questions, k, *, allowed=None):
         hits = super().search(questions, k, allowed=allowed)
         there = (hits.rows != MISSING_ROW).sum(axis=1, keepdims=True)
-        places = np.arange(k)
-        turned = np.where(places < there, there - 1 - places, places)
+        positions = np.arange(k)
+        turned = np.where(positions < there, there - 1 - positions, positions)
         return Hits(np.take_along_axis(hits.rows, turned, axis=1), hits.scores)
 
 
@@ -73,8 +74,8 @@ class FindsNothing(Shared):
 class PositionsForRows(Shared):
     def search(self, questions, k, *, allowed=None):
         hits = super().search(questions, k, allowed=allowed)
-        places = {row: at for at, row in enumerate(self._rows)} | {-1: -1}
-        rows = np.array([[places[row] for row in line] for line in hits.rows.tolist()], np.int64)
+        positions = {row: position for position, row in enumerate(self._rows)} | {-1: -1}
+        rows = np.array([[positions[row] for row in line] for line in hits.rows.tolist()], np.int64)
         return Hits(rows.reshape(hits.rows.shape), hits.scores)
 
 
@@ -113,7 +114,7 @@ class LosesTitles(Shared):
     @classmethod
     def load(cls, folder, config, *, mmap=True):
         loaded = super().load(folder, config, mmap=mmap)
-        loaded.passages = [Passage(one.id, "", one.text) for one in loaded.passages]
+        loaded.passages = [Passage(passage.id, "", passage.text) for passage in loaded.passages]
         return loaded
 
 
@@ -125,10 +126,10 @@ class LoadsAnotherClass(Shared):
 
 class FirstBatchOnly(Shared):
     def scores(self, question):
-        found = np.array(super().scores(question), np.float32)
-        self._first = self.__dict__.get("_first") or len(found)
-        found[self._first :] = -np.inf
-        return found
+        scores = np.array(super().scores(question), np.float32)
+        self._first = self.__dict__.get("_first") or len(scores)
+        scores[self._first :] = -np.inf
+        return scores
 
 
 class StaleStatistics(Shared):
@@ -183,8 +184,8 @@ class RemoveRaisesNotImplemented(Shared):
 
 class RemovesByPosition(Shared):
     def remove(self, rows):
-        for at in sorted({int(row) % len(self._rows) for row in rows}, reverse=True):
-            del self._rows[at], self.passages[at]
+        for position in sorted({int(row) % len(self._rows) for row in rows}, reverse=True):
+            del self._rows[position], self.passages[position]
 
 
 class FewerPassagesThanRows(Shared):
@@ -195,20 +196,20 @@ class FewerPassagesThanRows(Shared):
 
 class RemembersAQuestion(Shared):
     def scores(self, question):
-        kept = self.__dict__.setdefault("_kept", {})
-        if question not in kept or len(kept[question]) != len(self.passages):
-            kept[question] = super().scores(question)
-        return kept[question]
+        cached = self.__dict__.setdefault("_kept", {})
+        if question not in cached or len(cached[question]) != len(self.passages):
+            cached[question] = super().scores(question)
+        return cached[question]
 
 
 class SavesWithoutTheLast(Shared):
     def save(self, folder):
         last = self._rows[-1:]
-        held = self._rows, self.passages
+        before = self._rows, self.passages
         if last:
             self._rows, self.passages = self._rows[:-1], self.passages[:-1]
         super().save(folder)
-        self._rows, self.passages = held
+        self._rows, self.passages = before
 
 
 class SaysNothingOfAFullDisk(Shared):

@@ -12,7 +12,7 @@ from ragcore.types import Passage
 
 
 class Common:
-    """A right one: how many letters of question and passage are in common, by length."""
+    """A correct scorer: the share of letters that question and passage have in common."""
 
     class Config(ragcore.ComponentConfig):
         pass
@@ -24,9 +24,11 @@ class Common:
 
     def score(self, questions, passages):
         pairs = zip(questions, passages, strict=True)
-        return np.array([self.one(asked, passage) for asked, passage in pairs], np.float32)
+        return np.array(
+            [self.score_pair(question, passage) for question, passage in pairs], np.float32
+        )
 
-    def one(self, question, passage):
+    def score_pair(self, question, passage):
         text = f"{passage.title} {passage.text}"
         return sum(map(text.count, question)) / (1 + len(text))
 
@@ -48,7 +50,7 @@ class AsColumn(Common):
 
 class EveryQuestionWithEveryPassage(Common):
     def score(self, questions, passages):
-        return np.array([[self.one(q, p) for p in passages] for q in questions], np.float32)
+        return np.array([[self.score_pair(q, p) for p in passages] for q in questions], np.float32)
 
 
 class ScoresNaN(Common):
@@ -58,9 +60,9 @@ class ScoresNaN(Common):
 
 
 class LogOfZero(Common):
-    def one(self, question, passage):
-        found = super().one(question, passage)
-        return np.log(found) if found else -np.inf
+    def score_pair(self, question, passage):
+        similarity = super().score_pair(question, passage)
+        return np.log(similarity) if similarity else -np.inf
 
 
 class NothingIsAnError(Common):
@@ -77,12 +79,12 @@ class Softmax(Common):
 class PaddingCounts(Common):
     def score(self, questions, passages):
         longest = max(map(len, questions), default=0)
-        return super().score([one.ljust(longest, "e") for one in questions], passages)
+        return super().score([question.ljust(longest, "e") for question in questions], passages)
 
 
 class LengthOrderIsNotUndone(Common):
     def score(self, questions, passages):
-        return super().score(questions, sorted(passages, key=lambda one: len(one.text)))
+        return super().score(questions, sorted(passages, key=lambda passage: len(passage.text)))
 
 
 class ScoresOfTheNeighbour(Common):
@@ -96,20 +98,20 @@ class RanksForScores(Common):
 
 
 class QuestionIgnored(Common):
-    def one(self, question, passage):
-        return super().one("question", passage)
+    def score_pair(self, question, passage):
+        return super().score_pair("question", passage)
 
 
 class PassageIgnored(Common):
-    def one(self, question, passage):
-        return super().one(question, Passage("", "", "passage"))
+    def score_pair(self, question, passage):
+        return super().score_pair(question, Passage("", "", "passage"))
 
 
 class Dropout(Common):
     _draws = itertools.count()
 
-    def one(self, question, passage):
-        return super().one(question, passage) + next(self._draws) % 7
+    def score_pair(self, question, passage):
+        return super().score_pair(question, passage) + next(self._draws) % 7
 
 
 class SeededByTheObject(Common):
@@ -119,38 +121,38 @@ class SeededByTheObject(Common):
         super().__init__(config)
         self._bias = next(self._made)
 
-    def one(self, question, passage):
-        return super().one(question, passage) + self._bias
+    def score_pair(self, question, passage):
+        return super().score_pair(question, passage) + self._bias
 
 
 class OneBuffer(Common):
     def score(self, questions, passages):
         scores = super().score(questions, passages)
-        held = self.__dict__.setdefault("_buffers", {}).setdefault(len(scores), scores)
-        held[:] = scores
-        return held
+        buffer = self.__dict__.setdefault("_buffers", {}).setdefault(len(scores), scores)
+        buffer[:] = scores
+        return buffer
 
 
 class RemembersThePassage(Common):
-    def one(self, question, passage):
-        kept = self.__dict__.setdefault("_kept", {})
-        if passage.id not in kept:
-            kept[passage.id] = super().one(question, passage)
-        return kept[passage.id]
+    def score_pair(self, question, passage):
+        cached = self.__dict__.setdefault("_kept", {})
+        if passage.id not in cached:
+            cached[passage.id] = super().score_pair(question, passage)
+        return cached[passage.id]
 
 
 class SortsTheCallersList(Common):
     def score(self, questions, passages):
         scores = super().score(questions, passages)
-        passages.sort(key=lambda one: len(one.text))
+        passages.sort(key=lambda passage: len(passage.text))
         return scores
 
 
 class LongIsAnError(Common):
-    def one(self, question, passage):
+    def score_pair(self, question, passage):
         if len(passage.text) > 2000:
             raise IndexError("index out of range in self")
-        return super().one(question, passage)
+        return super().score_pair(question, passage)
 
 
 class KeepsTheQuestionsInItself(Common):

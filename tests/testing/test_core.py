@@ -1,4 +1,4 @@
-"""The core's own components keep their contracts."""
+"""The core's components pass the suites of their contracts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from tests.helpers.table_generator import TableGenerator
 from tests.helpers.word_encoder import dense_part
 from tests.testing.mutants_retriever import Shared
 
-LINES = [{"id": f"p{at}", "title": "Numbers", "text": f"{at} is a number"} for at in range(40)]
+LINES = [
+    {"id": f"p{number}", "title": "Numbers", "text": f"{number} is a number"}
+    for number in range(40)
+]
 
 
 class TestExact(IndexSuite):
@@ -93,9 +96,9 @@ class TestDprTsv(CorpusSuite):
 class TestTextFolder(CorpusSuite):
     @pytest.fixture
     def component(self, tmp_path):
-        for at in range(10):
-            path = tmp_path / f"{at}.md"
-            path.write_text(f"# Number {at}\n\n{at} is a number.\n", encoding="utf-8")
+        for number in range(10):
+            path = tmp_path / f"{number}.md"
+            path.write_text(f"# Number {number}\n\n{number} is a number.\n", encoding="utf-8")
         return ComponentSpec(
             "corpus", "text", TextFolder, TextFolder.Config(path=tmp_path, words=4)
         )

@@ -1,4 +1,4 @@
-"""The mutation score: the suites catch every wrong component, and let every right one pass."""
+"""The mutation score: the suites catch every wrong component and pass every correct one."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ RIGHT: Final = [
 
 def mutants(module: ModuleType, right: type) -> list[type]:
     return [
-        one
-        for one in vars(module).values()
-        if inspect.isclass(one) and issubclass(one, right) and one is not right
+        value
+        for value in vars(module).values()
+        if inspect.isclass(value) and issubclass(value, right) and value is not right
     ]
 
 
@@ -82,14 +82,14 @@ WRONG: Final = [
 
 
 @pytest.mark.parametrize(
-    ("suite", "component"), RIGHT, ids=lambda one: getattr(one, "__name__", "dense")
+    ("suite", "component"), RIGHT, ids=lambda value: getattr(value, "__name__", "dense")
 )
-def test_a_right_component_passes(suite: type[Suite], component: type | ComponentSpec):
+def test_a_correct_component_passes(suite: type[Suite], component: type | ComponentSpec):
     failed = [verdict for verdict in examine(suite, component) if verdict.outcome == "failed"]
-    assert not failed, "\n".join(f"{one.law}: {one.reason}" for one in failed)
+    assert not failed, "\n".join(f"{verdict.law}: {verdict.reason}" for verdict in failed)
 
 
-@pytest.mark.parametrize(("suite", "mutant"), WRONG, ids=lambda one: one.__name__)
+@pytest.mark.parametrize(("suite", "mutant"), WRONG, ids=lambda value: value.__name__)
 def test_a_wrong_component_is_caught(suite: type[Suite], mutant: type):
     assert any(verdict.outcome == "failed" for verdict in examine(suite, mutant)), (
         f"{mutant.__name__} survives {suite.__name__}"

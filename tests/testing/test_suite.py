@@ -1,4 +1,4 @@
-"""A law is never skipped in silence, and a report says how to mend what failed."""
+"""A law is never skipped silently, and a report says how to fix what failed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def define(name: str = "Mine", **members: object) -> type[CorpusSuite]:
 
 
 def outcomes(suite: type[CorpusSuite], component: type = IdsTwice) -> dict[str, tuple[str, str]]:
-    return {one.law: (one.outcome, one.reason) for one in examine(suite, component)}
+    return {verdict.law: (verdict.outcome, verdict.reason) for verdict in examine(suite, component)}
 
 
 def test_a_law_is_not_overridden_without_a_reason():
@@ -32,7 +32,7 @@ def test_a_law_is_not_overridden_without_a_reason():
             define(test_ids_are_unique=replacement)
 
 
-def test_a_law_is_not_overridden_by_way_of_a_mixin():
+def test_a_mixin_does_not_override_a_law():
     class Mixin:
         def test_ids_are_unique(self):
             """Nothing."""
@@ -50,12 +50,12 @@ def test_a_waiver_needs_a_reason_and_a_law():
 
 def test_a_waived_law_is_skipped_with_its_reason():
     waived = {"test_ids_are_unique": "the source has them twice"}
-    found = outcomes(define(waived=waived))
-    assert found["test_ids_are_unique"] == ("skipped", "waived: the source has them twice")
-    assert [law for law, (outcome, _) in found.items() if outcome == "failed"] == []
+    by_law = outcomes(define(waived=waived))
+    assert by_law["test_ids_are_unique"] == ("skipped", "waived: the source has them twice")
+    assert [law for law, (outcome, _) in by_law.items() if outcome == "failed"] == []
 
 
-def test_a_waiver_is_inherited_and_ends_where_it_was_written():
+def test_a_waiver_is_inherited_by_subclasses_alone():
     parent = define(waived={"test_ids_are_unique": "the source has them twice"})
     child = type("Child", (parent,), {"__module__": __name__})
     assert outcomes(child)["test_ids_are_unique"][0] == "skipped"
@@ -65,35 +65,35 @@ def test_a_waiver_is_inherited_and_ends_where_it_was_written():
 def test_an_override_with_a_reason_runs():
     ran = []
     suite = define(
-        waived={"test_ids_are_unique": "held against the source instead"},
+        waived={"test_ids_are_unique": "compared with the source instead"},
         test_ids_are_unique=lambda self: ran.append(True),
     )
     assert outcomes(suite)["test_ids_are_unique"] == ("passed", "")
     assert ran
 
 
-def test_what_fails_says_what_was_found():
+def test_a_failed_law_says_what_was_found():
     outcome, reason = outcomes(CorpusSuite)["test_ids_are_unique"]
-    assert (outcome, reason) == ("failed", "ids ['0', '1', '10', '11', '12'] are there twice")
+    assert (outcome, reason) == ("failed", "ids ['0', '1', '10', '11', '12'] occur more than once")
 
 
 @pytest.mark.parametrize("suite", SUITES)
-def test_every_law_says_how_to_mend_what_it_catches(suite):
+def test_every_law_says_how_to_fix_what_it_catches(suite):
     laws = suite.laws()
     assert len(laws) >= 8
     for name, law in laws.items():
         doc = inspect.cleandoc(law.__doc__ or "")
-        assert "To mend:" in doc, name
+        assert "Fix:" in doc, name
         assert {"component", "tmp_path", "self"} >= set(inspect.signature(law).parameters)
 
 
-@pytest.mark.parametrize("given", [3, ComponentSpec("index", "exact", Exact, Exact.Config())])
-def test_a_component_is_a_class_or_a_part_of_the_kind(given):
+@pytest.mark.parametrize("component", [3, ComponentSpec("index", "exact", Exact, Exact.Config())])
+def test_a_component_is_a_class_or_a_spec_of_the_kind(component):
     with pytest.raises(SuiteError, match="expected a class, or a ComponentSpec"):
-        CorpusSuite.part(given)
+        CorpusSuite.spec(component)
 
 
-def test_pytest_tells_how_to_mend_what_failed(tmp_path, monkeypatch):
+def test_pytest_reports_how_to_fix_what_failed(tmp_path, monkeypatch):
     # Where the entry point is installed, the plugin would come a second time.
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     file = tmp_path / "test_mine.py"
@@ -116,13 +116,13 @@ def test_pytest_tells_how_to_mend_what_failed(tmp_path, monkeypatch):
 
     options = ["-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), "-c", "/dev/null"]
     pytest.main([*options, str(file)], plugins=[Recorder(), _plugin()])
-    assert {one.nodeid.partition("::")[2] for one in reports} == {
+    assert {report.nodeid.partition("::")[2] for report in reports} == {
         f"TestMine::{law}" for law in CorpusSuite.laws()
     }
-    (failed,) = [one for one in reports if one.failed]
+    (failed,) = [report for report in reports if report.failed]
     assert (
-        "number the parts of a text that is split"
-        in dict(failed.sections)["How to mend it"].lower()
+        "number the pieces of a text that is split"
+        in dict(failed.sections)["How to fix it"].lower()
     )
 
 
@@ -172,5 +172,5 @@ def test_pytest_starts_without_anything_heavy():
     assert done.stdout.strip() == "[]"
 
 
-def test_a_right_corpus_is_not_blamed():
+def test_a_correct_corpus_passes_every_law():
     assert {outcome for outcome, _ in outcomes(CorpusSuite, Counted).values()} == {"passed"}

@@ -1,6 +1,6 @@
 """A small plugin for tests of discovery, config and command line; imports nothing heavy.
 
-Installed by the fixture `installed` under the entry point `house`, in the module `house_plugin`.
+Installed by the fixture `installed` under the entry point `sample`, in the module `sample_plugin`.
 """
 
 from __future__ import annotations
@@ -16,45 +16,45 @@ from ragcore.contracts import Encoder, Index, Retriever
 
 @hookimpl
 def ragcore_encoders() -> dict[str, str]:
-    return {"tiny": "house_plugin:Tiny"}
+    return {"tiny": "sample_plugin:Tiny"}
 
 
 @hookimpl
 def ragcore_indexes() -> dict[str, str]:
-    return {"flat": "house_plugin:Flat"}
+    return {"flat": "sample_plugin:Flat"}
 
 
 @hookimpl
 def ragcore_retrievers() -> dict[str, str]:
     return {
-        "pair": "house_plugin:Pair",
-        "words": "house_plugin:Words",
-        "mix": "house_plugin:Mix",
+        "pair": "sample_plugin:Pair",
+        "words": "sample_plugin:Words",
+        "mix": "sample_plugin:Mix",
     }
 
 
 @hookimpl
 def ragcore_generators() -> dict[str, str]:
     return {
-        "echo": "house_plugin:Echo",
-        "bare": "house_plugin:Bare",
-        "gone": "house_plugin_that_is_not_there:Gone",
-        "crash": "house_plugin:Crash",
+        "echo": "sample_plugin:Echo",
+        "bare": "sample_plugin:Bare",
+        "gone": "sample_plugin_that_is_not_there:Gone",
+        "crash": "sample_plugin:Crash",
     }
 
 
 @hookimpl
 def ragcore_corpora() -> dict[str, str]:
-    return {"lines": "house_plugin:Lines"}
+    return {"lines": "sample_plugin:Lines"}
 
 
 @hookimpl
 def ragcore_cli() -> dict[str, str]:
-    return {"hello": "house_plugin:app", "notapp": "house_plugin:Tiny"}
+    return {"hello": "sample_plugin:app", "notapp": "sample_plugin:Tiny"}
 
 
 class Holder:
-    """What every component here does: keep its config."""
+    """The base of every component here: store the config."""
 
     capabilities: frozenset[str] = frozenset()
 

@@ -1,0 +1,29 @@
+"""Show the passages that were retrieved for a question in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from ragcore.answering.evidence import Retrieved
+
+__all__ = ["retrieved_view"]
+
+
+def retrieved_view(retrieved: Retrieved, version: str) -> RenderableType:
+    """Show each passage with its score and id, best first, and name the memory's version."""
+    return Group(*_lines(retrieved, version))
+
+
+def _lines(retrieved: Retrieved, version: str) -> Iterator[RenderableType]:
+    for score, passage in zip(retrieved.scores, retrieved.passages, strict=True):
+        head = Text(f"{score:10.4f}  ", style="dim")
+        head.append(passage.title or passage.id, style="bold cyan")
+        head.append(f"  {passage.id}", style="dim")
+        yield head
+        yield Text(passage.text)
+    yield Text(f"{len(retrieved.passages)} passages from memory {version}", style="dim")

@@ -1,0 +1,113 @@
+"""Show the versions of a store in a terminal: a list, one version, and the difference of two."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from ragcore.views.tables import byte_size, plain_table
+
+if TYPE_CHECKING:
+    from ragcore.store.diff import Differences
+    from ragcore.store.manifest import Manifest
+    from ragcore.store.store import VersionInfo
+    from ragcore.types import Passage
+
+__all__ = ["difference_view", "manifest_view", "versions_view"]
+
+_CONTEXT_WORDS = 3
+"""Unchanged words shown around a change."""
+
+
+def versions_view(versions: Sequence[VersionInfo]) -> RenderableType:
+    """Show the versions of a store as a table; * marks the current one."""
+    columns = ("", "version", "passages", "retriever", "size", "created")
+    table = plain_table(*columns, numbers=("passages", "size"))
+    for version in versions:
+        table.add_row(
+            "*" if version.current else "",
+            Text(version.name, style="bold" if version.current else ""),
+            f"{version.passages:,}",
+            Text(version.retriever),
+            byte_size(version.bytes),
+            version.created,
+        )
+    return table
+
+
+def manifest_view(manifest: Manifest, *, current: bool) -> RenderableType:
+    """Show what a manifest records: passages, retriever, corpus, parent, and each file."""
+    facts = {
+        "version": manifest.name + (" (current)" if current else ""),
+        "created": manifest.created,
+        "passages": f"{manifest.passages:,}",
+        "retriever": json.dumps(manifest.retriever, ensure_ascii=False),
+        "fingerprint": manifest.fingerprint,
+        "corpus": json.dumps(manifest.corpus, ensure_ascii=False) if manifest.corpus else "",
+        "parent": manifest.parent,
+        "ragcore": manifest.ragcore,
+        "size": byte_size(manifest.bytes),
+    }
+    lines = [f"{name:<11}  {fact}" for name, fact in facts.items() if fact]
+    lines += [
+        f"  {byte_size(record.bytes):>10}  {record.sha256[:12]}  {name}"
+        for name, record in manifest.files.items()
+    ]
+    return Text("\n".join(lines))
+
+
+def difference_view(differences: Differences, limit: int) -> RenderableType:
+    """Show removed (-), added (+) and changed (~) passages, and the words that changed.
+
+    Args:
+        differences: the difference between two versions.
+        limit: the most passages of each kind to show; the last line has the full counts.
+    """
+    return Group(*_differences(differences, limit))
+
+
+def _differences(differences: Differences, limit: int) -> Iterator[Text]:
+    for passage in differences.removed[:limit]:
+        yield _marked("-", passage, "red")
+    for passage in differences.added[:limit]:
+        yield _marked("+", passage, "green")
+    for before, after in differences.changed[:limit]:
+        yield _marked("~", after, "yellow")
+        yield _rewritten(before, after)
+    kinds = (differences.added, differences.removed, differences.changed)
+    yield Text("{:,} added, {:,} removed, {:,} changed".format(*map(len, kinds)))
+
+
+def _marked(mark: str, passage: Passage, style: str) -> Text:
+    line = Text(f"{mark} ", style=style)
+    line.append(passage.title or passage.id, style="bold")
+    return line.append(f"  {passage.id}", style="dim")
+
+
+def _rewritten(before: Passage, after: Passage) -> Text:
+    """Show removed and inserted words, with a few unchanged words around each."""
+    old, new = _words(before), _words(after)
+    line = Text("  ")
+    matcher = SequenceMatcher(None, old, new, autojunk=False)
+    for group in matcher.get_grouped_opcodes(_CONTEXT_WORDS):
+        line.append("… ", style="dim")
+        for kind, old_start, old_end, new_start, new_end in group:
+            removed, inserted = old[old_start:old_end], new[new_start:new_end]
+            if kind == "equal":
+                line.append(" ".join(removed) + " ")
+                continue
+            for words, sign, style in ((removed, "-", "red"), (inserted, "+", "green")):
+                if words:
+                    line.append(f"[{sign}{' '.join(words)}{sign}] ", style=style)
+    return line
+
+
+def _words(passage: Passage) -> list[str]:
+    """Split a passage into words: its title, its text, then its metadata."""
+    metadata = json.dumps(dict(passage.metadata), ensure_ascii=False) if passage.metadata else ""
+    return f"{passage.title} | {passage.text} {metadata}".split()
