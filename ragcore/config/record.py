@@ -31,13 +31,13 @@ _LIBRARIES: Final = (
 
 def environment() -> dict[str, Any]:
     """Return the versions of what the numbers depend on."""
-    found = {"ragcore": __version__}
+    versions = {"ragcore": __version__}
     for name in _LIBRARIES:
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return {"python": platform.python_version(), "machine": platform.machine(), **found}
+    return {"python": platform.python_version(), "machine": platform.machine(), **versions}
 
 
 def portable(value: Any, folder: Path) -> Any:

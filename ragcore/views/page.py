@@ -1,7 +1,7 @@
 """The skeleton of an HTML page that stands alone: no script, no font, no image, nothing fetched.
 
 Knows HTML, and the colours and type that all pages share; knows nothing of what a page shows. The
-title is escaped here; whoever writes the body escapes everything in it that is not markup.
+title is escaped here; the caller escapes all text in the body.
 """
 
 from __future__ import annotations
