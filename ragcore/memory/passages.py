@@ -248,7 +248,7 @@ class Passages:
         inside = not len(kept) or (kept[0] >= 0 and kept[-1] < self.stored)
         if not inside or (kept[1:] <= kept[:-1]).any():
             raise StoreCorruptError(
-                f"the rows kept of {self._paths[0]} do not ascend within its {self.stored} "
+                f"the passage numbers of {self._paths[0]} do not ascend within its {self.stored} "
                 "passages: rebuild this version of the memory"
             )
 

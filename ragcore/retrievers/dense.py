@@ -48,7 +48,7 @@ class Dense:
         index: ComponentSpec[Index] = Field(
             description="finds the passages' vectors of highest inner product"
         )
-        batch_size: int = Field(64, ge=1, description="passages encoded at once")
+        batch_size: int = Field(64, ge=1, description="passages encoded in one batch")
 
     def __init__(self, config: Config) -> None:
         self._config = config

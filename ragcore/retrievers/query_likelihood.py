@@ -43,7 +43,7 @@ class QueryLikelihood:
             min_length=1,
             description="replaces the question in the generator's template",
         )
-        batch_size: int = Field(16, ge=1, description="pairs read and scored at once")
+        batch_size: int = Field(16, ge=1, description="pairs read and scored in one batch")
 
     capabilities: ClassVar[frozenset[str]] = frozenset()
 

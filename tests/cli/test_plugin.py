@@ -57,7 +57,7 @@ def test_the_printed_table_says_how_to_fix_what_failed(capsys, tmp_path, monkeyp
         (["exact", "--kind", "retriever"], "unknown retriever 'exact'"),
         (["exact", "--kind", "metric"], "there are no laws for kind 'metric'"),
         (["exact", "speed"], "'speed' is not a setting: write KEY=VALUE"),
-        (["exact", "speed=1"], "does not fit the component"),
+        (["exact", "speed=1"], "does not fit the installed component"),
         (["jsonl", "path=x", "--recall", "0.5"], "--recall applies to indexes and retrievers"),
     ],
 )

@@ -221,6 +221,24 @@ def test_deepening_stops_at_a_ranking_that_ends_early(tmp_path: Path) -> None:
     assert (rows >= 0).sum() == 1
 
 
+def test_an_approximate_index_is_searched_deeper_where_its_ranking_ends() -> None:
+    class Graph(Plain):
+        """Finds half of the depth, as a graph that is searched more widely finds more."""
+
+        capabilities = frozenset({"add"})
+
+        def search(self, queries: Any, k: int, **options: Any) -> Hits:
+            hits = super().search(queries, k, **options)
+            reach = max(1, k // 2)
+            hits.rows[:, reach:], hits.scores[:, reach:] = -1, -np.inf
+            return hits
+
+    segments = filled([*range(30)], Graph)
+    ranked = filled([*range(30)]).search(QUERIES[:1], 30).rows[0]
+    segments.remove(ranked[:1])
+    assert segments.search(QUERIES[:1], 5).rows[0].tolist() == ranked[1:6].tolist()
+
+
 def test_files_that_cannot_be_linked_are_copied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

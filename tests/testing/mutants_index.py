@@ -125,7 +125,7 @@ class KeepsReferences(Exact):
     def add(self, rows, vectors):
         super().add(rows, vectors)
         if len(self) == len(rows) > 0:
-            self._parts = [_Block(rows, vectors)]
+            self._blocks = [_Block(rows, vectors)]
 
 
 class ScalesQueriesInPlace(Exact):
@@ -215,13 +215,13 @@ class RemovedIsHiddenOnce(Exact):
 
 class SaveForgetsRemovals(Exact):
     def remove(self, rows):
-        self.__dict__.setdefault("_whole", list(self._parts))
+        self.__dict__.setdefault("_whole", list(self._blocks))
         super().remove(rows)
 
     def save(self, folder):
-        parts, self._parts = self._parts, self.__dict__.get("_whole", self._parts)
+        parts, self._blocks = self._blocks, self.__dict__.get("_whole", self._blocks)
         super().save(folder)
-        self._parts = parts
+        self._blocks = parts
 
 
 class SaysNothingOfAFullDisk(Exact):
@@ -235,7 +235,7 @@ class ForgetsWhenTheDiskIsFull(Exact):
         try:
             super().save(folder)
         except OSError:
-            self._parts = []
+            self._blocks = []
             raise
 
 
@@ -340,7 +340,7 @@ class Cosine(Exact):
         whole = super().search(queries, max(k, len(self)), allowed=allowed)
         lengths = {
             row: np.linalg.norm(vector)
-            for part in self._parts
+            for part in self._blocks
             for row, vector in zip(part.rows.tolist(), part.vectors, strict=True)
         }
         by = np.vectorize(lambda row: lengths.get(row, 1) or 1, otypes=[float])(whole.rows)
@@ -458,18 +458,18 @@ class LowRecall(Exact):
 
 
 class OneForAll(Exact):
-    _parts = []  # noqa: RUF012 (the fault)
+    _blocks = []  # noqa: RUF012 (the fault)
     _held: list = []  # noqa: RUF012
 
     @classmethod
     def load(cls, folder, config, *, mmap=True):
         loaded = super().load(folder, config, mmap=mmap)
-        cls._held[:] = loaded._parts
+        cls._held[:] = loaded._blocks
         return loaded
 
     def search(self, queries, k, *, allowed=None):
         if self._held:
-            self._parts = list(self._held)
+            self._blocks = list(self._held)
         return super().search(queries, k, allowed=allowed)
 
 
@@ -491,12 +491,12 @@ class StaleAfterAdd(Exact):
 
     def search(self, queries, k, *, allowed=None):
         if self._first is None and len(self):
-            self._first = list(self._parts)
-        parts, self._parts = self._parts, self._first or self._parts
+            self._first = list(self._blocks)
+        parts, self._blocks = self._blocks, self._first or self._blocks
         try:
             return super().search(queries, k, allowed=allowed)
         finally:
-            self._parts = parts
+            self._blocks = parts
 
 
 class AnyLength(Exact):
