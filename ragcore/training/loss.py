@@ -13,14 +13,13 @@ import torch
 from torch import Tensor
 
 from ragcore.marginalization import (
+    Marginal,
     next_token_log_prob,
     sequence_log_prob,
     token_log_prob,
 )
 
 __all__ = ["distillation_loss", "marginal_loss", "next_token_log_probs", "smoothed_loss"]
-
-Marginal = Literal["token", "sequence"]
 
 
 def marginal_loss(marginalize: Marginal, log_prior: Tensor, log_p: Tensor) -> Tensor:

@@ -16,12 +16,11 @@ from torch import Tensor
 
 from ragcore.config.training import DistillConfig
 from ragcore.contracts import TrainableEncoder, TrainableGenerator
-from ragcore.decoding.scoring import pad_targets
-from ragcore.marginalization import log_prior
+from ragcore.marginalization import Marginal, log_prior, pad_targets
 from ragcore.memory.memory import Memory
 from ragcore.questions.matching import is_relevant
 from ragcore.training.examples import Example
-from ragcore.training.loss import Marginal, distillation_loss, marginal_loss, smoothed_loss
+from ragcore.training.loss import distillation_loss, marginal_loss, smoothed_loss
 from ragcore.training.schedule import seed_of
 from ragcore.types import MISSING_ROW, Passage
 

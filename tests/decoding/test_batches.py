@@ -158,5 +158,5 @@ def test_a_score_that_is_no_log_probability_is_refused(value):
     generator = Broken(at=0, value=value)
     read = generator.read(["q"], [Passage("a", "", "a")])
     context = QuestionPrior(torch.arange(1), torch.zeros(1))
-    with pytest.raises(GeneratorError, match=r"Broken gave .* for a log-probability"):
+    with pytest.raises(GeneratorError, match=r"Broken: .* returned .* for a log-probability"):
         score_targets(generator, read, [context], [[(1, EOS)]])

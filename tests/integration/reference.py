@@ -34,9 +34,9 @@ from transformers import (
 from ragcore.decoding.beam import Hypothesis
 from ragcore.decoding.question_prior import QuestionPrior
 from ragcore.decoding.rules import DecodingOptions
-from ragcore.decoding.scoring import Marginal, score_hypotheses
+from ragcore.decoding.scoring import score_hypotheses
 from ragcore.decoding.sequence import thorough
-from ragcore.marginalization import log_prior
+from ragcore.marginalization import Marginal, log_prior
 from ragcore.types import Passage
 from tests.integration.tiny import ANSWERS, WORDS, save_tiny
 

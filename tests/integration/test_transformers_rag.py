@@ -16,11 +16,11 @@ import torch
 
 from ragcore.decoding.beam import BeamSearch
 from ragcore.decoding.rules import DecodingOptions
-from ragcore.decoding.scoring import pad_targets
 from ragcore.decoding.token import RagToken
 from ragcore.marginalization import (
     log_prior,
     next_token_log_prob,
+    pad_targets,
     sequence_log_prob,
     token_log_prob,
 )
