@@ -2,7 +2,7 @@
 
 A reader that says a word such as *unknown* when its passage does not hold the answer speaks of the
 passage, not of the world. Marginalised like any other answer, that word would win whenever most of
-the k passages are irrelevant, although one of them answers. So it is read as what it says about the
+the k passages are irrelevant, although one of them answers. So it counts as a statement about the
 passage: the prior is conditioned on the passage's holding an answer,
 
     p(z|x, z answers) ∝ p(z|x) (1 − p(unknown|x,z)),
