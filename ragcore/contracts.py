@@ -1,10 +1,10 @@
-"""The contracts: what a component of each kind must do. Shapes are part of the contract.
+"""Define the contracts: what a component of each kind must do. Shapes are part of the contract.
 
-B questions, n passages, k passages asked for, d dimensions, P (question, passage) pairs, M decoder
-rows, T target tokens, V vocabulary. Arrays handed in are never changed.
+B questions, n passages, k passages per question, d dimensions, P (question, passage) pairs, M
+decoder rows, T target tokens, V vocabulary. A component never changes the arrays it is passed.
 
-Every component is made as `Component(config)` from an instance of its own `Config`, declares in
-`capabilities` what it can do beyond the minimum, and raises `UnsupportedOperation` for the rest.
+Every component is constructed as `Component(config)` from an instance of its own `Config`, declares
+in `capabilities` what it can do beyond the minimum, and raises `UnsupportedOperation` for the rest.
 A plugin need not inherit from these classes: having the methods is enough.
 """
 
@@ -73,80 +73,99 @@ Capability = Literal[
 ]
 """The capabilities that ragcore knows; `Component` says what each means."""
 
-
 Capabilities = frozenset[Capability]
 
 
 class Component(Protocol):
     """What all components share.
 
-    Capabilities in use: `add` (after the first build), `remove`, `filter` (search with `allowed`),
-    `exact` (search equals brute force), `mmap`, `passages` (a retriever that reads the memory's
-    passages: see PassageReader), `scratch` (a retriever or an index that can keep on disk what
-    it works out while it is built: see ScratchUser), `spawn_empty` (an index that can be followed
-    by another of the same training: see EmptySpawner), `trainable` (an encoder or generator whose
-    weights can be trained, a retriever whose scores carry a gradient: see TrainableEncoder,
-    TrainableGenerator, TrainableRetriever), `uncased` (a generator whose text has lost its
-    case), `vectors` (an index that gives its vectors back: see VectorSource), `words` (a
-    generator that can be kept to a passage's words).
+    The capabilities:
+
+    - `add`: takes passages or vectors after the first build;
+    - `remove`: forgets rows;
+    - `filter`: searches among `allowed` rows only;
+    - `exact`: its search equals brute force;
+    - `mmap`: reads its files memory-mapped;
+    - `passages`: a retriever that reads the memory's passages (PassageReader);
+    - `scratch`: a retriever or index that can save its progress on disk while it is built
+      (ScratchUser);
+    - `spawn_empty`: an index that can make an empty one with the same training (EmptySpawner);
+    - `trainable`: an encoder or generator whose weights can be trained, or a retriever whose scores
+      carry a gradient (TrainableEncoder, TrainableGenerator, TrainableRetriever);
+    - `uncased`: a generator whose text has lost its case;
+    - `vectors`: an index that returns its vectors (VectorSource);
+    - `words`: a generator whose answers can be restricted to a passage's words (WordGenerator).
     """
 
     Config: ClassVar[type[Any]]
 
     @property
     def capabilities(self) -> Capabilities:
-        """What it can do beyond the minimum; a class attribute will do."""
+        """Say what it can do beyond the minimum; a class attribute is enough."""
         ...
 
 
 @runtime_checkable
 class Corpus(Component, Protocol):
-    """Where passages come from. Iterating streams them; each iteration begins anew."""
+    """A source of passages. Iterating streams them; each iteration starts from the beginning."""
 
     def __iter__(self) -> Iterator[Passage]:
-        """The passages, ids unique, text not empty. Raises `CorpusError` with file and line."""
+        """Yield the passages; ids are unique, texts not empty.
+
+        Raises:
+            CorpusError: a passage cannot be read or used; names file and line.
+        """
         ...
 
 
 @runtime_checkable
 class Encoder(Component, Protocol):
-    """Texts to vectors, so that the inner product of question and passage is the score."""
+    """Maps texts to vectors whose inner product is the score (paper, section 2.2)."""
 
     @property
     def dim(self) -> int:
-        """d, the length of every vector."""
+        """Return d, the length of every vector."""
         ...
 
     @property
     def fingerprint(self) -> str:
-        """Names what the passages' vectors depend on: model, revision, pooling, prefix, d."""
+        """Name what the passages' vectors depend on: model, revision, pooling, prefix, d."""
         ...
 
     def encode_passages(self, passages: Sequence[Passage]) -> Vectors:
-        """Vectors d(z), float32 [n, d]."""
+        """Encode n passages as vectors d(z), float32 [n, d]."""
         ...
 
     def encode_questions(self, questions: Sequence[str]) -> torch.Tensor:
-        """Vectors q(x), float32 [B, d]; with gradient where the caller has gradients enabled."""
+        """Encode B questions as vectors q(x), float32 [B, d].
+
+        They carry a gradient where the caller has gradients enabled.
+        """
         ...
 
 
 @runtime_checkable
 class Index(Component, Protocol):
-    """Vectors to rows, by inner product. Made as `Index(config, dim=d)`."""
+    """Finds rows by inner product with their vectors. Constructed as `Index(config, dim=d)`."""
 
     def __len__(self) -> int:
-        """How many rows it holds."""
+        """Return the number of rows."""
         ...
 
     def add(self, rows: Rows, vectors: Vectors) -> None:
-        """Add vectors [n, d] under rows [n]; a row that is already there is an error."""
+        """Add vectors [n, d] under rows [n]; adding a row twice is an error."""
         ...
 
     def search(self, queries: Vectors, k: int, *, allowed: Rows | None = None) -> Hits:
-        """The k rows of highest inner product for each of queries [B, d], ties by row.
+        """Find the k rows of highest inner product for each query.
 
-        `allowed` (capability `filter`) restricts the search to these rows.
+        Args:
+            queries: float32 [B, d].
+            k: hits per query.
+            allowed: int64, the only rows to search (capability `filter`).
+
+        Returns:
+            Hits [B, k]; rows of equal score are in ascending order.
         """
         ...
 
@@ -160,45 +179,54 @@ class Index(Component, Protocol):
 
     @classmethod
     def load(cls, folder: Path, config: Any, *, mmap: bool = True) -> Index:
-        """What `save` wrote; `config` may say other search-time settings than at build time."""
+        """Load what `save` wrote; `config` may change settings that only searching depends on."""
         ...
 
 
 class VectorSource(Index, Protocol):
-    """What an index with the capability `vectors` has besides the contract's methods."""
+    """An index with the capability `vectors`."""
 
     def vectors(self, rows: Rows) -> Vectors:
-        """The vectors of rows [n], float32 [n, d], bit for bit as they were added."""
+        """Return the vectors of rows [n], float32 [n, d], bit for bit as they were added."""
         ...
 
 
 class EmptySpawner(Index, Protocol):
-    """What an index with the capability `spawn_empty` has besides the contract's methods."""
+    """An index with the capability `spawn_empty`."""
 
     def spawn_empty(self) -> Index:
-        """An empty index with the same training, so that a vector scores in it as in this one."""
+        """Make an empty index with the same training: a vector has the same score in both."""
         ...
 
 
 @runtime_checkable
 class Retriever(Component, Protocol):
-    """Questions to rows. A dense one is an encoder and an index; BM25 stands on its own."""
+    """Finds rows for questions. A dense one has an encoder and an index; BM25 needs neither."""
 
     @property
     def fingerprint(self) -> str:
-        """What must agree between building and asking: the encoder's, or the analyser's."""
+        """Name what must be the same when building and when searching: encoder or analyser."""
         ...
 
     def __len__(self) -> int:
-        """How many rows it holds."""
+        """Return the number of rows."""
         ...
 
     def add(self, rows: Rows, passages: Sequence[Passage]) -> None:
-        """Add passages under rows [n]; called batch by batch while a memory is built."""
+        """Add n passages under rows [n]; called batch by batch while a memory is built."""
         ...
 
     def search(self, questions: Sequence[str], k: int, *, allowed: Rows | None = None) -> Hits:
-        """The k best rows of each question, [B, k]; scores serve as logits of p(z|x)."""
+        """Find the k best rows for each of B questions.
+
+        Args:
+            questions: B questions.
+            k: hits per question.
+            allowed: int64, the only rows to search (capability `filter`).
+
+        Returns:
+            Hits [B, k]; their scores are the logits of p(z|x).
+        """
         ...
 
     def remove(self, rows: Rows) -> None:
@@ -211,111 +239,113 @@ class Retriever(Component, Protocol):
 
     @classmethod
     def load(cls, folder: Path, config: Any, *, mmap: bool = True) -> Retriever:
-        """What `save` wrote, read-only."""
+        """Load what `save` wrote, for searching only."""
         ...
 
 
 class ScratchUser(Protocol):
-    """What a retriever or index with the capability `scratch` has besides the contract's methods.
+    """A retriever or index with the capability `scratch`.
 
-    The folder is its own until it is saved or given up. What it finds there it, or an equal one,
-    wrote before it was killed.
+    Nothing else uses the folder until the component is saved or discarded. Files that it finds
+    there were written by itself, or by an equal component, before an interruption.
     """
 
     def use_scratch(self, folder: Path) -> int:
-        """Keep there what is costly or large; called once, before the first `add`.
+        """Keep costly or large intermediate results here; called once, before the first `add`.
 
         Returns:
-            For how many passages nothing need be worked out again, if they are added as before.
+            How many passages need no work again, if they are added in the same order as before.
         """
         ...
 
 
 class PassageSource(Protocol):
-    """Where a retriever reads passages, as a memory has them."""
+    """A memory's passages, for a retriever that reads them."""
 
     def take(self, rows: Sequence[int]) -> list[Passage]:
-        """The passages of rows, in the order asked for."""
+        """Return the passages of these rows, in the same order."""
         ...
 
 
 @runtime_checkable
 class PassageReader(Retriever, Protocol):
-    """What a retriever with the capability `passages` has besides the contract's methods."""
+    """A retriever with the capability `passages`."""
 
     def use_passages(self, passages: PassageSource) -> None:
-        """Read passages from here; called once, before the first search."""
+        """Read passages from this source; called once, before the first search."""
         ...
 
 
 @runtime_checkable
 class Scorer(Component, Protocol):
-    """Scores questions with passages, each pair for itself, as a cross-encoder does."""
+    """Scores pairs of question and passage, each independently, as a cross-encoder does."""
 
     def score(self, questions: Sequence[str], passages: Sequence[Passage]) -> Scores:
-        """Scores of P pairs, questions[i] with passages[i], float32 [P]; finite, higher is better.
+        """Score P pairs, questions[i] with passages[i].
 
-        They serve as logits of p(z|x).
+        Returns:
+            float32 [P], finite, higher is better: logits of p(z|x).
         """
         ...
 
 
 class Read(Protocol):
-    """What a generator keeps of the pairs that it has read, such as encoder states."""
+    """A generator's result of reading P pairs, such as encoder states."""
 
     def __len__(self) -> int:
-        """P, the number of pairs."""
+        """Return P, the number of pairs."""
         ...
 
 
 class State(Protocol):
-    """Decoder rows under way, with their caches."""
+    """M decoder rows being decoded, with their caches."""
 
     def select(self, rows: torch.Tensor) -> None:
-        """Keep rows [M'] int64, in this order; one may appear more than once."""
+        """Keep rows [M'] int64, in this order; a row may appear more than once."""
         ...
 
 
 @runtime_checkable
 class Generator(Component, Protocol):
-    """p_θ(y_i | x, z, y_<i): reads a question with one passage, gives next-token log-probs.
+    """Models p_θ(y_i|x,z,y_<i): reads a question with one passage, returns log-probs of tokens.
 
-    Targets are token ids without the start token and with the end token. Every method that gives
-    log-probs gives a normalised distribution over the vocabulary, float32.
+    Targets are token ids without the start token and with the end token. Log-probs are float32 and
+    normalised over the vocabulary.
     """
 
     @property
     def device(self) -> torch.device:
-        """Where it computes; pairs and tokens are best handed in there."""
+        """Return the device it computes on; pairs and tokens are best passed on it."""
         ...
 
     @property
     def vocabulary_size(self) -> int:
-        """V, the width of `step`'s rows."""
+        """Return V, the width of `step`'s rows."""
         ...
 
     @property
     def eos_token_id(self) -> int:
-        """The token that ends an answer."""
+        """Return the token that ends an answer."""
         ...
 
     @property
     def forced_bos_token_id(self) -> int | None:
-        """A token that every answer must begin with (BART's checkpoints have one), or None."""
+        """Return the token that every answer must begin with, as BART's do; None for no token."""
         ...
 
     def encode_answers(self, answers: Sequence[str]) -> list[list[int]]:
-        """Target ids of each answer, the end token last."""
+        """Encode each answer as target ids, the end token last."""
         ...
 
     def decode_tokens(self, token_ids: Sequence[int]) -> str:
-        """The text of target ids, without special tokens."""
+        """Decode target ids to text, without special tokens."""
         ...
 
     def read(self, questions: Sequence[str], passages: Sequence[Passage | None]) -> Read:
-        """Read P pairs, questions[i] with passages[i]; None stands for no passage at all.
+        """Read P pairs, questions[i] with passages[i], in one pass of the encoder.
 
-        One encoder pass over all pairs. The question is never cut: a long passage is.
+        None in place of a passage means the question alone. A long passage is truncated; the
+        question never is.
 
         Raises:
             QuestionError: a question alone is longer than the model's input.
@@ -323,29 +353,37 @@ class Generator(Component, Protocol):
         ...
 
     def score(self, read: Read, pairs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Teacher-forced log p(y_i|x,z,y_<i), float32 [M, T]; differentiable.
+        """Score targets by teacher forcing; differentiable.
 
         Args:
-            read: what `read` gave.
+            read: the result of `read`.
             pairs: int64 [M], the pair that each row reads.
-            targets: int64 [M, T], ended by the end token and padded with -1; 0.0 where padded.
+            targets: int64 [M, T], ending with the end token and padded with -1.
+
+        Returns:
+            log p(y_i|x,z,y_<i), float32 [M, T]; 0.0 where the target is padded.
         """
         ...
 
     def start(self, read: Read, pairs: torch.Tensor) -> State:
-        """Decoder rows for pairs [M], nothing decoded yet."""
+        """Make decoder rows for pairs [M], with nothing decoded yet."""
         ...
 
     def step(self, state: State, tokens: torch.Tensor | None) -> torch.Tensor:
-        """Feed one token to each row, int64 [M] (None at the first step); next log p [M, V].
+        """Feed one token to each row and return the log-probs of the next.
 
-        What it gave may be overwritten by the step after the next.
+        Args:
+            state: the M decoder rows; changed in place.
+            tokens: int64 [M]; None at the first step.
+
+        Returns:
+            log p(y_i|x,z,y_<i), float32 [M, V]. The step after the next may overwrite it.
         """
         ...
 
 
 class WordGenerator(Generator, Protocol):
-    """A generator with the capability `words`: its answers can be kept to passages' words."""
+    """A generator with the capability `words`: its answers can be restricted to passages' words."""
 
     def encode_words(self, texts: Sequence[str]) -> list[list[Word]]:
         """Return how each text's words are written in an answer."""
@@ -353,21 +391,22 @@ class WordGenerator(Generator, Protocol):
 
 
 class Trainable(Protocol):
-    """What an encoder or a generator with the capability `trainable` has besides its contract."""
+    """What an encoder or a generator with the capability `trainable` adds to its contract."""
 
     def trained_module(self) -> torch.nn.Module:
-        """The weights that training changes, as they are used: the same object at every call.
+        """Return the module whose weights training changes: the same object at every call.
 
-        Of an encoder the question side alone, so that passages' vectors stay as they are (paper,
-        section 2.4); where both sides share their weights, they are parted by the first call.
+        For an encoder this is the question side alone, so that passages' vectors stay as they are
+        (paper, section 2.4). Where both sides share weights, the first call gives the question
+        side a copy of its own.
         """
         ...
 
     def save_trained(self, folder: Path) -> dict[str, str]:
-        """Write the weights, and all that loading them takes, into an existing empty folder.
+        """Write the weights, and everything needed to load them, into an existing empty folder.
 
         Returns:
-            What its config says from now on: {key: a path inside `folder`, "." for itself}.
+            The config keys that load them: {key: a path inside `folder`, "." for `folder`}.
         """
         ...
 
@@ -377,11 +416,11 @@ class TrainableEncoder(Trainable, Encoder, Protocol):
     """An encoder with the capability `trainable`."""
 
     def passage_module(self) -> torch.nn.Module:
-        """The weights that passages are encoded with, for a trainer that refreshes the index."""
+        """Return the module that encodes passages, for a trainer that refreshes the index."""
         ...
 
     def encode_passages_with_grad(self, passages: Sequence[Passage]) -> torch.Tensor:
-        """As `encode_passages`, as a tensor, with gradient where the caller has gradients on."""
+        """Encode n passages as a tensor [n, d], with gradient where the caller has it enabled."""
         ...
 
 
@@ -390,31 +429,33 @@ class TrainableGenerator(Trainable, Generator, Protocol):
     """A generator with the capability `trainable`."""
 
     def score_all(self, read: Read, pairs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """log p(v|x,z,y_<i) for every token v of the vocabulary, [M, T, V]; differentiable.
+        """Score every token of the vocabulary at each target position; differentiable.
 
-        As `score`, which is this at the targets; what stands where a target is padded is of no
-        meaning. Label smoothing needs it.
+        Label smoothing needs it. Arguments as `score`, which returns these values at the targets.
+
+        Returns:
+            log p(v|x,z,y_<i), float32 [M, T, V]; undefined where a target is padded.
         """
         ...
 
 
 class TrainableRetriever(Retriever, Protocol):
-    """What a retriever with the capability `trainable` has besides the contract's methods."""
+    """A retriever with the capability `trainable`."""
 
     def trained_encoder(self) -> TrainableEncoder:
-        """What encodes the questions."""
+        """Return the encoder of the questions."""
         ...
 
     def use_encoder(self, encoder: TrainableEncoder) -> None:
-        """Encode questions with this from now on; its vectors must fit the passages'."""
+        """Encode questions with this encoder from now on; its vectors must fit the passages'."""
         ...
 
     def search_with_grad(self, questions: Sequence[str], k: int) -> tuple[Hits, torch.Tensor]:
-        """As `search`, with the scores of the same hits once more, computed with gradient.
+        """Search, and compute the scores of the hits once more, with gradient.
 
         Returns:
-            The hits, and d(z)ᵀq(x) of each from the stored vectors, [B, k]; -inf where a hit is
-            missing.
+            Hits [B, k], as `search` finds them, and their scores d(z)ᵀq(x) from the stored vectors,
+            [B, k] with gradient; -inf where a hit is missing.
         """
         ...
 
@@ -429,7 +470,7 @@ _EXTENSIONS: Final[dict[type[Any], Capability]] = {
     VectorSource: "vectors",
     WordGenerator: "words",
 }
-"""The protocols that extend a contract, and the capability that promises each."""
+"""Each protocol that extends a contract, with the capability that promises it."""
 
 E = TypeVar("E")
 

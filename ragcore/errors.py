@@ -1,7 +1,7 @@
-"""Every error that a user can cause, each a `RagcoreError`.
+"""Define every error that a user can cause, each a `RagcoreError`.
 
 A message says what was found, where, what was expected, and what to do. The command line prints
-the message alone and ends with `exit_code`; a traceback is for faults of ragcore itself.
+the message alone and exits with `exit_code`; a traceback is for faults of ragcore itself.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class PluginError(RagcoreError):
 
 
 class UnknownComponentError(PluginError):
-    """No installed plugin gives a component of this kind and name."""
+    """No installed plugin provides a component of this kind and name."""
 
 
 class ComponentError(RagcoreError):
@@ -58,24 +58,24 @@ class UnsupportedOperation(RagcoreError):  # noqa: N818 (the word is the contrac
     >>> raise UnsupportedOperation.of("index 'faiss' (HNSW32)", "remove")
     Traceback (most recent call last):
     ragcore.errors.UnsupportedOperation: index 'faiss' (HNSW32) does not support 'remove': it does \
-not declare it in its capabilities; use a component that does, or build the memory anew
+not declare it in its capabilities; use a component that does, or build the memory again
     """
 
     @classmethod
     def of(cls, component: str, operation: str) -> UnsupportedOperation:
-        """The error for `operation` on `component` (its kind and name, as a user knows it)."""
+        """Make the error for `operation` on `component`, its kind and name as a user knows it."""
         return cls(
             f"{component} does not support {operation!r}: it does not declare it in its "
-            "capabilities; use a component that does, or build the memory anew"
+            "capabilities; use a component that does, or build the memory again"
         )
 
 
 class CorpusError(RagcoreError):
-    """A corpus cannot be read, or one of its passages is not usable; names file and line."""
+    """A corpus cannot be read, or one of its passages cannot be used; names file and line."""
 
 
 class EmptyCorpusError(CorpusError):
-    """A corpus gave no passage at all."""
+    """A corpus contains no passage."""
 
 
 class StoreError(RagcoreError):
@@ -83,7 +83,7 @@ class StoreError(RagcoreError):
 
 
 class UnknownVersionError(StoreError):
-    """The store has no version of this name; the message lists those that it has."""
+    """The store has no version of this name; the message lists its versions."""
 
 
 class VersionExistsError(StoreError):
@@ -91,11 +91,11 @@ class VersionExistsError(StoreError):
 
 
 class StoreCorruptError(StoreError):
-    """A file of a version is missing or its sha256 is not that of the manifest."""
+    """A file of a version is missing, or its sha256 differs from the manifest's."""
 
 
 class MemoryMismatchError(StoreError):
-    """A version was built by another encoder or analyser than the one in use; names both."""
+    """A version was built with another encoder or analyser than the one in use; names both."""
 
 
 class QuestionError(RagcoreError):
@@ -107,15 +107,15 @@ class GeneratorError(RagcoreError):
 
 
 class MetricError(RagcoreError):
-    """A metric is asked for what it cannot say, or breaks its contract."""
+    """A metric cannot compute what is asked of it, or breaks its contract."""
 
 
 class TrainingError(RagcoreError):
-    """Training cannot begin, or cannot go on from what is there."""
+    """Training cannot start, or cannot resume from the checkpoint in its folder."""
 
 
 def nearest(word: str, known: Sequence[str]) -> str | None:
-    """Return the known name most like a mistyped word, for a hint; None if none is alike."""
+    """Return the known name most similar to a mistyped word, for a hint; None if none is close."""
     import difflib
 
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)

@@ -1,8 +1,8 @@
-"""The hooks: everything a plugin can give to ragcore, on one page.
+"""Declare the hooks: everything that a plugin can provide, on one page.
 
 A plugin is a module or object under the entry-point group `ragcore`, with functions marked
 `@ragcore.hookimpl`. It names its classes by dotted strings ("package.module:Class"), so that
-nothing heavy is imported before a pipeline asks for it.
+nothing heavy is imported before a pipeline uses it.
 """
 
 from __future__ import annotations
@@ -24,59 +24,59 @@ hookimpl = pluggy.HookimplMarker("ragcore")
 
 @hookspec
 def ragcore_encoders() -> dict[str, str]:  # type: ignore[empty-body]
-    """Encoders, {name: "package.module:Class"}; see `ragcore.contracts.Encoder`."""
+    """Name encoders, {name: "package.module:Class"}; see `ragcore.contracts.Encoder`."""
 
 
 @hookspec
 def ragcore_indexes() -> dict[str, str]:  # type: ignore[empty-body]
-    """Vector indexes; see `ragcore.contracts.Index`."""
+    """Name vector indexes; see `ragcore.contracts.Index`."""
 
 
 @hookspec
 def ragcore_retrievers() -> dict[str, str]:  # type: ignore[empty-body]
-    """Retrievers; see `ragcore.contracts.Retriever`."""
+    """Name retrievers; see `ragcore.contracts.Retriever`."""
 
 
 @hookspec
 def ragcore_scorers() -> dict[str, str]:  # type: ignore[empty-body]
-    """Scorers of question and passage; see `ragcore.contracts.Scorer`."""
+    """Name scorers of a question with a passage; see `ragcore.contracts.Scorer`."""
 
 
 @hookspec
 def ragcore_generators() -> dict[str, str]:  # type: ignore[empty-body]
-    """Generators; see `ragcore.contracts.Generator`."""
+    """Name generators; see `ragcore.contracts.Generator`."""
 
 
 @hookspec
 def ragcore_corpora() -> dict[str, str]:  # type: ignore[empty-body]
-    """Corpora; see `ragcore.contracts.Corpus`."""
+    """Name corpora; see `ragcore.contracts.Corpus`."""
 
 
 @hookspec
 def ragcore_metrics() -> dict[str, str]:  # type: ignore[empty-body]
-    """Evaluation metrics."""
+    """Name evaluation metrics; see `ragcore.evaluation.metrics.base.Metric`."""
 
 
 @hookspec
 def ragcore_models() -> dict[str, str]:  # type: ignore[empty-body]
-    """Model folders that the plugin ships, {name: "package:folder/inside/it"}."""
+    """Name model folders that the plugin ships, {name: "package:folder/inside/it"}."""
 
 
 @hookspec
 def ragcore_cli() -> dict[str, str]:  # type: ignore[empty-body]
-    """Commands, {name: "package.module:app"}, each a `typer.Typer`, run as `ragcore NAME …`."""
+    """Name commands, {name: "package.module:app"}, each a `typer.Typer`: `ragcore NAME …`."""
 
 
 @hookspec
 def ragcore_retrieved(questions: Sequence[str], hits: Hits, memory: str) -> None:
-    """Called after a search: the questions [B], their hits [B, k], the memory's version."""
+    """Observe a search: the questions [B], their hits [B, k], the version of the memory."""
 
 
 @hookspec
 def ragcore_answered(answer: Answer) -> None:
-    """Called with each answer, before it is returned."""
+    """Observe each answer before it is returned."""
 
 
 @hookspec
 def ragcore_memory_swapped(old: str, new: str) -> None:
-    """Called when a running pipeline has moved from version `old` to `new`."""
+    """Observe a swap: a running pipeline now reads version `new` instead of `old`."""

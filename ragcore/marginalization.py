@@ -1,95 +1,128 @@
-"""Marginalisation over passages: Lewis et al. (2020), section 2, as tensor functions.
+"""Compute marginals over passages: Lewis et al. (2020), section 2, as tensor functions.
 
-Knows tensors only; nothing of retrieval, tokens or models. Everything is in log space and float32
-or better. B questions, k passages, T target tokens, V vocabulary. Two conventions let ragged
-batches be plain tensors, and both follow from the formulas:
+Knows tensors and token ids; knows nothing of retrieval or models. Everything is in log space and
+float32 or better. B questions, k passages, T target tokens, V vocabulary. Two conventions let
+batches of unequal lengths be plain tensors, and both follow from the formulas:
 
-- a passage that does not exist has log prior -inf, and weighs nothing;
-- a padded target position has log probability 0.0 under every passage, and since the prior sums
-  to one it adds nothing to either marginal.
+- a passage that does not exist has log prior -inf, so its weight is 0;
+- a padded target position (token -1) has log probability 0.0 under every passage; since the prior
+  sums to 1, it adds nothing to either marginal.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 __all__ = [
+    "Marginal",
     "log_prior",
     "next_token_log_prob",
+    "pad_targets",
     "prefix_posterior",
     "sequence_log_prob",
     "token_log_prob",
     "token_posterior",
 ]
 
+Marginal = Literal["token", "sequence"]
+"""RAG-Token or RAG-Sequence."""
+
 
 def log_prior(scores: Tensor, temperature: float = 1.0) -> Tensor:
-    """log p(z|x), a log-softmax over the passages that were found.
+    """Compute log p(z|x), a log-softmax over the retrieved passages (paper, section 2.2).
 
-    p(z|x) ∝ exp(score(z, x) / temperature); the paper's inner product d(z)ᵀq(x), temperature 1.
+    p(z|x) ∝ exp(score(z, x) / temperature). In the paper the score is the inner product d(z)ᵀq(x)
+    and the temperature 1.
 
     Args:
-        scores: [..., k]; -inf where there is no passage. At least one is finite.
+        scores: [..., k]; -inf where there is no passage. At least one score is finite.
         temperature: above 1 flattens the prior, below 1 sharpens it.
 
     Returns:
         [..., k] float32 or the wider type of `scores`; exp sums to 1 over k.
     """
     scores = scores if scores.dtype == torch.float64 else scores.float()
-    return torch.log_softmax(scores / temperature, dim=-1)
+    # p(z|x) = exp(score(z, x)) / Σ_z' exp(score(z', x))
+    return torch.log_softmax(scores / temperature, dim=-1)  # [..., k]
 
 
 def next_token_log_prob(log_prior: Tensor, log_p: Tensor) -> Tensor:
-    """RAG-Token's transition: log Σ_z p(z|x) p(y_i|x,z,y_<i) for every y_i.
+    """Compute RAG-Token's transition probability of every token y_i (paper, section 2.5).
 
     Args:
-        log_prior: [..., k].
-        log_p: [..., k, V].
+        log_prior: [..., k], log p(z|x).
+        log_p: [..., k, V], log p(y_i|x,z,y_<i).
 
     Returns:
-        [..., V].
+        [..., V], log Σ_z p(z|x) p(y_i|x,z,y_<i).
     """
-    return torch.logsumexp(log_prior.unsqueeze(-1) + log_p, dim=-2)
+    joint = log_prior.unsqueeze(-1) + log_p  # [..., k, V]
+    # p'(y_i|x,y_<i) = Σ_z p(z|x) p(y_i|x,z,y_<i)
+    return torch.logsumexp(joint, dim=-2)  # [..., V]
 
 
 def token_log_prob(log_prior: Tensor, log_p: Tensor) -> Tensor:
-    """RAG-Token: log p(y|x) = Σ_i log Σ_z p(z|x) p(y_i|x,z,y_<i).
+    """Compute RAG-Token's log p(y|x) of a target (paper, section 2.1).
 
     Args:
-        log_prior: [..., k].
+        log_prior: [..., k], log p(z|x).
         log_p: [..., k, T], log p(y_i|x,z,y_<i) of the target's tokens.
 
     Returns:
-        [...].
+        [...], Σ_i log Σ_z p(z|x) p(y_i|x,z,y_<i).
     """
-    return next_token_log_prob(log_prior, log_p).sum(dim=-1)
+    # p(y|x) = Π_i Σ_z p(z|x) p(y_i|x,z,y_<i)
+    return next_token_log_prob(log_prior, log_p).sum(dim=-1)  # [..., T] → [...]
 
 
 def sequence_log_prob(log_prior: Tensor, log_p: Tensor) -> Tensor:
-    """RAG-Sequence: log p(y|x) = log Σ_z p(z|x) Π_i p(y_i|x,z,y_<i); shapes as `token_log_prob`."""
-    return torch.logsumexp(log_prior + log_p.sum(dim=-1), dim=-1)
+    """Compute RAG-Sequence's log p(y|x) of a target (paper, section 2.1).
+
+    Arguments as `token_log_prob`.
+
+    Returns:
+        [...], log Σ_z p(z|x) Π_i p(y_i|x,z,y_<i).
+    """
+    joint = log_prior + log_p.sum(dim=-1)  # [..., k]
+    # p(y|x) = Σ_z p(z|x) Π_i p(y_i|x,z,y_<i)
+    return torch.logsumexp(joint, dim=-1)  # [...]
 
 
 def token_posterior(log_prior: Tensor, log_p: Tensor) -> Tensor:
-    """RAG-Token: p(z|x,y_<=i) ∝ p(z|x) p(y_i|x,z,y_<i), the paper's figure 2.
+    """Compute RAG-Token's posterior of the passages at each token (paper, figure 2).
 
-    Each token draws its passage anew, so that only y_i speaks for z.
+    RAG-Token draws a passage for each token independently, so only y_i tells which one it was.
 
     Args:
-        log_prior: [..., k].
-        log_p: [..., k, T].
+        log_prior: [..., k], log p(z|x).
+        log_p: [..., k, T], log p(y_i|x,z,y_<i).
 
     Returns:
-        [..., T, k], rows sum to 1.
+        [..., T, k], p(z|x,y_<=i); rows sum to 1.
     """
-    return torch.softmax((log_prior.unsqueeze(-1) + log_p).transpose(-1, -2), dim=-1)
+    joint = log_prior.unsqueeze(-1) + log_p  # [..., k, T]
+    # p(z|x,y_<=i) ∝ p(z|x) p(y_i|x,z,y_<i)
+    return torch.softmax(joint.transpose(-1, -2), dim=-1)  # [..., T, k]
 
 
 def prefix_posterior(log_prior: Tensor, log_p: Tensor) -> Tensor:
-    """RAG-Sequence: p(z|x,y_<=i) ∝ p(z|x) Π_{j<=i} p(y_j|x,z,y_<j), for every prefix.
+    """Compute RAG-Sequence's posterior of the passages after each prefix of the target.
 
-    One passage is drawn for the whole answer; the last row is p(z|x,y). Shapes as
-    `token_posterior`.
+    RAG-Sequence draws one passage for the whole answer. Arguments as `token_posterior`.
+
+    Returns:
+        [..., T, k], p(z|x,y_<=i); rows sum to 1, the last row is p(z|x,y).
     """
-    return token_posterior(log_prior, log_p.cumsum(dim=-1))
+    # p(z|x,y_<=i) ∝ p(z|x) Π_{j<=i} p(y_j|x,z,y_<j)
+    return token_posterior(log_prior, log_p.cumsum(dim=-1))  # [..., T, k]
+
+
+def pad_targets(targets: Sequence[Sequence[int]]) -> Tensor:
+    """Stack M targets of token ids into one int64 tensor [M, T], padded with -1."""
+    rows = [torch.tensor(target, dtype=torch.int64) for target in targets]
+    padded: Tensor = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1)
+    return padded  # [M, T]

@@ -1,7 +1,7 @@
-"""The plain values that travel through ragcore: passages, hits, evidence, answers.
+"""Define the plain values that travel through ragcore: passages, hits, evidence, answers.
 
-They know nothing of who makes or reads them. Each is frozen; arrays are not copied, so whoever
-receives one treats it as read-only.
+They know nothing of the code that makes or reads them. Each is frozen; arrays are not copied, so
+the receiver treats them as read-only.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     Rows = npt.NDArray[np.int64]
     """Row numbers of passages or vectors, int64."""
     Scores = npt.NDArray[np.float32]
+    """Scores of hits or of pairs, float32."""
     Vectors = npt.NDArray[np.float32]
-    """One vector a line, float32 [n, d]."""
+    """One vector per line, float32 [n, d]."""
 
 __all__ = ["MISSING_ROW", "Answer", "Evidence", "Hits", "Passage", "Token", "Word"]
 
@@ -28,7 +29,7 @@ MISSING_ROW: Final = -1
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A piece of text that can be retrieved: what the paper calls a document z."""
+    """A piece of text that can be retrieved; the paper calls it a document z."""
 
     id: str
     title: str
@@ -38,10 +39,10 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """What a search found, best first.
+    """The result of a search, best hit first.
 
     Attributes:
-        rows: int64 [B, k], rows of passages; `MISSING_ROW` where fewer than k were found.
+        rows: int64 [B, k], rows of passages; `MISSING_ROW` where a question has fewer than k hits.
         scores: float32 [B, k], descending; -inf where the row is missing.
 
     Raises:
@@ -49,8 +50,8 @@ class Hits:
             an existing one.
     """
 
-    rows: npt.NDArray[np.int64]
-    scores: npt.NDArray[np.float32]
+    rows: Rows
+    scores: Scores
 
     @classmethod
     def empty(cls, count: int, k: int) -> Hits:
@@ -63,10 +64,11 @@ class Hits:
     def __post_init__(self) -> None:
         import numpy as np
 
-        whole = self.rows.ndim == 2 and self.rows.shape == self.scores.shape and self.rows.size
-        # Most hits are all there and in order, and a search may take no longer than this check.
+        complete = self.rows.ndim == 2 and self.rows.shape == self.scores.shape and self.rows.size
+        # Most hits are complete and in order. This test alone is cheap next to a fast search; the
+        # others below run only to name the fault.
         if (
-            whole
+            complete
             and self.rows.min() >= 0
             and np.isfinite(self.scores).all()
             and (self.scores[:, 1:] <= self.scores[:, :-1]).all()
@@ -81,7 +83,8 @@ class Hits:
             )
         if np.isnan(self.scores).any():
             raise ComponentError(
-                "hits contain NaN scores: a retriever must give finite scores for rows that exist"
+                "hits contain NaN scores: a retriever must return a finite score for each row that "
+                "exists"
             )
         missing = self.rows == MISSING_ROW
         if not (np.isneginf(self.scores) == missing).all() or np.isposinf(self.scores).any():
@@ -96,18 +99,18 @@ class Hits:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """How a generator writes one word of a passage's text, or a part of one, in an answer.
+    """How a generator writes one word of a passage's text, or part of a word, in an answer.
 
-    An answer out of the passage is one word that `opens` it, then words that do not, each starting
-    where the one before it ends.
+    An answer taken from the passage is one word that `opens` it, then words that do not, each
+    starting where the previous one ends.
 
     Attributes:
         start: character offset in the text where it starts; for a word that does not open an
-            answer the end of the word before it, white space between them included.
-        end: where it ends; an answer may end here.
-        tokens: its ids in the generator's vocabulary, at least one, no end token.
-        opens: whether an answer may begin with it. The same word is often written otherwise at the
-            beginning of an answer than within it, and is then two words here.
+            answer, the end of the previous word, so that it covers the white space between them.
+        end: character offset where it ends; an answer may end here.
+        tokens: its ids in the generator's vocabulary; at least one, no end token.
+        opens: whether an answer may begin with it. Many generators write the same word differently
+            at the beginning of an answer and within it; it is then two words here.
     """
 
     start: int
@@ -123,12 +126,12 @@ class Evidence:
     Attributes:
         passage: the passage.
         score: the retriever's raw score.
-        prior: p(z|x), the softmax over the passages that were found; with `rag.abstain`, among
-            those that do not abstain (ragcore/decoding/abstention.py).
-        posterior: p(z|x,y) for RAG-Sequence. For RAG-Token, which has no single z, the mean over
-            the answer's tokens of p(z|x,y_<=i) (the paper's figure 2, averaged).
-        spans: with `rag.grounded`, where the answer stands in the passage's text: character
-            offsets [start, end) of each place, in order.
+        prior: p(z|x), the softmax over the retrieved passages; with `rag.abstain`, conditioned on
+            the passage's holding an answer (ragcore/decoding/abstention.py).
+        posterior: p(z|x,y) for RAG-Sequence. For RAG-Token, which has no single z, the mean of
+            p(z|x,y_<=i) over the answer's tokens (the paper's figure 2, averaged).
+        spans: with `rag.grounded`, where the answer occurs in the passage's text: character
+            offsets [start, end) of each occurrence, in order.
     """
 
     passage: Passage
@@ -143,9 +146,10 @@ class Token:
     """One token of a streamed answer.
 
     Attributes:
-        text: the piece of text that this token adds to the answer.
-        log_prob: log of the marginal probability of this token given those before it.
-        posterior: p(z|x,y_<=i) for each passage found, in order of the evidence; sums to 1.
+        text: the text that this token adds to the answer.
+        log_prob: log p(y_i|x,y_<i), marginalised over the passages.
+        posterior: p(z|x,y_<=i) for each retrieved passage, in the order of the evidence; sums to
+            1.
     """
 
     text: str
@@ -155,13 +159,13 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A whole answer that the search came to, with all that weighing it anew takes.
+    """A complete answer that the search reached, with what it takes to leave passages out of it.
 
     Attributes:
-        token_ids: end-of-sequence included.
-        token_log_probs: log of the marginal probability of each token given those before it.
-        priors: the prior that was marginalised over, of each passage found; sums to 1.
-        posteriors: `[tokens][passages]`, as `Answer.token_posteriors`.
+        token_ids: T ids, end-of-sequence included.
+        token_log_probs: [T], log p(y_i|x,y_<i), marginalised over the passages.
+        priors: [k], the prior that was marginalised over; sums to 1.
+        posteriors: `[T][k]`, as `Answer.token_posteriors`.
         spans: for each passage, as `Evidence.spans`.
     """
 
@@ -174,23 +178,23 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer with its probability and what it rests on.
+    """An answer with its probability and its evidence.
 
     Attributes:
         question: as it was asked.
-        text: the answer; in the spelling of the passage that supports it best where it is found
-            there.
+        text: the answer. Where the generator's text has lost its case, or the answer is grounded,
+            it is spelled as in the passage of highest posterior that contains it.
         log_prob: log p(y|x), marginalised over the passages (paper, section 2.1), end-of-sequence
             included.
-        evidence: the passages, by falling prior.
-        memory: the version of the memory that was read.
-        tokens: the decoded tokens, end-of-sequence included.
-        token_posteriors: `[tokens][passages]`, p(z|x,y_<=i); rows sum to 1. For RAG-Sequence row i
-            is the posterior after the prefix y_1..i.
+        evidence: the k passages, best hit first.
+        memory: the version of the memory that was searched.
+        tokens: the text of each of the T tokens, end-of-sequence included.
+        token_posteriors: `[T][k]`, p(z|x,y_<=i); rows sum to 1. For RAG-Sequence row i is the
+            posterior after the prefix y_1..i.
         token_ids: the ids of `tokens`, in the generator's vocabulary.
-        candidates: the answers that the search came to, best first, this one at the head; more
-            than one with beams, or by thorough and fast decoding. See `Rag.without`.
-        abstention: with `rag.abstain` the abstaining answer, over the prior as it was found.
+        candidates: the answers that the search reached, best first, beginning with this one; more
+            than one with several beams, or by thorough decoding. `Rag.without` needs them.
+        abstention: with `rag.abstain`, the abstaining answer under the unconditioned prior.
     """
 
     question: str
@@ -206,16 +210,16 @@ class Answer:
 
     @property
     def closed_book(self) -> bool:
-        """Whether no passage was found, so that the generator answered alone."""
+        """Whether no passage was retrieved, so that the generator answered alone."""
         return not self.evidence
 
     def to_dict(self) -> dict[str, Any]:
-        """The answer as plain JSON-ready values, without the candidates."""
+        """Return the answer as plain JSON-ready values, without the candidates."""
         from dataclasses import asdict, replace
 
         row = asdict(replace(self, candidates=(), abstention=None))
         del row["candidates"], row["abstention"]
         row["closed_book"] = self.closed_book
-        for piece, source in zip(row["evidence"], self.evidence, strict=True):
-            piece["passage"]["metadata"] = dict(source.passage.metadata)
+        for fields, evidence in zip(row["evidence"], self.evidence, strict=True):
+            fields["passage"]["metadata"] = dict(evidence.passage.metadata)
         return row

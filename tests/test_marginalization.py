@@ -1,4 +1,4 @@
-"""The formulas against plain probabilities, and the laws that follow from them."""
+"""Compare the formulas with plain probabilities, and test the laws that follow from them."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def test_token_is_a_product_of_sums_and_sequence_a_sum_of_products(case):
 
 
 @given(cases)
-def test_one_token_targets_and_identical_passages_make_both_models_one(case):
+def test_both_models_agree_on_one_token_targets_and_identical_passages(case):
     prior, log_p = case
-    one = log_p[:, :1]
-    torch.testing.assert_close(token_log_prob(prior, one), sequence_log_prob(prior, one))
+    single = log_p[:, :1]
+    torch.testing.assert_close(token_log_prob(prior, single), sequence_log_prob(prior, single))
     same = log_p[:1].expand_as(log_p)
     torch.testing.assert_close(token_log_prob(prior, same), sequence_log_prob(prior, same))
 
@@ -80,7 +80,7 @@ def test_missing_passages_and_padded_tokens_change_nothing(case):
         torch.testing.assert_close(marginal(prior, log_p), marginal(ragged_prior, ragged))
 
 
-def test_the_prior_ignores_what_was_not_found_and_obeys_its_temperature():
+def test_the_prior_ignores_missing_passages_and_uses_its_temperature():
     scores = torch.tensor([2.0, 1.0, -math.inf])
     torch.testing.assert_close(log_prior(scores)[:2], log_prior(scores[:2]))
     assert log_prior(scores)[2] == -math.inf

@@ -47,7 +47,7 @@ class Engine:
 
         For each question its hypotheses, best first.
         """
-        read, contexts = self._read(work)
+        read, priors = self._read(work)
         generator = self.generator
         options = DecodingOptions(
             eos_token_id=generator.eos_token_id,
@@ -56,12 +56,12 @@ class Engine:
             min_new_tokens=tokens,
         )
         if decoder == "thorough":
-            found = thorough(generator, read, contexts, options)
+            found = thorough(generator, read, priors, options)
         elif decoder == "fast":
-            found = fast(generator, read, contexts, options)
+            found = fast(generator, read, priors, options)
         else:
             model = {"token": RagToken, "joint": RagSequence}[decoder]
-            found = BeamSearch(model(generator, read, contexts), options).run()
+            found = BeamSearch(model(generator, read, priors), options).run()
         wrong = [len(h.tokens) for one in found for h in one if len(h.tokens) != tokens]
         if wrong:
             raise RuntimeError(f"{decoder} gave an answer of {wrong[0]} tokens, not {tokens}")
@@ -89,9 +89,9 @@ class Engine:
     @torch.inference_mode()
     def log_probs(self, work: Work, answers: Sequence[Sequence[tuple[int, ...]]]) -> torch.Tensor:
         """RAG-Sequence's exact log p(y|x), float32 [B, n], of n answers to each question."""
-        read, contexts = self._read(work)
-        scored = score_hypotheses("sequence", self.generator, read, contexts, answers)
+        read, priors = self._read(work)
+        scored = score_hypotheses("sequence", self.generator, read, priors, answers)
         return torch.tensor([[hypothesis.log_prob for hypothesis in one] for one in scored])
 
     def _read(self, work: Work) -> tuple[Read, list[QuestionPrior]]:
-        return self.generator.read(*work.pairs()), work.contexts(self.generator.device)
+        return self.generator.read(*work.pairs()), work.priors(self.generator.device)

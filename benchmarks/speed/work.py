@@ -72,7 +72,7 @@ class Work:
             for question, passage in zip(*self.pairs(), strict=True)
         ]
 
-    def contexts(self, device: torch.device) -> list[QuestionPrior]:
+    def priors(self, device: torch.device) -> list[QuestionPrior]:
         """What ragcore decodes over."""
         places = torch.arange(self.scores.numel(), device=device).view(self.scores.shape)
         priors = log_prior(self.scores).to(device)

@@ -1,6 +1,7 @@
-"""A generator and how it answers: read the retrieved passages, condition, decode, score.
+"""Answer questions with a generator: read the retrieved passages, condition, decode, score.
 
-Knows no memories: retrieval is done before (`retrieve.py`), and requests are `rag.py`'s.
+Knows generators and priors; knows nothing of memories: `retrieve.py` retrieves before, and
+`rag.py` handles requests.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ class _OpenQuestion:
 
     Attributes:
         retrieved: the question and its passages.
-        conditioned: its prior among the passages that answer, or its abstention.
-        grounding: what keeps the answer to the passages' words, if `rag.grounded`.
-        hypotheses: what decoding came to, best first; empty until it is decoded.
+        conditioned: its prior conditioned on the passages that answer, or its abstention.
+        grounding: what restricts the answer to the passages' words, if `rag.grounded`.
+        hypotheses: the result of decoding, best first; empty until it is decoded.
     """
 
     retrieved: Retrieved
@@ -61,7 +62,7 @@ class Answerer:
             if not supports(generator, WordGenerator):
                 raise UnsupportedOperation(
                     f"rag.grounded: generator {type(generator).__name__} has no capability "
-                    "`words`, so its answers cannot be kept to a passage's words: leave "
+                    "`words`, so its answers cannot be restricted to a passage's words: leave "
                     "rag.grounded out, or choose another generator"
                 )
             self._word_generator = generator
@@ -72,7 +73,7 @@ class Answerer:
 
         Args:
             retrieved: B questions with their passages.
-            version: of the memory that the passages are from.
+            version: the version of the memory that the passages are from.
         """
         answers: list[Answer] = []
         for begin in range(0, len(retrieved), self.config.batch_size):
@@ -93,8 +94,8 @@ class Answerer:
             return
         sent, searching = 0, True
         while searching:
-            # Entered again for each token: the mode must not leak into the caller, whose code
-            # runs between two of them.
+            # Entered again for each token: the caller's code runs between two tokens, and must not
+            # run in inference mode.
             with torch.inference_mode():
                 searching = search.advance()
                 steps = search.decided()
@@ -165,7 +166,7 @@ class Answerer:
         )
 
     def _groundings(self, retrieved: Sequence[Retrieved]) -> list[Grounding | None]:
-        """Return what keeps each question's answer to its passages' words, if `rag.grounded`."""
+        """Make the constraint on each question's answer, if `rag.grounded`; otherwise None."""
         generator = self._word_generator
         if generator is None:
             return [None] * len(retrieved)
@@ -194,10 +195,11 @@ class Answerer:
         )
 
     def _banned(self) -> frozenset[tuple[int, ...]]:
-        """How an answer must not begin, since that is for the abstaining one.
+        """Return the opening that is reserved for the abstaining answer.
 
-        Tokens without text, such as a forced first one, begin all answers. Where a grounded answer
-        says the word, a passage does.
+        Its tokens without text, such as a forced first one, open other answers too; so the opening
+        extends to the first token that has text. A grounded answer may say the word where a
+        passage does.
         """
         tokens = () if self.config.grounded else tuple(self._abstention())
         forced = 0 if self.generator.forced_bos_token_id is None else 1
@@ -207,7 +209,7 @@ class Answerer:
         return frozenset()
 
     def _abstention(self) -> list[int]:
-        """The abstaining answer's token ids; none where no answer abstains."""
+        """Encode the abstaining answer as token ids; empty where no answer abstains."""
         abstain = self.config.abstain
         return [] if abstain is None else self.generator.encode_answers([abstain.answer])[0]
 
@@ -231,7 +233,7 @@ class Answerer:
         """Score one target for each question of a batch."""
         abstention = self._abstention()
         read, priors = read_passages(self.generator, retrieved)
-        # The abstaining answer is scored over all passages, others over those that answer.
+        # The abstaining answer is scored under the unconditioned prior.
         used = [
             prior if target == abstention else conditioned.prior
             for prior, conditioned, target in zip(

@@ -1,6 +1,6 @@
-"""From what decoding found to what a caller gets: an `Answer` with its evidence, a `Token`.
+"""Turn hypotheses into what a caller receives: an `Answer` with its evidence, or a `Token`.
 
-Knows hypotheses and passages; nothing of memories, searching or configs.
+Knows hypotheses and passages; knows nothing of memories, searching or configs.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from ragcore.answering.spelling import surface_form
 from ragcore.contracts import Generator
 from ragcore.decoding.abstention import Conditioned
 from ragcore.decoding.beam import Hypothesis, Step
-from ragcore.decoding.scoring import Marginal
+from ragcore.marginalization import Marginal
 from ragcore.types import Answer, Candidate, Evidence, Passage, Token
 
 __all__ = ["Retrieved", "Spans", "make_answer", "make_token"]
 
 Spans = Callable[[Sequence[int]], Sequence[Sequence[tuple[int, int]]]]
-"""From an answer's tokens to the places of it in each passage: character offsets [start, end)."""
+"""Maps an answer's tokens to where it occurs in each passage: character offsets [start, end)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
-    """One question with the passages that were found for it, best first.
+    """One question with the passages that were retrieved for it, best first.
 
-    With nothing found the generator answers alone: no passage, and a prior of one 1.
+    Without any hit the generator answers alone: there is no passage, and the prior is [1].
 
     Attributes:
         question: as it was asked.
-        passages: the k passages.
-        scores: the retriever's, k of them.
-        log_prior: log p(z|x), float32 [max(k, 1)].
+        passages: k passages.
+        scores: [k], the retriever's raw scores.
+        log_prior: float32 [max(k, 1)], log p(z|x).
     """
 
     question: str
@@ -45,55 +45,59 @@ class Retrieved:
 def make_answer(
     generator: Generator,
     marginalize: Marginal,
-    found: Retrieved,
+    retrieved: Retrieved,
     conditioned: Conditioned,
     hypotheses: Sequence[Hypothesis],
     version: str,
     spans: Spans | None = None,
 ) -> Answer:
-    """The hypothesis that won, as an answer.
+    """Make an answer of the hypothesis that won.
 
     Args:
-        generator: turns its tokens into text.
-        marginalize: says what a passage's posterior is; see `Evidence`.
-        found: the question and its passages.
-        conditioned: what they were decoded over, with the prior that was used.
-        hypotheses: those that the search came to, the best first.
-        version: of the memory.
-        spans: where the answer of given tokens stands in each passage, where that is asked of it.
+        generator: decodes its tokens to text.
+        marginalize: decides what a passage's posterior is; see `Evidence`.
+        retrieved: the question and its passages.
+        conditioned: the prior that was decoded over, and the abstention if there is one.
+        hypotheses: the hypotheses of the search, best first; at least one.
+        version: the version of the memory.
+        spans: where an answer occurs in each passage; None where answers are not grounded.
     """
-    candidates = [_candidate(one, conditioned.prior.log_prior, found, spans) for one in hypotheses]
+    log_prior = conditioned.prior.log_prior
+    candidates = [_candidate(hypothesis, log_prior, retrieved, spans) for hypothesis in hypotheses]
     unknown = conditioned.abstention
     best = candidates[0]
-    rows = best.posteriors
     if marginalize == "token":
-        posterior = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
+        # The mean over the answer's tokens.
+        columns = zip(*best.posteriors, strict=True)  # [k] columns of T tokens
+        posterior = [sum(column) / len(best.posteriors) for column in columns]
     else:
-        posterior = list(rows[-1])
+        # After the last token: p(z|x,y).
+        posterior = list(best.posteriors[-1])
     evidence = tuple(
-        Evidence(*one)
-        for one in zip(
-            found.passages, found.scores, best.priors, posterior, best.spans, strict=True
+        Evidence(*fields)
+        for fields in zip(
+            retrieved.passages, retrieved.scores, best.priors, posterior, best.spans, strict=True
         )
     )
     return Answer(
-        question=found.question,
+        question=retrieved.question,
         text=_text(generator, best.token_ids, evidence),
         log_prob=hypotheses[0].log_prob,
         evidence=evidence,
         memory=version,
         tokens=tuple(generator.decode_tokens([token]) for token in best.token_ids),
-        token_posteriors=rows,
+        token_posteriors=best.posteriors,
         token_ids=best.token_ids,
         candidates=tuple(candidates),
-        abstention=_candidate(unknown, found.log_prior, found, None) if unknown else None,
+        abstention=_candidate(unknown, retrieved.log_prior, retrieved, None) if unknown else None,
     )
 
 
 def _candidate(
-    hypothesis: Hypothesis, log_prior: Tensor, found: Retrieved, spans: Spans | None
+    hypothesis: Hypothesis, log_prior: Tensor, retrieved: Retrieved, spans: Spans | None
 ) -> Candidate:
-    steps, passages = hypothesis.steps, found.passages
+    """Make a candidate of a hypothesis, with the prior that it was decoded over."""
+    steps, passages = hypothesis.steps, retrieved.passages
     return Candidate(
         token_ids=hypothesis.tokens,
         token_log_probs=tuple(step.log_prob for step in steps),
@@ -104,7 +108,7 @@ def _candidate(
 
 
 def make_token(generator: Generator, steps: Sequence[Step]) -> Token:
-    """The last of `steps`, its text as what it adds to the text so far."""
+    """Make a streamed token of the last of `steps`; its text is what it adds to the text so far."""
     tokens = [step.token for step in steps]
     before, after = (generator.decode_tokens(ids) for ids in (tokens[:-1], tokens))
     text = after[len(before) :] if after.startswith(before) else f" {after.split()[-1]}"
@@ -112,13 +116,13 @@ def make_token(generator: Generator, steps: Sequence[Step]) -> Token:
 
 
 def _text(generator: Generator, tokens: Sequence[int], evidence: Sequence[Evidence]) -> str:
-    """The answer as the passage that supports it best spells it, where that is known."""
-    supporting = sorted(evidence, key=lambda one: one.posterior, reverse=True)
-    for one in supporting:
-        if one.spans:
-            start, end = one.spans[0]
-            return one.passage.text[start:end]
+    """Spell the answer as the passage of highest posterior that contains it does."""
+    supporting = sorted(evidence, key=lambda hit: hit.posterior, reverse=True)
+    for hit in supporting:
+        if hit.spans:
+            start, end = hit.spans[0]
+            return hit.passage.text[start:end]
     text = generator.decode_tokens(tokens)
     if "uncased" not in generator.capabilities:
         return text
-    return surface_form(text, (one.passage.text for one in supporting)) or text
+    return surface_form(text, (hit.passage.text for hit in supporting)) or text

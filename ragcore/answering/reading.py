@@ -1,4 +1,4 @@
-"""Let a generator read questions with their passages: all pairs in one pass of the encoder.
+"""Read questions with their passages: all pairs in one pass of the generator's encoder.
 
 Knows which pair belongs to which question; knows nothing of decoding.
 """
@@ -33,10 +33,10 @@ def read_passages(
     passages: list[Passage | None] = []
     priors: list[QuestionPrior] = []
     for question in retrieved:
-        own: list[Passage | None] = [*question.passages] or [None]
-        begin, end = len(passages), len(passages) + len(own)
+        question_passages: list[Passage | None] = [*question.passages] or [None]
+        begin, end = len(passages), len(passages) + len(question_passages)
         pairs = torch.arange(begin, end, device=generator.device)  # [k]
         priors.append(QuestionPrior(pairs, question.log_prior.to(generator.device)))
-        passages.extend(own)
-        questions.extend([question.question] * len(own))
+        passages.extend(question_passages)
+        questions.extend([question.question] * len(question_passages))
     return generator.read(questions, passages), priors

@@ -1,6 +1,6 @@
-"""From questions to what was found for each: its passages, their scores, and the prior.
+"""Retrieve passages for questions, with their scores and the prior.
 
-Knows memories and the prior; nothing of generators. What may be found, a filter says.
+Knows memories, filters and the prior; knows nothing of generators.
 """
 
 from __future__ import annotations
@@ -21,40 +21,47 @@ from ragcore.types import MISSING_ROW
 __all__ = ["Where", "retrieve"]
 
 Where = Mapping[str, object] | None
-"""Which passages may be read for a request, besides what `rag.where` asks of them."""
+"""A request's filter over metadata, in addition to `rag.where`; None for no further filter."""
 
 
 def retrieve(
     memory: Memory, questions: Sequence[str], config: RagConfig, where: Where = None
 ) -> list[Retrieved]:
-    """Search for all questions at once.
+    """Search for all questions in one batch, and call the hook `ragcore_retrieved`.
 
     Args:
-        memory: the version that is read.
+        memory: the version to search.
         questions: B questions.
-        config: how many passages each may have, and which; with k = 0 nothing is searched.
-        where: which of those, as `config.where` says it; all where None.
+        config: k, the passages per question, and the filter `where`; with k = 0 nothing is
+            searched.
+        where: a further filter, in the same language.
 
     Returns:
-        What was found for each question, in order.
+        One for each question, in the same order.
 
     Raises:
         QuestionError: a question is empty, or `where` is no filter.
         ComponentError: the retriever broke its contract.
     """
-    for place, question in enumerate(questions):
+    for number, question in enumerate(questions, start=1):
         if not question.strip():
-            raise QuestionError(f"question {place + 1} of {len(questions)} is empty: ask it")
+            raise QuestionError(
+                f"question {number} of {len(questions)} is empty: write its text, or leave it out"
+            )
     if not config.k:
         return [Retrieved(question, [], [], log_prior(torch.zeros(1))) for question in questions]
-    filters = [None if said is None else read_where(said) for said in (config.where, where)]
+    filters = [
+        None if expression is None else read_where(expression)
+        for expression in (config.where, where)
+    ]
     hits = memory.search(questions, config.k, where=both(*filters))
     registry().hook.ragcore_retrieved(questions=questions, hits=hits, memory=memory.version)
-    found: list[Retrieved] = []
-    for question, rows, scores in zip(questions, hits.rows, hits.scores, strict=True):
+    retrieved: list[Retrieved] = []
+    for question, rows, row_scores in zip(questions, hits.rows, hits.scores, strict=True):
         exists = rows != MISSING_ROW
         passages = memory.passages.take(rows[exists].tolist())
-        there = scores[exists].tolist()
-        prior = log_prior(torch.tensor(there or [0.0]), memory.temperature)
-        found.append(Retrieved(question, passages, there, prior))
-    return found
+        scores = row_scores[exists].tolist()
+        # Without any hit the generator answers alone, with prior 1.
+        prior = log_prior(torch.tensor(scores or [0.0]), memory.temperature)  # [max(k, 1)]
+        retrieved.append(Retrieved(question, passages, scores, prior))
+    return retrieved

@@ -1,7 +1,7 @@
-"""Surface forms: an answer of an uncased generator in the spelling of the passage it came from.
+"""Spell an uncased generator's answer as the passage that it came from does.
 
-Knows strings only. Case, accents and white space are ignored when looking, since that is what an
-uncased tokenizer loses; word boundaries are kept, so that "chad" is not found in "Chadian".
+Knows strings only. The search ignores case, accents and white space, which an uncased tokenizer
+loses; it respects word boundaries, so that "chad" is not found in "Chadian".
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["find_span", "surface_form"]
 
 
 def surface_form(answer: str, texts: Iterable[str]) -> str | None:
-    """The answer as the first of `texts` that holds it spells it, or None.
+    """Spell the answer as the first of `texts` that contains it; None if none does.
 
     >>> surface_form("n ' djamena", ["Chad", "name: N'Djamena; coordinates: 12 06 N"])
     "N'Djamena"
@@ -26,16 +26,16 @@ def surface_form(answer: str, texts: Iterable[str]) -> str | None:
 
 
 def find_span(answer: str, text: str) -> tuple[int, int] | None:
-    """Character offsets [start, end) of the first occurrence of `answer` in `text`, or None."""
+    """Find the first occurrence of `answer` in `text`: character offsets [start, end), or None."""
     sought = "".join(letters for letters, _ in _folded(answer))
     if not sought:
         return None
-    letters_at = _folded(text)
-    folded = "".join(letters for letters, _ in letters_at)
-    places = [place for letters, place in letters_at for _ in letters]
+    characters = _folded(text)
+    folded = "".join(letters for letters, _ in characters)
+    offsets = [offset for letters, offset in characters for _ in letters]
     begin = folded.find(sought)
     while begin != -1:
-        start, last = places[begin], places[begin + len(sought) - 1]
+        start, last = offsets[begin], offsets[begin + len(sought) - 1]
         if _is_edge(text, start - 1, start) and _is_edge(text, last, last + 1):
             return start, last + 1
         begin = folded.find(sought, begin + 1)
@@ -43,10 +43,10 @@ def find_span(answer: str, text: str) -> tuple[int, int] | None:
 
 
 def _folded(text: str) -> list[tuple[str, int]]:
-    """Each character that counts, folded, with the place that it came from."""
+    """Fold each character that is not ignored, with its offset in the text."""
     return [
-        (letters, place)
-        for place, character in enumerate(text)
+        (letters, offset)
+        for offset, character in enumerate(text)
         if (
             letters := "".join(
                 part

@@ -1,1 +1,1 @@
-"""Decoding over several passages: beams, RAG-Token and RAG-Sequence."""
+"""Decode answers over several passages: beam search, RAG-Token and RAG-Sequence."""

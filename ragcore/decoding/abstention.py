@@ -1,15 +1,15 @@
-"""Abstaining passages: what "unknown" means where several passages are read.
+"""Condition the prior on passages that answer: what "unknown" means where several are read.
 
 A reader that says a word such as *unknown* when its passage does not hold the answer speaks of the
-passage, not of the world. Marginalised like any other answer it would win whenever most of the k
-passages are beside the point, although one of them answers. So it is taken for what it says: the
-prior is conditioned on the passage's holding an answer,
+passage, not of the world. Marginalised like any other answer, that word would win whenever most of
+the k passages are irrelevant, although one of them answers. So it counts as a statement about the
+passage: the prior is conditioned on the passage's holding an answer,
 
     p(z|x, z answers) ∝ p(z|x) (1 − p(unknown|x,z)),
 
-and only if all passages together abstain does the answer. This matters most for RAG-Token, which
-mixes all passages again at every token: without it, those that abstain would have a say in how the
-one that answers goes on.
+and the question is answered by the word only if all passages together abstain. This matters most
+for RAG-Token, which mixes all passages again at every token: without it, the passages that abstain
+would have a share in every token of the answer from the one that does not.
 """
 
 from __future__ import annotations
@@ -24,22 +24,25 @@ from torch import Tensor
 from ragcore.contracts import Generator, Read
 from ragcore.decoding.beam import Hypothesis
 from ragcore.decoding.question_prior import QuestionPrior
-from ragcore.decoding.scoring import Marginal, marginalized, score_targets
+from ragcore.decoding.scoring import marginalized, score_targets
+from ragcore.marginalization import Marginal
 
 __all__ = ["Conditioned", "prior_of_answering", "condition"]
 
 _ALMOST_CERTAIN = -1e-6
-"""A log-probability of abstaining above this counts as this: so that a prior is left over."""
+"""The highest log p(unknown|x,z) that is used, so that each passage keeps some prior."""
 
 
 @dataclass(frozen=True, slots=True)
 class Conditioned:
-    """A question after its passages were asked whether they answer it.
+    """A question's prior after each passage was tested for abstaining.
 
     Attributes:
-        prior: what is decoded over: among the passages that answer, or as it was.
-        abstention: the abstaining answer as a hypothesis; None where no answer abstains.
-        abstains: whether it is the answer.
+        prior: what to decode over: conditioned on the passages that answer; unchanged where the
+            question abstains or no answer is the abstaining one.
+        abstention: the abstaining answer as a hypothesis; None where no answer is the abstaining
+            one.
+        abstains: whether the abstaining answer is the question's answer.
     """
 
     prior: QuestionPrior
@@ -51,36 +54,51 @@ def condition(
     marginalize: Marginal,
     generator: Generator,
     read: Read,
-    contexts: Sequence[QuestionPrior],
+    priors: Sequence[QuestionPrior],
     abstention: Sequence[int],
     above: float,
 ) -> list[Conditioned]:
-    """Each question's context among the passages that answer, or its abstention.
+    """Condition each question's prior on the passages that answer, or let the question abstain.
 
     Args:
         marginalize: how the abstention's own probability is computed.
-        generator: gives p(y_i|x,z,y_<i).
+        generator: computes p(y_i|x,z,y_<i).
         read: the pairs that it has read.
-        contexts: one for each question.
+        priors: one for each of B questions.
         abstention: token ids of the abstaining answer, the end token last.
-        above: a question abstains where the abstention's probability is above this.
+        above: a question abstains where the abstention's p(y|x) is above this.
 
     Returns:
-        For each question its context: with log p(z|x, z answers), or as it was if it abstains.
+        One for each question, with log p(z|x, z answers), or with log p(z|x) where it abstains.
+
+    Raises:
+        GeneratorError: a value that the generator returned is no log-probability.
     """
-    scored = score_targets(generator, read, contexts, [[abstention]] * len(contexts))
+    # For each question [1, k, T].
+    scored = score_targets(generator, read, priors, [[abstention]] * len(priors))
     conditioned: list[Conditioned] = []
-    for context, log_p in zip(contexts, scored, strict=True):
-        (unknown,) = marginalized(marginalize, context, log_p, [abstention])
+    for prior, log_p in zip(priors, scored, strict=True):
+        (unknown,) = marginalized(marginalize, prior, log_p, [abstention])
         if math.exp(unknown.log_prob) > above:
-            conditioned.append(Conditioned(context, unknown, abstains=True))
+            conditioned.append(Conditioned(prior, unknown, abstains=True))
         else:
-            prior = prior_of_answering(context.log_prior, log_p[0].sum(dim=-1))
-            conditioned.append(Conditioned(QuestionPrior(context.pairs, prior), unknown))
+            log_unknown = log_p[0].sum(dim=-1)  # [k], log p(unknown|x,z)
+            log_prior = prior_of_answering(prior.log_prior, log_unknown)  # [k]
+            conditioned.append(Conditioned(QuestionPrior(prior.pairs, log_prior), unknown))
     return conditioned
 
 
 def prior_of_answering(log_prior: Tensor, abstains: Tensor) -> Tensor:
-    """log p(z|x, z answers), [..., k], from log p(z|x) and log p(unknown|x,z), both [..., k]."""
-    answers = torch.log(-torch.expm1(abstains.clamp(max=_ALMOST_CERTAIN)))
-    return torch.log_softmax(log_prior.to(answers.device) + answers, dim=-1)
+    """Condition a prior on the passage's holding an answer.
+
+    Args:
+        log_prior: [..., k], log p(z|x).
+        abstains: [..., k], log p(unknown|x,z).
+
+    Returns:
+        [..., k], log p(z|x, z answers).
+    """
+    # log (1 − p(unknown|x,z))
+    answers = torch.log(-torch.expm1(abstains.clamp(max=_ALMOST_CERTAIN)))  # [..., k]
+    # p(z|x, z answers) ∝ p(z|x) (1 − p(unknown|x,z))
+    return torch.log_softmax(log_prior.to(answers.device) + answers, dim=-1)  # [..., k]

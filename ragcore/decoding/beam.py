@@ -1,19 +1,20 @@
-"""Beam search over prefixes of many answers at once, on token ids alone.
+"""Search with beams over prefixes of many answers in one batch, on token ids alone.
 
-Knows nothing of passages. A `PrefixModel` is asked for the best next tokens, and told which
-prefixes go on; RAG-Token and RAG-Sequence are two such models (token.py, sequence.py). Each answer
-is searched for on its own; they share a batch, which those that are found leave.
+Knows nothing of passages. A `PrefixModel` proposes the best next tokens, and is told which prefixes
+to extend; RAG-Token and RAG-Sequence are two such models (token.py, sequence.py). Each answer has a
+search of its own; the searches share a batch, and leave it when they end.
 
-The log-prob of a hypothesis is that of its tokens under the model, whatever rules narrowed the
-search (rules.py). An answer is complete: its last token is the end token, charged like any other,
-also at the length limit.
+The log-prob of a hypothesis is that of its tokens under the model, also where rules narrowed the
+search (rules.py). An answer is complete: its last token is the end token, whose log-prob counts
+like any other's, also at the length limit.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 
@@ -23,28 +24,37 @@ __all__ = ["BeamSearch", "Hypothesis", "PrefixModel", "Step"]
 
 
 class PrefixModel(Protocol):
-    """The marginals of the next token after n prefixes, at first the empty one of each answer."""
+    """The marginal distribution of the next token after each of n prefixes.
+
+    It starts with the empty prefix of each answer.
+    """
 
     def __len__(self) -> int:
-        """n, the number of prefixes."""
+        """Return n, the number of prefixes."""
         ...
 
     def candidates(self, rules: Sequence[Rule], width: int) -> list[list[tuple[int, float]]]:
-        """For each prefix at most `width` tokens that its rule allows, with their log-probs."""
+        """Return for each prefix at most `width` tokens that its rule allows, with log-probs."""
         ...
 
     def posteriors(self, rows: Sequence[int], tokens: Sequence[int]) -> list[tuple[float, ...]]:
-        """p(z|x,y) over the passages if tokens[i] follows prefix rows[i]."""
+        """Compute p(z|x,y) over the passages, where tokens[i] follows prefix rows[i]."""
         ...
 
     def extend(self, rows: Sequence[int], tokens: Sequence[int]) -> None:
-        """Keep prefixes `rows`, in this order, each followed by its token; one may come twice."""
+        """Keep prefixes `rows`, in this order, each followed by its token; rows may repeat."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One token of a hypothesis: its id, log-prob given the prefix, and the posterior after it."""
+    """One token of a hypothesis.
+
+    Attributes:
+        token: its id.
+        log_prob: log p(y_i|x,y_<i), marginalised over the passages.
+        posterior: p(z|x,y_<=i) of each of the k passages.
+    """
 
     token: int
     log_prob: float
@@ -53,7 +63,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """A prefix, or once `finished` a whole answer, with its log-prob."""
+    """A prefix of an answer or, once `finished`, a complete answer, with its log-prob."""
 
     steps: tuple[Step, ...] = ()
     log_prob: float = 0.0
@@ -61,23 +71,33 @@ class Hypothesis:
 
     @property
     def tokens(self) -> tuple[int, ...]:
-        """The token ids, the end token included once finished."""
+        """Return the token ids, the end token included once finished."""
         return tuple(step.token for step in self.steps)
 
     def score(self, length_penalty: float) -> float:
-        """What hypotheses are ranked by."""
+        """Compute log p / length ** length_penalty, by which hypotheses are ranked."""
         return self.log_prob / float(max(len(self.steps), 1) ** length_penalty)
 
     def followed_by(self, step: Step, eos_token_id: int) -> Hypothesis:
-        """The prefix with one more token."""
+        """Return the prefix with one more token."""
         return Hypothesis(
             (*self.steps, step), self.log_prob + step.log_prob, step.token == eos_token_id
         )
 
 
+class _Continuation(NamedTuple):
+    """A live prefix followed by one more token."""
+
+    prefix: int
+    """Its position among the live prefixes of its search."""
+    token: int
+    log_prob: float
+    """Of the token alone."""
+
+
 @dataclass(slots=True)
-class _Race:
-    """The search for one answer: the prefixes that go on, and the best answers so far."""
+class _AnswerSearch:
+    """The search for one answer: its live prefixes, and the best finished hypotheses so far."""
 
     options: DecodingOptions
     constraint: Constraint | None
@@ -85,43 +105,45 @@ class _Race:
     finished: list[Hypothesis] = field(default_factory=list)
 
     def rules(self) -> list[Rule]:
-        """What may follow each live prefix."""
+        """Return what may follow each live prefix."""
         return [rule(self.options, prefix.tokens, self.constraint) for prefix in self.live]
 
-    def choose(self, candidates: Sequence[list[tuple[int, float]]]) -> list[tuple[int, int, float]]:
-        """The continuations to keep, best first: live prefix, token, the token's log-prob."""
+    def choose(self, candidates: Sequence[list[tuple[int, float]]]) -> list[_Continuation]:
+        """Choose which of the live prefixes' candidates to keep, best first."""
         beams, eos = self.options.beams, self.options.eos_token_id
         ranked = sorted(
             (
-                (prefix.log_prob + log_prob, place, token, log_prob)
-                for place, (prefix, found) in enumerate(zip(self.live, candidates, strict=True))
-                for token, log_prob in found
+                (hypothesis.log_prob + log_prob, _Continuation(prefix, token, log_prob))
+                for prefix, (hypothesis, tokens) in enumerate(
+                    zip(self.live, candidates, strict=True)
+                )
+                for token, log_prob in tokens
             ),
-            key=lambda candidate: candidate[0],
+            key=lambda scored: scored[0],
             reverse=True,
         )
-        chosen: list[tuple[int, int, float]] = []
-        going_on = 0
-        # Of 2 · beams candidates at most `beams` end here, so that `beams` are left to go on.
-        for rank, (_, place, token, log_prob) in enumerate(ranked[: 2 * beams]):
-            if going_on == beams:
+        chosen: list[_Continuation] = []
+        unfinished = 0
+        # At most `beams` of 2 · beams candidates end here, so that `beams` remain unfinished.
+        for rank, (_, continuation) in enumerate(ranked[: 2 * beams]):
+            if unfinished == beams:
                 break
-            if token == eos and rank >= beams:
+            if continuation.token == eos and rank >= beams:
                 continue
-            chosen.append((place, token, log_prob))
-            going_on += token != eos
+            chosen.append(continuation)
+            unfinished += continuation.token != eos
         return chosen
 
-    def grow(self, grown: Sequence[Hypothesis]) -> None:
-        """Go on with these, and end if no live prefix can still beat the finished ones."""
-        self.finished += [one for one in grown if one.finished]
+    def advance(self, hypotheses: Sequence[Hypothesis]) -> None:
+        """Continue with these; end if no live prefix can still beat the finished ones."""
+        self.finished += [hypothesis for hypothesis in hypotheses if hypothesis.finished]
         self.finished = self.best()
-        self.live = [one for one in grown if not one.finished]
+        self.live = [hypothesis for hypothesis in hypotheses if not hypothesis.finished]
         if self._settled():
             self.live = []
 
     def best(self) -> list[Hypothesis]:
-        """The finished hypotheses so far, best first."""
+        """Return the finished hypotheses so far, best first."""
         return sorted(self.finished, key=self._score, reverse=True)[: self.options.beams]
 
     def _settled(self) -> bool:
@@ -132,9 +154,11 @@ class _Race:
             return False
         if options.beams == 1:
             return True
-        # A log-prob only falls as a prefix grows; a positive penalty forgives most at the limit.
+        # A log-prob only falls as a prefix grows. With a positive penalty a prefix scores best at
+        # the length limit, where its log-prob is divided by the most.
         longest = options.max_new_tokens if options.length_penalty > 0 else len(self.live[0].steps)
-        attainable = max(p.log_prob for p in self.live) / float(longest**options.length_penalty)
+        best_log_prob = max(prefix.log_prob for prefix in self.live)
+        attainable = best_log_prob / float(longest**options.length_penalty)
         return attainable <= min(map(self._score, self.finished))
 
     def _score(self, hypothesis: Hypothesis) -> float:
@@ -142,7 +166,7 @@ class _Race:
 
 
 class BeamSearch:
-    """Searches under way, one for each answer: `advance()` until it says that all are done."""
+    """Searches for many answers in one batch: `run()`, or `advance()` until it returns False."""
 
     def __init__(
         self,
@@ -153,66 +177,69 @@ class BeamSearch:
         """Begin a search from each of the model's prefixes, each with its constraint if any."""
         self._model = model
         self._options = options
-        self._races = [
-            _Race(options, constraint) for constraint in constraints or [None] * len(model)
+        self._searches = [
+            _AnswerSearch(options, constraint) for constraint in constraints or [None] * len(model)
         ]
         self._pending: tuple[list[int], list[int]] = ([], [])
 
     def run(self) -> list[list[Hypothesis]]:
-        """Search to the end; for each answer its finished hypotheses, best first."""
+        """Search to the end; return each answer's finished hypotheses, best first."""
         while self.advance():
             pass
-        return [race.best() for race in self._races]
+        return [search.best() for search in self._searches]
 
-    def decided(self, place: int = 0) -> tuple[Step, ...]:
-        """The steps of one answer that all its hypotheses still in the race share: they stay."""
-        race = self._races[place]
-        racing = [*race.live, *race.finished] if race.live else race.best()[:1]
-        shared = racing[0].steps
-        for other in racing[1:]:
-            agreed = 0
-            for mine, theirs in zip(shared, other.steps, strict=False):
-                if mine.token != theirs.token:
+    def decided(self, answer: int = 0) -> tuple[Step, ...]:
+        """Return the steps of one answer that can no longer change.
+
+        All hypotheses that may still win share them.
+        """
+        search = self._searches[answer]
+        hypotheses = [*search.live, *search.finished] if search.live else search.best()[:1]
+        shared = hypotheses[0].steps
+        for hypothesis in hypotheses[1:]:
+            length = 0
+            for step, other in zip(shared, hypothesis.steps, strict=False):
+                if step.token != other.token:
                     break
-                agreed += 1
-            shared = shared[:agreed]
+                length += 1
+            shared = shared[:length]
         return shared
 
     @torch.no_grad()
     def advance(self) -> bool:
-        """Extend every live prefix by one token; False once no search goes on."""
-        running = [race for race in self._races if race.live]
+        """Extend every live prefix by one token; return False once all searches have ended."""
+        running = [search for search in self._searches if search.live]
         if not running:
             return False
         if self._pending[0]:
             self._model.extend(*self._pending)
-        rules = [one for race in running for one in race.rules()]
-        found = self._model.candidates(rules, 2 * self._options.beams)
-        chosen: list[list[tuple[int, int, float]]] = []
-        begins: list[int] = []
-        begin = 0
-        for race in running:
-            chosen.append(race.choose(found[begin : begin + len(race.live)]))
-            begins.append(begin)
-            begin += len(race.live)
-        rows = [
-            first + place
-            for first, kept in zip(begins, chosen, strict=True)
-            for place, _, _ in kept
+        rules = [prefix_rule for search in running for prefix_rule in search.rules()]
+        candidates = self._model.candidates(rules, 2 * self._options.beams)
+        # The live prefixes of search i are rows bounds[i] to bounds[i + 1] of the batch.
+        bounds = [0, *itertools.accumulate(len(search.live) for search in running)]
+        chosen = [
+            search.choose(candidates[begin:end])
+            for search, (begin, end) in zip(running, itertools.pairwise(bounds), strict=True)
         ]
-        tokens = [token for kept in chosen for _, token, _ in kept]
+        rows = [
+            begin + continuation.prefix
+            for begin, continuations in zip(bounds[:-1], chosen, strict=True)
+            for continuation in continuations
+        ]
+        tokens = [continuation.token for continuations in chosen for continuation in continuations]
         posteriors = iter(self._model.posteriors(rows, tokens))
         self._pending = ([], [])
-        for race, first, kept in zip(running, begins, chosen, strict=True):
-            grown = [
-                race.live[place].followed_by(
+        for search, begin, continuations in zip(running, bounds[:-1], chosen, strict=True):
+            hypotheses = [
+                search.live[prefix].followed_by(
                     Step(token, log_prob, next(posteriors)), self._options.eos_token_id
                 )
-                for place, token, log_prob in kept
+                for prefix, token, log_prob in continuations
             ]
-            race.grow(grown)
-            if race.live:
-                going_on = [one for one in kept if one[1] != self._options.eos_token_id]
-                self._pending[0].extend(first + place for place, _, _ in going_on)
-                self._pending[1].extend(token for _, token, _ in going_on)
+            search.advance(hypotheses)
+            if search.live:
+                for prefix, token, _ in continuations:
+                    if token != self._options.eos_token_id:
+                        self._pending[0].append(begin + prefix)
+                        self._pending[1].append(token)
         return bool(self._pending[0])

@@ -1,6 +1,6 @@
-"""What is not taken on trust of a generator: that its log-probs are those of a distribution.
+"""Check that a generator's log-probabilities form a distribution.
 
-A plugin that hands over logits, or NaN, would otherwise give answers that look like any other.
+A plugin that returns logits, or NaN, would otherwise give answers that look like any other.
 """
 
 from __future__ import annotations
@@ -14,23 +14,24 @@ from ragcore.errors import GeneratorError
 __all__ = ["check_distributions", "check_log_probs"]
 
 _TOLERANCE = 1e-2
-"""How far a row's sum may be from 1; sums over a large vocabulary in bfloat16 are off by less."""
+"""How far a row's sum may be from 1; sums over a large vocabulary in bfloat16 err by less."""
 
 
 def check_distributions(generator: Generator, log_p: Tensor) -> None:
-    """Refuse rows [M, V] that do not sum to 1 over the vocabulary.
+    """Refuse log-probabilities [M, V] whose rows do not sum to 1 over the vocabulary.
 
     Raises:
-        GeneratorError: a row's sum is off, or NaN.
+        GeneratorError: the probabilities of a row do not sum to 1, or are NaN.
     """
-    sums = torch.logsumexp(log_p, dim=-1).exp()
+    sums = torch.logsumexp(log_p, dim=-1).exp()  # [M]
+    # The negation catches NaN too.
     wrong = ~((sums - 1).abs() <= _TOLERANCE)
     if bool(wrong.any()):
         row = int(wrong.nonzero()[0])
         raise GeneratorError(
-            f"generator {type(generator).__name__}: `step` gave a row whose probabilities sum to "
-            f"{float(sums[row]):.6g} (row {row} of {len(log_p)}): next-token log-probabilities "
-            "must be normalised over the vocabulary, as log_softmax does"
+            f"generator {type(generator).__name__}: `step` returned a row whose probabilities "
+            f"sum to {float(sums[row]):.6g} (row {row} of {len(log_p)}): next-token "
+            "log-probabilities must be normalised over the vocabulary, as log_softmax does"
         )
 
 
@@ -38,12 +39,12 @@ def check_log_probs(generator: Generator, log_p: Tensor) -> None:
     """Refuse log-probabilities of any shape that are NaN or above 0.
 
     Raises:
-        GeneratorError: there is one.
+        GeneratorError: a value is NaN or above 0.
     """
     # The negation catches NaN too.
     wrong = ~(log_p <= _TOLERANCE)
     if bool(wrong.any()):
         raise GeneratorError(
-            f"generator {type(generator).__name__} gave {float(log_p[wrong][0])} for a "
-            "log-probability: it must be a number, and not above 0"
+            f"generator {type(generator).__name__}: `score` or `step` returned "
+            f"{float(log_p[wrong][0])} for a log-probability: it must be a number, and not above 0"
         )

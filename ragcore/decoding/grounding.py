@@ -1,19 +1,19 @@
-"""Grounded answers: verbatim spans of the passages, and nothing else.
+"""Ground answers: only verbatim spans of the passages are allowed.
 
-A `Grounding` is the constraint (rules.py) of one question. It lets the search go on only with
+A `Grounding` is the constraint (rules.py) of one question. It lets the search continue only with
 tokens that keep the answer a span of the text of one of the question's passages. It knows token
 ids and character offsets: the generator says how it writes each word (`ragcore.types.Word`).
 
-A prefix of an answer stands at **places**: a passage, where the answer starts in it, the word that
-is being written, and how many of its tokens are. A token moves each place on or strikes it out. So
-a prefix's places follow from those of the prefix one token shorter, which the beam search has
-asked about before, and a step costs as much as there are places left.
+A prefix of an answer occurs at **places**: a passage, where the answer starts in it, the word that
+is being written, and how many of its tokens are written. A token advances each place or eliminates
+it. So a prefix's places follow from those of the prefix one token shorter, which the beam search
+has already computed, and a step costs as much as there are places left.
 
 Next tokens are masked and **not renormalised**: log p is that of the tokens under the model, as
 without grounding. It stays comparable with `rag.log_prob` and `ragcore verify`, and a low one still
 says that the model would rather have answered something else. The probabilities of all spans
-together do not sum to 1. An abstention is no span and not searched for: it is conditioned before
-(abstention.py).
+together do not sum to 1. An abstention is no span and not searched for: the prior is conditioned
+before the search (abstention.py).
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ __all__ = ["Grounding"]
 
 
 class _Place(NamedTuple):
-    """Where in the passages a prefix of an answer may stand."""
+    """Where in the passages a prefix of an answer may occur."""
 
     passage: int
-    """Its number among the question's."""
+    """Its position among the question's passages."""
     start: int
     """Character offset at which the answer starts."""
     word: Word
     written: int
-    """How many of the word's tokens the prefix holds."""
+    """How many of the word's tokens the prefix has."""
 
     @property
     def complete(self) -> bool:
@@ -45,7 +45,7 @@ class _Place(NamedTuple):
 
 
 class Grounding:
-    """See `ragcore.decoding.rules.Constraint`; one for each question."""
+    """Implements `ragcore.decoding.rules.Constraint` for one question's passages."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Grounding:
         """Prepare the places where answers may begin.
 
         Args:
-            passages: the words of each passage's text, in any order. With none at all the answer
+            passages: the words of each passage's text, in any order. Without any word the answer
                 can only be empty.
             eos_token_id: the token that ends an answer.
             forced_bos_token_id: a token that every answer begins with before its first word; where
@@ -77,62 +77,62 @@ class Grounding:
         self._places: dict[tuple[int, ...], list[_Place]] = {(): openings}
 
     def allowed(self, prefix: tuple[int, ...]) -> frozenset[int]:
-        """The tokens that may follow a prefix: none if it is no span's beginning."""
+        """Return the tokens that may follow a prefix; none if no span begins with it."""
         if self._forced is not None:
             if prefix[:1] != (self._forced,):
                 return frozenset() if prefix else frozenset({self._forced})
             prefix = prefix[1:]
-        places = self._at(prefix)
-        tokens = {word.tokens[at] for place in places for word, at in self._ahead(place)}
-        # The empty answer is a span of any text; it is left for when there is no other.
+        places = self._places_of(prefix)
+        tokens = {word.tokens[written] for place in places for word, written in self._ahead(place)}
+        # The empty answer is a span of any text; it is allowed only when there is no other.
         if not (prefix or tokens) or any(place.complete for place in places):
             tokens.add(self._eos)
         return frozenset(tokens)
 
     def spans(self, answer: Sequence[int]) -> list[tuple[tuple[int, int], ...]]:
-        """Where an answer stands in each passage.
+        """Find where an answer occurs in each passage.
 
         Args:
             answer: its token ids, with or without the end token.
 
         Returns:
             For each passage, character offsets [start, end) in order. Where the length limit cut
-            an answer inside a word, the span goes to the word's end.
+            an answer inside a word, the span extends to the word's end.
         """
         tokens = tuple(token for token in answer if token != self._eos)
         if self._forced is not None and tokens[:1] == (self._forced,):
             tokens = tokens[1:]
-        places = self._at(tokens) if tokens else []
-        # Of a cut answer every place is inside a word; of any other those are longer words that
-        # merely begin like it.
+        places = self._places_of(tokens) if tokens else []
+        # All places of a cut answer are inside a word. Of an answer that is not cut, such places
+        # are longer words that merely begin like it.
         places = [place for place in places if place.complete] or places
         ends: dict[tuple[int, int], int] = {}
         for place in places:
-            at = (place.passage, place.start)
-            ends[at] = min(place.word.end, ends.get(at, place.word.end))
+            start = (place.passage, place.start)
+            ends[start] = min(place.word.end, ends.get(start, place.word.end))
         return [
-            tuple(sorted((start, end) for (passage, start), end in ends.items() if passage == one))
-            for one in range(self._passages)
+            tuple(sorted((start, end) for (other, start), end in ends.items() if other == passage))
+            for passage in range(self._passages)
         ]
 
-    def _at(self, prefix: tuple[int, ...]) -> list[_Place]:
-        """The places at which a prefix stands, the forced token left out."""
+    def _places_of(self, prefix: tuple[int, ...]) -> list[_Place]:
+        """Return the places at which a prefix occurs, the forced token left out."""
         known = len(prefix)
         while (places := self._places.get(prefix[:known])) is None:
             known -= 1
         for length in range(known + 1, len(prefix) + 1):
             token = prefix[length - 1]
             places = [
-                _Place(place.passage, place.start, word, at + 1)
+                _Place(place.passage, place.start, word, written + 1)
                 for place in places
-                for word, at in self._ahead(place)
-                if word.tokens[at] == token
+                for word, written in self._ahead(place)
+                if word.tokens[written] == token
             ]
             self._places[prefix[:length]] = places
         return places
 
     def _ahead(self, place: _Place) -> Iterator[tuple[Word, int]]:
-        """The words that may be written next, and which of their tokens."""
+        """Yield the words that may be continued here, and how many of their tokens are written."""
         if not place.complete:
             yield place.word, place.written
             return
@@ -140,7 +140,7 @@ class Grounding:
             yield word, 0
 
     def _unforced(self, word: Word) -> Word:
-        """The word without the forced token that it may begin with."""
+        """Return the word without the forced token that it may begin with."""
         if self._forced is not None and word.tokens[:1] == (self._forced,):
             return replace(word, tokens=word.tokens[1:])
         return word

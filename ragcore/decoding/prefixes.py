@@ -1,18 +1,18 @@
-"""Prefixes of answers to many questions, decoded in one batch: the marginal of the next token.
+"""Decode prefixes of answers to many questions in one batch: the marginal of the next token.
 
-Each prefix is carried once per passage of its question: n prefixes are the sum of their k decoder
-rows, prefix-major. Questions may have unlike many passages, and leave the batch when they are done.
+Each prefix has one decoder row per passage of its question. The rows are ordered prefix by prefix:
+n prefixes of k_1 … k_n passages are Σ k rows. Questions may have different numbers of passages, and
+leave the batch when their search ends. In shapes K is the largest k of the batch.
 
-RAG-Token and RAG-Sequence differ in one thing only: what a passage weighs in the next token.
+RAG-Token and RAG-Sequence differ in one thing only, the weight of a passage in the next token:
 
     p(y_i|x,y_<i) = Σ_z w_z p(y_i|x,z,y_<i)
 
-The weights are the prior for RAG-Token, at every token anew, and the posterior after the prefix,
-p(z|x,y_<i), for RAG-Sequence. Subclasses say which (token.py, sequence.py).
+For RAG-Token w_z is the prior p(z|x) at every token, for RAG-Sequence the posterior after the
+prefix, p(z|x,y_<i). The subclasses say which (token.py, sequence.py).
 
-Ranking is done on sums of probabilities, which costs one exponential for each number. What is
-reported is then computed again in log space for the few tokens that are ranked, so that a token's
-log-prob is exact however small it is.
+Tokens are ranked by sums of probabilities, which takes one exponential per number. The marginals of
+the few best are then computed again in log space: a reported log-prob is exact however small it is.
 """
 
 from __future__ import annotations
@@ -31,129 +31,151 @@ from ragcore.decoding.rules import Rule
 __all__ = ["Prefixes"]
 
 _ROWS_AT_ONCE = 64
-"""Decoder rows whose probabilities are held at the same time; bounds memory, and suits caches."""
+"""Decoder rows whose probabilities are in memory together; bounds memory, and suits caches."""
 
 
 class Prefixes:
-    """See `ragcore.decoding.beam.PrefixModel`."""
+    """Implements `ragcore.decoding.beam.PrefixModel` for both models."""
 
-    def __init__(self, generator: Generator, read: Read, contexts: Sequence[QuestionPrior]) -> None:
-        """Begin with the empty prefix for each context.
+    def __init__(self, generator: Generator, read: Read, priors: Sequence[QuestionPrior]) -> None:
+        """Begin with the empty prefix of each question.
 
         Args:
-            generator: gives p(y_i|x,z,y_<i).
+            generator: computes p(y_i|x,z,y_<i).
             read: the pairs that it has read.
-            contexts: one for each question, with at least one passage each.
+            priors: one for each question, with at least one passage each.
+
+        Raises:
+            GeneratorError: the generator's log-probs of the first token form no distribution.
         """
         self._generator = generator
-        pairs = torch.cat([context.pairs for context in contexts])
+        pairs = torch.cat([prior.pairs for prior in priors])  # [Σ k]
         self._state = generator.start(read, pairs)
-        self._sizes = [len(context) for context in contexts]
+        self._sizes = [len(prior) for prior in priors]
         self._log_weights = torch.nn.utils.rnn.pad_sequence(
-            [context.log_prior for context in contexts],
+            [prior.log_prior for prior in priors],
             batch_first=True,
             padding_value=-torch.inf,
-        )
-        self._log_p = generator.step(self._state, None)
+        )  # [n, K]
+        self._log_p = generator.step(self._state, None)  # [Σ k, V]
         check_distributions(generator, self._log_p)
 
     def __len__(self) -> int:
-        """n, the number of prefixes."""
+        """Return n, the number of prefixes."""
         return len(self._sizes)
 
     def extend(self, rows: Sequence[int], tokens: Sequence[int]) -> None:
-        """Keep prefixes `rows`, in this order, each followed by its token; see `PrefixModel`."""
-        places = torch.tensor(rows, device=self._log_weights.device)
-        self._log_weights = self._next_log_weights(
-            self._log_weights[places], self._joint(rows, [[token] for token in tokens]).squeeze(2)
-        )
+        """Keep prefixes `rows`, in this order, each followed by its token; see `PrefixModel`.
+
+        Raises:
+            GeneratorError: the generator's log-probs form no distribution.
+        """
+        index = torch.tensor(rows, device=self._log_weights.device)
+        joint = self._joint(rows, [[token] for token in tokens]).squeeze(2)  # [n', K, 1] → [n', K]
+        self._log_weights = self._next_log_weights(self._log_weights[index], joint)  # [n', K]
         begins = [0, *itertools.accumulate(self._sizes)]
-        kept = [range(begins[row], begins[row + 1]) for row in rows]
+        spans = [range(begins[row], begins[row + 1]) for row in rows]
         self._sizes = [self._sizes[row] for row in rows]
-        self._state.select(torch.tensor([row for span in kept for row in span]))
+        self._state.select(torch.tensor([decoder_row for span in spans for decoder_row in span]))
         fed = [token for token, k in zip(tokens, self._sizes, strict=True) for _ in range(k)]
-        self._log_p = self._generator.step(self._state, torch.tensor(fed))
-        # All rows were looked at in the first step; from now on one speaks for the others.
+        self._log_p = self._generator.step(self._state, torch.tensor(fed))  # [Σ k, V]
+        # The first step checked all rows. From then on one row is enough to see a fault.
         check_distributions(self._generator, self._log_p[:1])
 
     def candidates(self, rules: Sequence[Rule], width: int) -> list[list[tuple[int, float]]]:
-        """The `width` best next tokens of each prefix; see `PrefixModel`."""
-        free = [row for row, rule in enumerate(rules) if rule.only is None]
+        """Return the `width` best next tokens of each prefix; see `PrefixModel`.
+
+        Raises:
+            GeneratorError: a marginal is NaN or above 1.
+        """
+        unrestricted = [row for row, rule in enumerate(rules) if rule.only is None]
         tokens: list[list[int]] = [
             [] if rule.only is None else sorted(set(rule.only) - rule.never) for rule in rules
         ]
-        if free:
-            forbidden = [rules[row].never for row in free]
-            for row, best in zip(free, self._rank(free, forbidden, width), strict=True):
+        if unrestricted:
+            forbidden = [rules[row].never for row in unrestricted]
+            ranked = self._rank(unrestricted, forbidden, width)
+            for row, best in zip(unrestricted, ranked, strict=True):
                 tokens[row] = best
-        longest = max(map(len, tokens))
+        longest = max(map(len, tokens))  # W
         if longest == 0:
             return [[] for _ in tokens]
         padded = [[*row, *[0] * (longest - len(row))] for row in tokens]
-        log_p = torch.logsumexp(self._joint(range(len(tokens)), padded), dim=1)
+        joint = self._joint(range(len(tokens)), padded)  # [n, K, W]
+        # p(y_i|x,y_<i) = Σ_z w_z p(y_i|x,z,y_<i)
+        log_p = torch.logsumexp(joint, dim=1)  # [n, W]
         check_log_probs(self._generator, log_p)
-        found = []
+        candidates = []
         for ids, log_probs in zip(tokens, log_p.tolist(), strict=True):
             # Shorter rows end before their padding.
-            pairs = [pair for pair in zip(ids, log_probs, strict=False) if pair[1] > -torch.inf]
-            found.append(sorted(pairs, key=lambda pair: pair[1], reverse=True)[:width])
-        return found
+            scored = [pair for pair in zip(ids, log_probs, strict=False) if pair[1] > -torch.inf]
+            candidates.append(sorted(scored, key=lambda pair: pair[1], reverse=True)[:width])
+        return candidates
 
     def posteriors(self, rows: Sequence[int], tokens: Sequence[int]) -> list[tuple[float, ...]]:
-        """p(z|x,y) over the k passages if tokens[i] follows prefix rows[i]."""
-        joint = self._joint(rows, [[token] for token in tokens]).squeeze(2)
-        found = torch.softmax(joint.double(), dim=1).tolist()
-        return [tuple(row[: self._sizes[place]]) for place, row in zip(rows, found, strict=True)]
+        """Compute p(z|x,y) over the k passages, where tokens[i] follows prefix rows[i]."""
+        joint = self._joint(rows, [[token] for token in tokens]).squeeze(2)  # [n', K, 1] → [n', K]
+        # p(z|x,y_<=i) ∝ w_z p(y_i|x,z,y_<i)
+        posteriors = torch.softmax(joint.double(), dim=1).tolist()
+        return [
+            tuple(posterior[: self._sizes[row]])
+            for row, posterior in zip(rows, posteriors, strict=True)
+        ]
 
     def _next_log_weights(self, log_weights: Tensor, joint: Tensor) -> Tensor:
-        """What the passages weigh after a token.
+        """Compute the passages' weights after a token.
 
         Args:
-            log_weights: [n, K], what they conditioned before it; -inf where there is no passage.
-            joint: [n, K], the same with the token's log-prob under each passage added.
+            log_weights: [n, K], log w_z before the token; -inf where there is no passage.
+            joint: [n, K], log w_z p(y_i|x,z,y_<i) of the token.
+
+        Returns:
+            [n, K], log w_z for the next token.
         """
         raise NotImplementedError
 
     def _joint(self, rows: Sequence[int], tokens: Sequence[Sequence[int]]) -> Tensor:
-        """log w_z p(y|x,z,y_<i) [n, K, W] of W tokens after each of these prefixes."""
+        """Compute log w_z p(y_i|x,z,y_<i) of W tokens after each of n' prefixes, [n', K, W]."""
         begins = [0, *itertools.accumulate(self._sizes)]
-        widest = self._log_weights.shape[1]
+        widest = self._log_weights.shape[1]  # K
         device = self._log_p.device
         # A passage that does not exist borrows the row of one that does: its weight is zero.
-        places = [
+        decoder_rows = [
             [begins[row] + min(z, self._sizes[row] - 1) for z in range(widest)] for row in rows
         ]
-        picked = self._log_p[
-            torch.tensor(places, device=device)[:, :, None],
-            torch.tensor(tokens, device=device)[:, None, :],
-        ]
-        weights = self._log_weights[torch.tensor(rows, device=self._log_weights.device)]
-        return weights.to(device).unsqueeze(2) + picked
+        log_p = self._log_p[
+            torch.tensor(decoder_rows, device=device)[:, :, None],  # [n', K, 1]
+            torch.tensor(tokens, device=device)[:, None, :],  # [n', 1, W]
+        ]  # [n', K, W]
+        index = torch.tensor(rows, device=self._log_weights.device)
+        log_weights = self._log_weights[index].to(device)  # [n', K]
+        return log_weights.unsqueeze(2) + log_p  # [n', K, W]
 
     def _rank(
         self, rows: Sequence[int], forbidden: Sequence[Collection[int]], width: int
     ) -> list[list[int]]:
-        """The `width` tokens of highest marginal after each of these prefixes, in no order."""
+        """Return the `width` tokens of highest marginal after each of these prefixes, unordered."""
         never = dict(zip(rows, forbidden, strict=True))
-        # As many more as may have to be passed over.
+        # As many more as may have to be skipped.
         width += max(map(len, forbidden))
-        found: dict[int, list[int]] = {}
+        ranked: dict[int, list[int]] = {}
         for first, last, begin in self._runs():
-            here = [row for row in range(first, last) if row in never]
-            if not here:
+            if not any(row in never for row in range(first, last)):
                 continue
             k, n = self._sizes[first], last - first
-            log_p = self._log_p[begin : begin + n * k].view(n, k, -1)
-            log_weights = self._log_weights[first:last, :k].to(log_p.device)
-            for row, tokens in zip(
-                range(first, last), _best(log_weights, log_p, width), strict=True
-            ):
+            log_p = self._log_p[begin : begin + n * k].view(n, k, -1)  # [n k, V] → [n, k, V]
+            log_weights = self._log_weights[first:last, :k].to(log_p.device)  # [n, k]
+            best = _best(log_weights, log_p, width)
+            for row, tokens in zip(range(first, last), best, strict=True):
                 if row in never:
-                    found[row] = [token for token in tokens if token not in never[row]]
-        return [found[row] for row in rows]
+                    ranked[row] = [token for token in tokens if token not in never[row]]
+        return [ranked[row] for row in rows]
 
     def _runs(self) -> Iterator[tuple[int, int, int]]:
-        """Neighbouring prefixes of equally many passages: first, last + 1, first decoder row."""
+        """Yield runs of neighbouring prefixes with the same k: first, last + 1, first decoder row.
+
+        A run has at most `_ROWS_AT_ONCE` decoder rows, or a single prefix.
+        """
         first = begin = rows = 0
         for row, k in enumerate(self._sizes):
             if row > first and (k != self._sizes[first] or rows + k > _ROWS_AT_ONCE):
@@ -164,16 +186,24 @@ class Prefixes:
 
 
 def _best(log_weights: Tensor, log_p: Tensor, width: int) -> list[list[int]]:
-    """The tokens of highest Σ_z w_z p(y|z); log_weights are [n, k], log_p [n, k, V]."""
+    """Return the `width` tokens of highest Σ_z w_z p(y_i|x,z,y_<i) after each prefix.
+
+    Args:
+        log_weights: [n, k], log w_z.
+        log_p: [n, k, V], log p(y_i|x,z,y_<i).
+        width: tokens per prefix; at most V are returned.
+    """
     width = min(width, log_p.shape[2])
     if log_p.shape[1] == 1:
-        places = log_p[:, 0].topk(width).indices
+        # With one passage, the order of its own probabilities.
+        indices = log_p[:, 0].topk(width).indices  # [n, width]
     else:
-        marginals = torch.bmm(log_weights.exp().unsqueeze(1), log_p.exp()).squeeze(1)
-        values, places = marginals.topk(width)
+        # Σ_z w_z p(y_i|x,z,y_<i), as a product [n, 1, k] · [n, k, V].
+        marginals = torch.bmm(log_weights.exp().unsqueeze(1), log_p.exp()).squeeze(1)  # [n, V]
+        values, indices = marginals.topk(width)  # [n, width]
         if float(values.min()) <= 0:
-            # Too small to be told apart as probabilities.
-            marginals = torch.logsumexp(log_weights.unsqueeze(2) + log_p, dim=1)
-            places = marginals.topk(width).indices
-    tokens: list[list[int]] = places.tolist()
+            # Some underflowed to 0, where their order is lost: rank in log space.
+            marginals = torch.logsumexp(log_weights.unsqueeze(2) + log_p, dim=1)  # [n, V]
+            indices = marginals.topk(width).indices  # [n, width]
+    tokens: list[list[int]] = indices.tolist()
     return tokens

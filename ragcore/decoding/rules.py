@@ -1,7 +1,7 @@
-"""Which tokens may follow a prefix: lengths, forced and banned tokens, repeats, and constraints.
+"""Decide which tokens may follow a prefix: lengths, forced and banned tokens, repeats, constraints.
 
-Works on token ids alone. Nothing is renormalised: what a rule forbids is skipped, and the log-prob
-of what remains is the model's own.
+Knows token ids; knows nothing of models or passages. Nothing is renormalised: forbidden tokens are
+skipped, and the log-probs of the others remain the model's.
 """
 
 from __future__ import annotations
@@ -14,27 +14,28 @@ __all__ = ["Constraint", "DecodingOptions", "Rule", "rule"]
 
 
 class Constraint(Protocol):
-    """Narrows the answers to one question; grounding.py has one."""
+    """Restricts the answers to one question; `Grounding` (grounding.py) is one."""
 
     def allowed(self, prefix: tuple[int, ...]) -> Collection[int] | None:
-        """The tokens that may follow a prefix, the end token among them; None for any."""
+        """Return the tokens that may follow a prefix, the end token included; None for any."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class DecodingOptions:
-    """How to search; the same meanings as in the config section `rag`.
+    """Settings of the search; they mean the same as in the config section `rag`.
 
     Attributes:
         eos_token_id: the token that ends an answer.
-        beams: prefixes kept; 1 is greedy.
-        max_new_tokens: most tokens of an answer, its end token included.
-        min_new_tokens: fewest tokens before the end token.
+        beams: prefixes that the search carries; 1 is greedy.
+        max_new_tokens: the most tokens of an answer, its end token included.
+        min_new_tokens: the fewest tokens before the end token.
         length_penalty: hypotheses are ranked by log p / length ** length_penalty; 0 ranks by
-            probability itself, which is what the paper's argmax means.
-        no_repeat_ngram: no n-gram of this size twice in an answer; 0 allows all.
+            probability itself, as the paper's argmax does.
+        no_repeat_ngram: no n-gram of this size occurs twice in an answer; 0 allows all.
         forced_bos_token_id: the first token of every answer, or None.
-        banned_openings: tokens that no answer may begin with, forced ones included.
+        banned_openings: token sequences that no answer may begin with; a forced first token is
+            part of them.
     """
 
     eos_token_id: int
@@ -49,7 +50,12 @@ class DecodingOptions:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """The tokens that may follow one prefix: `only` these where it is not None, `never` those."""
+    """The tokens that may follow one prefix.
+
+    Attributes:
+        only: these tokens alone may follow; None for any.
+        never: none of these may follow.
+    """
 
     only: Collection[int] | None = None
     never: frozenset[int] = frozenset()
@@ -58,10 +64,10 @@ class Rule:
 def rule(
     options: DecodingOptions, prefix: tuple[int, ...], constraint: Constraint | None = None
 ) -> Rule:
-    """What may follow `prefix`.
+    """Say which tokens may follow `prefix`.
 
-    At the length limit the end token alone may, whatever else is asked. So may it where the rules
-    together leave nothing: an answer then ends early rather than never.
+    At the length limit the end token alone may follow, even if another rule forbids it. The same
+    holds where the rules together leave no token: the answer then ends early rather than never.
     """
     length, eos = len(prefix), frozenset({options.eos_token_id})
     if length + 1 >= options.max_new_tokens:
@@ -81,7 +87,7 @@ def rule(
 
 
 def _repeating(tokens: tuple[int, ...], size: int) -> set[int]:
-    """The tokens that would end an n-gram of this size that `tokens` already holds."""
+    """Return the tokens that would complete an n-gram of this size that `tokens` has already."""
     opening = tokens[len(tokens) - size + 1 :] if size > 1 else ()
     if len(opening) < size - 1:
         return set()

@@ -1,13 +1,12 @@
-"""Scoring of given targets: the two models' log-probs by definition, with every prefix's posterior.
+"""Score given targets: both models' log-probs by definition, with the posterior at each token.
 
-No search here: thorough decoding ranks its candidates with this, `rag.log_prob` and the
-abstention ask it for one target.
+Knows priors and token ids; searches nothing. Thorough decoding ranks its candidates with this;
+`rag.log_prob` and the abstention score one target.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,120 +16,158 @@ from ragcore.decoding.beam import Hypothesis, Step
 from ragcore.decoding.checks import check_log_probs
 from ragcore.decoding.question_prior import QuestionPrior
 from ragcore.marginalization import (
+    Marginal,
     next_token_log_prob,
+    pad_targets,
     prefix_posterior,
     token_posterior,
 )
 
-__all__ = ["Known", "Marginal", "marginalized", "pad_targets", "score_hypotheses", "score_targets"]
-
-Marginal = Literal["token", "sequence"]
+__all__ = ["Known", "marginalized", "score_hypotheses", "score_targets"]
 
 Known = Mapping[tuple[int, tuple[int, ...]], tuple[float, ...]]
-"""log p(y_i|x,z,y_<i) of one question's (passage, target) where it is known already."""
+"""log p(y_i|x,z,y_<i) of one question's (passage, target), where it is known already."""
 
 
 def score_hypotheses(
     marginalize: Marginal,
     generator: Generator,
     read: Read,
-    contexts: Sequence[QuestionPrior],
+    priors: Sequence[QuestionPrior],
     targets: Sequence[Sequence[Sequence[int]]],
     *,
     known: Sequence[Known] | None = None,
 ) -> list[list[Hypothesis]]:
-    """Each target as a hypothesis with its exact log p(y|x) and posteriors, in the order given.
+    """Score each target as a hypothesis with its exact log p(y|x) and posteriors.
 
     Args:
         marginalize: RAG-Token or RAG-Sequence.
-        generator: gives p(y_i|x,z,y_<i).
+        generator: computes p(y_i|x,z,y_<i).
         read: the pairs that it has read.
-        contexts: one for each question.
+        priors: one for each of B questions.
         targets: for each question its targets, token ids with the end token last.
-        known: for each question what need not be computed.
+        known: for each question, the log-probs that need not be computed.
+
+    Returns:
+        For each question its targets as hypotheses, in the same order.
+
+    Raises:
+        GeneratorError: a value that the generator returned is no log-probability.
     """
-    scored = score_targets(generator, read, contexts, targets, known=known)
+    scored = score_targets(generator, read, priors, targets, known=known)
     return [
-        marginalized(marginalize, context, log_p, own)
-        for context, log_p, own in zip(contexts, scored, targets, strict=True)
+        marginalized(marginalize, prior, log_p, question_targets)
+        for prior, log_p, question_targets in zip(priors, scored, targets, strict=True)
     ]
 
 
 def score_targets(
     generator: Generator,
     read: Read,
-    contexts: Sequence[QuestionPrior],
+    priors: Sequence[QuestionPrior],
     targets: Sequence[Sequence[Sequence[int]]],
     *,
     known: Sequence[Known] | None = None,
 ) -> list[Tensor]:
-    """log p(y_i|x,z,y_<i) of each question's targets under each of its passages.
+    """Compute log p(y_i|x,z,y_<i) of each question's targets under each of its passages.
 
-    Everything that is not `known` is computed in one call of the generator; differentiable, the
-    known aside. Arguments as `score_hypotheses`.
+    Everything that is not `known` is computed in one call of the generator, and is differentiable.
+    Arguments as `score_hypotheses`.
 
     Returns:
-        For each question [targets, k, T], 0.0 where a target is shorter than T.
+        For each question [targets, k, T]; 0.0 where a target is shorter than T.
 
     Raises:
-        GeneratorError: the generator gave what cannot be a log-probability.
+        GeneratorError: a value that the generator returned is no log-probability.
     """
-    known = known or [{}] * len(contexts)
-    asked = [
+    known = known or [{}] * len(priors)
+    # For each question the (target, passage) cells to compute.
+    unknown = [
         [
-            (place, z)
-            for place, target in enumerate(own)
-            for z in range(len(context))
-            if (z, tuple(target)) not in told
+            (row, z)
+            for row, target in enumerate(question_targets)
+            for z in range(len(prior))
+            if (z, tuple(target)) not in question_known
         ]
-        for context, own, told in zip(contexts, targets, known, strict=True)
+        for prior, question_targets, question_known in zip(priors, targets, known, strict=True)
     ]
     pairs = [
-        context.pairs[[z for _, z in rows]]
-        for context, rows in zip(contexts, asked, strict=True)
-        if rows
+        prior.pairs[[z for _, z in cells]]  # [cells]
+        for prior, cells in zip(priors, unknown, strict=True)
+        if cells
     ]
-    fed = [own[place] for own, rows in zip(targets, asked, strict=True) for place, _ in rows]
+    fed = [
+        question_targets[row]
+        for question_targets, cells in zip(targets, unknown, strict=True)
+        for row, _ in cells
+    ]
+    # [M, T], M the cells of all questions.
     log_p = generator.score(read, torch.cat(pairs), pad_targets(fed)) if fed else torch.empty(0, 0)
     check_log_probs(generator, log_p)
-    found, begin = [], 0
-    for context, own, told, rows in zip(contexts, targets, known, asked, strict=True):
-        longest = max(map(len, own))
-        whole = log_p.new_zeros(len(own), len(context), longest)
-        if rows:
-            places = torch.tensor(rows, device=log_p.device)
-            ours = log_p[begin : begin + len(rows), :longest]
-            short = longest - ours.shape[1]
-            ours = torch.nn.functional.pad(ours, (0, short))
-            whole = whole.index_put((places[:, 0], places[:, 1]), ours)
-            begin += len(rows)
-        for place, target in enumerate(own):
-            for z in range(len(context)):
-                if (log_probs := told.get((z, tuple(target)))) is not None:
-                    whole[place, z, : len(target)] = whole.new_tensor(log_probs)
-        found.append(whole)
-    return found
+    parts = torch.split(log_p, [len(cells) for cells in unknown])  # each [cells, T]
+    return [
+        _by_target_and_passage(len(prior), question_targets, cells, part, question_known)
+        for prior, question_targets, cells, part, question_known in zip(
+            priors, targets, unknown, parts, known, strict=True
+        )
+    ]
 
 
-def pad_targets(targets: Sequence[Sequence[int]]) -> Tensor:
-    """Targets as one int64 tensor [M, T], padded with -1."""
-    rows = [torch.tensor(target, dtype=torch.int64) for target in targets]
-    padded: Tensor = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1)
-    return padded
+def _by_target_and_passage(
+    k: int,
+    targets: Sequence[Sequence[int]],
+    cells: Sequence[tuple[int, int]],
+    log_p: Tensor,
+    known: Known,
+) -> Tensor:
+    """Arrange one question's computed and known log-probs as [targets, k, T].
+
+    Args:
+        k: the number of passages.
+        targets: the question's targets.
+        cells: the (target, passage) of each row of `log_p`.
+        log_p: [cells, T'], where T' is the longest target of any question.
+        known: the log-probs of all other cells.
+    """
+    longest = max(map(len, targets))
+    table = log_p.new_zeros(len(targets), k, longest)  # [targets, k, T]
+    if cells:
+        index = torch.tensor(cells, device=log_p.device)  # [cells, 2]
+        log_p = log_p[:, :longest]
+        log_p = torch.nn.functional.pad(log_p, (0, longest - log_p.shape[1]))  # [cells, T]
+        table = table.index_put((index[:, 0], index[:, 1]), log_p)
+    for row, target in enumerate(targets):
+        for z in range(k):
+            if (log_probs := known.get((z, tuple(target)))) is not None:
+                table[row, z, : len(target)] = table.new_tensor(log_probs)
+    return table
 
 
 def marginalized(
-    marginalize: Marginal, context: QuestionPrior, log_p: Tensor, targets: Sequence[Sequence[int]]
+    marginalize: Marginal, prior: QuestionPrior, log_p: Tensor, targets: Sequence[Sequence[int]]
 ) -> list[Hypothesis]:
-    """One question's targets as hypotheses; log_p is [targets, k, T], as `score_targets` gives."""
-    log_prior = context.log_prior.to(log_p.device)
+    """Marginalise one question's targets over its passages (paper, section 2.1).
+
+    Args:
+        marginalize: RAG-Token or RAG-Sequence.
+        prior: the question's prior.
+        log_p: [targets, k, T], as `score_targets` returns it.
+        targets: token ids, the end token last.
+
+    Returns:
+        Each target as a hypothesis, in the same order.
+    """
+    log_prior = prior.log_prior.to(log_p.device)  # [k]
     if marginalize == "token":
-        increments = next_token_log_prob(log_prior, log_p)
-        posteriors = token_posterior(log_prior.double(), log_p.double())
+        # p(y_i|x,y_<i) = Σ_z p(z|x) p(y_i|x,z,y_<i)
+        increments = next_token_log_prob(log_prior, log_p)  # [targets, T]
+        posteriors = token_posterior(log_prior.double(), log_p.double())  # [targets, T, k]
     else:
-        prefixes = next_token_log_prob(log_prior, log_p.cumsum(dim=-1))
+        # p(y_<=i|x) = Σ_z p(z|x) Π_{j<=i} p(y_j|x,z,y_<j)
+        prefixes = next_token_log_prob(log_prior, log_p.cumsum(dim=-1))  # [targets, T]
+        # p(y_i|x,y_<i) = p(y_<=i|x) / p(y_<i|x)
         increments = prefixes.diff(dim=-1, prepend=torch.zeros_like(prefixes[:, :1]))
-        posteriors = prefix_posterior(log_prior.double(), log_p.double())
+        posteriors = prefix_posterior(log_prior.double(), log_p.double())  # [targets, T, k]
     totals = increments.sum(dim=-1).tolist()
     rows = zip(targets, totals, increments.tolist(), posteriors.tolist(), strict=True)
     return [

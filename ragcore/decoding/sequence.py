@@ -1,16 +1,16 @@
-"""RAG-Sequence decoding: thorough and fast (paper, section 2.5), and joint (ours).
+"""Decode by RAG-Sequence: thorough and fast (paper, section 2.5), and joint (ragcore's own).
 
 The paper searches with one beam per passage, because p(y|x) = Σ_z p(z|x) Π_i p(y_i|x,z,y_<i) does
-not break into a product over tokens. **Thorough** scores every hypothesis of any beam under every
-passage; **fast** takes p(y|x,z) as 0 where z's beam has no y.
+not factor into one term per token. **Thorough** scores every hypothesis of any beam under every
+passage; **fast** takes p(y|x,z) as 0 where z's beam lacks y.
 
-**Joint** needs no beam per passage, because the marginal does break into a product, of mixtures
-whose weights move with the prefix:
+**Joint** needs no beam per passage, because the marginal does factor into mixtures whose weights
+change with the prefix:
 
     p(y_i|x,y_<i) = p(y_<=i|x) / p(y_<i|x) = Σ_z p(z|x,y_<i) p(y_i|x,z,y_<i)
 
-So one beam search over prefixes that carry their posterior scores exactly as it goes, needs no
-scoring afterwards, and streams.
+So one beam search over prefixes that carry their posterior scores exactly as it proceeds, needs no
+scoring afterwards, and can stream.
 """
 
 from __future__ import annotations
@@ -38,86 +38,96 @@ class RagSequence(Prefixes):
     """A `PrefixModel` of RAG-Sequence: joint decoding."""
 
     def _next_log_weights(self, log_weights: Tensor, joint: Tensor) -> Tensor:
-        """log p(z|x,y_<=i), the posterior after the token."""
+        """Compute log p(z|x,y_<=i), the posterior after the token; [n, K]."""
+        # p(z|x,y_<=i) ∝ p(z|x,y_<i) p(y_i|x,z,y_<i)
         return torch.log_softmax(joint, dim=1)
 
 
 def thorough(
     generator: Generator,
     read: Read,
-    contexts: Sequence[QuestionPrior],
+    priors: Sequence[QuestionPrior],
     options: DecodingOptions,
     constraints: Sequence[Constraint | None] | None = None,
 ) -> list[list[Hypothesis]]:
-    """Beam search for each passage, then every hypothesis scored under every passage.
+    """Search with one beam per passage, then score every hypothesis under every passage.
 
     What a passage's own beam has scored is not scored again.
 
     Args:
-        generator: gives p(y_i|x,z,y_<i).
+        generator: computes p(y_i|x,z,y_<i).
         read: the pairs that it has read.
-        contexts: one for each question.
+        priors: one for each question.
         options: of each passage's beam search.
-        constraints: what narrows each question's answers, if anything does.
+        constraints: what restricts each question's answers, if anything does.
 
     Returns:
         For each question the union of its beams, best first, without duplicates, with exact
         log p(y|x).
+
+    Raises:
+        GeneratorError: the generator's log-probs form no distribution.
     """
-    beams = _beams_per_passage(generator, read, contexts, options, constraints)
-    candidates = [list(dict.fromkeys(h.tokens for beam in one for h in beam)) for one in beams]
-    found = score_hypotheses(
-        "sequence", generator, read, contexts, candidates, known=list(map(_known, beams))
+    beams = _beams_per_passage(generator, read, priors, options, constraints)
+    candidates = [
+        list(dict.fromkeys(h.tokens for beam in question_beams for h in beam))
+        for question_beams in beams
+    ]
+    scored = score_hypotheses(
+        "sequence", generator, read, priors, candidates, known=list(map(_known, beams))
     )
     return [
-        sorted(one, key=lambda h: h.score(options.length_penalty), reverse=True) for one in found
+        sorted(hypotheses, key=lambda h: h.score(options.length_penalty), reverse=True)
+        for hypotheses in scored
     ]
 
 
 def fast(
     generator: Generator,
     read: Read,
-    contexts: Sequence[QuestionPrior],
+    priors: Sequence[QuestionPrior],
     options: DecodingOptions,
     constraints: Sequence[Constraint | None] | None = None,
 ) -> list[list[Hypothesis]]:
-    """Beam search for each passage, candidates ranked without scoring them again.
+    """Search with one beam per passage, then rank the hypotheses by their beams' scores alone.
 
     p(y|x,z) counts as 0 where z's beam lacks y. Only the winner is then scored under every
-    passage, so that its log-prob is exact all the same. Arguments as `thorough`.
+    passage, so its log-prob is exact all the same. Arguments and errors as `thorough`.
 
     Returns:
         For each question its winner alone.
     """
-    beams = _beams_per_passage(generator, read, contexts, options, constraints)
+    beams = _beams_per_passage(generator, read, priors, options, constraints)
     winners = [
-        [_winner(context, one, options)] for context, one in zip(contexts, beams, strict=True)
+        [_winner(prior, question_beams, options)]
+        for prior, question_beams in zip(priors, beams, strict=True)
     ]
     return score_hypotheses(
-        "sequence", generator, read, contexts, winners, known=list(map(_known, beams))
+        "sequence", generator, read, priors, winners, known=list(map(_known, beams))
     )
 
 
 def _beams_per_passage(
     generator: Generator,
     read: Read,
-    contexts: Sequence[QuestionPrior],
+    priors: Sequence[QuestionPrior],
     options: DecodingOptions,
     constraints: Sequence[Constraint | None] | None,
 ) -> list[_Beams]:
-    # RAG-Token over a single passage, whose prior is then 1, is that passage's own beam search.
-    apart = [one for context in contexts for one in context.apart()]
-    narrowed = [
+    """Run a beam search for each passage of each question, all in one batch."""
+    # RAG-Token over a single passage, whose prior is 1, is that passage's own beam search.
+    single = [passage_prior for prior in priors for passage_prior in prior.apart()]
+    per_passage = [
         constraint
-        for context, constraint in zip(contexts, constraints or [None] * len(contexts), strict=True)
-        for _ in range(len(context))
+        for prior, constraint in zip(priors, constraints or [None] * len(priors), strict=True)
+        for _ in range(len(prior))
     ]
-    found = iter(BeamSearch(RagToken(generator, read, apart), options, narrowed).run())
-    return [[next(found) for _ in range(len(context))] for context in contexts]
+    beams = iter(BeamSearch(RagToken(generator, read, single), options, per_passage).run())
+    return [[next(beams) for _ in range(len(prior))] for prior in priors]
 
 
 def _known(beams: _Beams) -> Known:
-    """What the beams have scored: log p(y_i|x,z,y_<i) of each (passage, answer)."""
+    """Collect what the beams have scored: log p(y_i|x,z,y_<i) of each (passage, answer)."""
     return {
         (z, hypothesis.tokens): tuple(step.log_prob for step in hypothesis.steps)
         for z, beam in enumerate(beams)
@@ -125,14 +135,15 @@ def _known(beams: _Beams) -> Known:
     }
 
 
-def _winner(context: QuestionPrior, beams: _Beams, options: DecodingOptions) -> tuple[int, ...]:
+def _winner(prior: QuestionPrior, beams: _Beams, options: DecodingOptions) -> tuple[int, ...]:
+    """Return the tokens of highest Σ_z p(z|x) p(y|x,z) over the beams that have them."""
     shares: dict[tuple[int, ...], list[float]] = {}
-    for prior, beam in zip(context.log_prior.tolist(), beams, strict=True):
+    for log_prior, beam in zip(prior.log_prior.tolist(), beams, strict=True):
         for hypothesis in beam:
-            shares.setdefault(hypothesis.tokens, []).append(prior + hypothesis.log_prob)
-    ranked = {
-        tokens: float(torch.logsumexp(torch.tensor(found, dtype=torch.float64), dim=0))
+            shares.setdefault(hypothesis.tokens, []).append(log_prior + hypothesis.log_prob)
+    scores = {
+        tokens: float(torch.logsumexp(torch.tensor(log_shares, dtype=torch.float64), dim=0))
         / float(len(tokens) ** options.length_penalty)
-        for tokens, found in shares.items()
+        for tokens, log_shares in shares.items()
     }
-    return max(ranked, key=lambda tokens: ranked[tokens])
+    return max(scores, key=lambda tokens: scores[tokens])

@@ -1,6 +1,8 @@
-"""RAG-Token decoding: a standard beam search on the marginal transition (paper, section 2.5).
+"""Decode by RAG-Token: a standard beam search on the marginal transition (paper, section 2.5).
 
-p'(y_i|x,y_<i) = Σ_z p(z|x) p(y_i|x,z,y_<i): each token draws its passage anew.
+    p'(y_i|x,y_<i) = Σ_z p(z|x) p(y_i|x,z,y_<i)
+
+Each token draws a passage independently, so the weights of the passages stay the prior.
 """
 
 from __future__ import annotations
@@ -16,5 +18,5 @@ class RagToken(Prefixes):
     """A `PrefixModel` of RAG-Token."""
 
     def _next_log_weights(self, log_weights: Tensor, joint: Tensor) -> Tensor:
-        """The prior, at every token."""
+        """Return the prior, log p(z|x), unchanged by the token; [n, K]."""
         return log_weights

@@ -29,9 +29,9 @@ from ragcore.answering.evidence import Retrieved
 from ragcore.answering.reading import read_passages
 from ragcore.answering.retrieve import retrieve
 from ragcore.decoding.abstention import prior_of_answering
-from ragcore.decoding.scoring import Marginal, score_targets
+from ragcore.decoding.scoring import score_targets
 from ragcore.errors import QuestionError
-from ragcore.marginalization import log_prior, sequence_log_prob, token_log_prob
+from ragcore.marginalization import Marginal, log_prior, sequence_log_prob, token_log_prob
 from ragcore.questions import read_questions
 from ragcore.rag import Rag
 

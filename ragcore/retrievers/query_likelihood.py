@@ -58,7 +58,7 @@ class QueryLikelihood:
         """Return log p(x|z) of P pairs, float32 [P]."""
         import torch
 
-        from ragcore.decoding.scoring import pad_targets
+        from ragcore.marginalization import pad_targets
 
         size, scores = self._config.batch_size, np.zeros(len(questions), np.float32)
         with torch.inference_mode():

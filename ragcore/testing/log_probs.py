@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final
 import torch
 from torch import Tensor
 
+from ragcore.marginalization import pad_targets
 from ragcore.testing.suite import SharedSuite
 from ragcore.testing.trained import loaded, moved
 from ragcore.types import Passage
@@ -54,8 +55,7 @@ class LogProbLaws(SharedSuite):
 
     def targets(self, generator: Any) -> Tensor:
         """Return target ids of the answers, int64 [3, T], of different lengths, padded with -1."""
-        ids = [torch.tensor(tokens) for tokens in generator.encode_answers(self.answers)]
-        return torch.nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=-1)
+        return pad_targets(generator.encode_answers(self.answers))
 
     def score(self, generator: Any, read: Any, pairs: Sequence[int], targets: Tensor) -> Tensor:
         """Score targets without gradient, [M, T]."""

@@ -1,4 +1,4 @@
-"""Fine-tuning question encoder and generator together, through the marginal (paper, 2.4)."""
+"""Fine-tune question encoder and generator together, through the marginal (paper, section 2.4)."""
 
 from __future__ import annotations
 

@@ -1,18 +1,25 @@
-"""What a training is put together from: components, the module, the optimiser, the questions.
+"""Assemble a training: components, the module, the optimiser, the questions.
 
-Decides what is trained, and says so at once where a component cannot be.
+Decides what is trained, and raises before anything is written where a component cannot be trained.
+Knows configs and components; knows nothing of steps.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 
 from ragcore.config import PipelineConfig, RagConfig
 from ragcore.config.training import QuestionsConfig, TrainConfig
-from ragcore.contracts import TrainableEncoder, TrainableGenerator, TrainableRetriever
+from ragcore.contracts import (
+    Generator,
+    TrainableEncoder,
+    TrainableGenerator,
+    TrainableRetriever,
+    supports,
+)
 from ragcore.errors import ConfigError, TrainingError, UnsupportedOperation
 from ragcore.memory.memory import Memory
 from ragcore.questions import LabelledQuestion, read_questions, spread_over
@@ -34,23 +41,23 @@ __all__ = [
 
 
 def section_of(config: PipelineConfig) -> TrainConfig:
-    """The section `train` of a pipeline that can be trained.
+    """Return the section `train` of a pipeline.
 
     Raises:
-        ConfigError: there is none, or no generator.
+        ConfigError: the pipeline has no section `train`, or no generator.
     """
     if config.train is None:
         raise ConfigError(
-            "no section 'train': training needs one, such as train: {questions: {path: "
-            "questions.jsonl}, output: runs/first}"
+            "no section 'train': add one, such as train: {questions: {path: questions.jsonl}, "
+            "output: runs/first}"
         )
     if config.generator is None:
-        raise ConfigError("no section 'generator': there is nothing that learns to answer")
+        raise ConfigError("no section 'generator': training needs one, the model that answers")
     return config.train
 
 
 def make_accelerator(device: torch.device, folder: Path) -> Any:
-    """accelerate's, for as many processes as were launched; it logs into `folder`.
+    """Make accelerate's `Accelerator` for all launched processes; it logs into `folder`.
 
     Raises:
         TrainingError: accelerate is not installed.
@@ -66,54 +73,56 @@ def make_accelerator(device: torch.device, folder: Path) -> Any:
         cpu=device.type == "cpu",
         log_with="tensorboard" if is_tensorboard_available() else None,
         project_dir=str(folder),
-        # A pooler that vectors are not taken from, say, gets no gradient.
+        # Some weights get no gradient, such as those of a pooler that no vector depends on.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
 
 
-def trainable_generator(generator: Any, name: str) -> TrainableGenerator:
-    """A generator whose log-probabilities carry a gradient.
+def trainable_generator(generator: Generator, name: str) -> TrainableGenerator:
+    """Return the generator if its log-probabilities carry a gradient.
 
     Raises:
-        UnsupportedOperation: they do not.
+        UnsupportedOperation: they carry none.
     """
-    if "trainable" not in generator.capabilities:
+    if not supports(generator, TrainableGenerator):
         raise UnsupportedOperation.of(f"generator {name!r}", "trainable")
-    return cast(TrainableGenerator, generator)
+    return generator
 
 
 def trained_encoder(
-    said: TrainConfig, memory: Memory, name: str, k: int
+    section: TrainConfig, memory: Memory, name: str, k: int
 ) -> TrainableEncoder | None:
-    """The question encoder, where it is to be trained; None where it is frozen or there is none.
+    """Return the question encoder if it is to be trained; None if it is frozen or there is none.
 
     Args:
-        said: the section `train`.
-        memory: whose retriever it is of.
-        name: the retriever's.
+        section: the section `train`.
+        memory: its retriever has the encoder.
+        name: the retriever's name.
         k: passages for a question.
 
     Raises:
-        UnsupportedOperation: it is to be trained and cannot be.
+        UnsupportedOperation: the config wants it trained, and it cannot be.
     """
-    able = "trainable" in memory.retriever.capabilities and k > 0
-    if said.question_encoder == "frozen" or (said.question_encoder is None and not able):
-        if said.refresh is not None:
-            raise UnsupportedOperation.of(f"retriever {name!r}", "trainable")
-        if said.generator == "frozen":
-            raise UnsupportedOperation(
-                f"train.generator is 'frozen', and retriever {name!r} gives scores without a "
-                "gradient: nothing would be trained"
-            )
-        return None
-    if not able:
+    retriever = (
+        memory.retriever if k > 0 and supports(memory.retriever, TrainableRetriever) else None
+    )
+    if retriever is None and section.question_encoder == "trained":
         raise UnsupportedOperation(
-            f"train.question_encoder is 'trained', but retriever {name!r} gives scores without a "
-            "gradient: it must be dense, with an encoder that can be trained and an index that "
-            "gives its vectors back, such as {use: exact} or {use: faiss, factory: Flat}; or leave "
+            f"train.question_encoder is 'trained', but retriever {name!r} computes scores without "
+            "a gradient: use a dense one, with an encoder that can be trained and an index that "
+            "returns its vectors, such as {use: exact} or {use: faiss, factory: Flat}; or leave "
             "question_encoder out"
         )
-    return cast(TrainableRetriever, memory.retriever).trained_encoder()
+    if retriever is None or section.question_encoder == "frozen":
+        if section.refresh is not None:
+            raise UnsupportedOperation.of(f"retriever {name!r}", "trainable")
+        if section.generator == "frozen":
+            raise UnsupportedOperation(
+                f"train.generator is 'frozen', and retriever {name!r} computes scores without a "
+                "gradient: nothing would be trained; train the generator, or use a dense retriever"
+            )
+        return None
+    return retriever.trained_encoder()
 
 
 def make_module(
@@ -122,81 +131,103 @@ def make_module(
     encoder: TrainableEncoder | None,
     generator: TrainableGenerator,
 ) -> tuple[RagModel, Any]:
-    """The module that is trained, its frozen parts frozen; and adapters to merge at the end."""
-    said, adapted = section_of(config), None
-    if said.lora is not None:
-        adapted = tuning.add_lora(generator.trained_module(), said.lora)
-    elif said.generator == "frozen":
+    """Make the module that is trained, with its frozen parts frozen.
+
+    Args:
+        config: the pipeline.
+        memory: what is searched.
+        encoder: the question encoder; None where it is not trained.
+        generator: reads the passages.
+
+    Returns:
+        The module, and the adapted generator for `tuning.merge_lora`; None without adapters.
+    """
+    section, adapted = section_of(config), None
+    if section.lora is not None:
+        adapted = tuning.add_lora(generator.trained_module(), section.lora)
+    elif section.generator == "frozen":
         tuning.freeze(generator.trained_module())
-    asked = answered_with(config)
+    rag = answered_with(config)
     module = RagModel(
         memory,
         encoder,
         generator,
         Settings(
-            marginalize=asked.marginalize,
-            k=asked.k,
+            marginalize=rag.marginalize,
+            k=rag.k,
             gradient=encoder is not None,
-            passages_gradient=said.refresh is not None,
-            label_smoothing=said.label_smoothing,
-            passage_dropout=said.passage_dropout,
-            distill=said.distill,
-            bfloat16=said.precision == "bfloat16",
-            seed=said.seed,
+            passages_gradient=section.refresh is not None,
+            label_smoothing=section.label_smoothing,
+            passage_dropout=section.passage_dropout,
+            distill=section.distill,
+            bfloat16=section.precision == "bfloat16",
+            seed=section.seed,
         ),
     )
-    if said.dropout is not None:
-        tuning.set_dropout(module, said.dropout)
-    if said.gradient_checkpointing:
+    if section.dropout is not None:
+        tuning.set_dropout(module, section.dropout)
+    if section.gradient_checkpointing:
         tuning.checkpoint_activations(module)
     return module, adapted
 
 
-def make_optimizer(module: RagModel, said: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW, a group for each part; its `top` is the learning rate that the schedule scales."""
-    encoder_rate = said.encoder_learning_rate or said.learning_rate
+def make_optimizer(module: RagModel, section: TrainConfig) -> torch.optim.Optimizer:
+    """Make AdamW with a group for each component; the schedule scales its learning rate `top`."""
+    encoder_rate = section.encoder_learning_rate or section.learning_rate
     groups: list[dict[str, Any]] = []
     for name, child in module.named_children():
-        weights = [one for one in child.parameters() if one.requires_grad]
-        rate = said.learning_rate if name == "generator" else encoder_rate
+        weights = [weight for weight in child.parameters() if weight.requires_grad]
+        rate = section.learning_rate if name == "generator" else encoder_rate
         if weights:
             groups.append({"params": weights, "lr": rate, "top": rate})
-    return torch.optim.AdamW(groups, weight_decay=said.weight_decay)
+    return torch.optim.AdamW(groups, weight_decay=section.weight_decay)
 
 
 def read_examples(
-    said: TrainConfig, memory: Memory
+    section: TrainConfig, memory: Memory
 ) -> tuple[list[Example], list[LabelledQuestion] | None]:
-    """What is trained on, and what is looked at.
+    """Read the examples to train on, and the questions of `dev`.
+
+    Args:
+        section: the section `train`.
+        memory: where passages are searched, and whose version's answers are right.
+
+    Returns:
+        The examples; the questions of `dev` that have an answer, None without `dev`.
 
     Raises:
-        QuestionError: a file is faulty.
-        TrainingError: one gives nothing to train on, or to look at.
+        QuestionError: a file cannot be read or has a fault.
+        TrainingError: a file has no question with an answer.
     """
-    examples = make_examples(_read(said.questions), said.answers, memory, said.search_depth)
+    questions = _read(section.questions)
+    examples = make_examples(questions, section.answers, memory, section.search_depth)
     if not examples:
         raise TrainingError(
-            f"{said.questions.path} gives nothing to train on: no question has an answer"
-            + (" that a passage holds" if said.answers == "found" else "")
+            f"{section.questions.path}: nothing to train on: none of its {len(questions)} "
+            "questions has an answer"
+            + (" that a passage contains" if section.answers == "found" else "")
         )
-    if said.dev is None:
+    if section.dev is None:
         return examples, None
-    dev = [one for one in _read(said.dev) if one.answers_by(memory.version)]
+    dev = [question for question in _read(section.dev) if question.answers_by(memory.version)]
     if not dev:
-        raise TrainingError(f"{said.dev.path}: no question has an answer to look at")
+        raise TrainingError(
+            f"{section.dev.path}: no question has an answer to compare with: add answers, or leave "
+            "train.dev out"
+        )
     return examples, dev
 
 
 def answered_with(config: PipelineConfig) -> RagConfig:
-    """How questions are answered: as the pipeline does, by the model and the k that are trained."""
-    said = section_of(config)
+    """Return the section `rag` with the marginal and the k that training uses."""
+    section = section_of(config)
     return config.rag.model_copy(
         update={
-            "marginalize": said.marginalize or config.rag.marginalize,
-            "k": config.rag.k if said.k is None else said.k,
+            "marginalize": section.marginalize or config.rag.marginalize,
+            "k": config.rag.k if section.k is None else section.k,
         }
     )
 
 
-def _read(said: QuestionsConfig) -> list[LabelledQuestion]:
-    return spread_over(read_questions(said.path, format=said.format), said.limit)
+def _read(file: QuestionsConfig) -> list[LabelledQuestion]:
+    return spread_over(read_questions(file.path, format=file.format), file.limit)

@@ -1,14 +1,14 @@
-"""Checkpoints: weights that are trained and the optimiser's state, as safetensors.
+"""Save and load checkpoints: the trained weights and the optimiser's state, as safetensors.
 
     checkpoints/step-000200/
-        weights.safetensors     those that are trained; the others are where they came from
+        weights.safetensors     the trained weights; all others are still where they came from
         optimizer.safetensors   AdamW's moments, under the weights' names
         state.json              the step, the best so far, and a digest of the settings
     checkpoints/best-000100/    weights.safetensors alone
 
-A checkpoint is written beside its place and renamed in, and the one before it is then removed: a
-process that is killed leaves the old one or the new. Random numbers need no place here, since they
-are drawn from the seed and the step (`schedule.py`).
+A checkpoint is written in a folder of its own, then renamed into place, and only then is the
+previous one removed: a process that is killed leaves the old one or the new. The state of random
+number generators is not saved, since they are seeded by the seed and the step (`schedule.py`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from torch import Tensor
 from ragcore.errors import TrainingError
 
 __all__ = [
-    "best_place",
+    "best_folder",
     "forget_best",
     "latest",
     "load_checkpoint",
@@ -51,16 +51,16 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     state: Mapping[str, Any],
 ) -> None:
-    """Write the checkpoint of a step, and then remove those of other steps.
+    """Write the checkpoint of a step, then remove those of other steps.
 
     Args:
-        folder: of the checkpoints; made where it is missing.
-        step: how many steps were made.
-        module: whose weights that require a gradient are kept.
-        optimizer: whose state is kept.
-        state: JSON-ready values to go on from.
+        folder: of all checkpoints; created where it is missing.
+        step: the steps done.
+        module: its weights that require a gradient are saved.
+        optimizer: its state is saved.
+        state: JSON-ready values to resume from.
     """
-    with _written(folder, f"step-{step:06d}") as new:
+    with _new_folder(folder, f"step-{step:06d}") as new:
         save_file(trained_weights(module), new / _WEIGHTS)
         save_file(_moments(module, optimizer), new / _OPTIMIZER)
         (new / _STATE).write_text(json.dumps(state) + "\n", encoding="utf-8")
@@ -70,65 +70,65 @@ def save_checkpoint(
 
 
 def save_best(folder: Path, step: int, module: torch.nn.Module) -> None:
-    """Keep the weights of a step; those kept before stay until `forget_best`."""
-    with _written(folder, best_place(folder, step).name) as new:
+    """Save the weights of a step; those saved before remain until `forget_best`."""
+    with _new_folder(folder, best_folder(folder, step).name) as new:
         save_file(trained_weights(module), new / _WEIGHTS)
 
 
-def forget_best(folder: Path, *, but: int) -> None:
-    """Remove kept weights, but those of one step."""
+def forget_best(folder: Path, *, keep: int) -> None:
+    """Remove the weights that `save_best` saved, except those of step `keep`."""
     for old in folder.glob("best-*"):
-        if old != best_place(folder, but):
+        if old != best_folder(folder, keep):
             shutil.rmtree(old)
 
 
-def best_place(folder: Path, step: int) -> Path:
-    """Where the kept weights of a step are."""
+def best_folder(folder: Path, step: int) -> Path:
+    """Return the folder that `save_best` writes a step's weights to."""
     return folder / f"best-{step:06d}"
 
 
-def steps_of(place: Path) -> int:
-    """How many steps a checkpoint is of."""
-    return int(place.name.removeprefix("step-"))
+def steps_of(checkpoint: Path) -> int:
+    """Return how many steps a checkpoint has done."""
+    return int(checkpoint.name.removeprefix("step-"))
 
 
 @contextmanager
-def _written(folder: Path, name: str) -> Iterator[Path]:
-    """A new folder to write into, which then takes this name; one that has it is replaced."""
+def _new_folder(folder: Path, name: str) -> Iterator[Path]:
+    """Give a new folder to write into, then rename it; a folder of that name is replaced."""
     folder.mkdir(parents=True, exist_ok=True)
     new = folder / f".new-{os.getpid()}"
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir()
     yield new
-    place = folder / name
-    if place.exists():
-        shutil.rmtree(place)
-    new.rename(place)
+    target = folder / name
+    if target.exists():
+        shutil.rmtree(target)
+    new.rename(target)
 
 
 def _steps(folder: Path) -> list[Path]:
-    return [one for one in folder.glob("step-*") if _NAME.fullmatch(one.name)]
+    return [path for path in folder.glob("step-*") if _NAME.fullmatch(path.name)]
 
 
 def latest(folder: Path) -> Path | None:
-    """The checkpoint of the most steps in a folder; None where there is none."""
+    """Return the checkpoint of the most steps in a folder; None where it has none."""
     return max(_steps(folder), key=steps_of, default=None)
 
 
 def load_checkpoint(
-    place: Path, module: torch.nn.Module, optimizer: torch.optim.Optimizer
+    checkpoint: Path, module: torch.nn.Module, optimizer: torch.optim.Optimizer
 ) -> dict[str, Any]:
-    """Put a checkpoint's weights and moments in place; what `state` was.
+    """Load a checkpoint's weights and moments, and return its `state`.
 
     Raises:
         TrainingError: it cannot be read, or is of another model.
     """
     try:
-        state: dict[str, Any] = json.loads((place / _STATE).read_text(encoding="utf-8"))
-        moments = load_file(place / _OPTIMIZER)
+        state: dict[str, Any] = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
+        moments = load_file(checkpoint / _OPTIMIZER)
     except Exception as error:
-        raise _unreadable(place, error) from error
-    restore_weights(place, module)
+        raise _unreadable(checkpoint, error) from error
+    restore_weights(checkpoint, module)
     by_name = dict(module.named_parameters())
     for key, value in moments.items():
         kind, _, name = key.partition(":")
@@ -137,46 +137,46 @@ def load_checkpoint(
     return state
 
 
-def restore_weights(place: Path, module: torch.nn.Module) -> None:
-    """Put a checkpoint's weights in place.
+def restore_weights(checkpoint: Path, module: torch.nn.Module) -> None:
+    """Load a checkpoint's weights into the module.
 
     Raises:
         TrainingError: it cannot be read, or is of another model.
     """
     try:
-        held = load_file(place / _WEIGHTS)
+        saved = load_file(checkpoint / _WEIGHTS)
     except Exception as error:
-        raise _unreadable(place, error) from error
-    own = trained_weights(module)
-    if {name: value.shape for name, value in held.items()} != {
-        name: value.shape for name, value in own.items()
+        raise _unreadable(checkpoint, error) from error
+    weights = trained_weights(module)
+    if {name: value.shape for name, value in saved.items()} != {
+        name: value.shape for name, value in weights.items()
     }:
         raise TrainingError(
-            f"{place} holds the weights of another model than the pipeline's: begin anew with "
+            f"{checkpoint} has the weights of another model than the pipeline's: start again with "
             "--fresh, or train into another folder"
         )
     with torch.no_grad():
-        for name, weight in own.items():
-            weight.copy_(held[name])
+        for name, weight in weights.items():
+            weight.copy_(saved[name])
 
 
 def trained_weights(module: torch.nn.Module) -> dict[str, Tensor]:
-    """The weights that are trained, by name; one that has several names has its first."""
+    """Return the trained weights by name; a weight with several names has its first."""
     return {
         name: weight.detach() for name, weight in module.named_parameters() if weight.requires_grad
     }
 
 
 def _moments(module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    kept: dict[str, Tensor] = {}
+    moments: dict[str, Tensor] = {}
     for name, weight in module.named_parameters():
         for kind, value in optimizer.state.get(weight, {}).items():
-            kept[f"{kind}:{name}"] = torch.as_tensor(value).detach().contiguous()
-    return kept
+            moments[f"{kind}:{name}"] = torch.as_tensor(value).detach().contiguous()
+    return moments
 
 
-def _unreadable(place: Path, error: Exception) -> TrainingError:
+def _unreadable(checkpoint: Path, error: Exception) -> TrainingError:
     return TrainingError(
-        f"{place} cannot be read ({type(error).__name__}: {error}): remove it to go on from an "
-        "earlier checkpoint, or begin anew with --fresh"
+        f"{checkpoint} cannot be read ({type(error).__name__}: {error}): remove it to resume from "
+        "an earlier checkpoint, or start again with --fresh"
     )

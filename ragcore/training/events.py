@@ -1,4 +1,7 @@
-"""What training reports as it goes, and where it is kept: log.jsonl, and TensorBoard."""
+"""Report the progress of training, and log it to log.jsonl and TensorBoard.
+
+Knows events and trackers; knows nothing of models.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,11 @@ class TrainingStep:
 
     Attributes:
         step: counted from 1.
-        steps: how many there will be.
-        loss: what was minimised, the mean over the batch's questions.
+        steps: how many the training has.
+        loss: what is minimised, the mean over the batch's questions.
         nll: -log p(y|x), the same mean, without smoothing and distillation.
-        recall: share of the questions of whose passages one holds a right answer.
-        seconds: how long it took.
+        recall: share of the questions with a passage that contains a right answer.
+        seconds: how long the step took.
     """
 
     step: int
@@ -34,13 +37,13 @@ class TrainingStep:
 
 @dataclass(frozen=True, slots=True)
 class DevScores:
-    """How the weights do on `dev`, as the pipeline would answer.
+    """Scores on the questions of `dev`, answered as the pipeline would with the current weights.
 
     Attributes:
         step: after how many steps.
         exact_match: share of right answers.
-        recall: share of questions of whose passages one holds a right answer.
-        best: whether no look before was as good.
+        recall: share of the questions with a passage that contains a right answer.
+        best: whether this exact match is higher than all before.
     """
 
     step: int
@@ -53,28 +56,28 @@ Report = Callable[[TrainingStep | DevScores], object]
 
 
 class Log:
-    """Keeps events, and passes them on; of several processes the first has one."""
+    """Writes events to the log and passes them on; only the first of several processes uses it."""
 
     def __init__(self, folder: Path, accelerator: Any, report: Report) -> None:
-        """`accelerator` logs to whatever trackers it has; `report` is called with each event."""
+        """Log into `folder` and to the accelerator's trackers; pass each event to `report`."""
         self._path = folder / "log.jsonl"
         self._accelerator = accelerator
         self._report = report
 
     def note(self, event: TrainingStep | DevScores) -> None:
-        """An event; it is in the file when this returns."""
+        """Log an event; it is in the file when this returns."""
         row = asdict(event)
         with self._path.open("a", encoding="utf-8") as log:
             log.write(json.dumps(row) + "\n")
         kind = "train" if isinstance(event, TrainingStep) else "dev"
-        left_out = {"step", "steps", "best"}
-        values = {f"{kind}/{name}": value for name, value in row.items() if name not in left_out}
+        not_tracked = {"step", "steps", "best"}
+        values = {f"{kind}/{name}": v for name, v in row.items() if name not in not_tracked}
         self._accelerator.log(values, step=event.step)
         self._report(event)
 
     def cut(self, done: int) -> None:
-        """Keep of an earlier log what a checkpoint of so many steps knows."""
+        """Remove from an earlier log all events after step `done`."""
         if self._path.exists():
             lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if json.loads(line)["step"] <= done]
-            self._path.write_text("".join(kept), encoding="utf-8")
+            remaining = [line for line in lines if json.loads(line)["step"] <= done]
+            self._path.write_text("".join(remaining), encoding="utf-8")

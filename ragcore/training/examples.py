@@ -1,11 +1,13 @@
-"""From questions with answers to what is trained on: one answer for each example.
+"""Make training examples of labelled questions, one answer each.
 
-A question may have several answers, or patterns (CuratedTREC); the paper's appendix D says what it
-does, and `train.answers` chooses.
+A question may have several answers, or patterns (CuratedTREC). `train.answers` chooses how they
+become targets; the paper's appendix D describes its choices. Knows questions and memories; knows
+nothing of models.
 """
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,81 +22,88 @@ from ragcore.types import MISSING_ROW
 __all__ = ["Example", "make_examples"]
 
 BATCH = 64
-"""Questions that are searched for at once."""
+"""Questions in one search."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A question with the answer that is trained on.
+    """A question with the one answer that is trained on.
 
     Attributes:
-        asked: the question with all that is right.
+        labelled: the question with all its right answers.
         answer: the target y.
     """
 
-    asked: LabelledQuestion
+    labelled: LabelledQuestion
     answer: str
 
     @property
     def question(self) -> str:
-        """The question x."""
-        return self.asked.question
+        """Return the question x."""
+        return self.labelled.question
 
 
 def make_examples(
-    asked: Sequence[LabelledQuestion],
+    questions: Sequence[LabelledQuestion],
     answers: Literal["first", "every", "found"],
     memory: Memory,
     depth: int,
 ) -> list[Example]:
-    """Examples in the order of the questions; those without an answer give none.
+    """Make examples in the order of the questions; a question without an answer makes none.
 
     Args:
-        asked: the questions.
+        questions: the labelled questions.
         answers: "first" takes the first answer, "every" all, "found" the one that most of the
-            passages found hold, and none where none does (the paper's way with TriviaQA). Of a
-            pattern it is in any case the text that it matches most often in what is found, or else
-            all its expansions.
-        memory: where passages are looked for.
-        depth: how many for a question.
+            retrieved passages contain, and none where none does (the paper's way with TriviaQA). A
+            pattern's target is always the text that it matches most often in the retrieved passages
+            (paper, appendix D); without a match its targets are all its expansions.
+        memory: where passages are searched.
+        depth: how many passages for a question.
     """
-    looking = [one for one in asked if one.regex or answers == "found"]
-    texts = _texts(memory, [one.question for one in looking], depth)
-    found = {id(one): own for one, own in zip(looking, texts, strict=True)}
+    searched = [question for question in questions if question.regex or answers == "found"]
+    readers = _texts(memory, [question.question for question in searched], depth)
+    texts = {id(question): read for question, read in zip(searched, readers, strict=True)}
     examples: list[Example] = []
-    for one in asked:
-        known = one.answers_by(memory.version)
-        if one.regex:
-            said = _by_pattern(known, found[id(one)]())
+    for question in questions:
+        known = question.answers_by(memory.version)
+        if question.regex:
+            targets = _by_pattern(known, texts[id(question)]())
         elif answers == "found":
-            said = _most_held(known, found[id(one)]())
+            targets = _most_frequent(known, texts[id(question)]())
         else:
-            said = list(known[:1]) if answers == "first" else list(known)
-        examples += [Example(one, answer) for answer in said]
+            targets = list(known[:1]) if answers == "first" else list(known)
+        examples += [Example(question, target) for target in targets]
     return examples
 
 
 def _texts(memory: Memory, questions: Sequence[str], depth: int) -> list[Callable[[], list[str]]]:
-    """For each question what reads the texts found for it: they are not all kept at once."""
+    """Search for each question; return functions that read its texts.
+
+    All texts together may not fit in memory, so each is read when it is needed.
+    """
     readers: list[Callable[[], list[str]]] = []
     for begin in range(0, len(questions), BATCH):
         hits = memory.search(questions[begin : begin + BATCH], depth)
-        for own in hits.rows:
-            rows = own[own != MISSING_ROW].tolist()
-            readers.append(
-                lambda rows=rows: [one.text for one in memory.passages.take(rows)]  # type: ignore[misc]
-            )
+        for question_rows in hits.rows:
+            rows = question_rows[question_rows != MISSING_ROW].tolist()
+            readers.append(functools.partial(_read_texts, memory, rows))
     return readers
 
 
+def _read_texts(memory: Memory, rows: list[int]) -> list[str]:
+    return [passage.text for passage in memory.passages.take(rows)]
+
+
 def _by_pattern(patterns: Sequence[str], texts: Sequence[str]) -> list[str]:
+    """Return the text that the patterns match most often, or all their expansions."""
     counted = Counter(match for text in texts for match in matches_in(text, patterns))
     if counted:
         return [counted.most_common(1)[0][0]]
     return [text for pattern in patterns for text in expansions(pattern)]
 
 
-def _most_held(answers: Sequence[str], texts: Sequence[str]) -> list[str]:
-    counts = [(sum(holds_answer(text, [one]) for text in texts), one) for one in answers]
-    best = max(counts, key=lambda one: one[0], default=(0, ""))
-    return [best[1]] if best[0] else []
+def _most_frequent(answers: Sequence[str], texts: Sequence[str]) -> list[str]:
+    """Return the answer that most of the texts contain; none where none of them does."""
+    counts = [(sum(holds_answer(text, [answer]) for text in texts), answer) for answer in answers]
+    count, answer = max(counts, key=lambda counted: counted[0], default=(0, ""))
+    return [answer] if count else []

@@ -1,8 +1,8 @@
-"""What training minimises: the negative log of the marginal, and losses for the retriever alone.
+"""Compute what training minimises: -log of the marginal, and a loss for the retriever alone.
 
-Tensor functions, which know nothing of retrieval or models. B questions, k passages, T target
-tokens, V vocabulary. As in `ragcore.marginalization` a passage that is not there has log prior
--inf, and a padded target position has log-probability 0. Every loss is by question, [B].
+Knows tensors only; knows nothing of retrieval or models. B questions, k passages, T target tokens,
+V vocabulary. As in `ragcore.marginalization`, a passage that does not exist has log prior -inf, and
+a padded target position has log-probability 0. Every loss is per question, [B].
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ragcore.marginalization import (
+    Marginal,
     next_token_log_prob,
     sequence_log_prob,
     token_log_prob,
@@ -20,74 +21,80 @@ from ragcore.marginalization import (
 
 __all__ = ["distillation_loss", "marginal_loss", "next_token_log_probs", "smoothed_loss"]
 
-Marginal = Literal["token", "sequence"]
-
 
 def marginal_loss(marginalize: Marginal, log_prior: Tensor, log_p: Tensor) -> Tensor:
-    """-log p(y|x), RAG-Token's or RAG-Sequence's (paper, section 2.4).
+    """Compute the paper's loss, -log p(y|x) (section 2.4).
 
     Args:
-        marginalize: which of the two.
-        log_prior: [B, k].
+        marginalize: RAG-Token or RAG-Sequence.
+        log_prior: [B, k], log p(z|x).
         log_p: [B, k, T], log p(y_i|x,z,y_<i) of the target's tokens.
 
     Returns:
         [B].
     """
     if marginalize == "token":
-        return -token_log_prob(log_prior, log_p)
-    return -sequence_log_prob(log_prior, log_p)
+        # -log Π_i Σ_z p(z|x) p(y_i|x,z,y_<i)
+        return -token_log_prob(log_prior, log_p)  # [B]
+    # -log Σ_z p(z|x) Π_i p(y_i|x,z,y_<i)
+    return -sequence_log_prob(log_prior, log_p)  # [B]
 
 
 def next_token_log_probs(
     marginalize: Marginal, log_prior: Tensor, log_p_all: Tensor, targets: Tensor
 ) -> Tensor:
-    """log p(v|x,y_<i) of every token v after every prefix of the target.
+    """Compute log p(v|x,y_<i) of every token v after every prefix of the target.
 
     RAG-Token draws a passage for each token: Σ_z p(z|x) p(v|x,z,y_<i). RAG-Sequence draws one for
-    the answer, of which the prefix has told something: Σ_z p(z|x,y_<i) p(v|x,z,y_<i). In both the
-    sum over the target's own tokens is log p(y|x).
+    the answer, and the prefix tells something about which: Σ_z p(z|x,y_<i) p(v|x,z,y_<i). In both
+    the sum over the target's own tokens is log p(y|x).
 
     Args:
-        marginalize: which of the two.
-        log_prior: [B, k].
-        log_p_all: [B, k, T, V].
+        marginalize: RAG-Token or RAG-Sequence.
+        log_prior: [B, k], log p(z|x).
+        log_p_all: [B, k, T, V], log p(v|x,z,y_<i).
         targets: int64 [B, T], padded with -1.
 
     Returns:
         [B, T, V].
     """
-    weights = log_prior.unsqueeze(-1).expand(-1, -1, targets.shape[1])
+    # RAG-Token: p(z|x) at every token.
+    weights = log_prior.unsqueeze(-1).expand(-1, -1, targets.shape[1])  # [B, k, T]
     if marginalize == "sequence":
-        chosen = targets.clamp(min=0)[:, None, :, None].expand(-1, log_prior.shape[1], -1, -1)
-        log_p = log_p_all.gather(3, chosen)[..., 0]
-        before = torch.nn.functional.pad(log_p.cumsum(dim=2)[..., :-1], (1, 0))
-        weights = torch.log_softmax(weights + before, dim=1)
-    return next_token_log_prob(weights.transpose(1, 2), log_p_all.transpose(1, 2))
+        index = targets.clamp(min=0)[:, None, :, None]  # [B, 1, T, 1]
+        index = index.expand(-1, log_prior.shape[1], -1, -1)  # [B, k, T, 1]
+        log_p = log_p_all.gather(3, index)[..., 0]  # [B, k, T]
+        # log p(y_<i|x,z): the sum over the tokens before i, 0 for the first.
+        before = torch.nn.functional.pad(log_p.cumsum(dim=2)[..., :-1], (1, 0))  # [B, k, T]
+        # p(z|x,y_<i) ∝ p(z|x) p(y_<i|x,z)
+        weights = torch.log_softmax(weights + before, dim=1)  # [B, k, T]
+    # Σ_z w_z p(v|x,z,y_<i), from [B, T, k] and [B, T, k, V].
+    return next_token_log_prob(weights.transpose(1, 2), log_p_all.transpose(1, 2))  # [B, T, V]
 
 
 def smoothed_loss(
     marginalize: Marginal, log_prior: Tensor, log_p_all: Tensor, targets: Tensor, smoothing: float
 ) -> Tensor:
-    """`marginal_loss` with label smoothing (Szegedy et al., 2016) of the marginal distribution.
+    """Compute `marginal_loss` with label smoothing (Szegedy et al., 2016) of the marginal.
 
-    Each token's target is (1 - smoothing) on y_i and smoothing / V on every token. What is smoothed
-    is what the model says when it is decoded, the marginal: not what it says of one passage.
+    Each token's target is (1 - smoothing) on y_i and smoothing / V on every token. It is compared
+    with the distribution that is decoded, the marginal, not with that of one passage.
 
     Args:
         marginalize: RAG-Token or RAG-Sequence.
-        log_prior: [B, k].
-        log_p_all: [B, k, T, V].
+        log_prior: [B, k], log p(z|x).
+        log_p_all: [B, k, T, V], log p(v|x,z,y_<i).
         targets: int64 [B, T], padded with -1.
         smoothing: from 0 to 1.
 
     Returns:
         [B].
     """
-    log_p = next_token_log_probs(marginalize, log_prior, log_p_all, targets)
-    right = log_p.gather(2, targets.clamp(min=0)[:, :, None])[:, :, 0]
-    by_token = (1 - smoothing) * right + smoothing * log_p.mean(dim=2)
-    return -by_token.masked_fill(targets < 0, 0.0).sum(dim=1)
+    log_p = next_token_log_probs(marginalize, log_prior, log_p_all, targets)  # [B, T, V]
+    right = log_p.gather(2, targets.clamp(min=0)[:, :, None])[:, :, 0]  # [B, T]
+    # Σ_v target(v) log p(v|x,y_<i)
+    by_token = (1 - smoothing) * right + smoothing * log_p.mean(dim=2)  # [B, T]
+    return -by_token.masked_fill(targets < 0, 0.0).sum(dim=1)  # [B]
 
 
 def distillation_loss(
@@ -98,27 +105,32 @@ def distillation_loss(
     direction: Literal["target-prior", "prior-target"] = "target-prior",
     temperature: float = 1.0,
 ) -> Tensor:
-    """How far the prior is from what the generator says of the passages; no gradient reaches that.
+    """Compute the divergence between the prior and the generator's preference among the passages.
 
-    The target is softmax_z(log p(y|x,z) / temperature), what the generator alone says (the
-    perplexity distillation of Izacard et al., 2022), or the posterior p(z|x,y), which has the prior
-    in it: softmax_z((log p(z|x) + log p(y|x,z)) / temperature).
+    The target is softmax_z(log p(y|x,z) / temperature), the generator's likelihood alone (the
+    perplexity distillation of Izacard et al., 2022), or the posterior p(z|x,y), which includes the
+    prior: softmax_z((log p(z|x) + log p(y|x,z)) / temperature). The target carries no gradient.
 
     Args:
-        log_prior: [B, k].
-        log_p: [B, k, T].
+        log_prior: [B, k], log p(z|x).
+        log_p: [B, k, T], log p(y_i|x,z,y_<i).
         target: which of the two.
-        direction: "target-prior" is KL(target || prior), which wants every passage covered that
-            the target likes; "prior-target" is KL(prior || target), which is content with one.
+        direction: "target-prior" is KL(target || prior), which wants the prior to cover every
+            passage that the target favours; "prior-target" is KL(prior || target), for which one
+            such passage is enough.
         temperature: above 1 flattens the target.
 
     Returns:
         [B], at least 0.
     """
-    likelihood = log_p.sum(dim=2).masked_fill(torch.isneginf(log_prior), -torch.inf)
-    said = likelihood if target == "likelihood" else log_prior + likelihood
-    wanted = torch.log_softmax(said.detach() / temperature, dim=1)
-    one, other = (wanted, log_prior) if direction == "target-prior" else (log_prior, wanted)
-    there = ~torch.isneginf(log_prior)
-    gap = torch.where(there, one, 0.0) - torch.where(there, other, 0.0)
-    return (torch.where(there, one, -torch.inf).exp() * gap).sum(dim=1)
+    exists = ~torch.isneginf(log_prior)  # [B, k]
+    # log p(y|x,z) = Σ_i log p(y_i|x,z,y_<i)
+    likelihood = log_p.sum(dim=2).masked_fill(~exists, -torch.inf)  # [B, k]
+    logits = likelihood if target == "likelihood" else log_prior + likelihood
+    log_target = torch.log_softmax(logits.detach() / temperature, dim=1)  # [B, k]
+    log_p_z, log_q_z = (
+        (log_target, log_prior) if direction == "target-prior" else (log_prior, log_target)
+    )
+    # KL(p || q) = Σ_z p(z) (log p(z) - log q(z)); -inf minus -inf would be NaN.
+    difference = torch.where(exists, log_p_z, 0.0) - torch.where(exists, log_q_z, 0.0)  # [B, k]
+    return (torch.where(exists, log_p_z, -torch.inf).exp() * difference).sum(dim=1)  # [B]

@@ -1,14 +1,16 @@
-"""The folder that training leaves: a pipeline that can be asked as it is, and how it came about.
+"""Write the folder that training produces: a pipeline ready for `ragcore ask`, and its record.
 
-pipeline.yaml       what was trained instead of what it was trained from
-question_encoder/   safetensors and tokenizer, where it was trained
-generator/          the same
-memories/           a store, where the passages' side was trained too
-training.json       config, sha256 of the data, seed, versions of libraries, how it went
-log.jsonl           a line a step, and a line a look at `dev`
-logs/               for TensorBoard
-    evaluation/         `dev` answered by what is kept, for `ragcore replay`
-checkpoints/        to go on from, and the best so far
+    pipeline.yaml       the pipeline, with the trained components in place of the original ones
+    question_encoder/   safetensors and tokenizer, where it was trained
+    generator/          the same
+    memories/           a store, where the passage encoder was trained too
+    training.json       config, sha256 of the data, seed, versions of libraries, results
+    log.jsonl           a line per step, and a line per evaluation on `dev`
+    logs/               for TensorBoard
+    evaluation/         answers to `dev` of the final pipeline, for `ragcore replay`
+    checkpoints/        to resume from, and the best so far
+
+Knows configs and files; knows nothing of models or steps.
 """
 
 from __future__ import annotations
@@ -57,34 +59,33 @@ def write_pipeline(
     memory: Mapping[str, Any] | None = None,
     rag: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write what was trained, and a pipeline of it; paths in it start from the folder.
+    """Write the trained components, and a pipeline of them with paths relative to the folder.
 
     Args:
         folder: exists; files of the same names are replaced.
         config: the pipeline that was trained.
         encoder: the question encoder, where it was trained.
         generator: the generator, where it was trained.
-        memory: what the section `memory` says otherwise.
-        rag: what the section `rag` says otherwise.
+        memory: settings to change in the section `memory`.
+        rag: settings to change in the section `rag`.
     """
-    said = to_plain(config)
-    del said["train"]
-    section = said["memory"]
+    fields = to_plain(config)
+    del fields["train"]
     if encoder is not None:
-        section["retriever"]["encoder"] |= _saved(encoder, folder, ENCODER)
+        fields["memory"]["retriever"]["encoder"] |= _saved(encoder, folder, ENCODER)
     if generator is not None:
-        said["generator"] |= _saved(generator, folder, GENERATOR)
-    said = portable(said, folder.resolve())
-    said["memory"] |= dict(memory or {})
-    said["rag"] |= dict(rag or {})
+        fields["generator"] |= _saved(generator, folder, GENERATOR)
+    fields = portable(fields, folder.resolve())
+    fields["memory"] |= dict(memory or {})
+    fields["rag"] |= dict(rag or {})
     path = folder / PIPELINE
     new = path.with_suffix(".new")
-    new.write_text(dump(said), encoding="utf-8")
+    new.write_text(dump(fields), encoding="utf-8")
     os.replace(new, path)
 
 
 def clear(folder: Path) -> None:
-    """Remove what a training has left in its folder, and nothing else."""
+    """Remove what a training has written in its folder, and nothing else."""
     for name in ("checkpoints", "evaluation", "logs", ENCODER, GENERATOR, MEMORIES):
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in (PIPELINE, RECORD, "log.jsonl"):
@@ -92,22 +93,23 @@ def clear(folder: Path) -> None:
 
 
 def _saved(trained: Trainable, folder: Path, name: str) -> dict[str, str]:
-    place = folder / name
-    place.mkdir(exist_ok=True)
-    return {key: str(Path(name, path)) for key, path in trained.save_trained(place).items()}
+    """Save a trained component in a subfolder; return the config keys that load it from there."""
+    subfolder = folder / name
+    subfolder.mkdir(exist_ok=True)
+    return {key: str(Path(name, path)) for key, path in trained.save_trained(subfolder).items()}
 
 
 def data_record(path: Path) -> dict[str, Any]:
-    """What says later whether a file of questions is still the same."""
+    """Record a file of questions, so that a later change of it can be noticed."""
     return {"path": str(path), "sha256": sha256(path)}
 
 
 def config_digest(config: PipelineConfig, *, without: tuple[str, ...] = ()) -> str:
-    """A digest of a pipeline's config, less some settings of its section `train`."""
-    said = to_plain(config)
+    """Compute a digest of a pipeline's config, without some settings of its section `train`."""
+    fields = to_plain(config)
     for name in without:
-        (said.get("train") or {}).pop(name, None)
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+        (fields.get("train") or {}).pop(name, None)
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:

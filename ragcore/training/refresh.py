@@ -1,8 +1,8 @@
-"""A memory encoded anew while training goes on: built by another process, swapped in when there.
+"""Encode the memory again while training continues, in another process, and swap it in.
 
-As REALM (Guu et al., 2020) and end-to-end RAG (Siriwardhana et al., 2023) do it. The passages stay
-as they are; what changes is their vectors. The builder is this file run as a program, on a copy of
-the passage encoder that was written to disk, so that training can go on changing its own.
+REALM (Guu et al., 2020) and end-to-end RAG (Siriwardhana et al., 2023) do the same. The passages
+stay as they are; their vectors change. The builder is this file run as a program, on a copy of the
+passage encoder on disk, so that training can go on changing its own.
 """
 
 from __future__ import annotations
@@ -24,63 +24,66 @@ from ragcore.training.output import MEMORIES, PIPELINE, write_pipeline
 __all__ = ["Refresher", "rebuild"]
 
 LAST: Final = "trained"
-"""The version that what was trained serves."""
+"""The version that the trained pipeline serves."""
 
 _KEPT_VERSIONS: Final = 1
-"""Versions that stay beside those that are open: training still reads one."""
+"""Versions that remain in addition to those that are open: training still reads one."""
 
 
 class Refresher:
-    """Builds versions of a training's memory in its folder, one at a time, in the first process.
+    """Builds versions of the memory in the training's folder, one at a time, in the first process.
 
-    Others only open what is there.
+    Other processes only open them.
     """
 
     def __init__(
         self, config: PipelineConfig, folder: Path, source: str, encoder: TrainableEncoder
     ) -> None:
-        """Begin nothing yet.
+        """Prepare without building anything.
 
         Args:
             config: the pipeline that is trained.
-            folder: of the training.
+            folder: the training's output.
             source: the version whose passages all versions have.
-            encoder: trained; searches with its questions' side what its passages' side encoded.
+            encoder: the trained encoder, of passages and of the questions that search for them.
         """
         self._config = config
-        self._place = folder / "checkpoints" / "passage_encoder"
+        self._folder = folder / "checkpoints" / "passage_encoder"
         self._source = source
         self._encoder = encoder
         self._process: subprocess.Popen[bytes] | None = None
         self._version = ""
 
     def begin(self, version: str) -> None:
-        """Start building a version with the passage encoder as it is; one that runs goes on."""
+        """Start building a version with the current passage encoder, unless a build is running."""
         if self._process is not None:
             return
-        shutil.rmtree(self._place, ignore_errors=True)
-        self._place.mkdir(parents=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.mkdir(parents=True)
         store = str(Path("..", "..", MEMORIES))
         write_pipeline(
-            self._place,
+            self._folder,
             self._config,
             encoder=self._encoder,
             generator=None,
             memory={"store": store, "version": version},
         )
-        told = [str(self._place / PIPELINE), version]
-        told += [str(self._config.memory.store), self._source]
+        arguments = [str(self._folder / PIPELINE), version]
+        arguments += [str(self._config.memory.store), self._source]
         self._version = version
-        with (self._place / "build.log").open("wb") as log:
+        with (self._folder / "build.log").open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, *told],
+                [sys.executable, "-m", __name__, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
 
     def ready(self, *, wait: bool = False) -> str | None:
-        """The version that was being built, once it is there; None before.
+        """Return the version that was being built, once it is complete; None before.
+
+        Args:
+            wait: wait until it is complete.
 
         Raises:
             TrainingError: it could not be built.
@@ -92,7 +95,7 @@ class Refresher:
             return None
         self._process = None
         if code:
-            log = (self._place / "build.log").read_text(encoding="utf-8", errors="replace")
+            log = (self._folder / "build.log").read_text(encoding="utf-8", errors="replace")
             raise TrainingError(
                 f"train.refresh: the memory {self._version!r} could not be built (exit code "
                 f"{code}): {log.strip()[-2000:]}"
@@ -100,20 +103,20 @@ class Refresher:
         return self._version
 
     def open(self, version: str) -> Memory:
-        """A version that is there, searched with the question encoder as training changes it."""
-        memory = open_memory(self._place / PIPELINE, version=version)
+        """Open a version, to be searched with the question encoder that is being trained."""
+        memory = open_memory(self._folder / PIPELINE, version=version)
         cast(TrainableRetriever, memory.retriever).use_encoder(self._encoder)
         return memory
 
     def last(self) -> dict[str, Any]:
-        """Build the version that what was trained serves; what the section `memory` says then."""
+        """Build the version that the trained pipeline serves; return its section `memory`."""
         self.stop()
         self.begin(LAST)
         self.ready(wait=True)
         return {"store": MEMORIES, "version": None}
 
     def stop(self) -> None:
-        """End a build that is under way."""
+        """End a build that is running."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait()
@@ -121,13 +124,13 @@ class Refresher:
 
 
 def rebuild(pipeline: Path, version: str, source: Path, source_version: str) -> None:
-    """Encode a version's passages with another encoder, into the store that a pipeline names.
+    """Build a version of a pipeline's store from the passages of another store.
 
     Args:
-        pipeline: names the encoder and the new store.
+        pipeline: names the encoder and the store to build in.
         version: the new version's name.
-        source: the store that the passages are in.
-        source_version: their version.
+        source: the store of the passages.
+        source_version: the version of the passages.
     """
     section = load_config(pipeline).memory
     store = Store(section.store)

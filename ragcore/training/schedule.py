@@ -1,6 +1,6 @@
-"""What is trained on at each step, and how fast: pure functions of the seed and the step.
+"""Choose each step's examples and learning rate: pure functions of the seed and the step.
 
-So that training that was interrupted goes on exactly, and several processes agree without a word.
+So interrupted training resumes exactly, and several processes agree without communicating.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ __all__ = ["Batches", "learning_rate_factor", "seed_of"]
 
 
 def seed_of(*parts: object) -> int:
-    """A seed, 63 bits, that differs wherever one of the parts does."""
+    """Derive a seed of 63 bits that differs wherever one of the parts does."""
     digest = hashlib.blake2b("|".join(map(str, parts)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
 
 class Batches:
-    """The examples of each step: permutations of all, one after the other, cut into batches."""
+    """The examples of each step: one permutation of all after another, cut into batches."""
 
     def __init__(self, count: int, batch_size: int, seed: int) -> None:
-        """`count` examples, at least one; a batch may go over the end of a permutation."""
+        """Take `count` examples, at least one; a batch may cross the end of a permutation."""
         self._count = count
         self._size = batch_size
         self._seed = seed
@@ -29,21 +29,29 @@ class Batches:
         self._order: list[int] = []
 
     def at(self, step: int) -> list[int]:
-        """The examples of a step, counted from 0."""
+        """Return the numbers of the examples of a step; both are counted from 0."""
         begin = step * self._size
-        return [self._example(place) for place in range(begin, begin + self._size)]
+        return [self._example(drawn) for drawn in range(begin, begin + self._size)]
 
-    def _example(self, place: int) -> int:
-        epoch, within = divmod(place, self._count)
+    def _example(self, drawn: int) -> int:
+        """Return the example that follows `drawn` others."""
+        epoch, position = divmod(drawn, self._count)
         if epoch != self._epoch:
             self._order = list(range(self._count))
             random.Random(seed_of("order", self._seed, epoch)).shuffle(self._order)
             self._epoch = epoch
-        return self._order[within]
+        return self._order[position]
 
 
 def learning_rate_factor(step: int, steps: int, warmup: int, decay: str) -> float:
-    """What the learning rate is multiplied with in a step, counted from 0."""
+    """Return the factor of the learning rate in a step, counted from 0.
+
+    Args:
+        step: the step.
+        steps: how many there are.
+        warmup: steps in which the factor rises linearly towards 1.
+        decay: "linear" lets it fall towards 0 over the other steps, "none" keeps it at 1.
+    """
     rising = min(1.0, (step + 1) / (warmup + 1))
     falling = (steps - step) / max(1, steps - warmup) if decay == "linear" else 1.0
     return min(rising, falling, 1.0)

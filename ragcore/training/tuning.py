@@ -1,6 +1,7 @@
-"""Which weights are trained, and how: frozen ones, adapters, dropout, activations kept or not.
+"""Set up which weights are trained, and how: freezing, adapters, dropout, checkpointing.
 
-Changes modules in place, before an optimiser is made of them.
+Changes modules in place, before the optimiser is constructed. Knows modules; knows nothing of
+memories or losses.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ __all__ = [
 ]
 
 _RATES: Final = ("dropout", "attention_dropout", "activation_dropout")
-"""Where Hugging Face's layers keep a rate that is no layer of its own."""
+"""Attributes of Hugging Face's layers with a dropout rate that has no layer of its own."""
 
 
 @contextmanager
 def without_denormals() -> Iterator[None]:
-    """Takes numbers next to zero for zero, in this thread: on a CPU they are many times slower.
+    """Flush denormal numbers to zero in this thread; on a CPU they are many times slower.
 
-    Probabilities near zero leave such gradients. Afterwards the thread reckons as before.
+    Probabilities near zero cause such gradients. Afterwards the thread computes as before.
     """
-    # A sum that is zero where they are flushed already.
+    # This sum is zero where they are flushed already.
     flushed = 1e-310 + 1e-310 == 0.0
     torch.set_flush_denormal(True)
     try:
@@ -44,13 +45,13 @@ def without_denormals() -> Iterator[None]:
 
 
 def freeze(module: torch.nn.Module) -> None:
-    """Train nothing of it, dropout included."""
+    """Exclude a module from training, and turn off its dropout."""
     module.requires_grad_(False)
     module.eval()
 
 
 def set_dropout(module: torch.nn.Module, rate: float) -> None:
-    """Give every dropout layer this rate, and every layer that keeps one as a number."""
+    """Set the rate of every dropout layer, and of every layer that has a rate as a number."""
     for layer in module.modules():
         if isinstance(layer, torch.nn.Dropout):
             layer.p = rate
@@ -60,33 +61,33 @@ def set_dropout(module: torch.nn.Module, rate: float) -> None:
 
 
 def checkpoint_activations(module: torch.nn.Module) -> None:
-    """Compute activations again in the backward pass, where the model knows how.
+    """Compute activations again in the backward pass, where the model supports it.
 
     Raises:
-        TrainingError: no part of it does.
+        TrainingError: no layer supports it.
     """
-    able: list[Any] = [
+    layers: list[Any] = [
         layer for layer in module.modules() if getattr(layer, "supports_gradient_checkpointing", 0)
     ]
-    if not able:
+    if not layers:
         raise TrainingError(
-            f"gradient_checkpointing: {type(module).__name__} cannot: leave it out, or lower "
-            "train.micro_batch to save memory"
+            f"train.gradient_checkpointing: no layer of {type(module).__name__} supports it: "
+            "leave it out, or lower train.micro_batch to save memory"
         )
-    for layer in able:
-        # The first since transformers 5.24, which warns of the second.
-        new = getattr(layer, "activation_checkpointing_enable", None)
-        (new or layer.gradient_checkpointing_enable)({"use_reentrant": False})
+    for layer in layers:
+        # transformers 5.24 renamed the method, and warns when the old name is used.
+        enable = getattr(layer, "activation_checkpointing_enable", None)
+        (enable or layer.gradient_checkpointing_enable)({"use_reentrant": False})
 
 
 def add_lora(module: torch.nn.Module, config: LoraConfig) -> Any:
-    """Put adapters beside a Hugging Face model's linear layers, and train nothing else.
+    """Add adapters to a Hugging Face model's linear layers, and train nothing else.
 
     Returns:
-        What `merge_lora` takes.
+        The adapted model, for `merge_lora`.
 
     Raises:
-        TrainingError: peft is not installed, or no layer has such a name.
+        TrainingError: peft is not installed, or no layer has a name of `train.lora.targets`.
     """
     try:
         from peft import LoraConfig as Adapters
@@ -110,7 +111,7 @@ def add_lora(module: torch.nn.Module, config: LoraConfig) -> Any:
 
 
 def merge_lora(adapted: Any) -> None:
-    """Add the adapters to the weights that they stand beside, in the model that was adapted."""
+    """Add the adapters' products to the weights of the adapted model, in place."""
     adapted.merge_and_unload()
 
 

@@ -1,4 +1,4 @@
-"""An answer without some of its passages is what a memory without them would give."""
+"""Leaving passages out of an answer gives what a memory without them would."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PASSAGES = [
     Passage("p3", "who rules chad", "ca"),
     Passage("p4", "a river", "bca"),
 ]
-"""The table generator's words are letters; what is found, the titles decide."""
+"""The table generator's words are letters, so the titles alone decide what is retrieved."""
 MODES = [
     {"marginalize": "token"},
     {"marginalize": "sequence", "decode": "thorough"},
@@ -39,11 +39,11 @@ def store(tmp_path: Path) -> Store:
 
 
 def make(store: Store, left_out: frozenset[str] = frozenset(), seed: int = 0, **rag) -> Rag:
-    """A pipeline over the passages that are not left out, k less by as many."""
+    """Make a pipeline over the passages that are not left out, with k reduced by as many."""
     version = "-".join(("all", *sorted(left_out)))
     if version not in {info.name for info in store.versions()}:
-        kept = [passage for passage in PASSAGES if passage.id not in left_out]
-        store.build(version, kept, dense_part())
+        remaining = [passage for passage in PASSAGES if passage.id not in left_out]
+        store.build(version, remaining, dense_part())
     return Rag(
         store.open(version, retriever=dense_part(), temperature=4.0),
         TableGenerator(TableGenerator.Config(seed=seed, sharpness=1.5)),
@@ -69,22 +69,22 @@ def same(one: Answer, other: Answer) -> None:
     ids=["plain", "grounded", "abstain", "penalty"],
 )
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: "-".join(mode.values()))
-def test_it_is_what_a_memory_without_them_gives(store, mode, more):
+def test_ablation_equals_a_memory_without_the_passages(store, mode, more):
     changed = 0
     for seed in range(4):
         rag = make(store, seed=seed, **mode, **more)
         (answer,) = rag.answer(QUESTION)
-        ids = [one.passage.id for one in answer.evidence]
+        ids = [hit.passage.id for hit in answer.evidence]
         for left_out in [*itertools.combinations(ids, 1), *itertools.combinations(ids, 3)]:
             other = make(store, frozenset(left_out), seed=seed, **mode, **more)
-            found = rag.without(answer, left_out)
+            ablated = rag.without(answer, left_out)
             (expected,) = other.log_prob([QUESTION], [answer.text])
-            assert found.log_prob == pytest.approx(expected, abs=1e-4)
-            (there,) = other.answer(QUESTION)
-            same(found.winner, there)
-            changed += found.winner.token_ids != answer.token_ids
-            assert found.passage_ids == left_out
-            assert found.candidates > 5
+            assert ablated.log_prob == pytest.approx(expected, abs=1e-4)
+            (its_answer,) = other.answer(QUESTION)
+            same(ablated.winner, its_answer)
+            changed += ablated.winner.token_ids != answer.token_ids
+            assert ablated.passage_ids == left_out
+            assert ablated.candidates > 5
     assert changed > 3
 
 
@@ -92,26 +92,26 @@ def test_nothing_is_read_or_scored_again(store):
     rag = make(store)
     (answer,) = rag.answer(QUESTION)
     before = rag.generator.passes
-    for one in answer.evidence:
-        rag.without(answer, one.passage.id)
+    for hit in answer.evidence:
+        rag.without(answer, hit.passage.id)
     assert rag.generator.passes == before
 
 
-def test_fast_decoding_knows_its_winner_alone(store):
+def test_fast_decoding_has_its_winner_as_the_only_candidate(store):
     rag = make(store, marginalize="sequence", decode="fast")
     (answer,) = rag.answer(QUESTION)
     left_out = answer.evidence[0].passage.id
-    found = rag.without(answer, left_out)
+    ablated = rag.without(answer, left_out)
     other = make(store, frozenset([left_out]), marginalize="sequence", decode="fast")
     (expected,) = other.log_prob([QUESTION], [answer.text])
-    assert (found.candidates, found.winner.text) == (1, answer.text)
-    assert found.log_prob == found.winner.log_prob == pytest.approx(expected, abs=1e-4)
+    assert (ablated.candidates, ablated.winner.text) == (1, answer.text)
+    assert ablated.log_prob == ablated.winner.log_prob == pytest.approx(expected, abs=1e-4)
 
 
-def test_a_question_may_come_to_abstain_and_to_abstain_no_more(store):
+def test_leaving_passages_out_may_start_or_end_an_abstention(store):
     p = {
         left_out: math.exp(make(store, frozenset(left_out)).log_prob([QUESTION], ["a"])[0])
-        for left_out in [(), *((f"p{at}",) for at in range(4))]
+        for left_out in [(), *((f"p{number}",) for number in range(4))]
     }
     whole = p.pop(())
     (less,), (more,) = min(p, key=p.__getitem__), max(p, key=p.__getitem__)
@@ -120,46 +120,46 @@ def test_a_question_may_come_to_abstain_and_to_abstain_no_more(store):
     rag = make(store, abstain={"answer": "a", "above": above})
     (answer,) = rag.answer(QUESTION)
     assert answer.text != "a"
-    found = rag.without(answer, more)
-    assert found.winner.text == "a"
-    assert math.exp(found.winner.log_prob) == pytest.approx(p[more,], abs=1e-4)
+    ablated = rag.without(answer, more)
+    assert ablated.winner.text == "a"
+    assert math.exp(ablated.winner.log_prob) == pytest.approx(p[more,], abs=1e-4)
     # The other way round no answer was searched for.
     above = (whole + p[less,]) / 2
     rag = make(store, abstain={"answer": "a", "above": above})
     (answer,) = rag.answer(QUESTION)
     assert answer.text == "a"
-    found = rag.without(answer, less)
-    assert found.winner is None
-    assert math.exp(found.log_prob) == pytest.approx(p[less,], abs=1e-4)
-    assert json.loads(json.dumps(found.to_dict()))["winner"] is None
+    ablated = rag.without(answer, less)
+    assert ablated.winner is None
+    assert math.exp(ablated.log_prob) == pytest.approx(p[less,], abs=1e-4)
+    assert json.loads(json.dumps(ablated.to_dict()))["winner"] is None
 
 
-def test_a_grounded_answer_without_the_passage_that_says_it_cannot_win(store):
+def test_a_grounded_answer_cannot_win_without_a_passage_that_contains_it(store):
     rag = make(store, grounded=True, beams=1)
     (answer,) = rag.answer(QUESTION)
-    saying = [one.passage.id for one in answer.evidence if one.spans]
-    if len(saying) == len(answer.evidence):
-        pytest.fail("every passage says the answer: choose other passages")
-    found = rag.without(answer, saying)
-    assert (found.winner, found.candidates) == (None, 1)
-    assert found.log_prob < 0
+    containing = [hit.passage.id for hit in answer.evidence if hit.spans]
+    if len(containing) == len(answer.evidence):
+        pytest.fail("every passage contains the answer: choose other passages")
+    ablated = rag.without(answer, containing)
+    assert (ablated.winner, ablated.candidates) == (None, 1)
+    assert ablated.log_prob < 0
 
 
-def test_what_cannot_be_left_out_is_told(store):
+def test_passages_that_cannot_be_left_out_are_named(store):
     rag = make(store)
     (answer,) = rag.answer(QUESTION)
-    ids = [one.passage.id for one in answer.evidence]
+    ids = [hit.passage.id for hit in answer.evidence]
     with pytest.raises(QuestionError, match=f"no passage 'p9' .*read from {', '.join(ids)}"):
         rag.without(answer, "p9")
     with pytest.raises(QuestionError, match="nothing would be left"):
         rag.without(answer, ids)
-    where = make(store, where={"country": "Chad"})
-    (closed,) = where.answer(QUESTION)
+    filtered = make(store, where={"country": "Chad"})
+    (closed,) = filtered.answer(QUESTION)
     with pytest.raises(QuestionError, match="read from none"):
-        where.without(closed, "p1")
+        filtered.without(closed, "p1")
 
 
-def test_candidates_are_the_search_s_and_stay_out_of_json(store):
+def test_candidates_are_the_searchs_hypotheses_and_not_part_of_json(store):
     (answer,) = make(store, beams=3).answer(QUESTION)
     assert len(answer.candidates) == 3
     best = answer.candidates[0]

@@ -1,4 +1,4 @@
-"""An uncased answer gets back the passage's spelling."""
+"""An uncased answer is spelled as its passage spells it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.helpers.word_encoder import dense_part
 
 
 @pytest.mark.parametrize(
-    ("answer", "text", "found"),
+    ("answer", "text", "spelled"),
     [
         (
             "idriss deby itno",
@@ -37,11 +37,11 @@ from tests.helpers.word_encoder import dense_part
         ("sao tome", "São  Tomé", "São  Tomé"),
     ],
 )
-def test_the_passage_spells_the_answer(answer, text, found):
-    assert surface_form(answer, [text]) == found
+def test_the_passage_spells_the_answer(answer, text, spelled):
+    assert surface_form(answer, [text]) == spelled
 
 
-def test_the_first_passage_that_holds_it_wins():
+def test_the_first_text_that_contains_the_answer_wins():
     assert surface_form("may", ["nothing", "Theresa MAY", "in May"]) == "MAY"
 
 
@@ -89,12 +89,12 @@ def test_the_passage_that_supports_an_answer_best_spells_it(
             ),
         )
         (answer,) = rag.answer("title")
-        best = max(answer.evidence, key=lambda one: one.posterior)
+        best = max(answer.evidence, key=lambda hit: hit.posterior)
         best_places.add(answer.evidence.index(best))
         written = rag.generator.decode_tokens(answer.token_ids)
-        # A span may stand anywhere; an answer that is looked for is a whole word.
+        # A span may start anywhere; an answer that is searched for is a whole word.
         edge = "" if grounded else " "
-        place = f"{edge}{best.passage.text}{edge}".lower().index(f"{edge}{written}{edge}")
-        assert answer.text == best.passage.text[place : place + len(written)]
+        start = f"{edge}{best.passage.text}{edge}".lower().index(f"{edge}{written}{edge}")
+        assert answer.text == best.passage.text[start : start + len(written)]
         rag.close()
     assert len(best_places) > 1

@@ -1,4 +1,4 @@
-"""Decoding against enumeration of every answer of a tiny vocabulary."""
+"""Compare decoding with the enumeration of every answer of a tiny vocabulary."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Case:
         passages = [Passage(str(z), "", text) for z, text in enumerate(texts)]
         self.read = self.generator.read(["x"] * k, passages)
         rng = torch.Generator().manual_seed(seed)
-        self.context = QuestionPrior(torch.arange(k), log_prior(torch.randn(k, generator=rng)))
-        prior = self.context.log_prior.double().exp().tolist()
+        self.prior = QuestionPrior(torch.arange(k), log_prior(torch.randn(k, generator=rng)))
+        prior = self.prior.log_prior.double().exp().tolist()
         self.token: dict[tuple[int, ...], float] = {}
         self.sequence: dict[tuple[int, ...], float] = {}
         for target in all_targets(vocabulary, LONGEST):
@@ -49,11 +49,11 @@ class Case:
         return BeamSearch(self.prefixes(model), self.options(**changes))
 
     def prefixes(self, model: str):
-        return MODELS[model](self.generator, self.read, [self.context])
+        return MODELS[model](self.generator, self.read, [self.prior])
 
     def score(self, model: str, targets):
-        (found,) = score_hypotheses(model, self.generator, self.read, [self.context], [targets])
-        return found
+        (hypotheses,) = score_hypotheses(model, self.generator, self.read, [self.prior], [targets])
+        return hypotheses
 
 
 cases = st.builds(Case, st.integers(0, 10_000), st.integers(1, 4))
@@ -65,8 +65,8 @@ cases = st.builds(Case, st.integers(0, 10_000), st.integers(1, 4))
 def test_scores_equal_enumeration(model, case):
     truth = getattr(case, model)
     targets = list(truth)
-    found = case.score(model, targets)
-    for target, hypothesis in zip(targets, found, strict=True):
+    hypotheses = case.score(model, targets)
+    for target, hypothesis in zip(targets, hypotheses, strict=True):
         assert hypothesis.tokens == target
         assert hypothesis.log_prob == pytest.approx(truth[target], abs=1e-4)
         for step in hypothesis.steps:
@@ -76,18 +76,18 @@ def test_scores_equal_enumeration(model, case):
 @pytest.mark.parametrize("model", MODELS)
 @settings(max_examples=15)
 @given(case=cases)
-def test_with_beams_for_all_prefixes_the_search_finds_every_answer_in_order(model, case):
+def test_with_enough_beams_the_search_finds_every_answer_in_order(model, case):
     truth = getattr(case, model)
-    (found,) = case.search(model, beams=len(truth)).run()
-    assert [h.tokens for h in found] == sorted(truth, key=truth.__getitem__, reverse=True)
-    for hypothesis in found:
+    (hypotheses,) = case.search(model, beams=len(truth)).run()
+    assert [h.tokens for h in hypotheses] == sorted(truth, key=truth.__getitem__, reverse=True)
+    for hypothesis in hypotheses:
         assert hypothesis.log_prob == pytest.approx(truth[hypothesis.tokens], abs=1e-4)
 
 
 @pytest.mark.parametrize("model", MODELS)
 @settings(max_examples=15)
 @given(case=cases, beams=st.integers(1, 5))
-def test_a_hypothesis_says_of_itself_what_scoring_says_of_it(model, case, beams):
+def test_scoring_a_hypothesis_confirms_its_log_prob_and_posteriors(model, case, beams):
     for hypothesis in case.search(model, beams=beams).run()[0]:
         (scored,) = case.score(model, [hypothesis.tokens])
         assert scored.log_prob == pytest.approx(hypothesis.log_prob, abs=1e-4)
@@ -106,44 +106,44 @@ def test_one_beam_is_greedy(model, case):
         if len(tokens) == LONGEST - 1:
             tokens = (*tokens, EOS)
             break
-        made = case.prefixes(model)
+        prefixes = case.prefixes(model)
         for token in tokens:
-            made.extend([0], [token])
-        (best,) = made.candidates([Rule()], 1)
-        everything = made.candidates([Rule(only=range(4))], 4)[0]
+            prefixes.extend([0], [token])
+        (best,) = prefixes.candidates([Rule()], 1)
+        everything = prefixes.candidates([Rule(only=range(4))], 4)[0]
         assert best[0] == everything[0]
         assert sum(math.exp(log_p) for _, log_p in everything) == pytest.approx(1, abs=1e-5)
         tokens = (*tokens, best[0][0])
-    ((found,),) = case.search(model, beams=1).run()
-    assert found.log_prob == pytest.approx(truth[tokens], abs=1e-4)
-    assert found.tokens == tuple(tokens)
+    ((hypotheses,),) = case.search(model, beams=1).run()
+    assert hypotheses.log_prob == pytest.approx(truth[tokens], abs=1e-4)
+    assert hypotheses.tokens == tuple(tokens)
 
 
 @settings(max_examples=15)
 @given(case=cases)
 def test_thorough_decoding_with_full_beams_finds_the_argmax(case):
     options = case.options(beams=len(case.sequence))
-    (found,) = thorough(case.generator, case.read, [case.context], options)
-    assert found[0].tokens == max(case.sequence, key=case.sequence.__getitem__)
-    assert len({h.tokens for h in found}) == len(found)
-    scores = [h.log_prob for h in found]
+    (hypotheses,) = thorough(case.generator, case.read, [case.prior], options)
+    assert hypotheses[0].tokens == max(case.sequence, key=case.sequence.__getitem__)
+    assert len({h.tokens for h in hypotheses}) == len(hypotheses)
+    scores = [h.log_prob for h in hypotheses]
     assert scores == sorted(scores, reverse=True)
 
 
 @settings(max_examples=15)
 @given(case=cases, beams=st.integers(1, 4))
-def test_fast_decoding_ranks_by_the_beams_alone_and_reports_the_exact_log_prob(case, beams):
+def test_fast_decoding_ranks_by_its_beams_and_reports_exact_log_probs(case, beams):
     options = case.options(beams=beams)
     shares: dict[tuple[int, ...], float] = {}
-    for prior, alone in zip(case.context.log_prior.exp(), case.context.apart(), strict=True):
+    for prior, alone in zip(case.prior.log_prior.exp(), case.prior.apart(), strict=True):
         for h in BeamSearch(RagToken(case.generator, case.read, [alone]), options).run()[0]:
             shares[h.tokens] = shares.get(h.tokens, 0.0) + float(prior) * math.exp(h.log_prob)
-    ((best,),) = fast(case.generator, case.read, [case.context], options)
+    ((best,),) = fast(case.generator, case.read, [case.prior], options)
     assert shares[best.tokens] == pytest.approx(max(shares.values()))
     assert best.log_prob == pytest.approx(case.sequence[best.tokens], abs=1e-4)
 
 
-def test_identical_passages_make_both_models_one():
+def test_with_identical_passages_both_models_are_equal():
     case = Case(seed=3, k=3, same=True)
     for target, log_prob in case.token.items():
         assert log_prob == pytest.approx(case.sequence[target], abs=1e-6)
@@ -152,13 +152,13 @@ def test_identical_passages_make_both_models_one():
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_streaming_decides_what_the_search_returns(model):
+def test_streamed_steps_are_those_of_the_final_answer(model):
     for seed in range(20):
         search = Case(seed, k=3).search(model, beams=3)
         seen: tuple = ()
-        going = True
-        while going:
-            going = search.advance()
+        running = True
+        while running:
+            running = search.advance()
             decided = search.decided()
             assert decided[: len(seen)] == seen
             seen = decided
@@ -187,8 +187,8 @@ def test_constraints_hold_and_nothing_is_renormalised():
     assert means[0] == pytest.approx(max(v / len(t) for t, v in case.token.items()), abs=1e-5)
 
 
-def test_a_long_answer_that_only_the_last_token_makes_best_is_waited_for():
-    """With a penalty a prefix may go on to win as long as the limit on tokens lets it grow.
+def test_the_search_continues_while_a_longer_answer_can_still_win():
+    """With a length penalty a prefix may still win as long as the limit lets it grow.
 
     Two answers are finished when the prefix (1, 2) has log p -3.5: their worse score is -1.0.
     At 4 tokens it can reach -3.5 / 4, which is better; at 3 it could not.
@@ -201,7 +201,7 @@ def test_a_long_answer_that_only_the_last_token_makes_best_is_waited_for():
     }
 
     class Planned(TableGenerator):
-        """What is certain, and the rest spread over all other tokens."""
+        """The planned log-probs, and the remaining probability spread over all other tokens."""
 
         def next_log_probs(self, key, prefix):
             planned = certain.get(prefix, {})
@@ -213,9 +213,9 @@ def test_a_long_answer_that_only_the_last_token_makes_best_is_waited_for():
 
     generator = Planned(TableGenerator.Config(vocabulary=60))
     read = generator.read(["x"], [Passage("0", "", "text")])
-    context = QuestionPrior(torch.arange(1), log_prior(torch.zeros(1)))
+    prior = QuestionPrior(torch.arange(1), log_prior(torch.zeros(1)))
     options = DecodingOptions(eos_token_id=EOS, max_new_tokens=4, beams=2, length_penalty=1.0)
     for model in MODELS.values():
-        (found,) = BeamSearch(model(generator, read, [context]), options).run()
-        assert [one.tokens for one in found] == [(1, 2, 3, EOS), (1, EOS)]
-        assert found[0].score(1.0) == pytest.approx(-3.5 / 4, abs=1e-3)
+        (hypotheses,) = BeamSearch(model(generator, read, [prior]), options).run()
+        assert [h.tokens for h in hypotheses] == [(1, 2, 3, EOS), (1, EOS)]
+        assert hypotheses[0].score(1.0) == pytest.approx(-3.5 / 4, abs=1e-3)

@@ -1,4 +1,4 @@
-"""Grounding against every span there is, alone and in each way of decoding."""
+"""Compare grounding with the set of all spans, alone and in each way of decoding."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.helpers.table_generator import EOS, TableGenerator, all_targets, by_d
 
 TEXTS = ["abcab", "cc", "bca"]
 LETTERS = 4
-"""Of the vocabulary; the last, d, is in no text."""
+"""Letters of the vocabulary; the last, d, is in no text."""
 
 
 def grounding_of(texts, **options) -> Grounding:
@@ -34,16 +34,16 @@ def ids(text: str) -> tuple[int, ...]:
 
 
 def answers(grounding: Grounding, longest: int) -> set[tuple[int, ...]]:
-    """All that can be written without being cut, the end token left out."""
-    found, prefixes = set(), [()]
+    """Enumerate the answers that a grounding allows up to a length, without the end token."""
+    complete, prefixes = set(), [()]
     while prefixes:
         prefix = prefixes.pop()
         for token in grounding.allowed(prefix):
             if token == EOS:
-                found.add(prefix)
+                complete.add(prefix)
             elif len(prefix) < longest:
                 prefixes.append((*prefix, token))
-    return found
+    return complete
 
 
 def substrings(texts) -> set[str]:
@@ -63,9 +63,9 @@ def test_the_answers_are_the_spans(texts):
 
 @given(st.lists(st.text("ab", max_size=6), max_size=3), st.text("ab", min_size=1, max_size=3))
 @settings(deadline=None)
-def test_spans_are_all_the_places_of_an_answer(texts, answer):
-    found = grounding_of(texts).spans((*ids(answer), EOS))
-    assert found == [
+def test_spans_are_all_occurrences_of_an_answer(texts, answer):
+    spans = grounding_of(texts).spans((*ids(answer), EOS))
+    assert spans == [
         tuple(
             (start, start + len(answer))
             for start in range(len(text))
@@ -75,13 +75,13 @@ def test_spans_are_all_the_places_of_an_answer(texts, answer):
     ]
 
 
-def test_without_passages_only_the_end_token_may_come():
+def test_without_passages_only_the_end_token_is_allowed():
     grounding = grounding_of([])
     assert grounding.allowed(()) == {EOS}
     assert grounding.spans((EOS,)) == []
 
 
-def test_a_prefix_that_is_no_spans_beginning_has_no_continuation():
+def test_a_prefix_that_begins_no_span_has_no_continuation():
     assert grounding_of(TEXTS).allowed(ids("d")) == frozenset()
 
 
@@ -96,14 +96,14 @@ def test_a_forced_token_comes_before_the_first_word(written):
     assert grounding.spans((9, 1, 2, EOS)) == [((0, 2),)]
 
 
-def test_a_word_within_an_answer_may_be_written_otherwise_than_at_its_beginning():
+def test_a_word_may_have_other_tokens_within_an_answer_than_at_its_start():
     words = [Word(0, 3, (1,), True), Word(4, 7, (2,), True), Word(3, 7, (3, 1), False)]
     grounding = Grounding([words], EOS)
     assert answers(grounding, longest=4) == {(1,), (2,), (1, 3, 1)}
     assert grounding.spans((1, 3, 1, EOS)) == [((0, 7),)]
 
 
-def test_the_span_of_an_answer_that_was_cut_goes_to_the_end_of_its_word():
+def test_the_span_of_a_cut_answer_extends_to_the_end_of_its_word():
     words = [Word(0, 5, (1, 2, 3), True), Word(0, 9, (1, 2, 3, 1), True), Word(6, 8, (1,), True)]
     grounding = Grounding([words], EOS)
     assert EOS not in grounding.allowed((1, 2))
@@ -112,7 +112,7 @@ def test_the_span_of_an_answer_that_was_cut_goes_to_the_end_of_its_word():
 
 
 def grounded_truth(seed: int, texts, question="q", longest=4):
-    """A table generator, its pairs, and p(y|x) of both models for each span and no other answer."""
+    """Make a table generator, its pairs, the prior, and p(y|x) of both models for each span."""
     generator = TableGenerator(TableGenerator.Config(vocabulary=LETTERS + 1, seed=seed))
     passages = [Passage(str(i), "", text) for i, text in enumerate(texts)]
     read = generator.read([question] * len(texts), passages)
@@ -127,8 +127,8 @@ def grounded_truth(seed: int, texts, question="q", longest=4):
 
 
 MODES = {
-    "token": (0, lambda *given: BeamSearch(RagToken(*given[:3]), *given[3:]).run()),
-    "joint": (1, lambda *given: BeamSearch(RagSequence(*given[:3]), *given[3:]).run()),
+    "token": (0, lambda *args: BeamSearch(RagToken(*args[:3]), *args[3:]).run()),
+    "joint": (1, lambda *args: BeamSearch(RagSequence(*args[:3]), *args[3:]).run()),
     "thorough": (1, thorough),
     "fast": (1, fast),
 }
@@ -136,11 +136,11 @@ MODES = {
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("seed", range(5))
-def test_the_search_finds_the_most_probable_span_and_its_own_probability(mode, seed):
+def test_the_search_finds_the_most_probable_span_and_its_probability(mode, seed):
     model, decode = MODES[mode]
-    generator, read, context, truth = grounded_truth(seed, TEXTS)
+    generator, read, prior, truth = grounded_truth(seed, TEXTS)
     options = DecodingOptions(eos_token_id=EOS, beams=40, max_new_tokens=4)
-    ((best, *_),) = decode(generator, read, [context], options, [grounding_of(TEXTS)])
+    ((best, *_),) = decode(generator, read, [prior], options, [grounding_of(TEXTS)])
     winner = max(truth, key=lambda target: truth[target][model])
     assert best.tokens == winner
     assert best.log_prob == pytest.approx(math.log(truth[winner][model]), abs=1e-4)
@@ -148,21 +148,21 @@ def test_the_search_finds_the_most_probable_span_and_its_own_probability(mode, s
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("beams", [1, 2])
-def test_each_question_is_held_to_its_own_passages(mode, beams):
+def test_each_question_is_restricted_to_its_own_passages(mode, beams):
     _, decode = MODES[mode]
-    own = [["abcab", "cc"], ["ba"], ["dd", "d", "ac"]]
+    texts_of = [["abcab", "cc"], ["ba"], ["dd", "d", "ac"]]
     generator = TableGenerator(TableGenerator.Config(vocabulary=LETTERS + 1, seed=3))
-    texts = [text for one in own for text in one]
+    texts = [text for texts in texts_of for text in texts]
     read = generator.read(["q"] * len(texts), [Passage("", "", text) for text in texts])
-    contexts, begin = [], 0
-    for one in own:
-        places = torch.arange(begin, begin + len(one))
-        contexts.append(QuestionPrior(places, torch.full((len(one),), -math.log(len(one)))))
-        begin += len(one)
+    priors, begin = [], 0
+    for question_texts in texts_of:
+        k = len(question_texts)
+        priors.append(QuestionPrior(torch.arange(begin, begin + k), torch.full((k,), -math.log(k))))
+        begin += k
     options = DecodingOptions(eos_token_id=EOS, beams=beams, max_new_tokens=5)
-    groundings = [grounding_of(one) for one in own]
-    found = decode(generator, read, contexts, options, groundings)
-    for one, grounding, hypotheses in zip(own, groundings, found, strict=True):
+    groundings = [grounding_of(question_texts) for question_texts in texts_of]
+    decoded = decode(generator, read, priors, options, groundings)
+    for question_texts, grounding, hypotheses in zip(texts_of, groundings, decoded, strict=True):
         for hypothesis in hypotheses:
-            assert generator.decode_tokens(hypothesis.tokens) in substrings(one)
+            assert generator.decode_tokens(hypothesis.tokens) in substrings(question_texts)
             assert any(grounding.spans(hypothesis.tokens))

@@ -1,13 +1,14 @@
-"""Hugging Face transformers' RAG over the weights that a generator of ours holds, and the truth.
+"""Wrap ragcore's generators into transformers' RAG models, and compute results by definition.
 
 `Reference` wraps one BART or T5 of `Seq2Seq` into transformers' own RAG models: the same module,
 not a copy. No retriever is involved: contexts and scores are handed in, as its documentation says.
 
-Two things of transformers are not the model's but the search's, and tests of ours repair them:
+Two differences are in transformers' search, not in its models, and are repaired here:
 
-- It ends a search at the length limit without an end token, or with one that costs nothing. Ours
-  charges the end like any other token. `Charged` forces a token and leaves its log-prob as it is.
-- `RagSequenceForGeneration.generate` reads the contexts with no attention mask. `Masked` has one.
+- It ends a search at the length limit without an end token, or with one whose log-prob does not
+  count. In ragcore the end token's counts like any other. `Charged` forces a token and leaves its
+  log-prob as it is.
+- `RagSequenceForGeneration.generate` reads the contexts with no attention mask. `_Masked` adds one.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ from transformers import (
 from ragcore.decoding.beam import Hypothesis
 from ragcore.decoding.question_prior import QuestionPrior
 from ragcore.decoding.rules import DecodingOptions
-from ragcore.decoding.scoring import Marginal, score_hypotheses
+from ragcore.decoding.scoring import score_hypotheses
 from ragcore.decoding.sequence import thorough
-from ragcore.marginalization import log_prior
+from ragcore.marginalization import Marginal, log_prior
 from ragcore.types import Passage
 from tests.integration.tiny import ANSWERS, WORDS, save_tiny
 
@@ -44,7 +45,7 @@ PAD, EOS = 1, 2
 
 
 def make_generator(kind: str, folder: Path, *, seed: int = 0) -> Seq2Seq:
-    """A tiny generator whose answers depend on the passage, and hold no padding."""
+    """Make a tiny generator whose answers depend on the passage, and contain no padding."""
     path = save_tiny(kind, folder / f"{kind}-{seed}", seed=seed)
     model = AutoModelForSeq2SeqLM.from_pretrained(path)
     rng = torch.Generator().manual_seed(seed)
@@ -82,7 +83,7 @@ class Batch:
 
     @classmethod
     def random(cls, generator: Seq2Seq, seed: int, *, k: int, size: int = 8) -> Batch:
-        """Questions and passages of unlike lengths."""
+        """Draw questions and passages of different lengths."""
         rng = random.Random(seed)
 
         def words(least: int, most: int) -> str:
@@ -101,32 +102,38 @@ class Batch:
 
     def read(self):
         """All pairs, question by question, as the generator reads them."""
-        pairs = [(q, p) for q, own in zip(self.questions, self.passages, strict=True) for p in own]
-        return self.generator.read([q for q, _ in pairs], [p for _, p in pairs])
+        pairs = [
+            (question, passage)
+            for question, passages in zip(self.questions, self.passages, strict=True)
+            for passage in passages
+        ]
+        return self.generator.read(
+            [question for question, _ in pairs], [passage for _, passage in pairs]
+        )
 
-    def contexts(self) -> list[QuestionPrior]:
-        places = torch.arange(self.scores.numel()).view(self.scores.shape)
+    def priors(self) -> list[QuestionPrior]:
+        pairs = torch.arange(self.scores.numel()).view(self.scores.shape)  # [B, k]
         return [
-            QuestionPrior(own, log_prior(scores))
-            for own, scores in zip(places, self.scores, strict=True)
+            QuestionPrior(question_pairs, log_prior(scores))
+            for question_pairs, scores in zip(pairs, self.scores, strict=True)
         ]
 
     @torch.inference_mode()
     def scored(self, marginalize: Marginal, targets: Sequence) -> list[list[Hypothesis]]:
-        """Targets [B][·] as hypotheses, computed as they are when ragcore serves."""
-        return score_hypotheses(marginalize, self.generator, self.read(), self.contexts(), targets)
+        """Score targets [B][·] as hypotheses, as ragcore does when it serves."""
+        return score_hypotheses(marginalize, self.generator, self.read(), self.priors(), targets)
 
     @torch.inference_mode()
     def thorough(self, options: DecodingOptions) -> list[list[Hypothesis]]:
-        """What thorough decoding finds, as it is served."""
-        return thorough(self.generator, self.read(), self.contexts(), options)
+        """Decode thoroughly, as ragcore does when it serves."""
+        return thorough(self.generator, self.read(), self.priors(), options)
 
     def inputs(self) -> dict[str, Tensor]:
-        """What transformers' RAG models take in a retriever's place."""
+        """Make the inputs that transformers' RAG models take in place of a retriever."""
         texts = [
             as_text(question, passage)
-            for question, own in zip(self.questions, self.passages, strict=True)
-            for passage in own
+            for question, passages in zip(self.questions, self.passages, strict=True)
+            for passage in passages
         ]
         encoded = self.generator.tokenizer(texts, padding=True, return_tensors="pt")
         return {
@@ -166,7 +173,7 @@ class MaskedRagSequence(RagSequenceForGeneration):
 
 
 class _Masked:
-    """A model whose `generate` does not attend to padding, whatever mask it is given."""
+    """A model whose `generate` does not attend to padding, even if it is passed no mask."""
 
     def __init__(self, model) -> None:
         self.config = model.config
@@ -178,22 +185,22 @@ class _Masked:
 
 
 class Charged(LogitsProcessor):
-    """Allows one token alone at one place of the answer, at the price that the model gives it."""
+    """Forces a token at one position of the answer, with the log-prob that the model gives it."""
 
-    def __init__(self, token: int, place: int) -> None:
-        self._token, self._place = token, place
+    def __init__(self, token: int, position: int) -> None:
+        self._token, self._position = token, position
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         # The decoder's start token stands before the answer.
-        if input_ids.shape[1] - 1 != self._place:
+        if input_ids.shape[1] - 1 != self._position:
             return scores
-        kept = torch.full_like(scores, -torch.inf)
-        kept[:, self._token] = scores[:, self._token]
-        return kept
+        forced = torch.full_like(scores, -torch.inf)
+        forced[:, self._token] = scores[:, self._token]
+        return forced
 
 
 def search_settings(beams: int, longest: int, *forced: Charged, **changes: object) -> dict:
-    """What transformers' `generate` must be told to search as ragcore does.
+    """Make the settings with which transformers' `generate` searches as ragcore does.
 
     `early_stopping="never"` goes on until no live prefix can win, and `length_penalty` 0 ranks by
     log p: this is what its own documentation calls canonical beam search. `max_length` counts the
@@ -214,16 +221,16 @@ def search_settings(beams: int, longest: int, *forced: Charged, **changes: objec
 
 
 def answers_in(sequences: Tensor) -> list[tuple[int, ...]]:
-    """The answers in what transformers' `generate` gave: no start token, no padding."""
-    found = []
+    """Strip start token and padding from what transformers' `generate` returns."""
+    answers = []
     for row in sequences.tolist():
         body = row[1:]
-        found.append(tuple(body[: body.index(EOS) + 1] if EOS in body else body))
-    return found
+        answers.append(tuple(body[: body.index(EOS) + 1] if EOS in body else body))
+    return answers
 
 
 def as_text(question: str, passage: Passage | None) -> str:
-    """What a generator reads of a question and a passage, as the template has it by default."""
+    """Format a question and a passage by the generators' default template."""
     return question if passage is None else f"{passage.title} / {passage.text} // {question}"
 
 
@@ -231,7 +238,7 @@ def as_text(question: str, passage: Passage | None) -> str:
 def next_log_probs(
     generator: Seq2Seq, question: str, passage: Passage | None, target: Sequence[int]
 ) -> Tensor:
-    """log p(·|x,z,y_<i), float64 [T, V]: one plain forward pass of the bare model, one pair."""
+    """Compute log p(·|x,z,y_<i), float64 [T, V], by one plain forward pass of the bare model."""
     model = generator.model
     ids = generator.tokenizer(as_text(question, passage), return_tensors="pt").input_ids
     fed = torch.tensor([[model.config.decoder_start_token_id, *target[:-1]]])
@@ -242,15 +249,15 @@ def next_log_probs(
 def log_probs(
     generator: Seq2Seq, question: str, passage: Passage | None, target: Sequence[int]
 ) -> Tensor:
-    """log p(y_i|x,z,y_<i) of a target's tokens, float64 [T], as `next_log_probs` finds them."""
+    """Compute log p(y_i|x,z,y_<i) of a target's tokens, float64 [T], by `next_log_probs`."""
     rows = next_log_probs(generator, question, passage, target)
     return rows.gather(1, torch.tensor(target)[:, None])[:, 0]
 
 
 def by_definition(marginalize: str, scores: Tensor, log_p: Sequence[Tensor]) -> float:
-    """log p(y|x) as the paper writes it, from log p(y_i|x,z,y_<i) [T] of each of the k passages."""
-    prior = scores.double().softmax(-1)
-    p = torch.stack(list(log_p)).double().exp()
+    """Compute log p(y|x) as the paper writes it, from log p(y_i|x,z,y_<i) [T] of k passages."""
+    prior = scores.double().softmax(-1)  # [k]
+    p = torch.stack(list(log_p)).double().exp()  # [k, T]
     if marginalize == "token":
         return float((prior[:, None] * p).sum(0).log().sum())
     return float((prior * p.prod(1)).sum().log())

@@ -1,4 +1,4 @@
-"""The command line from YAML to an answer, with real plugins, and every fault that it must name."""
+"""Test `ragcore ask` from YAML to an answer with real plugins, and each fault it must report."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_an_answer_without_a_passage(built, capsys):
     assert "nothing would be left" in capsys.readouterr().err
 
 
-def test_json_is_whole_and_overrides_hold(built, capsys):
+def test_json_is_complete_and_overrides_apply(built, capsys):
     assert ask(built, QUESTION, "rag.k=1", "rag.marginalize=sequence", "--json") == 0
     row = json.loads(capsys.readouterr().out)
     assert row["question"] == QUESTION
@@ -116,7 +116,7 @@ def test_a_k_beyond_the_corpus_is_no_error(built, capsys):
     assert len(json.loads(capsys.readouterr().out)["evidence"]) <= 3
 
 
-def test_no_passage_found_is_said(built, capsys):
+def test_an_answer_without_any_passage_says_so(built, capsys):
     assert ask(built, "zebra ?") == 0
     assert "answered alone" in capsys.readouterr().out
 

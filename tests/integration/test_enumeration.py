@@ -44,7 +44,7 @@ class Truth:
         else:
             self.generator = Seq2Seq(Seq2Seq.Config(model=model, template=TEMPLATE))
         self.passages = [Passage(str(i), f"t{i}", text) for i, text in enumerate(TEXTS[:k])]
-        self.context = QuestionPrior(torch.arange(k), log_prior(torch.tensor(SCORES[:k])))
+        self.prior = QuestionPrior(torch.arange(k), log_prior(torch.tensor(SCORES[:k])))
         question = "who rules alpha ?"
         self._questions = [question] * k
         vocabulary, eos = self.generator.vocabulary_size, self.generator.eos_token_id
@@ -54,7 +54,7 @@ class Truth:
             for length in range(LONGEST)
             for body in itertools.product(others, repeat=length)
         ]
-        prior = self.context.log_prior.double().exp()
+        prior = self.prior.log_prior.double().exp()
         tables = {
             target: torch.stack([self._alone(question, p, target) for p in self.passages])
             for target in self.targets
@@ -94,7 +94,7 @@ def test_every_answer_has_its_probability(truth, marginalize, gradients):
     expected = getattr(truth, marginalize)
     with torch.set_grad_enabled(gradients):
         (found,) = score_hypotheses(
-            marginalize, truth.generator, truth.read(), [truth.context], [truth.targets]
+            marginalize, truth.generator, truth.read(), [truth.prior], [truth.targets]
         )
     for hypothesis in found:
         assert hypothesis.log_prob == pytest.approx(expected[hypothesis.tokens], abs=1e-4)
@@ -108,7 +108,7 @@ def test_cached_search_over_all_prefixes_ranks_every_answer(truth, marginalize, 
         beams=len(expected),
         max_new_tokens=LONGEST,
     )
-    prefixes = model(truth.generator, truth.read(), [truth.context])
+    prefixes = model(truth.generator, truth.read(), [truth.prior])
     (found,) = BeamSearch(prefixes, options).run()
     assert {h.tokens for h in found} == set(expected)
     for hypothesis in found:
@@ -123,7 +123,7 @@ def test_thorough_decoding_finds_the_argmax(truth):
         beams=len(truth.targets),
         max_new_tokens=LONGEST,
     )
-    best = thorough(truth.generator, truth.read(), [truth.context], options)[0][0]
+    best = thorough(truth.generator, truth.read(), [truth.prior], options)[0][0]
     assert best.log_prob == pytest.approx(max(truth.sequence.values()), abs=1e-4)
 
 
@@ -132,7 +132,7 @@ def test_a_small_beam_reports_exact_log_probs(truth):
         eos_token_id=truth.generator.eos_token_id, beams=2, max_new_tokens=LONGEST
     )
     for marginalize, model in (("token", RagToken), ("sequence", RagSequence)):
-        prefixes = model(truth.generator, truth.read(), [truth.context])
+        prefixes = model(truth.generator, truth.read(), [truth.prior])
         for hypothesis in BeamSearch(prefixes, options).run()[0]:
             expected = getattr(truth, marginalize)[hypothesis.tokens]
             assert hypothesis.log_prob == pytest.approx(expected, abs=1e-4)
@@ -143,6 +143,6 @@ def test_a_one_token_answer_counts_its_prior_once(truth):
     (target,) = [t for t in truth.targets if len(t) == 1]
     assert truth.token[target] == pytest.approx(truth.sequence[target], abs=1e-9)
     ((found,),) = score_hypotheses(
-        "token", truth.generator, truth.read(), [truth.context], [[target]]
+        "token", truth.generator, truth.read(), [truth.prior], [[target]]
     )
     assert math.isclose(found.log_prob, truth.token[target], abs_tol=1e-4)

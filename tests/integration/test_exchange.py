@@ -1,4 +1,4 @@
-"""A RAG model that transformers saved becomes a pipeline that says the same, and goes back."""
+"""A RAG model that transformers saved becomes a pipeline with the same answers, and back."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def imported(saved: Path, capsys) -> Path:
     return folder
 
 
-def test_an_imported_model_says_what_transformers_says(saved, kind, capsys):
+def test_an_imported_model_answers_as_transformers_does(saved, kind, capsys):
     folder = imported(saved, capsys)
     ragcore.build_memory(folder / "pipeline.yaml")
     with ragcore.load(folder) as rag:
@@ -125,7 +125,7 @@ def test_an_imported_model_says_what_transformers_says(saved, kind, capsys):
     assert ours == pytest.approx((-loss).tolist(), abs=1e-4)
 
 
-def test_what_was_exported_is_what_was_imported(saved, kind, capsys):
+def test_an_exported_model_equals_the_imported_one(saved, kind, capsys):
     folder = imported(saved, capsys)
     back = saved.parent / "back"
     assert main(["export-hf", str(folder), str(back)]) == 0, capsys.readouterr().err
@@ -138,7 +138,7 @@ def test_what_was_exported_is_what_was_imported(saved, kind, capsys):
     assert (back / "generator_tokenizer").is_dir()
 
 
-def test_what_cannot_be_exchanged_is_told(saved, capsys, tmp_path):
+def test_models_that_cannot_be_exchanged_are_refused(saved, capsys, tmp_path):
     assert main(["import-hf", str(tmp_path / "bart"), str(tmp_path / "new")]) == 2
     assert "not a saved RAG model" in capsys.readouterr().err
     assert main(["import-hf", str(saved), str(saved)]) == 2

@@ -1,4 +1,4 @@
-"""The beam search's laws over real models: those of transformers' `generate`, and of posteriors.
+"""Test laws of the beam search over real models: transformers' `generate`, and posteriors.
 
 With one passage its prior is 1, and RAG is the plain model: there `generate` of Hugging Face
 transformers says what each option means, and ours must find the same answers with the same scores.
@@ -59,7 +59,7 @@ def generator(request, folder) -> Seq2Seq:
 
 
 def search(batch: Batch, model: str = "token", **options) -> list[list[Hypothesis]]:
-    made = MODELS[model](batch.generator, batch.read(), batch.contexts())
+    made = MODELS[model](batch.generator, batch.read(), batch.priors())
     settings = {"eos_token_id": EOS, "max_new_tokens": LONGEST, **options}
     return BeamSearch(made, DecodingOptions(**settings)).run()
 
@@ -168,9 +168,7 @@ def test_a_forced_end_costs_nothing_there_and_its_log_prob_here(bart, beams):
 
 @pytest.mark.parametrize("penalty", [-1.0, 0.0, 1.0])
 @pytest.mark.parametrize("model", MODELS)
-def test_the_n_best_are_sorted_without_duplicates_and_say_what_scoring_says(
-    generator, model, penalty
-):
+def test_the_n_best_are_sorted_distinct_and_scored_exactly(generator, model, penalty):
     batch = Batch.random(generator, seed=21, k=3, size=3)
     found = search(batch, model, beams=5, length_penalty=penalty)
     targets = [[h.tokens for h in one] for one in found]
@@ -246,7 +244,7 @@ def assert_same(found: list[list[Hypothesis]], expected: list[list[Hypothesis]],
 
 @pytest.mark.parametrize("nothing", [-math.inf, -1e4])
 @pytest.mark.parametrize("mode", ["token", "joint"])
-def test_a_passage_of_posterior_zero_might_as_well_not_be_there(generator, mode, nothing):
+def test_a_passage_of_posterior_zero_changes_nothing(generator, mode, nothing):
     """Of thorough decoding this is not so: each passage's own beam brings candidates."""
     batch = Batch.random(generator, seed=23, k=3, size=3)
     scores = batch.scores.clone()
@@ -258,7 +256,7 @@ def test_a_passage_of_posterior_zero_might_as_well_not_be_there(generator, mode,
 
 
 @pytest.mark.parametrize("marginalize", ["token", "sequence"])
-def test_a_given_answer_loses_nothing_with_a_passage_of_posterior_zero(generator, marginalize):
+def test_leaving_out_a_passage_of_posterior_zero_changes_no_log_prob(generator, marginalize):
     batch = Batch.random(generator, seed=24, k=3, size=2)
     scores = batch.scores.clone()
     scores[:, 1] = -math.inf
@@ -282,7 +280,7 @@ def test_the_order_of_passages_does_not_matter(generator, mode):
     assert_same(found, turned, order)
 
 
-def test_identical_passages_make_the_two_models_one(generator):
+def test_with_identical_passages_both_models_are_equal(generator):
     """And both the plain model over one of them."""
     passage = Passage("0", "chad", "one rules chad")
     questions = ["who rules chad ?", "river ?"]
@@ -300,12 +298,12 @@ def test_ragged_questions_share_a_batch_without_changing_each_other(generator):
     batch = Batch.random(generator, seed=26, k=4, size=4)
     read = batch.read()
     ragged = [
-        QuestionPrior(context.pairs[: 1 + place], log_prior(scores[: 1 + place]))
-        for place, (context, scores) in enumerate(zip(batch.contexts(), batch.scores, strict=True))
+        QuestionPrior(prior.pairs[: 1 + place], log_prior(scores[: 1 + place]))
+        for place, (prior, scores) in enumerate(zip(batch.priors(), batch.scores, strict=True))
     ]
     options = DecodingOptions(eos_token_id=EOS, beams=4, max_new_tokens=LONGEST)
     for model in MODELS.values():
         together = BeamSearch(model(generator, read, ragged), options).run()
-        for place, context in enumerate(ragged):
-            alone = BeamSearch(model(generator, read, [context]), options).run()
-            assert_same(together[place : place + 1], alone, list(range(len(context))))
+        for place, prior in enumerate(ragged):
+            alone = BeamSearch(model(generator, read, [prior]), options).run()
+            assert_same(together[place : place + 1], alone, list(range(len(prior))))

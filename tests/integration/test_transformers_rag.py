@@ -1,8 +1,8 @@
-"""The same losses, next-token marginals and answers as Hugging Face transformers' RAG, for BART.
+"""Compare losses, next-token marginals and answers with Hugging Face transformers' RAG, for BART.
 
-208 random questions with random passages, on the same weights, where transformers is right. What
-it must be told to search as we do, and the one fault that is repaired in it, stands in
-`reference.py`; nothing is compared loosely. Where it is wrong, `test_seen_wrong.py` has the truth.
+208 random questions with random passages, on the same weights, where transformers is right. The
+settings with which it searches as ragcore does, and the one fault that is repaired in it, are in
+`reference.py`; nothing is compared loosely. Where it is wrong, see `test_transformers_faults.py`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import torch
 
 from ragcore.decoding.beam import BeamSearch
 from ragcore.decoding.rules import DecodingOptions
-from ragcore.decoding.scoring import pad_targets
 from ragcore.decoding.token import RagToken
 from ragcore.marginalization import (
     log_prior,
     next_token_log_prob,
+    pad_targets,
     sequence_log_prob,
     token_log_prob,
 )
@@ -81,7 +81,7 @@ def scored(batch: Batch, targets: list[list[int]]) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("number", range(BATCHES))
-def test_the_losses_are_transformers(against, number):
+def test_the_losses_equal_transformers(against, number):
     batch, reference = against(number)
     targets = random_targets(number, batch.generator.vocabulary_size)
     prior, labels = log_prior(batch.scores), labels_of(targets)
@@ -101,7 +101,7 @@ def test_the_losses_are_transformers(against, number):
 
 @pytest.mark.parametrize("number", range(0, BATCHES, 5))
 @pytest.mark.parametrize("marginalize", ["token", "sequence"])
-def test_the_gradients_are_transformers(against, number, marginalize):
+def test_the_gradients_equal_transformers(against, number, marginalize):
     """Of the retriever's scores, and of the generator's weights."""
     batch, reference = against(number)
     generator = batch.generator
@@ -119,7 +119,7 @@ def test_the_gradients_are_transformers(against, number, marginalize):
 
 
 @pytest.mark.parametrize("number", range(0, BATCHES, 5))
-def test_the_smoothed_loss_of_rag_token_is_transformers(against, number):
+def test_the_smoothed_loss_of_rag_token_equals_transformers(against, number):
     batch, _ = against(number)
     generator = batch.generator
     targets = random_targets(number, generator.vocabulary_size)
@@ -137,7 +137,7 @@ def test_the_smoothed_loss_of_rag_token_is_transformers(against, number):
 
 
 @pytest.mark.parametrize("number", range(0, BATCHES, 4))
-def test_a_loss_without_the_first_token_is_transformers(against, number):
+def test_a_loss_without_the_first_token_equals_transformers(against, number):
     """Its `exclude_bos_score`: the token <s>, that all answers begin with, is not charged for."""
     batch, reference = against(number)
     bos = batch.generator.tokenizer.bos_token_id
@@ -152,7 +152,7 @@ def test_a_loss_without_the_first_token_is_transformers(against, number):
 
 
 @pytest.mark.parametrize("number", range(BATCHES))
-def test_the_marginal_of_every_next_token_is_transformers(against, number):
+def test_the_marginal_of_every_next_token_equals_transformers(against, number):
     batch, reference = against(number)
     generator = batch.generator
     targets = random_targets(number, generator.vocabulary_size)
@@ -176,7 +176,7 @@ def test_rag_token_answers_as_transformers_does(against, number, beams):
     batch, reference = against(number)
     options = DecodingOptions(eos_token_id=EOS, beams=beams, max_new_tokens=LONGEST)
     with torch.no_grad():
-        ours = BeamSearch(RagToken(batch.generator, batch.read(), batch.contexts()), options).run()
+        ours = BeamSearch(RagToken(batch.generator, batch.read(), batch.priors()), options).run()
         found = reference.token.generate(
             **batch.inputs(),
             **search_settings(beams, LONGEST),

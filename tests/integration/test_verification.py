@@ -1,4 +1,4 @@
-"""Served answers of real BART and T5 pipelines, recomputed by the definition: no gap."""
+"""Recompute served answers of real BART and T5 pipelines by the definition: there is no gap."""
 
 from __future__ import annotations
 

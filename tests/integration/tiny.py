@@ -1,4 +1,4 @@
-"""Tiny BART, T5 and Llama checkpoints with a vocabulary small enough to enumerate every answer."""
+"""Make tiny BART, T5 and Llama checkpoints whose answers are few enough to enumerate."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WORDS = ["who", "rules", "chad", "mali", "river", "?", "/", "//", "one", "two", 
 
 
 def _tokenizer(words: list[str], start: str) -> PreTrainedTokenizerFast:
-    vocabulary = {word: place for place, word in enumerate([*SPECIAL, *words])}
+    vocabulary = {word: token for token, word in enumerate([*SPECIAL, *words])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.post_processor = processors.TemplateProcessing(
@@ -38,7 +38,7 @@ def _tokenizer(words: list[str], start: str) -> PreTrainedTokenizerFast:
 
 
 def _uneven(model: torch.nn.Module, seed: int) -> None:
-    """Weights far enough apart that a wrong mask or a wrong passage is a wrong number."""
+    """Draw weights so far apart that a wrong mask or passage gives a wrong number."""
     rng = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for value in model.parameters():
@@ -47,7 +47,7 @@ def _uneven(model: torch.nn.Module, seed: int) -> None:
 
 
 def save_tiny(kind: str, folder: Path, *, words: bool = True, seed: int = 0) -> Path:
-    """A checkpoint of `kind` ("bart", "t5", "llama"); `words`: more than the answers' words."""
+    """Save a checkpoint of `kind`: "bart", "t5" or "llama"; `words` adds words to the answers'."""
     tokenizer = _tokenizer(ANSWERS + (WORDS if words else []), "" if kind == "t5" else "<s>")
     if kind == "bart":
         model: torch.nn.Module = BartForConditionalGeneration(

@@ -1,8 +1,8 @@
-"""Run `ragcore` and write down how long the gradient of each update is.
+"""Run `ragcore` and record the gradient norm of each update.
 
     python gradient_norms.py FILE train pipeline.yaml …
 
-Adam divides a gradient by its own length, so that losses alone hardly tell one of the wrong length.
+Adam divides a gradient by its own norm, so that losses alone hardly show a wrong norm.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from ragcore.cli import main
 
 @contextmanager
 def gradient_norms() -> Iterator[list[float]]:
-    """The norm over all weights at each step of any optimizer, as it goes into the step."""
+    """Record the norm over all weights at each step of any optimizer, as it enters the step."""
     norms: list[float] = []
 
-    def note(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-        weights = [one for group in optimizer.param_groups for one in group["params"]]
-        gradients = [one.grad for one in weights if one.grad is not None]
+    def record(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
         norms.append(float(torch.nn.utils.get_total_norm(gradients)))
 
-    hook = register_optimizer_step_pre_hook(note)
+    hook = register_optimizer_step_pre_hook(record)
     try:
         yield norms
     finally:

@@ -1,4 +1,4 @@
-"""Gradients of the whole training step equal finite differences, in float64; and transformers'."""
+"""Gradients of the whole training step equal finite differences, in float64."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ragcore.store.store import Store
 from ragcore.training.examples import Example
 from ragcore.training.model import RagModel, Settings
 from ragcore.types import Passage
-from tests.training.made import write_pipeline
+from tests.training.street_corpus import write_pipeline
 
 EXAMPLES = [
     Example(LabelledQuestion("rue1 numero2", ("name10",), id="a"), "name10"),
@@ -24,17 +24,16 @@ EXAMPLES = [
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    pipeline = write_pipeline(folder, "steps: 1", k=3)
-    ragcore.build_memory(pipeline)
-    return pipeline
+def pipeline(tmp_path_factory) -> Path:
+    path = write_pipeline(tmp_path_factory.mktemp("pipeline"), "steps: 1", k=3)
+    ragcore.build_memory(path)
+    return path
 
 
 @pytest.fixture
-def parts(made):
-    """Memory, encoder and generator, both in float64."""
-    config = load_config(made)
+def parts(pipeline):
+    """Give memory, encoder and generator, the latter two in float64."""
+    config = load_config(pipeline)
     memory = Store(config.memory.store).open(
         retriever=config.memory.retriever, temperature=config.memory.temperature
     )
@@ -52,9 +51,9 @@ def parts(made):
     memory.close()
 
 
-def module(parts, **said) -> RagModel:
+def module(parts, **settings) -> RagModel:
     memory, encoder, generator = parts
-    return RagModel(memory, encoder, generator, Settings(k=3, gradient=True, **said))
+    return RagModel(memory, encoder, generator, Settings(k=3, gradient=True, **settings))
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -66,25 +65,25 @@ def test_gradients_equal_finite_differences(parts, marginalize, smoothing):
     for name, weight in model.named_parameters():
         if weight.grad is None or not weight.grad.any():
             continue
-        # The largest, where a difference says most; one in each tensor.
-        place = int(weight.grad.abs().argmax())
-        wanted = difference(model, weight, place)
-        found = weight.grad.reshape(-1)[place].item()
-        assert found == pytest.approx(wanted, rel=1e-5, abs=1e-8), name
+        # In each tensor the largest, where a difference is most exact.
+        index = int(weight.grad.abs().argmax())
+        expected = difference(model, weight, index)
+        gradient = weight.grad.reshape(-1)[index].item()
+        assert gradient == pytest.approx(expected, rel=1e-5, abs=1e-8), name
         checked += 1
     names = {name.split(".")[0] for name, weight in model.named_parameters() if weight.grad.any()}
     assert names == {"generator", "question_encoder"}
     assert checked > 20
 
 
-def difference(model: RagModel, weight: torch.Tensor, place: int, step: float = 1e-5) -> float:
+def difference(model: RagModel, weight: torch.Tensor, index: int, step: float = 1e-5) -> float:
     losses = []
     flat = weight.data.view(-1)
     for sign in (1, -1):
-        flat[place] += sign * step
+        flat[index] += sign * step
         # With gradients: without them log-probabilities are computed in float32.
         losses.append(model(EXAMPLES, 0).total.item())
-        flat[place] -= sign * step
+        flat[index] -= sign * step
     return (losses[0] - losses[1]) / (2 * step)
 
 
@@ -99,32 +98,32 @@ def test_the_retriever_learns_from_answers_of_one_token(parts, marginalize):
     assert weight.grad.abs().max() > 1e-4
 
 
-def test_a_dropped_passage_has_no_part_in_the_step(parts):
+def test_dropped_passages_do_not_enter_the_step(parts):
     """With all but one dropped the loss is that passage's alone, and the prior is certain."""
     model = module(parts, marginalize="token", passage_dropout=0.999)
-    found = model(EXAMPLES, 0)
-    found.total.backward()
+    losses = model(EXAMPLES, 0)
+    losses.total.backward()
     weight = dict(model.question_encoder.named_parameters())["0.embedding.weight"]
     assert weight.grad is None or not weight.grad.any()
     whole = module(parts, marginalize="token")(EXAMPLES, 0)
-    assert found.nll.item() != pytest.approx(whole.nll.item())
+    assert losses.nll.item() != pytest.approx(whole.nll.item())
     again = module(parts, marginalize="token", passage_dropout=0.999)
-    assert again(EXAMPLES, 0).nll == found.nll
+    assert again(EXAMPLES, 0).nll == losses.nll
 
 
 @pytest.mark.parametrize("marginalize", ["token", "sequence"])
-def test_one_passage_always_stays(parts, marginalize):
-    """Also where chance would drop them all; without any the question would be read alone."""
+def test_dropout_always_leaves_one_passage(parts, marginalize):
+    """Even where chance would drop them all; without any the question would be read alone."""
     memory, _, generator = parts
-    for one in EXAMPLES:
-        rows = memory.search([one.question], 3).rows[0].tolist()
-        alone = [nll(generator, one, passage) for passage in memory.passages.take(rows)]
-        closed_book = nll(generator, one, None)
+    for example in EXAMPLES:
+        rows = memory.search([example.question], 3).rows[0].tolist()
+        alone = [nll(generator, example, passage) for passage in memory.passages.take(rows)]
+        closed_book = nll(generator, example, None)
         assert min(abs(closed_book - each) for each in alone) > 0.01
         for step in range(6):
             model = module(parts, marginalize=marginalize, passage_dropout=0.999)
-            found = model([one], step).nll.item()
-            assert min(abs(found - each) for each in alone) < 1e-3
+            loss = model([example], step).nll.item()
+            assert min(abs(loss - each) for each in alone) < 1e-3
 
 
 def nll(generator, example: Example, passage: Passage | None) -> float:
@@ -140,19 +139,19 @@ def test_a_frozen_generator_has_no_gradient_and_the_same_loss(parts):
     expected = module(parts, marginalize="token")(EXAMPLES, 0)
     model = module(parts, marginalize="token")
     model.generator.requires_grad_(False)
-    found = model(EXAMPLES, 0)
-    found.total.backward()
-    assert found.nll.item() == pytest.approx(expected.nll.item(), abs=1e-4)
+    losses = model(EXAMPLES, 0)
+    losses.total.backward()
+    assert losses.nll.item() == pytest.approx(expected.nll.item(), abs=1e-4)
     assert all(weight.grad is None for weight in model.generator.parameters())
     weight = dict(model.question_encoder.named_parameters())["0.embedding.weight"]
     assert weight.grad.any()
 
 
-def test_passages_encoded_anew_score_as_the_stored_ones(parts):
+def test_passages_encoded_again_have_the_scores_of_stored_vectors(parts):
     plain = module(parts, marginalize="sequence")(EXAMPLES, 0)
     model = copy.copy(module(parts, marginalize="sequence", passages_gradient=True))
-    found = model(EXAMPLES, 0)
-    assert found.nll.item() == pytest.approx(plain.nll.item(), abs=1e-5)
-    found.total.backward()
+    losses = model(EXAMPLES, 0)
+    assert losses.nll.item() == pytest.approx(plain.nll.item(), abs=1e-5)
+    losses.total.backward()
     weight = dict(model.passage_encoder.named_parameters())["0.embedding.weight"]
     assert weight.grad.any()

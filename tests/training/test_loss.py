@@ -1,4 +1,4 @@
-"""The losses against enumeration and finite differences, and the laws that they keep."""
+"""Compare the losses with plain loops over the definition, and test the laws they follow."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MODELS = ["token", "sequence"]
 
 
 def drawn(seed: int, questions: int = 3, k: int = 4, length: int = 3, vocabulary: int = 5):
-    """Scores with a missing passage, log p of all tokens, targets of unlike lengths."""
+    """Draw scores with a missing passage, log p of all tokens, and targets of unequal lengths."""
     rng = torch.Generator().manual_seed(seed)
     scores = torch.randn(questions, k, generator=rng, dtype=torch.float64)
     scores[0, -1] = -torch.inf
@@ -40,25 +40,29 @@ def at_targets(everything: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 def by_plain_loops(marginalize, scores, everything, targets) -> list[float]:
-    found = []
-    for row, own, target in zip(scores, everything, targets, strict=True):
+    losses = []
+    for row, log_p, target in zip(scores, everything, targets, strict=True):
         prior = row.softmax(0).tolist()
-        kept = [token for token in target.tolist() if token >= 0]
-        steps = [[own[z, i, y].exp().item() for z in range(len(prior))] for i, y in enumerate(kept)]
+        tokens = [token for token in target.tolist() if token >= 0]
+        steps = [
+            [log_p[z, i, y].exp().item() for z in range(len(prior))] for i, y in enumerate(tokens)
+        ]
         if marginalize == "token":
             p = math.prod(sum(w * q for w, q in zip(prior, step, strict=True)) for step in steps)
         else:
             p = sum(w * math.prod(step[z] for step in steps) for z, w in enumerate(prior))
-        found.append(-math.log(p))
-    return found
+        losses.append(-math.log(p))
+    return losses
 
 
 @pytest.mark.parametrize("marginalize", MODELS)
 @pytest.mark.parametrize("seed", range(5))
 def test_the_loss_is_the_negative_log_of_the_marginal(marginalize, seed):
     scores, everything, targets = drawn(seed)
-    found = marginal_loss(marginalize, log_prior(scores), at_targets(everything, targets))
-    assert found.tolist() == pytest.approx(by_plain_loops(marginalize, scores, everything, targets))
+    losses = marginal_loss(marginalize, log_prior(scores), at_targets(everything, targets))
+    assert losses.tolist() == pytest.approx(
+        by_plain_loops(marginalize, scores, everything, targets)
+    )
 
 
 @pytest.mark.parametrize("marginalize", MODELS)
@@ -73,7 +77,7 @@ def test_next_token_log_probs_are_distributions_that_sum_to_the_marginal(margina
 
 
 @pytest.mark.parametrize("marginalize", MODELS)
-def test_smoothing_of_nothing_is_the_loss_and_of_all_is_uniform(marginalize):
+def test_smoothing_by_0_is_the_loss_and_by_1_is_uniform(marginalize):
     scores, everything, targets = drawn(2)
     prior = log_prior(scores)
     plain = marginal_loss(marginalize, prior, at_targets(everything, targets))
@@ -106,21 +110,21 @@ def test_distillation_is_the_divergence_by_its_definition(seed, target, directio
     scores, everything, targets = drawn(seed)
     log_p = at_targets(everything, targets)
     prior = log_prior(scores)
-    found = distillation_loss(
+    losses = distillation_loss(
         prior, log_p, target=target, direction=direction, temperature=temperature
     )
     for row in range(3):
-        there = [z for z in range(4) if scores[row, z] > -math.inf]
-        said = log_p[row, there].sum(1) + (prior[row, there] if target == "posterior" else 0)
-        wanted = (said / temperature).softmax(0)
-        own = prior[row, there].exp()
-        one, other = (wanted, own) if direction == "target-prior" else (own, wanted)
-        expected = (one * (one / other).log()).sum()
-        assert found[row].item() == pytest.approx(expected.item(), abs=1e-9)
-        assert found[row] >= -1e-12
+        exists = [z for z in range(4) if scores[row, z] > -math.inf]
+        logits = log_p[row, exists].sum(1) + (prior[row, exists] if target == "posterior" else 0)
+        p_target = (logits / temperature).softmax(0)
+        p_prior = prior[row, exists].exp()
+        p, q = (p_target, p_prior) if direction == "target-prior" else (p_prior, p_target)
+        expected = (p * (p / q).log()).sum()
+        assert losses[row].item() == pytest.approx(expected.item(), abs=1e-9)
+        assert losses[row] >= -1e-12
 
 
-def test_distilling_does_not_teach_the_generator():
+def test_distillation_sends_no_gradient_to_the_generator():
     scores, everything, targets = drawn(4)
     scores.requires_grad_()
     log_p = at_targets(everything, targets).requires_grad_()
@@ -128,17 +132,17 @@ def test_distilling_does_not_teach_the_generator():
         ("likelihood", "posterior"), ("target-prior", "prior-target")
     ):
         loss = distillation_loss(log_prior(scores), log_p, target=target, direction=direction)
-        found = torch.autograd.grad(loss.sum(), [scores, log_p], allow_unused=True)
-        assert found[1] is None or not found[1].any()
-        assert torch.isfinite(found[0]).all()
-        assert found[0][1].any()
+        of_scores, of_log_p = torch.autograd.grad(loss.sum(), [scores, log_p], allow_unused=True)
+        assert of_log_p is None or not of_log_p.any()
+        assert torch.isfinite(of_scores).all()
+        assert of_scores[1].any()
 
 
 @given(count=st.integers(1, 30), size=st.integers(1, 12), seed=st.integers(0, 5))
 def test_each_epoch_has_every_example_once(count, size, seed):
     batches = Batches(count, size, seed)
     steps = -(-2 * count // size)
-    row = [one for step in range(steps) for one in batches.at(step)]
+    row = [example for step in range(steps) for example in batches.at(step)]
     assert sorted(row[:count]) == sorted(row[count : 2 * count]) == list(range(count))
     assert Batches(count, size, seed).at(steps - 1) == batches.at(steps - 1)
 

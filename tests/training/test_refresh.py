@@ -11,7 +11,7 @@ from ragcore.config import load_config
 from ragcore.errors import StoreCorruptError
 from ragcore.training.refresh import Refresher
 from tests.store.test_store import flip
-from tests.training.made import write_pipeline
+from tests.training.street_corpus import write_pipeline
 
 
 @pytest.mark.parametrize("verify", [True, False])

@@ -1,7 +1,8 @@
-"""A made corpus: each passage names a street and a number, and only it tells who lives there.
+"""Make a synthetic corpus: each passage names a street, a number, and who lives there.
 
-A question names street and number in words of its own, which the generator does not know, so that
-it can learn no answer by heart; the question encoder starts random, so that it knows them neither.
+A question names street and number in words that the generator does not know, so that it cannot
+memorise answers. The question encoder starts with random weights, so that it does not know them
+either.
 """
 
 from __future__ import annotations
@@ -20,29 +21,31 @@ SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "/", "//"]
 STREETS = [f"street{n}" for n in range(8)]
 NUMBERS = [f"number{n}" for n in range(8)]
 NAMES = [f"name{n}" for n in range(64)]
-ASKED = [f"rue{n}" for n in range(8)] + [f"numero{n}" for n in range(8)]
+QUESTION_WORDS = [f"rue{n}" for n in range(8)] + [f"numero{n}" for n in range(8)]
 
 
 def save_encoder(folder: Path, words: list[str], *, dim: int = 32, seed: int = 0) -> Path:
-    """A sentence-transformers model that is the mean of its words' vectors."""
+    """Save a sentence-transformers model whose vector is the mean of its words' vectors."""
     tokenizer = Tokenizer(
-        models.WordLevel({word: at for at, word in enumerate(["<unk>", *words])}, "<unk>")
+        models.WordLevel({word: token for token, word in enumerate(["<unk>", *words])}, "<unk>")
     )
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    drawn = torch.randn(len(words) + 1, dim, generator=torch.Generator().manual_seed(seed))
-    module = StaticEmbedding(tokenizer, embedding_weights=drawn.numpy())
+    vectors = torch.randn(len(words) + 1, dim, generator=torch.Generator().manual_seed(seed))
+    module = StaticEmbedding(tokenizer, embedding_weights=vectors.numpy())
     SentenceTransformer(modules=[module]).save(str(folder), create_model_card=False)
     return folder
 
 
 def save_generator(folder: Path, *, width: int = 32, seed: int = 0, steps: int = 0) -> Path:
-    """A BART of one layer, which knows streets, numbers and names.
+    """Save a BART of one layer, whose vocabulary is streets, numbers and names.
 
-    In `steps` it learns to read, as a pretrained one can: the name of any passage, also of such as
-    the corpus does not have. It learns nothing of questions.
+    In `steps` it learns to read, as a pretrained one can: to write the name in any passage, even of
+    passages that the corpus does not have. It learns nothing about questions.
     """
     words = [*SPECIAL, *STREETS, *NUMBERS, *NAMES]
-    tokenizer = Tokenizer(models.WordLevel({w: at for at, w in enumerate(words)}, "<unk>"))
+    tokenizer = Tokenizer(
+        models.WordLevel({word: token for token, word in enumerate(words)}, "<unk>")
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
@@ -81,29 +84,28 @@ def save_generator(folder: Path, *, width: int = 32, seed: int = 0, steps: int =
 
 def learn_to_read(model: BartForConditionalGeneration, tokenizer: Tokenizer, steps: int) -> None:
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
-    drawn = random.Random(0)
+    rng = random.Random(0)
     for _ in range(steps):
-        names = drawn.choices(NAMES, k=64)
+        names = rng.choices(NAMES, k=64)
         texts = [
-            f" / {drawn.choice(STREETS)} {drawn.choice(NUMBERS)} {name} // what where"
-            for name in names
+            f" / {rng.choice(STREETS)} {rng.choice(NUMBERS)} {name} // what where" for name in names
         ]
-        inputs = torch.tensor([one.ids for one in tokenizer.encode_batch(texts)])
-        labels = torch.tensor([one.ids for one in tokenizer.encode_batch(names)])
+        inputs = torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(texts)])
+        labels = torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(names)])
         model(input_ids=inputs, labels=labels).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
 
 
 def write_corpus(folder: Path) -> None:
-    """passages.jsonl, and questions.jsonl without a word on which passage is right."""
+    """Write passages.jsonl, and questions.jsonl, which does not say which passage is right."""
     passages, questions = [], []
-    for place, name in enumerate(NAMES):
-        street, number = divmod(place, 8)
+    for row, name in enumerate(NAMES):
+        street, number = divmod(row, 8)
         text = f"{STREETS[street]} {NUMBERS[number]} {name}"
-        passages.append({"id": str(place), "title": "", "text": text})
-        asked = f"rue{street} numero{number}"
-        questions.append({"question": asked, "answer": name, "id": str(place)})
+        passages.append({"id": str(row), "title": "", "text": text})
+        question = f"rue{street} numero{number}"
+        questions.append({"question": question, "answer": name, "id": str(row)})
     for name, rows in (("passages", passages), ("questions", questions)):
         lines = "".join(json.dumps(row) + "\n" for row in rows)
         (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8")
@@ -112,10 +114,10 @@ def write_corpus(folder: Path) -> None:
 def write_pipeline(
     folder: Path, train: str, *, index: str = "{use: exact}", k: int = 8, read: int = 0
 ) -> Path:
-    """A pipeline over the corpus, with models of its own; `train` is its section of that name."""
+    """Write a pipeline over the corpus with its models; `train` is its section of that name."""
     write_corpus(folder)
     save_encoder(folder / "passage_model", [*STREETS, *NUMBERS, *NAMES], seed=1)
-    save_encoder(folder / "question_model", ASKED, seed=2)
+    save_encoder(folder / "question_model", QUESTION_WORDS, seed=2)
     save_generator(folder / "bart", steps=read)
     path = folder / "train.yaml"
     path.write_text(

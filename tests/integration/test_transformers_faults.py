@@ -1,12 +1,12 @@
-"""What was seen wrong in Hugging Face transformers 5.23's RAG, each as a test of what is true.
+"""Test what is right where Hugging Face transformers 5.23's RAG is wrong, one test per fault.
 
 The truth is computed by the definition, from one plain forward pass of the bare model for each
-question and passage, and ragcore is held to it. The last tests hold transformers to its faults: if
-one of them fails, a fault is mended there, and what this folder and docs/explanation say of it
-must go.
+question and passage, and ragcore is compared with it. The last tests expect transformers' faults:
+if one of them fails, a fault is fixed there, and what this folder and docs/explanation say of it
+must be removed.
 
-Label smoothing counts the prior once for each entry of the vocabulary there. ragcore smooths no
-labels yet; the test of that belongs to its training losses.
+Label smoothing counts the prior once for each entry of the vocabulary there. That ragcore's does
+not is tested with its training losses.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def test_a_one_token_answer_keeps_its_prior_and_the_retriever_its_gradient(
 
 
 @pytest.mark.parametrize("marginalize", ["token", "sequence"])
-def test_every_token_of_an_answer_is_charged_the_first_too(generator, marginalize):
+def test_the_log_prob_of_every_token_counts_including_the_first(generator, marginalize):
     """There RAG-Sequence crashes for T5, and RAG-Token's loss begins at T5's second token."""
     batch = Batch.random(generator, seed=2, k=3, size=2)
     targets = [[4, 7, EOS], [9, 9, 12, 5, EOS]]
@@ -158,7 +158,7 @@ def test_every_token_of_an_answer_is_charged_the_first_too(generator, marginaliz
         assert hypothesis.steps[0].log_prob == pytest.approx(first, abs=1e-4)
 
 
-def test_a_first_token_that_all_candidates_share_is_charged_for(generator):
+def test_a_first_token_that_all_candidates_share_counts(generator):
     """There it is left out where it is <s>, although each passage gives it another probability."""
     batch = Batch.random(generator, seed=4, k=3, size=2)
     options = DecodingOptions(
@@ -171,7 +171,7 @@ def test_a_first_token_that_all_candidates_share_is_charged_for(generator):
             assert hypothesis.log_prob == pytest.approx(truth, abs=1e-4)
 
 
-def test_what_ends_early_is_not_charged_for_padding(generator):
+def test_padding_after_an_early_end_does_not_count(generator):
     """There the shorter of T5's beams are filled up with end tokens, and charged for them."""
     batch = Batch.random(generator, seed=3, k=2, size=2)
     options = DecodingOptions(eos_token_id=EOS, beams=12, max_new_tokens=LONGEST)
@@ -195,7 +195,7 @@ def test_padding_of_a_passage_is_never_attended_to(generator):
         for own in ([short, long], [short])
     ]
     beside, alone = (
-        BeamSearch(RagToken(generator, one.read(), one.contexts()[0].apart()), options).run()[0]
+        BeamSearch(RagToken(generator, one.read(), one.priors()[0].apart()), options).run()[0]
         for one in batches
     )
     assert [h.tokens for h in beside] == [h.tokens for h in alone]
@@ -215,7 +215,7 @@ def test_fewer_passages_than_k_are_not_repeated(generator, tmp_path, mode):
 
 
 @each_mode
-def test_k_is_kept_to_when_answers_are_scored(generator, tmp_path, mode):
+def test_scoring_uses_the_same_k_as_answering(generator, tmp_path, mode):
     """There scoring again takes the config's number of documents, not the one asked for."""
     rag = make_rag(tmp_path, generator, passages=5, k=2, **mode)
     (answer,) = rag.answer(QUESTION)
@@ -225,9 +225,7 @@ def test_k_is_kept_to_when_answers_are_scored(generator, tmp_path, mode):
 
 @each_mode
 @pytest.mark.parametrize("beams", [1, 4])
-def test_one_search_and_one_pass_of_the_encoder_whatever_the_beams(
-    generator, tmp_path, mode, beams
-):
+def test_one_search_and_one_encoder_pass_for_any_number_of_beams(generator, tmp_path, mode, beams):
     """There each candidate is retrieved for and encoded again: 13 searches for one question."""
     rag = make_rag(tmp_path, generator, passages=5, k=3, beams=beams, **mode)
     passes: list[int] = []
@@ -260,7 +258,7 @@ def test_the_question_survives_a_long_passage(bart, marginalize):
     assert found[0] != pytest.approx(found[1], abs=1e-3)
 
 
-def test_there_no_gradient_reaches_the_retriever_from_a_one_token_answer(bart):
+def test_transformers_no_gradient_reaches_the_retriever_from_a_one_token_answer(bart):
     batch = Batch.random(bart, seed=1, k=3, size=2)
     inputs = batch.inputs()
     inputs["doc_scores"] = batch.scores.clone().requires_grad_()
@@ -269,7 +267,7 @@ def test_there_no_gradient_reaches_the_retriever_from_a_one_token_answer(bart):
     assert not inputs["doc_scores"].grad.any()
 
 
-def test_there_a_common_first_token_is_left_out_of_the_ranking(bart):
+def test_transformers_a_common_first_token_is_left_out_of_the_ranking(bart):
     batch = Batch.random(bart, seed=4, k=3, size=1)
     target = [BOS, 7, EOS]
     labels = torch.tensor([[EOS, *target]])
@@ -279,7 +277,7 @@ def test_there_a_common_first_token_is_left_out_of_the_ranking(bart):
     assert float(-found.loss) != pytest.approx(true_log_prob("sequence", batch, 0, target), abs=0.1)
 
 
-def test_there_t5_has_no_rag_sequence_and_loses_its_first_token_in_rag_token(folder):
+def test_transformers_t5_has_no_rag_sequence_and_loses_its_first_token_in_rag_token(folder):
     t5 = make_generator("t5", folder, seed=5)
     batch = Batch.random(t5, seed=2, k=3, size=1)
     target = [4, 7, EOS]
@@ -295,7 +293,7 @@ def test_there_t5_has_no_rag_sequence_and_loses_its_first_token_in_rag_token(fol
     assert float(-loss) != pytest.approx(true_log_prob("token", batch, 0, target), abs=0.1)
 
 
-def test_there_padding_is_attended_to_in_rag_sequence(bart):
+def test_transformers_padding_is_attended_to_in_rag_sequence(bart):
     differing = 0
     for seed in range(4):
         batch = Batch.random(bart, seed=seed, k=3, size=3)
