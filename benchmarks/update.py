@@ -1,11 +1,12 @@
-"""Updating a memory, beside building it anew: what it costs by how much changes, and by its size.
+"""Time updating a memory, against building it again, by size of the change and of the memory.
 
 Usage: python benchmarks/update.py [--passages 20000 200000] [--changes 10 100 1000 10000]
 
-Dense memories (index `exact`) and BM25 over invented passages of 100 words. The encoder draws its
-vectors, so that only what ragcore itself does is timed; a real one adds its time for each changed
-passage to an update, and for every passage to a build. A third of the changes are new passages, a
-third take the place of others, a third remove some. Medians of several repeats, taken in turn.
+The memories are dense (index `exact`) and BM25, over invented passages of 100 words. The encoder
+draws random vectors, so that only ragcore's own work is timed; a real encoder adds its time for
+each changed passage to an update, and for every passage to a build. A third of the changes are new
+passages, a third replace others, a third delete some. Times are medians of several repeats, taken
+in turn.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ from ragcore.store.diff import Changes
 from ragcore.store.store import Store
 from ragcore.types import Passage
 
-DRAWN = random.Random(0)
-TEXTS = [" ".join(DRAWN.choices(WORDS, k=100)) for _ in range(1000)]
+RNG = random.Random(0)
+TEXTS = [" ".join(RNG.choices(WORDS, k=100)) for _ in range(1000)]
 
 
 def passage(number: int, mark: str = "") -> Passage:
@@ -43,12 +44,12 @@ def passages(size: int) -> Iterator[Passage]:
 
 
 def changes(size: int, amount: int, seed: int) -> Changes:
-    """Thirds: new, in the place of others, removed; spread over the whole memory."""
+    """Make changes spread over the memory: a third new, a third replacing, a third deleting."""
     touched = random.Random(seed).sample(range(size), 2 * amount // 3)
     half = len(touched) // 2
     new = [passage(size + number) for number in range(amount - len(touched))]
     replaced = [passage(number, f"again {seed} ") for number in touched[:half]]
-    upserts = {one.id: one for one in (*new, *replaced)}
+    upserts = {item.id: item for item in (*new, *replaced)}
     return Changes(upserts, dict.fromkeys(map(str, touched[half:]), "benchmark"))
 
 
@@ -73,27 +74,27 @@ def main() -> None:
     options = parser.parse_args()
     names = count()
     print(f"{'memory':7} {'passages':>9} {'changes':>8} {'update s':>9} {'build s':>8}  share")
-    for kind, part in retrievers():
+    for kind, spec in retrievers():
         for size in options.passages:
             with tempfile.TemporaryDirectory() as folder:
                 store = Store(Path(folder))
                 began = time.perf_counter()
-                store.build("base", passages(size), part)
-                built = time.perf_counter() - began
-                taken: dict[int, list[float]] = {amount: [] for amount in options.changes}
+                store.build("base", passages(size), spec)
+                build_seconds = time.perf_counter() - began
+                update_seconds: dict[int, list[float]] = {amount: [] for amount in options.changes}
                 for repeat in range(options.repeats):
                     for amount in options.changes:
-                        wanted = changes(size, amount, repeat)
+                        batch = changes(size, amount, repeat)
                         began = time.perf_counter()
-                        store.update(f"v{next(names)}", wanted, parent="base", retriever=part)
-                        taken[amount].append(time.perf_counter() - began)
+                        store.update(f"v{next(names)}", batch, parent="base", retriever=spec)
+                        update_seconds[amount].append(time.perf_counter() - began)
                     store.activate("base")
                     store.gc(1)
-                for amount, times in taken.items():
+                for amount, times in update_seconds.items():
                     took = statistics.median(times)
                     print(
-                        f"{kind:7} {size:9,} {amount:8,} {took:9.3f} {built:8.1f}  "
-                        f"{took / built:.4f}",
+                        f"{kind:7} {size:9,} {amount:8,} {took:9.3f} {build_seconds:8.1f}  "
+                        f"{took / build_seconds:.4f}",
                         flush=True,
                     )
 

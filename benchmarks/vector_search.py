@@ -1,22 +1,22 @@
-"""Vector indexes: what ragcore adds to a search, recall against speed, and the cost at 21 million.
+"""Measure vector indexes: ragcore's overhead, recall against speed, the cost of 21 million.
 
 Usage: python benchmarks/vector_search.py [--overhead] [--recall] [--paper] [--small]
            [--kinds HNSW32 IVF] [--json FILE] [--plot FILE.svg] [--vectors FILE.npy]
 
-  --overhead  an index's `search` over the library's own on the same object, queries one by one and
-              64 at once: rounds of both in turn, the median of the rounds' ratios
+  --overhead  the time of an index's `search`, divided by the library's own on the same object, for
+              queries one by one and 64 together: rounds of both in turn, the median of the ratios
   --recall    every kind of index: recall@10 against queries a second, time to build and to load,
               bytes a vector
   --paper     bytes and hours for the paper's 21,015,324 vectors of 768 dimensions, from rates
               measured on small parts of it
 
-Without one of these, all are measured, which takes some twenty minutes on two cores. The vectors
-are clustered ones from a seed (vectors/data.py), the queries further ones of the same mixture, and
+Without one of these options all are measured, which takes about twenty minutes on two cores. The
+vectors are drawn from a seeded mixture (vectors/data.py), the queries are further points of it, and
 recall is measured against exact search. Indexes are built with all cores and searched with one
-thread, or --threads.
+thread, or with --threads.
 
-With --json the measurements are appended to a file, a line each, and the tables and the plot are of
-all that the file holds: so kinds can be measured in several runs. --report measures nothing more.
+With --json the measurements are appended to a file, one a line, and the tables and the plot show
+everything in the file; so you can measure the kinds in several runs. --report only shows the file.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from vectors import paper
 from vectors.data import clustered, from_file
 from vectors.kinds import CLUSTERS, paper_kinds, searched_kinds
 from vectors.records import Log, Point
-from vectors.searching import Wanted, search
+from vectors.searching import Plan, search
 from vectors.tables import show
 
 
@@ -41,13 +41,13 @@ def main() -> int:
     everything = not (options.overhead or options.recall or options.paper or options.report)
     print(f"{os.cpu_count()} cores; searched with {options.threads} thread(s)", flush=True)
     if options.overhead or options.recall or everything:
-        count, dim, asked = (10_000, 32, 256) if options.small else (200_000, 384, 512)
+        count, dim, queries = (10_000, 32, 256) if options.small else (200_000, 384, 512)
         if options.vectors:
-            data = from_file(options.vectors, asked)
+            data = from_file(options.vectors, queries)
         else:
-            data = clustered(count, asked, dim)
-        print(data.about, flush=True)
-        wanted = Wanted(
+            data = clustered(count, queries, dim)
+        print(data.description, flush=True)
+        plan = Plan(
             recall=options.recall or everything,
             overhead=options.overhead or everything,
             threads=options.threads,
@@ -55,12 +55,12 @@ def main() -> int:
             rounds=6 if options.small else 12,
         )
         kinds = searched_kinds(data.dim, len(data.stored))
-        search(filter(options.chosen, kinds), data, wanted, log)
+        search(filter(options.chosen, kinds), data, plan, log)
     if options.paper or everything:
         data = clustered(10_000 if options.small else 100_000, 8, paper.DIM)
-        print(f"{data.about}, for the paper's index", flush=True)
+        print(f"{data.description}, for the paper's index", flush=True)
         lists = 256 if options.small else CLUSTERS
-        paper.reckon(filter(options.chosen, paper_kinds(data.dim, lists)), data, log)
+        paper.estimate(filter(options.chosen, paper_kinds(data.dim, lists)), data, log)
     show(log)
     if options.plot:
         plot(log, options.plot)
@@ -69,11 +69,13 @@ def main() -> int:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--overhead", action="store_true", help="ragcore over the library itself")
+    parser.add_argument("--overhead", action="store_true", help="ragcore's time over the library's")
     parser.add_argument("--recall", action="store_true", help="recall against speed")
     parser.add_argument("--paper", action="store_true", help="the cost of the paper's index")
-    parser.add_argument("--report", action="store_true", help="measure nothing, show what there is")
-    parser.add_argument("--kinds", nargs="+", default=[""], help="those whose names begin so")
+    parser.add_argument("--report", action="store_true", help="measure nothing, show the file")
+    parser.add_argument(
+        "--kinds", nargs="+", default=[""], help="only kinds whose names begin with these"
+    )
     parser.add_argument("--json", type=Path, help="a file to append the measurements to")
     parser.add_argument("--plot", type=Path, help="draw recall against speed into this file")
     parser.add_argument("--vectors", type=Path, help="a .npy file of your own vectors, [n, d]")

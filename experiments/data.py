@@ -1,13 +1,13 @@
-"""The settings of the experiments, cut from a folder of development data into plain files.
+"""Write the data of the experiments as plain files, from a folder of development data.
 
     factbook    the World Factbook of 2016-11 and 2018-12; a fifth of the countries is held out
     openqa      passages of Wikipedia and SQuAD's paragraphs; trained on SQuAD, WebQuestions and
                 CuratedTREC, tested on Natural Questions, TriviaQA and SQuAD's development set
-    writing     the same passages; an answer is given, and the question is to be written
-    fever       claims and sentences of Wikipedia, halved by claim
+    writing     the same passages; the task is to write a question for a given answer
+    fever       claims and sentences of Wikipedia, one half of the claims for training
 
-`python data.py --data DATA --work WORK` writes a folder of WORK for each: passages and questions as
-JSON lines. The data is not part of the project; nothing is copied into it.
+`python data.py --data DATA --work WORK` writes a folder in WORK for each of these settings, with
+passages and questions as JSON lines. The data is not part of the project.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ def rows(path: Path) -> Iterator[dict]:
         yield from map(json.loads, lines)
 
 
-def write(path: Path, found: Iterable[dict]) -> int:
+def write(path: Path, records: Iterable[dict]) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     count = 0
     with path.open("w", encoding="utf-8") as file:
-        for row in found:
+        for row in records:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             count += 1
     print(f"{count:6} {path}")
@@ -41,9 +41,9 @@ def write(path: Path, found: Iterable[dict]) -> int:
 
 
 def question(row: dict, **more: object) -> dict:
-    """What ragcore reads of a question; without the passages that are known to answer it.
+    """Return a question as ragcore reads it, without the ids of the passages that answer it.
 
-    Recall is then by the answer's text, as in the paper, and training cannot see them.
+    Recall then uses the answer's text, as in the paper, and training cannot see these passages.
     """
     return {"id": str(row["id"]), "question": row["question"], "answers": row["answers"], **more}
 
@@ -53,7 +53,7 @@ def passage(row: dict) -> dict:
 
 
 def held_out(code: str) -> bool:
-    """As in examples/world/data.py, by whose reader training begins."""
+    """Return whether a country is held out, by the rule of examples/world/data.py."""
     return int(hashlib.sha256(code.encode()).hexdigest(), 16) % 5 == 0
 
 
@@ -64,38 +64,43 @@ def write_factbook(data: Path, work: Path) -> None:
             work / f"passages-{edition}.jsonl",
             map(passage, rows(source / edition / "passages.jsonl.gz")),
         )
-    asked: dict[str, list[dict]] = {"train": [], "dev": [], "test": []}
+    questions: dict[str, list[dict]] = {"train": [], "dev": [], "test": []}
     for kind in ("leaders", "facts"):
         for row in rows(source / "2016-11" / f"{kind}.jsonl.gz"):
-            part = "test" if held_out(row["code"]) else "train"
-            if part == "train" and int(hashlib.md5(row["code"].encode()).hexdigest(), 16) % 12 == 0:
-                part = "dev"
-            asked[part].append(question(row, kind=kind))
+            split = "test" if held_out(row["code"]) else "train"
+            if (
+                split == "train"
+                and int(hashlib.md5(row["code"].encode()).hexdigest(), 16) % 12 == 0
+            ):
+                split = "dev"
+            questions[split].append(question(row, kind=kind))
             if kind == "leaders":
                 generic = {**row, "question": row["question_generic"], "id": f"{row['id']}:role"}
-                asked[part].append(question(generic, kind="roles"))
-    for name, found in asked.items():
-        random.Random(0).shuffle(found)
-        write(work / f"{name}.jsonl", found)
+                questions[split].append(question(generic, kind="roles"))
+    for name, records in questions.items():
+        random.Random(0).shuffle(records)
+        write(work / f"{name}.jsonl", records)
     changed = list(rows(source / "hotswap" / "2016-11_2018-12.changed.jsonl.gz"))
     for edition in ("2016-11", "2018-12"):
-        found = [
+        records = [
             question({**row, **row[edition]}, held_out=held_out(row["code"])) for row in changed
         ]
-        write(work / f"offices-{edition}.jsonl", found)
+        write(work / f"offices-{edition}.jsonl", records)
 
 
 def write_openqa(data: Path, work: Path) -> None:
     paragraphs = list(rows(data / "squad" / "passages.jsonl.gz"))
     wikipedia = list(rows(data / "openqa" / "passages.jsonl.gz"))
-    more = list(rows(data / "wiki_vital" / "passages.jsonl.gz"))
-    write(work / "passages.jsonl", map(passage, [*wikipedia, *paragraphs, *more]))
+    vital = list(rows(data / "wiki_vital" / "passages.jsonl.gz"))
+    write(work / "passages.jsonl", map(passage, [*wikipedia, *paragraphs, *vital]))
     squad = list(rows(data / "squad" / "questions.jsonl.gz"))
     train = [question(row, source="squad") for row in squad if row["split"] == "train"]
     covered = ("webquestions_train", "curatedtrec_large2470_train")
     for name in covered:
-        found = [row for row in rows(data / "openqa" / f"{name}.jsonl.gz") if row["positive_ids"]]
-        train += [question(row, source=name.split("_")[0], regex=row["regex"]) for row in found]
+        answered = [
+            row for row in rows(data / "openqa" / f"{name}.jsonl.gz") if row["positive_ids"]
+        ]
+        train += [question(row, source=name.split("_")[0], regex=row["regex"]) for row in answered]
     random.Random(0).shuffle(train)
     write(work / "dev.jsonl", train[:300])
     write(work / "train.jsonl", train[300:])
@@ -107,34 +112,34 @@ def write_openqa(data: Path, work: Path) -> None:
 
 
 def write_writing(data: Path, work: Path) -> None:
-    """SQuAD turned round, for want of Jeopardy: a name is given, a question about it is wanted."""
-    asked: dict[str, list[dict]] = {"train": [], "dev": []}
+    """Exchange SQuAD's questions and answers, in place of Jeopardy: names in, questions out."""
+    questions: dict[str, list[dict]] = {"train": [], "dev": []}
     for row in rows(data / "squad" / "questions.jsonl.gz"):
         name = row["answers"][0]
-        # As Jeopardy's, whose answers are names: a capital, and no number.
+        # Jeopardy's answers are names: they begin with a capital letter.
         if name[0].isupper() and len(name.split()) <= 4:
-            found = {"id": row["id"], "question": name, "answers": [row["question"]]}
-            asked[row["split"]].append(found)
-    for name, found in (("train", asked["train"]), ("test", asked["dev"])):
-        random.Random(0).shuffle(found)
-        write(work / f"{name}.jsonl", found)
+            record = {"id": row["id"], "question": name, "answers": [row["question"]]}
+            questions[row["split"]].append(record)
+    for name, records in (("train", questions["train"]), ("test", questions["dev"])):
+        random.Random(0).shuffle(records)
+        write(work / f"{name}.jsonl", records)
 
 
 def write_fever(data: Path, work: Path) -> None:
     write(work / "passages.jsonl", map(passage, rows(data / "fever" / "passages.jsonl.gz")))
     for name in ("2way", "3way"):
-        split: dict[str, list[dict]] = {"train": [], "test": []}
+        splits: dict[str, list[dict]] = {"train": [], "test": []}
         for row in rows(data / "fever" / f"claims_{name}.jsonl.gz"):
             half = (
                 "train" if int(hashlib.md5(str(row["id"]).encode()).hexdigest(), 16) % 2 else "test"
             )
             label = {"SUPPORTS": "yes", "REFUTES": "no", "NOT ENOUGH INFO": "unknown"}[row["label"]]
-            known = {"passage_ids": row["passage_ids"]} if row.get("passage_ids") else {}
-            found = {"id": str(row["id"]), "question": row["claim"], "answer": label, **known}
-            split[half].append(found)
-        for half, found in split.items():
-            random.Random(0).shuffle(found)
-            write(work / f"{name}-{half}.jsonl", found)
+            evidence = {"passage_ids": row["passage_ids"]} if row.get("passage_ids") else {}
+            record = {"id": str(row["id"]), "question": row["claim"], "answer": label, **evidence}
+            splits[half].append(record)
+        for half, records in splits.items():
+            random.Random(0).shuffle(records)
+            write(work / f"{name}-{half}.jsonl", records)
 
 
 def main() -> int:

@@ -1,9 +1,9 @@
-"""RAG-Sequence by thorough, fast and joint decoding: exact match, log p, time.
+"""Compare thorough, fast and joint decoding of RAG-Sequence: exact match, log p, time.
 
     python decoding.py [--setting openqa] [--questions nq] [--limit 80] [--beams 4]
 
-Each way answers the same questions, alternately with the others batch by batch, so that what else
-the machine does slows all of them.
+The three ways of decoding answer the same questions in turn, batch by batch, so that other programs
+on the machine slow all of them alike.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ BATCH = 16
 
 
 def main() -> None:
-    said = options(__doc__, setting="openqa", questions="nq", limit=80, beams=4)
-    asked = spread_over(read_questions(WORK / said.setting / f"{said.questions}.jsonl"), said.limit)
-    folder = trained(said.setting, "learned", "sequence")
-    found = {way: [] for way in WAYS}
-    scored = {way: [] for way in WAYS}
+    settings = options(__doc__, setting="openqa", questions="nq", limit=80, beams=4)
+    questions = spread_over(
+        read_questions(WORK / settings.setting / f"{settings.questions}.jsonl"), settings.limit
+    )
+    folder = trained(settings.setting, "learned", "sequence")
+    texts_by_way = {way: [] for way in WAYS}
+    log_probs = {way: [] for way in WAYS}
     seconds = dict.fromkeys(WAYS, 0.0)
     with ExitStack() as stack:
         rags = {
@@ -35,38 +37,42 @@ def main() -> None:
                     folder,
                     "rag.marginalize=sequence",
                     f"rag.decode={way}",
-                    f"rag.beams={said.beams}",
+                    f"rag.beams={settings.beams}",
                 )
             )
             for way in WAYS
         }
-        rags["joint"].answer([one.question for one in asked[:2]])
-        for begin in range(0, len(asked), BATCH):
-            texts = [one.question for one in asked[begin : begin + BATCH]]
+        rags["joint"].answer([question.question for question in questions[:2]])
+        for begin in range(0, len(questions), BATCH):
+            texts = [question.question for question in questions[begin : begin + BATCH]]
             for way, rag in rags.items():
                 began = time.perf_counter()
                 answers = [answer.text for answer in rag.answer(texts)]
                 seconds[way] += time.perf_counter() - began
-                found[way] += answers
-                # Fast decoding's own score leaves passages out: all are scored by the definition.
-                scored[way] += rags["thorough"].log_prob(texts, answers)
+                texts_by_way[way] += answers
+                # Fast decoding's own score leaves out passages: score all by the definition.
+                log_probs[way] += rags["thorough"].log_prob(texts, answers)
         version = rags["joint"].memory.version
     rows = []
     for way in WAYS:
         right = [
-            is_correct(text, one, version) for text, one in zip(found[way], asked, strict=True)
+            is_correct(text, question, version)
+            for text, question in zip(texts_by_way[way], questions, strict=True)
         ]
-        same = sum(a == b for a, b in zip(found[way], found["thorough"], strict=True))
+        same = sum(a == b for a, b in zip(texts_by_way[way], texts_by_way["thorough"], strict=True))
         rows.append(
             [
                 way,
-                f"{100 * sum(right) / len(asked):.1f}",
-                f"{sum(scored[way]) / len(asked):.3f}",
+                f"{100 * sum(right) / len(questions):.1f}",
+                f"{sum(log_probs[way]) / len(questions):.3f}",
                 f"{seconds[way] / seconds['thorough']:.2f}",
-                f"{same} of {len(asked)}",
+                f"{same} of {len(questions)}",
             ]
         )
-    print(f"{said.setting}, {said.questions}: {len(asked)} questions, {said.beams} beams, k = 5\n")
+    print(
+        f"{settings.setting}, {settings.questions}: {len(questions)} questions, "
+        f"{settings.beams} beams, k = 5\n"
+    )
     columns = ["decoding", "exact match, %", "mean log p", "time, thorough = 1", "as thorough"]
     print(table(columns, rows))
 

@@ -1,8 +1,8 @@
-"""Exact match and recall against the number of passages (the paper's figure 3), as a plot.
+"""Measure and plot exact match and recall against the number of passages (paper, figure 3).
 
     python depth.py [--setting openqa] [--questions nq] [--sets nq triviaqa squad] [--limit 80]
 
-Exact match is of `--questions`, and so is the plot; recall needs no reader, and is told of all
+Exact match and the plot are for `--questions`. Recall needs no reader, and is printed for all
 questions of each of `--sets`. Needs matplotlib.
 """
 
@@ -26,7 +26,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#000000")
 
 
 def main() -> None:
-    said = options(
+    settings = options(
         __doc__,
         setting="openqa",
         questions="nq",
@@ -34,64 +34,80 @@ def main() -> None:
         limit=80,
         picture=str(PICTURE),
     )
-    learned = next(one for one in SYSTEMS if one.trained == "learned")
-    read = {
+    learned = next(system for system in SYSTEMS if system.trained == "learned")
+    exact_matches = {
         f"learned, RAG-{model.title()}": [
             answered(
-                said.setting, learned, model, said.questions, said.limit, f"rag.k={k}", at=f"k{k}"
+                settings.setting,
+                learned,
+                model,
+                settings.questions,
+                settings.limit,
+                f"rag.k={k}",
+                suffix=f"k{k}",
             )["exact_match"]
             for k in READ
         ]
         for model in MODELS
     }
-    print(f"{said.setting}, {said.questions}: exact match, %, {said.limit} questions\n")
-    print(table(["k", *map(str, READ)], [[name, *_shares(own)] for name, own in read.items()]))
-    for name in said.sets:
-        found = recalls(said.setting, name)
+    print(f"{settings.setting}, {settings.questions}: exact match, %, {settings.limit} questions\n")
+    print(
+        table(
+            ["k", *map(str, READ)],
+            [[name, *_shares(values)] for name, values in exact_matches.items()],
+        )
+    )
+    for name in settings.sets:
+        recalls_by_system = recalls(settings.setting, name)
         print(f"\n{name}: recall, %\n")
-        at = [[system, *_shares([own[k - 1] for k in READ])] for system, own in found.items()]
-        print(table(["k", *map(str, READ)], at))
-    draw(read, recalls(said.setting, said.questions), Path(said.picture))
-    print(f"\ndrawn: {said.picture}")
+        rows = [
+            [system, *_shares([values[k - 1] for k in READ])]
+            for system, values in recalls_by_system.items()
+        ]
+        print(table(["k", *map(str, READ)], rows))
+    draw(exact_matches, recalls(settings.setting, settings.questions), Path(settings.picture))
+    print(f"\ndrawn: {settings.picture}")
 
 
 def recalls(setting: str, questions: str) -> dict[str, list[float]]:
-    """Recall at 1 to 50 of what each memory finds."""
-    kept = WORK / "runs" / setting / f"recall-{questions}.json"
-    if kept.exists():
-        return json.loads(kept.read_text("utf-8"))
-    asked = read_questions(WORK / setting / f"{questions}.jsonl")
-    places: dict[str, tuple[Any, list[str]]] = {
+    """Return recall at 1 to 50 of each memory."""
+    file = WORK / "runs" / setting / f"recall-{questions}.json"
+    if file.exists():
+        return json.loads(file.read_text("utf-8"))
+    labelled = read_questions(WORK / setting / f"{questions}.jsonl")
+    pipelines: dict[str, tuple[Any, list[str]]] = {
         "BM25": (pipeline(setting), overrides(setting, sparse=True)),
         "dense, frozen": (pipeline(setting), []),
     }
     for model in MODELS:
-        places[f"learned, RAG-{model.title()}"] = (trained(setting, "learned", model), [])
-    found = {}
-    for name, (place, said) in places.items():
-        with ragcore.load(place, *said) as rag, rag.memory.reading() as memory:
-            hits = memory.search([one.question for one in asked], max(READ))
-            right = np.zeros(hits.rows.shape, bool)
-            for at, (one, own) in enumerate(zip(asked, hits.rows, strict=True)):
-                passages = memory.passages.take(own[own != MISSING_ROW].tolist())
-                right[at, : len(passages)] = [
-                    is_relevant(each, one, memory.version) for each in passages
+        pipelines[f"learned, RAG-{model.title()}"] = (trained(setting, "learned", model), [])
+    shares = {}
+    for name, (path, changes) in pipelines.items():
+        with ragcore.load(path, *changes) as rag, rag.memory.reading() as memory:
+            hits = memory.search([question.question for question in labelled], max(READ))
+            relevant = np.zeros(hits.rows.shape, bool)
+            for row, (question, hit_rows) in enumerate(zip(labelled, hits.rows, strict=True)):
+                passages = memory.passages.take(hit_rows[hit_rows != MISSING_ROW].tolist())
+                relevant[row, : len(passages)] = [
+                    is_relevant(passage, question, memory.version) for passage in passages
                 ]
-        found[name] = np.maximum.accumulate(right, axis=1).mean(axis=0).tolist()
-    kept.write_text(json.dumps(found), "utf-8")
-    return found
+        shares[name] = np.maximum.accumulate(relevant, axis=1).mean(axis=0).tolist()
+    file.write_text(json.dumps(shares), "utf-8")
+    return shares
 
 
-def draw(read: dict[str, list[float]], found: dict[str, list[float]], path: Path) -> None:
+def draw(
+    exact_matches: dict[str, list[float]], recalls_by_system: dict[str, list[float]], path: Path
+) -> None:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "ragcore", "font.size": 9}):
         figure = Figure(figsize=(9, 3.6), layout="constrained")
         left, right = figure.subplots(1, 2, sharex=True)
-        for (name, shares), colour in zip(read.items(), COLOURS, strict=False):
+        for (name, shares), colour in zip(exact_matches.items(), COLOURS, strict=False):
             left.plot(READ, 100 * np.array(shares), "o-", label=name, color=colour)
-        for (name, shares), colour in zip(found.items(), COLOURS, strict=False):
+        for (name, shares), colour in zip(recalls_by_system.items(), COLOURS, strict=False):
             ks = np.arange(1, len(shares) + 1)
             right.plot(ks, 100 * np.array(shares), label=name, color=colour)
         for panel, title in ((left, "exact match, %"), (right, "recall@k, %")):

@@ -1,9 +1,9 @@
-"""Claims to be verified (the paper's FEVER): label accuracy, BM25 beside dense retrieval.
+"""Measure label accuracy on claims (the paper's FEVER), with BM25 and dense retrieval.
 
     python fever.py [--limit 600]
 
-A label is one token: RAG-Token and RAG-Sequence are one then (paper, section 3.5). The reader is
-trained on one half of the claims, by claim id, and in the last row the question encoder with it.
+A label is one token, so RAG-Token and RAG-Sequence are the same (paper, section 3.5). The reader is
+trained on one half of the claims, chosen by id; in the last row the question encoder is, too.
 """
 
 from __future__ import annotations
@@ -18,31 +18,33 @@ WAYS = {
 
 
 def main() -> None:
-    said = options(__doc__, limit=600, sets=["2way", "3way"])
+    settings = options(__doc__, limit=600, sets=["2way", "3way"])
     rows = []
-    for name, (training, sparse, at) in WAYS.items():
+    for name, (training, sparse, suffix) in WAYS.items():
         cells, recall = [], "–"
-        for kind in said.sets:
+        for kind in settings.sets:
             file = f"train.questions.path={WORK / 'fever' / f'{kind}-train.jsonl'}"
-            more = (file, "train.steps=200", "train.learning_rate=1.0e-4")
-            folder = trained("fever", training, "token", *more, sparse=sparse, at=f"{kind}-{at}")
-            found = run(
+            changes = (file, "train.steps=200", "train.learning_rate=1.0e-4")
+            folder = trained(
+                "fever", training, "token", *changes, sparse=sparse, suffix=f"{kind}-{suffix}"
+            )
+            result = run(
                 folder,
                 ["rag.marginalize=token"],
                 WORK / "fever" / f"{kind}-test.jsonl",
-                said.limit,
+                settings.limit,
                 "fever",
-                f"{kind}-{at}",
+                f"{kind}-{suffix}",
                 ("label_accuracy", "recall@1", "recall@3"),
             )
-            cells.append(percent(found, "label_accuracy"))
+            cells.append(percent(result, "label_accuracy"))
             if kind == "2way":
-                # A claim of which too little is known has no evidence that could be found.
-                shares = [f"{100 * found[metric]:.0f}" for metric in ("recall@1", "recall@3")]
+                # A claim with the label NOT ENOUGH INFO has no evidence that could be found.
+                shares = [f"{100 * result[metric]:.0f}" for metric in ("recall@1", "recall@3")]
                 recall = "–" if sparse and training == "closed" else " / ".join(shares)
         rows.append([name, *cells, recall])
-    print(f"label accuracy, %, {said.limit} claims\n")
-    print(table(["system", *said.sets, "evidence found, recall@1 / 3"], rows))
+    print(f"label accuracy, %, {settings.limit} claims\n")
+    print(table(["system", *settings.sets, "evidence found, recall@1 / 3"], rows))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""The paper's hot-swap (section 4.5) with a trained model: one generator, memories of two dates.
+"""Repeat the hot-swap (paper, section 4.5): one trained model, memories of two dates.
 
     python hot_swap.py
 
-The 123 offices whose holder changed between November 2016 and December 2018, each asked of both
-memories, the one exchanged for the other while the pipeline is loaded.
+Asks about the 123 offices whose holder changed between November 2016 and December 2018, with both
+memories; one is exchanged for the other while the pipeline stays loaded.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def main() -> None:
     rows = []
     for system in SYSTEMS[1:4]:
         for model in MODELS:
-            shares, apart = ask(system, model)
-            rows.append([system.name, f"RAG-{model.title()}", *shares, *apart])
+            shares, held_out_shares = ask(system, model)
+            rows.append([system.name, f"RAG-{model.title()}", *shares, *held_out_shares])
     dates = VERSIONS["factbook"]
     cells = [f"memory {memory}, answers {date}" for memory in dates for date in dates]
     columns = ["system", "model", *cells, "held out: matched", "mismatched"]
@@ -48,22 +48,22 @@ def main() -> None:
 
 
 def ask(system: System, model: Model) -> tuple[list[str], list[str]]:
-    """Shares of all four cells; of matched and mismatched ones over held-out countries."""
+    """Return the shares of all four cells; for held-out countries of matched and mismatched."""
     dates = VERSIONS["factbook"]
-    place, said = pipeline("factbook"), changes("factbook", sparse=system.sparse)
+    path, overrides = pipeline("factbook"), changes("factbook", sparse=system.sparse)
     if system.trained is not None:
-        place, said = trained("factbook", system.trained, model), []
+        path, overrides = trained("factbook", system.trained, model), []
     for date in dates:
         built("factbook", sparse=system.sparse, version=date)
     files = {date: WORK / "factbook" / f"offices-{date}.jsonl" for date in dates}
-    asked = {date: read_questions(path) for date, path in files.items()}
+    questions = {date: read_questions(path) for date, path in files.items()}
     lines = files[dates[0]].read_text("utf-8").splitlines()
-    held = [json.loads(line)["held_out"] for line in lines]
+    held_out = [json.loads(line)["held_out"] for line in lines]
     shares, matched, mismatched = [], [], []
-    with ragcore.load(place, *said, f"rag.marginalize={model}", FAST) as rag:
+    with ragcore.load(path, *overrides, f"rag.marginalize={model}", FAST) as rag:
         for memory in dates:
             rag.swap(memory)
-            texts = [one.question for one in asked[memory]]
+            texts = [question.question for question in questions[memory]]
             answers = [
                 answer.text
                 for begin in range(0, len(texts), BATCH)
@@ -71,14 +71,21 @@ def ask(system: System, model: Model) -> tuple[list[str], list[str]]:
             ]
             for date in dates:
                 right = [
-                    is_correct(answer, one, memory)
-                    for answer, one in zip(answers, asked[date], strict=True)
+                    is_correct(answer, question, memory)
+                    for answer, question in zip(answers, questions[date], strict=True)
                 ]
                 shares.append(f"{100 * sum(right) / len(right):.1f}")
-                own = [is_it for is_it, apart in zip(right, held, strict=True) if apart]
-                (matched if memory == date else mismatched).extend(own)
-    apart = [f"{100 * sum(own) / len(own):.1f} of {len(own)}" for own in (matched, mismatched)]
-    return shares, apart
+                outcomes = [
+                    outcome
+                    for outcome, is_held_out in zip(right, held_out, strict=True)
+                    if is_held_out
+                ]
+                (matched if memory == date else mismatched).extend(outcomes)
+    held_out_shares = [
+        f"{100 * sum(outcomes) / len(outcomes):.1f} of {len(outcomes)}"
+        for outcomes in (matched, mismatched)
+    ]
+    return shares, held_out_shares
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
-"""What the experiments share: memories, trained systems and answers, each made once and kept.
+"""Share memories, trained systems and answers between the experiments; make each once.
 
 A system answers the questions of a setting in one way:
 
     closed book   the generator alone, trained on questions and answers
-    BM25          its scores as the prior, without a gradient
-    frozen        MiniLM's vectors, questions and passages by the same weights
-    learned       the question encoder trained through the marginal, the passages' side as it was
-    both          the reader trained along with it
+    BM25          BM25's scores are the prior, without a gradient
+    frozen        MiniLM's vectors, with the same weights for questions and passages
+    learned       the question encoder is trained through the marginal, the passage encoder is not
+    both          the question encoder and the reader are trained together
 
 The reader is the same in BM25, frozen and learned, so that only retrieval differs between them.
-What lies in `work` already is not made again: remove it to begin anew.
+What is in `work` already is not made again: delete it to start again.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = [
     "SYSTEMS",
     "VERSIONS",
     "WORK",
-    "Kept",
+    "Result",
     "Model",
     "System",
     "answered",
@@ -63,7 +63,7 @@ BM25: Final = {
     "fever": "{use: bm25}",
 }
 FAST: Final = "generator.dtype=bfloat16"
-"""Answers are read in this arithmetic; log-probabilities are summed in float32 all the same."""
+"""The arithmetic for reading; log-probabilities are summed in float32 nevertheless."""
 
 VERSIONS: Final = {
     "factbook": ("2016-11", "2018-12"),
@@ -78,9 +78,9 @@ class System:
     """One way to answer.
 
     Attributes:
-        name: as tables say it.
-        sparse: whether BM25 finds the passages, or vectors.
-        trained: what was trained: see `TRAININGS`; None for nothing.
+        name: its name in tables.
+        sparse: whether BM25 finds the passages, instead of vectors.
+        trained: what is trained: see `TRAININGS`; None for nothing.
     """
 
     name: str
@@ -97,7 +97,7 @@ SYSTEMS: Final = (
 )
 
 TRAININGS: Final = {
-    # Reads no passage, so that more steps cost less than the others' fewer.
+    # It reads no passages, so that its steps are much faster than the others'.
     "closed": (
         "rag.k=0",
         "train.question_encoder=frozen",
@@ -113,12 +113,12 @@ TRAININGS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """What came of answering a file of questions.
+class Result:
+    """The results for a file of questions.
 
     Attributes:
-        figures: by metric, as (value, low, high); of 95 % intervals.
-        folder: of the run, for `ragcore replay`.
+        figures: by metric, (value, low, high) with the 95 % interval.
+        folder: the run's folder, for `ragcore replay`.
     """
 
     figures: dict[str, tuple[float, float, float]]
@@ -133,59 +133,64 @@ def pipeline(setting: str) -> Path:
 
 
 def overrides(setting: str, *, sparse: bool) -> list[str]:
-    """What BM25's pipeline says otherwise than the file, which is over vectors."""
+    """Return the overrides that make a setting's pipeline, which uses vectors, use BM25."""
     if not sparse:
         return []
-    place = "openqa" if setting == "writing" else setting
+    folder = "openqa" if setting == "writing" else setting
     return [
         f"memory.retriever={BM25[setting]}",
-        f"memory.store={WORK / place / 'bm25'}",
+        f"memory.store={WORK / folder / 'bm25'}",
         "memory.temperature=1.0",
     ]
 
 
 def built(setting: str, *, sparse: bool, version: str | None = None) -> None:
-    """Build a memory that is not there yet; of the setting's first date where none is named."""
+    """Build a memory if it does not exist; without a version, that of the setting's first date."""
     version = version or VERSIONS[setting][0]
-    said = overrides(setting, sparse=sparse)
+    changes = overrides(setting, sparse=sparse)
     if setting == "factbook":
         path = WORK / "factbook" / f"passages-{version}.jsonl"
-        said.append(f"memory.corpus={{use: jsonl, path: {path}}}")
+        changes.append(f"memory.corpus={{use: jsonl, path: {path}}}")
     with suppress(VersionExistsError):
-        ragcore.build_memory(pipeline(setting), *said, version=version)
+        ragcore.build_memory(pipeline(setting), *changes, version=version)
 
 
 def trained(
-    setting: str, name: str, model: Model, *more: str, sparse: bool = False, at: str = ""
+    setting: str, name: str, model: Model, *more: str, sparse: bool = False, suffix: str = ""
 ) -> Path:
-    """The folder that a training leaves; it goes on where it was stopped.
+    """Train a system, or continue a training that was stopped; return the training's folder.
 
     Args:
-        setting: whose pipeline is trained.
+        setting: names the pipeline.
         name: one of `TRAININGS`.
         model: RAG-Token's loss, or RAG-Sequence's.
-        more: changes to the file.
-        sparse: over BM25 instead of vectors.
-        at: of the folder's name, where `more` makes it another.
+        more: further overrides.
+        sparse: use BM25 instead of vectors.
+        suffix: replaces `name` in the folder's name, to distinguish trainings with other `more`.
     """
-    said = [*overrides(setting, sparse=sparse), *TRAININGS[name], f"rag.marginalize={model}", *more]
-    place = f"{setting}-{at or name}" + ("" if name == "closed" else f"-{model}")
-    folder = WORK / "trained" / place
+    changes = [
+        *overrides(setting, sparse=sparse),
+        *TRAININGS[name],
+        f"rag.marginalize={model}",
+        *more,
+    ]
+    folder_name = f"{setting}-{suffix or name}" + ("" if name == "closed" else f"-{model}")
+    folder = WORK / "trained" / folder_name
     if not (folder / "training.json").exists():
         built(setting, sparse=sparse)
-        config = ragcore.load_config(pipeline(setting), [*said, f"train.output={folder}"])
+        config = ragcore.load_config(pipeline(setting), [*changes, f"train.output={folder}"])
         resume = any((folder / "checkpoints").glob("step-*"))
-        train(config, resume=resume, report=_told(place))
+        train(config, resume=resume, report=_printer(folder_name))
     return folder
 
 
-def _told(place: str) -> Any:
+def _printer(name: str) -> Any:
     def report(event: TrainingStep | DevScores) -> None:
         if isinstance(event, DevScores):
-            print(f"{place} {event.step}: dev EM {event.exact_match:.3f}", flush=True)
+            print(f"{name} {event.step}: dev EM {event.exact_match:.3f}", flush=True)
         elif event.step % 25 == 0:
             print(
-                f"{place} {event.step}/{event.steps}: nll {event.nll:.3f} recall "
+                f"{name} {event.step}/{event.steps}: nll {event.nll:.3f} recall "
                 f"{event.recall:.2f} {event.seconds:.1f} s",
                 flush=True,
             )
@@ -201,80 +206,82 @@ def answered(
     limit: int,
     *more: str,
     metrics: Sequence[str] = ("exact_match", "recall@1", "recall@5", "log_prob"),
-    at: str = "",
-) -> Kept:
-    """Answer a file of a setting's questions, or take what was answered before.
+    suffix: str = "",
+) -> Result:
+    """Answer a file of a setting's questions, unless it was answered before.
 
     Args:
-        setting: whose file it is.
-        system: what answers.
+        setting: the setting of the file.
+        system: the system that answers.
         model: RAG-Token or RAG-Sequence.
-        questions: the file's name without its ending.
-        limit: so many, at even distances.
-        more: changes to the pipeline.
-        metrics: what is reckoned.
-        at: of the run's name, where `more` makes it another.
+        questions: the file's name without its suffix.
+        limit: the number of questions, at even distances.
+        more: further overrides.
+        metrics: what to compute.
+        suffix: a part of the run's name, to distinguish runs with other `more`.
     """
-    place = pipeline(setting)
-    said = [*overrides(setting, sparse=system.sparse), f"rag.marginalize={model}", *more]
+    path = pipeline(setting)
+    changes = [*overrides(setting, sparse=system.sparse), f"rag.marginalize={model}", *more]
     if system.trained is not None:
-        place, said = trained(setting, system.trained, model), [f"rag.marginalize={model}", *more]
+        path, changes = trained(setting, system.trained, model), [f"rag.marginalize={model}", *more]
     else:
         built(setting, sparse=system.sparse)
     name = "-".join(
-        part for part in (questions, str(limit), system.name.replace(", ", "-"), model, at) if part
+        word
+        for word in (questions, str(limit), system.name.replace(", ", "-"), model, suffix)
+        if word
     )
-    return run(place, said, WORK / setting / f"{questions}.jsonl", limit, setting, name, metrics)
+    return run(path, changes, WORK / setting / f"{questions}.jsonl", limit, setting, name, metrics)
 
 
 def run(
-    place: Path,
-    said: Sequence[str],
+    path: Path,
+    changes: Sequence[str],
     questions: Path,
     limit: int,
     setting: str,
     name: str,
     metrics: Sequence[str],
-) -> Kept:
-    """Evaluate a pipeline, unless a folder of this name has it."""
+) -> Result:
+    """Evaluate a pipeline, unless the folder of this name has its results."""
     folder = WORK / "runs" / setting / name.replace(" ", "-")
     if not (folder / "run.json").exists():
-        asked = spread_over(read_questions(questions), limit)
-        with ragcore.load(place, *said, FAST) as rag:
+        labelled = spread_over(read_questions(questions), limit)
+        with ragcore.load(path, *changes, FAST) as rag:
             began = time.perf_counter()
-            report = evaluate(rag, asked, make_metrics(metrics))
+            report = evaluate(rag, labelled, make_metrics(metrics))
             took = time.perf_counter() - began
-        report.write(folder, place, [*said, FAST], QuestionsConfig(path=questions, limit=limit))
-        print(f"{setting}/{name}: {len(asked)} questions in {took:.0f} s", flush=True)
-    found = json.loads((folder / "run.json").read_text(encoding="utf-8"))["metrics"]
-    failed = [one for one in found if one["error"] is not None]
+        report.write(folder, path, [*changes, FAST], QuestionsConfig(path=questions, limit=limit))
+        print(f"{setting}/{name}: {len(labelled)} questions in {took:.0f} s", flush=True)
+    rows = json.loads((folder / "run.json").read_text(encoding="utf-8"))["metrics"]
+    failed = [row for row in rows if row["error"] is not None]
     if failed:
         raise SystemExit(f"{folder}: {failed}")
-    figures = {one["metric"]: (one["value"], one["low"], one["high"]) for one in found}
-    return Kept(figures, folder)
+    figures = {row["metric"]: (row["value"], row["low"], row["high"]) for row in rows}
+    return Result(figures, folder)
 
 
-def options(about: str, **defaults: Any) -> argparse.Namespace:
-    """What a script may be told; skips the script where the data was not cut."""
-    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+def options(description: str, **defaults: Any) -> argparse.Namespace:
+    """Read a script's options; stop the script if the data is missing."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
     for name, value in defaults.items():
-        many = isinstance(value, list)
-        kind = type(value[0]) if many else type(value)
-        parser.add_argument(f"--{name}", type=kind, default=value, nargs="+" if many else None)
-    said = parser.parse_args()
+        is_list = isinstance(value, list)
+        kind = type(value[0]) if is_list else type(value)
+        parser.add_argument(f"--{name}", type=kind, default=value, nargs="+" if is_list else None)
+    settings = parser.parse_args()
     if not WORK.is_dir():
-        print("skipped: no data; `python data.py --data DATA` cuts it")
+        print("skipped: no data; `python data.py --data DATA` writes it")
         raise SystemExit(0)
-    return said
+    return settings
 
 
-def percent(kept: Kept, metric: str = "exact_match") -> str:
-    """A share in per cent, with its 95 % interval."""
-    value, low, high = kept.figures[metric]
+def percent(result: Result, metric: str = "exact_match") -> str:
+    """Format a share in per cent, with its 95 % interval."""
+    value, low, high = result.figures[metric]
     return f"{100 * value:.1f} ({100 * low:.0f} to {100 * high:.0f})"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Markdown."""
+    """Format a table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

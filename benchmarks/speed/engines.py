@@ -1,6 +1,6 @@
-"""ragcore's side: a generator and the decoders over it, through the public API, and the floor.
+"""Run ragcore's side: a generator, the decoders over it, and the floor.
 
-Every run reads the pairs anew, from strings: tokenizing and the encoder's pass are in its time.
+Every run reads the pairs again, from strings: its time includes tokenizing and the encoder's pass.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ragcore.decoding.sequence import RagSequence, fast, thorough
 from ragcore.decoding.token import RagToken
 from speed.work import Work
 
-__all__ = ["DECODERS", "Engine", "Found"]
+__all__ = ["DECODERS", "Engine", "Decoded"]
 
 DECODERS = {
     "token": "RAG-Token, beam",
@@ -29,7 +29,7 @@ DECODERS = {
     "joint": "RAG-Sequence, joint",
 }
 
-Found = list[list[Hypothesis]]
+Decoded = list[list[Hypothesis]]
 
 
 class Engine:
@@ -42,10 +42,11 @@ class Engine:
         self.generator = Seq2Seq(config)
 
     @torch.inference_mode()
-    def decode(self, decoder: str, work: Work, beams: int, tokens: int) -> Found:
-        """Read, then decode by one of `DECODERS`; answers of exactly `tokens` tokens.
+    def decode(self, decoder: str, work: Work, beams: int, tokens: int) -> Decoded:
+        """Read, then decode with one of `DECODERS` to answers of exactly `tokens` tokens.
 
-        For each question its hypotheses, best first.
+        Returns:
+            For each question its hypotheses, best first.
         """
         read, priors = self._read(work)
         generator = self.generator
@@ -56,22 +57,26 @@ class Engine:
             min_new_tokens=tokens,
         )
         if decoder == "thorough":
-            found = thorough(generator, read, priors, options)
+            decoded = thorough(generator, read, priors, options)
         elif decoder == "fast":
-            found = fast(generator, read, priors, options)
+            decoded = fast(generator, read, priors, options)
         else:
             model = {"token": RagToken, "joint": RagSequence}[decoder]
-            found = BeamSearch(model(generator, read, priors), options).run()
-        wrong = [len(h.tokens) for one in found for h in one if len(h.tokens) != tokens]
-        if wrong:
-            raise RuntimeError(f"{decoder} gave an answer of {wrong[0]} tokens, not {tokens}")
-        return found
+            decoded = BeamSearch(model(generator, read, priors), options).run()
+        wrong_lengths = [
+            len(h.tokens) for hypotheses in decoded for h in hypotheses if len(h.tokens) != tokens
+        ]
+        if wrong_lengths:
+            raise RuntimeError(
+                f"{decoder} gave an answer of {wrong_lengths[0]} tokens, not {tokens}"
+            )
+        return decoded
 
     @torch.inference_mode()
     def floor(self, work: Work, beams: int, tokens: int) -> None:
-        """Read, then as many decoder steps on as many rows, of tokens drawn beforehand.
+        """Read, then do the same number of decoder steps on as many rows, with random tokens.
 
-        Nothing is marginalised, ranked or selected but the rows' one split into beams.
+        Nothing is marginalised or ranked, and rows are selected once, to split them into beams.
         """
         read, _ = self._read(work)
         generator, device = self.generator, self.generator.device
@@ -88,10 +93,12 @@ class Engine:
 
     @torch.inference_mode()
     def log_probs(self, work: Work, answers: Sequence[Sequence[tuple[int, ...]]]) -> torch.Tensor:
-        """RAG-Sequence's exact log p(y|x), float32 [B, n], of n answers to each question."""
+        """Return RAG-Sequence's exact log p(y|x), float32 [B, n], for n answers a question."""
         read, priors = self._read(work)
         scored = score_hypotheses("sequence", self.generator, read, priors, answers)
-        return torch.tensor([[hypothesis.log_prob for hypothesis in one] for one in scored])
+        return torch.tensor(
+            [[hypothesis.log_prob for hypothesis in hypotheses] for hypotheses in scored]
+        )
 
     def _read(self, work: Work) -> tuple[Read, list[QuestionPrior]]:
         return self.generator.read(*work.pairs()), work.priors(self.generator.device)

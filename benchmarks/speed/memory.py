@@ -1,7 +1,7 @@
-"""Peak resident memory of one run, in a process of its own.
+"""Measure the peak resident memory of one run, in a process of its own.
 
-What a process has held at most once model and inputs are loaded is subtracted from its peak after
-the run. (Loading's own peak hides as much of a run's memory as it lies above what stays loaded.)
+The process's peak after loading model and inputs is subtracted from its peak after the run. (If
+loading needs more memory than what stays loaded, the difference hides that much of the run's.)
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ _MIB_PER_UNIT = 1 / 2**20 if sys.platform == "darwin" else 1 / 2**10
 
 
 def report_peaks(action: Callable[[], object]) -> None:
-    """Run, and print as JSON the peaks in MiB `loaded` before and `run` after."""
+    """Run, and print the peaks in MiB as JSON: `loaded` before the run and `run` after it."""
     loaded = _peak()
     action()
     print(json.dumps({"loaded": loaded, "run": _peak()}), flush=True)
 
 
 def in_its_own_process(arguments: Sequence[str]) -> dict[str, float]:
-    """What `report_peaks` printed in this script, called again with these arguments.
+    """Run this script again with these arguments, and return what `report_peaks` printed.
 
     Raises:
         RuntimeError: the process failed; its errors are in the message.
     """
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, sys.argv[0], *arguments], capture_output=True, text=True, check=False
     )
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(arguments)} failed:\n{done.stderr}")
-    peaks: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(arguments)} failed:\n{process.stderr}")
+    peaks: dict[str, float] = json.loads(process.stdout.splitlines()[-1])
     return peaks
 
 

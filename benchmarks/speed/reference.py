@@ -1,10 +1,11 @@
-"""The reference: Hugging Face transformers' RAG models, told to do the work that ragcore does.
+"""Run the reference: transformers' RAG models, set to do the same work as ragcore.
 
-Nothing is retrieved: contexts (as token ids, already on the device) and scores are handed in, as
+Nothing is retrieved: contexts (as token ids, already on the device) and scores are passed in, as
 its documentation says, so that no retriever, no question encoder and no tokenizing is timed. The
-same work means: as many passages (`n_docs`) and beams; `min_length` and `max_length` so that every
-answer has exactly as many new tokens (both count the decoder's start token); no early stop; ranked
-by log p itself; the end token charged like any other at the limit, as ragcore charges it.
+same work means: the same numbers of passages (`n_docs`) and beams; `min_length` and `max_length`
+such that every answer has exactly as many new tokens (both count the decoder's start token); no
+early stopping; hypotheses ranked by log p; the end token at the length limit counts with its
+probability, as in ragcore.
 """
 
 from __future__ import annotations
@@ -30,19 +31,19 @@ from speed.work import Work
 __all__ = ["SHIPPED_WIDTH", "Reference"]
 
 SHIPPED_WIDTH = 300
-"""`max_combined_length`: to this many tokens its retriever pads every context."""
+"""`max_combined_length`: transformers' retriever pads every context to this many tokens."""
 
 Tokens = list[tuple[int, ...]]
 
 
 class Reference:
-    """One BART in transformers' two RAG models, and as the encoder that is the unit of time."""
+    """One BART in transformers' two RAG models; its encoder pass is the unit of time."""
 
     def __init__(self, folder: Path, device: torch.device) -> None:
         self._device = device
         self._tokenizer = AutoTokenizer.from_pretrained(folder)
         self._model = BartForConditionalGeneration.from_pretrained(folder).to(device).eval()
-        asks = DPRConfig(
+        question_config = DPRConfig(
             vocab_size=17,
             hidden_size=8,
             num_hidden_layers=1,
@@ -50,35 +51,40 @@ class Reference:
             intermediate_size=8,
             max_position_embeddings=16,
         )
-        config = RagConfig.from_question_encoder_generator_configs(asks, self._model.config)
-        parts = {"question_encoder": DPRQuestionEncoder(asks), "generator": self._model}
-        self._token = RagTokenForGeneration(config, **parts).to(device).eval()
-        self._sequence = RagSequenceForGeneration(config, **parts).to(device).eval()
+        config = RagConfig.from_question_encoder_generator_configs(
+            question_config, self._model.config
+        )
+        components = {
+            "question_encoder": DPRQuestionEncoder(question_config),
+            "generator": self._model,
+        }
+        self._token = RagTokenForGeneration(config, **components).to(device).eval()
+        self._sequence = RagSequenceForGeneration(config, **components).to(device).eval()
 
     def inputs(self, work: Work, width: int | None = None) -> dict[str, Tensor]:
-        """What a retriever would hand over, padded to `width` or to the longest."""
+        """Return what a retriever would pass on, padded to `width` or to the longest."""
         padding = {"padding": True} if width is None else {"padding": "max_length"}
-        found = self._tokenizer(work.texts(), max_length=width, return_tensors="pt", **padding)
+        encoding = self._tokenizer(work.texts(), max_length=width, return_tensors="pt", **padding)
         return {
-            "context_input_ids": found.input_ids.to(self._device),
-            "context_attention_mask": found.attention_mask.to(self._device),
+            "context_input_ids": encoding.input_ids.to(self._device),
+            "context_attention_mask": encoding.attention_mask.to(self._device),
             "doc_scores": work.scores.to(self._device),
         }
 
     @torch.inference_mode()
     def encode(self, inputs: dict[str, Tensor]) -> Tensor:
-        """The unit of time: one encoder pass over all pairs, states [P, S, D]."""
+        """Do one encoder pass over all pairs, the unit of time; return its states [P, S, D]."""
         states: Tensor = self._model.get_encoder()(
             input_ids=inputs["context_input_ids"], attention_mask=inputs["context_attention_mask"]
         ).last_hidden_state
         return states
 
     def token(self, inputs: dict[str, Tensor], beams: int, tokens: int) -> Tokens:
-        """RAG-Token's answers."""
+        """Decode RAG-Token's answers."""
         return self._generate(self._token, inputs, beams, tokens)
 
     def thorough(self, inputs: dict[str, Tensor], beams: int, tokens: int) -> Tokens:
-        """RAG-Sequence's answers, its missing attention mask left as it is."""
+        """Decode RAG-Sequence's answers; transformers passes no attention mask here."""
         return self._generate(self._sequence, inputs, beams, tokens)
 
     @torch.inference_mode()
@@ -94,9 +100,9 @@ class Reference:
         if beams > 1:
             search |= {"early_stopping": "never", "length_penalty": 0.0}
         k = inputs["doc_scores"].shape[1]
-        # RAG-Sequence scores by the config's `n_docs`, whatever `generate` is told.
+        # RAG-Sequence scores with the config's `n_docs`, not with the argument of `generate`.
         model.config.n_docs = k
-        found: Tensor = model.generate(
+        sequences: Tensor = model.generate(
             **inputs,
             **search,
             n_docs=k,
@@ -106,15 +112,17 @@ class Reference:
             decoder_start_token_id=self._model.config.decoder_start_token_id,
             logits_processor=LogitsProcessorList([_Ending(eos, tokens)]),
         )
-        answers = [tuple(row[1:]) for row in found.tolist()]
-        wrong = [len(answer) for answer in answers if len(answer) != tokens]
-        if wrong:
-            raise RuntimeError(f"transformers gave an answer of {wrong[0]} tokens, not {tokens}")
+        answers = [tuple(row[1:]) for row in sequences.tolist()]
+        wrong_lengths = [len(answer) for answer in answers if len(answer) != tokens]
+        if wrong_lengths:
+            raise RuntimeError(
+                f"transformers gave an answer of {wrong_lengths[0]} tokens, not {tokens}"
+            )
         return answers
 
 
 class _Ending(LogitsProcessor):
-    """Allows the end token alone as the last, at the price that the model gives it."""
+    """Allow only the end token as the last one, with the probability the model gives it."""
 
     def __init__(self, eos: int, tokens: int) -> None:
         self._eos, self._tokens = eos, tokens
@@ -122,6 +130,6 @@ class _Ending(LogitsProcessor):
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         if input_ids.shape[1] != self._tokens:
             return scores
-        kept = torch.full_like(scores, -torch.inf)
-        kept[:, self._eos] = scores[:, self._eos]
-        return kept
+        masked = torch.full_like(scores, -torch.inf)
+        masked[:, self._eos] = scores[:, self._eos]
+        return masked

@@ -1,4 +1,4 @@
-"""Times in turn: the unit, then each run, round by round, so that a slow minute slows them all."""
+"""Time the unit, then each run, round by round, so that a slow minute slows all of them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["Run", "race", "timed"]
 
 @dataclass(slots=True)
 class Run:
-    """Something to time, at most `repeats` times, and what came of it.
+    """Something to time, at most `repeats` times, with its results.
 
     Attributes:
-        seconds: of each round.
-        ratios: the same, over the unit's seconds in the same round.
-        result: what the last round gave.
+        seconds: the time of each round.
+        ratios: the same, divided by the unit's seconds in the same round.
+        result: the result of the last round.
     """
 
     name: str
@@ -31,12 +31,12 @@ class Run:
 
     @property
     def ratio(self) -> float:
-        """The median over the rounds."""
+        """The median ratio over the rounds."""
         return statistics.median(self.ratios)
 
 
 def race(unit: Callable[[], object], runs: Sequence[Run], device: torch.device) -> list[float]:
-    """Time all runs in turn; the unit's seconds in each round."""
+    """Time all runs in turn; return the unit's seconds in each round."""
     units: list[float] = []
     for turn in range(max(run.repeats for run in runs)):
         units.append(timed(unit, device)[0])
@@ -50,7 +50,7 @@ def race(unit: Callable[[], object], runs: Sequence[Run], device: torch.device) 
 
 
 def timed(action: Callable[[], object], device: torch.device) -> tuple[float, object]:
-    """Seconds of one call, the accelerator's own work included, and its result."""
+    """Return the seconds of one call, including the accelerator's work, and its result."""
     _wait(device)
     began = time.perf_counter()
     result = action()

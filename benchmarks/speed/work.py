@@ -1,9 +1,9 @@
-"""The work: a random model of BART-base's shape, and questions with passages of invented words.
+"""Make the work: a random model of BART-base's shape, and questions with invented passages.
 
 Knows nothing of engines or clocks. Everything follows from a seed. The weights are BART's random
-ones but for three things, so that the work is like a trained model's: what it writes depends on
-the passage, its next token is no toss-up among the whole vocabulary, and it does not repeat itself.
-Hypotheses of one passage then share prefixes, and those of two passages mostly differ.
+ones with three changes that make the work like a trained model's: what it writes depends on the
+passage, its next-token distribution is not uniform over the vocabulary, and it does not repeat
+itself. So hypotheses of one passage share prefixes, and those of two passages mostly differ.
 """
 
 from __future__ import annotations
@@ -61,40 +61,43 @@ class Work:
         return self.scores.shape[1]
 
     def pairs(self) -> tuple[list[str], list[Passage]]:
-        """All (question, passage) pairs, question by question."""
-        asked = [question for question in self.questions for _ in range(self.k)]
-        return asked, [passage for own in self.passages for passage in own]
+        """Return all (question, passage) pairs, question by question."""
+        questions = [question for question in self.questions for _ in range(self.k)]
+        return questions, [passage for group in self.passages for passage in group]
 
     def texts(self) -> list[str]:
-        """What the encoder reads of each pair, as ragcore's default template has it."""
+        """Return what the encoder reads of each pair, by ragcore's default template."""
         return [
             f"{passage.title} / {passage.text} // {question}"
             for question, passage in zip(*self.pairs(), strict=True)
         ]
 
     def priors(self, device: torch.device) -> list[QuestionPrior]:
-        """What ragcore decodes over."""
-        places = torch.arange(self.scores.numel(), device=device).view(self.scores.shape)
-        priors = log_prior(self.scores).to(device)
-        return [QuestionPrior(*own) for own in zip(places, priors, strict=True)]
+        """Return what ragcore decodes over: each question's passages and their prior."""
+        pairs = torch.arange(self.scores.numel(), device=device).view(self.scores.shape)
+        log_priors = log_prior(self.scores).to(device)
+        return [QuestionPrior(*pair) for pair in zip(pairs, log_priors, strict=True)]
 
 
 def draw_work(shape: Shape, questions: int, k: int, *, seed: int = 0) -> Work:
-    """Questions of 8 to 14 words, passages of 100 to 130 words and a title of 2; a word a token."""
+    """Draw questions of 8 to 14 words, passages of 100 to 130, titles of 2; a word is a token."""
     rng = random.Random(seed)
     words = _words(shape)
 
-    def some(least: int, most: int) -> str:
-        return " ".join(rng.choices(words, k=rng.randint(least, most)))
+    def draw_words(fewest: int, most: int) -> str:
+        return " ".join(rng.choices(words, k=rng.randint(fewest, most)))
 
-    asked = [f"{some(8, 14)} ?" for _ in range(questions)]
-    passages = [[Passage(str(z), some(2, 2), some(100, 130)) for z in range(k)] for _ in asked]
-    scores = torch.tensor([[rng.gauss(0, 1) for _ in range(k)] for _ in asked])
-    return Work(asked, passages, scores)
+    drawn_questions = [f"{draw_words(8, 14)} ?" for _ in range(questions)]
+    passages = [
+        [Passage(str(z), draw_words(2, 2), draw_words(100, 130)) for z in range(k)]
+        for _ in drawn_questions
+    ]
+    scores = torch.tensor([[rng.gauss(0, 1) for _ in range(k)] for _ in drawn_questions])
+    return Work(drawn_questions, passages, scores)
 
 
 def save_model(shape: Shape, folder: Path, *, seed: int = 0) -> Path:
-    """A checkpoint with its tokenizer in `folder`."""
+    """Save a random checkpoint with its tokenizer in `folder`."""
     torch.manual_seed(seed)
     config = BartConfig(
         vocab_size=shape.vocabulary,
@@ -128,23 +131,23 @@ def save_model(shape: Shape, folder: Path, *, seed: int = 0) -> Path:
 
 
 _STD = 0.02
-"""Of all weights at BART-base's width, as its config says."""
+"""Standard deviation of all weights at BART-base's width, as its config says."""
 
 _CROSS = 1.5
-"""Cross-attention's weights by this: else what is read is but a mean of all its tokens."""
+"""Factor on cross-attention's weights: without it a row reads a mean of all tokens."""
 
 _LOGITS = 5.0
-"""The standard deviation of a row of logits: the best of 50,000 tokens then has p of some 0.2."""
+"""Standard deviation of a row of logits: the best of 50,000 tokens then has p of about 0.2."""
 
 
 def _words(shape: Shape) -> list[str]:
-    """Distinct words of three syllables each, so many that all of V are in use."""
+    """Make distinct words of three syllables, as many as the vocabulary has room for."""
     invented = map("".join, itertools.product(_SYLLABLES, repeat=3))
     return list(itertools.islice(invented, shape.vocabulary - len(_SPECIAL)))
 
 
 def _tokenizer(shape: Shape) -> PreTrainedTokenizerFast:
-    vocabulary = {word: place for place, word in enumerate([*_SPECIAL, *_words(shape)])}
+    vocabulary = {word: number for number, word in enumerate([*_SPECIAL, *_words(shape)])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.post_processor = processors.TemplateProcessing(

@@ -1,8 +1,8 @@
-"""The kinds of index: how each is named in a pipeline, what can be set, and what it weighs.
+"""List the kinds of index: each one's name in a pipeline, its settings and its size.
 
-Knows the components by their registered names only; one that is not installed is left out by
-whoever measures. PQ has `np` behind it: without, FAISS trains an order of the codes for a kind of
-search that nobody does here, for two seconds of a core a piece.
+Knows the components by their registered names only; the caller leaves out those that are not
+installed. PQ is followed by `np`: without it, FAISS trains an order of the codes for a kind of
+search that is not done here, which takes a core two seconds for each piece.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ class Kind:
     Attributes:
         family: kinds of one family share a colour.
         use: the component's registered name.
-        build: what YAML says of it, apart from `search`.
-        settings: what is tried at search time, quickest first.
-        bytes: of a vector, by the formula.
-        law: how the time to build grows.
+        build: its settings in YAML, apart from `search`.
+        settings: the settings to try at search time, fastest first.
+        bytes: bytes of a vector, by the formula.
+        law: how the build time grows with the number of vectors.
     """
 
     name: str
@@ -50,23 +50,23 @@ class Kind:
         return self.settings[len(self.settings) // 2]
 
     def config(self, setting: Settings) -> dict[str, Any]:
-        """What YAML says of it with a setting."""
+        """Return its settings in YAML, with one for searching."""
         if self.use == "faiss" and setting:
             return {**self.build, "search": dict(setting)}
         return {**self.build, **setting}
 
     def searching(self, threads: int) -> dict[str, Any]:
-        """What YAML says besides for so many threads; most kinds go by the limit of the process."""
+        """Return YAML settings for a number of threads; most kinds follow the process's limit."""
         return {"threads": threads} if self.use == "hnswlib" else {}
 
 
 def label(setting: Settings) -> str:
-    """A setting as the tables have it."""
+    """Write a setting as in the tables."""
     return ", ".join(f"{name} {value}" for name, value in setting.items())
 
 
 def searched_kinds(dim: int, count: int) -> Iterator[Kind]:
-    """Those whose recall and speed are compared, for `count` vectors."""
+    """Yield the kinds whose recall and speed are compared, for `count` vectors."""
     pieces = dim // 8
     lists = 2 ** round(math.log2(2 * math.sqrt(count)))
     probes = tuple({"nprobe": n} for n in (1, 4, 16, 64) if n <= lists)
@@ -97,7 +97,7 @@ def searched_kinds(dim: int, count: int) -> Iterator[Kind]:
 
 
 def paper_kinds(dim: int, lists: int) -> Iterator[Kind]:
-    """Those whose cost is reckoned for the paper's index, the paper's and ParlAI's own included."""
+    """Yield the kinds whose cost at the paper's size is estimated, its own and ParlAI's too."""
     yield from _brute(dim)
     yield from _codes(dim)
     refined = sizes.rabitq(dim) + sizes.sq8(dim)
@@ -126,7 +126,7 @@ def _codes(dim: int) -> Iterator[Kind]:
 def _faiss(
     factory: str, family: str, weight: float, settings: tuple[Settings, ...] = ({},)
 ) -> Kind:
-    # Lists have the rows already; a refinement goes by places, and so needs them once more.
+    # Lists store rows already; a refinement works with positions, and so needs the rows once more.
     weight += (3 if family == "IVF, refined" else 2) * sizes.ROW
     return Kind(factory, family, "faiss", {"factory": factory}, settings, weight)
 

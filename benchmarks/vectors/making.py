@@ -1,4 +1,4 @@
-"""Indexes by their registered names, and queries a second: through ragcore's contract alone."""
+"""Make indexes by their registered names and time them, through ragcore's contract alone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = [
     "Vectors",
     "blocks_of",
     "folder_bytes",
-    "part_of",
+    "spec_of",
     "rate",
     "recall",
     "seconds",
@@ -32,11 +32,11 @@ Vectors = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 
 K: Final = 10
-"""Hits asked for."""
+"""The number of hits to ask for."""
 
 
-def part_of(kind: Kind, setting: Settings, **more: Any) -> ComponentSpec:
-    """The component, as a pipeline would make it.
+def spec_of(kind: Kind, setting: Settings, **more: Any) -> ComponentSpec:
+    """Return the component's spec, as a pipeline file would give it.
 
     Raises:
         RagcoreError: it is not installed, or does not know the setting.
@@ -45,35 +45,35 @@ def part_of(kind: Kind, setting: Settings, **more: Any) -> ComponentSpec:
 
 
 def seconds(action: Callable[[], Any]) -> tuple[float, Any]:
-    """How long a call took, and what it gave."""
+    """Return the seconds that a call took, and its result."""
     began = time.perf_counter()
     result = action()
     return time.perf_counter() - began, result
 
 
-def rate(index: Index, asked: Vectors, at_once: int, budget: float) -> float:
-    """Queries a second, from the median time of a search; at least three, then for `budget` s."""
-    taken: list[float] = []
-    blocks = itertools.cycle(blocks_of(asked, at_once))
+def rate(index: Index, queries: Vectors, at_once: int, budget: float) -> float:
+    """Return queries a second, by the median of at least three searches and `budget` seconds."""
+    times: list[float] = []
+    blocks = itertools.cycle(blocks_of(queries, at_once))
     index.search(next(blocks), K)
-    while len(taken) < 3 or sum(taken) < budget:
+    while len(times) < 3 or sum(times) < budget:
         block = next(blocks)
-        taken.append(seconds(lambda block=block: index.search(block, K))[0])
-    return at_once / statistics.median(taken)
+        times.append(seconds(lambda block=block: index.search(block, K))[0])
+    return at_once / statistics.median(times)
 
 
-def blocks_of(asked: Vectors, at_once: int) -> list[Vectors]:
-    """Queries in blocks of one size; what does not fill a block is left out."""
-    starts = range(0, len(asked) - at_once + 1, at_once)
-    return [asked[start : start + at_once] for start in starts]
+def blocks_of(queries: Vectors, at_once: int) -> list[Vectors]:
+    """Split queries into blocks of one size, leaving out what does not fill a block."""
+    starts = range(0, len(queries) - at_once + 1, at_once)
+    return [queries[start : start + at_once] for start in starts]
 
 
-def recall(found: Rows, truth: Rows) -> float:
-    """The share of the true best rows [q, k] that was found."""
-    same = sum(len(np.intersect1d(a, b)) for a, b in zip(found, truth, strict=True))
+def recall(rows: Rows, truth: Rows) -> float:
+    """Return the share of the true best rows [q, k] that a search found."""
+    same = sum(len(np.intersect1d(a, b)) for a, b in zip(rows, truth, strict=True))
     return same / truth.size
 
 
 def folder_bytes(folder: Path) -> int:
-    """Of all files in a folder and below."""
+    """Return the bytes of all files in a folder and its subfolders."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

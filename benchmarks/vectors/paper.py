@@ -1,7 +1,8 @@
-"""What an index of the paper's size would cost: bytes and hours, reckoned from two small sizes.
+"""Estimate the bytes and hours of an index of the paper's size, from two small sizes.
 
-Each kind is built in two halves of equal size. What the first takes longer is training. The second
-gives the rate at which vectors are added, and the growth of the files gives the bytes of a vector.
+Each kind is built in two halves of equal size. The time that the first half takes longer is
+training. The second half gives the rate of adding, and the growth of the files gives the bytes of a
+vector.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ from ragcore.contracts import Index
 from ragcore.errors import RagcoreError
 from vectors.data import Data
 from vectors.kinds import Kind, Law
-from vectors.making import K, folder_bytes, part_of, seconds
+from vectors.making import K, folder_bytes, seconds, spec_of
 from vectors.records import Cost, Log
 
-__all__ = ["DIM", "PASSAGES", "REPORTED", "TRAINED_ON", "reckon"]
+__all__ = ["DIM", "PASSAGES", "REPORTED", "TRAINED_ON", "estimate"]
 
 PASSAGES: Final = 21_015_324
 DIM: Final = 768
 
 TRAINED_ON: Final = 160_000
-"""Vectors to train on at the paper's size: FAISS asks for 39 for each of 4,096 centroids."""
+"""Training vectors at the paper's size: FAISS recommends 39 for each of 4,096 centroids."""
 
 REPORTED: Final = (
     ("the paper's index, HNSW", "about 100 GB"),
@@ -35,33 +36,33 @@ REPORTED: Final = (
     ("ParlAI's exact HNSW128", "about 80 GB"),
     ("ParlAI's IVF4096_HNSW128,PQ128", "about 3 GB"),
 )
-"""What was reported for 21 million passages: Lewis et al. (2020), and ParlAI's documentation."""
+"""Sizes reported for 21 million passages: Lewis et al. (2020), and ParlAI's documentation."""
 
 
-def reckon(kinds: Iterable[Kind], data: Data, log: Log) -> None:
-    """Measure all kinds on the vectors given; one that cannot be made here is skipped."""
+def estimate(kinds: Iterable[Kind], data: Data, log: Log) -> None:
+    """Measure all kinds on these vectors; skip one that cannot be made here."""
     for kind in kinds:
-        # A graph's vectors are slow to add, and so are many clusters to train.
+        # Adding to a graph is slow, and so is training many clusters.
         half = len(data.stored) // (2 if kind.family in ("exact", "codes") else 5)
         more = {"train_size": half} if kind.use == "faiss" else {}
         try:
-            index = part_of(kind, kind.typical, **more).build(dim=data.dim)
+            index = spec_of(kind, kind.typical, **more).build(dim=data.dim)
             first, second = (_add(index, data, start, half) for start in (0, half))
         except RagcoreError as error:
             print(f"skipped {kind.name}: {' '.join(str(error).split())}", flush=True)
             continue
-        found = _cost(kind, data.dim, half, first, second)
-        log.add(found)
-        print(f"{kind.name}: {found.total_bytes / 1e9:.1f} GB, {found.hours:.2f} h", flush=True)
+        cost = _cost(kind, data.dim, half, first, second)
+        log.add(cost)
+        print(f"{kind.name}: {cost.total_bytes / 1e9:.1f} GB, {cost.hours:.2f} h", flush=True)
 
 
 def _add(index: Index, data: Data, start: int, count: int) -> tuple[float, int]:
-    """Seconds of adding so many vectors, and the bytes of the index thereafter."""
+    """Add `count` vectors; return the seconds it took and the bytes of the index afterwards."""
     rows = np.arange(start, start + count)
 
     def add() -> None:
         index.add(rows, data.stored[rows])
-        index.search(data.asked[:1], K)
+        index.search(data.queries[:1], K)
 
     took = seconds(add)[0]
     with tempfile.TemporaryDirectory() as folder:

@@ -1,6 +1,6 @@
-"""What was measured, as plain records, and a file of them that several runs may add to.
+"""Keep measurements as plain records, in a file that several runs can add to.
 
-Knows nothing of indexes. A record that is measured again replaces the one before it.
+Knows nothing of indexes. A record that is measured again replaces the earlier one.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ __all__ = ["Built", "Cost", "Log", "Point", "Record", "Through"]
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """An index of one kind, once it stands.
+    """An index of one kind after its build.
 
     Attributes:
         family: kinds of one family share a colour.
-        size: vectors in it.
-        seconds: from nothing to the first hit, training included.
-        bytes: of all files that it saves, for each vector.
+        size: number of vectors.
+        seconds: time from the start to the first hit, training included.
+        bytes: bytes of all files it saves, for each vector.
         can: its capabilities.
     """
 
@@ -44,11 +44,11 @@ class Point:
     """An index searched with one setting.
 
     Attributes:
-        setting: such as "efSearch 64"; empty where there is nothing to set.
-        recall: at 10, against exact search.
+        setting: such as "efSearch 64"; empty if there is nothing to set.
+        recall: recall@10 against exact search.
         batch: queries a second, 64 at once.
         single: queries a second, one by one.
-        load: seconds until the first hit of an index on disk, memory-mapped where it can be.
+        load: seconds until the first hit of an index on disk, memory-mapped if possible.
     """
 
     kind: str
@@ -71,7 +71,7 @@ class Through:
         queries: at once, 1 or 64.
         ratio, low, high: median and quartiles over the rounds, each round being one of both.
         raw: seconds of a search of the library itself, median over the rounds.
-        target: what the ratio should not be above.
+        target: the largest ratio that is acceptable.
     """
 
     kind: str
@@ -90,17 +90,17 @@ class Through:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What an index of one kind costs for each vector, and in all at another size.
+    """The cost of an index of one kind: for each vector, and in all at the paper's size.
 
     Attributes:
-        sizes: at which it was measured.
-        formula, bytes: for each vector, by the formula and between the two sizes.
+        sizes: the numbers of vectors at which it was measured.
+        formula, bytes: bytes for each vector, by the formula and as measured between the two sizes.
         fixed: bytes that do not grow with the vectors, such as centroids.
         train: seconds of training, on as many vectors as the first size has.
         add: seconds of adding the second half.
-        law: how `hours` follows from these.
-        drift: how much longer the second half took than the law says, as a ratio.
-        total_bytes, hours: of the whole index, by the formula's bytes and the law.
+        law: how the time grows with the number of vectors.
+        drift: time of the second half, divided by what the law predicts from the first.
+        total_bytes, hours: of the whole index, by the formula and the law.
     """
 
     kind: str
@@ -122,13 +122,13 @@ class Cost:
 
 
 Record = Built | Point | Through | Cost
-Wanted = TypeVar("Wanted", Built, Point, Through, Cost)
+R = TypeVar("R", Built, Point, Through, Cost)
 
-_TYPES: Final = {made.__name__: made for made in (Built, Point, Through, Cost)}
+_TYPES: Final = {kind.__name__: kind for kind in (Built, Point, Through, Cost)}
 
 
 class Log:
-    """The records of this run, and of earlier ones where there is a file."""
+    """The records of this run and, if there is a file, of earlier ones."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
@@ -138,23 +138,21 @@ class Log:
                 self._keep(_from_dict(json.loads(line)))
 
     def add(self, record: Record) -> None:
-        """Keep a record, and write it down at once."""
+        """Keep a record, and append it to the file."""
         self._keep(record)
         if self._path is not None:
             with self._path.open("a", encoding="utf-8") as lines:
                 lines.write(json.dumps({"is": type(record).__name__} | asdict(record)) + "\n")
 
-    def of(self, wanted: type[Wanted]) -> Iterator[Wanted]:
-        """The records of a type, in the order of their first measurement."""
-        return (record for record in self._records.values() if isinstance(record, wanted))
+    def of(self, kind: type[R]) -> Iterator[R]:
+        """Yield the records of one type, in the order of their first measurement."""
+        return (record for record in self._records.values() if isinstance(record, kind))
 
     def _keep(self, record: Record) -> None:
         self._records[record.key] = record
 
 
-def _from_dict(said: dict[str, object]) -> Record:
-    made = _TYPES[str(said.pop("is"))]
-    values = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in said.items()
-    }
-    return made(**values)
+def _from_dict(row: dict[str, object]) -> Record:
+    kind = _TYPES[str(row.pop("is"))]
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
+    return kind(**values)

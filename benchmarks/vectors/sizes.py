@@ -1,7 +1,7 @@
-"""How many bytes each kind of index holds for a vector, by the layout of its arrays.
+"""Compute how many bytes each kind of index needs for a vector, by the layout of its arrays.
 
 Sources: FAISS's headers (ScalarQuantizer, ProductQuantizer, RaBitQUtils, HNSW) and hnswlib's
-hnswalg.h. All are written to disk as they lie in memory.
+hnswalg.h. All are written to disk in the same layout as in memory.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 __all__ = ["ROW", "flat", "fp16", "graph", "hnswlib", "pq", "rabitq", "sq8"]
 
 ROW: Final = 8
-"""A row's number: int64. FAISS keeps one for each vector, and so does ragcore beside it."""
+"""Bytes of a row number, int64. FAISS stores one for each vector, and ragcore another."""
 
 
 def flat(dim: int) -> float:
@@ -27,24 +27,24 @@ def sq8(dim: int) -> float:
 
 
 def pq(pieces: int) -> float:
-    """A byte, one of 256 centroids, for each piece of the vector."""
+    """Count a byte, one of 256 centroids, for each piece of the vector."""
     return pieces
 
 
 def rabitq(dim: int, bits: int = 1) -> float:
-    """Some bits a dimension, and 2 numbers to correct the product by; 5 if there are more bits."""
+    """Count the bits of a dimension, and 2 numbers that correct the product; 5 for more bits."""
     return dim * bits / 8 + 4 * (2 if bits == 1 else 5)
 
 
 def graph(links: int) -> float:
-    """FAISS's HNSW: int32 links, twice as many on the ground floor; a level and an offset.
+    """Count FAISS's HNSW: int32 links, twice as many on the lowest level; a level and an offset.
 
-    Of each floor's vectors one in `links` is on the next, so that a vector has 1 / (links - 1)
-    floors above the ground, on average.
+    One in `links` of each level's vectors is also on the next level, so that a vector is on
+    1 / (links - 1) levels above the lowest, on average.
     """
     return 8 * links + 4 * links / (links - 1) + 4 + 8
 
 
 def hnswlib(dim: int, links: int) -> float:
-    """Links and their count on each floor, the vector, its label, how long its upper floors are."""
+    """Count links and their number on each level, the vector, its label, its upper levels' size."""
     return (8 * links + 4) + (4 * links + 4) / (links - 1) + 4 * dim + ROW + 4

@@ -1,4 +1,4 @@
-"""The records as tables, which are Markdown and can be read as they are."""
+"""Print the records as tables in Markdown."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from vectors.records import Built, Cost, Log, Point, Through
 __all__ = ["show"]
 
 REACHED = (0.9, 0.95, 0.99)
-"""Recalls for which the speed of each kind is told."""
+"""Recalls for which the speed of each kind is printed."""
 
 
 def show(log: Log) -> None:
-    """All tables for which there are records."""
+    """Print all tables for which there are records."""
     for title, table in (
-        ("What ragcore adds to a search: its time over the library's own", _through(log)),
+        ("ragcore's overhead: the time of its search over the library's own", _through(log)),
         ("Kinds of index; queries a second in batches of 64, at a recall@10 of", _kinds(log)),
         ("Recall@10 and queries a second, setting by setting", _points(log)),
-        (f"{PASSAGES:,} vectors, reckoned", _costs(log)),
+        (f"{PASSAGES:,} vectors, estimated", _costs(log)),
     ):
         if table.row_count:
             print(f"\n{title}\n")
@@ -30,76 +30,78 @@ def show(log: Log) -> None:
         print(
             "\nbytes by the formula; hours from the measured rates, training scaled to "
             f"{TRAINED_ON:,} vectors,\ngraphs by n log n (drift: the second half's time over "
-            "what the law makes of the first's);\nmaking the vectors is not in it"
+            "what n log n predicts from the first's);\nthe time to make the vectors is not included"
         )
         for name, size in REPORTED:
             print(f"  reported for {name}: {size}")
 
 
 def _table(*columns: str) -> Table:
-    """The first column to the left, figures to the right."""
-    found = Table(box=box.MARKDOWN)
-    for place, column in enumerate(columns):
-        found.add_column(column, justify="right" if place else "left", no_wrap=True)
-    return found
+    """Make a table with its first column aligned left, and figures right."""
+    table = Table(box=box.MARKDOWN)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", no_wrap=True)
+    return table
 
 
 def _through(log: Log) -> Table:
-    found = _table("kind", "setting", "queries", "library's ms", "ratio", "quartiles", "")
-    for one in log.of(Through):
-        found.add_row(
-            one.kind,
-            one.setting,
-            str(one.queries),
-            f"{one.raw * 1e3:.3g}",
-            f"{one.ratio:.3f}",
-            f"{one.low:.3f} to {one.high:.3f}",
-            f"<= {one.target}: {'reached' if one.ratio <= one.target else 'not reached'}",
+    table = _table("kind", "setting", "queries", "library's ms", "ratio", "quartiles", "")
+    for record in log.of(Through):
+        table.add_row(
+            record.kind,
+            record.setting,
+            str(record.queries),
+            f"{record.raw * 1e3:.3g}",
+            f"{record.ratio:.3f}",
+            f"{record.low:.3f} to {record.high:.3f}",
+            f"<= {record.target}: {'reached' if record.ratio <= record.target else 'not reached'}",
         )
-    return found
+    return table
 
 
 def _kinds(log: Log) -> Table:
-    found = _table(
+    table = _table(
         "kind", "build s", "bytes a vector", "load ms", *(str(share) for share in REACHED), "can"
     )
     points = list(log.of(Point))
     for built in log.of(Built):
-        own = [point for point in points if point.kind == built.kind]
-        quick = [[point.batch for point in own if point.recall >= share] for share in REACHED]
-        found.add_row(
+        of_kind = [point for point in points if point.kind == built.kind]
+        rates_by_recall = [
+            [point.batch for point in of_kind if point.recall >= share] for share in REACHED
+        ]
+        table.add_row(
             built.kind,
             f"{built.seconds:.1f}",
             f"{built.bytes:,.0f}",
-            f"{min((point.load for point in own), default=0) * 1e3:.0f}",
-            *(f"{max(rates):,.0f}" if rates else "–" for rates in quick),
+            f"{min((point.load for point in of_kind), default=0) * 1e3:.0f}",
+            *(f"{max(rates):,.0f}" if rates else "–" for rates in rates_by_recall),
             ", ".join(name for name in ("filter", "remove") if name in built.can),
         )
-    return found
+    return table
 
 
 def _points(log: Log) -> Table:
-    found = _table("kind", "setting", "recall@10", "64 at once", "one by one")
-    for one in log.of(Point):
-        rates = (f"{rate:,.0f}" for rate in (one.batch, one.single))
-        found.add_row(one.kind, one.setting, f"{one.recall:.3f}", *rates)
-    return found
+    table = _table("kind", "setting", "recall@10", "64 at once", "one by one")
+    for record in log.of(Point):
+        rates = (f"{rate:,.0f}" for rate in (record.batch, record.single))
+        table.add_row(record.kind, record.setting, f"{record.recall:.3f}", *rates)
+    return table
 
 
 def _costs(log: Log) -> Table:
-    found = _table(
+    table = _table(
         "kind", "bytes a vector", "measured", "GB", "GiB", "hours", "of these training", "drift"
     )
-    for one in log.of(Cost):
-        training = one.train * TRAINED_ON / one.sizes[0] / 3600
-        found.add_row(
-            one.kind,
-            f"{one.formula:,.1f}",
-            f"{one.bytes:,.1f}",
-            f"{one.total_bytes / 1e9:.1f}",
-            f"{one.total_bytes / 2**30:.1f}",
-            f"{one.hours:.2f}",
+    for record in log.of(Cost):
+        training = record.train * TRAINED_ON / record.sizes[0] / 3600
+        table.add_row(
+            record.kind,
+            f"{record.formula:,.1f}",
+            f"{record.bytes:,.1f}",
+            f"{record.total_bytes / 1e9:.1f}",
+            f"{record.total_bytes / 2**30:.1f}",
+            f"{record.hours:.2f}",
             f"{training:.2f}",
-            f"{one.drift:.2f}" if one.law != "linear" else "",
+            f"{record.drift:.2f}" if record.law != "linear" else "",
         )
-    return found
+    return table

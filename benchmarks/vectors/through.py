@@ -1,4 +1,4 @@
-"""What ragcore adds to a search: its index's `search` beside the library's, on the same object."""
+"""Measure ragcore's overhead: its index's `search` against the library's, on the same object."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from vectors.records import Through
 __all__ = ["TARGETS", "can_race", "race"]
 
 TARGETS: Final = {1: 1.15, 64: 1.05}
-"""What the ratio should not be above, for so many queries at once."""
+"""The largest acceptable ratio, by the number of queries in a search."""
 
 _RACED: Final = ("Flat", "SQ8", "HNSW32")
 
 
 def can_race(kind: Kind) -> bool:
-    """Whether the library's own index is at hand, and the kind is one of those compared."""
+    """Return whether the library's own index can be reached, and the kind is to be compared."""
     return kind.name in _RACED or kind.use == "hnswlib" or kind.name.endswith(",Flat")
 
 
 def race(
-    kind: Kind, index: Index, asked: Vectors, threads: int, budget: float, rounds: int
+    kind: Kind, index: Index, queries: Vectors, threads: int, budget: float, rounds: int
 ) -> Iterator[Through]:
-    """Rounds of both in turn, in changing order, each over the same queries for `budget` seconds.
+    """Time rounds of both in turn, in changing order, over the same queries for `budget` seconds.
 
-    A round asks many queries, so that neither finds the other's vectors in the processor's cache.
+    A round has many queries, so that neither finds the other's vectors in the processor's cache.
     """
     raw = _raw(kind, index, threads)
     for at_once, target in TARGETS.items():
-        blocks = blocks_of(asked, at_once)
-        each = seconds(lambda blocks=blocks: [raw(block) for block in blocks[:4]])[0] / 4
-        blocks = blocks[: max(2, round(budget / each))]
+        blocks = blocks_of(queries, at_once)
+        block_seconds = seconds(lambda blocks=blocks: [raw(block) for block in blocks[:4]])[0] / 4
+        blocks = blocks[: max(2, round(budget / block_seconds))]
 
         def ours(blocks: list[Vectors] = blocks) -> None:
             for block in blocks:
@@ -48,11 +48,11 @@ def race(
         ratios, raws = [], []
         for turn in range(rounds + 1):
             pair: list[Callable[[], None]] = [ours, theirs]
-            taken = {run: seconds(run)[0] for run in (pair if turn % 2 else reversed(pair))}
+            times = {run: seconds(run)[0] for run in (pair if turn % 2 else reversed(pair))}
             # The first round warms up.
             if turn:
-                ratios.append(taken[ours] / taken[theirs])
-                raws.append(taken[theirs] / len(blocks))
+                ratios.append(times[ours] / times[theirs])
+                raws.append(times[theirs] / len(blocks))
         low, middle, high = statistics.quantiles(ratios, n=4)
         setting = label(kind.typical)
         yield Through(
@@ -61,11 +61,11 @@ def race(
 
 
 def _raw(kind: Kind, index: Index, threads: int) -> Callable[[Vectors], Any]:
-    """The library's own search; reaching into the plugin is what a benchmark may do."""
+    """Return the library's own search; a benchmark may use a plugin's private attributes."""
     if kind.use == "hnswlib":
         graph = cast(Any, index)._graph
-        # Ragcore's searches take this number too.
+        # ragcore's searches use this number too.
         graph.set_num_threads(threads)
         return lambda block: graph.knn_query(block, K)
-    own = cast(Any, index)._index
-    return lambda block: own.search(block, K)
+    library_index = cast(Any, index)._index
+    return lambda block: library_index.search(block, K)

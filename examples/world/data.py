@@ -1,10 +1,10 @@
-"""What the reader is trained on: questions with a passage, and the answer that stands in it.
+"""Stream training examples for the reader: a question, a passage, the answer in it.
 
-Streams examples from a folder of development data (`--data`: SQuAD, QAMR and the World Factbook at
-several dates, as described in README.md) and from the passages that `ragcore-world` makes itself.
-Knows nothing of models but the tokenizer's word pieces, with which it checks that an answer can be
-copied. Every draw words its question anew, cuts its passage anew, and now and then scrambles names
-and numbers, so that the reader learns to read rather than to remember.
+Examples come from a folder of development data (`--data`: SQuAD, QAMR and the World Factbook of
+several dates, as described in README.md) and from the passages that `ragcore-world` makes. Knows
+nothing of models except the tokenizer's word pieces, with which it checks that an answer can be
+copied. Each draw chooses a wording and a window of the passage, and sometimes exchanges names and
+numbers, so that the reader learns to read instead of remembering facts.
 """
 
 from __future__ import annotations
@@ -66,17 +66,17 @@ FIELDS = {
     "border": ("Land boundaries",),
     "leader": ("Executive branch",),
 }
-"""The factbook's fields in which the answer to a kind of question stands."""
+"""The factbook's fields that contain the answer to each kind of question."""
 
 
 def is_held_out(code: str) -> bool:
-    """Whether a country (by its two-letter factbook code) is kept for evaluation, every edition."""
+    """Return whether a country, by its two-letter code, is for evaluation only, in all editions."""
     return int(hashlib.sha256(code.encode()).hexdigest(), 16) % 5 == 0
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """What the reader sees, and what it should say."""
+    """The reader's input and the answer it should give."""
 
     question: str
     title: str
@@ -98,7 +98,7 @@ class Item:
 
 @dataclass(slots=True)
 class Mix:
-    """Items by source, with the share that each source has of the examples."""
+    """Items by source, with each source's share of the examples."""
 
     sources: dict[str, tuple[float, list[Item]]]
     names: list[str]
@@ -106,7 +106,7 @@ class Mix:
     unknown: float = 0.2
 
     def examples(self, rng: random.Random) -> Iterator[Example]:
-        """Examples without end, drawn with `rng`."""
+        """Draw examples without end."""
         kinds = list(self.sources)
         weights = [self.sources[kind][0] for kind in kinds]
         while True:
@@ -134,14 +134,14 @@ class Mix:
         return Example(question, title, text, answer)
 
     def can_copy(self, answer: str, text: str) -> bool:
-        """Whether the answer's word pieces stand in the text, one after the other."""
+        """Return whether the answer's word pieces are in the text, one after the other."""
         pieces = " ".join(self.tokenize(answer))
         return bool(pieces) and f" {pieces} " in f" {' '.join(self.tokenize(text))} "
 
     def _scrambled(
         self, text: str, answer: str, is_name: bool, rng: random.Random
     ) -> tuple[str, str]:
-        """The same text about another person, or with other numbers; the answer follows."""
+        """Exchange the person or the numbers in text and answer."""
         span = find_span(answer, text)
         if span is None:
             return text, answer
@@ -156,27 +156,27 @@ class Mix:
 
 
 def made_up_name(names: list[str], rng: random.Random) -> str:
-    """A name that nobody bears: words of real names, their halves joined crosswise."""
+    """Make up a name from halves of the words of real names."""
     words = [word for name in rng.sample(names, 3) for word in name.split()]
-    made = []
+    parts = []
     for _ in range(rng.randint(2, 4)):
         head, tail = rng.choice(words), rng.choice(words)
-        made.append((head[: rng.randint(2, 5)] + tail[-rng.randint(1, 4) :]).capitalize())
-    return " ".join(made)
+        parts.append((head[: rng.randint(2, 5)] + tail[-rng.randint(1, 4) :]).capitalize())
+    return " ".join(parts)
 
 
 def crop(text: str, answer: str | None, rng: random.Random) -> str:
-    """A window of 25 to 90 words of the text, with the answer in it."""
+    """Cut a window of 25 to 90 words from the text, with the answer in it."""
     words = text.split()
     size = rng.randint(25, 90)
     if len(words) <= size:
         return text
     lowest, highest = 0, len(words) - size
     if answer:
-        place = text.find(answer)
-        if place < 0:
+        position = text.find(answer)
+        if position < 0:
             return text
-        begin = len(text[:place].split())
+        begin = len(text[:position].split())
         lowest = max(0, begin + len(answer.split()) + 1 - size)
         highest = min(begin, highest)
     first = rng.randint(min(lowest, highest), highest)
@@ -184,7 +184,7 @@ def crop(text: str, answer: str | None, rng: random.Random) -> str:
 
 
 def read_rows(path: Path) -> Iterator[dict]:
-    """The rows of a gzipped JSON-lines file."""
+    """Yield the rows of a gzipped JSON-lines file."""
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         yield from map(json.loads, lines)
 
@@ -192,18 +192,18 @@ def read_rows(path: Path) -> Iterator[dict]:
 def load_mix(
     data: Path, tokenize: Callable[[str], list[str]], *, unknown: float = 0.2, hard: bool = False
 ) -> Mix:
-    """Everything to train on: readers' questions, the factbook's, and copying for its own sake.
+    """Load all sources: reading questions, the factbook's questions, and plain copying.
 
-    `unknown` is the share of wrong passages; `hard` takes most of the factbook's from what BM25
-    finds for the question.
+    `unknown` is the share of wrong passages. With `hard`, most wrong passages of the factbook are
+    among those that BM25 finds for the question.
     """
     names: set[str] = set()
     snapshots: list[Item] = []
     titled: list[Item] = []
     for edition in ("2016-11", "2018-12", "2026-02"):
-        found = _factbook(data / "factbook" / edition, names, hard=hard)
-        # The newest edition is what the demo reads: its wording may be seen, but sparingly.
-        snapshots.extend(found if edition != "2026-02" else found[::3])
+        items = _factbook(data / "factbook" / edition, names, hard=hard)
+        # The demo reads the newest edition: train on its wording, but on a third of it only.
+        snapshots.extend(items if edition != "2026-02" else items[::3])
     for edition, source in (("2016-11", "2016-11"), ("2018-12", "2018-12"), ("2026-01", "2026-02")):
         titled.extend(_titled(edition, data / "factbook" / source, names, hard=hard))
     squad, qamr = _readers(data)
@@ -220,40 +220,40 @@ def load_mix(
 
 
 def _readers(data: Path) -> tuple[list[Item], list[Item]]:
-    """SQuAD's training questions and QAMR, with other paragraphs as wrong passages."""
+    """Load SQuAD's training questions and QAMR, with other paragraphs as wrong passages."""
     dev = {
         row["text"] for row in read_rows(data / "squad/passages.jsonl.gz") if row["split"] == "dev"
     }
     dev_text = " ".join(dev)
-    found: dict[str, list[Item]] = {"squad1.1": [], "qamr": []}
+    by_source: dict[str, list[Item]] = {"squad1.1": [], "qamr": []}
     texts: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for row in read_rows(data / "train_mix/triples.jsonl.gz"):
         source = row["source"]
-        if source not in found or not row["answers"]:
+        if source not in by_source or not row["answers"]:
             continue
         if row["split"] == "dev" and (source == "squad1.1" or row["text"][:80] in dev_text):
             continue
         question, passage = row["question"], (row["title"], row["text"])
         texts[source + row["title"]].append(passage)
-        found[source].append(Item(_as_typed(question), row["answers"], [passage]))
+        by_source[source].append(Item(_as_typed(question), row["answers"], [passage]))
     rng = random.Random(0)
-    for source, items in found.items():
+    for source, items in by_source.items():
         for item in items:
             pool = texts[source + item.gold[0][0]]
             item.wrong = [p for p in rng.sample(pool, min(4, len(pool))) if p != item.gold[0]]
-    return found["squad1.1"], found["qamr"]
+    return by_source["squad1.1"], by_source["qamr"]
 
 
 def _as_typed(question: str) -> Callable[[random.Random], str]:
     def ask(rng: random.Random) -> str:
-        asked = question.rstrip("?") if rng.random() < 0.15 else question
-        return asked.lower() if rng.random() < 0.15 else asked
+        typed = question.rstrip("?") if rng.random() < 0.15 else question
+        return typed.lower() if rng.random() < 0.15 else typed
 
     return ask
 
 
 def _factbook(folder: Path, names: set[str], *, hard: bool) -> list[Item]:
-    """The questions of one snapshot over its passages, titled with the country."""
+    """Load the questions of one snapshot with its passages, titled with the country."""
     passages = {row["id"]: row for row in read_rows(folder / "passages.jsonl.gz")}
     by_country: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for row in passages.values():
@@ -267,18 +267,18 @@ def _factbook(folder: Path, names: set[str], *, hard: bool) -> list[Item]:
         items.append((kind, item))
         by_kind[kind].append(item)
     for kind, item in items:
-        own = by_country[item.gold[0][0]]
-        item.wrong = rng.sample(own, min(6, len(own)))
+        of_country = by_country[item.gold[0][0]]
+        item.wrong = rng.sample(of_country, min(6, len(of_country)))
         item.wrong += [rng.choice(other.gold) for other in rng.sample(by_kind[kind], 3)]
         item.wrong = [p for p in item.wrong if p not in item.gold]
-    found = [item for _, item in items]
+    all_items = [item for _, item in items]
     if hard:
-        _retrieve(found, [p for own in by_country.values() for p in own])
-    return found
+        _retrieve(all_items, [p for group in by_country.values() for p in group])
+    return all_items
 
 
 def _titled(edition: str, folder: Path, names: set[str], *, hard: bool) -> list[Item]:
-    """The same questions over `ragcore-world`'s passages, titled with country and field."""
+    """Load the same questions with `ragcore-world`'s passages, titled with country and field."""
     fields: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
     by_country: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for passage in edition_passages(edition):
@@ -293,35 +293,35 @@ def _titled(edition: str, folder: Path, names: set[str], *, hard: bool) -> list[
     items = []
     for kind, row, ask in _questions(folder, names):
         if edition != "2026-01" and kind != "leader":
-            continue  # the older memories differ from the newest by their leaders alone
+            continue  # the older memories differ from the newest only in their leaders
         code = row["code"]
-        own = [p for name in FIELDS.get(kind, ()) for p in fields[code, name]]
-        gold = [p for p in own if find_span(row["answers"][0], p[1])]
+        of_fields = [p for name in FIELDS.get(kind, ()) for p in fields[code, name]]
+        gold = [p for p in of_fields if find_span(row["answers"][0], p[1])]
         if not gold:
             continue
         item = Item(ask, row["answers"], gold, is_name=kind == "leader")
         item.wrong = rng.sample(by_country[code], min(6, len(by_country[code])))
-        item.wrong += [p for p in own if p not in gold]
+        item.wrong += [p for p in of_fields if p not in gold]
         for other in rng.sample(codes, 4):
             item.wrong += fields[other, FIELDS[kind][0]][:1] if other != code else []
         items.append(item)
     if hard:
-        _retrieve(items, [p for own in by_country.values() for p in own])
+        _retrieve(items, [p for group in by_country.values() for p in group])
     return items
 
 
 def _retrieve(items: list[Item], passages: list[tuple[str, str]]) -> None:
-    """Give each item the passages that the demo's retriever finds for it, if they lack its answer.
+    """Give each item those passages found by the demo's retriever that lack its answer.
 
-    Passages of countries that are held out are not among `passages`.
+    `passages` contains no passages of held-out countries.
     """
     bm25 = Bm25(Bm25.Config(title_weight=4, k1=0.9))
     rows = np.arange(len(passages), dtype=np.int64)
     bm25.add(rows, [Passage(str(i), *passage) for i, passage in enumerate(passages)])
     rng = random.Random(4)
     hits = bm25.search([item.ask(rng) for item in items], 7)
-    for item, found in zip(items, hits.rows.tolist(), strict=True):
-        texts = [passages[row] for row in found if row >= 0]
+    for item, hit_rows in zip(items, hits.rows.tolist(), strict=True):
+        texts = [passages[row] for row in hit_rows if row >= 0]
         item.retrieved = [
             p for p in texts if not any(answer.lower() in p[1].lower() for answer in item.answers)
         ]
@@ -330,7 +330,7 @@ def _retrieve(items: list[Item], passages: list[tuple[str, str]]) -> None:
 def _questions(
     folder: Path, names: set[str]
 ) -> Iterator[tuple[str, dict, Callable[[random.Random], str]]]:
-    """Each question of a snapshot about a country that is not held out: kind, row, wordings."""
+    """Yield kind, row and wordings of each question, leaving out held-out countries."""
     for row in read_rows(folder / "leaders.jsonl.gz"):
         if is_held_out(row["code"]):
             continue
@@ -363,14 +363,14 @@ def _questions(
 
 
 def _in_a_sentence(country: str, question: str) -> str:
-    """The country as the question says it, with its article."""
+    """Return the country as the question writes it, with its article."""
     return f"the {country}" if f"the {country}" in question else country
 
 
 def _copying(items: list[Item]) -> list[Item]:
-    """Questions that any text answers: what words follow these?"""
+    """Make questions that any text answers: which words follow these."""
     rng = random.Random(3)
-    made = []
+    copies = []
     for item in rng.sample(items, min(12_000, len(items))):
         title, text = item.gold[0]
         words = text.split()
@@ -382,5 +382,5 @@ def _copying(items: list[Item]) -> list[Item]:
         answer = " ".join(words[start : start + length]).strip(".,;:()")
         if answer and text.count(before) == 1:
             ask = _as_typed(f'What follows "{before}"?')
-            made.append(Item(ask, [answer], [(title, text)]))
-    return made
+            copies.append(Item(ask, [answer], [(title, text)]))
+    return copies

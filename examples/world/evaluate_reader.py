@@ -1,9 +1,9 @@
-"""Exact match of the reader alone, each question with its gold passage.
+"""Measure exact match of the reader alone, each question with its right passage.
 
     python evaluate_reader.py --data DATA --model FOLDER [--limit 500] [--wrong 20]
 
-Leaders and facts are those of held-out countries; SQuAD is its development set. What is measured
-with retrieved passages is in benchmarks/exact_match.py.
+Leaders and facts are those of held-out countries; SQuAD is its development set.
+benchmarks/exact_match.py measures with retrieved passages.
 """
 
 from __future__ import annotations
@@ -32,29 +32,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", required=True)
-    parser.add_argument("--limit", type=int, default=500, help="questions of each set at most")
+    parser.add_argument("--limit", type=int, default=500, help="the most questions of each set")
     parser.add_argument("--editions", nargs="+", default=["2026-02"])
-    parser.add_argument("--wrong", type=int, default=0, help="print so many wrong answers a set")
+    parser.add_argument(
+        "--wrong", type=int, default=0, help="the number of wrong answers to print for each set"
+    )
     parser.add_argument("--sets", nargs="+", help="only these")
     arguments = parser.parse_args()
     reader = Seq2Seq(Seq2Seq.Config(model=arguments.model))
     for name, rows in question_sets(arguments.data, arguments.editions):
         if arguments.sets and not any(name.startswith(s) for s in arguments.sets):
             continue
-        asked = every(rows, arguments.limit)
-        answers = read_all(reader, [example for example, _, _ in asked])
-        right = [matches(a, golds) for a, (_, golds, _) in zip(answers, asked, strict=True)]
-        share = 100 * sum(right) / len(asked)
-        print(f"{name:28} {share:5.1f} % of {len(asked)}", flush=True)
+        questions = every(rows, arguments.limit)
+        answers = read_all(reader, [example for example, _, _ in questions])
+        right = [matches(a, golds) for a, (_, golds, _) in zip(answers, questions, strict=True)]
+        share = 100 * sum(right) / len(questions)
+        print(f"{name:28} {share:5.1f} % of {len(questions)}", flush=True)
         missed: Counter[str] = Counter()
         shown = 0
-        for answer, hit, (example, golds, kind) in zip(answers, right, asked, strict=True):
+        for answer, hit, (example, golds, kind) in zip(answers, right, questions, strict=True):
             missed[kind] += not hit
             if not hit and shown < arguments.wrong:
                 shown += 1
                 print(f"    {example.question!r}: {answer!r}, not {golds[:2]}")
         if len(missed) > 1:
-            total = Counter(kind for _, _, kind in asked)
+            total = Counter(kind for _, _, kind in questions)
             worst = [f"{k} {missed[k]}/{total[k]}" for k, _ in missed.most_common(12)]
             print("    missed:", ", ".join(worst))
 
@@ -62,7 +64,7 @@ def main() -> None:
 def question_sets(
     data: Path, editions: list[str]
 ) -> Iterator[tuple[str, list[tuple[Example, list[str], str]]]]:
-    """Named lists of (example, gold answers, kind)."""
+    """Yield named lists of (example, gold answers, kind)."""
     for edition in editions:
         folder = data / "factbook" / edition
         passages = {row["id"]: row for row in read_rows(folder / "passages.jsonl.gz")}
@@ -104,23 +106,23 @@ def example(question: str, passage: dict) -> Example:
 
 @torch.inference_mode()
 def read_all(reader: Seq2Seq, examples: list[Example]) -> list[str]:
-    """Greedy answers, spelled as the passage spells them."""
+    """Answer greedily, with the passage's spelling."""
     order = sorted(range(len(examples)), key=lambda i: len(examples[i].text))
     answers = [""] * len(examples)
     for start in range(0, len(order), BATCH):
-        chosen = order[start : start + BATCH]
+        batch = order[start : start + BATCH]
         inputs = reader.tokenizer(
-            [as_input(examples[i]) for i in chosen],
+            [as_input(examples[i]) for i in batch],
             return_tensors="pt",
             padding=True,
             truncation=True,
             max_length=reader.max_input_tokens,
             return_token_type_ids=False,
         )
-        made = reader.model.generate(
+        sequences = reader.model.generate(
             **inputs, max_new_tokens=LONGEST_ANSWER, num_beams=1, do_sample=False
         )
-        for i, ids in zip(chosen, made.tolist(), strict=True):
+        for i, ids in zip(batch, sequences.tolist(), strict=True):
             text = reader.decode_tokens(ids)
             answers[i] = surface_form(text, [examples[i].text]) or text
     return answers

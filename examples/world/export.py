@@ -1,4 +1,4 @@
-"""Write a trained reader as it is shipped: int8 rows, at most 40 MiB, with its tokenizer.
+"""Write a trained reader in the shipped format: int8 rows, at most 40 MiB, and a tokenizer.
 
 python export.py runs/reader ../../plugins/ragcore-world/src/ragcore_world/reader
 """

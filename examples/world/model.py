@@ -1,8 +1,9 @@
-"""The reader before training: a BART whose layers come from MiniLM's.
+"""Make the reader before training: a BART whose layers are initialised from MiniLM's.
 
-BERT's and BART's encoder layers are both post-layer-norm, so that MiniLM's go over one to one;
-BERT's position and token-type embeddings become BART's positions, which begin at 2. The decoder's
-layers start from some of the encoder's, its attention to the passage from their self-attention.
+BERT's and BART's encoder layers are both post-layer-norm, so that MiniLM's can be copied one to
+one. BERT's position and token-type embeddings become BART's positions, which begin at 2. Each
+decoder layer is a copy of an encoder layer; its attention to the passage is a copy of that layer's
+self-attention.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ POSITION_OFFSET = 2
 def reader_from_encoder(
     name: str, decoder_from: tuple[int, ...] = (0, 2, 4, 5)
 ) -> BartForConditionalGeneration:
-    """A BART for the tokenizer of `name`, one decoder layer for each encoder layer named.
+    """Make a BART for the tokenizer of `name`, with a decoder layer for each named encoder layer.
 
     Its encoder's hidden states equal those of `name` to within 1e-3 (float32 rounding of the
     summed embeddings).

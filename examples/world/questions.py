@@ -1,4 +1,4 @@
-"""The many ways to ask for a fact of the World Factbook: wordings by kind of fact.
+"""Word questions for facts of the World Factbook in many ways, by kind of fact.
 
 Knows wordings only. `{c}` stands for the country as a sentence says it ("the Maldives"), `{o}` for
 the office, `{d}` for a word such as "provinces". A reader trained on one wording a kind learns the
@@ -59,7 +59,7 @@ ROLES = {
         "crown's representative",
     ),
 }
-"""Words for a role, where the office itself is not named."""
+"""Words for a role, for questions that do not name the office."""
 
 LEADER_EXTRA = {
     "head of government": (
@@ -359,13 +359,13 @@ FACTS: dict[str, tuple[str, ...]] = {
 
 
 def ask_fact(kind: str, country: str, rng: random.Random, *, division: str = "") -> str:
-    """A wording for a kind of fact, drawn at random and roughened as people type."""
+    """Draw a wording for a kind of fact, sometimes typed carelessly."""
     wording = rng.choice(FACTS[kind])
     return _roughen(wording.format(c=country, d=division or "divisions"), rng)
 
 
 def ask_leader(role: str, office: str, country: str, rng: random.Random) -> str:
-    """A question for the holder of an office, by its title or by the role that it is."""
+    """Draw a question for the holder of an office, by its title or by its role."""
     draw = rng.random()
     if draw < 0.12 and role in LEADER_EXTRA:
         return _roughen(rng.choice(LEADER_EXTRA[role]).format(c=country), rng)

@@ -1,9 +1,9 @@
-"""Train the reader on a CPU: bfloat16 arithmetic, float32 weights, batches of like length.
+"""Train the reader on a CPU: bfloat16 arithmetic, float32 weights, batches of similar length.
 
     python train.py --data DATA --encoder all-MiniLM-L6-v2 --out runs/reader --minutes 60
 
-The learning rate falls to zero over the given minutes, whatever the machine's speed; a run that is
-stopped can be continued with --resume. Every few hundred steps a checkpoint is written.
+The learning rate falls to zero over the given minutes, at any speed of the machine. A run that was
+stopped can be continued with --resume. A checkpoint is written every few hundred steps.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--encoder", required=True, help="MiniLM's folder or hub name")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--resume", type=Path, help="a checkpoint to go on from")
+    parser.add_argument("--resume", type=Path, help="a checkpoint to continue from")
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--lr", type=float, default=3e-4)
     parser.add_argument("--warmup", type=int, default=150, help="steps")
@@ -49,7 +49,7 @@ def main() -> None:
         if arguments.resume
         else reader_from_encoder(arguments.encoder)
     )
-    # Written out: on this size the fused kernel's backward pass is slower on a CPU.
+    # For this size the fused kernel's backward pass is slower on a CPU than eager attention.
     model.set_attn_implementation("eager")
     model.train()
     optimizer = torch.optim.AdamW(
@@ -89,7 +89,7 @@ def main() -> None:
 
 
 def answer_loss(model: BartForConditionalGeneration, inputs: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy of the answers' tokens; the wide last layer sees those places only."""
+    """Return the answers' mean cross-entropy; only their positions go through the last layer."""
     start = torch.full_like(labels[:, :1], model.config.decoder_start_token_id)
     shifted = torch.cat([start, labels[:, :-1].clamp(min=0)], dim=1)
     hidden = model.model(
@@ -98,15 +98,15 @@ def answer_loss(model: BartForConditionalGeneration, inputs: Tensor, labels: Ten
         decoder_input_ids=shifted,
         use_cache=False,
     ).last_hidden_state
-    kept = labels != IGNORED
-    logits = nn.functional.linear(hidden[kept], model.model.shared.weight)
-    return nn.functional.cross_entropy(logits.float(), labels[kept])
+    is_target = labels != IGNORED
+    logits = nn.functional.linear(hidden[is_target], model.model.shared.weight)
+    return nn.functional.cross_entropy(logits.float(), labels[is_target])
 
 
 def token_batches(
     mix: Mix, tokenizer: AutoTokenizer, budget: int, rng: random.Random
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of about `budget` input tokens, sorted by length within pools of 1,500 examples."""
+    """Yield batches of about `budget` input tokens, sorted by length in pools of 1,500 examples."""
     examples = mix.examples(rng)
     while True:
         pool: list[tuple[list[int], list[int]]] = []
@@ -132,7 +132,7 @@ def token_batches(
 
 
 def as_input(example: Example) -> str:
-    """The paper's order: title / text // question."""
+    """Write an example in the paper's order: title / text // question."""
     return f"{example.title} / {example.text} // {example.question}"
 
 
@@ -141,7 +141,7 @@ def rounded(length: int, multiple: int) -> int:
 
 
 def padded(rows: list[list[int]], filler: int, multiple: int) -> Tensor:
-    """Rows as one tensor; few different widths, since each new one costs the kernels a set-up."""
+    """Pad rows to one tensor, with few different widths, since each new width needs a set-up."""
     width = rounded(max(map(len, rows)), multiple)
     return torch.tensor([row + [filler] * (width - len(row)) for row in rows])
 
