@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ragcore_faiss.index import Faiss, FaissConfig
+from ragcore_faiss.config import FaissConfig
+from ragcore_faiss.index import Faiss
 
 from ragcore.contracts import Index
 from ragcore.errors import (

@@ -9,7 +9,8 @@ import pytest
 import tiny_models as tiny
 import torch
 from pydantic import ValidationError
-from ragcore_transformers.causal import Causal, CausalConfig
+from ragcore_transformers.causal import Causal
+from ragcore_transformers.configs import CausalConfig
 from ragcore_transformers.prompts import Prompts
 from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -8,7 +8,8 @@ import pytest
 import tiny_models as tiny
 import torch
 from pydantic import ValidationError
-from ragcore_transformers.cross_encoder import CrossEncoder, CrossEncoderConfig
+from ragcore_transformers.configs import CrossEncoderConfig
+from ragcore_transformers.cross_encoder import CrossEncoder
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,

@@ -8,9 +8,10 @@ import pytest
 import tiny_models as tiny
 import torch
 from pydantic import ValidationError
-from ragcore_transformers.dpr import Dpr, DprConfig
+from ragcore_transformers.configs import DprConfig, SentenceConfig
+from ragcore_transformers.dpr import Dpr
 from ragcore_transformers.plugin import ragcore_models
-from ragcore_transformers.sentence import SentenceConfig, SentenceTransformers
+from ragcore_transformers.sentence import SentenceTransformers
 from sentence_transformers import SentenceTransformer
 
 from ragcore.contracts import Encoder

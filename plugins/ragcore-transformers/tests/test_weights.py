@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from ragcore_transformers.seq2seq import Seq2Seq, Seq2SeqConfig
+from ragcore_transformers.configs import Seq2SeqConfig
+from ragcore_transformers.seq2seq import Seq2Seq
 from ragcore_transformers.weights import quantize_rows, save_int8_rows
 from safetensors.torch import load_file, save_file
 

@@ -1,4 +1,4 @@
-"""What YAML may say of `{use: bm25}`."""
+"""The config of the retriever `bm25`; imports no numpy, so that a file is checked without it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from ragcore.registry.components import ComponentConfig
-from ragcore_bm25.variants import Variant
 
-__all__ = ["Bm25Config"]
+__all__ = ["Bm25Config", "Variant"]
+
+Variant = Literal["lucene", "robertson", "atire", "bm25l", "bm25+", "okapi", "l", "plus"]
 
 
 class Bm25Config(ComponentConfig):

@@ -11,9 +11,11 @@ Sources: C. Kamphuis et al., "Which BM25 do you mean?" (ECIR 2020) for `lucene`,
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
+
+from ragcore_bm25.config import Variant
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -21,9 +23,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Counted = npt.NDArray[np.unsignedinteger] | npt.NDArray[np.int64]
 
-__all__ = ["Formula", "Variant"]
-
-Variant = Literal["lucene", "robertson", "atire", "bm25l", "bm25+", "okapi", "l", "plus"]
+__all__ = ["Formula"]
 
 _WITH_FLOOR: Final = frozenset({"bm25l", "bm25+", "plus"})
 

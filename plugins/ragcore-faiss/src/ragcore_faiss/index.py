@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 import faiss  # type: ignore[import-untyped, unused-ignore]
 import numpy as np
-from pydantic import Field
 
 from ragcore.disk.arrays import save_array
 from ragcore.disk.loading import reading
@@ -26,34 +25,19 @@ from ragcore.errors import (
     StoreError,
     UnsupportedOperation,
 )
-from ragcore.registry.components import ComponentConfig
 from ragcore.types import MISSING_ROW, Hits
+from ragcore_faiss.config import FaissConfig
 from ragcore_faiss.factory import abilities, make, message, only, tune
 
 if TYPE_CHECKING:
     from ragcore.types import Rows, Vectors
 
 
-__all__ = ["Faiss", "FaissConfig"]
+__all__ = ["Faiss"]
 
 _FORMAT: Final = 1
 
 _POINTS_NEEDED: Final = re.compile(r"as large as number of clusters \((\d+)\)")
-
-
-class FaissConfig(ComponentConfig):
-    """What YAML may say of `{use: faiss}`."""
-
-    factory: str = Field(
-        "Flat", description="what FAISS's index_factory makes for inner products; Flat is exact"
-    )
-    search: dict[str, int | float] = Field(
-        default_factory=dict,
-        description="FAISS's parameters at search time, such as {efSearch: 64} or {nprobe: 8}",
-    )
-    train_size: int = Field(
-        100_000, gt=0, description="an index that needs training gets the first so many vectors"
-    )
 
 
 class Faiss:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ragcore import hookimpl
+from ragcore import Components, Target, hookimpl
 
 
 @hookimpl
-def ragcore_indexes() -> dict[str, str]:
+def ragcore_indexes() -> Components:
     """FAISS's indexes."""
-    return {"faiss": "ragcore_faiss.index:Faiss"}
+    return {"faiss": Target("ragcore_faiss.index:Faiss", config="ragcore_faiss.config:FaissConfig")}

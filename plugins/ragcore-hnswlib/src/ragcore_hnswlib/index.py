@@ -10,11 +10,10 @@ import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import hnswlib  # type: ignore[import-untyped, import-not-found, unused-ignore]
 import numpy as np
-from pydantic import Field
 
 from ragcore.disk.arrays import save_array
 from ragcore.disk.loading import reading
@@ -25,35 +24,20 @@ from ragcore.errors import (
     StoreError,
     UnsupportedOperation,
 )
-from ragcore.registry.components import ComponentConfig
 from ragcore.types import MISSING_ROW, Hits
+from ragcore_hnswlib.config import HnswlibConfig
 from ragcore_hnswlib.file import check_file
 
 if TYPE_CHECKING:
     from ragcore.types import Rows, Vectors
 
 
-__all__ = ["Hnswlib", "HnswlibConfig"]
+__all__ = ["Hnswlib"]
 
 _FORMAT: Final = 1
 _FEW: Final = 1_000
 """So few allowed rows are compared one by one: quicker than a graph that is filtered, and exact."""
 _BLOCK: Final = 4_096
-
-
-class HnswlibConfig(ComponentConfig):
-    """What YAML may say of `{use: hnswlib}`."""
-
-    space: Literal["ip", "cosine"] = Field("ip", description="the score: inner product or cosine")
-    m: int = Field(16, ge=2, le=512, description="neighbours of a vector in the graph")
-    ef_construction: int = Field(
-        200, ge=1, description="how widely neighbours are looked for while it is built"
-    )
-    ef_search: int = Field(64, ge=1, description="how widely a search looks; k if that is more")
-    seed: int = Field(100, ge=0, description="of the vectors' levels in the graph")
-    threads: int = Field(
-        0, ge=0, description="threads of a call; 0 for all. With 1 the graph is the same each time"
-    )
 
 
 class Hnswlib:

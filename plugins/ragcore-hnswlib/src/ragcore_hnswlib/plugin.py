@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from ragcore import hookimpl
+from ragcore import Components, Target, hookimpl
 
 
 @hookimpl
-def ragcore_indexes() -> dict[str, str]:
+def ragcore_indexes() -> Components:
     """The graphs of hnswlib."""
-    return {"hnswlib": "ragcore_hnswlib.index:Hnswlib"}
+    return {
+        "hnswlib": Target(
+            "ragcore_hnswlib.index:Hnswlib", config="ragcore_hnswlib.config:HnswlibConfig"
+        )
+    }

@@ -15,27 +15,26 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final
 
 import torch
-from pydantic import Field, field_validator
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ragcore.errors import GeneratorError
-from ragcore.registry.components import ComponentConfig, ModelName
 from ragcore.types import Passage, Word
 from ragcore_transformers.caching import cache_name
 from ragcore_transformers.causal_loading import load_causal
+from ragcore_transformers.configs import CausalConfig
 from ragcore_transformers.copied_rows import CopiedPrompts, CopiedRows
 from ragcore_transformers.loading import pick_device, save_model
 from ragcore_transformers.plain import wide
 from ragcore_transformers.prompts import Chat, Prompts
 from ragcore_transformers.shared_rows import SharedPrompts, SharedRows, sharing_fault
-from ragcore_transformers.tokenizing import check_template, plain_text
+from ragcore_transformers.tokenizing import plain_text
 from ragcore_transformers.words import WordEncoder
 
-__all__ = ["Causal", "CausalConfig"]
+__all__ = ["Causal"]
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -44,55 +43,6 @@ _DEFAULT_LIMIT: Final = 2048
 
 _ANSWER_ROOM: Final = 128
 """Positions that are kept free for the answer where the model has a limit."""
-
-
-class CausalConfig(ComponentConfig):
-    """What YAML may say of `{use: causal}`."""
-
-    model: ModelName = Field(description="a folder, a name on a hub, or a .gguf file")
-    template: str = Field(
-        "Answer the question from the passage, in as few words as possible.\n\n"
-        "Passage: {title}. {text}\n\nQuestion: {question}\nAnswer:",
-        description="the prompt, or in a chat the user's message",
-    )
-    template_without_passage: str = Field(
-        "Answer the question in as few words as possible.\n\nQuestion: {question}\nAnswer:",
-        description="the same for a question without a passage",
-    )
-    chat: bool | None = Field(
-        None,
-        description="whether the prompt is a chat; null where the tokenizer has a chat template",
-    )
-    system: str | None = Field(None, description="a chat's system message; null for none of ours")
-    answer_prefix: str | None = Field(
-        None,
-        description="what stands between prompt and answer; null for a space where the prompt "
-        "ends with a character that is not white space",
-    )
-    end_token: str | None = Field(
-        None, description="the token that ends an answer; null for the model's own"
-    )
-    max_input_tokens: int | None = Field(
-        None,
-        gt=0,
-        description="a longer passage is cut; null for the model's positions less 128 (or less "
-        "half of them) for the answer",
-    )
-    device: str = Field("auto", description="cpu, cuda, …, or auto")
-    dtype: Literal["float32", "bfloat16"] = Field(
-        "float32", description="of the weights; log-probabilities are float32 in any case"
-    )
-    batch_size: int = Field(16, gt=0, description="prompts in one run of the model")
-
-    @field_validator("template")
-    @classmethod
-    def _check_template(cls, template: str) -> str:
-        return check_template(template, ("text", "question"), ("title",))
-
-    @field_validator("template_without_passage")
-    @classmethod
-    def _check_without_passage(cls, template: str) -> str:
-        return check_template(template, ("question",))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,37 +14,16 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import sentence_transformers
 import torch
-from pydantic import Field, field_validator
 
 from ragcore.errors import PluginError
-from ragcore.registry.components import ComponentConfig, ModelName
 from ragcore.types import Passage
+from ragcore_transformers.configs import CrossEncoderConfig
 from ragcore_transformers.loading import explained, pick_device
-from ragcore_transformers.tokenizing import check_template
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["CrossEncoder", "CrossEncoderConfig"]
-
-
-class CrossEncoderConfig(ComponentConfig):
-    """What YAML may say of `{use: cross-encoder}`."""
-
-    model: ModelName = Field(description="a folder, a name on a hub, or one that a plugin ships")
-    passage_template: str = Field(
-        "{title}. {text}", description="what is read of a passage that has a title"
-    )
-    max_tokens: int | None = Field(
-        None, gt=0, description="longer pairs are cut; null for the model's limit"
-    )
-    batch_size: int = Field(32, gt=0, description="pairs in one run of the model")
-    device: str = Field("auto", description="cpu, cuda, …, or auto")
-
-    @field_validator("passage_template")
-    @classmethod
-    def _check_template(cls, template: str) -> str:
-        return check_template(template, ("text",), ("title",))
+__all__ = ["CrossEncoder"]
 
 
 class CrossEncoder:

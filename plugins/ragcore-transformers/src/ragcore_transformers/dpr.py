@@ -12,30 +12,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 import torch
-from pydantic import Field
 from transformers import AutoTokenizer, DPRContextEncoder, DPRQuestionEncoder
 
 from ragcore.errors import PluginError
-from ragcore.registry.components import ComponentConfig, ModelName
 from ragcore.types import Passage
 from ragcore_transformers.batching import encode_by_length
+from ragcore_transformers.configs import DprConfig
 from ragcore_transformers.loading import explained, pick_device, save_model, weights_digest
 from ragcore_transformers.plain import wide
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["Dpr", "DprConfig"]
-
-
-class DprConfig(ComponentConfig):
-    """What YAML may say of `{use: dpr}`."""
-
-    question_model: ModelName = Field(description="a DPRQuestionEncoder: a folder, or a hub's name")
-    passage_model: ModelName = Field(description="a DPRContextEncoder: a folder, or a hub's name")
-    max_tokens: int = Field(256, gt=0, description="longer questions and passages are cut")
-    batch_size: int = Field(32, gt=0, description="texts in one run of a model")
-    device: str = Field("auto", description="cpu, cuda, …, or auto")
+__all__ = ["Dpr"]
 
 
 class Dpr:

@@ -3,31 +3,42 @@
 from __future__ import annotations
 
 import importlib.util
+from typing import Final
 
-from ragcore import hookimpl
+from ragcore import Components, Target, hookimpl
+
+_CONFIGS: Final = "ragcore_transformers.configs"
 
 
 @hookimpl
-def ragcore_generators() -> dict[str, str]:
+def ragcore_generators() -> Components:
     """Encoder-decoder models, for which one adapter serves all, and decoder-only ones."""
-    adapter = "ragcore_transformers.seq2seq:Seq2Seq"
-    causal = "ragcore_transformers.causal:Causal"
+    adapter = Target("ragcore_transformers.seq2seq:Seq2Seq", config=f"{_CONFIGS}:Seq2SeqConfig")
+    causal = Target("ragcore_transformers.causal:Causal", config=f"{_CONFIGS}:CausalConfig")
     return {"bart": adapter, "t5": adapter, "seq2seq": adapter, "causal": causal}
 
 
 @hookimpl
-def ragcore_encoders() -> dict[str, str]:
+def ragcore_encoders() -> Components:
     """Text encoders."""
     return {
-        "sentence-transformers": "ragcore_transformers.sentence:SentenceTransformers",
-        "dpr": "ragcore_transformers.dpr:Dpr",
+        "sentence-transformers": Target(
+            "ragcore_transformers.sentence:SentenceTransformers",
+            config=f"{_CONFIGS}:SentenceConfig",
+        ),
+        "dpr": Target("ragcore_transformers.dpr:Dpr", config=f"{_CONFIGS}:DprConfig"),
     }
 
 
 @hookimpl
-def ragcore_scorers() -> dict[str, str]:
+def ragcore_scorers() -> Components:
     """Models that read a question and a passage at once."""
-    return {"cross-encoder": "ragcore_transformers.cross_encoder:CrossEncoder"}
+    return {
+        "cross-encoder": Target(
+            "ragcore_transformers.cross_encoder:CrossEncoder",
+            config=f"{_CONFIGS}:CrossEncoderConfig",
+        )
+    }
 
 
 @hookimpl

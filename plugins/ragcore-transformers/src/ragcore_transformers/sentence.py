@@ -6,20 +6,18 @@ Decides which text is encoded and how the vector is normalised; pooling is the m
 from __future__ import annotations
 
 import copy
-import string
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final, cast
 
 import numpy as np
 import torch
-from pydantic import Field, field_validator
 from sentence_transformers import SentenceTransformer
 
 from ragcore.errors import PluginError
-from ragcore.registry.components import ComponentConfig, ModelName
 from ragcore.types import Passage
 from ragcore_transformers.batching import encode_by_length
+from ragcore_transformers.configs import SentenceConfig
 from ragcore_transformers.loading import (
     explained,
     pick_device,
@@ -31,48 +29,7 @@ from ragcore_transformers.plain import wide
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["SentenceConfig", "SentenceTransformers"]
-
-
-class SentenceConfig(ComponentConfig):
-    """What YAML may say of `{use: sentence-transformers}`."""
-
-    model: ModelName = Field(description="a folder, a name on a hub, or one that a plugin ships")
-    question_model: ModelName | None = Field(
-        None, description="encodes questions, where they were trained apart; null for `model`"
-    )
-    passage_template: str = Field(
-        "{title}. {text}", description="what is encoded of a passage that has a title"
-    )
-    question_prompt: str | None = Field(
-        None, description="put before each question; null for the model's own"
-    )
-    passage_prompt: str | None = Field(
-        None, description="put before each passage; null for the model's own"
-    )
-    normalize: bool | None = Field(
-        None, description="scale vectors to length 1, or never; null to do as the model does"
-    )
-    max_tokens: int | None = Field(
-        None, gt=0, description="longer texts are cut; null for the model's limit"
-    )
-    batch_size: int = Field(32, gt=0, description="texts in one run of the model")
-    device: str = Field("auto", description="cpu, cuda, …, or auto")
-
-    @field_validator("passage_template")
-    @classmethod
-    def _check_template(cls, template: str) -> str:
-        fields = [
-            (name, bool(spec or conversion))
-            for _, name, spec, conversion in string.Formatter().parse(template)
-            if name is not None
-        ]
-        if ("text", False) not in fields or not set(fields) <= {("text", False), ("title", False)}:
-            raise ValueError(
-                f"passage_template {template!r} must hold {{text}}, may hold {{title}}, and no "
-                "other field"
-            )
-        return template
+__all__ = ["SentenceTransformers"]
 
 
 class SentenceTransformers:

@@ -10,31 +10,29 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final
 
 import torch
-from pydantic import Field, field_validator
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig, AutoModelForSeq2SeqLM
 
 from ragcore.errors import GeneratorError, QuestionError, UnsupportedOperation
-from ragcore.registry.components import ComponentConfig, ModelName
 from ragcore.types import Passage, Word
 from ragcore_transformers import plain, weights
 from ragcore_transformers.attention import Encoded
+from ragcore_transformers.configs import Seq2SeqConfig
 from ragcore_transformers.fast import FastDecoder, FastState, fast_decoder
 from ragcore_transformers.int8 import quantize
 from ragcore_transformers.loading import explained, pick_device, save_model
 from ragcore_transformers.plain import PlainState
 from ragcore_transformers.tokenizing import (
-    check_template,
     load_tokenizer,
     plain_text,
     shortened,
 )
 from ragcore_transformers.words import WordEncoder
 
-__all__ = ["Seq2Seq", "Seq2SeqConfig"]
+__all__ = ["Seq2Seq"]
 
 _DEFAULT_LIMIT: Final = 512
 """Input tokens for models without a limit of their own; what T5 was trained with."""
@@ -42,31 +40,6 @@ _DEFAULT_LIMIT: Final = 512
 
 _TOKENS_AT_ONCE: Final = 1024
 """Tokens in one run of the encoder on a CPU, which is busy with as many: more only add padding."""
-
-
-class Seq2SeqConfig(ComponentConfig):
-    """What YAML may say of `{use: bart}`, `{use: t5}`, `{use: seq2seq}`."""
-
-    model: ModelName = Field(description="a folder or a name on a hub; safetensors only")
-    template: str = Field(
-        "{title} / {text} // {question}",
-        description="the encoder's input; without a passage it is the question alone",
-    )
-    max_input_tokens: int | None = Field(
-        None, gt=0, description="a longer passage is cut; null for the model's limit"
-    )
-    device: str = Field("auto", description="cpu, cuda, …, or auto")
-    dtype: Literal["float32", "bfloat16", "int8"] = Field(
-        "float32",
-        description="of the weights; int8 is for a CPU, and is not trained. Log-probabilities are "
-        "float32 in any case",
-    )
-    batch_size: int = Field(16, gt=0, description="pairs in one run of the encoder")
-
-    @field_validator("template")
-    @classmethod
-    def _check_template(cls, template: str) -> str:
-        return check_template(template, ("text", "question"), ("title",))
 
 
 @dataclass(slots=True)

@@ -5,7 +5,6 @@ Knows nothing of models. All that is here works for encoder-decoder and decoder-
 
 from __future__ import annotations
 
-import string
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ from ragcore.errors import GeneratorError
 from ragcore.types import Passage
 from ragcore_transformers.loading import explained
 
-__all__ = ["check_template", "load_tokenizer", "plain_text", "shortened"]
+__all__ = ["load_tokenizer", "plain_text", "shortened"]
 
 
 def load_tokenizer(model: str, **where: str) -> Any:
@@ -33,32 +32,6 @@ def load_tokenizer(model: str, **where: str) -> Any:
             "to cut passages exactly: convert it with Hugging Face's tokenizers"
         )
     return tokenizer
-
-
-def check_template(template: str, once: Sequence[str], at_most_once: Sequence[str] = ()) -> str:
-    """The template, if it has these plain fields and no other.
-
-    Raises:
-        ValueError: it cannot be filled; for a validator of a config.
-    """
-    fields = [
-        (name, spec, conversion)
-        for _, name, spec, conversion in string.Formatter().parse(template)
-        if name is not None
-    ]
-    names = [name for name, _, _ in fields]
-    plain = all(not spec and not conversion for _, spec, conversion in fields)
-    fits = all(names.count(name) == 1 for name in once) and all(
-        names.count(name) <= 1 for name in at_most_once
-    )
-    if not (fits and plain and set(names) <= {*once, *at_most_once}):
-        needed = " and ".join(f"{{{name}}}" for name in once)
-        allowed = "".join(f", {{{name}}} at most once" for name in at_most_once)
-        raise ValueError(
-            f"template {template!r} must hold {needed} once{' each' if len(once) > 1 else ''}"
-            f"{allowed}, and no other field; write a brace of the text itself as {{{{ or }}}}"
-        )
-    return template
 
 
 def plain_text(tokenizer: Any, token_ids: Sequence[int]) -> str:
