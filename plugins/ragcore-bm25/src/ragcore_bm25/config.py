@@ -14,13 +14,16 @@ Variant = Literal["lucene", "robertson", "atire", "bm25l", "bm25+", "okapi", "l"
 
 
 class Bm25Config(ComponentConfig):
-    """What YAML may say of `{use: bm25}`."""
+    """Settings of `{use: bm25}`."""
 
     variant: Variant = Field(
         "lucene", description="they differ in the weight of frequent words and long passages"
     )
     k1: float = Field(
-        1.2, ge=0, allow_inf_nan=False, description="how soon a word's repetition stops to count"
+        1.2,
+        ge=0,
+        allow_inf_nan=False,
+        description="how soon further repetitions of a word stop counting",
     )
     b: float = Field(0.75, ge=0, le=1, description="how much a passage's length counts")
     delta: float = Field(

@@ -1,4 +1,4 @@
-"""What this package gives to ragcore."""
+"""The plugin `bm25`: names the retriever and its config."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from ragcore import Components, Target, hookimpl
 
 @hookimpl
 def ragcore_retrievers() -> Components:
-    """BM25 on words."""
+    """Name the retriever `bm25`."""
     return {"bm25": Target("ragcore_bm25.retriever:Bm25", config="ragcore_bm25.config:Bm25Config")}

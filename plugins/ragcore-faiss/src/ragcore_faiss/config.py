@@ -10,15 +10,18 @@ __all__ = ["FaissConfig"]
 
 
 class FaissConfig(ComponentConfig):
-    """What YAML may say of `{use: faiss}`."""
+    """Settings of `{use: faiss}`."""
 
     factory: str = Field(
-        "Flat", description="what FAISS's index_factory makes for inner products; Flat is exact"
+        "Flat",
+        description="factory string for FAISS's index_factory, with inner products; Flat is exact",
     )
     search: dict[str, int | float] = Field(
         default_factory=dict,
         description="FAISS's parameters at search time, such as {efSearch: 64} or {nprobe: 8}",
     )
     train_size: int = Field(
-        100_000, gt=0, description="an index that needs training gets the first so many vectors"
+        100_000,
+        gt=0,
+        description="an index that needs training is trained on at most so many, the first added",
     )

@@ -1,4 +1,4 @@
-"""What this package gives to ragcore."""
+"""The plugin `faiss`: names the index and its config."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from ragcore import Components, Target, hookimpl
 
 @hookimpl
 def ragcore_indexes() -> Components:
-    """FAISS's indexes."""
+    """Name the index `faiss`."""
     return {"faiss": Target("ragcore_faiss.index:Faiss", config="ragcore_faiss.config:FaissConfig")}

@@ -12,14 +12,16 @@ __all__ = ["HnswlibConfig"]
 
 
 class HnswlibConfig(ComponentConfig):
-    """What YAML may say of `{use: hnswlib}`."""
+    """Settings of `{use: hnswlib}`."""
 
     space: Literal["ip", "cosine"] = Field("ip", description="the score: inner product or cosine")
     m: int = Field(16, ge=2, le=512, description="neighbours of a vector in the graph")
     ef_construction: int = Field(
-        200, ge=1, description="how widely neighbours are looked for while it is built"
+        200, ge=1, description="candidates considered for each vector while the graph is built"
     )
-    ef_search: int = Field(64, ge=1, description="how widely a search looks; k if that is more")
+    ef_search: int = Field(
+        64, ge=1, description="candidates that a search considers; k if that is more"
+    )
     seed: int = Field(100, ge=0, description="of the vectors' levels in the graph")
     threads: int = Field(
         0, ge=0, description="threads of a call; 0 for all. With 1 the graph is the same each time"

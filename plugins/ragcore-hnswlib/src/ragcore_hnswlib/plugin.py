@@ -1,4 +1,4 @@
-"""What this package gives to ragcore."""
+"""The plugin `hnswlib`: names the index and its config."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ragcore import Components, Target, hookimpl
 
 @hookimpl
 def ragcore_indexes() -> Components:
-    """The graphs of hnswlib."""
+    """Name the index `hnswlib`."""
     return {
         "hnswlib": Target(
             "ragcore_hnswlib.index:Hnswlib", config="ragcore_hnswlib.config:HnswlibConfig"
