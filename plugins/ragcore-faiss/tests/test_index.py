@@ -50,7 +50,7 @@ def made(factory: str = "Flat", **settings: object) -> Faiss:
 
 @functools.cache
 def searched(factory: str) -> Faiss:
-    """An index with the settings that promise its recall; only to be searched."""
+    """Build an index with the settings that promise its recall; only to be searched."""
     return made(factory, search=FACTORIES[factory][1])
 
 

@@ -30,7 +30,7 @@ QUESTIONS = ["What is the capital of Chad?", "Who?", "Who is the prime minister 
 
 
 def save_cross_encoder(folder: Path, *, labels: int = 1) -> Path:
-    """A BERT that gives a pair of texts so many numbers, as transformers saves it."""
+    """Save a BERT that gives a pair of texts so many numbers."""
     tokenizer = tiny.word_pieces()
     model = BertForSequenceClassification(
         BertConfig(vocab_size=len(tokenizer), num_labels=labels, **tiny.BERT)

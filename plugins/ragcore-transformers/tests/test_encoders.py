@@ -164,7 +164,7 @@ def test_models_of_two_sizes_do_not_make_one_encoder(dpr: Path, tmp_path: Path) 
 
 
 def test_a_question_encoder_is_no_passage_encoder(dpr: Path) -> None:
-    with pytest.raises(PluginError, match="name a model of this kind"):
+    with pytest.raises(PluginError, match="not a complete DPRContextEncoder"):
         made_dpr(dpr, passage_model=str(dpr / "question"))
 
 

@@ -15,7 +15,7 @@ from ragcore.types import Passage
 
 
 def small(source: Path, folder: Path) -> tuple[Seq2Seq, Path]:
-    """A generator, and a folder with its int8 copy."""
+    """Return a generator, and a folder with its int8 copy."""
     generator = Seq2Seq(Seq2SeqConfig(model=str(source)))
     save_int8_rows(generator.model, folder)
     generator.tokenizer.save_pretrained(folder)

@@ -20,11 +20,12 @@ __all__ = [
     "DprConfig",
     "SentenceConfig",
     "Seq2SeqConfig",
+    "check_template",
 ]
 
 
 class Seq2SeqConfig(ComponentConfig):
-    """What YAML may say of `{use: bart}`, `{use: t5}`, `{use: seq2seq}`."""
+    """Settings of `{use: bart}`, `{use: t5}` and `{use: seq2seq}`."""
 
     model: ModelName = Field(description="a folder or a name on a hub; safetensors only")
     template: str = Field(
@@ -37,8 +38,8 @@ class Seq2SeqConfig(ComponentConfig):
     device: str = Field("auto", description="cpu, cuda, …, or auto")
     dtype: Literal["float32", "bfloat16", "int8"] = Field(
         "float32",
-        description="of the weights; int8 is for a CPU, and is not trained. Log-probabilities are "
-        "float32 in any case",
+        description="of the weights; int8 is for a CPU and cannot be trained. Log-probabilities "
+        "are always float32",
     )
     batch_size: int = Field(16, gt=0, description="pairs in one run of the encoder")
 
@@ -49,7 +50,7 @@ class Seq2SeqConfig(ComponentConfig):
 
 
 class CausalConfig(ComponentConfig):
-    """What YAML may say of `{use: causal}`."""
+    """Settings of `{use: causal}`."""
 
     model: ModelName = Field(description="a folder, a name on a hub, or a .gguf file")
     template: str = Field(
@@ -65,11 +66,11 @@ class CausalConfig(ComponentConfig):
         None,
         description="whether the prompt is a chat; null where the tokenizer has a chat template",
     )
-    system: str | None = Field(None, description="a chat's system message; null for none of ours")
+    system: str | None = Field(None, description="a chat's system message; null for none")
     answer_prefix: str | None = Field(
         None,
-        description="what stands between prompt and answer; null for a space where the prompt "
-        "ends with a character that is not white space",
+        description="text between prompt and answer; null for a space where the prompt ends with a "
+        "character that is not white space",
     )
     end_token: str | None = Field(
         None, description="the token that ends an answer; null for the model's own"
@@ -82,7 +83,7 @@ class CausalConfig(ComponentConfig):
     )
     device: str = Field("auto", description="cpu, cuda, …, or auto")
     dtype: Literal["float32", "bfloat16"] = Field(
-        "float32", description="of the weights; log-probabilities are float32 in any case"
+        "float32", description="of the weights; log-probabilities are always float32"
     )
     batch_size: int = Field(16, gt=0, description="prompts in one run of the model")
 
@@ -98,14 +99,14 @@ class CausalConfig(ComponentConfig):
 
 
 class SentenceConfig(ComponentConfig):
-    """What YAML may say of `{use: sentence-transformers}`."""
+    """Settings of `{use: sentence-transformers}`."""
 
     model: ModelName = Field(description="a folder, a name on a hub, or one that a plugin ships")
     question_model: ModelName | None = Field(
-        None, description="encodes questions, where they were trained apart; null for `model`"
+        None, description="encodes questions, if it was trained apart; null for `model`"
     )
     passage_template: str = Field(
-        "{title}. {text}", description="what is encoded of a passage that has a title"
+        "{title}. {text}", description="the text that is encoded of a passage with a title"
     )
     question_prompt: str | None = Field(
         None, description="put before each question; null for the model's own"
@@ -139,7 +140,7 @@ class SentenceConfig(ComponentConfig):
 
 
 class DprConfig(ComponentConfig):
-    """What YAML may say of `{use: dpr}`."""
+    """Settings of `{use: dpr}`."""
 
     question_model: ModelName = Field(description="a DPRQuestionEncoder: a folder, or a hub's name")
     passage_model: ModelName = Field(description="a DPRContextEncoder: a folder, or a hub's name")
@@ -149,11 +150,11 @@ class DprConfig(ComponentConfig):
 
 
 class CrossEncoderConfig(ComponentConfig):
-    """What YAML may say of `{use: cross-encoder}`."""
+    """Settings of `{use: cross-encoder}`."""
 
     model: ModelName = Field(description="a folder, a name on a hub, or one that a plugin ships")
     passage_template: str = Field(
-        "{title}. {text}", description="what is read of a passage that has a title"
+        "{title}. {text}", description="the text that is read of a passage with a title"
     )
     max_tokens: int | None = Field(
         None, gt=0, description="longer pairs are cut; null for the model's limit"
@@ -168,7 +169,12 @@ class CrossEncoderConfig(ComponentConfig):
 
 
 def check_template(template: str, once: Sequence[str], at_most_once: Sequence[str] = ()) -> str:
-    """The template, if it has these plain fields and no other.
+    """Return the template if it has these plain fields and no other.
+
+    Args:
+        template: text with fields such as {title}.
+        once: fields that it must hold, each once.
+        at_most_once: fields that it may hold.
 
     Raises:
         ValueError: it cannot be filled; for a validator of a config.

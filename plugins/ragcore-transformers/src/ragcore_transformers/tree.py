@@ -7,8 +7,8 @@ and pruned by indexing masks, and no cache moves; keys and values of what a pair
 encoder's states, a prompt) are never expanded to its rows.
 
 Two trees: `Forest` grows by one node per row and step, as decoding does; `Trie` holds known
-targets, so that teacher forcing feeds every distinct prefix once. `Layout` brings rows into the grid
-[P, width] in which attention is computed.
+targets, so that teacher forcing feeds every distinct prefix once. `Layout` brings rows into the
+grid [P, width] in which attention is computed.
 
 Knows index tensors only: no model, no vocabulary, no text. P pairs, M rows, n nodes, N columns.
 """
