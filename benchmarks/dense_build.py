@@ -64,7 +64,8 @@ def build(passages: Any, encoder: ComponentSpec) -> None:
 
 def compare(options: argparse.Namespace) -> None:
     try:
-        from ragcore_transformers.sentence import SentenceConfig, SentenceTransformers
+        from ragcore_transformers.configs import SentenceConfig
+        from ragcore_transformers.sentence import SentenceTransformers
     except ModuleNotFoundError as error:
         print(f"skipped: {error.name} is not installed")
         return

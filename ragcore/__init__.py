@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ragcore.config import load_config
     from ragcore.errors import RagcoreError
     from ragcore.evaluation.running import evaluate
-    from ragcore.hookspecs import hookimpl
+    from ragcore.hookspecs import Components, Target, hookimpl
     from ragcore.questions import read_questions
     from ragcore.rag import Rag, load
     from ragcore.registry.components import (
@@ -35,6 +35,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Answer": "ragcore.types",
+    "Components": "ragcore.hookspecs",
     "ConfigPath": "ragcore.registry.components",
     "Evidence": "ragcore.types",
     "Hits": "ragcore.types",
@@ -45,6 +46,7 @@ _HOMES = {
     "Rag": "ragcore.rag",
     "RagcoreError": "ragcore.errors",
     "SimpleRetriever": "ragcore.registry.simple",
+    "Target": "ragcore.hookspecs",
     "Token": "ragcore.types",
     "answer_view": "ragcore.views.answer",
     "build_memory": "ragcore.build",
@@ -61,6 +63,7 @@ _HOMES = {
 
 __all__ = [
     "Answer",
+    "Components",
     "ConfigPath",
     "Evidence",
     "Hits",
@@ -71,6 +74,7 @@ __all__ = [
     "Rag",
     "RagcoreError",
     "SimpleRetriever",
+    "Target",
     "Token",
     "answer_view",
     "build_memory",

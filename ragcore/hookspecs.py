@@ -2,12 +2,14 @@
 
 A plugin is a module or object under the entry-point group `ragcore`, with functions marked
 `@ragcore.hookimpl`. It names its classes by dotted strings ("package.module:Class"), so that
-nothing heavy is imported before a pipeline uses it.
+nothing heavy is imported before a component is built. Where the class's module imports something
+heavy (torch, faiss), name the class's `Config` too, by a `Target`: a pipeline file is then checked
+without importing the class.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pluggy
 
@@ -16,39 +18,58 @@ if TYPE_CHECKING:
 
     from ragcore.types import Answer, Hits
 
-__all__ = ["hookimpl", "hookspec"]
+__all__ = ["Components", "Target", "hookimpl", "hookspec"]
 
 hookspec = pluggy.HookspecMarker("ragcore")
 hookimpl = pluggy.HookimplMarker("ragcore")
 
 
-@hookspec
-def ragcore_encoders() -> dict[str, str]:  # type: ignore[empty-body]
-    """Name encoders, {name: "package.module:Class"}; see `ragcore.contracts.Encoder`."""
+class Target(NamedTuple):
+    """Where a component's class is, and where its `Config` is.
+
+        Target("my_plugin.index:Annoy", config="my_plugin.configs:AnnoyConfig")
+
+    Attributes:
+        component: "package.module:Class"; imported when the component is first built or loaded.
+        config: "package.module:ClassConfig", the very class that is `Class.Config`, in a module
+            that imports nothing heavy.
+    """
+
+    component: str
+    config: str
+
+
+Components = dict[str, str | Target]
+"""What a hook for components returns: {name: "package.module:Class"}, or a `Target` for a name."""
 
 
 @hookspec
-def ragcore_indexes() -> dict[str, str]:  # type: ignore[empty-body]
+def ragcore_encoders() -> Components:  # type: ignore[empty-body]
+    """Name encoders, {name: "package.module:Class" or Target}; see `ragcore.contracts.Encoder`."""
+
+
+@hookspec
+def ragcore_indexes() -> Components:  # type: ignore[empty-body]
     """Name vector indexes; see `ragcore.contracts.Index`."""
 
 
 @hookspec
-def ragcore_retrievers() -> dict[str, str]:  # type: ignore[empty-body]
+def ragcore_retrievers() -> Components:  # type: ignore[empty-body]
     """Name retrievers; see `ragcore.contracts.Retriever`."""
 
 
 @hookspec
-def ragcore_scorers() -> dict[str, str]:  # type: ignore[empty-body]
+def ragcore_scorers() -> Components:  # type: ignore[empty-body]
     """Name scorers of a question with a passage; see `ragcore.contracts.Scorer`."""
 
 
 @hookspec
-def ragcore_generators() -> dict[str, str]:  # type: ignore[empty-body]
+def ragcore_generators() -> Components:  # type: ignore[empty-body]
     """Name generators; see `ragcore.contracts.Generator`."""
 
 
 @hookspec
-def ragcore_corpora() -> dict[str, str]:  # type: ignore[empty-body]
+def ragcore_corpora() -> Components:  # type: ignore[empty-body]
     """Name corpora; see `ragcore.contracts.Corpus`."""
 
 

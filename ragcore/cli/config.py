@@ -29,10 +29,20 @@ _Overrides = Annotated[
 
 
 @check_app.command()
-def check(pipeline: PipelineArgument, overrides: _Overrides = None) -> None:
+def check(
+    pipeline: PipelineArgument,
+    overrides: _Overrides = None,
+    load: Annotated[
+        bool, typer.Option("--load", help="Import each component's class too, which takes longer.")
+    ] = False,
+) -> None:
     """Check a pipeline file: list its components, or every error with its line."""
     config = load_config(pipeline, overrides or ())
     version = _version(config.memory, pipeline)
+    if load:
+        registered = registry()
+        for _, spec in _specs(config, ""):
+            registered.load(spec.kind, spec.use)
     print(f"{pipeline}: ok")
     rows = [
         ("memory.store", str(config.memory.store)),

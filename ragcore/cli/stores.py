@@ -22,14 +22,14 @@ def store_at(location: str, *, new: bool = False) -> tuple[Store, str | None]:
         ConfigError: the pipeline file is faulty.
         StoreError: the folder is missing.
     """
-    from ragcore.config import load_config
+    from ragcore.config import load_store_config
     from ragcore.errors import StoreError
     from ragcore.store.store import Store
 
     version = None
     folder = Path(location)
     if folder.is_file() or folder.suffix in (".yaml", ".yml"):
-        section = load_config(location).memory
+        section = load_store_config(location)
         folder, version = section.store, section.version
     if not new and not folder.is_dir():
         raise StoreError(f"{folder}: no such store: build a version with `ragcore memory build`")

@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from ragcore.config.models import PipelineConfig
+from ragcore.config.models import PipelineConfig, StoreConfig
 from ragcore.config.overrides import apply_overrides
 from ragcore.config.reader import ConfigReader
-from ragcore.config.source import Mapping, Scalar, Source
+from ragcore.config.source import Entry, Mapping, Node, Scalar, Source
 from ragcore.errors import ConfigError
 
-__all__ = ["load_config", "parse_config", "read_file"]
+__all__ = ["load_config", "load_store_config", "parse_config", "read_file"]
 
 FOLDER_FILE: Final = "pipeline.yaml"
 """The name of the pipeline file in a folder, where a folder stands for a pipeline."""
+
+_STORE_KEYS: Final = StoreConfig.model_fields.keys()
 
 _EMPTY: Final = "the file is empty: a pipeline begins with 'ragcore: 1' and has a section 'memory'"
 
@@ -32,6 +34,32 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> PipelineConf
         ConfigError: it cannot be read, or has faults; the message lists all, by position.
     """
     return read_file(path, overrides)[1]
+
+
+def load_store_config(path: str | Path) -> StoreConfig:
+    """Return `memory.store` and `memory.version` of a pipeline file; its other keys are not read.
+
+    For commands on versions, which work whatever the file says of generator and retriever.
+
+    Raises:
+        ConfigError: the file cannot be read, or one of the two keys is missing or wrong; the
+            message lists every fault of the file, by position.
+    """
+    file = _file(Path(path))
+    source = Source(_text(file), str(file))
+    tree = source.tree()
+    section: Node | None = None
+    match tree:
+        case Mapping(entries={"ragcore": Entry(value=Scalar(value=1)), "memory": memory}):
+            section = memory.value
+    if isinstance(section, Mapping) and not source.faults:
+        keys = {key: entry for key, entry in section.entries.items() if key in _STORE_KEYS}
+        reader = ConfigReader(source, file.parent.absolute())
+        config = reader.read(Mapping(section.position, keys), StoreConfig, "'memory'")
+        if config is not None and not source.faults:
+            return config
+    # The whole file is read for the message; it cannot pass where its part has a fault.
+    return load_config(path).memory
 
 
 def parse_config(

@@ -17,6 +17,7 @@ __all__ = [
     "MemoryConfig",
     "PipelineConfig",
     "RagConfig",
+    "StoreConfig",
 ]
 
 
@@ -102,8 +103,8 @@ class RagConfig(ComponentConfig):
         return self
 
 
-class MemoryConfig(ComponentConfig):
-    """Which passages are read, and how they are found."""
+class StoreConfig(ComponentConfig):
+    """Where the versions of a memory are, and which one is read."""
 
     store: ConfigPath = Field(description="folder of the store that holds the memory's versions")
     version: str | None = Field(
@@ -111,6 +112,11 @@ class MemoryConfig(ComponentConfig):
         min_length=1,
         description="version to answer from; null is the store's current one",
     )
+
+
+class MemoryConfig(StoreConfig):
+    """Which passages are read, and how they are found."""
+
     corpus: ComponentSpec[Corpus] | None = Field(
         default=None, description="where passages come from when the memory is built"
     )

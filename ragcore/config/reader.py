@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
 
 from ragcore.config.hints import AcceptedValues, hint_of, keys_of
@@ -30,10 +29,10 @@ from ragcore.config.source import (
     describe,
 )
 from ragcore.errors import PluginError, RagcoreError, nearest
-from ragcore.registry.components import ComponentSpec
+from ragcore.registry.components import ComponentSpec, config_class
 from ragcore.registry.discovery import registry
 
-__all__ = ["ConfigReader", "config_class"]
+__all__ = ["ConfigReader"]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -180,15 +179,15 @@ class ConfigReader:
                 )
             return _FAULTY
         try:
-            component = registry().load(kind, name)
-            model = config_class(kind, name, component)
+            model = config_class(kind, name)
             config = self._model(node, model, f"{kind} {_text(use.value)!r}", use)
         except PluginError as error:
             self._source.fault(use.value.position, self._hide(str(error)))
             return _FAULTY
         if isinstance(config, _Faulty):
             return config
-        return ComponentSpec(kind, name, component, config, _secrets_of(node))
+        use_now = registry().current_name(kind, name)
+        return ComponentSpec(kind, use_now, None, config, _secrets_of(node))
 
     def _mismatch(self, node: Node, accepted: AcceptedValues, key: str) -> _Faulty:
         if self._source.is_faulty(node.position):
@@ -301,30 +300,6 @@ class ConfigReader:
         # A validator's own message names the value or not, as its author chose.
         value_found = "" if error["type"] == "value_error" else f", found {_value_text(faulty)}"
         self._source.fault(position, f"{key}: {self._hide(reason(error))}{value_found}")
-
-
-def config_class(kind: str, name: str, component: Any) -> type[BaseModel]:
-    """A component's `Config`.
-
-    Raises:
-        PluginError: it has none, or one that is not ready for use.
-    """
-    model = getattr(component, "Config", None)
-    what = f"{kind} {name!r} ({getattr(component, '__qualname__', component)!s})"
-    if not (isinstance(model, type) and issubclass(model, BaseModel)):
-        raise PluginError(
-            f"{what} has no class 'Config': its plugin must give it one, a ragcore.ComponentConfig "
-            "whose fields are the keys that YAML may say"
-        )
-    if not model.__pydantic_complete__:
-        try:
-            model.model_rebuild()
-        except (PydanticUserError, NameError) as error:
-            raise PluginError(
-                f"{what} has a 'Config' with an annotation that cannot be resolved ({error}): "
-                "import its names outside of TYPE_CHECKING"
-            ) from error
-    return model
 
 
 def _suggest(word: str, known: list[str]) -> str:

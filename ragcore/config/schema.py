@@ -15,9 +15,8 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from ragcore.config.models import PipelineConfig
-from ragcore.config.reader import config_class
 from ragcore.errors import PluginError
-from ragcore.registry.components import COMPONENT_MARK
+from ragcore.registry.components import COMPONENT_MARK, config_class
 from ragcore.registry.discovery import registry
 
 __all__ = ["config_schema"]
@@ -63,7 +62,7 @@ def _one_of(kind: str, names: list[str]) -> dict[str, Any]:
 def _component(kind: str, name: str, definitions: dict[str, Any]) -> dict[str, Any]:
     use = {"const": name, "description": f"the {kind} {name}"}
     try:
-        model = config_class(kind, name, registry().load(kind, name))
+        model = config_class(kind, name)
     except PluginError as error:
         description = f"its class cannot be loaded: {error}"
         return {"type": "object", "description": description, "properties": {"use": use}}

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ragcore.errors import ComponentError, CorpusError, StoreCorruptError, StoreError
 from ragcore.types import Passage
@@ -214,6 +213,9 @@ class Passages:
 
     def rows_of(self, ids: Sequence[str]) -> dict[str, int]:
         """Map the given ids to rows, leaving out ids that no passage has; compares all ids."""
+        # Slow to import, and needed by no command that only lists, checks or switches versions.
+        import pyarrow.compute as pc
+
         requested = pa.array(ids, pa.string())
         rows: dict[str, int] = {}
         start = 0

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from ragcore.hookspecs import hookimpl
+from typing import Final
+
+from ragcore.hookspecs import Components, Target, hookimpl
+
+_CONFIGS: Final = "ragcore.retrievers.configs"
 
 
 @hookimpl
-def ragcore_corpora() -> dict[str, str]:
+def ragcore_corpora() -> Components:
     """Name the corpora that read files."""
     return {
         "jsonl": "ragcore.corpora.readers:Jsonl",
@@ -16,25 +20,30 @@ def ragcore_corpora() -> dict[str, str]:
 
 
 @hookimpl
-def ragcore_indexes() -> dict[str, str]:
+def ragcore_indexes() -> Components:
     """Name the index that computes all inner products with numpy alone."""
-    return {"exact": "ragcore.retrievers.flat:Exact"}
+    return {"exact": Target("ragcore.retrievers.flat:Exact", config=f"{_CONFIGS}:ExactConfig")}
 
 
 @hookimpl
-def ragcore_retrievers() -> dict[str, str]:
+def ragcore_retrievers() -> Components:
     """Name dense search and the retrievers that combine other retrievers."""
     return {
-        "dense": "ragcore.retrievers.dense:Dense",
-        "hybrid": "ragcore.retrievers.hybrid:Hybrid",
-        "rerank": "ragcore.retrievers.rerank:Rerank",
+        "dense": Target("ragcore.retrievers.dense:Dense", config=f"{_CONFIGS}:DenseConfig"),
+        "hybrid": Target("ragcore.retrievers.hybrid:Hybrid", config=f"{_CONFIGS}:HybridConfig"),
+        "rerank": Target("ragcore.retrievers.rerank:Rerank", config=f"{_CONFIGS}:RerankConfig"),
     }
 
 
 @hookimpl
-def ragcore_scorers() -> dict[str, str]:
+def ragcore_scorers() -> Components:
     """Name the scorer that uses a generator that can write questions."""
-    return {"likelihood": "ragcore.retrievers.query_likelihood:QueryLikelihood"}
+    return {
+        "query-likelihood": Target(
+            "ragcore.retrievers.query_likelihood:QueryLikelihood",
+            config=f"{_CONFIGS}:QueryLikelihoodConfig",
+        )
+    }
 
 
 @hookimpl

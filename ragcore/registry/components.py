@@ -23,6 +23,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Final, Generic, TypeVar, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo
+from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema, to_jsonable_python
 
@@ -33,6 +34,7 @@ __all__ = [
     "ConfigPath",
     "ModelName",
     "ComponentSpec",
+    "config_class",
     "kind_of",
     "ComponentConfig",
     "spec_from_dict",
@@ -75,7 +77,8 @@ class ComponentSpec(Generic[T]):
     Attributes:
         kind: kind of component, such as "retriever".
         use: the name under which the component is registered.
-        component: the component's class.
+        component: the component's class; where None was passed, the one registered under `use`,
+            imported at its first use.
         config: a validated instance of the class's `Config`.
         secrets: paths of secrets in the config, with the text in the file: {("token",):
             "${env:TOKEN}"}. `to_dict`, and so every file written from it, has that text instead.
@@ -85,15 +88,28 @@ class ComponentSpec(Generic[T]):
         self,
         kind: str,
         use: str,
-        component: Any,
+        component: Any | None,
         config: BaseModel,
         secrets: Mapping[tuple[str | int, ...], str] = MappingProxyType({}),
     ) -> None:
         self.kind = kind
         self.use = use
-        self.component = component
+        self._component = component
         self.config = config
         self.secrets = secrets
+
+    @property
+    def component(self) -> Any:
+        """The component's class.
+
+        Raises:
+            PluginError: its module cannot be imported.
+        """
+        if self._component is None:
+            from ragcore.registry.discovery import registry
+
+            self._component = registry().load(self.kind, self.use)
+        return self._component
 
     def __repr__(self) -> str:
         # The config is left out, since it may hold a secret.
@@ -102,13 +118,13 @@ class ComponentSpec(Generic[T]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ComponentSpec):
             return NotImplemented
-        return self._key() == other._key()
+        same = (self.kind, self.use, self.config) == (other.kind, other.use, other.config)
+        # Two specs of registered classes are compared without importing these.
+        lazy = self._component is None and other._component is None
+        return same and (lazy or self.component == other.component)
 
     def __hash__(self) -> int:
         return hash((self.kind, self.use))
-
-    def _key(self) -> tuple[object, ...]:
-        return self.kind, self.use, self.component, self.config
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> CoreSchema:
@@ -220,8 +236,9 @@ def spec_from_dict(kind: str, data: Mapping[str, Any]) -> ComponentSpec[Any]:
     use = settings.pop("use", None)
     if not isinstance(use, str):
         raise ConfigError(f"{kind}: found {data!r}, expected a mapping with 'use'")
-    component = registry().load(kind, use)
-    for name, field in component.Config.model_fields.items():
+    use = registry().current_name(kind, use)
+    model = config_class(kind, use)
+    for name, field in model.model_fields.items():
         key, inner = yaml_key(name, field), _kind_in(*field.metadata, field.annotation)
         if key in settings and inner is not None:
             settings[key] = _specs_in(settings[key], inner)
@@ -231,13 +248,39 @@ def spec_from_dict(kind: str, data: Mapping[str, Any]) -> ComponentSpec[Any]:
             "from a pipeline file, where secrets are filled in"
         )
     try:
-        config = component.Config.model_validate(settings)
+        config = model.model_validate(settings)
     except ValidationError as error:
         raise ConfigError(
             f"{kind} {use!r}: its recorded config does not fit the installed component: {error}: "
             f"pass the {kind} from a pipeline file instead"
         ) from None
-    return ComponentSpec(kind, use, component, config)
+    return ComponentSpec(kind, use, None, config)
+
+
+def config_class(kind: str, name: str) -> type[BaseModel]:
+    """Return the `Config` of a registered component, without importing its class if it can be.
+
+    Raises:
+        UnknownComponentError: no plugin gives the component.
+        PluginError: it cannot be imported, has no `Config`, or one that is not ready for use.
+    """
+    from ragcore.registry.discovery import registry
+
+    model = registry().load_config(kind, name)
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        raise PluginError(
+            f"{kind} {name!r} has no class 'Config': its plugin must give it one, a "
+            "ragcore.ComponentConfig whose fields are the keys that YAML may say"
+        )
+    if not model.__pydantic_complete__:
+        try:
+            model.model_rebuild()
+        except (PydanticUserError, NameError) as error:
+            raise PluginError(
+                f"{kind} {name!r} has a 'Config' with an annotation that cannot be resolved "
+                f"({error}): import its names outside of TYPE_CHECKING"
+            ) from error
+    return model
 
 
 def _kind_in(*hints: Any) -> str | None:

@@ -23,9 +23,10 @@ import pluggy
 
 from ragcore import hookspecs
 from ragcore.errors import PluginError, UnknownComponentError, nearest
+from ragcore.hookspecs import Target
 from ragcore.registry.installation import DISTRIBUTION, foreign_ragcore, install_hint
 
-__all__ = ["ENTRY_POINT_GROUP", "HOOKS", "PluginReport", "Registry", "registry"]
+__all__ = ["ENTRY_POINT_GROUP", "HOOKS", "RENAMED", "PluginReport", "Registry", "registry"]
 
 ENTRY_POINT_GROUP: Final = "ragcore"
 
@@ -59,6 +60,9 @@ KNOWN_PACKAGES: Final[Mapping[tuple[str, str], str]] = {
     ("command", "world"): "ragcore-world",
 }
 """Components of this repository's plugins, and the package that provides each."""
+
+RENAMED: Final[Mapping[tuple[str, str], str]] = {("scorer", "likelihood"): "query-likelihood"}
+"""Old names of components, which pipeline files and stores may still say, and the new ones."""
 
 SLOW_SECONDS: Final = 0.5
 """Seconds to import a plugin's module; it should only name classes, so more is too much."""
@@ -97,6 +101,7 @@ class Registry:
         self._manager = pluggy.PluginManager("ragcore")
         self._manager.add_hookspecs(hookspecs)
         self._targets: dict[tuple[str, str], str] = {}
+        self._configs: dict[tuple[str, str], str] = {}
         self._owners: dict[tuple[str, str], str] = {}
         self.reports: list[PluginReport] = []
 
@@ -167,17 +172,17 @@ class Registry:
                 close = nearest(name, hooks)
                 hint = f"did you mean {close!r}? " if close else ""
                 raise PluginError(f"there is no hook {name!r}: {hint}hooks: {', '.join(hooks)}")
-        components: dict[str, dict[str, str]] = {}
+        components: dict[str, dict[str, str | Target]] = {}
         for kind, hook in HOOKS.items():
             function = getattr(plugin, hook, None)
             if function is None:
                 continue
             names = function()
             if not isinstance(names, Mapping) or not all(
-                isinstance(key, str) and isinstance(value, str) and ":" in value
-                for key, value in names.items()
+                isinstance(key, str) and _is_target(value, kind) for key, value in names.items()
             ):
-                raise PluginError(f'{hook}() must return {{name: "package.module:Class"}}')
+                either = " or a ragcore.Target" if kind in _CONFIGURED else ""
+                raise PluginError(f'{hook}() must return {{name: "package.module:Class"{either}}}')
             components[kind] = dict(names)
         conflicts = []
         for kind, names in components.items():
@@ -186,6 +191,9 @@ class Registry:
                 if owner is not None:
                     conflicts.append(f"{kind} {name!r} is already registered by plugin {owner!r}")
                     continue
+                if isinstance(target, Target):
+                    self._configs[kind, name] = target.config
+                    target = target.component
                 self._targets[kind, name] = target
                 self._owners[kind, name] = report.name
                 report.components.setdefault(kind, {})[name] = target
@@ -202,17 +210,51 @@ class Registry:
         """Return the registered names of a kind, sorted."""
         return sorted(name for registered, name in self._targets if registered == kind)
 
+    def current_name(self, kind: str, name: str) -> str:
+        """Return the name that a component has today, where it was renamed; else `name`."""
+        return name if (kind, name) in self._targets else RENAMED.get((kind, name), name)
+
     def load(self, kind: str, name: str) -> Any:
-        """Import the class (or, for a command, the app) registered under a name.
+        """Import the class (or, for a command, the app) registered under a name, old or new.
 
         Raises:
             UnknownComponentError: no plugin provides it; the message has the nearest name, or the
                 package to install.
-            PluginError: its module cannot be imported, or lacks the class.
+            PluginError: its module cannot be imported, or lacks the class; or its `Config` is not
+                the one that its plugin names.
         """
+        name = self.current_name(kind, name)
         target = self._targets.get((kind, name))
         if target is None:
             raise UnknownComponentError(self.unknown(kind, name))
+        component = self._load(kind, name, target)
+        declared = self._configs.get((kind, name))
+        if declared is not None:
+            config = self._load(kind, name, declared)
+            if getattr(component, "Config", None) is not config:
+                raise PluginError(
+                    f"{kind} {name!r} of plugin {self._owners[kind, name]!r}: its hook names the "
+                    f"config {declared!r}, which is not the 'Config' of {target!r}: make them one "
+                    "class"
+                )
+        return component
+
+    def load_config(self, kind: str, name: str) -> Any:
+        """Import the `Config` of a component: alone where its plugin names it, else by its class.
+
+        Returns:
+            The config class, unchecked; None where the component has none.
+
+        Raises:
+            UnknownComponentError, PluginError: as `load`.
+        """
+        name = self.current_name(kind, name)
+        declared = self._configs.get((kind, name))
+        if declared is None:
+            return getattr(self.load(kind, name), "Config", None)
+        return self._load(kind, name, declared)
+
+    def _load(self, kind: str, name: str, target: str) -> Any:
         try:
             return _import(target)
         except Exception as error:
@@ -267,6 +309,18 @@ class Registry:
 def registry() -> Registry:
     """Return the plugins of this environment, discovered once per process."""
     return Registry.discover()
+
+
+_CONFIGURED: Final = frozenset(HOOKS) - {"metric", "model", "command"}
+"""The kinds of component that a pipeline file names, each with a `Config`."""
+
+
+def _is_target(value: object, kind: str) -> bool:
+    """Return whether a hook for this kind may give this value to a name."""
+    if isinstance(value, Target) and kind not in _CONFIGURED:
+        return False
+    paths = value if isinstance(value, Target) else (value,)
+    return all(isinstance(path, str) and ":" in path for path in paths)
 
 
 def _import(target: str) -> Any:

@@ -11,15 +11,14 @@ import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
-from pydantic import Field
 
-from ragcore.contracts import Encoder, Index, TrainableEncoder, supports
+from ragcore.contracts import Encoder, TrainableEncoder, supports
 from ragcore.disk.loading import reading
 from ragcore.errors import ComponentError, MemoryMismatchError, UnsupportedOperation
-from ragcore.registry.components import ComponentConfig, ComponentSpec
+from ragcore.retrievers.configs import DenseConfig
 from ragcore.retrievers.segments import Segments
 from ragcore.retrievers.vector_journal import Journal
 from ragcore.types import MISSING_ROW, Hits, Passage
@@ -39,18 +38,9 @@ RECORD: Final = "dense.json"
 class Dense:
     """A `Retriever` of an encoder and an index; scores are inner products, float32."""
 
-    class Config(ComponentConfig):
-        """Settings of `{use: dense}`."""
+    Config: ClassVar[type[DenseConfig]] = DenseConfig
 
-        encoder: ComponentSpec[Encoder] = Field(
-            description="turns passages and questions into vectors"
-        )
-        index: ComponentSpec[Index] = Field(
-            description="finds the passages' vectors of highest inner product"
-        )
-        batch_size: int = Field(64, ge=1, description="passages encoded in one batch")
-
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: DenseConfig) -> None:
         self._config = config
         self._index = Segments(config.index)
         self._journal: Journal | None = None
@@ -172,7 +162,7 @@ class Dense:
         (folder / RECORD).write_text(json.dumps(record) + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path, config: Config, *, mmap: bool = True) -> Dense:
+    def load(cls, folder: Path, config: DenseConfig, *, mmap: bool = True) -> Dense:
         """Load what `save` wrote; the index's search settings may differ from build time.
 
         Raises:

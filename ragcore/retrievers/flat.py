@@ -22,7 +22,7 @@ import numpy as np
 from ragcore.disk.arrays import save_array
 from ragcore.disk.loading import reading
 from ragcore.errors import ComponentError, StoreCorruptError
-from ragcore.registry.components import ComponentConfig
+from ragcore.retrievers.configs import ExactConfig
 from ragcore.types import MISSING_ROW, Hits
 
 if TYPE_CHECKING:
@@ -40,14 +40,13 @@ BLOCK: Final = 16_384
 class Exact:
     """An exact `Index`; several threads may search at the same time."""
 
-    class Config(ComponentConfig):
-        """No settings."""
+    Config: ClassVar[type[ExactConfig]] = ExactConfig
 
     capabilities: ClassVar[frozenset[str]] = frozenset(
         {"add", "exact", "filter", "mmap", "remove", "scratch", "vectors"}
     )
 
-    def __init__(self, config: Config, *, dim: int) -> None:
+    def __init__(self, config: ExactConfig, *, dim: int) -> None:
         self._dim = dim
         self._blocks: list[_Block] = []
         self._highest_row = -1
@@ -178,7 +177,7 @@ class Exact:
                 block.write(file)
 
     @classmethod
-    def load(cls, folder: Path, config: Config, *, mmap: bool = True) -> Exact:
+    def load(cls, folder: Path, config: ExactConfig, *, mmap: bool = True) -> Exact:
         """Load what `save` wrote; with `mmap` the vectors stay on disk until they are read.
 
         Raises:

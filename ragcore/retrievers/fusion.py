@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ragcore.errors import ComponentError
+from ragcore.retrievers.configs import RANK_CONSTANT
 from ragcore.types import MISSING_ROW, Hits
 
 if TYPE_CHECKING:
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     Values = npt.NDArray[np.float64]
 
 __all__ = ["RANK_CONSTANT", "convex", "mixture", "reciprocal_rank"]
-
-RANK_CONSTANT: Final = 60.0
-"""Added to each rank by reciprocal rank fusion; the value of its authors."""
 
 
 def reciprocal_rank(

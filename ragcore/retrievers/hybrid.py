@@ -13,15 +13,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Final
 
-from pydantic import Field, model_validator
-
-from ragcore.contracts import PassageSource, Retriever
+from ragcore.contracts import PassageSource
 from ragcore.disk.loading import reading
 from ragcore.errors import ComponentError, MemoryMismatchError, StoreCorruptError
-from ragcore.registry.components import ComponentConfig, ComponentSpec
 from ragcore.retrievers import fusion
+from ragcore.retrievers.configs import HybridConfig
 from ragcore.retrievers.members import (
     ANY_HAS,
     PASSED_ON,
@@ -39,7 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["Hybrid"]
 
 RECORD: Final = "hybrid.json"
-AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Hybrid:
@@ -49,42 +46,9 @@ class Hybrid:
     others. With `allowed`, ranks and lowest scores are those among allowed rows.
     """
 
-    class Config(ComponentConfig):
-        """Settings of `{use: hybrid}`."""
+    Config: ClassVar[type[HybridConfig]] = HybridConfig
 
-        retrievers: list[ComponentSpec[Retriever]] = Field(
-            min_length=1, description="the members, each over all passages"
-        )
-        fuse: Literal["rrf", "convex", "mixture"] = Field(
-            "rrf", description="by ranks, by scores scaled to 0 to 1, or as a mixture of priors"
-        )
-        weights: list[AboveZero] | None = Field(
-            None, description="how much each member counts; null is the same for all"
-        )
-        temperatures: list[AboveZero] | None = Field(
-            None, description="for mixture: divides each member's scores; null is 1"
-        )
-        rank_constant: float = Field(
-            fusion.RANK_CONSTANT, ge=0, allow_inf_nan=False, description="for rrf: added to ranks"
-        )
-        depth: int = Field(100, ge=1, description="hits that each member is searched for")
-
-        @model_validator(mode="after")
-        def _fit(self) -> Self:
-            for name, values in (("weights", self.weights), ("temperatures", self.temperatures)):
-                if values is not None and len(values) != len(self.retrievers):
-                    raise ValueError(
-                        f"{name} must be one for each of the {len(self.retrievers)} retrievers, "
-                        f"found {len(values)}"
-                    )
-            if self.temperatures is not None and self.fuse != "mixture":
-                raise ValueError(
-                    f"found temperatures with fuse: {self.fuse}, which has none: remove them, or "
-                    "set fuse: mixture"
-                )
-            return self
-
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: HybridConfig) -> None:
         self._config = config
         self._members = [spec.build() for spec in config.retrievers]
         self._loaded = False
@@ -185,7 +149,7 @@ class Hybrid:
             member.save(folder / str(i))
 
     @classmethod
-    def load(cls, folder: Path, config: Config, *, mmap: bool = True) -> Hybrid:
+    def load(cls, folder: Path, config: HybridConfig, *, mmap: bool = True) -> Hybrid:
         """Load what `save` wrote; fusion and search settings may differ from build time.
 
         Raises:

@@ -17,10 +17,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from pydantic import Field
 
 from ragcore.contracts import Generator
-from ragcore.registry.components import ComponentConfig, ComponentSpec
+from ragcore.retrievers.configs import QueryLikelihoodConfig
 from ragcore.types import Passage
 
 if TYPE_CHECKING:
@@ -32,22 +31,11 @@ __all__ = ["QueryLikelihood"]
 class QueryLikelihood:
     """A `Scorer` by a generator, which is shared with all components of an equal config."""
 
-    class Config(ComponentConfig):
-        """Settings of `{use: query-likelihood}`."""
-
-        generator: ComponentSpec[Generator] = Field(
-            description="reads a passage and can write questions"
-        )
-        instruction: str = Field(
-            "Write a question that the passage answers.",
-            min_length=1,
-            description="replaces the question in the generator's template",
-        )
-        batch_size: int = Field(16, ge=1, description="pairs read and scored in one batch")
+    Config: ClassVar[type[QueryLikelihoodConfig]] = QueryLikelihoodConfig
 
     capabilities: ClassVar[frozenset[str]] = frozenset()
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: QueryLikelihoodConfig) -> None:
         self._config = config
 
     @functools.cached_property

@@ -14,15 +14,14 @@ import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
-from pydantic import Field
 
-from ragcore.contracts import PassageSource, Retriever, Scorer
+from ragcore.contracts import PassageSource, Scorer
 from ragcore.disk.loading import reading
 from ragcore.errors import ComponentError, MemoryMismatchError
-from ragcore.registry.components import ComponentConfig, ComponentSpec
+from ragcore.retrievers.configs import RerankConfig
 from ragcore.retrievers.hits import best_hits
 from ragcore.retrievers.members import (
     ANY_HAS,
@@ -46,16 +45,9 @@ RECORD: Final = "rerank.json"
 class Rerank:
     """A `Retriever` that rescores an inner retriever's hits; scores are the scorer's, float32."""
 
-    class Config(ComponentConfig):
-        """Settings of `{use: rerank}`."""
+    Config: ClassVar[type[RerankConfig]] = RerankConfig
 
-        retriever: ComponentSpec[Retriever] = Field(
-            description="finds the passages that are scored"
-        )
-        scorer: ComponentSpec[Scorer] = Field(description="gives each question and passage a score")
-        depth: int = Field(50, ge=1, description="passages scored for a question")
-
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: RerankConfig) -> None:
         self._config = config
         self._inner = config.retriever.build()
         self._passages: PassageSource | None = None
@@ -128,7 +120,7 @@ class Rerank:
         self._inner.save(folder / "retriever")
 
     @classmethod
-    def load(cls, folder: Path, config: Config, *, mmap: bool = True) -> Rerank:
+    def load(cls, folder: Path, config: RerankConfig, *, mmap: bool = True) -> Rerank:
         """Load what `save` wrote; the scorer and the depth may differ from build time.
 
         Raises:

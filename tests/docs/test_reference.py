@@ -47,7 +47,7 @@ SECTIONS: Final = {
 COMPONENTS: Final = {
     "corpus": ["dpr-tsv", "jsonl", "text", "world-factbook"],
     "retriever": ["bm25", "dense", "hybrid", "rerank"],
-    "scorer": ["cross-encoder", "likelihood"],
+    "scorer": ["cross-encoder", "query-likelihood"],
     "encoder": ["dpr", "sentence-transformers"],
     "index": ["exact", "faiss", "hnswlib"],
     "generator": ["bart", "causal", "seq2seq", "t5"],

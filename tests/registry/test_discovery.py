@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from ragcore.errors import PluginError, UnknownComponentError
-from ragcore.registry.discovery import HOOKS, KNOWN_PACKAGES, PluginReport, Registry
+from ragcore.registry.components import KINDS, config_class, spec_from_dict
+from ragcore.registry.discovery import HOOKS, KNOWN_PACKAGES, RENAMED, PluginReport, Registry
 from tests.conftest import Installed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -164,6 +166,88 @@ def test_a_class_that_cannot_be_imported_is_an_error_only_when_loaded(
         registry.load("encoder", "gone")
     with pytest.raises(PluginError, match=r"AttributeError: .* has no attribute 'Missing'"):
         registry.load("encoder", "lacking")
+
+
+TARGET = (
+    HEAD
+    + """
+from ragcore import ComponentConfig, Target
+
+class Config(ComponentConfig):
+    dim: int = 3
+
+class Other(ComponentConfig):
+    pass
+"""
+)
+
+
+def test_a_config_is_loaded_without_its_class(installed: Installed) -> None:
+    target = "{'far': Target('nowhere_at_all:Far', config='far_plugin:Config')}"
+    installed.add("far", TARGET + gives("encoders", target))
+    found = installed.discover()
+    assert report(found, "far").components == {"encoder": {"far": "nowhere_at_all:Far"}}
+    assert found.load_config("encoder", "far")().dim == 3
+    spec = spec_from_dict("encoder", {"use": "far", "dim": 5})
+    assert spec == spec_from_dict("encoder", {"use": "far", "dim": 5})
+    assert spec != spec_from_dict("encoder", {"use": "far", "dim": 6})
+    with pytest.raises(PluginError, match=r"encoder 'far' of plugin 'far' cannot be loaded from"):
+        spec.build()
+
+
+def test_a_class_must_have_the_config_that_its_hook_names(installed: Installed) -> None:
+    classes = "class Right:\n    Config = Config\nclass Wrong:\n    Config = Other\n"
+    names = ", ".join(
+        f"'{name.lower()}': Target('two_plugin:{name}', config='two_plugin:Config')"
+        for name in ("Right", "Wrong")
+    )
+    installed.add("two", TARGET + classes + gives("indexes", f"{{{names}}}"))
+    found = installed.discover()
+    assert found.load("index", "right").__name__ == "Right"
+    with pytest.raises(PluginError) as raised:
+        found.load("index", "wrong")
+    assert str(raised.value) == (
+        "index 'wrong' of plugin 'two': its hook names the config 'two_plugin:Config', which is "
+        "not the 'Config' of 'two_plugin:Wrong': make them one class"
+    )
+
+
+def test_a_command_has_no_config(installed: Installed) -> None:
+    names = "{'run': Target('cli_plugin:app', config='cli_plugin:Config')}"
+    installed.add("cli", TARGET + gives("cli", names))
+    (found,) = (one for one in installed.discover().reports if one.name == "cli")
+    assert found.status == "broken"
+    assert 'ragcore_cli() must return {name: "package.module:Class"} (' in found.detail
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS.values()))
+def test_every_component_has_the_config_that_its_plugin_names(kind: str) -> None:
+    for name in Registry.discover().names(kind):
+        if name != "hnswlib" or importlib.util.find_spec("hnswlib"):
+            assert Registry.discover().load(kind, name).Config is config_class(kind, name)
+
+
+@pytest.mark.parametrize(("kind", "name"), RENAMED)
+def test_an_old_name_means_the_component_of_the_new_one(kind: str, name: str) -> None:
+    now = RENAMED[kind, name]
+    assert Registry.discover().load(kind, name) is Registry.discover().load(kind, now)
+    assert Registry.discover().load_config(kind, name) is Registry.discover().load_config(kind, now)
+    assert now in Registry.discover().names(kind)
+    assert name not in Registry.discover().names(kind)
+
+
+def test_an_old_name_is_a_plugin_s_own_if_it_takes_it(installed: Installed) -> None:
+    source = HEAD + "class Mine: pass\n" + gives("scorers", "{'likelihood': 'mine_plugin:Mine'}")
+    installed.add("mine", source)
+    assert installed.discover().load("scorer", "likelihood").__name__ == "Mine"
+
+
+def test_specs_say_the_new_name(installed: Installed) -> None:
+    installed.add("far", TARGET + gives("generators", "{'g': Target('a:B', 'far_plugin:Config')}"))
+    data = {"generator": {"use": "g"}, "batch_size": 2}
+    spec = spec_from_dict("scorer", {"use": "likelihood", **data})
+    assert spec == spec_from_dict("scorer", {"use": "query-likelihood", **data})
+    assert spec.to_dict()["use"] == "query-likelihood"
 
 
 @pytest.mark.parametrize(("kind", "name"), KNOWN_PACKAGES)

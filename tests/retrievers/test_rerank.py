@@ -300,7 +300,7 @@ def test_a_question_is_reranked_by_its_likelihood() -> None:
     generator = ComponentSpec("generator", "table", TableGenerator, TableGenerator.Config())
     config = QueryLikelihood.Config(generator=generator)
     spec = rerank_spec(
-        scorer=ComponentSpec("scorer", "likelihood", QueryLikelihood, config), depth=6
+        scorer=ComponentSpec("scorer", "query-likelihood", QueryLikelihood, config), depth=6
     )
     hits = filled(spec).search(["abc"], 6)
     passages = [PASSAGES[row] for row in hits.rows[0]]

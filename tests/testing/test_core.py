@@ -65,7 +65,7 @@ class TestLikelihood(ScorerSuite):
         table = TableGenerator.Config(vocabulary=27)
         generator = ComponentSpec("generator", "table", TableGenerator, table)
         config = QueryLikelihood.Config(generator=generator, batch_size=4)
-        return ComponentSpec("scorer", "likelihood", QueryLikelihood, config)
+        return ComponentSpec("scorer", "query-likelihood", QueryLikelihood, config)
 
 
 class TestJsonl(CorpusSuite):

@@ -9,9 +9,10 @@ from typing import get_args
 import numpy as np
 import pytest
 from ragcore_bm25 import counts, variants
+from ragcore_bm25.config import Variant
 from ragcore_bm25.counts import Counts
 from ragcore_bm25.postings import Postings, best
-from ragcore_bm25.variants import Formula, Variant
+from ragcore_bm25.variants import Formula
 
 
 @pytest.mark.parametrize("floor", [0.0, 3.0, 1e8])

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 from ragcore_bm25.analyser import Analyser
-from ragcore_bm25.retriever import Bm25, Bm25Config
+from ragcore_bm25.config import Bm25Config
+from ragcore_bm25.retriever import Bm25
 
 from ragcore.contracts import Retriever
 from ragcore.errors import ComponentError, MemoryMismatchError, StoreCorruptError

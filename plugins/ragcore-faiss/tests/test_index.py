@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ragcore_faiss.index import Faiss, FaissConfig
+from ragcore_faiss.config import FaissConfig
+from ragcore_faiss.index import Faiss
 
 from ragcore.contracts import Index
 from ragcore.errors import (
@@ -49,7 +50,7 @@ def made(factory: str = "Flat", **settings: object) -> Faiss:
 
 @functools.cache
 def searched(factory: str) -> Faiss:
-    """An index with the settings that promise its recall; only to be searched."""
+    """Build an index with the settings that promise its recall; only to be searched."""
     return made(factory, search=FACTORIES[factory][1])
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ragcore_faiss.index import Faiss, FaissConfig
+from ragcore_faiss.config import FaissConfig
+from ragcore_faiss.index import Faiss
 
 README = Path(__file__).parents[1] / "README.md"
 

@@ -9,7 +9,8 @@ import pytest
 import tiny_models as tiny
 import torch
 from pydantic import ValidationError
-from ragcore_transformers.causal import Causal, CausalConfig
+from ragcore_transformers.causal import Causal
+from ragcore_transformers.configs import CausalConfig
 from ragcore_transformers.prompts import Prompts
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -256,7 +257,7 @@ def test_what_cannot_share_a_prompt_says_so_once(
             read = generator.read(QUESTIONS, PASSAGES)
             generator.step(generator.start(read, torch.arange(3)), None)
     assert generator.shares_prompts == (kind in SHARING)
-    said = [record.getMessage() for record in caplog.records if "equally right" in record.msg]
+    said = [record.getMessage() for record in caplog.records if "equally correct" in record.msg]
     assert len(said) == (kind not in SHARING)
 
 
@@ -455,7 +456,7 @@ def test_a_template_that_cannot_be_filled_is_refused(settings: dict[str, str]) -
 def test_a_chat_that_the_tokenizer_does_not_know_is_refused(llama: Path) -> None:
     with pytest.raises(GeneratorError, match="has no chat template"):
         made(llama, chat=True)
-    with pytest.raises(GeneratorError, match="not asked by a chat template"):
+    with pytest.raises(GeneratorError, match="not used with a chat template"):
         made(llama, system="Be brief.")
 
 
@@ -581,7 +582,7 @@ def test_a_gguf_file_that_cannot_be_read_says_why(gguf_file: Path, tmp_path: Pat
         made(tmp_path / "none.gguf")
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(gguf_file.read_bytes()[:2000])
-    with pytest.raises(GeneratorError, match=r"broken\.gguf.* GGUF file, whole"):
+    with pytest.raises(GeneratorError, match=r"broken\.gguf.* complete GGUF file"):
         made(broken)
 
 

@@ -8,7 +8,8 @@ import pytest
 import tiny_models as tiny
 import torch
 from pydantic import ValidationError
-from ragcore_transformers.cross_encoder import CrossEncoder, CrossEncoderConfig
+from ragcore_transformers.configs import CrossEncoderConfig
+from ragcore_transformers.cross_encoder import CrossEncoder
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -29,7 +30,7 @@ QUESTIONS = ["What is the capital of Chad?", "Who?", "Who is the prime minister 
 
 
 def save_cross_encoder(folder: Path, *, labels: int = 1) -> Path:
-    """A BERT that gives a pair of texts so many numbers, as transformers saves it."""
+    """Save a BERT that gives a pair of texts so many numbers."""
     tokenizer = tiny.word_pieces()
     model = BertForSequenceClassification(
         BertConfig(vocab_size=len(tokenizer), num_labels=labels, **tiny.BERT)

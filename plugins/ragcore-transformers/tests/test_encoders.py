@@ -8,9 +8,10 @@ import pytest
 import tiny_models as tiny
 import torch
 from pydantic import ValidationError
-from ragcore_transformers.dpr import Dpr, DprConfig
+from ragcore_transformers.configs import DprConfig, SentenceConfig
+from ragcore_transformers.dpr import Dpr
 from ragcore_transformers.plugin import ragcore_models
-from ragcore_transformers.sentence import SentenceConfig, SentenceTransformers
+from ragcore_transformers.sentence import SentenceTransformers
 from sentence_transformers import SentenceTransformer
 
 from ragcore.contracts import Encoder
@@ -163,7 +164,7 @@ def test_models_of_two_sizes_do_not_make_one_encoder(dpr: Path, tmp_path: Path) 
 
 
 def test_a_question_encoder_is_no_passage_encoder(dpr: Path) -> None:
-    with pytest.raises(PluginError, match="name a model of this kind"):
+    with pytest.raises(PluginError, match="not a complete DPRContextEncoder"):
         made_dpr(dpr, passage_model=str(dpr / "question"))
 
 

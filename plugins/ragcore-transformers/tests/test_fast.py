@@ -82,7 +82,7 @@ def made(name: str) -> Any:
 
 
 def what_is_read() -> tuple[torch.Tensor, torch.Tensor]:
-    """Encoder states of five pairs and their mask; rubbish where there is no token."""
+    """Return encoder states of five pairs and their mask; random where there is no token."""
     states = torch.randn(5, 9, 16, generator=torch.Generator().manual_seed(5))
     return states, torch.arange(9) < torch.tensor(LENGTHS)[:, None]
 

@@ -6,8 +6,9 @@ import pytest
 import tiny_models as tiny
 import torch
 from ragcore_transformers import int8
+from ragcore_transformers.configs import Seq2SeqConfig
 from ragcore_transformers.int8 import Int8Linear
-from ragcore_transformers.seq2seq import Seq2Seq, Seq2SeqConfig
+from ragcore_transformers.seq2seq import Seq2Seq
 
 from ragcore.errors import GeneratorError, UnsupportedOperation
 from ragcore.types import Passage

@@ -6,7 +6,8 @@ import pytest
 import tiny_models as tiny
 import torch
 from pydantic import ValidationError
-from ragcore_transformers.seq2seq import Seq2Seq, Seq2SeqConfig
+from ragcore_transformers.configs import Seq2SeqConfig
+from ragcore_transformers.seq2seq import Seq2Seq
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from ragcore.contracts import Generator

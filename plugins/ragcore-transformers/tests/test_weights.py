@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from ragcore_transformers.seq2seq import Seq2Seq, Seq2SeqConfig
+from ragcore_transformers.configs import Seq2SeqConfig
+from ragcore_transformers.seq2seq import Seq2Seq
 from ragcore_transformers.weights import quantize_rows, save_int8_rows
 from safetensors.torch import load_file, save_file
 
@@ -14,7 +15,7 @@ from ragcore.types import Passage
 
 
 def small(source: Path, folder: Path) -> tuple[Seq2Seq, Path]:
-    """A generator, and a folder with its int8 copy."""
+    """Return a generator, and a folder with its int8 copy."""
     generator = Seq2Seq(Seq2SeqConfig(model=str(source)))
     save_int8_rows(generator.model, folder)
     generator.tokenizer.save_pretrained(folder)

@@ -61,7 +61,7 @@ class Writer:
     lead: tuple[int, ...] = ()
 
     def kept(self, text: str) -> str:
-        """What tokenizing leaves of a text, but for spaces."""
+        """Return what tokenizing leaves of a text, without spaces."""
         text = "".join(text.split())
         if self.cased:
             return text

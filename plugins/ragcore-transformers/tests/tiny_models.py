@@ -176,7 +176,7 @@ def save_pegasus(folder: Path) -> Path:
 
 
 def save_sentence(folder: Path, *, seed: int = 7, normalize: bool = False) -> Path:
-    """A BERT with mean pooling, and vectors of length 1 if wished, as the library saves it."""
+    """Save a BERT with mean pooling and, if `normalize`, vectors of length 1."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
     from transformers import BertConfig, BertModel
@@ -194,7 +194,7 @@ def save_sentence(folder: Path, *, seed: int = 7, normalize: bool = False) -> Pa
 
 
 def save_dpr(folder: Path, *, hidden_size: int = 16) -> Path:
-    """A question encoder in `question` and a passage encoder in `passage`."""
+    """Save a question encoder in `question` and a passage encoder in `passage`."""
     from transformers import BertTokenizerFast, DPRConfig, DPRContextEncoder, DPRQuestionEncoder
 
     tokenizer = word_pieces()
@@ -250,7 +250,7 @@ def metaspace() -> PreTrainedTokenizerFast:
 
 
 def save_causal(kind: str, folder: Path, *, chat: bool = False, **changes: object) -> Path:
-    """A decoder-only model: "llama", "gpt2", "bloom", "mistral" (with a window) or "mamba"."""
+    """Save a decoder-only model: "llama", "gpt2", "bloom", "mistral" (with a window) or "mamba"."""
     from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
     tokenizer = byte_pairs(start="<s>")
@@ -286,7 +286,7 @@ CAUSAL: dict[str, dict[str, object]] = {
 
 
 def save_gguf(folder: Path, file: Path) -> Path:
-    """A Llama that `save_causal` saved, as one GGUF file with float32 weights."""
+    """Write a Llama that `save_causal` saved as one GGUF file with float32 weights."""
     import gguf
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

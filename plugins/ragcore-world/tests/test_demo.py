@@ -13,7 +13,7 @@ COUNTRIES = "[et, cd, no, tz, gm, uk, ja, br, lu, be, ke, su]"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pipeline of twelve countries; otherwise the one that the demo writes."""
+    """Write the demo's pipeline, for twelve countries only."""
     folder = tmp_path_factory.mktemp("demo")
     text = (files("ragcore_world") / "world.yaml").read_text(encoding="utf-8")
     fewer = text.replace("edition: 2026-01", f"edition: 2026-01, countries: {COUNTRIES}")

@@ -1,8 +1,8 @@
-"""Text to terms, the same way for passages and for questions.
+"""Turn text into terms, in the same way for passages and for questions.
 
 Compatibility forms (Unicode's NFKC), accents and case are folded, words are cut at everything that
-is neither letter nor mark nor digit, stop words go, and what is left is stemmed. Scripts that write
-no space between words are not cut: a whole run of them is one word. Knows nothing of BM25.
+is neither letter nor mark nor digit, stop words are dropped, and the rest is stemmed. Scripts that
+write no space between words are not cut: a whole run of them is one word. Knows nothing of BM25.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MARKS: Final = "".join(
 # Numbers keep their inner separators: 1,234 is one word, not two.
 _WORD: Final = {
     1: re.compile(r"\d+(?:[.,]\d+)+|[^\W_]+"),
-    # The lookahead says nothing new: it spares most characters the search among all marks.
+    # The lookahead only saves time: most characters are not compared with all marks.
     2: re.compile(rf"\d+(?:[.,]\d+)+|[^\W_]+(?:(?=[\u0300-\U0001ffff])[{_MARKS}]+[^\W_]*)*"),
 }
 _INITIALS: Final = re.compile(r"\b[^\W\d_](?:\.[^\W\d_])+\b\.?")
@@ -39,7 +39,8 @@ _STROKES: Final = str.maketrans(
 )
 
 # Function words and question words. A question word is rare in passages, so that its weight would
-# be high, and says nothing of what is asked about. "may", "us" and "will" are names, too: kept.
+# be high, and says nothing of what is asked about. "may", "us" and "will" are names, too, and
+# therefore not listed.
 _ENGLISH: Final = """
 a about am an and any are as at be been being but by can could d did do does doing for from had
 has have having he her hers him his how i if in into is it its ll m me my no nor not of on or
@@ -50,7 +51,7 @@ would you your yours
 
 
 class Analyser:
-    """Text to terms.
+    """Turn texts into terms.
 
     Args:
         stemmer: the Snowball algorithm to stem with, or None.
@@ -76,7 +77,7 @@ class Analyser:
         )
 
     def words(self, text: str) -> list[str]:
-        """The words of a text, folded, in order.
+        """Return the words of a text, folded, in order.
 
         >>> Analyser().words("Déby's U.S. visit, №7: 1,234 days")
         ['deby', 's', 'us', 'visit', 'no7', '1,234', 'days']
@@ -88,11 +89,11 @@ class Analyser:
             # Recomposed, for scripts whose letters decompose into something that is no accent.
             text = unicodedata.normalize("NFC", _ACCENTS.sub("", text).translate(_STROKES))
         if "." in text:
-            text = _INITIALS.sub(lambda found: found[0].replace(".", ""), text)
+            text = _INITIALS.sub(lambda initials: initials[0].replace(".", ""), text)
         return self._word.findall(text)
 
     def term(self, word: str) -> str | None:
-        """The term that a word stands for; None for a stop word."""
+        """Return the term that a word stands for; None for a stop word."""
         if word in self._stop:
             return None
         if self._stemmer is None:
@@ -103,10 +104,10 @@ class Analyser:
         return str(stem(word))
 
     def terms(self, text: str) -> list[str]:
-        """The terms of a text, in order, repeated as often as they occur.
+        """Return the terms of a text, in order, repeated as often as they occur.
 
         >>> Analyser().terms("Who were the presidents of Chad?")
         ['presid', 'chad']
         """
-        found = (self.term(word) for word in self.words(text))
-        return [term for term in found if term is not None]
+        terms = map(self.term, self.words(text))
+        return [term for term in terms if term is not None]

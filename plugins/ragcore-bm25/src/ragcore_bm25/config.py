@@ -1,4 +1,4 @@
-"""What YAML may say of `{use: bm25}`."""
+"""The config of the retriever `bm25`; imports no numpy, so that a file is checked without it."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from ragcore.registry.components import ComponentConfig
-from ragcore_bm25.variants import Variant
 
-__all__ = ["Bm25Config"]
+__all__ = ["Bm25Config", "Variant"]
+
+Variant = Literal["lucene", "robertson", "atire", "bm25l", "bm25+", "okapi", "l", "plus"]
 
 
 class Bm25Config(ComponentConfig):
-    """What YAML may say of `{use: bm25}`."""
+    """Settings of `{use: bm25}`."""
 
     variant: Variant = Field(
         "lucene", description="they differ in the weight of frequent words and long passages"
     )
     k1: float = Field(
-        1.2, ge=0, allow_inf_nan=False, description="how soon a word's repetition stops to count"
+        1.2,
+        ge=0,
+        allow_inf_nan=False,
+        description="how soon further repetitions of a word stop counting",
     )
     b: float = Field(0.75, ge=0, le=1, description="how much a passage's length counts")
     delta: float = Field(

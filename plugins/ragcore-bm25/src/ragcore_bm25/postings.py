@@ -1,13 +1,13 @@
-"""The scores of all (term, passage) pairs, made once for many questions, and the best sums of them.
+"""The scores of all (term, passage) pairs, computed once, and the best sums of them for a question.
 
 Knows terms by number and passages by position; the formula comes from `variants.py`, what is
 counted from `counts.py`.
 
 The idea is bm25s': a question then costs additions only. The package itself, in its release 0.3,
-does not do for this retriever: its index is made once from all passages, in a loop over them in
-Python, and neither takes passages in nor lets them go; it lacks two of rank-bm25's variants
-(`okapi`, `l`); which of the passages that tie are found depends on a partition; and a mask
-multiplies scores, so that what it leaves out is still found, with score 0. Tests hold the scores to
+does not suit this retriever: its index is made once from all passages, in a loop over them in
+Python, and passages cannot be added or removed; it lacks two of rank-bm25's variants (`okapi` and
+`l`); which of the passages that tie are returned depends on a partition; and a mask multiplies
+scores, so that excluded passages are still returned, with score 0. Tests compare the scores with
 bm25s', and a benchmark the speed.
 """
 
@@ -53,30 +53,30 @@ class Postings:
 
     @classmethod
     def build(cls, counts: Counts, formula: Formula) -> Postings:
-        """The scores by a formula; what they are depends on the passages, not on their order."""
-        held, norms = counts.document_frequencies, formula.norms(counts.lengths)
-        term_weights = formula.weights(held, len(counts))
+        """Compute the scores by a formula; they depend on the passages, not on their order."""
+        holders, norms = counts.document_frequencies, formula.norms(counts.lengths)
+        term_weights = formula.weights(holders, len(counts))  # [terms]
         weights = np.empty(len(counts.positions), np.float32)
         for terms, pairs in blocks(counts.bounds):
             worths = formula.worths(counts.frequencies[pairs], norms[counts.positions[pairs]])
-            weights[pairs] = np.repeat(term_weights[terms], held[terms]) * worths
+            weights[pairs] = np.repeat(term_weights[terms], holders[terms]) * worths
         return cls(counts, weights, (term_weights * formula.floor).astype(np.float32))
 
     def search(
         self, terms: Sequence[int], k: int, kept: npt.NDArray[np.bool_] | None
     ) -> tuple[Places, Scores]:
-        """Passages that hold any of the terms, and their scores; a term given twice counts twice.
+        """Return passages that hold any of the terms, with scores; a repeated term counts twice.
 
         Args:
             terms: numbers of terms, in the question's order.
-            k: how many are wanted; those that tie with the last of them come too.
-            kept: bool [size], the passages that may be found, or None for all.
+            k: how many to return; those that tie with the last of them come too.
+            kept: bool [size], the passages that may be returned, or None for all.
         """
         bounds, size = self.counts.bounds, len(self.counts)
-        scores = np.zeros(size, np.float32)
+        scores = np.zeros(size, np.float32)  # [size]
         parts = [slice(bounds[term], bounds[term + 1]) for term in terms]
         for part in parts:
-            # numpy is quick at this only where it need not convert the positions itself.
+            # numpy is fast at this only if it need not convert the positions itself.
             np.add.at(scores, self.counts.positions[part].astype(np.intp), self.weights[part])
         # A term's weights all have one sign. Where all are positive, 0 says "holds none of them".
         nothing = np.float32(0)
@@ -98,34 +98,34 @@ class Postings:
 
     @classmethod
     def load(cls, folder: Path, *, mmap: bool) -> Postings:
-        """What `save` wrote."""
+        """Load what `save` wrote."""
         arrays: dict[str, Any] = {name: read(folder / f"{name}.npy", mmap) for name in _FILES}
         return cls(Counts.load(folder, mmap=mmap), **arrays)
 
 
 def best(scores: Scores, k: int, nothing: np.float32, floor: np.float32) -> tuple[Places, Scores]:
-    """The places of the k highest scores above `nothing` and of all that tie with the last of them.
+    """Return the places of the k highest scores above `nothing`, and of all that tie with the last.
 
     Args:
         scores: float32 [size].
-        k: how many are wanted.
-        nothing: the score of what is no hit.
-        floor: added to each score; ties are judged after it.
+        k: how many to return.
+        nothing: the score of a passage that is no hit.
+        floor: added to each score before ties are judged.
 
     Returns:
         Places in no order of rank, and their scores with the floor.
     """
-    # The k-th highest of the maxima of groups: at least k scores are as high. So only few groups,
-    # and in them few scores, need a closer look.
+    # At least k scores reach the k-th highest of the groups' maxima. So only few groups, and few
+    # scores in them, need a closer look.
     least = nothing
     width = len(scores) // _STRIDES
     cut = width * _STRIDES
-    groups = scores[:cut].reshape(_STRIDES, width)
-    maxima = groups.max(axis=0)
+    groups = scores[:cut].reshape(_STRIDES, width)  # a group is a column
+    maxima = groups.max(axis=0)  # [width]
     if k < width:
         high = np.partition(maxima, width - k)[width - k]
         if high > nothing:
-            # Scores that lie so near each other can be alike once a floor is added.
+            # Scores that lie this close can be equal once a floor is added.
             least = high - 2 * np.spacing(np.abs(high) + floor) if floor else high
     if least > nothing:
         near = np.flatnonzero(maxima >= least)
@@ -134,8 +134,8 @@ def best(scores: Scores, k: int, nothing: np.float32, floor: np.float32) -> tupl
         places = np.concatenate((strides * width + near[among], rest))
     else:
         places = np.flatnonzero(scores > nothing)
-    found = scores[places] + floor
-    if len(found) > k:
-        enough = found >= np.partition(found, len(found) - k)[len(found) - k]
-        places, found = places[enough], found[enough]
-    return places, found
+    top = scores[places] + floor
+    if len(top) > k:
+        enough = top >= np.partition(top, len(top) - k)[len(top) - k]
+        places, top = places[enough], top[enough]
+    return places, top

@@ -1,8 +1,8 @@
 """The retriever `bm25`: passages by the words that they share with the question.
 
-Owns the vocabulary and the rows, and what waits to be taken in: passages that came or went since
-the last search. Terms are made by `analyser.py`, counted by `counts.py`, weighted by `variants.py`
-and searched by `postings.py` or `yardstick.py`; texts are not kept.
+Owns the vocabulary, the rows, and the passages that were added or removed since the last search.
+Terms are made by `analyser.py`, counted by `counts.py`, weighted by `variants.py` and searched by
+`postings.py` or `yardstick.py`; texts are not kept.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
     from ragcore.types import Rows
 
 
-__all__ = ["Bm25", "Bm25Config"]
+__all__ = ["Bm25"]
 
 _FORMAT: Final = 2
 _WAITING: Final = 1 << 22
-"""How many terms may wait before they are counted, which takes less room."""
+"""How many terms may wait before they are counted; counts take less room."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Built:
-    """What searches read; never changed, so that they need no lock.
+    """What searches read; never changed, so that searches need no lock.
 
     Attributes:
         index: scores passages by position.
@@ -61,8 +61,8 @@ class Bm25:
     """See `ragcore.contracts.Retriever`; safe to search from several threads.
 
     Scores are those of the variant's formula, float32. A passage that shares no term with the
-    question is no hit, so there may be fewer hits than asked for. After any adding and removing
-    rows and scores are, bit for bit, those of one that was built anew (with the backend `rank-bm25`
+    question is no hit, so there may be fewer than k hits. After any adding and removing, rows and
+    scores are bit for bit those of a retriever built from scratch (with the backend `rank-bm25` up
     to its rounding, which depends on the order of terms).
     """
 
@@ -96,7 +96,7 @@ class Bm25:
         return self._size
 
     def add(self, rows: Rows, passages: Sequence[Passage]) -> None:
-        """Add passages under rows [n]; the next search or save computes all scores anew.
+        """Add passages under rows [n]; the next search or save computes all scores again.
 
         Raises:
             ComponentError: rows and passages differ in number, or a row is negative or taken.
@@ -126,28 +126,28 @@ class Bm25:
                 self._count()
 
     def remove(self, rows: Rows) -> None:
-        """Forget rows; the next search or save computes all scores anew.
+        """Remove rows; the next search or save computes all scores again.
 
         Raises:
             ComponentError: a row is not there; then none is removed.
         """
-        gone = np.unique(np.asarray(rows, np.int64))
-        if not len(gone):
+        removed = np.unique(np.asarray(rows, np.int64))
+        if not len(removed):
             return
         with self._lock:
-            held = self._all_rows()
-            places = np.isin(held, gone) & (held != MISSING_ROW)
-            if places.sum() < len(gone):
-                unknown = gone[~np.isin(gone, held[places])]
+            all_rows = self._all_rows()
+            matches = np.isin(all_rows, removed) & (all_rows != MISSING_ROW)
+            if matches.sum() < len(removed):
+                unknown = removed[~np.isin(removed, all_rows[matches])]
                 raise ComponentError(
                     f"retriever 'bm25': row {unknown[0]} cannot be removed: it is not there"
                 )
-            self._rows = [np.where(places, MISSING_ROW, held)]
-            self._size -= len(gone)
+            self._rows = [np.where(matches, MISSING_ROW, all_rows)]
+            self._size -= len(removed)
             self._built = None
 
     def search(self, questions: Sequence[str], k: int, *, allowed: Rows | None = None) -> Hits:
-        """The k best rows of each question, [B, k], ties by row; see `Hits`.
+        """Return the k best rows of each question, [B, k], ties by row; see `Hits`.
 
         Raises:
             ComponentError: k is less than 1.
@@ -158,17 +158,17 @@ class Bm25:
         kept = None if allowed is None else np.isin(built.rows, allowed)
         rows = np.full((len(questions), k), MISSING_ROW, np.int64)
         scores = np.full((len(questions), k), -np.inf, np.float32)
-        for at, question in enumerate(questions):
+        for number, question in enumerate(questions):
             terms = (built.vocabulary.get(term) for term in self._analyser.terms(question))
-            # A term that came after the index was built is in none of its passages.
+            # A term that was added after the index was built is in none of its passages.
             known = [term for term in terms if term is not None and term < built.counts.terms]
             if not known:
                 continue
-            places, found = built.index.search(known, k, kept)
+            places, sums = built.index.search(known, k, kept)
             best = built.rows[places]
-            order = np.lexsort((best, -found))[:k]
-            rows[at, : len(order)] = best[order]
-            scores[at, : len(order)] = found[order]
+            order = np.lexsort((best, -sums))[:k]
+            rows[number, : len(order)] = best[order]
+            scores[number, : len(order)] = sums[order]
         return Hits(rows, scores)
 
     def save(self, folder: Path) -> None:
@@ -187,7 +187,7 @@ class Bm25:
 
     @classmethod
     def load(cls, folder: Path, config: Bm25Config, *, mmap: bool = True) -> Bm25:
-        """What `save` wrote, of the first release too: that keeps its words and is counted anew.
+        """Load what `save` wrote; what the first release wrote is counted again, with its words.
 
         Raises:
             MemoryMismatchError: it was built with other settings than `config`'s, or by a later
@@ -204,7 +204,7 @@ class Bm25:
             raise MemoryMismatchError(
                 f"{folder} was built with {built_by} (format {layout}), but "
                 f"the configuration says {loaded.fingerprint} (format {_FORMAT}): build the memory "
-                "anew, or set memory.retriever as it was"
+                "again, or set memory.retriever as it was"
             )
         yield_gil()
         with reading(folder / "terms.json") as path:
@@ -226,10 +226,10 @@ class Bm25:
         return loaded
 
     def _ready(self) -> _Built:
-        """What is searched; built if passages came or went since."""
+        """Return what searches read; built again if passages were added or removed."""
         with self._lock:
             if self._built is None:
-                counts, rows = self._taken_in()
+                counts, rows = self._merged()
                 index: Postings | Yardstick
                 if self._config.backend == "rank-bm25":
                     index = Yardstick(counts, self._formula)
@@ -238,24 +238,24 @@ class Bm25:
                 self._built = _Built(index, counts, rows, self._vocabulary)
             return self._built
 
-    def _taken_in(self) -> tuple[Counts, Rows]:
-        """The counts and rows of all passages that are left, one array each."""
+    def _merged(self) -> tuple[Counts, Rows]:
+        """Return the counts and rows of all passages that are left, one array each."""
         self._count()
         counts, rows = Counts.joined(self._counts, len(self._vocabulary)), self._all_rows()
         keep = rows != MISSING_ROW
         if not keep.all():
             counts, rows = counts.kept(keep), rows[keep]
-            gone = counts.document_frequencies == 0
-            left = (term for term, number in self._vocabulary.items() if not gone[number])
-            # A new one: searches that are under way read the old.
+            unused = counts.document_frequencies == 0  # [terms]
+            left = (term for term, number in self._vocabulary.items() if not unused[number])
+            # A new dictionary: running searches read the old one.
             self._vocabulary = {term: number for number, term in enumerate(left)}
             self._words = {}
-            counts = counts.without_terms(gone)
+            counts = counts.without_terms(unused)
         self._counts, self._rows = [counts], [rows]
         return counts, rows
 
     def _count(self) -> None:
-        """Count the passages that wait."""
+        """Count the waiting passages."""
         if self._lengths or not self._counts:
             tokens = np.array(self._tokens, np.int32)
             lengths = np.array(self._lengths, np.int32)
@@ -268,7 +268,7 @@ class Bm25:
         return np.concatenate(self._rows) if self._rows else np.zeros(0, np.int64)
 
     def _numbers(self, text: str) -> list[int]:
-        """Term numbers of a text; new terms get the next ones."""
+        """Return the term numbers of a text; new terms get the next ones."""
         numbers = []
         for word in self._analyser.words(text):
             number = self._words.get(word)
@@ -284,10 +284,12 @@ class Bm25:
 
     def _refuse_taken(self, new: Rows) -> None:
         if new.min() < 0:
-            raise ComponentError(f"retriever 'bm25': row {new.min()} is negative")
+            raise ComponentError(
+                f"retriever 'bm25': row {new.min()} is negative: rows count from 0"
+            )
         if len(np.unique(new)) < len(new):
             raise ComponentError("retriever 'bm25': the same row was given twice in one call")
-        # Rows mostly ascend; only when they do not must all be compared.
+        # Rows mostly ascend; only when they do not, all must be compared.
         if new.min() <= self._last:
             taken = new[np.isin(new, self._all_rows())]
             if len(taken):

@@ -1,4 +1,4 @@
-"""The formulas of BM25: what a term weighs, and what its occurrences in a passage are worth.
+"""The formulas of BM25: a term's weight, and what its occurrences in a passage are worth.
 
 A passage's score is, summed over the question's terms, weight(term) · (worth(term, passage) +
 floor). Knows numbers only: how many passages hold a term, how often it occurs, how long a passage
@@ -11,9 +11,11 @@ Sources: C. Kamphuis et al., "Which BM25 do you mean?" (ECIR 2020) for `lucene`,
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
+
+from ragcore_bm25.config import Variant
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -21,16 +23,14 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Counted = npt.NDArray[np.unsignedinteger] | npt.NDArray[np.int64]
 
-__all__ = ["Formula", "Variant"]
-
-Variant = Literal["lucene", "robertson", "atire", "bm25l", "bm25+", "okapi", "l", "plus"]
+__all__ = ["Formula"]
 
 _WITH_FLOOR: Final = frozenset({"bm25l", "bm25+", "plus"})
 
 
 @dataclass(frozen=True, slots=True)
 class Formula:
-    """A variant with its constants; `delta` and `epsilon` matter to those that have them."""
+    """A variant with its constants; `delta` and `epsilon` matter only to variants that use them."""
 
     variant: Variant
     k1: float
@@ -39,24 +39,24 @@ class Formula:
     epsilon: float
 
     def __str__(self) -> str:
-        """The variant and the constants that it has; goes into fingerprints.
+        """Return the variant and the constants that it uses, for fingerprints.
 
         >>> print(Formula("okapi", 1.2, 0.75, 0.5, 0.25))
         okapi,k1=1.2,b=0.75,epsilon=0.25
         """
-        said = f"{self.variant},k1={self.k1:g},b={self.b:g}"
+        text = f"{self.variant},k1={self.k1:g},b={self.b:g}"
         if self.variant in _WITH_FLOOR or self.variant == "l":
-            said += f",delta={self.delta:g}"
-        return said + (f",epsilon={self.epsilon:g}" if self.variant == "okapi" else "")
+            text += f",delta={self.delta:g}"
+        return text + (f",epsilon={self.epsilon:g}" if self.variant == "okapi" else "")
 
     def norms(self, lengths: npt.NDArray[np.int32]) -> Floats:
-        """Each passage's norm, float64 [N], from the numbers of their terms [N]."""
+        """Return each passage's norm, float64 [N], from the numbers of their terms [N]."""
         mean = lengths.mean() if len(lengths) else 0.0
         relative = lengths / mean if mean else np.zeros(len(lengths))
         return 1 - self.b + self.b * relative
 
     def weights(self, holders: Counted, size: int) -> Floats:
-        """What each term weighs, its "inverse document frequency": float64 [terms].
+        """Return each term's weight, its "inverse document frequency": float64 [terms].
 
         Args:
             holders: df, how many passages hold each term [terms].
@@ -66,26 +66,26 @@ class Formula:
         term that is in no passage weighs nothing, and does not count for the mean.
         """
         weights = np.zeros(len(holders))
-        held = holders > 0
+        used = holders > 0  # [terms]
         # As floats, since an unsigned difference would wrap around.
-        n, df = float(size), holders[held].astype(np.float64)
+        n, df = float(size), holders[used].astype(np.float64)
         match self.variant:
             case "lucene":
-                weights[held] = np.log(1 + (n - df + 0.5) / (df + 0.5))
+                weights[used] = np.log(1 + (n - df + 0.5) / (df + 0.5))
             case "robertson":
-                weights[held] = np.log(np.maximum(1, (n - df + 0.5) / (df + 0.5)))
+                weights[used] = np.log(np.maximum(1, (n - df + 0.5) / (df + 0.5)))
             case "atire":
-                weights[held] = np.log(n / df)
+                weights[used] = np.log(n / df)
             case "bm25l" | "l":
-                weights[held] = np.log((n + 1) / (df + 0.5))
+                weights[used] = np.log((n + 1) / (df + 0.5))
             case "bm25+" | "plus":
-                weights[held] = np.log((n + 1) / df)
+                weights[used] = np.log((n + 1) / df)
             case "okapi":
-                weights[held] = self._with_epsilon(np.log(n - df + 0.5) - np.log(df + 0.5))
+                weights[used] = self._with_epsilon(np.log(n - df + 0.5) - np.log(df + 0.5))
         return weights
 
     def worths(self, occurrences: Counted, norms: Floats) -> Floats:
-        """What occurrences in passages of these norms are worth, above the floor; float64."""
+        """Return the worth of occurrences in passages of these norms, above the floor; float64."""
         tf = occurrences.astype(np.float64)
         k1, delta = self.k1, self.delta
         match self.variant:
@@ -103,13 +103,13 @@ class Formula:
 
     @property
     def floor(self) -> float:
-        """What a term is worth to every passage, even one without it."""
+        """What a term adds to every passage, even one without it."""
         if self.variant == "bm25l":
             return (self.k1 + 1) * self.delta / (self.k1 + self.delta or 1)
         return self.delta if self.variant in _WITH_FLOOR else 0.0
 
     def _with_epsilon(self, weights: Floats) -> Floats:
-        """Negative weights become a share of the mean weight, as in rank-bm25."""
+        """Replace negative weights by a share of the mean weight, as rank-bm25 does."""
         if not len(weights):
             return weights
         # Summed in order of size, so that it does not depend on how the terms are numbered.

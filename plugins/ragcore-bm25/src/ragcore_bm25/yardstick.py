@@ -1,6 +1,6 @@
-"""The package rank-bm25 as a backend: the yardstick of its three variants, slow and exact.
+"""The package rank-bm25 as a backend: the reference for its three variants, slow and exact.
 
-It computes in float64 from each passage's own terms, at each question anew. Knows terms by number
+It computes in float64 from each passage's own terms, again for each question. Knows terms by number
 and passages by position, as `postings.py` does, and answers as that does.
 """
 
@@ -26,7 +26,7 @@ _CLASSES: Final = {"okapi": "BM25Okapi", "l": "BM25L", "plus": "BM25Plus"}
 
 
 def require_rank_bm25() -> Any:
-    """The module.
+    """Import the package rank-bm25.
 
     Raises:
         ComponentError: it is not installed.
@@ -42,12 +42,12 @@ def require_rank_bm25() -> Any:
 
 
 class Yardstick:
-    """rank-bm25 over the passages that are counted."""
+    """Search with rank-bm25, over passages whose terms are counted."""
 
     def __init__(self, counts: Counts, formula: Formula) -> None:
         module = require_rank_bm25()
         self._counts = counts
-        # It divides by the number of terms, so that it cannot be made of passages without any.
+        # It divides by the number of terms, so it cannot be built if no passage has any.
         self._ranker = None
         if len(counts.positions):
             extra = (
@@ -55,29 +55,29 @@ class Yardstick:
                 if formula.variant == "okapi"
                 else {"delta": formula.delta}
             )
-            made = getattr(module, _CLASSES[formula.variant])
-            self._ranker = made(_documents(counts), k1=formula.k1, b=formula.b, **extra)
+            ranker = getattr(module, _CLASSES[formula.variant])
+            self._ranker = ranker(_documents(counts), k1=formula.k1, b=formula.b, **extra)
 
     def search(
         self, terms: Sequence[int], k: int, kept: npt.NDArray[np.bool_] | None
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """See `Postings.search`."""
+        """Search as `Postings.search` does."""
         nothing = np.float32(-np.inf)
         scores = np.full(len(self._counts), nothing)
         if self._ranker is not None:
             bounds = self._counts.bounds
             parts = [self._counts.positions[bounds[term] : bounds[term + 1]] for term in terms]
-            found = np.concatenate(parts)
+            holders = np.concatenate(parts)
             # With b = 1 a passage without terms has the score 0 / 0; it is no hit.
             with np.errstate(invalid="ignore"):
-                scores[found] = self._ranker.get_scores(terms)[found]
+                scores[holders] = self._ranker.get_scores(terms)[holders]
         if kept is not None:
             scores[~kept] = nothing
         return best(scores, k, nothing, np.float32(0))
 
 
 def _documents(counts: Counts) -> list[list[int]]:
-    """Each passage's terms, in the order of their numbers: scores do not depend on their order."""
+    """Return each passage's terms by number; scores do not depend on their order."""
     terms = np.repeat(np.arange(counts.terms), counts.document_frequencies)
     tokens = np.repeat(terms, counts.frequencies)
     holders = np.repeat(counts.positions, counts.frequencies)

@@ -1,4 +1,4 @@
-"""What a factory string gives: an empty index of FAISS, and what it can do.
+"""An empty FAISS index from a factory string, and its capabilities.
 
 Knows FAISS's classes, their limits and their parameters at search time. Knows nothing of rows,
 files or threads.
@@ -23,10 +23,10 @@ __all__ = ["abilities", "make", "message", "only", "tune"]
 
 
 def make(factory: str, dim: int) -> Any:
-    """An empty index over vectors of `dim` numbers, which takes our rows as its ids.
+    """Make an empty index over vectors of `dim` numbers, which takes our rows as its ids.
 
     Raises:
-        ConfigError: FAISS cannot make it for inner products, or not so that it can be added to.
+        ConfigError: FAISS cannot make it for inner products, or vectors could not be added to it.
     """
     try:
         index = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
@@ -42,31 +42,32 @@ def make(factory: str, dim: int) -> Any:
 
 
 def abilities(index: Any) -> frozenset[str]:
-    """The capabilities that this index has and not every other."""
+    """Return the capabilities of this index beyond those that every one has."""
     core = _core(index)
-    found = set()
-    # Where codes are packed in blocks, FAISS gives what is added after a removal wrong codes.
+    names = set()
+    # Where codes are packed in blocks, FAISS gives vectors added after a removal wrong codes.
     packed = isinstance(core, faiss.IndexFastScan | faiss.IndexIVFFastScan)
     if isinstance(core, faiss.IndexFlatCodes | faiss.IndexIVF) and not packed:
-        found.add("remove")
-    # Others take no selector, or, as a graph does, lose their way among what is left out.
+        names.add("remove")
+    # Others take no selector, or, as a graph does, get lost among excluded vectors.
     selecting = faiss.IndexFlat | faiss.IndexScalarQuantizer | faiss.IndexRaBitQ | faiss.IndexIVF
     if isinstance(core, selecting):
-        found.add("filter")
+        names.add("filter")
     transformed = any(isinstance(layer, faiss.IndexPreTransform) for layer in _layers(index))
     if isinstance(core, faiss.IndexFlat) and not transformed:
-        found.add("exact")
-    # Right below the ids, so that nothing stands between what was added and what is held.
-    whole = faiss.IndexFlat | faiss.IndexHNSWFlat
-    if isinstance(index, faiss.IndexIDMap) and isinstance(faiss.downcast_index(index.index), whole):
-        found.add("vectors")
-    return frozenset(found)
+        names.add("exact")
+    # Only right below the ids: then vectors are stored as they were added.
+    uncoded = faiss.IndexFlat | faiss.IndexHNSWFlat
+    inner = faiss.downcast_index(index.index) if isinstance(index, faiss.IndexIDMap) else None
+    if isinstance(inner, uncoded):
+        names.add("vectors")
+    return frozenset(names)
 
 
 def only(index: Any, allowed: npt.NDArray[np.int64]) -> Any:
-    """Parameters of a search among the rows `allowed` [m], otherwise those that `tune` set."""
+    """Return parameters for a search among rows `allowed` [m]; others stay as `tune` set them."""
     core = _core(index)
-    # FAISS's own stubs do not know that these take keywords.
+    # FAISS's stubs do not declare these keywords.
     options: dict[str, Any] = {"sel": faiss.IDSelectorBatch(allowed)}
     if isinstance(core, faiss.IndexIVF):
         options |= {"nprobe": core.nprobe, "max_codes": core.max_codes}
@@ -92,12 +93,12 @@ def tune(index: Any, factory: str, search: Mapping[str, int | float]) -> None:
 
 
 def message(error: RuntimeError) -> str:
-    """FAISS's words, without its C++ signature and source line."""
+    """Return FAISS's message without its C++ signature and source line."""
     return re.sub(r"^Error in .* at \S+:\d+: (Error: )?", "", str(error), flags=re.DOTALL).strip()
 
 
 def _layers(index: Any) -> Iterator[Any]:
-    """The index, and what it holds inside: below ids, transforms of vectors, and refinement."""
+    """Yield the index and those nested in it: below ids, transforms of vectors, and refinement."""
     while True:
         index = faiss.downcast_index(index)
         yield index
@@ -110,7 +111,7 @@ def _layers(index: Any) -> Iterator[Any]:
 
 
 def _core(index: Any) -> Any:
-    """The index below ids and transforms, which decides what can be done; a refinement is one."""
+    """Return the index below ids and transforms, maybe a refinement: it sets the capabilities."""
     return next(
         layer
         for layer in _layers(index)
@@ -121,7 +122,7 @@ def _core(index: Any) -> Any:
 def _refuse(layer: Any, factory: str) -> None:
     if isinstance(layer, faiss.IndexIDMap):
         raise ConfigError(
-            f"factory {factory!r} has an IDMap: leave it out, rows are kept without it"
+            f"factory {factory!r} has an IDMap: leave it out, rows are stored without it"
         )
     if isinstance(layer, faiss.IndexNSG | faiss.IndexNNDescent):
         raise ConfigError(
@@ -130,6 +131,6 @@ def _refuse(layer: Any, factory: str) -> None:
         )
     if layer.metric_type != faiss.METRIC_INNER_PRODUCT:
         raise ConfigError(
-            f"factory {factory!r} makes an index that goes by distance, not by inner product, "
-            "whatever it is told: use HNSW32_SQ8 for a graph over short codes, or IVF256,PQ16"
+            f"factory {factory!r} makes an index that ranks by distance even if asked for inner "
+            "products: use HNSW32_SQ8 for a graph over short codes, or IVF256,PQ16"
         )

@@ -1,7 +1,7 @@
-"""The index `faiss`: vectors to rows by inner product, in any index that FAISS's factory makes.
+"""The index `faiss`: finds rows by inner product, with any index that FAISS's factory makes.
 
-Keeps vectors back until the index can be trained, gives FAISS the rows as its ids, and puts its
-results in order. Knows nothing of texts or encoders; `factory` knows what each index can do.
+Holds vectors back until the index can be trained, gives FAISS the rows as its ids, and sorts its
+results. Knows nothing of texts or encoders; `factory.py` knows what each index can do.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 import faiss  # type: ignore[import-untyped, unused-ignore]
 import numpy as np
-from pydantic import Field
 
 from ragcore.disk.arrays import save_array
 from ragcore.disk.loading import reading
@@ -26,34 +25,19 @@ from ragcore.errors import (
     StoreError,
     UnsupportedOperation,
 )
-from ragcore.registry.components import ComponentConfig
 from ragcore.types import MISSING_ROW, Hits
+from ragcore_faiss.config import FaissConfig
 from ragcore_faiss.factory import abilities, make, message, only, tune
 
 if TYPE_CHECKING:
     from ragcore.types import Rows, Vectors
 
 
-__all__ = ["Faiss", "FaissConfig"]
+__all__ = ["Faiss"]
 
 _FORMAT: Final = 1
 
 _POINTS_NEEDED: Final = re.compile(r"as large as number of clusters \((\d+)\)")
-
-
-class FaissConfig(ComponentConfig):
-    """What YAML may say of `{use: faiss}`."""
-
-    factory: str = Field(
-        "Flat", description="what FAISS's index_factory makes for inner products; Flat is exact"
-    )
-    search: dict[str, int | float] = Field(
-        default_factory=dict,
-        description="FAISS's parameters at search time, such as {efSearch: 64} or {nprobe: 8}",
-    )
-    train_size: int = Field(
-        100_000, gt=0, description="an index that needs training gets the first so many vectors"
-    )
 
 
 class Faiss:
@@ -90,7 +74,7 @@ class Faiss:
 
         Raises:
             ComponentError: shapes do not fit, a vector is not finite, a row is negative or taken.
-            ConfigError: it is time to train, and `train_size` is too small for the factory.
+            ConfigError: training is due, and `train_size` is too small for the factory.
         """
         new = np.ascontiguousarray(rows, np.int64)
         values = self._checked(vectors)
@@ -115,7 +99,7 @@ class Faiss:
                 self._settle()
 
     def search(self, queries: Vectors, k: int, *, allowed: Rows | None = None) -> Hits:
-        """The k rows of highest inner product for each of queries [B, d], ties by row.
+        """Return the k rows of highest inner product for each of queries [B, d], ties by row.
 
         Raises:
             ComponentError: k is less than 1, or shapes do not fit.
@@ -133,70 +117,70 @@ class Faiss:
         scores = np.full((len(values), k), -np.inf, np.float32)
         rows = np.full((len(values), k), MISSING_ROW, np.int64)
         if len(self) and len(values):
-            found, ids = self._fetch(values, min(k, len(self)), options)
-            if found.shape == scores.shape:
-                return Hits(ids, found)
-            scores[:, : found.shape[1]] = found
-            rows[:, : ids.shape[1]] = ids
+            best_scores, best = self._fetch(values, min(k, len(self)), options)
+            if best.shape == rows.shape:
+                return Hits(best, best_scores)
+            scores[:, : best.shape[1]] = best_scores
+            rows[:, : best.shape[1]] = best
         return Hits(rows, scores)
 
     def remove(self, rows: Rows) -> None:
-        """Forget rows.
+        """Remove rows.
 
         Raises:
-            UnsupportedOperation: this factory cannot forget.
+            UnsupportedOperation: an index of this factory cannot remove.
             ComponentError: a row is not there.
         """
         self._require("remove")
-        gone = np.unique(np.asarray(rows, np.int64))
+        removed = np.unique(np.asarray(rows, np.int64))
         with self._lock:
             self._settle()
-            strange = gone[~np.isin(gone, self._rows)]
-            if len(strange):
-                raise ComponentError(f"{self._name}: row {strange[0]} is not there to be removed")
+            unknown = removed[~np.isin(removed, self._rows)]
+            if len(unknown):
+                raise ComponentError(f"{self._name}: row {unknown[0]} is not there to be removed")
             self._make_changeable()
-            kept = self._rows[~np.isin(self._rows, gone)]
-            self._index.remove_ids(faiss.IDSelectorBatch(gone))
-            self._rows = kept
+            left = self._rows[~np.isin(self._rows, removed)]
+            self._index.remove_ids(faiss.IDSelectorBatch(removed))
+            self._rows = left
             self._agree()
 
     def vectors(self, rows: Rows) -> Vectors:
-        """The vectors of rows [n], float32 [n, d], as they were added (capability `vectors`).
+        """Return the vectors of rows [n] as they were added, float32 [n, d] (capability `vectors`).
 
         Raises:
-            UnsupportedOperation: this factory keeps codes, or its vectors elsewhere.
+            UnsupportedOperation: an index of this factory stores codes, not vectors.
             ComponentError: a row is not there.
         """
         self._require("vectors")
-        wanted = np.asarray(rows, np.int64)
+        rows = np.asarray(rows, np.int64)
         with self._lock:
             self._settle()
-            # FAISS numbers vectors as they came, and so are the rows in order.
+            # FAISS numbers vectors in the order of `self._rows`.
             order = np.argsort(self._rows, kind="stable")
-            places = np.searchsorted(self._rows, wanted, sorter=order)
+            places = np.searchsorted(self._rows, rows, sorter=order)  # [n]
             numbers = order[np.minimum(places, max(len(order) - 1, 0))] if len(order) else places
-            there = self._rows[numbers] == wanted if len(order) else np.zeros(len(wanted), bool)
-            if not there.all():
-                raise ComponentError(f"{self._name} has no row {wanted[~there][0]}")
+            exists = self._rows[numbers] == rows if len(order) else np.zeros(len(rows), bool)
+            if not exists.all():
+                raise ComponentError(f"{self._name} has no row {rows[~exists][0]}")
             inner = faiss.downcast_index(self._index.index)
-            found: Vectors = inner.reconstruct_batch(np.ascontiguousarray(numbers, np.int64))
-            return found
+            vectors: Vectors = inner.reconstruct_batch(np.ascontiguousarray(numbers, np.int64))
+            return vectors
 
     def spawn_empty(self) -> Faiss:
-        """An empty one with the same training, so that a vector gets the codes that it has here.
+        """Make an empty index with the same training, so that a vector gets the same codes as here.
 
         Raises:
             ConfigError: there are too few vectors to train the index.
         """
         with self._lock:
             self._settle()
-            mapped = self._mapped_from
-            same = faiss.clone_index(self._index) if mapped is None else _read(mapped, mmap=False)
-        same.reset()
-        made = type(self).__new__(type(self))
-        made._adopt(self._config, self._dim, same)
-        made._rows = np.zeros(0, np.int64)
-        return made
+            path = self._mapped_from
+            index = faiss.clone_index(self._index) if path is None else _read(path, mmap=False)
+        index.reset()
+        empty = type(self).__new__(type(self))
+        empty._adopt(self._config, self._dim, index)
+        empty._rows = np.zeros(0, np.int64)
+        return empty
 
     def save(self, folder: Path) -> None:
         """Write FAISS's own file, the rows and a note of how it was built.
@@ -209,15 +193,17 @@ class Faiss:
         with self._lock:
             self._settle()
             with (folder / "index.faiss").open("wb") as file:
-                # Given a name FAISS does not look whether the last of what it writes arrives.
-                faiss.write_index(self._index, faiss.PyCallbackIOWriter(file.write))
+                # Given a file name, FAISS does not check whether its last write succeeds. Its stubs
+                # do not declare this writer.
+                writer: Any = faiss.PyCallbackIOWriter  # type: ignore[attr-defined, unused-ignore]
+                faiss.write_index(self._index, writer(file.write))
             save_array(folder / "rows.npy", self._rows)
         about = {"format": _FORMAT, "factory": self._config.factory, "dim": self._dim}
         (folder / "faiss.json").write_text(json.dumps(about), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path, config: FaissConfig, *, mmap: bool = True) -> Faiss:
-        """What `save` wrote; `config.search` may differ from what it was built with.
+        """Load what `save` wrote; `config.search` may differ from what it was built with.
 
         Raises:
             MemoryMismatchError: it was built with another factory.
@@ -232,7 +218,7 @@ class Faiss:
             raise MemoryMismatchError(
                 f"{folder} was built with factory {built_by!r} (format {layout}), "
                 f"but the configuration says {config.factory!r} (format {_FORMAT}): build the "
-                "memory anew, or set the index's factory as it was"
+                "memory again, or set the index's factory as it was"
             )
         path = folder / "index.faiss"
         loaded = cls.__new__(cls)
@@ -244,7 +230,7 @@ class Faiss:
         if loaded._index.ntotal != len(loaded._rows):
             raise StoreCorruptError(
                 f"{path} holds {loaded._index.ntotal} vectors and {rows_path} "
-                f"{len(loaded._rows)} rows, which must be as many: build the memory anew"
+                f"{len(loaded._rows)} rows, expected as many: build the memory again"
             )
         loaded._last = int(loaded._rows.max(initial=-1))
         return loaded
@@ -270,17 +256,17 @@ class Faiss:
 
     def _refuse_taken(self, new: Rows) -> None:
         if new.min() < 0:
-            raise ComponentError(f"{self._name}: row {new.min()} is negative")
+            raise ComponentError(f"{self._name}: row {new.min()} is negative: rows count from 0")
         if len(np.unique(new)) < len(new):
             raise ComponentError(f"{self._name}: the same row was given twice in one call")
-        # Rows mostly ascend; only when they do not must all be compared.
+        # Rows mostly ascend; only when they do not, all must be compared.
         if new.min() <= self._last:
             taken = new[np.isin(new, np.concatenate([self._rows, *self._new_rows]))]
             if len(taken):
                 raise ComponentError(f"{self._name}: row {taken[0]} is already there")
 
     def _agree(self) -> None:
-        """Refuse to go on when a change that failed in FAISS left more or fewer vectors there."""
+        """Raise if a change that failed in FAISS left more or fewer vectors than rows."""
         expected = len(self) - sum(map(len, self._untrained))
         if self._index.ntotal != expected:
             raise ComponentError(
@@ -289,14 +275,14 @@ class Faiss:
             )
 
     def _make_changeable(self) -> None:
-        """Read a memory-mapped index anew, into memory: FAISS cannot change a mapped one."""
+        """Read a memory-mapped index again, into memory: FAISS cannot change a mapped one."""
         if self._mapped_from is not None:
             self._index = _read(self._mapped_from, mmap=False)
             tune(self._index, self._config.factory, self._config.search)
             self._mapped_from = None
 
     def _settle(self) -> None:
-        """Train if that is still to do, and put in order what was added."""
+        """Train the index if that is due, and join the added rows to the others."""
         with self._lock:
             if self._untrained:
                 self._train()
@@ -312,9 +298,9 @@ class Faiss:
         except RuntimeError as error:
             used = min(len(vectors), self._config.train_size)
             needed = _POINTS_NEEDED.search(str(error))
-            wanted = f"at least {needed[1]} vectors" if needed else message(error)
+            need = f"at least {needed[1]} vectors" if needed else message(error)
             raise ConfigError(
-                f"{self._name} cannot be trained on {used} vectors: it needs {wanted}; choose a "
+                f"{self._name} cannot be trained on {used} vectors: it needs {need}; choose a "
                 f"factory with fewer clusters, such as Flat (train_size is "
                 f"{self._config.train_size})"
             ) from error
@@ -322,14 +308,14 @@ class Faiss:
         self._untrained = []
 
     def _fetch(self, queries: Vectors, k: int, options: dict[str, Any]) -> tuple[Vectors, Rows]:
-        """Scores and rows [B, k], sorted by falling score and rising row."""
+        """Return scores and rows [B, k], sorted by falling score, ties by row."""
         exact = "exact" in self.capabilities
-        # One more than asked for shows whether the k-th ties with what comes after it.
+        # One hit more than k shows whether the k-th ties with the next.
         fetched = min(k + 1, len(self)) if exact else k
         while True:
-            scores, rows = self._index.search(queries, fetched, **options)
+            scores, rows = self._index.search(queries, fetched, **options)  # [B, fetched] each
             ends = rows[:, -1]
-            # FAISS puts what is missing last, with the lowest number for a score.
+            # FAISS puts missing hits last, with the lowest float as their score.
             if ends.min() < 0:
                 scores[rows == MISSING_ROW] = -np.inf
             if not exact or fetched == len(self):

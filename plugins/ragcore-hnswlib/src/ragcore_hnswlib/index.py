@@ -1,20 +1,21 @@
 """The index `hnswlib`: a graph of near neighbours (Malkov and Yashunin, 2016), in memory.
 
-Gives hnswlib places as its labels and keeps the row of each place; makes room, hides what was
-removed, and finds by hand what the graph does not reach. Knows nothing of texts or encoders.
+Gives hnswlib places as its labels and keeps the row of each place; makes room, hides removed rows,
+and compares vectors one by one where the graph does not reach enough of them. Knows nothing of
+texts or encoders.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import hnswlib  # type: ignore[import-untyped, import-not-found, unused-ignore]
 import numpy as np
-from pydantic import Field
 
 from ragcore.disk.arrays import save_array
 from ragcore.disk.loading import reading
@@ -25,41 +26,28 @@ from ragcore.errors import (
     StoreError,
     UnsupportedOperation,
 )
-from ragcore.registry.components import ComponentConfig
 from ragcore.types import MISSING_ROW, Hits
+from ragcore_hnswlib.config import HnswlibConfig
 from ragcore_hnswlib.file import check_file
 
 if TYPE_CHECKING:
     from ragcore.types import Rows, Vectors
 
 
-__all__ = ["Hnswlib", "HnswlibConfig"]
+__all__ = ["Hnswlib"]
 
 _FORMAT: Final = 1
 _FEW: Final = 1_000
-"""So few allowed rows are compared one by one: quicker than a graph that is filtered, and exact."""
+"""Up to so many allowed rows are compared one by one: faster than a filtered graph, and exact."""
+
 _BLOCK: Final = 4_096
-
-
-class HnswlibConfig(ComponentConfig):
-    """What YAML may say of `{use: hnswlib}`."""
-
-    space: Literal["ip", "cosine"] = Field("ip", description="the score: inner product or cosine")
-    m: int = Field(16, ge=2, le=512, description="neighbours of a vector in the graph")
-    ef_construction: int = Field(
-        200, ge=1, description="how widely neighbours are looked for while it is built"
-    )
-    ef_search: int = Field(64, ge=1, description="how widely a search looks; k if that is more")
-    seed: int = Field(100, ge=0, description="of the vectors' levels in the graph")
-    threads: int = Field(
-        0, ge=0, description="threads of a call; 0 for all. With 1 the graph is the same each time"
-    )
+"""Places that a new graph has, and vectors compared at a time."""
 
 
 class Hnswlib:
     """See `ragcore.contracts.Index`; searches may run in several threads, changes in one.
 
-    What is removed is marked and hidden; its room comes back when the memory is built anew. Scores
+    Removed rows are marked and hidden; their room is freed when the memory is built again. Scores
     are float32, as hnswlib sums them: 1 - (1 - x·y).
     """
 
@@ -87,7 +75,7 @@ class Hnswlib:
         self._lock = threading.Lock()
         graph.set_ef(config.ef_search)
         graph.set_num_threads(config.threads or hardware_threads())
-        # What is kept for cosines is scaled to length 1.
+        # For cosines hnswlib stores vectors scaled to length 1, not those that were added.
         if config.space == "ip":
             self.capabilities = type(self).capabilities | {"vectors"}
 
@@ -95,7 +83,7 @@ class Hnswlib:
         return self._size
 
     def add(self, rows: Rows, vectors: Vectors) -> None:
-        """Add vectors [n, d] under rows [n], making room where that is needed.
+        """Add vectors [n, d] under rows [n]; make room if needed.
 
         Raises:
             ComponentError: shapes do not fit, a vector is not finite, a row is negative or taken.
@@ -126,30 +114,31 @@ class Hnswlib:
         Raises:
             ComponentError: a row is not there; then none is hidden.
         """
-        gone = np.unique(np.asarray(rows, np.int64))
+        removed = np.unique(np.asarray(rows, np.int64))
         with self._lock:
-            places = self._places(gone, "it cannot be removed")
+            places = self._places(removed, "it cannot be removed")
             for place in places.tolist():
                 self._graph.mark_deleted(place)
-            kept = self._rows.copy()
-            kept[places] = MISSING_ROW
-            self._rows = kept
-            self._size -= len(gone)
+            # A new array: running searches read the old one.
+            left = self._rows.copy()
+            left[places] = MISSING_ROW
+            self._rows = left
+            self._size -= len(removed)
 
     def vectors(self, rows: Rows) -> Vectors:
-        """The vectors of rows [n], float32 [n, d], as they were added; of space `ip` only.
+        """Return the vectors of rows [n], float32 [n, d], as they were added; space `ip` only.
 
         Raises:
             ComponentError: a row is not there.
-            UnsupportedOperation: the space is cosine, whose vectors are kept scaled.
+            UnsupportedOperation: the space is cosine, whose vectors are stored scaled.
         """
         if "vectors" not in self.capabilities:
             raise UnsupportedOperation.of("index 'hnswlib' (cosine)", "vectors")
-        asked, back = np.unique(np.asarray(rows, np.int64), return_inverse=True)
-        return self._kept(self._places(asked, "it has no vector"))[back]
+        distinct, inverse = np.unique(np.asarray(rows, np.int64), return_inverse=True)
+        return self._stored(self._places(distinct, "it has no vector"))[inverse]
 
     def search(self, queries: Vectors, k: int, *, allowed: Rows | None = None) -> Hits:
-        """The k rows of highest score for each of queries [B, d], as far as the graph finds them.
+        """Return the k rows of highest score for each of queries [B, d] that the graph reaches.
 
         Raises:
             ComponentError: k is less than 1, or shapes do not fit.
@@ -157,36 +146,36 @@ class Hnswlib:
         if k < 1:
             raise ComponentError(f"index 'hnswlib' was asked for {k} hits: ask for 1 or more")
         values = self._checked(queries)
-        held = self._rows
+        all_rows = self._rows
         options: dict[str, Any] = {}
         among = None
         findable = self._size
         if allowed is not None:
-            mask = np.isin(held, allowed) & (held != MISSING_ROW)
-            among = np.flatnonzero(mask)
+            mask = np.isin(all_rows, allowed) & (all_rows != MISSING_ROW)
+            among = np.flatnonzero(mask)  # places
             findable = len(among)
-            # Looked up by hnswlib for each vector that it meets.
+            # hnswlib calls the filter for each vector that it meets.
             options = {"filter": mask.tobytes().__getitem__, "num_threads": 1}
-        wanted = min(k, findable) if len(values) else 0
-        if not wanted:
+        count = min(k, findable) if len(values) else 0
+        if not count:
             return Hits.empty(len(values), k)
         if among is not None and len(among) <= _FEW:
-            found, near = self._compared(values, wanted, among)
+            places, scores = self._compared(values, count, among)
         else:
             try:
-                places, far = self._graph.knn_query(values, wanted, **options)
-                found, near = places.view(np.int64), 1 - far
+                labels, distances = self._graph.knn_query(values, count, **options)
+                places, scores = labels.view(np.int64), 1 - distances  # [B, count] each
             except RuntimeError:
-                # The graph does not reach so many from where it begins.
-                every = np.flatnonzero(held != MISSING_ROW) if among is None else among
-                found, near = self._compared(values, wanted, every)
-        best, best_scores = _in_order(held[found], near)
-        if wanted == k:
-            return Hits(best, best_scores)
-        rest = Hits.empty(len(values), k - wanted)
+                # The graph does not reach so many from its entry point.
+                every = np.flatnonzero(all_rows != MISSING_ROW) if among is None else among
+                places, scores = self._compared(values, count, every)
+        rows, scores = _in_order(all_rows[places], scores)
+        if count == k:
+            return Hits(rows, scores)
+        rest = Hits.empty(len(values), k - count)
         return Hits(
-            np.concatenate([best, rest.rows], axis=1),
-            np.concatenate([best_scores, rest.scores], axis=1),
+            np.concatenate([rows, rest.rows], axis=1),  # [B, k]
+            np.concatenate([scores, rest.scores], axis=1),
         )
 
     def save(self, folder: Path) -> None:
@@ -198,7 +187,7 @@ class Hnswlib:
         path = folder / "graph.hnsw"
         with self._lock:
             self._graph.save_index(str(path))
-            # hnswlib does not look whether what it writes arrives.
+            # hnswlib does not check whether its writes succeed.
             if path.stat().st_size != self._graph.index_file_size():
                 raise StoreError(
                     f"hnswlib wrote {path.stat().st_size} bytes to {path}, expected "
@@ -211,7 +200,7 @@ class Hnswlib:
 
     @classmethod
     def load(cls, folder: Path, config: HnswlibConfig, *, mmap: bool = True) -> Hnswlib:
-        """What `save` wrote, read into memory; `ef_search` may differ from then.
+        """Load what `save` wrote into memory; `ef_search` may differ from then.
 
         Raises:
             MemoryMismatchError: it was built with another space or `m`.
@@ -223,11 +212,11 @@ class Hnswlib:
             built = {key: record[key] for key in ("format", "space", "m")}
         with reading(folder / "rows.npy") as path:
             rows = np.load(path, allow_pickle=False)
-        said = {"format": _FORMAT, "space": config.space, "m": config.m}
-        if built != said:
+        expected = {"format": _FORMAT, "space": config.space, "m": config.m}
+        if built != expected:
             raise MemoryMismatchError(
-                f"{folder} was built with {built}, but the configuration says {said}: build the "
-                "memory anew, or set the index's space and m as they were"
+                f"{folder} was built with {built}, but the configuration says {expected}: build "
+                "the memory again, or set the index's space and m as they were"
             )
         path = folder / "graph.hnsw"
         check_file(path, dim=dim, m=config.m, count=len(rows))
@@ -255,17 +244,17 @@ class Hnswlib:
 
     def _refuse_taken(self, new: Rows) -> None:
         if new.min() < 0:
-            raise ComponentError(f"index 'hnswlib': row {new.min()} is negative")
+            raise ComponentError(f"index 'hnswlib': row {new.min()} is negative: rows count from 0")
         if len(np.unique(new)) < len(new):
             raise ComponentError("index 'hnswlib': the same row was given twice in one call")
-        # Rows mostly ascend; only when they do not must all be compared.
+        # Rows mostly ascend; only when they do not, all must be compared.
         if new.min() <= self._last:
             taken = new[np.isin(new, self._rows)]
             if len(taken):
                 raise ComponentError(f"index 'hnswlib': row {taken[0]} is already there")
 
     def _places(self, rows: Rows, otherwise: str) -> Rows:
-        """The places of rows, which ascend and are each there once."""
+        """Return the places of ascending, distinct rows; `otherwise` ends the error."""
         places = np.flatnonzero(np.isin(self._rows, rows) & (self._rows != MISSING_ROW))
         if len(places) < len(rows):
             absent = np.setdiff1d(rows, self._rows[places])[0]
@@ -273,49 +262,47 @@ class Hnswlib:
         ordered: Rows = places[np.argsort(self._rows[places])]
         return ordered
 
-    def _kept(self, places: Rows) -> Vectors:
-        """The vectors of places as the graph holds them, [n, d]."""
+    def _stored(self, places: Rows) -> Vectors:
+        """Return the vectors of places as the graph stores them, [n, d]."""
         if not len(places):
             return np.zeros((0, self._dim), np.float32)
-        kept: Vectors = np.asarray(self._graph.get_items(places), np.float32)
-        return kept
+        vectors: Vectors = np.asarray(self._graph.get_items(places), np.float32)
+        return vectors
 
     def _compared(self, queries: Vectors, k: int, places: Rows) -> tuple[Rows, Vectors]:
-        """The k best of these places, at least k, and their scores [B, k], one by one compared."""
+        """Return the k best of these places (k or more) and their scores, [B, k], comparing all."""
         best = np.zeros((len(queries), 0), np.int64)
         scores = np.zeros((len(queries), 0), np.float32)
-        for block, near in self._blocks(queries, places):
-            best = np.concatenate([best, np.broadcast_to(block, near.shape)], axis=1)
-            scores = np.concatenate([scores, near], axis=1)
+        for block, block_scores in self._blocks(queries, places):
+            best = np.concatenate([best, np.broadcast_to(block, block_scores.shape)], axis=1)
+            scores = np.concatenate([scores, block_scores], axis=1)  # [B, at most k + _BLOCK]
             if scores.shape[1] > k:
                 first = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-                best = np.take_along_axis(best, first, axis=1)
+                best = np.take_along_axis(best, first, axis=1)  # [B, k]
                 scores = np.take_along_axis(scores, first, axis=1)
         return best, scores
 
     def _blocks(self, queries: Vectors, places: Rows) -> Iterator[tuple[Rows, Vectors]]:
-        """Some places at a time, with the scores [B, n] that the graph would give them."""
+        """Yield places in blocks [n] with the scores [B, n] that the graph would give them."""
         for start in range(0, len(places), _BLOCK):
             block = places[start : start + _BLOCK]
-            # Its own brute force sums in the order in which the graph does.
+            # hnswlib's own brute force sums in the same order as its graph.
             plain = hnswlib.BFIndex(space=self._config.space, dim=self._dim)
             plain.init_index(max_elements=len(block))
-            plain.add_items(self._kept(block), np.arange(len(block)))
-            order, far = plain.knn_query(queries, len(block))
-            near = np.empty_like(far)
-            np.put_along_axis(near, order.astype(np.int64), 1 - far, axis=1)
-            yield block, near
+            plain.add_items(self._stored(block), np.arange(len(block)))
+            order, distances = plain.knn_query(queries, len(block))  # [B, n] each, nearest first
+            scores = np.empty_like(distances)
+            np.put_along_axis(scores, order.astype(np.int64), 1 - distances, axis=1)
+            yield block, scores
 
 
 def hardware_threads() -> int:
-    """How many threads this process may run at once."""
-    import os
-
+    """Return how many threads this process may run at the same time."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _in_order(rows: Rows, scores: Vectors) -> tuple[Rows, Vectors]:
-    """By falling score, ties by row; hnswlib gives its own results by score already."""
+    """Sort hits [B, k] by falling score, ties by row; hnswlib's are sorted by score already."""
     if (scores[:, 1:] < scores[:, :-1]).all():
         return rows, scores
     order = np.lexsort((rows, -scores), axis=1)

@@ -1,11 +1,15 @@
-"""What this package gives to ragcore."""
+"""The plugin `hnswlib`: names the index and its config."""
 
 from __future__ import annotations
 
-from ragcore import hookimpl
+from ragcore import Components, Target, hookimpl
 
 
 @hookimpl
-def ragcore_indexes() -> dict[str, str]:
-    """The graphs of hnswlib."""
-    return {"hnswlib": "ragcore_hnswlib.index:Hnswlib"}
+def ragcore_indexes() -> Components:
+    """Name the index `hnswlib`."""
+    return {
+        "hnswlib": Target(
+            "ragcore_hnswlib.index:Hnswlib", config="ragcore_hnswlib.config:HnswlibConfig"
+        )
+    }

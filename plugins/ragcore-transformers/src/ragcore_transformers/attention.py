@@ -1,7 +1,7 @@
 """Attention of decoder rows over their own nodes and over what their pairs have read.
 
-Knows tensors, masks and `tree.py`; no model. A model's decoder (bart.py, t5.py) hands over
-projected queries, keys and values of laid rows [M, H · d] and gets [M, H · d] back.
+Knows tensors, masks and `tree.py`; knows nothing of models. A model's decoder (bart.py, t5.py)
+passes projected queries, keys and values of laid rows [M, H · d] and gets [M, H · d] back.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _FEW_QUERIES: Final = 16
 """Up to so many queries a pair, two batched products are faster on a CPU than a fused kernel."""
 
 PositionBias = Callable[[Tensor], Tensor | None]
-"""Of relative positions int64 [P, n, N] (key - query, at most 0) a bias [P, H, n, N], or None."""
+"""From relative positions [P, n, N] (key - query, at most 0) to a bias [P, H, n, N] or None."""
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Keys and values of what P pairs have read, for each decoder layer, made once for all rows.
+    """Keys and values of what P pairs have read, by decoder layer, computed once for all rows.
 
     Attributes:
         keys: for each layer [P, H, S, d].
@@ -39,30 +39,31 @@ class Encoded:
     mask: Tensor
 
     def __len__(self) -> int:
-        """P, the number of pairs."""
+        """Return P, the number of pairs."""
         return len(self.mask)
 
     def of_pairs(self, pairs: Tensor) -> Encoded:
-        """Those of pairs [P'], ascending, no longer than the longest; views where they can be."""
+        """Select pairs [P'], ascending, cut to the longest of them; views where possible."""
         if len(pairs) == len(self):
             return self
         begin, end = int(pairs[0]), int(pairs[-1]) + 1
         mask = self.mask[pairs]
         longest = int(mask.sum(dim=1).max())
 
-        def kept(held: Tensor) -> Tensor:
-            held = held[:, :, :longest]
-            # Neighbours need no copy.
-            return held[begin:end] if end - begin == len(pairs) else held.index_select(0, pairs)
+        def selected(tensor: Tensor) -> Tensor:
+            tensor = tensor[:, :, :longest]
+            # Neighbouring pairs need no copy.
+            adjacent = end - begin == len(pairs)
+            return tensor[begin:end] if adjacent else tensor.index_select(0, pairs)
 
         return Encoded(
-            [kept(layer) for layer in self.keys],
-            [kept(layer) for layer in self.values],
+            [selected(keys) for keys in self.keys],  # [P', H, S', d] each
+            [selected(values) for values in self.values],
             mask[:, :longest],
         )
 
     def after(self, move: Move | None) -> Encoded:
-        """Those of the pairs that a move keeps."""
+        """Select the pairs that a move keeps."""
         return self if move is None or move.pairs is None else self.of_pairs(move.pairs)
 
 
@@ -73,12 +74,12 @@ class Attention:
     Attributes:
         layout: the grid of the rows.
         heads: H.
-        scale: what products of queries and keys are multiplied by.
-        own_bias: what `bias_of` makes of the nodes that each row sees.
+        scale: products of queries and keys are multiplied by this.
+        own_bias: `bias_of` the nodes that each row sees.
         encoded: what the layout's pairs have read.
-        encoded_bias: what `bias_of` makes of its mask.
-        growth, cache: where the rows' keys and values are kept with those of earlier nodes; None
-            where the rows see one another only.
+        encoded_bias: `bias_of` its mask.
+        growth, cache: where the rows' keys and values are stored with those of earlier nodes; None
+            where the rows see only one another.
     """
 
     layout: Layout
@@ -91,49 +92,49 @@ class Attention:
     cache: NodeCache | None = None
 
     def own(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """Rows attend to their ancestors and themselves."""
-        nodes, contents = self._heads_of(keys), self._heads_of(values)
+        """Attend from rows to their ancestors and themselves."""
+        keys, values = self._heads_of(keys), self._heads_of(values)  # [P, width, H, d]
         if self.growth is None or self.cache is None:
-            nodes, contents = nodes.transpose(1, 2), contents.transpose(1, 2)
+            keys, values = keys.transpose(1, 2), values.transpose(1, 2)  # [P, H, width, d]
         else:
-            self.cache.write(layer, self.growth, nodes, contents)
-            nodes = self.cache.keys[layer][:, :, : self.growth.end]
-            contents = self.cache.values[layer][:, :, : self.growth.end]
-        return self._attended(queries, nodes, contents, self.own_bias)
+            self.cache.write(layer, self.growth, keys, values)
+            keys = self.cache.keys[layer][:, :, : self.growth.end]  # [P, H, N, d]
+            values = self.cache.values[layer][:, :, : self.growth.end]
+        return self._attended(queries, keys, values, self.own_bias)
 
     def read(self, layer: int, queries: Tensor) -> Tensor:
-        """Rows attend to what their pair has read."""
+        """Attend from rows to what their pair has read."""
         encoded = self.encoded
         return self._attended(
             queries, encoded.keys[layer], encoded.values[layer], self.encoded_bias
         )
 
     def _attended(self, queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
-        found = attend(self._heads_of(queries), keys, values, bias, self.scale)
-        return self.layout.flat(found)
+        attended = attend(self._heads_of(queries), keys, values, bias, self.scale)
+        return self.layout.flat(attended)  # [M, H · d]
 
     def _heads_of(self, laid: Tensor) -> Tensor:
-        grid = self.layout.grid(laid)
-        return grid.view(*grid.shape[:2], self.heads, -1)
+        grid = self.layout.grid(laid)  # [P, width, H · d]
+        return grid.view(*grid.shape[:2], self.heads, -1)  # [P, width, H, d]
 
 
 def bias_of(mask: Tensor, heads: int, dtype: torch.dtype, added: Tensor | None = None) -> Tensor:
-    """What is added to the products of queries and keys: very little where `mask` is False.
+    """Return what is added to products of queries and keys: the lowest number where not `mask`.
 
     Args:
         mask: bool [P, n, N].
         heads: H.
         dtype: of the queries.
-        added: [P, H, n or 1, N], a bias of the model's own.
+        added: [P, H, n or 1, N], the model's own bias.
 
     Returns:
         [P, H or 1, n, N], or [P · H, n, N] where `attend` computes by batched products.
     """
     # Finite: a cell without a row sees nothing, and must not become NaN.
     bias = torch.zeros(mask.shape, dtype=dtype, device=mask.device)
-    bias = bias.masked_fill_(~mask, torch.finfo(dtype).min)[:, None]
+    bias = bias.masked_fill_(~mask, torch.finfo(dtype).min)[:, None]  # [P, 1, n, N]
     if added is not None:
-        bias = bias + added
+        bias = bias + added  # [P, H, n, N]
     pairs, _, queries, keys = bias.shape
     if mask.device.type == "cpu" and dtype == torch.float32 and queries <= _FEW_QUERIES:
         bias = bias.expand(-1, heads, -1, -1).reshape(pairs * heads, queries, keys)
@@ -141,14 +142,14 @@ def bias_of(mask: Tensor, heads: int, dtype: torch.dtype, added: Tensor | None =
 
 
 def attend(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor, scale: float) -> Tensor:
-    """Softmax attention of queries [P, n, H, d] to keys [P, H, N, d], as [P, n, H · d].
+    """Attend from queries [P, n, H, d] to keys and values [P, H, N, d]; return [P, n, H · d].
 
-    `bias` is what `bias_of` gave.
+    `bias` comes from `bias_of`.
     """
     pairs, count, heads, size = queries.shape
-    queries = queries.transpose(1, 2)
+    queries = queries.transpose(1, 2)  # [P, H, n, d]
     if bias.ndim == 4:
-        found = torch.nn.functional.scaled_dot_product_attention(
+        attended = torch.nn.functional.scaled_dot_product_attention(
             queries, keys, values, attn_mask=bias, scale=scale
         )
     else:
@@ -157,7 +158,7 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor, scale: f
             queries.reshape(pairs * heads, count, size),
             keys.flatten(0, 1).transpose(1, 2),
             alpha=scale,
-        )
-        found = torch.bmm(weights.softmax(dim=-1), values.flatten(0, 1))
-        found = found.view(pairs, heads, count, size)
-    return found.transpose(1, 2).reshape(pairs, count, heads * size)
+        )  # [P · H, n, N]
+        attended = torch.bmm(weights.softmax(dim=-1), values.flatten(0, 1))  # [P · H, n, d]
+        attended = attended.view(pairs, heads, count, size)
+    return attended.transpose(1, 2).reshape(pairs, count, heads * size)

@@ -1,7 +1,7 @@
 """The decoders of BART, mBART and Pegasus: what happens between embeddings and head.
 
 BART normalises after each sublayer, mBART and Pegasus before it and once more at the end. The
-checkpoint's own layers are called, whatever they are by now: trained on, or replaced by int8.
+checkpoint's own layers are called as they are at that moment: trained further, or replaced by int8.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class BartBody:
         self._model = model
         self._decoder = model.get_decoder()
         self._norm_first = not isinstance(model, BartForConditionalGeneration)
-        # The others' embeddings scale what they give.
+        # The others' embedding modules scale already.
         pegasus = isinstance(model, PegasusForConditionalGeneration)
         self._embed_scale: float = self._decoder.embed_scale if pegasus else 1.0
         attention = self._decoder.layers[0].self_attn
@@ -45,58 +45,62 @@ class BartBody:
 
     @property
     def head(self) -> Head:
-        """The head, as it is now."""
+        """The current head."""
         module = self._model.lm_head
         return Head(module, module.out_features, self._model.final_logits_bias)
 
     def projections(self, layer: int) -> tuple[Any, Any]:
-        """What makes keys and values of the encoder's states."""
+        """Return the modules that project the encoder's states to keys and values."""
         attention = self._decoder.layers[layer].encoder_attn
         return attention.k_proj, attention.v_proj
 
     def position_bias(self, relative: Tensor) -> Tensor | None:
-        """None: positions are embedded."""
+        """Return None: positions are embedded."""
         return None
 
     def states(self, tokens: Tensor, depths: Tensor, attention: Attention) -> Tensor:
-        """The last layer's states [M, D] of laid rows, each fed one token at its depth."""
+        """Return the last layer's states [M, D] of laid rows, each fed one token at its depth."""
         decoder = self._decoder
-        tokens_in = decoder.embed_tokens(tokens) * self._embed_scale
+        embedded = decoder.embed_tokens(tokens) * self._embed_scale  # [M, D]
         positions = decoder.embed_positions(depths, position_ids=depths)
-        states = tokens_in + positions.view(len(tokens), -1)
+        states = embedded + positions.view(len(tokens), -1)
         if hasattr(decoder, "layernorm_embedding"):
             states = decoder.layernorm_embedding(states)
         step = self._norm_first_layer if self._norm_first else self._norm_last_layer
-        for place, layer in enumerate(decoder.layers):
-            states = step(place, layer, states, attention)
+        for number, layer in enumerate(decoder.layers):
+            states = step(number, layer, states, attention)
         return decoder.layer_norm(states) if self._norm_first else states  # type: ignore[no-any-return]
 
-    def _norm_last_layer(self, place: int, layer: Any, states: Tensor, way: Attention) -> Tensor:
-        states = layer.self_attn_layer_norm(_own(place, layer, states, way).add_(states))
-        states = layer.encoder_attn_layer_norm(_read(place, layer, states, way).add_(states))
+    def _norm_last_layer(
+        self, number: int, layer: Any, states: Tensor, attention: Attention
+    ) -> Tensor:
+        states = layer.self_attn_layer_norm(_own(number, layer, states, attention).add_(states))
+        states = layer.encoder_attn_layer_norm(_read(number, layer, states, attention).add_(states))
         return layer.final_layer_norm(_forward(layer, states).add_(states))  # type: ignore[no-any-return]
 
-    def _norm_first_layer(self, place: int, layer: Any, states: Tensor, way: Attention) -> Tensor:
-        states = _own(place, layer, layer.self_attn_layer_norm(states), way).add_(states)
-        states = _read(place, layer, layer.encoder_attn_layer_norm(states), way).add_(states)
+    def _norm_first_layer(
+        self, number: int, layer: Any, states: Tensor, attention: Attention
+    ) -> Tensor:
+        states = _own(number, layer, layer.self_attn_layer_norm(states), attention).add_(states)
+        states = _read(number, layer, layer.encoder_attn_layer_norm(states), attention).add_(states)
         return _forward(layer, layer.final_layer_norm(states)).add_(states)
 
 
-def _own(place: int, layer: Any, states: Tensor, way: Attention) -> Tensor:
-    attention = layer.self_attn
-    found = way.own(
-        place, attention.q_proj(states), attention.k_proj(states), attention.v_proj(states)
-    )
-    projected: Tensor = attention.out_proj(found)
+def _own(number: int, layer: Any, states: Tensor, attention: Attention) -> Tensor:
+    module = layer.self_attn
+    attended = attention.own(
+        number, module.q_proj(states), module.k_proj(states), module.v_proj(states)
+    )  # [M, H · d]
+    projected: Tensor = module.out_proj(attended)  # [M, D]
     return projected
 
 
-def _read(place: int, layer: Any, states: Tensor, way: Attention) -> Tensor:
-    attention = layer.encoder_attn
-    projected: Tensor = attention.out_proj(way.read(place, attention.q_proj(states)))
+def _read(number: int, layer: Any, states: Tensor, attention: Attention) -> Tensor:
+    module = layer.encoder_attn
+    projected: Tensor = module.out_proj(attention.read(number, module.q_proj(states)))  # [M, D]
     return projected
 
 
 def _forward(layer: Any, states: Tensor) -> Tensor:
-    found: Tensor = layer.fc2(layer.activation_fn(layer.fc1(states)))
-    return found
+    projected: Tensor = layer.fc2(layer.activation_fn(layer.fc1(states)))
+    return projected

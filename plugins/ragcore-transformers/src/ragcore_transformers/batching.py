@@ -18,11 +18,11 @@ def encode_by_length(
     batch_size: int,
     encode: Callable[[list[Item]], torch.Tensor],
 ) -> torch.Tensor:
-    """The vectors [n, d] of n ≥ 1 items, in their order; `encode` gives those of one batch."""
-    order = sorted(range(len(items)), key=lambda at: length(items[at]))
+    """Encode n ≥ 1 items as vectors [n, d], in their order; `encode` takes one batch."""
+    order = sorted(range(len(items)), key=lambda number: length(items[number]))
     parts = [
-        encode([items[at] for at in order[begin : begin + batch_size]])
+        encode([items[number] for number in order[begin : begin + batch_size]])
         for begin in range(0, len(order), batch_size)
     ]
-    vectors = torch.cat(parts)
+    vectors = torch.cat(parts)  # [n, d], by length
     return vectors[torch.argsort(torch.tensor(order)).to(vectors.device)]

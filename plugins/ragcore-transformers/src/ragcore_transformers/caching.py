@@ -1,4 +1,4 @@
-"""What a Hugging Face model calls its cache: it differs by release and by model."""
+"""The name of a Hugging Face model's cache, which differs by release and by model."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ from ragcore.errors import GeneratorError
 
 __all__ = ["cache_name"]
 
-# The first since transformers 5.24, which warns of the second; the third was Mamba's before.
+# The first since transformers 5.24, which warns about the second; the third was Mamba's.
 _NAMES: Final = ("cache", "past_key_values", "cache_params")
 
 
 def cache_name(model: Any) -> str:
-    """The keyword by which a model takes its cache, and by which it gives it back.
+    """Return the keyword by which a model takes its cache, and by which it returns it.
 
     Raises:
         GeneratorError: it has none.
     """
-    return _name_of(type(model))
+    model_class: Any = type(model)
+    return _name_of(model_class)
 
 
 @functools.cache
-def _name_of(kind: type[Any]) -> str:
-    accepted = inspect.signature(kind.forward).parameters
+def _name_of(model_class: Any) -> str:
+    accepted = inspect.signature(model_class.forward).parameters
     for name in _NAMES:
         if name in accepted:
             return name
     raise GeneratorError(
-        f"the forward pass of {kind.__name__} takes no cache ({', '.join(_NAMES)}), without which "
-        "it cannot be decoded here"
+        f"the forward pass of {model_class.__name__} takes no cache ({', '.join(_NAMES)}), without "
+        "which it cannot be decoded here"
     )

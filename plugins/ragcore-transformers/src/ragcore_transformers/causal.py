@@ -1,11 +1,11 @@
 """The generator for decoder-only models: GPT, Llama, Qwen, Mistral, Bloom and their like.
 
-The prompt holds one passage and the question; the answer is what the model continues it with.
+The prompt holds one passage and the question; the answer is the model's continuation.
 Turns (question, passage) into prompts and the model's logits into normalised log-probabilities.
 Knows nothing of retrieval, priors or beams.
 
     prompts.py        token ids of prompts and answers
-    shared_rows.py    decoding over prompts that were read once
+    shared_rows.py    decoding over prompts that are read once
     copied_rows.py    the same for models whose rows cannot share a prompt
 """
 
@@ -15,27 +15,26 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final
 
 import torch
-from pydantic import Field, field_validator
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ragcore.errors import GeneratorError
-from ragcore.registry.components import ComponentConfig, ModelName
 from ragcore.types import Passage, Word
 from ragcore_transformers.caching import cache_name
 from ragcore_transformers.causal_loading import load_causal
+from ragcore_transformers.configs import CausalConfig
 from ragcore_transformers.copied_rows import CopiedPrompts, CopiedRows
 from ragcore_transformers.loading import pick_device, save_model
 from ragcore_transformers.plain import wide
 from ragcore_transformers.prompts import Chat, Prompts
 from ragcore_transformers.shared_rows import SharedPrompts, SharedRows, sharing_fault
-from ragcore_transformers.tokenizing import check_template, plain_text
+from ragcore_transformers.tokenizing import plain_text, special_id
 from ragcore_transformers.words import WordEncoder
 
-__all__ = ["Causal", "CausalConfig"]
+__all__ = ["Causal"]
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -43,64 +42,15 @@ _DEFAULT_LIMIT: Final = 2048
 """Tokens of a prompt for models without a limit of their own."""
 
 _ANSWER_ROOM: Final = 128
-"""Positions that are kept free for the answer where the model has a limit."""
-
-
-class CausalConfig(ComponentConfig):
-    """What YAML may say of `{use: causal}`."""
-
-    model: ModelName = Field(description="a folder, a name on a hub, or a .gguf file")
-    template: str = Field(
-        "Answer the question from the passage, in as few words as possible.\n\n"
-        "Passage: {title}. {text}\n\nQuestion: {question}\nAnswer:",
-        description="the prompt, or in a chat the user's message",
-    )
-    template_without_passage: str = Field(
-        "Answer the question in as few words as possible.\n\nQuestion: {question}\nAnswer:",
-        description="the same for a question without a passage",
-    )
-    chat: bool | None = Field(
-        None,
-        description="whether the prompt is a chat; null where the tokenizer has a chat template",
-    )
-    system: str | None = Field(None, description="a chat's system message; null for none of ours")
-    answer_prefix: str | None = Field(
-        None,
-        description="what stands between prompt and answer; null for a space where the prompt "
-        "ends with a character that is not white space",
-    )
-    end_token: str | None = Field(
-        None, description="the token that ends an answer; null for the model's own"
-    )
-    max_input_tokens: int | None = Field(
-        None,
-        gt=0,
-        description="a longer passage is cut; null for the model's positions less 128 (or less "
-        "half of them) for the answer",
-    )
-    device: str = Field("auto", description="cpu, cuda, …, or auto")
-    dtype: Literal["float32", "bfloat16"] = Field(
-        "float32", description="of the weights; log-probabilities are float32 in any case"
-    )
-    batch_size: int = Field(16, gt=0, description="prompts in one run of the model")
-
-    @field_validator("template")
-    @classmethod
-    def _check_template(cls, template: str) -> str:
-        return check_template(template, ("text", "question"), ("title",))
-
-    @field_validator("template_without_passage")
-    @classmethod
-    def _check_without_passage(cls, template: str) -> str:
-        return check_template(template, ("question",))
+"""Positions reserved for the answer where the model has a limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """The prompts of P pairs, and what the model keeps of them unless gradients are wanted."""
+    """The prompts of P pairs, and their caches unless gradients are enabled."""
 
     prompts: list[list[int]]
-    held: SharedPrompts | CopiedPrompts | None
+    cached: SharedPrompts | CopiedPrompts | None
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -108,12 +58,12 @@ class _Read:
 
 @dataclass(slots=True)
 class _State:
-    """Decoder rows, the device that their caller is on, and how far they have come."""
+    """Decoder rows, the caller's device, and the length so far."""
 
     rows: SharedRows | CopiedRows
     device: torch.device
     length: int
-    """Of the longest prompt and what was fed behind it."""
+    """Tokens of the longest prompt and of what was fed after it."""
 
     def select(self, rows: Tensor) -> None:
         """Keep rows [M'] int64, in this order; one may appear more than once."""
@@ -123,11 +73,10 @@ class _State:
 class Causal:
     """See `ragcore.contracts.Generator`.
 
-    With gradients disabled `read` runs the prompts, and what comes after does not again. With
-    gradients enabled it only tokenizes them: `score` then is one plain forward pass over prompt
-    and target, differentiable. Log-probabilities come back on the device of the `pairs` that were
-    handed in. `model` and `tokenizer` are Hugging Face's own; the model is in eval mode until a
-    trainer says otherwise.
+    With gradients disabled `read` runs the prompts once, for all later calls. With gradients
+    enabled it only tokenizes them: `score` then is one plain forward pass over prompt and target,
+    differentiable. Log-probabilities come back on the device of the argument `pairs`. `model` and
+    `tokenizer` are Hugging Face's own; the model is in eval mode until a trainer changes that.
 
     Raises:
         GeneratorError: the model cannot be loaded, or its tokenizer does not fit it.
@@ -160,25 +109,26 @@ class Causal:
         self.shares_prompts = fault is None
         if fault is not None:
             _LOG.warning(
-                "model %r (%s) decodes with a cache for each beam and passage, which is slower and "
-                "equally right: %s",
+                "model %r (%s) decodes with a cache for each beam and passage, which is slower but "
+                "equally correct: %s",
                 config.model,
                 type(self.model).__name__,
                 fault,
             )
 
     def encode_answers(self, answers: Sequence[str]) -> list[list[int]]:
-        """Target ids of each answer as it follows a prompt, the end token last."""
-        found = self._prompts.continuations(answers, self.config.answer_prefix)
+        """Return the target ids of each answer as it follows a prompt, the end token last."""
+        continuations = self._prompts.continuations(answers, self.config.answer_prefix)
         end = self.eos_token_id
-        return [[*(at for at in ids if at != end), end] for ids in found]
+        return [[*(token for token in ids if token != end), end] for ids in continuations]
 
     def decode_tokens(self, token_ids: Sequence[int]) -> str:
-        """The text of target ids, without special tokens, single-spaced."""
-        return plain_text(self.tokenizer, [at for at in token_ids if at != self.eos_token_id])
+        """Return the text of target ids, without special tokens, single-spaced."""
+        tokens = [token for token in token_ids if token != self.eos_token_id]
+        return plain_text(self.tokenizer, tokens)
 
     def encode_words(self, texts: Sequence[str]) -> list[list[Word]]:
-        """How each text's words are written in an answer."""
+        """Return how each text's words are written in an answer."""
         return self._words(texts)
 
     def read(self, questions: Sequence[str], passages: Sequence[Passage | None]) -> _Read:
@@ -191,36 +141,37 @@ class Causal:
         return _Read(prompts, None if torch.is_grad_enabled() else self._run(prompts))
 
     def score(self, read: _Read, pairs: Tensor, targets: Tensor) -> Tensor:
-        """Teacher-forced log-probabilities of targets, float32 [M, T], 0.0 where padded.
+        """Return teacher-forced log-probabilities of targets, float32 [M, T], 0.0 where padded.
 
-        With gradients disabled every distinct prefix is fed once, over what was read.
+        With gradients disabled every distinct prefix is fed once, after the prompts' caches.
         """
-        chosen = pairs.tolist()
-        self._refuse_overlong(self._longest(read, chosen) + targets.shape[1])
-        if isinstance(read.held, SharedPrompts) and not torch.is_grad_enabled():
-            own, goal = pairs.to(self.device), targets.to(self.device)
-            # What is held is of the weights' precision, whatever matrices are multiplied in.
+        numbers, size = pairs.tolist(), self.config.batch_size
+        self._refuse_overlong(self._longest(read, numbers) + targets.shape[1])
+        if isinstance(read.cached, SharedPrompts) and not torch.is_grad_enabled():
+            # The caches have the weights' precision, also inside a caller's autocast.
             with torch.autocast(self.device.type, enabled=False):
-                return read.held.score(own, goal, self.config.batch_size).to(pairs.device)
+                log_p = read.cached.score(pairs.to(self.device), targets.to(self.device), size)
+            return log_p.to(pairs.device)
         rows = [
             self._plain(
-                [read.prompts[pair] for pair in chosen[begin : begin + self.config.batch_size]],
-                targets[begin : begin + self.config.batch_size].to(self.device),
+                [read.prompts[pair] for pair in numbers[begin : begin + size]],
+                targets[begin : begin + size].to(self.device),
             )
-            for begin in range(0, len(chosen), self.config.batch_size)
-        ]
-        found = torch.cat(rows) if rows else torch.zeros(targets.shape)
-        return found.to(pairs.device)
+            for begin in range(0, len(numbers), size)
+        ]  # [batch, T] each
+        log_p = torch.cat(rows) if rows else torch.zeros(targets.shape)
+        return log_p.to(pairs.device)
 
     def score_all(self, read: _Read, pairs: Tensor, targets: Tensor) -> Tensor:
-        """Teacher-forced log-probabilities of all tokens, [M, T, V]; see `TrainableGenerator`."""
-        chosen = pairs.tolist()
-        self._refuse_overlong(self._longest(read, chosen) + targets.shape[1])
-        prompts = [read.prompts[pair] for pair in chosen]
-        return self._logits(prompts, targets.to(self.device)).log_softmax(dim=2).to(pairs.device)
+        """Return teacher-forced log-probabilities of all tokens, [M, T, V]; see the contract."""
+        numbers = pairs.tolist()
+        self._refuse_overlong(self._longest(read, numbers) + targets.shape[1])
+        prompts = [read.prompts[pair] for pair in numbers]
+        logits = self._logits(prompts, targets.to(self.device))  # [M, T, V]
+        return logits.log_softmax(dim=2).to(pairs.device)
 
     def trained_module(self) -> torch.nn.Module:
-        """The whole model."""
+        """Return the whole model."""
         module: torch.nn.Module = self.model
         return module
 
@@ -228,19 +179,19 @@ class Causal:
         """Write the model as safetensors, and its tokenizer."""
         return save_model(self.model, self.tokenizer, folder)
 
-    # What is made in the caller's inference mode could not be written to outside it.
+    # Tensors made in the caller's inference mode could not be written to outside it.
     @torch.inference_mode(False)
     @torch.no_grad()
     def start(self, read: _Read, pairs: Tensor) -> _State:
-        """Decoder rows for pairs [M], nothing decoded yet."""
-        held = self._run(read.prompts) if read.held is None else read.held
+        """Begin decoder rows for pairs [M], nothing decoded yet."""
+        cached = self._run(read.prompts) if read.cached is None else read.cached
         length = self._longest(read, pairs.tolist())
-        return _State(held.start(pairs.to(self.device)), pairs.device, length)
+        return _State(cached.start(pairs.to(self.device)), pairs.device, length)
 
     @torch.inference_mode(False)
     @torch.no_grad()
     def step(self, state: _State, tokens: Tensor | None) -> Tensor:
-        """Feed one token to each row (None: nothing yet); next log p, float32 [M, V]."""
+        """Feed one token to each row (None: nothing yet); return the next log p, float32 [M, V]."""
         if not len(state.rows):
             return torch.zeros(0, self.vocabulary_size, device=state.device)
         if tokens is not None:
@@ -257,70 +208,73 @@ class Causal:
             return CopiedPrompts.of(self.model, self._cache_name, prompts, size, vocabulary)
 
     def _plain(self, prompts: list[list[int]], targets: Tensor) -> Tensor:
-        """Log-probs [m, T] of targets by one forward pass over prompt and target."""
-        logits = self._logits(prompts, targets)
-        chosen = logits.gather(2, targets.clamp(min=0)[:, :, None])[:, :, 0]
+        """Return log-probs [m, T] of targets by one forward pass over prompt and target."""
+        logits = self._logits(prompts, targets)  # [m, T, V]
+        chosen = logits.gather(2, targets.clamp(min=0)[:, :, None])[:, :, 0]  # [m, T]
         log_probs: Tensor = chosen - logits.logsumexp(dim=2)
         return log_probs.masked_fill(targets < 0, 0.0)
 
     def _logits(self, prompts: list[list[int]], targets: Tensor) -> Tensor:
-        """What the model says at the targets' places, [m, T, V]."""
+        """Return the model's logits at the targets' positions, [m, T, V]."""
         rows = [
-            torch.tensor([*prompt, *(at for at in target[:-1] if at >= 0)])
+            torch.tensor([*prompt, *(token for token in target[:-1] if token >= 0)])
             for prompt, target in zip(prompts, targets.tolist(), strict=True)
         ]
-        # Padding stands behind what counts, where no causal model looks.
-        ids = pad_sequence(rows, batch_first=True).to(self.device)
-        before = torch.tensor([len(prompt) - 1 for prompt in prompts], device=self.device)
-        kept = ids.shape[1] - int(before.min())
-        logits = self.model(input_ids=ids, use_cache=False, logits_to_keep=kept).logits
+        # Padding comes last, where no token of a causal model attends to it.
+        ids = pad_sequence(rows, batch_first=True).to(self.device)  # [m, S]
+        before = torch.tensor([len(prompt) - 1 for prompt in prompts], device=self.device)  # [m]
+        count = ids.shape[1] - int(before.min())
+        logits = self.model(input_ids=ids, use_cache=False, logits_to_keep=count).logits
         first = ids.shape[1] - logits.shape[1]
-        places = torch.arange(targets.shape[1], device=self.device)
-        # Behind a short row's end the last place is taken, and then masked.
-        at = (before[:, None] + places - first).clamp(max=logits.shape[1] - 1)
-        found: Tensor = logits.gather(1, at[:, :, None].expand(-1, -1, logits.shape[2]))
-        return wide(found)
+        steps = torch.arange(targets.shape[1], device=self.device)  # [T]
+        # After a short row's end the last position is taken, and masked by the caller.
+        positions = (before[:, None] + steps - first).clamp(max=logits.shape[1] - 1)  # [m, T]
+        at_targets: Tensor = logits.gather(
+            1, positions[:, :, None].expand(-1, -1, logits.shape[2])
+        )  # [m, T, V]
+        return wide(at_targets)
 
     def _chat(self) -> Chat | None:
-        config, has = self.config, bool(self.tokenizer.chat_template)
-        wanted = has if config.chat is None else config.chat
-        if wanted and not has:
+        config, has_template = self.config, bool(self.tokenizer.chat_template)
+        use_chat = has_template if config.chat is None else config.chat
+        if use_chat and not has_template:
             raise GeneratorError(
                 f"chat is true but the tokenizer of model {config.model!r} has no chat template: "
                 "leave chat out, and write what the model expects in template"
             )
-        if not wanted and config.system is not None:
+        if not use_chat and config.system is not None:
             raise GeneratorError(
-                f"system is set but model {config.model!r} is not asked by a chat template: write "
+                f"system is set but model {config.model!r} is not used with a chat template: write "
                 "the message in template"
             )
-        return Chat.of(config.model, self.tokenizer, config.system) if wanted else None
+        return Chat.of(config.model, self.tokenizer, config.system) if use_chat else None
 
     def _end(self) -> int:
-        """The end token: the one asked for, or what ends a chat's reply, or the model's first."""
-        asked = self.config.end_token
-        if asked is not None:
-            ids: list[int] = self.tokenizer(asked, add_special_tokens=False).input_ids
+        """Return the end token: the configured one, a chat's end of reply, or the model's."""
+        end_token = self.config.end_token
+        if end_token is not None:
+            ids: list[int] = self.tokenizer(end_token, add_special_tokens=False).input_ids
             if len(ids) != 1:
                 raise GeneratorError(
-                    f"end_token {asked!r} is {len(ids)} tokens for model {self.config.model!r}: "
-                    "name a single one"
+                    f"end_token {end_token!r} is {len(ids)} tokens for model "
+                    f"{self.config.model!r}: name a single one"
                 )
             return ids[0]
         turn_end = self._prompts.turn_end()
         if turn_end is not None:
             return turn_end
-        for place in (self.model.generation_config, self.model.config, self.tokenizer):
-            found = getattr(place, "eos_token_id", None)
-            if found is not None:
-                return int(found[0] if isinstance(found, list | tuple) else found)
-        raise GeneratorError(
-            f"model {self.config.model!r} says no eos_token_id: add it to its config.json or "
-            "generation_config.json, or set end_token"
-        )
+        model = self.model
+        end = special_id("eos_token_id", model.generation_config, model.config, self.tokenizer)
+        if end is None:
+            raise GeneratorError(
+                f"model {self.config.model!r} says no eos_token_id: add it to its config.json or "
+                "generation_config.json, or set end_token"
+            )
+        return end
 
     def _refuse_misfit(self) -> None:
-        # Special tokens that nothing writes do not count: Hugging Face adds some to GGUF files.
+        # Special tokens that no prompt or answer holds do not count: Hugging Face adds some to
+        # GGUF files.
         most = 1 + max(self.eos_token_id, self._prompts.largest_id())
         if most > self.vocabulary_size:
             raise GeneratorError(
@@ -330,15 +284,15 @@ class Causal:
             )
 
     def _input_limit(self) -> int:
-        asked, positions = self.config.max_input_tokens, self._positions
+        limit, positions = self.config.max_input_tokens, self._positions
         if positions is None:
-            return asked or _DEFAULT_LIMIT
-        if asked is not None and asked >= positions:
+            return limit or _DEFAULT_LIMIT
+        if limit is not None and limit >= positions:
             raise GeneratorError(
-                f"max_input_tokens is {asked} but model {self.config.model!r} has positions for "
+                f"max_input_tokens is {limit} but model {self.config.model!r} has positions for "
                 f"{positions}, the answer's included: lower it, or leave it out"
             )
-        return asked or positions - min(_ANSWER_ROOM, positions // 2)
+        return limit or positions - min(_ANSWER_ROOM, positions // 2)
 
     def _longest(self, read: _Read, pairs: list[int]) -> int:
         return max((len(read.prompts[pair]) for pair in set(pairs)), default=0)
@@ -353,11 +307,11 @@ class Causal:
 
 
 def _positions(config: Any) -> int | None:
-    """How many tokens the model can number, or None where it does not count them."""
-    about = config.get_text_config(decoder=True)
-    limit: int | None = getattr(about, "max_position_embeddings", None)
-    rope = getattr(about, "rope_parameters", None) or {}
-    # Behind this length these turn all positions differently, also those in a cache.
+    """Return how many positions the model has, or None where it has no limit."""
+    text_config = config.get_text_config(decoder=True)
+    limit: int | None = getattr(text_config, "max_position_embeddings", None)
+    rope = getattr(text_config, "rope_parameters", None) or {}
+    # Beyond this length these rotate all positions differently, also those in a cache.
     if limit is not None and rope.get("rope_type") in {"dynamic", "longrope"}:
         original = rope.get("original_max_position_embeddings")
         limit = min(limit, original) if original else limit

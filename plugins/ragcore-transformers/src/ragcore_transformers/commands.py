@@ -6,7 +6,7 @@ Uses ragcore as a program does, by `import ragcore`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -34,12 +34,12 @@ def import_hf(
 
     from ragcore_transformers import exchange
 
-    said: dict[str, Any] | None = None
+    section: dict[str, Any] | None = None
     if corpus is not None:
         use = "dpr-tsv" if ".tsv" in corpus.suffixes else "jsonl"
-        said = {"use": use, "path": str(corpus.absolute())}
+        section = {"use": use, "path": str(corpus.absolute())}
     path = exchange.import_hf(
-        model, folder, passage_model=passage_model or exchange.PASSAGE_MODEL, corpus=said
+        model, folder, passage_model=passage_model or exchange.PASSAGE_MODEL, corpus=section
     )
     Console().print(
         f"written: {path}\nbuild its memory: ragcore memory build {path}"
@@ -70,20 +70,20 @@ def export_hf(
     from ragcore_transformers.seq2seq import Seq2Seq
 
     config = ragcore.load_config(pipeline, overrides or ())
-    encoder = getattr(config.memory.retriever.config, "encoder", None)
-    if encoder is None or encoder.component is not Dpr:
+    spec = getattr(config.memory.retriever.config, "encoder", None)
+    if spec is None or spec.component is not Dpr:
         raise UnsupportedOperation(
             "memory.retriever: transformers' RAG has DPR's question encoder and no other: only "
             "{use: dense, encoder: {use: dpr, …}} can be exported"
         )
     if config.generator is None or config.generator.component is not Seq2Seq:
         raise UnsupportedOperation(
-            "generator: transformers' RAG has an encoder-decoder model (bart, t5, seq2seq), and "
-            "only such a one can be exported"
+            "generator: transformers' RAG has an encoder-decoder model (bart, t5, seq2seq), and no "
+            "other can be exported"
         )
     exchange.export_hf(
-        encoder.build(),
-        config.generator.build(),
+        spec.build(),
+        cast(Seq2Seq, config.generator.build()),
         folder,
         marginalize=config.rag.marginalize,
         k=config.rag.k,

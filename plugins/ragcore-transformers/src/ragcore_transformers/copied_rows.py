@@ -1,8 +1,8 @@
 """Decoder rows with a cache each, for causal models whose rows cannot share a prompt.
 
-Slower than shared_rows.py and right for whatever the checkpoint keeps: windows, recurrent states,
-positions that are counted inside. Prompts are never padded: only those of one length are run
-together, and so are the rows that go on from them.
+Slower than shared_rows.py, and correct for any state that a checkpoint keeps: windows, recurrent
+states, positions that it counts itself. Prompts are never padded: only those of one length are run
+together, and so are the rows that continue them.
 
 Knows Hugging Face's forward pass and caches; knows nothing of text.
 """
@@ -23,12 +23,12 @@ __all__ = ["CopiedPrompts", "CopiedRows"]
 
 @dataclass(frozen=True, slots=True)
 class CopiedPrompts:
-    """What the checkpoint keeps of P prompts, those of one length together; never changed.
+    """The checkpoint's caches of P prompts, those of one length together; never changed.
 
     Attributes:
         model: the checkpoint.
-        cache_name: what its forward pass calls the cache.
-        caches: of each group of prompts.
+        cache_name: the keyword by which its forward pass takes the cache.
+        caches: one for each group of prompts.
         group: int64 [P], the group of each prompt.
         place: int64 [P], its place in the group.
         log_probs: float32 [P, V], of the token that follows each prompt.
@@ -65,24 +65,24 @@ class CopiedPrompts:
                 part = pairs[begin : begin + batch_size]
                 cache = DynamicCache(config=model.config)
                 tokens = torch.tensor([list(prompts[pair]) for pair in part], device=device)
-                found = model(input_ids=tokens, use_cache=True, **{cache_name: cache})
+                output = model(input_ids=tokens, use_cache=True, **{cache_name: cache})
                 rows = torch.tensor(part, device=device)
-                log_probs[rows] = found.logits[:, -1].float().log_softmax(dim=-1)
+                log_probs[rows] = output.logits[:, -1].float().log_softmax(dim=-1)  # [part, V]
                 group[rows] = len(caches)
                 place[rows] = torch.arange(len(part), device=device)
-                caches.append(getattr(found, cache_name))
+                caches.append(getattr(output, cache_name))
         return cls(model, cache_name, caches, group, place, log_probs)
 
     def start(self, pairs: Tensor) -> CopiedRows:
-        """Rows that go on from the prompts of pairs int64 [M]."""
+        """Begin rows that continue the prompts of pairs int64 [M]."""
         return CopiedRows(self, pairs)
 
 
 class CopiedRows:
-    """Decoder rows under way; all of them have been fed equally many tokens."""
+    """Decoder rows; all of them have been fed equally many tokens."""
 
     def __init__(self, prompts: CopiedPrompts, pairs: Tensor) -> None:
-        """Rows of pairs int64 [M], nothing fed yet."""
+        """Begin rows of pairs int64 [M], nothing fed yet."""
         self._prompts = prompts
         self.pairs = pairs
         self._group = prompts.group[pairs]
@@ -90,21 +90,21 @@ class CopiedRows:
         self._caches: dict[int, Any] = {}
 
     def __len__(self) -> int:
-        """M, the number of rows."""
+        """Return M, the number of rows."""
         return len(self.pairs)
 
     def select(self, rows: Tensor) -> None:
         """Keep rows [M'] int64, in this order; one may appear more than once."""
         self.pairs, self._group, self._place = (
-            held.index_select(0, rows) for held in (self.pairs, self._group, self._place)
+            values.index_select(0, rows) for values in (self.pairs, self._group, self._place)
         )
 
     def step(self, tokens: Tensor | None) -> Tensor:
-        """Feed one token to each row (None: nothing yet); log-probs of the next, float32 [M, V]."""
-        known = self._prompts.log_probs
+        """Feed one token to each row (None: nothing yet); return log-probs of the next [M, V]."""
+        after_prompts = self._prompts.log_probs  # [P, V]
         if tokens is None:
-            return known.index_select(0, self.pairs)
-        found = known.new_empty(len(self), known.shape[1])
+            return after_prompts.index_select(0, self.pairs)
+        log_probs = after_prompts.new_empty(len(self), after_prompts.shape[1])  # [M, V]
         live: dict[int, Any] = {}
         place = torch.empty_like(self._place)
         for group in torch.unique(self._group).tolist():
@@ -112,13 +112,13 @@ class CopiedRows:
             cache = self._caches.get(group)
             if cache is None:
                 cache = copy.deepcopy(self._prompts.caches[group])
-            # Also where rows went or were doubled since the last step.
+            # Rows may have been dropped or doubled since the last step.
             cache.reorder_cache(self._place[rows])
             place[rows] = torch.arange(len(rows), device=rows.device)
-            out = self._prompts.model(
+            output = self._prompts.model(
                 input_ids=tokens[rows, None], use_cache=True, **{self._prompts.cache_name: cache}
             )
-            live[group] = getattr(out, self._prompts.cache_name)
-            found[rows] = out.logits[:, -1].float().log_softmax(dim=-1)
+            live[group] = getattr(output, self._prompts.cache_name)
+            log_probs[rows] = output.logits[:, -1].float().log_softmax(dim=-1)
         self._caches, self._place = live, place
-        return found
+        return log_probs

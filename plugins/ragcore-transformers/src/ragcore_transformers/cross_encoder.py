@@ -1,8 +1,8 @@
-"""The scorer `cross-encoder`: sentence-transformers' models that read question and passage at once.
+"""The scorer `cross-encoder`: sentence-transformers' models of a question with a passage.
 
-Decides which text is read of a passage; the score is the model's logit, without the sigmoid that
-the library puts over some: where a sigmoid is all but 1 its differences are lost, and a softmax of
-logits is a prior.
+Decides which text of a passage is read. The score is the model's logit, without the sigmoid that
+the library applies for some models: near 1 a sigmoid loses differences, and the softmax of logits
+is a prior.
 """
 
 from __future__ import annotations
@@ -14,41 +14,20 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import sentence_transformers
 import torch
-from pydantic import Field, field_validator
 
 from ragcore.errors import PluginError
-from ragcore.registry.components import ComponentConfig, ModelName
 from ragcore.types import Passage
+from ragcore_transformers.configs import CrossEncoderConfig
 from ragcore_transformers.loading import explained, pick_device
-from ragcore_transformers.tokenizing import check_template
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["CrossEncoder", "CrossEncoderConfig"]
-
-
-class CrossEncoderConfig(ComponentConfig):
-    """What YAML may say of `{use: cross-encoder}`."""
-
-    model: ModelName = Field(description="a folder, a name on a hub, or one that a plugin ships")
-    passage_template: str = Field(
-        "{title}. {text}", description="what is read of a passage that has a title"
-    )
-    max_tokens: int | None = Field(
-        None, gt=0, description="longer pairs are cut; null for the model's limit"
-    )
-    batch_size: int = Field(32, gt=0, description="pairs in one run of the model")
-    device: str = Field("auto", description="cpu, cuda, …, or auto")
-
-    @field_validator("passage_template")
-    @classmethod
-    def _check_template(cls, template: str) -> str:
-        return check_template(template, ("text",), ("title",))
+__all__ = ["CrossEncoder"]
 
 
 class CrossEncoder:
-    """See `ragcore.contracts.Scorer`; safe to use from several threads, which take turns.
+    """See `ragcore.contracts.Scorer`; several threads may use it and take turns.
 
     `model` is the library's own object.
 
@@ -75,13 +54,13 @@ class CrossEncoder:
                     f"model {config.model!r} gives {self.model.num_labels} numbers for a pair: "
                     "expected one, a cross-encoder trained to rank"
                 )
-        # A tokenizer is set to pad and cut, then used: two threads would set each other's.
+        # A call changes the tokenizer's padding and truncation, which two threads would share.
         self._lock = threading.Lock()
 
     def score(
         self, questions: Sequence[str], passages: Sequence[Passage]
     ) -> npt.NDArray[np.float32]:
-        """The logits of P pairs, float32 [P]; a passage without title is its text alone."""
+        """Return the logits of P pairs, float32 [P]; a passage without title is its text alone."""
         texts = [
             self.config.passage_template.format(title=passage.title, text=passage.text)
             if passage.title

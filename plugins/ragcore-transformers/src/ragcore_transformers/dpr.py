@@ -12,30 +12,25 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 import torch
-from pydantic import Field
 from transformers import AutoTokenizer, DPRContextEncoder, DPRQuestionEncoder
 
 from ragcore.errors import PluginError
-from ragcore.registry.components import ComponentConfig, ModelName
 from ragcore.types import Passage
 from ragcore_transformers.batching import encode_by_length
-from ragcore_transformers.loading import explained, pick_device, save_model, weights_digest
+from ragcore_transformers.configs import DprConfig
+from ragcore_transformers.loading import (
+    explained,
+    pick_device,
+    refuse_incomplete,
+    save_model,
+    weights_digest,
+)
 from ragcore_transformers.plain import wide
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["Dpr", "DprConfig"]
-
-
-class DprConfig(ComponentConfig):
-    """What YAML may say of `{use: dpr}`."""
-
-    question_model: ModelName = Field(description="a DPRQuestionEncoder: a folder, or a hub's name")
-    passage_model: ModelName = Field(description="a DPRContextEncoder: a folder, or a hub's name")
-    max_tokens: int = Field(256, gt=0, description="longer questions and passages are cut")
-    batch_size: int = Field(32, gt=0, description="texts in one run of a model")
-    device: str = Field("auto", description="cpu, cuda, …, or auto")
+__all__ = ["Dpr"]
 
 
 class Dpr:
@@ -65,19 +60,19 @@ class Dpr:
                 f"{config.passage_model!r} of {self.dim}: they must be trained together"
             )
         self._passages_trained = False
-        # Not the questions' weights: they are fine-tuned over vectors that stay (paper, 2.4).
+        # Not the question encoder's weights: it is fine-tuned over fixed vectors (paper, 2.4).
         self.fingerprint: Final = (
             f"dpr(passages={weights_digest(self.passage_model)},"
             f"tokens={config.max_tokens},dim={self.dim})"
         )
 
     def encode_passages(self, passages: Sequence[Passage]) -> npt.NDArray[np.float32]:
-        """Vectors d(z), float32 [n, d]."""
+        """Return vectors d(z), float32 [n, d]."""
         with torch.inference_mode():
             return self.encode_passages_with_grad(passages).cpu().numpy()
 
     def encode_passages_with_grad(self, passages: Sequence[Passage]) -> torch.Tensor:
-        """Vectors d(z), [n, d], on the model's device; see `TrainableEncoder`."""
+        """Return vectors d(z), [n, d], on the model's device; see `TrainableEncoder`."""
         if not passages:
             return torch.zeros(0, self.dim, device=self.device)
 
@@ -87,11 +82,14 @@ class Dpr:
             return self._run(self.passage_tokenizer, self.passage_model, titles, texts)
 
         return encode_by_length(
-            passages, lambda p: len(p.title) + len(p.text), self.config.batch_size, encode
+            passages,
+            lambda passage: len(passage.title) + len(passage.text),
+            self.config.batch_size,
+            encode,
         )
 
     def encode_questions(self, questions: Sequence[str]) -> torch.Tensor:
-        """Vectors q(x), float32 [B, d], on the model's device; see the contract for gradients."""
+        """Return vectors q(x), float32 [B, d], on the model's device, with gradients if enabled."""
         if not questions:
             return torch.zeros(0, self.dim, device=self.device)
         return encode_by_length(
@@ -102,18 +100,18 @@ class Dpr:
         )
 
     def trained_module(self) -> torch.nn.Module:
-        """The model of questions."""
+        """Return the question encoder."""
         module: torch.nn.Module = self.question_model
         return module
 
     def passage_module(self) -> torch.nn.Module:
-        """The model of passages, which `save_trained` writes too from now on."""
+        """Return the passage encoder, which `save_trained` writes too from now on."""
         self._passages_trained = True
         module: torch.nn.Module = self.passage_model
         return module
 
     def save_trained(self, folder: Path) -> dict[str, str]:
-        """Write the model of questions, and that of passages if it was trained."""
+        """Write the question encoder, and the passage encoder if it was trained."""
         models = {"question_model": (self.question_model, self.question_tokenizer)}
         if self._passages_trained:
             models["passage_model"] = (self.passage_model, self.passage_tokenizer)
@@ -129,7 +127,7 @@ class Dpr:
             max_length=self.config.max_tokens,
             return_tensors="pt",
         ).to(self.device)
-        return wide(model(**inputs).pooler_output)
+        return wide(model(**inputs).pooler_output)  # [batch, d]
 
     def _load(self, name: str, kind: Any) -> tuple[Any, Any]:
         with explained(name, PluginError):
@@ -137,12 +135,8 @@ class Dpr:
             model, report = kind.from_pretrained(
                 name, use_safetensors=True, output_loading_info=True
             )
-        # A question encoder loaded as a passage encoder would silently be random.
-        if report["missing_keys"]:
-            raise PluginError(
-                f"model {name!r} lacks {len(report['missing_keys'])} weights of a "
-                f"{kind.__name__}, such as {min(report['missing_keys'])}: name a model of this kind"
-            )
+        # A question encoder loaded as a passage encoder would otherwise be random.
+        refuse_incomplete(name, model, report, PluginError)
         return tokenizer, model.to(self.device).eval()
 
 

@@ -1,4 +1,4 @@
-"""Saved RAG models of transformers, and ragcore's pipelines: one out of the other.
+"""Conversion between saved RAG models of transformers and ragcore's pipelines.
 
     transformers' folder                        ragcore's folder
     config.json: n_docs, separators, …          pipeline.yaml
@@ -37,7 +37,7 @@ from ragcore_transformers.seq2seq import Seq2Seq
 __all__ = ["PASSAGE_MODEL", "export_hf", "import_hf"]
 
 PASSAGE_MODEL: Final = "facebook/dpr-ctx_encoder-single-nq-base"
-"""What transformers' own RAG checkpoints were trained over."""
+"""The passage encoder of transformers' own RAG checkpoints."""
 
 _MODELS: Final = {
     "token": RagTokenForGeneration,
@@ -62,14 +62,14 @@ def import_hf(
         model: a folder or a hub's name; RAG-Token or RAG-Sequence, in safetensors.
         folder: new or empty.
         passage_model: the DPR passage encoder that it was trained over: a folder or a name.
-        corpus: what `memory.corpus` says, for building a memory; nothing where None.
-        store: what `memory.store` says.
+        corpus: the section `memory.corpus`, for building a memory; left out where None.
+        store: the value of `memory.store`.
 
     Returns:
         The pipeline file.
 
     Raises:
-        ConfigError: the folder is not empty, or the model is no RAG model with DPR's questions.
+        ConfigError: the folder is not empty, or it is no RAG model with DPR's question encoder.
         GeneratorError: it cannot be loaded.
     """
     if folder.exists() and any(folder.iterdir()):
@@ -82,22 +82,22 @@ def import_hf(
                 "as generator.model or as an encoder's model as it is"
             )
         kind = _kind(config, model)
-        found = _MODELS[kind].from_pretrained(model, use_safetensors=True)
+        rag_model = _MODELS[kind].from_pretrained(model, use_safetensors=True)
         tokenizers = {
             part: AutoTokenizer.from_pretrained(
                 model, subfolder=f"{part}_tokenizer", trust_remote_code=False
             )
             for part in ("question_encoder", "generator")
         }
-    asks = config.question_encoder.model_type
-    if asks != "dpr":
+    encoder = getattr(config.question_encoder, "model_type", None)
+    if encoder != "dpr":
         raise ConfigError(
-            f"{model} has a question encoder {asks!r}: only DPR's can be brought over, as "
+            f"{model} has a question encoder {encoder!r}: only DPR's can be imported, as "
             "encoder {use: dpr}"
         )
     for part in ("question_encoder", "generator"):
         (folder / part).mkdir(parents=True)
-        save_model(getattr(found.rag, part), tokenizers[part], folder / part)
+        save_model(getattr(rag_model.rag, part), tokenizers[part], folder / part)
     pipeline = _pipeline(config, kind, passage_model, store, corpus)
     path = folder / "pipeline.yaml"
     path.write_text(yaml.safe_dump(pipeline, sort_keys=False), encoding="utf-8")
@@ -106,8 +106,8 @@ def import_hf(
 
 def _kind(config: RagConfig, model: str) -> str:
     names = config.architectures or []
-    for kind, made in _MODELS.items():
-        if made.__name__ in names:
+    for kind, model_class in _MODELS.items():
+        if model_class.__name__ in names:
             return kind
     raise ConfigError(
         f"{model} says architectures {names}: expected RagTokenForGeneration or "
@@ -124,7 +124,10 @@ def _pipeline(
 ) -> dict[str, Any]:
     prefix = getattr(config.generator, "prefix", None) or ""
     if any(sign in f"{prefix}{config.title_sep}{config.doc_sep}" for sign in "{}"):
-        raise ConfigError("a separator has a brace in it: templates cannot say that")
+        raise ConfigError(
+            f"the prefix or a separator of {config.title_sep!r}, {config.doc_sep!r} holds a brace, "
+            "which ragcore's templates cannot hold: save the model with other separators"
+        )
     template = f"{prefix}{{title}}{config.title_sep}{{text}}{config.doc_sep}{{question}}"
     memory: dict[str, Any] = {"store": store}
     if corpus is not None:
@@ -138,7 +141,7 @@ def _pipeline(
         },
         "index": {"use": "exact"},
     }
-    generator = {"use": "seq2seq", "model": "generator", "template": template}
+    generator: dict[str, Any] = {"use": "seq2seq", "model": "generator", "template": template}
     limit = getattr(config.generator, "max_position_embeddings", None)
     if limit is None or config.max_combined_length <= limit:
         generator["max_input_tokens"] = config.max_combined_length
@@ -154,14 +157,14 @@ def export_hf(encoder: Dpr, generator: Seq2Seq, folder: Path, *, marginalize: st
     """Save a question encoder and a generator as one RAG model of transformers.
 
     Args:
-        encoder: DPR's; the question side is saved, and the passage side stays with the memory.
+        encoder: DPR's; the question encoder is saved, the passage encoder stays with the memory.
         generator: an encoder-decoder model, whose template is a title, a text and the question.
         folder: new or empty.
         marginalize: "token" or "sequence".
         k: passages for a question, `n_docs`.
 
     Raises:
-        ConfigError: the folder is not empty, or the template cannot be said by separators.
+        ConfigError: the folder is not empty, or separators cannot express the template.
     """
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"{folder} is not empty: name a folder to make")
@@ -169,7 +172,8 @@ def export_hf(encoder: Dpr, generator: Seq2Seq, folder: Path, *, marginalize: st
     if template is None:
         raise ConfigError(
             f"generator.template {generator.config.template!r}: transformers reads a title, a text "
-            "and a question in this order, with separators between them and nothing behind"
+            "and a question in this order, with separators between them and nothing after: use "
+            "such a template"
         )
     config = RagConfig.from_question_encoder_generator_configs(
         encoder.question_model.config,

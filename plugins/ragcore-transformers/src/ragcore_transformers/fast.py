@@ -1,7 +1,7 @@
 """Decoding without the checkpoint's own loop: what rows share is computed once.
 
-What a pair has read becomes keys and values once, for all its rows and for scoring; rows are
-selected by masks, and given targets are fed as a trie (tree.py). The numbers are those of the
+Keys and values of what a pair has read are computed once, for all its rows and for scoring; rows
+are selected by masks, and known targets are fed as a trie (tree.py). The numbers are those of the
 checkpoint's own forward pass. Knows no architecture: a `Body` does (bart.py, t5.py).
 
 Nothing here keeps gradients.
@@ -24,8 +24,7 @@ from ragcore_transformers.tree import Forest, Growth, Layout, NodeCache, Trie
 __all__ = ["Body", "FastDecoder", "FastState", "fast_decoder"]
 
 _NODES: Final = 1024
-"""Nodes that are fed at once when targets are scored, more only where one pair has more."""
-
+"""Nodes fed together when targets are scored; more only where one pair has more."""
 
 _DENSE: Final = torch.contiguous_format
 
@@ -34,10 +33,10 @@ class Body(Protocol):
     """A model's decoder, from embeddings to the states that its head takes.
 
     Attributes:
-        layers: how many.
+        layers: the number of layers.
         heads: H.
         size: d, the length of a head's keys.
-        scale: what products of queries and keys are multiplied by.
+        scale: products of queries and keys are multiplied by this.
     """
 
     layers: int
@@ -47,27 +46,27 @@ class Body(Protocol):
 
     @property
     def head(self) -> Head:
-        """The head, as it is now."""
+        """The current head."""
         ...
 
     def projections(self, layer: int) -> tuple[Any, Any]:
-        """The modules that make keys and values [·, H · d] of the encoder's states [·, D]."""
+        """Return the modules from the encoder's states [·, D] to keys and values [·, H · d]."""
         ...
 
     def position_bias(self, relative: Tensor) -> Tensor | None:
-        """The bias [P, H, n, N] of relative positions int64 [P, n, N] (at most 0), if any."""
+        """Return the bias [P, H, n, N] of relative positions [P, n, N] (at most 0), if any."""
         ...
 
     def states(self, tokens: Tensor, depths: Tensor, attention: Attention) -> Tensor:
-        """The states [M, D] of laid rows that are fed tokens int64 [M] at depths int64 [M]."""
+        """Return the states [M, D] of laid rows fed tokens int64 [M] at depths int64 [M]."""
         ...
 
 
 class FastState:
-    """Decoder rows under way; see `ragcore.contracts.State`."""
+    """Decoder rows; see `ragcore.contracts.State`."""
 
     def __init__(self, body: Body, encoded: Encoded, pairs: Tensor) -> None:
-        """Rows for `pairs` int64 [M ≥ 1], fed nothing yet."""
+        """Begin rows for `pairs` int64 [M ≥ 1], fed nothing yet."""
         self.device = pairs.device
         self._body = body
         self._forest = Forest(pairs.to(encoded.mask.device), len(encoded))
@@ -77,12 +76,12 @@ class FastState:
         self._buffers = Buffers()
 
     def __len__(self) -> int:
-        """M, the number of rows."""
+        """Return M, the number of rows."""
         return len(self._forest)
 
     @property
     def length(self) -> int:
-        """How many tokens each row has been fed."""
+        """The number of tokens fed to each row."""
         return self._forest.length
 
     def select(self, rows: Tensor) -> None:
@@ -93,14 +92,14 @@ class FastState:
     @torch.inference_mode(False)
     @torch.no_grad()
     def step(self, tokens: Tensor) -> Tensor:
-        """Feed tokens int64 [M ≥ 1]; next log p float32 [M, V], good until the step after next."""
+        """Feed tokens [M ≥ 1]; return the next log p [M, V], valid until the step after next."""
         body = self._body
         growth = self._forest.grow()
         if growth.move is not None:
             self._encoded = self._encoded.after(growth.move)
             self._encoded_bias = None
         layout = growth.layout
-        relative = (growth.depths - growth.depth)[:, None]
+        relative = (growth.depths - growth.depth)[:, None]  # [P, 1, N]
         dtype = self._encoded.keys[0].dtype
         attention = Attention(
             layout,
@@ -113,16 +112,16 @@ class FastState:
             self._cache_for(growth),
         )
         depths = torch.full_like(tokens, growth.depth)
-        states = body.states(layout.arrange(tokens), depths, attention)
+        states = body.states(layout.arrange(tokens), depths, attention)  # [M, D], laid
         return body.head.log_probs(layout.restore(states), self._buffers)
 
     def _bias_of_encoded(self, width: int) -> Tensor:
-        held = self._encoded_bias
-        if held is None or held.shape[-2] != width:
-            mask = self._encoded.mask[:, None].expand(-1, width, -1)
-            held = bias_of(mask, self._body.heads, self._encoded.keys[0].dtype)
-            self._encoded_bias = held
-        return held
+        bias = self._encoded_bias
+        if bias is None or bias.shape[-2] != width:
+            mask = self._encoded.mask[:, None].expand(-1, width, -1)  # [P, width, S]
+            bias = bias_of(mask, self._body.heads, self._encoded.keys[0].dtype)
+            self._encoded_bias = bias
+        return bias
 
     def _cache_for(self, growth: Growth) -> NodeCache:
         if self._cache is None:
@@ -142,39 +141,39 @@ class FastState:
 
 
 class FastDecoder:
-    """Decodes with a body: makes what rows share, begins rows, and scores targets."""
+    """Decodes with a body: computes what rows share, begins rows, and scores targets."""
 
     def __init__(self, body: Body) -> None:
         self._body = body
 
     def encoded(self, states: Tensor, mask: Tensor) -> Encoded:
-        """Keys and values of the encoder's states [P, S, D], mask bool [P, S]."""
+        """Compute keys and values of the encoder's states [P, S, D], mask bool [P, S]."""
         body = self._body
         pairs, longest, _ = states.shape
         shape = (pairs, longest, body.heads, body.size)
-        # Padding is not multiplied, and stays zero in the room that all layers use in turn.
-        places = mask.reshape(-1).nonzero()[:, 0]
-        tokens = states.reshape(pairs * longest, -1).index_select(0, places)
-        room = states.new_zeros(pairs * longest, body.heads * body.size)
+        # Padding is not multiplied, and stays zero in the buffer that all layers use in turn.
+        places = mask.reshape(-1).nonzero()[:, 0]  # [tokens]
+        tokens = states.reshape(pairs * longest, -1).index_select(0, places)  # [tokens, D]
+        buffer = states.new_zeros(pairs * longest, body.heads * body.size)  # [P · S, H · d]
         keys: list[Tensor] = []
         values: list[Tensor] = []
         for layer in range(body.layers):
-            for made, held in zip(body.projections(layer), (keys, values), strict=True):
-                room.index_copy_(0, places, made(tokens))
-                # A copy even where one head or token leaves nothing to be moved.
-                held.append(room.view(shape).transpose(1, 2).clone(memory_format=_DENSE))
+            for project, layers in zip(body.projections(layer), (keys, values), strict=True):
+                buffer.index_copy_(0, places, project(tokens))
+                # `contiguous` would return the buffer itself where H or S is 1.
+                layers.append(buffer.view(shape).transpose(1, 2).clone(memory_format=_DENSE))
         return Encoded(keys, values, mask)
 
     def start(self, encoded: Encoded, pairs: Tensor) -> FastState:
-        """Decoder rows for `pairs` int64 [M ≥ 1], fed nothing yet."""
+        """Begin decoder rows for `pairs` int64 [M ≥ 1], fed nothing yet."""
         return FastState(self._body, encoded, pairs)
 
     def score(self, encoded: Encoded, pairs: Tensor, targets: Tensor, start: int) -> Tensor:
-        """Teacher-forced log-probs of targets int64 [M, T], float32, 0.0 where padded (-1)."""
+        """Return teacher-forced log-probs of targets int64 [M, T], 0.0 where padded (-1)."""
         body = self._body
-        used, pair = torch.unique(pairs, return_inverse=True)
+        used, pair = torch.unique(pairs, return_inverse=True)  # [P'], [M]
         trie = Trie.of(pair, targets)
-        found: Tensor | None = None
+        predictors: Tensor | None = None  # [n, D], the state after each node
         counts = torch.bincount(trie.pair, minlength=len(used)).tolist()
         for begin, end in _groups(counts, _NODES):
             nodes = trie.of_pairs(begin, end)
@@ -184,21 +183,21 @@ class FastDecoder:
             states = body.states(
                 layout.arrange(tokens), layout.arrange(trie.depth[nodes]), attention
             )
-            if found is None:
-                found = states.new_empty(len(trie), states.shape[1])
-            found[nodes] = layout.restore(states)
-        if found is None:
+            if predictors is None:
+                predictors = states.new_empty(len(trie), states.shape[1])
+            predictors[nodes] = layout.restore(states)
+        if predictors is None:
             return torch.zeros(targets.shape, device=targets.device)
-        return body.head.score(found, trie.node, targets)
+        return body.head.score(predictors, trie.node, targets)
 
     def _among(self, trie: Trie, nodes: Tensor, layout: Layout, encoded: Encoded) -> Attention:
-        """How some nodes of a trie, all those of their pairs, attend to one another."""
+        """Return how some nodes of a trie, all those of their pairs, attend to one another."""
         body = self._body
         dtype = encoded.keys[0].dtype
-        sees = trie.sees[nodes][:, : layout.width]
-        depths = layout.grid(layout.arrange(trie.depth[nodes]))
-        # Between nodes of which neither is the other's ancestor it means nothing, and is masked.
-        relative = (depths[:, None] - depths[:, :, None]).clamp(max=0)
+        sees = trie.sees[nodes][:, : layout.width]  # [nodes, width]
+        depths = layout.grid(layout.arrange(trie.depth[nodes]))  # [P, width]
+        # Meaningless between nodes of which neither is the other's ancestor; those are masked.
+        relative = (depths[:, None] - depths[:, :, None]).clamp(max=0)  # [P, width, width]
         return Attention(
             layout,
             body.heads,
@@ -212,28 +211,28 @@ class FastDecoder:
 
 
 def _groups(counts: list[int], limit: int) -> list[tuple[int, int]]:
-    """Neighbours together, as many as have no more than `limit` nodes; at least one."""
+    """Group neighbouring pairs of at most `limit` nodes together; a group has at least one."""
     groups: list[tuple[int, int]] = []
-    begin = held = 0
-    for place, count in enumerate(counts):
-        if held and held + count > limit:
-            groups.append((begin, place))
-            begin, held = place, 0
-        held += count
-    if held:
+    begin = nodes = 0
+    for pair, count in enumerate(counts):
+        if nodes and nodes + count > limit:
+            groups.append((begin, pair))
+            begin, nodes = pair, 0
+        nodes += count
+    if nodes:
         groups.append((begin, len(counts)))
     return groups
 
 
 def fast_decoder(model: Any) -> FastDecoder | None:
-    """The decoder of a Hugging Face model; None, and a warning, for one that is not known here."""
+    """Return the decoder of a Hugging Face model; None, with a warning, for an unknown one."""
     # Not of subclasses, which may compute something else.
     for body in (BartBody, T5Body):
         if type(model) in body.MODELS:
             return FastDecoder(body(model))
     warnings.warn(
         f"{type(model).__name__} is decoded by its own forward pass, which gives the same answers "
-        "more slowly: there is a faster way for BART, mBART, Pegasus and T5",
+        "more slowly: there is a faster decoder for BART, mBART, Pegasus and T5",
         stacklevel=2,
     )
     return None

@@ -1,7 +1,7 @@
 """The language-model head: decoder states to log-probabilities over the vocabulary.
 
 Its product with the vocabulary is the largest of a decoding step, and its result the largest
-tensor; so buffers are reused, and on a CPU the vocabulary is taken in blocks.
+tensor; so buffers are reused, and on a CPU the vocabulary is split into blocks.
 """
 
 from __future__ import annotations
@@ -15,37 +15,37 @@ from torch import Tensor
 __all__ = ["Buffers", "Head"]
 
 _BLOCK: Final = 2048
-"""Vocabulary rows in one product: with as many, weights and results stay in a CPU's caches."""
+"""Vocabulary rows in one product: so many that weights and results stay in a CPU's caches."""
 
 _NODES: Final = 256
-"""Decoder states whose logits are held at the same time when targets are scored."""
+"""Decoder states whose logits are in memory at the same time when targets are scored."""
 
 
 @dataclass(slots=True)
 class Buffers:
-    """Room for logits and log-probs [M, V] that is used again at each step.
+    """Memory for logits and log-probs [M, V] that is reused at each step.
 
-    Fresh memory of that size costs more than the numbers that are written into it. Results take
-    turns in two buffers: one is good until the step after the next.
+    Allocating memory of that size costs more than computing the numbers. Results alternate between
+    two buffers: one is valid until the step after the next.
     """
 
-    _held: list[Tensor] = field(default_factory=lambda: [torch.empty(0)] * 3)
+    _buffers: list[Tensor] = field(default_factory=lambda: [torch.empty(0)] * 3)
     _turn: int = 0
 
     def logits(self, rows: int, columns: int, device: torch.device) -> Tensor:
-        """Room for logits float32 [rows, columns], overwritten at the next call."""
+        """Return a buffer for logits float32 [rows, columns], overwritten at the next call."""
         return self._room(2, rows, columns, device)
 
     def log_probs(self, rows: int, columns: int, device: torch.device) -> Tensor:
-        """Room for log-probs float32 [rows, columns], overwritten at the call after the next."""
+        """Return a buffer for log-probs [rows, columns], overwritten at the call after next."""
         self._turn = 1 - self._turn
         return self._room(self._turn, rows, columns, device)
 
     def _room(self, place: int, rows: int, columns: int, device: torch.device) -> Tensor:
         size = rows * columns
-        if self._held[place].numel() < size:
-            self._held[place] = torch.empty(size, dtype=torch.float32, device=device)
-        return self._held[place][:size].view(rows, columns)
+        if self._buffers[place].numel() < size:
+            self._buffers[place] = torch.empty(size, dtype=torch.float32, device=device)
+        return self._buffers[place][:size].view(rows, columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +53,10 @@ class Head:
     """logits = scale · states · Wᵀ + bias.
 
     Attributes:
-        module: the checkpoint's own linear layer, or what has replaced it.
+        module: the checkpoint's own linear layer, or one that replaced it.
         size: V.
-        bias: [1, V] that is not the module's own, or None.
-        scale: what states are multiplied by first.
+        bias: [1, V], one that is not part of the module, or None.
+        scale: states are multiplied by this first.
     """
 
     module: Any
@@ -65,36 +65,36 @@ class Head:
     scale: float = 1.0
 
     def log_probs(self, states: Tensor, buffers: Buffers) -> Tensor:
-        """Log p(y_i) float32 [M, V] of states [M, D], in one of `buffers`."""
+        """Return log p(y_i) float32 [M, V] of states [M, D], in one of `buffers`."""
         logits = self._logits(states, buffers)
         room = buffers.log_probs(len(states), self.size, states.device)
         return torch.log_softmax(logits, dim=-1, out=room)
 
     def score(self, states: Tensor, node: Tensor, targets: Tensor) -> Tensor:
-        """Log-probs of targets, float32 [M, T], 0.0 where padded.
+        """Return log-probs of targets, float32 [M, T], 0.0 where padded.
 
         Args:
             states: [n, D], one for each node.
             node: int64 [M, T], the node whose state predicts each target; -1 where padded.
             targets: int64 [M, T].
         """
-        found = torch.zeros(targets.shape, dtype=torch.float32, device=states.device)
+        log_p = torch.zeros(targets.shape, dtype=torch.float32, device=states.device)  # [M, T]
         rows, positions = (node >= 0).nonzero(as_tuple=True)
-        nodes, order = node[rows, positions].sort()
+        nodes, order = node[rows, positions].sort()  # [tokens] each
         rows, positions = rows[order], positions[order]
-        wanted = targets[rows, positions]
+        goal = targets[rows, positions]  # [tokens]
         buffers = Buffers()
         begins = list(range(0, len(states), _NODES))
         bounds = torch.searchsorted(nodes, torch.tensor(begins, device=nodes.device)).tolist()
         for begin, first, last in zip(begins, bounds, [*bounds[1:], len(nodes)], strict=True):
-            logits = self._logits(states[begin : begin + _NODES], buffers)
-            own = nodes[first:last] - begin
-            chosen = logits[own, wanted[first:last]] - logits.logsumexp(dim=1)[own]
-            found[rows[first:last], positions[first:last]] = chosen
-        return found
+            logits = self._logits(states[begin : begin + _NODES], buffers)  # [_NODES, V]
+            line = nodes[first:last] - begin
+            chosen = logits[line, goal[first:last]] - logits.logsumexp(dim=1)[line]
+            log_p[rows[first:last], positions[first:last]] = chosen
+        return log_p
 
     def _logits(self, states: Tensor, buffers: Buffers) -> Tensor:
-        """Logits float32 [M, V], in a buffer or fresh."""
+        """Return logits float32 [M, V], in a buffer or in new memory."""
         if self.scale != 1.0:
             states = states * self.scale
         module = self.module

@@ -1,8 +1,8 @@
 """Linear layers in int8, for a CPU: a quarter of the memory, and some four times the speed.
 
-Each row of a weight has a scale of its own, found when the model is loaded; each row of an input
-has one too, found when it comes. So what a layer makes of a row does not depend on the rows beside
-it, and products of integers are exact. Embeddings and norms stay float32. Nothing can be trained.
+Each row of a weight has its own scale, computed when the model is loaded; each row of an input has
+one too, computed in the call. So a layer's output for a row does not depend on the other rows, and
+products of integers are exact. Embeddings and norms stay float32. Nothing can be trained.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _TOP_WITHOUT_VNNI: Final = 63
 """Of a weight, on CPUs that add two products in 16 bits: 2 · 255 · 63 still fits."""
 
 _TINY: Final = 1e-30
-"""Stands for the scale of a row of zeros."""
+"""The scale of a row of zeros."""
 
 
 class Int8Linear(nn.Module):
-    """What `nn.Linear` computes, to about one part in a hundred; from float32 to float32.
+    """Computes as `nn.Linear` to about one part in a hundred, from float32 to float32.
 
     Attributes:
         weight: int8 [rows, columns].
@@ -51,18 +51,19 @@ class Int8Linear(nn.Module):
         self.register_buffer("bias", bias)
 
     def forward(self, states: Tensor) -> Tensor:
-        """[…, columns] to […, rows], float32."""
-        rows = states.reshape(-1, self.in_features)
-        scales = (rows.abs().amax(dim=1, keepdim=True) / _TOP).clamp_(min=_TINY)
+        """Multiply states […, columns] with the weight: […, rows], float32."""
+        rows = states.reshape(-1, self.in_features)  # [n, columns]
+        scales = (rows.abs().amax(dim=1, keepdim=True) / _TOP).clamp_(min=_TINY)  # [n, 1]
         quantised = (rows / scales).round_().to(torch.int8)
-        found = torch._int_mm(quantised, self.weight.t()).float().mul_(scales).mul_(self.scales)
+        product = torch._int_mm(quantised, self.weight.t())  # [n, rows], int32
+        output = product.float().mul_(scales).mul_(self.scales)
         if self.bias is not None:
-            found += self.bias
-        return found.view(*states.shape[:-1], self.out_features)
+            output += self.bias
+        return output.view(*states.shape[:-1], self.out_features)
 
 
 def quantize(model: nn.Module) -> None:
-    """Put an `Int8Linear` in the place of every linear layer of a model, its head's too.
+    """Replace every linear layer of a model by an `Int8Linear`, its head too.
 
     Raises:
         GeneratorError: this torch has no product of int8 matrices on a CPU.
@@ -83,5 +84,5 @@ def quantize(model: nn.Module) -> None:
 
 
 def _top_of_weights() -> int:
-    asked = getattr(torch.cpu, "_is_vnni_supported", None)
-    return _TOP if asked is not None and asked() else _TOP_WITHOUT_VNNI
+    has_vnni = getattr(torch.cpu, "_is_vnni_supported", None)
+    return _TOP if has_vnni is not None and has_vnni() else _TOP_WITHOUT_VNNI

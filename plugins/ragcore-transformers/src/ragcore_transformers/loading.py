@@ -1,4 +1,4 @@
-"""What all models here share when they are loaded: where they run, and how a failure reads."""
+"""Loading of all models here: the device they run on, and readable errors."""
 
 from __future__ import annotations
 
@@ -13,21 +13,28 @@ from transformers.utils import logging
 
 from ragcore.errors import RagcoreError
 
-__all__ = ["explained", "pick_device", "save_model", "weights_digest", "without_bars"]
+__all__ = [
+    "explained",
+    "pick_device",
+    "refuse_incomplete",
+    "save_model",
+    "weights_digest",
+    "without_bars",
+]
 
 
 def pick_device(name: str, error: type[RagcoreError]) -> torch.device:
-    """The device of this name; `auto` is the GPU where there is one.
+    """Return the device of this name; `auto` is the GPU if there is one.
 
     Raises:
-        RagcoreError: of the class `error`: torch knows no such device, or it is not there.
+        RagcoreError: of the class `error`: torch does not know the device, or it is missing.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
-    # torch raises an AssertionError where it was built without the device.
+    # torch raises an AssertionError if it was built without the device.
     except (RuntimeError, AssertionError, NotImplementedError) as fault:
         raise error(
             f"device {name!r} cannot be used ({_first_line(fault)}): set device to auto, cpu or "
@@ -38,9 +45,9 @@ def pick_device(name: str, error: type[RagcoreError]) -> torch.device:
 
 @contextmanager
 def explained(model: str, error: type[RagcoreError]) -> Iterator[None]:
-    """Turns what Hugging Face raises while a model loads into one `error` that says what to do.
+    """Turn what Hugging Face raises while a model loads into one `error` that says what to do.
 
-    Its progress bar stays away where the model is in a folder, which takes a moment only.
+    A model in a folder loads in a moment: its progress bar is hidden.
     """
     local = Path(model).is_dir()
     if not local and Path(model).is_absolute():
@@ -59,13 +66,36 @@ def explained(model: str, error: type[RagcoreError]) -> Iterator[None]:
         else:
             advice = (
                 "it is neither a folder here nor shipped by an installed plugin, and it could not "
-                "be had from the model hub; check the name, or download it and name the folder"
+                "be loaded from the model hub; check the name, or download it and name the folder"
             )
         raise error(f"model {model!r} cannot be loaded: {_first_line(fault)}; {advice}") from fault
 
 
+def refuse_incomplete(name: str, model: Any, report: Any, error: type[RagcoreError]) -> None:
+    """Check that a checkpoint had every weight of the model that was loaded from it.
+
+    Hugging Face would fill missing weights with random numbers and only log that.
+
+    Args:
+        name: the model's, for the error.
+        model: the loaded model.
+        report: what `from_pretrained` returns for `output_loading_info=True`.
+        error: the class to raise.
+
+    Raises:
+        RagcoreError: of the class `error`: a weight was missing.
+    """
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise error(
+            f"model {name!r} lacks {len(missing)} of its weights ({', '.join(missing[:3])}"
+            f"{', …' if len(missing) > 3 else ''}), which would be random: it is not a complete "
+            f"{type(model).__name__}"
+        )
+
+
 def save_model(model: Any, tokenizer: Any, folder: Path) -> dict[str, str]:
-    """Write a model as safetensors with its tokenizer; what a config's `model` says then."""
+    """Write a model as safetensors with its tokenizer; return the config keys that name it."""
     with without_bars():
         model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -74,7 +104,7 @@ def save_model(model: Any, tokenizer: Any, folder: Path) -> dict[str, str]:
 
 @contextmanager
 def without_bars() -> Iterator[None]:
-    """Keeps Hugging Face's progress bars away, for what takes a moment only."""
+    """Hide Hugging Face's progress bars, for work that takes a moment."""
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call, unused-ignore]
     try:
@@ -85,10 +115,10 @@ def without_bars() -> Iterator[None]:
 
 
 def weights_digest(model: torch.nn.Module) -> str:
-    """Twelve hex digits that change with any weight, and with nothing else.
+    """Return twelve hex digits that change with any weight, and with nothing else.
 
-    A model's name would not do: the same weights have several (on a hub, in a folder, in a
-    package), and a folder's weights can be replaced.
+    A model's name would not serve: the same weights have several names (on a hub, in a folder, in
+    a package), and a folder's weights can be replaced.
     """
     digest = hashlib.blake2b(digest_size=6)
     for name, value in sorted(model.state_dict().items()):

@@ -1,7 +1,6 @@
-"""Decoding with the checkpoint's own forward pass: for training, and for models that fast.py does
-not know.
+"""Decoding with the checkpoint's own forward pass: for training, and for models unknown to fast.py.
 
-Each row carries the states that it reads and its own cache, so a select copies both.
+Each row carries the states that it reads and its own cache, so `select` copies both.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ class PlainState:
     )
 
     def __len__(self) -> int:
-        """M, the number of rows."""
+        """Return M, the number of rows."""
         return len(self.mask)
 
     def select(self, rows: Tensor) -> None:
@@ -45,7 +44,7 @@ class PlainState:
         self.cache.batch_select_indices(rows)
 
     def step(self, tokens: Tensor) -> Tensor:
-        """Feed tokens int64 [M ≥ 1]; next log p float32 [M, V]."""
+        """Feed tokens int64 [M ≥ 1]; return the next log p, float32 [M, V]."""
         logits = self.model(
             encoder_outputs=BaseModelOutput(last_hidden_state=self.states),
             attention_mask=self.mask,
@@ -54,38 +53,38 @@ class PlainState:
             **{cache_name(self.model): self.cache},
         ).logits
         self.length += 1
-        log_probs: Tensor = logits[:, -1].float().log_softmax(dim=-1)
+        log_probs: Tensor = logits[:, -1].float().log_softmax(dim=-1)  # [M, V]
         return log_probs
 
 
 def score(
     model: Any, states: Tensor, mask: Tensor, targets: Tensor, *, start: int, pad: int
 ) -> Tensor:
-    """Teacher-forced log-probs of targets [M, T], float32, 0.0 where padded (-1); differentiable.
+    """Return teacher-forced log-probs of targets [M, T], 0.0 where padded (-1); differentiable.
 
     Args:
         model: Hugging Face's encoder-decoder.
-        states: [M, S, D], what the encoder made of each row's pair.
+        states: [M, S, D], the encoder's states of each row's pair.
         mask: [M, S].
         targets: int64 [M, T].
         start: the token that the decoder is fed first.
         pad: what it is fed where a target is padded.
     """
-    logits = _logits(model, states, mask, targets, start, pad)
+    logits = _logits(model, states, mask, targets, start, pad)  # [M, T, V]
     # log softmax at the targets alone, without a second [M, T, V].
-    chosen = logits.gather(2, targets.clamp(min=0)[:, :, None])[:, :, 0]
+    chosen = logits.gather(2, targets.clamp(min=0)[:, :, None])[:, :, 0]  # [M, T]
     return (chosen - logits.logsumexp(dim=2)).masked_fill(targets < 0, 0.0)
 
 
 def score_all(
     model: Any, states: Tensor, mask: Tensor, targets: Tensor, *, start: int, pad: int
 ) -> Tensor:
-    """Teacher-forced log-probs of the whole vocabulary [M, T, V]; arguments as `score`."""
+    """Return teacher-forced log-probs of the whole vocabulary [M, T, V]; arguments as `score`."""
     return _logits(model, states, mask, targets, start, pad).log_softmax(dim=2)
 
 
 def wide(values: Tensor) -> Tensor:
-    """In float32, or in float64 where a model computes in that."""
+    """Cast to float32, but leave float64 as it is."""
     return values if values.dtype == torch.float64 else values.float()
 
 
@@ -94,10 +93,10 @@ def _logits(
 ) -> Tensor:
     fed = targets.new_full(targets.shape, start)
     fed[:, 1:] = targets[:, :-1].masked_fill(targets[:, :-1] < 0, pad)
-    found = model(
+    output = model(
         encoder_outputs=BaseModelOutput(last_hidden_state=states),
         attention_mask=mask,
         decoder_input_ids=fed,
         use_cache=False,
     )
-    return wide(found.logits)
+    return wide(output.logits)

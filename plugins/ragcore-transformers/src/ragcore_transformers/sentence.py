@@ -1,25 +1,23 @@
 """The encoder `sentence-transformers`: any model of that library, as vectors of inner products.
 
-Decides which text is encoded and how the vector is normalised; pooling is the model's own.
+Decides which text is encoded and how vectors are normalised; pooling is the model's own.
 """
 
 from __future__ import annotations
 
 import copy
-import string
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final, cast
 
 import numpy as np
 import torch
-from pydantic import Field, field_validator
 from sentence_transformers import SentenceTransformer
 
 from ragcore.errors import PluginError
-from ragcore.registry.components import ComponentConfig, ModelName
 from ragcore.types import Passage
 from ragcore_transformers.batching import encode_by_length
+from ragcore_transformers.configs import SentenceConfig
 from ragcore_transformers.loading import (
     explained,
     pick_device,
@@ -31,48 +29,7 @@ from ragcore_transformers.plain import wide
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["SentenceConfig", "SentenceTransformers"]
-
-
-class SentenceConfig(ComponentConfig):
-    """What YAML may say of `{use: sentence-transformers}`."""
-
-    model: ModelName = Field(description="a folder, a name on a hub, or one that a plugin ships")
-    question_model: ModelName | None = Field(
-        None, description="encodes questions, where they were trained apart; null for `model`"
-    )
-    passage_template: str = Field(
-        "{title}. {text}", description="what is encoded of a passage that has a title"
-    )
-    question_prompt: str | None = Field(
-        None, description="put before each question; null for the model's own"
-    )
-    passage_prompt: str | None = Field(
-        None, description="put before each passage; null for the model's own"
-    )
-    normalize: bool | None = Field(
-        None, description="scale vectors to length 1, or never; null to do as the model does"
-    )
-    max_tokens: int | None = Field(
-        None, gt=0, description="longer texts are cut; null for the model's limit"
-    )
-    batch_size: int = Field(32, gt=0, description="texts in one run of the model")
-    device: str = Field("auto", description="cpu, cuda, …, or auto")
-
-    @field_validator("passage_template")
-    @classmethod
-    def _check_template(cls, template: str) -> str:
-        fields = [
-            (name, bool(spec or conversion))
-            for _, name, spec, conversion in string.Formatter().parse(template)
-            if name is not None
-        ]
-        if ("text", False) not in fields or not set(fields) <= {("text", False), ("title", False)}:
-            raise ValueError(
-                f"passage_template {template!r} must hold {{text}}, may hold {{title}}, and no "
-                "other field"
-            )
-        return template
+__all__ = ["SentenceTransformers"]
 
 
 class SentenceTransformers:
@@ -93,10 +50,10 @@ class SentenceTransformers:
         self.question_model = (
             self.model if config.question_model is None else self._load(config.question_model)
         )
-        own = self.model.prompts
+        prompts = self.model.prompts
         self._passages_trained = False
-        self._question_prompt = _chosen(config.question_prompt, own.get("query"))
-        self._passage_prompt = _chosen(config.passage_prompt, own.get("document"))
+        self._question_prompt = _chosen(config.question_prompt, prompts.get("query"))
+        self._passage_prompt = _chosen(config.passage_prompt, prompts.get("document"))
         self.dim: Final = int(self.model.get_embedding_dimension() or 0)
         self.fingerprint: Final = self._describe()
         if self.question_model.get_embedding_dimension() != self.dim:
@@ -107,12 +64,12 @@ class SentenceTransformers:
             )
 
     def encode_passages(self, passages: Sequence[Passage]) -> npt.NDArray[np.float32]:
-        """Vectors d(z), float32 [n, d]; a passage without title is its text alone."""
+        """Return vectors d(z), float32 [n, d]; a passage without title is its text alone."""
         with torch.inference_mode():
             return self.encode_passages_with_grad(passages).cpu().numpy()
 
     def encode_passages_with_grad(self, passages: Sequence[Passage]) -> torch.Tensor:
-        """Vectors d(z), [n, d], on the model's device; see `TrainableEncoder`."""
+        """Return vectors d(z), [n, d], on the model's device; see `TrainableEncoder`."""
         if not passages:
             return torch.zeros(0, self.dim, device=self.model.device)
         texts = [
@@ -124,19 +81,19 @@ class SentenceTransformers:
         return self._encode(self.model, texts, self._passage_prompt)
 
     def encode_questions(self, questions: Sequence[str]) -> torch.Tensor:
-        """Vectors q(x), float32 [B, d], on the model's device; see the contract for gradients."""
+        """Return vectors q(x), float32 [B, d], on the model's device, with gradients if enabled."""
         if not questions:
             return torch.zeros(0, self.dim, device=self.question_model.device)
         return self._encode(self.question_model, list(questions), self._question_prompt)
 
     def trained_module(self) -> torch.nn.Module:
-        """The model of questions; from now on it has weights of its own."""
+        """Return the model of questions; from now on it has weights of its own."""
         if self.question_model is self.model:
             self.question_model = copy.deepcopy(self.model)
         return self.question_model
 
     def passage_module(self) -> torch.nn.Module:
-        """The model of passages, which `save_trained` writes too from now on."""
+        """Return the model of passages, which `save_trained` writes too from now on."""
         self._passages_trained = True
         return self.model
 
@@ -161,9 +118,9 @@ class SentenceTransformers:
                 model_kwargs={"use_safetensors": True},
             ).eval()
         if self.config.normalize is False:
-            for part, module in list(model.named_children()):
+            for name_in_model, module in list(model.named_children()):
                 if type(module).__name__ == "Normalize":
-                    delattr(model, part)
+                    delattr(model, name_in_model)
         if self.config.max_tokens is not None:
             model.max_seq_length = self.config.max_tokens
         return model
@@ -176,7 +133,7 @@ class SentenceTransformers:
                 for name, value in features.items()
             }
             # Called as a module: the library's `encode` would drop the gradients.
-            vectors = wide(model(placed)["sentence_embedding"])
+            vectors = wide(model(placed)["sentence_embedding"])  # [batch, d]
             if self.config.normalize:
                 vectors = torch.nn.functional.normalize(vectors, dim=1)
             return vectors
@@ -184,7 +141,7 @@ class SentenceTransformers:
         return encode_by_length(texts, len, self.config.batch_size, encode)
 
     def _describe(self) -> str:
-        # These show whether the model itself normalises.
+        # The layers show whether the model itself normalises.
         layers = "+".join(type(module).__name__ for module in self.model)
         pooling = {
             str(module.pooling_mode) for module in self.model if hasattr(module, "pooling_mode")
@@ -199,5 +156,5 @@ class SentenceTransformers:
         )
 
 
-def _chosen(prompt: str | None, own: str | None) -> str:
-    return (own or "") if prompt is None else prompt
+def _chosen(prompt: str | None, default: str | None) -> str:
+    return (default or "") if prompt is None else prompt

@@ -1,8 +1,8 @@
 """The generator for encoder-decoder models: BART, T5, Pegasus and their like.
 
 Turns (question, passage) into the encoder's input, and the model's logits into normalised
-log-probabilities. Knows nothing of retrieval, priors or beams. Whether gradients are kept is the
-caller's choice, except in `step`, which never keeps them.
+log-probabilities. Knows nothing of retrieval, priors or beams. The caller decides whether gradients
+are kept, except in `step`, which never keeps them.
 """
 
 from __future__ import annotations
@@ -10,63 +10,41 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final
 
 import torch
-from pydantic import Field, field_validator
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig, AutoModelForSeq2SeqLM
 
-from ragcore.errors import GeneratorError, QuestionError, UnsupportedOperation
-from ragcore.registry.components import ComponentConfig, ModelName
+from ragcore.errors import GeneratorError, UnsupportedOperation
 from ragcore.types import Passage, Word
 from ragcore_transformers import plain, weights
 from ragcore_transformers.attention import Encoded
+from ragcore_transformers.configs import Seq2SeqConfig
 from ragcore_transformers.fast import FastDecoder, FastState, fast_decoder
 from ragcore_transformers.int8 import quantize
-from ragcore_transformers.loading import explained, pick_device, save_model
+from ragcore_transformers.loading import (
+    explained,
+    pick_device,
+    refuse_incomplete,
+    save_model,
+)
 from ragcore_transformers.plain import PlainState
 from ragcore_transformers.tokenizing import (
-    check_template,
+    fit_passage,
     load_tokenizer,
     plain_text,
-    shortened,
+    special_id,
 )
 from ragcore_transformers.words import WordEncoder
 
-__all__ = ["Seq2Seq", "Seq2SeqConfig"]
+__all__ = ["Seq2Seq"]
 
 _DEFAULT_LIMIT: Final = 512
-"""Input tokens for models without a limit of their own; what T5 was trained with."""
-
+"""Input tokens for models without a limit of their own; T5 was trained with so many."""
 
 _TOKENS_AT_ONCE: Final = 1024
-"""Tokens in one run of the encoder on a CPU, which is busy with as many: more only add padding."""
-
-
-class Seq2SeqConfig(ComponentConfig):
-    """What YAML may say of `{use: bart}`, `{use: t5}`, `{use: seq2seq}`."""
-
-    model: ModelName = Field(description="a folder or a name on a hub; safetensors only")
-    template: str = Field(
-        "{title} / {text} // {question}",
-        description="the encoder's input; without a passage it is the question alone",
-    )
-    max_input_tokens: int | None = Field(
-        None, gt=0, description="a longer passage is cut; null for the model's limit"
-    )
-    device: str = Field("auto", description="cpu, cuda, …, or auto")
-    dtype: Literal["float32", "bfloat16", "int8"] = Field(
-        "float32",
-        description="of the weights; int8 is for a CPU, and is not trained. Log-probabilities are "
-        "float32 in any case",
-    )
-    batch_size: int = Field(16, gt=0, description="pairs in one run of the encoder")
-
-    @field_validator("template")
-    @classmethod
-    def _check_template(cls, template: str) -> str:
-        return check_template(template, ("text", "question"), ("title",))
+"""Tokens in one run of the encoder on a CPU; that many use it fully, and more only add padding."""
 
 
 @dataclass(slots=True)
@@ -81,14 +59,14 @@ class _Read:
         return len(self.mask)
 
     def of(self, pairs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """States and mask of these pairs, no longer than the longest of them."""
+        """Return states [M, S', D] and mask [M, S'] of pairs [M], cut to the longest of them."""
         pairs = pairs.to(self.mask.device)
-        mask = self.mask[pairs]
+        mask = self.mask[pairs]  # [M, S]
         longest = int(mask.sum(dim=1).max()) if len(mask) else 0
         return self.states[pairs, :longest], mask[:, :longest]
 
     def encoded(self, decoder: FastDecoder) -> Encoded:
-        """What the decoder makes of all pairs: made when first asked for, then kept."""
+        """Return the decoder's keys and values of all pairs, computed at the first call."""
         if self._encoded is None:
             self._encoded = decoder.encoded(self.states, self.mask.bool())
         return self._encoded
@@ -97,7 +75,7 @@ class _Read:
 class Seq2Seq:
     """See `ragcore.contracts.Generator`.
 
-    Log-probabilities come back on the device of the `pairs` that were handed in. `model` and
+    Log-probabilities come back on the device of the argument `pairs`. `model` and
     `tokenizer` are Hugging Face's own; the model is in eval mode until a trainer says otherwise.
 
     Raises:
@@ -135,20 +113,21 @@ class Seq2Seq:
             self.capabilities = self.capabilities | {"uncased"}
 
     def encode_answers(self, answers: Sequence[str]) -> list[list[int]]:
-        """Target ids of each answer, the end token last."""
+        """Return the target ids of each answer, the end token last."""
         encoded = []
         for ids in self.tokenizer(text_target=list(answers)).input_ids if answers else []:
-            # Where the tokenizer begins with the start token, the decoder is fed it already.
+            # The decoder is fed the start token in any case, so one of the tokenizer's is dropped.
             begin = 1 if ids and ids[0] == self._start else 0
-            encoded.append([i for i in ids[begin:] if i != self.eos_token_id] + [self.eos_token_id])
+            target = [token for token in ids[begin:] if token != self.eos_token_id]
+            encoded.append([*target, self.eos_token_id])
         return encoded
 
     def decode_tokens(self, token_ids: Sequence[int]) -> str:
-        """The text of target ids, without special tokens, single-spaced."""
+        """Return the text of target ids, without special tokens, single-spaced."""
         return plain_text(self.tokenizer, token_ids)
 
     def encode_words(self, texts: Sequence[str]) -> list[list[Word]]:
-        """How each text's words are written in an answer."""
+        """Return how each text's words are written in an answer."""
         return self._words(texts)
 
     def read(self, questions: Sequence[str], passages: Sequence[Passage | None]) -> _Read:
@@ -162,23 +141,24 @@ class Seq2Seq:
             empty = torch.zeros(0, 0, dtype=torch.long, device=self.device)
             return _Read(torch.zeros(0, 0, self._width(), device=self.device), empty)
         order = sorted(range(len(inputs)), key=lambda pair: len(inputs[pair]))
-        longest = len(inputs[order[-1]])
+        longest = len(inputs[order[-1]])  # S
         states, masks = [], []
-        for batch in self._batches(order, [len(one) for one in inputs]):
+        for batch in self._batches(order, list(map(len, inputs))):
             rows = [torch.tensor(inputs[pair]) for pair in batch]
+            # [batch, longest of the batch]
             ids = pad_sequence(rows, batch_first=True, padding_value=self._pad).to(self.device)
             mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
             mask = mask.to(self.device)
             encoder = self.model.get_encoder()
-            found = encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+            encoded = encoder(input_ids=ids, attention_mask=mask).last_hidden_state
             short = longest - ids.shape[1]
-            states.append(torch.nn.functional.pad(found, (0, 0, 0, short)))
-            masks.append(torch.nn.functional.pad(mask, (0, short)))
-        back = torch.argsort(torch.tensor(order, device=self.device))
-        return _Read(torch.cat(states)[back].to(self.model.dtype), torch.cat(masks)[back])
+            states.append(torch.nn.functional.pad(encoded, (0, 0, 0, short)))  # [batch, S, D]
+            masks.append(torch.nn.functional.pad(mask, (0, short)))  # [batch, S]
+        restore = torch.argsort(torch.tensor(order, device=self.device))  # [P]
+        return _Read(torch.cat(states)[restore].to(self.model.dtype), torch.cat(masks)[restore])
 
     def score(self, read: _Read, pairs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Teacher-forced log-probabilities of targets, float32 [M, T], 0.0 where padded.
+        """Return teacher-forced log-probabilities of targets, float32 [M, T], 0.0 where padded.
 
         With gradients enabled this is the checkpoint's own forward pass.
 
@@ -196,24 +176,24 @@ class Seq2Seq:
         decoder = None if torch.is_grad_enabled() else self._fast()
         if decoder is None:
             states, mask = read.of(pairs)
-            found = plain.score(self.model, states, mask, goal, start=self._start, pad=self._pad)
+            log_p = plain.score(self.model, states, mask, goal, start=self._start, pad=self._pad)
         else:
-            # Its rooms are of the weights' precision, whatever the caller multiplies matrices in.
+            # Its buffers have the weights' precision, also inside a caller's autocast.
             with torch.autocast(self.device.type, enabled=False):
-                own = pairs.to(self.device)
-                found = decoder.score(read.encoded(decoder), own, goal, self._start)
-        return found.to(pairs.device)
+                encoded = read.encoded(decoder)
+                log_p = decoder.score(encoded, pairs.to(self.device), goal, self._start)
+        return log_p.to(pairs.device)
 
     def score_all(self, read: _Read, pairs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Teacher-forced log-probabilities of all tokens, [M, T, V]; see `TrainableGenerator`."""
+        """Return teacher-forced log-probabilities of all tokens, [M, T, V]; see the contract."""
         goal = targets.to(self.device)
         self._refuse_overlong(goal.shape[1])
         states, mask = read.of(pairs)
-        found = plain.score_all(self.model, states, mask, goal, start=self._start, pad=self._pad)
-        return found.to(pairs.device)
+        log_p = plain.score_all(self.model, states, mask, goal, start=self._start, pad=self._pad)
+        return log_p.to(pairs.device)
 
     def trained_module(self) -> torch.nn.Module:
-        """The whole model."""
+        """Return the whole model."""
         module: torch.nn.Module = self.model
         return module
 
@@ -223,7 +203,7 @@ class Seq2Seq:
 
     @torch.no_grad()
     def start(self, read: _Read, pairs: torch.Tensor) -> FastState | PlainState:
-        """Decoder rows for pairs [M], nothing decoded yet."""
+        """Begin decoder rows for pairs [M], nothing decoded yet."""
         decoder = self._fast()
         if decoder is None or not len(pairs):
             return PlainState(self.model, *read.of(pairs), pairs.device)
@@ -231,7 +211,7 @@ class Seq2Seq:
 
     @torch.no_grad()
     def step(self, state: FastState | PlainState, tokens: torch.Tensor | None) -> torch.Tensor:
-        """Feed one token to each row (None: the start token); next log p, float32 [M, V].
+        """Feed one token to each row (None: the start token); return the next log p [M, V].
 
         The result may be overwritten by the step after the next one of the same state.
         """
@@ -243,11 +223,11 @@ class Seq2Seq:
         return state.step(fed.to(self.device)).to(state.device)
 
     def _fast(self) -> FastDecoder | None:
-        """The decoder that shares what rows share; not while training, which has dropout."""
+        """Return the decoder that shares work; None in training, which has dropout."""
         return None if self.model.training else self._decoder
 
     def _batches(self, order: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
-        """Pairs that the encoder reads together, of those in `order`, the shorter first."""
+        """Yield pairs that the encoder reads together, of those in `order`, the shorter first."""
         most = _TOKENS_AT_ONCE if self.device.type == "cpu" else sum(lengths)
         batch: list[int] = []
         for pair in order:
@@ -261,7 +241,7 @@ class Seq2Seq:
     def _inputs(
         self, questions: Sequence[str], passages: Sequence[Passage | None]
     ) -> list[list[int]]:
-        """The encoder's input ids of each pair, none longer than the limit."""
+        """Return the encoder's input ids of each pair, none longer than the limit."""
         texts = [
             question if passage is None else self._fill(question, passage.title, passage.text)
             for question, passage in zip(questions, passages, strict=True)
@@ -273,26 +253,22 @@ class Seq2Seq:
         return inputs
 
     def _shortened(self, question: str, passage: Passage | None) -> list[int]:
-        """Input ids with as much of the passage as fits; the question behind it stays whole."""
-        limit = self.max_input_tokens
+        """Return input ids with as much of the passage as fits; the question stays whole."""
         bare = self._ids([question if passage is None else self._fill(question, "", "")])[0]
-        if passage is None or len(bare) > limit:
-            raise QuestionError(
-                f"the question is {len(bare)} tokens long, with what the template adds, and model "
-                f"{self.config.model!r} reads at most {limit}: a question is never cut, so ask a "
-                f"shorter one (it begins {question[:60]!r})"
-            )
-        return shortened(
+        return fit_passage(
+            self.config.model,
+            question,
             passage,
-            limit,
+            bare,
+            self.max_input_tokens,
             lambda title, text: self._ids([self._fill(question, title, text)])[0],
             self._ends,
         )
 
     def _ends(self, text: str) -> list[int]:
-        """Where each token of a text ends in it."""
-        found = self._call([text], add_special_tokens=False, return_offsets_mapping=True)
-        return [end for _, end in found.offset_mapping[0]]
+        """Return the end of each token in a text."""
+        encoded = self._call([text], add_special_tokens=False, return_offsets_mapping=True)
+        return [end for _, end in encoded.offset_mapping[0]]
 
     def _fill(self, question: str, title: str, text: str) -> str:
         return self.config.template.format(title=title, text=text, question=question)
@@ -302,34 +278,30 @@ class Seq2Seq:
         return ids
 
     def _call(self, texts: list[str], **options: Any) -> Any:
-        # Longer texts than the model's limit are expected here, and cut by us.
+        # Texts longer than the model's limit are expected here; we cut them ourselves.
         return self.tokenizer(texts, verbose=False, truncation=False, **options)
 
     def _special(self, name: str, fallback: int | None) -> int:
-        found = self._special_or_none(name)
-        found = fallback if found is None else found
-        if found is None:
+        token_id = self._special_or_none(name)
+        token_id = fallback if token_id is None else token_id
+        if token_id is None:
             raise GeneratorError(
                 f"model {self.config.model!r} says no {name}: add it to its config.json or "
                 "generation_config.json"
             )
-        return found
+        return token_id
 
     def _special_or_none(self, name: str) -> int | None:
-        for place in (self.model.config, self.model.generation_config):
-            found = getattr(place, name, None)
-            if found is not None:
-                return int(found[0] if isinstance(found, list | tuple) else found)
-        return None
+        return special_id(name, self.model.config, self.model.generation_config)
 
     def _input_limit(self) -> int:
-        asked = self.config.max_input_tokens
-        if asked is not None and self._positions is not None and asked > self._positions:
+        limit = self.config.max_input_tokens
+        if limit is not None and self._positions is not None and limit > self._positions:
             raise GeneratorError(
-                f"max_input_tokens is {asked} but model {self.config.model!r} has positions for "
+                f"max_input_tokens is {limit} but model {self.config.model!r} has positions for "
                 f"{self._positions}: lower it, or leave it out"
             )
-        return asked or self._positions or _DEFAULT_LIMIT
+        return limit or self._positions or _DEFAULT_LIMIT
 
     def _width(self) -> int:
         return int(self.model.config.hidden_size)
@@ -355,32 +327,25 @@ def _pick_device(config: Seq2SeqConfig) -> torch.device:
 
 
 def _load_model(config: Seq2SeqConfig) -> Any:
-    # What becomes int8 is read as float32.
+    # Weights that become int8 are read as float32.
     dtype: Any = torch.bfloat16 if config.dtype == "bfloat16" else torch.float32
     with explained(config.model, GeneratorError):
-        about = AutoConfig.from_pretrained(config.model, trust_remote_code=False)
-        form = getattr(about, "ragcore_weights", None)
-        if form == weights.FORMAT:
-            return weights.load_int8_rows(Path(config.model), about).to(dtype)
-        if form is not None:
+        checkpoint = AutoConfig.from_pretrained(config.model, trust_remote_code=False)
+        weights_format = getattr(checkpoint, "ragcore_weights", None)
+        if weights_format == weights.FORMAT:
+            return weights.load_int8_rows(Path(config.model), checkpoint).to(dtype)
+        if weights_format is not None:
             raise GeneratorError(
-                f"model {config.model!r}: config.json says ragcore_weights: {form!r}, and this "
-                f"version reads {weights.FORMAT!r} only: upgrade ragcore-transformers"
+                f"model {config.model!r}: config.json says ragcore_weights: {weights_format!r}, "
+                f"and this version reads {weights.FORMAT!r} only: upgrade ragcore-transformers"
             )
         model, report = AutoModelForSeq2SeqLM.from_pretrained(
             config.model,
-            config=about,
+            config=checkpoint,
             dtype=dtype,
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
         )
-    missing = sorted(report["missing_keys"])
-    # Without this, Hugging Face would fill them with random numbers and merely log it.
-    if missing:
-        raise GeneratorError(
-            f"model {config.model!r} lacks {len(missing)} of its weights ({', '.join(missing[:3])}"
-            f"{', …' if len(missing) > 3 else ''}), which would be random: it is not a complete "
-            f"{type(model).__name__}"
-        )
+    refuse_incomplete(config.model, model, report, GeneratorError)
     return model

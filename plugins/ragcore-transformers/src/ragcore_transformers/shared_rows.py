@@ -1,9 +1,9 @@
 """A causal model's prompts read once, and decoder rows that share what their pair has read.
 
-Keys and values of a prompt are kept once for each (question, passage) pair, whatever the beams: the
-rows of a pair are further query positions over them (tree.py). The checkpoint's own forward pass
-computes it all, with a mask and positions given explicitly; `sharing_fault` tells where that is not
-the same as its own decoding.
+Keys and values of a prompt are stored once for each (question, passage) pair, however many beams
+there are: the rows of a pair are further query positions over them (tree.py). The checkpoint's own
+forward pass computes everything, with an explicit mask and positions; `sharing_fault` says for
+which models that differs from their own decoding.
 
 Knows Hugging Face's forward pass and caches; knows nothing of text.
 """
@@ -27,15 +27,15 @@ from ragcore_transformers.tree import Forest, Growth, Layout, Trie
 __all__ = ["SharedPrompts", "SharedRows", "sharing_fault"]
 
 _WINDOWS: Final = ("sliding_window", "window_size", "attention_window", "attention_chunk_size")
-"""What configs call it when a token does not attend to all that is before it."""
+"""Config keys of models in which a token does not attend to all tokens before it."""
 
 _PROBE_GAP: Final = {torch.float32: 1e-3, torch.bfloat16: 0.25}
-"""How far log-probs may be from those of a plain pass, as rounding makes them differ."""
+"""How far log-probs may be from those of a plain pass, because of rounding."""
 
 
 @dataclass(frozen=True, slots=True)
 class SharedPrompts:
-    """What is kept of P prompts; never changed.
+    """Keys and values of P prompts; never changed.
 
     Attributes:
         model: the checkpoint.
@@ -66,82 +66,83 @@ class SharedPrompts:
         order = torch.argsort(lengths)
         for begin in range(0, len(order), batch_size):
             rows = order[begin : begin + batch_size]
-            # Padding stands behind the prompt, where nothing that counts attends to it.
+            # Padding follows the prompt, so that no token of the prompt attends to it.
             ids = pad_sequence(
                 [torch.tensor(prompts[row]) for row in rows.tolist()], batch_first=True
-            ).to(device)
+            ).to(device)  # [rows, longest of them]
             ends, place = torch.unique(lengths[rows] - 1, return_inverse=True)
             cache = DynamicCache(config=model.config)
-            held_as = {cache_name(model): cache}
-            found = model(input_ids=ids, use_cache=True, logits_to_keep=ends, **held_as)
-            logits = found.logits[torch.arange(len(rows), device=device), place]
+            cached = {cache_name(model): cache}
+            output = model(input_ids=ids, use_cache=True, logits_to_keep=ends, **cached)
+            logits = output.logits[torch.arange(len(rows), device=device), place]  # [rows, V]
             log_probs[rows] = logits.float().log_softmax(dim=-1)
-            for held, name in ((keys, "keys"), (values, "values")):
-                for layer, own in enumerate(cache.layers):
-                    part = getattr(own, name)
-                    if len(held) == layer:
-                        held.append(
+            for tensors, name in ((keys, "keys"), (values, "values")):
+                for layer, cache_layer in enumerate(cache.layers):
+                    part = getattr(cache_layer, name)  # [rows, H, S', d]
+                    if len(tensors) == layer:
+                        tensors.append(
                             part.new_zeros(len(prompts), part.shape[1], longest, part.shape[3])
                         )
-                    held[layer][rows, :, : ids.shape[1]] = part
+                    tensors[layer][rows, :, : ids.shape[1]] = part
         return cls(model, keys, values, lengths, log_probs)
 
     def start(self, pairs: Tensor) -> SharedRows:
-        """Rows that go on from the prompts of pairs int64 [M]."""
+        """Begin rows that continue the prompts of pairs int64 [M]."""
         return SharedRows(self, pairs)
 
     @torch.no_grad()
     def score(self, pairs: Tensor, targets: Tensor, batch_size: int) -> Tensor:
-        """Log-probs of targets int64 [M, T] behind the prompts of pairs [M], float32 [M, T].
+        """Return log-probs of targets int64 [M, T] after the prompts of pairs [M], float32 [M, T].
 
         Every distinct prefix is fed once. Padding (-1) has 0.0.
         """
-        found = torch.zeros(targets.shape, device=targets.device)
+        log_p = torch.zeros(targets.shape, device=targets.device)  # [M, T]
         if not targets.numel():
-            return found
+            return log_p
         goal = targets.clamp(min=0)
-        found[:, 0] = self.log_probs[pairs].gather(1, goal[:, :1])[:, 0]
+        log_p[:, 0] = self.log_probs[pairs].gather(1, goal[:, :1])[:, 0]
         used, pair = torch.unique(pairs, return_inverse=True)
         trie = Trie.of(pair, targets)
         for begin in range(0, len(used), batch_size):
             part = used[begin : begin + batch_size]
             nodes = trie.of_pairs(begin, begin + len(part))
-            # A root stands for the prompt, whose next token is known. It is its pair's first node.
+            # A root stands for the prompt, whose next token has its log-probs already. It is its
+            # pair's first node.
             nodes = nodes[trie.depth[nodes] > 0]
             if not len(nodes):
                 continue
             layout = Layout.of(trie.pair[nodes] - begin, len(part))
             logits = self._feed(
                 part, layout, trie.tokens[nodes], trie.depth[nodes], trie.sees[nodes, 1:]
-            )
+            )  # [nodes, V]
             place = torch.full((len(trie),), -1, dtype=torch.int64, device=nodes.device)
             place[nodes] = torch.arange(len(nodes), device=nodes.device)
             # Position 0 follows the root, and is done.
-            at = torch.where(trie.node[:, 1:] >= 0, place[trie.node[:, 1:]], -1)
-            row, position = (at >= 0).nonzero(as_tuple=True)
-            at = at[row, position]
-            chosen = logits[at, goal[row, position + 1]] - logits.logsumexp(dim=-1)[at]
-            found[row, position + 1] = chosen
-        return found.masked_fill(targets < 0, 0.0)
+            after = torch.where(trie.node[:, 1:] >= 0, place[trie.node[:, 1:]], -1)  # [M, T - 1]
+            row, position = (after >= 0).nonzero(as_tuple=True)
+            after = after[row, position]  # [tokens]
+            chosen = logits[after, goal[row, position + 1]] - logits.logsumexp(dim=-1)[after]
+            log_p[row, position + 1] = chosen
+        return log_p.masked_fill(targets < 0, 0.0)
 
     def _feed(
         self, pairs: Tensor, layout: Layout, tokens: Tensor, depths: Tensor, sees: Tensor
     ) -> Tensor:
-        """Logits float32 [n, V] behind n nodes of a trie, in the nodes' order."""
+        """Return logits float32 [n, V] after n nodes of a trie, in the nodes' order."""
         width = layout.width
         cache = _RoomyCache(self, pairs, room=width)
-        mask = layout.grid(layout.arrange(sees[:, :width]))
-        depth = layout.grid(layout.arrange(depths))
-        grid = layout.grid(layout.arrange(tokens))
+        mask = layout.grid(layout.arrange(sees[:, :width]))  # [P, width, width]
+        depth = layout.grid(layout.arrange(depths))  # [P, width]
+        grid = layout.grid(layout.arrange(tokens))  # [P, width]
         logits = cache.forward(grid, mask, self.lengths[pairs, None] + depth - 1)
         return layout.restore(layout.flat(logits)).float()
 
 
 class SharedRows:
-    """Decoder rows under way; all of them have been fed equally many tokens."""
+    """Decoder rows; all of them have been fed equally many tokens."""
 
     def __init__(self, prompts: SharedPrompts, pairs: Tensor) -> None:
-        """Rows of pairs int64 [M], nothing fed yet."""
+        """Begin rows of pairs int64 [M], nothing fed yet."""
         self._prompts = prompts
         self.pairs = pairs
         used, pair = torch.unique(pairs, return_inverse=True)
@@ -150,7 +151,7 @@ class SharedRows:
         self._cache: _RoomyCache | None = None
 
     def __len__(self) -> int:
-        """M, the number of rows."""
+        """Return M, the number of rows."""
         return len(self._forest)
 
     def select(self, rows: Tensor) -> None:
@@ -159,19 +160,19 @@ class SharedRows:
         self._forest.select(rows)
 
     def step(self, tokens: Tensor | None) -> Tensor:
-        """Feed one token to each row (None: nothing yet); log-probs of the next, float32 [M, V]."""
+        """Feed one token to each row (None: nothing yet); return log-probs of the next [M, V]."""
         if tokens is None:
             return self._prompts.log_probs.index_select(0, self.pairs)
         capacity = self._forest.capacity
         growth = self._forest.grow()
         if self._cache is None:
-            # Only now: what is decided by the first token alone needs no copy of the prompts.
+            # Only now: answers that end with the first token need no copy of the prompts.
             self._cache = _RoomyCache(self._prompts, self._used, room=capacity)
         self._cache.make_room(growth)
         layout = growth.layout
-        grid = layout.grid(layout.arrange(tokens))
+        grid = layout.grid(layout.arrange(tokens))  # [P, width]
         positions = (self._cache.lengths + growth.depth)[:, None].expand(-1, layout.width)
-        logits = self._cache.forward(grid, growth.mask, positions)
+        logits = self._cache.forward(grid, growth.mask, positions)  # [P, width, V]
         return layout.restore(layout.flat(logits)).float().log_softmax(dim=-1)
 
 
@@ -197,12 +198,12 @@ class _RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call, unused-ignore]
         return self.keys[:, :, : self.used], self.values[:, :, : self.used]
 
     def get_seq_length(self) -> int:
-        """The columns that are filled."""
+        """Return the number of filled columns."""
         return self.used
 
 
 class _RoomyCache:
-    """Copies of some pairs' prompts with room behind them for what is fed."""
+    """Copies of some pairs' prompts, with room after them for the tokens that are fed."""
 
     def __init__(self, prompts: SharedPrompts, pairs: Tensor, *, room: int) -> None:
         self._model = prompts.model
@@ -215,13 +216,15 @@ class _RoomyCache:
             for keys, values in zip(prompts.keys, prompts.values, strict=True)
         ]
 
-    def _copied(self, held: Tensor, pairs: Tensor, room: int) -> Tensor:
-        copied = held.new_empty(len(pairs), held.shape[1], self._begin + room, held.shape[3])
-        copied[:, :, : self._begin] = held[pairs, :, : self._begin]
+    def _copied(self, prompts: Tensor, pairs: Tensor, room: int) -> Tensor:
+        copied = prompts.new_empty(
+            len(pairs), prompts.shape[1], self._begin + room, prompts.shape[3]
+        )  # [P', H, S + room, d]
+        copied[:, :, : self._begin] = prompts[pairs, :, : self._begin]
         return copied
 
     def make_room(self, growth: Growth) -> None:
-        """Do the move that a growth asks for, if any."""
+        """Apply the move that a growth asks for, if any."""
         move = growth.move
         if move is None:
             return
@@ -238,23 +241,25 @@ class _RoomyCache:
             layer.used = used
 
     def forward(self, grid: Tensor, sees: Tensor, positions: Tensor) -> Tensor:
-        """Logits [P, width, V] behind a grid of tokens int64 [P, width].
+        """Return logits [P, width, V] after a grid of tokens int64 [P, width].
 
         Args:
-            grid: the tokens, whose keys and values are kept in the next columns.
-            sees: bool [P, width, N], the columns behind the prompts that each token sees.
-            positions: int64 [P, width], how many tokens stand before each.
+            grid: the tokens, whose keys and values are written into the next columns.
+            sees: bool [P, width, N], the columns after the prompts that each token sees.
+            positions: int64 [P, width], how many tokens are before each.
         """
-        prompt = torch.arange(self._begin, device=grid.device) < self.lengths[:, None]
-        # A cell without a row sees the prompt too: a softmax over nothing is not a number, and
-        # would stay in its column.
-        visible = torch.cat([prompt[:, None].expand(-1, grid.shape[1], -1), sees], dim=2)
+        prompt = torch.arange(self._begin, device=grid.device) < self.lengths[:, None]  # [P, S]
+        # A cell without a row sees the prompt too: a softmax over nothing is NaN, and would stay in
+        # its column.
+        visible = torch.cat(
+            [prompt[:, None].expand(-1, grid.shape[1], -1), sees], dim=2
+        )  # [P, width, S + N]
         dtype = self._model.dtype
         mask = torch.zeros(visible.shape, dtype=dtype, device=grid.device)
         mask = mask.masked_fill_(~visible, torch.finfo(dtype).min)
         logits: Tensor = self._model(
             input_ids=grid,
-            attention_mask=mask[:, None],
+            attention_mask=mask[:, None],  # [P, 1, width, S + N]
             position_ids=positions,
             use_cache=True,
             **{cache_name(self._model): Cache(layers=list(self._layers))},
@@ -263,7 +268,7 @@ class _RoomyCache:
 
 
 def sharing_fault(model: Any) -> str | None:
-    """Why rows of this model cannot share a prompt, or None where they can.
+    """Return why rows of this model cannot share a prompt, or None where they can.
 
     Args:
         model: a causal model of Hugging Face's.
@@ -289,7 +294,7 @@ def sharing_fault(model: Any) -> str | None:
 
 @torch.no_grad()
 def _probe(model: Any) -> float:
-    """How far off log-probs are when rows share prompts, by a few tokens under each of two."""
+    """Return how far off log-probs are when rows share prompts, tried with two short prompts."""
     vocabulary = model.get_output_embeddings().weight.shape[0]
 
     def ids(first: int, count: int) -> list[int]:
@@ -302,11 +307,11 @@ def _probe(model: Any) -> float:
         torch.tensor(pairs, device=model.device)
     )
     tokens = torch.tensor(fed, device=model.device)
-    found = [rows.step(None), *(rows.step(column) for column in tokens.unbind(1))]
+    steps = [rows.step(None), *(rows.step(column) for column in tokens.unbind(1))]  # [M, V] each
     gap = 0.0
     for row, pair in enumerate(pairs):
         whole = torch.tensor([prompts[pair] + fed[row]], device=model.device)
         expected = model(input_ids=whole, use_cache=False).logits[0].float().log_softmax(dim=-1)
-        own = torch.stack([step[row] for step in found])
-        gap = max(gap, float((own - expected[-len(found) :]).abs().max()))
+        shared = torch.stack([step[row] for step in steps])  # [steps, V]
+        gap = max(gap, float((shared - expected[-len(steps) :]).abs().max()))
     return gap

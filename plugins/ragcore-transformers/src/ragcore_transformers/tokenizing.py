@@ -1,26 +1,25 @@
-"""What text adapters share: a fast tokenizer, a template's check, the text of ids, a cut passage.
+"""Tokenizing for all text adapters: a fast tokenizer, the text of ids, a passage cut to fit.
 
-Knows nothing of models. All that is here works for encoder-decoder and decoder-only checkpoints.
+Knows nothing of models; works for encoder-decoder and decoder-only checkpoints.
 """
 
 from __future__ import annotations
 
-import string
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from tokenizers import decoders
 from transformers import AutoTokenizer
 
-from ragcore.errors import GeneratorError
+from ragcore.errors import GeneratorError, QuestionError
 from ragcore.types import Passage
 from ragcore_transformers.loading import explained
 
-__all__ = ["check_template", "load_tokenizer", "plain_text", "shortened"]
+__all__ = ["fit_passage", "load_tokenizer", "plain_text", "special_id"]
 
 
 def load_tokenizer(model: str, **where: str) -> Any:
-    """The fast tokenizer of a model; `where` says more to Hugging Face, as `gguf_file` does.
+    """Load the fast tokenizer of a model; `where` are options of Hugging Face's, as `gguf_file`.
 
     Raises:
         GeneratorError: it cannot be loaded, or has no fast form.
@@ -35,38 +34,12 @@ def load_tokenizer(model: str, **where: str) -> Any:
     return tokenizer
 
 
-def check_template(template: str, once: Sequence[str], at_most_once: Sequence[str] = ()) -> str:
-    """The template, if it has these plain fields and no other.
-
-    Raises:
-        ValueError: it cannot be filled; for a validator of a config.
-    """
-    fields = [
-        (name, spec, conversion)
-        for _, name, spec, conversion in string.Formatter().parse(template)
-        if name is not None
-    ]
-    names = [name for name, _, _ in fields]
-    plain = all(not spec and not conversion for _, spec, conversion in fields)
-    fits = all(names.count(name) == 1 for name in once) and all(
-        names.count(name) <= 1 for name in at_most_once
-    )
-    if not (fits and plain and set(names) <= {*once, *at_most_once}):
-        needed = " and ".join(f"{{{name}}}" for name in once)
-        allowed = "".join(f", {{{name}}} at most once" for name in at_most_once)
-        raise ValueError(
-            f"template {template!r} must hold {needed} once{' each' if len(once) > 1 else ''}"
-            f"{allowed}, and no other field; write a brace of the text itself as {{{{ or }}}}"
-        )
-    return template
-
-
 def plain_text(tokenizer: Any, token_ids: Sequence[int]) -> str:
-    """The text of token ids, without special tokens, single-spaced."""
+    """Return the text of token ids, without special tokens, single-spaced."""
     text: str = tokenizer.decode(
         list(token_ids),
         skip_special_tokens=True,
-        # Word pieces have lost where spaces were; other tokens carry them, and are left alone.
+        # Word pieces do not record where spaces were; other tokens do, and are left alone.
         clean_up_tokenization_spaces=isinstance(
             tokenizer.backend_tokenizer.decoder, decoders.WordPiece
         ),
@@ -74,23 +47,50 @@ def plain_text(tokenizer: Any, token_ids: Sequence[int]) -> str:
     return " ".join(text.split())
 
 
-def shortened(
-    passage: Passage,
+def special_id(name: str, *sources: Any) -> int | None:
+    """Return the id that the first of these configs or tokenizers names, such as `eos_token_id`.
+
+    Where one names a list of ids, it is the first of them; None where no source names any.
+    """
+    for source in sources:
+        token_id = getattr(source, name, None)
+        if token_id is not None:
+            return int(token_id[0] if isinstance(token_id, list | tuple) else token_id)
+    return None
+
+
+def fit_passage(
+    model: str,
+    question: str,
+    passage: Passage | None,
+    bare: list[int],
     limit: int,
     ids_of: Callable[[str, str], list[int]],
     ends_of: Callable[[str], list[int]],
 ) -> list[int]:
-    """Ids of at most `limit` tokens: the passage's text is cut first, then its title.
+    """Return ids of at most `limit` tokens: the passage's text is cut first, then its title.
 
-    The text is cut, not the ids: so what is read is what tokenizing the shorter text gives, and
-    what the template puts behind it stays whole.
+    The text is cut, not the ids: so the model reads what tokenizing the shorter text gives, and
+    what the template puts after the passage stays whole.
 
     Args:
-        passage: what may be cut.
-        limit: at least as many as the ids of an empty passage.
-        ids_of: the ids of a title and a text.
-        ends_of: where each token of a text ends in it.
+        model: its name, for the error.
+        question: is never cut.
+        passage: what may be cut, if there is one.
+        bare: the ids with the question alone, or with an empty passage.
+        limit: the most tokens that the model reads.
+        ids_of: gives the ids for a title and a text.
+        ends_of: gives the end of each token in a text.
+
+    Raises:
+        QuestionError: the question does not fit even without its passage.
     """
+    if passage is None or len(bare) > limit:
+        raise QuestionError(
+            f"the question is {len(bare)} tokens long, with what the template adds, and model "
+            f"{model!r} reads at most {limit}: a question is never cut, so ask a shorter one (it "
+            f"begins {question[:60]!r})"
+        )
     parts = {"title": passage.title, "text": passage.text}
     ids = ids_of(parts["title"], parts["text"])
     for name in ("text", "title"):

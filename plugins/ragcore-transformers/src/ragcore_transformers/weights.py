@@ -1,8 +1,8 @@
-"""Models that are stored small: matrices as int8 with a scale for each row ("int8-rows").
+"""Small files for models: matrices as int8 with a scale for each row ("int8-rows").
 
 `config.json` says `"ragcore_weights": "int8-rows"`. `model.safetensors` holds each matrix W as
 int8 [rows, columns] under its name and float16 [rows] under `NAME.scale`, so that W ≈ int8 ·
-scale[:, None]; every other tensor as float16; weights that are tied once, under one of their names.
+scale[:, None]; every other tensor as float16; tied weights once, under one of their names.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _SCALE: Final = ".scale"
 
 
 def quantize_rows(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """A matrix [rows, columns] as int8 and float16 scales [rows].
+    """Quantise a matrix [rows, columns] to int8 and float16 scales [rows].
 
     The error of a weight is at most half the scale of its row (and what float16 rounds away).
     """
     matrix = matrix.detach().float()
-    scale = (matrix.abs().amax(dim=1) / 127).to(torch.float16)
+    scale = (matrix.abs().amax(dim=1) / 127).to(torch.float16)  # [rows]
     # A row too small for float16 becomes zero.
     divisor = torch.where(scale > 0, scale.float(), torch.inf)
     rounded = torch.round(matrix / divisor[:, None]).clamp(-127, 127)
@@ -44,7 +44,7 @@ def quantize_rows(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def save_int8_rows(model: PreTrainedModel, folder: Path) -> None:
-    """Write a model's configuration and weights; the tokenizer is the caller's to save."""
+    """Write a model's configuration and weights; the caller saves the tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)
     model.config.save_pretrained(folder)
     if model.generation_config is not None:
@@ -56,7 +56,7 @@ def save_int8_rows(model: PreTrainedModel, folder: Path) -> None:
 
     matrices = {name for name, value in model.named_parameters() if value.ndim == 2}
     stored: dict[str, torch.Tensor] = {}
-    # Without duplicates: what is tied has one place in memory, and is written once.
+    # Tied weights are one tensor in memory, and are written once.
     for names in _tied(model).values():
         name = names[0]
         value = model.state_dict()[name]
@@ -68,7 +68,7 @@ def save_int8_rows(model: PreTrainedModel, folder: Path) -> None:
 
 
 def load_int8_rows(folder: Path, config: PreTrainedConfig) -> PreTrainedModel:
-    """The model in `folder`, float32.
+    """Load the model in `folder`, float32.
 
     Raises:
         GeneratorError: the file is missing or damaged, or does not hold exactly what the model has.
@@ -85,10 +85,10 @@ def load_int8_rows(folder: Path, config: PreTrainedConfig) -> PreTrainedModel:
     # The model is float32 from here on, and says so where it is saved.
     if hasattr(config, "ragcore_weights"):
         del config.ragcore_weights
-    maker: Any = AutoModelForSeq2SeqLM
-    # Made without memory: random weights, which take seconds to draw, would only be replaced.
+    loader: Any = AutoModelForSeq2SeqLM
+    # Without memory: random weights, which take seconds to draw, would only be replaced.
     with torch.device("meta"):
-        model: PreTrainedModel = maker.from_config(config)
+        model: PreTrainedModel = loader.from_config(config)
     _refuse_misfit(model, weights, path)
     _put(model, weights)
     if (folder / "generation_config.json").is_file():
@@ -109,24 +109,24 @@ def _dequantize(stored: Mapping[str, torch.Tensor], path: Path) -> dict[str, tor
             raise GeneratorError(
                 f"{path}: {name!r} is int8 of shape {tuple(value.shape)} with "
                 f"{'no scale' if scale is None else f'a scale of shape {tuple(scale.shape)}'}: "
-                f"{FORMAT} wants a matrix, and a scale for each row under {name + _SCALE!r}"
+                f"{FORMAT} needs a matrix, and a scale for each row under {name + _SCALE!r}"
             )
         weights[name] = value.float() * scale.float()[:, None]
     return weights
 
 
 def _put(model: PreTrainedModel, weights: Mapping[str, torch.Tensor]) -> None:
-    """Give a model that was made without memory its weights; what is tied becomes one tensor."""
-    own = model.state_dict(keep_vars=True)
-    whole: dict[str, torch.Tensor] = {}
+    """Put weights into a model that was made without memory; tied names get one tensor."""
+    empty = model.state_dict(keep_vars=True)
+    state: dict[str, torch.Tensor] = {}
     for names in _tied(model).values():
-        given = [weights[name] for name in names if name in weights]
-        # What may be missing is zero in a new model: BART's bias of the logits.
-        value = given[0] if given else torch.zeros(own[names[0]].shape)
-        if isinstance(own[names[0]], torch.nn.Parameter):
-            value = torch.nn.Parameter(value, requires_grad=own[names[0]].requires_grad)
-        whole |= dict.fromkeys(names, value)
-    model.load_state_dict(whole, assign=True)
+        stored = [weights[name] for name in names if name in weights]
+        # Only BART's bias of the logits may be missing, which is zero in a new model.
+        value = stored[0] if stored else torch.zeros(empty[names[0]].shape)
+        if isinstance(empty[names[0]], torch.nn.Parameter):
+            value = torch.nn.Parameter(value, requires_grad=empty[names[0]].requires_grad)
+        state |= dict.fromkeys(names, value)
+    model.load_state_dict(state, assign=True)
     lost = [name for name, buffer in model.named_buffers() if buffer.is_meta]
     if lost:
         raise GeneratorError(
@@ -136,7 +136,7 @@ def _put(model: PreTrainedModel, weights: Mapping[str, torch.Tensor]) -> None:
 
 
 def _refuse_misfit(model: PreTrainedModel, weights: Mapping[str, Any], path: Path) -> None:
-    own = model.state_dict()
+    expected = model.state_dict()
     optional = [re.compile(key) for key in model._keys_to_ignore_on_load_missing or ()]
     missing = [
         names[0]
@@ -144,15 +144,15 @@ def _refuse_misfit(model: PreTrainedModel, weights: Mapping[str, Any], path: Pat
         if not any(name in weights for name in names)
         and not any(pattern.search(names[0]) for pattern in optional)
     ]
-    unexpected = sorted(set(weights) - set(own))
+    unexpected = sorted(set(weights) - set(expected))
     misshapen = [
-        f"{name} {tuple(value.shape)} instead of {tuple(own[name].shape)}"
+        f"{name} {tuple(value.shape)} instead of {tuple(expected[name].shape)}"
         for name, value in weights.items()
-        if name in own and value.shape != own[name].shape
+        if name in expected and value.shape != expected[name].shape
     ]
     faults = [
-        f"{what}: {', '.join(names[:5])}{' …' if len(names) > 5 else ''}"
-        for what, names in (
+        f"{fault}: {', '.join(names[:5])}{' …' if len(names) > 5 else ''}"
+        for fault, names in (
             ("missing", missing),
             ("not of this model", unexpected),
             ("of another shape", misshapen),
@@ -167,7 +167,7 @@ def _refuse_misfit(model: PreTrainedModel, weights: Mapping[str, Any], path: Pat
 
 
 def _tied(model: PreTrainedModel) -> dict[int, list[str]]:
-    """The names of each tensor of the model, those of a tied one together."""
+    """Group the names of the model's tensors by tensor; a tied one has several."""
     names: dict[int, list[str]] = {}
     for name, value in model.state_dict(keep_vars=True).items():
         names.setdefault(id(value), []).append(name)

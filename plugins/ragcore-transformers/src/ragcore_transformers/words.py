@@ -1,14 +1,14 @@
-"""How a tokenizer writes the words of a text in an answer; what grounded decoding needs.
+"""How a tokenizer writes the words of a text in an answer, for grounded decoding.
 
-An answer that is a span of a text is tokenized on its own, and otherwise than the same stretch
-within the text: byte-level pairs write "Paris" without the space that " Paris" carries, and a
+An answer that is a span of a text is tokenized alone, and differently from the same stretch within
+the text: byte-level pairs write "Paris" without the space that " Paris" carries, and a
 Unigram model may write "Chad," as one token and "Chad" as another. So no offsets of the text's own
 tokens are used. The text is cut where answers may begin and end, and each part is tokenized as it
 would be in an answer: at its beginning, or behind another word.
 
-That is exact where a tokenizer looks at one word at a time, split at white space, as nearly all do.
-What it cannot write back is left out, and no answer holds it: unknown words, and special tokens
-that a text spells out. Knows neither models nor beams.
+That is exact for tokenizers that take one word at a time, split at white space, as nearly all do.
+Words that it cannot write back are left out, and no answer holds them: unknown words, and special
+tokens that a text spells out. Knows nothing of models or beams.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _EDGES: Final = 12
 without white space; a run of digits and commas has a few, a URL many."""
 
 _LONGEST: Final = 200
-"""Characters of a part at most: what is longer is no word that anybody answers with."""
+"""The most characters of a part: nobody answers with a longer word."""
 
 _REMEMBERED: Final = 100_000
-"""Parts whose tokens are kept, over all texts; about 20 MB."""
+"""Parts whose tokens are cached, over all texts; about 20 MB."""
 
 _BEFORE: Final = "a"
-"""A word to stand before those that do not begin an answer."""
+"""A word to put before those that do not begin an answer."""
 
 
 class _WordPart(NamedTuple):
@@ -63,13 +63,13 @@ class WordEncoder:
         *,
         bare: bool = False,
     ) -> None:
-        """Settle what is the same for all texts.
+        """Prepare what is the same for all texts.
 
         Args:
             tokenizer: a fast one of Hugging Face's; it is not changed.
             encode: the generator's `encode_answers`: ids of each answer, the end token last.
-            bare: whether an answer is tokenized as it stands, so that but for special tokens
-                around it `encode` gives what the tokenizer alone does, which is four times as fast.
+            bare: whether `encode` gives what the tokenizer alone does, apart from special tokens
+                around it; the tokenizer alone is four times as fast.
         """
         self._encode = encode
         self._bare = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str()) if bare else None
@@ -77,60 +77,60 @@ class WordEncoder:
             self._bare.no_padding()
             self._bare.no_truncation()
         self._special = frozenset(tokenizer.all_special_ids)
-        spelled = [re.escape(token) for token in tokenizer.all_special_tokens if token]
-        self._spelled = re.compile("|".join(spelled) or r"(?!)")
+        specials = [re.escape(token) for token in tokenizer.all_special_tokens if token]
+        self._spelled = re.compile("|".join(specials) or r"(?!)")
         before = encode([_BEFORE])[0][:-1]
-        # BART's tokenizer begins every answer with a special token. What follows is "a", or stands
-        # for a word that is unknown.
+        # BART's tokenizer begins every answer with a special token. After it comes "a", or the
+        # token of an unknown word.
         self._lead = [
             token
-            for at, token in enumerate(before[:-1])
-            if self._special.issuperset(before[: at + 1])
+            for number, token in enumerate(before[:-1])
+            if self._special.issuperset(before[: number + 1])
         ]
         self._before = before[len(self._lead) :]
         self._known: dict[str, tuple[int, ...]] = {}
 
     def __call__(self, texts: Sequence[str]) -> list[list[Word]]:
-        """The words of each text, as `ragcore.contracts.Generator.encode_words` wants them."""
-        cut = [list(_parts(text)) for text in texts]
-        tokens = self._tokens({part.spelled for parts in cut for part in parts})
-        return [list(_words(parts, tokens)) for parts in cut]
+        """Return the words of each text, as `ragcore.contracts.Generator.encode_words` does."""
+        parts = [list(_parts(text)) for text in texts]
+        tokens = self._tokens({part.spelled for of_text in parts for part in of_text})
+        return [list(_words(of_text, tokens)) for of_text in parts]
 
     def _tokens(self, spellings: set[str]) -> dict[str, tuple[int, ...]]:
-        """The ids of each spelling in an answer; none where it cannot be written back."""
-        found = {one: self._known[one] for one in spellings & self._known.keys()}
-        new = [one for one in spellings if one not in found]
-        answers = [_BEFORE + one if one[0].isspace() else one for one in new]
-        for one, ids in zip(new, self._ids(answers), strict=True):
-            found[one] = self._behind(ids) if one[0].isspace() else self._first(ids)
-            if self._spelled.search(one):
-                found[one] = ()
+        """Return the ids of each spelling in an answer; none where it cannot be written back."""
+        tokens = {text: self._known[text] for text in spellings & self._known.keys()}
+        new = [text for text in spellings if text not in tokens]
+        answers = [_BEFORE + text if text[0].isspace() else text for text in new]
+        for text, ids in zip(new, self._ids(answers), strict=True):
+            tokens[text] = self._following(ids) if text[0].isspace() else self._first(ids)
+            if self._spelled.search(text):
+                tokens[text] = ()
         if len(self._known) + len(new) > _REMEMBERED:
             self._known = {}
-        self._known.update((one, found[one]) for one in new)
-        return found
+        self._known.update((text, tokens[text]) for text in new)
+        return tokens
 
     def _first(self, ids: list[int]) -> tuple[int, ...]:
-        """What stands at the beginning of an answer; nothing if a part of it is lost."""
+        """Return the ids at the beginning of an answer; none if a part of it is lost."""
         return (*self._lead, *ids) if ids and self._special.isdisjoint(ids) else ()
 
-    def _behind(self, ids: list[int]) -> tuple[int, ...]:
-        """What stands behind the word before; nothing if a part of it is lost."""
+    def _following(self, ids: list[int]) -> tuple[int, ...]:
+        """Return the ids after the word before; none if a part of them is lost."""
         before = len(self._before)
-        own = ids[before:]
-        whole = ids[:before] == self._before and self._special.isdisjoint(own)
-        return tuple(own) if whole else ()
+        following = ids[before:]
+        whole = ids[:before] == self._before and self._special.isdisjoint(following)
+        return tuple(following) if whole else ()
 
     def _ids(self, answers: list[str]) -> list[list[int]]:
-        """The ids of answers, without what stands around them."""
+        """Return the ids of answers, without the special tokens around them."""
         if self._bare is not None:
-            return [self._bare.encode(one, add_special_tokens=False).ids for one in answers]
+            return [self._bare.encode(answer, add_special_tokens=False).ids for answer in answers]
         lead = len(self._lead)
         return [ids[lead:-1] for ids in self._encode(answers)] if answers else []
 
 
 def _words(parts: Sequence[_WordPart], tokens: dict[str, tuple[int, ...]]) -> Iterator[Word]:
-    """The parts that can be written, each way of writing one once."""
+    """Yield the parts that can be written, each way of writing one once."""
     seen = set()
     for part in parts:
         word = Word(part.start, part.end, tokens[part.spelled], part.opens)
@@ -140,13 +140,13 @@ def _words(parts: Sequence[_WordPart], tokens: dict[str, tuple[int, ...]]) -> It
 
 
 def _parts(text: str) -> Iterator[_WordPart]:
-    """Everything that an answer may be put together from; see `ragcore.types.Word`."""
+    """Yield the parts of which answers may consist; see `ragcore.types.Word`."""
     before = None
     for run in re.finditer(r"\S+", text):
         begin, end = run.span()
-        edges = [begin + at for at in _edges(run.group())]
-        for place, start in enumerate(edges[:-1]):
-            for stop in {*edges[place + 1 : place + 1 + _EDGES], end}:
+        edges = [begin + edge for edge in _edges(run.group())]
+        for number, start in enumerate(edges[:-1], start=1):
+            for stop in {*edges[number : number + _EDGES], end}:
                 if stop - start <= _LONGEST:
                     yield _WordPart(start, stop, text[start:stop], True)
         if before is not None:
@@ -159,14 +159,14 @@ def _parts(text: str) -> Iterator[_WordPart]:
 
 @lru_cache(maxsize=1 << 16)
 def _edges(run: str) -> tuple[int, ...]:
-    """Where words may begin and end in a run of characters without white space, both ends too."""
+    """Return where words may begin and end in a run without white space, both ends included."""
     if run.isalnum():
         return (0, len(run))
     letters = [character.isalnum() or _is_accent(character) for character in run]
     inside = (
-        at
-        for at in range(1, len(run))
-        if not (letters[at - 1] and letters[at]) and not _is_accent(run[at])
+        edge
+        for edge in range(1, len(run))
+        if not (letters[edge - 1] and letters[edge]) and not _is_accent(run[edge])
     )
     return (0, *inside, len(run))
 

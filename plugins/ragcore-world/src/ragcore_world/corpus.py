@@ -1,6 +1,6 @@
 """The corpus `world-factbook`: the World Factbook, in one of three editions.
 
-Knows what YAML may say of it; `editions.py` and `factbook.py` know where the passages come from.
+Knows its settings; `editions.py` and `factbook.py` know where the passages come from.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ class WorldFactbook:
     """
 
     class Config(ComponentConfig):
-        """What YAML may say of this corpus."""
+        """Settings of `{use: world-factbook}`."""
 
         edition: Literal["2026-01", "2016-11", "2018-12"] = Field(
             "2026-01",
-            description="the Factbook of January 2026; in the older editions the passages on the "
-            "executive branch say who held which office then",
+            description="2026-01 is the Factbook of that month; in older editions the passages on "
+            "the executive branch say who held which office then",
         )
         words: int = Field(
-            100, ge=20, description="the most words that a passage may have, its title apart"
+            100, ge=20, description="the most words of a passage, its title not counted"
         )
         countries: list[str] | None = Field(
             None,
             min_length=1,
-            description="only these, by name or by the Factbook's two-letter code; all if not said",
+            description="only these, by name or by the Factbook's two-letter code; null for all",
         )
 
         @field_validator("countries")
@@ -55,7 +55,7 @@ class WorldFactbook:
         self._config = config
 
     def __iter__(self) -> Iterator[Passage]:
-        """The passages, by country code, then in the Factbook's own order."""
+        """Yield the passages by country code, then in the Factbook's own order."""
         return edition_passages(self._config.edition, self._config.words, self._config.countries)
 
 

@@ -1,8 +1,8 @@
 """`ragcore world demo`: from nothing to answers, and to other answers from an older memory.
 
-Uses ragcore as any program would: `build_memory`, `load`, `answer`, `swap`. What is asked and how
-it is told is here; the pipeline is `world.yaml`, copied beside the memory so that it can be used
-and changed afterwards.
+Uses ragcore as any program would: `build_memory`, `load`, `answer`, `swap`. Holds the questions and
+the output; the pipeline is `world.yaml`, copied next to the memory so that it can be used and
+changed afterwards.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.callback()
 def world() -> None:
-    """The World Factbook: passages, a reader, and a demo of both."""
+    """Show the World Factbook: passages, a reader, and a demo of both."""
 
 
 @app.command()
 def demo(
     folder: Annotated[
-        Path, typer.Option(help="Where the pipeline and its memory are put, or found.")
+        Path, typer.Option(help="Folder of the pipeline and its memory; kept for the next run.")
     ] = Path("demo"),
-    html: Annotated[Path, typer.Option(help="Where one answer is drawn.")] = Path("demo.html"),
+    html: Annotated[Path, typer.Option(help="Page to draw one answer on.")] = Path("demo.html"),
 ) -> None:
     """Ask the World Factbook of 2026, swap the memory for that of 2018, and ask again."""
     console = Console(highlight=False)
     pipeline = _pipeline(folder)
-    # The one built last becomes the store's current version.
+    # The version built last becomes the store's current one.
     for version in (THEN, NOW):
         _build(pipeline, version, console)
     with console.status("Loading the reader …"):
@@ -68,8 +68,8 @@ def demo(
         with console.status("Verifying the older memory …"):
             rag.swap(THEN)
         after = _ask(rag, console)
-    _tell_changes(before, after, console)
-    # RAG-Token draws a passage anew for each token: that is what the paper's figure 2 shows.
+    _print_changes(before, after, console)
+    # RAG-Token may draw a different passage for each token, as the paper's figure 2 shows.
     with (
         console.status("Drawing one answer of RAG-Token …"),
         ragcore.load(pipeline, f"memory.version={NOW}", "rag.marginalize=token") as token,
@@ -80,7 +80,7 @@ def demo(
 
 
 def _pipeline(folder: Path) -> Path:
-    """The pipeline's file in the folder, written if it is not there yet."""
+    """Return the pipeline's file in the folder; write it if it is not there yet."""
     path = folder / "world.yaml"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -114,28 +114,28 @@ def _build(pipeline: Path, version: str, console: Console) -> None:
 
 
 def _ask(rag: ragcore.Rag, console: Console) -> list[ragcore.Answer]:
-    asked = track(QUESTIONS, "Reading", console=console, transient=True)
-    return [answer for question in asked for answer in rag.answer(question)]
+    questions = track(QUESTIONS, "Reading", console=console, transient=True)
+    return [answer for question in questions for answer in rag.answer(question)]
 
 
-def _tell_changes(
+def _print_changes(
     before: list[ragcore.Answer], after: list[ragcore.Answer], console: Console
 ) -> None:
     """Print the questions whose answers differ, both answers side by side."""
     pairs = list(zip(before, after, strict=True))
-    changed = [(one, other) for one, other in pairs if not _same(one.text, other.text)]
+    changed = [(new, old) for new, old in pairs if not _same(new.text, old.text)]
     console.print(f"{len(changed)} of {len(pairs)} questions have another answer now.\n")
     table = Table(expand=True)
     for heading in ("question", f"memory {NOW}", f"memory {THEN}"):
         table.add_column(heading, ratio=1)
-    for one, other in changed:
-        table.add_row(one.question, _cell(one), _cell(other))
+    for new, old in changed:
+        table.add_row(new.question, _cell(new), _cell(old))
     if changed:
         console.print(table, "")
 
 
 def _cell(answer: ragcore.Answer) -> Text:
-    best = max(answer.evidence, key=lambda one: one.posterior)
+    best = max(answer.evidence, key=lambda evidence: evidence.posterior)
     return Text.assemble(
         (answer.text, "bold green"),
         (f"\nlog p = {answer.log_prob:.3f}", "dim"),
@@ -143,7 +143,7 @@ def _cell(answer: ragcore.Answer) -> Text:
     )
 
 
-def _same(one: str, other: str) -> bool:
-    """Whether one answer is a longer form of the other ("Abiy Ahmed", "ABIY Ahmed Ali")."""
-    words, others = (set(re.findall(r"\w+", text.casefold())) for text in (one, other))
-    return one == other or (bool(words and others) and (words <= others or others <= words))
+def _same(new: str, old: str) -> bool:
+    """Return whether one answer is a longer form of the other ("Abiy Ahmed", "ABIY Ahmed Ali")."""
+    words, others = (set(re.findall(r"\w+", text.casefold())) for text in (new, old))
+    return new == old or (bool(words and others) and (words <= others or others <= words))

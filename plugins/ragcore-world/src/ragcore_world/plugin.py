@@ -1,23 +1,23 @@
-"""What this package gives to ragcore, by name; importing it imports nothing else of the package."""
+"""The plugin `world`: names its corpus, model and command, and imports none of them."""
 
 from __future__ import annotations
 
-from ragcore import hookimpl
+from ragcore import Components, hookimpl
 
 
 @hookimpl
-def ragcore_corpora() -> dict[str, str]:
-    """The World Factbook."""
+def ragcore_corpora() -> Components:
+    """Name the corpus `world-factbook`."""
     return {"world-factbook": "ragcore_world.corpus:WorldFactbook"}
 
 
 @hookimpl
 def ragcore_models() -> dict[str, str]:
-    """A small reader trained on it."""
+    """Name the small reader that is trained on it."""
     return {"world-reader": "ragcore_world:reader"}
 
 
 @hookimpl
 def ragcore_cli() -> dict[str, str]:
-    """`ragcore world demo`."""
+    """Name the command `ragcore world`."""
     return {"world": "ragcore_world.demo:app"}

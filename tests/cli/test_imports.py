@@ -1,0 +1,144 @@
+"""What commands import: those that need no model library import none, whatever a pipeline names."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FIXTURE = ROOT / "tests" / "compat" / "fixture"
+
+PLUGINS = ("bm25", "faiss", "hnswlib", "transformers", "world")
+
+EVERY_PLUGIN = """\
+ragcore: 1
+memory:
+  store: store
+  corpus: {use: world-factbook}
+  retriever:
+    use: rerank
+    retriever:
+      use: hybrid
+      retrievers:
+        - use: dense
+          encoder: {use: sentence-transformers, model: all-MiniLM-L6-v2}
+          index: {use: faiss}
+        - use: dense
+          encoder: {use: dpr, question_model: a/question, passage_model: a/passage}
+          index: {use: hnswlib}
+        - use: dense
+          encoder: {use: dpr, question_model: a/b, passage_model: a/c}
+          index: {use: exact}
+        - {use: bm25}
+    scorer: {use: cross-encoder, model: a/scorer}
+generator: {use: bart, model: a/reader}
+"""
+"""Names every kind of component with a model or a library behind it."""
+
+HEAVY = {
+    "faiss",
+    "hnswlib",
+    "pyarrow.compute",
+    "rank_bm25",
+    "scipy",
+    "sentence_transformers",
+    "sklearn",
+    "tokenizers",
+    "torch",
+    "transformers",
+}
+
+CODE = """\
+import sys
+from ragcore.cli import main
+
+code = main(sys.argv[1:])
+with open("modules", "w") as file:
+    print(*sys.modules, file=file)
+sys.exit(code)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A pipeline that names every plugin, over a store of three versions."""
+    for name in PLUGINS:
+        pytest.importorskip(f"ragcore_{name}", reason=f"ragcore-{name} is not installed")
+    shutil.copytree(FIXTURE / "stores" / "bm25", tmp_path / "store")
+    (tmp_path / "p.yaml").write_text(EVERY_PLUGIN, encoding="utf-8")
+    return tmp_path
+
+
+def modules(folder: Path, *arguments: str) -> set[str]:
+    """Run a command in a fresh Python; return the names of the modules that it imported."""
+    paths = os.pathsep.join(map(os.path.abspath, filter(None, sys.path)))
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return set((folder / "modules").read_text(encoding="utf-8").split())
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["fill", "p.yaml"],
+        ["schema"],
+        ["plugins"],
+    ],
+    ids=" ".join,
+)
+def test_a_file_is_read_without_any_array_library(folder: Path, command: list[str]) -> None:
+    imported = modules(folder, *command)
+    assert imported & {"ragcore.registry.discovery"}
+    assert not imported & (HEAVY | {"numpy", "pyarrow"})
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["check", "p.yaml"],
+        ["memory", "list", "p.yaml"],
+        ["memory", "show", "p.yaml"],
+        ["memory", "verify", "p.yaml"],
+        ["memory", "activate", "p.yaml", "2016"],
+        ["memory", "rollback", "p.yaml"],
+        ["memory", "gc", "p.yaml"],
+        ["memory", "export", "p.yaml", "version.tar"],
+    ],
+    ids=" ".join,
+)
+def test_a_store_is_managed_without_any_model_library(folder: Path, command: list[str]) -> None:
+    assert not modules(folder, *command) & HEAVY
+
+
+def test_versions_are_compared_without_any_model_library(folder: Path) -> None:
+    imported = modules(folder, "memory", "diff", "p.yaml", "2016", "2018")
+    assert not imported & (HEAVY - {"pyarrow.compute"})
+
+
+def test_check_load_imports_every_class(folder: Path) -> None:
+    pytest.importorskip("hnswlib", reason="hnswlib needs a compiler to install")
+    assert {"torch", "faiss"} <= modules(folder, "check", "--load", "p.yaml")
+
+
+@pytest.mark.parametrize("name", ["missing_generator", "secret", "typo"])
+def test_store_commands_read_nothing_but_the_store(folder: Path, name: str) -> None:
+    faults = {
+        "missing_generator": ("use: bart, model: a/reader", "use: not-installed"),
+        "secret": ("a/reader", "'${env:RAGCORE_NOT_SET}'"),
+        "typo": ("  corpus:", "  korpus:"),
+    }
+    text = (folder / "p.yaml").read_text(encoding="utf-8")
+    (folder / "p.yaml").write_text(text.replace(*faults[name]), encoding="utf-8")
+    modules(folder, "memory", "list", "p.yaml")
