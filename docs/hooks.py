@@ -93,7 +93,7 @@ def _away(url: str) -> bool:
 
 
 def _targets(page: Path) -> Iterator[Path]:
-    """The files that a page links to."""
+    """Yield the files that a page links to."""
     for match in _LINK.finditer(_FENCE.sub("", page.read_text(encoding="utf-8"))):
         target = (page.parent / match[1]).resolve()
         if not target.is_file() or not target.is_relative_to(ROOT):
@@ -108,7 +108,7 @@ def _site_path(path: Path) -> str:
 
 
 def _source(file: File) -> Path:
-    """The file of the repository behind a file of the site."""
+    """Return the file of the repository behind a file of the site."""
     for path, uri in RENAMED.items():
         if uri == file.src_uri:
             return path

