@@ -1,7 +1,7 @@
 """The configs of the core's retrievers, indexes and scorers.
 
-Knows what YAML may say of each, and imports neither numpy nor torch, so that a pipeline file is
-checked without them. Each class is the `Config` of the component that its name says.
+Knows the settings of each; imports neither numpy nor torch, so that a pipeline file is checked
+without them. Each class is the `Config` of the component in its name.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 RANK_CONSTANT: Final = 60.0
-"""What reciprocal rank fusion adds to each rank; the value of its authors."""
+"""Added to each rank by reciprocal rank fusion; the value of its authors."""
 
 AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -39,7 +39,7 @@ class DenseConfig(ComponentConfig):
     index: ComponentSpec[Index] = Field(
         description="finds the passages' vectors of highest inner product"
     )
-    batch_size: int = Field(64, ge=1, description="passages encoded at once")
+    batch_size: int = Field(64, ge=1, description="passages encoded in one call of the encoder")
 
 
 class HybridConfig(ComponentConfig):
@@ -97,4 +97,4 @@ class QueryLikelihoodConfig(ComponentConfig):
         min_length=1,
         description="replaces the question in the generator's template",
     )
-    batch_size: int = Field(16, ge=1, description="pairs read and scored at once")
+    batch_size: int = Field(16, ge=1, description="pairs read and scored together")
