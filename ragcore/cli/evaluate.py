@@ -48,14 +48,15 @@ def evaluate(
     from rich.console import Console
 
     from ragcore.config.training import QuestionsConfig
-    from ragcore.evaluation.running import DEFAULT_METRICS, compare_with_run, make_metrics
+    from ragcore.evaluation.running import compare_with_run, default_metrics, make_metrics
     from ragcore.evaluation.running import evaluate as run
     from ragcore.questions import read_questions, spread_over
     from ragcore.rag import load
     from ragcore.views.evaluation import differences_view, figures_view
 
-    metrics = make_metrics(metric or DEFAULT_METRICS)
+    metrics = make_metrics(metric or ())
     labelled = spread_over(read_questions(questions, format=format), limit)
+    metrics = metrics or make_metrics(default_metrics(labelled))
     with load(pipeline, *(overrides or ())) as rag, question_bar() as progress:
         report = run(rag, labelled, metrics, progress=progress)
     differences = compare_with_run(against, report) if against is not None else []

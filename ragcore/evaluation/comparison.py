@@ -13,6 +13,7 @@ the reverse. Knows answers and their scores; knows nothing of how a comparison i
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -22,12 +23,16 @@ from typing import Any, Final
 from ragcore.config import PipelineConfig, load_config
 from ragcore.errors import QuestionError
 from ragcore.evaluation.candidate import open_candidate
+from ragcore.evaluation.checks import absent_passages
+from ragcore.evaluation.prediction import has_abstained
 from ragcore.questions import LabelledQuestion
 from ragcore.questions.matching import is_correct, is_relevant, same_answer
 from ragcore.rag import Rag
 from ragcore.types import Answer
 
 __all__ = ["CitedPassage", "ComparedQuestion", "Comparison", "Side", "Tally", "compare"]
+
+_LOG: Final = logging.getLogger("ragcore.evaluation")
 
 BATCH: Final = 32
 """Questions that are retrieved for together; `rag.batch_size` sets how many are read together."""
@@ -63,7 +68,7 @@ class Side:
         log_prob: its log p(y|x) by this version, as served.
         other_log_prob: log p by this version of the other version's answer.
         passages: what it was read from, by falling prior.
-        correct: whether the answer is right (`is_correct`); None where no right answer is known.
+        correct: whether the answer is right (`is_correct`); None where that is not known.
         recalled: whether a passage that answers was retrieved (`is_relevant`); None where neither
             right answers nor the ids of passages that answer are known.
     """
@@ -101,7 +106,7 @@ class Tally:
 
     Attributes:
         correct: questions whose answer is right.
-        with_answers: questions whose right answers are known.
+        with_answers: questions whose right answers are known, or known not to exist.
         recalled: questions for which a passage that answers was retrieved.
         with_gold: questions whose right answers, or the ids of passages that answer, are known.
     """
@@ -208,6 +213,10 @@ def compare(
     _check(labelled, old, new)
     pairs: list[ComparedQuestion] = []
     with _opened(pipeline, old, new) as (old_rag, new_rag):
+        for rag in (old_rag, new_rag):
+            with rag.memory.reading() as memory:
+                for warning in absent_passages(labelled, memory):
+                    _LOG.warning("%s", warning)
         for begin in range(0, len(labelled), BATCH):
             pairs += _compared(old_rag, new_rag, labelled[begin : begin + BATCH])
             if progress is not None:
@@ -280,7 +289,9 @@ def _judged(
     )
     version = answer.memory
     right, ids = question.answers_by(version), question.passage_ids_by(version)
-    correct = is_correct(answer.text, question, version) if right else None
+    correct = None
+    if question.judged_by(version):
+        correct = is_correct(answer.text, question, version, abstained=has_abstained(answer))
     recalled = None
     if right or ids:
         recalled = any(

@@ -13,7 +13,7 @@ from ragcore.questions import LabelledQuestion
 from ragcore.questions.matching import is_correct, is_relevant
 from ragcore.types import Answer
 
-__all__ = ["RankedPassage", "Prediction", "make_predictions"]
+__all__ = ["RankedPassage", "Prediction", "has_abstained", "make_predictions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,10 @@ class Prediction:
         relevant: ids of all passages that answer; empty where they are not known.
         answer: the pipeline's.
         log_prob: log p(y|x).
-        correct: whether the answer is right; None where no right answer is known.
+        correct: whether the answer is right; None where that is not known.
         passages: those retrieved, best first.
+        unanswerable: whether the question is known to have no answer; `right` is empty then.
+        abstained: whether the answer is the abstaining one of `rag.abstain`.
     """
 
     id: str
@@ -62,6 +64,8 @@ class Prediction:
     log_prob: float
     correct: bool | None
     passages: tuple[RankedPassage, ...]
+    unanswerable: bool = False
+    abstained: bool = False
 
     @property
     def judged(self) -> bool:
@@ -73,6 +77,11 @@ class Prediction:
         from dataclasses import asdict
 
         return asdict(self)
+
+
+def has_abstained(answer: Answer) -> bool:
+    """Tell whether an answer is the abstaining one: it was decoded to the same tokens."""
+    return answer.abstention is not None and answer.abstention.token_ids == answer.token_ids
 
 
 def make_predictions(
@@ -94,6 +103,10 @@ def make_predictions(
         ids.add(unique_id)
         version = answer.memory
         right = question.answers_by(version)
+        abstained = has_abstained(answer)
+        correct = None
+        if question.judged_by(version):
+            correct = is_correct(answer.text, question, version, abstained=abstained)
         predictions.append(
             Prediction(
                 id=unique_id,
@@ -103,7 +116,7 @@ def make_predictions(
                 relevant=question.passage_ids_by(version),
                 answer=answer.text,
                 log_prob=answer.log_prob,
-                correct=is_correct(answer.text, question, version) if right else None,
+                correct=correct,
                 passages=tuple(
                     RankedPassage(
                         evidence.passage.id,
@@ -115,6 +128,8 @@ def make_predictions(
                     )
                     for evidence in answer.evidence
                 ),
+                unanswerable=question.unanswerable_by(version),
+                abstained=abstained,
             )
         )
     return predictions

@@ -9,16 +9,25 @@ Knows runs and their folders; knows nothing of how a metric or an interval is co
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from ragcore.config.record import environment, portable
 from ragcore.config.training import QuestionsConfig
 from ragcore.disk.atomic import sha256
 from ragcore.errors import ConfigError, MetricError, QuestionError
+from ragcore.evaluation.checks import (
+    absent_passages,
+    check_labels,
+    labels_of,
+    unmatched_sources,
+)
 from ragcore.evaluation.figures import Difference, Figure, difference, figures, missing_package
 from ragcore.evaluation.metrics.base import Metric
 from ragcore.evaluation.prediction import Prediction, make_predictions
@@ -31,17 +40,34 @@ __all__ = [
     "Replayed",
     "Report",
     "compare_with_run",
+    "default_metrics",
     "evaluate",
     "make_metrics",
     "replay",
 ]
 
 DEFAULT_METRICS: Final = ("exact_match", "f1", "recall@1", "recall@5", "mrr", "log_prob")
+ANSWERABILITY_METRICS: Final = (
+    "has_ans_exact_match",
+    "has_ans_f1",
+    "no_ans_exact_match",
+    "log_prob_auroc",
+    "selective_exact_match@20",
+    "selective_exact_match@40",
+    "selective_exact_match@60",
+    "selective_exact_match@80",
+)
+"""What is reported besides where questions are known to have no answer, as SQuAD 2.0's."""
 RUN: Final = "run.json"
 PREDICTIONS: Final = "predictions.jsonl"
 FORMAT: Final = 1
 BATCH: Final = 32
 """Questions that are retrieved for together; `rag.batch_size` sets how many are read together."""
+
+_AT: Final = ("k", "coverage")
+"""The settings that a metric's name may set, behind an at sign."""
+
+_LOG: Final = logging.getLogger("ragcore.evaluation")
 
 _CLOSE: Final = 1e-3
 """How far a replayed log p may lie from that of the run."""
@@ -57,11 +83,13 @@ class Report:
         predictions: one for each question.
         figures: one for each metric, in the caller's order.
         memory: the version that was read.
+        warnings: reasons to doubt the figures; also logged.
     """
 
     predictions: tuple[Prediction, ...]
     figures: tuple[Figure, ...]
     memory: str
+    warnings: tuple[str, ...] = ()
 
     @property
     def failed(self) -> tuple[Figure, ...]:
@@ -74,6 +102,7 @@ class Report:
             "memory": self.memory,
             "questions": len(self.predictions),
             "metrics": [figure.to_dict() for figure in self.figures],
+            "warnings": list(self.warnings),
             "predictions": self.rows(),
         }
 
@@ -142,24 +171,44 @@ class Replayed:
 def make_metrics(names: Sequence[str] = DEFAULT_METRICS) -> dict[str, Metric]:
     """Make registered metrics by name; `NAME@10` is `NAME` of the first ten passages.
 
+    Of a metric with a coverage, `NAME@20` is at 20 percent.
+
     Raises:
         UnknownComponentError: no plugin has a metric of that name.
-        MetricError: a metric takes no k, or needs a package that is not installed.
+        MetricError: a metric takes no such number, or needs a package that is not installed.
     """
     metrics: dict[str, Metric] = {}
     for name in dict.fromkeys(names):
-        base_name, has_k, k = name.partition("@")
+        base_name, has_number, number = name.partition("@")
         component = registry().load("metric", base_name)
         settings: dict[str, Any] = {}
-        if has_k:
-            if "k" not in component.Config.model_fields or not k.isdecimal() or not int(k):
+        if has_number:
+            keys = [key for key in _AT if key in component.Config.model_fields]
+            if not keys or not number.isdecimal() or not int(number):
                 raise MetricError(f"metric {name!r}: expected a name, or NAME@K as in recall@5")
-            settings["k"] = int(k)
+            settings[keys[0]] = int(number)
         try:
             metrics[name] = component(component.Config(**settings))
+        except ValidationError as error:
+            raise MetricError(f"metric {name!r}: {error.errors()[0]['msg']}") from None
         except ModuleNotFoundError as missing:
             raise MetricError(f"metric {name!r}: {missing_package(missing)}") from None
     return metrics
+
+
+def default_metrics(asked: Sequence[LabelledQuestion]) -> tuple[str, ...]:
+    """Return the names of the metrics that suit questions where the caller names none.
+
+    Args:
+        asked: the questions; where some are known to have no answer, those with and those without
+            one are also reported apart, and how well log p tells right from wrong.
+    """
+    unanswerable = any(
+        question.unanswerable
+        or (isinstance(question.answers, Mapping) and not all(question.answers.values()))
+        for question in asked
+    )
+    return DEFAULT_METRICS + (ANSWERABILITY_METRICS if unanswerable else ())
 
 
 def evaluate(
@@ -174,26 +223,34 @@ def evaluate(
     Args:
         rag: the pipeline.
         asked: the questions, with what is right; at least one.
-        metrics: by name; `DEFAULT_METRICS` where None.
+        metrics: by name; `default_metrics` where None.
         progress: called after each batch with the questions done and all questions.
 
     Raises:
-        QuestionError: there is no question, or the pipeline cannot answer one: it is empty, or
-            longer than the generator's input.
+        QuestionError: there is no question, the metrics need right answers and no question has
+            any, or the pipeline cannot answer a question: it is empty, or longer than the
+            generator's input.
     """
     if not asked:
         raise QuestionError("no question to evaluate on: give one or more")
-    metrics = make_metrics() if metrics is None else metrics
+    metrics = make_metrics(default_metrics(asked)) if metrics is None else metrics
     answers = []
-    with rag.pinned(rag.memory.version):
-        version = rag.memory.version
+    with rag.pinned(rag.memory.version), rag.memory.reading() as memory:
+        version = memory.version
+        check_labels(asked, version, metrics)
+        ranking = any(labels_of(metric) == "passages" for metric in metrics.values())
+        warnings = absent_passages(asked, memory) if ranking else []
         for begin in range(0, len(asked), BATCH):
             batch = asked[begin : begin + BATCH]
             answers += rag.answer([question.question for question in batch])
             if progress is not None:
                 progress(len(answers), len(asked))
     predictions = make_predictions(asked, answers)
-    return Report(tuple(predictions), tuple(figures(metrics, predictions)), version)
+    warnings += unmatched_sources(asked, predictions, version) if ranking else []
+    for warning in warnings:
+        _LOG.warning("%s", warning)
+    values = figures(metrics, predictions)
+    return Report(tuple(predictions), tuple(values), version, tuple(warnings))
 
 
 def compare_with_run(folder: Path, report: Report) -> list[Difference]:

@@ -14,13 +14,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ragcore.questions.labelled import LabelledQuestion
-from ragcore.questions.ragcore_format import ragcore_question
+from ragcore.questions.ragcore_format import ID_KEYS, ragcore_question
 
 __all__ = ["FORMS", "Form", "Record"]
 
 Record = dict[str, Any]
 
 _NO_ANSWER: Final = "No Answer Present."
+_UNKNOWN: Final = "<unk>"
+"""What TriviaQA's rows at Hugging Face have for the answers of the test set."""
 _DESCRIPTION: Final = re.compile(r'\(description (?:"([^"]*)"|([^()]*?))\)')
 
 
@@ -31,6 +33,8 @@ class Form:
     Attributes:
         title: the data set and its file, in a few words.
         keys: those that each of its records has.
+        is_row: tells whether a record is one question of the data set as Hugging Face publishes it,
+            a question a row; None where such rows have the same keys, or those of another form.
         questions: yields a record's questions; several where a record is a whole article, as in
             SQuAD.
     """
@@ -38,10 +42,13 @@ class Form:
     title: str
     keys: tuple[str, ...]
     questions: Callable[[Record], Iterator[LabelledQuestion]]
+    is_row: Callable[[Record], bool] | None = None
 
     def fits(self, record: Record) -> bool:
         """Tell whether a record has this form's keys."""
-        return all(key in record for key in self.keys)
+        if all(key in record for key in self.keys):
+            return True
+        return self.is_row is not None and self.is_row(record)
 
 
 def _jsonl(record: Record) -> Iterator[LabelledQuestion]:
@@ -50,7 +57,7 @@ def _jsonl(record: Record) -> Iterator[LabelledQuestion]:
 
 def _nq_open(record: Record) -> Iterator[LabelledQuestion]:
     yield LabelledQuestion(
-        _text(record, "question"), _texts(record, "answer"), id=_id(record, "id")
+        _text(record, "question"), _texts(record, "answer"), id=_id(record, *ID_KEYS)
     )
 
 
@@ -63,13 +70,27 @@ def _dpr(record: Record) -> Iterator[LabelledQuestion]:
 
 
 def _triviaqa(record: Record) -> Iterator[LabelledQuestion]:
-    # The records of the test set have no answer.
-    answer = record.get("Answer", {})
-    # The value first: training takes the first answer.
-    answers = [answer["Value"], *answer.get("Aliases", [])] if "Value" in answer else []
-    yield LabelledQuestion(
-        _text(record, "Question"), _unique(answers), id=_id(record, "QuestionId")
+    # Hugging Face has the same names in small letters and underscores.
+    row = _is_triviaqa_row(record)
+    question, name, answer_key, value, aliases = (
+        ("question", "question_id", "answer", "value", "aliases")
+        if row
+        else ("Question", "QuestionId", "Answer", "Value", "Aliases")
     )
+    # The records of the test set have no answer.
+    answer = record.get(answer_key, {})
+    # The value first: training takes the first answer.
+    answers = [answer[value], *answer.get(aliases, [])] if value in answer else []
+    yield LabelledQuestion(
+        _text(record, question),
+        tuple(text for text in _unique(answers) if text != _UNKNOWN),
+        id=_id(record, name),
+    )
+
+
+def _is_triviaqa_row(record: Record) -> bool:
+    answer = record.get("answer")
+    return "question" in record and isinstance(answer, dict) and "value" in answer
 
 
 def _webquestions(record: Record) -> Iterator[LabelledQuestion]:
@@ -114,14 +135,46 @@ def _kilt(record: Record) -> Iterator[LabelledQuestion]:
 
 
 def _squad(record: Record) -> Iterator[LabelledQuestion]:
-    title = str(record.get("title", "")).replace("_", " ")
+    if _is_squad_row(record):
+        yield _squad_question(record, record.get("context"))
+        return
     for paragraph in _list(record, "paragraphs"):
         for row in paragraph["qas"]:
-            answers = _unique(answer["text"] for answer in row.get("answers", []))
-            titles = (title,) if title else ()
-            yield LabelledQuestion(
-                _text(row, "question"), answers, id=_id(row, "id"), titles=titles
-            )
+            yield _squad_question(row, paragraph.get("context"))
+
+
+def _is_squad_row(record: Record) -> bool:
+    answers = record.get("answers")
+    if "question" not in record:
+        return False
+    if isinstance(answers, dict):
+        # Else the answers are by version.
+        return "text" in answers and ("answer_start" in answers or "context" in record)
+    return isinstance(answers, list) and any(
+        isinstance(answer, dict) and "text" in answer for answer in answers
+    )
+
+
+def _squad_question(row: Record, paragraph: object) -> LabelledQuestion:
+    """Read a question; one whose list of answers is empty has none, as SQuAD 2.0's scorer counts.
+
+    Args:
+        row: the question and its answers: a list of objects, or an object of lists.
+        paragraph: that the question is about.
+    """
+    # The test set has no answers.
+    listed = row.get("answers")
+    texts = listed["text"] if isinstance(listed, dict) else [each["text"] for each in listed or []]
+    answers = _unique(texts)
+    about = isinstance(paragraph, str) and paragraph.strip()
+    return LabelledQuestion(
+        _text(row, "question"),
+        answers,
+        id=_id(row, "id"),
+        # Where no answer is in it, the paragraph does not answer either.
+        paragraphs=(str(paragraph),) if about and answers else (),
+        unanswerable=listed is not None and not answers,
+    )
 
 
 def _tsv(record: Record) -> Iterator[LabelledQuestion]:
@@ -133,17 +186,27 @@ def _tsv(record: Record) -> Iterator[LabelledQuestion]:
             yield LabelledQuestion(question, (pattern,), id=number, regex=True)
         case [question, listed]:
             try:
-                answers = ast.literal_eval(listed)
+                answers = ast.literal_eval(_unquoted(listed))
             except (ValueError, SyntaxError):
+                answers = None
+            if not isinstance(answers, list):
                 raise ValueError(
                     "expected a list of answers in the second column, as ['one', 'two']"
-                ) from None
-            yield LabelledQuestion(question, _unique(answers))
+                )
+            yield LabelledQuestion(_unquoted(question), _unique(answers))
         case _:
             raise ValueError(
                 f"expected 4 columns (number, kind, question, pattern) or 2 (question, answers), "
                 f"found {len(columns)}"
             )
+
+
+def _unquoted(column: str) -> str:
+    """Undo the quotes of CSV, which DPR's files have where an answer has a quote."""
+    quoted = len(column) > 1 and column[0] == column[-1] == '"'
+    if not quoted or '"' in column[1:-1].replace('""', ""):
+        return column
+    return column[1:-1].replace('""', '"')
 
 
 def _check_pattern(pattern: str) -> None:
@@ -158,8 +221,8 @@ FORMS: Final = {
     "fever": Form("FEVER, whose label is the answer", ("claim", "label"), _fever),
     "kilt": Form("a KILT task", ("input", "output"), _kilt),
     "msmarco": Form("MS MARCO", ("query", "answers"), _msmarco),
-    "squad": Form("SQuAD 1.1 or 2.0", ("paragraphs",), _squad),
-    "triviaqa": Form("TriviaQA", ("Question", "QuestionId"), _triviaqa),
+    "squad": Form("SQuAD 1.1 or 2.0", ("paragraphs",), _squad, _is_squad_row),
+    "triviaqa": Form("TriviaQA", ("Question", "QuestionId"), _triviaqa, _is_triviaqa_row),
     "webquestions": Form("WebQuestions", ("utterance", "targetValue"), _webquestions),
     "tsv": Form("CuratedTREC's or DPR's tables", ("columns",), _tsv),
     "nq-open": Form("NQ-open or DPR's topics", ("question", "answer"), _nq_open),

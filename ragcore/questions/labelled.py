@@ -17,11 +17,15 @@ class LabelledQuestion:
 
     Attributes:
         question: not empty.
-        answers: any of them is right; empty where none is known.
+        answers: any of them is right; empty where none is known. By version, an empty list says
+            that the question has no answer by that version.
         passage_ids: passages, any of which answers the question; empty where none is known.
         id: from the question's file; empty where that has none.
         regex: whether the answers are regular expressions, as CuratedTREC's are.
         titles: titles of pages, any of which answers the question, as FEVER and KILT give them.
+        paragraphs: texts, any of which answers the question, as SQuAD gives them.
+        unanswerable: whether the question is known to have no answer, as SQuAD 2.0 has them;
+            `answers` is empty then.
     """
 
     question: str
@@ -30,10 +34,22 @@ class LabelledQuestion:
     id: str = ""
     regex: bool = False
     titles: tuple[str, ...] = ()
+    paragraphs: tuple[str, ...] = ()
+    unanswerable: bool = False
 
     def answers_by(self, version: str) -> tuple[str, ...]:
         """Return the right answers by one version; empty where none is known."""
         return _by(self.answers, version)
+
+    def unanswerable_by(self, version: str) -> bool:
+        """Tell whether the question is known to have no answer by one version."""
+        if isinstance(self.answers, tuple):
+            return self.unanswerable
+        return version in self.answers and not self.answers[version]
+
+    def judged_by(self, version: str) -> bool:
+        """Tell whether it is known by one version which answer is right, or that there is none."""
+        return bool(self.answers_by(version)) or self.unanswerable_by(version)
 
     def passage_ids_by(self, version: str) -> tuple[str, ...]:
         """Return the ids of one version's passages that answer; empty where none is known."""

@@ -1,42 +1,27 @@
-"""When an answer is right: SQuAD's normalisation, exact match, and passages that hold an answer.
+"""When an answer is right: exact match, patterns, abstention, and passages that answer.
 
-Knows texts, and what is known of a question; knows nothing of memories. The normalisation is that
-of Rajpurkar et al. (2016), by which open-domain question answering is scored, the paper's table 1
-included.
+Knows texts, and what is known of a question; knows nothing of memories. Texts are compared once
+normalised (normalization.py), by SQuAD's rules.
 """
 
 from __future__ import annotations
 
-import re
-import string
 from collections.abc import Sequence
-from typing import Final
+from functools import lru_cache
 
 from ragcore.questions.labelled import LabelledQuestion
+from ragcore.questions.normalization import composed, normalize, words
 from ragcore.questions.patterns import matches_answer, matches_in
 from ragcore.types import Passage
 
 __all__ = [
     "exact_match",
     "holds_answer",
-    "is_relevant",
     "is_correct",
+    "is_relevant",
     "normalize",
     "same_answer",
 ]
-
-_ARTICLES: Final = re.compile(r"\b(a|an|the)\b")
-_NO_PUNCTUATION: Final = str.maketrans("", "", string.punctuation)
-
-
-def normalize(text: str) -> str:
-    """Lower the case, drop ASCII punctuation and English articles, and single the spaces.
-
-    >>> normalize("The  N'Djamena, (a city)")
-    'ndjamena city'
-    """
-    text = text.lower().translate(_NO_PUNCTUATION)
-    return " ".join(_ARTICLES.sub(" ", text).split())
 
 
 def same_answer(one: str, other: str) -> bool:
@@ -52,31 +37,39 @@ def exact_match(answer: str, right: Sequence[str]) -> bool:
 def holds_answer(text: str, right: Sequence[str]) -> bool:
     """Tell whether a passage's text holds one of the right answers: whole words, normalised.
 
-    An answer that normalises to nothing is in no passage.
+    In a script without spaces each character counts as a word. An answer that normalises to
+    nothing is in no passage.
     """
-    words = f" {normalize(text)} "
-    answers = (normalize(answer) for answer in right)
-    return any(answer and f" {answer} " in words for answer in answers)
+    spaced = _spaced(text)
+    return any(answer != " " and answer in spaced for answer in map(_spaced, right))
 
 
-def is_correct(answer: str, question: LabelledQuestion, version: str) -> bool:
+def is_correct(
+    answer: str, question: LabelledQuestion, version: str, *, abstained: bool = False
+) -> bool:
     """Tell whether an answer is right: by exact match, or by the question's patterns.
+
+    Where the question is known to have no answer, an empty one is right, and so is to abstain.
 
     Args:
         answer: the pipeline's.
-        question: has right answers.
+        question: has right answers, or is known to have none.
         version: of the memory that was read, since right answers may differ by it.
+        abstained: whether the answer is the abstaining one of `rag.abstain`.
     """
     right = question.answers_by(version)
+    if not right and question.unanswerable_by(version):
+        return abstained or not normalize(answer)
     return matches_answer(answer, right) if question.regex else exact_match(answer, right)
 
 
 def is_relevant(passage: Passage, question: LabelledQuestion, version: str) -> bool:
     """Tell whether a passage answers a question.
 
-    Where the ids of passages that answer are known, only these do; else, where titles of pages are
-    known, only passages of these pages do. Otherwise the passage's text must hold a right answer,
-    or match a pattern.
+    Where the ids of passages that answer are known, only these do; else, where paragraphs are
+    known, only a passage that has all of one, or is a part of one and holds a right answer; else,
+    where titles of pages are known, only passages of these pages. Otherwise the passage's text must
+    hold a right answer, or match a pattern.
 
     Args:
         passage: of the memory.
@@ -86,9 +79,31 @@ def is_relevant(passage: Passage, question: LabelledQuestion, version: str) -> b
     ids = question.passage_ids_by(version)
     if ids:
         return passage.id in ids
-    if question.titles:
-        return passage.title in question.titles
     right = question.answers_by(version)
+    if question.paragraphs:
+        return any(_is_of(passage.text, paragraph, right) for paragraph in question.paragraphs)
+    if question.titles:
+        return _title(passage.title) in map(_title, question.titles)
     if question.regex:
         return bool(matches_in(passage.text, right))
     return holds_answer(passage.text, right)
+
+
+def _is_of(text: str, paragraph: str, right: Sequence[str]) -> bool:
+    """Tell whether a text has all of a paragraph, or is a part of it that holds an answer."""
+    spaced, whole = _spaced(text), _spaced(paragraph)
+    if whole != " " and whole in spaced:
+        return True
+    # The pieces that a paragraph was split into do not all answer.
+    return spaced in whole and holds_answer(text, right)
+
+
+@lru_cache(maxsize=4096)
+def _spaced(text: str) -> str:
+    """Return a text's words with a space before and behind each; " " where it has none."""
+    return " ".join(["", *words(text), ""]).replace("  ", " ")
+
+
+def _title(title: str) -> str:
+    """Return a page's title as it is compared: FEVER's are decomposed, SQuAD's have underscores."""
+    return composed(title).replace("_", " ")

@@ -2,6 +2,7 @@
 
 Knows regular expressions and texts; knows nothing of questions. A pattern is matched as the data
 set's own scorers do: ignoring case, anywhere in a passage, but from the beginning of an answer.
+Accents may be composed or not, and typographic quotes are as good as plain ones.
 """
 
 from __future__ import annotations
@@ -13,25 +14,39 @@ from functools import lru_cache
 from re import _constants, _parser  # type: ignore[attr-defined]
 from typing import Any, Final
 
+from ragcore.questions.normalization import DASHES, composed, plain_quotes
+
 __all__ = ["expansions", "matches_answer", "matches_in"]
 
 MOST: Final = 64
 """At most so many texts are derived from one pattern."""
 
+_DASH: Final = re.compile(rf"\\?[{DASHES}]")
+
 
 @lru_cache(maxsize=4096)
 def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern, re.IGNORECASE | re.MULTILINE)
+    # Before the other quotes: a plain dash in a class, such as [–,], would make a range.
+    escaped = _DASH.sub(r"\\-", composed(pattern))
+    return re.compile(plain_quotes(escaped), re.IGNORECASE | re.MULTILINE)
 
 
 def matches_answer(answer: str, patterns: Sequence[str]) -> bool:
     """Tell whether an answer begins with a match of one of the patterns."""
-    return any(_compiled(pattern).match(answer.strip()) is not None for pattern in patterns)
+    text = plain_quotes(composed(answer.strip()))
+    return any(_compiled(pattern).match(text) is not None for pattern in patterns)
 
 
 def matches_in(text: str, patterns: Sequence[str]) -> list[str]:
     """List what each pattern in turn matches in a text, without empty matches."""
-    matches = [match.group().strip() for p in patterns for match in _compiled(p).finditer(text)]
+    written = composed(text)
+    plain = plain_quotes(written)
+    # As it is written, which is what training takes.
+    matches = [
+        written[match.start() : match.end()].strip()
+        for pattern in patterns
+        for match in _compiled(pattern).finditer(plain)
+    ]
     return [match for match in matches if match]
 
 

@@ -53,8 +53,13 @@ def ragcore_metrics() -> dict[str, str]:
     return {
         "exact_match": f"{package}.answers:ExactMatch",
         "f1": f"{package}.answers:TokenF1",
+        "has_ans_exact_match": f"{package}.answers:HasAnswerExactMatch",
+        "has_ans_f1": f"{package}.answers:HasAnswerF1",
+        "no_ans_exact_match": f"{package}.answers:NoAnswerExactMatch",
         "label_accuracy": f"{package}.answers:LabelAccuracy",
         "log_prob": f"{package}.answers:LogProb",
+        "log_prob_auroc": f"{package}.selection:LogProbAuroc",
+        "selective_exact_match": f"{package}.selection:SelectiveExactMatch",
         "bleu_1": f"{package}.texts:Bleu1",
         "rouge_l": f"{package}.texts:RougeL",
         "distinct_trigrams": f"{package}.texts:DistinctTrigrams",

@@ -240,7 +240,7 @@ def test_questions_are_read_with_what_is_right(tmp_path):
     ("line", "message"),
     [
         ({"question": "a", "answer": "b", "answers": ["b"]}, ".*found both"),
-        ({"question": "a", "answers": {"old": []}}, r"answers\.old: expected a list"),
+        ({"question": "a", "answers": {"old": [""]}}, r"answers\.old: expected texts"),
         ({"question": "a", "answers": {"old": "x"}}, r"answers\.old: expected a list"),
         ({"question": "a", "passage_ids": [3]}, "passage_ids: expected texts"),
         ({"question": "", "answer": "b"}, "question: expected a text"),

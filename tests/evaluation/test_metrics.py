@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import sys
+import unicodedata
 
 import pytest
 import sacrebleu
 from hypothesis import given
 from hypothesis import strategies as st
+from rouge_score.rouge_scorer import RougeScorer
 from torchmetrics.functional.text.squad import squad
 
 from ragcore.errors import MetricError, UnknownComponentError
@@ -31,6 +33,8 @@ def prediction(
     answering: str = "",
     name: str = "q",
     correct: bool | None = None,
+    log_prob: float = -1.0,
+    unanswerable: bool = False,
 ) -> Prediction:
     """Make a prediction; `answering` has a sign a passage, + for one that answers."""
     passages = tuple(
@@ -39,7 +43,9 @@ def prediction(
     )
     if correct is None and right:
         correct = answer in right
-    return Prediction(name, "", right, regex, relevant, answer, -1.0, correct, passages)
+    return Prediction(
+        name, "", right, regex, relevant, answer, log_prob, correct, passages, unanswerable
+    )
 
 
 def value(name: str, *predictions: Prediction) -> float | None:
@@ -65,8 +71,9 @@ def test_f1_is_squads(answer, right, expected):
     assert value("f1", prediction(answer, right)) == pytest.approx(expected)
 
 
+ascii_texts = st.text(st.characters(max_codepoint=127)).filter(normalize)
 words = st.sampled_from(["The", "cat", "Cat's", "a", "b-c", "(an)", "Théa", "...", "7.5", "u.s."])
-answers = st.lists(words, min_size=1, max_size=4).map(" ".join).filter(normalize)
+answers = st.lists(words, min_size=1, max_size=4).map(" ".join).filter(normalize) | ascii_texts
 
 
 @given(st.lists(st.tuples(answers, st.lists(answers, min_size=1, max_size=3)), min_size=1))
@@ -126,6 +133,94 @@ def test_rouge_l_is_the_longest_common_subsequence():
     assert value("rouge_l", prediction("the gunman kill police", right)) == pytest.approx(2 / 4)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Столица Чада — Нджамена",
+        "عاصمة تشاد هي إنجامينا",
+        "乍得的首都是恩贾梅纳",
+        "จาดมีเมืองหลวง",
+        "चाड की राजधानी",
+        "Déby Ångström",
+    ],
+)
+def test_words_of_every_script_are_compared(text):
+    half = text[: len(text) // 2]
+    for name in ("rouge_l", "f1"):
+        assert value(name, prediction(text, (text,))) == 1.0
+        assert 0 < value(name, prediction(half, (text,))) < 1 or " " not in half
+    assert 0 < value("rouge_l", prediction(f"{text} {text}", (text,))) < 1
+    decomposed = unicodedata.normalize("NFD", text)
+    for name in ("rouge_l", "f1", "label_accuracy"):
+        assert value(name, prediction(decomposed, (text,), correct=True)) == 1.0
+    for name in ("bleu_1", "q_bleu_1"):
+        score, expected = (
+            value(name, prediction(answer, (text,))) for answer in (decomposed, text)
+        )
+        assert score == expected
+
+
+@given(st.text(st.characters(max_codepoint=127)), st.text(st.characters(max_codepoint=127)))
+def test_rouge_l_is_rouge_scores_own_on_ascii(answer, right):
+    expected = RougeScorer(["rougeL"]).score(right, answer)["rougeL"].fmeasure
+    assert value("rouge_l", prediction(answer, (right,))) == expected
+
+
+def test_questions_with_and_without_an_answer_are_reported_apart():
+    """SQuAD 2.0's HasAns and NoAns: an empty answer is right only where there is none."""
+    predictions = [
+        prediction("a cat", ("cat sat",), correct=False),
+        prediction("x", ("x",)),
+        prediction("", (), unanswerable=True, correct=True),
+        prediction("unknown", (), unanswerable=True, correct=True),
+        prediction("cat", (), unanswerable=True, correct=False),
+    ]
+    f1 = 2 / 3
+    assert value("exact_match", *predictions) == pytest.approx(3 / 5)
+    assert value("f1", *predictions) == pytest.approx((f1 + 1 + 2) / 5)
+    assert value("has_ans_exact_match", *predictions) == pytest.approx(1 / 2)
+    assert value("has_ans_f1", *predictions) == pytest.approx((f1 + 1) / 2)
+    assert value("no_ans_exact_match", *predictions) == pytest.approx(2 / 3)
+    assert value("no_ans_exact_match", *predictions[:2]) is None
+    for name in ("bleu_1", "rouge_l", "label_accuracy"):
+        (figure,) = figures(make_metrics([name]), predictions)
+        assert figure.questions == 2
+
+
+confidences = st.lists(
+    st.tuples(st.booleans(), st.sampled_from([-5.0, -2.5, -1.0, -0.5, -0.1])),
+    min_size=2,
+    max_size=30,
+)
+
+
+@given(confidences)
+def test_auroc_is_the_share_of_pairs_that_log_p_orders(rows):
+    predictions = [prediction(correct=right, log_prob=log_prob) for right, log_prob in rows]
+    right = [log_prob for is_right, log_prob in rows if is_right]
+    wrong = [log_prob for is_right, log_prob in rows if not is_right]
+    found = value("log_prob_auroc", *predictions, prediction(right=()))
+    if not right or not wrong:
+        assert found is None
+    else:
+        pairs = [(a > b) + (a == b) / 2 for a in right for b in wrong]
+        assert found == pytest.approx(sum(pairs) / len(pairs))
+
+
+def test_selective_exact_match_is_of_the_most_probable_answers():
+    rows = [(True, -1.0), (False, -2.0), (True, -3.0), (False, -4.0), (False, -5.0)]
+    predictions = [prediction(correct=right, log_prob=log_prob) for right, log_prob in rows]
+    expected = {20: 1, 40: 1 / 2, 60: 2 / 3, 80: 1 / 2, 100: 2 / 5}
+    for coverage, share in expected.items():
+        name = f"selective_exact_match@{coverage}"
+        assert value(name, *reversed(predictions), prediction(right=())) == pytest.approx(share)
+    # Two of three that tie count: each for two thirds, however they are listed.
+    tied = [prediction(correct=right, log_prob=-1.0) for right in (True, False, False)]
+    assert value("selective_exact_match@60", *tied) == pytest.approx(1 / 3)
+    (figure,) = figures(make_metrics(["selective_exact_match@20"]), predictions)
+    assert (figure.low, figure.high, figure.questions) == (None, None, 5)
+
+
 def test_distinct_trigrams_are_counted_over_all_answers():
     predictions = [prediction("a b c d"), prediction("a b c"), prediction("a b")]
     assert value("distinct_trigrams", *predictions) == pytest.approx(2 / 3)
@@ -163,6 +258,21 @@ def test_what_was_found_is_ranked():
     assert value("mrr", *predictions) == pytest.approx((1 / 2 + 1) / 4)
     assert value("mrr@1", *predictions) == 1 / 4
     assert value("ndcg@2", *predictions) == pytest.approx((1 / math.log2(3) + 1) / 4)
+
+
+def test_questions_of_one_id_are_ranked_each_for_itself():
+    """Ids may be numbers or occur twice; a passage's, too, where a metric is called directly."""
+    for names in (("1", "1"), ("1", "01"), ("0", "1")):
+        first, second = (
+            prediction(answering=signs, name=name)
+            for signs, name in zip(("+-", "--"), names, strict=True)
+        )
+        assert value("recall@1", first, second) == 0.5
+        assert value("mrr", second, first) == 0.5
+        assert value("ndcg", first, second) == 0.5
+    twice = tuple(RankedPassage("1", "", 0.0, 0.5, 0.5, sign == "+") for sign in "-+")
+    one = Prediction("q", "", ("x",), False, (), "", 0.0, False, twice)
+    assert value("mrr", one) == 0.5
 
 
 def test_relevant_passages_that_were_not_found_lower_ndcg():
@@ -272,9 +382,12 @@ def test_runs_of_other_questions_cannot_be_compared():
 
 def test_a_metric_is_named_with_its_depth():
     assert make_metrics(["recall@7"])["recall@7"].config.k == 7
+    assert make_metrics(["selective_exact_match@7"]).popitem()[1].config.coverage == 7
     for wrong in ("f1@3", "recall@", "recall@0", "recall@x"):
         with pytest.raises(MetricError, match="NAME@K"):
             make_metrics([wrong])
+    with pytest.raises(MetricError, match=r"selective_exact_match@101.*100"):
+        make_metrics(["selective_exact_match@101"])
     with pytest.raises(UnknownComponentError, match="exact_match"):
         make_metrics(["exact_mach"])
 

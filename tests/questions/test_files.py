@@ -44,6 +44,7 @@ WEBQUESTIONS = json.dumps(
 )
 TREC = "1756\tfactoid\tWhen is it?\tSept?(ember)?|Feb\n\n12\tfactoid\tHow far?\t1\\d+ miles\n"
 DPR_TSV = "who is it?\t['Ann', \"Ann Lee\"]\n"
+DPR_QUOTED = """where is it\t"[""N'Djamena"", 'Chad']"\n"""
 MSMARCO = json.dumps(
     {
         "query": {"0": "what is x", "1": "why"},
@@ -109,6 +110,47 @@ DPR = json.dumps(
         }
     ]
 )
+SQUAD_ROWS = lines(
+    {
+        "id": "a",
+        "title": "Oil",
+        "context": "It began in 1973.",
+        "question": "When?",
+        "answers": {"text": ["1973", "1973"], "answer_start": [12, 12]},
+    },
+    {
+        "id": "b",
+        "title": "Oil",
+        "context": "It began in 1973.",
+        "question": "Why?",
+        "answers": {"text": [], "answer_start": []},
+    },
+)
+SQUAD_LISTS = lines(
+    {"context": "In 1973.", "question": "When?", "answers": [{"text": "1973", "answer_start": 3}]}
+)
+TRIVIAQA_ROWS = lines(
+    {
+        "question": "Who?",
+        "question_id": "tc_1",
+        "entity_pages": {"title": ["Puck"]},
+        "answer": {
+            "aliases": ["Puck", "Robin"],
+            "normalized_aliases": ["puck", "robin"],
+            "value": "Puck",
+        },
+    },
+    {"question": "Unknown?", "question_id": "tc_2", "answer": {"aliases": [], "value": "<unk>"}},
+)
+FLASHRAG = lines(
+    {"id": "test_0", "question": "who?", "golden_answers": ["Ann", "A"], "metadata": {}}
+)
+GROUND_TRUTH = lines({"question": "who?", "ground_truth": "Ann"})
+POPQA = lines({"id": 42, "question": "who?", "obj": "Ann", "possible_answers": '["Ann", "A. Lee"]'})
+UNANSWERABLE = lines(
+    {"question": "q", "answers": [], "id": None},
+    {"question": "r", "answers": {"2016": [], "2018": ["a"]}, "qid": 7},
+)
 JSONL = lines({"question": "q", "answers": {"2016": ["a"]}, "id": 4}, {"question": "r"})
 PATTERNS = lines({"question": "q", "answers": ["a+"], "regex": True})
 
@@ -172,8 +214,8 @@ CASES = {
         "q.json",
         SQUAD,
         [
-            LabelledQuestion("When?", ("1973",), id="a", titles=("1973 oil crisis",)),
-            LabelledQuestion("Why?", id="b", titles=("1973 oil crisis",)),
+            LabelledQuestion("When?", ("1973",), id="a", paragraphs=("It began in 1973.",)),
+            LabelledQuestion("Why?", id="b", unanswerable=True),
         ],
     ),
     "dpr": ("q.json", DPR, [LabelledQuestion("who?", ("Ann",), ("17",))]),
@@ -214,10 +256,22 @@ def test_the_config_knows_the_same_forms():
         ("q.tsv", "1\tx\tq\t(\n", r"q.tsv:1: '\(' is no regular expression"),
         ("q.tsv", "one\n", r"q.tsv:1: expected 4 columns .* found 1"),
         ("q.tsv", "q\tAnn\n", r"q.tsv:1: expected a list of answers"),
+        ("q.tsv", "q\t'Ann'\n", r"q.tsv:1: expected a list of answers"),
         ("q.jsonl", '{"claim": "", "label": "x"}\n', r"q.jsonl:1: claim: expected a text"),
         ("q.jsonl", '{"input": "x", "output": 3}\n', r"output: expected a list of objects"),
         ("q.jsonl", '{"query": "x", "answers": 3}\n', r"does not have the form of MS MARCO"),
         ("q.jsonl", '{"question": "x", "answers": ["a"], "regex": 1}\n', r"regex: expected true"),
+        (
+            "q.jsonl",
+            '{"question": "x", "answer": "a guess", "ground_truth": "Ann"}\n',
+            r"different answers under 'answer' and 'ground_truth'",
+        ),
+        (
+            "q.jsonl",
+            '{"question": "x", "possible_answers": "[Ann"}\n',
+            r"possible_answers: expected a list in JSON",
+        ),
+        ("q.jsonl", '{"question": "x", "golden_answers": [true]}\n', r"golden_answers: .* texts"),
         ("q.jsonl.gz", "plain", r"cannot be read"),
     ],
 )
@@ -226,6 +280,25 @@ def test_an_error_names_the_record_and_what_is_wrong(tmp_path, file, text, messa
     path.write_text(text, encoding="utf-8")
     with pytest.raises(QuestionError, match=message):
         read_questions(path)
+
+
+def test_a_question_has_no_answer_by_the_versions_that_say_so(tmp_path):
+    path = tmp_path / "q.jsonl"
+    path.write_text(UNANSWERABLE, encoding="utf-8")
+    always, by_version = read_questions(path)
+    assert always.unanswerable_by("2016")
+    assert always.judged_by("2016")
+    assert by_version.unanswerable_by("2016")
+    assert not by_version.unanswerable_by("2018")
+    assert by_version.judged_by("2018")
+    assert not by_version.judged_by("2020"), "nothing is known of it"
+
+
+def test_what_a_program_cannot_learn_from_is_refused(tmp_path):
+    path = tmp_path / "q.jsonl"
+    path.write_text(lines({"question": "q", "answers": []}), encoding="utf-8")
+    with pytest.raises(QuestionError, match=r"q\.jsonl:1: expected either 'answer' or 'answers'"):
+        read_questions(path, plain=True)
 
 
 def test_an_unknown_form_is_refused(tmp_path):

@@ -50,6 +50,31 @@ def test_an_answer_is_matched_from_its_beginning_and_a_passage_anywhere():
     assert matches_in("Sept or September", [r"Sept(ember)?"]) == ["Sept", "September"]
 
 
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        ("L'Enfant", "Pierre L’Enfant"),
+        ("L’Enfant", "Pierre L'Enfant"),
+        ("Déby", "Idriss De\u0301by"),
+        ("De\u0301by", "Idriss Déby"),
+        ("1914-18", "in 1914–18"),
+        ("1914[–,]18", "in 1914-18"),
+        ("1914\\–18", "in 1914-18"),
+    ],
+)
+def test_a_pattern_matches_other_ways_to_write_its_characters(pattern, text):
+    assert len(matches_in(text, [pattern])) == 1
+    assert matches_answer(text.partition(" ")[2], [pattern])
+
+
+def test_a_match_is_given_as_the_text_has_it():
+    assert matches_in("Pierre L’Enfant", ["l'enfant"]) == ["L’Enfant"]
+
+
+def test_a_dash_in_a_class_makes_no_range():
+    assert not matches_in("b", ["[a–c]"])
+
+
 def test_a_passage_answers_by_its_id_or_its_page_where_these_are_known():
     passage = Passage("1", "Chad", "N'Djamena")
     assert is_relevant(passage, LabelledQuestion("q", ("N'Djamena",)), "v")

@@ -10,13 +10,14 @@ question word, and the word after "what" and "which"), other content words, and 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 from pydantic import Field, model_validator
 
-from ragcore.evaluation.metrics.base import Mean
+from ragcore.evaluation.metrics.base import Labels, Mean
 from ragcore.evaluation.metrics.texts import bleu_1
 from ragcore.evaluation.prediction import Prediction
+from ragcore.questions.normalization import composed
 from ragcore.registry.components import ComponentConfig
 
 __all__ = ["QBleu1"]
@@ -40,6 +41,8 @@ _FUNCTION_WORDS: Final = frozenset(_LISTED.split())
 
 class QBleu1(Mean):
     """Mean Q-BLEU-1, 0 to 100; its BLEU-1s are sacrebleu's."""
+
+    labels: ClassVar[Labels | None] = "answers"
 
     class Config(ComponentConfig):
         """Weights; the defaults are those that the authors' program documents for SQuAD."""
@@ -71,7 +74,8 @@ class QBleu1(Mean):
         """Return the score with the best of the right questions; None for patterns."""
         if not prediction.right or prediction.regex:
             return None
-        return max(self._score(prediction.answer, right) for right in prediction.right)
+        answer = composed(prediction.answer)
+        return max(self._score(answer, composed(right)) for right in prediction.right)
 
     def _score(self, question: str, right: str) -> float:
         weights = self.config

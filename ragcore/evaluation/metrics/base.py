@@ -10,12 +10,16 @@ interval by resampling questions, and a test between two runs, need no metric to
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from ragcore.evaluation.prediction import Prediction
 from ragcore.registry.components import ComponentConfig
 
-__all__ = ["Mean", "Metric", "NoSettings"]
+__all__ = ["Labels", "Mean", "Metric", "NoSettings"]
+
+
+Labels = Literal["answers", "passages"]
+"""What a metric compares with: right answers, or passages that are known to answer."""
 
 
 class NoSettings(ComponentConfig):
@@ -47,12 +51,14 @@ class Metric(Protocol):
 class Mean:
     """A metric that is the mean of a score of each question; subclasses define `score`.
 
-    A subclass that scores all questions together defines `scores` instead.
+    A subclass that scores all questions together defines `scores` instead. One that sets `labels`
+    is not asked for questions none of which has such labels: that is an error.
     """
 
     Config: ClassVar[type[ComponentConfig]] = NoSettings
     capabilities: ClassVar[frozenset[str]] = frozenset()
     resampled: ClassVar[bool] = True
+    labels: ClassVar[Labels | None] = None
 
     def __init__(self, config: ComponentConfig) -> None:
         self.config = config

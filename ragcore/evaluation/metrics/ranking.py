@@ -7,11 +7,11 @@ are not known, only retrieved passages can be judged, and nDCG is then of these.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from pydantic import Field
 
-from ragcore.evaluation.metrics.base import Mean
+from ragcore.evaluation.metrics.base import Labels, Mean
 from ragcore.evaluation.prediction import Prediction
 from ragcore.registry.components import ComponentConfig
 
@@ -33,6 +33,7 @@ class _Ranking(Mean):
         k: int | None = Field(None, gt=0, description="only the first k passages; null for all")
 
     config: Config
+    labels: ClassVar[Labels | None] = "passages"
 
     def _measure(self, depth: int) -> Any:
         """Return the measure of the first `depth` passages."""
@@ -46,19 +47,24 @@ class _Ranking(Mean):
         longest = max((len(prediction.passages) for prediction in judged), default=1)
         depth = self.config.k or longest or 1
         qrels, run = [], []
-        for prediction in judged:
-            answering = {passage.id for passage in prediction.passages if passage.answers}
-            relevant = answering | set(prediction.relevant) or {_UNRETRIEVED}
-            qrels += [Qrel(prediction.id, passage_id, 1) for passage_id in relevant]
-            retrieved = [passage.id for passage in prediction.passages] or [_IRRELEVANT]
-            # Scored by rank: ir-measures would reorder passages of equal score.
-            run += [
-                ScoredDoc(prediction.id, passage_id, float(-rank))
-                for rank, passage_id in enumerate(retrieved)
+        # Questions and passages go by their numbers: ids of one's own may occur twice.
+        for number, prediction in enumerate(judged):
+            name = f"q{number}"
+            retrieved = {passage.id for passage in prediction.passages}
+            relevant = [
+                f"p{rank}" for rank, passage in enumerate(prediction.passages) if passage.answers
             ]
+            relevant += [f"other {id_}" for id_ in set(prediction.relevant) - retrieved]
+            qrels += [Qrel(name, passage, 1) for passage in relevant or [_UNRETRIEVED]]
+            ranking = [f"p{rank}" for rank in range(len(prediction.passages))] or [_IRRELEVANT]
+            # Scored by rank: ir-measures would reorder passages of equal score.
+            run += [ScoredDoc(name, passage, float(-rank)) for rank, passage in enumerate(ranking)]
         results = iter_calc([self._measure(depth)], qrels, run)
         values = {result.query_id: result.value for result in results}
-        return [values[prediction.id] if prediction.judged else None for prediction in predictions]
+        numbers = iter(range(len(judged)))
+        return [
+            values[f"q{next(numbers)}"] if prediction.judged else None for prediction in predictions
+        ]
 
 
 class RecallAtK(_Ranking):

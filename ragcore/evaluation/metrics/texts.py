@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from ragcore.evaluation.metrics.base import Mean, NoSettings
+from ragcore.evaluation.metrics.base import Labels, Mean, NoSettings
 from ragcore.evaluation.prediction import Prediction
+from ragcore.questions.normalization import composed, letters_and_digits
 from ragcore.registry.components import ComponentConfig
 
 __all__ = ["Bleu1", "DistinctTrigrams", "RougeL", "bleu_1"]
@@ -32,6 +33,7 @@ class Bleu1:
 
     capabilities: ClassVar[frozenset[str]] = frozenset()
     resampled: ClassVar[bool] = True
+    labels: ClassVar[Labels | None] = "answers"
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -44,7 +46,8 @@ class Bleu1:
             if not prediction.right or prediction.regex:
                 statistics.append(None)
                 continue
-            score = self._bleu.sentence_score(prediction.answer, list(prediction.right))
+            references = [composed(right) for right in prediction.right]
+            score = self._bleu.sentence_score(composed(prediction.answer), references)
             statistics.append((score.counts[0], score.totals[0], score.ref_len))
         return statistics
 
@@ -61,14 +64,27 @@ class Bleu1:
         return 100 * penalty * matched / answer_words
 
 
+class _LettersAndDigits:
+    """A tokenizer for rouge-score: its own splits at every letter that is not ASCII."""
+
+    def tokenize(self, text: str) -> list[str]:
+        """Return the words of a text, as rouge-score's own tokenizer does for ASCII."""
+        return letters_and_digits(text)
+
+
 class RougeL(Mean):
-    """Mean ROUGE-L F1, 0 to 1, with the best of the right answers, by rouge-score."""
+    """Mean ROUGE-L F1, 0 to 1, with the best of the right answers, by rouge-score.
+
+    Words are letters and digits of any script; of one without spaces each character is a word.
+    """
+
+    labels: ClassVar[Labels | None] = "answers"
 
     def __init__(self, config: ComponentConfig) -> None:
         super().__init__(config)
         from rouge_score.rouge_scorer import RougeScorer
 
-        self._scorer = RougeScorer(["rougeL"])
+        self._scorer = RougeScorer(["rougeL"], tokenizer=_LettersAndDigits())
 
     def score(self, prediction: Prediction) -> float | None:
         """Return a number from 0 to 1."""
