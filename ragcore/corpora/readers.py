@@ -14,24 +14,30 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Annotated, ClassVar, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ragcore.corpora.splitter import split_lines, split_words
 from ragcore.errors import CorpusError, EmptyCorpusError
 from ragcore.registry.components import ComponentConfig, ConfigPath
 from ragcore.types import Passage
 
-__all__ = ["DprTsv", "Jsonl", "TextFolder", "lines_of", "passage_from_json"]
+__all__ = ["ID_ALIASES", "DprTsv", "Jsonl", "TextFolder", "lines_of", "passage_from_json"]
+
+ID_ALIASES: Final = ("_id", "docid", "pid", "docno", "doc_id")
+"""Names of a passage's id in the files of BEIR, Pyserini, MS MARCO and TREC."""
+
+_ID_KEYS: Final = ("id", *ID_ALIASES)
 
 
 class Jsonl:
     """One JSON object per line: `{"id": "7", "title": "Chad", "text": "…", "year": 2018}`.
 
-    `text` is required; `id` defaults to the number of the line. Every other key becomes metadata,
-    and so do the keys of a mapping `metadata`. A text that is split becomes passages `ID-1`,
-    `ID-2`, … with the same title and metadata. Empty lines are skipped.
+    `text` is required. Without `id`, the id is under the one of `ID_ALIASES` that the line has,
+    such as BEIR's `_id`, and else the number of the line; the setting `id` names another key. Every
+    other key becomes metadata, and so do the keys of a mapping `metadata`. A text that is split
+    becomes passages `ID-1`, `ID-2`, … with the same title and metadata. Empty lines are skipped.
     """
 
     class Config(ComponentConfig):
@@ -40,6 +46,11 @@ class Jsonl:
         path: ConfigPath = Field(description="the file; one that ends in .gz is unpacked")
         words: int | None = Field(
             None, ge=1, description="split texts into passages of this many words; null does not"
+        )
+        id: Annotated[str, Field(min_length=1)] | Literal[False] | None = Field(
+            None,
+            description="key of the id; null takes id, or the one of _id, docid, pid, docno, "
+            "doc_id that a line has, or the line's number; false takes the line's number",
         )
 
     capabilities: ClassVar[frozenset[str]] = frozenset()
@@ -51,13 +62,15 @@ class Jsonl:
         """Yield the passages, in the file's order.
 
         Raises:
-            CorpusError: there is no such file, or a line is no passage.
+            CorpusError: there is no such file, a line is no passage, or its id may be under
+                several keys.
         """
         path, words = self._config.path, self._config.words
         for number, line in lines_of(path):
             if not line.strip():
                 continue
-            passage = passage_from_json(line, number, f"{path}:{number}")
+            where = f"{path}:{number}"
+            passage = passage_from_json(line, number, where, id_key=self._config.id)
             if words is None:
                 yield passage
                 continue
@@ -66,12 +79,36 @@ class Jsonl:
 
 
 class DprTsv:
-    """The paper's Wikipedia, `psgs_w100.tsv`: columns id, text, title, quoted as in CSV."""
+    """The paper's Wikipedia, `psgs_w100.tsv`: columns id, text, title, quoted as in CSV.
+
+    A row is one line. Files that have no quoting, in which a quote is a letter like any other, are
+    read with `quoting: none`, and those without a header with `columns`: MS MARCO's collection.tsv
+    with both. Columns beside id, text and title become metadata.
+    """
 
     class Config(ComponentConfig):
         """Settings of `{use: dpr-tsv}`."""
 
         path: ConfigPath = Field(description="the file; one that ends in .gz is unpacked")
+        quoting: Literal["csv", "none"] = Field(
+            "csv",
+            description="whether a field that begins with a quote ends with one, and a quote in it "
+            "is doubled, as in DPR's file; none takes quotes as they are, as in MS MARCO's",
+        )
+        columns: tuple[str, ...] | None = Field(
+            None,
+            description="names of the columns, with id and text, such as [id, text], for a file "
+            "without a header; null takes a file with the header id, text, title",
+        )
+
+        @field_validator("columns")
+        @classmethod
+        def _has_id_and_text(cls, columns: tuple[str, ...] | None) -> tuple[str, ...] | None:
+            if columns is not None and not (
+                {"id", "text"} <= set(columns) and len(set(columns)) == len(columns)
+            ):
+                raise ValueError("expected each name once, with id and text among them")
+            return columns
 
     capabilities: ClassVar[frozenset[str]] = frozenset()
 
@@ -82,30 +119,54 @@ class DprTsv:
         """Yield the passages, in the file's order.
 
         Raises:
-            CorpusError: there is no such file, it has other columns, or a line is no passage.
+            CorpusError: there is no such file, it has other columns, or a line is no passage: it
+                has more or fewer fields, or a field goes on in the next line.
         """
-        path = self._config.path
-        # Strict, as an unclosed quote would otherwise swallow the rest of the file.
-        rows = csv.reader((line for _, line in lines_of(path)), delimiter="\t", strict=True)
-        try:
-            header = next(rows, None)
-            if header != ["id", "text", "title"]:
+        path, columns = self._config.path, self._config.columns
+        lines = lines_of(path)
+        if columns is None:
+            columns = self._header(next(lines, None))
+        for number, line in lines:
+            where = f"{path}:{number}"
+            fields = self._fields(line, where)
+            if number == 1 and fields == list(columns):
+                continue
+            if len(fields) != len(columns):
                 raise CorpusError(
-                    f"{path}:1: found the columns {header}, expected id, text, title, separated "
-                    "by tabs: use a file such as DPR's psgs_w100.tsv"
+                    f"{where}: {len(fields)} fields, expected {len(columns)} "
+                    f"({', '.join(columns)}), separated by tabs: repair or remove the line"
                 )
-            for row in rows:
-                where = f"{path}:{rows.line_num}"
-                if len(row) != 3:
-                    raise CorpusError(
-                        f"{where}: {len(row)} fields, expected 3 (id, text, title), separated by "
-                        "tabs: repair or remove the line"
-                    )
-                yield Passage(row[0], row[2], _not_empty(row[1], where))
+            row = dict(zip(columns, fields, strict=True))
+            id_, title, text = row.pop("id"), row.pop("title", ""), row.pop("text")
+            if not id_:
+                raise CorpusError(f"{where}: the id is empty: give each row one")
+            yield Passage(id_, title, _not_empty(text, where), row)
+
+    def _header(self, first: tuple[int, str] | None) -> tuple[str, ...]:
+        """Return the columns that the first line names, the id under its own name."""
+        path = self._config.path
+        header = None if first is None else self._fields(first[1], f"{path}:1")
+        if header is None or header[1:] != ["text", "title"] or header[0] not in _ID_KEYS:
+            raise CorpusError(
+                f"{path}:1: found the columns {header}, expected id, text, title, separated "
+                "by tabs: use a file such as DPR's psgs_w100.tsv, or name the columns of a file "
+                "without a header (columns: [id, text])"
+            )
+        return ("id", "text", "title")
+
+    def _fields(self, line: str, where: str) -> list[str]:
+        """Split a line into its fields, and undo their quotes."""
+        if self._config.quoting == "none":
+            return line.rstrip("\r\n").split("\t")
+        try:
+            # Each line for itself, as an unclosed quote would swallow those that follow. Strict,
+            # as one is otherwise taken for the end of its line.
+            return next(csv.reader([line], delimiter="\t", strict=True))
         except csv.Error as error:
             raise CorpusError(
-                f"{path}:{rows.line_num}: {error}: a field with a quote or a tab in it must be in "
-                'quotes, and a quote in it doubled ("")'
+                f"{where}: {error}: a field that begins with a quote must end with one in the same "
+                'line, and a quote in it be doubled (""); where quotes are letters like any other, '
+                "set quoting: none"
             ) from None
 
 
@@ -153,16 +214,20 @@ class TextFolder:
                 yield Passage(f"{name}-{piece}", title, text)
 
 
-def passage_from_json(line: str, number: int, where: str) -> Passage:
+def passage_from_json(
+    line: str, number: int, where: str, *, id_key: str | Literal[False] | None = None
+) -> Passage:
     """Read a passage from a line of JSON.
 
     Args:
         line: the line.
         number: the passage's id if the line has none.
         where: file and line, for errors.
+        id_key: the key of the id; where None it is `id`, or the one alias that the line has; False
+            takes the number in any case.
 
     Raises:
-        CorpusError: the line is no passage.
+        CorpusError: the line is no passage, or its id may be under several keys.
     """
     try:
         fields = json.loads(line)
@@ -180,16 +245,37 @@ def passage_from_json(line: str, number: int, where: str) -> Passage:
             f"{where}: no key 'text' among {sorted(fields)}: every line must have the passage's "
             "text there"
         )
-    id_, title, text = fields.pop("id", number), fields.pop("title", ""), fields.pop("text")
+    if id_key and id_key not in fields:
+        raise CorpusError(
+            f"{where}: no key {id_key!r} among {sorted(fields)}, which the corpus's option "
+            "`id` names: every line must have the passage's id there"
+        )
+    key = _id_key(fields, where) if id_key is None else id_key
+    id_ = fields.get(key, number) if key else number
     if not isinstance(id_, str | int) or isinstance(id_, bool) or id_ == "":
-        raise CorpusError(f"{where}: id is {id_!r}, expected a string or an integer")
-    for key, value in (("title", title), ("text", text)):
+        raise CorpusError(f"{where}: {key} is {id_!r}, expected a string or an integer")
+    title, text = fields.pop("title", ""), fields.pop("text")
+    fields.pop(key, None)
+    for name, value in (("title", title), ("text", text)):
         if not isinstance(value, str):
-            raise CorpusError(f"{where}: {key} is {type(value).__name__}, expected a string")
+            raise CorpusError(f"{where}: {name} is {type(value).__name__}, expected a string")
     nested = fields.pop("metadata", {})
     if not isinstance(nested, Mapping):
         raise CorpusError(f"{where}: metadata is {type(nested).__name__}, expected an object")
     return Passage(str(id_), title, _not_empty(text, where), {**fields, **nested})
+
+
+def _id_key(fields: Mapping[str, object], where: str) -> str:
+    """Return the key of a passage's id: `id`, else the only alias among the keys."""
+    if "id" in fields:
+        return "id"
+    keys = [key for key in ID_ALIASES if key in fields]
+    if len(keys) > 1:
+        raise CorpusError(
+            f"{where}: the id may be under {' or '.join(map(repr, keys))}: name the key with the "
+            f"corpus's option `id`, such as id: {keys[0]}"
+        )
+    return keys[0] if keys else "id"
 
 
 def _not_empty(text: str, where: str) -> str:

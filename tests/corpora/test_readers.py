@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from ragcore.corpora.readers import DprTsv, Jsonl, TextFolder
+from ragcore.corpora.readers import ID_ALIASES, DprTsv, Jsonl, TextFolder
 from ragcore.errors import CorpusError, EmptyCorpusError
 from ragcore.types import Passage
 
@@ -28,6 +29,46 @@ def written(path: Path, *lines: str | bytes | dict[str, Any]) -> Path:
     data = b"".join(to_bytes(line) + b"\n" for line in lines)
     path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
     return path
+
+
+@pytest.mark.parametrize("key", ID_ALIASES)
+def test_an_alias_alone_is_the_id(tmp_path: Path, key: str) -> None:
+    path = written(tmp_path / "c.jsonl", {key: "D7", "text": "t"}, {key: 8, "text": "u"})
+    assert list(jsonl(path)) == [Passage("D7", "", "t"), Passage("8", "", "u")]
+
+
+def test_an_alias_beside_an_id_is_metadata(tmp_path: Path) -> None:
+    path = written(tmp_path / "c.jsonl", {"id": "1", "doc_id": "D", "text": "t"})
+    assert list(jsonl(path)) == [Passage("1", "", "t", {"doc_id": "D"})]
+
+
+def test_one_of_several_aliases_must_be_named(tmp_path: Path) -> None:
+    row = {"docid": "D", "pid": 3, "text": "t"}
+    path = written(tmp_path / "c.jsonl", {"text": "first"}, row)
+    message = r"c\.jsonl:2: .*'docid' or 'pid'.*option `id`.* id: docid"
+    with pytest.raises(CorpusError, match=message):
+        list(jsonl(path))
+    written(path, row)
+    assert list(jsonl(path, id="pid")) == [Passage("3", "", "t", {"docid": "D"})]
+
+
+def test_the_key_of_the_id_may_be_named(tmp_path: Path) -> None:
+    path = written(tmp_path / "c.jsonl", {"id": 1, "url": "x/1", "text": "t"})
+    assert list(jsonl(path, id="url")) == [Passage("x/1", "", "t", {"id": 1})]
+    assert list(jsonl(path, id="text")) == [Passage("t", "", "t", {"id": 1, "url": "x/1"})]
+    with pytest.raises(
+        CorpusError, match=r"c\.jsonl:1: no key 'uri' among \['id', 'text', 'url'\]"
+    ):
+        list(jsonl(path, id="uri"))
+
+
+def test_passages_of_one_document_may_be_numbered(tmp_path: Path) -> None:
+    path = written(tmp_path / "c.jsonl", {"doc_id": "D", "text": "t"}, {"doc_id": "D", "text": "u"})
+    assert [passage.id for passage in jsonl(path)] == ["D", "D"]
+    assert list(jsonl(path, id=False)) == [
+        Passage("1", "", "t", {"doc_id": "D"}),
+        Passage("2", "", "u", {"doc_id": "D"}),
+    ]
 
 
 @pytest.mark.parametrize("name", ["c.jsonl", "c.jsonl.gz"])
@@ -75,6 +116,7 @@ def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
         ({"text": "t", "title": None}, "title is NoneType"),
         ({"text": "t", "id": 1.5}, "id is 1.5"),
         ({"text": "t", "id": ""}, "id is ''"),
+        ({"text": "t", "_id": None}, "_id is None"),
         ({"text": "t", "metadata": [1]}, "metadata is list"),
         (b'{"text": "\xff"}', "not UTF-8 .byte 0xFF at 11"),
     ],
@@ -137,7 +179,12 @@ def test_dprs_quoting_is_read(tmp_path: Path, name: str) -> None:
         (["id\ttitle\ttext"], r"p\.tsv:1: found the columns .*'title', 'text'"),
         (["id\ttext\ttitle", "1\tone\tA", "2\ttwo"], r"p\.tsv:3: 2 fields, expected 3"),
         (["id\ttext\ttitle", "1\t\tA"], r"p\.tsv:2: the text is empty"),
-        (["id\ttext\ttitle", '1\t"open\tA', "2\ttwo\tB"], r"p\.tsv:3: .*quotes"),
+        (["id\ttext\ttitle", '1\t"open\tA', "2\ttwo\tB"], r"p\.tsv:2: .*quoting: none"),
+        (["id\ttext\ttitle", '1\t"open\tA', '2\ttwo"\tB'], r"p\.tsv:2: .*quoting: none"),
+        (["id\ttext\ttitle", '1\t"one" two\tA'], r"p\.tsv:2: .*quoting: none"),
+        (["id\ttext\ttitle", "1\tone\tA\tB"], r"p\.tsv:2: 4 fields, expected 3"),
+        (["id\ttext\ttitle", "", "1\tone\tA"], r"p\.tsv:2: 0 fields, expected 3"),
+        (["id\ttext\ttitle", "\tone\tA"], r"p\.tsv:2: the id is empty"),
         (["id\ttext\ttitle", "1\t" + "x" * 200_000 + "\tA"], r"p\.tsv:2: field larger"),
     ],
 )
@@ -145,6 +192,47 @@ def test_a_bad_line_of_dprs_file_is_named(tmp_path: Path, lines: list[str], mess
     path = written(tmp_path / "p.tsv", *lines)
     with pytest.raises(CorpusError, match=message):
         list(DprTsv(DprTsv.Config(path=path)))
+
+
+RAW = ['1\t"Yes" he said', '2\t"and left', '3\this 5" gun', '4\tin the "room"', "5\t'a'", '6\t"b"']
+
+
+def test_quotes_are_letters_without_quoting(tmp_path: Path) -> None:
+    """MS MARCO's collection.tsv: quotes as they are, two columns, no header."""
+    path = written(tmp_path / "collection.tsv", *RAW)
+    corpus = DprTsv(DprTsv.Config(path=path, quoting="none", columns=("id", "text")))
+    assert [(each.id, each.text) for each in corpus] == [tuple(row.split("\t")) for row in RAW]
+    with pytest.raises(CorpusError, match=r"collection\.tsv:1: .*quoting: none"):
+        list(DprTsv(DprTsv.Config(path=path, columns=("id", "text"))))
+    written(path, *RAW[:2], "3\tone\ttwo")
+    with pytest.raises(CorpusError, match=r"collection\.tsv:3: 3 fields, expected 2 \(id, text\)"):
+        list(corpus)
+
+
+def test_lines_end_as_windows_ends_them_and_not_within(tmp_path: Path) -> None:
+    path = tmp_path / "p.tsv"
+    path.write_bytes("id\ttext\ttitle\r\n1\tone\u2028\x85two\tA\r\n".encode())
+    for quoting in ("csv", "none"):
+        corpus = DprTsv(DprTsv.Config(path=path, quoting=quoting))
+        assert list(corpus) == [Passage("1", "A", "one\u2028\x85two")]
+
+
+def test_the_id_of_a_table_may_have_an_alias(tmp_path: Path) -> None:
+    path = written(tmp_path / "p.tsv", "docid\ttext\ttitle", "1\tone\tA")
+    assert list(DprTsv(DprTsv.Config(path=path))) == [Passage("1", "A", "one")]
+
+
+def test_other_columns_become_metadata(tmp_path: Path) -> None:
+    columns = ("id", "url", "title", "text")
+    path = written(tmp_path / "docs.tsv", "\t".join(columns), "D1\thttp://x\tA\tone")
+    corpus = DprTsv(DprTsv.Config(path=path, columns=columns))
+    assert list(corpus) == [Passage("D1", "A", "one", {"url": "http://x"})]
+
+
+@pytest.mark.parametrize("columns", [("id",), ("text", "title"), ("id", "text", "text")])
+def test_columns_without_id_or_text_are_refused(tmp_path: Path, columns: Any) -> None:
+    with pytest.raises(ValidationError, match="with id and text among them"):
+        DprTsv.Config(path=tmp_path, columns=columns)
 
 
 def test_a_folder_is_read_in_order_of_paths(tmp_path: Path) -> None:
