@@ -81,7 +81,7 @@ def absent_passages(asked: Sequence[LabelledQuestion], memory: Memory) -> list[s
 def unmatched_sources(
     asked: Sequence[LabelledQuestion], predictions: Sequence[Prediction], version: str
 ) -> list[str]:
-    """Warn where no retrieved passage is of any paragraph or page that answers: of another corpus?
+    """Warn where no retrieved passage is of a paragraph or page that answers.
 
     Args:
         asked: the questions.

@@ -94,6 +94,9 @@ def _answers_of(key: str, value: object) -> tuple[str, ...]:
             raise ValueError(f"{key}: expected a list in JSON, found {value!r:.80}") from None
     else:
         texts = value if isinstance(value, list) else [value]
+    if isinstance(texts, list) and any(text != "" for text in texts):
+        # Lists of aliases that were made by programs have empty ones.
+        texts = [text for text in texts if text != ""]
     return tuple(dict.fromkeys(_texts(key, texts, number=True)))
 
 

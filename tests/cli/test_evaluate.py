@@ -110,6 +110,37 @@ def test_two_runs_are_compared_by_a_paired_test(capsys, pipeline, tmp_path):  # 
     assert "same questions" in capsys.readouterr().err
 
 
+def test_questions_without_answers_are_an_error(capsys, pipeline):  # noqa: F811
+    (pipeline.parent / "q.jsonl").write_text('{"question": "who rules chad"}\n', encoding="utf-8")
+    questions = str(pipeline.parent / "q.jsonl")
+    assert main(["eval", str(pipeline), questions]) == 2
+    assert "no question has an answer" in capsys.readouterr().err
+    row = evaluate(capsys, pipeline, "--metric", "log_prob")
+    assert row["metrics"][0]["questions"] == 1
+
+
+def test_unanswerable_questions_are_reported_apart(capsys, pipeline):  # noqa: F811
+    with (pipeline.parent / "q.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"question": "who rules nowhere", "answers": []}\n')
+    row = evaluate(capsys, pipeline)
+    questions = {figure["metric"]: figure["questions"] for figure in row["metrics"]}
+    assert (questions["exact_match"], questions["recall@1"]) == (5, 4)
+    assert (questions["has_ans_f1"], questions["no_ans_exact_match"]) == (4, 1)
+    assert questions["selective_exact_match@20"] == 5
+    assert row["predictions"][-1]["unanswerable"] is True
+    row = evaluate(capsys, pipeline, "--metric", "f1")
+    assert [figure["metric"] for figure in row["metrics"]] == ["f1"]
+
+
+def test_ids_that_the_memory_does_not_have_are_warned_of(capsys, caplog, pipeline):  # noqa: F811
+    (pipeline.parent / "q.jsonl").write_text(
+        '{"question": "who rules chad", "passage_ids": ["D9"]}\n', encoding="utf-8"
+    )
+    row = evaluate(capsys, pipeline)
+    assert row["warnings"] == [record.getMessage() for record in caplog.records]
+    assert "'D9'" in row["warnings"][0]
+
+
 @pytest.mark.parametrize("options", [["--metric", "nope"], ["--format", "nope"]])
 def test_unknown_names_are_errors(capsys, pipeline, options):  # noqa: F811
     questions = str(pipeline.parent / "q.jsonl")

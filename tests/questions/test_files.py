@@ -143,7 +143,7 @@ TRIVIAQA_ROWS = lines(
     {"question": "Unknown?", "question_id": "tc_2", "answer": {"aliases": [], "value": "<unk>"}},
 )
 FLASHRAG = lines(
-    {"id": "test_0", "question": "who?", "golden_answers": ["Ann", "A"], "metadata": {}}
+    {"id": "test_0", "question": "who?", "golden_answers": ["Ann", "", "A"], "metadata": {}}
 )
 GROUND_TRUTH = lines({"question": "who?", "ground_truth": "Ann"})
 POPQA = lines({"id": 42, "question": "who?", "obj": "Ann", "possible_answers": '["Ann", "A. Lee"]'})
@@ -271,6 +271,7 @@ def test_the_config_knows_the_same_forms():
             '{"question": "x", "possible_answers": "[Ann"}\n',
             r"possible_answers: expected a list in JSON",
         ),
+        ("q.jsonl", '{"question": "x", "golden_answers": [""]}\n', r"golden_answers: .* texts"),
         ("q.jsonl", '{"question": "x", "golden_answers": [true]}\n', r"golden_answers: .* texts"),
         ("q.jsonl.gz", "plain", r"cannot be read"),
     ],
