@@ -90,7 +90,7 @@ def _answers_of(key: str, value: object) -> tuple[str, ...]:
         # PopQA's list is written as JSON inside a text.
         try:
             texts = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ValueError(f"{key}: expected a list in JSON, found {value!r:.80}") from None
     else:
         texts = value if isinstance(value, list) else [value]
