@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ragcore.questions.labelled import LabelledQuestion
+from ragcore.questions.patterns import check_pattern
 from ragcore.questions.ragcore_format import ragcore_question
 
 __all__ = ["FORMS", "Form", "Record"]
@@ -129,12 +130,12 @@ def _tsv(record: Record) -> Iterator[LabelledQuestion]:
     columns = record["columns"]
     match columns:
         case [number, _, question, pattern]:
-            _check_pattern(pattern)
+            check_pattern(pattern)
             yield LabelledQuestion(question, (pattern,), id=number, regex=True)
         case [question, listed]:
             try:
                 answers = ast.literal_eval(listed)
-            except (ValueError, SyntaxError):
+            except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
                 raise ValueError(
                     "expected a list of answers in the second column, as ['one', 'two']"
                 ) from None
@@ -144,13 +145,6 @@ def _tsv(record: Record) -> Iterator[LabelledQuestion]:
                 f"expected 4 columns (number, kind, question, pattern) or 2 (question, answers), "
                 f"found {len(columns)}"
             )
-
-
-def _check_pattern(pattern: str) -> None:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"{pattern!r} is no regular expression ({error})") from None
 
 
 FORMS: Final = {

@@ -13,7 +13,7 @@ from functools import lru_cache
 from re import _constants, _parser  # type: ignore[attr-defined]
 from typing import Any, Final
 
-__all__ = ["expansions", "matches_answer", "matches_in"]
+__all__ = ["check_pattern", "expansions", "matches_answer", "matches_in"]
 
 MOST: Final = 64
 """At most so many texts are derived from one pattern."""
@@ -22,6 +22,18 @@ MOST: Final = 64
 @lru_cache(maxsize=4096)
 def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern, re.IGNORECASE | re.MULTILINE)
+
+
+def check_pattern(pattern: str) -> None:
+    """Check that a pattern can be matched.
+
+    Raises:
+        ValueError: it is no regular expression.
+    """
+    try:
+        _compiled(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(f"{pattern[:200]!r} is no regular expression ({error})") from None
 
 
 def matches_answer(answer: str, patterns: Sequence[str]) -> bool:

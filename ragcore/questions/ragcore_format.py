@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ragcore.questions.labelled import Gold, LabelledQuestion
+from ragcore.questions.labelled import Gold, LabelledQuestion, texts_of
+from ragcore.questions.patterns import check_pattern
 
 __all__ = ["ragcore_question"]
 
@@ -38,9 +39,13 @@ def ragcore_question(row: dict[str, Any], plain: bool) -> LabelledQuestion:
     if answer is not None:
         # NQ-open and DPR's topics have a list under `answer`.
         answers = answer if isinstance(answer, list) else [answer]
+    right = _gold("answers", answers, by_version=not plain)
+    if regex:
+        for pattern in texts_of(right):
+            check_pattern(pattern)
     return LabelledQuestion(
         question,
-        _gold("answers", answers, by_version=not plain),
+        right,
         _gold("passage_ids", row.get("passage_ids"), by_version=True),
         id=str(row.get("id", "")),
         regex=regex,

@@ -193,10 +193,11 @@ class Catalog:
             StoreError: the name has other characters than allowed.
             VersionExistsError: there is a version of this name.
         """
-        if not _NAME.fullmatch(version):
+        # A name that begins with a dash can be read, but commands would take it for an option.
+        if not _NAME.fullmatch(version) or version.startswith("-"):
             raise StoreError(
-                f"{version!r} cannot be a version's name: use letters, digits, '.', '_' and '-', "
-                "at most 128, the first no '.'"
+                f"{version[:200]!r} cannot be a version's name: use letters, digits, '.', '_' and "
+                "'-', at most 128, the first no '.' and no '-'"
             )
         if (self.versions / version).exists():
             raise VersionExistsError(
