@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from ragcore.disk.paths import usable_path
 from ragcore.errors import QuestionError
 from ragcore.questions.forms import FORMS, Form, Record
 from ragcore.questions.labelled import LabelledQuestion, texts_of
@@ -60,7 +61,7 @@ def read_questions(
     """
     if format not in FORMATS:
         raise QuestionError(f"format {format!r}: expected one of {', '.join(FORMATS)}")
-    path = Path(path)
+    path = usable_path(path, QuestionError)
     questions: list[LabelledQuestion] = []
     faults: list[str] = []
     for number, record in _records(path):

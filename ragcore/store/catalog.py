@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from ragcore.disk.atomic import lock_shared, locked, replace_text, staging_path, sync, sync_tree
+from ragcore.disk.paths import usable_path
 from ragcore.errors import (
     StoreCorruptError,
     StoreError,
@@ -76,7 +77,7 @@ class Catalog:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+        self.folder = usable_path(folder, StoreError)
         self.versions = self.folder / "versions"
         self.lock = self.folder / ".lock"
         self._current = self.folder / "CURRENT"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -114,7 +115,7 @@ class CheckedStream(io.TextIOBase):
         if self._is_open():
             encoding = self.encoding
             encoded = text.encode(encoding, "backslashreplace").decode(encoding)
-            self._try(lambda stream: stream.write(encoded))
+            self._try(lambda stream: _write_all(stream, encoded))
         elif not self._stderr:
             raise StreamError(_CLOSED)
         return len(text)
@@ -123,6 +124,12 @@ class CheckedStream(io.TextIOBase):
         """Write out what is buffered; raises as `write` does, but a closed stream has nothing."""
         if self._is_open():
             self._try(lambda stream: stream.flush())
+
+    def close(self) -> None:
+        """Do nothing: the stream is the interpreter's.
+
+        Python calls this when the object is dropped, and would hide that writing failed.
+        """
 
     def _is_open(self) -> bool:
         return self.stream is not None and not self.stream.closed
@@ -140,6 +147,17 @@ class CheckedStream(io.TextIOBase):
                 f"standard output cannot be written ({error.strerror or error}): what was "
                 "printed is not complete"
             ) from None
+
+
+def _write_all(stream: TextIO, text: str) -> None:
+    """Write all of a text; with PYTHONUNBUFFERED, Python drops what a full device did not take."""
+    raw = getattr(stream, "buffer", None)
+    if not isinstance(raw, io.RawIOBase):
+        stream.write(text)
+        return
+    rest = text.replace("\n", os.linesep).encode(stream.encoding)
+    while rest:
+        rest = rest[raw.write(rest) or 0 :]
 
 
 class NeutralStream(CheckedStream):
