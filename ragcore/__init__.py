@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ragcore.training import train
     from ragcore.types import Answer, Evidence, Hits, Passage, Token
     from ragcore.views.answer import answer_view
+    from ragcore.views.console import TerminalConsole
     from ragcore.views.heatmap import write_heatmap
 
 __version__ = "0.1.0"
@@ -48,6 +49,7 @@ _HOMES = {
     "SimpleRetriever": "ragcore.registry.simple",
     "Target": "ragcore.hookspecs",
     "Token": "ragcore.types",
+    "TerminalConsole": "ragcore.views.console",
     "answer_view": "ragcore.views.answer",
     "build_memory": "ragcore.build",
     "open_memory": "ragcore.build",
@@ -75,6 +77,7 @@ __all__ = [
     "RagcoreError",
     "SimpleRetriever",
     "Target",
+    "TerminalConsole",
     "Token",
     "answer_view",
     "build_memory",

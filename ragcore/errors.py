@@ -21,6 +21,7 @@ __all__ = [
     "RagcoreError",
     "StoreCorruptError",
     "StoreError",
+    "StreamError",
     "TrainingError",
     "UnknownComponentError",
     "UnknownVersionError",
@@ -108,6 +109,10 @@ class GeneratorError(RagcoreError):
 
 class MetricError(RagcoreError):
     """A metric cannot compute what is asked of it, or breaks its contract."""
+
+
+class StreamError(RagcoreError):
+    """Standard input cannot be read, or standard output cannot be written."""
 
 
 class TrainingError(RagcoreError):

@@ -23,6 +23,7 @@ from ragcore.contracts import Generator, Retriever
 from ragcore.errors import ConfigError, QuestionError
 from ragcore.live.served import ServedMemory
 from ragcore.memory.memory import Memory
+from ragcore.questions.texts import batch_of, check_answers
 from ragcore.registry.components import ComponentSpec
 from ragcore.registry.discovery import registry
 from ragcore.store.store import Store
@@ -131,10 +132,10 @@ class Rag:
             B answers, in order.
 
         Raises:
-            QuestionError: a question is empty, or longer than the generator's input, or `where`
-                is no filter.
+            QuestionError: a question is no text, is empty, or is longer than the generator's
+                input, or `where` is no filter.
         """
-        batch = [questions] if isinstance(questions, str) else list(questions)
+        batch = batch_of(questions)
         with self.memory.reading() as memory:
             retrieved = retrieve(memory, batch, self.config, where)
             answers = self._answering.answers(retrieved, memory.version)
@@ -170,6 +171,7 @@ class Rag:
             QuestionError: there is not one answer for each question, a question is empty or
                 longer than the generator's input, or `where` is no filter.
         """
+        questions, answers = batch_of(questions), batch_of(answers, "answer")
         if len(questions) != len(answers):
             raise QuestionError(
                 f"{len(questions)} questions with {len(answers)} answers: log_prob takes one "
@@ -177,6 +179,7 @@ class Rag:
             )
         with self.memory.reading() as memory:
             retrieved = retrieve(memory, questions, self.config, where)
+            check_answers(answers)
             return self._answering.log_probs(retrieved, answers)
 
     def without(self, answer: Answer, passage_ids: str | Sequence[str]) -> Without:

@@ -11,10 +11,10 @@ import torch
 
 from ragcore.answering.evidence import Retrieved
 from ragcore.config import RagConfig
-from ragcore.errors import QuestionError
 from ragcore.filters.expressions import both, read_where
 from ragcore.marginalization import log_prior
 from ragcore.memory.memory import Memory
+from ragcore.questions.texts import check_questions
 from ragcore.registry.discovery import registry
 from ragcore.types import MISSING_ROW
 
@@ -40,14 +40,10 @@ def retrieve(
         One for each question, in the same order.
 
     Raises:
-        QuestionError: a question is empty, or `where` is no filter.
+        QuestionError: a question is no text, empty or too long, or `where` is no filter.
         ComponentError: the retriever broke its contract.
     """
-    for number, question in enumerate(questions, start=1):
-        if not question.strip():
-            raise QuestionError(
-                f"question {number} of {len(questions)} is empty: write its text, or leave it out"
-            )
+    check_questions(questions)
     if not config.k:
         return [Retrieved(question, [], [], log_prior(torch.zeros(1))) for question in questions]
     filters = [

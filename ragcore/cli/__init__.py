@@ -12,10 +12,14 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from ragcore.errors import PluginError, RagcoreError
+from ragcore.errors import ConfigError, PluginError, RagcoreError
+from ragcore.questions.texts import LONGEST_QUESTION, fault_of
 from ragcore.registry.installation import foreign_ragcore
+from ragcore.views.output import neutral_streams, print_error, print_text
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     import typer
 
 __all__ = ["COMMANDS", "main"]
@@ -32,15 +36,20 @@ COMMANDS: Final = {
     "schema": "print the JSON Schema of pipeline files, for editors",
     "plugins": "list installed plugins, what they provide, and what is wrong with them",
     "plugin": "test a component against its contract, or scaffold a plugin",
+    "completion": "print a script that completes commands in bash, zsh or fish",
 }
 """The core's commands, each with a line of help; `ragcore.registry.builtin` has their modules."""
 
 _INTERRUPTED: Final = 130
 _PIPE_CLOSED: Final = 1
+_OWN_COMPLETION: Final = {"install_completion", "show_completion"}
+"""Parameters that typer adds to an app."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command, as `ragcore` and `python -m ragcore` do.
+
+    All that is printed meanwhile is made neutral: see `ragcore.views.output`.
 
     Args:
         arguments: the arguments after the program's name; those of `sys.argv` where None.
@@ -49,59 +58,143 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0; 2 for an error that the user can fix, its message on standard error;
         130 after an interrupt; 1 if the reader of the output has closed it.
     """
-    try:
-        code = _run(list(sys.argv[1:] if arguments is None else arguments))
-        sys.stdout.flush()
-    except RagcoreError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    except ImportError as error:
-        foreign = foreign_ragcore()
-        if foreign is None:
-            raise
-        print(f"{error}: {foreign}", file=sys.stderr)
-        return PluginError.exit_code
-    except KeyboardInterrupt:
-        return _INTERRUPTED
-    except BrokenPipeError:
-        # Text left in the buffer would raise again when the interpreter closes standard output.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _PIPE_CLOSED
+    if arguments is None:
+        arguments = sys.argv[1:]
+        sys.excepthook = _print_traceback
+        _reserve_descriptors()
+    with neutral_streams():
+        try:
+            code = _run(list(arguments))
+            sys.stdout.flush()
+        except BrokenPipeError:
+            code = _PIPE_CLOSED
+        except RagcoreError as error:
+            print_error(error)
+            code = error.exit_code
+        except OSError as error:
+            print_error(_described(error))
+            code = RagcoreError.exit_code
+        except ImportError as error:
+            foreign = foreign_ragcore()
+            if foreign is None:
+                raise
+            print_error(f"{error}: {foreign}")
+            code = PluginError.exit_code
+        except KeyboardInterrupt:
+            code = _INTERRUPTED
+    if code:
+        _drop_unwritten()
     return code
 
 
+def _reserve_descriptors() -> None:
+    """Open the null device in place of each standard stream that was closed.
+
+    A file of a store would get its number otherwise, and what a library prints would go there.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The lowest free number is taken, which is this one.
+            os.open(os.devnull, os.O_RDWR)
+
+
+def _drop_unwritten() -> None:
+    """Let what standard output could not take go nowhere, if there is any.
+
+    The interpreter writes what is in the buffer once more when it ends, and would fail again.
+    """
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError, AttributeError):
+        try:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except (OSError, ValueError, AttributeError):
+            # Without a descriptor there is nothing that the interpreter would write.
+            return
+
+
+def _print_traceback(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    """Print a fault of the program itself; its message may hold texts of passages."""
+    from traceback import format_exception
+
+    print_error("".join(format_exception(kind, error, traceback)).rstrip("\n"))
+
+
+def _described(error: OSError) -> str:
+    """Say what the system refused, and of which file."""
+    reason = error.strerror or str(error)
+    files = [os.fsdecode(name) for name in (error.filename, error.filename2) if name is not None]
+    return f"{' and '.join(map(str, files))}: {reason}" if files else reason
+
+
 def _run(arguments: list[str]) -> int:
+    _check_arguments(arguments)
     match arguments:
         case []:
-            print(_usage(), file=sys.stderr)
+            print_error(_usage())
             return 2
         case ["--help" | "-h", *_]:
-            print(_usage())
+            print_text(_usage())
             return 0
         case ["--version", *_]:
             from ragcore import __version__
 
-            print(f"ragcore {__version__}")
+            print_text(f"ragcore {__version__}")
             return 0
         case [name, *rest]:
             return _run_command(name, rest)
     raise AssertionError("a list is empty or has a first item")
 
 
+def _check_arguments(arguments: list[str]) -> None:
+    """Refuse what no command can use: arguments in another encoding, or with NUL in them.
+
+    Raises:
+        ConfigError: names the argument by its number.
+    """
+    for number, argument in enumerate(arguments, 1):
+        fault = None if len(argument) > LONGEST_QUESTION else fault_of(argument)
+        if "\0" in argument:
+            fault = "has the character NUL in it: remove it"
+        if fault is not None:
+            raise ConfigError(f"argument {number} of the command {fault}")
+
+
 def _run_command(name: str, arguments: list[str]) -> int:
     foreign = foreign_ragcore()
     if foreign is not None:
-        print(f"warning: {foreign}", file=sys.stderr)
+        print_error(f"warning: {foreign}")
+    _check_working_folder()
     app = _find(name)
     import typer
 
     command = typer.main.get_command(app)
+    # A plugin's app may have these: they write a script for a program called "ragcore NAME".
+    command.params = [param for param in command.params if param.name not in _OWN_COMPLETION]
     try:
         # Typer prints its own errors about arguments, and then raises SystemExit.
         command.main(args=arguments, prog_name=f"ragcore {name}")
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     return 0
+
+
+def _check_working_folder() -> None:
+    """Refuse to run where relative paths have no meaning.
+
+    Raises:
+        ConfigError: the working folder was removed.
+    """
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise ConfigError(
+            "the working folder no longer exists: change to another one, as with cd ~"
+        ) from None
 
 
 def _find(name: str) -> typer.Typer:

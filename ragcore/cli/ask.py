@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 
 from ragcore.cli.arguments import OverridesArgument, PipelineArgument
+from ragcore.cli.asking import questions_of
+from ragcore.views.output import print_json
 
 __all__ = ["app"]
 
@@ -39,35 +38,23 @@ def ask(
     ] = False,
 ) -> None:
     """Answer questions: print the answer, log p, and the passages it is based on."""
-    from rich.console import Console
-
     from ragcore.filters.expressions import where_from_json
     from ragcore.rag import load
     from ragcore.views.answer import answer_view, without_view
+    from ragcore.views.console import print_view
 
-    console = Console()
     allowed = None if where is None else where_from_json(where)
     with load(pipeline, *(overrides or ())) as rag:
-        for text in _questions(question):
+        for text in questions_of(question):
             (answer,) = rag.answer(text, where=allowed)
             left_out = rag.without(answer, without) if without else None
             if as_json:
                 row = answer.to_dict()
                 if left_out is not None:
                     row["without"] = left_out.to_dict()
-                print(json.dumps(row, ensure_ascii=False), flush=True)
+                print_json(row)
                 continue
-            console.print(answer_view(answer))
+            print_view(answer_view(answer))
             if left_out is not None:
-                console.print(without_view(answer, left_out))
-            console.print()
-
-
-def _questions(argument: str) -> Iterator[str]:
-    """Yield the question itself, or the lines of standard input that are not empty."""
-    if argument != "-":
-        yield argument
-        return
-    for line in sys.stdin:
-        if line.strip():
-            yield line.strip()
+                print_view(without_view(answer, left_out))
+            print_view("")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ragcore.cli.arguments import JsonOption, OverridesArgument, PipelineArgument
+from ragcore.cli.outputs import check_file
 from ragcore.cli.progress import question_bar
+from ragcore.views.output import print_json
 
 __all__ = ["compare"]
 
@@ -28,18 +29,16 @@ def compare(
     ] = None,
 ) -> None:
     """Ask two versions the same questions; show changed answers and which is right more often."""
-    from rich.console import Console
-
     from ragcore.config import load_config
-    from ragcore.errors import ConfigError
     from ragcore.evaluation.comparison import compare as ask_both
     from ragcore.questions import read_questions
     from ragcore.views.comparison import comparison_view
     from ragcore.views.comparison_html import comparison_html
+    from ragcore.views.console import print_view
 
-    if html is not None and not html.parent.is_dir():
+    if html is not None:
         # Checked before the generator is loaded and all questions are answered.
-        raise ConfigError(f"--html {html}: there is no folder {html.parent}: create it first")
+        check_file("--html", html)
     labelled = read_questions(questions)
     config = load_config(pipeline, overrides or ())
     with question_bar() as progress:
@@ -47,9 +46,8 @@ def compare(
     if html is not None:
         html.write_text(comparison_html(comparison), encoding="utf-8")
     if as_json:
-        print(json.dumps(comparison.to_dict(), ensure_ascii=False))
+        print_json(comparison.to_dict())
         return
-    console = Console()
-    console.print(comparison_view(comparison))
+    print_view(comparison_view(comparison))
     if html is not None:
-        console.print(f"\nwritten to {html}", highlight=False, markup=False, soft_wrap=True)
+        print_view(f"\nwritten to {html}", soft_wrap=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -15,6 +13,7 @@ from ragcore.config import MemoryConfig, config_schema, fill_config, load_config
 from ragcore.errors import UnknownVersionError, nearest
 from ragcore.registry.components import ComponentSpec, yaml_key
 from ragcore.registry.discovery import registry
+from ragcore.views.output import print_json, print_text
 
 __all__ = ["check_app", "fill_app", "schema_app"]
 
@@ -43,7 +42,7 @@ def check(
         registered = registry()
         for _, spec in _specs(config, ""):
             registered.load(spec.kind, spec.use)
-    print(f"{pipeline}: ok")
+    print_text(f"{pipeline}: ok")
     rows = [
         ("memory.store", str(config.memory.store)),
         ("memory.version", version),
@@ -54,19 +53,19 @@ def check(
         rows.append(("generator", "none: this pipeline can build and search, but not answer"))
     width = max(len(path) for path, _ in rows)
     for path, description in rows:
-        print(f"  {path:<{width}}  {description}")
+        print_text(f"  {path:<{width}}  {description}")
 
 
 @fill_app.command()
 def fill(pipeline: PipelineArgument, overrides: _Overrides = None) -> None:
     """Print a pipeline file with every default; secrets stay ${env:NAME}."""
-    sys.stdout.write(fill_config(pipeline, overrides or ()))
+    print_text(fill_config(pipeline, overrides or ()).removesuffix("\n"))
 
 
 @schema_app.command()
 def schema() -> None:
     """Print the JSON Schema of pipeline files, with all installed plugins."""
-    print(json.dumps(config_schema(), indent=2, ensure_ascii=False))
+    print_json(config_schema(), indent=2)
 
 
 def _version(memory: MemoryConfig, pipeline: str) -> str:

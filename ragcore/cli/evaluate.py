@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ragcore.cli.arguments import JsonOption, OverridesArgument
+from ragcore.cli.outputs import check_folder
 from ragcore.cli.progress import question_bar
+from ragcore.views.output import print_json
 
 __all__ = ["app", "replay_app"]
 
@@ -45,15 +46,20 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Answer a file of questions: each metric with its 95 % interval; exit code 1 if one failed."""
-    from rich.console import Console
-
     from ragcore.config.training import QuestionsConfig
     from ragcore.evaluation.running import compare_with_run, default_metrics, make_metrics
     from ragcore.evaluation.running import evaluate as run
+    from ragcore.evaluation.runs import read_run
     from ragcore.questions import read_questions, spread_over
     from ragcore.rag import load
+    from ragcore.views.console import print_view
     from ragcore.views.evaluation import differences_view, figures_view
 
+    # Checked before the generator is loaded and all questions are answered.
+    if output is not None:
+        check_folder("--output", output)
+    if against is not None:
+        read_run(against)
     metrics = make_metrics(metric or ())
     labelled = spread_over(read_questions(questions, format=format), limit)
     metrics = metrics or make_metrics(default_metrics(labelled))
@@ -69,16 +75,15 @@ def evaluate(
         row = report.to_dict()
         if against is not None:
             row["against"] = [difference.to_dict() for difference in differences]
-        print(json.dumps(row, ensure_ascii=False))
+        print_json(row)
     else:
-        console = Console()
-        console.print(f"{len(labelled)} questions, memory {report.memory}", highlight=False)
-        console.print(figures_view(report.figures))
+        print_view(
+            f"{len(labelled)} questions, memory {report.memory}", figures_view(report.figures)
+        )
         if against is not None:
-            console.print(f"\ncompared with {against}", highlight=False, markup=False)
-            console.print(differences_view(differences))
+            print_view(f"\ncompared with {against}", differences_view(differences))
         if output is not None:
-            console.print(f"\nwritten to {output}", highlight=False, markup=False, soft_wrap=True)
+            print_view(f"\nwritten to {output}", soft_wrap=True)
     if report.failed:
         raise typer.Exit(1)
 
@@ -89,10 +94,9 @@ def replay(
     as_json: JsonOption = False,
 ) -> None:
     """Answer the questions of a run again; exit code 1 if an answer differs."""
-    from rich.console import Console
-
-    from ragcore.evaluation.running import RUN
     from ragcore.evaluation.running import replay as repeat
+    from ragcore.evaluation.runs import RUN
+    from ragcore.views.console import print_view
     from ragcore.views.evaluation import replayed_view
 
     folder = run if (run / RUN).exists() else run / "evaluation"
@@ -107,8 +111,8 @@ def replay(
             ],
             "versions": {name: list(pair) for name, pair in replayed.versions.items()},
         }
-        print(json.dumps(row, ensure_ascii=False))
+        print_json(row)
     else:
-        Console(highlight=False).print(replayed_view(replayed))
+        print_view(replayed_view(replayed))
     if replayed.changed:
         raise typer.Exit(1)

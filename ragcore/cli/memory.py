@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +11,7 @@ from ragcore.cli import versions
 from ragcore.cli.arguments import JsonOption, PipelineArgument, StoreArgument
 from ragcore.cli.compare import compare
 from ragcore.cli.progress import stage_bars
+from ragcore.views.output import print_json, print_text
 
 if TYPE_CHECKING:
     from ragcore.store.store import VersionInfo
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="Build, update, activate, compare, export, search and calibrate versions of a memory."
+    help="Build, update, activate, compare, export, search and calibrate versions of a memory.",
+    add_completion=False,
 )
 
 for command in (compare, *versions.COMMANDS):
@@ -98,12 +99,11 @@ def search(
     ] = False,
 ) -> None:
     """Print the passages that are retrieved for a question, best first."""
-    from rich.console import Console
-
     from ragcore.answering.retrieve import retrieve
     from ragcore.build import open_memory
     from ragcore.config import load_config
     from ragcore.filters.expressions import where_from_json
+    from ragcore.views.console import print_view
     from ragcore.views.search import retrieved_view
 
     config = load_config(pipeline, overrides or ())
@@ -113,12 +113,12 @@ def search(
         (retrieved,) = retrieve(memory, [question], rag, allowed)
         version = memory.version
     if not as_json:
-        Console().print(retrieved_view(retrieved, version))
+        print_view(retrieved_view(retrieved, version))
         return
     for score, passage in zip(retrieved.scores, retrieved.passages, strict=True):
         row: dict[str, Any] = {"score": score, "id": passage.id, "title": passage.title}
         row |= {"text": passage.text, "metadata": dict(passage.metadata), "memory": version}
-        print(json.dumps(row, ensure_ascii=False))
+        print_json(row)
 
 
 @app.command()
@@ -134,14 +134,13 @@ def calibrate(
     as_json: JsonOption = False,
 ) -> None:
     """Fit memory.temperature to the value that makes right answers most probable."""
-    from rich.console import Console
-
     from ragcore.config.edit import write_temperature
     from ragcore.errors import ConfigError
     from ragcore.evaluation.calibration import calibrate as fit
     from ragcore.evaluation.calibration import read_answered_questions
     from ragcore.rag import load
     from ragcore.views.calibration import calibration_view
+    from ragcore.views.console import print_view
 
     if write and overrides:
         raise ConfigError(
@@ -155,23 +154,20 @@ def calibrate(
     if write:
         write_temperature(pipeline, temperature)
     if as_json:
-        print(json.dumps({**calibration.to_dict(), "written": write}, ensure_ascii=False))
+        print_json({**calibration.to_dict(), "written": write})
         return
-    Console().print(calibration_view(calibration))
+    print_view(calibration_view(calibration))
     if write:
-        print(f"\nwritten into {pipeline}: temperature: {temperature!r}")
+        print_text(f"\nwritten into {pipeline}: temperature: {temperature!r}")
     else:
-        print(f"\nmemory:\n  temperature: {temperature!r}")
+        print_text(f"\nmemory:\n  temperature: {temperature!r}")
 
 
 def _print_current(verb: str, version: VersionInfo) -> None:
     """Print a version that was just made, and that it is the current one."""
-    from rich.console import Console
-
     from ragcore.views.tables import byte_size
 
-    Console(highlight=False).print(
+    print_text(
         f"{verb} version {version.name}: {version.passages:,} passages, "
-        f"{byte_size(version.bytes)}; it is the current one",
-        markup=False,
+        f"{byte_size(version.bytes)}; it is the current one"
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -12,13 +11,16 @@ import typer
 
 from ragcore.errors import ConfigError, PluginError, UnknownComponentError
 from ragcore.registry.installation import DISTRIBUTION, install_hint
+from ragcore.views.output import print_json, print_text
 
 if TYPE_CHECKING:
     from ragcore.testing import Verdict
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Test a component against its contract, or scaffold a plugin.")
+app = typer.Typer(
+    help="Test a component against its contract, or scaffold a plugin.", add_completion=False
+)
 
 _KINDS: Final = ("retriever", "index", "encoder", "scorer", "generator", "corpus")
 _STYLES: Final = {"passed": "green", "failed": "red", "skipped": "dim"}
@@ -68,7 +70,7 @@ def examine_(
             )
     verdicts = list(examine(type("Examined", (suite,), {"__module__": __name__, **limits}), spec))
     if as_json:
-        print(json.dumps([dataclasses.asdict(verdict) for verdict in verdicts], indent=2))
+        print_json([dataclasses.asdict(verdict) for verdict in verdicts], indent=2)
     else:
         _print(kind, name, verdicts)
     if any(verdict.outcome == "failed" for verdict in verdicts):
@@ -88,9 +90,9 @@ def new(
 
     package = folder or Path(f"ragcore-{name}")
     for path in write_plugin(kind, name, package):
-        print(path)
+        print_text(path)
     target = str(package) if package.is_absolute() else f"./{package}"
-    print(f"next: pip install -e '{target}[test]' && pytest {target}")
+    print_text(f"next: pip install -e '{target}[test]' && pytest {target}")
 
 
 def _kind_of(name: str, kind: str | None) -> str:
@@ -138,9 +140,9 @@ def _nested(settings: list[str]) -> dict[str, Any]:
 
 
 def _print(kind: str, name: str, verdicts: list[Verdict]) -> None:
-    from rich.console import Console
     from rich.text import Text
 
+    from ragcore.views.console import print_view
     from ragcore.views.tables import plain_table
 
     table = plain_table()
@@ -153,10 +155,9 @@ def _print(kind: str, name: str, verdicts: list[Verdict]) -> None:
             details.append(f"\n{verdict.fix}", style="dim")
         law = verdict.law.removeprefix("test_").replace("_", " ")
         table.add_row(law, Text(verdict.outcome, style=_STYLES[verdict.outcome]), details)
-    console = Console(highlight=False)
-    console.print(table)
+    print_view(table)
     counts = {
         outcome: sum(verdict.outcome == outcome for verdict in verdicts) for outcome in _STYLES
     }
     summary = ", ".join(f"{number} {outcome}" for outcome, number in counts.items())
-    console.print(f"{kind} {name!r}: {summary}", markup=False)
+    print_view(f"{kind} {name!r}: {summary}")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import Annotated
 
 import typer
 
 from ragcore.registry.discovery import registry
+from ragcore.views.output import print_json
 
 __all__ = ["app"]
 
@@ -25,10 +25,9 @@ def plugins(
     reports = registry().reports
     if as_json:
         rows = [dataclasses.asdict(report) for report in reports]
-        print(json.dumps(rows, indent=2, ensure_ascii=False))
+        print_json(rows, indent=2)
         return
-    from rich.console import Console
-
+    from ragcore.views.console import print_view
     from ragcore.views.plugins import plugins_view
 
-    Console(highlight=False).print(plugins_view(reports))
+    print_view(plugins_view(reports))

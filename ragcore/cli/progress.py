@@ -7,10 +7,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from ragcore.store.store import Progress
     from ragcore.training import DevScores, TrainingStep
+    from ragcore.views.console import TerminalConsole
 
 __all__ = ["question_bar", "stage_bars", "training_bar"]
 
@@ -18,10 +17,11 @@ __all__ = ["question_bar", "stage_bars", "training_bar"]
 @contextmanager
 def question_bar() -> Iterator[Callable[[int, int], None]]:
     """Show a bar while questions are answered; call it with how many of how many are done."""
-    from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    from ragcore.views.console import TerminalConsole
+
+    with Progress(console=TerminalConsole(stderr=True), transient=True) as progress:
         task = progress.add_task("answering", total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
@@ -29,13 +29,13 @@ def question_bar() -> Iterator[Callable[[int, int], None]]:
 @contextmanager
 def stage_bars() -> Iterator[Progress]:
     """Show a bar for each stage of a build, an update, an export or an import."""
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+    from ragcore.views.console import TerminalConsole
     from ragcore.views.tables import byte_size
 
     columns = (TextColumn("{task.description:>8}"), BarColumn(), TextColumn("{task.fields[count]}"))
-    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
+    with Progress(*columns, TimeElapsedColumn(), console=TerminalConsole(stderr=True)) as progress:
         stages: dict[str, TaskID] = {}
 
         def report(stage: str, done: int, total: int | None) -> None:
@@ -53,7 +53,7 @@ def stage_bars() -> Iterator[Progress]:
 
 
 @contextmanager
-def training_bar(console: Console) -> Iterator[Callable[[TrainingStep | DevScores], None]]:
+def training_bar(console: TerminalConsole) -> Iterator[Callable[[TrainingStep | DevScores], None]]:
     """Show a bar with the loss and recall of the last step, and a line for each score on `dev`."""
     from rich.progress import (
         BarColumn,
@@ -82,8 +82,7 @@ def training_bar(console: Console) -> Iterator[Callable[[TrainingStep | DevScore
                 dev = f" · exact match {event.exact_match:.1%}"
                 progress.console.print(
                     f"step {event.step}: exact match {event.exact_match:.1%}, recall "
-                    f"{event.recall:.1%}{', the best so far' if event.best else ''}",
-                    highlight=False,
+                    f"{event.recall:.1%}{', the best so far' if event.best else ''}"
                 )
                 return
             scores = f"loss {event.loss:.3f} · recall {event.recall:.0%}{dev}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,11 +22,12 @@ def store_at(location: str, *, new: bool = False) -> tuple[Store, str | None]:
         StoreError: the folder is missing.
     """
     from ragcore.config import load_store_config
+    from ragcore.disk.paths import usable_path
     from ragcore.errors import StoreError
     from ragcore.store.store import Store
 
     version = None
-    folder = Path(location)
+    folder = usable_path(location, StoreError)
     if folder.is_file() or folder.suffix in (".yaml", ".yml"):
         section = load_store_config(location)
         folder, version = section.store, section.version

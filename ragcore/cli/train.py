@@ -35,16 +35,15 @@ def train(
     ] = False,
 ) -> None:
     """Train through the marginal, and write a pipeline's folder for `ragcore ask`."""
-    from rich.console import Console
-
     from ragcore.config import load_config
     from ragcore.errors import ConfigError
     from ragcore.training import train as fine_tune
+    from ragcore.views.console import TerminalConsole
 
     if resume and fresh:
         raise ConfigError("--resume continues and --fresh starts over: give one of them")
     config = load_config(pipeline, overrides or ())
-    console = Console(stderr=True)
+    console = TerminalConsole(stderr=True)
     with training_bar(console) as report:
         trained = fine_tune(config, resume=resume, fresh=fresh, report=report)
     if not trained.first:
@@ -59,9 +58,7 @@ def train(
         _evaluate(trained.folder, config.train.dev)
         folder = trained.folder / "evaluation"
         summary += f"\nits answers to dev: {folder} (ragcore replay {trained.folder})"
-    console.print(
-        f"{summary}\nask it: ragcore ask {trained.folder} …", highlight=False, markup=False
-    )
+    console.print(f"{summary}\nask it: ragcore ask {trained.folder} …")
 
 
 def _evaluate(folder: Path, questions: QuestionsConfig) -> None:

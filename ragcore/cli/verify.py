@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
 from ragcore.cli.arguments import JsonOption, OverridesArgument, PipelineArgument
+from ragcore.views.output import print_json
 
 __all__ = ["app"]
 
@@ -25,10 +25,9 @@ def verify(
     as_json: JsonOption = False,
 ) -> None:
     """Answer, then recompute log p passage by passage by the definition; exit code 1 for a gap."""
-    from rich.console import Console
-
     from ragcore.evaluation.verification import verify_answer
     from ragcore.rag import load
+    from ragcore.views.console import print_view
     from ragcore.views.verification import verification_view
 
     with load(pipeline, *(overrides or ())) as rag:
@@ -36,8 +35,8 @@ def verify(
     holds = verification.holds(tolerance)
     if as_json:
         row = {**verification.to_dict(), "tolerance": tolerance, "holds": holds}
-        print(json.dumps(row, ensure_ascii=False))
+        print_json(row)
     else:
-        Console().print(verification_view(verification, tolerance))
+        print_view(verification_view(verification, tolerance))
     if not holds:
         raise typer.Exit(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ragcore.cli.arguments import JsonOption, StoreArgument
+from ragcore.cli.outputs import check_file
 from ragcore.cli.progress import stage_bars
 from ragcore.cli.stores import store_at
+from ragcore.views.output import print_json, print_text
 
 if TYPE_CHECKING:
     from ragcore.store.diff import Differences
@@ -29,24 +30,20 @@ def list_(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
 ) -> None:
     """List the versions of a store; * marks the current one."""
-    from rich.console import Console
-    from rich.text import Text
-
+    from ragcore.views.console import print_view
     from ragcore.views.versions import versions_view
 
     store, _ = store_at(location)
     versions = store.versions()
     if as_json:
-        print(json.dumps([asdict(version) for version in versions], ensure_ascii=False))
+        print_json([asdict(version) for version in versions])
         return
-    empty = Text(f"{store.folder} has no version yet")
-    Console().print(versions_view(versions) if versions else empty)
+    print_view(versions_view(versions) if versions else f"{store.folder} has no version yet")
 
 
 def show(location: StoreArgument, version: _Version = None, as_json: JsonOption = False) -> None:
     """Show a version: its passages, retriever, corpus, parent version and files."""
-    from rich.console import Console
-
+    from ragcore.views.console import print_view
     from ragcore.views.versions import manifest_view
 
     store, preferred = store_at(location)
@@ -54,9 +51,9 @@ def show(location: StoreArgument, version: _Version = None, as_json: JsonOption 
     current = manifest.name == store.current()
     if as_json:
         row = {**manifest.model_dump(mode="json"), "bytes": manifest.bytes, "current": current}
-        print(json.dumps(row, ensure_ascii=False))
+        print_json(row)
         return
-    Console(highlight=False).print(manifest_view(manifest, current=current))
+    print_view(manifest_view(manifest, current=current))
 
 
 def verify(location: StoreArgument, version: _Version = None) -> None:
@@ -66,7 +63,7 @@ def verify(location: StoreArgument, version: _Version = None) -> None:
     store, preferred = store_at(location)
     checked = store.verify(version or preferred)
     size = byte_size(checked.bytes)
-    print(f"version {checked.name} is intact: {checked.passages:,} passages, {size}")
+    print_text(f"version {checked.name} is intact: {checked.passages:,} passages, {size}")
 
 
 def activate(
@@ -75,14 +72,14 @@ def activate(
     """Make a version the current one."""
     store, _ = store_at(location)
     store.activate(version)
-    print(f"version {version} is the current one")
+    print_text(f"version {version} is the current one")
 
 
 def rollback(location: StoreArgument) -> None:
     """Make the version that was current before the current one again."""
     store, _ = store_at(location)
     old, new = store.rollback()
-    print(f"version {new} is the current one again" + (f", in place of {old}" if old else ""))
+    print_text(f"version {new} is the current one again" + (f", in place of {old}" if old else ""))
 
 
 def gc(
@@ -102,14 +99,14 @@ def gc(
     store, _ = store_at(location)
     collected = store.gc(keep, dry_run=dry_run)
     if as_json:
-        print(json.dumps({**asdict(collected), "dry_run": dry_run}, ensure_ascii=False))
+        print_json({**asdict(collected), "dry_run": dry_run})
         return
     for name in collected.removed:
-        print(f"{'would delete' if dry_run else 'deleted'} version {name}")
+        print_text(f"{'would delete' if dry_run else 'deleted'} version {name}")
     for name in collected.in_use:
-        print(f"kept version {name}, which a program has open")
+        print_text(f"kept version {name}, which a program has open")
     freed = f"{byte_size(collected.bytes)} {'to free' if dry_run else 'freed'}"
-    print(f"{len(collected.kept)} versions kept, {collected.orphans} orphans, {freed}")
+    print_text(f"{len(collected.kept)} versions kept, {collected.orphans} orphans, {freed}")
 
 
 def diff(
@@ -128,11 +125,12 @@ def diff(
     ] = False,
 ) -> None:
     """Show passages added, removed or changed between two versions."""
-    from rich.console import Console
-
     from ragcore.store.diff import write_changes
+    from ragcore.views.console import print_view
     from ragcore.views.versions import difference_view
 
+    if changes is not None:
+        check_file("--changes", changes)
     store, _ = store_at(location)
     differences = store.diff(old, new)
     if changes is not None:
@@ -140,7 +138,7 @@ def diff(
     if as_json:
         _print_lines(differences)
     else:
-        Console(highlight=False).print(difference_view(differences, limit))
+        print_view(difference_view(differences, limit))
 
 
 def export(
@@ -154,7 +152,7 @@ def export(
     store, preferred = store_at(location)
     with stage_bars() as progress:
         written = store.export(file, version or preferred, progress=progress)
-    print(f"wrote version {written.name} to {file}: {byte_size(file.stat().st_size)}")
+    print_text(f"wrote version {written.name} to {file}: {byte_size(file.stat().st_size)}")
 
 
 def import_(
@@ -175,7 +173,7 @@ def import_(
         imported = store.import_version(file, version, activate=activate, progress=progress)
     current = "; it is the current one" if activate else ""
     size = byte_size(imported.bytes)
-    print(f"version {imported.name}: {imported.passages:,} passages, {size}{current}")
+    print_text(f"version {imported.name}: {imported.passages:,} passages, {size}{current}")
 
 
 COMMANDS = (list_, show, verify, activate, rollback, gc, diff, export, import_)
@@ -191,4 +189,4 @@ def _print_lines(differences: Differences) -> None:
         for before, after in differences.changed
     ]
     for row in rows:
-        print(json.dumps(row, ensure_ascii=False))
+        print_json(row)

@@ -10,6 +10,7 @@ from ragcore.config.models import PipelineConfig, StoreConfig
 from ragcore.config.overrides import apply_overrides
 from ragcore.config.reader import ConfigReader
 from ragcore.config.source import Entry, Mapping, Node, Scalar, Source
+from ragcore.disk.paths import usable_path
 from ragcore.errors import ConfigError
 
 __all__ = ["load_config", "load_store_config", "parse_config", "read_file"]
@@ -45,7 +46,7 @@ def load_store_config(path: str | Path) -> StoreConfig:
         ConfigError: the file cannot be read, or one of the two keys is missing or wrong; the
             message lists every fault of the file, by position.
     """
-    file = _file(Path(path))
+    file = _file(usable_path(path, ConfigError))
     source = Source(_text(file), str(file))
     tree = source.tree()
     section: Node | None = None
@@ -77,7 +78,7 @@ def _file(path: Path) -> Path:
 
 def read_file(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Mapping, PipelineConfig]:
     """Load as `load_config`, and return the tree of the file with the overrides applied, too."""
-    file = _file(Path(path))
+    file = _file(usable_path(path, ConfigError))
     return _read(Source(_text(file), str(file), overrides), file.parent)
 
 

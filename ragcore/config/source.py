@@ -148,7 +148,11 @@ class Source:
 
 def dump(value: object) -> str:
     """Write YAML in block style, keys in their order; reads the same here and in YAML 1.1."""
-    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    text = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    if all(line.isprintable() for line in text.split("\n")):
+        return text
+    # With escapes, so that marks of direction and the like are seen, and not obeyed by a terminal.
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=False, width=100)
 
 
 class _Loader(yaml.SafeLoader):

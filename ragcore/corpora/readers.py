@@ -19,6 +19,7 @@ from typing import Annotated, ClassVar, Final, Literal
 from pydantic import Field, field_validator
 
 from ragcore.corpora.splitter import split_lines, split_words
+from ragcore.disk.paths import usable_path
 from ragcore.errors import CorpusError, EmptyCorpusError
 from ragcore.registry.components import ComponentConfig, ConfigPath
 from ragcore.types import Passage
@@ -291,6 +292,7 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
         CorpusError: the file cannot be read.
     """
     number = 0
+    usable_path(path, CorpusError)
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             for number, line in enumerate(file, start=1):

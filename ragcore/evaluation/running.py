@@ -31,6 +31,7 @@ from ragcore.evaluation.checks import (
 from ragcore.evaluation.figures import Difference, Figure, difference, figures, missing_package
 from ragcore.evaluation.metrics.base import Metric
 from ragcore.evaluation.prediction import Prediction, make_predictions
+from ragcore.evaluation.runs import FORMAT, PREDICTIONS, RUN, RecordedRun, read_run
 from ragcore.questions import LabelledQuestion, read_questions, spread_over
 from ragcore.rag import Rag, load
 from ragcore.registry.discovery import registry
@@ -58,9 +59,6 @@ ANSWERABILITY_METRICS: Final = (
     "selective_exact_match@80",
 )
 """What is reported besides where questions are known to have no answer, as SQuAD 2.0's."""
-RUN: Final = "run.json"
-PREDICTIONS: Final = "predictions.jsonl"
-FORMAT: Final = 1
 BATCH: Final = 32
 """Questions that are retrieved for together; `rag.batch_size` sets how many are read together."""
 
@@ -257,78 +255,84 @@ def compare_with_run(folder: Path, report: Report) -> list[Difference]:
     """Compute how a run differs from the one in a folder, for each metric that both have.
 
     Raises:
-        ConfigError: the folder holds no run.
+        ConfigError: the folder holds no run, or a damaged one.
         MetricError: the two are of different questions.
     """
-    run, rows = _read_run(folder)
-    earlier = [row["question"] for row in rows]
+    run = read_run(folder)
+    earlier = [prediction.question for prediction in run.predictions]
     if earlier != [prediction.question for prediction in report.predictions]:
         raise MetricError(
             f"{folder} has {len(earlier)} questions and this run {len(report.predictions)}, or in "
             "another order: a paired test needs the same questions in both"
         )
-    earlier_figures = {fields["metric"]: fields for fields in run["metrics"]}
+    earlier_figures = {figure.metric: figure for figure in run.figures}
     differences = []
     for figure in report.figures:
         name = figure.metric
         if name not in earlier_figures:
             continue
-        scores = [row["scores"][name] for row in rows]
-        by_question = tuple(None if numbers is None else tuple(numbers) for numbers in scores)
-        earlier_figure = Figure(**earlier_figures[name], by_question=by_question)
+        by_question = _earlier_scores(folder, run, name)
+        earlier_figure = Figure(**earlier_figures[name].model_dump(), by_question=by_question)
         metric = make_metrics([name])[name]
         differences.append(difference(name, metric, earlier_figure, figure))
     return differences
+
+
+def _earlier_scores(
+    folder: Path, run: RecordedRun, metric: str
+) -> tuple[tuple[float, ...] | None, ...]:
+    """Return a metric's numbers for each question of a run, as many for each."""
+    table: list[tuple[float, ...] | None] = []
+    for prediction in run.predictions:
+        if metric not in prediction.scores:
+            raise ConfigError(
+                f"{folder / PREDICTIONS}: no scores of {metric!r} for the question "
+                f"{prediction.question!r}: the run is damaged: evaluate again"
+            )
+        numbers = prediction.scores[metric]
+        table.append(None if numbers is None else tuple(numbers))
+    if len({len(numbers) for numbers in table if numbers is not None}) > 1:
+        raise ConfigError(
+            f"{folder / PREDICTIONS}: the scores of {metric!r} have different lengths: the run is "
+            "damaged: evaluate again"
+        )
+    return tuple(table)
 
 
 def replay(folder: Path, *, progress: Progress | None = None) -> Replayed:
     """Repeat a run: the same pipeline, version of the memory and questions.
 
     Raises:
-        ConfigError: the folder holds no run, or the pipeline's file is missing.
+        ConfigError: the folder holds no run, a damaged one, or the pipeline's file is missing.
         QuestionError: the file of questions is missing or has changed.
     """
-    run, rows = _read_run(folder)
-    source = run["questions"]
-    path = (folder / source["path"]).resolve()
-    if not path.is_file() or sha256(path) != source["sha256"]:
+    run = read_run(folder)
+    source = run.questions
+    path = (folder / source.path).resolve()
+    if not path.is_file() or sha256(path) != source.sha256:
         raise QuestionError(
             f"{path}: not the questions of the run in {folder} (the file is missing, or its sha256 "
             "differs): put the file back, or evaluate again"
         )
-    questions = spread_over(read_questions(path, format=source["format"]), source["limit"])
-    pipeline = (folder / run["pipeline"]).resolve()
-    with load(pipeline, *run["overrides"], f"memory.version={json.dumps(run['memory'])}") as rag:
+    questions = spread_over(read_questions(path, format=source.format), source.limit)
+    if len(questions) != len(run.predictions):
+        raise ConfigError(
+            f"{folder / PREDICTIONS} has {len(run.predictions)} predictions, expected "
+            f"{len(questions)}, one for each question: the run is damaged: evaluate again"
+        )
+    pipeline = (folder / run.pipeline).resolve()
+    with load(pipeline, *run.overrides, f"memory.version={json.dumps(run.memory)}") as rag:
         report = evaluate(rag, questions, {}, progress=progress)
     changed = []
-    for row, now in zip(rows, report.predictions, strict=True):
-        near = math.isclose(row["log_prob"], now.log_prob, abs_tol=_CLOSE)
-        if row["answer"] != now.answer or not near:
-            then = f"{row['answer']} (log p {row['log_prob']:.4f})"
+    for earlier, now in zip(run.predictions, report.predictions, strict=True):
+        near = math.isclose(earlier.log_prob, now.log_prob, abs_tol=_CLOSE)
+        if earlier.answer != now.answer or not near:
+            then = f"{earlier.answer} (log p {earlier.log_prob:.4f})"
             changed.append((now.question, then, f"{now.answer} (log p {now.log_prob:.4f})"))
-    earlier, current = run["versions"], environment()
+    recorded, current = run.versions, environment()
     versions = {
-        name: (earlier.get(name), current.get(name))
-        for name in sorted({*earlier, *current})
-        if earlier.get(name) != current.get(name)
+        name: (recorded.get(name), current.get(name))
+        for name in sorted({*recorded, *current})
+        if recorded.get(name) != current.get(name)
     }
-    return Replayed(len(rows), tuple(changed), versions)
-
-
-def _read_run(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Read a folder's run.json and the rows of its predictions."""
-    try:
-        run = json.loads((folder / RUN).read_text(encoding="utf-8"))
-        lines = (folder / PREDICTIONS).read_text(encoding="utf-8").split("\n")
-        rows = [json.loads(line) for line in lines if line]
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"{folder} holds no run that can be read ({error}): expected {RUN} and {PREDICTIONS}, "
-            "as `ragcore eval … --output FOLDER` and `ragcore train` write them"
-        ) from None
-    if run.get("format") != FORMAT:
-        raise ConfigError(
-            f"{folder / RUN} has format {run.get('format')!r}, this version reads {FORMAT}: "
-            "evaluate again"
-        )
-    return run, rows
+    return Replayed(len(run.predictions), tuple(changed), versions)

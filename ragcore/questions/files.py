@@ -13,10 +13,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from ragcore.disk.paths import usable_path
 from ragcore.errors import QuestionError
 from ragcore.questions.forms import FORMS, Form, Record
-from ragcore.questions.labelled import LabelledQuestion
+from ragcore.questions.labelled import LabelledQuestion, texts_of
 from ragcore.questions.ragcore_format import ragcore_question
+from ragcore.questions.texts import fault_of
 
 __all__ = ["FORMATS", "read_questions", "spread_over"]
 
@@ -26,6 +28,18 @@ FORMATS: Final = ("auto", *FORMS)
 _TABLES: Final = {".tsv", ".csv"}
 _RECORD_KEYS: Final = ("data", "Data")
 """The keys under which SQuAD and TriviaQA keep their records."""
+
+
+_DAMAGES: Final = (
+    AttributeError,
+    IndexError,
+    KeyError,
+    MemoryError,
+    OverflowError,
+    RecursionError,
+    TypeError,
+)
+"""What reading a record by the wrong form, or a damaged one, may raise besides ValueError."""
 
 
 def read_questions(
@@ -47,14 +61,17 @@ def read_questions(
     """
     if format not in FORMATS:
         raise QuestionError(f"format {format!r}: expected one of {', '.join(FORMATS)}")
-    path = Path(path)
+    path = usable_path(path, QuestionError)
     questions: list[LabelledQuestion] = []
     faults: list[str] = []
     for number, record in _records(path):
         try:
             if isinstance(record, Exception):
                 raise record
-            questions += _questions(record, format, plain)
+            read = _questions(record, format, plain)
+            for question in read:
+                _check(question)
+            questions += read
         except ValueError as error:
             faults.append(f"{path}:{number}: {error}")
     if not questions and not faults:
@@ -80,7 +97,7 @@ def _questions(record: Any, format_name: str, plain: bool) -> list[LabelledQuest
         return [ragcore_question(record, plain)]
     try:
         questions = list(form.questions(record))
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
+    except _DAMAGES as error:
         raise ValueError(
             f"does not have the form of {form.title} ({type(error).__name__}: {error}): "
             "name another format"
@@ -88,6 +105,25 @@ def _questions(record: Any, format_name: str, plain: bool) -> list[LabelledQuest
     if plain and not all(question.answers for question in questions):
         raise ValueError("expected an answer, found none")
     return questions
+
+
+def _check(question: LabelledQuestion) -> None:
+    """Check that each text of a question can be asked, printed and written.
+
+    Raises:
+        ValueError: says what is wrong.
+    """
+    texts = [
+        ("question", question.question),
+        ("id", question.id),
+        *(("title", title) for title in question.titles),
+        *(("answer", answer) for answer in texts_of(question.answers)),
+        *(("passage id", id_) for id_ in texts_of(question.passage_ids)),
+    ]
+    for name, text in texts:
+        fault = fault_of(text)
+        if fault is not None:
+            raise ValueError(f"the {name} {fault}")
 
 
 def _form(record: Record) -> Form:
@@ -126,7 +162,7 @@ def _document(text: str) -> list[Any] | None:
         return None
     try:
         document = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if isinstance(document, list):
         return document
@@ -151,7 +187,7 @@ def _rows(document: dict[str, Any]) -> list[Record]:
 def _json(line: str) -> Any:
     try:
         return json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return ValueError(f"not JSON ({error}): expected one object a line")
 
 
@@ -160,6 +196,7 @@ def _text(path: Path) -> str:
         data = path.read_bytes()
         if path.suffix == ".gz":
             data = gzip.decompress(data)
-        return data.decode("utf-8")
+        # Windows editors write a byte order mark first, which is no part of the text.
+        return data.decode("utf-8-sig")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise QuestionError(f"{path}: cannot be read as UTF-8 text ({error})") from None

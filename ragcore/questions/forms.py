@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ragcore.questions.labelled import LabelledQuestion
+from ragcore.questions.patterns import check_pattern
 from ragcore.questions.ragcore_format import ID_KEYS, ragcore_question
 
 __all__ = ["FORMS", "Form", "Record"]
@@ -182,12 +183,12 @@ def _tsv(record: Record) -> Iterator[LabelledQuestion]:
     columns = record["columns"]
     match columns:
         case [number, _, question, pattern]:
-            _check_pattern(pattern)
+            check_pattern(pattern)
             yield LabelledQuestion(question, (pattern,), id=number, regex=True)
         case [question, listed]:
             try:
                 answers = ast.literal_eval(_unquoted(listed))
-            except (ValueError, SyntaxError):
+            except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
                 answers = None
             if not isinstance(answers, list):
                 raise ValueError(
@@ -207,13 +208,6 @@ def _unquoted(column: str) -> str:
     if not quoted or '"' in column[1:-1].replace('""', ""):
         return column
     return column[1:-1].replace('""', '"')
-
-
-def _check_pattern(pattern: str) -> None:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"{pattern!r} is no regular expression ({error})") from None
 
 
 FORMS: Final = {

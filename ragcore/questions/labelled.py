@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["LabelledQuestion", "Gold"]
+__all__ = ["LabelledQuestion", "Gold", "texts_of"]
 
 Gold = tuple[str, ...] | Mapping[str, tuple[str, ...]]
 """What is right: the same for every version of the memory, or by the version's name."""
@@ -58,3 +58,10 @@ class LabelledQuestion:
 
 def _by(gold: Gold, version: str) -> tuple[str, ...]:
     return gold if isinstance(gold, tuple) else gold.get(version, ())
+
+
+def texts_of(gold: Gold) -> list[str]:
+    """List all that is right, by whatever version."""
+    if isinstance(gold, tuple):
+        return list(gold)
+    return [text for texts in gold.values() for text in texts]

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from ragcore.questions.normalization import DASHES, composed, plain_quotes
 
-__all__ = ["expansions", "matches_answer", "matches_in"]
+__all__ = ["check_pattern", "expansions", "matches_answer", "matches_in"]
 
 MOST: Final = 64
 """At most so many texts are derived from one pattern."""
@@ -29,6 +29,18 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     # Before the other quotes: a plain dash in a class, such as [–,], would make a range.
     escaped = _DASH.sub(r"\\-", composed(pattern))
     return re.compile(plain_quotes(escaped), re.IGNORECASE | re.MULTILINE)
+
+
+def check_pattern(pattern: str) -> None:
+    """Check that a pattern can be matched.
+
+    Raises:
+        ValueError: it is no regular expression.
+    """
+    try:
+        _compiled(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(f"{pattern[:200]!r} is no regular expression ({error})") from None
 
 
 def matches_answer(answer: str, patterns: Sequence[str]) -> bool:

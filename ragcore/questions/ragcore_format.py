@@ -17,7 +17,8 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from ragcore.questions.labelled import Gold, LabelledQuestion
+from ragcore.questions.labelled import Gold, LabelledQuestion, texts_of
+from ragcore.questions.patterns import check_pattern
 
 __all__ = ["ANSWER_KEYS", "ID_KEYS", "ragcore_question"]
 
@@ -55,6 +56,9 @@ def ragcore_question(row: dict[str, Any], plain: bool) -> LabelledQuestion:
     answers = _answers(row, by_version=not plain)
     if plain and not answers:
         raise ValueError("expected either 'answer' or 'answers' with an answer, found neither")
+    if regex:
+        for pattern in texts_of(answers or ()):
+            check_pattern(pattern)
     return LabelledQuestion(
         question,
         () if answers is None else answers,

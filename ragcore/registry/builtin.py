@@ -85,4 +85,5 @@ def ragcore_cli() -> dict[str, str]:
         "schema": "ragcore.cli.config:schema_app",
         "plugins": "ragcore.cli.plugins:app",
         "plugin": "ragcore.cli.plugin:app",
+        "completion": "ragcore.cli.completion:app",
     }

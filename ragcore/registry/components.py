@@ -334,6 +334,8 @@ def _put(payload: Any, path: tuple[str | int, ...], text: str) -> None:
 
 
 def _resolve_path(value: Path, info: ValidationInfo) -> Path:
+    if "\0" in str(value):
+        raise ValueError("a path cannot have the character NUL in it")
     value = value.expanduser()
     base = Path((info.context or {}).get("base", "."))
     return value if value.is_absolute() else base / value
@@ -345,6 +347,8 @@ def _resolve_model(value: str, info: ValidationInfo) -> str:
     folder = registry().model_folder(value)
     if folder is not None:
         return str(folder)
+    if "\0" in value:
+        raise ValueError("a model's name cannot have the character NUL in it")
     local = _resolve_path(Path(value), info)
     return str(local) if local.exists() else value
 

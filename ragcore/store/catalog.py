@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from ragcore.disk.atomic import lock_shared, locked, replace_text, staging_path, sync, sync_tree
+from ragcore.disk.paths import usable_path
 from ragcore.errors import (
     StoreCorruptError,
     StoreError,
@@ -76,7 +77,7 @@ class Catalog:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+        self.folder = usable_path(folder, StoreError)
         self.versions = self.folder / "versions"
         self.lock = self.folder / ".lock"
         self._current = self.folder / "CURRENT"
@@ -193,10 +194,11 @@ class Catalog:
             StoreError: the name has other characters than allowed.
             VersionExistsError: there is a version of this name.
         """
-        if not _NAME.fullmatch(version):
+        # A name that begins with a dash can be read, but commands would take it for an option.
+        if not _NAME.fullmatch(version) or version.startswith("-"):
             raise StoreError(
-                f"{version!r} cannot be a version's name: use letters, digits, '.', '_' and '-', "
-                "at most 128, the first no '.'"
+                f"{version[:200]!r} cannot be a version's name: use letters, digits, '.', '_' and "
+                "'-', at most 128, the first no '.' and no '-'"
             )
         if (self.versions / version).exists():
             raise VersionExistsError(

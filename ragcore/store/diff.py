@@ -17,6 +17,7 @@ import numpy as np
 from ragcore.corpora.readers import lines_of, passage_from_json
 from ragcore.errors import CorpusError, EmptyCorpusError
 from ragcore.memory.passages import Passages
+from ragcore.questions.texts import fault_of
 from ragcore.types import Passage
 
 if TYPE_CHECKING:
@@ -97,6 +98,9 @@ def read_changes(path: Path) -> Changes:
         deleted = _deleted_id(line, where)
         passage = passage_from_json(line, number, where) if deleted is None else None
         name = passage.id if passage else str(deleted)
+        fault = fault_of(name)
+        if fault is not None:
+            raise CorpusError(f"{where}: the id {fault}")
         if name in lines:
             raise CorpusError(
                 f"{where}: id {name!r} was in line {lines[name]} already: give each passage one "
@@ -196,7 +200,8 @@ def _deleted_id(line: str, where: str) -> str | None:
         fields = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise CorpusError(f"{where}: not JSON ({error}): expected one object a line") from None
-    if not isinstance(fields, dict) or not isinstance(fields.get("id"), str | int):
+    name = fields.get("id") if isinstance(fields, dict) else None
+    if not isinstance(name, str | int) or isinstance(name, bool) or name == "":
         raise CorpusError(
             f"{where}: no 'id': each line of changes names the passage that it adds, replaces or "
             'deletes, as in {"id": "7", "text": "…"} or {"id": "7", "delete": true}'
@@ -208,7 +213,7 @@ def _deleted_id(line: str, where: str) -> str | None:
             f"{where}: found {line.strip()[:80]!r}: a line that deletes has 'id' and "
             "'delete': true, and nothing else"
         )
-    return str(fields["id"])
+    return str(name)
 
 
 def _is_same(old: Passage, new: Passage) -> bool:

@@ -13,6 +13,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ragcore.views.console import Neutral
+
 if TYPE_CHECKING:
     from ragcore.answering.ablation import Without
     from ragcore.types import Answer
@@ -21,7 +23,10 @@ __all__ = ["answer_view", "snippet", "without_view"]
 
 
 def answer_view(answer: Answer) -> RenderableType:
-    """Show an answer with its question, log-probability, memory and table of evidence."""
+    """Show an answer with its question, log-probability, memory and table of evidence.
+
+    Control characters in its texts are made visible in any console.
+    """
     head = Text()
     head.append(answer.question, style="bold")
     head.append("\n  ")
@@ -29,7 +34,7 @@ def answer_view(answer: Answer) -> RenderableType:
     head.append(f"   {_log_p(answer.log_prob)}, memory {answer.memory}", style="dim")
     if answer.closed_book:
         head.append("\n  no passage was found: the generator answered alone", style="yellow")
-        return head
+        return Neutral(head)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", expand=True)
     table.add_column("", width=1)
     table.add_column("prior", justify="right")
@@ -40,7 +45,7 @@ def answer_view(answer: Answer) -> RenderableType:
         line = Text(passage.title or passage.id, style="cyan")
         line.append("  " + snippet(passage.text, answer.text), style="default")
         table.add_row("", f"{evidence.prior:.3f}", f"{evidence.posterior:.3f}", line)
-    return Group(head, table)
+    return Neutral(Group(head, table))
 
 
 def without_view(answer: Answer, left_out: Without) -> RenderableType:

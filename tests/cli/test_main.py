@@ -110,8 +110,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (
             "aks",
-            "unknown command 'aks': did you mean 'ask'? installed: ask, check, eval, fill, "
-            "hello, memory, notapp, plugin, plugins, replay, schema, train, verify\n",
+            "unknown command 'aks': did you mean 'ask'? installed: ask, check, completion, "
+            "eval, fill, hello, memory, notapp, plugin, plugins, replay, schema, train, verify\n",
         ),
         (
             "world",

@@ -30,8 +30,7 @@ def import_hf(
     ] = None,
 ) -> None:
     """Make a pipeline of a RAG model that transformers saved."""
-    from rich.console import Console
-
+    import ragcore
     from ragcore_transformers import exchange
 
     section: dict[str, Any] | None = None
@@ -41,11 +40,9 @@ def import_hf(
     path = exchange.import_hf(
         model, folder, passage_model=passage_model or exchange.PASSAGE_MODEL, corpus=section
     )
-    Console().print(
+    ragcore.TerminalConsole().print(
         f"written: {path}\nbuild its memory: ragcore memory build {path}"
         + ("" if corpus else "   (name a memory.corpus first)"),
-        highlight=False,
-        markup=False,
         soft_wrap=True,
     )
 
@@ -61,8 +58,6 @@ def export_hf(
     ] = None,
 ) -> None:
     """Save a pipeline's question encoder and generator as a RAG model of transformers."""
-    from rich.console import Console
-
     import ragcore
     from ragcore.errors import UnsupportedOperation
     from ragcore_transformers import exchange
@@ -88,4 +83,4 @@ def export_hf(
         marginalize=config.rag.marginalize,
         k=config.rag.k,
     )
-    Console().print(f"written: {folder}", highlight=False, markup=False, soft_wrap=True)
+    ragcore.TerminalConsole().print(f"written: {folder}", soft_wrap=True)

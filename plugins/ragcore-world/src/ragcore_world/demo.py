@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, track
 from rich.table import Table
 from rich.text import Text
@@ -53,7 +52,7 @@ def demo(
     html: Annotated[Path, typer.Option(help="Page to draw one answer on.")] = Path("demo.html"),
 ) -> None:
     """Ask the World Factbook of 2026, swap the memory for that of 2018, and ask again."""
-    console = Console(highlight=False)
+    console = ragcore.TerminalConsole()
     pipeline = _pipeline(folder)
     # The version built last becomes the store's current one.
     for version in (THEN, NOW):
@@ -89,7 +88,7 @@ def _pipeline(folder: Path) -> Path:
     return path
 
 
-def _build(pipeline: Path, version: str, console: Console) -> None:
+def _build(pipeline: Path, version: str, console: ragcore.TerminalConsole) -> None:
     """Build one version of the memory, unless the store has it."""
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bars:
@@ -113,13 +112,13 @@ def _build(pipeline: Path, version: str, console: Console) -> None:
     console.print(f"Memory {version}: {built.passages:,} passages.")
 
 
-def _ask(rag: ragcore.Rag, console: Console) -> list[ragcore.Answer]:
+def _ask(rag: ragcore.Rag, console: ragcore.TerminalConsole) -> list[ragcore.Answer]:
     questions = track(QUESTIONS, "Reading", console=console, transient=True)
     return [answer for question in questions for answer in rag.answer(question)]
 
 
 def _print_changes(
-    before: list[ragcore.Answer], after: list[ragcore.Answer], console: Console
+    before: list[ragcore.Answer], after: list[ragcore.Answer], console: ragcore.TerminalConsole
 ) -> None:
     """Print the questions whose answers differ, both answers side by side."""
     pairs = list(zip(before, after, strict=True))

@@ -1,0 +1,71 @@
+"""Read the questions of `ragcore ask -` from standard input, a line each."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from ragcore.errors import QuestionError, StreamError
+from ragcore.questions.texts import LONGEST_QUESTION
+
+__all__ = ["questions_of"]
+
+_MOST_BYTES: Final = 4 * LONGEST_QUESTION + 2
+"""Of a line, as no character of UTF-8 has more than four: a longer one is not read to its end."""
+
+
+def questions_of(argument: str) -> Iterator[str]:
+    """Yield the question that the argument is, or for "-" the lines of standard input.
+
+    Empty lines are skipped.
+
+    Raises:
+        StreamError: standard input is closed, or cannot be read.
+        QuestionError: a line is too long, or not text; names the line.
+    """
+    if argument != "-":
+        yield argument
+        return
+    for line in _lines():
+        if line.strip():
+            yield line.strip()
+
+
+def _lines() -> Iterator[str]:
+    """Yield the lines of standard input, decoded one by one.
+
+    The stream itself decodes blocks of lines: where it fails, no line before is read, and none is
+    named.
+    """
+    if sys.stdin is None or sys.stdin.closed:
+        raise StreamError("standard input is closed: give it questions, one a line")
+    file = getattr(sys.stdin, "buffer", None)
+    if file is None:
+        yield from sys.stdin
+        return
+    encoding = sys.stdin.encoding or "utf-8"
+    number = 1
+    while line := _read_line(file.readline):
+        if len(line) == _MOST_BYTES and not line.endswith(b"\n"):
+            raise QuestionError(
+                f"standard input, line {number}: more than {LONGEST_QUESTION:,} characters: give "
+                "one question a line"
+            )
+        try:
+            yield line.decode(encoding)
+        except UnicodeDecodeError as error:
+            raise QuestionError(
+                f"standard input, line {number}: not {encoding} (byte 0x{line[error.start]:02X} "
+                f"at {error.start + 1}): convert it, for example with iconv"
+            ) from None
+        number += 1
+
+
+def _read_line(readline: Callable[[int], bytes]) -> bytes:
+    try:
+        return readline(_MOST_BYTES)
+    except OSError as error:
+        raise StreamError(
+            f"standard input cannot be read ({error.strerror}): give it questions, one a line"
+        ) from None

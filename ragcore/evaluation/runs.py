@@ -1,0 +1,156 @@
+"""Read the folder of a run: run.json, and a line of predictions.jsonl for each question.
+
+Knows what the two files hold; knows nothing of how a run is repeated or compared.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ragcore.disk.paths import usable_path
+from ragcore.errors import ConfigError
+
+__all__ = ["FORMAT", "PREDICTIONS", "RUN", "RecordedRun", "read_run"]
+
+RUN: Final = "run.json"
+PREDICTIONS: Final = "predictions.jsonl"
+FORMAT: Final = 1
+
+
+class _Recorded(BaseModel):
+    """Base of what is read; keys of later versions are ignored."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+
+class RecordedQuestions(_Recorded):
+    """The file of questions: its path from the run's folder, how it was read, and its sha256."""
+
+    path: str
+    format: str
+    limit: int | None
+    sha256: str
+
+
+class RecordedFigure(_Recorded):
+    """A metric's figure, as `Figure.to_dict` writes it."""
+
+    metric: str
+    value: float | None
+    low: float | None
+    high: float | None
+    questions: int
+    error: str | None
+
+
+class RecordedPrediction(_Recorded):
+    """A question with its answer; `scores` has the numbers of each metric, by its name."""
+
+    question: str
+    answer: str
+    log_prob: float
+    scores: dict[str, list[float] | None]
+
+
+class _Run(_Recorded):
+    pipeline: str
+    overrides: list[str]
+    questions: RecordedQuestions
+    memory: str
+    metrics: list[RecordedFigure]
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRun:
+    """A run that was read.
+
+    Attributes:
+        pipeline: path of the pipeline's file, from the run's folder.
+        overrides: changes to it.
+        questions: the file of questions.
+        memory: the version that was read.
+        figures: of the metrics, in order.
+        versions: of the libraries, by name.
+        predictions: one for each question, in order.
+    """
+
+    pipeline: str
+    overrides: tuple[str, ...]
+    questions: RecordedQuestions
+    memory: str
+    figures: tuple[RecordedFigure, ...]
+    versions: dict[str, str]
+    predictions: tuple[RecordedPrediction, ...]
+
+
+def read_run(folder: Path) -> RecordedRun:
+    """Read the run in a folder.
+
+    Raises:
+        ConfigError: the folder holds no run, or a file of it is damaged; names file and line.
+    """
+    path = usable_path(folder, ConfigError) / RUN
+    payload = _json(_text(folder, RUN), str(path))
+    if not isinstance(payload, dict) or payload.get("format") != FORMAT:
+        found = payload.get("format") if isinstance(payload, dict) else type(payload).__name__
+        raise ConfigError(
+            f"{path} has format {found!r}, this version reads {FORMAT}: evaluate again"
+        )
+    run = _checked(_Run, payload, str(path))
+    predictions = []
+    for number, line in enumerate(_text(folder, PREDICTIONS).split("\n"), 1):
+        if line.strip():
+            where = f"{folder / PREDICTIONS}:{number}"
+            predictions.append(_checked(RecordedPrediction, _json(line, where), where))
+    return RecordedRun(
+        run.pipeline,
+        tuple(run.overrides),
+        run.questions,
+        run.memory,
+        tuple(run.metrics),
+        run.versions,
+        tuple(predictions),
+    )
+
+
+def _text(folder: Path, name: str) -> str:
+    try:
+        return (folder / name).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise _damaged(str(folder / name), f"not UTF-8 at byte {error.start + 1}") from None
+    except OSError as error:
+        raise ConfigError(
+            f"{folder} holds no run that can be read ({name}: {error.strerror}): expected {RUN} "
+            f"and {PREDICTIONS}, as `ragcore eval … --output FOLDER` and `ragcore train` write them"
+        ) from None
+
+
+def _json(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(where, f"not JSON ({error})") from None
+
+
+_M = TypeVar("_M", bound=BaseModel)
+
+
+def _checked(model: type[_M], payload: Any, where: str) -> _M:
+    try:
+        return model.model_validate(payload)
+    except ValidationError as error:
+        faults = [
+            f"{'.'.join(map(str, fault['loc'])) or 'the value'}: {fault['msg']}"
+            for fault in error.errors(include_url=False, include_input=False)
+        ]
+        raise _damaged(where, "; ".join(faults[:5])) from None
+
+
+def _damaged(where: str, reason: str) -> ConfigError:
+    return ConfigError(f"{where}: the run is damaged: {reason}: evaluate again")
