@@ -165,7 +165,7 @@ def passage_from_json(line: str, number: int, where: str) -> Passage:
         CorpusError: the line is no passage.
     """
     try:
-        fields = json.loads(line)
+        fields = json.loads(line, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise CorpusError(
             f"{where}: not JSON ({error}): expected one object per line, such as "
@@ -190,6 +190,10 @@ def passage_from_json(line: str, number: int, where: str) -> Passage:
     if not isinstance(nested, Mapping):
         raise CorpusError(f"{where}: metadata is {type(nested).__name__}, expected an object")
     return Passage(str(id_), title, _not_empty(text, where), {**fields, **nested})
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number in JSON; write null")
 
 
 def _not_empty(text: str, where: str) -> str:
