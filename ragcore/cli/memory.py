@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +15,7 @@ from ragcore.cli.compare import compare
 from ragcore.cli.progress import stage_bars
 
 if TYPE_CHECKING:
-    from ragcore.store.store import VersionInfo
+    from ragcore.store.store import UpdateInfo, VersionInfo
 
 __all__ = ["app"]
 
@@ -31,6 +32,14 @@ _Overrides = Annotated[
 ]
 
 
+_NoActivate = Annotated[
+    bool,
+    typer.Option(
+        "--no-activate", help="Leave the current version in use; see `ragcore memory compare`."
+    ),
+]
+
+
 @app.command()
 def build(
     pipeline: PipelineArgument,
@@ -39,19 +48,29 @@ def build(
         str | None,
         typer.Option(help="The new version's name; else memory.version, else today's date."),
     ] = None,
+    no_activate: _NoActivate = False,
     fresh: Annotated[
         bool,
         typer.Option("--fresh", help="Do not reuse what an interrupted build has encoded."),
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Build a new version from the pipeline's corpus, and make it the current one."""
     from ragcore.build import build_memory
 
     with stage_bars() as progress:
         built = build_memory(
-            pipeline, *(overrides or ()), version=version, fresh=fresh, progress=progress
+            pipeline,
+            *(overrides or ()),
+            version=version,
+            fresh=fresh,
+            activate=not no_activate,
+            progress=progress,
         )
-    _print_current("built", built)
+    if as_json:
+        print(json.dumps(asdict(built), ensure_ascii=False))
+        return
+    _print_made("built", built)
 
 
 @app.command()
@@ -70,18 +89,32 @@ def update(
     parent: Annotated[
         str | None, typer.Option(help="The version to start from; else the current one.")
     ] = None,
+    no_activate: _NoActivate = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Make a new version from another by adding, replacing and deleting passages.
 
-    It becomes the current version.
+    It becomes the current version. Where nothing changes, no version is made.
     """
     from ragcore.build import update_memory
 
     with stage_bars() as progress:
         updated = update_memory(
-            location, changes, version=version, parent=parent, progress=progress
+            location,
+            changes,
+            version=version,
+            parent=parent,
+            activate=not no_activate,
+            progress=progress,
         )
-    _print_current("made", updated)
+    if as_json:
+        row = {**asdict(updated), "nothing_changed": updated.nothing_changed}
+        print(json.dumps(row, ensure_ascii=False))
+        return
+    if updated.nothing_changed:
+        print(f"nothing changed: version {updated.parent} has these passages already")
+        return
+    _print_made("made", updated, _counts(updated))
 
 
 @app.command()
@@ -164,14 +197,23 @@ def calibrate(
         print(f"\nmemory:\n  temperature: {temperature!r}")
 
 
-def _print_current(verb: str, version: VersionInfo) -> None:
-    """Print a version that was just made, and that it is the current one."""
+def _counts(updated: UpdateInfo) -> str:
+    """Return how many passages an update added, changed and removed."""
+    return (
+        f" ({updated.added:,} added, {updated.changed:,} changed, {updated.removed:,} removed "
+        f"since {updated.parent})"
+    )
+
+
+def _print_made(verb: str, version: VersionInfo, counts: str = "") -> None:
+    """Print a version that was just made, and whether it is the current one."""
     from rich.console import Console
 
     from ragcore.views.tables import byte_size
 
+    use = "it is the current one" if version.current else "it is not the current one"
     Console(highlight=False).print(
-        f"{verb} version {version.name}: {version.passages:,} passages, "
-        f"{byte_size(version.bytes)}; it is the current one",
+        f"{verb} version {version.name}: {version.passages:,} passages{counts}, "
+        f"{byte_size(version.bytes)}; {use}",
         markup=False,
     )

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ragcore.contracts import Retriever
+    from ragcore.registry.components import ComponentSpec
     from ragcore.store.store import Store
 
-__all__ = ["store_at"]
+__all__ = ["retriever_at", "store_at"]
 
 
 def store_at(location: str, *, new: bool = False) -> tuple[Store, str | None]:
@@ -28,9 +30,24 @@ def store_at(location: str, *, new: bool = False) -> tuple[Store, str | None]:
 
     version = None
     folder = Path(location)
-    if folder.is_file() or folder.suffix in (".yaml", ".yml"):
+    if _is_pipeline(folder):
         section = load_store_config(location)
         folder, version = section.store, section.version
     if not new and not folder.is_dir():
         raise StoreError(f"{folder}: no such store: build a version with `ragcore memory build`")
     return Store(folder), version
+
+
+def retriever_at(location: str) -> ComponentSpec[Retriever] | None:
+    """Return the retriever of a pipeline file; None for a store's folder, which records its own.
+
+    Raises:
+        ConfigError: the pipeline file is faulty.
+    """
+    from ragcore.config import load_config
+
+    return load_config(location).memory.retriever if _is_pipeline(Path(location)) else None
+
+
+def _is_pipeline(path: Path) -> bool:
+    return path.is_file() or path.suffix in (".yaml", ".yml")

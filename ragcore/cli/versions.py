@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +12,7 @@ import typer
 
 from ragcore.cli.arguments import JsonOption, StoreArgument
 from ragcore.cli.progress import stage_bars
-from ragcore.cli.stores import store_at
+from ragcore.cli.stores import retriever_at, store_at
 
 if TYPE_CHECKING:
     from ragcore.store.diff import Differences
@@ -28,7 +29,10 @@ def list_(
     location: StoreArgument,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
 ) -> None:
-    """List the versions of a store; * marks the current one."""
+    """List the versions of a store; * marks the current one.
+
+    A version whose manifest is broken is listed with the reason.
+    """
     from rich.console import Console
     from rich.text import Text
 
@@ -70,11 +74,15 @@ def verify(location: StoreArgument, version: _Version = None) -> None:
 
 
 def activate(
-    location: StoreArgument, version: Annotated[str, typer.Argument(help="The version's name.")]
+    location: StoreArgument,
+    version: Annotated[str, typer.Argument(help="The version's name.")],
+    no_check: Annotated[
+        bool, typer.Option("--no-check", help="Do not open it and search it once before.")
+    ] = False,
 ) -> None:
-    """Make a version the current one."""
+    """Make a version the current one, after it was opened and searched once."""
     store, _ = store_at(location)
-    store.activate(version)
+    store.activate(version, check=not no_check, retriever=retriever_at(location))
     print(f"version {version} is the current one")
 
 
@@ -105,7 +113,8 @@ def gc(
         print(json.dumps({**asdict(collected), "dry_run": dry_run}, ensure_ascii=False))
         return
     for name in collected.removed:
-        print(f"{'would delete' if dry_run else 'deleted'} version {name}")
+        broken = ", whose manifest is broken" if name in collected.broken else ""
+        print(f"{'would delete' if dry_run else 'deleted'} version {name}{broken}")
     for name in collected.in_use:
         print(f"kept version {name}, which a program has open")
     freed = f"{byte_size(collected.bytes)} {'to free' if dry_run else 'freed'}"
@@ -145,13 +154,23 @@ def diff(
 
 def export(
     location: StoreArgument,
-    file: Annotated[Path, typer.Argument(help="The file to write, such as world-2026-02.tar.")],
+    file: Annotated[
+        Path,
+        typer.Argument(help="The file to write, such as world-2026-02.tar; - for standard output."),
+    ],
     version: _Version = None,
 ) -> None:
     """Write a version as one file, with the sha256 of everything in it."""
+    from ragcore.errors import StoreError
     from ragcore.views.tables import byte_size
 
     store, preferred = store_at(location)
+    if str(file) == "-":
+        if sys.stdout.isatty():
+            raise StoreError("standard output is a terminal: redirect it to a file or a pipe")
+        store.export(sys.stdout.buffer, version or preferred)
+        sys.stdout.buffer.flush()
+        return
     with stage_bars() as progress:
         written = store.export(file, version or preferred, progress=progress)
     print(f"wrote version {written.name} to {file}: {byte_size(file.stat().st_size)}")
@@ -172,7 +191,13 @@ def import_(
 
     store, _ = store_at(location, new=True)
     with stage_bars() as progress:
-        imported = store.import_version(file, version, activate=activate, progress=progress)
+        imported = store.import_version(
+            file,
+            version,
+            activate=activate,
+            retriever=retriever_at(location) if activate else None,
+            progress=progress,
+        )
     current = "; it is the current one" if activate else ""
     size = byte_size(imported.bytes)
     print(f"version {imported.name}: {imported.passages:,} passages, {size}{current}")
