@@ -76,13 +76,14 @@ def verify(location: StoreArgument, version: _Version = None) -> None:
 def activate(
     location: StoreArgument,
     version: Annotated[str, typer.Argument(help="The version's name.")],
-    no_check: Annotated[
-        bool, typer.Option("--no-check", help="Do not open it and search it once before.")
+    check: Annotated[
+        bool, typer.Option("--check", help="Open it and search it once first.")
     ] = False,
 ) -> None:
-    """Make a version the current one, after it was opened and searched once."""
+    """Make a version the current one."""
     store, _ = store_at(location)
-    store.activate(version, check=not no_check, retriever=retriever_at(location))
+    retriever = retriever_at(location) if check else None
+    store.activate(version, check=check, retriever=retriever)
     print(f"version {version} is the current one")
 
 

@@ -154,7 +154,7 @@ def test_what_cannot_be_searched_is_not_activated(
     (store.folder / "versions/two/retriever/dense.json").write_bytes(
         b" " * (store.folder / "versions/two/retriever/dense.json").stat().st_size
     )
-    assert "cannot become the current one" in fails(capsys, "activate", two, "two")
+    assert "cannot become the current one" in fails(capsys, "activate", two, "two", "--check")
     assert store.current() == "one"
-    run(capsys, "activate", two, "two", "--no-check")
+    run(capsys, "activate", two, "two")
     assert store.current() == "two"
