@@ -200,8 +200,8 @@ def calibrate(
 def _counts(updated: UpdateInfo) -> str:
     """Return how many passages an update added, changed and removed."""
     return (
-        f" ({updated.added:,} added, {updated.changed:,} changed, {updated.removed:,} removed "
-        f"since {updated.parent})"
+        f", {updated.added:,} added, {updated.changed:,} changed, {updated.removed:,} removed "
+        f"since {updated.parent}"
     )
 
 
@@ -216,4 +216,5 @@ def _print_made(verb: str, version: VersionInfo, counts: str = "") -> None:
         f"{verb} version {version.name}: {version.passages:,} passages{counts}, "
         f"{byte_size(version.bytes)}; {use}",
         markup=False,
+        soft_wrap=True,
     )

@@ -296,7 +296,7 @@ def test_a_faulty_update_is_an_error(built: Path, capsys: pytest.CaptureFixture[
 def test_an_update_tells_what_it_changed(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = changes(built, {"id": "p3", "text": "other"}, {"id": "p4", "delete": True})
     out = run(capsys, "update", built, path, "--version", "two")
-    assert "(0 added, 1 changed, 1 removed since one)" in out
+    assert ", 0 added, 1 changed, 1 removed since one, " in out
     row = json.loads(run(capsys, "update", built, path, "--parent", "one", "--json"))
     assert (row["parent"], row["added"], row["changed"], row["removed"]) == ("one", 0, 1, 1)
     assert (row["nothing_changed"], row["current"]) == (False, True)
