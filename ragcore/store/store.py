@@ -284,7 +284,7 @@ class Store:
             UnknownVersionError: there is no such version.
             StoreCorruptError: a file of its passages is missing or broken.
         """
-        with self.passages(old) as before, self.passages(new) as after:
+        with self.passages(old, verify=True) as before, self.passages(new, verify=True) as after:
             return differences(before, after)
 
     def gc(self, keep: int, *, dry_run: bool = False) -> Collected:
@@ -366,8 +366,12 @@ class Store:
         return info_of(manifest, self.current())
 
     @contextmanager
-    def passages(self, version: str | None = None) -> Iterator[Passages]:
+    def passages(self, version: str | None = None, *, verify: bool = False) -> Iterator[Passages]:
         """Open the passages of a version, the current one where None, without its retriever.
+
+        Args:
+            version: its name; the current one where None.
+            verify: compare the sha256 of their files; only the sizes of all files where False.
 
         Raises:
             UnknownVersionError: there is no such version, or no current one.
@@ -375,5 +379,7 @@ class Store:
         """
         with self._catalog.lease(version) as leased:
             leased.check_files(digests=False)
+            if verify:
+                leased.check_files(digests=True, only=leased.passage_names())
             with leased.open_passages() as passages:
                 yield passages

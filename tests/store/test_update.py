@@ -316,3 +316,10 @@ def test_what_cannot_be_opened_does_not_become_current(store: Store) -> None:
     with pytest.raises(StoreError, match="'two' cannot become the current one"):
         store.activate("two", check=True, retriever=counting())
     assert store.current() == "one"
+
+
+def test_damaged_passages_are_not_compared(store: Store) -> None:
+    store.update("two", Changes(upserts(passage("new", "x")), {}), retriever=counting())
+    flipped(store.folder / "versions" / "two" / "passages-1.arrow", 900)
+    with pytest.raises(StoreCorruptError, match=r"passages-1\.arrow has sha256"):
+        store.diff("one", "two")
