@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +12,7 @@ from ragcore.cli import versions
 from ragcore.cli.arguments import JsonOption, PipelineArgument, StoreArgument
 from ragcore.cli.compare import compare
 from ragcore.cli.progress import stage_bars
+from ragcore.cli.stores import version_row
 
 if TYPE_CHECKING:
     from ragcore.store.store import UpdateInfo, VersionInfo
@@ -68,7 +68,7 @@ def build(
             progress=progress,
         )
     if as_json:
-        print(json.dumps(asdict(built), ensure_ascii=False))
+        print(json.dumps(version_row(built), ensure_ascii=False))
         return
     _print_made("built", built)
 
@@ -108,7 +108,7 @@ def update(
             progress=progress,
         )
     if as_json:
-        row = {**asdict(updated), "nothing_changed": updated.nothing_changed}
+        row = {**version_row(updated), "nothing_changed": updated.nothing_changed}
         print(json.dumps(row, ensure_ascii=False))
         return
     if updated.nothing_changed:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ragcore.contracts import Retriever
     from ragcore.registry.components import ComponentSpec
-    from ragcore.store.store import Store
+    from ragcore.store.store import Store, VersionInfo
 
-__all__ = ["retriever_at", "store_at"]
+__all__ = ["retriever_at", "store_at", "version_row"]
 
 
 def store_at(location: str, *, new: bool = False) -> tuple[Store, str | None]:
@@ -47,6 +48,14 @@ def retriever_at(location: str) -> ComponentSpec[Retriever] | None:
     from ragcore.config import load_config
 
     return load_config(location).memory.retriever if _is_pipeline(Path(location)) else None
+
+
+def version_row(version: VersionInfo) -> dict[str, Any]:
+    """Return a version as JSON shows it; `broken` is there only if it is broken."""
+    row = asdict(version)
+    if version.broken is None:
+        del row["broken"]
+    return row
 
 
 def _is_pipeline(path: Path) -> bool:

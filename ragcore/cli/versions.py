@@ -12,7 +12,7 @@ import typer
 
 from ragcore.cli.arguments import JsonOption, StoreArgument
 from ragcore.cli.progress import stage_bars
-from ragcore.cli.stores import retriever_at, store_at
+from ragcore.cli.stores import retriever_at, store_at, version_row
 
 if TYPE_CHECKING:
     from ragcore.store.diff import Differences
@@ -41,7 +41,7 @@ def list_(
     store, _ = store_at(location)
     versions = store.versions()
     if as_json:
-        print(json.dumps([asdict(version) for version in versions], ensure_ascii=False))
+        print(json.dumps([version_row(version) for version in versions], ensure_ascii=False))
         return
     empty = Text(f"{store.folder} has no version yet")
     Console().print(versions_view(versions) if versions else empty)

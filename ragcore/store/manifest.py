@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -21,7 +21,15 @@ from ragcore.contracts import Retriever
 from ragcore.errors import StoreCorruptError, StoreError
 from ragcore.registry.components import ComponentSpec
 
-__all__ = ["FORMAT", "MANIFEST", "FileRecord", "Manifest", "base_of"]
+__all__ = [
+    "FORMAT",
+    "MANIFEST",
+    "FileRecord",
+    "Manifest",
+    "base_of",
+    "has_absolute",
+    "is_absolute",
+]
 
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
@@ -53,7 +61,8 @@ class Manifest(BaseModel):
         ragcore: the release that wrote it.
         files: every other file, by its path from the folder.
         base: the folder that relative paths of `retriever` and `corpus` start from, relative to
-            the store's folder; None where none does.
+            the store's folder; "." where there are only absolute ones, None where there is no path.
+            Manifests of before have none, and absolute paths.
         order: where the clock said that the version was finished before one that was there
             already: the time that counts in place of `created`, just after that version's.
     """
@@ -87,11 +96,14 @@ class Manifest(BaseModel):
         parent: str | None = None,
     ) -> Manifest:
         """Describe a version that was finished now, by this release; see the attributes."""
+        record = retriever.to_record()
+        if base is None and (has_absolute(record) or has_absolute(corpus)):
+            base = "."
         return cls(
             name=name,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             passages=passages,
-            retriever=retriever.to_record(),
+            retriever=record,
             fingerprint=fingerprint,
             corpus=corpus,
             parent=parent,
@@ -202,6 +214,23 @@ def base_of(folder: Path | None, store: Path) -> str | None:
     if common == Path(common.anchor):
         return str(folder)
     return Path(os.path.relpath(folder, store)).as_posix()
+
+
+def has_absolute(value: object) -> bool:
+    """Return whether a record has an absolute path in it."""
+    match value:
+        case dict():
+            return any(map(has_absolute, value.values()))
+        case list():
+            return any(map(has_absolute, value))
+        case _:
+            return isinstance(value, str) and is_absolute(value)
+
+
+def is_absolute(text: str) -> bool:
+    """Return whether a text is an absolute path, as far as its form tells."""
+    # A template may begin with a slash; it has fields in braces.
+    return text.startswith("/") and len(PurePosixPath(text).parts) > 2 and "{" not in text
 
 
 def _is_left_out(key: str, value: object) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ragcore.store.manifest import MANIFEST, Manifest
+from ragcore.store.manifest import MANIFEST, Manifest, is_absolute
 
 __all__ = ["portable"]
 
@@ -18,13 +18,16 @@ def portable(manifest: Manifest, folder: Path) -> bytes:
     """Return the text of a manifest without absolute paths; of one without these, as it is.
 
     An absolute path of a model or a corpus becomes its last name, and relative ones lose the
-    record of where they start from, unless that is a folder above the store.
+    record of where they start from, unless that is a folder above the store. A manifest of before,
+    which has no such record, stays as it is: an imported version is exported with the same bytes.
 
     Args:
         manifest: of the version.
         folder: of the version, whose manifest.json is read.
     """
-    base = manifest.base if manifest.base and _is_above(manifest.base) else None
+    if manifest.base is None:
+        return (folder / MANIFEST).read_bytes()
+    base = manifest.base if _is_above(manifest.base) else "."
     fields = {
         "retriever": _without_paths(manifest.retriever),
         "corpus": _without_paths(manifest.corpus),
@@ -46,13 +49,7 @@ def _without_paths(value: Any) -> Any:
             return {key: _without_paths(item) for key, item in value.items()}
         case list():
             return [_without_paths(item) for item in value]
-        case str() if _is_absolute(value):
+        case str() if is_absolute(value):
             return PurePosixPath(value).name
         case _:
             return value
-
-
-def _is_absolute(text: str) -> bool:
-    """Return whether a text is an absolute path, as far as its form tells."""
-    # A template may begin with a slash; it has fields in braces.
-    return text.startswith("/") and len(PurePosixPath(text).parts) > 2 and "{" not in text
