@@ -5,15 +5,15 @@ Knows which settings of the section `memory` each of them needs; knows nothing o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import date
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ragcore.config import MemoryConfig, PipelineConfig, load_config
 from ragcore.errors import ConfigError, StoreError
 from ragcore.memory.memory import Memory
+from ragcore.memory.passages import Passages
 from ragcore.store.diff import Changes, changes_to, read_changes
-from ragcore.store.store import Progress, Store, VersionInfo
+from ragcore.store.store import Progress, Store, UpdateInfo, VersionInfo
 
 __all__ = ["build_memory", "open_memory", "update_memory"]
 
@@ -69,6 +69,7 @@ def build_memory(
     *overrides: str,
     version: str | None = None,
     fresh: bool = False,
+    activate: bool = True,
     progress: Progress | None = None,
 ) -> VersionInfo:
     """Build a version of a pipeline's memory from its corpus, and make it the current one.
@@ -76,8 +77,11 @@ def build_memory(
     Args:
         pipeline: path of a YAML file, or a loaded config.
         overrides: changes to the file, as on the command line: "memory.retriever.use=bm25".
-        version: the new version's name; where None, `memory.version`, else today's date.
+        version: the new version's name; where None, `memory.version`, else today's date, with a
+            number behind it where there is such a version.
         fresh: encode all passages, also those that an interrupted build has encoded.
+        activate: make it the current version, after it was opened and searched once; False leaves
+            the current one in use, so that the two can be compared first.
         progress: called with a stage, how much of it is done, and how much there is, if known.
 
     Raises:
@@ -93,10 +97,12 @@ def build_memory(
             "'memory', such as corpus: {use: jsonl, path: passages.jsonl}"
         )
     return Store(section.store).build(
-        version or section.version or _today(),
+        version or section.version,
         section.corpus.build(),
         section.retriever,
-        corpus_config=section.corpus.to_dict(),
+        corpus_config=section.corpus,
+        activate=activate,
+        check=True,
         fresh=fresh,
         progress=progress,
     )
@@ -108,16 +114,20 @@ def update_memory(
     *,
     version: str | None = None,
     parent: str | None = None,
+    activate: bool = True,
     progress: Progress | None = None,
-) -> VersionInfo:
+) -> UpdateInfo:
     """Derive a version of a memory from another by changes, and make it the current one.
+
+    Where the changes change nothing, no version is made; see `UpdateInfo.nothing_changed`.
 
     Args:
         place: a pipeline's YAML file, or the folder of a store.
         changes: JSON lines (see `read_changes`); where None, the differences between the parent
-            and the pipeline's corpus, for which the parent is opened by `open_memory`.
-        version: the new version's name; where None today's date.
+            and the pipeline's corpus; then the parent is verified as `memory.verify` says.
+        version: the new version's name; where None as for `build_memory`, without `memory.version`.
         parent: the version that is updated; where None `memory.version`, else the current one.
+        activate: as for `build_memory`.
         progress: as for `build_memory`.
 
     Raises:
@@ -132,32 +142,26 @@ def update_memory(
         parent = parent or section.version
     elif not path.is_dir():
         raise StoreError(f"{path}: there is no such store, and no such pipeline: check the path")
-    store = Store(section.store if section else path)
-    # Named here, so that the changes are compared with the version that they are applied to, even
-    # if another becomes the current one meanwhile.
-    parent = parent or store.current()
-    return store.update(
-        version or _today(),
-        _changes(path, section, changes, parent),
+    return Store(section.store if section else path).update(
+        version,
+        _changes(path, section, changes),
         parent=parent,
         retriever=section.retriever if section else None,
+        activate=activate,
+        verify=section is not None and section.verify and changes is None,
         progress=progress,
     )
 
 
 def _changes(
-    path: Path, section: MemoryConfig | None, changes: str | Path | None, parent: str | None
-) -> Changes:
-    """Read the changes of an update from a file, or compare the parent with the corpus."""
+    path: Path, section: MemoryConfig | None, changes: str | Path | None
+) -> Changes | Callable[[Passages], Changes]:
+    """Read the changes of an update from a file, or return how to compare with the corpus."""
     if changes is not None:
         return read_changes(Path(changes))
     if section is None or section.corpus is None:
         raise ConfigError(
             f"{path}: no changes to update by: give a file of changes, or a pipeline with a corpus"
         )
-    with open_memory(section, version=parent) as memory:
-        return changes_to(memory.passages, section.corpus.build())
-
-
-def _today() -> str:
-    return date.today().isoformat()
+    corpus = section.corpus.build()
+    return lambda passages: changes_to(passages, corpus)

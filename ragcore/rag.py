@@ -58,6 +58,7 @@ class Rag:
         store: Store | None = None,
         retriever: ComponentSpec[Retriever] | None = None,
         verify: bool = True,
+        pinned: bool = False,
     ) -> None:
         """Put a memory and a generator together.
 
@@ -68,12 +69,14 @@ class Rag:
             store: where `swap` finds other versions.
             retriever: how `swap` opens them; each version's own record where None.
             verify: whether `swap` compares every file with its sha256, or only its size.
+            pinned: whether the version was chosen by name, so that `memory.watch` does not replace
+                it; `swap` still does.
 
         Raises:
             UnsupportedOperation: the config asks for grounded answers, and the generator cannot
                 give them.
         """
-        self.memory = ServedMemory(memory, store, retriever, verify=verify)
+        self.memory = ServedMemory(memory, store, retriever, verify=verify, pinned=pinned)
         self._answering = Answerer(generator, config or RagConfig())
 
     @classmethod
@@ -98,6 +101,7 @@ class Rag:
             store=Store(section.store),
             retriever=section.retriever,
             verify=section.verify,
+            pinned=section.version is not None,
         )
 
     @property

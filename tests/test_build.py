@@ -10,7 +10,8 @@ import pytest
 
 import ragcore
 from ragcore.config import load_config
-from ragcore.errors import ConfigError, StoreCorruptError
+from ragcore.errors import ConfigError, CorpusError, PluginError, StoreCorruptError
+from ragcore.store.manifest import Manifest
 from ragcore.store.store import Store
 from tests.conftest import Installed
 from tests.store.test_store import flip
@@ -85,6 +86,7 @@ def test_a_memory_opens_as_its_section_says_whatever_names_it(pipeline: Path, fo
 
 def test_the_version_is_the_one_asked_for_else_the_files_else_the_current(pipeline: Path) -> None:
     ragcore.update_memory(pipeline, version="two")
+    write_corpus(pipeline.parent, 11)
     ragcore.update_memory(pipeline, version="three")
     with ragcore.open_memory(pipeline) as memory:
         assert memory.version == "three"
@@ -139,3 +141,117 @@ def test_an_update_compares_the_version_that_it_changes(
     assert store.manifest("two").parent == "one"
     with store.passages("two") as passages:
         assert [passage.id for passage in passages] == ["p0", "new"]
+
+
+FILED = """\
+from pathlib import Path
+from ragcore import ModelName, hookimpl
+from ragcore.errors import PluginError
+from ragcore.registry.components import ComponentConfig
+from tests.helpers.word_encoder import WordEncoder
+
+class Filed(WordEncoder):
+    class Config(ComponentConfig):
+        model: ModelName
+
+    def __init__(self, config):
+        path = Path(config.model) / "seed"
+        if not path.is_file():
+            raise PluginError(f"model {config.model!r} is no folder")
+        super().__init__(WordEncoder.Config(seed=int(path.read_text())))
+
+@hookimpl
+def ragcore_encoders():
+    return {"filed": "filed_plugin:Filed"}
+"""
+
+
+@pytest.fixture
+def project(installed: Installed, tmp_path: Path) -> Path:
+    """Build version one by a pipeline whose encoder is a folder of the project."""
+    installed.add("filed", FILED)
+    folder = tmp_path / "alice" / "project"
+    (folder / "models" / "enc").mkdir(parents=True)
+    (folder / "models" / "enc" / "seed").write_text("7")
+    text = PIPELINE.replace("{use: words}", "{use: filed, model: models/enc}")
+    (folder / "pipeline.yaml").write_text(text.replace("store: store", "store: stores/s"))
+    write_corpus(folder, 9)
+    ragcore.build_memory(folder / "pipeline.yaml", version="one")
+    (folder / "changes.jsonl").write_text('{"id": "new", "text": "new"}\n')
+    return folder
+
+
+def test_a_manifest_records_paths_as_they_were_written(project: Path) -> None:
+    text = (project / "stores/s/versions/one/manifest.json").read_text()
+    assert "alice" not in text
+    manifest = Store(project / "stores/s").manifest()
+    assert manifest.retriever["encoder"] == {"use": "filed", "model": "models/enc"}
+    assert (manifest.corpus or {})["path"] == "passages.jsonl"
+    assert manifest.base == "../.."
+
+
+def test_a_project_that_has_moved_is_updated_by_its_store(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = tmp_path / "bob"
+    project.rename(moved)
+    monkeypatch.chdir(tmp_path)
+    info = ragcore.update_memory(moved / "stores" / "s", moved / "changes.jsonl", version="two")
+    assert (info.name, info.passages) == ("two", 10)
+    one, two = (Store(moved / "stores/s").manifest(name) for name in ("one", "two"))
+    assert (two.retriever, two.corpus, two.base) == (one.retriever, one.corpus, one.base)
+    Store(Path("bob/stores/s")).open("two").close()
+
+
+def test_an_error_says_where_the_path_came_from(project: Path) -> None:
+    (project / "models" / "enc" / "seed").unlink()
+    with pytest.raises(PluginError) as caught:
+        ragcore.update_memory(project / "stores/s", project / "changes.jsonl")
+    message = str(caught.value)
+    assert f"those in {project / 'stores/s/versions/one/manifest.json'}" in message
+    assert f"relative paths start from {project}" in message
+    # With the pipeline's own settings the manifest has nothing to do with it.
+    with pytest.raises(PluginError, match=r"is no folder$"):
+        ragcore.open_memory(project / "pipeline.yaml")
+
+
+def test_a_manifest_of_before_with_an_absolute_path_opens(project: Path) -> None:
+    folder = project / "stores/s/versions/one"
+    manifest = Manifest.read(folder)
+    encoder = {"use": "filed", "model": str(project / "models" / "enc")}
+    retriever = {**manifest.retriever, "encoder": encoder}
+    manifest.model_copy(update={"retriever": retriever, "base": None}).write(folder)
+    ragcore.update_memory(project / "stores/s", project / "changes.jsonl", version="two")
+    assert Store(project / "stores/s").manifest("two").retriever == retriever
+
+
+def test_a_version_that_is_not_activated_leaves_the_current_one(pipeline: Path) -> None:
+    store = Store(pipeline.parent / "store")
+    built = ragcore.build_memory(pipeline, version="two", activate=False)
+    updated = ragcore.update_memory(pipeline, version="three", activate=False)
+    assert (built.current, updated.current, store.current()) == (False, False, "one")
+
+
+def test_versions_of_one_day_have_names_of_their_own(pipeline: Path) -> None:
+    first = ragcore.build_memory(pipeline).name
+    second = ragcore.build_memory(pipeline).name
+    ragcore.update_memory(pipeline, parent="one")
+    names = [info.name for info in Store(pipeline.parent / "store").versions()]
+    assert len(names) == 4
+    assert second in (f"{first}-2", names[1])
+
+
+def test_a_repeated_id_in_the_corpus_stops_an_update(pipeline: Path) -> None:
+    with (pipeline.parent / "passages.jsonl").open("a") as file:
+        file.write('{"id": "p3", "text": "again"}\n')
+    with pytest.raises(CorpusError, match="'p3', which an earlier passage has"):
+        ragcore.update_memory(pipeline, version="two")
+
+
+def test_nan_in_a_corpus_is_refused_by_its_line(pipeline: Path) -> None:
+    for value in ("NaN", "-Infinity", "1e999"):
+        write_corpus(pipeline.parent, 3)
+        with (pipeline.parent / "passages.jsonl").open("a") as file:
+            file.write(f'{{"id": "x", "text": "x", "price": {value}}}\n')
+        with pytest.raises(CorpusError, match="write null"):
+            ragcore.build_memory(pipeline, version="two")

@@ -11,10 +11,11 @@ from ragcore.cli import versions
 from ragcore.cli.arguments import JsonOption, PipelineArgument, StoreArgument
 from ragcore.cli.compare import compare
 from ragcore.cli.progress import stage_bars
+from ragcore.cli.stores import version_row
 from ragcore.views.output import print_json, print_text
 
 if TYPE_CHECKING:
-    from ragcore.store.store import VersionInfo
+    from ragcore.store.store import UpdateInfo, VersionInfo
 
 __all__ = ["app"]
 
@@ -32,6 +33,14 @@ _Overrides = Annotated[
 ]
 
 
+_NoActivate = Annotated[
+    bool,
+    typer.Option(
+        "--no-activate", help="Leave the current version in use; see `ragcore memory compare`."
+    ),
+]
+
+
 @app.command()
 def build(
     pipeline: PipelineArgument,
@@ -40,19 +49,29 @@ def build(
         str | None,
         typer.Option(help="The new version's name; else memory.version, else today's date."),
     ] = None,
+    no_activate: _NoActivate = False,
     fresh: Annotated[
         bool,
         typer.Option("--fresh", help="Do not reuse what an interrupted build has encoded."),
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Build a new version from the pipeline's corpus, and make it the current one."""
     from ragcore.build import build_memory
 
     with stage_bars() as progress:
         built = build_memory(
-            pipeline, *(overrides or ()), version=version, fresh=fresh, progress=progress
+            pipeline,
+            *(overrides or ()),
+            version=version,
+            fresh=fresh,
+            activate=not no_activate,
+            progress=progress,
         )
-    _print_current("built", built)
+    if as_json:
+        print_json(version_row(built))
+        return
+    _print_made("built", built)
 
 
 @app.command()
@@ -71,18 +90,32 @@ def update(
     parent: Annotated[
         str | None, typer.Option(help="The version to start from; else the current one.")
     ] = None,
+    no_activate: _NoActivate = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Make a new version from another by adding, replacing and deleting passages.
 
-    It becomes the current version.
+    It becomes the current version. Where nothing changes, no version is made.
     """
     from ragcore.build import update_memory
 
     with stage_bars() as progress:
         updated = update_memory(
-            location, changes, version=version, parent=parent, progress=progress
+            location,
+            changes,
+            version=version,
+            parent=parent,
+            activate=not no_activate,
+            progress=progress,
         )
-    _print_current("made", updated)
+    if as_json:
+        row = {**version_row(updated), "nothing_changed": updated.nothing_changed}
+        print_json(row)
+        return
+    if updated.nothing_changed:
+        print_text(f"nothing changed: version {updated.parent} has these passages already")
+        return
+    _print_made("made", updated, _counts(updated))
 
 
 @app.command()
@@ -163,11 +196,20 @@ def calibrate(
         print_text(f"\nmemory:\n  temperature: {temperature!r}")
 
 
-def _print_current(verb: str, version: VersionInfo) -> None:
-    """Print a version that was just made, and that it is the current one."""
+def _counts(updated: UpdateInfo) -> str:
+    """Return how many passages an update added, changed and removed."""
+    return (
+        f", {updated.added:,} added, {updated.changed:,} changed, {updated.removed:,} removed "
+        f"since {updated.parent}"
+    )
+
+
+def _print_made(verb: str, version: VersionInfo, counts: str = "") -> None:
+    """Print a version that was just made, and whether it is the current one."""
     from ragcore.views.tables import byte_size
 
+    use = "it is the current one" if version.current else "it is not the current one"
     print_text(
-        f"{verb} version {version.name}: {version.passages:,} passages, "
-        f"{byte_size(version.bytes)}; it is the current one"
+        f"{verb} version {version.name}: {version.passages:,} passages{counts}, "
+        f"{byte_size(version.bytes)}; {use}"
     )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ragcore.store.store import Store
+    from ragcore.contracts import Retriever
+    from ragcore.registry.components import ComponentSpec
+    from ragcore.store.store import Store, VersionInfo
 
-__all__ = ["store_at"]
+__all__ = ["retriever_at", "store_at", "version_row"]
 
 
 def store_at(location: str, *, new: bool = False) -> tuple[Store, str | None]:
@@ -28,9 +32,32 @@ def store_at(location: str, *, new: bool = False) -> tuple[Store, str | None]:
 
     version = None
     folder = usable_path(location, StoreError)
-    if folder.is_file() or folder.suffix in (".yaml", ".yml"):
+    if _is_pipeline(folder):
         section = load_store_config(location)
         folder, version = section.store, section.version
     if not new and not folder.is_dir():
         raise StoreError(f"{folder}: no such store: build a version with `ragcore memory build`")
     return Store(folder), version
+
+
+def retriever_at(location: str) -> ComponentSpec[Retriever] | None:
+    """Return the retriever of a pipeline file; None for a store's folder, which records its own.
+
+    Raises:
+        ConfigError: the pipeline file is faulty.
+    """
+    from ragcore.config import load_config
+
+    return load_config(location).memory.retriever if _is_pipeline(Path(location)) else None
+
+
+def version_row(version: VersionInfo) -> dict[str, Any]:
+    """Return a version as JSON shows it; `broken` is there only if it is broken."""
+    row = asdict(version)
+    if version.broken is None:
+        del row["broken"]
+    return row
+
+
+def _is_pipeline(path: Path) -> bool:
+    return path.is_file() or path.suffix in (".yaml", ".yml")

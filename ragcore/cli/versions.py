@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +12,7 @@ import typer
 from ragcore.cli.arguments import JsonOption, StoreArgument
 from ragcore.cli.outputs import check_file
 from ragcore.cli.progress import stage_bars
-from ragcore.cli.stores import store_at
+from ragcore.cli.stores import retriever_at, store_at, version_row
 from ragcore.views.output import print_json, print_text
 
 if TYPE_CHECKING:
@@ -29,14 +30,17 @@ def list_(
     location: StoreArgument,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
 ) -> None:
-    """List the versions of a store; * marks the current one."""
+    """List the versions of a store; * marks the current one.
+
+    A version whose manifest is broken is listed with the reason.
+    """
     from ragcore.views.console import print_view
     from ragcore.views.versions import versions_view
 
     store, _ = store_at(location)
     versions = store.versions()
     if as_json:
-        print_json([asdict(version) for version in versions])
+        print_json([version_row(version) for version in versions])
         return
     print_view(versions_view(versions) if versions else f"{store.folder} has no version yet")
 
@@ -67,11 +71,16 @@ def verify(location: StoreArgument, version: _Version = None) -> None:
 
 
 def activate(
-    location: StoreArgument, version: Annotated[str, typer.Argument(help="The version's name.")]
+    location: StoreArgument,
+    version: Annotated[str, typer.Argument(help="The version's name.")],
+    check: Annotated[
+        bool, typer.Option("--check", help="Open it and search it once first.")
+    ] = False,
 ) -> None:
     """Make a version the current one."""
     store, _ = store_at(location)
-    store.activate(version)
+    retriever = retriever_at(location) if check else None
+    store.activate(version, check=check, retriever=retriever)
     print_text(f"version {version} is the current one")
 
 
@@ -102,7 +111,8 @@ def gc(
         print_json({**asdict(collected), "dry_run": dry_run})
         return
     for name in collected.removed:
-        print_text(f"{'would delete' if dry_run else 'deleted'} version {name}")
+        broken = ", whose manifest is broken" if name in collected.broken else ""
+        print_text(f"{'would delete' if dry_run else 'deleted'} version {name}{broken}")
     for name in collected.in_use:
         print_text(f"kept version {name}, which a program has open")
     freed = f"{byte_size(collected.bytes)} {'to free' if dry_run else 'freed'}"
@@ -143,13 +153,23 @@ def diff(
 
 def export(
     location: StoreArgument,
-    file: Annotated[Path, typer.Argument(help="The file to write, such as world-2026-02.tar.")],
+    file: Annotated[
+        Path,
+        typer.Argument(help="The file to write, such as world-2026-02.tar; - for standard output."),
+    ],
     version: _Version = None,
 ) -> None:
     """Write a version as one file, with the sha256 of everything in it."""
+    from ragcore.errors import StoreError
     from ragcore.views.tables import byte_size
 
     store, preferred = store_at(location)
+    if str(file) == "-":
+        if sys.stdout.isatty():
+            raise StoreError("standard output is a terminal: redirect it to a file or a pipe")
+        store.export(sys.stdout.buffer, version or preferred)
+        sys.stdout.buffer.flush()
+        return
     with stage_bars() as progress:
         written = store.export(file, version or preferred, progress=progress)
     print_text(f"wrote version {written.name} to {file}: {byte_size(file.stat().st_size)}")
@@ -170,7 +190,13 @@ def import_(
 
     store, _ = store_at(location, new=True)
     with stage_bars() as progress:
-        imported = store.import_version(file, version, activate=activate, progress=progress)
+        imported = store.import_version(
+            file,
+            version,
+            activate=activate,
+            retriever=retriever_at(location) if activate else None,
+            progress=progress,
+        )
     current = "; it is the current one" if activate else ""
     size = byte_size(imported.bytes)
     print_text(f"version {imported.name}: {imported.passages:,} passages, {size}{current}")

@@ -231,7 +231,7 @@ def passage_from_json(
         CorpusError: the line is no passage, or its id may be under several keys.
     """
     try:
-        fields = json.loads(line)
+        fields = json.loads(line, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise CorpusError(
             f"{where}: not JSON ({error}): expected one object per line, such as "
@@ -277,6 +277,10 @@ def _id_key(fields: Mapping[str, object], where: str) -> str:
             f"corpus's option `id`, such as id: {keys[0]}"
         )
     return keys[0] if keys else "id"
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number in JSON; write null")
 
 
 def _not_empty(text: str, where: str) -> str:

@@ -54,6 +54,11 @@ class LiveMemory:
         """The name of the version that a request beginning now would read."""
         return _PINNED.get().get(self, self._current).memory.version
 
+    @property
+    def served(self) -> str:
+        """The name of the version that is served, whatever this thread or task has pinned."""
+        return self._current.memory.version
+
     @contextmanager
     def reading(self) -> Iterator[Memory]:
         """Read the current memory, or the pinned one; it stays open until the block ends.

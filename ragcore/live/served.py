@@ -19,6 +19,7 @@ from ragcore.live.watch import Watch
 from ragcore.memory.memory import Memory
 from ragcore.registry.components import ComponentSpec
 from ragcore.registry.discovery import registry
+from ragcore.store.opening import ask_once
 from ragcore.store.store import Store, VersionInfo
 
 __all__ = ["ServedMemory"]
@@ -34,6 +35,7 @@ class ServedMemory:
         retriever: ComponentSpec[Retriever] | None = None,
         *,
         verify: bool = True,
+        pinned: bool = False,
     ) -> None:
         """Serve an opened version.
 
@@ -42,12 +44,14 @@ class ServedMemory:
             store: where other versions are; None where there are none.
             retriever: how other versions are opened; each version's own record where None.
             verify: whether every file of them is compared with its sha256, or only its size.
+            pinned: whether the version was chosen by name, so that `watch` does not replace it.
         """
         self._live = LiveMemory(memory)
         self._store = store
         self._retriever = retriever
         self._temperature = memory.temperature
         self._verify = verify
+        self._pinned = pinned
         self._swapping = threading.Lock()
 
     @property
@@ -84,7 +88,7 @@ class ServedMemory:
             low_priority=True,
         )
         try:
-            memory.search(["warm up"], 1)
+            ask_once(memory)
             yield_gil()
         except BaseException:
             memory.close()
@@ -118,6 +122,8 @@ class ServedMemory:
     ) -> Watch:
         """Follow the store's current version: see `Watch`.
 
+        A version that the pipeline names (`memory.version`) stays: it is not replaced.
+
         Args:
             interval: seconds between two looks at the store.
             on_error: called with the error when a version cannot be served.
@@ -125,7 +131,14 @@ class ServedMemory:
         Raises:
             ConfigError: there is no store.
         """
-        return Watch(self._store_to_open(), self.swap, lambda: self.version, interval, on_error)
+        return Watch(
+            self._store_to_open(),
+            self.swap,
+            lambda: self._live.served,
+            interval,
+            on_error,
+            pinned=self._pinned,
+        )
 
     def close(self) -> None:
         """Serve nothing from now on; the memory closes when its last reader has left."""

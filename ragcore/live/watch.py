@@ -32,7 +32,7 @@ class Watch:
     If a version cannot be served, the one before it goes on serving. The error is logged as one of
     `ragcore.memory` and passed to `on_error`; the version is tried again after a minute, or another
     as soon as it becomes current. A version that was chosen by `rag.swap` is served until the
-    store's current version changes.
+    store's current version changes; one that `memory.version` names stays.
     """
 
     def __init__(
@@ -42,6 +42,8 @@ class Watch:
         served: Callable[[], str],
         interval: float = 1.0,
         on_error: Callable[[Exception], object] | None = None,
+        *,
+        pinned: bool = False,
     ) -> None:
         """Look at the store once, and start a thread that goes on looking.
 
@@ -51,12 +53,20 @@ class Watch:
             served: a function that returns the version that is served.
             interval: seconds between two looks at the store.
             on_error: called with each error: here, and in the watch's thread.
+            pinned: whether the version that is served was chosen by name: then it stays.
         """
         self._store = store
         self._swap = swap
         self._served = served
         self._interval = interval
         self._on_error = on_error
+        self._pinned = pinned
+        if pinned:
+            _LOG.warning(
+                "version %r stays, since memory.version names it: leave memory.version out to "
+                "follow the store's current version",
+                served(),
+            )
         self._seen: str | None = None
         self._failed_at: float | None = None
         self._looking = threading.Lock()
@@ -86,6 +96,8 @@ class Watch:
         Raises:
             StoreError: the store's current version cannot be read, or cannot be served.
         """
+        if self._pinned:
+            return None
         with self._looking:
             current = self._store.current()
             again = self._failed_at is not None and time.monotonic() - self._failed_at >= RETRY

@@ -196,7 +196,7 @@ class Passages:
         """Yield the metadata of all passages by row, as lists of at most 4,096."""
         for columns in self._kept_columns():
             # Parsed as one text, which is many times quicker than one by one.
-            yield json.loads(f"[{','.join(columns[3].to_pylist())}]")
+            yield json.loads(f"[{','.join(columns[3].to_pylist())}]", parse_constant=_null)
 
     def row_of(self, id: str) -> int:  # noqa: A002 (the name of the passage's field)
         """Find the row of the passage with an id; compares all ids.
@@ -216,7 +216,8 @@ class Passages:
         # Slow to import, and needed by no command that only lists, checks or switches versions.
         import pyarrow.compute as pc
 
-        requested = pa.array(ids, pa.string())
+        # No stored id has a lone surrogate, which Arrow cannot encode.
+        requested = pa.array([name for name in ids if _is_unicode(name)], pa.string())
         rows: dict[str, int] = {}
         start = 0
         for id_column, *_ in self._kept_columns():
@@ -277,14 +278,24 @@ def _to_json(passage: Passage) -> str:
     if not passage.metadata:
         return "{}"
     try:
-        return json.dumps(dict(passage.metadata), ensure_ascii=False)
-    except (TypeError, ValueError) as error:
+        return json.dumps(dict(passage.metadata), ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
         raise CorpusError(
             f"passage {passage.id!r}: its metadata cannot be written as JSON ({error}): use "
-            "strings, numbers, booleans, null, lists and mappings only"
+            "strings, finite numbers, booleans, null, lists and mappings only; write null where a "
+            "number is NaN or infinite"
         ) from None
 
 
 def _passage(id: str, title: str, text: str, metadata: str) -> Passage:  # noqa: A002
-    fields: Mapping[str, Any] = {} if metadata == "{}" else json.loads(metadata)
-    return Passage(id, title, text, fields)
+    if metadata == "{}":
+        return Passage(id, title, text, {})
+    return Passage(id, title, text, json.loads(metadata, parse_constant=_null))
+
+
+def _null(name: str) -> None:
+    """Read NaN and infinities, which earlier releases wrote, as null: JSON has no such numbers."""
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)

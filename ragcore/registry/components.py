@@ -17,7 +17,9 @@ from __future__ import annotations
 import json
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Generic, TypeVar, get_args, get_origin
@@ -29,6 +31,7 @@ from pydantic_core import CoreSchema, core_schema, to_jsonable_python
 
 from ragcore.contracts import Corpus, Encoder, Generator, Index, Retriever, Scorer
 from ragcore.errors import PluginError
+from ragcore.registry.written import WrittenPath, WrittenText, as_written
 
 __all__ = [
     "ConfigPath",
@@ -37,6 +40,7 @@ __all__ = [
     "config_class",
     "kind_of",
     "ComponentConfig",
+    "keep_shared",
     "spec_from_dict",
     "to_plain",
     "yaml_key",
@@ -66,6 +70,8 @@ class ComponentConfig(BaseModel):
 
 
 T = TypeVar("T")
+Spelling = Callable[[Path | str], str]
+"""How a path, or a model's name, is written."""
 
 
 class ComponentSpec(Generic[T]):
@@ -176,9 +182,27 @@ class ComponentSpec(Generic[T]):
         """Return the spec as YAML writes it, with every default and without secrets."""
         return self._payload(hidden=True)
 
-    def _payload(self, hidden: bool) -> dict[str, Any]:
-        """Return `use` and the config's fields; `hidden` replaces secrets by their `${env:…}`."""
-        payload = {"use": self.use, **_fields(self.config, hidden)}
+    def to_record(self) -> dict[str, Any]:
+        """Return the spec as `to_dict` does, with paths and models as the user wrote them.
+
+        What is recorded this way still holds where the project is moved, or its environment is;
+        relative paths in it start from `record_base`. A path that starts from another folder than
+        that is absolute.
+        """
+        return self._payload(hidden=True, spell=partial(as_written, base=self.record_base()))
+
+    def record_base(self) -> Path | None:
+        """Return the folder that relative paths of `to_record` start from; None without such."""
+        return next(_bases(self.config), None)
+
+    def _payload(self, hidden: bool, spell: Spelling = str) -> dict[str, Any]:
+        """Return `use` and the config's fields.
+
+        Args:
+            hidden: replace secrets by their `${env:…}`.
+            spell: how paths and texts are written.
+        """
+        payload = {"use": self.use, **_fields(self.config, hidden, spell)}
         for path, text in self.secrets.items() if hidden else ():
             _put(payload, path, text)
         return payload
@@ -204,6 +228,18 @@ _SHARED: Final[weakref.WeakValueDictionary[tuple[Any, str], Any]] = weakref.Weak
 _LOCK: Final = threading.RLock()
 
 
+@contextmanager
+def keep_shared() -> Iterator[None]:
+    """Keep all components that are shared now until the block ends; see `ComponentSpec.shared`.
+
+    A block that drops one memory and then opens another would otherwise load an encoder twice.
+    """
+    with _LOCK:
+        components = list(_SHARED.values())
+    yield
+    components.clear()
+
+
 def to_plain(value: Any) -> Any:
     """Convert a config, or a value in one, to JSON-ready values; specs become `{use: …}`."""
     return _plain(value, hidden=True)
@@ -214,8 +250,10 @@ def yaml_key(name: str, field: FieldInfo) -> str:
     return field.validation_alias if isinstance(field.validation_alias, str) else name
 
 
-def spec_from_dict(kind: str, data: Mapping[str, Any]) -> ComponentSpec[Any]:
-    """Rebuild the spec from what `ComponentSpec.to_dict` returned, as a manifest records it.
+def spec_from_dict(
+    kind: str, data: Mapping[str, Any], *, base: str | Path | None = None
+) -> ComponentSpec[Any]:
+    """Rebuild the spec from what `to_dict` or `to_record` returned, as a manifest records it.
 
     For records that ragcore wrote itself. Files that people write are read by `ragcore.config`,
     which knows the line of each fault.
@@ -223,6 +261,7 @@ def spec_from_dict(kind: str, data: Mapping[str, Any]) -> ComponentSpec[Any]:
     Args:
         kind: kind of component, such as "retriever".
         data: `{use: NAME, …}`, nested specs likewise.
+        base: the folder that relative paths of a record start from; the working folder where None.
 
     Raises:
         UnknownComponentError: no plugin provides the component.
@@ -241,14 +280,14 @@ def spec_from_dict(kind: str, data: Mapping[str, Any]) -> ComponentSpec[Any]:
     for name, field in model.model_fields.items():
         key, inner = yaml_key(name, field), _kind_in(*field.metadata, field.annotation)
         if key in settings and inner is not None:
-            settings[key] = _specs_in(settings[key], inner)
+            settings[key] = _specs_in(settings[key], inner, base)
     if "${env:" in json.dumps(settings, default=str):
         raise ConfigError(
             f"{kind} {use!r}: its recorded config names a secret, {settings!r}: pass the {kind} "
             "from a pipeline file, where secrets are filled in"
         )
     try:
-        config = model.model_validate(settings)
+        config = model.model_validate(settings, context=_context(base))
     except ValidationError as error:
         raise ConfigError(
             f"{kind} {use!r}: its recorded config does not fit the installed component: {error}: "
@@ -283,6 +322,11 @@ def config_class(kind: str, name: str) -> type[BaseModel]:
     return model
 
 
+def _context(base: str | Path | None) -> dict[str, Any]:
+    """Return what validators are told of a record; see `_resolve_model`."""
+    return {} if base is None else {"base": base, "recorded": True}
+
+
 def _kind_in(*hints: Any) -> str | None:
     """Return the kind of the specs that a field holds, at any depth of its annotation."""
     for hint in hints:
@@ -292,33 +336,54 @@ def _kind_in(*hints: Any) -> str | None:
     return None
 
 
-def _specs_in(value: Any, kind: str) -> Any:
+def _specs_in(value: Any, kind: str, base: str | Path | None) -> Any:
     if isinstance(value, list):
-        return [_specs_in(item, kind) for item in value]
+        return [_specs_in(item, kind, base) for item in value]
     if isinstance(value, dict) and "use" not in value:
-        return {key: _specs_in(item, kind) for key, item in value.items()}
-    return spec_from_dict(kind, value) if isinstance(value, dict) else value
+        return {key: _specs_in(item, kind, base) for key, item in value.items()}
+    return spec_from_dict(kind, value, base=base) if isinstance(value, dict) else value
 
 
-def _fields(config: BaseModel, hidden: bool) -> dict[str, Any]:
+def _fields(config: BaseModel, hidden: bool, spell: Spelling) -> dict[str, Any]:
     fields = type(config).model_fields.items()
-    return {yaml_key(name, field): _plain(getattr(config, name), hidden) for name, field in fields}
+    return {
+        yaml_key(name, field): _plain(getattr(config, name), hidden, spell)
+        for name, field in fields
+    }
 
 
-def _plain(value: Any, hidden: bool) -> Any:
+def _plain(value: Any, hidden: bool, spell: Spelling = str) -> Any:
     match value:
         case ComponentSpec():
-            return value._payload(hidden)
+            return value._payload(hidden, spell)
         case BaseModel():
-            return _fields(value, hidden)
-        case Path():
-            return str(value)
+            return _fields(value, hidden, spell)
+        case Path() | WrittenText():
+            return spell(value)
         case dict():
-            return {str(key): _plain(item, hidden) for key, item in value.items()}
+            return {str(key): _plain(item, hidden, spell) for key, item in value.items()}
         case list() | tuple():
-            return [_plain(item, hidden) for item in value]
+            return [_plain(item, hidden, spell) for item in value]
         case _:
             return to_jsonable_python(value)
+
+
+def _bases(value: Any) -> Iterator[Path]:
+    """Yield the folders that relative paths in a config started from."""
+    match value:
+        case ComponentSpec():
+            yield from _bases(value.config)
+        case BaseModel():
+            for name in type(value).model_fields:
+                yield from _bases(getattr(value, name))
+        case dict():
+            for item in value.values():
+                yield from _bases(item)
+        case list() | tuple():
+            for item in value:
+                yield from _bases(item)
+        case WrittenPath() | WrittenText() if value.base is not None:
+            yield value.base
 
 
 def _put(payload: Any, path: tuple[str | int, ...], text: str) -> None:
@@ -336,9 +401,10 @@ def _put(payload: Any, path: tuple[str | int, ...], text: str) -> None:
 def _resolve_path(value: Path, info: ValidationInfo) -> Path:
     if "\0" in str(value):
         raise ValueError("a path cannot have the character NUL in it")
-    value = value.expanduser()
-    base = Path((info.context or {}).get("base", "."))
-    return value if value.is_absolute() else base / value
+    expanded, base = value.expanduser(), _base(info)
+    if expanded.is_absolute():
+        return WrittenPath.of(expanded, written=str(value), base=None)
+    return WrittenPath.of(base / expanded, written=str(value), base=base.absolute())
 
 
 def _resolve_model(value: str, info: ValidationInfo) -> str:
@@ -346,11 +412,25 @@ def _resolve_model(value: str, info: ValidationInfo) -> str:
 
     folder = registry().model_folder(value)
     if folder is not None:
-        return str(folder)
+        return WrittenText.of(str(folder), written=value, base=None)
     if "\0" in value:
         raise ValueError("a model's name cannot have the character NUL in it")
-    local = _resolve_path(Path(value), info)
-    return str(local) if local.exists() else value
+    path, base = Path(value).expanduser(), _base(info)
+    local = base / path
+    if local.exists():
+        start = None if path.is_absolute() else base.absolute()
+        return WrittenText.of(str(local), written=value, base=start)
+    if path.is_absolute() and (info.context or {}).get("recorded"):
+        # Manifests once recorded the folder of a shipped model, in an environment that has moved.
+        shipped = registry().model_folder(path.name)
+        if shipped is not None:
+            return WrittenText.of(str(shipped), written=path.name, base=None)
+    return value
+
+
+def _base(info: ValidationInfo) -> Path:
+    """Return the folder that relative paths of a config start from."""
+    return Path((info.context or {}).get("base", "."))
 
 
 ConfigPath = Annotated[Path, AfterValidator(_resolve_path)]

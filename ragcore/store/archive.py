@@ -8,18 +8,24 @@ version whose files all have the recorded digests is put in place.
 from __future__ import annotations
 
 import hashlib
-import os
+import io
+import shutil
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final, cast
 
-from ragcore.disk.atomic import staging_path, sync, writing
+from ragcore.contracts import Retriever
+from ragcore.disk.atomic import writing
+from ragcore.disk.replacing import replacing
 from ragcore.errors import StoreCorruptError, StoreError
+from ragcore.registry.components import ComponentSpec
 from ragcore.store.catalog import Catalog
 from ragcore.store.layout import VersionFolder
 from ragcore.store.manifest import MANIFEST, FileRecord, Manifest
+from ragcore.store.opening import check_opens
+from ragcore.store.portable import portable
 from ragcore.store.progress import Progress
 from ragcore.store.staging import staging_folder
 
@@ -27,83 +33,167 @@ __all__ = ["export_version", "import_version"]
 
 _PIECE: Final = 1 << 20
 _LARGEST_MANIFEST: Final = 1 << 26
+_DAMAGE: Final = (
+    tarfile.TarError,
+    EOFError,
+    ValueError,
+    OverflowError,
+    RecursionError,
+)
+"""What tarfile raises where an archive is damaged, or made to do harm."""
 
 
-def export_version(version: VersionFolder, path: Path, report: Progress) -> None:
+def export_version(
+    catalog: Catalog, version: VersionFolder, target: Path | IO[bytes], report: Progress
+) -> None:
     """Write a version to a file; see `Store.export`.
 
-    No time and no user name is written, so that the same version gives the same bytes.
+    No time, no user name and no path of this machine is written, so that the same version gives
+    the same bytes.
     """
     version.check_files(digests=False)
-    manifest, done = version.manifest, 0
+    if not isinstance(target, Path):
+        # Written from its beginning to its end, as a pipe must be.
+        with tarfile.open(fileobj=target, mode="w|", format=tarfile.PAX_FORMAT) as archive:
+            _write_archive(version, archive, report)
+        return
+    _refuse_own(catalog, target)
     with (
-        writing(path.parent),
-        _replacing(path) as file,
+        writing(target.parent),
+        replacing(target) as file,
         tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive,
     ):
-        _add(archive, version.path / MANIFEST, MANIFEST)
-        for name, record in manifest.files.items():
-            digest = _add(archive, version.path / name, name)
-            if digest != record.sha256:
-                raise StoreCorruptError(
-                    f"version {version.name!r} is damaged: {version.path / name} has sha256 "
-                    f"{digest}, expected {record.sha256}: restore the file, or rebuild the version "
-                    "under another name"
-                )
-            done += record.bytes
-            report("files", done, manifest.bytes)
+        _write_archive(version, archive, report)
+
+
+def _write_archive(version: VersionFolder, archive: tarfile.TarFile, report: Progress) -> None:
+    """Write a version's files one after the other."""
+    manifest, done = version.manifest, 0
+    _add(archive, io.BytesIO(portable(manifest, version.path)), MANIFEST)
+    for name, record in manifest.files.items():
+        with (version.path / name).open("rb") as content:
+            digest = _add(archive, content, name)
+        if digest != record.sha256:
+            raise StoreCorruptError(
+                f"version {version.name!r} is damaged: {version.path / name} has sha256 "
+                f"{digest}, expected {record.sha256}: restore the file, or rebuild the version "
+                "under another name"
+            )
+        done += record.bytes
+        report("files", done, manifest.bytes)
+
+
+def _refuse_own(catalog: Catalog, target: Path) -> None:
+    """Check that an export does not replace what the store itself consists of."""
+    path, store = target.resolve(), catalog.folder.resolve()
+    own = {store / "CURRENT", store / "HISTORY", store / ".lock"}
+    if path in own or path.is_relative_to(store / "versions"):
+        raise StoreError(f"{target} is the store's own: export to a path outside the store")
 
 
 def import_version(
-    catalog: Catalog, path: Path, version: str | None, report: Progress, *, activate: bool
+    catalog: Catalog,
+    path: Path,
+    version: str | None,
+    report: Progress,
+    *,
+    activate: bool,
+    retriever: ComponentSpec[Retriever] | None,
 ) -> Manifest:
     """Unpack an exported version and put it in place; see `Store.import_version`."""
-    with writing(catalog.folder), _opened(path) as archive:
-        catalog.prepare()
-        with staging_folder(catalog, "import") as staging:
-            manifest = _unpack(archive, staging, path, report)
-            if version is not None:
-                manifest = manifest.model_copy(update={"name": version})
-            catalog.refuse_name(manifest.name)
-            catalog.put_in_place(staging, manifest, activate=activate)
-    return manifest
+    with _opened(path) as archive:
+        manifest = _read_manifest(archive, path)
+        if version is not None:
+            manifest = manifest.model_copy(update={"name": version})
+        catalog.refuse_name(manifest.name)
+        members = _checked_members(archive, manifest, path)
+        with writing(catalog.folder):
+            catalog.prepare()
+            _refuse_without_room(catalog, manifest, path)
+            with staging_folder(catalog, manifest.name) as (staging, _):
+                _unpack(archive, members, manifest, staging, path, report)
+                if activate:
+                    check_opens(staging, manifest, retriever, catalog.folder)
+                return catalog.put_in_place(staging, manifest, activate=activate, made_now=False)
 
 
-def _unpack(archive: tarfile.TarFile, staging: Path, path: Path, report: Progress) -> Manifest:
-    """Write the files of an archive into a folder, each checked against the manifest."""
+def _read_manifest(archive: tarfile.TarFile, path: Path) -> Manifest:
+    """Read the manifest of an archive, its first member."""
     first = archive.next()
-    if first is None or first.name != MANIFEST or first.size > _LARGEST_MANIFEST:
+    if first is None or first.name != MANIFEST or not _is_plain(first):
         raise _broken(path, f"it does not begin with a {MANIFEST}")
-    _write(archive, first, staging / MANIFEST)
+    if first.size > _LARGEST_MANIFEST:
+        raise _broken(path, f"its {MANIFEST} has {first.size} bytes")
+    content = archive.extractfile(first)
     try:
-        manifest = Manifest.read(staging)
+        return Manifest.parse(content.read() if content else b"", path / MANIFEST)
     except StoreCorruptError as error:
         raise _broken(path, f"its {MANIFEST} was changed") from error
-    missing, done = dict(manifest.files), 0
+
+
+def _checked_members(
+    archive: tarfile.TarFile, manifest: Manifest, path: Path
+) -> dict[str, tarfile.TarInfo]:
+    """Compare the names and sizes of all members with the manifest, before anything is written.
+
+    What an archive can make `import` write is bounded by its own size: a tar archive holds its
+    files as they are, and members that stand for more than they hold (sparse files) are refused.
+    """
+    missing, members = dict(manifest.files), {}
     while member := archive.next():
         # Names in an archive are untrusted: only those in the manifest become paths.
         expected = missing.pop(member.name, None)
         if expected is None or not _is_inside(member.name):
             raise _broken(path, f"{member.name!r} is not in its manifest, or occurs twice")
-        target = staging / member.name
+        if member.size != expected.bytes:
+            raise _broken(path, f"{member.name} has {member.size} bytes, expected {expected.bytes}")
+        if not _is_plain(member):
+            raise _broken(path, f"{member.name} is no plain file")
+        members[member.name] = member
+    if missing:
+        raise _broken(path, f"{', '.join(missing)} is missing")
+    if manifest.bytes > path.stat().st_size:
+        raise _broken(path, f"it is smaller than the {manifest.bytes} bytes of its files")
+    return members
+
+
+def _refuse_without_room(catalog: Catalog, manifest: Manifest, path: Path) -> None:
+    """Check that the disk has room for all files."""
+    free = shutil.disk_usage(catalog.folder).free
+    if manifest.bytes > free:
+        raise StoreError(
+            f"{path} holds {manifest.bytes:,} bytes, and {catalog.folder} has room for {free:,}: "
+            "free some room"
+        )
+
+
+def _unpack(
+    archive: tarfile.TarFile,
+    members: Mapping[str, tarfile.TarInfo],
+    manifest: Manifest,
+    staging: Path,
+    path: Path,
+    report: Progress,
+) -> None:
+    """Write the files of an archive into a folder, each checked against the manifest."""
+    done = 0
+    for name, expected in manifest.files.items():
+        target = staging / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        record = _write(archive, member, target)
+        record = _write(archive, members[name], target)
         if record != expected:
             raise _broken(
                 path,
-                f"{member.name} has {record.bytes} bytes with sha256 {record.sha256}, expected "
+                f"{name} has {record.bytes} bytes with sha256 {record.sha256}, expected "
                 f"{expected.bytes} with {expected.sha256}",
             )
         done += record.bytes
         report("files", done, manifest.bytes)
-    if missing:
-        raise _broken(path, f"{', '.join(missing)} is missing")
-    return manifest
 
 
 def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> FileRecord:
     """Write a member to a new file; return its size and digest."""
-    content = archive.extractfile(member) if member.isreg() else None
+    content = archive.extractfile(member)
     digest, size = hashlib.sha256(), 0
     with target.open("xb") as file:
         while content is not None and (piece := content.read(_PIECE)):
@@ -113,13 +203,13 @@ def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> F
     return FileRecord(bytes=size, sha256=digest.hexdigest())
 
 
-def _add(archive: tarfile.TarFile, path: Path, name: str) -> str:
+def _add(archive: tarfile.TarFile, content: IO[bytes], name: str) -> str:
     """Add a file to an archive; return the sha256 of what was read."""
     member = tarfile.TarInfo(name)
-    member.size = path.stat().st_size
-    with path.open("rb") as file:
-        reader = _DigestingReader(file)
-        archive.addfile(member, reader)
+    member.size = content.seek(0, io.SEEK_END)
+    content.seek(0)
+    reader = _DigestingReader(content)
+    archive.addfile(member, cast("IO[bytes]", reader))
     return reader.digest.hexdigest()
 
 
@@ -136,21 +226,22 @@ class _DigestingReader:
         return data
 
 
-@contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file to write to, which replaces `path` when the block ends without an error."""
-    if not path.parent.is_dir():
-        raise StoreError(f"{path.parent}: there is no such folder to write {path.name} to: make it")
-    staging = staging_path(path)
-    try:
-        with staging.open("wb") as file:
-            yield file
-        sync(staging)
-        os.replace(staging, path)
-    except BaseException:
-        staging.unlink(missing_ok=True)
-        raise
-    sync(path.parent)
+class _BoundedReader:
+    """An archive's file of which tarfile reads no more than a bound at a time.
+
+    It reads extended headers whole, whatever size they declare.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= _LARGEST_MANIFEST:
+            raise tarfile.ReadError(f"a header declares {size} bytes")
+        return self._file.read(size)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
 
 @contextmanager
@@ -159,10 +250,18 @@ def _opened(path: Path) -> Iterator[tarfile.TarFile]:
     if not path.is_file():
         raise StoreError(f"{path}: there is no such file: check the path")
     try:
-        with tarfile.open(path, "r:") as archive:
+        with (
+            path.open("rb") as file,
+            tarfile.open(fileobj=cast("IO[bytes]", _BoundedReader(file)), mode="r:") as archive,
+        ):
             yield archive
-    except (tarfile.TarError, EOFError) as error:
+    except _DAMAGE as error:
         raise _broken(path, str(error)) from error
+
+
+def _is_plain(member: tarfile.TarInfo) -> bool:
+    """Return whether a member is a file whose bytes are all in the archive."""
+    return member.isreg() and not member.issparse()
 
 
 def _is_inside(name: str) -> bool:

@@ -5,62 +5,72 @@ Knows how passages become files; knows nothing of how a version is chosen or ope
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sized
-from hashlib import blake2b
+from collections.abc import Iterable, Sized
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ragcore.contracts import Retriever
+from ragcore.contracts import Corpus, Retriever
 from ragcore.disk.atomic import writing
-from ragcore.errors import ComponentError, CorpusError, EmptyCorpusError
+from ragcore.errors import ComponentError, EmptyCorpusError
 from ragcore.memory.passages import PassageWriter
-from ragcore.registry.components import ComponentSpec
+from ragcore.registry.components import ComponentSpec, keep_shared
 from ragcore.store.catalog import Catalog
+from ragcore.store.checking import checked_passages
 from ragcore.store.layout import RETRIEVER, file_records, passage_file
-from ragcore.store.manifest import Manifest
+from ragcore.store.manifest import Manifest, base_of
+from ragcore.store.opening import check_opens
 from ragcore.store.progress import Progress
 from ragcore.store.staging import scratch_folder, staging_folder
 from ragcore.types import Passage
 
-__all__ = ["build_version", "checked_passages", "write_retriever"]
+__all__ = ["build_version", "write_retriever"]
 
 
 def build_version(
     catalog: Catalog,
-    version: str,
+    version: str | None,
     corpus: Iterable[Passage],
     spec: ComponentSpec[Retriever],
     *,
-    corpus_config: dict[str, Any] | None,
+    corpus_config: ComponentSpec[Corpus] | dict[str, Any] | None,
     activate: bool,
+    check: bool,
     fresh: bool,
     batch: int,
     report: Progress,
 ) -> Manifest:
     """Build a version from a corpus and put it in place; see `Store.build`."""
-    catalog.refuse_name(version)
+    if version is not None:
+        catalog.refuse_name(version)
+    base = spec.record_base()
+    if isinstance(corpus_config, ComponentSpec):
+        base = base or corpus_config.record_base()
+        corpus_config = corpus_config.to_record()
     with writing(catalog.folder):
         catalog.prepare()
-    retriever = spec.build()
-    with (
-        writing(catalog.folder),
-        staging_folder(catalog, version) as staging,
-        scratch_folder(catalog, retriever, fresh=fresh, report=report),
-    ):
-        count = _write_passages(staging, corpus, retriever, batch, report)
-        write_retriever(staging, spec, retriever, count)
-        manifest = Manifest.of_now(
-            version,
-            passages=count,
-            retriever=spec,
-            fingerprint=retriever.fingerprint,
-            corpus=corpus_config,
-            files=file_records(staging, report),
-        )
-        catalog.put_in_place(staging, manifest, activate=activate)
+    with writing(catalog.folder), staging_folder(catalog, version) as (staging, name):
+        retriever = spec.build()
+        with scratch_folder(catalog, retriever, fresh=fresh, report=report):
+            count = _write_passages(staging, corpus, retriever, batch, report)
+            write_retriever(staging, spec, retriever, count)
+            manifest = Manifest.of_now(
+                name,
+                passages=count,
+                retriever=spec,
+                fingerprint=retriever.fingerprint,
+                corpus=corpus_config,
+                base=base_of(base, catalog.folder),
+                files=file_records(staging, report),
+            )
+            if activate and check:
+                with keep_shared():
+                    # Before the version is opened: one index in memory, not two.
+                    del retriever
+                    check_opens(staging, manifest, spec, catalog.folder)
+            manifest = catalog.put_in_place(staging, manifest, activate=activate)
     return manifest
 
 
@@ -109,29 +119,3 @@ def write_retriever(
     folder = staging / RETRIEVER
     folder.mkdir()
     retriever.save(folder)
-
-
-def checked_passages(corpus: Iterable[Passage]) -> Iterator[Passage]:
-    """Stream the passages of a corpus, each with an id, unique among them, and a text.
-
-    Holds 16 bytes for each id.
-
-    Raises:
-        CorpusError: a passage without id or text, or with an id that an earlier one has.
-    """
-    seen: set[bytes] = set()
-    for number, passage in enumerate(corpus, start=1):
-        if not passage.id or not passage.text.strip():
-            lacking = "text" if passage.id else "id"
-            raise CorpusError(
-                f"passage {number} of the corpus (id {passage.id!r}, title {passage.title!r}) has "
-                f"an empty {lacking}: give it one or leave the passage out"
-            )
-        digest = blake2b(passage.id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        if digest in seen:
-            raise CorpusError(
-                f"passage {number} of the corpus (title {passage.title!r}) has the id "
-                f"{passage.id!r}, which an earlier passage has: ids must be unique"
-            )
-        seen.add(digest)
-        yield passage

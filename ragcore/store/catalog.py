@@ -14,6 +14,10 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection
+from contextlib import suppress
+from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Final, Self
 
@@ -26,7 +30,7 @@ from ragcore.errors import (
     VersionExistsError,
 )
 from ragcore.store.layout import VersionFolder
-from ragcore.store.manifest import Manifest
+from ragcore.store.manifest import MANIFEST, Manifest
 
 __all__ = ["Catalog", "LeasedVersion"]
 
@@ -41,7 +45,9 @@ class LeasedVersion(VersionFolder):
         version.check_files(digests=True)
     """
 
-    def __init__(self, path: Path, manifest: Manifest, lease: int | None) -> None:
+    def __init__(
+        self, path: Path, manifest: Manifest, lease: int | None, *, store: Path | None = None
+    ) -> None:
         """Take over a lease.
 
         Args:
@@ -49,8 +55,9 @@ class LeasedVersion(VersionFolder):
             manifest: of the version.
             lease: descriptor of the folder, which is locked as long as it is open; None where the
                 file system cannot lock folders.
+            store: the folder of the store; see `VersionFolder`.
         """
-        super().__init__(path, manifest)
+        super().__init__(path, manifest, store=store)
         self._lease = lease
 
     def __enter__(self) -> Self:
@@ -93,7 +100,22 @@ class Catalog:
         """List the names of all versions, sorted."""
         if not self.versions.is_dir():
             return []
-        return sorted(path.name for path in self.versions.iterdir() if _NAME.fullmatch(path.name))
+        folders = (path for path in self.versions.iterdir() if path.is_dir())
+        return sorted(path.name for path in folders if _NAME.fullmatch(path.name))
+
+    def free_name(self, base: str, taken: Collection[str] = ()) -> str:
+        """Return a name that no version has: `base`, else `base-2`, `base-3`, and so on.
+
+        Args:
+            base: what the name begins with.
+            taken: further names that are not free.
+        """
+        return next(
+            name
+            for number in count(1)
+            if (name := base if number == 1 else f"{base}-{number}") not in taken
+            and not (self.versions / name).exists()
+        )
 
     def current(self) -> str | None:
         """Return the name of the current version, or None where none was ever activated.
@@ -206,7 +228,9 @@ class Catalog:
                 "change: choose another name"
             )
 
-    def put_in_place(self, staging: Path, manifest: Manifest, *, activate: bool) -> None:
+    def put_in_place(
+        self, staging: Path, manifest: Manifest, *, activate: bool, made_now: bool = True
+    ) -> Manifest:
         """Turn a staging folder into a version by writing its manifest and renaming it.
 
         The lock that the builder holds on the folder stays on it, so that the version cannot be
@@ -216,18 +240,28 @@ class Catalog:
             staging: the folder that the version's files were written to.
             manifest: of the version.
             activate: whether it becomes the current version.
+            made_now: whether it is newer than all versions of the store, whatever the clock says;
+                an imported version keeps its time.
+
+        Returns:
+            The manifest that was written.
 
         Raises:
             VersionExistsError: a version of its name was made meanwhile.
         """
-        manifest.write(staging)
         sync_tree(staging)
         with locked(self.lock):
             self.refuse_name(manifest.name)
+            if made_now:
+                manifest = manifest.after(self._newest())
+            manifest.write(staging)
+            sync(staging / MANIFEST)
+            sync(staging)
             os.rename(staging, self.versions / manifest.name)
             sync(self.versions)
         if activate:
             self.activate(manifest.name)
+        return manifest
 
     def half_written(self) -> list[Path]:
         """List files that were to replace CURRENT or HISTORY when their writer was killed.
@@ -239,6 +273,14 @@ class Catalog:
             for path in (staging_path(self._current), staging_path(self._history))
             if path.exists()
         ]
+
+    def _newest(self) -> datetime:
+        """Return when the newest version counts as finished, of those that can be read."""
+        newest = datetime.min.replace(tzinfo=UTC)
+        for name in self.names():
+            with suppress(StoreError):
+                newest = max(newest, self._read_manifest(name).finished)
+        return newest
 
     def _resolve(self, version: str | None) -> str:
         """Return this name, or the current version's where it is None."""
@@ -275,6 +317,7 @@ class Catalog:
         """List the versions that were current before and still exist; the last is not current.
 
         A line that names no version is skipped: the version was collected, or the line is damaged.
+        So is a version whose manifest is broken, since nothing could open it.
         """
         try:
             lines = self._history.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -282,9 +325,17 @@ class Catalog:
             return []
         names, current = set(self.names()), self._readable_current()
         history = [line for line in lines if line in names]
-        while history and history[-1] == current:
+        while history and (history[-1] == current or self._is_broken(history[-1])):
             history.pop()
         return history
+
+    def _is_broken(self, version: str) -> bool:
+        """Return whether the manifest of a version is missing or was changed."""
+        try:
+            self._read_manifest(version)
+        except StoreCorruptError:
+            return True
+        return False
 
     def _write_history(self, names: list[str]) -> None:
         """Replace HISTORY, without its oldest entries where it has grown too long."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ragcore.disk.atomic import files_below, locked, sync, try_lock, writing
-from ragcore.errors import StoreError
+from ragcore.errors import StoreCorruptError, StoreError
 from ragcore.store.catalog import Catalog
 from ragcore.store.layout import TRASH
 from ragcore.store.staging import orphans, unique
@@ -35,6 +35,7 @@ class Collected:
         orphans: how many things killed processes have left: unfinished versions, vectors worked
             out for them, versions that were being removed, files that were to replace others.
         bytes: how much disk space that frees; files that other versions share are not counted.
+        broken: names of the removed versions whose manifest is broken.
     """
 
     removed: tuple[str, ...]
@@ -42,6 +43,7 @@ class Collected:
     kept: tuple[str, ...]
     orphans: int
     bytes: int
+    broken: tuple[str, ...] = ()
 
 
 def collect(catalog: Catalog, keep: int, *, dry_run: bool) -> Collected:
@@ -61,7 +63,8 @@ def collect(catalog: Catalog, keep: int, *, dry_run: bool) -> Collected:
             half_written = catalog.half_written()
             orphan_count = len(doomed) + len(half_written)
             names = catalog.names()
-            for name in _unneeded(catalog, names, keep):
+            unneeded, broken = _unneeded(catalog, names, keep)
+            for name in unneeded:
                 version_lock = try_lock(catalog.versions / name)
                 if version_lock is None:
                     in_use.append(name)
@@ -84,15 +87,32 @@ def collect(catalog: Catalog, keep: int, *, dry_run: bool) -> Collected:
         kept=tuple(name for name in names if name not in removed),
         orphans=orphan_count,
         bytes=freed,
+        broken=tuple(name for name in removed if name in broken),
     )
 
 
-def _unneeded(catalog: Catalog, names: list[str], keep: int) -> list[str]:
-    """List the versions that need not stay: not current, not `rollback`'s, not among the newest."""
-    newest = sorted(names, key=lambda name: (catalog.manifest(name).created, name), reverse=True)
-    by_need = dict.fromkeys([catalog.current(), catalog.previous(), *newest])
-    needed = [name for name in by_need if name in set(names)][:keep]
-    return [name for name in names if name not in needed]
+def _unneeded(catalog: Catalog, names: list[str], keep: int) -> tuple[list[str], set[str]]:
+    """List the versions that need not stay: not current, not `rollback`'s, not among the newest.
+
+    Returns:
+        These versions, and those of them whose manifest is broken.
+    """
+    finished, broken, unknown = {}, set(), set()
+    for name in names:
+        try:
+            finished[name] = catalog.manifest(name).finished
+        except StoreCorruptError:
+            broken.add(name)
+        except StoreError:
+            # Of a later release, which knows what it holds.
+            unknown.add(name)
+    newest = sorted(finished, key=lambda name: (finished[name], name), reverse=True)
+    current = catalog.current()
+    by_need = dict.fromkeys([current, catalog.previous(), *newest])
+    needed = set([name for name in by_need if name in names][:keep])
+    # The current version stays whatever its state: only an activation takes it out of use.
+    broken.discard(current or "")
+    return [name for name in names if name not in needed | unknown], broken
 
 
 def _move_to_trash(folder: Path) -> Path:

@@ -18,6 +18,7 @@ from ragcore.corpora.readers import lines_of, passage_from_json
 from ragcore.errors import CorpusError, EmptyCorpusError
 from ragcore.memory.passages import Passages
 from ragcore.questions.texts import fault_of
+from ragcore.store.checking import checked_passages
 from ragcore.types import Passage
 
 if TYPE_CHECKING:
@@ -61,6 +62,11 @@ class Derivation:
     removed: Rows
     added: list[Passage]
     replaced: int
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the passages are the parent's."""
+        return not len(self.removed) and not self.added
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +123,17 @@ def read_changes(path: Path) -> Changes:
 def changes_to(passages: Passages, corpus: Iterable[Passage]) -> Changes:
     """Compare a version with a corpus: the changes that make its passages those of the corpus.
 
-    The order of passages does not count. Takes some 150 bytes for each id of the version.
+    The order of passages does not count. Takes some 150 bytes for each id of the version, and some
+    100 for each of the corpus.
+
+    Raises:
+        CorpusError: an id occurs twice in the corpus, or a passage has no id or no text.
     """
+    return _changes_to(passages, checked_passages(corpus))
+
+
+def _changes_to(passages: Passages, corpus: Iterable[Passage]) -> Changes:
+    """Compare as `changes_to`; the ids of `corpus` are known to be unique."""
     rows = {passage.id: row for row, passage in enumerate(passages)}
     upserts: dict[str, Passage] = {}
     for passage in corpus:
@@ -131,7 +146,7 @@ def changes_to(passages: Passages, corpus: Iterable[Passage]) -> Changes:
 
 def differences(old: Passages, new: Passages) -> Differences:
     """Compare the passages of two versions; takes memory as `changes_to` does for the old one."""
-    changes = changes_to(old, new)
+    changes = _changes_to(old, new)
     rows = old.rows_of([*changes.upserts, *changes.deletions])
     upserts = changes.upserts.values()
     removed = sorted(rows[name] for name in changes.deletions)
@@ -201,7 +216,8 @@ def _deleted_id(line: str, where: str) -> str | None:
     except (ValueError, RecursionError) as error:
         raise CorpusError(f"{where}: not JSON ({error}): expected one object a line") from None
     name = fields.get("id") if isinstance(fields, dict) else None
-    if not isinstance(name, str | int) or isinstance(name, bool) or name == "":
+    named = isinstance(name, str | int) and not isinstance(name, bool) and name != ""
+    if not isinstance(fields, dict) or not named:
         raise CorpusError(
             f"{where}: no 'id': each line of changes names the passage that it adds, replaces or "
             'deletes, as in {"id": "7", "text": "…"} or {"id": "7", "delete": true}'

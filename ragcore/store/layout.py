@@ -15,7 +15,7 @@ Knows names, sizes and digests of files; knows nothing of how versions are made,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import count
 from pathlib import Path
 from types import MappingProxyType
@@ -64,11 +64,13 @@ class VersionFolder:
     Attributes:
         path: of the folder.
         manifest: what its manifest.json says.
+        store: the folder of the store that the version is in.
     """
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
+    def __init__(self, path: Path, manifest: Manifest, *, store: Path | None = None) -> None:
         self.path = path
         self.manifest = manifest
+        self.store = store or path.parent.parent
 
     @property
     def name(self) -> str:
@@ -80,11 +82,14 @@ class VersionFolder:
         """The folder of the files that the retriever owns."""
         return self.path / RETRIEVER
 
-    def check_files(self, *, digests: bool, low_priority: bool = False) -> None:
-        """Compare all files with the manifest: their sizes, and their sha256 if asked.
+    def check_files(
+        self, *, digests: bool, only: Collection[str] | None = None, low_priority: bool = False
+    ) -> None:
+        """Compare files with the manifest: their sizes, and their sha256 if asked.
 
         Args:
             digests: whether the files are read and their sha256 compared.
+            only: which files, by their path from the folder; all where None.
             low_priority: sleep as long as each read took; see `sha256`.
 
         Raises:
@@ -92,6 +97,8 @@ class VersionFolder:
         """
         problems = []
         for name, record in self.manifest.files.items():
+            if only is not None and name not in only:
+                continue
             path = self.path / name
             if not path.is_file():
                 problems.append(f"{path} is missing")
@@ -107,11 +114,22 @@ class VersionFolder:
 
     def records(self) -> dict[Inode, FileRecord]:
         """Return size and digest of each file as the manifest has them, by device and inode."""
-        records = {}
-        for name, record in self.manifest.files.items():
-            status = (self.path / name).stat()
-            records[status.st_dev, status.st_ino] = record
-        return records
+        inodes = self._inodes()
+        return {inodes[name]: record for name, record in self.manifest.files.items()}
+
+    def passage_names(self) -> list[str]:
+        """List the files that `open_passages` reads, by their path from the folder."""
+        names = [path.name for path in passage_files(self.path)]
+        return [name for name in (*names, ROW_NUMBERS) if name in self.manifest.files]
+
+    def names_not_shared(self, folder: Path) -> list[str]:
+        """List the files that another folder does not share by hard links."""
+        shared = {(status.st_dev, status.st_ino) for status in map(Path.stat, files_below(folder))}
+        return [name for name, inode in self._inodes().items() if inode not in shared]
+
+    def _inodes(self) -> dict[str, Inode]:
+        status_of = {name: (self.path / name).stat() for name in self.manifest.files}
+        return {name: (status.st_dev, status.st_ino) for name, status in status_of.items()}
 
     def open_passages(self) -> Passages:
         """Open the passages, without the retriever.

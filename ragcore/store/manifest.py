@@ -6,11 +6,13 @@ own digest and has one spelling only, so that no byte of it can change unnoticed
 
 from __future__ import annotations
 
+import builtins
 import hashlib
 import json
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Final
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path, PurePosixPath
+from typing import Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -19,10 +21,20 @@ from ragcore.contracts import Retriever
 from ragcore.errors import StoreCorruptError, StoreError
 from ragcore.registry.components import ComponentSpec
 
-__all__ = ["FORMAT", "MANIFEST", "FileRecord", "Manifest"]
+__all__ = [
+    "FORMAT",
+    "MANIFEST",
+    "FileRecord",
+    "Manifest",
+    "base_of",
+    "has_absolute",
+    "is_absolute",
+]
 
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
+_LEFT_OUT: Final = ("base", "order")
+"""Keys that a manifest has only where they say something; earlier releases do not know them."""
 
 
 class FileRecord(BaseModel):
@@ -42,12 +54,17 @@ class Manifest(BaseModel):
         name: the version's.
         created: when it was finished, in UTC, ISO 8601.
         passages: how many there are.
-        retriever: its config as `ComponentSpec.to_dict` gives it.
+        retriever: its config as `ComponentSpec.to_record` gives it: paths as the user wrote them.
         fingerprint: the retriever's; a retriever that searches the version must have the same.
         corpus: the config of the corpus that the passages came from, or None.
         parent: the version that this one was derived from, or None.
         ragcore: the release that wrote it.
         files: every other file, by its path from the folder.
+        base: the folder that relative paths of `retriever` and `corpus` start from, relative to
+            the store's folder; "." where there are only absolute ones, None where there is no path.
+            Manifests of before have none, and absolute paths.
+        order: where the clock said that the version was finished before one that was there
+            already: the time that counts in place of `created`, just after that version's.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -62,6 +79,8 @@ class Manifest(BaseModel):
     parent: str | None = None
     ragcore: str
     files: dict[str, FileRecord]
+    base: str | None = None
+    order: str | None = None
 
     @classmethod
     def of_now(
@@ -73,19 +92,24 @@ class Manifest(BaseModel):
         fingerprint: str,
         corpus: dict[str, Any] | None,
         files: dict[str, FileRecord],
+        base: str | None = None,
         parent: str | None = None,
     ) -> Manifest:
         """Describe a version that was finished now, by this release; see the attributes."""
+        record = retriever.to_record()
+        if base is None and (has_absolute(record) or has_absolute(corpus)):
+            base = "."
         return cls(
             name=name,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             passages=passages,
-            retriever=retriever.to_dict(),
+            retriever=record,
             fingerprint=fingerprint,
             corpus=corpus,
             parent=parent,
             ragcore=__version__,
             files=files,
+            base=base,
         )
 
     @property
@@ -93,9 +117,43 @@ class Manifest(BaseModel):
         """The size of all files except the manifest."""
         return sum(record.bytes for record in self.files.values())
 
+    @property
+    def finished(self) -> datetime:
+        """When the version counts as finished, which orders the versions of a store."""
+        try:
+            moment = datetime.fromisoformat(self.order or self.created)
+        except ValueError:
+            return datetime.min.replace(tzinfo=UTC)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+    def after(self, newest: datetime) -> Self:
+        """Return the manifest with an order after all versions that are there already.
+
+        Args:
+            newest: when the newest of these counts as finished.
+        """
+        if self.finished > newest:
+            return self
+        try:
+            order = (newest + timedelta(microseconds=1)).isoformat(timespec="microseconds")
+        except OverflowError:
+            return self
+        return self.model_copy(update={"order": order})
+
+    def base_folder(self, store: Path) -> Path:
+        """Return the folder that relative paths start from; the store's where none is recorded."""
+        return Path(os.path.normpath(store.absolute() / (self.base or ".")))
+
+    def spelled(self) -> builtins.bytes:
+        """Return the text of manifest.json."""
+        fields = self.model_dump(mode="json")
+        return _spelled(
+            {key: value for key, value in fields.items() if not _is_left_out(key, value)}
+        )
+
     def write(self, folder: Path) -> None:
         """Write manifest.json into a folder."""
-        (folder / MANIFEST).write_bytes(_spelled(self.model_dump(mode="json")))
+        (folder / MANIFEST).write_bytes(self.spelled())
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
@@ -108,11 +166,22 @@ class Manifest(BaseModel):
         path = folder / MANIFEST
         try:
             raw = path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise StoreCorruptError(f"{path} is missing: rebuild this version") from None
+        return cls.parse(raw, path)
+
+    @classmethod
+    def parse(cls, raw: builtins.bytes, path: Path) -> Manifest:
+        """Read the text of a manifest; `path` is where it was found, for errors.
+
+        Raises:
+            StoreCorruptError: it was changed.
+            StoreError: it is of a format that this release does not read.
+        """
+        try:
             fields = json.loads(raw)
             digest = fields.pop("sha256")
-        except FileNotFoundError:
-            raise StoreCorruptError(f"{path} is missing: rebuild this version") from None
-        except (ValueError, AttributeError, KeyError, TypeError) as error:
+        except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
             raise StoreCorruptError(
                 f"{path} is no manifest ({type(error).__name__}: {error}): rebuild this version"
             ) from None
@@ -130,6 +199,42 @@ class Manifest(BaseModel):
             return cls.model_validate(fields)
         except ValidationError as error:
             raise StoreCorruptError(f"{path} is no manifest: {error}: rebuild it") from None
+
+
+def base_of(folder: Path | None, store: Path) -> str | None:
+    """Return how a manifest records the folder that relative paths start from.
+
+    Relative to the store, so that both can be moved together; absolute only where they have no
+    folder in common but the root.
+    """
+    if folder is None:
+        return None
+    folder, store = folder.absolute(), store.absolute()
+    common = Path(os.path.commonpath([folder, store]))
+    if common == Path(common.anchor):
+        return str(folder)
+    return Path(os.path.relpath(folder, store)).as_posix()
+
+
+def has_absolute(value: object) -> bool:
+    """Return whether a record has an absolute path in it."""
+    match value:
+        case dict():
+            return any(map(has_absolute, value.values()))
+        case list():
+            return any(map(has_absolute, value))
+        case _:
+            return isinstance(value, str) and is_absolute(value)
+
+
+def is_absolute(text: str) -> bool:
+    """Return whether a text is an absolute path, as far as its form tells."""
+    # A template may begin with a slash; it has fields in braces.
+    return text.startswith("/") and len(PurePosixPath(text).parts) > 2 and "{" not in text
+
+
+def _is_left_out(key: str, value: object) -> bool:
+    return value is None and key in _LEFT_OUT
 
 
 def _spelled(fields: dict[str, Any]) -> bytes:

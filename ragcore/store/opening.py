@@ -5,16 +5,35 @@ Knows which retriever may search which version; knows nothing of the store that 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
 from ragcore.contracts import Retriever
 from ragcore.disk.threads import yield_gil
-from ragcore.errors import MemoryMismatchError, StoreCorruptError
+from ragcore.errors import (
+    ConfigError,
+    CorpusError,
+    MemoryMismatchError,
+    PluginError,
+    RagcoreError,
+    StoreCorruptError,
+    StoreError,
+    UnsupportedOperation,
+)
 from ragcore.memory.memory import Memory
 from ragcore.memory.passages import Passages
 from ragcore.registry.components import ComponentSpec, spec_from_dict
 from ragcore.store.catalog import LeasedVersion
-from ragcore.store.layout import VersionFolder
+from ragcore.store.layout import MANIFEST, VersionFolder
+from ragcore.store.manifest import Manifest
 
-__all__ = ["matching_spec", "open_version"]
+__all__ = ["ask_once", "check_opens", "matching_spec", "open_version", "suspecting_damage"]
+
+
+_OTHER_CAUSES: Final = (ConfigError, CorpusError, PluginError, StoreError, UnsupportedOperation)
+"""Errors that say what is wrong, which is not a damaged file, or say so themselves."""
 
 
 def matching_spec(
@@ -26,7 +45,7 @@ def matching_spec(
         MemoryMismatchError: the version was built with a retriever of another name.
     """
     recorded = version.manifest.retriever
-    spec = retriever or spec_from_dict("retriever", recorded)
+    spec = retriever or spec_from_dict("retriever", recorded, base=_recorded_base(version))
     built_with = recorded.get("use")
     if spec.use != built_with:
         raise MemoryMismatchError(
@@ -38,7 +57,11 @@ def matching_spec(
 
 
 def open_version(
-    version: LeasedVersion, spec: ComponentSpec[Retriever], *, temperature: float = 1.0
+    version: LeasedVersion,
+    spec: ComponentSpec[Retriever],
+    *,
+    temperature: float = 1.0,
+    recorded: bool = False,
 ) -> Memory:
     """Open passages and retriever of a version as a memory, which takes the lease over.
 
@@ -46,6 +69,7 @@ def open_version(
         version: its files were checked, at least their sizes.
         spec: of the retriever; see `matching_spec`.
         temperature: of the memory.
+        recorded: whether the spec is the version's own record, for errors.
 
     Raises:
         MemoryMismatchError: the retriever's fingerprint is not the one that the version was built
@@ -53,10 +77,11 @@ def open_version(
         StoreCorruptError: a file is broken, or passages and retriever do not belong together.
     """
     yield_gil()
-    passages = version.open_passages()
+    with suspecting_damage(version):
+        passages = version.open_passages()
     yield_gil()
     try:
-        retriever = _load_retriever(version, spec, passages)
+        retriever = _load_retriever(version, spec, passages, recorded=recorded)
     except BaseException:
         passages.close()
         raise
@@ -71,12 +96,91 @@ def open_version(
     )
 
 
+@contextmanager
+def suspecting_damage(version: VersionFolder) -> Iterator[None]:
+    """Where the block fails as damaged files make it fail, look for damage in the version's files.
+
+    A file whose size is right and whose bytes are not makes the libraries that read it raise
+    anything.
+
+    Raises:
+        StoreCorruptError: the block failed, and a file was changed.
+    """
+    try:
+        yield
+    except _OTHER_CAUSES:
+        raise
+    except Exception:
+        version.check_files(digests=True)
+        raise
+
+
+def ask_once(memory: Memory) -> None:
+    """Search a memory once, so that what its retriever loads late is there, or fails now."""
+    memory.search(["warm up"], 1)
+
+
+def check_opens(
+    folder: Path, manifest: Manifest, retriever: ComponentSpec[Retriever] | None, store: Path
+) -> None:
+    """Open a version and search it once, before it becomes the current one.
+
+    Args:
+        folder: that its files are in, which may be a staging folder.
+        manifest: of the version.
+        retriever: how to search; as it was built where None.
+        store: the folder of the store that it will be in.
+
+    Raises:
+        StoreError: it cannot be opened, or cannot be searched.
+    """
+    version = LeasedVersion(folder, manifest, None, store=store)
+    try:
+        spec = matching_spec(version, retriever)
+        with open_version(version, spec, recorded=retriever is None) as memory:
+            ask_once(memory)
+    # Whatever a plugin raises: the version must not be served.
+    except Exception as error:
+        problem = (
+            str(error) if isinstance(error, RagcoreError) else f"{type(error).__name__}: {error}"
+        )
+        raise StoreError(
+            f"version {manifest.name!r} cannot become the current one, since it cannot be opened "
+            f"and searched here: {problem}: fix that, or leave the current version as it is "
+            "(--no-activate; for an import, no --activate)"
+        ) from error
+
+
+def _recorded_base(version: VersionFolder) -> Path:
+    """Return the folder that relative paths of a version's record start from."""
+    return version.manifest.base_folder(version.store)
+
+
+def _loaded(version: VersionFolder, spec: ComponentSpec[Retriever], *, recorded: bool) -> Retriever:
+    """Load a retriever; an error says where its settings came from, if they were recorded."""
+    try:
+        with suspecting_damage(version):
+            retriever = spec.load(version.retriever)
+        # Loads the encoder, where there is one.
+        _ = retriever.fingerprint
+    except RagcoreError as error:
+        if isinstance(error, StoreError) or not recorded:
+            raise
+        raise type(error)(
+            f"{error}; the settings of retriever {spec.use!r} are those in "
+            f"{version.path / MANIFEST}, where relative paths start from "
+            f"{_recorded_base(version)}: if they have moved, name the pipeline file instead of the "
+            "store"
+        ) from error
+    return retriever
+
+
 def _load_retriever(
-    version: VersionFolder, spec: ComponentSpec[Retriever], passages: Passages
+    version: VersionFolder, spec: ComponentSpec[Retriever], passages: Passages, *, recorded: bool
 ) -> Retriever:
     """Load the retriever of a version, if it reads as the one that built it did."""
     manifest = version.manifest
-    retriever = spec.load(version.retriever)
+    retriever = _loaded(version, spec, recorded=recorded)
     if retriever.fingerprint != manifest.fingerprint:
         raise MemoryMismatchError(
             f"version {version.name!r} in {version.path} was built with {manifest.fingerprint}, "

@@ -8,49 +8,84 @@ process left, which never looks like a version. The next build or `gc` removes o
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date
 from hashlib import blake2b
 from pathlib import Path
+from typing import Final, NamedTuple
 
 from ragcore.contracts import Retriever, ScratchUser, supports
 from ragcore.disk.atomic import files_below, locked, try_lock
+from ragcore.errors import VersionExistsError
 from ragcore.store.catalog import Catalog
 from ragcore.store.layout import BUILDING, SCRATCH, TRASH
 from ragcore.store.progress import Progress
 
-__all__ = ["orphans", "scratch_folder", "staging_folder", "unique"]
+__all__ = ["Staging", "orphans", "scratch_folder", "staging_folder", "unique"]
+
+_UNIQUE: Final = r"-[0-9a-f]{8}"
+"""What `unique` adds to a name."""
+
+
+class Staging(NamedTuple):
+    """Where a version is written, and the name that it will have."""
+
+    folder: Path
+    version: str
 
 
 @contextmanager
-def staging_folder(catalog: Catalog, version: str) -> Iterator[Path]:
-    """Make a folder to write a version in, locked; it is removed if the block fails.
+def staging_folder(catalog: Catalog, version: str | None) -> Iterator[Staging]:
+    """Make a folder to write a version in, locked; it is removed unless it was put in place.
 
-    Orphans of builds are removed first.
+    Its name claims the version's, so that another program that begins to make the same version is
+    refused before it has worked. Orphans of builds are removed first.
 
     Args:
         catalog: of the store, whose folders exist.
-        version: the name that the version will have.
+        version: the name that the version will have; where None today's date, with a number behind
+            it where that is taken.
+
+    Raises:
+        StoreError: the name has other characters than allowed.
+        VersionExistsError: there is a version of this name, or one is being made.
     """
     with locked(catalog.lock):
         for orphan, orphan_lock in orphans(catalog, BUILDING):
             shutil.rmtree(orphan)
             os.close(orphan_lock)
+        claimed = _claimed(catalog)
+        if version is None:
+            version = catalog.free_name(date.today().isoformat(), claimed)
+        catalog.refuse_name(version)
+        if version in claimed:
+            raise VersionExistsError(
+                f"store {catalog.folder}: version {version!r} is being made by another program: "
+                "wait for it, or choose another name"
+            )
         staging = catalog.versions / unique(f"{BUILDING}{version}")
         staging.mkdir()
         lock = try_lock(staging)
     try:
-        yield staging
-    except BaseException:
-        with locked(catalog.lock):
-            # The first error is the one to raise; what cannot be removed is left as an orphan.
-            shutil.rmtree(staging, ignore_errors=True)
-        raise
+        yield Staging(staging, version)
     finally:
+        if staging.exists():
+            with locked(catalog.lock):
+                # An error of the block is the one to raise; what cannot be removed is an orphan.
+                shutil.rmtree(staging, ignore_errors=True)
         if lock is not None:
             os.close(lock)
+
+
+def _claimed(catalog: Catalog) -> set[str]:
+    """Return the names of the versions that are being made."""
+    pattern = re.compile(re.escape(BUILDING) + "(.+)" + _UNIQUE)
+    names = (path.name for path in catalog.versions.glob(f"{BUILDING}*"))
+    return {match[1] for name in names if (match := pattern.fullmatch(name))}
 
 
 @contextmanager
@@ -85,6 +120,8 @@ def scratch_folder(
             shutil.rmtree(folder)
             folder.mkdir()
         count = retriever.use_scratch(folder)
+        # The caller may drop it before the block ends.
+        del retriever
         if count:
             report("kept", count, None)
         yield

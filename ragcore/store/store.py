@@ -10,14 +10,14 @@ catalog.py say what lies where, build.py and update.py make versions, opening.py
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from ragcore.contracts import Retriever
-from ragcore.disk.atomic import writing
+from ragcore.contracts import Corpus, Retriever
+from ragcore.disk.atomic import files_below, writing
+from ragcore.errors import StoreError, UnknownVersionError
 from ragcore.memory.memory import Memory
 from ragcore.memory.passages import Passages
 from ragcore.registry.components import ComponentSpec
@@ -26,34 +26,14 @@ from ragcore.store.build import build_version
 from ragcore.store.catalog import Catalog
 from ragcore.store.collect import Collected, collect
 from ragcore.store.diff import Changes, Differences, differences
+from ragcore.store.info import UpdateInfo, VersionInfo, info_of, update_info
 from ragcore.store.manifest import Manifest
-from ragcore.store.opening import matching_spec, open_version
+from ragcore.store.opening import check_opens, matching_spec, open_version
 from ragcore.store.progress import Progress, silent
 from ragcore.store.update import update_version
 from ragcore.types import Passage
 
-__all__ = ["Progress", "Store", "VersionInfo"]
-
-
-@dataclass(frozen=True, slots=True)
-class VersionInfo:
-    """A version as a list shows it.
-
-    Attributes:
-        name: of the version.
-        created: when, in UTC, ISO 8601.
-        passages: how many there are.
-        retriever: the name that its retriever is registered under.
-        bytes: on disk.
-        current: whether it is the current version.
-    """
-
-    name: str
-    created: str
-    passages: int
-    retriever: str
-    bytes: int
-    current: bool
+__all__ = ["Progress", "Store", "UpdateInfo", "VersionInfo"]
 
 
 class Store:
@@ -72,13 +52,24 @@ class Store:
         return self._catalog.folder
 
     def versions(self) -> list[VersionInfo]:
-        """List all versions by name.
+        """List all versions by name, those with a broken manifest as broken.
 
         Raises:
-            StoreCorruptError: a manifest is broken.
+            StoreCorruptError: CURRENT holds no name.
         """
-        current = self.current()
-        return [_info(self._catalog.manifest(name), current) for name in self._catalog.names()]
+        current, infos = self.current(), []
+        for name in self._catalog.names():
+            try:
+                infos.append(info_of(self._catalog.manifest(name), current))
+            except UnknownVersionError:
+                # It was collected since its name was read.
+                continue
+            except StoreError as error:
+                size = sum(
+                    path.stat().st_size for path in files_below(self._catalog.versions / name)
+                )
+                infos.append(VersionInfo(name, "", 0, "", size, name == current, str(error)))
+        return infos
 
     def current(self) -> str | None:
         """Return the name of the current version, or None where none was ever activated.
@@ -97,12 +88,28 @@ class Store:
         """
         return self._catalog.manifest(version)
 
-    def activate(self, version: str) -> None:
+    def activate(
+        self,
+        version: str,
+        *,
+        check: bool = False,
+        retriever: ComponentSpec[Retriever] | None = None,
+    ) -> None:
         """Make a version the current one, for all programs that open the store from now on.
+
+        Args:
+            version: its name.
+            check: open it and search it once before.
+            retriever: how to search it for that; as it was built where None.
 
         Raises:
             UnknownVersionError: there is no such version.
+            StoreError: `check`, and it cannot be opened or searched.
         """
+        if check:
+            with self._catalog.lease(version) as leased:
+                leased.check_files(digests=False)
+                check_opens(leased.path, leased.manifest, retriever, self.folder)
         with writing(self.folder):
             self._catalog.activate(version)
 
@@ -148,7 +155,7 @@ class Store:
         with self._catalog.lease(version) as leased:
             leased.check_files(digests=verify, low_priority=low_priority)
             spec = matching_spec(leased, retriever)
-            return open_version(leased, spec, temperature=temperature)
+            return open_version(leased, spec, temperature=temperature, recorded=retriever is None)
 
     def verify(self, version: str | None = None) -> VersionInfo:
         """Read every file of a version and compare it with the manifest.
@@ -162,16 +169,17 @@ class Store:
         """
         with self._catalog.lease(version) as leased:
             leased.check_files(digests=True)
-        return _info(leased.manifest, self.current())
+        return info_of(leased.manifest, self.current())
 
     def build(
         self,
-        version: str,
+        version: str | None,
         corpus: Iterable[Passage],
         retriever: ComponentSpec[Retriever],
         *,
-        corpus_config: dict[str, Any] | None = None,
+        corpus_config: ComponentSpec[Corpus] | dict[str, Any] | None = None,
         activate: bool = True,
+        check: bool = False,
         fresh: bool = False,
         batch: int = 512,
         progress: Progress | None = None,
@@ -182,19 +190,23 @@ class Store:
         and 16 bytes for each id (some 100 as Python stores them), to check that ids are unique.
 
         Args:
-            version: the new version's name: letters, digits, `.`, `_` and `-`.
+            version: the new version's name: letters, digits, `.`, `_` and `-`; where None today's
+                date, with a number behind it where there is such a version.
             corpus: the passages.
             retriever: what finds them.
             corpus_config: recorded in the manifest.
             activate: make it the current version.
+            check: open it and search it once before it becomes the current one.
             fresh: discard what an interrupted build has encoded, and encode all passages.
             batch: how many passages are added to the retriever together.
             progress: called after each batch ("passages") and each file ("files", in bytes), and
                 once before them if an interrupted build has left vectors ("kept", passages).
 
         Raises:
-            StoreError: the name has other characters.
-            VersionExistsError: there is a version of this name.
+            StoreError: the name has other characters; or `check`, and the version cannot be opened
+                or searched.
+            VersionExistsError: there is a version of this name, or another program builds one;
+                this is known before a passage is read.
             EmptyCorpusError: there are no passages.
             CorpusError: an id occurs twice, or a passage has no id or no text.
         """
@@ -205,53 +217,65 @@ class Store:
             retriever,
             corpus_config=corpus_config,
             activate=activate,
+            check=check,
             fresh=fresh,
             batch=batch,
             report=progress or silent,
         )
-        return _info(manifest, self.current())
+        return info_of(manifest, self.current())
 
     def update(
         self,
-        version: str,
-        changes: Changes,
+        version: str | None,
+        changes: Changes | Callable[[Passages], Changes],
         *,
         parent: str | None = None,
         retriever: ComponentSpec[Retriever] | None = None,
         activate: bool = True,
+        verify: bool = False,
         progress: Progress | None = None,
-    ) -> VersionInfo:
+    ) -> UpdateInfo:
         """Derive a version from another by adding, replacing and deleting passages.
 
         Its passages are the parent's that stay, in their order, then those that are added or
         replaced, in theirs; it answers as one that is built from these. Files that do not change
-        are shared with the parent (hard links), and only new passages are encoded.
+        are shared with the parent (hard links), and only new passages are encoded. Where nothing
+        changes no version is made; see `UpdateInfo.nothing_changed`.
+
+        Files of the parent that the update reads or derives others from are compared with their
+        sha256. Those that are only shared are not read: they keep the parent's recorded sha256, so
+        that `verify` finds damage in them as it does in the parent.
 
         Args:
             version: the new version's name, as for `build`.
-            changes: what is added, replaced and deleted; see `read_changes` and `changes_to`.
+            changes: what is added, replaced and deleted; see `read_changes` and `changes_to`. A
+                function is called with the parent's passages.
             parent: the version that it is derived from; the current one where None.
             retriever: the one that the parent was built with; its own record where None.
             activate: make it the current version.
+            verify: compare every file of the parent with its sha256.
             progress: as for `build`.
 
         Raises:
-            StoreError: the name has other characters, or the parent cannot be opened.
-            VersionExistsError: there is a version of this name.
+            StoreError: the name has other characters, or the parent or the new version cannot be
+                opened.
+            StoreCorruptError: a file of the parent was changed.
+            VersionExistsError: there is a version of this name, or another program makes one.
             UnsupportedOperation: the retriever cannot add or remove passages.
             CorpusError: an id to delete does not exist, or a passage has no text.
             EmptyCorpusError: no passage would be left.
         """
-        manifest = update_version(
+        updated = update_version(
             self._catalog,
             version,
             changes,
             parent=parent,
             retriever=retriever,
             activate=activate,
+            verify=verify,
             report=progress or silent,
         )
-        return _info(manifest, self.current())
+        return update_info(updated, self.current())
 
     def diff(self, old: str, new: str) -> Differences:
         """Compare the passages of two versions by id: which were added, removed or changed.
@@ -260,14 +284,15 @@ class Store:
             UnknownVersionError: there is no such version.
             StoreCorruptError: a file of its passages is missing or broken.
         """
-        with self.passages(old) as before, self.passages(new) as after:
+        with self.passages(old, verify=True) as before, self.passages(new, verify=True) as after:
             return differences(before, after)
 
     def gc(self, keep: int, *, dry_run: bool = False) -> Collected:
         """Remove all versions but a few, and leftovers of interrupted builds.
 
         The current version, the one that `rollback` would go to, then the newest stay, `keep` in
-        all; so does each that a program has open. The space of files that versions share is freed
+        all; so does each that a program has open. One whose manifest is broken goes, unless it is
+        the current one. The space of files that versions share is freed
         with the last of these versions.
 
         Args:
@@ -276,27 +301,36 @@ class Store:
 
         Raises:
             StoreError: `keep` is less than 1.
-            StoreCorruptError: a manifest is broken.
+            StoreCorruptError: CURRENT holds no name.
         """
         return collect(self._catalog, keep, dry_run=dry_run)
 
     def export(
-        self, path: str | Path, version: str | None = None, *, progress: Progress | None = None
+        self,
+        path: str | Path | IO[bytes],
+        version: str | None = None,
+        *,
+        progress: Progress | None = None,
     ) -> VersionInfo:
         """Write a version to one file, a tar archive; the same version gives the same bytes.
 
+        Absolute paths in its manifest lose their folders.
+
         Args:
-            path: of the file; it appears, or replaces an older one, when it is complete.
+            path: of the file; it appears, or replaces an older one, when it is complete. An open
+                file, such as a pipe, is written to as it is.
             version: its name; the current one where None.
             progress: called with the bytes that are done ("files").
 
         Raises:
             UnknownVersionError: there is no such version, or no current one.
             StoreCorruptError: a file is not as the manifest says.
+            StoreError: what is at the path is no regular file.
         """
+        target = Path(path) if isinstance(path, str | Path) else path
         with self._catalog.lease(version) as leased:
-            export_version(leased, Path(path), progress or silent)
-        return _info(leased.manifest, self.current())
+            export_version(self._catalog, leased, target, progress or silent)
+        return info_of(leased.manifest, self.current())
 
     def import_version(
         self,
@@ -304,6 +338,7 @@ class Store:
         version: str | None = None,
         *,
         activate: bool = False,
+        retriever: ComponentSpec[Retriever] | None = None,
         progress: Progress | None = None,
     ) -> VersionInfo:
         """Add a version from a file that `export` of this store or another wrote.
@@ -311,21 +346,32 @@ class Store:
         Args:
             path: of the file.
             version: its name here; the one that it had where None.
-            activate: make it the current version.
+            activate: make it the current version, after it was opened and searched once.
+            retriever: how to search it for that; as it was built where None.
             progress: called with the bytes that are done ("files").
 
         Raises:
             VersionExistsError: there is a version of this name.
             StoreCorruptError: the file is no exported version, or was changed.
+            StoreError: `activate`, and it cannot be opened or searched here; or the disk is full.
         """
         manifest = import_version(
-            self._catalog, Path(path), version, progress or silent, activate=activate
+            self._catalog,
+            Path(path),
+            version,
+            progress or silent,
+            activate=activate,
+            retriever=retriever,
         )
-        return _info(manifest, self.current())
+        return info_of(manifest, self.current())
 
     @contextmanager
-    def passages(self, version: str | None = None) -> Iterator[Passages]:
+    def passages(self, version: str | None = None, *, verify: bool = False) -> Iterator[Passages]:
         """Open the passages of a version, the current one where None, without its retriever.
+
+        Args:
+            version: its name; the current one where None.
+            verify: compare the sha256 of their files; only the sizes of all files where False.
 
         Raises:
             UnknownVersionError: there is no such version, or no current one.
@@ -333,16 +379,7 @@ class Store:
         """
         with self._catalog.lease(version) as leased:
             leased.check_files(digests=False)
+            if verify:
+                leased.check_files(digests=True, only=leased.passage_names())
             with leased.open_passages() as passages:
                 yield passages
-
-
-def _info(manifest: Manifest, current: str | None) -> VersionInfo:
-    return VersionInfo(
-        name=manifest.name,
-        created=manifest.created,
-        passages=manifest.passages,
-        retriever=str(manifest.retriever.get("use")),
-        bytes=manifest.bytes,
-        current=manifest.name == current,
-    )

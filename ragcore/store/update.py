@@ -7,8 +7,10 @@ are not used again. Rows follow from them (`Passages.kept`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -18,10 +20,11 @@ from ragcore.disk.atomic import writing
 from ragcore.disk.links import share
 from ragcore.errors import UnsupportedOperation
 from ragcore.memory.memory import Memory
-from ragcore.memory.passages import PassageWriter
-from ragcore.registry.components import ComponentSpec
-from ragcore.store.build import checked_passages, write_retriever
+from ragcore.memory.passages import Passages, PassageWriter
+from ragcore.registry.components import ComponentSpec, keep_shared
+from ragcore.store.build import write_retriever
 from ragcore.store.catalog import Catalog
+from ragcore.store.checking import checked_passages
 from ragcore.store.diff import Changes, Derivation, derive
 from ragcore.store.layout import (
     ROW_NUMBERS,
@@ -30,48 +33,84 @@ from ragcore.store.layout import (
     passage_file,
     passage_files,
 )
-from ragcore.store.manifest import Manifest
-from ragcore.store.opening import matching_spec, open_version
+from ragcore.store.manifest import Manifest, base_of
+from ragcore.store.opening import check_opens, matching_spec, open_version, suspecting_damage
 from ragcore.store.progress import Progress
 from ragcore.store.staging import staging_folder
 
 if TYPE_CHECKING:
     from ragcore.types import Rows
 
-__all__ = ["update_version"]
+__all__ = ["Updated", "update_version"]
+
+
+class Updated(NamedTuple):
+    """What an update did.
+
+    Attributes:
+        manifest: of the new version; of its parent where nothing changed.
+        derivation: how the passages follow from the parent's.
+        parent: the version that was updated.
+    """
+
+    manifest: Manifest
+    derivation: Derivation
+    parent: str
 
 
 def update_version(
     catalog: Catalog,
-    version: str,
-    changes: Changes,
+    version: str | None,
+    changes: Changes | Callable[[Passages], Changes],
     *,
     parent: str | None,
     retriever: ComponentSpec[Retriever] | None,
     activate: bool,
+    verify: bool,
     report: Progress,
-) -> Manifest:
+) -> Updated:
     """Derive a version from another and put it in place; see `Store.update`."""
-    catalog.refuse_name(version)
-    with catalog.lease(parent) as base:
-        base.check_files(digests=False)
+    if version is not None:
+        catalog.refuse_name(version)
+    with (
+        catalog.lease(parent) as base,
+        writing(catalog.folder),
+        staging_folder(catalog, version) as (staging, name),
+    ):
+        base.check_files(digests=verify)
+        if not verify:
+            base.check_files(digests=True, only=base.passage_names())
         spec = matching_spec(base, retriever)
-        with open_version(base, spec) as memory:
-            derivation = derive(memory.passages, changes)
-            _refuse_unsupported(spec, memory.retriever, derivation)
-            with writing(catalog.folder), staging_folder(catalog, version) as staging:
-                count = _write_update(staging, base, memory, spec, derivation, report)
-                manifest = Manifest.of_now(
-                    version,
-                    passages=count,
-                    retriever=spec,
-                    fingerprint=base.manifest.fingerprint,
-                    corpus=base.manifest.corpus,
-                    parent=base.name,
-                    files=file_records(staging, report, base.records()),
-                )
-                catalog.put_in_place(staging, manifest, activate=activate)
-    return manifest
+        with ExitStack() as loaded:
+            with open_version(base, spec, recorded=retriever is None) as memory:
+                if callable(changes):
+                    changes = changes(memory.passages)
+                derivation = derive(memory.passages, changes)
+                if derivation.is_empty:
+                    return Updated(base.manifest, derivation, base.name)
+                _refuse_unsupported(spec, memory.retriever, derivation)
+                with suspecting_damage(base):
+                    count = _write_update(staging, base, memory, spec, derivation, report)
+                # What the new files were derived from; the others are the parent's own, unread.
+                base.check_files(digests=True, only=base.names_not_shared(staging))
+                files = file_records(staging, report, base.records())
+                loaded.enter_context(keep_shared())
+            # Before the new version is opened: one index in memory, not two.
+            del memory
+            manifest = Manifest.of_now(
+                name,
+                passages=count,
+                retriever=spec,
+                fingerprint=base.manifest.fingerprint,
+                corpus=base.manifest.corpus,
+                base=base_of(spec.record_base(), catalog.folder) or base.manifest.base,
+                parent=base.name,
+                files=files,
+            )
+            if activate:
+                check_opens(staging, manifest, spec, catalog.folder)
+        manifest = catalog.put_in_place(staging, manifest, activate=activate)
+    return Updated(manifest, derivation, base.name)
 
 
 def _refuse_unsupported(

@@ -32,12 +32,13 @@ def versions_view(versions: Sequence[VersionInfo]) -> RenderableType:
         table.add_row(
             "*" if version.current else "",
             Text(version.name, style="bold" if version.current else ""),
-            f"{version.passages:,}",
-            Text(version.retriever),
+            "" if version.broken else f"{version.passages:,}",
+            Text("broken", style="red") if version.broken else Text(version.retriever),
             byte_size(version.bytes),
             version.created,
         )
-    return table
+    broken = [Text(f"{each.name}: {each.broken}") for each in versions if each.broken]
+    return Group(table, *broken) if broken else table
 
 
 def manifest_view(manifest: Manifest, *, current: bool) -> RenderableType:

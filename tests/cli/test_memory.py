@@ -12,6 +12,7 @@ from ragcore.build import build_memory
 from ragcore.cli import main
 from ragcore.config import load_config
 from ragcore.errors import ConfigError
+from ragcore.store.store import Store
 from tests.conftest import Installed
 
 PIPELINE = """\
@@ -151,7 +152,7 @@ def test_activating_goes_back_to_another_version(
 def test_the_manifest_records_the_corpus(built: Path) -> None:
     manifest = built.parent / "stores" / "s" / "versions" / "one" / "manifest.json"
     corpus = json.loads(manifest.read_bytes())["corpus"]
-    assert corpus == {"use": "jsonl", "path": str(built.parent / "passages.jsonl"), "words": None}
+    assert corpus == {"use": "jsonl", "path": "passages.jsonl", "words": None}
 
 
 def test_a_loaded_config_can_be_built(pipeline: Path) -> None:
@@ -290,3 +291,35 @@ def test_a_faulty_update_is_an_error(built: Path, capsys: pytest.CaptureFixture[
     assert "already has a version 'one'" in fails(
         capsys, "update", built, changes(built), "--version", "one"
     )
+
+
+def test_an_update_tells_what_it_changed(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = changes(built, {"id": "p3", "text": "other"}, {"id": "p4", "delete": True})
+    out = run(capsys, "update", built, path, "--version", "two")
+    assert ", 0 added, 1 changed, 1 removed since one, " in out
+    row = json.loads(run(capsys, "update", built, path, "--parent", "one", "--json"))
+    assert (row["parent"], row["added"], row["changed"], row["removed"]) == ("one", 0, 1, 1)
+    assert (row["nothing_changed"], row["current"]) == (False, True)
+
+
+def test_an_update_without_a_change_makes_no_version(
+    built: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = run(capsys, "list", built)
+    out = run(capsys, "update", built, "--version", "two")
+    assert out == "nothing changed: version one has these passages already"
+    row = json.loads(run(capsys, "update", built, "--json"))
+    assert (row["nothing_changed"], row["name"]) == (True, "one")
+    assert run(capsys, "list", built) == before
+
+
+def test_no_activate_leaves_the_current_version(
+    built: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = run(capsys, "build", built, "--version", "two", "--no-activate")
+    assert out.endswith("it is not the current one")
+    path = changes(built, {"id": "new", "text": "new"})
+    run(capsys, "update", built, path, "--version", "three", "--no-activate")
+    assert Store(built.parent / "stores/s").current() == "one"
+    row = json.loads(run(capsys, "build", built, "--version", "four", "--json"))
+    assert (row["name"], row["current"], row["passages"]) == ("four", True, 9)

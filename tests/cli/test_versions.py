@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -114,3 +116,45 @@ def test_an_import_goes_to_the_pipeline_s_store(
     assert "no such store" in fails(capsys, "list", pipeline)
     run(capsys, "import", pipeline, tmp_path / "one.tar", "--activate")
     assert "* one 9 dense" in run(capsys, "list", pipeline)
+
+
+def test_a_broken_version_is_listed_and_deleted(
+    two: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = two.parent / "stores/s/versions/one/manifest.json"
+    path.write_text("{}", encoding="utf-8")
+    out = run(capsys, "list", two)
+    assert "one broken" in out
+    assert "is no manifest" in out
+    listed = json.loads(run(capsys, "list", two, "--json"))
+    assert ["broken" in info for info in listed] == [True, False]
+    assert "deleted version one, whose manifest is broken" in run(capsys, "gc", two)
+    assert "one" not in [info["name"] for info in json.loads(run(capsys, "list", two, "--json"))]
+
+
+def test_a_version_is_exported_to_standard_output(two: Path, tmp_path: Path) -> None:
+    store = Store(two.parent / "stores/s")
+    store.export(tmp_path / "one.tar", "one")
+    done = subprocess.run(
+        [sys.executable, "-m", "ragcore", "memory", "export", str(store.folder), "-", "one"],
+        capture_output=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == (tmp_path / "one.tar").read_bytes()
+    assert not (tmp_path / "-").exists()
+
+
+def test_what_cannot_be_searched_is_not_activated(
+    two: Path, installed: Installed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store(two.parent / "stores/s")
+    store.activate("one")
+    (store.folder / "versions/two/retriever/dense.json").write_bytes(
+        b" " * (store.folder / "versions/two/retriever/dense.json").stat().st_size
+    )
+    assert "cannot become the current one" in fails(capsys, "activate", two, "two", "--check")
+    assert store.current() == "one"
+    run(capsys, "activate", two, "two")
+    assert store.current() == "two"

@@ -446,6 +446,32 @@ def test_a_broken_current_is_reported(store):
     assert memory_of(rag) == "old"
 
 
+def test_a_version_that_the_pipeline_names_is_not_replaced(store, caplog):
+    rag = Rag(
+        store.open("old", retriever=dense_part()),
+        TableGenerator(TableGenerator.Config(sharpness=1.5)),
+        RagConfig(k=3, max_new_tokens=4),
+        store=store,
+        retriever=dense_part(),
+        pinned=True,
+    )
+    store.activate("new")
+    with caplog.at_level(logging.WARNING), rag.memory.watch(3600) as watch:
+        assert "version 'old' stays, since memory.version names it" in caplog.text
+        assert (watch.look(), memory_of(rag)) == (None, "old")
+        rag.swap("new")
+        store.activate("old")
+        assert (watch.look(), memory_of(rag)) == (None, "new")
+
+
+def test_a_watch_that_begins_inside_a_pinned_block_follows_what_others_are_served(store):
+    rag = make(store)
+    store.activate("new")
+    with rag.pinned("new"), rag.memory.watch(3600):
+        assert rag.memory.version == "new"
+    assert memory_of(rag) == "new"
+
+
 def test_without_a_store_there_is_nothing_to_watch(store):
     rag = Rag(store.open("old", retriever=dense_part()), TableGenerator(TableGenerator.Config()))
     for ask in (rag.memory.watch, rag.memory.versions, lambda: rag.swap("new")):

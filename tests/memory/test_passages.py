@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tracemalloc
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -161,3 +162,26 @@ def test_a_lone_surrogate_is_named_with_its_passage(tmp_path: Path) -> None:
         PassageWriter(tmp_path / "p.arrow") as writer,
     ):
         writer.write(written)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, [1.0, {"x": math.nan}]])
+def test_a_number_that_json_does_not_have_is_refused(tmp_path: Path, value: object) -> None:
+    with (
+        PassageWriter(tmp_path / "p.arrow") as writer,
+        pytest.raises(CorpusError, match=r"'a'.*metadata.*write null"),
+    ):
+        writer.write([Passage("a", "", "text", {"price": value})])
+
+
+def test_such_a_number_in_a_file_of_before_is_null(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = '{"price": NaN, "more": [Infinity, -Infinity, 1.5]}'
+    monkeypatch.setattr("ragcore.memory.passages._to_json", lambda passage: stored)
+    with PassageWriter(tmp_path / "p.arrow") as writer:
+        writer.write([Passage("a", "", "text", {"price": math.nan})])
+    expected = {"price": None, "more": [None, None, 1.5]}
+    with Passages(tmp_path / "p.arrow") as passages:
+        assert passages[0].metadata == expected
+        assert list(passages.metadata()) == [[expected]]
+        assert passages.rows_of(["\ud800", "a"]) == {"a": 0}

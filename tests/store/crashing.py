@@ -55,7 +55,8 @@ def gc(store: Store) -> None:
 
 
 def import_(store: Store) -> None:
-    store.import_version(store.folder.parent / "new.tar", activate=True)
+    file = store.folder.parent / "new.tar"
+    store.import_version(file, activate=True, retriever=dense_part())
 
 
 def export(store: Store) -> None:

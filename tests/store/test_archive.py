@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ragcore.errors import StoreCorruptError, StoreError, VersionExistsError
+from ragcore.registry.components import spec_from_dict
 from ragcore.store.diff import Changes
+from ragcore.store.layout import file_records
+from ragcore.store.manifest import Manifest
+from ragcore.store.progress import silent
 from ragcore.store.store import Store
 from ragcore.types import Passage
 from tests.helpers.word_encoder import dense_part
@@ -38,7 +44,7 @@ def test_an_imported_version_equals_the_exported_one(
     info = store.export(file, name, progress=lambda _, *counts: seen.append(counts))
     assert (info.name, seen[-1]) == (name, (info.bytes, info.bytes))
     other = Store(tmp_path / "deep" / "other")
-    imported = other.import_version(file, activate=True)
+    imported = other.import_version(file, activate=True, retriever=dense_part())
     assert (imported.name, imported.bytes, other.current()) == (name, info.bytes, name)
     one, two = (each.folder / "versions" / name for each in (store, other))
     assert contents(one) == contents(two)
@@ -130,8 +136,6 @@ def test_nothing_is_written_that_the_manifest_does_not_name(
 
 def test_paths_in_a_manifest_are_not_trusted(store: Store, tmp_path: Path) -> None:
     folder = store.folder / "versions" / "one"
-    from ragcore.store.manifest import Manifest
-
     manifest = Manifest.read(folder)
     files = dict(manifest.files)
     files["../../../evil"] = files.pop("passages.arrow")
@@ -198,3 +202,182 @@ def test_a_path_that_does_not_exist_is_named(store: Store, tmp_path: Path) -> No
     store.export(tmp_path / "out.tar")
     with pytest.raises(StoreError, match="cannot be a version's name"):
         store.import_version(tmp_path / "out.tar", "../x")
+
+
+@pytest.mark.parametrize("kind", ["folder", "link", "dangling", "pipe", "socket"])
+def test_what_is_no_regular_file_is_not_replaced(store: Store, tmp_path: Path, kind: str) -> None:
+    path, other = tmp_path / "out.tar", tmp_path / "other"
+    other.write_bytes(b"what was there")
+    make: dict[str, Callable[[], object]] = {
+        "folder": path.mkdir,
+        "link": lambda: path.symlink_to(other),
+        "dangling": lambda: path.symlink_to(tmp_path / "nowhere"),
+        "pipe": lambda: os.mkfifo(path),
+        "socket": lambda: os.mknod(path, 0o600 | 0o140000),
+    }
+    make[kind]()
+    before = path.lstat()
+    with pytest.raises(StoreError, match=r"out\.tar is a .* not replaced"):
+        store.export(path)
+    assert path.lstat().st_ino == before.st_ino
+    assert other.read_bytes() == b"what was there"
+    assert {each.name for each in tmp_path.iterdir()} == {"out.tar", "other", "store"}
+
+
+def test_a_link_in_place_of_the_half_written_file_is_not_followed(
+    store: Store, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.write_bytes(b"what was there")
+    (tmp_path / ".out.tar.new").symlink_to(other)
+    with pytest.raises(StoreError, match="a symbolic link"):
+        store.export(tmp_path / "out.tar")
+    assert other.read_bytes() == b"what was there"
+
+
+@pytest.mark.parametrize("name", ["CURRENT", ".lock", "versions/one/passages.arrow"])
+def test_the_stores_own_files_are_not_replaced(store: Store, name: str) -> None:
+    before = (store.folder / name).read_bytes()
+    with pytest.raises(StoreError, match="the store's own"):
+        store.export(store.folder / name)
+    assert (store.folder / name).read_bytes() == before
+
+
+def test_exports_to_one_path_wait_for_each_other(store: Store, tmp_path: Path) -> None:
+    path, errors = tmp_path / "out.tar", []
+    alone = {name: tmp_path / f"{name}.tar" for name in ("one", "two")}
+    for name, file in alone.items():
+        store.export(file, name)
+
+    def export(name: str) -> None:
+        try:
+            for _ in range(10):
+                store.export(path, name)
+                assert path.read_bytes() in whole
+        except Exception as error:
+            errors.append(error)
+
+    whole = [file.read_bytes() for file in alone.values()]
+    threads = [threading.Thread(target=export, args=(name,)) for name in ("one", "two") * 2]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert not (tmp_path / ".out.tar.new").exists()
+
+
+def test_an_export_to_a_pipe_has_the_same_bytes(store: Store, tmp_path: Path) -> None:
+    store.export(tmp_path / "out.tar", "two")
+    reader, writer = os.pipe()
+    received: list[bytes] = []
+
+    def read() -> None:
+        with open(reader, "rb") as file:
+            received.append(file.read())
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    with open(writer, "wb") as file:
+        store.export(file, "two")
+    thread.join()
+    assert received == [(tmp_path / "out.tar").read_bytes()]
+
+
+def sparse(path: Path, name: str, size: int, extra: list[tuple[str, bytes]]) -> Path:
+    """Write an archive with one member in GNU's sparse form, whose zeros are not in it."""
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as archive:
+        for each, data in extra:
+            plain = tarfile.TarInfo(each)
+            plain.size = len(data)
+            archive.addfile(plain, io.BytesIO(data))
+        member = tarfile.TarInfo(name)
+        member.type = tarfile.GNUTYPE_SPARSE
+        header = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+        fields = b"".join(b"%011o\0" % number for number in (0, 0, size, 0))
+        header[386 : 386 + len(fields)] = fields
+        header[483:495] = b"%011o\0" % size
+        header[148:156] = b" " * 8
+        header[148:156] = b"%06o\0 " % sum(header)
+        archive.fileobj.write(bytes(header))  # type: ignore[union-attr]
+        archive.offset += len(header)
+    return path
+
+
+def test_a_sparse_archive_writes_nothing(store: Store, tmp_path: Path) -> None:
+    """Neither where the manifest has the true size, nor where it repeats the declared one."""
+    size = 1 << 33
+    manifest = store.manifest("one")
+    for declared in (None, size):
+        files = dict(manifest.files)
+        if declared:
+            record = files["passages.arrow"]
+            files["passages.arrow"] = record.model_copy(update={"bytes": declared})
+        spelled = manifest.model_copy(update={"files": files}).spelled()
+        path = sparse(tmp_path / "in.tar", "passages.arrow", size, [("manifest.json", spelled)])
+        assert path.stat().st_size < 20_000
+        with tarfile.open(path) as archive:
+            assert archive.getmember("passages.arrow").size == size
+        other = Store(tmp_path / "other")
+        with pytest.raises(StoreCorruptError, match=r"passages\.arrow (has|is no plain file)"):
+            other.import_version(path)
+        assert not other.folder.exists()
+
+
+def test_sizes_are_compared_before_anything_is_written(store: Store, tmp_path: Path) -> None:
+    store.export(tmp_path / "out.tar", "one")
+    path = repacked(
+        tmp_path / "out.tar",
+        tmp_path / "in.tar",
+        lambda files: files.update({list(files)[-1]: b"longer than it was" * 999}),
+    )
+    other = Store(tmp_path / "other")
+    with pytest.raises(StoreCorruptError, match="has 17982 bytes, expected"):
+        other.import_version(path)
+    assert not other.folder.exists()
+
+
+def test_a_header_that_declares_a_huge_size_is_not_read_whole(store: Store, tmp_path: Path) -> None:
+    header = tarfile.TarInfo("././@PaxHeader")
+    header.type, header.size = tarfile.XHDTYPE, 1 << 32
+    path = tmp_path / "in.tar"
+    with path.open("wb") as file:
+        file.write(header.tobuf(tarfile.USTAR_FORMAT))
+        file.truncate((1 << 32) + 1024)
+    with pytest.raises(StoreCorruptError, match="a header declares 4294967296 bytes"):
+        Store(tmp_path / "other").import_version(path)
+
+
+def test_what_cannot_be_opened_is_not_imported_as_the_current_one(
+    store: Store, tmp_path: Path
+) -> None:
+    """All digests are right, and the index holds no vectors."""
+    folder = store.folder / "versions" / "one"
+    path = folder / "retriever" / "index" / "vectors.npy"
+    path.write_bytes(b"no array at all")
+    manifest = Manifest.read(folder)
+    (folder / "manifest.json").unlink()
+    manifest.model_copy(update={"files": file_records(folder, silent)}).write(folder)
+    store.export(tmp_path / "out.tar", "one")
+    other = Store(tmp_path / "other")
+    with pytest.raises(StoreError, match="'one' cannot become the current one"):
+        other.import_version(tmp_path / "out.tar", activate=True, retriever=dense_part())
+    assert (other.versions(), other.current()) == ([], None)
+    # Nor where the retriever's encoder is not installed.
+    with pytest.raises(StoreError, match="unknown encoder 'words'"):
+        other.import_version(tmp_path / "out.tar", activate=True)
+    assert other.import_version(tmp_path / "out.tar").current is False
+
+
+def test_no_path_of_this_machine_is_exported(tmp_path: Path) -> None:
+    home = tmp_path / "home" / "alice"
+    corpus = spec_from_dict("corpus", {"use": "jsonl", "path": str(home / "secret" / "p.jsonl")})
+    store = Store(tmp_path / "store")
+    store.build("one", PASSAGES, dense_part(), corpus_config=corpus)
+    assert store.manifest("one").corpus == corpus.to_record()
+    store.export(tmp_path / "out.tar", "one")
+    assert b"alice" not in (tmp_path / "out.tar").read_bytes()
+    other = Store(tmp_path / "other")
+    other.import_version(tmp_path / "out.tar")
+    assert other.manifest("one").corpus == {"use": "jsonl", "path": "p.jsonl", "words": None}
+    assert other.verify("one").name == "one"

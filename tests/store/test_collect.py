@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
 import pytest
 
 from ragcore.disk.atomic import files_below
-from ragcore.errors import StoreError, UnknownVersionError
+from ragcore.errors import StoreCorruptError, StoreError, UnknownVersionError
 from ragcore.store.diff import Changes
 from ragcore.store.manifest import Manifest, _spelled
 from ragcore.store.store import Store
@@ -149,3 +150,91 @@ def test_a_version_whose_passages_are_read_or_exported_stays(store: Store, tmp_p
     )
     assert set(in_use) == {("c",), ("b",)}
     assert store.gc(1).removed == ("a", "b", "c", "e")
+
+
+def test_the_newest_stay_where_the_clock_was_set_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "store")
+
+    def at(moment: str) -> None:
+        class Clock(datetime):
+            @classmethod
+            def now(cls, tz: tzinfo | None = None) -> datetime:
+                return datetime.fromisoformat(moment).replace(tzinfo=UTC)
+
+        monkeypatch.setattr("ragcore.store.manifest.datetime", Clock)
+
+    at("2031-01-01T00:00:00")
+    store.build("z", PASSAGES, dense_part())
+    at("2026-11-29T00:00:00")
+    for name in ("y", "x"):
+        store.build(name, PASSAGES, dense_part(), activate=False)
+    changes = Changes({"new": Passage("new", "", "a text")}, {})
+    store.update("w", changes, parent="z", retriever=dense_part(), activate=False)
+    assert store.gc(3).kept == ("w", "x", "z")
+    assert store.gc(2).kept == ("w", "z")
+    # What a list shows is the clock's time.
+    assert store.manifest("w").created == "2026-11-29T00:00:00+00:00"
+    at("2032-01-01T00:00:00")
+    store.build("v", PASSAGES, dense_part())
+    assert store.manifest("v").order is None
+    assert store.gc(1).kept == ("v",)
+
+
+BREAKS = {
+    "changed": lambda path: path.write_bytes(path.read_bytes().replace(b"50", b"51")),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-9]),
+    "no-json": lambda path: path.write_bytes(b"\xff\xfe"),
+    "missing": lambda path: path.unlink(),
+    "folder": lambda path: (path.unlink(), path.mkdir()),
+    "null": lambda path: path.write_bytes(b"null"),
+    "deep": lambda path: path.write_bytes(b"[" * 100_000),
+}
+
+
+@pytest.mark.parametrize("kind", BREAKS)
+def test_a_version_with_a_broken_manifest_is_listed_and_collected(store: Store, kind: str) -> None:
+    store.activate("a")
+    store.activate("b")
+    BREAKS[kind](version(store, "c") / "manifest.json")
+    listed = {info.name: info for info in store.versions()}
+    assert "".join(listed) == "abcde"
+    assert [name for name, info in listed.items() if info.broken] == ["c"]
+    assert "manifest.json" in str(listed["c"].broken)
+    collected = store.gc(5, dry_run=True)
+    assert (collected.removed, collected.broken, collected.kept) == (
+        ("c",),
+        ("c",),
+        ("a", "b", "d", "e"),
+    )
+    assert store.gc(5) == collected
+    assert names(store) == "abde"
+    assert not version(store, "c").exists()
+
+
+def test_the_current_version_stays_and_no_rollback_goes_to_a_broken_one(store: Store) -> None:
+    for name in "ecab":
+        store.activate(name)
+    for name in "ab":
+        (version(store, name) / "manifest.json").write_bytes(b"{}")
+    collected = store.gc(2)
+    assert (collected.kept, collected.broken) == (("b", "c"), ("a",))
+    with pytest.raises(StoreCorruptError):
+        store.manifest()
+    assert store.rollback() == ("b", "c")
+    assert store.gc(2).kept == ("c",)
+
+
+def test_a_version_of_a_later_format_is_listed_and_stays(store: Store) -> None:
+    fields = json.loads((version(store, "c") / "manifest.json").read_bytes())
+    del fields["sha256"]
+    (version(store, "c") / "manifest.json").write_bytes(_spelled({**fields, "format": 2}))
+    assert "upgrade ragcore" in str(store.versions()[2].broken)
+    assert store.gc(1).kept == ("c", "d")
+
+
+def test_a_file_among_the_versions_is_none(store: Store) -> None:
+    (store.folder / "versions" / "notes.txt").write_text("mine")
+    assert names(store) == "abcde"
+    assert store.gc(9).kept == tuple("abcde")

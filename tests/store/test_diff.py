@@ -63,6 +63,7 @@ def test_changes_are_read_from_a_file(tmp_path: Path) -> None:
     ("line", "message"),
     [
         ("{", r"changes\.jsonl:2: not JSON"),
+        ('{"id": true, "delete": true}', "no 'id'"),
         ('{"text": "no id"}', r":2: no 'id': each line"),
         ('["id"]', r":2: no 'id'"),
         ('{"id": "x", "delete": false}', r":2: .*'delete': true, and nothing else"),

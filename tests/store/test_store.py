@@ -6,6 +6,7 @@ import json
 import threading
 import tracemalloc
 from collections.abc import Iterable, Iterator
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from ragcore.errors import (
 from ragcore.registry.components import ComponentSpec
 from ragcore.retrievers.dense import Dense
 from ragcore.retrievers.flat import Exact
-from ragcore.store.diff import Changes
+from ragcore.store.diff import Changes, changes_to
 from ragcore.store.manifest import FORMAT, Manifest, _spelled
 from ragcore.store.store import Store
 from ragcore.types import Passage
@@ -208,29 +209,79 @@ def test_a_build_removes_orphans_but_not_a_running_build(store: Store) -> None:
     assert store.current() == "two"
 
 
-def test_of_two_builds_of_a_name_only_one_succeeds(store: Store) -> None:
-    gate = threading.Barrier(2)
+def test_of_two_builds_of_a_name_the_later_is_refused_before_it_reads_a_passage(
+    store: Store, tmp_path: Path
+) -> None:
+    read: list[str] = []
+
+    def never() -> Iterator[Passage]:
+        read.append("read")
+        yield from numbered(3, "later")
+
+    def first() -> Iterator[Passage]:
+        yield from numbered(20, "first")
+        later = [
+            lambda: store.build("two", never(), dense_part()),
+            lambda: store.update(
+                "two", lambda passages: changes_to(passages, never()), retriever=dense_part()
+            ),
+            lambda: store.import_version(tmp_path / "one.tar", "two"),
+        ]
+        for make in later:
+            with pytest.raises(VersionExistsError, match="'two' is being made by another program"):
+                make()
+        # Names that begin alike are others.
+        store.build("two-0123abcd", numbered(2), dense_part(), activate=False)
+
+    store.export(tmp_path / "one.tar")
+    store.build("two", first(), dense_part())
+    assert read == []
+    assert list(store.open("two", retriever=dense_part()).passages) == numbered(20, "first")
+    assert len(store.versions()) == 3
+
+
+def test_of_builds_of_a_name_from_several_threads_one_succeeds(store: Store) -> None:
+    start = threading.Barrier(4)
     outcomes: list[str] = []
 
-    def waiting(mark: str) -> Iterator[Passage]:
-        gate.wait(30)
-        yield from numbered(20, mark)
-
     def build(mark: str) -> None:
+        start.wait(60)
         try:
-            store.build("two", waiting(mark), dense_part())
+            store.build("two", numbered(20, mark), dense_part())
             outcomes.append(mark)
         except VersionExistsError:
             outcomes.append("refused")
 
-    threads = [threading.Thread(target=build, args=(mark,)) for mark in ("x", "y")]
+    threads = [threading.Thread(target=build, args=(mark,)) for mark in "wxyz"]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    winner, refused = sorted(outcomes, key=len)
-    assert refused == "refused"
+    winner, *refused = sorted(outcomes, key=len)
+    assert refused == ["refused"] * 3
     assert list(store.open("two", retriever=dense_part()).passages) == numbered(20, winner)
+
+
+def test_versions_without_a_name_are_named_for_the_day_and_counted(store: Store) -> None:
+    names: list[str] = []
+
+    def passages() -> Iterator[Passage]:
+        yield from numbered(3)
+        # While the first of the day is not there yet.
+        names.append(store.build(None, numbered(2), dense_part()).name)
+
+    before = date.today().isoformat()
+    first = store.build(None, passages(), dense_part()).name
+    if date.today().isoformat() == before:
+        changes = Changes({"new": Passage("new", "", "new")}, {})
+        third = store.update(None, changes, retriever=dense_part()).name
+        assert (first, names[0], third) == (before, f"{before}-2", f"{before}-3")
+
+
+def test_a_name_that_reads_as_an_option_is_refused(store: Store) -> None:
+    for name in ("--help", "-1"):
+        with pytest.raises(StoreError, match="cannot be a version's name"):
+            store.build(name, numbered(2), dense_part())
 
 
 def test_building_holds_no_more_passages_than_a_batch(tmp_path: Path) -> None:

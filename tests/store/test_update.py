@@ -17,6 +17,7 @@ from ragcore.errors import (
     CorpusError,
     EmptyCorpusError,
     MemoryMismatchError,
+    StoreCorruptError,
     StoreError,
     UnknownVersionError,
     UnsupportedOperation,
@@ -26,7 +27,7 @@ from ragcore.filters.expressions import read_where
 from ragcore.registry.components import ComponentSpec, spec_from_dict
 from ragcore.retrievers.dense import Dense
 from ragcore.retrievers.hybrid import Hybrid
-from ragcore.store.diff import Changes
+from ragcore.store.diff import Changes, changes_to
 from ragcore.store.manifest import Manifest
 from ragcore.store.store import Store
 from ragcore.types import Passage
@@ -166,10 +167,16 @@ def test_an_update_keeps_the_record_of_corpus_and_retriever(store: Store) -> Non
     assert (two.parent, three.parent) == ("made", "two")
 
 
-def test_an_update_without_changes_gives_an_equal_version(store: Store) -> None:
-    store.update("two", Changes({}, {}), retriever=counting())
-    one, two = (store.open(name, retriever=counting()) for name in ("one", "two"))
-    assert list(one.passages) == list(two.passages)
+@pytest.mark.parametrize("same", [{}, upserts(passage("p4", "a b4"))], ids=["none", "equal"])
+def test_an_update_that_changes_nothing_makes_no_version(
+    store: Store, same: dict[str, Passage]
+) -> None:
+    store.build("other", [passage("x")], counting())
+    info = store.update("two", Changes(same, {}), parent="one", retriever=counting())
+    assert (info.nothing_changed, info.name, info.parent) == (True, "one", "one")
+    assert (info.added, info.changed, info.removed) == (0, 0, 0)
+    assert [each.name for each in store.versions()] == ["one", "other"]
+    assert store.current() == "other"
 
 
 def test_a_version_other_than_the_current_one_can_be_updated(store: Store) -> None:
@@ -222,3 +229,97 @@ def test_a_retriever_that_cannot_remove_is_named(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedOperation, match="retriever 'fixed' does not support 'remove'"):
         store.update("two", Changes({}, {"a": "here"}), retriever=part)
     assert store.update("two", Changes(upserts(passage("c")), {}), retriever=part).passages == 3
+
+
+def test_what_an_update_did_is_counted(store: Store) -> None:
+    changes = Changes(
+        upserts(passage("p3", "changed"), passage("p4", "a b4"), passage("new"), passage("more")),
+        {"p9": "here"},
+    )
+    info = store.update("two", changes, retriever=counting())
+    assert (info.name, info.parent, info.nothing_changed) == ("two", "one", False)
+    assert (info.added, info.changed, info.removed, info.passages) == (2, 1, 1, 21)
+
+
+def test_a_corpus_with_an_id_twice_is_refused_as_a_build_refuses_it(store: Store) -> None:
+    corpus = [passage("p0", "a b0"), passage("x", "first"), passage("x", "second")]
+    with pytest.raises(CorpusError, match="'x', which an earlier passage has"):
+        store.build("two", corpus, counting())
+    with pytest.raises(CorpusError, match="'x', which an earlier passage has"):
+        store.update("two", lambda old: changes_to(old, corpus), retriever=counting())
+    assert [each.name for each in store.versions()] == ["one"]
+
+
+def flipped(path: Path, bit: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[bit // 8 % len(content)] ^= 1 << bit % 8
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("part", [dense_part, bm25, hybrid])
+def test_no_update_gives_damage_new_digests(part: Any, tmp_path: Path) -> None:
+    """A bit of the parent is flipped: the update is refused, or `verify` finds it in both."""
+    generator = np.random.default_rng(0)
+    store = Store(tmp_path / "store")
+    store.build("one", [passage(f"p{n}", f"a b{n}") for n in range(20)], part())
+    first = Changes(upserts(passage("new", "x")), {"p1": "here"})
+    store.update("two", first, retriever=part())
+    changes = Changes(upserts(passage("p3", "other")), {"p5": "here"})
+    names = sorted(store.manifest("two").files)
+    refused = 0
+    for number, name in enumerate(names * 3):
+        path = store.folder / "versions" / "two" / name
+        content = path.read_bytes()
+        # A copy of its own, so that version one stays whole.
+        path.unlink()
+        path.write_bytes(content)
+        flipped(path, int(generator.integers(8 * len(content))))
+        try:
+            info = store.update(f"three{number}", changes, parent="two", retriever=part())
+        except StoreError:
+            refused += 1
+        else:
+            with pytest.raises(StoreCorruptError):
+                store.verify(info.name)
+        path.write_bytes(content)
+    assert refused > 0
+    assert store.verify("two").name == "two"
+    assert store.update("whole", changes, parent="two", retriever=part()).passages == 19
+    assert store.verify("whole").name == "whole"
+
+
+def test_files_that_are_only_shared_are_not_read(store: Store) -> None:
+    """Their recorded sha256 stays, so damage in them is found in the new version, too."""
+    record = store.manifest("one").files["retriever/index/vectors.npy"]
+    flipped(store.folder / "versions" / "one" / "retriever/index/vectors.npy", 3000)
+    store.update("two", Changes(upserts(passage("new", "x")), {}), retriever=counting())
+    assert store.manifest("two").files["retriever/index/vectors.npy"] == record
+    for name in ("one", "two"):
+        with pytest.raises(StoreCorruptError, match=r"vectors\.npy has sha256"):
+            store.verify(name)
+
+
+def test_what_cannot_be_opened_does_not_become_current(store: Store) -> None:
+    class Broken(Dense):
+        def save(self, folder: Path) -> None:
+            (folder / "dense.json").write_text("{}")
+
+    config = counting().config
+    part = ComponentSpec("retriever", "dense", Broken, config)
+    changes = Changes(upserts(passage("new", "x")), {})
+    with pytest.raises(StoreError, match="'two' cannot become the current one"):
+        store.update("two", changes, retriever=part)
+    with pytest.raises(StoreError, match="'two' cannot become the current one"):
+        store.build("two", [passage("x")], part, check=True)
+    assert ([each.name for each in store.versions()], store.current()) == (["one"], "one")
+    store.update("two", changes, retriever=part, activate=False)
+    with pytest.raises(StoreError, match="'two' cannot become the current one"):
+        store.activate("two", check=True, retriever=counting())
+    assert store.current() == "one"
+
+
+def test_damaged_passages_are_not_compared(store: Store) -> None:
+    store.update("two", Changes(upserts(passage("new", "x")), {}), retriever=counting())
+    flipped(store.folder / "versions" / "two" / "passages-1.arrow", 900)
+    with pytest.raises(StoreCorruptError, match=r"passages-1\.arrow has sha256"):
+        store.diff("one", "two")

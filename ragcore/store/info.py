@@ -1,0 +1,90 @@
+"""What is told about a version: in a list, and after it was made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ragcore.store.manifest import Manifest
+from ragcore.store.update import Updated
+
+__all__ = ["UpdateInfo", "VersionInfo", "info_of", "update_info"]
+
+
+@dataclass(frozen=True, slots=True)
+class VersionInfo:
+    """A version as a list shows it.
+
+    Attributes:
+        name: of the version.
+        created: when, in UTC, ISO 8601.
+        passages: how many there are.
+        retriever: the name that its retriever is registered under.
+        bytes: on disk.
+        current: whether it is the current version.
+        broken: why its manifest cannot be read, None where it can; then `created` and `retriever`
+            are empty and `passages` is 0.
+    """
+
+    name: str
+    created: str
+    passages: int
+    retriever: str
+    bytes: int
+    current: bool
+    broken: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateInfo(VersionInfo):
+    """A version that an update made, and how its passages differ from its parent's.
+
+    Attributes:
+        parent: the version that was updated.
+        added: how many passages have ids that the parent does not have.
+        changed: how many passages replace one of the same id.
+        removed: how many of the parent's passages there are no longer.
+    """
+
+    parent: str
+    added: int
+    changed: int
+    removed: int
+
+    @property
+    def nothing_changed(self) -> bool:
+        """Whether there was nothing to change: no version was made, and this is the parent."""
+        return not (self.added or self.changed or self.removed)
+
+
+def info_of(manifest: Manifest, current: str | None) -> VersionInfo:
+    """Return what is told about a version.
+
+    Args:
+        manifest: of the version.
+        current: the name of the current version.
+    """
+    return VersionInfo(
+        name=manifest.name,
+        created=manifest.created,
+        passages=manifest.passages,
+        retriever=str(manifest.retriever.get("use")),
+        bytes=manifest.bytes,
+        current=manifest.name == current,
+    )
+
+
+def update_info(updated: Updated, current: str | None) -> UpdateInfo:
+    """Return what is told about an update; arguments as for `info_of`."""
+    manifest, derivation = updated.manifest, updated.derivation
+    return UpdateInfo(
+        name=manifest.name,
+        created=manifest.created,
+        passages=manifest.passages,
+        retriever=str(manifest.retriever.get("use")),
+        bytes=manifest.bytes,
+        current=manifest.name == current,
+        parent=updated.parent,
+        added=len(derivation.added) - derivation.replaced,
+        changed=derivation.replaced,
+        removed=len(derivation.removed) - derivation.replaced,
+    )
