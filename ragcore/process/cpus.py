@@ -32,17 +32,23 @@ def usable_cpus(root: Path = Path("/")) -> int:
     return min(_affine_cpus(), *(max(1, int(quota)) for quota in _quotas(root)), sys.maxsize)
 
 
-def configure_openmp(environment: MutableMapping[str, str] = os.environ) -> None:
+def configure_openmp(
+    environment: MutableMapping[str, str] = os.environ, *, root: Path = Path("/")
+) -> None:
     """Let waiting OpenMP threads sleep, and start no more of them than the quota allows.
 
     A thread of libgomp that waits for others spins; where processors are shared it keeps them from
     the thread that it waits for. What the user has set stays. OpenMP reads its settings once, so
     that this has an effect only before torch, faiss or another such library is loaded.
+
+    Args:
+        environment: is changed.
+        root: as for `usable_cpus`.
     """
     if not any(name in environment for name in _WAIT_SETTINGS):
         environment["OMP_WAIT_POLICY"] = "PASSIVE"
     # The runtimes know the affinity mask themselves, and which processors are one core's.
-    cpus = usable_cpus()
+    cpus = usable_cpus(root)
     if cpus < _affine_cpus() and not any(name in environment for name in _THREAD_SETTINGS):
         environment["OMP_NUM_THREADS"] = str(cpus)
 

@@ -28,12 +28,15 @@ _FEWEST: Final = 2
 class Workers:
     """Threads of one pipeline's own, started when they are first needed.
 
-    As many as there are processors: each computes, and each has a heap of its own.
+    Attributes:
+        threads: how many at most: one a processor, since each computes, and each has a heap of its
+            own.
     """
 
     def __init__(self, name: str) -> None:
         """Start nothing yet; `name` is what the threads are called."""
         self._name = name
+        self.threads = max(_FEWEST, usable_cpus())
         self._lock = new_lock()
         self._executor: ThreadPoolExecutor | None = None
         self._closed = False
@@ -83,7 +86,7 @@ class Workers:
             if self._closed:
                 raise StoreError("the pipeline is closed: load it again")
             if self._executor is None:
-                self._executor = ThreadPoolExecutor(max(_FEWEST, usable_cpus()), self._name)
+                self._executor = ThreadPoolExecutor(self.threads, self._name)
             return self._executor.submit(lambda: context.run(function, *args, **kwargs))
 
     async def _result(self, future: Future[T]) -> T:
