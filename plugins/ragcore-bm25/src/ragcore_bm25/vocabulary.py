@@ -1,22 +1,23 @@
-"""The terms of an index on disk: a JSON array of strings, read and written in pieces.
+"""The numbers of an index's terms, and their file: a JSON array, read and written in pieces.
 
-Knows nothing of what terms are. To parse a large array in one call would keep all other threads of
-the program waiting for the interpreter: half a second with 500,000 terms, while requests come in.
+Knows nothing of what terms are. To parse a large array in one call, or to let one dict grow to its
+size, would keep all other threads of the program waiting for the interpreter: half a second with
+500,000 terms, while requests come in.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from itertools import count
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, count
 from pathlib import Path
 from typing import Final
 
 from ragcore.disk.threads import yield_gil
 
-__all__ = ["read_terms", "write_terms"]
+__all__ = ["Vocabulary", "read_terms", "write_terms"]
 
-_PIECE: Final = 1 << 16
+_PIECE: Final = 1 << 15
 """Bytes parsed in one call, about a millisecond's work."""
 
 _BOUNDARY: Final = b'", "'
@@ -25,8 +26,49 @@ _BOUNDARY: Final = b'", "'
 _TERMS: Final = 1 << 12
 """Terms written in one call."""
 
+_PART: Final = 80_000
+"""Terms after which a part is full: a dict that grows beyond copies itself for milliseconds."""
 
-def read_terms(path: Path) -> dict[str, int]:
+
+class Vocabulary:
+    """The number of each term, counted from 0, in the order in which terms came.
+
+    Terms that are read from a file lie in parts that never change; terms that come later in one
+    dict, so that looking a term up costs one step more for each 80,000 read.
+    """
+
+    def __init__(self, terms: Iterable[str] = (), parts: Sequence[dict[str, int]] = ()) -> None:
+        """Number terms, which differ, from the end of the parts on."""
+        self._parts = tuple(parts)
+        self._begin = sum(map(len, self._parts))
+        self._later = {term: number for number, term in enumerate(terms, self._begin)}
+
+    def __len__(self) -> int:
+        return self._begin + len(self._later)
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the terms in the order of their numbers."""
+        return chain(*self._parts, self._later)
+
+    def get(self, term: str) -> int | None:
+        """Return a term's number, or None where it has none."""
+        number = self._later.get(term)
+        if number is None:
+            for part in self._parts:
+                number = part.get(term)
+                if number is not None:
+                    break
+        return number
+
+    def add(self, term: str) -> int:
+        """Return a term's number; a new term gets the next one."""
+        number = self.get(term)
+        if number is None:
+            number = self._later[term] = len(self)
+        return number
+
+
+def read_terms(path: Path) -> Vocabulary:
     """Read the number of each term, counted from 0.
 
     Raises:
@@ -35,16 +77,18 @@ def read_terms(path: Path) -> dict[str, int]:
     """
     text = path.read_bytes().strip()
     if not (text.startswith(b"[") and text.endswith(b"]")):
-        raise ValueError(f"{path} is no JSON array: rebuild this version of the memory")
-    numbers: dict[str, int] = {}
+        raise ValueError("expected a JSON array")
+    parts: list[dict[str, int]] = [{}]
     counter = count()
     for piece in _pieces(text[1:-1]):
         terms = json.loads(b"[" + piece + b"]")
         if not all(type(term) is str for term in terms):
-            raise ValueError(f"{path} holds more than strings: rebuild this version of the memory")
-        numbers.update(zip(terms, counter, strict=False))
+            raise ValueError("expected an array of strings alone")
+        if len(parts[-1]) + len(terms) > _PART:
+            parts.append({})
+        parts[-1].update(zip(terms, counter, strict=False))
         yield_gil()
-    return numbers
+    return Vocabulary(parts=parts)
 
 
 def write_terms(path: Path, terms: Sequence[str]) -> None:
