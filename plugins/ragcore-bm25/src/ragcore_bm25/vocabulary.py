@@ -21,7 +21,8 @@ _PIECE: Final = 1 << 15
 """Bytes parsed in one call, about a millisecond's work."""
 
 _BOUNDARY: Final = b'", "'
-"""Stands between two strings and inside none: a quotation mark in a string has a backslash."""
+"""Stands between two strings. Inside one, quotation marks have a backslash; so the only string with
+which it can be confused is ", " itself, and a cut there leaves a string without an end."""
 
 _TERMS: Final = 1 << 12
 """Terms written in one call."""
@@ -78,17 +79,11 @@ def read_terms(path: Path) -> Vocabulary:
     text = path.read_bytes().strip()
     if not (text.startswith(b"[") and text.endswith(b"]")):
         raise ValueError("expected a JSON array")
-    parts: list[dict[str, int]] = [{}]
-    counter = count()
-    for piece in _pieces(text[1:-1]):
-        terms = json.loads(b"[" + piece + b"]")
-        if not all(type(term) is str for term in terms):
-            raise ValueError("expected an array of strings alone")
-        if len(parts[-1]) + len(terms) > _PART:
-            parts.append({})
-        parts[-1].update(zip(terms, counter, strict=False))
-        yield_gil()
-    return Vocabulary(parts=parts)
+    try:
+        return _numbered(_pieces(text[1:-1]))
+    except json.JSONDecodeError:
+        # A piece was cut inside a string, or the file is damaged.
+        return _numbered([text[1:-1]])
 
 
 def write_terms(path: Path, terms: Sequence[str]) -> None:
@@ -114,3 +109,18 @@ def _pieces(text: bytes) -> Iterator[bytes]:
             return
         yield text[begin : boundary + 1]
         begin = boundary + len(_BOUNDARY) - 1
+
+
+def _numbered(pieces: Iterable[bytes]) -> Vocabulary:
+    """Number the terms of pieces of a JSON array, without its brackets."""
+    parts: list[dict[str, int]] = [{}]
+    counter = count()
+    for piece in pieces:
+        terms = json.loads(b"[" + piece + b"]")
+        if not all(type(term) is str for term in terms):
+            raise ValueError("expected an array of strings alone")
+        if len(parts[-1]) + len(terms) > _PART:
+            parts.append({})
+        parts[-1].update(zip(terms, counter, strict=False))
+        yield_gil()
+    return Vocabulary(parts=parts)
