@@ -8,7 +8,6 @@ Terms are made by `analyser.py`, counted by `counts.py`, weighted by `variants.p
 from __future__ import annotations
 
 import json
-import threading
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from ragcore.disk.arrays import save_array
 from ragcore.disk.loading import reading
 from ragcore.disk.threads import yield_gil
 from ragcore.errors import ComponentError, MemoryMismatchError
+from ragcore.process.fork import new_lock
 from ragcore.types import MISSING_ROW, Hits, Passage
 from ragcore_bm25.analyser import Analyser
 from ragcore_bm25.config import Bm25Config
@@ -85,7 +85,7 @@ class Bm25:
         self._last = -1
         self._size = 0
         self._built: _Built | None = None
-        self._lock = threading.Lock()
+        self._lock = new_lock()
 
     @property
     def fingerprint(self) -> str:
