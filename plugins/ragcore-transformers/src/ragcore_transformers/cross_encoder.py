@@ -18,7 +18,7 @@ from ragcore.errors import PluginError
 from ragcore.process.fork import new_lock
 from ragcore.types import Passage
 from ragcore_transformers.configs import CrossEncoderConfig
-from ragcore_transformers.loading import explained, pick_device
+from ragcore_transformers.loading import cut_model_card, explained, pick_device
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -54,6 +54,7 @@ class CrossEncoder:
                     f"model {config.model!r} gives {self.model.num_labels} numbers for a pair: "
                     "expected one, a cross-encoder trained to rank"
                 )
+        cut_model_card(self.model)
         # A call changes the tokenizer's padding and truncation, which two threads would share.
         self._lock = new_lock()
 
