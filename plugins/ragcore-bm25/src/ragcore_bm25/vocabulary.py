@@ -39,7 +39,7 @@ class Vocabulary:
     """
 
     def __init__(self, terms: Iterable[str] = (), parts: Sequence[dict[str, int]] = ()) -> None:
-        """Number terms, which differ, from the end of the parts on."""
+        """Give distinct terms the numbers that follow those of the parts."""
         self._parts = tuple(parts)
         self._begin = sum(map(len, self._parts))
         self._later = {term: number for number, term in enumerate(terms, self._begin)}
@@ -112,7 +112,7 @@ def _pieces(text: bytes) -> Iterator[bytes]:
 
 
 def _numbered(pieces: Iterable[bytes]) -> Vocabulary:
-    """Number the terms of pieces of a JSON array, without its brackets."""
+    """Make a vocabulary of the pieces of a JSON array, without its brackets."""
     parts: list[dict[str, int]] = [{}]
     counter = count()
     for piece in pieces:
