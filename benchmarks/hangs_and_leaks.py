@@ -34,7 +34,9 @@ from typing import Final
 
 QUESTION: Final = "who rules the country"
 PATIENCE: Final = 30
+"""Seconds after which a child has hung."""
 TERMS: Final = 500_000
+"""Of the large vocabulary."""
 
 
 def make(folder: Path) -> Path:
