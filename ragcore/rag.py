@@ -7,8 +7,8 @@ swap never mixes two versions in one answer.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+import traceback
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from collections.abc import Generator as Generator_
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +23,8 @@ from ragcore.contracts import Generator, Retriever
 from ragcore.errors import ConfigError, QuestionError
 from ragcore.live.served import ServedMemory
 from ragcore.memory.memory import Memory
+from ragcore.process.heap import release_free_memory
+from ragcore.process.workers import Workers
 from ragcore.questions.texts import batch_of, check_answers
 from ragcore.registry.components import ComponentSpec
 from ragcore.registry.discovery import registry
@@ -78,6 +80,7 @@ class Rag:
         """
         self.memory = ServedMemory(memory, store, retriever, verify=verify, pinned=pinned)
         self._answering = Answerer(generator, config or RagConfig())
+        self._workers = Workers("ragcore-answers")
 
     @classmethod
     def from_config(cls, config: PipelineConfig, *, name: str = "the pipeline") -> Rag:
@@ -121,7 +124,11 @@ class Rag:
         self.close()
 
     def close(self) -> None:
-        """Close the memory when its last reader has left."""
+        """Close the memory when its last reader has left.
+
+        Calls of `aanswer` and `astream` that have not begun are dropped, with StoreError.
+        """
+        self._workers.close()
         self.memory.close()
 
     def answer(self, questions: str | Sequence[str], *, where: Where = None) -> list[Answer]:
@@ -153,10 +160,18 @@ class Rag:
         RAG-Sequence always streams by joint decoding, whatever `rag.decode` is: thorough and fast
         decoding know their answer only at the end. Token texts are the generator's own, without
         the passage's spelling, for which the whole answer is needed.
+
+        A stream that is left before its end is released when it is closed or dropped.
         """
-        with self.memory.reading() as memory:
-            (retrieved,) = retrieve(memory, [question], self.config, where)
-            yield from self._answering.tokens(retrieved)
+        try:
+            with self.memory.reading() as memory:
+                (retrieved,) = retrieve(memory, [question], self.config, where)
+                yield from self._answering.tokens(retrieved)
+        except GeneratorExit as left:
+            # The traceback holds the frame of the search, and that all the pairs' states.
+            traceback.clear_frames(left.__traceback__)
+            release_free_memory()
+            raise
 
     def log_prob(
         self, questions: Sequence[str], answers: Sequence[str], *, where: Where = None
@@ -203,17 +218,25 @@ class Rag:
         return without(answer, ids, self.generator, self.config)
 
     async def aanswer(self, questions: str | Sequence[str], *, where: Where = None) -> list[Answer]:
-        """Answer as `answer` does, without blocking the event loop."""
-        return await asyncio.to_thread(self.answer, questions, where=where)
+        """Answer as `answer` does, in a thread of the pipeline's own.
 
-    async def astream(self, question: str, *, where: Where = None) -> AsyncIterator[Token]:
-        """Stream as `stream` does, without blocking the event loop."""
-        tokens = self.stream(question, where=where)
-        try:
-            while (token := await asyncio.to_thread(next, tokens, None)) is not None:
-                yield token
-        finally:
-            tokens.close()
+        A call that is cancelled before it has begun is never made; one that has begun runs to its
+        end in its thread.
+
+        Raises:
+            StoreError: the pipeline is closed, or was closed before the call began.
+        """
+        return await self._workers.run(self.answer, questions, where=where)
+
+    def astream(self, question: str, *, where: Where = None) -> AsyncGenerator[Token, None]:
+        """Stream as `stream` does, each token in a thread of the pipeline's own.
+
+        Cancelled amid a token, the stream is released as soon as that token is decoded.
+
+        Raises:
+            StoreError: the pipeline is closed, or was closed before the stream's end.
+        """
+        return self._workers.iterate(self.stream(question, where=where))
 
     def swap(self, version: str) -> str:
         """Serve another version of the memory from now on; running requests keep the old one.

@@ -28,6 +28,7 @@ OPEN_TO_PLUGINS: Final = {
     "filters",
     "hookspecs",
     "marginalization",
+    "process",
     "registry",
     "types",
 }

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import math
+import threading
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +18,13 @@ from ragcore.config import RagConfig
 from ragcore.errors import (
     ComponentError,
     QuestionError,
+    StoreError,
     UnsupportedOperation,
 )
 from ragcore.rag import Rag
 from ragcore.store.store import Store
 from ragcore.types import Hits, Passage
-from tests.helpers.table_generator import EOS, TableGenerator, all_targets, by_definition
+from tests.helpers.table_generator import EOS, TableGenerator, TableRead, all_targets, by_definition
 from tests.helpers.word_encoder import dense_part
 
 LONGEST = 4
@@ -173,6 +177,103 @@ def test_a_request_narrows_what_the_pipeline_allows(dated):
     assert alone.closed_book
     with pytest.raises(QuestionError, match=r"where\.n\.ge: unknown operator"):
         rag.answer(QUESTIONS[0], where={"n": {"ge": 1}})
+
+
+class Gated(TableGenerator):
+    """Stands still in every step, until it is opened."""
+
+    def __init__(self, config: TableGenerator.Config) -> None:
+        super().__init__(config)
+        self.begun = threading.Semaphore(0)
+        self.open = threading.Event()
+
+    def step(self, state, tokens):
+        self.begun.release()
+        assert self.open.wait(20)
+        return super().step(state, tokens)
+
+
+def test_a_cancelled_stream_raises_nothing_but_the_cancellation(store):
+    rag = make(store, kind=Gated)
+
+    async def main() -> None:
+        async def consume() -> None:
+            async for _ in rag.astream(QUESTIONS[0]):
+                raise AssertionError("no token can be decided before the first step")
+
+        consumer = asyncio.create_task(consume())
+        assert await asyncio.to_thread(rag.generator.begun.acquire, timeout=20)
+        consumer.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await consumer
+        rag.generator.open.set()
+        assert len(await rag.aanswer(QUESTIONS)) == len(QUESTIONS)
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_question_that_waits_is_never_read(store):
+    rag = make(store, kind=Gated)
+
+    async def main() -> None:
+        threads = rag._workers.threads
+        running = [asyncio.create_task(rag.aanswer(QUESTIONS[0])) for _ in range(threads)]
+        for _ in running:
+            assert await asyncio.to_thread(rag.generator.begun.acquire, timeout=20)
+        waiting = [asyncio.create_task(rag.aanswer(QUESTIONS[1])) for _ in range(20)]
+        await asyncio.sleep(0)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        rag.generator.open.set()
+        await asyncio.gather(*running)
+        await rag.aanswer(QUESTIONS[2])
+        assert rag.generator.passes == threads + 1
+
+    asyncio.run(main())
+
+
+def test_a_closed_pipeline_refuses_async_questions_and_those_that_wait(store):
+    rag = make(store, kind=Gated)
+
+    async def main() -> None:
+        threads = rag._workers.threads
+        running = [asyncio.create_task(rag.aanswer(QUESTIONS[0])) for _ in range(threads)]
+        for _ in running:
+            assert await asyncio.to_thread(rag.generator.begun.acquire, timeout=20)
+        waiting = asyncio.create_task(rag.aanswer(QUESTIONS[1]))
+        await asyncio.sleep(0)
+        rag.close()
+        rag.generator.open.set()
+        assert len(await asyncio.gather(*running)) == threads
+        with pytest.raises(StoreError, match="closed before this question was begun"):
+            await waiting
+        with pytest.raises(StoreError, match="is closed: load it again"):
+            await rag.aanswer(QUESTIONS[2])
+
+    asyncio.run(main())
+
+
+def test_a_stream_that_is_left_frees_what_its_search_held(store):
+    class Read(TableRead):
+        """Like any read, and can be referred to weakly."""
+
+    class Remembering(TableGenerator):
+        def read(self, questions, passages):
+            made = Read(super().read(questions, passages).keys)
+            self.latest = weakref.ref(made)
+            return made
+
+    rag = make(store, kind=Remembering)
+    gc.disable()
+    try:
+        tokens = rag.stream(QUESTIONS[0])
+        next(tokens)
+        assert rag.generator.latest() is not None
+        tokens.close()
+        assert rag.generator.latest() is None
+    finally:
+        gc.enable()
 
 
 def test_async_forms_give_the_same(store):

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from ragcore.errors import ConfigError, PluginError, RagcoreError
+from ragcore.process.cpus import configure_openmp
 from ragcore.questions.texts import LONGEST_QUESTION, fault_of
 from ragcore.registry.installation import foreign_ragcore
 from ragcore.views.output import neutral_streams, print_error, print_text
@@ -62,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments = sys.argv[1:]
         sys.excepthook = _print_traceback
         _reserve_descriptors()
+    # Before anything imports torch: OpenMP reads its settings once.
+    configure_openmp()
     with neutral_streams():
         try:
             code = _run(list(arguments))

@@ -25,6 +25,7 @@ from typing import Any, Final
 from ragcore.answering.retrieve import Where
 from ragcore.errors import ConfigError
 from ragcore.evaluation.candidate import open_candidate
+from ragcore.process.fork import call_in_child, new_lock
 from ragcore.questions.matching import same_answer
 from ragcore.rag import Rag
 from ragcore.types import Answer
@@ -137,17 +138,17 @@ class Shadow:
         self._version = version
         self._share = share
         self._random = random.Random(seed)
-        self._queue: queue.Queue[tuple[Answer, Where] | None] = queue.Queue(waiting)
+        self._waiting = waiting
         self._examples: deque[Change] = deque(maxlen=examples)
         self._counts = dict.fromkeys(
             ("asked", "sampled", "compared", "changed", "dropped", "errors"), 0
         )
         self._last_error = ""
         self._closed = False
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._candidate = open_candidate(rag, version)
-        self._thread = threading.Thread(target=self._work, name=f"shadow {version}", daemon=True)
-        self._thread.start()
+        self._start()
+        call_in_child(self._restart)
 
     def __enter__(self) -> Shadow:
         return self
@@ -209,6 +210,17 @@ class Shadow:
             self._queue.put(None)
         self._thread.join()
         self._candidate.close()
+
+    def _start(self) -> None:
+        self._queue: queue.Queue[tuple[Answer, Where] | None] = queue.Queue(self._waiting)
+        name = f"shadow {self._version}"
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    def _restart(self) -> None:
+        """Go on in a forked child, without the answers that wait: the parent compares those."""
+        if not self._closed:
+            self._start()
 
     def _drain(self) -> None:
         while not self._queue.empty():

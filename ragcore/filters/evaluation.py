@@ -8,7 +8,6 @@ then evaluated once per distinct value, and the rows of the last few filters are
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 
 from ragcore.filters.expressions import AllOf, AnyOf, FieldCondition, Filter, Not
+from ragcore.process.fork import new_lock
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -53,7 +53,7 @@ class RowFilter:
         self._passages = passages
         self._columns: dict[str, _Column] = {}
         self._cache: OrderedDict[str, Rows] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = new_lock()
 
     def rows(self, where: Filter) -> Rows:
         """Return the rows that a filter allows, ascending, int64 [n]; read-only.

@@ -6,7 +6,6 @@ does).
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -16,6 +15,7 @@ from typing import Final
 
 from ragcore.errors import StoreError
 from ragcore.memory.memory import Memory
+from ragcore.process.fork import new_lock
 
 __all__ = ["LiveMemory"]
 
@@ -47,7 +47,7 @@ class LiveMemory:
 
     def __init__(self, memory: Memory) -> None:
         self._current = _Counted(memory)
-        self._lock = threading.Lock()
+        self._lock = new_lock()
 
     @property
     def version(self) -> str:

@@ -7,7 +7,6 @@ the store changes (watch.py does).
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
@@ -17,6 +16,7 @@ from ragcore.errors import ConfigError
 from ragcore.live.handle import LiveMemory
 from ragcore.live.watch import Watch
 from ragcore.memory.memory import Memory
+from ragcore.process.fork import new_lock
 from ragcore.registry.components import ComponentSpec
 from ragcore.registry.discovery import registry
 from ragcore.store.opening import ask_once
@@ -52,7 +52,7 @@ class ServedMemory:
         self._temperature = memory.temperature
         self._verify = verify
         self._pinned = pinned
-        self._swapping = threading.Lock()
+        self._swapping = new_lock()
 
     @property
     def version(self) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Final, Self
 
 from ragcore.errors import StoreError
+from ragcore.process.fork import call_in_child, new_lock
 from ragcore.store.store import Store
 
 __all__ = ["RETRY", "Watch"]
@@ -69,11 +70,11 @@ class Watch:
             )
         self._seen: str | None = None
         self._failed_at: float | None = None
-        self._looking = threading.Lock()
+        self._looking = new_lock()
         self._stopped = threading.Event()
         self._look_and_report()
-        self._thread = threading.Thread(target=self._follow, name="ragcore-watch", daemon=True)
-        self._thread.start()
+        self._start()
+        call_in_child(self._restart)
 
     def __enter__(self) -> Self:
         return self
@@ -112,6 +113,16 @@ class Watch:
                 self._failed_at = time.monotonic()
                 raise
             return current
+
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._follow, name="ragcore-watch", daemon=True)
+        self._thread.start()
+
+    def _restart(self) -> None:
+        """Go on watching in a forked child, which has no copy of the thread."""
+        if not self._stopped.is_set():
+            self._stopped = threading.Event()
+            self._start()
 
     def _follow(self) -> None:
         """Look at the store every `interval` seconds until stopped."""

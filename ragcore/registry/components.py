@@ -15,7 +15,6 @@ The contract in the brackets (`ragcore.contracts`) is the kind of component that
 from __future__ import annotations
 
 import json
-import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,6 +30,7 @@ from pydantic_core import CoreSchema, core_schema, to_jsonable_python
 
 from ragcore.contracts import Corpus, Encoder, Generator, Index, Retriever, Scorer
 from ragcore.errors import PluginError
+from ragcore.process.fork import new_rlock
 from ragcore.registry.written import WrittenPath, WrittenText, as_written
 
 __all__ = [
@@ -225,7 +225,7 @@ def kind_of(hint: Any) -> str:
 
 
 _SHARED: Final[weakref.WeakValueDictionary[tuple[Any, str], Any]] = weakref.WeakValueDictionary()
-_LOCK: Final = threading.RLock()
+_LOCK: Final = new_rlock()
 
 
 @contextmanager

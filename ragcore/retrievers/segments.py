@@ -7,7 +7,6 @@ knows nothing of passages or encoders.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from ragcore.disk.arrays import save_array
 from ragcore.disk.links import share, share_tree
 from ragcore.disk.loading import reading
 from ragcore.errors import ComponentError, UnsupportedOperation
+from ragcore.process.fork import new_lock
 from ragcore.registry.components import ComponentSpec
 from ragcore.retrievers.hits import among, best_hits, search_deeper
 from ragcore.types import MISSING_ROW, Hits
@@ -115,7 +115,7 @@ class Segments:
         self._spec = spec
         self._segments: list[_Segment] = []
         self._scratch: Path | None = None
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         # Rows that were added to the last segment's index but are not in its `rows` yet.
         self._new_rows: list[Rows] = []
 

@@ -8,7 +8,6 @@ Terms are made by `analyser.py`, counted by `counts.py`, weighted by `variants.p
 from __future__ import annotations
 
 import json
-import threading
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,12 +20,14 @@ from ragcore.disk.arrays import save_array
 from ragcore.disk.loading import reading
 from ragcore.disk.threads import yield_gil
 from ragcore.errors import ComponentError, MemoryMismatchError
+from ragcore.process.fork import new_lock
 from ragcore.types import MISSING_ROW, Hits, Passage
 from ragcore_bm25.analyser import Analyser
 from ragcore_bm25.config import Bm25Config
 from ragcore_bm25.counts import Counts, read
 from ragcore_bm25.postings import Postings
 from ragcore_bm25.variants import Formula
+from ragcore_bm25.vocabulary import Vocabulary, read_terms, write_terms
 from ragcore_bm25.yardstick import Yardstick, require_rank_bm25
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class _Built:
     index: Postings | Yardstick
     counts: Counts
     rows: Rows
-    vocabulary: dict[str, int]
+    vocabulary: Vocabulary
 
 
 class Bm25:
@@ -75,7 +76,7 @@ class Bm25:
         self._config = config
         self._formula = Formula(config.variant, config.k1, config.b, config.delta, config.epsilon)
         self._analyser = Analyser(config.stemmer, config.stopwords)
-        self._vocabulary: dict[str, int] = {}
+        self._vocabulary = Vocabulary()
         self._words: dict[str, int] = {}
         # Counted passages, then waiting ones; the rows of both, MISSING_ROW where one was removed.
         self._counts: list[Counts] = []
@@ -84,7 +85,7 @@ class Bm25:
         self._last = -1
         self._size = 0
         self._built: _Built | None = None
-        self._lock = threading.Lock()
+        self._lock = new_lock()
 
     @property
     def fingerprint(self) -> str:
@@ -181,7 +182,7 @@ class Bm25:
         save_array(folder / "rows.npy", built.rows)
         # Terms that were added meanwhile have higher numbers than those of the index.
         terms = list(built.vocabulary)[: built.counts.terms]
-        _write_json(folder / "terms.json", terms)
+        write_terms(folder / "terms.json", terms)
         about = {"format": _FORMAT, "fingerprint": self.fingerprint, "passages": len(built.rows)}
         _write_json(folder / "bm25.json", about)
 
@@ -208,8 +209,7 @@ class Bm25:
             )
         yield_gil()
         with reading(folder / "terms.json") as path:
-            terms = json.loads(path.read_text(encoding="utf-8"))
-            loaded._vocabulary = dict(zip(terms, range(len(terms)), strict=True))
+            loaded._vocabulary = read_terms(path)
         yield_gil()
         rows = read(folder / "rows.npy", mmap)
         loaded._rows, loaded._size = [rows], len(rows)
@@ -217,7 +217,7 @@ class Bm25:
         if layout == 1:
             tokens, ends = read(folder / "tokens.npy", mmap), read(folder / "ends.npy", mmap)
             lengths = np.diff(ends, prepend=0).astype(np.int32)
-            loaded._counts = [Counts.of(tokens, lengths, len(terms))]
+            loaded._counts = [Counts.of(tokens, lengths, len(loaded._vocabulary))]
             return loaded
         postings = Postings.load(folder, mmap=mmap)
         loaded._counts = [postings.counts]
@@ -246,9 +246,9 @@ class Bm25:
         if not keep.all():
             counts, rows = counts.kept(keep), rows[keep]
             unused = counts.document_frequencies == 0  # [terms]
-            left = (term for term, number in self._vocabulary.items() if not unused[number])
-            # A new dictionary: running searches read the old one.
-            self._vocabulary = {term: number for number, term in enumerate(left)}
+            left = (term for number, term in enumerate(self._vocabulary) if not unused[number])
+            # A new vocabulary: running searches read the old one.
+            self._vocabulary = Vocabulary(left)
             self._words = {}
             counts = counts.without_terms(unused)
         self._counts, self._rows = [counts], [rows]
@@ -276,7 +276,7 @@ class Bm25:
                 term = self._analyser.term(word)
                 number = -1
                 if term is not None:
-                    number = self._vocabulary.setdefault(term, len(self._vocabulary))
+                    number = self._vocabulary.add(term)
                 self._words[word] = number
             if number >= 0:
                 numbers.append(number)

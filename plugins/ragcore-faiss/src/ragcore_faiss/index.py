@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
@@ -25,6 +24,7 @@ from ragcore.errors import (
     StoreError,
     UnsupportedOperation,
 )
+from ragcore.process.fork import call_in_child, new_rlock
 from ragcore.types import MISSING_ROW, Hits
 from ragcore_faiss.config import FaissConfig
 from ragcore_faiss.factory import abilities, make, message, only, tune
@@ -38,6 +38,10 @@ __all__ = ["Faiss"]
 _FORMAT: Final = 1
 
 _POINTS_NEEDED: Final = re.compile(r"as large as number of clusters \((\d+)\)")
+
+
+# FAISS has a copy of OpenMP's runtime of its own, whose threads are not in a forked child.
+call_in_child(lambda: faiss.omp_set_num_threads(1))
 
 
 class Faiss:
@@ -62,7 +66,7 @@ class Faiss:
         self._last = -1
         self._new_rows: list[Rows] = []
         self._untrained: list[Vectors] = []
-        self._lock = threading.RLock()
+        self._lock = new_rlock()
         self.capabilities = type(self).capabilities | abilities(index)
         tune(index, config.factory, config.search)
 

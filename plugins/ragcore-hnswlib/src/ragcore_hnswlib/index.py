@@ -8,8 +8,6 @@ texts or encoders.
 from __future__ import annotations
 
 import json
-import os
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -26,6 +24,8 @@ from ragcore.errors import (
     StoreError,
     UnsupportedOperation,
 )
+from ragcore.process.cpus import usable_cpus
+from ragcore.process.fork import new_lock
 from ragcore.types import MISSING_ROW, Hits
 from ragcore_hnswlib.config import HnswlibConfig
 from ragcore_hnswlib.file import check_file
@@ -72,9 +72,9 @@ class Hnswlib:
         self._rows = rows
         self._size = int((rows != MISSING_ROW).sum())
         self._last = int(rows.max(initial=-1))
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         graph.set_ef(config.ef_search)
-        graph.set_num_threads(config.threads or hardware_threads())
+        graph.set_num_threads(config.threads or usable_cpus())
         # For cosines hnswlib stores vectors scaled to length 1, not those that were added.
         if config.space == "ip":
             self.capabilities = type(self).capabilities | {"vectors"}
@@ -294,11 +294,6 @@ class Hnswlib:
             scores = np.empty_like(distances)
             np.put_along_axis(scores, order.astype(np.int64), 1 - distances, axis=1)
             yield block, scores
-
-
-def hardware_threads() -> int:
-    """Return how many threads this process may run at the same time."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _in_order(rows: Rows, scores: Vectors) -> tuple[Rows, Vectors]:

@@ -7,7 +7,6 @@ is a prior.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
@@ -16,9 +15,10 @@ import sentence_transformers
 import torch
 
 from ragcore.errors import PluginError
+from ragcore.process.fork import new_lock
 from ragcore.types import Passage
 from ragcore_transformers.configs import CrossEncoderConfig
-from ragcore_transformers.loading import explained, pick_device
+from ragcore_transformers.loading import cut_model_card, explained, pick_device
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -54,8 +54,9 @@ class CrossEncoder:
                     f"model {config.model!r} gives {self.model.num_labels} numbers for a pair: "
                     "expected one, a cross-encoder trained to rank"
                 )
+        cut_model_card(self.model)
         # A call changes the tokenizer's padding and truncation, which two threads would share.
-        self._lock = threading.Lock()
+        self._lock = new_lock()
 
     def score(
         self, questions: Sequence[str], passages: Sequence[Passage]

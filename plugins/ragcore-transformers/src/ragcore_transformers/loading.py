@@ -14,6 +14,7 @@ from transformers.utils import logging
 from ragcore.errors import RagcoreError
 
 __all__ = [
+    "cut_model_card",
     "explained",
     "pick_device",
     "refuse_incomplete",
@@ -100,6 +101,16 @@ def save_model(model: Any, tokenizer: Any, folder: Path) -> dict[str, str]:
         model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return {"model": "."}
+
+
+def cut_model_card(model: Any) -> None:
+    """Cut the way back from a SentenceTransformer's or CrossEncoder's model card to its model.
+
+    With it only the garbage collector would free the weights. ragcore writes no cards.
+    """
+    card = getattr(model, "model_card_data", None)
+    if card is not None:
+        card.model = None
 
 
 @contextmanager

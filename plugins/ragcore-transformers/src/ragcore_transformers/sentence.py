@@ -19,6 +19,7 @@ from ragcore.types import Passage
 from ragcore_transformers.batching import encode_by_length
 from ragcore_transformers.configs import SentenceConfig
 from ragcore_transformers.loading import (
+    cut_model_card,
     explained,
     pick_device,
     weights_digest,
@@ -123,6 +124,7 @@ class SentenceTransformers:
                     delattr(model, name_in_model)
         if self.config.max_tokens is not None:
             model.max_seq_length = self.config.max_tokens
+        cut_model_card(model)
         return model
 
     def _encode(self, model: SentenceTransformer, texts: list[str], prompt: str) -> torch.Tensor:

@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from types import MethodType
 from typing import Any, Final, NamedTuple
 
 from tokenizers import Tokenizer
@@ -71,7 +73,11 @@ class WordEncoder:
             bare: whether `encode` gives what the tokenizer alone does, apart from special tokens
                 around it; the tokenizer alone is four times as fast.
         """
-        self._encode = encode
+        # Weakly where it is the generator's method: the generator has this, and with a reference
+        # back only the garbage collector would free its weights.
+        self._encode: Callable[[], Callable[[Sequence[str]], list[list[int]]] | None] = (
+            weakref.WeakMethod(encode) if isinstance(encode, MethodType) else lambda: encode
+        )
         self._bare = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str()) if bare else None
         if self._bare is not None:
             self._bare.no_padding()
@@ -126,7 +132,12 @@ class WordEncoder:
         if self._bare is not None:
             return [self._bare.encode(answer, add_special_tokens=False).ids for answer in answers]
         lead = len(self._lead)
-        return [ids[lead:-1] for ids in self._encode(answers)] if answers else []
+        encode = self._encode()
+        if encode is None:
+            raise ReferenceError(
+                "the generator of these words is gone: keep it while they are used"
+            )
+        return [ids[lead:-1] for ids in encode(answers)] if answers else []
 
 
 def _words(parts: Sequence[_WordPart], tokens: dict[str, tuple[int, ...]]) -> Iterator[Word]:
