@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -160,15 +159,13 @@ def export(
     version: _Version = None,
 ) -> None:
     """Write a version as one file, with the sha256 of everything in it."""
-    from ragcore.errors import StoreError
+    from ragcore.views.output import binary_output
     from ragcore.views.tables import byte_size
 
     store, preferred = store_at(location)
     if str(file) == "-":
-        if sys.stdout.isatty():
-            raise StoreError("standard output is a terminal: redirect it to a file or a pipe")
-        store.export(sys.stdout.buffer, version or preferred)
-        sys.stdout.buffer.flush()
+        with binary_output() as stream:
+            store.export(stream, version or preferred)
         return
     with stage_bars() as progress:
         written = store.export(file, version or preferred, progress=progress)

@@ -24,6 +24,7 @@ from ragcore.errors import StreamError
 __all__ = [
     "CheckedStream",
     "NeutralStream",
+    "binary_output",
     "json_text",
     "neutral",
     "neutral_streams",
@@ -194,6 +195,20 @@ def terminal_stream(*, stderr: bool = False) -> CheckedStream:
     stream = sys.stderr if stderr else sys.stdout
     under = stream.stream if isinstance(stream, CheckedStream) else stream
     return CheckedStream(under, stderr=stderr)
+
+
+@contextmanager
+def binary_output() -> Iterator[BinaryIO]:
+    """Give standard output to write bytes to, such as an archive; flushed at the end.
+
+    Raises:
+        StreamError: it is a terminal, or closed.
+    """
+    stream = terminal_stream()
+    if stream.isatty():
+        raise StreamError("standard output is a terminal: redirect it to a file or a pipe")
+    yield stream.buffer
+    stream.buffer.flush()
 
 
 def print_text(text: object) -> None:

@@ -174,7 +174,7 @@ def test_a_question_of_ten_thousand_words(built, capsys):
 
 def test_a_store_of_another_analyser(built, capsys):
     message = refused(capsys, ask(built, QUESTION, "memory.retriever.stemmer=null"))
-    assert "build the memory anew" in message
+    assert "build the memory again" in message
 
 
 def test_a_corrupt_file(built, capsys):
