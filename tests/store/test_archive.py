@@ -381,9 +381,4 @@ def test_no_path_of_this_machine_is_exported(tmp_path: Path) -> None:
     other.import_version(tmp_path / "out.tar")
     recorded = {"use": "jsonl", "path": "p.jsonl", "words": None, "id": None}
     assert other.manifest("one").corpus == recorded
-        "use": "jsonl",
-        "path": "p.jsonl",
-        "words": None,
-        "id": None,
-    }
     assert other.verify("one").name == "one"
