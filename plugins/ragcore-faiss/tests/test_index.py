@@ -287,9 +287,50 @@ def test_a_change_that_failed_halfway_is_noticed(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_filtering_a_graph_is_refused() -> None:
+def test_filtering_short_codes_is_refused() -> None:
     with pytest.raises(UnsupportedOperation, match="filter"):
-        made("HNSW32").search(QUERIES, 2, allowed=ROWS[:5])
+        made("PQ4x4").search(QUERIES, 2, allowed=ROWS[:5])
+
+
+@pytest.mark.parametrize(
+    "factory",
+    [
+        "HNSW16",
+        "HNSW16_SQ8",
+        "PCA12,HNSW16",
+        "HNSW16,Refine(SQ8)",
+        "HNSW16,Refine(PQ4x4)",
+        "IVF32,Flat",
+        "PCA12,IVF32,Flat",
+        "IVF16_HNSW4,SQ8",
+        "IVF32,PQ4x4fs",
+        "IVF32,PQ4x4fs,Refine(SQ8)",
+        "PQ4x4fs,RFlat",
+        "PQ4x4fs",
+    ],
+)
+def test_every_search_finds_k_hits_if_there_are_so_many(factory: str) -> None:
+    index = made(factory)
+    sizes = [None, 1, 3, 40, 1500, 2000] if "filter" in index.capabilities else [None]
+    for size in sizes:
+        allowed = None if size is None else np.random.default_rng(4).permutation(ROWS)[:size]
+        for k in (1, 7, 600, 2000):
+            rows = index.search(QUERIES, k, allowed=allowed).rows
+            expected = min(k, 2000 if size is None else size)
+            assert ((rows >= 0).sum(axis=1) == expected).all(), (size, k)
+            if allowed is not None:
+                assert np.isin(rows[rows >= 0], allowed).all()
+
+
+@pytest.mark.parametrize("factory", ["HNSW16", "IVF32,Flat", "HNSW16,RFlat"])
+def test_few_allowed_rows_are_compared_exactly(factory: str) -> None:
+    flat, index = made(), made(factory)
+    index.remove(ROWS[:5]) if "remove" in index.capabilities else None
+    allowed = ROWS[5:800:9]
+    expected = flat.search(QUERIES, 10, allowed=allowed)
+    hits = index.search(QUERIES, 10, allowed=allowed)
+    assert np.array_equal(hits.rows, expected.rows)
+    np.testing.assert_allclose(hits.scores, expected.scores, rtol=1e-5)
 
 
 def test_training_begins_when_there_is_enough() -> None:
