@@ -18,6 +18,8 @@ from ragcore.errors import (
     StoreError,
     UnsupportedOperation,
 )
+from ragcore.registry.components import ComponentSpec
+from ragcore.retrievers.segments import Segments
 from ragcore.types import Hits
 
 DIM = 32
@@ -458,3 +460,26 @@ def test_a_successor_is_empty_and_scores_as_the_one_before(
         assert scores[int(few[at])] == pytest.approx(float(before.scores[at, 0]), abs=1e-5)
     assert len(index) == 2000
     assert np.array_equal(index.search(QUERIES, 50).rows, before.rows)
+
+
+@pytest.mark.parametrize("factory", ["HNSW16", "IVF32,Flat", "PQ4x4", "HNSW16,Refine(SQ8)"])
+def test_segments_with_hidden_rows_find_k_hits_if_there_are_so_many(
+    factory: str, tmp_path: Path
+) -> None:
+    spec = ComponentSpec("index", "faiss", Faiss, FaissConfig(factory=factory))
+    first = Segments(spec)
+    first.add(ROWS[:1500], VECTORS[:1500])
+    (tmp_path / "first").mkdir()
+    count = first.save(tmp_path / "first")
+    index = Segments.load(tmp_path / "first", spec, count, mmap=True)
+    index.remove(ROWS[:700])
+    index.add(ROWS[1500:], VECTORS[1500:])
+    left = ROWS[700:]
+    sizes = [None, 1, 30, 1000, 1300] if "filter" in index.capabilities else [None]
+    for size in sizes:
+        allowed = None if size is None else np.random.default_rng(4).permutation(left)[:size]
+        for k in (1, 40, 1000, 1300):
+            rows = index.search(QUERIES, k, allowed=allowed).rows
+            expected = min(k, 1300 if size is None else size)
+            assert ((rows >= 0).sum(axis=1) == expected).all(), (size, k)
+            assert np.isin(rows[rows >= 0], left if allowed is None else allowed).all()
