@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import hnswlib  # type: ignore[import-untyped, import-not-found, unused-ignore]
 import numpy as np
 
-from ragcore.disk.arrays import save_array
+from ragcore.disk.arrays import load_rows, save_array
 from ragcore.disk.loading import reading
 from ragcore.errors import (
     ComponentError,
@@ -204,14 +204,13 @@ class Hnswlib:
 
         Raises:
             MemoryMismatchError: it was built with another space or `m`.
-            StoreCorruptError: a file is missing or broken.
+            StoreCorruptError: a file is missing, broken, or not what hnswlib may read.
         """
         with reading(folder / "hnswlib.json") as path:
             record = json.loads(path.read_bytes())
             dim = int(record["dim"])
             built = {key: record[key] for key in ("format", "space", "m")}
-        with reading(folder / "rows.npy") as path:
-            rows = np.load(path, allow_pickle=False)
+        rows = load_rows(folder / "rows.npy", mmap=False)
         expected = {"format": _FORMAT, "space": config.space, "m": config.m}
         if built != expected:
             raise MemoryMismatchError(
@@ -219,7 +218,7 @@ class Hnswlib:
                 "the memory again, or set the index's space and m as they were"
             )
         path = folder / "graph.hnsw"
-        check_file(path, dim=dim, m=config.m, count=len(rows))
+        check_file(path, dim=dim, m=config.m, rows=rows)
         graph = hnswlib.Index(space=config.space, dim=dim)
         try:
             graph.load_index(str(path), max_elements=len(rows))
