@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import functools
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -15,7 +17,6 @@ from ragcore.errors import (
     ConfigError,
     MemoryMismatchError,
     StoreCorruptError,
-    StoreError,
     UnsupportedOperation,
 )
 from ragcore.registry.components import ComponentSpec
@@ -386,7 +387,7 @@ def test_a_damaged_file_is_a_clear_error(tmp_path: Path) -> None:
     made().save(tmp_path)
     path = tmp_path / "index.faiss"
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(StoreError, match="cannot read"):
+    with pytest.raises(StoreCorruptError, match="cannot be read"):
         Faiss.load(tmp_path, FaissConfig(), mmap=False)
 
 
@@ -483,3 +484,47 @@ def test_segments_with_hidden_rows_find_k_hits_if_there_are_so_many(
             expected = min(k, 1300 if size is None else size)
             assert ((rows >= 0).sum(axis=1) == expected).all(), (size, k)
             assert np.isin(rows[rows >= 0], left if allowed is None else allowed).all()
+
+
+@pytest.mark.parametrize("mmap", [True, False])
+@pytest.mark.parametrize("factory", ["Flat", "HNSW8"])
+def test_hostile_bytes_are_refused_before_faiss_follows_them(
+    factory: str, mmap: bool, tmp_path: Path
+) -> None:
+    """In a process of its own, since an unchecked number would end it."""
+    script = """
+import sys
+from pathlib import Path
+import numpy as np
+from ragcore.errors import RagcoreError
+from ragcore_faiss.config import FaissConfig
+from ragcore_faiss.index import Faiss
+factory, mmap, folder = sys.argv[1], sys.argv[2] == "True", Path(sys.argv[3])
+config = FaissConfig(factory=factory)
+vectors = np.random.default_rng(0).standard_normal((200, 8)).astype(np.float32)
+index = Faiss(config, dim=8)
+index.add(np.arange(200) * 2, vectors)
+index.save(folder)
+path, rng = folder / "index.faiss", np.random.default_rng(1)
+whole, refused = path.read_bytes(), 0
+for attempt in range(120):
+    data = bytearray(whole)
+    place = int(rng.integers(len(data) if attempt % 2 else 300)) // 4 * 4
+    if attempt % 3:
+        values = [0, 2**31 - 1, 2**32 - 1, 200, 10**6]
+        data[place : place + 4] = values[attempt % 5].to_bytes(4, "little")
+    else:
+        data = data[:place]
+    path.write_bytes(bytes(data))
+    try:
+        loaded = Faiss.load(folder, config, mmap=mmap)
+        loaded.search(vectors[:3], 5)
+        loaded.search(vectors[:3], 200, allowed=np.arange(0, 300, 2))
+    except RagcoreError:
+        refused += 1
+assert refused > 60, refused
+print("survived")
+"""
+    command = [sys.executable, "-c", script, factory, str(mmap), str(tmp_path)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert (run.returncode, run.stdout) == (0, "survived\n"), run.stderr[-2000:]

@@ -9,19 +9,18 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import faiss  # type: ignore[import-untyped, unused-ignore]
 import numpy as np
 
-from ragcore.disk.arrays import save_array
+from ragcore.disk.arrays import load_rows, save_array
 from ragcore.disk.loading import reading
 from ragcore.errors import (
     ComponentError,
     ConfigError,
     MemoryMismatchError,
     StoreCorruptError,
-    StoreError,
     UnsupportedOperation,
 )
 from ragcore.process.fork import call_in_child, new_rlock
@@ -36,6 +35,7 @@ from ragcore_faiss.exhaustive import (
     wider_probes,
 )
 from ragcore_faiss.factory import abilities, core, make, message, only, takes_selector, tune
+from ragcore_faiss.file import check, read_file
 
 if TYPE_CHECKING:
     from ragcore.types import Rows, Vectors
@@ -257,7 +257,7 @@ class Faiss:
         with self._lock:
             self._settle()
             path = self._mapped_from
-            index = faiss.clone_index(self._index) if path is None else _read(path, mmap=False)
+            index = faiss.clone_index(self._index) if path is None else read_file(path, mmap=False)
         index.reset()
         empty = type(self).__new__(type(self))
         empty._adopt(self._config, self._dim, index)
@@ -290,8 +290,7 @@ class Faiss:
         Raises:
             MemoryMismatchError: it was built with another factory.
             StoreCorruptError: a file is missing or broken, or FAISS's file holds more or fewer
-                vectors than there are rows.
-            StoreError: FAISS cannot read its file.
+                vectors than there are rows, or FAISS cannot read it.
         """
         with reading(folder / "faiss.json") as path:
             record = json.loads(path.read_text(encoding="utf-8"))
@@ -304,16 +303,16 @@ class Faiss:
             )
         path = folder / "index.faiss"
         loaded = cls.__new__(cls)
-        loaded._adopt(config, dim, _read(path, mmap=mmap))
+        loaded._adopt(config, dim, read_file(path, mmap=mmap))
         loaded._mapped_from = path if mmap else None
-        mode: Literal["r"] | None = "r" if mmap else None
-        with reading(folder / "rows.npy") as rows_path:
-            loaded._rows = np.load(rows_path, mmap_mode=mode, allow_pickle=False)
+        rows_path = folder / "rows.npy"
+        loaded._rows = load_rows(rows_path, mmap=mmap)
         if loaded._index.ntotal != len(loaded._rows):
             raise StoreCorruptError(
                 f"{path} holds {loaded._index.ntotal} vectors and {rows_path} "
                 f"{len(loaded._rows)} rows, expected as many: build the memory again"
             )
+        check(path, loaded._index, config.factory, dim, loaded._rows)
         loaded._last = int(loaded._rows.max(initial=-1))
         return loaded
 
@@ -359,7 +358,7 @@ class Faiss:
     def _make_changeable(self) -> None:
         """Read a memory-mapped index again, into memory: FAISS cannot change a mapped one."""
         if self._mapped_from is not None:
-            self._index = _read(self._mapped_from, mmap=False)
+            self._index = read_file(self._mapped_from, mmap=False)
             tune(self._index, self._config.factory, self._config.search)
             self._mapped_from = None
 
@@ -409,11 +408,3 @@ class Faiss:
             return scores[:, :k], rows[:, :k]
         order = np.lexsort((rows, -scores), axis=1)[:, :k]
         return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
-
-
-def _read(path: Path, *, mmap: bool) -> Any:
-    flags = faiss.IO_FLAG_MMAP_IFC if mmap else 0
-    try:
-        return faiss.read_index(str(path), flags)
-    except RuntimeError as error:
-        raise StoreError(f"FAISS cannot read {path}: {message(error)}") from error
