@@ -12,8 +12,6 @@ from ragcore.disk.loading import reading
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from ragcore.types import Rows
-
 __all__ = ["load_rows", "save_array"]
 
 
@@ -31,7 +29,7 @@ def save_array(path: Path, array: npt.NDArray[Any]) -> None:
         np.save(_WriteOnly(file), array, allow_pickle=False)
 
 
-def load_rows(path: Path, *, mmap: bool) -> Rows:
+def load_rows(path: Path, *, mmap: bool) -> npt.NDArray[np.int64]:
     """Read a list of rows, int64 [n], each once; -1 may occur several times, for removed rows.
 
     Raises:
@@ -48,7 +46,8 @@ def load_rows(path: Path, *, mmap: bool) -> Rows:
             existing = rows[rows >= 0]
             if len(np.unique(existing)) < len(existing):
                 raise ValueError("it lists a row twice")
-    return np.asarray(rows) if not mmap else rows
+    checked: npt.NDArray[np.int64] = rows
+    return checked
 
 
 class _WriteOnly:

@@ -24,7 +24,6 @@ from ragcore.errors import (
     UnsupportedOperation,
 )
 from ragcore.process.fork import call_in_child, new_rlock
-from ragcore.retrievers.hits import among
 from ragcore.types import MISSING_ROW, Hits
 from ragcore_faiss.config import FaissConfig
 from ragcore_faiss.exhaustive import (
@@ -38,6 +37,8 @@ from ragcore_faiss.factory import abilities, core, make, message, only, takes_se
 from ragcore_faiss.file import check, read_file
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from ragcore.types import Rows, Vectors
 
 
@@ -184,7 +185,7 @@ class Faiss:
 
     def _filtered(self, scores: Vectors, rows: Rows, k: int, numbers: Rows) -> tuple[Vectors, Rows]:
         """Return the first k hits of [B, depth] that are allowed, [B, k]."""
-        allowed = among(rows, np.sort(self._rows[numbers]))
+        allowed = _among(rows, np.sort(self._rows[numbers]))
         order = np.argsort(~allowed, axis=1, kind="stable")[:, :k]
         exists = np.take_along_axis(allowed, order, axis=1)
         best = np.where(exists, np.take_along_axis(rows, order, axis=1), MISSING_ROW)
@@ -201,7 +202,7 @@ class Faiss:
             sorting = None if ascending else np.argsort(known, kind="stable")
             self._order = order = (known, sorting, known if sorting is None else known[sorting])
         _, sorting, sorted_rows = order
-        exists = among(wanted, sorted_rows)
+        exists = _among(wanted, sorted_rows)
         places = np.searchsorted(sorted_rows, wanted[exists])
         numbers = places if sorting is None else np.sort(sorting[places])
         return numbers.astype(np.int64, copy=False), wanted[~exists]
@@ -408,3 +409,12 @@ class Faiss:
             return scores[:, :k], rows[:, :k]
         order = np.lexsort((rows, -scores), axis=1)[:, :k]
         return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
+
+
+def _among(rows: Rows, ascending: Rows) -> npt.NDArray[np.bool_]:
+    """Return which of `rows`, of any shape, are in an ascending list."""
+    if not len(ascending):
+        return np.zeros(rows.shape, np.bool_)
+    places = np.minimum(np.searchsorted(ascending, rows), len(ascending) - 1)
+    mask: npt.NDArray[np.bool_] = ascending[places] == rows
+    return mask
