@@ -195,6 +195,9 @@ class Answer:
         candidates: the answers that the search reached, best first, beginning with this one; more
             than one with several beams, or by thorough decoding. `Rag.without` needs them.
         abstention: with `rag.abstain`, the abstaining answer under the unconditioned prior.
+        missing_passages: how many passages fewer than asked for were found although more are
+            allowed: `rag.k`, or all allowed passages if these are fewer, less those found. 0 if
+            the search found all that it could return.
     """
 
     question: str
@@ -207,6 +210,7 @@ class Answer:
     token_ids: tuple[int, ...]
     candidates: tuple[Candidate, ...] = field(default=(), repr=False, compare=False)
     abstention: Candidate | None = field(default=None, repr=False, compare=False)
+    missing_passages: int = 0
 
     @property
     def closed_book(self) -> bool:

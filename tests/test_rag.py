@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import io
 import json
 import math
 import threading
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from ragcore.config import RagConfig
 from ragcore.errors import (
@@ -24,6 +26,7 @@ from ragcore.errors import (
 from ragcore.rag import Rag
 from ragcore.store.store import Store
 from ragcore.types import Hits, Passage
+from ragcore.views.answer import answer_view
 from tests.helpers.table_generator import EOS, TableGenerator, TableRead, all_targets, by_definition
 from tests.helpers.word_encoder import dense_part
 
@@ -473,3 +476,48 @@ def test_with_nothing_found_the_generator_answers_alone(store):
         }
         assert answer.token_ids == max(alone, key=alone.__getitem__)
         assert answer.token_ids[-1] == EOS
+
+
+class FindsAtMost(Constant):
+    """A retriever that finds fewer passages than asked for, as an approximate one may."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(1.0)
+        self.count = count
+
+    def search(self, questions, k, *, allowed=None):
+        found = Hits.empty(len(questions), k)
+        first = super().search(questions, min(k, self.count))
+        found.rows[:, : self.count] = first.rows
+        found.scores[:, : self.count] = first.scores
+        return found
+
+
+def test_missing_passages_are_counted_shown_and_logged(dated, caplog):
+    rag = make(dated, k=4)
+    (complete,) = rag.answer(QUESTIONS[0])
+    assert complete.missing_passages == 0
+    # Fewer than k are allowed, and all of them are found: none is missing.
+    (narrow,) = rag.answer(QUESTIONS[0], where={"n": {"lt": 2}})
+    assert (len(narrow.evidence), narrow.missing_passages) == (2, 0)
+    assert not caplog.records
+    with rag.memory.reading() as memory:
+        memory.retriever = FindsAtMost(1)
+    short = rag.answer(QUESTIONS)
+    assert [answer.missing_passages for answer in short] == [3, 3, 3]
+    assert short[0].to_dict()["missing_passages"] == 3
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "3 of 3 questions got fewer than 4 passages, at worst 1" in caplog.text
+    assert "rules" not in caplog.text, "questions are private"
+    # Of two allowed passages one is found; the warning is not repeated.
+    (one,) = rag.answer(QUESTIONS[0], where={"n": {"lt": 2}})
+    assert one.missing_passages == 1
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+    assert "only 1 of 2 passages were found" in text_of(answer_view(one))
+    assert "passages were found" not in text_of(answer_view(complete))
+
+
+def text_of(view) -> str:
+    console = Console(width=120, file=io.StringIO())
+    console.print(view)
+    return console.file.getvalue()

@@ -34,12 +34,14 @@ class Retrieved:
         passages: k passages.
         scores: [k], the retriever's raw scores.
         log_prior: float32 [max(k, 1)], log p(z|x).
+        missing: how many passages fewer than asked for, though more are allowed; see `Answer`.
     """
 
     question: str
     passages: list[Passage]
     scores: list[float]
     log_prior: Tensor
+    missing: int = 0
 
 
 def make_answer(
@@ -90,6 +92,7 @@ def make_answer(
         token_ids=best.token_ids,
         candidates=tuple(candidates),
         abstention=_candidate(unknown, retrieved.log_prior, retrieved, None) if unknown else None,
+        missing_passages=retrieved.missing,
     )
 
 

@@ -5,20 +5,27 @@ Knows memories, filters and the prior; knows nothing of generators.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
+from typing import Final
+from weakref import WeakSet
 
 import torch
 
 from ragcore.answering.evidence import Retrieved
 from ragcore.config import RagConfig
-from ragcore.filters.expressions import both, read_where
+from ragcore.filters.expressions import Filter, both, read_where
 from ragcore.marginalization import log_prior
 from ragcore.memory.memory import Memory
 from ragcore.questions.texts import check_questions
 from ragcore.registry.discovery import registry
-from ragcore.types import MISSING_ROW
+from ragcore.types import MISSING_ROW, Hits
 
 __all__ = ["Where", "retrieve"]
+
+_LOG: Final = logging.getLogger("ragcore.retrieval")
+_WARNED: Final[WeakSet[Memory]] = WeakSet()
+"""Memories of which a missing passage was logged as a warning already."""
 
 Where = Mapping[str, object] | None
 """A request's filter over metadata, in addition to `rag.where`; None for no further filter."""
@@ -47,17 +54,48 @@ def retrieve(
     if not config.k:
         return [Retrieved(question, [], [], log_prior(torch.zeros(1))) for question in questions]
     filters = [
-        None if expression is None else read_where(expression)
-        for expression in (config.where, where)
+        None if condition is None else read_where(condition) for condition in (config.where, where)
     ]
-    hits = memory.search(questions, config.k, where=both(*filters))
+    expression = both(*filters)
+    hits = memory.search(questions, config.k, where=expression)
+    missing = _missing(memory, hits, config.k, expression)
     registry().hook.ragcore_retrieved(questions=questions, hits=hits, memory=memory.version)
     retrieved: list[Retrieved] = []
-    for question, rows, row_scores in zip(questions, hits.rows, hits.scores, strict=True):
+    for question, rows, row_scores, fewer in zip(
+        questions, hits.rows, hits.scores, missing, strict=True
+    ):
         exists = rows != MISSING_ROW
         passages = memory.passages.take(rows[exists].tolist())
         scores = row_scores[exists].tolist()
         # Without any hit the generator answers alone, with prior 1.
         prior = log_prior(torch.tensor(scores or [0.0]), memory.temperature)  # [max(k, 1)]
-        retrieved.append(Retrieved(question, passages, scores, prior))
+        retrieved.append(Retrieved(question, passages, scores, prior, fewer))
     return retrieved
+
+
+def _missing(memory: Memory, hits: Hits, k: int, where: Filter | None) -> list[int]:
+    """Return how many hits each question lacks though more passages are allowed, and log it.
+
+    The first time for a memory it is a warning, later only information: a retriever by words finds
+    fewer passages whenever fewer share a word with the question.
+    """
+    found = (hits.rows != MISSING_ROW).sum(axis=1)  # [B]
+    if (found >= k).all():
+        return [0] * len(found)
+    expected = min(k, memory.count(where))
+    missing: list[int] = (expected - found).clip(min=0).tolist()
+    short = sum(count > 0 for count in missing)
+    if short:
+        level = logging.INFO if memory in _WARNED else logging.WARNING
+        _WARNED.add(memory)
+        _LOG.log(
+            level,
+            "memory %r: %d of %d questions got fewer than %d passages, at worst %d, though so many "
+            "are allowed; if the retriever is approximate, search it more widely",
+            memory.version,
+            short,
+            len(found),
+            expected,
+            int(found.min()),
+        )
+    return missing

@@ -1,4 +1,4 @@
-"""Write arrays to files, so that a full disk is an error. Knows nothing of what the arrays mean."""
+"""Write arrays so that a full disk is an error; read lists of rows and check them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from ragcore.disk.loading import reading
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["save_array"]
+__all__ = ["load_rows", "save_array"]
 
 
 def save_array(path: Path, array: npt.NDArray[Any]) -> None:
@@ -25,6 +27,27 @@ def save_array(path: Path, array: npt.NDArray[Any]) -> None:
     """
     with path.open("wb") as file:
         np.save(_WriteOnly(file), array, allow_pickle=False)
+
+
+def load_rows(path: Path, *, mmap: bool) -> npt.NDArray[np.int64]:
+    """Read a list of rows, int64 [n], each once; -1 may occur several times, for removed rows.
+
+    Raises:
+        StoreCorruptError: the file is missing, or holds something else.
+    """
+    with reading(path):
+        rows = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+        if not isinstance(rows, np.ndarray) or rows.dtype != np.int64 or rows.ndim != 1:
+            raise ValueError("it holds no list of rows")
+        if rows.min(initial=0) < -1:
+            raise ValueError(f"row {rows.min()} is negative")
+        # Most lists ascend, which is quick to see.
+        if not (rows[1:] > rows[:-1]).all():
+            existing = rows[rows >= 0]
+            if len(np.unique(existing)) < len(existing):
+                raise ValueError("it lists a row twice")
+    checked: npt.NDArray[np.int64] = rows
+    return checked
 
 
 class _WriteOnly:

@@ -5,13 +5,32 @@ Knows files only, not what is in them.
 
 from __future__ import annotations
 
+import struct
+import tokenize
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from ragcore.errors import StoreCorruptError
 
 __all__ = ["reading"]
+
+_UNREADABLE: Final = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RecursionError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    tokenize.TokenError,
+)
+"""Errors that hostile bytes can raise in parsers of JSON, arrays and records."""
 
 
 @contextmanager
@@ -29,7 +48,7 @@ def reading(path: Path) -> Iterator[Path]:
     """
     try:
         yield path
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+    except _UNREADABLE as error:
         raise StoreCorruptError(
             f"{path} cannot be read ({type(error).__name__}: {error}): rebuild this version of the "
             "memory"

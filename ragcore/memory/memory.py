@@ -122,6 +122,14 @@ class Memory:
             raise self._broken(f"row {hits.rows[outside][0]}", "only rows that were allowed")
         return hits
 
+    def count(self, where: Filter | None = None) -> int:
+        """Return how many passages a filter allows; all of them where it is None.
+
+        Raises:
+            StoreError: the memory is closed.
+        """
+        return len(self) if where is None else len(self._filter.rows(where))
+
     def search_with_grad(self, questions: Sequence[str], k: int) -> tuple[Hits, torch.Tensor]:
         """Find the k best passages of each question, with scores that have a gradient.
 

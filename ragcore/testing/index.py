@@ -28,10 +28,13 @@ class IndexSuite(SearchLaws, ChangeLaws, StoreLaws, SequenceLaws):
 
     Attributes:
         dim: the length of the vectors that the laws use.
+        many: how many vectors the law about k hits adds: enough that an approximate search does
+            not meet all of them.
     """
 
     kind = "index"
     dim: ClassVar[int] = 16
+    many: ClassVar[int] = 1_500
 
     def empty(self, component: Any) -> Any:
         """Return an index without vectors."""
@@ -132,6 +135,33 @@ class IndexSuite(SearchLaws, ChangeLaws, StoreLaws, SequenceLaws):
             assert np.array_equal(left, world.items[2:]), (
                 "after a removal rows have other rows' vectors"
             )
+
+    def test_every_index_finds_k_rows(self, component: Any) -> None:
+        """Among `many` vectors, any k finds min(k, rows) hits, and min(k, allowed) under a filter.
+
+        Fix: an approximate search stops early. Consider at least k candidates, search further
+        lists, or compare the allowed rows one by one, until there are k hits or no more rows.
+        """
+        world = World(rows(self.many), self.items(self.many, seed=2))
+        index = self.filled(component, world)
+        rng = np.random.default_rng(7)
+        depths = (1, self.k, self.many // 3, self.many, self.many + 5)
+        filters: list[Any] = [None]
+        if "filter" in index.capabilities:
+            sizes = (1, 3, 10, 40, self.many // 2, self.many - 1, self.many)
+            filters += [rng.permutation(world.rows)[:size] for size in sizes]
+        for allowed in filters:
+            known = world.rows if allowed is None else allowed
+            for k in depths:
+                options = {} if allowed is None else {"allowed": allowed}
+                hits = self.search(index, k, **options)
+                well_formed(hits, len(self.questions()), k, known)
+                count = (hits.rows != MISSING_ROW).sum(axis=1)  # [B]
+                assert (count == min(k, len(known))).all(), (
+                    f"a search for {k} of {len(known)} rows"
+                    f"{'' if allowed is None else f' allowed of {self.many}'} has "
+                    f"{int(count.min())} hits: expected {min(k, len(known))}"
+                )
 
     def test_vectors_of_wrong_length_are_refused(self, component: Any) -> None:
         """Adding or searching with vectors that do not have d numbers is an error.

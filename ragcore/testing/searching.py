@@ -190,6 +190,29 @@ class SearchLaws(SearchSuite):
         if "exact" in subject.capabilities:
             agree(hits, self._only(self.search(subject, self.count), allowed), "filtered and after")
 
+    def test_a_filter_finds_all_it_can(self, component: Any) -> None:
+        """With `allowed`, hits are missing only if too few rows are allowed (capability `filter`).
+
+        Fix: where the approximate search stops before it has k allowed rows, search more widely,
+        or compare the allowed rows one by one.
+        """
+        world = self.world()
+        subject = self.filled(component, world)
+        self.needs(subject, "filter")
+        whole = self.search(subject, self.count)
+        rng = np.random.default_rng(6)
+        for size in (1, 2, self.k, self.count // 2, self.count - 1, self.count):
+            allowed = rng.permutation(world.rows)[:size]
+            findable = np.isin(whole.rows, allowed).sum(axis=1)  # [B]
+            for k in (1, self.k, self.count + 3):
+                hits = self.search(subject, k, allowed=allowed)
+                well_formed(hits, len(self.questions()), k, allowed)
+                count = (hits.rows != MISSING_ROW).sum(axis=1)
+                assert (count >= np.minimum(k, findable)).all(), (
+                    f"of {size} allowed rows, {int(count.min())} are found for k = {k}, though "
+                    "more of them are found without a filter"
+                )
+
     def test_an_empty_filter_finds_nothing(self, component: Any) -> None:
         """An empty `allowed` differs from None (capability `filter`).
 

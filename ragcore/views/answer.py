@@ -32,6 +32,13 @@ def answer_view(answer: Answer) -> RenderableType:
     head.append("\n  ")
     head.append(answer.text or "(an empty answer)", style="bold green")
     head.append(f"   {_log_p(answer.log_prob)}, memory {answer.memory}", style="dim")
+    if answer.missing_passages:
+        asked = len(answer.evidence) + answer.missing_passages
+        head.append(
+            f"\n  only {len(answer.evidence)} of {asked} passages were found, though more are "
+            "allowed",
+            style="yellow",
+        )
     if answer.closed_book:
         head.append("\n  no passage was found: the generator answered alone", style="yellow")
         return Neutral(head)

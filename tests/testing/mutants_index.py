@@ -507,3 +507,33 @@ class AnyLength(Exact):
 class AnyK(Exact):
     def search(self, queries, k, *, allowed=None):
         return super().search(queries, max(k, 1), allowed=allowed)
+
+
+class StopsAtAFixedWidth(Exact):
+    """As a graph does that considers 300 candidates, however many hits are asked for."""
+
+    def search(self, queries, k, *, allowed=None):
+        hits = Hits.empty(len(queries), k)
+        considered = super().search(queries, min(k, 300), allowed=allowed)
+        hits.rows[:, : min(k, 300)], hits.scores[:, : min(k, 300)] = (
+            considered.rows,
+            considered.scores,
+        )
+        return hits
+
+
+class FiltersWhatItMeets(Exact):
+    """As a graph does that drops what is not allowed among 300 candidates."""
+
+    def search(self, queries, k, *, allowed=None):
+        if allowed is None:
+            return super().search(queries, k)
+        considered = super().search(queries, 300 + k)
+        keep = np.isin(considered.rows, allowed) & (considered.rows != MISSING_ROW)
+        order = np.argsort(~keep, axis=1, kind="stable")[:, :k]
+        keep = np.take_along_axis(keep, order, axis=1)
+        rows = np.take_along_axis(considered.rows, order, axis=1)
+        scores = np.take_along_axis(considered.scores, order, axis=1)
+        return Hits(
+            np.where(keep, rows, MISSING_ROW), np.where(keep, scores, -np.inf).astype(np.float32)
+        )

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from ragcore_bm25 import analyser
 from ragcore_bm25.analyser import Analyser
 
+from ragcore.errors import ConfigError
+
 
 @pytest.mark.parametrize(
     ("one", "other"),
@@ -73,3 +75,32 @@ def test_the_fingerprint_tells_analysers_apart() -> None:
 
 def test_the_examples_in_its_docstrings_hold() -> None:
     assert doctest.testmod(analyser) == doctest.TestResults(failed=0, attempted=2)
+
+
+@pytest.mark.parametrize(
+    ("passage", "question"),
+    [
+        ("東京は日本の首都です", "日本の首都"),
+        ("北京是中国的首都。", "中国的首都"),
+        ("กรุงเทพเป็นเมืองหลวง", "เมืองหลวง"),
+    ],
+)
+def test_scripts_without_spaces_share_terms(passage: str, question: str) -> None:
+    assert set(Analyser().terms(question)) <= set(Analyser().terms(passage))
+    assert not set(Analyser(version=2).terms(question)) & set(Analyser(version=2).terms(passage))
+
+
+@pytest.mark.parametrize("invisible", ["\u00ad", "\u200c", "\u200d", "\u2060"])
+def test_invisible_characters_do_not_split_words(invisible: str) -> None:
+    assert Analyser().terms(f"pre{invisible}sidents") == Analyser().terms("presidents")
+
+
+def test_stemmers_and_stop_words_of_other_languages() -> None:
+    pytest.importorskip("stop_words")
+    german = Analyser("german", "german")
+    assert german.terms("die Häuser und das Haus") == german.terms("Häuser Haus")
+    assert german.fingerprint != Analyser().fingerprint
+    with pytest.raises(ConfigError, match="no stemmer 'klingon'"):
+        Analyser("klingon")
+    with pytest.raises(ConfigError, match="no list 'klingon'"):
+        Analyser(stopwords="klingon")

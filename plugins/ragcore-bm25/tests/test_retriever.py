@@ -282,3 +282,21 @@ def test_threads_that_search_at_once_find_the_same() -> None:
         thread.join()
     assert len(found) == 80
     assert all(np.array_equal(rows, expected) for rows in found)
+
+
+def test_chinese_is_found_and_memories_of_the_second_analyser_answer_as_before(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    passages = [Passage("a", "", "北京是中国的首都"), Passage("b", "", "河流很长")]
+    retriever = Bm25(Bm25Config())
+    retriever.add(np.arange(2), passages)
+    assert retriever.search(["中国的首都"], 1).rows.tolist() == [[0]]
+    old = Bm25(Bm25Config())
+    old._analyser = Analyser(version=2)
+    old.add(np.arange(2), passages)
+    old.save(tmp_path)
+    assert "2 of 2 passages yield one term or none" in caplog.text
+    loaded = Bm25.load(tmp_path, Bm25Config())
+    assert loaded.fingerprint == old.fingerprint != retriever.fingerprint
+    assert loaded.search(["中国的首都"], 1).rows.tolist() == [[-1]]
+    assert loaded.search(["河流很长"], 1).rows.tolist() == [[1]]

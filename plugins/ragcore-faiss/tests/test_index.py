@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import functools
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -15,9 +17,10 @@ from ragcore.errors import (
     ConfigError,
     MemoryMismatchError,
     StoreCorruptError,
-    StoreError,
     UnsupportedOperation,
 )
+from ragcore.registry.components import ComponentSpec
+from ragcore.retrievers.segments import Segments
 from ragcore.types import Hits
 
 DIM = 32
@@ -287,9 +290,50 @@ def test_a_change_that_failed_halfway_is_noticed(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_filtering_a_graph_is_refused() -> None:
+def test_filtering_short_codes_is_refused() -> None:
     with pytest.raises(UnsupportedOperation, match="filter"):
-        made("HNSW32").search(QUERIES, 2, allowed=ROWS[:5])
+        made("PQ4x4").search(QUERIES, 2, allowed=ROWS[:5])
+
+
+@pytest.mark.parametrize(
+    "factory",
+    [
+        "HNSW16",
+        "HNSW16_SQ8",
+        "PCA12,HNSW16",
+        "HNSW16,Refine(SQ8)",
+        "HNSW16,Refine(PQ4x4)",
+        "IVF32,Flat",
+        "PCA12,IVF32,Flat",
+        "IVF16_HNSW4,SQ8",
+        "IVF32,PQ4x4fs",
+        "IVF32,PQ4x4fs,Refine(SQ8)",
+        "PQ4x4fs,RFlat",
+        "PQ4x4fs",
+    ],
+)
+def test_every_search_finds_k_hits_if_there_are_so_many(factory: str) -> None:
+    index = made(factory)
+    sizes = [None, 1, 3, 40, 1500, 2000] if "filter" in index.capabilities else [None]
+    for size in sizes:
+        allowed = None if size is None else np.random.default_rng(4).permutation(ROWS)[:size]
+        for k in (1, 7, 600, 2000):
+            rows = index.search(QUERIES, k, allowed=allowed).rows
+            expected = min(k, 2000 if size is None else size)
+            assert ((rows >= 0).sum(axis=1) == expected).all(), (size, k)
+            if allowed is not None:
+                assert np.isin(rows[rows >= 0], allowed).all()
+
+
+@pytest.mark.parametrize("factory", ["HNSW16", "IVF32,Flat", "HNSW16,RFlat"])
+def test_few_allowed_rows_are_compared_exactly(factory: str) -> None:
+    flat, index = made(), made(factory)
+    index.remove(ROWS[:5]) if "remove" in index.capabilities else None
+    allowed = ROWS[5:800:9]
+    expected = flat.search(QUERIES, 10, allowed=allowed)
+    hits = index.search(QUERIES, 10, allowed=allowed)
+    assert np.array_equal(hits.rows, expected.rows)
+    np.testing.assert_allclose(hits.scores, expected.scores, rtol=1e-5)
 
 
 def test_training_begins_when_there_is_enough() -> None:
@@ -343,7 +387,7 @@ def test_a_damaged_file_is_a_clear_error(tmp_path: Path) -> None:
     made().save(tmp_path)
     path = tmp_path / "index.faiss"
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(StoreError, match="cannot read"):
+    with pytest.raises(StoreCorruptError, match="cannot be read"):
         Faiss.load(tmp_path, FaissConfig(), mmap=False)
 
 
@@ -417,3 +461,70 @@ def test_a_successor_is_empty_and_scores_as_the_one_before(
         assert scores[int(few[at])] == pytest.approx(float(before.scores[at, 0]), abs=1e-5)
     assert len(index) == 2000
     assert np.array_equal(index.search(QUERIES, 50).rows, before.rows)
+
+
+@pytest.mark.parametrize("factory", ["HNSW16", "IVF32,Flat", "PQ4x4", "HNSW16,Refine(SQ8)"])
+def test_segments_with_hidden_rows_find_k_hits_if_there_are_so_many(
+    factory: str, tmp_path: Path
+) -> None:
+    spec = ComponentSpec("index", "faiss", Faiss, FaissConfig(factory=factory))
+    first = Segments(spec)
+    first.add(ROWS[:1500], VECTORS[:1500])
+    (tmp_path / "first").mkdir()
+    count = first.save(tmp_path / "first")
+    index = Segments.load(tmp_path / "first", spec, count, mmap=True)
+    index.remove(ROWS[:700])
+    index.add(ROWS[1500:], VECTORS[1500:])
+    left = ROWS[700:]
+    sizes = [None, 1, 30, 1000, 1300] if "filter" in index.capabilities else [None]
+    for size in sizes:
+        allowed = None if size is None else np.random.default_rng(4).permutation(left)[:size]
+        for k in (1, 40, 1000, 1300):
+            rows = index.search(QUERIES, k, allowed=allowed).rows
+            expected = min(k, 1300 if size is None else size)
+            assert ((rows >= 0).sum(axis=1) == expected).all(), (size, k)
+            assert np.isin(rows[rows >= 0], left if allowed is None else allowed).all()
+
+
+@pytest.mark.parametrize("mmap", [True, False])
+@pytest.mark.parametrize("factory", ["Flat", "HNSW8"])
+def test_hostile_bytes_are_refused_before_faiss_follows_them(
+    factory: str, mmap: bool, tmp_path: Path
+) -> None:
+    """In a process of its own, since an unchecked number would end it."""
+    script = """
+import sys
+from pathlib import Path
+import numpy as np
+from ragcore.errors import RagcoreError
+from ragcore_faiss.config import FaissConfig
+from ragcore_faiss.index import Faiss
+factory, mmap, folder = sys.argv[1], sys.argv[2] == "True", Path(sys.argv[3])
+config = FaissConfig(factory=factory)
+vectors = np.random.default_rng(0).standard_normal((200, 8)).astype(np.float32)
+index = Faiss(config, dim=8)
+index.add(np.arange(200) * 2, vectors)
+index.save(folder)
+path, rng = folder / "index.faiss", np.random.default_rng(1)
+whole, refused = path.read_bytes(), 0
+for attempt in range(120):
+    data = bytearray(whole)
+    place = int(rng.integers(len(data) if attempt % 2 else 300)) // 4 * 4
+    if attempt % 3:
+        values = [0, 2**31 - 1, 2**32 - 1, 200, 10**6]
+        data[place : place + 4] = values[attempt % 5].to_bytes(4, "little")
+    else:
+        data = data[:place]
+    path.write_bytes(bytes(data))
+    try:
+        loaded = Faiss.load(folder, config, mmap=mmap)
+        loaded.search(vectors[:3], 5)
+        loaded.search(vectors[:3], 200, allowed=np.arange(0, 300, 2))
+    except RagcoreError:
+        refused += 1
+assert refused > 60, refused
+print("survived")
+"""
+    command = [sys.executable, "-c", script, factory, str(mmap), str(tmp_path)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert (run.returncode, run.stdout) == (0, "survived\n"), run.stderr[-2000:]

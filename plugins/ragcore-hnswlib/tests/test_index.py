@@ -67,6 +67,21 @@ def test_scores_are_cosines_where_they_are_asked_for() -> None:
         index.vectors(np.array([1]))
 
 
+@pytest.mark.parametrize("size", [3, 400, 2500])
+def test_cosines_are_the_same_under_a_filter(size: int) -> None:
+    index = made(3000, space="cosine")
+    allowed = np.arange(0, size)
+    hits = index.search(7 * QUERIES, 5, allowed=allowed)
+    lengths = np.linalg.norm(VECTORS, axis=1), np.linalg.norm(QUERIES, axis=1)
+    exists = hits.rows >= 0
+    assert (exists.sum(axis=1) == min(5, size)).all()
+    cosines = (QUERIES @ VECTORS.T) / (lengths[1][:, None] * lengths[0])  # [B, n]
+    expected = np.take_along_axis(cosines, np.where(exists, hits.rows, 0), axis=1)
+    np.testing.assert_allclose(hits.scores[exists], expected[exists], atol=1e-5)
+    largest = np.full((1, DIM), 1e30, np.float32)
+    assert abs(index.search(largest, 1, allowed=allowed[:3]).scores).max() <= 1.001
+
+
 def test_a_filter_finds_what_is_left_whether_few_or_many_are_allowed() -> None:
     index = made(3000)
     for allowed in (np.arange(0, 3000, 2), np.arange(0, 3000, 60), np.array([5, 9, 99_999])):

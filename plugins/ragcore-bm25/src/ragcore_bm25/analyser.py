@@ -1,13 +1,15 @@
 """Turn text into terms, in the same way for passages and for questions.
 
 Compatibility forms (Unicode's NFKC), accents and case are folded, words are cut at everything that
-is neither letter nor mark nor digit, stop words are dropped, and the rest is stemmed. Scripts that
-write no space between words are not cut: a whole run of them is one word. Knows nothing of BM25.
+is neither letter nor mark nor digit, stop words are dropped, and the rest is stemmed. A run of a
+script that writes no space between words becomes its overlapping pairs of characters, as Lucene's
+CJK analyser makes them. Knows nothing of BM25.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 import threading
 import unicodedata
@@ -15,9 +17,12 @@ from typing import Final, Literal
 
 import Stemmer  # type: ignore[import-not-found, unused-ignore]
 
+from ragcore.errors import ComponentError, ConfigError
+from ragcore.registry.installation import install_hint
+
 __all__ = ["Analyser"]
 
-_VERSION: Final = 2
+_VERSION: Final = 3
 """Raised with every change that gives other terms for the same text; part of the fingerprint."""
 
 # Vowel signs and the like, which belong to the letter before them and are no letters to `re`. No
@@ -31,6 +36,17 @@ _WORD: Final = {
     # The lookahead only saves time: most characters are not compared with all marks.
     2: re.compile(rf"\d+(?:[.,]\d+)+|[^\W_]+(?:(?=[\u0300-\U0001ffff])[{_MARKS}]+[^\W_]*)*"),
 }
+_WORD[3] = _WORD[2]
+# Invisible: soft hyphen, ZWNJ, ZWJ, word joiner and byte order mark are inside words, not between.
+_INVISIBLE: Final = dict.fromkeys(map(ord, "\u00ad\u200c\u200d\u2060\ufeff"))
+# Thai, Lao, Myanmar, Khmer, then kana, bopomofo and Chinese characters. Korean writes spaces.
+_UNSPACED: Final = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u312f\u31a0-\u31bf"
+    "\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
+_RUN: Final = re.compile(f"[{_UNSPACED}]+|[^{_UNSPACED}]+")
+_UNSPACED_RUN: Final = re.compile(f"[{_UNSPACED}]")
+_LETTER: Final = re.compile(f".[{_MARKS}]*", re.DOTALL)
 _INITIALS: Final = re.compile(r"\b[^\W\d_](?:\.[^\W\d_])+\b\.?")
 _ACCENTS: Final = re.compile("[\u0300-\u036f]+")
 # Letters with a stroke or a ligature have no decomposition in Unicode.
@@ -56,18 +72,35 @@ class Analyser:
     Args:
         stemmer: the Snowball algorithm to stem with, or None.
         stopwords: the list of words to leave out, or None.
-        version: 1 cuts words at marks, as memories of the first release were built.
+        version: 1 cuts words at marks, as memories of the first release were built; 2 cuts at
+            invisible characters, and does not cut scripts without spaces.
+
+    Raises:
+        ConfigError: there is no such stemmer or list.
+        ComponentError: a list of another language than English needs the package stop-words.
     """
 
     def __init__(
         self,
-        stemmer: Literal["english"] | None = "english",
-        stopwords: Literal["english"] | None = "english",
-        version: Literal[1, 2] = _VERSION,
+        stemmer: str | None = "english",
+        stopwords: str | None = "english",
+        version: Literal[1, 2, 3] = _VERSION,
     ) -> None:
+        if stemmer is not None and stemmer not in Stemmer.algorithms():
+            raise ConfigError(
+                f"retriever 'bm25': PyStemmer has no stemmer {stemmer!r}: choose one of "
+                f"{', '.join(Stemmer.algorithms())}, or null"
+            )
         self._stemmer = stemmer
+        self._version = version
         self._word = _WORD[version]
-        self._stop = frozenset(_ENGLISH.split() if stopwords == "english" else ())
+        self._stop: frozenset[str] = frozenset()
+        if stopwords == "english":
+            self._stop = frozenset(_ENGLISH.split())
+        elif stopwords is not None:
+            self._stop = frozenset(
+                word for phrase in _stop_words(stopwords) for word in self.words(phrase)
+            )
         # A Snowball stemmer must not be used by two threads at once.
         self._local = threading.local()
         words = hashlib.sha256(" ".join(sorted(self._stop)).encode()).hexdigest()[:8]
@@ -85,18 +118,25 @@ class Analyser:
         if text.isascii():
             text = text.lower()
         else:
+            if self._version >= 3:
+                text = text.translate(_INVISIBLE)
             text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
             # Recomposed, for scripts whose letters decompose into something that is no accent.
             text = unicodedata.normalize("NFC", _ACCENTS.sub("", text).translate(_STROKES))
         if "." in text:
             text = _INITIALS.sub(lambda initials: initials[0].replace(".", ""), text)
-        return self._word.findall(text)
+        words: list[str] = self._word.findall(text)
+        if self._version < 3 or text.isascii() or not _UNSPACED_RUN.search(text):
+            return words
+        return [part for word in words for part in _parts(word)]
 
     def term(self, word: str) -> str | None:
         """Return the term that a word stands for; None for a stop word."""
         if word in self._stop:
             return None
         if self._stemmer is None:
+            return word
+        if self._version >= 3 and _UNSPACED_RUN.match(word):
             return word
         stem = getattr(self._local, "stem", None)
         if stem is None:
@@ -111,3 +151,33 @@ class Analyser:
         """
         terms = map(self.term, self.words(text))
         return [term for term in terms if term is not None]
+
+
+def _parts(word: str) -> list[str]:
+    """Cut a word into runs of scripts; one without spaces into pairs of letters with marks."""
+    parts: list[str] = []
+    for run in _RUN.findall(word):
+        letters = _LETTER.findall(run) if _UNSPACED_RUN.match(run) else [run]
+        if len(letters) < 2:
+            parts.append(run)
+        else:
+            parts += [first + second for first, second in itertools.pairwise(letters)]
+    return parts
+
+
+def _stop_words(language: str) -> list[str]:
+    """Return the list of a language from the package stop-words."""
+    try:
+        import stop_words  # type: ignore[import-not-found, import-untyped, unused-ignore]
+    except ModuleNotFoundError as error:
+        raise ComponentError(
+            f"retriever 'bm25': stopwords {language!r} needs the package stop-words, which is not "
+            f"installed: {install_hint('ragcore-bm25', 'languages')}, or set stopwords to null"
+        ) from error
+    try:
+        return list(stop_words.get_stop_words(language))
+    except stop_words.StopWordError as error:
+        raise ConfigError(
+            f"retriever 'bm25': the package stop-words has no list {language!r}: choose one of "
+            f"{', '.join(sorted(stop_words.LANGUAGE_MAPPING.values()))}, or null"
+        ) from error

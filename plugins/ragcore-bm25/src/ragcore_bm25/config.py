@@ -38,8 +38,13 @@ class Bm25Config(ComponentConfig):
         allow_inf_nan=False,
         description="the share of the mean weight that common words have (okapi)",
     )
-    stemmer: Literal["english"] | None = Field("english", description="words to their stems")
-    stopwords: Literal["english"] | None = Field("english", description="words that do not count")
+    stemmer: str | None = Field(
+        "english", description="words to their stems, by an algorithm of PyStemmer, such as german"
+    )
+    stopwords: str | None = Field(
+        "english",
+        description="words that do not count; lists but english's are of the package stop-words",
+    )
     title_weight: int = Field(1, ge=0, description="how many times the title's words count")
     backend: Literal["sparse", "rank-bm25"] = Field(
         "sparse", description="what computes the scores; rank-bm25 is for comparing with"

@@ -8,6 +8,7 @@ Terms are made by `analyser.py`, counted by `counts.py`, weighted by `variants.p
 from __future__ import annotations
 
 import json
+import logging
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Bm25"]
 
+_LOG: Final = logging.getLogger("ragcore.retrieval")
 _FORMAT: Final = 2
 _WAITING: Final = 1 << 22
 """How many terms may wait before they are counted; counts take less room."""
@@ -175,6 +177,14 @@ class Bm25:
     def save(self, folder: Path) -> None:
         """Write arrays as .npy, terms and settings as JSON, into an existing empty folder."""
         built = self._ready()
+        few = int((built.counts.lengths <= 1).sum())
+        if 2 * few > len(built.rows):
+            _LOG.warning(
+                "retriever 'bm25': %d of %d passages yield one term or none, so that hardly any "
+                "question finds them: check the corpus, and the settings stemmer and stopwords",
+                few,
+                len(built.rows),
+            )
         index = built.index
         if isinstance(index, Yardstick):
             index = Postings.build(built.counts, self._formula)
@@ -199,8 +209,9 @@ class Bm25:
         with reading(folder / "bm25.json") as path:
             record = json.loads(path.read_text(encoding="utf-8"))
             built_by, layout = str(record["fingerprint"]), int(record["format"])
-        if ",words-1," in built_by:
-            loaded._analyser = Analyser(config.stemmer, config.stopwords, version=1)
+        for version in (1, 2):
+            if f",words-{version}," in built_by:
+                loaded._analyser = Analyser(config.stemmer, config.stopwords, version)
         if layout not in (1, _FORMAT) or built_by != loaded.fingerprint:
             raise MemoryMismatchError(
                 f"{folder} was built with {built_by} (format {layout}), but "

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["abilities", "make", "message", "only", "tune"]
+__all__ = ["abilities", "core", "layers", "make", "message", "only", "takes_selector", "tune"]
 
 
 def make(factory: str, dim: int) -> Any:
@@ -35,26 +35,25 @@ def make(factory: str, dim: int) -> Any:
             f"FAISS cannot make an index {factory!r} for inner products of {dim} dimensions: "
             f"{message(error)}; examples: Flat, HNSW32, IVF256,Flat, SQ8"
         ) from error
-    for layer in _layers(index):
+    for layer in layers(index):
         _refuse(layer, factory)
     # Inverted lists hold ids themselves; all others number their vectors from zero.
-    return index if isinstance(_core(index), faiss.IndexIVF) else faiss.IndexIDMap2(index)
+    return index if isinstance(core(index), faiss.IndexIVF) else faiss.IndexIDMap2(index)
 
 
 def abilities(index: Any) -> frozenset[str]:
     """Return the capabilities of this index beyond those that every one has."""
-    core = _core(index)
+    core_ = core(index)
     names = set()
     # Where codes are packed in blocks, FAISS gives vectors added after a removal wrong codes.
-    packed = isinstance(core, faiss.IndexFastScan | faiss.IndexIVFFastScan)
-    if isinstance(core, faiss.IndexFlatCodes | faiss.IndexIVF) and not packed:
+    packed = isinstance(core_, faiss.IndexFastScan | faiss.IndexIVFFastScan)
+    if isinstance(core_, faiss.IndexFlatCodes | faiss.IndexIVF) and not packed:
         names.add("remove")
-    # Others take no selector, or, as a graph does, get lost among excluded vectors.
-    selecting = faiss.IndexFlat | faiss.IndexScalarQuantizer | faiss.IndexRaBitQ | faiss.IndexIVF
-    if isinstance(core, selecting):
+    # Graphs and refinements filter by `exhaustive.py`; others rank all their vectors anyway.
+    if takes_selector(core_) or isinstance(core_, faiss.IndexHNSW | faiss.IndexRefine):
         names.add("filter")
-    transformed = any(isinstance(layer, faiss.IndexPreTransform) for layer in _layers(index))
-    if isinstance(core, faiss.IndexFlat) and not transformed:
+    transformed = any(isinstance(layer, faiss.IndexPreTransform) for layer in layers(index))
+    if isinstance(core_, faiss.IndexFlat) and not transformed:
         names.add("exact")
     # Only right below the ids: then vectors are stored as they were added.
     uncoded = faiss.IndexFlat | faiss.IndexHNSWFlat
@@ -64,13 +63,20 @@ def abilities(index: Any) -> frozenset[str]:
     return frozenset(names)
 
 
+def takes_selector(layer: Any) -> bool:
+    """Return whether the index searches among selected vectors only, and finds all of them."""
+    return isinstance(
+        layer, faiss.IndexFlat | faiss.IndexScalarQuantizer | faiss.IndexRaBitQ | faiss.IndexIVF
+    )
+
+
 def only(index: Any, allowed: npt.NDArray[np.int64]) -> Any:
     """Return parameters for a search among rows `allowed` [m]; others stay as `tune` set them."""
-    core = _core(index)
+    core_ = core(index)
     # FAISS's stubs do not declare these keywords.
     options: dict[str, Any] = {"sel": faiss.IDSelectorBatch(allowed)}
-    if isinstance(core, faiss.IndexIVF):
-        options |= {"nprobe": core.nprobe, "max_codes": core.max_codes}
+    if isinstance(core_, faiss.IndexIVF):
+        options |= {"nprobe": core_.nprobe, "max_codes": core_.max_codes}
         return faiss.SearchParametersIVF(**options)
     return faiss.SearchParameters(**options)
 
@@ -97,7 +103,7 @@ def message(error: RuntimeError) -> str:
     return re.sub(r"^Error in .* at \S+:\d+: (Error: )?", "", str(error), flags=re.DOTALL).strip()
 
 
-def _layers(index: Any) -> Iterator[Any]:
+def layers(index: Any) -> Iterator[Any]:
     """Yield the index and those nested in it: below ids, transforms of vectors, and refinement."""
     while True:
         index = faiss.downcast_index(index)
@@ -110,11 +116,11 @@ def _layers(index: Any) -> Iterator[Any]:
             return
 
 
-def _core(index: Any) -> Any:
+def core(index: Any) -> Any:
     """Return the index below ids and transforms, maybe a refinement: it sets the capabilities."""
     return next(
         layer
-        for layer in _layers(index)
+        for layer in layers(index)
         if not isinstance(layer, faiss.IndexIDMap | faiss.IndexPreTransform)
     )
 

@@ -9,33 +9,45 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import faiss  # type: ignore[import-untyped, unused-ignore]
 import numpy as np
 
-from ragcore.disk.arrays import save_array
+from ragcore.disk.arrays import load_rows, save_array
 from ragcore.disk.loading import reading
 from ragcore.errors import (
     ComponentError,
     ConfigError,
     MemoryMismatchError,
     StoreCorruptError,
-    StoreError,
     UnsupportedOperation,
 )
 from ragcore.process.fork import call_in_child, new_rlock
 from ragcore.types import MISSING_ROW, Hits
 from ragcore_faiss.config import FaissConfig
-from ragcore_faiss.factory import abilities, make, message, only, tune
+from ragcore_faiss.exhaustive import (
+    compare_all,
+    graph_is_slower,
+    has_graph,
+    wide,
+    wider_probes,
+)
+from ragcore_faiss.factory import abilities, core, make, message, only, takes_selector, tune
+from ragcore_faiss.file import check, read_file
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from ragcore.types import Rows, Vectors
 
 
 __all__ = ["Faiss"]
 
 _FORMAT: Final = 1
+
+_FEW: Final = 1_000
+"""Up to so many allowed rows are compared one by one, whatever lists they are in."""
 
 _POINTS_NEEDED: Final = re.compile(r"as large as number of clusters \((\d+)\)")
 
@@ -64,6 +76,9 @@ class Faiss:
         self._index = index
         self._mapped_from: Path | None = None
         self._last = -1
+        # Rows in ascending order, computed when they are first looked up: of which array, its
+        # order (None if it ascends), and the sorted rows.
+        self._order: tuple[Rows, Rows | None, Rows] | None = None
         self._new_rows: list[Rows] = []
         self._untrained: list[Vectors] = []
         self._lock = new_rlock()
@@ -105,6 +120,9 @@ class Faiss:
     def search(self, queries: Vectors, k: int, *, allowed: Rows | None = None) -> Hits:
         """Return the k rows of highest inner product for each of queries [B, d], ties by row.
 
+        Each query gets min(k, rows that may be found) hits: where an approximate search stops
+        short of them, more lists are searched, or the vectors are compared one by one.
+
         Raises:
             ComponentError: k is less than 1, or shapes do not fit.
             UnsupportedOperation: `allowed` was given and this factory cannot filter.
@@ -113,20 +131,81 @@ class Faiss:
         if k < 1:
             raise ComponentError(f"{self._name} was asked for {k} hits: ask for 1 or more")
         values = self._checked(queries)
-        options: dict[str, Any] = {}
         if allowed is not None:
             self._require("filter")
-            options["params"] = only(self._index, np.ascontiguousarray(allowed, np.int64))
         self._settle()
-        scores = np.full((len(values), k), -np.inf, np.float32)
-        rows = np.full((len(values), k), MISSING_ROW, np.int64)
-        if len(self) and len(values):
-            best_scores, best = self._fetch(values, min(k, len(self)), options)
-            if best.shape == rows.shape:
-                return Hits(best, best_scores)
-            scores[:, : best.shape[1]] = best_scores
-            rows[:, : best.shape[1]] = best
-        return Hits(rows, scores)
+        numbers = None if allowed is None else self._numbers(allowed)[0]
+        count = min(k, len(self) if numbers is None else len(numbers))
+        if not count or not len(values):
+            return Hits.empty(len(values), k)
+        scores, rows = self._best(values, count, numbers)  # [B, count] each
+        if count == k:
+            return Hits(rows, scores)
+        hits = Hits.empty(len(values), k)
+        hits.rows[:, :count], hits.scores[:, :count] = rows, scores
+        return hits
+
+    def _best(self, values: Vectors, k: int, numbers: Rows | None) -> tuple[Vectors, Rows]:
+        """Return scores and rows [B, k], of the vectors of these numbers or of all."""
+        layer, options = core(self._index), {}
+        if numbers is None:
+            params = wide(self._index, k)
+            if params is not None:
+                if has_graph(self._index) and graph_is_slower(k, len(self)):
+                    return self._compared(values, k, None)
+                options["params"] = params
+            scores, rows = self._fetch(values, k, options)
+        elif takes_selector(layer):
+            if len(numbers) <= _FEW and "exact" not in self.capabilities:
+                return self._compared(values, k, numbers)
+            selected = np.ascontiguousarray(self._rows[numbers])
+            scores, rows = self._fetch(values, k, {"params": only(self._index, selected)})
+        else:
+            # Twice the depth in which k allowed vectors lie if they are spread evenly.
+            depth = min(len(self), 2 * -(-k * len(self) // len(numbers)))
+            if graph_is_slower(depth, len(numbers)):
+                return self._compared(values, k, numbers)
+            params = wide(self._index, depth)
+            options = {} if params is None else {"params": params}
+            scores, rows = self._filtered(*self._fetch(values, depth, options), k, numbers)
+        for params in wider_probes(self._index, None if numbers is None else self._rows[numbers]):
+            short = rows[:, -1] == MISSING_ROW  # [B]
+            if not short.any():
+                break
+            scores[short], rows[short] = self._fetch(values[short], k, {"params": params})
+        short = rows[:, -1] == MISSING_ROW
+        if short.any():
+            scores[short], rows[short] = self._compared(values[short], k, numbers)
+        return scores, rows
+
+    def _compared(self, values: Vectors, k: int, numbers: Rows | None) -> tuple[Vectors, Rows]:
+        scores, rows = compare_all(self._index, values, k, self._rows, numbers)
+        order = np.lexsort((rows, -scores), axis=1)
+        return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
+
+    def _filtered(self, scores: Vectors, rows: Rows, k: int, numbers: Rows) -> tuple[Vectors, Rows]:
+        """Return the first k hits of [B, depth] that are allowed, [B, k]."""
+        allowed = _among(rows, np.sort(self._rows[numbers]))
+        order = np.argsort(~allowed, axis=1, kind="stable")[:, :k]
+        exists = np.take_along_axis(allowed, order, axis=1)
+        best = np.where(exists, np.take_along_axis(rows, order, axis=1), MISSING_ROW)
+        best_scores = np.where(exists, np.take_along_axis(scores, order, axis=1), -np.inf)
+        return best_scores.astype(np.float32, copy=False), best
+
+    def _numbers(self, rows: Rows) -> tuple[Rows, Rows]:
+        """Return FAISS's numbers of the rows that are there, ascending, and the absent rows."""
+        wanted = np.unique(np.asarray(rows, np.int64))
+        known, order = self._rows, self._order
+        if order is None or order[0] is not known:
+            # FAISS numbers vectors in the order of `self._rows`.
+            ascending = bool((known[1:] > known[:-1]).all())
+            sorting = None if ascending else np.argsort(known, kind="stable")
+            self._order = order = (known, sorting, known if sorting is None else known[sorting])
+        _, sorting, sorted_rows = order
+        exists = _among(wanted, sorted_rows)
+        places = np.searchsorted(sorted_rows, wanted[exists])
+        numbers = places if sorting is None else np.sort(sorting[places])
+        return numbers.astype(np.int64, copy=False), wanted[~exists]
 
     def remove(self, rows: Rows) -> None:
         """Remove rows.
@@ -179,7 +258,7 @@ class Faiss:
         with self._lock:
             self._settle()
             path = self._mapped_from
-            index = faiss.clone_index(self._index) if path is None else _read(path, mmap=False)
+            index = faiss.clone_index(self._index) if path is None else read_file(path, mmap=False)
         index.reset()
         empty = type(self).__new__(type(self))
         empty._adopt(self._config, self._dim, index)
@@ -212,8 +291,7 @@ class Faiss:
         Raises:
             MemoryMismatchError: it was built with another factory.
             StoreCorruptError: a file is missing or broken, or FAISS's file holds more or fewer
-                vectors than there are rows.
-            StoreError: FAISS cannot read its file.
+                vectors than there are rows, or FAISS cannot read it.
         """
         with reading(folder / "faiss.json") as path:
             record = json.loads(path.read_text(encoding="utf-8"))
@@ -226,16 +304,16 @@ class Faiss:
             )
         path = folder / "index.faiss"
         loaded = cls.__new__(cls)
-        loaded._adopt(config, dim, _read(path, mmap=mmap))
+        loaded._adopt(config, dim, read_file(path, mmap=mmap))
         loaded._mapped_from = path if mmap else None
-        mode: Literal["r"] | None = "r" if mmap else None
-        with reading(folder / "rows.npy") as rows_path:
-            loaded._rows = np.load(rows_path, mmap_mode=mode, allow_pickle=False)
+        rows_path = folder / "rows.npy"
+        loaded._rows = load_rows(rows_path, mmap=mmap)
         if loaded._index.ntotal != len(loaded._rows):
             raise StoreCorruptError(
                 f"{path} holds {loaded._index.ntotal} vectors and {rows_path} "
                 f"{len(loaded._rows)} rows, expected as many: build the memory again"
             )
+        check(path, loaded._index, config.factory, dim, loaded._rows)
         loaded._last = int(loaded._rows.max(initial=-1))
         return loaded
 
@@ -281,7 +359,7 @@ class Faiss:
     def _make_changeable(self) -> None:
         """Read a memory-mapped index again, into memory: FAISS cannot change a mapped one."""
         if self._mapped_from is not None:
-            self._index = _read(self._mapped_from, mmap=False)
+            self._index = read_file(self._mapped_from, mmap=False)
             tune(self._index, self._config.factory, self._config.search)
             self._mapped_from = None
 
@@ -333,9 +411,10 @@ class Faiss:
         return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
 
 
-def _read(path: Path, *, mmap: bool) -> Any:
-    flags = faiss.IO_FLAG_MMAP_IFC if mmap else 0
-    try:
-        return faiss.read_index(str(path), flags)
-    except RuntimeError as error:
-        raise StoreError(f"FAISS cannot read {path}: {message(error)}") from error
+def _among(rows: Rows, ascending: Rows) -> npt.NDArray[np.bool_]:
+    """Return which of `rows`, of any shape, are in an ascending list."""
+    if not len(ascending):
+        return np.zeros(rows.shape, np.bool_)
+    places = np.minimum(np.searchsorted(ascending, rows), len(ascending) - 1)
+    mask: npt.NDArray[np.bool_] = ascending[places] == rows
+    return mask

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import hnswlib  # type: ignore[import-untyped, import-not-found, unused-ignore]
 import numpy as np
 
-from ragcore.disk.arrays import save_array
+from ragcore.disk.arrays import load_rows, save_array
 from ragcore.disk.loading import reading
 from ragcore.errors import (
     ComponentError,
@@ -204,14 +204,13 @@ class Hnswlib:
 
         Raises:
             MemoryMismatchError: it was built with another space or `m`.
-            StoreCorruptError: a file is missing or broken.
+            StoreCorruptError: a file is missing, broken, or not what hnswlib may read.
         """
         with reading(folder / "hnswlib.json") as path:
             record = json.loads(path.read_bytes())
             dim = int(record["dim"])
             built = {key: record[key] for key in ("format", "space", "m")}
-        with reading(folder / "rows.npy") as path:
-            rows = np.load(path, allow_pickle=False)
+        rows = load_rows(folder / "rows.npy", mmap=False)
         expected = {"format": _FORMAT, "space": config.space, "m": config.m}
         if built != expected:
             raise MemoryMismatchError(
@@ -219,7 +218,7 @@ class Hnswlib:
                 "the memory again, or set the index's space and m as they were"
             )
         path = folder / "graph.hnsw"
-        check_file(path, dim=dim, m=config.m, count=len(rows))
+        check_file(path, dim=dim, m=config.m, rows=rows)
         graph = hnswlib.Index(space=config.space, dim=dim)
         try:
             graph.load_index(str(path), max_elements=len(rows))
@@ -284,16 +283,30 @@ class Hnswlib:
 
     def _blocks(self, queries: Vectors, places: Rows) -> Iterator[tuple[Rows, Vectors]]:
         """Yield places in blocks [n] with the scores [B, n] that the graph would give them."""
+        # hnswlib's brute force does not scale a question to length 1 for cosines, as its graph
+        # does. The stored vectors are scaled already, so the inner product is the cosine.
+        if self._config.space == "cosine":
+            queries = _scaled(queries)
         for start in range(0, len(places), _BLOCK):
             block = places[start : start + _BLOCK]
             # hnswlib's own brute force sums in the same order as its graph.
-            plain = hnswlib.BFIndex(space=self._config.space, dim=self._dim)
+            plain = hnswlib.BFIndex(space="ip", dim=self._dim)
             plain.init_index(max_elements=len(block))
             plain.add_items(self._stored(block), np.arange(len(block)))
             order, distances = plain.knn_query(queries, len(block))  # [B, n] each, nearest first
             scores = np.empty_like(distances)
             np.put_along_axis(scores, order.astype(np.int64), 1 - distances, axis=1)
             yield block, scores
+
+
+def _scaled(queries: Vectors) -> Vectors:
+    """Scale queries [B, d] to length 1 as hnswlib does; one of zeros stays as it is."""
+    # In two steps, so that the squares of large or small numbers stay within float32.
+    largest = np.abs(queries).max(axis=1, initial=0.0, keepdims=True)  # [B, 1]
+    scaled = queries / np.where(largest > 0, largest, 1)
+    lengths = np.linalg.norm(scaled, axis=1, keepdims=True)
+    vectors: Vectors = (scaled / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+    return vectors
 
 
 def _in_order(rows: Rows, scores: Vectors) -> tuple[Rows, Vectors]:
