@@ -338,7 +338,12 @@ class Generator(Component, Protocol):
         ...
 
     def decode_tokens(self, token_ids: Sequence[int]) -> str:
-        """Decode target ids to text, without special tokens."""
+        """Decode target ids to text, without special tokens.
+
+        Where an answer's text so far may change by further tokens in more than its last character,
+        as that of word pieces, the generator may have a method `decode_prefix` with the same
+        arguments, for streaming: it returns the text that no further token changes.
+        """
         ...
 
     def read(self, questions: Sequence[str], passages: Sequence[Passage | None]) -> Read:

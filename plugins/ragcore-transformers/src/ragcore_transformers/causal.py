@@ -31,7 +31,7 @@ from ragcore_transformers.loading import pick_device, save_model
 from ragcore_transformers.plain import wide
 from ragcore_transformers.prompts import Chat, Prompts
 from ragcore_transformers.shared_rows import SharedPrompts, SharedRows, sharing_fault
-from ragcore_transformers.tokenizing import plain_text, special_id
+from ragcore_transformers.tokenizing import plain_text, settled_text, special_id
 from ragcore_transformers.words import WordEncoder
 
 __all__ = ["Causal"]
@@ -126,6 +126,11 @@ class Causal:
         """Return the text of target ids, without special tokens, single-spaced."""
         tokens = [token for token in token_ids if token != self.eos_token_id]
         return plain_text(self.tokenizer, tokens)
+
+    def decode_prefix(self, token_ids: Sequence[int]) -> str:
+        """Return the text of an answer's first tokens that no further token changes."""
+        tokens = [token for token in token_ids if token != self.eos_token_id]
+        return settled_text(self.tokenizer, tokens)
 
     def encode_words(self, texts: Sequence[str]) -> list[list[Word]]:
         """Return how each text's words are written in an answer."""

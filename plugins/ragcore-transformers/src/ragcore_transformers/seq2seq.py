@@ -34,6 +34,7 @@ from ragcore_transformers.tokenizing import (
     fit_passage,
     load_tokenizer,
     plain_text,
+    settled_text,
     special_id,
 )
 from ragcore_transformers.words import WordEncoder
@@ -125,6 +126,10 @@ class Seq2Seq:
     def decode_tokens(self, token_ids: Sequence[int]) -> str:
         """Return the text of target ids, without special tokens, single-spaced."""
         return plain_text(self.tokenizer, token_ids)
+
+    def decode_prefix(self, token_ids: Sequence[int]) -> str:
+        """Return the text of an answer's first tokens that no further token changes."""
+        return settled_text(self.tokenizer, token_ids)
 
     def encode_words(self, texts: Sequence[str]) -> list[list[Word]]:
         """Return how each text's words are written in an answer."""
