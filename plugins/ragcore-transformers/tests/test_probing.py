@@ -111,3 +111,24 @@ def test_a_model_answers_as_its_plain_pass_or_is_refused_by_name(kind: str, tmp_
     for row, token in enumerate((5, 30)):
         assert float(scored[row, 0]) == pytest.approx(float(steps[0][row, token]), abs=1e-3)
         assert float(scored[row, 1]) == pytest.approx(float(steps[1][row, 2]), abs=1e-3)
+
+
+def test_special_tokens_beyond_the_model_that_nothing_writes_do_not_count(tmp_path: Path) -> None:
+    folder = tiny.save_bart(tmp_path)
+    tokenizer = tiny.byte_pairs(start="<s>")
+    tokenizer.add_special_tokens({"mask_token": "<mask>"})
+    tokenizer.save_pretrained(folder)
+    generator = Seq2Seq(Seq2Seq.Config(model=str(folder)))
+    assert len(generator.tokenizer) == generator.vocabulary_size + 1
+    spelled = Passage("1", "Chad", "<mask> </s> <pad> is it")
+    with torch.no_grad():
+        read = generator.read(["Who <mask>?"], [spelled])
+        assert generator.step(generator.start(read, torch.arange(1)), None).isfinite().all()
+    (inputs,) = generator._inputs(["Who <mask>?"], [spelled])
+    assert max(inputs) < generator.vocabulary_size
+    assert inputs.count(2) == 1
+    assert 1 not in inputs
+    tokenizer.add_tokens(["Nairobi!!"])
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(GeneratorError, match="use the tokenizer that the model was trained with"):
+        Seq2Seq(Seq2Seq.Config(model=str(folder)))

@@ -31,7 +31,7 @@ _FAULTS: Final = (
 )
 
 _GAP: Final = {torch.float32: 1e-3, torch.float64: 1e-3}
-"""How far log-probs may be from those of a plain pass, because of rounding; coarser weights 0.25."""
+"""How far log-probs may be from those of a plain pass, by rounding; other weights 0.25."""
 
 _ADVICE: Final = (
     "choose a model of another architecture, such as BART, T5, Llama, Qwen, Mistral or GPT-2"

@@ -7,6 +7,7 @@ are kept, except in `step`, which never keeps them.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,18 +96,14 @@ class Seq2Seq:
         self.model = _load_model(config).to(self.device).eval()
         with understood(config.model, self.model):
             self.vocabulary_size: int = self.model.get_output_embeddings().weight.shape[0]
-        if len(self.tokenizer) > self.vocabulary_size:
-            raise GeneratorError(
-                f"model {config.model!r}: its tokenizer has {len(self.tokenizer)} tokens but the "
-                f"model has {self.vocabulary_size}: use the tokenizer that the model was trained "
-                "with, or resize the model's embeddings and train them"
-            )
         self.eos_token_id: int = self._special("eos_token_id", self.tokenizer.eos_token_id)
         model_ends = named_ids("eos_token_id", self.model.config, self.model.generation_config)
         self._end_tokens = EndTokens.of(self.eos_token_id, model_ends, self.vocabulary_size)
         self.eos_token_ids: tuple[int, ...] = self._end_tokens.ids
         self._start: int = self._special("decoder_start_token_id", None)
         self._pad: int = self._special("pad_token_id", self.tokenizer.pad_token_id)
+        self._plain = copy.deepcopy(self.tokenizer)
+        self._refuse_misfit()
         self.forced_bos_token_id: int | None = self._special_or_none("forced_bos_token_id")
         self._positions: int | None = getattr(self.model.config, "max_position_embeddings", None)
         self.max_input_tokens: int = self._input_limit()
@@ -239,6 +236,25 @@ class Seq2Seq:
         fed = torch.full((rows,), self._start) if tokens is None else tokens
         return self._end_tokens.merged(state.step(fed.to(self.device))).to(state.device)
 
+    def _refuse_misfit(self) -> None:
+        # Special tokens that nothing writes do not count: bart-large-cnn's tokenizer has one more
+        # than the model.
+        special = {
+            token_id
+            for token_id, token in self.tokenizer.added_tokens_decoder.items()
+            if token.special
+        }
+        texts = [token for token in self.tokenizer.get_vocab().values() if token not in special]
+        written = [*self._ids([""])[0], *self.tokenizer(text_target="").input_ids]
+        template = self.tokenizer(self._fill("", "", ""), verbose=False).input_ids
+        most = 1 + max(*texts, *written, *template, self.eos_token_id, self._start, self._pad)
+        if most > self.vocabulary_size:
+            raise GeneratorError(
+                f"model {self.config.model!r}: its tokenizer has {most} tokens but the model has "
+                f"{self.vocabulary_size}: use the tokenizer that the model was trained with, or "
+                "resize the model's embeddings and train them"
+            )
+
     def _probe(self) -> None:
         """Compare this decoding with the model's plain forward pass, once, while it is loaded."""
         vocabulary, device = self.vocabulary_size, self.device
@@ -322,7 +338,15 @@ class Seq2Seq:
 
     def _call(self, texts: list[str], **options: Any) -> Any:
         # Texts longer than the model's limit are expected here; we cut them ourselves.
-        return self.tokenizer(texts, verbose=False, truncation=False, **options)
+        # A special token that a passage or a question spells out is plain text, unless the template
+        # has special tokens of its own.
+        tokenizer = self.tokenizer if self._template_is_marked() else self._plain
+        plain = {} if tokenizer is self.tokenizer else {"split_special_tokens": True}
+        return tokenizer(texts, verbose=False, truncation=False, **plain, **options)
+
+    def _template_is_marked(self) -> bool:
+        template = self.config.template
+        return any(token in template for token in self.tokenizer.all_special_tokens if token)
 
     def _special(self, name: str, fallback: int | None) -> int:
         token_id = self._special_or_none(name)
