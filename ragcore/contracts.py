@@ -54,6 +54,7 @@ __all__ = [
     "TrainableRetriever",
     "VectorSource",
     "WordGenerator",
+    "end_tokens",
     "supports",
 ]
 
@@ -325,7 +326,13 @@ class Generator(Component, Protocol):
 
     @property
     def eos_token_id(self) -> int:
-        """Return the token that ends an answer."""
+        """Return the token that ends an answer.
+
+        A model that has several end tokens names all of them in `eos_token_ids`, a sequence of
+        distinct ids with this one first; `end_tokens` gives the default. An answer ends by any of
+        them: `step`, `score` and `score_all` return for this token the log of the sum of all their
+        probabilities, and -inf for the others, which no target holds.
+        """
         ...
 
     @property
@@ -338,7 +345,12 @@ class Generator(Component, Protocol):
         ...
 
     def decode_tokens(self, token_ids: Sequence[int]) -> str:
-        """Decode target ids to text, without special tokens."""
+        """Decode target ids to text, without special tokens.
+
+        Where an answer's text so far may change by further tokens in more than its last character,
+        as that of word pieces, the generator may have a method `decode_prefix` with the same
+        arguments, for streaming: it returns the text that no further token changes.
+        """
         ...
 
     def read(self, questions: Sequence[str], passages: Sequence[Passage | None]) -> Read:
@@ -471,6 +483,12 @@ _EXTENSIONS: Final[dict[type[Any], Capability]] = {
     WordGenerator: "words",
 }
 """Each protocol that extends a contract, with the capability that promises it."""
+
+
+def end_tokens(generator: Generator) -> tuple[int, ...]:
+    """Return all end tokens of a generator, `eos_token_id` first; that alone is the default."""
+    return tuple(getattr(generator, "eos_token_ids", (generator.eos_token_id,)))
+
 
 E = TypeVar("E")
 

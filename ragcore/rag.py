@@ -158,8 +158,9 @@ class Rag:
         """Yield the tokens of an answer, each as soon as the search can no longer change it.
 
         RAG-Sequence always streams by joint decoding, whatever `rag.decode` is: thorough and fast
-        decoding know their answer only at the end. Token texts are the generator's own, without
-        the passage's spelling, for which the whole answer is needed.
+        decoding know their answer only at the end. The concatenation of the texts is the text of
+        the answer. One exception: an uncased generator's text is its own where the passage's
+        spelling, for which the whole answer is needed, differs from what was sent already.
 
         A stream that is left before its end is released when it is closed or dropped.
         """

@@ -146,7 +146,9 @@ class Token:
     """One token of a streamed answer.
 
     Attributes:
-        text: the text that this token adds to the answer.
+        text: the text that is decided with this token, and that no later one changes; the texts of
+            all tokens together are the answer's text. Empty where the token's own text is not
+            decided yet, as that of a part of a character.
         log_prob: log p(y_i|x,y_<i), marginalised over the passages.
         posterior: p(z|x,y_<=i) for each retrieved passage, in the order of the evidence; sums to
             1.

@@ -6,17 +6,18 @@ Knows generators and priors; knows nothing of memories: `retrieve.py` retrieves 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from ragcore.answering.evidence import Retrieved, make_answer, make_token
+from ragcore.answering.evidence import Retrieved, make_answer
 from ragcore.answering.reading import read_passages
+from ragcore.answering.streaming import TextStream, common_prefix, generated_prefix
 from ragcore.config import RagConfig
 from ragcore.contracts import Generator, Read, WordGenerator, supports
 from ragcore.decoding.abstention import Conditioned, condition
-from ragcore.decoding.beam import BeamSearch, Hypothesis
+from ragcore.decoding.beam import BeamSearch, Hypothesis, Step
 from ragcore.decoding.grounding import Grounding
 from ragcore.decoding.question_prior import QuestionPrior
 from ragcore.decoding.rules import DecodingOptions
@@ -86,22 +87,26 @@ class Answerer:
         with torch.inference_mode():
             read, (question,) = self._read([retrieved])
             abstention = _abstained(question)
-            if abstention is None:
-                search = self._search(read, [question])
-        if abstention is not None:
-            for length in range(len(abstention.steps)):
-                yield make_token(self.generator, abstention.steps[: length + 1])
-            return
+            search = None if abstention is not None else self._search(read, [question])
+        steps = () if abstention is None else abstention.steps
+        text = TextStream(self._prefix_decoder(question))
         sent, searching = 0, True
         while searching:
             # Entered again for each token: the caller's code runs between two tokens, and must not
             # run in inference mode.
             with torch.inference_mode():
-                searching = search.advance()
-                steps = search.decided()
+                searching = search is not None and search.advance()
+                steps = steps if search is None else search.decided()
             while sent < len(steps):
                 sent += 1
-                yield make_token(self.generator, steps[:sent])
+                tokens = [step.token for step in steps[:sent]]
+                if sent == len(steps) and not searching:
+                    part = text.rest(
+                        self._final_text(question, steps), self.generator.decode_tokens(tokens)
+                    )
+                else:
+                    part = text.next(tokens)
+                yield Token(part, steps[sent - 1].log_prob, steps[sent - 1].posterior)
 
     @torch.inference_mode()
     def log_probs(self, retrieved: Sequence[Retrieved], answers: Sequence[str]) -> list[float]:
@@ -164,6 +169,22 @@ class Answerer:
             version,
             grounding.spans if grounding else None,
         )
+
+    def _prefix_decoder(self, question: _OpenQuestion) -> Callable[[Sequence[int]], str]:
+        """Return what decodes the first tokens of an answer to text that cannot change."""
+        grounding, generator = question.grounding, self.generator
+        if grounding is None or question.conditioned.abstains:
+            return lambda tokens: generated_prefix(generator, tokens)
+        texts = [passage.text for passage in question.retrieved.passages]
+        return lambda tokens: common_prefix(
+            [texts[passage][start:end] for passage, start, end in grounding.beginnings(tokens)]
+        )
+
+    def _final_text(self, question: _OpenQuestion, steps: Sequence[Step]) -> str:
+        """Spell a complete answer as `answers` does."""
+        log_prob = sum(step.log_prob for step in steps)
+        question.hypotheses = [Hypothesis(tuple(steps), log_prob, finished=True)]
+        return self._answer(question, version="").text
 
     def _groundings(self, retrieved: Sequence[Retrieved]) -> list[Grounding | None]:
         """Make the constraint on each question's answer, if `rag.grounded`; otherwise None."""

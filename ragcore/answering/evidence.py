@@ -1,4 +1,4 @@
-"""Turn hypotheses into what a caller receives: an `Answer` with its evidence, or a `Token`.
+"""Turn hypotheses into what a caller receives: an `Answer` with its evidence.
 
 Knows hypotheses and passages; knows nothing of memories, searching or configs.
 """
@@ -13,11 +13,11 @@ from torch import Tensor
 from ragcore.answering.spelling import surface_form
 from ragcore.contracts import Generator
 from ragcore.decoding.abstention import Conditioned
-from ragcore.decoding.beam import Hypothesis, Step
+from ragcore.decoding.beam import Hypothesis
 from ragcore.marginalization import Marginal
-from ragcore.types import Answer, Candidate, Evidence, Passage, Token
+from ragcore.types import Answer, Candidate, Evidence, Passage
 
-__all__ = ["Retrieved", "Spans", "make_answer", "make_token"]
+__all__ = ["Retrieved", "Spans", "make_answer"]
 
 Spans = Callable[[Sequence[int]], Sequence[Sequence[tuple[int, int]]]]
 """Maps an answer's tokens to where it occurs in each passage: character offsets [start, end)."""
@@ -108,14 +108,6 @@ def _candidate(
         posteriors=tuple(step.posterior if passages else () for step in steps),
         spans=tuple(map(tuple, spans(hypothesis.tokens))) if spans else ((),) * len(passages),
     )
-
-
-def make_token(generator: Generator, steps: Sequence[Step]) -> Token:
-    """Make a streamed token of the last of `steps`; its text is what it adds to the text so far."""
-    tokens = [step.token for step in steps]
-    before, after = (generator.decode_tokens(ids) for ids in (tokens[:-1], tokens))
-    text = after[len(before) :] if after.startswith(before) else f" {after.split()[-1]}"
-    return Token(text, steps[-1].log_prob, steps[-1].posterior)
 
 
 def _text(generator: Generator, tokens: Sequence[int], evidence: Sequence[Evidence]) -> str:

@@ -99,10 +99,7 @@ class Grounding:
             For each passage, character offsets [start, end) in order. Where the length limit cut
             an answer inside a word, the span extends to the word's end.
         """
-        tokens = tuple(token for token in answer if token != self._eos)
-        if self._forced is not None and tokens[:1] == (self._forced,):
-            tokens = tokens[1:]
-        places = self._places_of(tokens) if tokens else []
+        places = self._places_of_answer(answer)
         # All places of a cut answer are inside a word. Of an answer that is not cut, such places
         # are longer words that merely begin like it.
         places = [place for place in places if place.complete] or places
@@ -114,6 +111,29 @@ class Grounding:
             tuple(sorted((start, end) for (other, start), end in ends.items() if other == passage))
             for passage in range(self._passages)
         ]
+
+    def beginnings(self, prefix: Sequence[int]) -> list[tuple[int, int, int]]:
+        """Find with which stretches of the passages an answer with this prefix may begin.
+
+        Every answer that continues the prefix begins with the text of one of them.
+
+        Args:
+            prefix: token ids, with or without the end token.
+
+        Returns:
+            Passage and character offsets: [start, end), where `end` is that of the last word, also
+            if it is not yet whole.
+        """
+        return [
+            (place.passage, place.start, place.word.end) for place in self._places_of_answer(prefix)
+        ]
+
+    def _places_of_answer(self, answer: Sequence[int]) -> list[_Place]:
+        """Return the places at which an answer's tokens occur; none for those of the empty one."""
+        tokens = tuple(token for token in answer if token != self._eos)
+        if self._forced is not None and tokens[:1] == (self._forced,):
+            tokens = tokens[1:]
+        return self._places_of(tokens) if tokens else []
 
     def _places_of(self, prefix: tuple[int, ...]) -> list[_Place]:
         """Return the places at which a prefix occurs, the forced token left out."""

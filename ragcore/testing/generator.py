@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import torch
 
+from ragcore.contracts import end_tokens
 from ragcore.errors import QuestionError
 from ragcore.testing.log_probs import LogProbLaws
 from ragcore.types import Passage, Word
@@ -47,6 +48,14 @@ class GeneratorSuite(LogProbLaws):
         assert 0 <= generator.eos_token_id < generator.vocabulary_size, (
             f"end token {generator.eos_token_id} is not below V = {generator.vocabulary_size}"
         )
+        ends = end_tokens(generator)
+        assert ends[0] == generator.eos_token_id, (
+            f"end tokens {ends} do not begin with eos_token_id, {generator.eos_token_id}"
+        )
+        assert len(set(ends)) == len(ends), f"an end token repeats: {ends}"
+        assert all(0 <= end < generator.vocabulary_size for end in ends), (
+            f"end tokens {ends} are not all below V = {generator.vocabulary_size}"
+        )
         forced = generator.forced_bos_token_id
         assert forced is None or 0 <= forced < generator.vocabulary_size, (
             f"forced first token {forced} is not below V = {generator.vocabulary_size}"
@@ -63,8 +72,8 @@ class GeneratorSuite(LogProbLaws):
             assert ids[-1] == generator.eos_token_id, (
                 f"{answer!r} is encoded as {ids}, without end token"
             )
-            assert generator.eos_token_id not in ids[:-1], (
-                f"{answer!r} is encoded as {ids}, with the end token twice"
+            assert not set(end_tokens(generator)) & set(ids[:-1]), (
+                f"{answer!r} is encoded as {ids}, with an end token before the last"
             )
             assert all(0 <= token < generator.vocabulary_size for token in ids), (
                 f"{answer!r} is encoded as {ids}: expected tokens below V"
@@ -190,7 +199,7 @@ class GeneratorSuite(LogProbLaws):
                 assert isinstance(word, Word), f"a word is {type(word).__name__}, not Word"
                 assert 0 <= word.start < word.end <= len(text), f"{word} is outside {text!r}"
                 assert word.tokens, f"{word} has no token"
-                assert generator.eos_token_id not in word.tokens, f"{word} has the end token"
+                assert not set(end_tokens(generator)) & set(word.tokens), f"{word} has an end token"
                 assert all(0 <= token < generator.vocabulary_size for token in word.tokens), (
                     f"{word} has a token that is not below V = {generator.vocabulary_size}"
                 )

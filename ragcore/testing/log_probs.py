@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final
 import torch
 from torch import Tensor
 
+from ragcore.contracts import end_tokens
 from ragcore.marginalization import pad_targets
 from ragcore.testing.suite import SharedSuite
 from ragcore.testing.trained import loaded, moved
@@ -71,11 +72,13 @@ class LogProbLaws(SharedSuite):
         return torch.stack(columns, dim=1)  # [M, T, V]
 
     def drawn(self, generator: Any, count: int, length: int) -> Tensor:
-        """Draw tokens [count, length] without the end token."""
+        """Draw tokens [count, length] without end tokens."""
         draws = torch.Generator().manual_seed(3)
         tokens = torch.randint(0, generator.vocabulary_size, (count, length), generator=draws)
+        ends = set(end_tokens(generator))
+        others = torch.tensor([v for v in range(generator.vocabulary_size) if v not in ends])
         return torch.where(
-            tokens == generator.eos_token_id, (tokens + 1) % generator.vocabulary_size, tokens
+            torch.isin(tokens, torch.tensor(sorted(ends))), others[tokens % len(others)], tokens
         )
 
     def test_each_step_sums_to_one(self, component: Any) -> None:
@@ -95,6 +98,21 @@ class LogProbLaws(SharedSuite):
                 total = log_probs.double().logsumexp(dim=1).abs().max()
                 assert float(total) <= self.close, (
                     f"the log of a row's sum is {float(total):.3g}, not 0"
+                )
+
+    def test_other_end_tokens_count_as_the_first(self, component: Any) -> None:
+        """Only the first of several end tokens has a probability, that of all together.
+
+        Fix: put the log of the sum over `eos_token_ids` at `eos_token_id`, and -inf at the others.
+        """
+        generator = self.build(component)
+        others = list(end_tokens(generator)[1:])
+        with torch.no_grad():
+            state = generator.start(self.read(generator), torch.tensor([0, 2, 1, 0]))
+            for tokens in (None, *self.drawn(generator, 4, 2).T):
+                log_probs = generator.step(state, tokens)
+                assert bool(torch.isneginf(log_probs[:, others]).all()), (
+                    f"end tokens {others} have a probability apart from {generator.eos_token_id}"
                 )
 
     def test_score_has_a_number_for_each_token(self, component: Any) -> None:
@@ -310,5 +328,7 @@ class LogProbLaws(SharedSuite):
     def _same(self, actual: Tensor, expected: Tensor, what: str) -> None:
         shapes = f"{tuple(actual.shape)} and {tuple(expected.shape)}"
         assert actual.shape == expected.shape, f"{what}: {shapes}"
-        gap = float((actual - expected).detach().abs().max()) if actual.numel() else 0.0
+        # Equal values have no gap, also where both are -inf, as of a second end token.
+        gaps = (actual - expected).detach().abs().masked_fill(actual == expected, 0.0)
+        gap = float(gaps.max()) if actual.numel() else 0.0
         assert gap <= self.close, f"{what}: log-probabilities differ by up to {gap:.3g}"

@@ -78,7 +78,8 @@ def smoothed_loss(
     """Compute `marginal_loss` with label smoothing (Szegedy et al., 2016) of the marginal.
 
     Each token's target is (1 - smoothing) on y_i and smoothing / V on every token. It is compared
-    with the distribution that is decoded, the marginal, not with that of one passage.
+    with the distribution that is decoded, the marginal, not with that of one passage. Tokens that
+    no passage allows, as a second end token, are not among the V.
 
     Args:
         marginalize: RAG-Token or RAG-Sequence.
@@ -90,10 +91,15 @@ def smoothed_loss(
     Returns:
         [B].
     """
+    impossible = torch.isneginf(log_p_all)  # [B, k, T, V]
+    # Finite: a sum over -inf alone has no gradient, and would spoil that of the prior.
+    log_p_all = log_p_all.masked_fill(impossible, torch.finfo(log_p_all.dtype).min / 2)
     log_p = next_token_log_probs(marginalize, log_prior, log_p_all, targets)  # [B, T, V]
     right = log_p.gather(2, targets.clamp(min=0)[:, :, None])[:, :, 0]  # [B, T]
     # Σ_v target(v) log p(v|x,y_<i)
-    by_token = (1 - smoothing) * right + smoothing * log_p.mean(dim=2)  # [B, T]
+    ignored = impossible.all(dim=1)  # [B, T, V]
+    mean = log_p.masked_fill(ignored, 0.0).sum(dim=2) / (~ignored).sum(dim=2).clamp(min=1)
+    by_token = (1 - smoothing) * right + smoothing * mean  # [B, T]
     return -by_token.masked_fill(targets < 0, 0.0).sum(dim=1)  # [B]
 
 

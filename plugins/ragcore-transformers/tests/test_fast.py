@@ -14,6 +14,7 @@ import transformers as hf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ragcore_transformers import attention, fast, head, tree
+from ragcore_transformers.ends import EndTokens
 from ragcore_transformers.fast import fast_decoder
 
 VOCABULARY = 40
@@ -199,7 +200,7 @@ def test_scoring_prefixes_once_is_plain_scoring(
         # In one pass, in several, and pair by pair.
         patch.setattr(fast, "_NODES", nodes)
         patch.setattr(head, "_NODES", nodes)
-        found = decoder.score(decoder.encoded(*what_is_read()), pairs, targets, 2)
+        found = decoder.score(decoder.encoded(*what_is_read()), pairs, targets, 2, EndTokens(0))
     close(found, expected)
 
 

@@ -27,11 +27,13 @@ from ragcore_transformers.caching import cache_name
 from ragcore_transformers.causal_loading import load_causal
 from ragcore_transformers.configs import CausalConfig
 from ragcore_transformers.copied_rows import CopiedPrompts, CopiedRows
+from ragcore_transformers.ends import EndTokens, named_ids
 from ragcore_transformers.loading import pick_device, save_model
 from ragcore_transformers.plain import wide
+from ragcore_transformers.probing import probe_copied, understood
 from ragcore_transformers.prompts import Chat, Prompts
 from ragcore_transformers.shared_rows import SharedPrompts, SharedRows, sharing_fault
-from ragcore_transformers.tokenizing import plain_text, special_id
+from ragcore_transformers.tokenizing import plain_text, settled_text, special_id
 from ragcore_transformers.words import WordEncoder
 
 __all__ = ["Causal"]
@@ -91,7 +93,8 @@ class Causal:
         self.device = pick_device(config.device, GeneratorError)
         self.model, self.tokenizer = load_causal(config.model, getattr(torch, config.dtype))
         self.model = self.model.to(self.device).eval()
-        self.vocabulary_size: int = self.model.get_output_embeddings().weight.shape[0]
+        with understood(config.model, self.model):
+            self.vocabulary_size: int = self.model.get_output_embeddings().weight.shape[0]
         self._prompts = Prompts(
             config.model,
             self.tokenizer,
@@ -99,15 +102,19 @@ class Causal:
             config.template_without_passage,
             self._chat(),
         )
-        self.eos_token_id: int = self._end()
+        self._ends = self._end_tokens()
+        self.eos_token_id: int = self._ends.first
+        self.eos_token_ids: tuple[int, ...] = self._ends.ids
         self._refuse_misfit()
         self._words = WordEncoder(self.tokenizer, self.encode_answers)
         self._positions = _positions(self.model.config)
         self.max_input_tokens: int = self._input_limit()
         self._cache_name = cache_name(self.model)
-        fault = sharing_fault(self.model)
+        with understood(config.model, self.model):
+            fault = sharing_fault(self.model)
         self.shares_prompts = fault is None
         if fault is not None:
+            probe_copied(config.model, self.model, self._cache_name, self.vocabulary_size)
             _LOG.warning(
                 "model %r (%s) decodes with a cache for each beam and passage, which is slower but "
                 "equally correct: %s",
@@ -119,13 +126,18 @@ class Causal:
     def encode_answers(self, answers: Sequence[str]) -> list[list[int]]:
         """Return the target ids of each answer as it follows a prompt, the end token last."""
         continuations = self._prompts.continuations(answers, self.config.answer_prefix)
-        end = self.eos_token_id
-        return [[*(token for token in ids if token != end), end] for ids in continuations]
+        ends = self._ends.ids
+        return [[*(token for token in ids if token not in ends), ends[0]] for ids in continuations]
 
     def decode_tokens(self, token_ids: Sequence[int]) -> str:
         """Return the text of target ids, without special tokens, single-spaced."""
-        tokens = [token for token in token_ids if token != self.eos_token_id]
+        tokens = [token for token in token_ids if token not in self._ends.ids]
         return plain_text(self.tokenizer, tokens)
+
+    def decode_prefix(self, token_ids: Sequence[int]) -> str:
+        """Return the text of an answer's first tokens that no further token changes."""
+        tokens = [token for token in token_ids if token not in self._ends.ids]
+        return settled_text(self.tokenizer, tokens)
 
     def encode_words(self, texts: Sequence[str]) -> list[list[Word]]:
         """Return how each text's words are written in an answer."""
@@ -168,7 +180,7 @@ class Causal:
         self._refuse_overlong(self._longest(read, numbers) + targets.shape[1])
         prompts = [read.prompts[pair] for pair in numbers]
         logits = self._logits(prompts, targets.to(self.device))  # [M, T, V]
-        return logits.log_softmax(dim=2).to(pairs.device)
+        return self._ends.merged(logits.log_softmax(dim=2)).to(pairs.device)
 
     def trained_module(self) -> torch.nn.Module:
         """Return the whole model."""
@@ -204,12 +216,14 @@ class Causal:
         size, vocabulary = self.config.batch_size, self.vocabulary_size
         with torch.autocast(self.device.type, enabled=False):
             if self.shares_prompts:
-                return SharedPrompts.of(self.model, prompts, size, vocabulary)
-            return CopiedPrompts.of(self.model, self._cache_name, prompts, size, vocabulary)
+                return SharedPrompts.of(self.model, prompts, size, vocabulary, self._ends)
+            return CopiedPrompts.of(
+                self.model, self._cache_name, prompts, size, vocabulary, self._ends
+            )
 
     def _plain(self, prompts: list[list[int]], targets: Tensor) -> Tensor:
         """Return log-probs [m, T] of targets by one forward pass over prompt and target."""
-        logits = self._logits(prompts, targets)  # [m, T, V]
+        logits = self._ends.merged(self._logits(prompts, targets))  # [m, T, V]
         chosen = logits.gather(2, targets.clamp(min=0)[:, :, None])[:, :, 0]  # [m, T]
         log_probs: Tensor = chosen - logits.logsumexp(dim=2)
         return log_probs.masked_fill(targets < 0, 0.0)
@@ -248,6 +262,12 @@ class Causal:
                 "the message in template"
             )
         return Chat.of(config.model, self.tokenizer, config.system) if use_chat else None
+
+    def _end_tokens(self) -> EndTokens:
+        """Return the tokens that end an answer: that of the targets, and all of the model's."""
+        model = self.model
+        named = named_ids("eos_token_id", model.generation_config, model.config)
+        return EndTokens.of(self._end(), named, self.vocabulary_size)
 
     def _end(self) -> int:
         """Return the end token: the configured one, a chat's end of reply, or the model's."""

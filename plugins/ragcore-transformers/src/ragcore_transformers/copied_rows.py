@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from ragcore_transformers.ends import EndTokens
+
 __all__ = ["CopiedPrompts", "CopiedRows"]
 
 
@@ -32,6 +34,7 @@ class CopiedPrompts:
         group: int64 [P], the group of each prompt.
         place: int64 [P], its place in the group.
         log_probs: float32 [P, V], of the token that follows each prompt.
+        ends: the end tokens, whose probabilities are added.
     """
 
     model: Any
@@ -40,6 +43,7 @@ class CopiedPrompts:
     group: Tensor
     place: Tensor
     log_probs: Tensor
+    ends: EndTokens
 
     @classmethod
     @torch.no_grad()
@@ -50,6 +54,7 @@ class CopiedPrompts:
         prompts: Sequence[Sequence[int]],
         batch_size: int,
         vocabulary_size: int,
+        ends: EndTokens,
     ) -> CopiedPrompts:
         """Run the prompts through the model, those of one length together."""
         by_length: dict[int, list[int]] = {}
@@ -67,11 +72,12 @@ class CopiedPrompts:
                 tokens = torch.tensor([list(prompts[pair]) for pair in part], device=device)
                 output = model(input_ids=tokens, use_cache=True, **{cache_name: cache})
                 rows = torch.tensor(part, device=device)
-                log_probs[rows] = output.logits[:, -1].float().log_softmax(dim=-1)  # [part, V]
+                following = output.logits[:, -1].float().log_softmax(dim=-1)  # [part, V]
+                log_probs[rows] = ends.merged(following)
                 group[rows] = len(caches)
                 place[rows] = torch.arange(len(part), device=device)
                 caches.append(getattr(output, cache_name))
-        return cls(model, cache_name, caches, group, place, log_probs)
+        return cls(model, cache_name, caches, group, place, log_probs, ends)
 
     def start(self, pairs: Tensor) -> CopiedRows:
         """Begin rows that continue the prompts of pairs int64 [M]."""
@@ -121,4 +127,4 @@ class CopiedRows:
             live[group] = getattr(output, self._prompts.cache_name)
             log_probs[rows] = output.logits[:, -1].float().log_softmax(dim=-1)
         self._caches, self._place = live, place
-        return log_probs
+        return self._prompts.ends.merged(log_probs)

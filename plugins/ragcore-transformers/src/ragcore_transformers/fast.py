@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ragcore_transformers.attention import Attention, Encoded, bias_of
 from ragcore_transformers.bart import BartBody
+from ragcore_transformers.ends import EndTokens
 from ragcore_transformers.head import Buffers, Head
 from ragcore_transformers.t5 import T5Body
 from ragcore_transformers.tree import Forest, Growth, Layout, NodeCache, Trie
@@ -168,8 +169,13 @@ class FastDecoder:
         """Begin decoder rows for `pairs` int64 [M ≥ 1], fed nothing yet."""
         return FastState(self._body, encoded, pairs)
 
-    def score(self, encoded: Encoded, pairs: Tensor, targets: Tensor, start: int) -> Tensor:
-        """Return teacher-forced log-probs of targets int64 [M, T], 0.0 where padded (-1)."""
+    def score(
+        self, encoded: Encoded, pairs: Tensor, targets: Tensor, start: int, ends: EndTokens
+    ) -> Tensor:
+        """Return teacher-forced log-probs of targets int64 [M, T], 0.0 where padded (-1).
+
+        The first of the end tokens gets the probability of all.
+        """
         body = self._body
         used, pair = torch.unique(pairs, return_inverse=True)  # [P'], [M]
         trie = Trie.of(pair, targets)
@@ -188,7 +194,7 @@ class FastDecoder:
             predictors[nodes] = layout.restore(states)
         if predictors is None:
             return torch.zeros(targets.shape, device=targets.device)
-        return body.head.score(predictors, trie.node, targets)
+        return body.head.score(predictors, trie.node, targets, ends)
 
     def _among(self, trie: Trie, nodes: Tensor, layout: Layout, encoded: Encoded) -> Attention:
         """Return how some nodes of a trie, all those of their pairs, attend to one another."""

@@ -12,6 +12,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from ragcore_transformers.ends import EndTokens
+
 __all__ = ["Buffers", "Head"]
 
 _BLOCK: Final = 2048
@@ -70,13 +72,14 @@ class Head:
         room = buffers.log_probs(len(states), self.size, states.device)
         return torch.log_softmax(logits, dim=-1, out=room)
 
-    def score(self, states: Tensor, node: Tensor, targets: Tensor) -> Tensor:
+    def score(self, states: Tensor, node: Tensor, targets: Tensor, ends: EndTokens) -> Tensor:
         """Return log-probs of targets, float32 [M, T], 0.0 where padded.
 
         Args:
             states: [n, D], one for each node.
             node: int64 [M, T], the node whose state predicts each target; -1 where padded.
             targets: int64 [M, T].
+            ends: the end tokens, whose probabilities are added.
         """
         log_p = torch.zeros(targets.shape, dtype=torch.float32, device=states.device)  # [M, T]
         rows, positions = (node >= 0).nonzero(as_tuple=True)
@@ -88,6 +91,7 @@ class Head:
         bounds = torch.searchsorted(nodes, torch.tensor(begins, device=nodes.device)).tolist()
         for begin, first, last in zip(begins, bounds, [*bounds[1:], len(nodes)], strict=True):
             logits = self._logits(states[begin : begin + _NODES], buffers)  # [_NODES, V]
+            logits = ends.merged(logits)
             line = nodes[first:last] - begin
             chosen = logits[line, goal[first:last]] - logits.logsumexp(dim=1)[line]
             log_p[rows[first:last], positions[first:last]] = chosen

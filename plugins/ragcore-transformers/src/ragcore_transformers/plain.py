@@ -14,6 +14,7 @@ from transformers import DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
 from ragcore_transformers.caching import cache_name
+from ragcore_transformers.ends import EndTokens
 
 __all__ = ["PlainState", "score", "score_all", "wide"]
 
@@ -58,7 +59,14 @@ class PlainState:
 
 
 def score(
-    model: Any, states: Tensor, mask: Tensor, targets: Tensor, *, start: int, pad: int
+    model: Any,
+    states: Tensor,
+    mask: Tensor,
+    targets: Tensor,
+    *,
+    start: int,
+    pad: int,
+    ends: EndTokens,
 ) -> Tensor:
     """Return teacher-forced log-probs of targets [M, T], 0.0 where padded (-1); differentiable.
 
@@ -69,18 +77,27 @@ def score(
         targets: int64 [M, T].
         start: the token that the decoder is fed first.
         pad: what it is fed where a target is padded.
+        ends: the end tokens, whose probabilities are added.
     """
-    logits = _logits(model, states, mask, targets, start, pad)  # [M, T, V]
+    logits = ends.merged(_logits(model, states, mask, targets, start, pad))  # [M, T, V]
     # log softmax at the targets alone, without a second [M, T, V].
     chosen = logits.gather(2, targets.clamp(min=0)[:, :, None])[:, :, 0]  # [M, T]
     return (chosen - logits.logsumexp(dim=2)).masked_fill(targets < 0, 0.0)
 
 
 def score_all(
-    model: Any, states: Tensor, mask: Tensor, targets: Tensor, *, start: int, pad: int
+    model: Any,
+    states: Tensor,
+    mask: Tensor,
+    targets: Tensor,
+    *,
+    start: int,
+    pad: int,
+    ends: EndTokens,
 ) -> Tensor:
     """Return teacher-forced log-probs of the whole vocabulary [M, T, V]; arguments as `score`."""
-    return _logits(model, states, mask, targets, start, pad).log_softmax(dim=2)
+    log_p = _logits(model, states, mask, targets, start, pad).log_softmax(dim=2)
+    return ends.merged(log_p)
 
 
 def wide(values: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ are kept, except in `step`, which never keeps them.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from ragcore.types import Passage, Word
 from ragcore_transformers import plain, weights
 from ragcore_transformers.attention import Encoded
 from ragcore_transformers.configs import Seq2SeqConfig
+from ragcore_transformers.ends import EndTokens, named_ids
 from ragcore_transformers.fast import FastDecoder, FastState, fast_decoder
 from ragcore_transformers.int8 import quantize
 from ragcore_transformers.loading import (
@@ -30,10 +32,12 @@ from ragcore_transformers.loading import (
     save_model,
 )
 from ragcore_transformers.plain import PlainState
+from ragcore_transformers.probing import probe_ids, probe_steps, understood
 from ragcore_transformers.tokenizing import (
     fit_passage,
     load_tokenizer,
     plain_text,
+    settled_text,
     special_id,
 )
 from ragcore_transformers.words import WordEncoder
@@ -90,16 +94,16 @@ class Seq2Seq:
         self.device = _pick_device(config)
         self.tokenizer = load_tokenizer(config.model)
         self.model = _load_model(config).to(self.device).eval()
-        self.vocabulary_size: int = self.model.get_output_embeddings().weight.shape[0]
-        if len(self.tokenizer) > self.vocabulary_size:
-            raise GeneratorError(
-                f"model {config.model!r}: its tokenizer has {len(self.tokenizer)} tokens but the "
-                f"model has {self.vocabulary_size}: use the tokenizer that the model was trained "
-                "with, or resize the model's embeddings and train them"
-            )
+        with understood(config.model, self.model):
+            self.vocabulary_size: int = self.model.get_output_embeddings().weight.shape[0]
         self.eos_token_id: int = self._special("eos_token_id", self.tokenizer.eos_token_id)
+        model_ends = named_ids("eos_token_id", self.model.config, self.model.generation_config)
+        self._end_tokens = EndTokens.of(self.eos_token_id, model_ends, self.vocabulary_size)
+        self.eos_token_ids: tuple[int, ...] = self._end_tokens.ids
         self._start: int = self._special("decoder_start_token_id", None)
         self._pad: int = self._special("pad_token_id", self.tokenizer.pad_token_id)
+        self._plain = copy.deepcopy(self.tokenizer)
+        self._refuse_misfit()
         self.forced_bos_token_id: int | None = self._special_or_none("forced_bos_token_id")
         self._positions: int | None = getattr(self.model.config, "max_position_embeddings", None)
         self.max_input_tokens: int = self._input_limit()
@@ -107,6 +111,7 @@ class Seq2Seq:
             quantize(self.model)
             self.capabilities = self.capabilities - {"trainable"}
         self._decoder = fast_decoder(self.model)
+        self._probe()
         self._words = WordEncoder(self.tokenizer, self.encode_answers, bare=True)
         normalizer = self.tokenizer.backend_tokenizer.normalizer
         if normalizer is not None and "a" in normalizer.normalize_str("A"):
@@ -118,13 +123,17 @@ class Seq2Seq:
         for ids in self.tokenizer(text_target=list(answers)).input_ids if answers else []:
             # The decoder is fed the start token in any case, so one of the tokenizer's is dropped.
             begin = 1 if ids and ids[0] == self._start else 0
-            target = [token for token in ids[begin:] if token != self.eos_token_id]
+            target = [token for token in ids[begin:] if token not in self._end_tokens.ids]
             encoded.append([*target, self.eos_token_id])
         return encoded
 
     def decode_tokens(self, token_ids: Sequence[int]) -> str:
         """Return the text of target ids, without special tokens, single-spaced."""
-        return plain_text(self.tokenizer, token_ids)
+        return plain_text(self.tokenizer, self._without_ends(token_ids))
+
+    def decode_prefix(self, token_ids: Sequence[int]) -> str:
+        """Return the text of an answer's first tokens that no further token changes."""
+        return settled_text(self.tokenizer, self._without_ends(token_ids))
 
     def encode_words(self, texts: Sequence[str]) -> list[list[Word]]:
         """Return how each text's words are written in an answer."""
@@ -136,7 +145,10 @@ class Seq2Seq:
         Raises:
             QuestionError: a question does not fit the input even without its passage.
         """
-        inputs = self._inputs(questions, passages)
+        return self._encode(self._inputs(questions, passages))
+
+    def _encode(self, inputs: list[list[int]]) -> _Read:
+        """Run the encoder over input ids, in batches of similar length."""
         if not inputs:
             empty = torch.zeros(0, 0, dtype=torch.long, device=self.device)
             return _Read(torch.zeros(0, 0, self._width(), device=self.device), empty)
@@ -176,12 +188,14 @@ class Seq2Seq:
         decoder = None if torch.is_grad_enabled() else self._fast()
         if decoder is None:
             states, mask = read.of(pairs)
-            log_p = plain.score(self.model, states, mask, goal, start=self._start, pad=self._pad)
+            log_p = plain.score(self.model, states, mask, goal, **self._specials())
         else:
             # Its buffers have the weights' precision, also inside a caller's autocast.
             with torch.autocast(self.device.type, enabled=False):
                 encoded = read.encoded(decoder)
-                log_p = decoder.score(encoded, pairs.to(self.device), goal, self._start)
+                log_p = decoder.score(
+                    encoded, pairs.to(self.device), goal, self._start, self._end_tokens
+                )
         return log_p.to(pairs.device)
 
     def score_all(self, read: _Read, pairs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -189,7 +203,7 @@ class Seq2Seq:
         goal = targets.to(self.device)
         self._refuse_overlong(goal.shape[1])
         states, mask = read.of(pairs)
-        log_p = plain.score_all(self.model, states, mask, goal, start=self._start, pad=self._pad)
+        log_p = plain.score_all(self.model, states, mask, goal, **self._specials())
         return log_p.to(pairs.device)
 
     def trained_module(self) -> torch.nn.Module:
@@ -220,7 +234,46 @@ class Seq2Seq:
             return torch.zeros(0, self.vocabulary_size, device=state.device)
         self._refuse_overlong(state.length + 1)
         fed = torch.full((rows,), self._start) if tokens is None else tokens
-        return state.step(fed.to(self.device)).to(state.device)
+        return self._end_tokens.merged(state.step(fed.to(self.device))).to(state.device)
+
+    def _refuse_misfit(self) -> None:
+        # Special tokens that nothing writes do not count: bart-large-cnn's tokenizer has one more
+        # than the model.
+        special = {
+            token_id
+            for token_id, token in self.tokenizer.added_tokens_decoder.items()
+            if token.special
+        }
+        texts = [token for token in self.tokenizer.get_vocab().values() if token not in special]
+        written = [*self._ids([""])[0], *self.tokenizer(text_target="").input_ids]
+        template = self.tokenizer(self._fill("", "", ""), verbose=False).input_ids
+        most = 1 + max(*texts, *written, *template, self.eos_token_id, self._start, self._pad)
+        if most > self.vocabulary_size:
+            raise GeneratorError(
+                f"model {self.config.model!r}: its tokenizer has {most} tokens but the model has "
+                f"{self.vocabulary_size}: use the tokenizer that the model was trained with, or "
+                "resize the model's embeddings and train them"
+            )
+
+    def _probe(self) -> None:
+        """Compare this decoding with the model's plain forward pass, once, while it is loaded."""
+        vocabulary, device = self.vocabulary_size, self.device
+        inputs = [probe_ids(1, 3, vocabulary), probe_ids(2, 6, vocabulary)]
+
+        def start(pairs: torch.Tensor) -> FastState | PlainState:
+            return self.start(self._encode(inputs), pairs)
+
+        def plain_pass(pair: int, fed: list[int]) -> torch.Tensor:
+            tokens = torch.tensor([inputs[pair]], device=device)
+            logits = self.model(
+                input_ids=tokens,
+                attention_mask=torch.ones_like(tokens),
+                decoder_input_ids=torch.tensor([[self._start, *fed]], device=device),
+                use_cache=False,
+            ).logits[0, -1]
+            return self._end_tokens.merged(logits.float().log_softmax(dim=-1))
+
+        probe_steps(self.config.model, self.model, start, self.step, plain_pass, vocabulary)
 
     def _fast(self) -> FastDecoder | None:
         """Return the decoder that shares work; None in training, which has dropout."""
@@ -273,13 +326,27 @@ class Seq2Seq:
     def _fill(self, question: str, title: str, text: str) -> str:
         return self.config.template.format(title=title, text=text, question=question)
 
+    def _specials(self) -> dict[str, Any]:
+        return {"start": self._start, "pad": self._pad, "ends": self._end_tokens}
+
+    def _without_ends(self, token_ids: Sequence[int]) -> list[int]:
+        return [token for token in token_ids if token not in self._end_tokens.ids]
+
     def _ids(self, texts: list[str]) -> list[list[int]]:
         ids: list[list[int]] = self._call(texts).input_ids
         return ids
 
     def _call(self, texts: list[str], **options: Any) -> Any:
         # Texts longer than the model's limit are expected here; we cut them ourselves.
-        return self.tokenizer(texts, verbose=False, truncation=False, **options)
+        # A special token that a passage or a question spells out is plain text, unless the template
+        # has special tokens of its own.
+        tokenizer = self.tokenizer if self._template_is_marked() else self._plain
+        plain = {} if tokenizer is self.tokenizer else {"split_special_tokens": True}
+        return tokenizer(texts, verbose=False, truncation=False, **plain, **options)
+
+    def _template_is_marked(self) -> bool:
+        template = self.config.template
+        return any(token in template for token in self.tokenizer.all_special_tokens if token)
 
     def _special(self, name: str, fallback: int | None) -> int:
         token_id = self._special_or_none(name)

@@ -22,6 +22,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import Cache, DynamicLayer
 
 from ragcore_transformers.caching import cache_name
+from ragcore_transformers.ends import EndTokens
 from ragcore_transformers.tree import Forest, Growth, Layout, Trie
 
 __all__ = ["SharedPrompts", "SharedRows", "sharing_fault"]
@@ -43,6 +44,7 @@ class SharedPrompts:
         values: likewise.
         lengths: int64 [P].
         log_probs: float32 [P, V], of the token that follows each prompt.
+        ends: the end tokens, whose probabilities are added.
     """
 
     model: Any
@@ -50,11 +52,17 @@ class SharedPrompts:
     values: list[Tensor]
     lengths: Tensor
     log_probs: Tensor
+    ends: EndTokens
 
     @classmethod
     @torch.no_grad()
     def of(
-        cls, model: Any, prompts: Sequence[Sequence[int]], batch_size: int, vocabulary_size: int
+        cls,
+        model: Any,
+        prompts: Sequence[Sequence[int]],
+        batch_size: int,
+        vocabulary_size: int,
+        ends: EndTokens,
     ) -> SharedPrompts:
         """Run the prompts through the model, in batches of similar length."""
         device = model.device
@@ -70,12 +78,12 @@ class SharedPrompts:
             ids = pad_sequence(
                 [torch.tensor(prompts[row]) for row in rows.tolist()], batch_first=True
             ).to(device)  # [rows, longest of them]
-            ends, place = torch.unique(lengths[rows] - 1, return_inverse=True)
+            last, place = torch.unique(lengths[rows] - 1, return_inverse=True)
             cache = DynamicCache(config=model.config)
             cached = {cache_name(model): cache}
-            output = model(input_ids=ids, use_cache=True, logits_to_keep=ends, **cached)
+            output = model(input_ids=ids, use_cache=True, logits_to_keep=last, **cached)
             logits = output.logits[torch.arange(len(rows), device=device), place]  # [rows, V]
-            log_probs[rows] = logits.float().log_softmax(dim=-1)
+            log_probs[rows] = ends.merged(logits.float().log_softmax(dim=-1))
             for tensors, name in ((keys, "keys"), (values, "values")):
                 for layer, cache_layer in enumerate(cache.layers):
                     part = getattr(cache_layer, name)  # [rows, H, S', d]
@@ -84,7 +92,7 @@ class SharedPrompts:
                             part.new_zeros(len(prompts), part.shape[1], longest, part.shape[3])
                         )
                     tensors[layer][rows, :, : ids.shape[1]] = part
-        return cls(model, keys, values, lengths, log_probs)
+        return cls(model, keys, values, lengths, log_probs, ends)
 
     def start(self, pairs: Tensor) -> SharedRows:
         """Begin rows that continue the prompts of pairs int64 [M]."""
@@ -135,7 +143,7 @@ class SharedPrompts:
         depth = layout.grid(layout.arrange(depths))  # [P, width]
         grid = layout.grid(layout.arrange(tokens))  # [P, width]
         logits = cache.forward(grid, mask, self.lengths[pairs, None] + depth - 1)
-        return layout.restore(layout.flat(logits)).float()
+        return self.ends.merged(layout.restore(layout.flat(logits)).float())
 
 
 class SharedRows:
@@ -173,7 +181,8 @@ class SharedRows:
         grid = layout.grid(layout.arrange(tokens))  # [P, width]
         positions = (self._cache.lengths + growth.depth)[:, None].expand(-1, layout.width)
         logits = self._cache.forward(grid, growth.mask, positions)  # [P, width, V]
-        return layout.restore(layout.flat(logits)).float().log_softmax(dim=-1)
+        log_probs = layout.restore(layout.flat(logits)).float().log_softmax(dim=-1)
+        return self._prompts.ends.merged(log_probs)
 
 
 class _RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call, unused-ignore]
@@ -303,7 +312,7 @@ def _probe(model: Any) -> float:
     prompts = [ids(1, 3), ids(2, 6)]
     pairs = [0, 0, 1, 1, 1]
     fed = [ids(3 + row, 2) for row in range(len(pairs))]
-    rows = SharedPrompts.of(model, prompts, 2, vocabulary).start(
+    rows = SharedPrompts.of(model, prompts, 2, vocabulary, EndTokens(0)).start(
         torch.tensor(pairs, device=model.device)
     )
     tokens = torch.tensor(fed, device=model.device)

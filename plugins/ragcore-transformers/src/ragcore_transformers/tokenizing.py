@@ -5,8 +5,9 @@ Knows nothing of models; works for encoder-decoder and decoder-only checkpoints.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from tokenizers import decoders
 from transformers import AutoTokenizer
@@ -15,7 +16,13 @@ from ragcore.errors import GeneratorError, QuestionError
 from ragcore.types import Passage
 from ragcore_transformers.loading import explained
 
-__all__ = ["fit_passage", "load_tokenizer", "plain_text", "special_id"]
+__all__ = ["fit_passage", "load_tokenizer", "plain_text", "settled_text", "special_id"]
+
+_JOINED: Final = 2
+"""Words at the end that cleaning may still join to those before or after them."""
+
+_BYTE: Final = re.compile(r"<0x[0-9A-F]{2}>")
+"""A token of SentencePiece's models for a byte of a character without a token of its own."""
 
 
 def load_tokenizer(model: str, **where: str) -> Any:
@@ -45,6 +52,22 @@ def plain_text(tokenizer: Any, token_ids: Sequence[int]) -> str:
         ),
     )
     return " ".join(text.split())
+
+
+def settled_text(tokenizer: Any, token_ids: Sequence[int]) -> str:
+    """Return the text of the first tokens of an answer that no further token changes.
+
+    Apart from a last character that is incomplete, it is all of the text for most tokenizers.
+    """
+    ids = list(token_ids)
+    if isinstance(tokenizer.backend_tokenizer.decoder, decoders.WordPiece):
+        # Cleaning joins at most three pieces: "do n ' t" becomes "don't".
+        words = plain_text(tokenizer, ids).rsplit(maxsplit=_JOINED)
+        return words[0] if len(words) > _JOINED else ""
+    # A run of bytes is decoded as a whole: one that is incomplete makes all of it unreadable.
+    while ids and _BYTE.fullmatch(tokenizer.convert_ids_to_tokens(ids[-1]) or ""):
+        ids.pop()
+    return plain_text(tokenizer, ids)
 
 
 def special_id(name: str, *sources: Any) -> int | None:

@@ -1,0 +1,142 @@
+"""Try a loaded model's decoding once, against its plain forward pass, before a question is asked.
+
+Caches differ by architecture: one that is not read as the model means it gives wrong answers that
+look like any other, or an error deep inside the model. Two steps of rows with inputs of unlike
+length, one of them doubled and reordered, find both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from ragcore.errors import GeneratorError
+from ragcore_transformers.copied_rows import CopiedPrompts
+from ragcore_transformers.ends import EndTokens
+
+__all__ = ["probe_copied", "probe_ids", "probe_steps", "understood"]
+
+_FAULTS: Final = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    ArithmeticError,
+)
+
+_GAP: Final = {torch.float32: 1e-3, torch.float64: 1e-3}
+"""How far log-probs may be from those of a plain pass, by rounding; other weights 0.25."""
+
+_ADVICE: Final = (
+    "choose a model of another architecture, such as BART, T5, Llama, Qwen, Mistral or GPT-2"
+)
+
+
+@contextmanager
+def understood(name: str, model: Any) -> Iterator[None]:
+    """Turn what a model of an unknown architecture raises into one error.
+
+    Raises:
+        GeneratorError: the block raised something that is not ragcore's own error.
+    """
+    try:
+        yield
+    except _FAULTS as fault:
+        reason = str(fault).strip().partition("\n")[0] or type(fault).__name__
+        raise GeneratorError(
+            f"model {name!r} ({type(model).__name__}) cannot be decoded here: "
+            f"{type(fault).__name__}: {reason}; {_ADVICE}"
+        ) from fault
+
+
+def probe_ids(first: int, count: int, vocabulary: int) -> list[int]:
+    """Return `count` token ids, different for each `first`."""
+    return [(first + 7 * place) % vocabulary for place in range(count)]
+
+
+@torch.inference_mode(False)
+@torch.no_grad()
+def probe_steps(
+    name: str,
+    model: Any,
+    start: Callable[[Tensor], Any],
+    step: Callable[[Any, Tensor | None], Tensor],
+    plain: Callable[[int, list[int]], Tensor],
+    vocabulary: int,
+) -> None:
+    """Compare two steps of decoder rows with a plain forward pass.
+
+    Args:
+        name: the model's, for the error.
+        model: a checkpoint of Hugging Face's.
+        start: begins rows for pairs int64 [M]; there are two pairs at least, of unlike length.
+        step: feeds one token to each row (None: nothing yet); returns log p [M, V].
+        plain: gives log p [V] of the token after a pair and some tokens, by one forward pass.
+        vocabulary: V.
+
+    Raises:
+        GeneratorError: the numbers differ, or the model raises an error.
+    """
+    gap = 0.0
+    with understood(name, model):
+        pairs = [0, 1, 0]
+        fed: list[list[int]] = [[], [], []]
+        state = start(torch.tensor(pairs))
+        log_p = step(state, None)
+        for number in range(3):
+            for row, pair in enumerate(pairs):
+                gap = _wider(gap, log_p[row], plain(pair, fed[row]))
+            if number == 2:
+                break
+            # One row is dropped and another doubled, as by a beam search.
+            chosen = [1, 2, 1] if number == 0 else [2, 0, 1]
+            state.select(torch.tensor(chosen))
+            pairs = [pairs[row] for row in chosen]
+            tokens = probe_ids(3 + number, 3, vocabulary)
+            fed = [[*fed[row], token] for row, token in zip(chosen, tokens, strict=True)]
+            log_p = step(state, torch.tensor(tokens))
+    if not gap <= _GAP.get(model.dtype, 0.25):
+        raise GeneratorError(
+            f"model {name!r} ({type(model).__name__}) would be decoded wrongly: its log-probs "
+            f"with a cache are off by {gap:.2g} from those of its plain forward pass; {_ADVICE}"
+        )
+
+
+def probe_copied(name: str, model: Any, cache_name: str, vocabulary: int) -> None:
+    """Compare rows that have a cache each with a plain forward pass.
+
+    Raises:
+        GeneratorError: see `probe_steps`.
+    """
+    prompts = [probe_ids(1, 3, vocabulary), probe_ids(2, 6, vocabulary)]
+    device = model.device
+
+    def start(pairs: Tensor) -> Any:
+        read = CopiedPrompts.of(model, cache_name, prompts, 2, vocabulary, EndTokens(0))
+        return read.start(pairs.to(device))
+
+    def plain(pair: int, fed: list[int]) -> Tensor:
+        whole = torch.tensor([prompts[pair] + fed], device=device)
+        logits = model(input_ids=whole, use_cache=False).logits[0, -1]
+        log_p: Tensor = logits.float().log_softmax(dim=-1)
+        return log_p
+
+    def step(state: Any, tokens: Tensor | None) -> Tensor:
+        log_p: Tensor = state.step(None if tokens is None else tokens.to(device))
+        return log_p
+
+    probe_steps(name, model, start, step, plain, vocabulary)
+
+
+def _wider(gap: float, log_p: Tensor, expected: Tensor) -> float:
+    # Where both are impossible there is no gap; NaN stays NaN, and is no small gap.
+    log_p, expected = log_p.cpu().float(), expected.cpu().float()
+    difference = torch.where(log_p == expected, 0.0, (log_p - expected).abs())
+    here = float(difference.max())
+    return here if here != here or here > gap else gap
