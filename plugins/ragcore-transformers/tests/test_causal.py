@@ -15,7 +15,8 @@ from ragcore_transformers.prompts import Prompts
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ragcore.contracts import Generator
-from ragcore.errors import GeneratorError, QuestionError
+from ragcore.errors import GeneratorError, QuestionError, UnsupportedOperation
+from ragcore.training.assembly import trainable_generator
 from ragcore.types import Passage
 
 QUESTIONS = ["What is the capital of Chad?", "Who?", "Who is the prime minister of Ethiopia?"]
@@ -567,6 +568,26 @@ def test_a_gguf_file_answers_as_the_folder_that_it_was_made_of(
     found = generator.score(read, torch.arange(3), padded(targets))
     scored = expected.score(other, torch.arange(3), padded(targets))
     torch.testing.assert_close(found, scored, atol=1e-4, rtol=1e-4)
+
+
+def test_a_gguf_file_cannot_be_trained(chatty: Path, gguf_file: Path) -> None:
+    with pytest.raises(UnsupportedOperation, match=r"'causal' has no capability 'trainable'.*GGUF"):
+        trainable_generator(made(gguf_file), "causal")
+    assert trainable_generator(made(chatty), "causal")
+
+
+def test_what_does_not_fit_is_told_before_it_is_read(llama: Path) -> None:
+    generator = made(llama, max_input_tokens=40)
+    assert generator._positions is not None
+    room = generator._positions - 40
+    long_question = "where " * 60
+    faults = generator.length_faults(
+        ["where", "where", long_question], [[1] * room, [1] * (room + 1), [1]]
+    )
+    assert faults[0] is None
+    assert f"the answer is {room + 1} tokens long" in str(faults[1])
+    assert "the question is" in str(faults[2])
+    assert generator.length_faults([], []) == []
 
 
 def test_a_folder_with_one_gguf_file_is_that_file(gguf_file: Path, tmp_path: Path) -> None:

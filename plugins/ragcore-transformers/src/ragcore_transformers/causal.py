@@ -24,14 +24,14 @@ from torch.nn.utils.rnn import pad_sequence
 from ragcore.errors import GeneratorError
 from ragcore.types import Passage, Word
 from ragcore_transformers.caching import cache_name
-from ragcore_transformers.causal_loading import load_causal
+from ragcore_transformers.causal_loading import gguf_file, load_causal
 from ragcore_transformers.configs import CausalConfig
 from ragcore_transformers.copied_rows import CopiedPrompts, CopiedRows
 from ragcore_transformers.loading import pick_device, save_model
 from ragcore_transformers.plain import wide
 from ragcore_transformers.prompts import Chat, Prompts
 from ragcore_transformers.shared_rows import SharedPrompts, SharedRows, sharing_fault
-from ragcore_transformers.tokenizing import plain_text, special_id
+from ragcore_transformers.tokenizing import plain_text, question_fault, special_id
 from ragcore_transformers.words import WordEncoder
 
 __all__ = ["Causal"]
@@ -91,6 +91,9 @@ class Causal:
         self.device = pick_device(config.device, GeneratorError)
         self.model, self.tokenizer = load_causal(config.model, getattr(torch, config.dtype))
         self.model = self.model.to(self.device).eval()
+        if gguf_file(config.model) is not None:
+            # Hugging Face cannot save a model that was read from one.
+            self.capabilities = self.capabilities - {"trainable"}
         self.vocabulary_size: int = self.model.get_output_embeddings().weight.shape[0]
         self._prompts = Prompts(
             config.model,
@@ -169,6 +172,27 @@ class Causal:
         prompts = [read.prompts[pair] for pair in numbers]
         logits = self._logits(prompts, targets.to(self.device))  # [M, T, V]
         return logits.log_softmax(dim=2).to(pairs.device)
+
+    def length_faults(
+        self, questions: Sequence[str], targets: Sequence[Sequence[int]]
+    ) -> list[str | None]:
+        """Say of each question and target why the model cannot hold them; None where it can.
+
+        A passage may fill the prompt up to `max_input_tokens`, so a target must fit after that.
+        """
+        room = None if self._positions is None else self._positions - self.max_input_tokens
+        faults: list[str | None] = []
+        lengths = self._prompts.bare_lengths(questions)
+        for length, target in zip(lengths, targets, strict=True):
+            fault = question_fault(length, self.max_input_tokens)
+            if fault is None and room is not None and len(target) > room:
+                fault = (
+                    f"the answer is {len(target)} tokens long, its end included, and {room} of the "
+                    f"model's {self._positions} positions are left after a prompt of the "
+                    f"generator's max_input_tokens, {self.max_input_tokens}"
+                )
+            faults.append(fault)
+        return faults
 
     def trained_module(self) -> torch.nn.Module:
         """Return the whole model."""

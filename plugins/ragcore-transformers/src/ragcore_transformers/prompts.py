@@ -129,6 +129,11 @@ class Prompts:
                 prompts[pair] = self._shortened(questions[pair], passages[pair], limit)
         return prompts
 
+    def bare_lengths(self, questions: Sequence[str]) -> list[int]:
+        """Return how many tokens the prompt of each question has with an empty passage."""
+        prompts = [self._pieces(question, "", "") for question in questions]
+        return [len(ids) for ids in self._ids(prompts)] if prompts else []
+
     def continuations(self, answers: Sequence[str], prefix: str | None) -> list[list[int]]:
         """Return the ids with which a prompt continues for each answer, without end token.
 
