@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -25,6 +26,7 @@ from ragcore.errors import GeneratorError
 from ragcore.types import Passage, Word
 from ragcore_transformers.caching import cache_name
 from ragcore_transformers.causal_loading import gguf_file, load_causal
+from ragcore_transformers.chat_templates import Thinking
 from ragcore_transformers.configs import CausalConfig
 from ragcore_transformers.copied_rows import CopiedPrompts, CopiedRows
 from ragcore_transformers.loading import pick_device, save_model
@@ -95,13 +97,17 @@ class Causal:
             # Hugging Face cannot save a model that was read from one.
             self.capabilities = self.capabilities - {"trainable"}
         self.vocabulary_size: int = self.model.get_output_embeddings().weight.shape[0]
+        self._today = config.date or date.today()
+        chat = self._chat()
+        self._dated = chat is not None and chat.dated
         self._prompts = Prompts(
             config.model,
             self.tokenizer,
             config.template,
             config.template_without_passage,
-            self._chat(),
+            chat,
         )
+        self._thinking = Thinking(self.tokenizer)
         self.eos_token_id: int = self._end()
         self._refuse_misfit()
         self._words = WordEncoder(self.tokenizer, self.encode_answers)
@@ -126,9 +132,10 @@ class Causal:
         return [[*(token for token in ids if token != end), end] for ids in continuations]
 
     def decode_tokens(self, token_ids: Sequence[int]) -> str:
-        """Return the text of target ids, without special tokens, single-spaced."""
+        """Return the text of target ids, single-spaced, without special tokens and thinking."""
         tokens = [token for token in token_ids if token != self.eos_token_id]
-        return plain_text(self.tokenizer, tokens)
+        text = plain_text(self.tokenizer, self._thinking.without_tokens(tokens))
+        return self._thinking.without_text(text)
 
     def encode_words(self, texts: Sequence[str]) -> list[list[Word]]:
         """Return how each text's words are written in an answer."""
@@ -200,8 +207,12 @@ class Causal:
         return module
 
     def save_trained(self, folder: Path) -> dict[str, str]:
-        """Write the model as safetensors, and its tokenizer."""
-        return save_model(self.model, self.tokenizer, folder)
+        """Write the model as safetensors, and its tokenizer; return what the config must say."""
+        return {**save_model(self.model, self.tokenizer, folder), **self.settings_of_today()}
+
+    def settings_of_today(self) -> dict[str, str]:
+        """Return the settings that repeat today's prompts on another day: `date`, if it matters."""
+        return {"date": self._today.isoformat()} if self._dated else {}
 
     # Tensors made in the caller's inference mode could not be written to outside it.
     @torch.inference_mode(False)
@@ -271,7 +282,24 @@ class Causal:
                 f"system is set but model {config.model!r} is not used with a chat template: write "
                 "the message in template"
             )
-        return Chat.of(config.model, self.tokenizer, config.system) if use_chat else None
+        if not use_chat and config.chat_template_kwargs:
+            raise GeneratorError(
+                f"chat_template_kwargs is set but model {config.model!r} is not used with a chat "
+                "template: leave it out"
+            )
+        if not use_chat:
+            return None
+        chat = Chat.of(
+            config.model, self.tokenizer, config.system, self._today, config.chat_template_kwargs
+        )
+        if chat.dated and config.date is None:
+            _LOG.warning(
+                "the chat template of model %r prints the date, which is that of loading: set date "
+                "to %s to get the same prompts on every day",
+                config.model,
+                self._today,
+            )
+        return chat
 
     def _end(self) -> int:
         """Return the end token: the configured one, a chat's end of reply, or the model's."""
