@@ -8,7 +8,7 @@ float32 too. Weights that are float32 already are updated themselves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -33,11 +33,9 @@ class MasterAdamW(torch.optim.AdamW):
             for group in groups
         ]
         super().__init__(of_masters, weight_decay=weight_decay)
-
-    @property
-    def copies(self) -> bool:
-        """Whether any weight has a float32 copy."""
-        return bool(self._masters)
+        # Hooks, because torch would call others' hooks twice around an overridden `step`.
+        self.register_step_pre_hook(lambda *_: self._take_gradients())
+        self.register_step_post_hook(lambda *_: self._round())
 
     def master(self, weight: Tensor) -> Tensor:
         """Return what is updated for a weight: its float32 copy, or the weight itself."""
@@ -49,25 +47,22 @@ class MasterAdamW(torch.optim.AdamW):
         for weight, master in self._masters.items():
             master.copy_(weight)
 
-    @torch.no_grad()
-    def round_masters(self) -> None:
-        """Set the model's weights to the copies, rounded."""
-        for weight, master in self._masters.items():
-            weight.copy_(master)
-
-    def step(self, closure: Callable[[], float] | None = None) -> Any:
-        """Update the copies by the gradients of the model's weights, and round them to these."""
-        for weight, master in self._masters.items():
-            master.grad = None if weight.grad is None else weight.grad.to(master)
-        result = super().step(closure)
-        self.round_masters()
-        return result
-
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of the copies and of the model's weights."""
         super().zero_grad(set_to_none)
         for weight in self._masters:
             weight.grad = None
+
+    def _take_gradients(self) -> None:
+        """Give the copies the gradients of the model's weights."""
+        for weight, master in self._masters.items():
+            master.grad = None if weight.grad is None else weight.grad.to(master)
+
+    @torch.no_grad()
+    def _round(self) -> None:
+        """Set the model's weights to the copies, rounded."""
+        for weight, master in self._masters.items():
+            weight.copy_(master)
 
     def _copied(self, weight: Tensor) -> Tensor:
         if weight.dtype in (torch.float32, torch.float64):
