@@ -169,6 +169,7 @@ class Candidate:
         priors: [k], the prior that was marginalised over; sums to 1.
         posteriors: `[T][k]`, as `Answer.token_posteriors`.
         spans: for each passage, as `Evidence.spans`.
+        text: the text of its tokens, before it is spelled as in a passage.
     """
 
     token_ids: tuple[int, ...]
@@ -176,6 +177,12 @@ class Candidate:
     priors: tuple[float, ...]
     posteriors: tuple[tuple[float, ...], ...]
     spans: tuple[tuple[tuple[int, int], ...], ...]
+    text: str = ""
+
+    @property
+    def log_prob(self) -> float:
+        """Log p(y|x), marginalised over the passages by `priors`, end-of-sequence included."""
+        return sum(self.token_log_probs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +194,10 @@ class Answer:
         text: the answer. Where the generator's text has lost its case, or the answer is grounded,
             it is spelled as in the passage of highest posterior that contains it.
         log_prob: log p(y|x), marginalised over the passages (paper, section 2.1), end-of-sequence
-            included.
-        evidence: the k passages, best hit first.
+            included. With `rag.abstain` it is conditional on the passages' answering, unless the
+            answer is the abstaining one; how probable that is says `abstention.log_prob`.
+        evidence: the k passages, best hit first. With `rag.abstain` a better hit may have a lower
+            prior.
         memory: the version of the memory that was searched.
         tokens: the text of each of the T tokens, end-of-sequence included.
         token_posteriors: `[T][k]`, p(z|x,y_<=i); rows sum to 1. For RAG-Sequence row i is the
@@ -196,7 +205,9 @@ class Answer:
         token_ids: the ids of `tokens`, in the generator's vocabulary.
         candidates: the answers that the search reached, best first, beginning with this one; more
             than one with several beams, or by thorough decoding. `Rag.without` needs them.
-        abstention: with `rag.abstain`, the abstaining answer under the unconditioned prior.
+        abstention: with `rag.abstain`, the abstaining answer under the unconditioned prior; its
+            `log_prob` is log p(unknown|x). None without `rag.abstain`.
+        abstains: whether this answer is that one, because the passages do not answer.
         missing_passages: how many passages fewer than asked for were found although more are
             allowed: `rag.k`, or all allowed passages if these are fewer, less those found. 0 if
             the search found all that it could return.
@@ -212,6 +223,7 @@ class Answer:
     token_ids: tuple[int, ...]
     candidates: tuple[Candidate, ...] = field(default=(), repr=False, compare=False)
     abstention: Candidate | None = field(default=None, repr=False, compare=False)
+    abstains: bool = False
     missing_passages: int = 0
 
     @property
@@ -219,12 +231,21 @@ class Answer:
         """Whether no passage was retrieved, so that the generator answered alone."""
         return not self.evidence
 
+    def by_prior(self) -> list[int]:
+        """Return the positions of the evidence by falling prior; equal ones by falling score."""
+        return sorted(range(len(self.evidence)), key=lambda z: -self.evidence[z].prior)
+
     def to_dict(self) -> dict[str, Any]:
-        """Return the answer as plain JSON-ready values, without the candidates."""
+        """Return the answer as plain JSON-ready values, without the candidates.
+
+        With `rag.abstain`, `abstention` holds the text and the log_prob of the abstaining answer.
+        """
         from dataclasses import asdict, replace
 
         row = asdict(replace(self, candidates=(), abstention=None))
         del row["candidates"], row["abstention"]
+        if (unknown := self.abstention) is not None:
+            row["abstention"] = {"text": unknown.text, "log_prob": unknown.log_prob}
         row["closed_book"] = self.closed_book
         for fields, evidence in zip(row["evidence"], self.evidence, strict=True):
             fields["passage"]["metadata"] = dict(evidence.passage.metadata)

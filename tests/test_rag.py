@@ -329,6 +329,63 @@ def test_passages_that_abstain_lose_their_prior(store, mode):
     assert answer.log_prob == pytest.approx(math.log(max(truth.values())), abs=1e-4)
 
 
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: "-".join(mode.values()))
+def test_an_answer_says_how_probable_the_abstention_was(store, mode):
+    p = math.exp(make(store, **mode).log_prob(QUESTIONS[:1], ["a"])[0])
+    for above, abstains in ((p * 1.1, False), (p * 0.9, True)):
+        (answer,) = make(store, abstain={"answer": "a", "above": above}, **mode).answer(
+            QUESTIONS[0]
+        )
+        assert answer.abstention.log_prob == pytest.approx(math.log(p), abs=1e-4)
+        assert answer.abstains == abstains
+        row = json.loads(json.dumps(answer.to_dict()))
+        assert row["abstains"] == abstains
+        assert row["abstention"] == {"text": "a", "log_prob": answer.abstention.log_prob}
+    (plain,) = make(store, **mode).answer(QUESTIONS[0])
+    assert plain.abstention is None
+    assert not plain.abstains
+    assert "abstention" not in plain.to_dict()
+
+
+@pytest.fixture
+def lettered(tmp_path: Path) -> Store:
+    """Hold passages of the table generator's letters, which grounded answers can be taken from."""
+    store = Store(tmp_path / "lettered")
+    texts = [Passage(str(n), "chad", text, {"n": n}) for n, text in enumerate(["abc", "ca", "ba"])]
+    store.build("old", texts, dense_part(), corpus_config=None)
+    return store
+
+
+@pytest.mark.parametrize("grounded", [False, True])
+def test_a_question_without_a_passage_abstains(lettered, grounded):
+    rag = make(lettered, abstain={"answer": "a", "above": 1.0}, grounded=grounded)
+    nothing = {"n": {"gt": 90}}
+    (answer,) = rag.answer(QUESTIONS[0], where=nothing)
+    assert (answer.text, answer.abstains, answer.closed_book) == ("a", True, True)
+    assert answer.log_prob == pytest.approx(answer.abstention.log_prob)
+    assert answer.log_prob == pytest.approx(
+        rag.log_prob(QUESTIONS[:1], ["a"], where=nothing)[0], abs=1e-4
+    )
+    assert "".join(token.text for token in rag.stream(QUESTIONS[0], where=nothing)) == "a"
+    assert not rag.answer(QUESTIONS[0])[0].abstains
+
+
+def test_closed_book_on_purpose_is_answered_by_the_generator(store):
+    (answer,) = make(store, k=0, abstain={"answer": "a", "above": 1.0}).answer(QUESTIONS[0])
+    assert answer.closed_book
+    assert not answer.abstains
+
+
+def test_a_grounded_answer_that_says_the_word_does_not_abstain(lettered):
+    says_the_word = False
+    for seed in range(20):
+        rag = make(lettered, seed=seed, grounded=True, abstain={"answer": "a", "above": 1.0})
+        for answer in rag.answer(QUESTIONS):
+            says_the_word = says_the_word or answer.text == "a"
+            assert not answer.abstains
+    assert says_the_word
+
+
 def test_a_forced_first_token_does_not_count_as_the_abstention(store):
     rag = make(store, abstain={"answer": "ba", "above": 1.0})
     rag.generator.forced_bos_token_id = 2

@@ -93,7 +93,7 @@ def without(
         unknown = _renormalized(answer.abstention, remaining, marginalize)
         if math.exp(unknown.log_prob) > config.abstain.above:
             ranked = [(unknown, answer.abstention)]
-        elif answer.abstention.token_ids == answer.token_ids:
+        elif answer.abstains:
             # It abstained with all passages, so no other answer was searched for.
             ranked = []
     winner = _answer(answer, ranked, remaining, generator, marginalize) if ranked else None
@@ -167,7 +167,10 @@ def _answer(
             [hit.score for hit in evidence],
             log_prior,
         ),
-        Conditioned(QuestionPrior(torch.arange(len(remaining)), log_prior)),
+        Conditioned(
+            QuestionPrior(torch.arange(len(remaining)), log_prior),
+            abstains=candidate is answer.abstention,
+        ),
         [hypothesis for hypothesis, _ in ranked],
         answer.memory,
         lambda tokens: spans[tuple(tokens)],

@@ -122,7 +122,10 @@ class Answerer:
         """Read all pairs of a batch in one pass of the encoder, and condition the priors."""
         read, priors = read_passages(self.generator, retrieved)
         questions = zip(
-            retrieved, self._condition(read, priors), self._groundings(retrieved), strict=True
+            retrieved,
+            self._condition(read, priors, retrieved),
+            self._groundings(retrieved),
+            strict=True,
         )
         return read, [_OpenQuestion(*question) for question in questions]
 
@@ -234,8 +237,14 @@ class Answerer:
         abstain = self.config.abstain
         return [] if abstain is None else self.generator.encode_answers([abstain.answer])[0]
 
-    def _condition(self, read: Read, priors: Sequence[QuestionPrior]) -> list[Conditioned]:
-        """Condition each prior on the passages that answer, or let the question abstain."""
+    def _condition(
+        self, read: Read, priors: Sequence[QuestionPrior], retrieved: Sequence[Retrieved]
+    ) -> list[Conditioned]:
+        """Condition each prior on the passages that answer, or let the question abstain.
+
+        A question for which nothing was retrieved abstains. With `rag.k` 0 nothing is asked for,
+        and the generator answers alone.
+        """
         abstain = self.config.abstain
         if abstain is None:
             return [Conditioned(prior) for prior in priors]
@@ -246,6 +255,7 @@ class Answerer:
             priors,
             self._abstention(),
             abstain.above,
+            [self.config.k > 0 and not question.passages for question in retrieved],
         )
 
     def _log_probs(
@@ -258,7 +268,7 @@ class Answerer:
         used = [
             prior if target == abstention else conditioned.prior
             for prior, conditioned, target in zip(
-                priors, self._condition(read, priors), targets, strict=True
+                priors, self._condition(read, priors, retrieved), targets, strict=True
             )
         ]
         scored = score_hypotheses(

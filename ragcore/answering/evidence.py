@@ -65,7 +65,9 @@ def make_answer(
         spans: where an answer occurs in each passage; None where answers are not grounded.
     """
     log_prior = conditioned.prior.log_prior
-    candidates = [_candidate(hypothesis, log_prior, retrieved, spans) for hypothesis in hypotheses]
+    candidates = [
+        _candidate(generator, hypothesis, log_prior, retrieved, spans) for hypothesis in hypotheses
+    ]
     unknown = conditioned.abstention
     best = candidates[0]
     if marginalize == "token":
@@ -91,13 +93,20 @@ def make_answer(
         token_posteriors=best.posteriors,
         token_ids=best.token_ids,
         candidates=tuple(candidates),
-        abstention=_candidate(unknown, retrieved.log_prior, retrieved, None) if unknown else None,
+        abstention=_candidate(generator, unknown, retrieved.log_prior, retrieved, None)
+        if unknown
+        else None,
+        abstains=conditioned.abstains,
         missing_passages=retrieved.missing,
     )
 
 
 def _candidate(
-    hypothesis: Hypothesis, log_prior: Tensor, retrieved: Retrieved, spans: Spans | None
+    generator: Generator,
+    hypothesis: Hypothesis,
+    log_prior: Tensor,
+    retrieved: Retrieved,
+    spans: Spans | None,
 ) -> Candidate:
     """Make a candidate of a hypothesis, with the prior that it was decoded over."""
     steps, passages = hypothesis.steps, retrieved.passages
@@ -107,6 +116,7 @@ def _candidate(
         priors=tuple(log_prior.exp().tolist()) if passages else (),
         posteriors=tuple(step.posterior if passages else () for step in steps),
         spans=tuple(map(tuple, spans(hypothesis.tokens))) if spans else ((),) * len(passages),
+        text=generator.decode_tokens(hypothesis.tokens),
     )
 
 

@@ -98,6 +98,12 @@ class TrainConfig(ComponentConfig):
         description="which of a question's answers are trained on: the first; every one, as a "
         "question of its own; or the one that most of the passages hold",
     )
+    max_answer_tokens: int | None = Field(
+        None,
+        gt=0,
+        description="longer answers are left out; null for all, where one that does not fit the "
+        "generator is an error",
+    )
     search_depth: int = Field(
         100, gt=0, description="passages that are searched for answers `found` and for patterns"
     )
@@ -145,7 +151,8 @@ class TrainConfig(ComponentConfig):
     weight_decay: float = Field(0.0, ge=0, description="AdamW's")
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are scaled down to this norm")
     precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="of the arithmetic; weights and sums stay float32"
+        "float32",
+        description="of the arithmetic; the weights that are updated, and sums, are always float32",
     )
     gradient_checkpointing: bool = Field(
         False, description="save memory: store few activations and compute the others twice"

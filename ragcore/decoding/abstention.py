@@ -7,7 +7,8 @@ passage: the prior is conditioned on the passage's holding an answer,
 
     p(z|x, z answers) ∝ p(z|x) (1 − p(unknown|x,z)),
 
-and the question is answered by the word only if all passages together abstain. This matters most
+and the question is answered by the word only if all passages together abstain, or if none was
+retrieved although some were asked for: then no passage answers. This matters most
 for RAG-Token, which mixes all passages again at every token: without it, the passages that abstain
 would have a share in every token of the answer from the one that does not.
 """
@@ -57,6 +58,7 @@ def condition(
     priors: Sequence[QuestionPrior],
     abstention: Sequence[int],
     above: float,
+    unanswerable: Sequence[bool],
 ) -> list[Conditioned]:
     """Condition each question's prior on the passages that answer, or let the question abstain.
 
@@ -67,6 +69,7 @@ def condition(
         priors: one for each of B questions.
         abstention: token ids of the abstaining answer, the end token last.
         above: a question abstains where the abstention's p(y|x) is above this.
+        unanswerable: whether a question abstains whatever its p(y|x) is, one for each.
 
     Returns:
         One for each question, with log p(z|x, z answers), or with log p(z|x) where it abstains.
@@ -77,9 +80,9 @@ def condition(
     # For each question [1, k, T].
     scored = score_targets(generator, read, priors, [[abstention]] * len(priors))
     conditioned: list[Conditioned] = []
-    for prior, log_p in zip(priors, scored, strict=True):
+    for prior, log_p, abstains in zip(priors, scored, unanswerable, strict=True):
         (unknown,) = marginalized(marginalize, prior, log_p, [abstention])
-        if math.exp(unknown.log_prob) > above:
+        if abstains or math.exp(unknown.log_prob) > above:
             conditioned.append(Conditioned(prior, unknown, abstains=True))
         else:
             log_unknown = log_p[0].sum(dim=-1)  # [k], log p(unknown|x,z)

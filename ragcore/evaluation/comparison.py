@@ -285,7 +285,7 @@ def _judged(
             evidence.posterior,
             (evidence.passage.title, evidence.passage.text) not in others,
         )
-        for evidence in answer.evidence
+        for evidence in (answer.evidence[z] for z in answer.by_prior())
     )
     version = answer.memory
     right, ids = question.answers_by(version), question.passage_ids_by(version)

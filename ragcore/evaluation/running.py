@@ -14,12 +14,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol, runtime_checkable
 
 from pydantic import ValidationError
 
 from ragcore.config.record import environment, portable
 from ragcore.config.training import QuestionsConfig
+from ragcore.contracts import Generator
 from ragcore.disk.atomic import sha256
 from ragcore.errors import ConfigError, MetricError, QuestionError
 from ragcore.evaluation.checks import (
@@ -82,12 +83,19 @@ class Report:
         figures: one for each metric, in the caller's order.
         memory: the version that was read.
         warnings: reasons to doubt the figures; also logged.
+        settings: overrides that repeat the prompts on another day; see `_settings_of_today`.
     """
 
     predictions: tuple[Prediction, ...]
     figures: tuple[Figure, ...]
     memory: str
     warnings: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+
+    def _unset(self, overrides: Sequence[str]) -> list[str]:
+        """Return the settings that no override sets."""
+        keys = {override.partition("=")[0] for override in overrides}
+        return [setting for setting in self.settings if setting.partition("=")[0] not in keys]
 
     @property
     def failed(self) -> tuple[Figure, ...]:
@@ -136,7 +144,7 @@ class Report:
         run = {
             "format": FORMAT,
             "pipeline": portable(str(Path(pipeline).resolve()), base),
-            "overrides": list(overrides),
+            "overrides": [*overrides, *self._unset(overrides)],
             "questions": {
                 "path": portable(str(questions.path.resolve()), base),
                 "format": questions.format,
@@ -248,7 +256,24 @@ def evaluate(
     for warning in warnings:
         _LOG.warning("%s", warning)
     values = figures(metrics, predictions)
-    return Report(tuple(predictions), tuple(values), version, tuple(warnings))
+    settings = _settings_of_today(rag.generator)
+    return Report(tuple(predictions), tuple(values), version, tuple(warnings), settings)
+
+
+@runtime_checkable
+class _DatedGenerator(Protocol):
+    """A generator whose prompts depend on the day, where its config does not say which."""
+
+    def settings_of_today(self) -> Mapping[str, str]:
+        """Return the settings that repeat today's prompts on another day."""
+        ...
+
+
+def _settings_of_today(generator: Generator) -> tuple[str, ...]:
+    """Return the overrides by which a replay gets the prompts of this run."""
+    if not isinstance(generator, _DatedGenerator):
+        return ()
+    return tuple(f"generator.{key}={value}" for key, value in generator.settings_of_today().items())
 
 
 def compare_with_run(folder: Path, report: Report) -> list[Difference]:

@@ -10,6 +10,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -71,7 +72,7 @@ def read_questions(
             read = _questions(record, format, plain)
             for question in read:
                 _check(question)
-            questions += read
+            questions += [replace(question, line=number) for question in read]
         except ValueError as error:
             faults.append(f"{path}:{number}: {error}")
     if not questions and not faults:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = ["LabelledQuestion", "Gold", "texts_of"]
 
@@ -26,6 +26,8 @@ class LabelledQuestion:
         paragraphs: texts, any of which answers the question, as SQuAD gives them.
         unanswerable: whether the question is known to have no answer, as SQuAD 2.0 has them;
             `answers` is empty then.
+        line: where it is in its file: the line, or the record's number in a document; 0 where it is
+            of no file.
     """
 
     question: str
@@ -36,6 +38,7 @@ class LabelledQuestion:
     titles: tuple[str, ...] = ()
     paragraphs: tuple[str, ...] = ()
     unanswerable: bool = False
+    line: int = field(default=0, compare=False)
 
     def answers_by(self, version: str) -> tuple[str, ...]:
         """Return the right answers by one version; empty where none is known."""

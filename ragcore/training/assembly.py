@@ -26,6 +26,8 @@ from ragcore.questions import LabelledQuestion, read_questions, spread_over
 from ragcore.registry.installation import DISTRIBUTION, install_hint
 from ragcore.training import tuning
 from ragcore.training.examples import Example, make_examples
+from ragcore.training.lengths import fitting, refuse_long_questions
+from ragcore.training.master import MasterAdamW
 from ragcore.training.model import RagModel, Settings
 
 __all__ = [
@@ -85,7 +87,11 @@ def trainable_generator(generator: Generator, name: str) -> TrainableGenerator:
         UnsupportedOperation: they carry none.
     """
     if not supports(generator, TrainableGenerator):
-        raise UnsupportedOperation.of(f"generator {name!r}", "trainable")
+        raise UnsupportedOperation(
+            f"generator {name!r} has no capability 'trainable': quantised weights, such as int8 "
+            "and those of a GGUF file, are neither trained nor saved; name a folder with the "
+            "model's own weights, or another generator"
+        )
     return generator
 
 
@@ -171,8 +177,11 @@ def make_module(
     return module, adapted
 
 
-def make_optimizer(module: RagModel, section: TrainConfig) -> torch.optim.Optimizer:
-    """Make AdamW with a group for each component; the schedule scales its learning rate `top`."""
+def make_optimizer(module: RagModel, section: TrainConfig) -> MasterAdamW:
+    """Make AdamW with a group for each component; the schedule scales its learning rate `top`.
+
+    Weights that are less precise than float32 get a float32 copy that is updated (master.py).
+    """
     encoder_rate = section.encoder_learning_rate or section.learning_rate
     groups: list[dict[str, Any]] = []
     for name, child in module.named_children():
@@ -180,24 +189,25 @@ def make_optimizer(module: RagModel, section: TrainConfig) -> torch.optim.Optimi
         rate = section.learning_rate if name == "generator" else encoder_rate
         if weights:
             groups.append({"params": weights, "lr": rate, "top": rate})
-    return torch.optim.AdamW(groups, weight_decay=section.weight_decay)
+    return MasterAdamW(groups, weight_decay=section.weight_decay)
 
 
 def read_examples(
-    section: TrainConfig, memory: Memory
+    section: TrainConfig, memory: Memory, generator: Generator
 ) -> tuple[list[Example], list[LabelledQuestion] | None]:
     """Read the examples to train on, and the questions of `dev`.
 
     Args:
         section: the section `train`.
         memory: where passages are searched, and whose version's answers are right.
+        generator: what questions and answers must fit.
 
     Returns:
         The examples; the questions of `dev` that have an answer, None without `dev`.
 
     Raises:
         QuestionError: a file cannot be read or has a fault.
-        TrainingError: a file has no question with an answer.
+        TrainingError: a file has no question with an answer, or one that is too long.
     """
     questions = _read(section.questions)
     examples = make_examples(questions, section.answers, memory, section.search_depth)
@@ -207,6 +217,8 @@ def read_examples(
             "questions has an answer"
             + (" that a passage contains" if section.answers == "found" else "")
         )
+    limit = section.max_answer_tokens
+    examples = fitting(examples, generator, limit, section.questions.path)
     if section.dev is None:
         return examples, None
     dev = [question for question in _read(section.dev) if question.answers_by(memory.version)]
@@ -215,6 +227,7 @@ def read_examples(
             f"{section.dev.path}: no question has an answer to compare with: add answers, or leave "
             "train.dev out"
         )
+    refuse_long_questions(dev, generator, section.dev.path)
     return examples, dev
 
 

@@ -2,7 +2,7 @@
 
     checkpoints/step-000200/
         weights.safetensors     the trained weights; all others are still where they came from
-        optimizer.safetensors   AdamW's moments, under the weights' names
+        optimizer.safetensors   AdamW's moments, under the weights' names; float32 copies of weights
         state.json              the step, the best so far, and a digest of the settings
     checkpoints/best-000100/    weights.safetensors alone
 
@@ -27,6 +27,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ragcore.errors import TrainingError
+from ragcore.training.master import MasterAdamW
 
 __all__ = [
     "best_folder",
@@ -42,13 +43,14 @@ __all__ = [
 
 _NAME: Final = re.compile(r"step-\d{6,}")
 _WEIGHTS, _OPTIMIZER, _STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
+_MASTER: Final = "master"
 
 
 def save_checkpoint(
     folder: Path,
     step: int,
     module: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: MasterAdamW,
     state: Mapping[str, Any],
 ) -> None:
     """Write the checkpoint of a step, then remove those of other steps.
@@ -116,7 +118,7 @@ def latest(folder: Path) -> Path | None:
 
 
 def load_checkpoint(
-    checkpoint: Path, module: torch.nn.Module, optimizer: torch.optim.Optimizer
+    checkpoint: Path, module: torch.nn.Module, optimizer: MasterAdamW
 ) -> dict[str, Any]:
     """Load a checkpoint's weights and moments, and return its `state`.
 
@@ -129,11 +131,16 @@ def load_checkpoint(
     except Exception as error:
         raise _unreadable(checkpoint, error) from error
     restore_weights(checkpoint, module)
+    optimizer.reset_masters()
     by_name = dict(module.named_parameters())
     for key, value in moments.items():
         kind, _, name = key.partition(":")
-        weight = by_name[name]
-        optimizer.state[weight][kind] = value if kind == "step" else value.to(weight.device)
+        master = optimizer.master(by_name[name])
+        if kind == _MASTER:
+            with torch.no_grad():
+                master.copy_(value)
+        else:
+            optimizer.state[master][kind] = value if kind == "step" else value.to(master.device)
     return state
 
 
@@ -167,10 +174,13 @@ def trained_weights(module: torch.nn.Module) -> dict[str, Tensor]:
     }
 
 
-def _moments(module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def _moments(module: torch.nn.Module, optimizer: MasterAdamW) -> dict[str, Tensor]:
     moments: dict[str, Tensor] = {}
     for name, weight in module.named_parameters():
-        for kind, value in optimizer.state.get(weight, {}).items():
+        master = optimizer.master(weight)
+        if master is not weight:
+            moments[f"{_MASTER}:{name}"] = master
+        for kind, value in optimizer.state.get(master, {}).items():
             moments[f"{kind}:{name}"] = torch.as_tensor(value).detach().contiguous()
     return moments
 

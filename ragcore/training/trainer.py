@@ -116,7 +116,7 @@ class _Trainer:
             config, self._memory, self._encoder, generator
         )
         self._optimizer = assembly.make_optimizer(self._module, section)
-        self._examples, self._dev = assembly.read_examples(section, self._memory)
+        self._examples, self._dev = assembly.read_examples(section, self._memory, generator)
         self._answerer = Answerer(generator, rag)
         self._log = Log(self._folder, self._accelerator, report)
         self._refresher: Refresher | None = None

@@ -23,7 +23,7 @@ __all__ = ["answer_view", "snippet", "without_view"]
 
 
 def answer_view(answer: Answer) -> RenderableType:
-    """Show an answer with its question, log-probability, memory and table of evidence.
+    """Show an answer with its question, log-probability, memory and evidence by falling prior.
 
     Control characters in its texts are made visible in any console.
     """
@@ -39,15 +39,23 @@ def answer_view(answer: Answer) -> RenderableType:
             "allowed",
             style="yellow",
         )
+    if answer.abstention is not None:
+        unknown = answer.abstention
+        given = "" if answer.abstains else "; the answer's p is given that a passage answers"
+        probability = math.exp(unknown.log_prob)
+        head.append(
+            f"\n  p({unknown.text or 'abstaining'}) = {probability:.2f}{given}", style="dim"
+        )
     if answer.closed_book:
-        head.append("\n  no passage was found: the generator answered alone", style="yellow")
+        alone = "" if answer.abstains else ": the generator answered alone"
+        head.append(f"\n  no passage was found{alone}", style="yellow")
         return Neutral(head)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", expand=True)
     table.add_column("", width=1)
     table.add_column("prior", justify="right")
     table.add_column("posterior", justify="right")
     table.add_column("passage", ratio=1, overflow="ellipsis", no_wrap=True)
-    for evidence in answer.evidence:
+    for evidence in (answer.evidence[z] for z in answer.by_prior()):
         passage = evidence.passage
         line = Text(passage.title or passage.id, style="cyan")
         line.append("  " + snippet(passage.text, answer.text), style="default")

@@ -6,7 +6,7 @@ so that the numbers can be read, copied and spoken by a screen reader; the colou
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 from typing import Final
@@ -64,9 +64,10 @@ def _body(answer: Answer) -> Iterator[str]:
     if answer.evidence:
         yield from _table(answer)
         yield from _legend()
-        yield from _passages(answer.evidence)
+        yield from _passages([answer.evidence[z] for z in answer.by_prior()])
     else:
-        yield "<p>No passage was found: the generator answered alone.</p>"
+        alone = "" if answer.abstains else ": the generator answered alone"
+        yield f"<p>No passage was found{alone}.</p>"
 
 
 def _table(answer: Answer) -> Iterator[str]:
@@ -81,9 +82,10 @@ def _table(answer: Answer) -> Iterator[str]:
     for name in names:
         yield f'<th scope="col">{escape(name)}</th>'
     yield "</tr>\n</thead>\n<tbody>"
-    for index, evidence in enumerate(answer.evidence):
+    for number, index in enumerate(answer.by_prior(), 1):
+        evidence = answer.evidence[index]
         title = evidence.passage.title
-        yield f'<tr>\n<th scope="row">{index + 1}. {escape(title)}</th>'
+        yield f'<tr>\n<th scope="row">{number}. {escape(title)}</th>'
         yield _cell(evidence.prior, f"{title}, before any token: prior", "prior")
         for name, posterior in zip(names, answer.token_posteriors, strict=True):
             yield _cell(posterior[index], f"{title}, after {name}: posterior", "posterior")
@@ -110,7 +112,7 @@ def _legend() -> Iterator[str]:
     )
 
 
-def _passages(evidence: tuple[Evidence, ...]) -> Iterator[str]:
+def _passages(evidence: Sequence[Evidence]) -> Iterator[str]:
     yield "<h2>The passages</h2>\n<ol>"
     for item in evidence:
         yield (

@@ -322,3 +322,79 @@ def test_a_config_that_trains_nothing_is_refused_before_anything_is_written(pipe
     with pytest.raises(ConfigError, match="no section 'train'"):
         train(bare)
     assert not (pipeline.parent / "run").exists()
+
+
+def moved(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> int:
+    """Count the generator's weights that changed."""
+    return sum(int((after[name] != value).sum()) for name, value in before.items())
+
+
+def test_bfloat16_weights_learn_as_float32_ones(pipeline):
+    """At this rate a step is less than what bfloat16 can add to most weights."""
+    folder, settings = pipeline.parent, ["train.steps=30", "train.dropout=0", "train.decay=none"]
+    settings += ["train.learning_rate=0.00003", "train.question_encoder=frozen"]
+    before = load_file(folder / "bart" / "model.safetensors")
+    rounded = {name: value.bfloat16().float() for name, value in before.items()}
+    run(pipeline, *settings, "train.output=whole")
+    run(pipeline, *settings, "train.output=half", "generator.dtype=bfloat16")
+    whole, half = (
+        load_file(folder / name / "generator" / "model.safetensors") for name in ("whole", "half")
+    )
+    assert all(value.dtype == torch.bfloat16 for value in half.values())
+    shift = torch.cat([(whole[name] - before[name]).flatten() for name in half])
+    half_shift = torch.cat([(half[name].float() - rounded[name]).flatten() for name in half])
+    # As far as float32 ones: what is rounded away in a step is added up in the copies.
+    assert float(half_shift.norm()) == pytest.approx(float(shift.norm()), rel=0.2)
+    assert float(torch.cosine_similarity(half_shift, shift, dim=0)) > 0.8
+
+
+def test_resumed_bfloat16_training_equals_uninterrupted_training(pipeline):
+    """The copies are saved: the rounded weights alone would not continue as they did."""
+    settings = ["generator.dtype=bfloat16", "train.learning_rate=0.00003", "train.decay=none"]
+    whole = run(pipeline, *settings, "train.output=whole")
+    run(pipeline, *settings, "train.steps=4")
+    resumed = run(pipeline, *settings, resume=True)
+    assert losses(resumed) == losses(whole)[4:]
+    generators = [weights(pipeline.parent / name / "generator") for name in ("whole", "run")]
+    assert moved(*generators) == 0
+
+
+def write_questions(pipeline: Path, rows: list[tuple[str, str]]) -> None:
+    lines = [json.dumps({"question": question, "answer": answer}) for question, answer in rows]
+    (pipeline.parent / "questions.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+LONG = " ".join(["name1"] * 40)
+
+
+def test_what_is_too_long_for_the_generator_is_named_before_the_first_step(pipeline):
+    rows = [("rue1 numero1", "name1"), ("rue1 numero2", LONG), (LONG, "name2")]
+    write_questions(pipeline, rows)
+    with pytest.raises(TrainingError) as error:
+        run(pipeline)
+    message = str(error.value)
+    assert "questions.jsonl:2: the answer is 4" in message
+    assert "questions.jsonl:3: the question is 4" in message
+    assert "questions.jsonl:1" not in message
+    assert "train.max_answer_tokens" in message
+    assert not (pipeline.parent / "run").exists()
+
+
+def test_longer_answers_are_left_out_where_the_config_says_so(pipeline, caplog):
+    rows = [("rue1 numero1", "name1"), ("rue1 numero2", LONG), ("rue1 numero3", "name1 name2")]
+    write_questions(pipeline, rows)
+    run(pipeline, "train.max_answer_tokens=3")
+    assert "1 of 3 answers have more than 3 tokens" in caplog.text
+    record = json.loads((pipeline.parent / "run" / "training.json").read_text(encoding="utf-8"))
+    assert record["examples"] == 2
+    write_questions(pipeline, rows[2:])
+    with pytest.raises(TrainingError, match="each of its 1 answers has more than 1 tokens"):
+        run(pipeline, "train.max_answer_tokens=1", fresh=True)
+
+
+def test_a_question_of_dev_that_is_too_long_is_named_before_the_first_step(pipeline):
+    dev = pipeline.parent / "dev.jsonl"
+    dev.write_text(json.dumps({"question": LONG, "answer": "name1"}) + "\n", encoding="utf-8")
+    with pytest.raises(TrainingError, match=r"dev\.jsonl:1: the question is 4"):
+        run(pipeline, "train.dev={path: dev.jsonl}")
+    assert not (pipeline.parent / "run").exists()

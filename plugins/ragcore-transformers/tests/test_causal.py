@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import copy
 import importlib.util
 import logging
 import threading
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -10,12 +12,14 @@ import tiny_models as tiny
 import torch
 from pydantic import ValidationError
 from ragcore_transformers.causal import Causal
+from ragcore_transformers.chat_templates import Thinking
 from ragcore_transformers.configs import CausalConfig
 from ragcore_transformers.prompts import Prompts
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ragcore.contracts import Generator
-from ragcore.errors import GeneratorError, QuestionError
+from ragcore.errors import GeneratorError, QuestionError, UnsupportedOperation
+from ragcore.training.assembly import trainable_generator
 from ragcore.types import Passage
 
 QUESTIONS = ["What is the capital of Chad?", "Who?", "Who is the prime minister of Ethiopia?"]
@@ -472,6 +476,107 @@ def test_a_chat_template_that_knows_no_system_says_so(tmp_path: Path) -> None:
         made(folder)
 
 
+def chat_of(folder: Path, template: str, **settings: object) -> Causal:
+    """Return a generator whose chat template begins with `template`."""
+    tiny.save_causal("llama", folder, chat=True)
+    (folder / "chat_template.jinja").write_text(template + tiny.CHAT, encoding="utf-8")
+    return made(folder, **settings)
+
+
+def prompt_of(generator: Causal) -> str:
+    (ids,) = generator.read(["Who?"], [None]).prompts
+    text: str = generator.tokenizer.decode(ids)
+    return text
+
+
+DATED = (
+    "{% if strftime_now is defined %}{% set day = '%d %b' %}"
+    "Today {{ strftime_now(day + ' %Y') }}{% endif %}"
+)
+
+
+def test_a_chat_template_prints_the_configured_date(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    generator = chat_of(tmp_path, DATED, date="2018-12-03")
+    assert "Today 03 Dec 2018" in prompt_of(generator)
+    assert generator.settings_of_today() == {"date": "2018-12-03"}
+    assert "prints the date" not in caplog.text
+    of_today = made(tmp_path)
+    assert datetime.now().strftime("%Y") in prompt_of(of_today)
+    assert "prints the date" in caplog.text
+    again = made(tmp_path, **of_today.settings_of_today())
+    assert prompt_of(again) == prompt_of(of_today)
+
+
+def test_a_chat_template_without_a_date_has_none_to_record(chatty: Path) -> None:
+    assert made(chatty, date="2018-12-03").settings_of_today() == {}
+
+
+@pytest.mark.parametrize(
+    "start", ["", "\n", "  ", "  {% if true %}\n{% endif %}", "{%- if 1 %} {% endif %}"]
+)
+def test_a_fixed_date_changes_nothing_else(tmp_path: Path, start: str) -> None:
+    generator = chat_of(tmp_path, start)
+    message = {"role": "user", "content": as_text("Who?", None)}
+    (ids,) = generator.read(["Who?"], [None]).prompts
+    assert ids == generator.tokenizer.apply_chat_template(
+        [message], add_generation_prompt=True, return_dict=False
+    )
+
+
+THINKS = (
+    "{% if enable_thinking is defined and enable_thinking is false %}Quick"
+    "{% else %}Think{% endif %}"
+)
+
+
+def test_thinking_is_off_unless_it_is_turned_on(tmp_path: Path) -> None:
+    assert "Quick" in prompt_of(chat_of(tmp_path, THINKS))
+    assert "Think" in prompt_of(made(tmp_path, chat_template_kwargs={"enable_thinking": True}))
+
+
+def test_a_block_that_the_template_opens_for_thinking_is_closed(tmp_path: Path) -> None:
+    generator = chat_of(tmp_path, "")
+    opened = tiny.CHAT.replace("'<s>assistant\\n'", "'<s>assistant\\n<think>\\n'")
+    assert opened != tiny.CHAT
+    (tmp_path / "chat_template.jinja").write_text(opened, encoding="utf-8")
+    prompt = prompt_of(made(tmp_path))
+    assert prompt.rstrip().endswith("</think>")
+    assert not prompt_of(generator).rstrip().endswith("</think>")
+
+
+@pytest.mark.parametrize("special", [True, False])
+def test_thinking_is_no_part_of_an_answer(chatty: Path, special: bool) -> None:
+    tokenizer = copy.deepcopy(made(chatty).tokenizer)
+    tokenizer.add_tokens(["<think>", "</think>"], special_tokens=special)
+    generator = made(chatty)
+    generator.tokenizer, generator._thinking = tokenizer, Thinking(tokenizer)
+
+    def decoded(text: str) -> str:
+        return generator.decode_tokens(tokenizer(text, add_special_tokens=False).input_ids)
+
+    assert decoded("<think>Chad is</think> Nairobi") == "Nairobi"
+    assert decoded("Chad is</think> Nairobi") == "Nairobi"
+    assert decoded("Nairobi <think>Chad is") == "Nairobi"
+    assert decoded("Nairobi") == "Nairobi"
+
+
+def test_thinking_that_is_spelled_out_is_no_part_of_an_answer(chatty: Path) -> None:
+    thinking = Thinking(made(chatty).tokenizer)
+    assert thinking.without_text("<think> a </think> b") == "b"
+    assert thinking.without_text("a </thinking> b") == "b"
+    assert thinking.without_text("b <reasoning> a") == "b"
+    assert thinking.without_text("1 < 2  > 0") == "1 < 2 > 0"
+
+
+def test_variables_of_a_chat_template_are_checked(chatty: Path, llama: Path) -> None:
+    with pytest.raises(ValueError, match="tokenize: set by ragcore"):
+        CausalConfig(model="any", chat_template_kwargs={"tokenize": True})
+    with pytest.raises(GeneratorError, match="chat_template_kwargs is set but"):
+        made(llama, chat_template_kwargs={"enable_thinking": True})
+
+
 def test_it_meets_the_contract(folder: Path) -> None:
     generator = made(folder)
     assert isinstance(generator, Generator)
@@ -567,6 +672,26 @@ def test_a_gguf_file_answers_as_the_folder_that_it_was_made_of(
     found = generator.score(read, torch.arange(3), padded(targets))
     scored = expected.score(other, torch.arange(3), padded(targets))
     torch.testing.assert_close(found, scored, atol=1e-4, rtol=1e-4)
+
+
+def test_a_gguf_file_cannot_be_trained(chatty: Path, gguf_file: Path) -> None:
+    with pytest.raises(UnsupportedOperation, match=r"'causal' has no capability 'trainable'.*GGUF"):
+        trainable_generator(made(gguf_file), "causal")
+    assert trainable_generator(made(chatty), "causal")
+
+
+def test_what_does_not_fit_is_told_before_it_is_read(llama: Path) -> None:
+    generator = made(llama, max_input_tokens=40)
+    assert generator._positions is not None
+    room = generator._positions - 40
+    long_question = "where " * 60
+    faults = generator.length_faults(
+        ["where", "where", long_question], [[1] * room, [1] * (room + 1), [1]]
+    )
+    assert faults[0] is None
+    assert f"the answer is {room + 1} tokens long" in str(faults[1])
+    assert "the question is" in str(faults[2])
+    assert generator.length_faults([], []) == []
 
 
 def test_a_folder_with_one_gguf_file_is_that_file(gguf_file: Path, tmp_path: Path) -> None:

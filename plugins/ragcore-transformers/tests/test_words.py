@@ -115,12 +115,20 @@ TEXTS = st.lists(st.sampled_from(LETTERS), max_size=12).map("".join) | st.lists(
 
 
 def spans(text: str) -> list[str]:
-    """Every stretch between two edges of words, by the definition."""
+    """Every stretch between two edges of words that are beside no joining mark."""
+
+    def is_letter(at: int) -> bool:
+        return 0 <= at < len(text) and unicodedata.category(text[at])[0] in "LNM"
 
     def is_edge(at: int) -> bool:
         if at in (0, len(text)):
             return True
         left, right = (unicodedata.category(one)[0] for one in text[at - 1 : at + 1])
+        if any(
+            text[mark] in "'-" and is_letter(mark - 1) and is_letter(mark + 1)
+            for mark in (at - 1, at)
+        ):
+            return False
         return right != "M" and not (left in "LNM" and right in "LN")
 
     edges = [at for at in range(len(text) + 1) if is_edge(at)]
@@ -170,6 +178,48 @@ def test_all_that_can_be_written_is_a_span(name, texts, choose):
     for text, own in zip(texts, places, strict=True):
         for start, end in own:
             assert writer.kept(found) == writer.kept(text[start:end])
+
+
+NAMES = {
+    "Juliana O'Connor": {"Juliana", "Juliana O'Connor", "O'Connor"},
+    "O\u2019Brien\u2019s": {"O\u2019Brien", "O\u2019Brien\u2019s"},
+    "Sana'a": {"Sana'a"},
+    "rock'n'roll": {"rock'n'roll"},
+    "l'Italie": {"l'Italie", "Italie"},
+    "d'Ivoire": {"d'Ivoire", "Ivoire"},
+    "Jean-Paul": {"Jean-Paul"},
+    "Saint\u2011E\u0301tienne": {"Saint\u2011E\u0301tienne"},
+    "Stratford-upon-Avon": {"Stratford-upon-Avon"},
+    "COVID-19": {"COVID-19"},
+    "\u05ea\u05dc\u05be\u05d0\u05d1\u05d9\u05d1": {"\u05ea\u05dc\u05be\u05d0\u05d1\u05d9\u05d1"},
+}
+
+
+@pytest.mark.parametrize("text", NAMES)
+def test_an_answer_ends_inside_no_name(text):
+    writer = WRITERS["byte-level pairs, as T5 and Pegasus here"]
+    (words,) = writer.words()([text])
+    grounding = Grounding([words], END)
+    answers = {text[word.start : word.end] for word in words if word.opens}
+    assert answers == NAMES[text] - {text} | ({text} if " " not in text else set())
+    assert written(grounding, writer.encode([text])[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("Chad's", "Chad"),
+        ("French-born", "French"),
+        ("1990-1995", "1990"),
+        ("20-year", "20"),
+        ("Smith-Jones-led", "Smith-Jones"),
+        ("1980's", "1980"),
+        ("boys'", "boys"),
+    ],
+)
+def test_an_answer_may_end_where_a_mark_joins_no_name(text, answer):
+    (words,) = WRITERS["byte-level pairs, as T5 and Pegasus here"].words()([text])
+    assert answer in {text[word.start : word.end] for word in words}
 
 
 def test_an_answer_may_have_one_space_where_its_text_has_other_white_space():

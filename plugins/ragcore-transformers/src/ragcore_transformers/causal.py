@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -24,7 +25,8 @@ from torch.nn.utils.rnn import pad_sequence
 from ragcore.errors import GeneratorError
 from ragcore.types import Passage, Word
 from ragcore_transformers.caching import cache_name
-from ragcore_transformers.causal_loading import load_causal
+from ragcore_transformers.causal_loading import gguf_file, load_causal
+from ragcore_transformers.chat_templates import Thinking
 from ragcore_transformers.configs import CausalConfig
 from ragcore_transformers.copied_rows import CopiedPrompts, CopiedRows
 from ragcore_transformers.ends import EndTokens, named_ids
@@ -33,7 +35,12 @@ from ragcore_transformers.plain import wide
 from ragcore_transformers.probing import probe_copied, understood
 from ragcore_transformers.prompts import Chat, Prompts
 from ragcore_transformers.shared_rows import SharedPrompts, SharedRows, sharing_fault
-from ragcore_transformers.tokenizing import plain_text, settled_text, special_id
+from ragcore_transformers.tokenizing import (
+    plain_text,
+    question_fault,
+    settled_text,
+    special_id,
+)
 from ragcore_transformers.words import WordEncoder
 
 __all__ = ["Causal"]
@@ -93,15 +100,22 @@ class Causal:
         self.device = pick_device(config.device, GeneratorError)
         self.model, self.tokenizer = load_causal(config.model, getattr(torch, config.dtype))
         self.model = self.model.to(self.device).eval()
+        if gguf_file(config.model) is not None:
+            # Hugging Face cannot save a model that was read from one.
+            self.capabilities = self.capabilities - {"trainable"}
         with understood(config.model, self.model):
             self.vocabulary_size: int = self.model.get_output_embeddings().weight.shape[0]
+        self._today = config.date or date.today()
+        chat = self._chat()
+        self._dated = chat is not None and chat.dated
         self._prompts = Prompts(
             config.model,
             self.tokenizer,
             config.template,
             config.template_without_passage,
-            self._chat(),
+            chat,
         )
+        self._thinking = Thinking(self.tokenizer)
         self._ends = self._end_tokens()
         self.eos_token_id: int = self._ends.first
         self.eos_token_ids: tuple[int, ...] = self._ends.ids
@@ -130,9 +144,10 @@ class Causal:
         return [[*(token for token in ids if token not in ends), ends[0]] for ids in continuations]
 
     def decode_tokens(self, token_ids: Sequence[int]) -> str:
-        """Return the text of target ids, without special tokens, single-spaced."""
+        """Return the text of target ids, single-spaced, without special tokens and thinking."""
         tokens = [token for token in token_ids if token not in self._ends.ids]
-        return plain_text(self.tokenizer, tokens)
+        text = plain_text(self.tokenizer, self._thinking.without_tokens(tokens))
+        return self._thinking.without_text(text)
 
     def decode_prefix(self, token_ids: Sequence[int]) -> str:
         """Return the text of an answer's first tokens that no further token changes."""
@@ -182,14 +197,39 @@ class Causal:
         logits = self._logits(prompts, targets.to(self.device))  # [M, T, V]
         return self._ends.merged(logits.log_softmax(dim=2)).to(pairs.device)
 
+    def length_faults(
+        self, questions: Sequence[str], targets: Sequence[Sequence[int]]
+    ) -> list[str | None]:
+        """Say of each question and target why the model cannot hold them; None where it can.
+
+        A passage may fill the prompt up to `max_input_tokens`, so a target must fit after that.
+        """
+        room = None if self._positions is None else self._positions - self.max_input_tokens
+        faults: list[str | None] = []
+        lengths = self._prompts.bare_lengths(questions)
+        for length, target in zip(lengths, targets, strict=True):
+            fault = question_fault(length, self.max_input_tokens)
+            if fault is None and room is not None and len(target) > room:
+                fault = (
+                    f"the answer is {len(target)} tokens long, its end included, and {room} of the "
+                    f"model's {self._positions} positions are left after a prompt of the "
+                    f"generator's max_input_tokens, {self.max_input_tokens}"
+                )
+            faults.append(fault)
+        return faults
+
     def trained_module(self) -> torch.nn.Module:
         """Return the whole model."""
         module: torch.nn.Module = self.model
         return module
 
     def save_trained(self, folder: Path) -> dict[str, str]:
-        """Write the model as safetensors, and its tokenizer."""
-        return save_model(self.model, self.tokenizer, folder)
+        """Write the model as safetensors, and its tokenizer; return what the config must say."""
+        return {**save_model(self.model, self.tokenizer, folder), **self.settings_of_today()}
+
+    def settings_of_today(self) -> dict[str, str]:
+        """Return the settings that repeat today's prompts on another day: `date`, if it matters."""
+        return {"date": self._today.isoformat()} if self._dated else {}
 
     # Tensors made in the caller's inference mode could not be written to outside it.
     @torch.inference_mode(False)
@@ -261,7 +301,24 @@ class Causal:
                 f"system is set but model {config.model!r} is not used with a chat template: write "
                 "the message in template"
             )
-        return Chat.of(config.model, self.tokenizer, config.system) if use_chat else None
+        if not use_chat and config.chat_template_kwargs:
+            raise GeneratorError(
+                f"chat_template_kwargs is set but model {config.model!r} is not used with a chat "
+                "template: leave it out"
+            )
+        if not use_chat:
+            return None
+        chat = Chat.of(
+            config.model, self.tokenizer, config.system, self._today, config.chat_template_kwargs
+        )
+        if chat.dated and config.date is None:
+            _LOG.warning(
+                "the chat template of model %r prints the date, which is that of loading: set date "
+                "to %s to get the same prompts on every day",
+                config.model,
+                self._today,
+            )
+        return chat
 
     def _end_tokens(self) -> EndTokens:
         """Return the tokens that end an answer: that of the targets, and all of the model's."""

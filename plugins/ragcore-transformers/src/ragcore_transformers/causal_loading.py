@@ -17,7 +17,7 @@ from ragcore.registry.installation import install_hint
 from ragcore_transformers.loading import explained, refuse_incomplete
 from ragcore_transformers.tokenizing import load_tokenizer
 
-__all__ = ["load_causal"]
+__all__ = ["gguf_file", "load_causal"]
 
 _FOR_GGUF: Final = ("gguf", "accelerate")
 
@@ -37,7 +37,7 @@ def load_causal(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
     Raises:
         GeneratorError: a file, package or weight is missing, or it is another kind of model.
     """
-    file = _gguf_file(name)
+    file = gguf_file(name)
     if file is None:
         return _load_folder(name, dtype), load_tokenizer(name)
     missing = [package for package in _FOR_GGUF if importlib.util.find_spec(package) is None]
@@ -55,7 +55,12 @@ def load_causal(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
     return model, load_tokenizer(folder, **options)
 
 
-def _gguf_file(name: str) -> Path | None:
+def gguf_file(name: str) -> Path | None:
+    """Return the GGUF file that a model's name stands for; None where it stands for none.
+
+    Raises:
+        GeneratorError: there is no such file, or the folder has several.
+    """
     path = Path(name)
     if path.suffix == ".gguf":
         if not path.is_file():

@@ -6,9 +6,10 @@ pipeline file is checked without them.
 
 from __future__ import annotations
 
+import datetime
 import string
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field, field_validator
 
@@ -22,6 +23,29 @@ __all__ = [
     "Seq2SeqConfig",
     "check_template",
 ]
+
+
+_RESERVED: Final = frozenset(
+    {
+        "add_generation_prompt",
+        "chat_template",
+        "continue_final_message",
+        "conversation",
+        "documents",
+        "max_length",
+        "messages",
+        "padding",
+        "return_assistant_tokens_mask",
+        "return_dict",
+        "return_tensors",
+        "strftime_now",
+        "tokenize",
+        "tokenizer_kwargs",
+        "tools",
+        "truncation",
+    }
+)
+"""Arguments of Hugging Face's `apply_chat_template`, and what is made of the setting `date`."""
 
 
 class Seq2SeqConfig(ComponentConfig):
@@ -67,6 +91,16 @@ class CausalConfig(ComponentConfig):
         description="whether the prompt is a chat; null where the tokenizer has a chat template",
     )
     system: str | None = Field(None, description="a chat's system message; null for none")
+    date: datetime.date | None = Field(
+        None,
+        description="the date that a chat template prints, as 2026-01-31; null for the day of "
+        "loading",
+    )
+    chat_template_kwargs: dict[str, bool | int | float | str] = Field(
+        default_factory=dict,
+        description="variables of the chat template, such as enable_thinking; thinking is off "
+        "where it is not turned on, and never part of an answer",
+    )
     answer_prefix: str | None = Field(
         None,
         description="text between prompt and answer; null for a space where the prompt ends with a "
@@ -91,6 +125,16 @@ class CausalConfig(ComponentConfig):
     @classmethod
     def _check_template(cls, template: str) -> str:
         return check_template(template, ("text", "question"), ("title",))
+
+    @field_validator("chat_template_kwargs")
+    @classmethod
+    def _check_variables(cls, variables: dict[str, Any]) -> dict[str, Any]:
+        reserved = sorted(_RESERVED & variables.keys())
+        if reserved:
+            raise ValueError(
+                f"{', '.join(reserved)}: set by ragcore or no variable of a template; leave out"
+            )
+        return variables
 
     @field_validator("template_without_passage")
     @classmethod

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import copy
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, Final
 
 from jinja2.exceptions import TemplateError
 
 from ragcore.errors import GeneratorError
 from ragcore.types import Passage
+from ragcore_transformers.chat_templates import closed, render
 from ragcore_transformers.tokenizing import fit_passage
 
 __all__ = ["Chat", "Prompts"]
@@ -26,6 +28,10 @@ __all__ = ["Chat", "Prompts"]
 _MESSAGE: Final = "ragcore\ufff9message"
 _REPLY: Final = "ragcore\ufff9reply"
 """Placeholders for a chat's message and reply; no template strips, escapes or splits them."""
+
+
+_ANOTHER_DAY: Final = date(1212, 12, 12)
+"""Differs from every date of today in its day, month and year, or nearly so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +42,31 @@ class Chat:
         before: up to the message.
         after: from the message to where the reply begins.
         end: what comes after the reply.
+        dated: whether the template prints the date.
     """
 
     before: str
     after: str
     end: str
+    dated: bool = False
 
     @classmethod
-    def of(cls, model: str, tokenizer: Any, system: str | None) -> Chat:
+    def of(
+        cls,
+        model: str,
+        tokenizer: Any,
+        system: str | None,
+        today: date,
+        variables: Mapping[str, Any],
+    ) -> Chat:
         """Read the chat's texts off a tokenizer's template.
+
+        Args:
+            model: its name, for errors.
+            tokenizer: has the template.
+            system: the system message; None for none.
+            today: the date that the template prints, if it prints one.
+            variables: more of the template's variables.
 
         Raises:
             GeneratorError: the template refuses the messages, or does not repeat them.
@@ -53,10 +75,9 @@ class Chat:
         messages = [*opening, {"role": "user", "content": _MESSAGE}]
         reply = {"role": "assistant", "content": _REPLY}
         try:
-            prompt = tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True
-            )
-            dialogue = tokenizer.apply_chat_template([*messages, reply], tokenize=False)
+            prompt = render(tokenizer, messages, today, variables, reply_follows=True)
+            another_day = render(tokenizer, messages, _ANOTHER_DAY, variables, reply_follows=True)
+            dialogue = render(tokenizer, [*messages, reply], today, variables)
         except (TemplateError, ValueError, TypeError) as fault:
             advice = "set chat: false" if system is None else "leave out system, or set chat: false"
             raise GeneratorError(
@@ -68,7 +89,8 @@ class Chat:
                 "assistant's reply once each: set chat: false"
             )
         before, _, after = prompt.partition(_MESSAGE)
-        return cls(before, after, dialogue.partition(_REPLY)[2])
+        end = dialogue.partition(_REPLY)[2]
+        return cls(before, closed(after), end, dated=prompt != another_day)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +150,11 @@ class Prompts:
             if len(ids) > limit:
                 prompts[pair] = self._shortened(questions[pair], passages[pair], limit)
         return prompts
+
+    def bare_lengths(self, questions: Sequence[str]) -> list[int]:
+        """Return how many tokens the prompt of each question has with an empty passage."""
+        prompts = [self._pieces(question, "", "") for question in questions]
+        return [len(ids) for ids in self._ids(prompts)] if prompts else []
 
     def continuations(self, answers: Sequence[str], prefix: str | None) -> list[list[int]]:
         """Return the ids with which a prompt continues for each answer, without end token.

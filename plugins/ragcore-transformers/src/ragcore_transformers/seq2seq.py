@@ -37,6 +37,7 @@ from ragcore_transformers.tokenizing import (
     fit_passage,
     load_tokenizer,
     plain_text,
+    question_fault,
     settled_text,
     special_id,
 )
@@ -205,6 +206,23 @@ class Seq2Seq:
         states, mask = read.of(pairs)
         log_p = plain.score_all(self.model, states, mask, goal, **self._specials())
         return log_p.to(pairs.device)
+
+    def length_faults(
+        self, questions: Sequence[str], targets: Sequence[Sequence[int]]
+    ) -> list[str | None]:
+        """Say of each question and target why the model cannot hold them; None where it can."""
+        texts = [self._fill(question, "", "") for question in questions]
+        bare = self._ids(texts) if texts else []
+        faults: list[str | None] = []
+        for ids, target in zip(bare, targets, strict=True):
+            fault = question_fault(len(ids), self.max_input_tokens)
+            if fault is None and self._positions is not None and len(target) > self._positions:
+                fault = (
+                    f"the answer is {len(target)} tokens long, its end included, and the model has "
+                    f"{self._positions} positions"
+                )
+            faults.append(fault)
+        return faults
 
     def trained_module(self) -> torch.nn.Module:
         """Return the whole model."""

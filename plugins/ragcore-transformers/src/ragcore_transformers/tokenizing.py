@@ -16,7 +16,14 @@ from ragcore.errors import GeneratorError, QuestionError
 from ragcore.types import Passage
 from ragcore_transformers.loading import explained
 
-__all__ = ["fit_passage", "load_tokenizer", "plain_text", "settled_text", "special_id"]
+__all__ = [
+    "fit_passage",
+    "load_tokenizer",
+    "plain_text",
+    "question_fault",
+    "settled_text",
+    "special_id",
+]
 
 _JOINED: Final = 2
 """Words at the end that cleaning may still join to those before or after them."""
@@ -80,6 +87,21 @@ def special_id(name: str, *sources: Any) -> int | None:
         if token_id is not None:
             return int(token_id[0] if isinstance(token_id, list | tuple) else token_id)
     return None
+
+
+def question_fault(length: int, limit: int) -> str | None:
+    """Say why a question of this length, with what the template adds, cannot be read.
+
+    Args:
+        length: in tokens, with an empty passage.
+        limit: the most tokens that the model reads.
+    """
+    if length <= limit:
+        return None
+    return (
+        f"the question is {length} tokens long, with what the template adds, and the model reads "
+        f"at most {limit}"
+    )
 
 
 def fit_passage(

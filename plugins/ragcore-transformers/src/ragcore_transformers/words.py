@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 import unicodedata
 import weakref
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from types import MethodType
@@ -37,6 +38,13 @@ _LONGEST: Final = 200
 _REMEMBERED: Final = 100_000
 """Parts whose tokens are cached, over all texts; about 20 MB."""
 
+_APOSTROPHES: Final = frozenset("'\u2019\uff07")
+_HYPHENS: Final = frozenset("-\u2010\u2011\u05be")
+"""Marks that join letters to one name: straight, typographic, full-width; Hebrew's hyphen too."""
+
+_ELIDED: Final = re.compile(r"(?:[cdjlmnst]|[a-z]*qu|dell|nell|dall|sull|all|un)\Z")
+"""What French and Italian write with an apostrophe before the next word: l'Italie, dell'Italia."""
+
 _BEFORE: Final = "a"
 """A word to put before those that do not begin an answer."""
 
@@ -53,9 +61,10 @@ class _WordPart(NamedTuple):
 class WordEncoder:
     """The words of texts, for one generator; safe to use from several threads.
 
-    An answer begins and ends where a word does: not between two letters, digits or accents. In
-    scripts without spaces a whole run of letters counts as one word. White space within an answer
-    may be written as in the text, or as one space.
+    An answer begins and ends where a word does: not between two letters, digits or accents, and not
+    inside a name at an apostrophe or hyphen (`_edges`). In scripts without spaces a whole run of
+    letters counts as one word. White space within an answer may be written as in the text, or as
+    one space.
     """
 
     def __init__(
@@ -155,31 +164,72 @@ def _parts(text: str) -> Iterator[_WordPart]:
     before = None
     for run in re.finditer(r"\S+", text):
         begin, end = run.span()
-        edges = [begin + edge for edge in _edges(run.group())]
-        for number, start in enumerate(edges[:-1], start=1):
-            for stop in {*edges[number : number + _EDGES], end}:
+        starts, stops = _edges(run.group())
+        for start in starts:
+            number = bisect_right(stops, start)
+            for stop in {*stops[number : number + _EDGES], stops[-1]}:
                 if stop - start <= _LONGEST:
-                    yield _WordPart(start, stop, text[start:stop], True)
+                    yield _WordPart(
+                        begin + start, begin + stop, text[begin + start : begin + stop], True
+                    )
         if before is not None:
             for gap in {text[before:begin], " "}:
-                for stop in edges[1:]:
-                    if stop - begin <= _LONGEST:
-                        yield _WordPart(before, stop, gap + text[begin:stop], False)
+                for stop in stops:
+                    if stop <= _LONGEST:
+                        spelled = gap + text[begin : begin + stop]
+                        yield _WordPart(before, begin + stop, spelled, False)
         before = end
 
 
 @lru_cache(maxsize=1 << 16)
-def _edges(run: str) -> tuple[int, ...]:
-    """Return where words may begin and end in a run without white space, both ends included."""
+def _edges(run: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return where answers may begin and where they may end in a run without white space.
+
+    A mark between two letters may join them. An apostrophe does (O'Brien, N'Djamena), but an answer
+    may end before a possessive 's and begin after an elided word (l'Italie). A hyphen does where a
+    part after it begins as a name does, not in lower case: Jean-Paul, Stratford-upon-Avon,
+    COVID-19; but not French-born, 20-year or 1990-1995.
+    """
     if run.isalnum():
-        return (0, len(run))
-    letters = [character.isalnum() or _is_accent(character) for character in run]
-    inside = (
+        return (0,), (len(run),)
+    in_word = [character.isalnum() or _is_accent(character) for character in run]
+    edges = {
         edge
         for edge in range(1, len(run))
-        if not (letters[edge - 1] and letters[edge]) and not _is_accent(run[edge])
-    )
-    return (0, *inside, len(run))
+        if not (in_word[edge - 1] and in_word[edge]) and not _is_accent(run[edge])
+    }
+    starts, stops = {0, *edges}, {*edges, len(run)}
+    name_follows = False
+    # From the end, to know of each hyphen whether a name's part follows.
+    for mark in range(len(run) - 2, 0, -1):
+        if in_word[mark]:
+            continue
+        if not (in_word[mark - 1] and in_word[mark + 1]):
+            name_follows = False
+        elif run[mark] in _APOSTROPHES:
+            first = _first_of_word(in_word, mark)
+            possessive = run[mark + 1] in "sS" and not any(in_word[mark + 2 : mark + 3])
+            # Not the n of rock'n'roll, which continues a word.
+            continues = first > 0 and run[first - 1] in _APOSTROPHES
+            elided = not continues and _ELIDED.match(run, first, mark) is not None
+            stops -= {mark + 1} if possessive else {mark, mark + 1}
+            starts -= {mark} if elided and not possessive else {mark, mark + 1}
+        elif run[mark] in _HYPHENS:
+            name_follows = name_follows or not run[mark + 1].islower()
+            if name_follows and not run[mark - 1].isdigit():
+                starts -= {mark, mark + 1}
+                stops -= {mark, mark + 1}
+        else:
+            name_follows = False
+    return tuple(sorted(starts)), tuple(sorted(stops))
+
+
+def _first_of_word(in_word: Sequence[bool], end: int) -> int:
+    """Return where the letters that end at `end` begin."""
+    first = end
+    while first and in_word[first - 1]:
+        first -= 1
+    return first
 
 
 def _is_accent(character: str) -> bool:
