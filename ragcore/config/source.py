@@ -124,7 +124,7 @@ class Source:
     def where(self, position: SourcePosition) -> str:
         """Write a position as text: `file:line:column`, or the override that it is in."""
         if position.origin:
-            return f"override '{_printable(self.overrides[position.origin - 1])}'"
+            return f"override '{_short(_printable(self.overrides[position.origin - 1]))}'"
         return f"{self.name}:{position.line}:{position.column}"
 
     def show(self) -> str:
@@ -333,6 +333,10 @@ def describe(node: Node) -> str:
             return f"the number {node.text}"
         case _:
             return f"the string {clip(node.text)}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 200 else text[:197] + "..."
 
 
 def clip(text: str) -> str:

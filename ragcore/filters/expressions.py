@@ -145,7 +145,7 @@ def where_from_json(text: str) -> dict[str, Any]:
         expression = json.loads(text, object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:
         raise QuestionError(
-            f"where: {text!r} cannot be read as JSON ({error}): expected a mapping such as "
+            f"where: {text[:200]!r} cannot be read as JSON ({error}): expected a mapping such as "
             '{"country": "Chad"}'
         ) from None
     read_where(expression)

@@ -8,6 +8,7 @@ one of them in memory.
 from __future__ import annotations
 
 import json
+import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
@@ -31,6 +32,8 @@ SCHEMA: Final = pa.schema(
     [pa.field(name, pa.string(), nullable=False) for name in ("id", "title", "text", "metadata")]
 )
 BATCH_ROWS: Final = 4096
+DEEPEST: Final = 64
+"""How deep metadata may be nested: Python reads and copies it by recursion."""
 BATCH_CHARACTERS: Final = 1 << 22
 
 
@@ -278,13 +281,34 @@ def _to_json(passage: Passage) -> str:
     if not passage.metadata:
         return "{}"
     try:
-        return json.dumps(dict(passage.metadata), ensure_ascii=False, allow_nan=False)
+        text = json.dumps(dict(passage.metadata), ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise CorpusError(
             f"passage {passage.id!r}: its metadata cannot be written as JSON ({error}): use "
             "strings, finite numbers, booleans, null, lists and mappings only; write null where a "
             "number is NaN or infinite"
         ) from None
+    if _depth(text) > DEEPEST:
+        raise CorpusError(
+            f"passage {passage.id!r}: its metadata is nested more than {DEEPEST} levels deep: "
+            "write it flatter"
+        )
+    return text
+
+
+_MARKS: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')
+"""Strings, which may hold brackets, and brackets."""
+
+
+def _depth(text: str) -> int:
+    """Return at least how deep the lists and mappings of a JSON text are nested."""
+    if text.count("[") + text.count("{") <= DEEPEST:
+        return 0
+    depth = deepest = 0
+    for mark in _MARKS.findall(text):
+        depth += 1 if mark in "[{" else -1 if mark in "]}" else 0
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _passage(id: str, title: str, text: str, metadata: str) -> Passage:  # noqa: A002

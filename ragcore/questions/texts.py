@@ -10,7 +10,14 @@ from typing import Final
 
 from ragcore.errors import QuestionError
 
-__all__ = ["LONGEST_QUESTION", "batch_of", "check_answers", "check_questions", "fault_of"]
+__all__ = [
+    "LONGEST_QUESTION",
+    "batch_of",
+    "check_answers",
+    "check_questions",
+    "fault_of",
+    "undecodable",
+]
 
 LONGEST_QUESTION: Final = 100_000
 """In characters. Tokenizers take seconds for a million, and no generator of today reads so many."""
@@ -74,6 +81,14 @@ def fault_of(text: object) -> str | None:
         return f"is {_type_of(text)}, expected text (str)"
     if len(text) > LONGEST_QUESTION:
         return f"has {len(text):,} characters, expected at most {LONGEST_QUESTION:,}: shorten it"
+    return undecodable(text)
+
+
+def undecodable(text: str) -> str | None:
+    """Return where a text has half a surrogate pair, as the end of a sentence; None where nowhere.
+
+    Such a character comes from a file or an argument that was not UTF-8, or from an escape in JSON.
+    """
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:

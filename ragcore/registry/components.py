@@ -401,10 +401,26 @@ def _put(payload: Any, path: tuple[str | int, ...], text: str) -> None:
 def _resolve_path(value: Path, info: ValidationInfo) -> Path:
     if "\0" in str(value):
         raise ValueError("a path cannot have the character NUL in it")
-    expanded, base = value.expanduser(), _base(info)
+    expanded, base = _expanded(value), _base(info)
     if expanded.is_absolute():
         return WrittenPath.of(expanded, written=str(value), base=None)
     return WrittenPath.of(base / expanded, written=str(value), base=base.absolute())
+
+
+def _expanded(path: Path) -> Path:
+    """Put a home folder in the place of ~ or ~user."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ValueError(f"there is no home folder for {path.parts[0]!r}") from None
+
+
+def _exists(path: Path) -> bool:
+    """Return whether there is something at a path; a text too long to be one is none."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _resolve_model(value: str, info: ValidationInfo) -> str:
@@ -415,9 +431,9 @@ def _resolve_model(value: str, info: ValidationInfo) -> str:
         return WrittenText.of(str(folder), written=value, base=None)
     if "\0" in value:
         raise ValueError("a model's name cannot have the character NUL in it")
-    path, base = Path(value).expanduser(), _base(info)
+    path, base = _expanded(Path(value)), _base(info)
     local = base / path
-    if local.exists():
+    if _exists(local):
         start = None if path.is_absolute() else base.absolute()
         return WrittenText.of(str(local), written=value, base=start)
     if path.is_absolute() and (info.context or {}).get("recorded"):

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 
 from ragcore.errors import CorpusError
+from ragcore.questions.texts import undecodable
 from ragcore.types import Passage
 
 __all__ = ["checked_passages"]
@@ -20,7 +21,8 @@ def checked_passages(corpus: Iterable[Passage]) -> Iterator[Passage]:
     Holds 16 bytes for each id.
 
     Raises:
-        CorpusError: a passage without id or text, or with an id that an earlier one has.
+        CorpusError: a passage without id or text, with one that is not Unicode, or with an id that
+            an earlier one has.
     """
     seen: set[bytes] = set()
     for number, passage in enumerate(corpus, start=1):
@@ -30,7 +32,13 @@ def checked_passages(corpus: Iterable[Passage]) -> Iterator[Passage]:
                 f"passage {number} of the corpus (id {passage.id!r}, title {passage.title!r}) has "
                 f"an empty {lacking}: give it one or leave the passage out"
             )
-        digest = blake2b(passage.id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        for name in ("id", "title", "text"):
+            fault = undecodable(getattr(passage, name))
+            if fault is not None:
+                raise CorpusError(
+                    f"passage {number} of the corpus (id {passage.id!r}): its {name} {fault}"
+                )
+        digest = blake2b(passage.id.encode("utf-8"), digest_size=16).digest()
         if digest in seen:
             raise CorpusError(
                 f"passage {number} of the corpus (title {passage.title!r}) has the id "

@@ -17,7 +17,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO, Final, TextIO
+from typing import Any, BinaryIO, Final, TextIO, cast
 
 from ragcore.errors import StreamError
 
@@ -85,13 +85,6 @@ class CheckedStream(io.TextIOBase):
         """The encoding of the stream; UTF-8 where it has none."""
         return getattr(self.stream, "encoding", None) or "utf-8"
 
-    @property
-    def buffer(self) -> BinaryIO:
-        """The stream's bytes, for output that is no text."""
-        if self.stream is None:
-            raise StreamError(_CLOSED)
-        return self.stream.buffer
-
     def writable(self) -> bool:
         """Return True."""
         return True
@@ -142,12 +135,15 @@ class CheckedStream(io.TextIOBase):
         except OSError as error:
             if self._stderr:
                 return
-            if isinstance(error, BrokenPipeError):
-                raise
-            raise StreamError(
-                f"standard output cannot be written ({error.strerror or error}): what was "
-                "printed is not complete"
-            ) from None
+            raise _not_written(error) from None
+
+
+def _not_written(error: OSError) -> Exception:
+    """Return what to raise where standard output did not take all."""
+    if isinstance(error, BrokenPipeError):
+        return error
+    reason = error.strerror or error
+    return StreamError(f"standard output cannot be written ({reason}): it is not complete")
 
 
 def _write_all(stream: TextIO, text: str) -> None:
@@ -156,9 +152,39 @@ def _write_all(stream: TextIO, text: str) -> None:
     if not isinstance(raw, io.RawIOBase):
         stream.write(text)
         return
-    rest = text.replace("\n", os.linesep).encode(stream.encoding)
+    _write_bytes(raw, text.replace("\n", os.linesep).encode(stream.encoding))
+
+
+def _write_bytes(stream: BinaryIO | io.RawIOBase, data: bytes) -> None:
+    rest = memoryview(data)
     while rest:
-        rest = rest[raw.write(rest) or 0 :]
+        rest = rest[stream.write(rest) or 0 :]
+
+
+class _Bytes(io.RawIOBase):
+    """The bytes of standard output."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        try:
+            _write_bytes(self._stream, bytes(data))
+        except OSError as error:
+            raise _not_written(error) from None
+        return len(data)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError as error:
+            raise _not_written(error) from None
+
+    def close(self) -> None:
+        """Do nothing, as in `CheckedStream`."""
 
 
 class NeutralStream(CheckedStream):
@@ -202,13 +228,16 @@ def binary_output() -> Iterator[BinaryIO]:
     """Give standard output to write bytes to, such as an archive; flushed at the end.
 
     Raises:
-        StreamError: it is a terminal, or closed.
+        StreamError: it is a terminal, or closed; writing raises it where the device is full.
     """
     stream = terminal_stream()
+    if stream.stream is None:
+        raise StreamError(_CLOSED)
     if stream.isatty():
         raise StreamError("standard output is a terminal: redirect it to a file or a pipe")
-    yield stream.buffer
-    stream.buffer.flush()
+    output = _Bytes(stream.stream.buffer)
+    yield cast(BinaryIO, output)
+    output.flush()
 
 
 def print_text(text: object) -> None:

@@ -58,6 +58,33 @@ def test_a_full_standard_output_is_a_message(
     is_message(done, "standard output cannot be written", "File too large")
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_export_to_a_full_standard_output_is_a_message(
+    unbuffered: str,
+    pipeline: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+
+    store = pipeline.parent / "store"
+    with (tmp_path / "out").open("wb") as out:
+        environment = {"PYTHONUNBUFFERED": unbuffered}
+        done = ragcore(
+            *("memory", "export", store, "-"), stdout=out, preexec_fn=limit, env=environment
+        )
+    is_message(done, "standard output cannot be written", "File too large")
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="there are no pseudo-terminals")
+def test_an_export_to_a_terminal_is_refused(pipeline: Path) -> None:  # noqa: F811
+    master, slave = os.openpty()
+    done = ragcore("memory", "export", pipeline.parent / "store", "-", stdout=slave)
+    os.close(slave)
+    os.close(master)
+    is_message(done, "standard output is a terminal")
+
+
 @pytest.mark.parametrize("arguments", [["schema"], ["plugins"], ["--help"], ["schema", "--help"]])
 def test_a_closed_standard_output_is_a_message(arguments: list[str]) -> None:
     is_message(ragcore(*arguments, shell=">&-"), "standard output is closed")
@@ -209,6 +236,8 @@ ASKED = ("q.jsonl", "now", "now")
         ["plugin", "new", "retriever", "mine", "--folder", LONG],
         ["plugin", "new", "retriever", "n" * 400],
         ["train", LONG],
+        ["check", "pipeline.yaml", 'memory.store="~nobody-of-this-name/x"'],
+        ["check", "pipeline.yaml", 'memory.store="\\ud800"'],
     ],
     ids=lambda arguments: " ".join(arguments).replace(LONG, "LONG")[:60],
 )

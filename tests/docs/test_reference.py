@@ -136,6 +136,8 @@ def leaves(command: Any, path: str) -> dict[str, list[str]]:
     if hasattr(command, "commands"):
         below: dict[str, list[str]] = {}
         for name, inner in command.commands.items():
+            if inner.hidden:
+                continue
             below |= leaves(inner, f"{path} {name}")
         return below
     return {path: sorted(map(written, command.params))}

@@ -92,3 +92,31 @@ def test_damage_is_named_with_its_line(text: str, message: str, tmp_path: Path) 
 def test_a_path_that_nothing_can_have_is_a_corpus_error(path: str) -> None:
     with pytest.raises(CorpusError):
         read_changes(Path(path))
+
+
+@pytest.mark.parametrize("field", ["id", "title", "text"])
+def test_a_lone_surrogate_is_refused_before_anything_is_encoded(
+    field: str,
+    pipeline: Path,  # noqa: F811
+) -> None:
+    row = {"id": "a", "title": "t", "text": "w", field: "x\ud800"}
+    (pipeline.parent / "passages.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(CorpusError, match=f"its {field} is not text: character 2"):
+        build_memory(pipeline, version="one")
+
+
+@pytest.mark.parametrize(("depth", "refused"), [(60, False), (70, True), (900, True)])
+def test_metadata_may_not_be_nested_too_deep_to_be_read(
+    depth: int,
+    refused: bool,
+    pipeline: Path,  # noqa: F811
+) -> None:
+    nested = "[" * depth + '"[[[{{{\\"[[["' + "]" * depth
+    brackets = "[" * 200
+    row = f'{{"id": "a", "text": "w", "n": {nested}, "plain": "{brackets}"}}\n'
+    (pipeline.parent / "passages.jsonl").write_text(row)
+    if refused:
+        with pytest.raises(CorpusError, match="nested more than 64 levels deep"):
+            build_memory(pipeline, version="one")
+    else:
+        assert build_memory(pipeline, version="one").passages == 1
