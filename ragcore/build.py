@@ -1,4 +1,4 @@
-"""The back door: build, update and open the memory of a pipeline.
+"""What users call to build, update and open the memory of a pipeline.
 
 Knows which settings of the section `memory` each of them needs; knows nothing of generators.
 """

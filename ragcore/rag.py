@@ -1,4 +1,4 @@
-"""The front door: a served memory, and a generator that answers from the passages found in it.
+"""What users call to answer: a served memory, and a generator that reads the passages found in it.
 
 Data goes one way: question → hits → passages (answering/retrieve.py) → read → decode → answer
 (answering/answerer.py). A request keeps the version of the memory that it begins with, so that a

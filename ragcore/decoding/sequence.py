@@ -2,7 +2,7 @@
 
 The paper searches with one beam per passage, because p(y|x) = Σ_z p(z|x) Π_i p(y_i|x,z,y_<i) does
 not factor into one term per token. **Thorough** scores every hypothesis of any beam under every
-passage; **fast** takes p(y|x,z) as 0 where z's beam lacks y.
+passage; **fast** takes p(y|x,z) as 0 where y is not among the hypotheses of z's beam.
 
 **Joint** needs no beam per passage, because the marginal does factor into mixtures whose weights
 change with the prefix:
@@ -91,8 +91,9 @@ def fast(
 ) -> list[list[Hypothesis]]:
     """Search with one beam per passage, then rank the hypotheses by their beams' scores alone.
 
-    p(y|x,z) counts as 0 where z's beam lacks y. Only the winner is then scored under every
-    passage, so its log-prob is exact all the same. Arguments and errors as `thorough`.
+    p(y|x,z) counts as 0 where y is not among the hypotheses of z's beam. Only the winner is then
+    scored under every passage, so its log-prob is exact all the same. Arguments and errors as
+    `thorough`.
 
     Returns:
         For each question its winner alone.

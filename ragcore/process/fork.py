@@ -30,6 +30,9 @@ def new_lock() -> threading.Lock:
     return lock
 
 
+_REGISTERING: Final = new_lock()
+
+
 def new_rlock() -> threading.RLock:  # type: ignore[valid-type, unused-ignore]
     """Return a reentrant lock that is free in every forked child."""
     lock = threading.RLock()
@@ -43,11 +46,12 @@ def call_in_child(action: Callable[[], object]) -> None:
     Args:
         action: a function; or a bound method, which is called as long as its object lives.
     """
-    _ACTIONS[:] = [reference for reference in _ACTIONS if reference() is not None]
-    if isinstance(action, MethodType):
-        _ACTIONS.append(weakref.WeakMethod(action))
-    else:
-        _ACTIONS.append(lambda: action)
+    with _REGISTERING:
+        _ACTIONS[:] = [reference for reference in _ACTIONS if reference() is not None]
+        if isinstance(action, MethodType):
+            _ACTIONS.append(weakref.WeakMethod(action))
+        else:
+            _ACTIONS.append(lambda: action)
 
 
 def _prepare_child() -> None:

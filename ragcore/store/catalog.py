@@ -330,10 +330,10 @@ class Catalog:
         return history
 
     def _is_broken(self, version: str) -> bool:
-        """Return whether the manifest of a version is missing or was changed."""
+        """Return whether a version's manifest is missing, changed, or of a later format."""
         try:
             self._read_manifest(version)
-        except StoreCorruptError:
+        except StoreError:
             return True
         return False
 

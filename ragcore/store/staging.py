@@ -117,8 +117,9 @@ def scratch_folder(
         return
     try:
         if fresh:
-            shutil.rmtree(folder)
-            folder.mkdir()
+            # The folder itself stays: the lock is on it.
+            for path in folder.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
         count = retriever.use_scratch(folder)
         # The caller may drop it before the block ends.
         del retriever

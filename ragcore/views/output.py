@@ -231,7 +231,7 @@ def binary_output() -> Iterator[BinaryIO]:
         StreamError: it is a terminal, or closed; writing raises it where the device is full.
     """
     stream = terminal_stream()
-    if stream.stream is None:
+    if stream.stream is None or stream.stream.closed:
         raise StreamError(_CLOSED)
     if stream.isatty():
         raise StreamError("standard output is a terminal: redirect it to a file or a pipe")

@@ -234,6 +234,17 @@ def test_a_version_of_a_later_format_is_listed_and_stays(store: Store) -> None:
     assert store.gc(1).kept == ("c", "d")
 
 
+def test_no_rollback_goes_to_a_version_of_a_later_format(store: Store) -> None:
+    for name in "bca":
+        store.activate(name)
+    fields = json.loads((version(store, "c") / "manifest.json").read_bytes())
+    del fields["sha256"]
+    (version(store, "c") / "manifest.json").write_bytes(_spelled({**fields, "format": 2}))
+    assert store.gc(2).kept == ("a", "b", "c")
+    assert store.rollback() == ("a", "b")
+    store.activate("d")
+
+
 def test_a_file_among_the_versions_is_none(store: Store) -> None:
     (store.folder / "versions" / "notes.txt").write_text("mine")
     assert names(store) == "abcde"

@@ -562,6 +562,21 @@ def test_thinking_is_no_part_of_an_answer(chatty: Path, special: bool) -> None:
     assert decoded("Nairobi") == "Nairobi"
 
 
+@pytest.mark.parametrize("special", [True, False, None])
+def test_thinking_is_not_streamed(chatty: Path, special: bool | None) -> None:
+    generator = made(chatty)
+    tokenizer = copy.deepcopy(generator.tokenizer)
+    if special is not None:
+        tokenizer.add_tokens(["<think>", "</think>"], special_tokens=special)
+    generator.tokenizer, generator._thinking = tokenizer, Thinking(tokenizer)
+    text = "Nairobi <think>Chad is</think> 1 < 2 Mali"
+    tokens = tokenizer(text, add_special_tokens=False).input_ids
+    whole = generator.decode_tokens(tokens)
+    assert "Chad" not in whole
+    for length in range(len(tokens) + 1):
+        assert whole.startswith(generator.decode_prefix(tokens[:length]))
+
+
 def test_thinking_that_is_spelled_out_is_no_part_of_an_answer(chatty: Path) -> None:
     thinking = Thinking(made(chatty).tokenizer)
     assert thinking.without_text("<think> a </think> b") == "b"

@@ -6,7 +6,6 @@ of a graph that do not exist, ids that are no rows. Knows FAISS's classes; knows
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from ragcore.disk.loading import reading
 from ragcore.errors import StoreCorruptError
+from ragcore.process.fork import new_lock
 from ragcore_faiss.factory import layers, make, message
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ faiss: Any = typed_faiss
 _READ_TWICE: Final = 1 << 26
 """Files of up to so many bytes are first read without mapping, which FAISS checks better."""
 
-_LIMIT_LOCK: Final = threading.Lock()
+_LIMIT_LOCK: Final = new_lock()
 
 
 def read_file(path: Path, *, mmap: bool) -> Any:

@@ -152,7 +152,8 @@ class Causal:
     def decode_prefix(self, token_ids: Sequence[int]) -> str:
         """Return the text of an answer's first tokens that no further token changes."""
         tokens = [token for token in token_ids if token not in self._ends.ids]
-        return settled_text(self.tokenizer, tokens)
+        text = settled_text(self.tokenizer, self._thinking.without_tokens(tokens))
+        return self._thinking.settled(text)
 
     def encode_words(self, texts: Sequence[str]) -> list[list[Word]]:
         """Return how each text's words are written in an answer."""

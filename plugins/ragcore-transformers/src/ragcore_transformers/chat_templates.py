@@ -87,6 +87,20 @@ class Thinking:
             return text
         return " ".join(_REST.sub("", _BLOCK.sub("", text)).split())
 
+    def settled(self, text: str) -> str:
+        """Return the text of an answer's first tokens outside of blocks, without a tag's beginning.
+
+        What stands before a closing tag that nothing opened has been returned by then; a prompt
+        leaves no block open, so that a reply begins outside of one.
+        """
+        opened = text.find("<")
+        while opened >= 0:
+            rest = text[opened:]
+            if any(f"<{tag}>".startswith(rest) or f"</{tag}>".startswith(rest) for tag in _TAGS):
+                return self.without_text(text[:opened]).rstrip()
+            opened = text.find("<", opened + 1)
+        return self.without_text(text)
+
 
 def _clock(today: date) -> str:
     """Return a macro for `strftime_now`; a line of its own, so that the template begins a line."""
