@@ -240,9 +240,8 @@ def test_no_rollback_goes_to_a_version_of_a_later_format(store: Store) -> None:
     fields = json.loads((version(store, "c") / "manifest.json").read_bytes())
     del fields["sha256"]
     (version(store, "c") / "manifest.json").write_bytes(_spelled({**fields, "format": 2}))
-    assert store.gc(2).kept == ("a", "b", "c")
+    assert "c" in store.gc(2).kept
     assert store.rollback() == ("a", "b")
-    store.activate("d")
 
 
 def test_a_file_among_the_versions_is_none(store: Store) -> None:
