@@ -87,7 +87,7 @@ def probe_steps(
     Raises:
         GeneratorError: the numbers differ, or the model raises an error.
     """
-    fine = model.dtype in (torch.float32, torch.float64)
+    fine = _is_fine(model)
     gap = 0.0
     with understood(name, model):
         pairs = [0, 1, 0]
@@ -138,6 +138,13 @@ def probe_copied(name: str, model: Any, cache_name: str, vocabulary: int) -> Non
         return log_p
 
     probe_steps(name, model, start, step, plain, vocabulary)
+
+
+def _is_fine(model: Any) -> bool:
+    """Return whether all weights are float32 or wider; int8 rows round activations, too."""
+    tensors = [*model.parameters(), *model.buffers()]
+    coarse = (torch.int8, torch.float16, torch.bfloat16)
+    return not any(tensor.dtype in coarse for tensor in tensors)
 
 
 def _wider(gap: float, log_p: Tensor, expected: Tensor, fine: bool) -> float:
