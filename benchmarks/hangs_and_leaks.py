@@ -218,10 +218,10 @@ def closed(pipeline: Path) -> None:
     for _ in range(3):
         cycle()
     alive = [thing for thing in gc.get_objects() if issubclass(type(thing), torch.Tensor)]
-    held = {one.data_ptr(): one.nbytes for one in alive if one.device.type == "cpu"}
+    storages = {tensor.data_ptr(): tensor.nbytes for tensor in alive if tensor.device.type == "cpu"}
     print(
         f"closed: {(len(alive) - before) / 3:.0f} tensors more for each closed pipeline; "
-        f"{sum(held.values()) / 2**20:.0f} MiB of tensors in all after three"
+        f"{sum(storages.values()) / 2**20:.0f} MiB of tensors in all after three"
     )
 
 

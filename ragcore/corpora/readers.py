@@ -84,7 +84,7 @@ class DprTsv:
 
     A row is one line. Files that have no quoting, in which a quote is a letter like any other, are
     read with `quoting: none`, and those without a header with `columns`: MS MARCO's collection.tsv
-    with both. Columns beside id, text and title become metadata.
+    with both. Columns other than id, text and title become metadata.
     """
 
     class Config(ComponentConfig):

@@ -24,7 +24,7 @@ _ACTIONS: Final[list[Callable[[], Callable[[], object] | None]]] = []
 
 
 def new_lock() -> threading.Lock:
-    """Return a lock that is free in every forked child, whoever holds it in the parent."""
+    """Return a lock that is free in every forked child, even if a thread of the parent holds it."""
     lock = threading.Lock()
     _LOCKS.add(lock)
     return lock

@@ -121,7 +121,7 @@ def repacked(source: Path, target: Path, change: Callable[[dict[str, bytes]], ob
     return target
 
 
-@pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "retriever/../../evil", "more"])
+@pytest.mark.parametrize("name", ["../evil", "/evil", "retriever/../../evil", "more"])
 def test_nothing_is_written_that_the_manifest_does_not_name(
     store: Store, tmp_path: Path, name: str
 ) -> None:

@@ -509,12 +509,12 @@ path, rng = folder / "index.faiss", np.random.default_rng(1)
 whole, refused = path.read_bytes(), 0
 for attempt in range(120):
     data = bytearray(whole)
-    place = int(rng.integers(len(data) if attempt % 2 else 300)) // 4 * 4
+    offset = int(rng.integers(len(data) if attempt % 2 else 300)) // 4 * 4
     if attempt % 3:
         values = [0, 2**31 - 1, 2**32 - 1, 200, 10**6]
-        data[place : place + 4] = values[attempt % 5].to_bytes(4, "little")
+        data[offset : offset + 4] = values[attempt % 5].to_bytes(4, "little")
     else:
-        data = data[:place]
+        data = data[:offset]
     path.write_bytes(bytes(data))
     try:
         loaded = Faiss.load(folder, config, mmap=mmap)

@@ -115,7 +115,7 @@ TEXTS = st.lists(st.sampled_from(LETTERS), max_size=12).map("".join) | st.lists(
 
 
 def spans(text: str) -> list[str]:
-    """Every stretch between two edges of words that are beside no joining mark."""
+    """List the spans between word edges that touch no apostrophe or hyphen."""
 
     def is_letter(at: int) -> bool:
         return 0 <= at < len(text) and unicodedata.category(text[at])[0] in "LNM"

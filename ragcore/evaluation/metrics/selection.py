@@ -2,7 +2,7 @@
 
 A pipeline may keep back answers of low log p. Coverage is the share of questions that it answers
 then; the risk is that these are wrong (El-Yaniv and Wiener, 2010; for question answering Kamath et
-al., 2020). Both figures rank all questions together, so drawing questions anew is no interval.
+al., 2020). Both figures rank all questions together, so resampling questions gives no interval.
 """
 
 from __future__ import annotations
