@@ -188,8 +188,8 @@ class Rag:
             B natural logarithms; the end-of-sequence token is included.
 
         Raises:
-            QuestionError: there is not one answer for each question, a question is empty or
-                longer than the generator's input, or `where` is no filter.
+            QuestionError: there is not one answer for each question, an answer is no usable text,
+                a question is empty or longer than the generator's input, or `where` is no filter.
         """
         questions, answers = batch_of(questions), batch_of(answers, "answer")
         if len(questions) != len(answers):
@@ -197,9 +197,9 @@ class Rag:
                 f"{len(questions)} questions with {len(answers)} answers: log_prob takes one "
                 "answer for each question"
             )
+        check_answers(answers)
         with self.memory.reading() as memory:
             retrieved = retrieve(memory, questions, self.config, where)
-            check_answers(answers)
             return self._answering.log_probs(retrieved, answers)
 
     def without(self, answer: Answer, passage_ids: str | Sequence[str]) -> Without:
