@@ -6,9 +6,12 @@ import gc
 import itertools
 import unittest
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from ragcore.testing.suite import Suite
+import numpy as np
+
+from ragcore.testing.manners import MannerLaws
 from ragcore.types import Passage
 
 __all__ = ["CorpusSuite"]
@@ -17,7 +20,7 @@ ENOUGH: Final = 8
 """Passages that a corpus must have to test whether they are streamed."""
 
 
-class CorpusSuite(Suite):
+class CorpusSuite(MannerLaws):
     """Test a component against `ragcore.contracts.Corpus`.
 
     Attributes:
@@ -34,6 +37,14 @@ class CorpusSuite(Suite):
     def passages(self, corpus: Any) -> list[Passage]:
         """Return the first passages of a corpus."""
         return list(itertools.islice(corpus, self.first))
+
+    def exercise(self, component: Any, folder: Path) -> Mapping[str, Any]:
+        """Read the first passages."""
+        first = self.passages(self.build(component))
+        return {
+            name: np.array([getattr(passage, name) for passage in first], str)
+            for name in ("id", "title", "text")
+        }
 
     def test_capabilities_are_known(self, component: Any) -> None:
         """`capabilities` is a frozenset of names.

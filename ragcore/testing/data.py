@@ -33,6 +33,11 @@ class World:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def pair(self) -> tuple[Rows, Any]:
+        """The arguments of `add`."""
+        return self.rows, self.items
+
     def take(self, positions: Sequence[int] | Rows | slice) -> Self:
         """Return the rows and items at some positions, in that order."""
         chosen = np.arange(len(self))[positions]

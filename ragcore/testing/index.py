@@ -10,6 +10,7 @@ import numpy as np
 from ragcore.testing.changing import ChangeLaws
 from ragcore.testing.data import World, lattice, rows, vectors
 from ragcore.testing.hits import CLOSE, well_formed
+from ragcore.testing.manners import MannerLaws
 from ragcore.testing.searching import SearchLaws
 from ragcore.testing.sequences import SequenceLaws
 from ragcore.testing.storing import StoreLaws
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["IndexSuite"]
 
 
-class IndexSuite(SearchLaws, ChangeLaws, StoreLaws, SequenceLaws):
+class IndexSuite(SearchLaws, ChangeLaws, StoreLaws, SequenceLaws, MannerLaws):
     """Test a component against `ragcore.contracts.Index`.
 
     Attributes:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ragcore.testing.changing import ChangeLaws
 from ragcore.testing.data import passages
+from ragcore.testing.manners import MannerLaws
 from ragcore.testing.searching import SearchLaws
 from ragcore.testing.sequences import SequenceLaws
 from ragcore.testing.storing import StoreLaws
@@ -20,7 +21,7 @@ from ragcore.types import Passage
 __all__ = ["RetrieverSuite"]
 
 
-class RetrieverSuite(SearchLaws, ChangeLaws, StoreLaws, SequenceLaws):
+class RetrieverSuite(SearchLaws, ChangeLaws, StoreLaws, SequenceLaws, MannerLaws):
     """Test a component against `ragcore.contracts.Retriever`.
 
     Attributes:

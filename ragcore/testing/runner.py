@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import tempfile
 import unittest
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -36,14 +36,19 @@ class Verdict:
     fix: str
 
 
-def examine(suite: type[Suite], component: Any) -> Iterator[Verdict]:
+def examine(
+    suite: type[Suite], component: Any, laws: Collection[str] | None = None
+) -> Iterator[Verdict]:
     """Run the laws of `suite` on `component` in order, each in a new temporary folder.
 
     Args:
         suite: such as `IndexSuite`, or a subclass with other settings.
         component: a `ComponentSpec`, or a class whose `Config` needs no setting.
+        laws: the names of the laws to run; all of them where None.
     """
     for name, law in suite.laws().items():
+        if laws is not None and name not in laws:
+            continue
         with tempfile.TemporaryDirectory(prefix="ragcore-law-") as folder:
             outcome, reason = _run(suite, name, {"component": component, "tmp_path": Path(folder)})
         yield Verdict(name, outcome, reason, inspect.cleandoc(law.__doc__ or ""))

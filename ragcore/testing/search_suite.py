@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -64,7 +65,38 @@ class SearchSuite(Suite):
         subject.save(folder)
         return folder
 
+    def exercise(self, component: Any, folder: Path) -> Mapping[str, Any]:
+        """Build a component in two steps, search it, change it, save it, and search what is left.
+
+        Returns:
+            Rows [B, k] and scores of the searches, by name; the last is of what was saved.
+        """
+        world = self.world()
+        subject = self.empty(component)
+        searches: dict[str, Hits] = {}
+        for part in (slice(0, self.count // 2), slice(self.count // 2, self.count)):
+            subject.add(*world.take(part).pair)
+        searches["whole"] = self.search(subject)
+        if "filter" in subject.capabilities:
+            searches["filtered"] = self.search(subject, allowed=world.rows[::3])
+        if "remove" in subject.capabilities:
+            subject.remove(world.rows[:2])
+        subject.save(folder)
+        searches["saved"] = self.search(self.load(component, folder))
+        return _arrays(searches)
+
+    def revisit(self, component: Any, folder: Path) -> Mapping[str, Any]:
+        """Load what `exercise` saved, and search it."""
+        return _arrays({"saved": self.search(self.load(component, folder))})
+
     def load(self, component: Any, folder: Path, *, mmap: bool = True) -> Any:
         """Load a saved component as a store does."""
         spec = self.spec(component)
         return spec.component.load(folder, spec.config, mmap=mmap)
+
+
+def _arrays(searches: Mapping[str, Hits]) -> dict[str, Any]:
+    arrays: dict[str, Any] = {}
+    for name, hits in searches.items():
+        arrays |= {f"{name}_rows": hits.rows, f"{name}_scores": hits.scores}
+    return arrays

@@ -120,7 +120,7 @@ class StoreLaws(SearchSuite):
         self.lacks(subject, "add")
         loaded = self.load(component, self.saved(subject, tmp_path / "saved"))
         last = world.take([self.count - 1])
-        self.must_refuse(component, "add(…) after loading", lambda: loaded.add(*_pair(last)))
+        self.must_refuse(component, "add(…) after loading", lambda: loaded.add(*last.pair))
 
     def test_removed_rows_stay_removed(self, component: Any, tmp_path: Path) -> None:
         """Rows removed before saving or after loading stay removed (capability `remove`).
@@ -208,10 +208,6 @@ class StoreLaws(SearchSuite):
             jobs = [pool.submit(ask, number) for number in range(THREADS - 1)]
             for job in [*jobs, pool.submit(load, 0)]:
                 job.result()
-
-
-def _pair(world: Any) -> tuple[Any, Any]:
-    return world.rows, world.items
 
 
 def _digests(folder: Path) -> dict[str, str]:

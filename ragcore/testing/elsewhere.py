@@ -1,0 +1,202 @@
+"""Exercise a component in a second process, where `hash()` gives other numbers.
+
+The process is started as `python -m ragcore.testing.elsewhere`. It reads a JSON object from its
+standard input: the suite and the component by module and name, the component's settings, and
+folders. It writes what the suite's hooks returned as arrays, which the first process compares.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
+
+from ragcore.registry.components import ComponentSpec, yaml_key
+
+if TYPE_CHECKING:
+    from ragcore.testing.manners import MannerLaws
+
+__all__ = ["UnreachableError", "exercise_elsewhere"]
+
+_SPEC: Final = "component of a config"
+_UNREACHABLE: Final = 3
+_SECONDS: Final = 300
+
+
+class UnreachableError(Exception):
+    """A suite or a component cannot be rebuilt in another process; the message says why."""
+
+
+def exercise_elsewhere(
+    suite: type[MannerLaws], spec: ComponentSpec[Any], saved: Path, folder: Path
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Exercise a component in a new process with another PYTHONHASHSEED and working folder.
+
+    Args:
+        suite: a suite, whose hooks `exercise` and `revisit` are called.
+        spec: the component.
+        saved: where this process has saved the component, for `revisit`.
+        folder: a new folder for the other process.
+
+    Returns:
+        What `exercise` returned there, and what `revisit` did.
+
+    Raises:
+        UnreachableError: the other process cannot import the suite or the component.
+        AssertionError: it raised an error there.
+    """
+    base, settings = _suite(suite)
+    folder.mkdir()
+    message = {
+        "suite": base,
+        "settings": settings,
+        "spec": _described(spec),
+        "saved": str(saved.absolute()),
+        "folder": str(folder.absolute()),
+    }
+    seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
+    paths = os.pathsep.join(str(Path(path).absolute()) for path in sys.path)
+    done = subprocess.run(
+        [sys.executable, "-m", __name__],
+        input=json.dumps(message),
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": paths},
+        timeout=_SECONDS,
+        check=False,
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["it wrote no error"])[-1]
+        if done.returncode == _UNREACHABLE:
+            raise UnreachableError(last)
+        raise AssertionError(f"in another process it raised {last}")
+    first, second = (np.load(folder / name) for name in ("exercised.npz", "revisited.npz"))
+    return dict(first), dict(second)
+
+
+def _suite(suite: type[Any]) -> tuple[dict[str, str], dict[str, Any]]:
+    """Describe a suite: the first class in its line that can be imported, and what others set."""
+    settings: dict[str, Any] = {}
+    for cls in suite.__mro__:
+        try:
+            return _reference(cls), settings
+        except UnreachableError:
+            for name, value in vars(cls).items():
+                if name.startswith(("_", "test_")) or name in (*settings, "waived", "component"):
+                    continue
+                if callable(value) or isinstance(value, property | classmethod | staticmethod):
+                    raise
+                settings[name] = to_jsonable_python(value)
+    raise UnreachableError(f"{suite.__name__} has no class that can be imported")
+
+
+def _reference(cls: type[Any]) -> dict[str, str]:
+    """Describe where a class is defined."""
+    module = sys.modules.get(cls.__module__)
+    current: Any = module
+    for part in cls.__qualname__.split("."):
+        current = getattr(current, part, None)
+    if current is not cls or cls.__module__ == "__main__":
+        raise UnreachableError(
+            f"{cls.__module__}.{cls.__qualname__} cannot be imported by another process: define it "
+            "at the top level of a module"
+        )
+    file = getattr(module, "__file__", None) or ""
+    return {"module": cls.__module__, "name": cls.__qualname__, "file": file}
+
+
+def _resolved(reference: Mapping[str, str]) -> Any:
+    """Import the class that a reference describes."""
+    name, file = reference["module"], reference["file"]
+    try:
+        module = importlib.import_module(name)
+    except ImportError:
+        module = None
+    if module is None or (file and getattr(module, "__file__", None) != file):
+        # Such as a test file, which pytest imports under a name of its own.
+        located = importlib.util.spec_from_file_location(name, file)
+        if located is None or located.loader is None:
+            raise ImportError(f"{name} cannot be imported from {file!r}")
+        module = importlib.util.module_from_spec(located)
+        sys.modules[name] = module
+        located.loader.exec_module(module)
+    current: Any = module
+    for part in reference["name"].split("."):
+        current = getattr(current, part)
+    return current
+
+
+def _described(spec: ComponentSpec[Any]) -> dict[str, Any]:
+    return {
+        "kind": spec.kind,
+        "use": spec.use,
+        "class": _reference(spec.component),
+        "config": _plain(spec.config),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Return settings as JSON has them, each component described by its class."""
+    match value:
+        case ComponentSpec():
+            return {_SPEC: _described(value)}
+        case BaseModel():
+            fields = type(value).model_fields.items()
+            return {yaml_key(name, field): _plain(getattr(value, name)) for name, field in fields}
+        case Mapping():
+            return {str(key): _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case _:
+            return to_jsonable_python(value)
+
+
+def _rebuilt(value: Any) -> Any:
+    """Return settings with the components that `_plain` described."""
+    match value:
+        case {"component of a config": described}:
+            return _spec(described)
+        case dict():
+            return {key: _rebuilt(item) for key, item in value.items()}
+        case list():
+            return [_rebuilt(item) for item in value]
+        case _:
+            return value
+
+
+def _spec(described: Mapping[str, Any]) -> ComponentSpec[Any]:
+    component = _resolved(described["class"])
+    config = component.Config.model_validate(_rebuilt(described["config"]))
+    return ComponentSpec(described["kind"], described["use"], component, config)
+
+
+def _main() -> None:
+    message = json.load(sys.stdin)
+    try:
+        base = _resolved(message["suite"])
+        spec = _spec(message["spec"])
+    # Whatever an import or a config raises, the component cannot be had in this process.
+    except Exception as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(_UNREACHABLE)
+    suite = type(base.__name__, (base,), {"__module__": base.__module__, **message["settings"]})()
+    folder, saved = Path(message["folder"]), Path(message["saved"])
+    (folder / "saved").mkdir()
+    exercised = suite.exercise(spec, folder / "saved")
+    np.savez(folder / "exercised.npz", **exercised)
+    np.savez(folder / "revisited.npz", **suite.revisit(spec, saved))
+
+
+if __name__ == "__main__":
+    _main()
