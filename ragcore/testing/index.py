@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from ragcore.testing.caching import CacheLaws
 from ragcore.testing.changing import ChangeLaws
 from ragcore.testing.data import World, lattice, rows, vectors
 from ragcore.testing.hits import CLOSE, well_formed
 from ragcore.testing.manners import MannerLaws
+from ragcore.testing.moving import MoveLaws
 from ragcore.testing.searching import SearchLaws
 from ragcore.testing.sequences import SequenceLaws
+from ragcore.testing.sizes import SizeLaws
 from ragcore.testing.storing import StoreLaws
 from ragcore.types import MISSING_ROW, Hits
 
@@ -24,18 +27,29 @@ if TYPE_CHECKING:
 __all__ = ["IndexSuite"]
 
 
-class IndexSuite(SearchLaws, ChangeLaws, StoreLaws, SequenceLaws, MannerLaws):
+class IndexSuite(
+    SearchLaws,
+    ChangeLaws,
+    StoreLaws,
+    SizeLaws,
+    CacheLaws,
+    MoveLaws,
+    SequenceLaws,
+    MannerLaws,
+):
     """Test a component against `ragcore.contracts.Index`.
 
     Attributes:
         dim: the length of the vectors that the laws use.
         many: how many vectors the law about k hits adds: enough that an approximate search does
             not meet all of them.
+        lengths: lengths of vectors and queries, other than 1, with which the index must work.
     """
 
     kind = "index"
     dim: ClassVar[int] = 16
     many: ClassVar[int] = 1_500
+    lengths: ClassVar[tuple[float, ...]] = (3_000.0, 1e-7)
 
     def empty(self, component: Any) -> Any:
         """Return an index without vectors."""
@@ -55,6 +69,19 @@ class IndexSuite(SearchLaws, ChangeLaws, StoreLaws, SequenceLaws, MannerLaws):
         Their inner products are exact, so that items that tie do so in any order of summing.
         """
         return lattice(6, self.dim, seed=4)
+
+    def many_questions(self, count: int) -> Vectors:
+        """Return queries of small integers, float32 [B, d]; the last third repeats the first."""
+        distinct = lattice(count - count // 3, self.dim, seed=8)
+        return np.concatenate([distinct, distinct[: count // 3]])
+
+    def asking(self, items: Vectors) -> Vectors:
+        """Return the vectors themselves."""
+        return items
+
+    def exchanged(self, items: Vectors) -> Vectors:
+        """Return the vectors moved on by one row."""
+        return np.roll(items, 1, axis=0)
 
     def test_exact_equals_brute_force(self, component: Any) -> None:
         """The hits are the rows of highest inner product, with that score (capability `exact`).
@@ -76,7 +103,7 @@ class IndexSuite(SearchLaws, ChangeLaws, StoreLaws, SequenceLaws, MannerLaws):
         index = self.filled(component, world)
         self.needs(index, "exact")
         for k in (1, 3, self.k):
-            best, scores = self._brute(world, k)
+            best, scores = _brute(self.questions(), world, k)
             hits = self.search(index, k)
             assert np.array_equal(hits.rows, best), (
                 f"rows are {hits.rows.tolist()}, not {best.tolist()}"
@@ -104,7 +131,7 @@ class IndexSuite(SearchLaws, ChangeLaws, StoreLaws, SequenceLaws, MannerLaws):
         """
         world = self.world()
         hits = self.search(self.filled(component, world))
-        best, _ = self._brute(world, self.k)
+        best, _ = _brute(self.questions(), world, self.k)
         shares = [len(np.intersect1d(*pair)) for pair in zip(hits.rows, best, strict=True)]
         share = float(np.mean(shares)) / self.k
         assert share >= self.recall, f"recall@{self.k} is {share:.3f}, below {self.recall}"
@@ -178,17 +205,44 @@ class IndexSuite(SearchLaws, ChangeLaws, StoreLaws, SequenceLaws, MannerLaws):
         index = self.filled(component, world)
         self.must_fail("a query of another length", lambda: index.search(wrong[:1], self.k))
 
-    def _brute(self, world: World, k: int) -> tuple[Any, Any]:
-        """Compute rows and scores of the k highest inner products by the definition."""
-        products = (self.questions().astype(np.float64) @ world.items.T.astype(np.float64)).astype(
-            np.float32
-        )
-        order = np.lexsort((np.broadcast_to(world.rows, products.shape), -products), axis=1)[:, :k]
-        return world.rows[order], np.take_along_axis(products, order, axis=1)
+    def test_long_and_short_vectors_are_found(self, component: Any) -> None:
+        """Vectors and queries of other lengths (`lengths`) are found like those of length 1.
+
+        At least the share `recall` of the best rows is found, or as many as of length 1; scores are
+        right relative to the largest (capability `exact`). An encoder that does not normalise gives
+        vectors of any length.
+
+        Fix: add no constant to a score or a length, such as 1 - (1 - x·y) or + 1e-6, and compute in
+        float32 or float64, not in float16.
+        """
+        unit, queries = self.items(self.count, seed=1), vectors(6, self.dim, seed=4)
+        unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+        queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+        enough = self.recall
+        for length in (1.0, *self.lengths):
+            world = World(rows(self.count), unit * np.float32(length))
+            scaled = queries * np.float32(length)
+            index = self.filled(component, world)
+            hits = index.search(scaled.copy(), self.k)
+            well_formed(hits, len(scaled), self.k, world.rows)
+            best, scores = _brute(scaled, world, self.k)
+            shares = [len(np.intersect1d(*pair)) for pair in zip(hits.rows, best, strict=True)]
+            share = float(np.mean(shares)) / self.k
+            if length == 1:
+                enough = min(self.recall, share)
+            assert share >= enough, (
+                f"of vectors of length {length}, recall@{self.k} is {share:.3f}, below {enough:.3f}"
+            )
+            if "exact" in index.capabilities:
+                gap = float(np.abs(hits.scores - scores).max() / np.abs(scores).max())
+                assert gap <= CLOSE, (
+                    f"of vectors of length {length}, scores differ from inner products by up to "
+                    f"{gap:.2g} of the largest"
+                )
 
     def _compare(self, hits: Hits, world: World, k: int) -> None:
         """Check hits against brute force."""
-        best, scores = self._brute(world, k)
+        best, scores = _brute(self.questions(), world, k)
         well_formed(hits, len(best), k, world.rows)
         exists = hits.rows[:, : len(world)] != MISSING_ROW
         assert exists.all(), f"of {len(world)} rows, {int(exists.sum(axis=1).min())} were found"
@@ -204,3 +258,10 @@ class IndexSuite(SearchLaws, ChangeLaws, StoreLaws, SequenceLaws, MannerLaws):
                 assert abs(product - actual) <= within, (
                     f"row {row} has score {actual:.6g}, but inner product {product:.6g}"
                 )
+
+
+def _brute(queries: Vectors, world: World, k: int) -> tuple[Any, Any]:
+    """Compute rows and scores of the k highest inner products by the definition."""
+    products = (queries.astype(np.float64) @ world.items.T.astype(np.float64)).astype(np.float32)
+    order = np.lexsort((np.broadcast_to(world.rows, products.shape), -products), axis=1)[:, :k]
+    return world.rows[order], np.take_along_axis(products, order, axis=1)

@@ -9,19 +9,34 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ragcore.registry.components import ComponentSpec
+from ragcore.testing.caching import CacheLaws
 from ragcore.testing.changing import ChangeLaws
 from ragcore.testing.data import passages
 from ragcore.testing.manners import MannerLaws
+from ragcore.testing.moving import MoveLaws
+from ragcore.testing.passage_texts import TextLaws
 from ragcore.testing.searching import SearchLaws
 from ragcore.testing.sequences import SequenceLaws
+from ragcore.testing.sizes import SizeLaws
 from ragcore.testing.storing import StoreLaws
-from ragcore.testing.variants import fingerprints_differ, say_something
+from ragcore.testing.variants import changed, fingerprints_differ, say_something
 from ragcore.types import Passage
 
 __all__ = ["RetrieverSuite"]
 
 
-class RetrieverSuite(SearchLaws, ChangeLaws, StoreLaws, SequenceLaws, MannerLaws):
+class RetrieverSuite(
+    SearchLaws,
+    ChangeLaws,
+    StoreLaws,
+    SizeLaws,
+    CacheLaws,
+    MoveLaws,
+    TextLaws,
+    SequenceLaws,
+    MannerLaws,
+):
     """Test a component against `ragcore.contracts.Retriever`.
 
     Attributes:
@@ -52,6 +67,36 @@ class RetrieverSuite(SearchLaws, ChangeLaws, StoreLaws, SequenceLaws, MannerLaws
             f"Where is {passage.title}, the capital of {passage.metadata['land']}?"
             for passage in passages(6, seed=1)
         ]
+
+    def many_questions(self, count: int) -> list[str]:
+        """Return questions in three forms about the places of `count` passages, in turns."""
+        places = passages(self.count, seed=1)
+        forms = ("Where is {title}?", "What is the capital of {land}?", "{land}, {title}")
+        return [
+            forms[number // self.count % len(forms)].format(
+                title=places[number % self.count].title,
+                land=places[number % self.count].metadata["land"],
+            )
+            for number in range(count)
+        ]
+
+    def asking(self, items: Sequence[Passage]) -> list[str]:
+        """Return the passages' titles and texts."""
+        return [f"{passage.title} {passage.text}" for passage in items]
+
+    def exchanged(self, items: Sequence[Passage]) -> list[Passage]:
+        """Return passages in which each id has the content of the passage before it."""
+        contents = [items[-1], *items[:-1]]
+        return [replace(new, id=old.id) for old, new in zip(items, contents, strict=True)]
+
+    def renamed(self, items: Sequence[Passage]) -> list[Passage]:
+        """Return the same passages under other ids."""
+        return [replace(passage, id=f"{passage.id}-renamed") for passage in items]
+
+    def varied(self, component: Any) -> list[tuple[Mapping[str, Any], ComponentSpec[Any]]]:
+        """Return the suite's `variants`, each with the component's spec changed to it."""
+        spec = self.spec(component)
+        return [(settings, changed(spec, settings)) for settings in self.variants]
 
     def test_a_passage_is_found_by_its_own_text(self, component: Any) -> None:
         """A passage's own title and text find it first, in at least the share `recall` of cases.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ragcore.registry.components import ComponentSpec
 from ragcore.testing.data import World, rows
 from ragcore.testing.suite import Suite
 from ragcore.types import Hits
@@ -22,9 +23,11 @@ class SearchSuite(Suite):
         recall: the share of the correct hits that must be found: of the `k` best by an index that
             does not declare `exact`, of first hits by a retriever that searches for a passage's own
             text.
+        wide: how many items the laws of many rows add, in several calls.
     """
 
     count: ClassVar[int] = 40
+    wide: ClassVar[int] = 1_320
     k: ClassVar[int] = 10
     recall: ClassVar[float] = 0.9
 
@@ -43,6 +46,26 @@ class SearchSuite(Suite):
     def questions(self) -> Any:
         """Return B questions, at least 5, with different answers."""
         raise NotImplementedError
+
+    def many_questions(self, count: int) -> Any:
+        """Return so many questions about the items of seed 1, some of them twice."""
+        raise NotImplementedError
+
+    def asking(self, items: Any) -> Any:
+        """Return for each item a question to which hardly any other is a better answer."""
+        raise NotImplementedError
+
+    def exchanged(self, items: Any) -> Any:
+        """Return items in which each has the content of the next, but its own id if it has one."""
+        raise NotImplementedError
+
+    def renamed(self, items: Any) -> Any:
+        """Return the same items under other ids, if they have any."""
+        return items
+
+    def varied(self, component: Any) -> list[tuple[Mapping[str, Any], ComponentSpec[Any]]]:
+        """Return settings that saved files depend on, each with the spec that has them."""
+        return []
 
     def world(self) -> World:
         """Return the rows and items that most laws add."""

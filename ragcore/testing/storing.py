@@ -19,7 +19,7 @@ from ragcore.errors import RagcoreError
 from ragcore.testing.hits import agree, identical, well_formed
 from ragcore.testing.search_suite import SearchSuite
 
-__all__ = ["StoreLaws"]
+__all__ = ["StoreLaws", "eager_threads"]
 
 THREADS: Final = 4
 MAPS: Final = Path("/proc/self/maps")
@@ -204,7 +204,7 @@ class StoreLaws(SearchSuite):
             for mmap in (True, False, True):
                 agree(self.search(self.load(component, folder, mmap=mmap)), expected, "loaded")
 
-        with _eager_threads(), ThreadPoolExecutor(THREADS) as pool:
+        with eager_threads(), ThreadPoolExecutor(THREADS) as pool:
             jobs = [pool.submit(ask, number) for number in range(THREADS - 1)]
             for job in [*jobs, pool.submit(load, 0)]:
                 job.result()
@@ -231,7 +231,7 @@ def _files_of_at_most(count: int) -> Iterator[None]:
 
 
 @contextmanager
-def _eager_threads() -> Iterator[None]:
+def eager_threads() -> Iterator[None]:
     """Switch threads as often as possible, so that a race shows."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)

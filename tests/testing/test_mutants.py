@@ -30,6 +30,7 @@ from tests.testing import (
     mutants_manners,
     mutants_retriever,
     mutants_scorer,
+    mutants_search,
 )
 from tests.testing.mutants_corpus import Counted
 from tests.testing.mutants_generator import Table
@@ -80,6 +81,8 @@ WRONG: Final = [
         (IndexSuite, mutants_manners, Exact),
         (Retrievers, mutants_manners, Shared),
         (CorpusSuite, mutants_manners, Counted),
+        (IndexSuite, mutants_search, Exact),
+        (Retrievers, mutants_search, Shared),
     )
     for mutant in mutants(module, right)
 ]
