@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gc
 import itertools
+import json
 import unittest
+import warnings
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -12,6 +15,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from ragcore.testing.manners import MannerLaws
+from ragcore.testing.surroundings import open_files
 from ragcore.types import Passage
 
 __all__ = ["CorpusSuite"]
@@ -25,10 +29,12 @@ class CorpusSuite(MannerLaws):
 
     Attributes:
         first: how many passages the laws read from a corpus that has more.
+        many: how many of them the law of ids reads.
     """
 
     kind = "corpus"
     first: ClassVar[int] = 1000
+    many: ClassVar[int] = 20_000
 
     def build(self, component: Any) -> Any:
         """Build the corpus."""
@@ -41,10 +47,11 @@ class CorpusSuite(MannerLaws):
     def exercise(self, component: Any, folder: Path) -> Mapping[str, Any]:
         """Read the first passages."""
         first = self.passages(self.build(component))
-        return {
-            name: np.array([getattr(passage, name) for passage in first], str)
-            for name in ("id", "title", "text")
+        fields = {
+            name: [getattr(passage, name) for passage in first] for name in ("id", "title", "text")
         }
+        fields["metadata"] = [_json(passage.metadata) for passage in first]
+        return {name: np.array(values, str) for name, values in fields.items()}
 
     def test_capabilities_are_known(self, component: Any) -> None:
         """`capabilities` is a frozenset of names.
@@ -82,14 +89,69 @@ class CorpusSuite(MannerLaws):
         assert not empty, f"passages {empty[:5]} have no text"
 
     def test_ids_are_unique(self, component: Any) -> None:
-        """No two passages have the same id, and no id is empty.
+        """No two of the first `many` passages have the same id, and no id is empty.
 
-        Fix: number the pieces of a text that is split.
+        Fix: number the pieces of a text that is split; let no counter start again.
         """
-        ids = [passage.id for passage in self.passages(self.build(component))]
+        ids = [passage.id for passage in itertools.islice(self.build(component), self.many)]
         assert all(ids), "an id is empty"
-        twice = sorted({name for name in ids if ids.count(name) > 1})
+        twice = sorted(name for name, count in Counter(ids).items() if count > 1)
         assert not twice, f"ids {twice[:5]} occur more than once"
+
+    def test_metadata_can_be_written_as_json(self, component: Any) -> None:
+        """Metadata are the same after `json.dumps` and `json.loads`, and all texts are UTF-8.
+
+        Fix: write a date as `date.isoformat()`, a tuple or set as a sorted list, NaN as None; open
+        files with `errors="replace"`, not "surrogateescape".
+        """
+        for passage in self.passages(self.build(component)):
+            metadata = dict(passage.metadata)
+            try:
+                again = json.loads(json.dumps(metadata, allow_nan=False))
+            except (TypeError, ValueError) as error:
+                raise AssertionError(f"metadata of {passage.id!r} are no JSON: {error}") from None
+            assert again == metadata, (
+                f"metadata of {passage.id!r} are {again!r} after JSON: they were {metadata!r}"
+            )
+            try:
+                "".join([passage.id, passage.title, passage.text, _json(metadata)]).encode()
+            except UnicodeEncodeError as error:
+                raise AssertionError(f"passage {passage.id!r} is not UTF-8: {error}") from None
+
+    def test_passages_do_not_change_once_yielded(self, component: Any) -> None:
+        """A passage that a caller keeps is the same after the iteration, its metadata too.
+
+        Fix: make a new dict for each passage; one that is filled anew each time is shared by all.
+        """
+        passages, before = [], []
+        for passage in itertools.islice(self.build(component), self.first):
+            passages.append(passage)
+            before.append((passage.id, passage.title, passage.text, _json(passage.metadata)))
+        for passage, fields in zip(passages, before, strict=True):
+            after = (passage.id, passage.title, passage.text, _json(passage.metadata))
+            assert after == fields, f"passage {fields} became {after} when others were read"
+
+    def test_files_are_closed(self, component: Any) -> None:
+        """After an iteration, whole or broken off, no file is open, and Python warns of none.
+
+        Fix: open files in `__iter__`, in a `with` around the loop that yields.
+        """
+        # The first iteration may import something that keeps a file open.
+        self.passages(self.build(component))
+        before = open_files()
+        corpus = self.build(component)
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always", ResourceWarning)
+            for what, count in (("a whole iteration", self.first), ("one broken off", 1)):
+                stream = iter(corpus)
+                for _ in itertools.islice(stream, count):
+                    pass
+                del stream
+                gc.collect()
+                left = open_files() - before
+                assert not left, f"after {what}, {len(left)} files stay open"
+        unclosed = [str(warning.message) for warning in warned if _of_a_file(warning)]
+        assert not unclosed, f"Python closed a file itself: {unclosed[0]}"
 
     def test_each_iteration_starts_at_the_beginning(self, component: Any) -> None:
         """A second iteration yields the same passages in the same order.
@@ -143,6 +205,15 @@ class CorpusSuite(MannerLaws):
             pass
         alive = _alive() - before
         assert alive <= max(4, count // 4), f"of the passages yielded, {alive} stay in memory"
+
+
+def _json(metadata: Mapping[str, Any]) -> str:
+    """Return metadata as JSON, with what JSON does not know as text."""
+    return json.dumps(dict(metadata), ensure_ascii=False, default=str)
+
+
+def _of_a_file(warning: warnings.WarningMessage) -> bool:
+    return issubclass(warning.category, ResourceWarning) and "unclosed file" in str(warning.message)
 
 
 def _alive() -> int:

@@ -10,13 +10,14 @@ import os
 import random
 import sys
 import tempfile
+import unittest
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-__all__ = ["global_state", "printed_by", "seeded"]
+__all__ = ["global_state", "open_files", "printed_by", "seeded"]
 
 
 def global_state() -> dict[str, Any]:
@@ -74,6 +75,18 @@ def seeded(number: int) -> Iterator[None]:
             torch.set_default_dtype(dtype)
         if torch is not None and tensors is not None:
             torch.set_rng_state(tensors)
+
+
+def open_files() -> set[str]:
+    """Return the numbers of the file descriptors that this process has open.
+
+    Raises:
+        SkipTest: the system does not list them in /dev/fd.
+    """
+    try:
+        return set(os.listdir("/dev/fd"))
+    except OSError:
+        raise unittest.SkipTest("this system does not list open files in /dev/fd") from None
 
 
 def printed_by(call: Callable[[], object]) -> str:

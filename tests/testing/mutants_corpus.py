@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import itertools
+from pathlib import Path
 
 import ragcore
 from ragcore.types import Passage
@@ -127,3 +129,86 @@ class KeepsWhatWentBy(Counted):
 
 class CapabilitiesAreAList(Counted):
     capabilities = ["stream"]  # noqa: RUF012 (the fault)
+
+
+class DatesInMetadata(Counted):
+    caught_by = "test_metadata_can_be_written_as_json"
+
+    def passage(self, number):
+        day = datetime.date(2020, 1, 1 + number % 28)
+        return Passage(str(number), "", f"Number {number}", {"day": day})
+
+
+class NaNInMetadata(Counted):
+    caught_by = "test_metadata_can_be_written_as_json"
+
+    def passage(self, number):
+        return Passage(str(number), "", f"Number {number}", {"price": float("nan")})
+
+
+class TuplesInMetadata(Counted):
+    caught_by = "test_metadata_can_be_written_as_json"
+
+    def passage(self, number):
+        return Passage(str(number), "", f"Number {number}", {"span": (0, number)})
+
+
+class LoneSurrogates(Counted):
+    caught_by = "test_metadata_can_be_written_as_json"
+
+    def passage(self, number):
+        return Passage(str(number), "", b"N\xfcmber".decode("utf-8", "surrogateescape"))
+
+
+class OneDictForAll(Counted):
+    caught_by = "test_passages_do_not_change_once_yielded"
+
+    def __iter__(self):
+        metadata = {}
+        for number in range(self.config.count):
+            metadata["number"] = number
+            yield Passage(str(number), "", f"Number {number}", metadata)
+
+
+class IdsStartAgain(Counted):
+    caught_by = "test_ids_are_unique"
+
+    class Config(ragcore.ComponentConfig):
+        count: int = 2_500
+
+    def passage(self, number):
+        return Passage(str(number % 1_500), "", f"Number {number}")
+
+
+class KeepsItsFile(Counted):
+    caught_by = "test_files_are_closed"
+
+    def __iter__(self):
+        self._file = Path(__file__).open(encoding="utf-8")  # noqa: SIM115 (the fault)
+        yield from super().__iter__()
+
+
+class ClosesOnlyAtTheEnd(Counted):
+    caught_by = "test_files_are_closed"
+
+    def __iter__(self):
+        self._file = Path(__file__).open(encoding="utf-8")  # noqa: SIM115 (the fault)
+        yield from super().__iter__()
+        self._file.close()
+
+
+class LeavesItsFileToPython(Counted):
+    caught_by = "test_files_are_closed"
+
+    def __iter__(self):
+        lines = open(__file__, encoding="utf-8")  # noqa: SIM115 (the fault)
+        for number, _ in enumerate(itertools.islice(lines, self.config.count)):
+            yield self.passage(number)
+
+
+class TagsInTheOrderOfASet(Counted):
+    caught_by = "test_another_process_gives_the_same"
+
+    def passage(self, number):
+        tags = list({f"tag-{tag}" for tag in range(8)})
+        return Passage(str(number), "", f"Number {number}", {"tags": tags})
