@@ -8,6 +8,7 @@ larger memory needs an index, and the whole contract (`ragcore.contracts.Retriev
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -51,6 +52,7 @@ class SimpleRetriever:
         self.passages: list[Passage] = []
         self._rows: list[int] = []
 
+    @abstractmethod
     def scores(self, question: str) -> Sequence[float] | Scores:
         """Return the score of each of `self.passages` for a question, a logit of p(z|x).
 
