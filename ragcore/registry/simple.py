@@ -34,6 +34,10 @@ PASSAGES: Final = "passages.jsonl"
 _PREPARING: Final = new_rlock()
 
 
+class _NoSettings(ComponentConfig):
+    """The settings of a class without its own `Config`: none."""
+
+
 class SimpleRetriever:
     """A complete retriever around one method: subclass it and write `scores`.
 
@@ -60,9 +64,7 @@ class SimpleRetriever:
         prepared: what `prepare` returned for these passages, or a file has of it; read-only.
     """
 
-    class Config(ComponentConfig):
-        """No settings."""
-
+    Config: ClassVar[type[ComponentConfig]] = _NoSettings
     capabilities: ClassVar[frozenset[str]] = frozenset({"add", "exact", "filter", "remove"})
 
     def __init__(self, config: Any) -> None:
