@@ -37,10 +37,10 @@ __version__ = "0.1.0"
 _HOMES = {
     "Answer": "ragcore.types",
     "Components": "ragcore.hookspecs",
-    "ConfigPath": "ragcore.registry.components",
+    "ConfigPath": "ragcore.registry.paths",
     "Evidence": "ragcore.types",
     "Hits": "ragcore.types",
-    "ModelName": "ragcore.registry.components",
+    "ModelName": "ragcore.registry.paths",
     "ComponentSpec": "ragcore.registry.components",
     "ComponentConfig": "ragcore.registry.components",
     "Passage": "ragcore.types",

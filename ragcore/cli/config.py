@@ -12,6 +12,7 @@ from ragcore.cli.arguments import PipelineArgument
 from ragcore.config import MemoryConfig, config_schema, fill_config, load_config
 from ragcore.errors import UnknownVersionError, nearest
 from ragcore.registry.components import ComponentSpec, yaml_key
+from ragcore.registry.conformance import check_class
 from ragcore.registry.discovery import registry
 from ragcore.views.output import print_json, print_text
 
@@ -39,9 +40,8 @@ def check(
     config = load_config(pipeline, overrides or ())
     version = _version(config.memory, pipeline)
     if load:
-        registered = registry()
         for _, spec in _specs(config, ""):
-            registered.load(spec.kind, spec.use)
+            check_class(spec.kind, spec.use, spec.component)
     print_text(f"{pipeline}: ok")
     rows = [
         ("memory.store", str(config.memory.store)),

@@ -79,13 +79,20 @@ def examine_(
 
 @app.command()
 def new(
-    kind: Annotated[str, typer.Argument(help="retriever, index, encoder, scorer or corpus.")],
-    name: Annotated[str, typer.Argument(help="The name in pipeline files: my-memory.")],
+    kind: Annotated[
+        str,
+        typer.Argument(
+            help="retriever, index, encoder, scorer, generator, corpus, metric or command."
+        ),
+    ],
+    name: Annotated[
+        str, typer.Argument(help="The name in pipeline files, or of the command: my-memory.")
+    ],
     folder: Annotated[
         Path | None, typer.Option(help="The package's folder; else ragcore-NAME.")
     ] = None,
 ) -> None:
-    """Write the package of a plugin: a class that works, its tests, and a CI workflow."""
+    """Write the package of a plugin: code that works, its tests, and a CI workflow."""
     from ragcore.testing.scaffold import write_plugin
 
     package = folder or Path(f"ragcore-{name}")

@@ -35,6 +35,7 @@ from ragcore.evaluation.prediction import Prediction, make_predictions
 from ragcore.evaluation.runs import FORMAT, PREDICTIONS, RUN, RecordedRun, read_run
 from ragcore.questions import LabelledQuestion, read_questions, spread_over
 from ragcore.rag import Rag, load
+from ragcore.registry.conformance import check_class, check_instance
 from ragcore.registry.discovery import registry
 
 __all__ = [
@@ -181,12 +182,14 @@ def make_metrics(names: Sequence[str] = DEFAULT_METRICS) -> dict[str, Metric]:
 
     Raises:
         UnknownComponentError: no plugin has a metric of that name.
+        PluginError: a metric lacks members of its contract.
         MetricError: a metric takes no such number, or needs a package that is not installed.
     """
     metrics: dict[str, Metric] = {}
     for name in dict.fromkeys(names):
         base_name, has_number, number = name.partition("@")
         component = registry().load("metric", base_name)
+        check_class("metric", base_name, component, Metric)
         settings: dict[str, Any] = {}
         if has_number:
             keys = [key for key in _AT if key in component.Config.model_fields]
@@ -194,11 +197,13 @@ def make_metrics(names: Sequence[str] = DEFAULT_METRICS) -> dict[str, Metric]:
                 raise MetricError(f"metric {name!r}: expected a name, or NAME@K as in recall@5")
             settings[keys[0]] = int(number)
         try:
-            metrics[name] = component(component.Config(**settings))
+            metric = component(component.Config(**settings))
         except ValidationError as error:
             raise MetricError(f"metric {name!r}: {error.errors()[0]['msg']}") from None
         except ModuleNotFoundError as missing:
             raise MetricError(f"metric {name!r}: {missing_package(missing)}") from None
+        check_instance("metric", base_name, metric, Metric)
+        metrics[name] = metric
     return metrics
 
 

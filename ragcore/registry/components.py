@@ -21,16 +21,17 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Generic, TypeVar, get_args, get_origin
+from typing import Any, Final, Generic, TypeVar, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo
-from pydantic.errors import PydanticUserError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema, to_jsonable_python
 
-from ragcore.contracts import Corpus, Encoder, Generator, Index, Retriever, Scorer
 from ragcore.errors import PluginError
 from ragcore.process.fork import new_rlock
+from ragcore.registry.configs import config_class
+from ragcore.registry.conformance import KINDS, check_class, check_instance
+from ragcore.registry.paths import ConfigPath, ModelName
 from ragcore.registry.written import WrittenPath, WrittenText, as_written
 
 __all__ = [
@@ -48,16 +49,6 @@ __all__ = [
 
 
 COMPONENT_MARK: Final = "x-ragcore-component"
-
-KINDS: Final[Mapping[Any, str]] = {
-    Corpus: "corpus",
-    Encoder: "encoder",
-    Index: "index",
-    Retriever: "retriever",
-    Scorer: "scorer",
-    Generator: "generator",
-}
-"""Contracts that a config can name a component of, and the kind of each."""
 
 
 class ComponentConfig(BaseModel):
@@ -109,12 +100,14 @@ class ComponentSpec(Generic[T]):
         """The component's class.
 
         Raises:
-            PluginError: its module cannot be imported.
+            PluginError: its module cannot be imported, or it lacks members of its contract.
         """
         if self._component is None:
             from ragcore.registry.discovery import registry
 
-            self._component = registry().load(self.kind, self.use)
+            component = registry().load(self.kind, self.use)
+            check_class(self.kind, self.use, component)
+            self._component = component
         return self._component
 
     def __repr__(self) -> str:
@@ -155,13 +148,25 @@ class ComponentSpec(Generic[T]):
         return {COMPONENT_MARK: schema["metadata"][COMPONENT_MARK]}
 
     def build(self, **arguments: Any) -> T:
-        """Build a new component; `arguments` are the keywords that its contract adds."""
+        """Build a new component; `arguments` are the keywords that its contract adds.
+
+        Raises:
+            PluginError: the component lacks members of its contract.
+        """
+        check_class(self.kind, self.use, self.component)
         component: T = self.component(self.config, **arguments)
+        check_instance(self.kind, self.use, component)
         return component
 
     def load(self, folder: Path, *, mmap: bool = True) -> T:
-        """Load a component that this class saved in a folder, with this spec's config."""
+        """Load a component that this class saved in a folder, with this spec's config.
+
+        Raises:
+            PluginError: the component lacks members of its contract.
+        """
+        check_class(self.kind, self.use, self.component)
         component: T = self.component.load(folder, self.config, mmap=mmap)
+        check_instance(self.kind, self.use, component)
         return component
 
     def shared(self) -> T:
@@ -296,32 +301,6 @@ def spec_from_dict(
     return ComponentSpec(kind, use, None, config)
 
 
-def config_class(kind: str, name: str) -> type[BaseModel]:
-    """Return the `Config` of a registered component, without importing its class if it can be.
-
-    Raises:
-        UnknownComponentError: no plugin gives the component.
-        PluginError: it cannot be imported, has no `Config`, or one that is not ready for use.
-    """
-    from ragcore.registry.discovery import registry
-
-    model = registry().load_config(kind, name)
-    if not (isinstance(model, type) and issubclass(model, BaseModel)):
-        raise PluginError(
-            f"{kind} {name!r} has no class 'Config': its plugin must give it one, a "
-            "ragcore.ComponentConfig whose fields are the keys that YAML may say"
-        )
-    if not model.__pydantic_complete__:
-        try:
-            model.model_rebuild()
-        except (PydanticUserError, NameError) as error:
-            raise PluginError(
-                f"{kind} {name!r} has a 'Config' with an annotation that cannot be resolved "
-                f"({error}): import its names outside of TYPE_CHECKING"
-            ) from error
-    return model
-
-
 def _context(base: str | Path | None) -> dict[str, Any]:
     """Return what validators are told of a record; see `_resolve_model`."""
     return {} if base is None else {"base": base, "recorded": True}
@@ -396,61 +375,3 @@ def _put(payload: Any, path: tuple[str | int, ...], text: str) -> None:
         _put(inner, tuple(rest), text)
     else:
         payload[key] = text
-
-
-def _resolve_path(value: Path, info: ValidationInfo) -> Path:
-    if "\0" in str(value):
-        raise ValueError("a path cannot have the character NUL in it")
-    expanded, base = _expanded(value), _base(info)
-    if expanded.is_absolute():
-        return WrittenPath.of(expanded, written=str(value), base=None)
-    return WrittenPath.of(base / expanded, written=str(value), base=base.absolute())
-
-
-def _expanded(path: Path) -> Path:
-    """Put a home folder in the place of ~ or ~user."""
-    try:
-        return path.expanduser()
-    except RuntimeError:
-        raise ValueError(f"there is no home folder for {path.parts[0]!r}") from None
-
-
-def _exists(path: Path) -> bool:
-    """Return whether there is something at a path; a text too long to be one is none."""
-    try:
-        return path.exists()
-    except OSError:
-        return False
-
-
-def _resolve_model(value: str, info: ValidationInfo) -> str:
-    from ragcore.registry.discovery import registry
-
-    folder = registry().model_folder(value)
-    if folder is not None:
-        return WrittenText.of(str(folder), written=value, base=None)
-    if "\0" in value:
-        raise ValueError("a model's name cannot have the character NUL in it")
-    path, base = _expanded(Path(value)), _base(info)
-    local = base / path
-    if _exists(local):
-        start = None if path.is_absolute() else base.absolute()
-        return WrittenText.of(str(local), written=value, base=start)
-    if path.is_absolute() and (info.context or {}).get("recorded"):
-        # Manifests once recorded the folder of a shipped model, in an environment that has moved.
-        shipped = registry().model_folder(path.name)
-        if shipped is not None:
-            return WrittenText.of(str(shipped), written=path.name, base=None)
-    return value
-
-
-def _base(info: ValidationInfo) -> Path:
-    """Return the folder that relative paths of a config start from."""
-    return Path((info.context or {}).get("base", "."))
-
-
-ConfigPath = Annotated[Path, AfterValidator(_resolve_path)]
-"""A path in a config; relative to the folder of the file that it is written in."""
-
-ModelName = Annotated[str, AfterValidator(_resolve_model)]
-"""A model: one that a plugin ships (`ragcore_models`), a folder, or a name on a model hub."""

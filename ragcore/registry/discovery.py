@@ -24,6 +24,7 @@ import pluggy
 from ragcore import hookspecs
 from ragcore.errors import PluginError, UnknownComponentError, nearest
 from ragcore.hookspecs import Target
+from ragcore.registry.hooks import names_of
 from ragcore.registry.installation import DISTRIBUTION, foreign_ragcore, install_hint
 
 __all__ = ["ENTRY_POINT_GROUP", "HOOKS", "RENAMED", "PluginReport", "Registry", "registry"]
@@ -177,13 +178,7 @@ class Registry:
             function = getattr(plugin, hook, None)
             if function is None:
                 continue
-            names = function()
-            if not isinstance(names, Mapping) or not all(
-                isinstance(key, str) and _is_target(value, kind) for key, value in names.items()
-            ):
-                either = " or a ragcore.Target" if kind in _CONFIGURED else ""
-                raise PluginError(f'{hook}() must return {{name: "package.module:Class"{either}}}')
-            components[kind] = dict(names)
+            components[kind] = names_of(kind, hook, function)
         conflicts = []
         for kind, names in components.items():
             for name, target in names.items():
@@ -238,6 +233,10 @@ class Registry:
                     "class"
                 )
         return component
+
+    def config_target(self, kind: str, name: str) -> str | None:
+        """Return where the `Config` of a component is, if its plugin names it by a `Target`."""
+        return self._configs.get((kind, self.current_name(kind, name)))
 
     def load_config(self, kind: str, name: str) -> Any:
         """Import the `Config` of a component: alone where its plugin names it, else by its class.
@@ -309,18 +308,6 @@ class Registry:
 def registry() -> Registry:
     """Return the plugins of this environment, discovered once per process."""
     return Registry.discover()
-
-
-_CONFIGURED: Final = frozenset(HOOKS) - {"metric", "model", "command"}
-"""The kinds of component that a pipeline file names, each with a `Config`."""
-
-
-def _is_target(value: object, kind: str) -> bool:
-    """Return whether a hook for this kind may give this value to a name."""
-    if isinstance(value, Target) and kind not in _CONFIGURED:
-        return False
-    paths = value if isinstance(value, Target) else (value,)
-    return all(isinstance(path, str) and ":" in path for path in paths)
 
 
 def _import(target: str) -> Any:

@@ -1,21 +1,27 @@
 """`SimpleRetriever`: a retriever whose author writes one method, the scores for a question.
 
 Keeps the passages, in memory and as JSON lines in the version's folder, and turns scores into hits.
+What the scores need of all passages together, the author computes in a second method, `prepare`.
 It scores every passage for every question, which is quick enough for some ten thousand passages. A
 larger memory needs an index, and the whole contract (`ragcore.contracts.Retriever`).
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from ragcore.disk.loading import reading
 from ragcore.errors import ComponentError
-from ragcore.registry.components import ComponentConfig
+from ragcore.process.fork import new_rlock
+from ragcore.registry.components import ComponentConfig, to_plain
+from ragcore.registry.prepared import Prepared, checked_values, load_values, save_values
 from ragcore.types import MISSING_ROW, Hits, Passage
 
 if TYPE_CHECKING:
@@ -25,6 +31,12 @@ __all__ = ["SimpleRetriever"]
 
 PASSAGES: Final = "passages.jsonl"
 
+_PREPARING: Final = new_rlock()
+
+
+class _NoSettings(ComponentConfig):
+    """The settings of a class without its own `Config`: none."""
+
 
 class SimpleRetriever:
     """A complete retriever around one method: subclass it and write `scores`.
@@ -33,24 +45,36 @@ class SimpleRetriever:
             def scores(self, question):
                 return [len(passage.text) for passage in self.passages]
 
+    What is to be computed once for a memory, not for each question, goes into `prepare`:
+
+        class Rare(ragcore.SimpleRetriever):
+            def prepare(self):
+                return {"words": Counter(word for p in self.passages for word in p.text.split())}
+
+            def scores(self, question):
+                counts = self.prepared["words"]
+                ...
+
     A subclass may define its own `Config`; its values are in `self.config`. Several threads may
     search at the same time if `scores` allows it.
 
     Attributes:
         config: an instance of the class's `Config`.
         passages: the passages added so far, in order.
+        prepared: what `prepare` returned for these passages, or a file has of it; read-only.
     """
 
-    class Config(ComponentConfig):
-        """No settings."""
-
+    Config: ClassVar[type[ComponentConfig]] = _NoSettings
     capabilities: ClassVar[frozenset[str]] = frozenset({"add", "exact", "filter", "remove"})
 
     def __init__(self, config: Any) -> None:
         self.config = config
         self.passages: list[Passage] = []
+        self.prepared: Prepared = MappingProxyType({})
         self._rows: list[int] = []
+        self._changed = False
 
+    @abstractmethod
     def scores(self, question: str) -> Sequence[float] | Scores:
         """Return the score of each of `self.passages` for a question, a logit of p(z|x).
 
@@ -59,9 +83,25 @@ class SimpleRetriever:
         """
         raise NotImplementedError(f"{type(self).__name__} must have a method scores(question)")
 
+    def prepare(self) -> Mapping[str, Any]:
+        """Compute from `self.passages`, all of them, what `scores` will read in `self.prepared`.
+
+        Called when the passages are complete or have changed, before the next search or save: once
+        for a build, and once for an update. The result is saved with the passages, so that opening
+        a memory does not call it; only another `Config` than the memory was built with does.
+
+        Returns:
+            {name: value}. A value is an array of numbers or texts, or what JSON has: dicts with
+            keys of text, lists, texts and finite numbers. Tuples become lists.
+        """
+        return {}
+
     @property
     def fingerprint(self) -> str:
-        """A constant: stored data depend on the passages alone, since scores are never stored."""
+        """A constant: stored data depend on the passages, and are prepared anew for other settings.
+
+        A subclass whose next release prepares something else must return another text.
+        """
         return "passages"
 
     def __len__(self) -> int:
@@ -89,6 +129,7 @@ class SimpleRetriever:
             taken.add(row)
         self._rows += new_rows
         self.passages += passages
+        self._changed = True
 
     def search(self, questions: Sequence[str], k: int, *, allowed: Rows | None = None) -> Hits:
         """Find the k best rows of each question, [B, k], ties by row; see `Hits`.
@@ -101,6 +142,9 @@ class SimpleRetriever:
 
         if k < 1:
             raise ComponentError(f"{self._name} was asked for {k} hits: ask for 1 or more")
+        if not self._rows:
+            return Hits.empty(len(questions), k)
+        self._prepare()
         rows = np.array(self._rows, np.int64)
         hit_rows = np.full((len(questions), k), MISSING_ROW, np.int64)
         hit_scores = np.full((len(questions), k), -np.inf, np.float32)
@@ -129,9 +173,17 @@ class SimpleRetriever:
         remaining = [i for i, row in enumerate(self._rows) if row not in removed]
         self.passages = [self.passages[i] for i in remaining]
         self._rows = [self._rows[i] for i in remaining]
+        self._changed = True
 
     def save(self, folder: Path) -> None:
-        """Write passages.jsonl: on each line a row and its passage."""
+        """Write passages.jsonl, on each line a row and its passage, and what `prepare` returned.
+
+        Raises:
+            ComponentError: `prepare` returned what cannot be saved.
+        """
+        self._prepare()
+        if self.prepared:
+            save_values(folder, self.prepared, self._settings())
         with (folder / PASSAGES).open("w", encoding="utf-8") as file:
             for row, passage in zip(self._rows, self.passages, strict=True):
                 fields = {**asdict(passage), "metadata": dict(passage.metadata)}
@@ -142,18 +194,38 @@ class SimpleRetriever:
         """Load what `save` wrote; all of it is read into memory, even with `mmap`.
 
         Raises:
-            StoreCorruptError: passages.jsonl is missing or broken.
+            StoreCorruptError: passages.jsonl is missing, or a file is broken.
         """
         loaded = cls(config)
         with reading(folder / PASSAGES) as path, path.open(encoding="utf-8") as file:
             for row, fields in map(json.loads, file):
                 loaded._rows.append(int(row))
                 loaded.passages.append(Passage(**fields))
+        values = load_values(folder, loaded._settings())
+        if values is None:
+            loaded._changed = True
+        else:
+            loaded.prepared = values
         return loaded
 
     @property
     def _name(self) -> str:
         return f"retriever {type(self).__name__!r}"
+
+    def _prepare(self) -> None:
+        """Call `prepare` if the passages have changed; one thread does so, and others wait."""
+        if not self._changed:
+            return
+        with _PREPARING:
+            if self._changed:
+                values = self.prepare() if self._rows else {}
+                self.prepared = checked_values(values, self._name)
+                self._changed = False
+
+    def _settings(self) -> str:
+        """Return a digest of the settings, which may hold a secret."""
+        text = json.dumps(to_plain(self.config), sort_keys=True)
+        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
     def _checked_scores(self, question: str) -> Scores:
         """Return the scores of all passages, float32 [n], or raise if they break the contract."""

@@ -20,18 +20,31 @@ from ragcore.registry.discovery import HOOKS
 
 __all__ = ["KINDS", "write_plugin"]
 
-KINDS: Final = ("retriever", "index", "encoder", "scorer", "corpus")
+KINDS: Final = (
+    "retriever",
+    "index",
+    "encoder",
+    "scorer",
+    "generator",
+    "corpus",
+    "metric",
+    "command",
+)
 """The kinds with a template."""
+
+_BY_NAME: Final = ("metric", "command")
+"""The kinds that a pipeline file does not name: they have no settings in one, and no suite."""
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
 def write_plugin(kind: str, name: str, folder: Path) -> list[Path]:
-    """Write a package for a component.
+    """Write a package for a component, a metric or a command.
 
     Args:
         kind: one of `KINDS`.
-        name: what YAML will name after `use:`; lower case, words joined by hyphens.
+        name: what YAML will name after `use:`, or the command line after `ragcore`; lower case,
+            words joined by hyphens.
         folder: where the package goes; it must not exist, or be empty.
 
     Returns:
@@ -43,7 +56,7 @@ def write_plugin(kind: str, name: str, folder: Path) -> list[Path]:
     if kind not in KINDS:
         raise PluginError(
             f"there is no template for a plugin of kind {kind!r}: expected one of "
-            f"{', '.join(KINDS)}; for other kinds, see docs/reference/contracts.md"
+            f"{', '.join(KINDS)}; for other hooks, see docs/reference/contracts.md"
         )
     cls = "".join(word.capitalize() for word in name.split("-"))
     if not _NAME.fullmatch(name) or keyword.iskeyword(cls):
@@ -60,17 +73,21 @@ def write_plugin(kind: str, name: str, folder: Path) -> list[Path]:
         "package": package,
         "distribution": f"ragcore-{name}",
         "cls": cls,
+        "attribute": "app" if kind == "command" else cls,
         "hook": HOOKS[kind],
         "suite": f"{kind.capitalize()}Suite",
         "version": __version__,
     }
-    test = "test_corpus.py" if kind == "corpus" else "test_simple.py"
+    own_test = kind in ("corpus", *_BY_NAME)
     templates = {
         "pyproject.toml": "pyproject.toml",
         "README.md": "README.md",
-        f"src/{package}/plugin.py": "plugin.py",
+        f"src/{package}/plugin.py": "plugin_by_name.py" if kind in _BY_NAME else "plugin.py",
         f"src/{package}/component.py": f"{kind}.py",
-        "tests/test_contract.py": test,
+        **({} if kind in _BY_NAME else {f"src/{package}/configs.py": f"{kind}_config.py"}),
+        f"tests/test_{'contract' if kind not in _BY_NAME else kind}.py": (
+            f"test_{kind}.py" if own_test else "test_simple.py"
+        ),
         ".github/workflows/tests.yml": "tests.yml",
     }
     written = [_write(folder / target, template, values) for target, template in templates.items()]

@@ -83,7 +83,7 @@ def test_a_new_plugin_passes_its_own_tests(kind, tmp_path, capsys):
     def run(*command: str) -> str:
         paths = [str(folder / "src"), str(info.parent), str(Path(__file__).parents[2])]
         done = subprocess.run(
-            [sys.executable, "-m", *command],
+            [sys.executable, *command],
             cwd=folder,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
             capture_output=True,
@@ -92,20 +92,38 @@ def test_a_new_plugin_passes_its_own_tests(kind, tmp_path, capsys):
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    assert " passed" in run("pytest", "-q", "-p", "no:cacheprovider")
+    assert " passed" in run("-m", "pytest", "-q", "-p", "no:cacheprovider")
     (own,) = [
         plugin
-        for plugin in json.loads(run("ragcore", "plugins", "--json"))
+        for plugin in json.loads(run("-m", "ragcore", "plugins", "--json"))
         if "my" in plugin["name"]
     ]
     assert own["status"] == "ok"
-    assert own["components"] == {kind: {"my-own": "ragcore_my_own.component:MyOwn"}}
+    place = f"ragcore_my_own.component:{'app' if kind == 'command' else 'MyOwn'}"
+    assert own["components"] == {kind: {"my-own": place}}
+    # Neither the hooks nor a check of a pipeline file import the component.
+    code = (
+        "import sys\n"
+        "from ragcore.registry.discovery import registry\n"
+        "registry()\n"
+        f"if {kind!r} not in ('metric', 'command'):\n"
+        "    from ragcore.registry.configs import config_class\n"
+        f"    assert config_class({kind!r}, 'my-own').__name__ == 'MyOwnConfig'\n"
+        "assert 'ragcore_my_own.plugin' in sys.modules\n"
+        "heavy = {'numpy', 'torch', 'ragcore_my_own.component'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    run("-c", code)
 
 
 @pytest.mark.parametrize(
     ("kind", "name", "message"),
     [
-        ("generator", "mine", "expected one of retriever, index, encoder, scorer, corpus"),
+        (
+            "model",
+            "mine",
+            "expected one of retriever, index, encoder, scorer, generator, corpus",
+        ),
         ("retriever", "My Memory", "is not a valid name for a retriever"),
         ("retriever", "none", "is not a valid name for a retriever"),
     ],

@@ -54,7 +54,7 @@ def ragcore_cli() -> dict[str, str]:
 
 
 class Holder:
-    """The base of every component here: store the config."""
+    """The base of every component here: store the config. None of its methods is called."""
 
     capabilities: frozenset[str] = frozenset()
 
@@ -62,7 +62,52 @@ class Holder:
         self.config = config
 
 
+class Filled(Holder):
+    """What indexes and retrievers share."""
+
+    fingerprint = "sample"
+
+    def __len__(self) -> int:
+        return 0
+
+    def add(self, rows: Any, items: Any) -> None: ...
+
+    def search(self, questions: Any, k: int, *, allowed: Any = None) -> Any: ...
+
+    def remove(self, rows: Any) -> None: ...
+
+    def save(self, folder: Any) -> None: ...
+
+    @classmethod
+    def load(cls, folder: Any, config: Any, *, mmap: bool = True) -> Any: ...
+
+
+class Generating(Holder):
+    """What the generators share."""
+
+    device = forced_bos_token_id = None
+    vocabulary_size, eos_token_id = 2, 1
+
+    def encode_answers(self, answers: Any) -> Any: ...
+
+    def decode_tokens(self, token_ids: Any) -> Any: ...
+
+    def read(self, questions: Any, passages: Any) -> Any: ...
+
+    def score(self, read: Any, pairs: Any, targets: Any) -> Any: ...
+
+    def start(self, read: Any, pairs: Any) -> Any: ...
+
+    def step(self, state: Any, tokens: Any) -> Any: ...
+
+
 class Tiny(Holder):
+    dim, fingerprint = 8, "sample"
+
+    def encode_passages(self, passages: Any) -> Any: ...
+
+    def encode_questions(self, questions: Any) -> Any: ...
+
     class Config(ComponentConfig):
         model: ModelName = Field(description="a folder, or a name on a hub")
         dim: int = Field(default=8, ge=1, multiple_of=4, description="length of a vector")
@@ -72,26 +117,29 @@ class Tiny(Holder):
         token: str | None = Field(default=None, max_length=40)
 
 
-class Flat(Holder):
+class Flat(Filled):
+    def __init__(self, config: Any, *, dim: int) -> None:
+        super().__init__(config)
+
     class Config(ComponentConfig):
         factory: str = Field(default="Flat", min_length=1)
 
 
-class Pair(Holder):
+class Pair(Filled):
     class Config(ComponentConfig):
         encoder: ComponentSpec[Encoder]
         index: ComponentSpec[Index]
         cache: ConfigPath = Field(default="cache", validate_default=True)
 
 
-class Words(Holder):
+class Words(Filled):
     class Config(ComponentConfig):
         k1: float = Field(default=1.2, gt=0)
         stop: list[str] = Field(default=[], max_length=3)
         weights: dict[str, float] = Field(default={})
 
 
-class Mix(Holder):
+class Mix(Filled):
     class Config(ComponentConfig):
         retrievers: list[ComponentSpec[Retriever]] = Field(min_length=1)
         named: dict[str, ComponentSpec[Retriever]] = Field(default={})
@@ -105,7 +153,7 @@ class Mix(Holder):
             return self
 
 
-class Echo(Holder):
+class Echo(Generating):
     class Config(ComponentConfig):
         model: ModelName
         template: str = "{question}"
@@ -118,11 +166,11 @@ class Echo(Holder):
             return value
 
 
-class Bare(Holder):
+class Bare(Generating):
     pass
 
 
-class Crash(Holder):
+class Crash(Generating):
     class Config(ComponentConfig):
         model: str
 
@@ -133,6 +181,8 @@ class Crash(Holder):
 
 
 class Lines(Holder):
+    def __iter__(self) -> Any: ...
+
     class Config(ComponentConfig):
         path: ConfigPath
         words: int | None = Field(default=None, ge=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ragcore import SimpleRetriever
 from ragcore.contracts import Retriever
 from ragcore.errors import ConfigError, UnknownComponentError
 from ragcore.registry.components import ComponentConfig, ComponentSpec, spec_from_dict
@@ -97,7 +98,10 @@ def test_equal_configs_share_one_component_of_one_class() -> None:
     assert other_class.shared() is not encoder
 
 
-class Many:
+class Many(SimpleRetriever):
     class Config(ComponentConfig):
         retrievers: list[ComponentSpec[Retriever]]
         best: ComponentSpec[Retriever] | None
+
+    def scores(self, question: str) -> list[float]:
+        return [0.0] * len(self)

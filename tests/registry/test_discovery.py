@@ -217,7 +217,8 @@ def test_a_command_has_no_config(installed: Installed) -> None:
     installed.add("cli", TARGET + gives("cli", names))
     (found,) = (one for one in installed.discover().reports if one.name == "cli")
     assert found.status == "broken"
-    assert 'ragcore_cli() must return {name: "package.module:Class"} (' in found.detail
+    assert 'ragcore_cli() must return {name: "package.module:Class"}; for ' in found.detail
+    assert "it returned a Target, which a command cannot have" in found.detail
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS.values()))

@@ -118,8 +118,10 @@ def test_a_subclass_without_scores_is_told_to_write_it():
     class Bare(SimpleRetriever):
         pass
 
+    retriever = Bare(Bare.Config())
+    retriever.add(np.array([0]), [Passage("1", "t", "text")])
     with pytest.raises(NotImplementedError, match="Bare must have a method scores"):
-        Bare(Bare.Config()).search(["x"], 1)
+        retriever.search(["x"], 1)
 
 
 def test_a_memory_can_be_built_with_it(tmp_path: Path):

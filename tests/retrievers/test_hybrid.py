@@ -198,6 +198,12 @@ def test_capabilities_of_single_members_are_not_the_hybrids() -> None:
     class Trained(SharedWords):
         capabilities: ClassVar[frozenset[str]] = frozenset({"trainable", "exact", "add"})
 
+        def trained_encoder(self) -> Any: ...
+
+        def use_encoder(self, encoder: Any) -> None: ...
+
+        def search_with_grad(self, questions: Any, k: int) -> Any: ...
+
     assert hybrid_spec(words_spec(Trained)).build().capabilities == {"add", "filter"}
 
 

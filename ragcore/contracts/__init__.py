@@ -1,0 +1,50 @@
+"""Define the contracts: what a component of each kind must do. Shapes are part of the contract.
+
+B questions, n passages, k passages per question, d dimensions, P (question, passage) pairs, M
+decoder rows, T target tokens, V vocabulary. A component never changes the arrays it is passed.
+
+Every component is constructed as `Component(config)` from an instance of its own `Config`, declares
+in `capabilities` what it can do beyond the minimum, and raises `UnsupportedOperation` for the rest.
+A plugin need not inherit from these classes: having the methods is enough.
+"""
+
+from ragcore.contracts.component import Capabilities, Capability, Component
+from ragcore.contracts.corpus import Corpus
+from ragcore.contracts.encoder import Encoder
+from ragcore.contracts.extensions import supports
+from ragcore.contracts.generator import Generator, Read, State, WordGenerator, end_tokens
+from ragcore.contracts.index import EmptySpawner, Index, VectorSource
+from ragcore.contracts.retriever import PassageReader, PassageSource, Retriever, ScratchUser
+from ragcore.contracts.scorer import Scorer
+from ragcore.contracts.training import (
+    Trainable,
+    TrainableEncoder,
+    TrainableGenerator,
+    TrainableRetriever,
+)
+
+__all__ = [
+    "Capability",
+    "Capabilities",
+    "Component",
+    "Corpus",
+    "Encoder",
+    "Generator",
+    "Index",
+    "PassageReader",
+    "PassageSource",
+    "Read",
+    "Retriever",
+    "Scorer",
+    "ScratchUser",
+    "State",
+    "EmptySpawner",
+    "Trainable",
+    "TrainableEncoder",
+    "TrainableGenerator",
+    "TrainableRetriever",
+    "VectorSource",
+    "WordGenerator",
+    "end_tokens",
+    "supports",
+]

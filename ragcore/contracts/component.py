@@ -1,0 +1,55 @@
+"""What all components share: construction from a `Config`, and capabilities."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal, Protocol
+
+__all__ = ["Capabilities", "Capability", "Component"]
+
+
+Capability = Literal[
+    "add",
+    "exact",
+    "filter",
+    "mmap",
+    "passages",
+    "remove",
+    "scratch",
+    "spawn_empty",
+    "trainable",
+    "uncased",
+    "vectors",
+    "words",
+]
+"""The capabilities that ragcore knows; `Component` says what each means."""
+
+Capabilities = frozenset[Capability]
+
+
+class Component(Protocol):
+    """What all components share.
+
+    The capabilities:
+
+    - `add`: takes passages or vectors after the first build;
+    - `remove`: forgets rows;
+    - `filter`: searches among `allowed` rows only;
+    - `exact`: its search equals brute force;
+    - `mmap`: reads its files memory-mapped;
+    - `passages`: a retriever that reads the memory's passages (PassageReader);
+    - `scratch`: a retriever or index that can save its progress on disk while it is built
+      (ScratchUser);
+    - `spawn_empty`: an index that can make an empty one with the same training (EmptySpawner);
+    - `trainable`: an encoder or generator whose weights can be trained, or a retriever whose scores
+      carry a gradient (TrainableEncoder, TrainableGenerator, TrainableRetriever);
+    - `uncased`: a generator whose text has lost its case;
+    - `vectors`: an index that returns its vectors (VectorSource);
+    - `words`: a generator whose answers can be restricted to a passage's words (WordGenerator).
+    """
+
+    Config: ClassVar[type[Any]]
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Say what it can do beyond the minimum; a class attribute is enough."""
+        ...

@@ -1,0 +1,38 @@
+"""Which capability promises which further members."""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeGuard, TypeVar
+
+from ragcore.contracts.component import Capability
+from ragcore.contracts.generator import WordGenerator
+from ragcore.contracts.index import EmptySpawner, VectorSource
+from ragcore.contracts.retriever import PassageReader, ScratchUser
+from ragcore.contracts.training import TrainableEncoder, TrainableGenerator, TrainableRetriever
+
+__all__ = ["EXTENSIONS", "supports"]
+
+
+EXTENSIONS: Final[dict[type[Any], Capability]] = {
+    EmptySpawner: "spawn_empty",
+    PassageReader: "passages",
+    ScratchUser: "scratch",
+    TrainableEncoder: "trainable",
+    TrainableGenerator: "trainable",
+    TrainableRetriever: "trainable",
+    VectorSource: "vectors",
+    WordGenerator: "words",
+}
+"""Each protocol that extends a contract, with the capability that promises it."""
+
+E = TypeVar("E")
+
+
+def supports(component: Any, extension: type[E]) -> TypeGuard[E]:
+    """Return whether a component declares the capability that an extension belongs to.
+
+    Args:
+        component: of any kind.
+        extension: one of the protocols that extend a contract, such as `VectorSource`.
+    """
+    return EXTENSIONS[extension] in component.capabilities

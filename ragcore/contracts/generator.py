@@ -1,0 +1,131 @@
+"""A generator, which reads a question with a passage and models the tokens of an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from ragcore.contracts.component import Component
+from ragcore.types import Passage, Word
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Generator", "Read", "State", "WordGenerator", "end_tokens"]
+
+
+class Read(Protocol):
+    """A generator's result of reading P pairs, such as encoder states."""
+
+    def __len__(self) -> int:
+        """Return P, the number of pairs."""
+        ...
+
+
+class State(Protocol):
+    """M decoder rows being decoded, with their caches."""
+
+    def select(self, rows: torch.Tensor) -> None:
+        """Keep rows [M'] int64, in this order; a row may appear more than once."""
+        ...
+
+
+@runtime_checkable
+class Generator(Component, Protocol):
+    """Models p_θ(y_i|x,z,y_<i): reads a question with one passage, returns log-probs of tokens.
+
+    Targets are token ids without the start token and with the end token. Log-probs are float32 and
+    normalised over the vocabulary.
+    """
+
+    @property
+    def device(self) -> torch.device:
+        """Return the device it computes on; pairs and tokens are best passed on it."""
+        ...
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Return V, the width of `step`'s rows."""
+        ...
+
+    @property
+    def eos_token_id(self) -> int:
+        """Return the token that ends an answer.
+
+        A model that has several end tokens names all of them in `eos_token_ids`, a sequence of
+        distinct ids with this one first; `end_tokens` gives the default. An answer ends by any of
+        them: `step`, `score` and `score_all` return for this token the log of the sum of all their
+        probabilities, and -inf for the others, which no target holds.
+        """
+        ...
+
+    @property
+    def forced_bos_token_id(self) -> int | None:
+        """Return the token that every answer must begin with, as BART's do; None for no token."""
+        ...
+
+    def encode_answers(self, answers: Sequence[str]) -> list[list[int]]:
+        """Encode each answer as target ids, the end token last."""
+        ...
+
+    def decode_tokens(self, token_ids: Sequence[int]) -> str:
+        """Decode target ids to text, without special tokens.
+
+        Where an answer's text so far may change by further tokens in more than its last character,
+        as that of word pieces, the generator may have a method `decode_prefix` with the same
+        arguments, for streaming: it returns the text that no further token changes.
+        """
+        ...
+
+    def read(self, questions: Sequence[str], passages: Sequence[Passage | None]) -> Read:
+        """Read P pairs, questions[i] with passages[i], in one pass of the encoder.
+
+        None in place of a passage means the question alone. A long passage is truncated; the
+        question never is.
+
+        Raises:
+            QuestionError: a question alone is longer than the model's input.
+        """
+        ...
+
+    def score(self, read: Read, pairs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Score targets by teacher forcing; differentiable.
+
+        Args:
+            read: the result of `read`.
+            pairs: int64 [M], the pair that each row reads.
+            targets: int64 [M, T], ending with the end token and padded with -1.
+
+        Returns:
+            log p(y_i|x,z,y_<i), float32 [M, T]; 0.0 where the target is padded.
+        """
+        ...
+
+    def start(self, read: Read, pairs: torch.Tensor) -> State:
+        """Make decoder rows for pairs [M], with nothing decoded yet."""
+        ...
+
+    def step(self, state: State, tokens: torch.Tensor | None) -> torch.Tensor:
+        """Feed one token to each row and return the log-probs of the next.
+
+        Args:
+            state: the M decoder rows; changed in place.
+            tokens: int64 [M]; None at the first step.
+
+        Returns:
+            log p(y_i|x,z,y_<i), float32 [M, V]. The step after the next may overwrite it.
+        """
+        ...
+
+
+class WordGenerator(Generator, Protocol):
+    """A generator with the capability `words`: its answers can be restricted to passages' words."""
+
+    def encode_words(self, texts: Sequence[str]) -> list[list[Word]]:
+        """Return how each text's words are written in an answer."""
+        ...
+
+
+def end_tokens(generator: Generator) -> tuple[int, ...]:
+    """Return all end tokens of a generator, `eos_token_id` first; that alone is the default."""
+    return tuple(getattr(generator, "eos_token_ids", (generator.eos_token_id,)))

@@ -1,0 +1,69 @@
+"""An index, which finds rows by their vectors, and what it may do beyond the minimum."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from ragcore.contracts.component import Component
+from ragcore.types import Hits
+
+if TYPE_CHECKING:
+    from ragcore.types import Rows, Vectors
+
+__all__ = ["EmptySpawner", "Index", "VectorSource"]
+
+
+@runtime_checkable
+class Index(Component, Protocol):
+    """Finds rows by inner product with their vectors. Constructed as `Index(config, dim=d)`."""
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        ...
+
+    def add(self, rows: Rows, vectors: Vectors) -> None:
+        """Add vectors [n, d] under rows [n]; adding a row twice is an error."""
+        ...
+
+    def search(self, queries: Vectors, k: int, *, allowed: Rows | None = None) -> Hits:
+        """Find the k rows of highest inner product for each query.
+
+        Args:
+            queries: float32 [B, d].
+            k: hits per query.
+            allowed: int64, the only rows to search (capability `filter`).
+
+        Returns:
+            Hits [B, k]; rows of equal score are in ascending order.
+        """
+        ...
+
+    def remove(self, rows: Rows) -> None:
+        """Forget rows (capability `remove`)."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write everything into an existing empty folder."""
+        ...
+
+    @classmethod
+    def load(cls, folder: Path, config: Any, *, mmap: bool = True) -> Index:
+        """Load what `save` wrote; `config` may change settings that only searching depends on."""
+        ...
+
+
+class VectorSource(Index, Protocol):
+    """An index with the capability `vectors`."""
+
+    def vectors(self, rows: Rows) -> Vectors:
+        """Return the vectors of rows [n], float32 [n, d], bit for bit as they were added."""
+        ...
+
+
+class EmptySpawner(Index, Protocol):
+    """An index with the capability `spawn_empty`."""
+
+    def spawn_empty(self) -> Index:
+        """Make an empty index with the same training: a vector has the same score in both."""
+        ...

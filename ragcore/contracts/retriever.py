@@ -1,0 +1,92 @@
+"""A retriever, which finds rows for questions, and what it may do beyond the minimum."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from ragcore.contracts.component import Component
+from ragcore.types import Hits, Passage
+
+if TYPE_CHECKING:
+    from ragcore.types import Rows
+
+__all__ = ["PassageReader", "PassageSource", "Retriever", "ScratchUser"]
+
+
+@runtime_checkable
+class Retriever(Component, Protocol):
+    """Finds rows for questions. A dense one has an encoder and an index; BM25 needs neither."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Name what must be the same when building and when searching: encoder or analyser."""
+        ...
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        ...
+
+    def add(self, rows: Rows, passages: Sequence[Passage]) -> None:
+        """Add n passages under rows [n]; called batch by batch while a memory is built."""
+        ...
+
+    def search(self, questions: Sequence[str], k: int, *, allowed: Rows | None = None) -> Hits:
+        """Find the k best rows for each of B questions.
+
+        Args:
+            questions: B questions.
+            k: hits per question.
+            allowed: int64, the only rows to search (capability `filter`).
+
+        Returns:
+            Hits [B, k]; their scores are the logits of p(z|x).
+        """
+        ...
+
+    def remove(self, rows: Rows) -> None:
+        """Forget rows (capability `remove`)."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write everything into an existing empty folder, subfolders allowed."""
+        ...
+
+    @classmethod
+    def load(cls, folder: Path, config: Any, *, mmap: bool = True) -> Retriever:
+        """Load what `save` wrote, for searching only."""
+        ...
+
+
+class ScratchUser(Protocol):
+    """A retriever or index with the capability `scratch`.
+
+    Nothing else uses the folder until the component is saved or discarded. Files that it finds
+    there were written by itself, or by an equal component, before an interruption.
+    """
+
+    def use_scratch(self, folder: Path) -> int:
+        """Keep costly or large intermediate results here; called once, before the first `add`.
+
+        Returns:
+            How many passages need no work again, if they are added in the same order as before.
+        """
+        ...
+
+
+class PassageSource(Protocol):
+    """A memory's passages, for a retriever that reads them."""
+
+    def take(self, rows: Sequence[int]) -> list[Passage]:
+        """Return the passages of these rows, in the same order."""
+        ...
+
+
+@runtime_checkable
+class PassageReader(Retriever, Protocol):
+    """A retriever with the capability `passages`."""
+
+    def use_passages(self, passages: PassageSource) -> None:
+        """Read passages from this source; called once, before the first search."""
+        ...

@@ -1,0 +1,291 @@
+"""Check that a component has the members of its contract, before it is used.
+
+A plugin's class need not inherit from a contract, so nothing else would notice that a method is
+missing until it is called. Knows members and how they are called; the laws of a contract suite
+(`ragcore.testing`) test what they do.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+import weakref
+from collections.abc import Iterator, Mapping, Set
+from typing import Any, Final
+
+from ragcore.contracts import (
+    Corpus,
+    Encoder,
+    Generator,
+    Index,
+    Retriever,
+    Scorer,
+    ScratchUser,
+)
+from ragcore.contracts.extensions import EXTENSIONS
+from ragcore.errors import PluginError
+
+__all__ = ["KINDS", "check_class", "check_instance"]
+
+KINDS: Final[Mapping[Any, str]] = {
+    Corpus: "corpus",
+    Encoder: "encoder",
+    Index: "index",
+    Retriever: "retriever",
+    Scorer: "scorer",
+    Generator: "generator",
+}
+"""Contracts that a config can name a component of, and the kind of each."""
+
+_MISSING: Final = object()
+_UNKNOWN: Final = object()
+"""Stands for a member that the class does not define, and that its code may set on an instance."""
+
+_CHECKED: Final[weakref.WeakSet[type[Any]]] = weakref.WeakSet()
+"""Classes in which no fault was found."""
+
+
+def check_class(kind: str, name: str, component: Any, contract: Any = None) -> None:
+    """Check what can be seen of a component without building it.
+
+    A member that code of the class may set on an instance is left to `check_instance`.
+
+    Args:
+        kind: kind of component, such as "retriever".
+        name: under which it is registered, for errors.
+        component: what is registered.
+        contract: the protocol that it must follow; that of its kind where None.
+
+    Raises:
+        PluginError: it is no class, or a member is missing or cannot be called as the contract
+            says; the message lists all such members.
+    """
+    contract = contract or _contract(kind)
+    if not isinstance(component, type):
+        raise PluginError(
+            f"{kind} {name!r}: found {_described(component)}, expected a class that follows the "
+            f"contract of {_article(kind)}: {_see(contract)}"
+        )
+    if component in _CHECKED:
+        return
+    declared = _static(component, "capabilities")
+    faults = [
+        *_constructor_faults(component, kind),
+        *_faults(component, _members(contract), instance=False),
+        *(f"no {name}" for name in _abstract(component)),
+        *_extension_faults(component, contract, declared, instance=False),
+    ]
+    _refuse(faults, kind, name, component, contract)
+    _CHECKED.add(component)
+
+
+def check_instance(kind: str, name: str, component: Any, contract: Any = None) -> None:
+    """Check that a component that was built or loaded has all members of its contract.
+
+    Its properties are not called, except `capabilities`.
+
+    Raises:
+        PluginError: a member is missing or wrong, also one that a declared capability promises.
+    """
+    contract = contract or _contract(kind)
+    faults = list(_faults(component, _members(contract), instance=True))
+    if _static(component, "capabilities") is not _MISSING:
+        declared = component.capabilities
+        if not isinstance(declared, Set):
+            faults.append(
+                f"its capabilities are {_described(declared)}, expected a frozenset of names"
+            )
+        faults += _extension_faults(component, contract, declared, instance=True)
+    _refuse(faults, kind, name, type(component), contract)
+
+
+def _contract(kind: str) -> Any:
+    return next(contract for contract, known in KINDS.items() if known == kind)
+
+
+def _refuse(faults: list[str], kind: str, name: str, component: type[Any], contract: Any) -> None:
+    if not faults:
+        return
+    absent = [fault.removeprefix("no ") for fault in faults if fault.startswith("no ")]
+    others = [fault for fault in faults if not fault.startswith("no ")]
+    listed = [*([f"it has no {', '.join(absent)}"] if absent else []), *others]
+    raise PluginError(
+        f"{kind} {name!r} is {_where(component)}, which does not follow the contract of "
+        f"{_article(kind)}: {'; '.join(listed)}: {_see(contract)}"
+    )
+
+
+def _faults(component: Any, members: Mapping[str, Any], *, instance: bool) -> Iterator[str]:
+    """Yield what is wrong with the members of a protocol: "no NAME", or a clause."""
+    for name, member in members.items():
+        value = _static(component, name)
+        if value is _MISSING and not instance and not name.startswith("__"):
+            on_class = name == "Config" or isinstance(member, classmethod)
+            value = _MISSING if on_class or not _may_set(component, name) else _UNKNOWN
+        if value is _MISSING:
+            yield f"no {name}"
+        elif value is not _UNKNOWN:
+            fault = _fault(name, value, member)
+            if fault is not None:
+                yield fault
+
+
+def _fault(name: str, value: Any, member: Any) -> str | None:
+    """Say what is wrong with a member that exists, or return None."""
+    method = isinstance(member, types.FunctionType | classmethod)
+    if not method:
+        if isinstance(value, types.FunctionType | types.MethodType):
+            return f"its {name} is a method, expected an attribute: write @property above it"
+        return None
+    if isinstance(member, classmethod) and isinstance(value, types.FunctionType):
+        return f"its {name} is no class method: write @classmethod above it"
+    if not callable(value) and not hasattr(type(value), "__get__"):
+        return f"its {name} is {_described(value)}, expected a method"
+    expected = inspect.signature(member.__func__ if isinstance(member, classmethod) else member)
+    if not _accepts(value, expected):
+        parameters = ", ".join(_spelt(list(expected.parameters.values())[1:]))
+        return f"its {name} cannot be called as {name}({parameters})"
+    return None
+
+
+def _accepts(value: Any, expected: inspect.Signature) -> bool:
+    """Return whether a function can be called as a contract's is; True where none can tell."""
+    skip = 1
+    if isinstance(value, types.FunctionType):
+        skip = 0
+    elif isinstance(value, classmethod):
+        value, skip = value.__func__, 0
+    elif isinstance(value, staticmethod):
+        value = value.__func__
+    elif not isinstance(value, types.MethodType):
+        return True
+    parameters = list(expected.parameters.values())[skip:]
+    by_name = {p.name: None for p in parameters if p.kind is p.KEYWORD_ONLY}
+    try:
+        inspect.signature(value).bind(*[None] * (len(parameters) - len(by_name)), **by_name)
+    except TypeError:
+        return False
+    except ValueError:
+        # A function of C that does not tell its parameters.
+        return True
+    return True
+
+
+def _spelt(parameters: list[inspect.Parameter]) -> Iterator[str]:
+    """Yield the names of parameters, those that are passed by name as NAME=…."""
+    for parameter in parameters:
+        by_name = parameter.kind is parameter.KEYWORD_ONLY
+        yield f"{parameter.name}=…" if by_name else parameter.name
+
+
+def _constructor_faults(component: type[Any], kind: str) -> Iterator[str]:
+    by_name = {"dim": None} if kind == "index" else {}
+    try:
+        inspect.signature(component).bind(None, **by_name)
+    except TypeError:
+        call = f"{component.__name__}({', '.join(['config', *(f'{key}=d' for key in by_name)])})"
+        yield f"it cannot be constructed as {call}"
+    except ValueError:
+        return
+
+
+def _extension_faults(
+    component: Any, contract: Any, declared: Any, *, instance: bool
+) -> Iterator[str]:
+    """Yield what is missing of the members that the declared capabilities promise."""
+    if not isinstance(declared, Set):
+        return
+    for extension, capability in EXTENSIONS.items():
+        extends = contract in extension.__mro__
+        extends |= extension is ScratchUser and contract in (Retriever, Index)
+        if not extends or capability not in declared:
+            continue
+        own = _members(contract)
+        promised = {key: value for key, value in _members(extension).items() if key not in own}
+        for fault in _faults(component, promised, instance=instance):
+            yield f"{fault} (promised by its capability {capability!r})"
+
+
+def _abstract(component: type[Any]) -> list[str]:
+    """List the methods that a base class leaves to its subclasses, and this class lacks."""
+    members = {name: inspect.getattr_static(component, name, None) for name in dir(component)}
+    return [
+        name
+        for name, value in members.items()
+        if getattr(value, "__isabstractmethod__", False) and not _is_stub(component, name)
+    ]
+
+
+def _members(contract: Any) -> dict[str, Any]:
+    """Return the members of a protocol by name, those that it inherits first."""
+    members: dict[str, Any] = {}
+    for base in reversed(contract.__mro__):
+        if not getattr(base, "_is_protocol", False):
+            continue
+        members |= dict.fromkeys(vars(base).get("__annotations__", {}))
+        members |= {
+            name: value
+            for name, value in vars(base).items()
+            if isinstance(value, types.FunctionType | property | classmethod)
+            and (not name.startswith("_") or name in ("__len__", "__iter__"))
+        }
+    return members
+
+
+def _static(component: Any, name: str) -> Any:
+    """Look a member up without calling a property; `_MISSING` where there is none."""
+    value = inspect.getattr_static(component, name, _MISSING)
+    owner = component if isinstance(component, type) else type(component)
+    if value is _MISSING:
+        # Some delegate to an inner object, by __getattr__.
+        return getattr(component, name, _MISSING)
+    inherited = inspect.getattr_static(owner, name, _MISSING)
+    return _MISSING if value is inherited and _is_stub(owner, name) else value
+
+
+def _is_stub(component: type[Any], name: str) -> bool:
+    """Return whether a class has a member from a protocol that it inherits, which does nothing."""
+    owner = next((base for base in component.__mro__ if name in vars(base)), component)
+    return bool(vars(owner).get("_is_protocol", False))
+
+
+def _may_set(component: type[Any], name: str) -> bool:
+    """Return whether instances may have a member that the class does not define."""
+    for base in component.__mro__[:-1]:
+        if name in vars(base).get("__annotations__", {}) or "__getattr__" in vars(base):
+            return True
+        for value in vars(base).values():
+            function = getattr(value, "__func__", getattr(value, "fget", value))
+            code = getattr(function, "__code__", None)
+            if code is not None and (name in code.co_names or name in code.co_consts):
+                return True
+    return False
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, types.FunctionType | types.BuiltinFunctionType):
+        return f"the function {value.__name__}"
+    if isinstance(value, types.ModuleType):
+        return f"the module {value.__name__}"
+    return "None" if value is None else f"{_article(type(value).__name__)} object"
+
+
+def _where(component: type[Any]) -> str:
+    """Return a class's name, and the file that defines it."""
+    try:
+        file: str | None = inspect.getsourcefile(component)
+    except TypeError:
+        file = None
+    place = file or f"module {component.__module__}"
+    return f"the class {component.__qualname__} in {place}"
+
+
+def _article(noun: str) -> str:
+    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
+
+
+def _see(contract: Any) -> str:
+    home = contract.__module__
+    if home.startswith("ragcore.contracts."):
+        home = "ragcore.contracts"
+    return f"see {home}.{contract.__name__}, or {contract.__name__} in docs/reference/contracts.md"
