@@ -175,6 +175,71 @@ def save_pegasus(folder: Path) -> Path:
     return folder
 
 
+def unigram_vocabulary() -> list[tuple[str, float]]:
+    """Pieces with scores, the special tokens among them, as SentencePiece's models have."""
+    words = {word.strip("?.,;:/") for text in TEXT for word in text.split()}
+    letters = {letter for text in TEXT for letter in text} | set("<>/_mk")
+    pieces = ["▁", *sorted("▁" + word for word in words if len(word) > 2), *sorted(letters - {" "})]
+    special = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
+    return special + [(piece, -2.0 - len(piece) / 10) for piece in pieces]
+
+
+def save_multilingual(kind: str, folder: Path, *, start: str | None = None) -> Path:
+    """Save a tiny "mbart" (cc25), "mbart50", "nllb" or "m2m100" with its language tokens.
+
+    Args:
+        kind: of which the first three have the tokenizers of transformers.
+        folder: in which to save.
+        start: a language that the checkpoint's config names as its decoder's start token.
+    """
+    from transformers import (
+        AddedToken,
+        M2M100Config,
+        M2M100ForConditionalGeneration,
+        MBart50Tokenizer,
+        MBartConfig,
+        MBartForConditionalGeneration,
+        MBartTokenizer,
+        NllbTokenizer,
+    )
+
+    pieces = unigram_vocabulary()
+    if kind == "mbart":
+        tokenizer = MBartTokenizer(vocab=pieces)
+    elif kind == "mbart50":
+        tokenizer = MBart50Tokenizer(vocab=pieces)
+    elif kind == "nllb":
+        tokenizer = NllbTokenizer(vocab={piece: id_ for id_, (piece, _) in enumerate(pieces)})
+    else:
+        tokenizer = byte_pairs(start=None)
+        codes = [AddedToken(f"__{code}__", special=True) for code in ("de", "en", "fr", "fa")]
+        tokenizer.add_special_tokens({"additional_special_tokens": codes})
+    settings: dict[str, object] = {
+        "vocab_size": len(tokenizer),
+        "d_model": 16,
+        "encoder_layers": 2,
+        "decoder_layers": 2,
+        "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2,
+        "encoder_ffn_dim": 24,
+        "decoder_ffn_dim": 24,
+        "max_position_embeddings": 128,
+        "forced_eos_token_id": None,
+        "decoder_start_token_id": 2,
+    }
+    if start is not None:
+        settings["decoder_start_token_id"] = tokenizer.convert_tokens_to_ids(start)
+    model = (
+        MBartForConditionalGeneration(MBartConfig(**settings))
+        if kind.startswith("mbart")
+        else M2M100ForConditionalGeneration(M2M100Config(**settings))
+    )
+    spread(model)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 def save_sentence(folder: Path, *, seed: int = 7, normalize: bool = False) -> Path:
     """Save a BERT with mean pooling and, if `normalize`, vectors of length 1."""
     from sentence_transformers import SentenceTransformer

@@ -14,14 +14,12 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from ragcore.errors import GeneratorError
 from ragcore.registry.installation import install_hint
-from ragcore_transformers.loading import explained, refuse_incomplete
+from ragcore_transformers.loading import LOADING_FAULTS, explained, refuse_incomplete
 from ragcore_transformers.tokenizing import load_tokenizer
 
 __all__ = ["gguf_file", "load_causal"]
 
 _FOR_GGUF: Final = ("gguf", "accelerate")
-
-_FAULTS: Final = (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError)
 
 # Its stubs do not declare what it returns with a report.
 _LOADER: Final[Any] = AutoModelForCausalLM
@@ -81,7 +79,7 @@ def gguf_file(name: str) -> Path | None:
 def _explained_file(name: str) -> Iterator[None]:
     try:
         yield
-    except (*_FAULTS, struct.error) as fault:
+    except (*LOADING_FAULTS, struct.error) as fault:
         reason = str(fault).strip().partition("\n")[0]
         raise GeneratorError(
             f"model {name!r} cannot be loaded: {reason}; it must be a complete GGUF file of an "

@@ -57,7 +57,20 @@ class Seq2SeqConfig(ComponentConfig):
         description="the encoder's input; without a passage it is the question alone",
     )
     max_input_tokens: int | None = Field(
-        None, gt=0, description="a longer passage is cut; null for the model's limit"
+        None,
+        gt=0,
+        description="a longer passage is cut; null for the model's limit, at most 4096",
+    )
+    src_lang: str | None = Field(
+        None,
+        min_length=1,
+        description="language of questions and passages, for multilingual models, as en_XX or "
+        "eng_Latn; null for the tokenizer's own",
+    )
+    tgt_lang: str | None = Field(
+        None,
+        min_length=1,
+        description="language of answers, likewise; null for the checkpoint's own, or src_lang",
     )
     device: str = Field("auto", description="cpu, cuda, …, or auto")
     dtype: Literal["float32", "bfloat16", "int8"] = Field(

@@ -6,14 +6,16 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers.utils import logging
 
 from ragcore.errors import RagcoreError
 
 __all__ = [
+    "LOADING_FAULTS",
     "cut_model_card",
     "explained",
     "pick_device",
@@ -22,6 +24,21 @@ __all__ = [
     "weights_digest",
     "without_bars",
 ]
+
+LOADING_FAULTS: Final = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    ArithmeticError,
+    ImportError,
+    # A config.json whose values do not fit together.
+    StrictDataclassError,
+)
+"""What Hugging Face raises when a checkpoint is damaged or of an unknown kind."""
 
 
 def pick_device(name: str, error: type[RagcoreError]) -> torch.device:
@@ -58,7 +75,7 @@ def explained(model: str, error: type[RagcoreError]) -> Iterator[None]:
             yield
     except RagcoreError:
         raise
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError) as fault:
+    except LOADING_FAULTS as fault:
         if local:
             advice = (
                 "the folder must hold config.json, the tokenizer and model.safetensors (other "
@@ -139,4 +156,7 @@ def weights_digest(model: torch.nn.Module) -> str:
 
 
 def _first_line(fault: BaseException) -> str:
-    return str(fault).strip().partition("\n")[0] or type(fault).__name__
+    first, _, rest = str(fault).strip().partition("\n")
+    if first.endswith(":"):
+        first += " " + rest.strip().partition("\n")[0]
+    return first.strip() or type(fault).__name__

@@ -1,6 +1,8 @@
 """Decoding with the checkpoint's own forward pass: for training, and for models unknown to fast.py.
 
-Each row carries the states that it reads and its own cache, so `select` copies both.
+Each row carries the states that it reads and its own cache, so `select` copies both. Models whose
+cached steps differ from their plain forward pass are fed all of an answer's tokens at each step
+instead: its length is short, and the numbers are right for any architecture.
 """
 
 from __future__ import annotations
@@ -19,41 +21,76 @@ from ragcore_transformers.ends import EndTokens
 __all__ = ["PlainState", "score", "score_all", "wide"]
 
 
+@dataclass
+class _EncoderOutput(BaseModelOutput):
+    """What an encoder gave, for Switch and NLLB-MoE too, which ask for the logits of routers."""
+
+    router_logits: tuple[Tensor, ...] | None = None
+
+
 @dataclass(slots=True)
 class PlainState:
-    """Decoder rows: what they read [M, S, D], its mask [M, S], and the attention caches."""
+    """Decoder rows: what they read, what they were fed, and the attention caches.
+
+    Attributes:
+        model: Hugging Face's encoder-decoder.
+        states: [M, S, D], the encoder's states that each row reads.
+        mask: [M, S].
+        device: the caller's.
+        pad: the padding token.
+        cached: whether steps use caches; else each is a forward pass over all that was fed.
+        fed: int64 [M, L].
+        cache: of the tokens fed so far.
+    """
 
     model: Any
     states: Tensor
     mask: Tensor
     device: torch.device
-    length: int = 0
+    pad: int
+    cached: bool = True
+    fed: Tensor = field(init=False)
     cache: EncoderDecoderCache = field(
         default_factory=lambda: EncoderDecoderCache(DynamicCache(), DynamicCache())
     )
 
+    def __post_init__(self) -> None:
+        self.fed = self.mask.new_zeros(len(self.mask), 0, dtype=torch.long)
+
     def __len__(self) -> int:
         """Return M, the number of rows."""
         return len(self.mask)
+
+    @property
+    def length(self) -> int:
+        """The number of tokens fed to each row."""
+        return self.fed.shape[1]
 
     def select(self, rows: Tensor) -> None:
         """Keep rows [M'] int64, in this order; one may appear more than once."""
         rows = rows.to(self.mask.device)
         if torch.equal(rows, torch.arange(len(self.mask), device=rows.device)):
             return
-        self.states, self.mask = self.states[rows], self.mask[rows]
-        self.cache.batch_select_indices(rows)
+        self.states, self.mask, self.fed = self.states[rows], self.mask[rows], self.fed[rows]
+        if self.cached and self.length:
+            self.cache.batch_select_indices(rows)
 
     def step(self, tokens: Tensor) -> Tensor:
         """Feed tokens int64 [M ≥ 1]; return the next log p, float32 [M, V]."""
+        self.fed = torch.cat([self.fed, tokens[:, None]], dim=1)
+        # Models treat padding within an answer each in their own way, such as M2M100, which gives
+        # it no position, and T5Gemma, which masks it. A cache that is fed one token knows nothing
+        # of that. The first token may be the padding token: T5's start is.
+        if self.cached and self.length > 1 and bool((tokens == self.pad).any()):
+            self.cached = False
+        cached = {cache_name(self.model): self.cache} if self.cached else {}
         logits = self.model(
-            encoder_outputs=BaseModelOutput(last_hidden_state=self.states),
+            encoder_outputs=_EncoderOutput(last_hidden_state=self.states),
             attention_mask=self.mask,
-            decoder_input_ids=tokens[:, None],
-            use_cache=True,
-            **{cache_name(self.model): self.cache},
+            decoder_input_ids=tokens[:, None] if self.cached else self.fed,
+            use_cache=self.cached,
+            **cached,
         ).logits
-        self.length += 1
         log_probs: Tensor = logits[:, -1].float().log_softmax(dim=-1)  # [M, V]
         return log_probs
 
@@ -111,7 +148,7 @@ def _logits(
     fed = targets.new_full(targets.shape, start)
     fed[:, 1:] = targets[:, :-1].masked_fill(targets[:, :-1] < 0, pad)
     output = model(
-        encoder_outputs=BaseModelOutput(last_hidden_state=states),
+        encoder_outputs=_EncoderOutput(last_hidden_state=states),
         attention_mask=mask,
         decoder_input_ids=fed,
         use_cache=False,

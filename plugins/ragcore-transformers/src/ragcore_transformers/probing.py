@@ -71,16 +71,19 @@ def probe_steps(
     model: Any,
     start: Callable[[Tensor], Any],
     step: Callable[[Any, Tensor | None], Tensor],
+    score: Callable[[Tensor, Tensor], Tensor],
     plain: Callable[[int, list[int]], Tensor],
     vocabulary: int,
 ) -> None:
-    """Compare two steps of decoder rows with a plain forward pass.
+    """Compare two steps of decoder rows, and the scores of their tokens, with plain forward passes.
 
     Args:
         name: the model's, for the error.
         model: a checkpoint of Hugging Face's.
         start: begins rows for pairs int64 [M]; there are two pairs at least, of unlike length.
         step: feeds one token to each row (None: nothing yet); returns log p [M, V].
+        score: gives log p [M, T] of targets [M, T] of pairs [M]. It differs from the steps' where
+            tokens attend to later ones, too.
         plain: gives log p [V] of the token after a pair and some tokens, by one forward pass.
         vocabulary: V.
 
@@ -106,11 +109,16 @@ def probe_steps(
             tokens = probe_ids(3 + number, 3, vocabulary)
             fed = [[*fed[row], token] for row, token in zip(chosen, tokens, strict=True)]
             log_p = step(state, torch.tensor(tokens))
+        scored = score(torch.tensor(pairs), torch.tensor(fed))  # [M, T]
+        for row, pair in enumerate(pairs):
+            for number, token in enumerate(fed[row]):
+                after = plain(pair, fed[row][:number])
+                gap = _wider(gap, scored[row, number, None], after[token, None], fine)
     if not gap <= (_GAP if fine else _COARSE_GAP):
         raise GeneratorError(
             f"model {name!r} ({type(model).__name__}) would be decoded wrongly: its "
-            f"{'log-probs' if fine else 'probabilities'} "
-            f"with a cache are off by {gap:.2g} from those of its plain forward pass; {_ADVICE}"
+            f"{'log-probs' if fine else 'probabilities'}, step by step or for a whole answer, are "
+            f"off by {gap:.2g} from those of its plain forward pass; {_ADVICE}"
         )
 
 
@@ -127,17 +135,27 @@ def probe_copied(name: str, model: Any, cache_name: str, vocabulary: int) -> Non
         read = CopiedPrompts.of(model, cache_name, prompts, 2, vocabulary, EndTokens(0))
         return read.start(pairs.to(device))
 
-    def plain(pair: int, fed: list[int]) -> Tensor:
+    def passed(pair: int, fed: list[int]) -> Tensor:
         whole = torch.tensor([prompts[pair] + fed], device=device)
-        logits = model(input_ids=whole, use_cache=False).logits[0, -1]
-        log_p: Tensor = logits.float().log_softmax(dim=-1)
+        logits = model(input_ids=whole, use_cache=False).logits[0]
+        log_p: Tensor = logits.float().log_softmax(dim=-1)  # [tokens, V]
         return log_p
+
+    def plain(pair: int, fed: list[int]) -> Tensor:
+        return passed(pair, fed)[-1]
+
+    def score(pairs: Tensor, targets: Tensor) -> Tensor:
+        rows = []
+        for pair, target in zip(pairs.tolist(), targets.tolist(), strict=True):
+            log_p = passed(pair, target)[len(prompts[pair]) - 1 : -1]  # [T, V]
+            rows.append(log_p.gather(1, torch.tensor(target, device=device)[:, None])[:, 0])
+        return torch.stack(rows)
 
     def step(state: Any, tokens: Tensor | None) -> Tensor:
         log_p: Tensor = state.step(None if tokens is None else tokens.to(device))
         return log_p
 
-    probe_steps(name, model, start, step, plain, vocabulary)
+    probe_steps(name, model, start, step, score, plain, vocabulary)
 
 
 def _is_fine(model: Any) -> bool:

@@ -7,34 +7,31 @@ are kept, except in `step`, which never keeps them.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoConfig, AutoModelForSeq2SeqLM
 
 from ragcore.errors import GeneratorError, UnsupportedOperation
 from ragcore.types import Passage, Word
-from ragcore_transformers import plain, weights
+from ragcore_transformers import plain
 from ragcore_transformers.attention import Encoded
 from ragcore_transformers.configs import Seq2SeqConfig
 from ragcore_transformers.ends import EndTokens, named_ids
 from ragcore_transformers.fast import FastDecoder, FastState, fast_decoder
 from ragcore_transformers.int8 import quantize
-from ragcore_transformers.loading import (
-    explained,
-    pick_device,
-    refuse_incomplete,
-    save_model,
-)
+from ragcore_transformers.languages import Languages
+from ragcore_transformers.loading import save_model
 from ragcore_transformers.plain import PlainState
+from ragcore_transformers.plain_tokens import special_tokens
 from ragcore_transformers.probing import probe_ids, probe_steps, understood
+from ragcore_transformers.seq2seq_inputs import Inputs, answer_positions, batches, input_limit
+from ragcore_transformers.seq2seq_loading import load_seq2seq, pick_seq2seq_device
 from ragcore_transformers.tokenizing import (
-    fit_passage,
     load_tokenizer,
     plain_text,
     question_fault,
@@ -45,11 +42,7 @@ from ragcore_transformers.words import WordEncoder
 
 __all__ = ["Seq2Seq"]
 
-_DEFAULT_LIMIT: Final = 512
-"""Input tokens for models without a limit of their own; T5 was trained with so many."""
-
-_TOKENS_AT_ONCE: Final = 1024
-"""Tokens in one run of the encoder on a CPU; that many use it fully, and more only add padding."""
+_LOG: Final = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -92,27 +85,29 @@ class Seq2Seq:
 
     def __init__(self, config: Seq2SeqConfig) -> None:
         self.config = config
-        self.device = _pick_device(config)
+        self.device = pick_seq2seq_device(config)
         self.tokenizer = load_tokenizer(config.model)
-        self.model = _load_model(config).to(self.device).eval()
+        self.model = load_seq2seq(config).to(self.device).eval()
         with understood(config.model, self.model):
             self.vocabulary_size: int = self.model.get_output_embeddings().weight.shape[0]
-        self.eos_token_id: int = self._special("eos_token_id", self.tokenizer.eos_token_id)
+        self.eos_token_id: int = self._special("eos_token_id", None)
         model_ends = named_ids("eos_token_id", self.model.config, self.model.generation_config)
         self._end_tokens = EndTokens.of(self.eos_token_id, model_ends, self.vocabulary_size)
         self.eos_token_ids: tuple[int, ...] = self._end_tokens.ids
-        self._start: int = self._special("decoder_start_token_id", None)
-        self._pad: int = self._special("pad_token_id", self.tokenizer.pad_token_id)
-        self._plain = copy.deepcopy(self.tokenizer)
+        self._languages = self._set_languages()
+        self._start: int = self._special("decoder_start_token_id", self._languages.start)
+        self._pad: int = self._special("pad_token_id", None)
+        self.forced_bos_token_id: int | None = self._forced()
+        self._positions = answer_positions(self.model.config)
+        self.max_input_tokens: int = input_limit(config, self.model.config, self.tokenizer)
+        self._inputs = Inputs(config, self._languages.inputs, self.max_input_tokens)
         self._refuse_misfit()
-        self.forced_bos_token_id: int | None = self._special_or_none("forced_bos_token_id")
-        self._positions: int | None = getattr(self.model.config, "max_position_embeddings", None)
-        self.max_input_tokens: int = self._input_limit()
         if config.dtype == "int8":
             quantize(self.model)
             self.capabilities = self.capabilities - {"trainable"}
         self._decoder = fast_decoder(self.model)
-        self._probe()
+        self._cached = True
+        self._choose_decoding()
         self._words = WordEncoder(self.tokenizer, self.encode_answers, bare=True)
         normalizer = self.tokenizer.backend_tokenizer.normalizer
         if normalizer is not None and "a" in normalizer.normalize_str("A"):
@@ -120,13 +115,9 @@ class Seq2Seq:
 
     def encode_answers(self, answers: Sequence[str]) -> list[list[int]]:
         """Return the target ids of each answer, the end token last."""
-        encoded = []
-        for ids in self.tokenizer(text_target=list(answers)).input_ids if answers else []:
-            # The decoder is fed the start token in any case, so one of the tokenizer's is dropped.
-            begin = 1 if ids and ids[0] == self._start else 0
-            target = [token for token in ids[begin:] if token not in self._end_tokens.ids]
-            encoded.append([*target, self.eos_token_id])
-        return encoded
+        encoded = self._languages.targets.ids(answers) if answers else []
+        ends = self._end_tokens.ids
+        return [self._languages.target(ids, self._start, ends) for ids in encoded]
 
     def decode_tokens(self, token_ids: Sequence[int]) -> str:
         """Return the text of target ids, without special tokens, single-spaced."""
@@ -156,7 +147,8 @@ class Seq2Seq:
         order = sorted(range(len(inputs)), key=lambda pair: len(inputs[pair]))
         longest = len(inputs[order[-1]])  # S
         states, masks = [], []
-        for batch in self._batches(order, list(map(len, inputs))):
+        lengths = list(map(len, inputs))
+        for batch in batches(order, lengths, self.config.batch_size, self.device):
             rows = [torch.tensor(inputs[pair]) for pair in batch]
             # [batch, longest of the batch]
             ids = pad_sequence(rows, batch_first=True, padding_value=self._pad).to(self.device)
@@ -211,11 +203,9 @@ class Seq2Seq:
         self, questions: Sequence[str], targets: Sequence[Sequence[int]]
     ) -> list[str | None]:
         """Say of each question and target why the model cannot hold them; None where it can."""
-        texts = [self._fill(question, "", "") for question in questions]
-        bare = self._ids(texts) if texts else []
         faults: list[str | None] = []
-        for ids, target in zip(bare, targets, strict=True):
-            fault = question_fault(len(ids), self.max_input_tokens)
+        for length, target in zip(self._inputs.bare_lengths(questions), targets, strict=True):
+            fault = question_fault(length, self.max_input_tokens)
             if fault is None and self._positions is not None and len(target) > self._positions:
                 fault = (
                     f"the answer is {len(target)} tokens long, its end included, and the model has "
@@ -238,7 +228,10 @@ class Seq2Seq:
         """Begin decoder rows for pairs [M], nothing decoded yet."""
         decoder = self._fast()
         if decoder is None or not len(pairs):
-            return PlainState(self.model, *read.of(pairs), pairs.device)
+            states, mask = read.of(pairs)
+            return PlainState(
+                self.model, states, mask, pairs.device, self._pad, cached=self._cached
+            )
         return decoder.start(read.encoded(decoder), pairs)
 
     @torch.no_grad()
@@ -257,20 +250,29 @@ class Seq2Seq:
     def _refuse_misfit(self) -> None:
         # Special tokens that nothing writes do not count: bart-large-cnn's tokenizer has one more
         # than the model.
-        special = {
-            token_id
-            for token_id, token in self.tokenizer.added_tokens_decoder.items()
-            if token.special
-        }
+        special = set(special_tokens(self.tokenizer).values())
         texts = [token for token in self.tokenizer.get_vocab().values() if token not in special]
-        written = [*self._ids([""])[0], *self.tokenizer(text_target="").input_ids]
-        template = self.tokenizer(self._fill("", "", ""), verbose=False).input_ids
-        most = 1 + max(*texts, *written, *template, self.eos_token_id, self._start, self._pad)
+        written = [*self._inputs.template_ids(), *self.encode_answers([""])[0]]
+        most = 1 + max(*texts, *written, self._start, self._pad)
         if most > self.vocabulary_size:
             raise GeneratorError(
                 f"model {self.config.model!r}: its tokenizer has {most} tokens but the model has "
                 f"{self.vocabulary_size}: use the tokenizer that the model was trained with, or "
                 "resize the model's embeddings and train them"
+            )
+
+    def _choose_decoding(self) -> None:
+        """Decode with a cache, or where that is not the model's own forward pass, without one."""
+        try:
+            self._probe()
+        except GeneratorError as fault:
+            self._decoder, self._cached = None, False
+            self._probe()
+            _LOG.warning(
+                "model %r (%s) decodes without a cache, which is slower but equally correct: %s",
+                self.config.model,
+                type(self.model).__name__,
+                fault,
             )
 
     def _probe(self) -> None:
@@ -280,6 +282,9 @@ class Seq2Seq:
 
         def start(pairs: torch.Tensor) -> FastState | PlainState:
             return self.start(self._encode(inputs), pairs)
+
+        def score(pairs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+            return self.score(self._encode(inputs), pairs, targets)
 
         def plain_pass(pair: int, fed: list[int]) -> torch.Tensor:
             tokens = torch.tensor([inputs[pair]], device=device)
@@ -291,58 +296,12 @@ class Seq2Seq:
             ).logits[0, -1]
             return self._end_tokens.merged(logits.float().log_softmax(dim=-1))
 
-        probe_steps(self.config.model, self.model, start, self.step, plain_pass, vocabulary)
+        name = self.config.model
+        probe_steps(name, self.model, start, self.step, score, plain_pass, vocabulary)
 
     def _fast(self) -> FastDecoder | None:
         """Return the decoder that shares work; None in training, which has dropout."""
         return None if self.model.training else self._decoder
-
-    def _batches(self, order: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
-        """Yield pairs that the encoder reads together, of those in `order`, the shorter first."""
-        most = _TOKENS_AT_ONCE if self.device.type == "cpu" else sum(lengths)
-        batch: list[int] = []
-        for pair in order:
-            full = len(batch) == self.config.batch_size
-            if batch and (full or lengths[pair] * (len(batch) + 1) > most):
-                yield batch
-                batch = []
-            batch.append(pair)
-        yield batch
-
-    def _inputs(
-        self, questions: Sequence[str], passages: Sequence[Passage | None]
-    ) -> list[list[int]]:
-        """Return the encoder's input ids of each pair, none longer than the limit."""
-        texts = [
-            question if passage is None else self._fill(question, passage.title, passage.text)
-            for question, passage in zip(questions, passages, strict=True)
-        ]
-        inputs: list[list[int]] = self._ids(texts) if texts else []
-        for pair, ids in enumerate(inputs):
-            if len(ids) > self.max_input_tokens:
-                inputs[pair] = self._shortened(questions[pair], passages[pair])
-        return inputs
-
-    def _shortened(self, question: str, passage: Passage | None) -> list[int]:
-        """Return input ids with as much of the passage as fits; the question stays whole."""
-        bare = self._ids([question if passage is None else self._fill(question, "", "")])[0]
-        return fit_passage(
-            self.config.model,
-            question,
-            passage,
-            bare,
-            self.max_input_tokens,
-            lambda title, text: self._ids([self._fill(question, title, text)])[0],
-            self._ends,
-        )
-
-    def _ends(self, text: str) -> list[int]:
-        """Return the end of each token in a text."""
-        encoded = self._call([text], add_special_tokens=False, return_offsets_mapping=True)
-        return [end for _, end in encoded.offset_mapping[0]]
-
-    def _fill(self, question: str, title: str, text: str) -> str:
-        return self.config.template.format(title=title, text=text, question=question)
 
     def _specials(self) -> dict[str, Any]:
         return {"start": self._start, "pad": self._pad, "ends": self._end_tokens}
@@ -350,43 +309,38 @@ class Seq2Seq:
     def _without_ends(self, token_ids: Sequence[int]) -> list[int]:
         return [token for token in token_ids if token not in self._end_tokens.ids]
 
-    def _ids(self, texts: list[str]) -> list[list[int]]:
-        ids: list[list[int]] = self._call(texts).input_ids
-        return ids
+    def _set_languages(self) -> Languages:
+        """Set the languages of questions, passages and answers in the tokenizer."""
+        names = ("decoder_start_token_id", "forced_bos_token_id")
+        return Languages.of(
+            self.config.model,
+            self.model,
+            self.tokenizer,
+            source=self.config.src_lang,
+            target=self.config.tgt_lang,
+            named=tuple(map(self._named, names)),
+        )
 
-    def _call(self, texts: list[str], **options: Any) -> Any:
-        # Texts longer than the model's limit are expected here; we cut them ourselves.
-        # A special token that a passage or a question spells out is plain text, unless the template
-        # has special tokens of its own.
-        tokenizer = self.tokenizer if self._template_is_marked() else self._plain
-        plain = {} if tokenizer is self.tokenizer else {"split_special_tokens": True}
-        return tokenizer(texts, verbose=False, truncation=False, **plain, **options)
+    def _forced(self) -> int | None:
+        """Return the token that every answer begins with, if there is one."""
+        if self._languages.start is not None:
+            # The language was fed already, instead of a start token.
+            return None
+        return self._languages.forced or self._named("forced_bos_token_id")
 
-    def _template_is_marked(self) -> bool:
-        template = self.config.template
-        return any(token in template for token in self.tokenizer.all_special_tokens if token)
-
-    def _special(self, name: str, fallback: int | None) -> int:
-        token_id = self._special_or_none(name)
-        token_id = fallback if token_id is None else token_id
+    def _special(self, name: str, chosen: int | None) -> int:
+        """Return a special token: the chosen one, the model's, or the tokenizer's."""
+        token_id = self._named(name) if chosen is None else chosen
+        token_id = getattr(self.tokenizer, name, None) if token_id is None else token_id
         if token_id is None:
             raise GeneratorError(
                 f"model {self.config.model!r} says no {name}: add it to its config.json or "
                 "generation_config.json"
             )
-        return token_id
+        return int(token_id)
 
-    def _special_or_none(self, name: str) -> int | None:
+    def _named(self, name: str) -> int | None:
         return special_id(name, self.model.config, self.model.generation_config)
-
-    def _input_limit(self) -> int:
-        limit = self.config.max_input_tokens
-        if limit is not None and self._positions is not None and limit > self._positions:
-            raise GeneratorError(
-                f"max_input_tokens is {limit} but model {self.config.model!r} has positions for "
-                f"{self._positions}: lower it, or leave it out"
-            )
-        return limit or self._positions or _DEFAULT_LIMIT
 
     def _width(self) -> int:
         return int(self.model.config.hidden_size)
@@ -397,40 +351,3 @@ class Seq2Seq:
                 f"an answer of {length} tokens is longer than the {self._positions} positions of "
                 f"model {self.config.model!r}: lower rag.max_new_tokens"
             )
-
-
-def _pick_device(config: Seq2SeqConfig) -> torch.device:
-    int8 = config.dtype == "int8"
-    name = "cpu" if int8 and config.device == "auto" else config.device
-    device = pick_device(name, GeneratorError)
-    if int8 and device.type != "cpu":
-        raise GeneratorError(
-            f"dtype int8 is for a CPU and device is {config.device!r}: set dtype to bfloat16, or "
-            "device to cpu"
-        )
-    return device
-
-
-def _load_model(config: Seq2SeqConfig) -> Any:
-    # Weights that become int8 are read as float32.
-    dtype: Any = torch.bfloat16 if config.dtype == "bfloat16" else torch.float32
-    with explained(config.model, GeneratorError):
-        checkpoint = AutoConfig.from_pretrained(config.model, trust_remote_code=False)
-        weights_format = getattr(checkpoint, "ragcore_weights", None)
-        if weights_format == weights.FORMAT:
-            return weights.load_int8_rows(Path(config.model), checkpoint).to(dtype)
-        if weights_format is not None:
-            raise GeneratorError(
-                f"model {config.model!r}: config.json says ragcore_weights: {weights_format!r}, "
-                f"and this version reads {weights.FORMAT!r} only: upgrade ragcore-transformers"
-            )
-        model, report = AutoModelForSeq2SeqLM.from_pretrained(
-            config.model,
-            config=checkpoint,
-            dtype=dtype,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-    refuse_incomplete(config.model, model, report, GeneratorError)
-    return model

@@ -312,15 +312,19 @@ def _probe(model: Any) -> float:
     prompts = [ids(1, 3), ids(2, 6)]
     pairs = [0, 0, 1, 1, 1]
     fed = [ids(3 + row, 2) for row in range(len(pairs))]
-    rows = SharedPrompts.of(model, prompts, 2, vocabulary, EndTokens(0)).start(
-        torch.tensor(pairs, device=model.device)
-    )
+    read = SharedPrompts.of(model, prompts, 2, vocabulary, EndTokens(0))
+    numbers = torch.tensor(pairs, device=model.device)
+    rows = read.start(numbers)
     tokens = torch.tensor(fed, device=model.device)
+    scored = read.score(numbers, tokens, 2)  # [M, T]
     steps = [rows.step(None), *(rows.step(column) for column in tokens.unbind(1))]  # [M, V] each
     gap = 0.0
     for row, pair in enumerate(pairs):
         whole = torch.tensor([prompts[pair] + fed[row]], device=model.device)
         expected = model(input_ids=whole, use_cache=False).logits[0].float().log_softmax(dim=-1)
         shared = torch.stack([step[row] for step in steps])  # [steps, V]
-        gap = max(gap, float((shared - expected[-len(steps) :]).abs().max()))
+        expected = expected[-len(steps) :]
+        gap = max(gap, float((shared - expected).abs().max()))
+        own = expected[:-1].gather(1, tokens[row, :, None])[:, 0]  # [T]
+        gap = max(gap, float((scored[row] - own).abs().max()))
     return gap

@@ -1,0 +1,172 @@
+"""What an encoder-decoder model reads: the filled template as ids, with the passage cut to fit.
+
+Knows templates and tokens; knows nothing of the model's forward pass.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import torch
+
+from ragcore.errors import GeneratorError
+from ragcore.types import Passage
+from ragcore_transformers.configs import Seq2SeqConfig
+from ragcore_transformers.plain_tokens import PlainTokenizer
+from ragcore_transformers.tokenizing import fit_passage
+
+__all__ = ["Inputs", "answer_positions", "batches", "input_limit"]
+
+_LOG: Final = logging.getLogger(__name__)
+
+_MOST: Final = 4096
+"""Input tokens where the settings name no limit: memory grows with their square."""
+
+_UNKNOWN: Final = 1_000_000
+"""A tokenizer's `model_max_length` from here on means that it knows no limit."""
+
+_TOKENS_AT_ONCE: Final = 1024
+"""Tokens in one run of the encoder on a CPU; that many use it fully, and more only add padding."""
+
+
+class Inputs:
+    """Makes the encoder's input ids of one model; safe to use from several threads."""
+
+    def __init__(self, config: Seq2SeqConfig, tokenizer: PlainTokenizer, limit: int) -> None:
+        """Prepare what is the same for all inputs.
+
+        Args:
+            config: names the model and the template, whose own special tokens are recognised.
+            tokenizer: of the encoder's texts.
+            limit: the most ids of an input.
+        """
+        self._model = config.model
+        self._template = tokenizer.marked(config.template)
+        self._tokenizer = tokenizer
+        self._limit = limit
+        self._reported = False
+
+    def __call__(
+        self, questions: Sequence[str], passages: Sequence[Passage | None]
+    ) -> list[list[int]]:
+        """Return the input ids of each pair, none longer than the limit.
+
+        Raises:
+            QuestionError: a question does not fit even without its passage.
+        """
+        texts = [
+            question if passage is None else self._fill(question, passage.title, passage.text)
+            for question, passage in zip(questions, passages, strict=True)
+        ]
+        inputs = self._tokenizer.ids(texts) if texts else []
+        for pair, ids in enumerate(inputs):
+            if len(ids) > self._limit:
+                inputs[pair] = self._shortened(questions[pair], passages[pair])
+                self._report(passages[pair], len(ids))
+        return inputs
+
+    def bare_lengths(self, questions: Sequence[str]) -> list[int]:
+        """Return how many ids each question has with an empty passage."""
+        texts = [self._fill(question, "", "") for question in questions]
+        return [len(ids) for ids in self._tokenizer.ids(texts)] if texts else []
+
+    def template_ids(self) -> list[int]:
+        """Return the ids of the template and of what is put around any text."""
+        return [id_ for ids in self._tokenizer.ids([self._fill("", "", ""), ""]) for id_ in ids]
+
+    def _shortened(self, question: str, passage: Passage | None) -> list[int]:
+        """Return input ids with as much of the passage as fits; the question stays whole."""
+        bare = question if passage is None else self._fill(question, "", "")
+        return fit_passage(
+            self._model,
+            question,
+            passage,
+            self._tokenizer.ids([bare])[0],
+            self._limit,
+            lambda title, text: self._tokenizer.ids([self._fill(question, title, text)])[0],
+            self._tokenizer.ends,
+        )
+
+    def _report(self, passage: Passage | None, length: int) -> None:
+        """Warn once that passages are cut."""
+        if self._reported or passage is None:
+            return
+        self._reported = True
+        _LOG.warning(
+            "model %r reads at most %d tokens, and passage %r with its question has %d: what is "
+            "too long is cut, here and from now on; build the memory from shorter passages, or set "
+            "the generator's max_input_tokens if the model can read more",
+            self._model,
+            self._limit,
+            passage.id,
+            length,
+        )
+
+    def _fill(self, question: str, title: str, text: str) -> str:
+        return self._template.format(title=title, text=text, question=question)
+
+
+def batches(
+    order: Sequence[int], lengths: Sequence[int], size: int, device: torch.device
+) -> Iterator[list[int]]:
+    """Yield pairs that the encoder reads together, of those in `order`, the shorter first.
+
+    Args:
+        order: the pairs, the shortest first.
+        lengths: how many tokens each pair has.
+        size: the most pairs of a batch.
+        device: on which the encoder runs.
+    """
+    most = _TOKENS_AT_ONCE if device.type == "cpu" else sum(lengths)
+    batch: list[int] = []
+    for pair in order:
+        if batch and (len(batch) == size or lengths[pair] * (len(batch) + 1) > most):
+            yield batch
+            batch = []
+        batch.append(pair)
+    yield batch
+
+
+def input_limit(config: Seq2SeqConfig, model_config: Any, tokenizer: Any) -> int:
+    """Return the most tokens that the encoder reads of one input.
+
+    It is `max_input_tokens`. Where that is not set it is the number of the encoder's positions, or
+    for relative positions, which have no end, the tokenizer's own limit; but at most 4096.
+
+    Raises:
+        GeneratorError: `max_input_tokens` is larger than the number of positions.
+    """
+    limit = config.max_input_tokens
+    positions = _positions(model_config, "encoder")
+    if limit is not None and positions is not None and limit > positions:
+        raise GeneratorError(
+            f"max_input_tokens is {limit} but model {config.model!r} has positions for "
+            f"{positions}: lower it, or leave it out"
+        )
+    if limit is not None:
+        return limit
+    trained = int(min(tokenizer.model_max_length, _UNKNOWN))
+    own = trained if positions is None and trained < _UNKNOWN else positions
+    return min(_MOST, own or _MOST)
+
+
+def answer_positions(model_config: Any) -> int | None:
+    """Return how many positions the decoder has; None for relative ones, which have no end."""
+    return _positions(model_config, "decoder")
+
+
+def _positions(config: Any, part: str) -> int | None:
+    """Return the positions of the encoder or decoder; LED and T5Gemma name them apart."""
+    own = getattr(config, part, None)
+    for source, name in (
+        (config, f"max_{part}_position_embeddings"),
+        (own, "max_position_embeddings"),
+        (getattr(own, "text_config", None), "max_position_embeddings"),
+        (config, "max_position_embeddings"),
+    ):
+        positions = getattr(source, name, None)
+        if isinstance(positions, int) and positions > 0:
+            return positions
+    return None
