@@ -258,7 +258,7 @@ class Faiss:
         with self._lock:
             self._settle()
             path = self._mapped_from
-            index = faiss.clone_index(self._index) if path is None else read_file(path, mmap=False)
+            index = _copy(self._index) if path is None else read_file(path, mmap=False)
         index.reset()
         empty = type(self).__new__(type(self))
         empty._adopt(self._config, self._dim, index)
@@ -409,6 +409,14 @@ class Faiss:
             return scores[:, :k], rows[:, :k]
         order = np.lexsort((rows, -scores), axis=1)[:, :k]
         return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
+
+
+def _copy(index: Any) -> Any:
+    try:
+        return faiss.clone_index(index)
+    except RuntimeError:
+        # FAISS clones fewer kinds than it writes.
+        return faiss.deserialize_index(faiss.serialize_index(index))
 
 
 def _among(rows: Rows, ascending: Rows) -> npt.NDArray[np.bool_]:
