@@ -101,8 +101,19 @@ def test_numbers_of_half_the_size_are_finite_too(tmp_path: Path) -> None:
     content = path.read_bytes()
     place = content.index(VECTORS[7].astype(np.float16).tobytes())
     path.write_bytes(content[:place] + np.float16(np.inf).tobytes() + content[place + 2 :])
-    with pytest.raises(StoreCorruptError, match="a vector is not finite"):
+    with pytest.raises(StoreCorruptError, match="a number of a vector is not finite"):
         Faiss.load(tmp_path, FaissConfig(factory="SQfp16"))
+
+
+@pytest.mark.parametrize("factory", ["PQ4x4fs", "IVF4,PQ4x4fs", "IVF4,PQ4x4"])
+def test_a_number_whose_products_overflow_is_refused(factory: str, tmp_path: Path) -> None:
+    index = saved(factory, tmp_path)
+    path = tmp_path / "index.faiss"
+    content = path.read_bytes()
+    place = content.rindex(faiss.vector_to_array(layer_of(index).pq.centroids).tobytes())
+    path.write_bytes(content[:place] + np.float32(-3e38).tobytes() + content[place + 4 :])
+    with pytest.raises(StoreCorruptError, match="too large to multiply"):
+        Faiss.load(tmp_path, FaissConfig(factory=factory))
 
 
 @pytest.mark.parametrize("lists", [b"ilar", b"ilbl"])

@@ -35,6 +35,7 @@ from ragcore_faiss.exhaustive import (
 )
 from ragcore_faiss.factory import abilities, core, make, message, only, takes_selector, tune
 from ragcore_faiss.file import check, read_file
+from ragcore_faiss.structure import in_range
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -332,8 +333,10 @@ class Faiss:
                 f"{self._name} holds vectors of {self._dim} dimensions and was given an array of "
                 f"shape {values.shape}: it must be [n, {self._dim}]"
             )
-        if not np.isfinite(values).all():
-            raise ComponentError(f"{self._name} was given a vector that is not finite")
+        if not in_range(values):
+            raise ComponentError(
+                f"{self._name} was given a vector that is not finite, or has a number above 1e18"
+            )
         return values
 
     def _refuse_taken(self, new: Rows) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ragcore.types import Rows
 
-__all__ = ["fault_of"]
+__all__ = ["fault_of", "in_range"]
 
 # FAISS's stubs lack many of its names and keywords.
 faiss: Any = typed_faiss
@@ -41,6 +41,17 @@ _MOST_CANDIDATES: Final = 1 << 16
 """A search considers at most so many candidates, or as many as there are vectors."""
 
 _BLOCK: Final = 4_096
+
+
+_LARGEST: Final = 1e18
+"""Numbers below this have products that float32 can hold, and sums of those. With infinities
+FAISS's searches by lookup tables read outside their tables."""
+
+
+def in_range(numbers: npt.NDArray[Any]) -> bool:
+    """Return whether all numbers are finite, and their products, too."""
+    least, most = float(numbers.min(initial=0)), float(numbers.max(initial=0))
+    return -_LARGEST < least and most < _LARGEST
 
 
 class _FaultError(Exception):
@@ -87,7 +98,9 @@ def _compare(index: Any, template: Any, count: int, rows: Rows | None) -> None:
     parts = [part for part in ("aq", "lsq", "rq", "plsq", "prq") if hasattr(layer, part)]
     splits = max([getattr(getattr(model, part), "nsplits", 1) for part in parts], default=1)
     for part in parts:
-        _compare_additive(getattr(layer, part), getattr(model, part), splits, layer.is_trained)
+        _compare_additive(
+            getattr(layer, part), getattr(model, part), splits, bool(layer.is_trained)
+        )
     if isinstance(layer, faiss.IndexIDMap):
         ids = faiss.vector_to_array(layer.id_map)
         _require(rows is None or np.array_equal(ids, rows), "its ids are not the rows")
@@ -141,6 +154,7 @@ def _compare_quantizer(part: Any, model: Any, trained: bool) -> None:
 
 def _compare_additive(part: Any, model: Any, splits: int, trained: bool) -> None:
     """Compare a quantizer whose codes name vectors that are added up."""
+    _require(bool(part.is_trained) == trained, "a quantizer of it is not trained")
     for name in dir(model):
         value = getattr(model, name)
         if isinstance(value, int | float) and name not in _LEARNT:
@@ -152,14 +166,14 @@ def _compare_additive(part: Any, model: Any, splits: int, trained: bool) -> None
         # A product has codebooks for each part of a vector.
         length = part.d // splits * part.total_codebook_size
         _check_numbers(part.codebooks, {length}, "codebooks")
-        norms = np.isfinite([part.norm_min, part.norm_max]).all()
-        _require(norms, "a norm of its codebooks is not finite")
+        norms = np.array([part.norm_min, part.norm_max])
+        _require(np.isfinite(norms).all(), "a norm of its codebooks is not finite")
 
 
 def _check_numbers(vector: Any, lengths: set[int], name: str) -> None:
     numbers = faiss.vector_to_array(vector)
     _require(len(numbers) in lengths, f"it has {len(numbers)} numbers as {name}")
-    _require(np.isfinite(numbers).all(), f"a number of its {name} is not finite")
+    _require(in_range(numbers), f"a number of its {name} is not finite, or too large to multiply")
 
 
 def _compare_chains(layer: Any, model: Any) -> None:
@@ -223,9 +237,10 @@ def _check_floats(layer: Any, codes: npt.NDArray[np.uint8]) -> None:
     start, dtype = floats
     for section in samples(codes):
         block = np.ascontiguousarray(section[:, start:]).view(dtype)
-        # bfloat16 is the upper half of a float.
-        finite = (block & 0x7F80) != 0x7F80 if dtype is np.uint16 else np.isfinite(block)
-        _require(finite.all(), "a vector is not finite")
+        if dtype is np.uint16:
+            # bfloat16 is the upper half of a float.
+            block = (block.astype(np.uint32) << np.uint32(16)).view(np.float32)
+        _require(in_range(block), "a number of a vector is not finite, or too large to multiply")
 
 
 def _floats(layer: Any) -> tuple[int, type[np.generic]] | None:
