@@ -149,9 +149,9 @@ class Counts:
         Raises:
             ValueError: they do not fit each other, or hold what no count can be.
         """
-        dtypes = (self.positions.dtype, self.bounds.dtype, self.lengths.dtype)
-        if self.frequencies.dtype.kind != "u" or dtypes != (np.int32, np.int64, np.int32):
-            raise ValueError(f"its counts are {self.frequencies.dtype}, {dtypes}")
+        dtypes = [str(getattr(self, name).dtype) for name in _FILES]
+        if self.frequencies.dtype.kind != "u" or dtypes[1:] != ["int32", "int64", "int32"]:
+            raise ValueError(f"its counts are {dtypes}, expected unsigned, int32, int64, int32")
         pairs, bounds = len(self.positions), self.bounds
         shapes = [getattr(self, name).ndim for name in _FILES]
         if shapes != [1, 1, 1, 1] or len(self.frequencies) != pairs or not len(bounds):

@@ -329,7 +329,8 @@ def _lengths(tokens: Tokens, ends: Ends, passages: int, terms: int) -> Tokens:
     Raises:
         ValueError: there are tokens of no passage, passages without tokens, or unknown terms.
     """
-    if (tokens.dtype, ends.dtype) != (np.int32, np.int64) or (tokens.ndim, ends.ndim) != (1, 1):
+    dtypes = [str(each.dtype) for each in (tokens, ends)]
+    if dtypes != ["int32", "int64"] or (tokens.ndim, ends.ndim) != (1, 1):
         raise ValueError(f"there are {tokens.dtype} tokens that end at {ends.dtype}")
     lengths = np.diff(ends, prepend=0)
     if len(ends) != passages or lengths.min(initial=0) < 0 or lengths.sum() != len(tokens):
