@@ -1,18 +1,26 @@
-"""Write arrays so that a full disk is an error; read lists of rows and check them."""
+"""Write arrays so that a full disk is an error; read lists of rows, and check what is read."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from ragcore.disk.loading import reading
+from ragcore.disk.threads import yield_gil
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["load_rows", "save_array"]
+__all__ = ["WHOLE", "load_rows", "samples", "save_array"]
+
+WHOLE: Final = 1 << 28
+"""Numbers in files of up to so many bytes are all checked, some of those in larger ones."""
+
+_BLOCK: Final = 1 << 20
+"""Bytes of a block that is checked at a time."""
 
 
 def save_array(path: Path, array: npt.NDArray[Any]) -> None:
@@ -48,6 +56,25 @@ def load_rows(path: Path, *, mmap: bool) -> npt.NDArray[np.int64]:
                 raise ValueError("it lists a row twice")
     checked: npt.NDArray[np.int64] = rows
     return checked
+
+
+def samples(array: npt.NDArray[Any], *, whole: int = WHOLE) -> Iterator[npt.NDArray[Any]]:
+    """Yield an array in blocks along its first axis: all of them, or some of a large one.
+
+    Other threads run between two blocks. The first block and the last are always there.
+
+    Args:
+        array: [n, ...], which may be mapped into memory.
+        whole: up to so many bytes all blocks are yielded, and else about so many, evenly spread.
+    """
+    if not array.size:
+        return
+    each = max(1, _BLOCK // max(1, array.nbytes // len(array)))
+    firsts = range(0, len(array), each)
+    step = max(1, -(-array.nbytes // max(whole, 1)))
+    for first in sorted({*firsts[::step], firsts[-1]}):
+        yield array[first : first + each]
+        yield_gil()
 
 
 class _WriteOnly:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO, ClassVar, Final, Literal
 
 import numpy as np
 
-from ragcore.disk.arrays import save_array
+from ragcore.disk.arrays import load_rows, samples, save_array
 from ragcore.disk.loading import reading
 from ragcore.errors import ComponentError, StoreCorruptError
 from ragcore.retrievers.configs import ExactConfig
@@ -183,16 +183,17 @@ class Exact:
         Raises:
             StoreCorruptError: a file is missing, broken, or does not fit the other.
         """
-        with reading(folder / "rows.npy") as path:
-            rows = np.load(path, allow_pickle=False)
-            mode: Literal["r"] | None = "r" if mmap and len(rows) else None
+        rows = load_rows(folder / "rows.npy", mmap=False)
+        mode: Literal["r"] | None = "r" if mmap and len(rows) else None
         with reading(folder / "vectors.npy") as path:
             vectors = np.load(path, mmap_mode=mode, allow_pickle=False)
+            if not all(np.isfinite(block).all() for block in samples(vectors)):
+                raise ValueError("a vector in it is not finite")
         if (
-            rows.ndim != 1
-            or vectors.ndim != 2
+            vectors.ndim != 2
             or len(rows) != len(vectors)
-            or (rows.dtype, vectors.dtype) != (np.int64, np.float32)
+            or rows.min(initial=0) < 0
+            or vectors.dtype != np.float32
         ):
             raise StoreCorruptError(
                 f"{folder} has rows {rows.dtype}{list(rows.shape)} and vectors "

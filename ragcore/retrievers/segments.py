@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from ragcore.contracts import EmptySpawner, Index, ScratchUser, VectorSource, supports
-from ragcore.disk.arrays import save_array
+from ragcore.disk.arrays import load_rows, save_array
 from ragcore.disk.links import share, share_tree
 from ragcore.disk.loading import reading
-from ragcore.errors import ComponentError, UnsupportedOperation
+from ragcore.errors import ComponentError, StoreCorruptError, UnsupportedOperation
 from ragcore.process.fork import new_lock
 from ragcore.registry.components import ComponentSpec
 from ragcore.retrievers.hits import among, best_hits, search_deeper
@@ -250,21 +250,28 @@ class Segments:
         """Load the `count` segments that `save` wrote.
 
         Raises:
-            StoreCorruptError: a list of rows cannot be read.
+            StoreCorruptError: a list of rows cannot be read, or is not one of the index's rows.
         """
         loaded = cls(spec)
         for number in range(count):
             index_folder = _index_folder(folder, number)
             index = spec.load(index_folder, mmap=mmap)
             rows = _read_rows(_rows_file(index_folder), mmap)
-            hidden = _read_rows(_hidden_file(index_folder), mmap)
-            loaded._segments.append(
-                _Segment(
-                    index,
-                    np.arange(len(index), dtype=np.int64) if rows is None else rows,
-                    _NO_ROWS if hidden is None else hidden,
-                    index_folder,
+            if rows is None:
+                rows = np.arange(len(index), dtype=np.int64)
+            elif len(rows) != len(index):
+                raise StoreCorruptError(
+                    f"{_rows_file(index_folder)} lists {len(rows)} rows, but the index in "
+                    f"{index_folder} has {len(index)}: rebuild this version of the memory"
                 )
+            hidden = _read_rows(_hidden_file(index_folder), mmap)
+            if hidden is not None and not among(hidden, rows).all():
+                raise StoreCorruptError(
+                    f"{_hidden_file(index_folder)} hides a row that is not in the index: rebuild "
+                    "this version of the memory"
+                )
+            loaded._segments.append(
+                _Segment(index, rows, _NO_ROWS if hidden is None else hidden, index_folder)
             )
         return loaded
 
@@ -336,9 +343,11 @@ def _hidden_file(index_folder: Path) -> Path:
 
 
 def _read_rows(path: Path, mmap: bool) -> Rows | None:
-    """Read a list of rows; None if there is no such file."""
+    """Read a list of ascending rows; None if there is no such file."""
     if not path.exists():
         return None
+    rows = load_rows(path, mmap=mmap)
     with reading(path):
-        rows: Rows = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+        if rows.min(initial=0) < 0 or not (rows[1:] > rows[:-1]).all():
+            raise ValueError("its rows do not ascend")
     return np.asarray(rows)

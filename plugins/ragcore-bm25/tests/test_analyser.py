@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import doctest
+import re
 import unicodedata
 
 import pytest
+import Stemmer
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from ragcore_bm25 import analyser
 from ragcore_bm25.analyser import Analyser
+from ragcore_bm25.config import STEMMERS, STOPWORDS, Bm25Config
 
 from ragcore.errors import ConfigError
 
@@ -104,3 +108,63 @@ def test_stemmers_and_stop_words_of_other_languages() -> None:
         Analyser("klingon")
     with pytest.raises(ConfigError, match="no list 'klingon'"):
         Analyser(stopwords="klingon")
+
+
+def test_the_config_knows_what_the_libraries_have() -> None:
+    assert set(STEMMERS) <= set(Stemmer.algorithms())
+    stop_words = pytest.importorskip("stop_words")
+    assert set(STOPWORDS) <= set(stop_words.LANGUAGE_MAPPING.values())
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("stemmer", "there is no stemmer 'germn': did you mean 'german'"),
+        ("stopwords", "there is no list of stop words 'germn': did you mean 'german'"),
+    ],
+)
+def test_a_language_that_does_not_exist_is_refused_when_the_config_is_read(
+    key: str, message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Bm25Config.model_validate({key: "germn"})
+    assert Bm25Config.model_validate({key: None, "k1": 1}).k1 == 1
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        # Words whose endings have accents, which a stemmer knows only with them.
+        ("french", ["libérée", "libérées", "libéré"]),
+        ("spanish", ["nación", "naciones"]),
+        ("russian", ["красивый", "красивая", "красивые"]),
+        ("portuguese", ["informação", "informações"]),
+        ("german", ["Häuser", "Haus"]),
+        ("swedish", ["pojkarna", "pojkar"]),
+    ],
+)
+def test_words_are_stemmed_before_they_lose_their_accents(language: str, words: list[str]) -> None:
+    analyser = Analyser(language, None)
+    forms = [*words, *(unicodedata.normalize("NFD", word) for word in words)]
+    terms = {term for word in forms for term in analyser.terms(word.upper())}
+    assert len(terms) == 1
+    assert unicodedata.normalize("NFD", *terms) == min(terms)
+
+
+@pytest.mark.parametrize("word", ["Déby", "cafés", "naïvely", "façades"])
+def test_an_english_word_has_one_stem_with_accents_and_without(word: str) -> None:
+    plain = "".join(letter for letter in unicodedata.normalize("NFD", word) if letter.isascii())
+    assert Analyser().terms(word) == Analyser().terms(plain)
+
+
+def test_scripts_without_spaces_are_those_of_the_questions() -> None:
+    """A plugin may not import the core's questions, so that the ranges are written twice."""
+    from ragcore.questions.normalization import _SPACELESS
+
+    ours = re.compile(f"[{analyser._UNSPACED}]")
+    others = re.compile(f"[{_SPACELESS}]")
+    for code in range(0x110000):
+        character = unicodedata.normalize("NFKC", chr(code))
+        if unicodedata.category(chr(code)) in {"Cn", "Cs", "Co"} or len(character) != 1:
+            continue
+        assert bool(ours.match(character)) == bool(others.match(character)), hex(code)

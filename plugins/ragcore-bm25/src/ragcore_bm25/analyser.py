@@ -1,9 +1,10 @@
 """Turn text into terms, in the same way for passages and for questions.
 
-Compatibility forms (Unicode's NFKC), accents and case are folded, words are cut at everything that
-is neither letter nor mark nor digit, stop words are dropped, and the rest is stemmed. A run of a
-script that writes no space between words becomes its overlapping pairs of characters, as Lucene's
-CJK analyser makes them. Knows nothing of BM25.
+Compatibility forms (Unicode's NFKC) and case are folded, words are cut at everything that is
+neither letter nor mark nor digit, stop words are dropped, the rest is stemmed, and accents are
+folded; in English, which writes none of its own, before stemming, so that a borrowed word has one
+stem with accents and without. A run of a script that writes no space between words becomes its
+overlapping pairs of characters, as Lucene's CJK analyser makes them. Knows nothing of BM25.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from ragcore.errors import ComponentError, ConfigError
 from ragcore.registry.installation import install_hint
 
 __all__ = ["Analyser"]
+
+_WITHOUT_ACCENTS: Final = frozenset({"english", "porter"})
+"""Stemmers of languages that write no accents."""
 
 _VERSION: Final = 3
 """Raised with every change that gives other terms for the same text; part of the fingerprint."""
@@ -73,7 +77,8 @@ class Analyser:
         stemmer: the Snowball algorithm to stem with, or None.
         stopwords: the list of words to leave out, or None.
         version: 1 cuts words at marks, as memories of the first release were built; 2 cuts at
-            invisible characters, and does not cut scripts without spaces.
+            invisible characters, does not cut scripts without spaces, and stems in every language
+            what has lost its accents.
 
     Raises:
         ConfigError: there is no such stemmer or list.
@@ -94,6 +99,8 @@ class Analyser:
         self._stemmer = stemmer
         self._version = version
         self._word = _WORD[version]
+        # Whether a word keeps its accents until it is stemmed.
+        self._accented = version >= 3 and stemmer not in {None, *_WITHOUT_ACCENTS}
         self._stop: frozenset[str] = frozenset()
         if stopwords == "english":
             self._stop = frozenset(_ENGLISH.split())
@@ -110,7 +117,7 @@ class Analyser:
         )
 
     def words(self, text: str) -> list[str]:
-        """Return the words of a text, folded, in order.
+        """Return the words of a text, folded, in order; some keep their accents until stemmed.
 
         >>> Analyser().words("Déby's U.S. visit, №7: 1,234 days")
         ['deby', 's', 'us', 'visit', 'no7', '1,234', 'days']
@@ -120,9 +127,9 @@ class Analyser:
         else:
             if self._version >= 3:
                 text = text.translate(_INVISIBLE)
-            text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
+            text = unicodedata.normalize("NFKC", text).casefold()
             # Recomposed, for scripts whose letters decompose into something that is no accent.
-            text = unicodedata.normalize("NFC", _ACCENTS.sub("", text).translate(_STROKES))
+            text = unicodedata.normalize("NFC", text) if self._accented else _unaccented(text)
         if "." in text:
             text = _INITIALS.sub(lambda initials: initials[0].replace(".", ""), text)
         words: list[str] = self._word.findall(text)
@@ -141,7 +148,8 @@ class Analyser:
         stem = getattr(self._local, "stem", None)
         if stem is None:
             stem = self._local.stem = Stemmer.Stemmer(self._stemmer).stemWord
-        return str(stem(word))
+        term = str(stem(word))
+        return _unaccented(term) if self._accented and not term.isascii() else term
 
     def terms(self, text: str) -> list[str]:
         """Return the terms of a text, in order, repeated as often as they occur.
@@ -151,6 +159,12 @@ class Analyser:
         """
         terms = map(self.term, self.words(text))
         return [term for term in terms if term is not None]
+
+
+def _unaccented(text: str) -> str:
+    """Return a text without accents and strokes, composed (NFC)."""
+    text = _ACCENTS.sub("", unicodedata.normalize("NFKD", text))
+    return unicodedata.normalize("NFC", text.translate(_STROKES))
 
 
 def _parts(word: str) -> list[str]:

@@ -2,15 +2,52 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Sequence
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from ragcore.errors import nearest
 from ragcore.registry.components import ComponentConfig
 
-__all__ = ["Bm25Config", "Variant"]
+__all__ = ["STEMMERS", "STOPWORDS", "Bm25Config", "Variant"]
 
 Variant = Literal["lucene", "robertson", "atire", "bm25l", "bm25+", "okapi", "l", "plus"]
+
+_STEMMERS: Final = """
+arabic armenian basque catalan czech danish dutch dutch_porter english esperanto estonian
+finnish french german greek hindi hungarian indonesian irish italian lithuanian nepali
+norwegian persian polish porter portuguese romanian russian serbian sesotho spanish swedish
+tamil turkish yiddish
+"""
+STEMMERS: Final = tuple(_STEMMERS.split())
+"""PyStemmer's algorithms, named here so that a file is checked without it."""
+
+_STOPWORDS: Final = """
+arabic bulgarian catalan chinese czech danish dutch english finnish french german greek
+gujarati hebrew hindi hungarian indonesian italian japanese korean malaysian norwegian
+persian polish portuguese romanian russian slovak spanish swedish turkish ukrainian
+vietnamese
+"""
+STOPWORDS: Final = tuple(_STOPWORDS.split())
+"""The lists of the package stop-words."""
+
+
+def _known(word: str, known: Sequence[str], what: str) -> str:
+    """Check the name of a stemmer or a list of words; raises ValueError with the nearest one."""
+    if word not in known:
+        close = nearest(word, known)
+        hint = f"did you mean {close!r}? " if close else ""
+        raise ValueError(
+            f"there is no {what} {word!r}: {hint}known are {', '.join(known)}, or null"
+        )
+    return word
+
+
+Stemmer = Annotated[str, AfterValidator(lambda word: _known(word, STEMMERS, "stemmer"))]
+StopwordList = Annotated[
+    str, AfterValidator(lambda word: _known(word, STOPWORDS, "list of stop words"))
+]
 
 
 class Bm25Config(ComponentConfig):
@@ -38,10 +75,10 @@ class Bm25Config(ComponentConfig):
         allow_inf_nan=False,
         description="the share of the mean weight that common words have (okapi)",
     )
-    stemmer: str | None = Field(
+    stemmer: Stemmer | None = Field(
         "english", description="words to their stems, by an algorithm of PyStemmer, such as german"
     )
-    stopwords: str | None = Field(
+    stopwords: StopwordList | None = Field(
         "english",
         description="words that do not count; lists but english's are of the package stop-words",
     )

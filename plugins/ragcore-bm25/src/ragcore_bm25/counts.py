@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ragcore.disk.arrays import save_array
+from ragcore.disk.arrays import samples, save_array
 from ragcore.disk.loading import reading
 from ragcore.disk.threads import yield_gil
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Counts", "blocks", "read"]
 
 _FILES: Final = ("frequencies", "positions", "bounds", "lengths")
+_LONGEST: Final = 1 << 24
+"""More terms than any passage has."""
 _BLOCK: Final = 1 << 22
 """Pairs processed at a time, so that no array holds eight bytes for every pair at once."""
 
@@ -129,9 +131,42 @@ class Counts:
 
     @classmethod
     def load(cls, folder: Path, *, mmap: bool) -> Counts:
-        """Load what `save` wrote."""
+        """Load what `save` wrote.
+
+        Raises:
+            StoreCorruptError: a file is missing, broken, or does not fit the others.
+        """
         arrays: dict[str, Any] = {name: read(folder / f"{name}.npy", mmap) for name in _FILES}
-        return cls(**arrays)
+        counts = cls(**arrays)
+        # Any of the files may be the wrong one; the bounds are what holds the others together.
+        with reading(folder / "bounds.npy"):
+            counts._check()
+        return counts
+
+    def _check(self) -> None:
+        """Check that searches find in these arrays what they look for.
+
+        Raises:
+            ValueError: they do not fit each other, or hold what no count can be.
+        """
+        dtypes = [str(getattr(self, name).dtype) for name in _FILES]
+        if self.frequencies.dtype.kind != "u" or dtypes[1:] != ["int32", "int64", "int32"]:
+            raise ValueError(f"its counts are {dtypes}, expected unsigned, int32, int64, int32")
+        pairs, bounds = len(self.positions), self.bounds
+        shapes = [getattr(self, name).ndim for name in _FILES]
+        if shapes != [1, 1, 1, 1] or len(self.frequencies) != pairs or not len(bounds):
+            raise ValueError("its arrays are not of the same pairs")
+        if bounds[0] != 0 or bounds[-1] != pairs or (bounds[1:] < bounds[:-1]).any():
+            raise ValueError("its terms do not begin where the one before ends")
+        for positions in samples(self.positions):
+            if positions.min() < 0 or positions.max() >= len(self):
+                raise ValueError("a term is in a passage that does not exist")
+        for frequencies in samples(self.frequencies):
+            if not 0 < frequencies.min() <= frequencies.max() <= _LONGEST:
+                raise ValueError("a term occurs never, or too often, where it occurs")
+        for lengths in samples(self.lengths):
+            if lengths.min() < 0 or lengths.max() > _LONGEST:
+                raise ValueError(f"a passage has {lengths.min()} to {lengths.max()} terms")
 
 
 def blocks(bounds: npt.NDArray[np.int64]) -> Iterator[tuple[slice, slice]]:

@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ragcore.disk.arrays import save_array
+from ragcore.disk.arrays import samples, save_array
+from ragcore.disk.loading import reading
+from ragcore.errors import StoreCorruptError
 from ragcore_bm25.counts import Counts, blocks, read
 from ragcore_bm25.variants import Formula
 
@@ -71,13 +73,24 @@ class Postings:
             terms: numbers of terms, in the question's order.
             k: how many to return; those that tie with the last of them come too.
             kept: bool [size], the passages that may be returned, or None for all.
+
+        Raises:
+            StoreCorruptError: the arrays name a passage that does not exist.
         """
         bounds, size = self.counts.bounds, len(self.counts)
         scores = np.zeros(size, np.float32)  # [size]
         parts = [slice(bounds[term], bounds[term + 1]) for term in terms]
         for part in parts:
             # numpy is fast at this only if it need not convert the positions itself.
-            np.add.at(scores, self.counts.positions[part].astype(np.intp), self.weights[part])
+            positions = self.counts.positions[part].astype(np.intp)
+            try:
+                np.add.at(scores, positions, self.weights[part])
+            except IndexError as error:
+                # Of large files only samples are checked when they are loaded.
+                raise StoreCorruptError(
+                    f"retriever 'bm25': a term is in a passage that does not exist ({error}): "
+                    "rebuild this version of the memory"
+                ) from error
         # A term's weights all have one sign. Where all are positive, 0 says "holds none of them".
         nothing = np.float32(0)
         if any(part.start < part.stop and self.weights[part.start] <= 0 for part in parts):
@@ -98,9 +111,27 @@ class Postings:
 
     @classmethod
     def load(cls, folder: Path, *, mmap: bool) -> Postings:
-        """Load what `save` wrote."""
-        arrays: dict[str, Any] = {name: read(folder / f"{name}.npy", mmap) for name in _FILES}
-        return cls(Counts.load(folder, mmap=mmap), **arrays)
+        """Load what `save` wrote.
+
+        Raises:
+            StoreCorruptError: a file is missing, broken, or does not fit the others.
+        """
+        counts = Counts.load(folder, mmap=mmap)
+        arrays: dict[str, Any] = {}
+        for name, length in zip(_FILES, (len(counts.positions), counts.terms), strict=True):
+            path = folder / f"{name}.npy"
+            arrays[name] = read(path, mmap)
+            with reading(path):
+                _check_numbers(arrays[name], length)
+        return cls(counts, **arrays)
+
+
+def _check_numbers(numbers: npt.NDArray[Any], length: int) -> None:
+    """Check that an array has one finite number for each pair or term; else ValueError."""
+    if numbers.dtype != np.float32 or numbers.shape != (length,):
+        raise ValueError(f"it has {numbers.dtype}{numbers.shape}, expected float32({length},)")
+    if not all(np.isfinite(block).all() for block in samples(numbers)):
+        raise ValueError("a number in it is not finite")
 
 
 def best(scores: Scores, k: int, nothing: np.float32, floor: np.float32) -> tuple[Places, Scores]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 
-from ragcore.disk.arrays import save_array
+from ragcore.disk.arrays import load_rows, save_array
 from ragcore.disk.loading import reading
 from ragcore.disk.threads import yield_gil
 from ragcore.errors import ComponentError, MemoryMismatchError
@@ -32,7 +32,12 @@ from ragcore_bm25.vocabulary import Vocabulary, read_terms, write_terms
 from ragcore_bm25.yardstick import Yardstick, require_rank_bm25
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from ragcore.types import Rows
+
+    Tokens = npt.NDArray[np.int32]
+    Ends = npt.NDArray[np.int64]
 
 
 __all__ = ["Bm25"]
@@ -222,15 +227,26 @@ class Bm25:
         with reading(folder / "terms.json") as path:
             loaded._vocabulary = read_terms(path)
         yield_gil()
-        rows = read(folder / "rows.npy", mmap)
+        with reading(folder / "rows.npy") as path:
+            rows = np.asarray(load_rows(path, mmap=mmap))
+            if rows.min(initial=0) < 0 or len(rows) != int(record["passages"]):
+                raise ValueError(f"it lists {len(rows)} rows, expected {record['passages']}")
         loaded._rows, loaded._size = [rows], len(rows)
         loaded._last = int(rows.max(initial=-1))
         if layout == 1:
             tokens, ends = read(folder / "tokens.npy", mmap), read(folder / "ends.npy", mmap)
-            lengths = np.diff(ends, prepend=0).astype(np.int32)
+            with reading(folder / "ends.npy"):
+                lengths = _lengths(tokens, ends, len(rows), len(loaded._vocabulary))
             loaded._counts = [Counts.of(tokens, lengths, len(loaded._vocabulary))]
             return loaded
         postings = Postings.load(folder, mmap=mmap)
+        sizes = (postings.counts.terms, len(postings.counts))
+        with reading(folder / "terms.json"):
+            if sizes != (len(loaded._vocabulary), len(rows)):
+                raise ValueError(
+                    f"there are {len(loaded._vocabulary)} terms and {len(rows)} rows, but counts "
+                    f"of {sizes[0]} terms and {sizes[1]} passages"
+                )
         loaded._counts = [postings.counts]
         if config.backend != "rank-bm25":
             loaded._built = _Built(postings, postings.counts, rows, loaded._vocabulary)
@@ -305,6 +321,23 @@ class Bm25:
             taken = new[np.isin(new, self._all_rows())]
             if len(taken):
                 raise ComponentError(f"retriever 'bm25': row {taken[0]} is already there")
+
+
+def _lengths(tokens: Tokens, ends: Ends, passages: int, terms: int) -> Tokens:
+    """Return how many tokens each passage has, int32 [passages], from where each ends.
+
+    Raises:
+        ValueError: there are tokens of no passage, passages without tokens, or unknown terms.
+    """
+    dtypes = [str(each.dtype) for each in (tokens, ends)]
+    if dtypes != ["int32", "int64"] or (tokens.ndim, ends.ndim) != (1, 1):
+        raise ValueError(f"there are {tokens.dtype} tokens that end at {ends.dtype}")
+    lengths = np.diff(ends, prepend=0)
+    if len(ends) != passages or lengths.min(initial=0) < 0 or lengths.sum() != len(tokens):
+        raise ValueError(f"its {len(ends)} passages do not have the {len(tokens)} tokens")
+    if tokens.min(initial=0) < 0 or tokens.max(initial=-1) >= terms:
+        raise ValueError("a token is of a term that does not exist")
+    return lengths.astype(np.int32)
 
 
 def _write_json(path: Path, value: object) -> None:

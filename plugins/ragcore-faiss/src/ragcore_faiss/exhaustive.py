@@ -55,10 +55,12 @@ def _wide(layer: Any, k: int) -> Any | None:
         inner = _wide(faiss.downcast_index(layer.index), k)
         return None if inner is None else faiss.SearchParametersPreTransform(index_params=inner)
     if isinstance(layer, faiss.IndexRefine):
-        inner = _wide(faiss.downcast_index(layer.base_index), int(k * layer.k_factor))
-        if inner is None:
+        # More than all would only need memory.
+        factor = min(layer.k_factor, max(1.0, layer.ntotal / k))
+        inner = _wide(faiss.downcast_index(layer.base_index), int(k * factor))
+        if inner is None and factor == layer.k_factor:
             return None
-        return faiss.IndexRefineSearchParameters(k_factor=layer.k_factor, base_index_params=inner)
+        return faiss.IndexRefineSearchParameters(k_factor=factor, base_index_params=inner)
     if isinstance(layer, faiss.IndexHNSW) and layer.hnsw.efSearch < k:
         return faiss.SearchParametersHNSW(
             efSearch=k,

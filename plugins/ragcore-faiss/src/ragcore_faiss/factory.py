@@ -65,6 +65,8 @@ def abilities(index: Any) -> frozenset[str]:
 
 def takes_selector(layer: Any) -> bool:
     """Return whether the index searches among selected vectors only, and finds all of them."""
+    if isinstance(layer, faiss.IndexIVFAdditiveQuantizer):
+        return False
     return isinstance(
         layer, faiss.IndexFlat | faiss.IndexScalarQuantizer | faiss.IndexRaBitQ | faiss.IndexIVF
     )
@@ -134,6 +136,13 @@ def _refuse(layer: Any, factory: str) -> None:
         raise ConfigError(
             f"factory {factory!r} makes a graph that takes all its vectors in one call and no "
             "more after it: use HNSW32, to which vectors can be added"
+        )
+    # FAISS's stubs do not declare this class.
+    deduplicating: Any = faiss.IndexIVFFlatDedup  # type: ignore[attr-defined, unused-ignore]
+    if isinstance(layer, deduplicating):
+        raise ConfigError(
+            f"factory {factory!r} makes lists that have equal vectors only once, so that they are "
+            "not of as many vectors as rows: use IVF256,Flat"
         )
     if layer.metric_type != faiss.METRIC_INNER_PRODUCT:
         raise ConfigError(

@@ -35,6 +35,7 @@ from ragcore_faiss.exhaustive import (
 )
 from ragcore_faiss.factory import abilities, core, make, message, only, takes_selector, tune
 from ragcore_faiss.file import check, read_file
+from ragcore_faiss.structure import in_range
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -258,7 +259,7 @@ class Faiss:
         with self._lock:
             self._settle()
             path = self._mapped_from
-            index = faiss.clone_index(self._index) if path is None else read_file(path, mmap=False)
+            index = _copy(self._index) if path is None else read_file(path, mmap=False)
         index.reset()
         empty = type(self).__new__(type(self))
         empty._adopt(self._config, self._dim, index)
@@ -332,8 +333,10 @@ class Faiss:
                 f"{self._name} holds vectors of {self._dim} dimensions and was given an array of "
                 f"shape {values.shape}: it must be [n, {self._dim}]"
             )
-        if not np.isfinite(values).all():
-            raise ComponentError(f"{self._name} was given a vector that is not finite")
+        if not in_range(values):
+            raise ComponentError(
+                f"{self._name} was given a vector that is not finite, or has a number above 1e18"
+            )
         return values
 
     def _refuse_taken(self, new: Rows) -> None:
@@ -409,6 +412,14 @@ class Faiss:
             return scores[:, :k], rows[:, :k]
         order = np.lexsort((rows, -scores), axis=1)[:, :k]
         return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
+
+
+def _copy(index: Any) -> Any:
+    try:
+        return faiss.clone_index(index)
+    except RuntimeError:
+        # FAISS clones fewer kinds than it writes.
+        return faiss.deserialize_index(faiss.serialize_index(index))
 
 
 def _among(rows: Rows, ascending: Rows) -> npt.NDArray[np.bool_]:

@@ -1,0 +1,189 @@
+"""Files whose bytes FAISS never wrote are refused, and those it wrote are read."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pytest
+from ragcore_faiss.config import FaissConfig
+from ragcore_faiss.exhaustive import wide
+from ragcore_faiss.index import Faiss
+
+from ragcore.errors import StoreCorruptError
+
+DIM = 16
+VECTORS = np.random.default_rng(0).standard_normal((400, DIM)).astype(np.float32)
+ROWS = np.arange(400) * 2
+NAN = np.float32(np.nan).tobytes()
+
+KINDS = [
+    *("Flat", "SQ8", "SQfp16", "SQbf16", "PQ4x4", "PQ4x4fs", "RaBitQ", "RaBitQfs"),
+    *("HNSW8", "HNSW8_SQ8", "HNSW8,RFlat", "SQ8,Refine(SQfp16)", "PQ4x4fs,RFlat"),
+    *("IVF4,Flat", "IVF4,SQ8", "IVF4,PQ4x4", "IVF4,PQ4x4fs", "IVF4_HNSW8,Flat", "IVF4,RaBitQ"),
+    *("PCA12,SQ8", "OPQ4_12,PQ4x4", "PCA12,IVF4,SQ8", "RR12,SQ4", "L2norm,Flat", "ITQ12,Flat"),
+    *("RQ4x4", "IVF4,PQ4x4fs,RFlat", "Pad20,Flat"),
+]
+
+
+def saved(factory: str, folder: Path) -> Faiss:
+    index = Faiss(FaissConfig(factory=factory), dim=DIM)
+    index.add(ROWS, VECTORS)
+    index.save(folder)
+    return index
+
+
+@pytest.mark.parametrize("mmap", [True, False])
+@pytest.mark.parametrize("factory", KINDS)
+def test_every_kind_is_read_as_it_was_written(factory: str, mmap: bool, tmp_path: Path) -> None:
+    index = saved(factory, tmp_path)
+    loaded = Faiss.load(tmp_path, FaissConfig(factory=factory), mmap=mmap)
+    expected = index.search(VECTORS[:5], 7)
+    assert np.array_equal(loaded.search(VECTORS[:5], 7).rows, expected.rows)
+    again = loaded.spawn_empty()
+    again.add(ROWS[:3], VECTORS[:3])
+    assert (again.search(VECTORS[:2], 2).rows >= 0).all()
+
+
+def layer_of(index: Faiss) -> object:
+    layer = faiss.downcast_index(index._index)
+    while isinstance(layer, faiss.IndexIDMap | faiss.IndexPreTransform):
+        layer = faiss.downcast_index(layer.index)
+    return layer
+
+
+def numbers_of(factory: str, index: Faiss) -> bytes:
+    """Return some of the numbers that the file has in it."""
+    layer = layer_of(index)
+    if factory.startswith("OPQ"):
+        chain = faiss.downcast_index(index._index.index).chain
+        return faiss.vector_to_array(faiss.downcast_VectorTransform(chain.at(0)).A).tobytes()
+    if "RFlat" in factory:
+        return VECTORS[7].tobytes()
+    if "PQ" in factory:
+        return faiss.vector_to_array(layer.pq.centroids).tobytes()
+    if "SQ8" in factory:
+        return faiss.vector_to_array(layer.sq.trained).tobytes()
+    if factory == "IVF4_HNSW8,Flat":
+        quantizer = faiss.downcast_index(layer.quantizer)
+        return quantizer.storage.reconstruct(0).tobytes()
+    return VECTORS[7].tobytes()
+
+
+@pytest.mark.parametrize(
+    "factory",
+    [
+        *("Flat", "IVF4,Flat", "IVF4_HNSW8,Flat", "SQ8", "IVF4,SQ8", "PQ4x4", "IVF4,PQ4x4fs"),
+        *("OPQ4_12,PQ4x4", "HNSW8", "HNSW8_SQ8", "SQ8,RFlat"),
+    ],
+)
+def test_a_number_that_is_not_finite_is_refused(factory: str, tmp_path: Path) -> None:
+    index = saved(factory, tmp_path)
+    if "HNSW8_SQ8" in factory:
+        storage = faiss.downcast_index(layer_of(index).storage)
+        numbers = faiss.vector_to_array(storage.sq.trained).tobytes()
+    else:
+        numbers = numbers_of(factory, index)
+    path = tmp_path / "index.faiss"
+    content = path.read_bytes()
+    place = content.rindex(numbers)
+    path.write_bytes(content[:place] + NAN + content[place + 4 :])
+    with pytest.raises(StoreCorruptError, match="not finite"):
+        Faiss.load(tmp_path, FaissConfig(factory=factory))
+
+
+def test_numbers_of_half_the_size_are_finite_too(tmp_path: Path) -> None:
+    saved("SQfp16", tmp_path)
+    path = tmp_path / "index.faiss"
+    content = path.read_bytes()
+    place = content.index(VECTORS[7].astype(np.float16).tobytes())
+    path.write_bytes(content[:place] + np.float16(np.inf).tobytes() + content[place + 2 :])
+    with pytest.raises(StoreCorruptError, match="a number of a vector is not finite"):
+        Faiss.load(tmp_path, FaissConfig(factory="SQfp16"))
+
+
+@pytest.mark.parametrize("factory", ["PQ4x4fs", "IVF4,PQ4x4fs", "IVF4,PQ4x4"])
+def test_a_number_whose_products_overflow_is_refused(factory: str, tmp_path: Path) -> None:
+    index = saved(factory, tmp_path)
+    path = tmp_path / "index.faiss"
+    content = path.read_bytes()
+    place = content.rindex(faiss.vector_to_array(layer_of(index).pq.centroids).tobytes())
+    path.write_bytes(content[:place] + np.float32(-3e38).tobytes() + content[place + 4 :])
+    with pytest.raises(StoreCorruptError, match="too large to multiply"):
+        Faiss.load(tmp_path, FaissConfig(factory=factory))
+
+
+@pytest.mark.parametrize("lists", [b"ilar", b"ilbl"])
+def test_a_number_of_lists_does_not_fill_the_memory(lists: bytes, tmp_path: Path) -> None:
+    factory = "IVF4,Flat" if lists == b"ilar" else "IVF4,PQ4x4fs"
+    saved(factory, tmp_path)
+    path = tmp_path / "index.faiss"
+    content = path.read_bytes()
+    place = content.index(lists) + 4
+    # 67 million lists would take three gigabytes.
+    path.write_bytes(content[:place] + (2**26).to_bytes(8, "little") + content[place + 8 :])
+    with pytest.raises(StoreCorruptError, match="limit"):
+        Faiss.load(tmp_path, FaissConfig(factory=factory))
+
+
+def test_a_refinement_asks_for_no_more_than_there_is(tmp_path: Path) -> None:
+    index = saved("SQ8,RFlat", tmp_path)
+    layer_of(index).k_factor = 1000
+    index.save(tmp_path)
+    loaded = Faiss.load(tmp_path, FaissConfig(factory="SQ8,RFlat"))
+    assert loaded.search(VECTORS[:1], 100).rows[0, 0] == 0
+    assert wide(layer_of(loaded), 100).k_factor == 4
+
+
+def test_a_graph_asks_for_no_more_than_there_is(tmp_path: Path) -> None:
+    index = saved("HNSW8", tmp_path)
+    layer_of(index).hnsw.efSearch = 2**31 - 1
+    index.save(tmp_path)
+    loaded = Faiss.load(tmp_path, FaissConfig(factory="HNSW8"))
+    assert layer_of(loaded).hnsw.efSearch <= 1 << 16
+    assert loaded.search(VECTORS[:1], 3).rows[0, 0] == 0
+
+
+ATTACK = """
+import sys, tempfile
+from pathlib import Path
+import numpy as np
+import faiss
+from ragcore.testing.hostile import attack
+from ragcore_faiss.config import FaissConfig
+from ragcore_faiss.index import Faiss
+faiss.omp_set_num_threads(1)
+vectors = np.random.default_rng(0).standard_normal((400, 16)).astype(np.float32)
+queries = vectors[:2]
+for factory in sys.argv[1].split(";"):
+    config = FaissConfig(factory=factory)
+    index = Faiss(config, dim=16)
+    index.add(np.arange(400) * 2, vectors)
+    def use(folder):
+        for mmap in (True, False):
+            loaded = Faiss.load(folder, config, mmap=mmap)
+            loaded.search(queries, 5)
+            loaded.search(queries, 400)
+            if "filter" in loaded.capabilities:
+                loaded.search(queries, 9, allowed=np.arange(0, 300, 2))
+            loaded.add(np.array([1001]), queries[:1])
+            loaded.spawn_empty().add(np.array([1]), queries[:1])
+            if "remove" in loaded.capabilities:
+                loaded.remove(np.array([4]))
+                loaded.search(queries, 5)
+    with tempfile.TemporaryDirectory() as folder:
+        index.save(Path(folder))
+        outcomes = attack(Path(folder), use, count=25, seed=5)
+    assert not outcomes.failures, (factory, outcomes.failures)
+    assert outcomes.refused > 8, (factory, outcomes)
+"""
+
+
+def test_no_bytes_crash_it() -> None:
+    kinds = ["HNSW8_SQ8", "IVF4,Flat", "IVF4,PQ4x4fs", "OPQ4_12,PQ4x4", "PQ4x4fs,RFlat", "RaBitQ"]
+    command = [sys.executable, "-c", ATTACK, ";".join(kinds)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert run.returncode == 0, run.stderr[-3000:]
