@@ -61,7 +61,8 @@ class LogProbLaws(SharedSuite):
     def score(self, generator: Any, read: Any, pairs: Sequence[int], targets: Tensor) -> Tensor:
         """Score targets without gradient, [M, T]."""
         with torch.no_grad():
-            log_probs: Tensor = generator.score(read, torch.tensor(pairs), targets)  # [M, T]
+            rows = torch.tensor(pairs, dtype=torch.long)  # [M], also where M is 0
+            log_probs: Tensor = generator.score(read, rows, targets)  # [M, T]
         return log_probs
 
     def steps(self, generator: Any, state: Any, tokens: Tensor) -> Tensor:
