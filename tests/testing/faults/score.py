@@ -1,0 +1,45 @@
+"""Run every wrong component through its suite, and count those that a law catches."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from types import ModuleType
+from typing import Any, Final
+
+from ragcore.testing import examine
+from tests.testing.faults import corpus, encoder, generator, index, retriever, scorer
+from tests.testing.faults.marking import faults_of
+
+KINDS: Final[dict[str, ModuleType]] = {
+    "retriever": retriever,
+    "index": index,
+    "encoder": encoder,
+    "scorer": scorer,
+    "generator": generator,
+    "corpus": corpus,
+}
+
+SURVIVORS: Final[dict[str, frozenset[str]]] = {kind: frozenset() for kind in KINDS}
+"""The wrong components of each kind that no law catches."""
+
+
+def broken_law(kind: ModuleType, component: type[Any]) -> str | None:
+    """Return the first law of a kind's suite that a component breaks, with why, or None."""
+    for verdict in examine(kind.Suite, component):
+        if verdict.outcome == "failed":
+            return f"{verdict.law}: {verdict.reason}"
+    return None
+
+
+def survivors(name: str) -> list[str]:
+    """Return the names of the wrong components of a kind that no law catches."""
+    kind = KINDS[name]
+    return [fault.__name__ for fault in faults_of(kind) if broken_law(kind, fault) is None]
+
+
+def score(lives: Mapping[str, Collection[str]]) -> str:
+    """Return the score of kinds as text, from the survivors of each."""
+    totals = {name: len(faults_of(KINDS[name])) for name in lives}
+    caught = {name: total - len(lives[name]) for name, total in totals.items()}
+    parts = ", ".join(f"{name} {caught[name]}/{totals[name]}" for name in lives)
+    return f"{sum(caught.values())} of {sum(totals.values())}: {parts}"
