@@ -10,14 +10,14 @@ from tests.testing.faults.score import KINDS, score, survivors
 
 def main(names: list[str]) -> None:
     """Run the kinds of these names, or all."""
-    lives: dict[str, list[str]] = {}
+    uncaught: dict[str, list[str]] = {}
     for name in names or KINDS:
-        lives[name] = survivors(name)
+        uncaught[name] = survivors(name)
         faults = {fault.__name__: fault for fault in faults_of(KINDS[name])}
-        print(f"{name}: {len(faults) - len(lives[name])} of {len(faults)} caught", flush=True)
-        for survivor in lives[name]:
+        print(f"{name}: {len(faults) - len(uncaught[name])} of {len(faults)} caught", flush=True)
+        for survivor in uncaught[name]:
             print(f"  {survivor}: {faults[survivor].__doc__}\n    {faults[survivor].shown_by}")
-    print(score(lives))
+    print(score(uncaught))
 
 
 if __name__ == "__main__":

@@ -232,7 +232,7 @@ class LocaleEncoding(Correct):
 
 @fault("'some.tsv:1' in error_of(C, b'a\\tA\\t\\xff\\n')")
 class ReplacesBytes(Correct):
-    """Replaces bytes that are not UTF-8, without a word."""
+    """Replaces bytes that are not UTF-8, without an error."""
 
     def _lines(self) -> Iterator[tuple[int, str]]:
         with self._config.path.open(encoding="utf-8", errors="replace") as file:

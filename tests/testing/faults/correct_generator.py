@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ragcore.errors import QuestionError, UnsupportedOperation
+from ragcore.errors import QuestionError
 from ragcore.registry.components import ComponentConfig, ConfigPath
 from ragcore.testing import GeneratorSuite
-from ragcore.types import Passage
+from ragcore.types import Passage, Word
 
 END, START, SEPARATOR, VOCABULARY = 256, 257, 258, 259
 LONGEST, POSITIONS = 400, 400
@@ -63,7 +64,7 @@ class Correct:
     class Config(ComponentConfig):
         weights: ConfigPath | None = None
 
-    capabilities: ClassVar[frozenset[str]] = frozenset({"trainable"})
+    capabilities: ClassVar[frozenset[str]] = frozenset({"trainable", "words"})
     device = torch.device("cpu")
     vocabulary_size = VOCABULARY
     eos_token_id = END
@@ -113,8 +114,8 @@ class Correct:
         with torch.no_grad():
             return self._next(state, tokens)
 
-    def encode_words(self, texts: Sequence[str]) -> Any:
-        raise UnsupportedOperation.of(f"generator {type(self).__name__!r}", "words")
+    def encode_words(self, texts: Sequence[str]) -> list[list[Word]]:
+        return [self._words(text) for text in texts]
 
     def trained_module(self) -> nn.Module:
         return self._network
@@ -122,6 +123,17 @@ class Correct:
     def save_trained(self, folder: Path) -> dict[str, str]:
         torch.save(self._network.state_dict(), folder / "weights.pt")
         return {"weights": "weights.pt"}
+
+    def _words(self, text: str) -> list[Word]:
+        words: list[Word] = []
+        for match in re.finditer(r"\S+", text):
+            if words:
+                words.append(self._word(text, words[-1].end, match.end(), opens=False))
+            words.append(self._word(text, match.start(), match.end(), opens=True))
+        return words
+
+    def _word(self, text: str, start: int, end: int, *, opens: bool) -> Word:
+        return Word(start, end, tuple(text[start:end].encode("utf-8", "replace")), opens)
 
     def _input(self, question: str, passage: Passage | None) -> list[int]:
         asked = list(question.encode("utf-8", "replace"))
@@ -220,3 +232,18 @@ def retrained(generator: Any) -> bool:
 def both(generator: Any) -> Any:
     """Read a short and a long pair at once."""
     return generator.read(["who?"] * 2, [P1, P2])
+
+
+def answer_of(generator: Any, text: str) -> str:
+    """Return the text that the first and second word of a text make, as an answer writes them."""
+    words = generator.encode_words([text])[0]
+    first = next(word for word in words if word.opens)
+    second = next(word for word in words if not word.opens)
+    return str(generator.decode_tokens(first.tokens + second.tokens))
+
+
+def prefixes_agree(generator: Any, text: str) -> bool:
+    """Return whether what streaming shows of an answer is never taken back."""
+    tokens = generator.encode_answers([text])[0]
+    decode = getattr(generator, "decode_prefix", lambda some: text)
+    return all(text.startswith(decode(tokens[:count])) for count in range(len(tokens)))

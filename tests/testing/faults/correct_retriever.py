@@ -150,6 +150,12 @@ def removed(retriever: Any, *rows: int) -> Any:
     return retriever
 
 
+def searched(retriever: Any, question: str) -> Any:
+    """Search once and return the retriever."""
+    top(retriever, question)
+    return retriever
+
+
 def added(retriever: Any, row: int, text: str) -> Any:
     """Add one passage and return the retriever."""
     retriever.add(np.array([row], np.int64), [Passage("new", "", text)])

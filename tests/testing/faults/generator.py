@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ragcore.types import Passage
+from ragcore.types import Passage, Word
 from tests.testing.faults.correct_generator import (
     END,
     LONGEST,
@@ -114,7 +114,7 @@ class FiftyBest(Correct):
 
 @fault("refuses(made(C), 'a' * 401)")
 class CutsTheQuestion(Correct):
-    """Cuts a question that is too long, without a word."""
+    """Cuts a question that is too long, without an error."""
 
     def _input(self, question: str, passage: Passage | None) -> list[int]:
         return super()._input(question.encode()[:LONGEST].decode("utf-8", "ignore"), passage)
@@ -254,8 +254,8 @@ class SavesNoHead(Correct):
     def save_trained(self, folder: Path) -> dict[str, str]:
         state = copy.deepcopy(self._network.state_dict())
         fresh = type(self)(self.Config())._network.state_dict()
-        kept = {key: fresh[key] if key.startswith("head") else state[key] for key in state}
-        torch.save(kept, folder / "weights.pt")
+        saved = {key: fresh[key] if key.startswith("head") else state[key] for key in state}
+        torch.save(saved, folder / "weights.pt")
         return {"weights": "weights.pt"}
 
 
@@ -290,3 +290,66 @@ class OnePosition(Correct):
     """Counts positions in one variable for all states, which only works one answer at a time."""
 
     state_class = OfTheClass
+
+
+@fault(
+    "len(getattr(g := made(C), 'eos_token_ids', [END])) == 1 or"
+    " g.step(g.start(both(g), PAIRS), None)[:, g.eos_token_ids[1]].isneginf().all()"
+)
+class EndsApart(Correct):
+    """Names two end tokens, and does not add up their probabilities."""
+
+    eos_token_ids = (END, 0)
+
+
+@fault("made(C).forced_bos_token_id in (None, made(C).encode_answers(['a'])[0][0])")
+class ForgetsItsStart(Correct):
+    """Names a token that begins every answer, and encodes answers without it."""
+
+    forced_bos_token_id = 1  # type: ignore[assignment]
+
+
+@fault("prefixes_agree(made(C), 'Łódź')")
+class StreamsHalfLetters(Correct):
+    """Streams a mark in place of a letter whose bytes are not all there."""
+
+    def decode_prefix(self, token_ids: Sequence[int]) -> str:
+        return bytes(token for token in token_ids if token < END).decode("utf-8", "replace")
+
+
+@fault("made(C).encode_words(['é b'])[0][0].end == 1")
+class WordsByBytes(Correct):
+    """Counts the offsets of words in bytes."""
+
+    def _word(self, text: str, start: int, end: int, *, opens: bool) -> Word:
+        word = super()._word(text, start, end, opens=opens)
+        before, within = (
+            len(part.encode("utf-8", "replace")) for part in (text[:start], text[:end])
+        )
+        return Word(before, within, word.tokens, opens)
+
+
+@fault("answer_of(made(C), 'Addis Ababa') == 'Addis Ababa'")
+class GluesWords(Correct):
+    """Writes words within an answer without the space before them."""
+
+    def _word(self, text: str, start: int, end: int, *, opens: bool) -> Word:
+        tokens = super()._word(text, start, end, opens=opens).tokens
+        return Word(start, end, tuple(token for token in tokens if token != ord(" ")), opens)
+
+
+@fault("END not in made(C).encode_words(['a'])[0][0].tokens")
+class EndsWords(Correct):
+    """Encodes each word like an answer, with the end token."""
+
+    def _word(self, text: str, start: int, end: int, *, opens: bool) -> Word:
+        return Word(start, end, tuple(self.encode_answers([text[start:end]])[0]), opens)
+
+
+@fault("made(C).encode_words(['ab ab'])[0][2].end == 5")
+class FirstOccurrence(Correct):
+    """Looks a word's offset up by the first place where it occurs."""
+
+    def _word(self, text: str, start: int, end: int, *, opens: bool) -> Word:
+        first = text.find(text[start:end])
+        return super()._word(text, first, first + end - start, opens=opens)

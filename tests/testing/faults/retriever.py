@@ -67,16 +67,16 @@ class KeepsRemovedFrequencies(Correct):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        self._gone = Counter[str]()
+        self._removed = Counter[str]()
 
     def remove(self, rows: Any) -> None:
         before = self._documents
         super().remove(rows)
         dropped = {row: before[row] for row in before.keys() - self._documents.keys()}
-        self._gone += super()._frequencies(dropped)
+        self._removed += super()._frequencies(dropped)
 
     def _frequencies(self, documents: Mapping[int, Counts]) -> Counts:
-        return super()._frequencies(documents) + self._gone
+        return super()._frequencies(documents) + self._removed
 
 
 @fault(
@@ -246,3 +246,27 @@ class SharesTheQuestion(Correct):
                 length = math.sqrt(math.fsum((n * idf[t]) ** 2 for t, n in counts.items()))
                 scores[row] = float(np.float32(math.fsum(shared) / length))
         return scores
+
+
+@fault("top(added(removed(searched(filled(C, 'a b', 'c'), 'c'), 1), 1, 'd'), 'd') == [1]")
+class CountsAgainBySize(Correct):
+    """Counts document frequencies again only if the number of passages has changed."""
+
+    _counted: tuple[int, Counts] = (-1, Counter())
+
+    def _frequencies(self, documents: Mapping[int, Counts]) -> Counts:
+        if self._counted[0] != len(documents):
+            self._counted = len(documents), super()._frequencies(documents)
+        return self._counted[1]
+
+
+@fault("top(filled(C, 'a', 'b'), 'a', allowed=[0, 1]) == [0]")
+class AllowedMustMatch(Correct):
+    """Looks up the score of each allowed row, and fails where a row shares no term."""
+
+    def search(self, questions: Sequence[str], k: int, *, allowed: Any = None) -> Hits:
+        if allowed is not None:
+            for question in questions:
+                scores = self._scores(question)
+                assert all(scores[int(row)] for row in allowed)
+        return super().search(questions, k, allowed=allowed)

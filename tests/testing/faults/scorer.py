@@ -226,6 +226,6 @@ class SharesThePair(Correct):
 
     def _score(self, question: str, passage: Passage) -> float:
         self._asked = self._words(question)
-        self._given = set(self._words(f"{passage.title} {passage.text}"))
-        shared = sum(word in self._given for word in self._asked)
-        return shared / max(len(self._asked), 1) - 1e-3 * len(self._given)
+        self._passage_words = set(self._words(f"{passage.title} {passage.text}"))
+        shared = sum(word in self._passage_words for word in self._asked)
+        return shared / max(len(self._asked), 1) - 1e-3 * len(self._passage_words)
