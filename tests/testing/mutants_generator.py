@@ -16,6 +16,11 @@ class Table(TableGenerator):
     class Config(TableGenerator.Config):
         vocabulary: int = 12
 
+    def read(self, questions, passages):
+        keys = super().read(questions, passages).keys
+        titles = [passage.title if passage else "" for passage in passages]
+        return TableRead([f"{title}|{key}" for title, key in zip(titles, keys, strict=True)])
+
     def score(self, read, pairs, targets):
         return super().score(read, pairs, targets).reshape(targets.shape)
 

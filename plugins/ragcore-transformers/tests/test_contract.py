@@ -30,6 +30,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 class TestSentenceTransformers(EncoderSuite):
+    words = 30  # it reads 48 tokens
     variants = ({"normalize": True}, {"passage_template": "{text}"}, {"passage_prompt": "Chad "})
 
     @pytest.fixture
@@ -39,6 +40,7 @@ class TestSentenceTransformers(EncoderSuite):
 
 
 class TestDpr(EncoderSuite):
+    words = 40  # it reads 64 tokens
     variants = ({"max_tokens": 8},)
 
     @pytest.fixture
