@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ragcore.testing.encoding import EncodingLaws
+from ragcore.testing.gradients import check_gradients
 from ragcore.testing.trained import loaded, moved
 from ragcore.testing.variants import changed, fingerprints_differ, say_something
 from ragcore.types import Passage
@@ -238,6 +239,29 @@ class EncoderSuite(EncodingLaws):
             assert not encoder.encode_questions(self.questions()).requires_grad, (
                 "there is a gradient though gradients are disabled"
             )
+
+    def test_gradients_equal_finite_differences(self, component: Any) -> None:
+        """Every weight's gradient is the change of the vectors with the weight, on both sides.
+
+        Fix: detach nothing between the weights and the vectors. Capability `trainable`.
+        """
+        import torch
+
+        encoder = self.spec(component).build()
+        self.needs(encoder, "trainable")
+        draws = torch.Generator().manual_seed(3)
+        aims = torch.randn(len(self.passages()), encoder.dim, generator=draws)
+
+        def of_questions() -> torch.Tensor:
+            vectors: torch.Tensor = encoder.encode_questions(self.questions())
+            return (vectors * aims[: len(vectors)].to(vectors.device)).sum()
+
+        def of_passages() -> torch.Tensor:
+            vectors: torch.Tensor = encoder.encode_passages_with_grad(self.passages())
+            return (vectors * aims.to(vectors.device)).sum()
+
+        check_gradients(encoder.trained_module(), of_questions)
+        check_gradients(encoder.passage_module(), of_passages)
 
     def test_training_questions_keeps_passage_vectors(self, component: Any, tmp_path: Path) -> None:
         """Training moves question vectors alone, and they can be saved and loaded.

@@ -1,6 +1,7 @@
 """The suite for generators: what is read, what is written, and the words between.
 
-The laws of log-probabilities are in `log_probs.py`.
+The laws of log-probabilities are in `log_probs.py`, those of what was read and of searches in
+`reads.py`, those of single tokens in `tokens.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import torch
 
 from ragcore.contracts import end_tokens
 from ragcore.errors import QuestionError
-from ragcore.testing.log_probs import LogProbLaws
+from ragcore.testing.reads import ReadLaws
+from ragcore.testing.tokens import TokenLaws
 from ragcore.types import Passage, Word
 
 __all__ = ["GeneratorSuite"]
@@ -21,11 +23,13 @@ MANY: Final = 4000
 """A number of words above the input length of most models."""
 
 
-class GeneratorSuite(LogProbLaws):
+class GeneratorSuite(ReadLaws, TokenLaws):
     """Test a component against `ragcore.contracts.Generator`.
 
     Attributes:
         answers: texts that the generator can write.
+        answer_tokens: tokens of the longest answer that is decoded.
+        many: pairs in the largest read.
         close: the largest difference between log-probabilities where only the way of computing
             differs.
     """

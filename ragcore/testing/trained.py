@@ -12,7 +12,7 @@ from ragcore.testing.variants import changed
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["loaded", "moved"]
+__all__ = ["loaded", "moved", "scaled"]
 
 
 def moved(module: torch.nn.Module) -> None:
@@ -28,6 +28,16 @@ def moved(module: torch.nn.Module) -> None:
     with torch.no_grad():
         for weight in weights:
             weight.add_(0.05 * torch.randn(weight.shape, generator=drawn).to(weight))
+
+
+def scaled(module: torch.nn.Module, factor: float) -> None:
+    """Multiply every matrix of weights, which makes distributions more uneven."""
+    import torch
+
+    with torch.no_grad():
+        for weight in module.parameters():
+            if weight.ndim >= 2:
+                weight.mul_(factor)
 
 
 def loaded(spec: ComponentSpec[Any], settings: Mapping[str, str], folder: Path) -> Any:

@@ -21,6 +21,7 @@ from ragcore.testing import (
     Suite,
     examine,
 )
+from tests.helpers.trained_parts import Letters, TrainedWords
 from tests.helpers.word_encoder import WordEncoder, dense_part
 from tests.testing import (
     mutants_corpus,
@@ -31,6 +32,7 @@ from tests.testing import (
     mutants_retriever,
     mutants_scorer,
     mutants_search,
+    mutants_training,
 )
 from tests.testing.mutants_corpus import Counted
 from tests.testing.mutants_generator import Table
@@ -46,6 +48,10 @@ class Encoders(EncoderSuite):
     variants = ({"seed": 1}, {"dim": 33})
 
 
+class TrainedEncoders(EncoderSuite):
+    variants = ({"seed": 1},)
+
+
 class Generators(GeneratorSuite):
     answers = ("ab", "k", string.ascii_lowercase[:5])
 
@@ -57,6 +63,9 @@ RIGHT: Final = [
     (Encoders, WordEncoder),
     (ScorerSuite, Common),
     (Generators, Table),
+    (Generators, ComponentSpec("generator", "table", Table, Table.Config(sharpness=40))),
+    (Generators, Letters),
+    (TrainedEncoders, TrainedWords),
     (CorpusSuite, Counted),
 ]
 
@@ -77,6 +86,8 @@ WRONG: Final = [
         (Encoders, mutants_encoder, WordEncoder),
         (ScorerSuite, mutants_scorer, Common),
         (Generators, mutants_generator, Table),
+        (Generators, mutants_training, Letters),
+        (TrainedEncoders, mutants_training, TrainedWords),
         (CorpusSuite, mutants_corpus, Counted),
         (IndexSuite, mutants_manners, Exact),
         (Retrievers, mutants_manners, Shared),
