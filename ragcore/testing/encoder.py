@@ -14,7 +14,8 @@ import numpy as np
 
 from ragcore.testing.encoding import EncodingLaws
 from ragcore.testing.gradients import check_gradients
-from ragcore.testing.trained import loaded, moved
+from ragcore.testing.manners import MannerLaws
+from ragcore.testing.trained import loaded, moved, resumed, saved
 from ragcore.testing.variants import changed, fingerprints_differ, say_something
 from ragcore.types import Passage
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["EncoderSuite"]
 
 
-class EncoderSuite(EncodingLaws):
+class EncoderSuite(EncodingLaws, MannerLaws):
     """Test a component against `ragcore.contracts.Encoder`.
 
     Attributes:
@@ -37,6 +38,27 @@ class EncoderSuite(EncodingLaws):
     """
 
     variants: ClassVar[Sequence[Mapping[str, Any]]] = ()
+
+    def exercise(self, component: Any, folder: Path) -> Mapping[str, Any]:
+        """Build an encoder, encode both sides, and save it if it is trainable."""
+        encoder = self.spec(component).build()
+        results: dict[str, Any] = {
+            "passages": self.of_passages(encoder),
+            # Not under `no_grad`, which would restore a gradient mode that the encoder changes.
+            "questions": encoder.encode_questions(self.questions()).detach().cpu(),
+            "fingerprint": encoder.fingerprint,
+        }
+        if "trainable" in encoder.capabilities:
+            vectors = encoder.encode_passages_with_grad(self.passages())
+            results["with_gradient"] = vectors.detach().cpu()
+            saved(encoder, folder)
+            results |= self.revisit(component, folder)
+        return results
+
+    def revisit(self, component: Any, folder: Path) -> Mapping[str, Any]:
+        """Load what `exercise` saved, if anything, and encode questions."""
+        encoder = resumed(self.spec(component), folder)
+        return {} if encoder is None else {"saved": self.of_questions(encoder)}
 
     def test_capabilities_are_known(self, component: Any) -> None:
         """`capabilities` is a frozenset of names, none of them a known one misspelt.

@@ -7,11 +7,14 @@ laws of many, long and odd pairs are in `scoring.py`.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ragcore.testing.manners import MannerLaws
 from ragcore.testing.scoring import ScoringLaws
 from ragcore.types import Passage
 
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["ScorerSuite"]
 
 
-class ScorerSuite(ScoringLaws):
+class ScorerSuite(ScoringLaws, MannerLaws):
     """Test a component against `ragcore.contracts.Scorer`.
 
     Attributes:
@@ -31,6 +34,10 @@ class ScorerSuite(ScoringLaws):
         many: pairs in the largest batch that is scored.
         words: words of a passage or a question that the scorer reads to its last word.
     """
+
+    def exercise(self, component: Any, folder: Path) -> Mapping[str, Any]:
+        """Build a scorer, and score pairs."""
+        return {"scores": self.scores(self.spec(component).build(), *self.pairs())}
 
     def test_capabilities_are_known(self, component: Any) -> None:
         """`capabilities` is a frozenset of names, none of them a known one misspelt.
