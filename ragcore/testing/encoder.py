@@ -34,7 +34,7 @@ class EncoderSuite(EncodingLaws, MannerLaws):
         close: the largest difference between vectors where only the shape of a batch differs,
             relative to the largest component.
         many: texts in the largest batch that is encoded.
-        words: words of a text that the encoder reads to its last word.
+        longest_text: words of a text that the encoder reads to its last word.
     """
 
     variants: ClassVar[Sequence[Mapping[str, Any]]] = ()

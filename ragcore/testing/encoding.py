@@ -40,7 +40,7 @@ class EncodingLaws(SharedSuite):
     kind = "encoder"
     close: ClassVar[float] = 1e-4
     many: ClassVar[int] = 1300
-    words: ClassVar[int] = 300
+    longest_text: ClassVar[int] = 300
 
     def passages(self) -> list[Passage]:
         """Return passages of different lengths, so that a batch has padding."""
@@ -122,15 +122,15 @@ class EncodingLaws(SharedSuite):
     def test_the_last_word_of_a_long_text_counts(self, component: Any) -> None:
         """Long passages and questions that differ in the last word have different vectors.
 
-        They have `words` words. Set that attribute lower where the model's input is shorter.
+        They have `longest_text` words. Set that attribute lower where the model's input is shorter.
 
         Fix: check what cuts texts: the tokenizer's own limit, or a limit in characters.
         """
         encoder = self.build(component)
-        texts = [long_text(self.words, last) for last in ("Chad", "Kenya", "Africa")]
+        texts = [long_text(self.longest_text, last) for last in ("Chad", "Kenya", "Africa")]
         passages = [Passage(str(number), "", text) for number, text in enumerate(texts)]
-        self._apart(self.of_passages(encoder, passages), f"passages of {self.words} words")
-        self._apart(self.of_questions(encoder, texts), f"questions of {self.words} words")
+        self._apart(self.of_passages(encoder, passages), f"passages of {self.longest_text} words")
+        self._apart(self.of_questions(encoder, texts), f"questions of {self.longest_text} words")
 
     def test_odd_texts_change_no_other(self, component: Any) -> None:
         """Texts with line separators, zeros or other scripts have finite vectors, as if alone.

@@ -32,7 +32,7 @@ class ScorerSuite(ScoringLaws, MannerLaws):
         close: the largest difference between scores where only the way of computing differs,
             relative to the largest score.
         many: pairs in the largest batch that is scored.
-        words: words of a passage or a question that the scorer reads to its last word.
+        longest_text: words of a text that the scorer reads to its last word.
     """
 
     def exercise(self, component: Any, folder: Path) -> Mapping[str, Any]:

@@ -42,7 +42,7 @@ class ScoringLaws(SharedSuite):
     )
     close: ClassVar[float] = 1e-4
     many: ClassVar[int] = 300
-    words: ClassVar[int] = 300
+    longest_text: ClassVar[int] = 300
 
     def pairs(self) -> tuple[list[str], list[Passage]]:
         """Return every question with every passage, 39 pairs; passages differ in length."""
@@ -53,8 +53,8 @@ class ScoringLaws(SharedSuite):
         return list(self.questions) * len(passages), repeated
 
     def long_questions(self) -> list[str]:
-        """Return three questions of `words` words that differ in the last one."""
-        return [long_text(self.words, last) for last in ("Chad", "Kenya", "Africa")]
+        """Return three questions of `longest_text` words that differ in the last one."""
+        return [long_text(self.longest_text, last) for last in ("Chad", "Kenya", "Africa")]
 
     def scores(self, scorer: Any, questions: Sequence[str], passages: Sequence[Passage]) -> Scores:
         """Score pairs, and check that scores are float32 [P] and finite."""
@@ -121,21 +121,21 @@ class ScoringLaws(SharedSuite):
     def test_the_last_word_of_a_long_text_counts(self, component: Any) -> None:
         """Long passages, and long questions, that differ in the last word score differently.
 
-        They have `words` words. Set that attribute lower where the model's input is shorter.
+        They have `longest_text` words. Set that attribute lower where the model's input is shorter.
 
         Fix: check what cuts texts: the tokenizer's own limit, or a limit in characters.
         """
         scorer, endings = self.build(component), ("Chad", "Kenya", "Africa")
-        passages = [Passage(last, "", long_text(self.words, last)) for last in endings]
+        passages = [Passage(last, "", long_text(self.longest_text, last)) for last in endings]
         scores = [
             self.scores(scorer, [question] * len(passages), passages) for question in self.questions
         ]
         assert any(np.ptp(row) > 0 for row in scores), (
-            f"passages of {self.words} words score the same, whatever the last one is"
+            f"passages of {self.longest_text} words score the same, whatever the last one is"
         )
         questions, short = self.long_questions(), Passage("short", "", "Chad")
         assert np.ptp(self.scores(scorer, questions, [short] * len(questions))) > 0, (
-            f"questions of {self.words} words score the same, whatever the last one is"
+            f"questions of {self.longest_text} words score the same, whatever the last one is"
         )
 
     def test_odd_texts_change_no_other(self, component: Any) -> None:

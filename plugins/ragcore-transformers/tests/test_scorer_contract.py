@@ -18,7 +18,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class TestCrossEncoder(ScorerSuite):
-    words = 20  # the model has few positions
+    longest_text = 20  # the model has few positions
 
     @pytest.fixture
     def component(self, folder: Path) -> ComponentSpec:
