@@ -91,7 +91,7 @@ class CorpusSuite(MannerLaws):
     def test_ids_are_unique(self, component: Any) -> None:
         """No two of the first `many` passages have the same id, and no id is empty.
 
-        Fix: number the pieces of a text that is split; let no counter start again.
+        Fix: number the pieces of a text that is split. Let no counter start again.
         """
         ids = [passage.id for passage in itertools.islice(self.build(component), self.many)]
         assert all(ids), "an id is empty"

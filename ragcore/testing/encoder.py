@@ -1,4 +1,7 @@
-"""The suite for encoders: vectors, batches, fingerprints, gradients, threads."""
+"""The suite for encoders: vectors, batches, fingerprints, gradients, threads.
+
+The laws of many, long and odd texts are in `encoding.py`.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +12,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ragcore.testing.data import passages
-from ragcore.testing.suite import SharedSuite
-from ragcore.testing.trained import loaded, moved
+from ragcore.testing.encoding import EncodingLaws
+from ragcore.testing.gradients import check_gradients
+from ragcore.testing.manners import MannerLaws
+from ragcore.testing.trained import loaded, moved, resumed, saved
 from ragcore.testing.variants import changed, fingerprints_differ, say_something
 from ragcore.types import Passage
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ragcore.types import Vectors
-
 __all__ = ["EncoderSuite"]
 
 
-class EncoderSuite(SharedSuite):
+class EncoderSuite(EncodingLaws, MannerLaws):
     """Test a component against `ragcore.contracts.Encoder`.
 
     Attributes:
@@ -31,36 +33,32 @@ class EncoderSuite(SharedSuite):
             from the component's own and from each other.
         close: the largest difference between vectors where only the shape of a batch differs,
             relative to the largest component.
+        many: texts in the largest batch that is encoded.
+        longest_text: words of a text that the encoder reads to its last word.
     """
 
-    kind = "encoder"
     variants: ClassVar[Sequence[Mapping[str, Any]]] = ()
-    close: ClassVar[float] = 1e-4
 
-    def passages(self) -> list[Passage]:
-        """Return passages of different lengths, so that a batch has padding."""
-        ordinary = passages(7, seed=1)
-        longer = Passage("long", "Long", " ".join(passage.text for passage in passages(4, seed=2)))
-        return [*ordinary[:3], longer, Passage("short", "", "Chad"), *ordinary[3:]]
+    def exercise(self, component: Any, folder: Path) -> Mapping[str, Any]:
+        """Build an encoder, encode both sides, and save it if it is trainable."""
+        encoder = self.spec(component).build()
+        results: dict[str, Any] = {
+            "passages": self.of_passages(encoder),
+            # Not under `no_grad`, which would restore a gradient mode that the encoder changes.
+            "questions": encoder.encode_questions(self.questions()).detach().cpu(),
+            "fingerprint": encoder.fingerprint,
+        }
+        if "trainable" in encoder.capabilities:
+            vectors = encoder.encode_passages_with_grad(self.passages())
+            results["with_gradient"] = vectors.detach().cpu()
+            saved(encoder, folder)
+            results |= self.revisit(component, folder)
+        return results
 
-    def questions(self) -> list[str]:
-        """Return questions of different lengths."""
-        towns = [passage.title for passage in passages(5, seed=1)]
-        return [*(f"Where is {town}?" for town in towns), "Who?", f"Which of {', '.join(towns)}?"]
-
-    def of_passages(self, encoder: Any, texts: Sequence[Passage] | None = None) -> Vectors:
-        """Encode passages to float32 [n, d]."""
-        vectors: Vectors = encoder.encode_passages(self.passages() if texts is None else texts)
-        return vectors
-
-    def of_questions(self, encoder: Any, texts: Sequence[str] | None = None) -> Vectors:
-        """Encode questions to float32 [B, d], without gradient."""
-        import torch
-
-        with torch.no_grad():
-            tensor = encoder.encode_questions(self.questions() if texts is None else texts)
-        vectors: Vectors = tensor.detach().cpu().numpy()
-        return vectors
+    def revisit(self, component: Any, folder: Path) -> Mapping[str, Any]:
+        """Load what `exercise` saved, if anything, and encode questions."""
+        encoder = resumed(self.spec(component), folder)
+        return {} if encoder is None else {"saved": self.of_questions(encoder)}
 
     def test_capabilities_are_known(self, component: Any) -> None:
         """`capabilities` is a frozenset of names, none of them a known one misspelt.
@@ -264,6 +262,29 @@ class EncoderSuite(SharedSuite):
                 "there is a gradient though gradients are disabled"
             )
 
+    def test_gradients_equal_finite_differences(self, component: Any) -> None:
+        """Every weight's gradient is the change of the vectors with the weight, on both sides.
+
+        Fix: detach nothing between the weights and the vectors. Capability `trainable`.
+        """
+        import torch
+
+        encoder = self.spec(component).build()
+        self.needs(encoder, "trainable")
+        draws = torch.Generator().manual_seed(3)
+        aims = torch.randn(len(self.passages()), encoder.dim, generator=draws)
+
+        def of_questions() -> torch.Tensor:
+            vectors: torch.Tensor = encoder.encode_questions(self.questions())
+            return (vectors * aims[: len(vectors)].to(vectors.device)).sum()
+
+        def of_passages() -> torch.Tensor:
+            vectors: torch.Tensor = encoder.encode_passages_with_grad(self.passages())
+            return (vectors * aims.to(vectors.device)).sum()
+
+        check_gradients(encoder.trained_module(), of_questions)
+        check_gradients(encoder.passage_module(), of_passages)
+
     def test_training_questions_keeps_passage_vectors(self, component: Any, tmp_path: Path) -> None:
         """Training moves question vectors alone, and they can be saved and loaded.
 
@@ -336,9 +357,3 @@ class EncoderSuite(SharedSuite):
         with ThreadPoolExecutor(4) as pool:
             for vectors in pool.map(lambda _: self.of_questions(encoder), range(12)):
                 self._same(vectors, expected, "encoded in a thread")
-
-    def _same(self, actual: Vectors, expected: Vectors, what: str) -> None:
-        assert actual.shape == expected.shape, f"{what}: {actual.shape} and {expected.shape}"
-        within = self.close * max(1.0, float(np.abs(expected).max(initial=0.0)))
-        gap = float(np.abs(actual - expected).max(initial=0.0))
-        assert gap <= within, f"{what}: vectors differ by up to {gap:.2g}"

@@ -1,18 +1,24 @@
 """The suite for generators: what is read, what is written, and the words between.
 
-The laws of log-probabilities are in `log_probs.py`.
+The laws of log-probabilities are in `log_probs.py`, those of what was read and of searches in
+`reads.py`, those of single tokens in `tokens.py`.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import torch
 
 from ragcore.contracts import end_tokens
 from ragcore.errors import QuestionError
-from ragcore.testing.log_probs import LogProbLaws
+from ragcore.testing.manners import MannerLaws
+from ragcore.testing.reads import ReadLaws
+from ragcore.testing.tokens import TokenLaws
+from ragcore.testing.trained import resumed, saved
 from ragcore.types import Passage, Word
 
 __all__ = ["GeneratorSuite"]
@@ -21,14 +27,47 @@ MANY: Final = 4000
 """A number of words above the input length of most models."""
 
 
-class GeneratorSuite(LogProbLaws):
+class GeneratorSuite(ReadLaws, TokenLaws, MannerLaws):
     """Test a component against `ragcore.contracts.Generator`.
 
     Attributes:
         answers: texts that the generator can write.
+        answer_tokens: tokens of the longest answer that is decoded.
+        many: pairs in the largest read.
         close: the largest difference between log-probabilities where only the way of computing
             differs.
     """
+
+    def exercise(self, component: Any, folder: Path) -> Mapping[str, Any]:
+        """Build a generator, encode answers, read, score and step; save it if it is trainable."""
+        generator = self.spec(component).build()
+        targets = self.targets(generator)
+        results: dict[str, Any] = {"targets": targets.numpy()}
+        results["scores"] = self.score(generator, self.read(generator), [0, 1, 2], targets).cpu()
+        if "words" in generator.capabilities:
+            (words,) = generator.encode_words(self.answers[:1])
+            results["words"] = [(word.start, word.end) for word in words]
+        # Not under `no_grad`, which would restore a gradient mode that the generator changes.
+        read = generator.read(list(self.questions), self.passages())
+        state = generator.start(read, torch.arange(3))
+        steps = [generator.step(state, None).clone()]
+        state.select(torch.tensor([2, 0, 1]))
+        steps.append(generator.step(state, self.drawn(generator, 3, 1)[:, 0]).clone())
+        results["steps"] = torch.stack(steps).detach().cpu()
+        if "trainable" in generator.capabilities:
+            log_probs = generator.score(read, torch.arange(3), targets)
+            results["with_gradient"] = log_probs.detach().cpu()
+            saved(generator, folder)
+            results |= self.revisit(component, folder)
+        return results
+
+    def revisit(self, component: Any, folder: Path) -> Mapping[str, Any]:
+        """Load what `exercise` saved, if anything, and score."""
+        generator = resumed(self.spec(component), folder)
+        if generator is None:
+            return {}
+        read, targets = self.read(generator), self.targets(generator)
+        return {"saved": self.score(generator, read, [0, 1, 2], targets).cpu()}
 
     def test_capabilities_are_known(self, component: Any) -> None:
         """`capabilities` is a frozenset of names, none of them a known one misspelt.

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ragcore.contracts import end_tokens
-from ragcore.marginalization import pad_targets
+from ragcore.marginalization import pad_targets, sequence_log_prob
+from ragcore.testing.gradients import check_gradients
 from ragcore.testing.suite import SharedSuite
 from ragcore.testing.trained import loaded, moved
 from ragcore.types import Passage
@@ -261,6 +262,32 @@ class LogProbLaws(SharedSuite):
             log_probs = generator.score(read, torch.arange(3), targets)
         assert log_probs.requires_grad, "there is no gradient"
         self._same(log_probs.detach(), without, "with gradients and without")
+
+    def test_gradients_equal_finite_differences(self, component: Any) -> None:
+        """Every weight's gradient of the training loss is the change of the loss with the weight.
+
+        Fix: detach nothing between the weights and the log-probabilities, in `read` neither; a
+        detached encoder is trained wrongly without an error. Capability `trainable`.
+        """
+        generator = self.spec(component).build()
+        self.needs(generator, "trainable")
+        log_prior = torch.log_softmax(torch.tensor([[0.5, -0.2, 0.1]]), dim=1)  # [1, 3]
+        targets = self.targets(generator)[:1].expand(3, -1)
+        exists = targets >= 0
+        weights = torch.randn(generator.vocabulary_size, generator=torch.Generator().manual_seed(3))
+        weights = weights.abs().scatter(0, torch.tensor(end_tokens(generator)[1:]).long(), 0.0)
+
+        def loss() -> Tensor:
+            read = generator.read([self.questions[0]] * 3, self.passages())
+            log_p = generator.score(read, torch.arange(3), targets)
+            every = generator.score_all(read, torch.arange(3), targets)
+            every = every.masked_fill(every.isneginf(), 0.0)  # [3, T, V]
+            # -log Σ_z p(z|x) Π_i p(y_i|x,z,y_<i), and every token's log p as in label smoothing.
+            smooth = (every * weights / weights.sum()).sum(dim=2)[exists].sum()
+            negative: Tensor = -sequence_log_prob(log_prior, log_p[None]).sum() - 0.1 * smooth
+            return negative
+
+        check_gradients(generator.trained_module(), loss)
 
     def test_bfloat16_scores_are_close(self, component: Any) -> None:
         """Under `torch.autocast` scores stay close, with gradients and without.

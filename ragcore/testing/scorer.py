@@ -1,64 +1,43 @@
 """The suite for scorers: one number for each pair, which depends on that pair alone.
 
-The suite does not know which passages fit a question, so it cannot detect reversed scores.
+The suite does not know which passages fit a question, so it cannot detect reversed scores. The
+laws of many, long and odd pairs are in `scoring.py`.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ragcore.testing import data
-from ragcore.testing.suite import SharedSuite
+from ragcore.testing.manners import MannerLaws
+from ragcore.testing.scoring import ScoringLaws
 from ragcore.types import Passage
 
 if TYPE_CHECKING:
-    from ragcore.types import Scores
+    pass
 
 __all__ = ["ScorerSuite"]
 
 
-class ScorerSuite(SharedSuite):
+class ScorerSuite(ScoringLaws, MannerLaws):
     """Test a component against `ragcore.contracts.Scorer`.
 
     Attributes:
         questions: at least three, of different lengths, that the scorer can read.
         close: the largest difference between scores where only the way of computing differs,
             relative to the largest score.
+        many: pairs in the largest batch that is scored.
+        longest_text: words of a text that the scorer reads to its last word.
     """
 
-    kind = "scorer"
-    questions: ClassVar[Sequence[str]] = (
-        "What is the capital of Kenya?",
-        "Who?",
-        "Where does the red river of that land meet the sea?",
-    )
-    close: ClassVar[float] = 1e-4
-
-    def pairs(self) -> tuple[list[str], list[Passage]]:
-        """Return every question with every passage, 39 pairs; passages differ in length."""
-        short = Passage("short", "", "Nairobi")
-        passages = [*data.passages(12, seed=1), short]
-        count = len(self.questions)
-        repeated = [passage for passage in passages for _ in range(count)]
-        return list(self.questions) * len(passages), repeated
-
-    def scores(self, scorer: Any, questions: list[str], passages: list[Passage]) -> Scores:
-        """Score pairs, and check that scores are float32 [P] and finite."""
-        scores: Scores = scorer.score(questions, passages)
-        assert isinstance(scores, np.ndarray), (
-            f"score returned {type(scores).__name__}, not an array"
-        )
-        assert scores.dtype == np.float32, f"scores are {scores.dtype}: expected float32"
-        assert scores.shape == (len(questions),), (
-            f"{len(questions)} pairs have scores of shape {scores.shape}"
-        )
-        assert np.isfinite(scores).all(), "a score is not finite"
-        return scores
+    def exercise(self, component: Any, folder: Path) -> Mapping[str, Any]:
+        """Build a scorer, and score pairs."""
+        return {"scores": self.scores(self.spec(component).build(), *self.pairs())}
 
     def test_capabilities_are_known(self, component: Any) -> None:
         """`capabilities` is a frozenset of names, none of them a known one misspelt.
@@ -173,8 +152,3 @@ class ScorerSuite(SharedSuite):
 
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(score, range(12)))
-
-    def _same(self, actual: Scores, expected: Scores, what: str) -> None:
-        within = self.close * max(1.0, float(np.abs(expected).max(initial=0.0)))
-        gap = float(np.abs(actual - expected).max(initial=0.0))
-        assert gap <= within, f"{what}: scores differ by up to {gap:.2g}"

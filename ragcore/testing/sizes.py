@@ -87,7 +87,8 @@ class SizeLaws(SearchSuite):
             hits = subject.search(self.asking(group.items), _DEEP)
             well_formed(hits, len(group), _DEEP, world.rows)
             share = float(np.mean((hits.rows == group.rows[:, None]).any(axis=1)))
-            assert share > 1 / 2, (
+            # Approximate searches miss some; a block that is not searched is missed as a whole.
+            assert share >= self.recall / 2, (
                 f"of the rows added as {positions[0]} to {positions[-1]} of {len(world)}, "
                 f"{share:.0%} are among the {_DEEP} best for their own content"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,10 @@ from ragcore.testing.variants import changed
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["loaded", "moved"]
+__all__ = ["loaded", "moved", "resumed", "saved", "scaled"]
+
+_SETTINGS = "settings.json"
+_WEIGHTS = "weights"
 
 
 def moved(module: torch.nn.Module) -> None:
@@ -30,6 +34,16 @@ def moved(module: torch.nn.Module) -> None:
             weight.add_(0.05 * torch.randn(weight.shape, generator=drawn).to(weight))
 
 
+def scaled(module: torch.nn.Module, factor: float) -> None:
+    """Multiply every matrix of weights, which makes distributions more uneven."""
+    import torch
+
+    with torch.no_grad():
+        for weight in module.parameters():
+            if weight.ndim >= 2:
+                weight.mul_(factor)
+
+
 def loaded(spec: ComponentSpec[Any], settings: Mapping[str, str], folder: Path) -> Any:
     """Build the component whose trained weights were saved into a folder."""
     assert settings, "save_trained() names nothing that the config should say"
@@ -37,3 +51,19 @@ def loaded(spec: ComponentSpec[Any], settings: Mapping[str, str], folder: Path) 
     for key, path in inside.items():
         assert Path(path).exists(), f"save_trained() says {key}: {path}, which is not there"
     return changed(spec, inside).build()
+
+
+def saved(component: Any, folder: Path) -> None:
+    """Save trained weights, and the settings that load them, into an existing empty folder."""
+    component.trained_module()
+    (folder / _WEIGHTS).mkdir()
+    settings = component.save_trained(folder / _WEIGHTS)
+    (folder / _SETTINGS).write_text(json.dumps(settings), encoding="utf-8")
+
+
+def resumed(spec: ComponentSpec[Any], folder: Path) -> Any:
+    """Build the component that `saved` has saved; None where it saved none."""
+    path = folder / _SETTINGS
+    if not path.exists():
+        return None
+    return loaded(spec, json.loads(path.read_text(encoding="utf-8")), folder / _WEIGHTS)

@@ -16,6 +16,18 @@ class Table(TableGenerator):
     class Config(TableGenerator.Config):
         vocabulary: int = 12
 
+    def encode_words(self, texts):
+        letters = ["".join(one if "a" <= one <= "k" else " " for one in text) for text in texts]
+        return [
+            [word for word in words if min(word.tokens) > 0]
+            for words in super().encode_words(letters)
+        ]
+
+    def read(self, questions, passages):
+        keys = super().read(questions, passages).keys
+        titles = [passage.title if passage else "" for passage in passages]
+        return TableRead([f"{title}|{key}" for title, key in zip(titles, keys, strict=True)])
+
     def score(self, read, pairs, targets):
         return super().score(read, pairs, targets).reshape(targets.shape)
 

@@ -164,3 +164,102 @@ class KeepsTheQuestionsInItself(Common):
 
 class MisspeltCapability(Common):
     capabilities = frozenset({"trainabel"})
+
+
+class KnowsThePassageById(Common):
+    def score_pair(self, question, passage):
+        texts = self.__dict__.setdefault("_texts", {})
+        return super().score_pair(question, texts.setdefault(passage.id, passage))
+
+
+class KnowsThePairByIdAndTitle(Common):
+    def score_pair(self, question, passage):
+        known = self.__dict__.setdefault("_known", {})
+        key = (question, passage.id, passage.title)
+        return known.setdefault(key, super().score_pair(question, passage))
+
+
+class NoTextNoScore(Common):
+    def score_pair(self, question, passage):
+        return super().score_pair(question, passage) if passage.text else 0.0
+
+
+class NoTitleNoScore(Common):
+    def score_pair(self, question, passage):
+        return super().score_pair(question, passage) if passage.title else 0.0
+
+
+class TitleIgnored(Common):
+    def score_pair(self, question, passage):
+        return super().score_pair(question, Passage(passage.id, "", passage.text))
+
+
+class PassagesCutAfter256Words(Common):
+    def score_pair(self, question, passage):
+        text = " ".join(passage.text.split()[:256])
+        return super().score_pair(question, Passage(passage.id, passage.title, text))
+
+
+class QuestionsCutAfterAThousandCharacters(Common):
+    def score_pair(self, question, passage):
+        return super().score_pair(question[:1000], passage)
+
+
+class ReadsLines(Common):
+    def score(self, questions, passages):
+        texts = "\n".join(passage.text for passage in passages).splitlines()
+        read = [
+            Passage(passage.id, passage.title, text)
+            for passage, text in zip(passages, texts + [""] * len(passages), strict=False)
+        ]
+        return super().score(questions, read)
+
+
+class StopsAtZero(Common):
+    def score_pair(self, question, passage):
+        text = passage.text.partition("\x00")[0]
+        return super().score_pair(question, Passage(passage.id, passage.title, text))
+
+
+class LastBlockLost(Common):
+    def score(self, questions, passages):
+        scores = super().score(questions, passages)
+        if len(scores) > 128:
+            scores[len(scores) // 128 * 128 :] = 0.0
+        return scores
+
+
+class PairsBeyond256RunTogether(Common):
+    def score(self, questions, passages):
+        numbers = np.arange(len(questions)).astype(np.uint8)
+        return super().score(
+            [questions[number] for number in numbers], [passages[number] for number in numbers]
+        )
+
+
+class RemembersTheLists(Common):
+    def score(self, questions, passages):
+        if self.__dict__.get("_passages") is not passages or len(passages) != len(self._scores):
+            self._passages, self._scores = passages, super().score(questions, passages)
+        return self._scores.copy()
+
+
+class ReturnsItsCache(Common):
+    def score(self, questions, passages):
+        known = self.__dict__.setdefault("_known", {})
+        key = (*questions, *((passage.title, passage.text) for passage in passages))
+        if key not in known:
+            known[key] = super().score(questions, passages)
+        return known[key]
+
+
+class NeedsLists(Common):
+    def score(self, questions, passages):
+        return super().score(questions.copy(), passages.copy())
+
+
+class KeepsThePassagesInItself(Common):
+    def score(self, questions, passages):
+        self._passages = passages
+        time.sleep(0.001)  # long enough for another thread to come between
+        return super().score(questions, self._passages[: len(questions)])

@@ -13,8 +13,8 @@ from ragcore.retrievers.flat import Exact
 from ragcore.retrievers.hybrid import Hybrid
 from ragcore.retrievers.query_likelihood import QueryLikelihood
 from ragcore.testing import CorpusSuite, IndexSuite, RetrieverSuite, ScorerSuite
-from tests.helpers.table_generator import TableGenerator
 from tests.helpers.word_encoder import dense_part
+from tests.testing.mutants_generator import Table
 from tests.testing.mutants_retriever import Shared
 
 LINES = [
@@ -65,8 +65,8 @@ class TestLikelihood(ScorerSuite):
 
     @pytest.fixture
     def component(self):
-        table = TableGenerator.Config(vocabulary=27)
-        generator = ComponentSpec("generator", "table", TableGenerator, table)
+        table = Table.Config(vocabulary=27)
+        generator = ComponentSpec("generator", "table", Table, table)
         config = QueryLikelihood.Config(generator=generator, batch_size=4)
         return ComponentSpec("scorer", "query-likelihood", QueryLikelihood, config)
 

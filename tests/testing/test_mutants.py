@@ -21,16 +21,20 @@ from ragcore.testing import (
     Suite,
     examine,
 )
+from tests.helpers.trained_parts import Letters, TrainedWords
 from tests.helpers.word_encoder import WordEncoder, dense_part
 from tests.testing import (
     mutants_corpus,
     mutants_encoder,
     mutants_generator,
+    mutants_guests,
     mutants_index,
     mutants_manners,
+    mutants_reads,
     mutants_retriever,
     mutants_scorer,
     mutants_search,
+    mutants_training,
 )
 from tests.testing.mutants_corpus import Counted
 from tests.testing.mutants_generator import Table
@@ -46,6 +50,10 @@ class Encoders(EncoderSuite):
     variants = ({"seed": 1}, {"dim": 33})
 
 
+class TrainedEncoders(EncoderSuite):
+    variants = ({"seed": 1},)
+
+
 class Generators(GeneratorSuite):
     answers = ("ab", "k", string.ascii_lowercase[:5])
 
@@ -57,6 +65,9 @@ RIGHT: Final = [
     (Encoders, WordEncoder),
     (ScorerSuite, Common),
     (Generators, Table),
+    (Generators, ComponentSpec("generator", "table", Table, Table.Config(sharpness=40))),
+    (Generators, Letters),
+    (TrainedEncoders, TrainedWords),
     (CorpusSuite, Counted),
 ]
 
@@ -77,7 +88,15 @@ WRONG: Final = [
         (Encoders, mutants_encoder, WordEncoder),
         (ScorerSuite, mutants_scorer, Common),
         (Generators, mutants_generator, Table),
+        (Generators, mutants_reads, Table),
+        (Generators, mutants_training, Letters),
+        (TrainedEncoders, mutants_training, TrainedWords),
         (CorpusSuite, mutants_corpus, Counted),
+        (Encoders, mutants_guests, WordEncoder),
+        (TrainedEncoders, mutants_guests, TrainedWords),
+        (ScorerSuite, mutants_guests, Common),
+        (Generators, mutants_guests, Table),
+        (Generators, mutants_guests, Letters),
         (IndexSuite, mutants_manners, Exact),
         (Retrievers, mutants_manners, Shared),
         (CorpusSuite, mutants_manners, Counted),

@@ -12,7 +12,6 @@ hnswlib = pytest.importorskip("ragcore_hnswlib.index", reason="hnswlib needs a c
 
 class TestInnerProduct(IndexSuite):
     count = 200
-    lengths = (3_000.0,)  # its scores, 1 - (1 - x·y), are too coarse for much shorter vectors
 
     @pytest.fixture(params=[{}, {"m": 4, "ef_search": 100}])
     def component(self, request: pytest.FixtureRequest) -> ComponentSpec:

@@ -270,3 +270,40 @@ def test_what_is_stored_needs_no_pickle(tmp_path: Path) -> None:
     assert names == ["graph.hnsw", "hnswlib.json", "rows.npy"]
     assert json.loads((tmp_path / "a" / "hnswlib.json").read_text())["dim"] == DIM
     np.load(tmp_path / "a" / "rows.npy", allow_pickle=False)
+
+
+@pytest.mark.parametrize("length", [1.0, 1e-3, 1e-7, 1e-12])
+def test_short_vectors_are_found_and_returned_unchanged(tmp_path: Path, length: float) -> None:
+    vectors, queries = VECTORS[:500] * np.float32(length), QUERIES * np.float32(length)
+    index = Hnswlib(Hnswlib.Config(threads=1), dim=DIM)
+    index.add(np.arange(500), vectors)
+    index.save(tmp_path)
+    for opened in (index, Hnswlib.load(tmp_path, Hnswlib.Config(threads=1))):
+        hits = opened.search(queries, 10)
+        products = np.einsum("bkd,bd->bk", vectors[hits.rows].astype(np.float64), queries)
+        np.testing.assert_allclose(hits.scores, products, atol=1e-5 * length**2)
+        assert recall(hits.rows, true(np.arange(500), 10)) > 0.9
+        assert opened.vectors(np.arange(500)).tobytes() == vectors.tobytes()
+    record = json.loads((tmp_path / "hnswlib.json").read_text(encoding="utf-8"))
+    # Files of ordinary vectors stay as they were, so that an older ragcore reads them.
+    assert record["format"] == (1 if length == 1 else 2)
+
+
+@pytest.mark.parametrize("length", [1.0, 1e-7])
+def test_cosines_do_not_depend_on_lengths(length: float) -> None:
+    index = Hnswlib(Hnswlib.Config(threads=1, space="cosine"), dim=DIM)
+    index.add(np.arange(500), VECTORS[:500] * np.float32(length))
+    hits = index.search(QUERIES * np.float32(length), 10)
+    expected = made(500, space="cosine").search(QUERIES, 10)
+    assert np.array_equal(hits.rows, expected.rows)
+    np.testing.assert_allclose(hits.scores, expected.scores, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", ["a", None, 0, 3.0, float("inf"), float("nan"), -2.0])
+def test_a_scale_that_is_no_power_of_two_is_refused(tmp_path: Path, scale: Any) -> None:
+    made(20).save(tmp_path)
+    path = tmp_path / "hnswlib.json"
+    record = {**json.loads(path.read_text(encoding="utf-8")), "format": 2, "scale": scale}
+    path.write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(StoreCorruptError, match=r"hnswlib\.json"):
+        Hnswlib.load(tmp_path, Hnswlib.Config(threads=1))

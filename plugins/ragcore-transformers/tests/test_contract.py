@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +31,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 class TestSentenceTransformers(EncoderSuite):
+    longest_text = 30  # it reads 48 tokens
     variants = ({"normalize": True}, {"passage_template": "{text}"}, {"passage_prompt": "Chad "})
 
     @pytest.fixture
@@ -39,6 +41,7 @@ class TestSentenceTransformers(EncoderSuite):
 
 
 class TestDpr(EncoderSuite):
+    longest_text = 40  # it reads 64 tokens
     variants = ({"max_tokens": 8},)
 
     @pytest.fixture
@@ -84,3 +87,12 @@ class TestCausal(GeneratorSuite):
             template_without_passage="{question}\n",
         )
         return ComponentSpec("generator", "causal", Causal, config)
+
+
+def test_a_forced_first_token_is_possible_and_written(tmp_path: Path) -> None:
+    folder = tiny.save_bart(tmp_path)
+    path = folder / "generation_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "forced_bos_token_id": 0}))
+    spec = ComponentSpec("generator", "bart", Seq2Seq, Seq2Seq.Config(model=str(folder)))
+    assert spec.build().forced_bos_token_id == 0
+    GeneratorSuite().test_a_forced_first_token_is_possible(spec)

@@ -8,6 +8,7 @@ texts or encoders.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -31,12 +32,21 @@ from ragcore_hnswlib.config import HnswlibConfig
 from ragcore_hnswlib.file import check_file
 
 if TYPE_CHECKING:
-    from ragcore.types import Rows, Vectors
+    from ragcore.types import Rows, Scores, Vectors
 
 
 __all__ = ["Hnswlib"]
 
 _FORMAT: Final = 1
+_SCALED_FORMAT: Final = 2
+"""As 1, with the number by which the stored vectors were multiplied."""
+
+_SHORT: Final = 2.0**-6
+"""Vectors and queries shorter than this are scaled to a length near 1."""
+
+_LARGEST: Final = 60
+"""The exponent of the largest scale: two of them, multiplied, are still within float32."""
+
 _FEW: Final = 1_000
 """Up to so many allowed rows are compared one by one: faster than a filtered graph, and exact."""
 
@@ -48,7 +58,8 @@ class Hnswlib:
     """See `ragcore.contracts.Index`; searches may run in several threads, changes in one.
 
     Removed rows are marked and hidden; their room is freed when the memory is built again. Scores
-    are float32, as hnswlib sums them: 1 - (1 - x·y).
+    are float32, as hnswlib sums them: 1 - (1 - x·y). For short vectors that would be 0, or a coarse
+    number, so that they and short queries are multiplied by a power of two, which is exact.
     """
 
     Config: ClassVar[type[HnswlibConfig]] = HnswlibConfig
@@ -62,10 +73,12 @@ class Hnswlib:
             ef_construction=config.ef_construction,
             random_seed=config.seed,
         )
-        self._adopt(config, dim, graph, np.zeros(0, np.int64))
+        self._adopt(config, dim, graph, np.zeros(0, np.int64), scale=1.0)
 
-    def _adopt(self, config: HnswlibConfig, dim: int, graph: Any, rows: Rows) -> None:
+    def _adopt(self, config: HnswlibConfig, dim: int, graph: Any, rows: Rows, scale: float) -> None:
         self._config = config
+        # What the vectors in the graph were multiplied by.
+        self._scale = scale
         self._dim = dim
         self._graph = graph
         # The row of each place; MISSING_ROW where it was removed.
@@ -103,7 +116,10 @@ class Hnswlib:
             room = self._graph.get_max_elements()
             if after > room:
                 self._graph.resize_index(max(after, 2 * room))
-            self._graph.add_items(values, np.arange(first, after))
+            if not first:
+                lengths = _lengths(values)
+                self._scale = float(self._scales(lengths.max(keepdims=True))[0])
+            self._graph.add_items(values * np.float32(self._scale), np.arange(first, after))
             self._rows = np.concatenate([self._rows, new])
             self._size += len(new)
             self._last = max(self._last, int(new.max()))
@@ -135,7 +151,8 @@ class Hnswlib:
         if "vectors" not in self.capabilities:
             raise UnsupportedOperation.of("index 'hnswlib' (cosine)", "vectors")
         distinct, inverse = np.unique(np.asarray(rows, np.int64), return_inverse=True)
-        return self._stored(self._places(distinct, "it has no vector"))[inverse]
+        stored = self._stored(self._places(distinct, "it has no vector"))[inverse]
+        return stored / np.float32(self._scale)
 
     def search(self, queries: Vectors, k: int, *, allowed: Rows | None = None) -> Hits:
         """Return the k rows of highest score for each of queries [B, d] that the graph reaches.
@@ -146,6 +163,8 @@ class Hnswlib:
         if k < 1:
             raise ComponentError(f"index 'hnswlib' was asked for {k} hits: ask for 1 or more")
         values = self._checked(queries)
+        scales = self._scales(_lengths(values))  # [B]
+        values = values * scales[:, None]
         all_rows = self._rows
         options: dict[str, Any] = {}
         among = None
@@ -169,6 +188,7 @@ class Hnswlib:
                 # The graph does not reach so many from its entry point.
                 every = np.flatnonzero(all_rows != MISSING_ROW) if among is None else among
                 places, scores = self._compared(values, count, every)
+        scores = scores / (scales * np.float32(self._scale))[:, None]
         rows, scores = _in_order(all_rows[places], scores)
         if count == k:
             return Hits(rows, scores)
@@ -194,8 +214,10 @@ class Hnswlib:
                     f"{self._graph.index_file_size()}: free some room, or use another folder"
                 )
             save_array(folder / "rows.npy", self._rows)
-        about = {"format": _FORMAT, "space": self._config.space, "m": self._config.m}
-        about["dim"] = self._dim
+        about: dict[str, Any] = {"format": _FORMAT, "space": self._config.space}
+        about |= {"m": self._config.m, "dim": self._dim}
+        if self._scale != 1:
+            about |= {"format": _SCALED_FORMAT, "scale": self._scale}
         (folder / "hnswlib.json").write_text(json.dumps(about), encoding="utf-8")
 
     @classmethod
@@ -210,8 +232,12 @@ class Hnswlib:
             record = json.loads(path.read_bytes())
             dim = int(record["dim"])
             built = {key: record[key] for key in ("format", "space", "m")}
+            scale = float(record["scale"]) if record["format"] == _SCALED_FORMAT else 1.0
+            if not (math.isfinite(scale) and math.frexp(scale)[0] == 0.5):
+                raise ValueError(f"the scale is {scale}: expected a power of two")
         rows = load_rows(folder / "rows.npy", mmap=False)
-        expected = {"format": _FORMAT, "space": config.space, "m": config.m}
+        layout = _SCALED_FORMAT if built["format"] == _SCALED_FORMAT else _FORMAT
+        expected = {"format": layout, "space": config.space, "m": config.m}
         if built != expected:
             raise MemoryMismatchError(
                 f"{folder} was built with {built}, but the configuration says {expected}: build "
@@ -227,8 +253,16 @@ class Hnswlib:
                 f"hnswlib cannot read {path} ({error}): rebuild this version of the memory"
             ) from error
         loaded = cls.__new__(cls)
-        loaded._adopt(config, dim, graph, rows)
+        loaded._adopt(config, dim, graph, rows, scale)
         return loaded
+
+    def _scales(self, lengths: Scores) -> Scores:
+        """Return the power of two, float32, that takes a short length near 1; 1 for others."""
+        # Cosines do not depend on lengths.
+        short = (lengths > 0) & (lengths < _SHORT) & (self._config.space == "ip")
+        exponents = np.where(short, -np.round(np.log2(np.where(short, lengths, 1))), 0)
+        scales: Scores = np.ldexp(np.float32(1), np.minimum(exponents, _LARGEST).astype(int))
+        return scales
 
     def _checked(self, vectors: Vectors) -> Vectors:
         values = np.ascontiguousarray(vectors, np.float32)
@@ -297,6 +331,12 @@ class Hnswlib:
             scores = np.empty_like(distances)
             np.put_along_axis(scores, order.astype(np.int64), 1 - distances, axis=1)
             yield block, scores
+
+
+def _lengths(vectors: Vectors) -> Scores:
+    """Return the Euclidean length of each of vectors [n, d], float64 [n]."""
+    lengths: Scores = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    return lengths
 
 
 def _scaled(queries: Vectors) -> Vectors:

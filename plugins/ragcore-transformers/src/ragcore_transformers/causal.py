@@ -239,7 +239,9 @@ class Causal:
         """Begin decoder rows for pairs [M], nothing decoded yet."""
         cached = self._run(read.prompts) if read.cached is None else read.cached
         length = self._longest(read, pairs.tolist())
-        return _State(cached.start(pairs.to(self.device)), pairs.device, length)
+        # A copy: the caller may use its tensor for the next call.
+        own = pairs.to(self.device, copy=True)
+        return _State(cached.start(own), pairs.device, length)
 
     @torch.inference_mode(False)
     @torch.no_grad()

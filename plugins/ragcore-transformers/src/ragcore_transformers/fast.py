@@ -70,7 +70,8 @@ class FastState:
         """Begin rows for `pairs` int64 [M ≥ 1], fed nothing yet."""
         self.device = pairs.device
         self._body = body
-        self._forest = Forest(pairs.to(encoded.mask.device), len(encoded))
+        # A copy: the caller may use its tensor for the next call.
+        self._forest = Forest(pairs.to(encoded.mask.device, copy=True), len(encoded))
         self._encoded = encoded
         self._encoded_bias: Tensor | None = None
         self._cache: NodeCache | None = None

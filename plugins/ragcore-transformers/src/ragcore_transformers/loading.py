@@ -65,13 +65,15 @@ def pick_device(name: str, error: type[RagcoreError]) -> torch.device:
 def explained(model: str, error: type[RagcoreError]) -> Iterator[None]:
     """Turn what Hugging Face raises while a model loads into one `error` that says what to do.
 
-    A model in a folder loads in a moment: its progress bar is hidden.
+    A model in a folder loads in a moment: its progress bar is hidden. torch's global random state
+    stays as it was: some models draw weights before the checkpoint's replace them.
     """
     local = Path(model).is_dir()
     if not local and Path(model).is_absolute():
         raise error(f"model {model!r} cannot be loaded: there is no such folder; check the path")
     try:
-        with without_bars() if local else nullcontext():
+        # No devices: weights are drawn on the CPU, and another device's state would be read for it.
+        with without_bars() if local else nullcontext(), torch.random.fork_rng(devices=[]):
             yield
     except RagcoreError:
         raise
