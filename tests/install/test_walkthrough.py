@@ -37,8 +37,7 @@ def test_neither_the_hooks_nor_a_check_import_the_retriever(tmp_path: Path):
     info.mkdir()
     metadata = "Metadata-Version: 2.1\nName: lookalike\nVersion: 0.1.0\n"
     (info / "METADATA").write_text(metadata, encoding="utf-8")
-    points = FILES["pyproject.toml"].split("[project.entry-points.ragcore]")[1]
-    (info / "entry_points.txt").write_text(f"[ragcore]{points}", encoding="utf-8")
+    (info / "entry_points.txt").write_text("[ragcore]\nlookalike = lookalike\n", encoding="utf-8")
     code = (
         "import sys\n"
         "from ragcore.cli import main\n"
