@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Vectors = npt.NDArray[np.float32]
     """One vector per line, float32 [n, d]."""
 
-__all__ = ["MISSING_ROW", "Answer", "Evidence", "Hits", "Passage", "Token", "Word"]
+__all__ = ["MISSING_ROW", "Answer", "Candidate", "Evidence", "Hits", "Passage", "Token", "Word"]
 
 MISSING_ROW: Final = -1
 """The row of a hit that does not exist; its score is minus infinity."""

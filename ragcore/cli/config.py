@@ -14,6 +14,7 @@ from ragcore.errors import UnknownVersionError, nearest
 from ragcore.registry.components import ComponentSpec, yaml_key
 from ragcore.registry.conformance import check_class
 from ragcore.registry.discovery import registry
+from ragcore.registry.source import check_source
 from ragcore.views.output import print_json, print_text
 
 __all__ = ["check_app", "fill_app", "schema_app"]
@@ -39,9 +40,12 @@ def check(
     """Check a pipeline file: list its components, or every error with its line."""
     config = load_config(pipeline, overrides or ())
     version = _version(config.memory, pipeline)
-    if load:
-        for _, spec in _specs(config, ""):
+    for _, spec in _specs(config, ""):
+        target = registry().target(spec.kind, spec.use)
+        if load:
             check_class(spec.kind, spec.use, spec.component)
+        elif target is not None:
+            check_source(spec.kind, spec.use, target)
     print_text(f"{pipeline}: ok")
     rows = [
         ("memory.store", str(config.memory.store)),

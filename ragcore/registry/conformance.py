@@ -25,7 +25,15 @@ from ragcore.contracts import (
 from ragcore.contracts.extensions import EXTENSIONS
 from ragcore.errors import PluginError
 
-__all__ = ["KINDS", "check_class", "check_instance"]
+__all__ = [
+    "KINDS",
+    "article",
+    "check_class",
+    "check_instance",
+    "contract_of",
+    "members_of",
+    "see",
+]
 
 KINDS: Final[Mapping[Any, str]] = {
     Corpus: "corpus",
@@ -60,18 +68,18 @@ def check_class(kind: str, name: str, component: Any, contract: Any = None) -> N
         PluginError: it is no class, or a member is missing or cannot be called as the contract
             says; the message lists all such members.
     """
-    contract = contract or _contract(kind)
+    contract = contract or contract_of(kind)
     if not isinstance(component, type):
         raise PluginError(
             f"{kind} {name!r}: found {_described(component)}, expected a class that follows the "
-            f"contract of {_article(kind)}: {_see(contract)}"
+            f"contract of {article(kind)}: {see(contract)}"
         )
     if component in _CHECKED:
         return
     declared = _static(component, "capabilities")
     faults = [
         *_constructor_faults(component, kind),
-        *_faults(component, _members(contract), instance=False),
+        *_faults(component, members_of(contract), instance=False),
         *(f"no {name}" for name in _abstract(component)),
         *_extension_faults(component, contract, declared, instance=False),
     ]
@@ -87,8 +95,8 @@ def check_instance(kind: str, name: str, component: Any, contract: Any = None) -
     Raises:
         PluginError: a member is missing or wrong, also one that a declared capability promises.
     """
-    contract = contract or _contract(kind)
-    faults = list(_faults(component, _members(contract), instance=True))
+    contract = contract or contract_of(kind)
+    faults = list(_faults(component, members_of(contract), instance=True))
     if _static(component, "capabilities") is not _MISSING:
         declared = component.capabilities
         if not isinstance(declared, Set):
@@ -99,7 +107,8 @@ def check_instance(kind: str, name: str, component: Any, contract: Any = None) -
     _refuse(faults, kind, name, type(component), contract)
 
 
-def _contract(kind: str) -> Any:
+def contract_of(kind: str) -> Any:
+    """Return the protocol of a kind of component that a config can name."""
     return next(contract for contract, known in KINDS.items() if known == kind)
 
 
@@ -111,7 +120,7 @@ def _refuse(faults: list[str], kind: str, name: str, component: type[Any], contr
     listed = [*([f"it has no {', '.join(absent)}"] if absent else []), *others]
     raise PluginError(
         f"{kind} {name!r} is {_where(component)}, which does not follow the contract of "
-        f"{_article(kind)}: {'; '.join(listed)}: {_see(contract)}"
+        f"{article(kind)}: {'; '.join(listed)}: {see(contract)}"
     )
 
 
@@ -200,8 +209,8 @@ def _extension_faults(
         extends |= extension is ScratchUser and contract in (Retriever, Index)
         if not extends or capability not in declared:
             continue
-        own = _members(contract)
-        promised = {key: value for key, value in _members(extension).items() if key not in own}
+        own = members_of(contract)
+        promised = {key: value for key, value in members_of(extension).items() if key not in own}
         for fault in _faults(component, promised, instance=instance):
             yield f"{fault} (promised by its capability {capability!r})"
 
@@ -216,7 +225,7 @@ def _abstract(component: type[Any]) -> list[str]:
     ]
 
 
-def _members(contract: Any) -> dict[str, Any]:
+def members_of(contract: Any) -> dict[str, Any]:
     """Return the members of a protocol by name, those that it inherits first."""
     members: dict[str, Any] = {}
     for base in reversed(contract.__mro__):
@@ -267,7 +276,7 @@ def _described(value: Any) -> str:
         return f"the function {value.__name__}"
     if isinstance(value, types.ModuleType):
         return f"the module {value.__name__}"
-    return "None" if value is None else f"{_article(type(value).__name__)} object"
+    return "None" if value is None else f"{article(type(value).__name__)} object"
 
 
 def _where(component: type[Any]) -> str:
@@ -280,11 +289,13 @@ def _where(component: type[Any]) -> str:
     return f"the class {component.__qualname__} in {place}"
 
 
-def _article(noun: str) -> str:
+def article(noun: str) -> str:
+    """Put the indefinite article before a noun."""
     return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
 
 
-def _see(contract: Any) -> str:
+def see(contract: Any) -> str:
+    """Say where a contract is documented."""
     home = contract.__module__
     if home.startswith("ragcore.contracts."):
         home = "ragcore.contracts"

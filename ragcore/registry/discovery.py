@@ -234,6 +234,10 @@ class Registry:
                 )
         return component
 
+    def target(self, kind: str, name: str) -> str | None:
+        """Return where a component's class is, "package.module:Class"; None for an unknown name."""
+        return self._targets.get((kind, self.current_name(kind, name)))
+
     def config_target(self, kind: str, name: str) -> str | None:
         """Return where the `Config` of a component is, if its plugin names it by a `Target`."""
         return self._configs.get((kind, self.current_name(kind, name)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ragcore.contracts import Retriever
 from ragcore.disk.threads import yield_gil
@@ -25,6 +25,7 @@ from ragcore.errors import (
 from ragcore.memory.memory import Memory
 from ragcore.memory.passages import Passages
 from ragcore.registry.components import ComponentSpec, spec_from_dict
+from ragcore.registry.discovery import registry
 from ragcore.store.catalog import LeasedVersion
 from ragcore.store.layout import MANIFEST, VersionFolder
 from ragcore.store.manifest import Manifest
@@ -47,13 +48,18 @@ def matching_spec(
     recorded = version.manifest.retriever
     spec = retriever or spec_from_dict("retriever", recorded, base=_recorded_base(version))
     built_with = recorded.get("use")
-    if spec.use != built_with:
+    if spec.use != built_with and _name_now(spec.use) != _name_now(built_with):
         raise MemoryMismatchError(
             f"version {version.name!r} in {version.path} was built with retriever {built_with!r}, "
             f"but the retriever in use is {spec.use!r}: rebuild the memory or set "
             f"memory.retriever.use to {built_with}"
         )
     return spec
+
+
+def _name_now(name: Any) -> Any:
+    """Return the name that a retriever has today: versions record the one of their time."""
+    return registry().current_name("retriever", name)
 
 
 def open_version(

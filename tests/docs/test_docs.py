@@ -41,6 +41,8 @@ def test_the_blocks_of_a_page_are_true(page, tmp_path, monkeypatch):
     if "world-reader" in page.read_text(encoding="utf-8") and not READER.is_file():
         pytest.skip("this checkout has no trained reader")
     monkeypatch.chdir(tmp_path)
+    # A page's modules import each other.
+    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     namespace: dict[str, Any] = {"__name__": "docs"}

@@ -248,11 +248,103 @@ def test_check_refuses_an_object_that_is_no_generator(
     assert "no device, vocabulary_size, eos_token_id, forced_bos_token_id, encode_ans" in message
 
 
+TARGET = "Target('far:Mine', config='bad_plugin:Config')"
+"""In a module that no check may import."""
+
+FAR = """
+raise_if_imported = 1 / 0
+import ragcore
+from bad_plugin import Config
+"""
+
+
+def write_far(installed: Installed, source: str) -> None:
+    installed.add("bad", HEAD + NO_GENERATOR + FOUND + hook(TARGET))
+    (installed.folder / "far.py").write_text(source, encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (
+            "class Mine:\n    Config = Config\n    capabilities = frozenset()\n"
+            "    def step(self, state, tokens): ...\n",
+            "far.py, which does not follow the contract of a generator: it has no device, ",
+        ),
+        (
+            "class Base:\n    def step(self): ...\nclass Mine(Base):\n    Config = Config\n",
+            "it has no capabilities, device, ",
+        ),
+        ("class Mien: ...\n", "far.py has no 'Mine' at its top level: did you mean 'Mien'?"),
+        ("def Mine(config): ...\n", "found the function Mine in "),
+        ("class Mine(:\n", "cannot be loaded from 'far:Mine': SyntaxError"),
+    ],
+)
+def test_check_reads_the_source_of_a_class_behind_a_target(
+    installed: Installed, tmp_path: Path, capsys: Any, source: str, message: str
+) -> None:
+    write_far(installed, FAR + source)
+    assert main(["check", str(pipeline(tmp_path))]) == 2
+    error = capsys.readouterr().err
+    assert "generator 'mine'" in error
+    assert message in error
+    assert "no step" not in error
+
+
+def test_a_module_that_is_not_there_is_found_by_check(
+    installed: Installed, tmp_path: Path, capsys: Any
+) -> None:
+    write_far(installed, "")
+    (installed.folder / "far.py").unlink()
+    assert main(["check", str(pipeline(tmp_path))]) == 2
+    assert "there is no module 'far' (from 'far:Mine')" in capsys.readouterr().err
+
+
+MEMBERS = """
+    def __init__(self, config):
+        self.vocabulary_size = self.eos_token_id = 1
+        setattr(self, "forced_bos_token_id", None)
+    device: object = None
+    capabilities = frozenset()
+    encode_answers = decode_tokens = None
+    if True:
+        def read(self, questions, passages): ...
+    def score(self, read, pairs, targets): ...
+    @property
+    def start(self): ...
+    class step: ...
+"""
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        f"class Mine:\n    Config = Config\n{MEMBERS}",
+        f"class Base:\n{MEMBERS}\nclass Mine(Base):\n    Config = Config\n",
+        "from elsewhere import Base\nclass Mine(Base):\n    Config = Config\n",
+        "import elsewhere\nclass Mine(elsewhere.Base): ...\n",
+        "from elsewhere import *\n",
+        "try:\n    from elsewhere import Mine\nexcept ImportError:\n    Mine = None\n",
+        "Mine = make()\n",
+        "@made\nclass Mine: ...\n",
+        "class Mine(metaclass=Made): ...\n",
+        "class Mine:\n    def __getattr__(self, name): ...\n",
+        "def __getattr__(name): ...\n",
+    ],
+)
+def test_check_refuses_nothing_that_the_source_does_not_tell(
+    installed: Installed, tmp_path: Path, source: str
+) -> None:
+    write_far(installed, FAR + source)
+    assert main(["check", str(pipeline(tmp_path))]) == 0
+
+
 def test_a_class_behind_a_target_is_checked_where_it_is_imported(
     installed: Installed, tmp_path: Path, capsys: Any
 ) -> None:
-    target = "Target('bad_plugin:Mine', config='bad_plugin:Config')"
-    installed.add("bad", HEAD + NO_GENERATOR + FOUND + hook(target))
+    target = "Target('bad_plugin:Made', config='bad_plugin:Config')"
+    made = "Made = type('Made', (Mine,), {})\n"
+    installed.add("bad", HEAD + NO_GENERATOR + made + FOUND + hook(target))
     file = pipeline(tmp_path)
     assert main(["check", str(file)]) == 0
     assert main(["memory", "build", str(file)]) == 0
@@ -323,8 +415,10 @@ def test_every_installed_component_follows_its_contract() -> None:
     code = (
         "from ragcore.registry.discovery import registry\n"
         "from ragcore.registry.conformance import KINDS, check_class\n"
+        "from ragcore.registry.source import check_source\n"
         "names = [(kind, name) for kind in KINDS.values() for name in registry().names(kind)]\n"
         "for kind, name in names:\n"
+        "    check_source(kind, name, registry().target(kind, name))\n"
         "    check_class(kind, name, registry().load(kind, name))\n"
         "print(len(names))\n"
     )
