@@ -51,7 +51,7 @@ FAISS's searches by lookup tables read outside their tables."""
 def in_range(numbers: npt.NDArray[Any]) -> bool:
     """Return whether all numbers are finite, and their products, too."""
     least, most = float(numbers.min(initial=0)), float(numbers.max(initial=0))
-    return -_LARGEST < least and most < _LARGEST
+    return least > -_LARGEST and most < _LARGEST
 
 
 class _FaultError(Exception):
