@@ -44,8 +44,8 @@ _BLOCK: Final = 4_096
 
 
 _LARGEST: Final = 1e18
-"""Numbers below this have products that float32 can hold, and sums of those. With infinities
-FAISS's searches by lookup tables read outside their tables."""
+"""Numbers below this have products that float32 can hold, and sums of those: an infinite score
+ranks nothing."""
 
 
 def in_range(numbers: npt.NDArray[Any]) -> bool:
