@@ -133,7 +133,8 @@ def completed(index: Any) -> Any:
     for layer in layers(index):
         # Else decoding follows a pointer to nothing, or to the index that was copied.
         if isinstance(layer, faiss.IndexIVFPQFastScan):
-            layer.fine_quantizer = layer.pq
+            lists: Any = layer
+            lists.fine_quantizer = lists.pq
     return index
 
 
