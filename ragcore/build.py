@@ -13,7 +13,7 @@ from ragcore.errors import ConfigError, StoreError
 from ragcore.memory.memory import Memory
 from ragcore.memory.passages import Passages
 from ragcore.store.diff import Changes, changes_to, read_changes
-from ragcore.store.store import Progress, Store, UpdateInfo, VersionInfo
+from ragcore.store.store import Progress, Store, UpdateInfo, Verify, VersionInfo
 
 __all__ = ["build_memory", "open_memory", "update_memory"]
 
@@ -22,7 +22,7 @@ def open_memory(
     pipeline: str | Path | PipelineConfig | MemoryConfig,
     *overrides: str,
     version: str | None = None,
-    verify: bool | None = None,
+    verify: Verify | None = None,
 ) -> Memory:
     """Open a version of a pipeline's memory to search it; no generator is loaded.
 
@@ -33,7 +33,7 @@ def open_memory(
         pipeline: path of a YAML file, a loaded config, or its section `memory`.
         overrides: changes to the file, as on the command line: "memory.retriever.use=bm25".
         version: its name; where None, `memory.version`, else the store's current version.
-        verify: whether every file is compared with its sha256; where None, `memory.verify`.
+        verify: what is compared with its sha256, as for `Store.open`; where None, `memory.verify`.
 
     Raises:
         ConfigError: the file is faulty.
@@ -148,7 +148,7 @@ def update_memory(
         parent=parent,
         retriever=section.retriever if section else None,
         activate=activate,
-        verify=section is not None and section.verify and changes is None,
+        verify=section.verify if section is not None and changes is None else False,
         progress=progress,
     )
 

@@ -28,7 +28,7 @@ from ragcore.process.workers import Workers
 from ragcore.questions.texts import batch_of, check_answers
 from ragcore.registry.components import ComponentSpec
 from ragcore.registry.discovery import registry
-from ragcore.store.store import Store
+from ragcore.store.store import Store, Verify
 from ragcore.types import Answer, Token
 
 __all__ = ["Rag", "load"]
@@ -59,7 +59,7 @@ class Rag:
         *,
         store: Store | None = None,
         retriever: ComponentSpec[Retriever] | None = None,
-        verify: bool = True,
+        verify: Verify = "sampled",
         pinned: bool = False,
     ) -> None:
         """Put a memory and a generator together.
@@ -70,7 +70,7 @@ class Rag:
             config: the section `rag` of a pipeline; defaults where None.
             store: where `swap` finds other versions.
             retriever: how `swap` opens them; each version's own record where None.
-            verify: whether `swap` compares every file with its sha256, or only its size.
+            verify: what `swap` compares with its sha256; see `Store.open`.
             pinned: whether the version was chosen by name, so that `memory.watch` does not replace
                 it; `swap` still does.
 

@@ -127,10 +127,10 @@ class MemoryConfig(StoreConfig):
         allow_inf_nan=False,
         description="scores are divided by this before they become a prior",
     )
-    verify: bool = Field(
-        default=True,
-        description="compare every file's sha256 when a version is opened; false compares sizes "
-        "only, so that a large memory opens quickly",
+    verify: bool | Literal["full", "sampled"] = Field(
+        default="sampled",
+        description="compare every file's sha256 when a version is opened, of files above 64 MiB "
+        "that of some blocks; full or true reads all bytes, false compares sizes only",
     )
 
 

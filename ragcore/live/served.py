@@ -20,7 +20,7 @@ from ragcore.process.fork import new_lock
 from ragcore.registry.components import ComponentSpec
 from ragcore.registry.discovery import registry
 from ragcore.store.opening import ask_once
-from ragcore.store.store import Store, VersionInfo
+from ragcore.store.store import Store, Verify, VersionInfo
 
 __all__ = ["ServedMemory"]
 
@@ -34,7 +34,7 @@ class ServedMemory:
         store: Store | None = None,
         retriever: ComponentSpec[Retriever] | None = None,
         *,
-        verify: bool = True,
+        verify: Verify = "sampled",
         pinned: bool = False,
     ) -> None:
         """Serve an opened version.
@@ -43,7 +43,7 @@ class ServedMemory:
             memory: belongs to this object from now on, and closes with it.
             store: where other versions are; None where there are none.
             retriever: how other versions are opened; each version's own record where None.
-            verify: whether every file of them is compared with its sha256, or only its size.
+            verify: what of them is compared with its sha256; see `Store.open`.
             pinned: whether the version was chosen by name, so that `watch` does not replace it.
         """
         self._live = LiveMemory(memory)

@@ -19,11 +19,12 @@ from collections.abc import Collection, Mapping
 from itertools import count
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
-from ragcore.disk.atomic import files_below, sha256
+from ragcore.disk.arrays import load_rows
+from ragcore.disk.atomic import files_below, sha256, sha256_of_samples
 from ragcore.errors import StoreCorruptError
 from ragcore.memory.passages import Passages
 from ragcore.store.manifest import MANIFEST, FileRecord, Manifest
@@ -34,12 +35,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BUILDING",
+    "LARGE",
     "MANIFEST",
     "RETRIEVER",
     "ROW_NUMBERS",
     "SCRATCH",
     "TRASH",
     "VersionFolder",
+    "Verify",
     "file_records",
     "passage_file",
     "passage_files",
@@ -51,6 +54,13 @@ ROW_NUMBERS: Final = "rows.npy"
 BUILDING: Final = ".building-"
 SCRATCH: Final = ".scratch-"
 TRASH: Final = ".trash-"
+
+Verify = bool | Literal["full", "sampled"]
+"""What of a version's files is read when it is opened: all bytes (True is "full"), of large files
+some blocks, or only the sizes (False)."""
+
+LARGE: Final = 1 << 26
+"""Files of more bytes are sampled."""
 
 Inode = tuple[int, int]
 """Device and inode: the same for all names of one file."""
@@ -83,12 +93,13 @@ class VersionFolder:
         return self.path / RETRIEVER
 
     def check_files(
-        self, *, digests: bool, only: Collection[str] | None = None, low_priority: bool = False
+        self, *, digests: Verify, only: Collection[str] | None = None, low_priority: bool = False
     ) -> None:
         """Compare files with the manifest: their sizes, and their sha256 if asked.
 
         Args:
-            digests: whether the files are read and their sha256 compared.
+            digests: whether the files are read and their sha256 compared; where "sampled", of
+                large files that of some blocks, if the manifest has it.
             only: which files, by their path from the folder; all where None.
             low_priority: sleep as long as each read took; see `sha256`.
 
@@ -104,6 +115,12 @@ class VersionFolder:
                 problems.append(f"{path} is missing")
             elif (size := path.stat().st_size) != record.bytes:
                 problems.append(f"{path} has {size} bytes, expected {record.bytes}")
+            elif digests == "sampled" and record.samples is not None:
+                digest = sha256_of_samples(path)
+                if digest != record.samples:
+                    problems.append(
+                        f"{path}: its blocks have sha256 {digest}, expected {record.samples}"
+                    )
             elif digests and (digest := sha256(path, low_priority=low_priority)) != record.sha256:
                 problems.append(f"{path} has sha256 {digest}, expected {record.sha256}")
         if problems:
@@ -139,7 +156,7 @@ class VersionFolder:
         """
         kept: Rows | None = None
         if (self.path / ROW_NUMBERS).exists():
-            kept = np.asarray(np.load(self.path / ROW_NUMBERS, mmap_mode="r", allow_pickle=False))
+            kept = np.asarray(load_rows(self.path / ROW_NUMBERS, mmap=True))
         return Passages(*passage_files(self.path), kept=kept)
 
 
@@ -176,7 +193,11 @@ def file_records(
     for path in paths:
         status = path.stat()
         record = shared.get((status.st_dev, status.st_ino))
-        record = record or FileRecord(bytes=status.st_size, sha256=sha256(path))
+        record = record or FileRecord(
+            bytes=status.st_size,
+            sha256=sha256(path),
+            samples=sha256_of_samples(path) if status.st_size > LARGE else None,
+        )
         records[path.relative_to(folder).as_posix()] = record
         done += record.bytes
         report("files", done, total)

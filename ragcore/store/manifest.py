@@ -38,12 +38,20 @@ _LEFT_OUT: Final = ("base", "order")
 
 
 class FileRecord(BaseModel):
-    """A file as it was written: its size and digest."""
+    """A file as it was written: its size and digest.
+
+    Attributes:
+        bytes: its size.
+        sha256: of all of it.
+        samples: sha256 of some blocks of it (`sha256_of_samples`); of a large file only, and none
+            in manifests of before.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     bytes: int = Field(ge=0)
     sha256: str
+    samples: str | None = None
 
 
 class Manifest(BaseModel):
@@ -147,6 +155,9 @@ class Manifest(BaseModel):
     def spelled(self) -> builtins.bytes:
         """Return the text of manifest.json."""
         fields = self.model_dump(mode="json")
+        for record in fields["files"].values():
+            if record["samples"] is None:
+                del record["samples"]
         return _spelled(
             {key: value for key, value in fields.items() if not _is_left_out(key, value)}
         )

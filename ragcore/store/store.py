@@ -27,13 +27,14 @@ from ragcore.store.catalog import Catalog
 from ragcore.store.collect import Collected, collect
 from ragcore.store.diff import Changes, Differences, differences
 from ragcore.store.info import UpdateInfo, VersionInfo, info_of, update_info
+from ragcore.store.layout import Verify
 from ragcore.store.manifest import Manifest
 from ragcore.store.opening import check_opens, matching_spec, open_version
 from ragcore.store.progress import Progress, silent
 from ragcore.store.update import update_version
 from ragcore.types import Passage
 
-__all__ = ["Progress", "Store", "UpdateInfo", "VersionInfo"]
+__all__ = ["Progress", "Store", "UpdateInfo", "Verify", "VersionInfo"]
 
 
 class Store:
@@ -133,7 +134,7 @@ class Store:
         *,
         retriever: ComponentSpec[Retriever] | None = None,
         temperature: float = 1.0,
-        verify: bool = True,
+        verify: Verify = "sampled",
         low_priority: bool = False,
     ) -> Memory:
         """Open a version to search it; while the memory is open, `gc` does not remove it.
@@ -142,8 +143,9 @@ class Store:
             version: its name; the current one where None.
             retriever: how to search; as it was built where None.
             temperature: of the memory; see `Memory`.
-            verify: compare every file's sha256, for which all of them are read; only their sizes
-                where False.
+            verify: "full", or True: compare every file's sha256, for which all of them are read;
+                "sampled": the same, but of files above 64 MiB only that of some blocks; only the
+                sizes where False.
             low_priority: sleep as long as each read took, so that serving threads keep half the
                 CPU.
 
@@ -232,7 +234,7 @@ class Store:
         parent: str | None = None,
         retriever: ComponentSpec[Retriever] | None = None,
         activate: bool = True,
-        verify: bool = False,
+        verify: Verify = False,
         progress: Progress | None = None,
     ) -> UpdateInfo:
         """Derive a version from another by adding, replacing and deleting passages.
@@ -253,7 +255,7 @@ class Store:
             parent: the version that it is derived from; the current one where None.
             retriever: the one that the parent was built with; its own record where None.
             activate: make it the current version.
-            verify: compare every file of the parent with its sha256.
+            verify: compare every file of the parent with its sha256; as for `open`.
             progress: as for `build`.
 
         Raises:

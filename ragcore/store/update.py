@@ -28,6 +28,7 @@ from ragcore.store.checking import checked_passages
 from ragcore.store.diff import Changes, Derivation, derive
 from ragcore.store.layout import (
     ROW_NUMBERS,
+    Verify,
     VersionFolder,
     file_records,
     passage_file,
@@ -66,7 +67,7 @@ def update_version(
     parent: str | None,
     retriever: ComponentSpec[Retriever] | None,
     activate: bool,
-    verify: bool,
+    verify: Verify,
     report: Progress,
 ) -> Updated:
     """Derive a version from another and put it in place; see `Store.update`."""
@@ -78,7 +79,7 @@ def update_version(
         staging_folder(catalog, version) as (staging, name),
     ):
         base.check_files(digests=verify)
-        if not verify:
+        if verify not in (True, "full"):
             base.check_files(digests=True, only=base.passage_names())
         spec = matching_spec(base, retriever)
         with ExitStack() as loaded:

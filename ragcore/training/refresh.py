@@ -134,7 +134,8 @@ def rebuild(pipeline: Path, version: str, source: Path, source_version: str) -> 
     """
     section = load_config(pipeline).memory
     store = Store(section.store)
-    with Store(source).passages(source_version) as passages:
+    # Whatever `memory.verify` says: damage would get new digests.
+    with Store(source).passages(source_version, verify=True) as passages:
         store.build(version, passages, section.retriever)
     store.gc(_KEPT_VERSIONS)
 

@@ -135,7 +135,7 @@ def test_fill_keeps_what_is_written_and_adds_the_rest_in_order(tmp_path: Path) -
         "    stop: []\n"
         "    weights: {}\n"
         "  temperature: 1.0\n"
-        "  verify: true\n"
+        "  verify: sampled\n"
         "generator: null\n"
         "rag:\n"
         "  marginalize: token\n"

@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["abilities", "core", "layers", "make", "message", "only", "takes_selector", "tune"]
+__all__ = [
+    "abilities",
+    "completed",
+    "core",
+    "layers",
+    "make",
+    "message",
+    "only",
+    "takes_selector",
+    "tune",
+]
 
 
 def make(factory: str, dim: int) -> Any:
@@ -116,6 +126,16 @@ def layers(index: Any) -> Iterator[Any]:
             index = index.base_index
         else:
             return
+
+
+def completed(index: Any) -> Any:
+    """Return an index after setting what FAISS does not set when it reads or copies one."""
+    for layer in layers(index):
+        # Else decoding follows a pointer to nothing, or to the index that was copied.
+        if isinstance(layer, faiss.IndexIVFPQFastScan):
+            lists: Any = layer
+            lists.fine_quantizer = lists.pq
+    return index
 
 
 def core(index: Any) -> Any:

@@ -15,7 +15,7 @@ import faiss as typed_faiss  # type: ignore[import-untyped, unused-ignore]
 from ragcore.disk.loading import reading
 from ragcore.errors import StoreCorruptError
 from ragcore.process.fork import new_lock
-from ragcore_faiss.factory import make, message
+from ragcore_faiss.factory import completed, make, message
 from ragcore_faiss.structure import fault_of
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def read_file(path: Path, *, mmap: bool) -> Any:
             flags.insert(0, 0)
         try:
             with _limits(size):
-                return [faiss.read_index(str(path), flag) for flag in flags][-1]
+                return completed([faiss.read_index(str(path), flag) for flag in flags][-1])
         except RuntimeError as error:
             raise ValueError(message(error)) from error
 

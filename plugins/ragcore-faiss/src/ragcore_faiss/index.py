@@ -33,7 +33,16 @@ from ragcore_faiss.exhaustive import (
     wide,
     wider_probes,
 )
-from ragcore_faiss.factory import abilities, core, make, message, only, takes_selector, tune
+from ragcore_faiss.factory import (
+    abilities,
+    completed,
+    core,
+    make,
+    message,
+    only,
+    takes_selector,
+    tune,
+)
 from ragcore_faiss.file import check, read_file
 from ragcore_faiss.structure import in_range
 
@@ -416,10 +425,10 @@ class Faiss:
 
 def _copy(index: Any) -> Any:
     try:
-        return faiss.clone_index(index)
+        return completed(faiss.clone_index(index))
     except RuntimeError:
         # FAISS clones fewer kinds than it writes.
-        return faiss.deserialize_index(faiss.serialize_index(index))
+        return completed(faiss.deserialize_index(faiss.serialize_index(index)))
 
 
 def _among(rows: Rows, ascending: Rows) -> npt.NDArray[np.bool_]:

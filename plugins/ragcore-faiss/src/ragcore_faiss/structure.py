@@ -44,14 +44,14 @@ _BLOCK: Final = 4_096
 
 
 _LARGEST: Final = 1e18
-"""Numbers below this have products that float32 can hold, and sums of those. With infinities
-FAISS's searches by lookup tables read outside their tables."""
+"""Numbers below this have products that float32 can hold, and sums of those: an infinite score
+ranks nothing."""
 
 
 def in_range(numbers: npt.NDArray[Any]) -> bool:
     """Return whether all numbers are finite, and their products, too."""
     least, most = float(numbers.min(initial=0)), float(numbers.max(initial=0))
-    return -_LARGEST < least and most < _LARGEST
+    return least > -_LARGEST and most < _LARGEST
 
 
 class _FaultError(Exception):
