@@ -24,30 +24,9 @@ SURVIVORS: Final[dict[str, frozenset[str]]] = {
     "index": frozenset(
         {"EmptyForgetsItsLength", "ReadsMemoryOrder", "SharesItsScratch", "SavesALink"}
     ),
-    "encoder": frozenset({"PythonHash", "ReturnsAbsolutePath"}),
-    "scorer": frozenset(
-        {
-            "NoWordsAreNan",
-            "EachPairOnce",
-            "CachedById",
-            "LowerIsBetter",
-            "CutsBytes",
-            "SharesThePair",
-        }
-    ),
-    "generator": frozenset(
-        {
-            "LastRead",
-            "DecodesLatin1",
-            "HalfLetters",
-            "EndsAtTwenty",
-            "ForgetsItsStart",
-            "StreamsHalfLetters",
-            "WordsByBytes",
-            "GluesWords",
-            "FirstOccurrence",
-        }
-    ),
+    "encoder": frozenset(),
+    "scorer": frozenset(),
+    "generator": frozenset(),
     "corpus": frozenset(
         {
             "LocaleEncoding",
