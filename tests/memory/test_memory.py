@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -61,6 +61,15 @@ def test_a_search_with_gradient_has_the_same_hits(tmp_path: Path) -> None:
 
         def encode_questions(self, questions: Sequence[str]) -> torch.Tensor:
             return super().encode_questions(questions) * torch.ones(self.dim, requires_grad=True)
+
+        # What the capability promises; a search calls none of it.
+        def trained_module(self) -> Any: ...
+
+        def save_trained(self, folder: Path) -> Any: ...
+
+        def passage_module(self) -> Any: ...
+
+        def encode_passages_with_grad(self, passages: Any) -> Any: ...
 
     encoder = ComponentSpec("encoder", "learning", Learning, WordEncoder.Config())
     config = dense_part().config.model_copy(update={"encoder": encoder})

@@ -85,6 +85,15 @@ def test_an_update_prepares_once_with_the_passages_that_it_leads_to(tmp_path: Pa
     assert len(Counting.calls) == 2
 
 
+def test_an_update_that_only_deletes_prepares_once_more(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.build("one", passages(3, 1, 2), spec())
+    store.update("two", Changes({}, {"p3": "test"}), retriever=spec())
+    assert Counting.calls[1:] == [["p1", "p2"]]
+    with store.open("two", retriever=spec()) as memory:
+        assert best(memory) == ["p2", "p1"]
+
+
 def test_an_update_without_a_change_prepares_nothing(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.build("one", passages(3, 1), spec())
