@@ -31,7 +31,6 @@ class TestGraph(IndexSuite):
 
 class TestInvertedLists(IndexSuite):
     count = 200
-    lengths = (3_000.0,)  # codes and clusters of shorter vectors lose them
 
     @pytest.fixture(params=["IVF4,Flat", "IVF4,SQ8", "IVF4_HNSW8,Flat"])
     def component(self, request: pytest.FixtureRequest) -> ComponentSpec:
@@ -40,7 +39,6 @@ class TestInvertedLists(IndexSuite):
 
 class TestScalarQuantizer(IndexSuite):
     count = 200
-    lengths = (3_000.0,)  # codes and clusters of shorter vectors lose them
 
     @pytest.fixture(params=["SQ8", "SQfp16", "SQ8,RFlat"])
     def component(self, request: pytest.FixtureRequest) -> ComponentSpec:
@@ -49,7 +47,6 @@ class TestScalarQuantizer(IndexSuite):
 
 class TestShortCodes(IndexSuite):
     count = 200
-    lengths = (3_000.0,)  # codes and clusters of shorter vectors lose them
     recall = 0.3
 
     @pytest.fixture(params=["PQ4x4", "PQ4x4fs", "IVF4,PQ4x4", "RaBitQ", "IVF4,RaBitQ", "PCA12,SQ8"])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import subprocess
 import sys
 import threading
@@ -528,3 +529,29 @@ print("survived")
     command = [sys.executable, "-c", script, factory, str(mmap), str(tmp_path)]
     run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert (run.returncode, run.stdout) == (0, "survived\n"), run.stderr[-2000:]
+
+
+@pytest.mark.parametrize("length", [1.0, 1e-3, 1e-7, 1e-12])
+@pytest.mark.parametrize("factory", ["Flat", "HNSW32", "SQfp16", "IVF4,SQ8"])
+def test_short_vectors_are_found(tmp_path: Path, factory: str, length: float) -> None:
+    rng = np.random.default_rng(0)
+    unit = rng.standard_normal((400, 16)).astype(np.float32)
+    asked = rng.standard_normal((6, 16)).astype(np.float32)
+    vectors, queries = unit * np.float32(length), asked * np.float32(length)
+    config = Faiss.Config(factory=factory, search={"nprobe": 4} if "IVF" in factory else {})
+    index = Faiss(config, dim=16)
+    index.add(np.arange(300), vectors[:300])
+    index.save(tmp_path)
+    for opened in (index, Faiss.load(tmp_path, config), index.spawn_empty()):
+        opened.add(np.arange(len(opened), 400), vectors[len(opened) :])
+        hits = opened.search(queries, 10)
+        products = np.einsum("bkd,bd->bk", vectors[hits.rows].astype(np.float64), queries)
+        np.testing.assert_allclose(hits.scores, products, atol=0.5 * length**2)
+        best = np.argsort(-(asked @ unit.T), axis=1)[:, :10]
+        shares = [len(np.intersect1d(*pair)) for pair in zip(hits.rows, best, strict=True)]
+        assert np.mean(shares) >= 9
+        if factory == "Flat":
+            assert opened.vectors(np.arange(400)).tobytes() == vectors.tobytes()
+    record = json.loads((tmp_path / "faiss.json").read_text(encoding="utf-8"))
+    # Files of ordinary vectors stay as they were, so that an older ragcore reads them.
+    assert record["format"] == (1 if length == 1 else 2)

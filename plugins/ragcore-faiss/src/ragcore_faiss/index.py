@@ -24,6 +24,7 @@ from ragcore.errors import (
     UnsupportedOperation,
 )
 from ragcore.process.fork import call_in_child, new_rlock
+from ragcore.retrievers.scaling import checked_scale, scales
 from ragcore.types import MISSING_ROW, Hits
 from ragcore_faiss.config import FaissConfig
 from ragcore_faiss.exhaustive import (
@@ -55,6 +56,8 @@ if TYPE_CHECKING:
 __all__ = ["Faiss"]
 
 _FORMAT: Final = 1
+_SCALED_FORMAT: Final = 2
+"""As 1, with the number by which the stored vectors were multiplied."""
 
 _FEW: Final = 1_000
 """Up to so many allowed rows are compared one by one, whatever lists they are in."""
@@ -84,6 +87,8 @@ class Faiss:
         self._config = config
         self._dim = dim
         self._index = index
+        # What the vectors in the index are multiplied by; chosen when the first are added.
+        self._scale: float | None = None
         self._mapped_from: Path | None = None
         self._last = -1
         # Rows in ascending order, computed when they are first looked up: of which array, its
@@ -117,10 +122,13 @@ class Faiss:
         with self._lock:
             self._refuse_taken(new)
             self._make_changeable()
+            if self._scale is None:
+                self._scale = float(scales(values).min())
+            values = values * np.float32(self._scale)
             if self._index.is_trained:
                 self._index.add_with_ids(values, new)
             else:
-                self._untrained.append(values.copy())
+                self._untrained.append(values)
             self._new_rows.append(new.copy())
             self._last = max(self._last, int(new.max()))
             self._agree()
@@ -148,7 +156,9 @@ class Faiss:
         count = min(k, len(self) if numbers is None else len(numbers))
         if not count or not len(values):
             return Hits.empty(len(values), k)
-        scores, rows = self._best(values, count, numbers)  # [B, count] each
+        factors = scales(values)  # [B]
+        scores, rows = self._best(values * factors[:, None], count, numbers)  # [B, count] each
+        scores = scores / (factors * np.float32(self._scale or 1))[:, None]
         if count == k:
             return Hits(rows, scores)
         hits = Hits.empty(len(values), k)
@@ -257,7 +267,7 @@ class Faiss:
                 raise ComponentError(f"{self._name} has no row {rows[~exists][0]}")
             inner = faiss.downcast_index(self._index.index)
             vectors: Vectors = inner.reconstruct_batch(np.ascontiguousarray(numbers, np.int64))
-            return vectors
+            return vectors / np.float32(self._scale or 1)
 
     def spawn_empty(self) -> Faiss:
         """Make an empty index with the same training, so that a vector gets the same codes as here.
@@ -272,6 +282,7 @@ class Faiss:
         index.reset()
         empty = type(self).__new__(type(self))
         empty._adopt(self._config, self._dim, index)
+        empty._scale = self._scale
         empty._rows = np.zeros(0, np.int64)
         return empty
 
@@ -291,7 +302,10 @@ class Faiss:
                 writer: Any = faiss.PyCallbackIOWriter  # type: ignore[attr-defined, unused-ignore]
                 faiss.write_index(self._index, writer(file.write))
             save_array(folder / "rows.npy", self._rows)
-        about = {"format": _FORMAT, "factory": self._config.factory, "dim": self._dim}
+        about: dict[str, Any] = {"format": _FORMAT, "factory": self._config.factory}
+        about["dim"] = self._dim
+        if self._scale not in (None, 1):
+            about |= {"format": _SCALED_FORMAT, "scale": self._scale}
         (folder / "faiss.json").write_text(json.dumps(about), encoding="utf-8")
 
     @classmethod
@@ -306,7 +320,8 @@ class Faiss:
         with reading(folder / "faiss.json") as path:
             record = json.loads(path.read_text(encoding="utf-8"))
             built_by, layout, dim = record["factory"], record["format"], int(record["dim"])
-        if (layout, built_by) != (_FORMAT, config.factory):
+            scale = checked_scale(record["scale"]) if layout == _SCALED_FORMAT else 1.0
+        if layout not in (_FORMAT, _SCALED_FORMAT) or built_by != config.factory:
             raise MemoryMismatchError(
                 f"{folder} was built with factory {built_by!r} (format {layout}), "
                 f"but the configuration says {config.factory!r} (format {_FORMAT}): build the "
@@ -315,6 +330,7 @@ class Faiss:
         path = folder / "index.faiss"
         loaded = cls.__new__(cls)
         loaded._adopt(config, dim, read_file(path, mmap=mmap))
+        loaded._scale = scale
         loaded._mapped_from = path if mmap else None
         rows_path = folder / "rows.npy"
         loaded._rows = load_rows(rows_path, mmap=mmap)

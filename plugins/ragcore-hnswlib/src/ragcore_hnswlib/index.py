@@ -8,7 +8,6 @@ texts or encoders.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -27,6 +26,7 @@ from ragcore.errors import (
 )
 from ragcore.process.cpus import usable_cpus
 from ragcore.process.fork import new_lock
+from ragcore.retrievers.scaling import checked_scale, scales
 from ragcore.types import MISSING_ROW, Hits
 from ragcore_hnswlib.config import HnswlibConfig
 from ragcore_hnswlib.file import check_file
@@ -40,12 +40,6 @@ __all__ = ["Hnswlib"]
 _FORMAT: Final = 1
 _SCALED_FORMAT: Final = 2
 """As 1, with the number by which the stored vectors were multiplied."""
-
-_SHORT: Final = 2.0**-6
-"""Vectors and queries shorter than this are scaled to a length near 1."""
-
-_LARGEST: Final = 60
-"""The exponent of the largest scale: two of them, multiplied, are still within float32."""
 
 _FEW: Final = 1_000
 """Up to so many allowed rows are compared one by one: faster than a filtered graph, and exact."""
@@ -117,8 +111,7 @@ class Hnswlib:
             if after > room:
                 self._graph.resize_index(max(after, 2 * room))
             if not first:
-                lengths = _lengths(values)
-                self._scale = float(self._scales(lengths.max(keepdims=True))[0])
+                self._scale = float(self._scales(values).min())
             self._graph.add_items(values * np.float32(self._scale), np.arange(first, after))
             self._rows = np.concatenate([self._rows, new])
             self._size += len(new)
@@ -163,8 +156,8 @@ class Hnswlib:
         if k < 1:
             raise ComponentError(f"index 'hnswlib' was asked for {k} hits: ask for 1 or more")
         values = self._checked(queries)
-        scales = self._scales(_lengths(values))  # [B]
-        values = values * scales[:, None]
+        factors = self._scales(values)  # [B]
+        values = values * factors[:, None]
         all_rows = self._rows
         options: dict[str, Any] = {}
         among = None
@@ -188,7 +181,7 @@ class Hnswlib:
                 # The graph does not reach so many from its entry point.
                 every = np.flatnonzero(all_rows != MISSING_ROW) if among is None else among
                 places, scores = self._compared(values, count, every)
-        scores = scores / (scales * np.float32(self._scale))[:, None]
+        scores = scores / (factors * np.float32(self._scale))[:, None]
         rows, scores = _in_order(all_rows[places], scores)
         if count == k:
             return Hits(rows, scores)
@@ -232,9 +225,8 @@ class Hnswlib:
             record = json.loads(path.read_bytes())
             dim = int(record["dim"])
             built = {key: record[key] for key in ("format", "space", "m")}
-            scale = float(record["scale"]) if record["format"] == _SCALED_FORMAT else 1.0
-            if not (math.isfinite(scale) and math.frexp(scale)[0] == 0.5):
-                raise ValueError(f"the scale is {scale}: expected a power of two")
+            scaled = record["format"] == _SCALED_FORMAT
+            scale = checked_scale(record["scale"]) if scaled else 1.0
         rows = load_rows(folder / "rows.npy", mmap=False)
         layout = _SCALED_FORMAT if built["format"] == _SCALED_FORMAT else _FORMAT
         expected = {"format": layout, "space": config.space, "m": config.m}
@@ -256,13 +248,11 @@ class Hnswlib:
         loaded._adopt(config, dim, graph, rows, scale)
         return loaded
 
-    def _scales(self, lengths: Scores) -> Scores:
-        """Return the power of two, float32, that takes a short length near 1; 1 for others."""
-        # Cosines do not depend on lengths.
-        short = (lengths > 0) & (lengths < _SHORT) & (self._config.space == "ip")
-        exponents = np.where(short, -np.round(np.log2(np.where(short, lengths, 1))), 0)
-        scales: Scores = np.ldexp(np.float32(1), np.minimum(exponents, _LARGEST).astype(int))
-        return scales
+    def _scales(self, vectors: Vectors) -> Scores:
+        """Return what to multiply vectors [n, d] by; 1 for cosines, which need no length."""
+        if self._config.space == "cosine":
+            return np.ones(len(vectors), np.float32)
+        return scales(vectors)
 
     def _checked(self, vectors: Vectors) -> Vectors:
         values = np.ascontiguousarray(vectors, np.float32)
@@ -331,12 +321,6 @@ class Hnswlib:
             scores = np.empty_like(distances)
             np.put_along_axis(scores, order.astype(np.int64), 1 - distances, axis=1)
             yield block, scores
-
-
-def _lengths(vectors: Vectors) -> Scores:
-    """Return the Euclidean length of each of vectors [n, d], float64 [n]."""
-    lengths: Scores = np.linalg.norm(vectors.astype(np.float64), axis=1)
-    return lengths
 
 
 def _scaled(queries: Vectors) -> Vectors:
