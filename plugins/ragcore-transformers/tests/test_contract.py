@@ -55,6 +55,8 @@ class TestDpr(EncoderSuite):
 
 
 class TestSeq2Seq(GeneratorSuite):
+    longest_text = 20  # it reads 64 tokens
+
     @pytest.fixture(params=["bart", "t5", "pegasus"])
     def component(self, request: pytest.FixtureRequest) -> ComponentSpec:
         folder: Path = request.getfixturevalue(request.param)
@@ -62,6 +64,8 @@ class TestSeq2Seq(GeneratorSuite):
 
 
 class TestSeq2SeqInt8(GeneratorSuite):
+    longest_text = 20  # it reads 64 tokens
+
     @pytest.fixture
     def component(self, bart: Path) -> ComponentSpec:
         config = Seq2Seq.Config(model=str(bart), dtype="int8")
@@ -69,6 +73,7 @@ class TestSeq2SeqInt8(GeneratorSuite):
 
 
 class TestSeq2SeqUncased(GeneratorSuite):
+    longest_text = 20  # it reads 64 tokens
     answers = ("Nairobi", "the largest city", "Chad")  # its tokenizer knows few signs
 
     @pytest.fixture
@@ -79,6 +84,8 @@ class TestSeq2SeqUncased(GeneratorSuite):
 
 
 class TestCausal(GeneratorSuite):
+    longest_text = 20  # it reads 64 tokens
+
     @pytest.fixture(params=CAUSAL)
     def component(self, request: pytest.FixtureRequest, folders: dict[str, Path]) -> ComponentSpec:
         config = Causal.Config(
