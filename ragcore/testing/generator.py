@@ -34,6 +34,7 @@ class GeneratorSuite(ReadLaws, TokenLaws, MannerLaws):
         answers: texts that the generator can write.
         answer_tokens: tokens of the longest answer that is decoded.
         many: pairs in the largest read.
+        longest_text: words of a passage that the generator reads to its last word.
         close: the largest difference between log-probabilities where only the way of computing
             differs.
     """

@@ -226,10 +226,13 @@ class LogProbLaws(SharedSuite):
         with torch.no_grad():
             alone = self.steps(generator, generator.start(read, torch.tensor([0, 2])), tokens)
             state = generator.start(read, torch.tensor([0, 2]))
-            other = generator.start(read, torch.tensor([1, 1]))
-            previous, fed = generator.step(state, None), [None, *tokens.flip(0).T]
+            # One of the same rows, and one of more rows.
+            others = [generator.start(read, torch.tensor(rows)) for rows in ([0, 2], [1, 1, 0])]
+            previous, fed = generator.step(state, None), [None, *self.drawn(generator, 3, 3).T]
             for step, column in enumerate(tokens.T):
-                generator.step(other, fed[step])
+                for other, count in zip(others, (2, 3), strict=True):
+                    row = fed[step]
+                    generator.step(other, None if row is None else row.flip(0)[:count])
                 latest = generator.step(state, column)
                 self._same(previous, alone[:, step], f"step {step} after the next")
                 previous = latest

@@ -11,7 +11,7 @@ import numpy as np
 from ragcore.testing import data
 from ragcore.testing.suite import SharedSuite
 from ragcore.testing.texts import (
-    BREAKS,
+    NEARLY_ALIKE,
     ODD,
     SAME_ID,
     TITLES_AND_TEXTS,
@@ -82,11 +82,15 @@ class ScoringLaws(SharedSuite):
             if number < count:
                 alone = self.scores(scorer, [questions[number]], [passages[number]])
                 self._same(scores[number : number + 1], alone, f"pair {number} of {count}, alone")
-        order = np.random.default_rng(7).permutation(count)
+        for size in (64, 128, 256):
+            fewer = self.scores(scorer, questions[:size], passages[:size])
+            self._same(fewer, scores[:size], f"the first {size} of {count} pairs")
+        # Some of them come twice.
+        order = np.random.default_rng(7).integers(0, count, count)
         shuffled = self.scores(
             scorer, [questions[number] for number in order], [passages[number] for number in order]
         )
-        self._same(shuffled, scores[order], f"{count} pairs in another order")
+        self._same(shuffled, scores[order], f"{count} pairs in another order, some twice")
 
     def test_a_text_is_never_known_by_its_id(self, component: Any) -> None:
         """A score depends on the question, the title and the text, and not on the passage's id.
@@ -104,18 +108,20 @@ class ScoringLaws(SharedSuite):
             self._same(alone, expected[number : number + 1], "passages of one id, one by one")
 
     def test_title_alone_and_text_alone_count(self, component: Any) -> None:
-        """Of passages with a title alone, or a text alone, not all have the same score.
+        """Passages that differ in the title or the text alone do not all have the same score.
 
         Fix: read the title also where there is no text, and the text where there is no title. A
         scorer that leaves titles out on purpose waives this law.
         """
         scorer, (title, other_title, text, other_text, _) = self.build(component), TITLES_AND_TEXTS
-        for what, left, right in (("title", title, other_title), ("text", text, other_text)):
-            scores = [
-                self.scores(scorer, [question] * 2, [left, right]) for question in self.questions
-            ]
-            assert any(np.ptp(pair) > 0 for pair in scores), (
-                f"passages with a {what} alone score the same, whatever it is"
+        for what, left, right in (
+            ("a title alone", title, other_title),
+            ("a text alone", text, other_text),
+            ("the same title", SAME_ID[0], SAME_ID[1]),
+            ("the same text", SAME_ID[1], SAME_ID[2]),
+        ):
+            assert self._apart(scorer, [left, right]), (
+                f"passages with {what} score the same, whatever else they have"
             )
 
     def test_the_last_word_of_a_long_text_counts(self, component: Any) -> None:
@@ -127,10 +133,7 @@ class ScoringLaws(SharedSuite):
         """
         scorer, endings = self.build(component), ("Chad", "Kenya", "Africa")
         passages = [Passage(last, "", long_text(self.longest_text, last)) for last in endings]
-        scores = [
-            self.scores(scorer, [question] * len(passages), passages) for question in self.questions
-        ]
-        assert any(np.ptp(row) > 0 for row in scores), (
+        assert self._apart(scorer, passages), (
             f"passages of {self.longest_text} words score the same, whatever the last one is"
         )
         questions, short = self.long_questions(), Passage("short", "", "Chad")
@@ -151,11 +154,9 @@ class ScoringLaws(SharedSuite):
         for number, passage in enumerate(passages):
             alone = self.scores(scorer, [question], [passage])
             self._same(scores[number : number + 1], alone, f"passage {ODD[number]!r} alone")
-        for sign in BREAKS:
-            pair = [Passage(end, "", f"the city{sign}of {end}") for end in ("Chad", "Kenya")]
-            assert any(
-                np.ptp(self.scores(scorer, [question] * 2, pair)) > 0 for question in self.questions
-            ), f"what follows {sign!r} in a passage is ignored"
+        for texts in NEARLY_ALIKE:
+            pair = [Passage(str(number), "", text) for number, text in enumerate(texts)]
+            assert self._apart(scorer, pair), f"passages {texts} score the same"
 
     def test_lists_and_scores_are_the_callers(self, component: Any) -> None:
         """A caller may change the lists that it passed and the scores that it received.
@@ -185,16 +186,24 @@ class ScoringLaws(SharedSuite):
         scorer, (questions, passages) = self.build(component), self.pairs()
         expected = self.scores(scorer, questions, passages)
 
+        # Threads share lists, too.
+        parts = [slice(start, None, 2) for start in range(4)]
+        lists = [(questions[part], passages[part]) for part in parts]
+
         def score(thread: int) -> None:
-            for turn in range(3):
-                part = slice(thread + turn, None, 2)
+            for turn in range(2):
+                number = (thread + turn) % 4
                 self._same(
-                    self.scores(scorer, questions[part], passages[part]),
-                    expected[part],
-                    "in a thread",
+                    self.scores(scorer, *lists[number]), expected[parts[number]], "in a thread"
                 )
 
         at_once([partial(score, thread) for thread in range(4)])
+
+    def _apart(self, scorer: Any, passages: Sequence[Passage]) -> bool:
+        """Return whether some question has different scores with these passages."""
+        count = len(passages)
+        scores = [self.scores(scorer, [question] * count, passages) for question in self.questions]
+        return any(np.ptp(row) > 0 for row in scores)
 
     def _same(self, actual: Scores, expected: Scores, what: str) -> None:
         within = self.close * max(1.0, float(np.abs(expected).max(initial=0.0)))

@@ -10,7 +10,15 @@ from typing import Final
 
 from ragcore.types import Passage
 
-__all__ = ["BREAKS", "ODD", "SAME_ID", "TITLES_AND_TEXTS", "long_text", "renamed", "short_passages"]
+__all__ = [
+    "NEARLY_ALIKE",
+    "ODD",
+    "SAME_ID",
+    "TITLES_AND_TEXTS",
+    "long_text",
+    "renamed",
+    "short_passages",
+]
 
 ODD: Final[Sequence[str]] = (
     "The first line\u2028is followed by\u2029a second one",
@@ -29,8 +37,14 @@ ODD: Final[Sequence[str]] = (
 )
 """Texts with line separators, zeros, joined characters, other scripts, and what looks special."""
 
-BREAKS: Final[Sequence[str]] = ("\u2028", "\r\n", "\x0b", "\x00", "\ufeff")
-"""Characters at which some readers of lines or of C strings stop; what follows them counts."""
+NEARLY_ALIKE: Final[Sequence[tuple[str, str]]] = (
+    *(
+        (f"the city{sign}of Chad", f"the city{sign}of Kenya")
+        for sign in ("\u2028", "\r\n", "\x0b", "\x00", "\ufeff")
+    ),
+    ("the cafés", "the cafs"),
+)
+"""Pairs of texts that differ only after a sign at which some readers stop, or in an accent."""
 
 TITLES_AND_TEXTS: Final[Sequence[Passage]] = (
     Passage("title-1", "The capital of Kenya", ""),
@@ -43,10 +57,11 @@ TITLES_AND_TEXTS: Final[Sequence[Passage]] = (
 
 SAME_ID: Final[Sequence[Passage]] = (
     Passage("1", "The capital", "Nairobi is the capital of Kenya."),
-    Passage("1", "The capital", "Addis Ababa is the capital of Ethiopia."),
-    Passage("1", "The country", "Addis Ababa is the capital of Ethiopia."),
+    Passage("1", "The capital", "Kampala is the center of Uganda."),
+    Passage("1", "The country", "Kampala is the center of Uganda."),
 )
-"""One id with three contents: each differs from the one before in its title or its text alone."""
+"""One id with three contents: each differs from the one before in its title or its text alone,
+which are as long as those before."""
 
 
 def renamed(passages: Sequence[Passage]) -> list[Passage]:

@@ -305,3 +305,23 @@ class KeepsThePassagesInItself(WordEncoder):
         self._passages = passages
         time.sleep(0.001)  # long enough for another thread to come between
         return super().encode_passages(self._passages)
+
+
+class RepeatedTextsAreLost(WordEncoder):
+    def _encode(self, texts):
+        return super()._encode(list(dict.fromkeys(texts)))
+
+
+class LeavesAccentsOut(WordEncoder):
+    def _encode(self, texts):
+        return super()._encode([text.encode("ascii", "ignore").decode() for text in texts])
+
+
+class PadsTheCallersList(WordEncoder):
+    def encode_passages(self, passages):
+        if not isinstance(passages, list):
+            return super().encode_passages(passages)
+        passages.append(Passage("", "", ""))
+        vectors = super().encode_passages(passages)[:-1]
+        passages.pop()
+        return vectors

@@ -8,7 +8,7 @@ import unicodedata
 
 import torch
 
-from ragcore.types import Word
+from ragcore.types import Passage, Word
 from tests.helpers.table_generator import EOS, TableGenerator, TableRead, TableState
 from tests.testing.mutants_generator import Table
 
@@ -347,3 +347,27 @@ class EncodedAnswersAreCached(Table):
             known.setdefault(answer, ids)
             for answer, ids in zip(answers, super().encode_answers(answers), strict=True)
         ]
+
+
+class OneStateForEqualPairs(Table):
+    def start(self, read, pairs):
+        states = read.__dict__.setdefault("states", {})
+        state = states.setdefault(tuple(pairs.tolist()), super().start(read, pairs))
+        state.prefixes = [()] * len(pairs)
+        return state
+
+
+class PassageCutAfter80Characters(Table):
+    def read(self, questions, passages):
+        cut = [one and Passage(one.id, one.title, one.text[:80]) for one in passages]
+        return super().read(questions, cut)
+
+
+class RowsInTheClass(Table):
+    class State(TableState):
+        def __init__(self, keys):
+            self.keys = keys
+            type(self).prefixes = [()] * len(keys)
+
+    def start(self, read, pairs):
+        return self.State(super().start(read, pairs).keys)

@@ -263,3 +263,32 @@ class KeepsThePassagesInItself(Common):
         self._passages = passages
         time.sleep(0.001)  # long enough for another thread to come between
         return super().score(questions, self._passages[: len(questions)])
+
+
+class KnowsThePairByLength(Common):
+    def score_pair(self, question, passage):
+        known = self.__dict__.setdefault("_known", {})
+        key = (question, passage.title, len(passage.text))
+        return known.setdefault(key, super().score_pair(question, passage))
+
+
+class TitleOrText(Common):
+    def score_pair(self, question, passage):
+        text = passage.title or passage.text
+        return super().score_pair(question, Passage(passage.id, "", text))
+
+
+class WholeBlocksRepeatTheFirst(Common):
+    def score(self, questions, passages):
+        if len(questions) % 64 == 0:
+            passages = list(passages[:64]) * (len(passages) // 64)
+        return super().score(questions, passages)
+
+
+class KeepsBothInItself(Common):
+    def score(self, questions, passages):
+        self._questions, self._passages = list(questions), list(passages)
+        scores = np.empty(len(questions), np.float32)
+        for number in range(len(self._questions)):
+            scores[number] = self.score_pair(self._questions[number], self._passages[number])
+        return scores

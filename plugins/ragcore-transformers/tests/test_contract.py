@@ -55,6 +55,8 @@ class TestDpr(EncoderSuite):
 
 
 class TestSeq2Seq(GeneratorSuite):
+    longest_text = 20  # it reads 64 tokens
+
     @pytest.fixture(params=["bart", "t5", "pegasus"])
     def component(self, request: pytest.FixtureRequest) -> ComponentSpec:
         folder: Path = request.getfixturevalue(request.param)
@@ -62,6 +64,8 @@ class TestSeq2Seq(GeneratorSuite):
 
 
 class TestSeq2SeqInt8(GeneratorSuite):
+    longest_text = 20  # it reads 64 tokens
+
     @pytest.fixture
     def component(self, bart: Path) -> ComponentSpec:
         config = Seq2Seq.Config(model=str(bart), dtype="int8")
@@ -69,6 +73,7 @@ class TestSeq2SeqInt8(GeneratorSuite):
 
 
 class TestSeq2SeqUncased(GeneratorSuite):
+    longest_text = 20  # it reads 64 tokens
     answers = ("Nairobi", "the largest city", "Chad")  # its tokenizer knows few signs
 
     @pytest.fixture
@@ -79,6 +84,8 @@ class TestSeq2SeqUncased(GeneratorSuite):
 
 
 class TestCausal(GeneratorSuite):
+    longest_text = 20  # it reads 64 tokens
+
     @pytest.fixture(params=CAUSAL)
     def component(self, request: pytest.FixtureRequest, folders: dict[str, Path]) -> ComponentSpec:
         config = Causal.Config(
@@ -96,3 +103,30 @@ def test_a_forced_first_token_is_possible_and_written(tmp_path: Path) -> None:
     spec = ComponentSpec("generator", "bart", Seq2Seq, Seq2Seq.Config(model=str(folder)))
     assert spec.build().forced_bos_token_id == 0
     GeneratorSuite().test_a_forced_first_token_is_possible(spec)
+
+
+@pytest.mark.parametrize("kind", ["bart", "llama", "gpt2"])
+def test_a_model_may_pad_with_its_end_token(kind: str, tmp_path: Path) -> None:
+    folder = tiny.save_bart(tmp_path) if kind == "bart" else tiny.save_causal(kind, tmp_path)
+    for name in ("config.json", "generation_config.json"):
+        path = folder / name
+        path.write_text(json.dumps({**json.loads(path.read_text()), "pad_token_id": 2}))
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "pad_token": "</s>"}))
+    if kind == "bart":
+        spec = ComponentSpec("generator", "bart", Seq2Seq, Seq2Seq.Config(model=str(folder)))
+    else:
+        config = Causal.Config(
+            model=str(folder),
+            template="{title}: {text}\n{question}\n",
+            template_without_passage="{question}\n",
+        )
+        spec = ComponentSpec("generator", "causal", Causal, config)
+    generator = spec.build()
+    assert generator.tokenizer.pad_token_id == generator.eos_token_id
+    suite = GeneratorSuite()
+    suite.test_the_end_token_is_scored_like_any_other(spec)
+    suite.test_padding_scores_zero(spec)
+    suite.test_a_batch_equals_single_rows(spec)
+    suite.test_many_pairs_have_the_numbers_of_few(spec)
+    suite.test_gradients_equal_finite_differences(spec)
