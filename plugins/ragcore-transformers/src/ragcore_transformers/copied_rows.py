@@ -32,7 +32,7 @@ class CopiedPrompts:
         cache_name: the keyword by which its forward pass takes the cache.
         caches: one for each group of prompts.
         group: int64 [P], the group of each prompt.
-        place: int64 [P], its place in the group.
+        slot: int64 [P], its row in the group's cache.
         log_probs: float32 [P, V], of the token that follows each prompt.
         ends: the end tokens, whose probabilities are added.
     """
@@ -41,7 +41,7 @@ class CopiedPrompts:
     cache_name: str
     caches: list[Any]
     group: Tensor
-    place: Tensor
+    slot: Tensor
     log_probs: Tensor
     ends: EndTokens
 
@@ -62,7 +62,7 @@ class CopiedPrompts:
             by_length.setdefault(len(ids), []).append(pair)
         device = model.device
         group = torch.zeros(len(prompts), dtype=torch.int64, device=device)
-        place = torch.zeros_like(group)
+        slot = torch.zeros_like(group)
         log_probs = torch.zeros(len(prompts), vocabulary_size, device=device)
         caches: list[Any] = []
         for _, pairs in sorted(by_length.items()):
@@ -75,9 +75,9 @@ class CopiedPrompts:
                 following = output.logits[:, -1].float().log_softmax(dim=-1)  # [part, V]
                 log_probs[rows] = ends.merged(following)
                 group[rows] = len(caches)
-                place[rows] = torch.arange(len(part), device=device)
+                slot[rows] = torch.arange(len(part), device=device)
                 caches.append(getattr(output, cache_name))
-        return cls(model, cache_name, caches, group, place, log_probs, ends)
+        return cls(model, cache_name, caches, group, slot, log_probs, ends)
 
     def start(self, pairs: Tensor) -> CopiedRows:
         """Begin rows that continue the prompts of pairs int64 [M]."""
@@ -92,7 +92,7 @@ class CopiedRows:
         self._prompts = prompts
         self.pairs = pairs
         self._group = prompts.group[pairs]
-        self._place = prompts.place[pairs]
+        self._slot = prompts.slot[pairs]
         self._caches: dict[int, Any] = {}
 
     def __len__(self) -> int:
@@ -101,8 +101,8 @@ class CopiedRows:
 
     def select(self, rows: Tensor) -> None:
         """Keep rows [M'] int64, in this order; one may appear more than once."""
-        self.pairs, self._group, self._place = (
-            values.index_select(0, rows) for values in (self.pairs, self._group, self._place)
+        self.pairs, self._group, self._slot = (
+            values.index_select(0, rows) for values in (self.pairs, self._group, self._slot)
         )
 
     def step(self, tokens: Tensor | None) -> Tensor:
@@ -112,19 +112,19 @@ class CopiedRows:
             return after_prompts.index_select(0, self.pairs)
         log_probs = after_prompts.new_empty(len(self), after_prompts.shape[1])  # [M, V]
         live: dict[int, Any] = {}
-        place = torch.empty_like(self._place)
+        slot = torch.empty_like(self._slot)
         for group in torch.unique(self._group).tolist():
             rows = (self._group == group).nonzero()[:, 0]
             cache = self._caches.get(group)
             if cache is None:
                 cache = copy.deepcopy(self._prompts.caches[group])
             # Rows may have been dropped or doubled since the last step.
-            cache.reorder_cache(self._place[rows])
-            place[rows] = torch.arange(len(rows), device=rows.device)
+            cache.reorder_cache(self._slot[rows])
+            slot[rows] = torch.arange(len(rows), device=rows.device)
             output = self._prompts.model(
                 input_ids=tokens[rows, None], use_cache=True, **{self._prompts.cache_name: cache}
             )
             live[group] = getattr(output, self._prompts.cache_name)
             log_probs[rows] = output.logits[:, -1].float().log_softmax(dim=-1)
-        self._caches, self._place = live, place
+        self._caches, self._slot = live, slot
         return self._prompts.ends.merged(log_probs)

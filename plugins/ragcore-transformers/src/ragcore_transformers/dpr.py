@@ -26,6 +26,7 @@ from ragcore_transformers.loading import (
     weights_digest,
 )
 from ragcore_transformers.plain import wide
+from ragcore_transformers.tokenizing import count_longer
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -87,6 +88,12 @@ class Dpr:
             self.config.batch_size,
             encode,
         )
+
+    def count_cut(self, passages: Sequence[Passage]) -> int:
+        """Return how many passages have more tokens than `max_tokens`, their titles included."""
+        titles = [passage.title for passage in passages]
+        texts = [passage.text for passage in passages]
+        return count_longer(self.passage_tokenizer, self.config.max_tokens, titles, texts)
 
     def encode_questions(self, questions: Sequence[str]) -> torch.Tensor:
         """Return vectors q(x), float32 [B, d], on the model's device, with gradients if enabled."""

@@ -17,6 +17,7 @@ from torch import Tensor
 from ragcore.errors import GeneratorError
 from ragcore_transformers.copied_rows import CopiedPrompts
 from ragcore_transformers.ends import EndTokens
+from ragcore_transformers.gaps import Gaps
 
 __all__ = ["probe_copied", "probe_ids", "probe_steps", "understood"]
 
@@ -29,13 +30,6 @@ _FAULTS: Final = (
     AssertionError,
     ArithmeticError,
 )
-
-_GAP: Final = 1e-3
-"""How far log-probs may be from those of a plain pass, by rounding, with weights in float32."""
-
-_COARSE_GAP: Final = 0.1
-"""How far probabilities may be, in total variation, with coarser weights: there log-probs of rare
-tokens differ by several roundings of large logits, and those of likely ones by little."""
 
 _ADVICE: Final = (
     "choose a model of another architecture, such as BART, T5, Llama, Qwen, Mistral or GPT-2"
@@ -61,7 +55,7 @@ def understood(name: str, model: Any) -> Iterator[None]:
 
 def probe_ids(first: int, count: int, vocabulary: int) -> list[int]:
     """Return `count` token ids, different for each `first`."""
-    return [(first + 7 * place) % vocabulary for place in range(count)]
+    return [(first + 7 * number) % vocabulary for number in range(count)]
 
 
 @torch.inference_mode(False)
@@ -90,8 +84,7 @@ def probe_steps(
     Raises:
         GeneratorError: the numbers differ, or the model raises an error.
     """
-    fine = _is_fine(model)
-    gap = 0.0
+    gaps = Gaps(model)
     with understood(name, model):
         pairs = [0, 1, 0]
         fed: list[list[int]] = [[], [], []]
@@ -99,7 +92,7 @@ def probe_steps(
         log_p = step(state, None)
         for number in range(3):
             for row, pair in enumerate(pairs):
-                gap = _wider(gap, log_p[row], plain(pair, fed[row]), fine)
+                gaps.compare(log_p[row], plain(pair, fed[row]))
             if number == 2:
                 break
             # One row is dropped and another doubled, as by a beam search.
@@ -111,14 +104,17 @@ def probe_steps(
             log_p = step(state, torch.tensor(tokens))
         scored = score(torch.tensor(pairs), torch.tensor(fed))  # [M, T]
         for row, pair in enumerate(pairs):
+            after = plain(pair, [])
             for number, token in enumerate(fed[row]):
-                after = plain(pair, fed[row][:number])
-                gap = _wider(gap, scored[row, number, None], after[token, None], fine)
-    if not gap <= (_GAP if fine else _COARSE_GAP):
+                # Where tokens attend to later ones, scores differ from steps.
+                gaps.compare(scored[row, number, None], after[token, None])
+                before, after = after, plain(pair, fed[row][: number + 1])
+                gaps.follow(before, after)
+    if gaps.exceeded:
         raise GeneratorError(
             f"model {name!r} ({type(model).__name__}) would be decoded wrongly: its "
-            f"{'log-probs' if fine else 'probabilities'}, step by step or for a whole answer, are "
-            f"off by {gap:.2g} from those of its plain forward pass; {_ADVICE}"
+            f"{'log-probs' if gaps.fine else 'probabilities'}, step by step or for a whole answer, "
+            f"are off by {gaps.largest:.2g} from those of its plain forward pass; {_ADVICE}"
         )
 
 
@@ -156,21 +152,3 @@ def probe_copied(name: str, model: Any, cache_name: str, vocabulary: int) -> Non
         return log_p
 
     probe_steps(name, model, start, step, score, plain, vocabulary)
-
-
-def _is_fine(model: Any) -> bool:
-    """Return whether all weights are float32 or wider; int8 rows round activations, too."""
-    tensors = [*model.parameters(), *model.buffers()]
-    coarse = (torch.int8, torch.float16, torch.bfloat16)
-    return not any(tensor.dtype in coarse for tensor in tensors)
-
-
-def _wider(gap: float, log_p: Tensor, expected: Tensor, fine: bool) -> float:
-    """Return the larger of a gap and that of two rows [V]: see `_GAP` and `_COARSE_GAP`."""
-    # Where both are impossible there is no gap; NaN stays NaN, and is no small gap.
-    log_p, expected = log_p.cpu().float(), expected.cpu().float()
-    difference = torch.where(log_p == expected, 0.0, (log_p - expected).abs())
-    if not fine:
-        difference = (log_p.exp() - expected.exp()).abs().sum() / 2
-    here = float(difference.max())
-    return here if here != here or here > gap else gap

@@ -26,6 +26,7 @@ from ragcore_transformers.loading import (
     without_bars,
 )
 from ragcore_transformers.plain import wide
+from ragcore_transformers.tokenizing import count_longer
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -73,13 +74,17 @@ class SentenceTransformers:
         """Return vectors d(z), [n, d], on the model's device; see `TrainableEncoder`."""
         if not passages:
             return torch.zeros(0, self.dim, device=self.model.device)
-        texts = [
-            self.config.passage_template.format(title=passage.title, text=passage.text)
-            if passage.title
-            else passage.text
-            for passage in passages
-        ]
-        return self._encode(self.model, texts, self._passage_prompt)
+        return self._encode(self.model, self._texts(passages), self._passage_prompt)
+
+    def count_cut(self, passages: Sequence[Passage]) -> int:
+        """Return how many passages have more tokens than the model reads."""
+        limit = self.model.max_seq_length
+        tokenizer = getattr(self.model, "tokenizer", None)
+        if limit is None or not hasattr(tokenizer, "all_special_tokens"):
+            # Such as the average of word vectors, which reads any length.
+            return 0
+        texts = [self._passage_prompt + text for text in self._texts(passages)]
+        return count_longer(tokenizer, int(limit), texts)
 
     def encode_questions(self, questions: Sequence[str]) -> torch.Tensor:
         """Return vectors q(x), float32 [B, d], on the model's device, with gradients if enabled."""
@@ -109,6 +114,14 @@ class SentenceTransformers:
                     str(folder / name), create_model_card=False, safe_serialization=True
                 )
         return {name: name for name in models}
+
+    def _texts(self, passages: Sequence[Passage]) -> list[str]:
+        return [
+            self.config.passage_template.format(title=passage.title, text=passage.text)
+            if passage.title
+            else passage.text
+            for passage in passages
+        ]
 
     def _load(self, name: str) -> SentenceTransformer:
         with explained(name, PluginError):

@@ -23,15 +23,13 @@ from transformers.cache_utils import Cache, DynamicLayer
 
 from ragcore_transformers.caching import cache_name
 from ragcore_transformers.ends import EndTokens
+from ragcore_transformers.gaps import Gaps
 from ragcore_transformers.tree import Forest, Growth, Layout, Trie
 
 __all__ = ["SharedPrompts", "SharedRows", "sharing_fault"]
 
 _WINDOWS: Final = ("sliding_window", "window_size", "attention_window", "attention_chunk_size")
 """Config keys of models in which a token does not attend to all tokens before it."""
-
-_PROBE_GAP: Final = {torch.float32: 1e-3, torch.bfloat16: 0.25}
-"""How far log-probs may be from those of a plain pass, because of rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +76,11 @@ class SharedPrompts:
             ids = pad_sequence(
                 [torch.tensor(prompts[row]) for row in rows.tolist()], batch_first=True
             ).to(device)  # [rows, longest of them]
-            last, place = torch.unique(lengths[rows] - 1, return_inverse=True)
+            last, column = torch.unique(lengths[rows] - 1, return_inverse=True)
             cache = DynamicCache(config=model.config)
             cached = {cache_name(model): cache}
             output = model(input_ids=ids, use_cache=True, logits_to_keep=last, **cached)
-            logits = output.logits[torch.arange(len(rows), device=device), place]  # [rows, V]
+            logits = output.logits[torch.arange(len(rows), device=device), column]  # [rows, V]
             log_probs[rows] = ends.merged(logits.float().log_softmax(dim=-1))
             for tensors, name in ((keys, "keys"), (values, "values")):
                 for layer, cache_layer in enumerate(cache.layers):
@@ -123,10 +121,10 @@ class SharedPrompts:
             logits = self._feed(
                 part, layout, trie.tokens[nodes], trie.depth[nodes], trie.sees[nodes, 1:]
             )  # [nodes, V]
-            place = torch.full((len(trie),), -1, dtype=torch.int64, device=nodes.device)
-            place[nodes] = torch.arange(len(nodes), device=nodes.device)
+            row_of = torch.full((len(trie),), -1, dtype=torch.int64, device=nodes.device)
+            row_of[nodes] = torch.arange(len(nodes), device=nodes.device)
             # Position 0 follows the root, and is done.
-            after = torch.where(trie.node[:, 1:] >= 0, place[trie.node[:, 1:]], -1)  # [M, T - 1]
+            after = torch.where(trie.node[:, 1:] >= 0, row_of[trie.node[:, 1:]], -1)  # [M, T - 1]
             row, position = (after >= 0).nonzero(as_tuple=True)
             after = after[row, position]  # [tokens]
             chosen = logits[after, goal[row, position + 1]] - logits.logsumexp(dim=-1)[after]
@@ -293,21 +291,22 @@ def sharing_fault(model: Any) -> str | None:
     if any(type(layer) is not DynamicLayer for layer in DynamicCache(config=model.config).layers):
         return "its cache holds more than keys and values"
     try:
-        gap = _probe(model)
+        gaps = _probe(model)
     except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as fault:
         return f"its forward pass fails with a mask of its own ({fault})"
-    if not gap <= _PROBE_GAP.get(model.dtype, 1e-3):
-        return f"log-probs would be off by {gap:.2g}"
+    if gaps.exceeded:
+        kind = "log-probs" if gaps.fine else "probabilities"
+        return f"{kind} would be off by {gaps.largest:.2g}"
     return None
 
 
 @torch.no_grad()
-def _probe(model: Any) -> float:
-    """Return how far off log-probs are when rows share prompts, tried with two short prompts."""
+def _probe(model: Any) -> Gaps:
+    """Return how far off decoding is when rows share prompts, tried with two short prompts."""
     vocabulary = model.get_output_embeddings().weight.shape[0]
 
     def ids(first: int, count: int) -> list[int]:
-        return [(first + 7 * place) % vocabulary for place in range(count)]
+        return [(first + 7 * number) % vocabulary for number in range(count)]
 
     prompts = [ids(1, 3), ids(2, 6)]
     pairs = [0, 0, 1, 1, 1]
@@ -318,13 +317,14 @@ def _probe(model: Any) -> float:
     tokens = torch.tensor(fed, device=model.device)
     scored = read.score(numbers, tokens, 2)  # [M, T]
     steps = [rows.step(None), *(rows.step(column) for column in tokens.unbind(1))]  # [M, V] each
-    gap = 0.0
+    gaps = Gaps(model)
     for row, pair in enumerate(pairs):
         whole = torch.tensor([prompts[pair] + fed[row]], device=model.device)
-        expected = model(input_ids=whole, use_cache=False).logits[0].float().log_softmax(dim=-1)
-        shared = torch.stack([step[row] for step in steps])  # [steps, V]
-        expected = expected[-len(steps) :]
-        gap = max(gap, float((shared - expected).abs().max()))
-        own = expected[:-1].gather(1, tokens[row, :, None])[:, 0]  # [T]
-        gap = max(gap, float((scored[row] - own).abs().max()))
-    return gap
+        logits = model(input_ids=whole, use_cache=False).logits[0]
+        expected = logits.float().log_softmax(dim=-1)[-len(steps) :]  # [steps, V]
+        for number, log_p in enumerate(expected):
+            gaps.compare(steps[number][row], log_p)
+        for number, token in enumerate(fed[row]):
+            gaps.compare(scored[row, number, None], expected[number, token, None])
+            gaps.follow(expected[number], expected[number + 1])
+    return gaps

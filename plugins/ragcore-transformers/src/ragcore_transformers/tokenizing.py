@@ -17,6 +17,7 @@ from ragcore.types import Passage
 from ragcore_transformers.loading import explained
 
 __all__ = [
+    "count_longer",
     "fit_passage",
     "load_tokenizer",
     "plain_text",
@@ -87,6 +88,20 @@ def special_id(name: str, *sources: Any) -> int | None:
         if token_id is not None:
             return int(token_id[0] if isinstance(token_id, list | tuple) else token_id)
     return None
+
+
+def count_longer(tokenizer: Any, limit: int, *texts: list[str]) -> int:
+    """Return how many texts, or pairs of texts, have more than `limit` tokens.
+
+    Args:
+        tokenizer: of the encoder.
+        limit: the most tokens that the encoder reads, those put around a text included.
+        texts: the texts, or first and second texts of pairs.
+    """
+    if not texts[0]:
+        return 0
+    ids = tokenizer(*texts, truncation=False, verbose=False).input_ids
+    return sum(len(row) > limit for row in ids)
 
 
 def question_fault(length: int, limit: int) -> str | None:

@@ -41,15 +41,15 @@ class Layout:
     Attributes:
         pairs: P.
         width: the most rows that a pair has.
-        order: int64 [M], the row at each laid place.
-        places: int64 [M], the laid place of each row.
-        cells: int64 [M], the cell of the flattened grid at each laid place, ascending.
+        order: int64 [M], the row at each laid position.
+        positions: int64 [M], the laid position of each row.
+        cells: int64 [M], the cell of the flattened grid at each laid position, ascending.
     """
 
     pairs: int
     width: int
     order: Tensor
-    places: Tensor
+    positions: Tensor
     cells: Tensor
 
     @classmethod
@@ -58,12 +58,12 @@ class Layout:
         counts = torch.bincount(pair, minlength=pairs)  # [P]
         order = torch.argsort(pair, stable=True)  # [M]
         line = pair[order]  # [M]
-        place = torch.arange(len(pair), device=pair.device)  # [M]
-        places = torch.empty_like(order)
-        places[order] = place
+        position = torch.arange(len(pair), device=pair.device)  # [M]
+        positions = torch.empty_like(order)
+        positions[order] = position
         width = int(counts.max()) if pairs else 0
-        slot = place - (counts.cumsum(0) - counts)[line]  # [M], the column in its line
-        return cls(pairs, width, order, places, line * width + slot)
+        slot = position - (counts.cumsum(0) - counts)[line]  # [M], the column in its line
+        return cls(pairs, width, order, positions, line * width + slot)
 
     @property
     def full(self) -> bool:
@@ -76,7 +76,7 @@ class Layout:
 
     def restore(self, laid: Tensor) -> Tensor:
         """Bring laid rows [M, …] back into the caller's order."""
-        return laid.index_select(0, self.places)
+        return laid.index_select(0, self.positions)
 
     def grid(self, laid: Tensor) -> Tensor:
         """Return laid rows [M, …] as a grid [P, width, …], zero where a pair has fewer rows."""
@@ -212,9 +212,9 @@ class Forest:
         used = torch.unique(self._pair)  # [P']
         if len(used) >= _IN_USE * self._pairs:
             return None
-        places = torch.zeros(self._pairs, dtype=torch.int64, device=used.device)
-        places[used] = torch.arange(len(used), device=used.device)
-        self._pair = places[self._pair]
+        renumbered = torch.zeros(self._pairs, dtype=torch.int64, device=used.device)
+        renumbered[used] = torch.arange(len(used), device=used.device)
+        self._pair = renumbered[self._pair]
         self._depths = self._depths[used]
         self._pairs = len(used)
         return Move(used, None, self.capacity)
@@ -286,7 +286,7 @@ class Trie:
         pair: int64 [n].
         depth: int64 [n], how many tokens were fed before it.
         sees: bool [n, width], which of its pair's nodes each node sees, itself included; they are
-            numbered in the order of the nodes, as `Layout` places them.
+            numbered in the order of the nodes, as `Layout` orders them.
         node: int64 [M, T], the node that the token at (row, position) follows; -1 where padded.
     """
 
@@ -307,20 +307,20 @@ class Trie:
         for depth in range(targets.shape[1]):
             rows = (targets[:, depth] >= 0).nonzero()[:, 0]
             if depth == 0:
-                roots, place = torch.unique(pair[rows], return_inverse=True)
+                roots, number = torch.unique(pair[rows], return_inverse=True)
                 parents.append(torch.full_like(roots, -1))
                 tokens.append(torch.full_like(roots, -1))
                 pairs.append(roots)
             else:
                 # A prefix is the node before it and one more token.
                 key = node[rows, depth - 1] * radix + targets[rows, depth - 1]
-                keys, place = torch.unique(key, return_inverse=True)
+                keys, number = torch.unique(key, return_inverse=True)
                 parents.append(keys // radix)
                 tokens.append(keys % radix)
                 pairs.append(pairs[-1][parents[-1] - before])
             level = tokens[-1]  # [nodes of this depth]
             depths.append(torch.full_like(level, depth))
-            node[rows, depth] = known + place
+            node[rows, depth] = known + number
             before, known = known, known + len(level)
         pair_of = torch.cat(pairs)
         return cls(torch.cat(tokens), pair_of, torch.cat(depths), _sees(pair_of, parents), node)
