@@ -10,7 +10,7 @@ import pytest
 
 import ragcore
 from ragcore.config import load_config
-from ragcore.errors import ConfigError, CorpusError, PluginError, StoreCorruptError
+from ragcore.errors import ConfigError, CorpusError, PluginError, StoreCorruptError, StoreError
 from ragcore.store.manifest import Manifest
 from ragcore.store.store import Store
 from tests.conftest import Installed
@@ -213,6 +213,13 @@ def test_an_error_says_where_the_path_came_from(project: Path) -> None:
     # With the pipeline's own settings the manifest has nothing to do with it.
     with pytest.raises(PluginError, match=r"is no folder$"):
         ragcore.open_memory(project / "pipeline.yaml")
+
+
+def test_an_error_of_an_import_names_no_working_folder(project: Path, tmp_path: Path) -> None:
+    Store(project / "stores/s").export(tmp_path / "one.tar")
+    with pytest.raises(StoreError, match=r"versions/one/manifest\.json") as caught:
+        Store(tmp_path / "a/b/c").import_version(tmp_path / "one.tar", activate=True)
+    assert ".building-" not in str(caught.value)
 
 
 def test_a_manifest_of_before_with_an_absolute_path_opens(project: Path) -> None:
