@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from transformers.utils import logging
 
 from ragcore.errors import RagcoreError
+from ragcore_transformers.hub import asking_once
 
 __all__ = [
     "cut_model_card",
@@ -53,9 +54,14 @@ def explained(model: str, error: type[RagcoreError]) -> Iterator[None]:
     local = Path(model).is_dir()
     if not local and Path(model).is_absolute():
         raise error(f"model {model!r} cannot be loaded: there is no such folder; check the path")
+    unreachable: Exception | None = None
     try:
-        with without_bars() if local else nullcontext():
-            yield
+        if local:
+            with without_bars():
+                yield
+        else:
+            with asking_once(model) as unreachable:
+                yield
     except RagcoreError:
         raise
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError) as fault:
@@ -69,6 +75,9 @@ def explained(model: str, error: type[RagcoreError]) -> Iterator[None]:
                 "it is neither a folder here nor shipped by an installed plugin, and it could not "
                 "be loaded from the model hub; check the name, or download it and name the folder"
             )
+        if unreachable is not None:
+            reason = f"the model hub did not answer ({_first_line(unreachable)})"
+            raise error(f"model {model!r} cannot be loaded: {reason}; {advice}") from fault
         raise error(f"model {model!r} cannot be loaded: {_first_line(fault)}; {advice}") from fault
 
 
