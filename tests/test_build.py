@@ -10,8 +10,9 @@ import pytest
 
 import ragcore
 from ragcore.config import load_config
-from ragcore.errors import ConfigError, CorpusError, PluginError, StoreCorruptError
+from ragcore.errors import ConfigError, CorpusError, PluginError, StoreCorruptError, StoreError
 from ragcore.store.manifest import Manifest
+from ragcore.store.portable import portable
 from ragcore.store.store import Store
 from tests.conftest import Installed
 from tests.store.test_store import flip
@@ -153,6 +154,8 @@ from tests.helpers.word_encoder import WordEncoder
 class Filed(WordEncoder):
     class Config(ComponentConfig):
         model: ModelName
+        prefix: str = ""
+        prompts: dict[str, ModelName] = {}
 
     def __init__(self, config):
         path = Path(config.model) / "seed"
@@ -185,7 +188,8 @@ def test_a_manifest_records_paths_as_they_were_written(project: Path) -> None:
     text = (project / "stores/s/versions/one/manifest.json").read_text()
     assert "alice" not in text
     manifest = Store(project / "stores/s").manifest()
-    assert manifest.retriever["encoder"] == {"use": "filed", "model": "models/enc"}
+    assert manifest.retriever["encoder"]["model"] == "models/enc"
+    assert manifest.paths == ["/retriever/encoder/model", "/corpus/path"]
     assert (manifest.corpus or {})["path"] == "passages.jsonl"
     assert manifest.base == "../.."
 
@@ -215,10 +219,62 @@ def test_an_error_says_where_the_path_came_from(project: Path) -> None:
         ragcore.open_memory(project / "pipeline.yaml")
 
 
+def test_an_export_cuts_paths_and_no_other_texts(project: Path, tmp_path: Path) -> None:
+    encoder = project / "models" / "enc"
+    settings = f"model: {encoder}, prefix: /system/ask me, prompts: {{a/b: {encoder}}}"
+    text = PIPELINE.replace("{use: words}", f"{{use: filed, {settings}}}")
+    pipeline = project / "absolute.yaml"
+    pipeline.write_text(
+        text.replace("store: store", "store: stores/t").replace(
+            "path: passages.jsonl", f"path: {project / 'passages.jsonl'}"
+        )
+    )
+    ragcore.build_memory(pipeline, version="one")
+    store = Store(project / "stores/t")
+    assert store.manifest().paths == [
+        "/retriever/encoder/model",
+        "/retriever/encoder/prompts/a~1b",
+        "/corpus/path",
+    ]
+    for version in ("one", "two"):
+        other = Store(tmp_path / f"other-{version}")
+        store.export(tmp_path / "out.tar", version)
+        other.import_version(tmp_path / "out.tar")
+        manifest = other.manifest(version)
+        assert "alice" not in manifest.spelled().decode()
+        recorded = manifest.retriever["encoder"]
+        assert recorded["prefix"] == "/system/ask me"
+        assert recorded["model"] == recorded["prompts"]["a/b"] == "enc"
+        assert (manifest.corpus or {})["path"] == "passages.jsonl"
+        if version == "one":
+            ragcore.update_memory(pipeline, project / "changes.jsonl", version="two")
+
+
+def test_a_path_of_one_name_is_cut_where_the_manifest_says_that_it_is_one(project: Path) -> None:
+    folder = project / "stores/s/versions/one"
+    manifest = Manifest.read(folder).model_copy(
+        update={"retriever": {"use": "dense", "model": "/m", "prefix": "/a/b"}, "base": "."}
+    )
+    named = manifest.model_copy(update={"paths": ["/retriever/model"]})
+    fields = json.loads(portable(named, folder))["retriever"]
+    assert (fields["model"], fields["prefix"]) == ("m", "/a/b")
+    # A manifest of before does not say it: it is guessed.
+    guessed = manifest.model_copy(update={"paths": None})
+    fields = json.loads(portable(guessed, folder))["retriever"]
+    assert (fields["model"], fields["prefix"]) == ("/m", "b")
+
+
+def test_an_error_of_an_import_names_no_working_folder(project: Path, tmp_path: Path) -> None:
+    Store(project / "stores/s").export(tmp_path / "one.tar")
+    with pytest.raises(StoreError, match=r"versions/one/manifest\.json") as caught:
+        Store(tmp_path / "a/b/c").import_version(tmp_path / "one.tar", activate=True)
+    assert ".building-" not in str(caught.value)
+
+
 def test_a_manifest_of_before_with_an_absolute_path_opens(project: Path) -> None:
     folder = project / "stores/s/versions/one"
     manifest = Manifest.read(folder)
-    encoder = {"use": "filed", "model": str(project / "models" / "enc")}
+    encoder = {**manifest.retriever["encoder"], "model": str(project / "models" / "enc")}
     retriever = {**manifest.retriever, "encoder": encoder}
     manifest.model_copy(update={"retriever": retriever, "base": None}).write(folder)
     ragcore.update_memory(project / "stores/s", project / "changes.jsonl", version="two")

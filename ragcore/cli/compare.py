@@ -30,6 +30,7 @@ def compare(
 ) -> None:
     """Ask two versions the same questions; show changed answers and which is right more often."""
     from ragcore.config import load_config
+    from ragcore.disk.replacing import write_file
     from ragcore.evaluation.comparison import compare as ask_both
     from ragcore.questions import read_questions
     from ragcore.views.comparison import comparison_view
@@ -44,7 +45,7 @@ def compare(
     with question_bar() as progress:
         comparison = ask_both(config, labelled, old, new, progress=progress)
     if html is not None:
-        html.write_text(comparison_html(comparison), encoding="utf-8")
+        write_file(html, comparison_html(comparison))
     if as_json:
         print_json(comparison.to_dict())
         return

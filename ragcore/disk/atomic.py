@@ -126,10 +126,15 @@ def staging_path(path: Path) -> Path:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a file, which is created if missing; waits while another holds it."""
+    """Hold the lock of a file, which is created if missing; waits while another holds it.
+
+    Raises:
+        StoreError: the file system cannot lock files.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with _needing_locks(path):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
@@ -184,11 +189,33 @@ def try_lock(folder: Path) -> int | None:
 
     Returns:
         A descriptor: closing it releases the lock. None if the folder is locked.
+
+    Raises:
+        StoreError: the file system cannot lock folders.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with _needing_locks(folder):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
         return None
+    except BaseException:
+        os.close(descriptor)
+        raise
     return descriptor
+
+
+@contextmanager
+def _needing_locks(path: Path) -> Iterator[None]:
+    """Say it clearly where a file system has no locks, as some network file systems."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _WITHOUT_LOCKS:
+            raise
+        raise StoreError(
+            f"{path}: its file system cannot lock it ({error.strerror}): a store that is built, "
+            "updated or collected needs locks: keep it on a local disk, and export and import "
+            "versions from there; a store without locks can be opened and searched"
+        ) from error

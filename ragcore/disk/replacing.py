@@ -16,7 +16,7 @@ from typing import IO
 from ragcore.disk.atomic import staging_path, sync
 from ragcore.errors import StoreError
 
-__all__ = ["replacing"]
+__all__ = ["replacing", "write_file"]
 
 
 @contextmanager
@@ -43,6 +43,12 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             staging.unlink(missing_ok=True)
             raise
     sync(path.parent)
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write a text to a file, new or in place of another, as `replacing` does."""
+    with replacing(path) as file:
+        file.write(text.encode("utf-8"))
 
 
 @contextmanager

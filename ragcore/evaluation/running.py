@@ -22,6 +22,7 @@ from ragcore.config.record import environment, portable
 from ragcore.config.training import QuestionsConfig
 from ragcore.contracts import Generator
 from ragcore.disk.atomic import sha256
+from ragcore.disk.replacing import replacing
 from ragcore.errors import ConfigError, MetricError, QuestionError
 from ragcore.evaluation.checks import (
     absent_passages,
@@ -137,11 +138,13 @@ class Report:
             pipeline: the file that the answers are of.
             overrides: changes to it.
             questions: the file of questions, with its format and limit.
+
+        Raises:
+            StoreError: what is at one of the two paths is no regular file; then both stay.
         """
         folder.mkdir(parents=True, exist_ok=True)
         base = folder.resolve()
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in self.rows())
-        (folder / PREDICTIONS).write_text(lines, encoding="utf-8")
         run = {
             "format": FORMAT,
             "pipeline": portable(str(Path(pipeline).resolve()), base),
@@ -157,7 +160,9 @@ class Report:
             "versions": environment(),
         }
         text = json.dumps(run, indent=2, ensure_ascii=False) + "\n"
-        (folder / RUN).write_text(text, encoding="utf-8")
+        with replacing(folder / RUN) as run_file, replacing(folder / PREDICTIONS) as predictions:
+            predictions.write(lines.encode("utf-8"))
+            run_file.write(text.encode("utf-8"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,10 @@
 Knows regular expressions and texts; knows nothing of questions. A pattern is matched as the data
 set's own scorers do: ignoring case, anywhere in a passage, but from the beginning of an answer.
 Accents may be composed or not, and typographic quotes are as good as plain ones.
+
+Patterns are matched by the package regex, which has Python's syntax and can end a search that goes
+back for ever, such as that of `(a+)+$`; Python's own `re` cannot. RE2 never goes back, but lacks
+references and looking around, which data sets use.
 """
 
 from __future__ import annotations
@@ -10,10 +14,14 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from re import _constants, _parser  # type: ignore[attr-defined]
 from typing import Any, Final
 
+import regex  # type: ignore[import-untyped, unused-ignore]
+
+from ragcore.errors import QuestionError
 from ragcore.questions.normalization import DASHES, composed, plain_quotes
 
 __all__ = ["check_pattern", "expansions", "matches_answer", "matches_in"]
@@ -21,14 +29,20 @@ __all__ = ["check_pattern", "expansions", "matches_answer", "matches_in"]
 MOST: Final = 64
 """At most so many texts are derived from one pattern."""
 
+_SECONDS: Final = 5.0
+"""Of a processor's time; a pattern needs less than a thousandth of it for a passage."""
+
 _DASH: Final = re.compile(rf"\\?[{DASHES}]")
 
 
 @lru_cache(maxsize=4096)
-def _compiled(pattern: str) -> re.Pattern[str]:
+def _compiled(pattern: str) -> Any:
     # Before the other quotes: a plain dash in a class, such as [–,], would make a range.
     escaped = _DASH.sub(r"\\-", composed(pattern))
-    return re.compile(plain_quotes(escaped), re.IGNORECASE | re.MULTILINE)
+    plain = plain_quotes(escaped)
+    # Python's own parser too, so that what is a pattern does not depend on the package.
+    _parser.parse(plain, re.IGNORECASE | re.MULTILINE)
+    return regex.compile(plain, regex.IGNORECASE | regex.MULTILINE | regex.VERSION0)
 
 
 def check_pattern(pattern: str) -> None:
@@ -39,27 +53,54 @@ def check_pattern(pattern: str) -> None:
     """
     try:
         _compiled(pattern)
-    except (re.error, OverflowError, RecursionError) as error:
+    except (re.error, regex.error, OverflowError, RecursionError) as error:
         raise ValueError(f"{pattern[:200]!r} is no regular expression ({error})") from None
 
 
 def matches_answer(answer: str, patterns: Sequence[str]) -> bool:
-    """Tell whether an answer begins with a match of one of the patterns."""
+    """Tell whether an answer begins with a match of one of the patterns.
+
+    Raises:
+        QuestionError: the search for a pattern does not end.
+    """
     text = plain_quotes(composed(answer.strip()))
-    return any(_compiled(pattern).match(text) is not None for pattern in patterns)
+    for pattern in patterns:
+        with _ending(pattern, text):
+            if _compiled(pattern).match(text, timeout=_SECONDS) is not None:
+                return True
+    return False
 
 
 def matches_in(text: str, patterns: Sequence[str]) -> list[str]:
-    """List what each pattern in turn matches in a text, without empty matches."""
+    """List what each pattern in turn matches in a text, without empty matches.
+
+    Raises:
+        QuestionError: the search for a pattern does not end.
+    """
     written = composed(text)
     plain = plain_quotes(written)
-    # As it is written, which is what training takes.
-    matches = [
-        written[match.start() : match.end()].strip()
-        for pattern in patterns
-        for match in _compiled(pattern).finditer(plain)
-    ]
+    matches: list[str] = []
+    for pattern in patterns:
+        with _ending(pattern, plain):
+            # As it is written, which is what training takes.
+            matches += [
+                written[match.start() : match.end()].strip()
+                for match in _compiled(pattern).finditer(plain, timeout=_SECONDS)
+            ]
     return [match for match in matches if match]
+
+
+@contextmanager
+def _ending(pattern: str, text: str) -> Iterator[None]:
+    """Report a search that does not end."""
+    try:
+        yield
+    except TimeoutError:
+        raise QuestionError(
+            f"the pattern {pattern[:200]!r}, given as an answer, was searched for in a text of "
+            f"{len(text)} characters for {_SECONDS:g} seconds without an end: simplify it, "
+            "such as (a+)+ to a+"
+        ) from None
 
 
 def expansions(pattern: str) -> list[str]:

@@ -200,6 +200,14 @@ class ComponentSpec(Generic[T]):
         """Return the folder that relative paths of `to_record` start from; None without such."""
         return next(_bases(self.config), None)
 
+    def record_paths(self) -> list[str]:
+        """List where paths and models are in `to_record`, as JSON pointers (RFC 6901).
+
+        Those are the fields with the annotations `ConfigPath`, `Path` and `ModelName`, as far as
+        they name a place on this machine.
+        """
+        return list(_pointers(self))
+
     def _payload(self, hidden: bool, spell: Spelling = str) -> dict[str, Any]:
         """Return `use` and the config's fields.
 
@@ -363,6 +371,47 @@ def _bases(value: Any) -> Iterator[Path]:
                 yield from _bases(item)
         case WrittenPath() | WrittenText() if value.base is not None:
             yield value.base
+
+
+def _pointers(value: Any, model: bool = False) -> Iterator[str]:
+    """Yield where a config's record names places on this machine.
+
+    Args:
+        value: a config, or a value in one.
+        model: whether a text in it is a model's name.
+    """
+    match value:
+        case ComponentSpec():
+            yield from _pointers(value.config)
+        case BaseModel():
+            for name, field in type(value).model_fields.items():
+                hints = (*field.metadata, field.annotation)
+                for pointer in _pointers(getattr(value, name), _names_model(*hints)):
+                    yield f"/{_escaped(yaml_key(name, field))}{pointer}"
+        case dict():
+            for key, item in value.items():
+                for pointer in _pointers(item, model):
+                    yield f"/{_escaped(str(key))}{pointer}"
+        case list() | tuple():
+            for number, item in enumerate(value):
+                for pointer in _pointers(item, model):
+                    yield f"/{number}{pointer}"
+        case Path() | WrittenText():
+            yield ""
+        case str() if model and Path(value).is_absolute():
+            yield ""
+
+
+def _names_model(*hints: Any) -> bool:
+    """Return whether an annotation is, or has in it, `ModelName`."""
+    return any(
+        getattr(hint, "func", None) is _resolve_model or _names_model(*get_args(hint))
+        for hint in hints
+    )
+
+
+def _escaped(key: str) -> str:
+    return key.replace("~", "~0").replace("/", "~1")
 
 
 def _put(payload: Any, path: tuple[str | int, ...], text: str) -> None:

@@ -45,8 +45,9 @@ def build_version(
     """Build a version from a corpus and put it in place; see `Store.build`."""
     if version is not None:
         catalog.refuse_name(version)
-    base = spec.record_base()
+    base, corpus_paths = spec.record_base(), None
     if isinstance(corpus_config, ComponentSpec):
+        corpus_paths = [f"/corpus{pointer}" for pointer in corpus_config.record_paths()]
         base = base or corpus_config.record_base()
         corpus_config = corpus_config.to_record()
     with writing(catalog.folder):
@@ -62,6 +63,7 @@ def build_version(
                 retriever=spec,
                 fingerprint=retriever.fingerprint,
                 corpus=corpus_config,
+                corpus_paths=corpus_paths,
                 base=base_of(base, catalog.folder),
                 files=file_records(staging, report),
             )

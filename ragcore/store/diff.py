@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ragcore.corpora.readers import lines_of, passage_from_json
+from ragcore.disk.replacing import replacing
 from ragcore.errors import CorpusError, EmptyCorpusError
 from ragcore.memory.passages import Passages
 from ragcore.questions.texts import fault_of
@@ -163,10 +164,13 @@ def write_changes(path: Path, differences: Differences) -> None:
     """Write JSON lines that turn the old version's passages into the new one's.
 
     `read_changes` reads them.
+
+    Raises:
+        StoreError: what is at the path is no regular file.
     """
-    with path.open("w", encoding="utf-8") as file:
+    with replacing(path) as file:
         for passage in differences.removed:
-            file.write(json.dumps({"id": passage.id, "delete": True}) + "\n")
+            file.write(json.dumps({"id": passage.id, "delete": True}).encode() + b"\n")
         for passage in (*(new for _, new in differences.changed), *differences.added):
             fields = {
                 "id": passage.id,
@@ -174,7 +178,7 @@ def write_changes(path: Path, differences: Differences) -> None:
                 "text": passage.text,
                 "metadata": dict(passage.metadata),
             }
-            file.write(json.dumps(fields, ensure_ascii=False) + "\n")
+            file.write(json.dumps(fields, ensure_ascii=False).encode("utf-8") + b"\n")
 
 
 def derive(passages: Passages, changes: Changes) -> Derivation:

@@ -10,6 +10,7 @@ import builtins
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Self
@@ -26,14 +27,14 @@ __all__ = [
     "MANIFEST",
     "FileRecord",
     "Manifest",
+    "absolute_paths",
     "base_of",
-    "has_absolute",
-    "is_absolute",
+    "escaped",
 ]
 
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
-_LEFT_OUT: Final = ("base", "order")
+_LEFT_OUT: Final = ("base", "order", "paths")
 """Keys that a manifest has only where they say something; earlier releases do not know them."""
 
 
@@ -71,6 +72,8 @@ class Manifest(BaseModel):
         base: the folder that relative paths of `retriever` and `corpus` start from, relative to
             the store's folder; "." where there are only absolute ones, None where there is no path.
             Manifests of before have none, and absolute paths.
+        paths: which texts of `retriever` and `corpus` are paths or models, as JSON pointers into
+            the manifest; None in manifests of before, and where there are none.
         order: where the clock said that the version was finished before one that was there
             already: the time that counts in place of `created`, just after that version's.
     """
@@ -88,6 +91,7 @@ class Manifest(BaseModel):
     ragcore: str
     files: dict[str, FileRecord]
     base: str | None = None
+    paths: list[str] | None = None
     order: str | None = None
 
     @classmethod
@@ -99,13 +103,23 @@ class Manifest(BaseModel):
         retriever: ComponentSpec[Retriever],
         fingerprint: str,
         corpus: dict[str, Any] | None,
+        corpus_paths: Sequence[str] | None,
         files: dict[str, FileRecord],
         base: str | None = None,
         parent: str | None = None,
     ) -> Manifest:
-        """Describe a version that was finished now, by this release; see the attributes."""
+        """Describe a version that was finished now, by this release; see the attributes.
+
+        Args:
+            corpus_paths: as `paths`, those of `corpus` alone, beginning with "/corpus"; where None
+                they are guessed.
+        """
         record = retriever.to_record()
-        if base is None and (has_absolute(record) or has_absolute(corpus)):
+        if corpus_paths is None:
+            corpus_paths = absolute_paths(corpus, "/corpus")
+        paths = [f"/retriever{pointer}" for pointer in retriever.record_paths()]
+        paths += corpus_paths
+        if base is None and paths:
             base = "."
         return cls(
             name=name,
@@ -118,12 +132,20 @@ class Manifest(BaseModel):
             ragcore=__version__,
             files=files,
             base=base,
+            paths=paths if base is not None else None,
         )
 
     @property
     def bytes(self) -> int:
         """The size of all files except the manifest."""
         return sum(record.bytes for record in self.files.values())
+
+    @property
+    def corpus_paths(self) -> list[str] | None:
+        """Those of `paths` that are in `corpus`; None where it is not known."""
+        if self.paths is None:
+            return None
+        return [pointer for pointer in self.paths if pointer.startswith("/corpus/")]
 
     @property
     def finished(self) -> datetime:
@@ -227,18 +249,36 @@ def base_of(folder: Path | None, store: Path) -> str | None:
     return Path(os.path.relpath(folder, store)).as_posix()
 
 
-def has_absolute(value: object) -> bool:
-    """Return whether a record has an absolute path in it."""
+def absolute_paths(value: object, pointer: str) -> list[str]:
+    """List where a record has texts that look like absolute paths, as JSON pointers.
+
+    For records of which it is not known what in them is a path.
+    """
     match value:
         case dict():
-            return any(map(has_absolute, value.values()))
+            return [
+                inner
+                for key, item in value.items()
+                for inner in absolute_paths(item, f"{pointer}/{escaped(key)}")
+            ]
         case list():
-            return any(map(has_absolute, value))
+            return [
+                inner
+                for number, item in enumerate(value)
+                for inner in absolute_paths(item, f"{pointer}/{number}")
+            ]
+        case str() if _is_absolute(value):
+            return [pointer]
         case _:
-            return isinstance(value, str) and is_absolute(value)
+            return []
 
 
-def is_absolute(text: str) -> bool:
+def escaped(key: str) -> str:
+    """Return a key as JSON pointers have it (RFC 6901)."""
+    return key.replace("~", "~0").replace("/", "~1")
+
+
+def _is_absolute(text: str) -> bool:
     """Return whether a text is an absolute path, as far as its form tells."""
     # A template may begin with a slash; it has fields in braces.
     return text.startswith("/") and len(PurePosixPath(text).parts) > 2 and "{" not in text

@@ -27,7 +27,7 @@ from ragcore.memory.passages import Passages
 from ragcore.registry.components import ComponentSpec, spec_from_dict
 from ragcore.registry.discovery import registry
 from ragcore.store.catalog import LeasedVersion
-from ragcore.store.layout import MANIFEST, VersionFolder
+from ragcore.store.layout import BUILDING, MANIFEST, VersionFolder
 from ragcore.store.manifest import Manifest
 
 __all__ = ["ask_once", "check_opens", "matching_spec", "open_version", "suspecting_damage"]
@@ -50,8 +50,8 @@ def matching_spec(
     built_with = recorded.get("use")
     if spec.use != built_with and _name_now(spec.use) != _name_now(built_with):
         raise MemoryMismatchError(
-            f"version {version.name!r} in {version.path} was built with retriever {built_with!r}, "
-            f"but the retriever in use is {spec.use!r}: rebuild the memory or set "
+            f"version {version.name!r} in {_shown_path(version)} was built with retriever "
+            f"{built_with!r}, but the retriever in use is {spec.use!r}: rebuild the memory or set "
             f"memory.retriever.use to {built_with}"
         )
     return spec
@@ -162,6 +162,13 @@ def _recorded_base(version: VersionFolder) -> Path:
     return version.manifest.base_folder(version.store)
 
 
+def _shown_path(version: VersionFolder) -> Path:
+    """Return the folder of a version as errors name it: where it will be, while it is written."""
+    if version.path.name.startswith(BUILDING):
+        return version.path.with_name(version.name)
+    return version.path
+
+
 def _loaded(version: VersionFolder, spec: ComponentSpec[Retriever], *, recorded: bool) -> Retriever:
     """Load a retriever; an error says where its settings came from, if they were recorded."""
     try:
@@ -174,7 +181,7 @@ def _loaded(version: VersionFolder, spec: ComponentSpec[Retriever], *, recorded:
             raise
         raise type(error)(
             f"{error}; the settings of retriever {spec.use!r} are those in "
-            f"{version.path / MANIFEST}, where relative paths start from "
+            f"{_shown_path(version) / MANIFEST}, where relative paths start from "
             f"{_recorded_base(version)}: if they have moved, name the pipeline file instead of the "
             "store"
         ) from error
@@ -189,13 +196,14 @@ def _load_retriever(
     retriever = _loaded(version, spec, recorded=recorded)
     if retriever.fingerprint != manifest.fingerprint:
         raise MemoryMismatchError(
-            f"version {version.name!r} in {version.path} was built with {manifest.fingerprint}, "
-            f"but the retriever in use is {retriever.fingerprint}: rebuild the memory or change "
+            f"version {version.name!r} in {_shown_path(version)} was built with "
+            f"{manifest.fingerprint}, but the retriever in use is {retriever.fingerprint}: "
+            "rebuild the memory or change "
             + ("memory.retriever.encoder" if spec.use == "dense" else "memory.retriever")
         )
     if not len(passages) == len(retriever) == manifest.passages:
         raise StoreCorruptError(
-            f"version {version.name!r} in {version.path} has {len(passages)} passages and a "
-            f"retriever of {len(retriever)}: expected {manifest.passages}: rebuild it"
+            f"version {version.name!r} in {_shown_path(version)} has {len(passages)} passages and "
+            f"a retriever of {len(retriever)}: expected {manifest.passages}: rebuild it"
         )
     return retriever

@@ -5,11 +5,11 @@ Knows what in a manifest names a place on one machine; knows nothing of archives
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ragcore.store.manifest import MANIFEST, Manifest, is_absolute
+from ragcore.store.manifest import MANIFEST, Manifest, absolute_paths, escaped
 
 __all__ = ["portable"]
 
@@ -17,9 +17,10 @@ __all__ = ["portable"]
 def portable(manifest: Manifest, folder: Path) -> bytes:
     """Return the text of a manifest without absolute paths; of one without these, as it is.
 
-    An absolute path of a model or a corpus becomes its last name, and relative ones lose the
-    record of where they start from, unless that is a folder above the store. A manifest of before,
-    which has no such record, stays as it is: an imported version is exported with the same bytes.
+    What is a path says the manifest, or where it does not, the form of its texts. An absolute path
+    of a model or a corpus becomes its last name, and relative ones lose the record of where they
+    start from, unless that is a folder above the store. A manifest of before, which has no such
+    record, stays as it is: an imported version is exported with the same bytes.
 
     Args:
         manifest: of the version.
@@ -28,11 +29,10 @@ def portable(manifest: Manifest, folder: Path) -> bytes:
     if manifest.base is None:
         return (folder / MANIFEST).read_bytes()
     base = manifest.base if _is_above(manifest.base) else "."
-    fields = {
-        "retriever": _without_paths(manifest.retriever),
-        "corpus": _without_paths(manifest.corpus),
-        "base": base,
-    }
+    recorded = {"retriever": manifest.retriever, "corpus": manifest.corpus}
+    paths = manifest.paths
+    pointers = frozenset(absolute_paths(recorded, "") if paths is None else paths)
+    fields = {**_without_paths(recorded, pointers, ""), "base": base}
     moved = manifest.model_copy(update=fields)
     return (folder / MANIFEST).read_bytes() if moved == manifest else moved.spelled()
 
@@ -42,14 +42,26 @@ def _is_above(base: str) -> bool:
     return all(part in ("..", ".") for part in base.split("/"))
 
 
-def _without_paths(value: Any) -> Any:
-    """Replace absolute paths in a record by their last names."""
+def _without_paths(value: Any, pointers: Collection[str], pointer: str) -> Any:
+    """Replace absolute paths in a record by their last names.
+
+    Args:
+        value: the record, or a value in it.
+        pointers: where its paths are.
+        pointer: where the value is.
+    """
     match value:
         case Mapping():
-            return {key: _without_paths(item) for key, item in value.items()}
+            return {
+                key: _without_paths(item, pointers, f"{pointer}/{escaped(key)}")
+                for key, item in value.items()
+            }
         case list():
-            return [_without_paths(item) for item in value]
-        case str() if is_absolute(value):
+            return [
+                _without_paths(item, pointers, f"{pointer}/{number}")
+                for number, item in enumerate(value)
+            ]
+        case str() if pointer in pointers and PurePosixPath(value).is_absolute():
             return PurePosixPath(value).name
         case _:
             return value

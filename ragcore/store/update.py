@@ -104,6 +104,7 @@ def update_version(
                 retriever=spec,
                 fingerprint=base.manifest.fingerprint,
                 corpus=base.manifest.corpus,
+                corpus_paths=base.manifest.corpus_paths,
                 base=base_of(spec.record_base(), catalog.folder) or base.manifest.base,
                 parent=base.name,
                 files=files,

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ragcore.disk.replacing import write_file
+
 __all__ = ["Log", "DevScores", "Report", "TrainingStep"]
 
 
@@ -80,4 +82,4 @@ class Log:
         if self._path.exists():
             lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
             remaining = [line for line in lines if json.loads(line)["step"] <= done]
-            self._path.write_text("".join(remaining), encoding="utf-8")
+            write_file(self._path, "".join(remaining))

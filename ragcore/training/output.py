@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +27,7 @@ from ragcore.config.record import portable
 from ragcore.config.source import dump
 from ragcore.contracts import Trainable
 from ragcore.disk.atomic import sha256
+from ragcore.disk.replacing import write_file
 from ragcore.registry.components import to_plain
 
 __all__ = [
@@ -78,10 +78,7 @@ def write_pipeline(
     fields = portable(fields, folder.resolve())
     fields["memory"] |= dict(memory or {})
     fields["rag"] |= dict(rag or {})
-    path = folder / PIPELINE
-    new = path.with_suffix(".new")
-    new.write_text(dump(fields), encoding="utf-8")
-    os.replace(new, path)
+    write_file(folder / PIPELINE, dump(fields))
 
 
 def clear(folder: Path) -> None:
@@ -115,4 +112,4 @@ def config_digest(config: PipelineConfig, *, without: tuple[str, ...] = ()) -> s
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     """Write training.json."""
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-    (folder / RECORD).write_text(text, encoding="utf-8")
+    write_file(folder / RECORD, text)

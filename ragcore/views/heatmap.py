@@ -11,6 +11,7 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
+from ragcore.disk.replacing import write_file
 from ragcore.types import Answer, Evidence
 from ragcore.views.page import html_page
 
@@ -45,9 +46,12 @@ def write_heatmap(answer: Answer, path: Path) -> None:
         answer: of a RAG-Token pipeline; of RAG-Sequence the columns show the posterior after each
             prefix.
         path: the HTML file, overwritten if it exists.
+
+    Raises:
+        StoreError: what is at the path is no regular file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(heatmap_html(answer), encoding="utf-8")
+    write_file(path, heatmap_html(answer))
 
 
 def heatmap_html(answer: Answer) -> str:

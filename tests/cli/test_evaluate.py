@@ -85,6 +85,21 @@ def test_a_run_is_replayed(capsys, pipeline, tmp_path):  # noqa: F811
     assert [one["question"] for one in row["changed"]] == [changed["question"]]
 
 
+def test_a_run_is_not_written_over_what_is_no_file(capsys, pipeline, tmp_path):  # noqa: F811
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    evaluate(capsys, pipeline, "--output", str(run))
+    before = (run / "predictions.jsonl").read_bytes()
+    elsewhere.write_text("mine")
+    (run / "run.json").unlink()
+    (run / "run.json").symlink_to(elsewhere)
+    arguments = [str(pipeline), str(pipeline.parent / "q.jsonl"), "--output", str(run)]
+    assert main(["eval", *arguments, "rag.k=1"]) == 2
+    assert "run.json is a symbolic link, which is not replaced" in capsys.readouterr().err
+    assert elsewhere.read_text() == "mine"
+    assert (run / "predictions.jsonl").read_bytes() == before
+    assert len(list(run.iterdir())) == 2
+
+
 def test_a_run_of_other_questions_is_not_replayed(capsys, pipeline, tmp_path):  # noqa: F811
     run = tmp_path / "run"
     evaluate(capsys, pipeline, "--output", str(run))

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragcore.questions import LabelledQuestion
+from ragcore.errors import QuestionError
+from ragcore.questions import LabelledQuestion, patterns
 from ragcore.questions.matching import is_correct, is_relevant
 from ragcore.questions.patterns import MOST, expansions, matches_answer, matches_in
 from ragcore.types import Passage
@@ -38,6 +39,37 @@ def test_a_pattern_with_very_many_branches_ends():
 def test_every_expansion_matches_its_pattern(pattern):
     for text in expansions(pattern):
         assert re.fullmatch(pattern, text)
+
+
+@pytest.mark.parametrize("pattern", ["(a|aa)+$", "b|(a|aa|aaa)+$"])
+def test_a_pattern_whose_search_does_not_end_is_refused(pattern, monkeypatch):
+    monkeypatch.setattr(patterns, "_SECONDS", 0.2)
+    text = "a" * 60 + "!"
+    question = LabelledQuestion("q", (pattern,), regex=True)
+    with pytest.raises(QuestionError, match=r"simplify it"):
+        is_correct(text, question, "v")
+    with pytest.raises(QuestionError, match=r"in a text of 61 characters"):
+        is_relevant(Passage("1", "", text), question, "v")
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"(19)?85",
+        r"\d+ ?(ft|feet)",
+        r"U\.?S\.?",
+        r"a.{0,5}b",
+        r"\bfoo\b",
+        r"(?<=a)b",
+        r"(.)\1",
+        "é",
+        r"\w+$",
+    ],
+)
+def test_patterns_match_as_pythons_own_do(pattern):
+    text = "1985 ft, 12 feet\nUS U.S. aXXb foo STRASSE Straße É ſ K ab\nend"
+    expected = [match[0].strip() for match in re.finditer(pattern, text, re.I | re.M)]
+    assert matches_in(text, [pattern]) == [match for match in expected if match]
 
 
 def test_an_answer_is_matched_from_its_beginning_and_a_passage_anywhere():

@@ -160,8 +160,11 @@ from pathlib import Path
 import numpy as np
 import faiss
 from ragcore.testing.hostile import attack
+from ragcore_faiss import file
 from ragcore_faiss.config import FaissConfig
 from ragcore_faiss.index import Faiss
+# As large files are read, which FAISS checks less.
+file._READ_TWICE = -1
 faiss.omp_set_num_threads(1)
 vectors = np.random.default_rng(0).standard_normal((400, 16)).astype(np.float32)
 queries = vectors[:2]

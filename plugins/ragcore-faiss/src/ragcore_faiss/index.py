@@ -278,7 +278,7 @@ class Faiss:
         with self._lock:
             self._settle()
             path = self._mapped_from
-            index = _copy(self._index) if path is None else read_file(path, mmap=False)
+            index = _copy(self._index) if path is None else self._read_again(path)
         index.reset()
         empty = type(self).__new__(type(self))
         empty._adopt(self._config, self._dim, index)
@@ -387,9 +387,14 @@ class Faiss:
     def _make_changeable(self) -> None:
         """Read a memory-mapped index again, into memory: FAISS cannot change a mapped one."""
         if self._mapped_from is not None:
-            self._index = read_file(self._mapped_from, mmap=False)
+            self._index = self._read_again(self._mapped_from)
             tune(self._index, self._config.factory, self._config.search)
             self._mapped_from = None
+
+    def _read_again(self, path: Path) -> Any:
+        index = read_file(path, mmap=False)
+        check(path, index, self._config.factory, self._dim, self._rows)
+        return index
 
     def _settle(self) -> None:
         """Train the index if that is due, and join the added rows to the others."""

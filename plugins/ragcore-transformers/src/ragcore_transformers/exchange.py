@@ -29,6 +29,7 @@ from transformers import (
     RagTokenForGeneration,
 )
 
+from ragcore.disk.replacing import write_file
 from ragcore.errors import ConfigError, GeneratorError
 from ragcore_transformers.dpr import Dpr
 from ragcore_transformers.loading import explained, save_model, without_bars
@@ -100,7 +101,7 @@ def import_hf(
         save_model(getattr(rag_model.rag, part), tokenizers[part], folder / part)
     pipeline = _pipeline(config, kind, passage_model, store, corpus)
     path = folder / "pipeline.yaml"
-    path.write_text(yaml.safe_dump(pipeline, sort_keys=False), encoding="utf-8")
+    write_file(path, yaml.safe_dump(pipeline, sort_keys=False))
     return path
 
 

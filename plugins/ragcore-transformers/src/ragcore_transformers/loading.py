@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers.utils import logging
 
 from ragcore.errors import RagcoreError
+from ragcore_transformers.hub import asking_once
 
 __all__ = [
     "LOADING_FAULTS",
@@ -71,10 +72,16 @@ def explained(model: str, error: type[RagcoreError]) -> Iterator[None]:
     local = Path(model).is_dir()
     if not local and Path(model).is_absolute():
         raise error(f"model {model!r} cannot be loaded: there is no such folder; check the path")
+    unreachable: Exception | None = None
     try:
         # No devices: weights are drawn on the CPU, and another device's state would be read for it.
-        with without_bars() if local else nullcontext(), torch.random.fork_rng(devices=[]):
-            yield
+        with torch.random.fork_rng(devices=[]):
+            if local:
+                with without_bars():
+                    yield
+            else:
+                with asking_once(model) as unreachable:
+                    yield
     except RagcoreError:
         raise
     except LOADING_FAULTS as fault:
@@ -88,6 +95,9 @@ def explained(model: str, error: type[RagcoreError]) -> Iterator[None]:
                 "it is neither a folder here nor shipped by an installed plugin, and it could not "
                 "be loaded from the model hub; check the name, or download it and name the folder"
             )
+        if unreachable is not None:
+            reason = f"the model hub did not answer ({_first_line(unreachable)})"
+            raise error(f"model {model!r} cannot be loaded: {reason}; {advice}") from fault
         raise error(f"model {model!r} cannot be loaded: {_first_line(fault)}; {advice}") from fault
 
 
