@@ -31,7 +31,7 @@ from ragcore.errors import PluginError
 from ragcore.process.fork import new_rlock
 from ragcore.registry.configs import config_class
 from ragcore.registry.conformance import KINDS, check_class, check_instance
-from ragcore.registry.paths import ConfigPath, ModelName
+from ragcore.registry.paths import ConfigPath, ModelName, names_model
 from ragcore.registry.written import WrittenPath, WrittenText, as_written
 
 __all__ = [
@@ -310,7 +310,7 @@ def spec_from_dict(
 
 
 def _context(base: str | Path | None) -> dict[str, Any]:
-    """Return what validators are told of a record; see `_resolve_model`."""
+    """Return what validators are told of a record; see paths.py."""
     return {} if base is None else {"base": base, "recorded": True}
 
 
@@ -386,7 +386,7 @@ def _pointers(value: Any, model: bool = False) -> Iterator[str]:
         case BaseModel():
             for name, field in type(value).model_fields.items():
                 hints = (*field.metadata, field.annotation)
-                for pointer in _pointers(getattr(value, name), _names_model(*hints)):
+                for pointer in _pointers(getattr(value, name), names_model(*hints)):
                     yield f"/{_escaped(yaml_key(name, field))}{pointer}"
         case dict():
             for key, item in value.items():
@@ -400,14 +400,6 @@ def _pointers(value: Any, model: bool = False) -> Iterator[str]:
             yield ""
         case str() if model and Path(value).is_absolute():
             yield ""
-
-
-def _names_model(*hints: Any) -> bool:
-    """Return whether an annotation is, or has in it, `ModelName`."""
-    return any(
-        getattr(hint, "func", None) is _resolve_model or _names_model(*get_args(hint))
-        for hint in hints
-    )
 
 
 def _escaped(key: str) -> str:

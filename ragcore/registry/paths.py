@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
 from pydantic import AfterValidator, ValidationInfo
 
 from ragcore.registry.written import WrittenPath, WrittenText
 
-__all__ = ["ConfigPath", "ModelName"]
+__all__ = ["ConfigPath", "ModelName", "names_model"]
 
 
 def _resolve_path(value: Path, info: ValidationInfo) -> Path:
@@ -61,6 +61,14 @@ def _resolve_model(value: str, info: ValidationInfo) -> str:
 def _base(info: ValidationInfo) -> Path:
     """Return the folder that relative paths of a config start from."""
     return Path((info.context or {}).get("base", "."))
+
+
+def names_model(*hints: Any) -> bool:
+    """Return whether annotations are, or have in them, `ModelName`."""
+    return any(
+        getattr(hint, "func", None) is _resolve_model or names_model(*get_args(hint))
+        for hint in hints
+    )
 
 
 ConfigPath = Annotated[Path, AfterValidator(_resolve_path)]
