@@ -26,6 +26,7 @@ from tests.helpers.word_encoder import WordEncoder, dense_part
 from tests.testing import (
     mutants_corpus,
     mutants_encoder,
+    mutants_folders,
     mutants_generator,
     mutants_guests,
     mutants_index,
@@ -100,6 +101,8 @@ WRONG: Final = [
         (IndexSuite, mutants_manners, Exact),
         (Retrievers, mutants_manners, Shared),
         (CorpusSuite, mutants_manners, Counted),
+        (IndexSuite, mutants_folders, Exact),
+        (Retrievers, mutants_folders, Shared),
         (IndexSuite, mutants_search, Exact),
         (Retrievers, mutants_search, Shared),
     )
