@@ -150,6 +150,15 @@ def test_a_trained_model_keeps_its_language(kind: str, folder: Path, tmp_path: P
     generator.save_trained(tmp_path)
     again = in_languages(kind, tmp_path)
     assert again.encode_answers(ANSWERS) == generator.encode_answers(ANSWERS)
+    if kind == "m2m100":
+        return
+    unset = made(tmp_path)
+    assert unset.encode_answers(ANSWERS) == generator.encode_answers(ANSWERS)
+    assert unset._inputs(QUESTIONS, PASSAGES) == generator._inputs(QUESTIONS, PASSAGES)
+    assert (unset._start, unset.forced_bos_token_id) == (
+        generator._start,
+        generator.forced_bos_token_id,
+    )
 
 
 def test_answers_and_passages_that_spell_special_tokens_are_text(kind: str, folder: Path) -> None:

@@ -109,7 +109,7 @@ CAUSAL: dict[str, dict[str, Any]] = {
     },
 }
 
-REFUSED = {"prophetnet", "fsmt", "recurrent_gemma", "xlstm", "minimax", "bamba"}
+REFUSED = {"prophetnet", "fsmt", "recurrent_gemma", "xlstm", "minimax"}
 """Those whose own steps differ from their plain pass; all others must answer."""
 
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ from torch.nn.utils.rnn import pad_sequence
 from ragcore.errors import GeneratorError
 from ragcore.types import Passage, Word
 from ragcore_transformers.caching import cache_name
-from ragcore_transformers.causal_loading import gguf_file, load_causal
+from ragcore_transformers.causal_loading import gguf_file, load_causal, position_limit
 from ragcore_transformers.chat_templates import Thinking
 from ragcore_transformers.configs import CausalConfig
 from ragcore_transformers.copied_rows import CopiedPrompts, CopiedRows
@@ -121,14 +121,17 @@ class Causal:
         self.eos_token_ids: tuple[int, ...] = self._ends.ids
         self._refuse_misfit()
         self._words = WordEncoder(self.tokenizer, self.encode_answers)
-        self._positions = _positions(self.model.config)
+        self._positions = position_limit(self.model.config)
         self.max_input_tokens: int = self._input_limit()
         self._cache_name = cache_name(self.model)
         with understood(config.model, self.model):
             fault = sharing_fault(self.model)
         self.shares_prompts = fault is None
+        self._positioned = False
         if fault is not None:
-            probe_copied(config.model, self.model, self._cache_name, self.vocabulary_size)
+            self._positioned = probe_copied(
+                config.model, self.model, self._cache_name, self.vocabulary_size
+            )
             _LOG.warning(
                 "model %r (%s) decodes with a cache for each beam and passage, which is slower but "
                 "equally correct: %s",
@@ -261,7 +264,13 @@ class Causal:
             if self.shares_prompts:
                 return SharedPrompts.of(self.model, prompts, size, vocabulary, self._ends)
             return CopiedPrompts.of(
-                self.model, self._cache_name, prompts, size, vocabulary, self._ends
+                self.model,
+                self._cache_name,
+                prompts,
+                size,
+                vocabulary,
+                self._ends,
+                positioned=self._positioned,
             )
 
     def _plain(self, prompts: list[list[int]], targets: Tensor) -> Tensor:
@@ -384,15 +393,3 @@ class Causal:
                 f"positions of model {self.config.model!r}: lower rag.max_new_tokens, or the "
                 "generator's max_input_tokens"
             )
-
-
-def _positions(config: Any) -> int | None:
-    """Return how many positions the model has, or None where it has no limit."""
-    text_config = config.get_text_config(decoder=True)
-    limit: int | None = getattr(text_config, "max_position_embeddings", None)
-    rope = getattr(text_config, "rope_parameters", None) or {}
-    # Beyond this length these rotate all positions differently, also those in a cache.
-    if limit is not None and rope.get("rope_type") in {"dynamic", "longrope"}:
-        original = rope.get("original_max_position_embeddings")
-        limit = min(limit, original) if original else limit
-    return limit

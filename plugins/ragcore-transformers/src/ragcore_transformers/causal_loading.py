@@ -1,4 +1,7 @@
-"""Loading of decoder-only checkpoints and their tokenizers: folder, hub's name, or GGUF file."""
+"""Loading of decoder-only checkpoints and their tokenizers: folder, hub's name, or GGUF file.
+
+And what a loaded one's config says of its positions.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from ragcore.registry.installation import install_hint
 from ragcore_transformers.loading import LOADING_FAULTS, explained, refuse_incomplete
 from ragcore_transformers.tokenizing import load_tokenizer
 
-__all__ = ["gguf_file", "load_causal"]
+__all__ = ["gguf_file", "load_causal", "position_limit"]
 
 _FOR_GGUF: Final = ("gguf", "accelerate")
 
@@ -73,6 +76,18 @@ def gguf_file(name: str) -> Path | None:
             f"{files[1].name}, …): name one of them"
         )
     return files[0] if files else None
+
+
+def position_limit(config: Any) -> int | None:
+    """Return how many positions the model has, or None where it has no limit."""
+    text_config = config.get_text_config(decoder=True)
+    limit: int | None = getattr(text_config, "max_position_embeddings", None)
+    rope = getattr(text_config, "rope_parameters", None) or {}
+    # Beyond this length these rotate all positions differently, also those in a cache.
+    if limit is not None and rope.get("rope_type") in {"dynamic", "longrope"}:
+        original = rope.get("original_max_position_embeddings")
+        limit = min(limit, original) if original else limit
+    return limit
 
 
 @contextmanager

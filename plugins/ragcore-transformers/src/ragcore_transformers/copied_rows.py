@@ -35,6 +35,9 @@ class CopiedPrompts:
         slot: int64 [P], its row in the group's cache.
         log_probs: float32 [P, V], of the token that follows each prompt.
         ends: the end tokens, whose probabilities are added.
+        lengths: of the prompts of each group.
+        positioned: whether the model is told each token's position, which some cannot count from
+            their caches, such as Bamba.
     """
 
     model: Any
@@ -44,6 +47,8 @@ class CopiedPrompts:
     slot: Tensor
     log_probs: Tensor
     ends: EndTokens
+    lengths: list[int]
+    positioned: bool
 
     @classmethod
     @torch.no_grad()
@@ -55,6 +60,8 @@ class CopiedPrompts:
         batch_size: int,
         vocabulary_size: int,
         ends: EndTokens,
+        *,
+        positioned: bool = False,
     ) -> CopiedPrompts:
         """Run the prompts through the model, those of one length together."""
         by_length: dict[int, list[int]] = {}
@@ -65,7 +72,8 @@ class CopiedPrompts:
         slot = torch.zeros_like(group)
         log_probs = torch.zeros(len(prompts), vocabulary_size, device=device)
         caches: list[Any] = []
-        for _, pairs in sorted(by_length.items()):
+        lengths: list[int] = []
+        for length, pairs in sorted(by_length.items()):
             for begin in range(0, len(pairs), batch_size):
                 part = pairs[begin : begin + batch_size]
                 cache = DynamicCache(config=model.config)
@@ -77,7 +85,8 @@ class CopiedPrompts:
                 group[rows] = len(caches)
                 slot[rows] = torch.arange(len(part), device=device)
                 caches.append(getattr(output, cache_name))
-        return cls(model, cache_name, caches, group, slot, log_probs, ends)
+                lengths.append(length)
+        return cls(model, cache_name, caches, group, slot, log_probs, ends, lengths, positioned)
 
     def start(self, pairs: Tensor) -> CopiedRows:
         """Begin rows that continue the prompts of pairs int64 [M]."""
@@ -94,6 +103,7 @@ class CopiedRows:
         self._group = prompts.group[pairs]
         self._slot = prompts.slot[pairs]
         self._caches: dict[int, Any] = {}
+        self._fed = 0
 
     def __len__(self) -> int:
         """Return M, the number of rows."""
@@ -121,10 +131,14 @@ class CopiedRows:
             # Rows may have been dropped or doubled since the last step.
             cache.reorder_cache(self._slot[rows])
             slot[rows] = torch.arange(len(rows), device=rows.device)
-            output = self._prompts.model(
-                input_ids=tokens[rows, None], use_cache=True, **{self._prompts.cache_name: cache}
-            )
+            fed = tokens[rows, None]
+            inputs: dict[str, Any] = {"input_ids": fed, self._prompts.cache_name: cache}
+            if self._prompts.positioned:
+                position = self._prompts.lengths[group] + self._fed
+                inputs["position_ids"] = torch.full_like(fed, position)
+            output = self._prompts.model(use_cache=True, **inputs)
             live[group] = getattr(output, self._prompts.cache_name)
             log_probs[rows] = output.logits[:, -1].float().log_softmax(dim=-1)
         self._caches, self._slot = live, slot
+        self._fed += 1
         return self._prompts.ends.merged(log_probs)

@@ -140,6 +140,18 @@ class Languages:
         lead = [] if self.forced is None else [self.forced]
         return [*lead, *content, ends[0]]
 
+    def name_in(self, model: Any) -> None:
+        """Name the answers' language in a model's configs, so that a saved one keeps it."""
+        for name, token_id in (
+            ("decoder_start_token_id", self.start),
+            ("forced_bos_token_id", self.forced),
+        ):
+            if token_id is None:
+                continue
+            setattr(model.generation_config, name, token_id)
+            if getattr(model.config, name, None) is not None:
+                setattr(model.config, name, token_id)
+
 
 def language_codes(tokenizer: Any) -> dict[str, int]:
     """Return the language tokens of a tokenizer and their ids; none for one language only."""

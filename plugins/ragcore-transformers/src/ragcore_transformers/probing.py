@@ -7,6 +7,7 @@ length, one of them doubled and reordered, find both.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -118,17 +119,38 @@ def probe_steps(
         )
 
 
-def probe_copied(name: str, model: Any, cache_name: str, vocabulary: int) -> None:
+def probe_copied(name: str, model: Any, cache_name: str, vocabulary: int) -> bool:
     """Compare rows that have a cache each with a plain forward pass.
+
+    Returns:
+        Whether the model must be told positions; see `CopiedPrompts.positioned`.
 
     Raises:
         GeneratorError: see `probe_steps`.
     """
+    try:
+        _probe_copied(name, model, cache_name, vocabulary, positioned=False)
+    except GeneratorError as fault:
+        if "position_ids" not in inspect.signature(model.forward).parameters:
+            raise
+        try:
+            _probe_copied(name, model, cache_name, vocabulary, positioned=True)
+        except GeneratorError:
+            raise fault from None
+        return True
+    return False
+
+
+def _probe_copied(
+    name: str, model: Any, cache_name: str, vocabulary: int, *, positioned: bool
+) -> None:
     prompts = [probe_ids(1, 3, vocabulary), probe_ids(2, 6, vocabulary)]
     device = model.device
 
     def start(pairs: Tensor) -> Any:
-        read = CopiedPrompts.of(model, cache_name, prompts, 2, vocabulary, EndTokens(0))
+        read = CopiedPrompts.of(
+            model, cache_name, prompts, 2, vocabulary, EndTokens(0), positioned=positioned
+        )
         return read.start(pairs.to(device))
 
     def passed(pair: int, fed: list[int]) -> Tensor:

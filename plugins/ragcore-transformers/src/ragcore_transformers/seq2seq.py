@@ -98,6 +98,7 @@ class Seq2Seq:
         self._start: int = self._special("decoder_start_token_id", self._languages.start)
         self._pad: int = self._special("pad_token_id", None)
         self.forced_bos_token_id: int | None = self._forced()
+        self._languages.name_in(self.model)
         self._positions = answer_positions(self.model.config)
         self.max_input_tokens: int = input_limit(config, self.model.config, self.tokenizer)
         self._inputs = Inputs(config, self._languages.inputs, self.max_input_tokens)
