@@ -215,6 +215,11 @@ def _check_codes(layer: Any) -> None:
     """Check the codes of an index that numbers its vectors: how many bytes, and floats in them."""
     if not hasattr(layer, "codes"):
         return
+    if isinstance(layer, faiss.IndexPQ):
+        # The search parameter `ht` makes the search polysemous; others fill no results.
+        kinds = (faiss.IndexPQ.ST_PQ, faiss.IndexPQ.ST_polysemous)
+        fits = layer.search_type in kinds and 0 <= layer.polysemous_ht <= 8 * layer.code_size + 1
+        _require(fits, "it searches its codes in an unknown way")
     if isinstance(layer, faiss.IndexFastScan):
         padded = -(-layer.ntotal // layer.bbs) * layer.bbs
         least = padded * layer.M2 // 2
