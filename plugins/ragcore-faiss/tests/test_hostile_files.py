@@ -14,7 +14,7 @@ from ragcore_faiss.config import FaissConfig
 from ragcore_faiss.exhaustive import wide
 from ragcore_faiss.index import Faiss
 
-from ragcore.errors import StoreCorruptError
+from ragcore.errors import ConfigError, StoreCorruptError
 
 DIM = 16
 VECTORS = np.random.default_rng(0).standard_normal((400, DIM)).astype(np.float32)
@@ -145,13 +145,18 @@ def test_a_refinement_asks_for_no_more_than_there_is(tmp_path: Path) -> None:
     assert wide(layer_of(loaded), 100).k_factor == 4
 
 
-@pytest.mark.parametrize("search_type", [1, 2, 3, 5])
+@pytest.mark.parametrize("search_type", [1, 2, 3, 4, 5])
 def test_a_search_that_fills_no_results_is_refused(search_type: int, tmp_path: Path) -> None:
     index = saved("PQ4x4", tmp_path)
     layer_of(index).search_type = search_type
     index.save(tmp_path)
-    with pytest.raises(StoreCorruptError, match="in an unknown way"):
+    with pytest.raises(StoreCorruptError, match="by inner products"):
         Faiss.load(tmp_path, FaissConfig(factory="PQ4x4"))
+
+
+def test_a_search_parameter_for_distances_is_refused() -> None:
+    with pytest.raises(ConfigError, match="'ht' makes FAISS compare distances"):
+        Faiss(FaissConfig(factory="PQ4x4", search={"ht": 2}), dim=DIM)
 
 
 def test_a_graph_asks_for_no_more_than_there_is(tmp_path: Path) -> None:
