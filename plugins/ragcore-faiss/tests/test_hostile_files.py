@@ -14,7 +14,7 @@ from ragcore_faiss.config import FaissConfig
 from ragcore_faiss.exhaustive import wide
 from ragcore_faiss.index import Faiss
 
-from ragcore.errors import StoreCorruptError
+from ragcore.errors import ConfigError, StoreCorruptError
 
 DIM = 16
 VECTORS = np.random.default_rng(0).standard_normal((400, DIM)).astype(np.float32)
@@ -145,6 +145,20 @@ def test_a_refinement_asks_for_no_more_than_there_is(tmp_path: Path) -> None:
     assert wide(layer_of(loaded), 100).k_factor == 4
 
 
+@pytest.mark.parametrize("search_type", [1, 2, 3, 4, 5])
+def test_a_search_that_fills_no_results_is_refused(search_type: int, tmp_path: Path) -> None:
+    index = saved("PQ4x4", tmp_path)
+    layer_of(index).search_type = search_type
+    index.save(tmp_path)
+    with pytest.raises(StoreCorruptError, match="by inner products"):
+        Faiss.load(tmp_path, FaissConfig(factory="PQ4x4"))
+
+
+def test_a_search_parameter_for_distances_is_refused() -> None:
+    with pytest.raises(ConfigError, match="'ht' makes FAISS compare distances"):
+        Faiss(FaissConfig(factory="PQ4x4", search={"ht": 2}), dim=DIM)
+
+
 def test_a_graph_asks_for_no_more_than_there_is(tmp_path: Path) -> None:
     index = saved("HNSW8", tmp_path)
     layer_of(index).hnsw.efSearch = 2**31 - 1
@@ -160,11 +174,8 @@ from pathlib import Path
 import numpy as np
 import faiss
 from ragcore.testing.hostile import attack
-from ragcore_faiss import file
 from ragcore_faiss.config import FaissConfig
 from ragcore_faiss.index import Faiss
-# As large files are read, which FAISS checks less.
-file._READ_TWICE = -1
 faiss.omp_set_num_threads(1)
 vectors = np.random.default_rng(0).standard_normal((400, 16)).astype(np.float32)
 queries = vectors[:2]

@@ -108,6 +108,15 @@ def tune(index: Any, factory: str, search: Mapping[str, int | float]) -> None:
                 "efSearch, IVF has nprobe, an IVF over HNSW also quantizer_efSearch, RFlat has "
                 "k_factor_rf"
             ) from error
+    # FAISS's stubs lack these names.
+    core_: Any = core(index)
+    typed: Any = faiss
+    ranked = not isinstance(core_, typed.IndexPQ) or core_.search_type == typed.IndexPQ.ST_PQ
+    if "ht" in search and not ranked:
+        raise ConfigError(
+            f"index 'faiss' ({factory}): the search parameter 'ht' makes FAISS compare distances, "
+            "not inner products: leave it out"
+        )
 
 
 def message(error: RuntimeError) -> str:

@@ -215,6 +215,10 @@ def _check_codes(layer: Any) -> None:
     """Check the codes of an index that numbers its vectors: how many bytes, and floats in them."""
     if not hasattr(layer, "codes"):
         return
+    if isinstance(layer, faiss.IndexPQ):
+        # Other ways are for distances, and some of them fill no results.
+        fits = layer.search_type == faiss.IndexPQ.ST_PQ
+        _require(fits, "it does not search its codes by inner products")
     if isinstance(layer, faiss.IndexFastScan):
         padded = -(-layer.ntotal // layer.bbs) * layer.bbs
         least = padded * layer.M2 // 2
