@@ -30,6 +30,7 @@ OPEN_TO_PLUGINS: Final = {
     "marginalization",
     "process",
     "registry",
+    "scaling",
     "types",
 }
 """The rooms that a plugin may import."""

@@ -24,7 +24,7 @@ from ragcore.errors import (
     UnsupportedOperation,
 )
 from ragcore.process.fork import call_in_child, new_rlock
-from ragcore.retrievers.scaling import checked_scale, scales
+from ragcore.scaling import checked_scale, scales
 from ragcore.types import MISSING_ROW, Hits
 from ragcore_faiss.config import FaissConfig
 from ragcore_faiss.exhaustive import (

@@ -26,7 +26,7 @@ from ragcore.errors import (
 )
 from ragcore.process.cpus import usable_cpus
 from ragcore.process.fork import new_lock
-from ragcore.retrievers.scaling import checked_scale, scales
+from ragcore.scaling import checked_scale, scales
 from ragcore.types import MISSING_ROW, Hits
 from ragcore_hnswlib.config import HnswlibConfig
 from ragcore_hnswlib.file import check_file
