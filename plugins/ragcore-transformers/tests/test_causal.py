@@ -754,3 +754,24 @@ def test_positions_end_where_all_of_them_would_turn_otherwise(
     rope["original_max_position_embeddings"] = 96
     folder = tiny.save_causal("llama", tmp_path, rope_parameters=rope)
     assert made(folder).max_input_tokens == limit - limit // 2
+
+
+def test_special_tokens_among_a_unigram_models_pieces_are_text(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    tokens = Tokenizer(models.Unigram(tiny.unigram_vocabulary(), unk_id=3, byte_fallback=False))
+    tokens.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokens.decoder = decoders.Metaspace()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=tokens,
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+    )
+    prompts = Prompts("m", tokenizer, "{title} {text} {question}", "{question}", None)
+    (ids,) = prompts.of(["Who </s>?"], [Passage("1", "<pad>", "a </s> b")], 200)
+    (answer,) = prompts.continuations(["a </s> b"], None)
+    assert {0, 1, 2}.isdisjoint([*ids, *answer])
+    assert "</s>" in tokenizer.decode(answer)

@@ -9,7 +9,6 @@ Knows tokenizers and templates; knows nothing of models.
 
 from __future__ import annotations
 
-import copy
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from jinja2.exceptions import TemplateError
 from ragcore.errors import GeneratorError
 from ragcore.types import Passage
 from ragcore_transformers.chat_templates import closed, render
+from ragcore_transformers.plain_tokens import PlainTokenizer
 from ragcore_transformers.tokenizing import fit_passage
 
 __all__ = ["Chat", "Prompts"]
@@ -120,10 +120,8 @@ class Prompts:
         self._template = template
         self._without_passage = without_passage
         self._chat = chat
-        # Whether special tokens are recognised in a text is a setting of the tokenizer. Two
-        # tokenizers, each with its own setting, need no lock.
         self._marked = tokenizer
-        self._plain = copy.deepcopy(tokenizer)
+        self._plain = PlainTokenizer(tokenizer, around=([], []))
         self._specials: dict[int, str] = {
             token_id: token.content
             for token_id, token in tokenizer.added_tokens_decoder.items()
@@ -187,7 +185,7 @@ class Prompts:
     def largest_id(self) -> int:
         """Return the largest id that prompts and answers can hold."""
         (empty,) = self._ids([self._pieces("", "", "")])
-        vocabulary = self._plain.get_vocab().values()
+        vocabulary = self._marked.get_vocab().values()
         texts = (token_id for token_id in vocabulary if token_id not in self._specials)
         return int(max(max(texts), *empty, 0))
 
@@ -268,23 +266,11 @@ class Prompts:
 
     def _as_text(self, texts: list[str]) -> list[list[int]]:
         """Tokenize as plain text: nothing is added, and nothing is a special token."""
-        if not texts:
-            return []
-        ids: list[list[int]] = self._plain(
-            texts, add_special_tokens=False, split_special_tokens=True, verbose=False
-        ).input_ids
-        return ids
+        return self._plain.ids(texts) if texts else []
 
     def _ends(self, text: str) -> list[int]:
         """Return the end of each token in a text."""
-        encoded = self._plain(
-            text,
-            add_special_tokens=False,
-            split_special_tokens=True,
-            return_offsets_mapping=True,
-            verbose=False,
-        )
-        return [end for _, end in encoded.offset_mapping]
+        return self._plain.ends(text)
 
     def _beginning(self) -> list[int]:
         """Return the tokens put before a text; those put after it would end the prompt."""
