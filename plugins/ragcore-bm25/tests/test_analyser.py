@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import doctest
-import re
 import unicodedata
 
 import pytest
@@ -155,16 +154,3 @@ def test_words_are_stemmed_before_they_lose_their_accents(language: str, words: 
 def test_an_english_word_has_one_stem_with_accents_and_without(word: str) -> None:
     plain = "".join(letter for letter in unicodedata.normalize("NFD", word) if letter.isascii())
     assert Analyser().terms(word) == Analyser().terms(plain)
-
-
-def test_scripts_without_spaces_are_those_of_the_questions() -> None:
-    """A plugin may not import the core's questions, so that the ranges are written twice."""
-    from ragcore.questions.normalization import _SPACELESS
-
-    ours = re.compile(f"[{analyser._UNSPACED}]")
-    others = re.compile(f"[{_SPACELESS}]")
-    for code in range(0x110000):
-        character = unicodedata.normalize("NFKC", chr(code))
-        if unicodedata.category(chr(code)) in {"Cn", "Cs", "Co"} or len(character) != 1:
-            continue
-        assert bool(ours.match(character)) == bool(others.match(character)), hex(code)
