@@ -24,9 +24,9 @@ SURVIVORS: Final[dict[str, frozenset[str]]] = {
     "index": frozenset(
         {"EmptyForgetsItsLength", "ReadsMemoryOrder", "SharesItsScratch", "SavesALink"}
     ),
-    "encoder": frozenset(),
-    "scorer": frozenset(),
-    "generator": frozenset(),
+    "encoder": frozenset({"ReturnsAbsolutePath"}),
+    "scorer": frozenset({"NoWordsAreNan", "LowerIsBetter"}),
+    "generator": frozenset({"GluesWords", "FirstOccurrence"}),
     "corpus": frozenset(
         {
             "LocaleEncoding",
