@@ -156,6 +156,8 @@ class ScoringLaws(SharedSuite):
         for number, passage in enumerate(passages):
             alone = self.scores(scorer, [question], [passage])
             self._same(scores[number : number + 1], alone, f"passage {ODD[number]!r} alone")
+        # A question without a word.
+        self.scores(scorer, ["?!"] * len(passages), passages)
         for texts in NEARLY_ALIKE:
             if not any("Kenya" in text for text in texts):
                 continue  # no question has a word of theirs

@@ -24,8 +24,8 @@ SURVIVORS: Final[dict[str, frozenset[str]]] = {
     "index": frozenset(
         {"EmptyForgetsItsLength", "ReadsMemoryOrder", "SharesItsScratch", "SavesALink"}
     ),
-    "encoder": frozenset({"ReturnsAbsolutePath"}),
-    "scorer": frozenset({"NoWordsAreNan", "LowerIsBetter"}),
+    "encoder": frozenset(),
+    "scorer": frozenset({"LowerIsBetter"}),
     "generator": frozenset({"GluesWords", "FirstOccurrence"}),
     "corpus": frozenset(
         {
