@@ -18,6 +18,7 @@ __all__ = [
     "long_text",
     "renamed",
     "short_passages",
+    "words_read",
 ]
 
 ODD: Final[Sequence[str]] = (
@@ -62,6 +63,16 @@ SAME_ID: Final[Sequence[Passage]] = (
 )
 """One id with three contents: each differs from the one before in its title or its text alone,
 which are as long as those before."""
+
+
+def words_read(component: object, longest: int) -> int:
+    """Return how many words a component reads to the last: `longest`, or fewer if it declares so.
+
+    A component may declare `max_input_tokens`; a word has at most three tokens here, with what
+    surrounds the text.
+    """
+    limit = getattr(component, "max_input_tokens", None)
+    return longest if limit is None else max(2, min(longest, int(limit) // 3))
 
 
 def renamed(passages: Sequence[Passage]) -> list[Passage]:

@@ -47,6 +47,11 @@ def scaled(module: torch.nn.Module, factor: float) -> None:
 def loaded(spec: ComponentSpec[Any], settings: Mapping[str, str], folder: Path) -> Any:
     """Build the component whose trained weights were saved into a folder."""
     assert settings, "save_trained() names nothing that the config should say"
+    for key, path in settings.items():
+        assert not Path(path).is_absolute(), (
+            f"save_trained() says {key}: {path}, which holds only until the folder moves: expected "
+            "a path inside it"
+        )
     inside = {key: str(folder / path) for key, path in settings.items()}
     for key, path in inside.items():
         assert Path(path).exists(), f"save_trained() says {key}: {path}, which is not there"

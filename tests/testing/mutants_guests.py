@@ -145,3 +145,22 @@ class SeedsNumpy(Common):
     def score(self, questions, passages):
         np.random.seed(1)
         return super().score(questions, passages)
+
+
+class NamesAnAbsolutePath(TrainedWords):
+    caught_by = "test_passages_can_be_trained"
+
+    def save_trained(self, folder):
+        return {
+            key: str((folder / path).absolute())
+            for key, path in super().save_trained(folder).items()
+        }
+
+
+class DividesByTheQuestionsWords(Common):
+    caught_by = "test_odd_texts_change_no_other"
+
+    def score(self, questions, passages):
+        counts = np.array([sum(map(str.isalpha, question)) for question in questions], np.float32)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return super().score(questions, passages) / counts

@@ -56,60 +56,6 @@ class SelectsNothingBeforeTheFirstStep(Table):
         return self.State(super().start(read, pairs).keys)
 
 
-class SelectKeepsTheCallersRows(Table):
-    class State(TableState):
-        def select(self, rows):
-            self._rows = rows if self.__dict__.get("_rows") is None else self._rows[rows]
-
-    def start(self, read, pairs):
-        return self.State(super().start(read, pairs).keys)
-
-    def step(self, state, tokens):
-        if state.__dict__.get("_rows") is not None:
-            TableState.select(state, state._rows)
-            state._rows = None
-        return super().step(state, tokens)
-
-
-class StartKeepsTheCallersPairs(Table):
-    class State(TableState):
-        def __init__(self, read, pairs):
-            super().__init__([""] * len(pairs))
-            self.read, self.pairs = read, pairs
-
-        def select(self, rows):
-            self.pairs = self.pairs[rows]
-            super().select(rows)
-
-    def start(self, read, pairs):
-        return self.State(read, pairs)
-
-    def step(self, state, tokens):
-        state.keys = [state.read.keys[pair] for pair in state.pairs.tolist()]
-        return super().step(state, tokens)
-
-
-class StepKeepsTheCallersTokens(Table):
-    class State(TableState):
-        fed = ()
-
-        def select(self, rows):
-            super().select(rows)
-            self.fed = [column[rows] if len(column) > 3 else column for column in self.fed]
-
-    def start(self, read, pairs):
-        return self.State(super().start(read, pairs).keys)
-
-    def step(self, state, tokens):
-        last, state.fed = state.fed, [] if tokens is None else [tokens]
-        if last and state.prefixes and len(last[0]) == len(state.prefixes) <= 3:
-            state.prefixes = [
-                (*prefix[:-1], token)
-                for prefix, token in zip(state.prefixes, last[0].tolist(), strict=True)
-            ]
-        return super().step(state, tokens)
-
-
 class ReadsLate(Table):
     class Read:
         def __init__(self, read, questions, passages):

@@ -31,7 +31,6 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 class TestSentenceTransformers(EncoderSuite):
-    longest_text = 30  # it reads 48 tokens
     variants = ({"normalize": True}, {"passage_template": "{text}"}, {"passage_prompt": "Chad "})
 
     @pytest.fixture
@@ -41,7 +40,6 @@ class TestSentenceTransformers(EncoderSuite):
 
 
 class TestDpr(EncoderSuite):
-    longest_text = 40  # it reads 64 tokens
     variants = ({"max_tokens": 8},)
 
     @pytest.fixture
@@ -55,8 +53,6 @@ class TestDpr(EncoderSuite):
 
 
 class TestSeq2Seq(GeneratorSuite):
-    longest_text = 20  # it reads 64 tokens
-
     @pytest.fixture(params=["bart", "t5", "pegasus"])
     def component(self, request: pytest.FixtureRequest) -> ComponentSpec:
         folder: Path = request.getfixturevalue(request.param)
@@ -64,8 +60,6 @@ class TestSeq2Seq(GeneratorSuite):
 
 
 class TestSeq2SeqInt8(GeneratorSuite):
-    longest_text = 20  # it reads 64 tokens
-
     @pytest.fixture
     def component(self, bart: Path) -> ComponentSpec:
         config = Seq2Seq.Config(model=str(bart), dtype="int8")
@@ -73,7 +67,6 @@ class TestSeq2SeqInt8(GeneratorSuite):
 
 
 class TestSeq2SeqUncased(GeneratorSuite):
-    longest_text = 20  # it reads 64 tokens
     answers = ("Nairobi", "the largest city", "Chad")  # its tokenizer knows few signs
 
     @pytest.fixture
@@ -84,8 +77,6 @@ class TestSeq2SeqUncased(GeneratorSuite):
 
 
 class TestCausal(GeneratorSuite):
-    longest_text = 20  # it reads 64 tokens
-
     @pytest.fixture(params=CAUSAL)
     def component(self, request: pytest.FixtureRequest, folders: dict[str, Path]) -> ComponentSpec:
         config = Causal.Config(

@@ -126,8 +126,6 @@ def test_one_end_token_changes_nothing() -> None:
 
 
 class TestLlamaWithSeveralEnds(GeneratorSuite):
-    longest_text = 20  # it reads 64 tokens
-
     @pytest.fixture
     def component(self, tmp_path: Path) -> ComponentSpec:
         config = Causal.Config(

@@ -18,8 +18,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class TestCrossEncoder(ScorerSuite):
-    longest_text = 20  # the model has few positions
-
     @pytest.fixture
     def component(self, folder: Path) -> ComponentSpec:
         config = CrossEncoder.Config(model=str(folder), batch_size=8)

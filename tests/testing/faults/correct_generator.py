@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -76,7 +77,9 @@ class Correct:
             torch.manual_seed(3)
             self._network = Network()
         if config.weights is not None:
-            self._network.load_state_dict(torch.load(config.weights, weights_only=True))
+            with np.load(config.weights) as saved:
+                states = {name: torch.from_numpy(saved[name]) for name in saved.files}
+            self._network.load_state_dict(states)
 
     def encode_answers(self, answers: Sequence[str]) -> list[list[int]]:
         return [[*answer.encode("utf-8", "replace"), END] for answer in answers]
@@ -121,8 +124,9 @@ class Correct:
         return self._network
 
     def save_trained(self, folder: Path) -> dict[str, str]:
-        torch.save(self._network.state_dict(), folder / "weights.pt")
-        return {"weights": "weights.pt"}
+        states = {name: state.numpy() for name, state in self._network.state_dict().items()}
+        np.savez(folder / "weights.npz", **states)
+        return {"weights": "weights.npz"}
 
     def _words(self, text: str) -> list[Word]:
         words: list[Word] = []

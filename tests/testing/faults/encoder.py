@@ -40,9 +40,9 @@ class Correct:
         self._passages = self._module()
         self._questions = copy.deepcopy(self._passages)
         if config.weights is not None:
-            states = torch.load(config.weights, weights_only=True)
-            self._passages.load_state_dict(states["passages"])
-            self._questions.load_state_dict(states["questions"])
+            with np.load(config.weights) as saved:
+                self._passages.load_state_dict({"weight": torch.from_numpy(saved["passages"])})
+                self._questions.load_state_dict({"weight": torch.from_numpy(saved["questions"])})
 
     @property
     def dim(self) -> int:
@@ -72,12 +72,11 @@ class Correct:
         return self._passages
 
     def save_trained(self, folder: Path) -> dict[str, str]:
-        states = {
-            "questions": self._questions.state_dict(),
-            "passages": self._passages.state_dict(),
-        }
-        torch.save(states, folder / "weights.pt")
-        return {"weights": "weights.pt"}
+        questions, passages = (
+            module.weight.detach().numpy() for module in (self._questions, self._passages)
+        )
+        np.savez(folder / "weights.npz", questions=questions, passages=passages)
+        return {"weights": "weights.npz"}
 
     def _module(self) -> Bag:
         drawn = torch.Generator().manual_seed(7)
@@ -329,7 +328,7 @@ class ReturnsAbsolutePath(Correct):
 
     def save_trained(self, folder: Path) -> dict[str, str]:
         super().save_trained(folder)
-        return {"weights": str((folder / "weights.pt").absolute())}
+        return {"weights": str((folder / "weights.npz").absolute())}
 
 
 @fault("made(C).encode_questions(['a']).shape == (1, 16)")

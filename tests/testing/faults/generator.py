@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -255,8 +256,8 @@ class SavesNoHead(Correct):
         state = copy.deepcopy(self._network.state_dict())
         fresh = type(self)(self.Config())._network.state_dict()
         saved = {key: fresh[key] if key.startswith("head") else state[key] for key in state}
-        torch.save(saved, folder / "weights.pt")
-        return {"weights": "weights.pt"}
+        np.savez(folder / "weights.npz", **{name: state.numpy() for name, state in saved.items()})
+        return {"weights": "weights.npz"}
 
 
 @fault("close(scores(g := made(C), 'a'), scores(g, 'a'))")

@@ -25,8 +25,8 @@ SURVIVORS: Final[dict[str, frozenset[str]]] = {
         {"EmptyForgetsItsLength", "ReadsMemoryOrder", "SharesItsScratch", "SavesALink"}
     ),
     "encoder": frozenset(),
-    "scorer": frozenset(),
-    "generator": frozenset(),
+    "scorer": frozenset({"LowerIsBetter"}),
+    "generator": frozenset({"GluesWords", "FirstOccurrence"}),
     "corpus": frozenset(
         {
             "LocaleEncoding",

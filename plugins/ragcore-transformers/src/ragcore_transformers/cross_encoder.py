@@ -58,6 +58,12 @@ class CrossEncoder:
         # A call changes the tokenizer's padding and truncation, which two threads would share.
         self._lock = new_lock()
 
+    @property
+    def max_input_tokens(self) -> int | None:
+        """The most tokens of a question with its passage that are read; None for no limit."""
+        limit: int | None = self.model.max_length
+        return limit
+
     def score(
         self, questions: Sequence[str], passages: Sequence[Passage]
     ) -> npt.NDArray[np.float32]:

@@ -60,6 +60,7 @@ class Dpr:
                 f"{_width(self.question_model)} dimensions and passage_model "
                 f"{config.passage_model!r} of {self.dim}: they must be trained together"
             )
+        self.max_input_tokens: Final = config.max_tokens
         self._passages_trained = False
         # Not the question encoder's weights: it is fine-tuned over fixed vectors (paper, 2.4).
         self.fingerprint: Final = (

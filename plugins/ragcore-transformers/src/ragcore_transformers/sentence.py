@@ -65,6 +65,12 @@ class SentenceTransformers:
                 f"{config.model!r} of {self.dim}: they must be trained together"
             )
 
+    @property
+    def max_input_tokens(self) -> int | None:
+        """The most tokens of a text that are read; None where the models have no limit."""
+        limits = [model.max_seq_length for model in (self.model, self.question_model)]
+        return min((limit for limit in limits if limit is not None), default=None)
+
     def encode_passages(self, passages: Sequence[Passage]) -> npt.NDArray[np.float32]:
         """Return vectors d(z), float32 [n, d]; a passage without title is its text alone."""
         with torch.inference_mode():
