@@ -61,7 +61,7 @@ class CrossEncoder:
     @property
     def max_input_tokens(self) -> int | None:
         """The most tokens of a question with its passage that are read; None for no limit."""
-        limit: int | None = self.model.max_length
+        limit: int | None = self.model.max_seq_length
         return limit
 
     def score(
