@@ -15,6 +15,7 @@ __all__ = [
     "ODD",
     "SAME_ID",
     "TITLES_AND_TEXTS",
+    "last_words",
     "long_text",
     "renamed",
     "short_passages",
@@ -81,6 +82,16 @@ def renamed(passages: Sequence[Passage]) -> list[Passage]:
         Passage(f"new-{number}", passage.title, passage.text)
         for number, passage in enumerate(passages)
     ]
+
+
+def last_words(passages: Sequence[Passage]) -> list[str]:
+    """Return the last words of titles and texts, each once: short questions that decide.
+
+    A component that compares words sees no difference between passages if the question has none
+    of the words in which they differ.
+    """
+    parts = [part.split() for passage in passages for part in (passage.title, passage.text)]
+    return list(dict.fromkeys(words[-1] for words in parts if words))
 
 
 def long_text(words: int, last: str) -> str:
