@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from ragcore.testing.manners import MannerLaws
+from ragcore.testing.corpus_files import FileLaws
 from ragcore.testing.surroundings import open_files
 from ragcore.types import Passage
 
@@ -24,16 +24,16 @@ ENOUGH: Final = 8
 """Passages that a corpus must have to test whether they are streamed."""
 
 
-class CorpusSuite(MannerLaws):
+class CorpusSuite(FileLaws):
     """Test a component against `ragcore.contracts.Corpus`.
 
     Attributes:
         first: how many passages the laws read from a corpus that has more.
         many: how many of them the law of ids reads.
+        wrong_line: a line, without its line break, that the corpus must refuse in its file.
     """
 
     kind = "corpus"
-    first: ClassVar[int] = 1000
     many: ClassVar[int] = 20_000
 
     def build(self, component: Any) -> Any:

@@ -38,7 +38,12 @@ class UnreachableError(Exception):
 
 
 def exercise_elsewhere(
-    suite: type[MannerLaws], spec: ComponentSpec[Any], saved: Path, folder: Path
+    suite: type[MannerLaws],
+    spec: ComponentSpec[Any],
+    saved: Path,
+    folder: Path,
+    *,
+    environment: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Exercise a component in a new process with another PYTHONHASHSEED and working folder.
 
@@ -47,6 +52,7 @@ def exercise_elsewhere(
         spec: the component.
         saved: where this process has saved the component, for `revisit`.
         folder: a new folder for the other process.
+        environment: variables to set in the other process.
 
     Returns:
         What `exercise` returned there, and what `revisit` did.
@@ -72,7 +78,7 @@ def exercise_elsewhere(
         capture_output=True,
         text=True,
         cwd=folder,
-        env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": paths},
+        env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": paths, **(environment or {})},
         timeout=_SECONDS,
         check=False,
     )
