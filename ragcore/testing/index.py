@@ -10,12 +10,13 @@ import numpy as np
 from ragcore.testing.caching import CacheLaws
 from ragcore.testing.changing import ChangeLaws
 from ragcore.testing.data import World, lattice, rows, vectors
-from ragcore.testing.hits import CLOSE, well_formed
+from ragcore.testing.hits import CLOSE, agree, well_formed
 from ragcore.testing.manners import MannerLaws
 from ragcore.testing.moving import MoveLaws
 from ragcore.testing.searching import SearchLaws
 from ragcore.testing.sequences import SequenceLaws
 from ragcore.testing.sizes import SizeLaws
+from ragcore.testing.states import StateLaws
 from ragcore.testing.storing import StoreLaws
 from ragcore.types import MISSING_ROW, Hits
 
@@ -32,6 +33,7 @@ class IndexSuite(
     ChangeLaws,
     StoreLaws,
     SizeLaws,
+    StateLaws,
     CacheLaws,
     MoveLaws,
     SequenceLaws,
@@ -205,6 +207,23 @@ class IndexSuite(
         index = self.filled(component, world)
         self.must_fail("a query of another length", lambda: index.search(wrong[:1], self.k))
 
+    def test_vectors_may_lie_in_any_order_in_memory(self, component: Any) -> None:
+        """Arrays whose columns come first in memory, or with gaps, are read like any other.
+
+        Fix: `np.ascontiguousarray(vectors, np.float32)` before a library reads the memory itself.
+        """
+        world = self.world()
+        expected = self.search(self.filled(component, world))
+        for what, arranged in (("columns first", np.asfortranarray), ("gaps", _with_gaps)):
+            index = self.empty(component)
+            index.add(world.rows, arranged(world.items))
+            hits = index.search(arranged(self.questions()), self.k)
+            agree(hits, expected, f"vectors and queries that lie in memory with {what}")
+            if "vectors" in index.capabilities:
+                assert np.array_equal(index.vectors(world.rows), world.items), (
+                    f"vectors() returned other vectors than those added, with {what} in memory"
+                )
+
     def test_long_and_short_vectors_are_found(self, component: Any) -> None:
         """Vectors and queries of other lengths (`lengths`) are found like those of length 1.
 
@@ -258,6 +277,11 @@ class IndexSuite(
                 assert abs(product - actual) <= within, (
                     f"row {row} has score {actual:.6g}, but inner product {product:.6g}"
                 )
+
+
+def _with_gaps(array: Vectors) -> Vectors:
+    """Return a view of a larger array, of which every second row and column is used."""
+    return np.repeat(np.repeat(array, 2, axis=0), 2, axis=1)[::2, ::2]
 
 
 def _brute(queries: Vectors, world: World, k: int) -> tuple[Any, Any]:

@@ -15,10 +15,12 @@ from ragcore.testing.changing import ChangeLaws
 from ragcore.testing.data import passages
 from ragcore.testing.manners import MannerLaws
 from ragcore.testing.moving import MoveLaws
+from ragcore.testing.passage_reader import Remembered, remembering
 from ragcore.testing.passage_texts import TextLaws
 from ragcore.testing.searching import SearchLaws
 from ragcore.testing.sequences import SequenceLaws
 from ragcore.testing.sizes import SizeLaws
+from ragcore.testing.states import StateLaws
 from ragcore.testing.storing import StoreLaws
 from ragcore.testing.variants import changed, fingerprints_differ, say_something
 from ragcore.types import Passage
@@ -31,6 +33,7 @@ class RetrieverSuite(
     ChangeLaws,
     StoreLaws,
     SizeLaws,
+    StateLaws,
     CacheLaws,
     MoveLaws,
     TextLaws,
@@ -48,8 +51,22 @@ class RetrieverSuite(
     variants: ClassVar[Sequence[Mapping[str, Any]]] = ()
 
     def empty(self, component: Any) -> Any:
-        """Return a retriever without passages."""
-        return self.spec(component).build()
+        """Return a retriever without passages; it reads its own if it reads any (`passages`)."""
+        spec = self.spec(component)
+        retriever = spec.build()
+        if "passages" not in retriever.capabilities:
+            return retriever
+        retriever = remembering(spec.component)(spec.config)
+        retriever.use_passages(Remembered())
+        return retriever
+
+    def load(self, component: Any, folder: Path, *, mmap: bool = True) -> Any:
+        """Load a saved retriever as a store does, with its passages if it reads any."""
+        spec = self.spec(component)
+        cls = spec.component
+        if "passages" in spec.build().capabilities:
+            cls = remembering(cls)
+        return cls.load(folder, spec.config, mmap=mmap)
 
     def items(self, count: int, seed: int) -> list[Passage]:
         """Return passages that their names distinguish."""
