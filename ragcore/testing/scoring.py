@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from ragcore.errors import QuestionError
 from ragcore.testing import data
 from ragcore.testing.suite import SharedSuite
 from ragcore.testing.texts import (
@@ -165,6 +166,23 @@ class ScoringLaws(SharedSuite):
                 continue  # no question has a word of theirs
             pair = [Passage(str(number), "", text) for number, text in enumerate(texts)]
             assert self._apart(scorer, pair), f"passages {texts} score the same"
+
+    def test_odd_questions_have_a_score(self, component: Any) -> None:
+        """Questions without words, or in other scripts, have a finite score or are refused.
+
+        In a batch they change no other score.
+
+        Fix: divide by no number of words without a check; raise `QuestionError` for a question
+        that cannot be read.
+        """
+        scorer, (questions, passages) = self.build(component), self.pairs()
+        expected = self.scores(scorer, questions[:3], passages[:3])
+        for odd in ("?!", "", " ", *ODD):
+            try:
+                scores = self.scores(scorer, [*questions[:3], odd], passages[:4])
+            except QuestionError:
+                continue
+            self._same(scores[:3], expected, f"pairs beside the question {odd!r}")
 
     def test_lists_and_scores_are_the_callers(self, component: Any) -> None:
         """A caller may change the lists that it passed and the scores that it received.

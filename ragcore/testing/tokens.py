@@ -107,6 +107,35 @@ class TokenLaws(LogProbLaws):
                     f"{word} writes {written!r}, but the text has {spelt!r}"
                 )
 
+    def test_words_that_follow_each_other_write_the_text(self, component: Any) -> None:
+        """A word that opens an answer and those after it write the text, spaces too (`words`).
+
+        Each begins where the former one ends, also where a word occurs twice.
+
+        Fix: take a word's tokens with the space before it, and its offset from where it is.
+        """
+        generator = self.build(component)
+        self.needs(generator, "words")
+        for answer in self.answers:
+            text = self._twice(generator, answer)
+            (words,) = generator.encode_words([text])
+            again = text.rindex(answer)
+            assert any(word.opens and word.start == again for word in words), (
+                f"no word opens an answer at {again} of {text!r}, where {answer!r} occurs last"
+            )
+            tokens: list[int] = []
+            end = 0
+            while end < len(text):
+                following = [
+                    word for word in words if word.opens == (end == 0) and word.start == end
+                ]
+                assert following, f"in {text!r} no word follows what ends at {end}"
+                word = min(following, key=lambda word: word.end)
+                tokens += word.tokens
+                end = word.end
+            written = _spaced(generator.decode_tokens(tokens))
+            assert written == _spaced(text), f"the words of {text!r} write {written!r}"
+
     def test_streamed_text_is_final(self, component: Any) -> None:
         """What is streamed of an answer's first tokens begins the text of the whole answer.
 
@@ -125,6 +154,14 @@ class TokenLaws(LogProbLaws):
                 )
                 streamed = streamed or bool(text)
         assert streamed, "nothing is streamed before the end of an answer"
+
+    def _twice(self, generator: Any, answer: str) -> str:
+        """Return an answer twice, with a space between, or once if it can write no such text."""
+        text = f"{answer} {answer}"
+        (tokens,) = generator.encode_answers([text])
+        if not all(0 <= token < generator.vocabulary_size for token in tokens):
+            return answer
+        return text if _spaced(generator.decode_tokens(tokens)) == _spaced(text) else answer
 
     def _scored_as_stepped(self, generator: Any, targets: Tensor, what: str) -> None:
         """Check that `score` and steps agree on targets [M, T], ended rows left alone."""
@@ -160,6 +197,11 @@ class TokenLaws(LogProbLaws):
         ends = torch.tensor(end_tokens(generator)[1:], dtype=torch.long)
         assert not bool(possible[ends].any()), "an end token but the first has a probability"
         return possible
+
+
+def _spaced(text: str) -> str:
+    """Leave out case, accents and compatibility forms, but not the spaces between words."""
+    return " ".join(_plain(word) for word in text.split())
 
 
 def _plain(text: str) -> str:

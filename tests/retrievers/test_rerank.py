@@ -27,6 +27,7 @@ from ragcore.retrievers.hybrid import Hybrid
 from ragcore.retrievers.query_likelihood import QueryLikelihood
 from ragcore.retrievers.rerank import Rerank
 from ragcore.store.store import Store
+from ragcore.testing import RetrieverSuite
 from ragcore.types import MISSING_ROW, Hits, Passage
 from tests.conftest import Installed
 from tests.helpers.table_generator import EOS, TableGenerator
@@ -42,6 +43,44 @@ class Source:
 
     def take(self, rows: Sequence[int]) -> list[Passage]:
         return [PASSAGES[row] for row in rows]
+
+
+class Overlap:
+    """Scores a passage by the words that it shares with the question; a short one is better."""
+
+    Config = ComponentConfig
+    capabilities: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, config: ComponentConfig) -> None:
+        self.config = config
+
+    def score(
+        self, questions: Sequence[str], passages: Sequence[Passage]
+    ) -> npt.NDArray[np.float32]:
+        pairs = zip(questions, passages, strict=True)
+        return np.array([self._score(question, passage) for question, passage in pairs], np.float32)
+
+    def _score(self, question: str, passage: Passage) -> float:
+        words = f"{passage.title} {passage.text}".split()
+        return len(set(question.split()).intersection(words)) - len(words) / 1000
+
+
+class TestContract(RetrieverSuite):
+    @pytest.fixture
+    def component(self) -> ComponentSpec:
+        scorer = ComponentSpec("scorer", "overlap", Overlap, ComponentConfig())
+        return rerank_spec(dense_part(dim=512), scorer, depth=5_000)
+
+
+class TestContractInHybrid(RetrieverSuite):
+    wide = 400
+
+    @pytest.fixture
+    def component(self) -> ComponentSpec:
+        scorer = ComponentSpec("scorer", "overlap", Overlap, ComponentConfig())
+        members = [rerank_spec(dense_part(dim=512), scorer), dense_part(dim=512, seed=1)]
+        config = Hybrid.Config(retrievers=members, depth=5_000)
+        return ComponentSpec("retriever", "hybrid", Hybrid, config)
 
 
 class Length:

@@ -13,6 +13,7 @@ from ragcore.retrievers.flat import Exact
 from ragcore.retrievers.hybrid import Hybrid
 from ragcore.retrievers.query_likelihood import QueryLikelihood
 from ragcore.testing import CorpusSuite, IndexSuite, RetrieverSuite, ScorerSuite
+from tests.helpers.table_generator import EOS
 from tests.helpers.word_encoder import dense_part
 from tests.testing.mutants_generator import Table
 from tests.testing.mutants_retriever import Shared
@@ -59,19 +60,25 @@ class TestHybrid(RetrieverSuite):
         return ComponentSpec("retriever", "hybrid", Hybrid, config)
 
 
-class TestLikelihood(ScorerSuite):
-    # The table's words are letters.
-    questions = ("whatisthecapital", "who", "wheredoestheriverend")
+class Writer(Table):
+    """Writes any question: a letter for each of its characters."""
 
+    def encode_answers(self, answers):
+        return [[*(1 + ord(letter) % 26 for letter in answer), EOS] for answer in answers]
+
+
+class TestLikelihood(ScorerSuite):
     @pytest.fixture
     def component(self):
         table = Table.Config(vocabulary=27)
-        generator = ComponentSpec("generator", "table", Table, table)
+        generator = ComponentSpec("generator", "table", Writer, table)
         config = QueryLikelihood.Config(generator=generator, batch_size=4)
         return ComponentSpec("scorer", "query-likelihood", QueryLikelihood, config)
 
 
 class TestJsonl(CorpusSuite):
+    wrong_line = '{"id": "p1", "text": ""}'
+
     @pytest.fixture
     def component(self, tmp_path):
         path = tmp_path / "lines.jsonl"
@@ -88,6 +95,8 @@ class TestJsonlSplit(CorpusSuite):
 
 
 class TestDprTsv(CorpusSuite):
+    wrong_line = "p41\ttext without title"
+
     @pytest.fixture
     def component(self, tmp_path):
         path = tmp_path / "psgs.tsv"

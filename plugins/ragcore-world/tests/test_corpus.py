@@ -8,11 +8,20 @@ from pydantic import ValidationError
 from ragcore_world.corpus import WorldFactbook
 
 from ragcore.contracts import Corpus
+from ragcore.registry.components import ComponentSpec
 from ragcore.registry.discovery import registry
+from ragcore.testing import CorpusSuite
 
 
 def corpus(**config: object) -> WorldFactbook:
     return WorldFactbook(WorldFactbook.Config.model_validate(config))
+
+
+class TestContract(CorpusSuite):
+    @pytest.fixture(params=["2026-01", "2018-12"])
+    def component(self, request: pytest.FixtureRequest) -> ComponentSpec:
+        config = WorldFactbook.Config(edition=request.param, countries=["cd", "et", "iv"])
+        return ComponentSpec("corpus", "world-factbook", WorldFactbook, config)
 
 
 def test_the_plugin_is_found_by_name() -> None:
