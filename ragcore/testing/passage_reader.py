@@ -68,7 +68,7 @@ def remembering(component: type[Any]) -> type[Any]:
         self._remembered.save(folder)
 
     def load(cls: type[Any], folder: Path, config: Any, *, mmap: bool = True) -> Any:
-        loaded = component.load.__func__(cls, folder, config, mmap=mmap)  # type: ignore[attr-defined]
+        loaded = component.load.__func__(cls, folder, config, mmap=mmap)
         loaded.use_passages(Remembered.load(folder))
         return loaded
 

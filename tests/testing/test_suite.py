@@ -13,6 +13,7 @@ from ragcore.retrievers.flat import Exact
 from ragcore.testing import CorpusSuite, IndexSuite, RetrieverSuite, SuiteError, examine
 from ragcore.testing.encoder import EncoderSuite
 from ragcore.testing.generator import GeneratorSuite
+from tests.testing.faults.corpus import Correct as Lines
 from tests.testing.mutants_corpus import Counted, IdsTwice
 
 SUITES = [IndexSuite, RetrieverSuite, EncoderSuite, GeneratorSuite, CorpusSuite]
@@ -176,3 +177,11 @@ def test_a_correct_corpus_passes_every_law():
     by_law = outcomes(CorpusSuite, Counted)
     assert by_law.pop("test_no_pickle_is_saved") == ("skipped", "it saves nothing")
     assert {outcome for outcome, _ in by_law.values()} == {"passed"}
+
+
+def test_a_wrong_line_must_be_refused() -> None:
+    law = "test_a_wrong_line_is_named"
+    for line, outcome in (("a\tA\tword", "failed"), ("a\tA", "passed"), (None, "passed")):
+        (verdict,) = examine(define(wrong_line=line), Lines, {law})
+        assert verdict.outcome == outcome, verdict
+    assert "raised no error" in next(examine(define(wrong_line="a\tA\tb"), Lines, {law})).reason
