@@ -287,7 +287,7 @@ class ReusesItsArray(Correct):
         return array
 
 
-@fault("same((e := made(C)).encode_questions(['a']), e.encode_questions(['a']))")
+@fault("same((e := made(C)).encode_questions([*'abcdefgh']), e.encode_questions([*'abcdefgh']))")
 class DropsOut(Correct):
     """Drops out weights, since it never leaves the mode of training."""
 
