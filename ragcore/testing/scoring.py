@@ -162,8 +162,6 @@ class ScoringLaws(SharedSuite):
         # A question without a word.
         self.scores(scorer, ["?!"] * len(passages), passages)
         for texts in NEARLY_ALIKE:
-            if not any("Kenya" in text for text in texts):
-                continue  # no question has a word of theirs
             pair = [Passage(str(number), "", text) for number, text in enumerate(texts)]
             assert self._apart(scorer, pair), f"passages {texts} score the same"
 
