@@ -9,7 +9,7 @@ import unicodedata
 import torch
 
 from ragcore.types import Passage, Word
-from tests.helpers.table_generator import EOS, TableGenerator, TableRead, TableState
+from tests.helpers.table_generator import EOS, TableRead, TableState
 from tests.testing.mutants_generator import Table
 
 
@@ -119,11 +119,6 @@ class KnowsThePassageByTitle(Table):
             questions,
             [known.setdefault((one.id, one.title), one) if one else None for one in passages],
         )
-
-
-class TitleIgnored(Table):
-    def read(self, questions, passages):
-        return TableGenerator.read(self, questions, passages)
 
 
 class PairsBeyond32Wrap(Table):
