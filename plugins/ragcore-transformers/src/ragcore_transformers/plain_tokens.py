@@ -17,7 +17,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-__all__ = ["PlainTokenizer", "special_tokens"]
+__all__ = ["PlainTokenizer", "own_backend", "special_tokens"]
 
 
 class PlainTokenizer:
@@ -56,6 +56,24 @@ class PlainTokenizer:
         """Return the end of each token in a text, without tokens around it."""
         encoding = self._backend.encode(text, add_special_tokens=False)
         return [end for _, end in encoding.offsets]
+
+
+def own_backend(backend: Any) -> Any:
+    """Return a tokenizer with settings of its own that neither truncates nor pads.
+
+    The vocabulary is the same in memory: that of a multilingual model takes hundreds of megabytes.
+
+    Args:
+        backend: of a fast tokenizer; it is not changed.
+    """
+    own: Any = Tokenizer(backend.model)
+    for part in ("normalizer", "pre_tokenizer", "post_processor", "decoder"):
+        value = getattr(backend, part)
+        if value is not None:
+            setattr(own, part, value)
+    added = backend.get_added_tokens_decoder()
+    own.add_tokens([added[token_id] for token_id in sorted(added)])
+    return own
 
 
 def special_tokens(tokenizer: Any) -> dict[str, int]:
