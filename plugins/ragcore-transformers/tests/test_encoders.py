@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -226,3 +227,52 @@ def test_a_passage_of_exactly_the_limit_is_not_cut(dpr: Path, sentence: Path) ->
                 else made_sentence(sentence, max_tokens=limit)
             )
             assert limited.count_cut([passage]) == count
+
+
+@pytest.mark.parametrize("kind", ["sentence", "dpr"])
+def test_vectors_are_the_same_while_another_thread_counts_cut_passages(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    make = made_sentence if kind == "sentence" else made_dpr
+    encoder = make(request.getfixturevalue(kind), max_tokens=48)
+    # Longer than the models' 64 positions.
+    questions = ["Who is the capital of Chad? " * 30] * 4
+    passages = [Passage(str(number), "", "capital of Chad " * 1000) for number in range(4)]
+
+    def encode() -> list[torch.Tensor]:
+        with torch.no_grad():
+            asked = encoder.encode_questions(questions)
+        return [asked, torch.from_numpy(encoder.encode_passages(passages[:1]))]
+
+    alone = encode()
+    counts: list[int] = []
+    stop = threading.Event()
+
+    def count() -> None:
+        while not stop.is_set():
+            counts.append(encoder.count_cut(passages))
+
+    counting = threading.Thread(target=count)
+    counting.start()
+    try:
+        for _ in range(60):
+            torch.testing.assert_close(encode(), alone)
+    finally:
+        stop.set()
+        counting.join()
+    assert set(counts) == {len(passages)}
+
+
+def test_encoding_does_not_change_a_tokenizers_settings(encoder: Encoder) -> None:
+    models = (
+        [encoder.model.tokenizer]
+        if isinstance(encoder, SentenceTransformers)
+        else [encoder.question_tokenizer, encoder.passage_tokenizer]
+    )
+    backends = [tokenizer.backend_tokenizer for tokenizer in models]
+    settings = [(backend.truncation, backend.padding) for backend in backends]
+    assert all(truncation and padding for truncation, padding in settings)
+    encoder.encode_passages(PASSAGES)
+    encoder.encode_questions(QUESTIONS)
+    encoder.count_cut(PASSAGES)
+    assert [(backend.truncation, backend.padding) for backend in backends] == settings

@@ -15,7 +15,7 @@ from ragcore_transformers.seq2seq import Seq2Seq
 from ragcore_transformers.tokenizing import plain_text
 from ragcore_transformers.words import WordEncoder
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import AddedToken, PreTrainedTokenizerFast
 
 from ragcore.decoding.grounding import Grounding
 
@@ -239,6 +239,18 @@ def test_special_tokens_that_a_text_spells_out_are_never_written(name):
     assert own.isdisjoint(writer.tokenizer.all_special_ids)
     assert "Chad" in [text[word.start : word.end] for word in words]
     assert not any(special in text[word.start : word.end] for word in words)
+
+
+@pytest.mark.parametrize("bare", [True, False])
+def test_an_added_special_token_is_never_written(bare: bool):
+    tokenizer = tiny.byte_pairs(start=None)
+    tokenizer.add_tokens([AddedToken("<tool>", special=True)])
+    text = "Chad <tool> Kenya"
+    (words,) = Writer(tokenizer, framed(tokenizer), bare=bare).words()([text])
+    assert {text[word.start : word.end].strip() for word in words} >= {"Chad", "Kenya"}
+    assert tokenizer.convert_tokens_to_ids("<tool>") not in {
+        token for word in words for token in word.tokens
+    }
 
 
 def test_what_is_asked_again_is_not_tokenized_again():

@@ -26,7 +26,7 @@ from ragcore_transformers.loading import (
     weights_digest,
 )
 from ragcore_transformers.plain import wide
-from ragcore_transformers.tokenizing import count_longer
+from ragcore_transformers.tokenizing import LengthCounter
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -60,6 +60,7 @@ class Dpr:
                 f"{_width(self.question_model)} dimensions and passage_model "
                 f"{config.passage_model!r} of {self.dim}: they must be trained together"
             )
+        self._counter: Final = LengthCounter(self.passage_tokenizer)
         self.max_input_tokens: Final = config.max_tokens
         self._passages_trained = False
         # Not the question encoder's weights: it is fine-tuned over fixed vectors (paper, 2.4).
@@ -94,7 +95,7 @@ class Dpr:
         """Return how many passages have more tokens than `max_tokens`, their titles included."""
         titles = [passage.title for passage in passages]
         texts = [passage.text for passage in passages]
-        return count_longer(self.passage_tokenizer, self.config.max_tokens, titles, texts)
+        return self._counter.longer(self.config.max_tokens, titles, texts)
 
     def encode_questions(self, questions: Sequence[str]) -> torch.Tensor:
         """Return vectors q(x), float32 [B, d], on the model's device, with gradients if enabled."""
@@ -128,14 +129,18 @@ class Dpr:
         return {name: name for name in models}
 
     def _run(self, tokenizer: Any, model: Any, *texts: list[str]) -> torch.Tensor:
-        inputs = tokenizer(
+        inputs = self._inputs(tokenizer, *texts).to(self.device)
+        return wide(model(**inputs).pooler_output)  # [batch, d]
+
+    def _inputs(self, tokenizer: Any, *texts: list[str]) -> Any:
+        """Tokenize; the settings are the same in every call, since all threads share them."""
+        return tokenizer(
             *texts,
             padding=True,
             truncation=True,
             max_length=self.config.max_tokens,
             return_tensors="pt",
-        ).to(self.device)
-        return wide(model(**inputs).pooler_output)  # [batch, d]
+        )
 
     def _load(self, name: str, kind: Any) -> tuple[Any, Any]:
         with explained(name, PluginError):
@@ -145,6 +150,8 @@ class Dpr:
             )
         # A question encoder loaded as a passage encoder would otherwise be random.
         refuse_incomplete(name, model, report, PluginError)
+        # Makes the tokenizer's settings now, and not in one thread while another encodes.
+        self._inputs(tokenizer, [""])
         return tokenizer, model.to(self.device).eval()
 
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tokenizers import Tokenizer
 
-__all__ = ["PlainTokenizer", "special_tokens"]
+__all__ = ["PlainTokenizer", "any_of", "own_backend", "special_tokens"]
 
 
 class PlainTokenizer:
@@ -34,7 +34,7 @@ class PlainTokenizer:
         # Not guessable, or a passage could spell the names.
         salt = secrets.token_hex(16)
         self._names = {token: f"[{salt} {token}]" for token in special_tokens(tokenizer)}
-        self._spelled = _any_of(self._names)
+        self._spelled = any_of(self._names)
         description = json.loads(tokenizer.backend_tokenizer.to_str())
         _rename(description, self._names)
         self._backend: Any = Tokenizer.from_str(json.dumps(description))
@@ -58,6 +58,24 @@ class PlainTokenizer:
         return [end for _, end in encoding.offsets]
 
 
+def own_backend(backend: Any) -> Any:
+    """Return a tokenizer with settings of its own that neither truncates nor pads.
+
+    The vocabulary is the same in memory: that of a multilingual model takes hundreds of megabytes.
+
+    Args:
+        backend: of a fast tokenizer; it is not changed.
+    """
+    own: Any = Tokenizer(backend.model)
+    for part in ("normalizer", "pre_tokenizer", "post_processor", "decoder"):
+        value = getattr(backend, part)
+        if value is not None:
+            setattr(own, part, value)
+    added = backend.get_added_tokens_decoder()
+    own.add_tokens([added[token_id] for token_id in sorted(added)])
+    return own
+
+
 def special_tokens(tokenizer: Any) -> dict[str, int]:
     """Return the special tokens of a fast tokenizer, those of languages too, and their ids."""
     added = {
@@ -73,7 +91,7 @@ def special_tokens(tokenizer: Any) -> dict[str, int]:
     return {**named, **added}
 
 
-def _any_of(texts: Any) -> re.Pattern[str]:
+def any_of(texts: Iterable[str]) -> re.Pattern[str]:
     """Return a pattern that matches any of these texts, the longest first."""
     ordered = sorted(texts, key=len, reverse=True)
     return re.compile("|".join(map(re.escape, ordered)) or r"(?!)")

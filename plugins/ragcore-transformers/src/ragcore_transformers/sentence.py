@@ -26,7 +26,7 @@ from ragcore_transformers.loading import (
     without_bars,
 )
 from ragcore_transformers.plain import wide
-from ragcore_transformers.tokenizing import count_longer
+from ragcore_transformers.tokenizing import LengthCounter
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -54,6 +54,10 @@ class SentenceTransformers:
         )
         prompts = self.model.prompts
         self._passages_trained = False
+        tokenizer = getattr(self.model, "tokenizer", None)
+        # The average of word vectors has another kind, and reads any length.
+        known = hasattr(tokenizer, "all_special_tokens")
+        self._counter: Final = LengthCounter(tokenizer) if known else None
         self._question_prompt = _chosen(config.question_prompt, prompts.get("query"))
         self._passage_prompt = _chosen(config.passage_prompt, prompts.get("document"))
         self.dim: Final = int(self.model.get_embedding_dimension() or 0)
@@ -85,12 +89,10 @@ class SentenceTransformers:
     def count_cut(self, passages: Sequence[Passage]) -> int:
         """Return how many passages have more tokens than the model reads."""
         limit = self.model.max_seq_length
-        tokenizer = getattr(self.model, "tokenizer", None)
-        if limit is None or not hasattr(tokenizer, "all_special_tokens"):
-            # Such as the average of word vectors, which reads any length.
+        if limit is None or self._counter is None:
             return 0
         texts = [self._passage_prompt + text for text in self._texts(passages)]
-        return count_longer(tokenizer, int(limit), texts)
+        return self._counter.longer(int(limit), texts)
 
     def encode_questions(self, questions: Sequence[str]) -> torch.Tensor:
         """Return vectors q(x), float32 [B, d], on the model's device, with gradients if enabled."""
@@ -144,6 +146,8 @@ class SentenceTransformers:
         if self.config.max_tokens is not None:
             model.max_seq_length = self.config.max_tokens
         cut_model_card(model)
+        # Makes the tokenizer's settings now, and not in one thread while another encodes.
+        model.preprocess(["a"])
         return model
 
     def _encode(self, model: SentenceTransformer, texts: list[str], prompt: str) -> torch.Tensor:

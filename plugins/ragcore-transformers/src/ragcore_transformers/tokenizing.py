@@ -15,9 +15,10 @@ from transformers import AutoTokenizer
 from ragcore.errors import GeneratorError, QuestionError
 from ragcore.types import Passage
 from ragcore_transformers.loading import explained
+from ragcore_transformers.plain_tokens import own_backend
 
 __all__ = [
-    "count_longer",
+    "LengthCounter",
     "fit_passage",
     "load_tokenizer",
     "plain_text",
@@ -90,18 +91,34 @@ def special_id(name: str, *sources: Any) -> int | None:
     return None
 
 
-def count_longer(tokenizer: Any, limit: int, *texts: list[str]) -> int:
-    """Return how many texts, or pairs of texts, have more than `limit` tokens.
+class LengthCounter:
+    """Counts an encoder's texts that are too long; safe to use while other threads encode."""
 
-    Args:
-        tokenizer: of the encoder.
-        limit: the most tokens that the encoder reads, those put around a text included.
-        texts: the texts, or first and second texts of pairs.
-    """
-    if not texts[0]:
-        return 0
-    ids = tokenizer(*texts, truncation=False, verbose=False).input_ids
-    return sum(len(row) > limit for row in ids)
+    def __init__(self, tokenizer: Any) -> None:
+        """Take a tokenizer of Hugging Face's, which is not changed by any call.
+
+        Truncation is a setting of a fast tokenizer itself, and so of all threads that encode with
+        it: a copy counts. One without a fast form has no such setting.
+        """
+        self._slow = None if tokenizer.is_fast else tokenizer
+        self._backend = own_backend(tokenizer.backend_tokenizer) if tokenizer.is_fast else None
+
+    def longer(self, limit: int, *texts: list[str]) -> int:
+        """Return how many texts, or pairs of texts, have more than `limit` tokens.
+
+        Args:
+            limit: the most tokens that the encoder reads, those put around a text included.
+            texts: the texts, or first and second texts of pairs.
+        """
+        if not texts[0]:
+            return 0
+        if self._backend is None:
+            rows = self._slow(*texts, truncation=False, verbose=False).input_ids
+        else:
+            rows = self._backend.encode_batch(
+                texts[0] if len(texts) == 1 else list(zip(*texts, strict=True))
+            )
+        return sum(len(row) > limit for row in rows)
 
 
 def question_fault(length: int, limit: int) -> str | None:

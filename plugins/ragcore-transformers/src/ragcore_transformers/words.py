@@ -25,6 +25,7 @@ from typing import Any, Final, NamedTuple
 from tokenizers import Tokenizer
 
 from ragcore.types import Word
+from ragcore_transformers.plain_tokens import any_of, special_tokens
 
 __all__ = ["WordEncoder"]
 
@@ -91,9 +92,10 @@ class WordEncoder:
         if self._bare is not None:
             self._bare.no_padding()
             self._bare.no_truncation()
-        self._special = frozenset(tokenizer.all_special_ids)
-        specials = [re.escape(token) for token in tokenizer.all_special_tokens if token]
-        self._spelled = re.compile("|".join(specials) or r"(?!)")
+        # Not `all_special_tokens`, which lacks special tokens without a role.
+        special = special_tokens(tokenizer)
+        self._special = frozenset(special.values())
+        self._spelled = any_of(special)
         before = encode([_BEFORE])[0][:-1]
         # BART's tokenizer begins every answer with a special token. After it comes "a", or the
         # token of an unknown word.
