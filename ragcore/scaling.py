@@ -2,7 +2,7 @@
 
 A library that computes 1 - x·y, stores float16, or has centroids of length 1 loses vectors much
 shorter than 1. An index that uses one multiplies the vectors that it gives to it, and the queries,
-and divides the scores. Knows no index.
+and divides the scores; in return numbers must stay within what float32 can hold. Knows no index.
 """
 
 from __future__ import annotations
@@ -13,13 +13,24 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from ragcore.types import Scores, Vectors
 
-__all__ = ["checked_scale", "scales"]
+__all__ = ["checked_scale", "common_scale", "in_range", "scales"]
 
 _SHORT: Final = 2.0**-6
 _LARGEST: Final = 60
 """The exponent of the largest scale: two of them, multiplied, are still within float32."""
+_MOST: Final = 1e18
+"""Numbers below this have products that float32 can hold, and sums of those: an infinite score
+ranks nothing."""
+
+
+def in_range(numbers: npt.NDArray[Any]) -> bool:
+    """Return whether all numbers are finite, and their products, too."""
+    least, most = float(numbers.min(initial=0)), float(numbers.max(initial=0))
+    return least > -_MOST and most < _MOST
 
 
 def scales(vectors: Vectors) -> Scores:
@@ -32,6 +43,15 @@ def scales(vectors: Vectors) -> Scores:
     exponents = np.where(short, -np.round(np.log2(np.where(short, lengths, 1))), 0)
     powers: Scores = np.ldexp(np.float32(1), np.minimum(exponents, _LARGEST).astype(int))
     return powers
+
+
+def common_scale(vectors: Vectors) -> float | None:
+    """Return the power of two that takes the longest of vectors [n, d] near 1.
+
+    It is None where all are zeros: their length says nothing of those that come later.
+    """
+    exists = vectors.any(axis=1)
+    return float(scales(vectors[exists]).min()) if exists.any() else None
 
 
 def checked_scale(value: Any) -> float:

@@ -555,3 +555,86 @@ def test_short_vectors_are_found(tmp_path: Path, factory: str, length: float) ->
     record = json.loads((tmp_path / "faiss.json").read_text(encoding="utf-8"))
     # Files of ordinary vectors stay as they were, so that an older ragcore reads them.
     assert record["format"] == (1 if length == 1 else 2)
+
+
+@pytest.mark.parametrize("factory", ["Flat", "HNSW32", "SQfp16", "IVF4,SQfp16"])
+@pytest.mark.parametrize("zeros", ["first", "among", "alone"])
+def test_vectors_of_zeros_do_not_decide_the_scale(tmp_path: Path, factory: str, zeros: str) -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((400, 16)).astype(np.float32) * np.float32(1e-7)
+    vectors[5 if zeros == "among" else 0] = 0
+    config = Faiss.Config(factory=factory, search={"nprobe": 4} if "IVF" in factory else {})
+    index = Faiss(config, dim=16)
+    if zeros == "alone" and "IVF" not in factory:
+        index.add(np.arange(1), vectors[:1])
+        index.save(tmp_path)
+        # An older ragcore reads it, too.
+        assert json.loads((tmp_path / "faiss.json").read_text(encoding="utf-8"))["format"] == 1
+        index = Faiss.load(tmp_path, config)
+    elif zeros != "among":
+        index.add(np.arange(1), vectors[:1])
+    index.add(np.arange(len(index), 400), vectors[len(index) :])
+    hits = index.search(vectors[10:30], 10)
+    products = vectors[10:30].astype(np.float64) @ vectors.T
+    best = np.argsort(-products, axis=1)[:, :10]
+    shares = [len(np.intersect1d(*pair)) for pair in zip(hits.rows, best, strict=True)]
+    assert np.mean(shares) >= 9
+    np.testing.assert_allclose(
+        hits.scores, np.take_along_axis(products, hits.rows, axis=1), atol=1e-16
+    )
+
+
+@pytest.mark.parametrize("factory", ["Flat", "HNSW32", "SQfp16", "HNSW32_SQfp16"])
+@pytest.mark.parametrize("length", [1e-4, 1e-7, 1e-17])
+def test_ordinary_vectors_after_short_ones_are_found_in_a_further_index(
+    factory: str, length: float
+) -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((400, 16)).astype(np.float32)
+    short = Faiss(Faiss.Config(factory=factory), dim=16)
+    short.add(np.arange(400), vectors * np.float32(length))
+    further = short.spawn_empty()
+    further.add(np.arange(400), vectors)
+    hits = further.search(vectors[:20], 1)
+    assert np.array_equal(hits.rows[:, 0], np.argmax(vectors[:20] @ vectors.T, axis=1))
+    np.testing.assert_allclose(hits.scores[:, 0], (vectors[:20] @ vectors.T).max(axis=1), rtol=1e-2)
+
+
+@pytest.mark.parametrize("factory", ["SQfp16", "IVF4,SQfp16", "PCA8,SQfp16", "SQfp16,RFlat"])
+def test_a_vector_that_overflows_float16_is_refused_and_changes_nothing(factory: str) -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((400, 16)).astype(np.float32)
+    index = Faiss(Faiss.Config(factory=factory), dim=16)
+    index.add(np.arange(400), vectors * np.float32(1e-7))
+    before = index.search(vectors[:5], 3)
+    with pytest.raises(ComponentError, match=r"multiplies all by 2\.09715e\+06.*build the memory"):
+        index.add(np.arange(400, 800), vectors)
+    after = index.search(vectors[:5], 3)
+    assert np.array_equal(before.rows, after.rows)
+    assert np.array_equal(before.scores, after.scores)
+    # Without a scale float16 has the same limit.
+    plain = Faiss(Faiss.Config(factory=factory), dim=16)
+    with pytest.raises(ComponentError, match="does not fit its float16"):
+        plain.add(np.arange(400), vectors * np.float32(1e6))
+
+
+def test_a_transform_that_makes_numbers_too_large_for_float16_is_refused() -> None:
+    rng = np.random.default_rng(0)
+    # Each number fits; along the direction that all share, their length does not.
+    shared = rng.standard_normal((400, 1)).astype(np.float32) * np.ones((1, 16), np.float32)
+    index = Faiss(Faiss.Config(factory="PCA8,SQfp16"), dim=16)
+    index.add(np.arange(400), shared * np.float32(60_000 / np.abs(shared).max()))
+    with pytest.raises(ComponentError, match="does not fit its float16"):
+        index.search(shared[:1], 1)
+
+
+@pytest.mark.parametrize("factory", ["Flat", "SQfp16"])
+def test_an_index_whose_rows_are_all_removed_chooses_its_scale_again(factory: str) -> None:
+    vectors = np.random.default_rng(0).standard_normal((100, 16)).astype(np.float32)
+    for first, later in ((1.0, 1e-12), (1e-12, 1.0)):
+        index = Faiss(Faiss.Config(factory=factory), dim=16)
+        index.add(np.arange(100), vectors * np.float32(first))
+        index.remove(np.arange(100))
+        index.add(np.arange(100), vectors * np.float32(later))
+        hits = index.search(vectors[:20], 1)
+        assert np.array_equal(hits.rows[:, 0], np.argmax(vectors[:20] @ vectors.T, axis=1))

@@ -307,3 +307,49 @@ def test_a_scale_that_is_no_power_of_two_is_refused(tmp_path: Path, scale: Any) 
     path.write_text(json.dumps(record), encoding="utf-8")
     with pytest.raises(StoreCorruptError, match=r"hnswlib\.json"):
         Hnswlib.load(tmp_path, Hnswlib.Config(threads=1))
+
+
+@pytest.mark.parametrize("zeros", ["first", "among", "alone"])
+def test_vectors_of_zeros_do_not_decide_the_scale(tmp_path: Path, zeros: str) -> None:
+    vectors, queries = VECTORS[:500] * np.float32(1e-7), QUERIES * np.float32(1e-7)
+    vectors[5 if zeros == "among" else 0] = 0
+    index = Hnswlib(Hnswlib.Config(threads=1), dim=DIM)
+    if zeros != "among":
+        index.add(np.arange(1), vectors[:1])
+    if zeros == "alone":
+        index.save(tmp_path)
+        # An older ragcore reads it, too.
+        assert json.loads((tmp_path / "hnswlib.json").read_text(encoding="utf-8"))["format"] == 1
+        index = Hnswlib.load(tmp_path, Hnswlib.Config(threads=1))
+    index.add(np.arange(len(index), 500), vectors[len(index) :])
+    hits = index.search(queries, 10)
+    products = np.einsum("bkd,bd->bk", vectors[hits.rows].astype(np.float64), queries)
+    np.testing.assert_allclose(hits.scores, products, atol=1e-5 * 1e-14)
+    best = np.argsort(-(queries.astype(np.float64) @ vectors.T), axis=1)[:, :10]
+    assert recall(hits.rows, best) > 0.9
+
+
+@pytest.mark.parametrize(("first", "later"), [(1.0, 1e-12), (1e-12, 1.0)])
+def test_a_graph_whose_rows_are_all_removed_chooses_its_scale_again(
+    tmp_path: Path, first: float, later: float
+) -> None:
+    index = Hnswlib(Hnswlib.Config(threads=1), dim=DIM)
+    index.add(np.arange(500), VECTORS[:500] * np.float32(first))
+    index.remove(np.arange(500))
+    index.add(np.arange(500, 1000), VECTORS[:500] * np.float32(later))
+    index.save(tmp_path)
+    for opened in (index, Hnswlib.load(tmp_path, Hnswlib.Config(threads=1))):
+        hits = opened.search(QUERIES * np.float32(later), 10)
+        assert recall(hits.rows - 500, true(np.arange(500), 10)) > 0.9
+
+
+def test_vectors_whose_products_are_infinite_are_refused_and_change_nothing() -> None:
+    index = Hnswlib(Hnswlib.Config(threads=1), dim=DIM)
+    index.add(np.arange(500), VECTORS[:500] * np.float32(1e-17))
+    before = index.search(QUERIES, 3)
+    with pytest.raises(ComponentError, match=r"multiplies all by .*build the memory again"):
+        index.add(np.arange(500, 510), VECTORS[:10] * np.float32(1e4))
+    with pytest.raises(ComponentError, match="above 1e18"):
+        index.add(np.arange(500, 510), VECTORS[:10] * np.float32(1e30))
+    assert len(index) == 500
+    assert np.array_equal(index.search(QUERIES, 3).scores, before.scores)

@@ -7,17 +7,20 @@ files or threads.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
 
 import faiss  # type: ignore[import-untyped, unused-ignore]
+import numpy as np
 
 from ragcore.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    import numpy as np
     import numpy.typing as npt
+
+    from ragcore.types import Vectors
 
 __all__ = [
     "abilities",
@@ -27,9 +30,14 @@ __all__ = [
     "make",
     "message",
     "only",
+    "overflows",
     "takes_selector",
+    "trains",
     "tune",
 ]
+
+_FLOAT16: Final = 65_504
+"""The largest number of float16; larger ones become infinite, and so do all scores."""
 
 
 def make(factory: str, dim: int) -> Any:
@@ -49,6 +57,38 @@ def make(factory: str, dim: int) -> Any:
         _refuse(layer, factory)
     # Inverted lists hold ids themselves; all others number their vectors from zero.
     return index if isinstance(core(index), faiss.IndexIVF) else faiss.IndexIDMap2(index)
+
+
+@cache
+def trains(factory: str, dim: int) -> bool:
+    """Return whether a factory's index is trained on vectors before it takes any."""
+    return not make(factory, dim).is_trained
+
+
+def overflows(index: Any, vectors: Vectors) -> bool:
+    """Return whether a number of vectors [n, d] is larger than the index's codes can hold.
+
+    Codes that are trained hold any: what lies beyond their range gets the code of its edge.
+    """
+    # FAISS's stubs do not know the class of a chain.
+    layer: Any = faiss.downcast_index(index)
+    if isinstance(layer, faiss.IndexIDMap):
+        return overflows(layer.index, vectors)
+    if isinstance(layer, faiss.IndexPreTransform):
+        for number in range(layer.chain.size() if layer.is_trained else 0):
+            vectors = faiss.downcast_VectorTransform(layer.chain.at(number)).apply(vectors)
+        return overflows(layer.index, vectors)
+    if isinstance(layer, faiss.IndexRefine):
+        inner = (layer.base_index, layer.refine_index)
+        return any(overflows(each, vectors) for each in inner)
+    if isinstance(layer, faiss.IndexHNSW):
+        return overflows(layer.storage, vectors)
+    sq = getattr(layer, "sq", None)
+    if sq is None or sq.qtype != faiss.ScalarQuantizer.QT_fp16:
+        return False
+    # Lists store differences to their centroids, whose numbers have the same limit.
+    limit = _FLOAT16 / 2 if getattr(layer, "by_residual", False) else _FLOAT16
+    return bool(np.abs(vectors).max(initial=0) > limit)
 
 
 def abilities(index: Any) -> frozenset[str]:

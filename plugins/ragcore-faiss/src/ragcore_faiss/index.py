@@ -24,32 +24,15 @@ from ragcore.errors import (
     UnsupportedOperation,
 )
 from ragcore.process.fork import call_in_child, new_rlock
-from ragcore.scaling import checked_scale, scales
-from ragcore.types import MISSING_ROW, Hits
+from ragcore.scaling import checked_scale, common_scale, in_range, scales
+from ragcore.types import Hits
 from ragcore_faiss.config import FaissConfig
-from ragcore_faiss.exhaustive import (
-    compare_all,
-    graph_is_slower,
-    has_graph,
-    wide,
-    wider_probes,
-)
-from ragcore_faiss.factory import (
-    abilities,
-    completed,
-    core,
-    make,
-    message,
-    only,
-    takes_selector,
-    tune,
-)
+from ragcore_faiss.factory import abilities, completed, make, message, overflows, trains, tune
 from ragcore_faiss.file import check, read_file
-from ragcore_faiss.structure import in_range
+from ragcore_faiss.numbering import Numbering
+from ragcore_faiss.searching import Searcher
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from ragcore.types import Rows, Vectors
 
 
@@ -58,9 +41,6 @@ __all__ = ["Faiss"]
 _FORMAT: Final = 1
 _SCALED_FORMAT: Final = 2
 """As 1, with the number by which the stored vectors were multiplied."""
-
-_FEW: Final = 1_000
-"""Up to so many allowed rows are compared one by one, whatever lists they are in."""
 
 _POINTS_NEEDED: Final = re.compile(r"as large as number of clusters \((\d+)\)")
 
@@ -87,13 +67,13 @@ class Faiss:
         self._config = config
         self._dim = dim
         self._index = index
-        # What the vectors in the index are multiplied by; chosen when the first are added.
+        # What the vectors in the index are multiplied by; chosen when the first that are no zeros
+        # are added.
         self._scale: float | None = None
         self._mapped_from: Path | None = None
         self._last = -1
-        # Rows in ascending order, computed when they are first looked up: of which array, its
-        # order (None if it ascends), and the sorted rows.
-        self._order: tuple[Rows, Rows | None, Rows] | None = None
+        # Computed when a row is first looked up.
+        self._numbering: Numbering | None = None
         self._new_rows: list[Rows] = []
         self._untrained: list[Vectors] = []
         self._lock = new_rlock()
@@ -121,10 +101,12 @@ class Faiss:
             return
         with self._lock:
             self._refuse_taken(new)
+            scale = self._scale
+            if scale is None or not (len(self) or trains(self._config.factory, self._dim)):
+                scale = common_scale(values)
+            values = self._scaled(values, scale)
             self._make_changeable()
-            if self._scale is None:
-                self._scale = float(scales(values).min())
-            values = values * np.float32(self._scale)
+            self._scale = scale
             if self._index.is_trained:
                 self._index.add_with_ids(values, new)
             else:
@@ -152,12 +134,15 @@ class Faiss:
         if allowed is not None:
             self._require("filter")
         self._settle()
-        numbers = None if allowed is None else self._numbers(allowed)[0]
+        numbers = None
+        if allowed is not None:
+            numbers = np.sort(self._numbers().find(np.unique(np.asarray(allowed, np.int64)))[0])
         count = min(k, len(self) if numbers is None else len(numbers))
         if not count or not len(values):
             return Hits.empty(len(values), k)
         factors = scales(values)  # [B]
-        scores, rows = self._best(values * factors[:, None], count, numbers)  # [B, count] each
+        searcher = Searcher(self._index, self._rows, exact="exact" in self.capabilities)
+        scores, rows = searcher.best(values * factors[:, None], count, numbers)  # [B, count] each
         scores = scores / (factors * np.float32(self._scale or 1))[:, None]
         if count == k:
             return Hits(rows, scores)
@@ -165,67 +150,12 @@ class Faiss:
         hits.rows[:, :count], hits.scores[:, :count] = rows, scores
         return hits
 
-    def _best(self, values: Vectors, k: int, numbers: Rows | None) -> tuple[Vectors, Rows]:
-        """Return scores and rows [B, k], of the vectors of these numbers or of all."""
-        layer, options = core(self._index), {}
-        if numbers is None:
-            params = wide(self._index, k)
-            if params is not None:
-                if has_graph(self._index) and graph_is_slower(k, len(self)):
-                    return self._compared(values, k, None)
-                options["params"] = params
-            scores, rows = self._fetch(values, k, options)
-        elif takes_selector(layer):
-            if len(numbers) <= _FEW and "exact" not in self.capabilities:
-                return self._compared(values, k, numbers)
-            selected = np.ascontiguousarray(self._rows[numbers])
-            scores, rows = self._fetch(values, k, {"params": only(self._index, selected)})
-        else:
-            # Twice the depth in which k allowed vectors lie if they are spread evenly.
-            depth = min(len(self), 2 * -(-k * len(self) // len(numbers)))
-            if graph_is_slower(depth, len(numbers)):
-                return self._compared(values, k, numbers)
-            params = wide(self._index, depth)
-            options = {} if params is None else {"params": params}
-            scores, rows = self._filtered(*self._fetch(values, depth, options), k, numbers)
-        for params in wider_probes(self._index, None if numbers is None else self._rows[numbers]):
-            short = rows[:, -1] == MISSING_ROW  # [B]
-            if not short.any():
-                break
-            scores[short], rows[short] = self._fetch(values[short], k, {"params": params})
-        short = rows[:, -1] == MISSING_ROW
-        if short.any():
-            scores[short], rows[short] = self._compared(values[short], k, numbers)
-        return scores, rows
-
-    def _compared(self, values: Vectors, k: int, numbers: Rows | None) -> tuple[Vectors, Rows]:
-        scores, rows = compare_all(self._index, values, k, self._rows, numbers)
-        order = np.lexsort((rows, -scores), axis=1)
-        return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
-
-    def _filtered(self, scores: Vectors, rows: Rows, k: int, numbers: Rows) -> tuple[Vectors, Rows]:
-        """Return the first k hits of [B, depth] that are allowed, [B, k]."""
-        allowed = _among(rows, np.sort(self._rows[numbers]))
-        order = np.argsort(~allowed, axis=1, kind="stable")[:, :k]
-        exists = np.take_along_axis(allowed, order, axis=1)
-        best = np.where(exists, np.take_along_axis(rows, order, axis=1), MISSING_ROW)
-        best_scores = np.where(exists, np.take_along_axis(scores, order, axis=1), -np.inf)
-        return best_scores.astype(np.float32, copy=False), best
-
-    def _numbers(self, rows: Rows) -> tuple[Rows, Rows]:
-        """Return FAISS's numbers of the rows that are there, ascending, and the absent rows."""
-        wanted = np.unique(np.asarray(rows, np.int64))
-        known, order = self._rows, self._order
-        if order is None or order[0] is not known:
-            # FAISS numbers vectors in the order of `self._rows`.
-            ascending = bool((known[1:] > known[:-1]).all())
-            sorting = None if ascending else np.argsort(known, kind="stable")
-            self._order = order = (known, sorting, known if sorting is None else known[sorting])
-        _, sorting, sorted_rows = order
-        exists = _among(wanted, sorted_rows)
-        places = np.searchsorted(sorted_rows, wanted[exists])
-        numbers = places if sorting is None else np.sort(sorting[places])
-        return numbers.astype(np.int64, copy=False), wanted[~exists]
+    def _numbers(self) -> Numbering:
+        """Return the numbering of the rows that are there now."""
+        rows, numbering = self._rows, self._numbering
+        if numbering is None or numbering.rows is not rows:
+            self._numbering = numbering = Numbering(rows)
+        return numbering
 
     def remove(self, rows: Rows) -> None:
         """Remove rows.
@@ -258,11 +188,7 @@ class Faiss:
         rows = np.asarray(rows, np.int64)
         with self._lock:
             self._settle()
-            # FAISS numbers vectors in the order of `self._rows`.
-            order = np.argsort(self._rows, kind="stable")
-            places = np.searchsorted(self._rows, rows, sorter=order)  # [n]
-            numbers = order[np.minimum(places, max(len(order) - 1, 0))] if len(order) else places
-            exists = self._rows[numbers] == rows if len(order) else np.zeros(len(rows), bool)
+            numbers, exists = self._numbers().find(rows)
             if not exists.all():
                 raise ComponentError(f"{self._name} has no row {rows[~exists][0]}")
             inner = faiss.downcast_index(self._index.index)
@@ -275,6 +201,9 @@ class Faiss:
         Raises:
             ConfigError: there are too few vectors to train the index.
         """
+        if not trains(self._config.factory, self._dim):
+            # It chooses a scale for its own vectors.
+            return type(self)(self._config, dim=self._dim)
         with self._lock:
             self._settle()
             path = self._mapped_from
@@ -304,7 +233,9 @@ class Faiss:
             save_array(folder / "rows.npy", self._rows)
         about: dict[str, Any] = {"format": _FORMAT, "factory": self._config.factory}
         about["dim"] = self._dim
-        if self._scale not in (None, 1):
+        if self._scale is None:
+            about["scale"] = None
+        elif self._scale != 1:
             about |= {"format": _SCALED_FORMAT, "scale": self._scale}
         (folder / "faiss.json").write_text(json.dumps(about), encoding="utf-8")
 
@@ -320,7 +251,9 @@ class Faiss:
         with reading(folder / "faiss.json") as path:
             record = json.loads(path.read_text(encoding="utf-8"))
             built_by, layout, dim = record["factory"], record["format"], int(record["dim"])
-            scale = checked_scale(record["scale"]) if layout == _SCALED_FORMAT else 1.0
+            scale = 1.0 if record.get("scale", 1) is not None else None
+            if layout == _SCALED_FORMAT:
+                scale = checked_scale(record["scale"])
         if layout not in (_FORMAT, _SCALED_FORMAT) or built_by != config.factory:
             raise MemoryMismatchError(
                 f"{folder} was built with factory {built_by!r} (format {layout}), "
@@ -363,6 +296,32 @@ class Faiss:
                 f"{self._name} was given a vector that is not finite, or has a number above 1e18"
             )
         return values
+
+    def _scaled(self, values: Vectors, scale: float | None) -> Vectors:
+        """Multiply vectors [n, d] by the index's scale.
+
+        Raises:
+            ComponentError: a number is then larger than the index can hold.
+        """
+        scaled: Vectors = values * np.float32(scale or 1)
+        self._refuse_overflow(scaled, scale)
+        return scaled
+
+    def _refuse_overflow(self, scaled: Vectors, scale: float | None) -> None:
+        """Raise if a number of vectors that were multiplied by a scale is too large to store."""
+        if in_range(scaled) and not overflows(self._index, scaled):
+            return
+        most = np.abs(scaled).max() / (scale or 1)
+        reason = "which does not fit its float16"
+        if scale not in (None, 1):
+            reason = (
+                f"but its first vectors were so short that it multiplies all by {scale:g}, and the "
+                "product does not fit it"
+            )
+        raise ComponentError(
+            f"{self._name} was given a vector with the number {most:g}, {reason}: build the memory "
+            "again from all passages, with a factory without fp16 if vectors differ so much"
+        )
 
     def _refuse_taken(self, new: Rows) -> None:
         if new.min() < 0:
@@ -419,29 +378,10 @@ class Faiss:
                 f"factory with fewer clusters, such as Flat (train_size is "
                 f"{self._config.train_size})"
             ) from error
+        # A transform that is learnt only now may make numbers larger.
+        self._refuse_overflow(vectors, self._scale)
         self._index.add_with_ids(vectors, np.concatenate(self._new_rows))
         self._untrained = []
-
-    def _fetch(self, queries: Vectors, k: int, options: dict[str, Any]) -> tuple[Vectors, Rows]:
-        """Return scores and rows [B, k], sorted by falling score, ties by row."""
-        exact = "exact" in self.capabilities
-        # One hit more than k shows whether the k-th ties with the next.
-        fetched = min(k + 1, len(self)) if exact else k
-        while True:
-            scores, rows = self._index.search(queries, fetched, **options)  # [B, fetched] each
-            ends = rows[:, -1]
-            # FAISS puts missing hits last, with the lowest float as their score.
-            if ends.min() < 0:
-                scores[rows == MISSING_ROW] = -np.inf
-            if not exact or fetched == len(self):
-                break
-            if not ((scores[:, k - 1] == scores[:, -1]) & (ends != MISSING_ROW)).any():
-                break
-            fetched = min(2 * fetched, len(self))
-        if (scores[:, :-1] > scores[:, 1:]).all():
-            return scores[:, :k], rows[:, :k]
-        order = np.lexsort((rows, -scores), axis=1)[:, :k]
-        return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
 
 
 def _copy(index: Any) -> Any:
@@ -450,12 +390,3 @@ def _copy(index: Any) -> Any:
     except RuntimeError:
         # FAISS clones fewer kinds than it writes.
         return completed(faiss.deserialize_index(faiss.serialize_index(index)))
-
-
-def _among(rows: Rows, ascending: Rows) -> npt.NDArray[np.bool_]:
-    """Return which of `rows`, of any shape, are in an ascending list."""
-    if not len(ascending):
-        return np.zeros(rows.shape, np.bool_)
-    places = np.minimum(np.searchsorted(ascending, rows), len(ascending) - 1)
-    mask: npt.NDArray[np.bool_] = ascending[places] == rows
-    return mask

@@ -15,13 +15,14 @@ import faiss as typed_faiss  # type: ignore[import-untyped, unused-ignore]
 import numpy as np
 
 from ragcore.disk.arrays import samples
+from ragcore.scaling import in_range
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ragcore.types import Rows
 
-__all__ = ["fault_of", "in_range"]
+__all__ = ["fault_of"]
 
 # FAISS's stubs lack many of its names and keywords.
 faiss: Any = typed_faiss
@@ -41,17 +42,6 @@ _MOST_CANDIDATES: Final = 1 << 16
 """A search considers at most so many candidates, or as many as there are vectors."""
 
 _BLOCK: Final = 4_096
-
-
-_LARGEST: Final = 1e18
-"""Numbers below this have products that float32 can hold, and sums of those: an infinite score
-ranks nothing."""
-
-
-def in_range(numbers: npt.NDArray[Any]) -> bool:
-    """Return whether all numbers are finite, and their products, too."""
-    least, most = float(numbers.min(initial=0)), float(numbers.max(initial=0))
-    return least > -_LARGEST and most < _LARGEST
 
 
 class _FaultError(Exception):

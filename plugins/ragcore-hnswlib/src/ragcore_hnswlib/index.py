@@ -26,7 +26,7 @@ from ragcore.errors import (
 )
 from ragcore.process.cpus import usable_cpus
 from ragcore.process.fork import new_lock
-from ragcore.scaling import checked_scale, scales
+from ragcore.scaling import checked_scale, common_scale, in_range, scales
 from ragcore.types import MISSING_ROW, Hits
 from ragcore_hnswlib.config import HnswlibConfig
 from ragcore_hnswlib.file import check_file
@@ -67,11 +67,13 @@ class Hnswlib:
             ef_construction=config.ef_construction,
             random_seed=config.seed,
         )
-        self._adopt(config, dim, graph, np.zeros(0, np.int64), scale=1.0)
+        self._adopt(config, dim, graph, np.zeros(0, np.int64), scale=None)
 
-    def _adopt(self, config: HnswlibConfig, dim: int, graph: Any, rows: Rows, scale: float) -> None:
+    def _adopt(
+        self, config: HnswlibConfig, dim: int, graph: Any, rows: Rows, scale: float | None
+    ) -> None:
         self._config = config
-        # What the vectors in the graph were multiplied by.
+        # What the vectors in the graph were multiplied by; None as long as all are zeros.
         self._scale = scale
         self._dim = dim
         self._graph = graph
@@ -106,13 +108,17 @@ class Hnswlib:
             return
         with self._lock:
             self._refuse_taken(new)
+            # Where all rows are removed, the next vectors choose again.
+            scale = self._scale if self._size else None
+            if scale is None:
+                scale = 1.0 if self._config.space == "cosine" else common_scale(values)
+            scaled = self._scaled(values, scale)
             first, after = len(self._rows), len(self._rows) + len(new)
             room = self._graph.get_max_elements()
             if after > room:
                 self._graph.resize_index(max(after, 2 * room))
-            if not first:
-                self._scale = float(self._scales(values).min())
-            self._graph.add_items(values * np.float32(self._scale), np.arange(first, after))
+            self._graph.add_items(scaled, np.arange(first, after))
+            self._scale = scale
             self._rows = np.concatenate([self._rows, new])
             self._size += len(new)
             self._last = max(self._last, int(new.max()))
@@ -145,7 +151,7 @@ class Hnswlib:
             raise UnsupportedOperation.of("index 'hnswlib' (cosine)", "vectors")
         distinct, inverse = np.unique(np.asarray(rows, np.int64), return_inverse=True)
         stored = self._stored(self._places(distinct, "it has no vector"))[inverse]
-        return stored / np.float32(self._scale)
+        return stored / np.float32(self._scale or 1)
 
     def search(self, queries: Vectors, k: int, *, allowed: Rows | None = None) -> Hits:
         """Return the k rows of highest score for each of queries [B, d] that the graph reaches.
@@ -181,7 +187,7 @@ class Hnswlib:
                 # The graph does not reach so many from its entry point.
                 every = np.flatnonzero(all_rows != MISSING_ROW) if among is None else among
                 places, scores = self._compared(values, count, every)
-        scores = scores / (factors * np.float32(self._scale))[:, None]
+        scores = scores / (factors * np.float32(self._scale or 1))[:, None]
         rows, scores = _in_order(all_rows[places], scores)
         if count == k:
             return Hits(rows, scores)
@@ -209,7 +215,9 @@ class Hnswlib:
             save_array(folder / "rows.npy", self._rows)
         about: dict[str, Any] = {"format": _FORMAT, "space": self._config.space}
         about |= {"m": self._config.m, "dim": self._dim}
-        if self._scale != 1:
+        if self._scale is None:
+            about["scale"] = None
+        elif self._scale != 1:
             about |= {"format": _SCALED_FORMAT, "scale": self._scale}
         (folder / "hnswlib.json").write_text(json.dumps(about), encoding="utf-8")
 
@@ -225,8 +233,9 @@ class Hnswlib:
             record = json.loads(path.read_bytes())
             dim = int(record["dim"])
             built = {key: record[key] for key in ("format", "space", "m")}
-            scaled = record["format"] == _SCALED_FORMAT
-            scale = checked_scale(record["scale"]) if scaled else 1.0
+            scale = 1.0 if record.get("scale", 1) is not None else None
+            if record["format"] == _SCALED_FORMAT:
+                scale = checked_scale(record["scale"])
         rows = load_rows(folder / "rows.npy", mmap=False)
         layout = _SCALED_FORMAT if built["format"] == _SCALED_FORMAT else _FORMAT
         expected = {"format": layout, "space": config.space, "m": config.m}
@@ -261,9 +270,27 @@ class Hnswlib:
                 f"index 'hnswlib' holds vectors of {self._dim} dimensions and was given an array "
                 f"of shape {values.shape}: it must be [n, {self._dim}]"
             )
-        if not np.isfinite(values).all():
-            raise ComponentError("index 'hnswlib' was given a vector that is not finite")
+        if not in_range(values):
+            raise ComponentError(
+                "index 'hnswlib' was given a vector that is not finite, or has a number above 1e18"
+            )
         return values
+
+    def _scaled(self, values: Vectors, scale: float | None) -> Vectors:
+        """Multiply vectors [n, d] by the index's scale.
+
+        Raises:
+            ComponentError: the products of a number are then infinite.
+        """
+        scaled: Vectors = values * np.float32(scale or 1)
+        if not in_range(scaled):
+            raise ComponentError(
+                f"index 'hnswlib' was given a vector with the number {np.abs(values).max():g}, but "
+                f"its first vectors were so short that it multiplies all by {scale:g}, and the "
+                "product is too large: build the memory again with all vectors, or use vectors of "
+                "about one length"
+            )
+        return scaled
 
     def _refuse_taken(self, new: Rows) -> None:
         if new.min() < 0:
