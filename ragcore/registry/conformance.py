@@ -49,8 +49,10 @@ _MISSING: Final = object()
 _UNKNOWN: Final = object()
 """Stands for a member that the class does not define, and that its code may set on an instance."""
 
-_CHECKED: Final[weakref.WeakSet[type[Any]]] = weakref.WeakSet()
-"""Classes in which no fault was found."""
+_CHECKED: Final[weakref.WeakKeyDictionary[type[Any], set[tuple[str, Any]]]] = (
+    weakref.WeakKeyDictionary()
+)
+"""Classes in which no fault was found, each with the kinds and contracts that it was checked for."""
 
 
 def check_class(kind: str, name: str, component: Any, contract: Any = None) -> None:
@@ -74,7 +76,7 @@ def check_class(kind: str, name: str, component: Any, contract: Any = None) -> N
             f"{kind} {name!r}: found {_described(component)}, expected a class that follows the "
             f"contract of {article(kind)}: {see(contract)}"
         )
-    if component in _CHECKED:
+    if (kind, contract) in _CHECKED.get(component, ()):
         return
     declared = _static(component, "capabilities")
     faults = [
@@ -84,7 +86,7 @@ def check_class(kind: str, name: str, component: Any, contract: Any = None) -> N
         *_extension_faults(component, contract, declared, instance=False),
     ]
     _refuse(faults, kind, name, component, contract)
-    _CHECKED.add(component)
+    _CHECKED.setdefault(component, set()).add((kind, contract))
 
 
 def check_instance(kind: str, name: str, component: Any, contract: Any = None) -> None:

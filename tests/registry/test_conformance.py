@@ -114,6 +114,16 @@ def test_members_that_the_constructor_sets_count_and_are_needed() -> None:
         ComponentSpec("scorer", "delayed", Delayed, NoSettings()).build()
 
 
+def test_a_class_that_follows_one_contract_is_checked_again_for_another() -> None:
+    class Words(WordEncoder):
+        pass
+
+    check_class("encoder", "words", Words)
+    for kind, absent in (("generator", "step"), ("scorer", "score"), ("index", "search")):
+        with pytest.raises(PluginError, match=rf"{kind} 'words' .* it has no .*\b{absent}\b"):
+            check_class(kind, "words", Words)
+
+
 def test_a_member_inherited_from_the_contract_itself_does_nothing_and_is_missing() -> None:
     class Half(Scorer):
         Config = NoSettings
