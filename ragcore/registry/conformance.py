@@ -49,8 +49,10 @@ _MISSING: Final = object()
 _UNKNOWN: Final = object()
 """Stands for a member that the class does not define, and that its code may set on an instance."""
 
-_CHECKED: Final[weakref.WeakSet[type[Any]]] = weakref.WeakSet()
-"""Classes in which no fault was found."""
+_CHECKED: Final[weakref.WeakKeyDictionary[type[Any], set[tuple[str, Any]]]] = (
+    weakref.WeakKeyDictionary()
+)
+"""Classes in which no fault was found, and the kinds and contracts for which they were checked."""
 
 
 def check_class(kind: str, name: str, component: Any, contract: Any = None) -> None:
@@ -74,7 +76,7 @@ def check_class(kind: str, name: str, component: Any, contract: Any = None) -> N
             f"{kind} {name!r}: found {_described(component)}, expected a class that follows the "
             f"contract of {article(kind)}: {see(contract)}"
         )
-    if component in _CHECKED:
+    if (kind, contract) in _CHECKED.get(component, ()):
         return
     declared = _static(component, "capabilities")
     faults = [
@@ -84,7 +86,7 @@ def check_class(kind: str, name: str, component: Any, contract: Any = None) -> N
         *_extension_faults(component, contract, declared, instance=False),
     ]
     _refuse(faults, kind, name, component, contract)
-    _CHECKED.add(component)
+    _CHECKED.setdefault(component, set()).add((kind, contract))
 
 
 def check_instance(kind: str, name: str, component: Any, contract: Any = None) -> None:
@@ -134,13 +136,20 @@ def _faults(component: Any, members: Mapping[str, Any], *, instance: bool) -> It
         if value is _MISSING:
             yield f"no {name}"
         elif value is not _UNKNOWN:
-            fault = _fault(name, value, member)
+            fault = _fault(name, value, member, bound=not _on_class(component, name, value))
             if fault is not None:
                 yield fault
 
 
-def _fault(name: str, value: Any, member: Any) -> str | None:
-    """Say what is wrong with a member that exists, or return None."""
+def _fault(name: str, value: Any, member: Any, *, bound: bool) -> str | None:
+    """Say what is wrong with a member that exists, or return None.
+
+    Args:
+        name: of the member.
+        value: what the component has under that name.
+        member: what the contract has.
+        bound: the value is called as it is, without `self`.
+    """
     method = isinstance(member, types.FunctionType | classmethod)
     if not method:
         if isinstance(value, types.FunctionType | types.MethodType):
@@ -151,17 +160,17 @@ def _fault(name: str, value: Any, member: Any) -> str | None:
     if not callable(value) and not hasattr(type(value), "__get__"):
         return f"its {name} is {_described(value)}, expected a method"
     expected = inspect.signature(member.__func__ if isinstance(member, classmethod) else member)
-    if not _accepts(value, expected):
+    if not _accepts(value, expected, bound=bound):
         parameters = ", ".join(_spelt(list(expected.parameters.values())[1:]))
         return f"its {name} cannot be called as {name}({parameters})"
     return None
 
 
-def _accepts(value: Any, expected: inspect.Signature) -> bool:
+def _accepts(value: Any, expected: inspect.Signature, *, bound: bool) -> bool:
     """Return whether a function can be called as a contract's is; True where none can tell."""
     skip = 1
     if isinstance(value, types.FunctionType):
-        skip = 0
+        skip = 1 if bound else 0
     elif isinstance(value, classmethod):
         value, skip = value.__func__, 0
     elif isinstance(value, staticmethod):
@@ -250,6 +259,17 @@ def _static(component: Any, name: str) -> Any:
         return getattr(component, name, _MISSING)
     inherited = inspect.getattr_static(owner, name, _MISSING)
     return _MISSING if value is inherited and _is_stub(owner, name) else value
+
+
+def _on_class(component: Any, name: str, value: Any) -> bool:
+    """Return whether a member is the class's own, and so is called with `self`.
+
+    A function that a constructor sets on its instance is called without.
+    """
+    if isinstance(component, type):
+        return True
+    inherited = inspect.getattr_static(type(component), name, _MISSING)
+    return value is inherited and name not in getattr(component, "__dict__", {})
 
 
 def _is_stub(component: type[Any], name: str) -> bool:

@@ -86,8 +86,8 @@ class ChangeLaws(SearchSuite):
             world.items[:] = 0
         else:
             world.items.reverse()
-        expected = self.search(self.filled(component, self.world()))
-        identical(self.search(subject), expected, "before and after the caller reused its arrays")
+        what = "once the caller reused its arrays"
+        self.same_as_built(component, subject, self.world(), what)
 
     def test_adding_an_existing_row_is_refused(self, component: Any) -> None:
         """Adding a row a second time is an error, and the failed call adds nothing.

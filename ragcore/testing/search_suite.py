@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
 from ragcore.registry.components import ComponentSpec
 from ragcore.testing.data import World, rows
+from ragcore.testing.hits import agree
 from ragcore.testing.suite import Suite
 from ragcore.types import Hits
 
@@ -81,6 +84,26 @@ class SearchSuite(Suite):
         """Search a component for `questions()`."""
         hits: Hits = subject.search(self.questions(), self.k if k is None else k, **options)
         return hits
+
+    def same_as_built(self, component: Any, subject: Any, world: World, what: str) -> None:
+        """Check that a component contains a world, by building another that does.
+
+        Only one that declares `exact` must give the same hits; of others two builds may differ, but
+        find the items by their own content about equally often.
+        """
+        built = self.filled(component, world)
+        if "exact" in subject.capabilities:
+            agree(self.search(subject), self.search(built), what)
+            return
+        share, enough = self._own(subject, world), 3 / 4 * self._own(built, world)
+        assert share >= enough, (
+            f"{what}: {share:.0%} of items are found by their own content, below {enough:.0%}"
+        )
+
+    def _own(self, subject: Any, world: World) -> float:
+        """Return the share of items that a question about each finds."""
+        hits = subject.search(self.asking(world.items), self.k)
+        return float(np.mean((hits.rows == world.rows[:, None]).any(axis=1)))
 
     def saved(self, subject: Any, folder: Path) -> Path:
         """Save a component into a new folder, and return the folder."""

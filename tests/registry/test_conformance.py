@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import subprocess
 import sys
@@ -112,6 +113,83 @@ def test_members_that_the_constructor_sets_count_and_are_needed() -> None:
     check_class("scorer", "delayed", Delayed)
     with pytest.raises(PluginError, match=r"it has no score: see ragcore\.contracts\.Scorer"):
         ComponentSpec("scorer", "delayed", Delayed, NoSettings()).build()
+
+
+def closure(self: Any) -> Any:
+    return lambda questions, passages: np.zeros(len(questions), np.float32)
+
+
+def delegating(self: Any) -> Any:
+    # As `torch.no_grad()` and others wrap a bound method.
+    @functools.wraps(self.inner)
+    def score(*args: Any) -> Any:
+        return self.inner(*args)
+
+    return score
+
+
+@pytest.mark.parametrize("method", [closure, delegating, lambda self: self.inner])
+@pytest.mark.parametrize("slots", [("__dict__",), ("score",)])
+def test_methods_that_the_constructor_sets_take_no_self(method: Any, slots: Any) -> None:
+    class Sets:
+        __slots__ = slots
+        Config = NoSettings
+        capabilities: ClassVar[frozenset[str]] = frozenset()
+
+        def __init__(self, config: Any) -> None:
+            self.score = method(self)
+
+        def inner(self, questions: Any, passages: Any) -> Any:
+            return np.zeros(len(questions), np.float32)
+
+    class Replaces(Sets):
+        def score(self, questions: Any, passages: Any) -> Any: ...
+
+    class Delegates:
+        Config = NoSettings
+        capabilities: ClassVar[frozenset[str]] = frozenset()
+
+        def __init__(self, config: Any) -> None:
+            self.within = Sets(config)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.__dict__["within"], name)
+
+    for component in (Sets, Replaces, Delegates) if "__dict__" in slots else (Sets, Delegates):
+        scorer = ComponentSpec("scorer", "sets", component, NoSettings()).build()
+        assert scorer.score(["one", "two"], []).shape == (2,)
+
+
+def test_a_wrong_method_that_the_constructor_sets_is_refused() -> None:
+    class Unbound:
+        Config = NoSettings
+        capabilities: ClassVar[frozenset[str]] = frozenset()
+
+        def __init__(self, config: Any) -> None:
+            # Called as it is, it lacks `self`.
+            self.score = Unbound.__dict__["inner"]
+
+        def inner(self, questions: Any, passages: Any) -> Any: ...
+
+    class Itself(Unbound):
+        def __init__(self, config: Any) -> None:
+            self.score = Itself.score
+
+        def score(self, questions: Any, passages: Any) -> Any: ...
+
+    for component in (Unbound, Itself):
+        with pytest.raises(PluginError, match=r"its score cannot be called as score\(questions, p"):
+            ComponentSpec("scorer", "sets", component, NoSettings()).build()
+
+
+def test_a_class_that_follows_one_contract_is_checked_again_for_another() -> None:
+    class Words(WordEncoder):
+        pass
+
+    check_class("encoder", "words", Words)
+    for kind, absent in (("generator", "step"), ("scorer", "score"), ("index", "search")):
+        with pytest.raises(PluginError, match=rf"{kind} 'words' .* it has no .*\b{absent}\b"):
+            check_class(kind, "words", Words)
 
 
 def test_a_member_inherited_from_the_contract_itself_does_nothing_and_is_missing() -> None:

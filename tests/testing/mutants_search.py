@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import time
 from typing import ClassVar
 
@@ -231,6 +232,32 @@ class NeedsContiguousArrays(Exact):
     def add(self, rows, vectors):
         flat = np.frombuffer(memoryview(vectors).cast("B"), np.float32)
         super().add(rows, flat.reshape(vectors.shape))
+
+
+class ApproximateByThePointer(Exact):
+    """Reads vectors from their first address on, whatever their strides are."""
+
+    caught_by = "test_any_sequence_or_view_is_accepted"
+    capabilities = Exact.capabilities - {"exact"}
+
+    def add(self, rows, vectors):
+        first = vectors.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+        super().add(rows, np.ctypeslib.as_array(first, shape=vectors.shape))
+
+
+class ApproximateByReference(Exact):
+    caught_by = "test_add_copies_its_arguments"
+    capabilities = Exact.capabilities - {"exact"}
+
+    def add(self, rows, vectors):
+        super().add(rows, vectors)
+        self.__dict__.setdefault("_batches", []).append((rows, vectors))
+
+    def search(self, queries, k, *, allowed=None):
+        built = Exact(Exact.Config(), dim=queries.shape[1])
+        for batch in self._batches:
+            built.add(*batch)
+        return built.search(queries, k, allowed=allowed)
 
 
 class FilterInTheObject(Exact):
