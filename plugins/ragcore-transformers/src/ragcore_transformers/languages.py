@@ -104,9 +104,9 @@ class Languages:
         code = codes[_known(name, "tgt_lang", tokenizer.tgt_lang, codes)]
         tokenizer._switch_to_input_mode()
         inputs = PlainTokenizer(tokenizer)
-        # A tokenizer of its own for targets: switching one would disturb other threads.
+        # A tokenizer of its own for targets, since switching one would disturb other threads.
         tokenizer._switch_to_target_mode()
-        targets = PlainTokenizer(tokenizer)
+        targets = inputs.set_as(tokenizer)
         tokenizer._switch_to_input_mode()
         (empty,) = targets.ids([""])
         if empty[-1] == code and isinstance(model, _WRAPPING):
@@ -117,11 +117,8 @@ class Languages:
     def _prefixed(cls, tokenizer: Any, source: int, target: int) -> Languages:
         """Put these language tokens before each text, and the tokenizer's end token after it."""
         end = [tokenizer.eos_token_id]
-        return cls(
-            PlainTokenizer(tokenizer, around=([source], end)),
-            PlainTokenizer(tokenizer, around=([target], end)),
-            forced=target,
-        )
+        plain = PlainTokenizer(tokenizer)
+        return cls(plain.around([source], end), plain.around([target], end), forced=target)
 
     def target(self, ids: list[int], start: int, ends: tuple[int, ...]) -> list[int]:
         """Return an answer's ids as the decoder writes them, one end token last.

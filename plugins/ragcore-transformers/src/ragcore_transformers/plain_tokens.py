@@ -9,6 +9,7 @@ Knows nothing of models; safe to use from several threads.
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import secrets
@@ -23,14 +24,13 @@ __all__ = ["PlainTokenizer", "any_of", "own_backend", "special_tokens"]
 class PlainTokenizer:
     """A copy of a fast tokenizer that recognises special tokens by their secret names only."""
 
-    def __init__(self, tokenizer: Any, around: tuple[list[int], list[int]] | None = None) -> None:
+    def __init__(self, tokenizer: Any) -> None:
         """Copy a tokenizer as it is set now, such as for texts of a certain language.
 
         Args:
             tokenizer: a fast one of Hugging Face's; it is not changed.
-            around: the ids before and after each text; None for those of the tokenizer.
         """
-        self._around = around
+        self._around: tuple[list[int], list[int]] | None = None
         # Not guessable, or a passage could spell the names.
         salt = secrets.token_hex(16)
         self._names = {token: f"[{salt} {token}]" for token in special_tokens(tokenizer)}
@@ -40,6 +40,22 @@ class PlainTokenizer:
         self._backend: Any = Tokenizer.from_str(json.dumps(description))
         self._backend.no_padding()
         self._backend.no_truncation()
+
+    def around(self, before: list[int], after: list[int]) -> PlainTokenizer:
+        """Return this tokenizer, but with these ids before and after each text."""
+        other = copy.copy(self)
+        other._around = (before, after)
+        return other
+
+    def set_as(self, tokenizer: Any) -> PlainTokenizer:
+        """Return this tokenizer, but with what belongs around texts as `tokenizer` is set now.
+
+        The vocabulary is shared, which a second copy of the tokenizer would not do.
+        """
+        other = copy.copy(self)
+        other._backend = own_backend(self._backend)
+        other._backend.post_processor = tokenizer.backend_tokenizer.post_processor
+        return other
 
     def marked(self, template: str) -> str:
         """Return trusted text in which the special tokens that it spells are recognised."""

@@ -121,7 +121,7 @@ class Prompts:
         self._without_passage = without_passage
         self._chat = chat
         self._marked = tokenizer
-        self._plain = PlainTokenizer(tokenizer, around=([], []))
+        self._plain = PlainTokenizer(tokenizer).around([], [])
         self._specials: dict[int, str] = {
             token_id: token.content
             for token_id, token in tokenizer.added_tokens_decoder.items()

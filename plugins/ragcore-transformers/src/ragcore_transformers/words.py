@@ -22,10 +22,8 @@ from functools import lru_cache
 from types import MethodType
 from typing import Any, Final, NamedTuple
 
-from tokenizers import Tokenizer
-
 from ragcore.types import Word
-from ragcore_transformers.plain_tokens import any_of, special_tokens
+from ragcore_transformers.plain_tokens import any_of, own_backend, special_tokens
 
 __all__ = ["WordEncoder"]
 
@@ -88,10 +86,7 @@ class WordEncoder:
         self._encode: Callable[[], Callable[[Sequence[str]], list[list[int]]] | None] = (
             weakref.WeakMethod(encode) if isinstance(encode, MethodType) else lambda: encode
         )
-        self._bare = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str()) if bare else None
-        if self._bare is not None:
-            self._bare.no_padding()
-            self._bare.no_truncation()
+        self._bare = own_backend(tokenizer.backend_tokenizer) if bare else None
         # Not `all_special_tokens`, which lacks special tokens without a role.
         special = special_tokens(tokenizer)
         self._special = frozenset(special.values())
