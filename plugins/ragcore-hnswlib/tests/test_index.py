@@ -349,7 +349,7 @@ def test_vectors_whose_products_are_infinite_are_refused_and_change_nothing() ->
     before = index.search(QUERIES, 3)
     with pytest.raises(ComponentError, match=r"multiplies all by .*build the memory again"):
         index.add(np.arange(500, 510), VECTORS[:10] * np.float32(1e4))
-    with pytest.raises(ComponentError, match="above 1e18"):
-        index.add(np.arange(500, 510), VECTORS[:10] * np.float32(1e30))
+    with pytest.raises(ComponentError, match="products may be infinite"):
+        Hnswlib(Hnswlib.Config(), dim=DIM).add(np.arange(10), VECTORS[:10] * np.float32(1e30))
     assert len(index) == 500
     assert np.array_equal(index.search(QUERIES, 3).scores, before.scores)

@@ -1,10 +1,11 @@
 """Turn text into terms, in the same way for passages and for questions.
 
-Compatibility forms (Unicode's NFKC) and case are folded, words are cut at everything that is
-neither letter nor mark nor digit, stop words are dropped, the rest is stemmed, and accents are
-folded; in English, which writes none of its own, before stemming, so that a borrowed word has one
-stem with accents and without. A run of a script that writes no space between words becomes its
-overlapping pairs of characters, as Lucene's CJK analyser makes them. Knows nothing of BM25.
+Compatibility forms (Unicode's NFKC), case and accents are folded, words are cut at everything that
+is neither letter nor mark nor digit, stop words are dropped, and the rest is stemmed. Since
+stemmers know endings with their accents, a word's stem is the shortest that any accents on its
+ending give: so a word has one term with accents and without, and shares it with its other forms. A
+run of a script that writes no space between words becomes its overlapping pairs of characters, as
+Lucene's CJK analyser makes them. Knows nothing of BM25.
 """
 
 from __future__ import annotations
@@ -20,11 +21,9 @@ import Stemmer  # type: ignore[import-not-found, unused-ignore]
 
 from ragcore.errors import ComponentError, ConfigError
 from ragcore.registry.installation import install_hint
+from ragcore_bm25.accents import spellings, unaccented
 
 __all__ = ["Analyser"]
-
-_WITHOUT_ACCENTS: Final = frozenset({"english", "porter"})
-"""Stemmers of languages that write no accents."""
 
 _VERSION: Final = 3
 """Raised with every change that gives other terms for the same text; part of the fingerprint."""
@@ -52,11 +51,6 @@ _RUN: Final = re.compile(f"[{_UNSPACED}]+|[^{_UNSPACED}]+")
 _UNSPACED_RUN: Final = re.compile(f"[{_UNSPACED}]")
 _LETTER: Final = re.compile(f".[{_MARKS}]*", re.DOTALL)
 _INITIALS: Final = re.compile(r"\b[^\W\d_](?:\.[^\W\d_])+\b\.?")
-_ACCENTS: Final = re.compile("[\u0300-\u036f]+")
-# Letters with a stroke or a ligature have no decomposition in Unicode.
-_STROKES: Final = str.maketrans(
-    {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "ħ": "h", "ı": "i", "æ": "ae", "œ": "oe", "þ": "th"}
-)
 
 # Function words and question words. A question word is rare in passages, so that its weight would
 # be high, and says nothing of what is asked about. "may", "us" and "will" are names, too, and
@@ -77,8 +71,8 @@ class Analyser:
         stemmer: the Snowball algorithm to stem with, or None.
         stopwords: the list of words to leave out, or None.
         version: 1 cuts words at marks, as memories of the first release were built; 2 cuts at
-            invisible characters, does not cut scripts without spaces, and stems in every language
-            what has lost its accents.
+            invisible characters, does not cut scripts without spaces, and stems words as they are
+            without their accents.
 
     Raises:
         ConfigError: there is no such stemmer or list.
@@ -99,8 +93,6 @@ class Analyser:
         self._stemmer = stemmer
         self._version = version
         self._word = _WORD[version]
-        # Whether a word keeps its accents until it is stemmed.
-        self._accented = version >= 3 and stemmer not in {None, *_WITHOUT_ACCENTS}
         self._stop: frozenset[str] = frozenset()
         if stopwords == "english":
             self._stop = frozenset(_ENGLISH.split())
@@ -117,7 +109,7 @@ class Analyser:
         )
 
     def words(self, text: str) -> list[str]:
-        """Return the words of a text, folded, in order; some keep their accents until stemmed.
+        """Return the words of a text, folded, in order.
 
         >>> Analyser().words("Déby's U.S. visit, №7: 1,234 days")
         ['deby', 's', 'us', 'visit', 'no7', '1,234', 'days']
@@ -127,9 +119,7 @@ class Analyser:
         else:
             if self._version >= 3:
                 text = text.translate(_INVISIBLE)
-            text = unicodedata.normalize("NFKC", text).casefold()
-            # Recomposed, for scripts whose letters decompose into something that is no accent.
-            text = unicodedata.normalize("NFC", text) if self._accented else _unaccented(text)
+            text = unaccented(unicodedata.normalize("NFKC", text).casefold())
         if "." in text:
             text = _INITIALS.sub(lambda initials: initials[0].replace(".", ""), text)
         words: list[str] = self._word.findall(text)
@@ -147,9 +137,12 @@ class Analyser:
             return word
         stem = getattr(self._local, "stem", None)
         if stem is None:
-            stem = self._local.stem = Stemmer.Stemmer(self._stemmer).stemWord
-        term = str(stem(word))
-        return _unaccented(term) if self._accented and not term.isascii() else term
+            stem = self._local.stem = Stemmer.Stemmer(self._stemmer).stemWords
+        if self._version < 3:
+            return str(stem([word])[0])
+        stems = set(stem(list(spellings(word, self._stemmer))))
+        terms = [term if term.isascii() else unaccented(term) for term in stems]
+        return min(terms, key=lambda term: (len(term), term))
 
     def terms(self, text: str) -> list[str]:
         """Return the terms of a text, in order, repeated as often as they occur.
@@ -159,12 +152,6 @@ class Analyser:
         """
         terms = map(self.term, self.words(text))
         return [term for term in terms if term is not None]
-
-
-def _unaccented(text: str) -> str:
-    """Return a text without accents and strokes, composed (NFC)."""
-    text = _ACCENTS.sub("", unicodedata.normalize("NFKD", text))
-    return unicodedata.normalize("NFC", text.translate(_STROKES))
 
 
 def _parts(word: str) -> list[str]:

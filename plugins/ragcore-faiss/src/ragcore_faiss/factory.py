@@ -70,13 +70,14 @@ def overflows(index: Any, vectors: Vectors) -> bool:
 
     Codes that are trained hold any: what lies beyond their range gets the code of its edge.
     """
-    # FAISS's stubs do not know the class of a chain.
-    layer: Any = faiss.downcast_index(index)
+    layer = faiss.downcast_index(index)
     if isinstance(layer, faiss.IndexIDMap):
         return overflows(layer.index, vectors)
     if isinstance(layer, faiss.IndexPreTransform):
-        for number in range(layer.chain.size() if layer.is_trained else 0):
-            vectors = faiss.downcast_VectorTransform(layer.chain.at(number)).apply(vectors)
+        # FAISS's stubs do not know its class.
+        chain: Any = layer.chain
+        for number in range(chain.size() if layer.is_trained else 0):
+            vectors = faiss.downcast_VectorTransform(chain.at(number)).apply(vectors)
         return overflows(layer.index, vectors)
     if isinstance(layer, faiss.IndexRefine):
         inner = (layer.base_index, layer.refine_index)

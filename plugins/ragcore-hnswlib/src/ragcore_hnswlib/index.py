@@ -270,10 +270,8 @@ class Hnswlib:
                 f"index 'hnswlib' holds vectors of {self._dim} dimensions and was given an array "
                 f"of shape {values.shape}: it must be [n, {self._dim}]"
             )
-        if not in_range(values):
-            raise ComponentError(
-                "index 'hnswlib' was given a vector that is not finite, or has a number above 1e18"
-            )
+        if not np.isfinite(values).all():
+            raise ComponentError("index 'hnswlib' was given a vector that is not finite")
         return values
 
     def _scaled(self, values: Vectors, scale: float | None) -> Vectors:
@@ -283,14 +281,19 @@ class Hnswlib:
             ComponentError: the products of a number are then infinite.
         """
         scaled: Vectors = values * np.float32(scale or 1)
-        if not in_range(scaled):
-            raise ComponentError(
-                f"index 'hnswlib' was given a vector with the number {np.abs(values).max():g}, but "
-                f"its first vectors were so short that it multiplies all by {scale:g}, and the "
-                "product is too large: build the memory again with all vectors, or use vectors of "
-                "about one length"
+        # hnswlib divides vectors by their lengths for cosines, and so takes long ones.
+        if self._config.space == "cosine" or in_range(scaled):
+            return scaled
+        reason = "whose products may be infinite"
+        if scale not in (None, 1):
+            reason = (
+                f"but its first vectors were so short that it multiplies all by {scale:g}, and the "
+                "product is too large"
             )
-        return scaled
+        raise ComponentError(
+            f"index 'hnswlib' was given a vector with the number {np.abs(values).max():g}, "
+            f"{reason}: build the memory again with vectors of about one length"
+        )
 
     def _refuse_taken(self, new: Rows) -> None:
         if new.min() < 0:
