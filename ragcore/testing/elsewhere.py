@@ -13,7 +13,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,13 +29,16 @@ if TYPE_CHECKING:
 
 __all__ = ["UnreachableError", "exercise_elsewhere"]
 
+_Resolve = Callable[[Mapping[str, str]], Any]
+"""Finds the class that a reference describes."""
+
 _SPEC: Final = "component of a config"
 _UNREACHABLE: Final = 3
 _SECONDS: Final = 300
 
 
 class UnreachableError(Exception):
-    """A suite or a component cannot be rebuilt in another process; the message says why."""
+    """A suite or a component cannot be had in another process; the message says why."""
 
 
 def exercise_elsewhere(
@@ -58,15 +62,17 @@ def exercise_elsewhere(
         What `exercise` returned there, and what `revisit` did.
 
     Raises:
-        UnreachableError: the other process cannot import the suite or the component.
-        AssertionError: it raised an error there.
+        UnreachableError: the other process cannot import the suite or the component, or JSON cannot
+            hold its settings.
+        AssertionError: it raised an error there, such as one of settings that are valid here.
     """
     base, settings = _suite(suite)
+    described = _checked(spec)
     folder.mkdir()
     message = {
         "suite": base,
         "settings": settings,
-        "spec": _described(spec),
+        "spec": described,
         "saved": str(saved.absolute()),
         "folder": str(folder.absolute()),
     }
@@ -86,7 +92,7 @@ def exercise_elsewhere(
         last = (done.stderr.strip().splitlines() or ["it wrote no error"])[-1]
         if done.returncode == _UNREACHABLE:
             raise UnreachableError(last)
-        raise AssertionError(f"in another process it raised {last}")
+        raise AssertionError(f"in another process, and working folder, it raised {last}")
     first, second = (np.load(folder / name) for name in ("exercised.npz", "revisited.npz"))
     return dict(first), dict(second)
 
@@ -133,8 +139,18 @@ def _reference(cls: type[Any]) -> dict[str, str]:
 
 
 def _resolved(reference: Mapping[str, str]) -> Any:
-    """Import the class that a reference describes."""
-    name, file = reference["module"], reference["file"]
+    """Import the class that a reference describes.
+
+    Raises:
+        UnreachableError: it cannot be imported.
+    """
+    try:
+        return attrgetter(reference["name"])(_module(reference["module"], reference["file"]))
+    except (ImportError, AttributeError) as error:
+        raise UnreachableError(_in_a_line(error)) from error
+
+
+def _module(name: str, file: str) -> Any:
     try:
         module = importlib.import_module(name)
     except ImportError:
@@ -147,10 +163,34 @@ def _resolved(reference: Mapping[str, str]) -> Any:
         module = importlib.util.module_from_spec(located)
         sys.modules[name] = module
         located.loader.exec_module(module)
-    current: Any = module
-    for part in reference["name"].split("."):
-        current = getattr(current, part)
-    return current
+    return module
+
+
+def _checked(spec: ComponentSpec[Any]) -> dict[str, Any]:
+    """Describe a component whose settings are the same once they were written as JSON and read."""
+    try:
+        described = _described(spec)
+        read = _spec(json.loads(json.dumps(described)), _imported)
+        equal = bool(read == spec)
+    except UnreachableError:
+        raise
+    # Whatever its types raise, such as one that JSON does not have.
+    except Exception as error:
+        reason = _in_a_line(error)
+        raise UnreachableError(f"its settings cannot be passed on as JSON: {reason}") from None
+    if not equal:
+        raise UnreachableError("its settings are others once they were written as JSON and read")
+    return described
+
+
+def _imported(reference: Mapping[str, str]) -> Any:
+    """Return the class that a reference of this process describes."""
+    return attrgetter(reference["name"])(sys.modules[reference["module"]])
+
+
+def _in_a_line(error: Exception) -> str:
+    """Return an error's type and message on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _described(spec: ComponentSpec[Any]) -> dict[str, Any]:
@@ -178,40 +218,46 @@ def _plain(value: Any) -> Any:
             return to_jsonable_python(value)
 
 
-def _rebuilt(value: Any) -> Any:
+def _rebuilt(value: Any, resolve: _Resolve) -> Any:
     """Return settings with the components that `_plain` described."""
     match value:
         case {"component of a config": described}:
-            return _spec(described)
+            return _spec(described, resolve)
         case dict():
-            return {key: _rebuilt(item) for key, item in value.items()}
+            return {key: _rebuilt(item, resolve) for key, item in value.items()}
         case list():
-            return [_rebuilt(item) for item in value]
+            return [_rebuilt(item, resolve) for item in value]
         case _:
             return value
 
 
-def _spec(described: Mapping[str, Any]) -> ComponentSpec[Any]:
-    component = _resolved(described["class"])
-    config = component.Config.model_validate(_rebuilt(described["config"]))
+def _spec(described: Mapping[str, Any], resolve: _Resolve) -> ComponentSpec[Any]:
+    component = resolve(described["class"])
+    config = component.Config.model_validate(_rebuilt(described["config"], resolve))
     return ComponentSpec(described["kind"], described["use"], component, config)
 
 
-def _main() -> None:
-    message = json.load(sys.stdin)
-    try:
-        base = _resolved(message["suite"])
-        spec = _spec(message["spec"])
-    # Whatever an import or a config raises, the component cannot be had in this process.
-    except Exception as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        sys.exit(_UNREACHABLE)
+def _exercise(message: Mapping[str, Any]) -> None:
+    base = _resolved(message["suite"])
+    spec = _spec(message["spec"], _resolved)
     suite = type(base.__name__, (base,), {"__module__": base.__module__, **message["settings"]})()
     folder, saved = Path(message["folder"]), Path(message["saved"])
     (folder / "saved").mkdir()
     exercised = suite.exercise(spec, folder / "saved")
     np.savez(folder / "exercised.npz", **exercised)
     np.savez(folder / "revisited.npz", **suite.revisit(spec, saved))
+
+
+def _main() -> None:
+    try:
+        _exercise(json.load(sys.stdin))
+    except UnreachableError as error:
+        print(error, file=sys.stderr)
+        sys.exit(_UNREACHABLE)
+    # The first process reports it as what failed.
+    except Exception as error:
+        print(_in_a_line(error), file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -10,16 +10,13 @@ import copy
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ragcore.testing.manners import MannerLaws
 from ragcore.testing.scoring import ScoringLaws
 from ragcore.types import Passage
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["ScorerSuite"]
 
