@@ -69,5 +69,7 @@ def _apart(log_p: Tensor, expected: Tensor) -> Tensor:
 def _is_fine(model: Any) -> bool:
     """Return whether all weights are float32 or wider; int8 rows round activations, too."""
     tensors = [*model.parameters(), *model.buffers()]
+    # A packed layer's weight is neither.
+    tensors += [module.weight for module in model.modules() if hasattr(module, "weight")]
     coarse = (torch.int8, torch.float16, torch.bfloat16)
     return not any(tensor.dtype in coarse for tensor in tensors)

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from ragcore_transformers.ends import EndTokens
+from ragcore_transformers.int8 import PackedInt8Linear
+from ragcore_transformers.packed import PackedLinear
 
 __all__ = ["Buffers", "Head"]
 
@@ -109,6 +111,8 @@ class Head:
             for begin in range(0, self.size, _BLOCK):
                 end = begin + _BLOCK
                 torch.mm(states, weight[:, begin:end], out=logits[:, begin:end])
+        elif isinstance(module, PackedLinear | PackedInt8Linear) and states.dtype == torch.float32:
+            logits = module.into(states, buffers.logits(len(states), self.size, states.device))
         else:
             logits = module(states).float()
         # BART's checkpoints have a bias of zeros.

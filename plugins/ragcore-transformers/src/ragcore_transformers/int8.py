@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from ragcore.errors import GeneratorError
+from ragcore_transformers import kernels
+from ragcore_transformers.packed import BLOCK, SMALL, first_rows, is_faster
 
-__all__ = ["Int8Linear", "quantize"]
+__all__ = ["Int8Linear", "PackedInt8Linear", "quantize"]
 
 _TOP: Final = 127
 """The largest quantised number; the smallest is its negative, so that zero is exact."""
@@ -52,14 +54,64 @@ class Int8Linear(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """Multiply states […, columns] with the weight: […, rows], float32."""
-        rows = states.reshape(-1, self.in_features)  # [n, columns]
-        scales = (rows.abs().amax(dim=1, keepdim=True) / _TOP).clamp_(min=_TINY)  # [n, 1]
-        quantised = (rows / scales).round_().to(torch.int8)
+        quantised, scales = _quantised(states.reshape(-1, self.in_features))
         product = torch._int_mm(quantised, self.weight.t())  # [n, rows], int32
-        output = product.float().mul_(scales).mul_(self.scales)
+        output = product.float().mul_(self.scales).mul_(scales)
         if self.bias is not None:
             output += self.bias
         return output.view(*states.shape[:-1], self.out_features)
+
+
+class PackedInt8Linear(nn.Module):
+    """An `Int8Linear` whose product and scales are one kernel: see kernels.py.
+
+    Attributes:
+        bias: float32 [rows] or None.
+    """
+
+    bias: Tensor | None
+
+    def __init__(self, linear: Int8Linear) -> None:
+        super().__init__()
+        self.in_features = linear.in_features
+        self.out_features = linear.out_features
+        self.register_buffer("bias", linear.bias)
+        with torch.inference_mode(False), torch.no_grad():
+            self._blocks = [
+                (kernels.pack_int8(weight), scales, torch.zeros(len(scales), dtype=torch.int64))
+                for weight, scales in zip(
+                    torch.split(linear.weight, BLOCK),
+                    torch.split(linear.scales, BLOCK),
+                    strict=True,
+                )
+            ]
+
+    @property
+    def weight(self) -> Tensor:
+        """Return zeros int8 [rows, columns], which tell models dtype and shape, and no number."""
+        return torch.zeros(1, dtype=torch.int8).expand(self.out_features, self.in_features)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Multiply states […, columns] with the weight: […, rows], float32."""
+        rows = states.reshape(-1, self.in_features)
+        out = torch.empty(len(rows), self.out_features)
+        return self.into(rows, out).view(*states.shape[:-1], self.out_features)
+
+    def into(self, states: Tensor, out: Tensor) -> Tensor:
+        """Multiply states [n, columns] with the weight, into `out` float32 [n, rows]; return it."""
+        quantised, scales = _quantised(states)
+        # int8 to uint8 with a zero of 128: the highest bit flips.
+        shifted = quantised.view(torch.uint8).bitwise_xor_(kernels.INT8_ZERO)
+        begin = 0
+        for block in self._blocks:
+            product = kernels.multiply_int8(shifted, *block)  # [n, rows of the block]
+            end = begin + product.shape[1]
+            if self.bias is None:
+                torch.mul(product, scales, out=out[:, begin:end])
+            else:
+                torch.addcmul(self.bias[begin:end], product, scales, out=out[:, begin:end])
+            begin = end
+        return out
 
 
 def quantize(model: nn.Module) -> None:
@@ -80,7 +132,24 @@ def quantize(model: nn.Module) -> None:
         for name, child in list(module.named_children()):
             # Not of subclasses, which may compute something else.
             if type(child) is nn.Linear:
-                setattr(module, name, Int8Linear(child))
+                setattr(module, name, _fastest(child))
+
+
+def _fastest(linear: nn.Linear) -> nn.Module:
+    plain = Int8Linear(linear)
+    if linear.weight.numel() < SMALL or not kernels.can_pack_int8():
+        return plain
+    part = first_rows(linear)
+    sample = Int8Linear(part)
+    faster = is_faster(part, sample, PackedInt8Linear(sample), torch.int8)
+    return PackedInt8Linear(plain) if faster else plain
+
+
+def _quantised(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return states [n, columns] as int8, and the scale of each, float32 [n, 1]."""
+    rows = rows.float()
+    scales = (rows.abs().amax(dim=1, keepdim=True) / _TOP).clamp_(min=_TINY)
+    return (rows / scales).round_().to(torch.int8), scales
 
 
 def _top_of_weights() -> int:

@@ -26,6 +26,7 @@ from ragcore_transformers.fast import FastDecoder, FastState, fast_decoder
 from ragcore_transformers.int8 import quantize
 from ragcore_transformers.languages import Languages
 from ragcore_transformers.loading import save_model
+from ragcore_transformers.packed import pack_model, unpack_model
 from ragcore_transformers.plain import PlainState
 from ragcore_transformers.plain_tokens import special_tokens
 from ragcore_transformers.probing import probe_ids, probe_steps, understood
@@ -109,6 +110,10 @@ class Seq2Seq:
         self._decoder = fast_decoder(self.model)
         self._cached = True
         self._choose_decoding()
+        if config.dtype != "int8":
+            pack_model(
+                self.model, lambda: self._plain_pass(probe_ids(1, 6, self.vocabulary_size), [])
+            )
         self._words = WordEncoder(self.tokenizer, self.encode_answers, bare=True)
         normalizer = self.tokenizer.backend_tokenizer.normalizer
         if normalizer is not None and "a" in normalizer.normalize_str("A"):
@@ -138,6 +143,7 @@ class Seq2Seq:
         Raises:
             QuestionError: a question does not fit the input even without its passage.
         """
+        self._unpack_for_gradients()
         return self._encode(self._inputs(questions, passages))
 
     def _encode(self, inputs: list[list[int]]) -> _Read:
@@ -179,6 +185,7 @@ class Seq2Seq:
         self._refuse_overlong(goal.shape[1])
         if not goal.numel():
             return torch.zeros(targets.shape, device=pairs.device)
+        self._unpack_for_gradients()
         decoder = None if torch.is_grad_enabled() else self._fast()
         if decoder is None:
             states, mask = read.of(pairs)
@@ -196,6 +203,7 @@ class Seq2Seq:
         """Return teacher-forced log-probabilities of all tokens, [M, T, V]; see the contract."""
         goal = targets.to(self.device)
         self._refuse_overlong(goal.shape[1])
+        self._unpack_for_gradients()
         states, mask = read.of(pairs)
         log_p = plain.score_all(self.model, states, mask, goal, **self._specials())
         return log_p.to(pairs.device)
@@ -216,13 +224,14 @@ class Seq2Seq:
         return faults
 
     def trained_module(self) -> torch.nn.Module:
-        """Return the whole model."""
+        """Return the whole model, its layers unpacked."""
+        unpack_model(self.model)
         module: torch.nn.Module = self.model
         return module
 
     def save_trained(self, folder: Path) -> dict[str, str]:
         """Write the model as safetensors, and its tokenizer."""
-        return save_model(self.model, self.tokenizer, folder)
+        return save_model(self.trained_module(), self.tokenizer, folder)
 
     @torch.no_grad()
     def start(self, read: _Read, pairs: torch.Tensor) -> FastState | PlainState:
@@ -278,7 +287,7 @@ class Seq2Seq:
 
     def _probe(self) -> None:
         """Compare this decoding with the model's plain forward pass, once, while it is loaded."""
-        vocabulary, device = self.vocabulary_size, self.device
+        vocabulary = self.vocabulary_size
         inputs = [probe_ids(1, 3, vocabulary), probe_ids(2, 6, vocabulary)]
 
         def start(pairs: torch.Tensor) -> FastState | PlainState:
@@ -288,17 +297,26 @@ class Seq2Seq:
             return self.score(self._encode(inputs), pairs, targets)
 
         def plain_pass(pair: int, fed: list[int]) -> torch.Tensor:
-            tokens = torch.tensor([inputs[pair]], device=device)
-            logits = self.model(
-                input_ids=tokens,
-                attention_mask=torch.ones_like(tokens),
-                decoder_input_ids=torch.tensor([[self._start, *fed]], device=device),
-                use_cache=False,
-            ).logits[0, -1]
-            return self._end_tokens.merged(logits.float().log_softmax(dim=-1))
+            return self._plain_pass(inputs[pair], fed)
 
         name = self.config.model
         probe_steps(name, self.model, start, self.step, score, plain_pass, vocabulary)
+
+    def _plain_pass(self, inputs: list[int], fed: list[int]) -> torch.Tensor:
+        """Return log p [V] of the token after some fed ones, by one forward pass."""
+        tokens = torch.tensor([inputs], device=self.device)
+        logits = self.model(
+            input_ids=tokens,
+            attention_mask=torch.ones_like(tokens),
+            decoder_input_ids=torch.tensor([[self._start, *fed]], device=self.device),
+            use_cache=False,
+        ).logits[0, -1]
+        return self._end_tokens.merged(logits.float().log_softmax(dim=-1))
+
+    def _unpack_for_gradients(self) -> None:
+        # Packed layers have none; from now on the model is the checkpoint's own.
+        if torch.is_grad_enabled():
+            unpack_model(self.model)
 
     def _fast(self) -> FastDecoder | None:
         """Return the decoder that shares work; None in training, which has dropout."""

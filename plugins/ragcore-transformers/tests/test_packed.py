@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from ragcore_transformers import int8, kernels, packed
+from ragcore_transformers.configs import Seq2SeqConfig
+from ragcore_transformers.int8 import Int8Linear, PackedInt8Linear
+from ragcore_transformers.packed import PackedLinear, pack_model, unpack_model
+from ragcore_transformers.seq2seq import Seq2Seq
+
+from ragcore.errors import UnsupportedOperation
+from ragcore.types import Passage
+
+QUESTIONS = ["What is the capital of Chad?", "Who?", "Who is the prime minister of Ethiopia?"]
+PASSAGES = [
+    Passage("1", "Chad", "N'Djamena is the capital of Chad."),
+    Passage("2", "Ethiopia, Government", "Abiy Ahmed Ali, since April 2018"),
+    None,
+]
+TARGETS = torch.randint(3, 200, (4, 5), generator=torch.Generator().manual_seed(1))
+PAIRS = torch.tensor([2, 0, 1, 0])
+
+needs_packing = pytest.mark.skipif(
+    not kernels.can_pack(torch.float32), reason="this torch has no packed products here"
+)
+
+
+@pytest.fixture
+def packs_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pack every layer, also small ones and slow ones, in blocks of a few rows."""
+    monkeypatch.setattr(packed, "SMALL", 1)
+    monkeypatch.setattr(int8, "SMALL", 1)
+    monkeypatch.setattr(packed, "BLOCK", 50)
+    monkeypatch.setattr(int8, "BLOCK", 50)
+    monkeypatch.setattr(packed, "is_faster", lambda *_: True)
+    monkeypatch.setattr(int8, "is_faster", lambda *_: True)
+
+
+def made(folder: Path, dtype: str) -> Seq2Seq:
+    return Seq2Seq(Seq2SeqConfig(model=str(folder), dtype=dtype))
+
+
+def kinds(generator: Seq2Seq) -> set[type]:
+    return {type(module) for module in generator.model.modules()}
+
+
+def log_probs(generator: Seq2Seq) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what scoring and what stepping say of the targets, [4, 5] each."""
+    with torch.no_grad():
+        read = generator.read(QUESTIONS, PASSAGES)
+        scored = generator.score(read, PAIRS, TARGETS)
+        state = generator.start(read, PAIRS)
+        columns = []
+        for position in range(TARGETS.shape[1]):
+            fed = None if position == 0 else TARGETS[:, position - 1]
+            log_p = generator.step(state, fed)
+            columns.append(log_p.gather(1, TARGETS[:, position : position + 1]))
+    return scored, torch.cat(columns, dim=1)
+
+
+def test_the_pinned_torch_has_the_private_operators() -> None:
+    # Fails when torch changes what kernels.py relies on: adapt that module, or drop it.
+    if torch.backends.mkldnn.is_available() and "x86" in torch.backends.quantized.supported_engines:
+        assert kernels.can_pack(torch.float32)
+        assert kernels.can_pack_int8()
+
+
+@needs_packing
+@pytest.mark.parametrize("rows", [3, 50, 128])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_packed_layer_computes_as_the_plain_one(rows: int, bias: bool, packs_all: None) -> None:
+    torch.manual_seed(1)
+    linear = torch.nn.Linear(48, rows, bias=bias)
+    layer = PackedLinear(linear)
+    states = torch.randn(2, 5, 48)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(states), linear(states))
+        flat = states.view(10, 48)
+        out = torch.full((10, rows), torch.nan)
+        assert layer.into(flat, out) is out
+        torch.testing.assert_close(out, linear(flat))
+        assert layer(states[:0]).shape == (0, 5, rows)
+    assert (layer.weight.shape, layer.weight.dtype) == (linear.weight.shape, torch.float32)
+    assert layer.weight.isnan().all()
+
+
+@needs_packing
+def test_unpacking_returns_every_bit(packs_all: None) -> None:
+    linear = torch.nn.Linear(48, 128)
+    linear.bias.requires_grad_(False)
+    layer = PackedLinear(linear)
+    restored = layer.unpacked()
+    assert torch.equal(restored.weight, linear.weight)
+    assert restored.weight.requires_grad
+    assert restored.bias is linear.bias
+    assert not restored.bias.requires_grad
+
+
+@needs_packing
+def test_a_packed_layer_gives_no_gradient_silently() -> None:
+    layer = PackedLinear(torch.nn.Linear(8, 4))
+    with pytest.raises(UnsupportedOperation, match="gradients"):
+        layer(torch.ones(2, 8, requires_grad=True))
+
+
+@needs_packing
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_answers_of_packed_models_agree(
+    folder: Path, dtype: str, request: pytest.FixtureRequest
+) -> None:
+    if not kernels.can_pack(getattr(torch, dtype)):
+        pytest.skip(f"no packed products in {dtype}")
+    plain = log_probs(made(folder, dtype))
+    request.getfixturevalue("packs_all")
+    generator = made(folder, dtype)
+    assert torch.nn.Linear not in kinds(generator)
+    within = {"atol": 1e-4, "rtol": 1e-4} if dtype == "float32" else {"atol": 0.1, "rtol": 0.05}
+    for found, expected in zip(log_probs(generator), plain, strict=True):
+        torch.testing.assert_close(found, expected, **within)
+
+
+@pytest.mark.skipif(not kernels.can_pack_int8(), reason="no packed int8 products here")
+def test_packed_int8_layers_are_the_plain_ones(folder: Path, packs_all: None) -> None:
+    torch.manual_seed(1)
+    linear = Int8Linear(torch.nn.Linear(48, 128))
+    states = torch.randn(2, 5, 48) * torch.logspace(-3, 3, 5)[:, None]
+    states[1, 2] = 0
+    with torch.no_grad():
+        torch.testing.assert_close(
+            PackedInt8Linear(linear)(states), linear(states), atol=1e-6, rtol=1e-6
+        )
+    assert kinds(made(folder, "int8")).isdisjoint({torch.nn.Linear, Int8Linear})
+
+
+@needs_packing
+def test_training_finds_plain_layers(bart: Path, packs_all: None) -> None:
+    generator = made(bart, "float32")
+    expected, _ = log_probs(generator)
+    module = generator.trained_module()
+    assert PackedLinear not in {type(part) for part in module.modules()}
+    assert generator.trained_module() is module
+    assert module.get_output_embeddings().weight is module.get_input_embeddings().weight
+    read = generator.read(QUESTIONS, PASSAGES)
+    scored = generator.score(read, PAIRS, TARGETS)
+    scored.sum().backward()
+    assert all(value.grad is not None for value in module.parameters() if value.requires_grad)
+    torch.testing.assert_close(scored.detach(), expected, atol=1e-4, rtol=1e-4)
+
+
+@needs_packing
+def test_scoring_with_gradients_needs_no_call_before_it(bart: Path, packs_all: None) -> None:
+    generator = made(bart, "float32")
+    read = generator.read(QUESTIONS, PASSAGES)
+    assert generator.score(read, PAIRS, TARGETS).requires_grad
+
+
+@needs_packing
+def test_slower_and_small_layers_stay_plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(300, 300), torch.nn.Linear(300, 8))
+
+    def forward() -> torch.Tensor:
+        return model(torch.ones(300)).log_softmax(dim=-1)
+
+    monkeypatch.setattr(packed, "is_faster", lambda *_: False)
+    pack_model(model, forward)
+    assert [type(part) for part in model] == [torch.nn.Linear] * 2
+    monkeypatch.setattr(packed, "is_faster", lambda *_: True)
+    pack_model(model, forward)
+    assert [type(part) for part in model] == [PackedLinear, torch.nn.Linear]
+    unpack_model(model)
+    assert [type(part) for part in model] == [torch.nn.Linear] * 2
+
+
+@needs_packing
+def test_a_model_that_reads_its_weights_stays_plain(packs_all: None) -> None:
+    class Reader(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(8, 4)
+
+        def forward(self, states: torch.Tensor) -> torch.Tensor:
+            return states @ self.layer.weight.t()
+
+    model = Reader()
+    expected = model(torch.ones(8))
+    pack_model(model, lambda: model(torch.ones(8)).log_softmax(dim=-1))
+    assert type(model.layer) is torch.nn.Linear
+    assert torch.equal(model(torch.ones(8)), expected)
+
+
+def test_a_shape_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def times(*_: object) -> list[float]:
+        calls.append(1)
+        return [1.0, 0.5]
+
+    monkeypatch.setattr(packed, "_times", times)
+    monkeypatch.setattr(packed, "_trials", {})
+    layer = torch.nn.Linear(6, 4)
+    assert packed.is_faster(layer, layer, layer, torch.float32)
+    assert packed.is_faster(layer, layer, layer, torch.float32)
+    assert len(calls) == 1
