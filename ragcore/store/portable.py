@@ -9,7 +9,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ragcore.store.manifest import MANIFEST, Manifest, absolute_paths, escaped
+from ragcore.registry.pointers import escaped
+from ragcore.store.manifest import MANIFEST, Manifest, absolute_paths
 
 __all__ = ["portable"]
 
