@@ -1,4 +1,4 @@
-"""The `Config` of a registered component, found without its class where a hook names it; its keys."""
+"""The `Config` of a registered component, without its class where a hook names it, and its keys."""
 
 from __future__ import annotations
 
