@@ -15,8 +15,8 @@ from ragcore.store.manifest import MANIFEST, Manifest, absolute_paths
 
 __all__ = ["left_paths", "portable"]
 
-# Of POSIX (more than a slash and a word), of a home folder, of Windows, or as a URL. Templates, which
-# have fields in braces, are none.
+# Of POSIX (more than a slash and a word), of a home folder, of Windows, or as a URL. Templates are
+# none: they have fields in braces.
 _PATH: Final = re.compile(
     r"/[^/{]+/[^/{][^{]*|~[^/{]*/[^{]+|[a-z]:[\\/][^{]+|\\\\[^{]+|file:/[^{]+", re.IGNORECASE
 )
