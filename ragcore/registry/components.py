@@ -24,15 +24,15 @@ from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema, to_jsonable_python
 
 from ragcore.errors import PluginError
 from ragcore.process.fork import new_rlock
-from ragcore.registry.configs import config_class
+from ragcore.registry.configs import config_class, yaml_key
 from ragcore.registry.conformance import KINDS, check_class, check_instance
-from ragcore.registry.paths import ConfigPath, ModelName, names_model
-from ragcore.registry.written import WrittenPath, WrittenText, as_written
+from ragcore.registry.paths import ConfigPath, ModelName
+from ragcore.registry.pointers import bases, pointers
+from ragcore.registry.written import WrittenText, as_written
 
 __all__ = [
     "ConfigPath",
@@ -198,7 +198,7 @@ class ComponentSpec(Generic[T]):
 
     def record_base(self) -> Path | None:
         """Return the folder that relative paths of `to_record` start from; None without such."""
-        return next(_bases(self.config), None)
+        return next(bases(self.config), None)
 
     def record_paths(self) -> list[str]:
         """List where paths and models are in `to_record`, as JSON pointers (RFC 6901).
@@ -206,7 +206,7 @@ class ComponentSpec(Generic[T]):
         Those are the fields with the annotations `ConfigPath`, `Path` and `ModelName`, as far as
         they name a place on this machine.
         """
-        return list(_pointers(self))
+        return list(pointers(self.config))
 
     def _payload(self, hidden: bool, spell: Spelling = str) -> dict[str, Any]:
         """Return `use` and the config's fields.
@@ -256,11 +256,6 @@ def keep_shared() -> Iterator[None]:
 def to_plain(value: Any) -> Any:
     """Convert a config, or a value in one, to JSON-ready values; specs become `{use: …}`."""
     return _plain(value, hidden=True)
-
-
-def yaml_key(name: str, field: FieldInfo) -> str:
-    """Return a config field's key in YAML: its alias if it has one, as a field `from_` needs."""
-    return field.validation_alias if isinstance(field.validation_alias, str) else name
 
 
 def spec_from_dict(
@@ -353,57 +348,6 @@ def _plain(value: Any, hidden: bool, spell: Spelling = str) -> Any:
             return [_plain(item, hidden, spell) for item in value]
         case _:
             return to_jsonable_python(value)
-
-
-def _bases(value: Any) -> Iterator[Path]:
-    """Yield the folders that relative paths in a config started from."""
-    match value:
-        case ComponentSpec():
-            yield from _bases(value.config)
-        case BaseModel():
-            for name in type(value).model_fields:
-                yield from _bases(getattr(value, name))
-        case dict():
-            for item in value.values():
-                yield from _bases(item)
-        case list() | tuple():
-            for item in value:
-                yield from _bases(item)
-        case WrittenPath() | WrittenText() if value.base is not None:
-            yield value.base
-
-
-def _pointers(value: Any, model: bool = False) -> Iterator[str]:
-    """Yield where a config's record names places on this machine.
-
-    Args:
-        value: a config, or a value in one.
-        model: whether a text in it is a model's name.
-    """
-    match value:
-        case ComponentSpec():
-            yield from _pointers(value.config)
-        case BaseModel():
-            for name, field in type(value).model_fields.items():
-                hints = (*field.metadata, field.annotation)
-                for pointer in _pointers(getattr(value, name), names_model(*hints)):
-                    yield f"/{_escaped(yaml_key(name, field))}{pointer}"
-        case dict():
-            for key, item in value.items():
-                for pointer in _pointers(item, model):
-                    yield f"/{_escaped(str(key))}{pointer}"
-        case list() | tuple():
-            for number, item in enumerate(value):
-                for pointer in _pointers(item, model):
-                    yield f"/{number}{pointer}"
-        case Path() | WrittenText():
-            yield ""
-        case str() if model and Path(value).is_absolute():
-            yield ""
-
-
-def _escaped(key: str) -> str:
-    return key.replace("~", "~0").replace("/", "~1")
 
 
 def _put(payload: Any, path: tuple[str | int, ...], text: str) -> None:

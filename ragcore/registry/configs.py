@@ -1,14 +1,15 @@
-"""The `Config` of a registered component: found without its class where a hook names it alone."""
+"""The `Config` of a registered component, without its class where a hook names it, and its keys."""
 
 from __future__ import annotations
 
 from pydantic import BaseModel
 from pydantic.errors import PydanticUserError
+from pydantic.fields import FieldInfo
 
 from ragcore.errors import PluginError
 from ragcore.registry.conformance import check_class
 
-__all__ = ["config_class"]
+__all__ = ["config_class", "yaml_key"]
 
 
 def config_class(kind: str, name: str) -> type[BaseModel]:
@@ -50,3 +51,8 @@ def config_class(kind: str, name: str) -> type[BaseModel]:
                 f"({error}): import its names outside of TYPE_CHECKING"
             ) from error
     return model
+
+
+def yaml_key(name: str, field: FieldInfo) -> str:
+    """Return a config field's key in YAML: its alias if it has one, as a field `from_` needs."""
+    return field.validation_alias if isinstance(field.validation_alias, str) else name

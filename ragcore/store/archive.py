@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import shutil
 import tarfile
 from collections.abc import Iterator, Mapping
@@ -25,12 +26,13 @@ from ragcore.store.catalog import Catalog
 from ragcore.store.layout import VersionFolder
 from ragcore.store.manifest import MANIFEST, FileRecord, Manifest
 from ragcore.store.opening import check_opens
-from ragcore.store.portable import portable
+from ragcore.store.portable import left_paths, portable
 from ragcore.store.progress import Progress
 from ragcore.store.staging import staging_folder
 
 __all__ = ["export_version", "import_version"]
 
+_LOG: Final = logging.getLogger("ragcore.store")
 _PIECE: Final = 1 << 20
 _LARGEST_MANIFEST: Final = 1 << 26
 _DAMAGE: Final = (
@@ -48,10 +50,17 @@ def export_version(
 ) -> None:
     """Write a version to a file; see `Store.export`.
 
-    No time, no user name and no path of this machine is written, so that the same version gives
-    the same bytes.
+    No time, no user name and no recorded path of this machine is written, so that the same version
+    gives the same bytes. A warning names each other text that looks like a path.
     """
     version.check_files(digests=False)
+    for pointer in left_paths(version.manifest):
+        _LOG.warning(
+            "version %r: %r in its manifest looks like a path of this machine and is exported as "
+            "it is: its setting is no ConfigPath, Path or ModelName",
+            version.name,
+            pointer,
+        )
     if not isinstance(target, Path):
         # Written from its beginning to its end, as a pipe must be.
         with tarfile.open(fileobj=target, mode="w|", format=tarfile.PAX_FORMAT) as archive:

@@ -21,6 +21,7 @@ from ragcore import __version__
 from ragcore.contracts import Retriever
 from ragcore.errors import StoreCorruptError, StoreError
 from ragcore.registry.components import ComponentSpec
+from ragcore.registry.pointers import escaped
 
 __all__ = [
     "FORMAT",
@@ -29,7 +30,6 @@ __all__ = [
     "Manifest",
     "absolute_paths",
     "base_of",
-    "escaped",
 ]
 
 FORMAT: Final = 1
@@ -271,11 +271,6 @@ def absolute_paths(value: object, pointer: str) -> list[str]:
             return [pointer]
         case _:
             return []
-
-
-def escaped(key: str) -> str:
-    """Return a key as JSON pointers have it (RFC 6901)."""
-    return key.replace("~", "~0").replace("/", "~1")
 
 
 def _is_absolute(text: str) -> bool:

@@ -5,13 +5,21 @@ Knows what in a manifest names a place on one machine; knows nothing of archives
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Final
 
-from ragcore.store.manifest import MANIFEST, Manifest, absolute_paths, escaped
+from ragcore.registry.pointers import escaped
+from ragcore.store.manifest import MANIFEST, Manifest, absolute_paths
 
-__all__ = ["portable"]
+__all__ = ["left_paths", "portable"]
+
+# Of POSIX (more than a slash and a word), of a home folder, of Windows, or as a URL. Templates are
+# none: they have fields in braces.
+_PATH: Final = re.compile(
+    r"/[^/{]+/[^/{][^{]*|~[^/{]*/[^{]+|[a-z]:[\\/][^{]+|\\\\[^{]+|file:/[^{]+", re.IGNORECASE
+)
 
 
 def portable(manifest: Manifest, folder: Path) -> bytes:
@@ -35,6 +43,33 @@ def portable(manifest: Manifest, folder: Path) -> bytes:
     fields = {**_without_paths(recorded, pointers, ""), "base": base}
     moved = manifest.model_copy(update=fields)
     return (folder / MANIFEST).read_bytes() if moved == manifest else moved.spelled()
+
+
+def left_paths(manifest: Manifest) -> list[str]:
+    """List where texts that look like absolute paths stay in an exported manifest.
+
+    Those are in settings that are annotated as texts, or not at all, so that it is not known
+    whether they are paths: as JSON pointers into the manifest.
+    """
+    recorded = {"retriever": manifest.retriever, "corpus": manifest.corpus}
+    if manifest.base is None:
+        return list(_paths(recorded, ""))
+    paths = manifest.paths
+    cut = frozenset(absolute_paths(recorded, "") if paths is None else paths)
+    return [pointer for pointer in _paths(recorded, "") if pointer not in cut]
+
+
+def _paths(value: Any, pointer: str) -> Iterator[str]:
+    """Yield where a record has texts that look like absolute paths of any system."""
+    match value:
+        case Mapping():
+            for key, item in value.items():
+                yield from _paths(item, f"{pointer}/{escaped(key)}")
+        case list():
+            for number, item in enumerate(value):
+                yield from _paths(item, f"{pointer}/{number}")
+        case str() if _PATH.fullmatch(value):
+            yield pointer
 
 
 def _is_above(base: str) -> bool:

@@ -316,7 +316,8 @@ class Store:
     ) -> VersionInfo:
         """Write a version to one file, a tar archive; the same version gives the same bytes.
 
-        Absolute paths in its manifest lose their folders.
+        Absolute paths that its manifest records as paths lose their folders. Other texts that look
+        like paths stay as they are, and a warning in the log names where each is.
 
         Args:
             path: of the file; it appears, or replaces an older one, when it is complete. An open

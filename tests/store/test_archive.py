@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import subprocess
+import sys
 import tarfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import Field
 
 from ragcore.errors import StoreCorruptError, StoreError, VersionExistsError
-from ragcore.registry.components import spec_from_dict
+from ragcore.registry.components import (
+    ComponentConfig,
+    ComponentSpec,
+    ConfigPath,
+    spec_from_dict,
+)
+from ragcore.registry.simple import SimpleRetriever
 from ragcore.store.diff import Changes
 from ragcore.store.layout import file_records
 from ragcore.store.manifest import Manifest
@@ -382,3 +393,64 @@ def test_no_path_of_this_machine_is_exported(tmp_path: Path) -> None:
     recorded = {"use": "jsonl", "path": "p.jsonl", "words": None, "id": None}
     assert other.manifest("one").corpus == recorded
     assert other.verify("one").name == "one"
+
+
+class Lexicon(SimpleRetriever):
+    """Has settings of which nothing says whether they are paths."""
+
+    class Config(ComponentConfig):
+        words: str = ""
+        options: dict[str, Any] = Field(default_factory=dict)
+        folder: ConfigPath = Path("/home/alice/typed/folder")
+
+    def scores(self, question: str) -> list[float]:
+        return [float(question in passage.text) for passage in self.passages]
+
+
+@pytest.mark.parametrize(
+    ("text", "warns"),
+    [
+        ("/home/alice/words.txt", True),
+        ("~/words.txt", True),
+        ("~alice/words.txt", True),
+        ("C:\\Users\\alice", True),
+        ("c:/words", True),
+        ("\\\\server\\share\\words", True),
+        ("file:///home/alice/words.txt", True),
+        ("words.txt", False),
+        ("data/words.txt", False),
+        ("/", False),
+        ("/s/", False),
+        ("and/or", False),
+        ("/title/{title}/text/{text}", False),
+        ("https://example.org/words", False),
+    ],
+)
+def test_a_text_that_looks_like_a_path_is_named_when_it_is_exported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str, warns: bool
+) -> None:
+    store = Store(tmp_path / "store")
+    config = Lexicon.Config(words=text, options={"a/b": [{"file": text}]})
+    store.build("one", PASSAGES, ComponentSpec("retriever", "lexicon", Lexicon, config))
+    with caplog.at_level("WARNING", "ragcore.store"):
+        store.export(tmp_path / "one.tar", "one")
+    keys = {record.args[1] for record in caplog.records if isinstance(record.args, tuple)}
+    assert keys == ({"/retriever/words", "/retriever/options/a~1b/0/file"} if warns else set())
+    archived = (tmp_path / "one.tar").read_bytes()
+    # The path that is annotated as one is cut; nothing is said of it.
+    assert b"typed" not in archived
+    assert json.dumps(text).encode() in archived
+
+
+def test_the_command_prints_what_looks_like_a_path(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    config = Lexicon.Config(words="/home/alice/\x1b[31mwords.txt", options={"\x1b[31m": "/home/a"})
+    store.build("one", PASSAGES, ComponentSpec("retriever", "lexicon", Lexicon, config))
+    command = [sys.executable, "-m", "ragcore", "memory", "export", str(store.folder), "one.tar"]
+    done = subprocess.run(
+        [*command, "one"], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert "wrote version one" in done.stdout
+    assert "'/retriever/words' in its manifest looks like a path" in done.stderr
+    assert "alice" not in done.stderr
+    assert "\x1b" not in done.stderr

@@ -5,11 +5,13 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import faiss
 import numpy as np
 import pytest
+from ragcore_faiss import structure
 from ragcore_faiss.config import FaissConfig
 from ragcore_faiss.exhaustive import wide
 from ragcore_faiss.index import Faiss
@@ -174,6 +176,7 @@ from pathlib import Path
 import numpy as np
 import faiss
 from ragcore.testing.hostile import attack
+from ragcore_faiss import structure
 from ragcore_faiss.config import FaissConfig
 from ragcore_faiss.index import Faiss
 faiss.omp_set_num_threads(1)
@@ -208,3 +211,47 @@ def test_no_bytes_crash_it() -> None:
     command = [sys.executable, "-c", ATTACK, ";".join(kinds)]
     run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert run.returncode == 0, run.stderr[-3000:]
+
+
+@pytest.mark.parametrize(("block", "refused"), [(0, True), (1, False), (2, True)])
+def test_of_a_large_graph_samples_are_checked(
+    block: int, refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = 3 * 4_096
+    vectors = np.random.default_rng(0).standard_normal((count, 4)).astype(np.float32)
+    config = FaissConfig(factory="HNSW4")
+    index = Faiss(config, dim=4)
+    index.add(np.arange(count), vectors)
+    index.save(tmp_path)
+    graph = layer_of(index).hnsw
+    neighbors = faiss.vector_to_array(graph.neighbors)
+    path = tmp_path / "index.faiss"
+    content = path.read_bytes()
+    start = content.index(neighbors.tobytes())
+    offset = start + 4 * graph.offsets.at(block * 4_096 + 7)
+    path.write_bytes(content[:offset] + count.to_bytes(4, "little") + content[offset + 4 :])
+    with pytest.raises(StoreCorruptError, match="a neighbour in its graph does not exist"):
+        Faiss.load(tmp_path, config)
+    # As if the neighbours were more than can be read at each opening.
+    monkeypatch.setattr(structure, "WHOLE", neighbors.nbytes // 2 + 1)
+    with pytest.raises(StoreCorruptError) if refused else nullcontext():
+        Faiss.load(tmp_path, config)
+
+
+@pytest.mark.parametrize(("number", "refused"), [(0, True), (1, False), (3, True)])
+def test_of_many_large_lists_some_are_checked(
+    number: int, refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = saved("IVF4,Flat", tmp_path)
+    lists = faiss.downcast_InvertedLists(layer_of(index).invlists)
+    size = lists.list_size(number) * lists.code_size
+    codes = faiss.rev_swig_ptr(lists.get_codes(number), size).tobytes()
+    path = tmp_path / "index.faiss"
+    content = path.read_bytes()
+    place = content.index(codes)
+    path.write_bytes(content[:place] + NAN + content[place + 4 :])
+    with pytest.raises(StoreCorruptError, match="not finite"):
+        Faiss.load(tmp_path, FaissConfig(factory="IVF4,Flat"))
+    monkeypatch.setattr(structure, "WHOLE", len(index) * lists.code_size // 2 + 1)
+    with pytest.raises(StoreCorruptError) if refused else nullcontext():
+        Faiss.load(tmp_path, FaissConfig(factory="IVF4,Flat"))

@@ -1,9 +1,10 @@
 """Compare an index that FAISS has read with the empty one that its factory makes.
 
 FAISS checks what it reads against itself, but not against what is expected of it: neighbours of a
-graph that do not exist, lists of another kind, numbers that are not finite. What a search follows
-is checked whole; of the numbers in vectors and codes, samples where there are many. Knows FAISS's
-classes; knows nothing of files or texts.
+graph that do not exist, lists of another kind, numbers that are not finite. Of the neighbours in a
+graph, and of the numbers in vectors and codes, samples are checked where there are many, so that
+opening does not read a large file from its beginning to its end; all else is checked whole. Knows
+FAISS's classes; knows nothing of files or texts.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 import faiss as typed_faiss  # type: ignore[import-untyped, unused-ignore]
 import numpy as np
 
-from ragcore.disk.arrays import samples
+from ragcore.disk.arrays import WHOLE, samples
+from ragcore.disk.threads import yield_gil
 from ragcore.scaling import in_range
 
 if TYPE_CHECKING:
@@ -278,10 +280,20 @@ def _check_lists(layer: Any, model: Any, count: int, rows: Rows | None) -> None:
     fits = numbered or (rows is not None and np.array_equal(ids, np.sort(rows)))
     _require(fits, "its ids are not the rows")
     if isinstance(lists, faiss.ArrayInvertedLists):
-        for number, size in enumerate(sizes):
+        for number in _sampled(len(sizes), count * lists.code_size):
+            size = sizes[number]
             if size:
                 codes = faiss.rev_swig_ptr(lists.get_codes(number), size * lists.code_size)
                 _check_floats(layer, codes.reshape(size, lists.code_size))
+
+
+def _sampled(parts: int, size: int) -> list[int]:
+    """Return the numbers of the parts to check: all, or some where all have more bytes than WHOLE.
+
+    The first and the last are always among them.
+    """
+    step = max(1, -(-size // WHOLE))
+    return sorted({*range(0, parts, step), parts - 1}) if parts else []
 
 
 def _ids(lists: Any, sizes: list[int]) -> Iterator[npt.NDArray[np.int64]]:
@@ -322,7 +334,9 @@ def _check_graph(layer: Any, model: Any) -> None:
         "the entry of its graph is not in the highest layer",
     )
     neighbors = faiss.rev_swig_ptr(graph.neighbors.data(), graph.neighbors.size())
-    for first in range(0, count, _BLOCK):
+    for part in _sampled(-(-count // _BLOCK), neighbors.nbytes):
+        yield_gil()
+        first = part * _BLOCK
         bounds = offsets[first : first + _BLOCK + 1]
         block = neighbors[bounds[0] : bounds[-1]]
         exists = block.min() >= -1 and block.max() < count
