@@ -4,9 +4,9 @@ Knows regular expressions and texts; knows nothing of questions. A pattern is ma
 set's own scorers do: ignoring case, anywhere in a passage, but from the beginning of an answer.
 Accents may be composed or not, and typographic quotes are as good as plain ones.
 
-Patterns are matched by the package regex, which has Python's syntax and can end a search that goes
-back for ever, such as that of `(a+)+$`; Python's own `re` cannot. RE2 never goes back, but lacks
-references and looking around, which data sets use.
+Patterns mean what they mean to Python's `re`, but are matched by the package regex (`engine.py`),
+which can end a search that goes back for ever, such as that of `(a+)+$`; `re` cannot. RE2 never
+goes back, but lacks references and looking around, which data sets use.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any, Final
 import regex  # type: ignore[import-untyped, unused-ignore]
 
 from ragcore.errors import QuestionError
+from ragcore.questions.engine import compiled
 from ragcore.questions.normalization import DASHES, composed, plain_quotes
 
 __all__ = ["check_pattern", "expansions", "matches_answer", "matches_in"]
@@ -39,10 +40,7 @@ _DASH: Final = re.compile(rf"\\?[{DASHES}]")
 def _compiled(pattern: str) -> Any:
     # Before the other quotes: a plain dash in a class, such as [–,], would make a range.
     escaped = _DASH.sub(r"\\-", composed(pattern))
-    plain = plain_quotes(escaped)
-    # Python's own parser too, so that what is a pattern does not depend on the package.
-    _parser.parse(plain, re.IGNORECASE | re.MULTILINE)
-    return regex.compile(plain, regex.IGNORECASE | regex.MULTILINE | regex.VERSION0)
+    return compiled(plain_quotes(escaped), re.IGNORECASE | re.MULTILINE)
 
 
 def check_pattern(pattern: str) -> None:
