@@ -1,49 +1,139 @@
-"""A model that is not on this machine fails soon where there is no network."""
+"""Without network a model that is on this machine loads, and another one fails soon."""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import tiny_models as tiny
+from test_cross_encoder import save_cross_encoder
 
-SCRIPT = """
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+BUILD = """
 import sys
 from ragcore.registry.components import spec_from_dict
 try:
-    settings = dict.fromkeys(sys.argv[3:], "nobody/no-model")
+    settings = {key: "nobody/" + key for key in sys.argv[3:]}
     spec_from_dict(sys.argv[1], {"use": sys.argv[2], **settings}).build()
+    print("built")
 except Exception as error:
     print(type(error).__name__, error)
 """
 
+WHILE_ANOTHER_LOADS = """
+import sys
+import huggingface_hub
+from ragcore.errors import PluginError
+from ragcore_transformers.loading import explained
+with explained("nobody/model", PluginError) as first:
+    print(first.removeprefix(sys.argv[1]), huggingface_hub.is_offline_mode())
+    with explained("nobody/model", PluginError) as second:
+        print(second == first)
+"""
 
-@pytest.mark.parametrize(
-    ("kind", "use", "settings"),
-    [
-        ("encoder", "sentence-transformers", ["model"]),
-        ("encoder", "dpr", ["question_model", "passage_model"]),
-        ("generator", "bart", ["model"]),
-        ("generator", "causal", ["model"]),
-        ("scorer", "cross-encoder", ["model"]),
-    ],
-)
-def test_a_missing_model_is_reported_after_one_attempt(
-    kind: str, use: str, settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Nothing listens there.
+MISNAMED = """
+from ragcore.errors import PluginError
+from ragcore_transformers.loading import explained
+for name in ("models/x/y", "-bad"):
+    try:
+        with explained(name, PluginError):
+            raise AssertionError("no model can have this name")
+    except PluginError as error:
+        print(error)
+"""
+
+COMMIT = "0" * 40
+
+KINDS = [
+    ("encoder", "sentence-transformers", ["model"]),
+    ("encoder", "dpr", ["question_model", "passage_model"]),
+    ("generator", "bart", ["model"]),
+    ("generator", "causal", ["model"]),
+    ("scorer", "cross-encoder", ["model"]),
+]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a script where nothing listens at the hub's address."""
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.delenv("TRANSFORMERS_OFFLINE", raising=False)
-    run = subprocess.run(
-        [sys.executable, "-c", SCRIPT, kind, use, *settings],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert "'nobody/no-model' cannot be loaded: the model hub did not answer" in run.stdout, run
-    assert "check the name, or download it" in run.stdout
-    assert "Retrying" not in run.stderr
+
+    def script(text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", text, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+
+    return script
+
+
+def downloaded(use: str, settings: list[str], home: Path) -> None:
+    """Put tiny models where huggingface_hub keeps what it downloaded."""
+    for key in settings:
+        repository = home / "hub" / f"models--nobody--{key}"
+        folder = repository / "snapshots" / COMMIT
+        match use:
+            case "sentence-transformers":
+                tiny.save_sentence(folder)
+            case "dpr":
+                tiny.save_dpr(home / "dpr")
+                shutil.copytree(home / "dpr" / key.removesuffix("_model"), folder)
+            case "bart":
+                tiny.save_bart(folder)
+            case "causal":
+                tiny.save_causal("llama", folder)
+            case _:
+                save_cross_encoder(folder)
+        (repository / "refs").mkdir()
+        (repository / "refs" / "main").write_text(COMMIT)
+
+
+@pytest.mark.parametrize(("kind", "use", "settings"), KINDS)
+def test_a_missing_model_is_reported_after_one_attempt(
+    kind: str, use: str, settings: list[str], run: Run
+) -> None:
+    ran = run(BUILD, kind, use, *settings)
+    name = f"'nobody/{settings[0]}'"
+    assert f"{name} cannot be loaded: the model hub did not answer" in ran.stdout, ran
+    assert "check the name, or download it" in ran.stdout
+    assert "Retrying" not in ran.stderr
+
+
+@pytest.mark.parametrize(("kind", "use", "settings"), KINDS)
+def test_a_model_that_was_downloaded_before_loads_without_network(
+    kind: str, use: str, settings: list[str], run: Run, tmp_path: Path
+) -> None:
+    downloaded(use, settings, tmp_path)
+    ran = run(BUILD, kind, use, *settings)
+    assert ran.stdout == "built\n", ran
+    assert "Retrying" not in ran.stderr
+
+
+def test_a_load_without_network_sets_nothing_that_other_threads_use(
+    run: Run, tmp_path: Path
+) -> None:
+    downloaded("bart", ["model"], tmp_path)
+    ran = run(WHILE_ANOTHER_LOADS, str(tmp_path))
+    folder = f"/hub/models--nobody--model/snapshots/{COMMIT}"
+    assert ran.stdout.splitlines() == [f"{folder} False", "True"], ran
+
+
+def test_a_name_that_no_model_can_have_is_not_the_hubs_fault(run: Run) -> None:
+    ran = run(MISNAMED)
+    errors = ran.stdout.splitlines()
+    assert len(errors) == 2, ran
+    for error in errors:
+        assert "did not answer" not in error
+        assert "Repo id must" in error
+        assert "check the name" in error

@@ -103,8 +103,8 @@ def _explained_file(name: str) -> Iterator[None]:
 
 
 def _load_folder(name: str, dtype: torch.dtype) -> Any:
-    with explained(name, GeneratorError):
-        checkpoint = AutoConfig.from_pretrained(name, trust_remote_code=False)
+    with explained(name, GeneratorError) as source:
+        checkpoint = AutoConfig.from_pretrained(source, trust_remote_code=False)
         weights_format = getattr(checkpoint, "ragcore_weights", None)
         if weights_format is not None:
             raise GeneratorError(
@@ -112,7 +112,7 @@ def _load_folder(name: str, dtype: torch.dtype) -> Any:
                 "read for encoder-decoder models only: save the model with save_pretrained"
             )
         model, report = _LOADER.from_pretrained(
-            name,
+            source,
             config=checkpoint,
             dtype=dtype,
             use_safetensors=True,

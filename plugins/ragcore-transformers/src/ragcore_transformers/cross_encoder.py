@@ -41,9 +41,9 @@ class CrossEncoder:
     def __init__(self, config: CrossEncoderConfig) -> None:
         self.config = config
         device = pick_device(config.device, PluginError)
-        with explained(config.model, PluginError):
+        with explained(config.model, PluginError) as source:
             self.model = sentence_transformers.CrossEncoder(
-                config.model,
+                source,
                 device=str(device),
                 trust_remote_code=False,
                 model_kwargs={"use_safetensors": True},

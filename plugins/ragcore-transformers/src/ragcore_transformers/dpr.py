@@ -143,10 +143,10 @@ class Dpr:
         )
 
     def _load(self, name: str, kind: Any) -> tuple[Any, Any]:
-        with explained(name, PluginError):
-            tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        with explained(name, PluginError) as source:
+            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
             model, report = kind.from_pretrained(
-                name, use_safetensors=True, output_loading_info=True
+                source, use_safetensors=True, output_loading_info=True
             )
         # A question encoder loaded as a passage encoder would otherwise be random.
         refuse_incomplete(name, model, report, PluginError)

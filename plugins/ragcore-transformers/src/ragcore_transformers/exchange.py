@@ -75,18 +75,18 @@ def import_hf(
     """
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"{folder} is not empty: name a folder to make")
-    with explained(model, GeneratorError):
-        config = AutoConfig.from_pretrained(model, trust_remote_code=False)
+    with explained(model, GeneratorError) as source:
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         if not isinstance(config, RagConfig):
             raise ConfigError(
                 f"{model} is a {config.model_type!r} model, not a saved RAG model: it can be named "
                 "as generator.model or as an encoder's model as it is"
             )
         kind = _kind(config, model)
-        rag_model = _MODELS[kind].from_pretrained(model, use_safetensors=True)
+        rag_model = _MODELS[kind].from_pretrained(source, use_safetensors=True)
         tokenizers = {
             part: AutoTokenizer.from_pretrained(
-                model, subfolder=f"{part}_tokenizer", trust_remote_code=False
+                source, subfolder=f"{part}_tokenizer", trust_remote_code=False
             )
             for part in ("question_encoder", "generator")
         }

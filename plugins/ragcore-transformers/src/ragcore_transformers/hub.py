@@ -1,47 +1,57 @@
-"""One attempt at the model hub: where it cannot be reached, load what is on this machine, or fail.
+"""One request to the model hub before a model is loaded by its name.
 
-huggingface_hub tries each request six times, half a minute for each file of a model. Knows the
-hub; knows nothing of models.
+huggingface_hub tries each request six times, half a minute for each file of a model. So it is asked
+once whether it answers at all. Where it does not, a model that was downloaded before is loaded from
+its folder in the cache. The libraries' switches for that would not do: `HF_HUB_OFFLINE` holds for
+all threads, and not all loaders pass `local_files_only` on. Knows the hub; knows nothing of models.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Final
+from pathlib import Path
+from typing import Any, Final, cast
 
-from huggingface_hub import constants, get_session, hf_hub_url
+from huggingface_hub import get_session, hf_hub_url, is_offline_mode, try_to_load_from_cache
+from huggingface_hub.errors import HfHubHTTPError
 
-from ragcore.process.fork import new_rlock
-
-__all__ = ["asking_once"]
+__all__ = ["cached_folder", "hub_fault"]
 
 _SECONDS: Final = 5
-_OFFLINE: Final = new_rlock()
+
+_NO_ANSWER: Final = cast("tuple[type[Exception], ...]", HfHubHTTPError.__bases__)
+"""OSError, and the base of the errors of the HTTP library, which differs between releases."""
+
+_FIRST: Final = ("config.json", "modules.json")
+"""Files by which a model is recognised; modules.json is sentence-transformers'."""
 
 
-@contextmanager
-def asking_once(model: str) -> Iterator[Exception | None]:
-    """Load a model in the block, without the network if the hub does not answer one request.
+def hub_fault(model: str) -> Exception | None:
+    """Return why the hub cannot be reached; None if it can, or if the user set it to offline.
 
     Args:
         model: its name on the hub.
 
-    Yields:
-        Why the hub cannot be reached; None if it can, or if it is not to be asked.
+    Raises:
+        ValueError: no model can have this name.
     """
-    if constants.HF_HUB_OFFLINE:
-        yield None
-        return
+    if is_offline_mode():
+        return None
+    session: Any = get_session()
     try:
-        get_session().head(hf_hub_url(model, "config.json"), timeout=_SECONDS)
-    # Releases of huggingface_hub use different libraries, each with errors of its own.
-    except Exception as fault:
-        with _OFFLINE:
-            constants.HF_HUB_OFFLINE = True
-            try:
-                yield fault
-            finally:
-                constants.HF_HUB_OFFLINE = False
-    else:
-        yield None
+        session.head(hf_hub_url(model, _FIRST[0]), timeout=_SECONDS)
+    except _NO_ANSWER as fault:
+        return fault
+    return None
+
+
+def cached_folder(model: str) -> str | None:
+    """Return the folder of a model that was downloaded before; None if there is none.
+
+    Args:
+        model: its name on the hub.
+    """
+    for name in _FIRST:
+        file = try_to_load_from_cache(model, name)
+        if isinstance(file, str):
+            return str(Path(file).parent)
+    return None

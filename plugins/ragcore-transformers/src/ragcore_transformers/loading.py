@@ -13,7 +13,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers.utils import logging
 
 from ragcore.errors import RagcoreError
-from ragcore_transformers.hub import asking_once
+from ragcore_transformers.hub import cached_folder, hub_fault
 
 __all__ = [
     "LOADING_FAULTS",
@@ -63,8 +63,11 @@ def pick_device(name: str, error: type[RagcoreError]) -> torch.device:
 
 
 @contextmanager
-def explained(model: str, error: type[RagcoreError]) -> Iterator[None]:
+def explained(model: str, error: type[RagcoreError]) -> Iterator[str]:
     """Turn what Hugging Face raises while a model loads into one `error` that says what to do.
+
+    Yields what its loaders are to load: `model`, or the folder of an earlier download where the
+    model hub does not answer one request.
 
     A model in a folder loads in a moment: its progress bar is hidden. torch's global random state
     stays as it was: some models draw weights before the checkpoint's replace them.
@@ -78,10 +81,13 @@ def explained(model: str, error: type[RagcoreError]) -> Iterator[None]:
         with torch.random.fork_rng(devices=[]):
             if local:
                 with without_bars():
-                    yield
+                    yield model
             else:
-                with asking_once(model) as unreachable:
-                    yield
+                unreachable = hub_fault(model)
+                folder = None if unreachable is None else cached_folder(model)
+                if unreachable is not None and folder is None:
+                    raise FileNotFoundError(model) from unreachable
+                yield folder or model
     except RagcoreError:
         raise
     except LOADING_FAULTS as fault:

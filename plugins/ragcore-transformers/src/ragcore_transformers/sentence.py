@@ -132,9 +132,9 @@ class SentenceTransformers:
         ]
 
     def _load(self, name: str) -> SentenceTransformer:
-        with explained(name, PluginError):
+        with explained(name, PluginError) as source:
             model = SentenceTransformer(
-                name,
+                source,
                 device=str(pick_device(self.config.device, PluginError)),
                 trust_remote_code=False,
                 model_kwargs={"use_safetensors": True},

@@ -41,18 +41,18 @@ def load_seq2seq(config: Seq2SeqConfig) -> Any:
     """
     # Weights that become int8 are read as float32.
     dtype: Any = torch.bfloat16 if config.dtype == "bfloat16" else torch.float32
-    with explained(config.model, GeneratorError):
-        checkpoint = AutoConfig.from_pretrained(config.model, trust_remote_code=False)
+    with explained(config.model, GeneratorError) as source:
+        checkpoint = AutoConfig.from_pretrained(source, trust_remote_code=False)
         weights_format = getattr(checkpoint, "ragcore_weights", None)
         if weights_format == weights.FORMAT:
-            return weights.load_int8_rows(Path(config.model), checkpoint).to(dtype)
+            return weights.load_int8_rows(Path(source), checkpoint).to(dtype)
         if weights_format is not None:
             raise GeneratorError(
                 f"model {config.model!r}: config.json says ragcore_weights: {weights_format!r}, "
                 f"and this version reads {weights.FORMAT!r} only: upgrade ragcore-transformers"
             )
         model, report = AutoModelForSeq2SeqLM.from_pretrained(
-            config.model,
+            source,
             config=checkpoint,
             dtype=dtype,
             use_safetensors=True,

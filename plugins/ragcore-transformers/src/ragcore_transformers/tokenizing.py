@@ -40,8 +40,8 @@ def load_tokenizer(model: str, **where: str) -> Any:
     Raises:
         GeneratorError: it cannot be loaded, or has no fast form.
     """
-    with explained(model, GeneratorError):
-        tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False, **where)
+    with explained(model, GeneratorError) as source:
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **where)
     if not tokenizer.is_fast:
         raise GeneratorError(
             f"the tokenizer of model {model!r} has no fast form (tokenizer.json), which is needed "
