@@ -59,7 +59,7 @@ def examine_(
     kind = _kind_of(name, kind)
     suite = suite_of(kind)
     if suite is None:
-        raise PluginError(f"there are no laws for kind {kind!r}: expected {', '.join(_KINDS)}")
+        raise PluginError(_without_suite(kind))
     spec = spec_from_dict(kind, {"use": name, **_nested(settings or [])})
     options = {"count": count, "recall": recall}
     limits = {key: value for key, value in options.items() if value is not None}
@@ -103,21 +103,25 @@ def new(
 
 
 def _kind_of(name: str, kind: str | None) -> str:
-    from ragcore.registry.discovery import registry
+    from ragcore.registry.discovery import HOOKS, registry
 
     kinds = [kind_ for kind_ in _KINDS if name in registry().names(kind_)]
     if kind is not None:
         if kind not in kinds and kind in _KINDS:
             raise UnknownComponentError(registry().unknown(kind, name))
         return kind
+    others = [kind_ for kind_ in HOOKS if name in registry().names(kind_)]
+    if not kinds and others:
+        raise PluginError(f"{name!r} is a {others[0]}: {_without_suite(others[0])}")
     if not kinds:
-        known = sorted({known for kind_ in _KINDS for known in registry().names(kind_)})
-        raise UnknownComponentError(
-            f"no plugin provides a component {name!r}: installed: {', '.join(known)}"
-        )
+        raise UnknownComponentError(registry().unknown_everywhere(name, _KINDS))
     if len(kinds) > 1:
         raise PluginError(f"{name!r} names {' and '.join(kinds)}: choose one with --kind")
     return kinds[0]
+
+
+def _without_suite(kind: str) -> str:
+    return f"there are no laws for kind {kind!r}: expected {', '.join(_KINDS)}"
 
 
 def _nested(settings: list[str]) -> dict[str, Any]:

@@ -56,6 +56,8 @@ def test_the_printed_table_says_how_to_fix_what_failed(capsys, tmp_path, monkeyp
         (["nowhere"], "no plugin provides a component 'nowhere': installed: "),
         (["exact", "--kind", "retriever"], "unknown retriever 'exact'"),
         (["exact", "--kind", "metric"], "there are no laws for kind 'metric'"),
+        (["rouge_l"], "'rouge_l' is a metric: there are no laws for kind 'metric': expected retr"),
+        (["eval"], "'eval' is a command: there are no laws for kind 'command'"),
         (["exact", "speed"], "'speed' is not a setting: write KEY=VALUE"),
         (["exact", "speed=1"], "does not fit the installed component"),
         (["jsonl", "path=x", "--recall", "0.5"], "--recall applies to indexes and retrievers"),
