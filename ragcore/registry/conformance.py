@@ -33,6 +33,7 @@ __all__ = [
     "capability_faults",
     "check_class",
     "check_instance",
+    "check_loaded",
     "contract_of",
     "members_of",
     "see",
@@ -109,6 +110,24 @@ def check_instance(kind: str, name: str, component: Any, contract: Any = None) -
         faults += capability_faults(declared)
         faults += _extension_faults(component, contract, declared, instance=True)
     _refuse(faults, kind, name, type(component), contract)
+
+
+def check_loaded(kind: str, name: str, component: Any, cls: type[Any]) -> None:
+    """Check what a class's `load` returned, as `check_instance` does.
+
+    Raises:
+        PluginError: it is no such component, or a member is missing or wrong.
+    """
+    try:
+        check_instance(kind, name, component)
+    except PluginError:
+        if isinstance(component, cls):
+            raise
+        contract = contract_of(kind)
+        raise PluginError(
+            f"{kind} {name!r}: its load() returned {_described(component)}, expected "
+            f"{article(cls.__name__)}, as built by {_where(cls)}: {see(contract)}"
+        ) from None
 
 
 def capability_faults(declared: object) -> Iterator[str]:

@@ -259,7 +259,8 @@ def test_what_load_returns_is_checked(tmp_path: Path) -> None:
 
     spec = ComponentSpec("index", "forgetful", Forgetful, Forgetful.Config())
     spec.build(dim=2).save(tmp_path)
-    with pytest.raises(PluginError, match=r"'forgetful' is the class NoneType .* no Config, cap"):
+    returned = r"index 'forgetful': its load\(\) returned None, expected a Forgetful, as built by "
+    with pytest.raises(PluginError, match=returned):
         spec.load(tmp_path)
 
 
