@@ -91,12 +91,15 @@ def new(
     folder: Annotated[
         Path | None, typer.Option(help="The package's folder; else ragcore-NAME.")
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Take the name even if an installed package has it.")
+    ] = False,
 ) -> None:
     """Write the package of a plugin: code that works, its tests, and a CI workflow."""
     from ragcore.testing.scaffold import write_plugin
 
     package = folder or Path(f"ragcore-{name}")
-    for path in write_plugin(kind, name, package):
+    for path in write_plugin(kind, name, package, force=force):
         print_text(path)
     target = str(package) if package.is_absolute() else f"./{package}"
     print_text(f"next: pip install -e '{target}[test]' && pytest {target}")

@@ -136,6 +136,39 @@ def test_a_plugin_that_cannot_be_written_is_refused(kind, name, message, tmp_pat
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "owner"),
+    [
+        ("retriever", "dense", r"plugin 'core' \(ragcore-engine .*\) has the retriever 'dense'"),
+        ("command", "ask", r"plugin 'core' \(ragcore-engine .*\) has the command 'ask'"),
+        ("metric", "f1", r"plugin 'core' \(ragcore-engine .*\) has the metric 'f1'"),
+        ("encoder", "core", r"plugin 'core' \(.*\) has this name for its entry point"),
+        ("scorer", "mine", r"plugin 'mine' \(acme-rag 2.0\) has this name for its entry point"),
+        ("retriever", "theirs", r"plugin 'mine' \(acme-rag 2.0\) has the retriever 'theirs'"),
+        ("scorer", "likelihood", "an old name of the scorer 'query-likelihood'"),
+        ("retriever", "bm25", "ragcore's own package ragcore-bm25 has the retriever 'bm25'"),
+        ("corpus", "bm25", "ragcore has a package ragcore-bm25 of its own"),
+        ("index", "engine", "the distribution ragcore-engine .* is installed, and pip would repl"),
+        ("index", "loose", "the module ragcore_loose is installed"),
+    ],
+)
+def test_a_name_that_is_taken_is_refused_with_its_owner(installed, tmp_path, kind, name, owner):
+    source = "def ragcore_retrievers():\n    return {'theirs': 'mine_plugin:Theirs'}\n"
+    installed.add("mine", source, package="acme-rag", version="2.0")
+    (installed.folder / "ragcore_loose.py").write_text("", encoding="utf-8")
+    folder = tmp_path / "new"
+    with pytest.raises(PluginError, match=f"the name {name!r} is taken: .*{owner}.*--force"):
+        write_plugin(kind, name, folder)
+    assert not folder.exists()
+    assert main(["plugin", "new", kind, name, "--folder", str(folder), "--force"]) == 0
+    assert (folder / "pyproject.toml").exists()
+
+
+def test_a_name_of_another_kind_is_free(installed, tmp_path):
+    assert write_plugin("index", "rouge-l", tmp_path / "one")
+    assert write_plugin("encoder", "exact", tmp_path / "two")
+
+
 def test_nothing_is_overwritten(tmp_path):
     (tmp_path / "kept.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(PluginError, match="not empty"):
