@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -52,7 +52,7 @@ def examine_(
             "the laws need the package hypothesis, which is not installed: "
             f"{install_hint(DISTRIBUTION, 'testing')}"
         )
-    from ragcore.registry.components import spec_from_dict
+    from ragcore.config import load_component
     from ragcore.testing import examine
     from ragcore.testing.runner import suite_of
 
@@ -60,7 +60,12 @@ def examine_(
     suite = suite_of(kind)
     if suite is None:
         raise PluginError(_without_suite(kind))
-    spec = spec_from_dict(kind, {"use": name, **_nested(settings or [])})
+    for setting in settings or ():
+        if "=" not in setting:
+            raise ConfigError(
+                f"{setting!r} is not a setting: write KEY=VALUE, as in index.use=exact"
+            )
+    spec = load_component(kind, name, settings or ())
     options = {"count": count, "recall": recall}
     limits = {key: value for key, value in options.items() if value is not None}
     for key in limits:
@@ -125,32 +130,6 @@ def _kind_of(name: str, kind: str | None) -> str:
 
 def _without_suite(kind: str) -> str:
     return f"there are no laws for kind {kind!r}: expected {', '.join(_KINDS)}"
-
-
-def _nested(settings: list[str]) -> dict[str, Any]:
-    """Parse `index.use=exact` to {"index": {"use": "exact"}}; values are YAML."""
-    import yaml
-
-    nested: dict[str, Any] = {}
-    for setting in settings:
-        path, equals, text = setting.partition("=")
-        *outer, last = path.split(".")
-        if not equals or not all([*outer, last]):
-            raise ConfigError(
-                f"{setting!r} is not a setting: write KEY=VALUE, as in index.use=exact"
-            )
-        inner = nested
-        for key in outer:
-            inner = inner.setdefault(key, {})
-            if not isinstance(inner, dict):
-                raise ConfigError(
-                    f"{setting!r}: {key!r} has a value already, so it cannot have keys"
-                )
-        try:
-            inner[last] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{setting!r}: not YAML after '=': {error}") from None
-    return nested
 
 
 def _print(kind: str, name: str, verdicts: list[Verdict]) -> None:

@@ -59,7 +59,17 @@ def test_the_printed_table_says_how_to_fix_what_failed(capsys, tmp_path, monkeyp
         (["rouge_l"], "'rouge_l' is a metric: there are no laws for kind 'metric': expected retr"),
         (["eval"], "'eval' is a command: there are no laws for kind 'command'"),
         (["exact", "speed"], "'speed' is not a setting: write KEY=VALUE"),
-        (["exact", "speed=1"], "does not fit the installed component"),
+        (["exact", "speed=1"], "setting 'speed=1': unknown key 'speed' in index 'exact': allowed"),
+        (
+            ["bm25", "k1=abc"],
+            "setting 'k1=abc': k1: expected a number, found the string 'abc'\n",
+        ),
+        (["bm25", "k1=1", "k1=-1"], "setting 'k1=-1': k1: must be "),
+        (["bm25", "=1"], "setting '=1': not a setting: write KEY.KEY=VALUE"),
+        (["hybrid"], "settings: missing key 'retrievers' in retriever 'hybrid'"),
+        (["dense", "index=exact"], "setting 'index=exact': index: expected an index as a mapping"),
+        (["dense", "index.use=exct"], "setting 'index.use=exct': unknown index 'exct': did you m"),
+        (["jsonl", "path=${env:NOT_THERE}"], "the environment variable NOT_THERE is not set"),
         (["jsonl", "path=x", "--recall", "0.5"], "--recall applies to indexes and retrievers"),
     ],
 )
