@@ -18,6 +18,7 @@ from typing import Final
 
 from ragcore import __version__
 from ragcore.errors import PluginError
+from ragcore.registry.conformance import article
 from ragcore.registry.discovery import HOOKS, KNOWN_PACKAGES, registry
 
 __all__ = ["KINDS", "write_plugin"]
@@ -36,6 +37,13 @@ KINDS: Final = (
 
 _BY_NAME: Final = ("metric", "command")
 """The kinds that a pipeline file does not name: they have no settings in one, and no suite."""
+
+_BY_SUITE: Final = "runs the laws of ragcore's suite for {}"
+_TESTS: Final = {
+    "metric": "compares its figures for answers that are known to be right or wrong",
+    "command": "runs the command, and compares what it prints",
+}
+"""What README.md says of the package's test."""
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
@@ -87,6 +95,7 @@ def write_plugin(kind: str, name: str, folder: Path, *, force: bool = False) -> 
         "hook": HOOKS[kind],
         "suite": f"{kind.capitalize()}Suite",
         "version": __version__,
+        "tests": _TESTS.get(kind, _BY_SUITE.format(article(kind))),
     }
     own_test = kind in ("corpus", *_BY_NAME)
     templates = {

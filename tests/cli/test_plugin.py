@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ragcore.cli import main
 from ragcore.errors import PluginError
 from ragcore.testing import IndexSuite
 from ragcore.testing.scaffold import KINDS, write_plugin
+from ragcore.types import MISSING_ROW, Passage
 
 
 def verdicts(capsys) -> dict[str, dict[str, str]]:
@@ -126,6 +129,27 @@ def test_a_new_plugin_passes_its_own_tests(kind, tmp_path, capsys):
         "assert not heavy, heavy\n"
     )
     run("-c", code)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_readme_of_a_new_plugin_says_what_its_test_does(kind, tmp_path):
+    write_plugin(kind, "my-own", tmp_path / "new")
+    text = (tmp_path / "new" / "README.md").read_text(encoding="utf-8")
+    suite = f"`tests/` runs the laws of ragcore's suite for a{'n' * (kind[0] in 'ei')} {kind}.\n"
+    assert "The test in\n`tests/` " in text
+    assert (suite in text) == (kind not in ("metric", "command"))
+
+
+def test_a_new_retriever_finds_only_passages_that_share_a_word(tmp_path, monkeypatch):
+    write_plugin("retriever", "scored-words", tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path / "src"))
+    scored = importlib.import_module("ragcore_scored_words.component").ScoredWords
+    retriever = scored(scored.Config())
+    texts = ["the sun", "rain and sun", "snow"]
+    passages = [Passage(str(row), "", text) for row, text in enumerate(texts)]
+    retriever.add(np.arange(3), passages)
+    rows = retriever.search(["sun", "hail"], 3).rows.tolist()
+    assert rows == [[0, 1, MISSING_ROW], [MISSING_ROW] * 3]
 
 
 @pytest.mark.parametrize(
