@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -52,15 +52,20 @@ def examine_(
             "the laws need the package hypothesis, which is not installed: "
             f"{install_hint(DISTRIBUTION, 'testing')}"
         )
-    from ragcore.registry.components import spec_from_dict
+    from ragcore.config import load_component
     from ragcore.testing import examine
     from ragcore.testing.runner import suite_of
 
     kind = _kind_of(name, kind)
     suite = suite_of(kind)
     if suite is None:
-        raise PluginError(f"there are no laws for kind {kind!r}: expected {', '.join(_KINDS)}")
-    spec = spec_from_dict(kind, {"use": name, **_nested(settings or [])})
+        raise PluginError(_without_suite(kind))
+    for setting in settings or ():
+        if "=" not in setting:
+            raise ConfigError(
+                f"{setting!r} is not a setting: write KEY=VALUE, as in index.use=exact"
+            )
+    spec = load_component(kind, name, settings or ())
     options = {"count": count, "recall": recall}
     limits = {key: value for key, value in options.items() if value is not None}
     for key in limits:
@@ -91,59 +96,40 @@ def new(
     folder: Annotated[
         Path | None, typer.Option(help="The package's folder; else ragcore-NAME.")
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Take the name even if an installed package has it.")
+    ] = False,
 ) -> None:
     """Write the package of a plugin: code that works, its tests, and a CI workflow."""
     from ragcore.testing.scaffold import write_plugin
 
     package = folder or Path(f"ragcore-{name}")
-    for path in write_plugin(kind, name, package):
+    for path in write_plugin(kind, name, package, force=force):
         print_text(path)
     target = str(package) if package.is_absolute() else f"./{package}"
     print_text(f"next: pip install -e '{target}[test]' && pytest {target}")
 
 
 def _kind_of(name: str, kind: str | None) -> str:
-    from ragcore.registry.discovery import registry
+    from ragcore.registry.discovery import HOOKS, registry
 
     kinds = [kind_ for kind_ in _KINDS if name in registry().names(kind_)]
     if kind is not None:
         if kind not in kinds and kind in _KINDS:
             raise UnknownComponentError(registry().unknown(kind, name))
         return kind
+    others = [kind_ for kind_ in HOOKS if name in registry().names(kind_)]
+    if not kinds and others:
+        raise PluginError(f"{name!r} is a {others[0]}: {_without_suite(others[0])}")
     if not kinds:
-        known = sorted({known for kind_ in _KINDS for known in registry().names(kind_)})
-        raise UnknownComponentError(
-            f"no plugin provides a component {name!r}: installed: {', '.join(known)}"
-        )
+        raise UnknownComponentError(registry().unknown_everywhere(name, _KINDS))
     if len(kinds) > 1:
         raise PluginError(f"{name!r} names {' and '.join(kinds)}: choose one with --kind")
     return kinds[0]
 
 
-def _nested(settings: list[str]) -> dict[str, Any]:
-    """Parse `index.use=exact` to {"index": {"use": "exact"}}; values are YAML."""
-    import yaml
-
-    nested: dict[str, Any] = {}
-    for setting in settings:
-        path, equals, text = setting.partition("=")
-        *outer, last = path.split(".")
-        if not equals or not all([*outer, last]):
-            raise ConfigError(
-                f"{setting!r} is not a setting: write KEY=VALUE, as in index.use=exact"
-            )
-        inner = nested
-        for key in outer:
-            inner = inner.setdefault(key, {})
-            if not isinstance(inner, dict):
-                raise ConfigError(
-                    f"{setting!r}: {key!r} has a value already, so it cannot have keys"
-                )
-        try:
-            inner[last] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{setting!r}: not YAML after '=': {error}") from None
-    return nested
+def _without_suite(kind: str) -> str:
+    return f"there are no laws for kind {kind!r}: expected {', '.join(_KINDS)}"
 
 
 def _print(kind: str, name: str, verdicts: list[Verdict]) -> None:

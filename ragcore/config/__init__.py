@@ -8,7 +8,7 @@ a config back as YAML, and `schema` describes all files as a JSON Schema.
 from __future__ import annotations
 
 from ragcore.config.fill import fill_config
-from ragcore.config.load import load_config, load_store_config, parse_config
+from ragcore.config.load import load_component, load_config, load_store_config, parse_config
 from ragcore.config.models import AbstainConfig, MemoryConfig, PipelineConfig, RagConfig
 from ragcore.config.schema import config_schema
 
@@ -19,6 +19,7 @@ __all__ = [
     "RagConfig",
     "config_schema",
     "fill_config",
+    "load_component",
     "load_config",
     "load_store_config",
     "parse_config",

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ragcore.config.models import PipelineConfig, StoreConfig
 from ragcore.config.overrides import apply_overrides
-from ragcore.config.reader import ConfigReader
-from ragcore.config.source import Entry, Mapping, Node, Scalar, Source
+from ragcore.config.reader import ConfigReader, secrets_of
+from ragcore.config.source import Entry, Mapping, Node, Scalar, Source, SourcePosition
 from ragcore.disk.paths import usable_path
 from ragcore.errors import ConfigError
+from ragcore.registry.components import ComponentSpec, config_class
+from ragcore.registry.discovery import registry
 
-__all__ = ["load_config", "load_store_config", "parse_config", "read_file"]
+__all__ = ["load_component", "load_config", "load_store_config", "parse_config", "read_file"]
 
 FOLDER_FILE: Final = "pipeline.yaml"
 """The name of the pipeline file in a folder, where a folder stands for a pipeline."""
@@ -68,6 +70,30 @@ def parse_config(
 ) -> PipelineConfig:
     """Load as `load_config`, from a text; `name` stands for the file's, `base` for its folder."""
     return _read(Source(text, name, overrides), Path(base))[1]
+
+
+def load_component(kind: str, use: str, settings: Sequence[str] = ()) -> ComponentSpec[Any]:
+    """Return the spec of a component with settings as overrides write them.
+
+    Args:
+        kind: kind of component, such as "retriever".
+        use: the name under which it is registered.
+        settings: of the component, as "k1=1.2" or "index.use=exact"; the last one wins. Relative
+            paths in them start from the working folder.
+
+    Raises:
+        UnknownComponentError: no plugin provides the component.
+        PluginError: it cannot be imported.
+        ConfigError: settings have faults; the message lists all, by setting.
+    """
+    model = config_class(kind, use)
+    source = Source("", "settings", settings, noun="setting")
+    tree = Mapping(SourcePosition(0, 0, 0), {})
+    apply_overrides(tree, source)
+    config = ConfigReader(source, Path.cwd()).read(tree, model, f"{kind} {use!r}")
+    if config is None or source.faults:
+        raise ConfigError(source.show())
+    return ComponentSpec(kind, registry().current_name(kind, use), None, config, secrets_of(tree))
 
 
 def _file(path: Path) -> Path:

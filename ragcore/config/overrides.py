@@ -19,6 +19,7 @@ from ragcore.config.source import (
     SourcePosition,
     describe,
 )
+from ragcore.registry.conformance import article
 
 __all__ = ["apply_overrides"]
 
@@ -32,7 +33,7 @@ def apply_overrides(tree: Mapping, source: Source) -> None:
         path, equals, text = override.partition("=")
         keys = [key.strip() for key in path.split(".")]
         if not equals or not all(keys):
-            source.fault(position, f"not an override: {_FORM}")
+            source.fault(position, f"not {article(source.noun)}: {_FORM}")
             continue
         value = source.override_value(text.strip(), origin)
         if value is not None:

@@ -32,7 +32,7 @@ from ragcore.errors import PluginError, RagcoreError, nearest
 from ragcore.registry.components import ComponentSpec, config_class
 from ragcore.registry.discovery import registry
 
-__all__ = ["ConfigReader"]
+__all__ = ["ConfigReader", "secrets_of"]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -187,7 +187,7 @@ class ConfigReader:
         if isinstance(config, _Faulty):
             return config
         use_now = registry().current_name(kind, name)
-        return ComponentSpec(kind, use_now, None, config, _secrets_of(node))
+        return ComponentSpec(kind, use_now, None, config, secrets_of(node))
 
     def _mismatch(self, node: Node, accepted: AcceptedValues, key: str) -> _Faulty:
         if self._source.is_faulty(node.position):
@@ -354,7 +354,7 @@ def _a(noun: str) -> str:
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
-def _secrets_of(node: Mapping) -> dict[tuple[str | int, ...], str]:
+def secrets_of(node: Mapping) -> dict[tuple[str | int, ...], str]:
     """Return how each secret in a component is written, by its path of keys and indices."""
     secrets: dict[tuple[str | int, ...], str] = {}
 

@@ -98,8 +98,12 @@ Node = Scalar | Items | Mapping
 class Source:
     """A file's text with its overrides: gives their trees, and collects and shows the faults."""
 
-    def __init__(self, text: str, name: str, overrides: Sequence[str] = ()) -> None:
+    def __init__(
+        self, text: str, name: str, overrides: Sequence[str] = (), noun: str = "override"
+    ) -> None:
+        """Begin without faults; `noun` is what a message calls one of the overrides."""
         self.name = name
+        self.noun = noun
         self.text = text
         self.overrides = list(overrides)
         self.faults: list[Fault] = []
@@ -122,10 +126,13 @@ class Source:
         return any(fault.position == position for fault in self.faults)
 
     def where(self, position: SourcePosition) -> str:
-        """Write a position as text: `file:line:column`, or the override that it is in."""
+        """Write a position as text: `file:line:column`, or the override that it is in.
+
+        A position without a line is the source as a whole.
+        """
         if position.origin:
-            return f"override '{_short(_printable(self.overrides[position.origin - 1]))}'"
-        return f"{self.name}:{position.line}:{position.column}"
+            return f"{self.noun} '{_short(_printable(self.overrides[position.origin - 1]))}'"
+        return f"{self.name}:{position.line}:{position.column}" if position.line else self.name
 
     def show(self) -> str:
         """Write every fault, by position: where, what, and for the file the line with a caret."""

@@ -199,5 +199,13 @@ def _text(path: Path) -> str:
             data = gzip.decompress(data)
         # Windows editors write a byte order mark first, which is no part of the text.
         return data.decode("utf-8-sig")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+    except FileNotFoundError:
+        raise QuestionError(f"{path}: no such file: check the path") from None
+    except IsADirectoryError:
+        raise QuestionError(f"{path}: a folder: give the path of a file of questions") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise QuestionError(f"{path}: cannot be unpacked ({error}): pack it again") from None
+    except UnicodeDecodeError as error:
         raise QuestionError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+    except OSError as error:
+        raise QuestionError(f"{path}: cannot be read: {error.strerror}") from None

@@ -29,7 +29,7 @@ from pydantic_core import CoreSchema, core_schema, to_jsonable_python
 from ragcore.errors import PluginError
 from ragcore.process.fork import new_rlock
 from ragcore.registry.configs import config_class, yaml_key
-from ragcore.registry.conformance import KINDS, check_class, check_instance
+from ragcore.registry.conformance import KINDS, check_class, check_instance, check_loaded
 from ragcore.registry.paths import ConfigPath, ModelName
 from ragcore.registry.pointers import bases, pointers
 from ragcore.registry.written import WrittenText, as_written
@@ -166,7 +166,7 @@ class ComponentSpec(Generic[T]):
         """
         check_class(self.kind, self.use, self.component)
         component: T = self.component.load(folder, self.config, mmap=mmap)
-        check_instance(self.kind, self.use, component)
+        check_loaded(self.kind, self.use, component, self.component)
         return component
 
     def shared(self) -> T:

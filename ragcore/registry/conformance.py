@@ -7,11 +7,12 @@ missing until it is called. Knows members and how they are called; the laws of a
 
 from __future__ import annotations
 
+import dis
 import inspect
 import types
 import weakref
 from collections.abc import Iterator, Mapping, Set
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from ragcore.contracts import (
     Corpus,
@@ -22,14 +23,17 @@ from ragcore.contracts import (
     Scorer,
     ScratchUser,
 )
+from ragcore.contracts.component import Capability
 from ragcore.contracts.extensions import EXTENSIONS
-from ragcore.errors import PluginError
+from ragcore.errors import PluginError, nearest
 
 __all__ = [
     "KINDS",
     "article",
+    "capability_faults",
     "check_class",
     "check_instance",
+    "check_loaded",
     "contract_of",
     "members_of",
     "see",
@@ -45,6 +49,7 @@ KINDS: Final[Mapping[Any, str]] = {
 }
 """Contracts that a config can name a component of, and the kind of each."""
 
+_CAPABILITIES: Final = sorted(get_args(Capability))
 _MISSING: Final = object()
 _UNKNOWN: Final = object()
 """Stands for a member that the class does not define, and that its code may set on an instance."""
@@ -83,6 +88,7 @@ def check_class(kind: str, name: str, component: Any, contract: Any = None) -> N
         *_constructor_faults(component, kind),
         *_faults(component, members_of(contract), instance=False),
         *(f"no {name}" for name in _abstract(component)),
+        *(capability_faults(declared) if _is_final(component, declared) else ()),
         *_extension_faults(component, contract, declared, instance=False),
     ]
     _refuse(faults, kind, name, component, contract)
@@ -101,12 +107,44 @@ def check_instance(kind: str, name: str, component: Any, contract: Any = None) -
     faults = list(_faults(component, members_of(contract), instance=True))
     if _static(component, "capabilities") is not _MISSING:
         declared = component.capabilities
-        if not isinstance(declared, Set):
-            faults.append(
-                f"its capabilities are {_described(declared)}, expected a frozenset of names"
-            )
+        faults += capability_faults(declared)
         faults += _extension_faults(component, contract, declared, instance=True)
     _refuse(faults, kind, name, type(component), contract)
+
+
+def check_loaded(kind: str, name: str, component: Any, cls: type[Any]) -> None:
+    """Check what a class's `load` returned, as `check_instance` does.
+
+    Raises:
+        PluginError: it is no such component, or a member is missing or wrong.
+    """
+    try:
+        check_instance(kind, name, component)
+    except PluginError:
+        if isinstance(component, cls):
+            raise
+        contract = contract_of(kind)
+        raise PluginError(
+            f"{kind} {name!r}: its load() returned {_described(component)}, expected "
+            f"{article(cls.__name__)}, as built by {_where(cls)}: {see(contract)}"
+        ) from None
+
+
+def capability_faults(declared: object) -> Iterator[str]:
+    """Yield what is wrong with the capabilities that a component declares.
+
+    A name that ragcore does not know is allowed, unless it is close to one that it knows.
+    """
+    if not isinstance(declared, Set):
+        yield f"its capabilities are {_described(declared)}, expected a frozenset of names"
+        return
+    for name in sorted(declared, key=str):
+        if not isinstance(name, str):
+            yield f"capability {name!r} is not a string"
+            continue
+        close = None if name in _CAPABILITIES else nearest(name, _CAPABILITIES)
+        if close is not None:
+            yield f"capability {name!r} is unknown: did you mean {close!r}?"
 
 
 def contract_of(kind: str) -> Any:
@@ -283,12 +321,35 @@ def _may_set(component: type[Any], name: str) -> bool:
     for base in component.__mro__[:-1]:
         if name in vars(base).get("__annotations__", {}) or "__getattr__" in vars(base):
             return True
+    codes = _codes(component)
+    return any(name in code.co_names or name in code.co_consts for code in codes)
+
+
+def _is_final(component: type[Any], declared: Any) -> bool:
+    """Return whether what a class has as `capabilities` is what its instances will have.
+
+    It is not where a property computes them, or a method sets them.
+    """
+    if declared is _MISSING or hasattr(type(declared), "__get__"):
+        return False
+    return not any(
+        "capabilities" in code.co_consts
+        or any(
+            step.opname == "STORE_ATTR" and step.argval == "capabilities"
+            for step in dis.get_instructions(code)
+        )
+        for code in _codes(component)
+    )
+
+
+def _codes(component: type[Any]) -> Iterator[types.CodeType]:
+    """Yield the code of each method of a class, also of those that it inherits."""
+    for base in component.__mro__[:-1]:
         for value in vars(base).values():
             function = getattr(value, "__func__", getattr(value, "fget", value))
             code = getattr(function, "__code__", None)
-            if code is not None and (name in code.co_names or name in code.co_consts):
-                return True
-    return False
+            if isinstance(code, types.CodeType):
+                yield code
 
 
 def _described(value: Any) -> str:

@@ -14,7 +14,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -24,7 +24,7 @@ import pluggy
 from ragcore import hookspecs
 from ragcore.errors import PluginError, UnknownComponentError, nearest
 from ragcore.hookspecs import Target
-from ragcore.registry.hooks import names_of
+from ragcore.registry.hooks import check_hooks, names_of
 from ragcore.registry.installation import DISTRIBUTION, foreign_ragcore, install_hint
 
 __all__ = ["ENTRY_POINT_GROUP", "HOOKS", "RENAMED", "PluginReport", "Registry", "registry"]
@@ -104,6 +104,7 @@ class Registry:
         self._targets: dict[tuple[str, str], str] = {}
         self._configs: dict[tuple[str, str], str] = {}
         self._owners: dict[tuple[str, str], str] = {}
+        self._unusable: list[str] = []
         self.reports: list[PluginReport] = []
 
     @classmethod
@@ -139,11 +140,10 @@ class Registry:
             plugin = _import(target)
             report.seconds = time.perf_counter() - started
             if self._manager.has_plugin(name):
+                reason = f"another plugin is already registered under the name {name!r}"
                 report.status = "conflicting"
-                report.detail = (
-                    f"another plugin is already registered under the name {name!r}: "
-                    "rename the entry point, or uninstall one of them"
-                )
+                report.detail = f"{reason}: rename the entry point, or uninstall one of them"
+                self._unusable.append(f"plugin {name!r} of {package} cannot be used ({reason})")
                 return
             self._manager.register(plugin, name)
             self._collect(plugin, report)
@@ -152,11 +152,13 @@ class Registry:
         except (Exception, SystemExit) as error:
             if self._manager.has_plugin(name):
                 self._manager.unregister(name=name)
+            reason = f"{type(error).__name__}: {error}"
             report.status = "broken"
             report.detail = (
-                f"{type(error).__name__}: {error} (while loading {target!r}); "
-                f"repair or uninstall {package or name}"
+                f"{reason} (while loading {target!r}); repair or uninstall {package or name}"
             )
+            (first, *_) = reason.splitlines()
+            self._unusable.append(f"plugin {name!r} is broken ({first})")
             return
         if report.status == "ok" and report.seconds > SLOW_SECONDS:
             report.status = "slow"
@@ -166,13 +168,7 @@ class Registry:
             )
 
     def _collect(self, plugin: object, report: PluginReport) -> None:
-        for name in dir(plugin):
-            marked = getattr(getattr(plugin, name), "ragcore_impl", None) is not None
-            if marked and not hasattr(hookspecs, name):
-                hooks = [hook for hook in dir(hookspecs) if hook.startswith("ragcore_")]
-                close = nearest(name, hooks)
-                hint = f"did you mean {close!r}? " if close else ""
-                raise PluginError(f"there is no hook {name!r}: {hint}hooks: {', '.join(hooks)}")
+        check_hooks(plugin)
         components: dict[str, dict[str, str | Target]] = {}
         for kind, hook in HOOKS.items():
             function = getattr(plugin, hook, None)
@@ -277,12 +273,23 @@ class Registry:
                         f"{kind} {name!r} cannot be used: plugin {package} is broken: "
                         f"{report.detail}"
                     )
-            return f"{kind} {name!r} is not installed: {install_hint(package)}"
+            return self._with_unusable(f"{kind} {name!r} is not installed: {install_hint(package)}")
         names = self.names(kind)
         close = nearest(name, names)
         hint = f"did you mean {close!r}? " if close else ""
         known = ", ".join(names) or "none"
-        return f"unknown {kind} {name!r}: {hint}installed: {known}"
+        return self._with_unusable(f"unknown {kind} {name!r}: {hint}installed: {known}")
+
+    def unknown_everywhere(self, name: str, kinds: Sequence[str]) -> str:
+        """Return the message for a name that none of these kinds has."""
+        known = sorted({known for kind in kinds for known in self.names(kind)})
+        return self._with_unusable(
+            f"no plugin provides a component {name!r}: installed: {', '.join(known)}"
+        )
+
+    def _with_unusable(self, message: str) -> str:
+        """Add the plugins that cannot be used, since one of them may have the name."""
+        return "; ".join([message, *(f"{what}: see `ragcore plugins`" for what in self._unusable)])
 
     def model_folder(self, name: str) -> Path | None:
         """Return the folder of a model that a plugin ships under this name, or None.

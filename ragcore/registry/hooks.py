@@ -1,17 +1,48 @@
-"""Check what a plugin's hooks return: names, each with the place of a class."""
+"""Check a plugin's hooks, and what they return: names, each with the place of a class."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ragcore.errors import PluginError
+from ragcore import hookspecs
+from ragcore.errors import PluginError, nearest
 from ragcore.hookspecs import Target
 
-__all__ = ["names_of"]
+__all__ = ["check_hooks", "names_of"]
 
 _WITHOUT_TARGET: Final = frozenset({"metric", "model", "command"})
 """The kinds that a pipeline file does not name, and whose `Config` no hook names."""
+
+
+_HOOKS: Final = [hook for hook in dir(hookspecs) if hook.startswith("ragcore_")]
+
+
+def check_hooks(plugin: object) -> None:
+    """Check that a plugin, a module or an object, has hooks, and none with a wrong name.
+
+    Raises:
+        PluginError: it has no hook, or a function is marked as a hook that does not exist.
+    """
+    names = dir(plugin)
+    for name in names:
+        marked = getattr(getattr(plugin, name), "ragcore_impl", None) is not None
+        if marked and name not in _HOOKS:
+            raise PluginError(f"there is no hook {name!r}: {_meant(name)}{_listed()}")
+    if not set(names) & set(_HOOKS):
+        similar = next((name for name in names if name.startswith("ragcore_")), "")
+        meant = f"{similar!r} is none: {_meant(similar)}" if similar else ""
+        where = getattr(plugin, "__name__", type(plugin).__name__)
+        raise PluginError(f"it provides nothing: no hook in module {where!r}: {meant}{_listed()}")
+
+
+def _meant(name: str) -> str:
+    close = nearest(name, _HOOKS)
+    return f"did you mean {close!r}? " if close else ""
+
+
+def _listed() -> str:
+    return f"hooks: {', '.join(_HOOKS)}"
 
 
 def names_of(kind: str, hook: str, function: Any) -> dict[str, str | Target]:

@@ -68,6 +68,7 @@ class SimpleRetriever:
     capabilities: ClassVar[frozenset[str]] = frozenset({"add", "exact", "filter", "remove"})
 
     def __init__(self, config: Any) -> None:
+        # Each name here has an `_UnsetAttribute` on the class.
         self.config = config
         self.passages: list[Passage] = []
         self.prepared: Prepared = MappingProxyType({})
@@ -246,3 +247,22 @@ class SimpleRetriever:
                 "no hit"
             )
         return scores
+
+
+class _UnsetAttribute:
+    """Stands for an attribute that `SimpleRetriever.__init__` sets, until it is called."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: SimpleRetriever | None, owner: type[SimpleRetriever]) -> Self:
+        if instance is None:
+            return self
+        raise ComponentError(
+            f"retriever {owner.__name__!r} has no {self._name.removeprefix('_')!r} yet: call "
+            "super().__init__(config) first in its __init__"
+        )
+
+
+for _attribute in ("config", "passages", "prepared", "_rows", "_changed"):
+    setattr(SimpleRetriever, _attribute, _UnsetAttribute(_attribute))

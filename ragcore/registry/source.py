@@ -11,10 +11,16 @@ import importlib.util
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ragcore.errors import PluginError, nearest
-from ragcore.registry.conformance import article, contract_of, members_of, see
+from ragcore.registry.conformance import (
+    article,
+    capability_faults,
+    contract_of,
+    members_of,
+    see,
+)
 
 __all__ = ["check_source"]
 
@@ -58,13 +64,13 @@ def check_source(kind: str, name: str, target: str) -> None:
             f"follows the contract of {article(kind)}: {see(contract_of(kind))}"
         )
     names = _names(attribute, bound, set())
-    if names is None:
-        return
-    missing = [member for member in members_of(contract_of(kind)) if member not in names]
-    if missing:
+    missing = [] if names is None else [m for m in members_of(contract_of(kind)) if m not in names]
+    faults = [f"it has no {', '.join(missing)}"] if missing else []
+    faults += capability_faults(_capabilities(attribute, bound, set()))
+    if faults:
         raise PluginError(
             f"{kind} {name!r} is the class {attribute} in {file}, which does not follow the "
-            f"contract of {article(kind)}: it has no {', '.join(missing)}: {see(contract_of(kind))}"
+            f"contract of {article(kind)}: {'; '.join(faults)}: {see(contract_of(kind))}"
         )
 
 
@@ -145,3 +151,44 @@ def _names(name: str, bound: dict[str, ast.stmt], seen: set[str]) -> set[str] | 
             case ast.Constant(value=str(member)):
                 names.add(member)
     return None if names & {"__getattr__", "exec", "__dict__"} else names
+
+
+def _capabilities(name: str, bound: dict[str, ast.stmt], seen: set[str]) -> object:
+    """Return the capabilities that a class of the module declares; none where none can be told."""
+    definition = bound.get(name)
+    if name in seen or not isinstance(definition, ast.ClassDef):
+        return frozenset()
+    if definition.keywords or definition.decorator_list:
+        return frozenset()
+    seen.add(name)
+    for node in ast.walk(definition):
+        # A method may set them on an instance.
+        match node:
+            case ast.Attribute(attr="capabilities", ctx=ast.Store()):
+                return frozenset()
+            case ast.Constant(value="capabilities"):
+                return frozenset()
+    for statement in reversed(definition.body):
+        match statement:
+            case ast.Assign(targets=[ast.Name(id="capabilities")], value=value):
+                return _literal(value)
+            case ast.AnnAssign(target=ast.Name(id="capabilities"), value=ast.expr() as value):
+                return _literal(value)
+    # The first base that has them wins, which need not be in this module.
+    match definition.bases:
+        case [ast.Name(id=base), *_]:
+            return _capabilities(base, bound, seen)
+    return frozenset()
+
+
+def _literal(value: ast.expr) -> object:
+    """Return the value of an expression such as `frozenset({"add"})`; an empty set for others."""
+    make: type[Any] | None = None
+    match value:
+        case ast.Call(func=ast.Name(id="frozenset" | "set"), args=[argument], keywords=[]):
+            make, value = frozenset, argument
+    try:
+        literal = ast.literal_eval(value)
+        return literal if make is None else make(literal)
+    except (ValueError, TypeError, MemoryError, RecursionError):
+        return frozenset()

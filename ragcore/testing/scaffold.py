@@ -6,6 +6,8 @@ package, and the values that are substituted.
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import keyword
 import re
 from collections.abc import Mapping
@@ -16,7 +18,8 @@ from typing import Final
 
 from ragcore import __version__
 from ragcore.errors import PluginError
-from ragcore.registry.discovery import HOOKS
+from ragcore.registry.conformance import article
+from ragcore.registry.discovery import HOOKS, KNOWN_PACKAGES, registry
 
 __all__ = ["KINDS", "write_plugin"]
 
@@ -35,10 +38,17 @@ KINDS: Final = (
 _BY_NAME: Final = ("metric", "command")
 """The kinds that a pipeline file does not name: they have no settings in one, and no suite."""
 
+_BY_SUITE: Final = "runs the laws of ragcore's suite for {}"
+_TESTS: Final = {
+    "metric": "compares its figures for answers that are known to be right or wrong",
+    "command": "runs the command, and compares what it prints",
+}
+"""What README.md says of the package's test."""
+
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
-def write_plugin(kind: str, name: str, folder: Path) -> list[Path]:
+def write_plugin(kind: str, name: str, folder: Path, *, force: bool = False) -> list[Path]:
     """Write a package for a component, a metric or a command.
 
     Args:
@@ -46,12 +56,14 @@ def write_plugin(kind: str, name: str, folder: Path) -> list[Path]:
         name: what YAML will name after `use:`, or the command line after `ragcore`; lower case,
             words joined by hyphens.
         folder: where the package goes; it must not exist, or be empty.
+        force: take a name even where an installed package has it, or one of ragcore's repository.
 
     Returns:
         The files, in the order in which they were written.
 
     Raises:
-        PluginError: the kind has no template, the name is not valid, or the folder is not empty.
+        PluginError: the kind has no template, the name is not valid or taken, or the folder is
+            not empty.
     """
     if kind not in KINDS:
         raise PluginError(
@@ -67,6 +79,12 @@ def write_plugin(kind: str, name: str, folder: Path) -> list[Path]:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise PluginError(f"{folder} exists and is not empty: choose another --folder")
     package = "ragcore_" + name.replace("-", "_")
+    owner = None if force else _owner(kind, name, package)
+    if owner is not None:
+        raise PluginError(
+            f"the name {name!r} is taken: {owner}: choose another name, or pass --force if yours "
+            "is to replace it"
+        )
     values = {
         "kind": kind,
         "name": name,
@@ -77,6 +95,7 @@ def write_plugin(kind: str, name: str, folder: Path) -> list[Path]:
         "hook": HOOKS[kind],
         "suite": f"{kind.capitalize()}Suite",
         "version": __version__,
+        "tests": _TESTS.get(kind, _BY_SUITE.format(article(kind))),
     }
     own_test = kind in ("corpus", *_BY_NAME)
     templates = {
@@ -94,6 +113,35 @@ def write_plugin(kind: str, name: str, folder: Path) -> list[Path]:
     marker = folder / "src" / package / "__init__.py"
     marker.write_text(f'"""The {kind} {name} for ragcore."""\n', encoding="utf-8")
     return [*written, marker]
+
+
+def _owner(kind: str, name: str, package: str) -> str | None:
+    """Say what has a name that the new package would register or be installed under, or None."""
+    distribution = f"ragcore-{name}"
+    plugins = registry()
+    for report in plugins.reports:
+        where = f"plugin {report.name!r} ({report.package} {report.version})"
+        if name in report.components.get(kind, {}):
+            return f"{where} has the {kind} {name!r}"
+        if report.name == name:
+            return f"{where} has this name for its entry point"
+    current = plugins.current_name(kind, name)
+    if current != name:
+        return f"it is an old name of the {kind} {current!r}, which pipelines may still say"
+    known = KNOWN_PACKAGES.get((kind, name))
+    if known is not None:
+        return f"ragcore's own package {known} has the {kind} {name!r}"
+    if distribution in KNOWN_PACKAGES.values():
+        return f"ragcore has a package {distribution} of its own"
+    try:
+        version = importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        pass
+    else:
+        return f"the distribution {distribution} {version} is installed, and pip would replace it"
+    if importlib.util.find_spec(package) is not None:
+        return f"the module {package} is installed"
+    return None
 
 
 def _write(path: Path, template: str, values: Mapping[str, str]) -> Path:

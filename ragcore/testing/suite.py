@@ -12,17 +12,16 @@ import functools
 import inspect
 import unittest
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar, Final, cast, get_args
+from typing import Any, ClassVar, Final, cast
 
-from ragcore.contracts import Capability
 from ragcore.errors import RagcoreError, UnsupportedOperation, nearest
 from ragcore.registry.components import ComponentSpec
+from ragcore.registry.conformance import capability_faults
 
 __all__ = ["Suite", "SuiteError"]
 
 Law = Callable[..., None]
 
-CAPABILITIES: Final = sorted(get_args(Capability))
 _HOME: Final = __name__.rpartition(".")[0]
 
 
@@ -149,10 +148,8 @@ class Suite:
         assert isinstance(capabilities, frozenset), (
             f"capabilities is {type(capabilities).__name__}, not a frozenset"
         )
-        for name in capabilities:
-            assert isinstance(name, str), f"capability {name!r} is not a string"
-            close = None if name in CAPABILITIES else nearest(name, CAPABILITIES)
-            assert close is None, f"capability {name!r} is unknown: did you mean {close!r}?"
+        fault = next(capability_faults(capabilities), None)
+        assert fault is None, fault
 
 
 class SharedSuite(Suite):

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ragcore.cli import main
 from ragcore.errors import PluginError
 from ragcore.testing import IndexSuite
 from ragcore.testing.scaffold import KINDS, write_plugin
+from ragcore.types import MISSING_ROW, Passage
 
 
 def verdicts(capsys) -> dict[str, dict[str, str]]:
@@ -56,8 +59,20 @@ def test_the_printed_table_says_how_to_fix_what_failed(capsys, tmp_path, monkeyp
         (["nowhere"], "no plugin provides a component 'nowhere': installed: "),
         (["exact", "--kind", "retriever"], "unknown retriever 'exact'"),
         (["exact", "--kind", "metric"], "there are no laws for kind 'metric'"),
+        (["rouge_l"], "'rouge_l' is a metric: there are no laws for kind 'metric': expected retr"),
+        (["eval"], "'eval' is a command: there are no laws for kind 'command'"),
         (["exact", "speed"], "'speed' is not a setting: write KEY=VALUE"),
-        (["exact", "speed=1"], "does not fit the installed component"),
+        (["exact", "speed=1"], "setting 'speed=1': unknown key 'speed' in index 'exact': allowed"),
+        (
+            ["bm25", "k1=abc"],
+            "setting 'k1=abc': k1: expected a number, found the string 'abc'\n",
+        ),
+        (["bm25", "k1=1", "k1=-1"], "setting 'k1=-1': k1: must be "),
+        (["bm25", "=1"], "setting '=1': not a setting: write KEY.KEY=VALUE"),
+        (["hybrid"], "settings: missing key 'retrievers' in retriever 'hybrid'"),
+        (["dense", "index=exact"], "setting 'index=exact': index: expected an index as a mapping"),
+        (["dense", "index.use=exct"], "setting 'index.use=exct': unknown index 'exct': did you m"),
+        (["jsonl", "path=${env:NOT_THERE}"], "the environment variable NOT_THERE is not set"),
         (["jsonl", "path=x", "--recall", "0.5"], "--recall applies to indexes and retrievers"),
     ],
 )
@@ -116,6 +131,27 @@ def test_a_new_plugin_passes_its_own_tests(kind, tmp_path, capsys):
     run("-c", code)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_readme_of_a_new_plugin_says_what_its_test_does(kind, tmp_path):
+    write_plugin(kind, "my-own", tmp_path / "new")
+    text = (tmp_path / "new" / "README.md").read_text(encoding="utf-8")
+    suite = f"`tests/` runs the laws of ragcore's suite for a{'n' * (kind[0] in 'ei')} {kind}.\n"
+    assert "The test in\n`tests/` " in text
+    assert (suite in text) == (kind not in ("metric", "command"))
+
+
+def test_a_new_retriever_finds_only_passages_that_share_a_word(tmp_path, monkeypatch):
+    write_plugin("retriever", "scored-words", tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path / "src"))
+    scored = importlib.import_module("ragcore_scored_words.component").ScoredWords
+    retriever = scored(scored.Config())
+    texts = ["the sun", "rain and sun", "snow"]
+    passages = [Passage(str(row), "", text) for row, text in enumerate(texts)]
+    retriever.add(np.arange(3), passages)
+    rows = retriever.search(["sun", "hail"], 3).rows.tolist()
+    assert rows == [[0, 1, MISSING_ROW], [MISSING_ROW] * 3]
+
+
 @pytest.mark.parametrize(
     ("kind", "name", "message"),
     [
@@ -132,6 +168,39 @@ def test_a_plugin_that_cannot_be_written_is_refused(kind, name, message, tmp_pat
     with pytest.raises(PluginError, match=message):
         write_plugin(kind, name, tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "owner"),
+    [
+        ("retriever", "dense", r"plugin 'core' \(ragcore-engine .*\) has the retriever 'dense'"),
+        ("command", "ask", r"plugin 'core' \(ragcore-engine .*\) has the command 'ask'"),
+        ("metric", "f1", r"plugin 'core' \(ragcore-engine .*\) has the metric 'f1'"),
+        ("encoder", "core", r"plugin 'core' \(.*\) has this name for its entry point"),
+        ("scorer", "mine", r"plugin 'mine' \(acme-rag 2.0\) has this name for its entry point"),
+        ("retriever", "theirs", r"plugin 'mine' \(acme-rag 2.0\) has the retriever 'theirs'"),
+        ("scorer", "likelihood", "an old name of the scorer 'query-likelihood'"),
+        ("retriever", "bm25", "ragcore's own package ragcore-bm25 has the retriever 'bm25'"),
+        ("corpus", "bm25", "ragcore has a package ragcore-bm25 of its own"),
+        ("index", "engine", "the distribution ragcore-engine .* is installed, and pip would repl"),
+        ("index", "loose", "the module ragcore_loose is installed"),
+    ],
+)
+def test_a_name_that_is_taken_is_refused_with_its_owner(installed, tmp_path, kind, name, owner):
+    source = "def ragcore_retrievers():\n    return {'theirs': 'mine_plugin:Theirs'}\n"
+    installed.add("mine", source, package="acme-rag", version="2.0")
+    (installed.folder / "ragcore_loose.py").write_text("", encoding="utf-8")
+    folder = tmp_path / "new"
+    with pytest.raises(PluginError, match=f"the name {name!r} is taken: .*{owner}.*--force"):
+        write_plugin(kind, name, folder)
+    assert not folder.exists()
+    assert main(["plugin", "new", kind, name, "--folder", str(folder), "--force"]) == 0
+    assert (folder / "pyproject.toml").exists()
+
+
+def test_a_name_of_another_kind_is_free(installed, tmp_path):
+    assert write_plugin("index", "rouge-l", tmp_path / "one")
+    assert write_plugin("encoder", "exact", tmp_path / "two")
 
 
 def test_nothing_is_overwritten(tmp_path):

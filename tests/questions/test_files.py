@@ -273,7 +273,7 @@ def test_the_config_knows_the_same_forms():
         ),
         ("q.jsonl", '{"question": "x", "golden_answers": [""]}\n', r"golden_answers: .* texts"),
         ("q.jsonl", '{"question": "x", "golden_answers": [true]}\n', r"golden_answers: .* texts"),
-        ("q.jsonl.gz", "plain", r"cannot be read"),
+        ("q.jsonl.gz", "plain", r"q\.jsonl\.gz: cannot be unpacked \(Not a gzipped file"),
     ],
 )
 def test_an_error_names_the_record_and_what_is_wrong(tmp_path, file, text, message):
@@ -312,3 +312,28 @@ def test_questions_are_spread_over_the_file():
     assert [question.question for question in spread_over(questions, 3)] == ["0", "3", "6"]
     for limit in (10, 99, None):
         assert spread_over(questions, limit) == questions
+
+
+def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+    with pytest.raises(QuestionError) as missing:
+        read_questions(tmp_path / "typo.jsonl")
+    assert str(missing.value) == f"{tmp_path / 'typo.jsonl'}: no such file: check the path"
+    (tmp_path / "folder.jsonl").mkdir()
+    with pytest.raises(
+        QuestionError, match=r"folder\.jsonl: a folder: give the path of a file of q"
+    ):
+        read_questions(tmp_path / "folder.jsonl")
+    (tmp_path / "latin.jsonl").write_bytes('{"question": "où"}'.encode("latin-1"))
+    with pytest.raises(
+        QuestionError, match=r"latin\.jsonl: cannot be read as UTF-8 text \('utf-8'"
+    ):
+        read_questions(tmp_path / "latin.jsonl")
+    whole = gzip.compress(b'{"question": "what"}' * 100)
+    (tmp_path / "half.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(
+        QuestionError, match=r"half\.jsonl\.gz: cannot be unpacked \(Compressed file"
+    ):
+        read_questions(tmp_path / "half.jsonl.gz")
+    (tmp_path / "file.jsonl").touch()
+    with pytest.raises(QuestionError, match=r"q\.jsonl: cannot be read: Not a directory"):
+        read_questions(tmp_path / "file.jsonl" / "q.jsonl")

@@ -259,7 +259,8 @@ def test_what_load_returns_is_checked(tmp_path: Path) -> None:
 
     spec = ComponentSpec("index", "forgetful", Forgetful, Forgetful.Config())
     spec.build(dim=2).save(tmp_path)
-    with pytest.raises(PluginError, match=r"'forgetful' is the class NoneType .* no Config, cap"):
+    returned = r"index 'forgetful': its load\(\) returned None, expected a Forgetful, as built by "
+    with pytest.raises(PluginError, match=returned):
         spec.load(tmp_path)
 
 
@@ -367,6 +368,71 @@ def test_check_reads_the_source_of_a_class_behind_a_target(
     assert "generator 'mine'" in error
     assert message in error
     assert "no step" not in error
+
+
+WRONG_CAPABILITIES = [
+    ("['score']", "its capabilities are a list object, expected a frozenset of names"),
+    ("None", "its capabilities are None, expected a frozenset of names"),
+    ("frozenset({'score', 'trainabel'})", "capability 'trainabel' is unknown: did you mean 'trai"),
+    ("frozenset(['wrods'])", "capability 'wrods' is unknown: did you mean 'words'?"),
+    ("frozenset({3})", "capability 3 is not a string"),
+]
+
+
+@pytest.mark.parametrize(("capabilities", "message"), WRONG_CAPABILITIES)
+@pytest.mark.parametrize("load", [[], ["--load"]])
+@pytest.mark.parametrize("inherited", [False, True])
+def test_check_reads_the_capabilities(
+    installed: Installed,
+    tmp_path: Path,
+    capsys: Any,
+    capabilities: str,
+    message: str,
+    load: list[str],
+    inherited: bool,
+) -> None:
+    members = MEMBERS.replace("frozenset()", capabilities)
+    source = f"class Base:\n    Config = Config\n{members}\nclass Mine(Base): pass\n"
+    if not inherited:
+        source = source.replace("class Base", "class Mine").replace("class Mine(Base): pass", "")
+    write_far(installed, FAR.replace("raise_if_imported = 1 / 0" if load else "\0", "") + source)
+    assert main(["check", str(pipeline(tmp_path)), *load]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "capabilities",
+    [
+        "frozenset({'mine-alone', 'trainable-not'} - {'trainable-not'})",
+        "frozenset({'mine-alone'})",
+        "None\n    def other(self): self.capabilities = frozenset()",
+        "None\n    def other(self): setattr(self, 'capabilities', frozenset())",
+        "property(lambda self: frozenset())",
+    ],
+)
+def test_check_leaves_capabilities_that_only_an_instance_has(
+    installed: Installed, tmp_path: Path, capabilities: str
+) -> None:
+    members = MEMBERS.replace("frozenset()", capabilities)
+    source = f"class Mine:\n    Config = Config\n{members}"
+    write_far(installed, FAR + source)
+    assert main(["check", str(pipeline(tmp_path))]) == 0
+    scope: dict[str, Any] = {"Config": NoSettings}
+    exec(source, scope)
+    with pytest.raises(PluginError, match="its encode_answers is None") as caught:
+        check_class("generator", "mine", scope["Mine"])
+    assert "capabilit" not in str(caught.value)
+
+
+@pytest.mark.parametrize("contract", [Corpus, Encoder, Generator, Index, Retriever, Scorer])
+def test_misspelt_capabilities_of_an_instance_are_refused(contract: Any) -> None:
+    def construct(self: Any, config: Any, *, dim: int = 0) -> None:
+        self.capabilities = frozenset({"exact", "remvoe", "mine-alone"})
+
+    cls = type("Mine", (), body(contract) | {"__init__": construct})
+    check_class(kind_of(contract), "mine", cls, contract)
+    with pytest.raises(PluginError, match=r"'remvoe' is unknown: did you mean 'remove'\?: see"):
+        check_instance(kind_of(contract), "mine", cls(NoSettings()), contract)
 
 
 def test_a_module_that_is_not_there_is_found_by_check(

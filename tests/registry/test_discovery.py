@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ragcore.cli import main
 from ragcore.errors import PluginError, UnknownComponentError
 from ragcore.registry.components import KINDS, config_class, spec_from_dict
 from ragcore.registry.discovery import HOOKS, KNOWN_PACKAGES, RENAMED, PluginReport, Registry
@@ -76,6 +77,14 @@ def test_the_core_is_a_plugin_too(installed: Installed) -> None:
         (
             HEAD + gives("encodrs", "{'a': 'm:A'}"),
             "there is no hook 'ragcore_encodrs': did you mean 'ragcore_encoders'?",
+        ),
+        (
+            "import json\n",
+            "it provides nothing: no hook in module 'bad_plugin': hooks: ragcore_ans",
+        ),
+        (
+            "def ragcore_encoder():\n    return {'a': 'm:A'}\n",
+            "no hook in module 'bad_plugin': 'ragcore_encoder' is none: did you mean 'ragcore_enco",
         ),
         (
             HEAD + "@hookimpl\ndef ragcore_answered(answr): pass\n",
@@ -287,6 +296,60 @@ def test_an_unknown_name_comes_with_the_nearest_and_the_known(installed: Install
         installed.discover().load("retriever", "fin")
     assert str(raised.value) == (
         "unknown retriever 'fin': did you mean 'fine'? installed: dense, fine, hybrid, rerank"
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("import not_there\n", "ModuleNotFoundError: No module named 'not_there'"),
+        ("raise ValueError('one\\ntwo')\n", "ValueError: one"),
+        (HEAD + gives("retrivers", "{}"), "PluginError: there is no hook 'ragcore_retrivers': "),
+        (HEAD + gives("retrievers", "{'brk': 3}"), "PluginError: ragcore_retrievers() must retur"),
+        ("", "PluginError: it provides nothing: no hook in module 'brk_plugin': "),
+    ],
+)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["check", "pipeline.yaml"],
+        ["memory", "build", "pipeline.yaml"],
+        ["plugin", "test", "brk"],
+        ["plugin", "test", "brk", "--kind", "retriever"],
+        ["brk"],
+    ],
+)
+def test_what_is_unknown_may_be_a_broken_plugin_s(
+    installed: Installed,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    source: str,
+    reason: str,
+    arguments: list[str],
+) -> None:
+    installed.add("brk", source)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pipeline.yaml").write_text(
+        "ragcore: 1\nmemory:\n  store: store\n  corpus: {use: jsonl, path: p.jsonl}\n"
+        "  retriever: {use: brk}\n",
+        encoding="utf-8",
+    )
+    assert main(arguments) == 2
+    message = capsys.readouterr().err
+    assert f"; plugin 'brk' is broken ({reason}" in message
+    assert "): see `ragcore plugins`\n" in message
+    assert "two" not in message
+
+
+def test_what_is_unknown_may_be_of_a_plugin_whose_name_is_taken(installed: Installed) -> None:
+    installed.add("same", good("same"), package="ragcore-a")
+    installed.add("same", good("other"), package="ragcore-b", module="z_plugin")
+    with pytest.raises(UnknownComponentError) as raised:
+        installed.discover().load("retriever", "other")
+    assert str(raised.value).endswith(
+        "plugin 'same' of ragcore-b cannot be used (another plugin is already registered under "
+        "the name 'same'): see `ragcore plugins`"
     )
 
 

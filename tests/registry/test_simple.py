@@ -114,6 +114,48 @@ def test_a_broken_file_is_named(tmp_path: Path, content):
         ByMetadata.load(tmp_path, ByMetadata.Config())
 
 
+class Forgetful(ByMetadata):
+    def __init__(self, config):
+        self.words = {}
+
+
+class Hasty(ByMetadata):
+    def __init__(self, config):
+        self.words = list(self.passages)
+        super().__init__(config)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda retriever, folder: len(retriever),
+        lambda retriever, folder: retriever.add(np.array([0]), [Passage("1", "t", "text")]),
+        lambda retriever, folder: retriever.search(["x"], 1),
+        lambda retriever, folder: retriever.remove(np.array([0])),
+        lambda retriever, folder: retriever.save(folder),
+        lambda retriever, folder: retriever.config,
+        lambda retriever, folder: retriever.prepared,
+    ],
+)
+def test_a_constructor_that_calls_no_other_is_told_to_call_it(use, tmp_path: Path):
+    retriever = ComponentSpec("retriever", "f", Forgetful, Forgetful.Config()).build()
+    with pytest.raises(
+        ComponentError, match=r"'Forgetful' has no .*: call super\(\).__init__\(con"
+    ):
+        use(retriever, tmp_path)
+
+
+def test_a_saved_memory_is_not_loaded_without_the_constructor(tmp_path: Path):
+    holding([1.0]).save(tmp_path)
+    with pytest.raises(ComponentError, match=r"'Forgetful' has no 'rows' yet: call super\(\)"):
+        Forgetful.load(tmp_path, Forgetful.Config())
+
+
+def test_what_the_constructor_sets_is_not_there_before_it():
+    with pytest.raises(ComponentError, match="'Hasty' has no 'passages' yet: call super"):
+        Hasty(Hasty.Config())
+
+
 def test_a_subclass_without_scores_is_told_to_write_it():
     class Bare(SimpleRetriever):
         pass
