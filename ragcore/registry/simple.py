@@ -201,7 +201,7 @@ class SimpleRetriever:
             for row, fields in map(json.loads, file):
                 loaded._rows.append(int(row))
                 loaded.passages.append(Passage(**fields))
-        values = load_values(folder, loaded._settings())
+        values = load_values(folder, loaded._settings(), loaded._name)
         if values is None:
             loaded._changed = True
         else:
