@@ -45,7 +45,7 @@ class Terms(SimpleRetriever):
 
 class Letters:
     class Config(ComponentConfig):
-        fault: bool = False
+        fault: str = ""
 
     capabilities = frozenset()
 
@@ -54,8 +54,10 @@ class Letters:
 
     def __iter__(self):
         yield from (Passage(letter, "", f"text {letter}") for letter in "abc")
-        if self.config.fault:
+        if self.config.fault == "own":
             yield Passage("d", "", None + "d")
+        if self.config.fault == "tuple":
+            yield "d", "", "text d"
 
 
 @hookimpl
@@ -156,10 +158,21 @@ def test_a_search_that_fails_is_one_message(
 
 
 def test_a_corpus_that_fails_is_named(pipeline: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["memory", "build", str(pipeline), "memory.corpus.fault=true"]) == 2
+    assert main(["memory", "build", str(pipeline), "memory.corpus.fault=own"]) == 2
     message = capsys.readouterr().err.lstrip()
     assert message.startswith("corpus 'letters' (letters_plugin:Letters) raised TypeError at ")
     assert f"letters_plugin.py:{line_of('None +')}, in __iter__: unsupported operand" in message
+
+
+def test_a_corpus_that_yields_no_passages_is_named(
+    pipeline: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build_memory(pipeline, version="one")
+    pipeline.write_text(PIPELINE.replace("letters}", "letters, fault: tuple}"), encoding="utf-8")
+    for command in ("build", "update"):
+        assert main(["memory", command, str(pipeline)]) == 2
+        message = capsys.readouterr().err.lstrip()
+        assert message.startswith("corpus 'letters' yielded a tuple where a ragcore.Passage is")
 
 
 def test_an_error_without_a_message_is_named(
