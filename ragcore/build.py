@@ -163,5 +163,6 @@ def _changes(
         raise ConfigError(
             f"{path}: no changes to update by: give a file of changes, or a pipeline with a corpus"
         )
-    corpus = section.corpus.build()
-    return lambda passages: changes_to(passages, corpus)
+    spec = section.corpus
+    corpus = spec.build()
+    return lambda passages: changes_to(passages, corpus, spec.use)

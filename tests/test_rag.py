@@ -565,6 +565,7 @@ def test_missing_passages_are_counted_shown_and_logged(dated, caplog):
     assert short[0].to_dict()["missing_passages"] == 3
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "3 of 3 questions got fewer than 4 passages, at worst 1" in caplog.text
+    assert "if the retriever is approximate, search it more widely" in caplog.text
     assert "rules" not in caplog.text, "questions are private"
     # Of two allowed passages one is found; the warning is not repeated.
     (one,) = rag.answer(QUESTIONS[0], where={"n": {"lt": 2}})
@@ -572,6 +573,19 @@ def test_missing_passages_are_counted_shown_and_logged(dated, caplog):
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
     assert "only 1 of 2 passages were found" in text_of(answer_view(one))
     assert "passages were found" not in text_of(answer_view(complete))
+
+
+def test_an_exact_retriever_that_finds_fewer_is_not_a_warning(dated, caplog):
+    """No more passages match; there is nothing that a user could do about it."""
+    rag = make(dated, k=4)
+    with rag.memory.reading() as memory:
+        memory.retriever = FindsAtMost(1)
+        memory.retriever.capabilities = frozenset({"exact"})
+    with caplog.at_level("INFO", logger="ragcore.retrieval"):
+        (short,) = rag.answer(QUESTIONS[0])
+    assert short.missing_passages == 3
+    assert [record.levelname for record in caplog.records] == ["INFO"]
+    assert "got fewer than 4 passages, at worst 1: no more of them match" in caplog.text
 
 
 def text_of(view) -> str:

@@ -26,6 +26,7 @@ __all__ = ["Where", "retrieve"]
 _LOG: Final = logging.getLogger("ragcore.retrieval")
 _WARNED: Final[WeakSet[Memory]] = WeakSet()
 """Memories of which a missing passage was logged as a warning already."""
+_MAY_OVERLOOK: Final = "so many are allowed; if the retriever is approximate, search it more widely"
 
 Where = Mapping[str, object] | None
 """A request's filter over metadata, in addition to `rag.where`; None for no further filter."""
@@ -76,8 +77,9 @@ def retrieve(
 def _missing(memory: Memory, hits: Hits, k: int, where: Filter | None) -> list[int]:
     """Return how many hits each question lacks though more passages are allowed, and log it.
 
-    The first time for a memory it is a warning, later only information: a retriever by words finds
-    fewer passages whenever fewer share a word with the question.
+    Of a retriever that is exact it is information: no more passages match, as where fewer share a
+    word with the question. Of another, the first time for a memory is a warning: it may overlook
+    passages.
     """
     found = (hits.rows != MISSING_ROW).sum(axis=1)  # [B]
     if (found >= k).all():
@@ -86,16 +88,19 @@ def _missing(memory: Memory, hits: Hits, k: int, where: Filter | None) -> list[i
     missing: list[int] = (expected - found).clip(min=0).tolist()
     short = sum(count > 0 for count in missing)
     if short:
-        level = logging.INFO if memory in _WARNED else logging.WARNING
-        _WARNED.add(memory)
+        exact = "exact" in memory.retriever.capabilities
+        level = logging.INFO if exact or memory in _WARNED else logging.WARNING
+        if level == logging.WARNING:
+            _WARNED.add(memory)
+        reason = "no more of them match" if exact else _MAY_OVERLOOK
         _LOG.log(
             level,
-            "memory %r: %d of %d questions got fewer than %d passages, at worst %d, though so many "
-            "are allowed; if the retriever is approximate, search it more widely",
+            "memory %r: %d of %d questions got fewer than %d passages, at worst %d: %s",
             memory.version,
             short,
             len(found),
             expected,
             int(found.min()),
+            reason,
         )
     return missing

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from ragcore.errors import ConfigError, PluginError, RagcoreError
@@ -43,6 +43,9 @@ COMMANDS: Final = {
 
 _INTERRUPTED: Final = 130
 _PIPE_CLOSED: Final = 1
+_TRACEBACK: Final = "RAGCORE_TRACEBACK"
+"""The environment variable that asks for tracebacks of plugins' errors."""
+
 _OWN_COMPLETION: Final = {"install_completion", "show_completion"}
 """Parameters that typer adds to an app."""
 
@@ -71,18 +74,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         except BrokenPipeError:
             code = _PIPE_CLOSED
-        except RagcoreError as error:
-            print_error(error)
-            code = error.exit_code
-        except OSError as error:
-            print_error(_described(error))
-            code = RagcoreError.exit_code
-        except ImportError as error:
-            foreign = foreign_ragcore()
-            if foreign is None:
+        except Exception as error:
+            message = _message(error)
+            if message is None:
                 raise
-            print_error(f"{error}: {foreign}")
-            code = PluginError.exit_code
+            print_error(message)
+            code = error.exit_code if isinstance(error, RagcoreError) else RagcoreError.exit_code
         except KeyboardInterrupt:
             code = _INTERRUPTED
     if code:
@@ -116,6 +113,42 @@ def _drop_unwritten() -> None:
         except (OSError, ValueError, AttributeError):
             # Without a descriptor there is nothing that the interpreter would write.
             return
+
+
+def _message(error: Exception) -> str | None:
+    """Return what to print about an error; None for a fault of the program itself.
+
+    An error of a plugin's component is a message, too; its author asks for the traceback by the
+    environment variable `RAGCORE_TRACEBACK`.
+    """
+    from ragcore.registry.faults import component_fault
+
+    message = component_fault(error)
+    causes = [error] if message else _causes(error)
+    by_component = any(map(component_fault, causes))
+    if message is None:
+        match error:
+            case RagcoreError():
+                message = str(error)
+            case OSError():
+                message = _described(error)
+            case ImportError() if foreign := foreign_ragcore():
+                message = f"{error}: {foreign}"
+            case _:
+                return None
+    if by_component and os.environ.get(_TRACEBACK):
+        from traceback import format_exception
+
+        return "".join(format_exception(error)) + message
+    hint = f"; set {_TRACEBACK}=1 to see the whole traceback" if by_component else ""
+    return message + hint
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield the errors that led to an error."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+        yield error
 
 
 def _print_traceback(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -39,6 +40,9 @@ _NoActivate = Annotated[
         "--no-activate", help="Leave the current version in use; see `ragcore memory compare`."
     ),
 ]
+
+_OVERRIDE: Final = re.compile(r"[\w-]+(\.[\w-]+)+=")
+"""How an override begins, as `build` takes it: memory.corpus.edition="""
 
 
 @app.command()
@@ -98,7 +102,13 @@ def update(
     It becomes the current version. Where nothing changes, no version is made.
     """
     from ragcore.build import update_memory
+    from ragcore.errors import ConfigError
 
+    if changes is not None and _OVERRIDE.match(str(changes)) and not changes.exists():
+        raise ConfigError(
+            f"{str(changes)!r}: `ragcore memory update` takes no overrides, only a file of "
+            "changes: write the setting into the pipeline file, and leave the argument out"
+        )
     with stage_bars() as progress:
         updated = update_memory(
             location,

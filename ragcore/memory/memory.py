@@ -158,6 +158,9 @@ class Memory:
 
     def _rows_of(self, hits: Hits) -> Hits:
         """Convert the retriever's hits from passage numbers to rows; see `Passages`."""
+        # From a plugin, so it may be anything.
+        if not isinstance(hits, Hits):
+            raise self._broken(f"a result of type {type(hits).__name__}", "a ragcore.Hits")
         kept = self.passages.kept
         if kept is None:
             return hits

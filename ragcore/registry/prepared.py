@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from ragcore.disk.loading import reading
-from ragcore.errors import ComponentError
+from ragcore.errors import ComponentError, MemoryMismatchError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -22,10 +22,34 @@ if TYPE_CHECKING:
 __all__ = ["Prepared", "checked_values", "load_values", "save_values"]
 
 Prepared = Mapping[str, Any]
-"""Values by name: arrays, which cannot be written to, and values as JSON has them."""
+"""Values by name: arrays, which cannot be written to, and values as JSON has them.
+
+A name that is missing is a `RagcoreError` that lists the names that are there.
+"""
 
 _FILE: Final = "prepared.json"
 _ARRAY: Final = "prepared-{}.npy"
+
+
+class _Values(dict[str, Any]):
+    """Values by name, one of which may be missing: the code that computed them may be another's."""
+
+    def __init__(self, values: Mapping[str, Any], component: str, *, loaded: bool) -> None:
+        super().__init__(values)
+        self._component = component
+        self._loaded = loaded
+
+    def __missing__(self, name: object) -> Any:
+        names = ", ".join(map(repr, self)) or "nothing"
+        if self._loaded:
+            raise MemoryMismatchError(
+                f"{self._component} reads {name!r} of what was prepared, but the memory has "
+                f"{names}: this version was prepared by other code: build it again"
+            )
+        raise ComponentError(
+            f"{self._component} reads {name!r} of what was prepared, but prepare() returned "
+            f"{names}: return {name!r}, too, or read what is there"
+        )
 
 
 def checked_values(values: object, component: str) -> Prepared:
@@ -55,7 +79,7 @@ def checked_values(values: object, component: str) -> Prepared:
         array: npt.NDArray[Any] = np.array(value)
         array.setflags(write=False)
         checked[name] = array
-    return MappingProxyType(checked)
+    return MappingProxyType(_Values(checked, component, loaded=False))
 
 
 def save_values(folder: Path, values: Prepared, settings: str) -> None:
@@ -82,8 +106,13 @@ def save_values(folder: Path, values: Prepared, settings: str) -> None:
     (folder / _FILE).write_text(text, encoding="utf-8", errors="surrogatepass")
 
 
-def load_values(folder: Path, settings: str) -> Prepared | None:
+def load_values(folder: Path, settings: str, component: str) -> Prepared | None:
     """Return what `save_values` wrote; None where nothing was saved, or for other settings.
+
+    Args:
+        folder: that the retriever was saved in.
+        settings: what the values depend on besides the passages.
+        component: its name, for errors.
 
     Raises:
         StoreCorruptError: a file is broken, or an array is missing.
@@ -104,7 +133,7 @@ def load_values(folder: Path, settings: str) -> Prepared | None:
                 raise ValueError("it holds no array")
             array.setflags(write=False)
             values[name] = array
-    return MappingProxyType(values)
+    return MappingProxyType(_Values(values, component, loaded=True))
 
 
 def _plain(value: Any, component: str, name: str) -> Any:

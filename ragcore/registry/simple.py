@@ -202,7 +202,7 @@ class SimpleRetriever:
             for row, fields in map(json.loads, file):
                 loaded._rows.append(int(row))
                 loaded.passages.append(Passage(**fields))
-        values = load_values(folder, loaded._settings())
+        values = load_values(folder, loaded._settings(), loaded._name)
         if values is None:
             loaded._changed = True
         else:
@@ -232,7 +232,14 @@ class SimpleRetriever:
         """Return the scores of all passages, float32 [n], or raise if they break the contract."""
         import numpy as np
 
-        scores = np.asarray(self.scores(question), np.float32)
+        returned = self.scores(question)
+        try:
+            scores = np.asarray(returned, np.float32)
+        except (TypeError, ValueError) as error:
+            raise ComponentError(
+                f"{self._name}: scores() returned a {type(returned).__name__} that is no array of "
+                f"numbers ({error}): expected one score for each of its {len(self)} passages"
+            ) from error
         if scores.shape != (len(self),):
             raise ComponentError(
                 f"{self._name}: scores() returned an array of shape {scores.shape}: expected one "

@@ -147,11 +147,24 @@ class Rerank:
         paired = [questions[i] for i in np.nonzero(exists)[0].tolist()]  # P questions
         if paired:
             pair_scores = self._scorer.score(paired, passages.take(rows[exists].tolist()))  # [P]
-            if np.shape(pair_scores) != (len(paired),) or not np.isfinite(pair_scores).all():
-                raise ComponentError(
-                    f"scorer {self._config.scorer.use!r} gave an array of shape "
-                    f"{np.shape(pair_scores)} for {len(paired)} pairs, or a number that is not "
-                    "finite: expected one finite score for each pair"
-                )
+            self._check_scores(pair_scores, len(paired))
             scores[exists] = pair_scores
         return scores
+
+    def _check_scores(self, pair_scores: Scores, pairs: int) -> None:
+        """Check what the scorer returned for P pairs, [P].
+
+        Raises:
+            ComponentError: it has another shape, or a number in it is not finite.
+        """
+        if np.shape(pair_scores) != (pairs,):
+            fault = f"an array of shape {np.shape(pair_scores)} for {pairs} pairs"
+        elif not (finite := np.isfinite(pair_scores)).all():
+            wrong = int(np.argmin(finite))
+            fault = f"{pair_scores[wrong]} for pair {wrong + 1} of {pairs}"
+        else:
+            return
+        raise ComponentError(
+            f"scorer {self._config.scorer.use!r} gave {fault}: expected one finite score for each "
+            "pair"
+        )

@@ -5,7 +5,7 @@ Knows how passages become files; knows nothing of how a version is chosen or ope
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable, Iterator, Sized
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -45,8 +45,9 @@ def build_version(
     """Build a version from a corpus and put it in place; see `Store.build`."""
     if version is not None:
         catalog.refuse_name(version)
-    base, corpus_paths = spec.record_base(), None
+    base, corpus_paths, corpus_name = spec.record_base(), None, None
     if isinstance(corpus_config, ComponentSpec):
+        corpus_name = corpus_config.use
         corpus_paths = [f"/corpus{pointer}" for pointer in corpus_config.record_paths()]
         base = base or corpus_config.record_base()
         corpus_config = corpus_config.to_record()
@@ -54,8 +55,11 @@ def build_version(
         catalog.prepare()
     with writing(catalog.folder), staging_folder(catalog, version) as (staging, name):
         retriever = spec.build()
+        total = len(corpus) if isinstance(corpus, Sized) else None
         with scratch_folder(catalog, retriever, fresh=fresh, report=report):
-            count = _write_passages(staging, corpus, retriever, batch, report)
+            count = _write_passages(
+                staging, checked_passages(corpus, corpus_name), total, retriever, batch, report
+            )
             write_retriever(staging, spec, retriever, count)
             manifest = Manifest.of_now(
                 name,
@@ -78,14 +82,23 @@ def build_version(
 
 def _write_passages(
     staging: Path,
-    corpus: Iterable[Passage],
+    passages: Iterator[Passage],
+    total: int | None,
     retriever: Retriever,
     batch: int,
     report: Progress,
 ) -> int:
-    """Stream the passages of a corpus into a file and into a retriever; return their number."""
-    passages, count = checked_passages(corpus), 0
-    total = len(corpus) if isinstance(corpus, Sized) else None
+    """Stream passages into a file and into a retriever; return their number.
+
+    Args:
+        staging: the folder that the version is written in.
+        passages: of the corpus, checked.
+        total: the number of them that the corpus tells; None where it tells none.
+        retriever: that they are added to.
+        batch: how many are added at once.
+        report: called after each batch.
+    """
+    count = 0
     with PassageWriter(passage_file(staging, 0)) as writer:
         while chunk := list(islice(passages, batch)):
             writer.write(chunk)

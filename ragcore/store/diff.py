@@ -121,16 +121,21 @@ def read_changes(path: Path) -> Changes:
     return Changes(upserts, deletions)
 
 
-def changes_to(passages: Passages, corpus: Iterable[Passage]) -> Changes:
+def changes_to(passages: Passages, corpus: Iterable[Passage], name: str | None = None) -> Changes:
     """Compare a version with a corpus: the changes that make its passages those of the corpus.
 
     The order of passages does not count. Takes some 150 bytes for each id of the version, and some
     100 for each of the corpus.
 
+    Args:
+        passages: of the version.
+        corpus: yields each passage that there should be.
+        name: under which the corpus is registered, for errors.
+
     Raises:
         CorpusError: an id occurs twice in the corpus, or a passage has no id or no text.
     """
-    return _changes_to(passages, checked_passages(corpus))
+    return _changes_to(passages, checked_passages(corpus, name))
 
 
 def _changes_to(passages: Passages, corpus: Iterable[Passage]) -> Changes:

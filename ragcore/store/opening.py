@@ -26,6 +26,7 @@ from ragcore.memory.memory import Memory
 from ragcore.memory.passages import Passages
 from ragcore.registry.components import ComponentSpec, spec_from_dict
 from ragcore.registry.discovery import registry
+from ragcore.registry.faults import component_fault
 from ragcore.store.catalog import LeasedVersion
 from ragcore.store.layout import BUILDING, MANIFEST, VersionFolder
 from ragcore.store.manifest import Manifest
@@ -147,13 +148,16 @@ def check_opens(
             ask_once(memory)
     # Whatever a plugin raises: the version must not be served.
     except Exception as error:
-        problem = (
+        problem = component_fault(error) or (
             str(error) if isinstance(error, RagcoreError) else f"{type(error).__name__}: {error}"
         )
+        new = _is_being_written(version)
+        not_kept = " and was not kept" if new else ""
+        advice = "keep the new one without using it" if new else "leave the current one in use"
         raise StoreError(
-            f"version {manifest.name!r} cannot become the current one, since it cannot be opened "
-            f"and searched here: {problem}: fix that, or leave the current version as it is "
-            "(--no-activate; for an import, no --activate)"
+            f"version {manifest.name!r} cannot become the current one{not_kept}, since it cannot "
+            f"be opened and searched here: {problem}: fix that, or {advice} (--no-activate; for an "
+            "import, no --activate)"
         ) from error
 
 
@@ -162,9 +166,14 @@ def _recorded_base(version: VersionFolder) -> Path:
     return version.manifest.base_folder(version.store)
 
 
+def _is_being_written(version: VersionFolder) -> bool:
+    """Return whether a version is in a staging folder, which goes if anything fails."""
+    return version.path.name.startswith(BUILDING)
+
+
 def _shown_path(version: VersionFolder) -> Path:
     """Return the folder of a version as errors name it: where it will be, while it is written."""
-    if version.path.name.startswith(BUILDING):
+    if _is_being_written(version):
         return version.path.with_name(version.name)
     return version.path
 

@@ -288,6 +288,11 @@ def test_a_faulty_update_is_an_error(built: Path, capsys: pytest.CaptureFixture[
     store = built.parent / "stores" / "s"
     assert "no changes to update by" in fails(capsys, "update", store)
     assert "no such store" in fails(capsys, "update", built.parent / "nowhere", path)
+    assert (
+        "'memory.corpus.path=other.jsonl': `ragcore memory update` takes no overrides, only a file"
+        in fails(capsys, "update", built, "memory.corpus.path=other.jsonl")
+    )
+    assert "no such file" in fails(capsys, "update", built, "day=1.jsonl")
     assert "already has a version 'one'" in fails(
         capsys, "update", built, changes(built), "--version", "one"
     )

@@ -116,6 +116,18 @@ def test_a_retriever_that_breaks_its_contract_is_named(
         memory_with_rows(tmp_path, rows).search(["word"], 2)
 
 
+@pytest.mark.parametrize("result", [None, ([[0, 1]], [[1.0, 0.5]])])
+def test_a_retriever_that_returns_no_hits_object_is_named(tmp_path: Path, result: object) -> None:
+    class Returning(Dense):
+        def search(self, *_: object, **__: object) -> Any:
+            return result
+
+    memory = memory_of(tmp_path, Returning(dense_part().config))
+    kind = type(result).__name__
+    with pytest.raises(ComponentError, match=f"'dense' .* gave a result of type {kind}: expected"):
+        memory.search(["word"], 2)
+
+
 def test_searching_a_closed_memory_is_an_error(tmp_path: Path) -> None:
     memory = memory_of(tmp_path, dense_part().build())
     memory.close()

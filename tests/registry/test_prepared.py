@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ragcore import ComponentConfig, ComponentSpec, SimpleRetriever
-from ragcore.errors import ComponentError, StoreCorruptError
+from ragcore.errors import ComponentError, MemoryMismatchError, StoreCorruptError
 from ragcore.live.handle import LiveMemory
 from ragcore.store.diff import Changes
 from ragcore.store.store import Store
@@ -268,3 +268,40 @@ def test_a_secret_in_the_settings_is_not_saved(tmp_path: Path) -> None:
         "arrays",
         "values",
     }
+
+
+class Older(Counting):
+    """Another release of a retriever, which prepared less."""
+
+    def prepare(self) -> dict[str, Any]:
+        return {"count": len(self.passages), "widths": np.ones(2)}
+
+
+def test_values_that_other_code_prepared_are_to_be_built_again(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.build("one", passages(3, 1), ComponentSpec("retriever", "counting", Older, config()))
+    with store.open("one", retriever=spec()) as memory:
+        message = (
+            "retriever 'Counting' reads 'lengths' of what was prepared, but the memory has "
+            "'count', 'widths': this version was prepared by other code: build it again"
+        )
+        with pytest.raises(MemoryMismatchError, match=message):
+            best(memory)
+        prepared = memory.retriever.prepared  # type: ignore[attr-defined]
+        assert "lengths" not in prepared
+        assert prepared.get("lengths") is None
+        with pytest.raises(TypeError):
+            prepared["lengths"] = 1
+
+
+def test_a_value_that_prepare_does_not_return_is_named(tmp_path: Path) -> None:
+    older = Older(config())
+    older.add(np.arange(2), passages(3, 1))
+    with pytest.raises(
+        ComponentError, match=r"'Older' reads 'lengths' .*prepare\(\) returned 'count', 'widths'"
+    ):
+        older.search(["?"], 1)
+
+
+def config() -> ComponentConfig:
+    return Counting.Config()

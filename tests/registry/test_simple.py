@@ -81,6 +81,8 @@ def test_removed_passages_are_no_longer_found():
     ("scores", "message"),
     [
         ([1.0], r"shape \(1,\): expected one score for each of its 2 passages"),
+        (["high", "low"], r"a list that is no array of numbers \(.*'high'"),
+        ({"0": 1.0}, "a dict that is no array of numbers"),
         ([math.nan, 1.0], "nan for passage '0'"),
         ([1.0, math.inf], "inf for passage '1'"),
     ],

@@ -235,15 +235,27 @@ def test_capabilities_are_those_of_the_inner_retriever() -> None:
         fixed.remove(ROWS[:1])
 
 
-@pytest.mark.parametrize("wrong", [np.zeros(3), np.full(90, np.nan), np.full(90, -np.inf)])
-def test_a_scorer_that_breaks_its_contract_is_named(wrong: npt.NDArray[np.float64]) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (np.zeros(3), r"an array of shape \(3,\) for \d\d pairs: expected"),
+        (np.zeros((3, 1)), r"an array of shape \(3, 1\) for \d\d pairs: expected"),
+        (np.array([1, 2, np.nan]), r"nan for pair 3 of \d\d: expected"),
+        (np.array([1, -np.inf, np.nan]), r"-inf for pair 2 of \d\d: expected"),
+    ],
+)
+def test_a_scorer_that_breaks_its_contract_is_named(
+    wrong: npt.NDArray[np.float64], message: str
+) -> None:
     class Wrong(Length):
         def score(
             self, questions: Sequence[str], passages: Sequence[Passage]
         ) -> npt.NDArray[np.float32]:
-            return wrong.astype(np.float32)
+            if np.isfinite(wrong).all():
+                return wrong.astype(np.float32)
+            return np.resize(wrong, len(passages)).astype(np.float32)
 
-    with pytest.raises(ComponentError, match="scorer 'length' gave"):
+    with pytest.raises(ComponentError, match=f"scorer 'length' gave {message}"):
         filled(rerank_spec(scorer=length_spec(Wrong))).search(QUESTIONS, 1)
 
 

@@ -8,6 +8,7 @@ import tracemalloc
 from collections.abc import Iterable, Iterator
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from ragcore.errors import (
     UnknownVersionError,
     VersionExistsError,
 )
-from ragcore.registry.components import ComponentSpec
+from ragcore.registry.components import ComponentConfig, ComponentSpec
 from ragcore.retrievers.dense import Dense
 from ragcore.retrievers.flat import Exact
 from ragcore.store.diff import Changes, changes_to
@@ -176,6 +177,48 @@ def test_passages_that_cannot_be_stored_are_named(
     with pytest.raises(CorpusError, match=message) as caught:
         store.build("two", passages, dense_part())
     assert isinstance(caught.value, EmptyCorpusError) == (not passages)
+    assert [version.name for version in store.versions()] == ["one"]
+
+
+class Yielding:
+    """A corpus of a plugin with a common mistake: what it yields, or what `__iter__` returns."""
+
+    class Config(ComponentConfig):
+        pass
+
+    def __init__(self, items: list[Any], *, as_list: bool = False) -> None:
+        self._items = items
+        self._as_list = as_list
+
+    def __iter__(self) -> Any:
+        return self._items if self._as_list else iter(self._items)
+
+
+@pytest.mark.parametrize(
+    ("corpus", "message"),
+    [
+        (
+            Yielding([*numbered(2), ("a", "T", "x")]),
+            r"^corpus 'letters' yielded a tuple where a ragcore\.Passage is expected \(item 3\)",
+        ),
+        (Yielding([None]), "^corpus 'letters' yielded None where"),
+        (Yielding([Passage(7, "T", "x")]), "a Passage whose id is an int where text"),
+        (Yielding([Passage("a", "T", None)]), "text is None where .* id 'a'"),
+        (Yielding([Passage("a", "T", "x", [1])]), "metadata is a list where"),
+        (
+            Yielding(numbered(2), as_list=True),
+            "^corpus 'letters': its __iter__ returned a list where an iterator is expected",
+        ),
+    ],
+)
+def test_what_is_no_passage_is_named_with_its_corpus(
+    store: Store, corpus: Yielding, message: str
+) -> None:
+    named: ComponentSpec[Any] = ComponentSpec("corpus", "letters", Yielding, Yielding.Config())
+    with pytest.raises(CorpusError, match=message):
+        store.build("two", corpus, dense_part(), corpus_config=named)
+    with pytest.raises(CorpusError, match=message.replace("corpus 'letters'", "the corpus")):
+        store.update("two", lambda passages: changes_to(passages, corpus), retriever=dense_part())
     assert [version.name for version in store.versions()] == ["one"]
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import doctest
+import sys
 import unicodedata
 
 import pytest
@@ -12,7 +13,7 @@ from ragcore_bm25 import analyser
 from ragcore_bm25.analyser import Analyser
 from ragcore_bm25.config import STEMMERS, STOPWORDS, Bm25Config
 
-from ragcore.errors import ConfigError
+from ragcore.errors import ComponentError, ConfigError
 
 
 @pytest.mark.parametrize(
@@ -128,6 +129,21 @@ def test_a_language_that_does_not_exist_is_refused_when_the_config_is_read(
     with pytest.raises(ValidationError, match=message):
         Bm25Config.model_validate({key: "germn"})
     assert Bm25Config.model_validate({key: None, "k1": 1}).k1 == 1
+
+
+def test_a_list_whose_package_is_missing_is_refused_when_the_config_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "stop_words", None)
+    with pytest.raises(
+        ValidationError, match=r"'german' needs .* stop-words.*\./plugins/ragcore-bm25\[languages\]"
+    ):
+        Bm25Config.model_validate({"stopwords": "german"})
+    assert Bm25Config.model_validate({"stopwords": "english"}).stopwords == "english"
+    # Of a version's record: opening it says what to install, not that its settings do not fit.
+    recorded = Bm25Config.model_validate({"stopwords": "german"}, context={"recorded": True})
+    with pytest.raises(ComponentError, match="needs the package stop-words"):
+        Analyser(recorded.stemmer, recorded.stopwords)
 
 
 @pytest.mark.parametrize(

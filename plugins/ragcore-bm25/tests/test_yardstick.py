@@ -121,5 +121,9 @@ def test_a_variant_that_rank_bm25_lacks_is_refused() -> None:
 
 def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rank_bm25", None)
-    with pytest.raises(ComponentError, match=r"pip install './plugins/ragcore-bm25\[rank-bm25\]'"):
-        Bm25(Bm25.Config(backend="rank-bm25", variant="okapi"))
+    settings = {"backend": "rank-bm25", "variant": "okapi"}
+    hint = r"pip install '\./plugins/ragcore-bm25\[rank-bm25\]'"
+    with pytest.raises(ValidationError, match=hint):
+        Bm25.Config.model_validate(settings)
+    with pytest.raises(ComponentError, match=hint):
+        Bm25(Bm25.Config.model_validate(settings, context={"recorded": True}))

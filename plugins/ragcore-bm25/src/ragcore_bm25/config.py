@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from ragcore.errors import nearest
 from ragcore.registry.components import ComponentConfig
+from ragcore.registry.installation import install_hint
 
 __all__ = ["STEMMERS", "STOPWORDS", "Bm25Config", "Variant"]
 
@@ -44,10 +46,35 @@ def _known(word: str, known: Sequence[str], what: str) -> str:
     return word
 
 
+def _require(module: str, extra: str, what: str, info: ValidationInfo) -> None:
+    """Check that a setting's package is installed; it is not imported.
+
+    A version's record is accepted without it: what opens the version says what is missing.
+
+    Raises:
+        ValueError: it is not installed.
+    """
+    recorded = (info.context or {}).get("recorded")
+    if not recorded and importlib.util.find_spec(module) is None:
+        raise ValueError(
+            f"{what} needs the package {module.replace('_', '-')}, which is not installed: "
+            f"{install_hint('ragcore-bm25', extra)}"
+        )
+
+
 Stemmer = Annotated[str, AfterValidator(lambda word: _known(word, STEMMERS, "stemmer"))]
-StopwordList = Annotated[
-    str, AfterValidator(lambda word: _known(word, STOPWORDS, "list of stop words"))
-]
+
+
+def _stopwords(language: str, info: ValidationInfo) -> str:
+    """Check the name of a list of stop words, and that its package is there."""
+    _known(language, STOPWORDS, "list of stop words")
+    # The English list is the analyser's own.
+    if language != "english":
+        _require("stop_words", "languages", f"stopwords {language!r}", info)
+    return language
+
+
+StopwordList = Annotated[str, AfterValidator(_stopwords)]
 
 
 class Bm25Config(ComponentConfig):
@@ -88,10 +115,12 @@ class Bm25Config(ComponentConfig):
     )
 
     @model_validator(mode="after")
-    def _rank_bm25_has_it(self) -> Self:
+    def _rank_bm25_has_it(self, info: ValidationInfo) -> Self:
         if self.backend == "rank-bm25" and self.variant not in ("okapi", "l", "plus"):
             raise ValueError(
                 f"backend rank-bm25 has no variant {self.variant!r}, only okapi, l and plus: "
                 "set variant to one of these, or leave out backend"
             )
+        if self.backend == "rank-bm25":
+            _require("rank_bm25", "rank-bm25", "backend rank-bm25", info)
         return self
