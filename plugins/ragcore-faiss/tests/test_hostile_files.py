@@ -228,9 +228,13 @@ def test_of_a_large_graph_samples_are_checked(
     path = tmp_path / "index.faiss"
     content = path.read_bytes()
     start = content.index(neighbors.tobytes())
-    offset = start + 4 * graph.offsets.at(block * 4_096 + 7)
-    path.write_bytes(content[:offset] + count.to_bytes(4, "little") + content[offset + 4 :])
-    with pytest.raises(StoreCorruptError, match="a neighbour in its graph does not exist"):
+    # The first vector of the block that is in the second layer gets a neighbour there that is not.
+    levels = faiss.vector_to_array(graph.levels)
+    vector = block * 4_096 + int(np.flatnonzero(levels[block * 4_096 :] > 1)[0])
+    offset = start + 4 * (graph.offsets.at(vector) + graph.cum_nneighbor_per_level.at(1))
+    lowest = int(np.flatnonzero(levels == 1)[0])
+    path.write_bytes(content[:offset] + lowest.to_bytes(4, "little") + content[offset + 4 :])
+    with pytest.raises(StoreCorruptError, match="is not in the layer"):
         Faiss.load(tmp_path, config)
     # As if the neighbours were more than can be read at each opening.
     monkeypatch.setattr(structure, "WHOLE", neighbors.nbytes // 2 + 1)
