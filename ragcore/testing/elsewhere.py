@@ -3,6 +3,7 @@
 The process is started as `python -m ragcore.testing.elsewhere`. It reads a JSON object from its
 standard input: the suite and the component by module and name, the component's settings, and
 folders. It writes what the suite's hooks returned as arrays, which the first process compares.
+Where processes can fork, `forking.py` starts it, and passes it one such object after another.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from ragcore.registry.components import ComponentSpec, yaml_key
+from ragcore.testing.forking import can_fork, run_forked, serve
 
 if TYPE_CHECKING:
     from ragcore.testing.manners import MannerLaws
@@ -78,19 +80,24 @@ def exercise_elsewhere(
     }
     seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
     paths = os.pathsep.join(str(Path(path).absolute()) for path in sys.path)
-    done = subprocess.run(
-        [sys.executable, "-m", __name__],
-        input=json.dumps(message),
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": paths, **(environment or {})},
-        timeout=_SECONDS,
-        check=False,
-    )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it wrote no error"])[-1]
-        if done.returncode == _UNREACHABLE:
+    variables = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": paths}
+    if environment is None and can_fork():
+        status, errors = run_forked(__name__, message, variables, folder.absolute(), _SECONDS)
+    else:
+        done = subprocess.run(
+            [sys.executable, "-m", __name__],
+            input=json.dumps(message),
+            capture_output=True,
+            text=True,
+            cwd=folder,
+            env={**variables, **(environment or {})},
+            timeout=_SECONDS,
+            check=False,
+        )
+        status, errors = done.returncode, done.stderr
+    if status:
+        last = (errors.strip().splitlines() or [f"no error; its exit status is {status}"])[-1]
+        if status == _UNREACHABLE:
             raise UnreachableError(last)
         raise AssertionError(f"in another process, and working folder, it raised {last}")
     first, second = (np.load(folder / name) for name in ("exercised.npz", "revisited.npz"))
@@ -248,16 +255,25 @@ def _exercise(message: Mapping[str, Any]) -> None:
     np.savez(folder / "revisited.npz", **suite.revisit(spec, saved))
 
 
-def _main() -> None:
+def _carried_out(message: Mapping[str, Any]) -> int:
+    """Exercise what a message describes, and return this process's exit status."""
     try:
-        _exercise(json.load(sys.stdin))
+        _exercise(message)
     except UnreachableError as error:
         print(error, file=sys.stderr)
-        sys.exit(_UNREACHABLE)
+        return _UNREACHABLE
     # The first process reports it as what failed.
     except Exception as error:
         print(_in_a_line(error), file=sys.stderr)
-        sys.exit(1)
+        return 1
+    return 0
+
+
+def _main() -> None:
+    if "--serve" in sys.argv:
+        serve(_carried_out)
+    else:
+        sys.exit(_carried_out(json.load(sys.stdin)))
 
 
 if __name__ == "__main__":

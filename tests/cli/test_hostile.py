@@ -271,7 +271,9 @@ def test_nothing_prints_past_the_one_place() -> None:
     root = Path(__file__).parents[2]
     own = {root / "ragcore/views/output.py", root / "ragcore/views/console.py"}
     # The suites capture what a component prints, and read what a second process says.
-    own |= {root / "ragcore/testing/surroundings.py", root / "ragcore/testing/elsewhere.py"}
+    own |= {
+        root / f"ragcore/testing/{name}.py" for name in ("surroundings", "elsewhere", "forking")
+    }
     # The command line's entry point flushes and silences them.
     entry = root / "ragcore/cli/__init__.py"
     violations = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,7 @@ from pydantic import FilePath
 from ragcore import ComponentSpec
 from ragcore.retrievers.flat import Exact
 from ragcore.testing import CorpusSuite, IndexSuite, examine
+from ragcore.testing.forking import can_fork
 from ragcore.testing.suite import Suite
 from tests.testing.mutants_corpus import Counted
 
@@ -38,6 +41,32 @@ class ReadsAsItIsBuilt(Counted):
     def __init__(self, config: Any) -> None:
         Path(config.file).read_text(encoding="utf-8")
         super().__init__(config)
+
+
+class Ends(Counted):
+    """Ends any process but the one that defined it, or its parent."""
+
+    class Config(Counted.Config):
+        own: int
+        parent: bool = False
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        if os.getpid() != config.own:
+            if config.parent:
+                os.kill(os.getppid(), signal.SIGKILL)
+            os._exit(7)
+
+
+class Signs(Counted):
+    """Writes in which processes it was built."""
+
+    class Config(Counted.Config):
+        folder: str
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        (Path(config.folder) / str(os.getpid())).touch()
 
 
 def verdict(component: Any, suite: type[Suite] = CorpusSuite) -> tuple[str, str]:
@@ -84,3 +113,24 @@ def test_what_cannot_be_imported_skips_the_law(tmp_path, monkeypatch):
     module.write_text("open('words.txt')\n")
     assert verdict(Mine, IndexSuite)[0] == "failed"
     sys.modules.pop("mine_alone")
+
+
+def test_a_process_that_ends_fails_the_law_and_no_other_component():
+    spec = ComponentSpec("corpus", "ends", Ends, Ends.Config(own=os.getpid()))
+    reason = "in another process, and working folder, it raised no error; its exit status is 7"
+    assert verdict(spec) == ("failed", reason)
+    assert verdict(Counted) == ("passed", "")
+
+
+@pytest.mark.skipif(not can_fork(), reason="each component has a process of its own")
+def test_where_the_second_process_itself_ends_the_next_component_gets_another():
+    spec = ComponentSpec("corpus", "ends", Ends, Ends.Config(own=os.getpid(), parent=True))
+    assert verdict(spec) == ("failed", "EOFError: the second process has ended")
+    assert verdict(Counted) == ("passed", "")
+
+
+def test_each_component_has_a_process_of_its_own(tmp_path):
+    spec = ComponentSpec("corpus", "signs", Signs, Signs.Config(folder=str(tmp_path)))
+    for others in (1, 2):
+        assert verdict(spec) == ("passed", "")
+        assert len({path.name for path in tmp_path.iterdir()} - {str(os.getpid())}) == others
