@@ -83,14 +83,9 @@ class PlainState:
         # of that. The first token may be the padding token: T5's start is.
         if self.cached and self.length > 1 and bool((tokens == self.pad).any()):
             self.cached = False
-        cached = {cache_name(self.model): self.cache} if self.cached else {}
-        logits = self.model(
-            encoder_outputs=_EncoderOutput(last_hidden_state=self.states),
-            attention_mask=self.mask,
-            decoder_input_ids=tokens[:, None] if self.cached else self.fed,
-            use_cache=self.cached,
-            **cached,
-        ).logits
+        fed = tokens[:, None] if self.cached else self.fed
+        cache = self.cache if self.cached else None
+        logits = _decoded(self.model, self.states, self.mask, fed, cache)  # [M, 1 or L, V]
         log_probs: Tensor = logits[:, -1].float().log_softmax(dim=-1)  # [M, V]
         return log_probs
 
@@ -147,10 +142,23 @@ def _logits(
 ) -> Tensor:
     fed = targets.new_full(targets.shape, start)
     fed[:, 1:] = targets[:, :-1].masked_fill(targets[:, :-1] < 0, pad)
-    output = model(
+    return wide(_decoded(model, states, mask, fed))
+
+
+def _decoded(
+    model: Any,
+    states: Tensor,
+    mask: Tensor,
+    fed: Tensor,
+    cache: EncoderDecoderCache | None = None,
+) -> Tensor:
+    """Return the decoder's logits [M, L, V] for tokens int64 [M, L] after those in `cache`."""
+    cached = {} if cache is None else {cache_name(model): cache}
+    logits: Tensor = model(
         encoder_outputs=_EncoderOutput(last_hidden_state=states),
         attention_mask=mask,
         decoder_input_ids=fed,
-        use_cache=False,
-    )
-    return wide(output.logits)
+        use_cache=cache is not None,
+        **cached,
+    ).logits
+    return logits
