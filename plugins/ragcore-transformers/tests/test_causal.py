@@ -775,3 +775,17 @@ def test_special_tokens_among_a_unigram_models_pieces_are_text(tmp_path: Path) -
     (answer,) = prompts.continuations(["a </s> b"], None)
     assert {0, 1, 2}.isdisjoint([*ids, *answer])
     assert "</s>" in tokenizer.decode(answer)
+
+
+def test_a_warning_says_once_that_passages_are_cut(
+    llama: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    generator = made(llama, max_input_tokens=60)
+    long = Passage("chad", "Chad", "Nairobi " * 200)
+    generator.read(QUESTIONS, PASSAGES)
+    assert not caplog.records
+    generator.read(["Who?"], [long])
+    generator.read(["Who?"], [long])
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "reads at most 60 tokens, and passage 'chad'" in record.getMessage()

@@ -21,7 +21,7 @@ from ragcore.errors import GeneratorError
 from ragcore.types import Passage
 from ragcore_transformers.chat_templates import closed, render
 from ragcore_transformers.plain_tokens import PlainTokenizer
-from ragcore_transformers.tokenizing import fit_passage
+from ragcore_transformers.tokenizing import CutWarning, fit_passage
 
 __all__ = ["Chat", "Prompts"]
 
@@ -117,6 +117,7 @@ class Prompts:
             chat: the texts around the filled template, if it is a chat.
         """
         self._model = model
+        self._warn_of_cut = CutWarning(model)
         self._template = template
         self._without_passage = without_passage
         self._chat = chat
@@ -147,6 +148,7 @@ class Prompts:
         for pair, ids in enumerate(prompts):
             if len(ids) > limit:
                 prompts[pair] = self._shortened(questions[pair], passages[pair], limit)
+                self._warn_of_cut(passages[pair], len(ids), limit)
         return prompts
 
     def bare_lengths(self, questions: Sequence[str]) -> list[int]:

@@ -5,7 +5,6 @@ Knows templates and tokens; knows nothing of the model's forward pass.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -15,11 +14,9 @@ from ragcore.errors import GeneratorError
 from ragcore.types import Passage
 from ragcore_transformers.configs import Seq2SeqConfig
 from ragcore_transformers.plain_tokens import PlainTokenizer
-from ragcore_transformers.tokenizing import fit_passage
+from ragcore_transformers.tokenizing import CutWarning, fit_passage
 
 __all__ = ["Inputs", "answer_positions", "batches", "input_limit"]
-
-_LOG: Final = logging.getLogger(__name__)
 
 _MOST: Final = 4096
 """Input tokens where the settings name no limit: memory grows with their square."""
@@ -46,7 +43,7 @@ class Inputs:
         self._template = tokenizer.marked(config.template)
         self._tokenizer = tokenizer
         self._limit = limit
-        self._reported = False
+        self._warn_of_cut = CutWarning(config.model)
 
     def __call__(
         self, questions: Sequence[str], passages: Sequence[Passage | None]
@@ -64,7 +61,7 @@ class Inputs:
         for pair, ids in enumerate(inputs):
             if len(ids) > self._limit:
                 inputs[pair] = self._shortened(questions[pair], passages[pair])
-                self._report(passages[pair], len(ids))
+                self._warn_of_cut(passages[pair], len(ids), self._limit)
         return inputs
 
     def bare_lengths(self, questions: Sequence[str]) -> list[int]:
@@ -87,21 +84,6 @@ class Inputs:
             self._limit,
             lambda title, text: self._tokenizer.ids([self._fill(question, title, text)])[0],
             self._tokenizer.ends,
-        )
-
-    def _report(self, passage: Passage | None, length: int) -> None:
-        """Warn once that passages are cut."""
-        if self._reported or passage is None:
-            return
-        self._reported = True
-        _LOG.warning(
-            "model %r reads at most %d tokens, and passage %r with its question has %d: what is "
-            "too long is cut, here and from now on; build the memory from shorter passages, or set "
-            "the generator's max_input_tokens if the model can read more",
-            self._model,
-            self._limit,
-            passage.id,
-            length,
         )
 
     def _fill(self, question: str, title: str, text: str) -> str:

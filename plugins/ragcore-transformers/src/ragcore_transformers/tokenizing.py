@@ -5,6 +5,7 @@ Knows nothing of models; works for encoder-decoder and decoder-only checkpoints.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -18,6 +19,7 @@ from ragcore_transformers.loading import explained
 from ragcore_transformers.plain_tokens import own_backend
 
 __all__ = [
+    "CutWarning",
     "LengthCounter",
     "fit_passage",
     "load_tokenizer",
@@ -26,6 +28,8 @@ __all__ = [
     "settled_text",
     "special_id",
 ]
+
+_LOG: Final = logging.getLogger(__name__)
 
 _JOINED: Final = 2
 """Words at the end that cleaning may still join to those before or after them."""
@@ -100,7 +104,7 @@ class LengthCounter:
         Truncation is a setting of a fast tokenizer itself, and so of all threads that encode with
         it: a copy counts. One without a fast form has no such setting.
         """
-        self._slow = None if tokenizer.is_fast else tokenizer
+        self._slow: Any = None if tokenizer.is_fast else tokenizer
         self._backend = own_backend(tokenizer.backend_tokenizer) if tokenizer.is_fast else None
 
     def longer(self, limit: int, *texts: list[str]) -> int:
@@ -119,6 +123,36 @@ class LengthCounter:
                 texts[0] if len(texts) == 1 else list(zip(*texts, strict=True))
             )
         return sum(len(row) > limit for row in rows)
+
+
+class CutWarning:
+    """Warns once that a generator cuts passages; safe to use from several threads."""
+
+    def __init__(self, model: str) -> None:
+        """Take the model's name, for the warning."""
+        self._model = model
+        self._given = False
+
+    def __call__(self, passage: Passage | None, length: int, limit: int) -> None:
+        """Warn at the first call with a passage.
+
+        Args:
+            passage: what was cut.
+            length: in tokens, with its question and what the template adds.
+            limit: the most tokens that the model reads.
+        """
+        if self._given or passage is None:
+            return
+        self._given = True
+        _LOG.warning(
+            "model %r reads at most %d tokens, and passage %r with its question has %d: what is "
+            "too long is cut, here and from now on; build the memory from shorter passages, or set "
+            "the generator's max_input_tokens if the model can read more",
+            self._model,
+            limit,
+            passage.id,
+            length,
+        )
 
 
 def question_fault(length: int, limit: int) -> str | None:
