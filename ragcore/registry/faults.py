@@ -63,7 +63,7 @@ def component_fault(error: BaseException) -> str | None:
                 code = inner.f_code
                 return (
                     f"{kind} {name!r} ({target}) raised {type(error).__name__} at "
-                    f"{code.co_filename}:{line}, in {code.co_name}: "
+                    f"{code.co_filename}:{line}, in {code.co_qualname}: "
                     f"{str(error) or 'it has no message'}"
                 )
     return None

@@ -161,7 +161,10 @@ def test_a_corpus_that_fails_is_named(pipeline: Path, capsys: pytest.CaptureFixt
     assert main(["memory", "build", str(pipeline), "memory.corpus.fault=own"]) == 2
     message = capsys.readouterr().err.lstrip()
     assert message.startswith("corpus 'letters' (letters_plugin:Letters) raised TypeError at ")
-    assert f"letters_plugin.py:{line_of('None +')}, in __iter__: unsupported operand" in message
+    assert (
+        f"letters_plugin.py:{line_of('None +')}, in Letters.__iter__: unsupported operand"
+        in message
+    )
 
 
 def test_a_corpus_that_yields_no_passages_is_named(
@@ -179,7 +182,7 @@ def test_an_error_without_a_message_is_named(
     pipeline: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["memory", "build", str(pipeline), "memory.retriever.fault=save"]) == 2
-    assert "in save: it has no message" in capsys.readouterr().err
+    assert "in Terms.save: it has no message" in capsys.readouterr().err
 
 
 def test_a_fault_in_ragcore_keeps_its_traceback(pipeline: Path) -> None:
