@@ -146,5 +146,5 @@ def test_errors_come_before_any_question_is_answered(
     file, questions = str(pipeline), str(pipeline.parent / "q.jsonl")
     assert "there is no folder" in fails(file, questions, "old", "new", "--html", "none/x.html")
     assert "no version 'newer'; versions: new, old" in fails(file, questions, "old", "newer")
-    assert "cannot be read" in fails(file, f"{questions}.none", "old", "new")
+    assert "no such file" in fails(file, f"{questions}.none", "old", "new")
     assert "no generator" in fails(file, questions, "old", "new", "generator=null")

@@ -150,6 +150,7 @@ class Nothing:
 
     def __init__(self, retriever) -> None:
         self._retriever = retriever
+        self.capabilities = retriever.capabilities
 
     def search(self, questions, k, **options):
         hits = self._retriever.search(questions, k, **options)
