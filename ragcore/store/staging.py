@@ -126,13 +126,19 @@ def scratch_folder(
         if count:
             report("kept", count, None)
         yield
-        shutil.rmtree(folder)
+        _remove(catalog, folder)
     except BaseException:
         if not any(path.stat().st_size for path in files_below(folder)):
-            shutil.rmtree(folder)
+            _remove(catalog, folder)
         raise
     finally:
         os.close(lock)
+
+
+def _remove(catalog: Catalog, folder: Path) -> None:
+    """Remove a scratch folder while no other process can be between making and locking it."""
+    with locked(catalog.lock):
+        shutil.rmtree(folder)
 
 
 def orphans(catalog: Catalog, *prefixes: str) -> Iterator[tuple[Path, int]]:

@@ -23,7 +23,7 @@ from ragcore.types import MISSING_ROW, Hits
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ragcore.types import Vectors
+    from ragcore.types import Rows, Vectors
 
 __all__ = ["IndexSuite"]
 
@@ -134,8 +134,7 @@ class IndexSuite(
         world = self.world()
         hits = self.search(self.filled(component, world))
         best, _ = _brute(self.questions(), world, self.k)
-        shares = [len(np.intersect1d(*pair)) for pair in zip(hits.rows, best, strict=True)]
-        share = float(np.mean(shares)) / self.k
+        share = _shared(hits.rows, best)
         assert share >= self.recall, f"recall@{self.k} is {share:.3f}, below {self.recall}"
 
     def test_vectors_are_returned_unchanged(self, component: Any, tmp_path: Path) -> None:
@@ -218,7 +217,16 @@ class IndexSuite(
             index = self.empty(component)
             index.add(world.rows, arranged(world.items))
             hits = index.search(arranged(self.questions()), self.k)
-            agree(hits, expected, f"vectors and queries that lie in memory with {what}")
+            if "exact" in index.capabilities:
+                agree(hits, expected, f"vectors and queries that lie in memory with {what}")
+            else:
+                # Another build of an approximate index may miss other rows.
+                best, _ = _brute(self.questions(), world, self.k)
+                share = _shared(hits.rows, best)
+                assert share >= self.recall, (
+                    f"vectors that lie in memory with {what}: recall@{self.k} is {share:.3f}, "
+                    f"below {self.recall}"
+                )
             if "vectors" in index.capabilities:
                 assert np.array_equal(index.vectors(world.rows), world.items), (
                     f"vectors() returned other vectors than those added, with {what} in memory"
@@ -245,8 +253,7 @@ class IndexSuite(
             hits = index.search(scaled.copy(), self.k)
             well_formed(hits, len(scaled), self.k, world.rows)
             best, scores = _brute(scaled, world, self.k)
-            shares = [len(np.intersect1d(*pair)) for pair in zip(hits.rows, best, strict=True)]
-            share = float(np.mean(shares)) / self.k
+            share = _shared(hits.rows, best)
             if length == 1:
                 enough = 3 / 4 * min(self.recall, share)
             assert share >= enough, (
@@ -282,6 +289,12 @@ class IndexSuite(
 def _with_gaps(array: Vectors) -> Vectors:
     """Return a view of a larger array, of which every second row and column is used."""
     return np.repeat(np.repeat(array, 2, axis=0), 2, axis=1)[::2, ::2]
+
+
+def _shared(found: Rows, best: Rows) -> float:
+    """Return the share of the best rows int64 [B, k] that are among those found, [B, k]."""
+    shared = [len(np.intersect1d(*pair)) for pair in zip(found, best, strict=True)]
+    return float(np.mean(shared) / best.shape[1])
 
 
 def _brute(queries: Vectors, world: World, k: int) -> tuple[Any, Any]:

@@ -202,7 +202,7 @@ def test_all_wrong_lines_are_listed(tmp_path):
     path.write_text("\n", encoding="utf-8")
     with pytest.raises(QuestionError, match="no question"):
         read_answered_questions(path)
-    with pytest.raises(QuestionError, match=r"none.jsonl: cannot be read"):
+    with pytest.raises(QuestionError, match=r"none.jsonl: no such file"):
         read_answered_questions(tmp_path / "none.jsonl")
 
 
