@@ -2,7 +2,7 @@
 
 glibc keeps what was freed for the next allocation, in a heap for each thread. Once tensors of some
 megabytes have been freed it raises the size from which it maps a block of its own, to 32 MiB, so
-that the states of a decoder stay resident after they are gone.
+that the states of a decoder stay resident after they are freed.
 """
 
 from __future__ import annotations

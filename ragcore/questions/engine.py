@@ -144,7 +144,7 @@ def _class(members: Any, ascii_only: bool) -> str:
                 others.append(f"[^{everywhere}]")
     if not others:
         return f"[{'^' if negated else ''}{listed}]"
-    # A class has no room for "all but these" beside other members.
+    # A class cannot hold "all but these" together with other members.
     choice = "|".join([*([f"[{listed}]"] if listed else []), *others])
     return rf"(?:(?!{choice})(?s:.))" if negated else f"(?:{choice})"
 

@@ -366,8 +366,8 @@ def _where(component: type[Any]) -> str:
         file: str | None = inspect.getsourcefile(component)
     except TypeError:
         file = None
-    place = file or f"module {component.__module__}"
-    return f"the class {component.__qualname__} in {place}"
+    home = file or f"module {component.__module__}"
+    return f"the class {component.__qualname__} in {home}"
 
 
 def article(noun: str) -> str:

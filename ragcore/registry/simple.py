@@ -99,7 +99,7 @@ class SimpleRetriever:
 
     @property
     def fingerprint(self) -> str:
-        """A constant: stored data depend on the passages, and are prepared anew for other settings.
+        """A constant: stored data depend on the passages; other settings prepare them again.
 
         A subclass whose next release prepares something else must return another text.
         """

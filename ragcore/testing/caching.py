@@ -76,7 +76,7 @@ class CacheLaws(SearchSuite):
     def test_the_same_row_may_stand_for_another_item(self, component: Any, tmp_path: Path) -> None:
         """A row and an id whose text or vector changes stands for the new one alone.
 
-        `ragcore memory update` does this, and the old version stays open beside the new one.
+        `ragcore memory update` does this, and the old version stays open while the new one is used.
 
         Fix: key nothing by row or passage id that outlives the object, such as a cache in the class
         or module; drop what is cached for a row when it is removed.
@@ -97,7 +97,7 @@ class CacheLaws(SearchSuite):
             if "exact" in subject.capabilities:
                 expected = self.search(self.filled(component, renamed))
                 agree(hits, _shifted(expected), f"{what}, and under new rows and ids")
-        identical(self.search(first), before, "the old version beside the new one")
+        identical(self.search(first), before, "the old version while the new one is open")
 
     def test_arguments_are_not_kept(self, component: Any, tmp_path: Path) -> None:
         """What is passed to `add`, `remove` and `search` may be cleared afterwards.

@@ -121,7 +121,7 @@ class CorpusSuite(FileLaws):
     def test_passages_do_not_change_once_yielded(self, component: Any) -> None:
         """A passage that a caller keeps is the same after the iteration, its metadata too.
 
-        Fix: make a new dict for each passage; one that is filled anew each time is shared by all.
+        Fix: make a new dict for each passage; one that is filled again each time is shared by all.
         """
         passages, before = [], []
         for passage in itertools.islice(self.build(component), self.first):

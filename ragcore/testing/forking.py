@@ -88,7 +88,7 @@ def run_forked(
     Args:
         module: what `python -m` runs, which calls `serve` where its argument is --serve.
         message: what `serve` passes on.
-        environment: variables of the second process, which is started anew where they differ.
+        environment: variables of the second process, which is started again where they differ.
         folder: the fork's working folder.
         seconds: after so many it is ended.
 
@@ -96,7 +96,7 @@ def run_forked(
         Its exit status, and what it wrote to standard error.
     """
     global _server
-    # pytest sets it anew for each test.
+    # pytest sets it again for each test.
     own = {key: value for key, value in environment.items() if key != "PYTEST_CURRENT_TEST"}
     request = {
         "message": message,

@@ -90,29 +90,29 @@ def _changed(content: bytes, choices: random.Random) -> tuple[bytes, str]:
     data = bytearray(content)
     # Counts and sizes are mostly at the beginning.
     reach = len(data) if choices.random() < 0.5 else min(len(data), 400)
-    place = choices.randrange(max(reach, 1))
+    offset = choices.randrange(max(reach, 1))
     match choices.randrange(6):
         case 0:
-            data[place : place + 1] = bytes([choices.randrange(256)])
-            return bytes(data), f"byte {place}"
+            data[offset : offset + 1] = bytes([choices.randrange(256)])
+            return bytes(data), f"byte {offset}"
         case 1:
             width = choices.choice((4, 8))
-            place = place // 4 * 4 + choices.randrange(4) * choices.randrange(2)
+            offset = offset // 4 * 4 + choices.randrange(4) * choices.randrange(2)
             value = choices.choice(_NUMBERS) % 256**width
-            data[place : place + width] = value.to_bytes(width, "little")
-            return bytes(data), f"number {value} at {place}"
+            data[offset : offset + width] = value.to_bytes(width, "little")
+            return bytes(data), f"number {value} at {offset}"
         case 2:
-            place = place // 4 * 4
-            data[place : place + 4] = choices.choice(_FLOATS)
-            return bytes(data), f"{bytes(data[place : place + 4])!r} at {place}"
+            offset = offset // 4 * 4
+            data[offset : offset + 4] = choices.choice(_FLOATS)
+            return bytes(data), f"{bytes(data[offset : offset + 4])!r} at {offset}"
         case 3:
-            return bytes(data[:place]), f"cut at {place}"
+            return bytes(data[:offset]), f"cut at {offset}"
         case 4:
-            del data[place : place + choices.choice((1, 4, 8, 64))]
-            return bytes(data), f"shortened at {place}"
+            del data[offset : offset + choices.choice((1, 4, 8, 64))]
+            return bytes(data), f"shortened at {offset}"
         case _:
-            data[place:place] = data[place : place + choices.choice((1, 4, 8, 64))]
-            return bytes(data), f"repeated at {place}"
+            data[offset:offset] = data[offset : offset + choices.choice((1, 4, 8, 64))]
+            return bytes(data), f"repeated at {offset}"
 
 
 def _in_child(folder: Path, use: Callable[[Path], object]) -> tuple[int, str]:

@@ -1,6 +1,6 @@
 """Let a retriever with the capability `passages` read its own passages, as in a memory.
 
-A memory keeps the passages beside the retriever. In a suite the retriever's class is extended: its
+A memory keeps the passages next to the retriever. In a suite the retriever's class is extended: its
 passages are remembered when they are added, and saved in the retriever's folder.
 """
 

@@ -180,7 +180,7 @@ class ScoringLaws(SharedSuite):
                 scores = self.scores(scorer, [*questions[:3], odd], passages[:4])
             except QuestionError:
                 continue
-            self._same(scores[:3], expected, f"pairs beside the question {odd!r}")
+            self._same(scores[:3], expected, f"pairs in one call with the question {odd!r}")
 
     def test_lists_and_scores_are_the_callers(self, component: Any) -> None:
         """A caller may change the lists that it passed and the scores that it received.

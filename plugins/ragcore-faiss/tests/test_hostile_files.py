@@ -98,8 +98,8 @@ def test_a_number_that_is_not_finite_is_refused(factory: str, tmp_path: Path) ->
         numbers = numbers_of(factory, index)
     path = tmp_path / "index.faiss"
     content = path.read_bytes()
-    place = content.rindex(numbers)
-    path.write_bytes(content[:place] + NAN + content[place + 4 :])
+    offset = content.rindex(numbers)
+    path.write_bytes(content[:offset] + NAN + content[offset + 4 :])
     with pytest.raises(StoreCorruptError, match="not finite"):
         Faiss.load(tmp_path, FaissConfig(factory=factory))
 
@@ -108,8 +108,8 @@ def test_numbers_of_half_the_size_are_finite_too(tmp_path: Path) -> None:
     saved("SQfp16", tmp_path)
     path = tmp_path / "index.faiss"
     content = path.read_bytes()
-    place = content.index(VECTORS[7].astype(np.float16).tobytes())
-    path.write_bytes(content[:place] + np.float16(np.inf).tobytes() + content[place + 2 :])
+    offset = content.index(VECTORS[7].astype(np.float16).tobytes())
+    path.write_bytes(content[:offset] + np.float16(np.inf).tobytes() + content[offset + 2 :])
     with pytest.raises(StoreCorruptError, match="a number of a vector is not finite"):
         Faiss.load(tmp_path, FaissConfig(factory="SQfp16"))
 
@@ -119,8 +119,8 @@ def test_a_number_whose_products_overflow_is_refused(factory: str, tmp_path: Pat
     index = saved(factory, tmp_path)
     path = tmp_path / "index.faiss"
     content = path.read_bytes()
-    place = content.rindex(faiss.vector_to_array(layer_of(index).pq.centroids).tobytes())
-    path.write_bytes(content[:place] + np.float32(-3e38).tobytes() + content[place + 4 :])
+    offset = content.rindex(faiss.vector_to_array(layer_of(index).pq.centroids).tobytes())
+    path.write_bytes(content[:offset] + np.float32(-3e38).tobytes() + content[offset + 4 :])
     with pytest.raises(StoreCorruptError, match="too large to multiply"):
         Faiss.load(tmp_path, FaissConfig(factory=factory))
 
@@ -131,9 +131,9 @@ def test_a_number_of_lists_does_not_fill_the_memory(lists: bytes, tmp_path: Path
     saved(factory, tmp_path)
     path = tmp_path / "index.faiss"
     content = path.read_bytes()
-    place = content.index(lists) + 4
+    offset = content.index(lists) + 4
     # 67 million lists would take three gigabytes.
-    path.write_bytes(content[:place] + (2**26).to_bytes(8, "little") + content[place + 8 :])
+    path.write_bytes(content[:offset] + (2**26).to_bytes(8, "little") + content[offset + 8 :])
     with pytest.raises(StoreCorruptError, match="limit"):
         Faiss.load(tmp_path, FaissConfig(factory=factory))
 
@@ -252,8 +252,8 @@ def test_of_many_large_lists_some_are_checked(
     codes = faiss.rev_swig_ptr(lists.get_codes(number), size).tobytes()
     path = tmp_path / "index.faiss"
     content = path.read_bytes()
-    place = content.index(codes)
-    path.write_bytes(content[:place] + NAN + content[place + 4 :])
+    offset = content.index(codes)
+    path.write_bytes(content[:offset] + NAN + content[offset + 4 :])
     with pytest.raises(StoreCorruptError, match="not finite"):
         Faiss.load(tmp_path, FaissConfig(factory="IVF4,Flat"))
     monkeypatch.setattr(structure, "WHOLE", len(index) * lists.code_size // 2 + 1)

@@ -454,9 +454,9 @@ def test_a_successor_is_empty_and_scores_as_the_one_before(
     assert (spawn_empty.search(QUERIES, 3).rows == -1).all()
     # A handful, on which nothing could be trained.
     few = before.rows[:, 0]
-    places = np.flatnonzero(np.isin(ROWS, few))
-    spawn_empty.add(ROWS[places], VECTORS[places])
-    hits = spawn_empty.search(QUERIES, len(places))
+    numbers = np.flatnonzero(np.isin(ROWS, few))
+    spawn_empty.add(ROWS[numbers], VECTORS[numbers])
+    hits = spawn_empty.search(QUERIES, len(numbers))
     for at in range(len(QUERIES)):
         scores = dict(zip(hits.rows[at].tolist(), hits.scores[at].tolist(), strict=True))
         assert scores[int(few[at])] == pytest.approx(float(before.scores[at, 0]), abs=1e-5)

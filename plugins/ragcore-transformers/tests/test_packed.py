@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -203,3 +204,30 @@ def test_a_shape_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert packed.is_faster(layer, layer, layer, torch.float32)
     assert packed.is_faster(layer, layer, layer, torch.float32)
     assert len(calls) == 1
+
+
+def test_trials_of_two_threads_leave_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packed, "_trials", {})
+    before, begun = torch.get_num_threads(), threading.Event()
+
+    class Second(torch.nn.Linear):
+        def forward(self, states: torch.Tensor) -> torch.Tensor:
+            begun.set()
+            return super().forward(states)
+
+    second = Second(7, 4)
+    other = threading.Thread(target=packed.is_faster, args=(second, second, second, torch.float32))
+
+    class First(torch.nn.Linear):
+        def forward(self, states: torch.Tensor) -> torch.Tensor:
+            if other.ident is None:
+                other.start()
+                # The other trial waits for this one to end.
+                assert not begun.wait(timeout=0.5)
+            return super().forward(states)
+
+    first = First(6, 4)
+    packed.is_faster(first, first, first, torch.float32)
+    other.join()
+    assert begun.is_set()
+    assert torch.get_num_threads() == before

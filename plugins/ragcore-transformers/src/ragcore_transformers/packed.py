@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ragcore.errors import UnsupportedOperation
+from ragcore.process.fork import new_rlock
 from ragcore_transformers import kernels
 from ragcore_transformers.gaps import Gaps
 
@@ -46,6 +47,9 @@ _GAIN: Final = 0.95
 """A packed layer is used where it takes at most this share of the plain one's time."""
 
 _trials: dict[tuple[int, int, torch.dtype], bool] = {}
+
+_TRYING: Final = new_rlock()
+"""Two trials at once would each put back the other's number of threads."""
 
 
 class PackedLinear(nn.Module):
@@ -198,18 +202,19 @@ def is_faster(part: nn.Linear, plain: nn.Module, packed: nn.Module, dtype: torch
         dtype: of the weight of `plain`.
     """
     key = (part.out_features, part.in_features, dtype)
-    if key not in _trials:
-        with torch.inference_mode(False), torch.no_grad():
-            states = torch.ones(_TRIED_ROWS, part.in_features, dtype=part.weight.dtype)
-            time_plain, time_packed = _times(states, plain, packed)
-        _trials[key] = time_packed <= _GAIN * time_plain
-        _LOG.debug(
-            "linear layer %d x %d, %s: %.2f ms plain, %.2f ms packed",
-            *key,
-            time_plain * 1e3,
-            time_packed * 1e3,
-        )
-    return _trials[key]
+    with _TRYING:
+        if key not in _trials:
+            with torch.inference_mode(False), torch.no_grad():
+                states = torch.ones(_TRIED_ROWS, part.in_features, dtype=part.weight.dtype)
+                time_plain, time_packed = _times(states, plain, packed)
+            _trials[key] = time_packed <= _GAIN * time_plain
+            _LOG.debug(
+                "linear layer %d x %d, %s: %.2f ms plain, %.2f ms packed",
+                *key,
+                time_plain * 1e3,
+                time_packed * 1e3,
+            )
+        return _trials[key]
 
 
 def _times(states: Tensor, *modules: nn.Module) -> list[float]:

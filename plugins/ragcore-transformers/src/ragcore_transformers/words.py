@@ -141,7 +141,7 @@ class WordEncoder:
         encode = self._encode()
         if encode is None:
             raise ReferenceError(
-                "the generator of these words is gone: keep it while they are used"
+                "the generator of these words no longer exists: keep it as long as they are used"
             )
         return [ids[lead:-1] for ids in encode(answers)] if answers else []
 
