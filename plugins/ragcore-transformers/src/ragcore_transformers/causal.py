@@ -31,8 +31,9 @@ from ragcore_transformers.configs import CausalConfig
 from ragcore_transformers.copied_rows import CopiedPrompts, CopiedRows
 from ragcore_transformers.ends import EndTokens, named_ids
 from ragcore_transformers.loading import pick_device, save_model
+from ragcore_transformers.packed import pack_model, unpack_model
 from ragcore_transformers.plain import wide
-from ragcore_transformers.probing import probe_copied, understood
+from ragcore_transformers.probing import probe_copied, probe_ids, understood
 from ragcore_transformers.prompts import Chat, Prompts
 from ragcore_transformers.shared_rows import SharedPrompts, SharedRows, sharing_fault
 from ragcore_transformers.tokenizing import (
@@ -139,6 +140,7 @@ class Causal:
                 type(self.model).__name__,
                 fault,
             )
+        pack_model(self.model, self._probe_pass)
 
     def encode_answers(self, answers: Sequence[str]) -> list[list[int]]:
         """Return the target ids of each answer as it follows a prompt, the end token last."""
@@ -168,6 +170,7 @@ class Causal:
         Raises:
             QuestionError: a question does not fit the input even without its passage.
         """
+        self._unpack_for_gradients()
         prompts = self._prompts.of(questions, passages, self.max_input_tokens)
         return _Read(prompts, None if torch.is_grad_enabled() else self._run(prompts))
 
@@ -177,6 +180,7 @@ class Causal:
         With gradients disabled every distinct prefix is fed once, after the prompts' caches.
         """
         numbers, size = pairs.tolist(), self.config.batch_size
+        self._unpack_for_gradients()
         self._refuse_overlong(self._longest(read, numbers) + targets.shape[1])
         if isinstance(read.cached, SharedPrompts) and not torch.is_grad_enabled():
             # The caches have the weights' precision, also inside a caller's autocast.
@@ -196,6 +200,7 @@ class Causal:
     def score_all(self, read: _Read, pairs: Tensor, targets: Tensor) -> Tensor:
         """Return teacher-forced log-probabilities of all tokens, [M, T, V]; see the contract."""
         numbers = pairs.tolist()
+        self._unpack_for_gradients()
         self._refuse_overlong(self._longest(read, numbers) + targets.shape[1])
         prompts = [read.prompts[pair] for pair in numbers]
         logits = self._logits(prompts, targets.to(self.device))  # [M, T, V]
@@ -223,13 +228,17 @@ class Causal:
         return faults
 
     def trained_module(self) -> torch.nn.Module:
-        """Return the whole model."""
+        """Return the whole model, its layers unpacked."""
+        unpack_model(self.model)
         module: torch.nn.Module = self.model
         return module
 
     def save_trained(self, folder: Path) -> dict[str, str]:
         """Write the model as safetensors, and its tokenizer; return what the config must say."""
-        return {**save_model(self.model, self.tokenizer, folder), **self.settings_of_today()}
+        return {
+            **save_model(self.trained_module(), self.tokenizer, folder),
+            **self.settings_of_today(),
+        }
 
     def settings_of_today(self) -> dict[str, str]:
         """Return the settings that repeat today's prompts on another day: `date`, if it matters."""
@@ -272,6 +281,17 @@ class Causal:
                 self._ends,
                 positioned=self._positioned,
             )
+
+    def _unpack_for_gradients(self) -> None:
+        # Packed layers have none; from now on the model is the checkpoint's own.
+        if torch.is_grad_enabled():
+            unpack_model(self.model)
+
+    def _probe_pass(self) -> Tensor:
+        """Return log p [6, V] after the tokens of a short prompt, by one forward pass."""
+        ids = torch.tensor([probe_ids(1, 6, self.vocabulary_size)], device=self.device)
+        logits: Tensor = self.model(input_ids=ids, use_cache=False).logits[0]
+        return logits.float().log_softmax(dim=-1)
 
     def _plain(self, prompts: list[list[int]], targets: Tensor) -> Tensor:
         """Return log-probs [m, T] of targets by one forward pass over prompt and target."""
