@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 import tiny_models as tiny
 import torch
-from ragcore_transformers import int8, kernels, packed
+from ragcore_transformers import int8, kernels, packed, trials
 from ragcore_transformers.causal import Causal
 from ragcore_transformers.configs import CausalConfig, CrossEncoderConfig, Seq2SeqConfig
 from ragcore_transformers.cross_encoder import CrossEncoder
 from ragcore_transformers.int8 import Int8Linear, PackedInt8Linear
 from ragcore_transformers.packed import PackedLinear, pack_model, unpack_model
 from ragcore_transformers.seq2seq import Seq2Seq
+from ragcore_transformers.trials import Trial
 from transformers.pytorch_utils import Conv1D
 
 from ragcore.errors import UnsupportedOperation
@@ -32,6 +33,9 @@ needs_packing = pytest.mark.skipif(
 )
 
 
+FASTER, SLOWER = Trial(plain=1.0, packed=0.5), Trial(plain=1.0, packed=1.0)
+
+
 @pytest.fixture
 def packs_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pack every layer, also small ones and slow ones, in blocks of a few rows."""
@@ -39,8 +43,8 @@ def packs_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(int8, "SMALL", 1)
     monkeypatch.setattr(packed, "BLOCK", 50)
     monkeypatch.setattr(int8, "BLOCK", 50)
-    monkeypatch.setattr(packed, "is_faster", lambda *_: True)
-    monkeypatch.setattr(int8, "is_faster", lambda *_: True)
+    monkeypatch.setattr(packed, "compare", lambda *_: FASTER)
+    monkeypatch.setattr(int8, "compare", lambda *_: FASTER)
 
 
 def made(folder: Path, dtype: str) -> Seq2Seq:
@@ -246,10 +250,10 @@ def test_slower_and_small_layers_stay_plain(monkeypatch: pytest.MonkeyPatch) -> 
     def forward() -> torch.Tensor:
         return model(torch.ones(300)).log_softmax(dim=-1)
 
-    monkeypatch.setattr(packed, "is_faster", lambda *_: False)
+    monkeypatch.setattr(packed, "compare", lambda *_: SLOWER)
     pack_model(model, forward)
     assert [type(part) for part in model] == [torch.nn.Linear] * 2
-    monkeypatch.setattr(packed, "is_faster", lambda *_: True)
+    monkeypatch.setattr(packed, "compare", lambda *_: FASTER)
     pack_model(model, forward)
     assert [type(part) for part in model] == [PackedLinear, torch.nn.Linear]
     unpack_model(model)
@@ -319,16 +323,16 @@ def test_a_shape_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
         calls.append(1)
         return [1.0, 0.5]
 
-    monkeypatch.setattr(packed, "_times", times)
-    monkeypatch.setattr(packed, "_trials", {})
+    monkeypatch.setattr(trials, "_times", times)
+    monkeypatch.setattr(trials, "_trials", {})
     layer = torch.nn.Linear(6, 4)
-    assert packed.is_faster(layer, layer, layer, torch.float32)
-    assert packed.is_faster(layer, layer, layer, torch.float32)
+    assert trials.compare(layer, layer, lambda: layer, torch.float32).faster
+    assert trials.compare(layer, layer, lambda: layer, torch.float32).faster
     assert len(calls) == 1
 
 
 def test_trials_of_two_threads_leave_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packed, "_trials", {})
+    monkeypatch.setattr(trials, "_trials", {})
     before, begun = torch.get_num_threads(), threading.Event()
 
     class Second(torch.nn.Linear):
@@ -337,7 +341,9 @@ def test_trials_of_two_threads_leave_the_number_of_threads(monkeypatch: pytest.M
             return super().forward(states)
 
     second = Second(7, 4)
-    other = threading.Thread(target=packed.is_faster, args=(second, second, second, torch.float32))
+    other = threading.Thread(
+        target=trials.compare, args=(second, second, lambda: second, torch.float32)
+    )
 
     class First(torch.nn.Linear):
         def forward(self, states: torch.Tensor) -> torch.Tensor:
@@ -348,7 +354,7 @@ def test_trials_of_two_threads_leave_the_number_of_threads(monkeypatch: pytest.M
             return super().forward(states)
 
     first = First(6, 4)
-    packed.is_faster(first, first, first, torch.float32)
+    trials.compare(first, first, lambda: first, torch.float32)
     other.join()
     assert begun.is_set()
     assert torch.get_num_threads() == before

@@ -20,6 +20,7 @@ from ragcore.types import Passage
 from ragcore_transformers.configs import CrossEncoderConfig
 from ragcore_transformers.loading import cut_model_card, explained, pick_device
 from ragcore_transformers.packed import pack_model
+from ragcore_transformers.speed import kernel_lines
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -65,6 +66,10 @@ class CrossEncoder:
         """The most tokens of a question with its passage that are read; None for no limit."""
         limit: int | None = self.model.max_seq_length
         return limit
+
+    def speed_report(self) -> list[str]:
+        """Say which kernels it uses, and why, a line each."""
+        return kernel_lines(self.model)
 
     def score(
         self, questions: Sequence[str], passages: Sequence[Passage]

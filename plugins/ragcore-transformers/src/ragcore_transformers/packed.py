@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import copy
 import logging
-import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Final, TypeGuard
 
 import torch
@@ -18,34 +18,15 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from ragcore.errors import UnsupportedOperation
-from ragcore.process.fork import new_rlock
 from ragcore_transformers import kernels
+from ragcore_transformers.trials import BLOCK, compare, first_rows, rows_of
 
-__all__ = [
-    "BLOCK",
-    "SMALL",
-    "PackedLinear",
-    "first_rows",
-    "is_faster",
-    "pack_model",
-    "unpack_model",
-]
+__all__ = ["SMALL", "PackedLinear", "is_large", "pack_model", "unpack_model"]
 
 _LOG: Final = logging.getLogger(__name__)
 
 SMALL: Final = 1 << 16
 """Weights of fewer numbers stay plain: their products take no time."""
-
-BLOCK: Final = 4096
-"""Rows of a weight in one product; the results stay in a CPU's caches."""
-
-_TRIED_ROWS: Final = 64
-"""Rows of states in the trial: some questions' beams; more rows favour packing as much."""
-
-_ROUNDS: Final = 4
-
-_GAIN: Final = 0.95
-"""A packed layer is used where it takes at most this share of the plain one's time."""
 
 _FINE: Final = 1e-3
 _COARSE: Final = 0.1
@@ -55,11 +36,6 @@ lengths of their own spread: what sums in another order explain."""
 # What models raise at a layer that lacks a member of the plain one.
 _FAULTS: Final = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
-_trials: dict[tuple[int, int, torch.dtype, bool], bool] = {}
-
-_TRYING: Final = new_rlock()
-"""Two trials at once would each put back the other's number of threads."""
-
 
 class PackedLinear(nn.Module):
     """Computes as the `nn.Linear` that it was made of, up to the order of sums; without gradients.
@@ -67,6 +43,7 @@ class PackedLinear(nn.Module):
     Attributes:
         bias: of the layer, or None.
         is_read: whether `weight` was asked for.
+        transposed: whether the layer stores its weight as [columns, rows].
     """
 
     bias: Tensor | None
@@ -75,7 +52,7 @@ class PackedLinear(nn.Module):
     def __init__(self, linear: nn.Linear | Conv1D, *, tied: bool = False) -> None:
         """Pack a layer; a `tied` weight is also that of another module, and stays in memory."""
         super().__init__()
-        weight = _rows_of(linear)
+        weight = rows_of(linear)
         self.out_features, self.in_features = weight.shape
         self.register_parameter("bias", linear.bias)
         # In tuples, so that they are no part of this module.
@@ -83,6 +60,7 @@ class PackedLinear(nn.Module):
         self._tied = (linear.weight,) if tied else ()
         self._trained = linear.weight.requires_grad
         self.is_read = False
+        self.transposed = isinstance(linear, Conv1D)
         with torch.inference_mode(False), torch.no_grad():
             self._blocks = [kernels.pack(block) for block in torch.split(weight, BLOCK)]
         self._bias_blocks = (
@@ -204,10 +182,10 @@ def _pack(model: nn.Module) -> None:
     uses = Counter(id(value) for _, value in model.named_parameters(remove_duplicate=False))
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
-            if not _can_pack(child):
+            if not is_large(child) or not kernels.can_pack(child.weight.dtype):
                 continue
             part = first_rows(child)
-            if is_faster(part, part, PackedLinear(part), child.weight.dtype):
+            if compare(part, part, partial(PackedLinear, part), child.weight.dtype).faster:
                 packed = PackedLinear(child, tied=uses[id(child.weight)] > 1)
                 setattr(module, name, packed)
 
@@ -229,7 +207,8 @@ def _unpack(model: nn.Module, chosen: Callable[[PackedLinear], bool]) -> None:
                 setattr(module, name, child.unpacked())
 
 
-def _can_pack(module: nn.Module) -> TypeGuard[nn.Linear | Conv1D]:
+def is_large(module: nn.Module) -> TypeGuard[nn.Linear | Conv1D]:
+    """Return whether a module is a linear layer on a CPU whose kernel is worth a trial."""
     # Not of subclasses, which may compute something else.
     return (
         type(module) in (nn.Linear, Conv1D)
@@ -237,7 +216,6 @@ def _can_pack(module: nn.Module) -> TypeGuard[nn.Linear | Conv1D]:
         and module.weight.device.type == "cpu"
         and module.weight.numel() >= SMALL
         and module.weight.dtype in (torch.float32, torch.bfloat16)
-        and kernels.can_pack(module.weight.dtype)
     )
 
 
@@ -248,64 +226,3 @@ def _without_weight(linear: nn.Linear | Conv1D) -> nn.Linear | Conv1D:
         name: value for name, value in linear._parameters.items() if name != "weight"
     }
     return shell
-
-
-def _rows_of(linear: nn.Linear | Conv1D) -> Tensor:
-    """Return a layer's weight as [rows, columns]; GPT-2's layers store it as [columns, rows]."""
-    weight: Tensor = linear.weight.detach()
-    return weight.t() if isinstance(linear, Conv1D) else weight
-
-
-def first_rows(linear: nn.Linear | Conv1D) -> nn.Linear:
-    """Return a layer of the first rows of another, one block at most: enough to time it."""
-    weight = _rows_of(linear)[:BLOCK]
-    part = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
-    # A view: in the order of the layer's own memory, on which its speed depends.
-    part.weight = nn.Parameter(weight, requires_grad=False)
-    bias = None if linear.bias is None else linear.bias[:BLOCK]
-    part.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
-    return part
-
-
-def is_faster(part: nn.Linear, plain: nn.Module, packed: nn.Module, dtype: torch.dtype) -> bool:
-    """Time a layer against its packed form, or recall the trial of another of its shape.
-
-    Args:
-        part: by `first_rows`.
-        plain: `part`, or made of it.
-        packed: what may replace `plain`.
-        dtype: of the weight of `plain`.
-    """
-    key = (part.out_features, part.in_features, dtype, part.weight.is_contiguous())
-    with _TRYING:
-        if key not in _trials:
-            with torch.inference_mode(False), torch.no_grad():
-                states = torch.ones(_TRIED_ROWS, part.in_features, dtype=part.weight.dtype)
-                time_plain, time_packed = _times(states, plain, packed)
-            _trials[key] = time_packed <= _GAIN * time_plain
-            _LOG.debug(
-                "linear layer %d x %d, %s: %.2f ms plain, %.2f ms packed",
-                *key[:3],
-                time_plain * 1e3,
-                time_packed * 1e3,
-            )
-        return _trials[key]
-
-
-def _times(states: Tensor, *modules: nn.Module) -> list[float]:
-    """Return the shortest processor time of each module in seconds, run in turns.
-
-    In one thread: the time on the clock says little on a busy machine.
-    """
-    shortest = [float("inf")] * len(modules)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        for _ in range(_ROUNDS):
-            for number, module in enumerate(modules):
-                begin = time.thread_time()
-                module(states)
-                shortest[number] = min(shortest[number], time.thread_time() - begin)
-    finally:
-        torch.set_num_threads(threads)
-    return shortest
