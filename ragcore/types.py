@@ -211,6 +211,8 @@ class Answer:
         missing_passages: how many passages fewer than asked for were found although more are
             allowed: `rag.k`, or all allowed passages if these are fewer, less those found. 0 if
             the search found all that it could return.
+        dtype: of the generator's weights, such as "float32", "bfloat16" or "int8", also where the
+            pipeline says `auto`; None for a generator that does not say.
     """
 
     question: str
@@ -225,6 +227,7 @@ class Answer:
     abstention: Candidate | None = field(default=None, repr=False, compare=False)
     abstains: bool = False
     missing_passages: int = 0
+    dtype: str | None = None
 
     @property
     def closed_book(self) -> bool:
