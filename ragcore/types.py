@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
+from operator import ge
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -25,6 +27,9 @@ __all__ = ["MISSING_ROW", "Answer", "Candidate", "Evidence", "Hits", "Passage", 
 
 MISSING_ROW: Final = -1
 """The row of a hit that does not exist; its score is minus infinity."""
+
+_FEW: Final = 128
+"""So many numbers are compared faster in Python than by several calls of numpy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +67,17 @@ class Hits:
         return cls(rows, np.full((count, k), -np.inf, np.float32))
 
     def __post_init__(self) -> None:
-        import numpy as np
-
-        complete = self.rows.ndim == 2 and self.rows.shape == self.scores.shape and self.rows.size
         # Most hits are complete and in order. This test alone is cheap next to a fast search; the
         # others below run only to name the fault.
         if (
-            complete
-            and self.rows.min() >= 0
-            and np.isfinite(self.scores).all()
-            and (self.scores[:, 1:] <= self.scores[:, :-1]).all()
+            self.rows.ndim == 2
+            and self.rows.shape == self.scores.shape
+            and self.rows.size
+            and _complete(self.rows, self.scores)
         ):
             return
+        import numpy as np
+
         from ragcore.errors import ComponentError
 
         if self.rows.ndim != 2 or self.rows.shape != self.scores.shape:
@@ -95,6 +99,22 @@ class Hits:
         # Compared pairwise, not subtracted: -inf minus -inf would be NaN.
         if (self.scores[:, 1:] > self.scores[:, :-1]).any():
             raise ComponentError("hits are not sorted: scores must descend along each row")
+
+
+def _complete(rows: Rows, scores: Scores) -> bool:
+    """Return whether hits [B, k] all exist, and their scores are finite and descend."""
+    if rows.size > _FEW or rows.dtype.kind != "i":
+        import numpy as np
+
+        descend = (scores[:, 1:] <= scores[:, :-1]).all()
+        return bool(rows.min() >= 0 and descend and np.isfinite(scores).all())
+    if min(map(min, rows.tolist())) < 0:
+        return False
+    for line in scores.tolist():
+        # If numbers descend, all are finite if the first and the last are. NaN compares false.
+        if not (line[0] < inf and line[-1] > -inf and all(map(ge, line, line[1:]))):
+            return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
