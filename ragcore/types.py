@@ -23,7 +23,17 @@ if TYPE_CHECKING:
     Vectors = npt.NDArray[np.float32]
     """One vector per line, float32 [n, d]."""
 
-__all__ = ["MISSING_ROW", "Answer", "Candidate", "Evidence", "Hits", "Passage", "Token", "Word"]
+__all__ = [
+    "MISSING_ROW",
+    "Answer",
+    "Candidate",
+    "Document",
+    "Evidence",
+    "Hits",
+    "Passage",
+    "Token",
+    "Word",
+]
 
 MISSING_ROW: Final = -1
 """The row of a hit that does not exist; its score is minus infinity."""
@@ -40,6 +50,24 @@ class Passage:
     title: str
     text: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One page or file of a corpus, with the passages that it is split into.
+
+    Attributes:
+        id: stays the same when the document is edited or renamed, such as the id of a wiki's page.
+        key: changes whenever a passage of the document does: two states of a document with the
+            same key have the same passages. Of a wiki's page, the revision and a digest of title
+            and text.
+        passages: in the document's order; empty where it has no text. None where the document is
+            known with this key, so that it need not be parsed.
+    """
+
+    id: str
+    key: str
+    passages: tuple[Passage, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
