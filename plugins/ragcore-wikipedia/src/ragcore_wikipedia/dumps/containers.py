@@ -58,8 +58,12 @@ def open_dump(path: Path) -> IO[bytes]:
         raise CorpusError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def container_of(path: Path) -> str:
-    """Return "bzip2", "gzip", "zstd", "7z" or "xml", by a file's first bytes.
+def container_of(path: Path, *, text: bool = False) -> str:
+    """Return "bzip2", "gzip", "zstd", "7z" or "plain", by a file's first bytes.
+
+    Args:
+        path: the file.
+        text: whether any text is plain, not only XML.
 
     Raises:
         CorpusError: it is none of them.
@@ -71,22 +75,22 @@ def container_of(path: Path) -> str:
             return name
     if not head:
         raise BrokenDumpError(f"{path}: the file is empty: download it again")
-    if head.startswith(_XML):
-        return "xml"
+    if text or head.startswith(_XML):
+        return "plain"
     raise CorpusError(
         f"{path}: begins with the bytes {head.hex(' ')}: expected XML, or XML packed by bzip2, "
         "gzip, Zstandard or 7z"
     )
 
 
-def chunks_of(path: Path) -> Iterator[bytes]:
-    """Yield the XML of a dump in chunks.
+def chunks_of(path: Path, *, text: bool = False) -> Iterator[bytes]:
+    """Yield the XML of a dump in chunks, or with `text` any text.
 
     Raises:
         BrokenDumpError: the file is cut short or damaged.
         CorpusError: there is no such file, it is of another kind, or a library is missing.
     """
-    kind = container_of(path)
+    kind = container_of(path, text=text)
     if kind == "7z":
         from ragcore_wikipedia.dumps.seven_zip import unpack_7z
 
@@ -105,13 +109,18 @@ def chunks_of(path: Path) -> Iterator[bytes]:
                 yield from blocks
 
 
-def unpack_bzip2(blocks: Iterator[bytes], path: Path) -> Iterator[bytes]:
+def unpack_bzip2(blocks: Iterator[bytes], path: Path, start: int = 0) -> Iterator[bytes]:
     """Unpack bzip2, of one stream or several.
+
+    Args:
+        blocks: packed bytes.
+        path: the file, for errors.
+        start: where in the file the first block begins, for errors.
 
     Raises:
         BrokenDumpError: it is cut short or damaged.
     """
-    return _unpack(blocks, path, "bzip2", bz2.BZ2Decompressor)
+    return _unpack(blocks, path, "bzip2", bz2.BZ2Decompressor, start)
 
 
 def _blocks(file: IO[bytes]) -> Iterator[bytes]:
@@ -120,11 +129,14 @@ def _blocks(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _unpack(
-    blocks: Iterator[bytes], path: Path, kind: str, new: Callable[[], _Decompressor]
+    blocks: Iterator[bytes],
+    path: Path,
+    kind: str,
+    new: Callable[[], _Decompressor],
+    position: int = 0,
 ) -> Iterator[bytes]:
     """Unpack streams that follow each other; zeros after the last are padding."""
     decompressor: _Decompressor | None = None
-    position = 0
     damages: tuple[type[Exception], ...] = (OSError, EOFError, ValueError, zlib.error)
     damages += _zstd_errors()
     try:

@@ -54,8 +54,13 @@ def read_pages(path: Path, *, namespaces: frozenset[int] | None = None) -> Itera
     yield from pages_in(chunks_of(path), PageParser(str(path), namespaces=namespaces))
 
 
-def pages_in(chunks: Iterable[bytes], parser: PageParser) -> Iterator[Page]:
-    """Yield the pages in chunks of a file, which ends with them.
+def pages_in(chunks: Iterable[bytes], parser: PageParser, *, whole: bool = True) -> Iterator[Page]:
+    """Yield the pages in chunks of a file.
+
+    Args:
+        chunks: of its XML.
+        parser: is fed with them.
+        whole: whether the file ends with them; if not, they must end between two pages.
 
     Raises:
         BrokenDumpError: after the last page before the fault.
@@ -65,7 +70,8 @@ def pages_in(chunks: Iterable[bytes], parser: PageParser) -> Iterator[Page]:
         for chunk in chunks:
             parser.feed(chunk)
             yield from parser.take()
-        parser.finish()
+        if whole or parser.in_page:
+            parser.finish()
     except CorpusError:
         yield from parser.take()
         raise
