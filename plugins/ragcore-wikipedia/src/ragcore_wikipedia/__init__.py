@@ -1,0 +1,1 @@
+"""Dumps of Wikipedia and other MediaWiki wikis as a corpus for ragcore."""
