@@ -1,0 +1,1 @@
+"""Read Wikipedia dumps as a corpus of ragcore."""
