@@ -1,0 +1,52 @@
+"""Read a page's wikitext as sections of plain text.
+
+Four passes, each linear in the page's length: content of extension tags is taken out
+(`extensions`), brackets are resolved from the inside out (`scan`), inline markup is removed (`inline`)
+and lines are grouped into blocks (`blocks`). Nothing is fetched, so a template shows only what its
+parameters say.
+
+mwparserfromhell and wikitextparser read the same language, but build a tree of Python objects first:
+on one core they manage a fifth and a third of wikiextractor's pages a second, before any text is
+taken from the tree. `benchmarks/wikitext.py` compares them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..pages import Site
+from .blocks import Block, Section, sections
+from .extensions import without_extensions
+from .links import Links
+from .marks import clear
+from .scan import Scan
+
+__all__ = ["Block", "PageText", "Section", "read_wikitext"]
+
+
+@dataclass(frozen=True, slots=True)
+class PageText:
+    """The text of a page.
+
+    Attributes:
+        sections: those with text, in order.
+        fault: the first fault in the markup, or "". The text around it is there nevertheless.
+    """
+
+    sections: list[Section]
+    fault: str
+
+
+def read_wikitext(text: str, title: str, site: Site, *, prose: bool) -> PageText:
+    """Read a page's wikitext. Any text is read; none raises.
+
+    Args:
+        text: wikitext.
+        title: the page's title, which some templates show.
+        site: the wiki, for the names of its namespaces.
+        prose: leave out lists, tables, infoboxes, formulas and code.
+    """
+    source, fault = without_extensions(clear(text), prose=prose)
+    scan = Scan(Links(site), title, prose=prose)
+    resolved = scan.resolve(source)
+    return PageText(sections(resolved, scan.blocks, prose=prose), fault or scan.fault)

@@ -1,0 +1,65 @@
+"""Turn internal links into the text a reader sees."""
+
+from __future__ import annotations
+
+import re
+
+from ..pages import Site
+from . import names
+from .marks import literal
+
+__all__ = ["Links"]
+
+_SIMPLE = re.compile(r"\[\[([^\[\]{}|\n<>]{1,255})(?:\|([^\[\]{}|\n]*))?\]\]")
+
+
+class Links:
+    """Render links by a wiki's namespaces."""
+
+    def __init__(self, site: Site) -> None:
+        local = site.namespaces
+        self._files = names.FILE | {_key(local[n]) for n in (6, -2) if local.get(n)}
+        self._categories = names.CATEGORY | ({_key(local[14])} if local.get(14) else set())
+
+    def replace_simple(self, text: str) -> str:
+        """Replace links that hold no other markup, which nearly all do."""
+        return _SIMPLE.sub(self._simple, text)
+
+    def _simple(self, match: re.Match[str]) -> str:
+        target, label = match.groups()
+        if ":" not in target:
+            shown = target if label is None or not label.strip() else label
+            return literal_in_links(shown)
+        return self._shown(target, label)
+
+    def render(self, inner: str) -> str:
+        """Return the text of the link whose brackets hold `inner`, rendered already."""
+        target, bar, rest = inner.partition("|")
+        if "\n" in target:
+            return f"{inner}"
+        return self._shown(target, rest if bar else None)
+
+    def _shown(self, target: str, label: str | None) -> str:
+        target = target.strip()
+        prefix, colon, page = target.partition(":")
+        if colon and prefix:
+            key = _key(prefix)
+            if key in self._files or key in self._categories:
+                return ""
+            if label is None and names.LANGUAGE_LINK.fullmatch(prefix.strip()) and page[:1] != " ":
+                return ""
+        if label is not None and label.strip():
+            # A link has one label; further bars belong to it.
+            return literal_in_links(label)
+        return literal_in_links(target.lstrip(":"))
+
+
+def literal_in_links(text: str) -> str:
+    """Mark what a template around the link would read as its own parameters."""
+    if "|" in text:
+        text = text.replace("|", literal("|"))
+    return text.replace("=", literal("=")) if "=" in text and "<" not in text else text
+
+
+def _key(prefix: str) -> str:
+    return prefix.strip().replace(" ", "_").lower()

@@ -1,0 +1,203 @@
+"""Resolve the brackets of wikitext: templates, links and tables, from the inside out.
+
+One pass with a stack: when a bracket closes, what it holds is text already. So each character is
+copied as often as brackets around it are kept, at most `MAX_DEPTH` times, and broken markup costs no
+more than sound markup.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from . import infobox
+from .links import Links
+from .marks import BLOCK, block_mark
+from .tables import parse_table, table_lines
+from .templates import render_call
+
+__all__ = ["MAX_DEPTH", "Rows", "Scan"]
+
+MAX_DEPTH = 40
+"""Brackets within brackets; MediaWiki's own limit for templates is of the same order."""
+
+_TOKEN = re.compile(
+    r"\{\{|\}\}|\[\[|\]\]|^[ \t:*#]*\{\||^[ \t]*\|\}(?!\}(?!\}))", re.MULTILINE
+)
+_PARAMETER = re.compile(r"\{\{\{[^{}|]*(?:\|([^{}]*))?\}\}\}")
+_HEADING = re.compile(r"^==", re.MULTILINE)
+_OPENINGS = {"template": "{{", "link": "[[", "table": "{|"}
+_WRAPPERS = re.compile(
+    r"(?:stack|vertical stack|div col|columns-list|col-list|multicol|nobold|center|sidebar stack)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(slots=True)
+class Rows:
+    """A block of lines that belong together: an infobox or a table.
+
+    Attributes:
+        heading: the caption, or "".
+        lines: one a row or fact; may hold marks of blocks.
+        box: whether it is an infobox.
+    """
+
+    heading: str
+    lines: list[str]
+    box: bool
+
+
+@dataclass(slots=True)
+class _Frame:
+    kind: str
+    opening: str
+    start: int
+    parts: list[str] = field(default_factory=list)
+    own_line: bool = False
+
+
+class Scan:
+    """Resolve brackets of one page.
+
+    Attributes:
+        blocks: tables and infoboxes, by the number in their marks.
+        fault: the first fault, or "".
+    """
+
+    def __init__(self, links: Links, title: str, *, prose: bool) -> None:
+        self.blocks: list[Rows] = []
+        self.fault = ""
+        self._links = links
+        self._title = title
+        self._prose = prose
+
+    def resolve(self, text: str) -> str:
+        """Return `text` without brackets; marks stand where tables and infoboxes were."""
+        if "{{{" in text:
+            text = _PARAMETER.sub(lambda match: match[1] or "", text)
+        text = self._links.replace_simple(text)
+        heading = _HEADING.search(text)
+        lead = heading.start() if heading else len(text)
+        stack = [_Frame("page", "", 0)]
+        depths = {"template": 0, "link": 0, "table": 0}
+        position = 0
+        skipped = 0
+        for token in _TOKEN.finditer(text):
+            start, end = token.span()
+            shown = text[position:start]
+            position = end
+            kind, opens = _kind(token[0])
+            if skipped:
+                skipped += 1 if opens else -1
+                continue
+            top = stack[-1]
+            top.parts.append(shown)
+            if opens:
+                if len(stack) > MAX_DEPTH:
+                    self._found(f"more than {MAX_DEPTH} brackets around character {start}")
+                    skipped = 1
+                    continue
+                frame = _Frame(kind, token[0], start)
+                if kind == "template" and start < lead and len(stack) == 1:
+                    line = text[text.rfind("\n", 0, start) + 1 : start]
+                    frame.own_line = not line.strip() or line.rstrip().endswith("}}")
+                stack.append(frame)
+                depths[kind] += 1
+                continue
+            if not depths[kind]:
+                if kind != "table":
+                    top.parts.append(token[0])
+                continue
+            while stack[-1].kind != kind:
+                self._unclosed(stack, depths)
+            frame = stack.pop()
+            depths[kind] -= 1
+            stack[-1].parts.append(self._rendered(frame))
+        stack[-1].parts.append(text[position:] if not skipped else "")
+        while len(stack) > 1:
+            self._unclosed(stack, depths)
+        return "".join(stack[0].parts)
+
+    def _found(self, fault: str) -> None:
+        self.fault = self.fault or fault
+
+    def _unclosed(self, stack: list[_Frame], depths: dict[str, int]) -> None:
+        """Give the text after an opening that is never closed to what is around it."""
+        frame = stack.pop()
+        depths[frame.kind] -= 1
+        self._found(f"{_OPENINGS[frame.kind]} at character {frame.start} is never closed")
+        content = "".join(frame.parts)
+        if frame.kind == "table":
+            heading = _HEADING.search(content)
+            end = heading.start() if heading else len(content)
+            frame.parts = [content[:end]]
+            content = self._rendered(frame) + content[end:]
+        elif frame.kind == "template":
+            content = _after_parameters(content)
+        stack[-1].parts.append(content)
+
+    def _rendered(self, frame: _Frame) -> str:
+        inner = "".join(frame.parts)
+        if frame.kind == "link":
+            return self._links.render(inner)
+        if frame.kind == "table":
+            if self._prose:
+                return ""
+            table = parse_table(inner)
+            lines = table_lines(table)
+            marks = BLOCK.findall(inner)
+            # Infoboxes and tables within a table used for layout follow it.
+            after = "".join(f"\n{block_mark(int(number))}\n" for number in marks)
+            if not lines:
+                return after
+            caption = table.caption.strip()
+            return f"\n{self._mark(Rows(caption, lines, box=False))}\n{after}"
+        return self._template(frame, inner)
+
+    def _template(self, frame: _Frame, inner: str) -> str:
+        name, *parts = inner.split("|")
+        shown = render_call(name, parts, self._title)
+        if shown is not None:
+            return shown
+        if self._prose:
+            return ""
+        if infobox.is_infobox(name) or (
+            frame.own_line and infobox.looks_like_infobox(name, parts)
+        ):
+            lines = infobox.facts(name, parts)
+            return f"\n{self._mark(Rows('', lines, box=True))}\n" if lines else ""
+        boxes = [
+            number for number in map(int, BLOCK.findall(inner)) if self.blocks[number].box
+        ]
+        if _WRAPPERS.match(name.strip()):
+            return "\n".join(parts)
+        return "".join(f"\n{block_mark(number)}\n" for number in boxes)
+
+    def _mark(self, rows: Rows) -> str:
+        self.blocks.append(rows)
+        return block_mark(len(self.blocks) - 1)
+
+
+def _kind(token: str) -> tuple[str, bool]:
+    match token[-2:]:
+        case "{{":
+            return "template", True
+        case "}}":
+            return "template", False
+        case "[[":
+            return "link", True
+        case "]]":
+            return "link", False
+        case "{|":
+            return "table", True
+    return "table", False
+
+
+def _after_parameters(content: str) -> str:
+    """Drop the name and the parameters of a template that is never closed."""
+    lines = content.split("\n")
+    first = 1
+    while first < len(lines) and lines[first].lstrip()[:1] in {"|", "}"}:
+        first += 1
+    return content if first == 1 else "\n" + "\n".join(lines[first:])

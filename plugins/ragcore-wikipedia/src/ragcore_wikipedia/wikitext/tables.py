@@ -1,0 +1,175 @@
+"""Read a table's wikitext as rows of text with the names of their columns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from .inline import one_line, without_inline_markup
+from .marks import BLOCK, BREAK
+
+__all__ = ["Cell", "Table", "parse_table", "table_lines"]
+
+_MAX_SPAN = 100
+_MAX_COLUMNS = 200
+_SPAN = re.compile(r"(row|col)span\s*=\s*[\"']?\s*([0-9]{1,4})", re.IGNORECASE)
+_ATTRIBUTES = re.compile(r"\s*(?:[\w:-]+\s*=\s*(?:\"[^\"|]*\"?|'[^'|]*'?|[^\s|\"']+)\s*)+|\s*(?:nowrap|\s)*")
+
+
+@dataclass(slots=True)
+class Cell:
+    """A cell: its text, whether it is a heading, and how far it spans."""
+
+    text: str
+    heading: bool
+    rows: int = 1
+    columns: int = 1
+
+
+@dataclass(slots=True)
+class Table:
+    """A table: its caption and its rows of cells as written."""
+
+    caption: str = ""
+    rows: list[list[Cell]] = field(default_factory=list)
+
+
+def parse_table(inner: str) -> Table:
+    """Parse what stands between `{|` and `|}`; links, templates and inner tables are rendered."""
+    table = Table()
+    lines = inner.split("\n")
+    row: list[Cell] = []
+    cell: list[str] | None = None  # lines of the cell being read
+
+    def end_cell() -> None:
+        if cell is not None and row:
+            row[-1].text = "\n".join([row[-1].text, *cell])
+
+    # The first line holds the table's attributes.
+    for line in lines[1:]:
+        stripped = line.lstrip()
+        mark = stripped[:1]
+        if mark not in "|!" or not mark:
+            if cell is not None:
+                cell.append(line)
+            continue
+        end_cell()
+        cell = None
+        if stripped.startswith("|-"):
+            if row:
+                table.rows.append(row)
+            row = []
+        elif stripped.startswith("|+"):
+            table.caption = table.caption or _cell(stripped[2:], False).text
+        else:
+            heading = mark == "!"
+            content = stripped[1:]
+            if heading:
+                content = content.replace("!!", "||")
+            row.extend(_cell(part, heading) for part in content.split("||"))
+            cell = []
+    end_cell()
+    if row:
+        table.rows.append(row)
+    return table
+
+
+def _cell(source: str, heading: bool) -> Cell:
+    """Read attributes, a bar and the text; a bar within the text belongs to it."""
+    attributes, bar, text = source.partition("|")
+    if not bar:
+        return Cell(source, heading)
+    if len(attributes) > 1000 or not _ATTRIBUTES.fullmatch(attributes):
+        return Cell(source, heading)
+    spans = {name.lower(): int(number) for name, number in _SPAN.findall(attributes)}
+    return Cell(
+        text,
+        heading,
+        rows=min(max(spans.get("row", 1), 1), _MAX_SPAN),
+        columns=min(max(spans.get("col", 1), 1), _MAX_SPAN),
+    )
+
+
+def _text(source: str) -> str:
+    """Return a cell's text as one line, its lines and list items joined."""
+    if BLOCK.search(source):
+        source = BLOCK.sub("", source)
+    lines = without_inline_markup(source).split("\n")
+    shown = [line.strip().lstrip("*#:;").strip() for line in lines]
+    return one_line(BREAK.join(line for line in shown if line), breaks=", ")
+
+
+def _grid(table: Table) -> Iterator[tuple[list[str], list[bool]]]:
+    """Yield rows with the cells that span into them: their texts, and which are headings."""
+    pending: dict[int, tuple[int, str, bool]] = {}  # column: rows left, text, heading
+    for cells in table.rows:
+        texts: list[str] = []
+        headings: list[bool] = []
+
+        def fill(
+            texts: list[str] = texts, headings: list[bool] = headings
+        ) -> None:
+            while (above := pending.get(len(texts))) is not None:
+                left, text, heading = above
+                column = len(texts)
+                if left > 1:
+                    pending[column] = (left - 1, text, heading)
+                else:
+                    del pending[column]
+                texts.append(text)
+                headings.append(heading)
+
+        for cell in cells:
+            text = _text(cell.text)
+            for _ in range(cell.columns):
+                fill()
+                if len(texts) >= _MAX_COLUMNS:
+                    break
+                if cell.rows > 1:
+                    pending[len(texts)] = (cell.rows - 1, text, cell.heading)
+                texts.append(text)
+                headings.append(cell.heading)
+        fill()
+        yield texts, headings
+
+
+def table_lines(table: Table) -> list[str]:
+    """Return a line for each row: `Year: 2010; Population: 4,779,736`.
+
+    Rows of headings above the first row of values name the columns; a later row of headings that
+    fills the table names them again. A row with one text for all columns stands alone.
+    """
+    names: list[str] = []
+    lines: list[str] = []
+    in_head = True
+    for texts, headings in _grid(table):
+        if not any(texts):
+            continue
+        if all(headings) and len(set(texts)) > 1:
+            names = _named(names, texts) if in_head else texts
+            continue
+        in_head = False
+        distinct = dict.fromkeys(text for text in texts if text)
+        if len(distinct) == 1:
+            lines.append(next(iter(distinct)))
+            continue
+        parts = []
+        shown_before = ""
+        for column, text in enumerate(texts):
+            name = names[column] if column < len(names) else ""
+            if not text or (text == shown_before and not name):
+                continue
+            shown_before = text
+            parts.append(f"{name}: {text}" if name and name != text else text)
+        lines.append("; ".join(parts))
+    return lines or ["; ".join(name for name in names if name)] * bool(any(names))
+
+
+def _named(above: list[str], below: list[str]) -> list[str]:
+    """Join names of two rows of headings."""
+    joined = []
+    for column, name in enumerate(below):
+        upper = above[column] if column < len(above) else ""
+        joined.append(f"{upper} {name}" if upper and name and upper != name else name or upper)
+    return joined

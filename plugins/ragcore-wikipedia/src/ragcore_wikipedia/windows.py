@@ -1,0 +1,216 @@
+"""Cut sections into passages whose borders an edit elsewhere does not move.
+
+A paragraph is cut by itself: windows of sentences start again at each. Items of a list, rows of a
+table, facts of an infobox and runs of short paragraphs are grouped into chunks. A chunk ends after an
+item whose first words have a certain digest (content-defined chunking, as in rsync and LBFS), so that
+an item added or removed changes its own chunk, and the borders after it stay.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from zlib import crc32
+
+import sentencex
+
+from .wikitext import Block, Section
+
+__all__ = ["blocks_of_words", "passage_texts", "sentences", "words"]
+
+WINDOW = 6
+STRIDE = 3
+"""Sentences of a window, and from one window's start to the next (Tamber et al., ECIR 2023, 3.2)."""
+
+SHORT = 25
+"""Words below which a paragraph is too short to be a passage of its own."""
+CHUNK_WORDS = 50
+CHUNK_LIMIT = 120
+"""Words from which a chunk may end, and beyond which it does not grow."""
+_ENDS_ONE_IN = 3
+LONGEST_SENTENCE = 120
+"""Words at which a text without the end of a sentence is cut."""
+_SEGMENTED_AT_ONCE = 5000
+"""Characters given to the segmenter at once, whose time is not always linear."""
+
+# A word is what stands between blanks; where a script has no blanks, some characters count as one.
+_WORD = re.compile(
+    r"\s*(?:[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]{1,2}"
+    r"[\u3001-\u3003\u3008-\u3011\uff01-\uff0f\uff1a-\uff20]*"
+    r"|[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff]{1,5}"
+    r"[\u0e30-\u0e3a\u0e47-\u0e4e\u0eb0-\u0ebc\u0ec8-\u0ece\u0f71-\u0f84\u102b-\u103e\u17b4-\u17d3]*"
+    r"|[^\s\u0e00-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+|\S)"
+)
+_UNSPACED = re.compile(
+    "[\u0e00-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]"
+)
+
+
+def words(text: str) -> int:
+    """Count words; two CJK characters, or five of a script without blanks, count as one."""
+    if text.isascii() or not _UNSPACED.search(text):
+        return len(text.split())
+    return sum(1 for _ in _WORD.finditer(text))
+
+
+def blocks_of_words(text: str, size: int) -> Iterator[str]:
+    """Cut a text after every `size` words."""
+    if not _UNSPACED.search(text):
+        tokens = text.split()
+        for start in range(0, len(tokens), size):
+            yield " ".join(tokens[start : start + size])
+        return
+    start = end = count = 0
+    for match in _WORD.finditer(text):
+        count += 1
+        end = match.end()
+        if count == size:
+            yield text[start:end].strip()
+            start, count = end, 0
+    if text[start:].strip():
+        yield text[start:].strip()
+
+
+def sentences(paragraph: str, language: str) -> list[str]:
+    """Return a paragraph's sentences with the blanks after them; joined, they are the paragraph."""
+    if len(paragraph) <= _SEGMENTED_AT_ONCE:
+        parts = sentencex.segment(language or "en", paragraph)
+    else:
+        parts = [
+            sentence
+            for start in range(0, len(paragraph), _SEGMENTED_AT_ONCE)
+            for sentence in sentencex.segment(
+                language or "en", paragraph[start : start + _SEGMENTED_AT_ONCE]
+            )
+        ]
+    cut: list[str] = []
+    for sentence in parts:
+        if len(sentence) <= LONGEST_SENTENCE or words(sentence) <= LONGEST_SENTENCE:
+            cut.append(sentence)
+        else:
+            cut.extend(f"{piece} " for piece in blocks_of_words(sentence, LONGEST_SENTENCE))
+    return cut
+
+
+def passage_texts(section: Section, language: str) -> Iterator[str]:
+    """Yield the texts of a section's passages in order (layout `structured`)."""
+    for unit in _units(section):
+        if unit.rows:
+            yield from unit.chunks
+        else:
+            yield from _windows(unit, language)
+
+
+class _Unit:
+    """What is cut by itself: a paragraph, with lines that are too short to stand alone; or chunks."""
+
+    def __init__(self, paragraph: str = "", chunks: Sequence[str] = ()) -> None:
+        self.paragraph = paragraph
+        self.chunks = list(chunks)
+        self.rows = not paragraph
+        self.before = ""
+        self.after = ""
+
+
+def _units(section: Section) -> list[_Unit]:
+    """Group a section's blocks."""
+    units: list[_Unit] = []
+    run: list[str] = []
+    waiting = ""  # a short run before the first paragraph
+
+    def end_run() -> None:
+        nonlocal waiting
+        if not run:
+            return
+        chunks = list(_chunks(run))
+        run.clear()
+        if len(chunks) == 1 and words(chunks[0]) < SHORT:
+            if units and not units[-1].rows:
+                units[-1].after = chunks[0]
+                return
+            if not units:
+                waiting = chunks[0]
+                return
+        units.append(_Unit(chunks=chunks))
+
+    for block in section.blocks:
+        if block.kind == "paragraph":
+            (text,) = block.lines
+            if words(text) < SHORT:
+                run.append(text)
+                continue
+            end_run()
+            unit = _Unit(text)
+            unit.before, waiting = waiting, ""
+            units.append(unit)
+        elif block.kind == "list":
+            run.extend(block.lines)
+        else:
+            end_run()
+            heading = block.heading or (section.path[-1] if section.path else "")
+            top = f"{heading}\n" if heading and block.kind == "table" else ""
+            chunks = [f"{top}{chunk}" for chunk in _chunks(block.lines)]
+            units.append(_Unit(chunks=chunks))
+    end_run()
+    if waiting:
+        units.insert(0, _Unit(chunks=[waiting]))
+    return units
+
+
+def _windows(unit: _Unit, language: str) -> Iterator[str]:
+    """Yield windows of sentences; all windows of one paragraph but the first begin in the one before."""
+    parts = sentences(unit.paragraph, language)
+    starts = [0]
+    while starts[-1] + WINDOW < len(parts):
+        starts.append(starts[-1] + STRIDE)
+    for start in starts:
+        text = "".join(parts[start : start + WINDOW]).strip()
+        if start == 0 and unit.before:
+            text = f"{unit.before}\n{text}"
+        if start == starts[-1] and unit.after:
+            text = f"{text}\n{unit.after}"
+        yield text
+
+
+def _chunks(lines: Sequence[str]) -> Iterator[str]:
+    """Group lines into chunks of about `CHUNK_WORDS` words; see the module's docstring."""
+    chunk: list[str] = []
+    size = 0
+    before: str | None = None  # the last chunk, kept back to take what is too short after it
+    for line in _cut(lines):
+        length = words(line)
+        if chunk and size + length > CHUNK_LIMIT:
+            if before is not None:
+                yield before
+            before = "\n".join(chunk)
+            chunk, size = [], 0
+        chunk.append(line)
+        size += length
+        if size >= CHUNK_WORDS and _ends_chunk(line):
+            if before is not None:
+                yield before
+            before = "\n".join(chunk)
+            chunk, size = [], 0
+    if chunk and size < SHORT and before is not None:
+        yield "\n".join([before, *chunk])
+        return
+    if before is not None:
+        yield before
+    if chunk:
+        yield "\n".join(chunk)
+
+
+def _cut(lines: Sequence[str]) -> Iterator[str]:
+    """Cut lines longer than a chunk."""
+    for line in lines:
+        if len(line) <= CHUNK_LIMIT or words(line) <= CHUNK_LIMIT:
+            yield line
+        else:
+            yield from blocks_of_words(line, CHUNK_LIMIT)
+
+
+def _ends_chunk(line: str) -> bool:
+    """Decide by a line's first words, so that another value for the same label moves no border."""
+    label = line.partition(":")[0][:40]
+    first = " ".join(label.split()[:3])
+    return crc32(first.encode("utf-8", "surrogatepass")) % _ENDS_ONE_IN == 0
