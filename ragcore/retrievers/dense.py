@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, runtime_checkable
 
@@ -19,6 +19,7 @@ import numpy as np
 from ragcore.contracts import Encoder, TrainableEncoder, supports
 from ragcore.disk.loading import reading
 from ragcore.errors import ComponentError, MemoryMismatchError, UnsupportedOperation
+from ragcore.registry.components import ComponentSpec
 from ragcore.retrievers.configs import DenseConfig
 from ragcore.retrievers.segments import Segments
 from ragcore.retrievers.vector_journal import Journal
@@ -47,6 +48,30 @@ class _LimitedEncoder(Protocol):
         ...
 
 
+@runtime_checkable
+class _ChoosingEncoder(Protocol):
+    """An encoder whose config leaves open what its passages' vectors depend on.
+
+    It may choose by the machine. A memory keeps what was chosen where it was built, so that its
+    updates are encoded in the same way on any machine.
+    """
+
+    @property
+    def chosen(self) -> Mapping[str, str]:
+        """Return what was chosen; empty where a memory need not keep it."""
+        ...
+
+    @classmethod
+    def with_chosen(cls, config: Any, chosen: Mapping[str, str]) -> Any:
+        """Return a config of this class that encodes passages as `chosen` says.
+
+        Args:
+            config: the one in use.
+            chosen: what a memory keeps; empty if it keeps nothing.
+        """
+        ...
+
+
 class Dense:
     """A `Retriever` of an encoder and an index; scores are inner products, float32."""
 
@@ -58,6 +83,8 @@ class Dense:
         self._journal: Journal | None = None
         self._added = 0
         self._cut = 0
+        # What a memory keeps of its encoder; None where none is open.
+        self._kept: dict[str, str] | None = None
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -76,7 +103,11 @@ class Dense:
 
     @functools.cached_property
     def _encoder(self) -> Encoder:
-        return self._config.encoder.shared()
+        spec = self._config.encoder
+        if self._kept is not None and isinstance(spec.component, _ChoosingEncoder):
+            config = spec.component.with_chosen(spec.config, self._kept)
+            spec = ComponentSpec(spec.kind, spec.use, spec.component, config, spec.secrets)
+        return spec.shared()
 
     def __len__(self) -> int:
         return len(self._index)
@@ -177,6 +208,8 @@ class Dense:
     def save(self, folder: Path) -> None:
         """Write dense.json, and the segments' indexes into index/, index-1/ and so on.
 
+        dense.json keeps what the encoder chose, if it chooses; see `_ChoosingEncoder`.
+
         A warning says how many of the passages added here are longer than the encoder reads.
         """
         if self._cut:
@@ -188,7 +221,12 @@ class Dense:
                 self._cut,
                 self._added,
             )
-        record = {"index": self._config.index.use, "segments": self._index.save(folder)}
+        record: dict[str, Any] = {"index": self._config.index.use}
+        record["segments"] = self._index.save(folder)
+        encoder = self.__dict__.get("_encoder")
+        kept = encoder.chosen if isinstance(encoder, _ChoosingEncoder) else self._kept
+        if kept:
+            record["encoder"] = dict(kept)
         (folder / RECORD).write_text(json.dumps(record) + "\n", encoding="utf-8")
 
     @classmethod
@@ -203,6 +241,7 @@ class Dense:
             record = json.loads(path.read_bytes())
             # A memory of ragcore 0.1.0 has one segment and does not record the number.
             built_by, segments = record["index"], int(record.get("segments", 1))
+            kept = {str(key): str(value) for key, value in record.get("encoder", {}).items()}
         if built_by != config.index.use:
             raise MemoryMismatchError(
                 f"{folder} was built with index {built_by!r}, but the index in use is "
@@ -210,6 +249,7 @@ class Dense:
                 f"{built_by}"
             )
         loaded = cls(config)
+        loaded._kept = kept
         loaded._index = Segments.load(folder, config.index, segments, mmap=mmap)
         return loaded
 

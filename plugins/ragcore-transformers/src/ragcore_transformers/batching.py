@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 
 import torch
 
-__all__ = ["CHARACTERS_OF_A_TOKEN", "PROBE_TEXTS", "encode_by_length"]
+__all__ = ["CHARACTERS_OF_A_TOKEN", "encode_by_length"]
 
 CHARACTERS_OF_A_TOKEN: Final = 4
 """Of English text in word pieces, about; it decides how texts are batched, and nothing else."""
@@ -16,9 +16,6 @@ _CPU_CHARACTERS: Final = 8_000
 """In one run of a model on a CPU: its states (some 1,500 tokens) then stay in the CPU's caches. The
 all-MiniLM-L6-v2 of 128 passages of 100 words, CPU time of one thread of an AMD EPYC by passages in
 a run, 4, 8, 16, 32, 64: float32 3.9, 3.9, 3.6, 3.9, 4.7 s; int8 1.9, 1.8, 1.8, 2.2, 3.6 s."""
-
-PROBE_TEXTS: Final = ["a", "b " * 5, "c d " * 20]
-"""Of unlike lengths, to compare two ways in which a model computes."""
 
 Item = TypeVar("Item")
 

@@ -25,6 +25,17 @@ __all__ = [
 ]
 
 
+EncoderDtype = Literal["checkpoint", "float32", "bfloat16", "int8"]
+
+_DTYPE: Final = (
+    "of the weights: checkpoint is as they are stored; int8 is for a CPU and cannot be trained; "
+    "auto is bfloat16 where that is faster here and gives much the same vectors, else checkpoint"
+)
+_PASSAGE_DTYPE: Final = (
+    "the same for passages alone; null for that of the memory in use, and for dtype when a memory "
+    "is built"
+)
+
 _RESERVED: Final = frozenset(
     {
         "add_generation_prompt",
@@ -179,8 +190,16 @@ class SentenceConfig(ComponentConfig):
     max_tokens: int | None = Field(
         None, gt=0, description="longer texts are cut; null for the model's limit"
     )
-    batch_size: int = Field(32, gt=0, description="texts in one run of the model")
+    truncate_dim: int | None = Field(
+        None,
+        gt=0,
+        description="use the first numbers of each vector alone, for models trained so "
+        "(Matryoshka); null for the model's own",
+    )
+    batch_size: int = Field(32, gt=0, description="the most texts in one run of the model")
     device: str = Field("auto", description="cpu, cuda, …, or auto")
+    dtype: EncoderDtype | Literal["auto"] = Field("checkpoint", description=_DTYPE)
+    passage_dtype: EncoderDtype | None = Field(None, description=_PASSAGE_DTYPE)
 
     @field_validator("passage_template")
     @classmethod
@@ -204,8 +223,10 @@ class DprConfig(ComponentConfig):
     question_model: ModelName = Field(description="a DPRQuestionEncoder: a folder, or a hub's name")
     passage_model: ModelName = Field(description="a DPRContextEncoder: a folder, or a hub's name")
     max_tokens: int = Field(256, gt=0, description="longer questions and passages are cut")
-    batch_size: int = Field(32, gt=0, description="texts in one run of a model")
+    batch_size: int = Field(32, gt=0, description="the most texts in one run of a model")
     device: str = Field("auto", description="cpu, cuda, …, or auto")
+    dtype: EncoderDtype | Literal["auto"] = Field("checkpoint", description=_DTYPE)
+    passage_dtype: EncoderDtype | None = Field(None, description=_PASSAGE_DTYPE)
 
 
 class CrossEncoderConfig(ComponentConfig):

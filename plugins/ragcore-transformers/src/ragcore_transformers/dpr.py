@@ -6,7 +6,8 @@ read as the pair of its title and its text.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -16,7 +17,7 @@ from transformers import AutoTokenizer, DPRContextEncoder, DPRQuestionEncoder
 
 from ragcore.errors import PluginError
 from ragcore.types import Passage
-from ragcore_transformers.batching import PROBE_TEXTS, encode_by_length
+from ragcore_transformers.batching import encode_by_length
 from ragcore_transformers.configs import DprConfig
 from ragcore_transformers.loading import (
     explained,
@@ -25,8 +26,15 @@ from ragcore_transformers.loading import (
     save_model,
     weights_digest,
 )
-from ragcore_transformers.packed import pack_model, unpack_model
+from ragcore_transformers.packed import unpack_model
 from ragcore_transformers.plain import wide
+from ragcore_transformers.precision import (
+    chosen_dtype,
+    described,
+    prepare_both,
+    refuse_int8,
+    with_chosen_dtype,
+)
 from ragcore_transformers.tokenizing import LengthCounter
 
 if TYPE_CHECKING:
@@ -43,35 +51,44 @@ class Dpr:
     """
 
     Config: ClassVar[type[DprConfig]] = DprConfig
-    capabilities: ClassVar[frozenset[str]] = frozenset({"trainable"})
+    capabilities: frozenset[str] = frozenset({"trainable"})
 
     def __init__(self, config: DprConfig) -> None:
         self.config = config
         self.device = pick_device(config.device, PluginError)
-        self.question_tokenizer, self.question_model = self._load(
-            config.question_model, DPRQuestionEncoder
-        )
-        self.passage_tokenizer, self.passage_model = self._load(
-            config.passage_model, DPRContextEncoder
-        )
-        self.dim: Final = _width(self.passage_model)
-        if _width(self.question_model) != self.dim:
+        self.question_tokenizer, asked = self._load(config.question_model, DPRQuestionEncoder)
+        self.passage_tokenizer, read = self._load(config.passage_model, DPRContextEncoder)
+        self.dim: Final = _width(read)
+        if _width(asked) != self.dim:
             raise PluginError(
                 f"question_model {config.question_model!r} gives vectors of "
-                f"{_width(self.question_model)} dimensions and passage_model "
+                f"{_width(asked)} dimensions and passage_model "
                 f"{config.passage_model!r} of {self.dim}: they must be trained together"
             )
         self._counter: Final = LengthCounter(self.passage_tokenizer)
         self.max_input_tokens: Final = config.max_tokens
         self._passages_trained = False
+        # Of the weights as they are stored, whatever they are computed in.
+        digest = weights_digest(read)
+        questions, passages = prepare_both(
+            config,
+            (config.passage_model, read, partial(self._run, self.passage_tokenizer)),
+            (config.question_model, asked, partial(self._run, self.question_tokenizer)),
+        )
+        self.question_model, self.passage_model = questions.model, passages.model
+        self.chosen: Final = chosen_dtype(config, passages)
+        if questions.dtype == "int8":
+            self.capabilities = self.capabilities - {"trainable"}
+        self._passage_dtype: Final = passages.dtype
         # Not the question encoder's weights: it is fine-tuned over fixed vectors (paper, 2.4).
         self.fingerprint: Final = (
-            f"dpr(passages={weights_digest(self.passage_model)},"
-            f"tokens={config.max_tokens},dim={self.dim})"
+            f"dpr(passages={digest},tokens={config.max_tokens},dim={self.dim}{described(passages)})"
         )
-        # After the digest of the weights, which packed layers do not show.
-        self._pack(self.question_tokenizer, self.question_model)
-        self._pack(self.passage_tokenizer, self.passage_model)
+
+    @classmethod
+    def with_chosen(cls, config: DprConfig, chosen: Mapping[str, str]) -> DprConfig:
+        """Return the config for a memory that was built with `chosen`."""
+        return with_chosen_dtype(config, chosen)
 
     def encode_passages(self, passages: Sequence[Passage]) -> npt.NDArray[np.float32]:
         """Return vectors d(z), float32 [n, d]."""
@@ -126,6 +143,7 @@ class Dpr:
 
     def passage_module(self) -> torch.nn.Module:
         """Return the passage encoder, unpacked; `save_trained` writes it too from now on."""
+        refuse_int8(self._passage_dtype)
         unpack_model(self.passage_model)
         self._passages_trained = True
         module: torch.nn.Module = self.passage_model
@@ -139,11 +157,6 @@ class Dpr:
         for name, (model, tokenizer) in models.items():
             save_model(model, tokenizer, folder / name)
         return {name: name for name in models}
-
-    def _pack(self, tokenizer: Any, model: Any) -> None:
-        # Packed layers are for a CPU.
-        if self.device.type == "cpu":
-            pack_model(model, lambda: self._run(tokenizer, model, PROBE_TEXTS))
 
     @staticmethod
     def _unpack_for_gradients(model: Any) -> None:

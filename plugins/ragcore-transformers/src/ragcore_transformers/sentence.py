@@ -6,7 +6,7 @@ Decides which text is encoded and how vectors are normalised; pooling is the mod
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final, cast
 
@@ -16,7 +16,7 @@ from sentence_transformers import SentenceTransformer
 
 from ragcore.errors import PluginError
 from ragcore.types import Passage
-from ragcore_transformers.batching import PROBE_TEXTS, encode_by_length
+from ragcore_transformers.batching import encode_by_length
 from ragcore_transformers.configs import SentenceConfig
 from ragcore_transformers.loading import (
     cut_model_card,
@@ -25,8 +25,16 @@ from ragcore_transformers.loading import (
     weights_digest,
     without_bars,
 )
-from ragcore_transformers.packed import pack_model, unpack_model
+from ragcore_transformers.packed import unpack_model
 from ragcore_transformers.plain import wide
+from ragcore_transformers.precision import (
+    Precision,
+    chosen_dtype,
+    described,
+    prepare_both,
+    refuse_int8,
+    with_chosen_dtype,
+)
 from ragcore_transformers.tokenizing import LengthCounter
 
 if TYPE_CHECKING:
@@ -45,34 +53,47 @@ class SentenceTransformers:
     """
 
     Config: ClassVar[type[SentenceConfig]] = SentenceConfig
-    capabilities: ClassVar[frozenset[str]] = frozenset({"trainable"})
+    capabilities: frozenset[str] = frozenset({"trainable"})
 
     def __init__(self, config: SentenceConfig) -> None:
         self.config = config
-        self.model = self._load(config.model)
-        self.question_model = (
-            self.model if config.question_model is None else self._load(config.question_model)
-        )
-        prompts = self.model.prompts
+        model = self._load(config.model)
+        asked = model if config.question_model is None else self._load(config.question_model)
+        prompts = model.prompts
         self._passages_trained = False
-        tokenizer = getattr(self.model, "tokenizer", None)
+        tokenizer = getattr(model, "tokenizer", None)
         # The average of word vectors has another kind, and reads any length.
         known = hasattr(tokenizer, "all_special_tokens")
         self._counter: Final = LengthCounter(tokenizer) if known else None
         self._question_prompt = _chosen(config.question_prompt, prompts.get("query"))
         self._passage_prompt = _chosen(config.passage_prompt, prompts.get("document"))
-        self.dim: Final = int(self.model.get_embedding_dimension() or 0)
-        self.fingerprint: Final = self._describe()
-        if self.question_model.get_embedding_dimension() != self.dim:
+        self._normalize: Final = _normalizes(config, model)
+        self.dim: Final = _width(config, config.model, model)
+        if _width(config, config.question_model or config.model, asked) != self.dim:
             raise PluginError(
                 f"question_model {config.question_model!r} gives vectors of "
-                f"{self.question_model.get_embedding_dimension()} dimensions and model "
+                f"{asked.get_embedding_dimension()} dimensions and model "
                 f"{config.model!r} of {self.dim}: they must be trained together"
             )
-        # After the digest of the weights, which packed layers do not show.
-        self._pack(self.model)
-        if self.question_model is not self.model:
-            self._pack(self.question_model)
+        # Of the weights as they are stored, whatever they are computed in.
+        digest = weights_digest(model)
+        questions, passages = prepare_both(
+            config,
+            (config.model, model, self._vectors),
+            (config.question_model or config.model, asked, self._vectors),
+        )
+        self.model: SentenceTransformer = passages.model
+        self.question_model: SentenceTransformer = questions.model
+        self.chosen: Final = chosen_dtype(config, passages)
+        if questions.dtype == "int8":
+            self.capabilities = self.capabilities - {"trainable"}
+        self._passage_dtype: Final = passages.dtype
+        self.fingerprint: Final = self._describe(digest, passages)
+
+    @classmethod
+    def with_chosen(cls, config: SentenceConfig, chosen: Mapping[str, str]) -> SentenceConfig:
+        """Return the config for a memory that was built with `chosen`."""
+        return with_chosen_dtype(config, chosen)
 
     @property
     def max_input_tokens(self) -> int | None:
@@ -114,6 +135,7 @@ class SentenceTransformers:
 
     def passage_module(self) -> torch.nn.Module:
         """Return the model of passages, unpacked; `save_trained` writes it too from now on."""
+        refuse_int8(self._passage_dtype)
         unpack_model(self.model)
         self._passages_trained = True
         return self.model
@@ -157,18 +179,15 @@ class SentenceTransformers:
         model.preprocess(["a"])
         return model
 
-    def _pack(self, model: SentenceTransformer) -> None:
-        # Packed layers are for a CPU.
-        if model.device.type == "cpu":
-            pack_model(model, lambda: self._vectors(model, PROBE_TEXTS, ""))
-
     def _encode(self, model: SentenceTransformer, texts: list[str], prompt: str) -> torch.Tensor:
         if torch.is_grad_enabled():
             # Packed layers have no gradients; from now on the model is the library's own.
             unpack_model(model)
         return self._vectors(model, texts, prompt)
 
-    def _vectors(self, model: SentenceTransformer, texts: list[str], prompt: str) -> torch.Tensor:
+    def _vectors(
+        self, model: SentenceTransformer, texts: list[str], prompt: str = ""
+    ) -> torch.Tensor:
         def encode(batch: list[str]) -> torch.Tensor:
             features = model.preprocess(batch, prompt=prompt or None)
             placed = {
@@ -177,9 +196,11 @@ class SentenceTransformers:
             }
             # Called as a module: the library's `encode` would drop the gradients.
             vectors = wide(model(placed)["sentence_embedding"])  # [batch, d]
-            if self.config.normalize:
-                vectors = torch.nn.functional.normalize(vectors, dim=1)
-            return vectors
+            cut = self.dim < vectors.shape[1]
+            # The first numbers of a vector of length 1 are shorter.
+            if self.config.normalize or (cut and self._normalize):
+                vectors = torch.nn.functional.normalize(vectors[:, : self.dim], dim=1)
+            return vectors[:, : self.dim]
 
         return encode_by_length(
             texts,
@@ -190,21 +211,43 @@ class SentenceTransformers:
             limit=model.max_seq_length,
         )
 
-    def _describe(self) -> str:
+    def _describe(self, digest: str, passages: Precision) -> str:
         # The layers show whether the model itself normalises.
         layers = "+".join(type(module).__name__ for module in self.model)
         pooling = {
             str(module.pooling_mode) for module in self.model if hasattr(module, "pooling_mode")
         }
         return (
-            f"sentence-transformers({layers},weights={weights_digest(self.model)},"
+            f"sentence-transformers({layers},weights={digest},"
             f"pooling={'+'.join(sorted(pooling)) or 'none'},"
             f"normalize={'yes' if self.config.normalize else 'no'},"
             f"question={self._question_prompt!r},passage={self._passage_prompt!r},"
             f"template={self.config.passage_template!r},tokens={self.model.max_seq_length},"
-            f"dim={self.dim})"
+            f"dim={self.dim}{described(passages)})"
         )
 
 
 def _chosen(prompt: str | None, default: str | None) -> str:
     return (default or "") if prompt is None else prompt
+
+
+def _normalizes(config: SentenceConfig, model: SentenceTransformer) -> bool:
+    """Return whether vectors have length 1."""
+    last = list(model.children())[-1:]
+    own = any(type(module).__name__ == "Normalize" for module in last)
+    return own if config.normalize is None else config.normalize
+
+
+def _width(config: SentenceConfig, name: str, model: SentenceTransformer) -> int:
+    """Return the length of a model's vectors, as far as they are used.
+
+    Raises:
+        PluginError: `truncate_dim` is more than the model has.
+    """
+    own = int(model.get_embedding_dimension() or 0)
+    if config.truncate_dim is not None and config.truncate_dim > own:
+        raise PluginError(
+            f"truncate_dim is {config.truncate_dim} and model {name!r} gives vectors of {own} "
+            "dimensions: choose a smaller number, or leave it out"
+        )
+    return config.truncate_dim or own
