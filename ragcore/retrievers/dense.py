@@ -56,7 +56,6 @@ class _ChoosingEncoder(Protocol):
     updates are encoded in the same way on any machine.
     """
 
-    @property
     def chosen(self) -> Mapping[str, str]:
         """Return what was chosen; empty where a memory need not keep it."""
         ...
@@ -224,7 +223,7 @@ class Dense:
         record: dict[str, Any] = {"index": self._config.index.use}
         record["segments"] = self._index.save(folder)
         encoder = self.__dict__.get("_encoder")
-        kept = encoder.chosen if isinstance(encoder, _ChoosingEncoder) else self._kept
+        kept = encoder.chosen() if isinstance(encoder, _ChoosingEncoder) else self._kept
         if kept:
             record["encoder"] = dict(kept)
         (folder / RECORD).write_text(json.dumps(record) + "\n", encoding="utf-8")

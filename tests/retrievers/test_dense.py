@@ -187,3 +187,43 @@ def test_an_encoder_of_wrong_shape_or_nan_is_named() -> None:
         filled(spec_with(encoder=Narrow))
     with pytest.raises(ComponentError, match="encoder 'own' gave a vector with NaN"):
         filled(spec_with(encoder=Broken)).search(QUESTIONS, 1)
+
+
+class Choosing(WordEncoder):
+    """An encoder that chooses its seed by the machine, where the config leaves it open."""
+
+    here = 5
+
+    class Config(WordEncoder.Config):
+        seed: int = 0
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config.model_copy(update={"seed": config.seed or self.here}))
+
+    def chosen(self) -> dict[str, str]:
+        return {"seed": str(self.config.seed)}
+
+    @classmethod
+    def with_chosen(cls, config: Config, chosen: dict[str, str]) -> Config:
+        return config if config.seed else config.model_copy(update={"seed": int(chosen["seed"])})
+
+
+def test_what_an_encoder_chose_is_kept_with_its_vectors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = spec_with().config
+    encoder = ComponentSpec("encoder", "own", Choosing, Choosing.Config())
+    spec = ComponentSpec(
+        "retriever", "dense", Dense, config.model_copy(update={"encoder": encoder})
+    )
+    built = filled(spec)
+    monkeypatch.setattr(Choosing, "here", 6)
+    assert Choosing(Choosing.Config()).fingerprint != built.fingerprint
+    for number in range(2):
+        # Saved by a retriever that has encoded, then by one that has not.
+        (tmp_path / str(number)).mkdir()
+        built.save(tmp_path / str(number))
+        built = Dense.load(tmp_path / str(number), spec.config)
+    assert built.fingerprint == "words(seed=5,d=32)"
+    hits = built.search([f"{PASSAGES[7].title} {PASSAGES[7].text}"], 1)
+    assert hits.rows.tolist() == [[7]]

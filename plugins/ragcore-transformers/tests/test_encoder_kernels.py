@@ -15,6 +15,7 @@ from ragcore_transformers.configs import DprConfig, SentenceConfig
 from ragcore_transformers.dpr import Dpr
 from ragcore_transformers.packed import PackedLinear
 from ragcore_transformers.sentence import SentenceTransformers
+from ragcore_transformers.trials import Trial
 
 from ragcore.types import Passage
 
@@ -36,7 +37,7 @@ needs_packing = pytest.mark.skipif(
 def packs_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pack every layer, also small ones and slow ones."""
     monkeypatch.setattr(packed, "SMALL", 1)
-    monkeypatch.setattr(packed, "is_faster", lambda *_: True)
+    monkeypatch.setattr(packed, "compare", lambda *_: Trial(plain=1.0, packed=0.5))
 
 
 @pytest.fixture(scope="module")

@@ -76,7 +76,7 @@ class Dpr:
             (config.question_model, asked, partial(self._run, self.question_tokenizer)),
         )
         self.question_model, self.passage_model = questions.model, passages.model
-        self.chosen: Final = chosen_dtype(config, passages)
+        self._kept: Final = chosen_dtype(config, passages)
         if questions.dtype == "int8":
             self.capabilities = self.capabilities - {"trainable"}
         self._passage_dtype: Final = passages.dtype
@@ -84,6 +84,10 @@ class Dpr:
         self.fingerprint: Final = (
             f"dpr(passages={digest},tokens={config.max_tokens},dim={self.dim}{described(passages)})"
         )
+
+    def chosen(self) -> dict[str, str]:
+        """Return what a memory keeps of the passages' precision; see `with_chosen`."""
+        return self._kept
 
     @classmethod
     def with_chosen(cls, config: DprConfig, chosen: Mapping[str, str]) -> DprConfig:

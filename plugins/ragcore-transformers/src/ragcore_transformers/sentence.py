@@ -84,11 +84,15 @@ class SentenceTransformers:
         )
         self.model: SentenceTransformer = passages.model
         self.question_model: SentenceTransformer = questions.model
-        self.chosen: Final = chosen_dtype(config, passages)
+        self._kept: Final = chosen_dtype(config, passages)
         if questions.dtype == "int8":
             self.capabilities = self.capabilities - {"trainable"}
         self._passage_dtype: Final = passages.dtype
         self.fingerprint: Final = self._describe(digest, passages)
+
+    def chosen(self) -> dict[str, str]:
+        """Return what a memory keeps of the passages' precision; see `with_chosen`."""
+        return self._kept
 
     @classmethod
     def with_chosen(cls, config: SentenceConfig, chosen: Mapping[str, str]) -> SentenceConfig:
