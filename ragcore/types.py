@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import inf
+from math import exp, inf, log, log1p
 from operator import ge
 from typing import TYPE_CHECKING, Any, Final
 
@@ -177,7 +177,8 @@ class Evidence:
         prior: p(z|x), the softmax over the retrieved passages; with `rag.abstain`, conditioned on
             the passage's holding an answer (ragcore/decoding/abstention.py).
         posterior: p(z|x,y) for RAG-Sequence. For RAG-Token, which has no single z, the mean of
-            p(z|x,y_<=i) over the answer's tokens (the paper's figure 2, averaged).
+            p(z|x,y_<=i) over the answer's tokens (the paper's figure 2, averaged). With
+            `rag.drop_below`, 0 for a passage that was dropped.
         spans: with `rag.grounded`, where the answer occurs in the passage's text: character
             offsets [start, end) of each occurrence, in order.
     """
@@ -218,6 +219,7 @@ class Candidate:
         posteriors: `[T][k]`, as `Answer.token_posteriors`.
         spans: for each passage, as `Evidence.spans`.
         text: the text of its tokens, before it is spelled as in a passage.
+        dropped_mass: as `Answer.dropped_mass`.
     """
 
     token_ids: tuple[int, ...]
@@ -226,6 +228,7 @@ class Candidate:
     posteriors: tuple[tuple[float, ...], ...]
     spans: tuple[tuple[tuple[int, int], ...], ...]
     text: str = ""
+    dropped_mass: float = 0.0
 
     @property
     def log_prob(self) -> float:
@@ -243,7 +246,8 @@ class Answer:
             it is spelled as in the passage of highest posterior that contains it.
         log_prob: log p(y|x), marginalised over the passages (paper, section 2.1), end-of-sequence
             included. With `rag.abstain` it is conditional on the passages' answering, unless the
-            answer is the abstaining one; how probable that is says `abstention.log_prob`.
+            answer is the abstaining one; how probable that is says `abstention.log_prob`. With
+            `rag.drop_below` it is a lower bound; see `dropped_mass`.
         evidence: the k passages, best hit first. With `rag.abstain` a better hit may have a lower
             prior.
         memory: the version of the memory that was searched.
@@ -261,6 +265,8 @@ class Answer:
             the search found all that it could return.
         dtype: of the generator's weights, such as "float32", "bfloat16" or "int8", also where the
             pipeline says `auto`; None for a generator that does not say.
+        dropped_mass: p(y|x) is at least exp(`log_prob`), and at most that plus this. 0 unless
+            `rag.drop_below` let passages be dropped (ragcore/decoding/dropping.py).
     """
 
     question: str
@@ -276,11 +282,21 @@ class Answer:
     abstains: bool = False
     missing_passages: int = 0
     dtype: str | None = None
+    dropped_mass: float = 0.0
 
     @property
     def closed_book(self) -> bool:
         """Whether no passage was retrieved, so that the generator answered alone."""
         return not self.evidence
+
+    @property
+    def log_prob_gap(self) -> float:
+        """How much higher than `log_prob` log p(y|x) may be, because of the dropped mass."""
+        if not self.dropped_mass:
+            return 0.0
+        # log(1 + dropped mass / p); the larger term is factored out.
+        ratio = log(self.dropped_mass) - self.log_prob
+        return max(ratio, 0.0) + log1p(exp(-abs(ratio)))
 
     def by_prior(self) -> list[int]:
         """Return the positions of the evidence by falling prior; equal ones by falling score."""

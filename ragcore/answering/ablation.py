@@ -7,6 +7,7 @@ changes by a factor that the posterior gives, since p(z|x) p(y|x,z) = p(y|x) p(z
 
 where y is one token for RAG-Token, and the prefix so far for RAG-Sequence. So nothing is generated
 or scored again, and the result is what scoring the answer over these passages alone would give.
+With `rag.drop_below` p(y|x) is a lower bound, and so is p'(y|x); both have their dropped mass.
 
 Knows answers with their candidates; knows nothing of memories or searching.
 """
@@ -25,6 +26,7 @@ from ragcore.config import RagConfig
 from ragcore.contracts import Generator
 from ragcore.decoding.abstention import Conditioned
 from ragcore.decoding.beam import Hypothesis, Step
+from ragcore.decoding.dropping import DroppedAtFirst
 from ragcore.decoding.question_prior import QuestionPrior
 from ragcore.errors import QuestionError
 from ragcore.marginalization import Marginal
@@ -39,7 +41,9 @@ class Without:
 
     Attributes:
         passage_ids: the passages that are left out.
-        log_prob: log p(y|x) of the same answer over the others; -inf where they do not allow it.
+        log_prob: log p(y|x) of the same answer over the others; -inf where they do not allow it,
+            or were all dropped.
+        dropped_mass: how much more than exp(`log_prob`) p(y|x) may be, as `Answer.dropped_mass`.
         winner: the answer that wins over the others, among the candidates of the search; None where
             they allow none of these: a question that abstained was not searched, and a grounded
             answer must occur in a remaining passage.
@@ -50,6 +54,7 @@ class Without:
     log_prob: float
     winner: Answer | None
     candidates: int
+    dropped_mass: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON-ready values; a log p of -inf, which JSON cannot write, is null."""
@@ -58,6 +63,7 @@ class Without:
             "log_prob": self.log_prob if math.isfinite(self.log_prob) else None,
             "winner": self.winner and self.winner.to_dict(),
             "candidates": self.candidates,
+            "dropped_mass": self.dropped_mass,
         }
 
 
@@ -97,7 +103,8 @@ def without(
             # It abstained with all passages, so no other answer was searched for.
             ranked = []
     winner = _answer(answer, ranked, remaining, generator, marginalize) if ranked else None
-    return Without(tuple(passage_ids), hypotheses[0].log_prob, winner, len(hypotheses))
+    same = hypotheses[0]
+    return Without(tuple(passage_ids), same.log_prob, winner, len(hypotheses), same.dropped_mass)
 
 
 def _remaining(answer: Answer, passage_ids: Sequence[str]) -> list[int]:
@@ -139,7 +146,30 @@ def _renormalized(
         log_prob = log_prob + log_factor - log_factor_before if possible else -math.inf
         steps.append(Step(token, log_prob, rescaled))
         log_factor_before = log_factor
-    return Hypothesis(tuple(steps), sum(step.log_prob for step in steps), finished=True)
+    return Hypothesis(
+        tuple(steps),
+        sum(step.log_prob for step in steps),
+        finished=True,
+        dropped_mass=_dropped_mass(candidate, remaining, steps, marginalize),
+    )
+
+
+def _dropped_mass(
+    candidate: Candidate, remaining: Sequence[int], steps: Sequence[Step], marginalize: Marginal
+) -> float:
+    """Bound what dropped passages would add to the probability over the remaining ones."""
+    prior = sum(candidate.priors[z] for z in remaining)  # Σ_z p(z|x)
+    if not candidate.dropped_mass or not prior:
+        return 0.0
+    if marginalize == "sequence":
+        # Part of it may be that of passages that are left out; it is a bound all the same.
+        return min(1.0, candidate.dropped_mass / prior)
+    # Passages of RAG-Token are dropped from every token.
+    dropped = [z for z in remaining if not any(row[z] for row in candidate.posteriors)]
+    bound = DroppedAtFirst(share=sum(candidate.priors[z] for z in dropped) / prior)
+    for step in steps:
+        bound = bound.followed_by(step.log_prob)
+    return bound.mass
 
 
 def _answer(

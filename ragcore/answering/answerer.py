@@ -151,7 +151,14 @@ class Answerer:
             decode = thorough if self.config.decode == "thorough" else fast
             priors = [question.conditioned.prior for question in questions]
             groundings = [question.grounding for question in questions]
-            return decode(self.generator, read, priors, self._options(), groundings)
+            return decode(
+                self.generator,
+                read,
+                priors,
+                self._options(),
+                groundings,
+                drop_below=self.config.drop_below,
+            )
         return self._search(read, questions).run()
 
     def _search(self, read: Read, questions: Sequence[_OpenQuestion]) -> BeamSearch:
@@ -159,7 +166,8 @@ class Answerer:
         model = RagToken if self.config.marginalize == "token" else RagSequence
         priors = [question.conditioned.prior for question in questions]
         groundings = [question.grounding for question in questions]
-        return BeamSearch(model(self.generator, read, priors), self._options(), groundings)
+        prefixes = model(self.generator, read, priors, drop_below=self.config.drop_below)
+        return BeamSearch(prefixes, self._options(), groundings)
 
     def _answer(self, question: _OpenQuestion, version: str) -> Answer:
         grounding = question.grounding

@@ -99,6 +99,7 @@ def make_answer(
         abstains=conditioned.abstains,
         missing_passages=retrieved.missing,
         dtype=getattr(generator, "dtype", None),
+        dropped_mass=best.dropped_mass,
     )
 
 
@@ -118,6 +119,7 @@ def _candidate(
         posteriors=tuple(step.posterior if passages else () for step in steps),
         spans=tuple(map(tuple, spans(hypothesis.tokens))) if spans else ((),) * len(passages),
         text=generator.decode_tokens(hypothesis.tokens),
+        dropped_mass=hypothesis.dropped_mass,
     )
 
 

@@ -89,6 +89,12 @@ class RagConfig(ComponentConfig):
     batch_size: int = Field(
         default=16, ge=1, description="questions read and decoded together; bounds memory"
     )
+    drop_below: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="decode no further with passages whose share is together at most this",
+    )
     abstain: AbstainConfig | None = Field(
         default=None, description="when to answer that the passages do not say; null never does"
     )

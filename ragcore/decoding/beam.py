@@ -41,6 +41,13 @@ class PrefixModel(Protocol):
         """Compute p(z|x,y) over the passages, where tokens[i] follows prefix rows[i]."""
         ...
 
+    def dropped_masses(self, rows: Sequence[int], log_probs: Sequence[float]) -> list[float]:
+        """Compute the most that passages no longer decoded would add to p(y|x).
+
+        A token of log_probs[i] follows prefix rows[i]; 0 where no passage was dropped.
+        """
+        ...
+
     def extend(self, rows: Sequence[int], tokens: Sequence[int]) -> None:
         """Keep prefixes `rows`, in this order, each followed by its token; rows may repeat."""
         ...
@@ -53,7 +60,7 @@ class Step:
     Attributes:
         token: its id.
         log_prob: log p(y_i|x,y_<i), marginalised over the passages.
-        posterior: p(z|x,y_<=i) of each of the k passages.
+        posterior: p(z|x,y_<=i) of each of the k passages; 0 where z is no longer decoded.
     """
 
     token: int
@@ -63,11 +70,16 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """A prefix of an answer or, once `finished`, a complete answer, with its log-prob."""
+    """A prefix of an answer or, once `finished`, a complete answer, with its log-prob.
+
+    Where passages were dropped, p(y|x) is at most `dropped_mass` above the exponential of
+    `log_prob`, and not below it (dropping.py).
+    """
 
     steps: tuple[Step, ...] = ()
     log_prob: float = 0.0
     finished: bool = False
+    dropped_mass: float = 0.0
 
     @property
     def tokens(self) -> tuple[int, ...]:
@@ -78,10 +90,13 @@ class Hypothesis:
         """Compute log p / length ** length_penalty, by which hypotheses are ranked."""
         return self.log_prob / float(max(len(self.steps), 1) ** length_penalty)
 
-    def followed_by(self, step: Step, eos_token_id: int) -> Hypothesis:
-        """Return the prefix with one more token."""
+    def followed_by(self, step: Step, eos_token_id: int, dropped_mass: float) -> Hypothesis:
+        """Return the prefix with one more token, and with its dropped mass."""
         return Hypothesis(
-            (*self.steps, step), self.log_prob + step.log_prob, step.token == eos_token_id
+            (*self.steps, step),
+            self.log_prob + step.log_prob,
+            step.token == eos_token_id,
+            dropped_mass,
         )
 
 
@@ -228,11 +243,17 @@ class BeamSearch:
         ]
         tokens = [continuation.token for continuations in chosen for continuation in continuations]
         posteriors = iter(self._model.posteriors(rows, tokens))
+        log_probs = [
+            continuation.log_prob for continuations in chosen for continuation in continuations
+        ]
+        masses = iter(self._model.dropped_masses(rows, log_probs))
         self._pending = ([], [])
         for search, begin, continuations in zip(running, bounds[:-1], chosen, strict=True):
             hypotheses = [
                 search.live[prefix].followed_by(
-                    Step(token, log_prob, next(posteriors)), self._options.eos_token_id
+                    Step(token, log_prob, next(posteriors)),
+                    self._options.eos_token_id,
+                    next(masses),
                 )
                 for prefix, token, log_prob in continuations
             ]

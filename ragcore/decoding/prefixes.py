@@ -11,6 +11,9 @@ RAG-Token and RAG-Sequence differ in one thing only, the weight of a passage in 
 For RAG-Token w_z is the prior p(z|x) at every token, for RAG-Sequence the posterior after the
 prefix, p(z|x,y_<i). The subclasses say which (token.py, sequence.py).
 
+With `drop_below` a prefix has rows for those of its passages only that may still matter
+(dropping.py); the others have no share in its sums.
+
 Tokens are ranked by sums of probabilities, which takes one exponential per number. The marginals of
 the few best are then computed again in log space: a reported log-prob is exact however small it is.
 """
@@ -19,12 +22,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterator, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ragcore.contracts import Generator, Read
 from ragcore.decoding.checks import check_distributions, check_log_probs
+from ragcore.decoding.dropping import DroppedAtFirst, DroppedByPrefix, kept_passages
 from ragcore.decoding.question_prior import QuestionPrior
 from ragcore.decoding.rules import Rule
 
@@ -37,21 +42,39 @@ _ROWS_AT_ONCE = 64
 class Prefixes:
     """Implements `ragcore.decoding.beam.PrefixModel` for both models."""
 
-    def __init__(self, generator: Generator, read: Read, priors: Sequence[QuestionPrior]) -> None:
+    _Dropped: ClassVar[type[DroppedAtFirst] | type[DroppedByPrefix]]
+    """How the mass of dropped passages is bounded; by prefix, if they may be dropped at any."""
+
+    def __init__(
+        self,
+        generator: Generator,
+        read: Read,
+        priors: Sequence[QuestionPrior],
+        drop_below: float = 0.0,
+    ) -> None:
         """Begin with the empty prefix of each question.
 
         Args:
             generator: computes p(y_i|x,z,y_<i).
             read: the pairs that it has read.
             priors: one for each question, with at least one passage each.
+            drop_below: passages are dropped while their share in a prefix's probability is
+                together at most this, below 1; 0 drops none.
 
         Raises:
             GeneratorError: the generator's log-probs of the first token form no distribution.
         """
         self._generator = generator
+        self._drop_below = drop_below
+        self._dropped: list[DroppedAtFirst | DroppedByPrefix] = []
+        # By prefix: k, and the passages that it has rows for.
+        self._counts = [len(prior) for prior in priors]
+        self._live = [list(range(k)) for k in self._counts]
+        if drop_below:
+            priors = self._drop_by_prior(priors)
         pairs = torch.cat([prior.pairs for prior in priors])  # [Σ k]
         self._state = generator.start(read, pairs)
-        self._sizes = [len(prior) for prior in priors]
+        self._sizes = list(map(len, self._live))
         self._log_weights = torch.nn.utils.rnn.pad_sequence(
             [prior.log_prior for prior in priors],
             batch_first=True,
@@ -74,8 +97,18 @@ class Prefixes:
         joint = self._joint(rows, [[token] for token in tokens]).squeeze(2)  # [n', K, 1] → [n', K]
         self._log_weights = self._next_log_weights(self._log_weights[index], joint)  # [n', K]
         begins = [0, *itertools.accumulate(self._sizes)]
-        spans = [range(begins[row], begins[row + 1]) for row in rows]
-        self._sizes = [self._sizes[row] for row in rows]
+        spans: list[list[int]] = [list(range(begins[row], begins[row + 1])) for row in rows]
+        self._live = [self._live[row] for row in rows]
+        self._counts = [self._counts[row] for row in rows]
+        if self._drop_below:
+            log_probs = torch.logsumexp(joint, dim=1).tolist()  # [n']
+            self._dropped = [
+                self._dropped[row].followed_by(log_prob)
+                for row, log_prob in zip(rows, log_probs, strict=True)
+            ]
+            if self._Dropped is DroppedByPrefix:
+                spans = self._drop_rows(spans)
+        self._sizes = list(map(len, self._live))
         self._state.select(torch.tensor([decoder_row for span in spans for decoder_row in span]))
         fed = [token for token, k in zip(tokens, self._sizes, strict=True) for _ in range(k)]
         self._log_p = self._generator.step(self._state, torch.tensor(fed))  # [Σ k, V]
@@ -118,9 +151,55 @@ class Prefixes:
         # p(z|x,y_<=i) ∝ w_z p(y_i|x,z,y_<i)
         posteriors = torch.softmax(joint.double(), dim=1).tolist()
         return [
-            tuple(posterior[: self._sizes[row]])
+            _spread(posterior, self._live[row], self._counts[row])
             for row, posterior in zip(rows, posteriors, strict=True)
         ]
+
+    def dropped_masses(self, rows: Sequence[int], log_probs: Sequence[float]) -> list[float]:
+        """Compute the most that dropped passages would add to p(y|x); see `PrefixModel`."""
+        if not self._drop_below:
+            return [0.0] * len(rows)
+        return [
+            self._dropped[row].followed_by(log_prob).mass
+            for row, log_prob in zip(rows, log_probs, strict=True)
+        ]
+
+    def _drop_by_prior(self, priors: Sequence[QuestionPrior]) -> list[QuestionPrior]:
+        """Drop passages before the first token; return the priors of the others, not rescaled."""
+        kept = [kept_passages(prior.log_prior.exp().tolist(), self._drop_below) for prior in priors]
+        self._live = [live for live, _ in kept]
+        self._dropped = [self._Dropped().dropping(share) for _, share in kept]
+        return [
+            QuestionPrior(prior.pairs[live], prior.log_prior[live])
+            for prior, live in zip(priors, self._live, strict=True)
+        ]
+
+    def _drop_rows(self, spans: Sequence[Sequence[int]]) -> list[list[int]]:
+        """Drop passages of prefixes that got a token; return the decoder rows that remain.
+
+        Args:
+            spans: the decoder rows of each prefix.
+        """
+        shares = self._log_weights.exp().tolist()
+        columns: list[list[int]] = []
+        for number, (span, dropped) in enumerate(zip(spans, self._dropped, strict=True)):
+            stay, share = kept_passages(
+                shares[number][: len(span)], self._drop_below, dropped.share
+            )
+            if len(stay) < len(span):
+                self._dropped[number] = dropped.dropping(share)
+                self._live[number] = [self._live[number][z] for z in stay]
+            columns.append(stay)
+        widest = max(map(len, columns))
+        device = self._log_weights.device
+        index = torch.tensor(
+            [[*stay, *[0] * (widest - len(stay))] for stay in columns], device=device
+        )  # [n, K]
+        sizes = torch.tensor(list(map(len, columns)), device=device)  # [n]
+        missing = torch.arange(widest, device=device) >= sizes[:, None]  # [n, K]
+        log_weights = self._log_weights.gather(1, index)  # [n, K]
+        self._log_weights = log_weights.masked_fill(missing, -torch.inf)
+        return [[span[z] for z in stay] for span, stay in zip(spans, columns, strict=True)]
 
     def _next_log_weights(self, log_weights: Tensor, joint: Tensor) -> Tensor:
         """Compute the passages' weights after a token.
@@ -183,6 +262,16 @@ class Prefixes:
                 first, begin, rows = row, begin + rows, 0
             rows += k
         yield first, len(self._sizes), begin
+
+
+def _spread(posterior: Sequence[float], live: Sequence[int], count: int) -> tuple[float, ...]:
+    """Return the posterior over all passages, of which those that are not `live` have none."""
+    if len(live) == count:
+        return tuple(posterior[:count])
+    whole = [0.0] * count
+    for z, probability in zip(live, posterior, strict=False):
+        whole[z] = probability
+    return tuple(whole)
 
 
 def _best(log_weights: Tensor, log_p: Tensor, width: int) -> list[list[int]]:

@@ -11,17 +11,23 @@ change with the prefix:
 
 So one beam search over prefixes that carry their posterior scores exactly as it proceeds, needs no
 scoring afterwards, and can stream.
+
+All three can drop passages that hardly matter (dropping.py): joint after any token, the other two
+before they search with a passage's beam.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ragcore.contracts import Generator, Read
 from ragcore.decoding.beam import BeamSearch, Hypothesis
+from ragcore.decoding.dropping import DroppedByPrefix, kept_passages
 from ragcore.decoding.prefixes import Prefixes
 from ragcore.decoding.question_prior import QuestionPrior
 from ragcore.decoding.rules import Constraint, DecodingOptions
@@ -30,12 +36,27 @@ from ragcore.decoding.token import RagToken
 
 __all__ = ["RagSequence", "fast", "thorough"]
 
-_Beams = list[list[Hypothesis]]
-"""One question's hypotheses, a list for each passage."""
+
+@dataclass(frozen=True, slots=True)
+class _Beams:
+    """One question's beams.
+
+    Attributes:
+        by_passage: the hypotheses of each passage's beam, in the order of its k passages; none
+            where the passage is dropped.
+        dropped: the positions of the passages that are dropped.
+        dropped_mass: their prior together.
+    """
+
+    by_passage: list[list[Hypothesis]]
+    dropped: list[int]
+    dropped_mass: float
 
 
 class RagSequence(Prefixes):
     """A `PrefixModel` of RAG-Sequence: joint decoding."""
+
+    _Dropped = DroppedByPrefix
 
     def _next_log_weights(self, log_weights: Tensor, joint: Tensor) -> Tensor:
         """Compute log p(z|x,y_<=i), the posterior after the token; [n, K]."""
@@ -49,6 +70,7 @@ def thorough(
     priors: Sequence[QuestionPrior],
     options: DecodingOptions,
     constraints: Sequence[Constraint | None] | None = None,
+    drop_below: float = 0.0,
 ) -> list[list[Hypothesis]]:
     """Search with one beam per passage, then score every hypothesis under every passage.
 
@@ -60,22 +82,21 @@ def thorough(
         priors: one for each question.
         options: of each passage's beam search.
         constraints: what restricts each question's answers, if anything does.
+        drop_below: passages are left out whose prior is together at most this, below 1.
 
     Returns:
         For each question the union of its beams, best first, without duplicates, with exact
-        log p(y|x).
+        log p(y|x), or with its lower bound where passages were left out.
 
     Raises:
         GeneratorError: the generator's log-probs form no distribution.
     """
-    beams = _beams_per_passage(generator, read, priors, options, constraints)
+    beams = _beams_per_passage(generator, read, priors, options, constraints, drop_below)
     candidates = [
-        list(dict.fromkeys(h.tokens for beam in question_beams for h in beam))
+        list(dict.fromkeys(h.tokens for beam in question_beams.by_passage for h in beam))
         for question_beams in beams
     ]
-    scored = score_hypotheses(
-        "sequence", generator, read, priors, candidates, known=list(map(_known, beams))
-    )
+    scored = _scored(generator, read, priors, candidates, beams)
     return [
         sorted(hypotheses, key=lambda h: h.score(options.length_penalty), reverse=True)
         for hypotheses in scored
@@ -88,24 +109,23 @@ def fast(
     priors: Sequence[QuestionPrior],
     options: DecodingOptions,
     constraints: Sequence[Constraint | None] | None = None,
+    drop_below: float = 0.0,
 ) -> list[list[Hypothesis]]:
     """Search with one beam per passage, then rank the hypotheses by their beams' scores alone.
 
     p(y|x,z) counts as 0 where y is not among the hypotheses of z's beam. Only the winner is then
-    scored under every passage, so its log-prob is exact all the same. Arguments and errors as
-    `thorough`.
+    scored under every passage, so its log-prob is exact all the same, unless passages were left
+    out. Arguments and errors as `thorough`.
 
     Returns:
         For each question its winner alone.
     """
-    beams = _beams_per_passage(generator, read, priors, options, constraints)
+    beams = _beams_per_passage(generator, read, priors, options, constraints, drop_below)
     winners = [
-        [_winner(prior, question_beams, options)]
+        [_winner(prior, question_beams.by_passage, options)]
         for prior, question_beams in zip(priors, beams, strict=True)
     ]
-    return score_hypotheses(
-        "sequence", generator, read, priors, winners, known=list(map(_known, beams))
-    )
+    return _scored(generator, read, priors, winners, beams)
 
 
 def _beams_per_passage(
@@ -114,29 +134,72 @@ def _beams_per_passage(
     priors: Sequence[QuestionPrior],
     options: DecodingOptions,
     constraints: Sequence[Constraint | None] | None,
+    drop_below: float,
 ) -> list[_Beams]:
     """Run a beam search for each passage of each question, all in one batch."""
-    # RAG-Token over a single passage, whose prior is 1, is that passage's own beam search.
-    single = [passage_prior for prior in priors for passage_prior in prior.apart()]
-    per_passage = [
-        constraint
-        for prior, constraint in zip(priors, constraints or [None] * len(priors), strict=True)
-        for _ in range(len(prior))
+    kept = [
+        kept_passages(prior.log_prior.exp().tolist(), drop_below)
+        if drop_below
+        else (list(range(len(prior))), 0.0)
+        for prior in priors
     ]
-    beams = iter(BeamSearch(RagToken(generator, read, single), options, per_passage).run())
-    return [[next(beams) for _ in range(len(prior))] for prior in priors]
+    # RAG-Token over a single passage, whose prior is 1, is that passage's own beam search.
+    single, per_passage = [], []
+    for prior, constraint, (stay, _) in zip(
+        priors, constraints or [None] * len(priors), kept, strict=True
+    ):
+        apart = prior.apart()
+        single += [apart[z] for z in stay]
+        per_passage += [constraint] * len(stay)
+    searched = iter(BeamSearch(RagToken(generator, read, single), options, per_passage).run())
+    beams: list[_Beams] = []
+    for prior, (stay, mass) in zip(priors, kept, strict=True):
+        by_passage = [next(searched) if z in stay else [] for z in range(len(prior))]
+        dropped = [z for z in range(len(prior)) if z not in stay]
+        beams.append(_Beams(by_passage, dropped, mass))
+    return beams
 
 
-def _known(beams: _Beams) -> Known:
-    """Collect what the beams have scored: log p(y_i|x,z,y_<i) of each (passage, answer)."""
-    return {
+def _scored(
+    generator: Generator,
+    read: Read,
+    priors: Sequence[QuestionPrior],
+    targets: Sequence[Sequence[tuple[int, ...]]],
+    beams: Sequence[_Beams],
+) -> list[list[Hypothesis]]:
+    """Score each question's targets under all passages that have not scored them yet."""
+    known = [
+        _known(question_beams, question_targets)
+        for question_beams, question_targets in zip(beams, targets, strict=True)
+    ]
+    scored = score_hypotheses("sequence", generator, read, priors, targets, known=known)
+    return [
+        [replace(hypothesis, dropped_mass=question_beams.dropped_mass) for hypothesis in hypotheses]
+        for question_beams, hypotheses in zip(beams, scored, strict=True)
+    ]
+
+
+def _known(beams: _Beams, targets: Sequence[tuple[int, ...]]) -> Known:
+    """Collect log p(y_i|x,z,y_<i) of each (passage, answer) that needs no scoring.
+
+    These are what the beams have scored, and 0 as the probability under a dropped passage.
+    """
+    known = {
         (z, hypothesis.tokens): tuple(step.log_prob for step in hypothesis.steps)
-        for z, beam in enumerate(beams)
+        for z, beam in enumerate(beams.by_passage)
         for hypothesis in beam
     }
+    impossible = {
+        (z, target): (-math.inf, *[0.0] * (len(target) - 1))
+        for z in beams.dropped
+        for target in targets
+    }
+    return known | impossible
 
 
-def _winner(prior: QuestionPrior, beams: _Beams, options: DecodingOptions) -> tuple[int, ...]:
+def _winner(
+    prior: QuestionPrior, beams: Sequence[list[Hypothesis]], options: DecodingOptions
+) -> tuple[int, ...]:
     """Return the tokens of highest Σ_z p(z|x) p(y|x,z) over the beams that have them."""
     shares: dict[tuple[int, ...], list[float]] = {}
     for log_prior, beam in zip(prior.log_prior.tolist(), beams, strict=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ragcore.decoding.dropping import DroppedAtFirst
 from ragcore.decoding.prefixes import Prefixes
 
 __all__ = ["RagToken"]
@@ -16,6 +17,8 @@ __all__ = ["RagToken"]
 
 class RagToken(Prefixes):
     """A `PrefixModel` of RAG-Token."""
+
+    _Dropped = DroppedAtFirst
 
     def _next_log_weights(self, log_weights: Tensor, joint: Tensor) -> Tensor:
         """Return the prior, log p(z|x), unchanged by the token; [n, K]."""

@@ -62,8 +62,14 @@ class Verification:
 
     @property
     def gap(self) -> float:
-        """How far the served log p is from the recomputed one, absolute; NaN if either is."""
-        return abs(self.answer.log_prob - self.log_prob)
+        """How far the served log p is from the recomputed one, absolute; NaN if either is.
+
+        With `rag.drop_below` the served one is a lower bound: the gap to the nearest number that
+        `answer.dropped_mass` allows.
+        """
+        excess = self.log_prob - self.answer.log_prob
+        # A NaN is the first argument, and stays the largest.
+        return abs(max(-excess, excess - self.answer.log_prob_gap, 0.0))
 
     def holds(self, tolerance: float) -> bool:
         """Whether the gap is at most `tolerance`; never if it is NaN."""

@@ -32,6 +32,12 @@ def answer_view(answer: Answer) -> RenderableType:
     head.append("\n  ")
     head.append(answer.text or "(an empty answer)", style="bold green")
     head.append(f"   {_log_p(answer.log_prob)}, memory {answer.memory}", style="dim")
+    if answer.dropped_mass:
+        head.append(
+            "\n  passages of little weight were dropped: "
+            f"log p is at most {answer.log_prob_gap:.2g} higher",
+            style="dim",
+        )
     if answer.missing_passages:
         asked = len(answer.evidence) + answer.missing_passages
         head.append(

@@ -13,12 +13,16 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from ragcore_transformers.kernels import can_pack
 from ragcore_transformers.tree import Growth, Layout, Move, NodeCache
 
 __all__ = ["Attention", "Encoded", "attend", "bias_of"]
 
 _FEW_QUERIES: Final = 16
-"""Up to so many queries a pair, two batched products are faster on a CPU than a fused kernel."""
+"""Up to so many queries a pair, two batched products are faster on a CPU than a fused kernel.
+
+In bfloat16 too, where the processor multiplies it.
+"""
 
 PositionBias = Callable[[Tensor], Tensor | None]
 """From relative positions [P, n, N] (key - query, at most 0) to a bias [P, H, n, N] or None."""
@@ -136,7 +140,8 @@ def bias_of(mask: Tensor, heads: int, dtype: torch.dtype, added: Tensor | None =
     if added is not None:
         bias = bias + added  # [P, H, n, N]
     pairs, _, queries, keys = bias.shape
-    if mask.device.type == "cpu" and dtype == torch.float32 and queries <= _FEW_QUERIES:
+    multiplied = dtype == torch.float32 or (dtype == torch.bfloat16 and can_pack(dtype))
+    if mask.device.type == "cpu" and multiplied and queries <= _FEW_QUERIES:
         bias = bias.expand(-1, heads, -1, -1).reshape(pairs * heads, queries, keys)
     return bias
 

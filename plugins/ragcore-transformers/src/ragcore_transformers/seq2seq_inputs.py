@@ -5,6 +5,7 @@ Knows templates and tokens; knows nothing of the model's forward pass.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -26,6 +27,9 @@ _UNKNOWN: Final = 1_000_000
 
 _TOKENS_AT_ONCE: Final = 1024
 """Tokens in one run of the encoder on a CPU; that many use it fully, and more only add padding."""
+
+_RUN: Final = 32
+"""What starting one more run of the encoder costs on a CPU, in tokens: reading its weights."""
 
 
 class Inputs:
@@ -95,20 +99,35 @@ def batches(
 ) -> Iterator[list[int]]:
     """Yield pairs that the encoder reads together, of those in `order`, the shorter first.
 
+    On a CPU padding costs as much as tokens do, so the pairs are divided such that padding and the
+    number of runs together cost least.
+
     Args:
         order: the pairs, the shortest first.
         lengths: how many tokens each pair has.
         size: the most pairs of a batch.
         device: on which the encoder runs.
     """
-    most = _TOKENS_AT_ONCE if device.type == "cpu" else sum(lengths)
-    batch: list[int] = []
-    for pair in order:
-        if batch and (len(batch) == size or lengths[pair] * (len(batch) + 1) > most):
-            yield batch
-            batch = []
-        batch.append(pair)
-    yield batch
+    if device.type != "cpu":
+        yield from (list(order[begin : begin + size]) for begin in range(0, len(order), size))
+        return
+    # The least cost of the first pairs, and where their last batch begins.
+    least: list[tuple[int, int]] = [(0, 0)]
+    for end in range(1, len(order) + 1):
+        longest = lengths[order[end - 1]]
+        begins = range(end - 1, max(0, end - size) - 1, -1)
+        least.append(
+            min(
+                (least[begin][0] + _RUN + longest * (end - begin), begin)
+                for begin in begins
+                if end - begin == 1 or longest * (end - begin) <= _TOKENS_AT_ONCE
+            )
+        )
+    bounds = [len(order)]
+    while bounds[-1]:
+        bounds.append(least[bounds[-1]][1])
+    for begin, end in itertools.pairwise(reversed(bounds)):
+        yield list(order[begin:end])
 
 
 def input_limit(config: Seq2SeqConfig, model_config: Any, tokenizer: Any) -> int:
