@@ -53,6 +53,24 @@ HEAVY = {
     "transformers",
 }
 
+OTHER_COMPONENTS = {
+    "faiss",
+    "hnswlib",
+    "pandas",
+    "pyarrow.compute",
+    "rank_bm25",
+    "ragcore.evaluation",
+    "ragcore.training",
+    "sentence_transformers",
+    "sklearn",
+    "torchvision",
+    "transformers.models.dpr.modeling_dpr",
+    "transformers.models.llama.modeling_llama",
+    "transformers.models.rag.modeling_rag",
+    "transformers.trainer",
+}
+"""What BM25 and a BART reader do without; scipy is imported by transformers where it is there."""
+
 CODE = """\
 import sys
 from ragcore.cli import main
@@ -142,3 +160,22 @@ def test_store_commands_read_nothing_but_the_store(folder: Path, name: str) -> N
     text = (folder / "p.yaml").read_text(encoding="utf-8")
     (folder / "p.yaml").write_text(text.replace(*faults[name]), encoding="utf-8")
     modules(folder, "memory", "list", "p.yaml")
+
+
+def test_bm25_and_a_reader_import_no_library_of_other_components(tmp_path: Path) -> None:
+    for name in ("bm25", "transformers"):
+        pytest.importorskip(f"ragcore_{name}", reason=f"ragcore-{name} is not installed")
+    from tests.integration.tiny import save_tiny
+
+    save_tiny("bart", tmp_path / "model")
+    (tmp_path / "rows.jsonl").write_text('{"id": "1", "text": "one rules chad"}\n')
+    (tmp_path / "p.yaml").write_text(
+        "ragcore: 1\n"
+        "memory: {store: store, corpus: {use: jsonl, path: rows.jsonl}, retriever: {use: bm25}}\n"
+        "generator: {use: bart, model: ./model}\n"
+        "rag: {k: 1, beams: 1, max_new_tokens: 2}\n"
+    )
+    modules(tmp_path, "memory", "build", "p.yaml")
+    imported = modules(tmp_path, "ask", "p.yaml", "who rules chad ?")
+    assert {"torch", "transformers.models.bart.modeling_bart"} <= imported
+    assert not imported & OTHER_COMPONENTS

@@ -209,3 +209,18 @@ def test_plugins_as_json(sample: Installed, capsys: pytest.CaptureFixture[str]) 
         "sample": "ok",
     }
     assert reports["sample"]["components"]["encoder"] == {"tiny": "sample_plugin:Tiny"}
+
+
+@pytest.mark.parametrize(
+    ("call", "changed"), [("main()", True), ("main(['--version'])", False)], ids=["program", "call"]
+)
+def test_only_the_program_makes_the_collector_run_rarely(call: str, changed: bool) -> None:
+    code = (
+        "import gc, sys\nfrom ragcore.cli import main\nbefore = gc.get_threshold()\n"
+        f"sys.argv = ['ragcore', '--version']\n{call}\n"
+        "print(gc.get_threshold() != before)"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert output.stdout.splitlines()[-1] == str(changed)

@@ -7,6 +7,7 @@ length, one of them doubled and reordered, find both.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -86,6 +87,12 @@ def probe_steps(
         GeneratorError: the numbers differ, or the model raises an error.
     """
     gaps = Gaps(model)
+
+    @functools.cache
+    def passed(pair: int, *tokens: int) -> Tensor:
+        # Most are compared with a step and with a score.
+        return plain(pair, list(tokens))
+
     with understood(name, model):
         pairs = [0, 1, 0]
         fed: list[list[int]] = [[], [], []]
@@ -93,7 +100,7 @@ def probe_steps(
         log_p = step(state, None)
         for number in range(3):
             for row, pair in enumerate(pairs):
-                gaps.compare(log_p[row], plain(pair, fed[row]))
+                gaps.compare(log_p[row], passed(pair, *fed[row]))
             if number == 2:
                 break
             # One row is dropped and another doubled, as by a beam search.
@@ -105,11 +112,11 @@ def probe_steps(
             log_p = step(state, torch.tensor(tokens))
         scored = score(torch.tensor(pairs), torch.tensor(fed))  # [M, T]
         for row, pair in enumerate(pairs):
-            after = plain(pair, [])
+            after = passed(pair)
             for number, token in enumerate(fed[row]):
                 # Where tokens attend to later ones, scores differ from steps.
                 gaps.compare(scored[row, number, None], after[token, None])
-                before, after = after, plain(pair, fed[row][: number + 1])
+                before, after = after, passed(pair, *fed[row][: number + 1])
                 gaps.follow(before, after)
     if gaps.exceeded:
         raise GeneratorError(
