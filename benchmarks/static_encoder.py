@@ -10,8 +10,9 @@ the processor, with one thread. The script prints medians.
 
 With --data it ranks instead: Cranfield (nDCG at 10, questions with at least one relevant passage)
 and Natural Questions (the annotated passage in the first 1, 5 and 20). DATA is a folder of gzipped
-JSON lines: `ir/cranfield/{passages,questions,qrels}` and `openqa/{passages,nq_gold}`. Each line has
-the difference to the teacher, with the 95% interval of 10,000 samples of the questions.
+JSON lines: `ir/cranfield/{passages,questions,qrels}` and `openqa/{passages,nq_gold}`. The teacher,
+the static model, BM25, and hybrids of BM25 with either are compared, or those that --systems names.
+Each line has the difference to the first, with the 95% interval of 10,000 samples of the questions.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from ragcore.types import Passage
 
 DEPTH: Final = 20
 CUTS: Final = (1, 5, 20)
+SYSTEMS: Final = ("teacher", "static", "bm25", "hybrid", "hybrid-teacher")
 
 
 def corpus(words: Sequence[str], count: int) -> Iterator[Passage]:
@@ -103,18 +105,44 @@ def passages_of(path: Path) -> list[Passage]:
     return [Passage(row["id"], row["title"], row["text"]) for row in rows(path)]
 
 
-def ranked(encoder: Any, passages: Sequence[Passage], questions: Sequence[str]) -> np.ndarray:
+def systems(options: argparse.Namespace, dims: Sequence[int]) -> dict[str, Mapping[str, Any]]:
+    """Return the section of each retriever that is compared; the first is what others are held to.
+
+    The hybrids join the hits of BM25 and of an encoder by ranks.
+    """
+
+    def dense(encoder: Mapping[str, Any]) -> dict[str, Any]:
+        return {"use": "dense", "encoder": dict(encoder), "index": {"use": "exact"}}
+
+    def hybrid(encoder: Mapping[str, Any]) -> dict[str, Any]:
+        return {"use": "hybrid", "retrievers": [{"use": "bm25"}, dense(encoder)]}
+
+    teacher = {"use": "sentence-transformers", "model": options.model}
+    static = [{"use": "static", "model": str(options.static), "truncate_dim": dim} for dim in dims]
+    names = [f"static, {dim} components" for dim in dims]
+    everything = {
+        "teacher": {"teacher": dense(teacher)},
+        "static": dict(zip(names, map(dense, static), strict=True)),
+        "bm25": {"BM25": {"use": "bm25"}},
+        "hybrid": {
+            f"BM25 and {name}": hybrid(one) for name, one in zip(names, static, strict=True)
+        },
+        "hybrid-teacher": {"BM25 and teacher": hybrid(teacher)},
+    }
+    return {name: part for key in options.systems for name, part in everything[key].items()}
+
+
+def ranked(
+    section: Mapping[str, Any], passages: Sequence[Passage], questions: Sequence[str]
+) -> np.ndarray:
     """Return the rows of the best passages of each question, [B, DEPTH]."""
-    vectors = encoder.encode_passages(passages)  # [n, d]
-    import torch
-
-    with torch.no_grad():
-        queries = encoder.encode_questions(questions).numpy()  # [B, d]
-    scores = queries @ vectors.T  # [B, n]
-    return np.argsort(-scores, axis=1, kind="stable")[:, :DEPTH]
+    retriever: Any = spec_from_dict("retriever", section).build()
+    retriever.add(np.arange(len(passages)), passages)
+    rows: np.ndarray = retriever.search(questions, DEPTH).rows
+    return rows
 
 
-def cranfield(folder: Path, encoders: Mapping[str, Any]) -> None:
+def cranfield(folder: Path, sections: Mapping[str, Any]) -> None:
     passages = passages_of(folder / "passages.jsonl.gz")
     # Grade 0 is none of the collection's own.
     grades: dict[str, dict[str, float]] = {}
@@ -124,56 +152,56 @@ def cranfield(folder: Path, encoders: Mapping[str, Any]) -> None:
     questions = [row for row in rows(folder / "questions.jsonl.gz") if row["id"] in grades]
     discounts = 1 / np.log2(np.arange(2, 12))  # [10]
 
-    def figures(encoder: Any) -> dict[str, np.ndarray]:
-        best = ranked(encoder, passages, [row["question"] for row in questions])
+    def figures(section: Any) -> dict[str, np.ndarray]:
+        best = ranked(section, passages, [row["question"] for row in questions])
         gains = []
         for row, hits in zip(questions, best[:, :10], strict=True):
             known = grades[row["id"]]
-            gain = np.array([known.get(passages[hit].id, 0.0) for hit in hits])
+            gain = np.array([known.get(passages[hit].id, 0.0) if hit >= 0 else 0.0 for hit in hits])
             ideal = np.sort(list(known.values()))[::-1][:10]
             gains.append((gain @ discounts) / (ideal @ discounts[: len(ideal)]))
         return {"nDCG@10": np.array(gains)}
 
-    report(f"Cranfield, {len(questions)} questions, {len(passages):,} passages", encoders, figures)
+    report(f"Cranfield, {len(questions)} questions, {len(passages):,} passages", sections, figures)
 
 
-def natural_questions(folder: Path, encoders: Mapping[str, Any]) -> None:
+def natural_questions(folder: Path, sections: Mapping[str, Any]) -> None:
     passages = passages_of(folder / "passages.jsonl.gz")
     questions = rows(folder / "nq_gold.jsonl.gz")
     row_of = {passage.id: row for row, passage in enumerate(passages)}
     gold = np.array([row_of[row["gold_id"]] for row in questions])  # [B]
 
-    def figures(encoder: Any) -> dict[str, np.ndarray]:
-        hits = ranked(encoder, passages, [row["question"] for row in questions])  # [B, DEPTH]
+    def figures(section: Any) -> dict[str, np.ndarray]:
+        hits = ranked(section, passages, [row["question"] for row in questions])  # [B, DEPTH]
         matches = hits == gold[:, None]
         return {f"first {cut}": matches[:, :cut].any(axis=1).astype(float) for cut in CUTS}
 
     name = f"Natural Questions, {len(questions):,} questions, {len(passages):,} passages"
-    report(name, encoders, figures)
+    report(name, sections, figures)
 
 
 def report(
     name: str,
-    encoders: Mapping[str, Any],
+    sections: Mapping[str, Any],
     figures: Callable[[Any], Mapping[str, np.ndarray]],
 ) -> None:
-    print(f"{name}; in brackets the difference to the teacher", flush=True)
-    teacher: Mapping[str, np.ndarray] = {}
-    for label, encoder in encoders.items():
-        values = figures(encoder)
-        teacher = teacher or values
+    print(f"{name}; in brackets the difference to the first line", flush=True)
+    base: Mapping[str, np.ndarray] = {}
+    for label, section in sections.items():
+        values = figures(section)
+        base = base or values
         cells = [
-            f"{figure} {100 * value.mean():5.1f} {difference(value, teacher[figure])}"
+            f"{figure} {100 * value.mean():5.1f} {difference(value, base[figure])}"
             for figure, value in values.items()
         ]
-        print(f"  {label:24} {'  '.join(cells)}", flush=True)
+        print(f"  {label:32} {'  '.join(cells)}", flush=True)
 
 
-def difference(values: np.ndarray, teacher: np.ndarray) -> str:
-    if values is teacher:
+def difference(values: np.ndarray, base: np.ndarray) -> str:
+    if values is base:
         return ""
     rng = np.random.default_rng(0)
-    gaps = values - teacher  # [B]
+    gaps = values - base  # [B]
     means = [gaps[rng.integers(0, len(gaps), len(gaps))].mean() for _ in range(10_000)]
     low, high = np.quantile(means, (0.025, 0.975))
     return f"({100 * gaps.mean():+.1f}: {100 * low:+.1f} to {100 * high:+.1f})"
@@ -184,6 +212,7 @@ def main() -> None:
     parser.add_argument("--model", default="all-MiniLM-L6-v2")
     parser.add_argument("--static", type=Path, help="a folder that this script has distilled into")
     parser.add_argument("--data", type=Path, help="ranks its collections, instead of timing")
+    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS)
     parser.add_argument("--dims", type=int, nargs="+", default=[64, 128, 256, 384])
     parser.add_argument("--passages", type=int, default=20_000)
     parser.add_argument("--few", type=int, default=64, help="passages for the transformers")
@@ -207,19 +236,19 @@ def main() -> None:
                 lambda: distill(options.model, options.static, dim=teacher.dim)
             )
             print(f"distilled in {distill_seconds:.0f} CPU-s", flush=True)
+        dims = [dim for dim in options.dims if dim <= teacher.dim]
+        if options.data is not None:
+            sections = systems(options, dims)
+            cranfield(options.data / "ir" / "cranfield", sections)
+            natural_questions(options.data / "openqa", sections)
+            return
         encoders = {
-            f"static, {dim} components": Static(
+            f"{{use: static, truncate_dim: {dim}}}": Static(
                 Static.Config(model=str(options.static), truncate_dim=dim)
             )
-            for dim in options.dims
-            if dim <= teacher.dim
+            for dim in dims
         }
-        if options.data is None:
-            compare_speed(teacher, encoders, options)
-        else:
-            ranking = {"teacher": teacher, **encoders}
-            cranfield(options.data / "ir" / "cranfield", ranking)
-            natural_questions(options.data / "openqa", ranking)
+        compare_speed(teacher, encoders, options)
 
 
 if __name__ == "__main__":

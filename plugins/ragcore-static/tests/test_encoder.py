@@ -41,7 +41,7 @@ def plain(*texts: str) -> list[Passage]:
     return [Passage(str(number), "", text) for number, text in enumerate(texts)]
 
 
-@pytest.fixture(scope="module", params=KINDS, ids=str)
+@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: "-".join(kind) or "plain")
 def pair(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Static, StaticModel]:
@@ -60,6 +60,8 @@ def test_the_vectors_are_those_of_model2vec(
     coarse = library.embedding.dtype == np.float16
     assert vectors == pytest.approx(expected, rel=0, abs=4e-3 if coarse else 1e-5)
     assert encoder.encode_questions(texts).numpy() == pytest.approx(vectors)
+    for text, vector in zip(texts, vectors, strict=True):
+        assert np.array_equal(encoder.encode_passages(plain(text))[0], vector), "to the last bit"
 
 
 def test_titles_and_prompts_are_part_of_the_text(tmp_path: Path) -> None:

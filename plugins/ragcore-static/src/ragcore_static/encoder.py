@@ -1,7 +1,7 @@
 """The encoder `static`: the vector of a text is the average of its tokens' vectors.
 
-No network reads the text, so it is two hundred times as fast as a small transformer. The vector
-does not depend on the order of words. Decides which text is encoded and how it is scaled.
+No neural network reads the text, and the order of words has no effect. Decides which text is
+encoded and how vectors are scaled.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ needs no texts, and draws nothing at random. Reads and writes models; knows noth
 from __future__ import annotations
 
 import importlib
-import inspect
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -73,9 +72,8 @@ def distill(
     # Now, since a fault should not come after minutes.
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    typed = "token_type_ids" in inspect.signature(reader.forward).parameters
     static: Any = library.distill_from_model(
-        model=(_Whole if typed else _WholeUntyped)(teacher.model, reader),
+        model=_Whole(teacher.model, reader),
         tokenizer=tokenizer,
         device=str(teacher.model.device),
         pca_dims=dim,
@@ -172,21 +170,14 @@ class _Whole(torch.nn.Module):
         self,
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor,
-        token_type_ids: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor,
     ) -> SimpleNamespace:
         """Return the vectors of texts, [B, d], for ids [B, T]."""
-        features = {"input_ids": input_ids, "attention_mask": attention_mask}
-        if token_type_ids is not None:
-            features["token_type_ids"] = token_type_ids
+        # A transformer that has no types of tokens ignores them.
+        features = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "token_type_ids": token_type_ids,
+        }
         vectors = self.model(features)["sentence_embedding"]  # [B, d]
         return SimpleNamespace(last_hidden_state=vectors, pooler_output=vectors)
-
-
-class _WholeUntyped(_Whole):
-    """One whose transformer has no types of tokens: model2vec looks at the arguments' names."""
-
-    def forward(  # type: ignore[override]
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor
-    ) -> SimpleNamespace:
-        """Return the vectors of texts, [B, d], for ids [B, T]."""
-        return super().forward(input_ids, attention_mask)
