@@ -19,6 +19,7 @@ _LIBRARIES: Final = (
     "accelerate",
     "transformers",
     "sentence-transformers",
+    "model2vec",
     "tokenizers",
     "peft",
     "faiss-cpu",

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FIXTURE = ROOT / "tests" / "compat" / "fixture"
 
-PLUGINS = ("bm25", "faiss", "hnswlib", "transformers", "world")
+PLUGINS = ("bm25", "faiss", "hnswlib", "static", "transformers", "world")
 
 EVERY_PLUGIN = """\
 ragcore: 1
@@ -34,6 +34,9 @@ memory:
         - use: dense
           encoder: {use: dpr, question_model: a/b, passage_model: a/c}
           index: {use: exact}
+        - use: dense
+          encoder: {use: static, model: a/static}
+          index: {use: exact}
         - {use: bm25}
     scorer: {use: cross-encoder, model: a/scorer}
 generator: {use: bart, model: a/reader}
@@ -43,6 +46,7 @@ generator: {use: bart, model: a/reader}
 HEAVY = {
     "faiss",
     "hnswlib",
+    "model2vec",
     "pyarrow.compute",
     "rank_bm25",
     "scipy",

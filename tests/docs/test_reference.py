@@ -48,7 +48,7 @@ COMPONENTS: Final = {
     "corpus": ["dpr-tsv", "jsonl", "text", "wikipedia", "world-factbook"],
     "retriever": ["bm25", "dense", "hybrid", "rerank"],
     "scorer": ["cross-encoder", "query-likelihood"],
-    "encoder": ["dpr", "sentence-transformers"],
+    "encoder": ["dpr", "sentence-transformers", "static"],
     "index": ["exact", "faiss", "hnswlib"],
     "generator": ["bart", "causal", "seq2seq", "t5"],
 }
@@ -124,7 +124,7 @@ def test_every_format_of_question_files_is_documented():
 
 def test_every_command_is_documented_with_its_arguments():
     expected = {}
-    for name in [*COMMANDS, "import-hf", "export-hf", "world"]:
+    for name in [*COMMANDS, "encoder", "import-hf", "export-hf", "world"]:
         command = typer.main.get_command(registry().load("command", name))
         expected |= leaves(command, f"ragcore {name}")
     listed = {path: sorted(cells[0] for cells in COMMAND_LINE.get(path, [])) for path in expected}

@@ -1,4 +1,4 @@
-"""`ragcore import-hf` and `ragcore export-hf`: RAG models of transformers as pipelines, and back.
+"""`ragcore import-hf` and `export-hf`: RAG models as pipelines, and back; `ragcore encoder`.
 
 Uses ragcore as a program does, by `import ragcore`.
 """
@@ -6,14 +6,15 @@ Uses ragcore as a program does, by `import ragcore`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 import typer
 
-__all__ = ["export_app", "import_app"]
+__all__ = ["encoder_app", "export_app", "import_app"]
 
 import_app = typer.Typer(add_completion=False)
 export_app = typer.Typer(add_completion=False)
+encoder_app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 
 @import_app.command()
@@ -84,3 +85,34 @@ def export_hf(
         k=config.rag.k,
     )
     ragcore.TerminalConsole().print(f"written: {folder}", soft_wrap=True)
+
+
+@encoder_app.callback()
+def encoder() -> None:
+    """Make encoders."""
+
+
+@encoder_app.command()
+def distill(
+    model: Annotated[
+        str, typer.Argument(help="A sentence-transformers model: a folder, or a hub's name.")
+    ],
+    folder: Annotated[Path, typer.Argument(help="The static model's folder, to be made.")],
+    dim: Annotated[int, typer.Option(min=1, help="Components of each vector.")] = 256,
+    dtype: Annotated[
+        Literal["float32", "float16"], typer.Option(help="Of the stored vectors.")
+    ] = "float16",
+    device: Annotated[str, typer.Option(help="Where the model runs: cpu, cuda, … or auto.")] = (
+        "auto"
+    ),
+) -> None:
+    """Make a static model of a sentence-transformers model, for the encoder `static`."""
+    import ragcore
+    from ragcore_transformers import distilling
+
+    tokens, dim = distilling.distill(model, folder, dim=dim, dtype=dtype, device=device)
+    ragcore.TerminalConsole().print(
+        f"written: {folder} ({tokens:,} tokens, {dim} components)\n"
+        f"use it: encoder: {{use: static, model: {folder}}}",
+        soft_wrap=True,
+    )

@@ -43,8 +43,9 @@ def ragcore_scorers() -> Components:
 
 @hookimpl
 def ragcore_cli() -> dict[str, str]:
-    """Name the commands that exchange RAG models with transformers."""
+    """Name the commands that exchange RAG models with transformers, and distil an encoder."""
     return {
+        "encoder": "ragcore_transformers.commands:encoder_app",
         "import-hf": "ragcore_transformers.commands:import_app",
         "export-hf": "ragcore_transformers.commands:export_app",
     }

@@ -1,0 +1,1 @@
+"""Static embeddings of model2vec as an encoder for ragcore."""
