@@ -195,11 +195,12 @@ class _Comparison:
         Raises:
             CorpusError: one has; names the id.
         """
-        removed = set(self._passages.rows(self.removed))
+        stays = np.ones(len(self._passages), bool)
+        stays[self._passages.rows(self.removed)] = False
         ids = (passage.id for passage in new)
         while chunk := list(islice(ids, _IDS)):
             for passage_id, row in self._passages.rows_of(chunk).items():
-                if row not in removed:
+                if stays[row]:
                     raise CorpusError(
                         f"{self._label}: a new passage has the id {passage_id!r}, which a passage "
                         "of another document has: ids of passages must be unique"
