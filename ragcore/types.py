@@ -31,6 +31,7 @@ __all__ = [
     "Evidence",
     "Hits",
     "Passage",
+    "Source",
     "Token",
     "Word",
 ]
@@ -50,6 +51,95 @@ class Passage:
     title: str
     text: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a passage comes from, as far as its metadata tell; made by `Source.of`.
+
+    Attributes:
+        uri: of the document, such as a link to the revision of a wiki's page.
+        title: of the passage; empty where it has none.
+        path: of the file.
+        page: its number in the file.
+        line: its number in the file, from 1.
+        heading: of the section, or the path of headings that leads to it.
+        revision: of the document.
+        date: of the revision, ISO 8601.
+        span: where the passage is in the document's text: character offsets [start, end).
+    """
+
+    uri: str | None = None
+    title: str = ""
+    path: str | None = None
+    page: int | None = None
+    line: int | None = None
+    heading: str | None = None
+    revision: str | None = None
+    date: str | None = None
+    span: tuple[int, int] | None = None
+
+    @classmethod
+    def of(cls, passage: Passage) -> Source:
+        """Return the source that a passage's metadata name; a value of another form is left out.
+
+        Keys of metadata: `uri` or `url`, `path`, `page`, `line`, `heading` or `section`,
+        `revision`, `date` or `timestamp`, `span`. With a `revision`, `page` is the id of a wiki's
+        page and no number of a page.
+        """
+        metadata = passage.metadata
+        number = _number_at(metadata, "revision")
+        revision = _text_at(metadata, "revision") if number is None else str(number)
+        return cls(
+            uri=_text_at(metadata, "uri", "url"),
+            title=passage.title,
+            path=_text_at(metadata, "path"),
+            page=_number_at(metadata, "page") if revision is None else None,
+            line=_number_at(metadata, "line"),
+            heading=_text_at(metadata, "heading", "section"),
+            revision=revision,
+            date=_text_at(metadata, "date", "timestamp"),
+            span=_span_at(metadata),
+        )
+
+    @property
+    def link(self) -> str | None:
+        """The uri where it is one of the web, which a page may link to; metadata are untrusted."""
+        is_link = self.uri is not None and self.uri.lower().startswith(("http://", "https://"))
+        return self.uri if is_link else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is known, as plain JSON-ready values by name."""
+        values = {name: getattr(self, name) for name in self.__slots__}
+        if self.span is not None:
+            values["span"] = list(self.span)
+        return {name: value for name, value in values.items() if value not in (None, "")}
+
+
+def _text_at(metadata: Mapping[str, Any], *keys: str) -> str | None:
+    """Return the text at the first key that has one, None where none has."""
+    for key in keys:
+        value = metadata.get(key)
+        if isinstance(value, str) and value.strip():
+            return value
+    return None
+
+
+def _number_at(metadata: Mapping[str, Any], key: str) -> int | None:
+    """Return the whole number at a key, which a table may have as text."""
+    value = metadata.get(key)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 19:
+        return int(value)
+    return None
+
+
+def _span_at(metadata: Mapping[str, Any]) -> tuple[int, int] | None:
+    match metadata.get("span"):
+        case [int(start), int(end)] if 0 <= start <= end:
+            return int(start), int(end)
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +279,11 @@ class Evidence:
     posterior: float
     spans: tuple[tuple[int, int], ...] = ()
 
+    @property
+    def source(self) -> Source:
+        """Where the passage comes from: link or file, section, revision and its date."""
+        return Source.of(self.passage)
+
 
 @dataclass(frozen=True, slots=True)
 class Token:
@@ -305,6 +400,7 @@ class Answer:
     def to_dict(self) -> dict[str, Any]:
         """Return the answer as plain JSON-ready values, without the candidates.
 
+        The evidence has its `source` besides, with what is known of it.
         With `rag.abstain`, `abstention` holds the text and the log_prob of the abstaining answer.
         """
         from dataclasses import asdict, replace
@@ -316,4 +412,5 @@ class Answer:
         row["closed_book"] = self.closed_book
         for fields, evidence in zip(row["evidence"], self.evidence, strict=True):
             fields["passage"]["metadata"] = dict(evidence.passage.metadata)
+            fields["source"] = evidence.source.to_dict()
         return row

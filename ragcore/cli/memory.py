@@ -82,14 +82,13 @@ def build(
 def update(
     location: StoreArgument,
     changes: Annotated[
-        list[str] | None,
+        str | None,
         typer.Argument(
-            metavar="[CHANGES] [OVERRIDES]...",
             help='JSON lines: passages to add or replace, and {"id": …, "delete": true}; else the '
-            "differences to the pipeline's corpus. Then changes to the pipeline's file: "
-            "memory.corpus.path=newer.jsonl",
+            "differences to the pipeline's corpus."
         ),
     ] = None,
+    overrides: _Overrides = None,
     version: Annotated[
         str | None, typer.Option(help="The new version's name; else today's date.")
     ] = None,
@@ -118,7 +117,8 @@ def update(
     from ragcore.build import update_memory
     from ragcore.views.versions import document_line
 
-    file, overrides = _changes_and_overrides(changes or [])
+    arguments = [] if changes is None else [changes, *(overrides or ())]
+    file, settings = _changes_and_overrides(arguments)
     allowed: dict[Allowed, bool] = {
         "older": allow_older,
         "other": allow_other,
@@ -128,7 +128,7 @@ def update(
         updated = update_memory(
             location,
             file,
-            overrides=overrides,
+            overrides=settings,
             version=version,
             parent=parent,
             activate=not no_activate,

@@ -201,6 +201,13 @@ class Passages:
             # Parsed as one text, which is many times quicker than one by one.
             yield json.loads(f"[{','.join(columns[3].to_pylist())}]", parse_constant=_null)
 
+    def rows(self, numbers: Sequence[int] | Numbers) -> list[int]:
+        """Return the rows of passages of this version, by their numbers, in that order."""
+        if self.kept is None:
+            return list(map(int, numbers))
+        rows: list[int] = np.searchsorted(self.kept, np.asarray(numbers, np.int64)).tolist()
+        return rows
+
     def row_of(self, id: str) -> int:  # noqa: A002 (the name of the passage's field)
         """Find the row of the passage with an id; compares all ids.
 

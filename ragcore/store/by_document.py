@@ -163,7 +163,7 @@ class _Comparison:
         numbers = list(record.numbers) if record else []
         if self._loose:
             numbers += [self._loose.pop(passage.id) for passage in new if passage.id in self._loose]
-        old = self._passages.take(_rows(self._passages, numbers))
+        old = self._passages.take(self._passages.rows(numbers))
         pairing = pair_passages(old, new)
         kept = DocumentRecord(document.id, document.key, self._numbers(numbers, new, pairing))
         self._records.write(kept)
@@ -195,11 +195,12 @@ class _Comparison:
         Raises:
             CorpusError: one has; names the id.
         """
-        removed = set(_rows(self._passages, self.removed))
+        stays = np.ones(len(self._passages), bool)
+        stays[self._passages.rows(self.removed)] = False
         ids = (passage.id for passage in new)
         while chunk := list(islice(ids, _IDS)):
             for passage_id, row in self._passages.rows_of(chunk).items():
-                if row not in removed:
+                if stays[row]:
                     raise CorpusError(
                         f"{self._label}: a new passage has the id {passage_id!r}, which a passage "
                         "of another document has: ids of passages must be unique"
@@ -280,7 +281,7 @@ def _loose(passages: Passages, documents: Documents | None) -> dict[str, int]:
                 "the documents of this version do not fit its passages: rebuild it"
             )
         loose[numbers] = False
-    rows = _rows(passages, np.flatnonzero(loose))
+    rows = passages.rows(np.flatnonzero(loose))
     ids = _ids(passages, rows) if len(rows) < len(passages) else (each.id for each in passages)
     return dict(zip(ids, np.flatnonzero(loose).tolist(), strict=True))
 
@@ -288,14 +289,6 @@ def _loose(passages: Passages, documents: Documents | None) -> dict[str, int]:
 def _ids(passages: Passages, rows: Sequence[int]) -> Iterator[str]:
     """Yield the ids of rows."""
     return (passages[row].id for row in rows)
-
-
-def _rows(passages: Passages, numbers: Sequence[int] | Rows) -> list[int]:
-    """Return the rows of passages, each of which is in the version, by their numbers."""
-    if passages.kept is None:
-        return list(map(int, numbers))
-    rows: list[int] = np.searchsorted(passages.kept, np.asarray(numbers, np.int64)).tolist()
-    return rows
 
 
 def without_passages(documents: Documents, removed: Rows, staging: Path) -> int | None:

@@ -1,12 +1,13 @@
 """Changes to a memory's passages: read from a file, or found by comparing with a corpus.
 
-Knows passages and ids; knows nothing of stores or retrievers. Memory is taken by the ids of a
-version and by the passages that change, not by those that stay.
+Knows passages, their ids and their documents; knows nothing of stores or retrievers. Memory is
+taken by the passages that change, and by the ids of a version that records no documents.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from ragcore.errors import CorpusError, EmptyCorpusError
 from ragcore.memory.passages import Passages
 from ragcore.questions.texts import fault_of
 from ragcore.store.checking import checked_passages
+from ragcore.store.comparing import DocumentCounts, change_of, pair_passages
+from ragcore.store.documents import DocumentRecord, Documents
 from ragcore.types import Passage
 
 if TYPE_CHECKING:
@@ -29,9 +32,11 @@ __all__ = [
     "Changes",
     "Derivation",
     "Differences",
+    "RecordedPassages",
     "changes_to",
     "derive",
     "differences",
+    "differences_by_document",
     "read_changes",
     "write_changes",
 ]
@@ -72,18 +77,23 @@ class Derivation:
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """How the passages of two versions differ, by id; their order does not count.
+    """How the passages of two versions differ; their order does not count.
+
+    They are paired by id; where both versions record documents, within a document also by their
+    positions (`pair_passages`), and metadata that say which revision a passage is of do not count.
 
     Attributes:
         added: passages with ids of the new version only, in its order.
         removed: passages with ids of the old version only, in its order.
-        changed: the old and the new passage of an id whose title, text or metadata differ, in the
-            new version's order.
+        changed: the old and the new passage of each pair whose title, text or metadata differ, in
+            the new version's order.
+        documents: how many documents differ how; None where a version records none.
     """
 
     added: tuple[Passage, ...]
     removed: tuple[Passage, ...]
     changed: tuple[tuple[Passage, Passage], ...]
+    documents: DocumentCounts | None = None
 
 
 def read_changes(path: Path) -> Changes:
@@ -165,6 +175,86 @@ def differences(old: Passages, new: Passages) -> Differences:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class RecordedPassages:
+    """The passages of a version and what it records of documents.
+
+    Attributes:
+        passages: of the version.
+        documents: of the version.
+    """
+
+    passages: Passages
+    documents: Documents
+
+    def of(self, record: DocumentRecord | None) -> list[Passage]:
+        """Return the passages of a document, in its order; none for None."""
+        return [] if record is None else self.passages.take(self.passages.rows(record.numbers))
+
+    def loose(self) -> dict[str, Passage]:
+        """Return the passages that belong to no document, by their ids."""
+        loose = np.ones(len(self.passages), bool)
+        for numbers in self.documents.numbers():
+            loose[self.passages.rows(numbers)] = False
+        return {each.id: each for each in self.passages.take(np.flatnonzero(loose).tolist())}
+
+
+def differences_by_document(
+    old: RecordedPassages, new: RecordedPassages, *, trusted: bool
+) -> Differences:
+    """Compare two versions document by document; holds what differs, and a byte for each document.
+
+    Args:
+        old: the earlier version.
+        new: the later one.
+        trusted: whether documents with the same key have the same passages.
+    """
+    added: list[Passage] = []
+    removed: list[Passage] = []
+    changed: list[tuple[Passage, Passage]] = []
+    counts: Counter[str] = Counter()
+    seen = np.zeros(len(old.documents), bool)
+    loose_before, loose_after = old.loose(), new.loose()
+
+    def compare(before: list[Passage], after: list[Passage], *, same_key: bool) -> None:
+        # What belongs to the document in the one version may belong to none in the other.
+        before += _taken(loose_before, after)
+        after += _taken(loose_after, before)
+        pairing = pair_passages(before, after)
+        added.extend(after[position] for position in sorted(pairing.added))
+        removed.extend(before[position] for position in sorted(pairing.removed))
+        pairs = sorted(pairing.changed, key=lambda pair: pair[1])
+        changed.extend((before[earlier], after[later]) for earlier, later in pairs)
+        change = change_of(before, after, pairing, same_key=same_key)
+        counts.update([change] if change else [])
+
+    for record in new.documents:
+        position = old.documents.position(record.id)
+        earlier = None if position is None else old.documents.at(position)
+        if position is not None:
+            seen[position] = True
+        same_key = earlier is not None and record.key == earlier.key != ""
+        if same_key and trusted:
+            counts["unchanged"] += bool(record.numbers)
+            continue
+        compare(old.of(earlier), new.of(record), same_key=same_key)
+    for position in np.flatnonzero(~seen).tolist():
+        compare(old.of(old.documents.at(position)), [], same_key=False)
+    documents = DocumentCounts.of(counts)
+    for name, passage in loose_after.items():
+        if name not in loose_before:
+            added.append(passage)
+        elif not _is_same(loose_before[name], passage):
+            changed.append((loose_before[name], passage))
+    removed.extend(passage for name, passage in loose_before.items() if name not in loose_after)
+    return Differences(tuple(added), tuple(removed), tuple(changed), documents)
+
+
+def _taken(loose: dict[str, Passage], others: Iterable[Passage]) -> list[Passage]:
+    """Take from loose passages those that have the ids of others."""
+    return [loose.pop(passage.id) for passage in others if passage.id in loose]
+
+
 def write_changes(path: Path, differences: Differences) -> None:
     """Write JSON lines that turn the old version's passages into the new one's.
 
@@ -173,8 +263,10 @@ def write_changes(path: Path, differences: Differences) -> None:
     Raises:
         StoreError: what is at the path is no regular file.
     """
+    # What replaces a passage of another id does not delete it.
+    replaced = (old for old, new in differences.changed if old.id != new.id)
     with replacing(path) as file:
-        for passage in differences.removed:
+        for passage in (*differences.removed, *replaced):
             file.write(json.dumps({"id": passage.id, "delete": True}).encode() + b"\n")
         for passage in (*(new for _, new in differences.changed), *differences.added):
             fields = {

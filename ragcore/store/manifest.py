@@ -30,6 +30,7 @@ __all__ = [
     "Manifest",
     "absolute_paths",
     "base_of",
+    "same_records",
     "same_settings",
 ]
 
@@ -269,10 +270,20 @@ def same_settings(manifest: Manifest, corpus: ComponentSpec[Corpus] | None) -> b
         manifest: of the version.
         corpus: None where the settings are not known.
     """
-    record = None if corpus is None else corpus.to_record()
-    pointers = [] if corpus is None else [f"/corpus{each}" for each in corpus.record_paths()]
-    before = _without(manifest.corpus, frozenset(manifest.corpus_paths or ()), "/corpus")
-    return bool(before == _without(record, frozenset(pointers), "/corpus"))
+    if corpus is None:
+        return manifest.corpus is None
+    pointers = [f"/corpus{each}" for each in corpus.record_paths()]
+    return _settings(manifest) == _without(corpus.to_record(), frozenset(pointers), "/corpus")
+
+
+def same_records(one: Manifest, other: Manifest) -> bool:
+    """Return whether two versions record the same settings of a corpus, apart from its paths."""
+    return _settings(one) == _settings(other)
+
+
+def _settings(manifest: Manifest) -> object:
+    """Return what a manifest records of the corpus, without paths."""
+    return _without(manifest.corpus, frozenset(manifest.corpus_paths or ()), "/corpus")
 
 
 def _without(value: object, pointers: frozenset[str], pointer: str) -> object:

@@ -26,11 +26,16 @@ from ragcore.store.build import build_version
 from ragcore.store.catalog import Catalog
 from ragcore.store.collect import Collected, collect
 from ragcore.store.comparing import DocumentCounts
-from ragcore.store.diff import Differences, differences
+from ragcore.store.diff import (
+    Differences,
+    RecordedPassages,
+    differences,
+    differences_by_document,
+)
 from ragcore.store.guards import Allowed
 from ragcore.store.info import UpdateInfo, VersionInfo, info_of, update_info
 from ragcore.store.layout import Verify
-from ragcore.store.manifest import Manifest
+from ragcore.store.manifest import Manifest, same_records
 from ragcore.store.opening import check_opens, matching_spec, open_version
 from ragcore.store.progress import Progress, silent
 from ragcore.store.update import ChangeSource, update_version
@@ -303,14 +308,31 @@ class Store:
         return update_info(updated, self.current())
 
     def diff(self, old: str, new: str) -> Differences:
-        """Compare the passages of two versions by id: which were added, removed or changed.
+        """Compare the passages of two versions: which were added, removed or changed.
+
+        By id; where both versions record documents, document by document.
 
         Raises:
             UnknownVersionError: there is no such version.
-            StoreCorruptError: a file of its passages is missing or broken.
+            StoreCorruptError: a file of its passages or documents is missing or broken.
         """
-        with self.passages(old, verify=True) as before, self.passages(new, verify=True) as after:
-            return differences(before, after)
+        with (
+            self.passages(old, verify=True) as before,
+            self.passages(new, verify=True) as after,
+            self._catalog.lease(old) as earlier,
+            self._catalog.lease(new) as later,
+        ):
+            for version in (earlier, later):
+                version.check_files(digests=True, only=version.document_names())
+            recorded = [
+                RecordedPassages(passages, documents)
+                for passages, version in ((before, earlier), (after, later))
+                if (documents := version.open_documents()) is not None
+            ]
+            if len(recorded) < 2:
+                return differences(before, after)
+            trusted = same_records(earlier.manifest, later.manifest)
+            return differences_by_document(*recorded, trusted=trusted)
 
     def gc(self, keep: int, *, dry_run: bool = False) -> Collected:
         """Remove all versions but a few, and leftovers of interrupted builds.

@@ -295,7 +295,6 @@ def _write_update(
     files = passage_files(base.path)
     for file in files:
         share(file, staging / file.name)
-    numbers = _numbers(memory)  # [n]
     added = passages.stored + np.arange(revision.added, dtype=np.int64)  # [a]
     if len(revision.removed):
         retriever.remove(revision.removed)
@@ -306,15 +305,28 @@ def _write_update(
                 chunk = list(islice(stream, batch))
                 retriever.add(added[start : start + batch], chunk)
                 report("passages", start + len(chunk), len(added))
-    left = numbers[~np.isin(numbers, revision.removed, assume_unique=True)]
-    numbers = np.concatenate([left, added])  # [n - r + a]
+    numbers = _numbers(passages, revision.removed, added)  # [n - r + a]
     if len(numbers) < passages.stored + len(added):
         save_array(staging / ROW_NUMBERS, numbers)
     write_retriever(staging, spec, retriever, len(numbers))
     return len(numbers)
 
 
-def _numbers(memory: Memory) -> Rows:
-    """Return the numbers by which the retriever knows a version's passages, by row, int64 [n]."""
-    numbers = memory.passages.kept
-    return np.arange(len(memory), dtype=np.int64) if numbers is None else numbers
+def _numbers(passages: Passages, removed: Rows, added: Rows) -> Rows:
+    """Return the numbers of a new version's passages, by row, int64 [n - r + a].
+
+    Args:
+        passages: of the parent.
+        removed: numbers that do not stay, int64 [r], ascending.
+        added: numbers that follow, int64 [a].
+    """
+    stays = np.ones(len(passages), bool)  # [n]
+    stays[passages.rows(removed)] = False
+    numbers = np.empty(len(passages) - len(removed) + len(added), np.int64)
+    left = numbers[: len(numbers) - len(added)]
+    if passages.kept is None:
+        left[:] = np.flatnonzero(stays)
+    else:
+        np.compress(stays, passages.kept, out=left)
+    numbers[len(left) :] = added
+    return numbers

@@ -1,4 +1,4 @@
-"""The suite for corpora: passages, their ids, and iterating over them."""
+"""The suite for corpora: passages, their ids, iterating over them, and their documents."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from ragcore.testing.corpus_files import FileLaws
+from ragcore.testing.documents import DocumentLaws
 from ragcore.testing.surroundings import open_files
 from ragcore.types import Passage
 
@@ -24,7 +25,7 @@ ENOUGH: Final = 8
 """Passages that a corpus must have to test whether they are streamed."""
 
 
-class CorpusSuite(FileLaws):
+class CorpusSuite(DocumentLaws, FileLaws):
     """Test a component against `ragcore.contracts.Corpus`.
 
     Attributes:

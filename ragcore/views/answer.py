@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ragcore.views.console import Neutral
+from ragcore.views.source import source_line
 
 if TYPE_CHECKING:
     from ragcore.answering.ablation import Without
@@ -66,6 +67,9 @@ def answer_view(answer: Answer) -> RenderableType:
         line = Text(passage.title or passage.id, style="cyan")
         line.append("  " + snippet(passage.text, answer.text), style="default")
         table.add_row("", f"{evidence.prior:.3f}", f"{evidence.posterior:.3f}", line)
+        source = source_line(evidence.source)
+        if source is not None:
+            table.add_row("", "", "", source, style="dim")
     return Neutral(Group(head, table))
 
 

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from ragcore.types import Source
+from ragcore.views.source import source_line
+
 if TYPE_CHECKING:
     from ragcore.answering.evidence import Retrieved
 
@@ -25,5 +28,9 @@ def _lines(retrieved: Retrieved, version: str) -> Iterator[RenderableType]:
         head.append(passage.title or passage.id, style="bold cyan")
         head.append(f"  {passage.id}", style="dim")
         yield head
+        source = source_line(Source.of(passage))
+        if source is not None:
+            source.stylize("dim")
+            yield source
         yield Text(passage.text)
     yield Text(f"{len(retrieved.passages)} passages from memory {version}", style="dim")

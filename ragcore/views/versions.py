@@ -97,6 +97,8 @@ def _differences(differences: Differences, limit: int) -> Iterator[Text]:
         yield _rewritten(before, after)
     kinds = (differences.added, differences.removed, differences.changed)
     yield Text("{:,} added, {:,} removed, {:,} changed".format(*map(len, kinds)))
+    if differences.documents is not None:
+        yield Text(document_line(differences.documents))
 
 
 def _marked(mark: str, passage: Passage, style: str) -> Text:

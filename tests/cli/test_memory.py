@@ -14,6 +14,7 @@ from ragcore.config import load_config
 from ragcore.errors import ConfigError
 from ragcore.store.store import Store
 from tests.conftest import Installed
+from tests.helpers.pages import page, write_pages
 
 PIPELINE = """\
 ragcore: 1
@@ -288,10 +289,11 @@ def test_a_faulty_update_is_an_error(built: Path, capsys: pytest.CaptureFixture[
     store = built.parent / "stores" / "s"
     assert "no changes to update by" in fails(capsys, "update", store)
     assert "no such store" in fails(capsys, "update", built.parent / "nowhere", path)
-    assert (
-        "'memory.corpus.path=other.jsonl': `ragcore memory update` takes no overrides, only a file"
-        in fails(capsys, "update", built, "memory.corpus.path=other.jsonl")
+    assert "other.jsonl: no such file" in fails(
+        capsys, "update", built, "memory.corpus.path=other.jsonl"
     )
+    assert "overrides ['rag.k=3'] of a store" in fails(capsys, "update", store, path, "rag.k=3")
+    assert "two files of changes" in fails(capsys, "update", built, path, "more.jsonl")
     assert "no such file" in fails(capsys, "update", built, "day=1.jsonl")
     assert "already has a version 'one'" in fails(
         capsys, "update", built, changes(built), "--version", "one"
@@ -328,3 +330,58 @@ def test_no_activate_leaves_the_current_version(
     assert Store(built.parent / "stores/s").current() == "one"
     row = json.loads(run(capsys, "build", built, "--version", "four", "--json"))
     assert (row["name"], row["current"], row["passages"]) == ("four", True, 9)
+
+
+def test_an_update_by_a_newer_corpus_names_it_in_an_override(
+    built: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    newer = built.parent / "newer.jsonl"
+    newer.write_text((built.parent / "passages.jsonl").read_text().replace("word3", "word33"))
+    out = run(capsys, "update", built, "memory.corpus.path=newer.jsonl", "--version", "two")
+    assert out.startswith("made version two: 9 passages, 0 added, 1 changed, 0 removed since one")
+    assert "documents" not in out
+    shown = json.loads(run(capsys, "show", built, "two", "--json"))
+    assert shown["corpus"]["path"] == "newer.jsonl"
+    assert "nothing changed" in run(capsys, "update", built, "memory.corpus.path=newer.jsonl")
+
+
+@pytest.fixture
+def wiki(installed: Installed, tmp_path: Path) -> Path:
+    installed.add("words", "from tests.helpers.word_encoder import ragcore_encoders\n")
+    installed.add("pages", "from tests.helpers.pages import ragcore_corpora\n")
+    pages = [page(1, "Chad", "A country.", "Its capital."), page(2, "Peru", "A country there.")]
+    write_pages(tmp_path / "old.jsonl", pages)
+    path = tmp_path / "pipeline.yaml"
+    corpus = "{use: jsonl, path: passages.jsonl}"
+    path.write_text(PIPELINE.replace(corpus, "{use: pages, path: old.jsonl}"), encoding="utf-8")
+    build_memory(path, version="one")
+    return path
+
+
+def test_an_update_by_documents_says_what_happened_to_them(
+    wiki: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pages = [
+        page(1, "Chad", "A country.", "Its large capital.", revision=2),
+        page(2, "Peru", "A country there.", revision=2),
+        page(3, "Togo", "A small country."),
+    ]
+    write_pages(wiki.parent / "new.jsonl", pages, date="2026-02-01")
+    override = "memory.corpus.path=new.jsonl"
+    out = run(capsys, "update", wiki, override, "--version", "two")
+    assert out.startswith("made version two: 4 passages, 1 added, 1 changed, 0 removed since one, ")
+    assert (
+        "documents: 1 added, 1 edited, 0 renamed, 0 removed, 1 unchanged (1 of them revised "
+        "without an effect on a passage) 2 of 4 passages were not encoded again; " in out
+    )
+    assert "documents 3" in run(capsys, "show", wiki, "two")
+    assert "of testwiki of 2026-02-01" in run(capsys, "show", wiki, "two")
+    assert "documents: 1 added, 1 edited" in run(capsys, "diff", wiki, "one", "two")
+    row = json.loads(run(capsys, "update", wiki, override, "--json"))
+    assert (row["nothing_changed"], row["documents"]["unchanged"]) == (True, 3)
+    assert "which is older" in fails(capsys, "update", wiki)
+    out = run(capsys, "update", wiki, "--allow-older", "--version", "back")
+    assert "1 edited, 0 renamed, 1 removed, 1 unchanged" in out
+    write_pages(wiki.parent / "new.jsonl", pages, date="2026-03-01", wiki="other")
+    assert "--allow-other" in fails(capsys, "update", wiki, override)
+    run(capsys, "update", wiki, override, "--allow-other")

@@ -25,6 +25,7 @@ from tests.helpers.trained_parts import Letters, TrainedWords
 from tests.helpers.word_encoder import WordEncoder, dense_part
 from tests.testing import (
     mutants_corpus,
+    mutants_documents,
     mutants_encoder,
     mutants_folders,
     mutants_generator,
@@ -38,6 +39,7 @@ from tests.testing import (
     mutants_training,
 )
 from tests.testing.mutants_corpus import Counted
+from tests.testing.mutants_documents import Chapters
 from tests.testing.mutants_generator import Table
 from tests.testing.mutants_retriever import Shared
 from tests.testing.mutants_scorer import Common
@@ -70,6 +72,7 @@ RIGHT: Final = [
     (Generators, Letters),
     (TrainedEncoders, TrainedWords),
     (CorpusSuite, Counted),
+    (CorpusSuite, Chapters),
 ]
 
 
@@ -93,6 +96,7 @@ WRONG: Final = [
         (Generators, mutants_training, Letters),
         (TrainedEncoders, mutants_training, TrainedWords),
         (CorpusSuite, mutants_corpus, Counted),
+        (CorpusSuite, mutants_documents, Chapters),
         (Encoders, mutants_guests, WordEncoder),
         (TrainedEncoders, mutants_guests, TrainedWords),
         (ScorerSuite, mutants_guests, Common),

@@ -56,3 +56,25 @@ def test_an_abstention_without_passages_is_no_answer_of_the_generator_alone():
     assert "the generator answered alone" in shown(alone)
     assert "the generator answered alone" not in shown(replace(alone, abstains=True))
     assert "no passage was found" in shown(replace(alone, abstains=True))
+
+
+def test_evidence_is_shown_with_its_source():
+    link = "https://en.wikipedia.org/w/index.php?title=Kenya&oldid=" + "1" * 60
+    metadata = {
+        "page": 186,
+        "revision": 7,
+        "section": "Cities > Nairobi\x1b[2J\nand more",
+        "timestamp": "2026-01-02T03:04:05Z",
+        "url": link,
+    }
+    sourced = Evidence(Passage("b", "Kenya", "Its capital is Nairobi.", metadata), 2.0, 1.0, 1.0)
+    text = shown(replace(ANSWER, evidence=(sourced,)))
+    # Whole, on as many lines as it takes, and without an escape code.
+    assert f"Cities>Nairobi\u241b[2Jandmore·2026-01-02·{link}" in "".join(text.split())
+    assert "\x1b" not in text
+    assert "page 186" not in text
+    file = Evidence(Passage("c", "", "text", {"path": "a/b.pdf", "page": 3}), 2.0, 1.0, 1.0)
+    assert "a/b.pdf page 3" in shown(replace(ANSWER, evidence=(file,)))
+    assert shown(ANSWER).count("\n") + 2 == shown(replace(ANSWER, evidence=(file, file))).count(
+        "\n"
+    )

@@ -1,0 +1,28 @@
+"""Say where a passage comes from: section, place in the file, date of the revision, link.
+
+Knows sources; knows nothing of answers.
+"""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from ragcore.types import Source
+
+__all__ = ["source_line"]
+
+
+def source_line(source: Source) -> Text | None:
+    """Show a source on one line, which is wrapped but not cut; None where nothing is known.
+
+    Texts of passages are untrusted: no escape code of a link is written, only its text.
+    """
+    place = source.path or ""
+    if source.line is not None:
+        place += f":{source.line}" if place else f"line {source.line}"
+    if source.page is not None:
+        place += f"{' ' if place else ''}page {source.page}"
+    # The title is shown with the passage.
+    parts = [source.heading, place, (source.date or "")[:10], source.uri]
+    shown = [" ".join(part.split()) for part in parts if part]
+    return Text(" · ".join(shown), no_wrap=False, overflow="fold") if shown else None
