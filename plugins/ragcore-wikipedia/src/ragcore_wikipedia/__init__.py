@@ -1,1 +1,1 @@
-"""Read Wikipedia dumps as a corpus of ragcore."""
+"""Dumps of Wikipedia and other MediaWiki wikis as a corpus for ragcore."""

@@ -1,9 +1,12 @@
 """Define what a dump tells of a wiki and of one page."""
+
 from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 __all__ = ["Page", "Site"]
+
 
 @dataclass(frozen=True, slots=True)
 class Site:
@@ -15,14 +18,17 @@ class Site:
         base: URL of the main page, or "".
         language: language code, such as `en`, or "".
         namespaces: number to local name, such as {14: "Category"}; {0: ""} at least.
-        first_letter: whether the first letter of a title is capital in any case (`case` is `first-letter`).
+        first_letter: whether the first letter of a title is capital in any case (`case` is
+            `first-letter`).
     """
+
     name: str = ""
     database: str = ""
     base: str = ""
     language: str = ""
     namespaces: Mapping[int, str] = field(default_factory=lambda: {0: ""})
     first_letter: bool = True
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -38,6 +44,7 @@ class Page:
         model: content model, such as `wikitext`.
         text: the main slot's text; None where it is hidden or not in the dump.
     """
+
     id: int
     namespace: int
     title: str

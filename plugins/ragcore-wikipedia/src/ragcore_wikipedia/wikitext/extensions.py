@@ -59,7 +59,9 @@ def without_extensions(text: str, *, prose: bool) -> tuple[str, str]:
                 break
             # A comment alone on its lines leaves no empty line behind.
             position = close + 3
-            alone = (start == 0 or text[start - 1] == "\n") and text[position : position + 1] == "\n"
+            alone = (start == 0 or text[start - 1] == "\n") and text[
+                position : position + 1
+            ] == "\n"
             position += alone
             continue
         name = name.lower()

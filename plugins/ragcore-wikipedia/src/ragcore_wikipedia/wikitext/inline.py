@@ -10,7 +10,9 @@ from .marks import BREAK, restore
 __all__ = ["one_line", "without_inline_markup"]
 
 # Classes exclude the opening bracket, so that a run of openings costs linear time.
-_EXTERNAL = re.compile(r"\[(?:(?:https?|ftps?|news|irc|git):|mailto:)?//?[^\s\[\]<>\"]*([^\[\]\n]*)\]")
+_EXTERNAL = re.compile(
+    r"\[(?:(?:https?|ftps?|news|irc|git):|mailto:)?//?[^\s\[\]<>\"]*([^\[\]\n]*)\]"
+)
 _MAILTO = re.compile(r"\[mailto:[^\s\[\]]*([^\[\]\n]*)\]")
 _QUOTES = re.compile("''+")
 _TAG = re.compile(r"</?([a-zA-Z][a-zA-Z0-9]*)\b[^<>]*>")
@@ -90,7 +92,9 @@ def one_line(text: str, breaks: str = " ") -> str:
         breaks: what a line break becomes.
     """
     if BREAK in text:
-        parts = [part.strip() for part in text.split(BREAK)]
+        parts = [restore(part).strip() for part in text.split(BREAK)]
+        if breaks == ", ":
+            parts = [part.rstrip(",;") for part in parts]
         text = breaks.join(part for part in parts if part)
     if "&" in text:
         text = html.unescape(text)

@@ -111,5 +111,7 @@ APPARATUS = frozenset(
     |参考资料|參考資料|外部链接|外部連結|参见|參見|각주|외부 링크|같이 보기|Tham khảo|Liên kết ngoài|Xem thêm
     |Referensi|Pranala luar|Lihat pula|Rujukan|Pautan luar|Referències|Enllaços externs|Vegeu també
     |Erreferentziak|Kanpo estekak|อ้างอิง|แหล่งข้อมูลอื่น|ดูเพิ่ม|சான்றுகள்|வெளி இணைப்புகள்|सन्दर्भ|बाहरी कड़ियाँ
-    |Viited|Välislingid|Nuorodos|Šaltiniai|Literatūra|Atsauces|Ārējās saites""".replace("\n", "").split("|")
+    |Viited|Välislingid|Nuorodos|Šaltiniai|Literatūra|Atsauces|Ārējās saites""".replace(
+        "\n", ""
+    ).split("|")
 )

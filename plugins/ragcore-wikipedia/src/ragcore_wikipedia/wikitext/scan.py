@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from . import infobox
 from .links import Links
-from .marks import BLOCK, block_mark
+from .marks import BLOCK, NOTHING, block_mark
 from .tables import parse_table, table_lines
 from .templates import render_call
 
@@ -21,11 +21,10 @@ __all__ = ["MAX_DEPTH", "Rows", "Scan"]
 MAX_DEPTH = 40
 """Brackets within brackets; MediaWiki's own limit for templates is of the same order."""
 
-_TOKEN = re.compile(
-    r"\{\{|\}\}|\[\[|\]\]|^[ \t:*#]*\{\||^[ \t]*\|\}(?!\}(?!\}))", re.MULTILINE
-)
+_TOKEN = re.compile(r"\{\{|\}\}|\[\[|\]\]|^[ \t:*#]*\{\||^[ \t]*\|\}(?!\}(?!\}))", re.MULTILINE)
 _PARAMETER = re.compile(r"\{\{\{[^{}|]*(?:\|([^{}]*))?\}\}\}")
 _HEADING = re.compile(r"^==", re.MULTILINE)
+_LOOK_BACK = 100
 _OPENINGS = {"template": "{{", "link": "[[", "table": "{|"}
 _WRAPPERS = re.compile(
     r"(?:stack|vertical stack|div col|columns-list|col-list|multicol|nobold|center|sidebar stack)",
@@ -100,8 +99,8 @@ class Scan:
                     continue
                 frame = _Frame(kind, token[0], start)
                 if kind == "template" and start < lead and len(stack) == 1:
-                    line = text[text.rfind("\n", 0, start) + 1 : start]
-                    frame.own_line = not line.strip() or line.rstrip().endswith("}}")
+                    before = text[max(0, start - _LOOK_BACK) : start].rpartition("\n")[2].rstrip()
+                    frame.own_line = not before or before.endswith("}}")
                 stack.append(frame)
                 depths[kind] += 1
                 continue
@@ -113,7 +112,10 @@ class Scan:
                 self._unclosed(stack, depths)
             frame = stack.pop()
             depths[kind] -= 1
-            stack[-1].parts.append(self._rendered(frame))
+            rendered = self._rendered(frame, nested=len(stack) > 1)
+            if not rendered and depths["table"] and kind == "template":
+                rendered = NOTHING
+            stack[-1].parts.append(rendered)
         stack[-1].parts.append(text[position:] if not skipped else "")
         while len(stack) > 1:
             self._unclosed(stack, depths)
@@ -132,12 +134,12 @@ class Scan:
             heading = _HEADING.search(content)
             end = heading.start() if heading else len(content)
             frame.parts = [content[:end]]
-            content = self._rendered(frame) + content[end:]
+            content = self._rendered(frame, nested=False) + content[end:]
         elif frame.kind == "template":
             content = _after_parameters(content)
         stack[-1].parts.append(content)
 
-    def _rendered(self, frame: _Frame) -> str:
+    def _rendered(self, frame: _Frame, *, nested: bool) -> str:
         inner = "".join(frame.parts)
         if frame.kind == "link":
             return self._links.render(inner)
@@ -153,23 +155,19 @@ class Scan:
                 return after
             caption = table.caption.strip()
             return f"\n{self._mark(Rows(caption, lines, box=False))}\n{after}"
-        return self._template(frame, inner)
+        return self._template(frame, inner, nested)
 
-    def _template(self, frame: _Frame, inner: str) -> str:
+    def _template(self, frame: _Frame, inner: str, nested: bool) -> str:
         name, *parts = inner.split("|")
-        shown = render_call(name, parts, self._title)
+        shown = render_call(name, parts, self._title, nested=nested)
         if shown is not None:
             return shown
         if self._prose:
             return ""
-        if infobox.is_infobox(name) or (
-            frame.own_line and infobox.looks_like_infobox(name, parts)
-        ):
-            lines = infobox.facts(name, parts)
+        if infobox.is_infobox(name) or (frame.own_line and infobox.looks_like_infobox(name, parts)):
+            lines = infobox.facts(name, parts, self._title)
             return f"\n{self._mark(Rows('', lines, box=True))}\n" if lines else ""
-        boxes = [
-            number for number in map(int, BLOCK.findall(inner)) if self.blocks[number].box
-        ]
+        boxes = [number for number in map(int, BLOCK.findall(inner)) if self.blocks[number].box]
         if _WRAPPERS.match(name.strip()):
             return "\n".join(parts)
         return "".join(f"\n{block_mark(number)}\n" for number in boxes)

@@ -14,7 +14,11 @@ __all__ = ["Cell", "Table", "parse_table", "table_lines"]
 _MAX_SPAN = 100
 _MAX_COLUMNS = 200
 _SPAN = re.compile(r"(row|col)span\s*=\s*[\"']?\s*([0-9]{1,4})", re.IGNORECASE)
-_ATTRIBUTES = re.compile(r"\s*(?:[\w:-]+\s*=\s*(?:\"[^\"|]*\"?|'[^'|]*'?|[^\s|\"']+)\s*)+|\s*(?:nowrap|\s)*")
+# Possessive, so that no text is read in two ways.
+_ATTRIBUTES = re.compile(
+    r"\s*+(?:[\w:-]++\s*+=\s*+(?:\"[^\"|]*+\"?+\s*+|'[^'|]*+'?+\s*+|[^\s|\"']++(?:\s++|\Z)))++"
+    r"|\s*+(?:nowrap)?+\s*+"
+)
 
 
 @dataclass(slots=True)
@@ -66,7 +70,7 @@ def parse_table(inner: str) -> Table:
             heading = mark == "!"
             content = stripped[1:]
             if heading:
-                content = content.replace("!!", "||")
+                content = content.lstrip("!").replace("!!", "||")
             row.extend(_cell(part, heading) for part in content.split("||"))
             cell = []
     end_cell()
@@ -91,13 +95,13 @@ def _cell(source: str, heading: bool) -> Cell:
     )
 
 
-def _text(source: str) -> str:
-    """Return a cell's text as one line, its lines and list items joined."""
+def _text(source: str, breaks: str) -> str:
+    """Return a cell's text as one line, its lines and list items joined by `breaks`."""
     if BLOCK.search(source):
         source = BLOCK.sub("", source)
     lines = without_inline_markup(source).split("\n")
     shown = [line.strip().lstrip("*#:;").strip() for line in lines]
-    return one_line(BREAK.join(line for line in shown if line), breaks=", ")
+    return one_line(BREAK.join(line for line in shown if line), breaks)
 
 
 def _grid(table: Table) -> Iterator[tuple[list[str], list[bool]]]:
@@ -107,9 +111,7 @@ def _grid(table: Table) -> Iterator[tuple[list[str], list[bool]]]:
         texts: list[str] = []
         headings: list[bool] = []
 
-        def fill(
-            texts: list[str] = texts, headings: list[bool] = headings
-        ) -> None:
+        def fill(texts: list[str] = texts, headings: list[bool] = headings) -> None:
             while (above := pending.get(len(texts))) is not None:
                 left, text, heading = above
                 column = len(texts)
@@ -121,7 +123,7 @@ def _grid(table: Table) -> Iterator[tuple[list[str], list[bool]]]:
                 headings.append(heading)
 
         for cell in cells:
-            text = _text(cell.text)
+            text = _text(cell.text, " " if cell.heading else ", ")
             for _ in range(cell.columns):
                 fill()
                 if len(texts) >= _MAX_COLUMNS:
@@ -131,6 +133,9 @@ def _grid(table: Table) -> Iterator[tuple[list[str], list[bool]]]:
                 texts.append(text)
                 headings.append(cell.heading)
         fill()
+        if len(cells) == 1 and cells[0].rows > 1:
+            # The heading of the rows below, each of which it is in.
+            continue
         yield texts, headings
 
 

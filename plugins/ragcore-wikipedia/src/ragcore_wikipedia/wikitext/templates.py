@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from . import dates
-from .marks import BREAK, literal
+from .marks import BREAK, literal, restore
 
 __all__ = ["Call", "parameters", "render_call"]
 
-_NAMED = re.compile(r"\s*([^=<>\[\]{}\n]{1,60}?)\s*=")
+_NO_NAME = re.compile(r"[<>\[\]{}\n]")
+_LONGEST_NAME = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,37 +27,40 @@ class Call:
         name: lower case, words separated by blanks.
         positional: unnamed and numbered parameters, in order.
         named: the others.
+        nested: whether it stands in another template, a table or a link.
     """
 
     name: str
     positional: tuple[str, ...]
     named: Mapping[str, str]
+    nested: bool = False
 
     def at(self, position: int, default: str = "") -> str:
         """Return the positional parameter at `position`, from 0."""
         return self.positional[position] if position < len(self.positional) else default
 
 
-def parameters(name: str, parts: list[str]) -> Call:
+def parameters(name: str, parts: list[str], *, nested: bool = False) -> Call:
     """Split parameters by kind."""
     positional: list[str] = []
     named: dict[str, str] = {}
     numbered: dict[int, str] = {}
     for part in parts:
-        match = _NAMED.match(part)
-        if match is None:
+        key, equals, value = part.partition("=")
+        key = key.strip()
+        if not equals or not key or len(key) > _LONGEST_NAME or _NO_NAME.search(key):
             positional.append(part.strip())
-        elif match[1].isdecimal():
-            numbered[int(match[1])] = part[match.end() :].strip()
+        elif key.isdecimal():
+            numbered[int(key)] = value.strip()
         else:
-            named[match[1]] = part[match.end() :].strip()
+            named[key] = value.strip()
     for number, value in sorted(numbered.items()):
         if number <= len(positional):
             if number > 0:
                 positional[number - 1] = value
         elif number <= len(positional) + 8:
             positional += [""] * (number - 1 - len(positional)) + [value]
-    return Call(name, tuple(positional), named)
+    return Call(name, tuple(positional), named, nested)
 
 
 Renderer = Callable[[Call], str]
@@ -195,6 +199,8 @@ def _url(call: Call) -> str:
 def _coordinates(call: Call) -> str:
     signs = iter("°′″" * 2)
     written = ""
+    if not call.nested and "inline" not in call.named.get("display", "inline"):
+        return ""  # shown above the page only
     for value in call.positional:
         if value in {"N", "S", "E", "W"}:
             written += f"{value} "
@@ -215,6 +221,11 @@ def _ratio(call: Call) -> str:
     return f"{share:.1f}%" if abs(share) < 1e12 else ""
 
 
+def _phonetic(call: Call) -> str:
+    """Show a sound in a table of sounds; in a sentence it is left out, as in the paper's corpus."""
+    return call.at(0) if call.nested else ""
+
+
 _RENDERERS: dict[str, Renderer] = {}
 
 
@@ -223,7 +234,9 @@ def _register(names: str, renderer: Renderer) -> None:
         _RENDERERS[name.strip()] = renderer
 
 
-_register("lang|langx|transl|transliteration|script|rtl-lang|wikt-lang|audio|pronunciation", _second)
+_register(
+    "lang|langx|transl|transliteration|script|rtl-lang|wikt-lang|audio|pronunciation", _second
+)
 _register("transl|transliteration", _last)
 _register(
     "nowrap|nobr|nobold|no wrap|small|smaller|big|larger|sc|smallcaps|small caps|em|strong|abbr|abbrlink|"
@@ -231,7 +244,7 @@ _register(
     "math|mvar|sup|sub|ordinal|ord|nts|ntsh|formatnum|number|num|raise|longitem|center|nobreak|allow wrap|"
     "noitalic|script/hebrew|hebrew|rtl|bidi|unicode|polytonic|wikt|linktext|title case|nowraplinks|"
     "s|uc|lc|ucfirst|font color|color|colored link|red|green|highlight|resize|font|font size|normal|"
-    "height|lcfirst|plain list|plainlist|flatlist|flat list|bulletedlist|endplainlist|columns-list|"
+    "height|lcfirst|sigfig|rnd|round|plain list|plainlist|flatlist|flat list|bulletedlist|endplainlist|columns-list|"
     "div col content|multicol content|block indent|poem|poem quote|verse translation|nobold|italic|bold|"
     "visible anchor|vanchor|anchor text|sic|not a typo|typo|as written|keypress|key|code|mono|kbd|var|samp|"
     "flag|flagcountry|flagu|flagteam|flag country|country|flaglist|fb|fbu|cr|ru|bk|nft|noflag|flag+link|flagg|"
@@ -240,7 +253,10 @@ _register(
     _first,
 )
 _register("sortname|sort name", _sort_name)
-_register("sort|sort key|hs2|party shading|font colour|fontcolor|lang-rtl|native name|native phrase", _second)
+_register(
+    "sort|sort key|hs2|party shading|font colour|fontcolor|lang-rtl|native name|native phrase",
+    _second,
+)
 _register("colored text|font color|color|script", _last)
 _register(
     "ubl|ubil|unbulleted list|unbulleted|hlist|hlist-comma|bulleted list|collapsible list|flowlist|flow list|"
@@ -248,6 +264,7 @@ _register(
     "ordered list|numbered list|tree list|nolist|ublist|vunblist|enum|cum",
     _joined,
 )
+_register("ipa|ipalink|ipa link|ipa-|phonetic|audio-ipa", _phonetic)
 _register("convert|cvt|conv|unité|unità|unit|unitat|unidad|ud|unite|conversion|convertir", _convert)
 _register("frac|fraction|sfrac|vulgar fraction", _fraction)
 _register("val|nombre|gaps", _value)
@@ -263,7 +280,10 @@ _register(
     "rarely|active|inactive|included|dropped|available|good|bad|sho|maybe|depends|okay|eliminated|champion",
     _label,
 )
-_register("quote|quotation|cquote|blockquote|quote box|bq|rquote|quote frame|zitat|citation bloc|cita|citazione", _quote)
+_register(
+    "quote|quotation|cquote|blockquote|quote box|bq|rquote|quote frame|zitat|citation bloc|cita|citazione",
+    _quote,
+)
 _register("url|official url|web|official website|site web", _url)
 _register("coord", _coordinates)
 _register("percentage|pct|percent", _ratio)
@@ -286,7 +306,10 @@ _register("issn|isbn|doi|arxiv|oclc|pmid|bibcode", _constant(""))
 _register("ndash|–|spaced ndash|snd|spnd|spaced en dash|dash|en dash|sndash", _constant(" – "))
 _register("mdash|—|spaced mdash|em dash|snd-", _constant("—"))
 _register("·|•|dot|bull|middot|bullet|int|\\", _constant(" · "))
-_register("nbsp|space|spaces|sp|thin space|hair space|thinsp|nnbsp|zwsp| |paragraph|pad|shy|wbr", _constant(" "))
+_register(
+    "nbsp|space|spaces|sp|thin space|hair space|thinsp|nnbsp|zwsp| |paragraph|pad|shy|wbr",
+    _constant(" "),
+)
 _register("!", _constant("|"))
 _register("=", _constant(literal("=")))
 _register("!!", _constant("||"))
@@ -314,23 +337,26 @@ for _name, _renderer in dates.RENDERERS.items():
     _RENDERERS[_name] = lambda call, render=_renderer: render(call.positional, call.named)  # type: ignore[misc]
 
 _LANGUAGE = re.compile(r"lang-[a-z]{2,3}(?:-[a-z]+)?|[a-z]{2}-lang|script/[a-z]+")
-_PLAIN_ARGUMENT = frozenset({"lc", "uc", "lcfirst", "ucfirst", "formatnum", "padleft", "padright", "plural"})
+_PLAIN_ARGUMENT = frozenset(
+    {"lc", "uc", "lcfirst", "ucfirst", "formatnum", "padleft", "padright", "plural"}
+)
 
 
-def render_call(name: str, parts: list[str], title: str) -> str | None:
+def render_call(name: str, parts: list[str], title: str, *, nested: bool = False) -> str | None:
     """Return what a template shows within a line, or None if it is not known.
 
     Args:
         name: the call's first part, as written.
         parts: the parts after it.
         title: of the page.
+        nested: whether the call stands in another template, a table or a link.
     """
     key = _key(name)
     if key.startswith("#"):
         return _function(name.strip(), parts)
     renderer = _RENDERERS.get(key)
     if renderer is not None:
-        return renderer(parameters(key, parts))
+        return renderer(parameters(key, parts, nested=nested))
     if ":" in key:
         function, _, argument = key.partition(":")
         argument = name.partition(":")[2].strip()
@@ -339,7 +365,10 @@ def render_call(name: str, parts: list[str], title: str) -> str | None:
         if function in {"subst", "safesubst", "template", "msg"} and argument:
             return render_call(argument, parts, title) if ":" not in argument else None
         return None
-    if key in {"pagename", "fullpagename", "basepagename", "subjectpagename", "title"} and not parts:
+    if (
+        key in {"pagename", "fullpagename", "basepagename", "subjectpagename", "title"}
+        and not parts
+    ):
         return literal(title)
     if _LANGUAGE.fullmatch(key):
         return _first(parameters(key, parts))
@@ -353,7 +382,7 @@ def _key(name: str) -> str:
 def _function(name: str, parts: list[str]) -> str:
     """Evaluate the parser functions that need no other page."""
     function, _, condition = name.partition(":")
-    function, condition = function.strip().lower(), condition.strip()
+    function, condition = function.strip().lower(), restore(condition).strip()
     values = [part.strip() for part in parts]
     branch = values + ["", "", ""]
     match function:
