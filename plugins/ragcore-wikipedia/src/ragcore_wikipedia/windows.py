@@ -1,9 +1,9 @@
 """Cut sections into passages whose borders an edit elsewhere does not move.
 
-A paragraph is cut by itself: windows of sentences start again at each. Items of a list, rows of a
-table, facts of an infobox and runs of short paragraphs are grouped into chunks. A chunk ends after an
-item whose first words have a certain digest (content-defined chunking, as in rsync and LBFS), so that
-an item added or removed changes its own chunk, and the borders after it stay.
+Windows of sentences start again at each paragraph. Items of a list, rows of a table, facts of an
+infobox and runs of short paragraphs are grouped into chunks. A chunk ends after an item whose first
+words have a certain digest (content-defined chunking, as in LBFS), so that an item added or removed
+changes its own chunk, and the borders after it stay.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from zlib import crc32
 
 import sentencex
 
-from .wikitext import Block, Section
+from .wikitext import Section
 
 __all__ = ["blocks_of_words", "passage_texts", "sentences", "words"]
 
 WINDOW = 6
 STRIDE = 3
-"""Sentences of a window, and from one window's start to the next (Tamber et al., ECIR 2023, 3.2)."""
+"""Sentences of a window, and from one window's start to the next (Tamber et al., ECIR 2023)."""
 
 SHORT = 25
 """Words below which a paragraph is too short to be a passage of its own."""
@@ -102,7 +102,7 @@ def passage_texts(section: Section, language: str) -> Iterator[str]:
 
 
 class _Unit:
-    """What is cut by itself: a paragraph, with lines that are too short to stand alone; or chunks."""
+    """A paragraph with the short lines next to it, or chunks of lines."""
 
     def __init__(self, paragraph: str = "", chunks: Sequence[str] = ()) -> None:
         self.paragraph = paragraph
@@ -158,7 +158,7 @@ def _units(section: Section) -> list[_Unit]:
 
 
 def _windows(unit: _Unit, language: str) -> Iterator[str]:
-    """Yield windows of sentences; all windows of one paragraph but the first begin in the one before."""
+    """Yield a paragraph's windows of sentences; each but the first overlaps the one before."""
     parts = sentences(unit.paragraph, language)
     starts = [0]
     while starts[-1] + WINDOW < len(parts):

@@ -1,13 +1,13 @@
 """Read a page's wikitext as sections of plain text.
 
 Four passes, each linear in the page's length: content of extension tags is taken out
-(`extensions`), brackets are resolved from the inside out (`scan`), inline markup is removed (`inline`)
-and lines are grouped into blocks (`blocks`). Nothing is fetched, so a template shows only what its
-parameters say.
+(`extensions`), brackets are resolved from the inside out (`scan`), inline markup is removed
+(`inline`) and lines are grouped into blocks (`blocks`). Nothing is fetched, so a template shows
+only what its parameters say.
 
-mwparserfromhell and wikitextparser read the same language, but build a tree of Python objects first:
-on one core they manage a fifth and a third of wikiextractor's pages a second, before any text is
-taken from the tree. `benchmarks/wikitext.py` compares them.
+mwparserfromhell and wikitextparser read the same language, but build a tree of Python objects
+first. On one core they read a fifth and a third of wikiextractor's English pages a second, before any text
+is taken from the tree. `benchmarks/wikitext.py` compares them.
 """
 
 from __future__ import annotations

@@ -13,14 +13,14 @@ from .marks import literal
 __all__ = ["without_extensions"]
 
 # Content is not text of the article.
-_DROPPED = frozenset(
-    "ref references gallery timeline imagemap hiero score graph mapframe maplink templatedata "
-    "templatestyles section categorytree inputbox indicator ce includeonly rss charinsert "
-    "style script".split()
-)
+_NO_TEXT = """
+categorytree ce charinsert gallery graph hiero imagemap includeonly indicator inputbox mapframe
+maplink ref references rss score script section style templatedata templatestyles timeline
+"""
+_DROPPED = frozenset(_NO_TEXT.split())
 # Content is text, not wikitext.
-_LITERAL = frozenset("nowiki math chem pre source syntaxhighlight".split())
-_SEMISTRUCTURED = frozenset("math chem pre source syntaxhighlight".split())
+_SEMISTRUCTURED = frozenset({"math", "chem", "pre", "source", "syntaxhighlight"})
+_LITERAL = _SEMISTRUCTURED | {"nowiki"}
 
 _OPENING = re.compile(
     r"<!--|<(" + "|".join(sorted(_DROPPED | _LITERAL)) + r")(?=[\s/>])([^<>]*)>",

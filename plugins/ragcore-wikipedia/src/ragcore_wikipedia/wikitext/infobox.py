@@ -5,22 +5,24 @@ from __future__ import annotations
 import re
 
 from . import names
+from .call import Call, parameters
 from .inline import one_line, without_inline_markup
 from .marks import BLOCK, BREAK
-from .templates import Call, parameters
 
 __all__ = ["facts", "is_infobox", "looks_like_infobox"]
 
 # How a box looks, not what it says.
 _LAYOUT_KEY = re.compile(
-    r"(?:.*[ _-])?(?:image|images|img|bild|imagen|imagem|immagine|photo|foto|logo|flag|seal|coat of arms|shield|map|"
-    r"karte|mapa|pushpin|skyline|caption|captions|alt|image size|height px|upright|align|color|colour|farbe|"
-    r"bgcolor|background|style|css|footnotes?|ref|refs|reference|signature|audio|"
-    r"relief|label position|display|embed|child|subbox|nocat|collapsible|footnote|"
-    r"flaglink|seallink|coatlink|zoom|type coord|bodystyle|titlestyle|lat[dms]?|long?[dms]?|lat(?:itude)? (?:d|m|s|deg|min|sec|ns|dir)|"
-    r"long?(?:itude)? (?:d|m|s|deg|min|sec|ew|dir)|coord addon|coordinates region|mapsize|familycolor)[ _]?\d{0,3}(?:[ _](?:size|"
-    r"caption|alt|width|upright|link|style|align|type|map|image|label|mapsize|relief|color|colour|background|"
-    r"label position|map caption|map alt|map width))*\d{0,3}",
+    r"(?:.*[ _-])?(?:image|images|img|bild|imagen|imagem|immagine|photo|foto|logo|flag|seal|"
+    r"coat of arms|shield|map|karte|mapa|pushpin|skyline|caption|captions|alt|image size|"
+    r"height px|upright|align|color|colour|farbe|bgcolor|background|style|css|footnotes?|ref|"
+    r"refs|reference|signature|audio|relief|label position|display|embed|child|subbox|nocat|"
+    r"collapsible|footnote|flaglink|seallink|coatlink|zoom|type coord|bodystyle|titlestyle|"
+    r"lat[dms]?|long?[dms]?|lat(?:itude)? (?:d|m|s|deg|min|sec|ns|dir)|long?(?:itude)? (?:d|m|s|"
+    r"deg|min|sec|ew|dir)|coord addon|coordinates region|mapsize|"
+    r"familycolor)[ _]?\d{0,3}(?:[ _](?:size|caption|alt|width|upright|link|style|align|type|"
+    r"map|image|label|mapsize|relief|color|colour|background|label position|map caption|map alt|"
+    r"map width))*\d{0,3}",
     re.IGNORECASE,
 )
 _FILE_VALUE = re.compile(
@@ -47,11 +49,11 @@ _CAMEL = re.compile(
 )
 _NOT_BOXES = re.compile(
     r"(?:use |pp-|cite|cit|citation|about|for|other|redirect|distinguish|hatnote|main|see|coord|"
-    r"navbox|navigation|authority|normdaten|persondata|personendaten|succession|taxonbar|quote|sidebar|"
-    r"multiple|panorama|double image|triple image|stack|vertical|image|portal|sister|"
+    r"navbox|navigation|authority|normdaten|persondata|personendaten|succession|taxonbar|quote|"
+    r"sidebar|multiple|panorama|double image|triple image|stack|vertical|image|portal|sister|"
     r"commons|article|short|good|featured|protect|dmca|refimprove|cleanup|unreferenced|more|"
-    r"ambox|expand|update|copy|wiki|link|toc|track|location map|graph|chart|legend|weather|s-|wdtable|"
-    r"климат|\#)",
+    r"ambox|expand|update|copy|wiki|link|toc|track|location map|graph|chart|legend|weather|s-|"
+    r"wdtable|климат|\#)",
     re.IGNORECASE,
 )
 _LEAST_PARAMETERS = 5

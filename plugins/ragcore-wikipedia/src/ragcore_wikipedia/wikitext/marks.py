@@ -1,8 +1,8 @@
 """Keep text apart from markup while a page is rendered.
 
 A few characters of Unicode's private use area stand for what was already rendered: a block, a line
-break, a character that looks like markup but is text. Pages may not contain them, so `clear` removes
-them first.
+break, a character that looks like markup but is text. A page may contain them only by mistake, so
+`clear` removes them first.
 """
 
 from __future__ import annotations

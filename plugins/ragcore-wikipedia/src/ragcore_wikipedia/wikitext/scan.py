@@ -1,7 +1,7 @@
 """Resolve the brackets of wikitext: templates, links and tables, from the inside out.
 
-One pass with a stack: when a bracket closes, what it holds is text already. So each character is
-copied as often as brackets around it are kept, at most `MAX_DEPTH` times, and broken markup costs no
+One pass with a stack: when a bracket closes, what it holds is text already. Each character is
+copied at most once for each bracket around it, `MAX_DEPTH` times in all, and broken markup costs no
 more than sound markup.
 """
 
