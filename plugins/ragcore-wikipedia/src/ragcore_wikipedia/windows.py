@@ -122,7 +122,7 @@ def _units(section: Section) -> list[_Unit]:
         nonlocal waiting
         if not run:
             return
-        chunks = list(_chunks(run))
+        chunks = list(_chunks(run, "list"))
         run.clear()
         if len(chunks) == 1 and words(chunks[0]) < SHORT:
             if units and not units[-1].rows:
@@ -149,7 +149,7 @@ def _units(section: Section) -> list[_Unit]:
             end_run()
             heading = block.heading or (section.path[-1] if section.path else "")
             top = f"{heading}\n" if heading and block.kind == "table" else ""
-            chunks = [f"{top}{chunk}" for chunk in _chunks(block.lines)]
+            chunks = [f"{top}{chunk}" for chunk in _chunks(block.lines, block.kind)]
             units.append(_Unit(chunks=chunks))
     end_run()
     if waiting:
@@ -172,7 +172,7 @@ def _windows(unit: _Unit, language: str) -> Iterator[str]:
         yield text
 
 
-def _chunks(lines: Sequence[str]) -> Iterator[str]:
+def _chunks(lines: Sequence[str], kind: str) -> Iterator[str]:
     """Group lines into chunks of about `CHUNK_WORDS` words; see the module's docstring."""
     chunk: list[str] = []
     size = 0
@@ -186,7 +186,7 @@ def _chunks(lines: Sequence[str]) -> Iterator[str]:
             chunk, size = [], 0
         chunk.append(line)
         size += length
-        if size >= CHUNK_WORDS and _ends_chunk(line):
+        if size >= CHUNK_WORDS and _ends_chunk(line, kind):
             if before is not None:
                 yield before
             before = "\n".join(chunk)
@@ -209,8 +209,13 @@ def _cut(lines: Sequence[str]) -> Iterator[str]:
             yield from blocks_of_words(line, CHUNK_LIMIT)
 
 
-def _ends_chunk(line: str) -> bool:
-    """Decide by a line's first words, so that another value for the same label moves no border."""
-    label = line.partition(":")[0][:40]
-    first = " ".join(label.split()[:3])
-    return crc32(first.encode("utf-8", "surrogatepass")) % _ENDS_ONE_IN == 0
+def _ends_chunk(line: str, kind: str) -> bool:
+    """Decide by how a line starts, so that another value in its rest moves no border."""
+    match kind:
+        case "infobox":
+            start = line.partition(":")[0]
+        case "table":
+            start = "; ".join(line.split("; ", 2)[:2])
+        case _:
+            start = " ".join(line[:80].split(None, 4)[:4])
+    return crc32(start.encode()) % _ENDS_ONE_IN == 0

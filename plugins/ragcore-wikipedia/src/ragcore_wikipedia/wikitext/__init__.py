@@ -6,8 +6,8 @@ Four passes, each linear in the page's length: content of extension tags is take
 only what its parameters say.
 
 mwparserfromhell and wikitextparser read the same language, but build a tree of Python objects
-first. On one core they read a fifth and a third of wikiextractor's English pages a second, before any text
-is taken from the tree. `benchmarks/wikitext.py` compares them.
+first. On one core they read a fifth and a third of wikiextractor's English pages a second, before
+any text is taken from the tree. `benchmarks/wikitext.py` compares them.
 """
 
 from __future__ import annotations
