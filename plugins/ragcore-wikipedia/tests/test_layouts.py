@@ -6,7 +6,6 @@ import re
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from ragcore_wikipedia.layouts import is_disambiguation, is_list, passages_of, read_page
 from ragcore_wikipedia.pages import Page, Site
 
@@ -316,7 +315,9 @@ class TestKinds:
     def test_a_page_of_meanings_is_known(self, title: str, text: str) -> None:
         assert is_disambiguation(page(text, title=title), WIKI)
 
-    @pytest.mark.parametrize("text", ["A heron.", "{{about|the bird|x|Heron (disambiguation)}}", ""])
+    @pytest.mark.parametrize(
+        "text", ["A heron.", "{{about|the bird|x|Heron (disambiguation)}}", ""]
+    )
     def test_an_article_is_no_page_of_meanings(self, text: str) -> None:
         assert not is_disambiguation(page(text), WIKI)
         assert not is_list(page(text), WIKI)

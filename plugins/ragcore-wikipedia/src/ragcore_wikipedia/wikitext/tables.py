@@ -156,7 +156,7 @@ def table_lines(table: Table) -> list[str]:
             continue
         in_head = False
         distinct = dict.fromkeys(text for text in texts if text)
-        if len(distinct) == 1:
+        if len(distinct) == 1 and (len(texts) == 1 or len([t for t in texts if t]) > 1):
             lines.append(next(iter(distinct)))
             continue
         parts = []
