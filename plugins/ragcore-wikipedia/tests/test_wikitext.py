@@ -36,11 +36,13 @@ def shown(text: str, *, prose: bool = False, title: str = "Egret") -> str:
             "use <nowiki>[[brackets]] and ''quotes''</nowiki> so",
             "use [[brackets]] and ''quotes'' so",
         ),
+        ("<nowiki>a -&gt; [[b]]</nowiki>", "a -> [[b]]"),
         ("__NOTOC__ text __FORCETOC__", "text"),
         ("a -{zh-hans:国; zh-hant:國}- b", "a 国 b"),
         ("[[File:A.jpg|thumb|A [[white]] bird, {{convert|1|m}}]]Text", "Text"),
         ("[[Datei:A.jpg|mini|Ein Vogel]]Text", "Text"),
         ("[[Image:A.jpg]]Text[[Category:Birds|Egret]][[Sorte:Vögel]]", "Text"),
+        ("[[Податотека:A.jpg|мини|Птица]][[Y:B|thumb|x]][[link=http://x|18x18px]]Text", "Text"),
         ("[[Файл:A.jpg|мини|Птица]]Text[[カテゴリ:鳥]]", "Text"),
         ("Text\n[[de:Reiher]]\n[[zh-min-nan:X]]", "Text"),
         ("In [[de:Reiher|German]] text", "In German text"),
@@ -113,9 +115,18 @@ def test_headings_give_the_path() -> None:
 
 
 def test_lists_keep_their_items() -> None:
-    text = "* one\n** two [[x|3]]\n# four\n; term : what it is\n: indented"
-    assert shown(text).split("\n") == ["one", "two 3", "four", "term: what it is", "indented"]
+    text = "* one\n** two [[x|3]]\n# four\n; term : what it is\n:* five"
+    assert shown(text).split("\n") == ["one", "two 3", "four", "term: what it is", "five"]
     assert shown(text, prose=True) == ""
+
+
+@pytest.mark.parametrize("prose", [True, False])
+def test_an_indented_line_is_a_paragraph(prose: bool) -> None:
+    assert shown("He said:\n:A long quotation.\n::Another.", prose=prose).split("\n") == [
+        "He said:",
+        "A long quotation.",
+        "Another.",
+    ]
 
 
 def test_formulas_and_code_are_text_but_not_prose() -> None:
@@ -147,8 +158,12 @@ class TestTables:
         text = '{|\n! scope="col" style="a:b" | A !! B\n|- style=x\n| align=right|1||nowrap|2\n|}'
         assert shown(text) == "A: 1; B: 2"
 
-    def test_a_bar_in_a_cell_is_text(self) -> None:
-        assert shown("{|\n! A !! B\n|-\n| a | b || c\n|}") == "A: a | b; B: c"
+    def test_a_bar_after_text_without_attributes_is_text(self) -> None:
+        assert shown("{|\n! A !! B\n|-\n| [[a]] | b || c\n|}") == "A: a | b; B: c"
+
+    def test_a_word_in_a_coloured_cell_ends_the_attributes(self) -> None:
+        text = '{|\n! A !! B\n|-\n| {{yes}} || colspan="2" {{n/a|none}}\n|-\n| {{no}} || 1\n|}'
+        assert shown(text).split("\n") == ["A: Yes; B: none", "A: No; B: 1"]
 
     def test_a_cell_joins_its_lines_and_items(self) -> None:
         text = "{|\n! A !! B\n|-\n|\n* one\n* two\n| three<br>four\n|}"

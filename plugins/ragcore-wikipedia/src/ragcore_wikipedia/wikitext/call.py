@@ -20,20 +20,20 @@ class Call:
         name: lower case, words separated by blanks.
         positional: unnamed and numbered parameters, in order.
         named: the others.
-        nested: whether it stands in another template, a table or a link.
+        inside: what it stands in: "page", "template", "link" or "table".
     """
 
     name: str
     positional: tuple[str, ...]
     named: Mapping[str, str]
-    nested: bool = False
+    inside: str = "page"
 
     def at(self, position: int, default: str = "") -> str:
         """Return the positional parameter at `position`, from 0."""
         return self.positional[position] if position < len(self.positional) else default
 
 
-def parameters(name: str, parts: list[str], *, nested: bool = False) -> Call:
+def parameters(name: str, parts: list[str], *, inside: str = "page") -> Call:
     """Split parameters by kind."""
     positional: list[str] = []
     named: dict[str, str] = {}
@@ -53,4 +53,4 @@ def parameters(name: str, parts: list[str], *, nested: bool = False) -> Call:
                 positional[number - 1] = value
         elif number <= len(positional) + 8:
             positional += [""] * (number - 1 - len(positional)) + [value]
-    return Call(name, tuple(positional), named, nested)
+    return Call(name, tuple(positional), named, inside)

@@ -6,6 +6,7 @@ once from left to right, so the time is linear even where thousands of tags are 
 
 from __future__ import annotations
 
+import html
 import re
 
 from .marks import literal
@@ -81,6 +82,8 @@ def without_extensions(text: str, *, prose: bool) -> tuple[str, str]:
             content = text[end:close]
             if name in {"math", "chem"}:
                 content = " ".join(content.split())
+            elif name in {"nowiki", "pre"}:
+                content = html.unescape(content)
             pieces.append(literal(content))
     pieces.append(text[position:])
     return "".join(pieces), fault

@@ -11,6 +11,8 @@ from .marks import literal
 __all__ = ["Links"]
 
 _SIMPLE = re.compile(r"\[\[([^\[\]{}|\n<>]{1,255})(?:\|([^\[\]{}|\n]*))?\]\]")
+_FILE_NAME = re.compile(r"\.(?:jpe?g|png|svg|gif|tiff?|webp|og[agv]|webm|djvu)\s*$", re.IGNORECASE)
+_IMAGE_OPTION = re.compile(r"thumb|thumbnail|frameless|\d{0,4}x?\d{1,4} ?px|upright(?:=[\d.]+)?")
 
 
 class Links:
@@ -27,7 +29,7 @@ class Links:
 
     def _simple(self, match: re.Match[str]) -> str:
         target, label = match.groups()
-        if ":" not in target:
+        if ":" not in target and "=" not in target:
             shown = target if label is None or not label.strip() else label
             return literal_in_links(shown)
         return self._shown(target, label)
@@ -49,9 +51,18 @@ class Links:
             if label is None and names.LANGUAGE_LINK.fullmatch(prefix.strip()) and page[:1] != " ":
                 return ""
         if label is not None and label.strip():
+            if _is_image(target, label):
+                return ""
             # A link has one label; further bars belong to it.
             return literal_in_links(label)
         return literal_in_links(target.lstrip(":"))
+
+
+def _is_image(target: str, label: str) -> bool:
+    """Tell an image, whose prefix may be of any language, by the file's name or its options."""
+    if _FILE_NAME.search(target):
+        return True
+    return any(_IMAGE_OPTION.fullmatch(option.strip()) for option in label.split("|")[:5])
 
 
 def literal_in_links(text: str) -> str:

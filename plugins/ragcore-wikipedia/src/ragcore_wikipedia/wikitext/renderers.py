@@ -127,7 +127,9 @@ def _height(call: Call) -> str:
 
 
 def _label(call: Call) -> str:
-    return call.at(0) or call.name.capitalize()
+    """Show a word that is the rest of its cell, after the cell's attributes."""
+    text = call.at(0) or call.name.capitalize()
+    return f"|{text}" if call.inside == "table" else text
 
 
 def _prefixed(prefix: str) -> Renderer:
@@ -159,7 +161,7 @@ def _url(call: Call) -> str:
 def _coordinates(call: Call) -> str:
     signs = iter("°′″" * 2)
     written = ""
-    if not call.nested and "inline" not in call.named.get("display", "inline"):
+    if call.inside == "page" and "inline" not in call.named.get("display", "inline"):
         return ""  # shown above the page only
     for value in call.positional:
         if value in {"N", "S", "E", "W"}:
@@ -183,7 +185,7 @@ def _ratio(call: Call) -> str:
 
 def _phonetic(call: Call) -> str:
     """Show a sound in a table of sounds; in a sentence it is left out, as in the paper's corpus."""
-    return call.at(0) if call.nested else ""
+    return call.at(0) if call.inside != "page" else ""
 
 
 RENDERERS: dict[str, Renderer] = {}

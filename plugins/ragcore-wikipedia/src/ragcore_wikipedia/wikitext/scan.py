@@ -112,7 +112,7 @@ class Scan:
                 self._unclosed(stack, depths)
             frame = stack.pop()
             depths[kind] -= 1
-            rendered = self._rendered(frame, nested=len(stack) > 1)
+            rendered = self._rendered(frame, inside=stack[-1].kind)
             if not rendered and depths["table"] and kind == "template":
                 rendered = NOTHING
             stack[-1].parts.append(rendered)
@@ -134,12 +134,12 @@ class Scan:
             heading = _HEADING.search(content)
             end = heading.start() if heading else len(content)
             frame.parts = [content[:end]]
-            content = self._rendered(frame, nested=False) + content[end:]
+            content = self._rendered(frame, inside="page") + content[end:]
         elif frame.kind == "template":
             content = _after_parameters(content)
         stack[-1].parts.append(content)
 
-    def _rendered(self, frame: _Frame, *, nested: bool) -> str:
+    def _rendered(self, frame: _Frame, *, inside: str) -> str:
         inner = "".join(frame.parts)
         if frame.kind == "link":
             return self._links.render(inner)
@@ -155,11 +155,11 @@ class Scan:
                 return after
             caption = table.caption.strip()
             return f"\n{self._mark(Rows(caption, lines, box=False))}\n{after}"
-        return self._template(frame, inner, nested)
+        return self._template(frame, inner, inside)
 
-    def _template(self, frame: _Frame, inner: str, nested: bool) -> str:
+    def _template(self, frame: _Frame, inner: str, inside: str) -> str:
         name, *parts = inner.split("|")
-        shown = render_call(name, parts, self._title, nested=nested)
+        shown = render_call(name, parts, self._title, inside=inside)
         if shown is not None:
             return shown
         if self._prose:

@@ -13,12 +13,8 @@ __all__ = ["Cell", "Table", "parse_table", "table_lines"]
 
 _MAX_SPAN = 100
 _MAX_COLUMNS = 200
+_WORDS = frozenset({"", "nowrap"})
 _SPAN = re.compile(r"(row|col)span\s*=\s*[\"']?\s*([0-9]{1,4})", re.IGNORECASE)
-# Possessive, so that no text is read in two ways.
-_ATTRIBUTES = re.compile(
-    r"\s*+(?:[\w:-]++\s*+=\s*+(?:\"[^\"|]*+\"?+\s*+|'[^'|]*+'?+\s*+|[^\s|\"']++(?:\s++|\Z)))++"
-    r"|\s*+(?:nowrap)?+\s*+"
-)
 
 
 @dataclass(slots=True)
@@ -80,11 +76,10 @@ def parse_table(inner: str) -> Table:
 
 
 def _cell(source: str, heading: bool) -> Cell:
-    """Read attributes, a bar and the text; a bar within the text belongs to it."""
+    """Read attributes, a bar and the text."""
     attributes, bar, text = source.partition("|")
-    if not bar:
-        return Cell(source, heading)
-    if len(attributes) > 1000 or not _ATTRIBUTES.fullmatch(attributes):
+    # MediaWiki takes what is before a bar for attributes unless it holds a link; links are text here.
+    if not bar or not ("=" in attributes or '"' in attributes or attributes.strip() in _WORDS):
         return Cell(source, heading)
     spans = {name.lower(): int(number) for name, number in _SPAN.findall(attributes)}
     return Cell(

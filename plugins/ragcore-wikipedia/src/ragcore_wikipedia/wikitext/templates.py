@@ -20,21 +20,21 @@ _PLAIN_ARGUMENT = frozenset(
 )
 
 
-def render_call(name: str, parts: list[str], title: str, *, nested: bool = False) -> str | None:
+def render_call(name: str, parts: list[str], title: str, *, inside: str = "page") -> str | None:
     """Return what a template shows within a line, or None if it is not known.
 
     Args:
         name: the call's first part, as written.
         parts: the parts after it.
         title: of the page.
-        nested: whether the call stands in another template, a table or a link.
+        inside: what the call stands in: "page", "template", "link" or "table".
     """
     key = _key(name)
     if key.startswith("#"):
         return _function(name.strip(), parts)
     renderer = RENDERERS.get(key)
     if renderer is not None:
-        return renderer(parameters(key, parts, nested=nested))
+        return renderer(parameters(key, parts, inside=inside))
     if ":" in key:
         function, _, argument = key.partition(":")
         argument = name.partition(":")[2].strip()
