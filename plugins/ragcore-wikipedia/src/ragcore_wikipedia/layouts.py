@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from hashlib import blake2b
 from typing import Any, Literal
 from urllib.parse import quote, urlsplit
@@ -90,7 +91,17 @@ def _psgs(section: Section) -> Iterator[str]:
 
 def _url(page: Page, site: Site) -> str:
     """Return the address of this very revision, or "" where the wiki's is not known."""
-    parts = urlsplit(site.base)
+    script = _script(site.base)
+    if not script:
+        return ""
+    title = quote(page.title.replace(" ", "_"), safe="/:(),")
+    return f"{script}?title={title}&oldid={page.revision}"
+
+
+@cache
+def _script(base: str) -> str:
+    """Return the address of a wiki's index.php, by that of its main page."""
+    parts = urlsplit(base)
     if not parts.scheme or not parts.netloc:
         return ""
     path = parts.path
@@ -100,8 +111,7 @@ def _url(page: Page, site: Site) -> str:
         script = f"{path.partition('index.php')[0]}index.php"
     else:
         script = f"{path.rpartition('/')[0]}/index.php"
-    title = quote(page.title.replace(" ", "_"), safe="/:(),")
-    return f"{parts.scheme}://{parts.netloc}{script}?title={title}&oldid={page.revision}"
+    return f"{parts.scheme}://{parts.netloc}{script}"
 
 
 _TEMPLATE_NAME = re.compile(r"\{\{\s*([^{}|\n<]{1,60}?)\s*(?:\||\}\})")

@@ -86,7 +86,9 @@ def sections(text: str, rows: list[Rows], *, prose: bool) -> list[Section]:
             end_paragraph()
             end_list()
             section.blocks.extend(_rows(rows, int(mark[1]), frozenset()))
-        elif first == ":" and (indented := stripped.lstrip(": ")) and indented[0] not in "*#;\ue000":
+        elif (
+            first == ":" and (indented := stripped.lstrip(": ")) and indented[0] not in "*#;\ue000"
+        ):
             # A quotation, or a formula, that stands apart.
             end_paragraph()
             end_list()

@@ -22,6 +22,7 @@ _VARIANT = re.compile(r"-\{([^{}]*)\}-")
 _HOLLOW = re.compile(r" ?[(（][\s;,:/–—]{0,20}[)）]")
 _HOLLOW_START = re.compile(r"([(（])[\s;,]{1,20}")
 _HOLLOW_END = re.compile(r"[\s;,]{1,10}([)）])")
+_GAPS = (" ,", " .", " ;", " :")
 _SPACE_BEFORE = re.compile(r" ([,.;:](?:\s|$))")
 
 _TAGS = {
@@ -103,4 +104,6 @@ def one_line(text: str, breaks: str = " ") -> str:
         text = _HOLLOW.sub("", text)
         text = _HOLLOW_START.sub(r"\1", text)
         text = _HOLLOW_END.sub(r"\1", text)
-    return _SPACE_BEFORE.sub(r"\1", text)
+    if any(gap in text for gap in _GAPS):
+        text = _SPACE_BEFORE.sub(r"\1", text)
+    return text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 from ..pages import Site
 from . import names
@@ -20,8 +21,7 @@ class Links:
 
     def __init__(self, site: Site) -> None:
         local = site.namespaces
-        self._files = names.FILE | {_key(local[n]) for n in (6, -2) if local.get(n)}
-        self._categories = names.CATEGORY | ({_key(local[14])} if local.get(14) else set())
+        self._dropped = _dropped(local.get(6, ""), local.get(-2, ""), local.get(14, ""))
 
     def replace_simple(self, text: str) -> str:
         """Replace links that hold no other markup, which nearly all do."""
@@ -46,7 +46,7 @@ class Links:
         prefix, colon, page = target.partition(":")
         if colon and prefix:
             key = _key(prefix)
-            if key in self._files or key in self._categories:
+            if key in self._dropped:
                 return ""
             if label is None and names.LANGUAGE_LINK.fullmatch(prefix.strip()) and page[:1] != " ":
                 return ""
@@ -70,6 +70,12 @@ def literal_in_links(text: str) -> str:
     if "|" in text:
         text = text.replace("|", literal("|"))
     return text.replace("=", literal("=")) if "=" in text and "<" not in text else text
+
+
+@cache
+def _dropped(*local: str) -> frozenset[str]:
+    """Return the prefixes of links that show no text."""
+    return names.FILE | names.CATEGORY | {_key(name) for name in local if name}
 
 
 def _key(prefix: str) -> str:

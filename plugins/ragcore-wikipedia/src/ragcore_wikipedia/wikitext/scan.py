@@ -21,11 +21,21 @@ __all__ = ["MAX_DEPTH", "Rows", "Scan"]
 MAX_DEPTH = 40
 """Brackets within brackets; MediaWiki's own limit for templates is of the same order."""
 
-_TOKEN = re.compile(r"\{\{|\}\}|\[\[|\]\]|^[ \t:*#]*\{\||^[ \t]*\|\}(?!\}(?!\}))", re.MULTILINE)
+# All alternatives start with a literal, so that the search skips text quickly. `|}}` ends a
+# template with an empty parameter, `|}}}` a table and a template.
+_TOKEN = re.compile(r"\{\{|\}\}|\[\[|\]\]|\{\||\|\}(?!\}(?!\}))")
+_INDENT = " \t:*#"
 _PARAMETER = re.compile(r"\{\{\{[^{}|]*(?:\|([^{}]*))?\}\}\}")
-_HEADING = re.compile(r"^==", re.MULTILINE)
 _LOOK_BACK = 100
 _OPENINGS = {"template": "{{", "link": "[[", "table": "{|"}
+_KINDS = {
+    "{{": ("template", True),
+    "}}": ("template", False),
+    "[[": ("link", True),
+    "]]": ("link", False),
+    "{|": ("table", True),
+    "|}": ("table", False),
+}
 _WRAPPERS = re.compile(
     r"(?:stack|vertical stack|div col|columns-list|col-list|multicol|nobold|center|sidebar stack)",
     re.IGNORECASE,
@@ -76,22 +86,23 @@ class Scan:
         if "{{{" in text:
             text = _PARAMETER.sub(lambda match: match[1] or "", text)
         text = self._links.replace_simple(text)
-        heading = _HEADING.search(text)
-        lead = heading.start() if heading else len(text)
+        lead = _first_heading(text)
         stack = [_Frame("page", "", 0)]
         depths = {"template": 0, "link": 0, "table": 0}
         position = 0
         skipped = 0
         for token in _TOKEN.finditer(text):
             start, end = token.span()
+            kind, opens = _KINDS[token[0]]
+            if kind == "table" and not _starts_line(text, start):
+                continue
             shown = text[position:start]
             position = end
-            kind, opens = _kind(token[0])
             if skipped:
                 skipped += 1 if opens else -1
                 continue
             top = stack[-1]
-            top.parts.append(shown)
+            top.parts.append(shown.rstrip(_INDENT) if kind == "table" else shown)
             if opens:
                 if len(stack) > MAX_DEPTH:
                     self._found(f"more than {MAX_DEPTH} brackets around character {start}")
@@ -131,8 +142,7 @@ class Scan:
         self._found(f"{_OPENINGS[frame.kind]} at character {frame.start} is never closed")
         content = "".join(frame.parts)
         if frame.kind == "table":
-            heading = _HEADING.search(content)
-            end = heading.start() if heading else len(content)
+            end = _first_heading(content)
             frame.parts = [content[:end]]
             content = self._rendered(frame, inside="page") + content[end:]
         elif frame.kind == "template":
@@ -177,19 +187,20 @@ class Scan:
         return block_mark(len(self.blocks) - 1)
 
 
-def _kind(token: str) -> tuple[str, bool]:
-    match token[-2:]:
-        case "{{":
-            return "template", True
-        case "}}":
-            return "template", False
-        case "[[":
-            return "link", True
-        case "]]":
-            return "link", False
-        case "{|":
-            return "table", True
-    return "table", False
+def _first_heading(text: str) -> int:
+    """Return where the first heading starts, or the text's length."""
+    if text.startswith("=="):
+        return 0
+    at = text.find("\n==")
+    return len(text) if at < 0 else at + 1
+
+
+def _starts_line(text: str, start: int) -> bool:
+    """Tell whether only an indent is before `start` on its line."""
+    at = start - 1
+    while at >= 0 and start - at < _LOOK_BACK and text[at] in _INDENT:
+        at -= 1
+    return at < 0 or text[at] == "\n"
 
 
 def _after_parameters(content: str) -> str:

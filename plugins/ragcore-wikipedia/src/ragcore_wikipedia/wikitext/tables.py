@@ -78,7 +78,7 @@ def parse_table(inner: str) -> Table:
 def _cell(source: str, heading: bool) -> Cell:
     """Read attributes, a bar and the text."""
     attributes, bar, text = source.partition("|")
-    # MediaWiki takes what is before a bar for attributes unless it holds a link; links are text here.
+    # MediaWiki takes all before a bar for attributes unless it holds a link; links are text here.
     if not bar or not ("=" in attributes or '"' in attributes or attributes.strip() in _WORDS):
         return Cell(source, heading)
     spans = {name.lower(): int(number) for name, number in _SPAN.findall(attributes)}
