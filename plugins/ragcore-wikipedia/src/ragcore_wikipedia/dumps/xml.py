@@ -161,7 +161,7 @@ class PageParser:
         reason = expat.ErrorString(error.code)
         line = error.lineno + self._first_line - 1
         if error.code != expat.errors.codes[expat.errors.XML_ERROR_NO_ELEMENTS]:
-            return self._fault(f"not well-formed, {reason}", line)
+            return self._fault(f"broken XML, {reason}", line)
         if self._state == _OUTSIDE:
             return self._fault("there is no <mediawiki> element in the file", line)
         return self._fault("the file is cut short, it ends before </mediawiki>", line)
