@@ -15,6 +15,11 @@ from backports import zstd
 NAMESPACES = {-2: "Media", 0: "", 1: "Talk", 4: "Project", 10: "Template", 14: "Category"}
 
 
+def pack_zstd(data: bytes) -> bytes:
+    """Pack as the command `zstd` does, with a check sum."""
+    return zstd.compress(data, options={zstd.CompressionParameter.checksum_flag: 1})
+
+
 class Dumps:
     """Write MediaWiki's XML into a folder.
 
@@ -96,7 +101,7 @@ class Dumps:
             with py7zr.SevenZipFile(path, "w") as archive:
                 archive.writestr(data, "dump.xml")
             return path
-        pack = {".bz2": bz2.compress, ".gz": gzip.compress, ".zst": zstd.compress}
+        pack = {".bz2": bz2.compress, ".gz": gzip.compress, ".zst": pack_zstd}
         path.write_bytes(pack.get(path.suffix, bytes)(data))
         return path
 
