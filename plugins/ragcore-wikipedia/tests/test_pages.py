@@ -245,6 +245,13 @@ def test_a_literal_line_break_after_the_root_is_harmless(dumps: Any) -> None:
     assert texts(path) == {1: "Text."}
 
 
+@pytest.mark.parametrize("rest", [b"\xff", b"x" * 300_000, rb"\n \n x"])
+def test_anything_else_after_the_root_is_a_fault(dumps: Any, rest: bytes) -> None:
+    ids, message = broken(dumps.pack("d.xml", dumps.xml(dumps.page(1, "A")).encode() + rest))
+    assert ids == [1]
+    assert "after </mediawiki>" in message
+
+
 def test_two_dumps_in_one_file_are_an_error(dumps: Any) -> None:
     xml = dumps.xml(dumps.page(1, "A")).encode()
     ids, message = broken(dumps.pack("d.xml.gz", xml + xml))
