@@ -5,15 +5,24 @@ Knows which settings of the section `memory` each of them needs; knows nothing o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ragcore.config import MemoryConfig, PipelineConfig, load_config
+from ragcore.contracts import Corpus
 from ragcore.errors import ConfigError, StoreError
 from ragcore.memory.memory import Memory
-from ragcore.memory.passages import Passages
-from ragcore.store.diff import Changes, changes_to, read_changes
-from ragcore.store.store import Progress, Store, UpdateInfo, Verify, VersionInfo
+from ragcore.registry.components import ComponentSpec
+from ragcore.store.diff import read_changes
+from ragcore.store.store import (
+    Allowed,
+    ChangeSource,
+    Progress,
+    Store,
+    UpdateInfo,
+    Verify,
+    VersionInfo,
+)
 
 __all__ = ["build_memory", "open_memory", "update_memory"]
 
@@ -112,9 +121,11 @@ def update_memory(
     place: str | Path,
     changes: str | Path | None = None,
     *,
+    overrides: Sequence[str] = (),
     version: str | None = None,
     parent: str | None = None,
     activate: bool = True,
+    allow: Collection[Allowed] = (),
     progress: Progress | None = None,
 ) -> UpdateInfo:
     """Derive a version of a memory from another by changes, and make it the current one.
@@ -124,45 +135,58 @@ def update_memory(
     Args:
         place: a pipeline's YAML file, or the folder of a store.
         changes: JSON lines (see `read_changes`); where None, the differences between the parent
-            and the pipeline's corpus; then the parent is verified as `memory.verify` says.
+            and the pipeline's corpus; then the parent is verified as `memory.verify` says. A corpus
+            that knows documents is compared by these; see `UpdateInfo.documents`.
+        overrides: changes to the file, such as "memory.corpus.path=newer.xml.bz2".
         version: the new version's name; where None as for `build_memory`, without `memory.version`.
         parent: the version that is updated; where None `memory.version`, else the current one.
         activate: as for `build_memory`.
-        progress: as for `build_memory`.
+        allow: what a corpus that knows documents may do: "deletions" of more than a fifth of them,
+            be "older" than the memory's, or "other" than it.
+        progress: as for `build_memory`, and with the number of documents compared ("documents").
 
     Raises:
-        ConfigError: the file is faulty, or there are neither changes nor a corpus.
-        StoreError: there is no such store or version, or a version of the new name already.
+        ConfigError: the file is faulty, there are neither changes nor a corpus, or overrides of a
+            store.
+        StoreError: there is no such store or version, a version of the new name already, or the
+            corpus would do what is not allowed.
         UnsupportedOperation: the retriever cannot add or remove passages.
         CorpusError: the changes or the corpus cannot be read, or an id to delete does not exist.
     """
     path, section = Path(place), None
     if path.is_file() or path.suffix in (".yaml", ".yml"):
-        section = load_config(path).memory
+        section = load_config(path, overrides).memory
         parent = parent or section.version
     elif not path.is_dir():
         raise StoreError(f"{path}: there is no such store, and no such pipeline: check the path")
+    elif overrides:
+        raise ConfigError(
+            f"{path}: overrides {list(overrides)} of a store, which has no settings: name the "
+            "pipeline's file"
+        )
+    corpus: ComponentSpec[Corpus] | None = None
+    if changes is None:
+        corpus = _corpus(path, section)
+        source: ChangeSource = corpus.build()
+    else:
+        source = read_changes(Path(changes))
     return Store(section.store if section else path).update(
         version,
-        _changes(path, section, changes),
+        source,
         parent=parent,
         retriever=section.retriever if section else None,
+        corpus_config=corpus,
         activate=activate,
         verify=section.verify if section is not None and changes is None else False,
+        allow=allow,
         progress=progress,
     )
 
 
-def _changes(
-    path: Path, section: MemoryConfig | None, changes: str | Path | None
-) -> Changes | Callable[[Passages], Changes]:
-    """Read the changes of an update from a file, or return how to compare with the corpus."""
-    if changes is not None:
-        return read_changes(Path(changes))
+def _corpus(path: Path, section: MemoryConfig | None) -> ComponentSpec[Corpus]:
+    """Return the corpus that a pipeline names, which an update compares with."""
     if section is None or section.corpus is None:
         raise ConfigError(
             f"{path}: no changes to update by: give a file of changes, or a pipeline with a corpus"
         )
-    spec = section.corpus
-    corpus = spec.build()
-    return lambda passages: changes_to(passages, corpus, spec.use)
+    return section.corpus

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ragcore.types import Scores, Vectors
 
-__all__ = ["checked_scale", "common_scale", "in_range", "scales"]
+__all__ = ["checked_scale", "common_scale", "in_range", "need_no_scale", "scales"]
 
 _SHORT: Final = 2.0**-6
 _LARGEST: Final = 60
@@ -31,6 +31,23 @@ def in_range(numbers: npt.NDArray[Any]) -> bool:
     """Return whether all numbers are finite, and their products, too."""
     least, most = float(numbers.min(initial=0)), float(numbers.max(initial=0))
     return least > -_MOST and most < _MOST
+
+
+def need_no_scale(vectors: Vectors) -> bool:
+    """Return True only if vectors [n, d] are all in range, and the scale of each is 1.
+
+    Takes a microsecond for one vector, where `in_range` and `scales` take forty. False says
+    nothing: the vectors may still need none.
+    """
+    if not len(vectors):
+        return False
+    if len(vectors) == 1:
+        least = most = float(np.vdot(vectors, vectors))
+    else:
+        squares = np.einsum("nd,nd->n", vectors, vectors)  # [n]
+        least, most = squares.min(), squares.max()
+    # Within half of the limits, whatever the rounding of a float32 sum. NaN compares false.
+    return bool(least > 2 * _SHORT**2 and most < _MOST**2 / 2)
 
 
 def scales(vectors: Vectors) -> Scores:

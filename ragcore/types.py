@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
+from operator import ge
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -21,10 +23,23 @@ if TYPE_CHECKING:
     Vectors = npt.NDArray[np.float32]
     """One vector per line, float32 [n, d]."""
 
-__all__ = ["MISSING_ROW", "Answer", "Candidate", "Evidence", "Hits", "Passage", "Token", "Word"]
+__all__ = [
+    "MISSING_ROW",
+    "Answer",
+    "Candidate",
+    "Document",
+    "Evidence",
+    "Hits",
+    "Passage",
+    "Token",
+    "Word",
+]
 
 MISSING_ROW: Final = -1
 """The row of a hit that does not exist; its score is minus infinity."""
+
+_FEW: Final = 128
+"""So many numbers are compared faster in Python than by several calls of numpy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +50,24 @@ class Passage:
     title: str
     text: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One page or file of a corpus, with the passages that it is split into.
+
+    Attributes:
+        id: stays the same when the document is edited or renamed, such as the id of a wiki's page.
+        key: changes whenever a passage of the document does: two states of a document with the
+            same key have the same passages. Of a wiki's page, the revision and a digest of title
+            and text.
+        passages: in the document's order; empty where it has no text. None where the document is
+            known with this key, so that it need not be parsed.
+    """
+
+    id: str
+    key: str
+    passages: tuple[Passage, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +95,17 @@ class Hits:
         return cls(rows, np.full((count, k), -np.inf, np.float32))
 
     def __post_init__(self) -> None:
-        import numpy as np
-
-        complete = self.rows.ndim == 2 and self.rows.shape == self.scores.shape and self.rows.size
         # Most hits are complete and in order. This test alone is cheap next to a fast search; the
         # others below run only to name the fault.
         if (
-            complete
-            and self.rows.min() >= 0
-            and np.isfinite(self.scores).all()
-            and (self.scores[:, 1:] <= self.scores[:, :-1]).all()
+            self.rows.ndim == 2
+            and self.rows.shape == self.scores.shape
+            and self.rows.size
+            and _complete(self.rows, self.scores)
         ):
             return
+        import numpy as np
+
         from ragcore.errors import ComponentError
 
         if self.rows.ndim != 2 or self.rows.shape != self.scores.shape:
@@ -95,6 +127,22 @@ class Hits:
         # Compared pairwise, not subtracted: -inf minus -inf would be NaN.
         if (self.scores[:, 1:] > self.scores[:, :-1]).any():
             raise ComponentError("hits are not sorted: scores must descend along each row")
+
+
+def _complete(rows: Rows, scores: Scores) -> bool:
+    """Return whether hits [B, k] all exist, and their scores are finite and descend."""
+    if rows.size > _FEW or rows.dtype.kind != "i":
+        import numpy as np
+
+        descend = (scores[:, 1:] <= scores[:, :-1]).all()
+        return bool(rows.min() >= 0 and descend and np.isfinite(scores).all())
+    if min(map(min, rows.tolist())) < 0:
+        return False
+    for line in scores.tolist():
+        # If numbers descend, all are finite if the first and the last are. NaN compares false.
+        if not (line[0] < inf and line[-1] > -inf and all(map(ge, line, line[1:]))):
+            return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +259,8 @@ class Answer:
         missing_passages: how many passages fewer than asked for were found although more are
             allowed: `rag.k`, or all allowed passages if these are fewer, less those found. 0 if
             the search found all that it could return.
+        dtype: of the generator's weights, such as "float32", "bfloat16" or "int8", also where the
+            pipeline says `auto`; None for a generator that does not say.
     """
 
     question: str
@@ -225,6 +275,7 @@ class Answer:
     abstention: Candidate | None = field(default=None, repr=False, compare=False)
     abstains: bool = False
     missing_passages: int = 0
+    dtype: str | None = None
 
     @property
     def closed_book(self) -> bool:

@@ -98,6 +98,7 @@ def make_answer(
         else None,
         abstains=conditioned.abstains,
         missing_passages=retrieved.missing,
+        dtype=getattr(generator, "dtype", None),
     )
 
 

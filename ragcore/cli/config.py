@@ -1,4 +1,7 @@
-"""`ragcore check`, `fill` and `schema`: inspect a pipeline file; no component is built."""
+"""`ragcore check`, `fill` and `schema`: inspect a pipeline file.
+
+No component is built, unless `check --speed` asks for what only a loaded model knows.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +39,13 @@ def check(
     load: Annotated[
         bool, typer.Option("--load", help="Import each component's class too, which takes longer.")
     ] = False,
+    speed: Annotated[
+        bool,
+        typer.Option(
+            "--speed",
+            help="Load the models too, and print which types of weights and kernels they use here.",
+        ),
+    ] = False,
 ) -> None:
     """Check a pipeline file: list its components, or every error with its line."""
     config = load_config(pipeline, overrides or ())
@@ -58,6 +68,23 @@ def check(
     width = max(len(path) for path, _ in rows)
     for path, description in rows:
         print_text(f"  {path:<{width}}  {description}")
+    if speed:
+        _print_speed(config)
+
+
+def _print_speed(config: BaseModel) -> None:
+    """Load every component that can report on its speed, one after the other."""
+    reports = False
+    for path, spec in _specs(config, ""):
+        if not callable(getattr(spec.component, "speed_report", None)):
+            continue
+        component: Any = spec.build()
+        print_text(f"{path}: speed")
+        for line in component.speed_report():
+            print_text(f"  {line}")
+        reports = True
+    if not reports:
+        print_text("no component of this pipeline reports on its speed")
 
 
 @fill_app.command()

@@ -16,7 +16,7 @@ from ragcore.cli.stores import version_row
 from ragcore.views.output import print_json, print_text
 
 if TYPE_CHECKING:
-    from ragcore.store.store import UpdateInfo, VersionInfo
+    from ragcore.store.store import Allowed, UpdateInfo, VersionInfo
 
 __all__ = ["app"]
 
@@ -82,10 +82,12 @@ def build(
 def update(
     location: StoreArgument,
     changes: Annotated[
-        Path | None,
+        list[str] | None,
         typer.Argument(
+            metavar="[CHANGES] [OVERRIDES]...",
             help='JSON lines: passages to add or replace, and {"id": …, "delete": true}; else the '
-            "differences to the pipeline's corpus."
+            "differences to the pipeline's corpus. Then changes to the pipeline's file: "
+            "memory.corpus.path=newer.jsonl",
         ),
     ] = None,
     version: Annotated[
@@ -95,6 +97,18 @@ def update(
         str | None, typer.Option(help="The version to start from; else the current one.")
     ] = None,
     no_activate: _NoActivate = False,
+    allow_older: Annotated[
+        bool, typer.Option("--allow-older", help="Also by a corpus older than the memory's.")
+    ] = False,
+    allow_other: Annotated[
+        bool, typer.Option("--allow-other", help="Also by a corpus of something else.")
+    ] = False,
+    allow_deletions: Annotated[
+        bool,
+        typer.Option(
+            "--allow-deletions", help="Also where more than a fifth of the documents is deleted."
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make a new version from another by adding, replacing and deleting passages.
@@ -102,30 +116,62 @@ def update(
     It becomes the current version. Where nothing changes, no version is made.
     """
     from ragcore.build import update_memory
-    from ragcore.errors import ConfigError
+    from ragcore.views.versions import document_line
 
-    if changes is not None and _OVERRIDE.match(str(changes)) and not changes.exists():
-        raise ConfigError(
-            f"{str(changes)!r}: `ragcore memory update` takes no overrides, only a file of "
-            "changes: write the setting into the pipeline file, and leave the argument out"
-        )
+    file, overrides = _changes_and_overrides(changes or [])
+    allowed: dict[Allowed, bool] = {
+        "older": allow_older,
+        "other": allow_other,
+        "deletions": allow_deletions,
+    }
     with stage_bars() as progress:
         updated = update_memory(
             location,
-            changes,
+            file,
+            overrides=overrides,
             version=version,
             parent=parent,
             activate=not no_activate,
+            allow=[name for name, is_allowed in allowed.items() if is_allowed],
             progress=progress,
         )
     if as_json:
         row = {**version_row(updated), "nothing_changed": updated.nothing_changed}
-        print_json(row)
+        if updated.documents is None:
+            del row["documents"]
+        print_json({**row, "encodings_saved": updated.encodings_saved})
         return
     if updated.nothing_changed:
         print_text(f"nothing changed: version {updated.parent} has these passages already")
         return
     _print_made("made", updated, _counts(updated))
+    if updated.documents is not None:
+        print_text(document_line(updated.documents))
+        print_text(
+            f"{updated.encodings_saved:,} of {updated.passages:,} passages were not encoded again; "
+            f"{updated.seconds:,.1f} s"
+        )
+
+
+def _changes_and_overrides(arguments: list[str]) -> tuple[Path | None, list[str]]:
+    """Split the arguments of `update` into the file of changes and changes to the pipeline.
+
+    Raises:
+        ConfigError: there are two files.
+    """
+    from ragcore.errors import ConfigError
+
+    files: list[str] = []
+    overrides: list[str] = []
+    for argument in arguments:
+        is_override = _OVERRIDE.match(argument) and not Path(argument).exists()
+        (overrides if is_override else files).append(argument)
+    if len(files) > 1:
+        raise ConfigError(
+            f"two files of changes, {files[0]!r} and {files[1]!r}: give one; an override is "
+            "written as section.key=value"
+        )
+    return Path(files[0]) if files else None, overrides
 
 
 @app.command()

@@ -9,7 +9,7 @@ A plugin need not inherit from these classes: having the methods is enough.
 """
 
 from ragcore.contracts.component import Capabilities, Capability, Component
-from ragcore.contracts.corpus import Corpus
+from ragcore.contracts.corpus import Corpus, DocumentCorpus, KnownDocuments
 from ragcore.contracts.encoder import Encoder
 from ragcore.contracts.extensions import supports
 from ragcore.contracts.generator import Generator, Read, State, WordGenerator, end_tokens
@@ -28,9 +28,11 @@ __all__ = [
     "Capabilities",
     "Component",
     "Corpus",
+    "DocumentCorpus",
     "Encoder",
     "Generator",
     "Index",
+    "KnownDocuments",
     "PassageReader",
     "PassageSource",
     "Read",

@@ -9,6 +9,7 @@ __all__ = ["Capabilities", "Capability", "Component"]
 
 Capability = Literal[
     "add",
+    "documents",
     "exact",
     "filter",
     "mmap",
@@ -32,6 +33,7 @@ class Component(Protocol):
     The capabilities:
 
     - `add`: takes passages or vectors after the first build;
+    - `documents`: a corpus that tells which document each passage belongs to (DocumentCorpus);
     - `remove`: forgets rows;
     - `filter`: searches among `allowed` rows only;
     - `exact`: its search equals brute force;

@@ -1,4 +1,4 @@
-"""A corpus: a source of passages."""
+"""A corpus: a source of passages, and of the documents that they belong to."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
 from ragcore.contracts.component import Component
-from ragcore.types import Passage
+from ragcore.types import Document, Passage
 
-__all__ = ["Corpus"]
+__all__ = ["Corpus", "DocumentCorpus", "KnownDocuments"]
 
 
 @runtime_checkable
@@ -20,5 +20,50 @@ class Corpus(Component, Protocol):
 
         Raises:
             CorpusError: a passage cannot be read or used; names file and line.
+        """
+        ...
+
+
+class KnownDocuments(Protocol):
+    """The documents that a memory has already; they lie in a file, and the object can be pickled.
+
+    So a corpus may pass it to its worker processes.
+    """
+
+    def key(self, document_id: str) -> str | None:
+        """Return the key of a document, None where it is not known."""
+        ...
+
+
+@runtime_checkable
+class DocumentCorpus(Corpus, Protocol):
+    """A corpus with the capability `documents`: it tells which document a passage belongs to.
+
+    Iterating it yields the passages of all documents, in their order. It may have further members,
+    which an update uses where they exist:
+
+    - `identity: str`, what it is a copy of, such as a wiki's name: a memory of one is not updated
+      by another;
+    - `date: str`, of what state, ISO 8601, to notice that it is older than the memory;
+    - `covers(document_id) -> bool`, where it is not complete: whether a document that it lacks is
+      deleted all the same, as in a file with a range of pages.
+    """
+
+    @property
+    def complete(self) -> bool:
+        """Say whether a document that the corpus lacks is deleted; asked after it was read.
+
+        False for a part of a whole: what it lacks may be in another part.
+        """
+        ...
+
+    def documents(self, known: KnownDocuments) -> Iterator[Document]:
+        """Yield each document once, with its passages unless it is known with the same key.
+
+        Args:
+            known: documents that need no passages where their keys have not changed.
+
+        Raises:
+            CorpusError: a document cannot be read; names file and line.
         """
         ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, TypeGuard, TypeVar
 
 from ragcore.contracts.component import Capability
+from ragcore.contracts.corpus import DocumentCorpus
 from ragcore.contracts.generator import WordGenerator
 from ragcore.contracts.index import EmptySpawner, VectorSource
 from ragcore.contracts.retriever import PassageReader, ScratchUser
@@ -14,6 +15,7 @@ __all__ = ["EXTENSIONS", "supports"]
 
 
 EXTENSIONS: Final[dict[type[Any], Capability]] = {
+    DocumentCorpus: "documents",
     EmptySpawner: "spawn_empty",
     PassageReader: "passages",
     ScratchUser: "scratch",

@@ -55,6 +55,7 @@ KNOWN_PACKAGES: Final[Mapping[tuple[str, str], str]] = {
     ("generator", "t5"): "ragcore-transformers",
     ("generator", "seq2seq"): "ragcore-transformers",
     ("generator", "causal"): "ragcore-transformers",
+    ("corpus", "wikipedia"): "ragcore-wikipedia",
     ("corpus", "world-factbook"): "ragcore-world",
     ("command", "import-hf"): "ragcore-transformers",
     ("command", "export-hf"): "ragcore-transformers",

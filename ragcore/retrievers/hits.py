@@ -6,7 +6,7 @@ Knows rows and hits; knows nothing of the retrievers or indexes that find them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
     Mask = npt.NDArray[np.bool_]
 
-__all__ = ["among", "best_hits", "checked_hits", "search_allowed", "search_deeper"]
+__all__ = ["among", "best_hits", "checked_hits", "complete", "search_allowed", "search_deeper"]
+
+_FEW: Final = 128
+"""So many rows are compared faster in Python than by several calls of numpy."""
 
 
 def among(rows: Rows, ascending: Rows) -> Mask:
@@ -51,6 +54,20 @@ def best_hits(rows: Rows, scores: Scores, k: int) -> Hits:
     padded = Hits.empty(len(rows), k)
     padded.rows[:, :width], padded.scores[:, :width] = hits.rows, hits.scores
     return padded
+
+
+def complete(rows: Rows, size: int) -> bool:
+    """Return whether rows [B, k] all exist, are below `size`, and differ for each question."""
+    if not rows.size:
+        return True
+    if rows.size > _FEW or rows.dtype.kind != "i":
+        ascending = np.sort(rows, axis=1)
+        distinct = (ascending[:, 1:] > ascending[:, :-1]).all()
+        return bool(distinct and ascending[:, 0].min() >= 0 and ascending[:, -1].max() < size)
+    return all(
+        len(set(line)) == len(line) and min(line) >= 0 and max(line) < size
+        for line in rows.tolist()
+    )
 
 
 def checked_hits(hits: Hits, count: int, k: int, source: str) -> Hits:

@@ -6,19 +6,27 @@ Knows how passages become files; knows nothing of how a version is chosen or ope
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sized
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ragcore.contracts import Corpus, Retriever
+from ragcore.contracts import Corpus, DocumentCorpus, Retriever
 from ragcore.disk.atomic import writing
 from ragcore.errors import ComponentError, EmptyCorpusError
 from ragcore.memory.passages import PassageWriter
 from ragcore.registry.components import ComponentSpec, keep_shared
 from ragcore.store.catalog import Catalog
-from ragcore.store.checking import checked_passages
+from ragcore.store.checking import (
+    checked_documents,
+    checked_passages,
+    document_corpus,
+    label_of,
+)
+from ragcore.store.documents import DocumentRecord, DocumentWriter, NoDocuments
+from ragcore.store.guards import facts_of
 from ragcore.store.layout import RETRIEVER, file_records, passage_file
 from ragcore.store.manifest import Manifest, base_of
 from ragcore.store.opening import check_opens
@@ -56,11 +64,17 @@ def build_version(
     with writing(catalog.folder), staging_folder(catalog, version) as (staging, name):
         retriever = spec.build()
         total = len(corpus) if isinstance(corpus, Sized) else None
+        documents = document_corpus(corpus)
         with scratch_folder(catalog, retriever, fresh=fresh, report=report):
-            count = _write_passages(
-                staging, checked_passages(corpus, corpus_name), total, retriever, batch, report
-            )
+            with ExitStack() as stack:
+                stream, records = corpus, None
+                if documents is not None:
+                    records = stack.enter_context(DocumentWriter(staging))
+                    stream = _passages_of(documents, records, corpus_name)
+                passages = checked_passages(stream, corpus_name)
+                count = _write_passages(staging, passages, total, retriever, batch, report)
             write_retriever(staging, spec, retriever, count)
+            facts = None if documents is None else facts_of(documents, label_of(corpus_name))
             manifest = Manifest.of_now(
                 name,
                 passages=count,
@@ -70,6 +84,9 @@ def build_version(
                 corpus_paths=corpus_paths,
                 base=base_of(base, catalog.folder),
                 files=file_records(staging, report),
+                documents=records.count if records else None,
+                corpus_identity=(facts.identity or None) if facts else None,
+                corpus_date=(facts.date or None) if facts else None,
             )
             if activate and check:
                 with keep_shared():
@@ -78,6 +95,25 @@ def build_version(
                     check_opens(staging, manifest, spec, catalog.folder)
             manifest = catalog.put_in_place(staging, manifest, activate=activate)
     return manifest
+
+
+def _passages_of(
+    corpus: DocumentCorpus, records: DocumentWriter, name: str | None
+) -> Iterator[Passage]:
+    """Stream the passages of a corpus's documents, and record which passages each document has.
+
+    Args:
+        corpus: of which no document is known.
+        records: where the documents are written.
+        name: under which the corpus is registered, for errors.
+    """
+    count = 0
+    for document in checked_documents(corpus, NoDocuments(), name):
+        passages = document.passages or ()
+        numbers = range(count, count + len(passages))
+        records.write(DocumentRecord(document.id, document.key, numbers))
+        count += len(passages)
+        yield from passages
 
 
 def _write_passages(

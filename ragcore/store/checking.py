@@ -1,4 +1,4 @@
-"""Check the passages of a corpus while they are streamed.
+"""Check the passages and documents of a corpus while they are streamed.
 
 Knows what every passage of a memory must have; knows nothing of how passages are stored.
 """
@@ -7,12 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
+from typing import cast
 
+from ragcore.contracts import DocumentCorpus, KnownDocuments
 from ragcore.errors import CorpusError
 from ragcore.questions.texts import undecodable
-from ragcore.types import Passage
+from ragcore.types import Document, Passage
 
-__all__ = ["checked_passages"]
+__all__ = [
+    "PassageChecks",
+    "checked_documents",
+    "checked_passages",
+    "document_corpus",
+    "label_of",
+]
 
 
 def checked_passages(corpus: Iterable[Passage], name: str | None = None) -> Iterator[Passage]:
@@ -28,10 +36,46 @@ def checked_passages(corpus: Iterable[Passage], name: str | None = None) -> Iter
         CorpusError: the corpus yields something else than passages, or is no iterable; or a passage
             without id or text, with one that is not Unicode, or with an id that an earlier one has.
     """
-    label = "the corpus" if name is None else f"corpus {name!r}"
-    seen: set[bytes] = set()
-    for number, passage in enumerate(_iterator(corpus, label), start=1):
-        _check_type(passage, number, label)
+    label = label_of(name)
+    checks = PassageChecks(label)
+    for passage in _iterator(corpus, label):
+        yield checks.checked(passage)
+
+
+class PassageChecks:
+    """Checks passages one by one; holds 16 bytes for each id (some 100 as Python stores them).
+
+    Args:
+        label: what the corpus is called in errors.
+    """
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._seen: set[bytes] = set()
+        self._number = 0
+
+    def checked(self, passage: Passage) -> Passage:
+        """Return a passage that has an id, unique among those before it, and a text.
+
+        Raises:
+            CorpusError: see `checked_passages`.
+        """
+        self.check(passage)
+        self.note(passage)
+        return passage
+
+    def check(self, passage: Passage) -> None:
+        """Check a passage of its own: its type, its texts, and that neither id nor text is empty.
+
+        Args:
+            passage: from a plugin or a caller, so it may be anything.
+
+        Raises:
+            CorpusError: see `checked_passages`.
+        """
+        self._number += 1
+        number = self._number
+        _check_type(passage, number, self._label)
         if not passage.id or not passage.text.strip():
             lacking = "text" if passage.id else "id"
             raise CorpusError(
@@ -44,14 +88,81 @@ def checked_passages(corpus: Iterable[Passage], name: str | None = None) -> Iter
                 raise CorpusError(
                     f"passage {number} of the corpus (id {passage.id!r}): its {name} {fault}"
                 )
+
+    def note(self, passage: Passage) -> None:
+        """Note the id of the passage that was checked last.
+
+        Raises:
+            CorpusError: it was noted before.
+        """
         digest = blake2b(passage.id.encode("utf-8"), digest_size=16).digest()
-        if digest in seen:
+        if digest in self._seen:
             raise CorpusError(
-                f"passage {number} of the corpus (title {passage.title!r}) has the id "
+                f"passage {self._number} of the corpus (title {passage.title!r}) has the id "
                 f"{passage.id!r}, which an earlier passage has: ids must be unique"
             )
-        seen.add(digest)
-        yield passage
+        self._seen.add(digest)
+
+
+def checked_documents(
+    corpus: DocumentCorpus, known: KnownDocuments, name: str | None = None
+) -> Iterator[Document]:
+    """Stream the documents of a corpus, each with an id, a key, and passages where it needs them.
+
+    The passages themselves are not checked; nor is whether ids are unique, which `DocumentWriter`
+    does.
+
+    Args:
+        corpus: from a plugin, so it may yield anything.
+        known: documents that need no passages where their keys have not changed.
+        name: under which it is registered, for errors.
+
+    Raises:
+        CorpusError: the corpus yields something else than documents, or one without passages that
+            is not known with its key.
+    """
+    label = label_of(name)
+    documents = corpus.documents(known)
+    if not isinstance(documents, Iterator):
+        raise CorpusError(
+            f"{label}: documents returned {_a_value(documents)} where an iterator is expected: "
+            "yield each document"
+        )
+    for number, document in enumerate(documents, start=1):
+        if not isinstance(document, Document):
+            raise CorpusError(
+                f"{label} yielded {_a_value(document)} where a ragcore.types.Document is expected "
+                f"(item {number}): yield Document(id=…, key=…, passages=…)"
+            )
+        for field in ("id", "key"):
+            value = getattr(document, field)
+            fault = undecodable(value) if isinstance(value, str) else f"is {_a_value(value)}"
+            if fault is None and not value:
+                fault = "is empty"
+            if fault is not None:
+                raise CorpusError(
+                    f"{label}: the {field} of document {number} (id {document.id!r}) {fault}: "
+                    "expected text"
+                )
+        if document.passages is None and known.key(document.id) != document.key:
+            raise CorpusError(
+                f"{label} yielded the document {document.id!r} without passages, though it is not "
+                f"known with the key {document.key!r}: leave passages out only where "
+                "known.key(id) is the document's key"
+            )
+        yield document
+
+
+def document_corpus(corpus: object) -> DocumentCorpus | None:
+    """Return a corpus that knows documents; None for any other iterable."""
+    if "documents" in getattr(corpus, "capabilities", ()):
+        return cast("DocumentCorpus", corpus)
+    return None
+
+
+def label_of(name: str | None) -> str:
+    """Return what a corpus is called in errors, by the name that it is registered under."""
+    return "the corpus" if name is None else f"corpus {name!r}"
 
 
 def _iterator(corpus: Iterable[Passage], label: str) -> Iterator[Passage]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ragcore.store.comparing import DocumentCounts
 from ragcore.store.manifest import Manifest
 from ragcore.store.update import Updated
 
@@ -43,17 +44,27 @@ class UpdateInfo(VersionInfo):
         added: how many passages have ids that the parent does not have.
         changed: how many passages replace one of the same id.
         removed: how many of the parent's passages there are no longer.
+        documents: what happened to how many documents, where the corpus knows them; a passage that
+            replaces another of its document at its position counts as changed.
+        seconds: how long the update took.
     """
 
     parent: str
     added: int
     changed: int
     removed: int
+    documents: DocumentCounts | None = None
+    seconds: float = 0.0
 
     @property
     def nothing_changed(self) -> bool:
         """Whether there was nothing to change: no version was made, and this is the parent."""
-        return not (self.added or self.changed or self.removed)
+        return self.name == self.parent
+
+    @property
+    def encodings_saved(self) -> int:
+        """How many passages stay as they are, which a build would encode."""
+        return self.passages - self.added - self.changed
 
 
 def info_of(manifest: Manifest, current: str | None) -> VersionInfo:
@@ -75,7 +86,7 @@ def info_of(manifest: Manifest, current: str | None) -> VersionInfo:
 
 def update_info(updated: Updated, current: str | None) -> UpdateInfo:
     """Return what is told about an update; arguments as for `info_of`."""
-    manifest, derivation = updated.manifest, updated.derivation
+    manifest, revision = updated.manifest, updated.revision
     return UpdateInfo(
         name=manifest.name,
         created=manifest.created,
@@ -84,7 +95,9 @@ def update_info(updated: Updated, current: str | None) -> UpdateInfo:
         bytes=manifest.bytes,
         current=manifest.name == current,
         parent=updated.parent,
-        added=len(derivation.added) - derivation.replaced,
-        changed=derivation.replaced,
-        removed=len(derivation.removed) - derivation.replaced,
+        added=revision.added - revision.replaced,
+        changed=revision.replaced,
+        removed=len(revision.removed) - revision.replaced,
+        documents=revision.documents,
+        seconds=updated.seconds,
     )

@@ -5,6 +5,7 @@
         manifest.json           see manifest.py
         passages.arrow          see ragcore/memory/passages.py; an update adds passages-1.arrow, …
         rows.npy                which of those passages an update left, where it removed any
+        documents.arrow, .npy   see documents.py; only where the corpus knows documents
         retriever/…             files that the retriever owns
       .building-NAME-…          a version that is being written
       .scratch-…                what a retriever has worked out for a build that is not finished
@@ -27,6 +28,7 @@ from ragcore.disk.arrays import load_rows
 from ragcore.disk.atomic import files_below, sha256, sha256_of_samples
 from ragcore.errors import StoreCorruptError
 from ragcore.memory.passages import Passages
+from ragcore.store.documents import DOCUMENT_FILES, Documents
 from ragcore.store.manifest import MANIFEST, FileRecord, Manifest
 from ragcore.store.progress import Progress
 
@@ -139,6 +141,10 @@ class VersionFolder:
         names = [path.name for path in passage_files(self.path)]
         return [name for name in (*names, ROW_NUMBERS) if name in self.manifest.files]
 
+    def document_names(self) -> list[str]:
+        """List the files that `open_documents` reads, by their path from the folder."""
+        return [name for name in DOCUMENT_FILES if name in self.manifest.files]
+
     def names_not_shared(self, folder: Path) -> list[str]:
         """List the files that another folder does not share by hard links."""
         shared = {(status.st_dev, status.st_ino) for status in map(Path.stat, files_below(folder))}
@@ -158,6 +164,14 @@ class VersionFolder:
         if (self.path / ROW_NUMBERS).exists():
             kept = np.asarray(load_rows(self.path / ROW_NUMBERS, mmap=True))
         return Passages(*passage_files(self.path), kept=kept)
+
+    def open_documents(self) -> Documents | None:
+        """Open the documents that the passages belong to; None where the version has none.
+
+        Raises:
+            StoreCorruptError: a file is missing or broken.
+        """
+        return Documents(self.path) if self.document_names() else None
 
 
 def passage_file(folder: Path, number: int) -> Path:

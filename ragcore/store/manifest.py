@@ -18,7 +18,7 @@ from typing import Any, Final, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ragcore import __version__
-from ragcore.contracts import Retriever
+from ragcore.contracts import Corpus, Retriever
 from ragcore.errors import StoreCorruptError, StoreError
 from ragcore.registry.components import ComponentSpec
 from ragcore.registry.pointers import escaped
@@ -30,11 +30,12 @@ __all__ = [
     "Manifest",
     "absolute_paths",
     "base_of",
+    "same_settings",
 ]
 
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
-_LEFT_OUT: Final = ("base", "order", "paths")
+_LEFT_OUT: Final = ("base", "corpus_date", "corpus_identity", "documents", "order", "paths")
 """Keys that a manifest has only where they say something; earlier releases do not know them."""
 
 
@@ -76,6 +77,9 @@ class Manifest(BaseModel):
             the manifest; None in manifests of before, and where there are none.
         order: where the clock said that the version was finished before one that was there
             already: the time that counts in place of `created`, just after that version's.
+        documents: how many documents its passages belong to; None where the corpus knows none.
+        corpus_identity: what the corpus is a copy of, such as a wiki's name, where it tells.
+        corpus_date: of what state, ISO 8601, where it tells.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -93,6 +97,9 @@ class Manifest(BaseModel):
     base: str | None = None
     paths: list[str] | None = None
     order: str | None = None
+    documents: int | None = Field(default=None, ge=0)
+    corpus_identity: str | None = None
+    corpus_date: str | None = None
 
     @classmethod
     def of_now(
@@ -107,6 +114,9 @@ class Manifest(BaseModel):
         files: dict[str, FileRecord],
         base: str | None = None,
         parent: str | None = None,
+        documents: int | None = None,
+        corpus_identity: str | None = None,
+        corpus_date: str | None = None,
     ) -> Manifest:
         """Describe a version that was finished now, by this release; see the attributes.
 
@@ -133,6 +143,9 @@ class Manifest(BaseModel):
             files=files,
             base=base,
             paths=paths if base is not None else None,
+            documents=documents,
+            corpus_identity=corpus_identity,
+            corpus_date=corpus_date,
         )
 
     @property
@@ -247,6 +260,38 @@ def base_of(folder: Path | None, store: Path) -> str | None:
     if common == Path(common.anchor):
         return str(folder)
     return Path(os.path.relpath(folder, store)).as_posix()
+
+
+def same_settings(manifest: Manifest, corpus: ComponentSpec[Corpus] | None) -> bool:
+    """Return whether a version was built from a corpus with these settings, apart from its paths.
+
+    Args:
+        manifest: of the version.
+        corpus: None where the settings are not known.
+    """
+    record = None if corpus is None else corpus.to_record()
+    pointers = [] if corpus is None else [f"/corpus{each}" for each in corpus.record_paths()]
+    before = _without(manifest.corpus, frozenset(manifest.corpus_paths or ()), "/corpus")
+    return bool(before == _without(record, frozenset(pointers), "/corpus"))
+
+
+def _without(value: object, pointers: frozenset[str], pointer: str) -> object:
+    """Return a record without the values at some pointers."""
+    match value:
+        case dict():
+            return {
+                key: _without(item, pointers, inner)
+                for key, item in value.items()
+                if (inner := f"{pointer}/{escaped(key)}") not in pointers
+            }
+        case list():
+            return [
+                _without(item, pointers, inner)
+                for number, item in enumerate(value)
+                if (inner := f"{pointer}/{number}") not in pointers
+            ]
+        case _:
+            return value
 
 
 def absolute_paths(value: object, pointer: str) -> list[str]:

@@ -90,7 +90,12 @@ def _claimed(catalog: Catalog) -> set[str]:
 
 @contextmanager
 def scratch_folder(
-    catalog: Catalog, retriever: Retriever, *, fresh: bool, report: Progress
+    catalog: Catalog,
+    retriever: Retriever,
+    *,
+    fresh: bool,
+    report: Progress,
+    parent: str | None = None,
 ) -> Iterator[None]:
     """Let a retriever with the capability `scratch` keep what it works out until the block ends.
 
@@ -103,8 +108,11 @@ def scratch_folder(
         retriever: no passage was added to it yet.
         fresh: discard what an interrupted build has left.
         report: called with the number of passages that need not be worked out again ("kept").
+        parent: the version that is updated; None for a build. What the one leaves, the other does
+            not use, nor remove.
     """
-    digest = blake2b(retriever.fingerprint.encode(), digest_size=8).hexdigest()
+    purpose = retriever.fingerprint if parent is None else f"{retriever.fingerprint}\n{parent}"
+    digest = blake2b(purpose.encode(), digest_size=8).hexdigest()
     folder = catalog.versions / f"{SCRATCH}{digest}"
     if not supports(retriever, ScratchUser):
         yield

@@ -10,7 +10,7 @@ catalog.py say what lies where, build.py and update.py make versions, opening.py
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -25,16 +25,27 @@ from ragcore.store.archive import export_version, import_version
 from ragcore.store.build import build_version
 from ragcore.store.catalog import Catalog
 from ragcore.store.collect import Collected, collect
-from ragcore.store.diff import Changes, Differences, differences
+from ragcore.store.comparing import DocumentCounts
+from ragcore.store.diff import Differences, differences
+from ragcore.store.guards import Allowed
 from ragcore.store.info import UpdateInfo, VersionInfo, info_of, update_info
 from ragcore.store.layout import Verify
 from ragcore.store.manifest import Manifest
 from ragcore.store.opening import check_opens, matching_spec, open_version
 from ragcore.store.progress import Progress, silent
-from ragcore.store.update import update_version
+from ragcore.store.update import ChangeSource, update_version
 from ragcore.types import Passage
 
-__all__ = ["Progress", "Store", "UpdateInfo", "Verify", "VersionInfo"]
+__all__ = [
+    "Allowed",
+    "ChangeSource",
+    "DocumentCounts",
+    "Progress",
+    "Store",
+    "UpdateInfo",
+    "Verify",
+    "VersionInfo",
+]
 
 
 class Store:
@@ -229,12 +240,15 @@ class Store:
     def update(
         self,
         version: str | None,
-        changes: Changes | Callable[[Passages], Changes],
+        changes: ChangeSource,
         *,
         parent: str | None = None,
         retriever: ComponentSpec[Retriever] | None = None,
+        corpus_config: ComponentSpec[Corpus] | None = None,
         activate: bool = True,
         verify: Verify = False,
+        allow: Collection[Allowed] = (),
+        batch: int = 512,
         progress: Progress | None = None,
     ) -> UpdateInfo:
         """Derive a version from another by adding, replacing and deleting passages.
@@ -251,16 +265,22 @@ class Store:
         Args:
             version: the new version's name, as for `build`.
             changes: what is added, replaced and deleted; see `read_changes` and `changes_to`. A
-                function is called with the parent's passages.
+                function is called with the parent's passages. With a corpus they become its
+                passages; one that knows documents is compared document by document, without those
+                whose keys are the same, and what stays keeps the metadata that it has.
             parent: the version that it is derived from; the current one where None.
             retriever: the one that the parent was built with; its own record where None.
+            corpus_config: of the corpus, recorded in the manifest; the parent's where None.
             activate: make it the current version.
             verify: compare every file of the parent with its sha256; as for `open`.
-            progress: as for `build`.
+            allow: what a corpus that knows documents may do: "deletions" of more than a fifth of
+                them, be "older" than the parent, or "other" than the parent's.
+            batch: how many new passages are added to the retriever together.
+            progress: as for `build`, and with the number of documents compared ("documents").
 
         Raises:
-            StoreError: the name has other characters, or the parent or the new version cannot be
-                opened.
+            StoreError: the name has other characters, the parent or the new version cannot be
+                opened, or the corpus would do what is not allowed.
             StoreCorruptError: a file of the parent was changed.
             VersionExistsError: there is a version of this name, or another program makes one.
             UnsupportedOperation: the retriever cannot add or remove passages.
@@ -273,8 +293,11 @@ class Store:
             changes,
             parent=parent,
             retriever=retriever,
+            corpus_config=corpus_config,
             activate=activate,
             verify=verify,
+            allow=allow,
+            batch=batch,
             report=progress or silent,
         )
         return update_info(updated, self.current())

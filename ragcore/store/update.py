@@ -7,14 +7,16 @@ are not used again. Rows follow from them (`Passages.kept`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ragcore.contracts import Retriever
+from ragcore.contracts import Corpus, Retriever
 from ragcore.disk.arrays import save_array
 from ragcore.disk.atomic import writing
 from ragcore.disk.links import share
@@ -23,9 +25,13 @@ from ragcore.memory.memory import Memory
 from ragcore.memory.passages import Passages, PassageWriter
 from ragcore.registry.components import ComponentSpec, keep_shared
 from ragcore.store.build import write_retriever
-from ragcore.store.catalog import Catalog
-from ragcore.store.checking import checked_passages
-from ragcore.store.diff import Changes, Derivation, derive
+from ragcore.store.by_document import update_documents, without_passages
+from ragcore.store.catalog import Catalog, LeasedVersion
+from ragcore.store.checking import checked_passages, document_corpus, label_of
+from ragcore.store.comparing import DocumentCounts
+from ragcore.store.diff import Changes, changes_to, derive
+from ragcore.store.documents import DOCUMENT_FILES
+from ragcore.store.guards import Allowed, CorpusFacts, check_deletions, check_same_corpus, facts_of
 from ragcore.store.layout import (
     ROW_NUMBERS,
     Verify,
@@ -34,15 +40,41 @@ from ragcore.store.layout import (
     passage_file,
     passage_files,
 )
-from ragcore.store.manifest import Manifest, base_of
+from ragcore.store.manifest import Manifest, base_of, same_settings
 from ragcore.store.opening import check_opens, matching_spec, open_version, suspecting_damage
 from ragcore.store.progress import Progress
-from ragcore.store.staging import staging_folder
+from ragcore.store.staging import scratch_folder, staging_folder
+from ragcore.types import Passage
 
 if TYPE_CHECKING:
     from ragcore.types import Rows
 
-__all__ = ["Updated", "update_version"]
+__all__ = ["ChangeSource", "Updated", "update_version"]
+
+ChangeSource = Changes | Callable[[Passages], Changes] | Iterable[Passage]
+"""What an update is told: changes, how to work them out, or a corpus with all passages."""
+
+
+class Revision(NamedTuple):
+    """How a version's passages follow from its parent's; the new ones are in its folder.
+
+    Attributes:
+        removed: numbers of the parent's passages that do not stay, int64 [r], ascending.
+        added: how many new ones follow those that stay.
+        replaced: how many of them replace a removed one.
+        is_empty: whether nothing changes.
+        recorded: how many documents with passages the new version has; None where it knows none.
+        documents: what happened to how many documents, where the corpus knows them.
+        facts: what the corpus tells of itself; None where the parent's record of it stays.
+    """
+
+    removed: Rows
+    added: int
+    replaced: int
+    is_empty: bool
+    recorded: int | None = None
+    documents: DocumentCounts | None = None
+    facts: CorpusFacts | None = None
 
 
 class Updated(NamedTuple):
@@ -50,27 +82,33 @@ class Updated(NamedTuple):
 
     Attributes:
         manifest: of the new version; of its parent where nothing changed.
-        derivation: how the passages follow from the parent's.
+        revision: how the passages follow from the parent's.
         parent: the version that was updated.
+        seconds: how long it took.
     """
 
     manifest: Manifest
-    derivation: Derivation
+    revision: Revision
     parent: str
+    seconds: float
 
 
 def update_version(
     catalog: Catalog,
     version: str | None,
-    changes: Changes | Callable[[Passages], Changes],
+    changes: ChangeSource,
     *,
     parent: str | None,
     retriever: ComponentSpec[Retriever] | None,
+    corpus_config: ComponentSpec[Corpus] | None,
     activate: bool,
     verify: Verify,
+    allow: Collection[Allowed],
+    batch: int,
     report: Progress,
 ) -> Updated:
     """Derive a version from another and put it in place; see `Store.update`."""
+    started = perf_counter()
     if version is not None:
         catalog.refuse_name(version)
     with (
@@ -80,18 +118,26 @@ def update_version(
     ):
         base.check_files(digests=verify)
         if verify not in (True, "full"):
-            base.check_files(digests=True, only=base.passage_names())
+            read = [*base.passage_names(), *base.document_names()]
+            base.check_files(digests=True, only=read)
         spec = matching_spec(base, retriever)
         with ExitStack() as loaded:
             with open_version(base, spec, recorded=retriever is None) as memory:
-                if callable(changes):
-                    changes = changes(memory.passages)
-                derivation = derive(memory.passages, changes)
-                if derivation.is_empty:
-                    return Updated(base.manifest, derivation, base.name)
-                _refuse_unsupported(spec, memory.retriever, derivation)
+                revision = _revision(
+                    base, memory.passages, changes, corpus_config, staging, allow, report
+                )
+                if revision.is_empty:
+                    seconds = perf_counter() - started
+                    return Updated(base.manifest, revision, base.name, seconds)
+                _refuse_unsupported(spec, memory.retriever, revision)
+                # What is encoded stays until the version is in place, however that fails.
+                loaded.enter_context(
+                    scratch_folder(
+                        catalog, memory.retriever, fresh=False, report=report, parent=base.name
+                    )
+                )
                 with suspecting_damage(base):
-                    count = _write_update(staging, base, memory, spec, derivation, report)
+                    count = _write_update(staging, base, memory, spec, revision, batch, report)
                 # What the new files were derived from; the others are the parent's own, unread.
                 base.check_files(digests=True, only=base.names_not_shared(staging))
                 files = file_records(staging, report, base.records())
@@ -103,27 +149,123 @@ def update_version(
                 passages=count,
                 retriever=spec,
                 fingerprint=base.manifest.fingerprint,
-                corpus=base.manifest.corpus,
-                corpus_paths=base.manifest.corpus_paths,
-                base=base_of(spec.record_base(), catalog.folder) or base.manifest.base,
                 parent=base.name,
                 files=files,
+                documents=revision.recorded,
+                **_corpus_fields(catalog, base.manifest, spec, corpus_config, revision),
             )
             if activate:
                 check_opens(staging, manifest, spec, catalog.folder)
-        manifest = catalog.put_in_place(staging, manifest, activate=activate)
-    return Updated(manifest, derivation, base.name)
+            manifest = catalog.put_in_place(staging, manifest, activate=activate)
+    return Updated(manifest, revision, base.name, perf_counter() - started)
+
+
+def _revision(
+    base: LeasedVersion,
+    passages: Passages,
+    changes: ChangeSource,
+    corpus_config: ComponentSpec[Corpus] | None,
+    staging: Path,
+    allow: Collection[Allowed],
+    report: Progress,
+) -> Revision:
+    """Work out how the new version's passages follow, and write its new passages and documents."""
+    name = None if corpus_config is None else corpus_config.use
+    corpus = document_corpus(changes)
+    if corpus is None:
+        if not isinstance(changes, Changes):
+            changes = (
+                changes_to(passages, changes, name)
+                if isinstance(changes, Iterable)
+                else changes(passages)
+            )
+        return _revision_by_id(base, passages, changes, staging)
+    label = label_of(name)
+    check_same_corpus(base.manifest, facts_of(corpus, label), allow)
+    update = update_documents(
+        base,
+        passages,
+        corpus,
+        staging,
+        name=name,
+        trusted=same_settings(base.manifest, corpus_config),
+        report=report,
+    )
+    # Once more: some corpora know only when they were read of what state they are.
+    facts = facts_of(corpus, label)
+    check_same_corpus(base.manifest, facts, allow)
+    check_deletions(base.name, update.documents, allow)
+    return Revision(
+        update.removed,
+        update.added,
+        update.replaced,
+        update.is_empty,
+        update.recorded,
+        update.documents,
+        facts,
+    )
+
+
+def _revision_by_id(
+    base: LeasedVersion, passages: Passages, changes: Changes, staging: Path
+) -> Revision:
+    """Work out what changes by passages' ids make of a version, and write its new passages."""
+    derivation = derive(passages, changes)
+    kept = passages.kept
+    removed = derivation.removed if kept is None else kept[derivation.removed]
+    if derivation.added:
+        with PassageWriter(passage_file(staging, len(passage_files(base.path)))) as writer:
+            writer.write(list(checked_passages(derivation.added)))
+    documents = base.open_documents()
+    recorded = base.manifest.documents
+    if documents is not None:
+        counted = without_passages(documents, removed, staging)
+        recorded = recorded if counted is None else counted
+        if counted is None:
+            for file in DOCUMENT_FILES:
+                share(base.path / file, staging / file)
+    return Revision(
+        removed, len(derivation.added), derivation.replaced, derivation.is_empty, recorded
+    )
+
+
+def _corpus_fields(
+    catalog: Catalog,
+    parent: Manifest,
+    spec: ComponentSpec[Retriever],
+    corpus_config: ComponentSpec[Corpus] | None,
+    revision: Revision,
+) -> dict[str, Any]:
+    """Return what the new manifest says of the corpus: the one that it was compared with, if any.
+
+    Paths are recorded from the parent's folder on where the parent's record of the corpus stays.
+    """
+    base = base_of(spec.record_base(), catalog.folder)
+    facts = revision.facts
+    if facts is None:
+        told = {"corpus_identity": parent.corpus_identity, "corpus_date": parent.corpus_date}
+    else:
+        told = {"corpus_identity": facts.identity or None, "corpus_date": facts.date or None}
+    if corpus_config is None:
+        record = {"corpus": parent.corpus, "corpus_paths": parent.corpus_paths}
+        return {**record, "base": base or parent.base, **told}
+    return {
+        "corpus": corpus_config.to_record(),
+        "corpus_paths": [f"/corpus{pointer}" for pointer in corpus_config.record_paths()],
+        "base": base or base_of(corpus_config.record_base(), catalog.folder) or parent.base,
+        **told,
+    }
 
 
 def _refuse_unsupported(
-    spec: ComponentSpec[Retriever], retriever: Retriever, derivation: Derivation
+    spec: ComponentSpec[Retriever], retriever: Retriever, revision: Revision
 ) -> None:
     """Check that a retriever can add and remove passages, as far as an update needs it.
 
     Raises:
         UnsupportedOperation: it cannot.
     """
-    counts = {"add": len(derivation.added), "remove": len(derivation.removed)}
+    counts = {"add": revision.added, "remove": len(revision.removed)}
     for capability, count in counts.items():
         if count and capability not in retriever.capabilities:
             raise UnsupportedOperation.of(f"retriever {spec.use!r}", capability)
@@ -134,37 +276,38 @@ def _write_update(
     base: VersionFolder,
     memory: Memory,
     spec: ComponentSpec[Retriever],
-    derivation: Derivation,
+    revision: Revision,
+    batch: int,
     report: Progress,
 ) -> int:
     """Write the files of a derived version; return the number of its passages.
 
     Args:
-        staging: the folder that the version is written in.
+        staging: the folder that the version is written in; has its new passages and documents.
         base: the version that it is derived from.
         memory: that version, opened for this alone: its retriever is changed.
         spec: of the retriever, for errors.
-        derivation: which passages are removed and added.
+        revision: which passages are removed and added.
+        batch: how many passages are added at once.
         report: called with the number of new passages that are done ("passages").
-
-    Raises:
-        CorpusError: a new passage has no id or no text.
     """
     retriever, passages = memory.retriever, memory.passages
     files = passage_files(base.path)
     for file in files:
         share(file, staging / file.name)
     numbers = _numbers(memory)  # [n]
-    added = passages.stored + np.arange(len(derivation.added), dtype=np.int64)  # [a]
+    added = passages.stored + np.arange(revision.added, dtype=np.int64)  # [a]
+    if len(revision.removed):
+        retriever.remove(revision.removed)
     if len(added):
-        with PassageWriter(passage_file(staging, len(files))) as writer:
-            writer.write(list(checked_passages(derivation.added)))
-    if len(derivation.removed):
-        retriever.remove(numbers[derivation.removed])
-    if len(added):
-        retriever.add(added, derivation.added)
-        report("passages", len(added), len(added))
-    numbers = np.concatenate([np.delete(numbers, derivation.removed), added])  # [n - r + a]
+        with Passages(passage_file(staging, len(files))) as new:
+            stream = iter(new)
+            for start in range(0, len(added), batch):
+                chunk = list(islice(stream, batch))
+                retriever.add(added[start : start + batch], chunk)
+                report("passages", start + len(chunk), len(added))
+    left = numbers[~np.isin(numbers, revision.removed, assume_unique=True)]
+    numbers = np.concatenate([left, added])  # [n - r + a]
     if len(numbers) < passages.stored + len(added):
         save_array(staging / ROW_NUMBERS, numbers)
     write_retriever(staging, spec, retriever, len(numbers))

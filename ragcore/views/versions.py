@@ -13,12 +13,13 @@ from rich.text import Text
 from ragcore.views.tables import byte_size, plain_table
 
 if TYPE_CHECKING:
+    from ragcore.store.comparing import DocumentCounts
     from ragcore.store.diff import Differences
     from ragcore.store.manifest import Manifest
     from ragcore.store.store import VersionInfo
     from ragcore.types import Passage
 
-__all__ = ["difference_view", "manifest_view", "versions_view"]
+__all__ = ["difference_view", "document_line", "manifest_view", "versions_view"]
 
 _CONTEXT_WORDS = 3
 """Unchanged words shown around a change."""
@@ -47,9 +48,11 @@ def manifest_view(manifest: Manifest, *, current: bool) -> RenderableType:
         "version": manifest.name + (" (current)" if current else ""),
         "created": manifest.created,
         "passages": f"{manifest.passages:,}",
+        "documents": "" if manifest.documents is None else f"{manifest.documents:,}",
         "retriever": json.dumps(manifest.retriever, ensure_ascii=False),
         "fingerprint": manifest.fingerprint,
         "corpus": json.dumps(manifest.corpus, ensure_ascii=False) if manifest.corpus else "",
+        "of": " of ".join(filter(None, (manifest.corpus_identity, manifest.corpus_date))),
         "parent": manifest.parent,
         "ragcore": manifest.ragcore,
         "size": byte_size(manifest.bytes),
@@ -60,6 +63,18 @@ def manifest_view(manifest: Manifest, *, current: bool) -> RenderableType:
         for name, record in manifest.files.items()
     ]
     return Text("\n".join(lines))
+
+
+def document_line(counts: DocumentCounts) -> str:
+    """Say in one line what happened to the documents of a version."""
+    unchanged = f"{counts.unchanged + counts.same_text:,} unchanged"
+    if counts.same_text:
+        unchanged += f" ({counts.same_text:,} of them revised without an effect on a passage)"
+    kinds = [f"{getattr(counts, kind):,} {kind}" for kind in ("added", "edited", "renamed")]
+    kinds += [f"{counts.removed:,} removed", unchanged]
+    if counts.left:
+        kinds.append(f"{counts.left:,} kept that the corpus lacks")
+    return f"documents: {', '.join(kinds)}"
 
 
 def difference_view(differences: Differences, limit: int) -> RenderableType:

@@ -45,7 +45,7 @@ SECTIONS: Final = {
     "train.refresh": RefreshConfig,
 }
 COMPONENTS: Final = {
-    "corpus": ["dpr-tsv", "jsonl", "text", "world-factbook"],
+    "corpus": ["dpr-tsv", "jsonl", "text", "wikipedia", "world-factbook"],
     "retriever": ["bm25", "dense", "hybrid", "rerank"],
     "scorer": ["cross-encoder", "query-likelihood"],
     "encoder": ["dpr", "sentence-transformers"],

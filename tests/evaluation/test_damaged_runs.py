@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ragcore.cli import main
 from ragcore.errors import ConfigError, RagcoreError
-from ragcore.evaluation.running import compare_with_run, evaluate, replay
+from ragcore.evaluation.running import Report, compare_with_run, evaluate, replay
 from ragcore.evaluation.runs import PREDICTIONS, RUN, read_run
 from ragcore.questions import read_questions
 from ragcore.rag import load
@@ -27,6 +27,12 @@ def run(pipeline: Path, capsys: pytest.CaptureFixture[str]) -> Path:  # noqa: F8
     assert main(["eval", str(pipeline), questions, "--output", str(folder)]) == 0
     capsys.readouterr()
     return folder
+
+
+@pytest.fixture
+def report(pipeline: Path) -> Report:  # noqa: F811
+    with load(pipeline) as rag:
+        return evaluate(rag, read_questions(pipeline.parent / "q.jsonl"))
 
 
 values = st.one_of(
@@ -68,7 +74,7 @@ def damaged(value: object, path: tuple, other: object, remove: bool) -> object:
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_any_value_may_be_another_or_missing(run: Path, pipeline: Path, data) -> None:  # noqa: F811
+def test_any_value_may_be_another_or_missing(run: Path, report: Report, data) -> None:
     originals = {name: (run / name).read_bytes() for name in (RUN, PREDICTIONS)}
     name = data.draw(st.sampled_from([RUN, PREDICTIONS]))
     lines = originals[name].decode().split("\n") if name == PREDICTIONS else [originals[name]]
@@ -87,8 +93,6 @@ def test_any_value_may_be_another_or_missing(run: Path, pipeline: Path, data) ->
     whole = b"\n".join(line.encode() if isinstance(line, str) else line for line in lines)
     try:
         (run / name).write_bytes(whole)
-        with load(pipeline) as rag:
-            report = evaluate(rag, read_questions(pipeline.parent / "q.jsonl"))
         for read in (lambda: compare_with_run(run, report), lambda: replay(run)):
             # Any other error fails the test.
             with contextlib.suppress(RagcoreError):

@@ -96,6 +96,25 @@ def test_json_is_complete_and_overrides_apply(built, capsys):
     assert row["memory"] == "first"
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8", "auto"])
+def test_an_answer_names_the_type_that_answered(built, capsys, dtype):
+    assert ask(built, QUESTION, f"generator.dtype={dtype}", "--json") == 0
+    # No layer of a tiny model is worth a trial.
+    expected = "float32" if dtype == "auto" else dtype
+    assert json.loads(capsys.readouterr().out)["dtype"] == expected
+
+
+def test_check_loads_models_for_their_speed_only_where_it_is_asked(project, capsys):
+    assert main(["check", str(project.yaml)]) == 0
+    assert "speed" not in capsys.readouterr().out
+    assert main(["check", str(project.yaml), "--speed", "generator.dtype=auto"]) == 0
+    shown = capsys.readouterr().out
+    assert "generator: speed\n  dtype float32, chosen by auto: no linear layer is so" in shown
+    assert " x linear " in shown
+    assert main(["check", str(project.yaml), "--speed", "generator=null"]) == 0
+    assert "no component of this pipeline reports" in capsys.readouterr().out
+
+
 def test_the_generator_is_exchanged_on_the_command_line(built, capsys):
     log_probs = []
     for generator in (["generator.model=./model"], ["generator.use=t5", "generator.model=./t5"]):

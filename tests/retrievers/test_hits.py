@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragcore.errors import ComponentError
-from ragcore.retrievers.hits import among, best_hits, checked_hits, search_allowed, search_deeper
+from ragcore.retrievers.hits import (
+    among,
+    best_hits,
+    checked_hits,
+    complete,
+    search_allowed,
+    search_deeper,
+)
 from ragcore.types import MISSING_ROW, Hits
 
 SIZE = 40
@@ -136,6 +143,19 @@ def test_hits_that_break_the_contract_are_refused(rows: list[list[int]], message
 def test_missing_hits_are_no_repetition() -> None:
     hits = Hits.empty(2, 3)
     assert checked_hits(hits, 2, 3, "the source") is hits
+
+
+@pytest.mark.parametrize("shape", [(1, 4), (3, 4), (1, 500), (70, 4)])
+def test_hits_are_complete_if_rows_exist_and_differ(shape: tuple[int, int]) -> None:
+    size = shape[0] * shape[1]
+    rows = np.random.default_rng(0).permutation(size).reshape(shape)
+    assert complete(rows, size)
+    assert complete(np.repeat(rows[:1], shape[0], axis=0), size)
+    assert not complete(rows, size - 1)
+    for row in (MISSING_ROW, rows[-1, 0], size):
+        changed = rows.copy()
+        changed[-1, -1] = row
+        assert not complete(changed, size)
 
 
 def test_rows_are_looked_up_in_an_ascending_list() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ragcore_faiss.config import FaissConfig
+from ragcore_faiss.exhaustive import enough, wide
 from ragcore_faiss.index import Faiss
 
 from ragcore.contracts import Index
@@ -343,6 +344,34 @@ def test_training_begins_when_there_is_enough() -> None:
     assert len(small) == 2000
     rows, _ = brute_force(10)
     assert np.array_equal(small.search(QUERIES, 10).rows, rows)
+
+
+@pytest.mark.parametrize(
+    ("factory", "most"),
+    [
+        ("Flat", 2000),
+        ("IVF32,Flat", 2000),
+        ("HNSW16", 16),
+        ("PCA24,HNSW16", 16),
+        ("HNSW16,Refine(SQ8)", 0),
+    ],
+)
+def test_a_search_is_widened_only_beyond_its_graphs_width(factory: str, most: int) -> None:
+    index = made(factory)
+    assert min(enough(index._index), 2000) == most
+    assert all(wide(index._index, k) is None for k in range(1, most + 1))
+    if factory.endswith("HNSW16"):
+        assert wide(index._index, most + 1) is not None
+
+
+def test_a_search_after_a_change_finds_what_is_there_now() -> None:
+    index = Faiss(FaissConfig(factory="HNSW16"), dim=DIM)
+    for end in (50, 700, 2000):
+        index.add(np.arange(len(index), end), VECTORS[len(index) : end])
+        k = end - 1
+        hits = index.search(VECTORS[end - 1 : end], k)
+        assert hits.rows[0, 0] == end - 1
+        assert (hits.rows >= 0).all()
 
 
 def test_too_few_vectors_to_train_on_say_how_many_are_needed() -> None:

@@ -10,12 +10,7 @@ import torch
 from pydantic import ValidationError
 from ragcore_transformers.configs import CrossEncoderConfig
 from ragcore_transformers.cross_encoder import CrossEncoder
-from transformers import (
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    BertConfig,
-    BertForSequenceClassification,
-)
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from ragcore.contracts import Scorer
 from ragcore.errors import PluginError
@@ -29,21 +24,9 @@ PASSAGES = [
 QUESTIONS = ["What is the capital of Chad?", "Who?", "Who is the prime minister of Ethiopia now?"]
 
 
-def save_cross_encoder(folder: Path, *, labels: int = 1) -> Path:
-    """Save a BERT that gives a pair of texts so many numbers."""
-    tokenizer = tiny.word_pieces()
-    model = BertForSequenceClassification(
-        BertConfig(vocab_size=len(tokenizer), num_labels=labels, **tiny.BERT)
-    )
-    tiny.spread(model)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_cross_encoder(tmp_path_factory.mktemp("cross"))
+    return tiny.save_cross_encoder(tmp_path_factory.mktemp("cross"))
 
 
 def made(folder: Path, **settings: object) -> CrossEncoder:
@@ -99,7 +82,7 @@ def test_threads_take_turns(folder: Path) -> None:
 
 def test_a_model_of_several_labels_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PluginError, match="gives 3 numbers for a pair"):
-        made(save_cross_encoder(tmp_path, labels=3))
+        made(tiny.save_cross_encoder(tmp_path, labels=3))
 
 
 def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:

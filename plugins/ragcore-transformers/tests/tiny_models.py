@@ -412,3 +412,17 @@ def save_gguf(folder: Path, file: Path) -> Path:
     writer.write_tensors_to_file()
     writer.close()
     return file
+
+
+def save_cross_encoder(folder: Path, *, labels: int = 1) -> Path:
+    """Save a BERT that gives a pair of texts so many numbers."""
+    from transformers import BertConfig, BertForSequenceClassification
+
+    tokenizer = word_pieces()
+    model = BertForSequenceClassification(
+        BertConfig(vocab_size=len(tokenizer), num_labels=labels, **BERT)
+    )
+    spread(model)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

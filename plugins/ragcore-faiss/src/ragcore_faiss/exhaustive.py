@@ -8,6 +8,7 @@ FAISS's classes; knows nothing of files or threads.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 import faiss as typed_faiss  # type: ignore[import-untyped, unused-ignore]
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from ragcore.types import Rows, Vectors
 
-__all__ = ["compare_all", "graph_is_slower", "has_graph", "wide", "wider_probes"]
+__all__ = ["compare_all", "enough", "graph_is_slower", "has_graph", "wide", "wider_probes"]
 
 # FAISS's stubs lack many of its names and keywords.
 faiss: Any = typed_faiss
@@ -38,6 +39,14 @@ def has_graph(index: Any) -> bool:
 def graph_is_slower(depth: int, count: int) -> bool:
     """Return whether walking a graph `depth` deep costs more than comparing `count` vectors."""
     return _EDGES * depth >= count
+
+
+def enough(index: Any) -> float:
+    """Return the largest k up to which `wide` gives None; it may be less, but no more."""
+    graphs: list[Any] = [each for each in layers(index) if isinstance(each, faiss.IndexHNSW)]
+    if any(isinstance(layer, faiss.IndexRefine) for layer in layers(index)):
+        return 0
+    return min((graph.hnsw.efSearch for graph in graphs), default=inf)
 
 
 def wide(index: Any, k: int) -> Any | None:

@@ -24,7 +24,7 @@ from ragcore.errors import (
     UnsupportedOperation,
 )
 from ragcore.process.fork import call_in_child, new_rlock
-from ragcore.scaling import checked_scale, common_scale, in_range, scales
+from ragcore.scaling import checked_scale, common_scale, in_range, need_no_scale, scales
 from ragcore.types import Hits
 from ragcore_faiss.config import FaissConfig
 from ragcore_faiss.factory import abilities, completed, make, message, overflows, trains, tune
@@ -74,6 +74,8 @@ class Faiss:
         self._last = -1
         # Computed when a row is first looked up.
         self._numbering: Numbering | None = None
+        # Made when something is first searched, and again after a change.
+        self._searcher: Searcher | None = None
         self._new_rows: list[Rows] = []
         self._untrained: list[Vectors] = []
         self._lock = new_rlock()
@@ -140,15 +142,25 @@ class Faiss:
         count = min(k, len(self) if numbers is None else len(numbers))
         if not count or not len(values):
             return Hits.empty(len(values), k)
-        factors = scales(values)  # [B]
-        searcher = Searcher(self._index, self._rows, exact="exact" in self.capabilities)
-        scores, rows = searcher.best(values * factors[:, None], count, numbers)  # [B, count] each
-        scores = scores / (factors * np.float32(self._scale or 1))[:, None]
+        if need_no_scale(values) and self._scale in (None, 1):
+            scores, rows = self._searches().best(values, count, numbers)  # [B, count] each
+        else:
+            factors = scales(values)  # [B]
+            scores, rows = self._searches().best(values * factors[:, None], count, numbers)
+            scores = scores / (factors * np.float32(self._scale or 1))[:, None]
         if count == k:
             return Hits(rows, scores)
         hits = Hits.empty(len(values), k)
         hits.rows[:, :count], hits.scores[:, :count] = rows, scores
         return hits
+
+    def _searches(self) -> Searcher:
+        """Return what searches FAISS's index and the rows that are there now."""
+        index, rows, searcher = self._index, self._rows, self._searcher
+        if searcher is None or searcher.index is not index or searcher.rows is not rows:
+            searcher = Searcher(index, rows, exact="exact" in self.capabilities)
+            self._searcher = searcher
+        return searcher
 
     def _numbers(self) -> Numbering:
         """Return the numbering of the rows that are there now."""
@@ -291,7 +303,7 @@ class Faiss:
                 f"{self._name} holds vectors of {self._dim} dimensions and was given an array of "
                 f"shape {values.shape}: it must be [n, {self._dim}]"
             )
-        if not in_range(values):
+        if not (need_no_scale(values) or in_range(values)):
             raise ComponentError(
                 f"{self._name} was given a vector that is not finite, or has a number above 1e18"
             )
@@ -357,6 +369,9 @@ class Faiss:
 
     def _settle(self) -> None:
         """Train the index if that is due, and join the added rows to the others."""
+        # Most searches have nothing to wait for; vectors that await training are new rows, too.
+        if not self._new_rows and self._index.ntotal == len(self._rows):
+            return
         with self._lock:
             if self._untrained:
                 self._train()

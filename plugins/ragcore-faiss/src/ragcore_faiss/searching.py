@@ -6,7 +6,7 @@ Chooses between FAISS's own search, a wider one, and comparing vectors one by on
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from operator import gt
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from ragcore.types import MISSING_ROW
 from ragcore_faiss.exhaustive import (
     compare_all,
+    enough,
     graph_is_slower,
     has_graph,
     wide,
@@ -30,10 +31,12 @@ __all__ = ["Searcher"]
 _FEW: Final = 1_000
 """Up to so many allowed rows are compared one by one, whatever lists they are in."""
 
+_SHORT: Final = 128
+"""So many scores are compared faster in Python than by several calls of numpy."""
 
-@dataclass(frozen=True, slots=True)
+
 class Searcher:
-    """Search one index.
+    """Search one index; immutable, so that threads can share it.
 
     Attributes:
         index: FAISS's, trained, with rows as its ids.
@@ -41,9 +44,12 @@ class Searcher:
         exact: whether FAISS compares all vectors.
     """
 
-    index: Any
-    rows: Rows
-    exact: bool
+    def __init__(self, index: Any, rows: Rows, *, exact: bool) -> None:
+        self.index = index
+        self.rows = rows
+        self.exact = exact
+        # To look through the layers of FAISS's index takes as long as a fast search.
+        self._enough = enough(index)
 
     def best(self, values: Vectors, k: int, numbers: Rows | None) -> tuple[Vectors, Rows]:
         """Return scores and rows [B, k], by falling score, ties by row.
@@ -53,15 +59,15 @@ class Searcher:
             k: not more than there are vectors to find.
             numbers: ascending, FAISS's numbers of the vectors to search among; None for all.
         """
-        layer, options = core(self.index), {}
+        options: dict[str, Any] = {}
         if numbers is None:
-            params = wide(self.index, k)
+            params = None if k <= self._enough else wide(self.index, k)
             if params is not None:
                 if has_graph(self.index) and graph_is_slower(k, len(self.rows)):
                     return self._compared(values, k, None)
                 options["params"] = params
             scores, rows = self._fetch(values, k, options)
-        elif takes_selector(layer):
+        elif takes_selector(core(self.index)):
             if len(numbers) <= _FEW and not self.exact:
                 return self._compared(values, k, numbers)
             selected = np.ascontiguousarray(self.rows[numbers])
@@ -74,6 +80,8 @@ class Searcher:
             params = wide(self.index, depth)
             options = {} if params is None else {"params": params}
             scores, rows = self._filtered(*self._fetch(values, depth, options), k, numbers)
+        if min(rows[:, -1].tolist(), default=0) != MISSING_ROW:
+            return scores, rows
         for params in wider_probes(self.index, None if numbers is None else self.rows[numbers]):
             short = rows[:, -1] == MISSING_ROW  # [B]
             if not short.any():
@@ -104,16 +112,25 @@ class Searcher:
         fetched = min(k + 1, len(self.rows)) if self.exact else k
         while True:
             scores, rows = self.index.search(queries, fetched, **options)  # [B, fetched] each
-            ends = rows[:, -1]
+            # Mostly all are there, and no two scores are equal, neither the k-th and the next.
+            complete = min(rows[:, -1].tolist(), default=0) >= 0
+            if complete and _falls(scores):
+                return scores[:, :k], rows[:, :k]
             # FAISS puts missing hits last, with the lowest float as their score.
-            if ends.min() < 0:
+            if not complete:
                 scores[rows == MISSING_ROW] = -np.inf
             if not self.exact or fetched == len(self.rows):
                 break
+            ends = rows[:, -1]
             if not ((scores[:, k - 1] == scores[:, -1]) & (ends != MISSING_ROW)).any():
                 break
             fetched = min(2 * fetched, len(self.rows))
-        if (scores[:, :-1] > scores[:, 1:]).all():
-            return scores[:, :k], rows[:, :k]
         order = np.lexsort((rows, -scores), axis=1)[:, :k]
         return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
+
+
+def _falls(scores: Vectors) -> bool:
+    """Return whether each score [B, k] is lower than the one before it."""
+    if scores.size > _SHORT:
+        return bool((scores[:, :-1] > scores[:, 1:]).all())
+    return all(all(map(gt, line, line[1:])) for line in scores.tolist())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from operator import gt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -26,7 +27,7 @@ from ragcore.errors import (
 )
 from ragcore.process.cpus import usable_cpus
 from ragcore.process.fork import new_lock
-from ragcore.scaling import checked_scale, common_scale, in_range, scales
+from ragcore.scaling import checked_scale, common_scale, in_range, need_no_scale, scales
 from ragcore.types import MISSING_ROW, Hits
 from ragcore_hnswlib.config import HnswlibConfig
 from ragcore_hnswlib.file import check_file
@@ -43,6 +44,9 @@ _SCALED_FORMAT: Final = 2
 
 _FEW: Final = 1_000
 """Up to so many allowed rows are compared one by one: faster than a filtered graph, and exact."""
+
+_SHORT: Final = 128
+"""So many scores are compared faster in Python than by several calls of numpy."""
 
 _BLOCK: Final = 4_096
 """Places that a new graph has, and vectors compared at a time."""
@@ -162,8 +166,11 @@ class Hnswlib:
         if k < 1:
             raise ComponentError(f"index 'hnswlib' was asked for {k} hits: ask for 1 or more")
         values = self._checked(queries)
-        factors = self._scales(values)  # [B]
-        values = values * factors[:, None]
+        divisors = None
+        if self._scale not in (None, 1) or not need_no_scale(values):
+            factors = self._scales(values)  # [B]
+            values = values * factors[:, None]
+            divisors = (factors * np.float32(self._scale or 1))[:, None]  # [B, 1]
         all_rows = self._rows
         options: dict[str, Any] = {}
         among = None
@@ -187,7 +194,8 @@ class Hnswlib:
                 # The graph does not reach so many from its entry point.
                 every = np.flatnonzero(all_rows != MISSING_ROW) if among is None else among
                 places, scores = self._compared(values, count, every)
-        scores = scores / (factors * np.float32(self._scale or 1))[:, None]
+        if divisors is not None:
+            scores = scores / divisors
         rows, scores = _in_order(all_rows[places], scores)
         if count == k:
             return Hits(rows, scores)
@@ -270,7 +278,7 @@ class Hnswlib:
                 f"index 'hnswlib' holds vectors of {self._dim} dimensions and was given an array "
                 f"of shape {values.shape}: it must be [n, {self._dim}]"
             )
-        if not np.isfinite(values).all():
+        if not (need_no_scale(values) or np.isfinite(values).all()):
             raise ComponentError("index 'hnswlib' was given a vector that is not finite")
         return values
 
@@ -365,7 +373,11 @@ def _scaled(queries: Vectors) -> Vectors:
 
 def _in_order(rows: Rows, scores: Vectors) -> tuple[Rows, Vectors]:
     """Sort hits [B, k] by falling score, ties by row; hnswlib's are sorted by score already."""
-    if (scores[:, 1:] < scores[:, :-1]).all():
+    if scores.size <= _SHORT:
+        falls = all(all(map(gt, line, line[1:])) for line in scores.tolist())
+    else:
+        falls = bool((scores[:, 1:] < scores[:, :-1]).all())
+    if falls:
         return rows, scores
     order = np.lexsort((rows, -scores), axis=1)
     return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)

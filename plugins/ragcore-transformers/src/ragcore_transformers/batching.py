@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, TypeVar
 
 import torch
 
-__all__ = ["encode_by_length"]
+__all__ = ["CHARACTERS_OF_A_TOKEN", "PROBE_TEXTS", "encode_by_length"]
+
+CHARACTERS_OF_A_TOKEN: Final = 4
+"""Of English text in word pieces, about; it decides how texts are batched, and nothing else."""
+
+_CPU_CHARACTERS: Final = 8_000
+"""In one run of a model on a CPU: its states (some 1,500 tokens) then stay in the CPU's caches. The
+all-MiniLM-L6-v2 of 128 passages of 100 words, CPU time of one thread of an AMD EPYC by passages in
+a run, 4, 8, 16, 32, 64: float32 3.9, 3.9, 3.6, 3.9, 4.7 s; int8 1.9, 1.8, 1.8, 2.2, 3.6 s."""
+
+PROBE_TEXTS: Final = ["a", "b " * 5, "c d " * 20]
+"""Of unlike lengths, to compare two ways in which a model computes."""
 
 Item = TypeVar("Item")
 
@@ -17,12 +28,49 @@ def encode_by_length(
     length: Callable[[Item], int],
     batch_size: int,
     encode: Callable[[list[Item]], torch.Tensor],
+    *,
+    device: torch.device,
+    limit: int | None = None,
 ) -> torch.Tensor:
-    """Encode n ≥ 1 items as vectors [n, d], in their order; `encode` takes one batch."""
-    order = sorted(range(len(items)), key=lambda number: length(items[number]))
+    """Encode n ≥ 1 items as vectors [n, d], in their order.
+
+    Args:
+        items: texts, or what has texts.
+        length: gives an item's length in characters.
+        batch_size: the most items in a batch.
+        encode: encodes one batch.
+        device: that it runs on.
+        limit: the most tokens of an item that are read; None for no limit.
+    """
+    longest = None if limit is None else limit * CHARACTERS_OF_A_TOKEN
+    lengths = [length(item) for item in items]
+    order = sorted(range(len(items)), key=lengths.__getitem__)
+    read = [
+        lengths[number] if longest is None else min(lengths[number], longest) for number in order
+    ]
+    most = _CPU_CHARACTERS if device.type == "cpu" else None
     parts = [
-        encode([items[number] for number in order[begin : begin + batch_size]])
-        for begin in range(0, len(order), batch_size)
+        encode([items[number] for number in order[begin:end]])
+        for begin, end in _batches(read, batch_size, most)
     ]
     vectors = torch.cat(parts)  # [n, d], by length
     return vectors[torch.argsort(torch.tensor(order)).to(vectors.device)]
+
+
+def _batches(
+    lengths: Sequence[int], batch_size: int, most: int | None
+) -> Iterator[tuple[int, int]]:
+    """Cut items into batches, and give the bounds of each.
+
+    Args:
+        lengths: of the items in characters, ascending.
+        batch_size: the most items in a batch.
+        most: the most characters in a batch of several, its padding included; None for no limit.
+    """
+    begin = 0
+    for end in range(1, len(lengths) + 1):
+        full = end == len(lengths) or end - begin == batch_size
+        # The next item is the longest of its batch.
+        if full or (most is not None and (end + 1 - begin) * lengths[end] > most):
+            yield begin, end
+            begin = end

@@ -73,10 +73,10 @@ class Seq2SeqConfig(ComponentConfig):
         description="language of answers, likewise; null for the checkpoint's own, or src_lang",
     )
     device: str = Field("auto", description="cpu, cuda, …, or auto")
-    dtype: Literal["float32", "bfloat16", "int8"] = Field(
+    dtype: Literal["float32", "bfloat16", "int8", "auto"] = Field(
         "float32",
-        description="of the weights; int8 is for a CPU and cannot be trained. Log-probabilities "
-        "are always float32",
+        description="of the weights; int8 is for a CPU and cannot be trained; auto is bfloat16 "
+        "where that is faster and computes the same. Log-probabilities are always float32",
     )
     batch_size: int = Field(16, gt=0, description="pairs in one run of the encoder")
 
@@ -129,8 +129,10 @@ class CausalConfig(ComponentConfig):
         "half of them) for the answer",
     )
     device: str = Field("auto", description="cpu, cuda, …, or auto")
-    dtype: Literal["float32", "bfloat16"] = Field(
-        "float32", description="of the weights; log-probabilities are always float32"
+    dtype: Literal["float32", "bfloat16", "auto"] = Field(
+        "float32",
+        description="of the weights; auto is bfloat16 where that is faster and computes the same. "
+        "Log-probabilities are always float32",
     )
     batch_size: int = Field(16, gt=0, description="prompts in one run of the model")
 

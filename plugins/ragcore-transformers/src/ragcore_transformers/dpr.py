@@ -16,7 +16,7 @@ from transformers import AutoTokenizer, DPRContextEncoder, DPRQuestionEncoder
 
 from ragcore.errors import PluginError
 from ragcore.types import Passage
-from ragcore_transformers.batching import encode_by_length
+from ragcore_transformers.batching import PROBE_TEXTS, encode_by_length
 from ragcore_transformers.configs import DprConfig
 from ragcore_transformers.loading import (
     explained,
@@ -25,6 +25,7 @@ from ragcore_transformers.loading import (
     save_model,
     weights_digest,
 )
+from ragcore_transformers.packed import pack_model, unpack_model
 from ragcore_transformers.plain import wide
 from ragcore_transformers.tokenizing import LengthCounter
 
@@ -68,6 +69,9 @@ class Dpr:
             f"dpr(passages={weights_digest(self.passage_model)},"
             f"tokens={config.max_tokens},dim={self.dim})"
         )
+        # After the digest of the weights, which packed layers do not show.
+        self._pack(self.question_tokenizer, self.question_model)
+        self._pack(self.passage_tokenizer, self.passage_model)
 
     def encode_passages(self, passages: Sequence[Passage]) -> npt.NDArray[np.float32]:
         """Return vectors d(z), float32 [n, d]."""
@@ -78,6 +82,7 @@ class Dpr:
         """Return vectors d(z), [n, d], on the model's device; see `TrainableEncoder`."""
         if not passages:
             return torch.zeros(0, self.dim, device=self.device)
+        self._unpack_for_gradients(self.passage_model)
 
         def encode(batch: list[Passage]) -> torch.Tensor:
             titles = [passage.title for passage in batch]
@@ -89,6 +94,8 @@ class Dpr:
             lambda passage: len(passage.title) + len(passage.text),
             self.config.batch_size,
             encode,
+            device=self.device,
+            limit=self.config.max_tokens,
         )
 
     def count_cut(self, passages: Sequence[Passage]) -> int:
@@ -101,32 +108,48 @@ class Dpr:
         """Return vectors q(x), float32 [B, d], on the model's device, with gradients if enabled."""
         if not questions:
             return torch.zeros(0, self.dim, device=self.device)
+        self._unpack_for_gradients(self.question_model)
         return encode_by_length(
             questions,
             len,
             self.config.batch_size,
             lambda batch: self._run(self.question_tokenizer, self.question_model, batch),
+            device=self.device,
+            limit=self.config.max_tokens,
         )
 
     def trained_module(self) -> torch.nn.Module:
-        """Return the question encoder."""
+        """Return the question encoder, unpacked."""
+        unpack_model(self.question_model)
         module: torch.nn.Module = self.question_model
         return module
 
     def passage_module(self) -> torch.nn.Module:
-        """Return the passage encoder, which `save_trained` writes too from now on."""
+        """Return the passage encoder, unpacked; `save_trained` writes it too from now on."""
+        unpack_model(self.passage_model)
         self._passages_trained = True
         module: torch.nn.Module = self.passage_model
         return module
 
     def save_trained(self, folder: Path) -> dict[str, str]:
         """Write the question encoder, and the passage encoder if it was trained."""
-        models = {"question_model": (self.question_model, self.question_tokenizer)}
+        models = {"question_model": (self.trained_module(), self.question_tokenizer)}
         if self._passages_trained:
             models["passage_model"] = (self.passage_model, self.passage_tokenizer)
         for name, (model, tokenizer) in models.items():
             save_model(model, tokenizer, folder / name)
         return {name: name for name in models}
+
+    def _pack(self, tokenizer: Any, model: Any) -> None:
+        # Packed layers are for a CPU.
+        if self.device.type == "cpu":
+            pack_model(model, lambda: self._run(tokenizer, model, PROBE_TEXTS))
+
+    @staticmethod
+    def _unpack_for_gradients(model: Any) -> None:
+        # Packed layers have none; from now on the model is the checkpoint's own.
+        if torch.is_grad_enabled():
+            unpack_model(model)
 
     def _run(self, tokenizer: Any, model: Any, *texts: list[str]) -> torch.Tensor:
         inputs = self._inputs(tokenizer, *texts).to(self.device)

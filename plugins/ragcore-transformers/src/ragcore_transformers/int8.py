@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from ragcore.errors import GeneratorError
 from ragcore_transformers import kernels
-from ragcore_transformers.packed import BLOCK, SMALL, first_rows, is_faster
+from ragcore_transformers.packed import SMALL
+from ragcore_transformers.trials import BLOCK, compare, first_rows
 
 __all__ = ["Int8Linear", "PackedInt8Linear", "quantize"]
 
@@ -141,8 +142,8 @@ def _fastest(linear: nn.Linear) -> nn.Module:
         return plain
     part = first_rows(linear)
     sample = Int8Linear(part)
-    faster = is_faster(part, sample, PackedInt8Linear(sample), torch.int8)
-    return PackedInt8Linear(plain) if faster else plain
+    trial = compare(part, sample, lambda: PackedInt8Linear(sample), torch.int8)
+    return PackedInt8Linear(plain) if trial.faster else plain
 
 
 def _quantised(rows: Tensor) -> tuple[Tensor, Tensor]:

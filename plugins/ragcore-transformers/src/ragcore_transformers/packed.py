@@ -6,50 +6,35 @@ which training needs. Knows modules and kernels.py; knows no architecture.
 
 from __future__ import annotations
 
+import copy
 import logging
-import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Final, TypeGuard
 
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from ragcore.errors import UnsupportedOperation
-from ragcore.process.fork import new_rlock
 from ragcore_transformers import kernels
-from ragcore_transformers.gaps import Gaps
+from ragcore_transformers.trials import BLOCK, compare, first_rows, rows_of
 
-__all__ = [
-    "BLOCK",
-    "SMALL",
-    "PackedLinear",
-    "first_rows",
-    "is_faster",
-    "pack_model",
-    "unpack_model",
-]
+__all__ = ["SMALL", "PackedLinear", "is_large", "pack_model", "unpack_model"]
 
 _LOG: Final = logging.getLogger(__name__)
 
 SMALL: Final = 1 << 16
 """Weights of fewer numbers stay plain: their products take no time."""
 
-BLOCK: Final = 4096
-"""Rows of a weight in one product; the results stay in a CPU's caches."""
+_FINE: Final = 1e-3
+_COARSE: Final = 0.1
+"""How far a model's results may be from those with plain layers, in float32 and in bfloat16, in
+lengths of their own spread: what sums in another order explain."""
 
-_TRIED_ROWS: Final = 64
-"""Rows of states in the trial: some questions' beams; more rows favour packing as much."""
-
-_ROUNDS: Final = 4
-
-_GAIN: Final = 0.95
-"""A packed layer is used where it takes at most this share of the plain one's time."""
-
-_trials: dict[tuple[int, int, torch.dtype], bool] = {}
-
-_TRYING: Final = new_rlock()
-"""Two trials at once would each put back the other's number of threads."""
+# What models raise at a layer that lacks a member of the plain one.
+_FAULTS: Final = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 class PackedLinear(nn.Module):
@@ -57,21 +42,27 @@ class PackedLinear(nn.Module):
 
     Attributes:
         bias: of the layer, or None.
+        is_read: whether `weight` was asked for.
+        transposed: whether the layer stores its weight as [columns, rows].
     """
 
     bias: Tensor | None
+    is_read: bool
 
-    def __init__(self, linear: nn.Linear, *, tied: bool = False) -> None:
+    def __init__(self, linear: nn.Linear | Conv1D, *, tied: bool = False) -> None:
         """Pack a layer; a `tied` weight is also that of another module, and stays in memory."""
         super().__init__()
-        self.in_features = linear.in_features
-        self.out_features = linear.out_features
+        weight = rows_of(linear)
+        self.out_features, self.in_features = weight.shape
         self.register_parameter("bias", linear.bias)
-        # In a tuple, so that it is no parameter of this module.
+        # In tuples, so that they are no part of this module.
+        self._shell = (_without_weight(linear),)
         self._tied = (linear.weight,) if tied else ()
         self._trained = linear.weight.requires_grad
+        self.is_read = False
+        self.transposed = isinstance(linear, Conv1D)
         with torch.inference_mode(False), torch.no_grad():
-            self._blocks = [kernels.pack(block) for block in torch.split(linear.weight, BLOCK)]
+            self._blocks = [kernels.pack(block) for block in torch.split(weight, BLOCK)]
         self._bias_blocks = (
             [None] * len(self._blocks)
             if linear.bias is None
@@ -81,6 +72,7 @@ class PackedLinear(nn.Module):
     @property
     def weight(self) -> Tensor:
         """Return NaN [rows, columns], which tells models dtype, device and shape, and no number."""
+        self.is_read = True
         nan = torch.full((1,), torch.nan, dtype=self._blocks[0].dtype)
         return nan.expand(self.out_features, self.in_features)
 
@@ -103,14 +95,15 @@ class PackedLinear(nn.Module):
         self._refuse_gradients(states)
         return self._fill(self._rows(states), out)
 
-    def unpacked(self) -> nn.Linear:
+    def unpacked(self) -> nn.Linear | Conv1D:
         """Return the layer that this one was made of."""
-        linear = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
+        (linear,) = self._shell
         if self._tied:
             (linear.weight,) = self._tied
         else:
             with torch.inference_mode(False), torch.no_grad():
                 weight = torch.cat([kernels.unpack(block) for block in self._blocks])
+                weight = weight.t().contiguous() if isinstance(linear, Conv1D) else weight
             linear.weight = nn.Parameter(weight, requires_grad=self._trained)
         linear.register_parameter("bias", self._parameters["bias"])
         return linear.train(self.training)
@@ -141,96 +134,95 @@ def pack_model(model: nn.Module, forward: Callable[[], Tensor]) -> None:
 
     Args:
         model: in eval mode.
-        forward: runs the model on some input, and returns log-probs [V].
+        forward: runs the model on some input, and returns what it computes, of any shape:
+            log-probs, vectors, scores.
     """
+    allowed = _FINE if _is_fine(model) else _COARSE
     with torch.inference_mode(False), torch.no_grad():
-        gaps, expected = Gaps(model), forward()
+        # A copy: the model may write its next result into the same memory.
+        expected = forward().clone()
         _pack(model)
-        gaps.compare(forward(), expected)
-    if gaps.exceeded:
-        unpack_model(model)
-        _LOG.info("%s computes something else with packed layers: unpacked", type(model).__name__)
+        for unpack in (_unpack_read, unpack_model):
+            gap = _gap(forward, expected)
+            if gap <= allowed:
+                return
+            unpack(model)
+    _LOG.info(
+        "%s computes something else with packed layers (off by %.2g): unpacked",
+        type(model).__name__,
+        gap,
+    )
+
+
+def _is_fine(model: nn.Module) -> bool:
+    return all(value.dtype in (torch.float32, torch.float64) for value in model.parameters())
+
+
+def _gap(forward: Callable[[], Tensor], expected: Tensor) -> float:
+    """Return how far a model is from what it computed with plain layers; NaN where it fails."""
+    try:
+        return _distance(forward(), expected)
+    except _FAULTS as fault:
+        _LOG.info("packed layers raise %s: %s", type(fault).__name__, fault)
+        return torch.nan
+
+
+def _distance(found: Tensor, expected: Tensor) -> float:
+    """Return the length of the difference, in lengths of the expected numbers' own spread."""
+    found, expected = found.double(), expected.double()
+    # Where both are infinite there is no gap; NaN stays NaN, and is no small gap.
+    gap = torch.where(found == expected, 0.0, found - expected).norm()
+    finite = expected[expected.isfinite()]
+    # Log-probs lie around a mean that says little; a single number has no spread.
+    spread = (finite - finite.mean()).norm() if finite.numel() > 1 else finite.norm()
+    return float(gap / spread.clamp(min=torch.finfo(torch.float32).tiny))
 
 
 def _pack(model: nn.Module) -> None:
     uses = Counter(id(value) for _, value in model.named_parameters(remove_duplicate=False))
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
-            if not _can_pack(child):
+            if not is_large(child) or not kernels.can_pack(child.weight.dtype):
                 continue
             part = first_rows(child)
-            if is_faster(part, part, PackedLinear(part), child.weight.dtype):
+            if compare(part, part, partial(PackedLinear, part), child.weight.dtype).faster:
                 packed = PackedLinear(child, tied=uses[id(child.weight)] > 1)
                 setattr(module, name, packed)
 
 
 def unpack_model(model: nn.Module) -> None:
     """Make every packed layer of a model plain again, with the numbers that it had."""
+    _unpack(model, lambda _: True)
+
+
+def _unpack_read(model: nn.Module) -> None:
+    """Make those layers plain whose weights the model has read."""
+    _unpack(model, lambda layer: layer.is_read)
+
+
+def _unpack(model: nn.Module, chosen: Callable[[PackedLinear], bool]) -> None:
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
-            if isinstance(child, PackedLinear):
+            if isinstance(child, PackedLinear) and chosen(child):
                 setattr(module, name, child.unpacked())
 
 
-def _can_pack(module: nn.Module) -> TypeGuard[nn.Linear]:
+def is_large(module: nn.Module) -> TypeGuard[nn.Linear | Conv1D]:
+    """Return whether a module is a linear layer on a CPU whose kernel is worth a trial."""
     # Not of subclasses, which may compute something else.
     return (
-        type(module) is nn.Linear
+        type(module) in (nn.Linear, Conv1D)
+        and isinstance(module.weight, Tensor)
         and module.weight.device.type == "cpu"
         and module.weight.numel() >= SMALL
         and module.weight.dtype in (torch.float32, torch.bfloat16)
-        and kernels.can_pack(module.weight.dtype)
     )
 
 
-def first_rows(linear: nn.Linear) -> nn.Linear:
-    """Return a layer of the first rows of another, one block at most: enough to time it."""
-    part = nn.Linear(linear.in_features, min(linear.out_features, BLOCK), device="meta")
-    part.weight = nn.Parameter(linear.weight[:BLOCK], requires_grad=False)
-    bias = None if linear.bias is None else linear.bias[:BLOCK]
-    part.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
-    return part
-
-
-def is_faster(part: nn.Linear, plain: nn.Module, packed: nn.Module, dtype: torch.dtype) -> bool:
-    """Time a layer against its packed form, or recall the trial of another of its shape.
-
-    Args:
-        part: by `first_rows`.
-        plain: `part`, or made of it.
-        packed: what may replace `plain`.
-        dtype: of the weight of `plain`.
-    """
-    key = (part.out_features, part.in_features, dtype)
-    with _TRYING:
-        if key not in _trials:
-            with torch.inference_mode(False), torch.no_grad():
-                states = torch.ones(_TRIED_ROWS, part.in_features, dtype=part.weight.dtype)
-                time_plain, time_packed = _times(states, plain, packed)
-            _trials[key] = time_packed <= _GAIN * time_plain
-            _LOG.debug(
-                "linear layer %d x %d, %s: %.2f ms plain, %.2f ms packed",
-                *key,
-                time_plain * 1e3,
-                time_packed * 1e3,
-            )
-        return _trials[key]
-
-
-def _times(states: Tensor, *modules: nn.Module) -> list[float]:
-    """Return the shortest processor time of each module in seconds, run in turns.
-
-    In one thread: the time on the clock says little on a busy machine.
-    """
-    shortest = [float("inf")] * len(modules)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        for _ in range(_ROUNDS):
-            for number, module in enumerate(modules):
-                begin = time.thread_time()
-                module(states)
-                shortest[number] = min(shortest[number], time.thread_time() - begin)
-    finally:
-        torch.set_num_threads(threads)
-    return shortest
+def _without_weight(linear: nn.Linear | Conv1D) -> nn.Linear | Conv1D:
+    """Return a copy of a layer that shares all its members but the weight, which it lacks."""
+    shell = copy.copy(linear)
+    shell._parameters = {
+        name: value for name, value in linear._parameters.items() if name != "weight"
+    }
+    return shell

@@ -16,7 +16,7 @@ from sentence_transformers import SentenceTransformer
 
 from ragcore.errors import PluginError
 from ragcore.types import Passage
-from ragcore_transformers.batching import encode_by_length
+from ragcore_transformers.batching import PROBE_TEXTS, encode_by_length
 from ragcore_transformers.configs import SentenceConfig
 from ragcore_transformers.loading import (
     cut_model_card,
@@ -25,6 +25,7 @@ from ragcore_transformers.loading import (
     weights_digest,
     without_bars,
 )
+from ragcore_transformers.packed import pack_model, unpack_model
 from ragcore_transformers.plain import wide
 from ragcore_transformers.tokenizing import LengthCounter
 
@@ -68,6 +69,10 @@ class SentenceTransformers:
                 f"{self.question_model.get_embedding_dimension()} dimensions and model "
                 f"{config.model!r} of {self.dim}: they must be trained together"
             )
+        # After the digest of the weights, which packed layers do not show.
+        self._pack(self.model)
+        if self.question_model is not self.model:
+            self._pack(self.question_model)
 
     @property
     def max_input_tokens(self) -> int | None:
@@ -101,13 +106,15 @@ class SentenceTransformers:
         return self._encode(self.question_model, list(questions), self._question_prompt)
 
     def trained_module(self) -> torch.nn.Module:
-        """Return the model of questions; from now on it has weights of its own."""
+        """Return the model of questions, unpacked; from now on it has weights of its own."""
+        unpack_model(self.question_model)
         if self.question_model is self.model:
             self.question_model = copy.deepcopy(self.model)
         return self.question_model
 
     def passage_module(self) -> torch.nn.Module:
-        """Return the model of passages, which `save_trained` writes too from now on."""
+        """Return the model of passages, unpacked; `save_trained` writes it too from now on."""
+        unpack_model(self.model)
         self._passages_trained = True
         return self.model
 
@@ -150,7 +157,18 @@ class SentenceTransformers:
         model.preprocess(["a"])
         return model
 
+    def _pack(self, model: SentenceTransformer) -> None:
+        # Packed layers are for a CPU.
+        if model.device.type == "cpu":
+            pack_model(model, lambda: self._vectors(model, PROBE_TEXTS, ""))
+
     def _encode(self, model: SentenceTransformer, texts: list[str], prompt: str) -> torch.Tensor:
+        if torch.is_grad_enabled():
+            # Packed layers have no gradients; from now on the model is the library's own.
+            unpack_model(model)
+        return self._vectors(model, texts, prompt)
+
+    def _vectors(self, model: SentenceTransformer, texts: list[str], prompt: str) -> torch.Tensor:
         def encode(batch: list[str]) -> torch.Tensor:
             features = model.preprocess(batch, prompt=prompt or None)
             placed = {
@@ -163,7 +181,14 @@ class SentenceTransformers:
                 vectors = torch.nn.functional.normalize(vectors, dim=1)
             return vectors
 
-        return encode_by_length(texts, len, self.config.batch_size, encode)
+        return encode_by_length(
+            texts,
+            len,
+            self.config.batch_size,
+            encode,
+            device=model.device,
+            limit=model.max_seq_length,
+        )
 
     def _describe(self) -> str:
         # The layers show whether the model itself normalises.

@@ -21,6 +21,7 @@ from ragcore.types import Passage, Word
 from ragcore_transformers import plain
 from ragcore_transformers.attention import Encoded
 from ragcore_transformers.configs import Seq2SeqConfig
+from ragcore_transformers.dtypes import Choice, choose_dtype, dtype_name, restore_float32
 from ragcore_transformers.ends import EndTokens, named_ids
 from ragcore_transformers.fast import FastDecoder, FastState, fast_decoder
 from ragcore_transformers.int8 import quantize
@@ -32,6 +33,7 @@ from ragcore_transformers.plain_tokens import special_tokens
 from ragcore_transformers.probing import probe_ids, probe_steps, understood
 from ragcore_transformers.seq2seq_inputs import Inputs, answer_positions, batches, input_limit
 from ragcore_transformers.seq2seq_loading import load_seq2seq, pick_seq2seq_device
+from ragcore_transformers.speed import dtype_line, kernel_lines
 from ragcore_transformers.tokenizing import (
     load_tokenizer,
     plain_text,
@@ -104,6 +106,7 @@ class Seq2Seq:
         self.max_input_tokens: int = input_limit(config, self.model.config, self.tokenizer)
         self._inputs = Inputs(config, self._languages.inputs, self.max_input_tokens)
         self._refuse_misfit()
+        self._choice = self._choose_dtype()
         if config.dtype == "int8":
             quantize(self.model)
             self.capabilities = self.capabilities - {"trainable"}
@@ -111,13 +114,20 @@ class Seq2Seq:
         self._cached = True
         self._choose_decoding()
         if config.dtype != "int8":
-            pack_model(
-                self.model, lambda: self._plain_pass(probe_ids(1, 6, self.vocabulary_size), [])
-            )
+            pack_model(self.model, self._probe_pass)
         self._words = WordEncoder(self.tokenizer, self.encode_answers, bare=True)
         normalizer = self.tokenizer.backend_tokenizer.normalizer
         if normalizer is not None and "a" in normalizer.normalize_str("A"):
             self.capabilities = self.capabilities | {"uncased"}
+
+    @property
+    def dtype(self) -> str:
+        """Return the dtype of the weights, as in YAML; that which was chosen where it says auto."""
+        return "int8" if self.config.dtype == "int8" else dtype_name(self.model.dtype)
+
+    def speed_report(self) -> list[str]:
+        """Say which dtype and kernels it uses, and why, a line each."""
+        return [dtype_line(self.dtype, self._choice), *kernel_lines(self.model)]
 
     def encode_answers(self, answers: Sequence[str]) -> list[list[int]]:
         """Return the target ids of each answer, the end token last."""
@@ -188,7 +198,7 @@ class Seq2Seq:
         self._unpack_for_gradients()
         decoder = None if torch.is_grad_enabled() else self._fast()
         if decoder is None:
-            states, mask = read.of(pairs)
+            states, mask = self._states_of(read, pairs)
             log_p = plain.score(self.model, states, mask, goal, **self._specials())
         else:
             # Its buffers have the weights' precision, also inside a caller's autocast.
@@ -204,7 +214,7 @@ class Seq2Seq:
         goal = targets.to(self.device)
         self._refuse_overlong(goal.shape[1])
         self._unpack_for_gradients()
-        states, mask = read.of(pairs)
+        states, mask = self._states_of(read, pairs)
         log_p = plain.score_all(self.model, states, mask, goal, **self._specials())
         return log_p.to(pairs.device)
 
@@ -224,8 +234,8 @@ class Seq2Seq:
         return faults
 
     def trained_module(self) -> torch.nn.Module:
-        """Return the whole model, its layers unpacked."""
-        unpack_model(self.model)
+        """Return the whole model, its layers unpacked; what auto made bfloat16 is float32 again."""
+        self._make_trainable()
         module: torch.nn.Module = self.model
         return module
 
@@ -238,7 +248,7 @@ class Seq2Seq:
         """Begin decoder rows for pairs [M], nothing decoded yet."""
         decoder = self._fast()
         if decoder is None or not len(pairs):
-            states, mask = read.of(pairs)
+            states, mask = self._states_of(read, pairs)
             return PlainState(
                 self.model, states, mask, pairs.device, self._pad, cached=self._cached
             )
@@ -304,19 +314,44 @@ class Seq2Seq:
 
     def _plain_pass(self, inputs: list[int], fed: list[int]) -> torch.Tensor:
         """Return log p [V] of the token after some fed ones, by one forward pass."""
+        return self._plain_passes(inputs, fed)[-1]
+
+    def _plain_passes(self, inputs: list[int], fed: list[int]) -> torch.Tensor:
+        """Return log p [n + 1, V] of the tokens before, between and after n fed ones."""
         tokens = torch.tensor([inputs], device=self.device)
         logits = self.model(
             input_ids=tokens,
             attention_mask=torch.ones_like(tokens),
             decoder_input_ids=torch.tensor([[self._start, *fed]], device=self.device),
             use_cache=False,
-        ).logits[0, -1]
+        ).logits[0]
         return self._end_tokens.merged(logits.float().log_softmax(dim=-1))
 
+    def _choose_dtype(self) -> Choice | None:
+        if self.config.dtype != "auto":
+            return None
+        with understood(self.config.model, self.model):
+            return choose_dtype(self.model, self._probe_pass, lambda: load_seq2seq(self.config))
+
+    def _probe_pass(self) -> torch.Tensor:
+        """Return log p [4, V] of the first tokens of an answer to a short input."""
+        return self._plain_passes(probe_ids(1, 24, self.vocabulary_size), [5, 9, 7])
+
+    def _make_trainable(self) -> None:
+        """Make the model the checkpoint's own: plain layers, and float32 where auto chose."""
+        unpack_model(self.model)
+        if self._choice is not None and self._choice.dtype == torch.bfloat16:
+            restore_float32(self.model, load_seq2seq(self.config))
+            self._choice = Choice(torch.float32, "it is trained")
+
     def _unpack_for_gradients(self) -> None:
-        # Packed layers have none; from now on the model is the checkpoint's own.
         if torch.is_grad_enabled():
-            unpack_model(self.model)
+            self._make_trainable()
+
+    def _states_of(self, read: _Read, pairs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        states, mask = read.of(pairs)
+        # They may have been read in bfloat16, before training.
+        return states.to(self.model.dtype), mask
 
     def _fast(self) -> FastDecoder | None:
         """Return the decoder that shares work; None in training, which has dropout."""

@@ -1,0 +1,1 @@
+"""Read MediaWiki XML dumps: containers, parts, streams and pages."""

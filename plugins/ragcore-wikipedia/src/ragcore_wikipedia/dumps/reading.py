@@ -1,0 +1,330 @@
+"""Read files of a dump, apply a function to each page, and return what it returns, in order.
+
+The streams of a multistream dump are read in processes of their own; of any other file the XML is
+read here, and batches of pages are sent to processes. The results and their order are the same
+whatever the number of processes. In memory are, for each process, two streams or batches of at most
+`_MOST_STREAM` bytes: larger ones are read here, page by page.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Generic, NamedTuple, TypeVar
+
+from ragcore.errors import CorpusError
+from ragcore_wikipedia.dumps.containers import chunks_of, unpack_bzip2
+from ragcore_wikipedia.dumps.counts import Counts
+from ragcore_wikipedia.dumps.faults import BrokenDumpError
+from ragcore_wikipedia.dumps.files import DumpFile, index_of
+from ragcore_wikipedia.dumps.multistream import (
+    Head,
+    Stream,
+    head_of,
+    streams_by_index,
+    streams_by_scan,
+)
+from ragcore_wikipedia.dumps.reader import pages_in
+from ragcore_wikipedia.dumps.workers import Pool
+from ragcore_wikipedia.dumps.xml import PageParser
+from ragcore_wikipedia.pages import Page, Site
+
+__all__ = ["Job", "PageReader"]
+
+Item = TypeVar("Item")
+
+_LOGGER: Final = logging.getLogger("ragcore_wikipedia")
+_MOST_STREAM: Final = 1 << 25
+"""Bytes of XML up to which a stream is read by a process."""
+
+_BATCH_PAGES: Final = 200
+_BATCH_TEXT: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Job(Generic[Item]):
+    """What is done with each page; can be pickled.
+
+    Attributes:
+        make: returns what becomes of a page, or None, and counts it.
+        site: the wiki.
+        namespaces: texts of these alone are read; None reads all.
+        needs_text: whether a dump without texts is an error.
+    """
+
+    make: Callable[[Page, Counts], Item | None]
+    site: Site
+    namespaces: frozenset[int] | None = None
+    needs_text: bool = False
+
+    def parser(self, path: Path) -> PageParser:
+        """Return a parser for a file from its beginning."""
+        return PageParser(str(path), namespaces=self.namespaces, needs_text=self.needs_text)
+
+    def apply(self, pages: Iterable[Page], counts: Counts) -> Iterator[Item]:
+        """Yield what becomes of the pages."""
+        for page in pages:
+            counts.see(page.id, page.timestamp)
+            item = self.make(page, counts)
+            if item is not None:
+                yield item
+
+
+class _StreamTask(NamedTuple):
+    path: Path
+    stream: Stream
+
+
+class _StreamResult(NamedTuple, Generic[Item]):
+    """What a process made of a stream.
+
+    Attributes:
+        items: what became of the pages.
+        counts: of them.
+        lines: how many line breaks are in the stream.
+        closed: whether the dump's last tag is in it.
+        again: the stream must be read here: it is damaged, so that the line must be found out, or
+            too large for a result.
+    """
+
+    items: list[Item]
+    counts: Counts
+    lines: int
+    closed: bool
+    again: bool
+
+
+class PageReader(Generic[Item]):
+    """Read the pages of some files, once.
+
+    Attributes:
+        counts: of the pages read so far.
+        ended: files that were read to their ends without a fault.
+        strays: files of a range of pages that have pages outside of it.
+        faults: of files that were left at a fault.
+    """
+
+    def __init__(
+        self, files: Sequence[DumpFile], job: Job[Item], *, workers: int, stop_at_faults: bool
+    ) -> None:
+        """Read nothing yet.
+
+        Args:
+            files: are read in this order.
+            job: what is done with each page.
+            workers: processes; with 1 everything is done in this one.
+            stop_at_faults: at a fault go on with the next file, and log a warning; raise an error
+                where False.
+        """
+        self.counts = Counts()
+        self.ended: list[DumpFile] = []
+        self.strays: list[DumpFile] = []
+        self.faults: list[str] = []
+        self._files = files
+        self._job = job
+        self._workers = workers
+        self._stop_at_faults = stop_at_faults
+
+    def __iter__(self) -> Iterator[Item]:
+        """Yield what becomes of the pages, in the order of the files.
+
+        Raises:
+            BrokenDumpError: a file is cut short, damaged or not well-formed; after what became of
+                the pages before the fault.
+            CorpusError: a file is no dump, or its index is of another one.
+        """
+        with ExitStack() as stack:
+            pool = None
+            if self._workers > 1:
+                pool = stack.enter_context(Pool(self._workers, self._job))
+            for file in self._files:
+                counts = Counts()
+                try:
+                    yield from self._read(file, pool, counts)
+                except BrokenDumpError as error:
+                    if not self._stop_at_faults:
+                        raise
+                    _LOGGER.warning("%s; the rest of this file is not read", error)
+                    self.faults.append(str(error))
+                else:
+                    self.ended.append(file)
+                finally:
+                    self.counts.add(counts)
+                if file.pages is not None and counts.pages:
+                    first, last = file.pages
+                    if counts.lowest_id < first or counts.highest_id > last:
+                        self.strays.append(file)
+
+    def _read(self, file: DumpFile, pool: Pool[Job[Item]] | None, counts: Counts) -> Iterator[Item]:
+        head = head_of(file.path)
+        if head is not None:
+            yield from self._read_streams(file.path, head, pool, counts)
+            return
+        parser = self._job.parser(file.path)
+        pages = pages_in(chunks_of(file.path), parser)
+        try:
+            if pool is None:
+                yield from self._job.apply(pages, counts)
+            else:
+                yield from _in_batches(pages, pool, counts)
+        finally:
+            counts.oversized += parser.oversized
+        _report_rest(file.path, parser)
+
+    def _read_streams(
+        self, path: Path, head: Head, pool: Pool[Job[Item]] | None, counts: Counts
+    ) -> Iterator[Item]:
+        index = index_of(path)
+        if index is None:
+            streams = streams_by_scan(path, head.end)
+        else:
+            streams = streams_by_index(path, index, head.end)
+        line = 1 + head.data.count(b"\n")
+        closed = False
+        tasks = (_StreamTask(path, stream) for stream in streams)
+        for task, result in self._results(tasks, pool):
+            if closed:
+                raise BrokenDumpError(
+                    f"{path}:{line}: found another stream after </mediawiki>: if these are several "
+                    "dumps in one file, use them as several files"
+                )
+            if result is None or result.again:
+                reading = _StreamReading(self._job, task, line)
+                try:
+                    yield from self._job.apply(reading, counts)
+                finally:
+                    counts.oversized += reading.parser.oversized
+                line, closed = line + reading.lines, reading.parser.closed
+            else:
+                yield from result.items
+                counts.add(result.counts)
+                line, closed = line + result.lines, result.closed
+        if not closed:
+            raise BrokenDumpError(
+                f"{path}:{line}: the file is cut short, it ends before </mediawiki>: download it "
+                "again"
+            )
+
+    def _results(
+        self, tasks: Iterator[_StreamTask], pool: Pool[Job[Item]] | None
+    ) -> Iterator[tuple[_StreamTask, _StreamResult[Item] | None]]:
+        """Yield streams with their results; without one where the stream is read here."""
+        if pool is None:
+            for task in tasks:
+                yield task, None
+        else:
+            yield from pool.map(_read_stream, tasks)
+
+
+class _StreamReading:
+    """Yield the pages of one stream.
+
+    Attributes:
+        parser: of its XML.
+        lines: line breaks so far.
+        bytes: of XML so far.
+    """
+
+    def __init__(self, job: Job[Item], task: _StreamTask, first_line: int) -> None:
+        self._task = task
+        self.parser = PageParser(
+            str(task.path),
+            namespaces=job.namespaces,
+            needs_text=job.needs_text,
+            site=job.site,
+            first_line=first_line,
+        )
+        self.lines = self.bytes = 0
+
+    def __iter__(self) -> Iterator[Page]:
+        """Yield the pages.
+
+        Raises:
+            BrokenDumpError: the stream is damaged, or does not end with a page; after the last
+                page before the fault.
+            CorpusError: the pages are not those of the index.
+        """
+        path, stream = self._task
+        chunks = unpack_bzip2(stream.blocks(path), path, stream.start)
+        expected = stream.expected
+        ids: list[int] = []
+        for page in pages_in(self._counted(chunks), self.parser, whole=False):
+            ids.append(page.id)
+            yield page
+        if expected is not None and tuple(ids) != expected.ids:
+            place = next(
+                (
+                    place
+                    for place, pair in enumerate(zip(ids, expected.ids, strict=False))
+                    if pair[0] != pair[1]
+                ),
+                min(len(ids), len(expected.ids)),
+            )
+            found = f"page {ids[place]}" if place < len(ids) else "no further page"
+            raise CorpusError(
+                f"{expected.index}:{expected.line + place}: the dump has {found} there, in the "
+                f"stream at byte {stream.start:,} of {path}: the index is of another dump; get the "
+                "right one, or remove it, since it is not needed"
+            )
+
+    def _counted(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            self.lines += chunk.count(b"\n")
+            self.bytes += len(chunk)
+            yield chunk
+
+
+def _read_stream(job: Job[Item], task: _StreamTask) -> _StreamResult[Item]:
+    """In a process: read a stream; let the caller read it if it is damaged or too large."""
+    reading = _StreamReading(job, task, 1)
+    counts = Counts()
+    items: list[Item] = []
+    try:
+        for item in job.apply(reading, counts):
+            items.append(item)
+            if reading.bytes > _MOST_STREAM:
+                return _StreamResult([], Counts(), 0, False, True)
+    except BrokenDumpError:
+        return _StreamResult([], Counts(), 0, False, True)
+    counts.oversized += reading.parser.oversized
+    return _StreamResult(items, counts, reading.lines, reading.parser.closed, False)
+
+
+def _in_batches(pages: Iterator[Page], pool: Pool[Job[Item]], counts: Counts) -> Iterator[Item]:
+    """Send batches of pages to processes; an error of reading comes after their results."""
+    errors: list[CorpusError] = []
+    for _, (items, counted) in pool.map(_make_batch, _batches(pages, errors)):
+        counts.add(counted)
+        yield from items
+    if errors:
+        raise errors[0]
+
+
+def _make_batch(job: Job[Item], pages: list[Page]) -> tuple[list[Item], Counts]:
+    counts = Counts()
+    return list(job.apply(pages, counts)), counts
+
+
+def _batches(pages: Iterator[Page], errors: list[CorpusError]) -> Iterator[list[Page]]:
+    """Yield lists of pages; put what reading raises into a list."""
+    batch: list[Page] = []
+    length = 0
+    try:
+        for page in pages:
+            batch.append(page)
+            length += len(page.text or "")
+            if len(batch) >= _BATCH_PAGES or length >= _BATCH_TEXT:
+                yield batch
+                batch, length = [], 0
+    except CorpusError as error:
+        errors.append(error)
+    if batch:
+        yield batch
+
+
+def _report_rest(path: Path, parser: PageParser) -> None:
+    if parser.rest:
+        _LOGGER.warning("%s: there is text after </mediawiki>, which is ignored", path)

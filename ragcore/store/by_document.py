@@ -1,0 +1,325 @@
+"""Work out an update by comparing a version with a corpus document by document.
+
+Knows how documents and new passages come into a new version's folder; knows nothing of retrievers.
+Documents are streamed: what is held for each of the version's is one byte, for each passage two,
+for each that is removed eight, and what checks that ids are unique, some 100 bytes for each new
+one. Writing the documents takes 32 bytes for each.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+from ragcore.contracts import DocumentCorpus
+from ragcore.errors import CorpusError, EmptyCorpusError, StoreCorruptError
+from ragcore.memory.passages import Passages, PassageWriter
+from ragcore.store.checking import PassageChecks, checked_documents, label_of
+from ragcore.store.comparing import DocumentCounts, Pairing, change_of, pair_passages
+from ragcore.store.documents import DocumentRecord, Documents, DocumentWriter, NoDocuments
+from ragcore.store.layout import VersionFolder, passage_file, passage_files
+from ragcore.store.progress import Progress
+from ragcore.types import Document, Passage
+
+if TYPE_CHECKING:
+    from ragcore.types import Rows
+
+__all__ = ["DocumentUpdate", "update_documents", "without_passages"]
+
+_EVERY: Final = 512
+"""Documents between two reports of progress."""
+
+_IDS: Final = 1 << 19
+"""Ids that are looked up in a version together."""
+
+
+class DocumentUpdate(NamedTuple):
+    """How a version's passages become those of a corpus; the new ones are in the new folder.
+
+    Attributes:
+        removed: numbers of the version's passages that do not stay, int64 [r], ascending.
+        added: how many new ones follow those that stay.
+        replaced: how many of them replace a removed one.
+        documents: what happened to how many documents.
+        recorded: how many documents with passages the new version has.
+        is_empty: whether passages and documents are the version's.
+    """
+
+    removed: Rows
+    added: int
+    replaced: int
+    documents: DocumentCounts
+    recorded: int
+    is_empty: bool
+
+
+def update_documents(
+    base: VersionFolder,
+    passages: Passages,
+    corpus: DocumentCorpus,
+    staging: Path,
+    *,
+    name: str | None,
+    trusted: bool,
+    report: Progress,
+) -> DocumentUpdate:
+    """Compare a version with a corpus, and write what is new into the folder of a new version.
+
+    A passage stays if the document has one with its id, title and text, and metadata that differ
+    at most in which revision they name (`PROVENANCE`); it keeps the metadata that it has. A
+    version that records no documents is compared by the ids of passages, which takes some 150 bytes
+    for each.
+
+    Args:
+        base: the version.
+        passages: of it.
+        corpus: what they shall become.
+        staging: the new version's folder, which shares no file of passages yet.
+        name: under which the corpus is registered, for errors.
+        trusted: whether the version's keys mean the same to this corpus.
+        report: called with the number of documents that are compared ("documents").
+
+    Raises:
+        CorpusError: the corpus is faulty, or an id occurs twice.
+        EmptyCorpusError: no passage would be left.
+        StoreCorruptError: the version's documents do not fit its passages.
+    """
+    documents = base.open_documents()
+    target = passage_file(staging, len(passage_files(base.path)))
+    with PassageWriter(target) as new_passages, DocumentWriter(staging) as records:
+        comparison = _Comparison(
+            passages, documents, new_passages, records, label_of(name), trusted=trusted
+        )
+        for count, document in enumerate(checked_documents(corpus, comparison.known, name), 1):
+            comparison.compare(document)
+            if not count % _EVERY:
+                report("documents", count, None)
+        comparison.finish(corpus)
+    if not comparison.added:
+        target.unlink()
+    else:
+        comparison.check_ids(Passages(target))
+    if len(comparison.removed) == len(passages) and not comparison.added:
+        raise EmptyCorpusError(
+            f"the corpus deletes all {len(passages)} passages: a memory needs at least one"
+        )
+    return comparison.result(records.count)
+
+
+class _Comparison:
+    """The state of a comparison.
+
+    Attributes:
+        known: the documents that the corpus need not parse again.
+        added: how many new passages were written.
+        removed: numbers of the version's passages that do not stay.
+    """
+
+    def __init__(
+        self,
+        passages: Passages,
+        documents: Documents | None,
+        new_passages: PassageWriter,
+        records: DocumentWriter,
+        label: str,
+        *,
+        trusted: bool,
+    ) -> None:
+        trusted &= documents is not None
+        self.known: Documents | NoDocuments = (
+            documents if documents is not None and trusted else NoDocuments()
+        )
+        self.added = 0
+        self.removed = array("q")
+        self._passages = passages
+        self._documents = documents
+        self._new_passages = new_passages
+        self._records = records
+        self._label = label
+        self._trusted = trusted
+        self._checks = PassageChecks(label)
+        self._seen = np.zeros(0 if documents is None else len(documents), bool)
+        self._loose = _loose(passages, documents)
+        self._counts: Counter[str] = Counter()
+        self._replaced = 0
+        self._is_same = documents is not None
+
+    def compare(self, document: Document) -> None:
+        """Compare one document of the corpus, and write its record and its new passages."""
+        record = self._record(document.id)
+        same_key = record is not None and record.key == document.key
+        if record is not None and same_key and self._trusted:
+            self._records.write(record)
+            self._counts["unchanged"] += bool(record.numbers)
+            return
+        new = document.passages or ()
+        self._check(document.id, new)
+        numbers = list(record.numbers) if record else []
+        if self._loose:
+            numbers += [self._loose.pop(passage.id) for passage in new if passage.id in self._loose]
+        old = self._passages.take(_rows(self._passages, numbers))
+        pairing = pair_passages(old, new)
+        kept = DocumentRecord(document.id, document.key, self._numbers(numbers, new, pairing))
+        self._records.write(kept)
+        self._is_same &= record == kept
+        change = change_of(old, new, pairing, same_key=same_key)
+        if change is not None:
+            self._counts[change] += 1
+
+    def finish(self, corpus: DocumentCorpus) -> None:
+        """Remove what the corpus says is deleted, and keep the other documents that it lacks."""
+        covers: Callable[[str], bool] | None = getattr(corpus, "covers", None)
+        complete = bool(corpus.complete)
+        for position in np.flatnonzero(~self._seen).tolist():
+            assert self._documents is not None
+            record = self._documents.at(position)
+            if complete or (covers is not None and covers(record.id)):
+                self.removed.extend(record.numbers)
+                self._counts["removed"] += bool(record.numbers)
+                self._is_same = False
+            else:
+                self._records.write(record)
+                self._counts["left"] += bool(record.numbers)
+        if complete:
+            self.removed.extend(self._loose.values())
+
+    def check_ids(self, new: Passages) -> None:
+        """Check that no new passage has the id of one that stays.
+
+        Raises:
+            CorpusError: one has; names the id.
+        """
+        removed = set(_rows(self._passages, self.removed))
+        ids = (passage.id for passage in new)
+        while chunk := list(islice(ids, _IDS)):
+            for passage_id, row in self._passages.rows_of(chunk).items():
+                if row not in removed:
+                    raise CorpusError(
+                        f"{self._label}: a new passage has the id {passage_id!r}, which a passage "
+                        "of another document has: ids of passages must be unique"
+                    )
+
+    def result(self, recorded: int) -> DocumentUpdate:
+        """Return what the comparison found; `recorded` documents with passages were written."""
+        removed = np.sort(np.array(self.removed, np.int64))
+        return DocumentUpdate(
+            removed=removed,
+            added=self.added,
+            replaced=self._replaced,
+            documents=DocumentCounts.of(self._counts),
+            recorded=recorded,
+            is_empty=self._is_same and not len(removed) and not self.added,
+        )
+
+    def _record(self, document_id: str) -> DocumentRecord | None:
+        """Return what the version records of a document, and note that the corpus has it."""
+        position = None if self._documents is None else self._documents.position(document_id)
+        if self._documents is None or position is None:
+            return None
+        self._seen[position] = True
+        return self._documents.at(position)
+
+    def _check(self, document_id: str, passages: Sequence[Passage]) -> None:
+        """Check the passages of a document, each of its own, and that their ids differ."""
+        ids = set()
+        for passage in passages:
+            self._checks.check(passage)
+            if passage.id in ids:
+                raise CorpusError(
+                    f"{self._label}: document {document_id!r} has the passage id {passage.id!r} "
+                    "twice: ids of passages must be unique"
+                )
+            ids.add(passage.id)
+
+    def _numbers(
+        self, numbers: Sequence[int], new: Sequence[Passage], pairing: Pairing
+    ) -> list[int]:
+        """Write a document's new passages; return the numbers of all, in its order.
+
+        Args:
+            numbers: of its old passages.
+            new: its passages now.
+            pairing: of old and new.
+        """
+        self._replaced += len(pairing.changed)
+        self.removed.extend(numbers[old] for old, _ in pairing.changed)
+        self.removed.extend(numbers[old] for old in pairing.removed)
+        result = []
+        for position, passage in enumerate(new):
+            if position in pairing.same:
+                result.append(numbers[pairing.same[position]])
+                continue
+            self._checks.note(passage)
+            self._new_passages.write([passage])
+            result.append(self._passages.stored + self.added)
+            self.added += 1
+        return result
+
+
+def _loose(passages: Passages, documents: Documents | None) -> dict[str, int]:
+    """Return the numbers of passages that belong to no document, by their ids.
+
+    Raises:
+        StoreCorruptError: the documents have a passage that is not in the version, or one twice.
+    """
+    kept = np.ones(passages.stored, bool)
+    if passages.kept is not None:
+        kept[:] = False
+        kept[passages.kept] = True
+    loose = kept.copy()
+    for numbers in () if documents is None else documents.numbers():
+        inside = not len(numbers) or (numbers.min() >= 0 and numbers.max() < len(kept))
+        if not inside or not loose[numbers].all() or len(np.unique(numbers)) < len(numbers):
+            raise StoreCorruptError(
+                "the documents of this version do not fit its passages: rebuild it"
+            )
+        loose[numbers] = False
+    rows = _rows(passages, np.flatnonzero(loose))
+    ids = _ids(passages, rows) if len(rows) < len(passages) else (each.id for each in passages)
+    return dict(zip(ids, np.flatnonzero(loose).tolist(), strict=True))
+
+
+def _ids(passages: Passages, rows: Sequence[int]) -> Iterator[str]:
+    """Yield the ids of rows."""
+    return (passages[row].id for row in rows)
+
+
+def _rows(passages: Passages, numbers: Sequence[int] | Rows) -> list[int]:
+    """Return the rows of passages, each of which is in the version, by their numbers."""
+    if passages.kept is None:
+        return list(map(int, numbers))
+    rows: list[int] = np.searchsorted(passages.kept, np.asarray(numbers, np.int64)).tolist()
+    return rows
+
+
+def without_passages(documents: Documents, removed: Rows, staging: Path) -> int | None:
+    """Write the documents of a version without some passages; their keys become unknown.
+
+    So the next update from the corpus compares these documents again.
+
+    Args:
+        documents: of the version.
+        removed: numbers of passages that do not stay, int64 [r], ascending.
+        staging: the new version's folder.
+
+    Returns:
+        How many documents with passages are left; None where none had such a passage, and nothing
+        was written.
+    """
+    if not any(np.isin(numbers, removed).any() for numbers in documents.numbers()):
+        return None
+    gone = frozenset(removed.tolist())
+    with DocumentWriter(staging) as writer:
+        for record in documents:
+            left = [number for number in record.numbers if number not in gone]
+            if len(left) == len(record.numbers):
+                writer.write(record)
+            elif left:
+                writer.write(DocumentRecord(record.id, "", left))
+    return writer.count

@@ -1,0 +1,100 @@
+"""Refuse an update that would do harm: by another corpus, by an older one, or that deletes much.
+
+Knows what a manifest records of a corpus; knows nothing of how an update works.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final, Literal, NamedTuple
+
+from ragcore.contracts import DocumentCorpus
+from ragcore.errors import CorpusError, StoreError
+from ragcore.store.comparing import DocumentCounts
+from ragcore.store.manifest import Manifest
+
+__all__ = ["Allowed", "CorpusFacts", "check_deletions", "check_same_corpus", "facts_of"]
+
+Allowed = Literal["deletions", "older", "other"]
+"""What an update may do where it is asked to: delete much, go back in time, change the corpus."""
+
+_SHARE: Final = 0.2
+"""The largest share of a version's documents that an update deletes unasked."""
+
+_FEW: Final = 10
+"""So few deleted documents are never too many."""
+
+
+class CorpusFacts(NamedTuple):
+    """What a corpus tells of itself; empty where it does not.
+
+    Attributes:
+        identity: what it is a copy of, such as a wiki's name.
+        date: of what state, ISO 8601.
+    """
+
+    identity: str
+    date: str
+
+
+def facts_of(corpus: DocumentCorpus, label: str) -> CorpusFacts:
+    """Ask a corpus what it is.
+
+    Raises:
+        CorpusError: it answers with something else than text.
+    """
+    facts = CorpusFacts(getattr(corpus, "identity", ""), getattr(corpus, "date", ""))
+    for name, value in facts._asdict().items():
+        if not isinstance(value, str):
+            raise CorpusError(
+                f"{label}: its {name} is {type(value).__name__}, expected text, which may be empty"
+            )
+    return facts
+
+
+def check_same_corpus(manifest: Manifest, facts: CorpusFacts, allow: Collection[Allowed]) -> None:
+    """Check that a corpus is a later state of the one that a version was built from.
+
+    Dates are compared as far as both go: of a day and a time in it neither is older.
+
+    Args:
+        manifest: of the version.
+        facts: what the corpus says of itself.
+        allow: may hold "other" and "older".
+
+    Raises:
+        StoreError: it is another one, or an older state.
+    """
+    identity, date = manifest.corpus_identity or "", manifest.corpus_date or ""
+    if identity and facts.identity and identity != facts.identity and "other" not in allow:
+        raise StoreError(
+            f"version {manifest.name!r} was built from {identity!r}, and the corpus is "
+            f"{facts.identity!r}: an update would delete the one and add the other: check "
+            "memory.corpus and memory.store, or allow it with --allow-other"
+        )
+    length = min(len(date), len(facts.date))
+    if facts.date[:length] < date[:length] and "older" not in allow:
+        raise StoreError(
+            f"version {manifest.name!r} was built from a corpus of {date}, and this one is of "
+            f"{facts.date}, which is older: check memory.corpus, or allow it with --allow-older"
+        )
+
+
+def check_deletions(version: str, counts: DocumentCounts, allow: Collection[Allowed]) -> None:
+    """Check that an update does not delete a large share of a version's documents.
+
+    Args:
+        version: that is updated.
+        counts: of its documents, compared with the corpus.
+        allow: may hold "deletions".
+
+    Raises:
+        StoreError: more than a fifth of them, and more than ten, would be deleted.
+    """
+    limit = max(_FEW, _SHARE * counts.before)
+    if counts.removed > limit and "deletions" not in allow:
+        raise StoreError(
+            f"{counts.removed:,} of the {counts.before:,} documents of version {version!r} are not "
+            "in the corpus, and an update would delete them: check that memory.corpus is complete, "
+            "or allow it with --allow-deletions"
+        )
