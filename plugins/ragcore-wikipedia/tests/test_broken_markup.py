@@ -9,14 +9,16 @@ from ragcore_wikipedia.layouts import PagePassages, read_page
 from ragcore_wikipedia.pages import Page, Site
 
 PIECES = [
-    "{{", "}}", "[[", "]]", "{|", "|}", "\n{|", "\n|}", "\n|-", "\n|", "\n!", "||", "|", "=", "\n==",
-    "==\n", "\n*", "\n;", ":", "''", "'''", "<ref>", "</ref>", "<ref", "/>", "<!--", "-->", "<nowiki>",
-    "</nowiki>", "<math>", "<br>", "<", ">", "&amp;", "&#x110000;", "&#0;", "{{{", "}}}", "[http://a ",
-    "]", "[", "{", "}", "-{", "}-", "__TOC__", "(", ")", ";", ",", " ", "\n", "\n\n", "\t", "\x00",
-    "\ud800", "\ue000", "\ue0001\ue001", "\ue002", "\u200f", "{{lang|de|", "{{Infobox a\n|b=", "{{#if:",
-    "{{#switch:", "{{convert|", "{{coord|", "{{birth date|", "{{frac|", "{{!}}", "[[File:a|", "[[a:",
-    "[[de:", "{{percentage|1|0", "rowspan=99 |", "colspan=9999 |", "rowspan=0|", "{{Infobox|leader_title=x",
-    "A sentence. ", "Ein Satz. ", "鳥。", "ก", "é", "« ", "“", "1", "²", "x = y", "\u2028", "\u0300",
+    "{{", "}}", "[[", "]]", "{|", "|}", "\n{|", "\n|}", "\n|-", "\n|", "\n!", "||", "|",
+    "=", "\n==", "==\n", "\n*", "\n;", ":", "''", "'''", "<ref>", "</ref>", "<ref", "/>",
+    "<!--", "-->", "<nowiki>", "</nowiki>", "<math>", "<br>", "<", ">", "&amp;",
+    "&#x110000;", "&#0;", "{{{", "}}}", "[http://a ", "]", "[", "{", "}", "-{", "}-",
+    "__TOC__", "(", ")", ";", ",", " ", "\n", "\n\n", "\t", "\x00", "\ud800", "\ue000",
+    "\ue0001\ue001", "\ue002", "\u200f", "{{lang|de|", "{{Infobox a\n|b=", "{{#if:",
+    "{{#switch:", "{{convert|", "{{coord|", "{{birth date|", "{{frac|", "{{!}}",
+    "[[File:a|", "[[a:", "[[de:", "{{percentage|1|0", "rowspan=99 |", "colspan=9999 |",
+    "rowspan=0|", "{{Infobox|leader_title=x", "A sentence. ", "Ein Satz. ", "鳥。", "ก",
+    "é", "« ", "“", "1", "²", "x = y", "\u2028", "\u0300",
 ]  # fmt: skip
 
 

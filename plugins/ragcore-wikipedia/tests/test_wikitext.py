@@ -137,7 +137,8 @@ def test_formulas_and_code_are_text_but_not_prose() -> None:
 
 class TestTables:
     def test_rows_name_their_columns(self) -> None:
-        text = "{| class=a\n|+ Birds\n! Name !! Size\n|-\n| [[Egret]] || 60&nbsp;cm\n|-\n| Heron\n| 90\n|}"
+        rows = "|-\n| [[Egret]] || 60&nbsp;cm\n|-\n| Heron\n| 90\n"
+        text = f"{{| class=a\n|+ Birds\n! Name !! Size\n{rows}|}}"
         (section,) = read_wikitext(text, "", SITE, prose=False).sections
         (block,) = section.blocks
         assert block.kind == "table"
@@ -237,5 +238,6 @@ class TestInfoboxes:
         assert shown(f"{{{{mystery|{inner}}}}}") == "Eggs: 3"
 
     def test_lists_in_a_value_are_one_line(self) -> None:
-        text = "{{Infobox bird\n| food = {{plainlist|\n* [[fish]]\n* frogs\n}}\n| calls = {{hlist|a|b}}\n}}"
+        food = "{{plainlist|\n* [[fish]]\n* frogs\n}}"
+        text = f"{{{{Infobox bird\n| food = {food}\n| calls = {{{{hlist|a|b}}}}\n}}}}"
         assert shown(text).split("\n") == ["Food: fish, frogs", "Calls: a, b"]

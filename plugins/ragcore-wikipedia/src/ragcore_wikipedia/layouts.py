@@ -12,10 +12,9 @@ from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
 from ragcore.types import Passage
-
-from .pages import Page, Site
-from .wikitext import Section, names, read_wikitext
-from .windows import blocks_of_words, passage_texts
+from ragcore_wikipedia.pages import Page, Site
+from ragcore_wikipedia.wikitext import Section, names, read_wikitext
+from ragcore_wikipedia.windows import blocks_of_words, passage_texts
 
 __all__ = ["Layout", "PagePassages", "is_disambiguation", "is_list", "passages_of", "read_page"]
 

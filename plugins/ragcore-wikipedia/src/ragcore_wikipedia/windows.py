@@ -14,7 +14,7 @@ from zlib import crc32
 
 import sentencex
 
-from .wikitext import Section
+from ragcore_wikipedia.wikitext import Section
 
 __all__ = ["blocks_of_words", "passage_texts", "sentences", "words"]
 

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..pages import Site
-from .blocks import Block, Section, sections
-from .extensions import without_extensions
-from .links import Links
-from .marks import clear
-from .scan import Scan
+from ragcore_wikipedia.pages import Site
+from ragcore_wikipedia.wikitext.blocks import Block, Section, sections
+from ragcore_wikipedia.wikitext.extensions import without_extensions
+from ragcore_wikipedia.wikitext.links import Links
+from ragcore_wikipedia.wikitext.marks import clear
+from ragcore_wikipedia.wikitext.scan import Scan
 
 __all__ = ["Block", "PageText", "Section", "read_wikitext"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from . import names
-from .inline import one_line, without_inline_markup
-from .marks import BLOCK, BREAK
-from .scan import Rows
+from ragcore_wikipedia.wikitext import names
+from ragcore_wikipedia.wikitext.inline import one_line, without_inline_markup
+from ragcore_wikipedia.wikitext.marks import BLOCK, BREAK
+from ragcore_wikipedia.wikitext.scan import Rows
 
 __all__ = ["Block", "Section", "sections"]
 

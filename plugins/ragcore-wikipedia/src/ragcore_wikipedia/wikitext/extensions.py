@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import re
 
-from .marks import literal
+from ragcore_wikipedia.wikitext.marks import literal
 
 __all__ = ["without_extensions"]
 

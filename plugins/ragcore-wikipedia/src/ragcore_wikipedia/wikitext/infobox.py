@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from . import names
-from .call import Call, parameters
-from .inline import one_line, without_inline_markup
-from .marks import BLOCK, BREAK
+from ragcore_wikipedia.wikitext import names
+from ragcore_wikipedia.wikitext.call import Call, parameters
+from ragcore_wikipedia.wikitext.inline import one_line, without_inline_markup
+from ragcore_wikipedia.wikitext.marks import BLOCK, BREAK
 
 __all__ = ["facts", "is_infobox", "looks_like_infobox"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 
-from .marks import BREAK, restore
+from ragcore_wikipedia.wikitext.marks import BREAK, restore
 
 __all__ = ["one_line", "without_inline_markup"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from ..pages import Site
-from . import names
-from .marks import literal
+from ragcore_wikipedia.pages import Site
+from ragcore_wikipedia.wikitext import names
+from ragcore_wikipedia.wikitext.marks import literal
 
 __all__ = ["Links"]
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from . import dates
-from .call import Call
-from .marks import BREAK, literal
+from ragcore_wikipedia.wikitext import dates
+from ragcore_wikipedia.wikitext.call import Call
+from ragcore_wikipedia.wikitext.marks import BREAK, literal
 
 __all__ = ["RENDERERS"]
 

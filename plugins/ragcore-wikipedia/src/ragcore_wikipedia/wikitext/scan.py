@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from . import infobox
-from .links import Links
-from .marks import BLOCK, NOTHING, block_mark
-from .tables import parse_table, table_lines
-from .templates import render_call
+from ragcore_wikipedia.wikitext import infobox
+from ragcore_wikipedia.wikitext.links import Links
+from ragcore_wikipedia.wikitext.marks import BLOCK, NOTHING, block_mark
+from ragcore_wikipedia.wikitext.tables import parse_table, table_lines
+from ragcore_wikipedia.wikitext.templates import render_call
 
 __all__ = ["MAX_DEPTH", "Rows", "Scan"]
 

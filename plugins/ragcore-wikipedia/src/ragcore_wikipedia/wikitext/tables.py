@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .inline import one_line, without_inline_markup
-from .marks import BLOCK, BREAK
+from ragcore_wikipedia.wikitext.inline import one_line, without_inline_markup
+from ragcore_wikipedia.wikitext.marks import BLOCK, BREAK
 
 __all__ = ["Cell", "Table", "parse_table", "table_lines"]
 

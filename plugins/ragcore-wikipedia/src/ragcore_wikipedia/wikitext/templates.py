@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 
-from .call import parameters
-from .marks import literal, restore
-from .renderers import RENDERERS
+from ragcore_wikipedia.wikitext.call import parameters
+from ragcore_wikipedia.wikitext.marks import literal, restore
+from ragcore_wikipedia.wikitext.renderers import RENDERERS
 
 __all__ = ["render_call"]
 
