@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from ragcore_wikipedia.corpus import Wikipedia
-from ragcore_wikipedia.documents import Document
 from ragcore_wikipedia.dumps.reader import read_pages
 from ragcore_wikipedia.pages import Page
+
+from ragcore.types import Document
 
 DATA = Path(__file__).parents[1] / ".." / "shared" / "data" / "wikipedia" / "pairs"
 

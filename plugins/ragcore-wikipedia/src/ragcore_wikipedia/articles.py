@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final, Literal
 
-from ragcore_wikipedia.documents import Document, KnownDocuments
+from ragcore.contracts import KnownDocuments
+from ragcore.types import Document
 from ragcore_wikipedia.dumps.counts import Counts
 from ragcore_wikipedia.layouts import is_disambiguation, is_list, read_page
 from ragcore_wikipedia.pages import Page, Site

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar, Final
 from urllib.parse import urlsplit
 
+from ragcore.contracts import KnownDocuments
 from ragcore.errors import CorpusError
 from ragcore.process.cpus import usable_cpus
-from ragcore.types import Passage
+from ragcore.types import Document, Passage
 from ragcore_wikipedia.articles import DocumentMaker, NothingKnown
 from ragcore_wikipedia.config import WikipediaConfig
-from ragcore_wikipedia.documents import Document, KnownDocuments
 from ragcore_wikipedia.dumps.counts import Counts
+from ragcore_wikipedia.dumps.faults import BrokenDumpError
 from ragcore_wikipedia.dumps.files import DumpFile, check_parts, find_files
 from ragcore_wikipedia.dumps.reader import read_site
 from ragcore_wikipedia.dumps.reading import Job, PageReader
@@ -50,7 +51,8 @@ class Wikipedia:
             CorpusError: there is no such file, it is no dump, or the files are of several wikis.
         """
         if self._site is None:
-            self._site = _site_of(self._files())
+            stop = self._config.faults == "stop"
+            self._site = _site_of(self._files(), stop_at_faults=stop)
         return self._site
 
     @property
@@ -168,22 +170,34 @@ class Wikipedia:
         return find_files([path] if isinstance(path, Path) else path)
 
 
-def _default_workers(files: list[DumpFile]) -> int:
+def _default_workers(files: Sequence[DumpFile]) -> int:
     size = sum(file.path.stat().st_size for file in files)
     return 1 if size < _SMALL else usable_cpus()
 
 
-def _site_of(files: list[DumpFile]) -> Site:
-    """Return the wiki that all files are of."""
-    first = read_site(files[0].path)
-    for file in files[1:]:
-        other = _identity(read_site(file.path))
-        if other != _identity(first):
+def _site_of(files: Sequence[DumpFile], *, stop_at_faults: bool) -> Site:
+    """Return the wiki that all files are of; with `stop_at_faults`, all whose heads are whole."""
+    first: tuple[DumpFile, Site] | None = None
+    fault: BrokenDumpError | None = None
+    for file in files:
+        try:
+            site = read_site(file.path)
+        except BrokenDumpError as error:
+            if not stop_at_faults:
+                raise
+            fault = fault or error
+            continue
+        if first is None:
+            first = file, site
+        elif _identity(site) != _identity(first[1]):
             raise CorpusError(
-                f"{file.path}: a dump of {other!r}, and {files[0].path} is one of "
-                f"{_identity(first)!r}: read each wiki as a corpus of its own"
+                f"{file.path}: a dump of {_identity(site)!r}, and {first[0].path} is one of "
+                f"{_identity(first[1])!r}: read each wiki as a corpus of its own"
             )
-    return first
+    if first is None:
+        assert fault is not None
+        raise fault
+    return first[1]
 
 
 def _identity(site: Site) -> str:

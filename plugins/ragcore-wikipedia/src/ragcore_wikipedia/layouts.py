@@ -6,15 +6,15 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from hashlib import blake2b
 from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
 from ragcore.types import Passage
-
-from .pages import Page, Site
-from .windows import blocks_of_words, passage_texts
-from .wikitext import Section, names, read_wikitext
+from ragcore_wikipedia.pages import Page, Site
+from ragcore_wikipedia.wikitext import Section, names, read_wikitext
+from ragcore_wikipedia.windows import blocks_of_words, passage_texts
 
 __all__ = ["Layout", "PagePassages", "is_disambiguation", "is_list", "passages_of", "read_page"]
 
@@ -46,13 +46,13 @@ def passages_of(page: Page, site: Site, layout: Layout = "structured") -> list[P
 def read_page(page: Page, site: Site, layout: Layout = "structured") -> PagePassages:
     """Cut a page into passages.
 
-    `structured`: sections, lists, tables and infoboxes as text, paragraphs in windows of 6 sentences
-    with stride 3 (Tamber et al., ECIR 2023). `psgs`: prose only, disjoint blocks of 100 words, which
-    start again at each section.
+    `structured`: sections, lists, tables and infoboxes as text, paragraphs in windows of 6
+    sentences with stride 3 (Tamber et al., ECIR 2023). `psgs`: prose only, disjoint blocks of 100
+    words, which start again at each section.
 
-    A redirect, a page without text and a page in another content model have no passages. Ids are
-    `PAGE-DIGEST` of section path and text, so that an edit elsewhere in the page changes no id; `-2`,
-    `-3` and so on follow where a page repeats itself.
+    A redirect, a page without text and a page in another content model have no passages. An id is
+    the page's id and a digest of section path and text, so that an edit elsewhere in the page
+    changes no id; `-2`, `-3` and so on follow where a page repeats itself.
     """
     if not page.text or page.redirect is not None or page.model not in {"", "wikitext"}:
         return PagePassages([])
@@ -90,7 +90,17 @@ def _psgs(section: Section) -> Iterator[str]:
 
 def _url(page: Page, site: Site) -> str:
     """Return the address of this very revision, or "" where the wiki's is not known."""
-    parts = urlsplit(site.base)
+    script = _script(site.base)
+    if not script:
+        return ""
+    title = quote(page.title.replace(" ", "_"), safe="/:(),")
+    return f"{script}?title={title}&oldid={page.revision}"
+
+
+@cache
+def _script(base: str) -> str:
+    """Return the address of a wiki's index.php, by that of its main page."""
+    parts = urlsplit(base)
     if not parts.scheme or not parts.netloc:
         return ""
     path = parts.path
@@ -100,16 +110,16 @@ def _url(page: Page, site: Site) -> str:
         script = f"{path.partition('index.php')[0]}index.php"
     else:
         script = f"{path.rpartition('/')[0]}/index.php"
-    title = quote(page.title.replace(" ", "_"), safe="/:(),")
-    return f"{parts.scheme}://{parts.netloc}{script}?title={title}&oldid={page.revision}"
+    return f"{parts.scheme}://{parts.netloc}{script}"
 
 
 _TEMPLATE_NAME = re.compile(r"\{\{\s*([^{}|\n<]{1,60}?)\s*(?:\||\}\})")
 _DISAMBIGUATION_TITLE = re.compile(
     r"\((?:disambiguation|begriffsklärung|homonymie|desambiguación|desambiguação|disambigua|"
-    r"doorverwijspagina|ujednoznacznienie|значения|значення|пояснение|olika betydelser|flertydig|"
-    r"rozcestník|egyértelműsítő lap|anlam ayrımı|αποσαφήνιση|вишезначна одредница|täsmennyssivu|"
-    r"desambiguació|argipena|dezambiguizare|توضيح|ابهام‌زدایی|פירושונים|曖昧さ回避|消歧义|消歧義|동음이의|định hướng)\)$",
+    r"doorverwijspagina|ujednoznacznienie|значения|значення|пояснение|olika betydelser|"
+    r"flertydig|rozcestník|egyértelműsítő lap|anlam ayrımı|αποσαφήνιση|вишезначна одредница|"
+    r"täsmennyssivu|desambiguació|argipena|dezambiguizare|توضيح|ابهام‌زدایی|פירושונים|"
+    r"曖昧さ回避|消歧义|消歧義|동음이의|định hướng)\)$",
     re.IGNORECASE,
 )
 

@@ -1,9 +1,9 @@
 """Cut sections into passages whose borders an edit elsewhere does not move.
 
-A paragraph is cut by itself: windows of sentences start again at each. Items of a list, rows of a
-table, facts of an infobox and runs of short paragraphs are grouped into chunks. A chunk ends after an
-item whose first words have a certain digest (content-defined chunking, as in rsync and LBFS), so that
-an item added or removed changes its own chunk, and the borders after it stay.
+Windows of sentences start again at each paragraph. Items of a list, rows of a table, facts of an
+infobox and runs of short paragraphs are grouped into chunks. A chunk ends after an item whose first
+words have a certain digest (content-defined chunking, as in LBFS), so that an item added or removed
+changes its own chunk, and the borders after it stay.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from zlib import crc32
 
 import sentencex
 
-from .wikitext import Block, Section
+from ragcore_wikipedia.wikitext import Section
 
 __all__ = ["blocks_of_words", "passage_texts", "sentences", "words"]
 
 WINDOW = 6
 STRIDE = 3
-"""Sentences of a window, and from one window's start to the next (Tamber et al., ECIR 2023, 3.2)."""
+"""Sentences of a window, and from one window's start to the next (Tamber et al., ECIR 2023)."""
 
 SHORT = 25
 """Words below which a paragraph is too short to be a passage of its own."""
@@ -102,7 +102,7 @@ def passage_texts(section: Section, language: str) -> Iterator[str]:
 
 
 class _Unit:
-    """What is cut by itself: a paragraph, with lines that are too short to stand alone; or chunks."""
+    """A paragraph with the short lines next to it, or chunks of lines."""
 
     def __init__(self, paragraph: str = "", chunks: Sequence[str] = ()) -> None:
         self.paragraph = paragraph
@@ -122,7 +122,7 @@ def _units(section: Section) -> list[_Unit]:
         nonlocal waiting
         if not run:
             return
-        chunks = list(_chunks(run))
+        chunks = list(_chunks(run, "list"))
         run.clear()
         if len(chunks) == 1 and words(chunks[0]) < SHORT:
             if units and not units[-1].rows:
@@ -149,7 +149,7 @@ def _units(section: Section) -> list[_Unit]:
             end_run()
             heading = block.heading or (section.path[-1] if section.path else "")
             top = f"{heading}\n" if heading and block.kind == "table" else ""
-            chunks = [f"{top}{chunk}" for chunk in _chunks(block.lines)]
+            chunks = [f"{top}{chunk}" for chunk in _chunks(block.lines, block.kind)]
             units.append(_Unit(chunks=chunks))
     end_run()
     if waiting:
@@ -158,7 +158,7 @@ def _units(section: Section) -> list[_Unit]:
 
 
 def _windows(unit: _Unit, language: str) -> Iterator[str]:
-    """Yield windows of sentences; all windows of one paragraph but the first begin in the one before."""
+    """Yield a paragraph's windows of sentences; each but the first overlaps the one before."""
     parts = sentences(unit.paragraph, language)
     starts = [0]
     while starts[-1] + WINDOW < len(parts):
@@ -172,7 +172,7 @@ def _windows(unit: _Unit, language: str) -> Iterator[str]:
         yield text
 
 
-def _chunks(lines: Sequence[str]) -> Iterator[str]:
+def _chunks(lines: Sequence[str], kind: str) -> Iterator[str]:
     """Group lines into chunks of about `CHUNK_WORDS` words; see the module's docstring."""
     chunk: list[str] = []
     size = 0
@@ -186,7 +186,7 @@ def _chunks(lines: Sequence[str]) -> Iterator[str]:
             chunk, size = [], 0
         chunk.append(line)
         size += length
-        if size >= CHUNK_WORDS and _ends_chunk(line):
+        if size >= CHUNK_WORDS and _ends_chunk(line, kind):
             if before is not None:
                 yield before
             before = "\n".join(chunk)
@@ -209,8 +209,13 @@ def _cut(lines: Sequence[str]) -> Iterator[str]:
             yield from blocks_of_words(line, CHUNK_LIMIT)
 
 
-def _ends_chunk(line: str) -> bool:
-    """Decide by a line's first words, so that another value for the same label moves no border."""
-    label = line.partition(":")[0][:40]
-    first = " ".join(label.split()[:3])
-    return crc32(first.encode("utf-8", "surrogatepass")) % _ENDS_ONE_IN == 0
+def _ends_chunk(line: str, kind: str) -> bool:
+    """Decide by how a line starts, so that another value in its rest moves no border."""
+    match kind:
+        case "infobox":
+            start = line.partition(":")[0]
+        case "table":
+            start = "; ".join(line.split("; ", 2)[:2])
+        case _:
+            start = " ".join(line[:80].split(None, 4)[:4])
+    return crc32(start.encode()) % _ENDS_ONE_IN == 0

@@ -70,7 +70,7 @@ def pages_in(chunks: Iterable[bytes], parser: PageParser, *, whole: bool = True)
         for chunk in chunks:
             parser.feed(chunk)
             yield from parser.take()
-        if whole or parser.in_page:
+        if whole or parser.in_page or parser.closed:
             parser.finish()
     except CorpusError:
         yield from parser.take()

@@ -326,5 +326,5 @@ def _batches(pages: Iterator[Page], errors: list[CorpusError]) -> Iterator[list[
 
 
 def _report_rest(path: Path, parser: PageParser) -> None:
-    if parser.has_rest:
+    if parser.rest:
         _LOGGER.warning("%s: there is text after </mediawiki>, which is ignored", path)

@@ -1,7 +1,7 @@
 """Unpack a 7z archive of one dump.
 
-py7zr pushes what it unpacks into a file-like object. It runs in a thread that a short queue holds
-back, so that the archive's content is never in memory as a whole.
+py7zr pushes what it unpacks, at most 128 MB at a time, into a file-like object. It runs in a thread
+that a short queue holds back, so that the archive's content is never in memory as a whole.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ _MOST_FIELD: Final = 1 << 16
 _MOST_TOKEN: Final = 1 << 23
 """Bytes of the longest tag or comment. Expat holds one until it ends."""
 
+_MOST_REST: Final = 80
 _MOST_NAMESPACES: Final = 1 << 12
 
 # Where the parser is. Elements other than those named here, and those in them, are skipped.
@@ -48,7 +49,7 @@ class PageParser:
     Attributes:
         site: the wiki, complete once the first page begins.
         closed: whether the root element has ended: the whole file was read.
-        has_rest: whether anything but white space follows the root.
+        rest: what follows the root besides white space, up to its first bytes.
         oversized: how many texts were left out because they are longer than `MOST_TEXT`.
     """
 
@@ -72,7 +73,8 @@ class PageParser:
             first_line: number of the part's first line in the file.
         """
         self.site = Site() if site is None else site
-        self.closed = self.has_rest = False
+        self.closed = False
+        self.rest = b""
         self.oversized = 0
         self._where = where
         self._namespaces = namespaces
@@ -118,8 +120,8 @@ class PageParser:
             BrokenDumpError: they are not well-formed.
             CorpusError: they are no dump.
         """
-        if self.closed:
-            self._check_rest(data)
+        if self.rest:
+            self._add_rest(data)
         else:
             self._parse(data, False)
 
@@ -127,10 +129,16 @@ class PageParser:
         """Check that the file is complete.
 
         Raises:
-            BrokenDumpError: it ends before the root element does.
+            BrokenDumpError: it ends before the root element does, or something follows that.
         """
         if not self.closed:
             self._parse(b"", True)
+        # A literal `\\n` is at the end of genuine dumps, and harmless.
+        elif self.rest.replace(rb"\n", b"").strip():
+            raise BrokenDumpError(
+                f"{self._where}:{self.line}: found {self.rest!r} after </mediawiki>: repair the "
+                "file, or download it again"
+            )
 
     def take(self) -> Iterator[Page]:
         """Yield the pages that have ended since the last call."""
@@ -143,25 +151,25 @@ class PageParser:
         except expat.ExpatError as error:
             if not self.closed:
                 raise self._broken(error) from None
-            self._check_rest(data[self._parser.ErrorByteIndex - self._fed :])
+            self._add_rest(data[self._parser.ErrorByteIndex - self._fed :])
         self._fed += len(data)
         if not self.closed and self._fed - self._parser.CurrentByteIndex > _MOST_TOKEN:
             raise self._fault(f"a tag or comment is longer than {_MOST_TOKEN:,} bytes")
 
-    def _check_rest(self, data: bytes) -> None:
-        """Refuse a second root; the `\\\\n` after the root of a genuine dump is harmless."""
+    def _add_rest(self, data: bytes) -> None:
+        """Take what follows the root, and refuse a second one."""
         if b"<" in data:
             raise BrokenDumpError(
                 f"{self._where}:{self.line}: found another element after </mediawiki>: if these "
                 "are several dumps in one file, use them as several files"
             )
-        self.has_rest = self.has_rest or bool(data.strip())
+        self.rest = (self.rest + data)[:_MOST_REST]
 
     def _broken(self, error: expat.ExpatError) -> BrokenDumpError:
         reason = expat.ErrorString(error.code)
         line = error.lineno + self._first_line - 1
         if error.code != expat.errors.codes[expat.errors.XML_ERROR_NO_ELEMENTS]:
-            return self._fault(f"not well-formed, {reason}", line)
+            return self._fault(f"broken XML, {reason}", line)
         if self._state == _OUTSIDE:
             return self._fault("there is no <mediawiki> element in the file", line)
         return self._fault("the file is cut short, it ends before </mediawiki>", line)

@@ -1,25 +1,25 @@
 """Read a page's wikitext as sections of plain text.
 
 Four passes, each linear in the page's length: content of extension tags is taken out
-(`extensions`), brackets are resolved from the inside out (`scan`), inline markup is removed (`inline`)
-and lines are grouped into blocks (`blocks`). Nothing is fetched, so a template shows only what its
-parameters say.
+(`extensions`), brackets are resolved from the inside out (`scan`), inline markup is removed
+(`inline`) and lines are grouped into blocks (`blocks`). Nothing is fetched, so a template shows
+only what its parameters say.
 
-mwparserfromhell and wikitextparser read the same language, but build a tree of Python objects first:
-on one core they manage a fifth and a third of wikiextractor's pages a second, before any text is
-taken from the tree. `benchmarks/wikitext.py` compares them.
+mwparserfromhell and wikitextparser read the same language, but build a tree of Python objects
+first. On one core they read a fifth and a third of wikiextractor's English pages a second, before
+any text is taken from the tree. `benchmarks/wikitext.py` compares them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..pages import Site
-from .blocks import Block, Section, sections
-from .extensions import without_extensions
-from .links import Links
-from .marks import clear
-from .scan import Scan
+from ragcore_wikipedia.pages import Site
+from ragcore_wikipedia.wikitext.blocks import Block, Section, sections
+from ragcore_wikipedia.wikitext.extensions import without_extensions
+from ragcore_wikipedia.wikitext.links import Links
+from ragcore_wikipedia.wikitext.marks import clear
+from ragcore_wikipedia.wikitext.scan import Scan
 
 __all__ = ["Block", "PageText", "Section", "read_wikitext"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from . import names
-from .inline import one_line, without_inline_markup
-from .marks import BLOCK, BREAK
-from .scan import Rows
+from ragcore_wikipedia.wikitext import names
+from ragcore_wikipedia.wikitext.inline import one_line, without_inline_markup
+from ragcore_wikipedia.wikitext.marks import BLOCK, BREAK
+from ragcore_wikipedia.wikitext.scan import Rows
 
 __all__ = ["Block", "Section", "sections"]
 
@@ -86,6 +86,14 @@ def sections(text: str, rows: list[Rows], *, prose: bool) -> list[Section]:
             end_paragraph()
             end_list()
             section.blocks.extend(_rows(rows, int(mark[1]), frozenset()))
+        elif (
+            first == ":" and (indented := stripped.lstrip(": ")) and indented[0] not in "*#;\ue000"
+        ):
+            # A quotation, or a formula, that stands apart.
+            end_paragraph()
+            end_list()
+            paragraph.append(indented)
+            end_paragraph()
         elif first in "*#:;":
             end_paragraph()
             if not prose and (item := _item(stripped)):

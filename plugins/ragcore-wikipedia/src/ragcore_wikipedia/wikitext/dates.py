@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 __all__ = ["RENDERERS", "day"]
 
-_MONTHS = (
-    "January February March April May June July August September October November December".split()
-)
+_YEAR = "January February March April May June July August September October November December"
+_MONTHS = _YEAR.split()
 
 
 def day(values: Sequence[str], *, day_first: bool = False) -> str:

@@ -6,21 +6,22 @@ once from left to right, so the time is linear even where thousands of tags are 
 
 from __future__ import annotations
 
+import html
 import re
 
-from .marks import literal
+from ragcore_wikipedia.wikitext.marks import literal
 
 __all__ = ["without_extensions"]
 
 # Content is not text of the article.
-_DROPPED = frozenset(
-    "ref references gallery timeline imagemap hiero score graph mapframe maplink templatedata "
-    "templatestyles section categorytree inputbox indicator ce includeonly rss charinsert "
-    "style script".split()
-)
+_NO_TEXT = """
+categorytree ce charinsert gallery graph hiero imagemap includeonly indicator inputbox mapframe
+maplink ref references rss score script section style templatedata templatestyles timeline
+"""
+_DROPPED = frozenset(_NO_TEXT.split())
 # Content is text, not wikitext.
-_LITERAL = frozenset("nowiki math chem pre source syntaxhighlight".split())
-_SEMISTRUCTURED = frozenset("math chem pre source syntaxhighlight".split())
+_SEMISTRUCTURED = frozenset({"math", "chem", "pre", "source", "syntaxhighlight"})
+_LITERAL = _SEMISTRUCTURED | {"nowiki"}
 
 _OPENING = re.compile(
     r"<!--|<(" + "|".join(sorted(_DROPPED | _LITERAL)) + r")(?=[\s/>])([^<>]*)>",
@@ -59,7 +60,9 @@ def without_extensions(text: str, *, prose: bool) -> tuple[str, str]:
                 break
             # A comment alone on its lines leaves no empty line behind.
             position = close + 3
-            alone = (start == 0 or text[start - 1] == "\n") and text[position : position + 1] == "\n"
+            alone = (start == 0 or text[start - 1] == "\n") and text[
+                position : position + 1
+            ] == "\n"
             position += alone
             continue
         name = name.lower()
@@ -79,6 +82,8 @@ def without_extensions(text: str, *, prose: bool) -> tuple[str, str]:
             content = text[end:close]
             if name in {"math", "chem"}:
                 content = " ".join(content.split())
+            elif name in {"nowiki", "pre"}:
+                content = html.unescape(content)
             pieces.append(literal(content))
     pieces.append(text[position:])
     return "".join(pieces), fault

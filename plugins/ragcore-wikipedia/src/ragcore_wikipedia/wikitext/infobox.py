@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import re
 
-from . import names
-from .inline import one_line, without_inline_markup
-from .marks import BLOCK, BREAK
-from .templates import Call, parameters
+from ragcore_wikipedia.wikitext import names
+from ragcore_wikipedia.wikitext.call import Call, parameters
+from ragcore_wikipedia.wikitext.inline import one_line, without_inline_markup
+from ragcore_wikipedia.wikitext.marks import BLOCK, BREAK
 
 __all__ = ["facts", "is_infobox", "looks_like_infobox"]
 
 # How a box looks, not what it says.
 _LAYOUT_KEY = re.compile(
-    r"(?:.*[ _-])?(?:image|images|img|bild|imagen|imagem|immagine|photo|foto|logo|flag|seal|coat of arms|shield|map|"
-    r"karte|mapa|pushpin|skyline|caption|captions|alt|size|width|height px|upright|align|color|colour|farbe|"
-    r"bgcolor|background|style|css|class|border|footnotes?|ref|refs|reference|signature|audio|"
-    r"relief|label position|display|embed|child|subbox|nocat|collapsible|state|footnote|"
-    r"flaglink|seallink|coatlink|zoom|type coord|bodystyle|titlestyle|columns?)[ _]?\d{0,3}(?:[ _](?:size|"
-    r"caption|alt|width|upright|link|style|align|type|map|image|label|mapsize|relief|color|colour|background|"
-    r"label position|map caption|map alt|map width))*\d{0,3}",
+    r"(?:.*[ _-])?(?:image|images|img|bild|imagen|imagem|immagine|photo|foto|logo|flag|seal|"
+    r"coat of arms|shield|map|karte|mapa|pushpin|skyline|caption|captions|alt|image size|"
+    r"height px|upright|align|color|colour|farbe|bgcolor|background|style|css|footnotes?|ref|"
+    r"refs|reference|signature|audio|relief|label position|display|embed|child|subbox|nocat|"
+    r"collapsible|footnote|flaglink|seallink|coatlink|zoom|type coord|bodystyle|titlestyle|"
+    r"lat[dms]?|long?[dms]?|lat(?:itude)? (?:d|m|s|deg|min|sec|ns|dir)|long?(?:itude)? (?:d|m|s|"
+    r"deg|min|sec|ew|dir)|coord addon|coordinates region|mapsize|"
+    r"familycolor)[ _]?\d{0,3}(?:[ _](?:size|caption|alt|width|upright|link|style|align|type|"
+    r"map|image|label|mapsize|relief|color|colour|background|label position|map caption|map alt|"
+    r"map width))*\d{0,3}",
     re.IGNORECASE,
 )
 _FILE_VALUE = re.compile(
-    r"[^\n|]{1,240}\.(?:svg|png|jpe?g|gif|tiff?|webp|ogg|oga|ogv|webm|pdf|mid|mp3|wav)", re.IGNORECASE
+    r"[^\n|]{1,240}\.(?:svg|png|jpe?g|gif|tiff?|webp|ogg|oga|ogv|webm|pdf|mid|mp3|wav)",
+    re.IGNORECASE,
 )
 _NAMES_OF_VALUES = (
     ("type", "name"),
@@ -36,14 +40,20 @@ _NAMES_OF_VALUES = (
     ("header", "data"),
     ("titel", "wert"),
 )
-_CAMEL = re.compile(r"(?<=[^\W\d_A-Z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=\d)(?=[A-Z])|(?<=[^\W\d_])(?=\d)")
+_LAYOUT_VALUE = re.compile(
+    r"(?:\d{1,4}\s*x?\s*\d{0,4}\s*px|x\d+px|expanded|collapsed|autocollapse|#[0-9a-f]{3,8})",
+    re.IGNORECASE,
+)
+_CAMEL = re.compile(
+    r"(?<=[^\W\d_A-Z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=\d)(?=[A-Z])|(?<=[^\W\d_]{3})(?=\d)"
+)
 _NOT_BOXES = re.compile(
     r"(?:use |pp-|cite|cit|citation|about|for|other|redirect|distinguish|hatnote|main|see|coord|"
-    r"navbox|navigation|authority|normdaten|persondata|personendaten|succession|taxonbar|quote|sidebar|"
-    r"multiple|panorama|double image|triple image|stack|vertical|image|portal|sister|"
+    r"navbox|navigation|authority|normdaten|persondata|personendaten|succession|taxonbar|quote|"
+    r"sidebar|multiple|panorama|double image|triple image|stack|vertical|image|portal|sister|"
     r"commons|article|short|good|featured|protect|dmca|refimprove|cleanup|unreferenced|more|"
-    r"ambox|expand|update|copy|wiki|link|toc|track|location map|graph|chart|legend|weather|s-|wdtable|"
-    r"климат|\#)",
+    r"ambox|expand|update|copy|wiki|link|toc|track|location map|graph|chart|legend|weather|s-|"
+    r"wdtable|климат|\#)",
     re.IGNORECASE,
 )
 _LEAST_PARAMETERS = 5
@@ -62,11 +72,11 @@ def looks_like_infobox(name: str, parts: list[str]) -> bool:
     return named >= _LEAST_PARAMETERS and named * 5 >= len(parts) * 4 and "\n" in "".join(parts)
 
 
-def facts(name: str, parts: list[str]) -> list[str]:
+def facts(name: str, parts: list[str], title: str) -> list[str]:
     """Return a line `Label: value` for each parameter that says something.
 
     Pairs such as `leader_title` and `leader_name` become one line. An infobox within a parameter
-    keeps its own lines.
+    keeps its own lines. A value that only repeats the page's title is left out.
     """
     call = parameters(name, parts)
     used: set[str] = set()
@@ -80,7 +90,7 @@ def facts(name: str, parts: list[str]) -> list[str]:
             used.add(partner)
             label = _value(value).rstrip(":") or label
             value = call.named[partner]
-        lines.extend(_lines(label, value))
+        lines.extend(_lines(label, value, title))
     for value in call.positional:
         text = _value(value)
         if len(text.split()) > 1:
@@ -88,17 +98,17 @@ def facts(name: str, parts: list[str]) -> list[str]:
     return lines
 
 
-def _lines(label: str, value: str) -> list[str]:
+def _lines(label: str, value: str, title: str) -> list[str]:
     inner = BLOCK.findall(value)
     text = _value(value)
-    shown = [f"{label}: {text}"] if text else []
+    shown = [f"{label}: {text}"] if text and text != title else []
     # The mark of a box within this one stays; whoever reads the lines puts its own there.
     return shown + [f"\ue000{number}\ue001" for number in inner]
 
 
 def _value(value: str) -> str:
     value = BLOCK.sub("", value).strip()
-    if not value or _FILE_VALUE.fullmatch(value):
+    if not value or _FILE_VALUE.fullmatch(value) or _LAYOUT_VALUE.fullmatch(value):
         return ""
     lines = without_inline_markup(value).split("\n")
     shown = [line.strip().lstrip("*#:;").strip() for line in lines]
@@ -112,6 +122,8 @@ def _label(key: str) -> str:
 
 def _partner(key: str, call: Call) -> str | None:
     """Return the parameter whose name `key` states, such as `leader_name` for `leader_title`."""
+    if key.endswith("_title") and call.named.get(key.removesuffix("_title")):
+        return key.removesuffix("_title")
     for stated, held in _NAMES_OF_VALUES:
         at = key.rfind(stated)
         if at < 0:

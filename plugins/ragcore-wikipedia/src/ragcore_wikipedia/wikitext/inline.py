@@ -5,12 +5,14 @@ from __future__ import annotations
 import html
 import re
 
-from .marks import BREAK, restore
+from ragcore_wikipedia.wikitext.marks import BREAK, restore
 
 __all__ = ["one_line", "without_inline_markup"]
 
 # Classes exclude the opening bracket, so that a run of openings costs linear time.
-_EXTERNAL = re.compile(r"\[(?:(?:https?|ftps?|news|irc|git):|mailto:)?//?[^\s\[\]<>\"]*([^\[\]\n]*)\]")
+_EXTERNAL = re.compile(
+    r"\[(?:(?:https?|ftps?|news|irc|git):|mailto:)?//?[^\s\[\]<>\"]*([^\[\]\n]*)\]"
+)
 _MAILTO = re.compile(r"\[mailto:[^\s\[\]]*([^\[\]\n]*)\]")
 _QUOTES = re.compile("''+")
 _TAG = re.compile(r"</?([a-zA-Z][a-zA-Z0-9]*)\b[^<>]*>")
@@ -20,6 +22,7 @@ _VARIANT = re.compile(r"-\{([^{}]*)\}-")
 _HOLLOW = re.compile(r" ?[(（][\s;,:/–—]{0,20}[)）]")
 _HOLLOW_START = re.compile(r"([(（])[\s;,]{1,20}")
 _HOLLOW_END = re.compile(r"[\s;,]{1,10}([)）])")
+_GAPS = (" ,", " .", " ;", " :")
 _SPACE_BEFORE = re.compile(r" ([,.;:](?:\s|$))")
 
 _TAGS = {
@@ -90,7 +93,9 @@ def one_line(text: str, breaks: str = " ") -> str:
         breaks: what a line break becomes.
     """
     if BREAK in text:
-        parts = [part.strip() for part in text.split(BREAK)]
+        parts = [restore(part).strip() for part in text.split(BREAK)]
+        if breaks == ", ":
+            parts = [part.rstrip(",;") for part in parts]
         text = breaks.join(part for part in parts if part)
     if "&" in text:
         text = html.unescape(text)
@@ -99,4 +104,6 @@ def one_line(text: str, breaks: str = " ") -> str:
         text = _HOLLOW.sub("", text)
         text = _HOLLOW_START.sub(r"\1", text)
         text = _HOLLOW_END.sub(r"\1", text)
-    return _SPACE_BEFORE.sub(r"\1", text)
+    if any(gap in text for gap in _GAPS):
+        text = _SPACE_BEFORE.sub(r"\1", text)
+    return text

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
-from ..pages import Site
-from . import names
-from .marks import literal
+from ragcore_wikipedia.pages import Site
+from ragcore_wikipedia.wikitext import names
+from ragcore_wikipedia.wikitext.marks import literal
 
 __all__ = ["Links"]
 
 _SIMPLE = re.compile(r"\[\[([^\[\]{}|\n<>]{1,255})(?:\|([^\[\]{}|\n]*))?\]\]")
+_FILE_NAME = re.compile(r"\.(?:jpe?g|png|svg|gif|tiff?|webp|og[agv]|webm|djvu)\s*$", re.IGNORECASE)
+_IMAGE_OPTION = re.compile(r"thumb|thumbnail|frameless|\d{0,4}x?\d{1,4} ?px|upright(?:=[\d.]+)?")
 
 
 class Links:
@@ -18,8 +21,7 @@ class Links:
 
     def __init__(self, site: Site) -> None:
         local = site.namespaces
-        self._files = names.FILE | {_key(local[n]) for n in (6, -2) if local.get(n)}
-        self._categories = names.CATEGORY | ({_key(local[14])} if local.get(14) else set())
+        self._dropped = _dropped(local.get(6, ""), local.get(-2, ""), local.get(14, ""))
 
     def replace_simple(self, text: str) -> str:
         """Replace links that hold no other markup, which nearly all do."""
@@ -27,7 +29,7 @@ class Links:
 
     def _simple(self, match: re.Match[str]) -> str:
         target, label = match.groups()
-        if ":" not in target:
+        if ":" not in target and "=" not in target:
             shown = target if label is None or not label.strip() else label
             return literal_in_links(shown)
         return self._shown(target, label)
@@ -44,14 +46,23 @@ class Links:
         prefix, colon, page = target.partition(":")
         if colon and prefix:
             key = _key(prefix)
-            if key in self._files or key in self._categories:
+            if key in self._dropped:
                 return ""
             if label is None and names.LANGUAGE_LINK.fullmatch(prefix.strip()) and page[:1] != " ":
                 return ""
         if label is not None and label.strip():
+            if _is_image(target, label):
+                return ""
             # A link has one label; further bars belong to it.
             return literal_in_links(label)
         return literal_in_links(target.lstrip(":"))
+
+
+def _is_image(target: str, label: str) -> bool:
+    """Tell an image, whose prefix may be of any language, by the file's name or its options."""
+    if _FILE_NAME.search(target):
+        return True
+    return any(_IMAGE_OPTION.fullmatch(option.strip()) for option in label.split("|")[:5])
 
 
 def literal_in_links(text: str) -> str:
@@ -59,6 +70,12 @@ def literal_in_links(text: str) -> str:
     if "|" in text:
         text = text.replace("|", literal("|"))
     return text.replace("=", literal("=")) if "=" in text and "<" not in text else text
+
+
+@cache
+def _dropped(*local: str) -> frozenset[str]:
+    """Return the prefixes of links that show no text."""
+    return names.FILE | names.CATEGORY | {_key(name) for name in local if name}
 
 
 def _key(prefix: str) -> str:

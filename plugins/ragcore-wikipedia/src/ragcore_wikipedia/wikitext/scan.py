@@ -1,7 +1,7 @@
 """Resolve the brackets of wikitext: templates, links and tables, from the inside out.
 
-One pass with a stack: when a bracket closes, what it holds is text already. So each character is
-copied as often as brackets around it are kept, at most `MAX_DEPTH` times, and broken markup costs no
+One pass with a stack: when a bracket closes, what it holds is text already. Each character is
+copied at most once for each bracket around it, `MAX_DEPTH` times in all, and broken markup costs no
 more than sound markup.
 """
 
@@ -10,23 +10,32 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from . import infobox
-from .links import Links
-from .marks import BLOCK, block_mark
-from .tables import parse_table, table_lines
-from .templates import render_call
+from ragcore_wikipedia.wikitext import infobox
+from ragcore_wikipedia.wikitext.links import Links
+from ragcore_wikipedia.wikitext.marks import BLOCK, NOTHING, block_mark
+from ragcore_wikipedia.wikitext.tables import parse_table, table_lines
+from ragcore_wikipedia.wikitext.templates import render_call
 
 __all__ = ["MAX_DEPTH", "Rows", "Scan"]
 
 MAX_DEPTH = 40
 """Brackets within brackets; MediaWiki's own limit for templates is of the same order."""
 
-_TOKEN = re.compile(
-    r"\{\{|\}\}|\[\[|\]\]|^[ \t:*#]*\{\||^[ \t]*\|\}(?!\}(?!\}))", re.MULTILINE
-)
+# All alternatives start with a literal, so that the search skips text quickly. `|}}` ends a
+# template with an empty parameter, `|}}}` a table and a template.
+_TOKEN = re.compile(r"\{\{|\}\}|\[\[|\]\]|\{\||\|\}(?!\}(?!\}))")
+_INDENT = " \t:*#"
 _PARAMETER = re.compile(r"\{\{\{[^{}|]*(?:\|([^{}]*))?\}\}\}")
-_HEADING = re.compile(r"^==", re.MULTILINE)
+_LOOK_BACK = 100
 _OPENINGS = {"template": "{{", "link": "[[", "table": "{|"}
+_KINDS = {
+    "{{": ("template", True),
+    "}}": ("template", False),
+    "[[": ("link", True),
+    "]]": ("link", False),
+    "{|": ("table", True),
+    "|}": ("table", False),
+}
 _WRAPPERS = re.compile(
     r"(?:stack|vertical stack|div col|columns-list|col-list|multicol|nobold|center|sidebar stack)",
     re.IGNORECASE,
@@ -77,22 +86,23 @@ class Scan:
         if "{{{" in text:
             text = _PARAMETER.sub(lambda match: match[1] or "", text)
         text = self._links.replace_simple(text)
-        heading = _HEADING.search(text)
-        lead = heading.start() if heading else len(text)
+        lead = _first_heading(text)
         stack = [_Frame("page", "", 0)]
         depths = {"template": 0, "link": 0, "table": 0}
         position = 0
         skipped = 0
         for token in _TOKEN.finditer(text):
             start, end = token.span()
+            kind, opens = _KINDS[token[0]]
+            if kind == "table" and not _starts_line(text, start):
+                continue
             shown = text[position:start]
             position = end
-            kind, opens = _kind(token[0])
             if skipped:
                 skipped += 1 if opens else -1
                 continue
             top = stack[-1]
-            top.parts.append(shown)
+            top.parts.append(shown.rstrip(_INDENT) if kind == "table" else shown)
             if opens:
                 if len(stack) > MAX_DEPTH:
                     self._found(f"more than {MAX_DEPTH} brackets around character {start}")
@@ -100,8 +110,8 @@ class Scan:
                     continue
                 frame = _Frame(kind, token[0], start)
                 if kind == "template" and start < lead and len(stack) == 1:
-                    line = text[text.rfind("\n", 0, start) + 1 : start]
-                    frame.own_line = not line.strip() or line.rstrip().endswith("}}")
+                    before = text[max(0, start - _LOOK_BACK) : start].rpartition("\n")[2].rstrip()
+                    frame.own_line = not before or before.endswith("}}")
                 stack.append(frame)
                 depths[kind] += 1
                 continue
@@ -113,7 +123,10 @@ class Scan:
                 self._unclosed(stack, depths)
             frame = stack.pop()
             depths[kind] -= 1
-            stack[-1].parts.append(self._rendered(frame))
+            rendered = self._rendered(frame, inside=stack[-1].kind)
+            if not rendered and depths["table"] and kind == "template":
+                rendered = NOTHING
+            stack[-1].parts.append(rendered)
         stack[-1].parts.append(text[position:] if not skipped else "")
         while len(stack) > 1:
             self._unclosed(stack, depths)
@@ -129,15 +142,14 @@ class Scan:
         self._found(f"{_OPENINGS[frame.kind]} at character {frame.start} is never closed")
         content = "".join(frame.parts)
         if frame.kind == "table":
-            heading = _HEADING.search(content)
-            end = heading.start() if heading else len(content)
+            end = _first_heading(content)
             frame.parts = [content[:end]]
-            content = self._rendered(frame) + content[end:]
+            content = self._rendered(frame, inside="page") + content[end:]
         elif frame.kind == "template":
             content = _after_parameters(content)
         stack[-1].parts.append(content)
 
-    def _rendered(self, frame: _Frame) -> str:
+    def _rendered(self, frame: _Frame, *, inside: str) -> str:
         inner = "".join(frame.parts)
         if frame.kind == "link":
             return self._links.render(inner)
@@ -153,23 +165,19 @@ class Scan:
                 return after
             caption = table.caption.strip()
             return f"\n{self._mark(Rows(caption, lines, box=False))}\n{after}"
-        return self._template(frame, inner)
+        return self._template(frame, inner, inside)
 
-    def _template(self, frame: _Frame, inner: str) -> str:
+    def _template(self, frame: _Frame, inner: str, inside: str) -> str:
         name, *parts = inner.split("|")
-        shown = render_call(name, parts, self._title)
+        shown = render_call(name, parts, self._title, inside=inside)
         if shown is not None:
             return shown
         if self._prose:
             return ""
-        if infobox.is_infobox(name) or (
-            frame.own_line and infobox.looks_like_infobox(name, parts)
-        ):
-            lines = infobox.facts(name, parts)
+        if infobox.is_infobox(name) or (frame.own_line and infobox.looks_like_infobox(name, parts)):
+            lines = infobox.facts(name, parts, self._title)
             return f"\n{self._mark(Rows('', lines, box=True))}\n" if lines else ""
-        boxes = [
-            number for number in map(int, BLOCK.findall(inner)) if self.blocks[number].box
-        ]
+        boxes = [number for number in map(int, BLOCK.findall(inner)) if self.blocks[number].box]
         if _WRAPPERS.match(name.strip()):
             return "\n".join(parts)
         return "".join(f"\n{block_mark(number)}\n" for number in boxes)
@@ -179,19 +187,20 @@ class Scan:
         return block_mark(len(self.blocks) - 1)
 
 
-def _kind(token: str) -> tuple[str, bool]:
-    match token[-2:]:
-        case "{{":
-            return "template", True
-        case "}}":
-            return "template", False
-        case "[[":
-            return "link", True
-        case "]]":
-            return "link", False
-        case "{|":
-            return "table", True
-    return "table", False
+def _first_heading(text: str) -> int:
+    """Return where the first heading starts, or the text's length."""
+    if text.startswith("=="):
+        return 0
+    at = text.find("\n==")
+    return len(text) if at < 0 else at + 1
+
+
+def _starts_line(text: str, start: int) -> bool:
+    """Tell whether only an indent is before `start` on its line."""
+    at = start - 1
+    while at >= 0 and start - at < _LOOK_BACK and text[at] in _INDENT:
+        at -= 1
+    return at < 0 or text[at] == "\n"
 
 
 def _after_parameters(content: str) -> str:

@@ -6,15 +6,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .inline import one_line, without_inline_markup
-from .marks import BLOCK, BREAK
+from ragcore_wikipedia.wikitext.inline import one_line, without_inline_markup
+from ragcore_wikipedia.wikitext.marks import BLOCK, BREAK
 
 __all__ = ["Cell", "Table", "parse_table", "table_lines"]
 
 _MAX_SPAN = 100
 _MAX_COLUMNS = 200
+_WORDS = frozenset({"", "nowrap"})
 _SPAN = re.compile(r"(row|col)span\s*=\s*[\"']?\s*([0-9]{1,4})", re.IGNORECASE)
-_ATTRIBUTES = re.compile(r"\s*(?:[\w:-]+\s*=\s*(?:\"[^\"|]*\"?|'[^'|]*'?|[^\s|\"']+)\s*)+|\s*(?:nowrap|\s)*")
 
 
 @dataclass(slots=True)
@@ -66,7 +66,7 @@ def parse_table(inner: str) -> Table:
             heading = mark == "!"
             content = stripped[1:]
             if heading:
-                content = content.replace("!!", "||")
+                content = content.lstrip("!").replace("!!", "||")
             row.extend(_cell(part, heading) for part in content.split("||"))
             cell = []
     end_cell()
@@ -76,11 +76,10 @@ def parse_table(inner: str) -> Table:
 
 
 def _cell(source: str, heading: bool) -> Cell:
-    """Read attributes, a bar and the text; a bar within the text belongs to it."""
+    """Read attributes, a bar and the text."""
     attributes, bar, text = source.partition("|")
-    if not bar:
-        return Cell(source, heading)
-    if len(attributes) > 1000 or not _ATTRIBUTES.fullmatch(attributes):
+    # MediaWiki takes all before a bar for attributes unless it holds a link; links are text here.
+    if not bar or not ("=" in attributes or '"' in attributes or attributes.strip() in _WORDS):
         return Cell(source, heading)
     spans = {name.lower(): int(number) for name, number in _SPAN.findall(attributes)}
     return Cell(
@@ -91,13 +90,13 @@ def _cell(source: str, heading: bool) -> Cell:
     )
 
 
-def _text(source: str) -> str:
-    """Return a cell's text as one line, its lines and list items joined."""
+def _text(source: str, breaks: str) -> str:
+    """Return a cell's text as one line, its lines and list items joined by `breaks`."""
     if BLOCK.search(source):
         source = BLOCK.sub("", source)
     lines = without_inline_markup(source).split("\n")
     shown = [line.strip().lstrip("*#:;").strip() for line in lines]
-    return one_line(BREAK.join(line for line in shown if line), breaks=", ")
+    return one_line(BREAK.join(line for line in shown if line), breaks)
 
 
 def _grid(table: Table) -> Iterator[tuple[list[str], list[bool]]]:
@@ -107,9 +106,7 @@ def _grid(table: Table) -> Iterator[tuple[list[str], list[bool]]]:
         texts: list[str] = []
         headings: list[bool] = []
 
-        def fill(
-            texts: list[str] = texts, headings: list[bool] = headings
-        ) -> None:
+        def fill(texts: list[str] = texts, headings: list[bool] = headings) -> None:
             while (above := pending.get(len(texts))) is not None:
                 left, text, heading = above
                 column = len(texts)
@@ -121,7 +118,7 @@ def _grid(table: Table) -> Iterator[tuple[list[str], list[bool]]]:
                 headings.append(heading)
 
         for cell in cells:
-            text = _text(cell.text)
+            text = _text(cell.text, " " if cell.heading else ", ")
             for _ in range(cell.columns):
                 fill()
                 if len(texts) >= _MAX_COLUMNS:
@@ -131,6 +128,9 @@ def _grid(table: Table) -> Iterator[tuple[list[str], list[bool]]]:
                 texts.append(text)
                 headings.append(cell.heading)
         fill()
+        if len(cells) == 1 and cells[0].rows > 1:
+            # The heading of the rows below, each of which it is in.
+            continue
         yield texts, headings
 
 
@@ -151,7 +151,7 @@ def table_lines(table: Table) -> list[str]:
             continue
         in_head = False
         distinct = dict.fromkeys(text for text in texts if text)
-        if len(distinct) == 1:
+        if len(distinct) == 1 and (len(texts) == 1 or len([t for t in texts if t]) > 1):
             lines.append(next(iter(distinct)))
             continue
         parts = []

@@ -1,0 +1,100 @@
+"""No page stops a build: broken markup costs no more time than sound markup, and is reported."""
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ragcore_wikipedia.layouts import PagePassages, read_page
+from ragcore_wikipedia.pages import Page, Site
+
+PIECES = [
+    "{{", "}}", "[[", "]]", "{|", "|}", "\n{|", "\n|}", "\n|-", "\n|", "\n!", "||", "|",
+    "=", "\n==", "==\n", "\n*", "\n;", ":", "''", "'''", "<ref>", "</ref>", "<ref", "/>",
+    "<!--", "-->", "<nowiki>", "</nowiki>", "<math>", "<br>", "<", ">", "&amp;",
+    "&#x110000;", "&#0;", "{{{", "}}}", "[http://a ", "]", "[", "{", "}", "-{", "}-",
+    "__TOC__", "(", ")", ";", ",", " ", "\n", "\n\n", "\t", "\x00", "\ud800", "\ue000",
+    "\ue0001\ue001", "\ue002", "\u200f", "{{lang|de|", "{{Infobox a\n|b=", "{{#if:",
+    "{{#switch:", "{{convert|", "{{coord|", "{{birth date|", "{{frac|", "{{!}}",
+    "[[File:a|", "[[a:", "[[de:", "{{percentage|1|0", "rowspan=99 |", "colspan=9999 |",
+    "rowspan=0|", "{{Infobox|leader_title=x", "A sentence. ", "Ein Satz. ", "鳥。", "ก",
+    "é", "« ", "“", "1", "²", "x = y", "\u2028", "\u0300",
+]  # fmt: skip
+
+
+def read(text: str) -> list[PagePassages]:
+    page = Page(1, 0, "T", None, 1, "", "wikitext", text)
+    return [read_page(page, Site(language="en"), layout) for layout in ("structured", "psgs")]
+
+
+@given(st.lists(st.sampled_from(PIECES) | st.text(max_size=5), max_size=60).map("".join))
+@settings(max_examples=400, deadline=None)
+def test_any_text_is_read(text: str) -> None:
+    for result in read(text):
+        texts = [passage.text for passage in result.passages]
+        assert all(text.strip() for text in texts)
+        assert len({passage.id for passage in result.passages}) == len(texts)
+        # Marks of the inside do not come out, and what comes out can be stored.
+        assert not any("\ue000" <= character <= "\ue02f" for text in texts for character in text)
+        "".join(texts).encode()
+
+
+@pytest.mark.parametrize("piece", sorted({piece for piece in PIECES if piece.strip()}))
+def test_thousands_of_a_piece_take_linear_time(piece: str) -> None:
+    """Twenty times the text may take eighty times the time, not four hundred."""
+
+    def seconds(count: int) -> float:
+        start = time.thread_time()
+        for text in (piece * count, "{{lang|de|" + piece * count + "}}", f"{piece}a\n" * count):
+            read(text)
+        return time.thread_time() - start
+
+    seconds(10)
+    small = max(min(seconds(1000 // len(piece)) for _ in range(3)), 0.001)
+    assert seconds(20_000 // len(piece)) < 80 * small
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("Text {{lang|de|Vogel", "{{ at character 5 is never closed"),
+        ("Text [[Vogel", "[[ at character 5 is never closed"),
+        ("{|\n| Text", "{| at character 0 is never closed"),
+        ("Text <!-- hidden", "<!-- at character 5 is never closed"),
+        ("Text <ref>Smith", "<ref> at character 5 is never closed"),
+        ("Text " + "{{" * 90 + "}}" * 90, "more than 40 brackets around character 85"),
+    ],
+)
+def test_a_fault_is_told_and_the_text_stays(text: str, fault: str) -> None:
+    structured, _ = read(text)
+    assert structured.fault == fault
+    assert "Text" in structured.passages[0].text
+
+
+def test_sound_markup_has_no_fault() -> None:
+    text = "{{a|[[b|{{c}}]]}} [[File:x|{{d}}]]\n{|\n|-\n| {{e}}\n|}\n<ref>f</ref><!-- g -->Text"
+    assert [result.fault for result in read(text)] == ["", ""]
+
+
+def test_text_after_an_infobox_that_is_never_closed_stays() -> None:
+    text = (
+        "{{Infobox bird\n| wings = 2\n| food = {{plainlist|\n\nAn egret is a white bird.\n\nMore."
+    )
+    structured, _ = read(text)
+    assert "An egret is a white bird." in structured.passages[0].text
+    assert structured.fault
+
+
+def test_closings_without_openings_do_not_swallow_text() -> None:
+    structured, psgs = read("Before }} an ]] egret |} after.\n|}\nMore.")
+    for result in (structured, psgs):
+        text = " ".join(passage.text for passage in result.passages)
+        for word in ("Before", "egret", "after", "More"):
+            assert word in text
+
+
+def test_depth_is_bounded_and_what_follows_stays() -> None:
+    text = "{{lang|de|" * 5000 + "deep" + "}}" * 5000 + "\n\nAfter it."
+    structured, _ = read(text)
+    assert "After it." in structured.passages[-1].text
+    assert structured.fault
