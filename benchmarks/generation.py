@@ -1,14 +1,16 @@
 """Time decoding against one encoder pass: ragcore, its floor, and transformers' RAG models.
 
 Usage: python benchmarks/generation.py [--transformers all] [--dtypes float32 int8 bfloat16]
-           [--grid | --throughput | --memory] [--small] [--device cuda]
+           [--ctranslate2] [--grid | --throughput | --memory] [--small] [--device cuda]
 
 All runs use the weights of one random model of BART-base's shape: 4 questions, k=5 passages of
 about 120 tokens, 4 beams, answers of exactly 20 tokens. Every figure is the median over the rounds
 of a ratio to the unit. The unit is one encoder pass of transformers over all (question, passage)
-pairs, padded to the longest and timed in the same round. speed/engines.py and speed/reference.py
-say what each side does, and how transformers is set to do the same work; speed/work.py makes the
-random model.
+pairs, padded to the longest and timed in the same round. The column `least` divides a run's least
+time by the unit's. speed/engines.py and speed/reference.py say what each side does, and how
+transformers is set to do the same work; speed/work.py makes the random model.
+
+With --ctranslate2 the same checkpoint runs in CTranslate2, too: see speed/ctranslate.py.
 
 Every time includes reading the pairs, and none includes retrieval. The floor reads, then feeds the
 same number of tokens to the same number of decoder rows, and does nothing else. Log-probabilities
@@ -23,13 +25,14 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import torch
 import transformers
 from rich.console import Console
 from rich.table import Table
+from speed import ctranslate
 from speed.engines import DECODERS, Decoded, Engine
 from speed.memory import in_its_own_process, report_peaks
 from speed.reference import SHIPPED_WIDTH, Reference
@@ -47,15 +50,22 @@ TARGETS = {
     "int8 thorough": 2.4,
 }
 FLOOR_TARGET = 1.3
+LABELS = {
+    "floor": "the floor",
+    **DECODERS,
+    "beams": "beams of each passage",
+    "scored": "the same, scored under all passages",
+}
 REFERENCES = {"longest": None, "shipped": SHIPPED_WIDTH}
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """The options, and the folder that holds the model."""
+    """The options, the folder that holds the model, and one for what else is written."""
 
     options: argparse.Namespace
     folder: Path
+    scratch: Path
 
     @property
     def device(self) -> torch.device:
@@ -93,7 +103,7 @@ def main() -> int:
         folder = options.model or Path(scratch)
         if options.model is None:
             save_model(SMALL if options.small else BASE, folder, seed=options.seed)
-        bench = Bench(options, folder)
+        bench = Bench(options, folder, Path(scratch))
         if options.alone:
             report_alone(bench, options.alone)
             return 0
@@ -128,6 +138,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--dtypes", nargs="+", default=["float32", "int8"], help="float32 int8 bfloat16"
     )
+    parser.add_argument("--ctranslate2", action="store_true", help="its rows, on a CPU")
     parser.add_argument("--repeats", type=int, default=5, help="rounds of ragcore's runs")
     parser.add_argument("--their-repeats", type=int, default=1, help="rounds of transformers'")
     parser.add_argument("--questions", type=int, default=4)
@@ -175,11 +186,44 @@ def table(bench: Bench) -> None:
         action = bench.their_action(name, work, options.beams, reference)
         runs.append(Run(name, action, options.their_repeats))
     warm_up(bench, reference, engines)
+    if options.ctranslate2:
+        runs += yardstick(bench, work, engines)
     units = race(lambda: reference.encode(inputs), runs, bench.device)
     by_name = {run.name: run for run in runs}
     show(by_name, units)
     if "float32 thorough" in by_name:
         quality(engines["float32"], work, by_name)
+
+
+def yardstick(bench: Bench, work: Work, engines: dict[str, Engine]) -> list[Run]:
+    """Return CTranslate2's runs; print why there are none, and how its log p differs."""
+    fault = ctranslate.missing() or ("it is for a CPU" if bench.device.type != "cpu" else None)
+    if fault is not None:
+        print(f"skipped CTranslate2: {fault}", flush=True)
+        return []
+    options, runs = bench.options, []
+    size = (options.beams, options.tokens)
+    converted = ctranslate.convert(bench.folder, bench.scratch / "ctranslate2")
+    for dtype in options.dtypes:
+        try:
+            model = ctranslate.CTranslate(bench.folder, converted, dtype)
+        except ValueError as error:
+            print(f"skipped CTranslate2, {dtype}: {error}", flush=True)
+            continue
+        inputs = model.inputs(work)
+        hypotheses = model.beams(inputs, *size)
+        if dtype in engines:
+            targets = [ranked[0] for ranked in hypotheses]
+            theirs = model.log_probs(inputs, targets)
+            gap = engines[dtype].gap(work, [model.ids(target) for target in targets], theirs)
+            print(f"CTranslate2, {dtype}: its log p of a token is off by at most {gap:.2g}")
+        actions = {
+            "beams": partial(model.beams, inputs, *size),
+            "scored": partial(model.thorough, inputs, work.k, *size),
+        }
+        for name, action in actions.items():
+            runs.append(Run(f"CTranslate2-{dtype} {name}", action, options.repeats))
+    return runs
 
 
 def warm_up(bench: Bench, reference: Reference, engines: dict[str, Engine]) -> None:
@@ -195,15 +239,17 @@ def warm_up(bench: Bench, reference: Reference, engines: dict[str, Engine]) -> N
 
 def show(runs: dict[str, Run], units: list[float]) -> None:
     print(f"the unit, one encoder pass: {statistics.median(units):.3f} s")
-    table = Table("", "decoder", "ratio", "over floor", "rounds", "s", "to reach")
+    columns = ("", "decoder", "ratio", "least", "over floor", "rounds", "s", "to reach")
+    table = Table(*columns)
     for name, run in runs.items():
         kind, decoder = name.split()
         floor = runs.get(f"{kind} floor")
         over = "" if floor in (None, run) else f"{over_floor(run, floor):.2f}"
         table.add_row(
-            f"transformers, {kind}" if kind in REFERENCES else f"ragcore, {kind}",
-            DECODERS.get(decoder, "the floor"),
+            library(kind),
+            LABELS[decoder],
             f"{run.ratio:.2f}",
+            f"{min(run.seconds) / min(units):.2f}",
             over,
             str(len(run.ratios)),
             f"{statistics.median(run.seconds):.3f}",
@@ -214,6 +260,13 @@ def show(runs: dict[str, Run], units: list[float]) -> None:
         if name in runs:
             over = over_floor(runs[name], runs["float32 floor"])
             print(f"{name} over its floor: {over:.2f}, {reached(over, FLOOR_TARGET)}")
+
+
+def library(kind: str) -> str:
+    """Return a row's library and what sets it apart, as "ragcore, int8"."""
+    if kind in REFERENCES:
+        return f"transformers, {kind}"
+    return kind.replace("-", ", ") if "-" in kind else f"ragcore, {kind}"
 
 
 def over_floor(run: Run, floor: Run) -> float:

@@ -100,5 +100,21 @@ class Engine:
             [[hypothesis.log_prob for hypothesis in hypotheses] for hypotheses in scored]
         )
 
+    @torch.inference_mode()
+    def gap(
+        self, work: Work, targets: Sequence[list[int]], theirs: Sequence[Sequence[float]]
+    ) -> float:
+        """Return how far another library's log p of each pair's target is off, at most.
+
+        Args:
+            work: P pairs.
+            targets: ids of a target for each pair, all as long, the end token not included.
+            theirs: the log p of its tokens and of the end token after them.
+        """
+        read, _ = self._read(work)
+        ended = torch.tensor([[*target, self.generator.eos_token_id] for target in targets])
+        ours = self.generator.score(read, torch.arange(len(ended)), ended)  # [P, T]
+        return float((ours.cpu() - torch.tensor(theirs)).abs().max())
+
     def _read(self, work: Work) -> tuple[Read, list[QuestionPrior]]:
         return self.generator.read(*work.pairs()), work.priors(self.generator.device)
