@@ -14,6 +14,7 @@ import pytest
 import torch
 from ragcore_transformers.causal import Causal
 from ragcore_transformers.seq2seq import Seq2Seq
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from ragcore.contracts import Read
 from ragcore.decoding.beam import BeamSearch
@@ -24,7 +25,7 @@ from ragcore.decoding.sequence import RagSequence, thorough
 from ragcore.decoding.token import RagToken
 from ragcore.marginalization import log_prior
 from ragcore.types import Passage
-from tests.integration.tiny import save_tiny
+from tests.integration.tiny import pack_everything, save_tiny
 
 LONGEST = 3
 TEXTS = ["one chad", "two mali river river three", "three"]
@@ -36,13 +37,16 @@ TEMPLATE = "{title} / {text} // {question}"
 class Truth:
     """A model, one question over k passages of unlike length, and p(y|x) of every answer."""
 
-    def __init__(self, kind: str, folder: Path, k: int) -> None:
+    def __init__(self, kind: str, folder: Path, k: int, dtype: str = "float32") -> None:
         model = str(save_tiny(kind, folder, words=False))
         self.generator: Seq2Seq | Causal
         if kind == "llama":
-            self.generator = Causal(Causal.Config(model=model, template=TEMPLATE))
+            self.generator = Causal(Causal.Config(model=model, template=TEMPLATE, dtype=dtype))
         else:
-            self.generator = Seq2Seq(Seq2Seq.Config(model=model, template=TEMPLATE))
+            self.generator = Seq2Seq(Seq2Seq.Config(model=model, template=TEMPLATE, dtype=dtype))
+        kinds = AutoModelForCausalLM if kind == "llama" else AutoModelForSeq2SeqLM
+        # In float32, and with plain layers, whatever the generator has.
+        self._bare = kinds.from_pretrained(model).eval()
         self.passages = [Passage(str(i), f"t{i}", text) for i, text in enumerate(TEXTS[:k])]
         self.prior = QuestionPrior(torch.arange(k), log_prior(torch.tensor(SCORES[:k])))
         question = "who rules alpha ?"
@@ -69,7 +73,7 @@ class Truth:
     @torch.no_grad()
     def _alone(self, question: str, passage: Passage, target: tuple[int, ...]) -> torch.Tensor:
         """p(y_i|x,z,y_<i) [T] of one pair, from the bare model."""
-        model, tokenizer = self.generator.model, self.generator.tokenizer
+        model, tokenizer = self._bare, self.generator.tokenizer
         text = TEMPLATE.format(title=passage.title, text=passage.text, question=question)
         inputs = tokenizer(text, return_tensors="pt").input_ids
         if isinstance(self.generator, Causal):
@@ -77,7 +81,8 @@ class Truth:
             whole = torch.cat([inputs[0, :-1], torch.tensor(target)])
             logits = model(input_ids=whole[None]).logits[0, -len(target) - 1 : -1].double()
             return logits.softmax(-1).gather(1, torch.tensor(target)[:, None])[:, 0]
-        fed = torch.tensor([[model.config.decoder_start_token_id, *target[:-1]]])
+        start = self.generator.model.config.decoder_start_token_id
+        fed = torch.tensor([[start, *target[:-1]]])
         logits = model(input_ids=inputs, decoder_input_ids=fed).logits[0].double()
         return logits.softmax(-1).gather(1, torch.tensor(target)[:, None])[:, 0]
 
@@ -115,6 +120,36 @@ def test_cached_search_over_all_prefixes_ranks_every_answer(truth, marginalize, 
         assert hypothesis.log_prob == pytest.approx(expected[hypothesis.tokens], abs=1e-4)
         assert sum(hypothesis.steps[-1].posterior) == pytest.approx(1, abs=1e-6)
     assert expected[found[0].tokens] == pytest.approx(max(expected.values()), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype", "close"),
+    [
+        *((kind, "float32", 1e-4) for kind in ("bart", "t5", "llama")),
+        # Both round weights or states to about one part in a hundred or less.
+        *((kind, "bfloat16", 0.15) for kind in ("bart", "t5", "llama")),
+        *((kind, "int8", 0.15) for kind in ("bart", "t5")),
+    ],
+)
+def test_packed_layers_of_every_type_rank_every_answer(kind, dtype, close, tmp_path, monkeypatch):
+    pack_everything(monkeypatch)
+    truth = Truth(kind, tmp_path, 3, dtype)
+    for marginalize, model in (("token", RagToken), ("sequence", RagSequence)):
+        expected = getattr(truth, marginalize)
+        options = DecodingOptions(
+            eos_token_id=truth.generator.eos_token_id,
+            beams=len(expected),
+            max_new_tokens=LONGEST,
+        )
+        with torch.no_grad():
+            prefixes = model(truth.generator, truth.read(), [truth.prior])
+            (found,) = BeamSearch(prefixes, options).run()
+            (scored,) = score_hypotheses(
+                marginalize, truth.generator, truth.read(), [truth.prior], [truth.targets]
+            )
+        assert {h.tokens for h in found} == set(expected)
+        for hypothesis in (*found, *scored):
+            assert hypothesis.log_prob == pytest.approx(expected[hypothesis.tokens], abs=close)
 
 
 def test_thorough_decoding_finds_the_argmax(truth):

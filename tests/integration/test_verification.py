@@ -15,6 +15,7 @@ from ragcore.store.store import Store
 from ragcore.types import Passage
 from tests.helpers.word_encoder import dense_part
 from tests.integration.reference import by_definition, log_probs, make_generator
+from tests.integration.tiny import pack_everything
 
 QUESTIONS = ["who rules chad ?", "river ?"]
 TEXTS = ["one rules chad", "two rules mali river river three", "three", "chad one two"]
@@ -67,8 +68,15 @@ def test_no_gap_where_passages_may_abstain(tmp_path, generator, marginalize, abo
     assert (found.answer.text == "alpha") == (above == 0.0)
 
 
+@pytest.mark.parametrize("dtype", ["int8", "bfloat16", "packed"])
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: "-".join(mode.values()))
-def test_a_generator_that_cannot_be_trained_is_verified_too(tmp_path, generator, mode):
-    config = Seq2Seq.Config(model=generator.config.model, dtype="int8", device="cpu")
+def test_every_kernel_and_type_of_weights_is_verified(
+    tmp_path, generator, mode, dtype, monkeypatch
+):
+    pack_everything(monkeypatch)
+    weights = "float32" if dtype == "packed" else dtype
+    config = Seq2Seq.Config(model=generator.config.model, dtype=weights, device="cpu")
     found = verify_answer(make_rag(tmp_path, Seq2Seq(config), **mode), QUESTIONS[0])
-    assert found.gap < 1e-4
+    assert found.answer.dtype == weights
+    # Sums in another order; in bfloat16 they are rounded to other neighbours, in each layer.
+    assert found.gap < (0.05 if dtype == "bfloat16" else 1e-4)

@@ -313,12 +313,14 @@ class Causal:
             self._choice = Choice(torch.float32, "it is trained")
 
     def _unpack_for_gradients(self) -> None:
+        # Packed layers have none. What auto chose stays until the model is trained.
         if torch.is_grad_enabled():
-            self._make_trainable()
+            unpack_model(self.model)
 
     def _probe_pass(self) -> Tensor:
         """Return log p [24, V] after the tokens of a short prompt, by one forward pass."""
-        ids = torch.tensor([probe_ids(1, 24, self.vocabulary_size)], device=self.device)
+        count = min(24, self._positions or 24)
+        ids = torch.tensor([probe_ids(1, count, self.vocabulary_size)], device=self.device)
         logits: Tensor = self.model(input_ids=ids, use_cache=False).logits[0]
         return logits.float().log_softmax(dim=-1)
 

@@ -335,7 +335,10 @@ class Seq2Seq:
 
     def _probe_pass(self) -> torch.Tensor:
         """Return log p [4, V] of the first tokens of an answer to a short input."""
-        return self._plain_passes(probe_ids(1, 24, self.vocabulary_size), [5, 9, 7])
+        vocabulary = self.vocabulary_size
+        inputs = probe_ids(1, min(24, self.max_input_tokens), vocabulary)
+        fed = probe_ids(3, min(3, (self._positions or 4) - 1), vocabulary)
+        return self._plain_passes(inputs, fed)
 
     def _make_trainable(self) -> None:
         """Make the model the checkpoint's own: plain layers, and float32 where auto chose."""
@@ -345,8 +348,9 @@ class Seq2Seq:
             self._choice = Choice(torch.float32, "it is trained")
 
     def _unpack_for_gradients(self) -> None:
+        # Packed layers have none. What auto chose stays until the model is trained.
         if torch.is_grad_enabled():
-            self._make_trainable()
+            unpack_model(self.model)
 
     def _states_of(self, read: _Read, pairs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         states, mask = read.of(pairs)
