@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import itertools
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import tiny_models as tiny
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from ragcore_transformers import batching, kernels, packed
+from ragcore_transformers import batching, int8, kernels, packed
 from ragcore_transformers.batching import encode_by_length
 from ragcore_transformers.configs import DprConfig, SentenceConfig
 from ragcore_transformers.dpr import Dpr
+from ragcore_transformers.int8 import PackedInt8Linear
 from ragcore_transformers.packed import PackedLinear
 from ragcore_transformers.sentence import SentenceTransformers
 from ragcore_transformers.trials import Trial
@@ -37,6 +39,8 @@ needs_packing = pytest.mark.skipif(
 def packs_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pack every layer, also small ones and slow ones."""
     monkeypatch.setattr(packed, "SMALL", 1)
+    monkeypatch.setattr(int8, "SMALL", 1)
+    monkeypatch.setattr(int8, "compare", lambda *_: Trial(plain=1.0, packed=0.5))
     monkeypatch.setattr(packed, "compare", lambda *_: Trial(plain=1.0, packed=0.5))
 
 
@@ -128,6 +132,24 @@ def test_gradients_need_no_call_before_them(kind: str, models: Path, packs_all: 
         encoder.encode_passages_with_grad(PASSAGES),
     ):
         assert tensor.requires_grad
+
+
+@needs_packing
+@both_kinds
+@pytest.mark.parametrize("dtype", ["checkpoint", "bfloat16", "int8", "auto"])
+def test_a_copy_of_a_packed_model_computes_the_same(
+    kind: str, dtype: str, models: Path, packs_all: None
+) -> None:
+    encoder = made(kind, models, dtype=dtype)
+    expected = vectors(encoder)
+    if isinstance(encoder, SentenceTransformers):
+        encoder.model = encoder.question_model = copy.deepcopy(encoder.model)
+    else:
+        encoder.question_model = copy.deepcopy(encoder.question_model)
+        encoder.passage_model = copy.deepcopy(encoder.passage_model)
+    assert {PackedLinear, PackedInt8Linear} & kinds(modules(encoder)[0])
+    for found, before in zip(vectors(encoder), expected, strict=True):
+        np.testing.assert_array_equal(found, before)
 
 
 @given(

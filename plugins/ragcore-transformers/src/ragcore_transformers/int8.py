@@ -7,7 +7,8 @@ products of integers are exact. Embeddings and norms stay float32. Nothing can b
 
 from __future__ import annotations
 
-from typing import Final
+import copy
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -97,6 +98,14 @@ class PackedInt8Linear(nn.Module):
         rows = states.reshape(-1, self.in_features)
         out = torch.empty(len(rows), self.out_features)
         return self.into(rows, out).view(*states.shape[:-1], self.out_features)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> PackedInt8Linear:
+        """Return a copy that shares the packed weight, which torch cannot copy and none changes."""
+        memo.update((id(block), block) for block, _, _ in self._blocks)
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        twin.__dict__ = copy.deepcopy(self.__dict__, memo)
+        return twin
 
     def into(self, states: Tensor, out: Tensor) -> Tensor:
         """Multiply states [n, columns] with the weight, into `out` float32 [n, rows]; return it."""

@@ -11,7 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from typing import Final, TypeGuard
+from typing import Any, Final, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -89,6 +89,14 @@ class PackedLinear(nn.Module):
         else:
             product = self._fill(rows, rows.new_empty(len(rows), self.out_features))
         return product.view(*states.shape[:-1], self.out_features)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> PackedLinear:
+        """Return a copy that shares the packed weight, which torch cannot copy and none changes."""
+        memo.update((id(block), block) for block in self._blocks)
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        twin.__dict__ = copy.deepcopy(self.__dict__, memo)
+        return twin
 
     def into(self, states: Tensor, out: Tensor) -> Tensor:
         """Multiply states [n, columns] with the weight, into `out` [n, rows]; return it."""

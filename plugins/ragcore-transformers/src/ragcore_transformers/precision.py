@@ -26,7 +26,7 @@ from ragcore.errors import (
 )
 from ragcore_transformers.configs import DprConfig, EncoderDtype, SentenceConfig
 from ragcore_transformers.int8 import quantize
-from ragcore_transformers.packed import pack_model, unpack_model
+from ragcore_transformers.packed import pack_model
 
 __all__ = [
     "Precision",
@@ -180,13 +180,13 @@ def _narrow_if_better(
 ) -> nn.Module | None:
     """Return a copy in bfloat16, if it is faster here and gives vectors that are alike."""
     device = _device(model)
+    # Before its layers are packed: packed weights cannot be copied.
+    narrow = copy.deepcopy(model)
     _pack(model, vectors)
     if device.type != "cpu" and not (
         device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     ):
         return None
-    narrow = copy.deepcopy(model)
-    unpack_model(narrow)
     _cast(narrow, torch.bfloat16)
     _pack(narrow, vectors)
     with torch.inference_mode(False), torch.no_grad():
