@@ -111,7 +111,9 @@ class Head:
             for begin in range(0, self.size, _BLOCK):
                 end = begin + _BLOCK
                 torch.mm(states, weight[:, begin:end], out=logits[:, begin:end])
-        elif isinstance(module, PackedLinear | PackedInt8Linear) and states.dtype == torch.float32:
+        elif isinstance(module, PackedLinear) or (
+            isinstance(module, PackedInt8Linear) and states.dtype == torch.float32
+        ):
             logits = module.into(states, buffers.logits(len(states), self.size, states.device))
         else:
             logits = module(states).float()
