@@ -32,8 +32,9 @@ from xml.sax.saxutils import escape
 from ragcore_wikipedia.dumps.containers import CHUNK, chunks_of
 from ragcore_wikipedia.dumps.counts import Counts
 from ragcore_wikipedia.dumps.files import DumpFile
+from ragcore_wikipedia.dumps.job import Job
 from ragcore_wikipedia.dumps.reader import pages_in, read_pages, read_site
-from ragcore_wikipedia.dumps.reading import Job, PageReader
+from ragcore_wikipedia.dumps.reading import PageReader
 from ragcore_wikipedia.dumps.xml import PageParser
 from ragcore_wikipedia.pages import Page
 

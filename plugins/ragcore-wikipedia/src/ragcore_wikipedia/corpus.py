@@ -17,8 +17,9 @@ from ragcore_wikipedia.config import WikipediaConfig
 from ragcore_wikipedia.dumps.counts import Counts
 from ragcore_wikipedia.dumps.faults import BrokenDumpError
 from ragcore_wikipedia.dumps.files import DumpFile, check_parts, find_files
+from ragcore_wikipedia.dumps.job import Job
 from ragcore_wikipedia.dumps.reader import read_site
-from ragcore_wikipedia.dumps.reading import Job, PageReader
+from ragcore_wikipedia.dumps.reading import PageReader
 from ragcore_wikipedia.pages import Site
 
 __all__ = ["Wikipedia"]
