@@ -126,6 +126,20 @@ def test_reading_that_is_left_early_leaves_no_thread(dumps: Any) -> None:
     assert threading.active_count() == before
 
 
+def test_an_error_in_one_part_stops_the_threads_of_the_others(dumps: Any) -> None:
+    pages = [dumps.page(n, f"P{n}", text="word " * 200_000) for n in range(1, 9)]
+    names = dumps.write("a.xml.gz", *pages), dumps.pack("b.xml", b"<html></html>")
+    lane = [lanes.Lane(DumpFile.of(name), Job(same, Site()), ahead=True) for name in names]
+    before = threading.active_count()
+    turns = lanes.in_turns(lane, stop_at_faults=True)
+    next(turns)
+    # The error holds the frames that hold the other part.
+    with pytest.raises(CorpusError, match="found <html>") as caught:
+        next(turns)
+    assert caught.value.__traceback__ is not None
+    assert threading.active_count() == before
+
+
 def test_scan_and_index_find_the_same_streams(dumps: Any) -> None:
     path = dumps.multistream(NAME, *streams_of(dumps))
     head, index = head_of(path), index_of(path)

@@ -74,11 +74,16 @@ class Wikipedia:
     def date(self) -> str:
         """The dump's date by its name, such as `2024-09-20`; where it has none, `newest`.
 
+        A nameless dump that was left at a fault has none: its newest revision may not have been
+        read.
+
         Raises:
             CorpusError: there is no such file.
         """
         dates = [file.date for file in self._files() if file.date]
-        return max(dates, default="") or self.newest
+        if dates:
+            return max(dates)
+        return "" if self._read is None or self._read.faults else self.newest
 
     @property
     def counts(self) -> Counts:
