@@ -269,7 +269,15 @@ def test_a_fault_is_an_error_and_takes_completeness_back(dumps: Any) -> None:
         assert {passage.title for passage in corpus} == {"A", "B"}
         assert not corpus.complete
         assert not corpus.covers("3")
+        assert corpus.date == "2024-09-20"
     assert not good.complete
+
+
+def test_a_dump_left_at_a_fault_has_no_date_but_its_name_s(dumps: Any) -> None:
+    xml = dumps.xml(dumps.page(1, "A"), dumps.page(2, "B")).replace("</mediawiki>", "")
+    corpus = corpus_of(dumps.pack("d.xml", xml.encode()), faults="stop")
+    list(corpus)
+    assert (corpus.date, corpus.newest) == ("", "2024-09-01T00:00:00Z")
 
 
 def test_a_part_with_a_fault_covers_none_of_its_ids(dumps: Any) -> None:

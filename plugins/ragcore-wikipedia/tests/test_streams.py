@@ -6,16 +6,19 @@ import bz2
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ragcore_wikipedia.dumps import reading
+from ragcore_wikipedia.dumps import lanes, reading
 from ragcore_wikipedia.dumps.counts import Counts
+from ragcore_wikipedia.dumps.faults import BrokenDumpError
 from ragcore_wikipedia.dumps.files import DumpFile, index_of
+from ragcore_wikipedia.dumps.job import Job
 from ragcore_wikipedia.dumps.multistream import head_of, streams_by_index, streams_by_scan
 from ragcore_wikipedia.dumps.reader import read_pages, read_site
-from ragcore_wikipedia.dumps.reading import Job, PageReader
+from ragcore_wikipedia.dumps.reading import PageReader
 from ragcore_wikipedia.pages import Page, Site
 
 from ragcore.errors import CorpusError
@@ -70,12 +73,71 @@ def test_streams_are_read_as_the_whole_file_is(dumps: Any, index: bool, workers:
 def test_any_other_file_is_read_the_same_in_processes(
     dumps: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "_BATCH_PAGES", 3)
+    monkeypatch.setattr(lanes, "_BATCH_PAGES", 3)
     path = dumps.write("d.xml.gz", *(page for pages in streams_of(dumps) for page in pages))
     one, two = reader_of(path), reader_of(path, 2)
     assert list(one) == list(two) == list(read_pages(path))
     assert one.counts == two.counts
     assert (one.counts.pages, one.counts.lowest_id, one.counts.highest_id) == (24, 1, 24)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_parts_without_streams_are_read_in_turns_in_the_same_order(
+    dumps: Any, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    monkeypatch.setattr(lanes, "_BATCH_PAGES", 2)
+    monkeypatch.setattr(lanes, "_LANES", 2)
+    files = []
+    for part, count in enumerate((3, 6, 1, 2)):
+        pages = [dumps.page(10 * part + n, f"P{part}.{n}") for n in range(1, count + 1)]
+        files.append(DumpFile.of(dumps.write(f"{part}.xml.bz2", *pages)))
+    reader = PageReader(files, Job(same, Site()), workers=workers, stop_at_faults=False)
+    assert [page.id for page in reader] == [1, 2, 11, 12, 3, 13, 14, 15, 16, 21, 31, 32]
+    assert reader.ended == files
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_fault_in_one_of_several_parts_comes_after_its_pages(dumps: Any, workers: int) -> None:
+    files = [
+        DumpFile.of(dumps.write(f"{part}.xml", dumps.page(part, f"P{part}"))) for part in (1, 2, 3)
+    ]
+    second = files[1].path
+    second.write_text(second.read_text().replace("</mediawiki>", ""))
+    ids: list[int] = []
+    reader = PageReader(files, Job(same, Site()), workers=workers, stop_at_faults=False)
+    with pytest.raises(BrokenDumpError, match=r"2\.xml:\d+: the file is cut short"):
+        ids.extend(page.id for page in reader)
+    assert ids == [1, 2, 3]
+    reader = PageReader(files, Job(same, Site()), workers=workers, stop_at_faults=True)
+    assert [page.id for page in reader] == [1, 2, 3]
+    assert reader.ended == [files[0], files[2]]
+
+
+def test_reading_that_is_left_early_leaves_no_thread(dumps: Any) -> None:
+    pages = [dumps.page(n, f"P{n}", text="word " * 200_000) for n in range(1, 9)]
+    files = [DumpFile.of(dumps.write(f"{part}.xml.gz", *pages)) for part in (1, 2)]
+    before = threading.active_count()
+    lane = [lanes.Lane(file, Job(same, Site()), ahead=True) for file in files]
+    turns = lanes.in_turns(lane, stop_at_faults=False)
+    for _ in range(2):
+        next(turns)
+    assert threading.active_count() == before + 2
+    turns.close()
+    assert threading.active_count() == before
+
+
+def test_an_error_in_one_part_stops_the_threads_of_the_others(dumps: Any) -> None:
+    pages = [dumps.page(n, f"P{n}", text="word " * 200_000) for n in range(1, 9)]
+    names = dumps.write("a.xml.gz", *pages), dumps.pack("b.xml", b"<html></html>")
+    lane = [lanes.Lane(DumpFile.of(name), Job(same, Site()), ahead=True) for name in names]
+    before = threading.active_count()
+    turns = lanes.in_turns(lane, stop_at_faults=True)
+    next(turns)
+    # The error holds the frames that hold the other part.
+    with pytest.raises(CorpusError, match="found <html>") as caught:
+        next(turns)
+    assert caught.value.__traceback__ is not None
+    assert threading.active_count() == before
 
 
 def test_scan_and_index_find_the_same_streams(dumps: Any) -> None:
@@ -246,7 +308,8 @@ def test_a_script_without_a_main_guard_can_read_in_processes(dumps: Any) -> None
     script.write_text(
         "from pathlib import Path\n"
         "from ragcore_wikipedia.dumps.files import DumpFile\n"
-        "from ragcore_wikipedia.dumps.reading import Job, PageReader\n"
+        "from ragcore_wikipedia.dumps.job import Job\n"
+        "from ragcore_wikipedia.dumps.reading import PageReader\n"
         "from ragcore_wikipedia.pages import Site\n"
         "print('once')\n"
         f"files = [DumpFile.of(Path({str(path)!r}))]\n"

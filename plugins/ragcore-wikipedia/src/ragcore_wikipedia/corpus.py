@@ -17,8 +17,9 @@ from ragcore_wikipedia.config import WikipediaConfig
 from ragcore_wikipedia.dumps.counts import Counts
 from ragcore_wikipedia.dumps.faults import BrokenDumpError
 from ragcore_wikipedia.dumps.files import DumpFile, check_parts, find_files
+from ragcore_wikipedia.dumps.job import Job
 from ragcore_wikipedia.dumps.reader import read_site
-from ragcore_wikipedia.dumps.reading import Job, PageReader
+from ragcore_wikipedia.dumps.reading import PageReader
 from ragcore_wikipedia.pages import Site
 
 __all__ = ["Wikipedia"]
@@ -73,11 +74,16 @@ class Wikipedia:
     def date(self) -> str:
         """The dump's date by its name, such as `2024-09-20`; where it has none, `newest`.
 
+        A nameless dump that was left at a fault has none: its newest revision may not have been
+        read.
+
         Raises:
             CorpusError: there is no such file.
         """
         dates = [file.date for file in self._files() if file.date]
-        return max(dates, default="") or self.newest
+        if dates:
+            return max(dates)
+        return "" if self._read is None or self._read.faults else self.newest
 
     @property
     def counts(self) -> Counts:

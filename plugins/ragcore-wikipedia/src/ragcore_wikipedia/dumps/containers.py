@@ -9,7 +9,7 @@ from __future__ import annotations
 import bz2
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import IO, Final, Protocol
 
@@ -83,7 +83,7 @@ def container_of(path: Path, *, text: bool = False) -> str:
     )
 
 
-def chunks_of(path: Path, *, text: bool = False) -> Iterator[bytes]:
+def chunks_of(path: Path, *, text: bool = False) -> Generator[bytes, None, None]:
     """Yield the XML of a dump in chunks, or with `text` any text.
 
     Raises:

@@ -1,25 +1,28 @@
 """Read files of a dump, apply a function to each page, and return what it returns, in order.
 
-The streams of a multistream dump are read in processes of their own; of any other file the XML is
-read here, and batches of pages are sent to processes. The results and their order are the same
-whatever the number of processes. In memory are, for each process, two streams or batches of at most
-`_MOST_STREAM` bytes: larger ones are read here, page by page.
+The streams of a multistream dump are read in processes of their own. Any other file is unpacked in
+a thread and its XML read here, a few files in turns, and batches of their pages are sent to
+processes. The results and their order are the same whatever the number of processes. In memory are,
+for each process, two streams or batches of at most `_MOST_STREAM` bytes: larger ones are read here,
+page by page.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from ragcore.errors import CorpusError
-from ragcore_wikipedia.dumps.containers import chunks_of, unpack_bzip2
+from ragcore_wikipedia.dumps.containers import unpack_bzip2
 from ragcore_wikipedia.dumps.counts import Counts
 from ragcore_wikipedia.dumps.faults import BrokenDumpError
 from ragcore_wikipedia.dumps.files import DumpFile, index_of
+from ragcore_wikipedia.dumps.job import Job
+from ragcore_wikipedia.dumps.lanes import Lane, in_turns, make_batch
 from ragcore_wikipedia.dumps.multistream import (
     Head,
     Stream,
@@ -30,47 +33,15 @@ from ragcore_wikipedia.dumps.multistream import (
 from ragcore_wikipedia.dumps.reader import pages_in
 from ragcore_wikipedia.dumps.workers import Pool
 from ragcore_wikipedia.dumps.xml import PageParser
-from ragcore_wikipedia.pages import Page, Site
+from ragcore_wikipedia.pages import Page
 
-__all__ = ["Job", "PageReader"]
+__all__ = ["PageReader"]
 
 Item = TypeVar("Item")
 
 _LOGGER: Final = logging.getLogger("ragcore_wikipedia")
 _MOST_STREAM: Final = 1 << 25
 """Bytes of XML up to which a stream is read by a process."""
-
-_BATCH_PAGES: Final = 200
-_BATCH_TEXT: Final = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Job(Generic[Item]):
-    """What is done with each page; can be pickled.
-
-    Attributes:
-        make: returns what becomes of a page, or None, and counts it.
-        site: the wiki.
-        namespaces: texts of these alone are read; None reads all.
-        needs_text: whether a dump without texts is an error.
-    """
-
-    make: Callable[[Page, Counts], Item | None]
-    site: Site
-    namespaces: frozenset[int] | None = None
-    needs_text: bool = False
-
-    def parser(self, path: Path) -> PageParser:
-        """Return a parser for a file from its beginning."""
-        return PageParser(str(path), namespaces=self.namespaces, needs_text=self.needs_text)
-
-    def apply(self, pages: Iterable[Page], counts: Counts) -> Iterator[Item]:
-        """Yield what becomes of the pages."""
-        for page in pages:
-            counts.see(page.id, page.timestamp)
-            item = self.make(page, counts)
-            if item is not None:
-                yield item
 
 
 class _StreamTask(NamedTuple):
@@ -129,7 +100,7 @@ class PageReader(Generic[Item]):
         self._stop_at_faults = stop_at_faults
 
     def __iter__(self) -> Iterator[Item]:
-        """Yield what becomes of the pages, in the order of the files.
+        """Yield what becomes of the pages; those of files without streams come in turns.
 
         Raises:
             BrokenDumpError: a file is cut short, damaged or not well-formed; after what became of
@@ -140,41 +111,62 @@ class PageReader(Generic[Item]):
             pool = None
             if self._workers > 1:
                 pool = stack.enter_context(Pool(self._workers, self._job))
+            plain: list[DumpFile] = []
             for file in self._files:
-                counts = Counts()
-                try:
-                    yield from self._read(file, pool, counts)
-                except BrokenDumpError as error:
-                    if not self._stop_at_faults:
-                        raise
-                    _LOGGER.warning("%s; the rest of this file is not read", error)
-                    self.faults.append(str(error))
-                else:
-                    self.ended.append(file)
-                finally:
-                    self.counts.add(counts)
-                if file.pages is not None and counts.pages:
-                    first, last = file.pages
-                    if counts.lowest_id < first or counts.highest_id > last:
-                        self.strays.append(file)
+                head = head_of(file.path)
+                if head is None:
+                    plain.append(file)
+                    continue
+                yield from self._read_plain(plain, pool)
+                plain.clear()
+                yield from self._read_streams(file, head, pool)
+            yield from self._read_plain(plain, pool)
 
-    def _read(self, file: DumpFile, pool: Pool[Job[Item]] | None, counts: Counts) -> Iterator[Item]:
-        head = head_of(file.path)
-        if head is not None:
-            yield from self._read_streams(file.path, head, pool, counts)
+    def _end(self, file: DumpFile, counts: Counts, fault: BrokenDumpError | None) -> None:
+        """Add what was read of a file, and raise its fault where that is asked for."""
+        self.counts.add(counts)
+        if fault is not None:
+            if not self._stop_at_faults:
+                raise fault
+            _LOGGER.warning("%s; the rest of this file is not read", fault)
+            self.faults.append(str(fault))
             return
-        parser = self._job.parser(file.path)
-        pages = pages_in(chunks_of(file.path), parser)
-        try:
-            if pool is None:
-                yield from self._job.apply(pages, counts)
-            else:
-                yield from _in_batches(pages, pool, counts)
-        finally:
-            counts.oversized += parser.oversized
-        _report_rest(file.path, parser)
+        self.ended.append(file)
+        if file.pages is not None and counts.pages:
+            first, last = file.pages
+            if counts.lowest_id < first or counts.highest_id > last:
+                self.strays.append(file)
+
+    def _read_plain(
+        self, files: Sequence[DumpFile], pool: Pool[Job[Item]] | None
+    ) -> Iterator[Item]:
+        """Read files that have no streams, `_LANES` in turns."""
+        lanes = [Lane(file, self._job, ahead=pool is not None) for file in files]
+        batches = in_turns(lanes, stop_at_faults=self._stop_at_faults)
+        if pool is None:
+            for lane, pages in batches:
+                yield from self._job.apply(pages, lane.counts)
+        else:
+            for (lane, _), (items, counts) in pool.map(make_batch, batches, of=itemgetter(1)):
+                lane.counts.add(counts)
+                yield from items
+        for lane in lanes:
+            lane.counts.oversized += lane.parser.oversized
+            self._end(lane.file, lane.counts, lane.fault)
+            if lane.parser.rest:
+                _LOGGER.warning("%s: text after </mediawiki> is ignored", lane.file.path)
 
     def _read_streams(
+        self, file: DumpFile, head: Head, pool: Pool[Job[Item]] | None
+    ) -> Iterator[Item]:
+        counts, fault = Counts(), None
+        try:
+            yield from self._items_of_streams(file.path, head, pool, counts)
+        except BrokenDumpError as error:
+            fault = error
+        self._end(file, counts, fault)
+
+    def _items_of_streams(
         self, path: Path, head: Head, pool: Pool[Job[Item]] | None, counts: Counts
     ) -> Iterator[Item]:
         index = index_of(path)
@@ -216,7 +208,7 @@ class PageReader(Generic[Item]):
             for task in tasks:
                 yield task, None
         else:
-            yield from pool.map(_read_stream, tasks)
+            yield from pool.map(_read_stream, tasks, of=lambda task: task)
 
 
 class _StreamReading:
@@ -291,40 +283,3 @@ def _read_stream(job: Job[Item], task: _StreamTask) -> _StreamResult[Item]:
         return _StreamResult([], Counts(), 0, False, True)
     counts.oversized += reading.parser.oversized
     return _StreamResult(items, counts, reading.lines, reading.parser.closed, False)
-
-
-def _in_batches(pages: Iterator[Page], pool: Pool[Job[Item]], counts: Counts) -> Iterator[Item]:
-    """Send batches of pages to processes; an error of reading comes after their results."""
-    errors: list[CorpusError] = []
-    for _, (items, counted) in pool.map(_make_batch, _batches(pages, errors)):
-        counts.add(counted)
-        yield from items
-    if errors:
-        raise errors[0]
-
-
-def _make_batch(job: Job[Item], pages: list[Page]) -> tuple[list[Item], Counts]:
-    counts = Counts()
-    return list(job.apply(pages, counts)), counts
-
-
-def _batches(pages: Iterator[Page], errors: list[CorpusError]) -> Iterator[list[Page]]:
-    """Yield lists of pages; put what reading raises into a list."""
-    batch: list[Page] = []
-    length = 0
-    try:
-        for page in pages:
-            batch.append(page)
-            length += len(page.text or "")
-            if len(batch) >= _BATCH_PAGES or length >= _BATCH_TEXT:
-                yield batch
-                batch, length = [], 0
-    except CorpusError as error:
-        errors.append(error)
-    if batch:
-        yield batch
-
-
-def _report_rest(path: Path, parser: PageParser) -> None:
-    if parser.rest:
-        _LOGGER.warning("%s: there is text after </mediawiki>, which is ignored", path)

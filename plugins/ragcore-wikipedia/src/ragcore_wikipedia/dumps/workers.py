@@ -18,6 +18,7 @@ from ragcore.errors import CorpusError
 __all__ = ["AHEAD", "Pool"]
 
 Task = TypeVar("Task")
+Sent = TypeVar("Sent")
 Result = TypeVar("Result")
 Context = TypeVar("Context")
 
@@ -54,13 +55,18 @@ class Pool(Generic[Context]):
         self._executor.shutdown(wait=True, kill_workers=error is not None)
 
     def map(
-        self, function: Callable[[Context, Task], Result], tasks: Iterable[Task]
+        self,
+        function: Callable[[Context, Sent], Result],
+        tasks: Iterable[Task],
+        *,
+        of: Callable[[Task], Sent],
     ) -> Iterator[tuple[Task, Result]]:
         """Yield each task with its result, in the order of the tasks.
 
         Args:
-            function: of a module, called with the context and a task.
+            function: of a module, called with the context and what is sent of a task.
             tasks: are drawn as results are taken.
+            of: returns what is sent of a task.
 
         Raises:
             CorpusError: a process was killed, for instance since memory ran out.
@@ -70,7 +76,7 @@ class Pool(Generic[Context]):
         running: deque[tuple[Task, Future[Result]]] = deque()
         try:
             for task in tasks:
-                running.append((task, self._executor.submit(_call, function, task)))
+                running.append((task, self._executor.submit(_call, function, of(task))))
                 if len(running) >= self._window:
                     yield _result(running)
             while running:
@@ -92,5 +98,5 @@ def _set_context(context: Any) -> None:
     _context = context
 
 
-def _call(function: Callable[[Any, Task], Result], task: Task) -> Result:
-    return function(_context, task)
+def _call(function: Callable[[Any, Sent], Result], sent: Sent) -> Result:
+    return function(_context, sent)

@@ -285,9 +285,7 @@ class PageParser:
         self._length += len(text)
         if self._length <= self._limit:
             self._parts.append(text)
-        elif self._limit == MOST_TEXT:
-            self._parts.clear()
-        else:
+        elif self._limit != MOST_TEXT:
             raise self._fault(f"<{self._field}> is longer than {self._limit:,} characters")
 
     def _close_field(self, state: int, field: str) -> None:
