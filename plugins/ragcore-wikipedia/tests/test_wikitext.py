@@ -90,6 +90,9 @@ def test_inline_markup_is_removed(text: str, expected: str) -> None:
         ("It {{citation needed|date=May}} flies {{sfn|Smith|1990}}.", "It flies."),
         ("An '''egret''' ({{IPA|ˈi}}; {{audio}}, ) flies", "An egret flies"),
         ("An egret ({{IPA|ˈi}}; a bird) flies", "An egret (a bird) flies"),
+        ("{{NOR}} won, {{POV}} {{GER|x}}", "NOR won,"),
+        ("{{fs player|no=4|nat=NOR|name=[[Ann Bee]]|pos=GK}}", "4, Ann Bee, GK, NOR"),
+        ("{{nowrap|{{nowrap|a|}}}} b {{nowrap|{{mystery|c|}}d|}}", "a b d"),
         ("{{nowrap|[[a|b|c]] d}}", "b|c d"),
         (
             f"{{{{quote|{'A long sentence of a poem ' * 4}E = mc2.}}}}",
@@ -246,6 +249,13 @@ class TestInfoboxes:
             "Eggs: 3",
         ]
         assert shown(f"{{{{mystery|{inner}}}}}") == "Eggs: 3"
+
+    @pytest.mark.parametrize(
+        "parts", ["|1900|1,200|1910|1,350", "|1900=1,200<ref>a</ref>|estimate=5|1910= 1,350 "]
+    )
+    def test_populations_of_years_are_rows(self, parts: str) -> None:
+        text = f"{{{{Historical populations|type=USA{parts}}}}}"
+        assert shown(text).split("\n") == ["1900: 1,200", "1910: 1,350"]
 
     def test_lists_in_a_value_are_one_line(self) -> None:
         food = "{{plainlist|\n* [[fish]]\n* frogs\n}}"
