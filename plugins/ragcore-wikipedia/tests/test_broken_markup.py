@@ -76,6 +76,38 @@ def test_sound_markup_has_no_fault() -> None:
     assert [result.fault for result in read(text)] == ["", ""]
 
 
+SOUND = st.recursive(
+    st.sampled_from(["a b", "c", "", "\nd\n", "* e", "[http://x y]", "''f''"]),
+    lambda inner: st.builds(
+        str.format,
+        st.sampled_from(
+            [
+                "{{{{lang|de|{0}}}}}",
+                "{{{{mystery|{0}|}}}}",
+                "{{{{mystery|{0}\n|}}}}",
+                "{{{{mystery|x={0}|y={1}}}}}",
+                "{{{{mystery\n|{0}\n}}}}",
+                "[[a|{0}]]",
+                "[[File:a.jpg|thumb|{0}]]",
+                "\n{{|\n! {0}\n|-\n| {1}\n|}}\n",
+                "{0}{1}",
+            ]
+        ),
+        inner,
+        inner,
+    ),
+    max_leaves=12,
+)
+
+
+@given(SOUND)
+@settings(max_examples=300, deadline=None)
+def test_nested_sound_markup_has_no_fault_and_swallows_nothing(text: str) -> None:
+    structured, psgs = read(f"Before.\n\n{text}\n\nAfter it.")
+    assert (structured.fault, psgs.fault) == ("", "")
+    assert psgs.passages[-1].text.endswith("After it.")
+
+
 def test_text_after_an_infobox_that_is_never_closed_stays() -> None:
     text = (
         "{{Infobox bird\n| wings = 2\n| food = {{plainlist|\n\nAn egret is a white bird.\n\nMore."

@@ -4,6 +4,7 @@ import pytest
 from ragcore_wikipedia.pages import Site
 from ragcore_wikipedia.wikitext import read_wikitext
 
+LONG = "A long sentence of a poem, " * 4
 SITE = Site(language="en", namespaces={0: "", 6: "Datei", 14: "Sorte"})
 
 
@@ -89,6 +90,14 @@ def test_inline_markup_is_removed(text: str, expected: str) -> None:
         ("It {{citation needed|date=May}} flies {{sfn|Smith|1990}}.", "It flies."),
         ("An '''egret''' ({{IPA|ˈi}}; {{audio}}, ) flies", "An egret flies"),
         ("An egret ({{IPA|ˈi}}; a bird) flies", "An egret (a bird) flies"),
+        ("{{NOR}} won, {{POV}} {{GER|x}}", "NOR won,"),
+        ("{{fs player|no=4|nat=NOR|name=[[Ann Bee]]|pos=GK}}", "4, Ann Bee, GK, NOR"),
+        ("{{nowrap|{{nowrap|a|}}}} b {{nowrap|{{mystery|c|}}d|}}", "a b d"),
+        ("{{nowrap|[[a|b|c]] d}}", "b|c d"),
+        (
+            f"{{{{quote|{'A long sentence of a poem ' * 4}E = mc2.}}}}",
+            f"{'A long sentence of a poem ' * 4}E = mc2.",
+        ),
         ("A link in [[a|{{nowrap|b c}}]] {{nowrap|[[d|e=f]]}}", "A link in b c e=f"),
     ],
 )
@@ -182,6 +191,10 @@ class TestTables:
         assert shown(":{|\n! A !! B\n|-\n| 1 || 2\n|}") == "A: 1; B: 2"
         assert shown("{|\n! A !! B\n|-\n| 1 || 2\n== Next ==\nText") == "A: 1; B: 2\nText"
 
+    def test_a_table_may_end_with_the_template_around_it(self) -> None:
+        text = "{{stack|\n{|\n! A !! B\n|-\n| 1 || 2\n|}}}\nAfter {{lang|de|Vogel|}}."
+        assert shown(text).split("\n") == ["A: 1; B: 2", "After Vogel."]
+
     def test_prose_has_no_tables(self) -> None:
         assert shown("Text\n{|\n| a\n{|\n| b\n|}\n|}\nmore", prose=True) == "Text\nmore"
 
@@ -236,6 +249,13 @@ class TestInfoboxes:
             "Eggs: 3",
         ]
         assert shown(f"{{{{mystery|{inner}}}}}") == "Eggs: 3"
+
+    @pytest.mark.parametrize(
+        "parts", ["|1900|1,200|1910|1,350", "|1900=1,200<ref>a</ref>|estimate=5|1910= 1,350 "]
+    )
+    def test_populations_of_years_are_rows(self, parts: str) -> None:
+        text = f"{{{{Historical populations|type=USA{parts}}}}}"
+        assert shown(text).split("\n") == ["1900: 1,200", "1910: 1,350"]
 
     def test_lists_in_a_value_are_one_line(self) -> None:
         food = "{{plainlist|\n* [[fish]]\n* frogs\n}}"

@@ -1,15 +1,16 @@
 """Cut sections into passages whose borders an edit elsewhere does not move.
 
 Windows of sentences start again at each paragraph. Items of a list, rows of a table, facts of an
-infobox and runs of short paragraphs are grouped into chunks. A chunk ends after an item whose first
-words have a certain digest (content-defined chunking, as in LBFS), so that an item added or removed
-changes its own chunk, and the borders after it stay.
+infobox and runs of short paragraphs are grouped into chunks, whose borders depend on the lines next
+to them only (content-defined chunking: a chunk ends after a line whose digest is a local minimum).
+So an item that is added or removed changes its own chunk, and the borders after it stay.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from zlib import crc32
 
 import sentencex
@@ -24,10 +25,10 @@ STRIDE = 3
 
 SHORT = 25
 """Words below which a paragraph is too short to be a passage of its own."""
-CHUNK_WORDS = 50
+REACH = 30
+"""Words on each side that decide whether a chunk may end after a line."""
 CHUNK_LIMIT = 120
-"""Words from which a chunk may end, and beyond which it does not grow."""
-_ENDS_ONE_IN = 3
+"""Words beyond which a chunk does not grow."""
 LONGEST_SENTENCE = 120
 """Words at which a text without the end of a sentence is cut."""
 _SEGMENTED_AT_ONCE = 5000
@@ -173,20 +174,22 @@ def _windows(unit: _Unit, language: str) -> Iterator[str]:
 
 
 def _chunks(lines: Sequence[str], kind: str) -> Iterator[str]:
-    """Group lines into chunks of about `CHUNK_WORDS` words; see the module's docstring."""
+    """Group lines into chunks; see the module's docstring."""
+    lines = list(_cut(lines))
+    lengths = [words(line) for line in lines]
+    ends = _ends(lines, lengths, kind)
     chunk: list[str] = []
     size = 0
     before: str | None = None  # the last chunk, kept back to take what is too short after it
-    for line in _cut(lines):
-        length = words(line)
-        if chunk and size + length > CHUNK_LIMIT:
+    for number, line in enumerate(lines):
+        if chunk and size + lengths[number] > CHUNK_LIMIT:
             if before is not None:
                 yield before
             before = "\n".join(chunk)
             chunk, size = [], 0
         chunk.append(line)
-        size += length
-        if size >= CHUNK_WORDS and _ends_chunk(line, kind):
+        size += lengths[number]
+        if size >= SHORT and number in ends:
             if before is not None:
                 yield before
             before = "\n".join(chunk)
@@ -200,6 +203,29 @@ def _chunks(lines: Sequence[str], kind: str) -> Iterator[str]:
         yield "\n".join(chunk)
 
 
+def _ends(lines: Sequence[str], lengths: Sequence[int], kind: str) -> set[int]:
+    """Return the lines after which a chunk may end.
+
+    They are those whose digest is the least within `REACH` words on both sides: whether a line is
+    one depends on its neighbours only, not on where the chunk began.
+    """
+    digests = [_digest(line, kind) for line in lines]
+    starts = [0, *accumulate(lengths)]  # words before each line, and in all
+    ends = set()
+    first = last = 0
+    for number, digest in enumerate(digests):
+        while starts[number] - starts[first] > REACH:
+            first += 1
+        last = max(last, number + 1)
+        while last < len(lines) and starts[last] - starts[number + 1] < REACH:
+            last += 1
+        if (number == first or digest < min(digests[first:number])) and (
+            number + 1 == last or digest <= min(digests[number + 1 : last])
+        ):
+            ends.add(number)
+    return ends
+
+
 def _cut(lines: Sequence[str]) -> Iterator[str]:
     """Cut lines longer than a chunk."""
     for line in lines:
@@ -209,8 +235,8 @@ def _cut(lines: Sequence[str]) -> Iterator[str]:
             yield from blocks_of_words(line, CHUNK_LIMIT)
 
 
-def _ends_chunk(line: str, kind: str) -> bool:
-    """Decide by how a line starts, so that another value in its rest moves no border."""
+def _digest(line: str, kind: str) -> int:
+    """Return a digest of how a line starts, so that another value in its rest moves no border."""
     match kind:
         case "infobox":
             start = line.partition(":")[0]
@@ -218,4 +244,4 @@ def _ends_chunk(line: str, kind: str) -> bool:
             start = "; ".join(line.split("; ", 2)[:2])
         case _:
             start = " ".join(line[:80].split(None, 4)[:4])
-    return crc32(start.encode()) % _ENDS_ONE_IN == 0
+    return crc32(start.encode())

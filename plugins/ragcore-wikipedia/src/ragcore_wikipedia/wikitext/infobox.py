@@ -9,7 +9,7 @@ from ragcore_wikipedia.wikitext.call import Call, parameters
 from ragcore_wikipedia.wikitext.inline import one_line, without_inline_markup
 from ragcore_wikipedia.wikitext.marks import BLOCK, BREAK
 
-__all__ = ["facts", "is_infobox", "looks_like_infobox"]
+__all__ = ["facts", "is_infobox", "looks_like_infobox", "populations"]
 
 # How a box looks, not what it says.
 _LAYOUT_KEY = re.compile(
@@ -56,6 +56,7 @@ _NOT_BOXES = re.compile(
     r"wdtable|климат|\#)",
     re.IGNORECASE,
 )
+_YEAR = re.compile(r"[0-9]{3,4}")
 _LEAST_PARAMETERS = 5
 
 
@@ -95,6 +96,28 @@ def facts(name: str, parts: list[str], title: str) -> list[str]:
         text = _value(value)
         if len(text.split()) > 1:
             lines.append(text)
+    return lines
+
+
+def populations(parts: list[str]) -> list[str]:
+    """Return a line `year: inhabitants` for each pair of a table of populations.
+
+    The years are parameters' names, or stand before their numbers.
+    """
+    lines = []
+    year = ""
+    for part in parts:
+        key, equals, value = part.partition("=")
+        if equals:
+            if _YEAR.fullmatch(key.strip()):
+                lines.append(f"{key.strip()}: {_value(value)}")
+            continue
+        text = _value(part)
+        if year and text:
+            lines.append(f"{year}: {text}")
+            year = ""
+        else:
+            year = text if _YEAR.fullmatch(text) else ""
     return lines
 
 

@@ -52,11 +52,11 @@ LANGUAGE_LINK = re.compile(
 
 INFOBOX = re.compile(
     r"info ?box|^info/|^info[ -]|infobok|infotaula|infokutu|infokast|inligtingskas|taxobox|"
-    r"speciesbox|geobox|chembox|drugbox|starbox|planetbox|elementbox|mycomorphbox|^ficha |"
-    r"^sinottico|tietolaatikko|faktamall|^fakta |^datos |bilgi kutusu|^boîte |personboks|"
-    r"thông tin|карточка|картка|инфокутия|инфобокс|инфокутија|πληροφορίες|معلومات|جعبه|صندوق|"
-    r"ज्ञानसन्दूक|माहितीचौकट|তথ্যছক|தகவல்|సమాచారపెట్టె|ಮಾಹಿತಿಚೌಕಟ್ಟು|กล่องข้อมูล|信息框|資訊框|资讯框|"
-    r"基礎情報|基础情报|の情報|정보|տեղեկաքարտ|ინფოდაფა|^ინფო",
+    r"speciesbox|geobox|chembox|drugbox|^episode list|starbox|planetbox|elementbox|"
+    r"mycomorphbox|^ficha |^sinottico|tietolaatikko|faktamall|^fakta |^datos |bilgi kutusu|"
+    r"^boîte |personboks|thông tin|карточка|картка|инфокутия|инфобокс|инфокутија|πληροφορίες|"
+    r"معلومات|جعبه|صندوق|ज्ञानसन्दूक|माहितीचौकट|তথ্যছক|தகவல்|సమాచారపెట్టె|ಮಾಹಿತಿಚೌಕಟ್ಟು|กล่องข้อมูล|"
+    r"信息框|資訊框|资讯框|基礎情報|基础情报|の情報|정보|տեղեկաքարտ|ინფოდაფა|^ინფო",
     re.IGNORECASE,
 )
 """Part of an infobox's name, whose underscores are blanks."""

@@ -183,6 +183,12 @@ def _ratio(call: Call) -> str:
     return f"{share:.1f}%" if abs(share) < 1e12 else ""
 
 
+def _player(call: Call) -> str:
+    """Show a member of a squad as an item of its list."""
+    shown = (call.named.get(key, "") for key in ("no", "name", "pos", "nat", "other"))
+    return f"\n* {', '.join(value for value in shown if value)}\n"
+
+
 def _phonetic(call: Call) -> str:
     """Show a sound in a table of sounds; in a sentence it is left out, as in the paper's corpus."""
     return call.at(0) if call.inside != "page" else ""
@@ -200,17 +206,18 @@ _register(
     "lang|langx|rtl-lang|wikt-lang|audio|pronunciation",
     _second,
 )
-_register("transl|transliteration", _last)
+_register("transl|transliteration|longitem", _last)
 _register(
     """nowrap|nobr|nobold|no wrap|small|smaller|big|larger|sc|smallcaps|small caps|em|strong|abbr|
     abbrlink|tooltip|ill|interlanguage link|interlanguage link multi|link-interwiki|ill2|lien|
     llengua|iw|нп|не переведено|math|mvar|sup|sub|ordinal|ord|nts|formatnum|number|num|
-    longitem|center|nobreak|allow wrap|noitalic|hebrew|rtl|bidi|unicode|polytonic|wikt|linktext|
+    center|nobreak|allow wrap|noitalic|hebrew|rtl|bidi|unicode|polytonic|wikt|linktext|
     nowraplinks|uc|lc|ucfirst|lcfirst|red|green|highlight|resize|font|font size|normal|sigfig|rnd|
     round|columns-list|block indent|poem|poem quote|verse translation|italic|bold|visible anchor|
     vanchor|anchor text|sic|not a typo|typo|as written|keypress|key|code|mono|kbd|var|samp|
     flag|flagcountry|flagu|flagteam|flag country|country|fb|fbu|noflag|flag+link|flagg|dts2|
-    party name|sclass|sclass2|jctname|stnlnk|station|lnl|avoid wrap""",
+    party name|angbr|angle bracket|railgauge|track gauge|format price|nastaliq|sclass|sclass2|
+    jctname|stnlnk|station|lnl|avoid wrap""",
     _first,
 )
 _register("sortname|sort name", _sort_name)
@@ -221,7 +228,7 @@ _register(
 _register("colored text|font color|color|script", _last)
 _register(
     """ubl|ubil|unbulleted list|unbulleted|hlist|hlist-comma|bulleted list|collapsible list|
-    flowlist|flow list|plainlist|flatlist|cslist|csl|br separated entries|
+    flowlist|flow list|plainlist|plain list|flatlist|flat list|cslist|csl|br separated entries|
     comma separated entries|indented plainlist|blist|ordered list|numbered list|tree list|
     nolist|ublist|vunblist|enum|cum""",
     _joined,
@@ -231,9 +238,13 @@ _register(
     """convert|cvt|conv|unité|unità|unit|unitat|unidad|ud|unite|conversion|convertir""",
     _convert,
 )
+_register("fs player|football squad player|fb si player", _player)
+_register("based on", lambda call: " by ".join(value for value in call.positional[:2] if value))
+_register("fossil range|geological range", lambda call: "–".join(call.positional[:2]))
+_register("bartable", lambda call: " ".join(call.positional[:2]).strip())
 _register("frac|fraction|sfrac|vulgar fraction", _fraction)
 _register("val|nombre|gaps", _value)
-_register("nihongo|nihongo2|nihongo3|nihongo foot|korean|ko-hhrm|nihongo krt", _nihongo)
+_register("nihongo|nihongo2|nihongo3|nihongo4|nihongo foot|korean|ko-hhrm|nihongo krt", _nihongo)
 _register("zh|zh-cn|zh-tw|lang-zh|linktext", _chinese)
 _register("marriage|married", _marriage)
 _register("as of|asof", _as_of)
@@ -247,8 +258,8 @@ _register(
     _label,
 )
 _register(
-    """quote|quotation|cquote|blockquote|quote box|bq|rquote|quote frame|zitat|citation bloc|cita|
-    citazione""",
+    """quote|quotation|cquote|blockquote|quote box|bq|bquote|rquote|quote frame|zitat|citation bloc|
+    cita|citazione""",
     _quote,
 )
 _register("url|official url|web|official website|site web", _url)
@@ -270,8 +281,8 @@ _register("krw|₩", _prefixed("₩"))
 _register("currency", lambda call: f"{call.at(1)} {call.at(0)}".strip())
 _register("chem|chem2|ce|physics particle|nuclide|su", _sequence)
 _register("issn|isbn|doi|arxiv|oclc|pmid|bibcode", _constant(""))
-_register("ndash|–|spaced ndash|snd|spnd|spaced en dash|dash|en dash|sndash", _constant(" – "))
-_register("mdash|—|spaced mdash|em dash|snd-", _constant("—"))
+_register("ndash|–|spaced ndash|snd|spnd|spaced en dash|dash|snds|en dash|sndash", _constant(" – "))
+_register("mdash|—|mdashb|spaced mdash|em dash|snd-", _constant("—"))
 _register("·|•|dot|bull|middot|bullet|int|\\", _constant(" · "))
 _register(
     """nbsp|space|spaces|sp|thin space|hair space|thinsp|nnbsp|zwsp| |paragraph|pad|shy|wbr""",

@@ -21,9 +21,8 @@ __all__ = ["MAX_DEPTH", "Rows", "Scan"]
 MAX_DEPTH = 40
 """Brackets within brackets; MediaWiki's own limit for templates is of the same order."""
 
-# All alternatives start with a literal, so that the search skips text quickly. `|}}` ends a
-# template with an empty parameter, `|}}}` a table and a template.
-_TOKEN = re.compile(r"\{\{|\}\}|\[\[|\]\]|\{\||\|\}(?!\}(?!\}))")
+# All alternatives start with a literal, so that the search skips text quickly.
+_TOKEN = re.compile(r"\{\{|\}\}|\[\[|\]\]|\{\||\|\}")
 _INDENT = " \t:*#"
 _PARAMETER = re.compile(r"\{\{\{[^{}|]*(?:\|([^{}]*))?\}\}\}")
 _LOOK_BACK = 100
@@ -36,6 +35,11 @@ _KINDS = {
     "{|": ("table", True),
     "|}": ("table", False),
 }
+_POPULATIONS = re.compile(
+    r"\s*(?:historical populations?|us census population|census population|"
+    r"évolution population|evolución demográfica|einwohnerentwicklung)\b",
+    re.IGNORECASE,
+)
 _WRAPPERS = re.compile(
     r"(?:stack|vertical stack|div col|columns-list|col-list|multicol|nobold|center|sidebar stack)",
     re.IGNORECASE,
@@ -91,10 +95,13 @@ class Scan:
         depths = {"template": 0, "link": 0, "table": 0}
         position = 0
         skipped = 0
-        for token in _TOKEN.finditer(text):
-            start, end = token.span()
+        after = 0
+        while (token := _TOKEN.search(text, after)) is not None:
+            start, after = token.span()
+            end = after
             kind, opens = _KINDS[token[0]]
-            if kind == "table" and not _starts_line(text, start):
+            if kind == "table" and not self._is_table(text, start, opens, stack, depths):
+                after = start + 1  # the bar or brace after it may belong to another bracket
                 continue
             shown = text[position:start]
             position = end
@@ -131,6 +138,19 @@ class Scan:
         while len(stack) > 1:
             self._unclosed(stack, depths)
         return "".join(stack[0].parts)
+
+    @staticmethod
+    def _is_table(
+        text: str, start: int, opens: bool, stack: list[_Frame], depths: dict[str, int]
+    ) -> bool:
+        """Tell whether `{|` or `|}` is a table's, not part of a template such as `{{a|}}`."""
+        if not _starts_line(text, start):
+            return False
+        if opens:
+            return True
+        return depths["table"] > 0 and not (
+            stack[-1].kind == "template" and text[start + 2 : start + 3] == "}"
+        )
 
     def _found(self, fault: str) -> None:
         self.fault = self.fault or fault
@@ -177,6 +197,9 @@ class Scan:
         if infobox.is_infobox(name) or (frame.own_line and infobox.looks_like_infobox(name, parts)):
             lines = infobox.facts(name, parts, self._title)
             return f"\n{self._mark(Rows('', lines, box=True))}\n" if lines else ""
+        if _POPULATIONS.match(name):
+            lines = infobox.populations(parts)
+            return f"\n{self._mark(Rows(name.strip(), lines, box=False))}\n" if lines else ""
         boxes = [number for number in map(int, BLOCK.findall(inner)) if self.blocks[number].box]
         if _WRAPPERS.match(name.strip()):
             return "\n".join(parts)

@@ -15,6 +15,9 @@ from ragcore_wikipedia.wikitext.renderers import RENDERERS
 __all__ = ["render_call"]
 
 _LANGUAGE = re.compile(r"lang-[a-z]{2,3}(?:-[a-z]+)?|[a-z]{2}-lang|script/[a-z]+")
+# `{{NOR}}` shows a flag and the country; three capitals can be a note to editors, too.
+_COUNTRY = re.compile(r"[A-Z]{3}")
+_NOTES = frozenset({"POV", "TOC", "COI", "BLP", "OTRS", "CSD", "AFD"})
 _PLAIN_ARGUMENT = frozenset(
     {"lc", "uc", "lcfirst", "ucfirst", "formatnum", "padleft", "padright", "plural"}
 )
@@ -48,6 +51,8 @@ def render_call(name: str, parts: list[str], title: str, *, inside: str = "page"
         and not parts
     ):
         return literal(title)
+    if not parts and _COUNTRY.fullmatch(name.strip()) and name.strip() not in _NOTES:
+        return name.strip()
     if _LANGUAGE.fullmatch(key):
         return parameters(key, parts).at(0)
     return None
