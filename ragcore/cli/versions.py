@@ -118,6 +118,51 @@ def gc(
     print_text(f"{len(collected.kept)} versions kept, {collected.orphans} orphans, {freed}")
 
 
+def forget(
+    location: StoreArgument,
+    ids: Annotated[list[str], typer.Argument(help="Ids of documents or of passages.")],
+    everywhere: Annotated[
+        bool, typer.Option("--everywhere", help="Rewrite the files of all versions, too.")
+    ] = False,
+    version: Annotated[
+        str | None, typer.Option(help="The new version's name; else today's date.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove documents or passages from the current version, and say where they are left."""
+    store, _ = store_at(location)
+    with stage_bars() as progress:
+        forgotten = store.forget(
+            ids,
+            everywhere=everywhere,
+            version=version,
+            retriever=retriever_at(location),
+            progress=progress,
+        )
+    if as_json:
+        row = asdict(forgotten)
+        del row["passages"]
+        print_json({**row, "passages": sorted({each.id for each in forgotten.passages})})
+        return
+    count = len({passage.id for passage in forgotten.passages})
+    if forgotten.version is None:
+        print_text(f"the current version has none of these {count:,} passages")
+    else:
+        print_text(f"forgot {count:,} passages: version {forgotten.version} is the current one")
+    if forgotten.rewritten:
+        print_text(f"rewritten: versions {', '.join(forgotten.rewritten)}")
+    if forgotten.in_use:
+        names = ", ".join(forgotten.in_use)
+        print_text(f"left in versions {names}, which a program has open: close it, and repeat this")
+    elif forgotten.left:
+        names = ", ".join(forgotten.left)
+        print_text(f"left in the files of versions {names}: --everywhere rewrites them")
+    print_text(
+        "left in other places: the corpus, from which the next build or update reads them again, "
+        "exported versions, runs of `ragcore eval`, and logs"
+    )
+
+
 def diff(
     location: StoreArgument,
     old: Annotated[str, typer.Argument(help="The name of a version.")],
@@ -199,7 +244,7 @@ def import_(
     print_text(f"version {imported.name}: {imported.passages:,} passages, {size}{current}")
 
 
-COMMANDS = (list_, show, verify, activate, rollback, gc, diff, export, import_)
+COMMANDS = (list_, show, verify, activate, rollback, gc, forget, diff, export, import_)
 """The commands, by their names without the underscores that Python needs."""
 
 

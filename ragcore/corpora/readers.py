@@ -16,8 +16,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Final, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
+from ragcore.corpora.content_ids import ContentIds, Ids
 from ragcore.corpora.splitter import split_lines, split_words
 from ragcore.disk.paths import usable_path
 from ragcore.errors import CorpusError, EmptyCorpusError
@@ -39,6 +40,7 @@ class Jsonl:
     such as BEIR's `_id`, and else the number of the line; the setting `id` names another key. Every
     other key becomes metadata, and so do the keys of a mapping `metadata`. A text that is split
     becomes passages `ID-1`, `ID-2`, … with the same title and metadata. Empty lines are skipped.
+    With `ids: content` digests stand for all these numbers (`ContentIds`).
     """
 
     class Config(ComponentConfig):
@@ -52,6 +54,11 @@ class Jsonl:
             None,
             description="key of the id; null takes id, or the one of _id, docid, pid, docno, "
             "doc_id that a line has, or the line's number; false takes the line's number",
+        )
+        ids: Ids = Field(
+            None,
+            description="content takes digests of title and text in place of the numbers of lines "
+            "and of pieces, so that an edit changes no other id; null takes the numbers",
         )
 
     capabilities: ClassVar[frozenset[str]] = frozenset()
@@ -67,16 +74,27 @@ class Jsonl:
                 several keys.
         """
         path, words = self._config.path, self._config.words
+        contents = ContentIds() if self._config.ids == "content" else None
         for number, line in lines_of(path):
             if not line.strip():
                 continue
             where = f"{path}:{number}"
-            passage = passage_from_json(line, number, where, id_key=self._config.id)
+            # An id of a row is never empty.
+            unnamed: str | int = number if contents is None else ""
+            passage = passage_from_json(line, unnamed, where, id_key=self._config.id)
             if words is None:
+                if contents is not None and not passage.id:
+                    name = contents.of(passage.title, passage.text)
+                    passage = Passage(name, passage.title, passage.text, passage.metadata)
                 yield passage
                 continue
             for piece, text in enumerate(split_words(passage.text, words), start=1):
-                yield Passage(f"{passage.id}-{piece}", passage.title, text, passage.metadata)
+                if contents is None:
+                    name = f"{passage.id}-{piece}"
+                else:
+                    prefix = f"{passage.id}-" if passage.id else ""
+                    name = contents.of(passage.title, text, prefix)
+                yield Passage(name, passage.title, text, passage.metadata)
 
 
 class DprTsv:
@@ -84,7 +102,8 @@ class DprTsv:
 
     A row is one line. Files that have no quoting, in which a quote is a letter like any other, are
     read with `quoting: none`, and those without a header with `columns`: MS MARCO's collection.tsv
-    with both. Columns other than id, text and title become metadata.
+    with both. Columns other than id, text and title become metadata. With `ids: content`, `columns`
+    may lack the id: it is made from title and text (`ContentIds`).
     """
 
     class Config(ComponentConfig):
@@ -96,6 +115,11 @@ class DprTsv:
             description="whether a field that begins with a quote ends with one, and a quote in it "
             "is doubled, as in DPR's file; none takes quotes as they are, as in MS MARCO's",
         )
+        ids: Ids = Field(
+            None,
+            description="content makes ids of title and text where columns name none, so that an "
+            "edit changes no other id",
+        )
         columns: tuple[str, ...] | None = Field(
             None,
             description="names of the columns, with id and text, such as [id, text], for a file "
@@ -104,11 +128,17 @@ class DprTsv:
 
         @field_validator("columns")
         @classmethod
-        def _has_id_and_text(cls, columns: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        def _has_id_and_text(
+            cls, columns: tuple[str, ...] | None, info: ValidationInfo
+        ) -> tuple[str, ...] | None:
+            needed = {"text"} if info.data.get("ids") == "content" else {"id", "text"}
             if columns is not None and not (
-                {"id", "text"} <= set(columns) and len(set(columns)) == len(columns)
+                needed <= set(columns) and len(set(columns)) == len(columns)
             ):
-                raise ValueError("expected each name once, with id and text among them")
+                raise ValueError(
+                    "expected each name once, with id and text among them (text alone with "
+                    "ids: content)"
+                )
             return columns
 
     capabilities: ClassVar[frozenset[str]] = frozenset()
@@ -124,7 +154,7 @@ class DprTsv:
                 has more or fewer fields, or a field goes on in the next line.
         """
         path, columns = self._config.path, self._config.columns
-        lines = lines_of(path)
+        lines, contents = lines_of(path), ContentIds()
         if columns is None:
             columns = self._header(next(lines, None))
         for number, line in lines:
@@ -138,7 +168,8 @@ class DprTsv:
                     f"({', '.join(columns)}), separated by tabs: repair or remove the line"
                 )
             row = dict(zip(columns, fields, strict=True))
-            id_, title, text = row.pop("id"), row.pop("title", ""), row.pop("text")
+            title, text = row.pop("title", ""), row.pop("text")
+            id_ = row.pop("id") if "id" in row else contents.of(title, text)
             if not id_:
                 raise CorpusError(f"{where}: the id is empty: give each row one")
             yield Passage(id_, title, _not_empty(text, where), row)
@@ -175,8 +206,9 @@ class TextFolder:
     """All `.txt` and `.md` files in a folder and its subfolders, in the order of their paths.
 
     A passage's title is the first heading of a Markdown file, or else the file's name; its id is
-    the file's path relative to the folder, with the passage's number: `notes/chad.md-1`. A file
-    without words has no passages.
+    the file's path relative to the folder, with the passage's number: `notes/chad.md-1`; with
+    `ids: content` a digest stands for the number (`ContentIds`). A file without words has no
+    passages.
     """
 
     class Config(ComponentConfig):
@@ -184,6 +216,11 @@ class TextFolder:
 
         path: ConfigPath = Field(description="the folder")
         words: int = Field(100, ge=1, description="split texts into passages of this many words")
+        ids: Ids = Field(
+            None,
+            description="content takes digests of title and text in place of passages' numbers, so "
+            "that an edit changes no other id; null takes the numbers",
+        )
 
     capabilities: ClassVar[frozenset[str]] = frozenset()
 
@@ -211,18 +248,20 @@ class TextFolder:
             name = path.relative_to(folder).as_posix()
             title = _heading(path) or path.stem
             lines = (line for _, line in lines_of(path))
+            contents = ContentIds() if self._config.ids == "content" else None
             for piece, text in enumerate(split_lines(lines, self._config.words), start=1):
-                yield Passage(f"{name}-{piece}", title, text)
+                end = str(piece) if contents is None else contents.of(title, text)
+                yield Passage(f"{name}-{end}", title, text)
 
 
 def passage_from_json(
-    line: str, number: int, where: str, *, id_key: str | Literal[False] | None = None
+    line: str, number: int | str, where: str, *, id_key: str | Literal[False] | None = None
 ) -> Passage:
     """Read a passage from a line of JSON.
 
     Args:
         line: the line.
-        number: the passage's id if the line has none.
+        number: the passage's id if the line has none; may be empty.
         where: file and line, for errors.
         id_key: the key of the id; where None it is `id`, or the one alias that the line has; False
             takes the number in any case.
@@ -252,8 +291,9 @@ def passage_from_json(
             "`id` names: every line must have the passage's id there"
         )
     key = _id_key(fields, where) if id_key is None else id_key
-    id_ = fields.get(key, number) if key else number
-    if not isinstance(id_, str | int) or isinstance(id_, bool) or id_ == "":
+    has_id = bool(key) and key in fields
+    id_ = fields[key] if has_id else number
+    if not isinstance(id_, str | int) or isinstance(id_, bool) or (has_id and id_ == ""):
         raise CorpusError(f"{where}: {key} is {id_!r}, expected a string or an integer")
     title, text = fields.pop("title", ""), fields.pop("text")
     fields.pop(key, None)

@@ -6,6 +6,7 @@ Knows files and folders only. Relies on POSIX: a rename within a folder is atomi
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import hashlib
@@ -19,6 +20,7 @@ from typing import Final
 from ragcore.errors import StoreError
 
 __all__ = [
+    "exchange",
     "staging_path",
     "files_below",
     "lock_shared",
@@ -44,6 +46,10 @@ _UNWRITABLE: Final = {
     errno.EPERM: "get permission to write there, or use another folder",
 }
 """Errors that the user can fix, and how."""
+_HERE: Final = -100
+"""AT_FDCWD: relative paths start from the working folder."""
+_EXCHANGE: Final = 2
+"""RENAME_EXCHANGE of `renameat2`."""
 _WITHOUT_LOCKS: Final = frozenset(
     {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EINVAL}
 )
@@ -117,6 +123,37 @@ def replace_text(path: Path, text: str) -> None:
     sync(new)
     os.replace(new, path)
     sync(path.parent)
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Let two folders change names in one step, where the system can; else by two renames.
+
+    Linux can on most file systems. Elsewhere a process that is killed between the two renames
+    leaves neither folder at its place; both are next to it.
+    """
+    if _renamed_at_once(one, other):
+        return
+    aside = one.with_name(f"{one.name}-exchanged")
+    os.rename(one, aside)
+    try:
+        os.rename(other, one)
+    except BaseException:
+        os.rename(aside, one)
+        raise
+    os.rename(aside, other)
+
+
+def _renamed_at_once(one: Path, other: Path) -> bool:
+    """Exchange two names by Linux's `renameat2`; return False where there is none."""
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if call is None:
+        return False
+    if call(_HERE, os.fsencode(one), _HERE, os.fsencode(other), ctypes.c_uint(_EXCHANGE)) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
+        return False
+    raise OSError(code, os.strerror(code), str(one))
 
 
 def staging_path(path: Path) -> Path:

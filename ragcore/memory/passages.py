@@ -237,6 +237,21 @@ class Passages:
             start += len(id_column)
         return rows
 
+    def stored_numbers(self, ids: Sequence[str]) -> Numbers:
+        """Return the numbers of all passages in the files with one of these ids, ascending.
+
+        Also of those that this version leaves out; several may have the same id.
+        """
+        import pyarrow.compute as pc
+
+        requested = pa.array([name for name in ids if _is_unicode(name)], pa.string())
+        start, numbers = 0, [np.zeros(0, np.int64)]
+        for columns in self._columns():
+            matches = pc.indices_nonzero(pc.is_in(columns[0], requested))
+            numbers.append(matches.to_numpy().astype(np.int64) + start)
+            start += len(columns[0])
+        return np.concatenate(numbers)
+
     def _kept_columns(self) -> Iterator[list[Any]]:
         """Yield the columns of each batch, without the passages that are left out."""
         start = 0

@@ -204,6 +204,10 @@ class Dense:
         """
         self._index.remove(rows)
 
+    def compact(self) -> bool:
+        """Drop the vectors of removed rows; return whether the index can, see `Segments`."""
+        return self._index.compact()
+
     def save(self, folder: Path) -> None:
         """Write dense.json, and the segments' indexes into index/, index-1/ and so on.
 

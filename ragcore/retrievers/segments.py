@@ -180,6 +180,22 @@ class Segments:
             for segment, mask in zip(segments, masks, strict=True)
         ]
 
+    def compact(self) -> bool:
+        """Drop the vectors of hidden rows, which the next `save` would write or share otherwise.
+
+        Returns:
+            Whether it could: an index must return the vectors that another is built from.
+        """
+        segments = self._settled()
+        if any(len(segment.hidden) and not segment.rebuildable for segment in segments):
+            return False
+        self._segments = [
+            _joined([segment], self._empty_index) if len(segment.hidden) else segment
+            for segment in segments
+            if len(segment)
+        ]
+        return True
+
     def search(self, queries: Vectors, k: int, *, allowed: Rows | None = None) -> Hits:
         """Find the k rows of highest score for each of queries [B, d], ties by row.
 

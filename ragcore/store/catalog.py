@@ -21,7 +21,15 @@ from itertools import count
 from pathlib import Path
 from typing import Final, Self
 
-from ragcore.disk.atomic import lock_shared, locked, replace_text, staging_path, sync, sync_tree
+from ragcore.disk.atomic import (
+    exchange,
+    lock_shared,
+    locked,
+    replace_text,
+    staging_path,
+    sync,
+    sync_tree,
+)
 from ragcore.disk.paths import usable_path
 from ragcore.errors import (
     StoreCorruptError,
@@ -262,6 +270,16 @@ class Catalog:
         if activate:
             self.activate(manifest.name)
         return manifest
+
+    def replace(self, staging: Path, manifest: Manifest) -> None:
+        """Put a folder in the place of the version of its name, which gets the folder's name."""
+        sync_tree(staging)
+        manifest.write(staging)
+        sync(staging / MANIFEST)
+        sync(staging)
+        with locked(self.lock):
+            exchange(self.versions / manifest.name, staging)
+            sync(self.versions)
 
     def half_written(self) -> list[Path]:
         """List files that were to replace CURRENT or HISTORY when their writer was killed.

@@ -39,7 +39,9 @@ class Staging(NamedTuple):
 
 
 @contextmanager
-def staging_folder(catalog: Catalog, version: str | None) -> Iterator[Staging]:
+def staging_folder(
+    catalog: Catalog, version: str | None, *, replaces: bool = False
+) -> Iterator[Staging]:
     """Make a folder to write a version in, locked; it is removed unless it was put in place.
 
     Its name claims the version's, so that another program that begins to make the same version is
@@ -49,6 +51,7 @@ def staging_folder(catalog: Catalog, version: str | None) -> Iterator[Staging]:
         catalog: of the store, whose folders exist.
         version: the name that the version will have; where None today's date, with a number behind
             it where that is taken.
+        replaces: whether it takes the place of the version of this name.
 
     Raises:
         StoreError: the name has other characters than allowed.
@@ -61,7 +64,8 @@ def staging_folder(catalog: Catalog, version: str | None) -> Iterator[Staging]:
         claimed = _claimed(catalog)
         if version is None:
             version = catalog.free_name(date.today().isoformat(), claimed)
-        catalog.refuse_name(version)
+        if not replaces:
+            catalog.refuse_name(version)
         if version in claimed:
             raise VersionExistsError(
                 f"store {catalog.folder}: version {version!r} is being made by another program: "

@@ -10,7 +10,7 @@ catalog.py say what lies where, build.py and update.py make versions, opening.py
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -27,11 +27,13 @@ from ragcore.store.catalog import Catalog
 from ragcore.store.collect import Collected, collect
 from ragcore.store.comparing import DocumentCounts
 from ragcore.store.diff import (
+    Changes,
     Differences,
     RecordedPassages,
     differences,
     differences_by_document,
 )
+from ragcore.store.forget import Forgotten, find, holding, refuse_empty, rewrite_all
 from ragcore.store.guards import Allowed
 from ragcore.store.info import UpdateInfo, VersionInfo, info_of, update_info
 from ragcore.store.layout import Verify
@@ -45,6 +47,7 @@ __all__ = [
     "Allowed",
     "ChangeSource",
     "DocumentCounts",
+    "Forgotten",
     "Progress",
     "Store",
     "UpdateInfo",
@@ -306,6 +309,60 @@ class Store:
             report=progress or silent,
         )
         return update_info(updated, self.current())
+
+    def forget(
+        self,
+        ids: Sequence[str],
+        *,
+        everywhere: bool = False,
+        version: str | None = None,
+        retriever: ComponentSpec[Retriever] | None = None,
+        progress: Progress | None = None,
+    ) -> Forgotten:
+        """Remove documents or passages from the current version, by a new one that is activated.
+
+        Other versions have them still, and so have the files that the new one shares with these.
+        `everywhere` also rewrites the files of all versions, each under its name, so that none has
+        a passage that no version has; one that a program has open stays. The corpus is not changed:
+        the next update from it brings back what it still has.
+
+        Args:
+            ids: of documents, or of passages; each in some version.
+            everywhere: rewrite the files of all versions.
+            version: the new version's name, as for `build`.
+            retriever: as for `update`.
+            progress: as for `build`.
+
+        Raises:
+            CorpusError: an id stands for nothing in any version.
+            EmptyCorpusError: no passage would be left in a version.
+            UnsupportedOperation: the retriever cannot remove passages.
+            StoreError: a version cannot be opened.
+        """
+        report = progress or silent
+        found = find(self._catalog, ids)
+        if everywhere:
+            refuse_empty(self._catalog, found.ids)
+        made = None
+        if found.current:
+            deletions = dict.fromkeys(sorted(found.current), "forget")
+            made = self.update(
+                version, Changes({}, deletions), retriever=retriever, progress=progress
+            ).name
+        rewritten: list[str] = []
+        in_use: list[str] = []
+        if everywhere:
+            rewritten, in_use = rewrite_all(
+                self._catalog, found.ids, retriever=retriever, report=report
+            )
+        left = holding(self._catalog, found.ids)
+        return Forgotten(
+            passages=found.passages,
+            version=made,
+            rewritten=tuple(rewritten),
+            left=tuple(left),
+            in_use=tuple(name for name in in_use if name in left),
+        )
 
     def diff(self, old: str, new: str) -> Differences:
         """Compare the passages of two versions: which were added, removed or changed.

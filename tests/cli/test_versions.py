@@ -158,3 +158,20 @@ def test_what_cannot_be_searched_is_not_activated(
     assert store.current() == "one"
     run(capsys, "activate", two, "two")
     assert store.current() == "two"
+
+
+def test_forgetting_says_where_passages_are_left(
+    two: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = run(capsys, "forget", two, "p3", "p5", "--version", "three")
+    assert out.startswith("forgot 2 passages: version three is the current one left in the files ")
+    assert "of versions one, three, two: --everywhere rewrites them" in out
+    assert "the corpus, from which the next build or update reads them again" in out
+    assert "p3" not in run(capsys, "search", two, "word3", "--k", "9")
+    out = run(capsys, "forget", two, "p3", "--everywhere")
+    assert out.startswith("the current version has none of these 1 passages rewritten: versions ")
+    row = json.loads(run(capsys, "forget", two, "p4", "--everywhere", "--version", "4", "--json"))
+    assert (row["version"], row["passages"], row["left"]) == ("4", ["p4"], [])
+    assert "no version has a document or a passage with the id 'p3'" in fails(
+        capsys, "forget", two, "p3"
+    )

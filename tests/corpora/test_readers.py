@@ -270,3 +270,56 @@ def test_a_text_that_is_not_utf8_is_named(tmp_path: Path) -> None:
     written(tmp_path / "a.txt", "fine", b"caf\xe9")
     with pytest.raises(CorpusError, match=r"a\.txt:2: not UTF-8 .byte 0xE9 at 4"):
         list(TextFolder(TextFolder.Config(path=tmp_path)))
+
+
+def test_ids_of_content_stay_when_others_change(tmp_path: Path) -> None:
+    rows = [{"text": "one"}, {"title": "T", "text": "two"}, {"text": "one"}, {"id": 7, "text": "x"}]
+    path = written(tmp_path / "c.jsonl", *rows)
+    first = {each.id: (each.title, each.text) for each in jsonl(path, ids="content")}
+    assert len(first) == 4
+    twice = [name for name, (_, text) in first.items() if text == "one"]
+    assert (twice[1], first["7"]) == (f"{twice[0]}-2", ("", "x"))
+    written(path, {"text": "new"}, *rows[1:], {"title": "", "text": "new"}, rows[0])
+    second = {each.id: (each.title, each.text) for each in jsonl(path, ids="content")}
+    assert second.items() >= first.items()
+    assert len(second) == 6
+    # The same in each iteration, and not without the setting.
+    corpus = jsonl(path, ids="content")
+    assert list(corpus) == list(corpus)
+    assert [each.id for each in jsonl(path)][:2] == ["1", "2"]
+
+
+def test_ids_of_content_tell_title_and_text_apart(tmp_path: Path) -> None:
+    rows = [{"title": "ab", "text": "c"}, {"title": "a", "text": "bc"}]
+    ids = [each.id for each in jsonl(written(tmp_path / "c.jsonl", *rows), ids="content")]
+    assert len(set(ids)) == 2
+    assert not any(name.endswith("-2") for name in ids)
+
+
+def test_pieces_have_ids_of_content_too(tmp_path: Path) -> None:
+    path = written(tmp_path / "c.jsonl", {"id": "d", "text": "a b c d"}, {"text": "a b c d"})
+    before = [each.id for each in jsonl(path, words=2, ids="content")]
+    written(path, {"id": "d", "text": "x y c d"}, {"text": "a b c d"})
+    after = [each.id for each in jsonl(path, words=2, ids="content")]
+    assert [old == new for old, new in zip(before, after, strict=True)] == [False, True, True, True]
+    assert before[1].startswith("d-")
+    assert len(set(before)) == 4
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a.txt").write_text("a b c d a b")
+    config = TextFolder.Config(path=tmp_path / "folder", words=2, ids="content")
+    first, second, third = (each.id for each in TextFolder(config))
+    assert third == f"{first}-2"
+    assert first != second
+    assert first.startswith("a.txt-")
+
+
+def test_a_table_without_ids(tmp_path: Path) -> None:
+    path = written(tmp_path / "c.tsv", "one\tT", "two\tU", "one\tT")
+    config = {"path": path, "quoting": "none", "columns": ("text", "title")}
+    first, second, third = DprTsv(DprTsv.Config(**config, ids="content"))
+    assert (first.text, first.title, second.text) == ("one", "T", "two")
+    assert (third.id, first.id == second.id) == (f"{first.id}-2", False)
+    with pytest.raises(ValidationError, match="text alone with ids: content"):
+        DprTsv.Config(**config)
+    with pytest.raises(ValidationError, match="id and text among them"):
+        DprTsv.Config(path=path, columns=("title",), ids="content")

@@ -1,0 +1,386 @@
+"""Forget passages: in a new version, and, where asked, in the files of every version.
+
+A version that is derived from another shares its files, so that a removed passage is hidden there,
+not gone. Forgetting everywhere rewrites the files: a passage that no version has is replaced by an
+empty one, so that all others keep their numbers; a retriever drops its vectors, or is built again.
+
+Knows versions and their files; knows nothing of caches, exports and what else has a copy.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import accumulate, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+
+import numpy as np
+
+from ragcore.contracts import Retriever
+from ragcore.disk.arrays import save_array
+from ragcore.disk.atomic import try_lock, writing
+from ragcore.disk.links import share
+from ragcore.errors import CorpusError, EmptyCorpusError
+from ragcore.memory.memory import Memory
+from ragcore.memory.passages import Passages, PassageWriter
+from ragcore.registry.components import ComponentSpec
+from ragcore.store.build import write_retriever
+from ragcore.store.by_document import without_passages
+from ragcore.store.catalog import Catalog, LeasedVersion
+from ragcore.store.documents import DOCUMENT_FILES
+from ragcore.store.layout import ROW_NUMBERS, file_records, passage_files
+from ragcore.store.opening import check_opens, matching_spec, open_version
+from ragcore.store.progress import Progress
+from ragcore.store.staging import staging_folder
+from ragcore.types import Passage
+
+if TYPE_CHECKING:
+    from ragcore.types import Rows
+
+__all__ = ["Forgotten", "Found", "find", "holding", "refuse_empty", "rewrite_all"]
+
+_BLANK: Final = Passage("", "", "")
+"""What stands in a file for a passage that was erased; no version has it."""
+
+_BATCH: Final = 512
+
+Inode = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What some ids stand for.
+
+    Attributes:
+        ids: of passages, in any version.
+        current: those that the current version has.
+        passages: one of each id and text; a cache of embeddings may be searched for these.
+    """
+
+    ids: frozenset[str]
+    current: frozenset[str]
+    passages: tuple[Passage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What was forgotten, and where it is left.
+
+    Attributes:
+        passages: that were forgotten, of all versions; their texts may be in other places still.
+        version: the new current version; None where the current one had none of them.
+        rewritten: versions whose files were rewritten.
+        left: versions that have one of the passages in their files still.
+        in_use: those of them that stay as they are because a program has them open.
+    """
+
+    passages: tuple[Passage, ...]
+    version: str | None
+    rewritten: tuple[str, ...]
+    left: tuple[str, ...]
+    in_use: tuple[str, ...]
+
+
+@runtime_checkable
+class _Compacting(Protocol):
+    """A retriever that can drop what it has of removed rows."""
+
+    def compact(self) -> bool:
+        """Drop it, and return whether nothing is left of it."""
+        ...
+
+
+def find(catalog: Catalog, ids: Sequence[str]) -> Found:
+    """Find the passages that ids of documents or passages stand for, in any version.
+
+    An id that a version knows as a document's stands for the document, in all versions.
+
+    Raises:
+        CorpusError: an id stands for nothing in any version.
+    """
+    names, current = catalog.names(), catalog.current()
+    wanted: set[str] = set()
+    documents: set[str] = set()
+    for name in names:
+        with catalog.lease(name) as version:
+            recorded = version.open_documents()
+            if recorded is None:
+                continue
+            with version.open_passages() as passages:
+                for document_id in ids:
+                    position = recorded.position(document_id)
+                    if position is not None:
+                        documents.add(document_id)
+                        rows = passages.rows(recorded.at(position).numbers)
+                        wanted.update(passage.id for passage in passages.take(rows))
+    wanted.update(set(ids) - documents)
+    stored: dict[tuple[str, str], Passage] = {}
+    in_current: set[str] = set()
+    for name in names:
+        with catalog.lease(name) as version, _all_stored(version) as passages:
+            for passage in passages.take(passages.stored_numbers(sorted(wanted)).tolist()):
+                stored[passage.id, passage.text] = passage
+        if name == current:
+            with catalog.lease(name) as version, version.open_passages() as passages:
+                in_current.update(passages.rows_of(sorted(wanted)))
+    known = documents | {passage_id for passage_id, _ in stored}
+    for name in ids:
+        if name not in known:
+            raise CorpusError(
+                f"store {catalog.folder}: no version has a document or a passage with the id "
+                f"{name!r}: check the id; `ragcore memory search --json` shows ids"
+            )
+    return Found(frozenset(wanted), frozenset(in_current), tuple(stored.values()))
+
+
+def holding(catalog: Catalog, ids: Collection[str]) -> list[str]:
+    """List the versions whose files have a passage of these ids, also one that is left out."""
+    names = []
+    for name in catalog.names():
+        with catalog.lease(name) as version, _all_stored(version) as passages:
+            if len(passages.stored_numbers(sorted(ids))):
+                names.append(name)
+    return names
+
+
+def refuse_empty(catalog: Catalog, ids: Collection[str]) -> None:
+    """Check that every version has another passage than those of these ids.
+
+    Raises:
+        EmptyCorpusError: one has none; names it.
+    """
+    for name in catalog.names():
+        with catalog.lease(name) as version:
+            _kept_after(version, ids)
+
+
+def rewrite_all(
+    catalog: Catalog,
+    ids: Collection[str],
+    *,
+    retriever: ComponentSpec[Retriever] | None,
+    report: Progress,
+) -> tuple[list[str], list[str]]:
+    """Rewrite the versions whose files have passages of these ids, or passages of no version.
+
+    Each version is rewritten next to its place and exchanged for the old one; its name, its parent
+    and its other passages stay. One that a program has open stays as it is.
+
+    Args:
+        catalog: of the store.
+        ids: of the passages to erase.
+        retriever: as for `Store.open`; used for versions that were built with one of its name.
+        report: called as by a build.
+
+    Returns:
+        The versions that were rewritten, and those that a program has open.
+
+    Raises:
+        EmptyCorpusError: a version would have no passage left.
+    """
+    with writing(catalog.folder), ExitStack() as locks:
+        names, in_use = [], []
+        for name in catalog.names():
+            lock = try_lock(catalog.versions / name)
+            if lock is None:
+                in_use.append(name)
+            else:
+                locks.callback(os.close, lock)
+                names.append(name)
+        versions = {name: _version(catalog, name) for name in names}
+        for version in versions.values():
+            version.check_files(digests=True)
+        kept = {name: _kept_after(version, ids) for name, version in versions.items()}
+        needed = _needed(versions, kept)
+        to_rewrite = _files_to_rewrite(versions.values(), needed)
+        rewritten = []
+        new_files: dict[Inode, Path] = {}
+        for name, version in versions.items():
+            inodes = {_inode(file) for file, _, _ in _ranges(version)}
+            if inodes.isdisjoint(to_rewrite):
+                continue
+            # A file that several versions share is written once, in the first of them.
+            stays = {inode: needed[inode] for inode in inodes & to_rewrite}
+            _rewrite(catalog, version, kept[name], stays, new_files, retriever, report)
+            rewritten.append(name)
+        return rewritten, in_use
+
+
+def _version(catalog: Catalog, name: str) -> LeasedVersion:
+    """Return a version whose folder the caller has locked."""
+    return LeasedVersion(
+        catalog.versions / name, catalog.manifest(name), None, store=catalog.folder
+    )
+
+
+def _all_stored(version: LeasedVersion) -> Passages:
+    """Open all passages in a version's files, also those that it leaves out."""
+    return Passages(*passage_files(version.path))
+
+
+def _kept_after(version: LeasedVersion, ids: Collection[str]) -> Rows:
+    """Return the numbers of a version's passages without those of some ids, int64 [n], ascending.
+
+    Raises:
+        EmptyCorpusError: there is none left.
+    """
+    with version.open_passages() as passages:
+        numbers = np.arange(len(passages)) if passages.kept is None else np.array(passages.kept)
+        erased = passages.stored_numbers(sorted(ids))
+    left: Rows = numbers[~np.isin(numbers, erased)]
+    if not len(left):
+        raise EmptyCorpusError(
+            f"version {version.name!r} has no other passage: delete it with `ragcore memory gc`, "
+            "or build the memory again"
+        )
+    return left
+
+
+def _ranges(version: LeasedVersion) -> list[tuple[Path, int, int]]:
+    """Return each file of a version's passages with the numbers [start, stop) that it has."""
+    files = passage_files(version.path)
+    lengths = []
+    for file in files:
+        with Passages(file) as passages:
+            lengths.append(len(passages))
+    stops = list(accumulate(lengths))
+    return [(file, stop - n, stop) for file, stop, n in zip(files, stops, lengths, strict=True)]
+
+
+def _needed(versions: dict[str, LeasedVersion], kept: dict[str, Rows]) -> dict[Inode, Rows]:
+    """Return for each file of passages which of its positions a version needs, ascending."""
+    needed: dict[Inode, Rows] = {}
+    for name, version in versions.items():
+        for file, start, stop in _ranges(version):
+            first, last = np.searchsorted(kept[name], (start, stop))
+            positions = kept[name][first:last] - start
+            inode = _inode(file)
+            needed[inode] = np.union1d(needed.get(inode, positions), positions)
+    return needed
+
+
+def _files_to_rewrite(
+    versions: Iterable[LeasedVersion], needed: dict[Inode, Rows]
+) -> frozenset[Inode]:
+    """Return the files that have a passage, not erased yet, which no version needs."""
+    files = {_inode(file): file for version in versions for file, _, _ in _ranges(version)}
+    to_rewrite = set()
+    for inode, file in files.items():
+        with Passages(file) as passages:
+            unneeded = np.ones(len(passages), bool)
+            unneeded[needed[inode]] = False
+            stored = (passages[position] for position in np.flatnonzero(unneeded).tolist())
+            if any(passage.id for passage in stored):
+                to_rewrite.add(inode)
+    return frozenset(to_rewrite)
+
+
+def _rewrite(
+    catalog: Catalog,
+    version: LeasedVersion,
+    kept: Rows,
+    needed: dict[Inode, Rows],
+    new_files: dict[Inode, Path],
+    retriever: ComponentSpec[Retriever] | None,
+    report: Progress,
+) -> None:
+    """Write a version without what is erased, and put it in the place of the old one.
+
+    Args:
+        catalog: of the store.
+        version: that is rewritten.
+        kept: numbers of the passages that it has from now on, int64 [n], ascending.
+        needed: for each file of passages that is rewritten, the positions that stay.
+        new_files: for each old file, the one that replaces it, as far as there is one.
+        retriever: as for `rewrite_all`.
+        report: called as by a build.
+    """
+    use = retriever if retriever and retriever.use == version.manifest.retriever["use"] else None
+    spec = matching_spec(version, use)
+    with staging_folder(catalog, version.name, replaces=True) as (staging, _):
+        written: dict[Inode, str] = {}
+        for file, _, _ in _ranges(version):
+            inode = _inode(file)
+            if inode not in needed:
+                share(file, staging / file.name)
+            elif inode in new_files:
+                share(new_files[inode], staging / file.name)
+            else:
+                _write_passages(file, staging / file.name, needed[inode])
+                written[inode] = file.name
+        documents = version.open_documents()
+        recorded = version.manifest.documents
+        with open_version(version, spec, recorded=use is None) as memory:
+            numbers = _numbers(memory)
+            removed = numbers[~np.isin(numbers, kept)]
+            if documents is not None:
+                counted = without_passages(documents, removed, staging)
+                if counted is None:
+                    for name in DOCUMENT_FILES:
+                        share(version.path / name, staging / name)
+                else:
+                    recorded = counted
+            if len(kept) < memory.passages.stored:
+                save_array(staging / ROW_NUMBERS, kept)
+            part = _without_rows(memory, spec, kept, removed, report)
+            write_retriever(staging, spec, part, len(kept))
+        manifest = version.manifest.model_copy(
+            update={
+                "passages": len(kept),
+                "documents": recorded,
+                "files": file_records(staging, report, version.records()),
+            }
+        )
+        check_opens(staging, manifest, spec, catalog.folder)
+        catalog.replace(staging, manifest)
+    for inode, file_name in written.items():
+        new_files[inode] = catalog.versions / version.name / file_name
+
+
+def _write_passages(source: Path, target: Path, needed: Rows) -> None:
+    """Copy a file of passages, with an empty one in the place of each that is not needed."""
+    with Passages(source) as passages, PassageWriter(target) as writer:
+        stays = np.zeros(len(passages), bool)
+        stays[needed] = True
+        for position, passage in enumerate(passages):
+            writer.write([passage if stays[position] else _BLANK])
+
+
+def _numbers(memory: Memory) -> Rows:
+    kept = memory.passages.kept
+    return np.arange(len(memory), dtype=np.int64) if kept is None else np.array(kept)
+
+
+def _without_rows(
+    memory: Memory,
+    spec: ComponentSpec[Retriever],
+    kept: Rows,
+    removed: Rows,
+    report: Progress,
+) -> Retriever:
+    """Return a retriever of the passages that stay, which has nothing of the others.
+
+    Where it cannot drop them it is built again, and encodes all passages.
+    """
+    old = memory.retriever
+    can_remove = "remove" in old.capabilities
+    if can_remove and isinstance(old, _Compacting):
+        if len(removed):
+            old.remove(removed)
+        if old.compact():
+            return old
+    new = spec.build()
+    stream = iter(memory.passages.take([row]) for row in memory.passages.rows(kept))
+    for start in range(0, len(kept), _BATCH):
+        chunk = [passage for (passage,) in islice(stream, _BATCH)]
+        new.add(kept[start : start + _BATCH], chunk)
+        report("passages", start + len(chunk), len(kept))
+    return new
+
+
+def _inode(path: Path) -> Inode:
+    status = path.stat()
+    return status.st_dev, status.st_ino
