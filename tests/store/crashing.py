@@ -29,8 +29,13 @@ PASSAGES = {
     "mid": OLD[:7],
     "new": NEW,
     "child": [*OLD[:3], *OLD[4:19], CHANGED, NEW[0]],
+    "less": [*OLD[:5], *OLD[6:]],
+    "again": [*OLD[:5], *OLD[6:]],
 }
 """The passages of each version that an operation may make."""
+
+FORGOTTEN = OLD[5]
+"""A passage that versions have no longer when they were rewritten."""
 
 
 def build(store: Store) -> None:
@@ -40,6 +45,10 @@ def build(store: Store) -> None:
 def update(store: Store) -> None:
     changes = Changes({"old3": CHANGED, "new0": NEW[0]}, {"old19": "here"})
     store.update("child", changes, parent="old", retriever=dense_part())
+
+
+def forget(store: Store) -> None:
+    store.forget([FORGOTTEN.id], everywhere=True, version="less", retriever=dense_part())
 
 
 def activate(store: Store) -> None:
@@ -66,6 +75,7 @@ def export(store: Store) -> None:
 OPERATIONS: dict[str, tuple[Callable[[Store], None], list[set[str]], set[str | None]]] = {
     "build": (build, [{"mid", "old"}, {"mid", "old", "new"}], {"old", "new"}),
     "update": (update, [{"mid", "old"}, {"mid", "old", "child"}], {"old", "child"}),
+    "forget": (forget, [{"mid", "old"}, {"mid", "old", "less"}], {"old", "less"}),
     "activate": (activate, [{"mid", "old"}], {"old", "mid"}),
     "rollback": (rollback, [{"mid", "old"}], {"old", "mid"}),
     "gc": (gc, [{"mid", "old"}, {"old"}], {"old"}),
@@ -73,6 +83,9 @@ OPERATIONS: dict[str, tuple[Callable[[Store], None], list[set[str]], set[str | N
     "export": (export, [{"mid", "old"}], {"old"}),
 }
 """The operations, which versions there may be afterwards, and which may be the current one."""
+
+STRIDES = {"forget": 6}
+"""Of the calls of an operation that has many, each n-th is where it is killed."""
 
 
 def main(folder: Path, operations: Sequence[str]) -> None:
@@ -86,9 +99,10 @@ def killed_everywhere(operation: str, whole: Path, folder: Path) -> tuple[int, i
     do, possible, currents = OPERATIONS[operation]
     killer = ctypes.CDLL(None)
     seen: set[tuple[tuple[str, ...], str | None]] = set()
-    call, killed = 0, True
+    stride = STRIDES.get(operation, 1)
+    call, killed = 1 - stride, True
     while killed:
-        call += 1
+        call += stride
         store = copy_of(whole, folder)
         child = os.fork()
         if not child:
@@ -129,11 +143,22 @@ def inspected(store: Store) -> tuple[tuple[str, ...], str | None]:
     names = tuple(version.name for version in store.versions())
     for name in names:
         memory = store.open(name, retriever=dense_part(), verify=True)
-        assert list(memory.passages) == PASSAGES[name], name
+        whole = PASSAGES[name]
+        passages = list(memory.passages)
+        assert passages in (whole, [each for each in whole if each != FORGOTTEN]), name
         assert len(memory.search(["text3"], 2).rows[0]) == 2
         memory.close()
     assert store.current() in names
     return names, store.current()
+
+
+def held(store: Store) -> list[Passage]:
+    """Return the passages of all versions."""
+    listed: list[Passage] = []
+    for version in store.versions():
+        with store.passages(version.name) as passages:
+            listed += passages
+    return listed
 
 
 def check_tidy(
@@ -148,6 +173,13 @@ def check_tidy(
     if do is export:
         out = store.folder / "out.tar"
         assert out.read_bytes() == b"an older file" or store.import_version(out, "again")
+    elif do is forget:
+        # From the new version on, or once more from the beginning.
+        if FORGOTTEN in held(store):
+            options = {"everywhere": True, "version": "again", "retriever": dense_part()}
+            store.forget([FORGOTTEN.id], **options)
+        assert FORGOTTEN not in held(store)
+        inspected(store)
     elif not {"new", "child"} & set(names) and current == "old":
         do(store)
         inspected(store)

@@ -35,6 +35,7 @@ def killer(tmp_path_factory: pytest.TempPathFactory) -> Path:
         # The versions as they were, with the new one, and with the new one as the current one.
         (["build"], 3),
         (["update"], 3),
+        (["forget"], 3),
         (["import"], 3),
         (["activate", "rollback", "gc"], 2),
         (["export"], 1),

@@ -337,6 +337,26 @@ def test_another_wiki_is_refused_unless_allowed(store: Store) -> None:
     assert (info.passages, store.manifest().corpus_identity) == (3, "other")
 
 
+def test_what_is_refused_is_not_read_first(store: Store) -> None:
+    path = write_pages(store.folder.parent / "new.jsonl", [page(9, "x", "y")], date="2020-01-01")
+    corpus = pages_spec(path).build()
+    with pytest.raises(StoreError, match="which is older"):
+        store.update("two", corpus, retriever=part(), corpus_config=pages_spec(path))
+    assert corpus.parsed == []
+
+
+def test_documents_are_exported_and_imported(store: Store) -> None:
+    file = store.folder.parent / "one.tar"
+    store.export(file, "one")
+    other = Store(store.folder.parent / "other")
+    other.import_version(file, activate=True, retriever=part())
+    assert other.manifest().corpus_identity == "testwiki"
+    spec = pages_spec(write_pages(store.folder.parent / "new.jsonl", OLD[1:]))
+    corpus = spec.build()
+    info = other.update("two", corpus, corpus_config=spec, retriever=part())
+    assert (info.documents, corpus.parsed) == (DocumentCounts(unchanged=4, removed=1), [])
+
+
 def test_an_older_corpus_is_refused_unless_allowed(store: Store) -> None:
     with pytest.raises(StoreError, match=r"of 2026-01-01, and this one is of 2025-12-31.*older"):
         update(store, OLD[:4], date="2025-12-31")
