@@ -153,7 +153,13 @@ def test_activating_goes_back_to_another_version(
 def test_the_manifest_records_the_corpus(built: Path) -> None:
     manifest = built.parent / "stores" / "s" / "versions" / "one" / "manifest.json"
     corpus = json.loads(manifest.read_bytes())["corpus"]
-    assert corpus == {"use": "jsonl", "path": "passages.jsonl", "words": None, "id": None}
+    assert corpus == {
+        "use": "jsonl",
+        "path": "passages.jsonl",
+        "words": None,
+        "id": None,
+        "ids": None,
+    }
 
 
 def test_a_loaded_config_can_be_built(pipeline: Path) -> None:
