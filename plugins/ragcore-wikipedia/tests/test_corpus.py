@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 from ragcore_wikipedia.corpus import Wikipedia
 from ragcore_wikipedia.dumps.counts import Counts
@@ -280,6 +282,30 @@ def test_a_dump_left_at_a_fault_has_no_date_but_its_name_s(dumps: Any) -> None:
     assert (corpus.date, corpus.newest) == ("", "2024-09-01T00:00:00Z")
 
 
+@pytest.mark.parametrize("end", ["xml", "xml.bz2", "xml.gz", "xml.zst", "xml.7z"])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(share=st.floats(0, 1, exclude_max=True))
+def test_a_dump_that_is_cut_anywhere_has_its_first_pages_and_deletes_nothing(
+    dumps: Any, end: str, share: float
+) -> None:
+    path = dumps.write(
+        f"testwiki-20240920-pages-articles.{end}",
+        *(dumps.page(id_, f"P{id_}", text=f"{TEXT} {'word ' * id_}") for id_ in range(1, 9)),
+    )
+    whole = path.read_bytes()
+    # The last byte of plain XML is a line break, which is not missed.
+    path.write_bytes(whole[: int(share * (len(whole) - 1))])
+    corpus = corpus_of(path)
+    ids: list[int] = []
+    with pytest.raises(CorpusError, match=path.name):
+        ids.extend(int(document.id) for document in corpus.documents(Known()))
+    assert ids == list(range(1, len(ids) + 1))
+    assert not corpus.complete
+    assert not corpus.covers("9")
+
+
 def test_a_part_with_a_fault_covers_none_of_its_ids(dumps: Any) -> None:
     first = dumps.write(part(1, 9, 1), dumps.page(3, "A"))
     first.write_bytes(first.read_bytes()[:-20])
@@ -337,7 +363,7 @@ def test_a_list_of_files_is_read(dumps: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings",
+    "values",
     [
         {"namespaces": ()},
         {"namespaces": (0, 0)},
@@ -348,9 +374,9 @@ def test_a_list_of_files_is_read(dumps: Any) -> None:
         {"path": ()},
     ],
 )
-def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any]) -> None:
+def test_settings_that_make_no_sense_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        Wikipedia.Config(**{"path": "a.xml", **settings})
+        Wikipedia.Config(**{"path": "a.xml", **values})
 
 
 def test_what_a_process_gets_can_be_pickled(dumps: Any) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections import deque
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ragcore_wikipedia.dumps.faults import BrokenDumpError
-from ragcore_wikipedia.dumps.reader import read_pages, read_site
+from ragcore_wikipedia.dumps.reader import pages_in, read_pages, read_site
 from ragcore_wikipedia.dumps.xml import PageParser
 from ragcore_wikipedia.pages import Page, Site
 
@@ -307,6 +309,19 @@ def test_a_tag_without_an_end_is_a_fault_before_it_fills_memory() -> None:
 def test_a_long_title_is_a_fault(dumps: Any) -> None:
     _, message = broken(dumps.write("d.xml", dumps.page(1, "A" * 100_000)))
     assert "<title> is longer than 65,536 characters" in message
+
+
+def test_a_parser_is_freed_without_the_garbage_collector(dumps: Any) -> None:
+    parser = PageParser("d.xml")
+    freed = weakref.ref(parser)
+    gc.disable()
+    try:
+        pages = pages_in([dumps.xml(dumps.page(1, "A")).encode()], parser)
+        assert [page.id for page in pages] == [1]
+        del parser, pages
+        assert freed() is None
+    finally:
+        gc.enable()
 
 
 def test_a_text_too_long_to_be_read_is_left_out_and_counted() -> None:

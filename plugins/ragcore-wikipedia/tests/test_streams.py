@@ -302,6 +302,31 @@ def test_a_process_that_dies_is_an_error(dumps: Any) -> None:
         list(reader)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell that a parent died")
+def test_processes_end_soon_after_one_that_is_killed(dumps: Any) -> None:
+    path = dumps.multistream(NAME, *streams_of(dumps, 50), index=False)
+    script = dumps.folder / "script.py"
+    script.write_text(
+        "import operator, signal\n"
+        "from pathlib import Path\n"
+        "from ragcore_wikipedia.dumps.files import DumpFile\n"
+        "from ragcore_wikipedia.dumps.job import Job\n"
+        "from ragcore_wikipedia.dumps.reading import PageReader\n"
+        "from ragcore_wikipedia.pages import Site\n"
+        f"files = [DumpFile.of(Path({str(path)!r}))]\n"
+        "job = Job(operator.is_not, Site())\n"
+        "items = iter(PageReader(files, job, workers=2, stop_at_faults=False))\n"
+        "print(next(items), flush=True)\n"
+        "signal.pause()\n"
+    )
+    process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"True\n"
+    process.kill()
+    # The pipe ends when the last process that can write to it has ended.
+    process.communicate(timeout=60)
+
+
 def test_a_script_without_a_main_guard_can_read_in_processes(dumps: Any) -> None:
     path = dumps.multistream(NAME, *streams_of(dumps))
     script = dumps.folder / "script.py"

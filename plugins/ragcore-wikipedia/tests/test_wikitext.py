@@ -241,6 +241,9 @@ class TestInfoboxes:
         assert "Flügel: 2" in shown(f"{box}Text.")
         assert "Flügel" not in shown(f"Text.\n== A ==\n{box}")
         assert "Flügel" not in shown(f"Text {box}")
+        assert "Flügel: 2" in shown(box.replace("Vogelkasten", "City/Vogelkasten"))
+        assert "Flügel" not in shown(box.replace("Vogelkasten", "Cite book"))
+        assert "Flügel" not in shown(box.replace("Vogelkasten", "Navbox"))
 
     def test_an_infobox_in_an_infobox_or_a_wrapper_is_kept(self) -> None:
         inner = "{{Infobox nest\n| eggs = 3\n}}"

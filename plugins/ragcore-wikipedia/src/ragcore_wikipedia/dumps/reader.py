@@ -36,6 +36,7 @@ def read_site(path: Path) -> Site:
                 raise
         if parser.site != Site() or any(parser.take()) or parser.closed or read > _MOST_HEAD:
             break
+    parser.release()
     return parser.site
 
 
@@ -59,7 +60,7 @@ def pages_in(chunks: Iterable[bytes], parser: PageParser, *, whole: bool = True)
 
     Args:
         chunks: of its XML.
-        parser: is fed with them.
+        parser: is fed with them, and released at the end.
         whole: whether the file ends with them; if not, they must end between two pages.
 
     Raises:
@@ -75,3 +76,5 @@ def pages_in(chunks: Iterable[bytes], parser: PageParser, *, whole: bool = True)
     except CorpusError:
         yield from parser.take()
         raise
+    finally:
+        parser.release()

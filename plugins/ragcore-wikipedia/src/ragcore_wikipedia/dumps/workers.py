@@ -7,6 +7,9 @@ of a loop over a corpus. At most `AHEAD` tasks a worker are begun before their r
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
@@ -25,6 +28,9 @@ Context = TypeVar("Context")
 AHEAD: Final = 2
 """Tasks for each worker that are begun at the same time."""
 
+_WATCH: Final = 1.0
+"""Seconds between two looks at whether the parent is alive."""
+
 _context: Any = None
 """In a worker: what all of its tasks need."""
 
@@ -38,7 +44,7 @@ class Pool(Generic[Context]):
 
         self._window = AHEAD * workers
         self._executor = ProcessPoolExecutor(
-            max_workers=workers, initializer=_set_context, initargs=(context,)
+            max_workers=workers, initializer=_begin, initargs=(context, os.getpid())
         )
 
     def __enter__(self) -> Self:
@@ -93,9 +99,21 @@ def _result(running: deque[tuple[Task, Future[Result]]]) -> tuple[Task, Result]:
     return task, future.result()
 
 
-def _set_context(context: Any) -> None:
+def _begin(context: Any, parent: int) -> None:
+    """In a worker: take the context, and watch the process that started this one."""
     global _context
     _context = context
+    threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
+
+
+def _exit_after(parent: int) -> None:
+    """End this process soon after its parent, which can be killed without saying so.
+
+    Else it would wait for tasks, or for a reader of its results, for ever. Windows does not tell.
+    """
+    while os.getppid() == parent:
+        time.sleep(_WATCH)
+    os._exit(1)
 
 
 def _call(function: Callable[[Any, Sent], Result], sent: Sent) -> Result:

@@ -145,6 +145,16 @@ class PageParser:
         pages, self._pages = self._pages, []
         yield from pages
 
+    def release(self) -> None:
+        """Free the parser's memory; nothing can be fed from now on.
+
+        Expat's object and this one refer to each other, so that both would wait for the garbage
+        collector, each with a buffer.
+        """
+        parser = self._parser
+        parser.StartElementHandler = parser.EndElementHandler = None
+        parser.CharacterDataHandler = parser.StartDoctypeDeclHandler = None
+
     def _parse(self, data: bytes, final: bool) -> None:
         try:
             self._parser.Parse(data, final)

@@ -47,13 +47,14 @@ _LAYOUT_VALUE = re.compile(
 _CAMEL = re.compile(
     r"(?<=[^\W\d_A-Z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=\d)(?=[A-Z])|(?<=[^\W\d_]{3})(?=\d)"
 )
+# Names whose first word is one of these; `{{City/…}}` is no citation.
 _NOT_BOXES = re.compile(
-    r"(?:use |pp-|cite|cit|citation|about|for|other|redirect|distinguish|hatnote|main|see|coord|"
-    r"navbox|navigation|authority|normdaten|persondata|personendaten|succession|taxonbar|quote|"
-    r"sidebar|multiple|panorama|double image|triple image|stack|vertical|image|portal|sister|"
-    r"commons|article|short|good|featured|protect|dmca|refimprove|cleanup|unreferenced|more|"
-    r"ambox|expand|update|copy|wiki|link|toc|track|location map|graph|chart|legend|weather|s-|"
-    r"wdtable|климат|\#)",
+    r"pp-|s-|\#|(?:use|cite|cit|citation|about|for|other|redirect|distinguish|hatnote|main|see|coord|"
+    r"navbox|navbar|navigation|authority|normdaten|persondata|personendaten|succession|taxonbar|"
+    r"quote|sidebar|multiple|panorama|double image|triple image|stack|vertical|image|portal|sister|"
+    r"commons|commonscat|article|short|good|featured|protect|dmca|refimprove|cleanup|unreferenced|"
+    r"more|ambox|expand|update|copy|wiki|link|toc|track|location map|graph|chart|legend|weather|"
+    r"wdtable|климат)(?![^\W_])",
     re.IGNORECASE,
 )
 _YEAR = re.compile(r"[0-9]{3,4}")

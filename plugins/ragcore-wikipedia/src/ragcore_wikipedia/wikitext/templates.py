@@ -14,7 +14,7 @@ from ragcore_wikipedia.wikitext.renderers import RENDERERS
 
 __all__ = ["render_call"]
 
-_LANGUAGE = re.compile(r"lang-[a-z]{2,3}(?:-[a-z]+)?|[a-z]{2}-lang|script/[a-z]+")
+_LANGUAGE = re.compile(r"lang-[a-z]{2,3}(?:-[a-z]+)?|[a-z]{2}-lang|script/[a-z]+|لغة-\w{2,4}")
 # `{{NOR}}` shows a flag and the country; three capitals can be a note to editors, too.
 _COUNTRY = re.compile(r"[A-Z]{3}")
 _NOTES = frozenset({"POV", "TOC", "COI", "BLP", "OTRS", "CSD", "AFD"})
