@@ -456,6 +456,13 @@ def test_damaged_documents_are_not_used(store: Store) -> None:
     assert update(store, OLD[:4])[0].documents == DocumentCounts(unchanged=4, removed=1)
 
 
+def test_a_known_document_that_is_given_twice_is_refused(store: Store) -> None:
+    pages = [*OLD, OLD[2]]
+    with pytest.raises(CorpusError, match="gave the document '3' twice"):
+        update(store, pages)
+    assert [each.name for each in store.versions()] == ["one"]
+
+
 def test_known_documents_are_read_in_another_process(tmp_path: Path) -> None:
     with DocumentWriter(tmp_path) as writer:
         for number in range(10_000):

@@ -147,6 +147,20 @@ def test_versions_without_the_passages_are_not_touched(tmp_path: Path) -> None:
     assert (store.folder / "versions" / "other" / "manifest.json").read_bytes() == manifest
 
 
+def test_files_without_the_passages_stay_shared(tmp_path: Path) -> None:
+    store = updated(tmp_path, dense_part())
+    with store.passages("two") as passages:
+        kind = next(each.id for each in passages if "kind" in each.text)
+    one, two = (store.folder / "versions" / name / "passages.arrow" for name in ("one", "two"))
+    before = one.stat().st_ino
+    forgotten = store.forget([kind], everywhere=True, version="three", retriever=dense_part())
+    assert forgotten.rewritten == ("three", "two")
+    assert one.stat().st_ino == two.stat().st_ino == before
+    # Version one has its other passage of the page still.
+    assert files_with(store, "kind") == set()
+    assert files_with(store, "zanzibar") == {"passages.arrow"}
+
+
 def test_faults_change_nothing(tmp_path: Path) -> None:
     store = updated(tmp_path, bm25())
     with pytest.raises(CorpusError, match="no version has a document or a passage with the id '9'"):
