@@ -149,6 +149,7 @@ def test_fill_keeps_what_is_written_and_adds_the_rest_in_order(tmp_path: Path) -
         "  grounded: false\n"
         "  where: null\n"
         "  batch_size: 16\n"
+        "  drop_below: 0.0\n"
         "  abstain: null\n"
         "train: null\n"
     )
