@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from hashlib import blake2b
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 from ragcore.disk.atomic import locked
 from ragcore.errors import StoreError
@@ -44,7 +44,14 @@ CREATE TABLE vectors (
 );
 CREATE TABLE blocks (block INTEGER PRIMARY KEY, used INTEGER NOT NULL);
 """
-_DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_DAMAGE: Final = frozenset(
+    {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH}
+)
+"""SQLITE_ERROR is a fault in the statement, whose tables or columns are not there then."""
+
+
+class DamagedFileError(sqlite3.DatabaseError):
+    """A file of SQLite has other values than were written."""
 
 
 class Block(NamedTuple):
@@ -88,15 +95,15 @@ class VectorFile:
             isolation_level=None,
             check_same_thread=False,
         )
+        # Damage may turn any value into a text, of bytes that are no UTF-8.
+        self._connection.text_factory = bytes
         try:
             if writable:
                 self._set_up()
-            row = self._connection.execute("SELECT fingerprint, dim FROM about").fetchone()
+            self.fingerprint, self.dim = self._about()
         except BaseException:
             self._connection.close()
             raise
-        self.fingerprint: Final = str(row[0])
-        self.dim: Final = int(row[1])
 
     @classmethod
     def of(cls, folder: Path, fingerprint: str, dim: int) -> VectorFile:
@@ -117,7 +124,9 @@ class VectorFile:
             with locked(folder / _LOCK):
                 # Another process may have made it meanwhile.
                 path = next(_named(folder, name), None) or _new(folder, name, fingerprint, dim)
-        file = cls(path, writable=os.access(path, os.W_OK) and os.access(folder, os.W_OK))
+        # SQLite writes a journal next to the file.
+        writable = all(os.access(each, os.W_OK, effective_ids=True) for each in (path, folder))
+        file = cls(path, writable=writable)
         if (file.fingerprint, file.dim) != (fingerprint, dim):
             file.close()
             raise StoreError(f"{path} has the vectors of another encoder: delete it")
@@ -127,6 +136,12 @@ class VectorFile:
     def path_of(folder: Path, fingerprint: str, dim: int) -> Path | None:
         """Return the file of an encoder, None where there is none."""
         return next(_named(folder, _name(fingerprint, dim)), None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Close the file."""
@@ -144,7 +159,8 @@ class VectorFile:
             marks = ",".join("?" * len(some))
             query = f"SELECT id, key, digest, vector FROM vectors WHERE key IN ({marks})"  # noqa: S608
             for number, key, digest, vector in self._connection.execute(query, some):
-                if len(vector) != 4 * self.dim or _digest(key, vector) != digest:
+                intact = isinstance(vector, bytes) and len(vector) == 4 * self.dim
+                if not intact or _digest(key, vector) != digest:
                     self.damaged += 1
                     continue
                 vectors[key] = vector
@@ -175,7 +191,10 @@ class VectorFile:
     def blocks(self) -> list[Block]:
         """List the blocks, those first that were used least recently."""
         rows = self._connection.execute("SELECT block, used FROM blocks ORDER BY used, block")
-        return [Block(number, used) for number, used in rows]
+        blocks = [Block(number, used) for number, used in rows]
+        if not all(isinstance(number, int) for block in blocks for number in block):
+            raise DamagedFileError(f"{self.path.name} has a block without numbers")
+        return blocks
 
     def drop(self, blocks: Iterable[int]) -> None:
         """Remove blocks, and make the file smaller."""
@@ -200,6 +219,13 @@ class VectorFile:
         removed = self._connection.total_changes - before
         self._shrink()
         return removed
+
+    def _about(self) -> tuple[str, int]:
+        """Read whose vectors the file has, and their length."""
+        match self._connection.execute("SELECT fingerprint, dim FROM about").fetchone():
+            case (bytes(fingerprint), int(dim)):
+                return fingerprint.decode("utf-8", "replace"), dim
+        raise DamagedFileError(f"{self.path.name} does not say whose vectors it has")
 
     def _mark(self, blocks: Collection[int], used: int) -> None:
         # A block that another process has dropped meanwhile comes back empty, which is harmless.
@@ -236,7 +262,8 @@ def is_damage(error: sqlite3.Error) -> bool:
     """Return whether an error means that the file is damaged, or is none of SQLite's."""
     code: int | None = getattr(error, "sqlite_errorcode", None)
     # The low byte is the kind, the others say more.
-    return code is not None and code & 0xFF in _DAMAGE
+    is_known = code is not None and code & 0xFF in _DAMAGE
+    return is_known or isinstance(error, DamagedFileError)
 
 
 def vector_files(folder: Path) -> list[Path]:

@@ -9,9 +9,10 @@ import sqlite3
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
+from typing import Final
 
 from ragcore.embeddings.database import (
     Block,
@@ -25,6 +26,10 @@ from ragcore.errors import StoreError
 from ragcore.types import Passage
 
 __all__ = ["CachedEncoder", "Forgotten", "clear", "encoders", "evict", "forget", "size_of"]
+
+
+_CLOCKS_DIFFER: Final = 60
+"""Seconds between the clocks of machines that share a folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,7 @@ def encoders(folder: Path) -> list[CachedEncoder]:
     for path in vector_files(folder):
         size = _size(path)
         try:
-            with closing(VectorFile(path, writable=False)) as file:
+            with VectorFile(path, writable=False) as file:
                 used = max((block.used for block in file.blocks()), default=None)
                 row = CachedEncoder(file.fingerprint, file.dim, len(file), size, used)
         except sqlite3.Error as error:
@@ -97,7 +102,7 @@ def evict(folder: Path, max_bytes: float, *, unused_since: float | None = None) 
     """
     before = size_of(folder)
     try:
-        _evict(folder, max_bytes, time.time() + 1 if unused_since is None else unused_since)
+        _evict(folder, max_bytes, inf if unused_since is None else unused_since)
     except sqlite3.Error as error:
         raise StoreError(
             f"the embedding cache {folder} cannot be made smaller: {error}: free some room, get "
@@ -108,18 +113,24 @@ def evict(folder: Path, max_bytes: float, *, unused_since: float | None = None) 
 
 def _evict(folder: Path, max_bytes: float, limit: float) -> None:
     """Remove blocks that were last used before `limit`, seconds since 1970; see `evict`."""
-    blocks = deque(sorted(_blocks(folder), key=lambda item: item[1].used))
+    # A time to come is that of a clock that was wrong, or of a damaged disk.
+    latest = time.time() + _CLOCKS_DIFFER
+    timed = [
+        (0 if block.used > latest else block.used, path, block.number, size)
+        for path, block, size in _blocks(folder)
+    ]
+    blocks = deque(sorted(timed))
     while blocks and (excess := size_of(folder) - max_bytes) > 0:
         chosen: dict[Path, list[int]] = {}
         # The share is an estimate: where it is too high, another turn follows.
-        while blocks and excess > 0 and blocks[0][1].used < limit:
-            path, block, size = blocks.popleft()
-            chosen.setdefault(path, []).append(block.number)
+        while blocks and excess > 0 and blocks[0][0] < limit:
+            _, path, number, size = blocks.popleft()
+            chosen.setdefault(path, []).append(number)
             excess -= size
         if not chosen:
             break
         for path, numbers in chosen.items():
-            with closing(VectorFile(path)) as file:
+            with VectorFile(path) as file:
                 file.drop(numbers)
 
 
@@ -149,7 +160,7 @@ def forget(folder: Path, passages: Iterable[Passage]) -> Forgotten:
     count, left = 0, {}
     for path in vector_files(folder):
         try:
-            with closing(VectorFile(path)) as file:
+            with VectorFile(path) as file:
                 count += file.remove(keys)
         except (sqlite3.Error, OSError, StoreError) as error:
             left[str(path)] = str(error)
@@ -160,7 +171,7 @@ def _blocks(folder: Path) -> Iterator[tuple[Path, Block, float]]:
     """List all blocks, each with its file and its share of the file's bytes; damaged files go."""
     for path in vector_files(folder):
         try:
-            with closing(VectorFile(path)) as file:
+            with VectorFile(path) as file:
                 blocks = file.blocks()
         except sqlite3.Error as error:
             if not is_damage(error):
