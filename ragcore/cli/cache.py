@@ -103,7 +103,7 @@ def forget(
     from ragcore.errors import StoreError
 
     folder, _ = _cache_of(pipeline)
-    forgotten = forget_texts(folder, Jsonl(Jsonl.Config(path=passages)))
+    forgotten = forget_texts(folder, Jsonl(Jsonl.Config.model_validate({"path": passages})))
     if as_json:
         print_json(asdict(forgotten))
     else:

@@ -157,7 +157,7 @@ class VectorFile:
         for start in range(0, len(keys), _KEYS_PER_QUERY):
             some = keys[start : start + _KEYS_PER_QUERY]
             marks = ",".join("?" * len(some))
-            query = f"SELECT id, key, digest, vector FROM vectors WHERE key IN ({marks})"  # noqa: S608
+            query = f"SELECT id, key, digest, vector FROM vectors WHERE key IN ({marks})"
             for number, key, digest, vector in self._connection.execute(query, some):
                 intact = isinstance(vector, bytes) and len(vector) == 4 * self.dim
                 if not intact or _digest(key, vector) != digest:

@@ -18,7 +18,7 @@ ENVIRONMENT: Final = "RAGCORE_CACHE"
 """The environment variable that names a folder, or says `off`."""
 
 DEFAULT_GIB: Final = 10.0
-"""How large a cache may become: about 6.6 million vectors of 384 numbers."""
+"""How large a cache may become: about 6.4 million vectors of 384 numbers."""
 
 _OFF: Final = "off"
 

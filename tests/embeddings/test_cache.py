@@ -1,4 +1,4 @@
-"""The embedding cache: no text is encoded twice, and no vector is ever another than the encoder's."""
+"""The embedding cache: no text is encoded twice, and no vector is another than the encoder's."""
 
 from __future__ import annotations
 
@@ -71,9 +71,7 @@ def look_up(
     """Return the vectors of passages through a cache, and how they came about."""
     encoder = Counting(WordEncoder.Config(**settings))
     with EmbeddingCache(folder, max_bytes) as cache:
-        vectors = cache.vectors(
-            encoder.fingerprint, encoder.dim, passages, encoder.encode_passages
-        )
+        vectors = cache.vectors(encoder.fingerprint, encoder.dim, passages, encoder.encode_passages)
     assert cache.encodings is not None
     return vectors, cache.encodings
 
