@@ -10,6 +10,8 @@ from hypothesis import settings
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_HUB_OFFLINE"] = "1"
+# No test finds what another has encoded, or writes into the user's folder.
+os.environ["RAGCORE_CACHE"] = "off"
 
 # Examples are derived from the test itself: a run today tries what a run tomorrow tries.
 settings.register_profile("ragcore", deadline=None, derandomize=True, max_examples=30)

@@ -6,14 +6,18 @@ Knows which settings of the section `memory` each of them needs; knows nothing o
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 
-from ragcore.config import MemoryConfig, PipelineConfig, load_config
+from ragcore.config import CacheConfig, MemoryConfig, PipelineConfig, load_config
 from ragcore.contracts import Corpus
+from ragcore.embeddings.cache import EmbeddingCache
+from ragcore.embeddings.location import cache_folder
 from ragcore.errors import ConfigError, StoreError
 from ragcore.memory.memory import Memory
 from ragcore.registry.components import ComponentSpec
 from ragcore.store.diff import read_changes
+from ragcore.store.info import BuildInfo
 from ragcore.store.store import (
     Allowed,
     ChangeSource,
@@ -21,7 +25,6 @@ from ragcore.store.store import (
     Store,
     UpdateInfo,
     Verify,
-    VersionInfo,
 )
 
 __all__ = ["build_memory", "open_memory", "update_memory"]
@@ -80,15 +83,18 @@ def build_memory(
     fresh: bool = False,
     activate: bool = True,
     progress: Progress | None = None,
-) -> VersionInfo:
+) -> BuildInfo:
     """Build a version of a pipeline's memory from its corpus, and make it the current one.
+
+    No text is encoded whose vector the embedding cache has; see `memory.cache`.
 
     Args:
         pipeline: path of a YAML file, or a loaded config.
         overrides: changes to the file, as on the command line: "memory.retriever.use=bm25".
         version: the new version's name; where None, `memory.version`, else today's date, with a
             number behind it where there is such a version.
-        fresh: encode all passages, also those that an interrupted build has encoded.
+        fresh: encode all passages, also those that an interrupted build has encoded, or whose
+            vectors are in the embedding cache.
         activate: make it the current version, after it was opened and searched once; False leaves
             the current one in use, so that the two can be compared first.
         progress: called with a stage, how much of it is done, and how much there is, if known.
@@ -105,16 +111,20 @@ def build_memory(
             f"{name}: no corpus to build a memory from: add a key 'corpus' to the section "
             "'memory', such as corpus: {use: jsonl, path: passages.jsonl}"
         )
-    return Store(section.store).build(
-        version or section.version,
-        section.corpus.build(),
-        section.retriever,
-        corpus_config=section.corpus,
-        activate=activate,
-        check=True,
-        fresh=fresh,
-        progress=progress,
-    )
+    with _cache(section.cache, read=not fresh) as cache:
+        built = Store(section.store).build(
+            version or section.version,
+            section.corpus.build(),
+            section.retriever,
+            corpus_config=section.corpus,
+            activate=activate,
+            check=True,
+            fresh=fresh,
+            cache=cache,
+            progress=progress,
+        )
+    of_version = {field.name: getattr(built, field.name) for field in fields(built)}
+    return BuildInfo(**of_version, encodings=cache.encodings)
 
 
 def update_memory(
@@ -170,17 +180,27 @@ def update_memory(
         source: ChangeSource = corpus.build()
     else:
         source = read_changes(Path(changes))
-    return Store(section.store if section else path).update(
-        version,
-        source,
-        parent=parent,
-        retriever=section.retriever if section else None,
-        corpus_config=corpus,
-        activate=activate,
-        verify=section.verify if section is not None and changes is None else False,
-        allow=allow,
-        progress=progress,
-    )
+    with _cache(section.cache if section else CacheConfig()) as cache:
+        updated = Store(section.store if section else path).update(
+            version,
+            source,
+            parent=parent,
+            retriever=section.retriever if section else None,
+            corpus_config=corpus,
+            activate=activate,
+            verify=section.verify if section is not None and changes is None else False,
+            allow=allow,
+            cache=cache,
+            progress=progress,
+        )
+    return replace(updated, encodings=cache.encodings)
+
+
+def _cache(config: CacheConfig | None, *, read: bool = True) -> EmbeddingCache:
+    """Return the embedding cache of a pipeline, which keeps nothing where there is to be none."""
+    if config is None:
+        return EmbeddingCache(None, 0)
+    return EmbeddingCache(cache_folder(config.folder), config.max_gib * (1 << 30), read=read)
 
 
 def _corpus(path: Path, section: MemoryConfig | None) -> ComponentSpec[Corpus]:

@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "replay": "repeat an evaluation, and show what differs",
     "verify": "recompute a served answer's log p by the definition",
     "memory": "build, list, verify, activate and search the versions of a memory",
+    "cache": "show the embedding cache, make it smaller, or empty it",
     "check": "list every error in a pipeline file",
     "fill": "print a pipeline file with every default",
     "schema": "print the JSON Schema of pipeline files, for editors",

@@ -16,7 +16,8 @@ from ragcore.cli.stores import version_row
 from ragcore.views.output import print_json, print_text
 
 if TYPE_CHECKING:
-    from ragcore.store.store import Allowed, UpdateInfo, VersionInfo
+    from ragcore.store.info import BuildInfo
+    from ragcore.store.store import Allowed, UpdateInfo
 
 __all__ = ["app"]
 
@@ -73,7 +74,7 @@ def build(
             progress=progress,
         )
     if as_json:
-        print_json(version_row(built))
+        print_json(_made_row(built))
         return
     _print_made("built", built)
 
@@ -136,7 +137,7 @@ def update(
             progress=progress,
         )
     if as_json:
-        row = {**version_row(updated), "nothing_changed": updated.nothing_changed}
+        row = {**_made_row(updated), "nothing_changed": updated.nothing_changed}
         if updated.documents is None:
             del row["documents"]
         print_json({**row, "encodings_saved": updated.encodings_saved})
@@ -260,12 +261,26 @@ def _counts(updated: UpdateInfo) -> str:
     )
 
 
-def _print_made(verb: str, version: VersionInfo, counts: str = "") -> None:
-    """Print a version that was just made, and whether it is the current one."""
+def _made_row(version: BuildInfo | UpdateInfo) -> dict[str, Any]:
+    """Return a version that was just made as JSON shows it."""
+    row = version_row(version)
+    if version.encodings is None:
+        del row["encodings"]
+    return row
+
+
+def _print_made(verb: str, version: BuildInfo | UpdateInfo, counts: str = "") -> None:
+    """Print a version that was just made, how it was encoded, and whether it is the current one."""
     from ragcore.views.tables import byte_size
 
+    encodings = version.encodings
+    encoded = (
+        f"; {encodings.encoded:,} encoded, {encodings.from_cache:,} from the cache"
+        if encodings is not None
+        else ""
+    )
     use = "it is the current one" if version.current else "it is not the current one"
     print_text(
         f"{verb} version {version.name}: {version.passages:,} passages{counts}, "
-        f"{byte_size(version.bytes)}; {use}"
+        f"{byte_size(version.bytes)}{encoded}; {use}"
     )

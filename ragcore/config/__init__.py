@@ -9,11 +9,18 @@ from __future__ import annotations
 
 from ragcore.config.fill import fill_config
 from ragcore.config.load import load_component, load_config, load_store_config, parse_config
-from ragcore.config.models import AbstainConfig, MemoryConfig, PipelineConfig, RagConfig
+from ragcore.config.models import (
+    AbstainConfig,
+    CacheConfig,
+    MemoryConfig,
+    PipelineConfig,
+    RagConfig,
+)
 from ragcore.config.schema import config_schema
 
 __all__ = [
     "AbstainConfig",
+    "CacheConfig",
     "MemoryConfig",
     "PipelineConfig",
     "RagConfig",

@@ -9,11 +9,13 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ragcore.config.training import TrainConfig
 from ragcore.contracts import Corpus, Generator, Retriever
+from ragcore.embeddings.location import DEFAULT_GIB
 from ragcore.filters.expressions import faults_of
 from ragcore.registry.components import ComponentConfig, ComponentSpec, ConfigPath
 
 __all__ = [
     "AbstainConfig",
+    "CacheConfig",
     "MemoryConfig",
     "PipelineConfig",
     "RagConfig",
@@ -120,6 +122,22 @@ class StoreConfig(ComponentConfig):
     )
 
 
+class CacheConfig(ComponentConfig):
+    """Where vectors are kept that an encoder has computed, and how many."""
+
+    folder: ConfigPath | None = Field(
+        default=None,
+        description="null is the environment's RAGCORE_CACHE, else ragcore/embeddings in the "
+        "user's folder of caches",
+    )
+    max_gib: float = Field(
+        default=DEFAULT_GIB,
+        gt=0,
+        allow_inf_nan=False,
+        description="how large it may become, in GiB",
+    )
+
+
 class MemoryConfig(StoreConfig):
     """Which passages are read, and how they are found."""
 
@@ -132,6 +150,10 @@ class MemoryConfig(StoreConfig):
         gt=0,
         allow_inf_nan=False,
         description="scores are divided by this before they become a prior",
+    )
+    cache: CacheConfig | None = Field(
+        default=CacheConfig(),
+        description="vectors by encoder and text, so that none is computed twice; null keeps none",
     )
     verify: bool | Literal["full", "sampled"] = Field(
         default="sampled",

@@ -14,7 +14,14 @@ from ragcore.contracts.encoder import Encoder
 from ragcore.contracts.extensions import supports
 from ragcore.contracts.generator import Generator, Read, State, WordGenerator, end_tokens
 from ragcore.contracts.index import EmptySpawner, Index, VectorSource
-from ragcore.contracts.retriever import PassageReader, PassageSource, Retriever, ScratchUser
+from ragcore.contracts.retriever import (
+    CacheUser,
+    PassageReader,
+    PassageSource,
+    Retriever,
+    ScratchUser,
+    VectorCache,
+)
 from ragcore.contracts.scorer import Scorer
 from ragcore.contracts.training import (
     Trainable,
@@ -24,6 +31,7 @@ from ragcore.contracts.training import (
 )
 
 __all__ = [
+    "CacheUser",
     "Capability",
     "Capabilities",
     "Component",
@@ -45,6 +53,7 @@ __all__ = [
     "TrainableEncoder",
     "TrainableGenerator",
     "TrainableRetriever",
+    "VectorCache",
     "VectorSource",
     "WordGenerator",
     "end_tokens",

@@ -9,6 +9,7 @@ __all__ = ["Capabilities", "Capability", "Component"]
 
 Capability = Literal[
     "add",
+    "cache",
     "documents",
     "exact",
     "filter",
@@ -33,6 +34,7 @@ class Component(Protocol):
     The capabilities:
 
     - `add`: takes passages or vectors after the first build;
+    - `cache`: a retriever that can take vectors of passages from the embedding cache (CacheUser);
     - `documents`: a corpus that tells which document each passage belongs to (DocumentCorpus);
     - `remove`: forgets rows;
     - `filter`: searches among `allowed` rows only;

@@ -31,7 +31,11 @@ class Encoder(Component, Protocol):
         ...
 
     def encode_passages(self, passages: Sequence[Passage]) -> Vectors:
-        """Encode n passages as vectors d(z), float32 [n, d]."""
+        """Encode n passages as vectors d(z), float32 [n, d].
+
+        A vector depends on the passage's title and text, and on nothing else of it: the embedding
+        cache knows a passage by these two.
+        """
         ...
 
     def encode_questions(self, questions: Sequence[str]) -> torch.Tensor:

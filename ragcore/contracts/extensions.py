@@ -8,13 +8,14 @@ from ragcore.contracts.component import Capability
 from ragcore.contracts.corpus import DocumentCorpus
 from ragcore.contracts.generator import WordGenerator
 from ragcore.contracts.index import EmptySpawner, VectorSource
-from ragcore.contracts.retriever import PassageReader, ScratchUser
+from ragcore.contracts.retriever import CacheUser, PassageReader, ScratchUser
 from ragcore.contracts.training import TrainableEncoder, TrainableGenerator, TrainableRetriever
 
 __all__ = ["EXTENSIONS", "supports"]
 
 
 EXTENSIONS: Final[dict[type[Any], Capability]] = {
+    CacheUser: "cache",
     DocumentCorpus: "documents",
     EmptySpawner: "spawn_empty",
     PassageReader: "passages",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -10,9 +10,16 @@ from ragcore.contracts.component import Component
 from ragcore.types import Hits, Passage
 
 if TYPE_CHECKING:
-    from ragcore.types import Rows
+    from ragcore.types import Rows, Vectors
 
-__all__ = ["PassageReader", "PassageSource", "Retriever", "ScratchUser"]
+__all__ = [
+    "CacheUser",
+    "PassageReader",
+    "PassageSource",
+    "Retriever",
+    "ScratchUser",
+    "VectorCache",
+]
 
 
 @runtime_checkable
@@ -72,6 +79,41 @@ class ScratchUser(Protocol):
         Returns:
             How many passages need no work again, if they are added in the same order as before.
         """
+        ...
+
+
+class VectorCache(Protocol):
+    """Vectors of passages by encoder and text, which outlive a build."""
+
+    def vectors(
+        self,
+        encoder: str,
+        dim: int,
+        passages: Sequence[Passage],
+        encode: Callable[[Sequence[Passage]], Vectors],
+    ) -> Vectors:
+        """Return the vectors of n passages, float32 [n, d]; only unknown texts are encoded.
+
+        Args:
+            encoder: the encoder's fingerprint.
+            dim: d, the length of its vectors.
+            passages: whose vectors are returned, in the same order.
+            encode: called once at most, with the u passages whose titles and texts are unknown,
+                each of these once; returns their vectors, float32 [u, d].
+        """
+        ...
+
+    def resumed(self, count: int) -> None:
+        """Count passages whose vectors `encode` took from an interrupted build."""
+        ...
+
+
+@runtime_checkable
+class CacheUser(Retriever, Protocol):
+    """A retriever with the capability `cache`."""
+
+    def use_cache(self, cache: VectorCache) -> None:
+        """Encode passages through this cache; called once, before the first `add` of a build."""
         ...
 
 

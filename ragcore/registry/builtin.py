@@ -80,6 +80,7 @@ def ragcore_cli() -> dict[str, str]:
         "replay": "ragcore.cli.evaluate:replay_app",
         "verify": "ragcore.cli.verify:app",
         "memory": "ragcore.cli.memory:app",
+        "cache": "ragcore.cli.cache:app",
         "check": "ragcore.cli.config:check_app",
         "fill": "ragcore.cli.config:fill_app",
         "schema": "ragcore.cli.config:schema_app",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, runtime_checka
 
 import numpy as np
 
-from ragcore.contracts import Encoder, TrainableEncoder, supports
+from ragcore.contracts import Encoder, TrainableEncoder, VectorCache, supports
 from ragcore.disk.loading import reading
 from ragcore.errors import ComponentError, MemoryMismatchError, UnsupportedOperation
 from ragcore.registry.components import ComponentSpec
@@ -80,6 +80,7 @@ class Dense:
         self._config = config
         self._index = Segments(config.index)
         self._journal: Journal | None = None
+        self._cache: VectorCache | None = None
         self._added = 0
         self._cut = 0
         # What a memory keeps of its encoder; None where none is open.
@@ -87,8 +88,8 @@ class Dense:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """Those of its index, and `add`, `remove` and `scratch` even if the index lacks them."""
-        capabilities = self._index.capabilities | {"scratch"}
+        """Those of its index, and `add`, `cache`, `remove` and `scratch` whatever that has."""
+        capabilities = self._index.capabilities | {"cache", "scratch"}
         # The class's, since a memory that is only updated or shown loads no encoder.
         encoder = self.__dict__.get("_encoder", self._config.encoder.component)
         if "vectors" in capabilities and supports(encoder, TrainableEncoder):
@@ -117,6 +118,10 @@ class Dense:
         self._index.use_scratch(folder / "index")
         return self._journal.passages
 
+    def use_cache(self, cache: VectorCache) -> None:
+        """Encode only texts that this cache does not have; see `CacheUser`."""
+        self._cache = cache
+
     def add(self, rows: Rows, passages: Sequence[Passage]) -> None:
         """Encode passages and add them under rows [n].
 
@@ -125,15 +130,16 @@ class Dense:
         Raises:
             ComponentError: the encoder returns vectors of another shape, or that are not finite.
         """
-        order = sorted(range(len(passages)), key=lambda i: len(passages[i].text))
-        vectors = np.empty((len(passages), self._encoder.dim), np.float32)  # [n, d]
-        size = self._config.batch_size
-        for start in range(0, len(order), size):
-            batch = order[start : start + size]
-            part = [passages[i] for i in batch]
-            vectors[batch] = self._encode(part)
-            if isinstance(self._encoder, _LimitedEncoder):
-                self._cut += self._encoder.count_cut(part)
+        encoder = self._encoder
+        if self._cache is None:
+            vectors = self._encode_all(passages)
+        else:
+            vectors = self._cache.vectors(
+                encoder.fingerprint, encoder.dim, passages, self._encode_all
+            )
+        # Of all, wherever their vectors come from: the warning is about the memory.
+        if isinstance(encoder, _LimitedEncoder):
+            self._cut += encoder.count_cut(passages)
         self._added += len(passages)
         self._index.add(rows, vectors)
 
@@ -256,10 +262,22 @@ class Dense:
         loaded._index = Segments.load(folder, config.index, segments, mmap=mmap)
         return loaded
 
+    def _encode_all(self, passages: Sequence[Passage]) -> Vectors:
+        """Return the vectors of passages [n, d], encoded in batches of similar length."""
+        order = sorted(range(len(passages)), key=lambda i: len(passages[i].text))
+        vectors = np.empty((len(passages), self._encoder.dim), np.float32)  # [n, d]
+        size = self._config.batch_size
+        for start in range(0, len(order), size):
+            batch = order[start : start + size]
+            vectors[batch] = self._encode([passages[i] for i in batch])
+        return vectors
+
     def _encode(self, passages: Sequence[Passage]) -> Vectors:
         """Return the vectors of a batch [n, d], from the journal if it has them."""
         recorded = None if self._journal is None else self._journal.get(passages)
         if recorded is not None:
+            if self._cache is not None:
+                self._cache.resumed(len(passages))
             return recorded
         vectors = self._checked(np.asarray(self._encoder.encode_passages(passages)), len(passages))
         if self._journal is not None:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from ragcore.contracts import PassageSource
+from ragcore.contracts import PassageSource, VectorCache
 from ragcore.disk.loading import reading
 from ragcore.errors import ComponentError, MemoryMismatchError, StoreCorruptError
 from ragcore.retrievers import fusion
@@ -23,6 +23,7 @@ from ragcore.retrievers.configs import HybridConfig
 from ragcore.retrievers.members import (
     ANY_HAS,
     PASSED_ON,
+    give_cache,
     give_passages,
     give_scratch,
     require,
@@ -57,7 +58,7 @@ class Hybrid:
     def capabilities(self) -> frozenset[str]:
         """Capabilities of all members but `exact`, since a score depends on the other hits.
 
-        Also `passages` and `scratch` if any member has them, and `filter` in any case.
+        Also `cache`, `passages` and `scratch` if any member has them, and `filter` in any case.
         """
         each = [member.capabilities for member in self._members]
         return PASSED_ON.intersection(*each) | (ANY_HAS & frozenset().union(*each)) | {"filter"}
@@ -69,6 +70,11 @@ class Hybrid:
 
     def __len__(self) -> int:
         return len(self._members[0])
+
+    def use_cache(self, cache: VectorCache) -> None:
+        """Let each member that can take vectors from this cache; see `CacheUser`."""
+        for member in self._members:
+            give_cache(member, cache)
 
     def use_passages(self, passages: PassageSource) -> None:
         """Pass the passages to the members that read them."""

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from ragcore.contracts import PassageReader, PassageSource, Retriever, ScratchUser, supports
+from ragcore.contracts import (
+    CacheUser,
+    PassageReader,
+    PassageSource,
+    Retriever,
+    ScratchUser,
+    VectorCache,
+    supports,
+)
 from ragcore.errors import UnsupportedOperation
 from ragcore.retrievers.hits import checked_hits, search_allowed
 from ragcore.types import Hits
@@ -20,7 +28,15 @@ if TYPE_CHECKING:
     from ragcore.types import Rows
 
 
-__all__ = ["ANY_HAS", "PASSED_ON", "give_passages", "give_scratch", "require", "search_member"]
+__all__ = [
+    "ANY_HAS",
+    "PASSED_ON",
+    "give_cache",
+    "give_passages",
+    "give_scratch",
+    "require",
+    "search_member",
+]
 
 PASSED_ON: Final = frozenset({"add", "mmap", "remove"})
 """Capabilities that a retriever has if all its members have them.
@@ -28,7 +44,7 @@ PASSED_ON: Final = frozenset({"add", "mmap", "remove"})
 Not `exact`: it fuses or rescores only the hits that it requests of the members, not all passages.
 """
 
-ANY_HAS: Final = frozenset({"passages", "scratch"})
+ANY_HAS: Final = frozenset({"cache", "passages", "scratch"})
 """Capabilities that a retriever has if any of its members has them."""
 
 
@@ -46,6 +62,12 @@ def require(name: str, member: Retriever, capability: str, parent: str) -> None:
     """
     if capability not in member.capabilities:
         raise UnsupportedOperation.of(f"retriever {name!r}, and so the {parent} of it,", capability)
+
+
+def give_cache(member: Retriever, cache: VectorCache) -> None:
+    """Let a member take vectors from the embedding cache, if it can."""
+    if supports(member, CacheUser):
+        member.use_cache(cache)
 
 
 def give_passages(member: Retriever, passages: PassageSource) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 
-from ragcore.contracts import PassageSource, Scorer
+from ragcore.contracts import PassageSource, Scorer, VectorCache
 from ragcore.disk.loading import reading
 from ragcore.errors import ComponentError, MemoryMismatchError
 from ragcore.retrievers.configs import RerankConfig
@@ -26,6 +26,7 @@ from ragcore.retrievers.hits import best_hits
 from ragcore.retrievers.members import (
     ANY_HAS,
     PASSED_ON,
+    give_cache,
     give_passages,
     give_scratch,
     require,
@@ -68,6 +69,10 @@ class Rerank:
 
     def __len__(self) -> int:
         return len(self._inner)
+
+    def use_cache(self, cache: VectorCache) -> None:
+        """Let the inner retriever take vectors from this cache; see `CacheUser`."""
+        give_cache(self._inner, cache)
 
     def use_passages(self, passages: PassageSource) -> None:
         """Read the passages to score from this source, by row."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ragcore.contracts import Corpus, DocumentCorpus, Retriever
+from ragcore.contracts import CacheUser, Corpus, DocumentCorpus, Retriever, VectorCache, supports
 from ragcore.disk.atomic import writing
 from ragcore.errors import ComponentError, EmptyCorpusError
 from ragcore.memory.passages import PassageWriter
@@ -34,7 +34,7 @@ from ragcore.store.progress import Progress
 from ragcore.store.staging import scratch_folder, staging_folder
 from ragcore.types import Passage
 
-__all__ = ["build_version", "write_retriever"]
+__all__ = ["build_version", "give_cache", "write_retriever"]
 
 
 def build_version(
@@ -48,6 +48,7 @@ def build_version(
     check: bool,
     fresh: bool,
     batch: int,
+    cache: VectorCache | None,
     report: Progress,
 ) -> Manifest:
     """Build a version from a corpus and put it in place; see `Store.build`."""
@@ -63,6 +64,7 @@ def build_version(
         catalog.prepare()
     with writing(catalog.folder), staging_folder(catalog, version) as (staging, name):
         retriever = spec.build()
+        give_cache(retriever, cache)
         total = len(corpus) if isinstance(corpus, Sized) else None
         documents = document_corpus(corpus)
         with scratch_folder(catalog, retriever, fresh=fresh, report=report):
@@ -146,6 +148,12 @@ def _write_passages(
             "the corpus gave no passage: a memory needs at least one; check memory.corpus"
         )
     return count
+
+
+def give_cache(retriever: Retriever, cache: VectorCache | None) -> None:
+    """Let a retriever take vectors from the embedding cache, if there is one and it can."""
+    if cache is not None and supports(retriever, CacheUser):
+        retriever.use_cache(cache)
 
 
 def write_retriever(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ragcore.embeddings.cache import Encodings
 from ragcore.store.comparing import DocumentCounts
 from ragcore.store.manifest import Manifest
 from ragcore.store.update import Updated
 
-__all__ = ["UpdateInfo", "VersionInfo", "info_of", "update_info"]
+__all__ = ["BuildInfo", "UpdateInfo", "VersionInfo", "info_of", "update_info"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,17 @@ class VersionInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BuildInfo(VersionInfo):
+    """A version that a build made.
+
+    Attributes:
+        encodings: how its passages' vectors came about; None where its retriever has none.
+    """
+
+    encodings: Encodings | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateInfo(VersionInfo):
     """A version that an update made, and how its passages differ from its parent's.
 
@@ -47,6 +59,8 @@ class UpdateInfo(VersionInfo):
         documents: what happened to how many documents, where the corpus knows them; a passage that
             replaces another of its document at its position counts as changed.
         seconds: how long the update took.
+        encodings: how the vectors of added and changed passages came about; None where there are
+            none.
     """
 
     parent: str
@@ -55,6 +69,7 @@ class UpdateInfo(VersionInfo):
     removed: int
     documents: DocumentCounts | None = None
     seconds: float = 0.0
+    encodings: Encodings | None = None
 
     @property
     def nothing_changed(self) -> bool:
@@ -63,8 +78,12 @@ class UpdateInfo(VersionInfo):
 
     @property
     def encodings_saved(self) -> int:
-        """How many passages stay as they are, which a build would encode."""
-        return self.passages - self.added - self.changed
+        """How many passages were not encoded, though a build without a cache would do so.
+
+        Those that stay as they are, and those whose vectors the embedding cache had.
+        """
+        cached = 0 if self.encodings is None else self.encodings.from_cache
+        return self.passages - self.added - self.changed + cached
 
 
 def info_of(manifest: Manifest, current: str | None) -> VersionInfo:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from ragcore.contracts import Corpus, Retriever
+from ragcore.contracts import Corpus, Retriever, VectorCache
 from ragcore.disk.atomic import files_below, writing
 from ragcore.errors import StoreError, UnknownVersionError
 from ragcore.memory.memory import Memory
@@ -203,6 +203,7 @@ class Store:
         check: bool = False,
         fresh: bool = False,
         batch: int = 512,
+        cache: VectorCache | None = None,
         progress: Progress | None = None,
     ) -> VersionInfo:
         """Build a version from a corpus.
@@ -220,6 +221,7 @@ class Store:
             check: open it and search it once before it becomes the current one.
             fresh: discard what an interrupted build has encoded, and encode all passages.
             batch: how many passages are added to the retriever together.
+            cache: vectors of texts that an encoder has read before; none where None.
             progress: called after each batch ("passages") and each file ("files", in bytes), and
                 once before them if an interrupted build has left vectors ("kept", passages).
 
@@ -241,6 +243,7 @@ class Store:
             check=check,
             fresh=fresh,
             batch=batch,
+            cache=cache,
             report=progress or silent,
         )
         return info_of(manifest, self.current())
@@ -257,6 +260,7 @@ class Store:
         verify: Verify = False,
         allow: Collection[Allowed] = (),
         batch: int = 512,
+        cache: VectorCache | None = None,
         progress: Progress | None = None,
     ) -> UpdateInfo:
         """Derive a version from another by adding, replacing and deleting passages.
@@ -284,6 +288,7 @@ class Store:
             allow: what a corpus that knows documents may do: "deletions" of more than a fifth of
                 them, be "older" than the parent, or "other" than the parent's.
             batch: how many new passages are added to the retriever together.
+            cache: as for `build`.
             progress: as for `build`, and with the number of documents compared ("documents").
 
         Raises:
@@ -306,6 +311,7 @@ class Store:
             verify=verify,
             allow=allow,
             batch=batch,
+            cache=cache,
             report=progress or silent,
         )
         return update_info(updated, self.current())

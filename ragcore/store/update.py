@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ragcore.contracts import Corpus, Retriever
+from ragcore.contracts import Corpus, Retriever, VectorCache
 from ragcore.disk.arrays import save_array
 from ragcore.disk.atomic import writing
 from ragcore.disk.links import share
@@ -24,7 +24,7 @@ from ragcore.errors import UnsupportedOperation
 from ragcore.memory.memory import Memory
 from ragcore.memory.passages import Passages, PassageWriter
 from ragcore.registry.components import ComponentSpec, keep_shared
-from ragcore.store.build import write_retriever
+from ragcore.store.build import give_cache, write_retriever
 from ragcore.store.by_document import update_documents, without_passages
 from ragcore.store.catalog import Catalog, LeasedVersion
 from ragcore.store.checking import checked_passages, document_corpus, label_of
@@ -105,6 +105,7 @@ def update_version(
     verify: Verify,
     allow: Collection[Allowed],
     batch: int,
+    cache: VectorCache | None,
     report: Progress,
 ) -> Updated:
     """Derive a version from another and put it in place; see `Store.update`."""
@@ -130,6 +131,7 @@ def update_version(
                     seconds = perf_counter() - started
                     return Updated(base.manifest, revision, base.name, seconds)
                 _refuse_unsupported(spec, memory.retriever, revision)
+                give_cache(memory.retriever, cache)
                 # What is encoded stays until the version is in place, however that fails.
                 loaded.enter_context(
                     scratch_folder(

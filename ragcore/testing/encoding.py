@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -110,6 +111,22 @@ class EncodingLaws(SharedSuite):
         self._same(one_by_one, expected, "passages of one id, one after another, and of new ids")
         self._same(self.of_passages(encoder, SAME_ID), expected, "passages of one id in one batch")
         self._apart(expected, "passages with the same title or the same text")
+
+    def test_metadata_change_no_vector(self, component: Any) -> None:
+        """A passage's vector does not depend on its metadata.
+
+        The embedding cache keeps vectors by title and text.
+
+        Fix: encode title and text alone; let the corpus write into the text what is to be found.
+        """
+        encoder = self.build(component)
+        passages = self.passages()
+        described = [
+            replace(passage, metadata={"year": 2018, "section": f"Section {number}"})
+            for number, passage in enumerate(passages)
+        ]
+        vectors = self.of_passages(encoder, passages)
+        self._same(self.of_passages(encoder, described), vectors, "passages with metadata")
 
     def test_title_alone_and_text_alone_count(self, component: Any) -> None:
         """Passages with a title alone, a text alone or both have different vectors.

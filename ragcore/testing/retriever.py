@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
+from ragcore.embeddings.cache import EmbeddingCache
 from ragcore.registry.components import ComponentSpec
 from ragcore.testing.caching import CacheLaws
 from ragcore.testing.changing import ChangeLaws
 from ragcore.testing.data import passages
+from ragcore.testing.hits import agree
 from ragcore.testing.manners import MannerLaws
 from ragcore.testing.moving import MoveLaws
 from ragcore.testing.passage_reader import Remembered, remembering
@@ -114,6 +117,26 @@ class RetrieverSuite(
         """Return the suite's `variants`, each with the component's spec changed to it."""
         spec = self.spec(component)
         return [(settings, changed(spec, settings)) for settings in self.variants]
+
+    def test_a_cache_changes_no_hit(self, component: Any, tmp_path: Path) -> None:
+        """Built through the embedding cache, cold or warm, it finds the same (capability `cache`).
+
+        A warm cache knows all texts, also under other ids, so that none is encoded.
+
+        Fix: take vectors from `VectorCache.vectors` in the order of the passages that you pass.
+        """
+        world = self.world()
+        expected = self.filled(component, world)
+        self.needs(expected, "cache")
+        for what in ("cold", "warm"):
+            subject = self.empty(component)
+            with EmbeddingCache(tmp_path / "cache", inf) as cache:
+                subject.use_cache(cache)
+                subject.add(world.rows, self.renamed(world.items))
+            agree(self.search(subject), self.search(expected), f"built through a {what} cache")
+        encodings = cache.encodings
+        assert encodings is not None, "it asks the cache for no vector"
+        assert not encodings.encoded, f"{encodings.encoded} texts were encoded though all are known"
 
     def test_a_passage_is_found_by_its_own_text(self, component: Any) -> None:
         """A passage's own title and text find it first, in at least the share `recall` of cases.

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 import ragcore
 from ragcore import contracts, hookspecs
 from ragcore.cli import COMMANDS
-from ragcore.config import AbstainConfig, MemoryConfig, PipelineConfig, RagConfig
+from ragcore.config import AbstainConfig, CacheConfig, MemoryConfig, PipelineConfig, RagConfig
 from ragcore.config.training import (
     DistillConfig,
     LoraConfig,
@@ -36,6 +36,7 @@ CONTRACTS: Final = tables(REFERENCE / "contracts.md")
 SECTIONS: Final = {
     "The file": PipelineConfig,
     "memory": MemoryConfig,
+    "memory.cache": CacheConfig,
     "rag": RagConfig,
     "rag.abstain": AbstainConfig,
     "train": TrainConfig,

@@ -165,9 +165,9 @@ def test_capabilities_are_those_of_all_members() -> None:
     class Fixed(SharedWords):
         capabilities: ClassVar[frozenset[str]] = frozenset({"exact", "mmap"})
 
-    assert filled(hybrid_spec()).capabilities == {"add", "filter", "remove", "scratch"}
+    assert filled(hybrid_spec()).capabilities == {"add", "cache", "filter", "remove", "scratch"}
     fixed = filled(hybrid_spec(dense_part(), words_spec(Fixed, "fixed")))
-    assert fixed.capabilities == {"filter", "mmap", "scratch"}
+    assert fixed.capabilities == {"cache", "filter", "mmap", "scratch"}
     with pytest.raises(UnsupportedOperation, match=r"'fixed', .*hybrid.* 'remove'"):
         fixed.remove(ROWS[:1])
     assert [len(member) for member in fixed._members] == [30, 30]

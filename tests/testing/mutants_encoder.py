@@ -325,3 +325,17 @@ class PadsTheCallersList(WordEncoder):
         vectors = super().encode_passages(passages)[:-1]
         passages.pop()
         return vectors
+
+
+class ReadsMetadata(WordEncoder):
+    caught_by = "test_metadata_change_no_vector"
+
+    def encode_passages(self, passages):
+        return super().encode_passages(
+            [
+                Passage(
+                    each.id, each.title, " ".join([each.text, *map(str, each.metadata.values())])
+                )
+                for each in passages
+            ]
+        )

@@ -230,3 +230,37 @@ class SavesOnlyOnce(Shared):
         loaded = super().load(folder, config, mmap=mmap)
         loaded._saved = True
         return loaded
+
+
+class IgnoresTheCache(Shared):
+    caught_by = "test_a_cache_changes_no_hit"
+    capabilities = Shared.capabilities | {"cache"}
+
+    def use_cache(self, cache):
+        pass
+
+
+class KnowsCachedTextsById(Shared):
+    """Leaves out passages whose texts are cached, as if it had their ids already."""
+
+    caught_by = "test_a_cache_changes_no_hit"
+    capabilities = Shared.capabilities | {"cache"}
+    cache = None
+
+    def use_cache(self, cache):
+        self.cache = cache
+
+    def add(self, rows, passages):
+        unknown = []
+
+        def encode(passages):
+            unknown.extend(passages)
+            return np.zeros((len(passages), 1), np.float32)
+
+        if self.cache is not None:
+            self.cache.vectors(self.fingerprint, 1, passages, encode)
+            passages = [
+                passage if passage in unknown else Passage(passage.id, "", "nothing")
+                for passage in passages
+            ]
+        super().add(rows, passages)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,43 +15,48 @@ from tests.store.test_store import flip
 from tests.training.street_corpus import write_pipeline
 
 
-@pytest.mark.parametrize("verify", [True, False])
-def test_a_refreshed_memory_is_verified_unless_the_pipeline_says_not(
-    tmp_path: Path, verify: bool
-) -> None:
-    pipeline = write_pipeline(tmp_path, "steps: 1", k=4)
+def verifying(folder: Path, verify: object) -> Path:
+    """Write a pipeline whose section `memory` sets `verify`."""
+    pipeline = write_pipeline(folder, "steps: 1", k=4)
     text = pipeline.read_text(encoding="utf-8")
     pipeline.write_text(
         text.replace("  store: store\n", f"  store: store\n  verify: {str(verify).lower()}\n"),
         encoding="utf-8",
     )
+    return pipeline
+
+
+def test_a_refreshed_memory_is_verified_unless_the_pipeline_says_not(tmp_path: Path) -> None:
+    pipeline = verifying(tmp_path, True)
     source = ragcore.build_memory(pipeline, version="source")
-    config = load_config(pipeline)
-    assert config.memory.verify is verify
-    encoder = config.memory.retriever.config.encoder.build()
-    refresher = Refresher(config, tmp_path / "run", source.name, encoder)
-    refresher.begin("refreshed")
-    assert refresher.ready(wait=True) == "refreshed"
-    version = tmp_path / "run" / "memories" / "versions" / "refreshed"
-    flip(version / "retriever" / "index" / "vectors.npy", 200)
-    if verify:
-        with pytest.raises(StoreCorruptError, match=r"vectors\.npy has sha256"):
-            refresher.open("refreshed")
-    else:
-        with refresher.open("refreshed") as memory:
-            assert (memory.version, len(memory)) == ("refreshed", 64)
+    refreshers = {}
+    for verify in (True, False):
+        config = load_config(verifying(tmp_path, verify))
+        assert config.memory.verify is verify
+        encoder = config.memory.retriever.config.encoder.build()
+        run = tmp_path / f"run-{verify}"
+        refreshers[verify] = Refresher(config, run, source.name, encoder)
+        refreshers[verify].begin("refreshed")
+        if verify:
+            assert refreshers[verify].ready(wait=True) == "refreshed"
+            version = run / "memories" / "versions" / "refreshed"
+            flip(version / "retriever" / "index" / "vectors.npy", 200)
+        else:
+            # The second run gets the first one's memory: a build imports model libraries.
+            refreshers[verify].stop()
+            shutil.rmtree(run / "memories", ignore_errors=True)
+            shutil.copytree(tmp_path / "run-True" / "memories", run / "memories")
+    with pytest.raises(StoreCorruptError, match=r"vectors\.npy has sha256"):
+        refreshers[True].open("refreshed")
+    with refreshers[False].open("refreshed") as memory:
+        assert (memory.version, len(memory)) == ("refreshed", 64)
 
 
 @pytest.mark.parametrize("verify", ["full", False])
 def test_a_refresh_refuses_damaged_passages_whatever_the_pipeline_says(
     tmp_path: Path, verify: object
 ) -> None:
-    pipeline = write_pipeline(tmp_path, "steps: 1", k=4)
-    text = pipeline.read_text(encoding="utf-8")
-    pipeline.write_text(
-        text.replace("  store: store\n", f"  store: store\n  verify: {str(verify).lower()}\n"),
-        encoding="utf-8",
-    )
+    pipeline = verifying(tmp_path, verify)
     source = ragcore.build_memory(pipeline, version="source")
     config = load_config(pipeline)
     passages = tmp_path / "store" / "versions" / "source" / "passages.arrow"

@@ -7,10 +7,12 @@ import sys
 import threading
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 from ragcore_faiss.config import FaissConfig
 from ragcore_faiss.exhaustive import enough, wide
+from ragcore_faiss.factory import core, make, tune
 from ragcore_faiss.index import Faiss
 
 from ragcore.contracts import Index
@@ -72,6 +74,29 @@ def by_row(hits: Hits) -> tuple[np.ndarray, np.ndarray]:
 
 def test_it_meets_the_contract() -> None:
     assert isinstance(made(), Index)
+
+
+@pytest.mark.parametrize("factory", ["PQ8x4", "IVF4,PQ8x4", "SQ8,Refine(PQ8x4)"])
+def test_codes_are_ordered_for_the_parameter_that_uses_their_order_alone(factory: str) -> None:
+    """The order takes most of the training time, and changes no score."""
+    ordered = faiss.index_factory(DIM, factory, faiss.METRIC_INNER_PRODUCT)
+    unordered = make(factory, DIM)
+    tune(unordered, factory, {})
+    for index in (ordered, unordered):
+        index.train(VECTORS[:600])
+    ordered.add(VECTORS)
+    unordered.add_with_ids(VECTORS, np.arange(2000))
+    expected, scores = (index.search(QUERIES, 10)[0] for index in (ordered, unordered))
+    assert np.array_equal(scores, expected)
+    above = core(unordered)
+    quantizer = faiss.downcast_index(getattr(above, "refine_index", above))
+    assert not quantizer.do_polysemous_training
+
+
+def test_codes_are_ordered_where_the_parameter_is_set() -> None:
+    index = make("IVF4,PQ8x4", DIM)
+    tune(index, "IVF4,PQ8x4", {"ht": 20})
+    assert core(index).do_polysemous_training
 
 
 @pytest.mark.parametrize("k", [1, 10, 250])
