@@ -42,12 +42,14 @@ from speed.work import BASE, SMALL, Work, draw_work, save_model
 from ragcore.errors import RagcoreError
 
 TARGETS = {
-    "float32 token": 3.2,
-    "float32 thorough": 5.0,
-    "float32 fast": 3.0,
-    "float32 joint": 3.5,
-    "int8 token": 1.6,
-    "int8 thorough": 2.4,
+    "float32 token": 1.5,
+    "float32 thorough": 2.6,
+    "float32 fast": 1.6,
+    "float32 joint": 1.4,
+    "int8 thorough": 1.1,
+    "int8 fast": 0.7,
+    "int8 joint": 0.65,
+    "bfloat16 joint": 0.7,
 }
 FLOOR_TARGET = 1.3
 LABELS = {

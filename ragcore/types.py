@@ -191,7 +191,7 @@ class Hits:
             self.rows.ndim == 2
             and self.rows.shape == self.scores.shape
             and self.rows.size
-            and _complete(self.rows, self.scores)
+            and _exist_in_order(self.rows, self.scores)
         ):
             return
         import numpy as np
@@ -219,7 +219,7 @@ class Hits:
             raise ComponentError("hits are not sorted: scores must descend along each row")
 
 
-def _complete(rows: Rows, scores: Scores) -> bool:
+def _exist_in_order(rows: Rows, scores: Scores) -> bool:
     """Return whether hits [B, k] all exist, and their scores are finite and descend."""
     if rows.size > _FEW or rows.dtype.kind != "i":
         import numpy as np
@@ -400,7 +400,7 @@ class Answer:
     def to_dict(self) -> dict[str, Any]:
         """Return the answer as plain JSON-ready values, without the candidates.
 
-        The evidence has its `source` besides, with what is known of it.
+        Each evidence has its `source`, too, with what is known of it.
         With `rag.abstain`, `abstention` holds the text and the log_prob of the abstaining answer.
         """
         from dataclasses import asdict, replace

@@ -117,7 +117,7 @@ class CTranslate:
                 if list(candidate) not in hypotheses[pair]:
                     sources.append(inputs[pair])
                     targets.append(list(candidate))
-        # CTranslate2 reads a source anew for each target; batches keep its memory small.
+        # CTranslate2 reads a source again for each target; batches keep its memory small.
         scored = self._translator.score_batch(sources, targets, max_batch_size=32)
         return len(scored)
 

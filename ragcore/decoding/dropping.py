@@ -49,9 +49,10 @@ def kept_passages(
 ) -> tuple[list[int], float]:
     """Decide which passages stay: all but the smallest ones, which together stay within `below`.
 
+    The largest stays in any case: rounded shares may sum to less than `below`.
+
     Args:
-        shares: of each passage in the probability so far; at least one is above `below`, or their
-            sum is.
+        shares: of each passage in the probability so far.
         below: the largest share that all dropped passages may have together.
         dropped: the share of those that were dropped before.
 
@@ -59,7 +60,7 @@ def kept_passages(
         The positions of those that stay, ascending, and the share of all that are dropped.
     """
     stay = set(range(len(shares)))
-    for z in sorted(stay, key=lambda z: shares[z]):
+    for z in sorted(stay, key=lambda z: shares[z])[:-1]:
         if dropped + shares[z] > below:
             break
         stay.remove(z)

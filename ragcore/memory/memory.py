@@ -17,7 +17,7 @@ from ragcore.errors import ComponentError, StoreError, UnsupportedOperation
 from ragcore.filters.evaluation import RowFilter
 from ragcore.filters.expressions import Filter
 from ragcore.memory.passages import Passages
-from ragcore.retrievers.hits import among, checked_hits, complete, search_allowed
+from ragcore.retrievers.hits import among, checked_hits, rows_are_valid, search_allowed
 from ragcore.retrievers.members import give_passages
 from ragcore.types import MISSING_ROW, Hits, Passage
 
@@ -175,7 +175,7 @@ class Memory:
     def _checked(self, hits: Hits, count: int, k: int) -> Hits:
         """Return hits of `count` questions that keep the contract and have rows of this memory."""
         # Mostly so; the checks below name what is wrong.
-        if hits.rows.shape == (count, k) and complete(hits.rows, len(self)):
+        if hits.rows.shape == (count, k) and rows_are_valid(hits.rows, len(self)):
             return hits
         outside = (hits.rows != MISSING_ROW) & ((hits.rows < 0) | (hits.rows >= len(self)))
         if outside.any():

@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
     Mask = npt.NDArray[np.bool_]
 
-__all__ = ["among", "best_hits", "checked_hits", "complete", "search_allowed", "search_deeper"]
+__all__ = [
+    "among",
+    "best_hits",
+    "checked_hits",
+    "rows_are_valid",
+    "search_allowed",
+    "search_deeper",
+]
 
 _FEW: Final = 128
 """So many rows are compared faster in Python than by several calls of numpy."""
@@ -56,7 +63,7 @@ def best_hits(rows: Rows, scores: Scores, k: int) -> Hits:
     return padded
 
 
-def complete(rows: Rows, size: int) -> bool:
+def rows_are_valid(rows: Rows, size: int) -> bool:
     """Return whether rows [B, k] all exist, are below `size`, and differ for each question."""
     if not rows.size:
         return True

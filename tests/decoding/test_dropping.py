@@ -184,6 +184,9 @@ def test_the_smallest_shares_go_while_they_fit_together():
     assert kept_passages([0.5, 0.02, 0.03, 0.45], 0.06) == ([0, 3], pytest.approx(0.05))
     assert kept_passages([0.5, 0.02, 0.03, 0.45], 0.04) == ([0, 2, 3], 0.02)
     assert kept_passages([0.5, 0.02, 0.03, 0.45], 0.06, 0.045) == ([0, 1, 2, 3], 0.045)
+    # Rounded shares may sum to less than the bound.
+    assert kept_passages([0.4999999, 0.4999998], 0.9999999) == ([0], 0.4999998)
+    assert kept_passages([0.3], 0.9) == ([0], 0.0)
 
 
 def test_masses_far_below_the_smallest_number_are_bounds_still():

@@ -14,7 +14,7 @@ from ragcore.retrievers.hits import (
     among,
     best_hits,
     checked_hits,
-    complete,
+    rows_are_valid,
     search_allowed,
     search_deeper,
 )
@@ -149,13 +149,13 @@ def test_missing_hits_are_no_repetition() -> None:
 def test_hits_are_complete_if_rows_exist_and_differ(shape: tuple[int, int]) -> None:
     size = shape[0] * shape[1]
     rows = np.random.default_rng(0).permutation(size).reshape(shape)
-    assert complete(rows, size)
-    assert complete(np.repeat(rows[:1], shape[0], axis=0), size)
-    assert not complete(rows, size - 1)
+    assert rows_are_valid(rows, size)
+    assert rows_are_valid(np.repeat(rows[:1], shape[0], axis=0), size)
+    assert not rows_are_valid(rows, size - 1)
     for row in (MISSING_ROW, rows[-1, 0], size):
         changed = rows.copy()
         changed[-1, -1] = row
-        assert not complete(changed, size)
+        assert not rows_are_valid(changed, size)
 
 
 def test_rows_are_looked_up_in_an_ascending_list() -> None:
