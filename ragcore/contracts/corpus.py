@@ -31,7 +31,10 @@ class KnownDocuments(Protocol):
     """
 
     def key(self, document_id: str) -> str | None:
-        """Return the key of a document, None where it is not known."""
+        """Return the key of a document; None where it is not known.
+
+        "" where the document is known, and its passages must be compared all the same.
+        """
         ...
 
 

@@ -22,7 +22,13 @@ from ragcore.errors import CorpusError, EmptyCorpusError, StoreCorruptError
 from ragcore.memory.passages import Passages, PassageWriter
 from ragcore.store.checking import PassageChecks, checked_documents, label_of
 from ragcore.store.comparing import DocumentCounts, Pairing, change_of, pair_passages
-from ragcore.store.documents import DocumentRecord, Documents, DocumentWriter, NoDocuments
+from ragcore.store.documents import (
+    DocumentRecord,
+    Documents,
+    DocumentWriter,
+    KeylessDocuments,
+    NoDocuments,
+)
 from ragcore.store.layout import VersionFolder, passage_file, passage_files
 from ragcore.store.progress import Progress
 from ragcore.types import Document, Passage
@@ -104,7 +110,8 @@ def update_documents(
     if not comparison.added:
         target.unlink()
     else:
-        comparison.check_ids(Passages(target))
+        with Passages(target) as new:
+            comparison.check_ids(new)
     if len(comparison.removed) == len(passages) and not comparison.added:
         raise EmptyCorpusError(
             f"the corpus deletes all {len(passages)} passages: a memory needs at least one"
@@ -131,10 +138,11 @@ class _Comparison:
         *,
         trusted: bool,
     ) -> None:
-        trusted &= documents is not None
-        self.known: Documents | NoDocuments = (
-            documents if documents is not None and trusted else NoDocuments()
-        )
+        self.known: Documents | KeylessDocuments | NoDocuments
+        if documents is None:
+            self.known, trusted = NoDocuments(), False
+        else:
+            self.known = documents if trusted else KeylessDocuments(documents)
         self.added = 0
         self.removed = array("q")
         self._passages = passages

@@ -144,6 +144,12 @@ def checked_documents(
                     f"{label}: the {field} of document {number} (id {document.id!r}) {fault}: "
                     "expected text"
                 )
+        # A generator would be used up by the first check, and its passages lost.
+        if document.passages is not None and not isinstance(document.passages, tuple | list):
+            raise CorpusError(
+                f"{label}: the passages of document {number} (id {document.id!r}) are "
+                f"{_a_value(document.passages)}: expected a tuple of passages"
+            )
         if document.passages is None and known.key(document.id) != document.key:
             raise CorpusError(
                 f"{label} yielded the document {document.id!r} without passages, though it is not "

@@ -29,7 +29,14 @@ if TYPE_CHECKING:
 
     from ragcore.types import Rows
 
-__all__ = ["DOCUMENT_FILES", "DocumentRecord", "DocumentWriter", "Documents", "NoDocuments"]
+__all__ = [
+    "DOCUMENT_FILES",
+    "DocumentRecord",
+    "DocumentWriter",
+    "Documents",
+    "KeylessDocuments",
+    "NoDocuments",
+]
 
 _RECORDS: Final = "documents.arrow"
 _POSITIONS: Final = "documents.npy"
@@ -44,6 +51,8 @@ _SCHEMA: Final = pa.schema(
     ]
 )
 _BATCH: Final = 4096
+_BATCH_CHARACTERS: Final = 1 << 22
+"""Characters of ids and keys after which a batch ends: Arrow's texts end at 2 GB."""
 
 
 class DocumentRecord(NamedTuple):
@@ -68,6 +77,21 @@ class NoDocuments:
         return None
 
 
+class KeylessDocuments:
+    """Documents of which only the ids count; see `KnownDocuments`.
+
+    Their keys are from a corpus with other settings, so that each has to be compared. That they
+    are known still matters: a corpus tells of a page that is no article any more if it is.
+    """
+
+    def __init__(self, documents: Documents) -> None:
+        self._documents = documents
+
+    def key(self, document_id: str) -> str | None:
+        """Return "" for a document that is known, None for others."""
+        return None if self._documents.position(document_id) is None else ""
+
+
 class DocumentWriter:
     """Writes the documents of a version into its folder, in order; a context manager.
 
@@ -80,6 +104,7 @@ class DocumentWriter:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._pending: list[DocumentRecord] = []
+        self._characters = 0
         self._digests = array("Q")
         self.count = 0
         self._file = (folder / _RECORDS).open("wb")
@@ -103,7 +128,8 @@ class DocumentWriter:
         self._pending.append(record)
         self._digests.append(_digest(record.id))
         self.count += bool(len(record.numbers))
-        if len(self._pending) >= _BATCH:
+        self._characters += len(record.id) + len(record.key)
+        if len(self._pending) >= _BATCH or self._characters >= _BATCH_CHARACTERS:
             self._flush()
 
     def _flush(self) -> None:
@@ -114,7 +140,7 @@ class DocumentWriter:
         columns = [pa.array(ids, pa.string()), pa.array(keys, pa.string())]
         columns.append(pa.array(lists, _SCHEMA.field("passages").type))
         self._writer.write_batch(pa.record_batch(columns, schema=_SCHEMA))
-        self._pending = []
+        self._pending, self._characters = [], 0
 
     def _write_positions(self) -> None:
         """Write where each document is.
@@ -187,13 +213,13 @@ class Documents:
         return self._ends[-1] if self._ends else 0
 
     def key(self, document_id: str) -> str | None:
-        """Return the key of a document, None where it is not known; see `KnownDocuments`."""
+        """Return the key of a document; see `KnownDocuments`."""
         position = self.position(document_id)
         if position is None:
             return None
         batch, offset = self._place(position)
         key: str = self._columns[batch][1][offset].as_py()
-        return key or None
+        return key
 
     def position(self, document_id: str) -> int | None:
         """Return the position of a document, None where there is none of this id."""
