@@ -132,3 +132,9 @@ def test_only_a_multistream_dump_has_an_index(dumps: Any) -> None:
     path = dumps.folder / f"{BASE}.xml.bz2"
     path.write_bytes(b"")
     assert index_of(path) is None
+
+
+@pytest.mark.parametrize("digits", ["99999999", "20240931", "00000101", "latest"])
+def test_a_date_that_does_not_exist_is_none(digits: str) -> None:
+    file = DumpFile.of(Path(f"enwiki-{digits}-pages-articles.xml.bz2"))
+    assert (file.whole, file.date) == (True, "")

@@ -354,3 +354,9 @@ class TestKinds:
     @pytest.mark.parametrize("title", ["Listowel", "Liszt", "Lista", "Listening"])
     def test_a_title_that_only_starts_alike_is_no_list(self, title: str) -> None:
         assert not is_list(page("A text.", title=title), WIKI)
+
+
+def test_a_name_of_a_template_is_found_on_a_line_of_its_own() -> None:
+    assert is_disambiguation(page("{{\n Disambiguation \n}}"), WIKI)
+    assert is_disambiguation(page("{{disambiguation\n|geo}}"), WIKI)
+    assert not is_disambiguation(page("{{disambiguation"), WIKI)

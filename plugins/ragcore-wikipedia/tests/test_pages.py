@@ -332,3 +332,19 @@ def test_a_text_too_long_to_be_read_is_left_out_and_counted() -> None:
     parser.feed(b"</text></revision></page><page><title>B</title><ns>0</ns><id>2</id></page>")
     assert [(page.id, page.text) for page in parser.take()] == [(1, None), (2, None)]
     assert parser.oversized == 1
+
+
+@pytest.mark.parametrize(
+    "timestamp",
+    ["", "soon", "2024-13-01T00:00:00Z", "2024-09-01", "2024-09-01T00:00:00+02:00", "9" * 1000],
+)
+def test_what_is_no_time_is_not_later_than_one(dumps: Any, timestamp: str) -> None:
+    revisions = [
+        dumps.revision(10, "New.", timestamp="2024-09-01T00:00:00Z"),
+        dumps.revision(11, "Odd.", timestamp=timestamp),
+    ]
+    for order in (revisions, revisions[::-1]):
+        (page,) = read(dumps.write("d.xml", dumps.page(1, "A", *order)))
+        assert (page.text, page.timestamp) == ("New.", "2024-09-01T00:00:00Z")
+    (page,) = read(dumps.write("d.xml", dumps.page(1, "A", revisions[1])))
+    assert (page.text, page.timestamp) == ("Odd.", "")

@@ -20,6 +20,9 @@ from ragcore_wikipedia.pages import Page, Site
 
 __all__ = ["DocumentMaker", "NothingKnown"]
 
+_FORMAT: Final = 1
+"""Counts up when the same text gives other passages, so that updates read every page again."""
+
 _LOGGER: Final = logging.getLogger("ragcore_wikipedia")
 
 
@@ -110,5 +113,5 @@ class DocumentMaker:
 
         The text is compared, too: ids of revisions of a wiki that was set up again can repeat.
         """
-        content = f"{self.layout}\0{page.title}\0{page.text}"
+        content = f"{_FORMAT}\0{self.layout}\0{page.title}\0{page.text}"
         return f"{page.revision}:{blake2b(content.encode(), digest_size=8).hexdigest()}"

@@ -113,7 +113,9 @@ def _script(base: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{script}"
 
 
-_TEMPLATE_NAME = re.compile(r"\{\{\s*([^{}|\n<]{1,60}?)\s*(?:\||\}\})")
+# White space around the name is a part of it here: two repetitions that match the same characters
+# would take the square of the time where there are many.
+_TEMPLATE_NAME = re.compile(r"\{\{([^{}|<]{1,100})(?:\||\}\})")
 _DISAMBIGUATION_TITLE = re.compile(
     r"\((?:disambiguation|begriffsklärung|homonymie|desambiguación|desambiguação|disambigua|"
     r"doorverwijspagina|ujednoznacznienie|значения|значення|пояснение|olika betydelser|"

@@ -16,7 +16,7 @@ class RevisionDraft:
 
     Attributes:
         id: revision id.
-        timestamp: when it was saved, or "".
+        timestamp: when it was saved; "" where it is missing or no time.
         model: content model, or "" where the schema has none.
         text: the main slot's; None where it is not read.
         hidden: the text is suppressed.

@@ -11,6 +11,7 @@ import glob
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Final
 
@@ -54,13 +55,20 @@ class DumpFile:
         match = _NAME.fullmatch(path.name)
         if match is None:
             return cls(path)
-        digits = match["date"]
-        date = f"{digits[:4]}-{digits[4:6]}-{digits[6:]}" if digits.isdigit() else ""
+        day = _date(match["date"])
         number = int(match["number"] or 0)
         if match["first"] is None:
-            return cls(path, not number, None, number, date)
+            return cls(path, not number, None, number, day)
         pages = int(match["first"]), int(match["last"])
-        return cls(path, False, pages, number, date)
+        return cls(path, False, pages, number, day)
+
+
+def _date(digits: str) -> str:
+    """Return the date that a name has, such as 20240920, in ISO 8601; "" for none."""
+    try:
+        return date.fromisoformat(f"{digits[:4]}-{digits[4:6]}-{digits[6:]}").isoformat()
+    except ValueError:
+        return ""
 
 
 def find_files(paths: Sequence[Path]) -> list[DumpFile]:

@@ -37,6 +37,12 @@ _SITE_FIELDS: Final = frozenset({"sitename", "dbname", "base", "case", "namespac
 _PAGE_FIELDS: Final = frozenset({"title", "ns", "id"})
 _REVISION_FIELDS: Final = frozenset({"id", "timestamp", "model", "text"})
 
+_TIMESTAMP: Final = re.compile(
+    r"[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
+    r"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z"
+)
+"""The one form that MediaWiki writes, so that texts compare as times do."""
+
 _NUMBER: Final = re.compile(r"-?[0-9]{1,18}")
 _VERSION: Final = re.compile(r"0\.([0-9]{1,4})")
 _FIRST_WITH_REDIRECTS: Final = 4
@@ -313,7 +319,9 @@ class PageParser:
             elif field == "id":
                 revision.id = self._number(value, "id of a revision")
             elif field == "timestamp":
-                revision.timestamp = value.strip()
+                # Anything else would count as later than every time, or earlier.
+                timestamp = value.strip()
+                revision.timestamp = timestamp if _TIMESTAMP.fullmatch(timestamp) else ""
             else:
                 revision.model = value.strip()
         elif state == _PAGE:
