@@ -6,6 +6,7 @@ Knows what a manifest records of a corpus; knows nothing of how an update works.
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import UTC, datetime
 from typing import Final, Literal, NamedTuple
 
 from ragcore.contracts import DocumentCorpus
@@ -20,6 +21,8 @@ Allowed = Literal["deletions", "older", "other"]
 
 _SHARE: Final = 0.2
 """The largest share of a version's documents that an update deletes unasked."""
+
+_DAY: Final = len("2026-11-30")
 
 _FEW: Final = 10
 """So few deleted documents are never too many."""
@@ -41,7 +44,7 @@ def facts_of(corpus: DocumentCorpus, label: str) -> CorpusFacts:
     """Ask a corpus what it is.
 
     Raises:
-        CorpusError: it answers with something else than text.
+        CorpusError: it answers with something else than text, or with a date that is none.
     """
     facts = CorpusFacts(getattr(corpus, "identity", ""), getattr(corpus, "date", ""))
     for name, value in facts._asdict().items():
@@ -49,13 +52,18 @@ def facts_of(corpus: DocumentCorpus, label: str) -> CorpusFacts:
             raise CorpusError(
                 f"{label}: its {name} is {type(value).__name__}, expected text, which may be empty"
             )
+    if facts.date and _moment(facts.date) is None:
+        raise CorpusError(
+            f"{label}: its date is {facts.date[:80]!r}: expected a day or a time in ISO 8601, such "
+            "as 2026-11-30, or empty text"
+        )
     return facts
 
 
 def check_same_corpus(manifest: Manifest, facts: CorpusFacts, allow: Collection[Allowed]) -> None:
     """Check that a corpus is a later state of the one that a version was built from.
 
-    Dates are compared as far as both go: of a day and a time in it neither is older.
+    Of a day and a time in it neither is older; times are compared wherever their zones are.
 
     Args:
         manifest: of the version.
@@ -72,12 +80,30 @@ def check_same_corpus(manifest: Manifest, facts: CorpusFacts, allow: Collection[
             f"{facts.identity!r}: an update would delete the one and add the other: check "
             "memory.corpus and memory.store, or allow it with --allow-other"
         )
-    length = min(len(date), len(facts.date))
-    if facts.date[:length] < date[:length] and "older" not in allow:
+    if _is_older(facts.date, date) and "older" not in allow:
         raise StoreError(
             f"version {manifest.name!r} was built from a corpus of {date}, and this one is of "
             f"{facts.date}, which is older: check memory.corpus, or allow it with --allow-older"
         )
+
+
+def _is_older(date: str, than: str) -> bool:
+    """Return whether a date or time is before another; not where one of them is unknown."""
+    moment, other = _moment(date), _moment(than)
+    if moment is None or other is None:
+        return False
+    if min(len(date), len(than)) > _DAY:
+        return moment < other
+    return date[:_DAY] < than[:_DAY]
+
+
+def _moment(date: str) -> datetime | None:
+    """Read a date or time, without a zone as UTC; None for any other text."""
+    try:
+        moment = datetime.fromisoformat(date)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def check_deletions(version: str, counts: DocumentCounts, allow: Collection[Allowed]) -> None:

@@ -247,7 +247,11 @@ def _corpus_fields(
     if facts is None:
         told = {"corpus_identity": parent.corpus_identity, "corpus_date": parent.corpus_date}
     else:
-        told = {"corpus_identity": facts.identity or None, "corpus_date": facts.date or None}
+        # What the corpus does not tell stays, so that the next update is checked against it.
+        told = {
+            "corpus_identity": facts.identity or parent.corpus_identity,
+            "corpus_date": facts.date or parent.corpus_date,
+        }
     if corpus_config is None:
         record = {"corpus": parent.corpus, "corpus_paths": parent.corpus_paths}
         return {**record, "base": base or parent.base, **told}

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pytest
 
 from ragcore.contracts import KnownDocuments
-from ragcore.errors import CorpusError
+from ragcore.errors import CorpusError, StoreError
 from ragcore.registry.components import ComponentSpec, spec_from_dict
 from ragcore.store.comparing import DocumentCounts
 from ragcore.store.diff import Changes
@@ -135,3 +135,43 @@ def test_documents_exchange_their_passages(store: Store) -> None:
         numbers = [each.numbers for each in recorded]
         contents = [[each.id for each in passages.take(passages.rows(part))] for part in numbers]
     assert contents == [["b-z"], ["a-x", "a-y"]]
+
+
+@pytest.mark.parametrize("date", ["soon", "20 November", "2026-13-01", "9" * 100])
+def test_a_date_that_is_none_is_not_recorded(store: Store, date: str) -> None:
+    with pytest.raises(CorpusError, match=rf"its date is '{date[:80]}': expected .* ISO 8601"):
+        store.build("two", Told(told("a", "1", "x"), date=date), bm25())
+    with pytest.raises(CorpusError, match=r"expected .* ISO 8601"):
+        store.update("two", Told(told("a", "1", "x"), date=date), retriever=bm25())
+
+
+@pytest.mark.parametrize(
+    ("date", "other", "is_older"),
+    [
+        ("2026-01-01T00:30:00+02:00", "2025-12-31T23:00:00Z", False),
+        ("2025-12-31T23:00:00Z", "2026-01-01T00:30:00+02:00", True),
+        ("2026-01-01T12:00:00", "2026-01-01T11:59:59Z", True),
+        ("2026-01-01", "2026-01-01T00:00:00Z", False),
+        ("2026-01-01T12:00:00Z", "2026-01-01", False),
+        ("2026-01-02T12:00:00Z", "2026-01-01", True),
+    ],
+)
+def test_times_are_compared_across_zones(
+    store: Store, date: str, other: str, is_older: bool
+) -> None:
+    store.build("a", Told(told("a", "1", "x"), date=date), bm25())
+    newer = Told(told("a", "2", "y"), date=other)
+    if is_older:
+        with pytest.raises(StoreError, match="which is older"):
+            store.update("b", newer, retriever=bm25())
+    else:
+        assert store.update("b", newer, retriever=bm25()).name == "b"
+
+
+def test_what_a_corpus_does_not_tell_stays_recorded(store: Store) -> None:
+    store.build("a", Told(told("a", "1", "x"), identity="enwiki", date="2026-01-01"), bm25())
+    store.update("b", Told(told("a", "2", "y")), retriever=bm25())
+    manifest = store.manifest("b")
+    assert (manifest.corpus_identity, manifest.corpus_date) == ("enwiki", "2026-01-01")
+    with pytest.raises(StoreError, match="built from 'enwiki', and the corpus is 'dewiki'"):
+        store.update("c", Told(told("a", "3", "z"), identity="dewiki"), retriever=bm25())
