@@ -2,7 +2,8 @@
 
 Each row of a weight has its own scale, computed when the model is loaded; each row of an input has
 one too, computed in the call. So a layer's output for a row does not depend on the other rows, and
-products of integers are exact. Embeddings and norms stay float32. Nothing can be trained.
+products of integers are exact. Embeddings and norms stay float32; decoder rows attend in bfloat16
+where that is fast (fast.py). Nothing can be trained.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ragcore_transformers import kernels
 from ragcore_transformers.packed import SMALL
 from ragcore_transformers.trials import BLOCK, compare, first_rows
 
-__all__ = ["Int8Linear", "PackedInt8Linear", "quantize"]
+__all__ = ["Int8Linear", "PackedInt8Linear", "is_int8", "quantize"]
 
 _TOP: Final = 127
 """The largest quantised number; the smallest is its negative, so that zero is exact."""
@@ -122,6 +123,11 @@ class PackedInt8Linear(nn.Module):
                 torch.addcmul(self.bias[begin:end], product, scales, out=out[:, begin:end])
             begin = end
         return out
+
+
+def is_int8(module: nn.Module) -> bool:
+    """Return whether a layer's weight is int8."""
+    return isinstance(module, (Int8Linear, PackedInt8Linear))
 
 
 def quantize(model: nn.Module) -> None:
