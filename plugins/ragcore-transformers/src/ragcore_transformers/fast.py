@@ -9,6 +9,7 @@ Nothing here keeps gradients.
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from typing import Any, Final, Protocol
 
@@ -19,7 +20,7 @@ from ragcore_transformers.attention import Attention, Encoded, bias_of
 from ragcore_transformers.bart import BartBody
 from ragcore_transformers.ends import EndTokens
 from ragcore_transformers.head import Buffers, Head
-from ragcore_transformers.int8 import is_int8
+from ragcore_transformers.int8 import is_int8, project
 from ragcore_transformers.kernels import can_pack
 from ragcore_transformers.t5 import T5Body
 from ragcore_transformers.tree import Forest, Growth, Layout, NodeCache, Trie
@@ -160,13 +161,14 @@ class FastDecoder:
         buffer = states.new_zeros(
             pairs * longest, body.heads * body.size, dtype=self._attention_dtype(states)
         )  # [P · S, H · d]
+        projections = [body.projections(layer) for layer in range(body.layers)]
+        projected = project(itertools.chain.from_iterable(projections), tokens)
         keys: list[Tensor] = []
         values: list[Tensor] = []
-        for layer in range(body.layers):
-            for project, layers in zip(body.projections(layer), (keys, values), strict=True):
-                buffer.index_copy_(0, places, project(tokens).to(buffer.dtype))
-                # `contiguous` would return the buffer itself where H or S is 1.
-                layers.append(buffer.view(shape).transpose(1, 2).clone(memory_format=_DENSE))
+        for layers, rows in zip(itertools.cycle((keys, values)), projected, strict=False):
+            buffer.index_copy_(0, places, rows.to(buffer.dtype))
+            # `contiguous` would return the buffer itself where H or S is 1.
+            layers.append(buffer.view(shape).transpose(1, 2).clone(memory_format=_DENSE))
         return Encoded(keys, values, mask)
 
     def _attention_dtype(self, states: Tensor) -> torch.dtype:
