@@ -114,7 +114,7 @@ class PackedInt8Linear(nn.Module):
         return self.fill(*_shifted(states), out)
 
     def fill(self, shifted: Tensor, scales: Tensor, out: Tensor) -> Tensor:
-        """Multiply as `into` does, states that are quantised already: uint8, each with its scale."""
+        """Multiply as `into` does, states that are quantised already, each with its scale."""
         begin = 0
         for block in self._blocks:
             product = kernels.multiply_int8(shifted, *block)  # [n, rows of the block]
