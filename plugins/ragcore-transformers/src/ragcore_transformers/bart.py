@@ -17,6 +17,7 @@ from transformers import (
 
 from ragcore_transformers.attention import Attention
 from ragcore_transformers.head import Head
+from ragcore_transformers.int8 import project
 
 __all__ = ["BartBody"]
 
@@ -88,11 +89,10 @@ class BartBody:
 
 def _own(number: int, layer: Any, states: Tensor, attention: Attention) -> Tensor:
     module = layer.self_attn
-    attended = attention.own(
-        number, module.q_proj(states), module.k_proj(states), module.v_proj(states)
-    )  # [M, H · d]
-    projected: Tensor = module.out_proj(attended)  # [M, D]
-    return projected
+    projected = project((module.q_proj, module.k_proj, module.v_proj), states)
+    attended = attention.own(number, *projected)  # [M, H · d]
+    out: Tensor = module.out_proj(attended)  # [M, D]
+    return out
 
 
 def _read(number: int, layer: Any, states: Tensor, attention: Attention) -> Tensor:

@@ -9,6 +9,7 @@ Nothing here keeps gradients.
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from typing import Any, Final, Protocol
 
@@ -19,6 +20,8 @@ from ragcore_transformers.attention import Attention, Encoded, bias_of
 from ragcore_transformers.bart import BartBody
 from ragcore_transformers.ends import EndTokens
 from ragcore_transformers.head import Buffers, Head
+from ragcore_transformers.int8 import is_int8, project
+from ragcore_transformers.kernels import can_pack
 from ragcore_transformers.t5 import T5Body
 from ragcore_transformers.tree import Forest, Growth, Layout, NodeCache, Trie
 
@@ -102,7 +105,7 @@ class FastState:
             self._encoded_bias = None
         layout = growth.layout
         relative = (growth.depths - growth.depth)[:, None]  # [P, 1, N]
-        dtype = self._encoded.keys[0].dtype
+        dtype = self._encoded.dtype
         attention = Attention(
             layout,
             body.heads,
@@ -121,21 +124,20 @@ class FastState:
         bias = self._encoded_bias
         if bias is None or bias.shape[-2] != width:
             mask = self._encoded.mask[:, None].expand(-1, width, -1)  # [P, width, S]
-            bias = bias_of(mask, self._body.heads, self._encoded.keys[0].dtype)
+            bias = bias_of(mask, self._body.heads, self._encoded.dtype)
             self._encoded_bias = bias
         return bias
 
     def _cache_for(self, growth: Growth) -> NodeCache:
         if self._cache is None:
-            keys = self._encoded.keys[0]
             self._cache = NodeCache(
                 self._body.layers,
                 growth.layout.pairs,
                 self._body.heads,
                 self._body.size,
                 capacity=self._forest.capacity,
-                dtype=keys.dtype,
-                device=keys.device,
+                dtype=self._encoded.dtype,
+                device=self._encoded.mask.device,
             )
         else:
             self._cache.make_room(growth)
@@ -156,15 +158,27 @@ class FastDecoder:
         # Padding is not multiplied, and stays zero in the buffer that all layers use in turn.
         places = mask.reshape(-1).nonzero()[:, 0]  # [tokens]
         tokens = states.reshape(pairs * longest, -1).index_select(0, places)  # [tokens, D]
-        buffer = states.new_zeros(pairs * longest, body.heads * body.size)  # [P · S, H · d]
+        buffer = states.new_zeros(
+            pairs * longest, body.heads * body.size, dtype=self._attention_dtype(states)
+        )  # [P · S, H · d]
+        projections = [body.projections(layer) for layer in range(body.layers)]
+        projected = project(itertools.chain.from_iterable(projections), tokens)
         keys: list[Tensor] = []
         values: list[Tensor] = []
-        for layer in range(body.layers):
-            for project, layers in zip(body.projections(layer), (keys, values), strict=True):
-                buffer.index_copy_(0, places, project(tokens))
-                # `contiguous` would return the buffer itself where H or S is 1.
-                layers.append(buffer.view(shape).transpose(1, 2).clone(memory_format=_DENSE))
+        for layers, rows in zip(itertools.cycle((keys, values)), projected, strict=False):
+            buffer.index_copy_(0, places, rows.to(buffer.dtype))
+            # `contiguous` would return the buffer itself where H or S is 1.
+            layers.append(buffer.view(shape).transpose(1, 2).clone(memory_format=_DENSE))
         return Encoded(keys, values, mask)
+
+    def _attention_dtype(self, states: Tensor) -> torch.dtype:
+        """Return the dtype in which rows attend: bfloat16 with int8 layers, where that is fast.
+
+        What bfloat16 rounds is little beside what int8 does.
+        """
+        if is_int8(self._body.projections(0)[0]) and can_pack(torch.bfloat16):
+            return torch.bfloat16
+        return states.dtype
 
     def start(self, encoded: Encoded, pairs: Tensor) -> FastState:
         """Begin decoder rows for `pairs` int64 [M ≥ 1], fed nothing yet."""
@@ -200,7 +214,7 @@ class FastDecoder:
     def _among(self, trie: Trie, nodes: Tensor, layout: Layout, encoded: Encoded) -> Attention:
         """Return how some nodes of a trie, all those of their pairs, attend to one another."""
         body = self._body
-        dtype = encoded.keys[0].dtype
+        dtype = encoded.dtype
         sees = trie.sees[nodes][:, : layout.width]  # [nodes, width]
         depths = layout.grid(layout.arrange(trie.depth[nodes]))  # [P, width]
         # Meaningless between nodes of which neither is the other's ancestor; those are masked.

@@ -2,12 +2,14 @@
 
 Each row of a weight has its own scale, computed when the model is loaded; each row of an input has
 one too, computed in the call. So a layer's output for a row does not depend on the other rows, and
-products of integers are exact. Embeddings and norms stay float32. Nothing can be trained.
+products of integers are exact. Embeddings and norms stay float32; decoder rows attend in bfloat16
+where that is fast (fast.py). Nothing can be trained.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import torch
@@ -18,7 +20,7 @@ from ragcore_transformers import kernels
 from ragcore_transformers.packed import SMALL
 from ragcore_transformers.trials import BLOCK, compare, first_rows
 
-__all__ = ["Int8Linear", "PackedInt8Linear", "quantize"]
+__all__ = ["Int8Linear", "PackedInt8Linear", "is_int8", "project", "quantize"]
 
 _TOP: Final = 127
 """The largest quantised number; the smallest is its negative, so that zero is exact."""
@@ -109,9 +111,10 @@ class PackedInt8Linear(nn.Module):
 
     def into(self, states: Tensor, out: Tensor) -> Tensor:
         """Multiply states [n, columns] with the weight, into `out` float32 [n, rows]; return it."""
-        quantised, scales = _quantised(states)
-        # int8 to uint8 with a zero of 128: the highest bit flips.
-        shifted = quantised.view(torch.uint8).bitwise_xor_(kernels.INT8_ZERO)
+        return self.fill(*_shifted(states), out)
+
+    def fill(self, shifted: Tensor, scales: Tensor, out: Tensor) -> Tensor:
+        """Multiply as `into` does, states that are quantised already, each with its scale."""
         begin = 0
         for block in self._blocks:
             product = kernels.multiply_int8(shifted, *block)  # [n, rows of the block]
@@ -122,6 +125,22 @@ class PackedInt8Linear(nn.Module):
                 torch.addcmul(self.bias[begin:end], product, scales, out=out[:, begin:end])
             begin = end
         return out
+
+
+def project(layers: Iterable[nn.Module], states: Tensor) -> Iterator[Tensor]:
+    """Multiply states [n, columns] with one layer after another, and quantise them once for all."""
+    quantised: tuple[Tensor, Tensor] | None = None
+    for layer in layers:
+        if isinstance(layer, PackedInt8Linear):
+            quantised = _shifted(states) if quantised is None else quantised
+            yield layer.fill(*quantised, torch.empty(len(states), layer.out_features))
+        else:
+            yield layer(states)
+
+
+def is_int8(module: nn.Module) -> bool:
+    """Return whether a layer's weight is int8."""
+    return isinstance(module, (Int8Linear, PackedInt8Linear))
 
 
 def quantize(model: nn.Module) -> None:
@@ -160,6 +179,13 @@ def _quantised(rows: Tensor) -> tuple[Tensor, Tensor]:
     rows = rows.float()
     scales = (rows.abs().amax(dim=1, keepdim=True) / _TOP).clamp_(min=_TINY)
     return (rows / scales).round_().to(torch.int8), scales
+
+
+def _shifted(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return states [n, columns] as uint8 with a zero of 128, and the scale of each."""
+    quantised, scales = _quantised(rows)
+    # The highest bit flips.
+    return quantised.view(torch.uint8).bitwise_xor_(kernels.INT8_ZERO), scales
 
 
 def _top_of_weights() -> int:

@@ -14,6 +14,7 @@ from transformers import T5ForConditionalGeneration
 
 from ragcore_transformers.attention import Attention
 from ragcore_transformers.head import Head
+from ragcore_transformers.int8 import project
 
 __all__ = ["T5Body"]
 
@@ -65,9 +66,8 @@ class T5Body:
             self_attention, cross_attention, forward = block.layer
             normed = self_attention.layer_norm(states)
             module = self_attention.SelfAttention
-            attended = attention.own(
-                number, module.q(normed), module.k(normed), module.v(normed)
-            )  # [M, H · d]
+            projected = project((module.q, module.k, module.v), normed)
+            attended = attention.own(number, *projected)  # [M, H · d]
             states = states + module.o(attended)  # [M, D]
             module = cross_attention.EncDecAttention
             attended = attention.read(number, module.q(cross_attention.layer_norm(states)))

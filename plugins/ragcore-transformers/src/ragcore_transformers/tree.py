@@ -144,6 +144,20 @@ class Growth:
     depth: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Laid:
+    """Rows of `pair` int64 [M] as they were laid out; `slot` [M] is each one's column there."""
+
+    pair: Tensor
+    layout: Layout
+    slot: Tensor
+
+    @classmethod
+    def of(cls, pair: Tensor, pairs: int) -> _Laid:
+        layout = Layout.of(pair, pairs)
+        return cls(pair, layout, layout.restore(layout.cells) - pair * layout.width)
+
+
 class Forest:
     """The trees of rows that are being decoded. All rows are equally long."""
 
@@ -162,6 +176,7 @@ class Forest:
         self._pairs = pairs
         self._length = 0
         self._columns = 0
+        self._laid: _Laid | None = None
         # By row, so that `select` only has to index: [M, capacity].
         self._sees = torch.zeros(len(pair), capacity, dtype=torch.bool, device=pair.device)
         # [P, capacity]
@@ -185,14 +200,17 @@ class Forest:
     @torch.inference_mode(False)
     def grow(self) -> Growth:
         """Give each row a node, in the columns after those in use; there must be a row."""
-        move = self._tidy()
-        layout = Layout.of(self._pair, self._pairs)
+        move: Move | None = None
+        # In most steps each row has a successor, in the same order.
+        if self._laid is None or not torch.equal(self._laid.pair, self._pair):
+            move = self._tidy()
+            self._laid = _Laid.of(self._pair, self._pairs)
+        layout = self._laid.layout
         begin, end = self._columns, self._columns + layout.width
         if end > self.capacity:
             move = self._make_room(move, layout.width)
             begin, end = self._columns, self._columns + layout.width
-        slot = layout.restore(layout.cells) - self._pair * layout.width  # [M]
-        self._sees.scatter_(1, (slot + begin)[:, None], True)
+        self._sees.scatter_(1, (self._laid.slot + begin)[:, None], True)
         self._depths[:, begin:end] = self._length
         growth = Growth(
             move,
