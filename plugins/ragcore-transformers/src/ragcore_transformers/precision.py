@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar, get_args
@@ -27,6 +26,7 @@ from ragcore.errors import (
 from ragcore_transformers.configs import DprConfig, EncoderDtype, SentenceConfig
 from ragcore_transformers.int8 import quantize
 from ragcore_transformers.packed import pack_model
+from ragcore_transformers.timing import shortest_times
 
 __all__ = [
     "Precision",
@@ -55,8 +55,6 @@ _GAIN: Final = 0.75
 _ALIKE: Final = 0.99
 """The least cosine of each vector with the exact one for `auto` to be bfloat16. 64 passages with
 all-MiniLM-L6-v2: 0.997."""
-
-_ROUNDS: Final = 3
 
 _FLOATS: Final = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16"}
 
@@ -196,24 +194,10 @@ def _narrow_if_better(
             return None
         if device.type != "cpu":
             return narrow
-        share = _seconds(narrow, vectors) / _seconds(model, vectors)
+        seconds, narrow_seconds = shortest_times(lambda: vectors(model), lambda: vectors(narrow))
+    share = narrow_seconds / seconds
     _LOG.info("encoder %r: in bfloat16 it takes %.2f of the time", name, share)
     return narrow if share <= _GAIN else None
-
-
-def _seconds(model: nn.Module, vectors: Callable[[Any], Tensor]) -> float:
-    """Return the shortest processor time of a run, in one thread: clocks say little when busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    shortest = float("inf")
-    try:
-        for _ in range(_ROUNDS):
-            begin = time.thread_time()
-            vectors(model)
-            shortest = min(shortest, time.thread_time() - begin)
-    finally:
-        torch.set_num_threads(threads)
-    return shortest
 
 
 def _pack(model: nn.Module, vectors: Callable[[Any], Tensor]) -> None:

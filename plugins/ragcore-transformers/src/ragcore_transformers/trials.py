@@ -1,14 +1,14 @@
 """Trials of kernels: one layer of each shape is timed, once in a process.
 
-Knows how to time a layer and what it took; knows nothing of models or of how kernels work.
+Knows what a layer of some shape takes; knows nothing of models or of how kernels work.
 """
 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from ragcore.process.fork import new_rlock
+from ragcore_transformers.timing import shortest_times
 
 __all__ = ["BLOCK", "Shape", "Trial", "compare", "first_rows", "known_trial", "rows_of", "shape_of"]
 
@@ -27,7 +28,8 @@ BLOCK: Final = 4096
 _TRIED_ROWS: Final = 64
 """Rows of states in a trial: some questions' beams; more rows favour packing as much."""
 
-_ROUNDS: Final = 4
+_FEW_ROWS: Final = 4
+"""A single question's beams, or one short question to encode: packing may lose."""
 
 _GAIN: Final = 0.95
 """A packed layer is used where it takes at most this share of the plain one's time."""
@@ -52,15 +54,25 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Processor seconds of one product in one thread."""
+    """Processor seconds of one product in one thread.
+
+    Attributes:
+        plain: of a layer as it is, with many rows of states.
+        packed: of the packed layer, with as many.
+        plain_few: of a layer as it is, with few rows.
+        packed_few: of the packed layer, with as few.
+    """
 
     plain: float
     packed: float
+    plain_few: float
+    packed_few: float
 
     @property
     def faster(self) -> bool:
-        """Whether the packed layer is to be used."""
-        return self.packed <= _GAIN * self.plain
+        """Whether the packed layer is to be used: it must not lose more than it gains."""
+        shares = self.packed / self.plain, self.packed_few / self.plain_few
+        return shares[0] <= _GAIN and shares[0] * shares[1] <= _GAIN
 
     @property
     def best(self) -> float:
@@ -71,7 +83,7 @@ class Trial:
 _trials: dict[Shape, Trial] = {}
 
 _TRYING: Final = new_rlock()
-"""Two trials at once would each put back the other's number of threads."""
+"""A shape is tried once, also where several threads load models."""
 
 
 def rows_of(linear: nn.Linear | Conv1D) -> Tensor:
@@ -117,33 +129,28 @@ def compare(
     with _TRYING:
         if shape not in _trials:
             with torch.inference_mode(False), torch.no_grad():
-                states = torch.ones(_TRIED_ROWS, part.in_features, dtype=part.weight.dtype)
-                _trials[shape] = trial = Trial(*_times(states, plain, pack()))
+                _trials[shape] = trial = _try(part, plain, pack())
             _LOG.debug(
-                "linear layer %d x %d, %s: %.2f ms plain, %.2f ms packed",
+                "linear layer %d x %d, %s: %.2f ms plain, %.2f ms packed; with few rows of states "
+                "%.3f ms plain, %.3f ms packed",
                 shape.rows,
                 shape.columns,
                 dtype,
                 trial.plain * 1e3,
                 trial.packed * 1e3,
+                trial.plain_few * 1e3,
+                trial.packed_few * 1e3,
             )
         return _trials[shape]
 
 
-def _times(states: Tensor, *modules: nn.Module) -> list[float]:
-    """Return the shortest processor time of each module in seconds, run in turns.
-
-    In one thread: the time on the clock says little on a busy machine.
-    """
-    shortest = [float("inf")] * len(modules)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        for _ in range(_ROUNDS):
-            for number, module in enumerate(modules):
-                begin = time.thread_time()
-                module(states)
-                shortest[number] = min(shortest[number], time.thread_time() - begin)
-    finally:
-        torch.set_num_threads(threads)
-    return shortest
+def _try(part: nn.Linear, plain: nn.Module, packed: nn.Module) -> Trial:
+    many, few = (
+        torch.ones(rows, part.in_features, dtype=part.weight.dtype)
+        for rows in (_TRIED_ROWS, _FEW_ROWS)
+    )
+    layers = (plain, packed)
+    return Trial(
+        *shortest_times(*(partial(layer, many) for layer in layers)),
+        *shortest_times(*(partial(layer, few) for layer in layers)),
+    )
