@@ -371,6 +371,63 @@ def test_the_identity_is_the_wiki_s(dumps: Any) -> None:
     assert corpus_of(dumps.write("b.xml", dumps.page(1, "A"), siteinfo=False)).identity == ""
 
 
+@pytest.mark.parametrize(
+    ("host", "identity"),
+    [
+        ("en.wikipedia.org", "enwiki"),
+        ("zh-min-nan.wikipedia.org", "zh_min_nanwiki"),
+        ("de.wiktionary.org", "dewiktionary"),
+        ("wiki.example.org", "wiki.example.org"),
+    ],
+)
+def test_a_wiki_without_a_database_s_name_is_known_by_its_host(
+    dumps: Any, host: str, identity: str
+) -> None:
+    whole = dumps.xml(dumps.page(1, "A")).replace("testwiki.example", host)
+    without = whole.replace("<dbname>testwiki</dbname>", "")
+    assert corpus_of(dumps.pack("a.xml", without.encode())).identity == identity
+
+
+def test_a_text_that_the_dump_lacks_is_not_an_empty_text(dumps: Any) -> None:
+    known = known_from(corpus_of(dumps.write(WHOLE, dumps.page(1, "A", text=TEXT))))
+    for attributes, stays in (('bytes="54"', True), ('bytes="0"', False), ("", False)):
+        newer = dumps.page(1, "A", dumps.revision(77, text=None, attributes=attributes))
+        (document,) = documents_of(corpus_of(dumps.write(NEWER, newer)), known).values()
+        assert (document.passages is None, document.key == known["1"]) == (stays, stays)
+    hidden = dumps.revision(78, text=None, attributes='bytes="54" deleted="deleted"')
+    newer = dumps.write(NEWER, dumps.page(1, "A", hidden))
+    assert documents_of(corpus_of(newer), known)["1"].passages == ()
+
+
+def test_a_dump_of_articles_lacks_discussions_without_deleting_them(dumps: Any) -> None:
+    for namespaces, complete in (((0, 14), True), ((0, 1), False), ((2,), False)):
+        corpus = corpus_of(dumps.write(WHOLE, dumps.page(1, "A")), namespaces=namespaces)
+        list(corpus)
+        assert (corpus.complete, corpus.covers("7")) == (complete, complete)
+        path = dumps.write(WHOLE.replace("articles", "meta-current"), dumps.page(1, "A"))
+        corpus = corpus_of(path, namespaces=namespaces)
+        list(corpus)
+        assert corpus.complete
+
+
+def test_a_known_page_whose_markup_cannot_be_read_stays_as_it_is(
+    dumps: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ragcore_wikipedia import articles
+
+    def fail(*_: Any) -> Any:
+        raise AttributeError("a fault of the reader")
+
+    known = known_from(corpus_of(dumps.write(WHOLE, dumps.page(1, "A", text=TEXT))))
+    path = dumps.write(NEWER, *(dumps.page(id_, "A", text="Another text.") for id_ in (1, 2)))
+    monkeypatch.setattr(articles, "read_page", fail)
+    documents = documents_of(corpus_of(path), known)
+    assert (documents["1"].passages, documents["1"].key) == (None, known["1"])
+    # Its key is not that of the page: it is read again by the next update.
+    monkeypatch.undo()
+    assert documents["2"].key != known_from(corpus_of(path))["2"]
+
+
 def test_the_date_is_the_name_s_or_the_newest_revision_s(dumps: Any) -> None:
     page = dumps.page(1, "A")
     assert corpus_of(dumps.write(WHOLE, page)).date == "2024-09-20"

@@ -67,30 +67,44 @@ class DocumentMaker:
             setattr(counts, reason, getattr(counts, reason) + 1)
             if self.known.key(str(page.id)) is None:
                 return None
+            if page.lost and reason == "without_text":
+                return self._as_before(page, reason)
             return Document(str(page.id), f"{page.revision}:{reason}", ())
         counts.articles += 1
         id_, key = str(page.id), self._key(page)
-        if self.known.key(id_) == key:
+        known_key = self.known.key(id_)
+        if known_key == key:
             counts.unchanged += 1
             return Document(id_, key, None)
         try:
             content = read_page(page, self.site, self.layout)
         # One page must not stop the build of a million others, whatever its markup does.
-        except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        except MemoryError:
+            raise
+        except Exception as error:
             counts.unparseable += 1
             _LOGGER.warning(
-                "page %d, %r: its markup cannot be read (%s: %s); it has no passages",
+                "page %d, %r: its markup cannot be read (%s: %s); %s",
                 page.id,
                 page.title,
                 type(error).__name__,
                 error,
+                "its passages stay as they are" if known_key else "it has no passages",
             )
-            return Document(id_, key, ())
+            # Not the page's own key: the next update reads it again.
+            return self._as_before(page, "unparseable")
         counts.unparseable += bool(content.fault)
         if content.fault:
             _LOGGER.debug("page %d, %r: %s", page.id, page.title, content.fault)
         counts.passages += len(content.passages)
         return Document(id_, key, tuple(content.passages))
+
+    def _as_before(self, page: Page, reason: str) -> Document:
+        """Return a page with the passages that the memory has, or without any if it has none."""
+        known_key = self.known.key(str(page.id))
+        if known_key:
+            return Document(str(page.id), known_key, None)
+        return Document(str(page.id), f"{page.revision}:{reason}", ())
 
     def _left_out(self, page: Page) -> str | None:
         """Return the count of the pages that are left out for the same reason; None for others."""
@@ -109,7 +123,7 @@ class DocumentMaker:
         return None
 
     def _key(self, page: Page) -> str:
-        """Return the revision and a digest of what passages are made of besides.
+        """Return the revision, and a digest of what else passages are made of.
 
         The text is compared, too: ids of revisions of a wiki that was set up again can repeat.
         """

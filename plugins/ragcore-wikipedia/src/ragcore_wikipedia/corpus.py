@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar, Final
@@ -25,6 +26,11 @@ from ragcore_wikipedia.pages import Site
 __all__ = ["Wikipedia"]
 
 _LOGGER: Final = logging.getLogger("ragcore_wikipedia")
+_WIKIMEDIA: Final = re.compile(
+    r"([a-z-]+)\.(wiki(?:pedia|news|books|quote|source|versity|voyage)|wiktionary)\.org"
+)
+_SUFFIXES: Final = {"wikipedia": "wiki"}
+"""What the names of databases end in, where that is not the project's name."""
 _SMALL: Final = 1 << 23
 """Bytes of a dump that is read in one process: starting others takes longer."""
 
@@ -96,11 +102,12 @@ class Wikipedia:
 
         False, too, where a file was left at a fault, and for parts, of which `covers` says more.
         """
-        files, read = self._files(), self._read
-        if read is None or len(read.ended) < len(files):
+        read = self._read
+        if read is None or len(read.ended) < len(read.files):
             return False
         if self._config.complete == "auto":
-            return len(files) == 1 and files[0].whole
+            (file, *others) = read.files
+            return not others and file.whole and file.has(self._config.namespaces)
         return self._config.complete
 
     def covers(self, document_id: str) -> bool:
@@ -118,7 +125,7 @@ class Wikipedia:
         return any(
             file.pages is not None and file.pages[0] <= id_ <= file.pages[1]
             for file in read.ended
-            if file not in read.strays
+            if file not in read.strays and file.has(self._config.namespaces)
         )
 
     def __iter__(self) -> Iterator[Passage]:
@@ -207,4 +214,11 @@ def _site_of(files: Sequence[DumpFile], *, stop_at_faults: bool) -> Site:
 
 
 def _identity(site: Site) -> str:
-    return site.database or urlsplit(site.base).hostname or site.name
+    host = urlsplit(site.base).hostname or ""
+    # Dumps of old schemas do not name the database; Wikimedia's follow from the host.
+    wikimedia = _WIKIMEDIA.fullmatch(host)
+    database = ""
+    if wikimedia is not None:
+        language, project = wikimedia.groups()
+        database = f"{language.replace('-', '_')}{_SUFFIXES.get(project, project)}"
+    return site.database or database or host or site.name

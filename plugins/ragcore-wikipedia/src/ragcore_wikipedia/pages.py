@@ -43,6 +43,8 @@ class Page:
         timestamp: ISO 8601 with Z, such as `2016-05-01T12:00:00Z`, or "".
         model: content model, such as `wikitext`.
         text: the main slot's text; None where it is hidden or not in the dump.
+        lost: whether the page has a text that could not be read: the dump has its size alone, or it
+            is too long.
     """
 
     id: int
@@ -53,3 +55,4 @@ class Page:
     timestamp: str
     model: str
     text: str | None
+    lost: bool = False

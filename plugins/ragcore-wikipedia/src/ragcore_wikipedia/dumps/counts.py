@@ -22,7 +22,8 @@ class Counts:
         other_models: pages of another content model than wikitext, such as JSON.
         without_text: pages whose text is suppressed, or not in the dump.
         oversized: texts too long to be read.
-        unparseable: pages whose markup could not be turned into passages.
+        unparseable: pages with faults in their markup, such as a bracket that is never closed; they
+            are read as far as the markup tells.
         passages: passages of the articles that were parsed.
         newest: the largest timestamp of a revision, ISO 8601, or "".
         lowest_id: the smallest page id; 0 without pages.

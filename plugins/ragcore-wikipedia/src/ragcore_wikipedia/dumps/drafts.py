@@ -21,6 +21,8 @@ class RevisionDraft:
         text: the main slot's; None where it is not read.
         hidden: the text is suppressed.
         stub: the dump has the text's address instead of the text.
+        size: bytes of the text, as the dump says; 0 where it does not.
+        oversized: the text is too long to be read.
     """
 
     id: int = 0
@@ -29,11 +31,18 @@ class RevisionDraft:
     text: str | None = None
     hidden: bool = False
     stub: bool = False
+    size: int = 0
+    oversized: bool = False
 
     @property
     def absent(self) -> bool:
         """Whether the dump lacks the text, which is not the same as an empty text."""
         return not self.text and (self.hidden or self.stub)
+
+    @property
+    def lost(self) -> bool:
+        """Whether there is a text that the dump does not give, or that is too long."""
+        return self.oversized or (not self.text and self.size > 0 and not self.hidden)
 
     def is_older_than(self, other: RevisionDraft | None) -> bool:
         """Compare by time, then by id: ids of imported revisions are not in the order of time."""
@@ -72,7 +81,7 @@ class PageDraft:
         """Return the page; its id must have been read."""
         assert self.id is not None
         newest = self.newest or RevisionDraft()
-        text = None if newest.absent else newest.text
+        text = None if newest.absent or newest.lost else newest.text
         redirect = self.redirect
         if text and (redirect == "" or (redirect is None and not self.has_redirects)):
             target = redirect_target(text)
@@ -86,4 +95,5 @@ class PageDraft:
             newest.timestamp,
             newest.model or "wikitext",
             text,
+            newest.lost,
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -27,6 +27,8 @@ _NAME: Final = re.compile(
     (?:\.(?:bz2|gz|zst|7z))?""",
     re.VERBOSE,
 )
+_USER: Final = 2
+"""The namespace of users' pages; namespaces of discussions have odd numbers."""
 _INDEX: Final = re.compile(r"-multistream-index[0-9]*\.txt")
 _MULTISTREAM: Final = re.compile(r"-multistream([0-9]*)\.xml((?:-p[0-9]+p[0-9]+)?)\.bz2$")
 
@@ -41,6 +43,7 @@ class DumpFile:
         pages: first and last page id of a part; None where the name has no range.
         number: of a part, from 1; 0 where the name has none.
         date: of the dump, such as `2024-09-20`, or "".
+        has_talk: whether a dump of this kind has the pages of users and of discussions.
     """
 
     path: Path
@@ -48,6 +51,7 @@ class DumpFile:
     pages: tuple[int, int] | None = None
     number: int = 0
     date: str = ""
+    has_talk: bool = True
 
     @classmethod
     def of(cls, path: Path) -> DumpFile:
@@ -57,10 +61,15 @@ class DumpFile:
             return cls(path)
         day = _date(match["date"])
         number = int(match["number"] or 0)
+        has_talk = match["kind"] != "articles"
         if match["first"] is None:
-            return cls(path, not number, None, number, day)
+            return cls(path, not number, None, number, day, has_talk)
         pages = int(match["first"]), int(match["last"])
-        return cls(path, False, pages, number, day)
+        return cls(path, False, pages, number, day, has_talk)
+
+    def has(self, namespaces: Iterable[int]) -> bool:
+        """Return whether a dump of this kind has the pages of these namespaces."""
+        return self.has_talk or not any(number % 2 or number == _USER for number in namespaces)
 
 
 def _date(digits: str) -> str:

@@ -72,6 +72,7 @@ class PageReader(Generic[Item]):
     """Read the pages of some files, once.
 
     Attributes:
+        files: in the order in which they are read.
         counts: of the pages read so far.
         ended: files that were read to their ends without a fault.
         strays: files of a range of pages that have pages outside of it.
@@ -94,7 +95,7 @@ class PageReader(Generic[Item]):
         self.ended: list[DumpFile] = []
         self.strays: list[DumpFile] = []
         self.faults: list[str] = []
-        self._files = files
+        self.files = files
         self._job = job
         self._workers = workers
         self._stop_at_faults = stop_at_faults
@@ -112,7 +113,7 @@ class PageReader(Generic[Item]):
             if self._workers > 1:
                 pool = stack.enter_context(Pool(self._workers, self._job))
             plain: list[DumpFile] = []
-            for file in self._files:
+            for file in self.files:
                 head = head_of(file.path)
                 if head is None:
                     plain.append(file)

@@ -290,6 +290,8 @@ class PageParser:
         # Stubs alone have the address of a text.
         addressed = "location" in attributes or "id" in attributes
         revision.stub = addressed and attributes.get("bytes") != "0"
+        size = attributes.get("bytes", "")
+        revision.size = int(size) if _NUMBER.fullmatch(size) else 0
         self._limit = MOST_TEXT
         if not self._is_wanted(page) or revision.is_older_than(page.newest):
             self._parser.CharacterDataHandler = None
@@ -316,6 +318,9 @@ class PageParser:
                 too_long = self._length > MOST_TEXT
                 self.oversized += too_long
                 revision.text = None if too_long or skipped else value
+                revision.oversized = too_long
+                # A text that nobody asked for is not lost.
+                revision.size = 0 if skipped else revision.size
             elif field == "id":
                 revision.id = self._number(value, "id of a revision")
             elif field == "timestamp":
