@@ -40,6 +40,7 @@ from ragcore.store.layout import Verify
 from ragcore.store.manifest import Manifest, same_records
 from ragcore.store.opening import check_opens, matching_spec, open_version
 from ragcore.store.progress import Progress, silent
+from ragcore.store.staging import remove_half_versions
 from ragcore.store.update import ChangeSource, update_version
 from ragcore.types import Passage
 
@@ -346,6 +347,9 @@ class Store:
             StoreError: a version cannot be opened.
         """
         report = progress or silent
+        if everywhere:
+            # First: what a killed run has left may be all that there is of it.
+            remove_half_versions(self._catalog)
         found = find(self._catalog, ids)
         if everywhere:
             refuse_empty(self._catalog, found.ids)
@@ -359,9 +363,9 @@ class Store:
         in_use: list[str] = []
         if everywhere:
             rewritten, in_use = rewrite_all(
-                self._catalog, found.ids, retriever=retriever, report=report
+                self._catalog, found, retriever=retriever, report=report
             )
-        left = holding(self._catalog, found.ids)
+        left = holding(self._catalog, found)
         return Forgotten(
             passages=found.passages,
             version=made,
