@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragcore.types import Answer, Evidence, Passage, Source
+from ragcore.views.source import source_line
 
 KEYS = ("uri", "url", "path", "page", "line", "heading", "section", "revision", "date", "span")
 JSON = st.recursive(
@@ -55,7 +56,22 @@ def test_a_file_has_its_path_page_line_and_span():
     }
 
 
-@pytest.mark.parametrize("uri", ["javascript:alert(1)", "data:text/html,x", "file:///etc", "x"])
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "javascript:alert(1)",
+        "data:text/html,x",
+        "file:///etc",
+        "x",
+        "http://",
+        " http://a.example",
+        'https://a.example/" onload="alert(1)',
+        "https://a.example/<b>",
+        "https://a.example/\njavascript:alert(1)",
+        "https://a.example/\x1b]8;;",
+        "https://a.example/\u202ecod.exe",
+    ],
+)
 def test_only_a_uri_of_the_web_is_a_link(uri: str):
     assert (source(url=uri).uri, source(url=uri).link) == (uri, None)
 
@@ -77,3 +93,25 @@ def test_an_answer_as_json_has_the_source_of_its_evidence():
     (row,) = answer.to_dict()["evidence"]
     assert row["source"] == {"title": "Chad", "heading": "Lakes"}
     assert row["passage"]["metadata"] == {"section": "Lakes"}
+
+
+@pytest.mark.parametrize(
+    "uri", ["https://ko.wikipedia.org/w/index.php?title=파리&oldid=1", "HTTP://a"]
+)
+def test_an_address_of_the_web_is_a_link(uri: str):
+    assert source(url=uri).link == uri
+
+
+@pytest.mark.parametrize("number", [10**5000, -(10**5000), "9" * 5000], ids=["+", "-", "text"])
+def test_a_number_that_nobody_counts_to_is_left_out(number: object):
+    told = source(page=number, line=number, revision=number, span=[0, number])
+    assert (told.page, told.line, told.span) == (None, None, None)
+    assert told.revision is None or told.revision == number
+    assert str(source_line(told))
+
+
+def test_a_long_part_of_a_source_is_cut():
+    line = source_line(source(url=f"https://a.example/{'x' * 10**6}", section="y" * 10**6))
+    assert line is not None
+    assert len(line) < 5000
+    assert str(line).startswith("yyy")

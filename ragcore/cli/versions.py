@@ -159,7 +159,8 @@ def forget(
         print_text(f"left in the files of versions {names}: --everywhere rewrites them")
     print_text(
         "left in other places: the corpus, from which the next build or update reads them again, "
-        "exported versions, runs of `ragcore eval`, and logs"
+        "exported versions, vectors of interrupted builds until `ragcore memory gc`, runs of "
+        "`ragcore eval`, and logs"
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -299,7 +299,9 @@ def _ids(passages: Passages, rows: Sequence[int]) -> Iterator[str]:
     return (passages[row].id for row in rows)
 
 
-def without_passages(documents: Documents, removed: Rows, staging: Path) -> int | None:
+def without_passages(
+    documents: Documents, removed: Rows, staging: Path, *, forgotten: Collection[str] = ()
+) -> int | None:
     """Write the documents of a version without some passages; their keys become unknown.
 
     So the next update from the corpus compares these documents again.
@@ -308,16 +310,20 @@ def without_passages(documents: Documents, removed: Rows, staging: Path) -> int 
         documents: of the version.
         removed: numbers of passages that do not stay, int64 [r], ascending.
         staging: the new version's folder.
+        forgotten: ids of documents that are left out, also those without a passage.
 
     Returns:
-        How many documents with passages are left; None where none had such a passage, and nothing
-        was written.
+        How many documents with passages are left; None where none had such a passage, none is
+        forgotten, and nothing was written.
     """
-    if not any(np.isin(numbers, removed).any() for numbers in documents.numbers()):
+    is_same = all(documents.position(document_id) is None for document_id in forgotten)
+    if is_same and not any(np.isin(numbers, removed).any() for numbers in documents.numbers()):
         return None
     gone = frozenset(removed.tolist())
     with DocumentWriter(staging) as writer:
         for record in documents:
+            if record.id in forgotten:
+                continue
             left = [number for number in record.numbers if number not in gone]
             if len(left) == len(record.numbers):
                 writer.write(record)

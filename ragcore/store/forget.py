@@ -56,11 +56,13 @@ class Found:
 
     Attributes:
         ids: of passages, in any version.
+        documents: ids of documents.
         current: those that the current version has.
         passages: one of each id and text; a cache of embeddings may be searched for these.
     """
 
     ids: frozenset[str]
+    documents: frozenset[str]
     current: frozenset[str]
     passages: tuple[Passage, ...]
 
@@ -133,15 +135,19 @@ def find(catalog: Catalog, ids: Sequence[str]) -> Found:
                 f"store {catalog.folder}: no version has a document or a passage with the id "
                 f"{name!r}: check the id; `ragcore memory search --json` shows ids"
             )
-    return Found(frozenset(wanted), frozenset(in_current), tuple(stored.values()))
+    return Found(
+        frozenset(wanted), frozenset(documents), frozenset(in_current), tuple(stored.values())
+    )
 
 
-def holding(catalog: Catalog, ids: Collection[str]) -> list[str]:
-    """List the versions whose files have a passage of these ids, also one that is left out."""
+def holding(catalog: Catalog, found: Found) -> list[str]:
+    """List the versions whose files have a passage, also one that is left out, or a document."""
     names = []
     for name in catalog.names():
         with catalog.lease(name) as version, _all_stored(version) as passages:
-            if len(passages.stored_numbers(sorted(ids))):
+            if len(passages.stored_numbers(sorted(found.ids))) or _records(
+                version, found.documents
+            ):
                 names.append(name)
     return names
 
@@ -159,19 +165,19 @@ def refuse_empty(catalog: Catalog, ids: Collection[str]) -> None:
 
 def rewrite_all(
     catalog: Catalog,
-    ids: Collection[str],
+    found: Found,
     *,
     retriever: ComponentSpec[Retriever] | None,
     report: Progress,
 ) -> tuple[list[str], list[str]]:
-    """Rewrite the versions whose files have passages of these ids, or passages of no version.
+    """Rewrite the versions whose files have what was found, or passages of no version.
 
     Each version is rewritten next to its place and exchanged for the old one; its name, its parent
     and its other passages stay. One that a program has open stays as it is.
 
     Args:
         catalog: of the store.
-        ids: of the passages to erase.
+        found: the passages and documents to erase.
         retriever: as for `Store.open`; used for versions that were built with one of its name.
         report: called as by a build.
 
@@ -193,20 +199,30 @@ def rewrite_all(
         versions = {name: _version(catalog, name) for name in names}
         for version in versions.values():
             version.check_files(digests=True)
-        kept = {name: _kept_after(version, ids) for name, version in versions.items()}
+        kept = {name: _kept_after(version, found.ids) for name, version in versions.items()}
         needed = _needed(versions, kept)
         to_rewrite = _files_to_rewrite(versions.values(), needed)
         rewritten = []
         new_files: dict[Inode, Path] = {}
         for name, version in versions.items():
             inodes = {_inode(file) for file, _, _ in _ranges(version)}
-            if inodes.isdisjoint(to_rewrite):
+            if inodes.isdisjoint(to_rewrite) and not _records(version, found.documents):
                 continue
             # A file that several versions share is written once, in the first of them.
             stays = {inode: needed[inode] for inode in inodes & to_rewrite}
-            _rewrite(catalog, version, kept[name], stays, new_files, retriever, report)
+            _rewrite(
+                catalog, version, kept[name], found.documents, stays, new_files, retriever, report
+            )
             rewritten.append(name)
         return rewritten, in_use
+
+
+def _records(version: LeasedVersion, documents: Collection[str]) -> bool:
+    """Return whether a version knows one of these documents, also one without passages."""
+    recorded = version.open_documents()
+    return recorded is not None and any(
+        recorded.position(document_id) is not None for document_id in documents
+    )
 
 
 def _version(catalog: Catalog, name: str) -> LeasedVersion:
@@ -282,6 +298,7 @@ def _rewrite(
     catalog: Catalog,
     version: LeasedVersion,
     kept: Rows,
+    forgotten: Collection[str],
     needed: dict[Inode, Rows],
     new_files: dict[Inode, Path],
     retriever: ComponentSpec[Retriever] | None,
@@ -293,6 +310,7 @@ def _rewrite(
         catalog: of the store.
         version: that is rewritten.
         kept: numbers of the passages that it has from now on, int64 [n], ascending.
+        forgotten: ids of documents that it does not know from now on.
         needed: for each file of passages that is rewritten, the positions that stay.
         new_files: for each old file, the one that replaces it, as far as there is one.
         retriever: as for `rewrite_all`.
@@ -317,7 +335,7 @@ def _rewrite(
             numbers = _numbers(memory)
             removed = numbers[~np.isin(numbers, kept)]
             if documents is not None:
-                counted = without_passages(documents, removed, staging)
+                counted = without_passages(documents, removed, staging, forgotten=forgotten)
                 if counted is None:
                     for name in DOCUMENT_FILES:
                         share(version.path / name, staging / name)

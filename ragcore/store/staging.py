@@ -25,7 +25,14 @@ from ragcore.store.catalog import Catalog
 from ragcore.store.layout import BUILDING, SCRATCH, TRASH
 from ragcore.store.progress import Progress
 
-__all__ = ["Staging", "orphans", "scratch_folder", "staging_folder", "unique"]
+__all__ = [
+    "Staging",
+    "orphans",
+    "remove_half_versions",
+    "scratch_folder",
+    "staging_folder",
+    "unique",
+]
 
 _UNIQUE: Final = r"-[0-9a-f]{8}"
 """What `unique` adds to a name."""
@@ -58,9 +65,7 @@ def staging_folder(
         VersionExistsError: there is a version of this name, or one is being made.
     """
     with locked(catalog.lock):
-        for orphan, orphan_lock in orphans(catalog, BUILDING):
-            shutil.rmtree(orphan)
-            os.close(orphan_lock)
+        _remove_orphans(catalog, BUILDING)
         claimed = _claimed(catalog)
         if version is None:
             version = catalog.free_name(date.today().isoformat(), claimed)
@@ -82,6 +87,21 @@ def staging_folder(
                 # An error of the block is the one to raise; what cannot be removed is an orphan.
                 shutil.rmtree(staging, ignore_errors=True)
         if lock is not None:
+            os.close(lock)
+
+
+def remove_half_versions(catalog: Catalog) -> None:
+    """Remove what killed processes have left of versions: made, exchanged or removed by half."""
+    with locked(catalog.lock):
+        _remove_orphans(catalog, BUILDING, TRASH)
+
+
+def _remove_orphans(catalog: Catalog, *prefixes: str) -> None:
+    """Remove orphans whose names begin so; the caller holds the store's lock."""
+    for orphan, lock in orphans(catalog, *prefixes):
+        try:
+            shutil.rmtree(orphan)
+        finally:
             os.close(lock)
 
 

@@ -4,42 +4,33 @@ A version is written in a staging folder, then renamed into place; from then on 
 process killed at any write leaves the old state or the new one; the next build or `gc` removes what
 it left half-written.
 
-Knows which operations there are; how each works is in the module that it calls: layout.py and
-catalog.py say what lies where, build.py and update.py make versions, opening.py opens them.
+Knows which operations change a store; reading.py has the others. How each works is in the module
+that it calls: layout.py and catalog.py say what lies where, build.py and update.py make versions,
+forget.py rewrites them, opening.py opens them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from ragcore.contracts import Corpus, Retriever, VectorCache
-from ragcore.disk.atomic import files_below, writing
-from ragcore.errors import StoreError, UnknownVersionError
-from ragcore.memory.memory import Memory
-from ragcore.memory.passages import Passages
+from ragcore.disk.atomic import writing
 from ragcore.registry.components import ComponentSpec
-from ragcore.store.archive import export_version, import_version
+from ragcore.store.archive import import_version
 from ragcore.store.build import build_version
-from ragcore.store.catalog import Catalog
 from ragcore.store.collect import Collected, collect
 from ragcore.store.comparing import DocumentCounts
-from ragcore.store.diff import (
-    Changes,
-    Differences,
-    RecordedPassages,
-    differences,
-    differences_by_document,
-)
+from ragcore.store.diff import Changes
 from ragcore.store.forget import Forgotten, find, holding, refuse_empty, rewrite_all
 from ragcore.store.guards import Allowed
 from ragcore.store.info import UpdateInfo, VersionInfo, info_of, update_info
 from ragcore.store.layout import Verify
-from ragcore.store.manifest import Manifest, same_records
-from ragcore.store.opening import check_opens, matching_spec, open_version
+from ragcore.store.opening import check_opens
 from ragcore.store.progress import Progress, silent
+from ragcore.store.reading import StoreReader
+from ragcore.store.staging import remove_half_versions
 from ragcore.store.update import ChangeSource, update_version
 from ragcore.types import Passage
 
@@ -56,57 +47,12 @@ __all__ = [
 ]
 
 
-class Store:
+class Store(StoreReader):
     """The versions of a memory in a folder; the folder is made by the first build.
 
     Where the disk is full or the folder may not be written to, all methods that write raise
     StoreError and leave the store as it was.
     """
-
-    def __init__(self, folder: str | Path) -> None:
-        self._catalog = Catalog(folder)
-
-    @property
-    def folder(self) -> Path:
-        """Where the store is."""
-        return self._catalog.folder
-
-    def versions(self) -> list[VersionInfo]:
-        """List all versions by name, those with a broken manifest as broken.
-
-        Raises:
-            StoreCorruptError: CURRENT holds no name.
-        """
-        current, infos = self.current(), []
-        for name in self._catalog.names():
-            try:
-                infos.append(info_of(self._catalog.manifest(name), current))
-            except UnknownVersionError:
-                # It was collected since its name was read.
-                continue
-            except StoreError as error:
-                size = sum(
-                    path.stat().st_size for path in files_below(self._catalog.versions / name)
-                )
-                infos.append(VersionInfo(name, "", 0, "", size, name == current, str(error)))
-        return infos
-
-    def current(self) -> str | None:
-        """Return the name of the current version, or None where none was ever activated.
-
-        Raises:
-            StoreCorruptError: CURRENT holds no name.
-        """
-        return self._catalog.current()
-
-    def manifest(self, version: str | None = None) -> Manifest:
-        """Read what a version consists of and how it was made; the current one where None.
-
-        Raises:
-            UnknownVersionError: there is no such version, or no current one.
-            StoreCorruptError: its manifest is missing or broken.
-        """
-        return self._catalog.manifest(version)
 
     def activate(
         self,
@@ -146,51 +92,6 @@ class Store:
         """
         with writing(self.folder):
             return self._catalog.rollback()
-
-    def open(
-        self,
-        version: str | None = None,
-        *,
-        retriever: ComponentSpec[Retriever] | None = None,
-        temperature: float = 1.0,
-        verify: Verify = "sampled",
-        low_priority: bool = False,
-    ) -> Memory:
-        """Open a version to search it; while the memory is open, `gc` does not remove it.
-
-        Args:
-            version: its name; the current one where None.
-            retriever: how to search; as it was built where None.
-            temperature: of the memory; see `Memory`.
-            verify: "full", or True: compare every file's sha256, for which all of them are read;
-                "sampled": the same, but of files above 64 MiB only that of some blocks; only the
-                sizes where False.
-            low_priority: sleep as long as each read took, so that serving threads keep half the
-                CPU.
-
-        Raises:
-            UnknownVersionError: there is no such version, or no current one.
-            StoreCorruptError: a file is missing or was changed.
-            MemoryMismatchError: it was built with another retriever or encoder.
-        """
-        with self._catalog.lease(version) as leased:
-            leased.check_files(digests=verify, low_priority=low_priority)
-            spec = matching_spec(leased, retriever)
-            return open_version(leased, spec, temperature=temperature, recorded=retriever is None)
-
-    def verify(self, version: str | None = None) -> VersionInfo:
-        """Read every file of a version and compare it with the manifest.
-
-        Args:
-            version: its name; the current one where None.
-
-        Raises:
-            UnknownVersionError: there is no such version, or no current one.
-            StoreCorruptError: names every file that is missing or differs.
-        """
-        with self._catalog.lease(version) as leased:
-            leased.check_files(digests=True)
-        return info_of(leased.manifest, self.current())
 
     def build(
         self,
@@ -346,6 +247,9 @@ class Store:
             StoreError: a version cannot be opened.
         """
         report = progress or silent
+        if everywhere:
+            # First: what a killed run has left may be all that there is of it.
+            remove_half_versions(self._catalog)
         found = find(self._catalog, ids)
         if everywhere:
             refuse_empty(self._catalog, found.ids)
@@ -359,9 +263,9 @@ class Store:
         in_use: list[str] = []
         if everywhere:
             rewritten, in_use = rewrite_all(
-                self._catalog, found.ids, retriever=retriever, report=report
+                self._catalog, found, retriever=retriever, report=report
             )
-        left = holding(self._catalog, found.ids)
+        left = holding(self._catalog, found)
         return Forgotten(
             passages=found.passages,
             version=made,
@@ -369,33 +273,6 @@ class Store:
             left=tuple(left),
             in_use=tuple(name for name in in_use if name in left),
         )
-
-    def diff(self, old: str, new: str) -> Differences:
-        """Compare the passages of two versions: which were added, removed or changed.
-
-        By id; where both versions record documents, document by document.
-
-        Raises:
-            UnknownVersionError: there is no such version.
-            StoreCorruptError: a file of its passages or documents is missing or broken.
-        """
-        with (
-            self.passages(old, verify=True) as before,
-            self.passages(new, verify=True) as after,
-            self._catalog.lease(old) as earlier,
-            self._catalog.lease(new) as later,
-        ):
-            for version in (earlier, later):
-                version.check_files(digests=True, only=version.document_names())
-            recorded = [
-                RecordedPassages(passages, documents)
-                for passages, version in ((before, earlier), (after, later))
-                if (documents := version.open_documents()) is not None
-            ]
-            if len(recorded) < 2:
-                return differences(before, after)
-            trusted = same_records(earlier.manifest, later.manifest)
-            return differences_by_document(*recorded, trusted=trusted)
 
     def gc(self, keep: int, *, dry_run: bool = False) -> Collected:
         """Remove all versions but a few, and leftovers of interrupted builds.
@@ -414,34 +291,6 @@ class Store:
             StoreCorruptError: CURRENT holds no name.
         """
         return collect(self._catalog, keep, dry_run=dry_run)
-
-    def export(
-        self,
-        path: str | Path | IO[bytes],
-        version: str | None = None,
-        *,
-        progress: Progress | None = None,
-    ) -> VersionInfo:
-        """Write a version to one file, a tar archive; the same version gives the same bytes.
-
-        Absolute paths that its manifest records as paths lose their folders. Other texts that look
-        like paths stay as they are, and a warning in the log names where each is.
-
-        Args:
-            path: of the file; it appears, or replaces an older one, when it is complete. An open
-                file, such as a pipe, is written to as it is.
-            version: its name; the current one where None.
-            progress: called with the bytes that are done ("files").
-
-        Raises:
-            UnknownVersionError: there is no such version, or no current one.
-            StoreCorruptError: a file is not as the manifest says.
-            StoreError: what is at the path is no regular file.
-        """
-        target = Path(path) if isinstance(path, str | Path) else path
-        with self._catalog.lease(version) as leased:
-            export_version(self._catalog, leased, target, progress or silent)
-        return info_of(leased.manifest, self.current())
 
     def import_version(
         self,
@@ -475,22 +324,3 @@ class Store:
             retriever=retriever,
         )
         return info_of(manifest, self.current())
-
-    @contextmanager
-    def passages(self, version: str | None = None, *, verify: bool = False) -> Iterator[Passages]:
-        """Open the passages of a version, the current one where None, without its retriever.
-
-        Args:
-            version: its name; the current one where None.
-            verify: compare the sha256 of their files; only the sizes of all files where False.
-
-        Raises:
-            UnknownVersionError: there is no such version, or no current one.
-            StoreCorruptError: a file is missing, of another size, or cannot be read as passages.
-        """
-        with self._catalog.lease(version) as leased:
-            leased.check_files(digests=False)
-            if verify:
-                leased.check_files(digests=True, only=leased.passage_names())
-            with leased.open_passages() as passages:
-                yield passages

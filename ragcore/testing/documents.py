@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any, ClassVar
 
 from ragcore.testing.suite import Suite
@@ -136,9 +137,10 @@ class DocumentLaws(Suite):
     def test_it_tells_whether_it_is_complete(self, component: Any) -> None:
         """`complete` is True or False, and `identity` and `date`, where they exist, are texts.
 
-        Capability `documents`.
+        A `date` that is not empty is a day or a time in ISO 8601. Capability `documents`.
 
         Fix: return False where the files are a part of a whole: what they lack is then not deleted.
+        Return an empty date where none is known.
         """
         corpus = self.spec(component).build()
         self.needs(corpus, "documents")
@@ -148,6 +150,11 @@ class DocumentLaws(Suite):
         for name in ("identity", "date"):
             value = getattr(corpus, name, "")
             assert isinstance(value, str), f"{name} is {value!r}: expected text"
+            if name == "date" and value:
+                try:
+                    datetime.fromisoformat(value)
+                except ValueError:
+                    raise AssertionError(f"date is {value!r}: expected ISO 8601") from None
 
 
 def _passages_of(documents: Iterable[Document]) -> list[Passage]:

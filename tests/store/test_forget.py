@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -194,3 +195,35 @@ def test_folders_change_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(FileNotFoundError):
         exchange(one, tmp_path / "absent")
     assert (one / "file").read_text() == "one"
+
+
+def test_a_document_without_passages_is_forgotten(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    spec = pages_spec(tmp_path / "pages.jsonl")
+    write_pages(tmp_path / "pages.jsonl", [page(7_777_777, "Empty"), *PAGES])
+    store.build("one", spec.build(), dense_part(), corpus_config=spec)
+    write_pages(tmp_path / "pages.jsonl", [page(1, "Chad", revision=2), *PAGES[1:]])
+    store.update("two", spec.build(), retriever=dense_part(), corpus_config=spec)
+    # Version two knows page 1 without passages, version one page 7777777.
+    assert store.forget(["7777777"], retriever=dense_part()).left == ("one",)
+    forgotten = store.forget(["7777777", "1"], everywhere=True, retriever=dense_part())
+    assert (forgotten.version, forgotten.rewritten, forgotten.left) == (None, ("one", "two"), ())
+    assert files_with(store, "7777777") == files_with(store, "zanzibar") == set()
+    for name in ("one", "two"):
+        recorded = Documents(store.folder / "versions" / name)
+        assert [each.id for each in recorded] == ["2", "3"]
+        assert store.verify(name).passages == 4
+
+
+@pytest.mark.parametrize("name", [".trash-old-0123abcd", ".building-one-0123abcd"])
+def test_what_killed_processes_have_left_goes_too(tmp_path: Path, name: str) -> None:
+    store = updated(tmp_path, bm25())
+    versions = store.folder / "versions"
+    shutil.copytree(versions / "one", versions / name)
+    store.forget(["1"], everywhere=True, retriever=bm25())
+    assert files_with(store, "zanzibar") == set()
+    # Killed after the last exchange: no version has the page, and its files go all the same.
+    shutil.copytree(versions / "one", versions / name)
+    with pytest.raises(CorpusError, match="no version has"):
+        store.forget(["1"], everywhere=True, retriever=bm25())
+    assert not (versions / name).exists()

@@ -136,6 +136,11 @@ class CompleteByWord(Chapters):
     complete = "yes"
 
 
+class DateIsNoDate(Chapters):
+    caught_by = "test_it_tells_whether_it_is_complete"
+    date = "late in 2026"
+
+
 class DateIsNoText(Chapters):
     caught_by = "test_it_tells_whether_it_is_complete"
     date = 2026

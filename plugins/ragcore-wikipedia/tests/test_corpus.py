@@ -472,3 +472,13 @@ def test_what_a_process_gets_can_be_pickled(dumps: Any) -> None:
     # A process that reads a dump gets the settings once, and sends documents back.
     (document,) = documents_of(corpus_of(dumps.write(WHOLE, dumps.page(1, "A")))).values()
     assert pickle.loads(pickle.dumps(document)) == document
+
+
+def test_a_page_known_without_a_key_loses_its_passages_when_it_redirects(dumps: Any) -> None:
+    pages = [dumps.page(id_, f"Page {id_}", text="#REDIRECT [[B]]", redirect="B") for id_ in (1, 2)]
+    corpus = corpus_of(dumps.write("piece.xml", *pages, dumps.page(3, "B", text=TEXT)))
+    documents = documents_of(corpus, Known({"1": "", "3": ""}))
+    # A memory that was built with other settings knows pages 1 and 3, and no keys.
+    assert documents.keys() == {"1", "3"}
+    assert documents["1"].passages == ()
+    assert documents["3"].passages

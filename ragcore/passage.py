@@ -1,0 +1,139 @@
+"""Define passages, the documents that they belong to, and where a passage comes from.
+
+Knows the keys of metadata that tell a source. They are untrusted: a corpus, or a file from
+elsewhere, wrote them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+__all__ = ["Document", "Passage", "Source"]
+
+_DIGITS: Final = 19
+_MOST: Final = 10**_DIGITS
+"""Numbers from here on are none of a page, line or revision; Python cannot print all of them."""
+
+_LINK: Final = re.compile(
+    r"https?://[^\s\x00-\x20\x7f-\x9f\"<>\u200e\u200f\u202a-\u202e\u2066-\u2069]+", re.IGNORECASE
+)
+"""No space, control character, mark of direction or delimiter, which no address has (RFC 3986)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of text that can be retrieved; the paper calls it a document z."""
+
+    id: str
+    title: str
+    text: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a passage comes from, as far as its metadata tell; made by `Source.of`.
+
+    Attributes:
+        uri: of the document, such as a link to the revision of a wiki's page.
+        title: of the passage; empty where it has none.
+        path: of the file.
+        page: its number in the file.
+        line: its number in the file, from 1.
+        heading: of the section, or the path of headings that leads to it.
+        revision: of the document.
+        date: of the revision, ISO 8601.
+        span: where the passage is in the document's text: character offsets [start, end).
+    """
+
+    uri: str | None = None
+    title: str = ""
+    path: str | None = None
+    page: int | None = None
+    line: int | None = None
+    heading: str | None = None
+    revision: str | None = None
+    date: str | None = None
+    span: tuple[int, int] | None = None
+
+    @classmethod
+    def of(cls, passage: Passage) -> Source:
+        """Return the source that a passage's metadata name; a value of another form is left out.
+
+        Keys of metadata: `uri` or `url`, `path`, `page`, `line`, `heading` or `section`,
+        `revision`, `date` or `timestamp`, `span`. With a `revision`, `page` is the id of a wiki's
+        page and no number of a page.
+        """
+        metadata = passage.metadata
+        number = _number_at(metadata, "revision")
+        revision = _text_at(metadata, "revision") if number is None else str(number)
+        return cls(
+            uri=_text_at(metadata, "uri", "url"),
+            title=passage.title,
+            path=_text_at(metadata, "path"),
+            page=_number_at(metadata, "page") if revision is None else None,
+            line=_number_at(metadata, "line"),
+            heading=_text_at(metadata, "heading", "section"),
+            revision=revision,
+            date=_text_at(metadata, "date", "timestamp"),
+            span=_span_at(metadata),
+        )
+
+    @property
+    def link(self) -> str | None:
+        """The uri where it is one of the web, which a page may link to; metadata are untrusted."""
+        return self.uri if self.uri is not None and _LINK.fullmatch(self.uri) else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is known, as plain JSON-ready values by name."""
+        values = {name: getattr(self, name) for name in self.__slots__}
+        if self.span is not None:
+            values["span"] = list(self.span)
+        return {name: value for name, value in values.items() if value not in (None, "")}
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One page or file of a corpus, with the passages that it is split into.
+
+    Attributes:
+        id: stays the same when the document is edited or renamed, such as the id of a wiki's page.
+        key: changes whenever a passage of the document does: two states of a document with the
+            same key have the same passages. Of a wiki's page, the revision and a digest of title
+            and text.
+        passages: in the document's order; empty where it has no text. None where the document is
+            known with this key, so that it need not be parsed.
+    """
+
+    id: str
+    key: str
+    passages: tuple[Passage, ...] | None
+
+
+def _text_at(metadata: Mapping[str, Any], *keys: str) -> str | None:
+    """Return the text at the first key that has one, None where none has."""
+    for key in keys:
+        value = metadata.get(key)
+        if isinstance(value, str) and value.strip():
+            return value
+    return None
+
+
+def _number_at(metadata: Mapping[str, Any], key: str) -> int | None:
+    """Return the whole number at a key, which a table may have as text."""
+    value = metadata.get(key)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value if abs(value) < _MOST else None
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < _DIGITS:
+        return int(value)
+    return None
+
+
+def _span_at(metadata: Mapping[str, Any]) -> tuple[int, int] | None:
+    match metadata.get("span"):
+        case [int(start), int(end)] if 0 <= start <= end < _MOST:
+            return int(start), int(end)
+    return None
