@@ -7,7 +7,7 @@ Without --model, random vectors of invented passages are added, read in the same
 another one. Times are this process's processor time, without that of drawing the vectors; bytes are
 those of the file.
 
-With --model, a dense memory is built from invented passages of about 100 words with an empty cache
+With --model, a dense memory is built from invented passages of 60 words with an empty cache
 and with a full one, in turns, and the ratio of the processor times is printed. The model's loading
 is not in it: a build with a full cache loads it, too, for its fingerprint.
 """
@@ -89,7 +89,7 @@ def builds(model: str, count: int, rounds: int) -> None:
     index = ComponentSpec("index", "exact", Exact, Exact.Config())
     spec = ComponentSpec("retriever", "dense", Dense, Dense.Config(encoder=encoder, index=index))
     loaded = encoder.shared()
-    passages, ratios = corpus(count, 100), []
+    passages, ratios = corpus(count, 60), []
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as name:
             times = []

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ragcore.registry.components import ComponentSpec
     from ragcore.store.store import Store, VersionInfo
 
-__all__ = ["retriever_at", "store_at", "version_row"]
+__all__ = ["cache_at", "retriever_at", "store_at", "version_row"]
 
 
 def store_at(location: str, *, new: bool = False) -> tuple[Store, str | None]:
@@ -49,6 +49,22 @@ def retriever_at(location: str) -> ComponentSpec[Retriever] | None:
     from ragcore.config import load_config
 
     return load_config(location).memory.retriever if _is_pipeline(Path(location)) else None
+
+
+def cache_at(location: str) -> Path | None:
+    """Return the folder of a pipeline's embedding cache; the default one's for a store's folder.
+
+    None where there is no cache.
+
+    Raises:
+        ConfigError: the pipeline file is faulty.
+    """
+    from ragcore.config import CacheConfig, load_config
+    from ragcore.embeddings.location import cache_folder
+
+    is_pipeline = _is_pipeline(Path(location))
+    config = load_config(location).memory.cache if is_pipeline else CacheConfig()
+    return None if config is None else cache_folder(config.folder)
 
 
 def version_row(version: VersionInfo) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import typer
 from ragcore.cli.arguments import JsonOption, StoreArgument
 from ragcore.cli.outputs import check_file
 from ragcore.cli.progress import stage_bars
-from ragcore.cli.stores import retriever_at, store_at, version_row
+from ragcore.cli.stores import cache_at, retriever_at, store_at, version_row
 from ragcore.views.output import print_json, print_text
 
 if TYPE_CHECKING:
@@ -130,7 +130,11 @@ def forget(
     as_json: JsonOption = False,
 ) -> None:
     """Remove documents or passages from the current version, and say where they are left."""
+    from ragcore.embeddings.upkeep import Forgotten, size_of
+    from ragcore.embeddings.upkeep import forget as forget_vectors
+
     store, _ = store_at(location)
+    cache = cache_at(location)
     with stage_bars() as progress:
         forgotten = store.forget(
             ids,
@@ -139,10 +143,13 @@ def forget(
             retriever=retriever_at(location),
             progress=progress,
         )
+    cached = Forgotten(0)
+    if everywhere and cache is not None:
+        cached = forget_vectors(cache, forgotten.passages)
     if as_json:
         row = asdict(forgotten)
-        del row["passages"]
-        print_json({**row, "passages": sorted({each.id for each in forgotten.passages})})
+        row["passages"] = sorted({each.id for each in forgotten.passages})
+        print_json({**row, "cache": asdict(cached)})
         return
     count = len({passage.id for passage in forgotten.passages})
     if forgotten.version is None:
@@ -157,6 +164,12 @@ def forget(
     elif forgotten.left:
         names = ", ".join(forgotten.left)
         print_text(f"left in the files of versions {names}: --everywhere rewrites them")
+    if cached.vectors:
+        print_text(f"{cached.vectors:,} vectors removed from the embedding cache {cache}")
+    for path, reason in cached.left.items():
+        print_text(f"left in the embedding cache {path}: {reason}: delete this file")
+    if not everywhere and cache is not None and size_of(cache):
+        print_text(f"left in the embedding cache {cache}: --everywhere removes vectors there, too")
     print_text(
         "left in other places: the corpus, from which the next build or update reads them again, "
         "exported versions, vectors of interrupted builds until `ragcore memory gc`, runs of "

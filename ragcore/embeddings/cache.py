@@ -21,7 +21,7 @@ import numpy as np
 from ragcore.embeddings.database import VectorFile, delete_file, is_damage
 from ragcore.embeddings.keys import key_of
 from ragcore.embeddings.upkeep import evict, size_of
-from ragcore.errors import StoreError
+from ragcore.errors import ComponentError, StoreError
 from ragcore.types import Passage
 
 if TYPE_CHECKING:
@@ -113,7 +113,11 @@ class EmbeddingCache:
         passages: Sequence[Passage],
         encode: Callable[[Sequence[Passage]], Vectors],
     ) -> Vectors:
-        """Return the vectors of passages, [n, d]; see `VectorCache`."""
+        """Return the vectors of passages, [n, d]; see `VectorCache`.
+
+        Raises:
+            ComponentError: `encode` returns vectors of another shape than [u, d].
+        """
         with self._lock:
             self._asked += len(passages)
             if self._folder is None or not passages:
@@ -157,6 +161,11 @@ class EmbeddingCache:
         unknown = list(positions)
         if unknown:
             encoded = encode([passages[position] for position in positions.values()])  # [u, d]
+            if encoded.shape != (len(unknown), encoder.dim):
+                raise ComponentError(
+                    f"a retriever encoded {len(unknown)} passages as vectors of shape "
+                    f"{encoded.shape}: expected {(len(unknown), encoder.dim)}"
+                )
             rows = np.ascontiguousarray(encoded, "<f4")
             vectors = {key: row.tobytes() for key, row in zip(unknown, rows, strict=True)}
             known |= vectors
@@ -211,6 +220,8 @@ class EmbeddingCache:
                 evict(folder, self._max_bytes * _ROOM - count, unused_since=self._started)
             self._is_full = size_of(folder) + count > self._max_bytes
         except (OSError, StoreError) as error:
+            # Once is enough: nothing more is added.
+            self._is_full = True
             self._warn(folder, error)
             return False
         if self._is_full:

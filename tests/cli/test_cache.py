@@ -144,6 +144,25 @@ def test_prune_clear_and_forget(
     assert ragcore.build_memory(pipeline, version="four").encodings == Encodings(9, 0)
 
 
+def test_forgetting_everywhere_forgets_in_the_cache(
+    pipeline: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ragcore.build_memory(pipeline, version="one")
+    out = run(capsys, "memory", "forget", pipeline, "p3", "--version", "two")
+    assert f"left in the embedding cache {cache}: --everywhere removes vectors there, too" in out
+    out = run(capsys, "memory", "forget", pipeline, "p3", "--everywhere")
+    assert f"1 vectors removed from the embedding cache {cache}" in out
+    assert ragcore.build_memory(pipeline, version="three").encodings == Encodings(1, 8)
+    # By the store's folder, the default cache is meant.
+    store = pipeline.parent / "store"
+    row = json.loads(run(capsys, "memory", "forget", store, "p4", "--everywhere", "--json"))
+    assert row["cache"] == {"vectors": 1, "left": {}}
+    (path,) = vector_files(cache)
+    path.write_bytes(b"nothing" * 999)
+    out = run(capsys, "memory", "forget", pipeline, "p5", "--everywhere")
+    assert f"left in the embedding cache {path}: file is not a database: delete this file" in out
+
+
 def test_what_cannot_be_forgotten_is_an_error(
     pipeline: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from ragcore.embeddings.cache import EmbeddingCache, Encodings
 from ragcore.embeddings.database import VectorFile, vector_files
 from ragcore.embeddings.upkeep import clear, encoders, evict, forget, size_of
+from ragcore.errors import ComponentError
 from ragcore.registry.components import ComponentSpec
 from ragcore.retrievers.dense import Dense
 from ragcore.retrievers.hybrid import Hybrid
@@ -192,6 +193,27 @@ def test_an_interrupted_build_ends_as_if_it_had_not_been(tmp_path: Path, folder:
     assert build(store, folder, part()) == Encodings(20, 0, resumed=20)
     assert sorted(Counting.encoded) == sorted(passage.text for passage in PASSAGES)
     assert files(store, "v") == files(whole, "v")
+    assert look_up(folder)[1] == Encodings(0, 40)
+
+
+def test_vectors_of_another_shape_are_refused(folder: Path) -> None:
+    with EmbeddingCache(folder, LARGE) as cache:
+        for shape in ((2, 32), (3, 31), (96,)):
+            wrong = np.zeros(shape, np.float32)
+            with pytest.raises(ComponentError, match=r"expected \(3, 32\)"):
+                cache.vectors("words", 32, PASSAGES[:3], lambda _, wrong=wrong: wrong)
+    assert look_up(folder)[1] == Encodings(40, 0)
+
+
+def test_a_cache_that_is_emptied_meanwhile_stops_no_build(folder: Path) -> None:
+    encoder = WordEncoder(WordEncoder.Config())
+    with EmbeddingCache(folder, LARGE) as cache:
+        for start in (0, 20):
+            some = PASSAGES[start : start + 20]
+            vectors = cache.vectors(encoder.fingerprint, 32, some, encoder.encode_passages)
+            same(vectors, direct(some))
+            clear(folder)
+    same(look_up(folder)[0], direct())
     assert look_up(folder)[1] == Encodings(0, 40)
 
 
