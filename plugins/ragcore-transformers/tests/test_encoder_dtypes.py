@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import torch
 from ragcore_transformers import precision
 from ragcore_transformers.configs import DprConfig, SentenceConfig
 from ragcore_transformers.dpr import Dpr
+from ragcore_transformers.loading import save_model
 from ragcore_transformers.sentence import SentenceTransformers
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Dense as DenseLayer
 
 from ragcore.errors import MemoryMismatchError, PluginError, UnsupportedOperation
 from ragcore.registry.components import ComponentSpec
@@ -121,6 +124,44 @@ def test_a_narrow_checkpoint_computes_as_it_is_stored(models: Path, tmp_path: Pa
     assert {weight.dtype for weight in narrow.model.parameters()} == {torch.bfloat16}
     assert {weight.dtype for weight in wide.model.parameters()} == {torch.float32}
     assert wide.fingerprint == narrow.fingerprint[:-1] + ",dtype=float32)"
+
+
+@both_kinds
+@pytest.mark.parametrize("stored", [torch.bfloat16, torch.float16])
+def test_int8_of_a_narrow_checkpoint_is_near_the_exact_vectors(
+    kind: str, stored: torch.dtype, models: Path, tmp_path: Path
+) -> None:
+    if kind == "sentence":
+        library = SentenceTransformer(str(models / "sentence"), device="cpu")
+        # Read after the transformer, as some models do.
+        library.insert(2, DenseLayer(library.get_embedding_dimension(), 8))
+        folder = tmp_path / "exact" / "sentence"
+        library.save(str(folder), create_model_card=False)
+        library.to(stored).save(str(tmp_path / "sentence"), create_model_card=False)
+        exact = made(kind, tmp_path / "exact")
+    else:
+        exact = made(kind, models)
+        for side, model in (("question", exact.question_model), ("passage", exact.passage_model)):
+            narrow = copy.deepcopy(model).to(stored)
+            save_model(narrow, exact.passage_tokenizer, tmp_path / side)
+    coarse = made(kind, tmp_path, dtype="int8")
+    vectors = coarse.encode_passages(PASSAGES)
+    gap = np.abs(vectors - exact.encode_passages(PASSAGES)).max()
+    assert gap <= 0.1 * np.abs(vectors).max()
+    assert np.isfinite(of_questions(coarse)).all()
+
+
+@both_kinds
+def test_the_speed_report_names_dtypes_and_kernels(kind: str, models: Path) -> None:
+    lines = made(kind, models, dtype="int8", passage_dtype="bfloat16").speed_report()
+    begin = lines.index("passages: dtype bfloat16")
+    assert lines[0] == "questions: dtype int8"
+    assert all(" x linear " in line and ", int8: " in line for line in lines[1:begin])
+    assert len(lines[begin + 1 :]) >= 1
+    assert all(", bfloat16: plain" in line for line in lines[begin + 1 :])
+    if kind == "sentence":
+        assert made(kind, models).speed_report()[0] == "dtype float32"
+        assert made(kind, models, dtype="auto").speed_report()[0].endswith(", chosen by auto")
 
 
 @both_kinds

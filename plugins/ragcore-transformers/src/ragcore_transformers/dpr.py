@@ -35,6 +35,7 @@ from ragcore_transformers.precision import (
     refuse_int8,
     with_chosen_dtype,
 )
+from ragcore_transformers.speed import encoder_lines
 from ragcore_transformers.tokenizing import LengthCounter
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class Dpr:
         self._kept: Final = chosen_dtype(config, passages)
         if questions.dtype == "int8":
             self.capabilities = self.capabilities - {"trainable"}
+        self._question_dtype: Final = questions.dtype
         self._passage_dtype: Final = passages.dtype
         # Not the question encoder's weights: it is fine-tuned over fixed vectors (paper, 2.4).
         self.fingerprint: Final = (
@@ -93,6 +95,14 @@ class Dpr:
     def with_chosen(cls, config: DprConfig, chosen: Mapping[str, str]) -> DprConfig:
         """Return the config for a memory that was built with `chosen`."""
         return with_chosen_dtype(config, chosen)
+
+    def speed_report(self) -> list[str]:
+        """Say which dtypes and kernels it uses, a line each."""
+        return encoder_lines(
+            self.config.dtype,
+            (self._question_dtype, self.question_model),
+            (self._passage_dtype, self.passage_model),
+        )
 
     def encode_passages(self, passages: Sequence[Passage]) -> npt.NDArray[np.float32]:
         """Return vectors d(z), float32 [n, d]."""

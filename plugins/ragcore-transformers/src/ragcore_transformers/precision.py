@@ -162,6 +162,8 @@ def _prepared(part: Part, dtype: str) -> Precision:
         return Precision(model, dtype, changed=narrow is not None)
     dtype = _resolved(dtype, model)
     if dtype == "int8":
+        # What stays plain reads the layers' float32 numbers.
+        _cast(model, torch.float32)
         _quantize(name, model)
     elif dtype != stored:
         _cast(model, torch.bfloat16 if dtype == "bfloat16" else torch.float32)

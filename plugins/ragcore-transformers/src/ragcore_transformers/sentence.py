@@ -35,6 +35,7 @@ from ragcore_transformers.precision import (
     refuse_int8,
     with_chosen_dtype,
 )
+from ragcore_transformers.speed import encoder_lines
 from ragcore_transformers.tokenizing import LengthCounter
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class SentenceTransformers:
         self._kept: Final = chosen_dtype(config, passages)
         if questions.dtype == "int8":
             self.capabilities = self.capabilities - {"trainable"}
+        self._question_dtype: Final = questions.dtype
         self._passage_dtype: Final = passages.dtype
         self.fingerprint: Final = self._describe(digest, passages)
 
@@ -98,6 +100,14 @@ class SentenceTransformers:
     def with_chosen(cls, config: SentenceConfig, chosen: Mapping[str, str]) -> SentenceConfig:
         """Return the config for a memory that was built with `chosen`."""
         return with_chosen_dtype(config, chosen)
+
+    def speed_report(self) -> list[str]:
+        """Say which dtypes and kernels it uses, a line each."""
+        return encoder_lines(
+            self.config.dtype,
+            (self._question_dtype, self.question_model),
+            (self._passage_dtype, self.model),
+        )
 
     @property
     def max_input_tokens(self) -> int | None:

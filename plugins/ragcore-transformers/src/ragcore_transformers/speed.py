@@ -16,7 +16,7 @@ from ragcore_transformers.int8 import Int8Linear, PackedInt8Linear
 from ragcore_transformers.packed import SMALL, PackedLinear
 from ragcore_transformers.trials import BLOCK, Shape, known_trial
 
-__all__ = ["dtype_line", "kernel_lines"]
+__all__ = ["dtype_line", "encoder_lines", "kernel_lines"]
 
 _PACKED: Final = (PackedLinear, PackedInt8Linear)
 _PLAIN: Final = (nn.Linear, Conv1D, Int8Linear)
@@ -53,6 +53,28 @@ def kernel_lines(model: nn.Module) -> list[str]:
         f"{kinds[kind]} x linear {kind.rows} x {kind.columns}, {dtype_name(kind.dtype)}: "
         f"{_reason(kind)}"
         for kind in order
+    ]
+
+
+def encoder_lines(
+    configured: str, questions: tuple[str, nn.Module], passages: tuple[str, nn.Module]
+) -> list[str]:
+    """Say of an encoder which dtypes and kernels it uses.
+
+    Args:
+        configured: its setting `dtype`.
+        questions: the dtype of the model of questions, and that model.
+        passages: likewise; it may be the same model.
+    """
+    dtype, model = questions
+    chosen = ", chosen by auto" if configured == "auto" else ""
+    if model is passages[1]:
+        return [f"dtype {dtype}{chosen}", *kernel_lines(model)]
+    return [
+        f"questions: dtype {dtype}{chosen}",
+        *kernel_lines(model),
+        f"passages: dtype {passages[0]}",
+        *kernel_lines(passages[1]),
     ]
 
 
