@@ -125,6 +125,7 @@ def test_unpacking_returns_every_bit(packs_all: None) -> None:
     assert torch.equal(restored.weight, linear.weight)
     assert restored.weight.requires_grad
     assert restored.bias is linear.bias
+    assert [name for name, _ in restored.named_parameters()] == ["weight", "bias"]
     assert not restored.bias.requires_grad
 
 

@@ -107,13 +107,16 @@ class PackedLinear(nn.Module):
         """Return the layer that this one was made of."""
         (linear,) = self._shell
         if self._tied:
-            (linear.weight,) = self._tied
+            (parameter,) = self._tied
         else:
             with torch.inference_mode(False), torch.no_grad():
                 weight = torch.cat([kernels.unpack(block) for block in self._blocks])
                 weight = weight.t().contiguous() if isinstance(linear, Conv1D) else weight
-            linear.weight = nn.Parameter(weight, requires_grad=self._trained)
-        linear.register_parameter("bias", self._parameters["bias"])
+            parameter = nn.Parameter(weight, requires_grad=self._trained)
+        # The weight comes first, as in a layer that was never packed: optimizers and the norm of
+        # gradients take parameters in their order.
+        others = {name: value for name, value in linear._parameters.items() if name != "weight"}
+        linear._parameters = {"weight": parameter, **others, "bias": self._parameters["bias"]}
         return linear.train(self.training)
 
     def _rows(self, states: Tensor) -> Tensor:
