@@ -79,7 +79,7 @@ def export_hf(
         )
     # Weights as they are stored, not as they are computed with here.
     encoder = spec.config.model_copy(update={"dtype": "checkpoint", "passage_dtype": None})
-    generator = config.generator.config
+    generator: Any = config.generator.config
     if generator.dtype in ("int8", "auto"):
         generator = generator.model_copy(update={"dtype": "float32"})
     exchange.export_hf(

@@ -170,8 +170,9 @@ def export_hf(encoder: Dpr, generator: Seq2Seq, folder: Path, *, marginalize: st
     """
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"{folder} is not empty: name a folder to make")
-    for what, config in (("encoder", encoder.config), ("generator", generator.config)):
-        if config.dtype == "int8":
+    dtypes = {"encoder": encoder.config.dtype, "generator": generator.config.dtype}
+    for what, dtype in dtypes.items():
+        if dtype == "int8":
             raise UnsupportedOperation(
                 f"the {what}'s weights are int8, which transformers' RAG has no place for: set its "
                 "dtype to float32"
@@ -194,7 +195,10 @@ def export_hf(encoder: Dpr, generator: Seq2Seq, folder: Path, *, marginalize: st
     )
     config.generator.prefix = template["prefix"] or None
     # As checkpoints are: not packed, and float32 where `dtype: auto` chose bfloat16.
-    parts = {"question_encoder": encoder.trained_module(), "generator": generator.trained_module()}
+    parts: dict[str, Any] = {
+        "question_encoder": encoder.trained_module(),
+        "generator": generator.trained_module(),
+    }
     with torch.no_grad():
         model = _MODELS[marginalize](config=config, **parts)
     folder.mkdir(parents=True, exist_ok=True)
