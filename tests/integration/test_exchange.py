@@ -136,7 +136,7 @@ def packs_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pack every layer, also small ones and slow ones."""
     for module in (packed, int8):
         monkeypatch.setattr(module, "SMALL", 1)
-        monkeypatch.setattr(module, "compare", lambda *_: Trial(plain=1.0, packed=0.5))
+        monkeypatch.setattr(module, "compare", lambda *_: Trial(1.0, 0.5, 1.0, 0.5))
 
 
 @pytest.mark.parametrize("dtypes", [(), ("float32", "auto"), ("bfloat16", "int8")])
