@@ -106,7 +106,10 @@ def _reason(kind: _Kind) -> str:
     if trial is None:
         return f"{name}: not tried"
     part = f" for the first {BLOCK:,} rows" if kind.rows > BLOCK else ""
-    times = f"{trial.plain * 1e3:.2f} ms plain, {trial.packed * 1e3:.2f} ms packed{part}"
+    times = (
+        f"{trial.plain * 1e3:.2f} ms plain, {trial.packed * 1e3:.2f} ms packed{part}; few rows of "
+        f"states {trial.plain_few * 1e3:.2f} and {trial.packed_few * 1e3:.2f}"
+    )
     return f"{name} ({times}){why}"
 
 

@@ -16,8 +16,8 @@ from ragcore.process.fork import new_rlock
 
 __all__ = ["shortest_times"]
 
-_FEWEST: Final = 4
-_MOST: Final = 24
+_FEWEST: Final = 8
+_MOST: Final = 48
 """Rounds; between the two they end where no time has become shorter for a while."""
 
 _SHORTER: Final = 0.97
