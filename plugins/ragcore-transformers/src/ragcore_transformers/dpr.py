@@ -57,30 +57,34 @@ class Dpr:
     def __init__(self, config: DprConfig) -> None:
         self.config = config
         self.device = pick_device(config.device, PluginError)
-        self.question_tokenizer, asked = self._load(config.question_model, DPRQuestionEncoder)
-        self.passage_tokenizer, read = self._load(config.passage_model, DPRContextEncoder)
-        self.dim: Final = _width(read)
-        if _width(asked) != self.dim:
+        self.question_tokenizer, question_model = self._load(
+            config.question_model, DPRQuestionEncoder
+        )
+        self.passage_tokenizer, passage_model = self._load(config.passage_model, DPRContextEncoder)
+        self.dim: Final = _width(passage_model)
+        if _width(question_model) != self.dim:
             raise PluginError(
                 f"question_model {config.question_model!r} gives vectors of "
-                f"{_width(asked)} dimensions and passage_model "
+                f"{_width(question_model)} dimensions and passage_model "
                 f"{config.passage_model!r} of {self.dim}: they must be trained together"
             )
         self._counter: Final = LengthCounter(self.passage_tokenizer)
         self.max_input_tokens: Final = config.max_tokens
         self._passages_trained = False
         # Of the weights as they are stored, whatever they are computed in.
-        digest = weights_digest(read)
+        digest = weights_digest(passage_model)
         questions, passages = prepare_both(
             config,
-            (config.passage_model, read, partial(self._run, self.passage_tokenizer)),
-            (config.question_model, asked, partial(self._run, self.question_tokenizer)),
+            (config.passage_model, passage_model, partial(self._run, self.passage_tokenizer)),
+            (config.question_model, question_model, partial(self._run, self.question_tokenizer)),
         )
         self.question_model, self.passage_model = questions.model, passages.model
-        self._kept: Final = chosen_dtype(config, passages)
+        self._chosen: Final = chosen_dtype(config, passages)
         if questions.dtype == "int8":
             self.capabilities = self.capabilities - {"trainable"}
         self._question_dtype: Final = questions.dtype
+        self._questions_narrowed = questions.narrowed
+        self._passages_narrowed = passages.narrowed
         self._passage_dtype: Final = passages.dtype
         # Not the question encoder's weights: it is fine-tuned over fixed vectors (paper, 2.4).
         self.fingerprint: Final = (
@@ -89,7 +93,7 @@ class Dpr:
 
     def chosen(self) -> dict[str, str]:
         """Return what a memory keeps of the passages' precision; see `with_chosen`."""
-        return self._kept
+        return self._chosen
 
     @classmethod
     def with_chosen(cls, config: DprConfig, chosen: Mapping[str, str]) -> DprConfig:
@@ -150,14 +154,24 @@ class Dpr:
         )
 
     def trained_module(self) -> torch.nn.Module:
-        """Return the question encoder, unpacked."""
+        """Return the question encoder, unpacked; what `auto` made bfloat16 is as stored again."""
+        if self._questions_narrowed:
+            name = self.config.question_model
+            self.question_model = self._load(name, DPRQuestionEncoder)[1]
+            self._questions_narrowed = False
         unpack_model(self.question_model)
         module: torch.nn.Module = self.question_model
         return module
 
     def passage_module(self) -> torch.nn.Module:
-        """Return the passage encoder, unpacked; `save_trained` writes it too from now on."""
+        """Return the passage encoder, unpacked; `save_trained` writes it too from now on.
+
+        What `auto` made bfloat16 is as the checkpoint stores it again.
+        """
         refuse_int8(self._passage_dtype)
+        if self._passages_narrowed:
+            self.passage_model = self._load(self.config.passage_model, DPRContextEncoder)[1]
+            self._passages_narrowed = False
         unpack_model(self.passage_model)
         self._passages_trained = True
         module: torch.nn.Module = self.passage_model

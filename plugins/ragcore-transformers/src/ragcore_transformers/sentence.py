@@ -59,21 +59,24 @@ class SentenceTransformers:
     def __init__(self, config: SentenceConfig) -> None:
         self.config = config
         model = self._load(config.model)
-        asked = model if config.question_model is None else self._load(config.question_model)
+        question_model = (
+            model if config.question_model is None else self._load(config.question_model)
+        )
         prompts = model.prompts
         self._passages_trained = False
         tokenizer = getattr(model, "tokenizer", None)
         # The average of word vectors has another kind, and reads any length.
-        known = hasattr(tokenizer, "all_special_tokens")
-        self._counter: Final = LengthCounter(tokenizer) if known else None
-        self._question_prompt = _chosen(config.question_prompt, prompts.get("query"))
-        self._passage_prompt = _chosen(config.passage_prompt, prompts.get("document"))
+        counts = hasattr(tokenizer, "all_special_tokens")
+        self._counter: Final = LengthCounter(tokenizer) if counts else None
+        self._question_prompt = _prompt(config.question_prompt, prompts.get("query"))
+        self._passage_prompt = _prompt(config.passage_prompt, prompts.get("document"))
         self._normalize: Final = _normalizes(config, model)
         self.dim: Final = _width(config, config.model, model)
-        if _width(config, config.question_model or config.model, asked) != self.dim:
+        question_name = config.question_model or config.model
+        if _width(config, question_name, question_model) != self.dim:
             raise PluginError(
                 f"question_model {config.question_model!r} gives vectors of "
-                f"{asked.get_embedding_dimension()} dimensions and model "
+                f"{question_model.get_embedding_dimension()} dimensions and model "
                 f"{config.model!r} of {self.dim}: they must be trained together"
             )
         # Of the weights as they are stored, whatever they are computed in.
@@ -81,20 +84,22 @@ class SentenceTransformers:
         questions, passages = prepare_both(
             config,
             (config.model, model, self._vectors),
-            (config.question_model or config.model, asked, self._vectors),
+            (question_name, question_model, self._vectors),
         )
         self.model: SentenceTransformer = passages.model
         self.question_model: SentenceTransformer = questions.model
-        self._kept: Final = chosen_dtype(config, passages)
+        self._chosen: Final = chosen_dtype(config, passages)
         if questions.dtype == "int8":
             self.capabilities = self.capabilities - {"trainable"}
         self._question_dtype: Final = questions.dtype
+        self._questions_narrowed = questions.narrowed
+        self._passages_narrowed = passages.narrowed
         self._passage_dtype: Final = passages.dtype
         self.fingerprint: Final = self._describe(digest, passages)
 
     def chosen(self) -> dict[str, str]:
         """Return what a memory keeps of the passages' precision; see `with_chosen`."""
-        return self._kept
+        return self._chosen
 
     @classmethod
     def with_chosen(cls, config: SentenceConfig, chosen: Mapping[str, str]) -> SentenceConfig:
@@ -141,15 +146,27 @@ class SentenceTransformers:
         return self._encode(self.question_model, list(questions), self._question_prompt)
 
     def trained_module(self) -> torch.nn.Module:
-        """Return the model of questions, unpacked; from now on it has weights of its own."""
+        """Return the model of questions, unpacked; from now on it has weights of its own.
+
+        What `auto` made bfloat16 is as the checkpoint stores it again.
+        """
+        if self._questions_narrowed:
+            self.question_model = self._load(self.config.question_model or self.config.model)
+            self._questions_narrowed = False
         unpack_model(self.question_model)
         if self.question_model is self.model:
             self.question_model = copy.deepcopy(self.model)
         return self.question_model
 
     def passage_module(self) -> torch.nn.Module:
-        """Return the model of passages, unpacked; `save_trained` writes it too from now on."""
+        """Return the model of passages, unpacked; `save_trained` writes it too from now on.
+
+        What `auto` made bfloat16 is as the checkpoint stores it again.
+        """
         refuse_int8(self._passage_dtype)
+        if self._passages_narrowed:
+            self.model = self._load(self.config.model)
+            self._passages_narrowed = False
         unpack_model(self.model)
         self._passages_trained = True
         return self.model
@@ -241,7 +258,7 @@ class SentenceTransformers:
         )
 
 
-def _chosen(prompt: str | None, default: str | None) -> str:
+def _prompt(prompt: str | None, default: str | None) -> str:
     return (default or "") if prompt is None else prompt
 
 
