@@ -151,12 +151,12 @@ def test_the_report_counts_layers_and_says_why(
     assert line in generator.speed_report()
     generator.trained_module()
     assert any(
-        "plain (2.00 ms plain, 1.00 ms packed); packed" in line for line in generator.speed_report()
+        "few rows of states 0.03 and 0.04); packed" in line for line in generator.speed_report()
     )
     if kernels.can_pack_int8():
         rough = made(folder, "int8").speed_report()
         assert rough[0] == "dtype int8"
-        assert "24 x linear 16 x 16, int8: packed (2.00 ms plain, 1.00 ms packed)" in rough
+        assert any(line.startswith("24 x linear 16 x 16, int8: packed (") for line in rough)
     scorer = CrossEncoder(
         CrossEncoderConfig(model=str(tiny.save_cross_encoder(tmp_path / "cross")))
     )
