@@ -28,7 +28,7 @@ def answer(folder: Path, kind: type[TableGenerator]) -> Answer:
     store = Store(folder)
     store.build("built", [Passage("p0", "chad", "abcab")], dense_part())
     memory = store.open("built", retriever=dense_part())
-    return Rag(memory, kind(kind.Config()), RagConfig(k=1, max_new_tokens=4)).answer("chad")
+    return Rag(memory, kind(kind.Config()), RagConfig(k=1, max_new_tokens=4)).answer("chad")[0]
 
 
 def test_an_answer_names_the_type_of_the_generators_weights(tmp_path: Path) -> None:

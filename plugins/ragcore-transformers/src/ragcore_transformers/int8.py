@@ -107,10 +107,10 @@ class PackedInt8Linear(nn.Module):
     def __deepcopy__(self, memo: dict[int, Any]) -> PackedInt8Linear:
         """Return a copy that shares the packed weight, which torch cannot copy and none changes."""
         memo.update((id(block), block) for block, _, _ in self._blocks)
-        twin = type(self).__new__(type(self))
-        memo[id(self)] = twin
-        twin.__dict__ = copy.deepcopy(self.__dict__, memo)
-        return twin
+        layer = type(self).__new__(type(self))
+        memo[id(self)] = layer
+        layer.__dict__ = copy.deepcopy(self.__dict__, memo)
+        return layer
 
     def into(self, states: Tensor, out: Tensor) -> Tensor:
         """Multiply states [n, columns] with the weight, into `out` float32 [n, rows]; return it."""

@@ -91,7 +91,9 @@ def _setters() -> _Setters | None:
     """Return the setters; None where this build of torch does not show them."""
     library = ctypes.CDLL(torch._C.__file__)
     try:
-        mkl = library.MKL_Set_Num_Threads_Local if torch.backends.mkl.is_available() else None
+        # MKL keeps a number of its own.
+        has_mkl = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call, unused-ignore]
+        mkl = library.MKL_Set_Num_Threads_Local if has_mkl else None
         return _Setters(library.omp_set_num_threads, mkl)
     except AttributeError:
         return None
