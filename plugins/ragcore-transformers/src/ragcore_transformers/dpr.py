@@ -32,7 +32,7 @@ from ragcore_transformers.precision import (
     chosen_dtype,
     described,
     prepare_both,
-    refuse_int8,
+    trainable,
     with_chosen_dtype,
 )
 from ragcore_transformers.speed import encoder_lines
@@ -82,10 +82,7 @@ class Dpr:
         self._chosen: Final = chosen_dtype(config, passages)
         if questions.dtype == "int8":
             self.capabilities = self.capabilities - {"trainable"}
-        self._question_dtype: Final = questions.dtype
-        self._questions_narrowed = questions.narrowed
-        self._passages_narrowed = passages.narrowed
-        self._passage_dtype: Final = passages.dtype
+        self._questions, self._passages = questions, passages
         # Not the question encoder's weights: it is fine-tuned over fixed vectors (paper, 2.4).
         self.fingerprint: Final = (
             f"dpr(passages={digest},tokens={config.max_tokens},dim={self.dim}{described(passages)})"
@@ -104,8 +101,8 @@ class Dpr:
         """Say which dtypes and kernels it uses, a line each."""
         return encoder_lines(
             self.config.dtype,
-            (self._question_dtype, self.question_model),
-            (self._passage_dtype, self.passage_model),
+            (self._questions.dtype, self.question_model),
+            (self._passages.dtype, self.passage_model),
         )
 
     def encode_passages(self, passages: Sequence[Passage]) -> npt.NDArray[np.float32]:
@@ -155,11 +152,11 @@ class Dpr:
 
     def trained_module(self) -> torch.nn.Module:
         """Return the question encoder, unpacked; what `auto` made bfloat16 is as stored again."""
-        if self._questions_narrowed:
-            name = self.config.question_model
-            self.question_model = self._load(name, DPRQuestionEncoder)[1]
-            self._questions_narrowed = False
-        unpack_model(self.question_model)
+        name = self.config.question_model
+        self._questions = trainable(
+            self._questions, lambda: self._load(name, DPRQuestionEncoder)[1]
+        )
+        self.question_model = self._questions.model
         module: torch.nn.Module = self.question_model
         return module
 
@@ -168,11 +165,9 @@ class Dpr:
 
         What `auto` made bfloat16 is as the checkpoint stores it again.
         """
-        refuse_int8(self._passage_dtype)
-        if self._passages_narrowed:
-            self.passage_model = self._load(self.config.passage_model, DPRContextEncoder)[1]
-            self._passages_narrowed = False
-        unpack_model(self.passage_model)
+        name = self.config.passage_model
+        self._passages = trainable(self._passages, lambda: self._load(name, DPRContextEncoder)[1])
+        self.passage_model = self._passages.model
         self._passages_trained = True
         module: torch.nn.Module = self.passage_model
         return module

@@ -25,7 +25,7 @@ from ragcore.errors import (
 )
 from ragcore_transformers.configs import DprConfig, EncoderDtype, SentenceConfig
 from ragcore_transformers.int8 import quantize
-from ragcore_transformers.packed import pack_model
+from ragcore_transformers.packed import pack_model, unpack_model
 from ragcore_transformers.timing import shortest_times
 
 __all__ = [
@@ -33,7 +33,7 @@ __all__ = [
     "chosen_dtype",
     "described",
     "prepare_both",
-    "refuse_int8",
+    "trainable",
     "with_chosen_dtype",
 ]
 
@@ -139,16 +139,25 @@ def described(passages: Precision) -> str:
     return f",dtype={passages.dtype}" if passages.changed else ""
 
 
-def refuse_int8(dtype: str) -> None:
-    """Check that a model can be trained.
+def trainable(precision: Precision, reload: Callable[[], Any]) -> Precision:
+    """Return a model as training wants it: plain layers, and as stored where `auto` narrowed it.
+
+    Args:
+        precision: by `prepare_both`, or by this function.
+        reload: loads the model's checkpoint again.
 
     Raises:
         UnsupportedOperation: its weights are int8.
     """
-    if dtype == "int8":
+    if precision.dtype == "int8":
         raise UnsupportedOperation(
             "an encoder of dtype int8 cannot be trained: set its dtype to float32 or bfloat16"
         )
+    if precision.narrowed:
+        model = reload()
+        return Precision(model, _stored(model), changed=False)
+    unpack_model(precision.model)
+    return precision
 
 
 def _prepared(part: Part, dtype: str) -> Precision:

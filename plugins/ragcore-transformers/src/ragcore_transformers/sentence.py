@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final, cast
 
@@ -32,7 +33,7 @@ from ragcore_transformers.precision import (
     chosen_dtype,
     described,
     prepare_both,
-    refuse_int8,
+    trainable,
     with_chosen_dtype,
 )
 from ragcore_transformers.speed import encoder_lines
@@ -91,10 +92,7 @@ class SentenceTransformers:
         self._chosen: Final = chosen_dtype(config, passages)
         if questions.dtype == "int8":
             self.capabilities = self.capabilities - {"trainable"}
-        self._question_dtype: Final = questions.dtype
-        self._questions_narrowed = questions.narrowed
-        self._passages_narrowed = passages.narrowed
-        self._passage_dtype: Final = passages.dtype
+        self._questions, self._passages = questions, passages
         self.fingerprint: Final = self._describe(digest, passages)
 
     def chosen(self) -> dict[str, str]:
@@ -110,8 +108,8 @@ class SentenceTransformers:
         """Say which dtypes and kernels it uses, a line each."""
         return encoder_lines(
             self.config.dtype,
-            (self._question_dtype, self.question_model),
-            (self._passage_dtype, self.model),
+            (self._questions.dtype, self.question_model),
+            (self._passages.dtype, self.model),
         )
 
     @property
@@ -150,12 +148,11 @@ class SentenceTransformers:
 
         What `auto` made bfloat16 is as the checkpoint stores it again.
         """
-        if self._questions_narrowed:
-            self.question_model = self._load(self.config.question_model or self.config.model)
-            self._questions_narrowed = False
-        unpack_model(self.question_model)
-        if self.question_model is self.model:
-            self.question_model = copy.deepcopy(self.model)
+        name = self.config.question_model or self.config.model
+        self._questions = trainable(self._questions, lambda: self._load(name))
+        if self._questions.model is self.model:
+            self._questions = replace(self._questions, model=copy.deepcopy(self.model))
+        self.question_model = self._questions.model
         return self.question_model
 
     def passage_module(self) -> torch.nn.Module:
@@ -163,11 +160,8 @@ class SentenceTransformers:
 
         What `auto` made bfloat16 is as the checkpoint stores it again.
         """
-        refuse_int8(self._passage_dtype)
-        if self._passages_narrowed:
-            self.model = self._load(self.config.model)
-            self._passages_narrowed = False
-        unpack_model(self.model)
+        self._passages = trainable(self._passages, lambda: self._load(self.config.model))
+        self.model = self._passages.model
         self._passages_trained = True
         return self.model
 
