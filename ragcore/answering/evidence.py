@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ragcore.answering.spelling import surface_form
-from ragcore.contracts import Generator
+from ragcore.contracts import Generator, weights_dtype
 from ragcore.decoding.abstention import Conditioned
 from ragcore.decoding.beam import Hypothesis
 from ragcore.marginalization import Marginal
@@ -63,6 +63,9 @@ def make_answer(
         hypotheses: the hypotheses of the search, best first; at least one.
         version: the version of the memory.
         spans: where an answer occurs in each passage; None where answers are not grounded.
+
+    Raises:
+        ComponentError: the generator's `dtype` is not text.
     """
     log_prior = conditioned.prior.log_prior
     candidates = [
@@ -98,7 +101,7 @@ def make_answer(
         else None,
         abstains=conditioned.abstains,
         missing_passages=retrieved.missing,
-        dtype=getattr(generator, "dtype", None),
+        dtype=weights_dtype(generator),
         dropped_mass=best.dropped_mass,
     )
 

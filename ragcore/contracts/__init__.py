@@ -12,7 +12,14 @@ from ragcore.contracts.component import Capabilities, Capability, Component
 from ragcore.contracts.corpus import Corpus, DocumentCorpus, KnownDocuments
 from ragcore.contracts.encoder import Encoder
 from ragcore.contracts.extensions import supports
-from ragcore.contracts.generator import Generator, Read, State, WordGenerator, end_tokens
+from ragcore.contracts.generator import (
+    Generator,
+    Read,
+    State,
+    WordGenerator,
+    end_tokens,
+    weights_dtype,
+)
 from ragcore.contracts.index import EmptySpawner, Index, VectorSource
 from ragcore.contracts.retriever import (
     CacheUser,
@@ -58,4 +65,5 @@ __all__ = [
     "WordGenerator",
     "end_tokens",
     "supports",
+    "weights_dtype",
 ]

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from ragcore.contracts.component import Component
+from ragcore.errors import ComponentError
 from ragcore.types import Passage, Word
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Generator", "Read", "State", "WordGenerator", "end_tokens"]
+__all__ = ["Generator", "Read", "State", "WordGenerator", "end_tokens", "weights_dtype"]
 
 
 class Read(Protocol):
@@ -129,3 +130,18 @@ class WordGenerator(Generator, Protocol):
 def end_tokens(generator: Generator) -> tuple[int, ...]:
     """Return all end tokens of a generator, `eos_token_id` first; that alone is the default."""
     return tuple(getattr(generator, "eos_token_ids", (generator.eos_token_id,)))
+
+
+def weights_dtype(generator: Generator) -> str | None:
+    """Return the name of the type of a generator's weights, its member `dtype`; None without one.
+
+    Raises:
+        ComponentError: the member is not text.
+    """
+    dtype = getattr(generator, "dtype", None)
+    if dtype is None or isinstance(dtype, str):
+        return dtype
+    raise ComponentError(
+        f"{type(generator).__name__}.dtype is {dtype!r}: expected its name as text, such as "
+        f"{'bfloat16'!r}, since answers repeat it in JSON"
+    )

@@ -166,9 +166,11 @@ class Prefixes:
 
     def _drop_by_prior(self, priors: Sequence[QuestionPrior]) -> list[QuestionPrior]:
         """Drop passages before the first token; return the priors of the others, not rescaled."""
-        kept = [kept_passages(prior.log_prior.exp().tolist(), self._drop_below) for prior in priors]
-        self._live = [live for live, _ in kept]
-        self._dropped = [self._Dropped().dropping(share) for _, share in kept]
+        splits = [
+            kept_passages(prior.log_prior.exp().tolist(), self._drop_below) for prior in priors
+        ]
+        self._live = [live for live, _ in splits]
+        self._dropped = [self._Dropped().dropping(share) for _, share in splits]
         return [
             QuestionPrior(prior.pairs[live], prior.log_prior[live])
             for prior, live in zip(priors, self._live, strict=True)

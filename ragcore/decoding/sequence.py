@@ -137,7 +137,7 @@ def _beams_per_passage(
     drop_below: float,
 ) -> list[_Beams]:
     """Run a beam search for each passage of each question, all in one batch."""
-    kept = [
+    splits = [
         kept_passages(prior.log_prior.exp().tolist(), drop_below)
         if drop_below
         else (list(range(len(prior))), 0.0)
@@ -146,14 +146,14 @@ def _beams_per_passage(
     # RAG-Token over a single passage, whose prior is 1, is that passage's own beam search.
     single, per_passage = [], []
     for prior, constraint, (stay, _) in zip(
-        priors, constraints or [None] * len(priors), kept, strict=True
+        priors, constraints or [None] * len(priors), splits, strict=True
     ):
         apart = prior.apart()
         single += [apart[z] for z in stay]
         per_passage += [constraint] * len(stay)
     searched = iter(BeamSearch(RagToken(generator, read, single), options, per_passage).run())
     beams: list[_Beams] = []
-    for prior, (stay, mass) in zip(priors, kept, strict=True):
+    for prior, (stay, mass) in zip(priors, splits, strict=True):
         by_passage = [next(searched) if z in stay else [] for z in range(len(prior))]
         dropped = [z for z in range(len(prior)) if z not in stay]
         beams.append(_Beams(by_passage, dropped, mass))

@@ -84,7 +84,7 @@ class Dense:
         self._added = 0
         self._cut = 0
         # What a memory keeps of its encoder; None where none is open.
-        self._kept: dict[str, str] | None = None
+        self._chosen: dict[str, str] | None = None
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -104,8 +104,8 @@ class Dense:
     @functools.cached_property
     def _encoder(self) -> Encoder:
         spec = self._config.encoder
-        if self._kept is not None and isinstance(spec.component, _ChoosingEncoder):
-            config = spec.component.with_chosen(spec.config, self._kept)
+        if self._chosen is not None and isinstance(spec.component, _ChoosingEncoder):
+            config = spec.component.with_chosen(spec.config, self._chosen)
             spec = ComponentSpec(spec.kind, spec.use, spec.component, config, spec.secrets)
         return spec.shared()
 
@@ -233,9 +233,9 @@ class Dense:
         record: dict[str, Any] = {"index": self._config.index.use}
         record["segments"] = self._index.save(folder)
         encoder = self.__dict__.get("_encoder")
-        kept = encoder.chosen() if isinstance(encoder, _ChoosingEncoder) else self._kept
-        if kept:
-            record["encoder"] = dict(kept)
+        chosen = encoder.chosen() if isinstance(encoder, _ChoosingEncoder) else self._chosen
+        if chosen:
+            record["encoder"] = dict(chosen)
         (folder / RECORD).write_text(json.dumps(record) + "\n", encoding="utf-8")
 
     @classmethod
@@ -250,7 +250,7 @@ class Dense:
             record = json.loads(path.read_bytes())
             # A memory of ragcore 0.1.0 has one segment and does not record the number.
             built_by, segments = record["index"], int(record.get("segments", 1))
-            kept = {str(key): str(value) for key, value in record.get("encoder", {}).items()}
+            chosen = {str(key): str(value) for key, value in record.get("encoder", {}).items()}
         if built_by != config.index.use:
             raise MemoryMismatchError(
                 f"{folder} was built with index {built_by!r}, but the index in use is "
@@ -258,7 +258,7 @@ class Dense:
                 f"{built_by}"
             )
         loaded = cls(config)
-        loaded._kept = kept
+        loaded._chosen = chosen
         loaded._index = Segments.load(folder, config.index, segments, mmap=mmap)
         return loaded
 

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import torch
 
-from ragcore.contracts import end_tokens
-from ragcore.errors import QuestionError
+from ragcore.contracts import end_tokens, weights_dtype
+from ragcore.errors import ComponentError, QuestionError
 from ragcore.testing.manners import MannerLaws
 from ragcore.testing.reads import ReadLaws
 from ragcore.testing.tokens import TokenLaws
@@ -100,6 +100,18 @@ class GeneratorSuite(ReadLaws, TokenLaws, MannerLaws):
         assert forced is None or 0 <= forced < generator.vocabulary_size, (
             f"forced first token {forced} is not below V = {generator.vocabulary_size}"
         )
+
+    def test_the_type_of_weights_is_named_as_text(self, component: Any) -> None:
+        """`dtype`, which a generator may have, is text such as "bfloat16": answers repeat it.
+
+        Fix: write `str(model.dtype).removeprefix("torch.")`, or leave the member out.
+        """
+        try:
+            dtype = weights_dtype(self.build(component))
+        except ComponentError as fault:
+            raise AssertionError(str(fault)) from fault
+        assert dtype is None or dtype.isprintable(), f"dtype is {dtype!r}: expected a name"
+        assert dtype != "", "dtype is empty: leave it out where it is not known"
 
     def test_answers_end_with_the_end_token(self, component: Any) -> None:
         """Target ids are in range and have the end token last and nowhere else.

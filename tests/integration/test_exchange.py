@@ -8,6 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ragcore_transformers import int8, packed
+from ragcore_transformers.dpr import Dpr
+from ragcore_transformers.exchange import export_hf
+from ragcore_transformers.seq2seq import Seq2Seq
+from ragcore_transformers.trials import Trial
 from transformers import (
     AutoTokenizer,
     DPRConfig,
@@ -21,6 +26,7 @@ from transformers.models.bart import BartForConditionalGeneration
 
 import ragcore
 from ragcore.cli import main
+from ragcore.errors import UnsupportedOperation
 from tests.integration.tiny import ANSWERS, save_tiny
 
 QUESTIONS = ["who rules chad ?", "which river ?", "one two three ?"]
@@ -125,10 +131,21 @@ def test_an_imported_model_answers_as_transformers_does(saved, kind, capsys):
     assert ours == pytest.approx((-loss).tolist(), abs=1e-4)
 
 
-def test_an_exported_model_equals_the_imported_one(saved, kind, capsys):
+@pytest.fixture
+def packs_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pack every layer, also small ones and slow ones."""
+    for module in (packed, int8):
+        monkeypatch.setattr(module, "SMALL", 1)
+        monkeypatch.setattr(module, "compare", lambda *_: Trial(1.0, 0.5, 1.0, 0.5))
+
+
+@pytest.mark.parametrize("dtypes", [(), ("float32", "auto"), ("bfloat16", "int8")])
+def test_an_exported_model_equals_the_imported_one(saved, kind, dtypes, packs_all, capsys):
     folder = imported(saved, capsys)
     back = saved.parent / "back"
-    assert main(["export-hf", str(folder), str(back)]) == 0, capsys.readouterr().err
+    paths = ("memory.retriever.encoder.dtype", "generator.dtype")
+    overrides = [f"{path}={dtype}" for path, dtype in zip(paths, dtypes, strict=False)]
+    assert main(["export-hf", str(folder), str(back), *overrides]) == 0, capsys.readouterr().err
     one, other = (MODELS[kind].from_pretrained(place) for place in (saved, back))
     held, given = one.state_dict(), other.state_dict()
     assert held.keys() == given.keys()
@@ -138,7 +155,7 @@ def test_an_exported_model_equals_the_imported_one(saved, kind, capsys):
     assert (back / "generator_tokenizer").is_dir()
 
 
-def test_models_that_cannot_be_exchanged_are_refused(saved, capsys, tmp_path):
+def test_models_that_cannot_be_exchanged_are_refused(saved, kind, capsys, tmp_path):
     assert main(["import-hf", str(tmp_path / "bart"), str(tmp_path / "new")]) == 2
     assert "not a saved RAG model" in capsys.readouterr().err
     assert main(["import-hf", str(saved), str(saved)]) == 2
@@ -147,6 +164,15 @@ def test_models_that_cannot_be_exchanged_are_refused(saved, capsys, tmp_path):
     said = "generator.template='{question} {title} {text}'"
     assert main(["export-hf", str(folder), str(tmp_path / "out"), said]) == 2
     assert "transformers reads a title" in capsys.readouterr().err
+    encoder, generator = folder / "question_encoder", folder / "generator"
+    with pytest.raises(UnsupportedOperation, match="the generator's weights are int8"):
+        export_hf(
+            Dpr(Dpr.Config(question_model=str(encoder), passage_model=str(tmp_path / "passages"))),
+            Seq2Seq(Seq2Seq.Config(model=str(generator), dtype="int8")),
+            tmp_path / "out",
+            marginalize=kind,
+            k=2,
+        )
     words = "memory.retriever={use: bm25}"
     assert main(["export-hf", str(folder), str(tmp_path / "out"), words]) == 2
     assert "only {use: dense, encoder: {use: dpr, …}}" in capsys.readouterr().err

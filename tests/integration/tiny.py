@@ -110,4 +110,8 @@ def pack_everything(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for module in (packed, int8):
         monkeypatch.setattr(module, "SMALL", 1)
-        monkeypatch.setattr(module, "compare", lambda *_: Trial(plain=1.0, packed=0.5))
+        monkeypatch.setattr(
+            module,
+            "compare",
+            lambda *_: Trial(plain=1.0, packed=0.5, plain_few=1.0, packed_few=1.0),
+        )

@@ -348,3 +348,11 @@ class PassagesChanged(Table):
         read = super().read(questions, passages)
         passages[:] = [one or Passage("", "", "") for one in passages]
         return read
+
+
+class DtypeOfTorch(Table):
+    dtype = torch.float16
+
+
+class DtypeIsEmpty(Table):
+    dtype = ""

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny_models as tiny
 import torch
-from ragcore_transformers import precision
+from ragcore_transformers import kernels, packed, precision
 from ragcore_transformers.configs import DprConfig, SentenceConfig
 from ragcore_transformers.dpr import Dpr
+from ragcore_transformers.loading import save_model
 from ragcore_transformers.sentence import SentenceTransformers
+from ragcore_transformers.trials import Trial
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Dense as DenseLayer
 
 from ragcore.errors import MemoryMismatchError, PluginError, UnsupportedOperation
 from ragcore.registry.components import ComponentSpec
@@ -69,11 +74,8 @@ def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 def bfloat16_is(patch: pytest.MonkeyPatch, *, faster: bool) -> None:
     """Let a machine compute bfloat16 in half of float32's time, or in twice."""
 
-    def seconds(model: torch.nn.Module, vectors: object) -> float:
-        narrow = any(weight.dtype == torch.bfloat16 for weight in model.parameters())
-        return (0.5 if faster else 2.0) if narrow else 1.0
-
-    patch.setattr(precision, "_seconds", seconds)
+    share = 0.5 if faster else 2.0
+    patch.setattr(precision, "shortest_times", lambda *_: [1.0, share])
 
 
 @both_kinds
@@ -123,6 +125,48 @@ def test_a_narrow_checkpoint_computes_as_it_is_stored(models: Path, tmp_path: Pa
     assert wide.fingerprint == narrow.fingerprint[:-1] + ",dtype=float32)"
 
 
+def dtypes(module: torch.nn.Module) -> set[torch.dtype]:
+    return {weight.dtype for weight in module.parameters()}
+
+
+@both_kinds
+@pytest.mark.parametrize("stored", [torch.bfloat16, torch.float16])
+def test_int8_of_a_narrow_checkpoint_is_near_the_exact_vectors(
+    kind: str, stored: torch.dtype, models: Path, tmp_path: Path
+) -> None:
+    if kind == "sentence":
+        library = SentenceTransformer(str(models / "sentence"), device="cpu")
+        # Read after the transformer, as some models do.
+        library.insert(2, DenseLayer(library.get_embedding_dimension(), 8))
+        folder = tmp_path / "exact" / "sentence"
+        library.save(str(folder), create_model_card=False)
+        library.to(stored).save(str(tmp_path / "sentence"), create_model_card=False)
+        exact = made(kind, tmp_path / "exact")
+    else:
+        exact = made(kind, models)
+        for side, model in (("question", exact.question_model), ("passage", exact.passage_model)):
+            narrow = copy.deepcopy(model).to(stored)
+            save_model(narrow, exact.passage_tokenizer, tmp_path / side)
+    coarse = made(kind, tmp_path, dtype="int8")
+    vectors = coarse.encode_passages(PASSAGES)
+    gap = np.abs(vectors - exact.encode_passages(PASSAGES)).max()
+    assert gap <= 0.1 * np.abs(vectors).max()
+    assert np.isfinite(of_questions(coarse)).all()
+
+
+@both_kinds
+def test_the_speed_report_names_dtypes_and_kernels(kind: str, models: Path) -> None:
+    lines = made(kind, models, dtype="int8", passage_dtype="bfloat16").speed_report()
+    begin = lines.index("passages: dtype bfloat16")
+    assert lines[0] == "questions: dtype int8"
+    assert all(" x linear " in line and ", int8: " in line for line in lines[1:begin])
+    assert len(lines[begin + 1 :]) >= 1
+    assert all(", bfloat16: plain" in line for line in lines[begin + 1 :])
+    if kind == "sentence":
+        assert made(kind, models).speed_report()[0] == "dtype float32"
+        assert made(kind, models, dtype="auto").speed_report()[0].endswith(", chosen by auto")
+
+
 @both_kinds
 @pytest.mark.parametrize(("faster", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
 def test_auto_is_bfloat16_where_that_is_faster(
@@ -130,10 +174,79 @@ def test_auto_is_bfloat16_where_that_is_faster(
 ) -> None:
     bfloat16_is(monkeypatch, faster=faster)
     encoder = made(kind, models, dtype="auto")
-    for module in (encoder.trained_module(), encoder.passage_module()):
-        weights = dict(module.named_parameters())
-        assert {weight.dtype for weight in weights.values()} == {dtype}
+    assert dtypes(encoder.question_model) == {dtype}
+    assert dtypes(encoder.model if kind == "sentence" else encoder.passage_model) == {dtype}
     assert ("dtype=bfloat16" in encoder.fingerprint) == faster
+
+
+@both_kinds
+def test_what_auto_made_narrow_is_trained_as_it_is_stored(
+    kind: str, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = made(kind, models)
+    bfloat16_is(monkeypatch, faster=True)
+    encoder = made(kind, models, dtype="auto")
+    passages = encoder.encode_passages(PASSAGES)
+    pairs = [
+        (encoder.trained_module, stored.trained_module()),
+        (encoder.passage_module, stored.passage_module()),
+    ]
+    for number, (module, exact) in enumerate(pairs):
+        weights = dict(module().named_parameters())
+        assert module() is module()
+        for name, value in exact.named_parameters():
+            assert torch.equal(weights[name], value), name
+        if not number:
+            # The passages' vectors stay those of their memory until they are trained, too.
+            np.testing.assert_array_equal(encoder.encode_passages(PASSAGES), passages)
+    np.testing.assert_array_equal(of_questions(encoder), of_questions(stored))
+    (tmp_path / "saved").mkdir()
+    names = encoder.save_trained(tmp_path / "saved")
+    config = encoder.config.model_copy(
+        update={key: str(tmp_path / "saved" / path) for key, path in names.items()}
+        | {"dtype": "checkpoint"}
+    )
+    again = type(encoder)(config)
+    assert dtypes(again.question_model) == {torch.float32}
+    np.testing.assert_array_equal(of_questions(again), of_questions(stored))
+
+
+def test_passages_of_a_named_type_do_not_narrow_training(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bfloat16_is(monkeypatch, faster=True)
+    encoder = made("sentence", models, dtype="auto", passage_dtype="bfloat16")
+    assert encoder.question_model is encoder.model
+    assert dtypes(encoder.trained_module()) == {torch.float32}
+    assert dtypes(encoder.passage_module()) == {torch.bfloat16}
+
+
+@pytest.mark.skipif(not kernels.can_pack(torch.bfloat16), reason="no packed products here")
+def test_auto_packs_a_narrow_checkpoint(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = SentenceTransformer(str(models / "sentence"), device="cpu").to(torch.bfloat16)
+    library.save(str(tmp_path), create_model_card=False)
+    monkeypatch.setattr(packed, "SMALL", 1)
+    monkeypatch.setattr(
+        packed, "compare", lambda *_: Trial(plain=1.0, packed=0.5, plain_few=1.0, packed_few=1.0)
+    )
+    for dtype in ("auto", "checkpoint"):
+        encoder = SentenceTransformers(SentenceConfig(model=str(tmp_path), dtype=dtype))
+        layers = [part for part in encoder.model.modules() if isinstance(part, packed.PackedLinear)]
+        assert layers, dtype
+        assert "dtype" not in encoder.fingerprint
+
+
+@both_kinds
+def test_int8_vectors_do_not_depend_on_the_processor(
+    kind: str, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors = []
+    for has_vnni in (True, False):
+        monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda has=has_vnni: has)
+        vectors.append(made(kind, models, dtype="int8").encode_passages(PASSAGES))
+    np.testing.assert_array_equal(*vectors)
 
 
 def test_auto_stays_exact_where_vectors_would_differ(
@@ -145,9 +258,28 @@ def test_auto_stays_exact_where_vectors_would_differ(
     np.testing.assert_array_equal(of_questions(encoder), of_questions(made("sentence", models)))
 
 
-def test_auto_is_decided_by_time_that_is_measured(models: Path) -> None:
+@pytest.mark.parametrize("slower", ["float32", "bfloat16"])
+def test_auto_is_decided_by_time_that_is_measured(
+    slower: str, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors = SentenceTransformers._vectors
+
+    def costly(
+        encoder: SentenceTransformers,
+        model: SentenceTransformer,
+        texts: list[str],
+        prompt: str = "",
+    ) -> torch.Tensor:
+        if dtypes(model) == {getattr(torch, slower)}:
+            end = time.thread_time() + 0.05
+            while time.thread_time() < end:
+                pass
+        return vectors(encoder, model, texts, prompt)
+
+    monkeypatch.setattr(SentenceTransformers, "_vectors", costly)
     encoder = made("sentence", models, dtype="auto")
-    assert cosines(of_questions(encoder), of_questions(made("sentence", models))).min() > 0.98
+    expected = torch.bfloat16 if slower == "float32" else torch.float32
+    assert dtypes(encoder.model) == {expected}
 
 
 def dense(kind: str, models: Path, **settings: object) -> ComponentSpec:

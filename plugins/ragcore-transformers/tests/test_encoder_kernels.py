@@ -40,8 +40,12 @@ def packs_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pack every layer, also small ones and slow ones."""
     monkeypatch.setattr(packed, "SMALL", 1)
     monkeypatch.setattr(int8, "SMALL", 1)
-    monkeypatch.setattr(int8, "compare", lambda *_: Trial(plain=1.0, packed=0.5))
-    monkeypatch.setattr(packed, "compare", lambda *_: Trial(plain=1.0, packed=0.5))
+    monkeypatch.setattr(
+        int8, "compare", lambda *_: Trial(plain=1.0, packed=0.5, plain_few=1.0, packed_few=1.0)
+    )
+    monkeypatch.setattr(
+        packed, "compare", lambda *_: Trial(plain=1.0, packed=0.5, plain_few=1.0, packed_few=1.0)
+    )
 
 
 @pytest.fixture(scope="module")

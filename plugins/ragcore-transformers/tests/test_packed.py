@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import pytest
@@ -33,7 +32,10 @@ needs_packing = pytest.mark.skipif(
 )
 
 
-FASTER, SLOWER = Trial(plain=1.0, packed=0.5), Trial(plain=1.0, packed=1.0)
+FASTER, SLOWER = (
+    Trial(plain=1.0, packed=0.5, plain_few=1.0, packed_few=1.0),
+    Trial(plain=1.0, packed=1.0, plain_few=1.0, packed_few=1.0),
+)
 
 
 @pytest.fixture
@@ -78,6 +80,8 @@ def test_the_pinned_torch_has_the_private_operators() -> None:
     if torch.backends.mkldnn.is_available() and "x86" in torch.backends.quantized.supported_engines:
         assert kernels.can_pack(torch.float32)
         assert kernels.can_pack_int8()
+        if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            assert kernels.can_pack(torch.bfloat16)
 
 
 @needs_packing
@@ -125,6 +129,7 @@ def test_unpacking_returns_every_bit(packs_all: None) -> None:
     assert torch.equal(restored.weight, linear.weight)
     assert restored.weight.requires_grad
     assert restored.bias is linear.bias
+    assert [name for name, _ in restored.named_parameters()] == ["weight", "bias"]
     assert not restored.bias.requires_grad
 
 
@@ -319,42 +324,27 @@ def test_a_model_is_judged_by_the_spread_of_what_it_computes() -> None:
 def test_a_shape_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
-    def times(*_: object) -> list[float]:
+    def times(*layers: object) -> list[float]:
         calls.append(1)
         return [1.0, 0.5]
 
-    monkeypatch.setattr(trials, "_times", times)
+    monkeypatch.setattr(trials, "shortest_times", times)
     monkeypatch.setattr(trials, "_trials", {})
     layer = torch.nn.Linear(6, 4)
     assert trials.compare(layer, layer, lambda: layer, torch.float32).faster
+    # With many rows of states, and with few.
+    assert len(calls) == 2
     assert trials.compare(layer, layer, lambda: layer, torch.float32).faster
-    assert len(calls) == 1
+    assert len(calls) == 2
 
 
-def test_trials_of_two_threads_leave_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trials, "_trials", {})
-    before, begun = torch.get_num_threads(), threading.Event()
+def test_packing_is_judged_by_many_rows_and_by_few() -> None:
+    def faster(many: float, few: float) -> bool:
+        return Trial(plain=2e-3, packed=many * 2e-3, plain_few=1e-5, packed_few=few * 1e-5).faster
 
-    class Second(torch.nn.Linear):
-        def forward(self, states: torch.Tensor) -> torch.Tensor:
-            begun.set()
-            return super().forward(states)
-
-    second = Second(7, 4)
-    other = threading.Thread(
-        target=trials.compare, args=(second, second, lambda: second, torch.float32)
-    )
-
-    class First(torch.nn.Linear):
-        def forward(self, states: torch.Tensor) -> torch.Tensor:
-            if other.ident is None:
-                other.start()
-                # The other trial waits for this one to end.
-                assert not begun.wait(timeout=0.5)
-            return super().forward(states)
-
-    first = First(6, 4)
-    trials.compare(first, first, lambda: first, torch.float32)
-    other.join()
-    assert begun.is_set()
-    assert torch.get_num_threads() == before
+    assert faster(0.5, 1.0)
+    assert faster(0.5, 1.75)
+    assert not faster(0.6, 1.75)
+    assert faster(1.02, 0.7)
+    assert not faster(0.97, 0.97)
+    assert not faster(1.2, 0.5)

@@ -29,10 +29,10 @@ from ragcore_transformers.causal_loading import gguf_file, load_causal, position
 from ragcore_transformers.chat_templates import Thinking
 from ragcore_transformers.configs import CausalConfig
 from ragcore_transformers.copied_rows import CopiedPrompts, CopiedRows
-from ragcore_transformers.dtypes import Choice, choose_dtype, dtype_name, restore_float32
+from ragcore_transformers.dtypes import GeneratorDtype, dtype_name
 from ragcore_transformers.ends import EndTokens, named_ids
 from ragcore_transformers.loading import pick_device, save_model
-from ragcore_transformers.packed import pack_model, unpack_model
+from ragcore_transformers.packed import pack_model
 from ragcore_transformers.plain import wide
 from ragcore_transformers.probing import probe_copied, probe_ids, understood
 from ragcore_transformers.prompts import Chat, Prompts
@@ -101,7 +101,7 @@ class Causal:
     def __init__(self, config: CausalConfig) -> None:
         self.config = config
         self.device = pick_device(config.device, GeneratorError)
-        self.model, self.tokenizer = self._load()
+        self.model, self.tokenizer = _load(config)
         self.model = self.model.to(self.device).eval()
         if gguf_file(config.model) is not None:
             # Hugging Face cannot save a model that was read from one.
@@ -127,7 +127,10 @@ class Causal:
         self._positions = position_limit(self.model.config)
         self.max_input_tokens: int = self._input_limit()
         self._cache_name = cache_name(self.model)
-        self._choice = self._choose_dtype()
+        auto = config.dtype == "auto"
+        self._dtype = GeneratorDtype(
+            config.model, self.model, self._probe_pass, lambda: _load(config)[0], auto=auto
+        )
         with understood(config.model, self.model):
             fault = sharing_fault(self.model)
         self.shares_prompts = fault is None
@@ -152,7 +155,7 @@ class Causal:
 
     def speed_report(self) -> list[str]:
         """Say which dtype and kernels it uses, and why, a line each."""
-        return [dtype_line(self.dtype, self._choice), *kernel_lines(self.model)]
+        return [dtype_line(self.dtype, self._dtype.choice), *kernel_lines(self.model)]
 
     def encode_answers(self, answers: Sequence[str]) -> list[list[int]]:
         """Return the target ids of each answer as it follows a prompt, the end token last."""
@@ -182,7 +185,7 @@ class Causal:
         Raises:
             QuestionError: a question does not fit the input even without its passage.
         """
-        self._unpack_for_gradients()
+        self._dtype.unpack_for_gradients()
         prompts = self._prompts.of(questions, passages, self.max_input_tokens)
         return _Read(prompts, None if torch.is_grad_enabled() else self._run(prompts))
 
@@ -192,7 +195,7 @@ class Causal:
         With gradients disabled every distinct prefix is fed once, after the prompts' caches.
         """
         numbers, size = pairs.tolist(), self.config.batch_size
-        self._unpack_for_gradients()
+        self._dtype.unpack_for_gradients()
         self._refuse_overlong(self._longest(read, numbers) + targets.shape[1])
         if isinstance(read.cached, SharedPrompts) and not torch.is_grad_enabled():
             # The caches have the weights' precision, also inside a caller's autocast.
@@ -212,7 +215,7 @@ class Causal:
     def score_all(self, read: _Read, pairs: Tensor, targets: Tensor) -> Tensor:
         """Return teacher-forced log-probabilities of all tokens, [M, T, V]; see the contract."""
         numbers = pairs.tolist()
-        self._unpack_for_gradients()
+        self._dtype.unpack_for_gradients()
         self._refuse_overlong(self._longest(read, numbers) + targets.shape[1])
         prompts = [read.prompts[pair] for pair in numbers]
         logits = self._logits(prompts, targets.to(self.device))  # [M, T, V]
@@ -241,7 +244,7 @@ class Causal:
 
     def trained_module(self) -> torch.nn.Module:
         """Return the whole model, its layers unpacked; what auto made bfloat16 is float32 again."""
-        self._make_trainable()
+        self._dtype.make_trainable()
         module: torch.nn.Module = self.model
         return module
 
@@ -293,29 +296,6 @@ class Causal:
                 self._ends,
                 positioned=self._positioned,
             )
-
-    def _load(self) -> tuple[Any, Any]:
-        """Load model and tokenizer; in float32 where the dtype is yet to be chosen."""
-        dtype = torch.bfloat16 if self.config.dtype == "bfloat16" else torch.float32
-        return load_causal(self.config.model, dtype)
-
-    def _choose_dtype(self) -> Choice | None:
-        if self.config.dtype != "auto":
-            return None
-        with understood(self.config.model, self.model):
-            return choose_dtype(self.model, self._probe_pass, lambda: self._load()[0])
-
-    def _make_trainable(self) -> None:
-        """Make the model the checkpoint's own: plain layers, and float32 where auto chose."""
-        unpack_model(self.model)
-        if self._choice is not None and self._choice.dtype == torch.bfloat16:
-            restore_float32(self.model, self._load()[0])
-            self._choice = Choice(torch.float32, "it is trained")
-
-    def _unpack_for_gradients(self) -> None:
-        # Packed layers have none. What auto chose stays until the model is trained.
-        if torch.is_grad_enabled():
-            unpack_model(self.model)
 
     def _probe_pass(self) -> Tensor:
         """Return log p [24, V] after the tokens of a short prompt, by one forward pass."""
@@ -444,3 +424,10 @@ class Causal:
                 f"positions of model {self.config.model!r}: lower rag.max_new_tokens, or the "
                 "generator's max_input_tokens"
             )
+
+
+def _load(config: CausalConfig) -> tuple[Any, Any]:
+    """Load model and tokenizer; in float32 where the dtype is yet to be chosen."""
+    return load_causal(
+        config.model, torch.bfloat16 if config.dtype == "bfloat16" else torch.float32
+    )

@@ -6,7 +6,7 @@ Uses ragcore as a program does, by `import ragcore`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -77,9 +77,14 @@ def export_hf(
             "generator: transformers' RAG has an encoder-decoder model (bart, t5, seq2seq), and no "
             "other can be exported"
         )
+    # Weights as they are stored, not as they are computed with here.
+    encoder = spec.config.model_copy(update={"dtype": "checkpoint", "passage_dtype": None})
+    generator: Any = config.generator.config
+    if generator.dtype in ("int8", "auto"):
+        generator = generator.model_copy(update={"dtype": "float32"})
     exchange.export_hf(
-        spec.build(),
-        cast(Seq2Seq, config.generator.build()),
+        Dpr(encoder),
+        Seq2Seq(generator),
         folder,
         marginalize=config.rag.marginalize,
         k=config.rag.k,

@@ -32,9 +32,10 @@ from ragcore_transformers.precision import (
     chosen_dtype,
     described,
     prepare_both,
-    refuse_int8,
+    trainable,
     with_chosen_dtype,
 )
+from ragcore_transformers.speed import encoder_lines
 from ragcore_transformers.tokenizing import LengthCounter
 
 if TYPE_CHECKING:
@@ -56,30 +57,32 @@ class Dpr:
     def __init__(self, config: DprConfig) -> None:
         self.config = config
         self.device = pick_device(config.device, PluginError)
-        self.question_tokenizer, asked = self._load(config.question_model, DPRQuestionEncoder)
-        self.passage_tokenizer, read = self._load(config.passage_model, DPRContextEncoder)
-        self.dim: Final = _width(read)
-        if _width(asked) != self.dim:
+        self.question_tokenizer, question_model = self._load(
+            config.question_model, DPRQuestionEncoder
+        )
+        self.passage_tokenizer, passage_model = self._load(config.passage_model, DPRContextEncoder)
+        self.dim: Final = _width(passage_model)
+        if _width(question_model) != self.dim:
             raise PluginError(
                 f"question_model {config.question_model!r} gives vectors of "
-                f"{_width(asked)} dimensions and passage_model "
+                f"{_width(question_model)} dimensions and passage_model "
                 f"{config.passage_model!r} of {self.dim}: they must be trained together"
             )
         self._counter: Final = LengthCounter(self.passage_tokenizer)
         self.max_input_tokens: Final = config.max_tokens
         self._passages_trained = False
         # Of the weights as they are stored, whatever they are computed in.
-        digest = weights_digest(read)
+        digest = weights_digest(passage_model)
         questions, passages = prepare_both(
             config,
-            (config.passage_model, read, partial(self._run, self.passage_tokenizer)),
-            (config.question_model, asked, partial(self._run, self.question_tokenizer)),
+            (config.passage_model, passage_model, partial(self._run, self.passage_tokenizer)),
+            (config.question_model, question_model, partial(self._run, self.question_tokenizer)),
         )
         self.question_model, self.passage_model = questions.model, passages.model
-        self._kept: Final = chosen_dtype(config, passages)
+        self._chosen: Final = chosen_dtype(config, passages)
         if questions.dtype == "int8":
             self.capabilities = self.capabilities - {"trainable"}
-        self._passage_dtype: Final = passages.dtype
+        self._questions, self._passages = questions, passages
         # Not the question encoder's weights: it is fine-tuned over fixed vectors (paper, 2.4).
         self.fingerprint: Final = (
             f"dpr(passages={digest},tokens={config.max_tokens},dim={self.dim}{described(passages)})"
@@ -87,12 +90,20 @@ class Dpr:
 
     def chosen(self) -> dict[str, str]:
         """Return what a memory keeps of the passages' precision; see `with_chosen`."""
-        return self._kept
+        return self._chosen
 
     @classmethod
     def with_chosen(cls, config: DprConfig, chosen: Mapping[str, str]) -> DprConfig:
         """Return the config for a memory that was built with `chosen`."""
         return with_chosen_dtype(config, chosen)
+
+    def speed_report(self) -> list[str]:
+        """Say which dtypes and kernels it uses, a line each."""
+        return encoder_lines(
+            self.config.dtype,
+            (self._questions.dtype, self.question_model),
+            (self._passages.dtype, self.passage_model),
+        )
 
     def encode_passages(self, passages: Sequence[Passage]) -> npt.NDArray[np.float32]:
         """Return vectors d(z), float32 [n, d]."""
@@ -140,15 +151,23 @@ class Dpr:
         )
 
     def trained_module(self) -> torch.nn.Module:
-        """Return the question encoder, unpacked."""
-        unpack_model(self.question_model)
+        """Return the question encoder, unpacked; what `auto` made bfloat16 is as stored again."""
+        name = self.config.question_model
+        self._questions = trainable(
+            self._questions, lambda: self._load(name, DPRQuestionEncoder)[1]
+        )
+        self.question_model = self._questions.model
         module: torch.nn.Module = self.question_model
         return module
 
     def passage_module(self) -> torch.nn.Module:
-        """Return the passage encoder, unpacked; `save_trained` writes it too from now on."""
-        refuse_int8(self._passage_dtype)
-        unpack_model(self.passage_model)
+        """Return the passage encoder, unpacked; `save_trained` writes it too from now on.
+
+        What `auto` made bfloat16 is as the checkpoint stores it again.
+        """
+        name = self.config.passage_model
+        self._passages = trainable(self._passages, lambda: self._load(name, DPRContextEncoder)[1])
+        self.passage_model = self._passages.model
         self._passages_trained = True
         module: torch.nn.Module = self.passage_model
         return module

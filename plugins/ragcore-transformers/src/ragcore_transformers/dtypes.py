@@ -17,10 +17,11 @@ from torch import Tensor, nn
 
 from ragcore_transformers import kernels
 from ragcore_transformers.gaps import Gaps
-from ragcore_transformers.packed import PackedLinear, is_large
+from ragcore_transformers.packed import PackedLinear, is_large, unpack_model
+from ragcore_transformers.probing import understood
 from ragcore_transformers.trials import compare, first_rows, rows_of
 
-__all__ = ["Choice", "choose_dtype", "dtype_name", "restore_float32"]
+__all__ = ["Choice", "GeneratorDtype", "choose_dtype", "dtype_name", "restore_float32"]
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -41,6 +42,53 @@ class Choice:
     reason: str
 
 
+class GeneratorDtype:
+    """The dtype that `auto` chose for a generator, if it was asked, and the way back for training.
+
+    Attributes:
+        choice: what `auto` chose; None where the dtype is set by name.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: Any,
+        log_probs: Callable[[], Tensor],
+        reload: Callable[[], nn.Module],
+        *,
+        auto: bool,
+    ) -> None:
+        """Choose a dtype and give it to the model where it is `auto`; see `choose_dtype`.
+
+        Args:
+            name: of the model, for errors.
+            model: see `choose_dtype`.
+            log_probs: likewise.
+            reload: likewise.
+            auto: whether the setting `dtype` is that.
+        """
+        self._model, self._reload = model, reload
+        self.choice: Choice | None = None
+        if auto:
+            with understood(name, model):
+                self.choice = choose_dtype(model, log_probs, reload)
+
+    def make_trainable(self) -> None:
+        """Make the model the checkpoint's own: plain layers, and float32 where auto chose."""
+        unpack_model(self._model)
+        if self.choice is not None and self.choice.dtype == torch.bfloat16:
+            restore_float32(self._model, self._reload())
+            self.choice = Choice(torch.float32, "it is trained")
+
+    def unpack_for_gradients(self) -> None:
+        """Make packed layers plain if gradients are enabled, since they have none.
+
+        What `auto` chose stays until the model is trained.
+        """
+        if torch.is_grad_enabled():
+            unpack_model(self._model)
+
+
 def choose_dtype(
     model: Any, log_probs: Callable[[], Tensor], reload: Callable[[], nn.Module]
 ) -> Choice:
@@ -57,9 +105,9 @@ def choose_dtype(
         with torch.inference_mode(False), torch.no_grad():
             expected = log_probs().clone()
             _narrow(model)
-            gaps, found = Gaps(model), log_probs()
+            gaps, narrow = Gaps(model), log_probs()
         for number, row in enumerate(expected):
-            gaps.compare(found[number], row)
+            gaps.compare(narrow[number], row)
             if number:
                 gaps.follow(expected[number - 1], row)
         if gaps.exceeded:

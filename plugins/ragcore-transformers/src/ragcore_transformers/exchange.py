@@ -30,7 +30,7 @@ from transformers import (
 )
 
 from ragcore.disk.replacing import write_file
-from ragcore.errors import ConfigError, GeneratorError
+from ragcore.errors import ConfigError, GeneratorError, UnsupportedOperation
 from ragcore_transformers.dpr import Dpr
 from ragcore_transformers.loading import explained, save_model, without_bars
 from ragcore_transformers.seq2seq import Seq2Seq
@@ -166,9 +166,17 @@ def export_hf(encoder: Dpr, generator: Seq2Seq, folder: Path, *, marginalize: st
 
     Raises:
         ConfigError: the folder is not empty, or separators cannot express the template.
+        UnsupportedOperation: the weights of a model are int8.
     """
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"{folder} is not empty: name a folder to make")
+    dtypes = {"encoder": encoder.config.dtype, "generator": generator.config.dtype}
+    for what, dtype in dtypes.items():
+        if dtype == "int8":
+            raise UnsupportedOperation(
+                f"the {what}'s weights are int8, which transformers' RAG has no place for: set its "
+                "dtype to float32"
+            )
     template = _TEMPLATE.fullmatch(generator.config.template)
     if template is None:
         raise ConfigError(
@@ -186,10 +194,13 @@ def export_hf(encoder: Dpr, generator: Seq2Seq, folder: Path, *, marginalize: st
         retrieval_vector_size=encoder.dim,
     )
     config.generator.prefix = template["prefix"] or None
+    # As checkpoints are: not packed, and float32 where `dtype: auto` chose bfloat16.
+    parts: dict[str, Any] = {
+        "question_encoder": encoder.trained_module(),
+        "generator": generator.trained_module(),
+    }
     with torch.no_grad():
-        model = _MODELS[marginalize](
-            config=config, question_encoder=encoder.question_model, generator=generator.model
-        )
+        model = _MODELS[marginalize](config=config, **parts)
     folder.mkdir(parents=True, exist_ok=True)
     with without_bars():
         model.save_pretrained(folder)

@@ -26,7 +26,8 @@ _TOP: Final = 127
 """The largest quantised number; the smallest is its negative, so that zero is exact."""
 
 _TOP_WITHOUT_VNNI: Final = 63
-"""Of a weight, on CPUs that add two products in 16 bits: 2 · 255 · 63 still fits."""
+"""Of a weight, on CPUs that add two products in 16 bits: 2 · 255 · 63 still fits. Vectors that a
+memory keeps are computed with it on every CPU, so that they do not depend on the machine."""
 
 _TINY: Final = 1e-30
 """The scale of a row of zeros."""
@@ -45,12 +46,14 @@ class Int8Linear(nn.Module):
     scales: Tensor
     bias: Tensor | None
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, linear: nn.Linear, *, portable: bool = False) -> None:
+        """Quantise a layer; a `portable` one has the same numbers on every machine."""
         super().__init__()
         self.in_features = linear.in_features
         self.out_features = linear.out_features
         weight = linear.weight.detach().float()
-        scales = (weight.abs().amax(dim=1) / _top_of_weights()).clamp(min=_TINY)
+        top = _TOP_WITHOUT_VNNI if portable else _top_of_weights()
+        scales = (weight.abs().amax(dim=1) / top).clamp(min=_TINY)
         self.register_buffer("weight", (weight / scales[:, None]).round().to(torch.int8))
         self.register_buffer("scales", scales)
         bias = None if linear.bias is None else linear.bias.detach().float()
@@ -104,10 +107,10 @@ class PackedInt8Linear(nn.Module):
     def __deepcopy__(self, memo: dict[int, Any]) -> PackedInt8Linear:
         """Return a copy that shares the packed weight, which torch cannot copy and none changes."""
         memo.update((id(block), block) for block, _, _ in self._blocks)
-        twin = type(self).__new__(type(self))
-        memo[id(self)] = twin
-        twin.__dict__ = copy.deepcopy(self.__dict__, memo)
-        return twin
+        layer = type(self).__new__(type(self))
+        memo[id(self)] = layer
+        layer.__dict__ = copy.deepcopy(self.__dict__, memo)
+        return layer
 
     def into(self, states: Tensor, out: Tensor) -> Tensor:
         """Multiply states [n, columns] with the weight, into `out` float32 [n, rows]; return it."""
@@ -143,8 +146,13 @@ def is_int8(module: nn.Module) -> bool:
     return isinstance(module, (Int8Linear, PackedInt8Linear))
 
 
-def quantize(model: nn.Module) -> None:
+def quantize(model: nn.Module, *, portable: bool = False) -> None:
     """Replace every linear layer of a model by an `Int8Linear`, its head too.
+
+    Args:
+        model: changed in place.
+        portable: use only such integers as every CPU multiplies without overflow, a bit less than
+            some can: then the model computes the same on all machines, up to the order of sums.
 
     Raises:
         GeneratorError: this torch has no product of int8 matrices on a CPU.
@@ -161,11 +169,11 @@ def quantize(model: nn.Module) -> None:
         for name, child in list(module.named_children()):
             # Not of subclasses, which may compute something else.
             if type(child) is nn.Linear:
-                setattr(module, name, _fastest(child))
+                setattr(module, name, _fastest(child, portable=portable))
 
 
-def _fastest(linear: nn.Linear) -> nn.Module:
-    plain = Int8Linear(linear)
+def _fastest(linear: nn.Linear, *, portable: bool) -> nn.Module:
+    plain = Int8Linear(linear, portable=portable)
     if linear.weight.numel() < SMALL or not kernels.can_pack_int8():
         return plain
     part = first_rows(linear)

@@ -93,10 +93,10 @@ class PackedLinear(nn.Module):
     def __deepcopy__(self, memo: dict[int, Any]) -> PackedLinear:
         """Return a copy that shares the packed weight, which torch cannot copy and none changes."""
         memo.update((id(block), block) for block in self._blocks)
-        twin = type(self).__new__(type(self))
-        memo[id(self)] = twin
-        twin.__dict__ = copy.deepcopy(self.__dict__, memo)
-        return twin
+        layer = type(self).__new__(type(self))
+        memo[id(self)] = layer
+        layer.__dict__ = copy.deepcopy(self.__dict__, memo)
+        return layer
 
     def into(self, states: Tensor, out: Tensor) -> Tensor:
         """Multiply states [n, columns] with the weight, into `out` [n, rows]; return it."""
@@ -107,13 +107,16 @@ class PackedLinear(nn.Module):
         """Return the layer that this one was made of."""
         (linear,) = self._shell
         if self._tied:
-            (linear.weight,) = self._tied
+            (parameter,) = self._tied
         else:
             with torch.inference_mode(False), torch.no_grad():
                 weight = torch.cat([kernels.unpack(block) for block in self._blocks])
                 weight = weight.t().contiguous() if isinstance(linear, Conv1D) else weight
-            linear.weight = nn.Parameter(weight, requires_grad=self._trained)
-        linear.register_parameter("bias", self._parameters["bias"])
+            parameter = nn.Parameter(weight, requires_grad=self._trained)
+        # The weight comes first, as in a layer that was never packed: optimizers and the norm of
+        # gradients take parameters in their order.
+        others = {name: value for name, value in linear._parameters.items() if name != "weight"}
+        linear._parameters = {"weight": parameter, **others, "bias": self._parameters["bias"]}
         return linear.train(self.training)
 
     def _rows(self, states: Tensor) -> Tensor:
@@ -175,11 +178,11 @@ def _gap(forward: Callable[[], Tensor], expected: Tensor) -> float:
         return torch.nan
 
 
-def _distance(found: Tensor, expected: Tensor) -> float:
+def _distance(results: Tensor, expected: Tensor) -> float:
     """Return the length of the difference, in lengths of the expected numbers' own spread."""
-    found, expected = found.double(), expected.double()
+    results, expected = results.double(), expected.double()
     # Where both are infinite there is no gap; NaN stays NaN, and is no small gap.
-    gap = torch.where(found == expected, 0.0, found - expected).norm()
+    gap = torch.where(results == expected, 0.0, results - expected).norm()
     finite = expected[expected.isfinite()]
     # Log-probs lie around a mean that says little; a single number has no spread.
     spread = (finite - finite.mean()).norm() if finite.numel() > 1 else finite.norm()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar, get_args
 
 import torch
@@ -25,7 +25,7 @@ from ragcore.errors import (
 )
 from ragcore_transformers.configs import DprConfig, EncoderDtype, SentenceConfig
 from ragcore_transformers.int8 import quantize
-from ragcore_transformers.packed import pack_model
+from ragcore_transformers.packed import pack_model, unpack_model
 from ragcore_transformers.timing import shortest_times
 
 __all__ = [
@@ -33,7 +33,7 @@ __all__ = [
     "chosen_dtype",
     "described",
     "prepare_both",
-    "refuse_int8",
+    "trainable",
     "with_chosen_dtype",
 ]
 
@@ -53,8 +53,8 @@ _GAIN: Final = 0.75
 """`auto` is bfloat16 where the model then takes at most this share of the time."""
 
 _ALIKE: Final = 0.99
-"""The least cosine of each vector with the exact one for `auto` to be bfloat16. 64 passages with
-all-MiniLM-L6-v2: 0.997."""
+"""The least cosine of each vector with the exact one for `auto` to be bfloat16; all-MiniLM-L6-v2
+has 0.9999 over 64 passages."""
 
 _FLOATS: Final = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16"}
 
@@ -67,11 +67,13 @@ class Precision:
         model: the one that was passed or, with `auto`, perhaps a copy.
         dtype: of its weights, such as "float32".
         changed: whether that is not how the checkpoint stores them.
+        narrowed: whether `auto` made it narrower than the checkpoint, which training wants back.
     """
 
     model: Any
     dtype: str
     changed: bool
+    narrowed: bool = False
 
 
 def prepare_both(
@@ -90,17 +92,19 @@ def prepare_both(
     Raises:
         PluginError: int8 is not possible here.
     """
-    of_passages = config.passage_dtype or config.dtype
+    passage_dtype = config.passage_dtype or config.dtype
     if passages[1] is not questions[1]:
-        return _prepared(questions, config.dtype), _prepared(passages, of_passages)
+        return _prepared(questions, config.dtype), _prepared(passages, passage_dtype)
     name, model, encode = questions
-    if _resolved(config.dtype, model) == _resolved(of_passages, model):
-        both = _prepared(passages, of_passages)
-        return both, both
-    asked = _prepared((name, copy.deepcopy(model), encode), config.dtype)
-    read = _prepared(passages, of_passages)
-    # What `auto` chose may be what passages have.
-    return (read if asked.dtype == read.dtype else asked), read
+    if _resolved(config.dtype, model) == _resolved(passage_dtype, model):
+        of_both = _prepared(passages, passage_dtype)
+        return of_both, of_both
+    of_questions = _prepared((name, copy.deepcopy(model), encode), config.dtype)
+    of_passages = _prepared(passages, passage_dtype)
+    if of_questions.dtype == of_passages.dtype:
+        # What `auto` chose is what passages have: one model serves.
+        of_questions = replace(of_questions, model=of_passages.model)
+    return of_questions, of_passages
 
 
 def chosen_dtype(config: SentenceConfig | DprConfig, passages: Precision) -> dict[str, str]:
@@ -135,16 +139,25 @@ def described(passages: Precision) -> str:
     return f",dtype={passages.dtype}" if passages.changed else ""
 
 
-def refuse_int8(dtype: str) -> None:
-    """Check that a model can be trained.
+def trainable(precision: Precision, reload: Callable[[], Any]) -> Precision:
+    """Return a model as training wants it: plain layers, and as stored where `auto` narrowed it.
+
+    Args:
+        precision: by `prepare_both`, or by this function.
+        reload: loads the model's checkpoint again.
 
     Raises:
         UnsupportedOperation: its weights are int8.
     """
-    if dtype == "int8":
+    if precision.dtype == "int8":
         raise UnsupportedOperation(
             "an encoder of dtype int8 cannot be trained: set its dtype to float32 or bfloat16"
         )
+    if precision.narrowed:
+        model = reload()
+        return Precision(model, _stored(model), changed=False)
+    unpack_model(precision.model)
+    return precision
 
 
 def _prepared(part: Part, dtype: str) -> Precision:
@@ -155,13 +168,15 @@ def _prepared(part: Part, dtype: str) -> Precision:
         return encode(model, _PROBES)
 
     stored = _stored(model)
+    dtype = _resolved(dtype, model)
     if dtype == "auto":
-        narrow = None if stored == "bfloat16" else _narrow_if_better(name, model, vectors)
+        narrow = _narrow_if_better(name, model, vectors)
         model, dtype = (model, stored) if narrow is None else (narrow, "bfloat16")
         _LOG.info("encoder %r computes in %s", name, dtype)
-        return Precision(model, dtype, changed=narrow is not None)
-    dtype = _resolved(dtype, model)
+        return Precision(model, dtype, changed=narrow is not None, narrowed=narrow is not None)
     if dtype == "int8":
+        # What stays plain reads the layers' float32 numbers.
+        _cast(model, torch.float32)
         _quantize(name, model)
     elif dtype != stored:
         _cast(model, torch.bfloat16 if dtype == "bfloat16" else torch.float32)
@@ -170,7 +185,11 @@ def _prepared(part: Part, dtype: str) -> Precision:
 
 
 def _resolved(dtype: str, model: nn.Module) -> str:
-    return _stored(model) if dtype == "checkpoint" else dtype
+    """Return a precision by its name, or "auto" where it is still to be chosen."""
+    stored = _stored(model)
+    # No precision is narrower and as exact.
+    is_stored = dtype == "checkpoint" or (dtype == "auto" and stored == "bfloat16")
+    return stored if is_stored else dtype
 
 
 def _narrow_if_better(
@@ -178,7 +197,7 @@ def _narrow_if_better(
 ) -> nn.Module | None:
     """Return a copy in bfloat16, if it is faster here and gives vectors that are alike."""
     device = _device(model)
-    # Before its layers are packed: packed weights cannot be copied.
+    # Before its layers are packed, which would be shared, and which no cast reaches.
     narrow = copy.deepcopy(model)
     _pack(model, vectors)
     if device.type != "cpu" and not (
@@ -216,7 +235,8 @@ def _quantize(name: str, model: nn.Module) -> None:
         )
     try:
         for core in _cores(model):
-            quantize(core)
+            # Vectors are kept in memories, which move to other machines.
+            quantize(core, portable=True)
     except GeneratorError as fault:
         raise PluginError(f"encoder {name!r}: {fault}") from fault
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final, cast
 
@@ -32,9 +33,10 @@ from ragcore_transformers.precision import (
     chosen_dtype,
     described,
     prepare_both,
-    refuse_int8,
+    trainable,
     with_chosen_dtype,
 )
+from ragcore_transformers.speed import encoder_lines
 from ragcore_transformers.tokenizing import LengthCounter
 
 if TYPE_CHECKING:
@@ -58,21 +60,24 @@ class SentenceTransformers:
     def __init__(self, config: SentenceConfig) -> None:
         self.config = config
         model = self._load(config.model)
-        asked = model if config.question_model is None else self._load(config.question_model)
+        question_model = (
+            model if config.question_model is None else self._load(config.question_model)
+        )
         prompts = model.prompts
         self._passages_trained = False
         tokenizer = getattr(model, "tokenizer", None)
         # The average of word vectors has another kind, and reads any length.
-        known = hasattr(tokenizer, "all_special_tokens")
-        self._counter: Final = LengthCounter(tokenizer) if known else None
-        self._question_prompt = _chosen(config.question_prompt, prompts.get("query"))
-        self._passage_prompt = _chosen(config.passage_prompt, prompts.get("document"))
+        counts = hasattr(tokenizer, "all_special_tokens")
+        self._counter: Final = LengthCounter(tokenizer) if counts else None
+        self._question_prompt = _prompt(config.question_prompt, prompts.get("query"))
+        self._passage_prompt = _prompt(config.passage_prompt, prompts.get("document"))
         self._normalize: Final = _normalizes(config, model)
         self.dim: Final = _width(config, config.model, model)
-        if _width(config, config.question_model or config.model, asked) != self.dim:
+        question_name = config.question_model or config.model
+        if _width(config, question_name, question_model) != self.dim:
             raise PluginError(
                 f"question_model {config.question_model!r} gives vectors of "
-                f"{asked.get_embedding_dimension()} dimensions and model "
+                f"{question_model.get_embedding_dimension()} dimensions and model "
                 f"{config.model!r} of {self.dim}: they must be trained together"
             )
         # Of the weights as they are stored, whatever they are computed in.
@@ -80,24 +85,32 @@ class SentenceTransformers:
         questions, passages = prepare_both(
             config,
             (config.model, model, self._vectors),
-            (config.question_model or config.model, asked, self._vectors),
+            (question_name, question_model, self._vectors),
         )
         self.model: SentenceTransformer = passages.model
         self.question_model: SentenceTransformer = questions.model
-        self._kept: Final = chosen_dtype(config, passages)
+        self._chosen: Final = chosen_dtype(config, passages)
         if questions.dtype == "int8":
             self.capabilities = self.capabilities - {"trainable"}
-        self._passage_dtype: Final = passages.dtype
+        self._questions, self._passages = questions, passages
         self.fingerprint: Final = self._describe(digest, passages)
 
     def chosen(self) -> dict[str, str]:
         """Return what a memory keeps of the passages' precision; see `with_chosen`."""
-        return self._kept
+        return self._chosen
 
     @classmethod
     def with_chosen(cls, config: SentenceConfig, chosen: Mapping[str, str]) -> SentenceConfig:
         """Return the config for a memory that was built with `chosen`."""
         return with_chosen_dtype(config, chosen)
+
+    def speed_report(self) -> list[str]:
+        """Say which dtypes and kernels it uses, a line each."""
+        return encoder_lines(
+            self.config.dtype,
+            (self._questions.dtype, self.question_model),
+            (self._passages.dtype, self.model),
+        )
 
     @property
     def max_input_tokens(self) -> int | None:
@@ -131,16 +144,24 @@ class SentenceTransformers:
         return self._encode(self.question_model, list(questions), self._question_prompt)
 
     def trained_module(self) -> torch.nn.Module:
-        """Return the model of questions, unpacked; from now on it has weights of its own."""
-        unpack_model(self.question_model)
-        if self.question_model is self.model:
-            self.question_model = copy.deepcopy(self.model)
+        """Return the model of questions, unpacked; from now on it has weights of its own.
+
+        What `auto` made bfloat16 is as the checkpoint stores it again.
+        """
+        name = self.config.question_model or self.config.model
+        self._questions = trainable(self._questions, lambda: self._load(name))
+        if self._questions.model is self.model:
+            self._questions = replace(self._questions, model=copy.deepcopy(self.model))
+        self.question_model = self._questions.model
         return self.question_model
 
     def passage_module(self) -> torch.nn.Module:
-        """Return the model of passages, unpacked; `save_trained` writes it too from now on."""
-        refuse_int8(self._passage_dtype)
-        unpack_model(self.model)
+        """Return the model of passages, unpacked; `save_trained` writes it too from now on.
+
+        What `auto` made bfloat16 is as the checkpoint stores it again.
+        """
+        self._passages = trainable(self._passages, lambda: self._load(self.config.model))
+        self.model = self._passages.model
         self._passages_trained = True
         return self.model
 
@@ -231,7 +252,7 @@ class SentenceTransformers:
         )
 
 
-def _chosen(prompt: str | None, default: str | None) -> str:
+def _prompt(prompt: str | None, default: str | None) -> str:
     return (default or "") if prompt is None else prompt
 
 

@@ -21,13 +21,13 @@ from ragcore.types import Passage, Word
 from ragcore_transformers import plain
 from ragcore_transformers.attention import Encoded
 from ragcore_transformers.configs import Seq2SeqConfig
-from ragcore_transformers.dtypes import Choice, choose_dtype, dtype_name, restore_float32
+from ragcore_transformers.dtypes import GeneratorDtype, dtype_name
 from ragcore_transformers.ends import EndTokens, named_ids
 from ragcore_transformers.fast import FastDecoder, FastState, fast_decoder
 from ragcore_transformers.int8 import quantize
 from ragcore_transformers.languages import Languages
 from ragcore_transformers.loading import save_model
-from ragcore_transformers.packed import pack_model, unpack_model
+from ragcore_transformers.packed import pack_model
 from ragcore_transformers.plain import PlainState
 from ragcore_transformers.plain_tokens import special_tokens
 from ragcore_transformers.probing import probe_ids, probe_steps, understood
@@ -106,7 +106,10 @@ class Seq2Seq:
         self.max_input_tokens: int = input_limit(config, self.model.config, self.tokenizer)
         self._inputs = Inputs(config, self._languages.inputs, self.max_input_tokens)
         self._refuse_misfit()
-        self._choice = self._choose_dtype()
+        auto = config.dtype == "auto"
+        self._dtype = GeneratorDtype(
+            config.model, self.model, self._probe_pass, lambda: load_seq2seq(config), auto=auto
+        )
         if config.dtype == "int8":
             quantize(self.model)
             self.capabilities = self.capabilities - {"trainable"}
@@ -127,7 +130,7 @@ class Seq2Seq:
 
     def speed_report(self) -> list[str]:
         """Say which dtype and kernels it uses, and why, a line each."""
-        return [dtype_line(self.dtype, self._choice), *kernel_lines(self.model)]
+        return [dtype_line(self.dtype, self._dtype.choice), *kernel_lines(self.model)]
 
     def encode_answers(self, answers: Sequence[str]) -> list[list[int]]:
         """Return the target ids of each answer, the end token last."""
@@ -153,7 +156,7 @@ class Seq2Seq:
         Raises:
             QuestionError: a question does not fit the input even without its passage.
         """
-        self._unpack_for_gradients()
+        self._dtype.unpack_for_gradients()
         return self._encode(self._inputs(questions, passages))
 
     def _encode(self, inputs: list[list[int]]) -> _Read:
@@ -195,7 +198,7 @@ class Seq2Seq:
         self._refuse_overlong(goal.shape[1])
         if not goal.numel():
             return torch.zeros(targets.shape, device=pairs.device)
-        self._unpack_for_gradients()
+        self._dtype.unpack_for_gradients()
         decoder = None if torch.is_grad_enabled() else self._fast()
         if decoder is None:
             states, mask = self._states_of(read, pairs)
@@ -213,7 +216,7 @@ class Seq2Seq:
         """Return teacher-forced log-probabilities of all tokens, [M, T, V]; see the contract."""
         goal = targets.to(self.device)
         self._refuse_overlong(goal.shape[1])
-        self._unpack_for_gradients()
+        self._dtype.unpack_for_gradients()
         states, mask = self._states_of(read, pairs)
         log_p = plain.score_all(self.model, states, mask, goal, **self._specials())
         return log_p.to(pairs.device)
@@ -235,7 +238,7 @@ class Seq2Seq:
 
     def trained_module(self) -> torch.nn.Module:
         """Return the whole model, its layers unpacked; what auto made bfloat16 is float32 again."""
-        self._make_trainable()
+        self._dtype.make_trainable()
         module: torch.nn.Module = self.model
         return module
 
@@ -327,30 +330,12 @@ class Seq2Seq:
         ).logits[0]
         return self._end_tokens.merged(logits.float().log_softmax(dim=-1))
 
-    def _choose_dtype(self) -> Choice | None:
-        if self.config.dtype != "auto":
-            return None
-        with understood(self.config.model, self.model):
-            return choose_dtype(self.model, self._probe_pass, lambda: load_seq2seq(self.config))
-
     def _probe_pass(self) -> torch.Tensor:
         """Return log p [4, V] of the first tokens of an answer to a short input."""
         vocabulary = self.vocabulary_size
         inputs = probe_ids(1, min(24, self.max_input_tokens), vocabulary)
         fed = probe_ids(3, min(3, (self._positions or 4) - 1), vocabulary)
         return self._plain_passes(inputs, fed)
-
-    def _make_trainable(self) -> None:
-        """Make the model the checkpoint's own: plain layers, and float32 where auto chose."""
-        unpack_model(self.model)
-        if self._choice is not None and self._choice.dtype == torch.bfloat16:
-            restore_float32(self.model, load_seq2seq(self.config))
-            self._choice = Choice(torch.float32, "it is trained")
-
-    def _unpack_for_gradients(self) -> None:
-        # Packed layers have none. What auto chose stays until the model is trained.
-        if torch.is_grad_enabled():
-            unpack_model(self.model)
 
     def _states_of(self, read: _Read, pairs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         states, mask = read.of(pairs)

@@ -16,7 +16,7 @@ from ragcore_transformers.int8 import Int8Linear, PackedInt8Linear
 from ragcore_transformers.packed import SMALL, PackedLinear
 from ragcore_transformers.trials import BLOCK, Shape, known_trial
 
-__all__ = ["dtype_line", "kernel_lines"]
+__all__ = ["dtype_line", "encoder_lines", "kernel_lines"]
 
 _PACKED: Final = (PackedLinear, PackedInt8Linear)
 _PLAIN: Final = (nn.Linear, Conv1D, Int8Linear)
@@ -56,6 +56,28 @@ def kernel_lines(model: nn.Module) -> list[str]:
     ]
 
 
+def encoder_lines(
+    configured: str, questions: tuple[str, nn.Module], passages: tuple[str, nn.Module]
+) -> list[str]:
+    """Say of an encoder which dtypes and kernels it uses.
+
+    Args:
+        configured: its setting `dtype`.
+        questions: the dtype of the model of questions, and that model.
+        passages: likewise; it may be the same model.
+    """
+    dtype, model = questions
+    chosen = ", chosen by auto" if configured == "auto" else ""
+    if model is passages[1]:
+        return [f"dtype {dtype}{chosen}", *kernel_lines(model)]
+    return [
+        f"questions: dtype {dtype}{chosen}",
+        *kernel_lines(model),
+        f"passages: dtype {passages[0]}",
+        *kernel_lines(passages[1]),
+    ]
+
+
 def _kind(module: nn.Module) -> _Kind | None:
     # Not of subclasses, which may compute something else.
     if type(module) not in (*_PACKED, *_PLAIN):
@@ -84,7 +106,10 @@ def _reason(kind: _Kind) -> str:
     if trial is None:
         return f"{name}: not tried"
     part = f" for the first {BLOCK:,} rows" if kind.rows > BLOCK else ""
-    times = f"{trial.plain * 1e3:.2f} ms plain, {trial.packed * 1e3:.2f} ms packed{part}"
+    times = (
+        f"{trial.plain * 1e3:.2f} ms plain, {trial.packed * 1e3:.2f} ms packed{part}; few rows of "
+        f"states {trial.plain_few * 1e3:.2f} and {trial.packed_few * 1e3:.2f}"
+    )
     return f"{name} ({times}){why}"
 
 

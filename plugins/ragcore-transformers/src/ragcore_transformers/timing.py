@@ -16,8 +16,8 @@ from ragcore.process.fork import new_rlock
 
 __all__ = ["shortest_times"]
 
-_FEWEST: Final = 4
-_MOST: Final = 24
+_FEWEST: Final = 8
+_MOST: Final = 48
 """Rounds; between the two they end where no time has become shorter for a while."""
 
 _SHORTER: Final = 0.97
@@ -91,7 +91,9 @@ def _setters() -> _Setters | None:
     """Return the setters; None where this build of torch does not show them."""
     library = ctypes.CDLL(torch._C.__file__)
     try:
-        mkl = library.MKL_Set_Num_Threads_Local if torch.backends.mkl.is_available() else None
+        # MKL keeps a number of its own.
+        has_mkl = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call, unused-ignore]
+        mkl = library.MKL_Set_Num_Threads_Local if has_mkl else None
         return _Setters(library.omp_set_num_threads, mkl)
     except AttributeError:
         return None
