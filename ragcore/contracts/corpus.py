@@ -31,7 +31,11 @@ class KnownDocuments(Protocol):
     """
 
     def key(self, document_id: str) -> str | None:
-        """Return the key of a document, None where it is not known."""
+        """Return the key of a document, None where it is not known.
+
+        It is empty where the document's passages must be compared in any case: the corpus had other
+        settings, or passages were changed by other means.
+        """
         ...
 
 
@@ -45,6 +49,8 @@ class DocumentCorpus(Corpus, Protocol):
     - `identity: str`, what it is a copy of, such as a wiki's name: a memory of one is not updated
       by another;
     - `date: str`, of what state, ISO 8601, to notice that it is older than the memory;
+    - `keys_cover_settings: bool`, whether a document has another key where other settings would
+      give it other passages: such a corpus need not parse all documents again when one changes;
     - `covers(document_id) -> bool`, where it is not complete: whether a document that it lacks is
       deleted all the same, as in a file with a range of pages.
     """

@@ -22,7 +22,13 @@ from ragcore.errors import CorpusError, EmptyCorpusError, StoreCorruptError
 from ragcore.memory.passages import Passages, PassageWriter
 from ragcore.store.checking import PassageChecks, checked_documents, label_of
 from ragcore.store.comparing import DocumentCounts, Pairing, change_of, pair_passages
-from ragcore.store.documents import DocumentRecord, Documents, DocumentWriter, NoDocuments
+from ragcore.store.documents import (
+    DocumentRecord,
+    Documents,
+    DocumentWriter,
+    NoDocuments,
+    WithoutKeys,
+)
 from ragcore.store.layout import VersionFolder, passage_file, passage_files
 from ragcore.store.progress import Progress
 from ragcore.types import Document, Passage
@@ -131,10 +137,11 @@ class _Comparison:
         *,
         trusted: bool,
     ) -> None:
-        trusted &= documents is not None
-        self.known: Documents | NoDocuments = (
-            documents if documents is not None and trusted else NoDocuments()
-        )
+        self.known: Documents | NoDocuments | WithoutKeys
+        if documents is None:
+            self.known = NoDocuments()
+        else:
+            self.known = documents if trusted else WithoutKeys(documents)
         self.added = 0
         self.removed = array("q")
         self._passages = passages

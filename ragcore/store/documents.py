@@ -29,7 +29,14 @@ if TYPE_CHECKING:
 
     from ragcore.types import Rows
 
-__all__ = ["DOCUMENT_FILES", "DocumentRecord", "DocumentWriter", "Documents", "NoDocuments"]
+__all__ = [
+    "DOCUMENT_FILES",
+    "DocumentRecord",
+    "DocumentWriter",
+    "Documents",
+    "NoDocuments",
+    "WithoutKeys",
+]
 
 _RECORDS: Final = "documents.arrow"
 _POSITIONS: Final = "documents.npy"
@@ -193,7 +200,7 @@ class Documents:
             return None
         batch, offset = self._place(position)
         key: str = self._columns[batch][1][offset].as_py()
-        return key or None
+        return key
 
     def position(self, document_id: str) -> int | None:
         """Return the position of a document, None where there is none of this id."""
@@ -234,6 +241,20 @@ class Documents:
         """Return the batch of a position, and the offset in it."""
         batch = bisect_right(self._ends, position)
         return batch, position - (self._ends[batch - 1] if batch else 0)
+
+
+class WithoutKeys:
+    """Documents that are known, but not by their keys; see `KnownDocuments`.
+
+    So a corpus gives all their passages, and still tells which of them have none any more.
+    """
+
+    def __init__(self, documents: Documents) -> None:
+        self._documents = documents
+
+    def key(self, document_id: str) -> str | None:
+        """Return "" for a document of the version, None for any other."""
+        return None if self._documents.position(document_id) is None else ""
 
 
 def _read_positions(path: Path, count: int) -> npt.NDArray[np.uint64]:
