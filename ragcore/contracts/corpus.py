@@ -48,6 +48,8 @@ class DocumentCorpus(Corpus, Protocol):
     - `identity: str`, what it is a copy of, such as a wiki's name: a memory of one is not updated
       by another;
     - `date: str`, of what state, ISO 8601, to notice that it is older than the memory;
+    - `keys_cover_settings: bool`, whether a document has another key where other settings would
+      give it other passages: such a corpus need not parse all documents again when one changes;
     - `covers(document_id) -> bool`, where it is not complete: whether a document that it lacks is
       deleted all the same, as in a file with a range of pages.
     """

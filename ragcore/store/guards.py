@@ -14,7 +14,14 @@ from ragcore.errors import CorpusError, StoreError
 from ragcore.store.comparing import DocumentCounts
 from ragcore.store.manifest import Manifest
 
-__all__ = ["Allowed", "CorpusFacts", "check_deletions", "check_same_corpus", "facts_of"]
+__all__ = [
+    "Allowed",
+    "CorpusFacts",
+    "check_deletions",
+    "check_same_corpus",
+    "facts_of",
+    "keys_cover_settings",
+]
 
 Allowed = Literal["deletions", "older", "other"]
 """What an update may do where it is asked to: delete much, go back in time, change the corpus."""
@@ -38,6 +45,11 @@ class CorpusFacts(NamedTuple):
 
     identity: str
     date: str
+
+
+def keys_cover_settings(corpus: DocumentCorpus) -> bool:
+    """Return whether a corpus gives a document another key where settings change its passages."""
+    return getattr(corpus, "keys_cover_settings", False) is True
 
 
 def facts_of(corpus: DocumentCorpus, label: str) -> CorpusFacts:

@@ -31,7 +31,14 @@ from ragcore.store.checking import checked_passages, document_corpus, label_of
 from ragcore.store.comparing import DocumentCounts
 from ragcore.store.diff import Changes, changes_to, derive
 from ragcore.store.documents import DOCUMENT_FILES
-from ragcore.store.guards import Allowed, CorpusFacts, check_deletions, check_same_corpus, facts_of
+from ragcore.store.guards import (
+    Allowed,
+    CorpusFacts,
+    check_deletions,
+    check_same_corpus,
+    facts_of,
+    keys_cover_settings,
+)
 from ragcore.store.layout import (
     ROW_NUMBERS,
     Verify,
@@ -190,7 +197,7 @@ def _revision(
         corpus,
         staging,
         name=name,
-        trusted=same_settings(base.manifest, corpus_config),
+        trusted=keys_cover_settings(corpus) or same_settings(base.manifest, corpus_config),
         report=report,
     )
     # Once more: some corpora know only when they were read of what state they are.

@@ -44,6 +44,8 @@ class Wikipedia:
 
     Config: ClassVar[type[WikipediaConfig]] = WikipediaConfig
     capabilities: ClassVar[frozenset[str]] = frozenset({"documents"})
+    # A key has the layout in it, and pages that settings leave out are told as such.
+    keys_cover_settings: ClassVar[bool] = True
 
     def __init__(self, config: WikipediaConfig) -> None:
         self._config = config
