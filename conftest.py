@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
+import pytest
 from hypothesis import settings
 
 # Tiny models run faster on one thread, and parallel sums would differ from run to run.
@@ -16,3 +18,10 @@ os.environ["RAGCORE_CACHE"] = "off"
 # Examples are derived from the test itself: a run today tries what a run tomorrow tries.
 settings.register_profile("ragcore", deadline=None, derandomize=True, max_examples=30)
 settings.load_profile("ragcore")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Leave tests and modules, which live to the end, out of each later garbage collection."""
+    gc.collect()
+    gc.freeze()

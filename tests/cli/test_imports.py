@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -76,13 +78,15 @@ OTHER_COMPONENTS = {
 """What BM25 and a BART reader do without; scipy is imported by transformers where it is there."""
 
 CODE = """\
-import sys
+import json, sys
 from ragcore.cli import main
 
-code = main(sys.argv[1:])
+seen = []
+for command in json.loads(sys.argv[1]):
+    assert main(command) == 0, command
+    seen.append(sorted(sys.modules))
 with open("modules", "w") as file:
-    print(*sys.modules, file=file)
-sys.exit(code)
+    json.dump(seen, file)
 """
 
 
@@ -98,9 +102,14 @@ def folder(tmp_path: Path) -> Path:
 
 def modules(folder: Path, *arguments: str) -> set[str]:
     """Run a command in a fresh Python; return the names of the modules that it imported."""
+    return modules_after(folder, [arguments])[0]
+
+
+def modules_after(folder: Path, commands: Sequence[Sequence[str]]) -> list[set[str]]:
+    """Run commands in one fresh Python; return what it had imported after each."""
     paths = os.pathsep.join(map(os.path.abspath, filter(None, sys.path)))
     done = subprocess.run(
-        [sys.executable, "-c", CODE, *arguments],
+        [sys.executable, "-c", CODE, json.dumps(commands)],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": paths},
         capture_output=True,
@@ -108,40 +117,29 @@ def modules(folder: Path, *arguments: str) -> set[str]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return set((folder / "modules").read_text(encoding="utf-8").split())
+    return list(map(set, json.loads((folder / "modules").read_text(encoding="utf-8"))))
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ["fill", "p.yaml"],
-        ["schema"],
-        ["plugins"],
-    ],
-    ids=" ".join,
-)
-def test_a_file_is_read_without_any_array_library(folder: Path, command: list[str]) -> None:
-    imported = modules(folder, *command)
-    assert imported & {"ragcore.registry.discovery"}
-    assert not imported & (HEAVY | {"numpy", "pyarrow"})
+def test_a_file_is_read_without_any_array_library(folder: Path) -> None:
+    commands = [["fill", "p.yaml"], ["schema"], ["plugins"]]
+    for command, imported in zip(commands, modules_after(folder, commands), strict=True):
+        assert "ragcore.registry.discovery" in imported, command
+        assert not imported & (HEAVY | {"numpy", "pyarrow"}), command
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
+def test_a_store_is_managed_without_any_model_library(folder: Path) -> None:
+    commands = [
         ["check", "p.yaml"],
         ["memory", "list", "p.yaml"],
         ["memory", "show", "p.yaml"],
         ["memory", "verify", "p.yaml"],
+        ["memory", "export", "p.yaml", "version.tar"],
         ["memory", "activate", "p.yaml", "2016"],
         ["memory", "rollback", "p.yaml"],
         ["memory", "gc", "p.yaml"],
-        ["memory", "export", "p.yaml", "version.tar"],
-    ],
-    ids=" ".join,
-)
-def test_a_store_is_managed_without_any_model_library(folder: Path, command: list[str]) -> None:
-    assert not modules(folder, *command) & HEAVY
+    ]
+    for command, imported in zip(commands, modules_after(folder, commands), strict=True):
+        assert not imported & HEAVY, command
 
 
 def test_versions_are_compared_without_any_model_library(folder: Path) -> None:

@@ -108,14 +108,6 @@ def test_a_new_plugin_passes_its_own_tests(kind, tmp_path, capsys):
         return done.stdout
 
     assert " passed" in run("-m", "pytest", "-q", "-p", "no:cacheprovider")
-    (own,) = [
-        plugin
-        for plugin in json.loads(run("-m", "ragcore", "plugins", "--json"))
-        if "my" in plugin["name"]
-    ]
-    assert own["status"] == "ok"
-    place = f"ragcore_my_own.component:{'app' if kind == 'command' else 'MyOwn'}"
-    assert own["components"] == {kind: {"my-own": place}}
     # Neither the hooks nor a check of a pipeline file import the component.
     code = (
         "import sys\n"
@@ -127,8 +119,13 @@ def test_a_new_plugin_passes_its_own_tests(kind, tmp_path, capsys):
         "assert 'ragcore_my_own.plugin' in sys.modules\n"
         "heavy = {'numpy', 'torch', 'ragcore_my_own.component'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
+        "from ragcore.cli import main\n"
+        "sys.exit(main(['plugins', '--json']))\n"
     )
-    run("-c", code)
+    (own,) = [plugin for plugin in json.loads(run("-c", code)) if "my" in plugin["name"]]
+    assert own["status"] == "ok"
+    place = f"ragcore_my_own.component:{'app' if kind == 'command' else 'MyOwn'}"
+    assert own["components"] == {kind: {"my-own": place}}
 
 
 @pytest.mark.parametrize("kind", KINDS)

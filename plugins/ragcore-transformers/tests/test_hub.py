@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import tiny_models as tiny
-from test_cross_encoder import save_cross_encoder
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -97,7 +96,7 @@ def downloaded(use: str, settings: list[str], home: Path) -> None:
             case "causal":
                 tiny.save_causal("llama", folder)
             case _:
-                save_cross_encoder(folder)
+                tiny.save_cross_encoder(folder)
         (repository / "refs").mkdir()
         (repository / "refs" / "main").write_text(COMMIT)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import tiny_models as tiny
 from ragcore_transformers.cross_encoder import CrossEncoder
-from test_cross_encoder import save_cross_encoder
 
 from ragcore.registry.components import ComponentSpec
 from ragcore.testing import ScorerSuite
@@ -14,7 +14,7 @@ from ragcore.testing import ScorerSuite
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_cross_encoder(tmp_path_factory.mktemp("cross"))
+    return tiny.save_cross_encoder(tmp_path_factory.mktemp("cross"))
 
 
 class TestCrossEncoder(ScorerSuite):
