@@ -11,7 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, TypeGuard
+from typing import Any, Final, TypeGuard, cast
 
 import torch
 from torch import Tensor, nn
@@ -107,7 +107,7 @@ class PackedLinear(nn.Module):
         """Return the layer that this one was made of."""
         (linear,) = self._shell
         if self._tied:
-            (parameter,) = self._tied
+            parameter = cast(nn.Parameter, self._tied[0])
         else:
             with torch.inference_mode(False), torch.no_grad():
                 weight = torch.cat([kernels.unpack(block) for block in self._blocks])
