@@ -23,6 +23,7 @@ __all__ = [
     "exchange",
     "staging_path",
     "files_below",
+    "is_open_at",
     "lock_shared",
     "locked",
     "replace_text",
@@ -241,6 +242,14 @@ def try_lock(folder: Path) -> int | None:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def is_open_at(descriptor: int, path: Path) -> bool:
+    """Return whether a path still leads to what a descriptor was opened on, or to nothing."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return True
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from typing import Final, Self
 
 from ragcore.disk.atomic import (
     exchange,
+    is_open_at,
     lock_shared,
     locked,
     replace_text,
@@ -202,12 +203,17 @@ class Catalog:
         """
         name = self._resolve(version)
         folder = self._existing_folder(name)
-        try:
-            lease = lock_shared(folder)
-        except FileNotFoundError:
-            # It was collected since the line above: this raises UnknownVersionError.
-            self._existing_folder(name)
-            raise
+        while True:
+            try:
+                lease = lock_shared(folder)
+            except FileNotFoundError:
+                # It was collected since the line above: this raises UnknownVersionError.
+                self._existing_folder(name)
+                raise
+            if lease is None or is_open_at(lease, folder):
+                break
+            # The lock waited while the version was rewritten: it is that of the old folder.
+            os.close(lease)
         try:
             # The lock may have waited while the version was collected; reading its manifest checks
             # again that the folder exists.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from ragcore.disk.atomic import try_lock
 from ragcore.errors import StoreCorruptError, UnknownVersionError
+from ragcore.store import catalog
 from ragcore.store.store import Store
 from ragcore.types import Passage
 from tests.helpers.word_encoder import dense_part
@@ -114,6 +116,27 @@ def test_an_open_version_is_leased_until_its_memory_is_closed_or_dropped(store: 
     assert not free()
     del second
     assert free()
+
+
+def test_a_version_that_is_rewritten_while_it_is_leased_is_protected(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, old = store.folder / "versions" / "a", store.folder / "old"
+    lock_shared = catalog.lock_shared
+
+    def rewritten_before_the_lock(path: Path) -> int | None:
+        descriptor = lock_shared(path)
+        if not old.exists():
+            path.rename(old)
+            shutil.copytree(old, path)
+        return descriptor
+
+    monkeypatch.setattr(catalog, "lock_shared", rewritten_before_the_lock)
+    with store.open("a", retriever=dense_part()):
+        assert try_lock(folder) is None
+        descriptor = try_lock(old)
+        assert descriptor is not None
+        os.close(descriptor)
 
 
 def test_a_version_that_cannot_be_opened_is_not_leased(store: Store) -> None:
