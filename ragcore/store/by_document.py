@@ -53,6 +53,8 @@ class DocumentUpdate(NamedTuple):
         added: how many new ones follow those that stay.
         replaced: how many of them replace a removed one.
         documents: what happened to how many documents.
+        loose: how many of the removed passages belong to no document, as all do in versions of
+            earlier releases, of how many.
         recorded: how many documents with passages the new version has.
         is_empty: whether passages and documents are the version's.
     """
@@ -61,6 +63,7 @@ class DocumentUpdate(NamedTuple):
     added: int
     replaced: int
     documents: DocumentCounts
+    loose: tuple[int, int]
     recorded: int
     is_empty: bool
 
@@ -154,6 +157,8 @@ class _Comparison:
         self._checks = PassageChecks(label)
         self._seen = np.zeros(0 if documents is None else len(documents), bool)
         self._loose = _loose(passages, documents)
+        self._loose_before = len(self._loose)
+        self._loose_removed = 0
         self._counts: Counter[str] = Counter()
         self._replaced = 0
         self._is_same = documents is not None
@@ -196,6 +201,7 @@ class _Comparison:
                 self._counts["left"] += bool(record.numbers)
         if complete:
             self.removed.extend(self._loose.values())
+            self._loose_removed = len(self._loose)
 
     def check_ids(self, new: Passages) -> None:
         """Check that no new passage has the id of one that stays.
@@ -222,6 +228,7 @@ class _Comparison:
             added=self.added,
             replaced=self._replaced,
             documents=DocumentCounts.of(self._counts),
+            loose=(self._loose_removed, self._loose_before),
             recorded=recorded,
             is_empty=self._is_same and not len(removed) and not self.added,
         )

@@ -118,21 +118,32 @@ def _moment(date: str) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def check_deletions(version: str, counts: DocumentCounts, allow: Collection[Allowed]) -> None:
+def check_deletions(
+    version: str, counts: DocumentCounts, loose: tuple[int, int], allow: Collection[Allowed]
+) -> None:
     """Check that an update does not delete a large share of a version's documents.
+
+    Nor a large share of the passages that belong to no document.
 
     Args:
         version: that is updated.
         counts: of its documents, compared with the corpus.
+        loose: how many passages without a document would be deleted, and how many it has.
         allow: may hold "deletions".
 
     Raises:
         StoreError: more than a fifth of them, and more than ten, would be deleted.
     """
-    limit = max(_FEW, _SHARE * counts.before)
-    if counts.removed > limit and "deletions" not in allow:
-        raise StoreError(
-            f"{counts.removed:,} of the {counts.before:,} documents of version {version!r} are not "
-            "in the corpus, and an update would delete them: check that memory.corpus is complete, "
-            "or allow it with --allow-deletions"
-        )
+    if "deletions" in allow:
+        return
+    shares = {
+        "documents": (counts.removed, counts.before),
+        "passages without a document": loose,
+    }
+    for kind, (removed, before) in shares.items():
+        if removed > max(_FEW, _SHARE * before):
+            raise StoreError(
+                f"{removed:,} of the {before:,} {kind} of version {version!r} are not in the "
+                "corpus, and an update would delete them: check that memory.corpus is complete, or "
+                "allow it with --allow-deletions"
+            )

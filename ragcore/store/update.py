@@ -203,7 +203,7 @@ def _revision(
     # Once more: some corpora know only when they were read of what state they are.
     facts = facts_of(corpus, label)
     check_same_corpus(base.manifest, facts, allow)
-    check_deletions(base.name, update.documents, allow)
+    check_deletions(base.name, update.documents, update.loose, allow)
     return Revision(
         update.removed,
         update.added,

@@ -380,6 +380,17 @@ def test_many_deletions_are_refused_unless_allowed(tmp_path: Path) -> None:
     assert update(store, pages[40:], "three", allow=["deletions"])[0].removed == 28
 
 
+def test_many_deletions_of_passages_without_documents_are_refused_too(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    pages = [page(number, f"t{number}", f"text {number}") for number in range(60)]
+    spec = pages_spec(write_pages(tmp_path / "old.jsonl", pages))
+    # As earlier releases did: no record of documents.
+    store.build("one", list(spec.build()), part())
+    with pytest.raises(StoreError, match=r"59 of the 60 passages without a document"):
+        update(store, pages[:1])
+    assert update(store, pages[:1], allow=["deletions"])[0].removed == 59
+
+
 class Faulty(Pages):
     def documents(self, known: KnownDocuments) -> Iterator[Document]:
         documents = list(super().documents(known))
