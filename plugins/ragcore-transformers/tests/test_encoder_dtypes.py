@@ -186,6 +186,7 @@ def test_what_auto_made_narrow_is_trained_as_it_is_stored(
     stored = made(kind, models)
     bfloat16_is(monkeypatch, faster=True)
     encoder = made(kind, models, dtype="auto")
+    assert dtypes(encoder.question_model) == {torch.bfloat16}
     passages = encoder.encode_passages(PASSAGES)
     pairs = [
         (encoder.trained_module, stored.trained_module()),

@@ -26,6 +26,7 @@ from ragcore.errors import GeneratorError
 from ragcore.types import Passage, Word
 from ragcore_transformers.caching import cache_name
 from ragcore_transformers.causal_loading import gguf_file, load_causal, position_limit
+from ragcore_transformers.causal_settings import chat_of, end_token
 from ragcore_transformers.chat_templates import Thinking
 from ragcore_transformers.configs import CausalConfig
 from ragcore_transformers.copied_rows import CopiedPrompts, CopiedRows
@@ -35,14 +36,13 @@ from ragcore_transformers.loading import pick_device, save_model
 from ragcore_transformers.packed import pack_model
 from ragcore_transformers.plain import wide
 from ragcore_transformers.probing import probe_copied, probe_ids, understood
-from ragcore_transformers.prompts import Chat, Prompts
+from ragcore_transformers.prompts import Prompts
 from ragcore_transformers.shared_rows import SharedPrompts, SharedRows, sharing_fault
 from ragcore_transformers.speed import dtype_line, kernel_lines
 from ragcore_transformers.tokenizing import (
     plain_text,
     question_fault,
     settled_text,
-    special_id,
 )
 from ragcore_transformers.words import WordEncoder
 
@@ -109,7 +109,7 @@ class Causal:
         with understood(config.model, self.model):
             self.vocabulary_size: int = self.model.get_output_embeddings().weight.shape[0]
         self._today = config.date or date.today()
-        chat = self._chat()
+        chat = chat_of(config, self.tokenizer, self._today)
         self._dated = chat is not None and chat.dated
         self._prompts = Prompts(
             config.model,
@@ -331,66 +331,12 @@ class Causal:
         )  # [m, T, V]
         return wide(at_targets)
 
-    def _chat(self) -> Chat | None:
-        config, has_template = self.config, bool(self.tokenizer.chat_template)
-        use_chat = has_template if config.chat is None else config.chat
-        if use_chat and not has_template:
-            raise GeneratorError(
-                f"chat is true but the tokenizer of model {config.model!r} has no chat template: "
-                "leave chat out, and write what the model expects in template"
-            )
-        if not use_chat and config.system is not None:
-            raise GeneratorError(
-                f"system is set but model {config.model!r} is not used with a chat template: write "
-                "the message in template"
-            )
-        if not use_chat and config.chat_template_kwargs:
-            raise GeneratorError(
-                f"chat_template_kwargs is set but model {config.model!r} is not used with a chat "
-                "template: leave it out"
-            )
-        if not use_chat:
-            return None
-        chat = Chat.of(
-            config.model, self.tokenizer, config.system, self._today, config.chat_template_kwargs
-        )
-        if chat.dated and config.date is None:
-            _LOG.warning(
-                "the chat template of model %r prints the date, which is that of loading: set date "
-                "to %s to get the same prompts on every day",
-                config.model,
-                self._today,
-            )
-        return chat
-
     def _end_tokens(self) -> EndTokens:
         """Return the tokens that end an answer: that of the targets, and all of the model's."""
         model = self.model
         named = named_ids("eos_token_id", model.generation_config, model.config)
-        return EndTokens.of(self._end(), named, self.vocabulary_size)
-
-    def _end(self) -> int:
-        """Return the end token: the configured one, a chat's end of reply, or the model's."""
-        end_token = self.config.end_token
-        if end_token is not None:
-            ids: list[int] = self.tokenizer(end_token, add_special_tokens=False).input_ids
-            if len(ids) != 1:
-                raise GeneratorError(
-                    f"end_token {end_token!r} is {len(ids)} tokens for model "
-                    f"{self.config.model!r}: name a single one"
-                )
-            return ids[0]
-        turn_end = self._prompts.turn_end()
-        if turn_end is not None:
-            return turn_end
-        model = self.model
-        end = special_id("eos_token_id", model.generation_config, model.config, self.tokenizer)
-        if end is None:
-            raise GeneratorError(
-                f"model {self.config.model!r} says no eos_token_id: add it to its config.json or "
-                "generation_config.json, or set end_token"
-            )
-        return end
+        end = end_token(self.config, self.model, self.tokenizer, self._prompts.turn_end())
+        return EndTokens.of(end, named, self.vocabulary_size)
 
     def _refuse_misfit(self) -> None:
         # Special tokens that no prompt or answer holds do not count: Hugging Face adds some to

@@ -1,0 +1,88 @@
+"""What `causal`'s settings and a model's tokenizer say together: its chat and its end token."""
+
+from __future__ import annotations
+
+import logging
+from datetime import date
+from typing import Any, Final
+
+from ragcore.errors import GeneratorError
+from ragcore_transformers.configs import CausalConfig
+from ragcore_transformers.prompts import Chat
+from ragcore_transformers.tokenizing import special_id
+
+__all__ = ["chat_of", "end_token"]
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+def chat_of(config: CausalConfig, tokenizer: Any, today: date) -> Chat | None:
+    """Return the chat that prompts are turns of; None where prompts are plain text.
+
+    Args:
+        config: the generator's.
+        tokenizer: the model's.
+        today: what a template that prints the date prints.
+
+    Raises:
+        GeneratorError: a setting needs a chat template, and there is none or it is not used.
+    """
+    has_template = bool(tokenizer.chat_template)
+    use_chat = has_template if config.chat is None else config.chat
+    if use_chat and not has_template:
+        raise GeneratorError(
+            f"chat is true but the tokenizer of model {config.model!r} has no chat template: "
+            "leave chat out, and write what the model expects in template"
+        )
+    if not use_chat and config.system is not None:
+        raise GeneratorError(
+            f"system is set but model {config.model!r} is not used with a chat template: write "
+            "the message in template"
+        )
+    if not use_chat and config.chat_template_kwargs:
+        raise GeneratorError(
+            f"chat_template_kwargs is set but model {config.model!r} is not used with a chat "
+            "template: leave it out"
+        )
+    if not use_chat:
+        return None
+    chat = Chat.of(config.model, tokenizer, config.system, today, config.chat_template_kwargs)
+    if chat.dated and config.date is None:
+        _LOG.warning(
+            "the chat template of model %r prints the date, which is that of loading: set date "
+            "to %s to get the same prompts on every day",
+            config.model,
+            today,
+        )
+    return chat
+
+
+def end_token(config: CausalConfig, model: Any, tokenizer: Any, turn_end: int | None) -> int:
+    """Return the end token: the configured one, a chat's end of reply, or the model's.
+
+    Args:
+        config: the generator's.
+        model: Hugging Face's.
+        tokenizer: the model's.
+        turn_end: the token that ends a chat's reply, if there is one.
+
+    Raises:
+        GeneratorError: there is none, or the configured one is not a single token.
+    """
+    if config.end_token is not None:
+        ids: list[int] = tokenizer(config.end_token, add_special_tokens=False).input_ids
+        if len(ids) != 1:
+            raise GeneratorError(
+                f"end_token {config.end_token!r} is {len(ids)} tokens for model "
+                f"{config.model!r}: name a single one"
+            )
+        return ids[0]
+    if turn_end is not None:
+        return turn_end
+    end = special_id("eos_token_id", model.generation_config, model.config, tokenizer)
+    if end is None:
+        raise GeneratorError(
+            f"model {config.model!r} says no eos_token_id: add it to its config.json or "
+            "generation_config.json, or set end_token"
+        )
+    return end
