@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ragcore_wikipedia.dumps.titles import redirect_target
 from ragcore_wikipedia.layouts import PagePassages, is_disambiguation, is_list, read_page
 from ragcore_wikipedia.pages import Page, Site
 
@@ -66,6 +67,86 @@ def test_spaces_after_a_piece_take_linear_time(piece: str, space: str) -> None:
         return time.thread_time() - start
 
     check_linear(seconds, len(space))
+
+
+@pytest.mark.parametrize(
+    ("before", "filling", "after"),
+    [
+        ("{{Infobox a\n|b=1", " ", "a\n}}"),  # a size, `1 x 1 px`
+        ("{|\n| rowspan=", " ", "|a\n|}"),
+        ("[//", "a", ""),
+        ("[mailto:", "a", ""),
+        ("{|\n", "|-\n!{0}!!b\n", "|}"),  # rows of headings, which are joined
+    ],
+)
+def test_repetitions_next_to_each_other_take_linear_time(
+    before: str, filling: str, after: str
+) -> None:
+    def seconds(count: int) -> float:
+        text = before + "".join(filling.format(number) for number in range(count)) + after
+        start = time.thread_time()
+        read(text)
+        return time.thread_time() - start
+
+    check_linear(seconds, len(filling))
+
+
+@pytest.mark.parametrize("blank", [" ", "\n", "\t"])
+def test_the_target_of_a_redirect_takes_linear_time(blank: str) -> None:
+    def seconds(count: int) -> float:
+        start = time.thread_time()
+        assert redirect_target("#REDIRECT" + blank * count + "Egret") is None
+        return time.thread_time() - start
+
+    check_linear(seconds, 1)
+
+
+def characters(text: str) -> int:
+    """Count the characters of a page's passages, titles of sections included."""
+    structured, _ = read(text)
+    return sum(len(p.text) + len(str(p.metadata["section"])) for p in structured.passages)
+
+
+ROWS = "".join(f"|-\n|{number}||b\n" for number in range(2000))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{|\n! A !! B\n|-\n|colspan=100 rowspan=100|" + "word " * 4000 + "\n" + ROWS + "|}",
+        "{|\n" + "".join(f"|-\n|colspan=99 rowspan=99|{n}\n|-\n|b\n" for n in range(999)) + "|}",
+        "{|\n! A !! " + "name " * 4000 + "\n" + ROWS + "|}",
+        "{|\n! A !! colspan=100 | " + "name " * 400 + "\n" + ROWS + "|}",
+        "{|\n" + "".join(f"|-\n! {n} !! b\n" for n in range(3000)) + ROWS + "|}",
+        "{|\n|+ " + "caption " * 4000 + "\n" + ROWS.replace("b", "word " * 30) + "|}",
+        "== " + "heading " * 4000 + "==\n" + "\n=== A ===\nSome words.\n" * 2000,
+        "{{Infobox x\n|leader_name=word\n" * 35 + "|leader_title=b\n|leader_type=c\n}}" * 35,
+    ],
+    ids=["span", "spans", "name", "spanning name", "headings", "caption", "heading", "boxes"],
+)
+def test_what_is_repeated_is_bounded_by_the_pages_length(text: str) -> None:
+    start = time.thread_time()
+    assert characters(text) < 20 * len(text)
+    assert time.thread_time() - start < 20
+
+
+def test_a_table_that_repeats_too_much_shows_each_cell_once_and_is_a_fault() -> None:
+    cells = "".join(f"|-\n|row{number}\n" for number in range(90))
+    long = "word " * 3000
+    structured, _ = read(f"{{|\n! A !! B\n|-\n|colspan=100 rowspan=100|{long}\n{cells}|}}\nAfter.")
+    text = " ".join(passage.text for passage in structured.passages)
+    assert structured.fault.startswith("up to the table at character 0, cells that span rows")
+    assert 3000 <= text.split().count("word") <= 9 * 3000
+    assert all(f"row{number}" in text for number in range(90))
+    assert text.endswith("After.")
+
+
+def test_a_table_that_repeats_a_little_has_no_fault() -> None:
+    cells = "".join(f"|-\n|row{number}\n" for number in range(90))
+    structured, _ = read(f"{{|\n! A !! B\n|-\n|rowspan=91|egret||first\n{cells}|}}")
+    text = " ".join(passage.text for passage in structured.passages)
+    assert structured.fault == ""
+    assert text.count("A: egret; B: row") == 90
 
 
 def check_linear(seconds: Callable[[int], float], length: int) -> None:

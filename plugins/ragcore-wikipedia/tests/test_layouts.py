@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ragcore_wikipedia.layouts import is_disambiguation, is_list, passages_of, read_page
 from ragcore_wikipedia.pages import Page, Site
+from ragcore_wikipedia.windows import sentences
 
 WIKI = Site(base="https://xx.example.org/wiki/Main_Page", language="en")
 
@@ -268,7 +269,7 @@ class TestPsgs:
 
 class TestLanguages:
     @pytest.mark.parametrize(
-        ("language", "sentences"),
+        ("language", "parts"),
         [
             ("ja", ["鳥は島の北の森に住む。", "島は小さいが美しい！", "それは本当の話か？"] * 3),
             ("zh", ["岛上有很多种类的鸟。", "它们都非常大。", "这是真的事情吗？"] * 3),
@@ -277,14 +278,14 @@ class TestLanguages:
         ],
     )
     def test_sentences_end_as_the_language_ends_them(
-        self, language: str, sentences: list[str]
+        self, language: str, parts: list[str]
     ) -> None:
         blank = "" if language in {"ja", "zh"} else " "
-        text = blank.join(sentences)
+        text = blank.join(parts)
         site = Site(language=language)
         first, second = (passage.text for passage in passages_of(page(text), site))
-        assert first == blank.join(sentences[:6])
-        assert second == blank.join(sentences[3:9])
+        assert first == blank.join(parts[:6])
+        assert second == blank.join(parts[3:9])
 
     def test_text_from_right_to_left_keeps_its_order_and_marks(self) -> None:
         text = "'''ירושלים''' (ב[[ערבית]]: {{lang|ar|القدس}}) היא עיר \u200fגדולה מאוד."
@@ -299,7 +300,6 @@ class TestWhatHasNoPassages:
             page(None),
             page(""),
             page("   \n\n"),
-            page("#REDIRECT [[Egret]]", redirect="Egret"),
             page("#REDIRECT [[Egret]]", redirect=""),
             page("return {}", model="Scribunto"),
             page('{"a": 1}', model="json"),
@@ -314,6 +314,52 @@ class TestWhatHasNoPassages:
         text = f"{paragraph(0, 3)}\n== See also ==\n* [[Egret]]\n== Legacy ==\n{paragraph(4, 3)}"
         sections = [p.metadata["section"] for p in passages_of(page(text), WIKI)]
         assert sections == ["", "Legacy"]
+
+
+@pytest.mark.parametrize("layout", ["structured", "psgs"])
+def test_a_redirect_names_its_target(layout: str) -> None:
+    redirect = page("#REDIRECT [[Egret]]\n{{R from misspelling}}", title="Egrett", redirect="Egret")
+    (passage,) = read_page(redirect, WIKI, layout).passages  # type: ignore[arg-type]
+    assert passage.text == "Egrett → Egret"
+    assert passage.title == "Egrett"
+
+
+SENTENCES = st.lists(
+    st.sampled_from(
+        ["A heron flies. ", "word ", "Dr. ", "“So it is.” ", "鳥は森に住む。", "島很小", "กรุงเทพ", "กำ"]
+    )
+    | st.text(max_size=8),
+    max_size=12,
+)
+
+
+class TestSentences:
+    @given(SENTENCES, st.integers(1, 900), st.sampled_from(["en", "zh", "ja", "th", "de", "xx"]))
+    @settings(max_examples=150, deadline=None)
+    def test_joined_they_are_the_paragraph(self, parts: list[str], times: int, language: str) -> None:
+        text = "".join(parts) * times
+        assert "".join(sentences(text, language)) == text
+
+    @given(st.lists(st.sampled_from(["a", "of", "administration", "end.", "Dr.", "1.5"])))
+    @settings(max_examples=60, deadline=None)
+    def test_no_word_is_cut(self, words: list[str]) -> None:
+        text = " ".join(["start", *words * (9000 // (1 + len(" ".join(words))))])
+        assert all(part.endswith(" ") for part in sentences(text, "en")[:-1])
+
+    def test_a_sentence_across_the_limit_stays_whole(self) -> None:
+        text = paragraph(0, 200)
+        assert len(text) > 10_000
+        assert [part.strip() for part in sentences(text, "en")] == [sentence(n) for n in range(200)]
+
+    def test_a_long_sentence_is_cut_between_its_words(self) -> None:
+        first, second = sentences("word " * 121 + "end.", "en")
+        assert (first, second) == ("word " * 120, "word end.")
+
+    def test_chinese_gets_no_blanks(self) -> None:
+        text = "岛上有很多种类的鸟" * 900
+        assert len(text) > 5000
+        passages = [p.text for p in passages_of(page(text), Site(language="zh"))]
+        assert all(passage in text for passage in passages)
 
 
 class TestKinds:
@@ -350,6 +396,49 @@ class TestKinds:
 
     def test_a_list_is_known_by_its_category(self) -> None:
         assert is_list(page("* a\n[[Category:Lists of birds]]", title="Herons"), WIKI)
+
+    @pytest.mark.parametrize(
+        "hidden",
+        [
+            "<!-- {{disambig}} [[Category:Lists of birds]] -->",
+            "<nowiki>{{disambig}} [[Category:Lists of birds]]</nowiki>",
+            "<pre>__DISAMBIG__ [[Category:Lists of birds]]</pre>",
+            "<!-- __DISAMBIG__",
+        ],
+    )
+    def test_what_is_hidden_or_quoted_makes_no_kind(self, hidden: str) -> None:
+        article = page(f"A heron is a bird. {hidden}")
+        assert not is_disambiguation(article, WIKI)
+        assert not is_list(article, WIKI)
+
+    def test_a_mark_next_to_a_comment_counts(self) -> None:
+        text = "* a <!-- {{disambig}} -->\n{{disambig}}<!-- x -->\n[[Category:Lists of birds]]"
+        assert is_disambiguation(page(text), WIKI)
+        assert is_list(page(text), WIKI)
+
+    @pytest.mark.parametrize(
+        "link",
+        [
+            "[[Wikipedia:List of birds]]",
+            "[[Portal:Lists]]",
+            "[[:Category:Lists of birds]]",
+            "[[ :Lists of birds]]",
+            "[[Sorte:Lists of birds]]",
+        ],
+    )
+    def test_a_link_to_lists_makes_no_list(self, link: str) -> None:
+        assert not is_list(page(f"A heron is a bird. See {link}."), WIKI)
+
+    @pytest.mark.parametrize("prefix", ["Sorte", " sorte ", "Category", "category", "カテゴリ"])
+    def test_a_category_is_known_by_the_names_of_the_wiki(self, prefix: str) -> None:
+        wiki = Site(namespaces={0: "", 14: "Sorte"})
+        assert is_list(page(f"* a\n[[{prefix}: Lists of birds|b]]"), wiki)
+
+    def test_outlines_and_indexes_are_known_by_their_category_only(self) -> None:
+        for title in ("Index of refraction", "Outline of a Theory of Practice"):
+            assert not is_list(page("A text.\n[[Category:Optics]]", title=title), WIKI)
+        text = "* a\n[[Category:Wikipedia outlines]]"
+        assert is_list(page(text, title="Outline of optics"), WIKI)
 
     @pytest.mark.parametrize("title", ["Listowel", "Liszt", "Lista", "Listening"])
     def test_a_title_that_only_starts_alike_is_no_list(self, title: str) -> None:

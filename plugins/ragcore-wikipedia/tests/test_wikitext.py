@@ -144,6 +144,13 @@ def test_formulas_and_code_are_text_but_not_prose() -> None:
     assert shown(text, prose=True) == "if then"
 
 
+def test_a_heading_too_long_for_one_is_text() -> None:
+    title = "word " * 100
+    (section,) = read_wikitext(f"== {title}==\nText.", "", SITE, prose=False).sections
+    assert section.path == (f"{('word ' * 50)[:-1]}…",)
+    assert section.blocks[0].lines == (f"{title}Text.",)
+
+
 class TestTables:
     def test_rows_name_their_columns(self) -> None:
         rows = "|-\n| [[Egret]] || 60&nbsp;cm\n|-\n| Heron\n| 90\n"
@@ -162,6 +169,12 @@ class TestTables:
         assert shown(text).split("\n") == [
             "Year: 1900; Birds old: 1; Birds young: 2",
             "Year: 1900; Birds old: 3; Birds young: 4",
+        ]
+
+    def test_a_cell_that_spans_more_rows_than_there_are_is_shown(self) -> None:
+        assert shown("{|\n| rowspan=3 | Egrets\n|-\n| rowspan=2 | Herons\n|}").split("\n") == [
+            "Egrets",
+            "Herons",
         ]
 
     def test_attributes_are_not_text(self) -> None:
@@ -259,6 +272,62 @@ class TestInfoboxes:
     def test_populations_of_years_are_rows(self, parts: str) -> None:
         text = f"{{{{Historical populations|type=USA{parts}}}}}"
         assert shown(text).split("\n") == ["1900: 1,200", "1910: 1,350"]
+
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [
+            ("architectural_style", "Gothic"),
+            ("body_style", "4-door saloon"),
+            ("fighting_style", "Karate"),
+            ("style", "Baroque"),
+            ("display", "6-inch OLED"),
+            ("audio", "Two speakers"),
+            ("hair_color", "Black"),
+            ("school_colour", "Blue and gold"),
+            ("relief", "Hilly"),
+            ("zoom", "3x optical"),
+            ("seal", "The great seal"),
+            ("flag", "Blue with a cross"),
+            ("map", "Sheet 17"),
+            ("child1", "Ann Bee"),
+            ("child13", "Bob Bee"),
+        ],
+    )
+    def test_a_fact_is_kept_though_its_name_is_a_layouts(self, key: str, value: str) -> None:
+        assert shown(f"{{{{Infobox x\n|{key}={value}\n}}}}").endswith(f": {value}")
+
+    @pytest.mark.parametrize(
+        "parameter",
+        [
+            "style=text-align:center",
+            "display=inline,title",
+            "audio=Egret.ogg",
+            "color=#aabbcc",
+            "color=lightblue",
+            "background=solo_singer",
+            "pushpin_relief=yes",
+            "relief=1",
+            "zoom=12",
+            "seal=Seal of X.svg",
+            "seal_size=120",
+            "flag_alt=Flag with a cross",
+            "child=yes",
+            "image_caption=A bird in flight",
+            "map_caption=Where it is",
+            "image_size=250",
+            "lat_d=47",
+            "lat_NS=N",
+            "latd=12.5",
+            "pushpin_map=Alabama",
+            "population_ref=Smith 1990",
+        ],
+    )
+    def test_how_a_box_looks_is_no_fact(self, parameter: str) -> None:
+        assert shown(f"{{{{Infobox x\n|{parameter}\n|wings=2\n}}}}") == "Wings: 2"
+
+    def test_a_value_that_two_parameters_name_is_shown_once(self) -> None:
+        text = "{{Infobox x\n|leader_name=Ann Bee\n|leader_title=Mayor\n|leader_type=Chief\n}}"
+        assert shown(text).split("\n") == ["Mayor: Ann Bee", "Leader type: Chief"]
 
     def test_lists_in_a_value_are_one_line(self) -> None:
         food = "{{plainlist|\n* [[fish]]\n* frogs\n}}"

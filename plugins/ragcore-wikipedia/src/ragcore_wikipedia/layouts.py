@@ -13,7 +13,15 @@ from urllib.parse import quote, urlsplit
 
 from ragcore.types import Passage
 from ragcore_wikipedia.pages import Page, Site
-from ragcore_wikipedia.wikitext import Section, names, read_wikitext
+from ragcore_wikipedia.wikitext import (
+    Block,
+    PageText,
+    Section,
+    in_category,
+    names,
+    read_wikitext,
+    visible_source,
+)
 from ragcore_wikipedia.windows import blocks_of_words, passage_texts
 
 __all__ = ["Layout", "PagePassages", "is_disambiguation", "is_list", "passages_of", "read_page"]
@@ -50,14 +58,18 @@ def read_page(page: Page, site: Site, layout: Layout = "structured") -> PagePass
     sentences with stride 3 (Tamber et al., ECIR 2023). `psgs`: prose only, disjoint blocks of 100
     words, which start again at each section.
 
-    A redirect, a page without text and a page in another content model have no passages. An id is
-    the page's id and a digest of section path and text, so that an edit elsewhere in the page
+    A redirect has one passage, `Title → Target`, or none where its target is not known; whoever
+    wants none leaves out such pages. A page without text and a page in another content model have
+    none. An id is the page's id and a digest of section path and text, so that an edit elsewhere in the page
     changes no id; `-2`, `-3` and so on follow where a page repeats itself.
     """
-    if not page.text or page.redirect is not None or page.model not in {"", "wikitext"}:
+    if not page.text or page.model not in {"", "wikitext"}:
         return PagePassages([])
     prose = layout == "psgs"
-    content = read_wikitext(page.text, page.title, site, prose=prose)
+    if page.redirect is None:
+        content = read_wikitext(page.text, page.title, site, prose=prose)
+    else:
+        content = _redirect(page.title, page.redirect)
     url = _url(page, site)
     occurrences: Counter[str] = Counter()
     passages = []
@@ -81,6 +93,13 @@ def read_page(page: Page, site: Site, layout: Layout = "structured") -> PagePass
             passage_id = f"{page.id}-{digest}" + (f"-{number}" if number > 1 else "")
             passages.append(Passage(passage_id, page.title, text, dict(metadata)))
     return PagePassages(passages, content.fault)
+
+
+def _redirect(title: str, target: str) -> PageText:
+    """Return what a redirect says; MediaWiki, too, writes an arrow, in every language."""
+    if not target:
+        return PageText([], "")
+    return PageText([Section((), [Block("paragraph", (f"{title} → {target}",))])], "")
 
 
 def _psgs(section: Section) -> Iterator[str]:
@@ -128,10 +147,15 @@ _DISAMBIGUATION_TITLE = re.compile(
 
 def is_disambiguation(page: Page, site: Site) -> bool:
     """Tell whether a page lists the meanings of its title, by title, switch or template."""
-    text = page.text or ""
-    if _DISAMBIGUATION_TITLE.search(page.title) or "__DISAMBIG__" in text:
+    if _DISAMBIGUATION_TITLE.search(page.title):
         return True
-    return any(
+    text = page.text or ""
+    # Few pages have comments and code with such a mark; only of these they are taken out.
+    return _marks_disambiguation(text) and _marks_disambiguation(visible_source(text))
+
+
+def _marks_disambiguation(text: str) -> bool:
+    return "__DISAMBIG__" in text or any(
         "_".join(name.replace("_", " ").split()).lower() in names.DISAMBIGUATION
         for name in _TEMPLATE_NAME.findall(text)
     )
@@ -141,4 +165,7 @@ def is_list(page: Page, site: Site) -> bool:
     """Tell whether a page is a list, by its title or a category of lists."""
     if names.LIST_TITLE.match(page.title):
         return True
-    return page.text is not None and names.LIST_CATEGORY.search(page.text) is not None
+    text = page.text or ""
+    return in_category(text, names.LIST_CATEGORY, site) and in_category(
+        visible_source(text), names.LIST_CATEGORY, site
+    )

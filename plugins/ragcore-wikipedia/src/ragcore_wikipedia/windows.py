@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, islice
+from unicodedata import category
 from zlib import crc32
 
 import sentencex
@@ -31,17 +32,20 @@ CHUNK_LIMIT = 120
 """Words beyond which a chunk does not grow."""
 LONGEST_SENTENCE = 120
 """Words at which a text without the end of a sentence is cut."""
+_LONGEST_CAPTION = 300
+"""Characters of a table's caption beyond which its passages do not repeat it."""
 _SEGMENTED_AT_ONCE = 5000
 """Characters given to the segmenter at once, whose time is not always linear."""
 
 # A word is what stands between blanks; where a script has no blanks, some characters count as one.
 _WORD = re.compile(
-    r"\s*(?:[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]{1,2}"
+    r"\s*+(?:[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]{1,2}"
     r"[\u3001-\u3003\u3008-\u3011\uff01-\uff0f\uff1a-\uff20]*"
     r"|[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff]{1,5}"
     r"[\u0e30-\u0e3a\u0e47-\u0e4e\u0eb0-\u0ebc\u0ec8-\u0ece\u0f71-\u0f84\u102b-\u103e\u17b4-\u17d3]*"
     r"|[^\s\u0e00-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+|\S)"
 )
+_SPACED_WORD = re.compile(r"\S+")
 _UNSPACED = re.compile(
     "[\u0e00-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]"
 )
@@ -61,36 +65,60 @@ def blocks_of_words(text: str, size: int) -> Iterator[str]:
         for start in range(0, len(tokens), size):
             yield " ".join(tokens[start : start + size])
         return
-    start = end = count = 0
-    for match in _WORD.finditer(text):
-        count += 1
-        end = match.end()
-        if count == size:
-            yield text[start:end].strip()
-            start, count = end, 0
-    if text[start:].strip():
-        yield text[start:].strip()
+    for piece in _pieces(text, size):
+        if block := piece.strip():
+            yield block
+
+
+def _pieces(text: str, size: int) -> Iterator[str]:
+    """Cut a text after every `size` words and the blanks after them; joined, they are the text."""
+    word = _WORD if _UNSPACED.search(text) else _SPACED_WORD
+    start = 0
+    for match in islice(word.finditer(text), size, None, size):
+        # This word, with the blanks before it, is the first of the next piece.
+        end = match.end() - len(match[0].lstrip())
+        yield text[start:end]
+        start = end
+    yield text[start:]
 
 
 def sentences(paragraph: str, language: str) -> list[str]:
-    """Return a paragraph's sentences with the blanks after them; joined, they are the paragraph."""
-    if len(paragraph) <= _SEGMENTED_AT_ONCE:
-        parts = sentencex.segment(language or "en", paragraph)
-    else:
-        parts = [
-            sentence
-            for start in range(0, len(paragraph), _SEGMENTED_AT_ONCE)
-            for sentence in sentencex.segment(
-                language or "en", paragraph[start : start + _SEGMENTED_AT_ONCE]
-            )
-        ]
+    """Return a paragraph's sentences with the blanks after them; joined, they are the paragraph.
+
+    A sentence of more than `LONGEST_SENTENCE` words is cut between words.
+    """
     cut: list[str] = []
-    for sentence in parts:
+    for sentence in _segmented(paragraph, language or "en"):
         if len(sentence) <= LONGEST_SENTENCE or words(sentence) <= LONGEST_SENTENCE:
             cut.append(sentence)
         else:
-            cut.extend(f"{piece} " for piece in blocks_of_words(sentence, LONGEST_SENTENCE))
+            cut.extend(_pieces(sentence, LONGEST_SENTENCE))
     return cut
+
+
+def _segmented(paragraph: str, language: str) -> Iterator[str]:
+    """Yield the segmenter's sentences, each read in a stretch of text that holds all of it."""
+    start = 0
+    while start < len(paragraph):
+        stretch = paragraph[start : start + _SEGMENTED_AT_ONCE]
+        parts = list(sentencex.segment(language, stretch))
+        if start + len(stretch) < len(paragraph):
+            if len(parts) > 1:
+                parts.pop()  # may go on after the stretch
+            else:
+                # A word longer than the stretch is cut within.
+                end = stretch.rfind(" ") + 1
+                parts = [stretch[:end] if end else _before_mark(stretch)]
+        yield from parts
+        start += sum(map(len, parts))
+
+
+def _before_mark(stretch: str) -> str:
+    """Cut a text without blanks before its last character that is no combining mark."""
+    end = len(stretch) - 1
+    while end > 1 and category(stretch[end]).startswith("M"):
+        end -= 1
+    return stretch[:end]
 
 
 def passage_texts(section: Section, language: str) -> Iterator[str]:
@@ -149,8 +177,13 @@ def _units(section: Section) -> list[_Unit]:
         else:
             end_run()
             heading = block.heading or (section.path[-1] if section.path else "")
-            top = f"{heading}\n" if heading and block.kind == "table" else ""
-            chunks = [f"{top}{chunk}" for chunk in _chunks(block.lines, block.kind)]
+            top, lines = "", block.lines
+            if heading and block.kind == "table":
+                if len(heading) <= _LONGEST_CAPTION:
+                    top = f"{heading}\n"
+                else:
+                    lines = (heading, *lines)
+            chunks = [f"{top}{chunk}" for chunk in _chunks(lines, block.kind)]
             units.append(_Unit(chunks=chunks))
     end_run()
     if waiting:

@@ -49,7 +49,7 @@ aýdaw ýolla yönlendir yönlendirme istiqamətləndirmə redirecteazã redirec
 _KNOWN: Final = frozenset(_WORDS.split())
 """MediaWiki's magic word `redirect` in the languages of large wikis, without `#`, folded."""
 
-_REDIRECT: Final = re.compile(r"\s*[#＃]\s*([^\W\d][^\s:\[#]*)\s*:?\s*\[\[([^\]|#\n]*)")
+_REDIRECT: Final = re.compile(r"\s*+[#＃]\s*+([^\W\d][^\s:\[#]*+)\s*+:?\s*+\[\[([^\]|#\n]*+)")
 
 
 def namespace_of(title: str, namespaces: Mapping[int, str]) -> int:

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from ragcore_wikipedia.pages import Site
 from ragcore_wikipedia.wikitext.blocks import Block, Section, sections
 from ragcore_wikipedia.wikitext.extensions import without_extensions
-from ragcore_wikipedia.wikitext.links import Links
+from ragcore_wikipedia.wikitext.links import Links, in_category
 from ragcore_wikipedia.wikitext.marks import clear
 from ragcore_wikipedia.wikitext.scan import Scan
 
-__all__ = ["Block", "PageText", "Section", "read_wikitext"]
+__all__ = ["Block", "PageText", "Section", "in_category", "read_wikitext", "visible_source"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,11 @@ class PageText:
 
     sections: list[Section]
     fault: str
+
+
+def visible_source(text: str) -> str:
+    """Return wikitext without comments, code and other content that is no wikitext."""
+    return without_extensions(clear(text), prose=True)[0]
 
 
 def read_wikitext(text: str, title: str, site: Site, *, prose: bool) -> PageText:

@@ -12,6 +12,9 @@ from ragcore_wikipedia.wikitext.scan import Rows
 
 __all__ = ["Block", "Section", "sections"]
 
+_LONGEST_HEADING = 250
+"""Characters; MediaWiki's titles of pages, which its headings resemble, have 255 bytes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
@@ -54,6 +57,7 @@ def sections(text: str, rows: list[Rows], *, prose: bool) -> list[Section]:
     headings: list[tuple[int, str]] = []
     paragraph: list[str] = []
     items: list[str] = []
+    shown_rows: set[int] = set()
 
     def end_paragraph() -> None:
         if paragraph:
@@ -79,13 +83,17 @@ def sections(text: str, rows: list[Rows], *, prose: bool) -> list[Section]:
             level, title = heading
             while headings and headings[-1][0] >= level:
                 headings.pop()
+            if len(title) > _LONGEST_HEADING:
+                # All passages below would repeat it, so the whole of it becomes text.
+                paragraph.append(title)
+                title = f"{title[:_LONGEST_HEADING].rpartition(' ')[0] or title[:_LONGEST_HEADING]}…"
             headings.append((level, title))
             section = Section(tuple(name for _, name in headings if name))
             collected.append(section)
         elif first == "\ue000" and (mark := BLOCK.match(stripped)):
             end_paragraph()
             end_list()
-            section.blocks.extend(_rows(rows, int(mark[1]), frozenset()))
+            section.blocks.extend(_rows(rows, int(mark[1]), shown_rows))
         elif (
             first == ":" and (indented := stripped.lstrip(": ")) and indented[0] not in "*#;\ue000"
         ):
@@ -143,8 +151,11 @@ def _item(line: str) -> str:
     return shown if _says_something(shown) else ""
 
 
-def _rows(rows: list[Rows], number: int, above: frozenset[int]) -> Iterator[Block]:
-    """Yield a block, with the boxes within a box in place of their marks."""
+def _rows(rows: list[Rows], number: int, shown: set[int]) -> Iterator[Block]:
+    """Yield a block that is not in `shown` yet, with the boxes within a box for their marks."""
+    if number in shown:
+        return
+    shown.add(number)
     block = rows[number]
     kind = "infobox" if block.box else "table"
     heading = one_line(without_inline_markup(block.heading).replace("\n", " "))
@@ -155,9 +166,7 @@ def _rows(rows: list[Rows], number: int, above: frozenset[int]) -> Iterator[Bloc
             if _says_something(line):
                 lines.append(line)
             continue
-        inner = int(mark[1])
-        if inner not in above and inner != number:
-            for part in _rows(rows, inner, above | {number}):
-                lines.extend(part.lines)
+        for part in _rows(rows, int(mark[1]), shown):
+            lines.extend(part.lines)
     if lines:
         yield Block(kind, tuple(lines), heading)

@@ -3,26 +3,42 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from ragcore_wikipedia.wikitext import names
-from ragcore_wikipedia.wikitext.call import Call, parameters
+from ragcore_wikipedia.wikitext.call import parameters
 from ragcore_wikipedia.wikitext.inline import one_line, without_inline_markup
 from ragcore_wikipedia.wikitext.marks import BLOCK, BREAK
 
 __all__ = ["facts", "is_infobox", "looks_like_infobox", "populations"]
 
-# How a box looks, not what it says.
+_SIZES = r"size|caption|alt|width|upright|align|label position|mapsize|map caption|map alt|map width"
+# How a box looks, not what it says, whatever the value.
 _LAYOUT_KEY = re.compile(
-    r"(?:.*[ _-])?(?:image|images|img|bild|imagen|imagem|immagine|photo|foto|logo|flag|seal|"
-    r"coat of arms|shield|map|karte|mapa|pushpin|skyline|caption|captions|alt|image size|"
-    r"height px|upright|align|color|colour|farbe|bgcolor|background|style|css|footnotes?|ref|"
-    r"refs|reference|signature|audio|relief|label position|display|embed|child|subbox|nocat|"
-    r"collapsible|footnote|flaglink|seallink|coatlink|zoom|type coord|bodystyle|titlestyle|"
+    r"(?:.*[ _-])?(?:image|images|img|bild|imagen|imagem|immagine|photo|foto|pushpin|skyline|"
+    r"captions?|alt|height px|upright|align|bgcolor|css|footnotes?|refs?|reference|"
+    r"label position|embed|subbox|nocat|collapsible|flaglink|seallink|coatlink|type coord|"
+    r"coord addon|coordinates region|mapsize|familycolor|"
+    r"(?:logo|flag|seal|coat of arms|shield|map|karte|mapa|signature|relief|audio)[ _]?\d{0,3}"
+    rf"[ _](?:{_SIZES}|link|type|relief))[ _]?\d{{0,3}}"
+    rf"(?:[ _](?:{_SIZES}|link|style|type|map|image|label|relief|colou?r|background))*\d{{0,3}}",
+    re.IGNORECASE,
+)
+# How a box looks if the value is a file, a size, a colour, a switch or a number; else a fact, such
+# as `architectural_style`, `hair_color`, `display` of a device or `child1` of a person.
+_LOOSE_LAYOUT_KEY = re.compile(
+    r"(?:.*[ _-])?(?:logo|flag|seal|coat of arms|shield|map|karte|mapa|colou?r|farbe|background|"
+    r"(?:body|title)?style|signature|audio|relief|display|child|zoom|"
     r"lat[dms]?|long?[dms]?|lat(?:itude)? (?:d|m|s|deg|min|sec|ns|dir)|long?(?:itude)? (?:d|m|s|"
-    r"deg|min|sec|ew|dir)|coord addon|coordinates region|mapsize|"
-    r"familycolor)[ _]?\d{0,3}(?:[ _](?:size|caption|alt|width|upright|link|style|align|type|"
-    r"map|image|label|mapsize|relief|color|colour|background|label position|map caption|map alt|"
-    r"map width))*\d{0,3}",
+    r"deg|min|sec|ew|dir))[ _]?\d{0,3}"
+    r"(?:[ _](?:size|style|align|type|map|image|label|relief|colou?r|background))*\d{0,3}",
+    re.IGNORECASE,
+)
+_SWITCH_VALUE = re.compile(
+    r"yes|no|y|n|true|false|on|off|none|left|right|top|bottom|center|[nsew]|"
+    r"[-+]?\d{1,4}(?:\.\d{1,10})?|(?:inline|title)(?:\s*+,\s*+(?:inline|title))*|"
+    # CSS, the name of a colour in CSS, and a word of templates, such as `solo_singer`.
+    r"[a-z-]{3,30}:[^\n]{1,240}|(?:light|dark|medium|pale)[a-z]{3,20}|[a-z]{1,20}(?:_[a-z]{1,20})+",
     re.IGNORECASE,
 )
 _FILE_VALUE = re.compile(
@@ -41,7 +57,7 @@ _NAMES_OF_VALUES = (
     ("titel", "wert"),
 )
 _LAYOUT_VALUE = re.compile(
-    r"(?:\d{1,4}\s*x?\s*\d{0,4}\s*px|x\d+px|expanded|collapsed|autocollapse|#[0-9a-f]{3,8})",
+    r"\d{1,4}\s*+(?:x\s*+)?(?:\d{1,4}\s*+)?px|x\d+px|expanded|collapsed|autocollapse|#[0-9a-f]{3,8}",
     re.IGNORECASE,
 )
 _CAMEL = re.compile(
@@ -81,17 +97,19 @@ def facts(name: str, parts: list[str], title: str) -> list[str]:
     keeps its own lines. A value that only repeats the page's title is left out.
     """
     call = parameters(name, parts)
-    used: set[str] = set()
+    shown = {
+        key: value for key, value in call.named.items() if value and not _is_layout(key, value)
+    }
+    partners = _partners(shown)
+    values = frozenset(partners.values())
     lines: list[str] = []
-    for key, value in call.named.items():
-        if key in used or not value or _LAYOUT_KEY.fullmatch(key):
+    for key, value in shown.items():
+        if key in values:
             continue
         label = _label(key)
-        partner = _partner(key, call)
-        if partner is not None and not _LAYOUT_KEY.fullmatch(partner):
-            used.add(partner)
+        if partner := partners.get(key):
             label = _value(value).rstrip(":") or label
-            value = call.named[partner]
+            value = shown[partner]
         lines.extend(_lines(label, value, title))
     for value in call.positional:
         text = _value(value)
@@ -130,9 +148,23 @@ def _lines(label: str, value: str, title: str) -> list[str]:
     return shown + [f"\ue000{number}\ue001" for number in inner]
 
 
+def _is_layout(key: str, value: str) -> bool:
+    """Tell whether a parameter says how the box looks, by its name and by its value."""
+    if _LAYOUT_KEY.fullmatch(key):
+        return True
+    return _LOOSE_LAYOUT_KEY.fullmatch(key) is not None and (
+        _shows_nothing(value) or _SWITCH_VALUE.fullmatch(value) is not None
+    )
+
+
+def _shows_nothing(value: str) -> bool:
+    """Tell whether a value is a file, a size or a colour."""
+    return bool(_FILE_VALUE.fullmatch(value) or _LAYOUT_VALUE.fullmatch(value))
+
+
 def _value(value: str) -> str:
     value = BLOCK.sub("", value).strip()
-    if not value or _FILE_VALUE.fullmatch(value) or _LAYOUT_VALUE.fullmatch(value):
+    if not value or _shows_nothing(value):
         return ""
     lines = without_inline_markup(value).split("\n")
     shown = [line.strip().lstrip("*#:;").strip() for line in lines]
@@ -144,15 +176,33 @@ def _label(key: str) -> str:
     return words[:1].upper() + words[1:] if words else key
 
 
-def _partner(key: str, call: Call) -> str | None:
+def _partners(named: Mapping[str, str]) -> dict[str, str]:
+    """Return the parameters that name others, such as `leader_title`, with those they name.
+
+    No parameter is named by two others: shown twice at each of some levels of boxes within boxes, a
+    value would take more room than there is.
+    """
+    partners: dict[str, str] = {}
+    values: set[str] = set()
+    for key in named:
+        if key in values:
+            continue
+        partner = _partner(key, named)
+        if partner is not None and partner not in values and partner not in partners:
+            partners[key] = partner
+            values.add(partner)
+    return partners
+
+
+def _partner(key: str, named: Mapping[str, str]) -> str | None:
     """Return the parameter whose name `key` states, such as `leader_name` for `leader_title`."""
-    if key.endswith("_title") and call.named.get(key.removesuffix("_title")):
+    if key.endswith("_title") and key.removesuffix("_title") in named:
         return key.removesuffix("_title")
-    for stated, held in _NAMES_OF_VALUES:
-        at = key.rfind(stated)
+    for word, value_word in _NAMES_OF_VALUES:
+        at = key.rfind(word)
         if at < 0:
             continue
-        partner = key[:at] + held + key[at + len(stated) :]
-        if partner != key and call.named.get(partner) and (at > 0 or key != stated):
+        partner = key[:at] + value_word + key[at + len(word) :]
+        if partner != key and partner in named and (at > 0 or key != word):
             return partner
     return None

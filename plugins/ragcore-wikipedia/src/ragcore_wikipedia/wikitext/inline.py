@@ -9,11 +9,12 @@ from ragcore_wikipedia.wikitext.marks import BREAK, restore
 
 __all__ = ["one_line", "without_inline_markup"]
 
-# Classes exclude the opening bracket, so that a run of openings costs linear time.
+# Classes exclude the opening bracket, so that a run of openings costs linear time. Of two
+# repetitions next to each other, the first gives nothing back, which could take the square of it.
 _EXTERNAL = re.compile(
-    r"\[(?:(?:https?|ftps?|news|irc|git):|mailto:)?//?[^\s\[\]<>\"]*([^\[\]\n]*)\]"
+    r"\[(?:(?:https?|ftps?|news|irc|git):|mailto:)?//?[^\s\[\]<>\"]*+([^\[\]\n]*+)\]"
 )
-_MAILTO = re.compile(r"\[mailto:[^\s\[\]]*([^\[\]\n]*)\]")
+_MAILTO = re.compile(r"\[mailto:[^\s\[\]]*+([^\[\]\n]*+)\]")
 _QUOTES = re.compile("''+")
 _TAG = re.compile(r"</?([a-zA-Z][a-zA-Z0-9]*)\b[^<>]*>")
 _SWITCH = re.compile(r"__[A-Z]{3,30}__|__[^\W\d_]{3,30}__")

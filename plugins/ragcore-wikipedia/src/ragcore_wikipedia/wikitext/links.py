@@ -9,10 +9,12 @@ from ragcore_wikipedia.pages import Site
 from ragcore_wikipedia.wikitext import names
 from ragcore_wikipedia.wikitext.marks import literal
 
-__all__ = ["Links"]
+__all__ = ["Links", "in_category"]
 
 _SIMPLE = re.compile(r"\[\[([^\[\]{}|\n<>]{1,255})(?:\|([^\[\]{}|\n]*))?\]\]")
-_FILE_NAME = re.compile(r"\.(?:jpe?g|png|svg|gif|tiff?|webp|og[agv]|webm|djvu)\s*$", re.IGNORECASE)
+# The prefix and the colon; no link of one to a category, `[[:Category:…]]`, has a prefix there.
+_PREFIX = re.compile(r"\[\[([^\[\]|:\n]{1,100}):[ _]*+")
+_FILE_NAME = re.compile(r"\.(?:jpe?g|png|svg|gif|tiff?|webp|og[agv]|webm|djvu)\s*+$", re.IGNORECASE)
 _IMAGE_OPTION = re.compile(r"thumb|thumbnail|frameless|\d{0,4}x?\d{1,4} ?px|upright(?:=[\d.]+)?")
 
 
@@ -56,6 +58,16 @@ class Links:
             # A link has one label; further bars belong to it.
             return literal_in_links(label)
         return literal_in_links(target.lstrip(":"))
+
+
+def in_category(text: str, category: re.Pattern[str], site: Site) -> bool:
+    """Tell whether a link puts a page with this wikitext in a category whose name so starts."""
+    local = site.namespaces.get(14, "")
+    prefixes = names.CATEGORY | {_key(local)} if local else names.CATEGORY
+    return any(
+        _key(link[1]) in prefixes and category.match(text, link.end()) is not None
+        for link in _PREFIX.finditer(text)
+    )
 
 
 def _is_image(target: str, label: str) -> bool:

@@ -86,7 +86,7 @@ DISAMBIGUATION = frozenset(_DISAMBIGUATIONS.split())
 """Templates of pages that list the meanings of a title, with underscores."""
 
 LIST_TITLE = re.compile(
-    r"(?:lists? of|outline of|index of|liste (?:der|des|von|de|du|d'|d’)|liste d|lista (?:de|"
+    r"(?:lists? of|liste (?:der|des|von|de|du|d'|d’)|liste d|lista (?:de|"
     r"dos|das|del|di|dei|delle|degli|över|de les|dels)|elenco|lijst van|lijsten van|liste over|"
     r"lister over|liste von|luettelo |seznam |zoznam |popis |списък |список |спіс |списак |"
     r"anexo:|llista |danh sách |daftar |senarai |قائمة |فهرست |لیست |רשימת |κατάλογος |zerrenda|"
@@ -97,12 +97,14 @@ LIST_TITLE = re.compile(
 """The start of a list's title."""
 
 LIST_CATEGORY = re.compile(
-    r"\[\[\s*[^\[\]|:]{3,30}:\s*(?:lists?\b|lists? of|liste\b|listen?\b|listas?\b|lijsten?\b|"
-    r"списки|списъци|seznamy|listy\b|listor|lister\b|luettelot|קטגוריה:רשימות|قوائم|一覧|列表|"
-    r"목록)",
+    r"lists?\b|listen?\b|listas?\b|lijsten?\b|outlines of|indexes of|wikipedia (?:outlines|indexes)|"
+    r"списки|списъци|seznamy|listy\b|listor|lister\b|luettelot|רשימות|قوائم|一覧|列表|목록",
     re.IGNORECASE,
 )
-"""The link that puts a page among the lists."""
+"""The start of a category of lists, after its prefix.
+
+Titles such as `Outline of geography` are here only, since `Index of refraction` is no list.
+"""
 
 _APPARATUS = """
 references|notes and references|references and notes|footnotes|citations|notes|external links|

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from ragcore_wikipedia.wikitext import infobox
 from ragcore_wikipedia.wikitext.links import Links
 from ragcore_wikipedia.wikitext.marks import BLOCK, NOTHING, block_mark
-from ragcore_wikipedia.wikitext.tables import parse_table, table_lines
+from ragcore_wikipedia.wikitext.tables import Repeats, parse_table, table_lines
 from ragcore_wikipedia.wikitext.templates import render_call
 
 __all__ = ["MAX_DEPTH", "Rows", "Scan"]
@@ -24,6 +24,9 @@ MAX_DEPTH = 40
 # All alternatives start with a literal, so that the search skips text quickly.
 _TOKEN = re.compile(r"\{\{|\}\}|\[\[|\]\]|\{\||\|\}")
 _INDENT = " \t:*#"
+_REPEATED = 8
+_LEAST_REPEATED = 10_000
+"""How often the length of a page its tables may repeat, and how many characters at least."""
 _PARAMETER = re.compile(r"\{\{\{[^{}|]*(?:\|([^{}]*))?\}\}\}")
 _LOOK_BACK = 100
 _OPENINGS = {"template": "{{", "link": "[[", "table": "{|"}
@@ -81,6 +84,7 @@ class Scan:
     def __init__(self, links: Links, title: str, *, prose: bool) -> None:
         self.blocks: list[Rows] = []
         self.fault = ""
+        self._repeats = Repeats(0)
         self._links = links
         self._title = title
         self._prose = prose
@@ -90,6 +94,7 @@ class Scan:
         if "{{{" in text:
             text = _PARAMETER.sub(lambda match: match[1] or "", text)
         text = self._links.replace_simple(text)
+        self._repeats = Repeats(max(_REPEATED * len(text), _LEAST_REPEATED))
         lead = _first_heading(text)
         stack = [_Frame("page", "", 0)]
         depths = {"template": 0, "link": 0, "table": 0}
@@ -112,7 +117,7 @@ class Scan:
             top.parts.append(shown.rstrip(_INDENT) if kind == "table" else shown)
             if opens:
                 if len(stack) > MAX_DEPTH:
-                    self._found(f"more than {MAX_DEPTH} brackets around character {start}")
+                    self._note_fault(f"more than {MAX_DEPTH} brackets around character {start}")
                     skipped = 1
                     continue
                 frame = _Frame(kind, token[0], start)
@@ -152,14 +157,14 @@ class Scan:
             stack[-1].kind == "template" and text[start + 2 : start + 3] == "}"
         )
 
-    def _found(self, fault: str) -> None:
+    def _note_fault(self, fault: str) -> None:
         self.fault = self.fault or fault
 
     def _unclosed(self, stack: list[_Frame], depths: dict[str, int]) -> None:
         """Give the text after an opening that is never closed to what is around it."""
         frame = stack.pop()
         depths[frame.kind] -= 1
-        self._found(f"{_OPENINGS[frame.kind]} at character {frame.start} is never closed")
+        self._note_fault(f"{_OPENINGS[frame.kind]} at character {frame.start} is never closed")
         content = "".join(frame.parts)
         if frame.kind == "table":
             end = _first_heading(content)
@@ -177,7 +182,12 @@ class Scan:
             if self._prose:
                 return ""
             table = parse_table(inner)
-            lines = table_lines(table)
+            lines = table_lines(table, self._repeats)
+            if self._repeats.exceeded:
+                self._note_fault(
+                    f"up to the table at character {frame.start}, cells that span rows or columns "
+                    f"and names of columns repeat more than {self._repeats.limit} characters"
+                )
             marks = BLOCK.findall(inner)
             # Infoboxes and tables within a table used for layout follow it.
             after = "".join(f"\n{block_mark(int(number))}\n" for number in marks)

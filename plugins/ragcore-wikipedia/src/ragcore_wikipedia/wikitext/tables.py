@@ -9,12 +9,39 @@ from dataclasses import dataclass, field
 from ragcore_wikipedia.wikitext.inline import one_line, without_inline_markup
 from ragcore_wikipedia.wikitext.marks import BLOCK, BREAK
 
-__all__ = ["Cell", "Table", "parse_table", "table_lines"]
+__all__ = ["Cell", "Repeats", "Table", "parse_table", "table_lines"]
 
 _MAX_SPAN = 100
 _MAX_COLUMNS = 200
+_SEPARATOR = len("; ")
 _WORDS = frozenset({"", "nowrap"})
-_SPAN = re.compile(r"(row|col)span\s*=\s*[\"']?\s*([0-9]{1,4})", re.IGNORECASE)
+_SPAN = re.compile(r"(row|col)span\s*+=\s*+[\"']?\s*+([0-9]{1,4})", re.IGNORECASE)
+
+
+@dataclass(slots=True)
+class Repeats:
+    """Count the characters that the tables of a page repeat, up to a limit.
+
+    Names of columns, and cells that span columns and rows, are shown again in each row. A page of a
+    few kilobytes could so become hundreds of megabytes.
+
+    Attributes:
+        limit: characters.
+        taken: of them, those that are used up.
+        exceeded: whether a table wanted more.
+    """
+
+    limit: int
+    taken: int = 0
+    exceeded: bool = False
+
+    def take(self, characters: int) -> bool:
+        """Tell whether as many characters are left, and take them."""
+        if self.exceeded or characters > self.limit - self.taken:
+            self.exceeded = True
+            return False
+        self.taken += characters
+        return True
 
 
 @dataclass(slots=True)
@@ -99,9 +126,13 @@ def _text(source: str, breaks: str) -> str:
     return one_line(BREAK.join(line for line in shown if line), breaks)
 
 
-def _grid(table: Table) -> Iterator[tuple[list[str], list[bool]]]:
-    """Yield rows with the cells that span into them: their texts, and which are headings."""
+def _grid(table: Table, repeats: Repeats) -> Iterator[tuple[list[str], list[bool]]]:
+    """Yield rows with the cells that span into them: their texts, and which are headings.
+
+    When `repeats` is used up, cells span no further, so those after them may be in other columns.
+    """
     pending: dict[int, tuple[int, str, bool]] = {}  # column: rows left, text, heading
+    unshown: dict[str, None] = {}  # texts of rows that are shown in the rows below
     for cells in table.rows:
         texts: list[str] = []
         headings: list[bool] = []
@@ -110,6 +141,11 @@ def _grid(table: Table) -> Iterator[tuple[list[str], list[bool]]]:
             while (above := pending.get(len(texts))) is not None:
                 left, text, heading = above
                 column = len(texts)
+                if text in unshown:
+                    del unshown[text]
+                elif not repeats.take(len(text) + _SEPARATOR):
+                    pending.clear()
+                    break
                 if left > 1:
                     pending[column] = (left - 1, text, heading)
                 else:
@@ -119,35 +155,45 @@ def _grid(table: Table) -> Iterator[tuple[list[str], list[bool]]]:
 
         for cell in cells:
             text = _text(cell.text, " " if cell.heading else ", ")
-            for _ in range(cell.columns):
+            for number in range(cell.columns):
                 fill()
                 if len(texts) >= _MAX_COLUMNS:
+                    break
+                if number and not repeats.take(len(text) + _SEPARATOR):
                     break
                 if cell.rows > 1:
                     pending[len(texts)] = (cell.rows - 1, text, cell.heading)
                 texts.append(text)
                 headings.append(cell.heading)
         fill()
-        if len(cells) == 1 and cells[0].rows > 1:
+        if len(cells) == 1 and cells[0].rows > 1 and not repeats.exceeded:
             # The heading of the rows below, each of which it is in.
+            unshown.update(dict.fromkeys(filter(None, texts)))
             continue
+        if repeats.exceeded:
+            yield from (([text], [False]) for text in unshown)
+            unshown.clear()
         yield texts, headings
+    yield from (([text], [False]) for text in unshown)
 
 
-def table_lines(table: Table) -> list[str]:
+def table_lines(table: Table, repeats: Repeats) -> list[str]:
     """Return a line for each row: `Year: 2010; Population: 4,779,736`.
 
     Rows of headings above the first row of values name the columns; a later row of headings that
     fills the table names them again. A row with one text for all columns stands alone.
+
+    When `repeats` is used up, rows have no names of columns.
     """
     names: list[str] = []
     lines: list[str] = []
     in_head = True
-    for texts, headings in _grid(table):
+    for texts, headings in _grid(table, repeats):
         if not any(texts):
             continue
         if all(headings) and len(set(texts)) > 1:
-            names = _named(names, texts) if in_head else texts
+            upper = names if in_head and repeats.take(sum(map(len, names))) else []
+            names = _named(upper, texts)
             continue
         in_head = False
         distinct = dict.fromkeys(text for text in texts if text)
@@ -156,6 +202,8 @@ def table_lines(table: Table) -> list[str]:
             continue
         parts = []
         shown_before = ""
+        if names and not repeats.take(sum(map(len, names[: len(texts)]))):
+            names = []
         for column, text in enumerate(texts):
             name = names[column] if column < len(names) else ""
             if not text or (text == shown_before and not name):
