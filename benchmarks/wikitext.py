@@ -10,8 +10,8 @@ library that is not installed is left out:
 
     pip install mwparserfromhell wikitextparser wikiextractor
 
-With `--words`, print how many words of wikiextractor's text layout `psgs` lacks, and has besides:
-what is right in a difference, only reading tells.
+With `--words`, print how many words of wikiextractor's text layout `psgs` lacks, and has in
+addition: what is right in a difference, only reading tells.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def seconds(read: Reader, pages: list[Page]) -> float:
 def compare_words(pages: list[Page], site: Site) -> None:
     """Print which words the texts of wikiextractor and of layout `psgs` do not share."""
     lacking: Counter[str] = Counter()
-    besides: Counter[str] = Counter()
+    added: Counter[str] = Counter()
     total = 0
     for page in pages:
         theirs = Counter(word for line in clean(page) for word in WORD.findall(line.lower()))
@@ -99,10 +99,10 @@ def compare_words(pages: list[Page], site: Site) -> None:
         ours = Counter(word for text in texts for word in WORD.findall(text.lower()))
         total += theirs.total()
         lacking += theirs - ours
-        besides += ours - theirs
-    print(f"words {total}, lacking {lacking.total()}, besides {besides.total()}")
+        added += ours - theirs
+    print(f"words {total}, lacking {lacking.total()}, added {added.total()}")
     print("  lacking most:", ", ".join(word for word, _ in lacking.most_common(20)))
-    print("  besides most:", ", ".join(word for word, _ in besides.most_common(20)))
+    print("  added most:", ", ".join(word for word, _ in added.most_common(20)))
 
 
 def main() -> None:

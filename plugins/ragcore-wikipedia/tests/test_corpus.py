@@ -125,6 +125,14 @@ def test_keys_change_when_pages_give_other_passages(dumps: Any) -> None:
     assert (digests, _FORMAT) == (expected, 1)
 
 
+def test_redirects_that_are_read_name_their_targets(dumps: Any) -> None:
+    text = "#REDIRECT [[Egret#Food]]"
+    path = dumps.write(WHOLE, dumps.page(1, "Egrett", text=text, redirect="Egret"))
+    assert documents_of(corpus_of(path)) == {}
+    (passage,) = documents_of(corpus_of(path, redirects=True))["1"].passages or ()
+    assert passage.text == "Egrett → Egret"
+
+
 def test_another_layout_has_other_keys(dumps: Any) -> None:
     path = dumps.write(WHOLE, dumps.page(1, "A", text=TEXT))
     assert known_from(corpus_of(path)) != known_from(corpus_of(path, layout="psgs"))

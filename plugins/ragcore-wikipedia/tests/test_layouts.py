@@ -277,9 +277,7 @@ class TestLanguages:
             ("ar", ["هذه جزيرة صغيرة.", "فيها طيور كثيرة؟", "نعم، كثيرة جدا."] * 3),
         ],
     )
-    def test_sentences_end_as_the_language_ends_them(
-        self, language: str, parts: list[str]
-    ) -> None:
+    def test_sentences_end_as_the_language_ends_them(self, language: str, parts: list[str]) -> None:
         blank = "" if language in {"ja", "zh"} else " "
         text = blank.join(parts)
         site = Site(language=language)
@@ -326,7 +324,16 @@ def test_a_redirect_names_its_target(layout: str) -> None:
 
 SENTENCES = st.lists(
     st.sampled_from(
-        ["A heron flies. ", "word ", "Dr. ", "“So it is.” ", "鳥は森に住む。", "島很小", "กรุงเทพ", "กำ"]
+        [
+            "A heron flies. ",
+            "word ",
+            "Dr. ",
+            "“So it is.” ",
+            "鳥は森に住む。",
+            "島很小",
+            "กรุงเทพ",
+            "กำ",
+        ]
     )
     | st.text(max_size=8),
     max_size=12,
@@ -336,7 +343,9 @@ SENTENCES = st.lists(
 class TestSentences:
     @given(SENTENCES, st.integers(1, 900), st.sampled_from(["en", "zh", "ja", "th", "de", "xx"]))
     @settings(max_examples=150, deadline=None)
-    def test_joined_they_are_the_paragraph(self, parts: list[str], times: int, language: str) -> None:
+    def test_joined_they_are_the_paragraph(
+        self, parts: list[str], times: int, language: str
+    ) -> None:
         text = "".join(parts) * times
         assert "".join(sentences(text, language)) == text
 

@@ -60,8 +60,10 @@ def read_page(page: Page, site: Site, layout: Layout = "structured") -> PagePass
 
     A redirect has one passage, `Title → Target`, or none where its target is not known; whoever
     wants none leaves out such pages. A page without text and a page in another content model have
-    none. An id is the page's id and a digest of section path and text, so that an edit elsewhere in the page
-    changes no id; `-2`, `-3` and so on follow where a page repeats itself.
+    none.
+
+    An id is the page's id and a digest of section path and text, so that an edit elsewhere in the
+    page changes no id; `-2`, `-3` and so on follow where a page repeats itself.
     """
     if not page.text or page.model not in {"", "wikitext"}:
         return PagePassages([])

@@ -86,7 +86,9 @@ def sections(text: str, rows: list[Rows], *, prose: bool) -> list[Section]:
             if len(title) > _LONGEST_HEADING:
                 # All passages below would repeat it, so the whole of it becomes text.
                 paragraph.append(title)
-                title = f"{title[:_LONGEST_HEADING].rpartition(' ')[0] or title[:_LONGEST_HEADING]}…"
+                title = (
+                    f"{title[:_LONGEST_HEADING].rpartition(' ')[0] or title[:_LONGEST_HEADING]}…"
+                )
             headings.append((level, title))
             section = Section(tuple(name for _, name in headings if name))
             collected.append(section)

@@ -12,7 +12,9 @@ from ragcore_wikipedia.wikitext.marks import BLOCK, BREAK
 
 __all__ = ["facts", "is_infobox", "looks_like_infobox", "populations"]
 
-_SIZES = r"size|caption|alt|width|upright|align|label position|mapsize|map caption|map alt|map width"
+_SIZES = (
+    r"size|caption|alt|width|upright|align|label position|mapsize|map caption|map alt|map width"
+)
 # How a box looks, not what it says, whatever the value.
 _LAYOUT_KEY = re.compile(
     r"(?:.*[ _-])?(?:image|images|img|bild|imagen|imagem|immagine|photo|foto|pushpin|skyline|"
@@ -150,6 +152,7 @@ def _lines(label: str, value: str, title: str) -> list[str]:
 
 def _is_layout(key: str, value: str) -> bool:
     """Tell whether a parameter says how the box looks, by its name and by its value."""
+    key = key.replace("_", " ")
     if _LAYOUT_KEY.fullmatch(key):
         return True
     return _LOOSE_LAYOUT_KEY.fullmatch(key) is not None and (

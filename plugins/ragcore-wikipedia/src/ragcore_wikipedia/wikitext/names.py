@@ -97,7 +97,8 @@ LIST_TITLE = re.compile(
 """The start of a list's title."""
 
 LIST_CATEGORY = re.compile(
-    r"lists?\b|listen?\b|listas?\b|lijsten?\b|outlines of|indexes of|wikipedia (?:outlines|indexes)|"
+    r"lists?\b|listen?\b|listas?\b|lijsten?\b|outlines of|indexes of|"
+    r"wikipedia (?:outlines|indexes)|"
     r"списки|списъци|seznamy|listy\b|listor|lister\b|luettelot|רשימות|قوائم|一覧|列表|목록",
     re.IGNORECASE,
 )
