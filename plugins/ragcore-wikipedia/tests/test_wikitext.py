@@ -311,6 +311,7 @@ class TestInfoboxes:
             "seal=Seal of X.svg",
             "seal_size=120",
             "flag_alt=Flag with a cross",
+            "alt_flag=A flag with a cross",
             "child=yes",
             "image_caption=A bird in flight",
             "map_caption=Where it is",

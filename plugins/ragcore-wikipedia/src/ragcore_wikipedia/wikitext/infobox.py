@@ -21,6 +21,7 @@ _LAYOUT_KEY = re.compile(
     r"captions?|alt|height px|upright|align|bgcolor|css|footnotes?|refs?|reference|"
     r"label position|embed|subbox|nocat|collapsible|flaglink|seallink|coatlink|type coord|"
     r"coord addon|coordinates region|mapsize|familycolor|"
+    r"(?:alt|caption|size|width)[ _](?:image|logo|flag|seal|coat|shield|symbol|map|signature)|"
     r"(?:logo|flag|seal|coat of arms|shield|map|karte|mapa|signature|relief|audio)[ _]?\d{0,3}"
     rf"[ _](?:{_SIZES}|link|type|relief))[ _]?\d{{0,3}}"
     rf"(?:[ _](?:{_SIZES}|link|style|type|map|image|label|relief|colou?r|background))*\d{{0,3}}",
