@@ -141,6 +141,17 @@ def test_a_table_that_repeats_too_much_shows_each_cell_once_and_is_a_fault() -> 
     assert text.endswith("After.")
 
 
+def test_the_heading_of_rows_below_the_limit_is_shown() -> None:
+    """The limit is met between the heading's row and its column in the row below."""
+    long = "word " * 3000
+    structured, _ = read(
+        f"{{|\n|colspan=4 rowspan=9|{long}||first\n|-\n|rowspan=5|Heading\n|-\n|below\n|}}"
+    )
+    text = " ".join(passage.text for passage in structured.passages)
+    assert structured.fault
+    assert text.index("first") < text.index("Heading") < text.index("below")
+
+
 def test_a_table_that_repeats_a_little_has_no_fault() -> None:
     cells = "".join(f"|-\n|row{number}\n" for number in range(90))
     structured, _ = read(f"{{|\n! A !! B\n|-\n|rowspan=91|egret||first\n{cells}|}}")
