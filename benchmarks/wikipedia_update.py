@@ -92,8 +92,8 @@ def write_dump(path: Path, pages: int, share: float) -> Path:
 
 def retrievers() -> Iterator[tuple[str, Any]]:
     yield "bm25", spec_from_dict("retriever", {"use": "bm25"})
-    encoder = ComponentSpec("encoder", "drawing", Drawing, Drawing.Config())
-    index = ComponentSpec("index", "exact", Exact, Exact.Config())
+    encoder: ComponentSpec[Any] = ComponentSpec("encoder", "drawing", Drawing, Drawing.Config())
+    index: ComponentSpec[Any] = ComponentSpec("index", "exact", Exact, Exact.Config())
     dense = Dense.Config(encoder=encoder, index=index)
     yield "dense", ComponentSpec("retriever", "dense", Dense, dense)
 
