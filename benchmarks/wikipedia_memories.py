@@ -28,7 +28,7 @@ from ragcore_wikipedia.corpus import Wikipedia
 from wikipedia_pairs import DATA, Known, pairs_in
 
 from ragcore.registry.components import spec_from_dict
-from ragcore.store.comparing import PROVENANCE
+from ragcore.store.comparing import PROVENANCE, DocumentCounts
 from ragcore.store.guards import Allowed
 from ragcore.store.store import Store, UpdateInfo
 from ragcore.types import Document, Passage
@@ -158,7 +158,7 @@ def check_counts(
         if name == "?":
             yield f"page {id_}: its class in expected.json does not say what happens to it"
     counts = Counter(classes.values())
-    for name in (*type(update.documents).__slots__,):
+    for name in DocumentCounts.__slots__:
         if getattr(update.documents, name) != counts[name]:
             yield f"{name}: {getattr(update.documents, name)} pages, expected {counts[name]}"
 

@@ -20,11 +20,11 @@ from __future__ import annotations
 import argparse
 import bz2
 import random
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -92,8 +92,8 @@ def write_dump(path: Path, pages: int, share: float) -> Path:
 
 def retrievers() -> Iterator[tuple[str, Any]]:
     yield "bm25", spec_from_dict("retriever", {"use": "bm25"})
-    encoder = ComponentSpec("encoder", "drawing", Drawing, Drawing.Config())
-    index = ComponentSpec("index", "exact", Exact, Exact.Config())
+    encoder: ComponentSpec[Any] = ComponentSpec("encoder", "drawing", Drawing, Drawing.Config())
+    index: ComponentSpec[Any] = ComponentSpec("index", "exact", Exact, Exact.Config())
     dense = Dense.Config(encoder=encoder, index=index)
     yield "dense", ComponentSpec("retriever", "dense", Dense, dense)
 
@@ -156,10 +156,25 @@ def compare(pages: int, shares: list[float], rounds: int) -> None:
 
 
 def peak(folder: Path, share: float) -> None:
-    """Update a memory in this process, and print the peak of what it holds, in MB."""
+    """Update a memory in this process, and print the peak of what it holds, in MB.
+
+    Pages of files that are mapped are left out (`RssAnon`, Linux), since the system takes them
+    back at need.
+    """
     retriever = dict(retrievers())["dense"]
+    status, done, peaks = Path("/proc/self/status"), threading.Event(), [0.0]
+
+    def watch() -> None:
+        while not done.wait(0.005):
+            line = next(each for each in status.read_text().splitlines() if "RssAnon" in each)
+            peaks.append(int(line.split()[1]) / 1024)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
     update(Store(folder / "store"), folder / f"{share}.xml.bz2", retriever, "new")
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    done.set()
+    watcher.join()
+    print(max(peaks))
 
 
 def compare_memory(pages: int) -> None:

@@ -50,7 +50,8 @@ def run(old: Path, new: Path, folder: Path, questions: list[str]) -> None:
     )
     print(
         f"updated to {updated.name}: {updated.added:,} passages added, "
-        f"{updated.changed:,} changed, {updated.removed:,} removed; {updated.encodings_saved:,} not encoded again"
+        f"{updated.changed:,} changed, {updated.removed:,} removed; "
+        f"{updated.encodings_saved:,} not encoded again"
     )
     if updated.nothing_changed:
         return
