@@ -102,20 +102,6 @@ def test_stepping_batching_and_plain_decoding_agree(folder: Path) -> None:
         torch.testing.assert_close(found, scored[:, position], atol=0.05, rtol=0.02)
 
 
-@torch.no_grad()
-@pytest.mark.parametrize("fast", [True, False])
-def test_rows_attend_in_bfloat16_where_the_processor_multiplies_it(
-    bart: Path, fast: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ragcore_transformers.fast.can_pack", lambda dtype: fast)
-    generator = made(bart)
-    read = generator.read(QUESTIONS, PASSAGES)
-    assert generator._decoder is not None
-    encoded = generator._decoder.encoded(read.states, read.mask.bool())
-    dtypes = {tensor.dtype for tensor in (*encoded.keys, *encoded.values)}
-    assert dtypes == {torch.bfloat16 if fast else torch.float32}
-
-
 def test_int8_is_not_trained(bart: Path) -> None:
     generator = made(bart)
     assert generator.capabilities == {"words"}

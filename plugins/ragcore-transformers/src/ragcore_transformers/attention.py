@@ -106,9 +106,7 @@ class Attention:
         """Attend from rows to their ancestors and themselves."""
         keys, values = self._heads_of(keys), self._heads_of(values)  # [P, width, H, d]
         if self.growth is None or self.cache is None:
-            dtype = self.encoded.dtype
-            keys = keys.transpose(1, 2).to(dtype)  # [P, H, width, d]
-            values = values.transpose(1, 2).to(dtype)
+            keys, values = keys.transpose(1, 2), values.transpose(1, 2)  # [P, H, width, d]
         else:
             self.cache.write(layer, self.growth, keys, values)
             keys = self.cache.keys[layer][:, :, : self.growth.end]  # [P, H, N, d]
@@ -158,12 +156,10 @@ def bias_of(mask: Tensor, heads: int, dtype: torch.dtype, added: Tensor | None =
 def attend(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor, scale: float) -> Tensor:
     """Attend from queries [P, n, H, d] to keys and values [P, H, N, d]; return [P, n, H · d].
 
-    `bias` comes from `bias_of`, and has the dtype of keys and values; so has all that is computed,
-    but the result has that of the queries.
+    `bias` comes from `bias_of`; all have the same dtype.
     """
     pairs, count, heads, size = queries.shape
-    dtype = queries.dtype
-    queries = queries.transpose(1, 2).to(keys.dtype)  # [P, H, n, d]
+    queries = queries.transpose(1, 2)  # [P, H, n, d]
     if bias.ndim == 4:
         attended = torch.nn.functional.scaled_dot_product_attention(
             queries, keys, values, attn_mask=bias, scale=scale
@@ -179,4 +175,4 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor, scale: f
             weights = torch.baddbmm(bias, queries, keys.transpose(1, 2), alpha=scale)
         attended = torch.bmm(weights.softmax(dim=-1), values.flatten(0, 1))  # [P · H, n, d]
         attended = attended.view(pairs, heads, count, size)
-    return attended.transpose(1, 2).reshape(pairs, count, heads * size).to(dtype)
+    return attended.transpose(1, 2).reshape(pairs, count, heads * size)

@@ -20,8 +20,7 @@ from ragcore_transformers.attention import Attention, Encoded, bias_of
 from ragcore_transformers.bart import BartBody
 from ragcore_transformers.ends import EndTokens
 from ragcore_transformers.head import Buffers, Head
-from ragcore_transformers.int8 import is_int8, project
-from ragcore_transformers.kernels import can_pack
+from ragcore_transformers.int8 import project
 from ragcore_transformers.t5 import T5Body
 from ragcore_transformers.tree import Forest, Growth, Layout, NodeCache, Trie
 
@@ -158,27 +157,16 @@ class FastDecoder:
         # Padding is not multiplied, and stays zero in the buffer that all layers use in turn.
         places = mask.reshape(-1).nonzero()[:, 0]  # [tokens]
         tokens = states.reshape(pairs * longest, -1).index_select(0, places)  # [tokens, D]
-        buffer = states.new_zeros(
-            pairs * longest, body.heads * body.size, dtype=self._attention_dtype(states)
-        )  # [P · S, H · d]
+        buffer = states.new_zeros(pairs * longest, body.heads * body.size)  # [P · S, H · d]
         projections = [body.projections(layer) for layer in range(body.layers)]
         projected = project(itertools.chain.from_iterable(projections), tokens)
         keys: list[Tensor] = []
         values: list[Tensor] = []
         for layers, rows in zip(itertools.cycle((keys, values)), projected, strict=False):
-            buffer.index_copy_(0, places, rows.to(buffer.dtype))
+            buffer.index_copy_(0, places, rows)
             # `contiguous` would return the buffer itself where H or S is 1.
             layers.append(buffer.view(shape).transpose(1, 2).clone(memory_format=_DENSE))
         return Encoded(keys, values, mask)
-
-    def _attention_dtype(self, states: Tensor) -> torch.dtype:
-        """Return the dtype in which rows attend: bfloat16 with int8 layers, where that is fast.
-
-        What bfloat16 rounds is little beside what int8 does.
-        """
-        if is_int8(self._body.projections(0)[0]) and can_pack(torch.bfloat16):
-            return torch.bfloat16
-        return states.dtype
 
     def start(self, encoded: Encoded, pairs: Tensor) -> FastState:
         """Begin decoder rows for `pairs` int64 [M ≥ 1], fed nothing yet."""

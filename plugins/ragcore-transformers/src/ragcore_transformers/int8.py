@@ -2,8 +2,7 @@
 
 Each row of a weight has its own scale, computed when the model is loaded; each row of an input has
 one too, computed in the call. So a layer's output for a row does not depend on the other rows, and
-products of integers are exact. Embeddings and norms stay float32; decoder rows attend in bfloat16
-where that is fast (fast.py). Nothing can be trained.
+products of integers are exact. Embeddings and norms stay float32. Nothing can be trained.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from ragcore_transformers import kernels
 from ragcore_transformers.packed import SMALL
 from ragcore_transformers.trials import BLOCK, compare, first_rows
 
-__all__ = ["Int8Linear", "PackedInt8Linear", "is_int8", "project", "quantize"]
+__all__ = ["Int8Linear", "PackedInt8Linear", "project", "quantize"]
 
 _TOP: Final = 127
 """The largest quantised number; the smallest is its negative, so that zero is exact."""
@@ -139,11 +138,6 @@ def project(layers: Iterable[nn.Module], states: Tensor) -> Iterator[Tensor]:
             yield layer.fill(*quantised, torch.empty(len(states), layer.out_features))
         else:
             yield layer(states)
-
-
-def is_int8(module: nn.Module) -> bool:
-    """Return whether a layer's weight is int8."""
-    return isinstance(module, (Int8Linear, PackedInt8Linear))
 
 
 def quantize(model: nn.Module, *, portable: bool = False) -> None:
