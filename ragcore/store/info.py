@@ -80,10 +80,15 @@ class UpdateInfo(VersionInfo):
     def encodings_saved(self) -> int:
         """How many passages were not encoded, though a build without a cache would do so.
 
-        Those that stay as they are, and those whose vectors the embedding cache had.
+        Those that stay as they are, and those whose vectors the embedding cache had: with several
+        encoders, as in a hybrid memory, their mean.
         """
-        cached = 0 if self.encodings is None else self.encodings.from_cache
-        return self.passages - self.added - self.changed + cached
+        new, cached = self.added + self.changed, 0
+        if self.encodings is not None:
+            made = self.encodings
+            vectors = made.encoded + made.from_cache + made.resumed
+            cached = round(new * made.from_cache / vectors) if vectors else 0
+        return self.passages - new + cached
 
 
 def info_of(manifest: Manifest, current: str | None) -> VersionInfo:

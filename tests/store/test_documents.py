@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragcore.contracts import KnownDocuments
+from ragcore.embeddings.cache import Encodings
 from ragcore.errors import CorpusError, EmptyCorpusError, StoreCorruptError, StoreError
 from ragcore.registry.components import ComponentSpec
 from ragcore.retrievers.dense import Dense
@@ -122,6 +124,9 @@ def test_only_what_changed_is_parsed_and_encoded(store: Store) -> None:
     # A paragraph that replaces another at its place is a change, as is a new title.
     assert (info.added, info.changed, info.removed, info.passages) == (1, 2, 1, 9)
     assert info.encodings_saved == 6
+    # Two encoders, one of which had all its vectors from the cache.
+    both = replace(info, added=2, changed=2, passages=10, encodings=Encodings(4, 4))
+    assert both.encodings_saved == 8
     assert info.seconds > 0
     assert texts(store) == texts_of(pages)
     manifest = store.manifest("two")
