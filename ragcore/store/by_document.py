@@ -1,8 +1,8 @@
 """Work out an update by comparing a version with a corpus document by document.
 
 Knows how documents and new passages come into a new version's folder; knows nothing of retrievers.
-Documents are streamed: what is held for each of the version's is one byte, for each passage two,
-for each that is removed eight, and what checks that ids are unique, some 100 bytes for each new
+Documents are streamed: what is held for each of the version's is one byte, for each passage at most
+17, for each that is removed eight, and what checks that ids are unique, some 100 bytes for each new
 one. Writing the documents takes 32 bytes for each.
 """
 
@@ -210,7 +210,8 @@ class _Comparison:
             CorpusError: one has; names the id.
         """
         stays = np.ones(len(self._passages), bool)
-        stays[self._passages.rows(self.removed)] = False
+        for start in range(0, len(self.removed), _IDS):
+            stays[self._passages.rows(self.removed[start : start + _IDS])] = False
         ids = (passage.id for passage in new)
         while chunk := list(islice(ids, _IDS)):
             for passage_id, row in self._passages.rows_of(chunk).items():
