@@ -279,7 +279,7 @@ class EmbeddingCache:
         if path is None:
             return True
         _LOG.warning(
-            "the embedding cache %s is damaged: a new one replaces it, and passages are encoded again",
+            "the embedding cache %s is damaged: it is replaced, and passages are encoded again",
             path,
         )
         try:
