@@ -108,14 +108,14 @@ def iterparse(module: Any, **options: Any) -> Callable[[bytes], int]:
 
 
 def parsers() -> dict[str, Callable[[bytes], int]]:
-    found = {"this reader (expat)": expat}
+    readers = {"this reader (expat)": expat}
     if importlib.util.find_spec("mwxml"):
-        found["mwxml"] = mwxml
+        readers["mwxml"] = mwxml
     if importlib.util.find_spec("lxml"):
         from lxml import etree  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
-        found["lxml iterparse"] = iterparse(etree, huge_tree=True)
-    return {**found, "ElementTree iterparse": iterparse(ElementTree)}
+        readers["lxml iterparse"] = iterparse(etree, huge_tree=True)
+    return {**readers, "ElementTree iterparse": iterparse(ElementTree)}
 
 
 def best_times(actions: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
@@ -194,10 +194,10 @@ def print_processes(path: Path, repeats: int) -> None:
         for _ in PageReader(files, job, workers=workers, stop_at_faults=False):
             pass
 
-    one = min(cpu_time(lambda: read(1)) for _ in range(repeats))
+    alone = min(cpu_time(lambda: read(1)) for _ in range(repeats))
     two = min(cpu_time(lambda: read(2)) for _ in range(repeats))
     print(
-        f"\nmultistream dump of {path.stat().st_size / 1e6:.1f} MB: {one:.2f} CPU seconds in one "
+        f"\nmultistream dump of {path.stat().st_size / 1e6:.1f} MB: {alone:.2f} CPU seconds in one "
         f"process, {two:.2f} in two and the one that starts them"
     )
 

@@ -84,11 +84,11 @@ def compare_hits(
     """Ask both versions for the words of some passages: they find the same with the same scores."""
     step = max(1, len(passages) // QUESTIONS)
     questions = [" ".join(item.text.split()[:12]) for item in list(passages.values())[::step]]
-    found = []
+    searches = []
     for version in versions:
         with store.open(version) as memory:
             hits = memory.search(questions, DEPTH)
-            found.append(
+            searches.append(
                 [
                     {
                         memory.passages[row].id: round(score, 4)
@@ -98,7 +98,7 @@ def compare_hits(
                     for rows, scores in zip(hits.rows.tolist(), hits.scores.tolist(), strict=True)
                 ]
             )
-    for question, updated, built in zip(questions, *found, strict=True):
+    for question, updated, built in zip(questions, *searches, strict=True):
         if sorted(updated.values()) != sorted(built.values()):
             yield f"{question!r}: scores {updated}, expected {built}"
         # Of passages with the score of the last hit, any may be found.
@@ -127,8 +127,8 @@ def expected_counts(
             # It is new, or was no article, or its wikitext gave no passage.
             yield id_, "added" if inside & {"added", "was_redirect", "edited"} else "?"
         elif id_ not in new:
-            gone = {"deleted", "became_redirect", "namespace_moved", "text_became_unavailable"}
-            yield id_, "removed" if inside & {*gone, "edited"} else "?"
+            left_out = {"deleted", "became_redirect", "namespace_moved", "text_became_unavailable"}
+            yield id_, "removed" if inside & {*left_out, "edited"} else "?"
         elif "unchanged" in inside:
             yield id_, "unchanged"
         elif "renamed" in inside:

@@ -111,9 +111,9 @@ def check_classes(folder: Path, expected: dict[str, Any]) -> Iterator[str]:
         {page.id: page for page in read_pages(folder / f"{side}.xml.bz2")}
         for side in ("old", "new")
     )
-    for name, found in classes_of(old, new).items():
-        if found != expected[name]:
-            yield f"{name}: found {found}, expected {expected[name]}"
+    for name, actual in classes_of(old, new).items():
+        if actual != expected[name]:
+            yield f"{name}: found {actual}, expected {expected[name]}"
     for row in expected["changes"]:
         for side, pages in (("old", old), ("new", new)):
             found_row = row_of(pages[row["id"]]) if row["id"] in pages else None
@@ -142,8 +142,8 @@ def check_update(folder: Path, expected: dict[str, Any]) -> Iterator[str]:
         before, after = old.get(id_), new.get(id_)
         if before and after and texts_of(before) != texts_of(after):
             yield f"page {id_}: a null edit changed its passages"
-    gone = ("became_redirect", "text_became_unavailable", "namespace_moved")
-    for id_ in (str(id_) for name in gone for id_ in expected[name]):
+    left_out = ("became_redirect", "text_became_unavailable", "namespace_moved")
+    for id_ in (str(id_) for name in left_out for id_ in expected[name]):
         if id_ in old and (id_ not in new or new[id_].passages != ()):
             yield f"page {id_} is no article any more, and keeps its passages"
     deleted = {str(id_) for id_ in expected["deleted"]}

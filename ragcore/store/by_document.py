@@ -178,9 +178,9 @@ class _Comparison:
             numbers += [self._loose.pop(passage.id) for passage in new if passage.id in self._loose]
         old = self._passages.take(self._passages.rows(numbers))
         pairing = pair_passages(old, new)
-        kept = DocumentRecord(document.id, document.key, self._numbers(numbers, new, pairing))
-        self._records.write(kept)
-        self._is_same &= record == kept
+        new_record = DocumentRecord(document.id, document.key, self._numbers(numbers, new, pairing))
+        self._records.write(new_record)
+        self._is_same &= record == new_record
         change = change_of(old, new, pairing, same_key=same_key)
         if change is not None:
             self._counts[change] += 1
@@ -285,13 +285,13 @@ def _loose(passages: Passages, documents: Documents | None) -> dict[str, int]:
     Raises:
         StoreCorruptError: the documents have a passage that is not in the version, or one twice.
     """
-    kept = np.ones(passages.stored, bool)
+    listed = np.ones(passages.stored, bool)
     if passages.kept is not None:
-        kept[:] = False
-        kept[passages.kept] = True
-    loose = kept.copy()
+        listed[:] = False
+        listed[passages.kept] = True
+    loose = listed.copy()
     for numbers in () if documents is None else documents.numbers():
-        inside = not len(numbers) or (numbers.min() >= 0 and numbers.max() < len(kept))
+        inside = not len(numbers) or (numbers.min() >= 0 and numbers.max() < len(listed))
         if not inside or not loose[numbers].all() or len(np.unique(numbers)) < len(numbers):
             raise StoreCorruptError(
                 "the documents of this version do not fit its passages: rebuild it"
@@ -327,12 +327,12 @@ def without_passages(
     is_same = all(documents.position(document_id) is None for document_id in forgotten)
     if is_same and not any(np.isin(numbers, removed).any() for numbers in documents.numbers()):
         return None
-    gone = frozenset(removed.tolist())
+    removed_numbers = frozenset(removed.tolist())
     with DocumentWriter(staging) as writer:
         for record in documents:
             if record.id in forgotten:
                 continue
-            left = [number for number in record.numbers if number not in gone]
+            left = [number for number in record.numbers if number not in removed_numbers]
             if len(left) == len(record.numbers):
                 writer.write(record)
             elif left:

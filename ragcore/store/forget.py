@@ -40,7 +40,7 @@ from ragcore.types import Passage
 if TYPE_CHECKING:
     from ragcore.types import Rows
 
-__all__ = ["Forgotten", "Found", "find", "holding", "refuse_empty", "rewrite_all"]
+__all__ = ["Forgotten", "Targets", "find", "holding", "refuse_empty", "rewrite_all"]
 
 _BLANK: Final = Passage("", "", "")
 """What stands in a file for a passage that was erased; no version has it."""
@@ -51,7 +51,7 @@ Inode = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Targets:
     """What some ids stand for.
 
     Attributes:
@@ -95,7 +95,7 @@ class _Compacting(Protocol):
         ...
 
 
-def find(catalog: Catalog, ids: Sequence[str]) -> Found:
+def find(catalog: Catalog, ids: Sequence[str]) -> Targets:
     """Find the passages that ids of documents or passages stand for, in any version.
 
     An id that a version knows as a document's stands for the document, in all versions.
@@ -135,18 +135,18 @@ def find(catalog: Catalog, ids: Sequence[str]) -> Found:
                 f"store {catalog.folder}: no version has a document or a passage with the id "
                 f"{name!r}: check the id; `ragcore memory search --json` shows ids"
             )
-    return Found(
+    return Targets(
         frozenset(wanted), frozenset(documents), frozenset(in_current), tuple(stored.values())
     )
 
 
-def holding(catalog: Catalog, found: Found) -> list[str]:
+def holding(catalog: Catalog, targets: Targets) -> list[str]:
     """List the versions whose files have a passage, also one that is left out, or a document."""
     names = []
     for name in catalog.names():
         with catalog.lease(name) as version, _all_stored(version) as passages:
-            if len(passages.stored_numbers(sorted(found.ids))) or _records(
-                version, found.documents
+            if len(passages.stored_numbers(sorted(targets.ids))) or _records(
+                version, targets.documents
             ):
                 names.append(name)
     return names
@@ -160,24 +160,24 @@ def refuse_empty(catalog: Catalog, ids: Collection[str]) -> None:
     """
     for name in catalog.names():
         with catalog.lease(name) as version:
-            _kept_after(version, ids)
+            _staying_after(version, ids)
 
 
 def rewrite_all(
     catalog: Catalog,
-    found: Found,
+    targets: Targets,
     *,
     retriever: ComponentSpec[Retriever] | None,
     report: Progress,
 ) -> tuple[list[str], list[str]]:
-    """Rewrite the versions whose files have what was found, or passages of no version.
+    """Rewrite the versions whose files have a target, or passages of no version.
 
     Each version is rewritten next to its place and exchanged for the old one; its name, its parent
     and its other passages stay. One that a program has open stays as it is.
 
     Args:
         catalog: of the store.
-        found: the passages and documents to erase.
+        targets: the passages and documents to erase.
         retriever: as for `Store.open`; used for versions that were built with one of its name.
         report: called as by a build.
 
@@ -199,19 +199,26 @@ def rewrite_all(
         versions = {name: _version(catalog, name) for name in names}
         for version in versions.values():
             version.check_files(digests=True)
-        kept = {name: _kept_after(version, found.ids) for name, version in versions.items()}
-        needed = _needed(versions, kept)
+        staying = {name: _staying_after(version, targets.ids) for name, version in versions.items()}
+        needed = _needed(versions, staying)
         to_rewrite = _files_to_rewrite(versions.values(), needed)
         rewritten = []
         new_files: dict[Inode, Path] = {}
         for name, version in versions.items():
             inodes = {_inode(file) for file, _, _ in _ranges(version)}
-            if inodes.isdisjoint(to_rewrite) and not _records(version, found.documents):
+            if inodes.isdisjoint(to_rewrite) and not _records(version, targets.documents):
                 continue
             # A file that several versions share is written once, in the first of them.
             stays = {inode: needed[inode] for inode in inodes & to_rewrite}
             _rewrite(
-                catalog, version, kept[name], found.documents, stays, new_files, retriever, report
+                catalog,
+                version,
+                staying[name],
+                targets.documents,
+                stays,
+                new_files,
+                retriever,
+                report,
             )
             rewritten.append(name)
         return rewritten, in_use
@@ -237,7 +244,7 @@ def _all_stored(version: LeasedVersion) -> Passages:
     return Passages(*passage_files(version.path))
 
 
-def _kept_after(version: LeasedVersion, ids: Collection[str]) -> Rows:
+def _staying_after(version: LeasedVersion, ids: Collection[str]) -> Rows:
     """Return the numbers of a version's passages without those of some ids, int64 [n], ascending.
 
     Raises:
@@ -266,13 +273,13 @@ def _ranges(version: LeasedVersion) -> list[tuple[Path, int, int]]:
     return [(file, stop - n, stop) for file, stop, n in zip(files, stops, lengths, strict=True)]
 
 
-def _needed(versions: dict[str, LeasedVersion], kept: dict[str, Rows]) -> dict[Inode, Rows]:
+def _needed(versions: dict[str, LeasedVersion], staying: dict[str, Rows]) -> dict[Inode, Rows]:
     """Return for each file of passages which of its positions a version needs, ascending."""
     needed: dict[Inode, Rows] = {}
     for name, version in versions.items():
         for file, start, stop in _ranges(version):
-            first, last = np.searchsorted(kept[name], (start, stop))
-            positions = kept[name][first:last] - start
+            first, last = np.searchsorted(staying[name], (start, stop))
+            positions = staying[name][first:last] - start
             inode = _inode(file)
             needed[inode] = np.union1d(needed.get(inode, positions), positions)
     return needed
@@ -297,7 +304,7 @@ def _files_to_rewrite(
 def _rewrite(
     catalog: Catalog,
     version: LeasedVersion,
-    kept: Rows,
+    staying: Rows,
     forgotten: Collection[str],
     needed: dict[Inode, Rows],
     new_files: dict[Inode, Path],
@@ -309,7 +316,7 @@ def _rewrite(
     Args:
         catalog: of the store.
         version: that is rewritten.
-        kept: numbers of the passages that it has from now on, int64 [n], ascending.
+        staying: numbers of the passages that it has from now on, int64 [n], ascending.
         forgotten: ids of documents that it does not know from now on.
         needed: for each file of passages that is rewritten, the positions that stay.
         new_files: for each old file, the one that replaces it, as far as there is one.
@@ -333,7 +340,7 @@ def _rewrite(
         recorded = version.manifest.documents
         with open_version(version, spec, recorded=use is None) as memory:
             numbers = _numbers(memory)
-            removed = numbers[~np.isin(numbers, kept)]
+            removed = numbers[~np.isin(numbers, staying)]
             if documents is not None:
                 counted = without_passages(documents, removed, staging, forgotten=forgotten)
                 if counted is None:
@@ -341,13 +348,13 @@ def _rewrite(
                         share(version.path / name, staging / name)
                 else:
                     recorded = counted
-            if len(kept) < memory.passages.stored:
-                save_array(staging / ROW_NUMBERS, kept)
-            part = _without_rows(memory, spec, kept, removed, report)
-            write_retriever(staging, spec, part, len(kept))
+            if len(staying) < memory.passages.stored:
+                save_array(staging / ROW_NUMBERS, staying)
+            part = _without_rows(memory, spec, staying, removed, report)
+            write_retriever(staging, spec, part, len(staying))
         manifest = version.manifest.model_copy(
             update={
-                "passages": len(kept),
+                "passages": len(staying),
                 "documents": recorded,
                 "files": file_records(staging, report, version.records()),
             }
@@ -368,14 +375,14 @@ def _write_passages(source: Path, target: Path, needed: Rows) -> None:
 
 
 def _numbers(memory: Memory) -> Rows:
-    kept = memory.passages.kept
-    return np.arange(len(memory), dtype=np.int64) if kept is None else np.array(kept)
+    staying = memory.passages.kept
+    return np.arange(len(memory), dtype=np.int64) if staying is None else np.array(staying)
 
 
 def _without_rows(
     memory: Memory,
     spec: ComponentSpec[Retriever],
-    kept: Rows,
+    staying: Rows,
     removed: Rows,
     report: Progress,
 ) -> Retriever:
@@ -391,11 +398,11 @@ def _without_rows(
         if old.compact():
             return old
     new = spec.build()
-    stream = iter(memory.passages.take([row]) for row in memory.passages.rows(kept))
-    for start in range(0, len(kept), _BATCH):
+    stream = iter(memory.passages.take([row]) for row in memory.passages.rows(staying))
+    for start in range(0, len(staying), _BATCH):
         chunk = [passage for (passage,) in islice(stream, _BATCH)]
-        new.add(kept[start : start + _BATCH], chunk)
-        report("passages", start + len(chunk), len(kept))
+        new.add(staying[start : start + _BATCH], chunk)
+        report("passages", start + len(chunk), len(staying))
     return new
 
 

@@ -250,12 +250,12 @@ class Store(StoreReader):
         if everywhere:
             # First: what a killed run has left may be all that there is of it.
             remove_half_versions(self._catalog)
-        found = find(self._catalog, ids)
+        targets = find(self._catalog, ids)
         if everywhere:
-            refuse_empty(self._catalog, found.ids)
+            refuse_empty(self._catalog, targets.ids)
         made = None
-        if found.current:
-            deletions = dict.fromkeys(sorted(found.current), "forget")
+        if targets.current:
+            deletions = dict.fromkeys(sorted(targets.current), "forget")
             made = self.update(
                 version, Changes({}, deletions), retriever=retriever, progress=progress
             ).name
@@ -263,11 +263,11 @@ class Store(StoreReader):
         in_use: list[str] = []
         if everywhere:
             rewritten, in_use = rewrite_all(
-                self._catalog, found, retriever=retriever, report=report
+                self._catalog, targets, retriever=retriever, report=report
             )
-        left = holding(self._catalog, found)
+        left = holding(self._catalog, targets)
         return Forgotten(
-            passages=found.passages,
+            passages=targets.passages,
             version=made,
             rewritten=tuple(rewritten),
             left=tuple(left),

@@ -252,21 +252,24 @@ def _corpus_fields(
     base = base_of(spec.record_base(), catalog.folder)
     facts = revision.facts
     if facts is None:
-        told = {"corpus_identity": parent.corpus_identity, "corpus_date": parent.corpus_date}
+        corpus_state = {
+            "corpus_identity": parent.corpus_identity,
+            "corpus_date": parent.corpus_date,
+        }
     else:
         # What the corpus does not tell stays, so that the next update is checked against it.
-        told = {
+        corpus_state = {
             "corpus_identity": facts.identity or parent.corpus_identity,
             "corpus_date": facts.date or parent.corpus_date,
         }
     if corpus_config is None:
         record = {"corpus": parent.corpus, "corpus_paths": parent.corpus_paths}
-        return {**record, "base": base or parent.base, **told}
+        return {**record, "base": base or parent.base, **corpus_state}
     return {
         "corpus": corpus_config.to_record(),
         "corpus_paths": [f"/corpus{pointer}" for pointer in corpus_config.record_paths()],
         "base": base or base_of(corpus_config.record_base(), catalog.folder) or parent.base,
-        **told,
+        **corpus_state,
     }
 
 

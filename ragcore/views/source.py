@@ -24,13 +24,13 @@ def source_line(source: Source) -> Text | None:
 
     Texts of passages are untrusted: no escape code of a link is written, only its text.
     """
-    place = source.path or ""
+    position = source.path or ""
     if source.line is not None:
-        place += f":{source.line}" if place else f"line {source.line}"
+        position += f":{source.line}" if position else f"line {source.line}"
     if source.page is not None:
-        place += f"{' ' if place else ''}page {source.page}"
+        position += f"{' ' if position else ''}page {source.page}"
     # The title is shown with the passage.
-    parts = [source.heading, place, (source.date or "")[:10], source.uri]
+    parts = [source.heading, position, (source.date or "")[:10], source.uri]
     shown = [_shortened(" ".join(part.split())) for part in parts if part]
     return Text(" · ".join(shown), no_wrap=False, overflow="fold") if shown else None
 

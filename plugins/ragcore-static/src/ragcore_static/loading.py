@@ -68,6 +68,8 @@ def load(name: str) -> TokenVectors:
         layers = list(_layers(folder))
         tokenizer = json.loads(_tokenizer_file(folder).read_text(encoding="utf-8"))
         loaded = _checked(model, layers, tokenizer)
+    except MemoryError:
+        raise
     # tokenizers and safetensors raise plain exceptions where a file is damaged.
     except Exception as fault:
         (first, *_) = str(fault).strip().splitlines() or [type(fault).__name__]

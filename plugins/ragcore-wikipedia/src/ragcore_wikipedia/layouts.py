@@ -58,9 +58,8 @@ def read_page(page: Page, site: Site, layout: Layout = "structured") -> PagePass
     sentences with stride 3 (Tamber et al., ECIR 2023). `psgs`: prose only, disjoint blocks of 100
     words, which start again at each section.
 
-    A redirect has one passage, `Title → Target`, or none where its target is not known; whoever
-    wants none leaves out such pages. A page without text and a page in another content model have
-    none.
+    A redirect has one passage, `Title → Target`, or none where its target is not known. A
+    page without text has none, and neither has a page in another content model.
 
     An id is the page's id and a digest of section path and text, so that an edit elsewhere in the
     page changes no id; `-2`, `-3` and so on follow where a page repeats itself.

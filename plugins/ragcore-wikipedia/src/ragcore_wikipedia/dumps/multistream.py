@@ -125,9 +125,9 @@ def streams_by_scan(path: Path, first: int) -> Iterator[Stream]:
                 if offset > start:
                     yield Stream(start, offset)
                     start = offset
-            kept = window[-(_STREAM_BYTES - 1) :]
-            position += len(window) - len(kept)
-            window = kept
+            tail = window[-(_STREAM_BYTES - 1) :]
+            position += len(window) - len(tail)
+            window = tail
         end = file.tell()
     if end > start:
         yield Stream(start, end)

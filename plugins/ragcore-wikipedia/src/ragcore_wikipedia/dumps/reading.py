@@ -248,17 +248,17 @@ class _StreamReading:
             ids.append(page.id)
             yield page
         if expected is not None and tuple(ids) != expected.ids:
-            place = next(
+            offset = next(
                 (
-                    place
-                    for place, pair in enumerate(zip(ids, expected.ids, strict=False))
+                    offset
+                    for offset, pair in enumerate(zip(ids, expected.ids, strict=False))
                     if pair[0] != pair[1]
                 ),
                 min(len(ids), len(expected.ids)),
             )
-            found = f"page {ids[place]}" if place < len(ids) else "no further page"
+            actual = f"page {ids[offset]}" if offset < len(ids) else "no further page"
             raise CorpusError(
-                f"{expected.index}:{expected.line + place}: the dump has {found} there, in the "
+                f"{expected.index}:{expected.line + offset}: the dump has {actual} there, in the "
                 f"stream at byte {stream.start:,} of {path}: the index is of another dump; get the "
                 "right one, or remove it, since it is not needed"
             )

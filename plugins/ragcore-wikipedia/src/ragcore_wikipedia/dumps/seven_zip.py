@@ -38,7 +38,7 @@ def unpack_7z(path: Path) -> Iterator[bytes]:
         ) from None
     try:
         yield from Pipe(lambda pipe: _extract(py7zr, path, pipe))
-    except CorpusError:
+    except (CorpusError, MemoryError):
         raise
     except PasswordRequired:
         raise CorpusError(f"{path}: the archive has a password: unpack it first") from None

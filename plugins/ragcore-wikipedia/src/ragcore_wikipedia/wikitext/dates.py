@@ -60,10 +60,10 @@ def _film_dates(values: Values, named: Named) -> str:
     """Render up to some dates with their places: year, month, day, place, and so on."""
     shown = []
     for start in range(0, min(len(values), 40), 4):
-        year, month, number, place = [*values[start : start + 4], "", "", ""][:4]
+        year, month, number, location = [*values[start : start + 4], "", "", ""][:4]
         if year:
             date = day([year, month, number])
-            shown.append(f"{date} ({place})" if place else date)
+            shown.append(f"{date} ({location})" if location else date)
     return "; ".join(shown)
 
 

@@ -147,7 +147,7 @@ def _lines(label: str, value: str, title: str) -> list[str]:
     inner = BLOCK.findall(value)
     text = _value(value)
     shown = [f"{label}: {text}"] if text and text != title else []
-    # The mark of a box within this one stays; whoever reads the lines puts its own there.
+    # The mark of a box within this one stays; the caller puts its own there.
     return shown + [f"\ue000{number}\ue001" for number in inner]
 
 
