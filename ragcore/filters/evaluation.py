@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -58,7 +58,7 @@ class MetadataSource(Protocol):
         """Yield the metadata of all passages by row, in batches."""
         ...
 
-    def column(self, name: str) -> Any:
+    def column(self, name: Literal["id", "title"]) -> Any:
         """Return the ids or the titles of all passages by row, a `pyarrow.ChunkedArray`."""
         ...
 

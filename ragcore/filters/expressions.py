@@ -23,7 +23,7 @@ import math
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from ragcore.errors import QuestionError, nearest
 
@@ -58,7 +58,7 @@ _OPERATORS: Final = ("eq", "ne", *_ORDER, *_OF_LISTS, "exists", "prefix")
 _WORDS: Final = ("and", "or", "not")
 _MAX_DEPTH: Final = 32
 
-OWN_FIELDS: Final = {"$id": "id", "$title": "title"}
+OWN_FIELDS: Final[dict[str, Literal["id", "title"]]] = {"$id": "id", "$title": "title"}
 """Fields of the passage itself, by the name that a filter has for them."""
 
 
