@@ -195,7 +195,6 @@ def search(
     from ragcore.build import open_memory
     from ragcore.config import load_config
     from ragcore.filters.expressions import where_from_json
-    from ragcore.types import Source
     from ragcore.views.console import print_view
     from ragcore.views.search import retrieved_view
 
@@ -212,7 +211,6 @@ def search(
     for score, passage in zip(retrieved.scores, retrieved.passages, strict=True):
         row: dict[str, Any] = {"score": score, "id": passage.id, "title": passage.title}
         row |= {"text": passage.text, "metadata": dict(passage.metadata), "memory": version}
-        row["source"] = Source.of(passage).to_dict()
         print_json(row)
 
 

@@ -182,7 +182,23 @@ def test_a_search_as_json_says_it_in_the_log(pipeline, caplog, capsys):
     assert main([*arguments, "--where", '{"or": [{"id": "a"}, {"year": 2018}]}']) == 0
     (row,) = map(json.loads, capsys.readouterr().out.splitlines())
     assert row["id"] == "b"
-    assert row["source"] == {"title": "Mali"}
     (record,) = (record for record in caplog.records if record.name == "ragcore.retrieval.filters")
     assert record.levelno == logging.WARNING
     assert "no passage has the field 'id': the passage's own id is '$id'" in record.getMessage()
+
+
+def test_ids_and_titles_are_those_of_the_rows_that_a_version_keeps(tmp_path):
+    passages_of(tmp_path, *({"n": row} for row in range(6))).close()
+    kept = np.array([1, 2, 5], np.int64)
+    with Passages(tmp_path / "p.arrow", kept=kept) as passages:
+        rows = RowFilter(passages)
+        assert rows.rows(read_where({"$id": {"in": ["0", "2", "5"]}})).tolist() == [1, 2]
+        assert rows.rows(read_where({"$title": {"ne": "T2"}})).tolist() == [0, 2]
+        assert rows.rows(read_where({"$id": "5", "n": 5})).tolist() == [2]
+        assert rows.notes(read_where({"$id": "0"})) == ("the filter allows none of the 3 passages",)
+
+
+def test_filters_by_id_of_no_passages_allow_none(tmp_path):
+    rows = RowFilter(passages_of(tmp_path))
+    assert rows.rows(read_where({"$id": "0"})).tolist() == []
+    assert rows.rows(read_where({"$id": {"prefix": "\ud800"}})).tolist() == []
