@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     """Row numbers of passages or vectors, int64."""
     Scores = npt.NDArray[np.float32]
     """Scores of hits or of pairs, float32."""
+    Spans = npt.NDArray[np.int64]
+    """Parts of a text, a line each: character offsets of start and end, int64 [t, 2]."""
     Vectors = npt.NDArray[np.float32]
     """One vector per line, float32 [n, d]."""
 

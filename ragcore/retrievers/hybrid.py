@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from ragcore.contracts import PassageSource, VectorCache
+from ragcore.contracts import PassageSource, TextTokenizer, VectorCache
 from ragcore.disk.loading import reading
 from ragcore.errors import ComponentError, MemoryMismatchError, StoreCorruptError
 from ragcore.retrievers import fusion
@@ -26,6 +26,7 @@ from ragcore.retrievers.members import (
     give_cache,
     give_passages,
     give_scratch,
+    least_room,
     require,
     search_member,
 )
@@ -58,7 +59,8 @@ class Hybrid:
     def capabilities(self) -> frozenset[str]:
         """Capabilities of all members but `exact`, since a score depends on the other hits.
 
-        Also `cache`, `passages` and `scratch` if any member has them, and `filter` in any case.
+        Also `cache`, `passages`, `scratch` and `tokenizer` if any member has them, and `filter` in
+        any case.
         """
         each = [member.capabilities for member in self._members]
         return PASSED_ON.intersection(*each) | (ANY_HAS & frozenset().union(*each)) | {"filter"}
@@ -67,6 +69,15 @@ class Hybrid:
     def fingerprint(self) -> str:
         """The members' fingerprints in order, not `fuse`, which may change without a rebuild."""
         return f"hybrid({'; '.join(member.fingerprint for member in self._members)})"
+
+    @property
+    def tokenizer(self) -> TextTokenizer:
+        """The tokenizer of the member with the least room; see `TokenizedRetriever`.
+
+        Raises:
+            UnsupportedOperation: no member has one.
+        """
+        return least_room(self._members, "hybrid")
 
     def __len__(self) -> int:
         return len(self._members[0])

@@ -17,6 +17,8 @@ from ragcore.contracts import (
     PassageSource,
     Retriever,
     ScratchUser,
+    TextTokenizer,
+    TokenizedRetriever,
     VectorCache,
     supports,
 )
@@ -34,6 +36,7 @@ __all__ = [
     "give_cache",
     "give_passages",
     "give_scratch",
+    "least_room",
     "require",
     "search_member",
 ]
@@ -44,7 +47,7 @@ PASSED_ON: Final = frozenset({"add", "mmap", "remove"})
 Not `exact`: it fuses or rescores only the hits that it requests of the members, not all passages.
 """
 
-ANY_HAS: Final = frozenset({"cache", "passages", "scratch"})
+ANY_HAS: Final = frozenset({"cache", "passages", "scratch", "tokenizer"})
 """Capabilities that a retriever has if any of its members has them."""
 
 
@@ -86,6 +89,28 @@ def give_scratch(member: Retriever, folder: Path) -> int | None:
         return None
     folder.mkdir(exist_ok=True)
     return member.use_scratch(folder)
+
+
+def least_room(members: Sequence[Retriever], parent: str) -> TextTokenizer:
+    """Return the tokenizer of the member whose encoder reads the fewest tokens of a text.
+
+    Args:
+        members: some may have no tokenizer.
+        parent: registered name of the retriever that they are members of.
+
+    Raises:
+        UnsupportedOperation: none has one, now that the encoders are loaded.
+    """
+    tokenizers, missing = [], None
+    for member in members:
+        if supports(member, TokenizedRetriever):
+            try:
+                tokenizers.append(member.tokenizer)
+            except UnsupportedOperation as error:
+                missing = error
+    if not tokenizers:
+        raise UnsupportedOperation.of(f"retriever {parent!r}", "tokenizer") from missing
+    return min(tokenizers, key=lambda tokenizer: tokenizer.room(""))
 
 
 def search_member(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 
-from ragcore.contracts import PassageSource, Scorer, VectorCache
+from ragcore.contracts import PassageSource, Scorer, TextTokenizer, VectorCache
 from ragcore.disk.loading import reading
 from ragcore.errors import ComponentError, MemoryMismatchError
 from ragcore.retrievers.configs import RerankConfig
@@ -29,6 +29,7 @@ from ragcore.retrievers.members import (
     give_cache,
     give_passages,
     give_scratch,
+    least_room,
     require,
     search_member,
 )
@@ -66,6 +67,15 @@ class Rerank:
     @functools.cached_property
     def _scorer(self) -> Scorer:
         return self._config.scorer.shared()
+
+    @property
+    def tokenizer(self) -> TextTokenizer:
+        """The inner retriever's tokenizer; see `TokenizedRetriever`.
+
+        Raises:
+            UnsupportedOperation: it has none.
+        """
+        return least_room([self._inner], "rerank")
 
     def __len__(self) -> int:
         return len(self._inner)

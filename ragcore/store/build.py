@@ -32,6 +32,7 @@ from ragcore.store.manifest import Manifest, base_of
 from ragcore.store.opening import check_opens
 from ragcore.store.progress import Progress
 from ragcore.store.staging import scratch_folder, staging_folder
+from ragcore.store.tokenizers import give_tokenizer
 from ragcore.types import Passage
 
 __all__ = ["build_version", "give_cache", "write_retriever"]
@@ -65,6 +66,7 @@ def build_version(
     with writing(catalog.folder), staging_folder(catalog, version) as (staging, name):
         retriever = spec.build()
         give_cache(retriever, cache)
+        give_tokenizer(corpus, corpus_name, retriever, spec.use)
         total = len(corpus) if isinstance(corpus, Sized) else None
         documents = document_corpus(corpus)
         with scratch_folder(catalog, retriever, fresh=fresh, report=report):

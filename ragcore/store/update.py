@@ -51,6 +51,7 @@ from ragcore.store.manifest import Manifest, base_of, same_settings
 from ragcore.store.opening import check_opens, matching_spec, open_version, suspecting_damage
 from ragcore.store.progress import Progress
 from ragcore.store.staging import scratch_folder, staging_folder
+from ragcore.store.tokenizers import give_tokenizer
 from ragcore.types import Passage
 
 if TYPE_CHECKING:
@@ -131,6 +132,8 @@ def update_version(
         spec = matching_spec(base, retriever)
         with ExitStack() as loaded:
             with open_version(base, spec, recorded=retriever is None) as memory:
+                corpus_name = None if corpus_config is None else corpus_config.use
+                give_tokenizer(changes, corpus_name, memory.retriever, spec.use)
                 revision = _revision(
                     base, memory.passages, changes, corpus_config, staging, allow, report
                 )
