@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import re
 import string
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -24,12 +25,15 @@ __all__ = ["PassageTokenizer"]
 _PROBE: Final = "Chad"
 """A word whose tokens tell whether a tokenizer writes it otherwise after a space."""
 
+_LEAD: Final = re.compile(r"\s+\S*\Z|\S*\Z")
+"""The end of a text that what follows may share a token with: white space, and a word after it."""
+
 
 class PassageTokenizer:
     """A `TextTokenizer` that counts texts as an encoder of passages reads them.
 
-    Text and title are tokenized apart, and what stands between them counts to the title. White
-    space in front of the text counts to the text: some tokenizers write a word otherwise after it.
+    Text and title are tokenized apart. White space right in front of the text counts as text, since
+    some tokenizers write a word otherwise after it; so does a prompt's word that touches the text.
     """
 
     def __init__(
@@ -70,7 +74,8 @@ class PassageTokenizer:
         """Return the character offsets of tokens, int64 [t, 2]; see `TextTokenizer`.
 
         Where a text has more tokens behind a title or prompt than by itself, or fewer, these are
-        the longer ones: the encoder reads some passages one way, and some the other.
+        the longer ones: the encoder reads some passages one way, and some the other. A token in
+        front of the text that counts as text is empty.
         """
         spans, *others = (self._spans_behind(lead, texts) for lead in self._leads)
         for other in others:
@@ -81,31 +86,37 @@ class PassageTokenizer:
         """Return how many tokens of text are read beside a title; see `TextTokenizer`."""
         if self._limit is None:
             return ANY_LENGTH
-        parts = self._parts(title)
-        # White space at an end belongs to the text behind it; see `spans`.
-        encodings = self._encode([part.rstrip() for part in parts])
+        (*before, after) = self._parts(title)
+        parts = [part.removesuffix(lead) for part, lead in before]
+        encodings = self._encode([*parts, after[0]])
         taken = self._around + sum(len(encoding) for encoding in encodings)
-        return max(0, (self._limit - taken) // (len(parts) - 1))
+        return max(0, (self._limit - taken) // len(before))
 
-    def _parts(self, title: str) -> list[str]:
-        """Return what stands before, between and after the texts in a passage's input."""
+    def _parts(self, title: str) -> list[tuple[str, str]]:
+        """Return what stands before, between and after the texts in a passage's input.
+
+        Each with its end that counts as text, which does not depend on the title.
+        """
         if self._template is None:
-            return [title, ""]
+            return [(title, ""), ("", "")]
         if not title:
-            return [self._prompt, ""]
-        parts = [self._prompt]
+            return [(self._prompt, _lead(self._prompt)), ("", "")]
+        parts, fixed = [self._prompt], [self._prompt]
         for literal, field, _, _ in string.Formatter().parse(self._template):
-            parts[-1] += literal + (title if field == "title" else "")
-            if field == "text":
+            parts[-1] += literal
+            fixed[-1] += literal
+            if field == "title":
+                parts[-1] += title
+                fixed[-1] = ""
+            elif field == "text":
                 parts.append("")
-        return parts
+                fixed.append("")
+        return [(part, _lead(end)) for part, end in zip(parts, fixed, strict=True)]
 
     def _distinct_leads(self) -> list[str]:
-        """Return the white space in front of a text, as far as it changes the text's tokens."""
-        if self._template is None:
-            return [""]
+        """Return the ends in front of a text, as far as they change the text's tokens."""
         before = [*self._parts("")[:-1], *self._parts(_PROBE)[:-1]]
-        leads = sorted({part[len(part.rstrip()) :] for part in before})
+        leads = sorted({lead for _, lead in before})
         tokens = self._encode([lead + _PROBE for lead in leads])
         return list({tuple(encoding.ids): lead for encoding, lead in zip(tokens, leads, strict=True)}.values())
 
@@ -119,6 +130,12 @@ class PassageTokenizer:
 
     def _encode(self, texts: list[str]) -> Any:
         return self._backend.encode_batch(texts, add_special_tokens=False)
+
+
+def _lead(text: str) -> str:
+    """Return the end of a text that the next word may share a token with."""
+    match = _LEAD.search(text)
+    return match.group() if match else ""
 
 
 def _ascending(spans: Spans, length: int) -> Spans:
