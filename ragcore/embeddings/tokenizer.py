@@ -118,7 +118,11 @@ class PassageTokenizer:
         before = [*self._parts("")[:-1], *self._parts(_PROBE)[:-1]]
         leads = sorted({lead for _, lead in before})
         tokens = self._encode([lead + _PROBE for lead in leads])
-        return list({tuple(encoding.ids): lead for encoding, lead in zip(tokens, leads, strict=True)}.values())
+        return list(
+            {
+                tuple(encoding.ids): lead for encoding, lead in zip(tokens, leads, strict=True)
+            }.values()
+        )
 
     def _spans_behind(self, lead: str, texts: Sequence[str]) -> list[Spans]:
         return [

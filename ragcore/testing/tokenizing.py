@@ -99,7 +99,7 @@ class TokenizerLaws(EncodingLaws):
             if len(texts) > 1:
                 filled = True
                 vectors = self.of_passages(encoder, [Passage("1", title, text) for text in texts])
-                assert np.ptp(vectors, axis=0).max() > 1e-6, (  # noqa: PLR2004
+                assert np.ptp(vectors, axis=0).max() > 1e-6, (
                     f"room({title!r}) is {room}, and the last word of {texts[0][:40]!r}…, which "
                     "has so many tokens, changes no vector"
                 )
@@ -112,7 +112,7 @@ class TokenizerLaws(EncodingLaws):
         Fix: keep the vocabulary in it, and neither a lock nor the encoder.
         """
         tokenizer = self._tokenizer(component)
-        loaded = pickle.loads(pickle.dumps(tokenizer))  # noqa: S301 — pickled here
+        loaded = pickle.loads(pickle.dumps(tokenizer))
         texts = [passage.text for passage in self.passages()]
         for own, other in zip(tokenizer.spans(texts), loaded.spans(texts), strict=True):
             assert np.array_equal(own, other), "a pickled tokenizer has other tokens"
@@ -162,7 +162,7 @@ def check_tokenizer(tokenizer: TextTokenizer) -> None:
     for text, spans in zip(texts, tokenizer.spans(texts), strict=True):
         assert isinstance(spans, np.ndarray), f"spans are {type(spans).__name__}, not an array"
         assert spans.dtype == np.int64, f"spans are {spans.dtype}: expected int64"
-        assert spans.ndim == 2 and spans.shape[1] == 2, f"{spans.shape}, not [t, 2]"  # noqa: PLR2004
+        assert spans.shape == (len(spans), 2), f"{spans.shape}, not [t, 2]"
         assert (spans[:, 0] <= spans[:, 1]).all(), f"a token of {text!r} ends before it starts"
         assert (np.diff(spans, axis=0) >= 0).all(), f"the tokens of {text!r} do not ascend"
         assert ((spans >= 0) & (spans <= len(text))).all(), f"a token lies outside {text!r}"

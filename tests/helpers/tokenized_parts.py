@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
-
 from ragcore.contracts import TextTokenizer
 from ragcore.hookspecs import hookimpl
 from ragcore.registry.components import ComponentConfig, ComponentSpec

@@ -61,7 +61,18 @@ def backend(request: pytest.FixtureRequest) -> Tokenizer:
     return own_backend(KINDS[request.param]())
 
 
-WORDS = [*" ".join(tiny.TEXT).split(), "1", "東京", "é", "(x", "a-b", "<s>", "[SEP]", "ﬁ", "Nairobis"]
+WORDS = [
+    *" ".join(tiny.TEXT).split(),
+    "1",
+    "東京",
+    "é",
+    "(x",
+    "a-b",
+    "<s>",
+    "[SEP]",
+    "ﬁ",
+    "Nairobis",
+]
 TEXTS = st.one_of(
     st.lists(st.sampled_from(WORDS), min_size=1).map(" ".join),
     st.text(min_size=1).map(str.strip).filter(bool),
