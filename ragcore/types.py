@@ -30,6 +30,7 @@ __all__ = [
     "MISSING_ROW",
     "Answer",
     "Candidate",
+    "CutPassages",
     "Document",
     "Evidence",
     "Hits",
@@ -119,6 +120,33 @@ def _exist_in_order(rows: Rows, scores: Scores) -> bool:
         if not (line[0] < inf and line[-1] > -inf and all(map(ge, line, line[1:]))):
             return False
     return True
+
+
+@dataclass(frozen=True, slots=True)
+class CutPassages:
+    """Passages of a build or an update that are longer than an encoder reads.
+
+    Attributes:
+        encoder: the name that it is registered under.
+        count: how many are longer; no question finds what their ends say.
+        of: how many were added, wherever their vectors came from.
+        tokens: how many tokens the encoder reads of a text without a title; None where it does not
+            tell.
+    """
+
+    encoder: str
+    count: int
+    of: int
+    tokens: int | None = None
+
+    def __str__(self) -> str:
+        """Say it in a sentence, and what to do."""
+        limit = "" if self.tokens is None else f" ({self.tokens:,} tokens of a text without title)"
+        return (
+            f"encoder {self.encoder!r}: {self.count:,} of {self.of:,} passages are longer than it "
+            f"reads{limit}: the rest of them is not searched; split texts by its tokens "
+            "(memory.corpus.split), or raise its max_tokens where the model has more"
+        )
 
 
 @dataclass(frozen=True, slots=True)

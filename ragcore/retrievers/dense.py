@@ -30,7 +30,7 @@ from ragcore.registry.components import ComponentSpec
 from ragcore.retrievers.configs import DenseConfig
 from ragcore.retrievers.segments import Segments
 from ragcore.retrievers.vector_journal import Journal
-from ragcore.types import MISSING_ROW, Hits, Passage
+from ragcore.types import MISSING_ROW, CutPassages, Hits, Passage
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -131,6 +131,14 @@ class Dense:
         if not supports(encoder, TokenizedEncoder):
             raise UnsupportedOperation.of(f"encoder {self._config.encoder.use!r}", "tokenizer")
         return encoder.tokenizer
+
+    @property
+    def cut_passages(self) -> Sequence[CutPassages]:
+        """What was added here and is longer than the encoder reads; empty where nothing is."""
+        if not self._cut:
+            return ()
+        tokens = self.tokenizer.room("") if supports(self._encoder, TokenizedEncoder) else None
+        return (CutPassages(self._config.encoder.use, self._cut, self._added, tokens),)
 
     def __len__(self) -> int:
         return len(self._index)
@@ -244,15 +252,8 @@ class Dense:
 
         A warning says how many of the passages added here are longer than the encoder reads.
         """
-        if self._cut:
-            _LOG.warning(
-                "encoder %r: %d of %d passages are longer than it reads, and no question finds "
-                "what their ends say: build the memory from shorter passages, or raise the "
-                "encoder's max_tokens where its model has more",
-                self._config.encoder.use,
-                self._cut,
-                self._added,
-            )
+        for cut in self.cut_passages:
+            _LOG.warning("%s", cut)
         record: dict[str, Any] = {"index": self._config.index.use}
         record["segments"] = self._index.save(folder)
         encoder = self.__dict__.get("_encoder")

@@ -23,6 +23,7 @@ from ragcore.retrievers.configs import HybridConfig
 from ragcore.retrievers.members import (
     ANY_HAS,
     PASSED_ON,
+    cut_of,
     give_cache,
     give_passages,
     give_scratch,
@@ -30,7 +31,7 @@ from ragcore.retrievers.members import (
     require,
     search_member,
 )
-from ragcore.types import Hits, Passage
+from ragcore.types import CutPassages, Hits, Passage
 
 if TYPE_CHECKING:
     from ragcore.types import Rows
@@ -78,6 +79,11 @@ class Hybrid:
             UnsupportedOperation: no member has one.
         """
         return least_room(self._members, "hybrid")
+
+    @property
+    def cut_passages(self) -> Sequence[CutPassages]:
+        """What was added and is longer than an encoder reads, an item for each such encoder."""
+        return cut_of(*self._members)
 
     def __len__(self) -> int:
         return len(self._members[0])

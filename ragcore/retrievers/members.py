@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from ragcore.contracts import (
 )
 from ragcore.errors import UnsupportedOperation
 from ragcore.retrievers.hits import checked_hits, search_allowed
-from ragcore.types import Hits
+from ragcore.types import CutPassages, Hits
 
 if TYPE_CHECKING:
     from ragcore.types import Rows
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ANY_HAS",
     "PASSED_ON",
+    "cut_of",
     "give_cache",
     "give_passages",
     "give_scratch",
@@ -49,6 +50,22 @@ Not `exact`: it fuses or rescores only the hits that it requests of the members,
 
 ANY_HAS: Final = frozenset({"cache", "passages", "scratch", "tokenizer"})
 """Capabilities that a retriever has if any of its members has them."""
+
+
+@runtime_checkable
+class _CutReporter(Protocol):
+    """A retriever that tells which passages its encoder cuts."""
+
+    @property
+    def cut_passages(self) -> Sequence[CutPassages]:
+        """What was added and is longer than an encoder reads, an item for each such encoder."""
+        ...
+
+
+def cut_of(*retrievers: Retriever) -> tuple[CutPassages, ...]:
+    """Return what retrievers tell of passages that their encoders cut."""
+    reporters = [each for each in retrievers if isinstance(each, _CutReporter)]
+    return tuple(cut for reporter in reporters for cut in reporter.cut_passages)
 
 
 def require(name: str, member: Retriever, capability: str, parent: str) -> None:

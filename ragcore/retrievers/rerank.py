@@ -26,6 +26,7 @@ from ragcore.retrievers.hits import best_hits
 from ragcore.retrievers.members import (
     ANY_HAS,
     PASSED_ON,
+    cut_of,
     give_cache,
     give_passages,
     give_scratch,
@@ -33,7 +34,7 @@ from ragcore.retrievers.members import (
     require,
     search_member,
 )
-from ragcore.types import MISSING_ROW, Hits, Passage
+from ragcore.types import MISSING_ROW, CutPassages, Hits, Passage
 
 if TYPE_CHECKING:
     from ragcore.types import Rows, Scores
@@ -76,6 +77,11 @@ class Rerank:
             UnsupportedOperation: it has none.
         """
         return least_room([self._inner], "rerank")
+
+    @property
+    def cut_passages(self) -> Sequence[CutPassages]:
+        """What was added and is longer than an encoder reads, an item for each such encoder."""
+        return cut_of(self._inner)
 
     def __len__(self) -> int:
         return len(self._inner)
