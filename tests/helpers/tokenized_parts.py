@@ -31,6 +31,10 @@ class TokenizedWords(WordEncoder):
         self.fingerprint = f"{self.fingerprint} of {config.limit}"
         self.tokenizer: TextTokenizer = WordTokenizer(config.limit)
 
+    def count_cut(self, passages: Sequence[Passage]) -> int:
+        lengths = [len(f"{passage.title} {passage.text}".split()) for passage in passages]
+        return sum(length > self.limit for length in lengths)
+
     def _encode(self, texts: Sequence[str]) -> Vectors:
         return super()._encode([" ".join(text.split()[: self.limit]) for text in texts])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ragcore.contracts import TokenizedRetriever, supports
@@ -12,6 +13,7 @@ from ragcore.registry.components import ComponentSpec
 from ragcore.retrievers.hybrid import Hybrid
 from ragcore.retrievers.rerank import Rerank
 from ragcore.testing import RetrieverSuite
+from ragcore.types import CutPassages, Passage
 from tests.helpers.tokenized_parts import TokenizedWords, dense_of, tokenized_encoder
 from tests.helpers.word_encoder import dense_part
 from tests.testing.mutants_scorer import Common
@@ -98,3 +100,17 @@ def test_an_encoder_that_proves_to_have_none_is_an_error(spec: ComponentSpec, na
     retriever = spec.build()
     with pytest.raises(UnsupportedOperation, match=rf"{name} does not support 'tokenizer'"):
         _ = retriever.tokenizer
+
+
+def test_a_retriever_tells_what_each_of_its_encoders_cuts() -> None:
+    retriever = rerank(hybrid(SMALL, dense_part(), LARGE)).build()
+    assert retriever.cut_passages == ()
+    passages = [Passage(str(count), "Chad", "word " * count) for count in (1, 19, 20, 49, 50)]
+    retriever.add(np.arange(3), passages[:3])
+    retriever.remove(np.array([2]))
+    retriever.add(np.arange(2, 5), passages[2:])
+    small, large = retriever.cut_passages
+    # A passage that was removed counts, since it was added.
+    assert small == CutPassages("tokenized", 4, 6, 20)
+    assert large == CutPassages("tokenized", 1, 6, 50)
+    assert "4 of 6 passages are longer than it reads (20 tokens" in str(small)
