@@ -124,7 +124,7 @@ class LengthCounter:
         if self._backend is None:
             rows = self._slow(*texts, truncation=False, verbose=False).input_ids
         else:
-            rows = self._backend.encode_batch(
+            rows = self._backend.encode_batch_fast(
                 texts[0] if len(texts) == 1 else list(zip(*texts, strict=True))
             )
         return sum(len(row) > limit for row in rows)
