@@ -175,7 +175,7 @@ def _cut(
     ranks: Sequence[int], before: Sequence[int], first: int, last: int, size: int
 ) -> Iterator[int]:
     """Yield behind how many parts each piece between two borders ends."""
-    while (rest := before[last] - before[first]) > size:
+    while last - first > 1 and (rest := before[last] - before[first]) > size:
         # What remains must not be a small piece.
         least, most = (rest / 3, rest * 2 / 3) if rest * 2 <= size * 3 else (size / 2, size)
         best = fallback = first + 1

@@ -86,9 +86,11 @@ def sentence_ranges(
             starts.append(unit[-1].end)
             for first, last in pairwise(_restarts(text, starts, size)):
                 window = first
-                while window + size < last:
-                    yield starts[window], starts[window + size], section
-                    window += size - overlap
+                while (rest := last - window) > size:
+                    # Two halves are better than a last window of a sentence or two.
+                    taken = (rest + 1) // 2 if not overlap and 2 * rest < 3 * size else size
+                    yield starts[window], starts[window + taken], section
+                    window += taken - overlap
                 yield starts[window], starts[last], section
 
 
