@@ -12,7 +12,7 @@ from ragcore.corpora.sentences import LONGEST_SENTENCE, sentences
 from ragcore.corpora.splitting.parts import line_starts
 from ragcore.corpora.splitting.sections import Section
 from ragcore.corpora.splitting.sized import block_ranges
-from ragcore.corpora.structure import Block
+from ragcore.corpora.structure import BlockKind
 from ragcore.corpora.words import count_words, word_spans
 
 __all__ = ["sentence_ranges", "word_ranges"]
@@ -55,12 +55,12 @@ def word_ranges(
 
 
 class _Paragraph(NamedTuple):
-    """A block, or an item of a list."""
+    """A block or a part of it, such as an item of a list."""
 
     start: int
     end: int
     words: int
-    block: Block
+    kind: BlockKind
 
 
 def sentence_ranges(
@@ -99,7 +99,7 @@ def _units(text: str, section: Section) -> Iterator[Sequence[_Paragraph]]:
     unit: list[_Paragraph] = []  # ends in a paragraph that is not short
     run: list[_Paragraph] = []  # of short ones
     for paragraph in _paragraphs(text, section):
-        if paragraph.words < _SHORT or paragraph.block.kind == "list":
+        if paragraph.words < _SHORT or paragraph.kind == "list":
             run.append(paragraph)
             continue
         if sum(short.words for short in run) >= _SHORT:
@@ -139,30 +139,31 @@ def _groups(text: str, run: Sequence[_Paragraph]) -> Iterator[Sequence[_Paragrap
 
 
 def _paragraphs(text: str, section: Section) -> Iterator[_Paragraph]:
-    """Yield a section's blocks, and lists by their items."""
+    """Yield a section's blocks, lists by their items, and the parts of long code and tables."""
     for block in section.blocks:
-        starts = [block.start]
-        if block.kind == "list":
-            starts += line_starts(text, block.start, block.end)
-        for start, end in pairwise((*starts, block.end)):
-            yield _Paragraph(start, end, count_words(text[start:end]), block)
+        words = count_words(text[block.start : block.end])
+        if block.kind in {"code", "table"} and words > LONGEST_SENTENCE:
+            ranges = block_ranges(text, block, LONGEST_SENTENCE)
+        elif block.kind == "list":
+            starts = [block.start, *line_starts(text, block.start, block.end)]
+            ranges = pairwise((*starts, block.end))
+        else:
+            yield _Paragraph(block.start, block.end, words, block.kind)
+            continue
+        for start, end in ranges:
+            yield _Paragraph(start, end, count_words(text[start:end]), block.kind)
 
 
 def _sentences(text: str, paragraph: _Paragraph, language: str) -> Iterator[int]:
-    """Yield where the sentences of a paragraph start."""
-    start, end, words, block = paragraph
-    if block.kind in {"code", "table"}:
-        if words > LONGEST_SENTENCE:
-            yield from (start for start, _ in block_ranges(text, block, LONGEST_SENTENCE))
-        else:
-            yield start
-    elif block.kind == "heading" or words == 1:
+    """Yield where the sentences of a paragraph start; code or a table is one."""
+    start, end, words, kind = paragraph
+    if words == 1 or kind not in {"paragraph", "list"}:
         yield start
-    else:
-        for sentence in sentences(text[start:end], language):
-            if sentence.strip():
-                yield start
-            start += len(sentence)
+        return
+    for sentence in sentences(text[start:end], language):
+        if sentence.strip():
+            yield start
+        start += len(sentence)
 
 
 def _restarts(text: str, starts: Sequence[int], size: int) -> list[int]:

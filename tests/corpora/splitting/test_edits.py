@@ -56,27 +56,27 @@ def changed(
 
 
 FORMS = {
-    "paragraphs": (plain("\n\n"), 3),
-    "lines": (plain("\n"), 4),
-    "one paragraph": (plain(" "), 5),
-    "a list": (items, 3),
-    "code": (code, 3),
+    "paragraphs": (plain("\n\n"), 200),
+    "lines": (plain("\n"), 200),
+    "one paragraph": (plain(" "), 200),
+    "a list": (items, 600),
+    "code": (code, 600),
 }
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("way", WAYS)
 def test_a_line_put_into_a_long_section_changes_few_pieces(way: str, form: str) -> None:
-    make, few = FORMS[form]
-    texts = paragraph_list(300)
+    make, count = FORMS[form]
+    texts = paragraph_list(count)
     whole = make(texts)
-    assert len(pieces_of(whole, SplitConfig(**WAYS[way]), TOKENIZER)) > 40 * few
+    assert len(pieces_of(whole, SplitConfig(**WAYS[way]), TOKENIZER)) > 50
     changes = [
         changed(whole, make([*texts[:at], NEW, *texts[at:]]), way, TOKENIZER)
-        for at in (0, 1, 77, 150, 299, 300)
+        for at in (0, 1, 77, 150, count)
     ]
-    assert max(changes) <= few + 1
-    assert sum(changes) <= few * len(changes)
+    assert max(changes) <= 8
+    assert sum(changes) <= 3 * len(changes)
 
 
 @pytest.mark.parametrize("way", ["sentences", "headings", "tokens"])
