@@ -7,7 +7,6 @@ sentences, else between words. Which of these borders are taken depends on what 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from itertools import accumulate, pairwise
 from typing import Final, NamedTuple
 
@@ -112,9 +111,10 @@ def _pieces(
     for behind in _chunk_ends(parts, lengths, size - overlap):
         yield _Range(start, parts[behind - 1].end, parts[first].start)
         if behind < len(parts):
-            piece, sizes = parts[first:behind], lengths[first:behind]
-            start = _repeated(text, piece, sizes, measure, overlap, language) if overlap else None
-            start = parts[behind].start if start is None else start
+            start = parts[behind].start
+            if overlap:
+                piece, sizes = parts[first:behind], lengths[first:behind]
+                start = _repeated(text, piece, sizes, measure, overlap, language) or start
         first = behind
 
 
@@ -144,7 +144,7 @@ def _refined(
                 waiting += list(zip(finer, finer_lengths, strict=True))[::-1]
                 continue
         if heading and heading + length <= size:
-            refined[-1] = replace(part, start=refined[-1].start, border=refined[-1].border)
+            refined[-1] = part._replace(start=refined[-1].start, border=refined[-1].border)
             sizes[-1] += length
         else:
             refined.append(part)
@@ -200,8 +200,8 @@ def _repeated(
     overlap: int,
     language: str,
 ) -> int | None:
-    """Return from where the next piece repeats the end of a piece; None repeats nothing."""
-    start = None
+    """Return from where the next piece repeats the end of a piece, None where it does not."""
+    start: int | None = None
     for part, length in zip(reversed(parts), reversed(lengths), strict=True):
         sentences, sizes = [part], [length]
         if length > overlap:
