@@ -24,6 +24,8 @@ _LEAST_ROOM = 8
 """Tokens of text that an encoder must read beside a title."""
 _DEFAULT_TOKENS = 256
 """Tokens of a piece for an encoder that reads texts of any length."""
+_MOST_TOKENS = 1_000_000
+"""Tokens beyond which an encoder's room is no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,8 @@ def _tokens(split: SplitConfig, tokenizer: Tokenizer | None, title: str) -> tupl
             f"the title {title[:80]!r} leaves the encoder room for {max(room, 0)} tokens of text: "
             "shorten the title, or split by words or by headings, where long passages are cut"
         )
-    size = min(room, split.size or max(_DEFAULT_TOKENS, 0 if room > 10**6 else room))
+    default = _DEFAULT_TOKENS if room > _MOST_TOKENS else room
+    size = min(room, split.size or default)
     if split.overlap >= size:
         raise CorpusError(
             f"split.overlap is {split.overlap} tokens, and a piece of this document has {size} at "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from pydantic import ValidationError
 
@@ -164,6 +166,13 @@ class TestTokens:
             pieces = list(split_document(document, SplitConfig(by="tokens"), tokenizer, title))
             lengths = [len(tokens) for tokens in tokenizer.spans([piece.text for piece in pieces])]
             assert most / 2 < max(lengths) <= most
+
+    def test_an_encoder_that_reads_any_length_gets_pieces_of_256_tokens(self) -> None:
+        tokenizer = word_pieces(sys.maxsize)
+        document = plain_document(" ".join(paragraph_list(30)))
+        pieces = list(split_document(document, SplitConfig(by="tokens"), tokenizer, "A title"))
+        lengths = [len(tokens) for tokens in tokenizer.spans([piece.text for piece in pieces])]
+        assert 200 < max(lengths) <= 256
 
     def test_a_size_that_fits_beside_no_title_is_refused(self) -> None:
         with pytest.raises(CorpusError, match=r"split\.size is 41 tokens.* reads 40"):
