@@ -378,7 +378,7 @@ def test_an_update_by_documents_says_what_happened_to_them(
     assert out.startswith("made version two: 4 passages, 1 added, 1 changed, 0 removed since one, ")
     assert (
         "documents: 1 added, 1 edited, 0 renamed, 0 removed, 1 unchanged (1 of them revised "
-        "without an effect on a passage) 2 of 4 passages were not encoded again; " in out
+        "without a change of text) 2 of 4 passages were not encoded again; " in out
     )
     assert "documents 3" in run(capsys, "show", wiki, "two")
     assert "of testwiki of 2026-02-01" in run(capsys, "show", wiki, "two")
