@@ -157,7 +157,7 @@ class MovedMetadata:
         if index == len(self._batches):
             return None
         numbers, metadata = self._batches[index]
-        offset = int(np.searchsorted(numbers, number))
+        offset = int(numbers.searchsorted(number))
         if numbers[offset] != number:
             return None
         text: str = metadata[offset].as_py()
