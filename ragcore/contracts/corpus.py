@@ -42,8 +42,11 @@ class KnownDocuments(Protocol):
 class DocumentCorpus(Corpus, Protocol):
     """A corpus with the capability `documents`: it tells which document a passage belongs to.
 
-    Iterating it yields the passages of all documents, in their order. It may have further members,
-    which an update uses where they exist:
+    Iterating it yields the passages of all documents, in their order. Where a passage has the id,
+    title and text that it had, an update does not encode it again, though it is at another place
+    of its document and its metadata `line`, `span`, `page` or `mtime` tell so.
+
+    It may have further members, which an update uses where they exist:
 
     - `identity: str`, what it is a copy of, such as a wiki's name: a memory of one is not updated
       by another;
