@@ -12,7 +12,6 @@ from ragcore.corpora.content_ids import ContentIds
 from ragcore.corpora.splitter import split_words
 from ragcore.corpora.splitting import Piece, SplitConfig, plain_document, split_document
 from ragcore.corpora.structure import DocumentText
-from ragcore.errors import CorpusError
 from ragcore.types import Passage
 
 if TYPE_CHECKING:
@@ -101,15 +100,10 @@ class Splitter:
         """Yield the pieces that the setting `split` makes of a document.
 
         Raises:
-            CorpusError: it counts tokens, and there is no tokenizer.
+            CorpusError: it counts tokens, and there is no tokenizer, or the title leaves no room.
         """
         assert self._split is not None
-        if self._split.by == "tokens" and self._tokenizer is None:
-            raise CorpusError(
-                "split: {by: tokens} counts the tokens of a retriever's encoder, and there is none "
-                "here: build a memory with this corpus, or split by words, sentences or headings"
-            )
-        yield from split_document(document, self._split, self._tokenizer, title)
+        return split_document(document, self._split, self._tokenizer, title)
 
 
 def _named(contents: ContentIds | None, title: str, text: str) -> str:

@@ -202,6 +202,8 @@ class RowCorpus(ABC):
             where = self.where(row)
             try:
                 parts = parts_of(self.fields(row, where), self._keys, where)
+                # All pieces of a row before the first is yielded: a row is read or left out whole.
+                passages = self._passages(row, parts, contents, where)
             except CorpusError as error:
                 if self._settings.on_error == "stop":
                     raise CorpusError(
@@ -211,19 +213,29 @@ class RowCorpus(ABC):
                 if not quiet and skipped <= _SHOWN:
                     _LOG.warning("skipped: %s", error)
                 continue
-            for passage in self._passages(row, parts, contents):
+            for passage in passages:
                 yield where, passage
         if skipped and not quiet:
             _LOG.warning("%s of %s %ss were skipped", f"{skipped:,}", f"{read:,}", self.unit)
 
-    def _passages(self, row: Row, parts: Parts, contents: ContentIds | None) -> Iterator[Passage]:
-        """Yield the passages of a row."""
+    def _passages(
+        self, row: Row, parts: Parts, contents: ContentIds | None, where: str
+    ) -> list[Passage]:
+        """Return the passages of a row.
+
+        Raises:
+            CorpusError: its text cannot be split, such as by tokens under a title that is too long.
+        """
         id_, metadata = parts.id, parts.metadata
         if not id_ and contents is None:
             id_ = row.shard.row_id(row.number)
         if self._settings.source:
             metadata = {**metadata, "path": row.shard.name, self.unit: row.number}
-        return self._splitter.passages(id_, parts.title, parts.content, metadata, contents)
+        split = self._splitter.passages(id_, parts.title, parts.content, metadata, contents)
+        try:
+            return list(split)
+        except CorpusError as error:
+            raise CorpusError(f"{where}: {error}") from None
 
 
 def place_of(shard: Shard, number: int, unit: str) -> str:

@@ -18,6 +18,7 @@ from pydantic import Field, field_validator
 
 from ragcore.corpora.compression import damages, unpacked
 from ragcore.corpora.dpr_tsv import allow_long_fields
+from ragcore.corpora.fields import ID_ALIASES
 from ragcore.corpora.lines import LONGEST_LINE, lines_of
 from ragcore.corpora.rows import FilesConfig, Row, RowConfig, RowCorpus, keys_of
 from ragcore.corpora.shards import find_shards, packed
@@ -111,7 +112,7 @@ class Csv(RowCorpus):
                 )
 
     def fields(self, row: Row, where: str) -> dict[str, Any]:
-        """Return the fields of a row that are not empty, and the title and the text in any case.
+        """Return the fields of a row that are not empty, and id, title and text in any case.
 
         Raises:
             CorpusError: its quotes are wrong, it has more or fewer fields than there are columns,
@@ -131,7 +132,8 @@ class Csv(RowCorpus):
                 f"separated by {config.delimiter!r}: repair or remove the row, or name another "
                 "`delimiter`"
             )
-        parts = {config.id, config.title or "title", config.text or "text"}
+        ids = (config.id,) if config.id else ("id",) if "id" in columns else ID_ALIASES
+        parts = {*ids, config.title or "title", config.text or "text"}
         fields: dict[str, Any] = {
             name: value
             for name, value in zip(columns, values, strict=True)
