@@ -100,7 +100,7 @@ def _text_key(fields: Mapping[str, Any], keys: Keys, where: str) -> str:
         if key in fields:
             return key
     raise CorpusError(
-        f"{where}: no key {' or '.join(map(repr, expected))} among {sorted(fields)}: every line "
+        f"{where}: no key {' or '.join(map(repr, expected))} among {_listed(fields)}: every line "
         "must have the passage's text there; the corpus's option `text` names another key"
     )
 
@@ -112,7 +112,7 @@ def _id_key(fields: Mapping[str, Any], keys: Keys, where: str) -> str | None:
     if keys.id is not None:
         if keys.id not in fields:
             raise CorpusError(
-                f"{where}: no key {keys.id!r} among {sorted(fields)}, which the corpus's option "
+                f"{where}: no key {keys.id!r} among {_listed(fields)}, which the corpus's option "
                 "`id` names: every line must have the passage's id there"
             )
         return keys.id
@@ -121,7 +121,7 @@ def _id_key(fields: Mapping[str, Any], keys: Keys, where: str) -> str | None:
         if key is None:
             raise CorpusError(
                 f"{where}: no key {' or '.join(map(repr, keys.preset.id))} among "
-                f"{sorted(fields)}, where the preset has the id: use another preset, or name the "
+                f"{_listed(fields)}, where the preset has the id: use another preset, or name the "
                 "key with the corpus's option `id` (false takes row numbers)"
             )
         return key
@@ -145,15 +145,27 @@ def _title_key(fields: Mapping[str, Any], keys: Keys, where: str) -> str | None:
         return next((name for name in names if name in fields), None)
     if keys.title not in fields:
         raise CorpusError(
-            f"{where}: no key {keys.title!r} among {sorted(fields)}, which the corpus's option "
+            f"{where}: no key {keys.title!r} among {_listed(fields)}, which the corpus's option "
             "`title` names: every line must have it, with null where there is no title"
         )
     return keys.title
 
 
+def _listed(fields: Mapping[str, Any]) -> str:
+    """Return the keys of a row for an error, which a hostile row must not fill with a gigabyte."""
+    names = [name[:_SHOWN_LETTERS] for name in sorted(map(str, fields))]
+    more = len(names) - _SHOWN_KEYS
+    return f"{names[:_SHOWN_KEYS]}" + (f" and {more:,} more" if more > 0 else "")
+
+
+_SHOWN_KEYS: Final = 40
+_SHOWN_LETTERS: Final = 100
+
+
 def _id(value: Any, key: str, where: str) -> str:
     if not isinstance(value, str | int) or isinstance(value, bool) or value == "":
-        raise CorpusError(f"{where}: {key} is {value!r}, expected a string or an integer")
+        shown = repr(value)[:_SHOWN_LETTERS]
+        raise CorpusError(f"{where}: {key} is {shown}, expected a string or an integer")
     return str(value)
 
 

@@ -29,8 +29,15 @@ __all__ = ["Csv", "Tsv"]
 _UTF8: Final = codecs.lookup("utf-8").name
 
 
-class _TableConfig(RowConfig, FilesConfig):
-    """Settings of all tables of text."""
+class TableConfig(RowConfig, FilesConfig):
+    """Settings of `{use: csv}` and `{use: tsv}`."""
+
+    delimiter: Annotated[str, Field(min_length=1, max_length=1, pattern=r"[^\r\n\"]")] | None = (
+        Field(
+            None,
+            description="what is between two fields, such as ;, or null: a comma; for tsv a tab",
+        )
+    )
 
     encoding: str = Field(
         "utf-8", description="of the files, by Python's name for it, such as cp1252 or utf-16"
@@ -69,9 +76,6 @@ class _TableConfig(RowConfig, FilesConfig):
         return columns
 
 
-_Delimiter = Annotated[str, Field(min_length=1, max_length=1, pattern=r"[^\r\n\"]")]
-
-
 class Csv(RowCorpus):
     """A table whose first line names its columns, among them `text`, and perhaps `id` and `title`.
 
@@ -79,16 +83,14 @@ class Csv(RowCorpus):
     none. A quoted field may go on over several lines. What all corpora of rows do: `RowCorpus`.
     """
 
-    class Config(_TableConfig):
-        """Settings of `{use: csv}`."""
-
-        delimiter: _Delimiter = Field(",", description="what is between two fields, such as ;")
-
+    Config: ClassVar[type[TableConfig]] = TableConfig
     files: ClassVar[tuple[str, ...]] = packed("*.csv")
+    separator: ClassVar[str] = ","
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: TableConfig) -> None:
         super().__init__(config, keys_of(config, None, any_value=True))
         self._config = config
+        self._delimiter = config.delimiter or self.separator
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows behind the header, each with its columns, or the error in its place.
@@ -129,7 +131,7 @@ class Csv(RowCorpus):
         if len(values) != len(columns):
             raise CorpusError(
                 f"{where}: {len(values)} fields, expected {len(columns)} ({', '.join(columns)}), "
-                f"separated by {config.delimiter!r}: repair or remove the row, or name another "
+                f"separated by {self._delimiter!r}: repair or remove the row, or name another "
                 "`delimiter`"
             )
         ids = (config.id,) if config.id else ("id",) if "id" in columns else ID_ALIASES
@@ -148,7 +150,7 @@ class Csv(RowCorpus):
         """Yield each record with the number of its first line, or the error in its place."""
         reader = csv.reader(
             lines,
-            delimiter=self._config.delimiter,
+            delimiter=self._delimiter,
             quoting=csv.QUOTE_NONE if self._config.quoting == "none" else csv.QUOTE_MINIMAL,
             strict=True,
         )
@@ -182,12 +184,8 @@ class Csv(RowCorpus):
 class Tsv(Csv):
     """A table whose fields are separated by tabs; in all else as `Csv`."""
 
-    class Config(_TableConfig):
-        """Settings of `{use: tsv}`."""
-
-        delimiter: _Delimiter = Field("\t", description="what is between two fields")
-
     files = packed("*.tsv", "*.tab")
+    separator = "\t"
 
 
 def _header(values: list[str] | csv.Error, where: str) -> tuple[str, ...]:

@@ -38,6 +38,7 @@ SECTIONS: Final = {
     "The file": PipelineConfig,
     "memory": MemoryConfig,
     "memory.cache": CacheConfig,
+    "split": SplitConfig,
     "rag": RagConfig,
     "rag.abstain": AbstainConfig,
     "train": TrainConfig,
@@ -48,7 +49,17 @@ SECTIONS: Final = {
     "split": SplitConfig,
 }
 COMPONENTS: Final = {
-    "corpus": ["dpr-tsv", "jsonl", "text", "wikipedia", "world-factbook"],
+    "corpus": [
+        "csv",
+        "dpr-tsv",
+        "huggingface",
+        "jsonl",
+        "parquet",
+        "text",
+        "tsv",
+        "wikipedia",
+        "world-factbook",
+    ],
     "retriever": ["bm25", "dense", "hybrid", "rerank"],
     "scorer": ["cross-encoder", "query-likelihood"],
     "encoder": ["dpr", "sentence-transformers", "static"],
