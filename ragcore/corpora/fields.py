@@ -87,8 +87,10 @@ def parts_of(fields: dict[str, Any], keys: Keys, where: str) -> Parts:
     for name, value in (("id", id_), ("title", title), ("text", text)):
         if not value.isascii() and (fault := undecodable(value)) is not None:
             raise CorpusError(f"{where}: the {name} {fault}")
-    for key in {text_key, id_key, title_key} - {None}:
-        del fields[str(key)]
+    for key in (text_key, id_key, title_key):
+        # Two parts may be under one key.
+        if key is not None:
+            fields.pop(key, None)
     return Parts(id_, title, content, _metadata(fields, keys, where))
 
 
@@ -195,17 +197,17 @@ def _content(value: Any, key: str, where: str) -> str | DocumentText:
 
 def _metadata(fields: dict[str, Any], keys: Keys, where: str) -> dict[str, Any]:
     """Return the other fields, and the keys of a mapping `metadata`."""
-    nested = fields.get("metadata")
-    if isinstance(nested, Mapping) or nested is None:
-        fields.pop("metadata", None)
-    elif keys.any_value:
-        nested = None
-    else:
-        raise CorpusError(f"{where}: metadata is {type(nested).__name__}, expected an object")
+    metadata = fields
+    if "metadata" in fields:
+        nested = fields["metadata"]
+        if isinstance(nested, dict) or nested is None:
+            del fields["metadata"]
+            metadata = {**fields, **(nested or {})}
+        elif not keys.any_value:
+            raise CorpusError(f"{where}: metadata is {type(nested).__name__}, expected an object")
     if keys.preset is not None:
         for key in keys.preset.dropped:
-            fields.pop(key, None)
-    metadata = {**fields, **(nested or {})}
+            metadata.pop(key, None)
     if keys.metadata is not None:
         metadata = {key: metadata[key] for key in keys.metadata if key in metadata}
     if keys.any_value:

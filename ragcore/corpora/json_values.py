@@ -29,8 +29,10 @@ def json_value(value: Any, name: str, where: str) -> Any:
     Raises:
         CorpusError: JSON has no such value: bytes, an infinite number, an object.
     """
+    if isinstance(value, str):  # as most are
+        return value
     match value:
-        case None | bool() | int() | str():
+        case None | bool() | int():
             return value
         case float():
             if math.isinf(value):

@@ -94,7 +94,7 @@ def _object(line: str, where: str) -> dict[str, Any]:
         CorpusError: it is none.
     """
     try:
-        fields = json.loads(line, parse_constant=_refuse_constant)
+        fields = _DECODER.decode(line)
     except (ValueError, RecursionError) as error:
         raise CorpusError(
             f"{where}: not JSON ({error}): expected one object per line, such as "
@@ -109,3 +109,7 @@ def _object(line: str, where: str) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no number in JSON; write null")
+
+
+# Made once: `json.loads` makes one for each line where constants are refused.
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)

@@ -56,6 +56,11 @@ class Splitter:
         """Count tokens by this tokenizer."""
         self._tokenizer = tokenizer
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether texts are not split."""
+        return self._words is None and self._split is None
+
     def passages(
         self,
         id_: str,
@@ -73,7 +78,7 @@ class Splitter:
             metadata: of all passages; a piece in a section has its `heading` too.
             contents: names passages by their content; None numbers those of a split text.
         """
-        if self._words is None and self._split is None:
+        if self.is_whole:
             text = content if isinstance(content, str) else content.text
             yield Passage(id_ or _named(contents, title, text), title, text, metadata)
             return
