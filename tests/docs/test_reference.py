@@ -46,7 +46,6 @@ SECTIONS: Final = {
     "train.lora": LoraConfig,
     "train.distill": DistillConfig,
     "train.refresh": RefreshConfig,
-    "split": SplitConfig,
 }
 COMPONENTS: Final = {
     "corpus": [
