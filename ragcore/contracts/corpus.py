@@ -13,7 +13,14 @@ __all__ = ["Corpus", "DocumentCorpus", "KnownDocuments"]
 
 @runtime_checkable
 class Corpus(Component, Protocol):
-    """A source of passages. Iterating streams them; each iteration starts from the beginning."""
+    """A source of passages. Iterating streams them; each iteration starts from the beginning.
+
+    It may have further members, which are used where they exist:
+
+    - `places(id) -> list[str]`, where the first two passages with an id are, such as
+      `passages.jsonl:7`, for the error that names them;
+    - `__len__` or `__length_hint__`, how many passages it has, to show progress.
+    """
 
     def __iter__(self) -> Iterator[Passage]:
         """Yield the passages; ids are unique, texts not empty.

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ragcore.corpora.readers import lines_of, passage_from_json
+from ragcore.corpora.jsonl import passage_from_json
+from ragcore.corpora.lines import lines_of
 from ragcore.disk.replacing import replacing
 from ragcore.errors import CorpusError, EmptyCorpusError
 from ragcore.memory.passages import Passages

@@ -156,9 +156,16 @@ def test_the_manifest_records_the_corpus(built: Path) -> None:
     assert corpus == {
         "use": "jsonl",
         "path": "passages.jsonl",
-        "words": None,
+        "preset": None,
         "id": None,
+        "title": None,
+        "text": None,
+        "metadata": None,
+        "words": None,
+        "split": None,
         "ids": None,
+        "on_error": "stop",
+        "source": False,
     }
 
 
