@@ -230,8 +230,9 @@ def _refuse_document_type(member: IO[bytes], name: str, *, certain: bool) -> Non
         parser.Parse(b"", True)
     except _RootReachedError:
         return
-    except expat.ExpatError as error:
-        if certain:
+    except (expat.ExpatError, LookupError, ValueError) as error:
+        # The other errors are of encodings, which are declared in XML alone.
+        if certain or not isinstance(error, expat.ExpatError):
             raise UnreadableError(f"its member {name!r} is damaged: no XML ({error})") from error
 
 

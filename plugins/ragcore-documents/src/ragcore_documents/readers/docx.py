@@ -18,7 +18,8 @@ from ragcore.corpora.structure import DocumentText, TextBuilder
 from ragcore_documents.readers.archives import Archive, refusing
 from ragcore_documents.readers.html import html_blocks
 from ragcore_documents.readers.limits import Limits, UnreadableError
-from ragcore_documents.readers.properties import office_properties, sensible_title
+from ragcore_documents.readers.properties import office_properties, property_title
+from ragcore_documents.readers.titles import lone_heading
 
 __all__ = ["read_docx"]
 
@@ -74,7 +75,9 @@ def read_docx(data: bytes, limits: Limits) -> DocumentText:
         raise UnreadableError("its text is longer than the limit; split it")
     builder = TextBuilder()
     html_blocks(_BACK_LINK.sub("", html), builder, limits)
-    title = metadata.pop("title", "") or sensible_title(styles.title)
+    title = (
+        metadata.pop("title", "") or property_title(styles.title) or lone_heading(tuple(builder))
+    )
     return builder.build(title, metadata)
 
 

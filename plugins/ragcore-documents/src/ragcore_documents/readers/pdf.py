@@ -30,7 +30,8 @@ from ragcore_documents.readers.pdf_layout import (
     page_blocks,
     prominent_title,
 )
-from ragcore_documents.readers.properties import pdf_date, sensible_title, short
+from ragcore_documents.readers.properties import pdf_date, property_title, short
+from ragcore_documents.readers.titles import lone_heading
 
 __all__ = ["read_pdf"]
 
@@ -131,7 +132,7 @@ def _read(document: pdfium.PdfDocument, limits: Limits) -> DocumentText:
         shown = ", ".join(map(str, unreadable[:10])) + (" …" if len(unreadable) > 10 else "")
         _LOG.warning("PDF: %d of %d pages cannot be read: %s", len(unreadable), count, shown)
     metadata = _metadata(document)
-    title = sensible_title(metadata.pop("title", "")) or sensible_title(
+    title = property_title(metadata.pop("title", "")) or property_title(
         prominent_title(pages[0], pages).replace(HYPHEN, "")
     )
     if not any(pages):
@@ -143,7 +144,7 @@ def _read(document: pdfium.PdfDocument, limits: Limits) -> DocumentText:
     for number, lines in enumerate(pages, start=1):
         for block in page_blocks(lines, gaps, words):
             builder.add(block.kind, block.text, level=block.level, page=number)
-    return builder.build(title, metadata)
+    return builder.build(title or lone_heading(tuple(builder)), metadata)
 
 
 def _page_lines(page: pdfium.PdfPage, left: int, number: int) -> tuple[list[Line], float]:

@@ -18,7 +18,7 @@ from pptx.exc import PythonPptxError
 from ragcore.corpora.structure import BlockKind, DocumentText, TextBuilder
 from ragcore_documents.readers.archives import Archive, parse_xml, refusing
 from ragcore_documents.readers.limits import Limits, UnreadableError
-from ragcore_documents.readers.properties import office_properties, sensible_title
+from ragcore_documents.readers.properties import office_properties, property_title
 
 __all__ = ["read_pptx"]
 
@@ -85,7 +85,7 @@ def read_pptx(data: bytes, limits: Limits) -> DocumentText:
                 builder.add("heading", title or f"Slide {number}", level=1, page=number)
             for kind, text in parts:
                 builder.add(kind, text, page=number)
-    return builder.build(metadata.pop("title", "") or sensible_title(first_title), metadata)
+    return builder.build(metadata.pop("title", "") or property_title(first_title), metadata)
 
 
 def _slide(slide: Any, depth: int) -> tuple[str, list[_Part]]:
@@ -120,7 +120,7 @@ def _shapes(shapes: Iterable[Any], depth: int) -> Iterator[_Part]:
             yield from _text(shape)
         elif shape.has_table:
             yield "table", "\n".join(
-                " | ".join("" if cell.is_spanned else _line(cell.text) for cell in row.cells)
+                _row("" if cell.is_spanned else _line(cell.text) for cell in row.cells)
                 for row in shape.table.rows
             )
         elif shape.has_chart:
@@ -154,6 +154,10 @@ def _line(text: str) -> str:
     return " ".join(text.split())
 
 
+def _row(cells: Iterable[str]) -> str:
+    return " | ".join(cells).rstrip(" |")
+
+
 def _chart(shape: Any) -> Iterator[_Part]:
     """Yield a chart's title, and its numbers as a table: a row a category, a column a series."""
     try:
@@ -175,7 +179,7 @@ def _chart(shape: Any) -> Iterator[_Part]:
     except (PythonPptxError, KeyError, ValueError, IndexError, AttributeError, TypeError) as error:
         _LOG.warning("PPTX: a chart cannot be read: %s: %s", type(error).__name__, error)
         return
-    yield "table", "\n".join(" | ".join(row) for row in rows)
+    yield "table", "\n".join(_row(row) for row in rows)
 
 
 def _diagram(shape: Any) -> Iterator[_Part]:

@@ -11,8 +11,9 @@ from typing import Final
 
 from ragcore_documents.readers.archives import Archive
 from ragcore_documents.readers.limits import UnreadableError
+from ragcore_documents.readers.titles import sensible_title
 
-__all__ = ["iso_date", "office_properties", "pdf_date", "sensible_title", "short"]
+__all__ = ["iso_date", "office_properties", "pdf_date", "property_title", "short"]
 
 # Of metadata, which every passage of the document carries.
 _LONGEST: Final = 500
@@ -23,10 +24,10 @@ _FILE_NAME: Final = re.compile(
     re.IGNORECASE,
 )
 _PLACEHOLDER: Final = re.compile(
-    r"(?:untitled|unnamed|unknown|noname|no title|title|document|dokument|word document"
-    r"|untitled document|presentation|powerpoint presentation|powerpoint-präsentation"
-    r"|présentation powerpoint|presentación de powerpoint|slide|folie|layout|template|book|new"
-    r"|unbenannt|sans titre|sin título|none|null|\(anonymous\)|\(?unspecified\)?)[ _-]*\d*",
+    r"(?:untitled|unnamed|unknown|noname|document|dokument|word document|presentation"
+    r"|powerpoint presentation|powerpoint-präsentation|présentation powerpoint"
+    r"|presentación de powerpoint|slide|folie|layout|template|book|new|unbenannt|sans titre"
+    r"|sin título|none|null|\(anonymous\)|\(?unspecified\)?)[ _-]*\d*",
     re.IGNORECASE,
 )
 _PDF_DATE: Final = re.compile(
@@ -50,14 +51,14 @@ def short(text: str | None) -> str:
     return " ".join((text or "").replace("\x00", " ").split())[:_LONGEST].rstrip()
 
 
-def sensible_title(title: str | None) -> str:
-    """Return a title as an author would have written it, or "".
+def property_title(title: str | None) -> str:
+    """Return a title from a file's properties as an author would have written it, or "".
 
     Programs write file names, their own names and placeholders where no author wrote a title.
 
-    >>> sensible_title("Microsoft Word - Annual report")
+    >>> property_title("Microsoft Word - Annual report")
     'Annual report'
-    >>> sensible_title("report-final2.docx"), sensible_title("PowerPoint Presentation")
+    >>> property_title("report-final2.docx"), property_title("PowerPoint Presentation")
     ('', '')
 
     Args:
@@ -69,7 +70,7 @@ def sensible_title(title: str | None) -> str:
     if _FILE_NAME.search(text) or _PLACEHOLDER.fullmatch(text):
         return ""
     is_path = " " not in text and ("/" in text or "\\" in text)
-    return "" if is_path else text
+    return "" if is_path else sensible_title(text)
 
 
 def iso_date(text: str | None) -> str:
@@ -121,7 +122,7 @@ def office_properties(archive: Archive) -> dict[str, str]:
             if key is None:
                 continue
             if key == "title":
-                text = sensible_title(element.text)
+                text = property_title(element.text)
             elif key in _DATES:
                 text = iso_date(element.text)
             else:
