@@ -22,7 +22,7 @@ from defusedxml.ElementTree import fromstring
 
 from ragcore_documents.readers.limits import Limits, UnreadableError
 
-__all__ = ["Archive", "parse_xml", "refusing"]
+__all__ = ["Archive", "check_elements", "parse_xml", "refusing"]
 
 _OLE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _CENTRAL: Final = b"PK\x01\x02"
@@ -205,6 +205,51 @@ class Archive:
                 raise UnreadableError(
                     f"its member {info.filename!r} is damaged ({error}); copy the file again"
                 ) from error
+
+
+def check_elements(data: bytes, name: str, *, depth: int, elements: int) -> int:
+    """Count the elements of XML, and refuse what a library which makes an object of each element could not bear.
+
+    Args:
+        data: of the document.
+        name: of it, for errors.
+        depth: the most that elements may be within each other.
+        elements: the most that there may be.
+
+    Returns:
+        How many there are.
+
+    Raises:
+        UnreadableError: It has more of them, or is no XML.
+    """
+    level = count = 0
+
+    def start_element(*_: object) -> None:
+        nonlocal level, count
+        level += 1
+        count += 1
+        if level > depth:
+            raise UnreadableError(
+                f"its member {name!r} has elements nested more than {depth} deep; save it again "
+                "without them"
+            )
+        if count > elements:
+            raise UnreadableError(
+                f"its member {name!r} has more than {elements:,} elements; split the document"
+            )
+
+    def end_element(_: object) -> None:
+        nonlocal level
+        level -= 1
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler = start_element
+    parser.EndElementHandler = end_element
+    try:
+        parser.Parse(data, True)
+    except (expat.ExpatError, LookupError, ValueError) as error:
+        raise UnreadableError(f"its member {name!r} is damaged: no XML ({error})") from error
+    return count
 
 
 class _RootReachedError(Exception):

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import io
 import re
+import zipfile
 from typing import Any, Final
 from xml.etree.ElementTree import Element
+from xml.sax.saxutils import quoteattr
 
 import mammoth
 from mammoth import documents, transforms
 
 from ragcore.corpora.structure import DocumentText, TextBuilder
-from ragcore_documents.readers.archives import Archive, refusing
+from ragcore_documents.readers.archives import Archive, check_elements, refusing
 from ragcore_documents.readers.html import html_blocks
 from ragcore_documents.readers.limits import Limits, UnreadableError
 from ragcore_documents.readers.properties import office_properties, property_title
@@ -23,7 +25,10 @@ from ragcore_documents.readers.titles import lone_heading
 
 __all__ = ["read_docx"]
 
-_STYLES: Final = "/styles.xml"
+_STYLES: Final = re.compile(r"(?:.*/)?styles\d*\.xml", re.IGNORECASE)
+_XML: Final = (".xml", ".rels")
+_MOST_ELEMENTS: Final = 1_000_000  # mammoth takes about a kilobyte for each
+_WORD: Final = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 _TITLE: Final = 0  # the level of a document's title, above its headings
 _DEEPEST: Final = 6  # level that HTML has
 _LONGEST_CHAIN: Final = 20  # of styles that are based on each other
@@ -64,7 +69,7 @@ def read_docx(data: bytes, limits: Limits) -> DocumentText:
     styles = _Styles(archive)
     with refusing("DOCX"):
         html = mammoth.convert_to_html(
-            io.BytesIO(data),
+            _slim(archive, styles, limits),
             style_map=_STYLE_MAP,
             include_embedded_style_map=False,  # which could leave out whatever it names
             external_file_access=False,
@@ -81,6 +86,27 @@ def read_docx(data: bytes, limits: Limits) -> DocumentText:
     return builder.build(title, metadata)
 
 
+def _slim(archive: Archive, styles: _Styles, limits: Limits) -> io.BytesIO:
+    """Return the document without pictures and without what its styles look like.
+
+    Mammoth would spend most of its time on a short document's styles.
+    """
+    file = io.BytesIO()
+    elements = _MOST_ELEMENTS
+    with zipfile.ZipFile(file, "w") as slim:
+        for name in archive.names:
+            if name == styles.name:
+                slim.writestr(name, styles.slim())
+            elif name.lower().endswith(_XML):
+                content = archive.read(name)
+                elements -= check_elements(
+                    content, name, depth=limits.depth, elements=elements
+                )
+                slim.writestr(name, content)
+    file.seek(0)
+    return file
+
+
 class _Styles:
     """The styles of a document, by what they mean.
 
@@ -93,16 +119,29 @@ class _Styles:
         self._parents: dict[str, str] = {}
         self._outline: dict[str, int] = {}
         self.title = ""
-        name = next((name for name in archive.names if name.endswith(_STYLES)), None)
-        if name is not None:
-            for style in archive.xml(name):
+        self._kinds: dict[str, str] = {}
+        self._lists: dict[str, str] = {}
+        self.name = next(filter(_STYLES.fullmatch, archive.names), None)
+        if self.name is not None:
+            for style in archive.xml(self.name):
                 self._add(style)
+
+    def slim(self) -> str:
+        """Return the styles' names alone, and the lists of those of lists, as XML."""
+        styles = "".join(
+            f"<w:style w:type={quoteattr(kind)} w:styleId={quoteattr(identifier)}>"
+            f"<w:name w:val={quoteattr(self._names[identifier])}/>{self._lists.get(identifier, '')}"
+            "</w:style>"
+            for identifier, kind in self._kinds.items()
+        )
+        return f'<w:styles xmlns:w="{_WORD}">{styles}</w:styles>'
 
     def _add(self, style: Element) -> None:
         identifier = _attribute(style, "styleId")
         if _tag(style) != "style" or not identifier or identifier in self._names:
             return
         self._names[identifier] = ""
+        self._kinds[identifier] = _attribute(style, "type")
         for element in style:
             tag = _tag(element)
             if tag == "name":
@@ -113,6 +152,12 @@ class _Styles:
                 for setting in element:
                     if _tag(setting) == "outlineLvl" and _attribute(setting, "val").isdecimal():
                         self._outline[identifier] = int(_attribute(setting, "val")) + 1
+                    for number in setting if _tag(setting) == "numPr" else ():
+                        if _tag(number) == "numId":
+                            self._lists[identifier] = (
+                                "<w:pPr><w:numPr><w:numId "
+                                f"w:val={quoteattr(_attribute(number, 'val'))}/></w:numPr></w:pPr>"
+                            )
 
     def _level(self, identifier: str) -> int | None:
         """Return the level of a style's headings, `_TITLE` for a title, None for other styles."""
