@@ -9,7 +9,6 @@ import zipfile
 import zlib
 
 import pytest
-
 from ragcore_documents.readers.archives import Archive, parse_xml, refusing
 from ragcore_documents.readers.limits import Limits, UnreadableError
 
@@ -129,7 +128,7 @@ def test_members_that_overlap_are_refused() -> None:
 def test_an_encrypted_member_is_told() -> None:
     data = bytearray(packed({"word/document.xml": b"<a/>"}))
     data[central(data) + 8] |= 1
-    with pytest.raises(UnreadableError, match="^encrypted: its member 'word/document.xml'"):
+    with pytest.raises(UnreadableError, match=r"^encrypted: its member 'word/document\.xml'"):
         Archive(bytes(data), LIMITS, "DOCX")
 
 
@@ -157,7 +156,9 @@ def test_archives_within_archives_stay_packed() -> None:
     assert archive.read("embedded.xlsx") == inner
 
 
-LAUGHS = b"""<?xml version="1.0"?><!DOCTYPE a [<!ENTITY x "ha"><!ENTITY y "&x;&x;&x;">]><a>&y;</a>"""
+LAUGHS = (
+    b"""<?xml version="1.0"?><!DOCTYPE a [<!ENTITY x "ha"><!ENTITY y "&x;&x;&x;">]><a>&y;</a>"""
+)
 OUTSIDE = b"""<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/hostname">]><a>&x;</a>"""
 PARAMETER = b"""<!DOCTYPE a [<!ENTITY % x SYSTEM "http://127.0.0.1/x.dtd"> %x;]><a/>"""
 
@@ -202,7 +203,10 @@ def test_broken_xml_is_refused(content: bytes) -> None:
 def test_lack_of_memory_is_no_damaged_file() -> None:
     with pytest.raises(MemoryError), refusing("DOCX"):
         raise MemoryError
-    with pytest.raises(UnreadableError, match=r"no DOCX file \(KeyError: 'word'\)"), refusing("DOCX"):
+    with (
+        pytest.raises(UnreadableError, match=r"no DOCX file \(KeyError: 'word'\)"),
+        refusing("DOCX"),
+    ):
         raise KeyError("word")
     with pytest.raises(UnreadableError, match="nested too deeply"), refusing("DOCX"):
         raise RecursionError

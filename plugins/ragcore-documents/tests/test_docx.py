@@ -15,7 +15,6 @@ from docx.enum.style import WD_STYLE_TYPE
 from docx.oxml import OxmlElement, parse_xml
 from docx.oxml.ns import nsdecls, qn
 from docx.shared import Inches
-
 from ragcore_documents.readers.docx import read_docx
 from ragcore_documents.readers.limits import Limits, UnreadableError
 
@@ -69,8 +68,8 @@ def png(width: int, height: int) -> bytes:
         (b"IEND", b""),
     ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-        for kind, content in chunks
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks
     )
 
 
@@ -303,7 +302,9 @@ def test_what_is_no_document_is_refused(data: bytes, reason: str) -> None:
 def test_deep_elements_are_refused(depth: int) -> None:
     deep = b"<w:customXml>" * depth + b"</w:customXml>" * depth
     data = changed(
-        saved(docx.Document()), {}, document=lambda xml: xml.replace(b"<w:body>", b"<w:body>" + deep)
+        saved(docx.Document()),
+        {},
+        document=lambda xml: xml.replace(b"<w:body>", b"<w:body>" + deep),
     )
     with pytest.raises(UnreadableError, match="nested more than 200 deep"):
         read_docx(data, Limits())
@@ -337,11 +338,13 @@ def test_mutated_documents_are_read_or_refused() -> None:
     data = saved(document)
     with zipfile.ZipFile(io.BytesIO(data)) as source:
         members = {name: source.read(name) for name in source.namelist()}
-    wanted = [
-        name for name in members if name.endswith((".rels", "document.xml", "core.xml"))
-    ] + ["[Content_Types].xml", "word/numbering.xml"]
+    wanted = [name for name in members if name.endswith((".rels", "document.xml", "core.xml"))] + [
+        "[Content_Types].xml",
+        "word/numbering.xml",
+    ]
     generator = random.Random(17)
-    outcomes = {"read": 0, "refused": 0}
+    read = 0
+    reasons = []
     for _ in range(80):
         name = generator.choice(wanted)
         mutated = bytearray(members[name])
@@ -353,8 +356,8 @@ def test_mutated_documents_are_read_or_refused() -> None:
             mutated += b" "
         try:
             read_docx(changed(data, {name: bytes(mutated)}), Limits())
-            outcomes["read"] += 1
+            read += 1
         except UnreadableError as error:
-            assert str(error)
-            outcomes["refused"] += 1
-    assert min(outcomes.values()) > 5
+            reasons.append(str(error))
+    assert all(reasons)
+    assert min(read, len(reasons)) > 5

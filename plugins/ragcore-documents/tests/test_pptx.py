@@ -12,7 +12,6 @@ from pptx import Presentation
 from pptx.chart.data import CategoryChartData
 from pptx.enum.chart import XL_CHART_TYPE
 from pptx.util import Inches
-
 from ragcore_documents.readers.limits import Limits, UnreadableError
 from ragcore_documents.readers.pptx import read_pptx
 
@@ -112,9 +111,7 @@ def test_tables_have_a_row_a_line() -> None:
         for column, text in enumerate(cells):
             table.cell(row, column).text = text
     table.cell(2, 0).merge(table.cell(2, 1))
-    assert blocks(saved(deck))[1:] == [
-        (1, "table", "River | Length km\nChari | 1400\nTotal")
-    ]
+    assert blocks(saved(deck))[1:] == [(1, "table", "River | Length km\nChari | 1400\nTotal")]
 
 
 def chart_deck() -> bytes:
@@ -250,12 +247,13 @@ def test_mutated_decks_are_read_or_refused() -> None:
                 mutated[start:end] = mutated[other : other + generator.randrange(40)]
         return bytes(mutated)
 
-    outcomes = {"read": 0, "refused": 0}
+    read = 0
+    reasons = []
     for _ in range(60):
         try:
             read_pptx(replaced(data, generator.choice(wanted), mutate), Limits())
-            outcomes["read"] += 1
+            read += 1
         except UnreadableError as error:
-            assert str(error)
-            outcomes["refused"] += 1
-    assert min(outcomes.values()) > 0
+            reasons.append(str(error))
+    assert all(reasons)
+    assert min(read, len(reasons)) > 0

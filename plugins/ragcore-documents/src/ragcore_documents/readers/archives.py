@@ -208,7 +208,7 @@ class Archive:
 
 
 def check_elements(data: bytes, name: str, *, depth: int, elements: int) -> int:
-    """Count the elements of XML, and refuse what a library which makes an object of each element could not bear.
+    """Count the elements of XML, and refuse too many for a library that makes an object of each.
 
     Args:
         data: of the document.

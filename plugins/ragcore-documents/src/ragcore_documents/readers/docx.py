@@ -99,9 +99,7 @@ def _slim(archive: Archive, styles: _Styles, limits: Limits) -> io.BytesIO:
                 slim.writestr(name, styles.slim())
             elif name.lower().endswith(_XML):
                 content = archive.read(name)
-                elements -= check_elements(
-                    content, name, depth=limits.depth, elements=elements
-                )
+                elements -= check_elements(content, name, depth=limits.depth, elements=elements)
                 slim.writestr(name, content)
     file.seek(0)
     return file

@@ -176,10 +176,14 @@ def _spine(package: Element, folder: str) -> Iterator[str]:
         item = items.get(element.get("idref", ""))
         if item is None or item.path is None:
             _LOG.warning("EPUB: left out: %r of the spine is no file", element.get("idref", ""))
-        elif item.type in _XHTML and "nav" not in item.properties and item.path not in contents:
-            if item.path not in seen:
-                seen.add(item.path)
-                yield item.path
+        elif (
+            item.type in _XHTML
+            and "nav" not in item.properties
+            and item.path not in contents
+            and item.path not in seen
+        ):
+            seen.add(item.path)
+            yield item.path
 
 
 def _metadata(package: Element) -> dict[str, Any]:

@@ -55,7 +55,7 @@ _LIGATURES: Final = {
 }
 # PDFium marks hyphens at lines' ends by U+0002 or U+FFFE; other controls are no text.
 _CLEAN: Final = {
-    **{code: " " for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)},
+    **dict.fromkeys((*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029), " "),
     **_LIGATURES,
     0x02: HYPHEN,
     0xAD: None,

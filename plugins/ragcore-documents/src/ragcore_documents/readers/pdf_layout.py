@@ -10,6 +10,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Final
 
 from ragcore.corpora.structure import BlockKind
@@ -44,12 +45,12 @@ _LEADERS: Final = re.compile(r"(?: ?\.){5,} ?(?=\S+$)")  # "Names . . . . . . 17
 _WORD: Final = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 _BROKEN_WORD: Final = re.compile(rf"([^\W\d_]+){HYPHEN}([^\W\d_]+)")
 
-# A running line stands in this part of the page's height, at its top or bottom, on more than this
-# share of at least so many pages.
-_MARGIN: Final = 0.12
+# A running line stands in this part of the page's height, at its top or bottom (a body with margins
+# of an inch begins below), on more than this share of at least so many pages.
+_MARGIN: Final = 0.09
 _SHARE: Final = 0.6
 _FEWEST_PAGES: Final = 5
-_MARGIN_LINES: Final = 4
+_MARGIN_LINES: Final = 3
 
 _SAME_SIZE: Final = 0.15  # of two lines' sizes, relative
 _LOOSE: Final = 1.2  # times the common gap, behind which a paragraph ends
@@ -69,7 +70,7 @@ class Line:
         left: of its first character.
         right: of its last character.
         first: bottom of its first character.
-        last: bottom of its last character, which is lower where PDFium joined two lines at a hyphen.
+        last: bottom of its last character; lower where two lines were joined at a hyphen.
         size: of its font.
         level: of the heading that it begins; 0 of others.
     """
@@ -242,9 +243,7 @@ def _title_spans(lines: Sequence[Line], titles: set[str]) -> dict[str, list[tupl
     return spans
 
 
-def find_headings(
-    pages: Sequence[Sequence[Line]], outline: Sequence[Outline]
-) -> list[list[Line]]:
+def find_headings(pages: Sequence[Sequence[Line]], outline: Sequence[Outline]) -> list[list[Line]]:
     """Return the pages with their lines that are titles of the outline marked as headings.
 
     A title that is not on its page is left out. Lines of a title that is broken are joined.
@@ -300,7 +299,7 @@ def common_gaps(pages: Sequence[Sequence[Line]]) -> dict[int, float]:
     """
     gaps: defaultdict[int, Counter[float]] = defaultdict(Counter)
     for lines in pages:
-        for before, line in zip(lines, lines[1:], strict=False):
+        for before, line in pairwise(lines):
             gap = before.last - line.first
             if _same_size(before, line) and 0.8 * line.size < gap < 3 * line.size:
                 gaps[round(line.size)][round(gap * 2) / 2] += 1
@@ -314,9 +313,7 @@ def _same_size(before: Line, line: Line) -> bool:
     return abs(before.size - line.size) <= _SAME_SIZE * max(before.size, line.size)
 
 
-def page_blocks(
-    lines: Sequence[Line], gaps: dict[int, float], words: Words
-) -> Iterator[PageBlock]:
+def page_blocks(lines: Sequence[Line], gaps: dict[int, float], words: Words) -> Iterator[PageBlock]:
     """Yield the blocks of a page.
 
     Args:
@@ -367,9 +364,7 @@ def _near(before: Line, line: Line, gaps: dict[int, float], times: float) -> boo
     return -0.5 * line.size < before.last - line.first <= times * gap + 0.5
 
 
-def _joint(
-    before: Line, line: Line, edge: float, gaps: dict[int, float], count: int
-) -> str | None:
+def _joint(before: Line, line: Line, edge: float, gaps: dict[int, float], count: int) -> str | None:
     """Return what joins a line to the one before: a space, a line's end, or None for a new block.
 
     Args:

@@ -119,9 +119,12 @@ def _shapes(shapes: Iterable[Any], depth: int) -> Iterator[_Part]:
         elif shape.has_text_frame:
             yield from _text(shape)
         elif shape.has_table:
-            yield "table", "\n".join(
-                _row("" if cell.is_spanned else _line(cell.text) for cell in row.cells)
-                for row in shape.table.rows
+            yield (
+                "table",
+                "\n".join(
+                    _row("" if cell.is_spanned else _line(cell.text) for cell in row.cells)
+                    for row in shape.table.rows
+                ),
             )
         elif shape.has_chart:
             yield from _chart(shape)
