@@ -137,7 +137,7 @@ def test_what_is_broken_of_the_spine_is_a_warning(caplog) -> None:
         {"a.xhtml": "<p>One.</p>"}, order="c0 gone none", more_items=item("gone", "z.xhtml")
     )
     assert read_epub(data, Limits()).text == "One."
-    assert "OEBPS/z.xhtml: damaged" in caplog.text
+    assert "'OEBPS/z.xhtml': damaged" in caplog.text
     assert "'none' of the spine is no file" in caplog.text
 
 

@@ -336,7 +336,7 @@ def test_an_encrypted_file_is_told() -> None:
         read_pdf(data, Limits())
 
 
-def test_a_file_without_text_is_empty_and_says_why() -> None:
+def test_a_file_without_text_is_empty_and_says_why(caplog) -> None:
     picture = stream(
         bytes(3),
         b"/Type /XObject /Subtype /Image /Width 1 /Height 1 "
@@ -347,9 +347,10 @@ def test_a_file_without_text_is_empty_and_says_why() -> None:
     objects[99] = picture
     document = read_pdf(written(objects), Limits())
     assert document.text == ""
-    assert "(OCR)" in document.metadata["hint"]
+    assert "images without text; recognise it (OCR)" in caplog.text
     document = read_pdf(pdf([[]]), Limits())
-    assert (document.text, document.metadata) == ("", {"hint": "its pages have no text"})
+    assert (document.text, document.metadata) == ("", {})
+    assert "its pages have no text" in caplog.text
 
 
 def test_a_broken_table_of_objects_is_made_again() -> None:

@@ -11,6 +11,8 @@ import pytest
 from pptx import Presentation
 from pptx.chart.data import CategoryChartData
 from pptx.enum.chart import XL_CHART_TYPE
+from pptx.opc.package import Part
+from pptx.opc.packuri import PackURI
 from pptx.util import Inches
 from ragcore_documents.readers.limits import Limits, UnreadableError
 from ragcore_documents.readers.pptx import read_pptx
@@ -144,6 +146,38 @@ def test_a_chart_of_a_billion_points_is_left_out(caplog) -> None:
     assert bomb != data
     assert blocks(bomb) == [(1, "heading", "Shrinking")]
     assert "a chart of more than 10000 points is left out" in caplog.text
+
+
+DIAGRAM = "http://schemas.openxmlformats.org/drawingml/2006/diagram"
+DRAWING = "http://schemas.openxmlformats.org/drawingml/2006/main"
+
+
+def test_the_texts_of_diagrams_are_lists(caplog) -> None:
+    """SmartArt, whose texts are in a part of their own."""
+    deck = Presentation()
+    added = slide(deck, TITLE_ONLY, "Cycle")
+    points = "".join(
+        f"<dgm:pt><dgm:t><a:p><a:r><a:t>{text}</a:t></a:r></a:p></dgm:t></dgm:pt>"
+        for text in ("Rain", "River", " ", "Lake")
+    )
+    data = f'<dgm:dataModel xmlns:dgm="{DIAGRAM}" xmlns:a="{DRAWING}">{points}</dgm:dataModel>'
+    name = PackURI("/ppt/diagrams/data1.xml")
+    kind = "application/vnd.openxmlformats-officedocument.drawingml.diagramData+xml"
+    part = Part(name, kind, deck.part.package, data.encode())
+    relation = added.part.relate_to(part, DIAGRAM.replace("drawingml", "officeDocument") + "Data")
+    inches = (Inches(1), Inches(2), Inches(4), Inches(2))
+    frame = added.shapes.add_table(1, 1, *inches)._element
+    graphic = frame.graphic.graphicData
+    graphic.set("uri", DIAGRAM)
+    graphic.remove(graphic[0])
+    reference = graphic.makeelement(f"{{{DIAGRAM}}}relIds", {})
+    relations = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    reference.set(f"{{{relations}}}dm", relation)
+    graphic.append(reference)
+    assert blocks(saved(deck))[1:] == [(1, "list", "- Rain\n- River\n- Lake")]
+    reference.set(f"{{{relations}}}dm", "rId99")
+    assert blocks(saved(deck))[1:] == []
+    assert "the data of a diagram are missing" in caplog.text
 
 
 def test_an_untitled_slide_is_no_part_of_the_one_before() -> None:

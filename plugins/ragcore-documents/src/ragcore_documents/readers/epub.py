@@ -84,7 +84,7 @@ def read_epub(data: bytes, limits: Limits) -> DocumentText:
             content = archive.read(path)
             html_blocks(decode(content, declared_in_html(content)), part, limits)
         except UnreadableError as error:
-            broken.append(f"{path}: {error}")
+            broken.append(f"{path!r}: {error}")
             continue
         read += 1
         chapter = part.build()

@@ -66,8 +66,8 @@ def read_pdf(data: bytes, limits: Limits) -> DocumentText:
     """Read a PDF.
 
     Running headers and footers and page numbers are left out. Headings are those of the outline
-    that are found on their pages. A file without text gives an empty document, whose metadata have
-    a `hint`.
+    that are found on their pages. A file without text gives an empty document and a warning that
+    says why.
 
     Args:
         data: of the file.
@@ -136,7 +136,8 @@ def _read(document: pdfium.PdfDocument, limits: Limits) -> DocumentText:
         prominent_title(pages[0], pages).replace(HYPHEN, "")
     )
     if not any(pages):
-        return TextBuilder().build(title, {**metadata, "hint": _hint(document)})
+        _LOG.warning("PDF: %s", _why_empty(document))
+        return TextBuilder().build(title, metadata)
     pages = find_headings(drop_running(pages, heights), list(_outline(document)))
     gaps = common_gaps(pages)
     words = Words(pages)
@@ -213,7 +214,7 @@ def _metadata(document: pdfium.PdfDocument) -> dict[str, Any]:
     return {name: value for name, value in properties.items() if value}
 
 
-def _hint(document: pdfium.PdfDocument) -> str:
+def _why_empty(document: pdfium.PdfDocument) -> str:
     for number in range(min(len(document), _PAGES_FOR_IMAGES)):
         try:
             page = document[number]

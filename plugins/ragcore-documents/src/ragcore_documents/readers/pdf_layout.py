@@ -123,7 +123,7 @@ class Words:
                 word.casefold() for text in texts for word in _WORD.findall(text)
             )
 
-    def mend(self, text: str) -> str:
+    def join(self, text: str) -> str:
         """Return a text without marks of hyphens at which lines were joined.
 
         Args:
@@ -131,9 +131,9 @@ class Words:
         """
         if HYPHEN not in text:
             return text
-        return _BROKEN_WORD.sub(self._join, text).replace(HYPHEN, "-")
+        return _BROKEN_WORD.sub(self._joined, text).replace(HYPHEN, "-")
 
-    def _join(self, match: re.Match[str]) -> str:
+    def _joined(self, match: re.Match[str]) -> str:
         head, tail = match.groups()
         with_hyphen = f"{head}-{tail}"
         if (head + tail).casefold() in self._words:
@@ -331,8 +331,8 @@ def page_blocks(lines: Sequence[Line], gaps: dict[int, float], words: Words) -> 
         bullet = _BULLET.match(line.text)
         if line.level:
             if text:
-                yield PageBlock(kind, words.mend(text))
-            yield PageBlock("heading", words.mend(line.text), line.level)
+                yield PageBlock(kind, words.join(text))
+            yield PageBlock("heading", words.join(line.text), line.level)
             text, before, count = "", None, 0
             continue
         joint = _joint(before, line, edges[index - 1], gaps, count) if before else None
@@ -345,7 +345,7 @@ def page_blocks(lines: Sequence[Line], gaps: dict[int, float], words: Words) -> 
                 joint = None
         if joint is None:
             if text:
-                yield PageBlock(kind, words.mend(text))
+                yield PageBlock(kind, words.join(text))
             kind = "list" if bullet else "paragraph"
             text, count = content, 1
         else:
@@ -356,7 +356,7 @@ def page_blocks(lines: Sequence[Line], gaps: dict[int, float], words: Words) -> 
             count += 1
         before = line
     if text:
-        yield PageBlock(kind, words.mend(text))
+        yield PageBlock(kind, words.join(text))
 
 
 def _near(before: Line, line: Line, gaps: dict[int, float], times: float) -> bool:

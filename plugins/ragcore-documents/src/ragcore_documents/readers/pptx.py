@@ -188,7 +188,11 @@ def _chart(shape: Any) -> Iterator[_Part]:
 def _diagram(shape: Any) -> Iterator[_Part]:
     """Yield the texts of a SmartArt diagram, which python-pptx has no object for."""
     for reference in shape.element.iter(f"{{{_DIAGRAM}}}relIds"):
-        part = shape.part.related_part(reference.get(f"{_RELATION}dm"))
+        try:
+            part = shape.part.related_part(reference.get(f"{_RELATION}dm"))
+        except KeyError:
+            _LOG.warning("PPTX: the data of a diagram are missing")
+            continue
         texts = []
         for paragraph in parse_xml(part.blob, str(part.partname)).iter(f"{_DRAWING}p"):
             text = _line("".join(run.text or "" for run in paragraph.iter(f"{_DRAWING}t")))
