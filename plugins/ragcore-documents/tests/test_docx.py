@@ -237,6 +237,10 @@ def test_properties() -> None:
         "language": "en-GB",
         "modified": "2024-03-01T10:00:00Z",
     }
+    wrong = changed(
+        saved(document), {}, core=lambda xml: xml.replace(b"2024-03-01T10:00:00Z", b"last week")
+    )
+    assert "modified" not in read_docx(wrong, Limits()).metadata
     properties.title = "lakes-final.doc"
     assert read_docx(saved(document), Limits()).title == ""
 

@@ -163,7 +163,7 @@ def test_a_protected_book_is_told() -> None:
 
 
 def test_obfuscated_fonts_are_no_protection() -> None:
-    more = encryption("http://www.idpf.org/2008/embedding", "OEBPS/font.otf")
+    more = encryption("http://www.idpf.org/2008/embedding", "OEBPS/a.xhtml")
     assert read_epub(book({"a.xhtml": "<p>One.</p>"}, more=more), Limits()).text == "One."
 
 

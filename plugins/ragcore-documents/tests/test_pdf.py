@@ -163,6 +163,34 @@ def test_lines_become_paragraphs_where_they_are_indented() -> None:
     assert blocks(pdf([page])) == [(1, "paragraph", LAKE_TEXT), (1, "paragraph", RIVER_TEXT)]
 
 
+FULL = [
+    "Lake Chad lies in the far west of Chad and borders on the north-east of",
+    "Nigeria. Its size changes with the rains, since it is of little depth.",
+]
+
+
+def test_a_full_last_line_ends_a_paragraph_too() -> None:
+    apart = lines(*FULL, "", *FULL, "", *FULL)
+    assert blocks(pdf([apart])) == [(1, "paragraph", " ".join(FULL))] * 3
+    first = FULL[0].removesuffix(" of")
+    indented = []
+    hanging = []
+    for n in range(3):
+        top = 700 - 36 * n
+        indented += [*lines(first, left=87, top=top), *lines(FULL[1], top=top - 12)]
+        indented += lines(FULL[1], top=top - 24)
+        hanging += [*lines(FULL[0], top=top), *lines(first, first, left=87, top=top - 12)]
+    text = " ".join([first, FULL[1], FULL[1]])
+    assert blocks(pdf([indented])) == [(1, "paragraph", text)] * 3
+    text = " ".join([FULL[0], first, first])
+    assert blocks(pdf([hanging])) == [(1, "paragraph", text)] * 3
+
+
+def test_contents_have_an_entry_a_line() -> None:
+    page = lines("1 Lakes" + " ." * 60 + " 3", "2 Rivers" + " ." * 60 + " 17")
+    assert blocks(pdf([page])) == [(1, "paragraph", "1 Lakes … 3\n2 Rivers … 17")]
+
+
 def test_lines_that_their_author_ended_stay_lines() -> None:
     page = lines(*LAKE, "", "A. Author", "Lake Street 5", "N'Djamena")
     assert blocks(pdf([page]))[1:] == [(1, "paragraph", "A. Author\nLake Street 5\nN'Djamena")]

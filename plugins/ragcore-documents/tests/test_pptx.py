@@ -13,6 +13,7 @@ from pptx.chart.data import CategoryChartData
 from pptx.enum.chart import XL_CHART_TYPE
 from pptx.opc.package import Part
 from pptx.opc.packuri import PackURI
+from pptx.oxml.ns import qn
 from pptx.util import Inches
 from ragcore_documents.readers.limits import Limits, UnreadableError
 from ragcore_documents.readers.pptx import read_pptx
@@ -86,8 +87,8 @@ def test_shapes_come_by_position_not_by_when_they_were_drawn() -> None:
     deck = Presentation()
     added = slide(deck)
     text_box(added.shapes, "bottom", 1, 5)
-    text_box(added.shapes, "top right", 5, 1.05)
-    text_box(added.shapes, "top left", 1, 1.0)
+    text_box(added.shapes, "top right", 5, 1.0)
+    text_box(added.shapes, "top left", 1, 1.05)
     group = added.shapes.add_group_shape()
     text_box(group.shapes, "group, low", 1, 4)
     text_box(group.shapes, "group, high", 1, 3)
@@ -102,6 +103,18 @@ def test_shapes_come_by_position_not_by_when_they_were_drawn() -> None:
         "group, low",
         "bottom",
     ]
+
+
+def test_numbers_of_slides_are_left_out() -> None:
+    deck = Presentation()
+    added = slide(deck, TITLE_ONLY, "Title")
+    text_box(added.shapes, "17", 1, 6)
+    text_box(added.shapes, "Text", 1, 5)
+    number = added.shapes[1]._element
+    properties = number.nvSpPr.nvPr
+    placeholder = properties.makeelement(qn("p:ph"), {"type": "sldNum", "idx": "12"})
+    properties.append(placeholder)
+    assert [text for _, _, text in blocks(saved(deck))] == ["Title", "Text"]
 
 
 def test_tables_have_a_row_a_line() -> None:
