@@ -163,26 +163,24 @@ def test_lines_become_paragraphs_where_they_are_indented() -> None:
     assert blocks(pdf([page])) == [(1, "paragraph", LAKE_TEXT), (1, "paragraph", RIVER_TEXT)]
 
 
-FULL = [
-    "Lake Chad lies in the far west of Chad and borders on the north-east of",
-    "Nigeria. Its size changes with the rains, since it is of little depth.",
-]
+FULL = "Lake Chad lies in the far west of Chad and borders on the north-east of"
 
 
 def test_a_full_last_line_ends_a_paragraph_too() -> None:
-    apart = lines(*FULL, "", *FULL, "", *FULL)
-    assert blocks(pdf([apart])) == [(1, "paragraph", " ".join(FULL))] * 3
-    first = FULL[0].removesuffix(" of")
+    first = FULL.removesuffix(" of")
+    last = f"{first} it."
+    apart = lines(FULL, last, "", FULL, last, "", FULL, last)
+    assert blocks(pdf([apart])) == [(1, "paragraph", f"{FULL} {last}")] * 3
     indented = []
     hanging = []
     for n in range(3):
         top = 700 - 36 * n
-        indented += [*lines(first, left=87, top=top), *lines(FULL[1], top=top - 12)]
-        indented += lines(FULL[1], top=top - 24)
-        hanging += [*lines(FULL[0], top=top), *lines(first, first, left=87, top=top - 12)]
-    text = " ".join([first, FULL[1], FULL[1]])
+        indented += [*lines(first, left=87, top=top), *lines(FULL, top=top - 12)]
+        indented += lines(last, top=top - 24)
+        hanging += [*lines(FULL, top=top), *lines(first, first, left=87, top=top - 12)]
+    text = " ".join([first, FULL, last])
     assert blocks(pdf([indented])) == [(1, "paragraph", text)] * 3
-    text = " ".join([FULL[0], first, first])
+    text = " ".join([FULL, first, first])
     assert blocks(pdf([hanging])) == [(1, "paragraph", text)] * 3
 
 
