@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     )
     from ragcore.registry.simple import SimpleRetriever
     from ragcore.training import train
-    from ragcore.types import Answer, Evidence, Hits, Passage, Source, Token
+    from ragcore.types import Answer, Citation, Evidence, Hits, Passage, Source, Token
     from ragcore.views.answer import answer_view
     from ragcore.views.console import TerminalConsole
     from ragcore.views.heatmap import write_heatmap
@@ -47,6 +47,7 @@ _HOMES = {
     "Rag": "ragcore.rag",
     "RagcoreError": "ragcore.errors",
     "SimpleRetriever": "ragcore.registry.simple",
+    "Citation": "ragcore.types",
     "Source": "ragcore.types",
     "Target": "ragcore.hookspecs",
     "Token": "ragcore.types",
@@ -77,6 +78,7 @@ __all__ = [
     "Rag",
     "RagcoreError",
     "SimpleRetriever",
+    "Citation",
     "Source",
     "Target",
     "TerminalConsole",

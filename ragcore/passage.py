@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-__all__ = ["Document", "Passage", "Source"]
+__all__ = ["Citation", "CitedSpan", "Document", "Passage", "Source"]
 
 _DIGITS: Final = 19
 _MOST: Final = 10**_DIGITS
@@ -93,6 +93,85 @@ class Source:
         if self.span is not None:
             values["span"] = list(self.span)
         return {name: value for name, value in values.items() if value not in (None, "")}
+
+
+@dataclass(frozen=True, slots=True)
+class CitedSpan:
+    """Where a grounded answer occurs in a passage, and in the document that it is from.
+
+    Attributes:
+        start: character offset in the passage's text.
+        end: character offset in the passage's text where it ends, itself excluded.
+        text: these characters.
+        source: character offsets [start, end) in the document's text. None where the source has no
+            `span`, or the passage is no verbatim piece of the document.
+        line: number of the line in the file where it starts, from 1. None where that is not known:
+            the source has no `line`, or the passage may have its line breaks replaced by spaces.
+    """
+
+    start: int
+    end: int
+    text: str
+    source: tuple[int, int] | None = None
+    line: int | None = None
+
+    @classmethod
+    def of(cls, passage: Passage, start: int, end: int) -> CitedSpan:
+        """Return what is known of the characters [start, end) of a passage's text."""
+        text, origin = passage.text, Source.of(passage)
+        if origin.span is None or origin.span[1] - origin.span[0] != len(text):
+            return cls(start, end, text[start:end])
+        # A passage of words that are joined by spaces has no line break, and may be as long as its
+        # piece of the document: offsets are right, lines are not known.
+        line = None
+        if origin.line is not None and "\n" in text:
+            line = origin.line + text.count("\n", 0, start)
+        first = origin.span[0]
+        return cls(start, end, text[start:end], (first + start, first + end), line)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is known, as plain JSON-ready values by name."""
+        row: dict[str, Any] = {"start": self.start, "end": self.end, "text": self.text}
+        if self.source is not None:
+            row["source"] = list(self.source)
+        if self.line is not None:
+            row["line"] = self.line
+        return row
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A numbered passage that an answer was read from, as `ragcore ask` lists it.
+
+    Attributes:
+        number: from 1.
+        passage_id: of the passage.
+        title: of the passage; empty where it has none.
+        source: where the passage comes from.
+        prior: p(z|x), as `Evidence.prior`.
+        posterior: how much the answer rests on the passage, as `Evidence.posterior`.
+        spans: with `rag.grounded`, where the answer occurs in the passage, in order.
+    """
+
+    number: int
+    passage_id: str
+    title: str
+    source: Source
+    prior: float
+    posterior: float
+    spans: tuple[CitedSpan, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the citation as plain JSON-ready values by name."""
+        return {
+            "number": self.number,
+            "passage_id": self.passage_id,
+            "title": self.title,
+            "source": self.source.to_dict(),
+            "prior": self.prior,
+            "posterior": self.posterior,
+            "spans": [span.to_dict() for span in self.spans],
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from math import exp, inf, log, log1p
 from operator import ge
 from typing import TYPE_CHECKING, Any, Final
 
-from ragcore.passage import Document, Passage, Source
+from ragcore.passage import Citation, CitedSpan, Document, Passage, Source
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +28,8 @@ __all__ = [
     "MISSING_ROW",
     "Answer",
     "Candidate",
+    "Citation",
+    "CitedSpan",
     "Document",
     "Evidence",
     "Hits",
@@ -168,6 +170,24 @@ class Evidence:
         """Where the passage comes from: link or file, section, revision and its date."""
         return Source.of(self.passage)
 
+    @property
+    def cited_spans(self) -> tuple[CitedSpan, ...]:
+        """The `spans`, with their text and where they are in the document."""
+        return tuple(CitedSpan.of(self.passage, start, end) for start, end in self.spans)
+
+    def citation(self, number: int) -> Citation:
+        """Return the passage's citation by a number."""
+        passage = self.passage
+        return Citation(
+            number,
+            passage.id,
+            passage.title,
+            self.source,
+            self.prior,
+            self.posterior,
+            self.cited_spans,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Token:
@@ -246,6 +266,10 @@ class Answer:
             pipeline says `auto`; None for a generator that does not say.
         dropped_mass: p(y|x) is at least exp(`log_prob`), and at most that plus this. 0 unless
             `rag.drop_below` let passages be dropped (ragcore/decoding/dropping.py).
+        filter_notes: what the user of `where` should know, in sentences: that no passage has a
+            field which it names, or that it allows no passage.
+        numbers: the number that each piece of evidence is cited by, where they are not 1 to k by
+            falling prior: an answer without some passages keeps the others' numbers.
     """
 
     question: str
@@ -262,6 +286,8 @@ class Answer:
     missing_passages: int = 0
     dtype: str | None = None
     dropped_mass: float = 0.0
+    filter_notes: tuple[str, ...] = ()
+    numbers: tuple[int, ...] = ()
 
     @property
     def closed_book(self) -> bool:
@@ -281,20 +307,42 @@ class Answer:
         """Return the positions of the evidence by falling prior; equal ones by falling score."""
         return sorted(range(len(self.evidence)), key=lambda z: -self.evidence[z].prior)
 
+    def evidence_numbers(self) -> tuple[int, ...]:
+        """Return the number that each piece of the evidence is cited by, in its order."""
+        if self.numbers:
+            return self.numbers
+        numbers = [0] * len(self.evidence)
+        for number, index in enumerate(self.by_prior(), 1):
+            numbers[index] = number
+        return tuple(numbers)
+
+    def by_number(self) -> list[tuple[int, int]]:
+        """Return the numbers of the evidence, ascending, each with its position in the evidence."""
+        return sorted((number, z) for z, number in enumerate(self.evidence_numbers()))
+
+    @property
+    def citations(self) -> tuple[Citation, ...]:
+        """The evidence as a list of sources, numbered as `ragcore ask` does."""
+        return tuple(self.evidence[z].citation(number) for number, z in self.by_number())
+
     def to_dict(self) -> dict[str, Any]:
         """Return the answer as plain JSON-ready values, without the candidates.
 
-        Each evidence has its `source`, too, with what is known of it.
+        Each evidence has its `source`, with what is known of it, and the `number` of its citation,
+        too; `citations` lists them by number.
         With `rag.abstain`, `abstention` holds the text and the log_prob of the abstaining answer.
         """
         from dataclasses import asdict, replace
 
         row = asdict(replace(self, candidates=(), abstention=None))
-        del row["candidates"], row["abstention"]
+        del row["candidates"], row["abstention"], row["numbers"]
         if (unknown := self.abstention) is not None:
             row["abstention"] = {"text": unknown.text, "log_prob": unknown.log_prob}
         row["closed_book"] = self.closed_book
-        for fields, evidence in zip(row["evidence"], self.evidence, strict=True):
+        numbers = self.evidence_numbers()
+        for fields, evidence, number in zip(row["evidence"], self.evidence, numbers, strict=True):
+            fields["number"] = number
             fields["passage"]["metadata"] = dict(evidence.passage.metadata)
             fields["source"] = evidence.source.to_dict()
+        row["citations"] = [citation.to_dict() for citation in self.citations]
         return row

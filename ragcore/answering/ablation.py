@@ -204,4 +204,6 @@ def _answer(
         [hypothesis for hypothesis, _ in ranked],
         answer.memory,
         lambda tokens: spans[tuple(tokens)],
+        # A reader has seen these numbers with the passages.
+        tuple(answer.evidence_numbers()[z] for z in remaining),
     )

@@ -35,6 +35,7 @@ class Retrieved:
         scores: [k], the retriever's raw scores.
         log_prior: float32 [max(k, 1)], log p(z|x).
         missing: how many passages fewer than asked for, though more are allowed; see `Answer`.
+        filter_notes: as `Answer.filter_notes`.
     """
 
     question: str
@@ -42,6 +43,7 @@ class Retrieved:
     scores: list[float]
     log_prior: Tensor
     missing: int = 0
+    filter_notes: tuple[str, ...] = ()
 
 
 def make_answer(
@@ -52,6 +54,7 @@ def make_answer(
     hypotheses: Sequence[Hypothesis],
     version: str,
     spans: Spans | None = None,
+    numbers: tuple[int, ...] = (),
 ) -> Answer:
     """Make an answer of the hypothesis that won.
 
@@ -63,6 +66,7 @@ def make_answer(
         hypotheses: the hypotheses of the search, best first; at least one.
         version: the version of the memory.
         spans: where an answer occurs in each passage; None where answers are not grounded.
+        numbers: as `Answer.numbers`.
 
     Raises:
         ComponentError: the generator's `dtype` is not text.
@@ -103,6 +107,8 @@ def make_answer(
         missing_passages=retrieved.missing,
         dtype=weights_dtype(generator),
         dropped_mass=best.dropped_mass,
+        filter_notes=retrieved.filter_notes,
+        numbers=numbers,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Final
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 
@@ -21,11 +21,18 @@ from ragcore.questions.texts import check_questions
 from ragcore.registry.discovery import registry
 from ragcore.types import MISSING_ROW, Hits
 
-__all__ = ["Where", "retrieve"]
+__all__ = ["FILTER_LOGGER", "Where", "retrieve"]
 
+FILTER_LOGGER: Final = "ragcore.retrieval.filters"
+"""Name of the logger of notes on filters."""
 _LOG: Final = logging.getLogger("ragcore.retrieval")
+_FILTER_LOG: Final = logging.getLogger(FILTER_LOGGER)
 _WARNED: Final[WeakSet[Memory]] = WeakSet()
 """Memories of which a missing passage was logged as a warning already."""
+_NOTED: Final[WeakKeyDictionary[Memory, set[str]]] = WeakKeyDictionary()
+"""The notes on filters that were logged as warnings already, for each memory."""
+_MOST_NOTED: Final = 100
+"""Whoever asks may send any number of faulty filters; after so many, notes are information."""
 _MAY_OVERLOOK: Final = "so many are allowed; if the retriever is approximate, search it more widely"
 
 Where = Mapping[str, object] | None
@@ -60,6 +67,7 @@ def retrieve(
     expression = both(*filters)
     hits = memory.search(questions, config.k, where=expression)
     missing = _missing(memory, hits, config.k, expression)
+    notes = _filter_notes(memory, expression)
     registry().hook.ragcore_retrieved(questions=questions, hits=hits, memory=memory.version)
     retrieved: list[Retrieved] = []
     for question, rows, row_scores, fewer in zip(
@@ -70,8 +78,27 @@ def retrieve(
         scores = row_scores[exists].tolist()
         # Without any hit the generator answers alone, with prior 1.
         prior = log_prior(torch.tensor(scores or [0.0]), memory.temperature)  # [max(k, 1)]
-        retrieved.append(Retrieved(question, passages, scores, prior, fewer))
+        retrieved.append(Retrieved(question, passages, scores, prior, fewer, notes))
     return retrieved
+
+
+def _filter_notes(memory: Memory, where: Filter | None) -> tuple[str, ...]:
+    """Return what is to be said of a filter, and log it; the first time it is a warning.
+
+    It is no error: the next version of a memory may have the field, or passages that match.
+    """
+    if where is None:
+        return ()
+    notes = memory.filter_notes(where)
+    if notes:
+        noted = _NOTED.setdefault(memory, set())
+        for note in notes:
+            is_new = note not in noted and len(noted) < _MOST_NOTED
+            if is_new:
+                noted.add(note)
+            level = logging.WARNING if is_new else logging.INFO
+            _FILTER_LOG.log(level, "memory %r: %s", memory.version, note)
+    return notes
 
 
 def _missing(memory: Memory, hits: Hits, k: int, where: Filter | None) -> list[int]:

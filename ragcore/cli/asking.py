@@ -1,15 +1,17 @@
-"""Read the questions of `ragcore ask -` from standard input, a line each."""
+"""Read the questions of `ragcore ask -` from standard input, and keep notes from showing twice."""
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from ragcore.errors import QuestionError, StreamError
 from ragcore.questions.texts import LONGEST_QUESTION
 
-__all__ = ["questions_of"]
+__all__ = ["filter_notes_unlogged", "questions_of"]
 
 _MOST_BYTES: Final = 4 * LONGEST_QUESTION + 2
 """Of a line, as no character of UTF-8 has more than four: a longer one is not read to its end."""
@@ -30,6 +32,19 @@ def questions_of(argument: str) -> Iterator[str]:
     for line in _lines():
         if line.strip():
             yield line.strip()
+
+
+@contextmanager
+def filter_notes_unlogged() -> Iterator[None]:
+    """Log no notes on filters inside the block, because the command itself prints them."""
+    from ragcore.answering.retrieve import FILTER_LOGGER
+
+    logger = logging.getLogger(FILTER_LOGGER)
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def _lines() -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -10,6 +11,7 @@ import typer
 
 from ragcore.cli import versions
 from ragcore.cli.arguments import JsonOption, PipelineArgument, StoreArgument
+from ragcore.cli.asking import filter_notes_unlogged
 from ragcore.cli.compare import compare
 from ragcore.cli.progress import stage_bars
 from ragcore.cli.stores import version_row
@@ -199,7 +201,8 @@ def search(
     config = load_config(pipeline, overrides or ())
     rag = config.rag if k is None else config.rag.model_copy(update={"k": k})
     allowed = None if where is None else where_from_json(where)
-    with open_memory(config) as memory:
+    printed = nullcontext() if as_json else filter_notes_unlogged()
+    with printed, open_memory(config) as memory:
         (retrieved,) = retrieve(memory, [question], rag, allowed)
         version = memory.version
     if not as_json:

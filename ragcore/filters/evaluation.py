@@ -1,21 +1,29 @@
-"""Evaluate filters: the rows that a filter allows, from columns of the passages' metadata.
+"""Evaluate filters: the rows that a filter allows, and what its user should know of it.
 
-Knows filters and metadata; knows nothing of retrievers. A passage's metadata is on disk as JSON,
-and reading a million of them takes seconds. So each field becomes a column when a filter first
-names it: the field's distinct values, and for each row the number of its value. A comparison is
-then evaluated once per distinct value, and the rows of the last few filters are cached.
+Knows filters and metadata; knows nothing of retrievers. A field of metadata becomes a column when a
+filter first names it (`columns.py`), and the rows of the last few filters are cached. Ids and
+titles are compared where they are stored.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from ragcore.filters.expressions import AllOf, AnyOf, FieldCondition, Filter, Not
+from ragcore.errors import nearest
+from ragcore.filters.columns import Column, ColumnBuilder, mask_of_strings
+from ragcore.filters.expressions import (
+    OWN_FIELDS,
+    AllOf,
+    AnyOf,
+    FieldCondition,
+    Filter,
+    Not,
+    fields_of,
+)
 from ragcore.process.fork import new_lock
 
 if TYPE_CHECKING:
@@ -30,8 +38,13 @@ __all__ = ["RowFilter"]
 CACHED_FILTERS: Final = 8
 """Number of filters whose rows are cached; each takes eight bytes per row that it allows."""
 
-ABSENT: Final = 0
-"""Number of the value of rows whose passage lacks the field."""
+MOST_FIELDS: Final = 1000
+"""Number of fields whose names are kept; metadata with more of them are keyed by data."""
+
+_FEW_FIELDS: Final = 8
+"""Number of fields that a note lists."""
+_LONGEST_NAME: Final = 100
+"""Characters of a field's name that a note shows."""
 
 
 class MetadataSource(Protocol):
@@ -45,14 +58,26 @@ class MetadataSource(Protocol):
         """Yield the metadata of all passages by row, in batches."""
         ...
 
+    def column(self, name: Literal["id", "title"]) -> Any:
+        """Return the ids or the titles of all passages by row, a `pyarrow.ChunkedArray`."""
+        ...
+
+
+class _Result(NamedTuple):
+    rows: Rows
+    notes: tuple[str, ...]
+
 
 class RowFilter:
     """Filters over the passages of one version; safe to use from several threads."""
 
     def __init__(self, passages: MetadataSource) -> None:
         self._passages = passages
-        self._columns: dict[str, _Column] = {}
-        self._cache: OrderedDict[str, Rows] = OrderedDict()
+        self._columns: dict[str, Column] = {}
+        # The names of all fields, once the metadata were read; None where they are too many.
+        self._names: set[str] | None = None
+        self._has_read = False
+        self._cache: OrderedDict[str, _Result] = OrderedDict()
         self._lock = new_lock()
 
     def rows(self, where: Filter) -> Rows:
@@ -61,14 +86,28 @@ class RowFilter:
         Raises:
             StoreError: the passages are closed.
         """
+        return self._result(where).rows
+
+    def notes(self, where: Filter) -> tuple[str, ...]:
+        """Return what a filter's user should know: fields that no passage has, and no row allowed.
+
+        Sentences for people; they quote names from the filter and from metadata.
+
+        Raises:
+            StoreError: the passages are closed.
+        """
+        return self._result(where).notes
+
+    def _result(self, where: Filter) -> _Result:
         # The text is the key: as values True and 1 are equal, as filters they are not.
         key = repr(where)
         with self._lock:
             if key not in self._cache:
-                self._add_columns(_fields(where) - self._columns.keys())
+                fields = fields_of(where) - OWN_FIELDS.keys()
+                self._add_columns(fields - self._columns.keys())
                 rows = np.flatnonzero(self._mask(where)).astype(np.int64, copy=False)
                 rows.flags.writeable = False
-                self._cache[key] = rows
+                self._cache[key] = _Result(rows, self._notes(fields, len(rows)))
                 if len(self._cache) > CACHED_FILTERS:
                     self._cache.popitem(last=False)
             self._cache.move_to_end(key)
@@ -76,8 +115,11 @@ class RowFilter:
 
     def _mask(self, where: Filter) -> Mask:
         match where:
-            case FieldCondition():
-                return self._columns[where.field].mask(where)
+            case FieldCondition(field=field) if field in OWN_FIELDS:
+                return mask_of_strings(self._passages.column(OWN_FIELDS[field]), where)
+            case FieldCondition(field=field):
+                column = self._columns.get(field) or Column.absent(len(self._passages))
+                return column.mask(where)
             case Not():
                 return ~self._mask(where.part)
             case AllOf() | AnyOf():
@@ -86,10 +128,14 @@ class RowFilter:
                 return mask
 
     def _add_columns(self, fields: set[str]) -> None:
-        """Build the columns of fields; reads all metadata once."""
+        """Build the columns of fields that some passage has; reads all metadata once."""
+        if self._names is not None:
+            fields = fields & self._names
         if not fields:
             return
-        columns = {field: _ColumnBuilder(len(self._passages)) for field in fields}
+        columns = {field: ColumnBuilder(len(self._passages)) for field in fields}
+        present: set[str] = set()
+        names: set[str] | None = None if self._has_read else set()
         row = 0
         for batch in self._passages.metadata():
             for metadata in batch:
@@ -97,53 +143,36 @@ class RowFilter:
                     for field, column in columns.items():
                         if field in metadata:
                             column.put(row, metadata[field])
+                            present.add(field)
+                    if names is not None and not metadata.keys() <= names:
+                        names |= metadata.keys()
+                        names = names if len(names) <= MOST_FIELDS else None
                 row += 1
-        self._columns |= {field: column.build() for field, column in columns.items()}
+        if not self._has_read:
+            self._names, self._has_read = names, True
+        # A field that no passage has needs no column: whoever asks may name any number of them.
+        self._columns |= {field: columns[field].build() for field in present}
+
+    def _notes(self, fields: set[str], allowed: int) -> tuple[str, ...]:
+        notes = [self._unknown(field) for field in sorted(fields - self._columns.keys())]
+        if not allowed:
+            notes.append(f"the filter allows none of the {len(self._passages)} passages")
+        return tuple(notes)
+
+    def _unknown(self, field: str) -> str:
+        """Say that no passage has a field, and which one may be meant."""
+        message = f"no passage has the field {_quoted(field)}"
+        if f"${field}" in OWN_FIELDS:
+            return f"{message}: the passage's own {field} is '${field}'"
+        names = sorted(self._names or self._columns)
+        close = nearest(field[:_LONGEST_NAME], [*names, *OWN_FIELDS])
+        if close is not None:
+            return f"{message}: did you mean {_quoted(close)}?"
+        if not names:
+            return f"{message}: passages have no metadata" if self._names is not None else message
+        more = ", …" if len(names) > _FEW_FIELDS or self._names is None else ""
+        return f"{message}: there are {', '.join(map(_quoted, names[:_FEW_FIELDS]))}{more}"
 
 
-def _fields(where: Filter) -> set[str]:
-    """Return the fields that a filter names."""
-    match where:
-        case FieldCondition():
-            return {where.field}
-        case Not():
-            return _fields(where.part)
-        case AllOf() | AnyOf():
-            return set[str]().union(*map(_fields, where.parts))
-
-
-@dataclass(frozen=True, slots=True)
-class _Column:
-    """One field: its v distinct values, and the number of each row's value, int32 [n]."""
-
-    values: list[object]
-    numbers: npt.NDArray[np.int32]
-
-    def mask(self, condition: FieldCondition) -> Mask:
-        holds = np.fromiter(map(condition.holds, self.values), np.bool_, len(self.values))  # [v]
-        holds[ABSENT] = False
-        mask: Mask = holds[self.numbers]  # [n]
-        return mask
-
-
-class _ColumnBuilder:
-    """A column that is being filled."""
-
-    def __init__(self, rows: int) -> None:
-        self._numbers = np.zeros(rows, np.int32)
-        self._number_of: dict[tuple[type, object], int] = {}
-        # The first value stands for an absent field; no key has its number.
-        self._values: list[object] = [None]
-
-    def put(self, row: int, value: Any) -> None:
-        # All lists and mappings meet the same conditions, so they count as one value.
-        value = () if isinstance(value, list | dict) else value
-        key = (type(value), value)
-        number = self._number_of.get(key)
-        if number is None:
-            number = self._number_of[key] = len(self._values)
-            self._values.append(value)
-        self._numbers[row] = number
-
-    def build(self) -> _Column:
-        return _Column(self._values, self._numbers)
+def _quoted(name: str) -> str:
+    return repr(name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…")

@@ -8,8 +8,12 @@ of where a passage's values come from (`evaluation.py`). A filter is data and ne
 
 Types are strict: a number equals only numbers (2016 and 2016.0 are equal), a string only strings,
 and a boolean is no number. A value of another type, a list or a mapping is not equal, and neither
-less nor greater. A field that a passage lacks meets no condition, not even `ne`; `not` inverts that
-like any other result, so that `{not: {country: Chad}}` holds for passages without a country.
+less nor greater; `any` and `all` look into lists. A field that a passage lacks meets no condition
+but `exists: false`, not even `ne`; `not` inverts that like any other result, so that
+`{not: {country: Chad}}` holds for passages without a country.
+
+`$id` and `$title` are the passage's own id and title. The sign keeps them apart from metadata: were
+they `id` and `title`, one passage with such a key would change what a filter means for all.
 """
 
 from __future__ import annotations
@@ -17,9 +21,9 @@ from __future__ import annotations
 import json
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from ragcore.errors import QuestionError, nearest
 
@@ -30,13 +34,18 @@ __all__ = [
     "FilterFault",
     "Filter",
     "Not",
+    "OWN_FIELDS",
     "both",
     "faults_of",
+    "fields_of",
     "read_where",
+    "typed",
     "where_from_json",
 ]
 
 Scalar = str | int | float | bool | None
+Typed = tuple[str, Any]
+"""The name of a type, and a value of it."""
 
 _ORDER: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "lt": operator.lt,
@@ -44,9 +53,13 @@ _ORDER: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "gt": operator.gt,
     "gte": operator.ge,
 }
-_OPERATORS: Final = ("eq", "ne", *_ORDER, "in")
+_OF_LISTS: Final = ("in", "any", "all")
+_OPERATORS: Final = ("eq", "ne", *_ORDER, *_OF_LISTS, "exists", "prefix")
 _WORDS: Final = ("and", "or", "not")
 _MAX_DEPTH: Final = 32
+
+OWN_FIELDS: Final[dict[str, Literal["id", "title"]]] = {"$id": "id", "$title": "title"}
+"""Fields of the passage itself, by the name that a filter has for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +67,10 @@ class FieldCondition:
     """A condition on one field: an operator and a value to compare with.
 
     Attributes:
-        field: a key of the passages' metadata.
-        operator: eq, ne, lt, lte, gt, gte or in.
-        value: the value to compare with; for `in` a tuple of values.
+        field: a key of the passages' metadata, or one of `OWN_FIELDS`.
+        operator: eq, ne, lt, lte, gt, gte, in, any, all, exists or prefix.
+        value: the value to compare with; for `in`, `any` and `all` a tuple of values, for `exists`
+            a boolean.
     """
 
     field: str
@@ -64,23 +78,56 @@ class FieldCondition:
     value: Scalar | tuple[Scalar, ...]
 
     def holds(self, value: object) -> bool:
-        """Return whether a passage's value meets the condition; strings compare by code point."""
-        actual = _typed(value)
+        """Return whether a value that a passage has meets the condition; see `test`."""
+        return self.test()(value)
+
+    def holds_where_absent(self) -> bool:
+        """Return whether the condition is met by a passage that lacks the field."""
+        return self.operator == "exists" and not self.value
+
+    def test(self) -> Callable[[object], bool]:
+        """Return what tells whether a value meets the condition; to be called for many values.
+
+        Strings compare by code point. For `any` and `all` a value that is no list counts as a list
+        of one.
+        """
         match self.operator:
             case "in":
-                assert isinstance(self.value, tuple)
-                return actual is not None and actual in map(_typed, self.value)
-            case "eq" | "ne":
-                equal = actual is not None and actual == _typed(self.value)
-                return equal == (self.operator == "eq")
-            case order:
-                expected = _typed(self.value)
-                return (
-                    actual is not None
-                    and expected is not None
-                    and actual[0] == expected[0]
-                    and _ORDER[order](actual[1], expected[1])
-                )
+                wanted = self.wanted()
+                return lambda value: typed(value) in wanted
+            case "any":
+                wanted = self.wanted()
+                return lambda value: not wanted.isdisjoint(_items(value))
+            case "all":
+                wanted = self.wanted()
+                return lambda value: wanted.issubset(_items(value))
+            case "exists":
+                exists = bool(self.value)
+                return lambda value: exists
+            case "prefix":
+                prefix = str(self.value)
+                return lambda value: isinstance(value, str) and value.startswith(prefix)
+        expected = typed(self.value)
+        assert expected is not None
+        match self.operator:
+            case "eq":
+                return lambda value: typed(value) == expected
+            case "ne":
+                return lambda value: typed(value) != expected
+        compare = _ORDER[self.operator]
+
+        def in_order(value: object) -> bool:
+            actual = typed(value)
+            return (
+                actual is not None and actual[0] == expected[0] and compare(actual[1], expected[1])
+            )
+
+        return in_order
+
+    def wanted(self) -> frozenset[Typed]:
+        """Return the distinct values of `in`, `any` or `all`, each with its type."""
+        assert isinstance(self.value, tuple)
+        return frozenset(filter(None, map(typed, self.value)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,20 +271,27 @@ class _Reader:
                 path, f"unknown operator {word!r}: {hint}expected one of {', '.join(_OPERATORS)}"
             )
             return None
-        if word == "in":
+        if word in _OF_LISTS:
             if not isinstance(value, list | tuple) or not value:
                 self._fault(path, f"expected a list of values, found {_described(value)}")
                 return None
-            invalid = [i for i, item in enumerate(value) if _typed(item) is None]
+            invalid = [i for i, item in enumerate(value) if typed(item) is None]
             for i in invalid:
                 self._fault((*path, i), _not_a_value(value[i]))
             return None if invalid else FieldCondition(field, word, tuple(value))
-        typed = _typed(value)
-        if typed is None:
-            is_list = isinstance(value, list | tuple) and word == "eq"
-            self._fault(path, _not_a_value(value) + (": write {in: [...]}" if is_list else ""))
+        if word == "exists" and not isinstance(value, bool):
+            self._fault(path, f"expected true or false, found {_described(value)}")
             return None
-        if word in _ORDER and typed[0] not in ("number", "string"):
+        if word == "prefix" and not isinstance(value, str):
+            self._fault(path, f"expected a string, found {_described(value)}")
+            return None
+        operand = typed(value)
+        if operand is None:
+            is_list = isinstance(value, list | tuple) and word == "eq"
+            hint = ": write {in: [...]}, or {any: [...]} where the field is a list"
+            self._fault(path, _not_a_value(value) + (hint if is_list else ""))
+            return None
+        if word in _ORDER and operand[0] not in ("number", "string"):
             self._fault(path, f"expected a number or a string, found {_described(value)}")
             return None
         return FieldCondition(field, word, value)
@@ -254,7 +308,26 @@ def _all(parts: Sequence[Filter | None]) -> Filter | None:
     return AllOf(valid)
 
 
-def _typed(value: object) -> tuple[str, Any] | None:
+def fields_of(where: Filter) -> set[str]:
+    """Return the fields that a filter names."""
+    match where:
+        case FieldCondition():
+            return {where.field}
+        case Not():
+            return fields_of(where.part)
+        case AllOf() | AnyOf():
+            return set[str]().union(*map(fields_of, where.parts))
+
+
+def _items(value: object) -> Iterator[Typed | None]:
+    """Yield the values of a list with their types; a value that is no list is the only one."""
+    if isinstance(value, list):
+        yield from map(typed, value)
+    else:
+        yield typed(value)
+
+
+def typed(value: object) -> Typed | None:
     """Return a value with its type, so that 1 is not True; None for one that equals nothing."""
     match value:
         case None:

@@ -130,6 +130,17 @@ class Memory:
         """
         return len(self) if where is None else len(self._filter.rows(where))
 
+    def filter_notes(self, where: Filter) -> tuple[str, ...]:
+        """Return what a filter's user should know, in sentences; mostly nothing.
+
+        That no passage has a field which the filter names, or that it allows no passage. Computed
+        with the filter's rows, and cached with them.
+
+        Raises:
+            StoreError: the memory is closed.
+        """
+        return self._filter.notes(where)
+
     def search_with_grad(self, questions: Sequence[str], k: int) -> tuple[Hits, torch.Tensor]:
         """Find the k best passages of each question, with scores that have a gradient.
 

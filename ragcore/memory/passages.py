@@ -13,7 +13,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import numpy as np
 import pyarrow as pa
@@ -201,6 +201,11 @@ class Passages:
             # Parsed as one text, which is many times quicker than one by one.
             yield json.loads(f"[{','.join(columns[3].to_pylist())}]", parse_constant=_null)
 
+    def column(self, name: Literal["id", "title"]) -> Any:
+        """Return the ids or the titles of all passages by row, a `pyarrow.ChunkedArray`."""
+        index = SCHEMA.names.index(name)
+        return pa.chunked_array((chunk for (chunk,) in self._kept_columns(index)), pa.string())
+
     def rows(self, numbers: Sequence[int] | Numbers) -> list[int]:
         """Return the rows of passages of this version, by their numbers, in that order."""
         if self.kept is None:
@@ -252,10 +257,12 @@ class Passages:
             start += len(columns[0])
         return np.concatenate(numbers)
 
-    def _kept_columns(self) -> Iterator[list[Any]]:
-        """Yield the columns of each batch, without the passages that are left out."""
+    def _kept_columns(self, *indexes: int) -> Iterator[list[Any]]:
+        """Yield the columns of each batch, or some of them, without passages that are left out."""
         start = 0
         for end, columns in zip(self._ends, self._columns(), strict=True):
+            if indexes:
+                columns = [columns[index] for index in indexes]
             if self.kept is None:
                 yield columns
             else:

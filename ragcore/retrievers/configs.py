@@ -20,12 +20,14 @@ __all__ = [
     "HybridConfig",
     "QueryLikelihoodConfig",
     "RerankConfig",
+    "stored_by",
 ]
 
 RANK_CONSTANT: Final = 60.0
 """Added to each rank by reciprocal rank fusion; the value of its authors."""
 
 AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class ExactConfig(ComponentConfig):
@@ -51,8 +53,10 @@ class HybridConfig(ComponentConfig):
     fuse: Literal["rrf", "convex", "mixture"] = Field(
         "rrf", description="by ranks, by scores scaled to 0 to 1, or as a mixture of priors"
     )
-    weights: list[AboveZero] | None = Field(
-        None, description="how much each member counts; null is the same for all"
+    weights: list[NotNegative] | None = Field(
+        None,
+        description="how much each member counts; one of weight 0 is not searched; null is the "
+        "same for all",
     )
     temperatures: list[AboveZero] | None = Field(
         None, description="for mixture: divides each member's scores; null is 1"
@@ -70,6 +74,8 @@ class HybridConfig(ComponentConfig):
                     f"{name} must be one for each of the {len(self.retrievers)} retrievers, "
                     f"found {len(values)}"
                 )
+        if self.weights is not None and not any(self.weights):
+            raise ValueError("weights are all 0: give one member or more a weight above 0")
         if self.temperatures is not None and self.fuse != "mixture":
             raise ValueError(
                 f"found temperatures with fuse: {self.fuse}, which has none: remove them, or "
@@ -98,3 +104,13 @@ class QueryLikelihoodConfig(ComponentConfig):
         description="replaces the question in the generator's template",
     )
     batch_size: int = Field(16, ge=1, description="pairs read and scored together")
+
+
+def stored_by(spec: ComponentSpec[Retriever]) -> str:
+    """Return the name of the retriever whose files a memory has.
+
+    A reranker stores those of its retriever, and nothing of its own.
+    """
+    while isinstance(spec.config, RerankConfig):
+        spec = spec.config.retriever
+    return spec.use

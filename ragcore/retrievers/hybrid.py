@@ -19,7 +19,7 @@ from ragcore.contracts import PassageSource, VectorCache
 from ragcore.disk.loading import reading
 from ragcore.errors import ComponentError, MemoryMismatchError, StoreCorruptError
 from ragcore.retrievers import fusion
-from ragcore.retrievers.configs import HybridConfig
+from ragcore.retrievers.configs import HybridConfig, stored_by
 from ragcore.retrievers.members import (
     ANY_HAS,
     PASSED_ON,
@@ -108,22 +108,25 @@ class Hybrid:
         depth = min(self._config.depth, len(self))
         if not depth or not len(questions):
             return Hits.empty(len(questions), k)
+        config, uses = self._config, self._uses()
+        counts = [1.0] * len(uses) if config.weights is None else config.weights
+        searched = [number for number, weight in enumerate(counts) if weight]
         results = [
-            search_member(name, member, "hybrid", questions, depth, allowed)
-            for name, member in zip(self._uses(), self._members, strict=True)
+            search_member(uses[number], self._members[number], "hybrid", questions, depth, allowed)
+            for number in searched
         ]
-        config = self._config
+        weights = [counts[number] for number in searched]
         match config.fuse:
             case "rrf":
                 return fusion.reciprocal_rank(
-                    results, k, weights=config.weights, constant=config.rank_constant
+                    results, k, weights=weights, constant=config.rank_constant
                 )
             case "convex":
-                return fusion.convex(results, k, weights=config.weights)
+                return fusion.convex(results, k, weights=weights)
             case "mixture":
-                return fusion.mixture(
-                    results, k, weights=config.weights, temperatures=config.temperatures
-                )
+                divisors = config.temperatures
+                temperatures = divisors and [divisors[number] for number in searched]
+                return fusion.mixture(results, k, weights=weights, temperatures=temperatures)
 
     def remove(self, rows: Rows) -> None:
         """Remove rows from every member.
@@ -148,7 +151,7 @@ class Hybrid:
                 f"retriever 'hybrid' has members of {sizes} rows ({self._uses()}): expected the "
                 "same number in all; rebuild it"
             )
-        record = {"retrievers": self._uses()}
+        record = {"retrievers": self._stored_by()}
         (folder / RECORD).write_text(json.dumps(record) + "\n", encoding="utf-8")
         for i, member in enumerate(self._members):
             (folder / str(i)).mkdir()
@@ -166,7 +169,8 @@ class Hybrid:
         with reading(folder / RECORD) as path:
             built_by = list(json.loads(path.read_bytes())["retrievers"])
         loaded = cls(config)
-        if built_by != loaded._uses():
+        # Earlier releases recorded the name of a reranker itself.
+        if built_by not in (loaded._stored_by(), loaded._uses()):
             raise MemoryMismatchError(
                 f"{folder} was built with the retrievers {built_by}, but those in use are "
                 f"{loaded._uses()}: rebuild the memory, or set memory.retriever.retrievers as they "
@@ -183,6 +187,9 @@ class Hybrid:
                 "rebuild this version of the memory"
             )
         return loaded
+
+    def _stored_by(self) -> list[str]:
+        return [stored_by(spec) for spec in self._config.retrievers]
 
     def _uses(self) -> list[str]:
         return [spec.use for spec in self._config.retrievers]

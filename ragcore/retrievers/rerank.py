@@ -11,7 +11,6 @@ so the ranking, do not change with k.
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
@@ -19,8 +18,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import numpy as np
 
 from ragcore.contracts import PassageSource, Scorer, VectorCache
-from ragcore.disk.loading import reading
-from ragcore.errors import ComponentError, MemoryMismatchError
+from ragcore.errors import ComponentError
 from ragcore.retrievers.configs import RerankConfig
 from ragcore.retrievers.hits import best_hits
 from ragcore.retrievers.members import (
@@ -38,9 +36,15 @@ if TYPE_CHECKING:
     from ragcore.types import Rows, Scores
 
 
-__all__ = ["Rerank"]
+__all__ = ["Rerank", "files_below"]
 
-RECORD: Final = "rerank.json"
+_RECORD: Final = "rerank.json"
+"""Lies in the folder where an earlier release put the retriever's files into a subfolder."""
+
+
+def files_below(folder: Path) -> Path:
+    """Return the folder with the files of the retriever that is reranked."""
+    return folder / "retriever" if (folder / _RECORD).exists() else folder
 
 
 class Rerank:
@@ -118,31 +122,19 @@ class Rerank:
         self._inner.remove(rows)
 
     def save(self, folder: Path) -> None:
-        """Write rerank.json, and the inner retriever's files into retriever/."""
-        record = {"retriever": self._config.retriever.use}
-        (folder / RECORD).write_text(json.dumps(record) + "\n", encoding="utf-8")
-        (folder / "retriever").mkdir()
-        self._inner.save(folder / "retriever")
+        """Write the inner retriever's files: a memory may be opened with and without reranking."""
+        self._inner.save(folder)
 
     @classmethod
     def load(cls, folder: Path, config: RerankConfig, *, mmap: bool = True) -> Rerank:
-        """Load what `save` wrote; the scorer and the depth may differ from build time.
+        """Load what `save`, or the inner retriever alone, wrote.
 
         Raises:
             MemoryMismatchError: another retriever wrote it.
-            StoreCorruptError: rerank.json is missing or broken.
+            StoreCorruptError: a file is missing or broken.
         """
-        with reading(folder / RECORD) as path:
-            built_by = json.loads(path.read_bytes())["retriever"]
-        spec = config.retriever
-        if built_by != spec.use:
-            raise MemoryMismatchError(
-                f"{folder} was built with retriever {built_by!r}, but the one in use is "
-                f"{spec.use!r}: rebuild the memory or set memory.retriever.retriever.use to "
-                f"{built_by}"
-            )
         loaded = cls(config)
-        loaded._inner = spec.load(folder / "retriever", mmap=mmap)
+        loaded._inner = config.retriever.load(files_below(folder), mmap=mmap)
         return loaded
 
     def _score(self, questions: Sequence[str], rows: Rows, passages: PassageSource) -> Scores:

@@ -5,7 +5,7 @@ Knows which retriever may search which version; knows nothing of the store that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +27,8 @@ from ragcore.memory.passages import Passages
 from ragcore.registry.components import ComponentSpec, spec_from_dict
 from ragcore.registry.discovery import registry
 from ragcore.registry.faults import component_fault
+from ragcore.retrievers.configs import stored_by
+from ragcore.retrievers.rerank import files_below
 from ragcore.store.catalog import LeasedVersion
 from ragcore.store.layout import BUILDING, MANIFEST, VersionFolder
 from ragcore.store.manifest import Manifest
@@ -43,19 +45,28 @@ def matching_spec(
 ) -> ComponentSpec[Retriever]:
     """Return the spec of the retriever that searches a version; its own record where None.
 
+    What stores no files of its own, as a reranker, may be there or not.
+
     Raises:
         MemoryMismatchError: the version was built with a retriever of another name.
     """
     recorded = version.manifest.retriever
     spec = retriever or spec_from_dict("retriever", recorded, base=_recorded_base(version))
-    built_with = recorded.get("use")
-    if spec.use != built_with and _name_now(spec.use) != _name_now(built_with):
+    built_with, name = _stored_by(recorded), stored_by(spec)
+    if name != built_with and _name_now(name) != _name_now(built_with):
         raise MemoryMismatchError(
             f"version {version.name!r} in {_shown_path(version)} was built with retriever "
-            f"{built_with!r}, but the retriever in use is {spec.use!r}: rebuild the memory or set "
+            f"{built_with!r}, but the retriever in use is {name!r}: rebuild the memory or set "
             f"memory.retriever.use to {built_with}"
         )
     return spec
+
+
+def _stored_by(recorded: Mapping[str, Any]) -> Any:
+    """Return the name of the retriever whose files a version has; see `stored_by`."""
+    while _name_now(recorded.get("use")) == "rerank":
+        recorded = recorded["retriever"]
+    return recorded.get("use")
 
 
 def _name_now(name: Any) -> Any:
@@ -182,7 +193,11 @@ def _loaded(version: VersionFolder, spec: ComponentSpec[Retriever], *, recorded:
     """Load a retriever; an error says where its settings came from, if they were recorded."""
     try:
         with suspecting_damage(version):
-            retriever = spec.load(version.retriever)
+            # A reranker of an earlier release put them into a subfolder.
+            folder = version.retriever
+            if version.manifest.retriever.get("use") == "rerank" and spec.use != "rerank":
+                folder = files_below(folder)
+            retriever = spec.load(folder)
         # Loads the encoder, where there is one.
         _ = retriever.fingerprint
     except RagcoreError as error:

@@ -6,7 +6,7 @@ so that the numbers can be read, copied and spoken by a screen reader; the colou
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 from typing import Final
@@ -14,6 +14,7 @@ from typing import Final
 from ragcore.disk.replacing import write_file
 from ragcore.types import Answer, Evidence
 from ragcore.views.page import html_page
+from ragcore.views.source import source_parts, span_text
 
 __all__ = ["heatmap_html", "write_heatmap"]
 
@@ -65,10 +66,12 @@ def _body(answer: Answer) -> Iterator[str]:
         f'<p class="soft">log p(y|x) = {answer.log_prob:.4f} · '
         f"memory {escape(answer.memory)} · {len(answer.evidence)} passages</p>"
     )
+    for note in answer.filter_notes:
+        yield f"<p>{escape(note)}</p>"
     if answer.evidence:
         yield from _table(answer)
         yield from _legend()
-        yield from _passages([answer.evidence[z] for z in answer.by_prior()])
+        yield from _passages(answer)
     else:
         alone = "" if answer.abstains else ": the generator answered alone"
         yield f"<p>No passage was found{alone}.</p>"
@@ -86,10 +89,10 @@ def _table(answer: Answer) -> Iterator[str]:
     for name in names:
         yield f'<th scope="col">{escape(name)}</th>'
     yield "</tr>\n</thead>\n<tbody>"
-    for number, index in enumerate(answer.by_prior(), 1):
+    for number, index in answer.by_number():
         evidence = answer.evidence[index]
         title = evidence.passage.title
-        yield f'<tr>\n<th scope="row">{number}. {escape(title)}</th>'
+        yield f'<tr>\n<th scope="row">[{number}] {escape(title)}</th>'
         yield _cell(evidence.prior, f"{title}, before any token: prior", "prior")
         for name, posterior in zip(names, answer.token_posteriors, strict=True):
             yield _cell(posterior[index], f"{title}, after {name}: posterior", "posterior")
@@ -116,12 +119,26 @@ def _legend() -> Iterator[str]:
     )
 
 
-def _passages(evidence: Sequence[Evidence]) -> Iterator[str]:
-    yield "<h2>The passages</h2>\n<ol>"
-    for item in evidence:
+def _passages(answer: Answer) -> Iterator[str]:
+    yield "<h2>The passages</h2>\n<ul>"
+    for number, index in answer.by_number():
+        item = answer.evidence[index]
         yield (
-            f"<li><strong>{escape(item.passage.title)}</strong> "
+            f"<li>[{number}] <strong>{escape(item.passage.title)}</strong> "
             f'<span class="soft">prior {item.prior:.4f} · posterior {item.posterior:.4f} · '
-            f"{escape(item.passage.id)}</span><br>{escape(item.passage.text)}</li>"
+            f"{escape(item.passage.id)}</span><br>{escape(item.passage.text)}"
+            f"{_source(item)}</li>"
         )
-    yield "</ol>"
+    yield "</ul>"
+
+
+def _source(evidence: Evidence) -> str:
+    """Say where a passage comes from; only an address of the web becomes a link."""
+    source = evidence.source
+    parts = [escape(part) for part in source_parts(source)]
+    # The address is the last part, and none where it had to be cut.
+    if source.link is not None and parts[-1] == escape(source.link):
+        parts[-1] = f'<a href="{escape(source.link)}" rel="noreferrer">{parts[-1]}</a>'
+    if evidence.spans:
+        parts.append(escape(span_text(evidence.cited_spans)))
+    return f'<br><span class="soft">{" · ".join(parts)}</span>' if parts else ""

@@ -33,4 +33,6 @@ def _lines(retrieved: Retrieved, version: str) -> Iterator[RenderableType]:
             source.stylize("dim")
             yield source
         yield Text(passage.text)
+    for note in retrieved.filter_notes:
+        yield Text(note, style="yellow")
     yield Text(f"{len(retrieved.passages)} passages from memory {version}", style="dim")

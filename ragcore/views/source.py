@@ -1,20 +1,23 @@
 """Say where a passage comes from: section, place in the file, date of the revision, link.
 
-Knows sources; knows nothing of answers.
+Knows sources and citations; knows nothing of answers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from rich.text import Text
 
-from ragcore.types import Source
+from ragcore.types import Citation, CitedSpan, Source
 
-__all__ = ["source_line"]
+__all__ = ["citation_line", "source_line", "source_parts", "span_text"]
 
 _LONGEST: Final = 2000
 """Characters of a part that are shown; browsers take no longer link either."""
+_MOST_SPANS: Final = 3
+"""Occurrences of an answer in a passage that are shown."""
 
 
 def source_line(source: Source) -> Text | None:
@@ -24,15 +27,49 @@ def source_line(source: Source) -> Text | None:
 
     Texts of passages are untrusted: no escape code of a link is written, only its text.
     """
+    parts = source_parts(source)
+    return Text(" · ".join(parts), no_wrap=False, overflow="fold") if parts else None
+
+
+def source_parts(source: Source) -> list[str]:
+    """Return what is known of a source, besides its title; a link comes last."""
     position = source.path or ""
     if source.line is not None:
         position += f":{source.line}" if position else f"line {source.line}"
     if source.page is not None:
         position += f"{' ' if position else ''}page {source.page}"
-    # The title is shown with the passage.
     parts = [source.heading, position, (source.date or "")[:10], source.uri]
-    shown = [_shortened(" ".join(part.split())) for part in parts if part]
-    return Text(" · ".join(shown), no_wrap=False, overflow="fold") if shown else None
+    return [_shortened(" ".join(part.split())) for part in parts if part]
+
+
+def citation_line(citation: Citation) -> Text:
+    """Show a citation: number, title, source, and where the answer is; on one line, wrapped.
+
+    A passage of unknown source has its id.
+    """
+    line = Text(f"[{citation.number}] ", no_wrap=False, overflow="fold")
+    title, identifier = (
+        _shortened(" ".join(name.split())) for name in (citation.title, citation.passage_id)
+    )
+    line.append(title or identifier, style="cyan")
+    parts = source_parts(citation.source) or ([identifier] if title else [])
+    parts += [span_text(citation.spans)] if citation.spans else []
+    line.append("".join(f" · {part}" for part in parts))
+    return line
+
+
+def span_text(spans: Sequence[CitedSpan]) -> str:
+    """Say where an answer is in the document; in the passage where the document is not known."""
+    shown = ", ".join(map(_place, spans[:_MOST_SPANS]))
+    more = len(spans) - _MOST_SPANS
+    where = "" if spans[0].source is not None else " of the passage"
+    return f"answer at {shown}{where}" + (f", and {more} more" if more > 0 else "")
+
+
+def _place(span: CitedSpan) -> str:
+    start, end = span.source or (span.start, span.end)
+    line = "" if span.line is None else f"line {span.line}, "
+    return f"{line}characters {start}-{end}"
 
 
 def _shortened(part: str) -> str:

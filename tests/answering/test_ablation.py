@@ -88,6 +88,20 @@ def test_ablation_equals_a_memory_without_the_passages(store, mode, more):
     assert changed > 3
 
 
+def test_passages_keep_their_numbers_where_another_is_left_out(store):
+    rag = make(store)
+    (answer,) = rag.answer(QUESTION)
+    number_of = {citation.passage_id: citation.number for citation in answer.citations}
+    assert sorted(number_of.values()) == [1, 2, 3, 4]
+    left_out = answer.citations[1].passage_id
+    ablated = rag.without(answer, left_out)
+    assert {each.passage_id: each.number for each in ablated.winner.citations} == {
+        passage_id: number for passage_id, number in number_of.items() if passage_id != left_out
+    }
+    row = json.loads(json.dumps(ablated.to_dict()))
+    assert [each["number"] for each in row["winner"]["citations"]] == [1, 3, 4]
+
+
 def test_nothing_is_read_or_scored_again(store):
     rag = make(store)
     (answer,) = rag.answer(QUESTION)

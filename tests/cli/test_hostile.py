@@ -115,6 +115,9 @@ def folder(installed: Installed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 QUESTION = "who " + EVIL
 EACH_COMMAND = [
     ["ask", "p.yaml", QUESTION],
+    ["ask", "p.yaml", QUESTION, "--sources"],
+    ["ask", "p.yaml", QUESTION, "--sources", "rag.grounded=true"],
+    ["ask", "p.yaml", QUESTION, "--where", json.dumps({f"no{EVIL}te": EVIL})],
     ["ask", "p.yaml", QUESTION, "--without", f"p{EVIL}1", "rag.k=2"],
     ["ask", "p.yaml", QUESTION, "--without", EVIL],
     ["ask", "p.yaml", QUESTION, "--where", EVIL],
@@ -207,6 +210,7 @@ def test_commands_print_nothing_that_a_terminal_obeys(
     "arguments",
     [
         ["ask", "p.yaml", QUESTION],
+        ["ask", "p.yaml", QUESTION, "--sources"],
         ["verify", "p.yaml", QUESTION],
         ["eval", "p.yaml", "q.jsonl"],
         ["memory", "search", "p.yaml", "word1 " + EVIL],

@@ -23,6 +23,9 @@ from tests.helpers.word_encoder import dense_part
 
 SCALARS: list[Any] = [None, True, False, 0, 1, 2, 1.0, 1.5, -2, 2**70, 2**70 + 1, "", "1", "é", "Z"]
 FIELDS = ["year", "country", "if"]
+OWN = ["$id", "$title"]
+TITLES = ["", "é", "Z", "1", "Z\U0001f600", "\ue000"]
+STRINGS = [*TITLES, "0", "2", "\ud800"]
 ABSENT = object()
 
 scalars = st.sampled_from(SCALARS)
@@ -33,10 +36,22 @@ conditions = (
     scalars
     | st.dictionaries(st.sampled_from(["eq", "ne"]), scalars, min_size=1)
     | st.dictionaries(st.sampled_from(["lt", "lte", "gt", "gte"]), orderable, min_size=1)
-    | st.fixed_dictionaries({"in": st.lists(scalars, min_size=1, max_size=3)})
+    | st.dictionaries(
+        st.sampled_from(["in", "any", "all"]),
+        st.lists(scalars | st.sampled_from(STRINGS), min_size=1, max_size=3),
+        min_size=1,
+        max_size=2,
+    )
+    | st.fixed_dictionaries({"exists": st.booleans()})
+    | st.dictionaries(
+        st.sampled_from(["prefix", "eq", "ne", "lt", "gte"]),
+        st.sampled_from(STRINGS),
+        min_size=1,
+        max_size=2,
+    )
 )
 filters = st.recursive(
-    st.dictionaries(st.sampled_from(FIELDS), conditions, min_size=1, max_size=2),
+    st.dictionaries(st.sampled_from(FIELDS + OWN), conditions, min_size=1, max_size=2),
     lambda inner: (
         st.fixed_dictionaries({"not": inner})
         | st.fixed_dictionaries({"or": st.lists(inner, min_size=1, max_size=3)})
@@ -44,7 +59,9 @@ filters = st.recursive(
     ),
     max_leaves=5,
 )
-odd = st.sampled_from([[1], [], {"a": 1}, {}])
+odd = st.sampled_from([[], {"a": 1}, {}]) | st.lists(
+    scalars | st.sampled_from([[1], {"a": 1}, "0", "2"]), max_size=4
+)
 metadata = st.dictionaries(st.sampled_from(FIELDS), scalars | odd, max_size=3)
 
 
@@ -68,7 +85,16 @@ def meets(expression: dict[str, Any], data: dict[str, Any]) -> bool:
 
 def compare(actual: Any, word: str, value: Any) -> bool:
     if actual is ABSENT:
-        return False
+        return word == "exists" and not value
+    if word == "exists":
+        return bool(value)
+    if word == "prefix":
+        return isinstance(actual, str) and actual.startswith(value)
+    items = actual if isinstance(actual, list) else [actual]
+    if word == "any":
+        return any(equal(item, sought) for item in items for sought in value)
+    if word == "all":
+        return all(any(equal(item, sought) for item in items) for sought in value)
     if word == "ne":
         return not equal(actual, value)
     if word == "eq":
@@ -96,12 +122,21 @@ def equal(first: Any, second: Any) -> bool:
     return type(first) is type(second) and isinstance(second, str | bool | None) and first == second
 
 
+def title_of(row: int) -> str:
+    return TITLES[row % len(TITLES)]
+
+
+def fields_of_row(row: int, fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the metadata of a row, with the passage's own fields."""
+    return {**fields, "$id": str(row), "$title": title_of(row)}
+
+
 def written(folder: Path, data: Sequence[dict[str, Any]]) -> Passages:
     with PassageWriter(folder / "p.arrow") as writer:
         texts = ("chad", "mali chad", "mali", "river river", "")
         writer.write(
             [
-                Passage(str(row), "", f"{texts[row % 5]} word{row % 7}", fields)
+                Passage(str(row), title_of(row), f"{texts[row % 5]} word{row % 7}", fields)
                 for row, fields in enumerate(data)
             ]
         )
@@ -114,7 +149,9 @@ def test_rows_are_those_that_meet_the_filter(expression, data, tmp_path_factory)
     passages = written(tmp_path_factory.mktemp("rows"), data)
     rows = RowFilter(passages).rows(read_where(expression))
     assert rows.dtype == np.int64
-    assert rows.tolist() == [row for row, fields in enumerate(data) if meets(expression, fields)]
+    assert rows.tolist() == [
+        row for row, fields in enumerate(data) if meets(expression, fields_of_row(row, fields))
+    ]
 
 
 @pytest.mark.parametrize(
@@ -132,6 +169,21 @@ def test_rows_are_those_that_meet_the_filter(expression, data, tmp_path_factory)
         ({"country": {"gt": "Chad"}}, [2]),
         ({"ended": None}, [4]),
         ({"ended": {"ne": 1}}, [4]),
+        ({"ended": {"exists": True}}, [4]),
+        ({"year": {"exists": False}}, [4]),
+        ({"not": {"year": {"exists": False}}}, [0, 1, 2, 3]),
+        ({"country": {"prefix": "Ch"}}, [0, 1]),
+        ({"year": {"prefix": "20"}}, [3]),
+        ({"country": {"any": ["Chad", "Togo"]}}, [0, 1]),
+        ({"country": {"all": ["Chad"]}}, [0, 1]),
+        ({"country": {"all": ["Chad", "Togo"]}}, []),
+        ({"$id": {"in": ["4", "0", 1]}}, [0, 4]),
+        ({"$title": "é"}, [1]),
+        ({"$title": {"prefix": "Z"}}, [2, 4]),
+        ({"$title": {"gt": "Z\U0001f5ff"}}, [1, 4]),
+        ({"$id": {"exists": False}}, []),
+        ({"$id": {"lt": 3}}, []),
+        ({"id": "0"}, []),
     ],
 )
 def test_what_filters_mean(expression, rows, tmp_path):
@@ -159,7 +211,13 @@ def test_what_filters_mean(expression, rows, tmp_path):
         ({"year": {"lt": None}}, "where.year.lt: expected a number or a string, found null"),
         ({"year": {"gt": True}}, "where.year.gt: .* found the boolean true"),
         ({"year": float("nan")}, "where.year: expected .* a finite number.* the number nan"),
-        ({"year": ["a"]}, r"where.year: expected .* found a list: write {in: \[...\]}"),
+        ({"year": ["a"]}, r"where.year: .* found a list: write {in: \[...\]}, or {any: \[...\]}"),
+        ({"tags": {"any": "a"}}, "where.tags.any: expected a list of values, found the string 'a'"),
+        ({"tags": {"all": []}}, "where.tags.all: expected a list of values, found an empty list"),
+        ({"tags": {"any": [{}]}}, r"where.tags.any\[0\]: expected a string, .* an empty mapping"),
+        ({"tags": {"exists": 1}}, "where.tags.exists: expected true or false, found the number 1"),
+        ({"path": {"prefix": 3}}, "where.path.prefix: expected a string, found the number 3"),
+        ({"path": {"prefx": "a"}}, "unknown operator 'prefx': did you mean 'prefix'"),
         ({"year": {"in": []}}, "where.year.in: expected a list of values, found an empty list"),
         ({"year": {"in": "Chad"}}, "where.year.in: expected a list .* found the string 'Chad'"),
         ({"year": {"in": [1, [2]]}}, r"where.year.in\[1\]: expected a string, .* found a list"),
@@ -303,7 +361,7 @@ def test_a_filter_equals_filtering_the_whole_ranking(kind, expression, data, k, 
         expected = [
             (row, score)
             for row, score in zip(all_rows.tolist(), all_scores.tolist(), strict=True)
-            if row != MISSING_ROW and meets(expression, data[row])
+            if row != MISSING_ROW and meets(expression, fields_of_row(row, data[row]))
         ][:k]
         expected += [(MISSING_ROW, -np.inf)] * (k - len(expected))
         assert list(zip(rows.tolist(), scores.tolist(), strict=True)) == expected

@@ -25,6 +25,7 @@ from ragcore.rag import Rag
 from ragcore.registry.components import ComponentSpec, spec_from_dict
 from ragcore.registry.simple import SimpleRetriever
 from ragcore.retrievers import fusion
+from ragcore.retrievers.dense import Dense
 from ragcore.retrievers.hybrid import Hybrid
 from ragcore.store.store import Store
 from ragcore.testing import RetrieverSuite
@@ -119,6 +120,21 @@ def test_a_batch_equals_its_questions_one_by_one(settings: dict[str, Any]) -> No
             np.concatenate([hits.scores for hits in singles]),
         ),
     )
+
+
+@pytest.mark.parametrize("fuse", ["rrf", "convex", "mixture"])
+def test_a_member_of_weight_zero_is_not_searched(fuse: str) -> None:
+    class Refusing(Dense):
+        def search(self, *_: Any, **__: Any) -> Hits:
+            raise AssertionError("it was searched")
+
+    refusing = ComponentSpec("retriever", "dense", Refusing, dense_part().config)
+    temperatures = {"temperatures": [2, 5]} if fuse == "mixture" else {}
+    with_it = filled(hybrid_spec(words_spec(), refusing, fuse=fuse, weights=[3, 0], **temperatures))
+    alone = {"temperatures": [2]} if temperatures else {}
+    without = filled(hybrid_spec(words_spec(), fuse=fuse, **alone))
+    hits, expected = (each.search(QUESTIONS, 7) for each in (with_it, without))
+    np.testing.assert_array_equal(hits.rows, expected.rows)
 
 
 @EVERY_FUSION
@@ -378,7 +394,7 @@ def test_a_pipeline_file_can_configure_it(tmp_path: Path) -> None:
     schema = jsonschema.Draft202012Validator(config_schema())
     schema.validate(yaml.safe_load(filled_in))
     assert not schema.is_valid(yaml.safe_load(PIPELINE.replace("k1: 1.5", "k2: 1.5")))
-    assert not schema.is_valid(yaml.safe_load(PIPELINE.replace("2.5]", "0]")))
+    assert not schema.is_valid(yaml.safe_load(PIPELINE.replace("2.5]", "-1]")))
 
 
 @pytest.mark.usefixtures("sample")
@@ -388,7 +404,8 @@ def test_a_pipeline_file_can_configure_it(tmp_path: Path) -> None:
         (("weights: [1, 2.5]", "weights: [1]"), ":11:14: weights must be one for each of the 2"),
         (("weights: [1, 2.5]", "temperatures: [1, 2, 3]"), ":11:19: temperatures must be one for"),
         (("mixture", "rrf\n    temperatures: [1, 2]"), "found temperatures with fuse: rrf"),
-        (("2.5]", "0]"), ":11:18: "),
+        (("2.5]", "-1]"), ":11:18: "),
+        (("[1, 2.5]", "[0, 0]"), ":11:14: weights are all 0"),
         (("2.5]", ".inf]"), ":11:18: "),
         (("k1: 1.5", "k2: 1.5"), ":7:20: unknown key 'k2' in retriever 'words'"),
         (("[{use: pair", "[{use: pear"), ":9:26: unknown retriever 'pear': did you mean 'pair'"),

@@ -17,7 +17,6 @@ from ragcore.contracts import Retriever, Scorer
 from ragcore.errors import (
     ComponentError,
     ConfigError,
-    MemoryMismatchError,
     StoreCorruptError,
     UnsupportedOperation,
 )
@@ -269,13 +268,43 @@ def test_a_loaded_rerank_may_have_another_scorer(tmp_path: Path) -> None:
 
 
 def test_files_of_another_retriever_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(StoreCorruptError, match=r"rerank\.json"):
+    with pytest.raises(StoreCorruptError, match="dense"):
         Rerank.load(tmp_path, rerank_spec().config)
     filled(rerank_spec()).save(tmp_path)
     config = Hybrid.Config(retrievers=[dense_part()])
     other = rerank_spec(ComponentSpec("retriever", "hybrid", Hybrid, config))
-    with pytest.raises(MemoryMismatchError, match=r"'dense', but .* 'hybrid'.* to dense"):
+    with pytest.raises(StoreCorruptError, match=r"hybrid\.json"):
         Rerank.load(tmp_path, other.config)
+
+
+def test_a_memory_opens_with_and_without_reranking(tmp_path: Path) -> None:
+    spec, inner = rerank_spec(), rerank_spec().config.retriever
+    (tmp_path / "plain").mkdir()
+    filled(inner).save(tmp_path / "plain")
+    (tmp_path / "reranked").mkdir()
+    filled(spec).save(tmp_path / "reranked")
+    names = [sorted(p.name for p in (tmp_path / each).iterdir()) for each in ("plain", "reranked")]
+    assert names[0] == names[1]
+    reranked = Rerank.load(tmp_path / "plain", spec.config)
+    reranked.use_passages(Source())
+    expected = filled(spec)
+    expected.use_passages(Source())
+    for retriever, other in (
+        (reranked, expected),
+        (inner.load(tmp_path / "reranked"), filled(inner)),
+    ):
+        hits, wanted = retriever.search(QUESTIONS, 3), other.search(QUESTIONS, 3)
+        assert hits.rows.tolist() == wanted.rows.tolist()
+        assert hits.scores.tolist() == wanted.scores.tolist()
+
+
+def test_files_that_an_earlier_release_put_into_a_subfolder_are_read(tmp_path: Path) -> None:
+    (tmp_path / "retriever").mkdir()
+    filled(rerank_spec().config.retriever).save(tmp_path / "retriever")
+    (tmp_path / "rerank.json").write_text('{"retriever": "dense"}')
+    loaded = Rerank.load(tmp_path, rerank_spec().config)
+    loaded.use_passages(Source())
+    assert len(loaded) == len(filled(rerank_spec()))
 
 
 def test_the_scorer_is_built_on_first_use_and_shared(tmp_path: Path) -> None:

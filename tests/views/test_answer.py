@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 
 import pytest
-from rich.console import Console
+from rich.console import Console, RenderableType
 
+from ragcore.answering.ablation import Without
 from ragcore.types import Answer, Candidate, Evidence, Passage
-from ragcore.views.answer import answer_view
+from ragcore.views.answer import answer_view, sources_view, without_view
 from ragcore.views.heatmap import heatmap_html
 
 ANSWER = Answer(
@@ -28,10 +30,14 @@ ANSWER = Answer(
 )
 
 
-def shown(answer: Answer) -> str:
+def rendered(view: RenderableType) -> str:
     console = Console(width=100, file=io.StringIO())
-    console.print(answer_view(answer))
+    console.print(view)
     return console.file.getvalue()
+
+
+def shown(answer: Answer) -> str:
+    return rendered(answer_view(answer))
 
 
 @pytest.mark.parametrize("show", [shown, heatmap_html])
@@ -77,4 +83,65 @@ def test_evidence_is_shown_with_its_source():
     assert "a/b.pdf page 3" in shown(replace(ANSWER, evidence=(file,)))
     assert shown(ANSWER).count("\n") + 2 == shown(replace(ANSWER, evidence=(file, file))).count(
         "\n"
+    )
+
+
+def test_evidence_is_numbered_as_it_is_cited():
+    text = shown(replace(ANSWER, abstention=None))
+    assert "rests on [1] (0.90), [2] (0.10)" in text
+    assert re.search(r"\[1\] +0\.800 +0\.900 +Second hit", text)
+    assert re.search(r"\[2\] +0\.200 +0\.100 +First hit", text)
+    table = heatmap_html(ANSWER)
+    assert "[1] Second hit" in table
+    assert "[2] First hit" in table
+    assert "[1] <strong>Second hit" in table
+    sources = rendered(sources_view(ANSWER))
+    assert sources.splitlines() == ["[1] Second hit · b", "[2] First hit · a"]
+    left_out = Without(("a",), -1.0, None, 1)
+    assert "without [2] a\n" in rendered(without_view(ANSWER, left_out))
+
+
+def test_an_answer_without_a_passage_keeps_the_numbers_of_the_others():
+    winner = replace(ANSWER, evidence=ANSWER.evidence[:1], numbers=(2,))
+    assert "rests on [2] (0.10)" in shown(winner)
+    assert rendered(sources_view(winner)) == "[2] First hit · a\n"
+    assert "[2] First hit" in heatmap_html(winner)
+
+
+def test_an_abstaining_answer_rests_on_nothing():
+    assert "rests on" not in shown(replace(ANSWER, abstains=True))
+
+
+def test_notes_on_the_filter_are_shown_in_every_view():
+    note = "no passage has the field 'x\x1b[2J<b>'"
+    noted = replace(ANSWER, filter_notes=(note,))
+    alone = replace(noted, evidence=())
+    for view in (answer_view(noted), sources_view(noted), answer_view(alone), sources_view(alone)):
+        text = rendered(view)
+        assert "no passage has the field 'x\u241b[2J<b>'" in text
+        assert "\x1b" not in text
+    assert "no passage was found" in rendered(sources_view(alone))
+    assert "x\x1b[2J&lt;b&gt;&#x27;" in heatmap_html(noted)
+
+
+EVIL = "\x1b]0;x\x07\u202e<i>\n"
+
+
+def test_a_grounded_answer_names_its_place_in_the_source():
+    metadata = {"path": f"a{EVIL}.md", "line": 7, "span": [100, 116], "heading": f"H{EVIL}"}
+    passage = Passage("b", f"T{EVIL}", "First\nNairobi\n..", metadata)
+    grounded = replace(ANSWER, evidence=(Evidence(passage, 2.0, 1.0, 1.0, ((6, 13),)),))
+    for view in (answer_view(grounded), sources_view(grounded)):
+        text = rendered(view)
+        assert "answer at line 8, characters 106-113" in " ".join(text.split())
+        assert not re.search("[\x00-\x09\x0b-\x1f\u202e]", text)
+    page = heatmap_html(grounded)
+    assert "answer at line 8, characters 106-113" in page
+    assert "<i>" not in page
+    unknown = Passage("b", "T", "Nairobi, Nairobi Nairobi Nairobi Nairobi")
+    spans = tuple((start, start + 7) for start in (0, 9, 17, 25, 33))
+    repeated = replace(ANSWER, evidence=(Evidence(unknown, 2.0, 1.0, 1.0, spans),))
+    assert (
+        "answer at characters 0-7, characters 9-16, characters 17-24 of the passage, and 2 more"
+        in " ".join(rendered(sources_view(repeated)).split())
     )

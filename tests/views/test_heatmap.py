@@ -93,3 +93,26 @@ def test_write_makes_the_folder(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "demo.html"
     write_heatmap(answer_of(), target)
     assert target.read_text(encoding="utf-8") == heatmap_html(answer_of())
+
+
+@pytest.mark.parametrize(
+    ("uri", "is_link"),
+    [
+        ("https://a.example/?a=1&b='2", True),
+        ("javascript:alert(1)", False),
+        ('https://a.example/" onclick="x', False),
+        ("https://a.example/" + "x" * 5000, False),
+    ],
+)
+def test_a_source_is_a_link_only_where_it_is_an_address(uri: str, is_link: bool) -> None:
+    metadata = {"url": uri, "section": "<script>x</script>"}
+    passage = Passage("id", "Chad", "text", metadata)
+    evidence = Evidence(passage, 1.0, 1.0, 1.0)
+    answer = replace(answer_of(), evidence=(evidence,), token_posteriors=((1.0,),) * 3)
+    page = Page(heatmap_html(answer))
+    links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
+    assert links == ([uri] if is_link else [])
+    assert "script" not in page.names
+    assert "onclick" not in page.attributes
+    assert "<script>x</script> · " in page.text
+    assert uri[:1000] in page.text

@@ -128,10 +128,3 @@ def test_a_word_that_comes_too_often_for_a_byte_is_counted() -> None:
         made.search(["a"], 1)
         made.add(np.array([row]), [Passage(str(row), "", "a " * often)])
     assert made.search(["a"], 4).rows.tolist() == [[2, 3, 1, 4]]
-
-
-def test_a_title_that_does_not_count_leaves_nothing(tmp_path: Path) -> None:
-    made = Bm25(Bm25.Config(stemmer=None, title_weight=0))
-    made.add(np.array([1]), [Passage("1", "secret", "kept")])
-    made.save(tmp_path)
-    assert b"secret" not in b"".join(path.read_bytes() for path in tmp_path.iterdir())

@@ -22,7 +22,7 @@ TEXTS = ["the river of Chad", "Chad and Mali", "a lake", "rivers, lakes and a la
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     retriever = Bm25(Bm25Config())
-    retriever.add(np.arange(4), [Passage(str(n), "", text) for n, text in enumerate(TEXTS)])
+    retriever.add(np.arange(4), [Passage(str(n), "Chad", text) for n, text in enumerate(TEXTS)])
     retriever.save(tmp_path)
     return tmp_path
 
@@ -39,8 +39,9 @@ def change(path: Path, position: int, value: float) -> None:
     [
         ("positions", 0, 4),
         ("positions", -1, -1),
-        ("frequencies", 0, 0),
+        ("frequencies", -1, 0),
         ("lengths", 0, -1),
+        ("title_lengths", 0, -1),
         ("lengths", 0, 2**31 - 1),
         ("bounds", 1, 100),
         ("bounds", 0, 1),
@@ -60,7 +61,18 @@ def test_a_number_that_cannot_be_is_refused(
 
 
 @pytest.mark.parametrize(
-    "name", ["positions", "frequencies", "lengths", "bounds", "weights", "floors", "rows"]
+    "name",
+    [
+        "positions",
+        "frequencies",
+        "titles",
+        "lengths",
+        "title_lengths",
+        "bounds",
+        "weights",
+        "floors",
+        "rows",
+    ],
 )
 @pytest.mark.parametrize("kind", ["shorter", "float64", "square"])
 def test_an_array_of_another_shape_is_refused(folder: Path, name: str, kind: str) -> None:

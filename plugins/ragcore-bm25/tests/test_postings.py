@@ -58,8 +58,8 @@ def test_neither_blocks_nor_parts_change_a_score(
     joined = Postings.build(Counts.joined(parts, 100), formula)
     assert np.array_equal(joined.weights, whole.weights)
     assert np.array_equal(joined.floors, whole.floors)
-    assert np.array_equal(joined.counts.positions, whole.counts.positions)
-    assert np.array_equal(joined.counts.bounds, whole.counts.bounds)
+    assert np.array_equal(joined.positions, whole.positions)
+    assert np.array_equal(joined.bounds, whole.bounds)
 
 
 @pytest.mark.parametrize("variant", get_args(Variant))

@@ -109,7 +109,9 @@ class Bm25Config(ComponentConfig):
         "english",
         description="words that do not count; lists but english's are of the package stop-words",
     )
-    title_weight: int = Field(1, ge=0, description="how many times the title's words count")
+    title_weight: int = Field(
+        1, ge=0, le=1000, description="how many times the title's words count"
+    )
     backend: Literal["sparse", "rank-bm25"] = Field(
         "sparse", description="what computes the scores; rank-bm25 is for comparing with"
     )

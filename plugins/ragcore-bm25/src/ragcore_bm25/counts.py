@@ -7,7 +7,7 @@ Counts never change; adding and removing passages gives new ones, without readin
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Counts", "blocks", "read"]
 
 _FILES: Final = ("frequencies", "positions", "bounds", "lengths")
+_TITLE_FILES: Final = ("titles", "title_lengths")
 _LONGEST: Final = 1 << 24
 """More terms than any passage has."""
 _BLOCK: Final = 1 << 22
@@ -36,37 +37,56 @@ class Counts:
     """Counts of P (term, passage) pairs, in the order of terms, then of passages.
 
     Attributes:
-        frequencies: unsigned [P], how often the term occurs there; in as few bytes as suffice.
+        frequencies: unsigned [P], how often the term occurs in the passage's text; in as few bytes
+            as suffice.
         positions: int32 [P], the passage.
         bounds: int64 [terms + 1], where each term's pairs begin.
-        lengths: int32 [size], how many terms each passage has, repeats counted.
+        lengths: int32 [size], how many terms each passage's text has, repeats counted; int64 where
+            they are weighed.
+        titles: unsigned [P], how often the term occurs in the title. None where the title counts as
+            a part of the text.
+        title_lengths: int32 [size], how many terms each title has; None as `titles`.
     """
 
     frequencies: Tally
     positions: npt.NDArray[np.int32]
     bounds: npt.NDArray[np.int64]
-    lengths: npt.NDArray[np.int32]
+    lengths: npt.NDArray[np.int32] | npt.NDArray[np.int64]
+    titles: Tally | None = None
+    title_lengths: npt.NDArray[np.int32] | None = None
 
     @classmethod
     def of(
-        cls, tokens: npt.NDArray[np.int32], lengths: npt.NDArray[np.int32], terms: int
+        cls,
+        tokens: npt.NDArray[np.int32],
+        lengths: npt.NDArray[np.int32],
+        terms: int,
+        titles: tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]] | None = None,
     ) -> Counts:
         """Count the terms of passages.
 
         Args:
-            tokens: term numbers, passage after passage.
+            tokens: term numbers of texts, passage after passage.
             lengths: how many of the tokens are each passage's [size].
             terms: how many terms there are.
+            titles: tokens and lengths of the titles of the same passages; None where a title is a
+                part of the text.
         """
         size = len(lengths)
-        pairs = tokens.astype(np.int64) * size + np.repeat(np.arange(size), lengths)  # [tokens]
-        pairs, frequencies = np.unique(pairs, return_counts=True)  # [P] each
+        pairs, frequencies = _occurrences(tokens, lengths)  # [P] each
+        title_counts = None
+        if titles is not None:
+            pairs, frequencies, title_counts = _joined_fields(
+                (pairs, frequencies), _occurrences(*titles)
+            )
         numbers = pairs // max(size, 1)
         return cls(
             _narrow(frequencies),
             (pairs - numbers * size).astype(np.int32),
             np.searchsorted(numbers, np.arange(terms + 1)),  # [terms + 1]
             lengths.astype(np.int32, copy=False),
+            None if title_counts is None else _narrow(title_counts),
+            None if titles is None else titles[1].astype(np.int32, copy=False),
         )
 
     def __len__(self) -> int:
@@ -92,8 +112,9 @@ class Counts:
         holders = [np.pad(part.document_frequencies, (0, terms - part.terms)) for part in parts]
         bounds = np.zeros(terms + 1, np.int64)
         np.cumsum(np.sum(holders, axis=0, dtype=np.int64), out=bounds[1:])
-        widest = max((part.frequencies.dtype for part in parts), key=lambda dtype: dtype.itemsize)
-        frequencies, positions = np.empty(bounds[-1], widest), np.empty(bounds[-1], np.int32)
+        fields = ["frequencies"] if parts[0].titles is None else ["frequencies", "titles"]
+        tallies = [np.empty(bounds[-1], _widest(parts, field)) for field in fields]
+        positions = np.empty(bounds[-1], np.int32)
         free, before = bounds[:-1].copy(), 0
         for part, held in zip(parts, holders, strict=True):
             # Pair i of a part goes to where its term has room, as far in as it was in the part.
@@ -101,42 +122,89 @@ class Counts:
             for numbers, pairs in blocks(part.bounds):
                 places = np.repeat(moves[numbers], held[numbers])
                 places += np.arange(pairs.start, pairs.stop)
-                frequencies[places] = part.frequencies[pairs]
+                for field, tally in zip(fields, tallies, strict=True):
+                    tally[places] = getattr(part, field)[pairs]
                 positions[places] = part.positions[pairs] + np.int32(before)
             free += held
             before += len(part)
-        return cls(frequencies, positions, bounds, np.concatenate([part.lengths for part in parts]))
+        lengths = np.concatenate([part.lengths for part in parts])
+        if len(fields) == 1:
+            return cls(tallies[0], positions, bounds, lengths)
+        title_lengths = np.concatenate([part.title_lengths for part in parts])
+        return cls(tallies[0], positions, bounds, lengths, tallies[1], title_lengths)
 
     def kept(self, keep: npt.NDArray[np.bool_]) -> Counts:
         """Keep only the passages where `keep` [size] is true, in order; all terms stay."""
         stays = keep[self.positions]  # [P]
-        removed = np.flatnonzero(~stays)
         moved = np.cumsum(keep, dtype=np.int32) - np.int32(1)
         return Counts(
             self.frequencies[stays],
             moved[self.positions[stays]],
-            self.bounds - np.searchsorted(removed, self.bounds),
+            _bounds_of(self.bounds, stays),
             self.lengths[keep],
+            None if self.titles is None else self.titles[stays],
+            None if self.title_lengths is None else self.title_lengths[keep],
         )
+
+    def weighed(self, title_weight: int) -> Counts:
+        """Count each word of a title so many times as if it stood in the text.
+
+        Args:
+            title_weight: at least 0; it changes nothing where titles count as a part of the text.
+
+        Returns:
+            Counts without titles, of the pairs that then occur at all.
+        """
+        if self.titles is None:
+            return self
+        lengths = self.weighed_lengths(title_weight)
+        positions, bounds = self.holders(title_weight)
+        if not title_weight:
+            frequencies = self.frequencies[self.frequencies > 0]
+            return Counts(frequencies, positions, bounds, lengths)
+        most = int(self.frequencies.max(initial=0)) + title_weight * int(self.titles.max(initial=0))
+        weighed: Tally = self.frequencies.astype(np.min_scalar_type(most))  # [P]
+        weighed += self.titles * weighed.dtype.type(title_weight)
+        return Counts(weighed, positions, bounds, lengths)
+
+    def weighed_lengths(self, title_weight: int) -> npt.NDArray[np.int64]:
+        """Return how many terms each passage has where titles count so many times, [size]."""
+        lengths = self.lengths.astype(np.int64)
+        if self.title_lengths is None:
+            return lengths
+        return lengths + title_weight * self.title_lengths
+
+    def holders(self, title_weight: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        """Return the positions [P] and bounds [terms + 1] of the weighed counts."""
+        if title_weight or self.titles is None:
+            return self.positions, self.bounds
+        occurs = self.frequencies > 0
+        return self.positions[occurs], _bounds_of(self.bounds, occurs)
 
     def without_terms(self, unused: npt.NDArray[np.bool_]) -> Counts:
         """Drop terms that no passage holds, where `unused` [terms] is true; the rest move up."""
         bounds = np.concatenate((self.bounds[:1], self.bounds[1:][~unused]))
-        return Counts(self.frequencies, self.positions, bounds, self.lengths)
+        return replace(self, bounds=bounds)
 
     def save(self, folder: Path) -> None:
         """Write each array as a .npy file."""
-        for name in _FILES:
+        for name in _FILES if self.titles is None else (*_FILES, *_TITLE_FILES):
             save_array(folder / f"{name}.npy", getattr(self, name))
 
     @classmethod
-    def load(cls, folder: Path, *, mmap: bool) -> Counts:
+    def load(cls, folder: Path, *, mmap: bool, with_titles: bool) -> Counts:
         """Load what `save` wrote.
+
+        Args:
+            folder: that it was saved into.
+            mmap: map the arrays into memory instead of reading them.
+            with_titles: whether titles were counted apart.
 
         Raises:
             StoreCorruptError: a file is missing, broken, or does not fit the others.
         """
-        arrays: dict[str, Any] = {name: read(folder / f"{name}.npy", mmap) for name in _FILES}
+        names = (*_FILES, *_TITLE_FILES) if with_titles else _FILES
+        arrays: dict[str, Any] = {name: read(folder / f"{name}.npy", mmap) for name in names}
         counts = cls(**arrays)
         # Any of the files may be the wrong one; the bounds are what holds the others together.
         with reading(folder / "bounds.npy"):
@@ -156,17 +224,25 @@ class Counts:
         shapes = [getattr(self, name).ndim for name in _FILES]
         if shapes != [1, 1, 1, 1] or len(self.frequencies) != pairs or not len(bounds):
             raise ValueError("its arrays are not of the same pairs")
+        titles, title_lengths = self.titles, self.title_lengths
+        if titles is not None and title_lengths is not None:
+            kinds = (titles.dtype.kind, str(title_lengths.dtype))
+            if kinds != ("u", "int32") or titles.shape != self.frequencies.shape:
+                raise ValueError("its counts of titles are not of the same pairs")
+            if title_lengths.shape != self.lengths.shape:
+                raise ValueError("its titles are not of the same passages")
         if bounds[0] != 0 or bounds[-1] != pairs or (bounds[1:] < bounds[:-1]).any():
             raise ValueError("its terms do not begin where the one before ends")
         for positions in samples(self.positions):
             if positions.min() < 0 or positions.max() >= len(self):
                 raise ValueError("a term is in a passage that does not exist")
-        for frequencies in samples(self.frequencies):
-            if not 0 < frequencies.min() <= frequencies.max() <= _LONGEST:
+        for block in _samples_of_pairs(self.frequencies, titles):
+            if not 0 < block.min() <= block.max() <= _LONGEST:
                 raise ValueError("a term occurs never, or too often, where it occurs")
-        for lengths in samples(self.lengths):
-            if lengths.min() < 0 or lengths.max() > _LONGEST:
-                raise ValueError(f"a passage has {lengths.min()} to {lengths.max()} terms")
+        for each in (self.lengths, title_lengths):
+            for lengths in () if each is None else samples(each):
+                if lengths.min() < 0 or lengths.max() > _LONGEST:
+                    raise ValueError(f"a passage has {lengths.min()} to {lengths.max()} terms")
 
 
 def blocks(bounds: npt.NDArray[np.int64]) -> Iterator[tuple[slice, slice]]:
@@ -185,6 +261,55 @@ def read(path: Path, mmap: bool) -> Any:
     # As a plain array: slices of np.memmap are slow to make.
     with reading(path):
         return np.asarray(np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False))
+
+
+def _samples_of_pairs(frequencies: Tally, titles: Tally | None) -> Iterator[npt.NDArray[np.uint64]]:
+    """Yield how often terms occur in title and text, in blocks of the pairs."""
+    if titles is None:
+        yield from (block.astype(np.uint64) for block in samples(frequencies))
+        return
+    for text, title in zip(samples(frequencies), samples(titles), strict=True):
+        yield text.astype(np.uint64) + title.astype(np.uint64)
+
+
+def _occurrences(
+    tokens: npt.NDArray[np.int32], lengths: npt.NDArray[np.int32]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the numbers of the pairs that occur, term · size + position, and how often, [P]."""
+    size = len(lengths)
+    pairs = tokens.astype(np.int64) * size + np.repeat(np.arange(size), lengths)  # [tokens]
+    return np.unique(pairs, return_counts=True)
+
+
+def _joined_fields(
+    text: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
+    title: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the pairs of text or title, ascending, and how often each occurs in text and title."""
+    pairs, frequencies = text
+    # Where each of the title's pairs is in the text's, or would be.
+    places = np.searchsorted(pairs, title[0])
+    is_new = np.ones(len(places), bool)
+    inside = places < len(pairs)
+    is_new[inside] = pairs[places[inside]] != title[0][inside]
+    pairs = np.insert(pairs, places[is_new], title[0][is_new])
+    frequencies = np.insert(frequencies, places[is_new], 0)
+    titles = np.zeros(len(pairs), np.int64)
+    titles[places + np.cumsum(is_new) - is_new] = title[1]
+    return pairs, frequencies, titles
+
+
+def _bounds_of(
+    bounds: npt.NDArray[np.int64], stays: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.int64]:
+    """Return where each term's pairs begin once only those of `stays` [P] are left."""
+    return bounds - np.searchsorted(np.flatnonzero(~stays), bounds)
+
+
+def _widest(parts: Sequence[Counts], field: str) -> np.dtype[np.unsignedinteger]:
+    """Return the type of the most bytes that a field has in any part."""
+    dtypes = (getattr(part, field).dtype for part in parts)
+    return max(dtypes, key=lambda dtype: dtype.itemsize)
 
 
 def _narrow(frequencies: npt.NDArray[np.int64]) -> Tally:

@@ -44,25 +44,35 @@ class Postings:
     """Scores by term.
 
     Attributes:
-        counts: which passages each term is in.
+        positions: int32 [P], the passages that each term is in, term after term.
+        bounds: int64 [terms + 1], where each term's begin.
+        size: the number of passages.
         weights: float32 [P], what each pair adds to the passage's score, above the floor.
         floors: float32 [terms], what a term adds to every passage.
     """
 
-    counts: Counts
+    positions: npt.NDArray[np.int32]
+    bounds: npt.NDArray[np.int64]
+    size: int
     weights: Scores
     floors: Scores
 
     @classmethod
     def build(cls, counts: Counts, formula: Formula) -> Postings:
-        """Compute the scores by a formula; they depend on the passages, not on their order."""
+        """Compute the scores by a formula; they depend on the passages, not on their order.
+
+        Args:
+            counts: without titles; see `Counts.weighed`.
+            formula: of the scores.
+        """
         holders, norms = counts.document_frequencies, formula.norms(counts.lengths)
         term_weights = formula.weights(holders, len(counts))  # [terms]
         weights = np.empty(len(counts.positions), np.float32)
         for terms, pairs in blocks(counts.bounds):
             worths = formula.worths(counts.frequencies[pairs], norms[counts.positions[pairs]])
             weights[pairs] = np.repeat(term_weights[terms], holders[terms]) * worths
-        return cls(counts, weights, (term_weights * formula.floor).astype(np.float32))
+        floors = (term_weights * formula.floor).astype(np.float32)  # [terms]
+        return cls(counts.positions, counts.bounds, len(counts), weights, floors)
 
     def search(
         self, terms: Sequence[int], k: int, kept: npt.NDArray[np.bool_] | None
@@ -77,12 +87,12 @@ class Postings:
         Raises:
             StoreCorruptError: the arrays name a passage that does not exist.
         """
-        bounds, size = self.counts.bounds, len(self.counts)
+        bounds, size = self.bounds, self.size
         scores = np.zeros(size, np.float32)  # [size]
         parts = [slice(bounds[term], bounds[term + 1]) for term in terms]
         for part in parts:
             # numpy is fast at this only if it need not convert the positions itself.
-            positions = self.counts.positions[part].astype(np.intp)
+            positions = self.positions[part].astype(np.intp)
             try:
                 np.add.at(scores, positions, self.weights[part])
             except IndexError as error:
@@ -97,33 +107,38 @@ class Postings:
             nothing = np.float32(-np.inf)
             missing = np.ones(size, np.bool_)
             for part in parts:
-                missing[self.counts.positions[part]] = False
+                missing[self.positions[part]] = False
             scores[missing] = nothing
         if kept is not None:
             scores[~kept] = nothing
         return best(scores, k, nothing, self.floors[list(terms)].sum())
 
     def save(self, folder: Path) -> None:
-        """Write each array, those of the counts too, as a .npy file."""
-        self.counts.save(folder)
+        """Write the scores as .npy files; which passages hold a term is in the counts."""
         for name in _FILES:
             save_array(folder / f"{name}.npy", getattr(self, name))
 
     @classmethod
-    def load(cls, folder: Path, *, mmap: bool) -> Postings:
+    def load(cls, folder: Path, counts: Counts, title_weight: int, *, mmap: bool) -> Postings:
         """Load what `save` wrote.
+
+        Args:
+            folder: that it was saved into.
+            counts: that the scores were computed from.
+            title_weight: with which these were weighed.
+            mmap: map the arrays into memory instead of reading them.
 
         Raises:
             StoreCorruptError: a file is missing, broken, or does not fit the others.
         """
-        counts = Counts.load(folder, mmap=mmap)
+        positions, bounds = counts.holders(title_weight)
         arrays: dict[str, Any] = {}
-        for name, length in zip(_FILES, (len(counts.positions), counts.terms), strict=True):
+        for name, length in zip(_FILES, (len(positions), counts.terms), strict=True):
             path = folder / f"{name}.npy"
             arrays[name] = read(path, mmap)
             with reading(path):
                 _check_numbers(arrays[name], length)
-        return cls(counts, **arrays)
+        return cls(positions, bounds, len(counts), **arrays)
 
 
 def _check_numbers(numbers: npt.NDArray[Any], length: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,7 +44,10 @@ if TYPE_CHECKING:
 __all__ = ["Bm25"]
 
 _LOG: Final = logging.getLogger("ragcore.retrieval")
-_FORMAT: Final = 2
+_FORMAT: Final = 3
+"""1 has tokens, 2 has counts in which titles are weighed, 3 counts titles apart."""
+_WEIGHED: Final = re.compile(r"bm25\(.+,title=(\d+),(words-.+)\)")
+"""The fingerprint of a memory whose titles were weighed when it was built."""
 _WAITING: Final = 1 << 22
 """How many terms may wait before they are counted; counts take less room."""
 
@@ -54,7 +58,7 @@ class _Built:
 
     Attributes:
         index: scores passages by position.
-        counts: of the same passages.
+        counts: of the same passages, before titles are weighed.
         rows: int64 [size], the row of each position.
         vocabulary: the number of each term; may have later terms, which the index lacks.
     """
@@ -69,9 +73,10 @@ class Bm25:
     """See `ragcore.contracts.Retriever`; safe to search from several threads.
 
     Scores are those of the variant's formula, float32. A passage that shares no term with the
-    question is no hit, so there may be fewer than k hits. After any adding and removing, rows and
-    scores are bit for bit those of a retriever built from scratch (with the backend `rank-bm25` up
-    to its rounding, which depends on the order of terms).
+    question is no hit, so there may be fewer than k hits. What is stored are counts: a memory may
+    be opened with another formula and another weight of titles. After any adding and removing, and
+    with any of these settings, rows and scores are bit for bit those of a retriever built from
+    scratch (with the backend `rank-bm25` up to its rounding, which depends on the order of terms).
     """
 
     Config: ClassVar[type[Bm25Config]] = Bm25Config
@@ -88,6 +93,10 @@ class Bm25:
         # Counted passages, then waiting ones; the rows of both, MISSING_ROW where one was removed.
         self._counts: list[Counts] = []
         self._tokens, self._lengths = array("i"), array("i")
+        self._title_tokens, self._title_lengths = array("i"), array("i")
+        # How often titles count in what is stored; None where they are counted apart.
+        self._stored_weight: int | None = None
+        self._recorded: str | None = None
         self._rows: list[Rows] = []
         self._last = -1
         self._size = 0
@@ -96,9 +105,8 @@ class Bm25:
 
     @property
     def fingerprint(self) -> str:
-        """The analyser's, with the variant and its constants."""
-        title = self._config.title_weight
-        return f"bm25({self._formula},title={title},{self._analyser.fingerprint})"
+        """The analyser's; of a memory of an earlier release, what that release recorded."""
+        return self._recorded or f"bm25({self._analyser.fingerprint})"
 
     def __len__(self) -> int:
         return self._size
@@ -119,11 +127,15 @@ class Bm25:
             return
         with self._lock:
             self._refuse_taken(new)
-            weight = self._config.title_weight
+            weight = self._stored_weight
             for passage in passages:
-                # The weight of a word in the title is how often it occurs there.
-                numbers = self._numbers(passage.title) * weight if weight else []
-                numbers += self._numbers(passage.text)
+                numbers = self._numbers(passage.text)
+                if weight is None:
+                    title = self._numbers(passage.title)
+                    self._title_tokens.extend(title)
+                    self._title_lengths.append(len(title))
+                elif weight:
+                    numbers += self._numbers(passage.title) * weight
                 self._tokens.extend(numbers)
                 self._lengths.append(len(numbers))
             self._rows.append(new)
@@ -182,7 +194,8 @@ class Bm25:
     def save(self, folder: Path) -> None:
         """Write arrays as .npy, terms and settings as JSON, into an existing empty folder."""
         built = self._ready()
-        few = int((built.counts.lengths <= 1).sum())
+        weighed_lengths = built.counts.weighed_lengths(self._config.title_weight)  # [size]
+        few = int((weighed_lengths <= 1).sum())
         if 2 * few > len(built.rows):
             _LOG.warning(
                 "retriever 'bm25': %d of %d passages yield one term or none, so that hardly any "
@@ -192,21 +205,32 @@ class Bm25:
             )
         index = built.index
         if isinstance(index, Yardstick):
-            index = Postings.build(built.counts, self._formula)
+            index = self._postings(built.counts)
+        built.counts.save(folder)
         index.save(folder)
         save_array(folder / "rows.npy", built.rows)
         # Terms that were added meanwhile have higher numbers than those of the index.
         terms = list(built.vocabulary)[: built.counts.terms]
         write_terms(folder / "terms.json", terms)
-        about = {"format": _FORMAT, "fingerprint": self.fingerprint, "passages": len(built.rows)}
+        about = {
+            "format": _FORMAT,
+            "fingerprint": self.fingerprint,
+            "passages": len(built.rows),
+            "weights": self._weights,
+            "titles": built.counts.titles is not None,
+        }
         _write_json(folder / "bm25.json", about)
 
     @classmethod
     def load(cls, folder: Path, config: Bm25Config, *, mmap: bool = True) -> Bm25:
         """Load what `save` wrote; what the first release wrote is counted again, with its words.
 
+        Scores are mapped where they were computed with the same formula and the same weight of
+        titles, and else computed from the counts by the first search.
+
         Raises:
-            MemoryMismatchError: it was built with other settings than `config`'s, or by a later
+            MemoryMismatchError: it was built with another stemmer or other stop words than
+                `config`'s, by an earlier release with another weight of titles, or by a later
                 release.
             StoreCorruptError: a file is missing or broken.
         """
@@ -214,23 +238,18 @@ class Bm25:
         with reading(folder / "bm25.json") as path:
             record = json.loads(path.read_text(encoding="utf-8"))
             built_by, layout = str(record["fingerprint"]), int(record["format"])
-        for version in (1, 2):
-            if f",words-{version}," in built_by:
-                loaded._analyser = Analyser(config.stemmer, config.stopwords, version)
-        if layout not in (1, _FORMAT) or built_by != loaded.fingerprint:
-            raise MemoryMismatchError(
-                f"{folder} was built with {built_by} (format {layout}), but "
-                f"the configuration says {loaded.fingerprint} (format {_FORMAT}): build the memory "
-                "again, or set memory.retriever as it was"
-            )
+            passages = int(record["passages"])
+            weights = str(record["weights"]) if layout == _FORMAT else None
+            with_titles = layout == _FORMAT and record["titles"] is True
+        loaded._check_built_by(folder, built_by, layout, with_titles=with_titles)
         yield_gil()
         with reading(folder / "terms.json") as path:
             loaded._vocabulary = read_terms(path)
         yield_gil()
         with reading(folder / "rows.npy") as path:
             rows = np.asarray(load_rows(path, mmap=mmap))
-            if rows.min(initial=0) < 0 or len(rows) != int(record["passages"]):
-                raise ValueError(f"it lists {len(rows)} rows, expected {record['passages']}")
+            if rows.min(initial=0) < 0 or len(rows) != passages:
+                raise ValueError(f"it lists {len(rows)} rows, expected {passages}")
         loaded._rows, loaded._size = [rows], len(rows)
         loaded._last = int(rows.max(initial=-1))
         if layout == 1:
@@ -239,18 +258,68 @@ class Bm25:
                 lengths = _lengths(tokens, ends, len(rows), len(loaded._vocabulary))
             loaded._counts = [Counts.of(tokens, lengths, len(loaded._vocabulary))]
             return loaded
-        postings = Postings.load(folder, mmap=mmap)
-        sizes = (postings.counts.terms, len(postings.counts))
+        counts = Counts.load(folder, mmap=mmap, with_titles=with_titles)
         with reading(folder / "terms.json"):
-            if sizes != (len(loaded._vocabulary), len(rows)):
+            if (counts.terms, len(counts)) != (len(loaded._vocabulary), len(rows)):
                 raise ValueError(
                     f"there are {len(loaded._vocabulary)} terms and {len(rows)} rows, but counts "
-                    f"of {sizes[0]} terms and {sizes[1]} passages"
+                    f"of {counts.terms} terms and {len(counts)} passages"
                 )
-        loaded._counts = [postings.counts]
-        if config.backend != "rank-bm25":
-            loaded._built = _Built(postings, postings.counts, rows, loaded._vocabulary)
+        loaded._counts = [counts]
+        # The second layout has what the scores were computed with in its fingerprint.
+        is_same = weights == loaded._weights or (
+            layout == 2 and built_by.startswith(f"bm25({loaded._weights},")
+        )
+        if is_same and config.backend != "rank-bm25":
+            postings = Postings.load(folder, counts, config.title_weight, mmap=mmap)
+            loaded._built = _Built(postings, counts, rows, loaded._vocabulary)
         return loaded
+
+    def _check_built_by(
+        self, folder: Path, built_by: str, layout: int, *, with_titles: bool
+    ) -> None:
+        """Check that a memory's words are made as this retriever makes them.
+
+        Args:
+            folder: of the memory, for errors.
+            built_by: the fingerprint that was recorded.
+            layout: of its files.
+            with_titles: whether its titles are counted apart.
+
+        Raises:
+            MemoryMismatchError: they are not.
+        """
+        config = self._config
+        for version in (1, 2):
+            if f"words-{version}," in built_by:
+                self._analyser = Analyser(config.stemmer, config.stopwords, version)
+        expected = f"bm25({self._analyser.fingerprint})"
+        weighed = None if with_titles else _WEIGHED.fullmatch(built_by)
+        is_known = 1 <= layout <= _FORMAT
+        if weighed and is_known and weighed[2] == self._analyser.fingerprint:
+            self._stored_weight, self._recorded = int(weighed[1]), built_by
+            if self._stored_weight != config.title_weight:
+                raise MemoryMismatchError(
+                    f"{folder} was built by an earlier release, which counted titles "
+                    f"{self._stored_weight} times for good, but the configuration says "
+                    f"title_weight: {config.title_weight}: build the memory again, or set "
+                    f"title_weight to {self._stored_weight}"
+                )
+        elif not is_known or built_by != expected or not with_titles:
+            raise MemoryMismatchError(
+                f"{folder} was built with {built_by} (format {layout}), but "
+                f"the configuration says {expected} (format {_FORMAT}): build the memory "
+                "again, or set memory.retriever as it was"
+            )
+
+    @property
+    def _weights(self) -> str:
+        """What the scores are computed with."""
+        return f"{self._formula},title={self._config.title_weight}"
+
+    def _postings(self, counts: Counts) -> Postings:
+        """Compute the scores."""
+        return Postings.build(counts.weighed(self._config.title_weight), self._formula)
 
     def _ready(self) -> _Built:
         """Return what searches read; built again if passages were added or removed."""
@@ -259,9 +328,10 @@ class Bm25:
                 counts, rows = self._merged()
                 index: Postings | Yardstick
                 if self._config.backend == "rank-bm25":
-                    index = Yardstick(counts, self._formula)
+                    weighed = counts.weighed(self._config.title_weight)
+                    index = Yardstick(weighed, self._formula)
                 else:
-                    index = Postings.build(counts, self._formula)
+                    index = self._postings(counts)
                 self._built = _Built(index, counts, rows, self._vocabulary)
             return self._built
 
@@ -286,8 +356,13 @@ class Bm25:
         if self._lengths or not self._counts:
             tokens = np.array(self._tokens, np.int32)
             lengths = np.array(self._lengths, np.int32)
-            self._counts.append(Counts.of(tokens, lengths, len(self._vocabulary)))
+            titles = None
+            if self._stored_weight is None:
+                title_tokens = np.array(self._title_tokens, np.int32)
+                titles = title_tokens, np.array(self._title_lengths, np.int32)
+            self._counts.append(Counts.of(tokens, lengths, len(self._vocabulary), titles))
             self._tokens, self._lengths = array("i"), array("i")
+            self._title_tokens, self._title_lengths = array("i"), array("i")
 
     def _all_rows(self) -> Rows:
         if len(self._rows) == 1:

@@ -49,7 +49,7 @@ class Formula:
             text += f",delta={self.delta:g}"
         return text + (f",epsilon={self.epsilon:g}" if self.variant == "okapi" else "")
 
-    def norms(self, lengths: npt.NDArray[np.int32]) -> Floats:
+    def norms(self, lengths: npt.NDArray[np.int32] | npt.NDArray[np.int64]) -> Floats:
         """Return each passage's norm, float64 [N], from the numbers of their terms [N]."""
         mean = lengths.mean() if len(lengths) else 0.0
         relative = lengths / mean if mean else np.zeros(len(lengths))
