@@ -25,11 +25,11 @@ from ragcore_documents.readers.pdf_layout import (
     Outline,
     Words,
     common_gaps,
-    drop_running,
     find_headings,
     page_blocks,
     prominent_title,
 )
+from ragcore_documents.readers.pdf_running import drop_running
 from ragcore_documents.readers.properties import pdf_date, property_title, short
 from ragcore_documents.readers.titles import lone_heading
 
