@@ -6,7 +6,7 @@ Knows which settings of the section `memory` each of them needs; knows nothing o
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 from ragcore.config import CacheConfig, MemoryConfig, PipelineConfig, load_config
@@ -123,8 +123,7 @@ def build_memory(
             cache=cache,
             progress=progress,
         )
-    of_version = {field.name: getattr(built, field.name) for field in fields(built)}
-    return BuildInfo(**of_version, encodings=cache.encodings)
+    return replace(built, encodings=cache.encodings)
 
 
 def update_memory(

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     """Row numbers of passages or vectors, int64."""
     Scores = npt.NDArray[np.float32]
     """Scores of hits or of pairs, float32."""
+    Spans = npt.NDArray[np.int64]
+    """Parts of a text, a line each: character offsets of start and end, int64 [t, 2]."""
     Vectors = npt.NDArray[np.float32]
     """One vector per line, float32 [n, d]."""
 
@@ -30,6 +32,7 @@ __all__ = [
     "Candidate",
     "Citation",
     "CitedSpan",
+    "CutPassages",
     "Document",
     "Evidence",
     "Hits",
@@ -119,6 +122,33 @@ def _exist_in_order(rows: Rows, scores: Scores) -> bool:
         if not (line[0] < inf and line[-1] > -inf and all(map(ge, line, line[1:]))):
             return False
     return True
+
+
+@dataclass(frozen=True, slots=True)
+class CutPassages:
+    """Passages of a build or an update that are longer than an encoder reads.
+
+    Attributes:
+        encoder: the name that it is registered under.
+        count: how many are longer; no question finds what their ends say.
+        of: how many were added, wherever their vectors came from.
+        tokens: how many tokens the encoder reads of a text without a title; None where it does not
+            tell.
+    """
+
+    encoder: str
+    count: int
+    of: int
+    tokens: int | None = None
+
+    def __str__(self) -> str:
+        """Say it in a sentence, and what to do."""
+        limit = "" if self.tokens is None else f" ({self.tokens:,} tokens of a text without title)"
+        return (
+            f"encoder {self.encoder!r}: {self.count:,} of {self.of:,} passages are longer than it "
+            f"reads{limit}: the rest of them is not searched; split texts by its tokens "
+            "(memory.corpus.split), or raise its max_tokens where the model has more"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -269,6 +269,8 @@ def _made_row(version: BuildInfo | UpdateInfo) -> dict[str, Any]:
     row = version_row(version)
     if version.encodings is None:
         del row["encodings"]
+    if not version.cut_passages:
+        del row["cut_passages"]
     return row
 
 

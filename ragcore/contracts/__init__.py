@@ -30,6 +30,13 @@ from ragcore.contracts.retriever import (
     VectorCache,
 )
 from ragcore.contracts.scorer import Scorer
+from ragcore.contracts.tokenizer import (
+    ANY_LENGTH,
+    TextTokenizer,
+    TokenizedEncoder,
+    TokenizedRetriever,
+    TokenizerUser,
+)
 from ragcore.contracts.training import (
     Trainable,
     TrainableEncoder,
@@ -38,6 +45,7 @@ from ragcore.contracts.training import (
 )
 
 __all__ = [
+    "ANY_LENGTH",
     "CacheUser",
     "Capability",
     "Capabilities",
@@ -56,6 +64,10 @@ __all__ = [
     "ScratchUser",
     "State",
     "EmptySpawner",
+    "TextTokenizer",
+    "TokenizedEncoder",
+    "TokenizedRetriever",
+    "TokenizerUser",
     "Trainable",
     "TrainableEncoder",
     "TrainableGenerator",

@@ -18,6 +18,7 @@ Capability = Literal[
     "remove",
     "scratch",
     "spawn_empty",
+    "tokenizer",
     "trainable",
     "uncased",
     "vectors",
@@ -44,6 +45,8 @@ class Component(Protocol):
     - `scratch`: a retriever or index that can save its progress on disk while it is built
       (ScratchUser);
     - `spawn_empty`: an index that can make an empty one with the same training (EmptySpawner);
+    - `tokenizer`: an encoder or retriever that has a tokenizer of passages, or a corpus that needs
+      one to split texts (TokenizedEncoder, TokenizedRetriever, TokenizerUser);
     - `trainable`: an encoder or generator whose weights can be trained, or a retriever whose scores
       carry a gradient (TrainableEncoder, TrainableGenerator, TrainableRetriever);
     - `uncased`: a generator whose text has lost its case;

@@ -9,6 +9,7 @@ from ragcore.contracts.corpus import DocumentCorpus
 from ragcore.contracts.generator import WordGenerator
 from ragcore.contracts.index import EmptySpawner, VectorSource
 from ragcore.contracts.retriever import CacheUser, PassageReader, ScratchUser
+from ragcore.contracts.tokenizer import TokenizedEncoder, TokenizedRetriever, TokenizerUser
 from ragcore.contracts.training import TrainableEncoder, TrainableGenerator, TrainableRetriever
 
 __all__ = ["EXTENSIONS", "supports"]
@@ -20,6 +21,9 @@ EXTENSIONS: Final[dict[type[Any], Capability]] = {
     EmptySpawner: "spawn_empty",
     PassageReader: "passages",
     ScratchUser: "scratch",
+    TokenizedEncoder: "tokenizer",
+    TokenizedRetriever: "tokenizer",
+    TokenizerUser: "tokenizer",
     TrainableEncoder: "trainable",
     TrainableGenerator: "trainable",
     TrainableRetriever: "trainable",

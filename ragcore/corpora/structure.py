@@ -6,15 +6,17 @@ character offsets in the document's text.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-__all__ = ["Block", "BlockKind", "DocumentText", "TextBuilder"]
+__all__ = ["Block", "BlockKind", "DocumentText", "TextBuilder", "plain_document"]
 
 BlockKind = Literal["heading", "paragraph", "list", "table", "code"]
 
 _BREAK: Final = "\n\n"
+_EMPTY_LINES: Final = re.compile(r"\n\s*\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,3 +136,21 @@ class TextBuilder:
             metadata: of the document.
         """
         return DocumentText("".join(self._parts), tuple(self._blocks), title, metadata or {})
+
+
+def plain_document(text: str) -> DocumentText:
+    """Return a text without marks of a format as a document: a paragraph ends at an empty line.
+
+    Args:
+        text: such as that of a row of a data set; lines are counted in it.
+    """
+    blocks = []
+    start = 0
+    ends = (match.span() for match in _EMPTY_LINES.finditer(text))
+    for end, next_start in (*ends, (len(text), len(text))):
+        paragraph = text[start:end]
+        if content := paragraph.strip():
+            start += len(paragraph) - len(paragraph.lstrip())
+            blocks.append(Block("paragraph", start, start + len(content)))
+        start = next_start
+    return DocumentText(text, tuple(blocks), is_source=True)

@@ -10,20 +10,27 @@ from __future__ import annotations
 import functools
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, runtime_checkable
 
 import numpy as np
 
-from ragcore.contracts import Encoder, TrainableEncoder, VectorCache, supports
+from ragcore.contracts import (
+    Encoder,
+    TextTokenizer,
+    TokenizedEncoder,
+    TrainableEncoder,
+    VectorCache,
+    supports,
+)
 from ragcore.disk.loading import reading
 from ragcore.errors import ComponentError, MemoryMismatchError, UnsupportedOperation
 from ragcore.registry.components import ComponentSpec
 from ragcore.retrievers.configs import DenseConfig
 from ragcore.retrievers.segments import Segments
 from ragcore.retrievers.vector_journal import Journal
-from ragcore.types import MISSING_ROW, Hits, Passage
+from ragcore.types import MISSING_ROW, CutPassages, Hits, Passage
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -88,12 +95,16 @@ class Dense:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """Those of its index, and `add`, `cache`, `remove` and `scratch` whatever that has."""
+        """Those of its index, and `add`, `cache`, `remove` and `scratch` whatever that has.
+
+        Also `tokenizer` and `trainable`, as far as its encoder allows.
+        """
         capabilities = self._index.capabilities | {"cache", "scratch"}
-        # The class's, since a memory that is only updated or shown loads no encoder.
-        encoder = self.__dict__.get("_encoder", self._config.encoder.component)
-        if "vectors" in capabilities and supports(encoder, TrainableEncoder):
+        of_encoder = self._encoder_capabilities()
+        if "vectors" in capabilities and "trainable" in of_encoder:
             capabilities |= {"trainable"}
+        if "tokenizer" in of_encoder:
+            capabilities |= {"tokenizer"}
         return capabilities - {"vectors"}
 
     @property
@@ -108,6 +119,26 @@ class Dense:
             config = spec.component.with_chosen(spec.config, self._chosen)
             spec = ComponentSpec(spec.kind, spec.use, spec.component, config, spec.secrets)
         return spec.shared()
+
+    @property
+    def tokenizer(self) -> TextTokenizer:
+        """The encoder's tokenizer of passages; see `TokenizedRetriever`.
+
+        Raises:
+            UnsupportedOperation: the encoder has none.
+        """
+        encoder = self._encoder
+        if not supports(encoder, TokenizedEncoder):
+            raise UnsupportedOperation.of(f"encoder {self._config.encoder.use!r}", "tokenizer")
+        return encoder.tokenizer
+
+    @property
+    def cut_passages(self) -> Sequence[CutPassages]:
+        """What was added here and is longer than the encoder reads; empty where nothing is."""
+        if not self._cut:
+            return ()
+        tokens = self.tokenizer.room("") if supports(self._encoder, TokenizedEncoder) else None
+        return (CutPassages(self._config.encoder.use, self._cut, self._added, tokens),)
 
     def __len__(self) -> int:
         return len(self._index)
@@ -221,15 +252,8 @@ class Dense:
 
         A warning says how many of the passages added here are longer than the encoder reads.
         """
-        if self._cut:
-            _LOG.warning(
-                "encoder %r: %d of %d passages are longer than it reads, and no question finds "
-                "what their ends say: build the memory from shorter passages, or raise the "
-                "encoder's max_tokens where its model has more",
-                self._config.encoder.use,
-                self._cut,
-                self._added,
-            )
+        for cut in self.cut_passages:
+            _LOG.warning("%s", cut)
         record: dict[str, Any] = {"index": self._config.index.use}
         record["segments"] = self._index.save(folder)
         encoder = self.__dict__.get("_encoder")
@@ -283,6 +307,16 @@ class Dense:
         if self._journal is not None:
             self._journal.put(passages, vectors)
         return vectors
+
+    def _encoder_capabilities(self) -> Set[str]:
+        """Return what the encoder can do, by its class as long as it is not loaded.
+
+        A memory that is only updated or shown loads no encoder.
+        """
+        encoder = self.__dict__.get("_encoder", self._config.encoder.component)
+        declared = encoder.capabilities
+        # A class whose instances compute them has a property here.
+        return declared if isinstance(declared, Set) else self._encoder.capabilities
 
     def _require(self, capability: str) -> None:
         if capability not in self.capabilities:

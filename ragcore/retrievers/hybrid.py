@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from ragcore.contracts import PassageSource, VectorCache
+from ragcore.contracts import PassageSource, TextTokenizer, VectorCache
 from ragcore.disk.loading import reading
 from ragcore.errors import ComponentError, MemoryMismatchError, StoreCorruptError
 from ragcore.retrievers import fusion
@@ -23,13 +23,15 @@ from ragcore.retrievers.configs import HybridConfig, stored_by
 from ragcore.retrievers.members import (
     ANY_HAS,
     PASSED_ON,
+    cut_of,
     give_cache,
     give_passages,
     give_scratch,
+    least_room,
     require,
     search_member,
 )
-from ragcore.types import Hits, Passage
+from ragcore.types import CutPassages, Hits, Passage
 
 if TYPE_CHECKING:
     from ragcore.types import Rows
@@ -58,7 +60,8 @@ class Hybrid:
     def capabilities(self) -> frozenset[str]:
         """Capabilities of all members but `exact`, since a score depends on the other hits.
 
-        Also `cache`, `passages` and `scratch` if any member has them, and `filter` in any case.
+        Also `cache`, `passages`, `scratch` and `tokenizer` if any member has them, and `filter` in
+        any case.
         """
         each = [member.capabilities for member in self._members]
         return PASSED_ON.intersection(*each) | (ANY_HAS & frozenset().union(*each)) | {"filter"}
@@ -67,6 +70,20 @@ class Hybrid:
     def fingerprint(self) -> str:
         """The members' fingerprints in order, not `fuse`, which may change without a rebuild."""
         return f"hybrid({'; '.join(member.fingerprint for member in self._members)})"
+
+    @property
+    def tokenizer(self) -> TextTokenizer:
+        """The tokenizer of the member with the least room; see `TokenizedRetriever`.
+
+        Raises:
+            UnsupportedOperation: no member has one.
+        """
+        return least_room(self._members, "hybrid")
+
+    @property
+    def cut_passages(self) -> Sequence[CutPassages]:
+        """What was added and is longer than an encoder reads, an item for each such encoder."""
+        return cut_of(*self._members)
 
     def __len__(self) -> int:
         return len(self._members[0])

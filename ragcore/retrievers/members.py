@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -17,12 +17,14 @@ from ragcore.contracts import (
     PassageSource,
     Retriever,
     ScratchUser,
+    TextTokenizer,
+    TokenizedRetriever,
     VectorCache,
     supports,
 )
 from ragcore.errors import UnsupportedOperation
 from ragcore.retrievers.hits import checked_hits, search_allowed
-from ragcore.types import Hits
+from ragcore.types import CutPassages, Hits
 
 if TYPE_CHECKING:
     from ragcore.types import Rows
@@ -31,9 +33,11 @@ if TYPE_CHECKING:
 __all__ = [
     "ANY_HAS",
     "PASSED_ON",
+    "cut_of",
     "give_cache",
     "give_passages",
     "give_scratch",
+    "least_room",
     "require",
     "search_member",
 ]
@@ -44,8 +48,24 @@ PASSED_ON: Final = frozenset({"add", "mmap", "remove"})
 Not `exact`: it fuses or rescores only the hits that it requests of the members, not all passages.
 """
 
-ANY_HAS: Final = frozenset({"cache", "passages", "scratch"})
+ANY_HAS: Final = frozenset({"cache", "passages", "scratch", "tokenizer"})
 """Capabilities that a retriever has if any of its members has them."""
+
+
+@runtime_checkable
+class _CutReporter(Protocol):
+    """A retriever that tells which passages its encoder cuts."""
+
+    @property
+    def cut_passages(self) -> Sequence[CutPassages]:
+        """What was added and is longer than an encoder reads, an item for each such encoder."""
+        ...
+
+
+def cut_of(*retrievers: Retriever) -> tuple[CutPassages, ...]:
+    """Return what retrievers tell of passages that their encoders cut."""
+    reporters = [each for each in retrievers if isinstance(each, _CutReporter)]
+    return tuple(cut for reporter in reporters for cut in reporter.cut_passages)
 
 
 def require(name: str, member: Retriever, capability: str, parent: str) -> None:
@@ -86,6 +106,28 @@ def give_scratch(member: Retriever, folder: Path) -> int | None:
         return None
     folder.mkdir(exist_ok=True)
     return member.use_scratch(folder)
+
+
+def least_room(members: Sequence[Retriever], parent: str) -> TextTokenizer:
+    """Return the tokenizer of the member whose encoder reads the fewest tokens of a text.
+
+    Args:
+        members: some may have no tokenizer.
+        parent: registered name of the retriever that they are members of.
+
+    Raises:
+        UnsupportedOperation: none has one, now that the encoders are loaded.
+    """
+    tokenizers, missing = [], None
+    for member in members:
+        if supports(member, TokenizedRetriever):
+            try:
+                tokenizers.append(member.tokenizer)
+            except UnsupportedOperation as error:
+                missing = error
+    if not tokenizers:
+        raise UnsupportedOperation.of(f"retriever {parent!r}", "tokenizer") from missing
+    return min(tokenizers, key=lambda tokenizer: tokenizer.room(""))
 
 
 def search_member(

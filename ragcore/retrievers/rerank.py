@@ -17,20 +17,22 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 
-from ragcore.contracts import PassageSource, Scorer, VectorCache
+from ragcore.contracts import PassageSource, Scorer, TextTokenizer, VectorCache
 from ragcore.errors import ComponentError
 from ragcore.retrievers.configs import RerankConfig
 from ragcore.retrievers.hits import best_hits
 from ragcore.retrievers.members import (
     ANY_HAS,
     PASSED_ON,
+    cut_of,
     give_cache,
     give_passages,
     give_scratch,
+    least_room,
     require,
     search_member,
 )
-from ragcore.types import MISSING_ROW, Hits, Passage
+from ragcore.types import MISSING_ROW, CutPassages, Hits, Passage
 
 if TYPE_CHECKING:
     from ragcore.types import Rows, Scores
@@ -70,6 +72,20 @@ class Rerank:
     @functools.cached_property
     def _scorer(self) -> Scorer:
         return self._config.scorer.shared()
+
+    @property
+    def tokenizer(self) -> TextTokenizer:
+        """The inner retriever's tokenizer; see `TokenizedRetriever`.
+
+        Raises:
+            UnsupportedOperation: it has none.
+        """
+        return least_room([self._inner], "rerank")
+
+    @property
+    def cut_passages(self) -> Sequence[CutPassages]:
+        """What was added and is longer than an encoder reads, an item for each such encoder."""
+        return cut_of(self._inner)
 
     def __len__(self) -> int:
         return len(self._inner)

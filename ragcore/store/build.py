@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sized
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from ragcore.disk.atomic import writing
 from ragcore.errors import ComponentError, EmptyCorpusError
 from ragcore.memory.passages import PassageWriter
 from ragcore.registry.components import ComponentSpec, keep_shared
+from ragcore.retrievers.members import cut_of
 from ragcore.store.catalog import Catalog
 from ragcore.store.checking import (
     checked_documents,
@@ -32,9 +33,22 @@ from ragcore.store.manifest import Manifest, base_of
 from ragcore.store.opening import check_opens
 from ragcore.store.progress import Progress
 from ragcore.store.staging import scratch_folder, staging_folder
-from ragcore.types import Passage
+from ragcore.store.tokenizers import give_tokenizer
+from ragcore.types import CutPassages, Passage
 
-__all__ = ["build_version", "give_cache", "write_retriever"]
+__all__ = ["Built", "build_version", "give_cache", "write_retriever"]
+
+
+class Built(NamedTuple):
+    """What a build made.
+
+    Attributes:
+        manifest: of the new version.
+        cut_passages: passages that are longer than an encoder reads.
+    """
+
+    manifest: Manifest
+    cut_passages: tuple[CutPassages, ...]
 
 
 def build_version(
@@ -50,7 +64,7 @@ def build_version(
     batch: int,
     cache: VectorCache | None,
     report: Progress,
-) -> Manifest:
+) -> Built:
     """Build a version from a corpus and put it in place; see `Store.build`."""
     if version is not None:
         catalog.refuse_name(version)
@@ -65,6 +79,7 @@ def build_version(
     with writing(catalog.folder), staging_folder(catalog, version) as (staging, name):
         retriever = spec.build()
         give_cache(retriever, cache)
+        give_tokenizer(corpus, corpus_name, retriever, spec.use)
         total = len(corpus) if isinstance(corpus, Sized) else None
         documents = document_corpus(corpus)
         with scratch_folder(catalog, retriever, fresh=fresh, report=report):
@@ -76,6 +91,7 @@ def build_version(
                 passages = checked_passages(stream, corpus_name)
                 count = _write_passages(staging, passages, total, retriever, batch, report)
             write_retriever(staging, spec, retriever, count)
+            cut = cut_of(retriever)
             facts = None if documents is None else facts_of(documents, label_of(corpus_name))
             manifest = Manifest.of_now(
                 name,
@@ -96,7 +112,7 @@ def build_version(
                     del retriever
                     check_opens(staging, manifest, spec, catalog.folder)
             manifest = catalog.put_in_place(staging, manifest, activate=activate)
-    return manifest
+    return Built(manifest, cut)
 
 
 def _passages_of(

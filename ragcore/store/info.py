@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from ragcore.embeddings.cache import Encodings
+from ragcore.store.build import Built
 from ragcore.store.comparing import DocumentCounts
 from ragcore.store.manifest import Manifest
 from ragcore.store.update import Updated
+from ragcore.types import CutPassages
 
-__all__ = ["BuildInfo", "UpdateInfo", "VersionInfo", "info_of", "update_info"]
+__all__ = ["BuildInfo", "UpdateInfo", "VersionInfo", "build_info", "info_of", "update_info"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +44,11 @@ class BuildInfo(VersionInfo):
 
     Attributes:
         encodings: how its passages' vectors came about; None where its retriever has none.
+        cut_passages: passages that are longer than an encoder reads, an item for each such encoder.
     """
 
     encodings: Encodings | None = None
+    cut_passages: tuple[CutPassages, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +65,8 @@ class UpdateInfo(VersionInfo):
         seconds: how long the update took.
         encodings: how the vectors of added and changed passages came about; None where there are
             none.
+        cut_passages: added and changed passages that are longer than an encoder reads, an item for
+            each such encoder.
     """
 
     parent: str
@@ -70,6 +76,7 @@ class UpdateInfo(VersionInfo):
     documents: DocumentCounts | None = None
     seconds: float = 0.0
     encodings: Encodings | None = None
+    cut_passages: tuple[CutPassages, ...] = ()
 
     @property
     def nothing_changed(self) -> bool:
@@ -108,6 +115,13 @@ def info_of(manifest: Manifest, current: str | None) -> VersionInfo:
     )
 
 
+def build_info(built: Built, current: str | None) -> BuildInfo:
+    """Return what is told about a build; arguments as for `info_of`."""
+    version = info_of(built.manifest, current)
+    of_version = {field.name: getattr(version, field.name) for field in fields(version)}
+    return BuildInfo(**of_version, cut_passages=built.cut_passages)
+
+
 def update_info(updated: Updated, current: str | None) -> UpdateInfo:
     """Return what is told about an update; arguments as for `info_of`."""
     manifest, revision = updated.manifest, updated.revision
@@ -124,4 +138,5 @@ def update_info(updated: Updated, current: str | None) -> UpdateInfo:
         removed=len(revision.removed) - revision.replaced,
         documents=revision.documents,
         seconds=updated.seconds,
+        cut_passages=updated.cut_passages,
     )

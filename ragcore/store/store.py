@@ -25,7 +25,7 @@ from ragcore.store.comparing import DocumentCounts
 from ragcore.store.diff import Changes
 from ragcore.store.forget import Forgotten, find, holding, refuse_empty, rewrite_all
 from ragcore.store.guards import Allowed
-from ragcore.store.info import UpdateInfo, VersionInfo, info_of, update_info
+from ragcore.store.info import BuildInfo, UpdateInfo, VersionInfo, build_info, info_of, update_info
 from ragcore.store.layout import Verify
 from ragcore.store.opening import check_opens
 from ragcore.store.progress import Progress, silent
@@ -106,7 +106,7 @@ class Store(StoreReader):
         batch: int = 512,
         cache: VectorCache | None = None,
         progress: Progress | None = None,
-    ) -> VersionInfo:
+    ) -> BuildInfo:
         """Build a version from a corpus.
 
         Passages are streamed. What grows with their number is what the retriever itself holds,
@@ -134,7 +134,7 @@ class Store(StoreReader):
             EmptyCorpusError: there are no passages.
             CorpusError: an id occurs twice, or a passage has no id or no text.
         """
-        manifest = build_version(
+        built = build_version(
             self._catalog,
             version,
             corpus,
@@ -147,7 +147,7 @@ class Store(StoreReader):
             cache=cache,
             report=progress or silent,
         )
-        return info_of(manifest, self.current())
+        return build_info(built, self.current())
 
     def update(
         self,

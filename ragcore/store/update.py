@@ -24,6 +24,7 @@ from ragcore.errors import UnsupportedOperation
 from ragcore.memory.memory import Memory
 from ragcore.memory.passages import Passages, PassageWriter
 from ragcore.registry.components import ComponentSpec, keep_shared
+from ragcore.retrievers.members import cut_of
 from ragcore.store.build import give_cache, write_retriever
 from ragcore.store.by_document import update_documents, without_passages
 from ragcore.store.catalog import Catalog, LeasedVersion
@@ -51,7 +52,8 @@ from ragcore.store.manifest import Manifest, base_of, same_settings
 from ragcore.store.opening import check_opens, matching_spec, open_version, suspecting_damage
 from ragcore.store.progress import Progress
 from ragcore.store.staging import scratch_folder, staging_folder
-from ragcore.types import Passage
+from ragcore.store.tokenizers import give_tokenizer
+from ragcore.types import CutPassages, Passage
 
 if TYPE_CHECKING:
     from ragcore.types import Rows
@@ -92,12 +94,14 @@ class Updated(NamedTuple):
         revision: how the passages follow from the parent's.
         parent: the version that was updated.
         seconds: how long it took.
+        cut_passages: new passages that are longer than an encoder reads.
     """
 
     manifest: Manifest
     revision: Revision
     parent: str
     seconds: float
+    cut_passages: tuple[CutPassages, ...] = ()
 
 
 def update_version(
@@ -131,6 +135,8 @@ def update_version(
         spec = matching_spec(base, retriever)
         with ExitStack() as loaded:
             with open_version(base, spec, recorded=retriever is None) as memory:
+                corpus_name = None if corpus_config is None else corpus_config.use
+                give_tokenizer(changes, corpus_name, memory.retriever, spec.use)
                 revision = _revision(
                     base, memory.passages, changes, corpus_config, staging, allow, report
                 )
@@ -147,6 +153,7 @@ def update_version(
                 )
                 with suspecting_damage(base):
                     count = _write_update(staging, base, memory, spec, revision, batch, report)
+                cut = cut_of(memory.retriever)
                 # What the new files were derived from; the others are the parent's own, unread.
                 base.check_files(digests=True, only=base.names_not_shared(staging))
                 files = file_records(staging, report, base.records())
@@ -166,7 +173,7 @@ def update_version(
             if activate:
                 check_opens(staging, manifest, spec, catalog.folder)
             manifest = catalog.put_in_place(staging, manifest, activate=activate)
-    return Updated(manifest, revision, base.name, perf_counter() - started)
+    return Updated(manifest, revision, base.name, perf_counter() - started, cut)
 
 
 def _revision(

@@ -17,6 +17,7 @@ import numpy as np
 from ragcore.testing.corpus_files import FileLaws
 from ragcore.testing.documents import DocumentLaws
 from ragcore.testing.surroundings import open_files
+from ragcore.testing.tokenizing import WordTokenizer, built_corpus
 from ragcore.types import Passage
 
 __all__ = ["CorpusSuite"]
@@ -39,7 +40,7 @@ class CorpusSuite(DocumentLaws, FileLaws):
 
     def build(self, component: Any) -> Any:
         """Build the corpus."""
-        return self.spec(component).build()
+        return built_corpus(self.spec(component))
 
     def passages(self, corpus: Any) -> list[Passage]:
         """Return the first passages of a corpus."""
@@ -78,6 +79,23 @@ class CorpusSuite(DocumentLaws, FileLaws):
             keys = list(metadata)
             assert all(isinstance(key, str) for key in keys), (
                 f"metadata of {passage.id!r} has the keys {keys!r}: expected strings"
+            )
+
+    def test_passages_fit_the_tokenizer(self, component: Any) -> None:
+        """No text has more tokens than there is room for beside its title (`tokenizer`).
+
+        Fix: ask the tokenizer that `use_tokenizer` passes for `room(title)`, and for the `spans`
+        of each piece.
+        """
+        corpus, tokenizer = self.spec(component).build(), WordTokenizer(12)
+        self.needs(corpus, "tokenizer")
+        corpus.use_tokenizer(tokenizer)
+        for passage in self.passages(corpus):
+            (spans,) = tokenizer.spans([passage.text])
+            room = tokenizer.room(passage.title)
+            assert len(spans) <= max(1, room), (
+                f"passage {passage.id!r} has {len(spans)} tokens: beside its title there is room "
+                f"for {room}"
             )
 
     def test_texts_are_not_empty(self, component: Any) -> None:

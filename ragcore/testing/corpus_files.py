@@ -20,6 +20,7 @@ from ragcore.errors import CorpusError, RagcoreError
 from ragcore.registry.components import ComponentSpec
 from ragcore.testing.elsewhere import UnreachableError, exercise_elsewhere
 from ragcore.testing.manners import MannerLaws
+from ragcore.testing.tokenizing import built_corpus
 from ragcore.testing.variants import changed
 from ragcore.types import Passage
 
@@ -74,9 +75,9 @@ class FileLaws(MannerLaws):
         """
         spec = self.spec(component)
         absolute = {name: path.absolute() for name, path in _paths(spec)}
-        corpus = changed(spec, absolute).build()
+        corpus = built_corpus(changed(spec, absolute))
         expected = list(itertools.islice(corpus, self.first))
-        corpus = changed(spec, absolute).build()
+        corpus = built_corpus(changed(spec, absolute))
         with contextlib.chdir(tmp_path):
             passages = list(itertools.islice(corpus, self.first))
         assert passages == expected, "in another working folder the passages are others"
@@ -187,7 +188,7 @@ class FileLaws(MannerLaws):
 
     def _read(self, spec: ComponentSpec[Any]) -> list[Passage]:
         """Build a corpus and read all of its passages."""
-        return list(spec.build())
+        return list(built_corpus(spec))
 
     def _text_files_or_skip(self, spec: ComponentSpec[Any]) -> list[tuple[str, Path]]:
         files = list(_text_files(spec))
@@ -235,7 +236,7 @@ class FileLaws(MannerLaws):
 
     def _within(self, spec: ComponentSpec[Any], text: str, sign: str) -> str | None:
         """Put a sign in place of a space within a passage's text; None if the file has none."""
-        passages = list(itertools.islice(spec.build(), self.first))
+        passages = list(itertools.islice(built_corpus(spec), self.first))
         for passage in passages:
             for left, right in itertools.pairwise(passage.text.split()):
                 both = f"{left} {right}"

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from ragcore.testing.suite import Suite
+from ragcore.testing.tokenizing import built_corpus
 from ragcore.types import Document, Passage
 
 __all__ = ["DocumentLaws", "Known"]
@@ -37,7 +38,7 @@ class DocumentLaws(Suite):
             component: that the fixture returned.
             known: keys of the documents that a memory has already.
         """
-        corpus = self.spec(component).build()
+        corpus = built_corpus(self.spec(component))
         self.needs(corpus, "documents")
         return list(itertools.islice(corpus.documents(Known(known or {})), self.first))
 
@@ -76,7 +77,7 @@ class DocumentLaws(Suite):
         """
         passages = _passages_of(self.documents(component))
         assert passages, "no document has a passage"
-        expected = list(itertools.islice(self.spec(component).build(), len(passages) + 1))
+        expected = list(itertools.islice(built_corpus(self.spec(component)), len(passages) + 1))
         complete = len(self.documents(component)) < self.first
         assert passages == (expected if complete else expected[: len(passages)]), (
             "the documents have other passages than the corpus, or in another order"
@@ -142,7 +143,7 @@ class DocumentLaws(Suite):
         Fix: return False where the files are a part of a whole: what they lack is then not deleted.
         Return an empty date where none is known.
         """
-        corpus = self.spec(component).build()
+        corpus = built_corpus(self.spec(component))
         self.needs(corpus, "documents")
         for _ in itertools.islice(corpus.documents(Known({})), self.first):
             pass

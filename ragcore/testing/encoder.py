@@ -1,6 +1,6 @@
 """The suite for encoders: vectors, batches, fingerprints, gradients, threads.
 
-The laws of many, long and odd texts are in `encoding.py`.
+The laws of many, long and odd texts are in `encoding.py`, those of tokenizers in `tokenizing.py`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ragcore.testing.encoding import EncodingLaws
 from ragcore.testing.gradients import check_gradients
 from ragcore.testing.manners import MannerLaws
+from ragcore.testing.tokenizing import TokenizerLaws
 from ragcore.testing.trained import loaded, moved, resumed, saved
 from ragcore.testing.variants import changed, fingerprints_differ, say_something
 from ragcore.types import Passage
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["EncoderSuite"]
 
 
-class EncoderSuite(EncodingLaws, MannerLaws):
+class EncoderSuite(TokenizerLaws, MannerLaws):
     """Test a component against `ragcore.contracts.Encoder`.
 
     Attributes:

@@ -25,6 +25,7 @@ from ragcore.testing.sequences import SequenceLaws
 from ragcore.testing.sizes import SizeLaws
 from ragcore.testing.states import StateLaws
 from ragcore.testing.storing import StoreLaws
+from ragcore.testing.tokenizing import check_tokenizer
 from ragcore.testing.variants import changed, fingerprints_differ, say_something
 from ragcore.types import Passage
 
@@ -137,6 +138,16 @@ class RetrieverSuite(
         encodings = cache.encodings
         assert encodings is not None, "it asks the cache for no vector"
         assert not encodings.encoded, f"{encodings.encoded} texts were encoded though all are known"
+
+    def test_its_tokenizer_counts_texts(self, component: Any) -> None:
+        """`tokenizer` is that of its encoder, before a passage is added (capability `tokenizer`).
+
+        Fix: return the encoder's tokenizer, of several encoders the one with the least room.
+        """
+        retriever = self.empty(component)
+        self.needs(retriever, "tokenizer")
+        check_tokenizer(retriever.tokenizer)
+        assert isinstance(retriever.tokenizer.room("Chad"), int), "its room is no number"
 
     def test_a_passage_is_found_by_its_own_text(self, component: Any) -> None:
         """A passage's own title and text find it first, in at least the share `recall` of cases.

@@ -15,7 +15,10 @@ from ragcore.cli import COMMANDS, main
 from ragcore.registry.builtin import ragcore_cli
 from tests.conftest import Installed
 
-HEAVY = {"torch", "numpy", "faiss", "pyarrow", "pydantic", "typer", "rich", "pluggy", "yaml"}
+HEAVY = {
+    *("torch", "numpy", "faiss", "pyarrow", "pydantic", "typer", "rich", "pluggy", "yaml"),
+    "sentencex",
+}
 
 APP = """
 import typer
@@ -65,6 +68,12 @@ def test_nothing_heavy_and_no_plugin_is_imported(statement: str) -> None:
     assert "ragcore" in loaded
     assert not loaded & HEAVY
     assert not [name for name in loaded if name.startswith("ragcore_")]
+
+
+def test_the_splitter_of_documents_imports_a_segmenter_only_to_split() -> None:
+    loaded = modules_after("import ragcore.corpora.splitting")
+    assert "pydantic" in loaded
+    assert not loaded & {"sentencex", "numpy", "torch"}
 
 
 def test_checking_a_file_imports_neither_torch_nor_faiss(tmp_path: Path) -> None:

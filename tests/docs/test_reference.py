@@ -22,6 +22,7 @@ from ragcore.config.training import (
     RefreshConfig,
     TrainConfig,
 )
+from ragcore.corpora.splitting import SplitConfig
 from ragcore.questions import FORMATS
 from ragcore.registry.components import to_plain, yaml_key
 from ragcore.registry.discovery import registry
@@ -44,6 +45,7 @@ SECTIONS: Final = {
     "train.lora": LoraConfig,
     "train.distill": DistillConfig,
     "train.refresh": RefreshConfig,
+    "split": SplitConfig,
 }
 COMPONENTS: Final = {
     "corpus": ["dpr-tsv", "jsonl", "text", "wikipedia", "world-factbook"],

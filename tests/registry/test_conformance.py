@@ -14,7 +14,18 @@ import pytest
 
 from ragcore import ComponentConfig, ComponentSpec, SimpleRetriever
 from ragcore.cli import main
-from ragcore.contracts import Corpus, Encoder, Generator, Index, Retriever, Scorer, WordGenerator
+from ragcore.contracts import (
+    Corpus,
+    Encoder,
+    Generator,
+    Index,
+    Retriever,
+    Scorer,
+    TokenizedEncoder,
+    TokenizedRetriever,
+    TokenizerUser,
+    WordGenerator,
+)
 from ragcore.errors import PluginError
 from ragcore.evaluation.metrics.base import Mean, Metric
 from ragcore.evaluation.running import make_metrics
@@ -216,6 +227,16 @@ def test_a_declared_capability_promises_its_members() -> None:
     with pytest.raises(PluginError, match=r"no encode_words \(promised by its capability 'words'"):
         checked(Generator, members)
     checked(Generator, members | {"encode_words": WordGenerator.encode_words})
+
+    for kind, extension, member in (
+        (Encoder, TokenizedEncoder, "tokenizer"),
+        (Retriever, TokenizedRetriever, "tokenizer"),
+        (Corpus, TokenizerUser, "use_tokenizer"),
+    ):
+        members = body(kind) | {"capabilities": frozenset({"tokenizer"})}
+        with pytest.raises(PluginError, match=rf"no {member} \(promised by its .* 'tokenizer'"):
+            checked(kind, members)
+        checked(kind, members | {member: vars(extension)[member]})
 
     class Late:
         """Its capabilities are known when it is built."""

@@ -21,6 +21,7 @@ from ragcore.testing import (
     Suite,
     examine,
 )
+from tests.helpers.tokenized_parts import TextsByTokens, TokenizedWords
 from tests.helpers.trained_parts import Letters, TrainedWords
 from tests.helpers.word_encoder import WordEncoder, dense_part
 from tests.testing import (
@@ -36,6 +37,7 @@ from tests.testing import (
     mutants_retriever,
     mutants_scorer,
     mutants_search,
+    mutants_tokenizer,
     mutants_training,
 )
 from tests.testing.mutants_corpus import Counted
@@ -53,6 +55,10 @@ class Encoders(EncoderSuite):
     variants = ({"seed": 1}, {"dim": 33})
 
 
+class TokenizedEncoders(EncoderSuite):
+    variants = ({"seed": 1}, {"limit": 30})
+
+
 class TrainedEncoders(EncoderSuite):
     variants = ({"seed": 1},)
 
@@ -66,6 +72,8 @@ RIGHT: Final = [
     (Retrievers, Shared),
     (RetrieverSuite, dense_part(dim=512)),
     (Encoders, WordEncoder),
+    (TokenizedEncoders, TokenizedWords),
+    (CorpusSuite, TextsByTokens),
     (ScorerSuite, Common),
     (Generators, Table),
     (Generators, ComponentSpec("generator", "table", Table, Table.Config(sharpness=40))),
@@ -90,6 +98,8 @@ WRONG: Final = [
         (IndexSuite, mutants_index, Exact),
         (Retrievers, mutants_retriever, Shared),
         (Encoders, mutants_encoder, WordEncoder),
+        (TokenizedEncoders, mutants_tokenizer, TokenizedWords),
+        (CorpusSuite, mutants_tokenizer, TextsByTokens),
         (ScorerSuite, mutants_scorer, Common),
         (Generators, mutants_generator, Table),
         (Generators, mutants_reads, Table),

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ragcore_wikipedia.layouts import is_disambiguation, is_list, passages_of, read_page
 from ragcore_wikipedia.pages import Page, Site
-from ragcore_wikipedia.windows import sentences
+
+from ragcore.corpora.sentences import sentences
 
 WIKI = Site(base="https://xx.example.org/wiki/Main_Page", language="en")
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 
+from ragcore.embeddings.tokenizer import PassageTokenizer
 from ragcore.errors import PluginError
 from ragcore.types import Passage
 from ragcore_static.averaging import average
@@ -36,7 +38,7 @@ class Static:
     """
 
     Config: ClassVar[type[StaticConfig]] = StaticConfig
-    capabilities: ClassVar[frozenset[str]] = frozenset()
+    capabilities: ClassVar[frozenset[str]] = frozenset({"tokenizer"})
 
     def __init__(self, config: StaticConfig) -> None:
         self.config = config
@@ -61,6 +63,16 @@ class Static:
             f"normalize={'yes' if self._normalize else 'no'},"
             f"passage={self._passage_prompt!r},template={config.passage_template!r},"
             f"tokens={config.max_tokens},dim={self.dim})"
+        )
+
+    @cached_property
+    def tokenizer(self) -> PassageTokenizer:
+        """The tokenizer of passages, with prompt and template; see `TokenizedEncoder`."""
+        return PassageTokenizer(
+            self.model.tokenizer,
+            limit=self.config.max_tokens,
+            prompt=self._passage_prompt,
+            template=self.config.passage_template,
         )
 
     @property

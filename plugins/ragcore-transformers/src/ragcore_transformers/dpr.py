@@ -7,7 +7,7 @@ read as the pair of its title and its text.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer, DPRContextEncoder, DPRQuestionEncoder
 
-from ragcore.errors import PluginError
+from ragcore.embeddings.tokenizer import PassageTokenizer
+from ragcore.errors import PluginError, UnsupportedOperation
 from ragcore.types import Passage
 from ragcore_transformers.batching import encode_by_length
 from ragcore_transformers.configs import DprConfig
@@ -52,7 +53,7 @@ class Dpr:
     """
 
     Config: ClassVar[type[DprConfig]] = DprConfig
-    capabilities: frozenset[str] = frozenset({"trainable"})
+    capabilities: frozenset[str] = frozenset({"tokenizer", "trainable"})
 
     def __init__(self, config: DprConfig) -> None:
         self.config = config
@@ -69,6 +70,8 @@ class Dpr:
                 f"{config.passage_model!r} of {self.dim}: they must be trained together"
             )
         self._counter: Final = LengthCounter(self.passage_tokenizer)
+        if self._counter.backend is None:
+            self.capabilities = self.capabilities - {"tokenizer"}
         self.max_input_tokens: Final = config.max_tokens
         self._passages_trained = False
         # Of the weights as they are stored, whatever they are computed in.
@@ -86,6 +89,22 @@ class Dpr:
         # Not the question encoder's weights: it is fine-tuned over fixed vectors (paper, 2.4).
         self.fingerprint: Final = (
             f"dpr(passages={digest},tokens={config.max_tokens},dim={self.dim}{described(passages)})"
+        )
+
+    @cached_property
+    def tokenizer(self) -> PassageTokenizer:
+        """The tokenizer of passages, each a pair of title and text; see `TokenizedEncoder`.
+
+        Raises:
+            UnsupportedOperation: it has no fast form, and so tells no offsets.
+        """
+        backend = self._counter.backend
+        if backend is None:
+            raise UnsupportedOperation.of("encoder 'dpr'", "tokenizer")
+        return PassageTokenizer(
+            backend,
+            limit=self.config.max_tokens,
+            around=backend.num_special_tokens_to_add(is_pair=True),
         )
 
     def chosen(self) -> dict[str, str]:

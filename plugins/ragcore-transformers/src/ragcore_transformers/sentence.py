@@ -8,14 +8,17 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final, cast
 
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
+from tokenizers import Tokenizer
 
-from ragcore.errors import PluginError
+from ragcore.embeddings.tokenizer import PassageTokenizer
+from ragcore.errors import PluginError, UnsupportedOperation
 from ragcore.types import Passage
 from ragcore_transformers.batching import encode_by_length
 from ragcore_transformers.configs import SentenceConfig
@@ -28,6 +31,7 @@ from ragcore_transformers.loading import (
 )
 from ragcore_transformers.packed import unpack_model
 from ragcore_transformers.plain import wide
+from ragcore_transformers.plain_tokens import own_backend
 from ragcore_transformers.precision import (
     Precision,
     chosen_dtype,
@@ -55,7 +59,7 @@ class SentenceTransformers:
     """
 
     Config: ClassVar[type[SentenceConfig]] = SentenceConfig
-    capabilities: frozenset[str] = frozenset({"trainable"})
+    capabilities: frozenset[str] = frozenset({"tokenizer", "trainable"})
 
     def __init__(self, config: SentenceConfig) -> None:
         self.config = config
@@ -69,6 +73,10 @@ class SentenceTransformers:
         # The average of word vectors has another kind, and reads any length.
         counts = hasattr(tokenizer, "all_special_tokens")
         self._counter: Final = LengthCounter(tokenizer) if counts else None
+        # Static embeddings have a tokenizer of the Rust library.
+        self._fast: Final = isinstance(tokenizer, Tokenizer) or getattr(tokenizer, "is_fast", False)
+        if not self._fast:
+            self.capabilities = self.capabilities - {"tokenizer"}
         self._question_prompt = _prompt(config.question_prompt, prompts.get("query"))
         self._passage_prompt = _prompt(config.passage_prompt, prompts.get("document"))
         self._normalize: Final = _normalizes(config, model)
@@ -94,6 +102,30 @@ class SentenceTransformers:
             self.capabilities = self.capabilities - {"trainable"}
         self._questions, self._passages = questions, passages
         self.fingerprint: Final = self._describe(digest, passages)
+
+    @cached_property
+    def tokenizer(self) -> PassageTokenizer:
+        """The tokenizer of passages, with prompt and template; see `TokenizedEncoder`.
+
+        Raises:
+            UnsupportedOperation: the model splits texts in another way.
+        """
+        if not self._fast:
+            raise UnsupportedOperation.of("encoder 'sentence-transformers'", "tokenizer")
+        around, limit = 0, self.model.max_seq_length
+        if self._counter is None:
+            backend = own_backend(self.model.tokenizer)
+            limit = (self.model.tokenizer.truncation or {}).get("max_length")
+        else:
+            backend = self._counter.backend
+            around = backend.num_special_tokens_to_add(is_pair=False)
+        return PassageTokenizer(
+            backend,
+            limit=limit,
+            around=around,
+            prompt=self._passage_prompt,
+            template=self.config.passage_template,
+        )
 
     def chosen(self) -> dict[str, str]:
         """Return what a memory keeps of the passages' precision; see `with_chosen`."""

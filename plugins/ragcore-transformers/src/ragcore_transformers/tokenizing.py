@@ -107,6 +107,11 @@ class LengthCounter:
         self._slow: Any = None if tokenizer.is_fast else tokenizer
         self._backend = own_backend(tokenizer.backend_tokenizer) if tokenizer.is_fast else None
 
+    @property
+    def backend(self) -> Any:
+        """The copy that counts, a `tokenizers.Tokenizer`; None for one without a fast form."""
+        return self._backend
+
     def longer(self, limit: int, *texts: list[str]) -> int:
         """Return how many texts, or pairs of texts, have more than `limit` tokens.
 
@@ -119,7 +124,7 @@ class LengthCounter:
         if self._backend is None:
             rows = self._slow(*texts, truncation=False, verbose=False).input_ids
         else:
-            rows = self._backend.encode_batch(
+            rows = self._backend.encode_batch_fast(
                 texts[0] if len(texts) == 1 else list(zip(*texts, strict=True))
             )
         return sum(len(row) > limit for row in rows)

@@ -11,6 +11,7 @@ from hashlib import blake2b
 from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
+from ragcore.corpora.words import blocks_of_words
 from ragcore.types import Passage
 from ragcore_wikipedia.pages import Page, Site
 from ragcore_wikipedia.wikitext import (
@@ -22,7 +23,7 @@ from ragcore_wikipedia.wikitext import (
     read_wikitext,
     visible_source,
 )
-from ragcore_wikipedia.windows import blocks_of_words, passage_texts
+from ragcore_wikipedia.windows import passage_texts
 
 __all__ = ["Layout", "PagePassages", "is_disambiguation", "is_list", "passages_of", "read_page"]
 

@@ -1,0 +1,65 @@
+"""The sections of a document: a heading with what follows it, up to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ragcore.corpora.structure import Block, DocumentText
+from ragcore.corpora.words import count_words
+
+__all__ = ["Section", "sections_of"]
+
+_LONGEST_GAP: Final = 12
+"""Words between two blocks, such as a comment's, beyond which no piece holds both blocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading and the blocks below it.
+
+    A heading that nothing stands below but a deeper heading is in the deeper one's section.
+
+    Attributes:
+        blocks: at least one; none is white space alone.
+        headings: of the sections that it is in and its own, outermost first.
+    """
+
+    blocks: Sequence[Block]
+    headings: tuple[str, ...]
+
+    @property
+    def start(self) -> int:
+        """Return where its first block starts."""
+        return self.blocks[0].start
+
+    @property
+    def end(self) -> int:
+        """Return where its last block ends."""
+        return self.blocks[-1].end
+
+
+def sections_of(document: DocumentText) -> Iterator[Section]:
+    """Yield a document's sections in order; what precedes the first heading is one too."""
+    text = document.text
+    open_headings: list[Block] = []
+    blocks: list[Block] = []
+    path: tuple[str, ...] = ()
+    for block in document.blocks:
+        if not text[block.start : block.end].strip():
+            continue
+        ends = bool(blocks) and count_words(text[blocks[-1].end : block.start]) > _LONGEST_GAP
+        if block.kind == "heading" and blocks:
+            ends = ends or blocks[-1].kind != "heading" or block.level <= blocks[-1].level
+        if ends:
+            yield Section(blocks, path)
+            blocks = []
+        if block.kind == "heading":
+            while open_headings and open_headings[-1].level >= block.level:
+                open_headings.pop()
+            open_headings.append(block)
+            path = tuple(heading.heading for heading in open_headings if heading.heading)
+        blocks.append(block)
+    if blocks:
+        yield Section(blocks, path)
