@@ -1,0 +1,479 @@
+"""PDFs are read page by page; lines become paragraphs by where they stand."""
+
+from __future__ import annotations
+
+import logging
+import random
+import re
+import zlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from ragcore_documents.readers.limits import Limits, UnreadableError
+from ragcore_documents.readers.pdf import read_pdf
+
+Placed = tuple[float, float, float, str]  # left, bottom, size, text
+Block = tuple[int | None, str, str]
+
+CATALOG, PAGES, FONT, INFO, OUTLINES, FIRST = 1, 2, 3, 4, 5, 6
+
+
+def literal(text: str) -> bytes:
+    return b"(" + re.sub(rb"([\\()])", rb"\\\1", text.encode("cp1252")) + b")"
+
+
+def content(lines: Sequence[Placed]) -> bytes:
+    operations = [
+        b"BT /F1 %g Tf %g %g Td " % (size, left, bottom) + literal(text) + b" Tj ET"
+        for left, bottom, size, text in lines
+    ]
+    return b"\n".join(operations)
+
+
+def stream(data: bytes, more: bytes = b"") -> bytes:
+    return b"<< /Length %d %s >>\nstream\n%s\nendstream" % (len(data), more, data)
+
+
+def written(objects: dict[int, bytes], trailer: bytes = b"") -> bytes:
+    """Write objects with a table of where they are."""
+    file = bytearray(b"%PDF-1.7\n")
+    places = {}
+    for number, body in objects.items():
+        places[number] = len(file)
+        file += b"%d 0 obj\n%s\nendobj\n" % (number, body)
+    start = len(file)
+    size = max(objects) + 1
+    file += b"xref\n0 %d\n0000000000 65535 f \n" % size
+    for number in range(1, size):
+        file += (
+            b"%010d 00000 n \n" % places[number] if number in places else b"0000000000 65535 f \n"
+        )
+    file += b"trailer\n<< /Size %d /Root %d 0 R /Info %d 0 R %s >>\n" % (
+        size,
+        CATALOG,
+        INFO,
+        trailer,
+    )
+    file += b"startxref\n%d\n%%%%EOF\n" % start
+    return bytes(file)
+
+
+def objects_of(
+    pages: Sequence[Sequence[Placed] | bytes],
+    *,
+    outline: Sequence[tuple[int, str, int]] = (),
+    info: bytes = b"",
+) -> dict[int, bytes]:
+    """Make the objects of a PDF.
+
+    Args:
+        pages: lines of each, or its content.
+        outline: (level from 0, title, page from 1) of each entry, of at most two levels.
+        info: entries of the document's information.
+    """
+    numbers = [FIRST + 2 * n for n in range(len(pages))]
+    kids = b" ".join(b"%d 0 R" % number for number in numbers)
+    objects = {
+        CATALOG: b"<< /Type /Catalog /Pages %d 0 R /Outlines %d 0 R >>" % (PAGES, OUTLINES),
+        PAGES: b"<< /Type /Pages /Kids [%s] /Count %d >>" % (kids, len(pages)),
+        FONT: b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>",
+        INFO: b"<< %s >>" % info,
+    }
+    for number, page in zip(numbers, pages, strict=True):
+        objects[number] = (
+            b"<< /Type /Page /Parent %d 0 R /MediaBox [0 0 612 792] /Contents %d 0 R "
+            b"/Resources << /Font << /F1 %d 0 R >> >> >>" % (PAGES, number + 1, FONT)
+        )
+        objects[number + 1] = stream(page if isinstance(page, bytes) else content(page))
+    first = FIRST + 2 * len(pages)
+    objects.update(outline_objects(outline, numbers, first))
+    return objects
+
+
+def outline_objects(
+    outline: Sequence[tuple[int, str, int]], pages: Sequence[int], first: int
+) -> dict[int, bytes]:
+    parents: dict[int, int] = {}
+    children: dict[int, list[int]] = {OUTLINES: []}
+    above = {-1: OUTLINES}
+    for index, (level, _, _) in enumerate(outline):
+        number = first + index
+        parents[number] = above[level - 1]
+        children[parents[number]].append(number)
+        children[number] = []
+        above[level] = number
+    objects = {}
+    for number, inner in children.items():
+        entry = b"<< "
+        if inner:
+            entry += b"/First %d 0 R /Last %d 0 R /Count %d " % (inner[0], inner[-1], len(inner))
+        if number != OUTLINES:
+            _, title, page = outline[number - first]
+            siblings = children[parents[number]]
+            at = siblings.index(number)
+            entry += b"/Title %s /Dest [%d 0 R /Fit] /Parent %d 0 R " % (
+                literal(title),
+                pages[page - 1],
+                parents[number],
+            )
+            if at + 1 < len(siblings):
+                entry += b"/Next %d 0 R " % siblings[at + 1]
+            if at:
+                entry += b"/Prev %d 0 R " % siblings[at - 1]
+        objects[number] = entry + b">>"
+    return objects
+
+
+def pdf(pages: Sequence[Sequence[Placed] | bytes], **more) -> bytes:
+    return written(objects_of(pages, **more))
+
+
+def lines(
+    *texts: str, left: float = 72, top: float = 700, size: float = 10, leading: float = 12
+) -> list[Placed]:
+    return [(left, top - leading * n, size, text) for n, text in enumerate(texts) if text]
+
+
+def blocks(data: bytes) -> list[Block]:
+    document = read_pdf(data, Limits())
+    return [(b.page, b.kind, document.text[b.start : b.end]) for b in document.blocks]
+
+
+LAKE = [
+    "Lake Chad lies in the far west of Chad and borders on the north-east of",
+    "Nigeria. Its size changes with the rains, since it is shallow and has no",
+    "outlet.",
+]
+RIVER = [
+    "The river Chari brings nine tenths of its water. It rises in the Central",
+    "African Republic and flows north.",
+]
+LAKE_TEXT = " ".join(LAKE)
+RIVER_TEXT = " ".join(RIVER)
+
+
+def test_lines_become_paragraphs_where_they_are_apart() -> None:
+    page = lines(*LAKE, "", *RIVER)
+    assert blocks(pdf([page])) == [(1, "paragraph", LAKE_TEXT), (1, "paragraph", RIVER_TEXT)]
+
+
+def test_lines_become_paragraphs_where_they_are_indented() -> None:
+    page = [*lines(*LAKE), *lines(RIVER[0], left=87, top=664), *lines(RIVER[1], top=652)]
+    assert blocks(pdf([page])) == [(1, "paragraph", LAKE_TEXT), (1, "paragraph", RIVER_TEXT)]
+
+
+FULL = "Lake Chad lies in the far west of Chad and borders on the north-east of"
+
+
+def test_a_full_last_line_ends_a_paragraph_too() -> None:
+    first = FULL.removesuffix(" of")
+    last = f"{first} it."
+    apart = lines(FULL, last, "", FULL, last, "", FULL, last)
+    assert blocks(pdf([apart])) == [(1, "paragraph", f"{FULL} {last}")] * 3
+    indented = []
+    hanging = []
+    for n in range(3):
+        top = 700 - 36 * n
+        indented += [*lines(first, left=87, top=top), *lines(FULL, top=top - 12)]
+        indented += lines(last, top=top - 24)
+        hanging += [*lines(FULL, top=top), *lines(first, first, left=87, top=top - 12)]
+    text = " ".join([first, FULL, last])
+    assert blocks(pdf([indented])) == [(1, "paragraph", text)] * 3
+    text = " ".join([FULL, first, first])
+    assert blocks(pdf([hanging])) == [(1, "paragraph", text)] * 3
+
+
+def test_contents_have_an_entry_a_line() -> None:
+    page = lines("1 Lakes" + " ." * 60 + " 3", "2 Rivers" + " ." * 60 + " 17")
+    assert blocks(pdf([page])) == [(1, "paragraph", "1 Lakes … 3\n2 Rivers … 17")]
+
+
+def test_lines_that_their_author_ended_stay_lines() -> None:
+    page = lines(*LAKE, "", "A. Author", "Lake Street 5", "N'Djamena")
+    assert blocks(pdf([page]))[1:] == [(1, "paragraph", "A. Author\nLake Street 5\nN'Djamena")]
+
+
+def test_double_spaced_lines_are_one_paragraph() -> None:
+    page = [*lines(*LAKE, leading=24), *lines(*RIVER, top=604, leading=24)]
+    assert blocks(pdf([page])) == [(1, "paragraph", LAKE_TEXT), (1, "paragraph", RIVER_TEXT)]
+
+
+def test_columns_are_read_one_after_the_other() -> None:
+    left = ["Lake Chad lies in the far west of", "Chad and borders on Nigeria and"]
+    right = ["on two other countries, which are", "Niger and Cameroon."]
+    page = [*lines(*left), *lines(*right, left=320)]
+    assert blocks(pdf([page])) == [(1, "paragraph", " ".join([*left, *right]))]
+
+
+def test_pages_are_numbered_and_keep_their_paragraphs() -> None:
+    document = read_pdf(pdf([lines(*LAKE), [], lines(*RIVER)]), Limits())
+    assert [(block.page, block.kind) for block in document.blocks] == [
+        (1, "paragraph"),
+        (3, "paragraph"),
+    ]
+    assert document.text == f"{LAKE_TEXT}\n\n{RIVER_TEXT}"
+
+
+def test_hyphens_at_the_ends_of_lines() -> None:
+    page = lines(
+        "The water of the lake evaporates and what remains is salt, which flows under-",
+        "ground into the sandy and low-lying depression that is further to the north-",
+        "east. This is why it is fresh. North-east of it there is natron in low-lying pl-",
+        "aces and in the Bod\xe9l\xe9.",
+    )
+    (block,) = blocks(pdf([page]))
+    assert block[2] == (
+        "The water of the lake evaporates and what remains is salt, which flows underground into "
+        "the sandy and low-lying depression that is further to the north-east. This is why it is "
+        "fresh. North-east of it there is natron in low-lying places and in the Bodélé."
+    )
+
+
+def test_bullets_are_lists() -> None:
+    page = lines(
+        "The lake has four countries on its shores, which share its water and fish:",
+        "\u2022 Chad",
+        "\u2022 Nigeria, which has by far the most people of all of the countries that",
+        "share it",
+        "\u2022 Niger",
+    )
+    assert blocks(pdf([page])) == [
+        (1, "paragraph", page[0][3]),
+        (
+            1,
+            "list",
+            "- Chad\n- Nigeria, which has by far the most people of all of the countries that "
+            "share it\n- Niger",
+        ),
+    ]
+
+
+def test_a_larger_font_is_another_block() -> None:
+    page = [*lines("The lake", top=712, size=14), *lines(*LAKE)]
+    assert blocks(pdf([page])) == [(1, "paragraph", "The lake"), (1, "paragraph", LAKE_TEXT)]
+
+
+def chapter(number: int, header: str, footer: str) -> list[Placed]:
+    return [
+        (72, 760, 9, header),
+        *lines(f"Text {number} begins here."),
+        (300, 40, 9, footer),
+    ]
+
+
+def test_running_headers_and_numbers_of_pages_are_left_out() -> None:
+    pages = [chapter(n, "Lakes of Africa", f"Page {n} of 6") for n in range(1, 7)]
+    pages[3] = [(72, 749, 9, "Only here"), *pages[3]]
+    text = [text for _, _, text in blocks(pdf(pages))]
+    assert text == [
+        "Text 1 begins here.",
+        "Text 2 begins here.",
+        "Text 3 begins here.",
+        "Only here",
+        "Text 4 begins here.",
+        "Text 5 begins here.",
+        "Text 6 begins here.",
+    ]
+
+
+def test_chapters_in_headers_are_left_out_with_the_pages_number() -> None:
+    pages = [chapter(n, f"Chapter {n // 3}: Lakes {n + 12}", "") for n in range(1, 9)]
+    pages[0] = [*lines("Text 1 begins here."), (300, 40, 9, "13")]
+    assert [text for _, _, text in blocks(pdf(pages))] == [
+        f"Text {n} begins here." for n in range(1, 9)
+    ]
+
+
+def test_headers_of_left_and_right_pages_differ() -> None:
+    pages = [chapter(n, "Lakes" if n % 2 else "A. Author", "") for n in range(1, 13)]
+    assert [text for _, _, text in blocks(pdf(pages))] == [
+        f"Text {n} begins here." for n in range(1, 13)
+    ]
+
+
+def test_what_does_not_repeat_as_a_header_does_stays() -> None:
+    few = [chapter(n, "Lakes of Africa", str(n)) for n in range(1, 5)]
+    assert sum("Lakes of Africa" in text for _, _, text in blocks(pdf(few))) == 4
+    half = [chapter(n, "Lakes" if n < 4 else f"Other {'abc'[n - 4]}", "") for n in range(1, 7)]
+    assert sum("Lakes" in text for _, _, text in blocks(pdf(half))) == 3
+    # Numbers that do not count the pages are data.
+    measured = [chapter(n, f"Depth {n * n} m", "") for n in range(1, 9)]
+    assert sum("Depth" in text for _, _, text in blocks(pdf(measured))) == 8
+
+
+def test_headings_are_those_of_the_outline() -> None:
+    pages = [
+        [*lines("1 Lakes", top=730, size=16), *lines(*LAKE)],
+        [
+            *lines("1.1 Rivers that flow into", "Lake Chad", top=730, size=13, leading=15),
+            *lines(*RIVER),
+        ],
+    ]
+    outline = [(0, "Lakes", 1), (1, "1.1  Rivers that flow into Lake Chad", 2), (1, "Lost", 2)]
+    document = read_pdf(pdf(pages, outline=outline), Limits())
+    assert [(b.page, b.level, b.heading) for b in document.blocks] == [
+        (1, 1, "1 Lakes"),
+        (1, 0, ""),
+        (2, 2, "1.1 Rivers that flow into Lake Chad"),
+        (2, 0, ""),
+    ]
+    assert document.title == "1 Lakes"
+
+
+def test_a_title_in_the_text_is_no_heading_where_a_larger_one_is() -> None:
+    page = [*lines("Lake Chad", top=720, size=9), *lines("Lake Chad", top=690, size=14)]
+    document = read_pdf(pdf([page], outline=[(0, "Lake Chad", 1)]), Limits())
+    assert [(b.kind, b.level) for b in document.blocks] == [("paragraph", 0), ("heading", 1)]
+
+
+def test_properties() -> None:
+    info = (
+        b"/Title (Microsoft Word - The lakes) /Author (A. Author) /Keywords (water, fish)"
+        b"/CreationDate (D:20240301100000+01'00') /ModDate (nonsense) /Producer (x)"
+    )
+    document = read_pdf(pdf([lines(*LAKE)], info=info), Limits())
+    assert document.title == "The lakes"
+    assert document.metadata == {
+        "author": "A. Author",
+        "keywords": "water, fish",
+        "created": "2024-03-01T10:00:00+01:00",
+    }
+
+
+def test_the_largest_text_of_the_first_page_is_the_title() -> None:
+    page = [
+        *lines("Lakes of the", "Sahel", top=740, size=20, leading=24),
+        *lines(*LAKE, top=680),
+    ]
+    info = b"/Title (lakes-final2.doc)"
+    assert read_pdf(pdf([page], info=info), Limits()).title == "Lakes of the Sahel"
+    twice = [*page, *lines("Other", top=500, size=20)]
+    assert read_pdf(pdf([twice]), Limits()).title == ""
+
+
+def test_an_encrypted_file_is_told() -> None:
+    data = written(
+        objects_of([lines(*LAKE)]),
+        b"/ID [<00> <00>] /Encrypt << /Filter /Standard /V 1 /R 2 /P -4 /O <%s> /U <%s> >>"
+        % (b"41" * 32, b"42" * 32),
+    )
+    with pytest.raises(UnreadableError, match=r"^encrypted: it opens only with a password"):
+        read_pdf(data, Limits())
+
+
+def test_a_file_without_text_is_empty_and_says_why(caplog) -> None:
+    picture = stream(
+        bytes(3),
+        b"/Type /XObject /Subtype /Image /Width 1 /Height 1 "
+        b"/ColorSpace /DeviceRGB /BitsPerComponent 8",
+    )
+    objects = objects_of([b"q 600 0 0 700 0 0 cm /I Do Q"])
+    objects[FIRST] = objects[FIRST].replace(b"/Font", b"/XObject << /I 99 0 R >> /Font")
+    objects[99] = picture
+    document = read_pdf(written(objects), Limits())
+    assert document.text == ""
+    assert "images without text; recognise it (OCR)" in caplog.text
+    document = read_pdf(pdf([[]]), Limits())
+    assert (document.text, document.metadata) == ("", {})
+    assert "its pages have no text" in caplog.text
+
+
+def test_a_broken_table_of_objects_is_made_again() -> None:
+    data = re.sub(rb"startxref\n\d+", b"startxref\n7", pdf([lines(*LAKE)]))
+    assert blocks(data) == [(1, "paragraph", LAKE_TEXT)]
+    cut = pdf([lines(*LAKE)]).partition(b"xref\n0")[0]
+    assert blocks(cut + b"trailer << /Root 1 0 R >>") == [(1, "paragraph", LAKE_TEXT)]
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "does not begin with %PDF"),
+        (b"<html></html>", "does not begin with %PDF"),
+        (b"%PDF-1.7\n", "no page is found"),
+        (pdf([lines(*LAKE)])[:300], "no page is found"),
+        (pdf([]), "no page is found"),
+    ],
+)
+def test_what_is_no_pdf_is_refused(data: bytes, reason: str) -> None:
+    with pytest.raises(UnreadableError, match=reason):
+        read_pdf(data, Limits())
+
+
+def test_pages_that_cannot_be_read_are_a_warning(caplog) -> None:
+    """As where the tree of pages has itself as a branch."""
+    objects = objects_of([lines(*LAKE)])
+    objects[PAGES] = b"<< /Type /Pages /Kids [2 0 R 6 0 R 2 0 R] /Count 3 >>"
+    assert blocks(written(objects)) == [(1, "paragraph", LAKE_TEXT)]
+    assert "2 of 3 pages cannot be read: 2, 3" in caplog.text
+    objects[PAGES] = b"<< /Type /Pages /Kids [9 0 R 8 0 R] /Count 2 >>"
+    with pytest.raises(UnreadableError, match=r"none of its 2 pages can be read|no page is found"):
+        read_pdf(written(objects), Limits())
+
+
+def test_limits_of_pages_and_characters() -> None:
+    data = pdf([lines(*LAKE)] * 3)
+    with pytest.raises(UnreadableError, match="3 pages by its own account, more than 2"):
+        read_pdf(data, Limits(pages=2))
+    with pytest.raises(UnreadableError, match="page 2: its text is longer than the limit"):
+        read_pdf(data, Limits(characters=200))
+
+
+def test_an_outline_that_goes_in_a_ring_ends() -> None:
+    objects = objects_of([lines(*LAKE)])
+    objects[OUTLINES] = b"<< /First 50 0 R >>"
+    objects[50] = b"<< /Title (x) /Next 50 0 R /First 50 0 R /Dest [6 0 R /Fit] >>"
+    assert blocks(written(objects)) == [(1, "paragraph", LAKE_TEXT)]
+
+
+def test_a_bomb_of_spaces_is_an_empty_page() -> None:
+    objects = objects_of([[]])
+    packed = zlib.compress(zlib.compress(b" " * 50_000_000))
+    objects[FIRST + 1] = stream(packed, b"/Filter [/FlateDecode /FlateDecode]")
+    data = written(objects)
+    assert len(data) < 2_000
+    assert read_pdf(data, Limits()).text == ""
+
+
+def test_forms_within_forms_are_bounded_by_the_text() -> None:
+    objects = objects_of([b"/X0 Do"])
+    for depth in range(5):
+        inner = b"/X%d Do " % (depth + 1) * 10 if depth < 4 else content(lines(*LAKE))
+        objects[100 + depth] = stream(
+            inner,
+            b"/Type /XObject /Subtype /Form /BBox [0 0 612 792] "
+            b"/Resources << /Font << /F1 3 0 R >> /XObject << /X%d %d 0 R >> >>"
+            % (depth + 1, 101 + depth),
+        )
+    objects[FIRST] = objects[FIRST].replace(b"/Font", b"/XObject << /X0 100 0 R >> /Font")
+    with pytest.raises(UnreadableError, match="page 1: its text is longer than the limit"):
+        read_pdf(written(objects), Limits(characters=100_000))
+
+
+def test_threads_wait_for_each_other() -> None:
+    files = [pdf([lines(*LAKE, f"Number {n}.")] * 20) for n in range(8)]
+    alone = [read_pdf(data, Limits()) for data in files]
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(lambda data: read_pdf(data, Limits()), files)) == alone
+
+
+def test_mutated_files_are_read_or_refused(caplog) -> None:
+    caplog.set_level(logging.CRITICAL)
+    data = pdf([lines(*LAKE), lines(*RIVER)], outline=[(0, "Lake", 1)], info=b"/Title (The lake)")
+    generator = random.Random(17)
+    pieces = [b"", b"0", b"-1", b"9999999999", b"<<", b"[", b"R", b"null", b"6 0 R", b"\xff"]
+    read = 0
+    reasons = []
+    for _ in range(400):
+        mutated = bytearray(data)
+        for _ in range(generator.randint(1, 12)):
+            start = generator.randrange(len(mutated))
+            mutated[start : start + generator.randrange(20)] = generator.choice(pieces)
+        try:
+            read_pdf(bytes(mutated), Limits())
+            read += 1
+        except UnreadableError as error:
+            reasons.append(str(error))
+    assert all(reasons)
+    assert min(read, len(reasons)) > 5
