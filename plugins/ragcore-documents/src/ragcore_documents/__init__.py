@@ -1,0 +1,1 @@
+"""Folders of documents as a corpus for ragcore: Markdown, HTML, PDF, Word, PowerPoint and others."""
