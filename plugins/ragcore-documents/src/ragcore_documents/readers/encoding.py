@@ -32,10 +32,11 @@ _HTML_CHARSET: Final = re.compile(
 _CONTROL: Final = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f-\x9f\ufffd]")
 _SAMPLE: Final = 1 << 18
 # The detector answers these for short texts in which one of the far more common ones is as likely.
-_RARE: Final = frozenset(
-    "ISO-8859-3 ISO-8859-4 ISO-8859-6 ISO-8859-10 ISO-8859-13 ISO-8859-14 ISO-8859-15"
-    " ISO-8859-16 UTF-8 x-user-defined replacement".split()
-)
+_RARE: Final = frozenset(f"ISO-8859-{part}" for part in (3, 4, 6, 10, 13, 14, 15, 16)) | {
+    "UTF-8",
+    "replacement",
+    "x-user-defined",
+}
 
 
 def decode(data: bytes, declared: str = "") -> str:

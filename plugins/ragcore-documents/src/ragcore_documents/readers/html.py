@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any, Final, Literal, NamedTuple
 
-from ragcore.corpora.structure import BlockKind, DocumentText, TextBuilder
 from turbohtml.saxparse import SaxHandler, sax_parse
 
+from ragcore.corpora.structure import BlockKind, DocumentText, TextBuilder
 from ragcore_documents.readers.encoding import declared_in_html, decode
 from ragcore_documents.readers.limits import Limits, UnreadableError
 from ragcore_documents.readers.titles import lone_heading, sensible_title
@@ -24,49 +24,52 @@ __all__ = ["HtmlHead", "html_blocks", "read_html"]
 _Attributes = tuple[tuple[str, str | None], ...]
 _Region = Literal["body", "article", "main", "header", "navigation"]
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # Elements whose content is no text of the document.
-_LEFT_OUT: Final = frozenset(
+_LEFT_OUT: Final = _words(
     "annotation annotation-xml applet area audio base basefont button canvas col colgroup datalist"
     " embed iframe link map noembed noscript optgroup option param progress rp rtc script select"
-    " source style svg template textarea track video".split()
+    " source style svg template textarea track video"
 )
 # Elements that end a paragraph; text before and behind them is no single sentence.
-_BLOCKS: Final = frozenset(
+_BLOCKS: Final = _words(
     "address article aside blockquote body caption center dd details dialog dir div dl dt fieldset"
     " figcaption figure footer form frameset header hgroup hr html legend li main menu nav ol"
-    " optgroup p pre search section summary table tbody td tfoot th thead tr ul".split()
+    " p pre search section summary table tbody td tfoot th thead tr ul"
 )
 _HEADINGS: Final = {f"h{level}": level for level in range(1, 7)}
 # These cannot be part of a heading: one that is open was never closed.
-_ENDS_HEADING: Final = frozenset("p ul ol dl pre table blockquote".split())
+_ENDS_HEADING: Final = _words("p ul ol dl pre table blockquote")
 _CODE: Final = frozenset(("pre", "listing", "xmp", "plaintext"))
 _LISTS: Final = frozenset(("ul", "ol", "menu", "dir"))
-_NAVIGATION_ROLES: Final = frozenset(
+_NAVIGATION_ROLES: Final = _words(
     "alertdialog banner complementary contentinfo dialog menu menubar navigation search toolbar"
-    " tooltip".split()
+    " tooltip"
 )
 # Words of `class` and `id` by which generators of documentation mark what is not the text itself.
-_NAVIGATION_CLASSES: Final = frozenset(
+_NAVIGATION_CLASSES: Final = _words(
     "breadcrumb breadcrumbs cookie-banner edit-this-page md-sidebar md-source-file"
     " mw-editsection mw-jump-link nav navbar navfooter navheader navigation noprint pagination"
     " prev-next-area rst-footer-buttons sidebar skip-link skip-to-content sphinxsidebar"
-    " table-of-contents toc toctree-wrapper wy-breadcrumbs wy-nav-side".split()
+    " table-of-contents table_of_contents toc toctree-wrapper wy-breadcrumbs wy-nav-side"
 )
-_HIDDEN_CLASSES: Final = frozenset(
-    "gutter headerlink line-number line-numbers-rows lineno linenodiv linenos lnt".split()
+_HIDDEN_CLASSES: Final = _words(
+    "gutter headerlink line-number line-numbers-rows lineno linenodiv linenos lnt"
 )
 _HIDDEN_STYLE: Final = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*hidden)", re.IGNORECASE)
 _FORMATTING: Final = re.compile(
     r"<(/?)(?:(a|b|big|code|em|font|i|nobr|s|small|strike|strong|tt|u)|([a-z][a-z0-9]*))(?=[\s/>])",
     re.IGNORECASE,
 )
-_LINK_MARKS: Final = frozenset("¶ # § 🔗 ↩ ↩︎ ⚓ ⚓︎".split())
+_LINK_MARKS: Final = _words("¶ # § 🔗 ↩ ↩︎ ⚓ ⚓︎")
 _IMAGE_FILE: Final = re.compile(r"\.(?:avif|bmp|gif|ico|jpe?g|png|svg|tiff?|webp)$", re.IGNORECASE)
 _EXPONENT: Final = re.compile(r"[-+−]?\d+|[A-Za-z]")
 _EMPTY_TAG: Final = re.compile(r"<([A-Za-z][\w:.-]*)((?:\s[^<>]*)?)/>")
-_VOID: Final = frozenset(
-    "area base br col embed hr img input link meta param source track wbr".split()
-)
+_VOID: Final = _words("area base br col embed hr img input link meta param source track wbr")
 _META_KEYS: Final = {
     "article:author": "author",
     "article:published_time": "date",
@@ -449,7 +452,8 @@ class _Events(SaxHandler):
             return self._flush
         number = _integer(attributes.get("start"), 1) if ordered else None
         current = self._list = _List(number, self._list, depth)
-        outer, direct = self.items, []
+        outer = self.items
+        direct: list[_Item] = []
         self.items = direct
         region = self._region
 
@@ -470,10 +474,11 @@ class _Events(SaxHandler):
         self._flush()
         if current is None:
             return self._flush
-        current.absorb(self.items, "", self._region) if self.items else None
+        current.absorb(self.items, "", self._region)
         self.items.clear()
         marker = current.marker(attributes.get("value"))
-        outer, content = self.items, []
+        outer = self.items
+        content: list[_Item] = []
         self.items = content
         region = self._region
 
@@ -505,7 +510,8 @@ class _Events(SaxHandler):
         self._flush()
         if current is None:
             return self._flush
-        outer, content = self.items, []
+        outer = self.items
+        content: list[_Item] = []
         self.items = content
 
         def end() -> None:
@@ -548,7 +554,8 @@ class _Events(SaxHandler):
         if current is None or not current.rows:
             return self._flush
         row = current.rows[-1]
-        outer, content = self.items, []
+        outer = self.items
+        content: list[_Item] = []
         self.items = content
         columns = min(max(_integer(attributes.get("colspan"), 1), 1), 1_000)
         rows = max(_integer(attributes.get("rowspan"), 1), 1)
@@ -740,8 +747,8 @@ def _is_hidden(tag: str, attributes: dict[str, str | None]) -> bool:
         return True
     if (style := attributes.get("style")) and _HIDDEN_STYLE.search(style):
         return True
-    names = attributes.get("class")
-    return bool(names) and not _HIDDEN_CLASSES.isdisjoint(names.lower().split())
+    names = (attributes.get("class") or "").lower().split()
+    return not _HIDDEN_CLASSES.isdisjoint(names)
 
 
 def _integer(value: str | None, default: int) -> int:
