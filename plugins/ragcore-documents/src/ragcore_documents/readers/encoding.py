@@ -62,11 +62,11 @@ def declared_in_html(data: bytes) -> str:
     return (match[1] or match[2]).decode("ascii") if match else ""
 
 
-def check_length(text: str, characters: int) -> None:
-    """Raise UnreadableError if a text is longer than this."""
-    if len(text) > characters:
+def check_length(length: int, characters: int) -> None:
+    """Raise UnreadableError if a text of this length has more characters than this."""
+    if length > characters:
         raise UnreadableError(
-            f"{len(text):,} characters of text, of at most {characters:,}; "
+            f"{length:,} characters of text, of at most {characters:,}; "
             "split it into smaller files"
         )
 

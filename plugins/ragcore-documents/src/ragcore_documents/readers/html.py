@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, NamedTuple
 from turbohtml.saxparse import SaxHandler, sax_parse
 
 from ragcore.corpora.structure import BlockKind, DocumentText, TextBuilder
-from ragcore_documents.readers.encoding import declared_in_html, decode
+from ragcore_documents.readers.encoding import check_length, declared_in_html, decode
 from ragcore_documents.readers.limits import Limits, UnreadableError
 from ragcore_documents.readers.titles import lone_heading, sensible_title
 
@@ -62,7 +62,8 @@ _HIDDEN_CLASSES: Final = _words(
 )
 _HIDDEN_STYLE: Final = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*hidden)", re.IGNORECASE)
 _FORMATTING: Final = re.compile(
-    r"<(/?)(?:(a|b|big|code|em|font|i|nobr|s|small|strike|strong|tt|u)|([a-z][a-z0-9]*))(?=[\s/>])",
+    r"<(/?)(?:(b|big|code|em|font|i|nobr|s|small|strike|strong|tt|u)(\s)?|[a-z][a-z0-9]*)"
+    r"(?![a-z0-9])",
     re.IGNORECASE,
 )
 _LINK_MARKS: Final = _words("¶ # § 🔗 ↩ ↩︎ ⚓ ⚓︎")
@@ -151,7 +152,9 @@ def html_blocks(
         sax_parse("".join(events.unframed), inner)
         inner.finish()
         events.items = inner.items
-    for item in _main_content(events.items):
+    content = _main_content(events.items)
+    check_length(sum(len(item.text) for item in content), limits.characters)
+    for item in content:
         builder.add(item.kind, item.text, level=item.level, page=page)
     return events.head()
 
@@ -169,24 +172,29 @@ def _check_cost(html: str) -> None:
         )
     if tags < 2_000:
         return
-    opened: dict[str, int] = {}
+    # Of each formatting tag, whether its open ones have attributes: of those that are alike, the
+    # standard opens three at most.
+    opened: dict[str, list[bool]] = {}
     depth = cost = 0
     for match in _FORMATTING.finditer(html):
-        end, formatting, _ = match.groups()
-        if not formatting:
+        end, name, attributes = match.groups()
+        if name is None:
             cost += depth
-        elif end:
-            if opened.get(name := formatting.lower()):
-                opened[name] -= 1
-                depth -= 1
-        else:
-            name = formatting.lower()
-            opened[name] = opened.get(name, 0) + 1
-            depth += 1
-        if cost > _REOPENED:
-            raise UnreadableError(
-                f"{depth:,} formatting tags such as <{name}> are never closed; close them"
-            )
+            if cost > _REOPENED:
+                raise UnreadableError(
+                    f"{depth:,} tags such as {_unclosed(opened)} are never closed; close them"
+                )
+            continue
+        name = name.lower()
+        if not end:
+            opened.setdefault(name, []).append(bool(attributes))
+            depth += bool(attributes)
+        elif opened.get(name):
+            depth -= opened[name].pop()
+
+
+def _unclosed(opened: dict[str, list[bool]]) -> str:
+    return f"<{max(opened, key=lambda name: sum(opened[name]))}>"
 
 
 def _is_xhtml(html: str) -> bool:
