@@ -62,8 +62,8 @@ _HIDDEN_CLASSES: Final = _words(
 )
 _HIDDEN_STYLE: Final = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*hidden)", re.IGNORECASE)
 _FORMATTING: Final = re.compile(
-    r"<(/?)(?:(b|big|code|em|font|i|nobr|s|small|strike|strong|tt|u)(\s)?|[a-z][a-z0-9]*)"
-    r"(?![a-z0-9])",
+    r"<(/?)(?:(b|big|code|em|font|i|nobr|s|small|strike|strong|tt|u)(?![a-z0-9])(\s*[^\s>])?"
+    r"|[a-z][a-z0-9]*)",
     re.IGNORECASE,
 )
 _LINK_MARKS: Final = _words("¶ # § 🔗 ↩ ↩︎ ⚓ ⚓︎")
