@@ -66,8 +66,7 @@ def check_length(length: int, characters: int) -> None:
     """Raise UnreadableError if a text of this length has more characters than this."""
     if length > characters:
         raise UnreadableError(
-            f"{length:,} characters of text, of at most {characters:,}; "
-            "split it into smaller files"
+            f"{length:,} characters of text, of at most {characters:,}; split it into smaller files"
         )
 
 

@@ -70,7 +70,9 @@ def read_markdown(data: bytes, limits: Limits) -> DocumentText:
     title = sensible_title(own_title) if isinstance(own_title, str) else ""
     if title:
         del metadata["title"]
-    return DocumentText(text, tuple(blocks), title or lone_heading(blocks), metadata, is_source=True)
+    return DocumentText(
+        text, tuple(blocks), title or lone_heading(blocks), metadata, is_source=True
+    )
 
 
 @cache
@@ -112,7 +114,9 @@ class _Blocks:
         for index, token in enumerate(tokens := _parser().parse(self._source)):
             if token.type in _CONTAINERS:
                 containers.append((token, leaves))
-            elif token.type.endswith("_close") and containers and token.level == len(containers) - 1:
+            elif (
+                token.type.endswith("_close") and containers and token.level == len(containers) - 1
+            ):
                 container, before = containers.pop()
                 if leaves == before and container.type != "list_item_open":
                     # Nested too deeply to be parsed.
@@ -123,10 +127,9 @@ class _Blocks:
             elif (kind := _LEAVES.get(token.type)) is not None and token.map:
                 leaves += 1
                 in_list = any(outer.type in _LISTS for outer, _ in containers)
-                if kind == "code" and token.type == "code_block" and is_admonition:
-                    if "```" not in token.content and "~~~" not in token.content:
-                        blocks += self._paragraphs(token)
-                        continue
+                if token.type == "code_block" and is_admonition and "```" not in token.content:
+                    blocks += self._paragraphs(token)
+                    continue
                 is_admonition = token.type == "paragraph_open" and bool(
                     _ADMONITION.match(tokens[index + 1].content)
                 )
@@ -153,7 +156,9 @@ class _Blocks:
         first, last = token.map or (0, 0)
         return self._lines[first], self._lines[min(last, len(self._lines) - 1)]
 
-    def _block(self, kind: BlockKind, token: Token, level: int = 0, heading: str = "") -> list[Block]:
+    def _block(
+        self, kind: BlockKind, token: Token, level: int = 0, heading: str = ""
+    ) -> list[Block]:
         start, end = self._span(token)
         content = self._text[start:end]
         if not content.strip():
