@@ -28,6 +28,8 @@ _HTML_CHARSET: Final = re.compile(
     rb"|<meta[^>]{0,400}?charset\s*=\s*[\"']?\s*([\w.:-]{1,40})",
     re.IGNORECASE,
 )
+# Too little to tell by: up to three bytes of single letters among ASCII.
+_FEW_LETTERS: Final = re.compile(rb"(?:[\x00-\x7f]+|^)(?:[\x80-\xff](?:[\x00-\x7f]+|$)){1,3}")
 # Characters that no text has; bytes that are no text decode to them.
 _CONTROL: Final = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f-\x9f\ufffd]")
 _SAMPLE: Final = 1 << 18
@@ -130,9 +132,11 @@ def _decode_legacy(data: bytes, label: str, position: int) -> str:
             return text
     start = data.rfind(b"\n", 0, position) + 1
     sample = data[max(start, position - 1_000) :][:_SAMPLE]
-    match = detect(sample, Detection(excluded=_RARE))
-    if match.codec is not None:
-        text = data.decode(match.codec)
+    codec = detect(sample, Detection(excluded=_RARE)).codec
+    if _FEW_LETTERS.fullmatch(sample):
+        codec = "whatwg-windows-1252"
+    if codec is not None:
+        text = data.decode(codec)
         if not _CONTROL.search(text):
             return text
     raise UnreadableError(

@@ -64,8 +64,9 @@ _LONG_VALUE: Final = 2_000
 class Events(SaxHandler):
     """Turns the parser's events into items.
 
-    `line` is that at which the open paragraph starts, where that is known. `items` is where finished blocks go: the page's, or those of the open list item, cell or
-    definition. `open` has for each open element what its end does.
+    `line` is that at which the open paragraph starts, where that is known. `items` is where
+    finished blocks go: the page's, or those of the open list item, cell or definition. `_open` has
+    for each open element what its end does.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -98,7 +99,7 @@ class Events(SaxHandler):
             self._left_out += 1
             return
         attributes = dict(attrs) if attrs else {}
-        if tag in LEFT_OUT or (attributes and is_hidden(tag, attributes)):
+        if tag in LEFT_OUT or ((attributes or tag == "dialog") and is_hidden(tag, attributes)):
             self._left_out = 1
             return
         if self._level and tag in ENDS_HEADING:
