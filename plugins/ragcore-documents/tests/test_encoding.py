@@ -103,7 +103,9 @@ def test_all_utf8_is_read(text: str) -> None:
         assert decode(text.encode()) == text
 
 
-@given(st.binary(max_size=300), st.sampled_from(["", "shift_jis", "utf-16", "rot13", "\x00", "gbk"]))
+@given(
+    st.binary(max_size=300), st.sampled_from(["", "shift_jis", "utf-16", "rot13", "\x00", "gbk"])
+)
 def test_no_replacement_character_appears(data: bytes, declared: str) -> None:
     try:
         text = decode(data, declared)

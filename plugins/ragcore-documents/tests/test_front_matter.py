@@ -123,8 +123,9 @@ def test_half_characters_are_replaced() -> None:
 
 
 _YAML = st.lists(
-    st.sampled_from(["a", ": ", "\n", "- ", "&x ", "*x", "[", "]", "{", "}", "!!set ", "!!int ", "? ",
-     "<<", "'", '"', "|", ">", "2024-01-01", "1e3", "~", "#", "\t", " ", "!!timestamp ", "0x", "\\"])
+    st.sampled_from(["a", ": ", "\n", "- ", "&x ", "*x", "[", "]", "{", "}", "!!set ", "!!int ",
+     "? ", "<<", "'", '"', "|", ">", "2024-01-01", "1e3", "~", "#", "\t", " ", "!!timestamp ",
+     "0x", "\\"])
     | st.text(max_size=3)
 )  # fmt: skip
 

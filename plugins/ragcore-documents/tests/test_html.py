@@ -92,7 +92,8 @@ def test_a_page_becomes_its_main_content() -> None:
             "<p>10<sup>6</sup> m<sup>2</sup> 1<sup>st</sup> word<sup>1</sup>",
             [("paragraph", "10^6 m^2 1st word1")],
         ),
-        ("<p>say <q>yes</q> 漢<ruby>字<rp>(</rp><rt>ji</rt></ruby>", [("paragraph", 'say "yes" 漢字(ji)')]),
+        ("<p>say <q>yes</q> 漢<ruby>字<rp>(</rp><rt>ji</rt></ruby>", [
+         ("paragraph", 'say "yes" 漢字(ji)')]),
         ("<p>hy&shy;phen &lt;b&gt; &#x41;&eacute;", [("paragraph", "hyphen <b> Aé")]),
         ('<p><math alttext="x^2"><mi>x</mi><mn>2</mn></math> y', [("paragraph", "x^2 y")]),
         ('<div role=heading aria-level=3>a</div>b', [("heading3", "a"), ("paragraph", "b")]),
@@ -220,13 +221,14 @@ def test_too_much_text_is_refused() -> None:
         read_html(b"<" * 2_000_001, Limits())
 
 
-_MARKUP = st.sampled_from(
-    "<p> </p> <ul> <ol> <li> </ul> <table> <tr> <td rowspan=3> <td colspan=2> </table> <h1> </h2>"
-    " <pre> </pre> <dl> <dt> <dd> </dl> <br> <a> </a> <sup> </sup> <main> </main> <nav> </nav>"
-    " <article> <header> <div hidden> </div> <q> <math alttext=x> </math> <title> </title> <svg>"
-    " <template> <frameset> <noframes> <select> <b> </b> <font size=1> <caption> <blockquote>"
-    " <![CDATA[ ]]> <!-- --> <?xml?> &amp; &#0; &#xd800; < > \x00".split(" ")
-)
+_TAGS = """
+<p> </p> <ul> <ol> <li> </ul> <table> <tr> <td rowspan=3> <td colspan=2> </table> <h1> </h2> <pre>
+</pre> <dl> <dt> <dd> </dl> <br> <a> </a> <sup> </sup> <main> </main> <nav> </nav> <article>
+<header> <div hidden> </div> <q> <math alttext=x> </math> <title> </title> <svg> <template> <frameset>
+<b> </b> <noframes> <select> <font size=1> <caption> <blockquote> <![CDATA[ ]]> <!-- --> <?xml?> &amp; &#0;
+&#xd800; < >
+"""
+_MARKUP = st.sampled_from([*_TAGS.split(), "<td rowspan=3>", "<math alttext=x>", "\x00"])
 
 
 @settings(deadline=None)
@@ -234,16 +236,18 @@ _MARKUP = st.sampled_from(
 def test_any_page_is_read(html: str) -> None:
     try:
         document = read_html(html.encode(errors="replace"), Limits())
-    except UnreadableError as error:
-        assert "NUL" in str(error)
-        return
-    check(document)
+    except UnreadableError:
+        document = None
+    assert document is not None or "\x00" in html
+    if document is not None:
+        check(document)
 
 
 @settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_unreadable(data: bytes) -> None:
     try:
-        check(read_html(data, Limits()))
-    except UnreadableError as error:
-        assert str(error)
+        document = read_html(data, Limits())
+    except UnreadableError:
+        return
+    check(document)

@@ -8,7 +8,9 @@ from ragcore_documents.readers.text import plain_text, read_text
 
 
 def test_empty_lines_separate_paragraphs() -> None:
-    document = read_text(b"\xef\xbb\xbf\r\n  One\r\n two  \r\n \t \r\n\r\nThree\r\n\x0c\n\nfour", Limits())
+    document = read_text(
+        b"\xef\xbb\xbf\r\n  One\r\n two  \r\n \t \r\n\r\nThree\r\n\x0c\n\nfour", Limits()
+    )
     assert document.is_source
     assert document.text == "\n  One\n two  \n \t \n\nThree\n\x0c\n\nfour"
     texts = [document.text[block.start : block.end] for block in document.blocks]
@@ -24,7 +26,9 @@ def test_empty_files_have_no_blocks(data: bytes) -> None:
 
 def test_lines_of_any_length_are_read_up_to_the_limit() -> None:
     assert len(read_text(b"x " * 5_000_000, Limits()).blocks) == 1
-    with pytest.raises(UnreadableError, match="20,000,001 characters of text, of at most 20,000,000"):
+    with pytest.raises(
+        UnreadableError, match="20,000,001 characters of text, of at most 20,000,000"
+    ):
         read_text(b"x" * 20_000_001, Limits())
 
 

@@ -45,6 +45,11 @@ _SETTINGS: Final = {
 _LONGEST_LINE: Final = 10_000
 # Its time for inline markup is quadratic in a paragraph's length.
 _LONGEST_PARAGRAPH: Final = 200_000
+# Characters that substitutions may make of a text; nested ones would make billions.
+_GROWTH: Final = 20_000_000
+_SUBSTITUTION: Final = re.compile(
+    r"^[ \t]*\.\.[ ]+\|[^|\n]+\|[ ]+\S+::[^\n]*(?:\n[ \t]+[^\n]*)*", re.MULTILINE
+)
 _CODING: Final = re.compile(rb"^[^\n]*\n?[^\n]*?coding[:=]\s*([\w.-]{1,40})")
 _METADATA: Final = frozenset(
     ("address", "author", "authors", "contact", "copyright", "date", "organization", "revision",
@@ -130,6 +135,13 @@ def _problem(text: str) -> str:
         if paragraph > _LONGEST_PARAGRAPH:
             return f"it has a paragraph of more than {_LONGEST_PARAGRAPH:,} characters"
         position = end + 1
+    definitions = _SUBSTITUTION.findall(text)
+    if definitions:
+        nested = sum(definition.count("|") // 2 - 1 for definition in definitions)
+        # So many references in definitions expand to at most 3 ** (nested / 3) of them.
+        uses = text.count("|") // 2 * 3 ** min(nested // 3 + 1 if nested else 0, 50)
+        if uses * max(map(len, definitions)) > _GROWTH:
+            return "its substitutions would grow beyond bounds"
     return ""
 
 
@@ -143,6 +155,7 @@ class _Reading:
         self._line = 0
         self._depth = 0
         self._events = Events(limits)
+        self._events.line = 1
 
     def read(self) -> DocumentText:
         metadata = self._metadata()
@@ -251,6 +264,7 @@ class _Reading:
             return self._begin(tag, node, tuple((key, str(n + 1)) for key, n in spans.items()))
         self._begin(tag, node)
         if isinstance(node, nodes.option_group):
+            events.line = self._line_of(node)
             events.characters(", ".join(option.astext() for option in node.children))
         return tag
 
