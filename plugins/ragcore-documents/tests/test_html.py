@@ -222,11 +222,11 @@ def test_too_much_text_is_refused() -> None:
 
 
 _TAGS = """
-<p> </p> <ul> <ol> <li> </ul> <table> <tr> <td rowspan=3> <td colspan=2> </table> <h1> </h2> <pre>
-</pre> <dl> <dt> <dd> </dl> <br> <a> </a> <sup> </sup> <main> </main> <nav> </nav> <article>
-<header> <div hidden> </div> <q> <math alttext=x> </math> <title> </title> <svg> <template> <frameset>
-<b> </b> <noframes> <select> <font size=1> <caption> <blockquote> <![CDATA[ ]]> <!-- --> <?xml?> &amp; &#0;
-&#xd800; < >
+<p> </p> <ul> <ol> <li> </ul> <table> <tr> <td rowspan=3> <td colspan=2> </table> <h1> </h2>
+<pre> </pre> <dl> <dt> <dd> </dl> <br> <a> </a> <sup> </sup> <main> </main> <nav> </nav>
+<article> <header> <div hidden> </div> <q> <math alttext=x> </math> <title> </title> <svg>
+<template> <frameset> <b> </b> <noframes> <select> <font size=1> <caption> <blockquote>
+<![CDATA[ ]]> <!-- --> <?xml?> &amp; &#0; &#xd800; < >
 """
 _MARKUP = st.sampled_from([*_TAGS.split(), "<td rowspan=3>", "<math alttext=x>", "\x00"])
 
