@@ -198,6 +198,12 @@ def test_what_is_nested_deeply_keeps_its_text() -> None:
     assert "deep" in document.text
 
 
+def test_structure_is_followed_up_to_a_depth() -> None:
+    html = "<div>" * 10 + "<ul><li>a<li>b</ul>"
+    assert read_html(html.encode(), Limits(depth=20)).text == "- a\n- b"
+    assert read_html(html.encode(), Limits(depth=10)).text == "a\n\nb"
+
+
 def test_formatting_that_is_never_closed_is_refused() -> None:
     html = "".join(f"<font size={number}><p>x" for number in range(20_000))
     with pytest.raises(UnreadableError, match=r"tags such as <font> are never closed; close them"):
