@@ -1,1 +1,1 @@
-"""Folders of documents as a corpus for ragcore: Markdown, HTML, PDF, Word, PowerPoint and others."""
+"""Folders of Markdown, HTML, PDF, Word and other documents as a corpus for ragcore."""

@@ -28,14 +28,17 @@ _HTML_CHARSET: Final = re.compile(
     rb"|<meta[^>]{0,400}?charset\s*=\s*[\"']?\s*([\w.:-]{1,40})",
     re.IGNORECASE,
 )
+# Too little to tell by: up to three bytes of single letters among ASCII.
+_FEW_LETTERS: Final = re.compile(rb"(?:[\x00-\x7f]+|^)(?:[\x80-\xff](?:[\x00-\x7f]+|$)){1,3}")
 # Characters that no text has; bytes that are no text decode to them.
 _CONTROL: Final = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f-\x9f\ufffd]")
 _SAMPLE: Final = 1 << 18
 # The detector answers these for short texts in which one of the far more common ones is as likely.
-_RARE: Final = frozenset(
-    "ISO-8859-3 ISO-8859-4 ISO-8859-6 ISO-8859-10 ISO-8859-13 ISO-8859-14 ISO-8859-15"
-    " ISO-8859-16 UTF-8 x-user-defined replacement".split()
-)
+_RARE: Final = frozenset(f"ISO-8859-{part}" for part in (3, 4, 6, 10, 13, 14, 15, 16)) | {
+    "UTF-8",
+    "replacement",
+    "x-user-defined",
+}
 
 
 def decode(data: bytes, declared: str = "") -> str:
@@ -61,12 +64,11 @@ def declared_in_html(data: bytes) -> str:
     return (match[1] or match[2]).decode("ascii") if match else ""
 
 
-def check_length(text: str, characters: int) -> None:
-    """Raise UnreadableError if a text is longer than this."""
-    if len(text) > characters:
+def check_length(length: int, characters: int) -> None:
+    """Raise UnreadableError if a text of this length has more characters than this."""
+    if length > characters:
         raise UnreadableError(
-            f"{len(text):,} characters of text, of at most {characters:,}; "
-            "split it into smaller files"
+            f"{length:,} characters of text, of at most {characters:,}; split it into smaller files"
         )
 
 
@@ -130,9 +132,11 @@ def _decode_legacy(data: bytes, label: str, position: int) -> str:
             return text
     start = data.rfind(b"\n", 0, position) + 1
     sample = data[max(start, position - 1_000) :][:_SAMPLE]
-    match = detect(sample, Detection(excluded=_RARE))
-    if match.codec is not None:
-        text = data.decode(match.codec)
+    codec = detect(sample, Detection(excluded=_RARE)).codec
+    if _FEW_LETTERS.fullmatch(sample):
+        codec = "whatwg-windows-1252"
+    if codec is not None:
+        text = data.decode(codec)
         if not _CONTROL.search(text):
             return text
     raise UnreadableError(

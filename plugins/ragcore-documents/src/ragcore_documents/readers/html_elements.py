@@ -1,0 +1,105 @@
+"""What the elements of HTML are to a reader: text, structure, navigation, or hidden."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final, Literal
+
+__all__ = [
+    "BLOCKS",
+    "CODE",
+    "ENDS_HEADING",
+    "HEADINGS",
+    "LEFT_OUT",
+    "LISTS",
+    "Region",
+    "integer",
+    "is_hidden",
+    "region_of",
+    "words",
+]
+
+Region = Literal["body", "article", "main", "header", "navigation"]
+
+
+def words(text: str) -> frozenset[str]:
+    """Return the words of a text as a set."""
+    return frozenset(text.split())
+
+
+# Elements whose content is no text of the document.
+LEFT_OUT: Final = words(
+    "annotation annotation-xml applet area audio base basefont button canvas col colgroup datalist"
+    " embed iframe link map noembed noscript optgroup option param progress rp rtc script select"
+    " source style svg template textarea track video"
+)
+# Elements that end a paragraph; text before and behind them is no single sentence.
+BLOCKS: Final = words(
+    "address article aside blockquote body caption center dd details dialog dir div dl dt fieldset"
+    " figcaption figure footer form frameset header hgroup hr html legend li main menu nav ol"
+    " p pre search section summary table tbody td tfoot th thead tr ul"
+)
+HEADINGS: Final = {f"h{level}": level for level in range(1, 7)}
+# These cannot be part of a heading: one that is open was never closed.
+ENDS_HEADING: Final = words("p ul ol dl pre table blockquote")
+CODE: Final = frozenset(("pre", "listing", "xmp", "plaintext"))
+LISTS: Final = frozenset(("ul", "ol", "menu", "dir"))
+_NAVIGATION_ROLES: Final = words(
+    "alertdialog banner complementary contentinfo dialog menu menubar navigation search toolbar"
+    " tooltip"
+)
+# Words of `class` and `id` by which generators of documentation mark what is not the text itself.
+_NAVIGATION_CLASSES: Final = words(
+    "breadcrumb breadcrumbs cookie-banner edit-this-page md-sidebar md-source-file"
+    " mw-editsection mw-jump-link nav navbar navfooter navheader navigation noprint pagination"
+    " prev-next-area rst-footer-buttons sidebar skip-link skip-to-content sphinxsidebar"
+    " table-of-contents table_of_contents toc toctree-wrapper wy-breadcrumbs wy-nav-side"
+)
+_HIDDEN_CLASSES: Final = words(
+    "gutter headerlink line-number line-numbers-rows lineno linenodiv linenos lnt"
+)
+_HIDDEN_STYLE: Final = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*hidden)", re.IGNORECASE)
+
+
+def region_of(tag: str, attributes: Mapping[str, str | None], region: Region) -> Region:
+    """Return the region of an element inside another region."""
+    role = attributes.get("role")
+    if region in ("navigation", "header"):
+        return "navigation" if tag == "nav" or role in _NAVIGATION_ROLES else region
+    if tag == "main" or role == "main":
+        return "main"
+    if tag == "nav" or role in _NAVIGATION_ROLES:
+        return "navigation"
+    if attributes and tag not in ("body", "html", "main", "article"):
+        names = f"{attributes.get('class') or ''} {attributes.get('id') or ''}".lower()
+        if not _NAVIGATION_CLASSES.isdisjoint(names.split()):
+            return "navigation"
+    if region == "body":
+        if tag == "article" or role == "article":
+            return "article"
+        if tag == "header":
+            return "header"
+        if tag == "footer":
+            return "navigation"
+    return region
+
+
+def is_hidden(tag: str, attributes: Mapping[str, str | None]) -> bool:
+    """Return whether a browser, or a reader aloud, leaves an element out."""
+    if "hidden" in attributes and attributes["hidden"] != "until-found":
+        return True
+    if tag == "dialog" and "open" not in attributes:
+        return True
+    if (attributes.get("aria-hidden") or "").lower() == "true":
+        return True
+    if (style := attributes.get("style")) and _HIDDEN_STYLE.search(style):
+        return True
+    names = (attributes.get("class") or "").lower().split()
+    return not _HIDDEN_CLASSES.isdisjoint(names)
+
+
+def integer(value: str | None, default: int) -> int:
+    """Return the number that an attribute states, or a default."""
+    value = (value or "").strip()
+    return int(value) if re.fullmatch(r"-?[0-9]{1,9}", value) else default
