@@ -48,7 +48,7 @@ SECTIONS: Final = {
     "split": SplitConfig,
 }
 COMPONENTS: Final = {
-    "corpus": ["dpr-tsv", "jsonl", "text", "wikipedia", "world-factbook"],
+    "corpus": ["documents", "dpr-tsv", "jsonl", "text", "wikipedia", "world-factbook"],
     "retriever": ["bm25", "dense", "hybrid", "rerank"],
     "scorer": ["cross-encoder", "query-likelihood"],
     "encoder": ["dpr", "sentence-transformers", "static"],

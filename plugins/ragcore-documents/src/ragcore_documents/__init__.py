@@ -1,0 +1,1 @@
+"""Folders of Markdown, HTML, PDF, Word and other documents as a corpus for ragcore."""
