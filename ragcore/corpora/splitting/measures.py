@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ragcore.corpora.words import count_words
 
 if TYPE_CHECKING:
-    from numpy import ndarray
+    from ragcore.contracts import TextTokenizer
+    from ragcore.types import Spans
 
-__all__ = ["Measure", "TokenMeasure", "Tokenizer", "WordMeasure"]
+__all__ = ["Measure", "TokenMeasure", "WordMeasure"]
 
 _TEXT_AT_ONCE: Final = 50_000
 """Characters beyond which a text is tokenised in parts."""
 _TEXTS_AT_ONCE: Final = 1_000_000
 """Characters of the texts that are tokenised in one call."""
-
-
-class Tokenizer(Protocol):
-    """What splitting needs of an encoder's tokenizer."""
-
-    def spans(self, texts: Sequence[str]) -> Sequence[ndarray[Any, Any]]:
-        """Return each text's tokens as character offsets of start and end, [t, 2]."""
-        ...
-
-    def room(self, title: str) -> int:
-        """Return how many tokens of text the encoder reads of a passage with this title."""
-        ...
 
 
 class Measure(Protocol):
@@ -75,7 +64,7 @@ class TokenMeasure:
 
     is_exact = False
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: TextTokenizer) -> None:
         self._tokenizer = tokenizer
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
@@ -113,7 +102,7 @@ class TokenMeasure:
             for end in tokens[:, 1].tolist():
                 yield start + end
 
-    def _spans(self, texts: Sequence[str]) -> Iterator[ndarray[Any, Any]]:
+    def _spans(self, texts: Sequence[str]) -> Iterator[Spans]:
         """Yield each text's tokens; texts are tokenised together up to a number of characters."""
         batch: list[str] = []
         characters = 0

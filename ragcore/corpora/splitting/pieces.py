@@ -16,7 +16,7 @@ from ragcore.corpora.structure import DocumentText
 from ragcore.errors import CorpusError
 
 if TYPE_CHECKING:
-    from ragcore.corpora.splitting.measures import Tokenizer
+    from ragcore.contracts import TextTokenizer
 
 __all__ = ["Piece", "split_document"]
 
@@ -53,7 +53,7 @@ class Piece:
 def split_document(
     document: DocumentText,
     split: SplitConfig,
-    tokenizer: Tokenizer | None = None,
+    tokenizer: TextTokenizer | None = None,
     title: str = "",
 ) -> Iterator[Piece]:
     """Return the pieces of a document in order.
@@ -89,7 +89,7 @@ def split_document(
     return _located(document, ranges, joined=split.by == "words")
 
 
-def _tokens(split: SplitConfig, tokenizer: Tokenizer | None, title: str) -> tuple[Measure, int]:
+def _tokens(split: SplitConfig, tokenizer: TextTokenizer | None, title: str) -> tuple[Measure, int]:
     """Return how tokens are counted, and how many a piece of a document may have."""
     if tokenizer is None:
         raise CorpusError(
