@@ -180,9 +180,9 @@ class Document:
 
     Attributes:
         id: stays the same when the document is edited or renamed, such as the id of a wiki's page.
-        key: changes whenever a passage of the document does: two states of a document with the
-            same key have the same passages. Of a wiki's page, the revision and a digest of title
-            and text.
+        key: changes whenever a passage of the document does, its metadata included: two states of
+            a document with the same key have the same passages. Of a wiki's page, the revision and
+            a digest of title and text.
         passages: in the document's order; empty where it has no text. None where the document is
             known with this key, so that it need not be parsed.
     """

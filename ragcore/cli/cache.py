@@ -98,7 +98,7 @@ def forget(
     as_json: JsonOption = False,
 ) -> None:
     """Remove the vectors of some texts, of every encoder."""
-    from ragcore.corpora.readers import Jsonl
+    from ragcore.corpora.jsonl import Jsonl
     from ragcore.embeddings.upkeep import forget as forget_texts
     from ragcore.errors import StoreError
 

@@ -260,10 +260,11 @@ def calibrate(
 
 
 def _counts(updated: UpdateInfo) -> str:
-    """Return how many passages an update added, changed and removed."""
+    """Return how many passages an update added, changed, removed and moved."""
+    moved = f", {updated.moved:,} moved" if updated.moved else ""
     return (
-        f", {updated.added:,} added, {updated.changed:,} changed, {updated.removed:,} removed "
-        f"since {updated.parent}"
+        f", {updated.added:,} added, {updated.changed:,} changed, {updated.removed:,} removed"
+        f"{moved} since {updated.parent}"
     )
 
 

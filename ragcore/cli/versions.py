@@ -192,7 +192,7 @@ def diff(
         bool, typer.Option("--json", help="Print one JSON object per passage, one a line.")
     ] = False,
 ) -> None:
-    """Show passages added, removed or changed between two versions."""
+    """Show passages added, removed, changed or moved between two versions."""
     from ragcore.store.diff import write_changes
     from ragcore.views.console import print_view
     from ragcore.views.versions import difference_view
@@ -266,9 +266,10 @@ def _print_lines(differences: Differences) -> None:
     """Print each difference as a line of JSON."""
     rows = [{"change": "removed", "old": asdict(passage)} for passage in differences.removed]
     rows += [{"change": "added", "new": asdict(passage)} for passage in differences.added]
-    rows += [
-        {"change": "changed", "old": asdict(before), "new": asdict(after)}
-        for before, after in differences.changed
-    ]
+    for change, pairs in (("changed", differences.changed), ("moved", differences.moved)):
+        rows += [
+            {"change": change, "old": asdict(before), "new": asdict(after)}
+            for before, after in pairs
+        ]
     for row in rows:
         print_json(row)

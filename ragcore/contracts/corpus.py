@@ -13,7 +13,14 @@ __all__ = ["Corpus", "DocumentCorpus", "KnownDocuments"]
 
 @runtime_checkable
 class Corpus(Component, Protocol):
-    """A source of passages. Iterating streams them; each iteration starts from the beginning."""
+    """A source of passages. Iterating streams them; each iteration starts from the beginning.
+
+    It may have further members, which are used where they exist:
+
+    - `places(id) -> list[str]`, where the first two passages with an id are, such as
+      `passages.jsonl:7`, for the error that names them;
+    - `__len__` or `__length_hint__`, how many passages it has, to show progress.
+    """
 
     def __iter__(self) -> Iterator[Passage]:
         """Yield the passages; ids are unique, texts not empty.
@@ -42,8 +49,11 @@ class KnownDocuments(Protocol):
 class DocumentCorpus(Corpus, Protocol):
     """A corpus with the capability `documents`: it tells which document a passage belongs to.
 
-    Iterating it yields the passages of all documents, in their order. It may have further members,
-    which an update uses where they exist:
+    Iterating it yields the passages of all documents, in their order. Where a passage has the id,
+    title and text that it had, an update does not encode it again, though it is at another place
+    of its document and its metadata `line`, `span`, `page` or `mtime` tell so.
+
+    It may have further members, which an update uses where they exist:
 
     - `identity: str`, what it is a copy of, such as a wiki's name: a memory of one is not updated
       by another;

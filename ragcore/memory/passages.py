@@ -1,24 +1,30 @@
 """Passages on disk: Arrow files, written as a stream and read through a memory map.
 
 Knows a file's columns (id, title, text, metadata as JSON); knows nothing of versions or retrievers.
-A file consists of record batches of bounded size, so that neither writing nor reading has more than
-one of them in memory.
+Metadata of passages that moved in their documents come from another file (moved.py).
 """
 
 from __future__ import annotations
 
-import json
-import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
 
 from ragcore.errors import ComponentError, CorpusError, StoreCorruptError, StoreError
+from ragcore.memory.columns import (
+    BATCH_CHARACTERS,
+    BATCH_ROWS,
+    metadata_from_json,
+    metadata_list,
+    metadata_to_json,
+    read_batches,
+)
+from ragcore.memory.moved import MovedMetadata
 from ragcore.types import Passage
 
 if TYPE_CHECKING:
@@ -31,10 +37,6 @@ __all__ = ["PassageWriter", "Passages"]
 SCHEMA: Final = pa.schema(
     [pa.field(name, pa.string(), nullable=False) for name in ("id", "title", "text", "metadata")]
 )
-BATCH_ROWS: Final = 4096
-DEEPEST: Final = 64
-"""How deep metadata may be nested: Python reads and copies it by recursion."""
-BATCH_CHARACTERS: Final = 1 << 22
 
 
 class PassageWriter:
@@ -72,7 +74,7 @@ class PassageWriter:
                 surrogate, which UTF-8 cannot encode.
         """
         for passage in passages:
-            fields = (passage.id, passage.title, passage.text, _to_json(passage))
+            fields = (passage.id, passage.title, passage.text, metadata_to_json(passage))
             self._pending.append(fields)
             self._characters += sum(map(len, fields))
             if len(self._pending) >= BATCH_ROWS or self._characters >= BATCH_CHARACTERS:
@@ -101,6 +103,13 @@ class PassageWriter:
         return f"a passage cannot be written as UTF-8: {error}"
 
 
+class _Content(NamedTuple):
+    """What is read: the columns of each batch, and the metadata that replace some of theirs."""
+
+    batches: list[list[Any]]
+    moved: MovedMetadata | None
+
+
 class Passages:
     """The passages of one file or several, read-only, by row; several threads may use it.
 
@@ -112,30 +121,39 @@ class Passages:
     A passage's *number* is its position in all files together, from 0. A version that was derived
     from another has that version's files and one more, and leaves out the passages that were
     removed or changed since. A passage's *row* is its position, from 0, among those that are left.
+    Passages that moved in their documents since have other metadata than in these files.
 
     Attributes:
         kept: the numbers of the passages of this version, ascending, int64 [n]; None for all.
     """
 
-    def __init__(self, path: Path, *more: Path, kept: Numbers | None = None) -> None:
+    def __init__(
+        self, path: Path, *more: Path, kept: Numbers | None = None, moved: Path | None = None
+    ) -> None:
         """Open files that `PassageWriter` wrote.
 
         Args:
             path: the first file.
             more: further files, whose passages follow.
             kept: the numbers of the passages of this version, ascending, int64 [n]; None for all.
+            moved: the file with the metadata of passages that moved; None where none did.
 
         Raises:
-            StoreCorruptError: a file is missing or cut off, it has other columns, or `kept` has a
-                number that is not there.
+            StoreCorruptError: a file is missing or cut off, it has other columns, or `kept` or
+                `moved` has a number that is not there.
         """
         self._paths = (path, *more)
-        batches = [batch for path in self._paths for batch in _read_batches(path)]
-        self._batches: list[list[Any]] | None = [batch.columns for batch in batches]
+        batches = [
+            batch for path in self._paths for batch in read_batches(path, SCHEMA, "passages")
+        ]
         self._ends = list(accumulate(batch.num_rows for batch in batches))
         self.kept: Final = kept
         if kept is not None:
             self._check_kept(kept)
+        self._content: _Content | None = _Content(
+            [batch.columns for batch in batches],
+            None if moved is None else MovedMetadata(moved, self.stored, kept),
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -146,7 +164,7 @@ class Passages:
     def close(self) -> None:
         """Release the files. Passages read before stay valid."""
         # A map ends with the last array that refers to it, so a reader in another thread is safe.
-        self._batches = None
+        self._content = None
 
     def __len__(self) -> int:
         return self.stored if self.kept is None else len(self.kept)
@@ -170,7 +188,7 @@ class Passages:
         Raises:
             ComponentError: there is no such row.
         """
-        batches = self._columns()
+        batches, moved = self._opened()
         passages = []
         for row in rows:
             if not 0 <= row < len(self):
@@ -181,7 +199,10 @@ class Passages:
             number = row if self.kept is None else int(self.kept[row])
             batch = bisect_right(self._ends, number)
             offset = number - (self._ends[batch - 1] if batch else 0)
-            passages.append(_passage(*(column[offset].as_py() for column in batches[batch])))
+            fields = [column[offset].as_py() for column in batches[batch]]
+            if moved is not None:
+                fields[3] = moved.get(number) or fields[3]
+            passages.append(_passage(*fields))
         return passages
 
     def __iter__(self) -> Iterator[Passage]:
@@ -191,20 +212,23 @@ class Passages:
 
     def batches(self) -> Iterator[list[Passage]]:
         """Yield all passages by row, as lists of at most 4,096."""
-        for columns in self._kept_columns():
-            rows = zip(*(column.to_pylist() for column in columns), strict=True)
+        content = self._opened()
+        for numbers, columns in self._kept_columns(content):
+            texts = [column.to_pylist() for column in columns[:3]]
+            rows = zip(*texts, _metadata_of(content, numbers, columns), strict=True)
             yield [_passage(*row) for row in rows]
 
     def metadata(self) -> Iterator[list[Mapping[str, Any]]]:
         """Yield the metadata of all passages by row, as lists of at most 4,096."""
-        for columns in self._kept_columns():
-            # Parsed as one text, which is many times quicker than one by one.
-            yield json.loads(f"[{','.join(columns[3].to_pylist())}]", parse_constant=_null)
+        content = self._opened()
+        for numbers, columns in self._kept_columns(content):
+            yield metadata_list(_metadata_of(content, numbers, columns))
 
     def column(self, name: Literal["id", "title"]) -> Any:
         """Return the ids or the titles of all passages by row, a `pyarrow.ChunkedArray`."""
         index = SCHEMA.names.index(name)
-        return pa.chunked_array((chunk for (chunk,) in self._kept_columns(index)), pa.string())
+        chunks = (chunk for _, (chunk,) in self._kept_columns(self._opened(), index))
+        return pa.chunked_array(chunks, pa.string())
 
     def rows(self, numbers: Sequence[int] | Numbers) -> list[int]:
         """Return the rows of passages of this version, by their numbers, in that order."""
@@ -235,7 +259,7 @@ class Passages:
         requested = pa.array([name for name in ids if _is_unicode(name)], pa.string())
         rows: dict[str, int] = {}
         start = 0
-        for id_column, *_ in self._kept_columns():
+        for _, (id_column, *_) in self._kept_columns(self._opened()):
             matches = pc.indices_nonzero(pc.is_in(id_column, requested))
             matched = zip(matches.to_pylist(), id_column.take(matches).to_pylist(), strict=True)
             rows |= {passage_id: start + offset for offset, passage_id in matched}
@@ -251,33 +275,43 @@ class Passages:
 
         requested = pa.array([name for name in ids if _is_unicode(name)], pa.string())
         start, numbers = 0, [np.zeros(0, np.int64)]
-        for columns in self._columns():
+        for columns in self._opened().batches:
             matches = pc.indices_nonzero(pc.is_in(columns[0], requested))
             numbers.append(matches.to_numpy().astype(np.int64) + start)
             start += len(columns[0])
         return np.concatenate(numbers)
 
-    def _kept_columns(self, *indexes: int) -> Iterator[list[Any]]:
-        """Yield the columns of each batch, or some of them, without passages that are left out."""
+    def _kept_columns(
+        self, content: _Content, *indexes: int
+    ) -> Iterator[tuple[Numbers, list[Any]]]:
+        """Yield the numbers [m] and the columns of each batch, without passages that are left out.
+
+        Args:
+            content: of the files.
+            indexes: of the columns; all where none is given.
+        """
         start = 0
-        for end, columns in zip(self._ends, self._columns(), strict=True):
+        for end, columns in zip(self._ends, content.batches, strict=True):
             if indexes:
                 columns = [columns[index] for index in indexes]
             if self.kept is None:
-                yield columns
+                yield np.arange(start, end), columns
             else:
                 first, stop = np.searchsorted(self.kept, (start, end))
+                numbers = self.kept[first:stop]
                 if stop - first == end - start:
-                    yield columns
+                    yield numbers, columns
                 elif stop > first:
-                    offsets = pa.array(self.kept[first:stop] - start)
-                    yield [column.take(offsets) for column in columns]
+                    offsets = pa.array(numbers - start)
+                    yield numbers, [column.take(offsets) for column in columns]
             start = end
 
-    def _columns(self) -> list[list[Any]]:
-        if self._batches is None:
+    def _opened(self) -> _Content:
+        # Read once by each method: another thread may close the passages meanwhile.
+        content = self._content
+        if content is None:
             raise StoreError(f"{self._paths[0]} is closed: open the memory again to read passages")
-        return self._batches
+        return content
 
     def _check_kept(self, kept: Numbers) -> None:
         inside = not len(kept) or (kept[0] >= 0 and kept[-1] < self.stored)
@@ -288,66 +322,25 @@ class Passages:
             )
 
 
-def _read_batches(path: Path) -> list[Any]:
-    """Map a file into memory and return its record batches."""
-    try:
-        reader = pa.ipc.open_file(pa.memory_map(str(path), "r"))
-        if not reader.schema.equals(SCHEMA):
-            raise StoreCorruptError(
-                f"{path} has columns {reader.schema.names}, expected {SCHEMA.names}: "
-                "rebuild this version of the memory"
-            )
-        return [reader.get_batch(i) for i in range(reader.num_record_batches)]
-    except FileNotFoundError:
-        raise StoreCorruptError(f"{path} is missing: rebuild this version of the memory") from None
-    except (pa.ArrowException, OSError) as error:
-        raise StoreCorruptError(
-            f"{path} cannot be read as passages ({error}): rebuild this version of the memory"
-        ) from error
+def _metadata_of(content: _Content, numbers: Numbers, columns: Sequence[Any]) -> list[str]:
+    """Return the metadata of passages as JSON texts, those that moved with what they have now.
 
-
-def _to_json(passage: Passage) -> str:
-    if not passage.metadata:
-        return "{}"
-    try:
-        text = json.dumps(dict(passage.metadata), ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise CorpusError(
-            f"passage {passage.id!r}: its metadata cannot be written as JSON ({error}): use "
-            "strings, finite numbers, booleans, null, lists and mappings only; write null where a "
-            "number is NaN or infinite"
-        ) from None
-    if _depth(text) > DEEPEST:
-        raise CorpusError(
-            f"passage {passage.id!r}: its metadata is nested more than {DEEPEST} levels deep: "
-            "write it flatter"
-        )
-    return text
-
-
-_MARKS: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')
-"""Strings, which may hold brackets, and brackets."""
-
-
-def _depth(text: str) -> int:
-    """Return at least how deep the lists and mappings of a JSON text are nested."""
-    if text.count("[") + text.count("{") <= DEEPEST:
-        return 0
-    depth = deepest = 0
-    for mark in _MARKS.findall(text):
-        depth += 1 if mark in "[{" else -1 if mark in "]}" else 0
-        deepest = max(deepest, depth)
-    return deepest
+    Args:
+        content: of the passages.
+        numbers: of the passages, ascending, int64 [m].
+        columns: of these.
+    """
+    texts: list[str] = columns[3].to_pylist()
+    if content.moved is not None:
+        for position, text in content.moved.among(numbers):
+            texts[position] = text
+    return texts
 
 
 def _passage(id: str, title: str, text: str, metadata: str) -> Passage:  # noqa: A002
     if metadata == "{}":
         return Passage(id, title, text, {})
-    return Passage(id, title, text, json.loads(metadata, parse_constant=_null))
-
-
-def _null(name: str) -> None:
-    """Read NaN and infinities, which earlier releases wrote, as null: JSON has no such numbers."""
+    return Passage(id, title, text, metadata_from_json(metadata))
 
 
 def _is_unicode(text: str) -> bool:

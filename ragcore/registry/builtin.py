@@ -11,11 +11,15 @@ _CONFIGS: Final = "ragcore.retrievers.configs"
 
 @hookimpl
 def ragcore_corpora() -> Components:
-    """Name the corpora that read files."""
+    """Name the corpora that read files and data sets."""
     return {
-        "jsonl": "ragcore.corpora.readers:Jsonl",
-        "dpr-tsv": "ragcore.corpora.readers:DprTsv",
-        "text": "ragcore.corpora.readers:TextFolder",
+        "jsonl": "ragcore.corpora.jsonl:Jsonl",
+        "dpr-tsv": "ragcore.corpora.dpr_tsv:DprTsv",
+        "csv": "ragcore.corpora.tables:Csv",
+        "tsv": "ragcore.corpora.tables:Tsv",
+        "parquet": "ragcore.corpora.parquet:Parquet",
+        "huggingface": "ragcore.corpora.huggingface:HuggingFace",
+        "text": "ragcore.corpora.text_folder:TextFolder",
     }
 
 

@@ -5,9 +5,10 @@ Knows how passages become files; knows nothing of how a version is chosen or ope
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from itertools import islice
+from operator import length_hint
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,7 +81,7 @@ def build_version(
         retriever = spec.build()
         give_cache(retriever, cache)
         give_tokenizer(corpus, corpus_name, retriever, spec.use)
-        total = len(corpus) if isinstance(corpus, Sized) else None
+        total = length_hint(corpus) or None
         documents = document_corpus(corpus)
         with scratch_folder(catalog, retriever, fresh=fresh, report=report):
             with ExitStack() as stack:

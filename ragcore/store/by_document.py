@@ -2,8 +2,8 @@
 
 Knows how documents and new passages come into a new version's folder; knows nothing of retrievers.
 Documents are streamed: what is held for each of the version's is one byte, for each passage at most
-17, for each that is removed eight, and what checks that ids are unique, some 100 bytes for each new
-one. Writing the documents takes 32 bytes for each.
+17, for each that is removed eight, for each that moves 24, and what checks that ids are unique,
+some 100 bytes for each new one. Writing the documents takes 32 bytes for each.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from ragcore.store.documents import (
     NoDocuments,
 )
 from ragcore.store.layout import VersionFolder, passage_file, passage_files
+from ragcore.store.moved import MovedPassages
 from ragcore.store.progress import Progress
 from ragcore.types import Document, Passage
 
@@ -52,16 +53,18 @@ class DocumentUpdate(NamedTuple):
         removed: numbers of the version's passages that do not stay, int64 [r], ascending.
         added: how many new ones follow those that stay.
         replaced: how many of them replace a removed one.
+        moved: how many of those that stay have new metadata.
         documents: what happened to how many documents.
         loose: how many of the removed passages belong to no document, as all do in versions of
             earlier releases, of how many.
         recorded: how many documents with passages the new version has.
-        is_empty: whether passages and documents are the version's.
+        is_empty: whether passages, their metadata and documents are the version's.
     """
 
     removed: Rows
     added: int
     replaced: int
+    moved: int
     documents: DocumentCounts
     loose: tuple[int, int]
     recorded: int
@@ -81,9 +84,10 @@ def update_documents(
     """Compare a version with a corpus, and write what is new into the folder of a new version.
 
     A passage stays if the document has one with its id, title and text, and metadata that differ
-    at most in which revision they name (`PROVENANCE`); it keeps the metadata that it has. A
-    version that records no documents is compared by the ids of passages, which takes some 150 bytes
-    for each.
+    at most in which revision they name (`PROVENANCE`) and in where the passage is (`LOCATION`).
+    Where it is elsewhere it has moved, and has the new metadata from now on; else it keeps those
+    that it has. A version that records no documents is compared by the ids of passages, which takes
+    some 150 bytes for each.
 
     Args:
         base: the version.
@@ -101,9 +105,13 @@ def update_documents(
     """
     documents = base.open_documents()
     target = passage_file(staging, len(passage_files(base.path)))
-    with PassageWriter(target) as new_passages, DocumentWriter(staging) as records:
+    with (
+        PassageWriter(target) as new_passages,
+        MovedPassages(staging) as moved,
+        DocumentWriter(staging) as records,
+    ):
         comparison = _Comparison(
-            passages, documents, new_passages, records, label_of(name), trusted=trusted
+            passages, documents, new_passages, moved, records, label_of(name), trusted=trusted
         )
         for count, document in enumerate(checked_documents(corpus, comparison.known, name), 1):
             comparison.compare(document)
@@ -119,7 +127,9 @@ def update_documents(
         raise EmptyCorpusError(
             f"the corpus deletes all {len(passages)} passages: a memory needs at least one"
         )
-    return comparison.result(records.count)
+    result = comparison.result(records.count)
+    moved.write(base, staging, result.removed)
+    return result
 
 
 class _Comparison:
@@ -136,6 +146,7 @@ class _Comparison:
         passages: Passages,
         documents: Documents | None,
         new_passages: PassageWriter,
+        moved: MovedPassages,
         records: DocumentWriter,
         label: str,
         *,
@@ -151,6 +162,7 @@ class _Comparison:
         self._passages = passages
         self._documents = documents
         self._new_passages = new_passages
+        self._moved = moved
         self._records = records
         self._label = label
         self._trusted = trusted
@@ -178,6 +190,8 @@ class _Comparison:
             numbers += [self._loose.pop(passage.id) for passage in new if passage.id in self._loose]
         old = self._passages.take(self._passages.rows(numbers))
         pairing = pair_passages(old, new)
+        for earlier, later in pairing.moved:
+            self._moved.add(numbers[earlier], new[later])
         new_record = DocumentRecord(document.id, document.key, self._numbers(numbers, new, pairing))
         self._records.write(new_record)
         self._is_same &= record == new_record
@@ -228,10 +242,11 @@ class _Comparison:
             removed=removed,
             added=self.added,
             replaced=self._replaced,
+            moved=self._moved.count,
             documents=DocumentCounts.of(self._counts),
             loose=(self._loose_removed, self._loose_before),
             recorded=recorded,
-            is_empty=self._is_same and not len(removed) and not self.added,
+            is_empty=self._is_same and not (len(removed) or self.added or self._moved.count),
         )
 
     def _record(self, document_id: str) -> DocumentRecord | None:

@@ -5,7 +5,7 @@ Knows what every passage of a memory must have; knows nothing of how passages ar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import cast
 
@@ -37,7 +37,8 @@ def checked_passages(corpus: Iterable[Passage], name: str | None = None) -> Iter
             without id or text, with one that is not Unicode, or with an id that an earlier one has.
     """
     label = label_of(name)
-    checks = PassageChecks(label)
+    places = getattr(corpus, "places", None)
+    checks = PassageChecks(label, places if callable(places) else None)
     for passage in _iterator(corpus, label):
         yield checks.checked(passage)
 
@@ -47,10 +48,13 @@ class PassageChecks:
 
     Args:
         label: what the corpus is called in errors.
+        places: returns where the first two passages with an id are, for errors; None where that is
+            not known.
     """
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: str, places: Callable[[str], Sequence[str]] | None = None) -> None:
         self._label = label
+        self._places = places
         self._seen: set[bytes] = set()
         self._number = 0
 
@@ -97,9 +101,11 @@ class PassageChecks:
         """
         digest = blake2b(passage.id.encode("utf-8"), digest_size=16).digest()
         if digest in self._seen:
+            places = () if self._places is None else self._places(passage.id)
+            where = f" ({' and '.join(places)})" if places else ""
             raise CorpusError(
                 f"passage {self._number} of the corpus (title {passage.title!r}) has the id "
-                f"{passage.id!r}, which an earlier passage has: ids must be unique"
+                f"{passage.id!r}, which an earlier passage has{where}: ids must be unique"
             )
         self._seen.add(digest)
 

@@ -14,11 +14,13 @@ from typing import Any, Final, Literal
 from ragcore.types import Passage
 
 __all__ = [
+    "LOCATION",
     "PROVENANCE",
     "Change",
     "DocumentCounts",
     "Pairing",
     "change_of",
+    "has_moved",
     "pair_passages",
     "same_text",
 ]
@@ -27,6 +29,13 @@ PROVENANCE: Final = frozenset({"date", "revision", "timestamp", "uri", "url"})
 """Keys of metadata that say which revision a passage was read from.
 
 Where nothing else differs, a passage is the same: the revision that it names still has its text.
+"""
+
+LOCATION: Final = frozenset({"line", "mtime", "page", "span"})
+"""Keys of metadata that say where in its document a passage is, and when that file was written.
+
+Where nothing else differs but what `PROVENANCE` names, a passage has moved: it stays, with its new
+metadata.
 """
 
 Change = Literal["added", "edited", "left", "removed", "renamed", "same_text", "unchanged"]
@@ -40,7 +49,8 @@ class DocumentCounts:
 
     Attributes:
         unchanged: have the same key.
-        same_text: have another key and the same passages, as after a null edit of a wiki's page.
+        same_text: have another key and the same passages, as after a null edit of a wiki's page;
+            the passages may have moved in the document.
         edited: have other passages under the same title.
         renamed: have another title.
         added: have passages in the later version only.
@@ -74,12 +84,14 @@ class Pairing:
 
     Attributes:
         same: new to old, of those that stay.
+        moved: old and new, of those among them that have moved in the document.
         changed: old and new, of those that replace each other.
         removed: old ones that nothing replaces.
         added: new ones that replace nothing.
     """
 
     same: dict[int, int]
+    moved: list[tuple[int, int]]
     changed: list[tuple[int, int]]
     removed: list[int]
     added: list[int]
@@ -102,7 +114,7 @@ def pair_passages(old: Sequence[Passage], new: Sequence[Passage]) -> Pairing:
         new: the same for the new state.
     """
     positions = {passage.id: position for position, passage in enumerate(old)}
-    pairing = Pairing({}, [], [], [])
+    pairing = Pairing({}, [], [], [], [])
     paired = set()
     for position, passage in enumerate(new):
         earlier = positions.get(passage.id)
@@ -111,6 +123,8 @@ def pair_passages(old: Sequence[Passage], new: Sequence[Passage]) -> Pairing:
         paired.add(passage.id)
         if same_text(old[earlier], passage):
             pairing.same[position] = earlier
+            if has_moved(old[earlier], passage):
+                pairing.moved.append((earlier, position))
         else:
             pairing.changed.append((earlier, position))
     unpaired = _unpaired(old, paired)
@@ -157,14 +171,30 @@ def change_of(
 
 
 def same_text(old: Passage, new: Passage) -> bool:
-    """Return whether two passages differ at most in which revision they were read from."""
+    """Return whether two passages differ at most in the revision and in the place they are from."""
     if (old.id, old.title, old.text) != (new.id, new.title, new.text):
         return False
     return old.metadata == new.metadata or _described(old.metadata) == _described(new.metadata)
 
 
+def has_moved(old: Passage, new: Passage) -> bool:
+    """Return whether two passages with the same text are from different places of a document."""
+    if old.metadata == new.metadata:
+        return False
+    return _location(old.metadata) != _location(new.metadata)
+
+
 def _described(metadata: Mapping[str, Any]) -> str:
-    """Return metadata as they are stored, without those of the revision."""
-    fields = {key: value for key, value in metadata.items() if key not in PROVENANCE}
+    """Return metadata as they are stored, without those of revision and place."""
+    left_out = PROVENANCE | LOCATION
+    return _spelled({key: value for key, value in metadata.items() if key not in left_out})
+
+
+def _location(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Return what metadata say of the place, each as it is stored."""
+    return {key: _spelled(metadata[key]) for key in LOCATION if key in metadata}
+
+
+def _spelled(value: object) -> str:
     # What JSON cannot write makes a difference here, and an error where it is to be written.
-    return json.dumps(fields, default=repr, skipkeys=True)
+    return json.dumps(value, default=repr, skipkeys=True)

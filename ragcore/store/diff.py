@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ragcore.corpora.readers import lines_of, passage_from_json
+from ragcore.corpora.jsonl import passage_from_json
+from ragcore.corpora.lines import lines_of
 from ragcore.disk.replacing import replacing
 from ragcore.errors import CorpusError, EmptyCorpusError
 from ragcore.memory.passages import Passages
@@ -80,7 +81,8 @@ class Differences:
     """How the passages of two versions differ; their order does not count.
 
     They are paired by id; where both versions record documents, within a document also by their
-    positions (`pair_passages`), and metadata that say which revision a passage is of do not count.
+    positions (`pair_passages`), metadata that say which revision a passage is of do not count, and
+    those that say where it is tell that it moved.
 
     Attributes:
         added: passages with ids of the new version only, in its order.
@@ -88,12 +90,15 @@ class Differences:
         changed: the old and the new passage of each pair whose title, text or metadata differ, in
             the new version's order.
         documents: how many documents differ how; None where a version records none.
+        moved: the old and the new passage of each pair that differs only in where it is in its
+            document, in the new version's order; none where a version records no documents.
     """
 
     added: tuple[Passage, ...]
     removed: tuple[Passage, ...]
     changed: tuple[tuple[Passage, Passage], ...]
     documents: DocumentCounts | None = None
+    moved: tuple[tuple[Passage, Passage], ...] = ()
 
 
 def read_changes(path: Path) -> Changes:
@@ -212,6 +217,7 @@ def differences_by_document(
     added: list[Passage] = []
     removed: list[Passage] = []
     changed: list[tuple[Passage, Passage]] = []
+    moved: list[tuple[Passage, Passage]] = []
     counts: Counter[str] = Counter()
     seen = np.zeros(len(old.documents), bool)
     loose_before, loose_after = old.loose(), new.loose()
@@ -225,6 +231,7 @@ def differences_by_document(
         removed.extend(before[position] for position in sorted(pairing.removed))
         pairs = sorted(pairing.changed, key=lambda pair: pair[1])
         changed.extend((before[earlier], after[later]) for earlier, later in pairs)
+        moved.extend((before[earlier], after[later]) for earlier, later in pairing.moved)
         change = change_of(before, after, pairing, same_key=same_key)
         counts.update([change] if change else [])
 
@@ -247,7 +254,7 @@ def differences_by_document(
         elif not _is_same(loose_before[name], passage):
             changed.append((loose_before[name], passage))
     removed.extend(passage for name, passage in loose_before.items() if name not in loose_after)
-    return Differences(tuple(added), tuple(removed), tuple(changed), documents)
+    return Differences(tuple(added), tuple(removed), tuple(changed), documents, tuple(moved))
 
 
 def _taken(loose: dict[str, Passage], others: Iterable[Passage]) -> list[Passage]:
@@ -268,7 +275,8 @@ def write_changes(path: Path, differences: Differences) -> None:
     with replacing(path) as file:
         for passage in (*differences.removed, *replaced):
             file.write(json.dumps({"id": passage.id, "delete": True}).encode() + b"\n")
-        for passage in (*(new for _, new in differences.changed), *differences.added):
+        replacing_others = (new for _, new in (*differences.changed, *differences.moved))
+        for passage in (*replacing_others, *differences.added):
             fields = {
                 "id": passage.id,
                 "title": passage.title,

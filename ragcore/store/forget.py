@@ -31,7 +31,8 @@ from ragcore.store.build import write_retriever
 from ragcore.store.by_document import without_passages
 from ragcore.store.catalog import Catalog, LeasedVersion
 from ragcore.store.documents import DOCUMENT_FILES
-from ragcore.store.layout import ROW_NUMBERS, file_records, passage_files
+from ragcore.store.layout import ROW_NUMBERS, file_records, format_of, passage_files
+from ragcore.store.moved import carry_moved
 from ragcore.store.opening import check_opens, matching_spec, open_version
 from ragcore.store.progress import Progress
 from ragcore.store.staging import staging_folder
@@ -122,7 +123,7 @@ def find(catalog: Catalog, ids: Sequence[str]) -> Targets:
     stored: dict[tuple[str, str], Passage] = {}
     in_current: set[str] = set()
     for name in names:
-        with catalog.lease(name) as version, _all_stored(version) as passages:
+        with catalog.lease(name) as version, version.open_all_passages() as passages:
             for passage in passages.take(passages.stored_numbers(sorted(wanted)).tolist()):
                 stored[passage.id, passage.text] = passage
         if name == current:
@@ -144,7 +145,7 @@ def holding(catalog: Catalog, targets: Targets) -> list[str]:
     """List the versions whose files have a passage, also one that is left out, or a document."""
     names = []
     for name in catalog.names():
-        with catalog.lease(name) as version, _all_stored(version) as passages:
+        with catalog.lease(name) as version, version.open_all_passages() as passages:
             if len(passages.stored_numbers(sorted(targets.ids))) or _records(
                 version, targets.documents
             ):
@@ -237,11 +238,6 @@ def _version(catalog: Catalog, name: str) -> LeasedVersion:
     return LeasedVersion(
         catalog.versions / name, catalog.manifest(name), None, store=catalog.folder
     )
-
-
-def _all_stored(version: LeasedVersion) -> Passages:
-    """Open all passages in a version's files, also those that it leaves out."""
-    return Passages(*passage_files(version.path))
 
 
 def _staying_after(version: LeasedVersion, ids: Collection[str]) -> Rows:
@@ -348,15 +344,18 @@ def _rewrite(
                         share(version.path / name, staging / name)
                 else:
                     recorded = counted
+            carry_moved(version, staging, removed)
             if len(staying) < memory.passages.stored:
                 save_array(staging / ROW_NUMBERS, staying)
             part = _without_rows(memory, spec, staying, removed, report)
             write_retriever(staging, spec, part, len(staying))
+        files = file_records(staging, report, version.records())
         manifest = version.manifest.model_copy(
             update={
+                "format": format_of(files),
                 "passages": len(staying),
                 "documents": recorded,
-                "files": file_records(staging, report, version.records()),
+                "files": files,
             }
         )
         check_opens(staging, manifest, spec, catalog.folder)

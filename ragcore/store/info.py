@@ -72,6 +72,7 @@ class UpdateInfo(VersionInfo):
         added: how many passages have ids that the parent does not have.
         changed: how many passages replace one of the same id.
         removed: how many of the parent's passages there are no longer.
+        moved: how many stay, with new metadata, since they are at another place of their document.
         documents: what happened to how many documents, where the corpus knows them; a passage that
             replaces another of its document at its position counts as changed.
         seconds: how long the update took.
@@ -86,6 +87,7 @@ class UpdateInfo(VersionInfo):
     added: int
     changed: int
     removed: int
+    moved: int = 0
     documents: DocumentCounts | None = None
     seconds: float = 0.0
     encodings: Encodings | None = None
@@ -150,6 +152,7 @@ def update_info(updated: Updated, current: str | None) -> UpdateInfo:
         added=revision.added - revision.replaced,
         changed=revision.replaced,
         removed=len(revision.removed) - revision.replaced,
+        moved=revision.moved,
         documents=revision.documents,
         seconds=updated.seconds,
         cut_passages=updated.cut_passages,

@@ -5,6 +5,8 @@
         manifest.json           see manifest.py
         passages.arrow          see ragcore/memory/passages.py; an update adds passages-1.arrow, …
         rows.npy                which of those passages an update left, where it removed any
+        moved.arrow             metadata of passages that moved in their documents since they were
+                                written, see ragcore/memory/moved.py; only where some did
         documents.arrow, .npy   see documents.py; only where the corpus knows documents
         retriever/…             files that the retriever owns
       .building-NAME-…          a version that is being written
@@ -29,7 +31,13 @@ from ragcore.disk.atomic import files_below, sha256, sha256_of_samples
 from ragcore.errors import StoreCorruptError
 from ragcore.memory.passages import Passages
 from ragcore.store.documents import DOCUMENT_FILES, Documents
-from ragcore.store.manifest import MANIFEST, FileRecord, Manifest
+from ragcore.store.manifest import (
+    FORMAT,
+    FORMAT_WITH_MOVED,
+    MANIFEST,
+    FileRecord,
+    Manifest,
+)
 from ragcore.store.progress import Progress
 
 if TYPE_CHECKING:
@@ -39,6 +47,7 @@ __all__ = [
     "BUILDING",
     "LARGE",
     "MANIFEST",
+    "MOVED",
     "RETRIEVER",
     "ROW_NUMBERS",
     "SCRATCH",
@@ -46,6 +55,7 @@ __all__ = [
     "VersionFolder",
     "Verify",
     "file_records",
+    "format_of",
     "passage_file",
     "passage_files",
 ]
@@ -53,6 +63,8 @@ __all__ = [
 RETRIEVER: Final = "retriever"
 ROW_NUMBERS: Final = "rows.npy"
 """The numbers of a version's passages, by row; absent where its passage files hold no others."""
+MOVED: Final = "moved.arrow"
+"""The metadata of passages that moved, by their numbers; absent where none did."""
 BUILDING: Final = ".building-"
 SCRATCH: Final = ".scratch-"
 TRASH: Final = ".trash-"
@@ -139,7 +151,7 @@ class VersionFolder:
     def passage_names(self) -> list[str]:
         """List the files that `open_passages` reads, by their path from the folder."""
         names = [path.name for path in passage_files(self.path)]
-        return [name for name in (*names, ROW_NUMBERS) if name in self.manifest.files]
+        return [name for name in (*names, ROW_NUMBERS, MOVED) if name in self.manifest.files]
 
     def document_names(self) -> list[str]:
         """List the files that `open_documents` reads, by their path from the folder."""
@@ -154,6 +166,11 @@ class VersionFolder:
         status_of = {name: (self.path / name).stat() for name in self.manifest.files}
         return {name: (status.st_dev, status.st_ino) for name, status in status_of.items()}
 
+    @property
+    def moved(self) -> Path | None:
+        """The file with the metadata of passages that moved; None where none did."""
+        return self.path / MOVED if MOVED in self.manifest.files else None
+
     def open_passages(self) -> Passages:
         """Open the passages, without the retriever.
 
@@ -163,7 +180,15 @@ class VersionFolder:
         kept: Rows | None = None
         if (self.path / ROW_NUMBERS).exists():
             kept = np.asarray(load_rows(self.path / ROW_NUMBERS, mmap=True))
-        return Passages(*passage_files(self.path), kept=kept)
+        return Passages(*passage_files(self.path), kept=kept, moved=self.moved)
+
+    def open_all_passages(self) -> Passages:
+        """Open all passages in the version's files, also those that it leaves out.
+
+        Raises:
+            StoreCorruptError: a file is missing or broken.
+        """
+        return Passages(*passage_files(self.path), moved=self.moved)
 
     def open_documents(self) -> Documents | None:
         """Open the documents that the passages belong to; None where the version has none.
@@ -188,6 +213,14 @@ def passage_files(folder: Path) -> list[Path]:
             break
         files.append(path)
     return files
+
+
+def format_of(files: Collection[str]) -> int:
+    """Return the format of a version with these files: the first that has all of them.
+
+    So earlier releases read what they can, and say of the rest that they cannot.
+    """
+    return FORMAT_WITH_MOVED if MOVED in files else FORMAT
 
 
 def file_records(

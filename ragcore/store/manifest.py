@@ -25,6 +25,7 @@ from ragcore.registry.pointers import escaped
 
 __all__ = [
     "FORMAT",
+    "FORMAT_WITH_MOVED",
     "MANIFEST",
     "FileRecord",
     "Manifest",
@@ -35,6 +36,8 @@ __all__ = [
 ]
 
 FORMAT: Final = 1
+FORMAT_WITH_MOVED: Final = 2
+"""Of versions in which passages have moved: what the passage files say of them is out of date."""
 MANIFEST: Final = "manifest.json"
 _LEFT_OUT: Final = ("base", "corpus_date", "corpus_identity", "documents", "order", "paths")
 """Keys that a manifest has only where they say something; earlier releases do not know them."""
@@ -61,7 +64,7 @@ class Manifest(BaseModel):
     """What manifest.json says.
 
     Attributes:
-        format: of the version's folder; this release reads `FORMAT`.
+        format: of the version's folder; this release reads `FORMAT` and `FORMAT_WITH_MOVED`.
         name: the version's.
         created: when it was finished, in UTC, ISO 8601.
         passages: how many there are.
@@ -114,6 +117,7 @@ class Manifest(BaseModel):
         corpus_paths: Sequence[str] | None,
         files: dict[str, FileRecord],
         base: str | None = None,
+        format: int = FORMAT,  # noqa: A002 (the name of the attribute)
         parent: str | None = None,
         documents: int | None = None,
         corpus_identity: str | None = None,
@@ -133,6 +137,7 @@ class Manifest(BaseModel):
         if base is None and paths:
             base = "."
         return cls(
+            format=format,
             name=name,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             passages=passages,
@@ -237,10 +242,11 @@ class Manifest(BaseModel):
                 f"{path} was changed: its sha256 is not {digest!r}, which it had when it was "
                 "written: rebuild this version"
             )
-        if fields.get("format") != FORMAT:
+        if fields.get("format") not in (FORMAT, FORMAT_WITH_MOVED):
             raise StoreError(
-                f"{path} has format {fields.get('format')!r}; this release of ragcore reads format "
-                f"{FORMAT}: upgrade ragcore, or rebuild this version"
+                f"{path} has format {fields.get('format')!r}; this release of ragcore reads "
+                f"formats {FORMAT} and {FORMAT_WITH_MOVED}: upgrade ragcore, or rebuild this "
+                "version"
             )
         try:
             return cls.model_validate(fields)

@@ -180,7 +180,8 @@ class Store(StoreReader):
             changes: what is added, replaced and deleted; see `read_changes` and `changes_to`. A
                 function is called with the parent's passages. With a corpus they become its
                 passages; one that knows documents is compared document by document, without those
-                whose keys are the same, and what stays keeps the metadata that it has.
+                whose keys are the same; what stays keeps the metadata that it has, unless it
+                moved in its document (`UpdateInfo.moved`).
             parent: the version that it is derived from; the current one where None.
             retriever: the one that the parent was built with; its own record where None.
             corpus_config: of the corpus, recorded in the manifest; the parent's where None.

@@ -19,7 +19,7 @@ import numpy as np
 from ragcore.contracts import Corpus, Retriever, VectorCache
 from ragcore.disk.arrays import save_array
 from ragcore.disk.atomic import writing
-from ragcore.disk.links import share
+from ragcore.disk.links import share, share_tree
 from ragcore.errors import UnsupportedOperation
 from ragcore.memory.memory import Memory
 from ragcore.memory.passages import Passages, PassageWriter
@@ -41,14 +41,17 @@ from ragcore.store.guards import (
     keys_cover_settings,
 )
 from ragcore.store.layout import (
+    RETRIEVER,
     ROW_NUMBERS,
     Verify,
     VersionFolder,
     file_records,
+    format_of,
     passage_file,
     passage_files,
 )
 from ragcore.store.manifest import Manifest, base_of, same_settings
+from ragcore.store.moved import carry_moved
 from ragcore.store.opening import check_opens, matching_spec, open_version, suspecting_damage
 from ragcore.store.progress import Progress
 from ragcore.store.staging import scratch_folder, staging_folder
@@ -72,6 +75,8 @@ class Revision(NamedTuple):
         added: how many new ones follow those that stay.
         replaced: how many of them replace a removed one.
         is_empty: whether nothing changes.
+        moved: how many of those that stay moved in their documents; their metadata are in its
+            folder, too.
         recorded: how many documents with passages the new version has; None where it knows none.
         documents: what happened to how many documents, where the corpus knows them.
         facts: what the corpus tells of itself; None where the parent's record of it stays.
@@ -81,6 +86,7 @@ class Revision(NamedTuple):
     added: int
     replaced: int
     is_empty: bool
+    moved: int = 0
     recorded: int | None = None
     documents: DocumentCounts | None = None
     facts: CorpusFacts | None = None
@@ -167,6 +173,7 @@ def update_version(
                 fingerprint=base.manifest.fingerprint,
                 parent=base.name,
                 files=files,
+                format=format_of(files),
                 documents=revision.recorded,
                 **_corpus_fields(catalog, base.manifest, spec, corpus_config, revision),
             )
@@ -216,6 +223,7 @@ def _revision(
         update.added,
         update.replaced,
         update.is_empty,
+        update.moved,
         update.recorded,
         update.documents,
         facts,
@@ -232,6 +240,7 @@ def _revision_by_id(
     if derivation.added:
         with PassageWriter(passage_file(staging, len(passage_files(base.path)))) as writer:
             writer.write(list(checked_passages(derivation.added)))
+    carry_moved(base, staging, removed)
     documents = base.open_documents()
     recorded = base.manifest.documents
     if documents is not None:
@@ -241,7 +250,11 @@ def _revision_by_id(
             for file in DOCUMENT_FILES:
                 share(base.path / file, staging / file)
     return Revision(
-        removed, len(derivation.added), derivation.replaced, derivation.is_empty, recorded
+        removed,
+        len(derivation.added),
+        derivation.replaced,
+        derivation.is_empty,
+        recorded=recorded,
     )
 
 
@@ -303,10 +316,11 @@ def _write_update(
     batch: int,
     report: Progress,
 ) -> int:
-    """Write the files of a derived version; return the number of its passages.
+    """Write passages and retriever of a derived version; return the number of its passages.
 
     Args:
-        staging: the folder that the version is written in; has its new passages and documents.
+        staging: the folder that the version is written in; has its new passages, its documents,
+            and the metadata of passages that moved.
         base: the version that it is derived from.
         memory: that version, opened for this alone: its retriever is changed.
         spec: of the retriever, for errors.
@@ -318,6 +332,12 @@ def _write_update(
     files = passage_files(base.path)
     for file in files:
         share(file, staging / file.name)
+    if not len(revision.removed) and not revision.added:
+        # What the retriever holds stays as well, and saving it could write it again.
+        if (base.path / ROW_NUMBERS).exists():
+            share(base.path / ROW_NUMBERS, staging / ROW_NUMBERS)
+        share_tree(base.retriever, staging / RETRIEVER)
+        return len(passages)
     added = passages.stored + np.arange(revision.added, dtype=np.int64)  # [a]
     if len(revision.removed):
         retriever.remove(revision.removed)

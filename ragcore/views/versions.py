@@ -69,7 +69,7 @@ def document_line(counts: DocumentCounts) -> str:
     """Say in one line what happened to the documents of a version."""
     unchanged = f"{counts.unchanged + counts.same_text:,} unchanged"
     if counts.same_text:
-        unchanged += f" ({counts.same_text:,} of them revised without an effect on a passage)"
+        unchanged += f" ({counts.same_text:,} of them revised without a change of text)"
     kinds = [f"{getattr(counts, kind):,} {kind}" for kind in ("added", "edited", "renamed")]
     kinds += [f"{counts.removed:,} removed", unchanged]
     if counts.left:
@@ -79,6 +79,8 @@ def document_line(counts: DocumentCounts) -> str:
 
 def difference_view(differences: Differences, limit: int) -> RenderableType:
     """Show removed (-), added (+) and changed (~) passages, and the words that changed.
+
+    Passages that moved are only counted.
 
     Args:
         differences: the difference between two versions.
@@ -96,7 +98,8 @@ def _differences(differences: Differences, limit: int) -> Iterator[Text]:
         yield _marked("~", after, "yellow")
         yield _rewritten(before, after)
     kinds = (differences.added, differences.removed, differences.changed)
-    yield Text("{:,} added, {:,} removed, {:,} changed".format(*map(len, kinds)))
+    moved = f", {len(differences.moved):,} moved" if differences.moved else ""
+    yield Text("{:,} added, {:,} removed, {:,} changed{}".format(*map(len, kinds), moved))
     if differences.documents is not None:
         yield Text(document_line(differences.documents))
 

@@ -156,9 +156,16 @@ def test_the_manifest_records_the_corpus(built: Path) -> None:
     assert corpus == {
         "use": "jsonl",
         "path": "passages.jsonl",
-        "words": None,
+        "preset": None,
         "id": None,
+        "title": None,
+        "text": None,
+        "metadata": None,
+        "words": None,
+        "split": None,
         "ids": None,
+        "on_error": "stop",
+        "source": False,
     }
 
 
@@ -364,6 +371,25 @@ def wiki(installed: Installed, tmp_path: Path) -> Path:
     return path
 
 
+def test_an_update_and_a_diff_say_how_many_passages_moved(
+    wiki: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = "memory.corpus.lines=true"
+    out = run(capsys, "update", wiki, lines, "--version", "two")
+    assert out.startswith(
+        "made version two: 3 passages, 0 added, 0 changed, 0 removed, 3 moved since one, "
+    )
+    row = json.loads(run(capsys, "update", wiki, lines, "--version", "three", "--json"))
+    assert (row["nothing_changed"], row["moved"]) == (True, 0)
+    assert run(capsys, "diff", wiki, "one", "two").startswith(
+        "0 added, 0 removed, 0 changed, 3 moved documents: "
+    )
+    assert main(["memory", "diff", str(wiki), "one", "two", "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    places = [(each["change"], each["new"]["metadata"]["line"]) for each in rows]
+    assert places == [("moved", 1), ("moved", 2), ("moved", 1)]
+
+
 def test_an_update_by_documents_says_what_happened_to_them(
     wiki: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -378,7 +404,7 @@ def test_an_update_by_documents_says_what_happened_to_them(
     assert out.startswith("made version two: 4 passages, 1 added, 1 changed, 0 removed since one, ")
     assert (
         "documents: 1 added, 1 edited, 0 renamed, 0 removed, 1 unchanged (1 of them revised "
-        "without an effect on a passage) 2 of 4 passages were not encoded again; " in out
+        "without a change of text) 2 of 4 passages were not encoded again; " in out
     )
     assert "documents 3" in run(capsys, "show", wiki, "two")
     assert "of testwiki of 2026-02-01" in run(capsys, "show", wiki, "two")

@@ -145,6 +145,17 @@ def test_an_archive_is_imported_and_exported_again(old: Path) -> None:
     assert (old / "again.tar").read_bytes() == archive.read_bytes()
 
 
+def test_an_archive_with_passages_that_moved_is_imported_and_exported_again(old: Path) -> None:
+    archive = HERE / "moved" / "2018.tar"
+    expected = json.loads((HERE / "moved" / "expected.json").read_text(encoding="utf-8"))
+    observing.run("memory", "import", "stores/new", archive, "--activate")
+    setting = "memory.store=stores/new"
+    rows = observing.lines("memory", "search", "simple.yaml", "lake country", setting, "--json")
+    assert {each["text"]: each["metadata"] for each in rows} == expected
+    observing.run("memory", "export", "stores/new", "again.tar")
+    assert (old / "again.tar").read_bytes() == archive.read_bytes()
+
+
 @pytest.mark.parametrize("name", YAML_FILES)
 def test_a_pipeline_file_says_what_it_said(old: Path, name: str) -> None:
     assert_contains(observing.filled(name), EXPECTED["filled"][name.removesuffix(".yaml")], name)

@@ -113,7 +113,10 @@ def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
         ({"title": "T", "id": "1"}, r"no key 'text' among \['id', 'title'\]"),
         ({"text": " \n "}, "the text is empty"),
         ({"text": 5}, "text is int, expected a string"),
-        ({"text": "t", "title": None}, "title is NoneType"),
+        ({"text": "t", "title": ["T"]}, "title is list"),
+        ({"text": ["t", 5]}, "text is a list with int in it"),
+        ({"text": None, "title": " "}, "the text is empty"),
+        ({"text": "t", "title": "\ud800"}, r"the title is not text: .*U\+D800"),
         ({"text": "t", "id": 1.5}, "id is 1.5"),
         ({"text": "t", "id": ""}, "id is ''"),
         ({"text": "t", "_id": None}, "_id is None"),
@@ -142,8 +145,7 @@ def test_a_gzip_that_was_cut_off_is_named(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"c\.jsonl\.gz:\d+: cannot be read"):
         list(jsonl(path))
     path.write_bytes(b'{"text": "not packed"}\n')
-    with pytest.raises(CorpusError, match=r"c\.jsonl\.gz:1: cannot be read .*gzip"):
-        list(jsonl(path))
+    assert [passage.text for passage in jsonl(path)] == ["not packed"], "the name says nothing"
 
 
 def test_jsonl_streams(tmp_path: Path) -> None:
@@ -178,14 +180,13 @@ def test_dprs_quoting_is_read(tmp_path: Path, name: str) -> None:
         ([], r"p\.tsv:1: found the columns None, expected id, text, title"),
         (["id\ttitle\ttext"], r"p\.tsv:1: found the columns .*'title', 'text'"),
         (["id\ttext\ttitle", "1\tone\tA", "2\ttwo"], r"p\.tsv:3: 2 fields, expected 3"),
-        (["id\ttext\ttitle", "1\t\tA"], r"p\.tsv:2: the text is empty"),
+        (["id\ttext\ttitle", "1\t\t"], r"p\.tsv:2: the text is empty"),
         (["id\ttext\ttitle", '1\t"open\tA', "2\ttwo\tB"], r"p\.tsv:2: .*quoting: none"),
         (["id\ttext\ttitle", '1\t"open\tA', '2\ttwo"\tB'], r"p\.tsv:2: .*quoting: none"),
         (["id\ttext\ttitle", '1\t"one" two\tA'], r"p\.tsv:2: .*quoting: none"),
         (["id\ttext\ttitle", "1\tone\tA\tB"], r"p\.tsv:2: 4 fields, expected 3"),
         (["id\ttext\ttitle", "", "1\tone\tA"], r"p\.tsv:2: 0 fields, expected 3"),
         (["id\ttext\ttitle", "\tone\tA"], r"p\.tsv:2: the id is empty"),
-        (["id\ttext\ttitle", "1\t" + "x" * 200_000 + "\tA"], r"p\.tsv:2: field larger"),
     ],
 )
 def test_a_bad_line_of_dprs_file_is_named(tmp_path: Path, lines: list[str], message: str) -> None:

@@ -24,6 +24,8 @@ class Pages:
     class Config(ComponentConfig):
         path: ConfigPath
         prefix: str = ""
+        lines: bool = False
+        """Whether passages tell their line, from 1."""
 
     capabilities: ClassVar[frozenset[str]] = frozenset({"documents"})
 
@@ -66,7 +68,11 @@ class Pages:
         occurrences: dict[str, int] = {}
         revision = page["revision"]
         metadata = {"page": page["id"], "revision": revision, "timestamp": f"2026-01-{revision:02}"}
-        for text in filter(None, page["text"].split("\n")):
+        for line, text in enumerate(page["text"].split("\n"), 1):
+            if not text:
+                continue
+            if self.config.lines:
+                metadata["line"] = line
             name = f"{page['id']}-{blake2b(text.encode(), digest_size=6).hexdigest()}"
             occurrences[name] = occurrences.get(name, 0) + 1
             if occurrences[name] > 1:

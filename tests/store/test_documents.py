@@ -160,25 +160,26 @@ def test_a_null_edit_encodes_nothing_and_is_not_parsed_again(store: Store) -> No
     assert togo.metadata["revision"] == 1
 
 
-def test_metadata_other_than_the_revision_change_a_passage(store: Store) -> None:
-    class Lines(Pages):
+def test_metadata_other_than_revision_and_place_change_a_passage(store: Store) -> None:
+    class Numbered(Pages):
         def _passages(self, page: dict[str, Any]) -> Iterator[Passage]:
-            for line, passage in enumerate(super()._passages(page)):
-                metadata = {**passage.metadata, "line": line}
+            for number, passage in enumerate(super()._passages(page)):
+                metadata = {**passage.metadata, "paragraph": number}
                 yield Passage(passage.id, passage.title, passage.text, metadata)
 
-    def lines(pages: list[dict[str, Any]]) -> tuple[Lines, ComponentSpec[Any]]:
-        path = write_pages(store.folder.parent / "lines.jsonl", pages)
-        spec = ComponentSpec("corpus", "lines", Lines, Pages.Config(path=path))
+    def numbered(pages: list[dict[str, Any]]) -> tuple[Numbered, ComponentSpec[Any]]:
+        path = write_pages(store.folder.parent / "numbered.jsonl", pages)
+        spec = ComponentSpec("corpus", "numbered", Numbered, Pages.Config(path=path))
         return spec.build(), spec
 
-    corpus, spec = lines([page(1, "Chad", "a", "b")])
-    store.build("lines", corpus, part(), corpus_config=spec)
-    corpus, spec = lines([page(1, "Chad", "new", "a", "b", revision=2)])
-    info = store.update("moved", corpus, corpus_config=spec, retriever=part())
+    corpus, spec = numbered([page(1, "Chad", "a", "b")])
+    store.build("numbered", corpus, part(), corpus_config=spec)
+    corpus, spec = numbered([page(1, "Chad", "new", "a", "b", revision=2)])
+    info = store.update("later", corpus, corpus_config=spec, retriever=part())
     assert (info.added, info.changed) == (1, 2)
-    with store.passages("moved") as passages:
-        assert {each.text: each.metadata["line"] for each in passages} == {"new": 0, "a": 1, "b": 2}
+    with store.passages("later") as passages:
+        numbers = {each.text: each.metadata["paragraph"] for each in passages}
+    assert numbers == {"new": 0, "a": 1, "b": 2}
 
 
 def test_a_page_that_moves_keeps_its_id_and_its_redirect_is_new(store: Store) -> None:

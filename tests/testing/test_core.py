@@ -5,9 +5,15 @@ from __future__ import annotations
 import gzip
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from ragcore.corpora.readers import DprTsv, Jsonl, TextFolder
+from ragcore.corpora.dpr_tsv import DprTsv
+from ragcore.corpora.jsonl import Jsonl
+from ragcore.corpora.parquet import Parquet
+from ragcore.corpora.tables import Csv, Tsv
+from ragcore.corpora.text_folder import TextFolder
 from ragcore.registry.components import ComponentSpec
 from ragcore.retrievers.flat import Exact
 from ragcore.retrievers.hybrid import Hybrid
@@ -92,6 +98,49 @@ class TestJsonlSplit(CorpusSuite):
         path = tmp_path / "lines.jsonl.gz"
         path.write_bytes(gzip.compress("\n".join(map(json.dumps, LINES)).encode()))
         return ComponentSpec("corpus", "jsonl", Jsonl, Jsonl.Config(path=path, words=2))
+
+
+class TestJsonlShards(CorpusSuite):
+    @pytest.fixture
+    def component(self, tmp_path):
+        folder = tmp_path / "shards"
+        folder.mkdir()
+        for number in range(4):
+            lines = [{"text": f"{line['text']}. It is whole."} for line in LINES[number::4]]
+            path = folder / f"{number}.jsonl"
+            path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+        config = Jsonl.Config(path=folder, split={"by": "sentences", "size": 1}, source=True)
+        return ComponentSpec("corpus", "jsonl", Jsonl, config)
+
+
+class TestCsv(CorpusSuite):
+    wrong_line = 'p41,"open"quote,text'
+
+    @pytest.fixture
+    def component(self, tmp_path):
+        path = tmp_path / "table.csv"
+        rows = [",".join(line.values()) for line in LINES]
+        path.write_text("\n".join(["id,title,text", *rows]), encoding="utf-8")
+        return ComponentSpec("corpus", "csv", Csv, Csv.Config(path=path))
+
+
+class TestTsv(CorpusSuite):
+    wrong_line = "p41\ttext without title"
+
+    @pytest.fixture
+    def component(self, tmp_path):
+        path = tmp_path / "table.tsv"
+        rows = ["\t".join(line.values()) for line in LINES]
+        path.write_text("\n".join(["id\ttitle\ttext", *rows]), encoding="utf-8")
+        return ComponentSpec("corpus", "tsv", Tsv, Tsv.Config(path=path, ids="content"))
+
+
+class TestParquet(CorpusSuite):
+    @pytest.fixture
+    def component(self, tmp_path):
+        path = tmp_path / "table.parquet"
+        pq.write_table(pa.Table.from_pylist(LINES), path)
+        return ComponentSpec("corpus", "parquet", Parquet, Parquet.Config(path=path))
 
 
 class TestDprTsv(CorpusSuite):
