@@ -24,7 +24,7 @@ from sentence_transformers.sentence_transformer.modules import (
 from tokenizers import Tokenizer
 
 from ragcore.contracts import ANY_LENGTH, TokenizedEncoder, TokenizedRetriever, supports
-from ragcore.embeddings.tokenizer import PassageTokenizer
+from ragcore.corpora.tokenizer import PassageTokenizer
 from ragcore.errors import UnsupportedOperation
 from ragcore.registry.components import ComponentSpec
 from ragcore.retrievers.dense import Dense

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 
-from ragcore.embeddings.tokenizer import PassageTokenizer
+from ragcore.corpora.tokenizer import PassageTokenizer
 from ragcore.errors import PluginError
 from ragcore.types import Passage
 from ragcore_static.averaging import average

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer, DPRContextEncoder, DPRQuestionEncoder
 
-from ragcore.embeddings.tokenizer import PassageTokenizer
+from ragcore.corpora.tokenizer import PassageTokenizer
 from ragcore.errors import PluginError, UnsupportedOperation
 from ragcore.types import Passage
 from ragcore_transformers.batching import encode_by_length

@@ -17,7 +17,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from tokenizers import Tokenizer
 
-from ragcore.embeddings.tokenizer import PassageTokenizer
+from ragcore.corpora.tokenizer import PassageTokenizer
 from ragcore.errors import PluginError, UnsupportedOperation
 from ragcore.types import Passage
 from ragcore_transformers.batching import encode_by_length
