@@ -17,7 +17,7 @@ from ragcore.errors import ConfigError, StoreError
 from ragcore.memory.memory import Memory
 from ragcore.registry.components import ComponentSpec
 from ragcore.store.diff import read_changes
-from ragcore.store.info import BuildInfo
+from ragcore.store.info import BuildInfo, summary_of
 from ragcore.store.store import (
     Allowed,
     ChangeSource,
@@ -111,10 +111,11 @@ def build_memory(
             f"{name}: no corpus to build a memory from: add a key 'corpus' to the section "
             "'memory', such as corpus: {use: jsonl, path: passages.jsonl}"
         )
+    corpus = section.corpus.build()
     with _cache(section.cache, read=not fresh) as cache:
         built = Store(section.store).build(
             version or section.version,
-            section.corpus.build(),
+            corpus,
             section.retriever,
             corpus_config=section.corpus,
             activate=activate,
@@ -123,7 +124,7 @@ def build_memory(
             cache=cache,
             progress=progress,
         )
-    return replace(built, encodings=cache.encodings)
+    return replace(built, encodings=cache.encodings, summary=summary_of(corpus))
 
 
 def update_memory(
@@ -192,7 +193,7 @@ def update_memory(
             cache=cache,
             progress=progress,
         )
-    return replace(updated, encodings=cache.encodings)
+    return replace(updated, encodings=cache.encodings, summary=summary_of(source))
 
 
 def _cache(config: CacheConfig | None, *, read: bool = True) -> EmbeddingCache:

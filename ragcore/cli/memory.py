@@ -79,6 +79,7 @@ def build(
         print_json(_made_row(built))
         return
     _print_made("built", built)
+    _print_summary(built)
 
 
 @app.command()
@@ -146,6 +147,7 @@ def update(
         return
     if updated.nothing_changed:
         print_text(f"nothing changed: version {updated.parent} has these passages already")
+        _print_summary(updated)
         return
     _print_made("made", updated, _counts(updated))
     if updated.documents is not None:
@@ -154,6 +156,7 @@ def update(
             f"{updated.encodings_saved:,} of {updated.passages:,} passages were not encoded again; "
             f"{updated.seconds:,.1f} s"
         )
+    _print_summary(updated)
 
 
 def _changes_and_overrides(arguments: list[str]) -> tuple[Path | None, list[str]]:
@@ -272,6 +275,8 @@ def _made_row(version: BuildInfo | UpdateInfo) -> dict[str, Any]:
         del row["encodings"]
     if not version.cut_passages:
         del row["cut_passages"]
+    if not version.summary:
+        del row["summary"]
     return row
 
 
@@ -290,3 +295,9 @@ def _print_made(verb: str, version: BuildInfo | UpdateInfo, counts: str = "") ->
         f"{verb} version {version.name}: {version.passages:,} passages{counts}, "
         f"{byte_size(version.bytes)}{encoded}; {use}"
     )
+
+
+def _print_summary(version: BuildInfo | UpdateInfo) -> None:
+    """Print what the corpus says of its files, such as which it skipped and why."""
+    for line in version.summary:
+        print_text(line)

@@ -61,7 +61,9 @@ class DocumentCorpus(Corpus, Protocol):
     - `keys_cover_settings: bool`, whether a document has another key where other settings would
       give it other passages: such a corpus need not parse all documents again when one changes;
     - `covers(document_id) -> bool`, where it is not complete: whether a document that it lacks is
-      deleted all the same, as in a file with a range of pages.
+      deleted all the same, as in a file with a range of pages;
+    - `summary() -> Sequence[str]`: what the last iteration that has ended read and what it skipped,
+      in lines of text, which `ragcore memory build` and `update` print.
     """
 
     @property

@@ -56,6 +56,7 @@ KNOWN_PACKAGES: Final[Mapping[tuple[str, str], str]] = {
     ("generator", "t5"): "ragcore-transformers",
     ("generator", "seq2seq"): "ragcore-transformers",
     ("generator", "causal"): "ragcore-transformers",
+    ("corpus", "documents"): "ragcore-documents",
     ("corpus", "wikipedia"): "ragcore-wikipedia",
     ("corpus", "world-factbook"): "ragcore-world",
     ("command", "encoder"): "ragcore-transformers",

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from ragcore.embeddings.cache import Encodings
+from ragcore.errors import CorpusError
 from ragcore.store.build import Built
 from ragcore.store.comparing import DocumentCounts
 from ragcore.store.manifest import Manifest
 from ragcore.store.update import Updated
 from ragcore.types import CutPassages
 
-__all__ = ["BuildInfo", "UpdateInfo", "VersionInfo", "build_info", "info_of", "update_info"]
+__all__ = [
+    "BuildInfo",
+    "UpdateInfo",
+    "VersionInfo",
+    "build_info",
+    "info_of",
+    "summary_of",
+    "update_info",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +55,12 @@ class BuildInfo(VersionInfo):
     Attributes:
         encodings: how its passages' vectors came about; None where its retriever has none.
         cut_passages: passages that are longer than an encoder reads, an item for each such encoder.
+        summary: what its corpus says of its files, in lines; empty where it says nothing.
     """
 
     encodings: Encodings | None = None
     cut_passages: tuple[CutPassages, ...] = ()
+    summary: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +80,7 @@ class UpdateInfo(VersionInfo):
             none.
         cut_passages: added and changed passages that are longer than an encoder reads, an item for
             each such encoder.
+        summary: as for `BuildInfo`.
     """
 
     parent: str
@@ -79,6 +92,7 @@ class UpdateInfo(VersionInfo):
     seconds: float = 0.0
     encodings: Encodings | None = None
     cut_passages: tuple[CutPassages, ...] = ()
+    summary: tuple[str, ...] = ()
 
     @property
     def nothing_changed(self) -> bool:
@@ -143,3 +157,26 @@ def update_info(updated: Updated, current: str | None) -> UpdateInfo:
         seconds=updated.seconds,
         cut_passages=updated.cut_passages,
     )
+
+
+def summary_of(corpus: object) -> tuple[str, ...]:
+    """Ask a corpus what it read and what it skipped; empty where it has no `summary`.
+
+    Args:
+        corpus: that was read to its end; from a plugin, so it may answer anything.
+
+    Raises:
+        CorpusError: the answer is no sequence of texts.
+    """
+    summary = getattr(corpus, "summary", None)
+    if summary is None:
+        return ()
+    lines = summary()
+    if not isinstance(lines, Sequence) or isinstance(lines, str):
+        raise CorpusError(
+            f"the corpus's summary is {type(lines).__name__}: expected a list of lines of text"
+        )
+    wrong = [type(line).__name__ for line in lines if not isinstance(line, str)]
+    if wrong:
+        raise CorpusError(f"a line of the corpus's summary is {wrong[0]}: expected text")
+    return tuple(lines)

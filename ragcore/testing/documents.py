@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import unittest
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -156,6 +157,38 @@ class DocumentLaws(Suite):
                     datetime.fromisoformat(value)
                 except ValueError:
                     raise AssertionError(f"date is {value!r}: expected ISO 8601") from None
+
+    def test_its_summary_is_lines_of_text(self, component: Any) -> None:
+        """`summary()`, where it exists, returns lines of text, the same for the same documents.
+
+        Before an iteration has ended it may return none; capability `documents`.
+
+        Fix: return a list of strings without line breaks, with counts and no times.
+        """
+        corpus = self.spec(component).build()
+        self.needs(corpus, "documents")
+        if not hasattr(corpus, "summary"):
+            raise unittest.SkipTest("it has no summary")
+        _lines_of(corpus)
+        summaries = []
+        for _ in range(2):
+            for _ in corpus.documents(Known({})):
+                pass
+            summaries.append(_lines_of(corpus))
+        assert summaries[0] == summaries[1], "after a second iteration the summary is another"
+        assert summaries[0], "after an iteration the summary has no line"
+
+
+def _lines_of(corpus: Any) -> tuple[str, ...]:
+    """Return a corpus's summary; empty where it has none."""
+    if not hasattr(corpus, "summary"):
+        return ()
+    lines = corpus.summary()
+    assert isinstance(lines, list | tuple), f"summary() is {type(lines).__name__}: expected a list"
+    for line in lines:
+        assert isinstance(line, str), f"a line of summary() is {line!r}: expected text"
+        assert len(line.splitlines()) == 1, f"a line of summary() is {line!r}: expected one line"
+    return tuple(lines)
 
 
 def _passages_of(documents: Iterable[Document]) -> list[Passage]:

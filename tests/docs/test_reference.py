@@ -50,6 +50,7 @@ SECTIONS: Final = {
 COMPONENTS: Final = {
     "corpus": [
         "csv",
+        "documents",
         "dpr-tsv",
         "huggingface",
         "jsonl",

@@ -1,0 +1,314 @@
+"""The corpus `documents`: passages of the documents in a folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
+
+from ragcore.contracts import KnownDocuments
+from ragcore.corpora.splitting import plain_document, split_document
+from ragcore.errors import CorpusError, EmptyCorpusError
+from ragcore.process.cpus import usable_cpus
+from ragcore.types import Document, Passage
+from ragcore_documents.config import DocumentsConfig
+from ragcore_documents.detect import may_be_document, suffix_of
+from ragcore_documents.reading import Job, Outcome, Task
+from ragcore_documents.report import Report
+from ragcore_documents.scan import FileEntry, Rules, SkippedPath, scan
+
+if TYPE_CHECKING:
+    from ragcore.contracts.tokenizer import TextTokenizer
+
+__all__ = ["Documents"]
+
+_LOGGER: Final = logging.getLogger("ragcore_documents")
+_FORMAT: Final = 1
+"""Changes where the same file would give other passages."""
+
+_FOLDER_NAMED: Final = frozenset({"readme", "index"})
+"""Names of files that stand for their folder."""
+
+
+class _Key(NamedTuple):
+    """A document's key: what its passages depend on, and how to see quickly that it is the same."""
+
+    mtime_ns: int
+    size: int
+    content: str
+    settings: str
+
+    def __str__(self) -> str:
+        return f"{self.mtime_ns}-{self.size}-{self.content}-{self.settings}"
+
+    @classmethod
+    def of(cls, text: str | None) -> _Key | None:
+        """Read a key; None where there is none, or one of another form."""
+        try:
+            mtime_ns, size, content, settings = (text or "").rsplit("-", 3)
+            return cls(int(mtime_ns), int(size), content, settings)
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file on its way through the pool.
+
+    Attributes:
+        id: of its document.
+        key: under which a memory has the document; None where it has none.
+        settings: digest of what else its passages depend on.
+        unchanged: whether it need not be read.
+        reason: why it is skipped unread; "" where it is not.
+        is_folder: whether it is a folder.
+    """
+
+    id: str
+    key: str | None = None
+    settings: str = ""
+    unchanged: bool = False
+    reason: str = ""
+    is_folder: bool = False
+
+
+class Documents:
+    """The documents of a folder; a document is a file, its id the file's path in the folder.
+
+    What the last iteration that has ended found is in `report`.
+    """
+
+    Config: ClassVar[type[DocumentsConfig]] = DocumentsConfig
+    keys_cover_settings: ClassVar[bool] = True
+
+    def __init__(self, config: DocumentsConfig) -> None:
+        self._config = config
+        self._tokenizer: TextTokenizer | None = None
+        self._report: Report | None = None
+        self._unread: tuple[frozenset[str], tuple[str, ...]] = (frozenset(), ())
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """`documents`; and `tokenizer` where it splits by tokens."""
+        names = {"documents"} | ({"tokenizer"} if self._config.split.by == "tokens" else set())
+        return frozenset(names)
+
+    def use_tokenizer(self, tokenizer: TextTokenizer) -> None:
+        """Count tokens as an encoder does; called before the corpus is iterated."""
+        self._tokenizer = tokenizer
+
+    @property
+    def report(self) -> Report:
+        """What became of the files in the last iteration that has ended; zeros before."""
+        return self._report or Report()
+
+    def summary(self) -> Sequence[str]:
+        """Say what became of the files in the last iteration that has ended."""
+        return [] if self._report is None else self._report.lines()
+
+    @property
+    def complete(self) -> bool:
+        """Whether a document that the folder lacks is deleted; False before an iteration has ended.
+
+        False, too, where files could not be read: `covers` says of which documents it is known.
+        """
+        return self._report is not None and not self._report.skipped
+
+    def covers(self, document_id: str) -> bool:
+        """Return whether a document that was not yielded is deleted: not if it cannot be read."""
+        if self._report is None:
+            return False
+        files, folders = self._unread
+        return document_id not in files and not document_id.startswith(folders)
+
+    def __iter__(self) -> Iterator[Passage]:
+        """Yield the passages of all documents.
+
+        Raises:
+            CorpusError: as for `documents`.
+        """
+        for document in self.documents(_NothingKnown()):
+            yield from document.passages or ()
+
+    def documents(self, known: KnownDocuments) -> Iterator[Document]:
+        """Yield the documents, folder by folder, in the order of their names.
+
+        A file whose time and size are those of a known document is not opened; one whose content is
+        that of a known document is not parsed. What cannot be read is left out and reported.
+
+        Args:
+            known: documents that a memory has already.
+
+        Raises:
+            CorpusError: there is no such file or folder, `split` needs a tokenizer and there is
+                none, or, with `on_error: stop`, a file cannot be read; names the file.
+            EmptyCorpusError: there is no document in the folder.
+        """
+        from ragcore_documents.pool import Pool
+
+        config = self._config
+        root = config.path
+        if not root.exists():
+            raise CorpusError(f"{root}: no such file or folder: expected one with documents")
+        if config.split.by == "tokens" and self._tokenizer is None:
+            raise CorpusError(
+                "split by tokens: no tokenizer was given: use a retriever with an encoder, or "
+                "split: {by: words}"
+            )
+        # Settings that fit no document are an error before the first.
+        next(split_document(plain_document("a"), config.split, self._tokenizer), None)
+        job = Job(
+            config.split, self._tokenizer, config.max_mib << 20, int(config.memory_gib * (1 << 30))
+        )
+        report, unread = Report(), _Unread()
+        pool: Pool[_File] = Pool(config.workers or usable_cpus(), job, config.seconds)
+        stream = pool.map(self._files(known, report))
+        try:
+            for file, outcome in stream:
+                document = self._document(file, outcome, report, unread)
+                if document is not None:
+                    yield document
+        finally:
+            stream.close()
+        if not report.documents and not unread.known:
+            raise EmptyCorpusError(_why_empty(root, report))
+        self._report, self._unread = report, (frozenset(unread.files), tuple(unread.folders))
+        for line in report.lines():
+            _LOGGER.info("%s: %s", root, line)
+
+    def _files(
+        self, known: KnownDocuments, report: Report
+    ) -> Iterator[tuple[_File, Task | None, int]]:
+        """Yield the files that may be documents, each with a task where it has to be opened."""
+        config = self._config
+        rules = Rules(
+            config.include, config.exclude, hidden=config.hidden, symlinks=config.symlinks
+        )
+        most = config.max_mib << 20
+        for entry in scan(config.path, rules, report.left_out):
+            if isinstance(entry, SkippedPath):
+                is_known = None if entry.is_folder else known.key(entry.id)
+                yield (
+                    _File(entry.id, is_known, reason=entry.reason, is_folder=entry.is_folder),
+                    None,
+                    0,
+                )
+                continue
+            if not may_be_document(entry.id):
+                report.other[suffix_of(entry.id)] += 1
+                continue
+            yield self._file(entry, known.key(entry.id), most)
+
+    def _file(self, entry: FileEntry, key: str | None, most: int) -> tuple[_File, Task | None, int]:
+        """Return what is to be done with a file."""
+        title = _title(self._config.path, entry.id)
+        settings = self._settings(title)
+        before = _Key.of(key)
+        if before is not None and before.settings != settings:
+            before = None
+        if before is not None and before[:2] == (entry.mtime_ns, entry.size):
+            return _File(entry.id, key, settings, unchanged=True), None, 0
+        if entry.size > most:
+            size = entry.size / (1 << 20)
+            reason = f"it has {size:,.1f} MiB, more than {self._config.max_mib}: raise max_mib, or "
+            return _File(entry.id, key, settings, reason=f"{reason}exclude it"), None, 0
+        task = Task(entry.id, entry.path, title, "" if before is None else before.content)
+        return _File(entry.id, key, settings), task, entry.size
+
+    def _document(
+        self, file: _File, outcome: Outcome | None, report: Report, unread: _Unread
+    ) -> Document | None:
+        """Count what became of a file; return its document, if it is one that can be read."""
+        reason = file.reason
+        if outcome is not None and outcome.state == "skipped":
+            reason = outcome.reason
+        if reason:
+            if self._config.on_error == "stop":
+                path = self._config.path
+                where = path / file.id if path.is_dir() else path
+                raise CorpusError(f"{where}: {reason}; on_error: skip goes on without it")
+            report.skip(file.id, reason)
+            unread.add(file)
+            return None
+        if file.unchanged or (outcome is not None and outcome.state == "same"):
+            assert file.key is not None
+            report.unchanged += 1
+            return Document(file.id, file.key, None)
+        assert outcome is not None
+        if outcome.state == "other":
+            report.other[""] += 1
+            return None
+        report.read[str(outcome.type)] += 1
+        report.empty += not outcome.rows
+        report.passages += len(outcome.rows)
+        report.note(file.id, outcome.notes)
+        key = _Key(outcome.mtime_ns, outcome.size, outcome.digest, file.settings)
+        passages = tuple(Passage(*row) for row in outcome.rows)
+        return Document(file.id, str(key), passages)
+
+    def _settings(self, title: str) -> str:
+        """Return a digest of what a document's passages depend on besides its content."""
+        tokenizer = None if self._tokenizer is None else self._tokenizer.fingerprint
+        values: list[Any] = [_FORMAT, self._config.split.model_dump(), tokenizer, title]
+        return blake2b(json.dumps(values).encode(), digest_size=8).hexdigest()
+
+
+class _Unread:
+    """The documents of which an iteration does not know whether they are there still.
+
+    Attributes:
+        files: their ids.
+        folders: what the ids of those in folders begin with.
+        known: whether a memory has one of them, as far as that is known.
+    """
+
+    def __init__(self) -> None:
+        self.files: set[str] = set()
+        self.folders: list[str] = []
+        self.known = False
+
+    def add(self, file: _File) -> None:
+        """Note a file or folder that could not be read."""
+        if file.is_folder:
+            self.folders.append(f"{file.id}/" if file.id else "")
+            self.known = True
+        self.files.add(file.id)
+        self.known |= file.key is not None
+
+
+class _NothingKnown:
+    """Documents of which none is known; see `KnownDocuments`."""
+
+    def key(self, document_id: str) -> str | None:
+        """Return None."""
+        return None
+
+
+def _title(root: Path, id_: str) -> str:
+    """Return the title of a document that names none itself: of its file, or of its folder."""
+    path = PurePosixPath(id_)
+    if path.stem.lower() not in _FOLDER_NAMED:
+        return path.stem
+    real = root.resolve()
+    return path.parent.name or (real.name if real.is_dir() else real.parent.name) or path.stem
+
+
+def _why_empty(root: Path, report: Report) -> str:
+    """Say why a folder has no document that can be read."""
+    if report.reasons:
+        id_, reason = report.reasons[0]
+        where = root / id_ if root.is_dir() else root
+        others = f" (and {report.skipped - 1:,} more)" if report.skipped > 1 else ""
+        return f"{root}: no document in it can be read: {where}: {reason}{others}"
+    types = "Markdown, HTML, PDF, DOCX, PPTX, reStructuredText, EPUB and text"
+    parts = [f"{root}: there is no document in it or below it; read are {types}"]
+    if report.other:
+        parts.append(f"there are {report.other_types()}")
+    if report.left_out:
+        counts = (f"{count:,} {reason}" for reason, count in sorted(report.left_out.items()))
+        parts.append(f"left out are {', '.join(counts)}")
+    return "; ".join(parts)

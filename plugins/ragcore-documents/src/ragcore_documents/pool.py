@@ -1,0 +1,268 @@
+"""Read files in processes that are ended at a file's time limit, and replaced where one crashed.
+
+The processes are loky's, which do not run the program's main module again; pebble supervises them.
+Several small files make one task, so that handing it over costs little; where such a task fails,
+each of its files is read alone, and only the one that is at fault fails again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
+
+from ragcore_documents.reading import Job, Outcome, Task, read_file
+
+if TYPE_CHECKING:
+    from pebble import ProcessFuture, ProcessPool
+
+    _Future = ProcessFuture[list[Outcome]]
+
+__all__ = ["Pool"]
+
+Item = TypeVar("Item")
+
+_FILES: Final = 16
+"""Files of a task at most."""
+
+_BYTES: Final = 1 << 18
+"""Bytes of a task's files at most, unless it has one file."""
+
+_ITEMS: Final = 512
+"""Items of a batch, those that need no reading among them."""
+
+_AHEAD: Final = 3
+"""Batches for each worker that are begun before their results are taken."""
+
+_WATCH: Final = 1.0
+"""Seconds between two looks at whether the parent is alive."""
+
+_GIB: Final = 1 << 30
+_read: Callable[[Task], Outcome] | None = None
+"""In a worker: reads a file."""
+
+
+class Pool(Generic[Item]):
+    """Reads the files among a stream of items, and keeps the stream's order.
+
+    Memory is bounded: three batches a worker are under way at most.
+    """
+
+    def __init__(
+        self,
+        workers: int,
+        job: Job,
+        seconds: float,
+        read: Callable[[Task, Job], Outcome] = read_file,
+    ) -> None:
+        """Start no process yet.
+
+        Args:
+            workers: processes at most.
+            job: how files are read.
+            seconds: for a file.
+            read: reads one, in a worker.
+        """
+        self._read = read
+        self._workers = workers
+        self._job = job
+        self._seconds = seconds
+
+    def map(
+        self, items: Iterable[tuple[Item, Task | None, int]]
+    ) -> Generator[tuple[Item, Outcome | None], None, None]:
+        """Yield each item, with what became of its file; closed early, it ends the processes.
+
+        Args:
+            items: each with its task and the bytes of its file; None where it has none.
+        """
+        batches = _batches(items)
+        first = list(islice(batches, self._workers * _AHEAD))
+        # No more processes than there are tasks, where that is known already.
+        tasks = sum(any(task is not None for _, task in batch) for batch in first)
+        workers = max(1, min(self._workers, tasks))
+        running: deque[tuple[Sequence[tuple[Item, Task | None]], _Future | None]] = deque()
+        processes = _Processes(workers, self._job, self._seconds, self._read)
+        try:
+            for batch in chain(first, batches):
+                files = [task for _, task in batch if task is not None]
+                running.append((batch, processes.submit(files) if files else None))
+                if len(running) >= workers * _AHEAD:
+                    yield from _results(processes, *running.popleft())
+            while running:
+                yield from _results(processes, *running.popleft())
+        finally:
+            processes.end()
+
+
+class _Processes:
+    """The processes of one iteration; started when the first file is to be read."""
+
+    def __init__(
+        self, workers: int, job: Job, seconds: float, read: Callable[[Task, Job], Outcome]
+    ) -> None:
+        self._workers = workers
+        self._job = job
+        self._seconds = seconds
+        self._read = read
+        self._pool: ProcessPool | None = None
+
+    def submit(self, tasks: Sequence[Task]) -> _Future:
+        """Hand files to a process; where the pool is broken, to one of a new pool."""
+        if self._pool is not None and not self._pool.active:
+            self.end()
+        if self._pool is None:
+            from loky.backend import get_context
+            from pebble import ProcessPool
+
+            self._pool = ProcessPool(
+                max_workers=self._workers,
+                initializer=_begin,
+                initargs=(self._job, self._read, os.getpid()),
+                context=get_context("loky"),
+            )
+        return self._pool.schedule(_read_all, args=[tasks], timeout=self._seconds)
+
+    def outcomes(self, future: _Future) -> Sequence[Outcome] | _Failure:
+        """Await what became of a task's files, or why the task failed."""
+        from concurrent.futures.process import BrokenProcessPool
+
+        from pebble import ProcessExpired
+
+        try:
+            outcomes: Sequence[Outcome] = future.result()
+        except TimeoutError:
+            reason = f"reading it was ended after {self._seconds:g} seconds: raise `seconds`"
+        except MemoryError:
+            size = self._job.memory / _GIB
+            reason = f"reading it takes more than {size:g} GiB of memory: raise memory_gib"
+        except ProcessExpired as error:
+            reason = f"the process that read it {_end_of(error.exitcode)}: repair the file"
+        except (BrokenProcessPool, CancelledError):
+            # A process was killed while it held what all of them share.
+            return _Failure("the processes that read it were killed: repair the file", True)
+        else:
+            return outcomes
+        return _Failure(f"{reason}, or exclude it", False)
+
+    def end(self) -> None:
+        """End the processes, whatever they do."""
+        if self._pool is not None:
+            self._pool.stop()  # type: ignore[no-untyped-call]
+            self._pool.join()
+            self._pool = None
+
+
+class _Failure(NamedTuple):
+    """Why a task failed.
+
+    Attributes:
+        reason: for the user, with what to do.
+        by_others: whether another task may be at fault.
+    """
+
+    reason: str
+    by_others: bool
+
+
+def _results(
+    processes: _Processes, batch: Sequence[tuple[Item, Task | None]], future: _Future | None
+) -> Iterator[tuple[Item, Outcome | None]]:
+    """Yield the items of a batch; where its task failed, read each of its files alone."""
+    if future is None:
+        yield from ((item, None) for item, _ in batch)
+        return
+    tasks = [task for _, task in batch if task is not None]
+    results = [processes.outcomes(future)]
+    if isinstance(results[0], _Failure) and (len(tasks) > 1 or results[0].by_others):
+        alone = [processes.submit([task]) for task in tasks]
+        results = [processes.outcomes(each) for each in alone]
+    for number, result in enumerate(results):
+        if isinstance(result, _Failure) and result.by_others:
+            # One after the other, so that only the file at fault fails.
+            results[number] = processes.outcomes(processes.submit([tasks[number]]))
+    outcomes = chain.from_iterable(
+        [Outcome("skipped", reason=result.reason)] if isinstance(result, _Failure) else result
+        for result in results
+    )
+    for item, task in batch:
+        yield item, None if task is None else next(outcomes)
+
+
+def _batches(
+    items: Iterable[tuple[Item, Task | None, int]],
+) -> Iterator[list[tuple[Item, Task | None]]]:
+    """Group items, in order, so that the files of a group make one task."""
+    batch: list[tuple[Item, Task | None]] = []
+    files = size = 0
+    for item, task, bytes_ in items:
+        if batch and task is not None and size and size + bytes_ > _BYTES:
+            yield batch
+            batch, files, size = [], 0, 0
+        batch.append((item, task))
+        if task is not None:
+            files, size = files + 1, size + max(1, bytes_)
+        if files >= _FILES or len(batch) >= _ITEMS or size > _BYTES:
+            yield batch
+            batch, files, size = [], 0, 0
+    if batch:
+        yield batch
+
+
+def _end_of(exitcode: Any) -> str:
+    """Say how a process ended."""
+    if not isinstance(exitcode, int) or exitcode >= 0:
+        return f"ended with status {exitcode}"
+    try:
+        name = signal.Signals(-exitcode).name
+    except ValueError:
+        name = f"signal {-exitcode}"
+    hint = ", perhaps since memory ran out" if name == "SIGKILL" else ""
+    return f"was killed by {name}{hint}"
+
+
+def _begin(job: Job, read: Callable[[Task, Job], Outcome], parent: int) -> None:
+    """In a worker: bound its memory, and watch the process that started it."""
+    global _read
+
+    def read_one(task: Task) -> Outcome:
+        return read(task, job)
+
+    _read = read_one
+    _bound_memory(job.memory)
+    threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
+
+
+def _bound_memory(most: int) -> None:
+    """Let allocations fail beyond so many bytes; where the system cannot, they are not bounded."""
+    try:
+        import resource
+    except ImportError:
+        return
+    # Of data, not of addresses: libraries reserve many more of these than they use. Some systems
+    # refuse, or have a lower bound already, which stays.
+    for name, bound in ((resource.RLIMIT_DATA, most), (resource.RLIMIT_CORE, 0)):
+        _, hard = resource.getrlimit(name)
+        if hard != resource.RLIM_INFINITY:
+            bound = min(bound, hard)
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(name, (bound, hard))
+
+
+def _exit_after(parent: int) -> None:
+    """End this process soon after its parent, which can be killed without saying so."""
+    while os.getppid() == parent:
+        time.sleep(_WATCH)
+    os._exit(1)
+
+
+def _read_all(tasks: Sequence[Task]) -> list[Outcome]:
+    assert _read is not None
+    return [_read(task) for task in tasks]

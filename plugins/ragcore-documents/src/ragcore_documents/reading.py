@@ -1,0 +1,238 @@
+"""In a worker process: read files, and make passages of them.
+
+Knows types, readers and the splitter; knows nothing of folders or of memories. Whatever a reader
+raises becomes the reason why its file is skipped.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import logging
+import os
+import stat
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cache
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+
+from ragcore.corpora.content_ids import ContentIds
+from ragcore.corpora.splitting import SplitConfig, split_document
+from ragcore.corpora.structure import DocumentText
+from ragcore.errors import CorpusError
+from ragcore_documents.detect import DocumentType, type_of
+from ragcore_documents.metadata import clean_text, document_metadata, shortened
+from ragcore_documents.readers.limits import Limits, UnreadableError
+
+if TYPE_CHECKING:
+    from ragcore.contracts.tokenizer import TextTokenizer
+
+__all__ = ["Job", "Outcome", "Task", "read_file"]
+
+_LOGGER: Final = logging.getLogger("ragcore_documents")
+_TITLE: Final = 300
+_HEADING: Final = 600
+"""Characters of a title and of a path of headings at most."""
+
+Row = tuple[str, str, str, dict[str, Any]]
+"""A passage's id, title, text and metadata."""
+
+
+class Task(NamedTuple):
+    """A file that is read.
+
+    Attributes:
+        id: of its document.
+        path: where it is.
+        title: of the document if it names none itself.
+        digest: of its content as a memory knows it; "" where it knows none.
+    """
+
+    id: str
+    path: str
+    title: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a file.
+
+    Attributes:
+        state: read; the same content as before; no document; or skipped.
+        mtime_ns: when it was changed, as it was opened.
+        size: in bytes.
+        digest: of its content, hexadecimal.
+        type: of the document, where it was read.
+        rows: its passages, where it was read.
+        reason: why it was skipped, and what to do.
+        notes: what its reader had to say, such as metadata that are left out.
+    """
+
+    state: Literal["read", "same", "other", "skipped"]
+    mtime_ns: int = 0
+    size: int = 0
+    digest: str = ""
+    type: DocumentType | None = None
+    rows: tuple[Row, ...] = ()
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """How files are read; a worker receives it once.
+
+    Attributes:
+        split: how texts become passages.
+        tokenizer: of the encoder, for `by: tokens`.
+        bytes: of a file at most.
+        memory: bytes of the process at most.
+        limits: of the readers.
+    """
+
+    split: SplitConfig
+    tokenizer: TextTokenizer | None
+    bytes: int
+    memory: int
+    limits: Limits = field(default_factory=Limits)
+
+
+def read_file(task: Task, job: Job) -> Outcome:
+    """Read one file; raises nothing but what ends the process, and MemoryError."""
+    notes: list[str] = []
+    handler = _Notes(notes)
+    _LOGGER.addHandler(handler)
+    propagate, _LOGGER.propagate = _LOGGER.propagate, False
+    try:
+        outcome = _read(task, job, notes)
+    except UnreadableError as error:
+        return Outcome("skipped", reason=shortened(str(error), 1000))
+    except CorpusError as error:
+        return Outcome("skipped", reason=shortened(str(error), 1000))
+    except RecursionError:
+        reason = "its parts are nested too deeply: simplify it, or exclude it"
+        return Outcome("skipped", reason=reason)
+    except MemoryError:
+        raise
+    # A library may raise anything at a file that it did not expect.
+    except Exception as error:
+        text = shortened(f"{type(error).__name__}: {error}", 300)
+        return Outcome(
+            "skipped", reason=f"its reader failed ({text}): repair the file, or exclude it"
+        )
+    finally:
+        _LOGGER.removeHandler(handler)
+        _LOGGER.propagate = propagate
+    return outcome
+
+
+def _read(task: Task, job: Job, notes: list[str]) -> Outcome:
+    status, data = _content(task.path, job.bytes)
+    digest = blake2b(data, digest_size=16).hexdigest()
+    unread = Outcome("same", status.st_mtime_ns, len(data), digest)
+    if digest == task.digest:
+        return unread
+    kind = "text" if not data else type_of(task.id, data)
+    if kind is None:
+        return replace(unread, state="other")
+    document = _reader(kind)(data, job.limits)
+    del data
+    rows = tuple(_rows(document, task, job, status.st_mtime, notes))
+    return replace(unread, state="read", type=kind, rows=rows, notes=tuple(notes))
+
+
+def _content(path: str, most: int) -> tuple[os.stat_result, bytes]:
+    """Read a regular file, never a link or a pipe.
+
+    Raises:
+        UnreadableError: it cannot be opened or read, is no regular file any more, or too large.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+    # A file that has become a pipe since is not waited for.
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        with open(os.open(path, flags), "rb") as stream:
+            # Before it is read: a later change has another time, so that it is read again.
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise UnreadableError("it is no regular file any more: exclude it")
+            data = stream.read(most + 1)
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            raise UnreadableError("it was removed while the folder was read") from None
+        reason = error.strerror or type(error).__name__
+        raise UnreadableError(f"it cannot be read ({reason}): allow it, or exclude it") from None
+    if len(data) > most:
+        raise UnreadableError(_too_large(max(len(data), status.st_size), most))
+    return status, data
+
+
+def _too_large(size: int, most: int) -> str:
+    return (
+        f"it has {size / (1 << 20):,.0f} MiB, more than {most >> 20}: raise max_mib, or exclude it"
+    )
+
+
+@cache
+def _reader(kind: DocumentType) -> Callable[[bytes, Limits], DocumentText]:
+    module = importlib.import_module(f"ragcore_documents.readers.{kind}")
+    reader: Callable[[bytes, Limits], DocumentText] = getattr(module, f"read_{kind}")
+    return reader
+
+
+def _rows(
+    document: DocumentText, task: Task, job: Job, mtime: float, notes: list[str]
+) -> list[Row]:
+    """Split a document into passages."""
+    text = clean_text(document.text)
+    if text is not document.text and text != document.text:
+        document = DocumentText(
+            text, document.blocks, document.title, document.metadata, document.is_source
+        )
+    title = shortened(document.title, _TITLE) or task.title
+    own, dropped = document_metadata(document.metadata)
+    if dropped:
+        notes.append(f"metadata left out: {shortened(', '.join(dropped), 200)}")
+    ids, prefix, moment = ContentIds(), f"{task.id}-", _iso(mtime)
+    rows: list[Row] = []
+    for piece in _pieces(document, job, title):
+        headings = [clean_text(heading) for heading in piece.headings]
+        heading = shortened(" > ".join(headings), _HEADING)
+        metadata = dict(own)
+        if piece.page is not None:
+            # With a revision, `page` would be the id of a wiki's page; see `Source.of`.
+            metadata.pop("revision", None)
+        metadata["path"] = task.id
+        location = {"heading": heading or None, "page": piece.page, "line": piece.line}
+        metadata |= {key: value for key, value in location.items() if value is not None}
+        metadata["span"] = [piece.start, piece.end]
+        metadata["mtime"] = moment
+        name = ids.of("\n".join([title, *headings]), piece.text, prefix)
+        rows.append((name, title, piece.text, metadata))
+    return rows
+
+
+def _pieces(document: DocumentText, job: Job, title: str) -> Sequence[Any]:
+    return list(split_document(document, job.split, job.tokenizer, title))
+
+
+def _iso(seconds: float) -> str:
+    # Years that no calendar here has are cut to those that it has.
+    latest = 253402300799
+    moment = datetime.fromtimestamp(min(max(int(seconds // 1), -62135596800), latest), UTC)
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+class _Notes(logging.Handler):
+    """Collects what readers log while one file is read."""
+
+    def __init__(self, notes: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._notes = notes
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if len(self._notes) < 5:
+            self._notes.append(shortened(record.getMessage(), 300))

@@ -1,0 +1,102 @@
+import os
+import signal
+import threading
+
+import pytest
+from ragcore_documents.pool import Pool
+from ragcore_documents.reading import Job, Outcome, Task
+
+from ragcore.corpora.splitting import SplitConfig
+
+MEMORY = 512 << 20
+
+
+def job() -> Job:
+    return Job(SplitConfig(by="headings", size=150), None, 1 << 20, MEMORY)
+
+
+def pool(workers: int = 1, seconds: float = 60) -> Pool[str]:
+    # A function within another one, so that it travels to a process that cannot import this file.
+    def read(task: Task, job: Job) -> Outcome:
+        match task.id.rstrip("0123456789"):
+            case "hangs":
+                threading.Event().wait()
+            case "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "crashes":
+                os.kill(os.getpid(), signal.SIGSEGV)
+            case "exits":
+                os._exit(3)
+            case "large":
+                bytearray(2 * MEMORY)
+        return Outcome("read", digest=task.id, reason=str(os.getpid()))
+
+    return Pool(workers, job(), seconds, read)
+
+
+def items(names: list[str], size: int = 100):
+    return [(name, Task(name, f"/{name}", name, ""), size) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("hangs", "after 1 seconds: raise `seconds`"),
+        ("killed", "was killed by SIGKILL, perhaps since memory ran out"),
+        ("crashes", "was killed by SIGSEGV"),
+        ("exits", "ended with status 3"),
+        ("large", "takes more than 0.5 GiB of memory: raise memory_gib"),
+    ],
+)
+def test_a_file_that_ends_its_process_fails_alone(name, reason):
+    names = ["first", name, "third", "last"]
+    results = list(pool(seconds=1).map(items(names)))
+    assert [item for item, _ in results] == names
+    states = {item: outcome.state for item, outcome in results}
+    assert states == {"first": "read", name: "skipped", "third": "read", "last": "read"}
+    assert reason in dict(results)[name].reason
+
+
+def test_results_come_in_the_order_of_the_items_whatever_happens_to_some():
+    names = [f"{kind}{number}" for number in range(30) for kind in ("a", "killed", "b")]
+    results = list(pool(workers=2).map(items(names)))
+    assert [item for item, _ in results] == names
+    assert [outcome.state for _, outcome in results] == ["read", "skipped", "read"] * 30
+
+
+def test_items_without_a_file_start_no_process_and_keep_their_places():
+    before = set(threading.enumerate())
+    stream = pool().map((str(number), None, 0) for number in range(2000))
+    assert [item for item, _ in stream] == [str(number) for number in range(2000)]
+    assert set(threading.enumerate()) == before
+    mixed = [("1", None, 0), *items(["2"]), ("3", None, 0)]
+    results = list(pool().map(mixed))
+    assert [(item, outcome and outcome.digest) for item, outcome in results] == [
+        ("1", None),
+        ("2", "2"),
+        ("3", None),
+    ]
+
+
+def test_no_more_is_drawn_than_a_few_batches_ahead():
+    drawn = []
+
+    def stream():
+        for number in range(10_000):
+            drawn.append(number)
+            yield from items([f"file{number}"])
+
+    results = pool(workers=2).map(stream())
+    next(results)
+    # Two workers, three batches of 16 files each, and the one that is being filled.
+    assert len(drawn) <= 2 * 3 * 16 + 1
+    results.close()
+
+
+def test_processes_end_where_the_results_are_not_all_taken():
+    results = pool(workers=2).map(items([f"file{number}" for number in range(400)], size=1 << 20))
+    pids = {int(next(results)[1].reason) for _ in range(10)}
+    results.close()
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
