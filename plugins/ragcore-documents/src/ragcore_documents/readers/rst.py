@@ -110,9 +110,7 @@ def read_rst(data: bytes, limits: Limits) -> DocumentText:
     if not problem:
         try:
             with sphinx_markup():
-                document = publish_doctree(  # type: ignore[no-untyped-call]
-                    text, settings_overrides=dict(_SETTINGS)
-                )
+                document = publish_doctree(text, settings_overrides=dict(_SETTINGS))
         except RecursionError:
             problem = "its markup is nested too deeply"
         except Exception as error:  # docutils raises many kinds for broken markup

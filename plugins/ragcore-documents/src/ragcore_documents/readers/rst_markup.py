@@ -98,7 +98,7 @@ def _reference(
     return [nodes.inline(rawtext, text.removeprefix("!"))], []
 
 
-class _Nothing(Directive):
+class _Nothing(Directive):  # type: ignore[misc]
     """A directive without text."""
 
     has_content = True
@@ -107,7 +107,7 @@ class _Nothing(Directive):
         return []
 
 
-class _Block(Directive):
+class _Block(Directive):  # type: ignore[misc]
     """A directive whose argument, options and content are told apart without knowing it."""
 
     has_content = True
