@@ -106,7 +106,8 @@ class CitedSpan:
         source: character offsets [start, end) in the document's text. None where the source has no
             `span`, or the passage is no verbatim piece of the document.
         line: number of the line in the file where it starts, from 1. None where that is not known:
-            the source has no `line`, or the passage may have its line breaks replaced by spaces.
+            the source has no `line` or no `span`, or the passage may have its line breaks replaced
+            by spaces. A source that has both is read from the file's own text.
     """
 
     start: int

@@ -323,7 +323,12 @@ def _ids(passages: Passages, rows: Sequence[int]) -> Iterator[str]:
 
 
 def without_passages(
-    documents: Documents, removed: Rows, staging: Path, *, forgotten: Collection[str] = ()
+    documents: Documents,
+    removed: Rows,
+    staging: Path,
+    *,
+    changed: Rows | None = None,
+    forgotten: Collection[str] = (),
 ) -> int | None:
     """Write the documents of a version without some passages; their keys become unknown.
 
@@ -333,6 +338,7 @@ def without_passages(
         documents: of the version.
         removed: numbers of passages that do not stay, int64 [r], ascending.
         staging: the new version's folder.
+        changed: numbers of passages that stay with other metadata, int64 [m]; None for none.
         forgotten: ids of documents that are left out, also those without a passage.
 
     Returns:
@@ -340,15 +346,17 @@ def without_passages(
         forgotten, and nothing was written.
     """
     is_same = all(documents.position(document_id) is None for document_id in forgotten)
-    if is_same and not any(np.isin(numbers, removed).any() for numbers in documents.numbers()):
+    touched = removed if changed is None else np.concatenate((removed, changed))
+    if is_same and not any(np.isin(numbers, touched).any() for numbers in documents.numbers()):
         return None
     removed_numbers = frozenset(removed.tolist())
+    changed_numbers = frozenset(() if changed is None else changed.tolist())
     with DocumentWriter(staging) as writer:
         for record in documents:
             if record.id in forgotten:
                 continue
             left = [number for number in record.numbers if number not in removed_numbers]
-            if len(left) == len(record.numbers):
+            if len(left) == len(record.numbers) and changed_numbers.isdisjoint(left):
                 writer.write(record)
             elif left:
                 writer.write(DocumentRecord(record.id, "", left))

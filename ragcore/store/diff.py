@@ -22,7 +22,13 @@ from ragcore.errors import CorpusError, EmptyCorpusError
 from ragcore.memory.passages import Passages
 from ragcore.questions.texts import fault_of
 from ragcore.store.checking import checked_passages
-from ragcore.store.comparing import DocumentCounts, change_of, pair_passages
+from ragcore.store.comparing import (
+    DocumentCounts,
+    change_of,
+    has_moved,
+    pair_passages,
+    same_text,
+)
 from ragcore.store.documents import DocumentRecord, Documents
 from ragcore.types import Passage
 
@@ -64,16 +70,19 @@ class Derivation:
         removed: rows of the parent that do not stay, int64 [r], ascending.
         added: passages that follow those that stay, in order.
         replaced: how many of the added ones have the id of a removed one.
+        moved: rows of passages that stay where only the place in their file differs, each with the
+            passage that has the new metadata.
     """
 
     removed: Rows
     added: list[Passage]
     replaced: int
+    moved: list[tuple[int, Passage]]
 
     @property
     def is_empty(self) -> bool:
         """Whether the passages are the parent's."""
-        return not len(self.removed) and not self.added
+        return not len(self.removed) and not self.added and not self.moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +90,8 @@ class Differences:
     """How the passages of two versions differ; their order does not count.
 
     They are paired by id; where both versions record documents, within a document also by their
-    positions (`pair_passages`), metadata that say which revision a passage is of do not count, and
-    those that say where it is tell that it moved.
+    positions (`pair_passages`), and metadata that say which revision a passage is of do not count.
+    Metadata that say where it is tell that it moved.
 
     Attributes:
         added: passages with ids of the new version only, in its order.
@@ -91,7 +100,7 @@ class Differences:
             the new version's order.
         documents: how many documents differ how; None where a version records none.
         moved: the old and the new passage of each pair that differs only in where it is in its
-            document, in the new version's order; none where a version records no documents.
+            document or file, in the new version's order.
     """
 
     added: tuple[Passage, ...]
@@ -171,12 +180,12 @@ def differences(old: Passages, new: Passages) -> Differences:
     rows = old.rows_of([*changes.upserts, *changes.deletions])
     upserts = changes.upserts.values()
     removed = sorted(rows[name] for name in changes.deletions)
+    pairs = [(old[rows[passage.id]], passage) for passage in upserts if passage.id in rows]
     return Differences(
         added=tuple(passage for passage in upserts if passage.id not in rows),
         removed=tuple(old.take(removed)),
-        changed=tuple(
-            (old[rows[passage.id]], passage) for passage in upserts if passage.id in rows
-        ),
+        changed=tuple(pair for pair in pairs if not _has_only_moved(*pair)),
+        moved=tuple(pair for pair in pairs if _has_only_moved(*pair)),
     )
 
 
@@ -251,6 +260,8 @@ def differences_by_document(
     for name, passage in loose_after.items():
         if name not in loose_before:
             added.append(passage)
+        elif _has_only_moved(loose_before[name], passage):
+            moved.append((loose_before[name], passage))
         elif not _is_same(loose_before[name], passage):
             changed.append((loose_before[name], passage))
     removed.extend(passage for name, passage in loose_before.items() if name not in loose_after)
@@ -289,7 +300,8 @@ def write_changes(path: Path, differences: Differences) -> None:
 def derive(passages: Passages, changes: Changes) -> Derivation:
     """Work out which rows changes remove and which passages they add.
 
-    A passage that is replaced by an equal one stays where it is.
+    A passage that is replaced by an equal one stays where it is; one that differs only in where it
+    is in its file stays, too, and has moved (`has_moved`).
 
     Raises:
         CorpusError: an id to delete does not exist.
@@ -303,11 +315,15 @@ def derive(passages: Passages, changes: Changes) -> Derivation:
                 "or the version that the changes are for"
             )
     removed = [rows[name] for name in changes.deletions]
-    added, replaced = [], 0
+    added, moved, replaced = [], [], 0
     for name, passage in changes.upserts.items():
         if name not in rows:
             added.append(passage)
-        elif not _is_same(passages[rows[name]], passage):
+            continue
+        earlier = passages[rows[name]]
+        if _has_only_moved(earlier, passage):
+            moved.append((rows[name], passage))
+        elif not _is_same(earlier, passage):
             removed.append(rows[name])
             added.append(passage)
             replaced += 1
@@ -315,7 +331,7 @@ def derive(passages: Passages, changes: Changes) -> Derivation:
         raise EmptyCorpusError(
             f"the changes delete all {len(passages)} passages: a memory needs at least one"
         )
-    return Derivation(np.sort(np.array(removed, np.int64)), added, replaced)
+    return Derivation(np.sort(np.array(removed, np.int64)), added, replaced, moved)
 
 
 def _deleted_id(line: str, where: str) -> str | None:
@@ -339,6 +355,11 @@ def _deleted_id(line: str, where: str) -> str | None:
             "'delete': true, and nothing else"
         )
     return str(name)
+
+
+def _has_only_moved(old: Passage, new: Passage) -> bool:
+    """Return whether passages of the same id differ in where they are, and at most in revision."""
+    return same_text(old, new) and has_moved(old, new)
 
 
 def _is_same(old: Passage, new: Passage) -> bool:

@@ -51,7 +51,7 @@ from ragcore.store.layout import (
     passage_files,
 )
 from ragcore.store.manifest import Manifest, base_of, same_settings
-from ragcore.store.moved import carry_moved
+from ragcore.store.moved import MovedPassages
 from ragcore.store.opening import check_opens, matching_spec, open_version, suspecting_damage
 from ragcore.store.progress import Progress
 from ragcore.store.staging import scratch_folder, staging_folder
@@ -240,11 +240,16 @@ def _revision_by_id(
     if derivation.added:
         with PassageWriter(passage_file(staging, len(passage_files(base.path)))) as writer:
             writer.write(list(checked_passages(derivation.added)))
-    carry_moved(base, staging, removed)
+    rows = np.array([row for row, _ in derivation.moved], np.int64)  # [m]
+    numbers = rows if kept is None else kept[rows]
+    with MovedPassages(staging) as moved:
+        for number, (_, passage) in zip(numbers.tolist(), derivation.moved, strict=True):
+            moved.add(number, passage)
+    moved.write(base, staging, removed)
     documents = base.open_documents()
     recorded = base.manifest.documents
     if documents is not None:
-        counted = without_passages(documents, removed, staging)
+        counted = without_passages(documents, removed, staging, changed=numbers)
         recorded = recorded if counted is None else counted
         if counted is None:
             for file in DOCUMENT_FILES:
@@ -254,6 +259,7 @@ def _revision_by_id(
         len(derivation.added),
         derivation.replaced,
         derivation.is_empty,
+        moved=moved.count,
         recorded=recorded,
     )
 

@@ -190,6 +190,44 @@ def test_a_version_without_documents_gets_the_new_metadata(tmp_path: Path) -> No
     assert (update(store, "two", [LOWER, OLD[1]]).moved, lines(store)) == (3, [2, 3, 4, 1, 2])
 
 
+def rows(count: int, first_line: int = 1) -> list[Passage]:
+    """Return passages that tell their lines, of a corpus that knows no documents."""
+    return [
+        Passage(
+            f"r{number}", "", f"row {number}", {"path": "rows.csv", "line": number + first_line}
+        )
+        for number in range(count)
+    ]
+
+
+def test_rows_that_moved_in_their_file_keep_their_vectors(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    store.build("one", rows(20), part())
+    Counting.encoded.clear()
+    new = [Passage("new", "", "first", {"path": "rows.csv", "line": 1}), *rows(20, 2)]
+    info = store.update("two", new, retriever=part())
+    assert (info.added, info.changed, info.removed, info.moved) == (1, 0, 0, 20)
+    assert Counting.encoded == ["first"]
+    assert metadata(store) == {each.text: each.metadata for each in new}
+    difference = store.diff("one", "two")
+    assert (len(difference.added), len(difference.changed), len(difference.moved)) == (1, 0, 20)
+    # What is more than a move is a change; where nothing moved, nothing is made.
+    other = [Passage(each.id, "", each.text, {**each.metadata, "path": "b.csv"}) for each in new]
+    assert store.update("three", other, retriever=part()).changed == 21
+    assert store.update("four", other, retriever=part()).nothing_changed
+
+
+def test_a_document_whose_passage_was_moved_by_hand_is_compared_again(store: Store) -> None:
+    with store.passages("one") as passages:
+        lake = next(each for each in passages if each.text == "It has a lake.")
+    by_hand = Passage(lake.id, lake.title, lake.text, {**lake.metadata, "line": 9})
+    info = store.update("two", Changes({lake.id: by_hand}, {}), retriever=part())
+    assert (info.changed, info.moved) == (0, 1)
+    assert metadata(store)["It has a lake."]["line"] == 9
+    assert update(store, "three", OLD).moved == 1
+    assert metadata(store) == metadata(store, "one")
+
+
 def test_a_retriever_that_cannot_change_is_shared(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     rarity = ComponentSpec("retriever", "rarity", Rarity, Rarity.Config())

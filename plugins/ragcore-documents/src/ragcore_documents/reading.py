@@ -208,7 +208,10 @@ def _rows(
         metadata["path"] = task.id
         location = {"heading": heading or None, "page": piece.page, "line": piece.line}
         metadata |= {key: value for key, value in location.items() if value is not None}
-        metadata["span"] = [piece.start, piece.end]
+        # Line and span together say that the text is the file's own, so that lines can be counted
+        # in it; reStructuredText knows its lines, but not which characters they become.
+        if document.is_source or piece.line is None:
+            metadata["span"] = [piece.start, piece.end]
         metadata["mtime"] = moment
         name = ids.of("\n".join([title, *headings]), piece.text, prefix)
         rows.append((name, title, piece.text, metadata))
