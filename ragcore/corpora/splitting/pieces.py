@@ -81,6 +81,7 @@ def split_document(
         ranges = cut(text, sections, split.limit, split.overlap, language)
     else:
         measure: Measure
+        size: int | None
         if split.by == "tokens":
             measure, size = _tokens(split, tokenizer, title)
         else:
