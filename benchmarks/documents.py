@@ -8,6 +8,9 @@ their paragraphs. Extractors alone: the same readers on the same files in as man
 a walk, digests, splitting or passages; chunks of files are shared out by loky. Corpus and
 extractors take turns. The script prints files a second of both, their ratio, the largest memory of
 the corpus's processes together, and what an update of a BM25 memory reads and adds after ten edits.
+
+Ratios of CPU time, which other programs disturb less, are printed too: corpus against extractors,
+and extractors against the bare libraries, which give text without structure, by type.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import resource
 import shutil
 import statistics
 import sys
@@ -34,6 +38,7 @@ from ragcore_documents.detect import type_of
 from ragcore_documents.readers.limits import Limits, UnreadableError
 from ragcore_documents.reading import _reader
 
+from benchmarks.document_libraries import reader_shares
 from ragcore.process.cpus import usable_cpus
 from ragcore.registry.components import spec_from_dict
 from ragcore.store.store import Store
@@ -139,6 +144,12 @@ def time_corpus(folder: Path, workers: int) -> tuple[float, Documents, int]:
     return seconds, corpus, peak.bytes
 
 
+def cpu_seconds() -> float:
+    """Return the CPU time of this process and of its children that have ended."""
+    both = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in both)
+
+
 class Peak:
     """Watches how much memory this process and its children have, in `bytes` at most."""
 
@@ -220,18 +231,31 @@ def main() -> None:
         paths = sorted(str(path) for path in folder.rglob("*.*") if path.is_file())
         size = sum(Path(path).stat().st_size for path in paths)
         print(f"{len(paths):,} files, {size / 1e6:.0f} MB: {counts}")
-        ratios = []
+        ratios, cpu_ratios = [], []
         for number in range(arguments.rounds):
+            begun = cpu_seconds()
             alone, read = time_extractors(paths, arguments.workers)
+            between = cpu_seconds()
             seconds, corpus, peak = time_corpus(folder, arguments.workers)
+            cpu_ratios.append((between - begun) / (cpu_seconds() - between))
             ratios.append((corpus.report.read.total() / seconds) / (read / alone))
             print(
                 f"round {number + 1}: extractors {read / alone:,.0f} files/s, corpus "
-                f"{corpus.report.read.total() / seconds:,.0f} files/s, ratio {ratios[-1]:.2f}; "
+                f"{corpus.report.read.total() / seconds:,.0f} files/s, ratio {ratios[-1]:.2f} "
+                f"(of CPU time {cpu_ratios[-1]:.2f}); "
                 f"{corpus.report.passages:,} passages; peak {peak / 1e6:,.0f} MB in "
                 f"{arguments.workers + 1} processes"
             )
         print(f"ratio, median: {statistics.median(ratios):.2f} (wanted: 0.9 or more)")
+        print(f"ratio of CPU time, median: {statistics.median(cpu_ratios):.2f}")
+        print(
+            "\n".join(
+                [
+                    "CPU time of the bare libraries:",
+                    *reader_shares(paths[:: len(paths) // 600 or 1]),
+                ]
+            )
+        )
         print("\n".join(corpus.summary()))
         print(update(folder, base, arguments.workers))
 

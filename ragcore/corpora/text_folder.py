@@ -25,6 +25,8 @@ __all__ = ["TextFolder"]
 
 _WORDS: Final = 100
 """Words of a passage where no setting says another number, as in the paper."""
+_LARGEST: Final = 1 << 26
+"""Characters of a file that is split otherwise than by words, which are read line by line."""
 
 
 class TextFolder:
@@ -57,6 +59,11 @@ class TextFolder:
         @model_validator(mode="after")
         def _splits_once(self) -> Self:
             check_split(self.words, self.split)
+            if self.split is not None and self.split.by == "headings":
+                raise ValueError(
+                    "found split by headings, which this corpus does not read: use the corpus "
+                    "`documents` of ragcore-documents, or split by words, sentences or tokens"
+                )
             return self
 
     def __init__(self, config: Config) -> None:
@@ -98,19 +105,42 @@ class TextFolder:
                 yield Passage(f"{name}-{end}", title, text, metadata)
 
     def _pieces(self, path: Path, name: str, title: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield the text of each piece of a file, and its metadata."""
+        """Yield the text of each piece of a file, and its metadata.
+
+        Raises:
+            CorpusError: the file is not UTF-8, is too large to be split so, or the title leaves the
+                encoder no room.
+        """
         lines = (line for _, line in lines_of(path))
         if self._config.split is None:
             for text in split_lines(lines, self._config.words or _WORDS):
                 yield text, {}
             return
-        for piece in self._splitter.pieces(plain_document("".join(lines)), title):
-            metadata: dict[str, Any] = {"path": name}
-            if piece.line is not None:
-                metadata["line"] = piece.line
-            if piece.headings:
-                metadata["heading"] = " > ".join(piece.headings)
-            yield piece.text, metadata
+        text = _joined(lines, path)
+        try:
+            pieces = self._splitter.pieces(plain_document(text), title)
+        except CorpusError as error:
+            raise CorpusError(f"{path}: {error}") from None
+        for piece in pieces:
+            yield piece.text, {"path": name, "line": piece.line}
+
+
+def _joined(lines: Iterator[str], path: Path) -> str:
+    """Join the lines of a file.
+
+    Raises:
+        CorpusError: they are too many.
+    """
+    parts, characters = [], 0
+    for line in lines:
+        characters += len(line)
+        if characters > _LARGEST:
+            raise CorpusError(
+                f"{path}: more than {_LARGEST:,} characters: cut the file into several, or split "
+                "by `words`, which reads line by line"
+            )
+        parts.append(line)
+    return "".join(parts)
 
 
 _HEADING: Final = re.compile(r" {0,3}#{1,6}[ \t]+(.*?)(?:[ \t]+#+)?[ \t]*$")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
-__all__ = ["blocks_of_words", "count_words", "cut_words", "word_spans"]
+__all__ = ["blocks_of_words", "count_words", "cut_words", "is_spaced", "word_spans"]
 
 _WORD: Final = re.compile(
     r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]{1,2}"
@@ -32,9 +32,18 @@ def count_words(text: str) -> int:
     >>> count_words("one two"), count_words("日本語")
     (2, 2)
     """
-    if text.isascii() or not _UNSPACED.search(text):
+    if is_spaced(text):
         return len(text.split())
     return sum(1 for _ in _WORD.finditer(text))
+
+
+def is_spaced(text: str) -> bool:
+    """Return whether the words of a text, and of any part of it, are what stands between blanks.
+
+    >>> is_spaced("one two"), is_spaced("日本語")
+    (True, False)
+    """
+    return text.isascii() or not _UNSPACED.search(text)
 
 
 def word_spans(text: str, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int]]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from ragcore.corpora import text_folder
 from ragcore.corpora.dpr_tsv import DprTsv
 from ragcore.corpora.jsonl import Jsonl
 from ragcore.corpora.text_folder import TextFolder
@@ -113,6 +114,20 @@ def test_files_of_text_are_cited_by_line(tmp_path: Path) -> None:
     assert all(not each.metadata for each in TextFolder(TextFolder.Config(path=tmp_path, words=5)))
     with pytest.raises(ValidationError, match="expected one of words and split"):
         TextFolder.Config(path=tmp_path, words=100, split={"by": "sentences"})
+    with pytest.raises(ValidationError, match="use the corpus `documents`"):
+        TextFolder.Config(path=tmp_path, split={"by": "headings"})
+
+
+def test_a_file_that_cannot_be_split_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.txt").write_text(TEXT)
+    with pytest.raises(CorpusError, match=r"a\.txt: split by tokens needs the tokenizer"):
+        list(TextFolder(TextFolder.Config(path=tmp_path, split={"by": "tokens"})))
+    monkeypatch.setattr(text_folder, "_LARGEST", 20)
+    with pytest.raises(CorpusError, match=r"a\.txt: more than 20 characters: cut the file"):
+        list(TextFolder(TextFolder.Config(path=tmp_path, split={"by": "sentences"})))
+    assert len(list(TextFolder(TextFolder.Config(path=tmp_path, words=5)))) == 4
 
 
 @pytest.mark.parametrize("corpus", [Jsonl, TextFolder])

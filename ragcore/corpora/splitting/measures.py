@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Protocol
 
-from ragcore.corpora.words import count_words
+from ragcore.corpora.structure import Block
+from ragcore.corpora.words import count_words, is_spaced
 
 if TYPE_CHECKING:
     from ragcore.contracts import TextTokenizer
@@ -27,6 +29,10 @@ class Measure(Protocol):
         """Tell whether a text is never longer than its parts together."""
         ...
 
+    def fits(self, text: str, blocks: Sequence[Block], size: int) -> bool:
+        """Return whether blocks are surely no longer than a size; False if it is not known."""
+        ...
+
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Return the length of each text."""
         ...
@@ -45,14 +51,40 @@ class WordMeasure:
 
     is_exact = True
 
+    def __init__(self, document: str | None = None) -> None:
+        """Measure parts of one text, or of any.
+
+        Args:
+            document: of which all measured texts are parts; it tells once how words are counted.
+        """
+        self._is_spaced = document is not None and is_spaced(document)
+
+    def fits(self, text: str, blocks: Sequence[Block], size: int) -> bool:
+        """Return whether blocks, and what is between them, have at most so many words."""
+        end = blocks[-1].end
+        characters = end - blocks[0].start
+        if not self._is_spaced:
+            return characters <= size
+        if characters + len(blocks) <= 2 * size:  # a word and the blank behind it
+            return True
+        starts = [block.start for block in blocks]
+        for start, following in pairwise((*starts, end)):
+            # Words are not counted beyond the size.
+            size -= len(text[start:following].split(None, size))
+            if size < 0:
+                return False
+        return True
+
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Count the words of each text."""
+        if self._is_spaced:
+            return [len(text.split()) for text in texts]
         return [count_words(text) for text in texts]
 
     def part_lengths(self, text: str, starts: Sequence[int]) -> list[int]:
         """Count the words of each part."""
         ends = [*starts[1:], len(text)]
-        return [count_words(text[start:end]) for start, end in zip(starts, ends, strict=True)]
+        return self.lengths([text[start:end] for start, end in zip(starts, ends, strict=True)])
 
     def unit_starts(self, text: str) -> list[int]:
         """Return nothing: a word is never cut."""
@@ -66,6 +98,10 @@ class TokenMeasure:
 
     def __init__(self, tokenizer: TextTokenizer) -> None:
         self._tokenizer = tokenizer
+
+    def fits(self, text: str, blocks: Sequence[Block], size: int) -> bool:
+        """Return False: tokens are counted for many texts at once."""
+        return False
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Count the tokens of each text."""

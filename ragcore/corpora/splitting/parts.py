@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
-from itertools import pairwise
 from typing import Final, NamedTuple
 from zlib import crc32
 
@@ -51,14 +50,16 @@ class Part(NamedTuple):
     digest: int
 
 
-def parts_of(text: str, blocks: Sequence[Block]) -> Iterator[Part]:
-    """Yield blocks, and lists by their items."""
+def parts_of(text: str, blocks: Sequence[Block]) -> list[Part]:
+    """Return blocks, and lists by their items."""
+    parts: list[Part] = []
     for block in blocks:
-        part = _part(text, block.start, block.end, Border.BLOCK, block.kind, 0)
-        if block.kind == "list":
-            yield from _cut(text, part, _items(text, block.start, block.end))
+        start, end, kind = block.start, block.end, block.kind
+        if kind == "list":
+            parts += _cut(text, start, end, Border.BLOCK, kind, 0, _items(text, start, end))
         else:
-            yield part
+            parts.append(_part(text, start, end, Border.BLOCK, kind, 0))
+    return parts
 
 
 def finer_parts(
@@ -80,7 +81,7 @@ def finer_parts(
             break
         borders = list(_borders(text, part, border, measure, language))
         if borders:
-            parts = list(_cut(text, part, borders, stage + 1))
+            parts = _cut(text, part.start, part.end, part.border, part.kind, stage + 1, borders)
             starts = [finer.start - part.start for finer in parts]
             return parts, measure.part_lengths(content, starts)
     return [part], measure.lengths([content])
@@ -95,6 +96,7 @@ def line_starts(text: str, start: int, end: int) -> Iterator[int]:
             yield at
 
 
+_WORD: Final = Border.WORD  # faster to look up than a member of an enumeration
 _STAGES: Final[dict[BlockKind, Sequence[Border]]] = {
     "heading": (Border.WORD, Border.TOKEN),
     "paragraph": (Border.SENTENCE, Border.LINE, Border.WORD, Border.TOKEN),
@@ -138,18 +140,26 @@ def _items(text: str, start: int, end: int) -> Iterator[tuple[int, Border]]:
 
 
 def _cut(
-    text: str, part: Part, borders: Iterable[tuple[int, Border]], stage: int = 0
-) -> Iterator[Part]:
-    """Yield the parts between borders within a part."""
-    for (start, border), (end, _) in pairwise(
-        ((part.start, part.border), *borders, (part.end, part.border))
-    ):
-        yield _part(text, start, end, border, part.kind, stage)
+    text: str,
+    start: int,
+    end: int,
+    border: Border,
+    kind: BlockKind,
+    stage: int,
+    borders: Iterable[tuple[int, Border]],
+) -> list[Part]:
+    """Return the parts between borders within a stretch of text, which begins with a border."""
+    parts = []
+    for next_start, next_border in borders:
+        parts.append(_part(text, start, next_start, border, kind, stage))
+        start, border = next_start, next_border
+    parts.append(_part(text, start, end, border, kind, stage))
+    return parts
 
 
 def _part(text: str, start: int, end: int, border: Border, kind: BlockKind, stage: int) -> Part:
-    if border < Border.WORD:
-        digest = digest_of_start(text[start : min(end, start + 100)])
+    if border < _WORD:
+        digest = digest_of_start(text, start, end)
     else:
         digest = crc32(text[max(end - _CONTEXT, 0) : end].encode("utf-8", "surrogatepass"))
     return Part(start, end, border, kind, stage, digest)

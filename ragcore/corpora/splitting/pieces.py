@@ -80,10 +80,12 @@ def split_document(
         assert split.limit is not None  # each has a default
         ranges = cut(text, sections, split.limit, split.overlap, language)
     else:
-        measure: Measure = WordMeasure()
-        size = split.limit
+        measure: Measure
+        size: int | None
         if split.by == "tokens":
             measure, size = _tokens(split, tokenizer, title)
+        else:
+            measure, size = WordMeasure(text), split.limit
         assert size is not None
         ranges = sized_ranges(text, sections, measure, size, split.overlap, language)
     return _located(document, ranges, joined=split.by == "words")

@@ -47,15 +47,20 @@ def sections_of(document: DocumentText) -> Iterator[Section]:
     blocks: list[Block] = []
     path: tuple[str, ...] = ()
     for block in document.blocks:
-        if not text[block.start : block.end].strip():
+        start, end = block.start, block.end
+        if start >= end or (text[start].isspace() and text[start:end].isspace()):
             continue
-        ends = bool(blocks) and count_words(text[blocks[-1].end : block.start]) > _LONGEST_GAP
-        if block.kind == "heading" and blocks:
-            ends = ends or blocks[-1].kind != "heading" or block.level <= blocks[-1].level
-        if ends:
-            yield Section(blocks, path)
-            blocks = []
-        if block.kind == "heading":
+        is_heading = block.kind == "heading"
+        if blocks:
+            last = blocks[-1]
+            # A word has a character at least, so that most gaps need not be counted.
+            if (is_heading and (last.kind != "heading" or block.level <= last.level)) or (
+                start - last.end > _LONGEST_GAP
+                and count_words(text[last.end : start]) > _LONGEST_GAP
+            ):
+                yield Section(blocks, path)
+                blocks = []
+        if is_heading:
             while open_headings and open_headings[-1].level >= block.level:
                 open_headings.pop()
             open_headings.append(block)

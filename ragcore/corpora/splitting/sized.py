@@ -42,10 +42,19 @@ def sized_ranges(
         language: of the text.
     """
     for batch in _batches(sections):
-        parts = [list(parts_of(text, section.blocks)) for section in batch]
-        lengths = iter(measure.lengths([row for part in parts for row in _contents(text, part)]))
+        # Most sections are one piece, and are not looked at more closely.
+        parts = [
+            [] if measure.fits(text, section.blocks, size) else parts_of(text, section.blocks)
+            for section in batch
+        ]
+        lengths = iter(
+            measure.lengths([row for part in parts if part for row in _contents(text, part)])
+        )
         ranges = []
         for section, row in zip(batch, parts, strict=True):
+            if not row:
+                ranges.append((_Range(section.start, section.end, section.start), section))
+                continue
             row_lengths = [next(lengths) for _ in row]
             for piece in _pieces(text, row, row_lengths, measure, size, overlap, language):
                 ranges.append((piece, section))
@@ -56,9 +65,9 @@ def sized_ranges(
 
 def block_ranges(text: str, block: Block, size: int) -> Iterator[tuple[int, int]]:
     """Yield where the parts of a block that have at most so many words start and end."""
-    parts = list(parts_of(text, [block]))
+    parts = parts_of(text, [block])
     measure = WordMeasure()
-    lengths = measure.lengths(list(_contents(text, parts)))
+    lengths = measure.lengths(_contents(text, parts))
     for piece in _pieces(text, parts, lengths, measure, size, 0, ""):
         yield piece.start, piece.end
 
@@ -85,11 +94,10 @@ def _batches(sections: Iterable[Section]) -> Iterator[list[Section]]:
         yield batch
 
 
-def _contents(text: str, parts: Sequence[Part]) -> Iterator[str]:
-    """Yield the text from each part to the next."""
-    for part, following in pairwise(parts):
-        yield text[part.start : following.start]
-    yield text[parts[-1].start : parts[-1].end]
+def _contents(text: str, parts: Sequence[Part]) -> list[str]:
+    """Return the text from each part to the next."""
+    starts = [part.start for part in parts]
+    return [text[start:end] for start, end in pairwise((*starts, parts[-1].end))]
 
 
 def _pieces(

@@ -28,7 +28,7 @@ class _TooMuchError(Exception):
 
 def clean_text(text: str) -> str:
     """Replace lone surrogates, which are no Unicode text, by U+FFFD; positions stay."""
-    return _SURROGATE.sub("\ufffd", text)
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
 def shortened(text: str, characters: int) -> str:

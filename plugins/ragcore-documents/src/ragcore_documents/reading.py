@@ -11,7 +11,7 @@ import importlib
 import logging
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -198,28 +198,30 @@ def _rows(
         notes.append(f"metadata left out: {shortened(', '.join(dropped), 200)}")
     ids, prefix, moment = ContentIds(), f"{task.id}-", _iso(mtime)
     rows: list[Row] = []
-    for piece in _pieces(document, job, title):
-        headings = [clean_text(heading) for heading in piece.headings]
-        heading = shortened(" > ".join(headings), _HEADING)
-        metadata = dict(own)
+    section: tuple[str, ...] | None = None
+    heading = titles = ""
+    for piece in split_document(document, job.split, job.tokenizer, title):
+        if piece.headings is not section:  # the same for all pieces of a section
+            section = piece.headings
+            headings = [clean_text(heading) for heading in section]
+            heading = shortened(" > ".join(headings), _HEADING)
+            titles = "\n".join([title, *headings])
+        metadata = {**own, "path": task.id}
+        if heading:
+            metadata["heading"] = heading
         if piece.page is not None:
+            metadata["page"] = piece.page
             # With a revision, `page` would be the id of a wiki's page; see `Source.of`.
             metadata.pop("revision", None)
-        metadata["path"] = task.id
-        location = {"heading": heading or None, "page": piece.page, "line": piece.line}
-        metadata |= {key: value for key, value in location.items() if value is not None}
+        if piece.line is not None:
+            metadata["line"] = piece.line
         # Line and span together say that the text is the file's own, so that lines can be counted
         # in it; reStructuredText knows its lines, but not which characters they become.
         if document.is_source or piece.line is None:
             metadata["span"] = [piece.start, piece.end]
         metadata["mtime"] = moment
-        name = ids.of("\n".join([title, *headings]), piece.text, prefix)
-        rows.append((name, title, piece.text, metadata))
+        rows.append((ids.of(titles, piece.text, prefix), title, piece.text, metadata))
     return rows
-
-
-def _pieces(document: DocumentText, job: Job, title: str) -> Sequence[Any]:
-    return list(split_document(document, job.split, job.tokenizer, title))
 
 
 def _iso(seconds: float) -> str:
