@@ -370,6 +370,18 @@ def test_at_most_twenty_skipped_files_are_named(folder: Path) -> None:
     assert lines[-1] == "skipped 5 more"
 
 
+def test_a_file_s_name_forges_no_line_of_the_report(folder: Path) -> None:
+    write(folder, "bad\nskipped forged.pdf", "plain")
+    write(folder, "odd\u2028files: 9 read.md", "---\npath: x\n---\ntext")
+    write(folder, "other.a\nfiles: 9 read", "plain")
+    corpus = corpus_of(folder)
+    list(corpus)
+    text = "\n".join(corpus.report.lines())
+    assert "skipped bad\ufffdskipped forged.pdf: it is no pdf file" in text
+    assert "odd\ufffdfiles: 9 read.md: metadata left out: path" in text
+    assert "1 .a\ufffdfiles: 9 read" in text
+
+
 def test_on_error_stop_names_the_file_and_what_to_do(folder: Path, tmp_path: Path) -> None:
     path = write(folder, "fake.pdf", "plain")
     with pytest.raises(CorpusError) as caught:
@@ -433,6 +445,18 @@ def test_a_folder_without_a_document_is_an_error(
         write(folder, name, text)
     with pytest.raises(EmptyCorpusError, match=message):
         list(corpus_of(folder))
+
+
+def test_a_path_that_nothing_can_have_or_that_is_a_pipe_is_an_error(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.md"
+    os.mkfifo(pipe)
+    for path, reason in (
+        (tmp_path / ("x" * 300), "not a usable path: File name too long"),
+        (tmp_path / "missing", "no such file or folder"),
+        (pipe, "neither a folder nor a file"),
+    ):
+        with pytest.raises(CorpusError, match=reason):
+            list(corpus_of(path))
 
 
 def test_a_script_without_a_main_guard_can_read_a_folder(folder: Path, tmp_path: Path) -> None:
