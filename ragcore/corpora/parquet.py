@@ -121,22 +121,26 @@ def _values(batch: pa.RecordBatch, where: str) -> list[dict[str, Any]]:
     """
     import pyarrow as pa
 
-    columns: dict[str, list[Any]] = {}
-    for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        try:
-            coarse = _without_nanoseconds(column.type)
-            if coarse != column.type:
-                column = column.cast(coarse, safe=False)
-            columns[name] = column.to_pylist()
-        except (pa.ArrowException, ValueError, OverflowError) as error:
-            raise CorpusError(
-                f"{where}: the column {shown(name)} of type {str(column.type)[:100]} has a value "
-                f"that cannot be read ({error}): leave the column out by naming those to keep, as "
-                "in metadata: [url, date], or repair the value"
-            ) from None
-    return [
-        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
-    ]
+    faults = (pa.ArrowException, ValueError, OverflowError)
+    for position, column in enumerate(batch.columns):
+        coarse = _without_nanoseconds(column.type)
+        if coarse != column.type:
+            name = batch.schema.names[position]
+            batch = batch.set_column(position, name, column.cast(coarse, safe=False))
+    try:
+        values: list[dict[str, Any]] = batch.to_pylist()
+    except faults:
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            try:
+                column.to_pylist()
+            except faults as error:
+                raise CorpusError(
+                    f"{where}: the column {shown(name)} of type {str(column.type)[:100]} has a "
+                    f"value that cannot be read ({error}): leave the column out by naming those to "
+                    "keep, as in metadata: [url, date], or repair the value"
+                ) from None
+        raise
+    return values
 
 
 def _without_nanoseconds(type_: pa.DataType) -> pa.DataType:
