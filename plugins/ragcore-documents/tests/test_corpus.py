@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -14,9 +15,11 @@ from typing import Any
 
 import pytest
 from ragcore_documents.corpus import Documents
+from ragcore_documents.reading import Job, Task, read_file
 
 from ragcore.contracts import supports
 from ragcore.contracts.corpus import DocumentCorpus
+from ragcore.corpora.splitting import SplitConfig
 from ragcore.errors import CorpusError, EmptyCorpusError
 from ragcore.registry.components import ComponentSpec, spec_from_dict
 from ragcore.store.comparing import DocumentCounts
@@ -194,6 +197,35 @@ def test_files_of_the_same_time_and_size_are_not_opened(folder: Path, workers: i
     assert [id_ for id_, each in documents.items() if each.passages is not None] == ["new.html"]
     assert {id_: documents[id_].key for id_ in known} == known
     assert (corpus.report.unchanged, dict(corpus.report.read)) == (8, {"html": 1})
+
+
+def test_a_file_that_may_change_again_within_a_tick_of_its_clock_is_read_again(
+    tmp_path: Path,
+) -> None:
+    # A time to come, so that no wait of the test makes it old.
+    when = int(time.time()) + 3600
+    write(tmp_path, "a.md", "The lake is deep.", when)
+    known = known_from(corpus_of(tmp_path))
+    assert documents_of(corpus_of(tmp_path), known)["a.md"].passages is None
+    write(tmp_path, "a.md", "The lake is cold.", when)
+    (passage,) = documents_of(corpus_of(tmp_path), known)["a.md"].passages or ()
+    assert passage.text == "The lake is cold."
+
+
+@pytest.mark.parametrize(
+    ("ago", "is_settled"),
+    # Whole seconds are those of a clock that may have no others.
+    [(-1, False), (0, False), (4, True), (1.0000001, True)],
+)
+def test_a_time_counts_if_a_later_change_has_another(
+    tmp_path: Path, ago: float, is_settled: bool
+) -> None:
+    path = write(tmp_path, "a.md", "text")
+    when = int(time.time()) * 10**9 - int(ago * 10**9)
+    os.utime(path, ns=(when, when))
+    job = Job(SplitConfig(by="words"), None, 1 << 20, 1 << 30)
+    outcome = read_file(Task("a.md", str(path), "a", ""), job)
+    assert outcome.mtime_ns == (when if is_settled else 0)
 
 
 def test_a_file_that_was_only_touched_keeps_its_key(folder: Path) -> None:
