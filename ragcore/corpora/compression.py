@@ -27,6 +27,8 @@ _MAGIC: Final = {
     b"BZh": "bzip2",
     b"\xfd7zXZ\x00": "xz",
     b"\x28\xb5\x2f\xfd": "Zstandard",
+    # Frames without content, which pzstd and seekable files have, too; the first byte varies.
+    **{bytes((first,)) + b"\x2a\x4d\x18": "Zstandard" for first in range(0x50, 0x60)},
 }
 _NO_TEXT: Final = {
     b"PK\x03\x04": "a ZIP archive: unpack it",

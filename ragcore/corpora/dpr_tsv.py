@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from ragcore.corpora.fields import ID_KEYS, Keys
+from ragcore.corpora.fields import ID_KEYS, Keys, listed, shown
 from ragcore.corpora.lines import LONGEST_LINE, decoded, raw_lines
 from ragcore.corpora.rows import CorpusConfig, FilesConfig, Row, RowCorpus
 from ragcore.corpora.shards import find_shards, packed
@@ -108,7 +108,7 @@ class DprTsv(RowCorpus):
         if len(values) != len(columns):
             raise CorpusError(
                 f"{where}: {len(values)} fields, expected {len(columns)} "
-                f"({', '.join(columns)}), separated by tabs: repair or remove the line"
+                f"({listed(columns)}), separated by tabs: repair or remove the line"
             )
         fields = dict(zip(columns, values, strict=True))
         if fields.get("id") == "":
@@ -119,8 +119,9 @@ class DprTsv(RowCorpus):
         """Return the columns that the first line names, the id under its own name."""
         header = None if first is None else self._values(decoded(first[1], 1, where), where)
         if header is None or header[1:] != ["text", "title"] or header[0] not in ID_KEYS:
+            found = "None" if header is None else f"[{listed(list(map(shown, header)))}]"
             raise CorpusError(
-                f"{where}: found the columns {header}, expected id, text, title, separated "
+                f"{where}: found the columns {found}, expected id, text, title, separated "
                 "by tabs: use a file such as DPR's psgs_w100.tsv, or name the columns of a file "
                 "without a header (columns: [id, text])"
             )

@@ -5,7 +5,7 @@ Knows rows as mappings from keys to values; knows nothing of files.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -15,7 +15,7 @@ from ragcore.corpora.structure import DocumentText
 from ragcore.errors import CorpusError
 from ragcore.questions.texts import undecodable
 
-__all__ = ["ID_ALIASES", "ID_KEYS", "Keys", "Parts", "parts_of"]
+__all__ = ["ID_ALIASES", "ID_KEYS", "Keys", "Parts", "listed", "parts_of", "shown"]
 
 ID_ALIASES: Final = ("_id", "docid", "pid", "docno", "doc_id")
 """Names of a passage's id in the files of BEIR, Pyserini, MS MARCO and TREC."""
@@ -156,8 +156,22 @@ def _title_key(fields: Mapping[str, Any], keys: Keys, where: str) -> str | None:
 def _listed(fields: Mapping[str, Any]) -> str:
     """Return the keys of a row for an error, which a hostile row must not fill with a gigabyte."""
     names = [name[:_SHOWN_LETTERS] for name in sorted(map(str, fields))]
+    return f"{names[:_SHOWN_KEYS]}{_more(names)}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names of columns for an error, as short as `_listed` does."""
+    return ", ".join(name[:_SHOWN_LETTERS] for name in names[:_SHOWN_KEYS]) + _more(names)
+
+
+def shown(text: str) -> str:
+    """Return the start of a text in quotes, for an error."""
+    return repr(text[:_SHOWN_LETTERS]) + ("…" if len(text) > _SHOWN_LETTERS else "")
+
+
+def _more(names: Sequence[str]) -> str:
     more = len(names) - _SHOWN_KEYS
-    return f"{names[:_SHOWN_KEYS]}" + (f" and {more:,} more" if more > 0 else "")
+    return f" and {more:,} more" if more > 0 else ""
 
 
 _SHOWN_KEYS: Final = 40

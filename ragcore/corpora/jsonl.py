@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from typing import Any, Final, Literal
 
@@ -111,5 +112,13 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no number in JSON; write null")
 
 
+def _finite(digits: str) -> float:
+    """Return a number; metadata cannot hold what a float takes for infinite, such as 1e400."""
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(f"{digits[:40]} is too large for a number; write a string or null")
+    return number
+
+
 # Made once: `json.loads` makes one for each line where constants are refused.
-_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 from pydantic import Field
 
 from ragcore.corpora.compression import opened
-from ragcore.corpora.fields import ID_KEYS
+from ragcore.corpora.fields import ID_KEYS, shown
 from ragcore.corpora.presets import PRESETS, PresetName
 from ragcore.corpora.rows import FilesConfig, Row, RowConfig, RowCorpus, keys_of
 from ragcore.corpora.shards import Shard, find_shards
@@ -65,17 +65,17 @@ class Parquet(RowCorpus):
                 columns = columns_to_read(self._config, self._config.preset, names)
                 batches = file.iter_batches(batch_size=BATCH, columns=columns)
                 while True:
+                    where = f"{shard.path}: row {number + 1} or one of the next {BATCH}"
                     try:
                         batch: pa.RecordBatch | None = next(batches, None)
-                        values = [] if batch is None else batch.to_pylist()
                     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
                         raise CorpusError(
-                            f"{shard.path}: row {number + 1} or one of the next {BATCH}: cannot be "
-                            f"read ({error}): fetch the file again, or write it anew"
+                            f"{where}: cannot be read ({error}): fetch the file again, or write it "
+                            "anew"
                         ) from None
                     if batch is None:
                         break
-                    for fields in values:
+                    for fields in _values(batch, where):
                         number += 1
                         yield Row(shard, number, fields)
 
@@ -111,6 +111,54 @@ def columns_to_read(
         layout = PRESETS[preset]
         needed |= {*layout.id, *layout.title, *layout.text, "contents", "history", "wikidata_info"}
     return [name for name in names if name in needed]
+
+
+def _values(batch: pa.RecordBatch, where: str) -> list[dict[str, Any]]:
+    """Return the rows of a batch as mappings.
+
+    Raises:
+        CorpusError: Python has no such value, as for a date in the year 99999; names the column.
+    """
+    import pyarrow as pa
+
+    faults = (pa.ArrowException, ValueError, OverflowError)
+    for position, column in enumerate(batch.columns):
+        coarse = _without_nanoseconds(column.type)
+        if coarse != column.type:
+            name = batch.schema.names[position]
+            batch = batch.set_column(position, name, column.cast(coarse, safe=False))
+    try:
+        values: list[dict[str, Any]] = batch.to_pylist()
+    except faults:
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            try:
+                column.to_pylist()
+            except faults as error:
+                raise CorpusError(
+                    f"{where}: the column {shown(name)} of type {str(column.type)[:100]} has a "
+                    f"value that cannot be read ({error}): leave the column out by naming those to "
+                    "keep, as in metadata: [url, date], or repair the value"
+                ) from None
+        raise
+    return values
+
+
+def _without_nanoseconds(type_: pa.DataType) -> pa.DataType:
+    """Return a type with microseconds for nanoseconds, which times of Python do not have."""
+    import pyarrow as pa
+
+    types = pa.types
+    if types.is_timestamp(type_) and type_.unit == "ns":
+        return pa.timestamp("us", type_.tz)
+    if types.is_time64(type_):
+        return pa.time64("us")
+    if types.is_duration(type_) and type_.unit == "ns":
+        return pa.duration("us")
+    if types.is_struct(type_):
+        return pa.struct([field.with_type(_without_nanoseconds(field.type)) for field in type_])
+    if types.is_list(type_):
+        return pa.list_(type_.value_field.with_type(_without_nanoseconds(type_.value_type)))
+    return type_
 
 
 def _opened(shard: Shard) -> pq.ParquetFile:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -18,7 +19,7 @@ from pydantic import Field, field_validator
 
 from ragcore.corpora.compression import damages, unpacked
 from ragcore.corpora.dpr_tsv import allow_long_fields
-from ragcore.corpora.fields import ID_ALIASES
+from ragcore.corpora.fields import ID_ALIASES, listed, shown
 from ragcore.corpora.lines import LONGEST_LINE, lines_of
 from ragcore.corpora.rows import FilesConfig, Row, RowConfig, RowCorpus, keys_of
 from ragcore.corpora.shards import find_shards, packed
@@ -130,7 +131,7 @@ class Csv(RowCorpus):
             )
         if len(values) != len(columns):
             raise CorpusError(
-                f"{where}: {len(values)} fields, expected {len(columns)} ({', '.join(columns)}), "
+                f"{where}: {len(values)} fields, expected {len(columns)} ({listed(columns)}), "
                 f"separated by {self._delimiter!r}: repair or remove the row, or name another "
                 "`delimiter`"
             )
@@ -192,11 +193,11 @@ def _header(values: list[str] | csv.Error, where: str) -> tuple[str, ...]:
     """Return the names of the columns."""
     if isinstance(values, csv.Error):
         raise CorpusError(f"{where}: {values}: expected the names of the columns")
-    twice = [name for name in values if values.count(name) > 1]
-    if twice:
+    twice = next((name for name, count in Counter(values).items() if count > 1), None)
+    if twice is not None:
         raise CorpusError(
-            f"{where}: two columns have the name {twice[0]!r}: give each a name of its own; for a "
-            "file without a header, set `columns`"
+            f"{where}: two columns have the name {shown(twice)}: give each a name of its own; for "
+            "a file without a header, set `columns`"
         )
     return tuple(values)
 
@@ -208,6 +209,8 @@ def _decoded_lines(path: Path, encoding: str) -> Iterator[str]:
         CorpusError: it cannot be read, is in no such encoding, or has a line that is too long.
     """
     number = 0
+    # A byte order mark is text in the encodings that name an order, such as utf-16-le.
+    mark = "\ufeff"
     with unpacked(path) as (file, _), io.TextIOWrapper(file, encoding, newline="") as text:
         while True:
             number += 1
@@ -229,7 +232,7 @@ def _decoded_lines(path: Path, encoding: str) -> Iterator[str]:
                     f"{path}:{number}: the line is longer than {LONGEST_LINE >> 20} Mi characters: "
                     "expected one row a line"
                 )
-            yield line
+            yield line.removeprefix(mark) if number == 1 else line
 
 
 def _number(value: str, name: str, where: str) -> int | float:
@@ -241,6 +244,6 @@ def _number(value: str, name: str, where: str) -> int | float:
         return float(value)
     except ValueError:
         raise CorpusError(
-            f"{where}: {name} is {value!r}, expected a number: repair it, or take {name} out of "
-            "`numbers`"
+            f"{where}: {name} is {shown(value)}, expected a number: repair it, or take {name} out "
+            "of `numbers`"
         ) from None

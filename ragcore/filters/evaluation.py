@@ -43,6 +43,8 @@ MOST_FIELDS: Final = 1000
 
 _FEW_FIELDS: Final = 8
 """Number of fields that a note lists."""
+_MOST_UNKNOWN: Final = 20
+"""Number of unknown fields that notes name."""
 _LONGEST_NAME: Final = 100
 """Characters of a field's name that a note shows."""
 
@@ -154,7 +156,10 @@ class RowFilter:
         self._columns |= {field: columns[field].build() for field in present}
 
     def _notes(self, fields: set[str], allowed: int) -> tuple[str, ...]:
-        notes = [self._unknown(field) for field in sorted(fields - self._columns.keys())]
+        unknown = sorted(fields - self._columns.keys())
+        notes = [self._unknown(field) for field in unknown[:_MOST_UNKNOWN]]
+        if more := len(unknown) - len(notes):
+            notes.append(f"no passage has {more:,} more fields that the filter names")
         if not allowed:
             notes.append(f"the filter allows none of the {len(self._passages)} passages")
         return tuple(notes)

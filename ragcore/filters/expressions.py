@@ -57,6 +57,12 @@ _OF_LISTS: Final = ("in", "any", "all")
 _OPERATORS: Final = ("eq", "ne", *_ORDER, *_OF_LISTS, "exists", "prefix")
 _WORDS: Final = ("and", "or", "not")
 _MAX_DEPTH: Final = 32
+_MOST_FAULTS: Final = 20
+"""Faults that an error names."""
+_LONGEST_NAME: Final = 100
+"""Characters of a name from a filter that an error shows."""
+_MOST_BITS: Final = 14_000
+"""Of a whole number; Python prints none of more than 4,300 digits."""
 
 OWN_FIELDS: Final[dict[str, Literal["id", "title"]]] = {"$id": "id", "$title": "title"}
 """Fields of the passage itself, by the name that a filter has for them."""
@@ -168,7 +174,7 @@ def read_where(expression: object) -> Filter:
         expression: plain values, as a YAML or JSON reader returns them.
 
     Raises:
-        QuestionError: it is no filter; the message has all faults, each with its path.
+        QuestionError: it is no filter; the message has its faults, each with its path, 20 at most.
 
     >>> read_where({"year": {"gte": 2016}})
     FieldCondition(field='year', operator='gte', value=2016)
@@ -176,9 +182,11 @@ def read_where(expression: object) -> Filter:
     reader = _Reader()
     where = reader.filter(expression, ())
     if where is None or reader.faults:
-        raise QuestionError(
-            "\n".join(f"{_path_text(fault.path)}: {fault.message}" for fault in reader.faults)
-        )
+        lines = [
+            f"{_path_text(fault.path)}: {fault.message}" for fault in reader.faults[:_MOST_FAULTS]
+        ]
+        more = len(reader.faults) - len(lines)
+        raise QuestionError("\n".join([*lines, f"and {more:,} more faults"] if more else lines))
     return where
 
 
@@ -263,12 +271,13 @@ class _Reader:
         self, field: str, word: Any, value: Any, path: tuple[str | int, ...]
     ) -> FieldCondition | None:
         if word not in _OPERATORS:
-            close = nearest(str(word), [*_OPERATORS, *_WORDS])
+            close = nearest(str(word)[:_LONGEST_NAME], [*_OPERATORS, *_WORDS])
             hint = f"did you mean {close!r}? " if close in _OPERATORS else ""
             if word in _WORDS or close in _WORDS:
                 hint = "and, or, not stand around fields, as in {not: {field: value}}; "
             self._fault(
-                path, f"unknown operator {word!r}: {hint}expected one of {', '.join(_OPERATORS)}"
+                path,
+                f"unknown operator {_shown(word)}: {hint}expected one of {', '.join(_OPERATORS)}",
             )
             return None
         if word in _OF_LISTS:
@@ -334,7 +343,7 @@ def typed(value: object) -> Typed | None:
             return "null", None
         case bool():
             return "boolean", value
-        case int():
+        case int() if value.bit_length() <= _MOST_BITS:
             return "number", value
         case float() if math.isfinite(value):
             return "number", value
@@ -354,6 +363,8 @@ def _described(value: object) -> str:
             return "null"
         case bool():
             return f"the boolean {str(value).lower()}"
+        case int() if value.bit_length() > _MOST_BITS:
+            return "a whole number of more than 4,200 digits"
         case int() | float():
             return f"the number {value}"
         case str():
@@ -367,8 +378,14 @@ def _not_a_value(value: object) -> str:
 
 
 def _path_text(path: tuple[str | int, ...]) -> str:
-    steps = [f"[{step}]" if isinstance(step, int) else f".{step}" for step in path]
+    steps = [
+        f"[{step}]" if isinstance(step, int) else f".{str(step)[:_LONGEST_NAME]}" for step in path
+    ]
     return "where" + "".join(steps)
+
+
+def _shown(word: object) -> str:
+    return repr(word[:_LONGEST_NAME] if isinstance(word, str) else str(word)[:_LONGEST_NAME])
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ragcore.views.console import Neutral
-from ragcore.views.source import citation_line, source_line, span_text
+from ragcore.views.source import citation_line, on_one_line, source_line, span_text
 
 if TYPE_CHECKING:
     from ragcore.answering.ablation import Without
@@ -75,7 +75,7 @@ def answer_view(answer: Answer) -> RenderableType:
     for number, z in answer.by_number():
         evidence = answer.evidence[z]
         passage = evidence.passage
-        line = Text(passage.title or passage.id, style="cyan")
+        line = Text(on_one_line(passage.title) or on_one_line(passage.id), style="cyan")
         line.append("  " + snippet(passage.text, answer.text), style="default")
         numbers = (f"[{number}]", f"{evidence.prior:.3f}", f"{evidence.posterior:.3f}")
         table.add_row(*numbers, line)
@@ -109,7 +109,10 @@ def _supports(answer: Answer) -> str:
 def without_view(answer: Answer, left_out: Without) -> RenderableType:
     """Show what becomes of an answer when passages are left out."""
     number_of = {citation.passage_id: citation.number for citation in answer.citations}
-    names = [f"[{number_of[passage_id]}] {passage_id}" for passage_id in left_out.passage_ids]
+    names = [
+        f"[{number_of[passage_id]}] {on_one_line(passage_id)}"
+        for passage_id in left_out.passage_ids
+    ]
     lines = Text(f"without {', '.join(names)}\n  ", style="dim")
     lines.append(answer.text or "(an empty answer)", style="bold")
     lines.append(f"   {_log_p(left_out.log_prob)}, instead of {_log_p(answer.log_prob)}\n  ")

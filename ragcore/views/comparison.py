@@ -13,6 +13,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ragcore.views.source import on_one_line
+
 if TYPE_CHECKING:
     from ragcore.evaluation.comparison import ComparedQuestion, Comparison, Side, Tally
 
@@ -68,7 +70,7 @@ def _best(side: Side) -> Text:
     if best is None:
         return Text("none: the generator alone", style="yellow")
     line = Text(f"{best.posterior:.2f} ", style="dim")
-    line.append(best.title or best.id, style="cyan")
+    line.append(on_one_line(best.title) or on_one_line(best.id), style="cyan")
     only_here = sum(passage.alone for passage in side.passages)
     line.append(f"  {only_here}/{len(side.passages)} only here", style="dim")
     return line

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from ragcore.types import Source
-from ragcore.views.source import source_line
+from ragcore.views.source import on_one_line, source_line
 
 if TYPE_CHECKING:
     from ragcore.answering.evidence import Retrieved
@@ -25,8 +25,8 @@ def retrieved_view(retrieved: Retrieved, version: str) -> RenderableType:
 def _lines(retrieved: Retrieved, version: str) -> Iterator[RenderableType]:
     for score, passage in zip(retrieved.scores, retrieved.passages, strict=True):
         head = Text(f"{score:10.4f}  ", style="dim")
-        head.append(passage.title or passage.id, style="bold cyan")
-        head.append(f"  {passage.id}", style="dim")
+        head.append(on_one_line(passage.title) or on_one_line(passage.id), style="bold cyan")
+        head.append(f"  {on_one_line(passage.id)}", style="dim")
         yield head
         source = source_line(Source.of(passage))
         if source is not None:

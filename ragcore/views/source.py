@@ -12,7 +12,7 @@ from rich.text import Text
 
 from ragcore.types import Citation, CitedSpan, Source
 
-__all__ = ["citation_line", "source_line", "source_parts", "span_text"]
+__all__ = ["citation_line", "on_one_line", "source_line", "source_parts", "span_text"]
 
 _LONGEST: Final = 2000
 """Characters of a part that are shown; browsers take no longer link either."""
@@ -39,7 +39,7 @@ def source_parts(source: Source) -> list[str]:
     if source.page is not None:
         position += f"{' ' if position else ''}page {source.page}"
     parts = [source.heading, position, (source.date or "")[:10], source.uri]
-    return [_shortened(" ".join(part.split())) for part in parts if part]
+    return [on_one_line(part) for part in parts if part]
 
 
 def citation_line(citation: Citation) -> Text:
@@ -48,9 +48,7 @@ def citation_line(citation: Citation) -> Text:
     A passage of unknown source has its id.
     """
     line = Text(f"[{citation.number}] ", no_wrap=False, overflow="fold")
-    title, identifier = (
-        _shortened(" ".join(name.split())) for name in (citation.title, citation.passage_id)
-    )
+    title, identifier = on_one_line(citation.title), on_one_line(citation.passage_id)
     line.append(title or identifier, style="cyan")
     parts = source_parts(citation.source) or ([identifier] if title else [])
     parts += [span_text(citation.spans)] if citation.spans else []
@@ -72,5 +70,10 @@ def _place(span: CitedSpan) -> str:
     return f"{line}characters {start}-{end}"
 
 
-def _shortened(part: str) -> str:
-    return part if len(part) <= _LONGEST else f"{part[: _LONGEST - 1]}…"
+def on_one_line(part: str) -> str:
+    """Return a title, an id or a place without line breaks, cut at 2,000 characters.
+
+    A line break in it could forge lines of a table, and a terminal takes seconds for megabytes.
+    """
+    line = " ".join(part[: 4 * _LONGEST].split())
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from ragcore.views.source import on_one_line
 from ragcore.views.tables import plain_table
 
 if TYPE_CHECKING:
@@ -36,13 +37,16 @@ def verification_view(verification: Verification, tolerance: float) -> Renderabl
     table.add_column("passage", overflow="ellipsis", no_wrap=True)
     for reading in verification.readings:
         passage = reading.passage
+        name = "none: the generator alone"
+        if passage is not None:
+            name = on_one_line(passage.title) or on_one_line(passage.id)
         table.add_row(
             "",
             f"{reading.log_prob:.4f}",
             f"{reading.prior:.4f}",
             f"{reading.posterior:.4f}",
             # As text, so that brackets in a title are not markup.
-            Text("none: the generator alone" if passage is None else passage.title or passage.id),
+            Text(name),
         )
     holds = verification.holds(tolerance)
     verdict = Text(

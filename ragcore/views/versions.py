@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from ragcore.views.source import on_one_line
 from ragcore.views.tables import byte_size, plain_table
 
 if TYPE_CHECKING:
@@ -106,8 +107,8 @@ def _differences(differences: Differences, limit: int) -> Iterator[Text]:
 
 def _marked(mark: str, passage: Passage, style: str) -> Text:
     line = Text(f"{mark} ", style=style)
-    line.append(passage.title or passage.id, style="bold")
-    return line.append(f"  {passage.id}", style="dim")
+    line.append(on_one_line(passage.title) or on_one_line(passage.id), style="bold")
+    return line.append(f"  {on_one_line(passage.id)}", style="dim")
 
 
 def _rewritten(before: Passage, after: Passage) -> Text:

@@ -388,3 +388,29 @@ def test_ms_marcos_second_collections_are_read(tmp_path: Path) -> None:
     assert list(jsonl(written(tmp_path / "msmarco_doc_00", page), preset="msmarco")) == [
         Passage("D_0", "T", "B", {"url": "http://x", "headings": "H\n"})
     ]
+
+
+@pytest.mark.parametrize("first", [0x50, 0x5F])
+def test_zstandard_that_begins_with_a_frame_to_skip_is_read(tmp_path: Path, first: int) -> None:
+    frame = bytes((first,)) + b"\x2a\x4d\x18\x04\x00\x00\x00skip"
+    path = tmp_path / "c.jsonl.zst"
+    path.write_bytes(frame + zstd(dumped({"id": "1", "text": "a"})))
+    assert list(jsonl(path)) == [Passage("1", "", "a")]
+
+
+def test_a_number_that_is_too_large_is_a_fault_of_its_row(tmp_path: Path) -> None:
+    path = tmp_path / "c.jsonl"
+    path.write_text('{"text": "a", "x": 1e400}\n{"text": "b", "x": 1.5}\n')
+    with pytest.raises(CorpusError, match=r"c\.jsonl:1: not JSON \(1e400 is too large"):
+        list(jsonl(path))
+    assert list(jsonl(path, on_error="skip")) == [Passage("2", "", "b", {"x": 1.5})]
+
+
+def test_a_header_of_a_table_of_tabs_is_not_quoted_whole(tmp_path: Path) -> None:
+    path = tmp_path / "c.tsv"
+    path.write_text("x\t" * 90_000 + "\n")
+    with pytest.raises(
+        CorpusError, match=r"found the columns \['x', .* and 89,961 more\]"
+    ) as error:
+        list(DprTsv(DprTsv.Config(path=path)))
+    assert len(str(error.value)) < 10_000

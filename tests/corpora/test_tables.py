@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from operator import length_hint
 from pathlib import Path
+from time import process_time
 from typing import Any
 from uuid import UUID
 
@@ -257,3 +258,64 @@ def test_rows_of_a_parquet_file_without_text(tmp_path: Path) -> None:
     assert [each.text for each in parquet(path, on_error="skip")] == ["one", "T"]
     with pytest.raises(CorpusError, match=r"row 1: no key 'contents' or 'text' among \['b'\]"):
         list(parquet(saved(path, [{"b": 1}]), preset="pyserini"))
+
+
+def test_a_header_of_very_many_columns_is_checked_at_once(tmp_path: Path) -> None:
+    names = ",".join(f"c{number}" for number in range(100_000))
+    path = text_file(tmp_path / "t.csv", f"id,text,{names}\n1,a\n")
+    before = process_time()
+    with pytest.raises(CorpusError) as caught:
+        list(csv_of(path))
+    assert process_time() - before < 20  # comparing each with each takes minutes
+    assert "2 fields, expected 100002 (id, text, c0, " in str(caught.value)
+    assert "and 99,962 more" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "config"),
+    [
+        ("id,text," + ",".join(f"c{number}" for number in range(9_000)) + "\n1,a\n", {}),
+        ("id,text," + "x" * 90_000 + "\n1,a\n", {}),
+        ("x" * 90_000 + "," + "x" * 90_000 + "\n", {}),
+        ("id,text,n\n1,a," + "z" * 90_000 + "\n", {"numbers": ["n"]}),
+    ],
+)
+def test_errors_quote_little_of_a_file(tmp_path: Path, content: str, config: Any) -> None:
+    with pytest.raises(CorpusError) as caught:
+        list(csv_of(text_file(tmp_path / "t.csv", content), **config))
+    assert len(str(caught.value)) < 10_000
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-16", "utf-32-le", "utf-8-sig"])
+def test_a_byte_order_mark_is_not_part_of_the_first_column(tmp_path: Path, encoding: str) -> None:
+    mark = "\ufeff" if encoding.endswith("e") else ""
+    path = text_file(tmp_path / "t.csv", f"{mark}id,text\n7,a\n".encode(encoding))
+    assert list(csv_of(path, encoding=encoding)) == [Passage("7", "", "a")]
+
+
+def test_times_with_nanoseconds_are_read_to_the_microsecond(tmp_path: Path) -> None:
+    moment = pa.timestamp("ns", "UTC")
+    table = pa.table(
+        {
+            "text": ["a"],
+            "at": pa.array([1_600_000_000_123_456_789], moment),
+            "time": pa.array([1_001], pa.time64("ns")),
+            "lasted": pa.array([2_500_001_001], pa.duration("ns")),
+            "all": pa.array([[{"at": 1_001}]], pa.list_(pa.struct([("at", moment)]))),
+        }
+    )
+    (passage,) = parquet(saved(tmp_path / "t.parquet", table))
+    assert passage.metadata == {
+        "at": "2020-09-13T12:26:40.123456+00:00",
+        "time": "00:00:00.000001",
+        "lasted": 2.500001,
+        "all": [{"at": "1970-01-01T00:00:00.000001+00:00"}],
+    }
+
+
+def test_a_date_that_python_does_not_have_is_named_by_its_column(tmp_path: Path) -> None:
+    table = pa.table({"text": ["a"], "day": pa.array([2**31 - 1], pa.date32())})
+    path = saved(tmp_path / "t.parquet", table)
+    with pytest.raises(CorpusError, match=r"row 1 or .*: the column 'day' of type date32\[day\]"):
+        list(parquet(path))
+    assert [passage.text for passage in parquet(path, metadata=[])] == ["a"]

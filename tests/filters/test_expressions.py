@@ -411,3 +411,23 @@ def test_metadata_reads_as_written(tmp_path):
     data: list[dict[str, Any]] = [{}, {"a": [1, {"b": "]"}]}, {"a": "é\n,"}]
     batches = list(written(tmp_path, data).metadata())
     assert [fields for batch in batches for fields in batch] == json.loads(json.dumps(data))
+
+
+def test_whole_numbers_that_python_does_not_print_are_refused():
+    for expression in ({"a": 10**5000}, {"a": {"in": [1, 10**5000]}}, {"a": {"exists": 10**5000}}):
+        with pytest.raises(QuestionError, match="a whole number of more than 4,200 digits"):
+            read_where(expression)
+
+
+def test_an_error_names_few_of_many_faults_and_no_name_whole():
+    with pytest.raises(QuestionError) as error:
+        read_where({"a" * 90_000: {"b" * 90_000: 1}, "c": {"in": [{}] * 90_000}})
+    assert len(str(error.value)) < 5_000
+    assert str(error.value).endswith("and 89,981 more faults")
+
+
+def test_notes_name_few_of_many_unknown_fields(tmp_path):
+    filters = RowFilter(written(tmp_path, [{"a": 1}]))
+    notes = filters.notes(read_where({f"b{number}": 1 for number in range(500)}))
+    assert notes[20] == "no passage has 480 more fields that the filter names"
+    assert len(notes) == 22

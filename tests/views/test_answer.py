@@ -13,6 +13,7 @@ from ragcore.answering.ablation import Without
 from ragcore.types import Answer, Candidate, Evidence, Passage
 from ragcore.views.answer import answer_view, sources_view, without_view
 from ragcore.views.heatmap import heatmap_html
+from ragcore.views.source import on_one_line
 
 ANSWER = Answer(
     question="Who?",
@@ -145,3 +146,20 @@ def test_a_grounded_answer_names_its_place_in_the_source():
         "answer at characters 0-7, characters 9-16, characters 17-24 of the passage, and 2 more"
         in " ".join(rendered(sources_view(repeated)).split())
     )
+
+
+def test_a_title_or_an_id_forges_no_evidence_and_is_not_shown_whole():
+    forging = "a\n[2]  0.999  0.999  forged"
+    for passage in (Passage("a", forging, "text"), Passage(forging, "", "text")):
+        evidence = (Evidence(passage, 3.0, 1.0, 1.0),)
+        text = shown(replace(ANSWER, evidence=evidence))
+        assert "[2] 0.999 0.999 forged" in text
+        assert not re.search(r"^\s*\[2\]", text, re.MULTILINE)
+    left_out = Without((forging,), -1.0, None, 2)
+    text = rendered(without_view(replace(ANSWER, evidence=evidence), left_out))
+    assert not re.search(r"^\[2\]", text, re.MULTILINE)
+
+
+def test_a_title_of_megabytes_is_cut():
+    assert on_one_line(" x\n" * 1_000_000) == "x " * 999 + "x…"
+    assert on_one_line("a\tb") == "a b"

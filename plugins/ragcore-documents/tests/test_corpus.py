@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -14,9 +15,11 @@ from typing import Any
 
 import pytest
 from ragcore_documents.corpus import Documents
+from ragcore_documents.reading import Job, Task, read_file
 
 from ragcore.contracts import supports
 from ragcore.contracts.corpus import DocumentCorpus
+from ragcore.corpora.splitting import SplitConfig
 from ragcore.errors import CorpusError, EmptyCorpusError
 from ragcore.registry.components import ComponentSpec, spec_from_dict
 from ragcore.store.comparing import DocumentCounts
@@ -196,6 +199,35 @@ def test_files_of_the_same_time_and_size_are_not_opened(folder: Path, workers: i
     assert (corpus.report.unchanged, dict(corpus.report.read)) == (8, {"html": 1})
 
 
+def test_a_file_that_may_change_again_within_a_tick_of_its_clock_is_read_again(
+    tmp_path: Path,
+) -> None:
+    # A time to come, so that no wait of the test makes it old.
+    when = int(time.time()) + 3600
+    write(tmp_path, "a.md", "The lake is deep.", when)
+    known = known_from(corpus_of(tmp_path))
+    assert documents_of(corpus_of(tmp_path), known)["a.md"].passages is None
+    write(tmp_path, "a.md", "The lake is cold.", when)
+    (passage,) = documents_of(corpus_of(tmp_path), known)["a.md"].passages or ()
+    assert passage.text == "The lake is cold."
+
+
+@pytest.mark.parametrize(
+    ("ago", "is_settled"),
+    # Whole seconds are those of a clock that may have no others.
+    [(-1, False), (0, False), (4, True), (1.0000001, True)],
+)
+def test_a_time_counts_if_a_later_change_has_another(
+    tmp_path: Path, ago: float, is_settled: bool
+) -> None:
+    path = write(tmp_path, "a.md", "text")
+    when = int(time.time()) * 10**9 - int(ago * 10**9)
+    os.utime(path, ns=(when, when))
+    job = Job(SplitConfig(by="words"), None, 1 << 20, 1 << 30)
+    outcome = read_file(Task("a.md", str(path), "a", ""), job)
+    assert outcome.mtime_ns == (when if is_settled else 0)
+
+
 def test_a_file_that_was_only_touched_keeps_its_key(folder: Path) -> None:
     known = known_from(corpus_of(folder))
     os.utime(folder / "notes.md", (WHEN + 60, WHEN + 60))
@@ -370,6 +402,18 @@ def test_at_most_twenty_skipped_files_are_named(folder: Path) -> None:
     assert lines[-1] == "skipped 5 more"
 
 
+def test_a_file_s_name_forges_no_line_of_the_report(folder: Path) -> None:
+    write(folder, "bad\nskipped forged.pdf", "plain")
+    write(folder, "odd\u2028files: 9 read.md", "---\npath: x\n---\ntext")
+    write(folder, "other.a\nfiles: 9 read", "plain")
+    corpus = corpus_of(folder)
+    list(corpus)
+    text = "\n".join(corpus.report.lines())
+    assert "skipped bad\ufffdskipped forged.pdf: it is no pdf file" in text
+    assert "odd\ufffdfiles: 9 read.md: metadata left out: path" in text
+    assert "1 .a\ufffdfiles: 9 read" in text
+
+
 def test_on_error_stop_names_the_file_and_what_to_do(folder: Path, tmp_path: Path) -> None:
     path = write(folder, "fake.pdf", "plain")
     with pytest.raises(CorpusError) as caught:
@@ -433,6 +477,18 @@ def test_a_folder_without_a_document_is_an_error(
         write(folder, name, text)
     with pytest.raises(EmptyCorpusError, match=message):
         list(corpus_of(folder))
+
+
+def test_a_path_that_nothing_can_have_or_that_is_a_pipe_is_an_error(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.md"
+    os.mkfifo(pipe)
+    for path, reason in (
+        (tmp_path / ("x" * 300), "not a usable path: File name too long"),
+        (tmp_path / "missing", "no such file or folder"),
+        (pipe, "neither a folder nor a file"),
+    ):
+        with pytest.raises(CorpusError, match=reason):
+            list(corpus_of(path))
 
 
 def test_a_script_without_a_main_guard_can_read_a_folder(folder: Path, tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
+import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -7,6 +10,7 @@ from ragcore_documents.pool import Pool
 from ragcore_documents.reading import Job, Outcome, Task
 
 from ragcore.corpora.splitting import SplitConfig
+from ragcore.errors import CorpusError
 
 MEMORY = 512 << 20
 
@@ -100,3 +104,43 @@ def test_processes_end_where_the_results_are_not_all_taken():
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+def test_a_daemonic_process_is_told_that_it_may_start_none():
+    reasons = multiprocessing.Queue()
+
+    def read() -> None:
+        try:
+            list(pool().map(items(["file"])))
+        except CorpusError as error:
+            reasons.put(str(error))
+
+    process = multiprocessing.get_context("fork").Process(target=read, daemon=True)
+    process.start()
+    assert "this process is daemonic" in reasons.get(timeout=60)
+    process.join()
+
+
+def test_a_closed_output_is_told(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(CorpusError, match="one of the two is closed: redirect it"):
+        list(pool().map(items(["file"])))
+
+
+def test_processes_that_cannot_be_started_are_an_error_that_says_what_to_do(tmp_path):
+    (tmp_path / "a.md").write_text("text")
+    # In a process of its own: what loky starts beside the workers fails, too, and stays so.
+    script = (
+        "from loky.backend import spawn\n"
+        "from ragcore_documents.corpus import Documents\n"
+        "from ragcore.errors import CorpusError\n"
+        f"spawn._python_exe = {str(tmp_path / 'missing')!r}\n"
+        "try:\n"
+        f"    list(Documents(Documents.Config(path={str(tmp_path)!r})))\n"
+        "except CorpusError as error:\n"
+        "    print(error)\n"
+    )
+    command = [sys.executable, "-c", script]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert result.stdout.startswith("the processes that read files cannot be started (")
+    assert "raise the limits of processes" in result.stdout

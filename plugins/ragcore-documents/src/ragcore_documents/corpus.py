@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from ragcore.contracts import KnownDocuments
 from ragcore.corpora.splitting import plain_document, split_document
+from ragcore.disk.paths import usable_path
 from ragcore.errors import CorpusError, EmptyCorpusError
 from ragcore.process.cpus import usable_cpus
 from ragcore.types import Document, Passage
@@ -152,8 +154,7 @@ class Documents:
 
         config = self._config
         root = config.path
-        if not root.exists():
-            raise CorpusError(f"{root}: no such file or folder: expected one with documents")
+        _check(root)
         if config.split.by == "tokens" and self._tokenizer is None:
             raise CorpusError(
                 "split by tokens: no tokenizer was given: use a retriever with an encoder, or "
@@ -255,6 +256,23 @@ class Documents:
         tokenizer = None if self._tokenizer is None else self._tokenizer.fingerprint
         values: list[Any] = [_FORMAT, self._config.split.model_dump(), tokenizer, title]
         return blake2b(json.dumps(values).encode(), digest_size=8).hexdigest()
+
+
+def _check(root: Path) -> None:
+    """Check that there is a folder, or a file, before a process is started.
+
+    Raises:
+        CorpusError: there is none, or something else, such as a pipe.
+    """
+    usable_path(root, CorpusError)
+    try:
+        mode = root.stat().st_mode
+    except PermissionError as error:
+        raise CorpusError(f"{root}: cannot be looked at ({error.strerror}): allow it") from None
+    except OSError:
+        raise CorpusError(f"{root}: no such file or folder: expected one with documents") from None
+    if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+        raise CorpusError(f"{root}: neither a folder nor a file: expected one with documents")
 
 
 class _Unread:

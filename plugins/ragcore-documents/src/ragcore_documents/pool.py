@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import multiprocessing
 import os
 import signal
 import sys
@@ -20,6 +21,7 @@ from concurrent.futures import CancelledError
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
+from ragcore.errors import CorpusError
 from ragcore_documents.reading import Job, Outcome, Task, read_file
 
 if TYPE_CHECKING:
@@ -120,20 +122,52 @@ class _Processes:
         self._pool: ProcessPool | None = None
 
     def submit(self, tasks: Sequence[Task]) -> _Future:
-        """Hand files to a process; where the pool is broken, to one of a new pool."""
-        if self._pool is not None and not self._pool.active:
-            self.end()
-        if self._pool is None:
-            from loky.backend import get_context
-            from pebble import ProcessPool
+        """Hand files to a process; where the pool is broken, to one of a new pool.
 
-            self._pool = ProcessPool(
-                max_workers=self._workers,
-                initializer=_begin,
-                initargs=(self._job, self._read, os.getpid()),
-                context=get_context("loky"),
+        Raises:
+            CorpusError: no process can be started.
+        """
+        try:
+            if self._pool is not None and not self._pool.active:
+                self.end()
+            if self._pool is None:
+                self._pool = self._started()
+            return self._pool.schedule(_read_all, args=[tasks], timeout=self._seconds)
+        # The pool's own error is a RuntimeError.
+        except (OSError, RuntimeError) as error:
+            reason = str(error) or type(error).__name__
+            raise CorpusError(
+                f"the processes that read files cannot be started ({reason}): raise the limits of "
+                "processes and open files, such as by ulimit, or lower `workers`"
+            ) from error
+
+    def _started(self) -> ProcessPool:
+        """Return a pool, the processes of which start with its first task.
+
+        Raises:
+            CorpusError: this process may start none.
+        """
+        from loky.backend import get_context
+        from pebble import ProcessPool
+
+        if multiprocessing.current_process().daemon:
+            raise CorpusError(
+                "files are read in processes of their own, and this process is daemonic, so that "
+                "it may start none: read the folder in one with daemon=False, or by "
+                "`ragcore memory build`"
             )
-        return self._pool.schedule(_read_all, args=[tasks], timeout=self._seconds)
+        if sys.stdout is None or sys.stderr is None:
+            # They are flushed before a process starts.
+            raise CorpusError(
+                "files are read in processes of their own, which need standard output and standard "
+                "error, and one of the two is closed: redirect it to a file"
+            )
+        return ProcessPool(
+            max_workers=self._workers,
+            initializer=_begin,
+            initargs=(self._job, self._read, os.getpid()),
+            context=get_context("loky"),
+        )
 
     def outcomes(self, future: _Future) -> Sequence[Outcome] | _Failure:
         """Await what became of a task's files, or why the task failed."""

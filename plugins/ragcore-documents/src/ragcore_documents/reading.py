@@ -11,6 +11,7 @@ import importlib
 import logging
 import os
 import stat
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -35,6 +36,10 @@ _LOGGER: Final = logging.getLogger("ragcore_documents")
 _TITLE: Final = 300
 _HEADING: Final = 600
 """Characters of a title and of a path of headings at most."""
+
+_STEP: Final = 20_000_000
+_COARSE_STEP: Final = 2_000_000_000
+"""Nanoseconds between two times that a file can have: commonly, and on file systems such as FAT."""
 
 Row = tuple[str, str, str, dict[str, Any]]
 """A passage's id, title, text and metadata."""
@@ -62,7 +67,8 @@ class Outcome:
 
     Attributes:
         state: read; the same content as before; no document; or skipped.
-        mtime_ns: when it was changed, as it was opened.
+        mtime_ns: when it was changed, as it was opened; 0 if so lately that another change may not
+            show in it.
         size: in bytes.
         digest: of its content, hexadecimal.
         type: of the document, where it was read.
@@ -130,9 +136,10 @@ def read_file(task: Task, job: Job) -> Outcome:
 
 
 def _read(task: Task, job: Job, notes: list[str]) -> Outcome:
+    now = time.time_ns()
     status, data = _content(task.path, job.bytes)
     digest = blake2b(data, digest_size=16).hexdigest()
-    unread = Outcome("same", status.st_mtime_ns, len(data), digest)
+    unread = Outcome("same", _settled(status.st_mtime_ns, now), len(data), digest)
     if digest == task.digest:
         return unread
     kind = "text" if not data else type_of(task.id, data)
@@ -142,6 +149,16 @@ def _read(task: Task, job: Job, notes: list[str]) -> Outcome:
     del data
     rows = tuple(_rows(document, task, job, status.st_mtime, notes))
     return replace(unread, state="read", type=kind, rows=rows, notes=tuple(notes))
+
+
+def _settled(mtime_ns: int, now: int) -> int:
+    """Return a file's time if a later change would change it; else 0, which no file has.
+
+    A clock of files has steps: of milliseconds, or of two seconds where times are whole seconds.
+    A file that was changed within the last step may change again without another time.
+    """
+    step = _COARSE_STEP if mtime_ns % 1_000_000_000 == 0 else _STEP
+    return mtime_ns if now - mtime_ns > step else 0
 
 
 def _content(path: str, most: int) -> tuple[os.stat_result, bytes]:

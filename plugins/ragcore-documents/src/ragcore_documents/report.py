@@ -15,6 +15,8 @@ _NAMED: Final = 20
 _SUFFIXES: Final = 12
 """Suffixes of other files that are named."""
 
+_BREAKS: Final = frozenset("\t\n\v\f\r\x1c\x1d\x1e\x85\u2028\u2029")
+
 
 @dataclass(slots=True)
 class Report:
@@ -70,10 +72,12 @@ class Report:
         if self.skipped:
             counts.append(f"{self.skipped:,} skipped")
         lines = [f"files: {', '.join(counts)}"]
-        lines += [f"skipped {id_ or 'the folder'}: {reason}" for id_, reason in self.reasons]
+        lines += [
+            f"skipped {_on_one_line(id_) or 'the folder'}: {reason}" for id_, reason in self.reasons
+        ]
         if self.skipped > len(self.reasons):
             lines.append(f"skipped {self.skipped - len(self.reasons):,} more")
-        lines += [f"{id_}: {note}" for id_, note in self.notes]
+        lines += [f"{_on_one_line(id_)}: {note}" for id_, note in self.notes]
         if self.noted > len(self.notes):
             lines.append(f"{self.noted - len(self.notes):,} more notes")
         if self.other:
@@ -87,7 +91,8 @@ class Report:
         """List how many files of which other types there are, the most frequent first."""
         most = sorted(self.other.items(), key=lambda pair: (-pair[1], pair[0]))
         parts = [
-            f"{count:,} {suffix[:20] or 'without a suffix'}" for suffix, count in most[:_SUFFIXES]
+            f"{count:,} {_on_one_line(suffix[:20]) or 'without a suffix'}"
+            for suffix, count in most[:_SUFFIXES]
         ]
         rest = sum(count for _, count in most[_SUFFIXES:])
         return ", ".join([*parts, f"{rest:,} others"] if rest else parts)
@@ -96,3 +101,8 @@ class Report:
 def _listed(counts: Mapping[str, int]) -> str:
     parts = [f"{count:,} {kind}" for kind, count in sorted(counts.items())]
     return f" ({', '.join(parts)})" if parts else ""
+
+
+def _on_one_line(name: str) -> str:
+    """Return a file's name without line breaks, by which it could forge lines of the report."""
+    return "".join("\ufffd" if mark in _BREAKS else mark for mark in name)
