@@ -28,6 +28,7 @@ __all__ = ["COMMANDS", "main"]
 
 COMMANDS: Final = {
     "ask": "answer questions, with the passages that each answer is based on",
+    "search": "find passages for questions: for people, as JSON or as a TREC run",
     "train": "fine-tune question encoder and generator through the marginal",
     "eval": "measure answers to a file of questions, with intervals",
     "replay": "repeat an evaluation, and show what differs",
