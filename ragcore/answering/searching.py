@@ -43,7 +43,7 @@ def search(
     """
     if k is None and not config.k:
         raise QuestionError(
-            "rag.k is 0, so no passage is read, and no number to find: say how many to find, as "
+            "rag.k is 0, which reads no passage: say how many passages to find, as "
             "in search(questions, 5) or ragcore search -k 5"
         )
     filters = [

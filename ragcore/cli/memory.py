@@ -22,13 +22,15 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="Build, update, activate, compare, export, search and calibrate versions of a memory.",
+    help="Build, update, activate, compare, export and calibrate versions of a memory.",
     add_completion=False,
 )
 
-# `memory search` is what `ragcore search` was called before.
-for command in (search, compare, *versions.COMMANDS):
+for command in (compare, *versions.COMMANDS):
     app.command(command.__name__.rstrip("_"))(command)
+
+# The name that `ragcore search` had before.
+app.command("search", hidden=True)(search)
 
 _Overrides = Annotated[
     list[str] | None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -15,7 +14,7 @@ import typer
 from ragcore.cli.arguments import OverridesArgument, PipelineArgument, is_override
 from ragcore.cli.asking import filter_notes_unlogged, questions_of
 from ragcore.errors import ConfigError, QuestionError
-from ragcore.views.output import neutral, print_json, print_text
+from ragcore.views.output import neutral, print_json, print_text, terminal_stream
 
 if TYPE_CHECKING:
     from ragcore.questions import LabelledQuestion
@@ -94,7 +93,7 @@ def search(
             ):
                 show(asked.id, result)
             # Programs that ask through a pipe wait for the results of one line.
-            sys.stdout.flush()
+            terminal_stream().flush()
 
 
 def _check_options(
