@@ -87,7 +87,7 @@ def compare_hits(
     searches = []
     for version in versions:
         with store.open(version) as memory:
-            hits = memory.search(questions, DEPTH)
+            hits = memory.hits(questions, DEPTH)
             searches.append(
                 [
                     {

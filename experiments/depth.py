@@ -84,7 +84,7 @@ def recalls(setting: str, questions: str) -> dict[str, list[float]]:
     shares = {}
     for name, (path, changes) in pipelines.items():
         with ragcore.load(path, *changes) as rag, rag.memory.reading() as memory:
-            hits = memory.search([question.question for question in labelled], max(READ))
+            hits = memory.hits([question.question for question in labelled], max(READ))
             relevant = np.zeros(hits.rows.shape, bool)
             for row, (question, hit_rows) in enumerate(zip(labelled, hits.rows, strict=True)):
                 passages = memory.passages.take(hit_rows[hit_rows != MISSING_ROW].tolist())

@@ -27,7 +27,16 @@ if TYPE_CHECKING:
     )
     from ragcore.registry.simple import SimpleRetriever
     from ragcore.training import train
-    from ragcore.types import Answer, Citation, Evidence, Hits, Passage, Source, Token
+    from ragcore.types import (
+        Answer,
+        Citation,
+        Evidence,
+        Hits,
+        Passage,
+        SearchResult,
+        Source,
+        Token,
+    )
     from ragcore.views.answer import answer_view
     from ragcore.views.console import TerminalConsole
     from ragcore.views.heatmap import write_heatmap
@@ -46,6 +55,7 @@ _HOMES = {
     "Passage": "ragcore.types",
     "Rag": "ragcore.rag",
     "RagcoreError": "ragcore.errors",
+    "SearchResult": "ragcore.types",
     "SimpleRetriever": "ragcore.registry.simple",
     "Citation": "ragcore.types",
     "Source": "ragcore.types",
@@ -77,6 +87,7 @@ __all__ = [
     "Passage",
     "Rag",
     "RagcoreError",
+    "SearchResult",
     "SimpleRetriever",
     "Citation",
     "Source",

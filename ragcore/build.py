@@ -39,7 +39,7 @@ def open_memory(
     """Open a version of a pipeline's memory to search it; no generator is loaded.
 
         with ragcore.open_memory("pipeline.yaml") as memory:
-            hits = memory.search(["Who is the president of Peru?"], 5)
+            (result,) = memory.search("Who is the president of Peru?", 5)
 
     Args:
         pipeline: path of a YAML file, a loaded config, or its section `memory`.

@@ -1,4 +1,4 @@
-"""Define passages, the documents that they belong to, and where a passage comes from.
+"""Define passages, their documents, where a passage comes from, and what a search found.
 
 Knows the keys of metadata that tell a source. They are untrusted: a corpus, or a file from
 elsewhere, wrote them.
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-__all__ = ["Citation", "CitedSpan", "Document", "Passage", "Source"]
+__all__ = ["Citation", "CitedSpan", "Document", "Passage", "SearchResult", "Source"]
 
 _DIGITS: Final = 19
 _MOST: Final = 10**_DIGITS
@@ -172,6 +172,63 @@ class Citation:
             "prior": self.prior,
             "posterior": self.posterior,
             "spans": [span.to_dict() for span in self.spans],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """The passages that were found for one question, best first.
+
+    Attributes:
+        question: as it was asked.
+        passages: k passages; fewer where no more were found.
+        scores: [k], the retriever's, descending.
+        prior: [k], p(z|x) ∝ exp(score / temperature) over these passages (paper, section 2.2);
+            sums to 1, empty where no passage was found.
+        memory: the version that was searched.
+        missing: how many passages fewer than asked for were found although more are allowed; as
+            `Answer.missing_passages`.
+        filter_notes: what the user of `where` should know, as `Answer.filter_notes`.
+    """
+
+    question: str
+    passages: tuple[Passage, ...]
+    scores: tuple[float, ...]
+    prior: tuple[float, ...]
+    memory: str
+    missing: int = 0
+    filter_notes: tuple[str, ...] = ()
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Where each passage comes from: link or file, section, revision and its date."""
+        return tuple(map(Source.of, self.passages))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as plain JSON-ready values by name.
+
+        Each of `passages` has its `rank`, from 1, `score`, `prior`, `id`, `title`, `text`,
+        `metadata` and `source`.
+        """
+        hits = zip(self.scores, self.prior, self.passages, self.sources, strict=True)
+        return {
+            "question": self.question,
+            "memory": self.memory,
+            "missing": self.missing,
+            "filter_notes": list(self.filter_notes),
+            "passages": [
+                {
+                    "rank": rank,
+                    "score": score,
+                    "prior": prior,
+                    "id": passage.id,
+                    "title": passage.title,
+                    "text": passage.text,
+                    "metadata": dict(passage.metadata),
+                    "source": source.to_dict(),
+                }
+                for rank, (score, prior, passage, source) in enumerate(hits, 1)
+            ],
         }
 
 

@@ -1,8 +1,8 @@
 """What users call to answer: a served memory, and a generator that reads the passages found in it.
 
-Data goes one way: question → hits → passages (answering/retrieve.py) → read → decode → answer
-(answering/answerer.py). A request keeps the version of the memory that it begins with, so that a
-swap never mixes two versions in one answer.
+Data goes one way: question → hits → passages (answering/searching.py) → prior (retrieve.py) → read
+→ decode → answer (answerer.py). A request keeps the version of the memory that it begins with, so
+that a swap never mixes two versions in one answer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Self
 
 from ragcore.answering.ablation import Without, without
 from ragcore.answering.answerer import Answerer
-from ragcore.answering.retrieve import Where, retrieve
+from ragcore.answering.retrieve import retrieve
+from ragcore.answering.searching import Where, search
 from ragcore.build import open_memory
 from ragcore.config import PipelineConfig, RagConfig, load_config
 from ragcore.contracts import Generator, Retriever
@@ -29,7 +30,7 @@ from ragcore.questions.texts import batch_of, check_answers
 from ragcore.registry.components import ComponentSpec
 from ragcore.registry.discovery import registry
 from ragcore.store.store import Store, Verify
-from ragcore.types import Answer, Token
+from ragcore.types import Answer, SearchResult, Token
 
 __all__ = ["Rag", "load"]
 
@@ -174,6 +175,30 @@ class Rag:
             release_free_memory()
             raise
 
+    def search(
+        self, questions: str | Sequence[str], k: int | None = None, *, where: Where = None
+    ) -> list[SearchResult]:
+        """Find the passages that an answer to each question would be read from; read none.
+
+        The version that is served as the call begins is searched to its end.
+
+        Args:
+            questions: B questions; one string counts as one question.
+            k: how many passages to find; `rag.k` where None.
+            where: a filter in the form of `rag.where`: only passages whose metadata match are
+                found; with both, they must match both.
+
+        Returns:
+            B results, in order; their `prior` is that of an answer from as many passages.
+
+        Raises:
+            QuestionError: a question is no text, is empty or too long, k is no number from 1 on or
+                not given where `rag.k` is 0, or `where` is no filter.
+            StoreError: the pipeline is closed.
+        """
+        with self.memory.reading() as memory:
+            return search(memory, questions, self.config, where, k=k)
+
     def log_prob(
         self, questions: Sequence[str], answers: Sequence[str], *, where: Where = None
     ) -> list[float]:
@@ -228,6 +253,16 @@ class Rag:
             StoreError: the pipeline is closed, or was closed before the call began.
         """
         return await self._workers.run(self.answer, questions, where=where)
+
+    async def asearch(
+        self, questions: str | Sequence[str], k: int | None = None, *, where: Where = None
+    ) -> list[SearchResult]:
+        """Search as `search` does, in a thread of the pipeline's own.
+
+        Raises:
+            StoreError: the pipeline is closed, or was closed before the call began.
+        """
+        return await self._workers.run(self.search, questions, k, where=where)
 
     def astream(self, question: str, *, where: Where = None) -> AsyncGenerator[Token, None]:
         """Stream as `stream` does, each token in a thread of the pipeline's own.

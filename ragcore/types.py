@@ -11,7 +11,7 @@ from math import exp, inf, log, log1p
 from operator import ge
 from typing import TYPE_CHECKING, Any, Final
 
-from ragcore.passage import Citation, CitedSpan, Document, Passage, Source
+from ragcore.passage import Citation, CitedSpan, Document, Passage, SearchResult, Source
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,6 +37,7 @@ __all__ = [
     "Evidence",
     "Hits",
     "Passage",
+    "SearchResult",
     "Source",
     "Token",
     "Word",

@@ -28,11 +28,12 @@ __all__ = ["COMMANDS", "main"]
 
 COMMANDS: Final = {
     "ask": "answer questions, with the passages that each answer is based on",
+    "search": "find passages for questions: for people, as JSON or as a TREC run",
     "train": "fine-tune question encoder and generator through the marginal",
     "eval": "measure answers to a file of questions, with intervals",
     "replay": "repeat an evaluation, and show what differs",
     "verify": "recompute a served answer's log p by the definition",
-    "memory": "build, list, verify, activate and search the versions of a memory",
+    "memory": "build, list, verify and activate the versions of a memory",
     "cache": "show the embedding cache, make it smaller, or empty it",
     "check": "list every error in a pipeline file",
     "fill": "print a pipeline file with every default",

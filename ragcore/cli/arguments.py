@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import Annotated, Final
 
 import typer
 
-__all__ = ["JsonOption", "OverridesArgument", "PipelineArgument", "StoreArgument"]
+__all__ = ["JsonOption", "OverridesArgument", "PipelineArgument", "StoreArgument", "is_override"]
 
 PipelineArgument = Annotated[str, typer.Argument(help="The pipeline's YAML file.")]
 OverridesArgument = Annotated[
@@ -17,3 +18,10 @@ StoreArgument = Annotated[
     str, typer.Argument(metavar="STORE", help="The store's folder, or a pipeline's YAML file.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+_OVERRIDE: Final = re.compile(r"[\w-]+(\.[\w-]+)+=")
+
+
+def is_override(argument: str) -> bool:
+    """Return whether an argument begins as a change to the file, such as memory.corpus.edition=."""
+    return _OVERRIDE.match(argument) is not None

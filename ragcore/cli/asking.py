@@ -37,7 +37,7 @@ def questions_of(argument: str) -> Iterator[str]:
 @contextmanager
 def filter_notes_unlogged() -> Iterator[None]:
     """Log no notes on filters inside the block, because the command itself prints them."""
-    from ragcore.answering.retrieve import FILTER_LOGGER
+    from ragcore.memory.results import FILTER_LOGGER
 
     logger = logging.getLogger(FILTER_LOGGER)
     before, logger.disabled = logger.disabled, True

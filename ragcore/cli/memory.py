@@ -1,19 +1,17 @@
-"""`ragcore memory`: build, update, search and calibrate a memory; versions.py has the rest."""
+"""`ragcore memory`: build, update and calibrate a memory; versions.py has the rest."""
 
 from __future__ import annotations
 
-import re
-from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ragcore.cli import versions
-from ragcore.cli.arguments import JsonOption, PipelineArgument, StoreArgument
-from ragcore.cli.asking import filter_notes_unlogged
+from ragcore.cli.arguments import JsonOption, PipelineArgument, StoreArgument, is_override
 from ragcore.cli.compare import compare
 from ragcore.cli.progress import stage_bars
+from ragcore.cli.search import search
 from ragcore.cli.stores import version_row
 from ragcore.views.output import print_json, print_text
 
@@ -24,12 +22,15 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="Build, update, activate, compare, export, search and calibrate versions of a memory.",
+    help="Build, update, activate, compare, export and calibrate versions of a memory.",
     add_completion=False,
 )
 
 for command in (compare, *versions.COMMANDS):
     app.command(command.__name__.rstrip("_"))(command)
+
+# The name that `ragcore search` had before.
+app.command("search", hidden=True)(search)
 
 _Overrides = Annotated[
     list[str] | None,
@@ -43,9 +44,6 @@ _NoActivate = Annotated[
         "--no-activate", help="Leave the current version in use; see `ragcore memory compare`."
     ),
 ]
-
-_OVERRIDE: Final = re.compile(r"[\w-]+(\.[\w-]+)+=")
-"""How an override begins, as `build` takes it: memory.corpus.edition="""
 
 
 @app.command()
@@ -170,51 +168,14 @@ def _changes_and_overrides(arguments: list[str]) -> tuple[Path | None, list[str]
     files: list[str] = []
     overrides: list[str] = []
     for argument in arguments:
-        is_override = _OVERRIDE.match(argument) and not Path(argument).exists()
-        (overrides if is_override else files).append(argument)
+        is_setting = is_override(argument) and not Path(argument).exists()
+        (overrides if is_setting else files).append(argument)
     if len(files) > 1:
         raise ConfigError(
             f"two files of changes, {files[0]!r} and {files[1]!r}: give one; an override is "
             "written as section.key=value"
         )
     return Path(files[0]) if files else None, overrides
-
-
-@app.command()
-def search(
-    pipeline: PipelineArgument,
-    question: Annotated[str, typer.Argument(help="The question to find passages for.")],
-    overrides: _Overrides = None,
-    k: Annotated[int | None, typer.Option(min=1, help="How many passages; else rag.k.")] = None,
-    where: Annotated[
-        str | None, typer.Option(help="""Only matching passages; JSON: '{"country": "Chad"}'.""")
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per passage, one a line.")
-    ] = False,
-) -> None:
-    """Print the passages that are retrieved for a question, best first."""
-    from ragcore.answering.retrieve import retrieve
-    from ragcore.build import open_memory
-    from ragcore.config import load_config
-    from ragcore.filters.expressions import where_from_json
-    from ragcore.views.console import print_view
-    from ragcore.views.search import retrieved_view
-
-    config = load_config(pipeline, overrides or ())
-    rag = config.rag if k is None else config.rag.model_copy(update={"k": k})
-    allowed = None if where is None else where_from_json(where)
-    printed = nullcontext() if as_json else filter_notes_unlogged()
-    with printed, open_memory(config) as memory:
-        (retrieved,) = retrieve(memory, [question], rag, allowed)
-        version = memory.version
-    if not as_json:
-        print_view(retrieved_view(retrieved, version))
-        return
-    for score, passage in zip(retrieved.scores, retrieved.passages, strict=True):
-        row: dict[str, Any] = {"score": score, "id": passage.id, "title": passage.title}
-        row |= {"text": passage.text, "metadata": dict(passage.metadata), "memory": version}
-        print_json(row)
 
 
 @app.command()

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from ragcore.answering.retrieve import Where
+from ragcore.answering.searching import Where
 from ragcore.errors import ConfigError
 from ragcore.evaluation.candidate import open_candidate
 from ragcore.process.fork import call_in_child, new_lock

@@ -39,7 +39,7 @@ class LiveMemory:
     """One reference to a memory, safe to read and to swap from any thread.
 
         with live.reading() as memory:
-            hits = memory.search(questions, 5)   # the same version until the end
+            results = memory.search(questions, 5)   # the same version until the end
 
     A memory that is passed to the handle belongs to it: the handle closes it when it has been
     swapped out and its last reader has left.

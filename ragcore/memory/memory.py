@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -15,11 +15,13 @@ import numpy as np
 from ragcore.contracts import Retriever, TrainableRetriever, supports
 from ragcore.errors import ComponentError, StoreError, UnsupportedOperation
 from ragcore.filters.evaluation import RowFilter
-from ragcore.filters.expressions import Filter
+from ragcore.filters.expressions import Filter, read_where
 from ragcore.memory.passages import Passages
+from ragcore.memory.results import checked_k, results_of
+from ragcore.questions.texts import batch_of, check_questions
 from ragcore.retrievers.hits import among, checked_hits, rows_are_valid, search_allowed
 from ragcore.retrievers.members import give_passages
-from ragcore.types import MISSING_ROW, Hits, Passage
+from ragcore.types import MISSING_ROW, Hits, Passage, SearchResult
 
 if TYPE_CHECKING:
     import torch
@@ -77,11 +79,45 @@ class Memory:
     def __len__(self) -> int:
         return len(self.passages)
 
-    def search(self, questions: Sequence[str], k: int, *, where: Filter | None = None) -> Hits:
-        """Find the k best passages of each question among those that `where` allows.
+    def search(
+        self,
+        questions: str | Sequence[str],
+        k: int,
+        *,
+        where: Mapping[str, object] | Filter | None = None,
+    ) -> list[SearchResult]:
+        """Find the k best passages of each question, with their scores and the prior.
 
-        If the retriever cannot filter, its ranking is searched deeper and deeper until k hits are
-        allowed or it ends; the result is the same.
+        Calls the hook `ragcore_retrieved`. A memory has no settings of answering: `Rag.search`
+        applies `rag.k` and `rag.where`.
+
+        Args:
+            questions: B questions; one string counts as one question.
+            k: how many passages to find, at least 1.
+            where: only passages whose metadata match this filter, in the form of `rag.where`; None
+                for all.
+
+        Returns:
+            B results, in order.
+
+        Raises:
+            QuestionError: a question is no text, is empty or too long, k is no number from 1 on, or
+                `where` is no filter.
+            ComponentError: the retriever breaks its contract.
+            StoreError: the memory is closed.
+        """
+        batch = batch_of(questions)
+        check_questions(batch)
+        k = checked_k(k)
+        expression = where if where is None or isinstance(where, Filter) else read_where(where)
+        return results_of(self, batch, self.hits(batch, k, where=expression), k, expression)
+
+    def hits(self, questions: Sequence[str], k: int, *, where: Filter | None = None) -> Hits:
+        """Find the rows of the k best passages of each question among those that `where` allows.
+
+        For code that works with rows: no passage is read, and no hook is called. If the retriever
+        cannot filter, its ranking is searched deeper and deeper until k hits are allowed or it
+        ends; the result is the same.
 
         Args:
             questions: B questions.

@@ -134,7 +134,7 @@ def find(catalog: Catalog, ids: Sequence[str]) -> Targets:
         if name not in known:
             raise CorpusError(
                 f"store {catalog.folder}: no version has a document or a passage with the id "
-                f"{name!r}: check the id; `ragcore memory search --json` shows ids"
+                f"{name!r}: check the id; `ragcore search --json` shows ids"
             )
     return Targets(
         frozenset(wanted), frozenset(documents), frozenset(in_current), tuple(stored.values())

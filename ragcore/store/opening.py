@@ -135,7 +135,7 @@ def suspecting_damage(version: VersionFolder) -> Iterator[None]:
 
 def ask_once(memory: Memory) -> None:
     """Search a memory once, so that what its retriever loads late is there, or fails now."""
-    memory.search(["warm up"], 1)
+    memory.hits(["warm up"], 1)
 
 
 def check_opens(

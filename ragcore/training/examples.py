@@ -83,7 +83,7 @@ def _texts(memory: Memory, questions: Sequence[str], depth: int) -> list[Callabl
     """
     readers: list[Callable[[], list[str]]] = []
     for begin in range(0, len(questions), BATCH):
-        hits = memory.search(questions[begin : begin + BATCH], depth)
+        hits = memory.hits(questions[begin : begin + BATCH], depth)
         for question_rows in hits.rows:
             rows = question_rows[question_rows != MISSING_ROW].tolist()
             readers.append(functools.partial(_read_texts, memory, rows))

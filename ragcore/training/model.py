@@ -201,7 +201,7 @@ class RagModel(torch.nn.Module):
             hits, all_scores = self.memory.search_with_grad(questions, settings.k)
         else:
             with torch.no_grad():
-                hits = self.memory.search(questions, settings.k)
+                hits = self.memory.hits(questions, settings.k)
             all_scores = torch.from_numpy(hits.scores)
         # all_scores: [B, hits]. For each question the columns of the hits that remain.
         remaining = [

@@ -181,3 +181,22 @@ def test_bm25_and_a_reader_import_no_library_of_other_components(tmp_path: Path)
     imported = modules(tmp_path, "ask", "p.yaml", "who rules chad ?")
     assert {"torch", "transformers.models.bart.modeling_bart"} <= imported
     assert not imported & OTHER_COMPONENTS
+
+
+def test_a_search_by_words_imports_no_model_library(folder: Path) -> None:
+    """Not even that of the generator which the pipeline names."""
+    (folder / "p.yaml").write_text(
+        "ragcore: 1\n"
+        "memory: {store: store, retriever: {use: bm25}}\n"
+        "generator: {use: bart, model: a/reader}\n"
+    )
+    (folder / "q.jsonl").write_text('{"question": "capital of Peru", "answer": "Lima"}\n')
+    commands = [
+        ["search", "p.yaml", "capital of Peru"],
+        ["search", "p.yaml", "capital of Peru", "--json", "--where", '{"country": "Peru"}'],
+        ["search", "p.yaml", "--questions", "q.jsonl", "--trec"],
+    ]
+    filtering = {"pyarrow.compute"}
+    for command, imported in zip(commands, modules_after(folder, commands), strict=True):
+        assert "ragcore_bm25.retriever" in imported, command
+        assert not imported & (HEAVY - filtering), command

@@ -120,7 +120,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (
             "aks",
             "unknown command 'aks': did you mean 'ask'? installed: ask, cache, check, completion, "
-            "eval, fill, hello, memory, notapp, plugin, plugins, replay, schema, train, verify\n",
+            "eval, fill, hello, memory, notapp, plugin, plugins, replay, schema, search, train, "
+            "verify\n",
         ),
         (
             "world",

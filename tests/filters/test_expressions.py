@@ -351,8 +351,8 @@ def memory_of(kind: str, folder: Path, data: Sequence[dict[str, Any]]) -> Memory
 )
 def test_a_filter_equals_filtering_the_whole_ranking(kind, expression, data, k, tmp_path_factory):
     memory = memory_of(kind, tmp_path_factory.mktemp("law"), data)
-    hits = memory.search(QUESTIONS, k, where=read_where(expression))
-    whole = memory.search(QUESTIONS, len(data))
+    hits = memory.hits(QUESTIONS, k, where=read_where(expression))
+    whole = memory.hits(QUESTIONS, len(data))
     k = min(k, len(data))
     assert hits.rows.shape == (len(QUESTIONS), k)
     for rows, scores, all_rows, all_scores in zip(
@@ -373,17 +373,17 @@ def test_a_retriever_that_cannot_filter_is_searched_deeper_if_needed(tmp_path):
     order = memory.retriever.search(["chad"], 64).rows[0].tolist()
     memory.retriever.depths.clear()
     last = read_where({"n": {"in": order[-2:]}})
-    assert memory.search(["chad"], 1, where=last).rows.tolist() == [[order[-2]]]
+    assert memory.hits(["chad"], 1, where=last).rows.tolist() == [[order[-2]]]
     assert memory.retriever.depths == [(1, 32), (1, 64)]
     memory.retriever.depths.clear()
     best = read_where({"n": {"in": order[:32]}})
-    assert memory.search(["chad"], 4, where=best).rows.tolist() == [order[:4]]
+    assert memory.hits(["chad"], 4, where=best).rows.tolist() == [order[:4]]
     assert memory.retriever.depths == [(1, 8)]
 
 
 def test_a_filter_that_allows_nothing_searches_nothing(tmp_path):
     memory = memory_of("exact, unfiltering", tmp_path, [{"n": 1}] * 3)
-    hits = memory.search(QUESTIONS, 2, where=read_where({"n": 2}))
+    hits = memory.hits(QUESTIONS, 2, where=read_where({"n": 2}))
     assert (hits.rows == MISSING_ROW).all()
     assert np.isneginf(hits.scores).all()
     assert hits.rows.shape == (4, 2)
@@ -404,7 +404,7 @@ def test_a_retriever_that_ignores_its_filter_is_refused(tmp_path):
     with pytest.raises(
         ComponentError, match=r"'broken' .* gave row .* only rows that were allowed"
     ):
-        broken.search(["chad"], 9, where=read_where({"n": 4}))
+        broken.hits(["chad"], 9, where=read_where({"n": 4}))
 
 
 def test_metadata_reads_as_written(tmp_path):

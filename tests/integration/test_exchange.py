@@ -103,7 +103,7 @@ def test_an_imported_model_answers_as_transformers_does(saved, kind, capsys):
         answers = [ANSWERS[0], f"{ANSWERS[1]} {ANSWERS[0]}", ANSWERS[1]]
         ours = rag.log_prob(QUESTIONS, answers)
         with rag.memory.reading() as memory:
-            hits = memory.search(QUESTIONS, 2)
+            hits = memory.hits(QUESTIONS, 2)
             found = [memory.passages.take(rows.tolist()) for rows in hits.rows]
             encoder = memory.retriever.trained_encoder()
     model = MODELS[kind].from_pretrained(saved).eval()

@@ -50,8 +50,8 @@ def memory_with_rows(folder: Path, rows: list[int]) -> Memory:
 def test_no_more_hits_than_there_are_passages(tmp_path: Path) -> None:
     memory = memory_of(tmp_path, dense_part().build())
     assert len(memory) == 4
-    assert memory.search(["word1", "word2"], 3).rows.shape == (2, 3)
-    hits = memory.search(["word1", "word2"], 10)
+    assert memory.hits(["word1", "word2"], 3).rows.shape == (2, 3)
+    hits = memory.hits(["word1", "word2"], 10)
     assert np.sort(hits.rows, axis=1).tolist() == [[0, 1, 2, 3]] * 2
 
 
@@ -78,25 +78,25 @@ def test_a_search_with_gradient_has_the_same_hits(tmp_path: Path) -> None:
     for k, expected in ((3, 3), (4, 4), (10, 4)):
         hits, scores = memory.search_with_grad(questions, k)
         assert hits.rows.shape == hits.scores.shape == scores.shape == (2, expected)
-        assert hits.rows.tolist() == memory.search(questions, k).rows.tolist()
+        assert hits.rows.tolist() == memory.hits(questions, k).rows.tolist()
         np.testing.assert_allclose(scores.detach().numpy(), hits.scores, rtol=1e-5)
         assert scores.requires_grad
 
 
 def test_no_questions_have_no_hits(tmp_path: Path) -> None:
     memory = memory_of(tmp_path, dense_part().build())
-    assert memory.search([], 3).rows.shape == (0, 3)
+    assert memory.hits([], 3).rows.shape == (0, 3)
 
 
 @pytest.mark.parametrize("k", [0, -1])
 def test_k_is_at_least_one(tmp_path: Path, k: int) -> None:
     with pytest.raises(ComponentError, match=f"asked for {k} hits"):
-        memory_of(tmp_path, dense_part().build()).search(["word"], k)
+        memory_of(tmp_path, dense_part().build()).hits(["word"], k)
 
 
 def test_missing_hits_are_accepted(tmp_path: Path) -> None:
     memory = memory_with_rows(tmp_path, [2, MISSING_ROW, MISSING_ROW])
-    assert memory.search(["word"], 3).rows.tolist() == [[2, -1, -1]]
+    assert memory.hits(["word"], 3).rows.tolist() == [[2, -1, -1]]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_retriever_that_breaks_its_contract_is_named(
     tmp_path: Path, rows: list[int], message: str
 ) -> None:
     with pytest.raises(ComponentError, match=f"retriever 'dense' of memory 'v' gave {message}"):
-        memory_with_rows(tmp_path, rows).search(["word"], 2)
+        memory_with_rows(tmp_path, rows).hits(["word"], 2)
 
 
 @pytest.mark.parametrize("result", [None, ([[0, 1]], [[1.0, 0.5]])])
@@ -125,14 +125,14 @@ def test_a_retriever_that_returns_no_hits_object_is_named(tmp_path: Path, result
     memory = memory_of(tmp_path, Returning(dense_part().config))
     kind = type(result).__name__
     with pytest.raises(ComponentError, match=f"'dense' .* gave a result of type {kind}: expected"):
-        memory.search(["word"], 2)
+        memory.hits(["word"], 2)
 
 
 def test_searching_a_closed_memory_is_an_error(tmp_path: Path) -> None:
     memory = memory_of(tmp_path, dense_part().build())
     memory.close()
     with pytest.raises(StoreError, match="'v' is closed"):
-        memory.search(["word"], 1)
+        memory.hits(["word"], 1)
     with pytest.raises(StoreError, match="closed"):
         memory.passages.take([0])
 
@@ -164,12 +164,12 @@ def derived(folder: Path, retriever: Dense) -> Memory:
 
 def test_rows_have_no_holes_where_passages_are_left_out(tmp_path: Path) -> None:
     memory = derived(tmp_path, dense_part().build())
-    hits = memory.search(["word0", "word2", "word3", "word6"], 4)
+    hits = memory.hits(["word0", "word2", "word3", "word6"], 4)
     assert hits.rows[:, 0].tolist() == [0, 1, 2, 3]
     assert np.sort(hits.rows, axis=1).tolist() == [[0, 1, 2, 3]] * 4
     texts = [passage.text for passage in memory.passages.take(hits.rows[:, 0].tolist())]
     assert texts == ["word0 word", "word2 word", "word3 word", "word6 word"]
-    even = memory.search(["word3"], 4, where=read_where({"even": True}))
+    even = memory.hits(["word3"], 4, where=read_where({"even": True}))
     assert np.sort(even.rows[0]).tolist() == [-1, 0, 1, 3]
 
 
@@ -177,7 +177,7 @@ def test_finding_a_removed_passage_is_an_error(tmp_path: Path) -> None:
     retriever = FixedRows(dense_part().config)
     retriever.rows = [0, 4]
     with pytest.raises(ComponentError, match="gave passage 4, which was removed"):
-        derived(tmp_path, retriever).search(["word"], 2)
+        derived(tmp_path, retriever).hits(["word"], 2)
 
 
 def test_a_retriever_reads_passages_by_the_numbers_that_it_finds(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_a_version_opens_from_its_recorded_spec(installed: Installed) -> None:
     store.build("one", [Passage("1", "", "text")], dense_part(seed=3))
     memory = store.open()
     assert memory.retriever.fingerprint == "words(seed=3,d=32)"
-    assert memory.search(["text"], 1).rows.tolist() == [[0]]
+    assert memory.hits(["text"], 1).rows.tolist() == [[0]]
 
 
 @pytest.mark.usefixtures("words")

@@ -58,7 +58,7 @@ def passages(*lengths: int) -> list[Passage]:
 
 
 def best(memory: Any, question: str = "?") -> list[str]:
-    hits = memory.search([question], 5)
+    hits = memory.hits([question], 5)
     return [p.id for p in memory.passages.take([r for r in hits.rows[0].tolist() if r >= 0])]
 
 
@@ -124,7 +124,7 @@ def test_another_process_finds_the_same(tmp_path: Path, installed: Installed) ->
     store.build("one", corpus, spec(Rarity))
     question = "the blue mill"
     with store.open("one") as memory:
-        hits = memory.search([question], 4)
+        hits = memory.hits([question], 4)
     code = (
         "import sys\n"
         "from tests.helpers.rarity import Rarity\n"
@@ -133,7 +133,7 @@ def test_another_process_finds_the_same(tmp_path: Path, installed: Installed) ->
         "from ragcore.store.store import Store\n"
         "spec = ComponentSpec('retriever', 'rarity', Rarity, Rarity.Config())\n"
         "memory = Store(sys.argv[1]).open('one', retriever=spec)\n"
-        "hits = memory.search([sys.argv[2]], 4)\n"
+        "hits = memory.hits([sys.argv[2]], 4)\n"
         "print(hits.rows.tolist(), hits.scores.tolist())\n"
     )
     done = subprocess.run(

@@ -174,5 +174,5 @@ def test_a_memory_can_be_built_with_it(tmp_path: Path):
     store = Store(tmp_path)
     store.build("one", corpus, spec)
     memory = store.open("one", retriever=spec, verify=True)
-    assert memory.search(["which"], 5).rows.tolist() == [[2, 1, 0]]
+    assert memory.hits(["which"], 5).rows.tolist() == [[2, 1, 0]]
     memory.close()

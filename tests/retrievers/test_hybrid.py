@@ -356,10 +356,10 @@ def test_a_memory_is_built_in_one_pass_searched_and_read(tmp_path: Path) -> None
     store.build("one", corpus(), spec, batch=7)
     assert passes == [1]
     memory = store.open(retriever=spec, verify=True)
-    assert_equal(memory.search(QUESTIONS, 4), filled(spec).search(QUESTIONS, 4))
+    assert_equal(memory.hits(QUESTIONS, 4), filled(spec).search(QUESTIONS, 4))
     rag = Rag(memory, TableGenerator(TableGenerator.Config()), RagConfig(k=4, max_new_tokens=3))
     (answer,) = rag.answer(QUESTIONS[0])
-    fused = np.exp(memory.search(QUESTIONS[:1], 4).scores[0].astype(np.float64))
+    fused = np.exp(memory.hits(QUESTIONS[:1], 4).scores[0].astype(np.float64))
     assert [evidence.prior for evidence in answer.evidence] == pytest.approx(
         fused / fused.sum(), abs=1e-6
     )

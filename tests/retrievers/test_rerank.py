@@ -341,7 +341,7 @@ def test_a_memory_passes_its_passages(tmp_path: Path, spec: ComponentSpec) -> No
     store = Store(tmp_path / "store")
     store.build("one", PASSAGES, spec)
     memory = store.open(retriever=spec)
-    assert_equal(memory.search(QUESTIONS, 4), filled(spec).search(QUESTIONS, 4))
+    assert_equal(memory.hits(QUESTIONS, 4), filled(spec).search(QUESTIONS, 4))
     rag = Rag(memory, TableGenerator(TableGenerator.Config()), RagConfig(k=4, max_new_tokens=3))
     (answer,) = rag.answer("t3 w3")
     assert answer.evidence[0].passage == PASSAGES[3]

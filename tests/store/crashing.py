@@ -146,7 +146,7 @@ def inspected(store: Store) -> tuple[tuple[str, ...], str | None]:
         whole = PASSAGES[name]
         passages = list(memory.passages)
         assert passages in (whole, [each for each in whole if each != FORGOTTEN]), name
-        assert len(memory.search(["text3"], 2).rows[0]) == 2
+        assert len(memory.hits(["text3"], 2).rows[0]) == 2
         memory.close()
     assert store.current() in names
     return names, store.current()

@@ -68,7 +68,7 @@ def test_what_a_program_has_open_stays_until_it_is_closed(store: Store) -> None:
         ("c",),
         ("c", "d"),
     )
-    assert memory.search(["text 7"], 1).rows.shape == (1, 1)
+    assert memory.hits(["text 7"], 1).rows.shape == (1, 1)
     memory.close()
     assert store.gc(1).removed == ("c",)
 

@@ -248,7 +248,7 @@ def test_an_update_answers_as_a_build_of_the_same_passages(tmp_path: Path) -> No
                     assert shown == [each for each in dict(state)[int(record.id)][1] if each]
             built.build(f"v{number}", in_order, dense_part())
             memories = [each.open(retriever=dense_part()) for each in (updated, built)]
-            results = [memory.search(["about a", "T c"], 3) for memory in memories]
+            results = [memory.hits(["about a", "T c"], 3) for memory in memories]
             assert np.array_equal(results[0].rows, results[1].rows)
             assert np.array_equal(results[0].scores, results[1].scores)
             for memory in memories:

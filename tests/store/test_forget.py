@@ -88,7 +88,7 @@ def test_nothing_of_it_is_in_any_file(part: Callable[[], Any], tmp_path: Path) -
             with other.open(retriever=part()) as expected:
                 for k in (1, 3):
                     hits, right = (
-                        each.search(["capital coast", "zanzibar"], k) for each in (memory, expected)
+                        each.hits(["capital coast", "zanzibar"], k) for each in (memory, expected)
                     )
                     assert np.array_equal(hits.rows, right.rows)
                     assert np.array_equal(hits.scores, right.scores)

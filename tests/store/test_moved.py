@@ -122,7 +122,7 @@ def test_filters_and_searches_read_the_new_metadata(store: Store) -> None:
     update(store, "two", [LOWER, OLD[1]])
     with store.open(retriever=part()) as memory:
         assert memory.count(read_where({"line": 4})) == 1
-        hits = memory.search(["lake"], 5, where=read_where({"line": 4}))
+        hits = memory.hits(["lake"], 5, where=read_where({"line": 4}))
         (row,) = hits.rows[hits.rows >= 0].tolist()
         assert memory.passages[row].text == "It has a lake."
 

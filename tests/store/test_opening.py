@@ -39,10 +39,10 @@ def test_a_version_opens_under_the_old_name_and_the_new(
     store.build("one", PASSAGES, spec(built_with))
     retriever = None if now is None else spec(now)
     with store.open("one", retriever=retriever) as memory:
-        assert memory.search(["blue"], 1).rows.tolist() == [[1]]
+        assert memory.hits(["blue"], 1).rows.tolist() == [[1]]
     store.update("two", Changes({"3": Passage("3", "", "green")}, {}), retriever=retriever)
     with store.open("two", retriever=retriever) as memory:
-        assert memory.search(["green"], 1).rows.tolist() == [[2]]
+        assert memory.hits(["green"], 1).rows.tolist() == [[2]]
 
 
 @pytest.mark.usefixtures("renamed")

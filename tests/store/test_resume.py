@@ -88,7 +88,7 @@ def test_a_passage_that_changed_meanwhile_is_encoded_again(tmp_path: Path) -> No
     changed = [*PASSAGES[:3], Passage("p3", "t3", "other"), *PASSAGES[4:]]
     store.build("v", changed, part(), batch=10)
     memory = store.open(retriever=part())
-    assert memory.search(["other"], 1).rows.tolist() == [[3]]
+    assert memory.hits(["other"], 1).rows.tolist() == [[3]]
     # Of the second ten, which are as they were, none.
     again = [name for name in Counting.encoded if Counting.encoded.count(name) > 1]
     assert set(again) <= {f"p{n}" for n in range(10)}

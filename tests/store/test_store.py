@@ -58,7 +58,7 @@ def test_what_is_built_is_opened(store: Store) -> None:
     memory = store.open(retriever=dense_part(), temperature=0.5, verify=True)
     assert (memory.version, len(memory), memory.temperature) == ("one", 30, 0.5)
     assert list(memory.passages) == numbered(30, "a")
-    hits = memory.search(["title7 text7"], 1)
+    hits = memory.hits(["title7 text7"], 1)
     assert memory.passages.take(hits.rows[0].tolist()) == [numbered(8, "a")[7]]
 
 

@@ -121,9 +121,7 @@ def test_any_sequence_of_updates_answers_as_a_build_of_the_same_passages(
             assert list(updated.passages) == list(built.passages)
             for k in (1, 3, 20):
                 for where in (None, read_where({"even": True})):
-                    hits, expected = (
-                        memory.search(QUESTIONS, k, where=where) for memory in memories
-                    )
+                    hits, expected = (memory.hits(QUESTIONS, k, where=where) for memory in memories)
                     assert np.array_equal(hits.rows, expected.rows)
                     assert np.array_equal(hits.scores, expected.scores)
             for memory in memories:

@@ -116,7 +116,7 @@ def test_dropout_always_leaves_one_passage(parts, marginalize):
     """Even where chance would drop them all; without any the question would be read alone."""
     memory, _, generator = parts
     for example in EXAMPLES:
-        rows = memory.search([example.question], 3).rows[0].tolist()
+        rows = memory.hits([example.question], 3).rows[0].tolist()
         alone = [nll(generator, example, passage) for passage in memory.passages.take(rows)]
         closed_book = nll(generator, example, None)
         assert min(abs(closed_book - each) for each in alone) > 0.01

@@ -73,7 +73,7 @@ def test_retrieval_is_learnt_without_labels_of_passages(tmp_path):
 
     def recall(path: Path) -> float:
         with ragcore.load(path) as rag, rag.memory.reading() as memory:
-            best = memory.search(questions, 1).rows[:, 0]
+            best = memory.hits(questions, 1).rows[:, 0]
         return float(np.mean(best == np.arange(64)))
 
     assert recall(pipeline) <= 4 / 64
@@ -285,7 +285,7 @@ def test_a_refreshed_memory_is_swapped_in(pipeline):
         encoder = memory.retriever.trained_encoder()
         assert encoder.fingerprint != before.fingerprint
         vector = torch.from_numpy(encoder.encode_passages(memory.passages.take([3]))[0])
-        hits = memory.search(asked, 64)
+        hits = memory.hits(asked, 64)
         column = hits.rows[0].tolist().index(3)
         with torch.no_grad():
             expected = float((encoder.encode_questions(asked)[0] * vector).sum())

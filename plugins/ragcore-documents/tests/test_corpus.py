@@ -272,9 +272,8 @@ def paths(store: Store) -> dict[str, set[str]]:
 def test_a_folder_becomes_a_memory_that_answers_with_sources(folder: Path, tmp_path: Path) -> None:
     store, _ = memory_of(folder, tmp_path)
     with store.open() as memory:
-        hits = memory.search(["which valley is green"], k=1)
-        (passage,) = memory.passages.take(hits.rows[0])
-    source = Source.of(passage)
+        (result,) = memory.search("which valley is green", 1)
+    (source,) = result.sources
     assert (source.path, source.heading, source.line) == ("manual.rst", "Manual", 1)
 
 

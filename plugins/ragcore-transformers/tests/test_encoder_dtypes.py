@@ -304,7 +304,7 @@ def manifest(store: Store, version: str) -> Manifest:
 def scores(store: Store, version: str, spec: ComponentSpec) -> np.ndarray:
     """Return all passages' scores for the questions, in the passages' order."""
     with store.open(version, retriever=spec) as memory:
-        hits = memory.search(QUESTIONS, len(memory))
+        hits = memory.hits(QUESTIONS, len(memory))
     order = np.argsort(hits.rows, axis=1)
     return np.take_along_axis(hits.scores, order, axis=1)
 

@@ -1,0 +1,50 @@
+"""Write lines of a run as TREC's tools read it: `topic Q0 document rank score tag`.
+
+Knows ids and scores; knows nothing of searching.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ragcore.errors import QuestionError
+
+__all__ = ["check_field", "run_lines"]
+
+
+def run_lines(
+    question_id: str, passage_ids: Sequence[str], scores: Sequence[float], tag: str
+) -> Iterator[str]:
+    """Yield a line for each passage of a question, in the order that they have.
+
+    Ranks count from 1, also those of passages with equal scores. A score is written so that reading
+    it gives the same number.
+
+    Args:
+        question_id: the topic.
+        passage_ids: of k passages, best first.
+        scores: [k], descending.
+        tag: the run's name.
+
+    Raises:
+        QuestionError: a field has white space, which separates the fields, or is empty.
+    """
+    check_field("question id", question_id)
+    check_field("tag", tag)
+    for rank, (passage_id, score) in enumerate(zip(passage_ids, scores, strict=True), 1):
+        check_field("passage id", passage_id)
+        yield f"{question_id} Q0 {passage_id} {rank} {score!r} {tag}"
+
+
+def check_field(name: str, value: str) -> None:
+    """Check that a value can be a field of a run.
+
+    Raises:
+        QuestionError: it has white space, or is empty.
+    """
+    if value.split() != [value]:
+        fault = "has white space in it" if value.strip() else "is empty"
+        raise QuestionError(
+            f"{name} {value!r} {fault}: fields of a TREC run are separated by spaces; use other "
+            "ids, or write the result as JSON"
+        )
