@@ -26,7 +26,8 @@ from typing import Any, Final, Literal
 import ragcore
 from ragcore.config.training import QuestionsConfig
 from ragcore.errors import VersionExistsError
-from ragcore.evaluation.running import evaluate, make_metrics
+from ragcore.evaluation.choosing import make_metrics
+from ragcore.evaluation.running import evaluate
 from ragcore.questions import read_questions, spread_over
 from ragcore.training import DevScores, TrainingStep, train
 

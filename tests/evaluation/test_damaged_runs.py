@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from ragcore.cli import main
 from ragcore.errors import ConfigError, RagcoreError
-from ragcore.evaluation.running import Report, compare_with_run, evaluate, replay
+from ragcore.evaluation.repeating import compare_with_run, replay
+from ragcore.evaluation.report import Report
+from ragcore.evaluation.running import evaluate
 from ragcore.evaluation.runs import PREDICTIONS, RUN, read_run
 from ragcore.questions import read_questions
 from ragcore.rag import load

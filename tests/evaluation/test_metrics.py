@@ -14,11 +14,11 @@ from rouge_score.rouge_scorer import RougeScorer
 from torchmetrics.functional.text.squad import squad
 
 from ragcore.errors import MetricError, UnknownComponentError
+from ragcore.evaluation.choosing import make_metrics
 from ragcore.evaluation.figures import difference, figures
 from ragcore.evaluation.metrics.answerability import QBleu1
 from ragcore.evaluation.metrics.base import Mean, NoSettings
 from ragcore.evaluation.prediction import Prediction, RankedPassage, make_predictions
-from ragcore.evaluation.running import make_metrics
 from ragcore.questions import LabelledQuestion
 from ragcore.questions.matching import exact_match, normalize
 from ragcore.types import Answer

@@ -9,8 +9,9 @@ import pytest
 
 from ragcore.config import AbstainConfig, RagConfig
 from ragcore.errors import QuestionError
+from ragcore.evaluation.choosing import ANSWERABILITY_METRICS, make_metrics
 from ragcore.evaluation.comparison import compare
-from ragcore.evaluation.running import ANSWERABILITY_METRICS, evaluate, make_metrics
+from ragcore.evaluation.running import evaluate
 from ragcore.questions import LabelledQuestion
 from ragcore.rag import Rag
 from ragcore.store.store import Store
