@@ -102,7 +102,7 @@ def read_qrels(path: str | Path) -> Qrels:
         columns = tabs if len(tabs) == 3 else line.split()
         if tuple(columns) == _HEADER and not grades:
             continue
-        if len(columns) not in {3, 4}:
+        if len(columns) != 4 and columns is not tabs:
             faults.append(
                 f"{path}:{number}: {len(columns)} columns, expected 4 (question, 0, passage, "
                 "grade), or 3 between tabs (question, passage, grade)"
