@@ -187,7 +187,7 @@ def test_a_filter_holds_for_the_ranking_too(store):
 def test_grades_below_one_are_not_relevant(store, caplog):
     with make(store) as rag:
         report = evaluate(rag, graded(p1=0, p2=-1, p0=1), make_metrics(["hit@1", "RR@3", "P@3"]))
-        assert [figure.value for figure in report.figures][0] == 0.0
+        assert report.figures[0].value == 0.0
         assert report.figures[2].value == pytest.approx(1 / 3)
         with pytest.raises(QuestionError, match="none of the 1 judged questions has a relevant"):
             evaluate(rag, graded(p1=0), make_metrics(["hit@1"]))
@@ -199,7 +199,9 @@ def test_grades_below_one_are_not_relevant(store, caplog):
 
 def test_judgments_of_another_corpus_are_refused(store):
     with store.open("v1", retriever=dense_part()) as memory:
-        with pytest.raises(QuestionError, match=r"none of the relevant passages .*'d7'.* in memory"):
+        with pytest.raises(
+            QuestionError, match=r"none of the relevant passages .*'d7'.* in memory"
+        ):
             evaluate(memory, graded(d7=1, p1=0), make_metrics(["hit@1"]))
         report = evaluate(memory, graded(p1=1, d7=1, d8=0), make_metrics(["R@3"]))
     (warning,) = report.warnings

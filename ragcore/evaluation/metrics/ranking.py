@@ -41,6 +41,8 @@ _ALL: Final = 1 << 30
 _SHALLOW: Final = 100
 """Measures of at most so many passages are computed of these alone."""
 
+_IN_PYTHON: Final = frozenset(("RR", "Judged"))
+
 _UNRETRIEVED: Final = "-"
 """Id of a relevant passage that no run retrieves, for questions without another relevant one."""
 
@@ -200,16 +202,17 @@ def statistics_of(
     judged = [index for index, prediction in enumerate(predictions) if prediction.judged]
     rankings = [_ranking(predictions[index], metrics) for index in judged]
     grades, lengths = _by_rank(rankings)
-    measures: dict[bool, set[Any]] = {True: set(), False: set()}
-    for metric in metrics.values():
-        measures[(_cutoff(metric.measure()) or DEPTH + 1) <= _SHALLOW].add(metric.measure())
-    values: dict[Any, list[float]] = {}
-    for shallow, group in measures.items():
-        values |= _calculated(group, grades, lengths, _SHALLOW if shallow else None)
+    named = {name: _remembered(metric.measure()) for name, metric in metrics.items()}
+    groups: dict[int | None, dict[str, Any]] = {}
+    for measure in named.values():
+        groups.setdefault(_passages_of(measure), {})[repr(measure)] = measure
+    values: dict[str, list[float]] = {}
+    for most, group in groups.items():
+        values |= _calculated(group, grades, lengths, most)
     table: dict[str, list[Sequence[float] | None]] = {}
-    for name, metric in metrics.items():
+    for name in metrics:
         column: list[Sequence[float] | None] = [None] * len(predictions)
-        for index, value in zip(judged, values.get(metric.measure(), ()), strict=True):
+        for index, value in zip(judged, values[repr(named[name])], strict=True):
             column[index] = (value, 1.0)
         table[name] = column
     return table
@@ -252,16 +255,17 @@ def _by_rank(rankings: Iterable[Ranking]) -> tuple[list[dict[str, int]], list[in
 
 
 def _calculated(
-    measures: set[Any], grades: Sequence[dict[str, int]], lengths: Sequence[int], most: int | None
-) -> dict[Any, list[float]]:
+    measures: Mapping[str, Any],
+    grades: Sequence[dict[str, int]],
+    lengths: Sequence[int],
+    most: int | None,
+) -> dict[str, list[float]]:
     """Compute measures of all questions in one call of ir-measures, of the first `most` passages.
 
-    The result has a list for each measure, one number a question.
+    The result has a list for each measure by its name, one number a question.
     """
-    if not measures:
-        return {}
     if not grades:
-        return {measure: [] for measure in measures}
+        return {name: [] for name in measures}
     import ir_measures
 
     # Rankings of one length are the same by rank. Scored by rank, so that none are equal.
@@ -276,10 +280,27 @@ def _calculated(
         for number, length in enumerate(lengths)
         if length
     }
-    values = {measure: [float(measure.DEFAULT)] * len(grades) for measure in measures}
-    for result in ir_measures.iter_calc(list(measures), qrels, run):
-        values[result.measure][int(result.query_id)] = float(result.value)
+    values = {name: [float(each.DEFAULT)] * len(grades) for name, each in measures.items()}
+    for result in ir_measures.iter_calc(list(measures.values()), qrels, run):
+        values[repr(result.measure)][int(result.query_id)] = float(result.value)
     return values
+
+
+def _passages_of(measure: Any) -> int | None:
+    """Return of how many of the first passages a measure can be computed; None for all."""
+    cutoff = _cutoff(measure)
+    if cutoff is None or cutoff > _SHALLOW:
+        return None
+    # These sort all passages of a run in Python; the others share one run.
+    return cutoff if measure.NAME in _IN_PYTHON else _SHALLOW
+
+
+def _remembered(measure: Any) -> Any:
+    """Return a measure that remembers its name, which ir-measures asks for with each number."""
+    kind, name = type(measure), repr(measure)
+    methods = {"__repr__": lambda _: name, "__hash__": lambda _: hash(name)}
+    remembering: Any = type(kind.__name__, (kind,), methods)
+    return remembering(**measure.params)
 
 
 def _cutoff(measure: Any) -> int | None:
