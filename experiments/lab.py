@@ -206,7 +206,7 @@ def answered(
     questions: str,
     limit: int,
     *more: str,
-    metrics: Sequence[str] = ("exact_match", "recall@1", "recall@5", "log_prob"),
+    metrics: Sequence[str] = ("exact_match", "hit@1", "hit@5", "log_prob"),
     suffix: str = "",
 ) -> Result:
     """Answer a file of a setting's questions, unless it was answered before.

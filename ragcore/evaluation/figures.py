@@ -287,7 +287,8 @@ def _drawn_together(
                     continue
                 if type(metric).value is Mean.value and other is None:
                     # A quotient of sums, of all draws together.
-                    computed[index] = metric.value(own.T)
+                    all_sums: Any = own.T
+                    computed[index] = metric.value(all_sums)
                     continue
                 computed[index] = [
                     _difference(metric, row[:width], None if other is None else row[width:])
