@@ -63,6 +63,11 @@ def check_labels(
             f"{', '.join(map(repr, versions))}: evaluate one of these versions "
             "(memory.version=NAME), or give lists, which are for every version"
         )
+    if needed == {"passages"}:
+        raise QuestionError(
+            f"no question has a known passage or answer (of {len(asked)}), so nothing found can be "
+            "judged: give passage_ids, relevance or answers, or grades by --qrels"
+        )
     raise QuestionError(
         f"no question has an answer (of {len(asked)}), so no answer can be judged: give right "
         "answers under 'answer' or 'answers', or name the file's format; without them only "

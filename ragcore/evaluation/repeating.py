@@ -67,10 +67,13 @@ def compare_with_run(folder: Path, report: Report) -> list[Difference]:
     differences = []
     for figure in report.figures:
         name = figure.metric
-        if name not in earlier_figures:
+        # Earlier releases called hit@k recall@k, and measured it over the passages that were read.
+        earlier_name = name if name in earlier_figures else name.replace("hit", "recall", 1)
+        if earlier_name not in earlier_figures:
             continue
-        by_question = _earlier_scores(folder, run, name)
-        earlier_figure = Figure(**earlier_figures[name].model_dump(), by_question=by_question)
+        by_question = _earlier_scores(folder, run, earlier_name)
+        recorded = earlier_figures[earlier_name].model_dump()
+        earlier_figure = Figure(**recorded, by_question=by_question)
         metric = make_metrics([name])[name]
         differences.append(difference(name, metric, earlier_figure, figure))
     return differences

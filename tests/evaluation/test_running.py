@@ -214,3 +214,11 @@ def test_recall_of_passages_judged_by_their_texts_is_warned_of(store):
         report = evaluate(memory, asked(answers=("ruled",)), make_metrics(["R@3", "hit@3"]))
     (warning,) = report.warnings
     assert warning.startswith("R@3: for 3 questions it is not known which passages are relevant")
+
+
+def test_questions_without_labels_are_refused_where_nothing_is_answered(store):
+    with store.open("v1", retriever=dense_part()) as memory:
+        with pytest.raises(QuestionError, match="no question has a known passage or answer"):
+            evaluate(memory, asked())
+        with pytest.raises(QuestionError, match="no question to evaluate"):
+            evaluate(memory, [])
