@@ -207,7 +207,7 @@ class Passages:
 
     def ids(self, rows: Numbers) -> list[str]:
         """Return the ids of rows of this version, int64 [n], in their order; reads no texts."""
-        batches = self._columns()
+        batches = self._opened().batches
         numbers = rows if self.kept is None else self.kept[rows]
         owners = np.searchsorted(self._ends, numbers, side="right")  # [n], the batch of each
         order = np.argsort(owners, kind="stable")
