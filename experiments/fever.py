@@ -35,16 +35,16 @@ def main() -> None:
                 settings.limit,
                 "fever",
                 f"{kind}-{suffix}",
-                ("label_accuracy", "recall@1", "recall@3"),
+                ("label_accuracy", "hit@1", "hit@3"),
             )
             cells.append(percent(result, "label_accuracy"))
             if kind == "2way":
                 # A claim with the label NOT ENOUGH INFO has no evidence that could be found.
-                shares = [f"{100 * result[metric]:.0f}" for metric in ("recall@1", "recall@3")]
+                shares = [f"{100 * result[metric]:.0f}" for metric in ("hit@1", "hit@3")]
                 recall = "–" if sparse and training == "closed" else " / ".join(shares)
         rows.append([name, *cells, recall])
     print(f"label accuracy, %, {settings.limit} claims\n")
-    print(table(["system", *settings.sets, "evidence found, recall@1 / 3"], rows))
+    print(table(["system", *settings.sets, "evidence found, hit@1 / 3"], rows))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ from typing import Any, Final, Literal
 import ragcore
 from ragcore.config.training import QuestionsConfig
 from ragcore.errors import VersionExistsError
-from ragcore.evaluation.running import evaluate, make_metrics
+from ragcore.evaluation.choosing import make_metrics
+from ragcore.evaluation.running import evaluate
 from ragcore.questions import read_questions, spread_over
 from ragcore.training import DevScores, TrainingStep, train
 
@@ -205,7 +206,7 @@ def answered(
     questions: str,
     limit: int,
     *more: str,
-    metrics: Sequence[str] = ("exact_match", "recall@1", "recall@5", "log_prob"),
+    metrics: Sequence[str] = ("exact_match", "hit@1", "hit@5", "log_prob"),
     suffix: str = "",
 ) -> Result:
     """Answer a file of a setting's questions, unless it was answered before.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from lab import MODELS, SYSTEMS, answered, options, percent, table
 
 TESTS = {"factbook": ("test",), "openqa": ("nq", "triviaqa", "squad")}
-RECALL = ("recall@1", "recall@5")
+RECALL = ("hit@1", "hit@5")
 BOTH = ("factbook", "sequence")
 """The only setting and model with which the reader is trained too, because it takes long."""
 
@@ -35,7 +35,7 @@ def main() -> None:
                 if closed:
                     # Without passages the two models are the same.
                     break
-        columns = ["system", "model", *tests, *(f"{test}, recall@1 / 5" for test in tests)]
+        columns = ["system", "model", *tests, *(f"{test}, hit@1 / 5" for test in tests)]
         print(f"\n{setting}: exact match, %, {settings.limit} questions at most\n", flush=True)
         print(table(columns, rows), flush=True)
 

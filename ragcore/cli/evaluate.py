@@ -1,16 +1,23 @@
-"""`ragcore eval` and `ragcore replay`: measure answers, and check that a run can be repeated."""
+"""`ragcore eval` and `ragcore replay`: measure answers or retrieval, and repeat a run."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ragcore.cli.arguments import JsonOption, OverridesArgument
-from ragcore.cli.outputs import check_folder
+from ragcore.cli.outputs import check_file, check_folder
 from ragcore.cli.progress import question_bar
+from ragcore.errors import ConfigError
 from ragcore.views.output import print_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ragcore.evaluation.metrics.base import Metric
+    from ragcore.evaluation.report import QuestionSource, Report
 
 __all__ = ["app", "replay_app"]
 
@@ -21,19 +28,45 @@ replay_app = typer.Typer(add_completion=False)
 @app.command()
 def evaluate(
     pipeline: Annotated[
-        str, typer.Argument(help="The pipeline's YAML file, or a folder that training wrote.")
-    ],
-    questions: Annotated[Path, typer.Argument(help="A file of questions with their answers.")],
+        str | None,
+        typer.Argument(help="The pipeline's YAML file, or a folder that training wrote."),
+    ] = None,
+    questions: Annotated[
+        str | None,
+        typer.Argument(
+            help="A file of questions with what is right, a folder of BEIR, or ir_datasets:NAME."
+        ),
+    ] = None,
     overrides: OverridesArgument = None,
     format: Annotated[  # noqa: A002 (the option's name)
         str, typer.Option(help="The format of the file; auto detects it by its keys.")
     ] = "auto",
+    qrels: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Grades of passages, as TREC's or BEIR's qrels."),
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="The most questions to ask, spread over the file.")
     ] = None,
     metric: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="A metric, such as recall@10; may be repeated."),
+        typer.Option(metavar="NAME", help="A metric, such as hit@10; may be repeated."),
+    ] = None,
+    retrieval: Annotated[
+        bool,
+        typer.Option("--retrieval", help="Measure retrieval alone; no generator is loaded."),
+    ] = False,
+    depth: Annotated[
+        int | None,
+        typer.Option(min=1, help="Passages to search for; by default what the metrics need."),
+    ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Measure a TREC run file in place of searching."),
+    ] = None,
+    run_out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the rankings as a TREC run file."),
     ] = None,
     output: Annotated[
         Path | None,
@@ -45,31 +78,42 @@ def evaluate(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Answer a file of questions: each metric with its 95 % interval; exit code 1 if one failed."""
-    from ragcore.config.training import QuestionsConfig
-    from ragcore.evaluation.running import compare_with_run, default_metrics, make_metrics
-    from ragcore.evaluation.running import evaluate as run
+    """Measure answers and retrieval: each metric with its 95 % interval; exit code 1 if one failed.
+
+    Without a generator in the pipeline, or with --retrieval or --run, retrieval alone is measured.
+    """
+    from ragcore.evaluation.choosing import make_metrics
+    from ragcore.evaluation.repeating import compare_with_run
     from ragcore.evaluation.runs import read_run
-    from ragcore.questions import read_questions, spread_over
-    from ragcore.rag import load
     from ragcore.views.console import print_view
     from ragcore.views.evaluation import differences_view, figures_view
 
     # Checked before the generator is loaded and all questions are answered.
     if output is not None:
+        if run is not None:
+            raise ConfigError(
+                "--output keeps what a pipeline did, and --run reads a file of rankings: give one "
+                "of the two"
+            )
         check_folder("--output", output)
+    if run_out is not None:
+        check_file("--run-out", run_out)
     if against is not None:
         read_run(against)
-    metrics = make_metrics(metric or ())
-    labelled = spread_over(read_questions(questions, format=format), limit)
-    metrics = metrics or make_metrics(default_metrics(labelled))
-    with load(pipeline, *(overrides or ())) as rag, question_bar() as progress:
-        report = run(rag, labelled, metrics, progress=progress)
+    metrics = make_metrics(metric) if metric else None
+    source = _source(pipeline, questions, format, limit, qrels, run)
+    if run is not None:
+        report = _measured_run(run, pipeline, source, overrides or (), qrels, metrics, depth)
+    else:
+        assert pipeline is not None
+        assert source is not None
+        report = _evaluated(pipeline, source, overrides or (), metrics, depth, retrieval)
     differences = compare_with_run(against, report) if against is not None else []
+    if run_out is not None:
+        report.write_trec_run(run_out)
     if output is not None:
-        source = QuestionsConfig.model_validate(
-            {"path": questions.absolute(), "format": format, "limit": limit}
-        )
+        assert pipeline is not None
+        assert source is not None
         report.write(output, pipeline, overrides or (), source)
     if as_json:
         row = report.to_dict()
@@ -77,15 +121,85 @@ def evaluate(
             row["against"] = [difference.to_dict() for difference in differences]
         print_json(row)
     else:
-        print_view(
-            f"{len(labelled)} questions, memory {report.memory}", figures_view(report.figures)
-        )
+        searched = f"memory {report.memory}" if report.memory else f"run {run}"
+        print_view(f"{len(report.predictions)} questions, {searched}", figures_view(report.figures))
         if against is not None:
             print_view(f"\ncompared with {against}", differences_view(differences))
-        if output is not None:
-            print_view(f"\nwritten to {output}", soft_wrap=True)
+        for path in (output, run_out):
+            if path is not None:
+                print_view(f"\nwritten to {path}", soft_wrap=True)
     if report.failed:
         raise typer.Exit(1)
+
+
+def _source(
+    pipeline: str | None,
+    questions: str | None,
+    format_name: str,
+    limit: int | None,
+    qrels: Path | None,
+    run: Path | None,
+) -> QuestionSource | None:
+    """Return where the questions come from; None where they are those of the qrels alone."""
+    from ragcore.evaluation.report import QuestionSource
+
+    if pipeline is None and run is not None and qrels is not None:
+        return None
+    if pipeline is None or questions is None:
+        raise ConfigError(
+            "expected a pipeline and a file of questions (ragcore eval PIPELINE QUESTIONS), or a "
+            "run file with judgments (ragcore eval --run FILE --qrels FILE)"
+        )
+    return QuestionSource(questions, format_name, limit, qrels)
+
+
+def _evaluated(
+    pipeline: str,
+    source: QuestionSource,
+    overrides: Sequence[str],
+    metrics: Mapping[str, Metric] | None,
+    depth: int | None,
+    retrieval: bool,
+) -> Report:
+    """Evaluate a pipeline, or its memory alone where that is asked for or there is no generator."""
+    from ragcore.build import open_memory
+    from ragcore.config import load_config
+    from ragcore.evaluation.running import evaluate as run
+    from ragcore.rag import Rag
+
+    asked = source.read()
+    config = load_config(pipeline, overrides)
+    if retrieval or config.generator is None:
+        with open_memory(config) as memory, question_bar("searching") as progress:
+            where = config.rag.where
+            return run(memory, asked, metrics, depth=depth, where=where, progress=progress)
+    with Rag.from_config(config, name=pipeline) as rag, question_bar() as progress:
+        return run(rag, asked, metrics, depth=depth, progress=progress)
+
+
+def _measured_run(
+    run: Path,
+    pipeline: str | None,
+    source: QuestionSource | None,
+    overrides: Sequence[str],
+    qrels: Path | None,
+    metrics: Mapping[str, Metric] | None,
+    depth: int | None,
+) -> Report:
+    """Measure a run file; with a pipeline, its memory has the passages' texts."""
+    from ragcore.build import open_memory
+    from ragcore.evaluation.measuring_runs import evaluate_run, questions_of
+    from ragcore.evaluation.trec_runs import read_trec_run
+    from ragcore.questions.trec import read_qrels
+
+    rankings = read_trec_run(run)
+    if source is None or pipeline is None:
+        assert qrels is not None
+        asked = questions_of(read_qrels(qrels))
+        return evaluate_run(rankings, asked, metrics, depth=depth)
+    asked = source.read()
+    with open_memory(pipeline, *overrides) as memory:
+        return evaluate_run(rankings, asked, metrics, memory=memory, depth=depth)
 
 
 @replay_app.command()
@@ -93,8 +207,8 @@ def replay(
     run: Annotated[Path, typer.Argument(help="A folder that `eval --output` or training wrote.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Answer the questions of a run again; exit code 1 if an answer differs."""
-    from ragcore.evaluation.running import replay as repeat
+    """Answer the questions of a run again; exit code 1 if an answer or a ranking differs."""
+    from ragcore.evaluation.repeating import replay as repeat
     from ragcore.evaluation.runs import RUN
     from ragcore.views.console import print_view
     from ragcore.views.evaluation import replayed_view

@@ -15,14 +15,18 @@ __all__ = ["question_bar", "stage_bars", "training_bar"]
 
 
 @contextmanager
-def question_bar() -> Iterator[Callable[[int, int], None]]:
-    """Show a bar while questions are answered; call it with how many of how many are done."""
+def question_bar(doing: str = "answering") -> Iterator[Callable[[int, int], None]]:
+    """Show a bar while questions are answered; call it with how many of how many are done.
+
+    Args:
+        doing: what is done with them, in a word.
+    """
     from rich.progress import Progress
 
     from ragcore.views.console import TerminalConsole
 
     with Progress(console=TerminalConsole(stderr=True), transient=True) as progress:
-        task = progress.add_task("answering", total=None)
+        task = progress.add_task(doing, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 

@@ -28,6 +28,8 @@ Format = Literal[
     "tsv",
     "nq-open",
     "jsonl",
+    "topics",
+    "beir",
 ]
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]

@@ -1,19 +1,27 @@
-"""One answer to one question, with all that a metric may use.
+"""One answer to one question and its ranked passages, with all that a metric may use.
 
-Knows answers and what is right; knows nothing of metrics.
+Knows answers, rankings and what is right; knows nothing of metrics.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from ragcore.errors import MetricError
 from ragcore.questions import LabelledQuestion
 from ragcore.questions.matching import is_correct, is_relevant
 from ragcore.types import Answer
 
-__all__ = ["RankedPassage", "Prediction", "has_abstained", "make_predictions"]
+__all__ = [
+    "Prediction",
+    "RankedPassage",
+    "Ranking",
+    "has_abstained",
+    "make_predictions",
+    "unique_ids",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +46,28 @@ class RankedPassage:
 
 
 @dataclass(frozen=True, slots=True)
+class Ranking:
+    """The passages that a search found for a question, best first, with their judgments.
+
+    Attributes:
+        ids: of the passages, each once.
+        scores: the retriever's, one for each.
+        depth: how many passages were searched for; fewer were found where no more match.
+        grades: of judged passages by id, found or not; where `by_text`, of found ones only.
+        by_text: whether passages were judged by their texts, as it was not known before the search
+            which ones are relevant.
+    """
+
+    ids: tuple[str, ...]
+    scores: tuple[float, ...]
+    depth: int
+    grades: Mapping[str, int] = field(default_factory=dict)
+    by_text: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
-    """The pipeline's answer to a question, with what is right.
+    """The pipeline's answer to a question, and the passages ranked for it, with what is right.
 
     Attributes:
         id: of the question, unique within the run.
@@ -47,12 +75,14 @@ class Prediction:
         right: right answers; empty where none is known.
         regex: whether these are patterns.
         relevant: ids of all passages that answer; empty where they are not known.
-        answer: the pipeline's.
-        log_prob: log p(y|x).
+        answer: the pipeline's; None where retrieval alone is measured.
+        log_prob: log p(y|x); None without an answer.
         correct: whether the answer is right; None where that is not known.
-        passages: those retrieved, best first.
+        passages: those that the answer was read from (`rag.k`), best first.
         unanswerable: whether the question is known to have no answer; `right` is empty then.
         abstained: whether the answer is the abstaining one of `rag.abstain`.
+        ranking: what metrics of passages see, as deep as the deepest of them; None where none was
+            asked for.
     """
 
     id: str
@@ -60,17 +90,43 @@ class Prediction:
     right: tuple[str, ...]
     regex: bool
     relevant: tuple[str, ...]
-    answer: str
-    log_prob: float
+    answer: str | None
+    log_prob: float | None
     correct: bool | None
     passages: tuple[RankedPassage, ...]
     unanswerable: bool = False
     abstained: bool = False
+    ranking: Ranking | None = None
+
+    @property
+    def text(self) -> str:
+        """The answer, for metrics of answers.
+
+        Raises:
+            MetricError: there is none.
+        """
+        if self.answer is None:
+            raise _unanswered(self)
+        return self.answer
+
+    @property
+    def log_p(self) -> float:
+        """The answer's log p(y|x), for metrics of answers.
+
+        Raises:
+            MetricError: there is none.
+        """
+        if self.log_prob is None:
+            raise _unanswered(self)
+        return self.log_prob
 
     @property
     def judged(self) -> bool:
         """Whether enough is known to tell which passages answer."""
-        return bool(self.right or self.relevant)
+        if self.right or self.relevant:
+            return True
+        # Passages may be judged without one that is relevant.
+        return self.ranking is not None and not self.ranking.by_text and bool(self.ranking.grades)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it, JSON-ready."""
@@ -84,52 +140,88 @@ def has_abstained(answer: Answer) -> bool:
     return answer.abstention is not None and answer.abstention.token_ids == answer.token_ids
 
 
+def _unanswered(prediction: Prediction) -> MetricError:
+    return MetricError(
+        f"question {prediction.id!r} has no answer, as retrieval alone was measured: use "
+        "metrics of passages, or evaluate a pipeline with a generator"
+    )
+
+
+def unique_ids(questions: Sequence[LabelledQuestion]) -> list[str]:
+    """Return an id for each question, unique among them.
+
+    One without an id, or with the id of an earlier one, gets its index as id, with a mark behind it
+    where that is taken too.
+    """
+    ids: dict[str, None] = {}
+    for index, question in enumerate(questions):
+        name = question.id if question.id and question.id not in ids else f"{index}"
+        while name in ids:
+            name += "'"
+        ids[name] = None
+    return list(ids)
+
+
 def make_predictions(
-    questions: Sequence[LabelledQuestion], answers: Sequence[Answer]
+    questions: Sequence[LabelledQuestion],
+    answers: Sequence[Answer] | None,
+    rankings: Sequence[Ranking] | None = None,
+    *,
+    version: str = "",
 ) -> list[Prediction]:
-    """Join each answer with what is right by the version of the memory that was read.
+    """Join each answer and ranking with what is right by the version of the memory that was read.
 
     Args:
-        questions: as many as answers, in the same order. One without an id, or with the id of an
-            earlier one, gets its index as id, with a mark behind it where that is taken too.
-        answers: the pipeline's.
+        questions: as many as answers and rankings, in the same order; see `unique_ids`.
+        answers: the pipeline's; None where retrieval alone is measured.
+        rankings: what was found for each question; None where no metric needs it.
+        version: of the memory that was searched, where there are no answers, which name theirs.
     """
-    predictions = []
-    ids: set[str] = set()
-    for index, (question, answer) in enumerate(zip(questions, answers, strict=True)):
-        unique_id = question.id if question.id and question.id not in ids else f"{index}"
-        while unique_id in ids:
-            unique_id += "'"
-        ids.add(unique_id)
-        version = answer.memory
-        right = question.answers_by(version)
-        abstained = has_abstained(answer)
-        correct = None
-        if question.judged_by(version):
-            correct = is_correct(answer.text, question, version, abstained=abstained)
-        predictions.append(
-            Prediction(
-                id=unique_id,
-                question=question.question,
-                right=right,
-                regex=question.regex,
-                relevant=question.passage_ids_by(version),
-                answer=answer.text,
-                log_prob=answer.log_prob,
-                correct=correct,
-                passages=tuple(
-                    RankedPassage(
-                        evidence.passage.id,
-                        evidence.passage.title,
-                        evidence.score,
-                        evidence.prior,
-                        evidence.posterior,
-                        is_relevant(evidence.passage, question, version),
-                    )
-                    for evidence in answer.evidence
-                ),
-                unanswerable=question.unanswerable_by(version),
-                abstained=abstained,
-            )
+    return [
+        _prediction(
+            name,
+            question,
+            None if answers is None else answers[index],
+            None if rankings is None else rankings[index],
+            version,
         )
-    return predictions
+        for index, (name, question) in enumerate(zip(unique_ids(questions), questions, strict=True))
+    ]
+
+
+def _prediction(
+    name: str,
+    question: LabelledQuestion,
+    answer: Answer | None,
+    ranking: Ranking | None,
+    version: str,
+) -> Prediction:
+    version = version if answer is None else answer.memory
+    abstained = answer is not None and has_abstained(answer)
+    correct = None
+    if answer is not None and question.judged_by(version):
+        correct = is_correct(answer.text, question, version, abstained=abstained)
+    return Prediction(
+        id=name,
+        question=question.question,
+        right=question.answers_by(version),
+        regex=question.regex,
+        relevant=question.passage_ids_by(version),
+        answer=None if answer is None else answer.text,
+        log_prob=None if answer is None else answer.log_prob,
+        correct=correct,
+        passages=tuple(
+            RankedPassage(
+                evidence.passage.id,
+                evidence.passage.title,
+                evidence.score,
+                evidence.prior,
+                evidence.posterior,
+                is_relevant(evidence.passage, question, version),
+            )
+            for evidence in (() if answer is None else answer.evidence)
+        ),
+        unanswerable=question.unanswerable_by(version),
+        abstained=abstained,
+        ranking=ranking,
+    )

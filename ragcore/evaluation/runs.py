@@ -15,11 +15,21 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ragcore.disk.paths import usable_path
 from ragcore.errors import ConfigError
 
-__all__ = ["FORMAT", "PREDICTIONS", "RUN", "RecordedRun", "read_run"]
+__all__ = [
+    "FORMAT",
+    "PREDICTIONS",
+    "RETRIEVAL_FORMAT",
+    "RUN",
+    "RecordedPrediction",
+    "RecordedRun",
+    "read_run",
+]
 
 RUN: Final = "run.json"
 PREDICTIONS: Final = "predictions.jsonl"
 FORMAT: Final = 1
+RETRIEVAL_FORMAT: Final = 2
+"""The format of a run of retrieval alone, which has no answers; earlier releases cannot read it."""
 
 
 class _Recorded(BaseModel):
@@ -29,12 +39,13 @@ class _Recorded(BaseModel):
 
 
 class RecordedQuestions(_Recorded):
-    """The file of questions: its path from the run's folder, how it was read, and its sha256."""
+    """The questions: their path from the run's folder, how they were read, and their sha256."""
 
     path: str
     format: str
     limit: int | None
     sha256: str
+    qrels: str | None = None
 
 
 class RecordedFigure(_Recorded):
@@ -48,12 +59,20 @@ class RecordedFigure(_Recorded):
     error: str | None
 
 
+class RecordedRanking(_Recorded):
+    """The ids of the passages that were found, best first, with their scores."""
+
+    ids: list[str]
+    scores: list[float]
+
+
 class RecordedPrediction(_Recorded):
     """A question with its answer; `scores` has the numbers of each metric, by its name."""
 
     question: str
-    answer: str
-    log_prob: float
+    answer: str | None
+    log_prob: float | None
+    ranking: RecordedRanking | None = None
     scores: dict[str, list[float] | None]
 
 
@@ -64,6 +83,8 @@ class _Run(_Recorded):
     memory: str
     metrics: list[RecordedFigure]
     versions: dict[str, str]
+    retrieval: bool = False
+    depth: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +99,7 @@ class RecordedRun:
         figures: of the metrics, in order.
         versions: of the libraries, by name.
         predictions: one for each question, in order.
+        depth: of a run of retrieval alone, how many passages were searched for; None of answers.
     """
 
     pipeline: str
@@ -87,6 +109,7 @@ class RecordedRun:
     figures: tuple[RecordedFigure, ...]
     versions: dict[str, str]
     predictions: tuple[RecordedPrediction, ...]
+    depth: int | None = None
 
 
 def read_run(folder: Path) -> RecordedRun:
@@ -97,12 +120,15 @@ def read_run(folder: Path) -> RecordedRun:
     """
     path = usable_path(folder, ConfigError) / RUN
     payload = _json(_text(folder, RUN), str(path))
-    if not isinstance(payload, dict) or payload.get("format") != FORMAT:
-        found = payload.get("format") if isinstance(payload, dict) else type(payload).__name__
+    number = payload.get("format") if isinstance(payload, dict) else type(payload).__name__
+    if number not in (FORMAT, RETRIEVAL_FORMAT):
         raise ConfigError(
-            f"{path} has format {found!r}, this version reads {FORMAT}: evaluate again"
+            f"{path} has format {number!r}, this version reads {FORMAT} and {RETRIEVAL_FORMAT}: "
+            "evaluate again"
         )
     run = _checked(_Run, payload, str(path))
+    if run.retrieval and (run.depth is None or run.depth < 1):
+        raise _damaged(str(path), f"the depth is {run.depth!r}, expected 1 or more")
     predictions = []
     for number, line in enumerate(_text(folder, PREDICTIONS).split("\n"), 1):
         if line.strip():
@@ -116,6 +142,7 @@ def read_run(folder: Path) -> RecordedRun:
         tuple(run.metrics),
         run.versions,
         tuple(predictions),
+        run.depth if run.retrieval else None,
     )
 
 

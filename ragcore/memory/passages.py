@@ -205,6 +205,21 @@ class Passages:
             passages.append(_passage(*fields))
         return passages
 
+    def ids(self, rows: Numbers) -> list[str]:
+        """Return the ids of rows of this version, int64 [n], in their order; reads no texts."""
+        batches = self._opened().batches
+        numbers = rows if self.kept is None else self.kept[rows]
+        owners = np.searchsorted(self._ends, numbers, side="right")  # [n], the batch of each
+        order = np.argsort(owners, kind="stable")
+        names = np.empty(len(numbers), object)
+        for part in np.split(order, np.flatnonzero(np.diff(owners[order])) + 1):
+            if len(part):
+                batch = int(owners[part[0]])
+                start = self._ends[batch - 1] if batch else 0
+                names[part] = batches[batch][0].take(pa.array(numbers[part] - start)).to_pylist()
+        ids: list[str] = names.tolist()
+        return ids
+
     def __iter__(self) -> Iterator[Passage]:
         """Yield all passages by row, with one batch in memory at a time."""
         for batch in self.batches():

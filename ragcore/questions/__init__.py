@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from ragcore.questions.files import FORMATS, read_questions, spread_over
+from ragcore.questions.files import spread_over
 from ragcore.questions.labelled import Gold, LabelledQuestion
+from ragcore.questions.sources import FORMATS, questions_digest, read_questions
 
-__all__ = ["FORMATS", "LabelledQuestion", "Gold", "read_questions", "spread_over"]
+__all__ = [
+    "FORMATS",
+    "LabelledQuestion",
+    "Gold",
+    "questions_digest",
+    "read_questions",
+    "spread_over",
+]

@@ -6,9 +6,7 @@ which `forms.py` does.
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +18,9 @@ from ragcore.questions.forms import FORMS, Form, Record
 from ragcore.questions.labelled import LabelledQuestion, texts_of
 from ragcore.questions.ragcore_format import ragcore_question
 from ragcore.questions.texts import fault_of
+from ragcore.questions.unpacking import read_text
 
-__all__ = ["FORMATS", "read_questions", "spread_over"]
+__all__ = ["FORMATS", "read_file", "spread_over"]
 
 FORMATS: Final = ("auto", *FORMS)
 """The values that `format` may have."""
@@ -43,7 +42,7 @@ _DAMAGES: Final = (
 """What reading a record by the wrong form, or a damaged one, may raise besides ValueError."""
 
 
-def read_questions(
+def read_file(
     path: str | Path,
     *,
     format: str = "auto",  # noqa: A002 (the field's word)
@@ -120,6 +119,7 @@ def _check(question: LabelledQuestion) -> None:
         *(("title", title) for title in question.titles),
         *(("answer", answer) for answer in texts_of(question.answers)),
         *(("passage id", id_) for id_ in texts_of(question.passage_ids)),
+        *(("passage id", id_) for id_ in question.relevance),
     ]
     for name, text in texts:
         fault = fault_of(text)
@@ -140,7 +140,7 @@ def _records(path: Path) -> Iterator[tuple[int, Any]]:
 
     A record that is not JSON comes as a ValueError, so that later ones are still read.
     """
-    text = _text(path)
+    text = read_text(path)
     if Path(path.name.removesuffix(".gz")).suffix in _TABLES:
         for number, line in enumerate(text.splitlines(), 1):
             if line.strip():
@@ -190,22 +190,3 @@ def _json(line: str) -> Any:
         return json.loads(line)
     except (ValueError, RecursionError) as error:
         return ValueError(f"not JSON ({error}): expected one object a line")
-
-
-def _text(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-        if path.suffix == ".gz":
-            data = gzip.decompress(data)
-        # Windows editors write a byte order mark first, which is no part of the text.
-        return data.decode("utf-8-sig")
-    except FileNotFoundError:
-        raise QuestionError(f"{path}: no such file: check the path") from None
-    except IsADirectoryError:
-        raise QuestionError(f"{path}: a folder: give the path of a file of questions") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise QuestionError(f"{path}: cannot be unpacked ({error}): pack it again") from None
-    except UnicodeDecodeError as error:
-        raise QuestionError(f"{path}: cannot be read as UTF-8 text ({error})") from None
-    except OSError as error:
-        raise QuestionError(f"{path}: cannot be read: {error.strerror}") from None

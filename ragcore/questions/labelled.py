@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
-__all__ = ["LabelledQuestion", "Gold", "texts_of"]
+__all__ = ["RELEVANT", "LabelledQuestion", "Gold", "texts_of"]
+
+RELEVANT: Final = 1
+"""The least grade of a relevant passage, as for trec_eval."""
 
 Gold = tuple[str, ...] | Mapping[str, tuple[str, ...]]
 """What is right: the same for every version of the memory, or by the version's name."""
@@ -26,6 +30,8 @@ class LabelledQuestion:
         paragraphs: texts, any of which answers the question, as SQuAD gives them.
         unanswerable: whether the question is known to have no answer, as SQuAD 2.0 has them;
             `answers` is empty then.
+        relevance: grades of judged passages by their ids, as TREC's qrels give them, for every
+            version; 1 or more is relevant. Where it has passages, they alone are relevant.
         line: where it is in its file: the line, or the record's number in a document; 0 where it is
             of no file.
     """
@@ -38,6 +44,7 @@ class LabelledQuestion:
     titles: tuple[str, ...] = ()
     paragraphs: tuple[str, ...] = ()
     unanswerable: bool = False
+    relevance: Mapping[str, int] = field(default_factory=dict, hash=False)
     line: int = field(default=0, compare=False)
 
     def answers_by(self, version: str) -> tuple[str, ...]:
@@ -56,7 +63,13 @@ class LabelledQuestion:
 
     def passage_ids_by(self, version: str) -> tuple[str, ...]:
         """Return the ids of one version's passages that answer; empty where none is known."""
+        if self.relevance:
+            return tuple(name for name, grade in self.relevance.items() if grade >= RELEVANT)
         return _by(self.passage_ids, version)
+
+    def grades_by(self, version: str) -> Mapping[str, int]:
+        """Return the grades of judged passages by one version; empty where none is known."""
+        return self.relevance or dict.fromkeys(_by(self.passage_ids, version), RELEVANT)
 
 
 def _by(gold: Gold, version: str) -> tuple[str, ...]:

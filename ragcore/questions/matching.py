@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-from ragcore.questions.labelled import LabelledQuestion
+from ragcore.questions.labelled import RELEVANT, LabelledQuestion
 from ragcore.questions.normalization import composed, normalize, words
 from ragcore.questions.patterns import matches_answer, matches_in
 from ragcore.types import Passage
@@ -66,7 +66,8 @@ def is_correct(
 def is_relevant(passage: Passage, question: LabelledQuestion, version: str) -> bool:
     """Tell whether a passage answers a question.
 
-    Where the ids of passages that answer are known, only these do; else, where paragraphs are
+    Where passages are judged (`relevance`), those of grade 1 or more do; else, where the ids of
+    passages that answer are known, only these do; else, where paragraphs are
     known, only a passage that has all of one, or is a part of one and holds a right answer; else,
     where titles of pages are known, only passages of these pages. Otherwise the passage's text must
     hold a right answer, or match a pattern.
@@ -76,6 +77,8 @@ def is_relevant(passage: Passage, question: LabelledQuestion, version: str) -> b
         question: with what is known to be right.
         version: of the memory that was read, since what is right may differ by it.
     """
+    if question.relevance:
+        return question.relevance.get(passage.id, 0) >= RELEVANT
     ids = question.passage_ids_by(version)
     if ids:
         return passage.id in ids

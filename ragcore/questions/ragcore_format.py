@@ -5,11 +5,13 @@
     {"question": "…", "answers": {"2016-11": ["…"], "2018-12": ["…"]}}
     {"question": "…", "answers": ["Sept(ember)?"], "regex": true}
     {"question": "…", "answers": []}
+    {"question": "…", "relevance": {"passage id": 2, "another": 0}}
 
 `answer`, `answers` and `passage_ids` may be left out; the last two may differ by the memory's
-version. An empty list of answers says that the question has none. Without `answers`, the right ones
-may be under one of the names that data sets have for them (`ANSWER_KEYS`), such as FlashRAG's
-`golden_answers`. Other keys are ignored.
+version. `relevance` has grades in place of `passage_ids`, as TREC's qrels. An empty list of answers
+says that the question has none. Without `answers`, the right ones may be under one of the names
+that data sets have for them (`ANSWER_KEYS`), such as FlashRAG's `golden_answers`. Other keys are
+ignored.
 """
 
 from __future__ import annotations
@@ -59,6 +61,9 @@ def ragcore_question(row: dict[str, Any], plain: bool) -> LabelledQuestion:
     if regex:
         for pattern in texts_of(answers or ()):
             check_pattern(pattern)
+    relevance = _relevance(row.get("relevance"))
+    if relevance and row.get("passage_ids"):
+        raise ValueError("expected either 'passage_ids' or 'relevance', found both")
     return LabelledQuestion(
         question,
         () if answers is None else answers,
@@ -66,7 +71,21 @@ def ragcore_question(row: dict[str, Any], plain: bool) -> LabelledQuestion:
         id=next((str(row[key]) for key in ID_KEYS if row.get(key) is not None), ""),
         regex=regex,
         unanswerable=answers == (),
+        relevance=relevance,
     )
+
+
+def _relevance(value: object) -> dict[str, int]:
+    """Return the grades of a record by passage id."""
+    if value is None:
+        return {}
+    whole = isinstance(value, dict) and all(type(grade) is int for grade in value.values())
+    if not isinstance(value, dict) or not whole or not all(name.strip() for name in value):
+        raise ValueError(
+            "relevance: expected a mapping from passage ids to whole numbers, as "
+            f'{{"d1": 2}}, found {value!r:.80}'
+        )
+    return value
 
 
 def _answers(row: dict[str, Any], *, by_version: bool) -> Gold | None:

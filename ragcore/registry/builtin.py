@@ -68,6 +68,7 @@ def ragcore_metrics() -> dict[str, str]:
         "rouge_l": f"{package}.texts:RougeL",
         "distinct_trigrams": f"{package}.texts:DistinctTrigrams",
         "q_bleu_1": f"{package}.answerability:QBleu1",
+        "hit": f"{package}.ranking:HitAtK",
         "recall": f"{package}.ranking:RecallAtK",
         "mrr": f"{package}.ranking:MeanReciprocalRank",
         "ndcg": f"{package}.ranking:Ndcg",

@@ -13,7 +13,7 @@ from ragcore.views.tables import plain_table
 
 if TYPE_CHECKING:
     from ragcore.evaluation.figures import Difference, Figure
-    from ragcore.evaluation.running import Replayed
+    from ragcore.evaluation.repeating import Replayed
 
 __all__ = ["differences_view", "figures_view", "replayed_view"]
 

@@ -38,26 +38,26 @@ def evaluate(capsys, pipeline: Path, *more: str, code: int = 0) -> dict:  # noqa
 def test_each_metric_has_its_interval_and_each_question_its_scores(capsys, pipeline):  # noqa: F811
     row = evaluate(capsys, pipeline)
     names = [one["metric"] for one in row["metrics"]]
-    assert names == ["exact_match", "f1", "recall@1", "recall@5", "mrr", "log_prob"]
+    assert names == ["exact_match", "f1", "hit@1", "hit@5", "mrr@10", "log_prob"]
     for one in row["metrics"]:
         assert one["low"] <= one["value"] <= one["high"]
         assert one["questions"] == 4
-    recall = next(one for one in row["metrics"] if one["metric"] == "recall@1")
+    hit = next(one for one in row["metrics"] if one["metric"] == "hit@1")
     firsts = [one["passages"][0]["answers"] for one in row["predictions"]]
-    assert recall["value"] == sum(firsts) / 4 == 0.75
+    assert hit["value"] == sum(firsts) / 4 == 0.75
     assert len(row["predictions"]) == 4
     first = row["predictions"][0]
-    assert first["scores"]["recall@1"] == [1.0, 1.0]
+    assert first["scores"]["hit@1"] == [1.0, 1.0]
     assert [one["answers"] for one in first["passages"]] == [True, False]
 
 
 def test_metrics_are_printed(capsys, pipeline):  # noqa: F811
     questions = str(pipeline.parent / "q.jsonl")
-    code = main(["eval", str(pipeline), questions, "--metric", "recall@1", "--limit", "2"])
+    code = main(["eval", str(pipeline), questions, "--metric", "hit@1", "--limit", "2"])
     assert code == 0
     out = capsys.readouterr().out
     assert "2 questions, memory new" in out
-    assert "recall@1  0.5000  0.0000 to 1.0000  2" in out
+    assert "hit@1   0.5000  0.0000 to 1.0000  2" in out
 
 
 def test_a_metric_that_fails_is_in_the_report(capsys, pipeline, installed):  # noqa: F811
@@ -139,7 +139,7 @@ def test_unanswerable_questions_are_reported_apart(capsys, pipeline):  # noqa: F
         file.write('{"question": "who rules nowhere", "answers": []}\n')
     row = evaluate(capsys, pipeline)
     questions = {figure["metric"]: figure["questions"] for figure in row["metrics"]}
-    assert (questions["exact_match"], questions["recall@1"]) == (5, 4)
+    assert (questions["exact_match"], questions["hit@1"]) == (5, 4)
     assert (questions["has_ans_f1"], questions["no_ans_exact_match"]) == (4, 1)
     assert questions["selective_exact_match@20"] == 5
     assert row["predictions"][-1]["unanswerable"] is True
@@ -161,3 +161,100 @@ def test_unknown_names_are_errors(capsys, pipeline, options):  # noqa: F811
     questions = str(pipeline.parent / "q.jsonl")
     assert main(["eval", str(pipeline), questions, *options]) == 2
     assert "nope" in capsys.readouterr().err
+
+
+def without_generator(pipeline: Path) -> Path:  # noqa: F811
+    lines = pipeline.read_text("utf-8").splitlines()
+    path = pipeline.with_name("memory.yaml")
+    kept = [line for line in lines if not line.startswith("generator")]
+    path.write_text("\n".join(kept) + "\n", encoding="utf-8")
+    return path
+
+
+def test_retrieval_is_measured_without_a_generator(capsys, pipeline):  # noqa: F811
+    searching = without_generator(pipeline)
+    row = evaluate(capsys, searching)
+    names = [one["metric"] for one in row["metrics"]]
+    assert names == ["hit@1", "hit@5", "hit@20", "mrr@10"]
+    assert (row["depth"], row["memory"]) == (20, "new")
+    assert [one["answer"] for one in row["predictions"]] == [None] * 4
+    assert row["predictions"][0]["scores"]["hit@1"] == [1.0, 1.0]
+    assert len(row["predictions"][0]["ranking"]["ids"]) == 4, "rag.k is 2, and 4 passages match"
+    assert evaluate(capsys, pipeline, "--retrieval") == row
+    questions = str(pipeline.parent / "q.jsonl")
+    for metric in ("f1", "log_prob"):
+        assert main(["eval", str(searching), questions, "--metric", metric]) == 2
+        assert f"{metric}: of answers" in capsys.readouterr().err
+    assert main(["ask", str(searching), "who rules chad"]) == 2
+    assert "no generator" in capsys.readouterr().err
+
+
+def test_a_run_of_retrieval_is_replayed(capsys, pipeline, tmp_path):  # noqa: F811
+    run = tmp_path / "run"
+    evaluate(capsys, pipeline, "--retrieval", "--output", str(run))
+    assert json.loads((run / "run.json").read_text("utf-8"))["format"] == 2
+    assert main(["replay", str(run)]) == 0
+    assert "4 of 4 answers are the same" in capsys.readouterr().out
+    rows = (run / "predictions.jsonl").read_text("utf-8").splitlines()
+    changed = json.loads(rows[0])
+    changed["ranking"]["ids"].reverse()
+    (run / "predictions.jsonl").write_text("\n".join([json.dumps(changed), *rows[1:]]), "utf-8")
+    assert main(["replay", str(run), "--json"]) == 1
+    row = json.loads(capsys.readouterr().out)
+    assert [one["question"] for one in row["changed"]] == [changed["question"]]
+    del changed["ranking"]
+    (run / "predictions.jsonl").write_text("\n".join([json.dumps(changed), *rows[1:]]), "utf-8")
+    assert main(["replay", str(run)]) == 2
+    assert "prediction 1 has no ranking" in capsys.readouterr().err
+
+
+def test_a_run_file_gives_the_figures_of_its_search(capsys, caplog, pipeline):  # noqa: F811
+    folder = pipeline.parent
+    (folder / "topics.tsv").write_text("a\twho rules chad\nb\twho rules mali\n", "utf-8")
+    (folder / "qrels").write_text("a 0 chad 2\na 0 peru 1\nb 0 peru 1\nz 0 chad 1\n", "utf-8")
+    options = [str(folder / "topics.tsv"), "--qrels", str(folder / "qrels"), "--json"]
+    metrics = ["--metric", "nDCG@3", "--metric", "AP", "--metric", "P@2", "--metric", "hit@1"]
+    run = str(folder / "run.txt")
+    searched = ["eval", str(pipeline), *options, "--retrieval", *metrics, "--run-out", run]
+    assert main(searched) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert "('z') are not among those asked" in caplog.text
+    assert [len(one["ranking"]["ids"]) for one in row["predictions"]] == [4, 4]
+    for more in ([str(pipeline), *options], ["--qrels", str(folder / "some"), "--json"]):
+        (folder / "some").write_text("a 0 chad 2\na 0 peru 1\nb 0 peru 1\n", "utf-8")
+        assert main(["eval", *more, "--run", run, *metrics]) == 0
+        again = json.loads(capsys.readouterr().out)
+        assert again["metrics"] == row["metrics"]
+    deep = ["eval", "--run", run, "--qrels", str(folder / "some"), "--metric", "P@5"]
+    assert main(deep) == 2
+    assert "P@5 is of the first 5 passages" in capsys.readouterr().err
+    assert main([*deep, "--depth", "5"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "expected a pipeline and a file of questions"),
+        (["--run", "run.txt"], "a run file with judgments"),
+        (["--run", "run.txt", "--qrels", "qrels", "--output", "out"], "--output keeps"),
+    ],
+)
+def test_what_is_missing_is_named(capsys, tmp_path, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    assert main(["eval", *options]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_depth_below_a_metric_is_refused_before_anything_is_asked(capsys, pipeline):  # noqa: F811
+    questions = str(pipeline.parent / "q.jsonl")
+    options = ["--depth", "5", "--metric", "hit@10"]
+    assert main(["eval", str(pipeline), questions, *options]) == 2
+    assert "hit@10 is of the first 10 passages, and the depth is 5" in capsys.readouterr().err
+
+
+def test_the_earlier_name_of_hit_is_warned_of(capsys, pipeline):  # noqa: F811
+    row = evaluate(capsys, pipeline, "--metric", "recall@1", "--metric", "hit@1")
+    old, new = row["metrics"]
+    assert {**old, "metric": "hit@1"} == new
+    (warning,) = row["warnings"]
+    assert warning.startswith("recall@1: recall@k is called hit@k now")

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from ragcore.cli import main
 from ragcore.errors import ConfigError, RagcoreError
-from ragcore.evaluation.running import Report, compare_with_run, evaluate, replay
+from ragcore.evaluation.repeating import compare_with_run, replay
+from ragcore.evaluation.report import Report
+from ragcore.evaluation.running import evaluate
 from ragcore.evaluation.runs import PREDICTIONS, RUN, read_run
 from ragcore.questions import read_questions
 from ragcore.rag import load
@@ -107,7 +109,7 @@ def test_any_value_may_be_another_or_missing(run: Path, report: Report, data) ->
     [
         (RUN, "", "run.json: the run is damaged: not JSON"),
         (RUN, "[]", "has format 'list', this version reads 1"),
-        (RUN, '{"format": 2}', "has format 2"),
+        (RUN, '{"format": 3}', "has format 3"),
         (RUN, '{"format": 1}', "run.json: the run is damaged: pipeline: Field required"),
         (RUN, "[" * 100_000, "not JSON"),
         (PREDICTIONS, "{}\n", "predictions.jsonl:1: the run is damaged: question: Field required"),

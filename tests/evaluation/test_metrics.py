@@ -14,11 +14,16 @@ from rouge_score.rouge_scorer import RougeScorer
 from torchmetrics.functional.text.squad import squad
 
 from ragcore.errors import MetricError, UnknownComponentError
+from ragcore.evaluation.choosing import make_metrics
 from ragcore.evaluation.figures import difference, figures
 from ragcore.evaluation.metrics.answerability import QBleu1
 from ragcore.evaluation.metrics.base import Mean, NoSettings
-from ragcore.evaluation.prediction import Prediction, RankedPassage, make_predictions
-from ragcore.evaluation.running import make_metrics
+from ragcore.evaluation.prediction import (
+    Prediction,
+    RankedPassage,
+    Ranking,
+    make_predictions,
+)
 from ragcore.questions import LabelledQuestion
 from ragcore.questions.matching import exact_match, normalize
 from ragcore.types import Answer
@@ -44,8 +49,25 @@ def prediction(
     if correct is None and right:
         correct = answer in right
     return Prediction(
-        name, "", right, regex, relevant, answer, log_prob, correct, passages, unanswerable
+        name,
+        "",
+        right,
+        regex,
+        relevant,
+        answer,
+        log_prob,
+        correct,
+        passages,
+        unanswerable,
+        ranking=ranking(passages, relevant),
     )
+
+
+def ranking(passages: tuple[RankedPassage, ...], relevant: tuple[str, ...] = ()) -> Ranking:
+    """Rank the passages of a prediction by their order, searched ten deep."""
+    grades = dict.fromkeys(relevant, 1) or {each.id: 1 for each in passages if each.answers}
+    scores = tuple(each.score for each in passages)
+    return Ranking(tuple(each.id for each in passages), scores, 10, grades, by_text=not relevant)
 
 
 def value(name: str, *predictions: Prediction) -> float | None:
@@ -252,27 +274,24 @@ def test_what_was_found_is_ranked():
         prediction(answering="----", name="c"),
         prediction(answering="", name="d"),
     ]
-    assert value("recall@1", *predictions) == 1 / 4
-    assert value("recall@2", *predictions) == 2 / 4
-    assert value("recall", *predictions) == 2 / 4
+    assert value("hit@1", *predictions) == 1 / 4
+    assert value("hit@2", *predictions) == 2 / 4
+    assert value("hit", *predictions) == 2 / 4
     assert value("mrr", *predictions) == pytest.approx((1 / 2 + 1) / 4)
     assert value("mrr@1", *predictions) == 1 / 4
     assert value("ndcg@2", *predictions) == pytest.approx((1 / math.log2(3) + 1) / 4)
 
 
 def test_questions_of_one_id_are_ranked_each_for_itself():
-    """Ids may be numbers or occur twice; a passage's, too, where a metric is called directly."""
+    """Ids may be numbers or occur twice."""
     for names in (("1", "1"), ("1", "01"), ("0", "1")):
         first, second = (
             prediction(answering=signs, name=name)
             for signs, name in zip(("+-", "--"), names, strict=True)
         )
-        assert value("recall@1", first, second) == 0.5
+        assert value("hit@1", first, second) == 0.5
         assert value("mrr", second, first) == 0.5
         assert value("ndcg", first, second) == 0.5
-    twice = tuple(RankedPassage("1", "", 0.0, 0.5, 0.5, sign == "+") for sign in "-+")
-    one = Prediction("q", "", ("x",), False, (), "", 0.0, False, twice)
-    assert value("mrr", one) == 0.5
 
 
 def test_relevant_passages_that_were_not_found_lower_ndcg():
@@ -285,7 +304,9 @@ def test_equal_scores_keep_their_places():
     passages = tuple(
         RankedPassage(name, "", 1.0, 0.5, 0.5, name == "a") for name in ("z", "a", "b")
     )
-    one = Prediction("q", "", ("x",), False, (), "", 0.0, False, passages)
+    one = Prediction(
+        *("q", "", ("x",), False, (), "", 0.0, False, passages), ranking=ranking(passages)
+    )
     assert value("mrr", one) == pytest.approx(1 / 2)
 
 
@@ -381,9 +402,9 @@ def test_runs_of_other_questions_cannot_be_compared():
 
 
 def test_a_metric_is_named_with_its_depth():
-    assert make_metrics(["recall@7"])["recall@7"].config.k == 7
+    assert make_metrics(["hit@7"])["hit@7"].config.k == 7
     assert make_metrics(["selective_exact_match@7"]).popitem()[1].config.coverage == 7
-    for wrong in ("f1@3", "recall@", "recall@0", "recall@x"):
+    for wrong in ("f1@3", "hit@", "hit@0", "hit@x"):
         with pytest.raises(MetricError, match="NAME@K"):
             make_metrics([wrong])
     with pytest.raises(MetricError, match=r"selective_exact_match@101.*100"):

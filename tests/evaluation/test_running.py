@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import pytest
 
 from ragcore.config import AbstainConfig, RagConfig
-from ragcore.errors import QuestionError
+from ragcore.errors import MetricError, QuestionError
+from ragcore.evaluation.choosing import ANSWERABILITY_METRICS, make_metrics
 from ragcore.evaluation.comparison import compare
-from ragcore.evaluation.running import ANSWERABILITY_METRICS, evaluate, make_metrics
+from ragcore.evaluation.running import evaluate
 from ragcore.questions import LabelledQuestion
 from ragcore.rag import Rag
 from ragcore.store.store import Store
@@ -61,7 +62,7 @@ def test_questions_without_an_answer_are_refused_before_one_is_asked(store):
     [
         ({}, ["log_prob", "distinct_trigrams"]),
         ({}, []),
-        ({"passage_ids": ("p0",)}, ["exact_match", "recall@1"]),
+        ({"passage_ids": ("p0",)}, ["exact_match", "hit@1"]),
         ({"unanswerable": True}, ["exact_match"]),
         ({"answers": {"v1": ()}}, ["exact_match"]),
     ],
@@ -111,8 +112,9 @@ def test_questions_of_another_corpus_are_warned_of(store, source):
 def test_a_passage_of_the_paragraph_is_recalled(store):
     questions = asked(answers=("ruled",), titles=("chad",), paragraphs=("Mali  is ruled",))
     with make(store) as rag:
-        report = evaluate(rag, questions, make_metrics(["recall@1"]))
+        report = evaluate(rag, questions, make_metrics(["hit@1"]))
     assert [one.passages[0].answers for one in report.predictions] == [False, True, False]
+    assert [one.ranking.grades for one in report.predictions if one.ranking] == [{}, {"p1": 1}, {}]
 
 
 def test_to_abstain_is_right_where_there_is_no_answer(store):
@@ -140,3 +142,83 @@ def test_answerability_is_reported_only_where_it_is_known(store):
     with make(store) as rag:
         names = [figure.metric for figure in evaluate(rag, asked(answers=("x",))).figures]
     assert not set(ANSWERABILITY_METRICS) & set(names)
+
+
+def graded(**grades: int) -> list[LabelledQuestion]:
+    return [LabelledQuestion("who rules mali", id="q", relevance=grades)]
+
+
+def test_metrics_of_passages_see_deeper_than_the_generator_reads(store):
+    with make(store) as rag:
+        report = evaluate(rag, graded(p2=1), make_metrics(["R@3", "hit@1"]))
+        (prediction,) = report.predictions
+        assert (len(prediction.passages), report.depth) == (1, 3)
+        assert prediction.ranking is not None
+        assert set(prediction.ranking.ids) == {"p0", "p1", "p2"}
+        assert [figure.value for figure in report.figures] == [1.0, 0.0]
+        # What was read is deep enough here: it is searched once.
+        (prediction,) = evaluate(rag, graded(p1=1), make_metrics(["hit@1"])).predictions
+        assert prediction.ranking is not None
+        assert prediction.ranking.ids == ("p1",) == tuple(each.id for each in prediction.passages)
+
+
+def test_a_memory_is_measured_as_a_pipeline_is(store):
+    metrics = make_metrics(["nDCG@2", "AP", "R@1"])
+    with make(store) as rag, store.open("v1", retriever=dense_part()) as memory:
+        asked_for = [*graded(p2=1, p1=2), *asked(passage_ids=("p0",))]
+        searched, answered = evaluate(memory, asked_for, metrics), evaluate(rag, asked_for, metrics)
+        assert searched.figures == answered.figures
+        assert searched.retrieval
+        assert not answered.retrieval
+        with pytest.raises(MetricError, match=r"f1, log_prob: of answers"):
+            evaluate(memory, asked_for, make_metrics(["f1", "hit@1", "log_prob"]))
+        names = [figure.metric for figure in evaluate(memory, graded(p1=1)).figures]
+        assert names == ["nDCG@10", "RR@10", "R@100", "AP"]
+
+
+def test_a_filter_holds_for_the_ranking_too(store):
+    where = {"title": "mali"}
+    with store.open("v1", retriever=dense_part()) as memory:
+        report = evaluate(memory, graded(p1=1), make_metrics(["R@3"]), where=where)
+    assert report.predictions[0].ranking is not None
+    assert len(report.predictions[0].ranking.ids) <= 1
+
+
+def test_grades_below_one_are_not_relevant(store, caplog):
+    with make(store) as rag:
+        report = evaluate(rag, graded(p1=0, p2=-1, p0=1), make_metrics(["hit@1", "RR@3", "P@3"]))
+        assert report.figures[0].value == 0.0
+        assert report.figures[2].value == pytest.approx(1 / 3)
+        with pytest.raises(QuestionError, match="none of the 1 judged questions has a relevant"):
+            evaluate(rag, graded(p1=0), make_metrics(["hit@1"]))
+        both = [*graded(p1=0), *graded(p1=1)]
+        report = evaluate(rag, both, make_metrics(["hit@1"]))
+    assert "1 of 2 judged questions have no relevant passage" in report.warnings[0]
+    assert report.figures[0].value == 0.5
+
+
+def test_judgments_of_another_corpus_are_refused(store):
+    with store.open("v1", retriever=dense_part()) as memory:
+        with pytest.raises(
+            QuestionError, match=r"none of the relevant passages .*'d7'.* in memory"
+        ):
+            evaluate(memory, graded(d7=1, p1=0), make_metrics(["hit@1"]))
+        report = evaluate(memory, graded(p1=1, d7=1, d8=0), make_metrics(["R@3"]))
+    (warning,) = report.warnings
+    assert "2 of 3 judged passages are not in memory 'v1' (such as 'd7', 'd8')" in warning
+    assert report.figures[0].value == 0.5
+
+
+def test_recall_of_passages_judged_by_their_texts_is_warned_of(store):
+    with store.open("v1", retriever=dense_part()) as memory:
+        report = evaluate(memory, asked(answers=("ruled",)), make_metrics(["R@3", "hit@3"]))
+    (warning,) = report.warnings
+    assert warning.startswith("R@3: for 3 questions it is not known which passages are relevant")
+
+
+def test_questions_without_labels_are_refused_where_nothing_is_answered(store):
+    with store.open("v1", retriever=dense_part()) as memory:
+        with pytest.raises(QuestionError, match="no question has a known passage or answer"):
+            evaluate(memory, asked())
+        with pytest.raises(QuestionError, match="no question to evaluate"):
+            evaluate(memory, [])

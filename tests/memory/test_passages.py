@@ -185,3 +185,14 @@ def test_such_a_number_in_a_file_of_before_is_null(
         assert passages[0].metadata == expected
         assert list(passages.metadata()) == [[expected]]
         assert passages.rows_of(["\ud800", "a"]) == {"a": 0}
+
+
+@pytest.mark.parametrize("kept", [None, [0, 3, 4096, 4097, 8999]])
+def test_ids_of_rows_are_those_of_the_passages(tmp_path, kept):
+    with PassageWriter(tmp_path / "passages") as writer:
+        writer.write(numbered(9000))
+    numbers = None if kept is None else np.array(kept, np.int64)
+    with Passages(tmp_path / "passages", kept=numbers) as passages:
+        rows = np.array([4, 0, 2, 2, 1] if kept else [8999, 0, 4096, 0, 4095], np.int64)
+        assert passages.ids(rows) == [each.id for each in passages.take(rows.tolist())]
+        assert passages.ids(np.zeros(0, np.int64)) == []

@@ -12,7 +12,7 @@ import pytest
 from ragcore.config.training import Format
 from ragcore.errors import QuestionError
 from ragcore.questions import FORMATS, LabelledQuestion, read_questions, spread_over
-from ragcore.questions.files import read_questions as read_file
+from ragcore.questions.files import read_file
 
 
 def lines(*rows: object) -> str:

@@ -27,8 +27,8 @@ from ragcore.contracts import (
     WordGenerator,
 )
 from ragcore.errors import PluginError
+from ragcore.evaluation.choosing import make_metrics
 from ragcore.evaluation.metrics.base import Mean, Metric
-from ragcore.evaluation.running import make_metrics
 from ragcore.registry.conformance import KINDS, check_class, check_instance
 from ragcore.retrievers.flat import Exact
 from tests.conftest import Installed

@@ -11,7 +11,8 @@ import tiny_models as tiny
 
 import ragcore
 from ragcore.config.training import QuestionsConfig
-from ragcore.evaluation.running import evaluate, replay
+from ragcore.evaluation.repeating import replay
+from ragcore.evaluation.running import evaluate
 from ragcore.questions import read_questions
 
 PIPELINE = """

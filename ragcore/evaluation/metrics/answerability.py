@@ -74,7 +74,7 @@ class QBleu1(Mean):
         """Return the score with the best of the right questions; None for patterns."""
         if not prediction.right or prediction.regex:
             return None
-        answer = composed(prediction.answer)
+        answer = composed(prediction.text)
         return max(self._score(answer, composed(right)) for right in prediction.right)
 
     def _score(self, question: str, right: str) -> float:

@@ -63,7 +63,7 @@ class TokenF1(Mean):
             return float(bool(prediction.correct))
         if not prediction.right or prediction.regex:
             return None
-        return max(_f1(prediction.answer, right) for right in prediction.right)
+        return max(_f1(prediction.text, right) for right in prediction.right)
 
 
 class HasAnswerF1(TokenF1):
@@ -83,7 +83,7 @@ class LabelAccuracy(Mean):
         """Return 1 or 0."""
         if not prediction.right or prediction.regex:
             return None
-        answer = _folded(prediction.answer)
+        answer = _folded(prediction.text)
         return float(any(answer == _folded(label) for label in prediction.right))
 
 
@@ -92,7 +92,7 @@ class LogProb(Mean):
 
     def score(self, prediction: Prediction) -> float | None:
         """Return a number of at most 0."""
-        return prediction.log_prob
+        return prediction.log_p
 
 
 def _folded(text: str) -> str:

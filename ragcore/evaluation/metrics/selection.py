@@ -32,13 +32,13 @@ class LogProbAuroc(Mean):
 
     def statistics(self, predictions: Sequence[Prediction]) -> list[Sequence[float] | None]:
         """Return for each right answer the share of wrong ones below it, and 1 to count it."""
-        wrong = np.sort([each.log_prob for each in predictions if each.correct is False])
+        wrong = np.sort([each.log_p for each in predictions if each.correct is False])
         if not len(wrong) or not any(each.correct for each in predictions):
             return [None] * len(predictions)
         statistics: list[Sequence[float] | None] = []
         for prediction in predictions:
-            below = np.searchsorted(wrong, prediction.log_prob, side="left")
-            not_above = np.searchsorted(wrong, prediction.log_prob, side="right")
+            below = np.searchsorted(wrong, prediction.log_p, side="left")
+            not_above = np.searchsorted(wrong, prediction.log_p, side="right")
             share = float(below + not_above) / (2 * len(wrong))
             if prediction.correct is None:
                 statistics.append(None)
@@ -67,7 +67,7 @@ class SelectiveExactMatch(Mean):
 
         Where the last that count have one log p with others, all of these count in part.
         """
-        log_probs = np.sort([each.log_prob for each in predictions if each.correct is not None])
+        log_probs = np.sort([each.log_p for each in predictions if each.correct is not None])
         if not len(log_probs):
             return [None] * len(predictions)
         covered = ceil(len(log_probs) * self.config.coverage / 100)
@@ -76,10 +76,10 @@ class SelectiveExactMatch(Mean):
         part = (covered - above) / int((log_probs == threshold).sum())
         statistics: list[Sequence[float] | None] = []
         for prediction in predictions:
-            weight = 1.0 if prediction.log_prob > threshold else part
+            weight = 1.0 if prediction.log_p > threshold else part
             if prediction.correct is None:
                 statistics.append(None)
-            elif prediction.log_prob < threshold:
+            elif prediction.log_p < threshold:
                 statistics.append((0.0, 0.0))
             else:
                 statistics.append((weight * prediction.correct, weight))

@@ -47,7 +47,7 @@ class Bleu1:
                 statistics.append(None)
                 continue
             references = [composed(right) for right in prediction.right]
-            score = self._bleu.sentence_score(composed(prediction.answer), references)
+            score = self._bleu.sentence_score(composed(prediction.text), references)
             statistics.append((score.counts[0], score.totals[0], score.ref_len))
         return statistics
 
@@ -90,7 +90,7 @@ class RougeL(Mean):
         """Return a number from 0 to 1."""
         if not prediction.right or prediction.regex:
             return None
-        scores = self._scorer.score_multi(list(prediction.right), prediction.answer)
+        scores = self._scorer.score_multi(list(prediction.right), prediction.text)
         return float(scores["rougeL"].fmeasure)
 
 
@@ -109,7 +109,7 @@ class DistinctTrigrams:
         seen: set[tuple[str, ...]] = set()
         statistics: list[Sequence[float] | None] = []
         for prediction in predictions:
-            words = prediction.answer.split()
+            words = prediction.text.split()
             trigrams = list(zip(words, words[1:], words[2:], strict=False))
             new = set(trigrams) - seen
             seen |= new

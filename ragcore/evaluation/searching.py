@@ -1,0 +1,111 @@
+"""Search a memory for each question as deep as measures need, and judge what is found.
+
+Knows memories and questions; knows nothing of measures. Passages are judged by their ids where it
+is known which ones are relevant: then no text is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+
+from ragcore.evaluation.prediction import Ranking
+from ragcore.filters.expressions import Filter
+from ragcore.memory.memory import Memory
+from ragcore.questions import LabelledQuestion
+from ragcore.questions.labelled import RELEVANT
+from ragcore.questions.matching import is_relevant
+from ragcore.types import MISSING_ROW, Answer, Hits
+
+__all__ = ["BATCH", "evidence_ranking", "judged_ranking", "search_rankings"]
+
+BATCH: Final = 32
+"""Questions that are searched for together."""
+
+
+def search_rankings(
+    memory: Memory,
+    questions: Sequence[LabelledQuestion],
+    depth: int,
+    *,
+    where: Filter | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> list[Ranking]:
+    """Search for each question, and judge the passages that are found.
+
+    Args:
+        memory: the version to search.
+        questions: with what is known to be right.
+        depth: passages to search for, at least 1.
+        where: which passages may be found; None for all.
+        progress: called after each batch with the questions done and all questions.
+
+    Raises:
+        ComponentError: the retriever breaks its contract.
+    """
+    rankings: list[Ranking] = []
+    for begin in range(0, len(questions), BATCH):
+        batch = questions[begin : begin + BATCH]
+        hits = _hits(memory, [question.question for question in batch], depth, where)
+        found = hits.rows != MISSING_ROW  # [B, depth]
+        ids = memory.passages.ids(hits.rows[found])
+        ends = np.cumsum(found.sum(axis=1)).tolist()
+        for number, question in enumerate(batch):
+            start = ends[number - 1] if number else 0
+            scores = hits.scores[number][found[number]].tolist()
+            rows = hits.rows[number][found[number]].tolist()
+            names = ids[start : ends[number]]
+            rankings.append(judged_ranking(memory, question, names, scores, depth, rows))
+        if progress is not None:
+            progress(len(rankings), len(questions))
+    return rankings
+
+
+def _hits(memory: Memory, texts: Sequence[str], depth: int, where: Filter | None) -> Hits:
+    return memory.search(texts, depth, where=where)
+
+
+def judged_ranking(
+    memory: Memory,
+    question: LabelledQuestion,
+    ids: Sequence[str],
+    scores: Sequence[float],
+    depth: int,
+    rows: Sequence[int],
+) -> Ranking:
+    """Judge the passages found for a question, by their ids or else by their texts.
+
+    Args:
+        memory: has the passages.
+        question: with what is known to be right.
+        ids: of the passages, best first.
+        scores: one for each.
+        depth: how many passages were searched for.
+        rows: of those passages that the memory has; the others cannot be judged by their texts.
+    """
+    grades = question.grades_by(memory.version)
+    if grades:
+        return Ranking(tuple(ids), tuple(scores), depth, grades)
+    by_text = {}
+    if question.answers_by(memory.version):
+        for passage in memory.passages.take(rows):
+            if is_relevant(passage, question, memory.version):
+                by_text[passage.id] = RELEVANT
+    return Ranking(tuple(ids), tuple(scores), depth, by_text, by_text=True)
+
+
+def evidence_ranking(answer: Answer, question: LabelledQuestion, depth: int) -> Ranking:
+    """Return the passages that an answer was read from as a ranking: those of `rag.k`."""
+    passages = [evidence.passage for evidence in answer.evidence]
+    grades = question.grades_by(answer.memory)
+    by_text = not grades
+    if by_text:
+        grades = {
+            passage.id: RELEVANT
+            for passage in passages
+            if is_relevant(passage, question, answer.memory)
+        }
+    scores = tuple(evidence.score for evidence in answer.evidence)
+    return Ranking(tuple(passage.id for passage in passages), scores, depth, grades, by_text)
