@@ -85,7 +85,7 @@ def report(
 
     def search() -> None:
         for begin in range(0, len(texts), BATCH):
-            memory.search(texts[begin : begin + BATCH], depth)
+            memory.hits(texts[begin : begin + BATCH], depth)
 
     def evaluate() -> None:
         figures = ragcore.evaluate(memory, questions, metrics).figures

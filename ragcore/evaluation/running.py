@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol, runtime_checkable
 
-from ragcore.answering.retrieve import Where
+from ragcore.answering.searching import Where
 from ragcore.contracts import Generator
 from ragcore.errors import QuestionError
 from ragcore.evaluation.checks import (

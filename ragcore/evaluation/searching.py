@@ -64,7 +64,7 @@ def search_rankings(
 
 
 def _hits(memory: Memory, texts: Sequence[str], depth: int, where: Filter | None) -> Hits:
-    return memory.search(texts, depth, where=where)
+    return memory.hits(texts, depth, where=where)
 
 
 def judged_ranking(

@@ -128,17 +128,25 @@ def test_a_closed_output_is_told(monkeypatch):
 
 
 def test_processes_that_cannot_be_started_are_an_error_that_says_what_to_do(tmp_path):
+    resource = pytest.importorskip("resource", reason="limits of files are those of POSIX")
+    del resource
     (tmp_path / "a.md").write_text("text")
-    # In a process of its own: what loky starts beside the workers fails, too, and stays so.
+    # In a process of its own, which may open no further file once all is imported.
     script = (
-        "from loky.backend import spawn\n"
+        "import os, resource\n"
+        "from loky.backend import get_context\n"
+        "import pebble\n"
         "from ragcore_documents.corpus import Documents\n"
         "from ragcore.errors import CorpusError\n"
-        f"spawn._python_exe = {str(tmp_path / 'missing')!r}\n"
+        "get_context('loky')\n"
+        f"corpus = Documents(Documents.Config(path={str(tmp_path)!r}, workers=1))\n"
+        "free = os.open(os.devnull, os.O_RDONLY)\n"
+        "os.close(free)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (free + 2, free + 2))\n"
         "try:\n"
-        f"    list(Documents(Documents.Config(path={str(tmp_path)!r})))\n"
+        "    list(corpus)\n"
         "except CorpusError as error:\n"
-        "    print(error)\n"
+        "    os.write(1, str(error).encode())\n"
     )
     command = [sys.executable, "-c", script]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
