@@ -15,7 +15,16 @@ from ragcore.corpora.structure import DocumentText
 from ragcore.errors import CorpusError
 from ragcore.questions.texts import undecodable
 
-__all__ = ["ID_ALIASES", "ID_KEYS", "Keys", "Parts", "listed", "parts_of", "shown"]
+__all__ = [
+    "ID_ALIASES",
+    "ID_KEYS",
+    "Keys",
+    "Parts",
+    "checked_content",
+    "listed",
+    "parts_of",
+    "shown",
+]
 
 ID_ALIASES: Final = ("_id", "docid", "pid", "docno", "doc_id")
 """Names of a passage's id in the files of BEIR, Pyserini, MS MARCO and TREC."""
@@ -88,20 +97,39 @@ def parts_of(fields: dict[str, Any], keys: Keys, where: str) -> Parts:
     id_ = "" if id_key is None else _id(fields[id_key], id_key, where)
     title = "" if title_key is None else _title(fields[title_key], title_key, where)
     content = _content(fields[text_key], text_key, where)
-    text = content if isinstance(content, str) else content.text
-    if not text or text.isspace():
-        if not title or title.isspace():
-            raise CorpusError(f"{where}: the text is empty: add words or remove the {keys.row_noun}")
-        # A title alone, such as a page's that is nothing but a picture, can be searched too.
-        content = text = title
-    for name, value in (("id", id_), ("title", title), ("text", text)):
-        if not value.isascii() and (fault := undecodable(value)) is not None:
-            raise CorpusError(f"{where}: the {name} {fault}")
+    content = checked_content(id_, title, content, where, keys.row_noun)
     for key in (text_key, id_key, title_key):
         # Two parts may be under one key.
         if key is not None:
             fields.pop(key, None)
     return Parts(id_, title, content, _metadata(fields, keys, where))
+
+
+def checked_content(
+    id_: str, title: str, content: str | DocumentText, where: str, noun: str
+) -> str | DocumentText:
+    """Return the text of a passage; the title where there is no text.
+
+    Args:
+        id_: of the passage.
+        title: of the passage.
+        content: its text.
+        where: file and row, for errors.
+        noun: what a row is called in errors.
+
+    Raises:
+        CorpusError: there is neither text nor title, or a part is no text.
+    """
+    text = content if isinstance(content, str) else content.text
+    if not text or text.isspace():
+        if not title or title.isspace():
+            raise CorpusError(f"{where}: the text is empty: add words or remove the {noun}")
+        # A title alone, such as a page's that is nothing but a picture, can be searched too.
+        content = text = title
+    for name, value in (("id", id_), ("title", title), ("text", text)):
+        if not value.isascii() and (fault := undecodable(value)) is not None:
+            raise CorpusError(f"{where}: the {name} {fault}")
+    return content
 
 
 def _prepare(
@@ -176,9 +204,9 @@ def _title_key(fields: Mapping[str, Any], keys: Keys, where: str) -> str | None:
         return next((name for name in names if name in fields), None)
     if keys.title not in fields:
         raise CorpusError(
-            f"{where}: no {keys.key_noun} {keys.title!r} among {_listed(fields)}, which the corpus's "
-            f"option `title` names: every {keys.row_noun} must have it, with null where there is "
-            "no title"
+            f"{where}: no {keys.key_noun} {keys.title!r} among {_listed(fields)}, which the "
+            f"corpus's option `title` names: every {keys.row_noun} must have it, with null "
+            "where there is no title"
         )
     return keys.title
 

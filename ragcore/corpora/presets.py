@@ -106,7 +106,7 @@ def _prepare_flashrag(fields: MutableMapping[str, Any]) -> None:
     if len(title) > 1 and title[0] == title[-1] == '"' and '"' not in title[1:-1]:
         title = title[1:-1]
     other = fields.get("title")
-    if other is None:
+    if other is None or other == "":
         fields["title"] = title
     elif not isinstance(other, str) or other.strip() not in (title, line.strip()):
         text = contents

@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from ragcore.corpora.readers import ID_ALIASES, DprTsv, Jsonl, TextFolder
+from ragcore.corpora.dpr_tsv import DprTsv
+from ragcore.corpora.fields import ID_ALIASES
+from ragcore.corpora.jsonl import Jsonl
+from ragcore.corpora.text_folder import TextFolder
 from ragcore.errors import CorpusError, EmptyCorpusError
 from ragcore.types import Passage
 

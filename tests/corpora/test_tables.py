@@ -20,9 +20,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from ragcore.corpora.arrow_rows import BATCH
 from ragcore.corpora.json_values import json_value
 from ragcore.corpora.jsonl import Jsonl
-from ragcore.corpora.parquet import BATCH, Parquet
+from ragcore.corpora.parquet import Parquet
 from ragcore.corpora.tables import Csv, Tsv
 from ragcore.errors import CorpusError
 from ragcore.types import Passage
@@ -105,7 +106,7 @@ def test_a_row_is_named_by_its_first_line(tmp_path: Path) -> None:
         ('id,text\n1,"a\nb"\n2\n', r"c\.csv:4: 1 fields, expected 2"),
         ('id,text\n1,"a" b\n', r"c\.csv:2: .*quoting: none"),
         ('id,text\n1,a\n2,"open\nto the\nend\n', r"c\.csv:3: unexpected end of data"),
-        ("id,body\n1,a\n", r"c\.csv:2: no key 'text' among \['body', 'id'\].*`text`"),
+        ("id,body\n1,a\n", r"c\.csv:2: no column 'text' among \['body', 'id'\].*`text`"),
         ("id,text\n,a\n", r"c\.csv:2: id is '', expected"),
         (b"id,text\n1,caf\xe9\n", r"c\.csv:2: not UTF-8 .*encoding: cp1252"),
         (b"\xff\xfei\x00d\x00", r"c\.csv:1: not UTF-8 .*name its encoding"),
@@ -256,7 +257,7 @@ def test_rows_of_a_parquet_file_without_text(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"c\.parquet: row 2: the text is empty"):
         list(parquet(path))
     assert [each.text for each in parquet(path, on_error="skip")] == ["one", "T"]
-    with pytest.raises(CorpusError, match=r"row 1: no key 'contents' or 'text' among \['b'\]"):
+    with pytest.raises(CorpusError, match=r"row 1: no column 'contents' or 'text' among \['b'\]"):
         list(parquet(saved(path, [{"b": 1}]), preset="pyserini"))
 
 
