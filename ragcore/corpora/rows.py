@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import NotImplementedType
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Self, cast
 
 from pydantic import Field, model_validator
 
@@ -198,11 +198,10 @@ class RowCorpus(ABC):
 
     def __length_hint__(self) -> int | NotImplementedType:
         """Return the number of passages, where files tell it without being read."""
-        settings = self._settings
-        if settings.words is not None or settings.split is not None:
-            return NotImplemented
-        count = self.row_count()
-        return count if count is not None and count <= _MOST else NotImplemented
+        count = self.row_count() if self._splitter.is_whole else None
+        if count is None or count > _MOST:
+            return cast("NotImplementedType", NotImplemented)
+        return count
 
     def row_count(self) -> int | None:
         """Return the number of rows; None where the files must be read to know it."""
