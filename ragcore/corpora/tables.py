@@ -133,11 +133,7 @@ class Csv(RowCorpus):
         if isinstance(values, CorpusError):
             raise values
         if isinstance(values, csv.Error):
-            if "new-line character" in str(values):
-                raise CorpusError(
-                    f"{where}: a carriage return without a line feed ends a line: save the file "
-                    "with the line ends of Windows or Unix"
-                )
+            _check_line_end(values, where)
             raise CorpusError(
                 f"{where}: {values}: a field that begins with a quote must end with one, and a "
                 'quote in it be doubled (""); where quotes are letters like any other, set '
@@ -171,6 +167,7 @@ class Csv(RowCorpus):
         if isinstance(values, CorpusError):
             raise values
         if isinstance(values, Exception):
+            _check_line_end(values, where)
             raise CorpusError(f"{where}: {values}: expected the names of the columns")
         twice = next((name for name, count in Counter(values).items() if count > 1), None)
         if twice is not None:
@@ -181,8 +178,8 @@ class Csv(RowCorpus):
         other = next((each for each in _DELIMITERS if each in values[0]), None)
         if len(values) == 1 and other is not None and values[0] != config.text:
             raise CorpusError(
-                f"{where}: one column, {shown(values[0])}, separated by {self._delimiter!r}: for fields "
-                f"that {other!r} separates, set delimiter: {other!r}"
+                f"{where}: one column, {shown(values[0])}, separated by {self._delimiter!r}: for "
+                f"fields that {other!r} separates, set delimiter: {other!r}"
             )
         _check_names(config, values, where)
         return tuple(values)
@@ -238,6 +235,19 @@ def _check_names(config: TableConfig, columns: Sequence[str], where: str) -> Non
                     f"{where}: no column {name!r}, which `{option}` names: expected one of "
                     f"{listed(columns)}"
                 )
+
+
+def _check_line_end(error: Exception, where: str) -> None:
+    """Check that an error of the csv module is none of line ends, which it words for programs.
+
+    Raises:
+        CorpusError: it is one.
+    """
+    if "new-line character" in str(error):
+        raise CorpusError(
+            f"{where}: a carriage return without a line feed ends a line: save the file with the "
+            "line ends of Windows or Unix"
+        )
 
 
 def _is_like_ascii(encoding: str) -> bool:

@@ -142,8 +142,10 @@ def test_an_error_in_a_wide_encoding_names_its_line(tmp_path: Path, encoding: st
 
 
 def test_lines_that_a_carriage_return_ends_are_named(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match=r"c\.csv:2: a carriage return without a line feed"):
-        ids(csv_of(tmp_path / "c.csv", "id,text\n1,a\r2,b\n"))
+    for number, content in ((2, "id,text\n1,a\r2,b\n"), (1, "id,text\r1,a\r")):
+        message = rf"c\.csv:{number}: a carriage return without a line feed"
+        with pytest.raises(CorpusError, match=message):
+            ids(csv_of(tmp_path / "c.csv", content))
 
 
 def test_a_wrong_delimiter_is_named(tmp_path: Path) -> None:
