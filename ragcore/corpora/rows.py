@@ -10,8 +10,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import NotImplementedType
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Self, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -196,12 +195,10 @@ class RowCorpus(ABC):
                     break
         return locations
 
-    def __length_hint__(self) -> int | NotImplementedType:
-        """Return the number of passages, where files tell it without being read."""
+    def __length_hint__(self) -> int:
+        """Return the number of passages; 0 where files must be read to know it."""
         count = self.row_count() if self._splitter.is_whole else None
-        if count is None or count > _MOST:
-            return cast("NotImplementedType", NotImplemented)
-        return count
+        return 0 if count is None or count > _MOST else count
 
     def row_count(self) -> int | None:
         """Return the number of rows; None where the files must be read to know it."""
