@@ -24,6 +24,10 @@ Record = tuple[int, list[str] | Exception]
 _MOST_LINES: Final = 100_000
 _MOST_LETTERS: Final = 16 << 20
 """Lines and characters of a wrong record up to which its lines are read again."""
+_MOST_AGAIN: Final = 1 << 30
+"""Characters of a file that are read again, as lines can be made that are read again and again."""
+_LETTERS_PER_LINE: Final = 64
+"""Characters that take as long as beginning a line."""
 
 
 class RecordTooLongError(CorpusError):
@@ -42,7 +46,8 @@ def records(lines: Iterator[Line], delimiter: str, *, quoted: bool) -> Iterator[
         quoted: whether quotes are around fields; otherwise they are letters like any other.
 
     Raises:
-        RecordTooLongError: a record is wrong, and too long to be read again.
+        RecordTooLongError: a record is wrong, and it, or those before it, are too long to be read
+            again.
     """
     allow_long_fields()
     source = _Source(lines)
@@ -81,6 +86,7 @@ class _Source:
         self._record: list[Line] = []
         self._again: deque[Line] = deque()
         self._letters = 0
+        self._letters_again = 0
         self._is_complete = True
         self.first = 0
         self.fault: CorpusError | None = None
@@ -116,11 +122,17 @@ class _Source:
             error: of the record.
 
         Raises:
-            RecordTooLongError: they are too many.
+            RecordTooLongError: they are too many, or too many were read again before.
         """
         if not self._is_complete:
             raise RecordTooLongError(
                 f"{self.first}: {error}: the field goes on over more lines than a row has, so "
                 "that the row cannot be left out: close its quote, or set quoting: none"
+            )
+        self._letters_again += self._letters + _LETTERS_PER_LINE * len(self._record)
+        if self._letters_again > _MOST_AGAIN:
+            raise RecordTooLongError(
+                f"{self.first}: {error}: too many rows with wrong quotes to leave them out: repair "
+                "the quotes, or set quoting: none"
             )
         self._again.extendleft(reversed(self._record[1:]))

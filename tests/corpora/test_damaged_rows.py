@@ -113,6 +113,16 @@ def test_a_stray_quote_before_too_many_lines_stops(
     assert ids(rows) == ["1", "2", "40"]
 
 
+def test_lines_that_open_a_quote_from_any_of_them_take_bounded_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read from any of these lines on, a quote is open up to the end."""
+    monkeypatch.setattr(csv_records, "_MOST_AGAIN", 1 << 20)
+    corpus = csv_of(tmp_path / "c.csv", "id,text\n" + 'a","c\n' * 5000, on_error="skip")
+    with pytest.raises(CorpusError, match=r"c\.csv:\d: .* too many rows with wrong quotes"):
+        ids(corpus)
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "shift_jis"])
 def test_a_row_in_another_encoding_may_be_skipped(tmp_path: Path, encoding: str) -> None:
     bad = {"utf-8": b"\xff", "cp1252": b"\x81", "shift_jis": b"\xff"}[encoding]
