@@ -69,12 +69,13 @@ def arrow_rows(
         CorpusError: a batch cannot be read.
     """
     number = 0
+    faults: tuple[type[Exception], ...] = (*_faults(), OSError)
     remaining = iter(batches)
     while True:
         where = f"{shard.path}: row {number + 1} or one of the next {BATCH}"
         try:
             batch = next(remaining, None)
-        except (*_faults(), OSError) as error:
+        except faults as error:
             raise CorpusError(f"{where}: cannot be read ({error}): {action}") from None
         if batch is None:
             return
