@@ -43,6 +43,7 @@ class Source:
         path: of the file.
         page: its number in the file.
         line: its number in the file, from 1.
+        row: its number in a table without lines, from 1.
         heading: of the section, or the path of headings that leads to it.
         revision: of the document.
         date: of the revision, ISO 8601.
@@ -54,6 +55,7 @@ class Source:
     path: str | None = None
     page: int | None = None
     line: int | None = None
+    row: int | None = None
     heading: str | None = None
     revision: str | None = None
     date: str | None = None
@@ -63,7 +65,7 @@ class Source:
     def of(cls, passage: Passage) -> Source:
         """Return the source that a passage's metadata name; a value of another form is left out.
 
-        Keys of metadata: `uri` or `url`, `path`, `page`, `line`, `heading` or `section`,
+        Keys of metadata: `uri` or `url`, `path`, `page`, `line`, `row`, `heading` or `section`,
         `revision`, `date` or `timestamp`, `span`. With a `revision`, `page` is the id of a wiki's
         page and no number of a page.
         """
@@ -76,6 +78,7 @@ class Source:
             path=_text_at(metadata, "path"),
             page=_number_at(metadata, "page") if revision is None else None,
             line=_number_at(metadata, "line"),
+            row=_number_at(metadata, "row"),
             heading=_text_at(metadata, "heading", "section"),
             revision=revision,
             date=_text_at(metadata, "date", "timestamp"),

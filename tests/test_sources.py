@@ -11,7 +11,19 @@ from hypothesis import strategies as st
 from ragcore.types import Answer, Evidence, Passage, Source
 from ragcore.views.source import source_line
 
-KEYS = ("uri", "url", "path", "page", "line", "heading", "section", "revision", "date", "span")
+KEYS = (
+    "uri",
+    "url",
+    "path",
+    "page",
+    "line",
+    "row",
+    "heading",
+    "section",
+    "revision",
+    "date",
+    "span",
+)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -82,7 +94,7 @@ def test_any_metadata_have_a_source(metadata: dict[str, object]):
     assert json.loads(json.dumps(told.to_dict())) == told.to_dict()
     for name in ("uri", "path", "heading", "revision", "date"):
         assert getattr(told, name) is None or isinstance(getattr(told, name), str)
-    for name in ("page", "line"):
+    for name in ("page", "line", "row"):
         assert getattr(told, name) is None or type(getattr(told, name)) is int
 
 

@@ -17,9 +17,11 @@ class Corpus(Component, Protocol):
 
     It may have further members, which are used where they exist:
 
-    - `places(id) -> list[str]`, where the first two passages with an id are, such as
+    - `locations(id) -> list[str]`, where the first two passages with an id are, such as
       `passages.jsonl:7`, for the error that names them;
-    - `__len__` or `__length_hint__`, how many passages it has, to show progress.
+    - `__len__` or `__length_hint__`, how many passages it has, to show progress;
+    - `summary() -> Sequence[str]`: what the last iteration that has ended read and what it skipped,
+      in lines of text, which `ragcore memory build` and `update` print.
     """
 
     def __iter__(self) -> Iterator[Passage]:

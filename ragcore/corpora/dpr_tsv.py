@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from ragcore.corpora.fields import ID_KEYS, Keys, listed, shown
+from ragcore.corpora.fields import ID_KEYS, Keys, Parts, checked_content, listed, shown
 from ragcore.corpora.lines import LONGEST_LINE, decoded, raw_lines
 from ragcore.corpora.rows import CorpusConfig, FilesConfig, Row, RowCorpus
 from ragcore.corpora.shards import find_shards, packed
@@ -22,6 +22,7 @@ _MSMARCO: Final[dict[int, tuple[str, ...]]] = {
     2: ("id", "text"),
     4: ("id", "url", "title", "text"),
 }
+_BLANK: Final = frozenset({b"\n", b"\r\n"})
 """Columns of MS MARCO's first collections by their number: passages, and documents."""
 
 
@@ -31,7 +32,8 @@ class DprTsv(RowCorpus):
     A row is one line. Files that have no quoting, in which a quote is a letter like any other, are
     read with `quoting: none`, and those without a header with `columns`: MS MARCO's collection.tsv
     with both, which `preset: msmarco` stands for. Columns other than id, text and title become
-    metadata. With `ids: content`, `columns` may lack the id: it is made from title and text.
+    metadata. Empty lines are skipped. With `ids: content`, `columns` may lack the id: it is made
+    from title and text.
     """
 
     class Config(CorpusConfig, FilesConfig):
@@ -90,6 +92,10 @@ class DprTsv(RowCorpus):
             if columns is None and preset is None:
                 columns = self._header(next(lines, None), f"{shard.path}:1")
             for number, line in lines:
+                if line in _BLANK:
+                    continue
+                if columns is None:
+                    columns = _layout(line, f"{shard.path}:{number}")
                 if number == 1 and columns is not None and self._is_header(line, columns):
                     continue
                 yield Row(shard, number, (columns, line))
@@ -103,8 +109,6 @@ class DprTsv(RowCorpus):
         """
         columns, line = row.content
         values = self._values(decoded(line, row.number, where), where)
-        if columns is None:
-            columns = _MSMARCO.get(len(values), _MSMARCO[2])
         if len(values) != len(columns):
             raise CorpusError(
                 f"{where}: {len(values)} fields, expected {len(columns)} "
@@ -114,6 +118,16 @@ class DprTsv(RowCorpus):
         if fields.get("id") == "":
             raise CorpusError(f"{where}: the id is empty: give each row one")
         return fields
+
+    def parts(self, row: Row, where: str) -> Parts:
+        """Return the parts of a line, all of which are text, so that less need be checked.
+
+        Raises:
+            CorpusError: as `fields`, or it has neither text nor title.
+        """
+        fields = self.fields(row, where)
+        id_, title, text = fields.pop("id", ""), fields.pop("title", ""), fields.pop("text")
+        return Parts(id_, title, checked_content(id_, title, text, where, "line"), fields)
 
     def _header(self, first: tuple[int, bytes] | None, where: str) -> tuple[str, ...]:
         """Return the columns that the first line names, the id under its own name."""
@@ -136,7 +150,7 @@ class DprTsv(RowCorpus):
 
     def _values(self, line: str, where: str) -> list[str]:
         """Split a line into its fields, and undo their quotes."""
-        if not self._quoted:
+        if not self._quoted or '"' not in line:
             return line.rstrip("\r\n").split("\t")
         allow_long_fields()
         try:
@@ -149,6 +163,23 @@ class DprTsv(RowCorpus):
                 'line, and a quote in it be doubled (""); where quotes are letters like any other, '
                 "set quoting: none"
             ) from None
+
+
+def _layout(line: bytes, where: str) -> tuple[str, ...]:
+    """Return the columns of a file of MS MARCO, by the number that its first line has.
+
+    Raises:
+        CorpusError: it has another number of fields.
+    """
+    count = line.count(b"\t") + 1
+    columns = _MSMARCO.get(count)
+    if columns is None:
+        expected = " or ".join(f"{n} ({', '.join(names)})" for n, names in _MSMARCO.items())
+        raise CorpusError(
+            f"{where}: {count} fields, expected {expected}, separated by tabs: is it a file of MS "
+            "MARCO's first collections?"
+        )
+    return columns
 
 
 def allow_long_fields() -> None:

@@ -5,7 +5,7 @@ Knows rows as mappings from keys to values; knows nothing of files.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -15,7 +15,16 @@ from ragcore.corpora.structure import DocumentText
 from ragcore.errors import CorpusError
 from ragcore.questions.texts import undecodable
 
-__all__ = ["ID_ALIASES", "ID_KEYS", "Keys", "Parts", "listed", "parts_of", "shown"]
+__all__ = [
+    "ID_ALIASES",
+    "ID_KEYS",
+    "Keys",
+    "Parts",
+    "checked_content",
+    "listed",
+    "parts_of",
+    "shown",
+]
 
 ID_ALIASES: Final = ("_id", "docid", "pid", "docno", "doc_id")
 """Names of a passage's id in the files of BEIR, Pyserini, MS MARCO and TREC."""
@@ -46,6 +55,16 @@ class Keys:
     preset: Preset | None = None
     any_value: bool = False
 
+    @property
+    def key_noun(self) -> str:
+        """What a key is called in errors."""
+        return "column" if self.any_value else "key"
+
+    @property
+    def row_noun(self) -> str:
+        """What a row is called in errors."""
+        return "row" if self.any_value else "line"
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -70,28 +89,64 @@ def parts_of(fields: dict[str, Any], keys: Keys, where: str) -> Parts:
             title; or its id may be under several keys.
     """
     preset = keys.preset
-    if preset is not None and preset.prepare is not None and keys.text is None:
-        preset.prepare(fields)
+    if preset is not None and preset.prepare is not None:
+        _prepare(fields, preset.prepare, keys.text)
     text_key = _text_key(fields, keys, where)
     id_key = _id_key(fields, keys, where)
     title_key = _title_key(fields, keys, where)
     id_ = "" if id_key is None else _id(fields[id_key], id_key, where)
     title = "" if title_key is None else _title(fields[title_key], title_key, where)
     content = _content(fields[text_key], text_key, where)
-    text = content if isinstance(content, str) else content.text
-    if not text or text.isspace():
-        if not title or title.isspace():
-            raise CorpusError(f"{where}: the text is empty: add words or remove the line")
-        # A title alone, such as a page's that is nothing but a picture, can be searched too.
-        content = text = title
-    for name, value in (("id", id_), ("title", title), ("text", text)):
-        if not value.isascii() and (fault := undecodable(value)) is not None:
-            raise CorpusError(f"{where}: the {name} {fault}")
+    content = checked_content(id_, title, content, where, keys.row_noun)
     for key in (text_key, id_key, title_key):
         # Two parts may be under one key.
         if key is not None:
             fields.pop(key, None)
     return Parts(id_, title, content, _metadata(fields, keys, where))
+
+
+def checked_content(
+    id_: str, title: str, content: str | DocumentText, where: str, noun: str
+) -> str | DocumentText:
+    """Return the text of a passage; the title where there is no text.
+
+    Args:
+        id_: of the passage.
+        title: of the passage.
+        content: its text.
+        where: file and row, for errors.
+        noun: what a row is called in errors.
+
+    Raises:
+        CorpusError: there is neither text nor title, or a part is no text.
+    """
+    text = content if isinstance(content, str) else content.text
+    if not text or text.isspace():
+        if not title or title.isspace():
+            raise CorpusError(f"{where}: the text is empty: add words or remove the {noun}")
+        # A title alone, such as a page's that is nothing but a picture, can be searched too.
+        content = text = title
+    for name, value in (("id", id_), ("title", title), ("text", text)):
+        if not value.isascii() and (fault := undecodable(value)) is not None:
+            raise CorpusError(f"{where}: the {name} {fault}")
+    return content
+
+
+def _prepare(
+    fields: dict[str, Any], prepare: Callable[[MutableMapping[str, Any]], None], text: str | None
+) -> None:
+    """Change a row as a preset says; where the text is under a key of its own, leave `text`."""
+    before = fields.get("text", _MISSING)
+    prepare(fields)
+    if text is None or text == "text":
+        return
+    if before is _MISSING:
+        fields.pop("text", None)
+    else:
+        fields["text"] = before
+
+
+_MISSING: Final = object()
 
 
 def _text_key(fields: Mapping[str, Any], keys: Keys, where: str) -> str:
@@ -102,8 +157,9 @@ def _text_key(fields: Mapping[str, Any], keys: Keys, where: str) -> str:
         if key in fields:
             return key
     raise CorpusError(
-        f"{where}: no key {' or '.join(map(repr, expected))} among {_listed(fields)}: every line "
-        "must have the passage's text there; the corpus's option `text` names another key"
+        f"{where}: no {keys.key_noun} {' or '.join(map(repr, expected))} among {_listed(fields)}: "
+        f"every {keys.row_noun} must have the passage's text there; the corpus's option `text` "
+        f"names another {keys.key_noun}"
     )
 
 
@@ -114,17 +170,18 @@ def _id_key(fields: Mapping[str, Any], keys: Keys, where: str) -> str | None:
     if keys.id is not None:
         if keys.id not in fields:
             raise CorpusError(
-                f"{where}: no key {keys.id!r} among {_listed(fields)}, which the corpus's option "
-                "`id` names: every line must have the passage's id there"
+                f"{where}: no {keys.key_noun} {keys.id!r} among {_listed(fields)}, which the "
+                f"corpus's option `id` names: every {keys.row_noun} must have the passage's id "
+                "there"
             )
         return keys.id
     if keys.preset is not None:
         key = next((key for key in keys.preset.id if key in fields), None)
         if key is None:
             raise CorpusError(
-                f"{where}: no key {' or '.join(map(repr, keys.preset.id))} among "
+                f"{where}: no {keys.key_noun} {' or '.join(map(repr, keys.preset.id))} among "
                 f"{_listed(fields)}, where the preset has the id: use another preset, or name the "
-                "key with the corpus's option `id` (false takes row numbers)"
+                f"{keys.key_noun} with the corpus's option `id` (false takes row numbers)"
             )
         return key
     if "id" in fields:
@@ -132,8 +189,8 @@ def _id_key(fields: Mapping[str, Any], keys: Keys, where: str) -> str | None:
     aliases = [key for key in ID_ALIASES if key in fields]
     if len(aliases) > 1:
         raise CorpusError(
-            f"{where}: the id may be under {' or '.join(map(repr, aliases))}: name the key with "
-            f"the corpus's option `id`, such as id: {aliases[0]}"
+            f"{where}: the id may be under {' or '.join(map(repr, aliases))}: name the "
+            f"{keys.key_noun} with the corpus's option `id`, such as id: {aliases[0]}"
         )
     return aliases[0] if aliases else None
 
@@ -147,8 +204,9 @@ def _title_key(fields: Mapping[str, Any], keys: Keys, where: str) -> str | None:
         return next((name for name in names if name in fields), None)
     if keys.title not in fields:
         raise CorpusError(
-            f"{where}: no key {keys.title!r} among {_listed(fields)}, which the corpus's option "
-            "`title` names: every line must have it, with null where there is no title"
+            f"{where}: no {keys.key_noun} {keys.title!r} among {_listed(fields)}, which the "
+            f"corpus's option `title` names: every {keys.row_noun} must have it, with null "
+            "where there is no title"
         )
     return keys.title
 

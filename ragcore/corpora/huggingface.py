@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ragcore.corpora.parquet import BATCH, columns_to_read
+from ragcore.corpora.arrow_rows import BATCH, arrow_rows, columns_to_read
 from ragcore.corpora.presets import PresetName
 from ragcore.corpora.rows import Row, RowConfig, RowCorpus, keys_of
 from ragcore.corpora.shards import Shard
@@ -78,29 +78,18 @@ class HuggingFace(RowCorpus):
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows as mappings."""
-        import pyarrow as pa
-
         part, data = self._data()
-        shard = Shard(Path(f"{self._label()}[{part}]"), f"{self._label()}[{part}]", is_whole=True)
+        path = self._config.path
+        # No absolute path in metadata, which is another on each machine.
+        name = self._label() if path is None else path.absolute().name
+        shard = Shard(Path(f"{self._label()}[{part}]"), f"{name}[{part}]", is_whole=True)
         if data.column_names is not None:
-            columns = columns_to_read(self._config, self._config.preset, data.column_names)
+            columns = columns_to_read(
+                self._config, self._config.preset, data.column_names, str(shard.path)
+            )
             data = data if columns is None else data.select_columns(columns)
-        tables = iter(data.with_format("arrow").iter(batch_size=BATCH))
-        number = 0
-        while True:
-            try:
-                table = next(tables, None)
-                values = [] if table is None else table.to_pylist()
-            except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-                raise CorpusError(
-                    f"{shard.path}: row {number + 1} or one of the next {BATCH}: cannot be read "
-                    f"({error}): save or fetch the data set again"
-                ) from None
-            if table is None:
-                return
-            for fields in values:
-                number += 1
-                yield Row(shard, number, fields)
+        batches = data.with_format("arrow").iter(batch_size=BATCH)
+        yield from arrow_rows(batches, shard, "save or fetch the data set again")
 
     def fields(self, row: Row, where: str) -> dict[str, Any]:
         """Return the values of a row by their columns."""
@@ -125,6 +114,12 @@ class HuggingFace(RowCorpus):
                 the hub cannot be reached.
         """
         library, config = _library(), self._config
+        if config.name is not None and Path(config.name).exists():
+            # The library would read it in place of the hub's data set.
+            raise CorpusError(
+                f"{config.name}: the name of a data set on the hub, and of a file or folder in "
+                f"{Path.cwd()}: give the folder as `path`, or run ragcore in another folder"
+            )
         if config.path is not None:
             if not config.path.is_dir():
                 raise CorpusError(

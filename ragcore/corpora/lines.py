@@ -6,11 +6,12 @@ lack of memory. Knows nothing of what a line holds.
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from ragcore.corpora.compression import damages, unpacked
+from ragcore.corpora.compression import damage_error, damages, unpacked
 from ragcore.errors import CorpusError
 
 __all__ = ["LONGEST_LINE", "decoded", "lines_of", "raw_lines"]
@@ -52,14 +53,20 @@ def decoded(line: bytes, number: int, where: str) -> str:
         ) from None
 
 
-def raw_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+def raw_lines(path: Path, encoding: str | None = None) -> Iterator[tuple[int, bytes]]:
     """Yield the lines of a file as bytes, their ends included, with their numbers from 1.
 
+    Args:
+        path: of the file.
+        encoding: in which a line feed may be other bytes than in UTF-8, such as UTF-16; the lines
+            are then yielded in UTF-8. None yields bytes as they are.
+
     Raises:
-        CorpusError: the file cannot be read, packed data end too soon or are damaged, or a line is
-            longer than `LONGEST_LINE`.
+        CorpusError: the file cannot be read, packed data end too soon or are damaged, a line is
+            longer than `LONGEST_LINE`, or bytes are not in the encoding.
     """
     number = 1
+    recoder = None if encoding is None else _Recoder(encoding)
     # Parts of a line that is not complete yet; joined once, so that a long one is not copied often.
     parts: list[bytes] = []
     length = 0
@@ -68,12 +75,10 @@ def raw_lines(path: Path) -> Iterator[tuple[int, bytes]]:
             try:
                 block = file.read(_BLOCK)
             except damages() as error:
-                packed = f": its {kind} data are damaged or end too soon" if kind else ""
-                raise CorpusError(
-                    f"{path}:{number}: cannot be read ({error}){packed}: fetch the file again"
-                ) from None
-            if not block:
-                break
+                raise damage_error(path, number, kind, error) from None
+            is_end = not block
+            if recoder is not None:
+                block = recoder.recoded(block)
             start = 0
             while end := block.find(b"\n", start) + 1:
                 line = block[start:end]
@@ -91,5 +96,41 @@ def raw_lines(path: Path) -> Iterator[tuple[int, bytes]]:
                         "expected one row a line; write a JSON array as lines, with `jq -c '.[]'` "
                         "for example"
                     )
+            if recoder is not None and recoder.fault is not None:
+                raise CorpusError(
+                    f"{path}:{number}: not in the encoding {encoding} ({recoder.fault}): name the "
+                    "right one with `encoding`"
+                )
+            if is_end:
+                break
     if parts:
         yield number, b"".join(parts)
+
+
+class _Recoder:
+    """Turns the blocks of a file in some encoding into UTF-8.
+
+    Attributes:
+        fault: why no more can be turned; the last block was turned up to the fault.
+    """
+
+    def __init__(self, encoding: str) -> None:
+        self.fault: UnicodeError | None = None
+        self._decoder = codecs.getincrementaldecoder(encoding)()
+
+    def recoded(self, block: bytes) -> bytes:
+        """Return a block in UTF-8; one of no bytes is the end."""
+        state = self._decoder.getstate()
+        try:
+            return self._decoder.decode(block, final=not block).encode()
+        except UnicodeError as error:
+            self.fault = error
+        # Byte by byte, as it is not said how much of the block comes before the fault.
+        self._decoder.setstate(state)
+        texts = []
+        for position in range(len(block)):
+            try:
+                texts.append(self._decoder.decode(block[position : position + 1]))
+            except UnicodeError:
+                break
+        return "".join(texts).encode("utf-8", "replace")

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from pydantic import Field
 
+from ragcore.corpora.arrow_rows import BATCH, arrow_rows, columns_to_read
 from ragcore.corpora.compression import opened
-from ragcore.corpora.fields import ID_KEYS, shown
-from ragcore.corpora.presets import PRESETS, PresetName
+from ragcore.corpora.presets import PresetName
 from ragcore.corpora.rows import FilesConfig, Row, RowConfig, RowCorpus, keys_of
 from ragcore.corpora.shards import Shard, find_shards
 from ragcore.errors import CorpusError
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-__all__ = ["BATCH", "Parquet", "columns_to_read"]
-
-BATCH: Final = 512
-"""Rows that are in memory at a time."""
+__all__ = ["Parquet"]
 
 _FILES: Final = ("*.parquet",)
+_PREFERRED: Final[dict[PresetName, tuple[str, ...]]] = {"beir": ("corpus*.parquet",)}
+"""Names of the files of collections whose folders have files of questions too."""
 
 
 class Parquet(RowCorpus):
@@ -50,10 +48,7 @@ class Parquet(RowCorpus):
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows as mappings."""
-        import pyarrow as pa
-
-        for shard in find_shards(self._config.path, _FILES):
-            number = 0
+        for shard in self._shards():
             with _opened(shard) as file:
                 names = file.schema_arrow.names
                 twice = next((name for name, count in Counter(names).items() if count > 1), None)
@@ -62,22 +57,9 @@ class Parquet(RowCorpus):
                         f"{shard.path}: two columns have the name {twice!r}: give each a name of "
                         "its own"
                     )
-                columns = columns_to_read(self._config, self._config.preset, names)
+                columns = columns_to_read(self._config, self._config.preset, names, str(shard.path))
                 batches = file.iter_batches(batch_size=BATCH, columns=columns)
-                while True:
-                    where = f"{shard.path}: row {number + 1} or one of the next {BATCH}"
-                    try:
-                        batch: pa.RecordBatch | None = next(batches, None)
-                    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-                        raise CorpusError(
-                            f"{where}: cannot be read ({error}): fetch the file again, or write it "
-                            "anew"
-                        ) from None
-                    if batch is None:
-                        break
-                    for fields in _values(batch, where):
-                        number += 1
-                        yield Row(shard, number, fields)
+                yield from arrow_rows(batches, shard, "fetch the file again, or write a new one")
 
     def fields(self, row: Row, where: str) -> dict[str, Any]:
         """Return the values of a row by their columns."""
@@ -87,78 +69,15 @@ class Parquet(RowCorpus):
     def row_count(self) -> int:
         """Return the number of rows of all files."""
         count = 0
-        for shard in find_shards(self._config.path, _FILES):
+        for shard in self._shards():
             with _opened(shard) as file:
                 count += file.metadata.num_rows
         return count
 
-
-def columns_to_read(
-    config: RowConfig, preset: PresetName | None, names: Sequence[str]
-) -> list[str] | None:
-    """Return the columns that passages are made of; None for all.
-
-    Args:
-        config: of the corpus; where it names the columns of metadata, others need not be read.
-        preset: whose keys are read.
-        names: of all columns.
-    """
-    if config.metadata is None:
-        return None
-    needed = {*config.metadata, "metadata", config.id, config.title, config.text, *ID_KEYS}
-    needed |= {"title", "text"}
-    if preset is not None:
-        layout = PRESETS[preset]
-        needed |= {*layout.id, *layout.title, *layout.text, "contents", "history", "wikidata_info"}
-    return [name for name in names if name in needed]
-
-
-def _values(batch: pa.RecordBatch, where: str) -> list[dict[str, Any]]:
-    """Return the rows of a batch as mappings.
-
-    Raises:
-        CorpusError: Python has no such value, as for a date in the year 99999; names the column.
-    """
-    import pyarrow as pa
-
-    faults = (pa.ArrowException, ValueError, OverflowError)
-    for position, column in enumerate(batch.columns):
-        coarse = _without_nanoseconds(column.type)
-        if coarse != column.type:
-            name = batch.schema.names[position]
-            batch = batch.set_column(position, name, column.cast(coarse, safe=False))
-    try:
-        values: list[dict[str, Any]] = batch.to_pylist()
-    except faults:
-        for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            try:
-                column.to_pylist()
-            except faults as error:
-                raise CorpusError(
-                    f"{where}: the column {shown(name)} of type {str(column.type)[:100]} has a "
-                    f"value that cannot be read ({error}): leave the column out by naming those to "
-                    "keep, as in metadata: [url, date], or repair the value"
-                ) from None
-        raise
-    return values
-
-
-def _without_nanoseconds(type_: pa.DataType) -> pa.DataType:
-    """Return a type with microseconds for nanoseconds, which times of Python do not have."""
-    import pyarrow as pa
-
-    types = pa.types
-    if types.is_timestamp(type_) and type_.unit == "ns":
-        return pa.timestamp("us", type_.tz)
-    if types.is_time64(type_):
-        return pa.time64("us")
-    if types.is_duration(type_) and type_.unit == "ns":
-        return pa.duration("us")
-    if types.is_struct(type_):
-        return pa.struct([field.with_type(_without_nanoseconds(field.type)) for field in type_])
-    if types.is_list(type_):
-        return pa.list_(type_.value_field.with_type(_without_nanoseconds(type_.value_type)))
-    return type_
+    def _shards(self) -> list[Shard]:
+        preset = self._config.preset
+        preferred = () if preset is None else _PREFERRED.get(preset, ())
+        return find_shards(self._config.path, _FILES, preferred)
 
 
 def _opened(shard: Shard) -> pq.ParquetFile:

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from ragcore.corpora.content_ids import ContentIds
 from ragcore.corpora.splitter import split_words
-from ragcore.corpora.splitting import Piece, SplitConfig, plain_document, split_document
+from ragcore.corpora.splitting import (
+    Piece,
+    SplitConfig,
+    check_tokens,
+    plain_document,
+    split_document,
+)
 from ragcore.corpora.structure import DocumentText
 from ragcore.types import Passage
 
@@ -28,8 +34,9 @@ def check_split(words: int | None, split: SplitConfig | None) -> None:
     """
     if words is not None and split is not None:
         raise ValueError(
-            f"words: {words} is short for split: {{by: words, size: {words}}}: expected one of "
-            "words and split"
+            f"expected one of words and split: words: {words} counts words between white space, "
+            f"and split: {{by: words, size: {words}}} starts again at headings and also splits "
+            "texts without spaces"
         )
 
 
@@ -55,6 +62,16 @@ class Splitter:
     def use_tokenizer(self, tokenizer: TextTokenizer) -> None:
         """Count tokens by this tokenizer."""
         self._tokenizer = tokenizer
+
+    def check(self) -> None:
+        """Check that texts can be split, whatever they are.
+
+        Raises:
+            CorpusError: tokens are to be counted and there is no tokenizer, or a piece would have
+                more of them than the encoder reads.
+        """
+        if self._split is not None:
+            check_tokens(self._split, self._tokenizer)
 
     @property
     def is_whole(self) -> bool:

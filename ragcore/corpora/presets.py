@@ -70,12 +70,14 @@ def _kilt_text(paragraphs: Iterable[str], title: object) -> DocumentText:
     for number, paragraph in enumerate(paragraphs):
         text = paragraph.strip()
         if text.startswith(_ITEM):
-            items.append(f"- {text.removeprefix(_ITEM).lstrip('- ')}")
+            # A dash that a space follows is the item's mark; another is a part of the text.
+            item = f"{text.removeprefix(_ITEM)} ".removeprefix("- ").strip()
+            items += [f"- {item}"] if item else []
             continue
         builder.add("list", "\n".join(items))
         items = []
         if text.startswith(_SECTION):
-            headings = text.removeprefix(_SECTION).rstrip(".").split(".:")
+            headings = text.removeprefix(_SECTION).removesuffix(".").split(".:")
             builder.add("heading", headings[-1], level=len(headings))
         elif number or text != title:
             builder.add("paragraph", text)
@@ -90,7 +92,8 @@ _ITEM: Final = "BULLET::::"
 def _prepare_flashrag(fields: MutableMapping[str, Any]) -> None:
     """Split `contents` into the title, its first line, and the text, all other lines.
 
-    A row that has `text` as well keeps that one.
+    A row that has `text` as well keeps that one. Of a row with a title, the first line is cut off
+    only where it is that title.
     """
     contents = fields.get("contents")
     if not isinstance(contents, str) or "text" in fields:
@@ -99,9 +102,14 @@ def _prepare_flashrag(fields: MutableMapping[str, Any]) -> None:
     if not end:
         line, text = "", contents
     title = line.strip()
-    if len(title) > 1 and title[0] == title[-1] == '"':
+    # `"A" and "B"` is no title in quotes.
+    if len(title) > 1 and title[0] == title[-1] == '"' and '"' not in title[1:-1]:
         title = title[1:-1]
-    fields.setdefault("title", title)
+    other = fields.get("title")
+    if other is None or other == "":
+        fields["title"] = title
+    elif not isinstance(other, str) or other.strip() not in (title, line.strip()):
+        text = contents
     fields["text"] = text
 
 

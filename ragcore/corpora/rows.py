@@ -20,21 +20,29 @@ from ragcore.corpora.pieces import Splitter, check_split
 from ragcore.corpora.presets import PRESETS, PresetName
 from ragcore.corpora.shards import Paths, Shard
 from ragcore.corpora.splitting import SplitConfig
-from ragcore.errors import CorpusError
+from ragcore.errors import CorpusError, EmptyCorpusError
 from ragcore.registry.components import ComponentConfig
 from ragcore.types import Passage
 
 if TYPE_CHECKING:
     from ragcore.contracts import Capabilities, TextTokenizer
 
-__all__ = ["CorpusConfig", "FilesConfig", "Row", "RowConfig", "RowCorpus", "keys_of", "place_of"]
+__all__ = [
+    "CorpusConfig",
+    "FilesConfig",
+    "Row",
+    "RowConfig",
+    "RowCorpus",
+    "keys_of",
+    "row_location",
+]
 
 _LOG: Final = logging.getLogger("ragcore.corpora")
 _SHOWN: Final = 20
 """Skipped rows that are logged one by one; of all others only the number."""
 
 _MOST: Final = 10**9
-"""Rows that are believed of a file that tells their number."""
+"""Numbers of rows above this are ignored, which a damaged file may have."""
 
 _Key = Annotated[str, Field(min_length=1)]
 
@@ -128,6 +136,7 @@ class RowCorpus(ABC):
         self._settings = config
         self._keys = keys
         self._splitter = Splitter(config.words, config.split)
+        self._summary: tuple[str, ...] = ()
 
     @property
     def capabilities(self) -> Capabilities:
@@ -154,32 +163,42 @@ class RowCorpus(ABC):
             CorpusError: the row cannot be read; names where it is.
         """
 
+    def parts(self, row: Row, where: str) -> Parts:
+        """Return the parts of a passage that a row has.
+
+        Raises:
+            CorpusError: the row is no passage; names where it is.
+        """
+        return parts_of(self.fields(row, where), self._keys, where)
+
     def __iter__(self) -> Iterator[Passage]:
         """Yield the passages, in the order of the files.
 
         Raises:
-            CorpusError: a file cannot be read, or a row is no passage and `on_error` is stop.
+            CorpusError: a file cannot be read, a row is no passage and `on_error` is stop, or no
+                row is one.
         """
         for _, passage in self._located():
             yield passage
 
-    def places(self, id_: str) -> list[str]:
+    def summary(self) -> tuple[str, ...]:
+        """Say how many rows were skipped in the last iteration that has ended, if any were."""
+        return self._summary
+
+    def locations(self, id_: str) -> list[str]:
         """Return where the first two passages with an id are; reads the files again."""
-        places: list[str] = []
+        locations: list[str] = []
         for where, passage in self._located(quiet=True):
             if passage.id == id_:
-                places.append(where)
-                if len(places) == 2:
+                locations.append(where)
+                if len(locations) == 2:
                     break
-        return places
+        return locations
 
-    def __length_hint__(self) -> Any:
-        """Return the number of passages, where files tell it without being read."""
-        settings = self._settings
-        if settings.words is not None or settings.split is not None:
-            return NotImplemented
-        count = self.row_count()
-        return NotImplemented if count is None or count > _MOST else count
+    def __length_hint__(self) -> int:
+        """Return the number of passages; 0 where files must be read to know it."""
+        count = self.row_count() if self._splitter.is_whole else None
+        return 0 if count is None or count > _MOST else count
 
     def row_count(self) -> int | None:
         """Return the number of rows; None where the files must be read to know it."""
@@ -187,7 +206,7 @@ class RowCorpus(ABC):
 
     def where(self, row: Row) -> str:
         """Return where a row is, for errors: `passages.jsonl:7`, or `passages.parquet: row 7`."""
-        return place_of(row.shard, row.number, self.unit)
+        return row_location(row.shard, row.number, self.unit)
 
     def _located(self, *, quiet: bool = False) -> Iterator[tuple[str, Passage]]:
         """Yield each passage with the place of its row.
@@ -195,28 +214,45 @@ class RowCorpus(ABC):
         Args:
             quiet: log nothing of rows that are skipped.
         """
+        # A fault of the settings is none of a row, and is not skipped.
+        self._splitter.check()
+        noun = self._keys.row_noun
         contents = ContentIds() if self._settings.ids == "content" else None
+        missing = dict.fromkeys(self._keys.metadata or ())
+        first_error: CorpusError | None = None
         read = skipped = 0
         for row in self.rows():
             read += 1
             where = self.where(row)
             try:
-                parts = parts_of(self.fields(row, where), self._keys, where)
+                parts = self.parts(row, where)
                 # All pieces of a row before the first is yielded: a row is read or left out whole.
                 passages = self._passages(row, parts, contents, where)
             except CorpusError as error:
                 if self._settings.on_error == "stop":
                     raise CorpusError(
-                        f"{error} (on_error: skip leaves such a {self.unit} out)"
+                        f"{error} (on_error: skip leaves such a {noun} out)"
                     ) from None
+                first_error = first_error or error
                 skipped += 1
                 if not quiet and skipped <= _SHOWN:
                     _LOG.warning("skipped: %s", error)
                 continue
+            if missing:
+                missing = {key: None for key in missing if key not in parts.metadata}
             for passage in passages:
                 yield where, passage
-        if skipped and not quiet:
-            _LOG.warning("%s of %s %ss were skipped", f"{skipped:,}", f"{read:,}", self.unit)
+        if first_error is not None and skipped == read:
+            raise EmptyCorpusError(f"no {noun} of {read:,} is a passage; {first_error}")
+        if quiet:
+            return
+        report = f"{skipped:,} of {read:,} {noun}s were skipped"
+        if skipped > _SHOWN:
+            _LOG.warning("%s", report)
+        self._summary = (report,) if skipped else ()
+        if missing and read:
+            names = ", ".join(map(repr, missing))
+            _LOG.warning("metadata: no %s has the %s %s", noun, self._keys.key_noun, names)
 
     def _passages(
         self, row: Row, parts: Parts, contents: ContentIds | None, where: str
@@ -231,6 +267,8 @@ class RowCorpus(ABC):
             id_ = row.shard.row_id(row.number)
         if self._settings.source:
             metadata = {**metadata, "path": row.shard.name, self.unit: row.number}
+        if self._splitter.is_whole and contents is None and isinstance(parts.content, str):
+            return [Passage(id_, parts.title, parts.content, metadata)]
         split = self._splitter.passages(id_, parts.title, parts.content, metadata, contents)
         try:
             return list(split)
@@ -238,7 +276,7 @@ class RowCorpus(ABC):
             raise CorpusError(f"{where}: {error}") from None
 
 
-def place_of(shard: Shard, number: int, unit: str) -> str:
+def row_location(shard: Shard, number: int, unit: str) -> str:
     """Return where a row is: `passages.jsonl:7`, or `passages.parquet: row 7`."""
     return f"{shard.path}:{number}" if unit == "line" else f"{shard.path}: row {number}"
 

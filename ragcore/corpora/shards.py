@@ -9,7 +9,7 @@ import glob
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatch
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -61,11 +61,11 @@ def find_shards(
             or `[…]`. The files of a folder or pattern come in the order of their paths, those of a
             list as it has them.
         patterns: of the names that are read in a folder, such as `*.jsonl`.
-        preferred: patterns that come first: where a file of a folder has such a name, its others
-            are not read.
+        preferred: patterns that stand for `patterns` in a folder, where it also has files with
+            something else than passages, such as questions.
 
     Raises:
-        CorpusError: there is no such file or folder.
+        CorpusError: there is no such file or folder, or a folder has a file packed and unpacked.
         EmptyCorpusError: a folder or pattern has no file.
     """
     if isinstance(paths, Path):
@@ -78,7 +78,7 @@ def find_shards(
         for file, name in _files_at(path, patterns, preferred):
             names.setdefault(file, name)
     if len(set(names.values())) < len(names):
-        # Files of the same name from several folders: told apart from their common folder on.
+        # Files of several folders have the same name: each is named from their common folder on.
         common = Path(os.path.commonpath([file.absolute() for file in names]))
         names = {file: file.absolute().relative_to(common).as_posix() for file in names}
     return [Shard(file, name, is_whole=False) for file, name in names.items()]
@@ -90,23 +90,26 @@ def _files_at(
     """Yield the files that one path names, with their names."""
     usable_path(path, CorpusError)
     if path.is_dir():
-        files = _files_in(path, preferred) or _files_in(path, patterns)
+        expected = preferred or patterns
+        files = _files_in(path, expected)
         if not files:
-            expected = ", ".join(each for each in (*preferred, *patterns) if each[-4:] != ".zst")
+            names = ", ".join(each for each in expected if not each.endswith(_PACKINGS[1:]))
             raise EmptyCorpusError(
-                f"{path}: no file in it or below it has a name like {expected}: name the files by "
+                f"{path}: no file in it or below it has a name like {names}: name the files by "
                 f"a pattern, such as {path}/*.json"
             )
+        _check_packed_once(files)
         for file in files:
             yield file, file.relative_to(path).as_posix()
     elif glob.has_magic(str(path)) and not path.is_file():
-        found = sorted(
+        files = sorted(
             file for name in glob.glob(str(path), recursive=True) if (file := Path(name)).is_file()
         )
-        if not found:
+        if not files:
             raise EmptyCorpusError(f"{path}: no file has a name like this: check the pattern")
+        _check_packed_once(files)
         base = _fixed_part(path)
-        for file in found:
+        for file in files:
             yield file, file.relative_to(base).as_posix()
     elif path.exists():
         yield path, path.name
@@ -115,14 +118,34 @@ def _files_at(
 
 
 def _files_in(folder: Path, patterns: Sequence[str]) -> list[Path]:
-    """Return the files below a folder with a name like a pattern; hidden ones are left out."""
+    """Return the files below a folder with a name like a pattern; hidden ones are left out.
+
+    Capital letters make no difference: `A.JSONL` is like `*.jsonl`.
+    """
     return sorted(
         path
         for path in folder.rglob("*")
-        if any(fnmatch(path.name, pattern) for pattern in patterns)
+        if any(fnmatchcase(path.name.lower(), pattern) for pattern in patterns)
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and path.is_file()
     )
+
+
+def _check_packed_once(files: Sequence[Path]) -> None:
+    """Check that no file is there packed and unpacked, or packed in two ways.
+
+    Raises:
+        CorpusError: one is, whose rows would be read twice.
+    """
+    by_stem: dict[Path, Path] = {}
+    for file in files:
+        stem = file.with_suffix("") if file.suffix.lower() in _PACKINGS[1:] else file
+        other = by_stem.setdefault(stem, file)
+        if other != file:
+            raise CorpusError(
+                f"{other} and {file.name}: two files whose names differ only in their packing: "
+                "remove one if they have the same rows, or name the files in a list"
+            )
 
 
 def _fixed_part(pattern: Path) -> Path:

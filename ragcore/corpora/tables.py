@@ -8,26 +8,28 @@ from __future__ import annotations
 
 import codecs
 import csv
-import io
+import math
+import re
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field, field_validator
 
-from ragcore.corpora.compression import damages, unpacked
-from ragcore.corpora.dpr_tsv import allow_long_fields
+from ragcore.corpora.csv_records import Line, RecordTooLongError, records
 from ragcore.corpora.fields import ID_ALIASES, listed, shown
-from ragcore.corpora.lines import LONGEST_LINE, lines_of
+from ragcore.corpora.lines import decoded, raw_lines
 from ragcore.corpora.rows import FilesConfig, Row, RowConfig, RowCorpus, keys_of
 from ragcore.corpora.shards import find_shards, packed
 from ragcore.errors import CorpusError
 
 __all__ = ["Csv", "Tsv"]
 
-_UTF8: Final = codecs.lookup("utf-8").name
+_UTF8: Final = frozenset({"utf-8", "utf-8-sig"})
+_ASCII: Final = "".join(map(chr, range(128)))
+_DELIMITERS: Final = ",;\t|"
 
 
 class TableConfig(RowConfig, FilesConfig):
@@ -99,15 +101,20 @@ class Csv(RowCorpus):
         Raises:
             CorpusError: a file cannot be read, or two columns have the same name.
         """
-        allow_long_fields()
         for shard in find_shards(self._config.path, self.files):
             columns = self._config.columns
+            if columns is not None:
+                _check_names(self._config, columns, str(shard.path))
             with closing(self._lines(shard.path)) as lines:
-                for number, values in self._records(lines):
-                    if columns is None:
-                        columns = _header(values, f"{shard.path}:{number}")
-                    else:
-                        yield Row(shard, number, (columns, values))
+                quoted = self._config.quoting == "csv"
+                try:
+                    for number, values in records(lines, self._delimiter, quoted=quoted):
+                        if columns is None:
+                            columns = self._header(values, f"{shard.path}:{number}")
+                        else:
+                            yield Row(shard, number, (columns, values))
+                except RecordTooLongError as error:
+                    raise CorpusError(f"{shard.path}:{error}") from None
             if columns is None:
                 raise CorpusError(
                     f"{shard.path}: the file is empty: expected a line with the names of the "
@@ -123,7 +130,10 @@ class Csv(RowCorpus):
         """
         columns, values = row.content
         config = self._config
+        if isinstance(values, CorpusError):
+            raise values
         if isinstance(values, csv.Error):
+            _check_line_end(values, where)
             raise CorpusError(
                 f"{where}: {values}: a field that begins with a quote must end with one, and a "
                 'quote in it be doubled (""); where quotes are letters like any other, set '
@@ -147,39 +157,57 @@ class Csv(RowCorpus):
                 fields[name] = _number(fields[name], name, where)
         return fields
 
-    def _records(self, lines: Iterator[str]) -> Iterator[tuple[int, list[str] | csv.Error]]:
-        """Yield each record with the number of its first line, or the error in its place."""
-        reader = csv.reader(
-            lines,
-            delimiter=self._delimiter,
-            quoting=csv.QUOTE_NONE if self._config.quoting == "none" else csv.QUOTE_MINIMAL,
-            strict=True,
-        )
-        while True:
-            number = reader.line_num + 1
-            try:
-                values = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield number, error
-                continue
-            if values:
-                yield number, values
+    def _header(self, values: list[str] | Exception, where: str) -> tuple[str, ...]:
+        """Return the names of the columns that a first record has.
 
-    def _lines(self, path: Path) -> Generator[str, None, None]:
-        if codecs.lookup(self._config.encoding).name != _UTF8:
-            yield from _decoded_lines(path, self._config.encoding)
+        Raises:
+            CorpusError: it is wrong, or the settings name others.
+        """
+        config = self._config
+        if isinstance(values, CorpusError):
+            raise values
+        if isinstance(values, Exception):
+            _check_line_end(values, where)
+            raise CorpusError(f"{where}: {values}: expected the names of the columns")
+        twice = next((name for name, count in Counter(values).items() if count > 1), None)
+        if twice is not None:
+            raise CorpusError(
+                f"{where}: two columns have the name {shown(twice)}: give each a name of its own; "
+                "for a file without a header, set `columns`"
+            )
+        other = next((each for each in _DELIMITERS if each in values[0]), None)
+        if len(values) == 1 and other is not None and values[0] != config.text:
+            raise CorpusError(
+                f"{where}: one column, {shown(values[0])}, separated by {self._delimiter!r}: for "
+                f"fields that {other!r} separates, set delimiter: {other!r}"
+            )
+        _check_names(config, values, where)
+        return tuple(values)
+
+    def _lines(self, path: Path) -> Generator[Line, None, None]:
+        """Yield the lines of a file; one that cannot be decoded with its error."""
+        encoding = codecs.lookup(self._config.encoding).name
+        if encoding not in _UTF8 and not _is_like_ascii(encoding):
+            for number, line in raw_lines(path, encoding):
+                text = line.decode()
+                # A byte order mark is text in the encodings that name an order, as utf-16-le does.
+                yield number, text.removeprefix("\ufeff") if number == 1 else text, None
             return
-        try:
-            for _, line in lines_of(path):
-                yield line
-        except CorpusError as error:
-            if "not UTF-8" in str(error):
-                raise CorpusError(f"{error}, or name its encoding, such as encoding: cp1252") from (
-                    None
+        for number, line in raw_lines(path):
+            where, fault = f"{path}:{number}", None
+            try:
+                text = decoded(line, number, where) if encoding in _UTF8 else line.decode(encoding)
+            except CorpusError as error:
+                text = line.decode("ascii", "replace")
+                fault = CorpusError(f"{error}, or name its encoding, such as encoding: cp1252")
+            except UnicodeDecodeError as error:
+                text = line.decode("ascii", "replace")
+                fault = CorpusError(
+                    f"{where}: not in the encoding {self._config.encoding} (byte "
+                    f"0x{line[error.start]:02X} at {error.start + 1}): name the right one with "
+                    "`encoding`"
                 )
-            raise
+            yield number, text, fault
 
 
 class Tsv(Csv):
@@ -189,61 +217,64 @@ class Tsv(Csv):
     separator = "\t"
 
 
-def _header(values: list[str] | csv.Error, where: str) -> tuple[str, ...]:
-    """Return the names of the columns."""
-    if isinstance(values, csv.Error):
-        raise CorpusError(f"{where}: {values}: expected the names of the columns")
-    twice = next((name for name, count in Counter(values).items() if count > 1), None)
-    if twice is not None:
-        raise CorpusError(
-            f"{where}: two columns have the name {shown(twice)}: give each a name of its own; for "
-            "a file without a header, set `columns`"
-        )
-    return tuple(values)
+def _check_names(config: TableConfig, columns: Sequence[str], where: str) -> None:
+    """Check that a table has the columns that become metadata and numbers.
 
-
-def _decoded_lines(path: Path, encoding: str) -> Iterator[str]:
-    """Yield the lines of a file in another encoding than UTF-8, their ends included.
+    Args:
+        config: of the corpus.
+        columns: of the table.
+        where: file and line of the header, for errors.
 
     Raises:
-        CorpusError: it cannot be read, is in no such encoding, or has a line that is too long.
+        CorpusError: there is no such column.
     """
-    number = 0
-    # A byte order mark is text in the encodings that name an order, such as utf-16-le.
-    mark = "\ufeff"
-    with unpacked(path) as (file, _), io.TextIOWrapper(file, encoding, newline="") as text:
-        while True:
-            number += 1
-            try:
-                line = text.readline(LONGEST_LINE + 1)
-            except UnicodeError as error:
+    for option, names in (("metadata", config.metadata or ()), ("numbers", config.numbers)):
+        for name in names:
+            if name not in columns:
                 raise CorpusError(
-                    f"{path}:{number}: not in the encoding {encoding} ({error}): name the right "
-                    "one with `encoding`"
-                ) from None
-            except damages() as error:
-                raise CorpusError(
-                    f"{path}:{number}: cannot be read ({error}): fetch the file again"
-                ) from None
-            if not line:
-                return
-            if len(line) > LONGEST_LINE:
-                raise CorpusError(
-                    f"{path}:{number}: the line is longer than {LONGEST_LINE >> 20} Mi characters: "
-                    "expected one row a line"
+                    f"{where}: no column {name!r}, which `{option}` names: expected one of "
+                    f"{listed(columns)}"
                 )
-            yield line.removeprefix(mark) if number == 1 else line
+
+
+def _check_line_end(error: Exception, where: str) -> None:
+    """Check that an error of the csv module is none of line ends, which it words for programs.
+
+    Raises:
+        CorpusError: it is one.
+    """
+    if "new-line character" in str(error):
+        raise CorpusError(
+            f"{where}: a carriage return without a line feed ends a line: save the file with the "
+            "line ends of Windows or Unix"
+        )
+
+
+def _is_like_ascii(encoding: str) -> bool:
+    """Return whether an encoding has ASCII's bytes for its characters, and shifts between none."""
+    try:
+        return _ASCII.encode("ascii").decode(encoding) == _ASCII
+    except UnicodeError:
+        return False
+
+
+_NUMBER: Final = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_MOST_DIGITS: Final = 1000
 
 
 def _number(value: str, name: str, where: str) -> int | float:
-    try:
-        return int(value)
-    except ValueError:
-        pass
-    try:
-        return float(value)
-    except ValueError:
-        raise CorpusError(
-            f"{where}: {name} is {shown(value)}, expected a number: repair it, or take {name} out "
-            "of `numbers`"
-        ) from None
+    """Return the number that a text is, whole where it has neither point nor exponent.
+
+    Raises:
+        CorpusError: it is none, or one that is too large.
+    """
+    text = value.strip()
+    if _NUMBER.fullmatch(text) and len(text) <= _MOST_DIGITS:
+        if text.lstrip("+-").isdecimal():
+            return int(text)
+        if math.isfinite(number := float(text)):
+            return number
+    raise CorpusError(
+        f"{where}: {name} is {shown(value)}, expected a number such as 1960 or 1.5e3: "
+        f"repair it, or take {name} out of `numbers`"
+    )

@@ -37,8 +37,8 @@ def checked_passages(corpus: Iterable[Passage], name: str | None = None) -> Iter
             without id or text, with one that is not Unicode, or with an id that an earlier one has.
     """
     label = label_of(name)
-    places = getattr(corpus, "places", None)
-    checks = PassageChecks(label, places if callable(places) else None)
+    locations = getattr(corpus, "locations", None)
+    checks = PassageChecks(label, locations if callable(locations) else None)
     for passage in _iterator(corpus, label):
         yield checks.checked(passage)
 
@@ -48,13 +48,13 @@ class PassageChecks:
 
     Args:
         label: what the corpus is called in errors.
-        places: returns where the first two passages with an id are, for errors; None where that is
-            not known.
+        locations: returns where the first two passages with an id are, for errors; None where that
+            is not known.
     """
 
-    def __init__(self, label: str, places: Callable[[str], Sequence[str]] | None = None) -> None:
+    def __init__(self, label: str, locations: Callable[[str], Sequence[str]] | None = None) -> None:
         self._label = label
-        self._places = places
+        self._locations = locations
         self._seen: set[bytes] = set()
         self._number = 0
 
@@ -101,8 +101,8 @@ class PassageChecks:
         """
         digest = blake2b(passage.id.encode("utf-8"), digest_size=16).digest()
         if digest in self._seen:
-            places = () if self._places is None else self._places(passage.id)
-            where = f" ({' and '.join(places)})" if places else ""
+            locations = () if self._locations is None else self._locations(passage.id)
+            where = f" ({' and '.join(locations)})" if locations else ""
             raise CorpusError(
                 f"passage {self._number} of the corpus (title {passage.title!r}) has the id "
                 f"{passage.id!r}, which an earlier passage has{where}: ids must be unique"

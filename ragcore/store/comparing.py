@@ -31,7 +31,7 @@ PROVENANCE: Final = frozenset({"date", "revision", "timestamp", "uri", "url"})
 Where nothing else differs, a passage is the same: the revision that it names still has its text.
 """
 
-LOCATION: Final = frozenset({"line", "mtime", "page", "span"})
+LOCATION: Final = frozenset({"line", "mtime", "page", "row", "span"})
 """Keys of metadata that say where in its document a passage is, and when that file was written.
 
 Where nothing else differs but what `PROVENANCE` names, a passage has moved: it stays, with its new

@@ -36,6 +36,8 @@ def source_parts(source: Source) -> list[str]:
     position = source.path or ""
     if source.line is not None:
         position += f":{source.line}" if position else f"line {source.line}"
+    if source.row is not None:
+        position += f"{': ' if position else ''}row {source.row}"
     if source.page is not None:
         position += f"{' ' if position else ''}page {source.page}"
     parts = [source.heading, position, (source.date or "")[:10], source.uri]

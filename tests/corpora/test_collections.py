@@ -160,7 +160,7 @@ def test_shards_are_read_in_order(tmp_path: Path) -> None:
 def test_row_ids_of_files_with_the_same_name_differ(tmp_path: Path) -> None:
     paths = [written(tmp_path / part / "rows.jsonl", {"text": part}) for part in ("a", "b")]
     assert [each.id for each in jsonl(paths)] == ["a/rows.jsonl:1", "b/rows.jsonl:1"]
-    # A file that is named alone has bare numbers, as ever.
+    # A file that is named alone has bare numbers.
     assert [each.id for each in jsonl(paths[0])] == ["1"]
 
 
@@ -330,7 +330,7 @@ def test_kilts_pages_are_read(tmp_path: Path) -> None:
         ("Aaron\nis a prophet.", "Aaron", "is a prophet."),
         ("\nno title", "", "no title"),
         ("no line break", "", "no line break"),
-        ('"A" and "B"\ntext', 'A" and "B', "text"),
+        ('"A" and "B"\ntext', '"A" and "B"', "text"),
     ],
 )
 def test_flashrags_contents_are_split(tmp_path: Path, contents: str, title: str, text: str) -> None:

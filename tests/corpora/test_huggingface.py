@@ -55,7 +55,7 @@ def test_a_saved_data_set_is_read(datasets: Any, tmp_path: Path) -> None:
     assert list(saved) == EXPECTED
     assert length_hint(saved) == len(ROWS)
     (first, *_) = corpus(path=tmp_path / "saved", id=False, source=True, metadata=[])
-    assert (first.id, first.metadata) == ("1", {"path": f"{tmp_path}/saved[rows]", "row": 1})
+    assert (first.id, first.metadata) == ("1", {"path": "saved[rows]", "row": 1})
     with pytest.raises(CorpusError, match="has no parts, and `part` is 'train'"):
         list(corpus(path=tmp_path / "saved", part="train"))
 
@@ -97,17 +97,34 @@ def test_a_folder_that_is_no_data_set_is_named(datasets: Any, tmp_path: Path) ->
 
 
 def test_a_name_is_streamed(datasets: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder of the working folder has the form of a name on the hub, and needs no network."""
-    monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "owner" / "data"
+    """A folder stands for the hub's data set, so that no network is needed."""
+    folder = tmp_path / "hub" / "data"
     folder.mkdir(parents=True)
     (folder / "train.jsonl").write_text('{"id": 1, "contents": "\\"T\\"\\ntext"}\n')
+    load = datasets.load_dataset
+
+    def load_folder(name: str, *args: Any, **options: Any) -> Any:
+        assert name == "owner/data"
+        return load(str(folder), *args, **options)
+
+    monkeypatch.setattr(datasets, "load_dataset", load_folder)
     streamed = corpus(name="owner/data", preset="flashrag")
     assert list(streamed) == [Passage("1", "T", "text")]
     assert length_hint(streamed) == 0
     (folder / "train.jsonl").unlink()
     with pytest.raises(CorpusError, match=r"owner/data: cannot be opened .*give the folder as"):
         list(streamed)
+
+
+def test_a_folder_is_not_taken_for_a_name(
+    datasets: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "owner" / "data"
+    folder.mkdir(parents=True)
+    (folder / "train.jsonl").write_text('{"id": 1, "text": "t"}\n')
+    with pytest.raises(CorpusError, match=r"owner/data: .* of a file or folder .* as `path`"):
+        list(corpus(name="owner/data"))
 
 
 class TestHuggingFace(CorpusSuite):

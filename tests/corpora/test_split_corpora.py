@@ -140,7 +140,7 @@ def test_tokens_need_the_encoders_tokenizer(path: Path, corpus: Any) -> None:
     with pytest.raises(CorpusError, match="split by tokens needs the tokenizer"):
         list(corpus(config))
     if corpus is Jsonl:
-        with pytest.raises(CorpusError, match=r"c\.jsonl:1: split by tokens"):
+        with pytest.raises(CorpusError, match=r"^split by tokens"):
             list(corpus(config))
     split = corpus(config)
     split.use_tokenizer(Letters())

@@ -5,7 +5,7 @@ one of them, in order.
 """
 
 from ragcore.corpora.splitting.config import SplitConfig
-from ragcore.corpora.splitting.pieces import Piece, split_document
+from ragcore.corpora.splitting.pieces import Piece, check_tokens, split_document
 from ragcore.corpora.structure import plain_document
 
-__all__ = ["Piece", "SplitConfig", "plain_document", "split_document"]
+__all__ = ["Piece", "SplitConfig", "check_tokens", "plain_document", "split_document"]

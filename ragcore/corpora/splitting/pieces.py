@@ -18,7 +18,7 @@ from ragcore.errors import CorpusError
 if TYPE_CHECKING:
     from ragcore.contracts import TextTokenizer
 
-__all__ = ["Piece", "split_document"]
+__all__ = ["Piece", "check_tokens", "split_document"]
 
 _LEAST_ROOM = 8
 """Tokens of text that an encoder must read beside a title."""
@@ -89,6 +89,16 @@ def split_document(
         assert size is not None
         ranges = sized_ranges(text, sections, measure, size, split.overlap, language)
     return _located(document, ranges, joined=split.by == "words")
+
+
+def check_tokens(split: SplitConfig, tokenizer: TextTokenizer | None) -> None:
+    """Check that texts can be split by tokens, where they are to be, whatever their titles.
+
+    Raises:
+        CorpusError: there is no tokenizer, or it leaves too little room for a piece.
+    """
+    if split.by == "tokens":
+        _tokens(split, tokenizer, "")
 
 
 def _tokens(split: SplitConfig, tokenizer: TextTokenizer | None, title: str) -> tuple[Measure, int]:
