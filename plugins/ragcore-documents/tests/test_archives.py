@@ -56,6 +56,7 @@ def test_names_that_lead_out_are_names_only(tmp_path, monkeypatch) -> None:
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(512), "encrypted with a password, or in the"),
         (packed({"a": bytes(100)})[:-30], "damaged, or no DOCX file"),
     ],
+    ids=["empty", "text", "an older format", "cut short"],
 )
 def test_other_files_are_refused(data: bytes, reason: str) -> None:
     with pytest.raises(UnreadableError, match=reason):
