@@ -266,3 +266,35 @@ def test_a_broken_record_is_refused(
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises((StoreCorruptError, MemoryMismatchError)):
         Sparse.load(tmp_path, Sparse.Config(model=str(folders["static"])))
+
+
+def test_a_build_that_was_interrupted_goes_on(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_BATCH", 2)
+    config = Sparse.Config(model=str(folders["splade"]))
+    (tmp_path / "scratch").mkdir()
+    killed = Sparse(config)
+    assert killed.use_scratch(tmp_path / "scratch") == 0
+    killed.add(np.arange(4), PASSAGES[:4])
+    # The machine failed while it wrote the second file.
+    second = sorted((tmp_path / "scratch").rglob("*.npz"), key=lambda path: path.stat().st_mtime_ns)
+    second[1].write_bytes(second[1].read_bytes()[:-30])
+    resumed = Sparse(config)
+    assert resumed.use_scratch(tmp_path / "scratch") == 4
+    encoded: list[str] = []
+    encode = resumed._model.model.encode_document
+
+    def counting(texts: list[str], **settings: object) -> object:
+        encoded.extend(texts)
+        return encode(texts, **settings)
+
+    monkeypatch.setattr(resumed._model.model, "encode_document", counting)
+    resumed.add(np.arange(6), PASSAGES)
+    assert sorted(encoded) == sorted(TEXTS[2:])
+    expected = built(folders["splade"], list(range(6))).search(QUESTIONS, 6)
+    hits = resumed.search(QUESTIONS, 6)
+    assert np.array_equal(hits.rows, expected.rows)
+    assert np.allclose(hits.scores, expected.scores, rtol=1e-6)
+    other = Sparse(Sparse.Config(model=str(folders["splade"]), max_active_dims=3))
+    assert other.use_scratch(tmp_path / "scratch") == 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -29,12 +29,15 @@ from ragcore_transformers.configs import SparseConfig
 if TYPE_CHECKING:
     from ragcore.types import Rows
     from ragcore_transformers.sparse_model import SparseModel, SparseRows
+    from ragcore_transformers.sparse_scratch import SparseScratch
 
 __all__ = ["Sparse"]
 
 _LOG: Final = logging.getLogger(__name__)
 _RECORD: Final = "sparse.json"
 _FORMAT: Final = 1
+_BATCH: Final = 1024
+"""Passages that a file of the scratch folder has, at most."""
 _WAITING: Final = 1 << 22
 """How many terms of passages may wait before they are sorted."""
 
@@ -66,7 +69,7 @@ class Sparse:
 
     Config: ClassVar[type[SparseConfig]] = SparseConfig
     capabilities: ClassVar[frozenset[str]] = frozenset(
-        {"add", "exact", "filter", "mmap", "remove", "tokenizer"}
+        {"add", "exact", "filter", "mmap", "remove", "scratch", "tokenizer"}
     )
 
     def __init__(self, config: SparseConfig) -> None:
@@ -79,6 +82,7 @@ class Sparse:
         self._size = 0
         self._added, self._cut = 0, 0
         self._built: _Built | None = None
+        self._scratch: SparseScratch | None = None
         self._lock = new_lock()
 
     @functools.cached_property
@@ -119,6 +123,13 @@ class Sparse:
     def __len__(self) -> int:
         return self._size
 
+    def use_scratch(self, folder: Path) -> int:
+        """Keep the terms of passages in this folder while a memory is built; see `ScratchUser`."""
+        from ragcore_transformers.sparse_scratch import SparseScratch
+
+        self._scratch = SparseScratch(folder, self.fingerprint)
+        return self._scratch.passages
+
     def add(self, rows: Rows, passages: Sequence[Passage]) -> None:
         """Encode passages and add them under rows [n]; the next search or save sorts all terms.
 
@@ -136,7 +147,8 @@ class Sparse:
             return
         with self._lock:
             self._refuse_taken(new)
-            self._waiting.append(self._model.encode_passages(passages))
+            encoded = list(self._encoded(passages))
+            self._waiting.extend(encoded)
             self._cut += self._model.count_cut(passages)
             self._added += len(new)
             self._rows.append(new)
@@ -246,6 +258,17 @@ class Sparse:
         loaded._last = int(rows.max(initial=-1))
         loaded._built = _Built(postings, rows)
         return loaded
+
+    def _encoded(self, passages: Sequence[Passage]) -> Iterator[SparseRows]:
+        """Yield the terms of passages in batches, from the scratch folder if it has them."""
+        for begin in range(0, len(passages), _BATCH):
+            batch = passages[begin : begin + _BATCH]
+            terms = None if self._scratch is None else self._scratch.get(batch)
+            if terms is None:
+                terms = self._model.encode_passages(batch)
+                if self._scratch is not None:
+                    self._scratch.put(batch, terms)
+            yield terms
 
     def _ready(self) -> _Built:
         """Return what searches read; built again if passages were added or removed."""
