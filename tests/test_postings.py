@@ -65,5 +65,8 @@ def test_scores_are_the_products_of_dense_matrices(
 def test_parts_of_unlike_signs_are_signed() -> None:
     first, second = of(np.array([[1.0]], np.float32)), of(np.array([[-1.0]], np.float32))
     assert not first.signed
-    assert Postings.joined([first, second]).signed
-    assert not Postings.joined([first, second]).kept(np.array([True, False])).signed
+    both = Postings.joined([first, second])
+    assert both.signed
+    places, sums = both.search([0], 2, None, np.array([2.0], np.float32))
+    assert dict(zip(places.tolist(), sums.tolist(), strict=True)) == {0: 2.0, 1: -2.0}
+    assert not both.kept(np.array([True, False])).signed

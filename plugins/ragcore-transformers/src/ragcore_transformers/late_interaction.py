@@ -54,6 +54,13 @@ class LateInteraction:
         if self.model.device.type == "cpu":
             pack_model(self.model, self._probe_pass)
 
+    @property
+    def max_input_tokens(self) -> int | None:
+        """The most tokens of a question, and of a passage, that are read; None for no limit."""
+        names = ("max_seq_length", "query_length", "document_length")
+        limits = [getattr(self.model[0], name, None) for name in names]
+        return min((int(limit) for limit in limits if limit is not None), default=None)
+
     def speed_report(self) -> list[str]:
         """Say which kernels it uses, and why, a line each."""
         return kernel_lines(self.model)
