@@ -28,6 +28,7 @@ OPEN_TO_PLUGINS: Final = {
     "filters",
     "hookspecs",
     "marginalization",
+    "postings",
     "process",
     "registry",
     "scaling",

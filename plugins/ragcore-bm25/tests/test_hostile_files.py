@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ragcore_bm25 import counts
 from ragcore_bm25.config import Bm25Config
 from ragcore_bm25.retriever import Bm25
 
+from ragcore import postings
 from ragcore.disk.arrays import save_array
 from ragcore.errors import StoreCorruptError
 from ragcore.types import Passage
@@ -98,7 +98,7 @@ def test_what_samples_did_not_show_is_refused_by_the_search(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     change(folder / "positions.npy", 0, 99)
-    monkeypatch.setattr(counts, "samples", lambda array: iter(()))
+    monkeypatch.setattr(postings, "samples", lambda array: iter(()))
     loaded = Bm25.load(folder, Bm25Config())
     with pytest.raises(StoreCorruptError, match="passage that does not exist"):
         loaded.search(["river chad mali lake"], 2)

@@ -8,11 +8,14 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from ragcore_bm25 import counts, variants
+from ragcore_bm25 import variants
 from ragcore_bm25.config import Variant
 from ragcore_bm25.counts import Counts
-from ragcore_bm25.postings import Postings, best
+from ragcore_bm25.postings import build_postings
 from ragcore_bm25.variants import Formula
+
+from ragcore import postings
+from ragcore.postings import best
 
 
 @pytest.mark.parametrize("floor", [0.0, 3.0, 1e8])
@@ -47,15 +50,15 @@ def test_neither_blocks_nor_parts_change_a_score(
     lengths = drawn.integers(0, 30, 200).astype(np.int32)
     tokens = np.minimum(drawn.zipf(1.5, lengths.sum()), 90).astype(np.int32)
     formula = Formula(variant, 1.2, 0.75, 0.5, 0.25)
-    whole = Postings.build(Counts.of(tokens, lengths, 100), formula)
+    whole = build_postings(Counts.of(tokens, lengths, 100), formula)
     cuts = [0, 1, 50, 50, 200]
     ends = np.concatenate(([0], np.cumsum(lengths)))
     parts = [
         Counts.of(tokens[ends[a] : ends[b]], lengths[a:b], 91 + (a > 0))
         for a, b in itertools.pairwise(cuts)
     ]
-    monkeypatch.setattr(counts, "_BLOCK", 7)
-    joined = Postings.build(Counts.joined(parts, 100), formula)
+    monkeypatch.setattr(postings, "_BLOCK", 7)
+    joined = build_postings(Counts.joined(parts, 100), formula)
     assert np.array_equal(joined.weights, whole.weights)
     assert np.array_equal(joined.floors, whole.floors)
     assert np.array_equal(joined.positions, whole.positions)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from ragcore_bm25 import retriever as module
 from ragcore_bm25.config import Bm25Config, Variant
-from ragcore_bm25.postings import Postings
 from ragcore_bm25.retriever import Bm25
 
 from ragcore.errors import MemoryMismatchError
@@ -97,7 +96,7 @@ def test_scores_are_mapped_where_nothing_differs(
 ) -> None:
     built(PASSAGES, k1=0.9, title_weight=2).save(tmp_path)
     expected = built(PASSAGES, k1=0.9, title_weight=2).search(QUESTIONS, 3)
-    monkeypatch.setattr(Postings, "build", None)
+    monkeypatch.setattr(module, "build_postings", None)
     loaded = Bm25.load(tmp_path, Bm25Config(k1=0.9, title_weight=2))
     assert np.array_equal(loaded.search(QUESTIONS, 3).scores, expected.scores)
 

@@ -426,3 +426,60 @@ def save_cross_encoder(folder: Path, *, labels: int = 1) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def save_sparse(folder: Path, *, static_questions: bool = False, seed: int = 7) -> Path:
+    """Save a SPLADE over a tiny BERT; questions then need no forward pass if `static_questions`."""
+    from sentence_transformers import SparseEncoder
+    from sentence_transformers.sparse_encoder.modules import (
+        Router,
+        SparseStaticEmbedding,
+        SpladePooling,
+        Transformer,
+    )
+    from transformers import BertConfig, BertForMaskedLM
+
+    bare = folder / "bare"
+    tokenizer = word_pieces()
+    model = BertForMaskedLM(BertConfig(vocab_size=len(tokenizer), **BERT))
+    spread(model, seed)
+    model.save_pretrained(bare)
+    tokenizer.save_pretrained(bare)
+    passages = [
+        Transformer(str(bare), transformer_task="fill-mask", max_seq_length=48),
+        SpladePooling("max"),
+    ]
+    if not static_questions:
+        modules = passages
+    else:
+        weights = torch.rand(len(tokenizer), generator=torch.Generator().manual_seed(seed)) + 0.5
+        questions = [SparseStaticEmbedding(tokenizer, weights, frozen=True)]
+        modules = [Router.for_query_document(questions, passages)]
+    SparseEncoder(modules=modules, device="cpu").save_pretrained(str(folder))
+    return folder
+
+
+def save_sparse_static(folder: Path, *, signed: bool = False, similarity: str = "dot") -> Path:
+    """Save a sparse encoder that gives each token of a text its own weight, on both sides."""
+    from sentence_transformers import SparseEncoder
+    from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding
+
+    tokenizer = word_pieces()
+    weights = torch.rand(len(tokenizer), generator=torch.Generator().manual_seed(3)) + 0.5
+    if signed:
+        weights = weights - 1
+    static = SparseStaticEmbedding(tokenizer, weights, frozen=True)
+    model = SparseEncoder(modules=[static], device="cpu", similarity_fn_name=similarity)
+    model.save_pretrained(str(folder))
+    return folder
+
+
+def save_late_interaction(folder: Path) -> Path:
+    """Save a tiny BERT with a projection, which gives a vector for each token."""
+    from sentence_transformers import MultiVectorEncoder
+
+    torch.manual_seed(11)
+    model = MultiVectorEncoder(str(save_sentence(folder / "dense") / "bare"), device="cpu")
+    spread(model, seed=11)
+    model.save_pretrained(str(folder))
+    return folder

@@ -15,21 +15,19 @@ import numpy as np
 
 from ragcore.disk.arrays import samples, save_array
 from ragcore.disk.loading import reading
-from ragcore.disk.threads import yield_gil
+from ragcore.postings import bounds_of, check_pairs, joined, read
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     Tally = npt.NDArray[np.unsignedinteger]
 
-__all__ = ["Counts", "blocks", "read"]
+__all__ = ["Counts"]
 
 _FILES: Final = ("frequencies", "positions", "bounds", "lengths")
 _TITLE_FILES: Final = ("titles", "title_lengths")
 _LONGEST: Final = 1 << 24
 """More terms than any passage has."""
-_BLOCK: Final = 1 << 22
-"""Pairs processed at a time, so that no array holds eight bytes for every pair at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,25 +106,14 @@ class Counts:
         """Concatenate counts, passage after passage; each may know fewer terms than the next."""
         if len(parts) == 1 and parts[0].terms == terms:
             return parts[0]
-        # [terms] for each part
-        holders = [np.pad(part.document_frequencies, (0, terms - part.terms)) for part in parts]
-        bounds = np.zeros(terms + 1, np.int64)
-        np.cumsum(np.sum(holders, axis=0, dtype=np.int64), out=bounds[1:])
         fields = ["frequencies"] if parts[0].titles is None else ["frequencies", "titles"]
-        tallies = [np.empty(bounds[-1], _widest(parts, field)) for field in fields]
-        positions = np.empty(bounds[-1], np.int32)
-        free, before = bounds[:-1].copy(), 0
-        for part, held in zip(parts, holders, strict=True):
-            # Pair i of a part goes to where its term has room, as far in as it was in the part.
-            moves = free - (np.cumsum(held) - held)
-            for numbers, pairs in blocks(part.bounds):
-                places = np.repeat(moves[numbers], held[numbers])
-                places += np.arange(pairs.start, pairs.stop)
-                for field, tally in zip(fields, tallies, strict=True):
-                    tally[places] = getattr(part, field)[pairs]
-                positions[places] = part.positions[pairs] + np.int32(before)
-            free += held
-            before += len(part)
+        positions, bounds, tallies = joined(
+            [part.positions for part in parts],
+            [part.bounds for part in parts],
+            [len(part) for part in parts],
+            [[getattr(part, field) for part in parts] for field in fields],
+            terms,
+        )
         lengths = np.concatenate([part.lengths for part in parts])
         if len(fields) == 1:
             return cls(tallies[0], positions, bounds, lengths)
@@ -140,7 +127,7 @@ class Counts:
         return Counts(
             self.frequencies[stays],
             moved[self.positions[stays]],
-            _bounds_of(self.bounds, stays),
+            bounds_of(self.bounds, stays),
             self.lengths[keep],
             None if self.titles is None else self.titles[stays],
             None if self.title_lengths is None else self.title_lengths[keep],
@@ -179,7 +166,7 @@ class Counts:
         if title_weight or self.titles is None:
             return self.positions, self.bounds
         occurs = self.frequencies > 0
-        return self.positions[occurs], _bounds_of(self.bounds, occurs)
+        return self.positions[occurs], bounds_of(self.bounds, occurs)
 
     def without_terms(self, unused: npt.NDArray[np.bool_]) -> Counts:
         """Drop terms that no passage holds, where `unused` [terms] is true; the rest move up."""
@@ -220,9 +207,8 @@ class Counts:
         dtypes = [str(getattr(self, name).dtype) for name in _FILES]
         if self.frequencies.dtype.kind != "u" or dtypes[1:] != ["int32", "int64", "int32"]:
             raise ValueError(f"its counts are {dtypes}, expected unsigned, int32, int64, int32")
-        pairs, bounds = len(self.positions), self.bounds
         shapes = [getattr(self, name).ndim for name in _FILES]
-        if shapes != [1, 1, 1, 1] or len(self.frequencies) != pairs or not len(bounds):
+        if shapes != [1, 1, 1, 1] or len(self.frequencies) != len(self.positions):
             raise ValueError("its arrays are not of the same pairs")
         titles, title_lengths = self.titles, self.title_lengths
         if titles is not None and title_lengths is not None:
@@ -231,11 +217,7 @@ class Counts:
                 raise ValueError("its counts of titles are not of the same pairs")
             if title_lengths.shape != self.lengths.shape:
                 raise ValueError("its titles are not of the same passages")
-        if bounds[0] != 0 or bounds[-1] != pairs or (bounds[1:] < bounds[:-1]).any():
-            raise ValueError("its terms do not begin where the one before ends")
-        for positions in samples(self.positions):
-            if positions.min() < 0 or positions.max() >= len(self):
-                raise ValueError("a term is in a passage that does not exist")
+        check_pairs(self.positions, self.bounds, len(self))
         for block in _samples_of_pairs(self.frequencies, titles):
             if not 0 < block.min() <= block.max() <= _LONGEST:
                 raise ValueError("a term occurs never, or too often, where it occurs")
@@ -243,24 +225,6 @@ class Counts:
             for lengths in () if each is None else samples(each):
                 if lengths.min() < 0 or lengths.max() > _LONGEST:
                     raise ValueError(f"a passage has {lengths.min()} to {lengths.max()} terms")
-
-
-def blocks(bounds: npt.NDArray[np.int64]) -> Iterator[tuple[slice, slice]]:
-    """Yield all terms in blocks with their pairs: about _BLOCK pairs, one term at least."""
-    first, terms = 0, len(bounds) - 1
-    while first < terms:
-        after = int(np.searchsorted(bounds, bounds[first] + _BLOCK, side="right")) - 1
-        after = min(max(after, first + 1), terms)
-        yield slice(first, after), slice(bounds[first], bounds[after])
-        first = after
-
-
-def read(path: Path, mmap: bool) -> Any:
-    """Load the array in a .npy file, mapped into memory or read."""
-    yield_gil()
-    # As a plain array: slices of np.memmap are slow to make.
-    with reading(path):
-        return np.asarray(np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False))
 
 
 def _samples_of_pairs(frequencies: Tally, titles: Tally | None) -> Iterator[npt.NDArray[np.uint64]]:
@@ -297,19 +261,6 @@ def _joined_fields(
     titles = np.zeros(len(pairs), np.int64)
     titles[places + np.cumsum(is_new) - is_new] = title[1]
     return pairs, frequencies, titles
-
-
-def _bounds_of(
-    bounds: npt.NDArray[np.int64], stays: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.int64]:
-    """Return where each term's pairs begin once only those of `stays` [P] are left."""
-    return bounds - np.searchsorted(np.flatnonzero(~stays), bounds)
-
-
-def _widest(parts: Sequence[Counts], field: str) -> np.dtype[np.unsignedinteger]:
-    """Return the type of the most bytes that a field has in any part."""
-    dtypes = (getattr(part, field).dtype for part in parts)
-    return max(dtypes, key=lambda dtype: dtype.itemsize)
 
 
 def _narrow(frequencies: npt.NDArray[np.int64]) -> Tally:

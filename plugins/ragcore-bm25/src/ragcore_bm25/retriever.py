@@ -2,7 +2,7 @@
 
 Owns the vocabulary, the rows, and the passages that were added or removed since the last search.
 Terms are made by `analyser.py`, counted by `counts.py`, weighted by `variants.py` and searched by
-`postings.py` or `yardstick.py`; texts are not kept.
+`ragcore.postings` or `yardstick.py`; texts are not kept.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from ragcore.disk.arrays import load_rows, save_array
 from ragcore.disk.loading import reading
 from ragcore.disk.threads import yield_gil
 from ragcore.errors import ComponentError, MemoryMismatchError
+from ragcore.postings import Postings, read
 from ragcore.process.fork import new_lock
 from ragcore.types import MISSING_ROW, Hits, Passage
 from ragcore_bm25.analyser import Analyser
 from ragcore_bm25.config import Bm25Config
-from ragcore_bm25.counts import Counts, read
-from ragcore_bm25.postings import Postings
+from ragcore_bm25.counts import Counts
+from ragcore_bm25.postings import build_postings, load_postings, save_postings
 from ragcore_bm25.variants import Formula
 from ragcore_bm25.vocabulary import Vocabulary, read_terms, write_terms
 from ragcore_bm25.yardstick import Yardstick, require_rank_bm25
@@ -207,7 +208,7 @@ class Bm25:
         if isinstance(index, Yardstick):
             index = self._postings(built.counts)
         built.counts.save(folder)
-        index.save(folder)
+        save_postings(index, folder)
         save_array(folder / "rows.npy", built.rows)
         # Terms that were added meanwhile have higher numbers than those of the index.
         terms = list(built.vocabulary)[: built.counts.terms]
@@ -271,7 +272,7 @@ class Bm25:
             layout == 2 and built_by.startswith(f"bm25({loaded._weights},")
         )
         if is_same and config.backend != "rank-bm25":
-            postings = Postings.load(folder, counts, config.title_weight, mmap=mmap)
+            postings = load_postings(folder, counts, config.title_weight, mmap=mmap)
             loaded._built = _Built(postings, counts, rows, loaded._vocabulary)
         return loaded
 
@@ -319,7 +320,7 @@ class Bm25:
 
     def _postings(self, counts: Counts) -> Postings:
         """Compute the scores."""
-        return Postings.build(counts.weighed(self._config.title_weight), self._formula)
+        return build_postings(counts.weighed(self._config.title_weight), self._formula)
 
     def _ready(self) -> _Built:
         """Return what searches read; built again if passages were added or removed."""

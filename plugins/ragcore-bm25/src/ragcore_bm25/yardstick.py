@@ -1,7 +1,7 @@
 """The package rank-bm25 as a backend: the reference for its three variants, slow and exact.
 
 It computes in float64 from each passage's own terms, again for each question. Knows terms by number
-and passages by position, as `postings.py` does, and answers as that does.
+and passages by position, as `ragcore.postings` does, and answers as that does.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from ragcore.errors import ComponentError
+from ragcore.postings import best
 from ragcore.registry.installation import install_hint
 from ragcore_bm25.counts import Counts
-from ragcore_bm25.postings import best
 from ragcore_bm25.variants import Formula
 
 if TYPE_CHECKING:

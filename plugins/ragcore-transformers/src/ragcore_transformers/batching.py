@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 
 import torch
 
-__all__ = ["CHARACTERS_OF_A_TOKEN", "encode_by_length"]
+__all__ = ["CHARACTERS_OF_A_TOKEN", "batches_by_length", "encode_by_length"]
 
 CHARACTERS_OF_A_TOKEN: Final = 4
 """Of English text in word pieces, about; it decides how texts are batched, and nothing else."""
@@ -39,19 +39,34 @@ def encode_by_length(
         device: that it runs on.
         limit: the most tokens of an item that are read; None for no limit.
     """
+    batches = list(
+        batches_by_length([length(item) for item in items], batch_size, device=device, limit=limit)
+    )
+    parts = [encode([items[number] for number in batch]) for batch in batches]
+    vectors = torch.cat(parts)  # [n, d], by length
+    order = [number for batch in batches for number in batch]
+    return vectors[torch.argsort(torch.tensor(order)).to(vectors.device)]
+
+
+def batches_by_length(
+    lengths: Sequence[int], batch_size: int, *, device: torch.device, limit: int | None = None
+) -> Iterator[list[int]]:
+    """Yield the numbers of items in batches of similar length, each number once.
+
+    Args:
+        lengths: of the items in characters.
+        batch_size: the most items in a batch.
+        device: that the model runs on.
+        limit: the most tokens of an item that are read; None for no limit.
+    """
     longest = None if limit is None else limit * CHARACTERS_OF_A_TOKEN
-    lengths = [length(item) for item in items]
-    order = sorted(range(len(items)), key=lengths.__getitem__)
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
     read = [
         lengths[number] if longest is None else min(lengths[number], longest) for number in order
     ]
     most = _CPU_CHARACTERS if device.type == "cpu" else None
-    parts = [
-        encode([items[number] for number in order[begin:end]])
-        for begin, end in _batches(read, batch_size, most)
-    ]
-    vectors = torch.cat(parts)  # [n, d], by length
-    return vectors[torch.argsort(torch.tensor(order)).to(vectors.device)]
+    for begin, end in _batches(read, batch_size, most):
+        yield order[begin:end]
 
 
 def _batches(

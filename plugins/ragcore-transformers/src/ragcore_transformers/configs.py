@@ -19,8 +19,10 @@ __all__ = [
     "CausalConfig",
     "CrossEncoderConfig",
     "DprConfig",
+    "LateInteractionConfig",
     "SentenceConfig",
     "Seq2SeqConfig",
+    "SparseConfig",
     "check_template",
 ]
 
@@ -229,6 +231,45 @@ class DprConfig(ComponentConfig):
     passage_dtype: EncoderDtype | None = Field(None, description=_PASSAGE_DTYPE)
 
 
+class SparseConfig(ComponentConfig):
+    """Settings of `{use: sparse}`."""
+
+    model: ModelName = Field(description="a folder, or a name on a hub; safetensors only")
+    revision: str | None = Field(
+        None,
+        min_length=1,
+        description="a branch, a tag or a commit of a model on a hub; null for the latest",
+    )
+    passage_template: str = Field(
+        "{title}. {text}", description="the text that is encoded of a passage with a title"
+    )
+    question_prompt: str | None = Field(
+        None, description="put before each question; null for the model's own"
+    )
+    passage_prompt: str | None = Field(
+        None, description="put before each passage; null for the model's own"
+    )
+    max_active_dims: int | None = Field(
+        None, gt=0, description="the most terms of a passage, the heaviest; null for the model's"
+    )
+    question_max_active_dims: int | None = Field(
+        None, gt=0, description="the most terms of a question, the heaviest; null for the model's"
+    )
+    max_tokens: int | None = Field(
+        None, gt=0, description="longer texts are cut; null for the model's limit"
+    )
+    batch_size: int = Field(32, gt=0, description="the most texts in one run of the model")
+    device: str = Field("auto", description="cpu, cuda, …, or auto")
+    dtype: Literal["checkpoint", "float32", "bfloat16"] = Field(
+        "checkpoint", description="of the weights: checkpoint is as they are stored"
+    )
+
+    @field_validator("passage_template")
+    @classmethod
+    def _check_template(cls, template: str) -> str:
+        return check_template(template, ("text",), ("title",))
+
+
 class CrossEncoderConfig(ComponentConfig):
     """Settings of `{use: cross-encoder}`."""
 
@@ -240,6 +281,27 @@ class CrossEncoderConfig(ComponentConfig):
         None, gt=0, description="longer pairs are cut; null for the model's limit"
     )
     batch_size: int = Field(32, gt=0, description="pairs in one run of the model")
+    device: str = Field("auto", description="cpu, cuda, …, or auto")
+
+    @field_validator("passage_template")
+    @classmethod
+    def _check_template(cls, template: str) -> str:
+        return check_template(template, ("text",), ("title",))
+
+
+class LateInteractionConfig(ComponentConfig):
+    """Settings of `{use: late-interaction}`."""
+
+    model: ModelName = Field(description="a folder, or a name on a hub; safetensors only")
+    revision: str | None = Field(
+        None,
+        min_length=1,
+        description="a branch, a tag or a commit of a model on a hub; null for the latest",
+    )
+    passage_template: str = Field(
+        "{title}. {text}", description="the text that is read of a passage with a title"
+    )
+    batch_size: int = Field(32, gt=0, description="the most texts in one run of the model")
     device: str = Field("auto", description="cpu, cuda, …, or auto")
 
     @field_validator("passage_template")

@@ -44,14 +44,15 @@ def hub_fault(model: str) -> Exception | None:
     return None
 
 
-def cached_folder(model: str) -> str | None:
+def cached_folder(model: str, revision: str | None = None) -> str | None:
     """Return the folder of a model that was downloaded before; None if there is none.
 
     Args:
         model: its name on the hub.
+        revision: a branch, a tag or a commit; None for the latest.
     """
     for name in _FIRST:
-        file = try_to_load_from_cache(model, name)
+        file = try_to_load_from_cache(model, name, revision=revision)
         if isinstance(file, str):
             return str(Path(file).parent)
     return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +12,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers.utils import logging
 
-from ragcore.errors import RagcoreError
+from ragcore.errors import PluginError, RagcoreError
 from ragcore_transformers.hub import cached_folder, hub_fault
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "explained",
     "pick_device",
     "refuse_incomplete",
+    "refuse_random",
     "save_model",
     "weights_digest",
     "without_bars",
@@ -63,7 +64,7 @@ def pick_device(name: str, error: type[RagcoreError]) -> torch.device:
 
 
 @contextmanager
-def explained(model: str, error: type[RagcoreError]) -> Iterator[str]:
+def explained(model: str, error: type[RagcoreError], revision: str | None = None) -> Iterator[str]:
     """Turn what Hugging Face raises while a model loads into one `error` that says what to do.
 
     Yields what its loaders are to load: `model`, or the folder of an earlier download where the
@@ -84,7 +85,7 @@ def explained(model: str, error: type[RagcoreError]) -> Iterator[str]:
                     yield model
             else:
                 unreachable = hub_fault(model)
-                folder = None if unreachable is None else cached_folder(model)
+                folder = None if unreachable is None else cached_folder(model, revision)
                 if unreachable is not None and folder is None:
                     raise FileNotFoundError(model) from unreachable
                 yield folder or model
@@ -127,6 +128,31 @@ def refuse_incomplete(name: str, model: Any, report: Any, error: type[RagcoreErr
             f"model {name!r} lacks {len(missing)} of its weights ({', '.join(missing[:3])}"
             f"{', …' if len(missing) > 3 else ''}), which would be random: it is not a complete "
             f"{type(model).__name__}"
+        )
+
+
+def refuse_random(
+    name: str, model: torch.nn.Module, reload: Callable[[], torch.nn.Module], kind: str
+) -> None:
+    """Check that a model of sentence-transformers has all its layers from its checkpoint.
+
+    The library appends a layer with random weights to a model of another kind, and only logs that.
+    Called within `explained`, which restores torch's random state.
+
+    Args:
+        name: the model's, for the error.
+        model: as it was loaded.
+        reload: loads it again.
+        kind: the library's class.
+
+    Raises:
+        PluginError: loaded again, it has other weights.
+    """
+    torch.manual_seed(torch.initial_seed() + 1)
+    if weights_digest(reload()) != weights_digest(model):
+        raise PluginError(
+            f"model {name!r} is no {kind}: its last layer would be random; name a model that was "
+            "trained as one"
         )
 
 

@@ -31,13 +31,25 @@ def ragcore_encoders() -> Components:
 
 
 @hookimpl
-def ragcore_scorers() -> Components:
-    """Name the scorer that reads question and passage together."""
+def ragcore_retrievers() -> Components:
+    """Name the retriever by terms that a model weighs."""
     return {
+        "sparse": Target("ragcore_transformers.sparse:Sparse", config=f"{_CONFIGS}:SparseConfig")
+    }
+
+
+@hookimpl
+def ragcore_scorers() -> Components:
+    """Name the scorers: one reads question and passage together, one compares their tokens."""
+    return {
+        "late-interaction": Target(
+            "ragcore_transformers.late_interaction:LateInteraction",
+            config=f"{_CONFIGS}:LateInteractionConfig",
+        ),
         "cross-encoder": Target(
             "ragcore_transformers.cross_encoder:CrossEncoder",
             config=f"{_CONFIGS}:CrossEncoderConfig",
-        )
+        ),
     }
 
 

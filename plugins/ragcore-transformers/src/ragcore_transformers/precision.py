@@ -32,6 +32,7 @@ __all__ = [
     "Precision",
     "chosen_dtype",
     "described",
+    "prepare",
     "prepare_both",
     "trainable",
     "with_chosen_dtype",
@@ -94,13 +95,13 @@ def prepare_both(
     """
     passage_dtype = config.passage_dtype or config.dtype
     if passages[1] is not questions[1]:
-        return _prepared(questions, config.dtype), _prepared(passages, passage_dtype)
+        return prepare(questions, config.dtype), prepare(passages, passage_dtype)
     name, model, encode = questions
     if _resolved(config.dtype, model) == _resolved(passage_dtype, model):
-        of_both = _prepared(passages, passage_dtype)
+        of_both = prepare(passages, passage_dtype)
         return of_both, of_both
-    of_questions = _prepared((name, copy.deepcopy(model), encode), config.dtype)
-    of_passages = _prepared(passages, passage_dtype)
+    of_questions = prepare((name, copy.deepcopy(model), encode), config.dtype)
+    of_passages = prepare(passages, passage_dtype)
     if of_questions.dtype == of_passages.dtype:
         # What `auto` chose is what passages have: one model serves.
         of_questions = replace(of_questions, model=of_passages.model)
@@ -160,8 +161,16 @@ def trainable(precision: Precision, reload: Callable[[], Any]) -> Precision:
     return precision
 
 
-def _prepared(part: Part, dtype: str) -> Precision:
-    """Give a model a precision, and pack its layers where it runs on a CPU."""
+def prepare(part: Part, dtype: str) -> Precision:
+    """Give a model a precision, and pack its layers where it runs on a CPU.
+
+    Args:
+        part: the model as loaded, in eval mode; it is changed.
+        dtype: as configured.
+
+    Raises:
+        PluginError: int8 is not possible here.
+    """
     name, model, encode = part
 
     def vectors(model: Any) -> Tensor:
