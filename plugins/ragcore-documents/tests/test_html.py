@@ -114,13 +114,31 @@ def test_elements(html: str, expected: list[tuple[str, str]]) -> None:
 @pytest.mark.parametrize(
     ("html", "expected"),
     [
-        ("<div role=main>a</div><div>b</div>", "a"),
+        ("<div role=main>main text</div><div>b</div>", "main text"),
         ("<article>long text</article><div>b</div>", "long text"),
         # An article that is only a part of the page.
         ("<article>a</article><p>long text", "a\n\nlong text"),
         # A nearly empty main element.
         ("<main>a</main><p>a very long text outside", "a\n\na very long text outside"),
-        ('<div class="toc x">t</div>a<div id="sidebar">b</div>', "a"),
+        (
+            '<div class="toc x"><a href="x">t</a></div>a<div id="sidebar"><ul><li>b</ul></div>'
+            '<table class="nav"><tr><td><a href="x"><img alt="Next"></a><th>The Manual</table>'
+            '<p class="breadcrumb"><a href="x">A</a> / The page that this is</p>',
+            "a",
+        ),
+        # What is marked is a small part of the page.
+        (
+            "<p>" + "Body. " * 80 + "<main>Short main.</main>",
+            "Body. " * 79 + "Body.\n\nShort main.",
+        ),
+        ("<h1>T</h1><p>long text<article>long text</article>", "T\n\nlong text\n\nlong text"),
+        # The heading of the page is before what is marked.
+        ("<header>menu<h1>T</h1></header>x<main><h2>a</h2>text</main>", "T\n\na\n\ntext"),
+        ("<header><h1>Site</h1></header><main><h1>a</h1>text</main>", "a\n\ntext"),
+        (
+            "<p>Was <del>ten</del><ins>nine</ins> and <s>two</s> <strike>one</strike>",
+            "Was nine and",
+        ),
         ('<header>menu<h1>a</h1><p class="author">b</header><p>c', "a\n\nb\n\nc"),
         ("<header>menu</header><p>c<footer>f</footer>", "c"),
         ("<main><header><h1>a</h1></header>b<footer>c</footer></main>", "a\n\nb\n\nc"),
@@ -132,6 +150,36 @@ def test_elements(html: str, expected: list[tuple[str, str]]) -> None:
 )
 def test_what_is_left_out(html: str, expected: str) -> None:
     assert read_html(html.encode(), Limits()).text == expected
+
+
+def test_chapters_on_one_page_are_no_navigation() -> None:
+    chapters = "".join(
+        f'<section id="{title.lower()}"><h2>{title}</h2><p>Text of it.</p></section>'
+        for title in ("Sidebar", "Navigation", "Pagination")
+    )
+    toctree = '<div class="toctree-wrapper"><p class="caption">More</p><ul><li>{}</ul></div>'
+    html = (
+        f"<div role=main><h1>Book</h1>{toctree.format('<a href=x>A long title of it</a>')}"
+        f'<div class="toctree-wrapper compound"><span id="c"></span>{chapters}</div>'
+        '<aside class="sidebar"><p class="sidebar-title">Key facts<p>The fact is 42.</aside></div>'
+    )
+    assert [text for _, text in blocks(html)] == [
+        *("Book", "Sidebar", "Text of it.", "Navigation", "Text of it.", "Pagination"),
+        *("Text of it.", "Key facts", "The fact is 42."),
+    ]
+
+
+def test_navigation_that_is_never_closed_keeps_the_text() -> None:
+    html = '<div class="navbar"><a href="x">Home</a>' + "<p>A page of words." * 40
+    assert read_html(html.encode(), Limits()).text.count("A page of words.") == 40
+
+
+@pytest.mark.parametrize(("beside", "share"), [(30, "30 %"), (10, None)])
+def test_the_share_that_is_left_out_is_noted(beside: int, share: str | None, caplog) -> None:
+    html = f"<main>{'m' * (100 - beside)}</main><p>{'b' * beside}</p>"
+    assert "b" not in read_html(html.encode(), Limits()).text
+    expected = [f"HTML: left out: {share} of the text, beside the main content"] if share else []
+    assert caplog.messages == expected
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ Knows HTML; knows nothing of files, encodings of other formats, or passages.
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
 from html import escape
@@ -23,6 +24,8 @@ from ragcore_documents.readers.titles import lone_heading, sensible_title
 
 __all__ = ["HtmlHead", "html_blocks", "read_html"]
 
+_LOG: Final = logging.getLogger(__name__)
+
 _FORMATTING: Final = re.compile(
     r"<(/?)(?:(b|big|code|em|font|i|nobr|s|small|strike|strong|tt|u)(?![a-z0-9])(\s*[^\s>])?"
     r"|[a-z][a-z0-9]*)",
@@ -30,6 +33,8 @@ _FORMATTING: Final = re.compile(
 )
 _EMPTY_TAG: Final = re.compile(r"<([A-Za-z][\w:.-]*)((?:\s[^<>]*)?)/>")
 _VOID: Final = words("area base br col embed hr img input link meta param source track wbr")
+# Of a page's text beside its main content; less is what most pages have around it.
+_NOTED_SHARE: Final = 0.2
 # Bounds of what a page may cost. A tag takes about 300 bytes in the parser.
 _TAGS: Final = 2_000_000
 _REOPENED: Final = 3_000_000
@@ -93,7 +98,9 @@ def html_blocks(
         sax_parse("".join(events.unframed), inner)
         inner.finish()
         events.items = inner.items
-    content = main_content(events.items)
+    content, left_out = main_content(events.items)
+    if left_out >= _NOTED_SHARE:
+        _LOG.warning("HTML: left out: %.0f %% of the text, beside the main content", 100 * left_out)
     check_length(sum(len(item.text) for item in content), limits.characters)
     for item in content:
         builder.add(item.kind, item.text, level=item.level, page=page)

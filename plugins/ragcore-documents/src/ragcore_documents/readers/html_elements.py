@@ -20,7 +20,8 @@ __all__ = [
     "words",
 ]
 
-Region = Literal["body", "article", "main", "header", "navigation"]
+Region = Literal["body", "article", "main", "header", "navigation", "aside", "bar"]
+"""Part of a page. `aside` and `bar` may be navigation, which their content tells at their end."""
 
 
 def words(text: str) -> frozenset[str]:
@@ -31,8 +32,8 @@ def words(text: str) -> frozenset[str]:
 # Elements whose content is no text of the document.
 LEFT_OUT: Final = words(
     "annotation annotation-xml applet area audio base basefont button canvas col colgroup datalist"
-    " embed iframe link map noembed noscript optgroup option param progress rp rtc script select"
-    " source style svg template textarea track video"
+    " del embed iframe link map noembed noscript optgroup option param progress rp rtc s script"
+    " select source strike style svg template textarea track video"
 )
 # Elements that end a paragraph; text before and behind them is no single sentence.
 BLOCKS: Final = words(
@@ -46,15 +47,24 @@ ENDS_HEADING: Final = words("p ul ol dl pre table blockquote")
 CODE: Final = frozenset(("pre", "listing", "xmp", "plaintext"))
 LISTS: Final = frozenset(("ul", "ol", "menu", "dir"))
 _NAVIGATION_ROLES: Final = words(
-    "alertdialog banner complementary contentinfo dialog menu menubar navigation search toolbar"
-    " tooltip"
+    "alertdialog banner contentinfo dialog menu menubar navigation search toolbar tooltip"
 )
-# Words of `class` and `id` by which generators of documentation mark what is not the text itself.
+# Words of `class` by which generators of documentation mark what is never the text itself.
 _NAVIGATION_CLASSES: Final = words(
-    "breadcrumb breadcrumbs cookie-banner edit-this-page md-sidebar md-source-file"
-    " mw-editsection mw-jump-link nav navbar navfooter navheader navigation noprint pagination"
-    " prev-next-area rst-footer-buttons sidebar skip-link skip-to-content sphinxsidebar"
-    " table-of-contents table_of_contents toc toctree-wrapper wy-breadcrumbs wy-nav-side"
+    "cookie-banner edit-this-page md-source-file mw-editsection mw-jump-link skip-link"
+    " skip-to-content"
+)
+# Words of `class` and `id` of navigation. Chapters on one page and boxes beside the text have the
+# first ones too; the others are also the ids of sections of such a title.
+_ASIDE_NAMES: Final = words(
+    "noprint sidebar table-of-contents table_of_contents toc toctree-wrapper"
+)
+_BAR_NAMES: Final = words(
+    "breadcrumb breadcrumbs md-sidebar nav navbar navfooter navheader navigation pagination"
+    " prev-next-area rst-footer-buttons sphinxsidebar wy-breadcrumbs wy-nav-side"
+)
+_NOTES: Final = words(
+    "doc-endnote doc-endnotes doc-footnote endnote endnotes footnote footnotes rearnote rearnotes"
 )
 _HIDDEN_CLASSES: Final = words(
     "gutter headerlink line-number line-numbers-rows lineno linenodiv linenos lnt"
@@ -72,9 +82,14 @@ def region_of(tag: str, attributes: Mapping[str, str | None], region: Region) ->
     if tag == "nav" or role in _NAVIGATION_ROLES:
         return "navigation"
     if attributes and tag not in ("body", "html", "main", "article"):
-        names = f"{attributes.get('class') or ''} {attributes.get('id') or ''}".lower()
-        if not _NAVIGATION_CLASSES.isdisjoint(names.split()):
+        classes = (attributes.get("class") or "").lower().split()
+        if not _NAVIGATION_CLASSES.isdisjoint(classes):
             return "navigation"
+        names = (*classes, (attributes.get("id") or "").lower())
+        if not _BAR_NAMES.isdisjoint(names):
+            return "bar"
+        if role == "complementary" or not _ASIDE_NAMES.isdisjoint(names):
+            return "aside"
     if region == "body":
         if tag == "article" or role == "article":
             return "article"
@@ -86,7 +101,12 @@ def region_of(tag: str, attributes: Mapping[str, str | None], region: Region) ->
 
 
 def is_hidden(tag: str, attributes: Mapping[str, str | None]) -> bool:
-    """Return whether a browser, or a reader aloud, leaves an element out."""
+    """Return whether a browser, or a reader aloud, leaves an element out.
+
+    Notes of books are hidden where they stand, and shown where they are referred to.
+    """
+    if _is_note(attributes):
+        return False
     if "hidden" in attributes and attributes["hidden"] != "until-found":
         return True
     if tag == "dialog" and "open" not in attributes:
@@ -97,6 +117,11 @@ def is_hidden(tag: str, attributes: Mapping[str, str | None]) -> bool:
         return True
     names = (attributes.get("class") or "").lower().split()
     return not _HIDDEN_CLASSES.isdisjoint(names)
+
+
+def _is_note(attributes: Mapping[str, str | None]) -> bool:
+    kinds = f"{attributes.get('role') or ''} {attributes.get('epub:type') or ''}".lower()
+    return kinds != " " and not _NOTES.isdisjoint(kinds.split())
 
 
 def integer(value: str | None, default: int) -> int:

@@ -32,6 +32,7 @@ from ragcore_documents.readers.html_items import (
     OpenList,
     OpenTable,
     definition_items,
+    settle,
     table_items,
 )
 from ragcore_documents.readers.limits import Limits, UnreadableError
@@ -90,6 +91,10 @@ class Events(SaxHandler):
         self._in_unframed = False
         self.metadata: dict[str, str] = {}
         self._graph_title = ""
+        # Open elements that may be navigation, and characters in links while there are any.
+        self._doubtful = 0
+        self._links = 0
+        self._linked = 0
 
     # -- events
 
@@ -131,6 +136,8 @@ class Events(SaxHandler):
             self.unframed.append(data)
         else:
             self._parts.append(data)
+        if self._links and self._doubtful:
+            self._linked += len(data.strip())
 
     def finish(self) -> None:
         """End the last paragraph."""
@@ -171,6 +178,9 @@ class Events(SaxHandler):
         outer = self._region
         self._flush()
         self._region = region
+        items, start, linked = self.items, len(self.items), self._linked
+        doubtful = region in ("aside", "bar")
+        self._doubtful += doubtful
         action = handler(self, attributes) if handler is not None else None
 
         def leave() -> None:
@@ -178,6 +188,9 @@ class Events(SaxHandler):
                 action()
             self._flush()
             self._region = outer
+            self._doubtful -= doubtful
+            if doubtful:
+                settle(items, start, self._linked - linked, outer)
 
         return leave
 
@@ -349,17 +362,22 @@ class Events(SaxHandler):
         text = (attributes.get("alt") or "").strip()
         if text and self._code is None and not _IMAGE_FILE.search(text):
             self._parts.append(f" {text} ")
+            if self._links:
+                self._linked += len(text)
 
     def _input(self, attributes: dict[str, str | None]) -> None:
         if self._list is not None and (attributes.get("type") or "").lower() == "checkbox":
             self._parts.append("[x] " if "checked" in attributes else "[ ] ")
 
-    def _link(self, _: dict[str, str | None]) -> Callable[[], None] | None:
+    def _link(self, attributes: dict[str, str | None]) -> Callable[[], None] | None:
         if self._code is not None:
             return None
         parts, start = self._parts, len(self._parts)
+        link = "href" in attributes
+        self._links += link
 
         def end() -> None:
+            self._links -= link
             # Signs beside headings that link to themselves.
             if parts is self._parts and 0 < len(parts) - start <= 3:
                 text = "".join(parts[start:])

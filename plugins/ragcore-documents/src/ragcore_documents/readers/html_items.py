@@ -17,11 +17,15 @@ __all__ = [
     "OpenTable",
     "definition_items",
     "main_content",
+    "settle",
     "table_items",
 ]
 
 _LONG_CELL: Final = 2_000
 _REPEATED_CELL: Final = 80
+_LONG_BAR: Final = 500
+_MAIN_SHARE: Final = 0.6
+"""Of a page's text without navigation, the least that is taken alone as its main content."""
 
 
 class Item(NamedTuple):
@@ -197,17 +201,51 @@ def _reach(column: int, reaching: dict[int, tuple[int, str]], texts: list[str]) 
     return column
 
 
-def main_content(items: Sequence[Item]) -> list[Item]:
-    """Return the items of the page's main content, or of all of it where that is not marked."""
+def settle(items: list[Item], start: int, linked: int, outer: Region) -> None:
+    """Tell at the end of an element that may be navigation what it is.
+
+    It is navigation if half of its text, or more, are links; or if it is only a list; or, in a bar,
+    if it is short and has no heading.
+
+    Args:
+        items: those of the element from `start` on get their region.
+        start: of the element's items.
+        linked: characters of the element in links.
+        outer: region of what is around it.
+    """
+    # Items of regions of their own, such as `<main>` in it, stay in these.
+    inner = [index for index in range(start, len(items)) if items[index].region in ("aside", "bar")]
+    characters = sum(len(items[index].text) for index in inner)
+    kinds = {items[index].kind for index in inner}
+    is_bar = any(items[index].region == "bar" for index in inner)
+    is_navigation = (
+        2 * linked >= characters
+        or kinds == {"list"}
+        or (is_bar and "heading" not in kinds and characters - linked < _LONG_BAR)
+    )
+    region: Region = "navigation" if is_navigation else outer
+    for index in inner:
+        items[index] = items[index]._replace(region=region)
+
+
+def main_content(items: Sequence[Item]) -> tuple[list[Item], float]:
+    """Return the items of the page's main content, or of all of it where that is not marked.
+
+    What is marked is taken alone only if it is most of the page: a page has also pieces that are
+    marked so and are not its text.
+
+    Returns:
+        The items, and the share from 0 to 1 of the page's text, without navigation, that is left
+        out for what is marked.
+    """
     sizes: dict[Region, int] = {}
     for item in items:
         sizes[item.region] = sizes.get(item.region, 0) + len(item.text)
     main, article = sizes.get("main", 0), sizes.get("article", 0)
-    body = sizes.get("body", 0) + article
-    if main and 9 * main >= body:
-        return [item for item in items if item.region == "main"]
-    if article and 2 * article >= body:
-        return [item for item in items if item.region in ("article", "main")]
+    whole = main + article + sizes.get("body", 0)
+    for regions, size in ((("main",), main), (("main", "article"), main + article)):
+        if size and size >= _MAIN_SHARE * whole:
+            return _marked(items, regions), 1 - size / whole
     # A header that has the heading of the page belongs to it, from that heading on.
     chosen = []
     title = False
@@ -218,4 +256,19 @@ def main_content(items: Sequence[Item]) -> list[Item]:
                 chosen.append(item)
         elif item.region != "navigation":
             chosen.append(item)
-    return chosen or list(items)
+    return chosen or list(items), 0.0
+
+
+def _marked(items: Sequence[Item], regions: tuple[str, ...]) -> list[Item]:
+    """Return the items of regions, behind the page's heading where that is before them."""
+    chosen = [item for item in items if item.region in regions]
+    if not any(item.kind == "heading" and item.level == 1 for item in chosen):
+        heading = None
+        for item in items:
+            if item.region in regions:
+                break
+            if item.kind == "heading" and item.level == 1 and item.region != "navigation":
+                heading = item
+        if heading is not None:
+            chosen.insert(0, heading)
+    return chosen
