@@ -51,10 +51,10 @@ def test_names_that_lead_out_are_names_only(tmp_path, monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"", "damaged, or no DOCX file"),
-        (b"not a zip", "damaged, or no DOCX file"),
+        (b"", "damaged, or no DOCX"),
+        (b"not a zip", "damaged, or no DOCX"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(512), "encrypted with a password, or in the"),
-        (packed({"a": bytes(100)})[:-30], "damaged, or no DOCX file"),
+        (packed({"a": bytes(100)})[:-30], "damaged, or no DOCX"),
     ],
     ids=["empty", "text", "an older format", "cut short"],
 )
@@ -205,7 +205,9 @@ def test_lack_of_memory_is_no_damaged_file() -> None:
     with pytest.raises(MemoryError), refusing("DOCX"):
         raise MemoryError
     with (
-        pytest.raises(UnreadableError, match=r"no DOCX file \(KeyError: 'word'\)"),
+        pytest.raises(
+            UnreadableError, match=r"\(KeyError: 'word'\): it may be damaged, or no DOCX"
+        ),
         refusing("DOCX"),
     ):
         raise KeyError("word")
@@ -228,3 +230,13 @@ def test_mutated_archives_are_read_or_refused() -> None:
                 archive.read(name)
         except UnreadableError:
             continue
+
+
+def test_a_library_of_another_version_is_no_damaged_file() -> None:
+    def convert(data: bytes) -> None:
+        """Take no option."""
+
+    with pytest.raises(TypeError, match="unexpected keyword"), refusing("DOCX"):
+        convert(b"", external_file_access=False)
+    with pytest.raises(UnreadableError, match="its reader failed"), refusing("DOCX"):
+        len(None)

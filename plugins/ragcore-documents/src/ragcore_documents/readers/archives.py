@@ -7,6 +7,7 @@ to disk, so that a member's name can lead nowhere.
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zipfile
 import zlib
@@ -41,6 +42,8 @@ _DAMAGED: Final = (
     RuntimeError,
     ValueError,
 )
+# Of a TypeError, that a function has other parameters than it is called with.
+_WRONG_CALL: Final = re.compile(r"\(\) (?:got an unexpected keyword|missing \d+ required|takes )")
 _CHUNK: Final = 64 << 10
 # Embedded archives have signatures of their own, so that this many are no proof of as many members.
 _SIGNATURES_PER_MEMBER: Final = 10
@@ -51,8 +54,9 @@ _XML_SUFFIXES: Final = frozenset({".xml", ".rels", ".vml", ".opf", ".ncx"})
 def refusing(kind: str) -> Iterator[None]:
     """Turn whatever a library raises on a damaged file into an UnreadableError.
 
-    Libraries raise errors of many kinds on such files (KeyError, AttributeError, struct.error);
-    that memory is short says nothing of the file and goes through.
+    Libraries raise errors of many kinds on such files (KeyError, AttributeError, struct.error).
+    That memory is short, or that the library is called as its version cannot be, says nothing of
+    the file and goes through.
 
     Args:
         kind: of the file, such as "DOCX".
@@ -66,10 +70,14 @@ def refusing(kind: str) -> Iterator[None]:
             f"its elements are nested too deeply for a {kind} file; save it again without them"
         ) from error
     except Exception as error:
+        if isinstance(error, ImportError) or (
+            isinstance(error, TypeError) and _WRONG_CALL.search(str(error))
+        ):
+            raise
         reason = " ".join(str(error).split())[:200] or "no reason given"
         raise UnreadableError(
-            f"damaged, or no {kind} file ({type(error).__name__}: {reason}); open it in the "
-            "program that made it and save it again"
+            f"its reader failed ({type(error).__name__}: {reason}): it may be damaged, or no "
+            f"{kind} file; open it in the program that made it and save it again"
         ) from error
 
 

@@ -1,14 +1,16 @@
 """DOCX: Word's documents, through mammoth's HTML.
 
 Headings are told by the names and outline levels of styles, so that styles derived from Word's own
-count. Tracked changes are as if accepted: insertions are in, deletions out.
+count. Tracked changes are as if accepted: insertions are in, deletions out. Hidden text is out.
 """
 
 from __future__ import annotations
 
 import io
+import logging
 import re
 import zipfile
+from collections.abc import Iterable
 from typing import Any, Final
 from xml.etree.ElementTree import Element
 from xml.sax.saxutils import quoteattr
@@ -18,12 +20,22 @@ from mammoth import documents, transforms
 
 from ragcore.corpora.structure import DocumentText, TextBuilder
 from ragcore_documents.readers.archives import Archive, check_elements, refusing
+from ragcore_documents.readers.docx_markup import (
+    OUTLINE_STYLE,
+    attribute,
+    is_on,
+    local_name,
+    simplified,
+    with_text,
+)
 from ragcore_documents.readers.html import html_blocks
 from ragcore_documents.readers.limits import Limits, UnreadableError
 from ragcore_documents.readers.properties import office_properties, property_title
 from ragcore_documents.readers.titles import lone_heading
 
 __all__ = ["read_docx"]
+
+_LOG: Final = logging.getLogger(__name__)
 
 _STYLES: Final = re.compile(r"(?:.*/)?styles\d*\.xml", re.IGNORECASE)
 _XML: Final = (".xml", ".rels")
@@ -46,6 +58,8 @@ _CONTENTS_NAME: Final = re.compile(r"toc (?:[1-9]|heading)|contents (?:[1-9]|hea
 _CODE_NAME: Final = re.compile(
     r"html preformatted|source code|code|code block|preformatted text|macro text", re.IGNORECASE
 )
+_UNKNOWN: Final = re.compile(r"unrecognised element was ignored: \S*?(\w+)$")
+_TEXTS: Final = re.compile(r"(?:.*/)?(?:document|footnotes|endnotes)\d*\.xml", re.IGNORECASE)
 # From a note back to where it is referred to.
 _BACK_LINK: Final = re.compile(r' ?<a href="#(?:foot|end)note-ref-[^"]*">↑</a>')
 
@@ -68,14 +82,16 @@ def read_docx(data: bytes, limits: Limits) -> DocumentText:
     metadata: dict[str, Any] = dict(office_properties(archive))
     styles = _Styles(archive)
     with refusing("DOCX"):
-        html = mammoth.convert_to_html(
+        result = mammoth.convert_to_html(
             _slim(archive, styles, limits),
             style_map=_STYLE_MAP,
             include_embedded_style_map=False,  # which could leave out whatever it names
             external_file_access=False,
             convert_image=lambda _: [],
             transform_document=styles.rename,
-        ).value
+        )
+        html = result.value
+    _note_left_out(archive, (message.message for message in result.messages))
     if len(html) > 10 * limits.characters:
         raise UnreadableError("its text is longer than the limit; split it")
     builder = TextBuilder()
@@ -100,9 +116,22 @@ def _slim(archive: Archive, styles: _Styles, limits: Limits) -> io.BytesIO:
             elif name.lower().endswith(_XML):
                 content = archive.read(name)
                 elements -= check_elements(content, name, depth=limits.depth, elements=elements)
-                slim.writestr(name, content)
+                slim.writestr(name, simplified(content, name, styles))
     file.seek(0)
     return file
+
+
+def _note_left_out(archive: Archive, messages: Iterable[str]) -> None:
+    """Log the elements with text that mammoth left out."""
+    names = {match[1] for match in map(_UNKNOWN.search, messages) if match}
+    if not names:
+        return
+    left_out: set[str] = set()
+    for name in archive.names:
+        if _TEXTS.fullmatch(name):
+            left_out |= with_text(archive.xml(name), names)
+    if left_out:
+        _LOG.warning("DOCX: left out: the text in %s", ", ".join(sorted(left_out)[:10]))
 
 
 class _Styles:
@@ -119,10 +148,30 @@ class _Styles:
         self.title = ""
         self._kinds: dict[str, str] = {}
         self._lists: dict[str, str] = {}
+        self._hidden: dict[str, bool] = {}
         self.name = next(filter(_STYLES.fullmatch, archive.names), None)
         if self.name is not None:
             for style in archive.xml(self.name):
                 self._add(style)
+        self.hides = any(self._hidden.values())
+        self._outline |= {OUTLINE_STYLE.format(level): level for level in range(1, 10)}
+
+    def is_hidden(self, identifier: str) -> bool:
+        """Return whether text in a style is hidden."""
+        for _ in range(_LONGEST_CHAIN):
+            if identifier in self._hidden or identifier not in self._parents:
+                break
+            identifier = self._parents[identifier]
+        return self._hidden.get(identifier, False)
+
+    def is_plain(self, identifier: str) -> bool:
+        """Return whether a style is none of headings, contents or code."""
+        name = self._names.get(identifier, "")
+        return not (
+            self._level(identifier) is not None
+            or _CONTENTS_NAME.fullmatch(name)
+            or _CODE_NAME.fullmatch(name)
+        )
 
     def slim(self) -> str:
         """Return the styles' names alone, and the lists of those of lists, as XML."""
@@ -135,26 +184,33 @@ class _Styles:
         return f'<w:styles xmlns:w="{_WORD}">{styles}</w:styles>'
 
     def _add(self, style: Element) -> None:
-        identifier = _attribute(style, "styleId")
-        if _tag(style) != "style" or not identifier or identifier in self._names:
+        identifier = attribute(style, "styleId")
+        if local_name(style) != "style" or not identifier or identifier in self._names:
             return
         self._names[identifier] = ""
-        self._kinds[identifier] = _attribute(style, "type")
+        self._kinds[identifier] = attribute(style, "type")
         for element in style:
-            tag = _tag(element)
+            tag = local_name(element)
             if tag == "name":
-                self._names[identifier] = _attribute(element, "val").strip()
+                self._names[identifier] = attribute(element, "val").strip()
             elif tag == "basedOn":
-                self._parents[identifier] = _attribute(element, "val")
+                self._parents[identifier] = attribute(element, "val")
+            elif tag == "rPr":
+                for setting in element:
+                    if local_name(setting) == "vanish":
+                        self._hidden[identifier] = is_on(setting)
             elif tag == "pPr":
                 for setting in element:
-                    if _tag(setting) == "outlineLvl" and _attribute(setting, "val").isdecimal():
-                        self._outline[identifier] = int(_attribute(setting, "val")) + 1
-                    for number in setting if _tag(setting) == "numPr" else ():
-                        if _tag(number) == "numId":
+                    if (
+                        local_name(setting) == "outlineLvl"
+                        and attribute(setting, "val").isdecimal()
+                    ):
+                        self._outline[identifier] = int(attribute(setting, "val")) + 1
+                    for number in setting if local_name(setting) == "numPr" else ():
+                        if local_name(number) == "numId":
                             self._lists[identifier] = (
                                 "<w:pPr><w:numPr><w:numId "
-                                f"w:val={quoteattr(_attribute(number, 'val'))}/></w:numPr></w:pPr>"
+                                f"w:val={quoteattr(attribute(number, 'val'))}/></w:numPr></w:pPr>"
                             )
 
     def _level(self, identifier: str) -> int | None:
@@ -209,15 +265,3 @@ class _Styles:
 def _text(paragraph: documents.Paragraph) -> str:
     texts = transforms.get_descendants_of_type(paragraph, documents.Text)
     return " ".join("".join(text.value for text in texts).split())
-
-
-def _tag(element: Element) -> str:
-    return element.tag.rpartition("}")[2]
-
-
-def _attribute(element: Element, name: str) -> str:
-    """Return an attribute of any namespace, since Office has two for each of its own."""
-    for key, value in element.attrib.items():
-        if key.rpartition("}")[2] == name:
-            return value
-    return ""
