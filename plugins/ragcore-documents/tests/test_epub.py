@@ -44,6 +44,7 @@ def book(
     more_items: str = "",
     guide: str = "",
     version: str = "3.0",
+    title: str = "",
     more: dict[str, str | bytes] | None = None,
 ) -> bytes:
     """Make a book of chapters, by their references in the package."""
@@ -58,7 +59,7 @@ def book(
         ),
     }
     for href, body in chapters.items():
-        content = XHTML.format(title="x", body=body) if isinstance(body, str) else body
+        content = XHTML.format(title=title, body=body) if isinstance(body, str) else body
         members["OEBPS/" + href.replace("%20", " ").replace("%C3%A9", "é")] = content
     return packed({**members, **(more or {})})
 
@@ -238,3 +239,60 @@ def test_mutated_books_are_read_or_refused() -> None:
             reasons.append(str(error))
     assert all(reasons)
     assert min(read, len(reasons)) > 20
+
+
+NAV = (
+    '<nav epub:type="toc" xmlns:epub="http://www.idpf.org/2007/ops"><ol>'
+    '<li><a href="b.xhtml">Of  rivers</a></li><li><a href="b.xhtml#x">Later</a></li></ol></nav>'
+    '<nav epub:type="page-list" xmlns:epub="http://www.idpf.org/2007/ops"><ol>'
+    '<li><a href="a.xhtml">1</a></li></ol></nav>'
+)
+NCX = (
+    '<ncx xmlns="http://www.daisy.org/z3986/2005/ncx/"><navMap><navPoint><navLabel>'
+    '<text>Of rivers</text></navLabel><content src="b.xhtml"/></navPoint></navMap></ncx>'
+)
+
+
+@pytest.mark.parametrize("contents", ["nav", "ncx"])
+def test_a_chapter_without_a_heading_is_called_as_in_the_contents(contents: str) -> None:
+    if contents == "nav":
+        more = {"OEBPS/nav.xhtml": XHTML.format(title="", body=NAV)}
+        items = item("nav", "nav.xhtml", 'properties="nav"')
+    else:
+        more = {"OEBPS/toc.ncx": NCX}
+        items = '<item id="ncx" href="toc.ncx" media-type="application/x-dtbncx+xml"/>'
+    chapters = {"a.xhtml": "<h1>Of lakes</h1><h2>Deep</h2><p>One.</p>", "b.xhtml": "<p>Two.</p>"}
+    document = read_epub(book(chapters, more_items=items, more=more), Limits())
+    assert document.text == "Of lakes\n\nDeep\n\nOne.\n\nOf rivers\n\nTwo."
+    assert [block.level for block in document.blocks] == [1, 2, 0, 1, 0]
+
+
+def test_a_chapter_without_a_heading_is_called_by_its_title() -> None:
+    def chapter(title: str, body: str) -> bytes:
+        return XHTML.format(title=title, body=body).encode()
+
+    chapters: dict[str, str | bytes] = {
+        "a.xhtml": chapter("The Lakes", "<h1>Of lakes</h1><p>One.</p>"),
+        "b.xhtml": chapter("Of rivers", "<p>Two.</p>"),
+        # The same chapter goes on; the title of the book names no chapter.
+        "c.xhtml": chapter("Of rivers", "<p>Three.</p>"),
+        "d.xhtml": chapter("The Lakes", "<p>Four.</p>"),
+    }
+    text = read_epub(book(chapters), Limits()).text
+    assert text == "Of lakes\n\nOne.\n\nOf rivers\n\nTwo.\n\nThree.\n\nFour."
+
+
+def test_contents_that_cannot_be_read_name_nothing(caplog) -> None:
+    items = '<item id="ncx" href="toc.ncx" media-type="application/x-dtbncx+xml"/>'
+    data = book({"a.xhtml": "<p>One.</p>"}, more_items=items, more={"OEBPS/toc.ncx": "<ncx"})
+    assert read_epub(data, Limits()).text == "One."
+    assert "the table of contents 'OEBPS/toc.ncx' is left out" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "note",
+    ['epub:type="footnote"', 'role="doc-endnote"', 'epub:type="footnote" style="display: none"'],
+)
+def test_notes_that_are_hidden_where_they_stand_are_read(note: str) -> None:
+    body = f'<p>A lake.</p><aside {note} hidden="hidden"><p>In Chad.</p></aside><p hidden="">no</p>'
+    assert read_epub(book({"a.xhtml": body}), Limits()).text == "A lake.\n\nIn Chad."

@@ -304,3 +304,34 @@ def test_mutated_decks_are_read_or_refused() -> None:
             reasons.append(str(error))
     assert all(reasons)
     assert min(read, len(reasons)) > 0
+
+
+def test_columns_of_text_boxes_are_read_one_after_the_other() -> None:
+    deck = Presentation()
+    shapes = slide(deck).shapes
+    box = shapes.add_textbox(Inches(1), Inches(0), Inches(7), Inches(0.8))
+    box.text_frame.text = "over both"
+    for row in range(3):
+        text_box(shapes, f"left {row}", 1, 1 + 1.2 * row)
+        # A little lower, as shapes are that were placed by hand.
+        text_box(shapes, f"right {row}", 5, 1.4 + 1.2 * row)
+    box = shapes.add_textbox(Inches(1), Inches(6), Inches(7), Inches(1))
+    box.text_frame.text = "below both"
+    # A single shape below two is no column.
+    shapes = slide(deck).shapes
+    for text, left, top in (("a", 1, 1), ("b", 5, 1), ("c", 1, 3)):
+        text_box(shapes, text, left, top)
+    assert [text for _, _, text in blocks(saved(deck))] == [
+        *("Slide 1", "over both", "left 0", "left 1", "left 2"),
+        *("right 0", "right 1", "right 2", "below both"),
+        *("Slide 2", "a", "b", "c"),
+    ]
+
+
+def test_what_is_hidden_is_left_out() -> None:
+    deck = Presentation()
+    slide(deck, TITLE_ONLY, "Hidden").element.set("show", "0")
+    shown = slide(deck, TITLE_ONLY, "Shown")
+    text_box(shown.shapes, "hidden shape", 1, 3)
+    shown.shapes[-1].element.nvSpPr.cNvPr.set("hidden", "1")
+    assert blocks(saved(deck)) == [(2, "heading", "Shown")]

@@ -1,7 +1,8 @@
 """EPUB: the chapters of a book in reading order, through the reader of HTML.
 
 An EPUB 2 or 3 is a ZIP archive of XHTML files; its package document (OPF) lists them in order, the
-spine. Tables of contents are left out; what cannot be read of the spine is a warning.
+spine. Tables of contents are left out, but name the files that begin with no heading; what cannot
+be read of the spine is a warning.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from ragcore_documents.readers.encoding import declared_in_html, decode
 from ragcore_documents.readers.html import html_blocks
 from ragcore_documents.readers.limits import Limits, UnreadableError
 from ragcore_documents.readers.properties import iso_date, property_title, short
-from ragcore_documents.readers.titles import lone_heading
+from ragcore_documents.readers.titles import lone_heading, sensible_title
 
 __all__ = ["read_epub"]
 
@@ -30,6 +31,7 @@ _LOG: Final = logging.getLogger(__name__)
 _CONTAINER: Final = "META-INF/container.xml"
 _ENCRYPTION: Final = "META-INF/encryption.xml"
 _PACKAGE: Final = "application/oebps-package+xml"
+_NCX: Final = "application/x-dtbncx+xml"
 _XHTML: Final = frozenset({"application/xhtml+xml", "text/html", "text/x-oeb1-document"})
 # Fonts that are only obfuscated; these algorithms hide no text.
 _OBFUSCATION: Final = frozenset(
@@ -74,6 +76,10 @@ def read_epub(data: bytes, limits: Limits) -> DocumentText:
     left = limits.characters
     broken = []
     read = 0
+    metadata = _metadata(package)
+    labels = _labels(archive, package, posixpath.dirname(name))
+    # A chapter that is cut into files has the same title in each; so has the book in many.
+    titles = {"", metadata["title"]}
     for path in _spine(package, posixpath.dirname(name)):
         if path in encrypted:
             raise UnreadableError(
@@ -82,7 +88,7 @@ def read_epub(data: bytes, limits: Limits) -> DocumentText:
         part = TextBuilder()
         try:
             content = archive.read(path)
-            html_blocks(decode(content, declared_in_html(content)), part, limits)
+            head = html_blocks(decode(content, declared_in_html(content)), part, limits)
         except UnreadableError as error:
             broken.append(f"{path!r}: {error}")
             continue
@@ -93,6 +99,12 @@ def read_epub(data: bytes, limits: Limits) -> DocumentText:
             raise UnreadableError(
                 f"more than {limits.characters:,} characters of text; split the book"
             )
+        label = labels.get(path, "")
+        if not label and not any(block.kind == "heading" for block in chapter.blocks):
+            label = "" if head.title in titles else head.title
+        if label and chapter.blocks and chapter.blocks[0].kind != "heading":
+            builder.add("heading", label, level=1)
+        titles.add(head.title)
         builder.extend(chapter)
     if not read:
         reason = broken[0] if broken else "its spine has no chapters"
@@ -101,7 +113,6 @@ def read_epub(data: bytes, limits: Limits) -> DocumentText:
         _LOG.warning("EPUB: left out: %s", reason)
     if len(broken) > 10:
         _LOG.warning("EPUB: left out: %d more", len(broken) - 10)
-    metadata = _metadata(package)
     title = property_title(metadata.pop("title", "")) or lone_heading(tuple(builder))
     return builder.build(title, metadata)
 
@@ -184,6 +195,46 @@ def _spine(package: Element, folder: str) -> Iterator[str]:
         ):
             seen.add(item.path)
             yield item.path
+
+
+def _labels(archive: Archive, package: Element, folder: str) -> dict[str, str]:
+    """Return what the table of contents calls each file, by its path in the archive.
+
+    EPUB 3 has it in XHTML (`nav`), EPUB 2 in XML (NCX). A book whose table cannot be read has none.
+    """
+    labels: dict[str, str] = {}
+    for element in _elements(package, "item"):
+        path = _path(element.get("href", ""), folder)
+        is_nav = "nav" in element.get("properties", "").split()
+        if path is None or path not in archive:
+            continue
+        if not is_nav and element.get("media-type", "").strip().lower() != _NCX:
+            continue
+        try:
+            contents = archive.xml(path, doctype=True)
+        except UnreadableError as error:
+            _LOG.warning("EPUB: the table of contents %r is left out: %s", path, error)
+            continue
+        for reference, label in _entries(contents):
+            target = _path(reference, posixpath.dirname(path))
+            if target and (label := sensible_title(label)):
+                # The first one names the file; others are places in it.
+                labels.setdefault(target, label)
+    return labels
+
+
+def _entries(contents: Element) -> Iterator[tuple[str, str]]:
+    """Yield (reference, label) of a table of contents in its order."""
+    for point in _elements(contents, "navPoint"):
+        label = next((e for e in point if _tag(e) == "navLabel"), None)
+        target = next((e for e in point if _tag(e) == "content"), None)
+        if label is not None and target is not None:
+            yield target.get("src", ""), "".join(label.itertext())
+    for table in _elements(contents, "nav"):
+        kinds = next((v for k, v in table.attrib.items() if k.endswith("type")), "toc")
+        if "toc" in kinds.split():
+            for link in _elements(table, "a"):
+                yield link.get("href", ""), "".join(link.itertext())
 
 
 def _metadata(package: Element) -> dict[str, Any]:

@@ -1,14 +1,15 @@
 """PPTX: PowerPoint's presentations, a slide a page.
 
-A slide's title is a heading, its other shapes follow from top to bottom, then its notes. Titles of
-slides come from placeholders; python-pptx finds what they inherit from layouts.
+A slide's title is a heading, its other shapes follow column by column and from top to bottom, then
+its notes. Hidden slides and shapes are left out. Titles of slides come from placeholders;
+python-pptx finds what they inherit from layouts.
 """
 
 from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from pptx import Presentation
@@ -24,6 +25,8 @@ __all__ = ["read_pptx"]
 
 _LOG: Final = logging.getLogger(__name__)
 
+_ON: Final = ("1", "true")
+_OFF: Final = ("0", "false")
 _ROW: Final = 91_440  # a tenth of an inch in EMU: shapes that begin within it are side by side
 _DIAGRAM: Final = "http://schemas.openxmlformats.org/drawingml/2006/diagram"
 _CHART: Final = "{http://schemas.openxmlformats.org/drawingml/2006/chart}"
@@ -72,6 +75,8 @@ def read_pptx(data: bytes, limits: Limits) -> DocumentText:
         if len(slides) > limits.pages:
             raise UnreadableError(f"it has {len(slides):,} slides, more than {limits.pages:,}")
         for number, slide in enumerate(slides, start=1):
+            if slide.element.get("show") in _OFF:
+                continue
             title, parts = _slide(slide, limits.depth)
             left -= len(title) + sum(len(text) for _, text in parts)
             if left < 0:
@@ -113,7 +118,7 @@ def _placeholder(shape: Any) -> PP_PLACEHOLDER | None:
 def _shapes(shapes: Iterable[Any], depth: int) -> Iterator[_Part]:
     if depth == 0:
         raise UnreadableError("its groups of shapes are nested too deeply; ungroup them")
-    for shape in sorted(shapes, key=_position):
+    for shape in _in_order([shape for shape in shapes if not _is_hidden(shape)]):
         if hasattr(shape, "shapes"):  # a group
             yield from _shapes(shape.shapes, depth - 1)
         elif shape.has_text_frame:
@@ -130,6 +135,65 @@ def _shapes(shapes: Iterable[Any], depth: int) -> Iterator[_Part]:
             yield from _chart(shape)
         else:
             yield from _diagram(shape)
+
+
+def _is_hidden(shape: Any) -> bool:
+    properties = next(shape.element.iter("{*}cNvPr"), None)
+    return properties is not None and properties.get("hidden") in _ON
+
+
+def _in_order(shapes: Iterable[Any]) -> list[Any]:
+    """Return shapes in the order in which they are read.
+
+    Where two columns or more have several shapes each, they are read column by column; what
+    reaches over columns ends those above it. Other shapes are read in rows.
+    """
+    ordered: list[Any] = []
+    columns: list[list[Any]] = []
+    for shape in sorted(shapes, key=_position):
+        column = _column(shape, columns)
+        if column is None:
+            ordered += _read_columns(columns)
+            columns = [[shape]]
+        elif column == len(columns):
+            columns.append([shape])
+        else:
+            columns[column].append(shape)
+    return ordered + _read_columns(columns)
+
+
+def _read_columns(columns: Sequence[Sequence[Any]]) -> list[Any]:
+    shapes = [shape for column in columns for shape in column]
+    if sum(len(column) > 1 for column in columns) < 2:
+        return sorted(shapes, key=_position)
+    return [
+        shape
+        for column in sorted(columns, key=lambda column: min(_extent(s)[0] for s in column))
+        for shape in column
+    ]
+
+
+def _column(shape: Any, columns: Sequence[Sequence[Any]]) -> int | None:
+    """Return the column that a shape is below, that it begins, or None if it is below several."""
+    left, right = _extent(shape)
+    below = []
+    for index, column in enumerate(columns):
+        first, last = _extent(column[-1])
+        if left < last and first < right:
+            below.append(index)
+    if below:
+        return below[0] if len(below) == 1 else None
+    bottom = max((_bottom(other) for column in columns for other in column), default=0)
+    return len(columns) if not columns or (shape.top or 0) < bottom else None
+
+
+def _bottom(shape: Any) -> int:
+    return (shape.top or 0) + (shape.height or 0)
+
+
+def _extent(shape: Any) -> tuple[int, int]:
+    left = shape.left or 0
+    return left, left + max(shape.width or 0, 1)
 
 
 def _position(shape: Any) -> tuple[int, int]:
@@ -174,8 +238,8 @@ def _chart(shape: Any) -> Iterator[_Part]:
             yield "paragraph", _line(chart.chart_title.text_frame.text)
         plot = chart.plots[0]
         series = list(plot.series)
-        rows = [["", *(_line(one.name or "") for one in series)]]
-        values = [tuple(one.values) for one in series]
+        rows = [["", *(_line(line.name or "") for line in series)]]
+        values = [tuple(line.values) for line in series]
         for index, category in enumerate(plot.categories):
             cells = [column[index] if index < len(column) else None for column in values]
             rows.append([_line(str(category)), *("" if c is None else f"{c:g}" for c in cells)])

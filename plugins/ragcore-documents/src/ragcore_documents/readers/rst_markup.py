@@ -39,7 +39,18 @@ _SIGNATURES: Final = frozenset(
     ("attribute", "class", "classmethod", "cmdoption", "data", "decorator", "describe", "envvar",
      "exception", "function", "method", "object", "option", "program", "property", "staticmethod")
 )  # fmt: skip
+# Their arguments are conditions or settings, and no text.
+_SETTINGS: Final = frozenset(
+    ("card-carousel", "grid", "ifconfig", "only", "tab-set", "tab-set-code", "tabs",
+     "toggle")
+)  # fmt: skip
+# Their arguments are titles, be they a single word.
+_TITLES: Final = frozenset(
+    ("card", "collapse", "details", "dropdown", "grid-item-card", "group-tab", "tab", "tab-item",
+     "todo")
+)  # fmt: skip
 _OPTION: Final = re.compile(r":[A-Za-z][\w-]*:(?:\s|$)")
+_NAME: Final = re.compile(r"[a-z0-9_.:/-]+")
 _TITLED: Final = re.compile(r"(.*[^\s<])\s*<[^<>]*>", re.DOTALL)
 
 
@@ -53,7 +64,7 @@ def sphinx_markup() -> Iterator[None]:
         directive: Any = directives.directive
         role: Any = roles.role
         registered = dict(roles._roles)
-        known = directives._directive_registry
+        registry = directives._directive_registry
 
         def any_directive(name: str, language: Any, document: Any) -> tuple[Any, list[Any]]:
             plain = name.lower()
@@ -61,7 +72,7 @@ def sphinx_markup() -> Iterator[None]:
                 return _Nothing, []
             if plain in _CODE:
                 return _Code, []
-            if plain in known:
+            if plain in registry:
                 result: tuple[Any, list[Any]] = directive(name, language, document)
                 return result
             return _Other, []
@@ -144,7 +155,10 @@ class _Code(_Block):
 
 
 class _Other(_Block):
-    """Any other directive: its argument is a paragraph, its content is parsed."""
+    """Any other directive: its argument is a paragraph, its content is parsed.
+
+    A single word in lower case is a name or a setting rather than text.
+    """
 
     def run(self) -> Sequence[nodes.Node]:
         name = self.name.lower()
@@ -155,6 +169,13 @@ class _Other(_Block):
             arguments = [f"{_CHANGES[name]} {' '.join(arguments)}"]
         elif name == "seealso":
             arguments = [f"See also: {' '.join(arguments)}".rstrip()]
+        elif name in _SETTINGS or (
+            not signatures
+            and name not in _TITLES
+            and len(arguments) == 1
+            and _NAME.fullmatch(arguments[0])
+        ):
+            arguments = []
         for line, argument in enumerate(arguments, self.lineno):
             if signatures:
                 paragraph = nodes.paragraph(argument, argument)
