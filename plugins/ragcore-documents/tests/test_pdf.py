@@ -1,4 +1,4 @@
-"""PDFs are read page by page; lines become paragraphs by where they stand."""
+"""PDFs are read page by page, with headings of their outline and without running headers."""
 
 from __future__ import annotations
 
@@ -6,252 +6,28 @@ import logging
 import random
 import re
 import zlib
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from ragcore_documents.readers.limits import Limits, UnreadableError
 from ragcore_documents.readers.pdf import read_pdf
 
-Placed = tuple[float, float, float, str]  # left, bottom, size, text
-Block = tuple[int | None, str, str]
-
-CATALOG, PAGES, FONT, INFO, OUTLINES, FIRST = 1, 2, 3, 4, 5, 6
-
-
-def literal(text: str) -> bytes:
-    return b"(" + re.sub(rb"([\\()])", rb"\\\1", text.encode("cp1252")) + b")"
-
-
-def content(lines: Sequence[Placed]) -> bytes:
-    operations = [
-        b"BT /F1 %g Tf %g %g Td " % (size, left, bottom) + literal(text) + b" Tj ET"
-        for left, bottom, size, text in lines
-    ]
-    return b"\n".join(operations)
-
-
-def stream(data: bytes, more: bytes = b"") -> bytes:
-    return b"<< /Length %d %s >>\nstream\n%s\nendstream" % (len(data), more, data)
-
-
-def written(objects: dict[int, bytes], trailer: bytes = b"") -> bytes:
-    """Write objects with a table of where they are."""
-    file = bytearray(b"%PDF-1.7\n")
-    places = {}
-    for number, body in objects.items():
-        places[number] = len(file)
-        file += b"%d 0 obj\n%s\nendobj\n" % (number, body)
-    start = len(file)
-    size = max(objects) + 1
-    file += b"xref\n0 %d\n0000000000 65535 f \n" % size
-    for number in range(1, size):
-        file += (
-            b"%010d 00000 n \n" % places[number] if number in places else b"0000000000 65535 f \n"
-        )
-    file += b"trailer\n<< /Size %d /Root %d 0 R /Info %d 0 R %s >>\n" % (
-        size,
-        CATALOG,
-        INFO,
-        trailer,
-    )
-    file += b"startxref\n%d\n%%%%EOF\n" % start
-    return bytes(file)
-
-
-def objects_of(
-    pages: Sequence[Sequence[Placed] | bytes],
-    *,
-    outline: Sequence[tuple[int, str, int]] = (),
-    info: bytes = b"",
-) -> dict[int, bytes]:
-    """Make the objects of a PDF.
-
-    Args:
-        pages: lines of each, or its content.
-        outline: (level from 0, title, page from 1) of each entry, of at most two levels.
-        info: entries of the document's information.
-    """
-    numbers = [FIRST + 2 * n for n in range(len(pages))]
-    kids = b" ".join(b"%d 0 R" % number for number in numbers)
-    objects = {
-        CATALOG: b"<< /Type /Catalog /Pages %d 0 R /Outlines %d 0 R >>" % (PAGES, OUTLINES),
-        PAGES: b"<< /Type /Pages /Kids [%s] /Count %d >>" % (kids, len(pages)),
-        FONT: b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>",
-        INFO: b"<< %s >>" % info,
-    }
-    for number, page in zip(numbers, pages, strict=True):
-        objects[number] = (
-            b"<< /Type /Page /Parent %d 0 R /MediaBox [0 0 612 792] /Contents %d 0 R "
-            b"/Resources << /Font << /F1 %d 0 R >> >> >>" % (PAGES, number + 1, FONT)
-        )
-        objects[number + 1] = stream(page if isinstance(page, bytes) else content(page))
-    first = FIRST + 2 * len(pages)
-    objects.update(outline_objects(outline, numbers, first))
-    return objects
-
-
-def outline_objects(
-    outline: Sequence[tuple[int, str, int]], pages: Sequence[int], first: int
-) -> dict[int, bytes]:
-    parents: dict[int, int] = {}
-    children: dict[int, list[int]] = {OUTLINES: []}
-    above = {-1: OUTLINES}
-    for index, (level, _, _) in enumerate(outline):
-        number = first + index
-        parents[number] = above[level - 1]
-        children[parents[number]].append(number)
-        children[number] = []
-        above[level] = number
-    objects = {}
-    for number, inner in children.items():
-        entry = b"<< "
-        if inner:
-            entry += b"/First %d 0 R /Last %d 0 R /Count %d " % (inner[0], inner[-1], len(inner))
-        if number != OUTLINES:
-            _, title, page = outline[number - first]
-            siblings = children[parents[number]]
-            at = siblings.index(number)
-            entry += b"/Title %s /Dest [%d 0 R /Fit] /Parent %d 0 R " % (
-                literal(title),
-                pages[page - 1],
-                parents[number],
-            )
-            if at + 1 < len(siblings):
-                entry += b"/Next %d 0 R " % siblings[at + 1]
-            if at:
-                entry += b"/Prev %d 0 R " % siblings[at - 1]
-        objects[number] = entry + b">>"
-    return objects
-
-
-def pdf(pages: Sequence[Sequence[Placed] | bytes], **more) -> bytes:
-    return written(objects_of(pages, **more))
-
-
-def lines(
-    *texts: str, left: float = 72, top: float = 700, size: float = 10, leading: float = 12
-) -> list[Placed]:
-    return [(left, top - leading * n, size, text) for n, text in enumerate(texts) if text]
-
-
-def blocks(data: bytes) -> list[Block]:
-    document = read_pdf(data, Limits())
-    return [(b.page, b.kind, document.text[b.start : b.end]) for b in document.blocks]
-
-
-LAKE = [
-    "Lake Chad lies in the far west of Chad and borders on the north-east of",
-    "Nigeria. Its size changes with the rains, since it is shallow and has no",
-    "outlet.",
-]
-RIVER = [
-    "The river Chari brings nine tenths of its water. It rises in the Central",
-    "African Republic and flows north.",
-]
-LAKE_TEXT = " ".join(LAKE)
-RIVER_TEXT = " ".join(RIVER)
-
-
-def test_lines_become_paragraphs_where_they_are_apart() -> None:
-    page = lines(*LAKE, "", *RIVER)
-    assert blocks(pdf([page])) == [(1, "paragraph", LAKE_TEXT), (1, "paragraph", RIVER_TEXT)]
-
-
-def test_lines_become_paragraphs_where_they_are_indented() -> None:
-    page = [*lines(*LAKE), *lines(RIVER[0], left=87, top=664), *lines(RIVER[1], top=652)]
-    assert blocks(pdf([page])) == [(1, "paragraph", LAKE_TEXT), (1, "paragraph", RIVER_TEXT)]
-
-
-FULL = "Lake Chad lies in the far west of Chad and borders on the north-east of"
-
-
-def test_a_full_last_line_ends_a_paragraph_too() -> None:
-    first = FULL.removesuffix(" of")
-    last = f"{first} it."
-    apart = lines(FULL, last, "", FULL, last, "", FULL, last)
-    assert blocks(pdf([apart])) == [(1, "paragraph", f"{FULL} {last}")] * 3
-    indented = []
-    hanging = []
-    for n in range(3):
-        top = 700 - 36 * n
-        indented += [*lines(first, left=87, top=top), *lines(FULL, top=top - 12)]
-        indented += lines(last, top=top - 24)
-        hanging += [*lines(FULL, top=top), *lines(first, first, left=87, top=top - 12)]
-    text = " ".join([first, FULL, last])
-    assert blocks(pdf([indented])) == [(1, "paragraph", text)] * 3
-    text = " ".join([FULL, first, first])
-    assert blocks(pdf([hanging])) == [(1, "paragraph", text)] * 3
-
-
-def test_contents_have_an_entry_a_line() -> None:
-    page = lines("1 Lakes" + " ." * 60 + " 3", "2 Rivers" + " ." * 60 + " 17")
-    assert blocks(pdf([page])) == [(1, "paragraph", "1 Lakes … 3\n2 Rivers … 17")]
-
-
-def test_lines_that_their_author_ended_stay_lines() -> None:
-    page = lines(*LAKE, "", "A. Author", "Lake Street 5", "N'Djamena")
-    assert blocks(pdf([page]))[1:] == [(1, "paragraph", "A. Author\nLake Street 5\nN'Djamena")]
-
-
-def test_double_spaced_lines_are_one_paragraph() -> None:
-    page = [*lines(*LAKE, leading=24), *lines(*RIVER, top=604, leading=24)]
-    assert blocks(pdf([page])) == [(1, "paragraph", LAKE_TEXT), (1, "paragraph", RIVER_TEXT)]
-
-
-def test_columns_are_read_one_after_the_other() -> None:
-    left = ["Lake Chad lies in the far west of", "Chad and borders on Nigeria and"]
-    right = ["on two other countries, which are", "Niger and Cameroon."]
-    page = [*lines(*left), *lines(*right, left=320)]
-    assert blocks(pdf([page])) == [(1, "paragraph", " ".join([*left, *right]))]
-
-
-def test_pages_are_numbered_and_keep_their_paragraphs() -> None:
-    document = read_pdf(pdf([lines(*LAKE), [], lines(*RIVER)]), Limits())
-    assert [(block.page, block.kind) for block in document.blocks] == [
-        (1, "paragraph"),
-        (3, "paragraph"),
-    ]
-    assert document.text == f"{LAKE_TEXT}\n\n{RIVER_TEXT}"
-
-
-def test_hyphens_at_the_ends_of_lines() -> None:
-    page = lines(
-        "The water of the lake evaporates and what remains is salt, which flows under-",
-        "ground into the sandy and low-lying depression that is further to the north-",
-        "east. This is why it is fresh. North-east of it there is natron in low-lying pl-",
-        "aces and in the Bod\xe9l\xe9.",
-    )
-    (block,) = blocks(pdf([page]))
-    assert block[2] == (
-        "The water of the lake evaporates and what remains is salt, which flows underground into "
-        "the sandy and low-lying depression that is further to the north-east. This is why it is "
-        "fresh. North-east of it there is natron in low-lying places and in the Bodélé."
-    )
-
-
-def test_bullets_are_lists() -> None:
-    page = lines(
-        "The lake has four countries on its shores, which share its water and fish:",
-        "\u2022 Chad",
-        "\u2022 Nigeria, which has by far the most people of all of the countries that",
-        "share it",
-        "\u2022 Niger",
-    )
-    assert blocks(pdf([page])) == [
-        (1, "paragraph", page[0][3]),
-        (
-            1,
-            "list",
-            "- Chad\n- Nigeria, which has by far the most people of all of the countries that "
-            "share it\n- Niger",
-        ),
-    ]
-
-
-def test_a_larger_font_is_another_block() -> None:
-    page = [*lines("The lake", top=712, size=14), *lines(*LAKE)]
-    assert blocks(pdf([page])) == [(1, "paragraph", "The lake"), (1, "paragraph", LAKE_TEXT)]
+from tests.helpers.pdf_writer import (
+    FIRST,
+    LAKE,
+    LAKE_TEXT,
+    OUTLINES,
+    PAGES,
+    RIVER,
+    Placed,
+    blocks,
+    content,
+    lines,
+    objects_of,
+    pdf,
+    stream,
+    written,
+)
 
 
 def chapter(number: int, header: str, footer: str) -> list[Placed]:
