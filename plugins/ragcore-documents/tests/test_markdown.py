@@ -8,13 +8,14 @@ from hypothesis import strategies as st
 from ragcore_documents.readers.limits import Limits, UnreadableError
 from ragcore_documents.readers.markdown import read_markdown
 
+from ragcore.corpora.splitting import SplitConfig, split_document
 from ragcore.corpora.structure import DocumentText
 
 
 def blocks(markdown: str) -> list[tuple[str, str]]:
     document = read_markdown(markdown.encode(), Limits())
     assert document.is_source
-    assert document.text == markdown
+    check(document, markdown)
     return [
         (f"{block.kind}{block.level or ''}", markdown[block.start : block.end])
         for block in document.blocks
@@ -22,9 +23,13 @@ def blocks(markdown: str) -> list[tuple[str, str]]:
 
 
 def check(document: DocumentText, text: str) -> None:
-    assert document.text == text
+    assert len(document.text) == len(text)
     end = 0
     for block in document.blocks:
+        assert document.text[block.start : block.end] == text[block.start : block.end]
+        # Between blocks, words may be spaces.
+        shown = zip(document.text[end : block.start], text[end : block.start], strict=True)
+        assert all(new in (old, " ") for new, old in shown)
         assert end <= block.start < block.end <= len(text)
         assert block.kind == "code" or text[block.start : block.end].strip()
         end = block.end
@@ -176,6 +181,19 @@ def test_repeated_markup_costs_linear_time(markdown: str) -> None:
     seconds(200)
     # 16 times as much takes 256 times as long where the time is quadratic.
     assert seconds(8_000) < 64 * max(seconds(500), 0.002)
+
+
+def test_what_is_not_shown_is_in_no_passage() -> None:
+    markdown = (
+        "# T\n\n" + "[![Build status of it](a)](b)\n" * 8 + "\n<!-- a secret\nnote -->\n\nOne.\n\n"
+        "[ref]: http://x 'title'\n\n> a\n>\n> b\n\n***\n\nTwo.\n\n<!-- "
+        + "long " * 500
+        + "-->\n\n3"
+    )
+    document = read_markdown(markdown.encode(), Limits())
+    split = SplitConfig(by="headings", size=150)
+    passages = [" ".join(piece.text.split()) for piece in split_document(document, split)]
+    assert passages == ["# T One. > a > > b *** Two.", "3"]
 
 
 def test_too_much_text_is_refused() -> None:

@@ -1,7 +1,7 @@
 """Read Markdown: the file as it is, with its headings, paragraphs, lists, tables and code.
 
 markdown-it-py parses the blocks; inline markup is parsed in headings only. Text and spans are those
-of the file.
+of the file, but what is not shown, such as comments and definitions of links, is spaces.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from html import unescape
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from ragcore.corpora.structure import Block, BlockKind, DocumentText
@@ -46,6 +47,9 @@ _COMMENT_OR_TAG: Final = re.compile(r"<!--(?:(?!-->)[\s\S])*(?:-->|\Z)|<[^<>]*>"
 _HTML_HEADING: Final = re.compile(r"<h([1-6])[\s>]", re.IGNORECASE)
 _ATTRIBUTES: Final = re.compile(r"\s*\{[#.:][^{}]*\}\s*$")
 _LONG_HEADING: Final = 300
+_LONG_GAP: Final = 2_000
+_WORD: Final = re.compile(r"\w")
+_SHOWN: Final = re.compile(r"\S")
 
 
 def read_markdown(data: bytes, limits: Limits) -> DocumentText:
@@ -71,8 +75,27 @@ def read_markdown(data: bytes, limits: Limits) -> DocumentText:
     if title:
         del metadata["title"]
     return DocumentText(
-        text, tuple(blocks), title or lone_heading(blocks), metadata, is_source=True
+        _blanked(text, blocks),
+        tuple(blocks),
+        title or lone_heading(blocks),
+        metadata,
+        is_source=True,
     )
+
+
+def _blanked(text: str, blocks: Sequence[Block]) -> str:
+    """Return a text with spaces for the words between its blocks, which a passage may reach over.
+
+    Positions and lines stay those of the file. Long gaps stay too: no passage reaches over them.
+    """
+    parts: list[str] = []
+    position = 0
+    for before, block in pairwise(blocks):
+        start, end = before.end, block.start
+        if end - start <= _LONG_GAP and _WORD.search(text, start, end):
+            parts += [text[position:start], _SHOWN.sub(" ", text[start:end])]
+            position = end
+    return "".join([*parts, text[position:]])
 
 
 @cache
