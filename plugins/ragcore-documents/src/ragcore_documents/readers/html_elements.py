@@ -49,8 +49,8 @@ LISTS: Final = frozenset(("ul", "ol", "menu", "dir"))
 _NAVIGATION_ROLES: Final = words(
     "alertdialog banner contentinfo dialog menu menubar navigation search toolbar tooltip"
 )
-# Words of `class` by which generators of documentation mark what is never the text itself.
-_NAVIGATION_CLASSES: Final = words(
+# Words of `class` and `id` by which generators of documentation mark what is never the text itself.
+_NAVIGATION_NAMES: Final = words(
     "cookie-banner edit-this-page md-source-file mw-editsection mw-jump-link skip-link"
     " skip-to-content"
 )
@@ -63,6 +63,7 @@ _BAR_NAMES: Final = words(
     "breadcrumb breadcrumbs md-sidebar nav navbar navfooter navheader navigation pagination"
     " prev-next-area rst-footer-buttons sphinxsidebar wy-breadcrumbs wy-nav-side"
 )
+_NAMES: Final = _NAVIGATION_NAMES | _ASIDE_NAMES | _BAR_NAMES
 _NOTES: Final = words(
     "doc-endnote doc-endnotes doc-footnote endnote endnotes footnote footnotes rearnote rearnotes"
 )
@@ -82,14 +83,13 @@ def region_of(tag: str, attributes: Mapping[str, str | None], region: Region) ->
     if tag == "nav" or role in _NAVIGATION_ROLES:
         return "navigation"
     if attributes and tag not in ("body", "html", "main", "article"):
-        classes = (attributes.get("class") or "").lower().split()
-        if not _NAVIGATION_CLASSES.isdisjoint(classes):
-            return "navigation"
-        names = (*classes, (attributes.get("id") or "").lower())
-        if not _BAR_NAMES.isdisjoint(names):
-            return "bar"
-        if role == "complementary" or not _ASIDE_NAMES.isdisjoint(names):
+        names = f"{attributes.get('class') or ''} {attributes.get('id') or ''}".lower().split()
+        if role == "complementary":
             return "aside"
+        if not _NAMES.isdisjoint(names):
+            if not _NAVIGATION_NAMES.isdisjoint(names):
+                return "navigation"
+            return "aside" if _BAR_NAMES.isdisjoint(names) else "bar"
     if region == "body":
         if tag == "article" or role == "article":
             return "article"
@@ -120,8 +120,10 @@ def is_hidden(tag: str, attributes: Mapping[str, str | None]) -> bool:
 
 
 def _is_note(attributes: Mapping[str, str | None]) -> bool:
+    if "role" not in attributes and "epub:type" not in attributes:
+        return False
     kinds = f"{attributes.get('role') or ''} {attributes.get('epub:type') or ''}".lower()
-    return kinds != " " and not _NOTES.isdisjoint(kinds.split())
+    return not _NOTES.isdisjoint(kinds.split())
 
 
 def integer(value: str | None, default: int) -> int:

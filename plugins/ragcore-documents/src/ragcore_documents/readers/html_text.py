@@ -67,8 +67,8 @@ class Paragraphs(SaxHandler):
             self.unframed.append(data)
         else:
             self._parts.append(data)
-        if self._links and self._doubtful:
-            self._linked += len(data.strip())
+            if self._links and self._doubtful:
+                self._linked += len(data.strip())
 
     def finish(self) -> None:
         """End the last paragraph."""
