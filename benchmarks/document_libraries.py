@@ -22,7 +22,7 @@ from docutils.core import publish_doctree
 from markdown_it import MarkdownIt
 from ragcore_documents.detect import DocumentType, type_of
 from ragcore_documents.readers.limits import Limits, UnreadableError
-from ragcore_documents.reading import _reader
+from ragcore_documents.reading import reader_of
 
 __all__ = ["reader_shares"]
 
@@ -100,7 +100,7 @@ def reader_shares(paths: Iterable[str]) -> list[str]:
             kind = type_of(path, data)
             if kind is None:
                 continue
-            library, reader = _LIBRARIES[kind], _reader(kind)
+            library, reader = _LIBRARIES[kind], reader_of(kind)
             if kind not in alone:
                 library(data)
                 reader(data, Limits())

@@ -36,7 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from ragcore_documents.corpus import Documents
 from ragcore_documents.detect import type_of
 from ragcore_documents.readers.limits import Limits, UnreadableError
-from ragcore_documents.reading import _reader
+from ragcore_documents.reading import reader_of
 
 from benchmarks.document_libraries import reader_shares
 from ragcore.process.cpus import usable_cpus
@@ -115,7 +115,7 @@ def extract(paths: list[str]) -> tuple[int, int]:
         try:
             kind = type_of(path, data)
             if kind is not None:
-                characters += len(_reader(kind)(data, Limits()).text)
+                characters += len(reader_of(kind)(data, Limits()).text)
                 read += 1
         except UnreadableError:
             continue

@@ -6,6 +6,7 @@ import sys
 import threading
 
 import pytest
+from ragcore_documents import pool as pool_module
 from ragcore_documents.pool import Pool
 from ragcore_documents.reading import Job, Outcome, Task
 
@@ -59,6 +60,31 @@ def test_a_file_that_ends_its_process_fails_alone(name, reason):
     states = {item: outcome.state for item, outcome in results}
     assert states == {"first": "read", name: "skipped", "third": "read", "last": "read"}
     assert reason in dict(results)[name].reason
+
+
+def test_each_of_a_task_s_files_has_the_time_of_one():
+    def read(task: Task, job: Job) -> Outcome:
+        threading.Event().wait(0.7)
+        return Outcome("read", digest=task.id)
+
+    names = [f"slow{number}" for number in range(4)]
+    stream = Pool(1, job(), 1, read).map(items(names))
+    assert [outcome.digest for _, outcome in stream] == names
+
+
+def test_no_file_is_begun_late_in_a_task():
+    begun = []
+
+    def read(task: Task) -> Outcome:
+        begun.append(task.id)
+        return Outcome("read")
+
+    tasks = [task for _, task, _ in items(["first", "second"])]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pool_module, "_read", read)
+        assert len(pool_module._read_all(tasks, 0)) == 1
+        assert len(pool_module._read_all(tasks, 60)) == 2
+    assert begun == ["first", "first", "second"]
 
 
 def test_results_come_in_the_order_of_the_items_whatever_happens_to_some():

@@ -52,6 +52,18 @@ def test_hidden_files_and_folders_of_tools_are_left_out(tmp_path: Path) -> None:
     assert files(tmp_path, hidden=True) == shown
 
 
+def test_environments_of_python_are_left_out_whatever_their_name(tmp_path: Path) -> None:
+    write(tmp_path, "a.md", "env/pyvenv.cfg", "env/x/README.md", "lib/site-packages/p/b.md")
+    write(tmp_path, "x/venv/c.md")
+    left_out: Counter[str] = Counter()
+    assert [entry.id for entry in scan(tmp_path, Rules(), left_out)] == ["a.md", "x/venv/c.md"]
+    assert left_out == {"folders of version control, packages and caches": 2}
+    # One that is named as the folder is read, and what a link names in one is read by its link.
+    assert files(tmp_path / "env") == ["pyvenv.cfg", "x/README.md"]
+    (tmp_path / "link.md").symlink_to("env/x/README.md")
+    assert files(tmp_path, symlinks=True) == ["a.md", "link.md", "x/venv/c.md"]
+
+
 def test_patterns_are_those_of_a_gitignore(tmp_path: Path) -> None:
     write(tmp_path, "a.md", "b.txt", "drafts/c.md", "x/drafts/d.md", "x/e.txt", "x/keep.txt")
     assert files(tmp_path, include=["*.md"]) == ["a.md", "drafts/c.md", "x/drafts/d.md"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ragcore.corpora.splitting.config import SplitConfig
+from ragcore.corpora.splitting.long_words import without_long_words
 from ragcore.corpora.splitting.measures import Measure, TokenMeasure, WordMeasure
 from ragcore.corpora.splitting.sections import Section, sections_of
 from ragcore.corpora.splitting.sized import sized_ranges
@@ -60,7 +61,7 @@ def split_document(
 
     No piece has more than the split's size, except one that is a single word or, by tokens, a
     single character. By tokens no piece has more than the encoder reads beside the title either,
-    so that it cuts none.
+    so that it cuts none. What is no word, such as an image in letters, is cut as well.
 
     Args:
         document: of any format.
@@ -75,19 +76,19 @@ def split_document(
     text = document.text
     sections = sections_of(document)
     language = split.language
+    size = split.limit
+    tokens: Measure | None = None
     if split.by == "words" or split.by == "sentences":
         cut = word_ranges if split.by == "words" else sentence_ranges
-        assert split.limit is not None  # each has a default
-        ranges = cut(text, sections, split.limit, split.overlap, language)
+        assert size is not None  # each has a default
+        ranges = cut(text, sections, size, split.overlap, language)
     else:
-        measure: Measure
-        size: int | None
         if split.by == "tokens":
-            measure, size = _tokens(split, tokenizer, title)
-        else:
-            measure, size = WordMeasure(text), split.limit
+            tokens, size = _tokens(split, tokenizer, title)
         assert size is not None
+        measure = tokens or WordMeasure(text)
         ranges = sized_ranges(text, sections, measure, size, split.overlap, language)
+    ranges = without_long_words(text, ranges, split.by, size, tokens)
     return _located(document, ranges, joined=split.by == "words")
 
 

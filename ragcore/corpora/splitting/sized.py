@@ -17,7 +17,7 @@ from ragcore.corpora.splitting.sections import Section
 from ragcore.corpora.structure import Block
 from ragcore.corpora.words import word_spans
 
-__all__ = ["block_ranges", "sized_ranges"]
+__all__ = ["block_ranges", "halves", "sized_ranges"]
 
 _SECTIONS_AT_ONCE: Final = 200_000
 """Characters of the sections that are measured in one call."""
@@ -231,14 +231,22 @@ def _fitting(
         if length <= size:
             yield piece, section
             continue
-        for start, end in _halves(text, piece.new, piece.end, measure, size):
+        for start, end in halves(text, piece.new, piece.end, measure, size):
             yield _Range(start, end, start), section
 
 
-def _halves(
+def halves(
     text: str, start: int, end: int, measure: Measure, size: int
 ) -> Iterator[tuple[int, int]]:
-    """Yield a range, or halves of it that fit; a character by itself always does."""
+    """Yield a range, or halves of it that fit; a character by itself always does.
+
+    Args:
+        text: of the document.
+        start: of the range.
+        end: behind it.
+        measure: of lengths.
+        size: the greatest length.
+    """
     content = text[start:end].strip()
     if len(content) <= 1 or measure.lengths([content])[0] <= size:
         yield start, end
@@ -247,5 +255,5 @@ def _halves(
     borders = [at for at, _ in word_spans(content)][1:]
     borders = borders or measure.unit_starts(content) or [len(content) // 2]
     middle = start + min(borders, key=lambda at: abs(at - len(content) / 2))
-    yield from _halves(text, start, middle, measure, size)
-    yield from _halves(text, middle, end, measure, size)
+    yield from halves(text, start, middle, measure, size)
+    yield from halves(text, middle, end, measure, size)

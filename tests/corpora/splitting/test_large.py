@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
@@ -32,6 +33,41 @@ def test_any_text_is_split(by: str, name: str) -> None:
     for piece in split_document(plain_document(TEXTS[name]), SplitConfig(by=by)):  # type: ignore[arg-type]
         characters += len("".join(piece.text.split()))
     assert characters == len("".join(TEXTS[name].split()))
+
+
+@pytest.mark.parametrize("by", ["words", "sentences", "headings", "tokens"])
+@pytest.mark.parametrize("kind", ["code", "table", "list", "heading", "paragraph"])
+@pytest.mark.parametrize("count", [1, 300])
+def test_words_that_are_none_make_no_long_pieces(count: int, kind: str, by: str) -> None:
+    words = ["ab" * (LENGTH // count // 2)] * count
+    text = " ".join(["Before it.", *words, "And behind it."])
+    document = DocumentText(text, [Block(kind, 0, len(text), 1, "A")])  # type: ignore[arg-type]
+    # A word of more than 100 characters is one unknown token.
+    tokenizer = word_pieces(40)
+    pieces = list(split_document(document, SplitConfig(by=by), tokenizer))  # type: ignore[arg-type]
+    assert max(len(piece.text) for piece in pieces) <= 6000
+    assert len(pieces) < LENGTH / 500
+    assert "".join("".join(piece.text.split()) for piece in pieces) == "".join(text.split())
+    assert pieces[0].text.startswith("Before it.")
+    assert pieces[-1].text.endswith("And behind it.")
+    if by == "tokens":
+        assert all(len(row) <= 40 for row in tokenizer.spans([piece.text for piece in pieces]))
+
+
+@pytest.mark.parametrize("by", ["words", "headings", "tokens"])
+def test_what_is_cut_is_not_repeated(by: str) -> None:
+    sentence = ["one", "two", "three", "four", "five", "six.", "seven", "eight", "nine."]
+    words = [*sentence, "ab" * 4000] * 5
+    split = SplitConfig(by=by, size=8, overlap=5)  # type: ignore[arg-type]
+    pieces = list(split_document(plain_document(" ".join(words)), split, word_pieces(40)))
+    assert "".join(piece.text for piece in pieces).count("ab") == 4000 * 5
+    assert all(piece.start < after.start for piece, after in pairwise(pieces))
+
+
+def test_long_texts_without_blanks_are_cut_between_sentences() -> None:
+    text = ("漢字かな" * 30 + "。") * 200
+    pieces = list(split_document(plain_document(text), SplitConfig(by="sentences")))
+    assert all(piece.text.endswith("。") for piece in pieces)
 
 
 @pytest.mark.parametrize("kind", ["code", "table", "list", "heading"])

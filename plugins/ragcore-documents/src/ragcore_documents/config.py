@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from ragcore.corpora.splitting import SplitConfig
 from ragcore.registry.components import ComponentConfig, ConfigPath
+from ragcore_documents.detect import DocumentType
 
 __all__ = ["DocumentsConfig"]
 
@@ -32,6 +33,10 @@ class DocumentsConfig(ComponentConfig):
         description="read what symbolic links within the folder lead to, if it is not read under "
         "its own name; none is followed out of the folder",
     )
+    types: dict[str, DocumentType] = Field(
+        default_factory=dict,
+        description="types of files by further suffixes, such as {.log: text, .mdx: markdown}",
+    )
     split: SplitConfig = Field(
         SplitConfig(by="headings", size=150, overlap=0, language="en"),
         description="how texts become passages",
@@ -47,6 +52,17 @@ class DocumentsConfig(ComponentConfig):
     workers: int | None = Field(
         None, ge=1, description="processes that read files; null takes one a processor"
     )
+
+    @field_validator("types")
+    @classmethod
+    def _are_suffixes(cls, types: dict[str, DocumentType]) -> dict[str, DocumentType]:
+        for suffix in types:
+            if not suffix.startswith(".") or "." in suffix[1:] or "/" in suffix or suffix == ".":
+                raise ValueError(
+                    f"{suffix!r} is no suffix of a file's name: expected the end from its last "
+                    "dot on, such as .log"
+                )
+        return {suffix.lower(): type_ for suffix, type_ in types.items()}
 
     @field_validator("include", "exclude")
     @classmethod

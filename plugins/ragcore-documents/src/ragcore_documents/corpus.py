@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cache
 from hashlib import blake2b
+from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
@@ -18,7 +22,8 @@ from ragcore.errors import CorpusError, EmptyCorpusError
 from ragcore.process.cpus import usable_cpus
 from ragcore.types import Document, Passage
 from ragcore_documents.config import DocumentsConfig
-from ragcore_documents.detect import may_be_document, suffix_of
+from ragcore_documents.detect import may_be_document, promised_type, suffix_of
+from ragcore_documents.metadata import shortened
 from ragcore_documents.reading import Job, Outcome, Task
 from ragcore_documents.report import Report
 from ragcore_documents.scan import FileEntry, Rules, SkippedPath, scan
@@ -37,22 +42,33 @@ _FOLDER_NAMED: Final = frozenset({"readme", "index"})
 
 
 class _Key(NamedTuple):
-    """A document's key: what its passages depend on, and how to see quickly that it is the same."""
+    """A document's key: what its passages depend on, and how to see quickly that it is the same.
+
+    Attributes:
+        mtime_ns: when the file was changed, in nanoseconds since 1970.
+        size: in bytes.
+        content: digest of it; "" where it was skipped.
+        settings: digest of what else the passages, or the reason, depend on.
+        reason: why it was skipped, so that it has no passages; "" where it was read.
+    """
 
     mtime_ns: int
     size: int
     content: str
     settings: str
+    reason: str = ""
 
     def __str__(self) -> str:
-        return f"{self.mtime_ns}-{self.size}-{self.content}-{self.settings}"
+        key = f"{self.mtime_ns}-{self.size}-{self.content}-{self.settings}"
+        return f"{key} {self.reason}" if self.reason else key
 
     @classmethod
     def of(cls, text: str | None) -> _Key | None:
         """Read a key; None where there is none, or one of another form."""
+        key, _, reason = (text or "").partition(" ")
         try:
-            mtime_ns, size, content, settings = (text or "").rsplit("-", 3)
-            return cls(int(mtime_ns), int(size), content, settings)
+            mtime_ns, size, content, settings = key.rsplit("-", 3)
+            return cls(int(mtime_ns), int(size), content, settings, reason)
         except ValueError:
             return None
 
@@ -68,6 +84,9 @@ class _File:
         unchanged: whether it need not be read.
         reason: why it is skipped unread; "" where it is not.
         is_folder: whether it is a folder.
+        was_skipped: whether the memory has it as a file that was skipped, without passages.
+        mtime_ns: when it was changed, as it was found.
+        size: in bytes, as it was found.
     """
 
     id: str
@@ -76,6 +95,9 @@ class _File:
     unchanged: bool = False
     reason: str = ""
     is_folder: bool = False
+    was_skipped: bool = False
+    mtime_ns: int = 0
+    size: int = 0
 
 
 class Documents:
@@ -116,9 +138,9 @@ class Documents:
     def complete(self) -> bool:
         """Whether a document that the folder lacks is deleted; False before an iteration has ended.
 
-        False, too, where files could not be read: `covers` says of which documents it is known.
+        False, too, where it is not known of some files: `covers` says of which it is.
         """
-        return self._report is not None and not self._report.skipped
+        return self._report is not None and not self._unread[0]
 
     def covers(self, document_id: str) -> bool:
         """Return whether a document that was not yielded is deleted: not if it cannot be read."""
@@ -139,8 +161,10 @@ class Documents:
     def documents(self, known: KnownDocuments) -> Iterator[Document]:
         """Yield the documents, folder by folder, in the order of their names.
 
-        A file whose time and size are those of a known document is not opened; one whose content is
-        that of a known document is not parsed. What cannot be read is left out and reported.
+        A file whose time and size are those of a known document is not opened; one whose time alone
+        is another is read again, since its passages say when it was changed. A file that cannot be
+        read is reported. If it would fail again and has no passages yet, it is a document without
+        passages, so that the next update does not try it again.
 
         Args:
             known: documents that a memory has already.
@@ -163,7 +187,11 @@ class Documents:
         # Settings that fit no document are an error before the first.
         next(split_document(plain_document("a"), config.split, self._tokenizer), None)
         job = Job(
-            config.split, self._tokenizer, config.max_mib << 20, int(config.memory_gib * (1 << 30))
+            config.split,
+            self._tokenizer,
+            config.max_mib << 20,
+            int(config.memory_gib * (1 << 30)),
+            types=config.types,
         )
         report, unread = Report(), _Unread()
         pool: Pool[_File] = Pool(config.workers or usable_cpus(), job, config.seconds)
@@ -199,7 +227,7 @@ class Documents:
                     0,
                 )
                 continue
-            if not may_be_document(entry.id):
+            if not may_be_document(entry.id, config.types):
                 report.other[suffix_of(entry.id)] += 1
                 continue
             yield self._file(entry, known.key(entry.id), most)
@@ -207,18 +235,25 @@ class Documents:
     def _file(self, entry: FileEntry, key: str | None, most: int) -> tuple[_File, Task | None, int]:
         """Return what is to be done with a file."""
         title = _title(self._config.path, entry.id)
-        settings = self._settings(title)
+        settings = self._settings(title, entry.id)
         before = _Key.of(key)
+        file = _File(entry.id, key, settings, mtime_ns=entry.mtime_ns, size=entry.size)
+        if before is not None and before.reason:
+            file = replace(file, was_skipped=True)
+            settings = self._skip_settings(settings)
         if before is not None and before.settings != settings:
             before = None
         if before is not None and before[:2] == (entry.mtime_ns, entry.size):
-            return _File(entry.id, key, settings, unchanged=True), None, 0
-        if entry.size > most:
+            return replace(file, unchanged=True, reason=before.reason), None, 0
+        if entry.size > most and promised_type(entry.id, self._config.types) is not None:
             size = entry.size / (1 << 20)
             reason = f"it has {size:,.1f} MiB, more than {self._config.max_mib}: raise max_mib, or "
-            return _File(entry.id, key, settings, reason=f"{reason}exclude it"), None, 0
-        task = Task(entry.id, entry.path, title, "" if before is None else before.content)
-        return _File(entry.id, key, settings), task, entry.size
+            return replace(file, reason=f"{reason}exclude it"), None, 0
+        task = Task(entry.id, entry.path, title, "")
+        if before is not None:
+            second = before.mtime_ns // 1_000_000_000
+            task = task._replace(digest=before.content, second=second)
+        return file, task, min(entry.size, most)
 
     def _document(
         self, file: _File, outcome: Outcome | None, report: Report, unread: _Unread
@@ -233,6 +268,13 @@ class Documents:
                 where = path / file.id if path.is_dir() else path
                 raise CorpusError(f"{where}: {reason}; on_error: skip goes on without it")
             report.skip(file.id, reason)
+            if file.unchanged and file.key is not None:
+                return Document(file.id, file.key, None)
+            is_lasting = outcome is not None and outcome.is_lasting
+            if is_lasting and (file.key is None or file.was_skipped):
+                settings = self._skip_settings(file.settings)
+                key = _Key(file.mtime_ns, file.size, "", settings, reason)
+                return Document(file.id, str(key), ())
             unread.add(file)
             return None
         if file.unchanged or (outcome is not None and outcome.state == "same"):
@@ -241,21 +283,30 @@ class Documents:
             return Document(file.id, file.key, None)
         assert outcome is not None
         if outcome.state == "other":
-            report.other[""] += 1
+            report.other[suffix_of(file.id)] += 1
             return None
         report.read[str(outcome.type)] += 1
-        report.empty += not outcome.rows
+        report.touched += outcome.is_touched
         report.passages += len(outcome.rows)
+        if not outcome.rows:
+            report.add_empty(file.id, str(outcome.type))
         report.note(file.id, outcome.notes)
         key = _Key(outcome.mtime_ns, outcome.size, outcome.digest, file.settings)
         passages = tuple(Passage(*row) for row in outcome.rows)
         return Document(file.id, str(key), passages)
 
-    def _settings(self, title: str) -> str:
+    def _settings(self, title: str, id_: str) -> str:
         """Return a digest of what a document's passages depend on besides its content."""
         tokenizer = None if self._tokenizer is None else self._tokenizer.fingerprint
         values: list[Any] = [_FORMAT, self._config.split.model_dump(), tokenizer, title]
-        return blake2b(json.dumps(values).encode(), digest_size=8).hexdigest()
+        if (type_ := self._config.types.get(suffix_of(id_))) is not None:
+            values.append(type_)
+        return _digest(values)
+
+    def _skip_settings(self, settings: str) -> str:
+        """Return a digest of what else it depends on that a file is skipped."""
+        config = self._config
+        return _digest([settings, config.seconds, config.memory_gib, _versions()])
 
 
 def _check(root: Path) -> None:
@@ -295,7 +346,7 @@ class _Unread:
             self.folders.append(f"{file.id}/" if file.id else "")
             self.known = True
         self.files.add(file.id)
-        self.known |= file.key is not None
+        self.known |= file.key is not None and not file.was_skipped
 
 
 class _NothingKnown:
@@ -304,6 +355,25 @@ class _NothingKnown:
     def key(self, document_id: str) -> str | None:
         """Return None."""
         return None
+
+
+def _digest(values: list[Any]) -> str:
+    return blake2b(json.dumps(values).encode(), digest_size=8).hexdigest()
+
+
+@cache
+def _versions() -> list[str]:
+    """Return the versions of this package and of those that it needs, such as those of readers."""
+    names = ["ragcore-documents"]
+    try:
+        names += [re.split(r"[^\w.-]", each)[0] for each in metadata.requires(names[0]) or ()]
+    except metadata.PackageNotFoundError:
+        return []
+    versions = []
+    for name in dict.fromkeys(names):
+        with suppress(metadata.PackageNotFoundError):  # of an extra
+            versions.append(f"{name} {metadata.version(name)}")
+    return versions
 
 
 def _title(root: Path, id_: str) -> str:
@@ -320,13 +390,16 @@ def _why_empty(root: Path, report: Report) -> str:
     if report.reasons:
         id_, reason = report.reasons[0]
         where = root / id_ if root.is_dir() else root
-        others = f" (and {report.skipped - 1:,} more)" if report.skipped > 1 else ""
+        others = f" (and {count - 1:,} more)" if (count := report.skipped.total()) > 1 else ""
         return f"{root}: no document in it can be read: {where}: {reason}{others}"
     types = "Markdown, HTML, PDF, DOCX, PPTX, reStructuredText, EPUB and text"
-    parts = [f"{root}: there is no document in it or below it; read are {types}"]
+    parts = [f"{root}: there is no document in it or below it: expected {types}"]
     if report.other:
-        parts.append(f"there are {report.other_types()}")
+        parts.append(f"its files are of other types: {report.other_types()}")
+        suffix = next((suffix for suffix, _ in report.other.most_common() if suffix), None)
+        if suffix is not None:
+            parts.append(f"if these are texts, set types: {{{shortened(suffix, 20)}: text}}")
     if report.left_out:
         counts = (f"{count:,} {reason}" for reason, count in sorted(report.left_out.items()))
-        parts.append(f"left out are {', '.join(counts)}")
+        parts.append(f"left out by settings: {', '.join(counts)}")
     return "; ".join(parts)

@@ -132,7 +132,10 @@ class _Processes:
                 self.end()
             if self._pool is None:
                 self._pool = self._started()
-            return self._pool.schedule(_read_all, args=[tasks], timeout=self._seconds)
+            # With others a file begins within half of the time, so that it has all of its own.
+            seconds = self._seconds if len(tasks) == 1 else 1.5 * self._seconds
+            arguments = [tasks, self._seconds / 2]
+            return self._pool.schedule(_read_all, args=arguments, timeout=seconds)
         # The pool's own error is a RuntimeError.
         except (OSError, RuntimeError) as error:
             reason = str(error) or type(error).__name__
@@ -218,21 +221,32 @@ def _results(
     if future is None:
         yield from ((item, None) for item, _ in batch)
         return
-    tasks = [task for _, task in batch if task is not None]
-    results = [processes.outcomes(future)]
-    if isinstance(results[0], _Failure) and (len(tasks) > 1 or results[0].by_others):
+    outcomes = iter(_outcomes(processes, [task for _, task in batch if task is not None], future))
+    for item, task in batch:
+        yield item, None if task is None else next(outcomes)
+
+
+def _outcomes(processes: _Processes, tasks: Sequence[Task], future: _Future) -> Iterator[Outcome]:
+    """Yield what became of a task's files, and of those that it did not come to."""
+    result = processes.outcomes(future)
+    while not isinstance(result, _Failure):
+        yield from result
+        tasks = tasks[len(result) :]
+        if not tasks:
+            return
+        result = processes.outcomes(processes.submit(tasks))
+    results: list[Sequence[Outcome] | _Failure] = [result]
+    if len(tasks) > 1 or result.by_others:
         alone = [processes.submit([task]) for task in tasks]
         results = [processes.outcomes(each) for each in alone]
     for number, result in enumerate(results):
         if isinstance(result, _Failure) and result.by_others:
             # One after the other, so that only the file at fault fails.
-            results[number] = processes.outcomes(processes.submit([tasks[number]]))
-    outcomes = chain.from_iterable(
-        [Outcome("skipped", reason=result.reason)] if isinstance(result, _Failure) else result
-        for result in results
-    )
-    for item, task in batch:
-        yield item, None if task is None else next(outcomes)
+            result = processes.outcomes(processes.submit([tasks[number]]))
+        if isinstance(result, _Failure):
+            yield Outcome("skipped", reason=result.reason, is_lasting=not result.by_others)
+        else:
+            yield from result
 
 
 def _batches(
@@ -302,9 +316,15 @@ def _exit_after(parent: int) -> None:
     os._exit(1)
 
 
-def _read_all(tasks: Sequence[Task]) -> list[Outcome]:
+def _read_all(tasks: Sequence[Task], seconds: float) -> list[Outcome]:
+    """Read files, the first at least; none is begun after so many seconds."""
     assert _read is not None
-    outcomes = [_read(task) for task in tasks]
+    end = time.monotonic() + seconds
+    outcomes = [_read(tasks[0])]
+    for task in tasks[1:]:
+        if time.monotonic() >= end:
+            break
+        outcomes.append(_read(task))
     _spare_modules()
     return outcomes
 

@@ -12,7 +12,7 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -23,14 +23,20 @@ from ragcore.corpora.content_ids import ContentIds
 from ragcore.corpora.splitting import SplitConfig, split_document
 from ragcore.corpora.structure import DocumentText
 from ragcore.errors import CorpusError
-from ragcore_documents.detect import DocumentType, type_of
+from ragcore_documents.detect import (
+    LOOKED_AT,
+    DocumentType,
+    begins_as_document,
+    promised_type,
+    type_of,
+)
 from ragcore_documents.metadata import clean_text, document_metadata, shortened
 from ragcore_documents.readers.limits import Limits, UnreadableError
 
 if TYPE_CHECKING:
     from ragcore.contracts.tokenizer import TextTokenizer
 
-__all__ = ["Job", "Outcome", "Task", "read_file"]
+__all__ = ["Job", "Outcome", "Task", "read_file", "reader_of"]
 
 _LOGGER: Final = logging.getLogger("ragcore_documents")
 _TITLE: Final = 300
@@ -53,12 +59,14 @@ class Task(NamedTuple):
         path: where it is.
         title: of the document if it names none itself.
         digest: of its content as a memory knows it; "" where it knows none.
+        second: in which it was changed, as the memory knows it, since 1970.
     """
 
     id: str
     path: str
     title: str
     digest: str
+    second: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +74,16 @@ class Outcome:
     """What became of a file.
 
     Attributes:
-        state: read; the same content as before; no document; or skipped.
-        mtime_ns: when it was changed, as it was opened; 0 if so lately that another change may not
-            show in it.
+        state: read; the same content and second of change as before; no document; or skipped.
+        mtime_ns: when it was changed, as it was opened; a nanosecond beside it if so lately that
+            another change may not show in it.
         size: in bytes.
         digest: of its content, hexadecimal.
         type: of the document, where it was read.
         rows: its passages, where it was read.
+        is_touched: whether it was read though its content is as before, since its time is another.
         reason: why it was skipped, and what to do.
+        is_lasting: whether it would be skipped again for this reason, unless it is changed.
         notes: what its reader had to say, such as metadata that are left out.
     """
 
@@ -83,7 +93,9 @@ class Outcome:
     digest: str = ""
     type: DocumentType | None = None
     rows: tuple[Row, ...] = ()
+    is_touched: bool = False
     reason: str = ""
+    is_lasting: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -97,6 +109,7 @@ class Job:
         bytes: of a file at most.
         memory: bytes of the process at most.
         limits: of the readers.
+        types: of files by further suffixes.
     """
 
     split: SplitConfig
@@ -104,6 +117,11 @@ class Job:
     bytes: int
     memory: int
     limits: Limits = field(default_factory=Limits)
+    types: Mapping[str, DocumentType] = field(default_factory=dict)
+
+
+class _UnavailableError(UnreadableError):
+    """A file cannot be read at the moment, or not with these settings."""
 
 
 def read_file(task: Task, job: Job) -> Outcome:
@@ -114,20 +132,21 @@ def read_file(task: Task, job: Job) -> Outcome:
     propagate, _LOGGER.propagate = _LOGGER.propagate, False
     try:
         outcome = _read(task, job, notes)
-    except UnreadableError as error:
-        return Outcome("skipped", reason=shortened(str(error), 1000))
-    except CorpusError as error:
-        return Outcome("skipped", reason=shortened(str(error), 1000))
+    except (UnreadableError, CorpusError) as error:
+        is_lasting = not isinstance(error, _UnavailableError)
+        return Outcome("skipped", reason=shortened(str(error), 1000), is_lasting=is_lasting)
     except RecursionError:
         reason = "its parts are nested too deeply: simplify it, or exclude it"
-        return Outcome("skipped", reason=reason)
+        return Outcome("skipped", reason=reason, is_lasting=True)
     except MemoryError:
         raise
     # A library may raise anything at a file that it did not expect.
     except Exception as error:
         text = shortened(f"{type(error).__name__}: {error}", 300)
         return Outcome(
-            "skipped", reason=f"its reader failed ({text}): repair the file, or exclude it"
+            "skipped",
+            reason=f"its reader failed ({text}): repair the file, or exclude it",
+            is_lasting=not isinstance(error, ImportError | OSError),
         )
     finally:
         _LOGGER.removeHandler(handler)
@@ -137,36 +156,51 @@ def read_file(task: Task, job: Job) -> Outcome:
 
 def _read(task: Task, job: Job, notes: list[str]) -> Outcome:
     now = time.time_ns()
-    status, data = _content(task.path, job.bytes)
+    status, data = _content(task, job)
+    if data is None:
+        return Outcome("other")
     digest = blake2b(data, digest_size=16).hexdigest()
+    second = status.st_mtime_ns // 1_000_000_000
     unread = Outcome("same", _settled(status.st_mtime_ns, now), len(data), digest)
-    if digest == task.digest:
+    if digest == task.digest and second == task.second:
         return unread
-    kind = "text" if not data else type_of(task.id, data)
+    kind = type_of(task.id, data, job.types)
     if kind is None:
         return replace(unread, state="other")
-    document = _reader(kind)(data, job.limits)
+    document = reader_of(kind)(data, job.limits)
     del data
-    rows = tuple(_rows(document, task, job, status.st_mtime, notes))
-    return replace(unread, state="read", type=kind, rows=rows, notes=tuple(notes))
+    rows = tuple(_rows(document, task, job, second, notes))
+    return replace(
+        unread,
+        state="read",
+        type=kind,
+        rows=rows,
+        is_touched=digest == task.digest,
+        notes=tuple(notes),
+    )
 
 
 def _settled(mtime_ns: int, now: int) -> int:
-    """Return a file's time if a later change would change it; else 0, which no file has.
+    """Return a file's time if a later change would change it; else one beside it.
 
     A clock of files has steps: of milliseconds, or of two seconds where times are whole seconds.
     A file that was changed within the last step may change again without another time.
     """
     step = _COARSE_STEP if mtime_ns % 1_000_000_000 == 0 else _STEP
-    return mtime_ns if now - mtime_ns > step else 0
+    return mtime_ns if now - mtime_ns > step else mtime_ns ^ 1
 
 
-def _content(path: str, most: int) -> tuple[os.stat_result, bytes]:
+def _content(task: Task, job: Job) -> tuple[os.stat_result, bytes | None]:
     """Read a regular file, never a link or a pipe.
+
+    Returns:
+        What is known of it, and its bytes; None where its first bytes show that it is no document.
 
     Raises:
         UnreadableError: it cannot be opened or read, is no regular file any more, or too large.
     """
+    path, most = task.path, job.bytes
+    is_promised = promised_type(task.id, job.types) is not None
     flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
     # A file that has become a pipe since is not waited for.
     flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -175,15 +209,18 @@ def _content(path: str, most: int) -> tuple[os.stat_result, bytes]:
             # Before it is read: a later change has another time, so that it is read again.
             status = os.fstat(stream.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise UnreadableError("it is no regular file any more: exclude it")
-            data = stream.read(most + 1)
+                raise _UnavailableError("it is no regular file any more: exclude it")
+            data = stream.read(min(most + 1, LOOKED_AT))
+            if not is_promised and not begins_as_document(task.id, data):
+                return status, None
+            data += stream.read(most + 1 - len(data))
     except OSError as error:
         if error.errno == errno.ENOENT:
-            raise UnreadableError("it was removed while the folder was read") from None
+            raise _UnavailableError("it was removed while the folder was read") from None
         reason = error.strerror or type(error).__name__
-        raise UnreadableError(f"it cannot be read ({reason}): allow it, or exclude it") from None
+        raise _UnavailableError(f"it cannot be read ({reason}): allow it, or exclude it") from None
     if len(data) > most:
-        raise UnreadableError(_too_large(max(len(data), status.st_size), most))
+        raise _UnavailableError(_too_large(max(len(data), status.st_size), most))
     return status, data
 
 
@@ -194,7 +231,12 @@ def _too_large(size: int, most: int) -> str:
 
 
 @cache
-def _reader(kind: DocumentType) -> Callable[[bytes, Limits], DocumentText]:
+def reader_of(kind: DocumentType) -> Callable[[bytes, Limits], DocumentText]:
+    """Return the function that reads documents of a type.
+
+    Args:
+        kind: of the document; its reader's module is imported.
+    """
     module = importlib.import_module(f"ragcore_documents.readers.{kind}")
     reader: Callable[[bytes, Limits], DocumentText] = getattr(module, f"read_{kind}")
     return reader

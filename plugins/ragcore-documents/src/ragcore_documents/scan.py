@@ -28,6 +28,7 @@ _NEVER: Final = frozenset(
         "CVS",
         "node_modules",
         "__pycache__",
+        "site-packages",
         ".venv",
         ".tox",
         ".nox",
@@ -38,6 +39,12 @@ _NEVER: Final = frozenset(
     }
 )
 """Folders of version control, installed packages and caches."""
+
+_TOOLS: Final = "folders of version control, packages and caches"
+"""Why a folder of `_NEVER`, or an environment of Python, is left out."""
+
+_ENVIRONMENT: Final = "pyvenv.cfg"
+"""The file that each environment of Python has."""
 
 _LOCK: Final = "~$"
 """How the names of the files begin that Office writes while a document is open."""
@@ -93,7 +100,7 @@ class Rules:
     def why_not(self, id_: str, name: str, *, is_folder: bool) -> str | None:
         """Return why a file or folder is left out, such as "hidden"; None where it is not."""
         if is_folder and name in _NEVER:
-            return "folders of version control, packages and caches"
+            return _TOOLS
         if (name.startswith(".") or name.startswith(_LOCK)) and not self._hidden:
             return "hidden"
         if self._exclude is not None and self._exclude.match_file(f"{id_}/" if is_folder else id_):
@@ -163,6 +170,9 @@ class _Walk:
             reason = f"the folder cannot be listed ({_reason(error)}): allow it, or exclude it"
             yield SkippedPath(prefix.rstrip("/"), reason, is_folder=True)
             return
+        if prefix and any(entry.name == _ENVIRONMENT for entry in entries):
+            self._left_out[_TOOLS] += 1
+            return
         for entry in entries:
             name = _utf8(entry.name)
             if name is None:
@@ -212,6 +222,13 @@ class _Walk:
     def _is_inside(self, path: str) -> bool:
         return path == self._root or path.startswith(os.path.join(self._root, ""))
 
+    def _is_in_environment(self, path: str) -> bool:
+        """Return whether a folder between the root and a path is an environment of Python."""
+        while len(path := os.path.dirname(path)) > len(self._root):
+            if os.path.exists(os.path.join(path, _ENVIRONMENT)):
+                return True
+        return False
+
     def _why_not_followed(
         self, path: str, id_: str, name: str, status: os.stat_result
     ) -> str | None:
@@ -222,7 +239,8 @@ class _Walk:
             return reason
         target = _utf8(os.path.relpath(path, self._root).replace(os.sep, "/"))
         once = "symbolic links to what is read once already"
-        if path == self._root or (target is not None and self._rules.reads(target)):
+        is_read = target is not None and self._rules.reads(target)
+        if path == self._root or (is_read and not self._is_in_environment(path)):
             return once
         if is_folder:
             identity = (status.st_dev, status.st_ino)

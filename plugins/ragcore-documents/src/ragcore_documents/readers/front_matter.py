@@ -59,8 +59,7 @@ def front_matter(text: str) -> FrontMatter:
             return FrontMatter({}, 0)
         return FrontMatter(_Converter().mapping(values, 0), end)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        _logger.warning("front matter is read as text, since it is not valid: %s", reason)
+        _logger.warning("front matter%s; it is read as text", _fault(error))
         return FrontMatter({}, end, is_bad=True)
 
 
@@ -79,6 +78,21 @@ def _parts(text: str) -> tuple[str, int, str] | None:
     if text[match.end() : end].strip():
         return None
     return text[first + 1 : match.start()], end, fence
+
+
+def _fault(error: Exception) -> str:
+    """Say where front matter is not valid, by the line of the file, and why."""
+    line, reason = None, str(error)
+    if isinstance(error, yaml.MarkedYAMLError):
+        mark = error.problem_mark or error.context_mark
+        line = None if mark is None else mark.line + 2
+        reason = error.problem or error.context or ""
+    elif isinstance(error, tomllib.TOMLDecodeError) and (
+        match := re.search(r" \(at line (\d+), column \d+\)$", reason)
+    ):
+        line, reason = int(match[1]) + 1, reason[: match.start()]
+    reason = " ".join(reason.split())[:120] or type(error).__name__
+    return f": {reason}" if line is None else f", line {line}: {reason}"
 
 
 class _Loader(yaml.SafeLoader):
