@@ -31,6 +31,7 @@ from ragcore.retrievers.members import (
     require,
     search_member,
 )
+from ragcore.retrievers.rerank import files_below, reranked_by
 from ragcore.types import CutPassages, Hits, Passage
 
 if TYPE_CHECKING:
@@ -186,15 +187,20 @@ class Hybrid:
         with reading(folder / RECORD) as path:
             built_by = list(json.loads(path.read_bytes())["retrievers"])
         loaded = cls(config)
-        # Earlier releases recorded the name of a reranker itself.
-        if built_by not in (loaded._stored_by(), loaded._uses()):
+        folders = [folder / str(i) for i in range(len(built_by))]
+        for i, name in enumerate(built_by):
+            # An earlier release recorded a reranker, whose files lie below.
+            if name == "rerank":
+                built_by[i], folders[i] = reranked_by(folders[i]), files_below(folders[i])
+        if built_by != loaded._stored_by():
             raise MemoryMismatchError(
                 f"{folder} was built with the retrievers {built_by}, but those in use are "
                 f"{loaded._uses()}: rebuild the memory, or set memory.retriever.retrievers as they "
                 "were, in their order"
             )
         loaded._members = [
-            spec.load(folder / str(i), mmap=mmap) for i, spec in enumerate(config.retrievers)
+            spec.load(below, mmap=mmap)
+            for below, spec in zip(folders, config.retrievers, strict=True)
         ]
         loaded._loaded = True
         sizes = [len(member) for member in loaded._members]

@@ -11,6 +11,7 @@ so the ranking, do not change with k.
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import numpy as np
 
 from ragcore.contracts import PassageSource, Scorer, TextTokenizer, VectorCache
+from ragcore.disk.loading import reading
 from ragcore.errors import ComponentError
 from ragcore.retrievers.configs import RerankConfig
 from ragcore.retrievers.hits import best_hits
@@ -38,15 +40,31 @@ if TYPE_CHECKING:
     from ragcore.types import Rows, Scores
 
 
-__all__ = ["Rerank", "files_below"]
+__all__ = ["Rerank", "files_below", "reranked_by"]
 
 _RECORD: Final = "rerank.json"
 """Lies in the folder where an earlier release put the retriever's files into a subfolder."""
 
 
 def files_below(folder: Path) -> Path:
-    """Return the folder with the files of the retriever that is reranked."""
-    return folder / "retriever" if (folder / _RECORD).exists() else folder
+    """Return the folder with the files of the retriever that is reranked, once or several times."""
+    while (folder / _RECORD).exists():
+        folder = folder / "retriever"
+    return folder
+
+
+def reranked_by(folder: Path) -> str:
+    """Return the name of the retriever whose files an earlier release put below a folder.
+
+    Raises:
+        StoreCorruptError: a record of it is missing or broken.
+    """
+    name = "rerank"
+    while name == "rerank":
+        with reading(folder / _RECORD) as path:
+            name = str(json.loads(path.read_bytes())["retriever"])
+        folder = folder / "retriever"
+    return name
 
 
 class Rerank:

@@ -79,7 +79,7 @@ def _best(side: Side) -> Text:
 def _summary(comparison: Comparison) -> RenderableType:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("version")
-    for name in ("exact match", f"recall@{comparison.k}"):
+    for name in ("exact match", f"hit@{comparison.k}"):
         table.add_column(name, justify="right")
     for version, tally in (
         (comparison.old, comparison.old_tally),

@@ -64,7 +64,7 @@ def _summary(comparison: Comparison) -> Iterator[str]:
     changed = share(len(comparison.changed), len(comparison.pairs))
     yield f"<p>{changed} of the answers change.</p>"
     yield '<table>\n<thead><tr><th scope="col">version</th><th scope="col">exact match</th>'
-    yield f'<th scope="col">recall@{comparison.k}</th></tr></thead>\n<tbody>'
+    yield f'<th scope="col">hit@{comparison.k}</th></tr></thead>\n<tbody>'
     for version, tally in (
         (comparison.old, comparison.old_tally),
         (comparison.new, comparison.new_tally),

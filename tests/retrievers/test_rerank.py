@@ -17,6 +17,7 @@ from ragcore.contracts import Retriever, Scorer
 from ragcore.errors import (
     ComponentError,
     ConfigError,
+    MemoryMismatchError,
     StoreCorruptError,
     UnsupportedOperation,
 )
@@ -24,7 +25,7 @@ from ragcore.rag import Rag
 from ragcore.registry.components import ComponentConfig, ComponentSpec, spec_from_dict
 from ragcore.retrievers.hybrid import Hybrid
 from ragcore.retrievers.query_likelihood import QueryLikelihood
-from ragcore.retrievers.rerank import Rerank
+from ragcore.retrievers.rerank import Rerank, files_below, reranked_by
 from ragcore.store.store import Store
 from ragcore.testing import RetrieverSuite
 from ragcore.types import MISSING_ROW, Hits, Passage
@@ -298,13 +299,40 @@ def test_a_memory_opens_with_and_without_reranking(tmp_path: Path) -> None:
         assert hits.scores.tolist() == wanted.scores.tolist()
 
 
-def test_files_that_an_earlier_release_put_into_a_subfolder_are_read(tmp_path: Path) -> None:
-    (tmp_path / "retriever").mkdir()
-    filled(rerank_spec().config.retriever).save(tmp_path / "retriever")
-    (tmp_path / "rerank.json").write_text('{"retriever": "dense"}')
-    loaded = Rerank.load(tmp_path, rerank_spec().config)
-    loaded.use_passages(Source())
-    assert len(loaded) == len(filled(rerank_spec()))
+@pytest.mark.parametrize("depth", [1, 2])
+def test_files_that_an_earlier_release_put_into_subfolders_are_read(
+    tmp_path: Path, depth: int
+) -> None:
+    below = earlier(tmp_path / "0", depth)
+    assert (files_below(tmp_path / "0"), reranked_by(tmp_path / "0")) == (below, "dense")
+    # The same reranker, or none, or two of them.
+    for spec in (rerank_spec(), rerank_spec(rerank_spec())):
+        loaded = Rerank.load(tmp_path / "0", spec.config)
+        loaded.use_passages(Source())
+        assert len(loaded) == len(PASSAGES)
+    earlier(tmp_path / "1", 0)
+    (tmp_path / "hybrid.json").write_text('{"retrievers": ["rerank", "dense"]}')
+    for member in (rerank_spec(), dense_part()):
+        config = Hybrid.Config(retrievers=[member, dense_part()])
+        assert len(Hybrid.load(tmp_path, config)) == len(PASSAGES)
+    with pytest.raises(MemoryMismatchError, match=r"'dense', 'dense'.*in use are \['hybrid'"):
+        Hybrid.load(tmp_path, Hybrid.Config(retrievers=[hybrid_of_dense(), dense_part()]))
+
+
+def earlier(folder: Path, depth: int) -> Path:
+    """Write a reranked dense memory as earlier releases did; return the folder of its files."""
+    for level in range(depth):
+        folder.mkdir()
+        name = "dense" if level == depth - 1 else "rerank"
+        (folder / "rerank.json").write_text(json.dumps({"retriever": name}))
+        folder = folder / "retriever"
+    folder.mkdir()
+    filled(dense_part()).save(folder)
+    return folder
+
+
+def hybrid_of_dense() -> ComponentSpec:
+    return ComponentSpec("retriever", "hybrid", Hybrid, Hybrid.Config(retrievers=[dense_part()]))
 
 
 def test_the_scorer_is_built_on_first_use_and_shared(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ PASSAGES = [
 QUESTIONS = ["capital of Chad", "river Niger", "lake", "Mali", "unknown"]
 SETTINGS: list[dict[str, Any]] = [
     {"k1": 0.5, "b": 0.2},
+    {"k1": 1.2000004},
     {"title_weight": 0},
     {"title_weight": 4},
     {"title_weight": 300, "b": 1.0},
@@ -50,7 +51,7 @@ def second_layout(folder: Path, passages: list[Passage], **settings: Any) -> str
     """Write a memory as the releases did that weighed titles when a passage was added."""
     config = Bm25Config(**settings)
     old = Bm25(config)
-    fingerprint = f"bm25({old._weights},{old._analyser.fingerprint})"
+    fingerprint = f"bm25({old._formula},title={config.title_weight},{old._analyser.fingerprint})"
     old._stored_weight, old._recorded = config.title_weight, fingerprint
     old.add(np.array([int(passage.id) for passage in passages]), passages)
     folder.mkdir()
@@ -106,7 +107,7 @@ def test_a_memory_whose_titles_were_weighed_opens_with_their_weight(
     tmp_path: Path, weight: int
 ) -> None:
     fingerprint = second_layout(tmp_path / "old", PASSAGES[:4], title_weight=weight)
-    for settings in ({}, {"k1": 0.4, "variant": "bm25l"}):
+    for settings in ({}, {"k1": 1.2000004}, {"k1": 0.4, "variant": "bm25l"}):
         settings = {**settings, "title_weight": weight}
         loaded = Bm25.load(tmp_path / "old", Bm25Config(**settings))
         assert loaded.fingerprint == fingerprint
@@ -114,7 +115,7 @@ def test_a_memory_whose_titles_were_weighed_opens_with_their_weight(
         # It stays a memory of its release when it is updated.
         loaded.add(np.array([4, 5]), PASSAGES[4:])
         same(loaded, built(PASSAGES, **settings))
-        later = tmp_path / f"later{len(settings)}"
+        later = tmp_path / f"later-{settings.get('k1')}"
         later.mkdir()
         loaded.save(later)
         again = Bm25.load(later, Bm25Config(title_weight=weight))

@@ -129,7 +129,7 @@ def test_titles_fall_back_on_the_name_of_the_file_or_of_its_folder(tmp_path: Pat
 def test_a_folder_becomes_a_memory_that_answers_with_sources(folder: Path, tmp_path: Path) -> None:
     store, _ = memory_of(folder, tmp_path)
     with store.open() as memory:
-        hits = memory.search(["which valley is green"], k=1)
+        hits = memory.hits(["which valley is green"], k=1)
         (passage,) = memory.passages.take(hits.rows[0])
     source = Source.of(passage)
     assert (source.path, source.heading, source.line) == ("manual.rst", "Manual", 1)

@@ -268,9 +268,7 @@ class Bm25:
                 )
         loaded._counts = [counts]
         # The second layout has what the scores were computed with in its fingerprint.
-        is_same = weights == loaded._weights or (
-            layout == 2 and built_by.startswith(f"bm25({loaded._weights},")
-        )
+        is_same = weights == loaded._weights or (layout == 2 and loaded._are_as_recorded(built_by))
         if is_same and config.backend != "rank-bm25":
             postings = load_postings(folder, counts, config.title_weight, mmap=mmap)
             loaded._built = _Built(postings, counts, rows, loaded._vocabulary)
@@ -315,8 +313,20 @@ class Bm25:
 
     @property
     def _weights(self) -> str:
-        """What the scores are computed with."""
-        return f"{self._formula},title={self._config.title_weight}"
+        """What the scores are computed with, to the last digit."""
+        return f"{self._formula!r}, title_weight={self._config.title_weight}"
+
+    def _are_as_recorded(self, built_by: str) -> bool:
+        """Return whether a memory whose titles were weighed has scores of this very formula.
+
+        Args:
+            built_by: its fingerprint, which has six digits of each constant.
+        """
+        formula = self._formula
+        constants = (formula.k1, formula.b, formula.delta, formula.epsilon)
+        if any(float(f"{constant:g}") != constant for constant in constants):
+            return False
+        return built_by.startswith(f"bm25({formula},title={self._config.title_weight},")
 
     def _postings(self, counts: Counts) -> Postings:
         """Compute the scores."""
