@@ -122,7 +122,7 @@ def test_a_stream_logs_what_is_wrong_with_its_filter_once(tmp_path: Path, caplog
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert warnings == [
         "memory 'v': no passage has the field 'yeer': did you mean 'year'?",
-        "memory 'v': the filter allows none of the 1 passages",
+        "memory 'v': the filter allows no passage",
     ]
     (answer,) = rag.answer("who rules", where={"yeer": {"exists": False}})
     assert answer.filter_notes == ("no passage has the field 'yeer': did you mean 'year'?",)
@@ -189,6 +189,7 @@ def test_sources_of_nothing_say_why(pipeline, capsys):
     assert main(["ask", pipeline, "chad", "--sources", *where]) == 0
     out, errors = capsys.readouterr()
     assert out.splitlines()[2:] == [
+        "  no value of 'path' begins with 'x': there are 'chad.md'",
         "  the filter allows none of the 2 passages",
         "  no passage was found; the generator answered alone",
         "",
@@ -196,7 +197,7 @@ def test_sources_of_nothing_say_why(pipeline, capsys):
     assert errors == ""
     assert main(["ask", pipeline, "chad", "--json", *where]) == 0
     row = json.loads(capsys.readouterr().out)
-    assert row["filter_notes"] == ["the filter allows none of the 2 passages"]
+    assert row["filter_notes"][-1] == "the filter allows none of the 2 passages"
     assert row["citations"] == []
 
 

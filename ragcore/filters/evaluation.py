@@ -175,7 +175,9 @@ class RowFilter:
             # Each once, in the filter's order.
             unmet = dict.fromkeys(filter(None, map(self._unmet, _conditions(where))))
             notes += list(unmet)[:_MOST_UNKNOWN]
-            notes.append(f"the filter allows none of the {len(self._passages)} passages")
+            count = len(self._passages)
+            them = f"none of the {count:,} passages" if count > 1 else "no passage"
+            notes.append(f"the filter allows {them}")
         return tuple(notes)
 
     def _unmet(self, condition: FieldCondition) -> str | None:

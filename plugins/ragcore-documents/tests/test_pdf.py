@@ -6,6 +6,7 @@ import logging
 import random
 import re
 import zlib
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
