@@ -88,7 +88,7 @@ def _summary(comparison: Comparison) -> RenderableType:
     ):
         table.add_row(Text(version), *_shares(tally))
     changed = share(len(comparison.changed), len(comparison.pairs))
-    return Group(Text(f"{changed} of the answers change", style="bold"), Fitted(table))
+    return Group(Text(f"{changed} of the answers change", style="bold"), table)
 
 
 def _shares(tally: Tally) -> tuple[str, str]:
