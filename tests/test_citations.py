@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -121,7 +122,7 @@ def test_a_stream_logs_what_is_wrong_with_its_filter_once(tmp_path: Path, caplog
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert warnings == [
         "memory 'v': no passage has the field 'yeer': did you mean 'year'?",
-        "memory 'v': the filter allows none of the 1 passages",
+        "memory 'v': the filter allows no passage",
     ]
     (answer,) = rag.answer("who rules", where={"yeer": {"exists": False}})
     assert answer.filter_notes == ("no passage has the field 'yeer': did you mean 'year'?",)
@@ -170,7 +171,13 @@ def pipeline(installed, tmp_path, monkeypatch, capsys) -> str:
 def test_sources_are_printed_alone(pipeline, capsys):
     assert main(["ask", pipeline, "chad", "--sources"]) == 0
     out = capsys.readouterr().out
-    assert out.splitlines() == ["[1] Chad · chad.md:4", "[2] Mali · Lakes", ""]
+    question, text, *sources = out.splitlines()
+    assert question == "chad"
+    assert re.fullmatch(r"  .+   log p = -\d\.\d{3} \(p = \d\.\d\d\), memory \S+", text)
+    posteriors = [float(line[4:8]) for line in sources[:2]]
+    assert sum(posteriors) == pytest.approx(1, abs=0.011)
+    without = [line[:4] + line[9:] for line in sources]
+    assert without == ["[1] Chad · chad.md:4", "[2] Mali · Lakes", ""]
     assert main(["ask", pipeline, "chad", "--sources", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [(row["number"], row["passage_id"]) for row in rows] == [(1, "1"), (2, "2")]
@@ -181,11 +188,16 @@ def test_sources_of_nothing_say_why(pipeline, capsys):
     where = ["--where", '{"path": {"prefix": "x"}}']
     assert main(["ask", pipeline, "chad", "--sources", *where]) == 0
     out, errors = capsys.readouterr()
-    assert out == "the filter allows none of the 2 passages\nno passage was found\n\n"
+    assert out.splitlines()[2:] == [
+        "  no value of 'path' begins with 'x': there are 'chad.md'",
+        "  the filter allows none of the 2 passages",
+        "  no passage was found; the generator answered alone",
+        "",
+    ]
     assert errors == ""
     assert main(["ask", pipeline, "chad", "--json", *where]) == 0
     row = json.loads(capsys.readouterr().out)
-    assert row["filter_notes"] == ["the filter allows none of the 2 passages"]
+    assert row["filter_notes"][-1] == "the filter allows none of the 2 passages"
     assert row["citations"] == []
 
 

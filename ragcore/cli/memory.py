@@ -243,7 +243,7 @@ def _made_row(version: BuildInfo | UpdateInfo) -> dict[str, Any]:
 
 def _print_made(verb: str, version: BuildInfo | UpdateInfo, counts: str = "") -> None:
     """Print a version that was just made, how it was encoded, and whether it is the current one."""
-    from ragcore.views.tables import byte_size
+    from ragcore.views.tables import byte_size, counted
 
     encodings = version.encodings
     encoded = (
@@ -253,7 +253,7 @@ def _print_made(verb: str, version: BuildInfo | UpdateInfo, counts: str = "") ->
     )
     use = "it is the current one" if version.current else "it is not the current one"
     print_text(
-        f"{verb} version {version.name}: {version.passages:,} passages{counts}, "
+        f"{verb} version {version.name}: {counted(version.passages, 'passage')}{counts}, "
         f"{byte_size(version.bytes)}{encoded}; {use}"
     )
 

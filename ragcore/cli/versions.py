@@ -61,12 +61,12 @@ def show(location: StoreArgument, version: _Version = None, as_json: JsonOption 
 
 def verify(location: StoreArgument, version: _Version = None) -> None:
     """Compare every file of a version with the sha256 in its manifest."""
-    from ragcore.views.tables import byte_size
+    from ragcore.views.tables import byte_size, counted
 
     store, preferred = store_at(location)
     checked = store.verify(version or preferred)
     size = byte_size(checked.bytes)
-    print_text(f"version {checked.name} is intact: {checked.passages:,} passages, {size}")
+    print_text(f"version {checked.name} is intact: {counted(checked.passages, 'passage')}, {size}")
 
 
 def activate(
@@ -132,6 +132,7 @@ def forget(
     """Remove documents or passages from the current version, and say where they are left."""
     from ragcore.embeddings.upkeep import Forgotten, size_of
     from ragcore.embeddings.upkeep import forget as forget_vectors
+    from ragcore.views.tables import counted
 
     store, _ = store_at(location)
     cache = cache_at(location)
@@ -153,9 +154,11 @@ def forget(
         return
     count = len({passage.id for passage in forgotten.passages})
     if forgotten.version is None:
-        print_text(f"the current version has none of these {count:,} passages")
+        these = f"these {count:,} passages" if count > 1 else "them"
+        print_text(f"the current version has none of {these}")
     else:
-        print_text(f"forgot {count:,} passages: version {forgotten.version} is the current one")
+        passages = counted(count, "passage")
+        print_text(f"forgot {passages}: version {forgotten.version} is the current one")
     if forgotten.rewritten:
         print_text(f"rewritten: versions {', '.join(forgotten.rewritten)}")
     if forgotten.in_use:
@@ -242,7 +245,7 @@ def import_(
     ] = False,
 ) -> None:
     """Add an exported version to a store, if all its files match their sha256."""
-    from ragcore.views.tables import byte_size
+    from ragcore.views.tables import byte_size, counted
 
     store, _ = store_at(location, new=True)
     with stage_bars() as progress:
@@ -255,7 +258,8 @@ def import_(
         )
     current = "; it is the current one" if activate else ""
     size = byte_size(imported.bytes)
-    print_text(f"version {imported.name}: {imported.passages:,} passages, {size}{current}")
+    passages = counted(imported.passages, "passage")
+    print_text(f"version {imported.name}: {passages}, {size}{current}")
 
 
 COMMANDS = (list_, show, verify, activate, rollback, gc, forget, diff, export, import_)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from pydantic import Field
 
 from ragcore.corpora.fields import Keys, parts_of
 from ragcore.corpora.lines import decoded, raw_lines
-from ragcore.corpora.presets import PRESETS, PresetName
+from ragcore.corpora.presets import PRESETS, PresetName, collection_in
 from ragcore.corpora.rows import FilesConfig, Row, RowConfig, RowCorpus, keys_of
-from ragcore.corpora.shards import find_shards, packed
+from ragcore.corpora.shards import Shard, find_shards, packed, unpacked
 from ragcore.corpora.structure import DocumentText
 from ragcore.errors import CorpusError
 from ragcore.types import Passage
@@ -48,10 +49,33 @@ class Jsonl(RowCorpus):
         """Yield the lines that are not empty."""
         preset = self._config.preset
         preferred = () if preset is None else packed(*PRESETS[preset].files)
-        for shard in find_shards(self._config.path, _FILES, preferred):
+        shards = find_shards(self._config.path, _FILES, preferred)
+        if preset is None:
+            self._check_no_collection(shards)
+        for shard in shards:
             for number, line in raw_lines(shard.path):
                 if line.strip(_BLANK):
                     yield Row(shard, number, line)
+
+    def _check_no_collection(self, shards: Sequence[Shard]) -> None:
+        """Check that no folder has the files of a collection, which a preset tells apart.
+
+        Raises:
+            CorpusError: one has; its questions would become passages.
+        """
+        path = self._config.path
+        named = {path} if isinstance(path, Path) else set(path)
+        names: dict[Path, set[str]] = {}
+        for file in (shard.path for shard in shards if shard.path not in named):
+            names.setdefault(file.parent, set()).add(unpacked(file).name.lower())
+        for folder, files in names.items():
+            preset = collection_in(files)
+            if preset is not None:
+                raise CorpusError(
+                    f"{folder}: it has the files of a collection of {preset.upper()}, whose "
+                    f"questions would become passages: write preset: {preset}, or name the files "
+                    "in a list"
+                )
 
     def fields(self, row: Row, where: str) -> dict[str, Any]:
         """Read the object of a line."""

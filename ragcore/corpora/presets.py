@@ -7,13 +7,13 @@ Knows rows as mappings; knows nothing of files.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from ragcore.corpora.structure import DocumentText, TextBuilder
 
-__all__ = ["PRESETS", "Preset", "PresetName"]
+__all__ = ["PRESETS", "Preset", "PresetName", "collection_in"]
 
 PresetName = Literal["beir", "kilt", "flashrag", "msmarco", "pyserini"]
 
@@ -132,3 +132,12 @@ PRESETS: Final[Mapping[PresetName, Preset]] = {
     "pyserini": Preset(id=("id", "_id", "docid"), text=("contents", "text")),
 }
 """The presets by name."""
+
+
+def collection_in(names: Collection[str]) -> PresetName | None:
+    """Return the preset of the collection that a folder's files are, where they tell.
+
+    Args:
+        names: of the files in the folder, without the ending of a packing.
+    """
+    return "beir" if {"corpus.jsonl", "queries.jsonl"}.issubset(names) else None

@@ -19,7 +19,7 @@ from ragcore.disk.paths import usable_path
 from ragcore.errors import CorpusError, EmptyCorpusError
 from ragcore.registry.components import ConfigPath
 
-__all__ = ["Paths", "Shard", "find_shards", "packed"]
+__all__ = ["Paths", "Shard", "find_shards", "packed", "unpacked"]
 
 Paths = ConfigPath | Annotated[tuple[ConfigPath, ...], Field(min_length=1)]
 """The setting `path` of a corpus that reads several files."""
@@ -49,6 +49,11 @@ class Shard:
 def packed(*names: str) -> tuple[str, ...]:
     """Return patterns of file names, each also with the endings of packed files."""
     return tuple(f"{name}{packing}" for name in names for packing in _PACKINGS)
+
+
+def unpacked(path: Path) -> Path:
+    """Return a file's path without the ending of its packing."""
+    return path.with_suffix("") if path.suffix.lower() in _PACKINGS[1:] else path
 
 
 def find_shards(
@@ -139,7 +144,7 @@ def _check_packed_once(files: Sequence[Path]) -> None:
     """
     by_stem: dict[Path, Path] = {}
     for file in files:
-        stem = file.with_suffix("") if file.suffix.lower() in _PACKINGS[1:] else file
+        stem = unpacked(file)
         other = by_stem.setdefault(stem, file)
         if other != file:
             raise CorpusError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -65,6 +66,38 @@ class Column:
             holds = np.concatenate([holds, lists[::-1]])  # [v + l]
         mask: Mask = holds[self.numbers]  # [n]
         return mask
+
+    def kinds(self, *, in_lists: bool) -> set[str]:
+        """Return the types of its values: as `typed` names them, "list" and "mapping".
+
+        Args:
+            in_lists: whether the items of a list count, instead of the list.
+        """
+        present = self._present()
+        kinds = set[str]()
+        if len(self.ends) and (self.numbers < ABSENT).any():
+            if in_lists:
+                present = np.union1d(present, self.items)
+            else:
+                kinds.add("list")
+        for number in present.tolist():
+            kind = typed(self.values[number])
+            kinds.add("mapping" if kind is None else kind[0])
+        return kinds
+
+    def texts(self, most: int) -> list[str]:
+        """Return its first values that are text and no item of a list, `most` of them at most."""
+        values = (self.values[number] for number in self._present().tolist())
+        return list(islice((value for value in values if isinstance(value, str)), most))
+
+    def count(self) -> int:
+        """Return how many passages have the field."""
+        return int(np.count_nonzero(self.numbers))
+
+    def _present(self) -> Numbers:
+        """Return the numbers of the values that rows have, ascending, int32."""
+        numbers: Numbers = np.unique(self.numbers[self.numbers > ABSENT])
+        return numbers
 
     def _lists_with(self, condition: FieldCondition) -> Mask:
         """Return for each list whether it has any, or all, of the condition's values, bool [l]."""

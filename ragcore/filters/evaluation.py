@@ -22,7 +22,7 @@ from ragcore.filters.expressions import (
     FieldCondition,
     Filter,
     Not,
-    fields_of,
+    typed,
 )
 from ragcore.process.fork import new_lock
 
@@ -43,6 +43,17 @@ MOST_FIELDS: Final = 1000
 
 _FEW_FIELDS: Final = 8
 """Number of fields that a note lists."""
+_FEW_VALUES: Final = 2
+"""Number of values that a note lists."""
+_KINDS: Final = {
+    "boolean": "true or false",
+    "list": "a list",
+    "mapping": "a mapping",
+    "null": "null",
+    "number": "a number",
+    "string": "text",
+}
+"""Types of values in plain words."""
 _MOST_UNKNOWN: Final = 20
 """Number of unknown fields that notes name."""
 _LONGEST_NAME: Final = 100
@@ -105,11 +116,11 @@ class RowFilter:
         key = repr(where)
         with self._lock:
             if key not in self._cache:
-                fields = fields_of(where) - OWN_FIELDS.keys()
+                fields = {condition.field for condition in _conditions(where)} - OWN_FIELDS.keys()
                 self._add_columns(fields - self._columns.keys())
                 rows = np.flatnonzero(self._mask(where)).astype(np.int64, copy=False)
                 rows.flags.writeable = False
-                self._cache[key] = _Result(rows, self._notes(fields, len(rows)))
+                self._cache[key] = _Result(rows, self._notes(where, fields, len(rows)))
                 if len(self._cache) > CACHED_FILTERS:
                     self._cache.popitem(last=False)
             self._cache.move_to_end(key)
@@ -155,14 +166,42 @@ class RowFilter:
         # A field that no passage has needs no column: whoever asks may name any number of them.
         self._columns |= {field: columns[field].build() for field in present}
 
-    def _notes(self, fields: set[str], allowed: int) -> tuple[str, ...]:
+    def _notes(self, where: Filter, fields: set[str], allowed: int) -> tuple[str, ...]:
         unknown = sorted(fields - self._columns.keys())
         notes = [self._unknown(field) for field in unknown[:_MOST_UNKNOWN]]
         if more := len(unknown) - len(notes):
             notes.append(f"no passage has {more:,} more fields that the filter names")
         if not allowed:
-            notes.append(f"the filter allows none of the {len(self._passages)} passages")
+            # Each once, in the filter's order.
+            unmet = dict.fromkeys(filter(None, map(self._unmet, _conditions(where))))
+            notes += list(unmet)[:_MOST_UNKNOWN]
+            count = len(self._passages)
+            them = f"none of the {count:,} passages" if count > 1 else "no passage"
+            notes.append(f"the filter allows {them}")
         return tuple(notes)
+
+    def _unmet(self, condition: FieldCondition) -> str | None:
+        """Say why no passage can meet a condition; None where its field is unknown, or some can."""
+        column, name = self._columns.get(condition.field), _quoted(condition.field)
+        wanted = _kinds_for(condition)
+        if column is None or not wanted:
+            return None
+        kinds = column.kinds(in_lists=condition.operator in ("any", "all"))
+        if kinds.isdisjoint(wanted):
+            count, total = column.count(), len(self._passages)
+            where = (
+                f"all {total:,} passages" if count == total else f"{count:,} of {total:,} passages"
+            )
+            return f"{name} is {_named(kinds)} in {where}, and the filter has {_named(wanted)}"
+        if condition.operator == "prefix" and not column.mask(condition).any():
+            texts = column.texts(_FEW_VALUES + 1)
+            examples = ", ".join(map(_quoted, texts[:_FEW_VALUES]))
+            more = ", …" if len(texts) > _FEW_VALUES else ""
+            return (
+                f"no value of {name} begins with {_quoted(str(condition.value))}: there are "
+                f"{examples}{more}"
+            )
+        return None
 
     def _unknown(self, field: str) -> str:
         """Say that no passage has a field, and which one may be meant."""
@@ -177,6 +216,35 @@ class RowFilter:
             return f"{message}: passages have no metadata" if self._names is not None else message
         more = ", …" if len(names) > _FEW_FIELDS or self._names is None else ""
         return f"{message}: there are {', '.join(map(_quoted, names[:_FEW_FIELDS]))}{more}"
+
+
+def _conditions(where: Filter) -> Iterator[FieldCondition]:
+    """Yield the conditions of a filter, in its order."""
+    match where:
+        case FieldCondition():
+            yield where
+        case Not():
+            yield from _conditions(where.part)
+        case AllOf() | AnyOf():
+            for part in where.parts:
+                yield from _conditions(part)
+
+
+def _kinds_for(condition: FieldCondition) -> set[str]:
+    """Return the types that a value must have to meet a condition; none where any type does."""
+    match condition.operator:
+        case "exists":
+            return set()
+        case "in" | "any" | "all":
+            return {kind for kind, _ in condition.wanted()}
+    # `ne` is met by a value of another type, too.
+    kind = None if condition.operator == "ne" else typed(condition.value)
+    return set() if kind is None else {kind[0]}
+
+
+def _named(kinds: set[str]) -> str:
+    """Name types in plain words."""
+    return " or ".join(_KINDS[kind] for kind in sorted(kinds))
 
 
 def _quoted(name: str) -> str:

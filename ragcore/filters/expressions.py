@@ -37,7 +37,6 @@ __all__ = [
     "OWN_FIELDS",
     "both",
     "faults_of",
-    "fields_of",
     "read_where",
     "typed",
     "where_from_json",
@@ -315,17 +314,6 @@ def _all(parts: Sequence[Filter | None]) -> Filter | None:
     if len(valid) < 2:
         return valid[0] if valid else None
     return AllOf(valid)
-
-
-def fields_of(where: Filter) -> set[str]:
-    """Return the fields that a filter names."""
-    match where:
-        case FieldCondition():
-            return {where.field}
-        case Not():
-            return fields_of(where.part)
-        case AllOf() | AnyOf():
-            return set[str]().union(*map(fields_of, where.parts))
 
 
 def _items(value: object) -> Iterator[Typed | None]:

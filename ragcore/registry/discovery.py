@@ -44,6 +44,9 @@ HOOKS: Final[Mapping[str, str]] = {
 }
 """The kinds of component that a plugin can name, and the hook that lists each kind."""
 
+JSONL_PRESETS: Final = frozenset({"beir", "flashrag", "kilt", "msmarco", "pyserini"})
+"""Names that are taken for corpora: the presets of `jsonl`, which is not imported for them."""
+
 KNOWN_PACKAGES: Final[Mapping[tuple[str, str], str]] = {
     ("index", "faiss"): "ragcore-faiss",
     ("index", "hnswlib"): "ragcore-hnswlib",
@@ -283,6 +286,8 @@ class Registry:
         names = self.names(kind)
         close = nearest(name, names)
         hint = f"did you mean {close!r}? " if close else ""
+        if kind == "corpus" and name in JSONL_PRESETS:
+            hint = f"{name} is a preset of jsonl: write {{use: jsonl, preset: {name}}}; "
         known = ", ".join(names) or "none"
         return self._with_unusable(f"unknown {kind} {name!r}: {hint}installed: {known}")
 

@@ -5,7 +5,7 @@ Knows what a manifest records of a corpus; knows nothing of how an update works.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Final, Literal, NamedTuple
 
@@ -119,7 +119,12 @@ def _moment(date: str) -> datetime | None:
 
 
 def check_deletions(
-    version: str, counts: DocumentCounts, loose: tuple[int, int], allow: Collection[Allowed]
+    version: str,
+    counts: DocumentCounts,
+    loose: tuple[int, int],
+    allow: Collection[Allowed],
+    *,
+    renamed: Callable[[], int],
 ) -> None:
     """Check that an update does not delete a large share of a version's documents.
 
@@ -130,6 +135,7 @@ def check_deletions(
         counts: of its documents, compared with the corpus.
         loose: how many passages without a document would be deleted, and how many it has.
         allow: may hold "deletions".
+        renamed: called to count the new documents with the content of one that would be deleted.
 
     Raises:
         StoreError: more than a fifth of them, and more than ten, would be deleted.
@@ -142,8 +148,13 @@ def check_deletions(
     }
     for kind, (removed, before) in shares.items():
         if removed > max(_FEW, _SHARE * before):
+            again = renamed()
+            hint = (
+                f"; {again:,} new documents have the same text as one of these, as after a file or "
+                "folder was renamed"
+            )
             raise StoreError(
                 f"{removed:,} of the {before:,} {kind} of version {version!r} are not in the "
-                "corpus, and an update would delete them: check that memory.corpus is complete, or "
-                "allow it with --allow-deletions"
+                f"corpus, and an update would delete them{hint if again else ''}: check that "
+                "memory.corpus is complete, or allow it with --allow-deletions"
             )

@@ -54,6 +54,7 @@ from ragcore.store.manifest import Manifest, base_of, same_settings
 from ragcore.store.moved import MovedPassages
 from ragcore.store.opening import check_opens, matching_spec, open_version, suspecting_damage
 from ragcore.store.progress import Progress
+from ragcore.store.renaming import count_renamed
 from ragcore.store.staging import scratch_folder, staging_folder
 from ragcore.store.tokenizers import give_tokenizer
 from ragcore.types import CutPassages, Passage
@@ -217,7 +218,13 @@ def _revision(
     # Once more: some corpora know only when they were read of what state they are.
     facts = facts_of(corpus, label)
     check_same_corpus(base.manifest, facts, allow)
-    check_deletions(base.name, update.documents, update.loose, allow)
+    check_deletions(
+        base.name,
+        update.documents,
+        update.loose,
+        allow,
+        renamed=lambda: count_renamed(base, passages, staging),
+    )
     return Revision(
         update.removed,
         update.added,

@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ragcore.views.console import Neutral
+from ragcore.views.console import Fitted, Neutral
 from ragcore.views.source import citation_line, on_one_line, source_line, span_text
 
 if TYPE_CHECKING:
@@ -34,10 +34,50 @@ def answer_view(answer: Answer) -> RenderableType:
 
     Control characters in its texts are made visible in any console.
     """
+    head = _head(answer)
+    if answer.closed_book:
+        return Neutral(head)
+    if not answer.abstains:
+        head.append(f"\n  rests on {_supports(answer)}", style="dim")
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("", justify="right", no_wrap=True)
+    table.add_column("prior", justify="right")
+    table.add_column("posterior", justify="right")
+    table.add_column("passage", ratio=1, overflow="ellipsis", no_wrap=True)
+    for number, z in answer.by_number():
+        evidence = answer.evidence[z]
+        passage = evidence.passage
+        line = Text(on_one_line(passage.title) or on_one_line(passage.id), style="cyan")
+        line.append("  " + snippet(passage.text, answer.text), style="default")
+        numbers = (f"[{number}]", f"{evidence.prior:.3f}", f"{evidence.posterior:.3f}")
+        table.add_row(*numbers, line)
+        source = source_line(evidence.source)
+        if source is not None:
+            table.add_row("", "", "", source, style="dim")
+        if evidence.spans:
+            occurrences = span_text(evidence.cited_spans, passage.text)
+            table.add_row(
+                "", "", "", Text(occurrences, no_wrap=False, overflow="fold"), style="dim"
+            )
+    return Neutral(Group(head, Fitted(table)))
+
+
+def sources_view(answer: Answer) -> RenderableType:
+    """Show an answer with its numbered sources, a line each, and how much it rests on each."""
+    lines = [_head(answer)]
+    for number, z in answer.by_number():
+        evidence = answer.evidence[z]
+        lines.append(citation_line(evidence.citation(number), evidence.passage.text))
+    return Neutral(Group(*lines))
+
+
+def _head(answer: Answer) -> Text:
+    """Show the question, the answer and its probability, and what its reader should know."""
     head = Text()
-    head.append(answer.question, style="bold")
+    head.append(on_one_line(answer.question), style="bold")
     head.append("\n  ")
-    head.append(answer.text or "(an empty answer)", style="bold green")
+    # A span of a passage may have line breaks, which would break the layout.
+    head.append(on_one_line(answer.text) or "(an empty answer)", style="bold green")
     head.append(f"   {_log_p(answer.log_prob)}, memory {answer.memory}", style="dim")
     if answer.dropped_mass:
         head.append(
@@ -45,7 +85,7 @@ def answer_view(answer: Answer) -> RenderableType:
             f"log p is at most {answer.log_prob_gap:.2g} higher",
             style="dim",
         )
-    if answer.missing_passages:
+    if answer.missing_passages and not answer.closed_book:
         asked = len(answer.evidence) + answer.missing_passages
         head.append(
             f"\n  only {len(answer.evidence)} of {asked} passages were found, though more are "
@@ -62,39 +102,18 @@ def answer_view(answer: Answer) -> RenderableType:
     for note in answer.filter_notes:
         head.append(f"\n  {note}", style="yellow")
     if answer.closed_book:
-        alone = "" if answer.abstains else ": the generator answered alone"
-        head.append(f"\n  no passage was found{alone}", style="yellow")
-        return Neutral(head)
-    if not answer.abstains:
-        head.append(f"\n  rests on {_supports(answer)}", style="dim")
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", expand=True)
-    table.add_column("", justify="right", no_wrap=True)
-    table.add_column("prior", justify="right")
-    table.add_column("posterior", justify="right")
-    table.add_column("passage", ratio=1, overflow="ellipsis", no_wrap=True)
-    for number, z in answer.by_number():
-        evidence = answer.evidence[z]
-        passage = evidence.passage
-        line = Text(on_one_line(passage.title) or on_one_line(passage.id), style="cyan")
-        line.append("  " + snippet(passage.text, answer.text), style="default")
-        numbers = (f"[{number}]", f"{evidence.prior:.3f}", f"{evidence.posterior:.3f}")
-        table.add_row(*numbers, line)
-        source = source_line(evidence.source)
-        if source is not None:
-            table.add_row("", "", "", source, style="dim")
-        if evidence.spans:
-            occurrences = Text(span_text(evidence.cited_spans), no_wrap=False, overflow="fold")
-            table.add_row("", "", "", occurrences, style="dim")
-    return Neutral(Group(head, table))
+        head.append(f"\n  {_no_passage(answer)}", style="yellow")
+    return head
 
 
-def sources_view(answer: Answer) -> RenderableType:
-    """Show the numbered sources of an answer alone, one after the other."""
-    lines = [Text(note, style="yellow") for note in answer.filter_notes]
-    lines += [citation_line(citation) for citation in answer.citations]
-    if answer.closed_book:
-        lines.append(Text("no passage was found", style="yellow"))
-    return Neutral(Group(*lines))
+def _no_passage(answer: Answer) -> str:
+    """Say that nothing was found, and what the answer is then."""
+    # Some were allowed: hardly any other search leaves out all of them.
+    by_words = ": a search by words finds those that share a word with the question"
+    why = by_words if answer.missing_passages else ""
+    # Without a passage a grounded answer is empty.
+    alone = "" if answer.abstains or not answer.text else "; the generator answered alone"
+    return f"no passage was found{why}{alone}"
 
 
 def _supports(answer: Answer) -> str:
@@ -114,7 +133,7 @@ def without_view(answer: Answer, left_out: Without) -> RenderableType:
         for passage_id in left_out.passage_ids
     ]
     lines = Text(f"without {', '.join(names)}\n  ", style="dim")
-    lines.append(answer.text or "(an empty answer)", style="bold")
+    lines.append(on_one_line(answer.text) or "(an empty answer)", style="bold")
     lines.append(f"   {_log_p(left_out.log_prob)}, instead of {_log_p(answer.log_prob)}\n  ")
     winner = left_out.winner
     among = f"of the {left_out.candidates} answers that the search reached"
@@ -123,7 +142,7 @@ def without_view(answer: Answer, left_out: Without) -> RenderableType:
     elif winner.token_ids == answer.token_ids:
         lines.append(f"it would still win, {among}", style="green")
     else:
-        lines.append(winner.text or "(an empty answer)", style="bold yellow")
+        lines.append(on_one_line(winner.text) or "(an empty answer)", style="bold yellow")
         lines.append(f" would win, {_log_p(winner.log_prob)}, {among}")
     return lines
 
@@ -134,7 +153,7 @@ def _log_p(log_prob: float) -> str:
 
 def snippet(text: str, answer: str, width: int = 80) -> str:
     """Cut about `width` characters out of a passage, around the answer where the text holds it."""
-    text = " ".join(text.split())
+    text, answer = " ".join(text.split()), " ".join(answer.split())
     position = text.casefold().find(answer.casefold()) if answer else -1
     start = max(0, position - (width - len(answer)) // 2) if position > 0 else 0
     start = text.rfind(" ", 0, start) + 1 if start else 0

@@ -13,6 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ragcore.views.console import Fitted
 from ragcore.views.source import on_one_line
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def _blocks(comparison: Comparison) -> Iterator[RenderableType]:
 
 def _question(comparison: Comparison, compared: ComparedQuestion) -> RenderableType:
     """Show one question whose answer changes, a row for each version."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", expand=True)
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("", width=1)
     table.add_column("version", no_wrap=True)
     table.add_column("answer", ratio=2)
@@ -56,12 +57,12 @@ def _question(comparison: Comparison, compared: ComparedQuestion) -> RenderableT
             f"{side.other_log_prob:.3f}",
             _best(side),
         )
-    return Group(Text(compared.question, style="bold"), table)
+    return Group(Text(compared.question, style="bold"), Fitted(table))
 
 
 def _answer(side: Side) -> Text:
     style = {None: "bold", True: "bold green", False: "bold red"}[side.correct]
-    return Text(side.text or "(an empty answer)", style=style)
+    return Text(on_one_line(side.text) or "(an empty answer)", style=style)
 
 
 def _best(side: Side) -> Text:

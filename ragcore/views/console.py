@@ -5,15 +5,20 @@ Knows `rich`; knows nothing of what is shown.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
-from typing import IO, cast
+from typing import IO, Final, cast
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.table import Table
 
 from ragcore.views.output import neutral, terminal_stream
 
-__all__ = ["Neutral", "TerminalConsole", "print_view"]
+__all__ = ["Fitted", "Neutral", "TerminalConsole", "print_view"]
+
+_UNWRAPPED: Final = 1_000_000
+"""Columns of an output that is no terminal."""
 
 
 class TerminalConsole(Console):
@@ -41,14 +46,29 @@ class Neutral:
         return _neutral_segments(console.render(self.renderable, options))
 
 
+class Fitted:
+    """A table as wide as the console; where lines are not wrapped, as wide as its content."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterable[Segment]:
+        self.table.expand = options.max_width < _UNWRAPPED
+        return console.render(self.table, options)
+
+
 def print_view(*renderables: RenderableType, soft_wrap: bool = False) -> None:
     """Print on standard output, each on lines of its own.
+
+    Lines for a file or a program are not wrapped, unless `COLUMNS` says how long they may be.
 
     Args:
         renderables: views, texts or strings.
         soft_wrap: leave the wrapping of long lines to the terminal, so that paths can be copied.
     """
     console = TerminalConsole()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _UNWRAPPED
     for renderable in renderables:
         console.print(renderable, soft_wrap=soft_wrap)
 

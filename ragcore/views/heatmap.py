@@ -73,7 +73,7 @@ def _body(answer: Answer) -> Iterator[str]:
         yield from _legend()
         yield from _passages(answer)
     else:
-        alone = "" if answer.abstains else ": the generator answered alone"
+        alone = "" if answer.abstains or not answer.text else ": the generator answered alone"
         yield f"<p>No passage was found{alone}.</p>"
 
 
@@ -140,5 +140,5 @@ def _source(evidence: Evidence) -> str:
     if source.link is not None and parts[-1] == escape(source.link):
         parts[-1] = f'<a href="{escape(source.link)}" rel="noreferrer">{parts[-1]}</a>'
     if evidence.spans:
-        parts.append(escape(span_text(evidence.cited_spans)))
+        parts.append(escape(span_text(evidence.cited_spans, evidence.passage.text)))
     return f'<br><span class="soft">{" · ".join(parts)}</span>' if parts else ""

@@ -5,6 +5,7 @@ Knows sources and citations; knows nothing of answers.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -18,6 +19,11 @@ _LONGEST: Final = 2000
 """Characters of a part that are shown; browsers take no longer link either."""
 _MOST_SPANS: Final = 3
 """Occurrences of an answer in a passage that are shown."""
+_QUOTE: Final = 60
+"""Characters of a quote around an answer."""
+_LONGEST_WORD: Final = 20
+"""Characters at either end of a quote that are left out so that it begins and ends with a word."""
+_GAP: Final = re.compile(r"\s+")
 
 
 def source_line(source: Source) -> Text | None:
@@ -44,32 +50,62 @@ def source_parts(source: Source) -> list[str]:
     return [on_one_line(part) for part in parts if part]
 
 
-def citation_line(citation: Citation) -> Text:
-    """Show a citation: number, title, source, and where the answer is; on one line, wrapped.
+def citation_line(citation: Citation, text: str) -> Text:
+    """Show a citation: number, posterior, title, source, and where the answer is; on one line.
 
     A passage of unknown source has its id.
+
+    Args:
+        citation: of a passage.
+        text: the passage's.
     """
     line = Text(f"[{citation.number}] ", no_wrap=False, overflow="fold")
+    line.append(f"{citation.posterior:.2f} ", style="dim")
     title, identifier = on_one_line(citation.title), on_one_line(citation.passage_id)
     line.append(title or identifier, style="cyan")
     parts = source_parts(citation.source) or ([identifier] if title else [])
-    parts += [span_text(citation.spans)] if citation.spans else []
+    parts += [span_text(citation.spans, text)] if citation.spans else []
     line.append("".join(f" · {part}" for part in parts))
     return line
 
 
-def span_text(spans: Sequence[CitedSpan]) -> str:
-    """Say where an answer is in the document; in the passage where the document is not known."""
-    shown = ", ".join(map(_place, spans[:_MOST_SPANS]))
+def span_text(spans: Sequence[CitedSpan], text: str) -> str:
+    """Say where an answer is: by lines of the file, or else by the words around it.
+
+    Nobody can count characters in the text of a PDF or of a page of the web.
+
+    Args:
+        spans: of a passage; at least one.
+        text: the passage's.
+    """
+    shown = ", ".join(
+        _quote(text, span.start, span.end)
+        if span.line is None
+        else f"line {span.line}, characters {_offsets(span)}"
+        for span in spans[:_MOST_SPANS]
+    )
     more = len(spans) - _MOST_SPANS
-    where = "" if spans[0].source is not None else " of the passage"
-    return f"answer at {shown}{where}" + (f", and {more} more" if more > 0 else "")
+    where = "in" if spans[0].line is None else "at"
+    return f"answer {where} {shown}" + (f", and {more} more" if more > 0 else "")
 
 
-def _place(span: CitedSpan) -> str:
+def _offsets(span: CitedSpan) -> str:
     start, end = span.source or (span.start, span.end)
-    line = "" if span.line is None else f"line {span.line}, "
-    return f"{line}characters {start}-{end}"
+    return f"{start}-{end}"
+
+
+def _quote(text: str, start: int, end: int) -> str:
+    """Quote the characters [start, end) with words around them, of some 60 characters together."""
+    margin = max(_QUOTE - (end - start), 0) // 2
+    first, last = max(start - margin, 0), min(end + margin, len(text))
+    # Begin and end between words; writing without spaces is cut anywhere.
+    before, after = text[first:start], text[end:last]
+    if first and (gap := _GAP.search(before[:_LONGEST_WORD])):
+        before = before[gap.end() :]
+    if last < len(text) and (gaps := list(_GAP.finditer(after, len(after) - _LONGEST_WORD))):
+        after = after[: gaps[-1].start()]
+    quoted = on_one_line(before + text[start:end] + after)
+    return f"“{'…' if first else ''}{quoted}{'…' if last < len(text) else ''}”"
 
 
 def on_one_line(part: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from rich.table import Table
 
-__all__ = ["byte_size", "plain_table"]
+__all__ = ["byte_size", "counted", "plain_table"]
 
 
 def plain_table(*columns: str, numbers: Collection[str] = ()) -> Table:
@@ -20,6 +20,11 @@ def plain_table(*columns: str, numbers: Collection[str] = ()) -> Table:
     for name in columns:
         table.add_column(name, justify="right" if name in numbers else "left")
     return table
+
+
+def counted(count: int, noun: str) -> str:
+    """Say how many there are: `1 passage`, `1,200 passages`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def byte_size(count: int) -> str:

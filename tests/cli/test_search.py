@@ -83,8 +83,10 @@ def test_a_search_for_people(folder: Path, capsys: pytest.CaptureFixture[str]) -
     lines = out_of(capsys, "title 3 word3").splitlines()
     with open_memory("p.yaml") as memory:
         (result,) = memory.search("title 3 word3", 2)
-    assert lines[0] == f"{result.scores[0]:10.4f}  {result.prior[0]:.3f}  Title 3  p3"
-    assert lines[1:3] == ["3.txt", "word3 [b]"]
+    assert lines[0] == f"  1{result.scores[0]:12.4f}  {result.prior[0]:.3f}  Title 3  p3"
+    # The next one follows an empty line.
+    assert lines[1:4] == ["3.txt", "word3 [b]", ""]
+    assert lines[4].startswith("  2 ")
     assert lines[-1] == "2 passages from memory one"
 
 

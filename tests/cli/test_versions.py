@@ -169,7 +169,7 @@ def test_forgetting_says_where_passages_are_left(
     assert "the corpus, from which the next build or update reads them again" in out
     assert "p3" not in run(capsys, "search", two, "word3", "--k", "9")
     out = run(capsys, "forget", two, "p3", "--everywhere")
-    assert out.startswith("the current version has none of these 1 passages rewritten: versions ")
+    assert out.startswith("the current version has none of them rewritten: versions ")
     row = json.loads(run(capsys, "forget", two, "p4", "--everywhere", "--version", "4", "--json"))
     assert (row["version"], row["passages"], row["left"]) == ("4", ["p4"], [])
     assert "no version has a document or a passage with the id 'p3'" in fails(

@@ -67,12 +67,51 @@ DATA = ({"country": "Chad", "tags": ["a", "b"]}, {"year": 2018})
             {"not": {"$titel": 1}},
             ["no passage has the field '$titel': did you mean '$title'?"],
         ),
-        ({"year": "2018"}, ["the filter allows none of the 2 passages"]),
+        (
+            {"year": "2018"},
+            [
+                "'year' is a number in 1 of 2 passages, and the filter has text",
+                "the filter allows none of the 2 passages",
+            ],
+        ),
+        ({"year": {"ne": "2018", "gt": 2018}}, ["the filter allows none of the 2 passages"]),
+        ({"year": 2019}, ["the filter allows none of the 2 passages"]),
+        (
+            {"or": [{"tags": "a"}, {"tags": {"any": [1, True]}}, {"tags": "b"}]},
+            [
+                "'tags' is a list in 1 of 2 passages, and the filter has text",
+                "'tags' is text in 1 of 2 passages, and the filter has true or false or a number",
+                "the filter allows none of the 2 passages",
+            ],
+        ),
+        (
+            {"country": {"prefix": "Ch", "lt": 3}},
+            [
+                "'country' is text in 1 of 2 passages, and the filter has a number",
+                "the filter allows none of the 2 passages",
+            ],
+        ),
     ],
 )
 def test_notes_say_what_is_unknown_and_that_nothing_is_left(expression, notes, tmp_path):
     rows = RowFilter(passages_of(tmp_path, *DATA))
     assert rows.notes(read_where(expression)) == tuple(notes)
+
+
+def test_a_prefix_that_no_value_has_is_told_with_some_that_there_are(tmp_path):
+    paths = ["b/1.md", "a/2.md", "a/3.md"]
+    rows = RowFilter(passages_of(tmp_path, *({"path": path, "n": "7"} for path in paths)))
+    assert rows.notes(read_where({"path": {"prefix": "./a"}})) == (
+        "no value of 'path' begins with './a': there are 'b/1.md', 'a/2.md', …",
+        "the filter allows none of the 3 passages",
+    )
+    assert rows.notes(read_where({"path": {"prefix": "a/"}, "n": {"gte": 7}})) == (
+        "'n' is text in all 3 passages, and the filter has a number",
+        "the filter allows none of the 3 passages",
+    )
+    assert rows.notes(read_where({"path": {"prefix": "a/"}})) == ()
+    few = {"path": {"prefix": "x"}, "n": {"prefix": "8"}}
+    assert rows.notes(read_where(few))[1] == "no value of 'n' begins with '8': there are '7'"
 
 
 def test_a_key_of_metadata_with_the_name_of_an_own_field_stays_a_key(tmp_path):

@@ -79,7 +79,7 @@ def test_an_answer_without_a_passage(built, capsys):
     assert (rest["passage"]["id"], rest["prior"]) == ("2", pytest.approx(1))
     assert ask(built, QUESTION, "--without", "1") == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert f"without 1 {row['text'] or '(an empty answer)'} log p =" in shown
+    assert f"without [1] 1 {row['text'] or '(an empty answer)'} log p =" in shown
     assert f"log p = {found['log_prob']:.3f}" in shown
     assert f"instead of log p = {row['log_prob']:.3f}" in shown
     assert "of the 2 answers that the search reached" in shown
@@ -177,7 +177,7 @@ def test_an_empty_corpus(project, capsys):
 
 
 def test_a_passage_without_text(project, capsys):
-    project.write([*ROWS, {"id": "4", "title": "empty", "text": " "}])
+    project.write([*ROWS, {"id": "4", "title": " ", "text": " "}])
     message = refused(capsys, main(["memory", "build", str(project.yaml)]))
     assert "rows.jsonl:4" in message
 

@@ -10,9 +10,18 @@ from pathlib import Path
 import pytest
 
 from ragcore.cli import main
+from ragcore.corpora.presets import PRESETS
 from ragcore.errors import PluginError, UnknownComponentError
 from ragcore.registry.components import KINDS, config_class, spec_from_dict
-from ragcore.registry.discovery import HOOKS, KNOWN_PACKAGES, RENAMED, PluginReport, Registry
+from ragcore.registry.discovery import (
+    HOOKS,
+    JSONL_PRESETS,
+    KNOWN_PACKAGES,
+    RENAMED,
+    PluginReport,
+    Registry,
+    registry,
+)
 from tests.conftest import Installed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -377,3 +386,9 @@ def test_a_model_folder_of_a_plugin(installed: Installed) -> None:
         registry.model_folder("lost")
     with pytest.raises(PluginError, match="there is no package 'not_there'"):
         registry.model_folder("void")
+
+
+def test_a_preset_that_is_taken_for_a_corpus_is_told():
+    assert frozenset(PRESETS) == JSONL_PRESETS
+    told = "unknown corpus 'beir': beir is a preset of jsonl: write {use: jsonl, preset: beir}; "
+    assert registry().unknown("corpus", "beir").startswith(told)

@@ -386,6 +386,29 @@ def test_many_deletions_are_refused_unless_allowed(tmp_path: Path) -> None:
     assert update(store, pages[40:], "three", allow=["deletions"])[0].removed == 28
 
 
+def test_refused_deletions_count_the_documents_that_are_there_under_another_id(
+    tmp_path: Path,
+) -> None:
+    store = Store(tmp_path / "store")
+    # Pages 0 and 1 have the same text.
+    pages = [page(number, f"t{number}", f"text {max(number, 1)}", "end") for number in range(40)]
+    spec = pages_spec(write_pages(tmp_path / "old.jsonl", pages))
+    store.build("one", spec.build(), part(), corpus_config=spec)
+    moved = [{**each, "id": 100 + each["id"], "title": "elsewhere"} for each in pages]
+    edited = [page(201, "t1", "text 1"), page(202, "t2", "other", "end")]
+    refused = r"20 of the 40 documents .* delete them; 15 new documents have the same text"
+    with pytest.raises(StoreError, match=refused):
+        # A copy of a page that stays is no renamed one.
+        update(store, [*pages[20:], *moved[5:20], page(300, "", "text 39", "end"), *edited])
+    # Two are missing, so two of three are these.
+    twice = [moved[1], {**moved[1], "id": 400}, {**moved[1], "id": 401}]
+    with pytest.raises(StoreError, match=r"delete them; 2 new documents"):
+        update(store, [*pages[20:], *twice])
+    with pytest.raises(StoreError, match=r"would delete them: check"):
+        update(store, [*pages[20:], *edited])
+    assert update(store, [*pages[20:], *moved[:20]], allow=["deletions"])[0].removed == 40
+
+
 def test_many_deletions_of_passages_without_documents_are_refused_too(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     pages = [page(number, f"t{number}", f"text {number}") for number in range(60)]

@@ -10,10 +10,11 @@ import pytest
 from rich.console import Console, RenderableType
 
 from ragcore.answering.ablation import Without
-from ragcore.types import Answer, Candidate, Evidence, Passage
+from ragcore.types import Answer, Candidate, CitedSpan, Evidence, Passage
 from ragcore.views.answer import answer_view, sources_view, without_view
+from ragcore.views.console import print_view
 from ragcore.views.heatmap import heatmap_html
-from ragcore.views.source import on_one_line
+from ragcore.views.source import on_one_line, span_text
 
 ANSWER = Answer(
     question="Who?",
@@ -65,6 +66,18 @@ def test_an_abstention_without_passages_is_no_answer_of_the_generator_alone():
     assert "no passage was found" in shown(replace(alone, abstains=True))
 
 
+def test_no_passage_is_told_in_one_sentence():
+    alone = replace(ANSWER, evidence=(), abstention=None)
+    told = "  no passage was found; the generator answered alone"
+    assert shown(alone).splitlines()[2:] == [told]
+    # Without a passage a grounded answer is empty: the generator wrote none.
+    grounded = replace(alone, text="", missing_passages=3)
+    for view in (answer_view(grounded), sources_view(grounded)):
+        (line,) = rendered(view).splitlines()[2:]
+        assert line.startswith("  no passage was found: a search by words finds those that share ")
+    assert "only 2 of 3 passages were found" in shown(replace(ANSWER, missing_passages=1))
+
+
 def test_evidence_is_shown_with_its_source():
     link = "https://en.wikipedia.org/w/index.php?title=Kenya&oldid=" + "1" * 60
     metadata = {
@@ -97,7 +110,13 @@ def test_evidence_is_numbered_as_it_is_cited():
     assert "[2] First hit" in table
     assert "[1] <strong>Second hit" in table
     sources = rendered(sources_view(ANSWER))
-    assert sources.splitlines() == ["[1] Second hit · b", "[2] First hit · a"]
+    assert sources.splitlines() == [
+        "Who?",
+        "  Nairobi   log p = -0.500 (p = 0.61), memory 2018",
+        "  p(unknown) = 0.27; the answer's p is given that a passage answers",
+        "[1] 0.90 Second hit · b",
+        "[2] 0.10 First hit · a",
+    ]
     left_out = Without(("a",), -1.0, None, 1)
     assert "without [2] a\n" in rendered(without_view(ANSWER, left_out))
 
@@ -105,7 +124,7 @@ def test_evidence_is_numbered_as_it_is_cited():
 def test_an_answer_without_a_passage_keeps_the_numbers_of_the_others():
     winner = replace(ANSWER, evidence=ANSWER.evidence[:1], numbers=(2,))
     assert "rests on [2] (0.10)" in shown(winner)
-    assert rendered(sources_view(winner)) == "[2] First hit · a\n"
+    assert rendered(sources_view(winner)).endswith("passage answers\n[2] 0.10 First hit · a\n")
     assert "[2] First hit" in heatmap_html(winner)
 
 
@@ -142,10 +161,42 @@ def test_a_grounded_answer_names_its_place_in_the_source():
     unknown = Passage("b", "T", "Nairobi, Nairobi Nairobi Nairobi Nairobi")
     spans = tuple((start, start + 7) for start in (0, 9, 17, 25, 33))
     repeated = replace(ANSWER, evidence=(Evidence(unknown, 2.0, 1.0, 1.0, spans),))
-    assert (
-        "answer at characters 0-7, characters 9-16, characters 17-24 of the passage, and 2 more"
-        in " ".join(rendered(sources_view(repeated)).split())
+    text = " ".join(rendered(sources_view(repeated)).split())
+    assert text.count("“") == 3
+    assert text.endswith("”, and 2 more")
+
+
+def quoted(text: str, answer: str) -> str:
+    start = text.index(answer)
+    return span_text([CitedSpan.of(Passage("b", "T", text), start, start + len(answer))], text)
+
+
+def test_an_answer_without_a_line_is_shown_among_the_words_around_it():
+    text = (
+        "Visitors register at the quay. The limit of the Aurora is\n12 people, and no more may go "
+        "aboard before noon."
     )
+    assert quoted(text, "12 people") == (
+        "answer in “…limit of the Aurora is 12 people, and no more may go…”"
+    )
+    assert quoted(text, "Visitors") == "answer in “Visitors register at the quay.…”"
+    assert quoted("Noon.", "Noon.") == "answer in “Noon.”"
+    # Writing without spaces has words around the answer, too.
+    assert quoted("漢" * 50 + "字" + "漢" * 50, "字") == f"answer in “…{'漢' * 29}字{'漢' * 29}…”"
+    # A long answer is whole, and nothing else.
+    assert quoted("a " + "b " * 50 + "c", ("b " * 50).strip()) == (
+        f"answer in “…{('b ' * 50).strip()}…”"
+    )
+
+
+def test_a_line_break_in_an_answer_is_a_space():
+    passage = Passage("b", "T", "Home port:\n  Bodø.\nCaptain")
+    broken = replace(ANSWER, text="port:\n  Bodø.", abstention=None)
+    broken = replace(broken, evidence=(Evidence(passage, 2.0, 1.0, 1.0, ((5, 18),)),))
+    for view in (answer_view(broken), sources_view(broken)):
+        lines = rendered(view).splitlines()
+        assert lines[1].startswith("  port: Bodø.   log p")
+    assert "Home port: Bodø. Captain" in shown(broken)
 
 
 def test_a_title_or_an_id_forges_no_evidence_and_is_not_shown_whole():
@@ -163,3 +214,19 @@ def test_a_title_or_an_id_forges_no_evidence_and_is_not_shown_whole():
 def test_a_title_of_megabytes_is_cut():
     assert on_one_line(" x\n" * 1_000_000) == "x " * 999 + "x…"
     assert on_one_line("a\tb") == "a b"
+
+
+def test_lines_for_a_program_are_not_wrapped(monkeypatch, capsys):
+    link = Evidence(
+        Passage("b", "Kenya " * 20, "text", {"url": "https://x.org/" + "1" * 90}), 2, 1, 1
+    )
+    answer = replace(ANSWER, question="Who? " * 30, evidence=(link,))
+    monkeypatch.delenv("COLUMNS", raising=False)
+    print_view(answer_view(answer), sources_view(answer))
+    whole = capsys.readouterr().out
+    assert ("Who? " * 30).strip() in whole
+    assert whole.count("https://x.org/" + "1" * 90) == 2
+    assert max(map(len, whole.splitlines())) < 500
+    monkeypatch.setenv("COLUMNS", "60")
+    print_view(answer_view(answer), sources_view(answer))
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 60

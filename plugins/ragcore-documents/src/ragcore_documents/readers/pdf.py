@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -42,7 +42,7 @@ _PDFIUM: Final = threading.Lock()
 
 _MOST_HEADINGS: Final = 20_000
 _DEEPEST_OUTLINE: Final = 15
-_PAGES_FOR_IMAGES: Final = 5
+_MOST_PAGES: Final = 10
 
 _LIGATURES: Final = {
     0xFB00: "ff",
@@ -67,7 +67,7 @@ def read_pdf(data: bytes, limits: Limits) -> DocumentText:
 
     Running headers and footers and page numbers are left out. Headings are those of the outline
     that are found on their pages. A file without text gives an empty document and a warning that
-    says why.
+    says why; so do pages that are images among others with text.
 
     Args:
         data: of the file.
@@ -107,6 +107,7 @@ def _read(document: pdfium.PdfDocument, limits: Limits) -> DocumentText:
     pages: list[list[Line]] = []
     heights: list[float] = []
     unreadable = []
+    images = []
     left = limits.characters
     for number in range(count):
         try:
@@ -118,6 +119,8 @@ def _read(document: pdfium.PdfDocument, limits: Limits) -> DocumentText:
             continue
         try:
             lines, height = _page_lines(page, left, number + 1)
+            if not lines and _has_image(page):
+                images.append(number + 1)
         finally:
             page.close()
         left -= sum(len(line.text) + 1 for line in lines)
@@ -129,15 +132,18 @@ def _read(document: pdfium.PdfDocument, limits: Limits) -> DocumentText:
             "to a new PDF"
         )
     if unreadable:
-        shown = ", ".join(map(str, unreadable[:10])) + (" …" if len(unreadable) > 10 else "")
+        shown = _numbers(unreadable)
         _LOG.warning("PDF: %d of %d pages cannot be read: %s", len(unreadable), count, shown)
     metadata = _metadata(document)
     title = property_title(metadata.pop("title", "")) or property_title(
         prominent_title(pages[0], pages).replace(HYPHEN, "")
     )
     if not any(pages):
-        _LOG.warning("PDF: %s", _why_empty(document))
+        images_only = "its pages are images without text; recognise it (OCR) and read the result"
+        _LOG.warning("PDF: %s", images_only if images else "its pages have no text")
         return TextBuilder().build(title, metadata)
+    if images:
+        _LOG.warning("PDF: %s", _without_text(images, count))
     pages = find_headings(drop_running(pages, heights), list(_outline(document)))
     gaps = common_gaps(pages)
     words = Words(pages)
@@ -214,18 +220,20 @@ def _metadata(document: pdfium.PdfDocument) -> dict[str, Any]:
     return {name: value for name, value in properties.items() if value}
 
 
-def _why_empty(document: pdfium.PdfDocument) -> str:
-    for number in range(min(len(document), _PAGES_FOR_IMAGES)):
-        try:
-            page = document[number]
-        except pdfium.PdfiumError:
-            continue
-        try:
-            images = page.get_objects(filter=[pdfium_c.FPDF_PAGEOBJ_IMAGE], max_depth=2)
-            if next(iter(images), None) is not None:
-                return "its pages are images without text; recognise it (OCR) and read the result"
-        except pdfium.PdfiumError:
-            continue
-        finally:
-            page.close()
-    return "its pages have no text"
+def _has_image(page: pdfium.PdfPage) -> bool:
+    try:
+        images = page.get_objects(filter=[pdfium_c.FPDF_PAGEOBJ_IMAGE], max_depth=2)
+        return next(iter(images), None) is not None
+    except pdfium.PdfiumError:
+        return False
+
+
+def _without_text(images: Sequence[int], count: int) -> str:
+    """Name the pages that are images, such as the scanned ones of a file."""
+    if len(images) == 1:
+        return f"page {images[0]} of {count} is an image without text: it needs OCR"
+    return f"pages {_numbers(images)} of {count} are images without text: they need OCR"
+
+
+def _numbers(pages: Sequence[int]) -> str:
+    return ", ".join(map(str, pages[:_MOST_PAGES])) + (", …" if len(pages) > _MOST_PAGES else "")
