@@ -89,7 +89,7 @@ def split_document(
         measure = tokens or WordMeasure(text)
         ranges = sized_ranges(text, sections, measure, size, split.overlap, language)
     ranges = without_long_words(text, ranges, split.by, size, tokens)
-    return _located(document, ranges, joined=split.by == "words")
+    return _without_contained(_located(document, ranges, joined=split.by == "words"))
 
 
 def check_tokens(split: SplitConfig, tokenizer: TextTokenizer | None) -> None:
@@ -147,6 +147,21 @@ def _located(
         if joined:
             text = " ".join(text.split())
         yield Piece(text, start, end, section.headings, page, line)
+
+
+def _without_contained(pieces: Iterator[Piece]) -> Iterator[Piece]:
+    """Leave out each piece that the next one begins with.
+
+    An overlap of tokens may reach back to the start of a short piece: tokens of a text alone are
+    not those of its parts.
+    """
+    pending: Piece | None = None
+    for piece in pieces:
+        if pending is not None and piece.start > pending.start:
+            yield pending
+        pending = piece
+    if pending is not None:
+        yield pending
 
 
 class _Locations:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from ragcore.corpora.sentences import sentences
 from ragcore.corpora.splitting import Piece, SplitConfig, plain_document, split_document
+from ragcore.corpora.splitting.pieces import _without_contained
 from ragcore.corpora.structure import Block, DocumentText, TextBuilder
 from ragcore.errors import CorpusError
 from tests.corpora.splitting.documents import byte_pairs, paragraph_list, word_pieces
@@ -230,3 +231,9 @@ class TestConfig:
     ) -> None:
         with pytest.raises(ValidationError, match=message):
             SplitConfig(**settings)  # type: ignore[arg-type]
+
+
+def test_a_piece_that_the_next_begins_with_is_left_out() -> None:
+    pieces = [Piece("a b", 0, 3), Piece("c", 4, 5), Piece("c d", 4, 7), Piece("e", 8, 9)]
+    assert [piece.text for piece in _without_contained(iter(pieces))] == ["a b", "c d", "e"]
+    assert list(_without_contained(iter([]))) == []
