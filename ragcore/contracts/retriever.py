@@ -24,7 +24,14 @@ __all__ = [
 
 @runtime_checkable
 class Retriever(Component, Protocol):
-    """Finds rows for questions. A dense one has an encoder and an index; BM25 needs neither."""
+    """Finds rows for questions. A dense one has an encoder and an index; BM25 needs neither.
+
+    It may have a further member, which is used where it exists:
+
+    - `deepest_search: int | None`, of how many hits its ranking is at most, whatever `k` is, as that
+      of a reranker is, which scores so many passages alone; None for no limit. Evaluation then
+      searches no deeper, and does not measure deeper.
+    """
 
     @property
     def fingerprint(self) -> str:

@@ -24,6 +24,7 @@ __all__ = [
     "GRADED_METRICS",
     "RETRIEVAL_METRICS",
     "default_metrics",
+    "limited_search",
     "make_metrics",
     "ranking_metrics",
     "search_depth",
@@ -146,3 +147,52 @@ def search_depth(metrics: Mapping[str, Metric], depth: int | None = None) -> int
                 )
     needed = max((metric.depth for metric in ranking.values()), default=None)
     return needed if depth is None else depth
+
+
+def limited_search(
+    metrics: Mapping[str, Metric], depth: int | None, deepest: int | None, *, chosen: bool
+) -> tuple[Mapping[str, Metric], int | None, list[str]]:
+    """Fit metrics and the depth to a retriever that ranks no more than so many passages.
+
+    Args:
+        metrics: by name.
+        depth: how deep they want to search; None where none of them reads a ranking.
+        deepest: of how many passages the retriever's ranking is at most; None for no limit.
+        chosen: whether the caller named the metrics; of those that are measured by default, the
+            ones that are too deep are left out.
+
+    Returns:
+        The metrics, how deep to search, and warnings.
+
+    Raises:
+        MetricError: a metric that was named is of more passages than the retriever ranks.
+    """
+    if depth is None or deepest is None or depth <= deepest:
+        return metrics, depth, []
+    advice = (
+        f"the retriever ranks no more than {deepest} passages, whatever is asked for: raise its "
+        "'depth' (memory.retriever.depth)"
+    )
+    ranking = ranking_metrics(metrics)
+    deeper = [
+        name
+        for name, metric in ranking.items()
+        if metric.cutoff is not None and metric.cutoff > deepest
+    ]
+    if deeper and chosen:
+        name = deeper[0]
+        raise MetricError(
+            f"{name} is of the first {ranking[name].cutoff} passages, and {advice}, or measure "
+            "less deep"
+        )
+    warnings = [f"{', '.join(deeper)}: left out, since {advice}"] if deeper else []
+    left = {name: metric for name, metric in metrics.items() if name not in deeper}
+    unlimited = [name for name, metric in ranking_metrics(left).items() if metric.cutoff is None]
+    if unlimited:
+        warnings.append(
+            f"{', '.join(unlimited)}: of the first {deepest} passages and not of {depth}, so that "
+            f"relevant ones further down count as not found; {advice}"
+        )
+    elif not deeper:
+        warnings.append(f"{deepest} passages were searched for and not {depth}; {advice}")
+    return left, deepest, warnings

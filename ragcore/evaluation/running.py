@@ -23,6 +23,7 @@ from ragcore.evaluation.checks import (
 )
 from ragcore.evaluation.choosing import (
     default_metrics,
+    limited_search,
     make_metrics,
     ranking_metrics,
     search_depth,
@@ -31,7 +32,12 @@ from ragcore.evaluation.figures import figures
 from ragcore.evaluation.metrics.base import Metric
 from ragcore.evaluation.prediction import Prediction, Ranking, make_predictions
 from ragcore.evaluation.report import Report
-from ragcore.evaluation.searching import BATCH, evidence_ranking, search_rankings
+from ragcore.evaluation.searching import (
+    BATCH,
+    deepest_ranking,
+    evidence_ranking,
+    search_rankings,
+)
 from ragcore.filters.expressions import Filter, both, read_where
 from ragcore.memory.memory import Memory
 from ragcore.questions import LabelledQuestion
@@ -71,18 +77,20 @@ def evaluate(
         QuestionError: there is no question, the metrics need labels and no question has any, no
             relevant passage is in the memory, or the pipeline cannot answer a question: it is
             empty, or longer than the generator's input.
-        MetricError: a metric is of more passages than `depth`, or of answers where there are none.
+        MetricError: a metric is of more passages than `depth` or than the retriever ranks
+            (`deepest_search` of the contract), or of answers where there are none.
     """
     if not asked:
         raise QuestionError("no question to evaluate on: give one or more")
     alone = isinstance(pipeline, Memory)
+    chosen = metrics is not None
     metrics = make_metrics(default_metrics(asked, retrieval=alone)) if metrics is None else metrics
     depth = search_depth(metrics, depth)
     if isinstance(pipeline, Memory):
         check_answered(metrics)
-        return _evaluated(pipeline, None, asked, metrics, depth, where, progress)
+        return _evaluated(pipeline, None, asked, metrics, depth, where, progress, chosen=chosen)
     with pipeline.pinned(pipeline.memory.version), pipeline.memory.reading() as memory:
-        return _evaluated(memory, pipeline, asked, metrics, depth, where, progress)
+        return _evaluated(memory, pipeline, asked, metrics, depth, where, progress, chosen=chosen)
 
 
 def _evaluated(
@@ -93,14 +101,21 @@ def _evaluated(
     depth: int | None,
     where: Where,
     progress: Progress | None,
+    *,
+    chosen: bool,
 ) -> Report:
     """Evaluate on one opened version; without a pipeline, retrieval alone."""
     version = memory.version
     check_labels(asked, version, metrics)
-    warnings: list[str] = []
+    metrics, depth, warnings = limited_search(
+        metrics, depth, deepest_ranking(memory), chosen=chosen
+    )
     if ranking_metrics(metrics):
-        warnings = [*check_grades(asked), *absent_passages(asked, memory)]
+        warnings += [*check_grades(asked), *absent_passages(asked, memory)]
     expression = _filter(None if rag is None else rag.config.where, where)
+    if rag is None and expression is not None:
+        # Answering logs them itself.
+        warnings += memory.filter_notes(expression)
     answers: list[Answer] = []
     rankings: list[Ranking] = []
     for begin in range(0, len(asked), BATCH):
@@ -112,7 +127,7 @@ def _evaluated(
         if rag is not None and depth is not None and depth <= rag.config.k:
             # What was read is as deep already.
             rankings += [
-                evidence_ranking(answer, question, rag.config.k)
+                evidence_ranking(answer, question, depth)
                 for answer, question in zip(answered, batch, strict=True)
             ]
         elif depth is not None:

@@ -17,12 +17,23 @@ from ragcore.memory.memory import Memory
 from ragcore.questions import LabelledQuestion
 from ragcore.questions.labelled import RELEVANT
 from ragcore.questions.matching import is_relevant
+from ragcore.retrievers.members import deepest_search
 from ragcore.types import MISSING_ROW, Answer, Hits
 
-__all__ = ["BATCH", "evidence_ranking", "judged_ranking", "search_rankings"]
+__all__ = ["BATCH", "deepest_ranking", "evidence_ranking", "judged_ranking", "search_rankings"]
 
 BATCH: Final = 32
 """Questions that are searched for together."""
+
+
+def deepest_ranking(memory: Memory) -> int | None:
+    """Return how many passages a memory's retriever ranks at most; None where it ranks them all.
+
+    Raises:
+        ComponentError: the retriever states no number of passages.
+    """
+    limit = deepest_search(memory.retriever)
+    return limit if limit is not None and limit < len(memory) else None
 
 
 def search_rankings(
@@ -97,8 +108,14 @@ def judged_ranking(
 
 
 def evidence_ranking(answer: Answer, question: LabelledQuestion, depth: int) -> Ranking:
-    """Return the passages that an answer was read from as a ranking: those of `rag.k`."""
-    passages = [evidence.passage for evidence in answer.evidence]
+    """Return the first `depth` passages that an answer was read from as a ranking.
+
+    Args:
+        answer: from `depth` passages or more, unless there are fewer.
+        question: with what is known to be right.
+        depth: how many count; not more, so that the figures are those of a search.
+    """
+    passages = [evidence.passage for evidence in answer.evidence[:depth]]
     grades = question.grades_by(answer.memory)
     by_text = not grades
     if by_text:
@@ -107,5 +124,5 @@ def evidence_ranking(answer: Answer, question: LabelledQuestion, depth: int) -> 
             for passage in passages
             if is_relevant(passage, question, answer.memory)
         }
-    scores = tuple(evidence.score for evidence in answer.evidence)
+    scores = tuple(evidence.score for evidence in answer.evidence[:depth])
     return Ranking(tuple(passage.id for passage in passages), scores, depth, grades, by_text)

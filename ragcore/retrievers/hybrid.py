@@ -24,6 +24,7 @@ from ragcore.retrievers.members import (
     ANY_HAS,
     PASSED_ON,
     cut_of,
+    deepest_search,
     give_cache,
     give_passages,
     give_scratch,
@@ -86,6 +87,20 @@ class Hybrid:
         """What was added and is longer than an encoder reads, an item for each such encoder."""
         return cut_of(*self._members)
 
+    @property
+    def deepest_search(self) -> int:
+        """As many hits as members are searched for, or as any of them finds, if these are fewer.
+
+        More hits come from fusing, but a passage may be missing among them that a deeper search of
+        the members would put there.
+        """
+        members = [self._members[number] for number in self._searched()]
+        limits = [deepest_search(member) for member in members]
+        return max(
+            self._config.depth if limit is None else min(self._config.depth, limit)
+            for limit in limits
+        )
+
     def __len__(self) -> int:
         return len(self._members[0])
 
@@ -126,14 +141,12 @@ class Hybrid:
         depth = min(self._config.depth, len(self))
         if not depth or not len(questions):
             return Hits.empty(len(questions), k)
-        config, uses = self._config, self._uses()
-        counts = [1.0] * len(uses) if config.weights is None else config.weights
-        searched = [number for number, weight in enumerate(counts) if weight]
+        config, uses, searched = self._config, self._uses(), self._searched()
         results = [
             search_member(uses[number], self._members[number], "hybrid", questions, depth, allowed)
             for number in searched
         ]
-        weights = [counts[number] for number in searched]
+        weights = [1.0 if config.weights is None else config.weights[number] for number in searched]
         match config.fuse:
             case "rrf":
                 return fusion.reciprocal_rank(
@@ -210,6 +223,13 @@ class Hybrid:
                 "rebuild this version of the memory"
             )
         return loaded
+
+    def _searched(self) -> list[int]:
+        """Return the numbers of the members that count, so that they are searched."""
+        weights = self._config.weights
+        return [
+            number for number in range(len(self._members)) if weights is None or weights[number]
+        ]
 
     def _stored_by(self) -> list[str]:
         return [stored_by(spec) for spec in self._config.retrievers]

@@ -22,7 +22,7 @@ from ragcore.contracts import (
     VectorCache,
     supports,
 )
-from ragcore.errors import UnsupportedOperation
+from ragcore.errors import ComponentError, UnsupportedOperation
 from ragcore.retrievers.hits import checked_hits, search_allowed
 from ragcore.types import CutPassages, Hits
 
@@ -34,6 +34,7 @@ __all__ = [
     "ANY_HAS",
     "PASSED_ON",
     "cut_of",
+    "deepest_search",
     "give_cache",
     "give_passages",
     "give_scratch",
@@ -66,6 +67,31 @@ def cut_of(*retrievers: Retriever) -> tuple[CutPassages, ...]:
     """Return what retrievers tell of passages that their encoders cut."""
     reporters = [each for each in retrievers if isinstance(each, _CutReporter)]
     return tuple(cut for reporter in reporters for cut in reporter.cut_passages)
+
+
+@runtime_checkable
+class _LimitedRetriever(Protocol):
+    """A retriever whose ranking ends somewhere, however many hits it is asked for."""
+
+    @property
+    def deepest_search(self) -> int | None:
+        """Of how many hits its ranking is at most; None for no limit."""
+        ...
+
+
+def deepest_search(retriever: Retriever) -> int | None:
+    """Return of how many hits a retriever's ranking is at most; None where it states no limit.
+
+    Raises:
+        ComponentError: what it states is no number of hits.
+    """
+    limit = retriever.deepest_search if isinstance(retriever, _LimitedRetriever) else None
+    if limit is not None and (type(limit) is not int or limit < 1):
+        raise ComponentError(
+            f"retriever {type(retriever).__name__!r} has deepest_search = {limit!r}: expected a "
+            "number of hits, 1 or more, or None for no limit"
+        )
+    return limit
 
 
 def require(name: str, member: Retriever, capability: str, parent: str) -> None:

@@ -27,6 +27,7 @@ from ragcore.retrievers.members import (
     ANY_HAS,
     PASSED_ON,
     cut_of,
+    deepest_search,
     give_cache,
     give_passages,
     give_scratch,
@@ -104,6 +105,12 @@ class Rerank:
     def cut_passages(self) -> Sequence[CutPassages]:
         """What was added and is longer than an encoder reads, an item for each such encoder."""
         return cut_of(self._inner)
+
+    @property
+    def deepest_search(self) -> int:
+        """As many hits as are scored, or as the inner retriever finds, if these are fewer."""
+        inner = deepest_search(self._inner)
+        return self._config.depth if inner is None else min(self._config.depth, inner)
 
     def __len__(self) -> int:
         return len(self._inner)

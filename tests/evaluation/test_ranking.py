@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import ir_measures
 import pytest
 import pytrec_eval
 from hypothesis import given, settings
@@ -13,7 +15,7 @@ from ragcore.errors import MetricError, QuestionError, UnknownComponentError
 from ragcore.evaluation.choosing import make_metrics, search_depth
 from ragcore.evaluation.figures import figures
 from ragcore.evaluation.measuring_runs import evaluate_run, questions_of
-from ragcore.evaluation.prediction import Prediction, Ranking
+from ragcore.evaluation.prediction import Prediction, Ranking, make_predictions
 from ragcore.evaluation.report import Report
 from ragcore.evaluation.trec_runs import read_trec_run, write_run
 from ragcore.questions.trec import read_qrels
@@ -96,15 +98,65 @@ def test_figures_are_those_of_trec_eval(run: dict, qrels: dict, folder: Path) ->
         assert numbers == pytest.approx(theirs, abs=1e-9), figure.metric
 
 
+MEASURED_HERE = [
+    "AP", "AP@3", "AP(rel=2)", "Bpref", "Bpref(rel=2)", "Compat(p=0.8)", "IPrec@0.1",
+    "infAP", "Judged@2", "nDCG", "nDCG@2", "NumRel", "NumRet",
+    "NumRet(rel=1)", "P@2", "P(rel=2,judged_only=True)@2", "R@2",
+    "Rprec", "RR", "RR@2", "nDCG(judged_only=True)@2", "SetAP", "SetF", "SetP", "SetR", "Success@2",
+]  # fmt: skip
+
+
+# Scores of each passage above 0 and none equal: this is about the measures, not about ties.
+@settings(max_examples=60, deadline=None)
+@given(
+    run=st.dictionaries(queries, st.permutations(["a", "b", "c", "d", "e", "f"]), min_size=1),
+    most=st.integers(1, 6),
+    qrels=st.dictionaries(
+        queries,
+        st.dictionaries(st.sampled_from([*"abcdefgh"]), st.integers(0, 3), min_size=1),
+        min_size=1,
+    ),
+)
+def test_measures_by_rank_are_those_of_the_passages_themselves(
+    run: dict, most: int, qrels: dict, folder: Path
+) -> None:
+    run = {
+        query: {name: 6.0 - rank for rank, name in enumerate(ranked[:most])}
+        for query, ranked in run.items()
+    }
+    relevant = any(grade for grades in qrels.values() for grade in grades.values())
+    if not relevant or not run.keys() & qrels.keys():
+        return
+    report = measure(*write(folder, run, qrels), *measured_here())
+    for figure in report.figures:
+        assert figure.error is None, figure
+        numbers = [row[0] for row in figure.by_question if row is not None]
+        own = ir_measures.parse_measure(figure.metric)
+        theirs = {each.query_id: each.value for each in ir_measures.iter_calc([own], qrels, run)}
+        expected = [theirs.get(query, own.DEFAULT) for query in qrels]
+        assert numbers == pytest.approx(expected, abs=1e-9), figure.metric
+
+
+def measured_here() -> list[str]:
+    """Return the measures above, and fail for a kind that they lack and this machine computes."""
+    kinds = {ir_measures.parse_measure(name).NAME for name in MEASURED_HERE}
+    providers = [each for each in ir_measures.DefaultPipeline.providers if each.is_available()]
+    computed = {kind.NAME for each in providers for kind in each.SUPPORTED_MEASURES}
+    # NumQ counts questions; Accuracy divides by zero where nothing but relevant passages is found,
+    # and ERR is a script in Perl, which takes numbers of questions alone.
+    assert computed - {"NumQ", "Accuracy", "ERR"} <= kinds
+    return MEASURED_HERE
+
+
 @settings(max_examples=60)
 @given(run=run_files, qrels=qrel_files)
 def test_grades_of_two_and_more_may_be_asked_for(run: dict, qrels: dict, folder: Path) -> None:
     if not is_measurable(run, qrels):
         return
-    report = measure(*write(folder, run, qrels), "AP(rel=2)@5", "P(rel=2)@2", "AP")
+    report = measure(*write(folder, run, qrels), "AP(rel=2)@5", "P(rel=2)@2")
     strict = pytrec_eval.RelevanceEvaluator(qrels, {"map_cut_5", "P_2"}, relevance_level=2)
     expected = strict.evaluate(run)
-    for figure, name in zip(report.figures, ("map_cut_5", "P_2"), strict=False):
+    for figure, name in zip(report.figures, ("map_cut_5", "P_2"), strict=True):
         numbers = [row[0] for row in figure.by_question if row is not None]
         theirs = [expected.get(query, {}).get(name, 0.0) for query in qrels]
         assert numbers == pytest.approx(theirs, abs=1e-9)
@@ -118,7 +170,7 @@ def test_what_is_written_is_measured_the_same(run: dict, qrels: dict, folder: Pa
     # In the order of the names, which is not the one in which trec_eval breaks ties.
     rankings = {
         query: Ranking(
-            *zip(*sorted(hits.items(), key=lambda hit: (-hit[1], hit[0])), strict=True), 10
+            *zip(*sorted(hits.items(), key=lambda hit: (-hit[1], hit[0])), strict=True), 1000
         )
         for query, hits in run.items()
     }
@@ -130,6 +182,14 @@ def test_what_is_written_is_measured_the_same(run: dict, qrels: dict, folder: Pa
         assert [name for name, _ in again.hits[query]] == list(ranking.ids)
         written = [score for _, score in again.hits[query]]
         assert written == pytest.approx(ranking.scores, rel=1e-5, abs=1e-40)
+    _, qrels_file = write(folder, run, qrels)
+    asked = questions_of(read_qrels(qrels_file))
+    searched = [
+        replace(rankings.get(each.id or "", Ranking((), (), 1000)), grades=each.relevance)
+        for each in asked
+    ]
+    own = figures(make_metrics([*MEASURES]), make_predictions(asked, None, searched))
+    assert [*measure(path, qrels_file, *MEASURES).figures] == own
 
 
 def test_a_measure_deeper_than_the_run_is_refused(folder: Path) -> None:

@@ -14,6 +14,9 @@ from ragcore.evaluation.comparison import compare
 from ragcore.evaluation.running import evaluate
 from ragcore.questions import LabelledQuestion
 from ragcore.rag import Rag
+from ragcore.registry.components import ComponentSpec
+from ragcore.retrievers.configs import HybridConfig
+from ragcore.retrievers.hybrid import Hybrid
 from ragcore.store.store import Store
 from ragcore.types import Passage
 from tests.helpers.table_generator import TableGenerator
@@ -31,11 +34,11 @@ def store(tmp_path_factory) -> Store:
     return store
 
 
-def make(store: Store, abstain: AbstainConfig | None = None) -> Rag:
+def make(store: Store, abstain: AbstainConfig | None = None, *, k: int = 1) -> Rag:
     return Rag(
         store.open("v1", retriever=dense_part()),
         TableGenerator(TableGenerator.Config(seed=3, sharpness=1.5)),
-        RagConfig(k=1, max_new_tokens=3, abstain=abstain),
+        RagConfig(k=k, max_new_tokens=3, abstain=abstain),
         store=store,
         retriever=dense_part(),
     )
@@ -162,11 +165,15 @@ def test_metrics_of_passages_see_deeper_than_the_generator_reads(store):
         assert prediction.ranking.ids == ("p1",) == tuple(each.id for each in prediction.passages)
 
 
-def test_a_memory_is_measured_as_a_pipeline_is(store):
-    metrics = make_metrics(["nDCG@2", "AP", "R@1"])
-    with make(store) as rag, store.open("v1", retriever=dense_part()) as memory:
+@pytest.mark.parametrize("depth", [None, 1, 2])
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_a_memory_is_measured_as_a_pipeline_is(store, k, depth):
+    """However many passages the answers are read from, fewer or more than are measured."""
+    metrics = make_metrics(["AP", "R@1", "NumRet"])
+    with make(store, k=k) as rag, store.open("v1", retriever=dense_part()) as memory:
         asked_for = [*graded(p2=1, p1=2), *asked(passage_ids=("p0",))]
-        searched, answered = evaluate(memory, asked_for, metrics), evaluate(rag, asked_for, metrics)
+        searched = evaluate(memory, asked_for, metrics, depth=depth)
+        answered = evaluate(rag, asked_for, metrics, depth=depth)
         assert searched.figures == answered.figures
         assert searched.retrieval
         assert not answered.retrieval
@@ -177,11 +184,48 @@ def test_a_memory_is_measured_as_a_pipeline_is(store):
 
 
 def test_a_filter_holds_for_the_ranking_too(store):
-    where = {"title": "mali"}
     with store.open("v1", retriever=dense_part()) as memory:
-        report = evaluate(memory, graded(p1=1), make_metrics(["R@3"]), where=where)
-    assert report.predictions[0].ranking is not None
-    assert len(report.predictions[0].ranking.ids) <= 1
+        metrics = make_metrics(["R@3"])
+        report = evaluate(
+            memory, graded(p2=1), metrics, where={"$title": {"in": ["mali", "niger"]}}
+        )
+        assert not report.warnings
+        assert report.predictions[0].ranking is not None
+        assert set(report.predictions[0].ranking.ids) == {"p1", "p2"}
+        report = evaluate(memory, graded(p1=1), metrics, where={"title": "mali"})
+    assert "'title'" in report.warnings[0]
+    assert report.figures[0].value == 0.0
+
+
+def hybrid_part(depth: int) -> ComponentSpec:
+    config = HybridConfig(retrievers=[dense_part()], depth=depth)
+    return ComponentSpec("retriever", "hybrid", Hybrid, config)
+
+
+def test_a_retriever_that_ranks_less_is_not_measured_deeper(tmp_path):
+    store = Store(tmp_path)
+    store.build("v1", PASSAGES, hybrid_part(2), corpus_config=None)
+    questions = graded(p0=1, p1=1, p2=1)
+    with store.open("v1", retriever=hybrid_part(2)) as memory:
+        with pytest.raises(
+            MetricError, match=r"R@3 is of the first 3 .* no more than 2 .* 'depth'"
+        ):
+            evaluate(memory, questions, make_metrics(["hit@1", "R@3"]))
+        report = evaluate(memory, questions, make_metrics(["R@2", "AP"]))
+        assert (report.depth, len(report.warnings)) == (2, 1)
+        assert report.warnings[0].startswith("AP: of the first 2 passages and not of 1000")
+        report = evaluate(memory, questions, make_metrics(["R@2"]), depth=3)
+        assert report.depth == 2
+        assert report.warnings[0].startswith("2 passages were searched for and not 3")
+        assert not evaluate(memory, questions, make_metrics(["R@2"])).warnings
+        # Nobody named these.
+        report = evaluate(memory, questions)
+        assert [figure.metric for figure in report.figures] == ["AP"]
+        assert report.warnings[0].startswith("nDCG@10, RR@10, R@100: left out")
+    with store.open("v1", retriever=hybrid_part(3)) as memory:
+        report = evaluate(memory, questions, make_metrics(["R@100", "AP"]))
+    assert not report.warnings, "all passages are ranked"
+    assert [figure.value for figure in report.figures] == [1.0, 1.0]
 
 
 def test_grades_below_one_are_not_relevant(store, caplog):

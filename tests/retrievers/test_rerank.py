@@ -24,6 +24,7 @@ from ragcore.errors import (
 from ragcore.rag import Rag
 from ragcore.registry.components import ComponentConfig, ComponentSpec, spec_from_dict
 from ragcore.retrievers.hybrid import Hybrid
+from ragcore.retrievers.members import deepest_search
 from ragcore.retrievers.query_likelihood import QueryLikelihood
 from ragcore.retrievers.rerank import Rerank, files_below, reranked_by
 from ragcore.store.store import Store
@@ -362,6 +363,34 @@ def test_passages_reach_nested_members_that_read_them() -> None:
     nested = nested_spec()
     assert "passages" in nested.config.retriever.build().capabilities
     assert filled(nested).search(["t3 w3"], 1).rows.tolist() == [[3]]
+
+
+def test_how_deep_a_ranking_is_at_most_depends_on_all_members() -> None:
+    def hybrid(*members: ComponentSpec, **settings: Any) -> ComponentSpec:
+        config = Hybrid.Config(retrievers=list(members), **settings)
+        return ComponentSpec("retriever", "hybrid", Hybrid, config)
+
+    shallow = rerank_spec(depth=3)
+    for spec, limit in (
+        (dense_part(), None),
+        (shallow, 3),
+        (hybrid(dense_part(), depth=7), 7),
+        (hybrid(dense_part(), shallow, depth=7), 7),
+        (hybrid(shallow, depth=7), 3),
+        (hybrid(dense_part(), shallow, depth=7, weights=[0.0, 1.0]), 3),
+        (rerank_spec(hybrid(dense_part(), depth=7), depth=20), 7),
+        (rerank_spec(hybrid(dense_part(), depth=7), depth=5), 5),
+    ):
+        retriever = filled(spec)
+        assert deepest_search(retriever) == limit
+        hits = retriever.search(["t3 w3"], 25)
+        assert (hits.rows != MISSING_ROW).sum() == (limit or 25)
+
+    class Unlimited(Rerank):
+        deepest_search = 0  # type: ignore[assignment]
+
+    with pytest.raises(ComponentError, match="deepest_search = 0: expected a number of hits"):
+        deepest_search(Unlimited(shallow.config))
 
 
 @pytest.mark.parametrize("spec", [rerank_spec(), nested_spec()], ids=["rerank", "nested"])

@@ -268,9 +268,10 @@ def _calculated(
         return {name: [] for name in measures}
     import ir_measures
 
-    # Rankings of one length are the same by rank. Scored by rank, so that none are equal.
+    # Rankings of one length are the same by rank. Scored by rank, so that none are equal, and above
+    # 0, which is what Compat takes the score of a passage for that was not found.
     run_of = {
-        length: {str(rank): float(-rank) for rank in range(length)}
+        length: {str(rank): float(length - rank) for rank in range(length)}
         for length in {min(length, most or length) for length in lengths}
     }
     qrels = {str(number): by_rank for number, by_rank in enumerate(grades)}
