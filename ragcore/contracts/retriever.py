@@ -28,9 +28,8 @@ class Retriever(Component, Protocol):
 
     It may have a further member, which is used where it exists:
 
-    - `deepest_search: int | None`, of how many hits its ranking is at most, whatever `k` is, as that
-      of a reranker is, which scores so many passages alone; None for no limit. Evaluation then
-      searches no deeper, and does not measure deeper.
+    - `deepest_search: int | None`, of how many hits its ranking is at most, whatever `k` is; None
+      for no limit. A reranker scores so many passages. Evaluation does not measure deeper.
     """
 
     @property

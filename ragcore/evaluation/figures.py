@@ -285,10 +285,9 @@ def _drawn_together(
             try:
                 if index in errors:
                     continue
-                if type(metric).value is Mean.value and other is None:
+                if isinstance(metric, Mean) and metric.takes_arrays and other is None:
                     # A quotient of sums, of all draws together.
-                    all_sums: Any = own.T
-                    computed[index] = metric.value(all_sums)
+                    computed[index] = metric.value(own.T)
                     continue
                 computed[index] = [
                     _difference(metric, row[:width], None if other is None else row[width:])

@@ -130,9 +130,17 @@ class Prediction:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it, JSON-ready."""
-        from dataclasses import asdict
-
-        return asdict(self)
+        # By hand: `asdict` copies each score and id of a ranking, which takes longer than a search.
+        row = {name: getattr(self, name) for name in self.__slots__}
+        row["passages"] = tuple(
+            {name: getattr(passage, name) for name in passage.__slots__}
+            for passage in self.passages
+        )
+        if self.ranking is not None:
+            ranking = self.ranking
+            row["ranking"] = {name: getattr(ranking, name) for name in ranking.__slots__}
+            row["ranking"]["grades"] = dict(ranking.grades)
+        return row
 
 
 def has_abstained(answer: Answer) -> bool:

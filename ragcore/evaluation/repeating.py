@@ -6,6 +6,7 @@ Knows runs and reports; knows nothing of how a metric or an interval is computed
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from ragcore.config.record import environment
 from ragcore.errors import ConfigError, MetricError, QuestionError
 from ragcore.evaluation.choosing import make_metrics
 from ragcore.evaluation.figures import Difference, Figure, difference
+from ragcore.evaluation.metrics.ranking import RankingMetric
 from ragcore.evaluation.prediction import Prediction
 from ragcore.evaluation.report import QuestionSource, Report
 from ragcore.evaluation.running import evaluate
@@ -30,6 +32,10 @@ __all__ = ["Replayed", "compare_with_run", "replay"]
 
 _CLOSE: Final = 1e-3
 """How far a replayed log p or score may lie from that of the run."""
+
+_NAMES: Final = {"hit": "recall", "recall": "hit"}
+
+_LOG: Final = logging.getLogger("ragcore.evaluation")
 
 Progress = Callable[[int, int], object]
 
@@ -52,6 +58,9 @@ class Replayed:
 def compare_with_run(folder: Path, report: Report) -> list[Difference]:
     """Compute how a run differs from the one in a folder, for each metric that both have.
 
+    Metrics that only this run has are warned of, and those of all that was found if one run was
+    searched deeper than the other.
+
     Raises:
         ConfigError: the folder holds no run, or a damaged one.
         MetricError: the two are of different questions.
@@ -65,18 +74,42 @@ def compare_with_run(folder: Path, report: Report) -> list[Difference]:
         )
     earlier_figures = {figure.metric: figure for figure in run.figures}
     differences = []
+    unmatched = []
+    uncut = []
     for figure in report.figures:
         name = figure.metric
-        # Earlier releases called hit@k recall@k, and measured it over the passages that were read.
-        earlier_name = name if name in earlier_figures else name.replace("hit", "recall", 1)
+        earlier_name = name if name in earlier_figures else _other_name(name)
         if earlier_name not in earlier_figures:
+            unmatched.append(name)
             continue
         by_question = _earlier_scores(folder, run, earlier_name)
         recorded = earlier_figures[earlier_name].model_dump()
         earlier_figure = Figure(**recorded, by_question=by_question)
         metric = make_metrics([name])[name]
+        if isinstance(metric, RankingMetric) and metric.cutoff is None:
+            uncut.append(name)
         differences.append(difference(name, metric, earlier_figure, figure))
+    if unmatched:
+        _LOG.warning(
+            "%s: not compared, since the run in %s has no such metric: it has %s",
+            *(", ".join(unmatched), folder, ", ".join(earlier_figures) or "none"),
+        )
+    if uncut and None not in (run.depth, report.depth) and run.depth != report.depth:
+        _LOG.warning(
+            "%s: of all passages that were found, and the run in %s was searched %s deep and this "
+            "one %s: search both as deep (--depth)",
+            *(", ".join(uncut), folder, run.depth, report.depth),
+        )
     return differences
+
+
+def _other_name(metric: str) -> str:
+    """Return the other name of a metric that has two, hit@k and recall@k; its own of another.
+
+    Earlier releases called hit@k recall@k, and measured it over the passages that were read.
+    """
+    name, at, number = metric.partition("@")
+    return _NAMES.get(name, name) + at + number
 
 
 def _earlier_scores(
@@ -118,7 +151,7 @@ def replay(folder: Path, *, progress: Progress | None = None) -> Replayed:
         )
     pipeline = (folder / run.pipeline).resolve()
     overrides = [*run.overrides, f"memory.version={json.dumps(run.memory)}"]
-    if run.depth is not None:
+    if run.retrieval:
         config = load_config(pipeline, overrides)
         with open_memory(config) as memory:
             report = evaluate(

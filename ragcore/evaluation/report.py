@@ -8,8 +8,9 @@ Knows what is written; knows nothing of how a metric or an interval is computed.
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,9 @@ from ragcore.questions.sources import is_dataset
 __all__ = ["QuestionSource", "Report"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class QuestionSource:
-    """Where the questions of a run come from.
+    """Where the questions of a run come from; they are read once.
 
     Attributes:
         path: a file, a folder, or "ir_datasets:NAME", as for `read_questions`.
@@ -47,14 +48,18 @@ class QuestionSource:
 
     def read(self) -> list[LabelledQuestion]:
         """Read the questions; see `read_questions` for what it raises."""
-        questions = read_questions(self.path, format=self.format, qrels=self.qrels)
-        return spread_over(questions, self.limit)
+        return spread_over(self._questions, self.limit)
 
     def sha256(self) -> str:
         """Compute the sha256 of the file, or else of the questions with their labels."""
         if self.qrels is None and not is_dataset(self.path) and Path(self.path).is_file():
             return sha256(Path(self.path))
-        return questions_digest(read_questions(self.path, format=self.format, qrels=self.qrels))
+        return questions_digest(self._questions)
+
+    @functools.cached_property
+    def _questions(self) -> list[LabelledQuestion]:
+        """All questions, whatever the limit."""
+        return read_questions(self.path, format=self.format, qrels=self.qrels)
 
     def to_dict(self, base: Path) -> dict[str, Any]:
         """Return it JSON-ready, with paths as `portable` writes them for the folder `base`."""
@@ -112,18 +117,14 @@ class Report:
             "depth": self.depth,
             "metrics": [figure.to_dict() for figure in self.figures],
             "warnings": list(self.warnings),
-            "predictions": self.rows(),
+            "predictions": list(self.rows()),
         }
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Return the predictions, each with the numbers that the metrics add up."""
-        return [
-            {
-                **prediction.to_dict(),
-                "scores": {figure.metric: figure.by_question[index] for figure in self.figures},
-            }
-            for index, prediction in enumerate(self.predictions)
-        ]
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield the predictions, each with the numbers that the metrics add up."""
+        for index, prediction in enumerate(self.predictions):
+            scores = {figure.metric: figure.by_question[index] for figure in self.figures}
+            yield {**prediction.to_dict(), "scores": scores}
 
     def write(
         self,
@@ -145,23 +146,25 @@ class Report:
         """
         folder.mkdir(parents=True, exist_ok=True)
         base = folder.resolve()
-        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in self.rows())
         if isinstance(questions, QuestionsConfig):
             questions = QuestionSource(questions.path, questions.format, questions.limit)
-        alone = {"retrieval": True, "depth": self.depth} if self.retrieval else {}
+        alone = {"retrieval": True} if self.retrieval else {}
         run = {
             "format": RETRIEVAL_FORMAT if self.retrieval else FORMAT,
             "pipeline": portable(str(Path(pipeline).resolve()), base),
             "overrides": [*overrides, *self._unset(overrides)],
             "questions": questions.to_dict(base),
             **alone,
+            "depth": self.depth,
             "memory": self.memory,
             "metrics": [figure.to_dict() for figure in self.figures],
             "versions": environment(),
         }
         text = json.dumps(run, indent=2, ensure_ascii=False) + "\n"
         with replacing(folder / RUN) as run_file, replacing(folder / PREDICTIONS) as predictions:
-            predictions.write(lines.encode("utf-8"))
+            for row in self.rows():
+                line = json.dumps(row, ensure_ascii=False) + "\n"
+                predictions.write(line.encode("utf-8"))
             run_file.write(text.encode("utf-8"))
 
     def write_trec_run(self, path: Path, tag: str = "ragcore") -> None:

@@ -99,7 +99,9 @@ class RecordedRun:
         figures: of the metrics, in order.
         versions: of the libraries, by name.
         predictions: one for each question, in order.
-        depth: of a run of retrieval alone, how many passages were searched for; None of answers.
+        retrieval: whether retrieval alone was measured, without answers.
+        depth: how many passages were searched for; None where no metric needed a search, or where
+            an earlier release wrote a run of answers. A run of retrieval alone always has one.
     """
 
     pipeline: str
@@ -109,6 +111,7 @@ class RecordedRun:
     figures: tuple[RecordedFigure, ...]
     versions: dict[str, str]
     predictions: tuple[RecordedPrediction, ...]
+    retrieval: bool = False
     depth: int | None = None
 
 
@@ -142,7 +145,8 @@ def read_run(folder: Path) -> RecordedRun:
         tuple(run.metrics),
         run.versions,
         tuple(predictions),
-        run.depth if run.retrieval else None,
+        run.retrieval,
+        run.depth,
     )
 
 

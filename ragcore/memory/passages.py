@@ -270,16 +270,10 @@ class Passages:
         # Slow to import, and needed by no command that only lists, checks or switches versions.
         import pyarrow.compute as pc
 
-        # No stored id has a lone surrogate, which Arrow cannot encode.
-        requested = pa.array([name for name in ids if _is_unicode(name)], pa.string())
-        rows: dict[str, int] = {}
-        start = 0
-        for _, (id_column, *_) in self._kept_columns(self._opened()):
-            matches = pc.indices_nonzero(pc.is_in(id_column, requested))
-            matched = zip(matches.to_pylist(), id_column.take(matches).to_pylist(), strict=True)
-            rows |= {passage_id: start + offset for offset, passage_id in matched}
-            start += len(id_column)
-        return rows
+        column = self.column("id")
+        # All at once: what is compared with is hashed again for each call.
+        matches = pc.indices_nonzero(pc.is_in(column, _unicode_array(ids)))
+        return dict(zip(column.take(matches).to_pylist(), matches.to_pylist(), strict=True))
 
     def stored_numbers(self, ids: Sequence[str]) -> Numbers:
         """Return the numbers of all passages in the files with one of these ids, ascending.
@@ -288,7 +282,7 @@ class Passages:
         """
         import pyarrow.compute as pc
 
-        requested = pa.array([name for name in ids if _is_unicode(name)], pa.string())
+        requested = _unicode_array(ids)
         start, numbers = 0, [np.zeros(0, np.int64)]
         for columns in self._opened().batches:
             matches = pc.indices_nonzero(pc.is_in(columns[0], requested))
@@ -356,6 +350,14 @@ def _passage(id: str, title: str, text: str, metadata: str) -> Passage:  # noqa:
     if metadata == "{}":
         return Passage(id, title, text, {})
     return Passage(id, title, text, metadata_from_json(metadata))
+
+
+def _unicode_array(texts: Sequence[str]) -> Any:
+    """Return texts as an array, without those that have a lone surrogate, as no stored id has."""
+    try:
+        return pa.array(texts, pa.string())
+    except UnicodeEncodeError:
+        return pa.array([text for text in texts if _is_unicode(text)], pa.string())
 
 
 def _is_unicode(text: str) -> bool:

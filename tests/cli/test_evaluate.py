@@ -9,6 +9,7 @@ import pytest
 
 from ragcore.build import build_memory
 from ragcore.cli import main
+from ragcore.evaluation.report import QuestionSource
 from tests.cli.test_compare import pipeline  # noqa: F401 (a fixture)
 
 BROKEN = """
@@ -123,6 +124,54 @@ def test_two_runs_are_compared_by_a_paired_test(capsys, pipeline, tmp_path):  # 
     assert "compared with" in capsys.readouterr().out
     assert main(["eval", str(pipeline), questions, "--limit", "2", "--against", str(run)]) == 2
     assert "same questions" in capsys.readouterr().err
+
+
+def test_metrics_are_compared_by_either_name_and_others_warned_of(
+    capsys,
+    pipeline,  # noqa: F811
+    tmp_path,
+    caplog,
+):
+    run = tmp_path / "run"
+    for before, now in (("recall@1", "hit@1"), ("hit@1", "recall@1")):
+        evaluate(capsys, pipeline, "--output", str(run), "--metric", before)
+        caplog.clear()
+        row = evaluate(
+            capsys, pipeline, "--against", str(run), *("--metric", now, "--metric", "nDCG@2")
+        )
+        assert [one["metric"] for one in row["against"]] == [now]
+        messages = [record.getMessage() for record in caplog.records]
+        (warning,) = [message for message in messages if "not compared" in message]
+        assert warning.startswith("nDCG@2: not compared")
+        assert warning.endswith(f"no such metric: it has {before}")
+
+
+@pytest.mark.parametrize("flags", [[], ["--retrieval"]])
+def test_runs_of_other_depths_are_warned_of(capsys, pipeline, tmp_path, caplog, flags):  # noqa: F811
+    run, metrics = tmp_path / "run", [*flags, "--metric", "RR", "--metric", "hit@1"]
+    evaluate(capsys, pipeline, "--output", str(run), "--depth", "2", *metrics)
+    for depth, warned in ((2, False), (1, True)):
+        caplog.clear()
+        against = ("--against", str(run), "--depth", str(depth))
+        evaluate(capsys, pipeline, *against, *metrics)
+        messages = [record.getMessage() for record in caplog.records]
+        warnings = [message for message in messages if "searched 2 deep and this one 1" in message]
+        assert [message[:3] for message in warnings] == ["RR:"] * warned
+
+
+def test_questions_with_judgments_are_read_once(tmp_path, caplog):
+    questions, qrels = tmp_path / "q.jsonl", tmp_path / "qrels.txt"
+    rows = [{"id": name, "question": name} for name in ("q1", "q2")]
+    questions.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    qrels.write_text("q1 0 p 1\n", encoding="utf-8")
+    source = QuestionSource(questions, qrels=qrels, limit=1)
+    assert len(source.read()) == 1
+    digest = source.sha256()
+    assert len(caplog.records) == 1, "q2 has no judgments"
+    assert QuestionSource(questions, qrels=qrels).sha256() == digest
+    qrels.write_text("q1 0 p 2\n", encoding="utf-8")
+    assert source.sha256() == digest, "of what was read"
+    assert QuestionSource(questions, qrels=qrels).sha256() != digest
 
 
 def test_questions_without_answers_are_an_error(capsys, pipeline):  # noqa: F811

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ragcore.errors import MetricError, QuestionError, UnknownComponentError
 from ragcore.evaluation.choosing import make_metrics, search_depth
 from ragcore.evaluation.figures import figures
 from ragcore.evaluation.measuring_runs import evaluate_run, questions_of
+from ragcore.evaluation.metrics.ranking import Measure
 from ragcore.evaluation.prediction import Prediction, Ranking, make_predictions
 from ragcore.evaluation.report import Report
 from ragcore.evaluation.trec_runs import read_trec_run, write_run
@@ -297,3 +299,27 @@ def test_what_cannot_stand_in_a_run_file_is_refused(tmp_path: Path) -> None:
         with pytest.raises(MetricError, match=f"{name} cannot stand"):
             write_run(tmp_path / "run.txt", rankings, tag)
     assert not list(tmp_path.iterdir())
+
+
+class HitsInPercent(Measure):
+    """A metric whose value takes one figure's sums alone, as a plugin's may."""
+
+    def value(self, sums: Sequence[float]) -> float:
+        return 100 * sums[0] / sums[1] if sums[1] else 0.0
+
+
+def test_intervals_of_metrics_with_a_value_of_their_own(folder: Path) -> None:
+    """Sums of all draws are passed together only to a metric that takes arrays."""
+    run = {f"q{number}": {"a": 2.0, "b": 1.0} for number in range(9)}
+    qrels = {name: {"ab"[index % 3 > 0]: 1} for index, name in enumerate(run)}
+    files = write(folder, run, qrels)
+    metrics = {"in percent": HitsInPercent("Success@1"), **make_metrics(["Success@1", "NumRet"])}
+    own, theirs, counted = evaluate_run(
+        read_trec_run(files[0]), questions_of(read_qrels(files[1])), metrics, depth=2
+    ).figures
+    assert own.low is not None
+    assert theirs.low is not None
+    assert theirs.high is not None
+    assert theirs.low < theirs.high
+    assert (own.low, own.high) == pytest.approx((100 * theirs.low, 100 * theirs.high))
+    assert (counted.low, counted.high) == (18.0, 18.0)

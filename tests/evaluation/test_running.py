@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import pytest
 
@@ -266,3 +268,12 @@ def test_questions_without_labels_are_refused_where_nothing_is_answered(store):
             evaluate(memory, asked())
         with pytest.raises(QuestionError, match="no question to evaluate"):
             evaluate(memory, [])
+
+
+def test_a_prediction_as_a_dictionary_has_all_that_it_has(store):
+    with make(store, k=2) as rag:
+        report = evaluate(rag, [*graded(p1=1, p2=0), *asked(answers=("ruled",))])
+    for prediction in report.predictions:
+        assert prediction.ranking is not None
+        assert prediction.to_dict() == asdict(prediction)
+        assert json.loads(json.dumps(prediction.to_dict()))

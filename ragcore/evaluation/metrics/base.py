@@ -59,6 +59,14 @@ class Mean:
     capabilities: ClassVar[frozenset[str]] = frozenset()
     resampled: ClassVar[bool] = True
     labels: ClassVar[Labels | None] = None
+    takes_arrays: ClassVar[bool] = True
+    """Whether `value` computes many figures at once, of sums that are arrays."""
+
+    def __init_subclass__(cls) -> None:
+        """Do not pass arrays to a subclass that has a `value` of its own and does not say so."""
+        super().__init_subclass__()
+        if "value" in cls.__dict__ and "takes_arrays" not in cls.__dict__:
+            cls.takes_arrays = False
 
     def __init__(self, config: ComponentConfig) -> None:
         self.config = config
@@ -75,6 +83,6 @@ class Mean:
         """Return the score of each question, and 1 to count it."""
         return [None if score is None else (score, 1.0) for score in self.scores(predictions)]
 
-    def value(self, sums: Sequence[float]) -> float:
-        """Compute the mean."""
+    def value(self, sums: Any) -> Any:
+        """Compute the mean, or means of sums that are arrays."""
         return sums[0] / sums[1]

@@ -145,6 +145,8 @@ class Ndcg(RankingMetric):
 class Measure(RankingMetric):
     """A measure by its name in ir-measures, such as AP(rel=2)@100."""
 
+    takes_arrays: ClassVar[bool] = True
+
     def __init__(self, name: str) -> None:
         """Parse the measure's name; see `parse_measure` for what it raises."""
         super().__init__(NoSettings())
@@ -155,7 +157,7 @@ class Measure(RankingMetric):
         """Return the measure."""
         return self._measure
 
-    def value(self, sums: Sequence[float]) -> float:
+    def value(self, sums: Any) -> Any:
         """Compute the mean; of a measure that counts (NumRel, NumRet, NumQ), the sum."""
         return sums[0] if self._sums else super().value(sums)
 
@@ -243,11 +245,11 @@ def _by_rank(rankings: Iterable[Ranking]) -> tuple[list[dict[str, int]], list[in
     grades, lengths = [], []
     for ranking in rankings:
         judged = ranking.grades
-        by_rank = {
-            str(rank): judged[name] for rank, name in enumerate(ranking.ids) if name in judged
-        }
-        if len(by_rank) < len(judged):
-            missing = judged.keys() - set(ranking.ids)
+        # Few of many passages are judged, so that these alone are looked for.
+        both = judged.keys() & set(ranking.ids)
+        by_rank = {str(ranking.ids.index(name)): judged[name] for name in both}
+        if len(both) < len(judged):
+            missing = judged.keys() - both
             by_rank |= {f"{_UNRETRIEVED}{name}": judged[name] for name in missing}
         grades.append(by_rank or {_UNRETRIEVED: 1})
         lengths.append(len(ranking.ids))
