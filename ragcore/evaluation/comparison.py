@@ -25,6 +25,7 @@ from ragcore.errors import QuestionError
 from ragcore.evaluation.candidate import open_candidate
 from ragcore.evaluation.checks import absent_passages
 from ragcore.evaluation.prediction import has_abstained
+from ragcore.evaluation.searching import BATCH
 from ragcore.questions import LabelledQuestion
 from ragcore.questions.matching import is_correct, is_relevant, same_answer
 from ragcore.rag import Rag
@@ -33,9 +34,6 @@ from ragcore.types import Answer
 __all__ = ["CitedPassage", "ComparedQuestion", "Comparison", "Side", "Tally", "compare"]
 
 _LOG: Final = logging.getLogger("ragcore.evaluation")
-
-BATCH: Final = 32
-"""Questions that are retrieved for together; `rag.batch_size` sets how many are read together."""
 
 
 @dataclass(frozen=True, slots=True)

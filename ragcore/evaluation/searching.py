@@ -6,7 +6,7 @@ is known which ones are relevant: then no text is read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -18,12 +18,12 @@ from ragcore.questions import LabelledQuestion
 from ragcore.questions.labelled import RELEVANT
 from ragcore.questions.matching import is_relevant
 from ragcore.retrievers.members import deepest_search
-from ragcore.types import MISSING_ROW, Answer, Hits
+from ragcore.types import MISSING_ROW, Answer
 
 __all__ = ["BATCH", "deepest_ranking", "evidence_ranking", "judged_ranking", "search_rankings"]
 
 BATCH: Final = 32
-"""Questions that are searched for together."""
+"""Questions that are searched for together; `rag.batch_size` sets how many are read together."""
 
 
 def deepest_ranking(memory: Memory) -> int | None:
@@ -42,7 +42,6 @@ def search_rankings(
     depth: int,
     *,
     where: Filter | None = None,
-    progress: Callable[[int, int], object] | None = None,
 ) -> list[Ranking]:
     """Search for each question, and judge the passages that are found.
 
@@ -51,7 +50,6 @@ def search_rankings(
         questions: with what is known to be right.
         depth: passages to search for, at least 1.
         where: which passages may be found; None for all.
-        progress: called after each batch with the questions done and all questions.
 
     Raises:
         ComponentError: the retriever breaks its contract.
@@ -59,23 +57,17 @@ def search_rankings(
     rankings: list[Ranking] = []
     for begin in range(0, len(questions), BATCH):
         batch = questions[begin : begin + BATCH]
-        hits = _hits(memory, [question.question for question in batch], depth, where)
-        found = hits.rows != MISSING_ROW  # [B, depth]
-        ids = memory.passages.ids(hits.rows[found])
-        ends = np.cumsum(found.sum(axis=1)).tolist()
+        hits = memory.hits([question.question for question in batch], depth, where=where)
+        exists = hits.rows != MISSING_ROW  # [B, depth]
+        ids = memory.passages.ids(hits.rows[exists])
+        ends = np.cumsum(exists.sum(axis=1)).tolist()
         for number, question in enumerate(batch):
             start = ends[number - 1] if number else 0
-            scores = hits.scores[number][found[number]].tolist()
-            rows = hits.rows[number][found[number]].tolist()
+            scores = hits.scores[number][exists[number]].tolist()
+            rows = hits.rows[number][exists[number]].tolist()
             names = ids[start : ends[number]]
             rankings.append(judged_ranking(memory, question, names, scores, depth, rows))
-        if progress is not None:
-            progress(len(rankings), len(questions))
     return rankings
-
-
-def _hits(memory: Memory, texts: Sequence[str], depth: int, where: Filter | None) -> Hits:
-    return memory.hits(texts, depth, where=where)
 
 
 def judged_ranking(
