@@ -9,7 +9,7 @@ from pathlib import Path
 import ir_measures
 import pytest
 import pytrec_eval
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ragcore.errors import MetricError, QuestionError, UnknownComponentError
@@ -115,10 +115,12 @@ MEASURED_HERE = [
     most=st.integers(1, 6),
     qrels=st.dictionaries(
         queries,
-        st.dictionaries(st.sampled_from([*"abcdefgh"]), st.integers(0, 3), min_size=1),
-        min_size=1,
+        st.dictionaries(st.sampled_from([*"abcdefgh"]), st.integers(0, 3), min_size=3),
+        min_size=2,
     ),
 )
+# Compat orders relevant passages of one grade by their scores, those not found by a score of 0.
+@example(run={"q1": ["b", "a"]}, most=2, qrels={"q1": {"a": 1, "b": 1, "g": 1}})
 def test_measures_by_rank_are_those_of_the_passages_themselves(
     run: dict, most: int, qrels: dict, folder: Path
 ) -> None:
