@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
@@ -145,19 +144,14 @@ def _batches(
 def _of_file(
     path: Path, format_name: str, limit: int | None, trec: bool
 ) -> Iterator[list[_Question]]:
-    """Read the questions of a file; one without an id has its number among them as its id.
+    """Read the questions of a file, in batches.
 
     Raises:
         QuestionError: the file cannot be read or has faults, or ids that a TREC run cannot have.
     """
     from ragcore.questions import read_questions, spread_over
 
-    read = read_questions(path, format=format_name)
-    numbered = [
-        question if question.id else replace(question, id=str(number))
-        for number, question in enumerate(read, 1)
-    ]
-    chosen = spread_over(numbered, limit)
+    chosen = spread_over(read_questions(path, format=format_name), limit)
     if trec:
         _check_topics(path, chosen)
     rest = iter(chosen)

@@ -158,12 +158,12 @@ def _unanswered(prediction: Prediction) -> MetricError:
 def unique_ids(questions: Sequence[LabelledQuestion]) -> list[str]:
     """Return an id for each question, unique among them.
 
-    One without an id, or with the id of an earlier one, gets its index as id, with a mark behind it
-    where that is taken too.
+    One without an id, or with the id of an earlier one, gets its number as id, from 1 as
+    `read_questions` counts, with a mark behind it where that is taken too.
     """
     ids: dict[str, None] = {}
-    for index, question in enumerate(questions):
-        name = question.id if question.id and question.id not in ids else f"{index}"
+    for number, question in enumerate(questions, 1):
+        name = question.id if question.id and question.id not in ids else f"{number}"
         while name in ids:
             name += "'"
         ids[name] = None

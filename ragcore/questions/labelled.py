@@ -24,7 +24,7 @@ class LabelledQuestion:
         answers: any of them is right; empty where none is known. By version, an empty list says
             that the question has no answer by that version.
         passage_ids: passages, any of which answers the question; empty where none is known.
-        id: from the question's file; empty where that has none.
+        id: from the question's file, or its number there; empty where it is of no file.
         regex: whether the answers are regular expressions, as CuratedTREC's are.
         titles: titles of pages, any of which answers the question, as FEVER and KILT give them.
         paragraphs: texts, any of which answers the question, as SQuAD gives them.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,6 +38,9 @@ def read_questions(
 ) -> list[LabelledQuestion]:
     """Read the questions of a file, a folder or a data set, in order.
 
+    A question without an id gets its number among all of the file, from 1. So it has the same id
+    wherever it is named, also where only some of the questions are asked.
+
     Args:
         path: JSON lines, one JSON document, or a tab-separated table (.tsv, .csv), gzipped or not;
             a folder in BEIR's form; or "ir_datasets:NAME".
@@ -62,7 +66,10 @@ def read_questions(
             questions = judged_questions(questions, read_qrels(qrels))
     if plain and not all(question.answers for question in questions):
         raise QuestionError(f"{path}: expected an answer for each question, found questions alone")
-    return questions
+    return [
+        question if question.id else replace(question, id=str(number))
+        for number, question in enumerate(questions, 1)
+    ]
 
 
 def is_dataset(path: str | Path) -> bool:

@@ -307,3 +307,23 @@ def test_the_earlier_name_of_hit_is_warned_of(capsys, pipeline):  # noqa: F811
     assert {**old, "metric": "hit@1"} == new
     (warning,) = row["warnings"]
     assert warning.startswith("recall@1: recall@k is called hit@k now")
+
+
+def test_questions_without_ids_have_the_same_ones_in_every_run(capsys, pipeline, tmp_path):  # noqa: F811
+    questions = tmp_path / "unnamed.jsonl"
+    texts = ["who rules chad", "who rules mali", "who rules peru"]
+    rows = [{"question": text, "passage_ids": [text.split()[-1]]} for text in texts]
+    questions.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    run = tmp_path / "run.txt"
+    options = ["--questions", str(questions), "--trec", "-k", "4"]
+    assert main(["search", str(pipeline), *options]) == 0
+    run.write_text(capsys.readouterr().out, encoding="utf-8")
+    for limit in ([], ["--limit", "2"]):
+        wanted = ["eval", str(pipeline), str(questions), "--metric", "RR", *limit, "--json"]
+        assert main([*wanted, "--retrieval"]) == 0
+        searched = json.loads(capsys.readouterr().out)
+        assert main([*wanted, "--run", str(run)]) == 0
+        read = json.loads(capsys.readouterr().out)
+        assert read["metrics"] == searched["metrics"]
+        ids = [prediction["id"] for prediction in read["predictions"]]
+        assert ids == (["1", "2"] if limit else ["1", "2", "3"])

@@ -155,7 +155,7 @@ JSONL = lines({"question": "q", "answers": {"2016": ["a"]}, "id": 4}, {"question
 PATTERNS = lines({"question": "q", "answers": ["a+"], "regex": True})
 
 CASES = {
-    "nq-open": ("q.jsonl", NQ, [LabelledQuestion("who won", ("1988", "in 1988"))]),
+    "nq-open": ("q.jsonl", NQ, [LabelledQuestion("who won", ("1988", "in 1988"), id="1")]),
     "triviaqa": (
         "q.json",
         TRIVIAQA,
@@ -181,7 +181,7 @@ CASES = {
             LabelledQuestion("How far?", ("1\\d+ miles",), id="12", regex=True),
         ],
     ),
-    "dpr-tsv": ("q.csv", DPR_TSV, [LabelledQuestion("who is it?", ("Ann", "Ann Lee"))]),
+    "dpr-tsv": ("q.csv", DPR_TSV, [LabelledQuestion("who is it?", ("Ann", "Ann Lee"), id="1")]),
     "msmarco": (
         "q.json",
         MSMARCO,
@@ -218,13 +218,13 @@ CASES = {
             LabelledQuestion("Why?", id="b", unanswerable=True),
         ],
     ),
-    "dpr": ("q.json", DPR, [LabelledQuestion("who?", ("Ann",), ("17",))]),
+    "dpr": ("q.json", DPR, [LabelledQuestion("who?", ("Ann",), ("17",), id="1")]),
     "jsonl": (
         "q.jsonl",
         JSONL,
-        [LabelledQuestion("q", {"2016": ("a",)}, id="4"), LabelledQuestion("r")],
+        [LabelledQuestion("q", {"2016": ("a",)}, id="4"), LabelledQuestion("r", id="2")],
     ),
-    "patterns": ("q.jsonl", PATTERNS, [LabelledQuestion("q", ("a+",), regex=True)]),
+    "patterns": ("q.jsonl", PATTERNS, [LabelledQuestion("q", ("a+",), regex=True, id="1")]),
 }
 
 
