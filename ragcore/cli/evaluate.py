@@ -10,7 +10,7 @@ import typer
 from ragcore.cli.arguments import JsonOption, OverridesArgument
 from ragcore.cli.outputs import check_file, check_folder
 from ragcore.cli.progress import question_bar
-from ragcore.errors import ConfigError
+from ragcore.errors import ConfigError, MetricError
 from ragcore.views.output import print_json
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def evaluate(
 
     Without a generator in the pipeline, or with --retrieval or --run, retrieval alone is measured.
     """
-    from ragcore.evaluation.choosing import make_metrics
+    from ragcore.evaluation.choosing import make_metrics, search_depth
     from ragcore.evaluation.repeating import compare_with_run
     from ragcore.evaluation.runs import read_run
     from ragcore.views.console import print_view
@@ -101,6 +101,11 @@ def evaluate(
     if against is not None:
         read_run(against)
     metrics = make_metrics(metric) if metric else None
+    if run_out is not None and metrics is not None and search_depth(metrics, depth) is None:
+        raise MetricError(
+            "--run-out writes rankings, and none is needed by the metrics named: name one of "
+            "passages too, such as nDCG@10"
+        )
     source = _source(pipeline, questions, format, limit, qrels, run)
     if run is not None:
         report = _measured_run(run, pipeline, source, overrides or (), qrels, metrics, depth)
@@ -109,8 +114,6 @@ def evaluate(
         assert source is not None
         report = _evaluated(pipeline, source, overrides or (), metrics, depth, retrieval)
     differences = compare_with_run(against, report) if against is not None else []
-    if run_out is not None:
-        report.write_trec_run(run_out)
     if output is not None:
         assert pipeline is not None
         assert source is not None
@@ -125,9 +128,13 @@ def evaluate(
         print_view(f"{len(report.predictions)} questions, {searched}", figures_view(report.figures))
         if against is not None:
             print_view(f"\ncompared with {against}", differences_view(differences))
-        for path in (output, run_out):
-            if path is not None:
-                print_view(f"\nwritten to {path}", soft_wrap=True)
+        if output is not None:
+            print_view(f"\nwritten to {output}", soft_wrap=True)
+    # Last, as ids of passages may be none that a run can have: the figures are not lost with it.
+    if run_out is not None:
+        report.write_trec_run(run_out)
+        if not as_json:
+            print_view(f"\nwritten to {run_out}", soft_wrap=True)
     if report.failed:
         raise typer.Exit(1)
 

@@ -6,6 +6,7 @@ first. Knows rankings; knows nothing of measures.
 
 from __future__ import annotations
 
+import gzip
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -95,7 +96,7 @@ def write_run(path: Path, rankings: Mapping[str, Ranking], tag: str) -> None:
     Where a score is not below the one before, the next lower number of single precision is written.
 
     Args:
-        path: replaced if it is a file.
+        path: replaced if it is a file; one whose name ends in .gz is compressed.
         rankings: by question id.
         tag: the run's name.
 
@@ -114,8 +115,10 @@ def write_run(path: Path, rankings: Mapping[str, Ranking], tag: str) -> None:
             above = min(np.float32(score), below)
             # Nine digits tell all numbers of single precision apart.
             lines.append(f"{question} Q0 {passage} {rank} {above:.9g} {tag}\n")
+    data = "".join(lines).encode("utf-8")
     with replacing(path) as file:
-        file.write("".join(lines).encode("utf-8"))
+        # Without the time, so that the same run is the same file.
+        file.write(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
 
 
 def _ordered(scores: Mapping[str, float]) -> list[tuple[str, float]]:

@@ -15,7 +15,7 @@ from typing import Final
 
 from ragcore.disk.paths import usable_path
 from ragcore.errors import QuestionError
-from ragcore.questions.labelled import LabelledQuestion
+from ragcore.questions.labelled import LabelledQuestion, texts_of
 from ragcore.questions.texts import fault_of
 from ragcore.questions.unpacking import read_text
 
@@ -34,8 +34,10 @@ _SHOWN: Final = 3
 _MOST_FAULTS: Final = 20
 
 _TOPIC: Final = re.compile(r"<top>(.*?)</top>|<topic\b([^>]*)>(.*?)</topic>", re.S | re.I)
-_NUMBER: Final = re.compile(r"<num>\s*(?:Number:)?\s*([^\s<]+)|\bnumber\s*=\s*[\"']([^\"']+)", re.I)
+_NUMBER: Final = re.compile(r"<num>\s*(?:Number:)?\s*([^\s<]+)", re.I)
+_ATTRIBUTE: Final = re.compile(r"""\bnumber\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""", re.I)
 _TITLE: Final = re.compile(r"<(?:title|query)>\s*(?:Topic:)?([^<]*)", re.I)
+_CDATA: Final = re.compile(r"<!\[CDATA\[(.*?)\]\]>", re.S)
 _HEADER: Final = ("query-id", "corpus-id", "score")
 
 
@@ -144,9 +146,18 @@ def judged_questions(questions: Sequence[LabelledQuestion], qrels: Qrels) -> lis
             f"{_examples(list(qrels.grades))}, the questions are {_examples(unjudged)}: check that "
             "both are of one data set"
         )
+    labelled = {q.id for q in questions if texts_of(q.answers) or texts_of(q.passage_ids)}
     for ids, what in (
         (unknown, "questions of {} ({}) are not among those asked: their judgments are not used"),
-        (unjudged, "questions asked have no judgment in {} ({}): ranking metrics leave them out"),
+        (
+            [name for name in unjudged if name not in labelled],
+            "questions asked have no judgment in {} ({}): ranking metrics leave them out",
+        ),
+        (
+            [name for name in unjudged if name in labelled],
+            "questions asked have no judgment in {} ({}): ranking metrics judge them by their own "
+            "passage ids or answers",
+        ),
     ):
         if ids:
             _LOG.warning("%d %s", len(ids), what.format(source, _examples(ids)))
@@ -176,10 +187,13 @@ def _topic_lines(text: str) -> Iterator[tuple[int, str, str]]:
 
 
 def _tagged_topics(text: str) -> Iterator[tuple[int, str, str]]:
+    # Line breaks stay, so that lines are counted as in the file.
+    text = _CDATA.sub(lambda section: html.escape(section[1]), text)
     for match in _TOPIC.finditer(text):
-        body = match[1] if match[1] is not None else match[2] + match[3]
-        number, title = _NUMBER.search(body), _TITLE.search(body)
-        topic_id = (number[1] or number[2]) if number else ""
+        attribute = _ATTRIBUTE.search(match[2] or "")
+        body = match[1] if match[1] is not None else match[3]
+        number, title = attribute or _NUMBER.search(body), _TITLE.search(body)
+        topic_id = next(filter(None, number.groups()), "") if number else ""
         question = " ".join(html.unescape(title[1]).split()) if title else ""
         yield text.count("\n", 0, match.start()) + 1, html.unescape(topic_id).strip(), question
 

@@ -327,3 +327,20 @@ def test_questions_without_ids_have_the_same_ones_in_every_run(capsys, pipeline,
         assert read["metrics"] == searched["metrics"]
         ids = [prediction["id"] for prediction in read["predictions"]]
         assert ids == (["1", "2"] if limit else ["1", "2", "3"])
+
+
+def test_a_run_file_that_cannot_be_written_loses_no_figures(capsys, pipeline, tmp_path):  # noqa: F811
+    questions, run = tmp_path / "spaced.jsonl", tmp_path / "run.txt"
+    questions.write_text('{"question": "who rules chad", "id": "a b", "passage_ids": ["chad"]}\n')
+    options = [str(pipeline), str(questions), "--retrieval", "--run-out", str(run)]
+    folder = tmp_path / "kept"
+    assert main(["eval", *options, "--metric", "RR", "--output", str(folder)]) == 2
+    out, err = capsys.readouterr()
+    assert "RR " in out
+    assert "'a b' cannot stand" in err
+    assert (folder / "run.json").is_file()
+    assert not run.exists()
+    assert main(["eval", *options[:2], "--metric", "log_prob", "--run-out", str(run)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "--run-out writes rankings" in err

@@ -28,7 +28,7 @@ Identify organizations.
 XML = """<?xml version="1.0"?>
 <topics>
   <topic number="1"><query>coronavirus origin</query><question>what?</question></topic>
-  <topic number="2"><title>weather</title></topic>
+  <topic number=2><title><![CDATA[weather <now> & then]]></title></topic>
 </topics>
 """
 
@@ -62,7 +62,7 @@ def test_topics_are_joined_with_their_judgments(folder):
             TAGGED,
             [("301", "International Organized Crime"), ("302", "Polio & after")],
         ),
-        ("topics.xml", XML, [("1", "coronavirus origin"), ("2", "weather")]),
+        ("topics.xml", XML, [("1", "coronavirus origin"), ("2", "weather <now> & then")]),
     ],
 )
 def test_topics_in_tags_are_read(tmp_path, name, text, expected):
@@ -137,6 +137,16 @@ def test_what_has_no_counterpart_is_counted(folder, caplog):
     (folder / "qrels.txt").write_text("8 0 b 1\n", encoding="utf-8")
     with pytest.raises(QuestionError, match="no judgment of any of the 2 questions"):
         read_questions(folder / "topics.tsv", qrels=folder / "qrels.txt")
+
+
+def test_questions_with_answers_are_not_called_left_out(tmp_path, caplog):
+    rows = '{"question": "q", "id": "1"}\n{"question": "r", "id": "2", "answer": "x"}\n'
+    (tmp_path / "q.jsonl").write_text(rows + '{"question": "s", "id": "3"}\n', encoding="utf-8")
+    (tmp_path / "qrels").write_text("1 0 a 1\n", encoding="utf-8")
+    read_questions(tmp_path / "q.jsonl", qrels=tmp_path / "qrels")
+    left_out, by_answers = [record.getMessage() for record in caplog.records]
+    assert "('3'): ranking metrics leave them out" in left_out
+    assert "('2'): ranking metrics judge them by their own" in by_answers
 
 
 @pytest.fixture
