@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Container
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from ragcore.questions.unpacking import read_text
 __all__ = ["is_beir_folder", "read_beir"]
 
 _QUERIES = "queries.jsonl"
+_EXPECTED = 'expected a query as {"_id": "…", "text": "…"}'
 
 
 def is_beir_folder(path: str | Path) -> bool:
@@ -37,6 +39,10 @@ def read_beir(folder: str | Path, qrels: str | Path | None = None) -> list[Label
             is judged; names file and line.
     """
     folder = usable_path(folder, QuestionError)
+    if folder.is_file():
+        raise QuestionError(
+            f"{folder}: a file: expected a folder with queries.jsonl and qrels/, as BEIR's are"
+        )
     judgments = Path(qrels) if qrels is not None else _file(folder / "qrels" / "test.tsv")
     if qrels is None and not judgments.is_file():
         splits = sorted(path.name for path in folder.glob("qrels/*.tsv*"))
@@ -45,7 +51,7 @@ def read_beir(folder: str | Path, qrels: str | Path | None = None) -> list[Label
             + (f"found {', '.join(splits)}: name one as --qrels" if splits else "found no qrels")
         )
     judged = read_qrels(judgments)
-    queries = [each for each in _queries(_file(folder / _QUERIES)) if each.id in judged.grades]
+    queries = _queries(_file(folder / _QUERIES), judged.grades)
     if not queries:
         raise QuestionError(
             f"{judgments}: no judgment of a query in {folder / _QUERIES}: check that both are of "
@@ -54,13 +60,18 @@ def read_beir(folder: str | Path, qrels: str | Path | None = None) -> list[Label
     return judged_questions(queries, judged)
 
 
-def _queries(path: Path) -> list[LabelledQuestion]:
+def _queries(path: Path, judged: Container[str]) -> list[LabelledQuestion]:
+    """Read the judged queries; others may have an empty text."""
     queries: list[LabelledQuestion] = []
     lines: dict[str, int] = {}
     faults = []
     for number, line in checked_lines(read_text(path)):
         try:
-            query = replace(_query(json.loads(line)), line=number)
+            record = json.loads(line)
+            query_id = _id(record)
+            if query_id not in judged:
+                continue
+            query = replace(_query(record, query_id), line=number)
             if query.id in lines:
                 raise ValueError(f"the _id {query.id!r} is that of line {lines[query.id]}")
         except RecursionError:
@@ -74,13 +85,19 @@ def _queries(path: Path) -> list[LabelledQuestion]:
     return queries
 
 
-def _query(record: Any) -> LabelledQuestion:
-    fields = record if isinstance(record, dict) else {}
-    query_id, text = fields.get("_id"), fields.get("text")
+def _id(record: Any) -> str:
+    query_id = record.get("_id") if isinstance(record, dict) else None
     if isinstance(query_id, int):
         query_id = str(query_id)
-    if not isinstance(query_id, str) or not query_id or not isinstance(text, str):
-        raise ValueError('expected a query as {"_id": "…", "text": "…"}')
+    if not isinstance(query_id, str) or not query_id:
+        raise ValueError(_EXPECTED)
+    return query_id
+
+
+def _query(record: dict[str, Any], query_id: str) -> LabelledQuestion:
+    text = record.get("text")
+    if not isinstance(text, str):
+        raise ValueError(_EXPECTED)
     if not text.strip():
         raise ValueError("text: expected a text that is not empty")
     for name, value in (("text", text), ("_id", query_id)):

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-__all__ = ["RELEVANT", "LabelledQuestion", "Gold", "texts_of"]
+__all__ = ["GREATEST_GRADE", "RELEVANT", "LabelledQuestion", "Gold", "texts_of"]
 
 RELEVANT: Final = 1
 """The least grade of a relevant passage, as for trec_eval."""
+
+GREATEST_GRADE: Final = 1000
+"""trec_eval takes seconds for each question with greater ones, and 0 as the value of some."""
 
 Gold = tuple[str, ...] | Mapping[str, tuple[str, ...]]
 """What is right: the same for every version of the memory, or by the version's name."""

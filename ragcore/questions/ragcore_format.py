@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from ragcore.questions.labelled import Gold, LabelledQuestion, texts_of
+from ragcore.questions.labelled import GREATEST_GRADE, Gold, LabelledQuestion, texts_of
 from ragcore.questions.patterns import check_pattern
 
 __all__ = ["ANSWER_KEYS", "ID_KEYS", "ragcore_question"]
@@ -79,11 +79,13 @@ def _relevance(value: object) -> dict[str, int]:
     """Return the grades of a record by passage id."""
     if value is None:
         return {}
-    whole = isinstance(value, dict) and all(type(grade) is int for grade in value.values())
+    whole = isinstance(value, dict) and all(
+        type(grade) is int and abs(grade) <= GREATEST_GRADE for grade in value.values()
+    )
     if not isinstance(value, dict) or not whole or not all(name.strip() for name in value):
         raise ValueError(
-            "relevance: expected a mapping from passage ids to whole numbers, as "
-            f'{{"d1": 2}}, found {value!r:.80}'
+            "relevance: expected a mapping from passage ids to whole numbers of at most "
+            f'{GREATEST_GRADE}, as {{"d1": 2}}, found {value!r:.80}'
         )
     return value
 

@@ -15,7 +15,7 @@ from typing import Final
 
 from ragcore.disk.paths import usable_path
 from ragcore.errors import QuestionError
-from ragcore.questions.labelled import LabelledQuestion, texts_of
+from ragcore.questions.labelled import GREATEST_GRADE, LabelledQuestion, texts_of
 from ragcore.questions.texts import fault_of
 from ragcore.questions.unpacking import read_text
 
@@ -38,6 +38,7 @@ _NUMBER: Final = re.compile(r"<num>\s*(?:Number:)?\s*([^\s<]+)", re.I)
 _ATTRIBUTE: Final = re.compile(r"""\bnumber\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""", re.I)
 _TITLE: Final = re.compile(r"<(?:title|query)>\s*(?:Topic:)?([^<]*)", re.I)
 _CDATA: Final = re.compile(r"<!\[CDATA\[(.*?)\]\]>", re.S)
+_GRADE: Final = re.compile(r"[+-]?[0-9]{1,9}")
 _HEADER: Final = ("query-id", "corpus-id", "score")
 
 
@@ -111,10 +112,12 @@ def read_qrels(path: str | Path) -> Qrels:
             )
             continue
         question, passage, written = columns[0], columns[-2], columns[-1]
-        try:
-            grade = int(written)
-        except ValueError:
-            faults.append(f"{path}:{number}: the grade is {written!r:.40}, expected a whole number")
+        grade = int(written) if _GRADE.fullmatch(written) else GREATEST_GRADE + 1
+        if abs(grade) > GREATEST_GRADE:
+            faults.append(
+                f"{path}:{number}: the grade is {written!r:.40}, expected a whole number, at most "
+                f"{GREATEST_GRADE}"
+            )
             continue
         judged = grades.setdefault(question, {})
         if judged.setdefault(passage, grade) != grade:

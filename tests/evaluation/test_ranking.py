@@ -227,7 +227,7 @@ def test_the_deepest_measure_says_how_deep_is_searched() -> None:
         ("nDCG@", MetricError, "NAME@K"),
         ("nDCG@0", MetricError, "expected 1 or more"),
         ("AP(relevance=2)", MetricError, "unsupported params"),
-        ("P", MetricError, "cutoff"),
+        ("R", MetricError, "'R': needs a number of passages, as R@100$"),
         ("AP[0]", MetricError, "expected NAME"),
         ("alpha_nDCG@10", MetricError, "cannot compute it here: .*pyndeval"),
     ],
@@ -325,3 +325,10 @@ def test_intervals_of_metrics_with_a_value_of_their_own(folder: Path) -> None:
     assert theirs.low < theirs.high
     assert (own.low, own.high) == pytest.approx((100 * theirs.low, 100 * theirs.high))
     assert (counted.low, counted.high) == (18.0, 18.0)
+
+
+def test_a_run_whose_name_says_so_is_compressed(tmp_path: Path) -> None:
+    path = tmp_path / "run.txt.gz"
+    write_run(path, {"q": Ranking(("a", "b"), (2.0, 1.0), 2)}, "tag")
+    assert path.read_bytes()[:2] == b"\x1f\x8b"
+    assert read_trec_run(path).hits == {"q": [("a", 2.0), ("b", 1.0)]}

@@ -94,6 +94,9 @@ def test_faulty_topics_are_named(tmp_path, text, message):
     [
         ("7 0 a 1\n7 0 a\n", r"q.txt:2: 3 columns, expected 4"),
         ("7 0 a high\n", r"q.txt:1: the grade is 'high'"),
+        ("7 0 a 1_0\n", r"q.txt:1: the grade is '1_0'"),
+        ("7 0 a ٣\n", r"q.txt:1: the grade is '٣'"),
+        ("7 0 a 2147483647\n", r"q.txt:1: the grade is '2147483647'"),
         ("7 0 a 1.5\n", r"q.txt:1: the grade is '1.5'"),
         ("7 0 a 1\n7 0 a 0\n", r"q.txt:2: passage 'a' has grade 0 for question '7', and 1"),
         ("", "no judgment"),
@@ -179,16 +182,26 @@ def test_a_folder_of_beir_has_the_queries_of_its_split(beir):
     [
         ("{", r"queries.jsonl:4: "),
         ('{"_id": "q1", "text": "again"}', r"queries.jsonl:4: the _id 'q1' is that of line 1"),
-        ('{"_id": "q9", "text": " "}', r"queries.jsonl:4: text: expected a text"),
+        ('{"_id": "q4", "text": " "}', r"queries.jsonl:4: text: expected a text"),
         ('{"id": "q9", "text": "x"}', r"queries.jsonl:4: expected a query as"),
         ("[" * 100_000, r"queries.jsonl:4: nested too deeply"),
     ],
 )
 def test_faulty_queries_are_named(beir, line, message):
+    with (beir / "qrels" / "test.tsv").open("a", encoding="utf-8") as file:
+        file.write("q4\td4\t1\n")
     with (beir / "queries.jsonl").open("a", encoding="utf-8") as file:
         file.write(line + "\n")
     with pytest.raises(QuestionError, match=message):
         read_questions(beir)
+
+
+def test_queries_without_judgments_may_be_empty(beir):
+    with (beir / "queries.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"_id": "q9", "text": " "}\n')
+    assert [question.id for question in read_questions(beir)] == ["q1", "2"]
+    with pytest.raises(QuestionError, match=r"queries.jsonl: a file: expected a folder"):
+        read_questions(beir / "queries.jsonl", format="beir")
 
 
 def test_grades_are_read_from_ragcores_own_form(tmp_path):
@@ -196,7 +209,14 @@ def test_grades_are_read_from_ragcores_own_form(tmp_path):
     path.write_text('{"question": "q", "relevance": {"a": 2, "b": 0}}\n', encoding="utf-8")
     (question,) = read_questions(path)
     assert question.grades_by("v") == {"a": 2, "b": 0}
-    for value in ("[1]", '{"a": "2"}', '{"a": true}', '{"": 1}', '{"a": 1}, "passage_ids": ["a"]'):
+    for value in (
+        "[1]",
+        '{"a": "2"}',
+        '{"a": true}',
+        '{"a": 2147483647}',
+        '{"": 1}',
+        '{"a": 1}, "passage_ids": ["a"]',
+    ):
         path.write_text(f'{{"question": "q", "relevance": {value}}}\n', encoding="utf-8")
         with pytest.raises(QuestionError, match=r"q.jsonl:1: .*relevance"):
             read_questions(path)

@@ -178,6 +178,10 @@ def parse_measure(name: str) -> Any:
         raise LookupError(name) from None
     # It raises these for what is no such name, and for what parameters it does not take.
     except (ValueError, AssertionError, KeyError, TypeError, AttributeError) as error:
+        if "invalid param cutoff=<object" in str(error):
+            raise MetricError(
+                f"metric {name!r}: needs a number of passages, as {name}@100"
+            ) from None
         raise MetricError(
             f"metric {name!r}: no measure of ir-measures ({error}): expected NAME, NAME@K or "
             "NAME(parameter=value)@K, such as nDCG@10 or AP(rel=2)@100"
