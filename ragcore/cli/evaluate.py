@@ -106,6 +106,8 @@ def evaluate(
             "--run-out writes rankings, and none is needed by the metrics named: name one of "
             "passages too, such as nDCG@10"
         )
+    if pipeline is None and run is not None and qrels is not None:
+        _check_unused(format, limit, retrieval)
     source = _source(pipeline, questions, format, limit, qrels, run)
     if run is not None:
         report = _measured_run(run, pipeline, source, overrides or (), qrels, metrics, depth)
@@ -137,6 +139,21 @@ def evaluate(
             print_view(f"\nwritten to {run_out}", soft_wrap=True)
     if report.failed:
         raise typer.Exit(1)
+
+
+def _check_unused(format_name: str, limit: int | None, retrieval: bool) -> None:
+    """Refuse options without an effect where a run is measured by judgments alone.
+
+    Raises:
+        ConfigError: names them.
+    """
+    options = {"--limit": limit, "--format": format_name != "auto", "--retrieval": retrieval}
+    unused = [name for name, value in options.items() if value]
+    if unused:
+        raise ConfigError(
+            f"{', '.join(unused)} with --run and --qrels alone: there is no pipeline and no file "
+            "of questions: leave it out, or name both"
+        )
 
 
 def _source(

@@ -286,6 +286,11 @@ def test_a_run_file_gives_the_figures_of_its_search(capsys, caplog, pipeline):  
         ([], "expected a pipeline and a file of questions"),
         (["--run", "run.txt"], "a run file with judgments"),
         (["--run", "run.txt", "--qrels", "qrels", "--output", "out"], "--output keeps"),
+        (
+            ["--run", "r", "--qrels", "q", "--limit", "2", "--retrieval"],
+            "--limit, --retrieval with",
+        ),
+        (["--run", "r", "--qrels", "q", "--format", "topics"], "--format with --run"),
     ],
 )
 def test_what_is_missing_is_named(capsys, tmp_path, monkeypatch, options, message):
