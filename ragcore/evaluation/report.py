@@ -177,7 +177,8 @@ class Report:
             tag: the run's name, in the last column.
 
         Raises:
-            MetricError: there are no rankings, or an id or the tag has white space.
+            MetricError: there are no rankings.
+            QuestionError: an id or the tag has white space.
             StoreError: at the path is no regular file.
         """
         rankings = {}

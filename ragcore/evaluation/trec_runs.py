@@ -16,9 +16,10 @@ import numpy as np
 
 from ragcore.disk.paths import usable_path
 from ragcore.disk.replacing import replacing
-from ragcore.errors import MetricError, QuestionError
+from ragcore.errors import QuestionError
 from ragcore.evaluation.prediction import Ranking
 from ragcore.questions.trec import checked_lines, refuse
+from ragcore.questions.trec_run import run_lines
 from ragcore.questions.unpacking import read_text
 
 __all__ = ["TrecRun", "read_trec_run", "write_run"]
@@ -91,9 +92,7 @@ def read_trec_run(path: str | Path) -> TrecRun:
 
 
 def write_run(path: Path, rankings: Mapping[str, Ranking], tag: str) -> None:
-    """Write rankings so that their order is that of the scores: none of a question are equal.
-
-    Where a score is not below the one before, the next lower number of single precision is written.
+    """Write rankings; see `run_lines`.
 
     Args:
         path: replaced if it is a file; one whose name ends in .gz is compressed.
@@ -101,20 +100,14 @@ def write_run(path: Path, rankings: Mapping[str, Ranking], tag: str) -> None:
         tag: the run's name.
 
     Raises:
-        MetricError: an id or the tag has white space or is empty.
+        QuestionError: an id or the tag has white space or is empty.
         StoreError: at the path is no regular file.
     """
-    _check_column("the tag", tag)
-    lines = []
-    for question, ranking in rankings.items():
-        _check_column("the question id", question)
-        above = np.float32(np.inf)
-        for rank, (passage, score) in enumerate(zip(ranking.ids, ranking.scores, strict=True), 1):
-            _check_column("the passage id", passage)
-            below = np.nextafter(above, np.float32(-np.inf), dtype=np.float32)
-            above = min(np.float32(score), below)
-            # Nine digits tell all numbers of single precision apart.
-            lines.append(f"{question} Q0 {passage} {rank} {above:.9g} {tag}\n")
+    lines = (
+        f"{line}\n"
+        for question, ranking in rankings.items()
+        for line in run_lines(question, ranking.ids, ranking.scores, tag)
+    )
     data = "".join(lines).encode("utf-8")
     with replacing(path) as file:
         # Without the time, so that the same run is the same file.
@@ -126,12 +119,4 @@ def _ordered(scores: Mapping[str, float]) -> list[tuple[str, float]]:
     with np.errstate(over="ignore"):
         return sorted(
             scores.items(), key=lambda hit: (float(np.float32(hit[1])), hit[0]), reverse=True
-        )
-
-
-def _check_column(what: str, text: str) -> None:
-    if len(text.split()) != 1 or text != text.strip():
-        raise MetricError(
-            f"{what} {text!r:.100} cannot stand in a TREC run file: expected text without white "
-            "space"
         )

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from ragcore.errors import QuestionError
 
 __all__ = ["check_field", "run_lines"]
@@ -17,8 +19,9 @@ def run_lines(
 ) -> Iterator[str]:
     """Yield a line for each passage of a question, in the order that they have.
 
-    Ranks count from 1, also those of passages with equal scores. A score is written so that reading
-    it gives the same number.
+    trec_eval reads the scores alone, in single precision, and orders equal ones by id. So that it
+    sees the order of the ranks, a score that is not below the one before is written as the next
+    lower number.
 
     Args:
         question_id: the topic.
@@ -31,9 +34,13 @@ def run_lines(
     """
     check_field("question id", question_id)
     check_field("tag", tag)
+    above = np.float32(np.inf)
     for rank, (passage_id, score) in enumerate(zip(passage_ids, scores, strict=True), 1):
         check_field("passage id", passage_id)
-        yield f"{question_id} Q0 {passage_id} {rank} {score!r} {tag}"
+        below = np.nextafter(above, np.float32(-np.inf), dtype=np.float32)
+        above = min(np.float32(score), below)
+        # Nine digits tell all numbers of single precision apart.
+        yield f"{question_id} Q0 {passage_id} {rank} {above:.9g} {tag}"
 
 
 def check_field(name: str, value: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -128,7 +129,9 @@ def test_a_run_for_trecs_tools(folder: Path, capsys: pytest.CaptureFixture[str])
     assert [field[:4] for field in fields] == [
         ["1", "Q0", passage.id, str(rank)] for rank, passage in enumerate(result.passages, 1)
     ]
-    assert [float(field[4]) for field in fields] == list(result.scores)
+    scores = [float(field[4]) for field in fields]
+    assert scores == pytest.approx(list(result.scores))
+    assert all(above > below for above, below in itertools.pairwise(scores))
     assert {field[5] for field in fields} == {"mine"}
 
 
