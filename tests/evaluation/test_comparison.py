@@ -229,10 +229,10 @@ def test_questions_are_read_with_what_is_right(tmp_path):
     ]
     path.write_text("\n".join(map(json.dumps, lines)) + "\n", encoding="utf-8")
     assert read_questions(path) == [
-        LabelledQuestion("a"),
-        LabelledQuestion("b", ("x",)),
-        LabelledQuestion("c", {"old": ("x",), "new": ("y", "z")}, ("p",)),
-        LabelledQuestion("d", (), {"new": ("p", "q")}),
+        LabelledQuestion("a", id="1"),
+        LabelledQuestion("b", ("x",), id="2"),
+        LabelledQuestion("c", {"old": ("x",), "new": ("y", "z")}, ("p",), id="3"),
+        LabelledQuestion("d", (), {"new": ("p", "q")}, id="4"),
     ]
 
 

@@ -102,7 +102,7 @@ def test_a_lone_surrogate_is_refused_before_anything_is_encoded(
 ) -> None:
     row = {"id": "a", "title": "t", "text": "w", field: "x\ud800"}
     (pipeline.parent / "passages.jsonl").write_text(json.dumps(row) + "\n")
-    with pytest.raises(CorpusError, match=f"its {field} is not text: character 2"):
+    with pytest.raises(CorpusError, match=f"the {field} is not text: character 2"):
         build_memory(pipeline, version="one")
 
 

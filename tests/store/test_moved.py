@@ -410,7 +410,7 @@ def test_an_update_has_the_passages_of_a_build(tmp_path: Path) -> None:
             ):
                 for where in (None, read_where({"line": 2})):
                     results = [
-                        each.search(["about a", "U c"], 4, where=where) for each in (memory, right)
+                        each.hits(["about a", "U c"], 4, where=where) for each in (memory, right)
                     ]
                     assert np.array_equal(results[0].rows, results[1].rows)
                     assert np.array_equal(results[0].scores, results[1].scores)
