@@ -342,7 +342,7 @@ def test_a_run_file_that_cannot_be_written_loses_no_figures(capsys, pipeline, tm
     assert main(["eval", *options, "--metric", "RR", "--output", str(folder)]) == 2
     out, err = capsys.readouterr()
     assert "RR " in out
-    assert "'a b' cannot stand" in err
+    assert "'a b' has white space" in err
     assert (folder / "run.json").is_file()
     assert not run.exists()
     assert main(["eval", *options[:2], "--metric", "log_prob", "--run-out", str(run)]) == 2
