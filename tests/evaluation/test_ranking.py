@@ -102,7 +102,7 @@ def test_figures_are_those_of_trec_eval(run: dict, qrels: dict, folder: Path) ->
 
 MEASURED_HERE = [
     "AP", "AP@3", "AP(rel=2)", "Bpref", "Bpref(rel=2)", "Compat(p=0.8)", "IPrec@0.1",
-    "infAP", "Judged@2", "nDCG", "nDCG@2", "NumRel", "NumRet",
+    "infAP", "Judged@2", "nDCG", "nDCG@2", "NumRel",
     "NumRet(rel=1)", "P@2", "P(rel=2,judged_only=True)@2", "R@2",
     "Rprec", "RR", "RR@2", "nDCG(judged_only=True)@2", "SetAP", "SetF", "SetP", "SetR", "Success@2",
 ]  # fmt: skip
