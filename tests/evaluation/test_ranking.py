@@ -103,7 +103,7 @@ def test_figures_are_those_of_trec_eval(run: dict, qrels: dict, folder: Path) ->
 MEASURED_HERE = [
     "AP", "AP@3", "AP(rel=2)", "Bpref", "Bpref(rel=2)", "Compat(p=0.8)", "IPrec@0.1",
     "infAP", "Judged@2", "nDCG", "nDCG@2", "NumRel",
-    "NumRet(rel=1)", "P@2", "P(rel=2,judged_only=True)@2", "R@2",
+    "NumRet", "NumRet(rel=1)", "nDCG(gains={1:5,2:9})", "P@2", "P(rel=2,judged_only=True)@2", "R@2",
     "Rprec", "RR", "RR@2", "nDCG(judged_only=True)@2", "SetAP", "SetF", "SetP", "SetR", "Success@2",
 ]  # fmt: skip
 
@@ -119,6 +119,8 @@ MEASURED_HERE = [
         min_size=2,
     ),
 )
+# Next to measures of judged passages alone, ir-measures has NumRet count no others.
+@example(run={"q1": [*"abcdef"]}, most=4, qrels={"q1": {"a": 0, "b": 0}, "q2": {"c": 1}})
 # Compat orders relevant passages of one grade by their scores, those not found by a score of 0.
 @example(run={"q1": ["b", "a"]}, most=2, qrels={"q1": {"a": 1, "b": 1, "g": 1}})
 def test_measures_by_rank_are_those_of_the_passages_themselves(

@@ -209,11 +209,12 @@ def statistics_of(
     rankings = [_ranking(predictions[index], metrics) for index in judged]
     grades, lengths = _by_rank(rankings)
     named = {name: _remembered(metric.measure()) for name, metric in metrics.items()}
-    groups: dict[int | None, dict[str, Any]] = {}
+    groups: dict[tuple[int | None, str], dict[str, Any]] = {}
     for measure in named.values():
-        groups.setdefault(_passages_of(measure), {})[repr(measure)] = measure
+        key = _passages_of(measure), _qrels_of(measure)
+        groups.setdefault(key, {})[repr(measure)] = measure
     values: dict[str, list[float]] = {}
-    for most, group in groups.items():
+    for (most, _), group in groups.items():
         values |= _calculated(group, grades, lengths, most)
     table: dict[str, list[Sequence[float] | None]] = {}
     for name in metrics:
@@ -300,6 +301,16 @@ def _passages_of(measure: Any) -> int | None:
         return None
     # These sort all passages of a run in Python; the others share one run.
     return cutoff if measure.NAME in _IN_PYTHON else _SHALLOW
+
+
+def _qrels_of(measure: Any) -> str:
+    """Name the passages and gains that a measure is computed from.
+
+    ir-measures adds NumRet, NumQ and nDCG to whatever it computes already: next to a measure of
+    judged passages alone, NumRet counted no others.
+    """
+    parameters = measure.params
+    return f"{bool(parameters.get('judged_only'))} {parameters.get('gains')!r}"
 
 
 def _remembered(measure: Any) -> Any:
