@@ -4,8 +4,10 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import Future
 
 import pytest
+from pebble import ProcessExpired
 from ragcore_documents import pool as pool_module
 from ragcore_documents.pool import Pool
 from ragcore_documents.reading import Job, Outcome, Task
@@ -88,10 +90,36 @@ def test_no_file_is_begun_late_in_a_task():
 
 
 def test_results_come_in_the_order_of_the_items_whatever_happens_to_some():
-    names = [f"{kind}{number}" for number in range(8) for kind in ("a", "killed", "b")]
+    names = [f"{kind}{number}" for number in range(30) for kind in ("a", "killed", "b")]
     results = list(pool(workers=2).map(items(names)))
     assert [item for item, _ in results] == names
-    assert [outcome.state for _, outcome in results] == ["read", "skipped", "read"] * 8
+    assert [outcome.state for _, outcome in results] == ["read", "skipped", "read"] * 30
+
+
+def test_a_file_that_is_blamed_for_another_s_end_is_read_alone():
+    processes = pool_module._Processes(1, job(), 1, pool()._read)
+    (good, bad) = (task for _, task, _ in items(["good", "killed"]))
+    (outcome,) = processes.read_alone(good)
+    assert (outcome.state, outcome.digest) == ("read", "good")
+    assert "was killed by SIGKILL" in processes.read_alone(bad).reason
+    # As where pebble has not seen yet that the first was read when the second ends the process.
+    running = pool_module._Running(Future(), processes._started())
+    running.future.set_exception(ProcessExpired("Abnormal termination", code=-9))
+    try:
+        (outcome,) = pool_module._outcomes(processes, [good], running)
+    finally:
+        running.pool.stop()
+        running.pool.join()
+    assert (outcome.state, outcome.digest) == ("read", "good")
+
+
+def test_a_task_that_a_broken_pool_forgets_is_read_all_the_same():
+    processes = pool_module._Processes(1, job(), 1, pool()._read)
+    (task,) = (task for _, task, _ in items(["good"]))
+    running = pool_module._Running(Future(), processes._started())
+    running.pool.stop()
+    (outcome,) = pool_module._outcomes(processes, [task], running)
+    assert (outcome.state, outcome.digest) == ("read", "good")
 
 
 def test_items_without_a_file_start_no_process_and_keep_their_places():

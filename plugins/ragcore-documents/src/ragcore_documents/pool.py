@@ -17,7 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, wait
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
@@ -46,7 +46,10 @@ _AHEAD: Final = 3
 """Batches for each worker that are begun before their results are taken."""
 
 _WATCH: Final = 1.0
-"""Seconds between two looks at whether the parent is alive."""
+"""Seconds between two looks at whether the parent is alive, or the pool."""
+
+_TRIES: Final = 3
+"""How many pools may break while a task is handed to them."""
 
 _GIB: Final = 1 << 30
 _read: Callable[[Task], Outcome] | None = None
@@ -95,7 +98,7 @@ class Pool(Generic[Item]):
         # No more processes than there are tasks, where that is known already.
         tasks = sum(any(task is not None for _, task in batch) for batch in first)
         workers = max(1, min(self._workers, tasks))
-        running: deque[tuple[Sequence[tuple[Item, Task | None]], _Future | None]] = deque()
+        running: deque[tuple[Sequence[tuple[Item, Task | None]], _Running | None]] = deque()
         processes = _Processes(workers, self._job, self._seconds, self._read)
         try:
             for batch in chain(first, batches):
@@ -121,28 +124,28 @@ class _Processes:
         self._read = read
         self._pool: ProcessPool | None = None
 
-    def submit(self, tasks: Sequence[Task]) -> _Future:
+    def submit(self, tasks: Sequence[Task]) -> _Running:
         """Hand files to a process; where the pool is broken, to one of a new pool.
 
         Raises:
             CorpusError: no process can be started.
         """
+        # With others a file begins within half of the time, so that it has all of its own.
+        seconds = self._seconds if len(tasks) == 1 else 1.5 * self._seconds
+        arguments = [tasks, self._seconds / 2]
         try:
-            if self._pool is not None and not self._pool.active:
-                self.end()
-            if self._pool is None:
-                self._pool = self._started()
-            # With others a file begins within half of the time, so that it has all of its own.
-            seconds = self._seconds if len(tasks) == 1 else 1.5 * self._seconds
-            arguments = [tasks, self._seconds / 2]
-            return self._pool.schedule(_read_all, args=arguments, timeout=seconds)
-        # The pool's own error is a RuntimeError.
-        except (OSError, RuntimeError) as error:
-            reason = str(error) or type(error).__name__
-            raise CorpusError(
-                f"the processes that read files cannot be started ({reason}): raise the limits of "
-                "processes and open files, such as by ulimit, or lower `workers`"
-            ) from error
+            for _ in range(_TRIES):
+                if self._pool is not None and not self._pool.active:
+                    self.end()
+                if self._pool is None:
+                    self._pool = self._started()
+                # It may break between the question and the task, which is an error then.
+                with contextlib.suppress(RuntimeError):
+                    future = self._pool.schedule(_read_all, args=arguments, timeout=seconds)
+                    return _Running(future, self._pool)
+        except OSError as error:
+            raise _cannot_start(error) from error
+        raise _cannot_start(RuntimeError("they end at once"))
 
     def _started(self) -> ProcessPool:
         """Return a pool, the processes of which start with its first task.
@@ -172,27 +175,65 @@ class _Processes:
             context=get_context("loky"),
         )
 
-    def outcomes(self, future: _Future) -> Sequence[Outcome] | _Failure:
+    def outcomes(self, running: _Running) -> Sequence[Outcome] | _Failure:
         """Await what became of a task's files, or why the task failed."""
         from concurrent.futures.process import BrokenProcessPool
 
         from pebble import ProcessExpired
 
         try:
-            outcomes: Sequence[Outcome] = future.result()
+            outcomes: Sequence[Outcome] = _awaited(running)
         except TimeoutError:
-            reason = f"reading it was ended after {self._seconds:g} seconds: raise `seconds`"
+            return self.too_long()
         except MemoryError:
             size = self._job.memory / _GIB
-            reason = f"reading it takes more than {size:g} GiB of memory: raise memory_gib"
-        except ProcessExpired as error:
-            reason = f"the process that read it {_end_of(error.exitcode)}: repair the file"
-        except (BrokenProcessPool, CancelledError):
-            # A process was killed while it held what all of them share.
-            return _Failure("the processes that read it were killed: repair the file", True)
-        else:
-            return outcomes
-        return _Failure(f"{reason}, or exclude it", False)
+            return _Failure(f"reading it takes more than {size:g} GiB of memory: raise memory_gib")
+        except (ProcessExpired, BrokenProcessPool, CancelledError):
+            # Pebble takes the task whose result it has not seen yet for the one that ended its
+            # process, though that may have gone on to another; or all tasks of the pool.
+            return _Failure("the process that read it ended: repair the file", is_certain=False)
+        return outcomes
+
+    def too_long(self) -> _Failure:
+        """Return the failure of a file that took too long."""
+        return _Failure(f"reading it was ended after {self._seconds:g} seconds: raise `seconds`")
+
+    def read_alone(self, task: Task) -> Sequence[Outcome] | _Failure:
+        """Read one file in a process that reads nothing else, so that its end is this file's doing.
+
+        Raises:
+            CorpusError: the process cannot be started.
+        """
+        from loky.backend import get_context
+
+        context = get_context("loky")
+        receiver, sender = context.Pipe(duplex=False)
+        arguments = (sender, self._job, self._read, task, os.getpid())
+        process = context.Process(target=_read_alone, args=arguments)
+        try:
+            process.start()
+        except OSError as error:
+            raise _cannot_start(error) from error
+        sender.close()
+        try:
+            # What it sends first says that it has started, so that the file has all of its time.
+            receiver.recv()
+            if not receiver.poll(self._seconds):
+                return self.too_long()
+            outcome = receiver.recv()
+        except EOFError:
+            process.join()
+            return _Failure(
+                f"the process that read it {_end_of(process.exitcode)}: repair the file"
+            )
+        finally:
+            process.terminate()
+            process.join()
+            receiver.close()
+        if isinstance(outcome, MemoryError):
+            size = self._job.memory / _GIB
+            return _Failure(f"reading it takes more than {size:g} GiB of memory: raise memory_gib")
+        return [outcome]
 
     def end(self) -> None:
         """End the processes, whatever they do."""
@@ -202,33 +243,58 @@ class _Processes:
             self._pool = None
 
 
+class _Running(NamedTuple):
+    """A task, and the pool that it was handed to."""
+
+    future: _Future
+    pool: ProcessPool
+
+
 class _Failure(NamedTuple):
     """Why a task failed.
 
     Attributes:
         reason: for the user, with what to do.
-        by_others: whether another task may be at fault.
+        is_certain: whether the task's own file is at fault; else another may be.
     """
 
     reason: str
-    by_others: bool
+    is_certain: bool = True
+
+
+def _awaited(running: _Running) -> Sequence[Outcome]:
+    """Await the result of a task; raises what ended it.
+
+    Raises:
+        CancelledError: the pool broke before it took the task up.
+    """
+    future, pool = running
+    was_active = True
+    while not wait([future], timeout=_WATCH).done:
+        # A pool that breaks forgets what is still in its queue; what it knows of ends by itself.
+        is_active = pool.active
+        if not (is_active or was_active):
+            raise CancelledError
+        was_active = is_active
+    outcomes: Sequence[Outcome] = future.result()
+    return outcomes
 
 
 def _results(
-    processes: _Processes, batch: Sequence[tuple[Item, Task | None]], future: _Future | None
+    processes: _Processes, batch: Sequence[tuple[Item, Task | None]], running: _Running | None
 ) -> Iterator[tuple[Item, Outcome | None]]:
     """Yield the items of a batch; where its task failed, read each of its files alone."""
-    if future is None:
+    if running is None:
         yield from ((item, None) for item, _ in batch)
         return
-    outcomes = iter(_outcomes(processes, [task for _, task in batch if task is not None], future))
+    outcomes = iter(_outcomes(processes, [task for _, task in batch if task is not None], running))
     for item, task in batch:
         yield item, None if task is None else next(outcomes)
 
 
-def _outcomes(processes: _Processes, tasks: Sequence[Task], future: _Future) -> Iterator[Outcome]:
+def _outcomes(processes: _Processes, tasks: Sequence[Task], running: _Running) -> Iterator[Outcome]:
     """Yield what became of a task's files, and of those that it did not come to."""
-    result = processes.outcomes(future)
+    result = processes.outcomes(running)
     while not isinstance(result, _Failure):
         yield from result
         tasks = tasks[len(result) :]
@@ -236,15 +302,14 @@ def _outcomes(processes: _Processes, tasks: Sequence[Task], future: _Future) -> 
             return
         result = processes.outcomes(processes.submit(tasks))
     results: list[Sequence[Outcome] | _Failure] = [result]
-    if len(tasks) > 1 or result.by_others:
+    if len(tasks) > 1:
         alone = [processes.submit([task]) for task in tasks]
         results = [processes.outcomes(each) for each in alone]
-    for number, result in enumerate(results):
-        if isinstance(result, _Failure) and result.by_others:
-            # One after the other, so that only the file at fault fails.
-            result = processes.outcomes(processes.submit([tasks[number]]))
+    for task, result in zip(tasks, results, strict=True):
+        if isinstance(result, _Failure) and not result.is_certain:
+            result = processes.read_alone(task)
         if isinstance(result, _Failure):
-            yield Outcome("skipped", reason=result.reason, is_lasting=not result.by_others)
+            yield Outcome("skipped", reason=f"{result.reason}, or exclude it", is_lasting=True)
         else:
             yield from result
 
@@ -267,6 +332,15 @@ def _batches(
             batch, files, size = [], 0, 0
     if batch:
         yield batch
+
+
+def _cannot_start(error: Exception) -> CorpusError:
+    """Return the error that says that no process can be started, and what to do."""
+    reason = str(error) or type(error).__name__
+    return CorpusError(
+        f"the processes that read files cannot be started ({reason}): raise the limits of "
+        "processes and open files, such as by ulimit, or lower `workers`"
+    )
 
 
 def _end_of(exitcode: Any) -> str:
@@ -314,6 +388,20 @@ def _exit_after(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(_WATCH)
     os._exit(1)
+
+
+def _read_alone(
+    sender: Any, job: Job, read: Callable[[Task, Job], Outcome], task: Task, parent: int
+) -> None:
+    """In a process of its own: send None, then what became of a file, or a lack of memory."""
+    _begin(job, read, parent)
+    assert _read is not None
+    sender.send(None)
+    try:
+        outcome: Outcome | MemoryError = _read(task)
+    except MemoryError as error:
+        outcome = error
+    sender.send(outcome)
 
 
 def _read_all(tasks: Sequence[Task], seconds: float) -> list[Outcome]:
