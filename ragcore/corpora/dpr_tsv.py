@@ -133,9 +133,9 @@ class DprTsv(RowCorpus):
         """Return the columns that the first line names, the id under its own name."""
         header = None if first is None else self._values(decoded(first[1], 1, where), where)
         if header is None or header[1:] != ["text", "title"] or header[0] not in ID_KEYS:
-            found = "None" if header is None else f"[{listed(list(map(shown, header)))}]"
+            columns = "None" if header is None else f"[{listed(list(map(shown, header)))}]"
             raise CorpusError(
-                f"{where}: found the columns {found}, expected id, text, title, separated "
+                f"{where}: found the columns {columns}, expected id, text, title, separated "
                 "by tabs: use a file such as DPR's psgs_w100.tsv, or name the columns of a file "
                 "without a header (columns: [id, text])"
             )

@@ -83,7 +83,7 @@ class PassageTokenizer:
         return spans
 
     def room(self, title: str) -> int:
-        """Return how many tokens of text are read beside a title; see `TextTokenizer`."""
+        """Return how many tokens of text are read with a title; see `TextTokenizer`."""
         if self._limit is None:
             return ANY_LENGTH
         (*before, after) = self._parts(title)

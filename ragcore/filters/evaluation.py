@@ -163,7 +163,7 @@ class RowFilter:
                 row += 1
         if not self._has_read:
             self._names, self._has_read = names, True
-        # A field that no passage has needs no column: whoever asks may name any number of them.
+        # A field that no passage has needs no column: questions may name any number of them.
         self._columns |= {field: columns[field].build() for field in present}
 
     def _notes(self, where: Filter, fields: set[str], allowed: int) -> tuple[str, ...]:

@@ -133,11 +133,11 @@ def _missing(memory: Memory, hits: Hits, k: int, where: Filter | None) -> list[i
     word with the question. Of another, the first time for a memory is a warning: it may overlook
     passages.
     """
-    found = (hits.rows != MISSING_ROW).sum(axis=1)  # [B]
-    if (found >= k).all():
-        return [0] * len(found)
+    counts = (hits.rows != MISSING_ROW).sum(axis=1)  # [B]
+    if (counts >= k).all():
+        return [0] * len(counts)
     expected = min(k, memory.count(where))
-    missing: list[int] = (expected - found).clip(min=0).tolist()
+    missing: list[int] = (expected - counts).clip(min=0).tolist()
     short = sum(count > 0 for count in missing)
     if short:
         exact = "exact" in memory.retriever.capabilities
@@ -150,9 +150,9 @@ def _missing(memory: Memory, hits: Hits, k: int, where: Filter | None) -> list[i
             "memory %r: %d of %d questions got fewer than %d passages, at worst %d: %s",
             memory.version,
             short,
-            len(found),
+            len(counts),
             expected,
-            int(found.min()),
+            int(counts.min()),
             reason,
         )
     return missing

@@ -82,7 +82,7 @@ class CorpusSuite(DocumentLaws, FileLaws):
             )
 
     def test_passages_fit_the_tokenizer(self, component: Any) -> None:
-        """No text has more tokens than there is room for beside its title (`tokenizer`).
+        """No text has more tokens than there is room for next to its title (`tokenizer`).
 
         Fix: ask the tokenizer that `use_tokenizer` passes for `room(title)`, and for the `spans`
         of each piece.
@@ -94,7 +94,7 @@ class CorpusSuite(DocumentLaws, FileLaws):
             (spans,) = tokenizer.spans([passage.text])
             room = tokenizer.room(passage.title)
             assert len(spans) <= max(1, room), (
-                f"passage {passage.id!r} has {len(spans)} tokens: beside its title there is room "
+                f"passage {passage.id!r} has {len(spans)} tokens: with its title there is room "
                 f"for {room}"
             )
 

@@ -50,7 +50,7 @@ class WordTokenizer:
         ]
 
     def room(self, title: str) -> int:
-        """Return how many words of text fit beside a title."""
+        """Return how many words of text fit with a title."""
         return max(0, self._limit - len(title.split()))
 
 

@@ -164,8 +164,8 @@ def test_a_long_file_is_searched_and_printed_in_batches(
     assert searched == [0, 65, 130], "a batch is printed before the next is searched for"
     topics = [line.split()[0] for line in lines if "Q0" in line]
     assert topics == [str(number) for number in range(1, 151)]
-    found = [line.split()[2] for line in lines if "Q0" in line]
-    assert found == [f"p{number % 9}" for number in range(150)]
+    passage_ids = [line.split()[2] for line in lines if "Q0" in line]
+    assert passage_ids == [f"p{number % 9}" for number in range(150)]
 
 
 def test_lines_of_standard_input_are_searched_one_by_one(

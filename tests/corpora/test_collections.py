@@ -271,11 +271,11 @@ def test_beirs_folder_is_read(tmp_path: Path) -> None:
         Passage("MED-10", "", "Recent studies.", {"url": "http://x/10"}),
         Passage("5836", "Only a title", "Only a title"),
     ]
-    told = r"scifact: it has the files of a collection of BEIR.* write preset: beir"
-    with pytest.raises(CorpusError, match=told):
+    message = r"scifact: it has the files of a collection of BEIR.* write preset: beir"
+    with pytest.raises(CorpusError, match=message):
         list(jsonl(folder))
     # Its folder's folder has no other passages; a list of files is what it says.
-    with pytest.raises(CorpusError, match=told):
+    with pytest.raises(CorpusError, match=message):
         list(jsonl(tmp_path))
     files = (folder / "queries.jsonl", folder / "corpus.jsonl")
     assert len(list(Jsonl(Jsonl.Config(path=files)))) == 4

@@ -22,7 +22,7 @@ TEXT = "Chad is a country. It has a lake.\n\nNiger is a country too. It has a ri
 
 
 class Letters:
-    """A tokenizer whose tokens are words, with room for eight beside any title."""
+    """A tokenizer whose tokens are words, with room for eight with any title."""
 
     fingerprint = "words"
 

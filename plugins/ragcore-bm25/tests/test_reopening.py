@@ -40,9 +40,9 @@ def built(passages: list[Passage], **settings: Any) -> Bm25:
     return retriever
 
 
-def same(one: Bm25, other: Bm25) -> None:
+def same(loaded: Bm25, built_so: Bm25) -> None:
     for k in (1, 3, 10):
-        hits, expected = one.search(QUESTIONS, k), other.search(QUESTIONS, k)
+        hits, expected = loaded.search(QUESTIONS, k), built_so.search(QUESTIONS, k)
         assert np.array_equal(hits.rows, expected.rows)
         assert np.array_equal(hits.scores, expected.scores)
 

@@ -74,7 +74,7 @@ def test_a_page_becomes_its_main_content() -> None:
             "<table><tr><td><h2>a</h2>b<td><table><tr><td>c<td>d</table></table>",
             [("heading2", "a"), ("paragraph", "b"), ("table", "c | d")],
         ),
-        # Code beside its line numbers.
+        # Code next to its line numbers.
         (
             '<table class="highlighttable"><tr><td class="linenos"><pre>1\n2</pre>'
             '<td class="code"><pre>a\nb</pre></table>',
@@ -174,11 +174,11 @@ def test_navigation_that_is_never_closed_keeps_the_text() -> None:
     assert read_html(html.encode(), Limits()).text.count("A page of words.") == 40
 
 
-@pytest.mark.parametrize(("beside", "share"), [(30, "30 %"), (10, None)])
-def test_the_share_that_is_left_out_is_noted(beside: int, share: str | None, caplog) -> None:
-    html = f"<main>{'m' * (100 - beside)}</main><p>{'b' * beside}</p>"
+@pytest.mark.parametrize(("outside", "share"), [(30, "30 %"), (10, None)])
+def test_the_share_that_is_left_out_is_noted(outside: int, share: str | None, caplog) -> None:
+    html = f"<main>{'m' * (100 - outside)}</main><p>{'b' * outside}</p>"
     assert "b" not in read_html(html.encode(), Limits()).text
-    expected = [f"HTML: left out: {share} of the text, beside the main content"] if share else []
+    expected = [f"HTML: left out: {share} of the text, outside the main content"] if share else []
     assert caplog.messages == expected
 
 

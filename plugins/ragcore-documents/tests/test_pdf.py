@@ -155,8 +155,8 @@ def scanned(pages: Sequence[Sequence[Placed] | bytes], *numbers: int) -> bytes:
         [image if number in numbers else page for number, page in enumerate(pages, 1)]
     )
     for number in numbers:
-        place = FIRST + 2 * (number - 1)
-        objects[place] = objects[place].replace(b"/Font", b"/XObject << /I 99 0 R >> /Font")
+        index = FIRST + 2 * (number - 1)
+        objects[index] = objects[index].replace(b"/Font", b"/XObject << /I 99 0 R >> /Font")
     objects[99] = stream(
         bytes(3),
         b"/Type /XObject /Subtype /Image /Width 1 /Height 1 "

@@ -9,6 +9,7 @@ from concurrent.futures import Future
 import pytest
 from pebble import ProcessExpired
 from ragcore_documents import pool as pool_module
+from ragcore_documents import worker
 from ragcore_documents.pool import Pool
 from ragcore_documents.reading import Job, Outcome, Task
 
@@ -83,9 +84,9 @@ def test_no_file_is_begun_late_in_a_task():
 
     tasks = [task for _, task, _ in items(["first", "second"])]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pool_module, "_read", read)
-        assert len(pool_module._read_all(tasks, 0)) == 1
-        assert len(pool_module._read_all(tasks, 60)) == 2
+        patch.setattr(worker, "_read", read)
+        assert len(worker.read_all(tasks, 0)) == 1
+        assert len(worker.read_all(tasks, 60)) == 2
     assert begun == ["first", "first", "second"]
 
 

@@ -136,8 +136,8 @@ def chart_deck() -> bytes:
     data.add_series("Area", (25000, 1350.5))
     data.add_series("Depth", (None, 7))
     added = slide(deck, TITLE_ONLY, "Shrinking")
-    place = (Inches(1), Inches(2), Inches(4), Inches(3))
-    chart = added.shapes.add_chart(XL_CHART_TYPE.COLUMN_CLUSTERED, *place, data).chart
+    frame = (Inches(1), Inches(2), Inches(4), Inches(3))
+    chart = added.shapes.add_chart(XL_CHART_TYPE.COLUMN_CLUSTERED, *frame, data).chart
     chart.has_title = True
     chart.chart_title.text_frame.text = "Lake Chad"
     return saved(deck)

@@ -1,6 +1,6 @@
 """Cut pieces that words of hundreds of characters make long.
 
-An image in letters (base64), a key or a line of minified code is one word to whoever counts words,
+An image in letters (base64), a key or a line of minified code counts as one word,
 and one unknown token to some tokenizers, however long it is.
 """
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Piece", "check_tokens", "split_document"]
 
 _LEAST_ROOM = 8
-"""Tokens of text that an encoder must read beside a title."""
+"""Tokens of text that an encoder must read together with a title."""
 _DEFAULT_TOKENS = 256
 """Tokens of a piece for an encoder that reads texts of any length."""
 _MOST_TOKENS = 1_000_000
@@ -60,7 +60,7 @@ def split_document(
     """Return the pieces of a document in order.
 
     No piece has more than the split's size, except one that is a single word or, by tokens, a
-    single character. By tokens no piece has more than the encoder reads beside the title either,
+    single character. By tokens no piece has more than the encoder reads with the title either,
     so that it cuts none. What is no word, such as an image in letters, is cut as well.
 
     Args:
@@ -113,7 +113,7 @@ def _tokens(split: SplitConfig, tokenizer: TextTokenizer | None, title: str) -> 
     if split.size is not None and split.size > (most := tokenizer.room("")):
         raise CorpusError(
             f"split.size is {split.size} tokens, and the encoder reads {most} of a text without a "
-            f"title: set it to at most {most}, or leave it out, which takes what fits beside each "
+            f"title: set it to at most {most}, or leave it out, which takes what fits with each "
             "title"
         )
     if room < min(_LEAST_ROOM, split.size or _LEAST_ROOM):
@@ -126,7 +126,7 @@ def _tokens(split: SplitConfig, tokenizer: TextTokenizer | None, title: str) -> 
     if split.overlap >= size:
         raise CorpusError(
             f"split.overlap is {split.overlap} tokens, and a piece of this document has {size} at "
-            f"most beside the title {title[:80]!r}: set a smaller overlap"
+            f"most with the title {title[:80]!r}: set a smaller overlap"
         )
     return TokenMeasure(tokenizer), size
 

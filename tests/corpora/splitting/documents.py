@@ -44,7 +44,7 @@ def documents(draw: st.DrawFn) -> DocumentText:
 
 
 class TokenizerOfTests:
-    """A real tokenizer, with room for 40 tokens and less beside a title."""
+    """A real tokenizer, with room for 40 tokens, and fewer with a title."""
 
     def __init__(self, tokenizer: Tokenizer, room: int = 40) -> None:
         self._tokenizer = tokenizer

@@ -8,13 +8,10 @@ each of its files is read alone, and only the one that is at fault fails again.
 from __future__ import annotations
 
 import contextlib
-import gc
 import multiprocessing
 import os
 import signal
 import sys
-import threading
-import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, wait
@@ -23,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from ragcore.errors import CorpusError
 from ragcore_documents.reading import Job, Outcome, Task, read_file
+from ragcore_documents.worker import begin, read_all, read_alone
 
 if TYPE_CHECKING:
     from pebble import ProcessFuture, ProcessPool
@@ -46,17 +44,12 @@ _AHEAD: Final = 3
 """Batches for each worker that are begun before their results are taken."""
 
 _WATCH: Final = 1.0
-"""Seconds between two looks at whether the parent is alive, or the pool."""
+"""Seconds between two looks at whether the pool is alive."""
 
 _TRIES: Final = 3
 """How many pools may break while a task is handed to them."""
 
 _GIB: Final = 1 << 30
-_read: Callable[[Task], Outcome] | None = None
-"""In a worker: reads a file."""
-
-_modules = 0
-"""In a worker: how many modules the garbage collector leaves alone."""
 
 
 class Pool(Generic[Item]):
@@ -141,7 +134,7 @@ class _Processes:
                     self._pool = self._started()
                 # It may break between the question and the task, which is an error then.
                 with contextlib.suppress(RuntimeError):
-                    future = self._pool.schedule(_read_all, args=arguments, timeout=seconds)
+                    future = self._pool.schedule(read_all, args=arguments, timeout=seconds)
                     return _Running(future, self._pool)
         except OSError as error:
             raise _cannot_start(error) from error
@@ -170,7 +163,7 @@ class _Processes:
             )
         return ProcessPool(
             max_workers=self._workers,
-            initializer=_begin,
+            initializer=begin,
             initargs=(self._job, self._read, os.getpid()),
             context=get_context("loky"),
         )
@@ -209,7 +202,7 @@ class _Processes:
         context = get_context("loky")
         receiver, sender = context.Pipe(duplex=False)
         arguments = (sender, self._job, self._read, task, os.getpid())
-        process = context.Process(target=_read_alone, args=arguments)
+        process = context.Process(target=read_alone, args=arguments)
         try:
             process.start()
         except OSError as error:
@@ -353,78 +346,3 @@ def _end_of(exitcode: Any) -> str:
         name = f"signal {-exitcode}"
     hint = ", perhaps since memory ran out" if name == "SIGKILL" else ""
     return f"was killed by {name}{hint}"
-
-
-def _begin(job: Job, read: Callable[[Task, Job], Outcome], parent: int) -> None:
-    """In a worker: bound its memory, and watch the process that started it."""
-    global _read
-
-    def read_one(task: Task) -> Outcome:
-        return read(task, job)
-
-    _read = read_one
-    _bound_memory(job.memory)
-    threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
-
-
-def _bound_memory(most: int) -> None:
-    """Let allocations fail beyond so many bytes; where the system cannot, they are not bounded."""
-    try:
-        import resource
-    except ImportError:
-        return
-    # Of data, not of addresses: libraries reserve many more of these than they use. Some systems
-    # refuse, or have a lower bound already, which stays.
-    for name, bound in ((resource.RLIMIT_DATA, most), (resource.RLIMIT_CORE, 0)):
-        _, hard = resource.getrlimit(name)
-        if hard != resource.RLIM_INFINITY:
-            bound = min(bound, hard)
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(name, (bound, hard))
-
-
-def _exit_after(parent: int) -> None:
-    """End this process soon after its parent, which can be killed without saying so."""
-    while os.getppid() == parent:
-        time.sleep(_WATCH)
-    os._exit(1)
-
-
-def _read_alone(
-    sender: Any, job: Job, read: Callable[[Task, Job], Outcome], task: Task, parent: int
-) -> None:
-    """In a process of its own: send None, then what became of a file, or a lack of memory."""
-    _begin(job, read, parent)
-    assert _read is not None
-    sender.send(None)
-    try:
-        outcome: Outcome | MemoryError = _read(task)
-    except MemoryError as error:
-        outcome = error
-    sender.send(outcome)
-
-
-def _read_all(tasks: Sequence[Task], seconds: float) -> list[Outcome]:
-    """Read files, the first at least; none is begun after so many seconds."""
-    assert _read is not None
-    end = time.monotonic() + seconds
-    outcomes = [_read(tasks[0])]
-    for task in tasks[1:]:
-        if time.monotonic() >= end:
-            break
-        outcomes.append(_read(task))
-    _spare_modules()
-    return outcomes
-
-
-def _spare_modules() -> None:
-    """Spare the garbage collector what modules hold, where some were imported since it was.
-
-    Readers' libraries hold some 50,000 objects, which stay until the process ends; looking at them
-    again and again took 7% of the time of reading small files.
-    """
-    global _modules
-    if len(sys.modules) != _modules:
-        _modules = len(sys.modules)
-        gc.collect()
-        gc.freeze()

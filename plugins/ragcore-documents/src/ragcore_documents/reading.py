@@ -75,7 +75,7 @@ class Outcome:
 
     Attributes:
         state: read; the same content and second of change as before; no document; or skipped.
-        mtime_ns: when it was changed, as it was opened; a nanosecond beside it if so lately that
+        mtime_ns: when it was changed, as it was opened; a nanosecond off if so lately that
             another change may not show in it.
         size: in bytes.
         digest: of its content, hexadecimal.
@@ -181,7 +181,7 @@ def _read(task: Task, job: Job, notes: list[str]) -> Outcome:
 
 
 def _settled(mtime_ns: int, now: int) -> int:
-    """Return a file's time if a later change would change it; else one beside it.
+    """Return a file's time if a later change would change it; else one a nanosecond off.
 
     A clock of files has steps: of milliseconds, or of two seconds where times are whole seconds.
     A file that was changed within the last step may change again without another time.

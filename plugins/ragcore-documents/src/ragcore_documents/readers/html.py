@@ -33,7 +33,7 @@ _FORMATTING: Final = re.compile(
 )
 _EMPTY_TAG: Final = re.compile(r"<([A-Za-z][\w:.-]*)((?:\s[^<>]*)?)/>")
 _VOID: Final = words("area base br col embed hr img input link meta param source track wbr")
-# Of a page's text beside its main content; less is what most pages have around it.
+# Of a page's text outside its main content; less is what most pages have around it.
 _NOTED_SHARE: Final = 0.2
 # Bounds of what a page may cost. A tag takes about 300 bytes in the parser.
 _TAGS: Final = 2_000_000
@@ -100,7 +100,9 @@ def html_blocks(
         events.items = inner.items
     content, left_out = main_content(events.items)
     if left_out >= _NOTED_SHARE:
-        _LOG.warning("HTML: left out: %.0f %% of the text, beside the main content", 100 * left_out)
+        _LOG.warning(
+            "HTML: left out: %.0f %% of the text, outside the main content", 100 * left_out
+        )
     check_length(sum(len(item.text) for item in content), limits.characters)
     for item in content:
         builder.add(item.kind, item.text, level=item.level, page=page)

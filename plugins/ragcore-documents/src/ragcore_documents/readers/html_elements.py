@@ -54,7 +54,7 @@ _NAVIGATION_NAMES: Final = words(
     "cookie-banner edit-this-page md-source-file mw-editsection mw-jump-link skip-link"
     " skip-to-content"
 )
-# Words of `class` and `id` of navigation. Chapters on one page and boxes beside the text have the
+# Words of `class` and `id` of navigation. Chapters on one page and boxes next to the text have the
 # first ones too; the others are also the ids of sections of such a title.
 _ASIDE_NAMES: Final = words(
     "noprint sidebar table-of-contents table_of_contents toc toctree-wrapper"

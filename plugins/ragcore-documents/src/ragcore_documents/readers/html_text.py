@@ -134,7 +134,7 @@ class Paragraphs(SaxHandler):
 
         def end() -> None:
             self._links -= link
-            # Signs beside headings that link to themselves.
+            # Signs next to headings that link to themselves.
             if parts is self._parts and 0 < len(parts) - start <= 3:
                 text = "".join(parts[start:])
                 if len(text) < 9 and text.strip() in _LINK_MARKS:
