@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Generic, Self, TypeVar
 
 import pyarrow as pa
 
@@ -18,8 +19,8 @@ from ragcore.errors import CorpusError, StoreCorruptError
 from ragcore.types import Passage
 
 __all__ = [
-    "BATCH_CHARACTERS",
     "BATCH_ROWS",
+    "ColumnWriter",
     "metadata_from_json",
     "metadata_list",
     "metadata_to_json",
@@ -32,6 +33,57 @@ BATCH_CHARACTERS: Final = 1 << 22
 
 DEEPEST: Final = 64
 """How deep metadata may be nested: Python reads and copies it by recursion."""
+
+
+Row = TypeVar("Row")
+
+
+class ColumnWriter(ABC, Generic[Row]):
+    """Writes rows to a new file, in order; a context manager.
+
+    At most 4,096 rows are in memory, or four million characters and the row that exceeds them. The
+    file is complete when the context ends; if it ends by an exception, the file lacks its end, and
+    `read_batches` refuses it.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        """Begin a file with these columns."""
+        self._schema = schema
+        self._pending: list[Row] = []
+        self._characters = 0
+        self._written = 0
+        self._file = path.open("wb")
+        self._writer = pa.ipc.new_file(self._file, schema)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._flush()
+                self._writer.close()
+        finally:
+            self._file.close()
+
+    @abstractmethod
+    def _columns(self, rows: Sequence[Row]) -> list[Any]:
+        """Return the Arrow array of each column, in the schema's order."""
+
+    def _append(self, row: Row, characters: int) -> None:
+        """Append a row whose texts have so many characters."""
+        self._pending.append(row)
+        self._characters += characters
+        if len(self._pending) >= BATCH_ROWS or self._characters >= BATCH_CHARACTERS:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self._pending:
+            return
+        columns = self._columns(self._pending)
+        self._writer.write_batch(pa.record_batch(columns, schema=self._schema))
+        self._written += len(self._pending)
+        self._pending, self._characters = [], 0
 
 
 def read_batches(path: Path, schema: pa.Schema, content: str) -> list[Any]:

@@ -10,15 +10,15 @@ passages stay, and only this file is written. It is mapped from disk.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from ragcore.errors import CorpusError, StoreCorruptError
-from ragcore.memory.columns import BATCH_CHARACTERS, BATCH_ROWS, metadata_to_json, read_batches
+from ragcore.memory.columns import ColumnWriter, metadata_to_json, read_batches
 from ragcore.retrievers.hits import among
 from ragcore.types import Passage
 
@@ -66,49 +66,25 @@ class MovedRow(NamedTuple):
         return cls(number, text)
 
 
-class MovedWriter:
-    """Writes rows to a new file; a context manager.
-
-    At most 4,096 rows are in memory, or four million characters and the row that exceeds them.
-    `MovedMetadata` reads the file if the numbers ascend.
+class MovedWriter(ColumnWriter[MovedRow]):
+    """Writes rows to a new file; `MovedMetadata` reads it if the numbers ascend.
 
     Attributes:
         count: how many rows were written.
     """
 
     def __init__(self, path: Path) -> None:
+        super().__init__(path, _SCHEMA)
         self.count = 0
-        self._pending: list[MovedRow] = []
-        self._characters = 0
-        self._file = path.open("wb")
-        self._writer = pa.ipc.new_file(self._file, _SCHEMA)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            if kind is None:
-                self._flush()
-                self._writer.close()
-        finally:
-            self._file.close()
 
     def write(self, row: MovedRow) -> None:
         """Append a row."""
-        self._pending.append(row)
-        self._characters += len(row.metadata)
         self.count += 1
-        if len(self._pending) >= BATCH_ROWS or self._characters >= BATCH_CHARACTERS:
-            self._flush()
+        self._append(row, len(row.metadata))
 
-    def _flush(self) -> None:
-        if not self._pending:
-            return
-        numbers, texts = zip(*self._pending, strict=True)
-        columns = [pa.array(numbers, pa.int64()), pa.array(texts, pa.string())]
-        self._writer.write_batch(pa.record_batch(columns, schema=_SCHEMA))
-        self._pending, self._characters = [], 0
+    def _columns(self, rows: Sequence[MovedRow]) -> list[Any]:
+        numbers, texts = zip(*rows, strict=True)
+        return [pa.array(numbers, pa.int64()), pa.array(texts, pa.string())]
 
 
 class RowBatch(NamedTuple):

@@ -17,8 +17,7 @@ import pyarrow as pa
 
 from ragcore.errors import ComponentError, CorpusError, StoreCorruptError, StoreError
 from ragcore.memory.columns import (
-    BATCH_CHARACTERS,
-    BATCH_ROWS,
+    ColumnWriter,
     metadata_from_json,
     metadata_list,
     metadata_to_json,
@@ -39,32 +38,11 @@ SCHEMA: Final = pa.schema(
 )
 
 
-class PassageWriter:
-    """Writes passages to a new file, in order; a context manager.
-
-    At most 4,096 passages are in memory, or four million characters and the passage that exceeds
-    them. The file is complete when the context ends; if it ends by an exception, the file lacks its
-    end, and `Passages` refuses it.
-    """
+class PassageWriter(ColumnWriter[tuple[str, str, str, str]]):
+    """Writes passages to a new file, in order; `Passages` reads it."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._pending: list[tuple[str, str, str, str]] = []
-        self._characters = 0
-        self._rows = 0
-        self._file = path.open("wb")
-        self._writer = pa.ipc.new_file(self._file, SCHEMA)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            if kind is None:
-                self._flush()
-                self._writer.close()
-        finally:
-            self._file.close()
+        super().__init__(path, SCHEMA)
 
     def write(self, passages: Sequence[Passage]) -> None:
         """Append passages.
@@ -75,24 +53,18 @@ class PassageWriter:
         """
         for passage in passages:
             fields = (passage.id, passage.title, passage.text, metadata_to_json(passage))
-            self._pending.append(fields)
-            self._characters += sum(map(len, fields))
-            if len(self._pending) >= BATCH_ROWS or self._characters >= BATCH_CHARACTERS:
-                self._flush()
+            self._append(fields, sum(map(len, fields)))
 
-    def _flush(self) -> None:
-        if not self._pending:
-            return
+    def _columns(self, rows: Sequence[tuple[str, str, str, str]]) -> list[Any]:
         try:
-            columns = [pa.array(column, pa.string()) for column in zip(*self._pending, strict=True)]
+            return [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
         except UnicodeEncodeError as error:
-            raise CorpusError(self._encoding_message(error)) from None
-        self._writer.write_batch(pa.record_batch(columns, schema=SCHEMA))
-        self._rows += len(self._pending)
-        self._pending, self._characters = [], 0
+            raise CorpusError(self._encoding_message(rows, error)) from None
 
-    def _encoding_message(self, error: UnicodeEncodeError) -> str:
-        for number, fields in enumerate(self._pending, start=self._rows + 1):
+    def _encoding_message(
+        self, rows: Sequence[tuple[str, str, str, str]], error: UnicodeEncodeError
+    ) -> str:
+        for number, fields in enumerate(rows, start=self._written + 1):
             for name, value in zip(SCHEMA.names, fields, strict=True):
                 if value == error.object:
                     return (

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,7 @@ import pyarrow as pa
 from ragcore.disk.arrays import save_array
 from ragcore.disk.loading import reading
 from ragcore.errors import CorpusError, StoreCorruptError
+from ragcore.memory.columns import ColumnWriter
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -50,9 +51,6 @@ _SCHEMA: Final = pa.schema(
         pa.field("passages", pa.list_(pa.int64()), nullable=False),
     ]
 )
-_BATCH: Final = 4096
-_BATCH_CHARACTERS: Final = 1 << 22
-"""Characters of ids and keys after which a batch ends: Arrow's texts end at 2 GB."""
 
 
 class DocumentRecord(NamedTuple):
@@ -92,7 +90,7 @@ class KeylessDocuments:
         return None if self._documents.position(document_id) is None else ""
 
 
-class DocumentWriter:
+class DocumentWriter(ColumnWriter[DocumentRecord]):
     """Writes the documents of a version into its folder, in order; a context manager.
 
     The files are complete when the context ends without an error.
@@ -102,45 +100,27 @@ class DocumentWriter:
     """
 
     def __init__(self, folder: Path) -> None:
+        super().__init__(folder / _RECORDS, _SCHEMA)
         self._folder = folder
-        self._pending: list[DocumentRecord] = []
-        self._characters = 0
         self._digests = array("Q")
         self.count = 0
-        self._file = (folder / _RECORDS).open("wb")
-        self._writer = pa.ipc.new_file(self._file, _SCHEMA)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            if kind is None:
-                self._flush()
-                self._writer.close()
-        finally:
-            self._file.close()
+    def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
+        super().__exit__(kind, *details)
         if kind is None:
             self._write_positions()
 
     def write(self, record: DocumentRecord) -> None:
         """Append a document, whose id and key are texts."""
-        self._pending.append(record)
         self._digests.append(_digest(record.id))
         self.count += bool(len(record.numbers))
-        self._characters += len(record.id) + len(record.key)
-        if len(self._pending) >= _BATCH or self._characters >= _BATCH_CHARACTERS:
-            self._flush()
+        self._append(record, len(record.id) + len(record.key))
 
-    def _flush(self) -> None:
-        if not self._pending:
-            return
-        ids, keys, numbers = zip(*self._pending, strict=True)
+    def _columns(self, rows: Sequence[DocumentRecord]) -> list[Any]:
+        ids, keys, numbers = zip(*rows, strict=True)
         lists = [list(each) for each in numbers]
         columns = [pa.array(ids, pa.string()), pa.array(keys, pa.string())]
-        columns.append(pa.array(lists, _SCHEMA.field("passages").type))
-        self._writer.write_batch(pa.record_batch(columns, schema=_SCHEMA))
-        self._pending, self._characters = [], 0
+        return [*columns, pa.array(lists, _SCHEMA.field("passages").type)]
 
     def _write_positions(self) -> None:
         """Write where each document is.

@@ -22,6 +22,7 @@ from ragcore_transformers.configs import LateInteractionConfig
 from ragcore_transformers.loading import cut_model_card, explained, pick_device, refuse_random
 from ragcore_transformers.packed import pack_model
 from ragcore_transformers.speed import kernel_lines
+from ragcore_transformers.tokenizing import passage_texts
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -69,12 +70,7 @@ class LateInteraction:
         self, questions: Sequence[str], passages: Sequence[Passage]
     ) -> npt.NDArray[np.float32]:
         """Return MaxSim of P pairs, float32 [P]; a passage without title is its text alone."""
-        texts = [
-            self.config.passage_template.format(title=passage.title, text=passage.text)
-            if passage.title
-            else passage.text
-            for passage in passages
-        ]
+        texts = passage_texts(passages, self.config.passage_template)
         if not texts:
             return np.zeros(0, np.float32)
         return self._scores(list(questions), texts).cpu().numpy()

@@ -41,7 +41,7 @@ from ragcore_transformers.precision import (
     with_chosen_dtype,
 )
 from ragcore_transformers.speed import encoder_lines
-from ragcore_transformers.tokenizing import LengthCounter
+from ragcore_transformers.tokenizing import LengthCounter, passage_texts
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -210,12 +210,7 @@ class SentenceTransformers:
         return {name: name for name in models}
 
     def _texts(self, passages: Sequence[Passage]) -> list[str]:
-        return [
-            self.config.passage_template.format(title=passage.title, text=passage.text)
-            if passage.title
-            else passage.text
-            for passage in passages
-        ]
+        return passage_texts(passages, self.config.passage_template)
 
     def _load(self, name: str) -> SentenceTransformer:
         with explained(name, PluginError) as source:

@@ -37,7 +37,7 @@ from ragcore_transformers.loading import (
 )
 from ragcore_transformers.precision import described, prepare
 from ragcore_transformers.speed import encoder_lines
-from ragcore_transformers.tokenizing import LengthCounter
+from ragcore_transformers.tokenizing import LengthCounter, passage_texts
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -210,12 +210,7 @@ class SparseModel:
         return model
 
     def _texts(self, passages: Sequence[Passage]) -> list[str]:
-        return [
-            self.config.passage_template.format(title=passage.title, text=passage.text)
-            if passage.title
-            else passage.text
-            for passage in passages
-        ]
+        return passage_texts(passages, self.config.passage_template)
 
     def _probe(self, model: SparseEncoder, texts: list[str]) -> torch.Tensor:
         """Return dense vectors by the ways of passages and of questions, [2n, d]."""

@@ -23,6 +23,7 @@ __all__ = [
     "LengthCounter",
     "fit_passage",
     "load_tokenizer",
+    "passage_texts",
     "plain_text",
     "question_fault",
     "settled_text",
@@ -52,6 +53,19 @@ def load_tokenizer(model: str, **where: str) -> Any:
             "to cut passages exactly: convert it with Hugging Face's tokenizers"
         )
     return tokenizer
+
+
+def passage_texts(passages: Sequence[Passage], template: str) -> list[str]:
+    """Return the texts that are encoded or scored; of a passage without title its text alone.
+
+    Args:
+        passages: of which each has one text.
+        template: with the fields {title} and {text}.
+    """
+    return [
+        template.format(title=passage.title, text=passage.text) if passage.title else passage.text
+        for passage in passages
+    ]
 
 
 def plain_text(tokenizer: Any, token_ids: Sequence[int]) -> str:
