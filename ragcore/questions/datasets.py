@@ -6,10 +6,11 @@ The package is optional; its data are downloaded by itself where they are not on
 from __future__ import annotations
 
 import importlib
+from operator import itemgetter
 from typing import Any, Final
 
 from ragcore.errors import QuestionError
-from ragcore.questions.labelled import LabelledQuestion
+from ragcore.questions.labelled import GREATEST_GRADE, LabelledQuestion
 from ragcore.questions.texts import fault_of
 from ragcore.questions.trec import Qrels, judged_questions, read_qrels
 
@@ -52,8 +53,11 @@ def read_dataset(name: str, qrels: str | None = None) -> list[LabelledQuestion]:
             "them, such as one that ends in /test"
         )
     try:
-        questions = [_question(query) for query in dataset.queries_iter()]
         grades = _grades(dataset) if qrels is None else read_qrels(qrels)
+        queries = [(str(query.query_id), query) for query in dataset.queries_iter()]
+        # Only judged queries are asked, and checked.
+        judged_queries = [query for name, query in queries if name in grades.grades]
+        questions = [_question(query) for query in judged_queries or map(itemgetter(1), queries)]
     except QuestionError:
         raise
     # Of its many readers, downloads and archives, any may fail.
@@ -62,9 +66,7 @@ def read_dataset(name: str, qrels: str | None = None) -> list[LabelledQuestion]:
             f"{DATASET_PREFIX}{name}: cannot be read ({type(error).__name__}: {error}): download "
             "its data first, or check the connection"
         ) from error
-    return judged_questions(
-        [question for question in questions if question.id in grades.grades] or questions, grades
-    )
+    return judged_questions(questions, grades)
 
 
 def _question(query: Any) -> LabelledQuestion:
@@ -78,5 +80,11 @@ def _question(query: Any) -> LabelledQuestion:
 def _grades(dataset: Any) -> Qrels:
     grades: dict[str, dict[str, int]] = {}
     for judgment in dataset.qrels_iter():
-        grades.setdefault(judgment.query_id, {})[judgment.doc_id] = int(judgment.relevance)
+        grade = int(judgment.relevance)
+        if abs(grade) > GREATEST_GRADE:
+            raise QuestionError(
+                f"the grade of passage {judgment.doc_id!r} for query {judgment.query_id!r} is "
+                f"{grade}: expected one from -{GREATEST_GRADE} to {GREATEST_GRADE}"
+            )
+        grades.setdefault(judgment.query_id, {})[judgment.doc_id] = grade
     return Qrels("", grades)

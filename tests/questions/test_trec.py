@@ -237,21 +237,29 @@ def test_a_catalogue_that_is_not_installed_is_named(monkeypatch):
 
 
 def test_questions_of_a_catalogue_are_read(folder):
-    catalogue = pytest.importorskip("ir_datasets")
+    import ir_datasets as catalogue
     from ir_datasets.datasets.base import Dataset
     from ir_datasets.formats import TrecQrels, TsvQueries
     from ir_datasets.util import LocalDownload
 
-    name = "ragcore-test/small"
-    if name not in catalogue.registry:
-        catalogue.registry.register(
-            name,
-            Dataset(
-                TsvQueries(LocalDownload(folder / "topics.tsv")),
-                TrecQrels(LocalDownload(folder / "qrels.txt"), {}),
-            ),
-        )
-    expected = read_questions(folder / "topics.tsv", qrels=folder / "qrels.txt")
-    assert read_questions(f"ir_datasets:{name}") == expected
+    def registered(topics: Path, qrels: Path) -> str:
+        name = f"ragcore-test/{folder.name}-{topics.stem}-{qrels.stem}"
+        queries = TsvQueries(LocalDownload(topics))
+        catalogue.registry.register(name, Dataset(queries, TrecQrels(LocalDownload(qrels), {})))
+        return f"ir_datasets:{name}"
+
+    topics, qrels = folder / "topics.tsv", folder / "qrels.txt"
+    expected = read_questions(topics, qrels=qrels)
+    assert read_questions(registered(topics, qrels)) == expected
+    # A query without text is refused only if it is judged.
+    (folder / "odd.tsv").write_text(topics.read_text() + "unjudged\t \n")
+    assert read_questions(registered(folder / "odd.tsv", qrels)) == expected
+    judged = qrels.read_text().splitlines()[0].split()[0]
+    (folder / "empty.tsv").write_text(f"{judged}\t \n")
+    with pytest.raises(QuestionError, match=f"query '{judged}' is empty"):
+        read_questions(registered(folder / "empty.tsv", qrels))
+    (folder / "large.txt").write_text(f"{judged} 0 d 1001\n")
+    with pytest.raises(QuestionError, match="is 1001: expected one from -1000 to 1000"):
+        read_questions(registered(topics, folder / "large.txt"))
     with pytest.raises(QuestionError, match="no such data set"):
         read_questions("ir_datasets:ragcore-test/other")
