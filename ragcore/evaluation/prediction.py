@@ -5,6 +5,7 @@ Knows answers, rankings and what is right; knows nothing of metrics.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -83,6 +84,7 @@ class Prediction:
         abstained: whether the answer is the abstaining one of `rag.abstain`.
         ranking: what metrics of passages see, as deep as the deepest of them; None where none was
             asked for.
+        confidence: the probability that the pipeline gives its answer; None without an answer.
     """
 
     id: str
@@ -97,6 +99,7 @@ class Prediction:
     unanswerable: bool = False
     abstained: bool = False
     ranking: Ranking | None = None
+    confidence: float | None = None
 
     @property
     def text(self) -> str:
@@ -232,4 +235,5 @@ def _prediction(
         unanswerable=question.unanswerable_by(version),
         abstained=abstained,
         ranking=ranking,
+        confidence=None if answer is None else math.exp(answer.log_prob),
     )

@@ -15,11 +15,14 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 from ragcore.evaluation.prediction import Prediction
 from ragcore.registry.components import ComponentConfig
 
-__all__ = ["Labels", "Mean", "Metric", "NoSettings"]
+__all__ = ["Better", "Labels", "Mean", "Metric", "NoSettings"]
 
 
 Labels = Literal["answers", "passages"]
 """What a metric compares with: right answers, or passages that are known to answer."""
+
+Better = Literal["higher", "lower", "neither"]
+"""Which values of a metric are better; a metric without `better` is better if it is higher."""
 
 
 class NoSettings(ComponentConfig):
@@ -59,6 +62,7 @@ class Mean:
     capabilities: ClassVar[frozenset[str]] = frozenset()
     resampled: ClassVar[bool] = True
     labels: ClassVar[Labels | None] = None
+    better: ClassVar[Better] = "higher"
     takes_arrays: ClassVar[bool] = True
     """Whether `value` computes many figures at once, of sums that are arrays."""
 
