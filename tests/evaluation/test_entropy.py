@@ -62,6 +62,8 @@ def test_entropy_is_from_0_to_that_of_equal_shares(distribution):
 def test_entropy_is_in_nats():
     assert value("prior_entropy", prediction([0.25] * 4)) == pytest.approx(math.log(4))
     assert value("prior_entropy", prediction([0.0, 1.0])) == 0.0
+    # Sums that miss 1, as in single precision.
+    assert value("prior_entropy", prediction([0.3333] * 3)) == pytest.approx(math.log(3), abs=1e-9)
     both = prediction([0.25] * 4), prediction([1.0])
     assert value("prior_entropy", *both) == pytest.approx(math.log(4) / 2)
 
