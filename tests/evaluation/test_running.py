@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Literal
 
 import pytest
 
@@ -36,11 +38,17 @@ def store(tmp_path_factory) -> Store:
     return store
 
 
-def make(store: Store, abstain: AbstainConfig | None = None, *, k: int = 1) -> Rag:
+def make(
+    store: Store,
+    abstain: AbstainConfig | None = None,
+    *,
+    k: int = 1,
+    marginalize: Literal["sequence", "token"] = "sequence",
+) -> Rag:
     return Rag(
         store.open("v1", retriever=dense_part()),
         TableGenerator(TableGenerator.Config(seed=3, sharpness=1.5)),
-        RagConfig(k=k, max_new_tokens=3, abstain=abstain),
+        RagConfig(k=k, max_new_tokens=3, abstain=abstain, marginalize=marginalize),
         store=store,
         retriever=dense_part(),
     )
@@ -76,6 +84,24 @@ def test_questions_are_measured_by_what_is_known(store, labels, names):
     with make(store) as rag:
         report = evaluate(rag, asked(**labels), make_metrics(names))
     assert [figure.error for figure in report.figures] == [None] * len(names)
+
+
+@pytest.mark.parametrize("marginalize", ["sequence", "token"])
+def test_confidence_and_the_passages_of_a_pipelines_answers_are_measured(store, marginalize):
+    names = ["brier", "ece", "aurc", "prior_entropy", "posterior_entropy", "passages_for@99.9"]
+    with make(store, k=3, marginalize=marginalize) as rag:
+        (answer,) = rag.answer(["who rules chad"])
+        report = evaluate(rag, asked(answers=(answer.text,)), make_metrics(names))
+    prior = [passage.prior for passage in answer.evidence]
+    values = {figure.metric: figure.value for figure in report.figures}
+    assert [(figure.error, figure.questions) for figure in report.figures] == [(None, 3)] * 6
+    squares = [(math.exp(each.log_p) - each.correct) ** 2 for each in report.predictions]
+    assert values["brier"] == pytest.approx(sum(squares) / 3)
+    for name in ("prior_entropy", "posterior_entropy"):
+        assert 0 < values[name] <= math.log(3)
+    assert 1 < values["passages_for@99.9"] <= 3
+    first = [figure.by_question[0] for figure in report.figures if figure.metric == names[3]]
+    assert first == [(pytest.approx(-sum(p * math.log(p) for p in prior)), 1.0)]
 
 
 def warned(caplog: pytest.LogCaptureFixture) -> Sequence[str]:
