@@ -29,6 +29,9 @@ __all__ = ["cost_section", "factor_section", "question_section"]
 _MOST_QUESTIONS: Final = 20
 """Questions of a system's table of those that differ most."""
 
+_NUMBERED: Final = (
+    "Points have the numbers of the table, the best first where there is no room for all. "
+)
 _MOST_TICKS: Final = 7
 
 _BY_DEPTH: Final = ("exact_match", "hit", "recall", "R@", "Success@", "f1")
@@ -54,12 +57,17 @@ def cost_section(results: Results) -> Iterator[str]:
             x = row.run.cost.seconds
             seconds.append(x)
             series = 0 if row is results.baseline else 1
-            marks.append(Mark(x, value.value, label, value.low, value.high, series=series))
+            # Many intervals would hide each other; the table has them.
+            low, high = (value.low, value.high) if by_name else (None, None)
+            marks.append(Mark(x, value.value, label, low, high, series=series))
         if not marks:
             continue
+        # Where labels have no room, those of the baseline and of the best stay.
+        sign = 1.0 if results.better.get(metric) == "lower" else -1.0
+        marks.sort(key=lambda mark: (mark.series, sign * mark.y))
         caption = (
-            f"{plain(metric)} with its 95 % interval, against the median seconds a question. "
-            f"{'' if by_name else 'Points have the numbers of the table. '}"
+            f"{plain(metric)}{' with its 95 % interval' if by_name else ''} against the median "
+            f"seconds a question. {'' if by_name else _NUMBERED}"
             f"{_undominated(results, metric, priced)}"
         )
         plot = Plot(

@@ -348,9 +348,9 @@ def _draw_marks(axes: Axes, plot: Plot) -> None:
 
 
 def _draw_labels(axes: Axes, marks: Sequence[Mark]) -> None:
-    """Write each label where it covers no label before it, if there is such a place nearby."""
+    """Write each label near its point, off all others; one without room is left out."""
     to_display = axes.transData.transform
-    left, right = (axes.transAxes.transform((end, 0))[0] for end in (0, 1))
+    (left, bottom), (right, top) = axes.transAxes.transform(((0, 0), (1, 1)))
     points = [tuple(to_display((mark.x, mark.y))) for mark in marks]
     boxes = [(x - 4, y - 4, x + 4, y + 4) for x, y in points]
     for mark, (x, y) in zip(marks, points, strict=True):
@@ -362,6 +362,8 @@ def _draw_labels(axes: Axes, marks: Sequence[Mark]) -> None:
             for side in (1, -1)
             if left <= (x + 6 if side > 0 else x - 6 - width)
             and (x + 6 + width if side > 0 else x - 6) <= right + 8
+            and bottom <= y + up - height / 2
+            and y + up + height / 2 <= top
         ]
 
         def box(option: tuple[int, int], at: tuple[float, ...] = (x, y, width, height)) -> Any:
@@ -371,7 +373,10 @@ def _draw_labels(axes: Axes, marks: Sequence[Mark]) -> None:
             return start, middle - at[3] / 2, start + at[2], middle + at[3] / 2
 
         free = (option for option in options if not any(_overlap(box(option), b) for b in boxes))
-        side, up = next(free, options[0] if options else (1, 0))
+        chosen = next(free, None)
+        if chosen is None:
+            continue
+        side, up = chosen
         boxes.append(box((side, up)))
         axes.annotate(
             label,

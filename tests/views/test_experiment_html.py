@@ -59,19 +59,14 @@ def test_every_number_of_the_results_is_on_the_page(html: str) -> None:
             assert f"{compared.low:+.4f} to {compared.high:+.4f}" in cells
             assert f"{compared.p:.3g}" in cells
             assert f"{compared.effect:+.3f}" in cells
-            assert (
-                (
-                    f"better on {compared.wins}, equal on {compared.ties}, worse on "
-                    f"{compared.losses} of 40 questions"
-                )
-                in html
-                or row.figures["exact_match"] is None
-                or compared is not (row.comparisons["exact_match"])
-            )
         assert f"{row.run.cost.seconds:.4g}" in cells
         assert f"{row.abstaining.threshold:.4f}" in cells
         for each in reliability(row.run.report.predictions, 10):
             assert each.accuracy is None or f"{each.accuracy:.4f}" in cells
+    for row in results.systems[1:]:
+        compared = row.comparisons["exact_match"]
+        counts = f"better on {compared.wins}, equal on {compared.ties}, worse on {compared.losses}"
+        assert f"{counts} of 40 questions" in html
     assert "120 searches (80 shared), 600 pairs read (25 shared)" in html
     assert "7 questions of an interrupted run" in html
 
@@ -184,11 +179,7 @@ def test_the_questions_that_differ_most_come_first() -> None:
     results = make_results(["one", "other"], questions=100, whole=False)
     html = experiment_html(results)
     table = html.split("The 20 questions that differ most")[1].split("</table>")[0]
-    cells = (
-        Page(table + "</table></div></details>").cells
-        if False
-        else re.findall(r'<td class="number">([\d.]+)</td>', table)
-    )
+    cells = re.findall(r'<td class="number">([\d.]+)</td>', table)
     differences = [abs(float(b) - float(a)) for a, b in zip(cells[::2], cells[1::2], strict=True)]
     base, other = (row.figures["exact_match"].by_question for row in results.systems)
     expected = sorted((abs(y[0] - x[0]) for x, y in zip(base, other, strict=True)), reverse=True)
