@@ -271,15 +271,17 @@ def _draw_axes(axes: Axes, plot: Plot) -> None:
     """Set scales and limits, from the data and their intervals."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+    marks = [*plot.marks, *(mark for line in plot.lines for mark in line.marks)]
+    across = [mark.x for mark in marks]
     if plot.logarithmic:
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        # Over several decades there is room for their ends alone.
+        subs = (1,) if max(across) > 100 * min(across) else (1, 2, 5)
+        axes.xaxis.set_major_locator(LogLocator(subs=subs))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
     if plot.ticks:
         axes.set_xticks(plot.ticks, [f"{tick:g}" for tick in plot.ticks])
-    marks = [*plot.marks, *(mark for line in plot.lines for mark in line.marks)]
-    across = [mark.x for mark in marks]
     up = [end for mark in marks for end in (mark.y, mark.low, mark.high) if end is not None]
     if plot.diagonal:
         across = up = across + up
