@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from ragcore.errors import MetricError
 from ragcore.evaluation.metrics.base import Mean, Metric
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ def p_values(tables: Sequence[tuple[Metric, Table, Table]]) -> list[float | Exce
         tables: each a metric and two tables [questions, numbers] of the same questions.
 
     Returns:
-        For each its p, or the error that its metric raised.
+        For each its p, or the error that its metric raised; or one that says that its figure is no
+        number, as where an exchange leaves nothing to divide by.
     """
     ps: list[float | Exception] = [1.0] * len(tables)
     for count, indices in _by_count([table for _, table, _ in tables]).items():
@@ -194,6 +196,9 @@ def _tested_together(
                 errors[index] = error
                 continue
             differences = np.abs(other - one)
+            if not np.isfinite(differences).all():
+                errors[index] = MetricError("its figure is no number once runs are exchanged")
+                continue
             if first:
                 observed[index] = differences[0]
                 rounding[index] = _ROUNDING * max(np.abs(one).max(), np.abs(other).max())

@@ -26,27 +26,10 @@ import numpy as np
 from ragcore.evaluation.figures import Figure
 from ragcore.evaluation.metrics.base import Better, Mean, Metric
 from ragcore.evaluation.report import Report
-from ragcore.evaluation.resampling import EXCHANGES, RESAMPLES, Table
-from ragcore.evaluation.resampling import intervals as drawn_intervals
-from ragcore.evaluation.resampling import p_values, value_of
+from ragcore.evaluation.resampling import Table, intervals, p_values, value_of
 from ragcore.experiments.results import Comparison
 
-__all__ = ["ALPHA", "METHOD", "better_values", "cohens_d", "compare_with_baseline", "holm"]
-
-ALPHA: Final = 0.05
-"""A difference with a corrected p below this is called significant."""
-
-METHOD: Final[Mapping[str, str]] = {
-    "interval": f"95 %, percentiles of {RESAMPLES:,} bootstrap samples of the questions",
-    "test": (
-        "paired randomisation test, two-sided, by exchanging the systems' results of each question "
-        f"({EXCHANGES:,} random exchanges, or all where there are fewer)"
-    ),
-    "correction": "Holm, over the systems compared with the baseline in a metric",
-    "effect": "Cohen's d of paired samples (mean difference by its standard deviation)",
-    "significant": f"corrected p below {ALPHA:g}",
-}
-"""How the figures are made, in words."""
+__all__ = ["better_values", "cohens_d", "compare_with_baseline", "holm"]
 
 _EQUAL: Final = 1e-9
 """Differences that are this part of the largest apart count as one constant."""
@@ -102,9 +85,7 @@ def compare_with_baseline(
                 # Such a figure is of all questions together, and not of those in common.
                 if figure.value is not None and baseline_figure.value is not None:
                     difference = figure.value - baseline_figure.value
-                    comparisons[index][name] = Comparison(
-                        difference, *[None] * 8, questions=len(common)
-                    )
+                    comparisons[index][name] = _untested(difference, len(common))
                 continue
             tables = [
                 np.array([numbers[question] for question in common], np.float64)
@@ -148,22 +129,28 @@ def better_values(metric: Metric) -> Better:
     return better
 
 
+def _untested(difference: float, questions: int) -> Comparison:
+    """Return a difference alone."""
+    return Comparison(difference, None, None, None, None, None, None, None, None, questions)
+
+
 def _tested(pairs: Sequence[_Pair]) -> list[tuple[_Pair, Comparison]]:
     """Compare each pair; all are resampled together. `p_holm` is still None."""
     tables = [(pair.metric, pair.baseline, pair.system) for pair in pairs]
     tested = []
-    for pair, interval, p in zip(pairs, drawn_intervals(tables), p_values(tables), strict=True):
+    for pair, interval, p in zip(pairs, intervals(tables), p_values(tables), strict=True):
         if isinstance(interval, Exception) or isinstance(p, Exception):
             error = interval if isinstance(interval, Exception) else p
-            # Its figures have their values, as only some draws fail.
+            # The figures have their values: what fails is a draw or an exchange.
             _LOG.warning("%s: no comparison with the baseline: %s", pair.name, error)
             continue
         difference = value_of(pair.metric, pair.system) - value_of(pair.metric, pair.baseline)
         effect, wins, ties, losses = _by_question(pair)
+        low, high = interval if np.isfinite(interval).all() else (None, None)
         comparison = Comparison(
             difference=difference,
-            low=interval[0],
-            high=interval[1],
+            low=low,
+            high=high,
             p=p,
             p_holm=None,
             effect=effect,
