@@ -18,6 +18,7 @@ import sys
 from types import ModuleType
 from typing import Final
 
+import ir_measures
 import numpy as np
 import scipy.stats
 
@@ -31,7 +32,7 @@ from ragcore.experiments.statistics import compare_with_baseline, holm
 
 # ragcore's and PyTerrier's name of a measure, and ranx's.
 METRICS: Final = {"nDCG@10": "ndcg@10", "AP": "map", "RR": "mrr", "R@20": "recall@20"}
-NOISE: Final = {"baseline": 1.0, "alike": 1.0, "better": 0.8, "much better": 0.5}
+NOISE: Final = {"baseline": 1.0, "alike": 1.0, "a bit better": 0.96, "better": 0.8}
 PASSAGES: Final = 60
 
 Rankings = dict[str, dict[str, dict[str, float]]]
@@ -182,7 +183,7 @@ def against_pyterrier(
         [pyterrier.model.add_ranks(frame) for frame in frames],
         topics,
         judged,
-        list(METRICS),
+        [ir_measures.parse_measure(name) for name in METRICS],
         names=list(runs),
         baseline=0,
         correction="holm",

@@ -96,7 +96,7 @@ def compare_with_baseline(
         comparisons[pair.index][pair.name] = comparison
     for name in metrics:
         _correct(comparisons, name)
-    return comparisons
+    return [{name: rows[name] for name in metrics if name in rows} for rows in comparisons]
 
 
 def holm(ps: Sequence[float]) -> list[float]:

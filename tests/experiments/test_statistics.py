@@ -168,6 +168,13 @@ def test_a_figure_of_all_questions_together_has_a_difference_alone():
     assert comparison == Comparison(0.5, None, None, None, None, None, None, None, None, 2)
 
 
+def test_comparisons_are_in_the_order_of_the_metrics():
+    metrics = make_metrics(["f1", "log_prob_auroc", "hit@1"])
+    reports = [made_report(dict.fromkeys(metrics, row)) for row in ([0.0, 1.0], [1.0, 1.0])]
+    (found,) = compare_with_baseline(metrics, reports[0], reports[1:])
+    assert list(found) == ["f1", "log_prob_auroc", "hit@1"]
+
+
 def test_a_measure_that_counts_is_no_mean():
     (comparison,) = compared(
         [1.0, 2.0, 3.0], [2.0, 2.0, 5.0], metric=make_metrics(["NumRet"])["NumRet"]
