@@ -105,36 +105,42 @@ class ExperimentChecker:
         stores: dict[Path, tuple[list[str], str | None]] = {}
         versions: dict[str, str] = {}
         same: dict[str, str] = {}
+        twins: dict[SourcePosition, list[tuple[str, str]]] = {}
+        faults: dict[tuple[SourcePosition, str], list[str]] = {}
         for placed in systems:
             system, config = placed.system, placed.system.config
-            if config is None:
-                assert system.run is not None
-                try:
+            position = placed.position
+            try:
+                if config is None:
+                    assert system.run is not None
                     read_trec_run(system.run)
-                except RagcoreError as error:
-                    self._source.fault(placed.position, f"system {system.name!r}: {error}")
-                content = str(system.run.resolve())
-            else:
-                version = config.memory.version
-                try:
+                    content = str(system.run.resolve())
+                else:
+                    position = placed.levels.get("memory.version", position)
                     names, current = _versions(config.memory.store, stores)
-                    version = version or current
+                    version = config.memory.version or current
                     if not build:
                         _check_version(config, names, version)
-                except RagcoreError as error:
-                    position = placed.levels.get("memory.version", placed.position)
-                    self._source.fault(position, f"system {system.name!r}: {error}")
-                    continue
-                if version is not None and version in names:
-                    versions[system.name] = version
-                content = _content(config, version, build=build, retrieval=retrieval)
+                    if version is not None and version in names:
+                        versions[system.name] = version
+                    content = _content(config, version, build=build, retrieval=retrieval)
+            except RagcoreError as error:
+                faults.setdefault((position, str(error)), []).append(system.name)
+                continue
             first = same.setdefault(content, system.name)
             if first != system.name:
-                self._source.fault(
-                    placed.position,
-                    f"the systems {first!r} and {system.name!r} are the same: no setting differs "
-                    f"that {'retrieval depends' if retrieval else 'answers depend'} on; remove one",
-                )
+                twins.setdefault(placed.position, []).append((first, system.name))
+        for (position, message), blamed in faults.items():
+            self._source.fault(position, f"{_listed(blamed)}: {message}")
+        for position, pairs in twins.items():
+            (one, other), *more = pairs
+            also = f" ({len(more)} more are the same as another, too)" if more else ""
+            depends = "retrieval depends" if retrieval else "answers depend"
+            self._source.fault(
+                position,
+                f"the systems {one!r} and {other!r} are the same{also}: no setting differs that "
+                f"{depends} on; remove one",
+            )
         return versions
 
     def check_answers(
@@ -242,6 +248,13 @@ class ExperimentChecker:
         """Return the position of a key's value; that of the file where it has none."""
         entry: Entry | None = self._tree.entries.get(key)
         return entry.value.position if entry else self._tree.position
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Name systems for a message; of many, the first few."""
+    shown = ", ".join(map(repr, names[:_SHOWN]))
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"system{'s' if len(names) > 1 else ''} {shown}{more}"
 
 
 def _versions(
