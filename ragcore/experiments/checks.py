@@ -26,6 +26,7 @@ from ragcore.evaluation.trec_runs import read_trec_run
 from ragcore.experiments.config import ExperimentConfig
 from ragcore.experiments.grid import PlacedSystem
 from ragcore.questions import LabelledQuestion
+from ragcore.questions.normalization import normalize
 from ragcore.registry.components import to_plain
 from ragcore.store.store import Store
 
@@ -62,8 +63,8 @@ class ExperimentChecker:
         self, asked: Sequence[LabelledQuestion], dev: Sequence[LabelledQuestion]
     ) -> None:
         """Refuse dev questions that are test questions too."""
-        texts = {question.question for question in asked}
-        both = [question.question for question in dev if question.question in texts]
+        texts = {normalize(question.question) for question in asked}
+        both = [question.question for question in dev if normalize(question.question) in texts]
         if both:
             shown = ", ".join(map(repr, both[:_SHOWN])) + (", …" if len(both) > _SHOWN else "")
             self._source.fault(

@@ -15,7 +15,6 @@ from typing import Any, Final
 
 from ragcore.config.load import PipelineFile
 from ragcore.config.source import (
-    Fault,
     Items,
     Node,
     Source,
@@ -111,9 +110,11 @@ class _Expander:
         for plan in planned:
             systems += self._systems(plan, names)
         for (position, message), blamed in self._faults.items():
-            # A fault of every value is one of the key.
-            places = {position} if len(blamed.positions) >= blamed.count else blamed.positions
-            for place in places:
+            if len(blamed.positions) >= blamed.count:
+                # A fault of every value is one of the key.
+                message += self._advice(position, planned)
+                blamed.positions = {position}
+            for place in blamed.positions:
                 self._source.fault(place, f"{_listed(blamed.systems)}: {message}")
         self._check_names(systems)
         return Expansion(tuple(systems), tuple(self._pipeline_faults))
@@ -206,9 +207,8 @@ class _Expander:
         for fault in set(checked.faults):
             if fault.position.origin:
                 level = levels[fault.position.origin - 1]
-                message = fault.message + self._advice(fault, level)
                 blamed = self._faults.setdefault(
-                    (level.key_position, message), _Blamed(level.count)
+                    (level.key_position, fault.message), _Blamed(level.count)
                 )
                 blamed.systems[plan.name] = None
                 blamed.positions.add(level.position)
@@ -220,12 +220,24 @@ class _Expander:
         if of_file:
             self._pipeline_faults[own.show(of_file)] = None
 
-    def _advice(self, fault: Fault, level: _Level) -> str:
-        common = self._common.get(level.key, ())
-        unknown = "unknown key" in fault.message and "did you mean" not in fault.message
-        if unknown and level in common and len(self._part.systems) > 1:
-            return "; or vary it only in the systems that have it, in a 'grid' of theirs"
-        return ""
+    def _advice(self, position: SourcePosition, planned: Sequence[_Plan]) -> str:
+        """Advise where some of the systems accept a key that the experiment's grid varies."""
+        if position not in {level.key_position for each in self._common.values() for level in each}:
+            return ""
+        blamed = {
+            name
+            for (place, _), each in self._faults.items()
+            if place == position
+            for name in each.systems
+        }
+        concerned = {
+            plan.name
+            for plan in planned
+            if any(levels[0].key_position == position for levels in plan.grid.values())
+        }
+        if blamed == concerned:
+            return ""
+        return "; or vary it only in the systems that have it, in a 'grid' of theirs"
 
     def _settings(self, section: Tree) -> list[_Level]:
         entry = section.entries.get("set")

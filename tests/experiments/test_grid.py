@@ -152,6 +152,22 @@ def test_an_unknown_key_is_a_fault_at_the_key_for_all_systems_together(folder: P
     (fault,) = refusal(folder, text)
     expected = "exp.yaml:8:3: systems 'a', 'b': unknown key 'q9' in retriever 'bm25': allowed: use,"
     assert fault.startswith(expected)
+    assert "vary it only" not in fault
+
+
+def test_a_key_that_only_some_systems_have_is_for_their_own_grid(folder: Path) -> None:
+    text = (
+        (folder / "b.yaml")
+        .read_text("utf-8")
+        .replace(
+            "{use: bm25}", "{use: dense, encoder: {use: static, model: x}, index: {use: exact}}"
+        )
+    )
+    (folder / "b.yaml").write_text(text, encoding="utf-8")
+    grid = "  a: a.yaml\n  b: b.yaml\ngrid:\n  memory.retriever.k1: [1, 2]\n"
+    (fault,) = refusal(folder, grid)
+    expected = "exp.yaml:8:3: system 'b': unknown key 'k1' in retriever 'dense': allowed: use,"
+    assert fault.startswith(expected)
     assert fault.endswith("vary it only in the systems that have it, in a 'grid' of theirs")
 
 
