@@ -59,7 +59,7 @@ def test_json_is_that_of_the_file_and_of_python(
     results = ragcore.experiment(file)
     assert all(row.run.reused for row in results.systems)
     assert [row.figures["hit@1"].value for row in results.systems] == [0.75] * 4
-    assert [row["name"] for row in printed["systems"]] == [
+    assert [row["system"] for row in printed["systems"]] == [
         row.run.system.name for row in results.systems
     ]
 
