@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ragcore.config import load_config
     from ragcore.errors import RagcoreError
     from ragcore.evaluation.running import evaluate
+    from ragcore.experiments.api import experiment
     from ragcore.hookspecs import Components, Target, hookimpl
     from ragcore.questions import read_questions
     from ragcore.rag import Rag, load
@@ -68,6 +69,7 @@ _HOMES = {
     "update_memory": "ragcore.build",
     "write_heatmap": "ragcore.views.heatmap",
     "evaluate": "ragcore.evaluation.running",
+    "experiment": "ragcore.experiments.api",
     "hookimpl": "ragcore.hookspecs",
     "load": "ragcore.rag",
     "load_config": "ragcore.config",
@@ -100,6 +102,7 @@ __all__ = [
     "update_memory",
     "write_heatmap",
     "evaluate",
+    "experiment",
     "hookimpl",
     "load",
     "load_config",

@@ -6,6 +6,7 @@ Knows search results and the prior; knows nothing of generators.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -15,9 +16,9 @@ from ragcore.config import RagConfig
 from ragcore.marginalization import log_prior
 from ragcore.memory.memory import Memory
 from ragcore.questions.texts import check_questions
-from ragcore.types import SearchResult
+from ragcore.types import Passage, SearchResult
 
-__all__ = ["retrieve"]
+__all__ = ["retrieve", "with_prior"]
 
 
 def retrieve(
@@ -46,9 +47,14 @@ def retrieve(
 
 
 def _retrieved(result: SearchResult, temperature: float) -> Retrieved:
-    scores = list(result.scores)
+    retrieved = with_prior(result.question, result.passages, result.scores, temperature)
+    return replace(retrieved, missing=result.missing, filter_notes=result.filter_notes)
+
+
+def with_prior(
+    question: str, passages: Sequence[Passage], scores: Sequence[float], temperature: float
+) -> Retrieved:
+    """Compute the prior of k passages that were found, by their scores [k], best first."""
     # Without any hit the generator answers alone, with prior 1.
-    prior = log_prior(torch.tensor(scores or [0.0]), temperature)  # [max(k, 1)]
-    return Retrieved(
-        result.question, list(result.passages), scores, prior, result.missing, result.filter_notes
-    )
+    prior = log_prior(torch.tensor(list(scores) or [0.0]), temperature)  # [max(k, 1)]
+    return Retrieved(question, list(passages), list(scores), prior)
