@@ -30,7 +30,16 @@ from ragcore.errors import ConfigError, StoreError
 from ragcore.evaluation.runs import RUN
 from ragcore.registry.components import ComponentSpec, to_plain
 
-__all__ = ["DEV", "Record", "digest_of", "identity", "is_complete", "run_folder", "stamps"]
+__all__ = [
+    "DEV",
+    "Record",
+    "digest_of",
+    "identity",
+    "is_complete",
+    "remove_run",
+    "run_folder",
+    "stamps",
+]
 
 DEV: Final = "dev"
 _RECORD: Final = "experiment.json"

@@ -83,7 +83,8 @@ def _run(
         counters = replace(counters, questions_resumed=resumed)
         counters = added(counters, _compute(experiment, measured, active, resources, progress))
     reports = _reports(experiment, measured, plans)
-    shutil.rmtree(experiment.output / "searches", ignore_errors=True)
+    if (experiment.output / "searches").exists():
+        shutil.rmtree(experiment.output / "searches")
     costs = {plan.folder: _cost(experiment, plan, measured.asked[TEST]) for plan in plans}
     runs = dict(measured_files)
     for run in measured_files.values():

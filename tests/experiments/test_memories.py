@@ -80,5 +80,5 @@ def test_a_run_names_the_store_that_was_built(folder):
 def test_without_build_or_corpus_a_missing_memory_is_an_error(folder):
     with pytest.raises(StoreError, match="system 'dense': "):
         run_systems(experiment(folder, build=False))
-    with pytest.raises(ConfigError, match="system 'dense': .*no corpus"):
+    with pytest.raises(ConfigError, match=r"system 'dense': .*no corpus"):
         run_systems(experiment(folder, "memory.corpus=null"))

@@ -17,7 +17,8 @@ from ragcore.experiments.sharing import batches, pairs_of, read_batch
 from ragcore.types import Passage
 from tests.helpers.table_generator import TableGenerator
 
-PASSAGES = [Passage(f"p{n}", "", f"text {n}", {"n": n}) for n in range(6)]
+TEXTS = ("ab", "ac", "bc", "cab", "bca", "abc")
+PASSAGES = [Passage(f"p{n}", "", text, {"n": n}) for n, text in enumerate(TEXTS)]
 
 
 def retrieved(question: str, numbers: list[int]) -> Retrieved:
@@ -71,7 +72,7 @@ def test_answers_from_shared_pairs_are_those_of_a_system_alone(marginalize, grou
     config = RagConfig(marginalize=marginalize, max_new_tokens=3, beams=2, batch_size=2)
     config = config.model_copy(update={"grounded": grounded})
     systems = [
-        [retrieved(f"q{n}", [(n + i) % 6 for i in range(k)]) for n in range(5)] for k in (1, 4, 0)
+        [retrieved(f"q{n}", [(n + i) % 6 for i in range(k)]) for n in range(5)] for k in (1, 4, 2)
     ]
     generator = TableGenerator(TableGenerator.Config(seed=3, sharpness=1.5))
     alone = [Answerer(generator, config).answers(system, "v") for system in systems]
