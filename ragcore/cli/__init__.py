@@ -284,14 +284,14 @@ def _usage() -> str:
     lines = [f"  {name:<{width}}  {help_}" for name, help_ in COMMANDS.items()]
     return "\n".join(
         [
-            "Usage: ragcore [OPTIONS] COMMAND [ARGUMENTS]",
+            "Usage: ragcore COMMAND [ARGUMENTS]",
             "",
             "Retrieval-augmented generation with a memory that can be swapped like a component.",
             "",
             "Commands:",
             *lines,
             "",
-            "Options:",
+            "Options, before the command:",
             f"  {'--help':<{max(width, 9)}}  print help; `ragcore COMMAND --help` for one command",
             f"  {'--version':<{max(width, 9)}}  print the version of ragcore",
             *options,
