@@ -47,13 +47,16 @@ class Stopwatch:
     def add(self, stage: Stage, started: int, seconds: float, questions: int | None = None) -> None:
         """Take a time that was measured elsewhere; `started` in nanoseconds since 1970."""
         self._seconds[stage] = seconds
-        registry().hook.ragcore_timed(
-            stage=stage,
-            started=started,
-            seconds=seconds,
-            questions=self._questions if questions is None else questions,
-            memory=self._memory,
-        )
+        timed = registry().hook.ragcore_timed
+        # Mostly no plugin listens, and then a call would cost more than the clock.
+        if timed.get_hookimpls():
+            timed(
+                stage=stage,
+                started=started,
+                seconds=seconds,
+                questions=self._questions if questions is None else questions,
+                memory=self._memory,
+            )
 
     def timings(self) -> Timings:
         """Return the times so far; 0 for a stage that was not needed."""
