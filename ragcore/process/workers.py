@@ -42,36 +42,44 @@ class Workers:
         self._closed = False
         call_in_child(self._forget_threads)
 
-    async def run(
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a function in a thread, in a copy of the caller's context, and await its result.
+
+        Raises:
+            StoreError: the pipeline is closed, or was closed before the call began.
+        """
+        return await self._result(self._submit(function, *args, **kwargs), None)
+
+    async def run_until_cancelled(
         self,
-        cancel: Callable[[], None] | None,
+        cancel: Callable[[], None],
         function: Callable[P, T],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Call a function in a thread, in a copy of the caller's context, and await its result.
+        """Call a function as `run` does, and tell it where its caller is cancelled.
 
         Args:
-            cancel: called where the caller is cancelled, so that the function may end early.
+            cancel: called then, so that the function may end early.
             function: what is called.
             args: of the function.
             kwargs: of the function.
 
         Raises:
-            StoreError: the pipeline is closed, or was closed before the call began.
+            StoreError: as `run`.
         """
         return await self._result(self._submit(function, *args, **kwargs), cancel)
 
     async def iterate(
-        self, cancel: Callable[[], None] | None, steps: Generator[T, None, None]
+        self, steps: Generator[T, None, None], cancel: Callable[[], None] | None = None
     ) -> AsyncGenerator[T, None]:
         """Yield what a generator does, each step in a thread; it is closed at the end.
 
         Where the caller is cancelled amid a step, the generator is closed as soon as the step ends.
 
         Args:
-            cancel: called where the caller is cancelled, so that the step may end early.
             steps: the generator.
+            cancel: called where the caller is cancelled, so that the step may end early.
 
         Raises:
             StoreError: the pipeline is closed, or was closed before a step began.

@@ -43,7 +43,9 @@ class AwaitedRequests(Requests):
         """
         own = Cancellation(settings.get("cancellation"))
         settings["cancellation"] = own
-        return await self._workers.run(own.cancel, self.answer, questions, **settings)
+        return await self._workers.run_until_cancelled(
+            own.cancel, self.answer, questions, **settings
+        )
 
     async def aanswer_each(self, requests: Sequence[str | Request]) -> list[Answer | RagcoreError]:
         """Answer as `answer_each` does, in a thread of the pipeline's own.
@@ -54,7 +56,7 @@ class AwaitedRequests(Requests):
         Raises:
             StoreError: as `aanswer`.
         """
-        return await self._workers.run(None, self.answer_each, requests)
+        return await self._workers.run(self.answer_each, requests)
 
     async def asearch(
         self,
@@ -67,7 +69,7 @@ class AwaitedRequests(Requests):
         Raises:
             StoreError: as `aanswer`.
         """
-        return await self._workers.run(None, self.search, questions, k, **settings)
+        return await self._workers.run(self.search, questions, k, **settings)
 
     def aevents(
         self, question: str, **settings: Unpack[AnswerSettings]
@@ -82,7 +84,7 @@ class AwaitedRequests(Requests):
         """
         own = Cancellation(settings.get("cancellation"))
         settings["cancellation"] = own
-        return self._workers.iterate(own.cancel, self.events(question, **settings))
+        return self._workers.iterate(self.events(question, **settings), own.cancel)
 
     def astream(
         self, question: str, **settings: Unpack[AnswerSettings]
@@ -90,4 +92,4 @@ class AwaitedRequests(Requests):
         """Stream as `stream` does, in the way of `aevents`."""
         own = Cancellation(settings.get("cancellation"))
         settings["cancellation"] = own
-        return self._workers.iterate(own.cancel, self.stream(question, **settings))
+        return self._workers.iterate(self.stream(question, **settings), own.cancel)
