@@ -18,13 +18,27 @@ from ragcore.memory.memory import Memory
 from ragcore.questions.texts import check_questions
 from ragcore.types import Passage, SearchResult
 
-__all__ = ["retrieve", "with_prior"]
+__all__ = ["results_to_read", "retrieve", "retrieved", "with_prior"]
 
 
 def retrieve(
     memory: Memory, questions: Sequence[str], config: RagConfig, where: Where = None
 ) -> list[Retrieved]:
     """Search for all questions in one batch; with k = 0 nothing is searched.
+
+    Arguments and errors as `results_to_read`.
+
+    Returns:
+        One for each question, in the same order.
+    """
+    results = results_to_read(memory, questions, config, where)
+    return [retrieved(result, memory.temperature) for result in results]
+
+
+def results_to_read(
+    memory: Memory, questions: Sequence[str], config: RagConfig, where: Where = None
+) -> list[SearchResult]:
+    """Find the passages that answers are read from, in one batch; none with k = 0.
 
     Args:
         memory: the version to search.
@@ -41,14 +55,14 @@ def retrieve(
     """
     if not config.k:
         check_questions(questions)
-        return [Retrieved(question, [], [], log_prior(torch.zeros(1))) for question in questions]
-    results = search(memory, questions, config, where)
-    return [_retrieved(result, memory.temperature) for result in results]
+        return [SearchResult(question, (), (), (), memory.version) for question in questions]
+    return search(memory, questions, config, where)
 
 
-def _retrieved(result: SearchResult, temperature: float) -> Retrieved:
-    retrieved = with_prior(result.question, result.passages, result.scores, temperature)
-    return replace(retrieved, missing=result.missing, filter_notes=result.filter_notes)
+def retrieved(result: SearchResult, temperature: float) -> Retrieved:
+    """Make what a generator reads of the passages that were found at a prior's temperature."""
+    read = with_prior(result.question, result.passages, result.scores, temperature)
+    return replace(read, missing=result.missing, filter_notes=result.filter_notes)
 
 
 def with_prior(
