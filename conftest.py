@@ -31,8 +31,8 @@ def _look_at(descriptor: int) -> None:
     os.fstat(descriptor)
 
 
-# Whether a file was synced shows after a loss of power alone, which no test has, while waiting for the
-# disk takes half the time of many tests of stores.
+# Whether a file was synced shows after a loss of power alone, which no test has, while waiting for
+# the disk takes half the time of many tests of stores.
 os.fsync = _look_at
 
 

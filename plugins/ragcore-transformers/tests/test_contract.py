@@ -18,8 +18,8 @@ from ragcore.testing import EncoderSuite, GeneratorSuite
 
 CAUSAL: Final = ["llama", "gpt2", "bloom", "mamba"]
 
-# A fixture with parameters has the scope of its class: pytest then runs all laws on one model before
-# it goes to the next, and a suite loads a model once.
+# A fixture with parameters has the scope of its class: pytest then runs all laws on one model
+# before it goes to the next, and a suite loads a model once.
 
 
 @pytest.fixture(scope="module")
