@@ -422,3 +422,13 @@ def test_progress_ends_with_all_that_is_made(project):
     )
     assert seen[-1] == (2 * QUESTIONS, 2 * QUESTIONS)
     assert all(done <= total == 2 * QUESTIONS for done, total in seen)
+
+
+def test_a_model_that_was_trained_again_makes_another_run(project):
+    source = QuestionSource(project.folder / "questions.jsonl", limit=2)
+    experiment = project.experiment(project.system("one"), questions=source)
+    first = run_systems(experiment)
+    os.utime(project.folder / "model" / "model.safetensors", (1, 1))
+    second = run_systems(experiment)
+    assert not second.runs[0].reused
+    assert second.runs[0].folder != first.runs[0].folder
