@@ -91,6 +91,7 @@ def ragcore_cli() -> dict[str, str]:
         "train": "ragcore.cli.train:app",
         "eval": "ragcore.cli.evaluate:app",
         "experiment": "ragcore.cli.experiment:app",
+        "tune": "ragcore.cli.tune:app",
         "replay": "ragcore.cli.evaluate:replay_app",
         "verify": "ragcore.cli.verify:app",
         "memory": "ragcore.cli.memory:app",

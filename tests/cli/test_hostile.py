@@ -135,6 +135,17 @@ EACH_COMMAND = [
     ["eval", "p.yaml", "q.jsonl", "--format", EVIL],
     ["eval", "p.yaml", "q.jsonl", "--metric", EVIL],
     ["eval", "p.yaml", "q.jsonl", "--limit", EVIL],
+    ["experiment", FILE_NAME],
+    ["experiment", "--system", "p.yaml", "--questions", "q.jsonl", "--sweep", f"rag.k={EVIL}"],
+    ["tune", "p.yaml", "--dev", "q.jsonl", "--test", f"no{FILE_NAME}", "--metric", "log_prob"],
+    [
+        *("tune", "p.yaml", "--dev", "q.jsonl", "--test", "q.jsonl", "--metric", EVIL),
+        *("--sweep", f"rag.k={EVIL}", "--range", f"rag.{EVIL}=1:2"),
+    ],
+    [
+        *("tune", "p.yaml", "--dev", "q.jsonl", "--test", "q.jsonl", "--metric", "log_prob"),
+        *("--sweep", "rag.k=1,2"),
+    ],
     ["replay", FILE_NAME],
     ["memory", "build", "p.yaml", "--version", EVIL],
     ["memory", "build", "p.yaml", "--version", "third"],
