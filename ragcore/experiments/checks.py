@@ -23,10 +23,10 @@ from ragcore.evaluation.choosing import (
 from ragcore.evaluation.metrics.base import Metric
 from ragcore.evaluation.report import QuestionSource
 from ragcore.evaluation.trec_runs import read_trec_run
+from ragcore.experiments.apart import check_apart
 from ragcore.experiments.config import ExperimentConfig
 from ragcore.experiments.grid import PlacedSystem
 from ragcore.questions import LabelledQuestion
-from ragcore.questions.normalization import normalize
 from ragcore.registry.components import to_plain
 from ragcore.store.store import Store
 
@@ -63,16 +63,10 @@ class ExperimentChecker:
         self, asked: Sequence[LabelledQuestion], dev: Sequence[LabelledQuestion]
     ) -> None:
         """Refuse dev questions that are test questions too."""
-        texts = {normalize(question.question) for question in asked}
-        both = [question.question for question in dev if normalize(question.question) in texts]
-        if both:
-            shown = ", ".join(map(repr, both[:_SHOWN])) + (", …" if len(both) > _SHOWN else "")
-            self._source.fault(
-                self._at("dev"),
-                f"dev: {len(both)} of its {len(dev)} questions are in 'questions' too ({shown}): a "
-                "threshold that is chosen on the questions it is reported on looks better than it "
-                "is; remove them from one of the two",
-            )
+        try:
+            check_apart(asked, dev, "a threshold")
+        except QuestionError as error:
+            self._source.fault(self._at("dev"), f"dev: {error}")
 
     def metrics(self) -> dict[str, Metric] | None:
         """Make the metrics that the file names; None where it names none."""

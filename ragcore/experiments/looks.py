@@ -20,11 +20,11 @@ from ragcore.config.source import dump_line
 from ragcore.disk.replacing import write_file
 from ragcore.errors import ConfigError, QuestionError
 from ragcore.evaluation.report import QuestionSource
+from ragcore.experiments.apart import question_keys
 from ragcore.questions import LabelledQuestion
-from ragcore.questions.normalization import normalize
 from ragcore.questions.sources import is_dataset
 
-__all__ = ["Look", "add_look", "check_apart", "earlier_looks", "make_look"]
+__all__ = ["Look", "add_look", "check_not_one_file", "earlier_looks", "make_look"]
 
 LOOKS: Final = "looks.jsonl"
 _SHOWN: Final = 3
@@ -57,45 +57,16 @@ class Look:
         return f"{settings or 'the pipeline as it is'} by {self.metric}"
 
 
-def _question_keys(questions: Sequence[LabelledQuestion]) -> list[str]:
-    """Return what tells questions apart: their normalised texts, or what has none as it is."""
-    return [normalize(each.question) or each.question.strip() for each in questions]
-
-
-def check_apart(
-    dev: QuestionSource,
-    test: QuestionSource,
-    dev_questions: Sequence[LabelledQuestion],
-    test_questions: Sequence[LabelledQuestion],
-) -> None:
-    """Refuse test questions that are among those on which settings are chosen.
-
-    Ids alone say nothing: in many files they are numbers of lines.
+def check_not_one_file(dev: QuestionSource, test: QuestionSource) -> None:
+    """Refuse dev and test questions of one file.
 
     Raises:
-        QuestionError: both are one file, or have a question in common; names one and how many.
+        QuestionError: names it.
     """
-    advice = (
-        "settings that are chosen on the questions that they are reported on look better than "
-        "they are"
-    )
     if _same_file(dev.path, test.path):
         raise QuestionError(
-            f"the dev and the test questions are one file, {test.path}: {advice}: split it"
-        )
-    known = set(_question_keys(dev_questions))
-    both = [
-        question
-        for question, key in zip(test_questions, _question_keys(test_questions), strict=True)
-        if key in known
-    ]
-    if both:
-        first = both[0]
-        place = f" (id {first.id!r})" if first.id else ""
-        raise QuestionError(
-            f"{len(both)} of the {len(test_questions)} test questions of {test.path} are among the "
-            f"dev questions of {dev.path}, such as {first.question!r}{place}: {advice}: remove "
-            "them from one of the two"
+            f"the dev and the test questions are one file, {test.path}: settings that are chosen "
+            "on the questions that they are reported on look better than they are: split it"
         )
 
 
@@ -149,7 +120,7 @@ def make_look(
 ) -> Look:
     """Return the look at test questions with settings."""
     digests = {
-        hashlib.sha256(key.encode("utf-8")).hexdigest()[:16] for key in _question_keys(questions)
+        hashlib.sha256(key.encode("utf-8")).hexdigest()[:16] for key in question_keys(questions)
     }
     return Look(
         str(pipeline), list(overrides), metric, dict(settings), str(test.path), sorted(digests)

@@ -16,6 +16,7 @@ from ragcore.disk.atomic import try_lock, writing
 from ragcore.errors import ConfigError, QuestionError, StoreError
 from ragcore.evaluation.choosing import default_metrics, make_metrics, search_depth
 from ragcore.evaluation.report import QuestionSource, Report
+from ragcore.experiments.apart import check_apart
 from ragcore.experiments.cost import measure_cost, recorded_cost
 from ragcore.experiments.folders import DEV
 from ragcore.experiments.planning import TEST, Measured, Plan, Planner, is_retrieval
@@ -27,7 +28,6 @@ from ragcore.experiments.run_files import measure_run_file, write_run_file
 from ragcore.experiments.systems import Experiment
 from ragcore.experiments.tasks import answer_tasks, resumed_questions, search_tasks
 from ragcore.questions import LabelledQuestion, questions_digest, spread_over
-from ragcore.questions.normalization import normalize
 
 __all__ = ["run_systems"]
 
@@ -181,7 +181,7 @@ def _measured(experiment: Experiment) -> Measured:
             source = experiment.questions if part == TEST else experiment.dev
             raise QuestionError(f"{source and source.path}: no question: give one or more")
     if DEV in asked:
-        _check_apart(asked[TEST], asked[DEV])
+        check_apart(asked[TEST], asked[DEV], "a threshold")
     retrieval = any(is_retrieval(system, experiment) for system in experiment.systems)
     names = experiment.metrics
     metrics = make_metrics(
@@ -194,21 +194,6 @@ def _measured(experiment: Experiment) -> Measured:
         names is not None,
         search_depth(metrics, experiment.depth),
     )
-
-
-def _check_apart(test: Sequence[LabelledQuestion], dev: Sequence[LabelledQuestion]) -> None:
-    """Refuse test questions that are among the dev questions, by their text or their id."""
-    texts = {normalize(question.question) for question in dev}
-    ids = {question.id for question in dev if question.id}
-    for question in test:
-        by_text = normalize(question.question) in texts
-        if by_text or question.id in ids:
-            same = f"the text {question.question!r}" if by_text else f"the id {question.id!r}"
-            raise QuestionError(
-                f"a test question is among the dev questions: {same}: a threshold that is chosen "
-                "on the questions that it is measured on says nothing: remove it from one of the "
-                "two files"
-            )
 
 
 def _check_names(experiment: Experiment) -> None:

@@ -19,7 +19,8 @@ from ragcore.evaluation.checks import check_answered, check_grades, check_labels
 from ragcore.evaluation.choosing import make_metrics, ranking_metrics
 from ragcore.evaluation.metrics.base import Metric
 from ragcore.evaluation.report import QuestionSource
-from ragcore.experiments.looks import add_look, check_apart, earlier_looks, make_look
+from ragcore.experiments.apart import check_apart
+from ragcore.experiments.looks import add_look, check_not_one_file, earlier_looks, make_look
 from ragcore.experiments.memories import located
 from ragcore.experiments.results import ExperimentRun, Results, SystemRun
 from ragcore.experiments.running import run_systems
@@ -106,7 +107,8 @@ def tune(
         candidates = space.grid()
     sources = {"dev": _source(dev), "test": _source(test)}
     asked = {name: _questions(source) for name, source in sources.items()}
-    check_apart(sources["dev"], sources["test"], asked["dev"], asked["test"])
+    check_not_one_file(sources["dev"], sources["test"])
+    check_apart(asked["test"], asked["dev"], "a setting")
     folder = Path(output).absolute()
     runner = _Runner(space, metric, metrics, folder, retrieval, build, processes, progress)
     runner.check(list(asked.values()))

@@ -6,16 +6,15 @@ factors are `Text` on one line, and in no console a control character.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from rich.console import Console, ConsoleOptions, Group, RenderableType
-from rich.measure import Measurement
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ragcore.views.console import Neutral
+from ragcore.views.console import ColumnsInParts, FirstFitting, Neutral
 from ragcore.views.source import on_one_line
 from ragcore.views.tables import byte_size, counted, plain_table
 
@@ -43,50 +42,10 @@ def results_view(results: Results) -> RenderableType:
     return Neutral(Group(*_blocks(results)))
 
 
-class _ByMetrics:
-    """A table with a column a metric, as many tables as the width of the console asks for."""
-
-    def __init__(self, metrics: Sequence[str], table: Callable[[Sequence[str]], Table]) -> None:
-        self.metrics = metrics
-        self.table = table
-
-    def __rich_console__(
-        self, console: Console, options: ConsoleOptions
-    ) -> Iterator[RenderableType]:
-        metrics = list(self.metrics)
-        while metrics:
-            count = len(metrics)
-            while count > 1 and not _fits(self.table(metrics[:count]), console, options):
-                count -= 1
-            yield self.table(metrics[:count])
-            metrics = metrics[count:]
-            if metrics:
-                yield ""
-
-
-class _Fitting:
-    """The first of two tables if the console is wide enough for it, or else the second."""
-
-    def __init__(self, wide: Table, narrow: Table) -> None:
-        self.wide = wide
-        self.narrow = narrow
-
-    def __rich_console__(
-        self, console: Console, options: ConsoleOptions
-    ) -> Iterator[RenderableType]:
-        yield self.wide if _fits(self.wide, console, options) else self.narrow
-
-
-def _fits(table: Table, console: Console, options: ConsoleOptions) -> bool:
-    # As wide as it would like to be, so that no name is wrapped without need.
-    wide = options.update(max_width=max(options.max_width, 10_000))
-    return Measurement.get(console, wide, table).maximum <= options.max_width
-
-
 def _blocks(results: Results) -> Iterator[RenderableType]:
     yield _head(results)
     yield ""
-    yield _ByMetrics(results.metrics, partial(_figures, results))
+    yield ColumnsInParts(results.metrics, partial(_figures, results))
     yield from _errors(results)
     if len(results.systems) > 1:
         yield from _legend(results)
@@ -102,7 +61,7 @@ def _blocks(results: Results) -> Iterator[RenderableType]:
     for factor in dict.fromkeys(level.factor for level in results.factors):
         levels = [level for level in results.factors if level.factor == factor]
         yield ""
-        yield _ByMetrics(results.metrics, partial(_levels, levels))
+        yield ColumnsInParts(results.metrics, partial(_levels, levels))
     yield ""
     yield _counters(results)
     for warning in results.warnings:
@@ -178,7 +137,7 @@ def _comparisons(results: Results, metric: str) -> Iterator[RenderableType]:
     yield Text(on_one_line(metric), style="bold").append(
         f"  against {on_one_line(results.experiment.baseline)}; {direction}", style="dim"
     )
-    yield _Fitting(
+    yield FirstFitting(
         _comparison_table(results, metric, [_name(row) for row in results.systems]),
         _comparison_table(
             results, metric, [Text(f"{n}") for n in range(1, 1 + len(results.systems))]
