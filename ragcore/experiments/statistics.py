@@ -2,7 +2,8 @@
 
 Questions are paired by id; one that either system lacks, or to which the metric does not apply in
 either, is left out of the pair. Numbers that differ by no more than the rounding of float32 sums
-count as equal: a question that is read in another batch is no win. Intervals and p are those of evaluation/resampling.py.
+count as equal: a question that is read in another batch is no win. Intervals and p are those of
+evaluation/resampling.py.
 
 Holm's correction (1979) is over the systems compared in one metric, m of them: with p rising,
 
