@@ -6,8 +6,10 @@ Knows search results and the prior; knows nothing of generators.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from ragcore.answering.evidence import Retrieved
 from ragcore.answering.searching import Where, search
@@ -17,7 +19,7 @@ from ragcore.memory.memory import Memory
 from ragcore.questions.texts import check_questions
 from ragcore.types import SearchResult
 
-__all__ = ["retrieve"]
+__all__ = ["retrieve", "with_temperature"]
 
 
 def retrieve(
@@ -45,10 +47,24 @@ def retrieve(
     return [_retrieved(result, memory.temperature) for result in results]
 
 
+def with_temperature(retrieved: Retrieved, temperature: float) -> Retrieved:
+    """Return a question with the prior that its passages have by another temperature."""
+    return replace(retrieved, log_prior=_log_prior(retrieved.scores, temperature))
+
+
 def _retrieved(result: SearchResult, temperature: float) -> Retrieved:
     scores = list(result.scores)
-    # Without any hit the generator answers alone, with prior 1.
-    prior = log_prior(torch.tensor(scores or [0.0]), temperature)  # [max(k, 1)]
     return Retrieved(
-        result.question, list(result.passages), scores, prior, result.missing, result.filter_notes
+        result.question,
+        list(result.passages),
+        scores,
+        _log_prior(scores, temperature),
+        result.missing,
+        result.filter_notes,
     )
+
+
+def _log_prior(scores: Sequence[float], temperature: float) -> Tensor:
+    """Compute log p(z|x), [max(k, 1)], from k scores."""
+    # Without any hit the generator answers alone, with prior 1.
+    return log_prior(torch.tensor(list(scores) or [0.0]), temperature)

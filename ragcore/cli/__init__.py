@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "search": "find passages for questions: for people, as JSON or as a TREC run",
     "train": "fine-tune question encoder and generator through the marginal",
     "eval": "measure answers to a file of questions, with intervals",
+    "calibrate": "fit temperature, confidence and the threshold to withhold answers",
     "replay": "repeat an evaluation, and show what differs",
     "verify": "recompute a served answer's log p by the definition",
     "memory": "build, list, verify and activate the versions of a memory",

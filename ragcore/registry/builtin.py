@@ -84,6 +84,7 @@ def ragcore_cli() -> dict[str, str]:
         "train": "ragcore.cli.train:app",
         "eval": "ragcore.cli.evaluate:app",
         "replay": "ragcore.cli.evaluate:replay_app",
+        "calibrate": "ragcore.cli.calibrate:app",
         "verify": "ragcore.cli.verify:app",
         "memory": "ragcore.cli.memory:app",
         "cache": "ragcore.cli.cache:app",

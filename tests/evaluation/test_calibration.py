@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragcore.config import RagConfig, load_config
-from ragcore.config.edit import write_temperature
+from ragcore.config.edit import write_calibration
 from ragcore.errors import ConfigError, QuestionError
 from ragcore.evaluation.calibration import calibrate, read_answered_questions
 from ragcore.rag import Rag
@@ -220,7 +220,7 @@ def test_the_temperature_is_written_and_the_rest_of_the_file_stays(written, expe
     frame = f"# mine\nragcore: 1\nmemory:\n%s{indent}retriever: {{use: bm25}}  # é\n"
     path.write_bytes((frame % written).encode())
     path.chmod(0o640)
-    write_temperature(path, 0.25)
+    write_calibration(path, 0.25)
     assert path.read_bytes() == (frame % expected).encode()
     assert load_config(path).memory.temperature == 0.25
     assert path.stat().st_mode & 0o777 == 0o640
@@ -241,5 +241,5 @@ def test_a_file_that_cannot_be_changed_without_risk_stays(section, tmp_path):
     path.write_text(f"ragcore: 1\n{section}", encoding="utf-8")
     before = path.read_bytes()
     with pytest.raises(ConfigError, match=r"without risk.* memory: temperature: 0\.25"):
-        write_temperature(path, 0.25)
+        write_calibration(path, 0.25)
     assert path.read_bytes() == before
