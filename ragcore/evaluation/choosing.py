@@ -5,6 +5,7 @@ Knows names; knows nothing of how a metric is computed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -47,15 +48,19 @@ ANSWERABILITY_METRICS: Final = (
 )
 """What is reported besides where questions are known to have no answer, as SQuAD 2.0's."""
 
-_AT: Final = ("k", "coverage")
+_AT: Final = ("k", "coverage", "bins", "mass")
 """The settings that a metric's name may set, behind an at sign."""
+
+_WHOLE: Final = re.compile(r"0{0,8}[1-9][0-9]{0,8}")
+_FRACTION: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
 
 def make_metrics(names: Sequence[str] = DEFAULT_METRICS) -> dict[str, Metric]:
     """Make metrics by name, of plugins or of ir-measures.
 
-    `NAME@10` is a registered metric of the first ten passages, or, if it has a coverage, at 10
-    percent. Other names are those of ir-measures, such as `AP(rel=2)@100`.
+    `NAME@10` is a registered metric of the first ten passages; at 10 percent if it has a coverage
+    or a mass, and of 10 bins if it has bins. Other names are those of ir-measures, such as
+    `AP(rel=2)@100`.
 
     Raises:
         UnknownComponentError: neither a plugin nor ir-measures has a metric of that name.
@@ -76,9 +81,10 @@ def _make(name: str) -> Metric:
     settings: dict[str, Any] = {}
     if has_number:
         keys = [key for key in _AT if key in component.Config.model_fields]
-        if not keys or not number.isdecimal() or not int(number):
+        fractional = bool(keys) and component.Config.model_fields[keys[0]].annotation is float
+        if not keys or not (_FRACTION if fractional else _WHOLE).fullmatch(number):
             raise MetricError(f"metric {name!r}: expected a name, or NAME@K as in hit@5")
-        settings[keys[0]] = int(number)
+        settings[keys[0]] = float(number) if fractional else int(number)
     try:
         metric: Metric = component(component.Config(**settings))
     except ValidationError as error:

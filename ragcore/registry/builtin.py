@@ -52,7 +52,7 @@ def ragcore_scorers() -> Components:
 
 @hookimpl
 def ragcore_metrics() -> dict[str, str]:
-    """Name the metrics of answers and of retrieval."""
+    """Name the metrics of answers, of their confidence and passages, and of retrieval."""
     package = "ragcore.evaluation.metrics"
     return {
         "exact_match": f"{package}.answers:ExactMatch",
@@ -64,6 +64,13 @@ def ragcore_metrics() -> dict[str, str]:
         "log_prob": f"{package}.answers:LogProb",
         "log_prob_auroc": f"{package}.selection:LogProbAuroc",
         "selective_exact_match": f"{package}.selection:SelectiveExactMatch",
+        "brier": f"{package}.confidence:Brier",
+        "ece": f"{package}.confidence:ExpectedCalibrationError",
+        "aurc": f"{package}.confidence:Aurc",
+        "prior_entropy": f"{package}.entropy:PriorEntropy",
+        "posterior_entropy": f"{package}.entropy:PosteriorEntropy",
+        "prior_posterior_kl": f"{package}.entropy:PriorPosteriorKl",
+        "passages_for": f"{package}.entropy:PassagesFor",
         "bleu_1": f"{package}.texts:Bleu1",
         "rouge_l": f"{package}.texts:RougeL",
         "distinct_trigrams": f"{package}.texts:DistinctTrigrams",

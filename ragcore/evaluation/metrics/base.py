@@ -62,7 +62,7 @@ class Mean:
     capabilities: ClassVar[frozenset[str]] = frozenset()
     resampled: ClassVar[bool] = True
     labels: ClassVar[Labels | None] = None
-    better: ClassVar[Better] = "higher"
+    better: Better = "higher"
     takes_arrays: ClassVar[bool] = True
     """Whether `value` computes many figures at once, of sums that are arrays."""
 

@@ -52,6 +52,10 @@ _COUNTS_RELEVANT: Final = frozenset(
 """Measures that need to know all relevant passages, also those that were not found."""
 
 
+_DESCRIBES: Final = frozenset(("Judged", "NumQ", "NumRel"))
+"""Measures that describe questions and judgments: no value of them is better than another."""
+
+
 class RankingMetric(Mean):
     """The mean of a measure of ir-measures over all questions that can be judged."""
 
@@ -152,6 +156,10 @@ class Measure(RankingMetric):
         super().__init__(NoSettings())
         self._measure = parse_measure(name)
         self._sums = type(self._measure.aggregator()).__name__ == "SumAgg"
+        # ir-measures does not say it. With a grade, NumRet counts relevant passages.
+        counts_any = self._measure.NAME == "NumRet" and "rel" not in self._measure.params
+        if counts_any or self._measure.NAME in _DESCRIBES:
+            self.better = "neither"
 
     def measure(self) -> Any:
         """Return the measure."""
