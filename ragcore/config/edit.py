@@ -140,7 +140,7 @@ def _insertions(text: str, section: MappingNode, top: bool, written: str) -> Ite
         return
     line = lines[row]
     if not line[:begin].strip(" "):
-        line_ending = "\r" if line.endswith("\r") else ""
+        line_ending = "\r" if "\r\n" in text else ""
         inserted = f"{' ' * begin}{written}{line_ending}"
         yield "\n".join([*lines[:row], inserted, *lines[row:]])
     yield "\n".join([*lines[:row], f"{line[:begin]}{written}, {line[begin:]}", *lines[row + 1 :]])

@@ -1,9 +1,9 @@
 """Fit the confidence, log p(y|x) to the probability that the answer is right, and its threshold.
 
-The confidence is 1 / (1 + exp(-(slope · log p + intercept))). Its two numbers maximise the likelihood
-of which answers are right (Platt, 1999). As there, a right one of n right answers counts as right
-with probability (n + 1) / (n + 2), not 1, and a wrong one of n as right with 1 / (n + 2), not 0. So
-the numbers are finite even where a threshold on log p separates right from wrong. The slope is
+The confidence is 1 / (1 + exp(-(slope · log p + intercept))). Its two numbers maximise the
+likelihood of which answers are right (Platt, 1999). As there, each of n right answers counts as
+right with probability (n + 1) / (n + 2), not 1, and each of n wrong ones with 1 / (n + 2), not 0.
+So the numbers are finite even where a threshold on log p separates right from wrong. The slope is
 never negative: an answer of higher p never gets a lower confidence, and the order stays that of p.
 
 How good it is must be measured on other answers than it was fitted on: it is fitted five times on
@@ -25,13 +25,14 @@ from ragcore.answering.confidence import confidence_at
 from ragcore.config import ConfidenceConfig
 from ragcore.errors import MetricError
 from ragcore.evaluation.confidence import (
+    BINS,
     at_threshold,
     choose_threshold,
-    confidence_of,
-    reliability,
     risk_coverage,
 )
 from ragcore.evaluation.figures import missing_package
+from ragcore.evaluation.metrics.base import Mean
+from ragcore.evaluation.metrics.confidence import Brier, ExpectedCalibrationError
 from ragcore.evaluation.prediction import Prediction
 
 if TYPE_CHECKING:
@@ -296,20 +297,15 @@ def _judged_answers(predictions: Sequence[Prediction]) -> list[Prediction]:
 
 
 def calibration_error(predictions: Sequence[Prediction]) -> float:
-    """Compute the mean distance of confidence and accuracy, over the answers of all bins."""
-    if not predictions:
-        return 0.0
-    distances = [
-        each.count * abs(each.confidence - each.accuracy)
-        for each in reliability(predictions)
-        if each.confidence is not None and each.accuracy is not None
-    ]
-    return sum(distances) / len(predictions)
+    """Compute the metric `ece` of predictions; 0 where there are none."""
+    return _value(ExpectedCalibrationError(ExpectedCalibrationError.Config(bins=BINS)), predictions)
 
 
 def brier_score(predictions: Sequence[Prediction]) -> float:
-    """Compute the mean squared difference of confidence and correctness."""
-    if not predictions:
-        return 0.0
-    squares = [(confidence_of(each) - bool(each.correct)) ** 2 for each in predictions]
-    return sum(squares) / len(squares)
+    """Compute the metric `brier` of predictions; 0 where there are none."""
+    return _value(Brier(Brier.Config()), predictions)
+
+
+def _value(metric: Mean, predictions: Sequence[Prediction]) -> float:
+    rows = [row for row in metric.statistics(predictions) if row is not None]
+    return float(metric.value(np.sum(rows, axis=0))) if rows else 0.0
