@@ -12,11 +12,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ragcore.answering.request import Request
     from ragcore.build import build_memory, open_memory, update_memory
     from ragcore.config import load_config
     from ragcore.errors import RagcoreError
     from ragcore.evaluation.running import evaluate
+    from ragcore.experiments.api import experiment
     from ragcore.hookspecs import Components, Target, hookimpl
+    from ragcore.process.cancellation import Cancellation
     from ragcore.questions import read_questions
     from ragcore.rag import Rag, load
     from ragcore.registry.components import (
@@ -30,11 +33,14 @@ if TYPE_CHECKING:
     from ragcore.types import (
         Answer,
         Citation,
+        Correction,
+        Event,
         Evidence,
         Hits,
         Passage,
         SearchResult,
         Source,
+        Timings,
         Token,
     )
     from ragcore.views.answer import answer_view
@@ -45,6 +51,11 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Answer": "ragcore.types",
+    "Cancellation": "ragcore.process.cancellation",
+    "Correction": "ragcore.types",
+    "Event": "ragcore.types",
+    "Request": "ragcore.answering.request",
+    "Timings": "ragcore.types",
     "Components": "ragcore.hookspecs",
     "ConfigPath": "ragcore.registry.paths",
     "Evidence": "ragcore.types",
@@ -68,6 +79,7 @@ _HOMES = {
     "update_memory": "ragcore.build",
     "write_heatmap": "ragcore.views.heatmap",
     "evaluate": "ragcore.evaluation.running",
+    "experiment": "ragcore.experiments.api",
     "hookimpl": "ragcore.hookspecs",
     "load": "ragcore.rag",
     "load_config": "ragcore.config",
@@ -77,6 +89,11 @@ _HOMES = {
 
 __all__ = [
     "Answer",
+    "Cancellation",
+    "Correction",
+    "Event",
+    "Request",
+    "Timings",
     "Components",
     "ConfigPath",
     "Evidence",
@@ -100,6 +117,7 @@ __all__ = [
     "update_memory",
     "write_heatmap",
     "evaluate",
+    "experiment",
     "hookimpl",
     "load",
     "load_config",

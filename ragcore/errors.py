@@ -12,6 +12,7 @@ __all__ = [
     "ComponentError",
     "ConfigError",
     "CorpusError",
+    "DeadlineError",
     "EmptyCorpusError",
     "GeneratorError",
     "MemoryMismatchError",
@@ -19,6 +20,8 @@ __all__ = [
     "PluginError",
     "QuestionError",
     "RagcoreError",
+    "RequestCancelledError",
+    "RequestStoppedError",
     "StoreCorruptError",
     "StoreError",
     "StreamError",
@@ -101,6 +104,18 @@ class MemoryMismatchError(StoreError):
 
 class QuestionError(RagcoreError):
     """A question that cannot be asked: empty, or longer than the generator's input allows."""
+
+
+class RequestStoppedError(RagcoreError):
+    """A request ended before its answer was known, because its caller no longer waits for it."""
+
+
+class DeadlineError(RequestStoppedError):
+    """A request took longer than its `timeout`."""
+
+
+class RequestCancelledError(RequestStoppedError):
+    """A request was cancelled by its `Cancellation`."""
 
 
 class GeneratorError(RagcoreError):

@@ -101,3 +101,21 @@ def ragcore_answered(answer: Answer) -> None:
 @hookspec
 def ragcore_memory_swapped(old: str, new: str) -> None:
     """Observe a swap: a running pipeline now reads version `new` instead of `old`."""
+
+
+@hookspec
+def ragcore_timed(stage: str, started: int, seconds: float, questions: int, memory: str) -> None:
+    """Observe how long a stage took, in the thread that did it, as soon as it is done.
+
+    Spans and metrics are made from it: a span begins at `started` and lasts `seconds`, and its
+    parent is the caller's, since context variables are those of the request.
+
+    Args:
+        stage: "search"; "read", one encoder pass over a batch; "decode", of a batch, or of a
+            stream, in which the time of its caller is not counted; "score", for `Rag.log_prob`;
+            or "open", a version of the memory.
+        started: nanoseconds since 1970, in UTC, as OpenTelemetry takes them.
+        seconds: of wall-clock time.
+        questions: how many the stage was done for; 0 for "open".
+        memory: the version of the memory.
+    """

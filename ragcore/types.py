@@ -9,9 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import exp, inf, isnan, log, log1p, nan
 from operator import ge
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
+from ragcore.events import Correction, Token
 from ragcore.passage import Citation, CitedSpan, Document, Passage, SearchResult, Source
+from ragcore.timings import Timings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,13 +34,16 @@ __all__ = [
     "Candidate",
     "Citation",
     "CitedSpan",
+    "Correction",
     "CutPassages",
     "Document",
+    "Event",
     "Evidence",
     "Hits",
     "Passage",
     "SearchResult",
     "Source",
+    "Timings",
     "Token",
     "Word",
 ]
@@ -221,24 +226,6 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
-    """One token of a streamed answer.
-
-    Attributes:
-        text: the text that is decided with this token, and that no later one changes; the texts of
-            all tokens together are the answer's text. Empty where the token's own text is not
-            decided yet, as that of a part of a character.
-        log_prob: log p(y_i|x,y_<i), marginalised over the passages.
-        posterior: p(z|x,y_<=i) for each retrieved passage, in the order of the evidence; sums to
-            1.
-    """
-
-    text: str
-    log_prob: float
-    posterior: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Candidate:
     """A complete answer that the search reached, with what it takes to leave passages out of it.
 
@@ -289,6 +276,10 @@ class Answer:
             than one with several beams, or by thorough decoding. `Rag.without` needs them.
         abstention: with `rag.abstain`, the abstaining answer under the unconditioned prior; its
             `log_prob` is log p(unknown|x). None without `rag.abstain`.
+        timings: how long each stage took; None for an answer that was not computed here. Answers
+            that differ in nothing else are equal.
+        marginalize: the formula of `log_prob`, as `rag.marginalize` or the request says; `without`
+            needs it.
         abstains: whether this answer is that one, because the passages do not answer.
         missing_passages: how many passages fewer than asked for were found although more are
             allowed: `rag.k`, or all allowed passages if these are fewer, less those found. 0 if
@@ -319,6 +310,10 @@ class Answer:
     token_ids: tuple[int, ...]
     candidates: tuple[Candidate, ...] = field(default=(), repr=False, compare=False)
     abstention: Candidate | None = field(default=None, repr=False, compare=False)
+    timings: Timings | None = field(default=None, repr=False, compare=False)
+    marginalize: Literal["token", "sequence"] | None = field(
+        default=None, repr=False, compare=False
+    )
     abstains: bool = False
     missing_passages: int = 0
     dtype: str | None = None
@@ -375,11 +370,14 @@ class Answer:
         Each evidence has its `source`, with what is known of it, and the `number` of its citation,
         too; `citations` lists them by number.
         With `rag.abstain`, `abstention` holds the text and the log_prob of the abstaining answer.
+        `timings` are there where they are known.
         """
         from dataclasses import asdict, replace
 
         row = asdict(replace(self, candidates=(), abstention=None))
-        del row["candidates"], row["abstention"], row["numbers"]
+        del row["candidates"], row["abstention"], row["numbers"], row["marginalize"]
+        if self.timings is None:
+            del row["timings"]
         if (unknown := self.abstention) is not None:
             row["abstention"] = {"text": unknown.text, "log_prob": unknown.log_prob}
         row["closed_book"] = self.closed_book
@@ -390,3 +388,7 @@ class Answer:
             fields["source"] = evidence.source.to_dict()
         row["citations"] = [citation.to_dict() for citation in self.citations]
         return row
+
+
+Event: TypeAlias = SearchResult | Token | Correction | Answer
+"""What `Rag.events` yields: the passages, then tokens, then the whole answer."""

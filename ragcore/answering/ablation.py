@@ -83,7 +83,8 @@ def without(
         QuestionError: a passage is not among the answer's evidence, or none would remain.
     """
     remaining = _remaining(answer, passage_ids)
-    marginalize = config.marginalize
+    # A request may have set another formula than the pipeline's.
+    marginalize = answer.marginalize or config.marginalize
     hypotheses = [
         _renormalized(candidate, remaining, marginalize) for candidate in answer.candidates
     ]

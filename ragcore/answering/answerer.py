@@ -6,19 +6,21 @@ Knows generators and priors; knows nothing of memories: `retrieve.py` retrieves 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from ragcore.answering.confidence import with_confidence
 from ragcore.answering.evidence import Retrieved, make_answer
 from ragcore.answering.reading import read_passages
+from ragcore.answering.stopwatch import Stopwatch
 from ragcore.answering.streaming import TextStream, common_prefix, generated_prefix
 from ragcore.config import RagConfig
 from ragcore.contracts import Generator, Read, WordGenerator, supports
 from ragcore.decoding.abstention import Conditioned, condition
-from ragcore.decoding.beam import BeamSearch, Hypothesis, Step
+from ragcore.decoding.beam import BeamSearch, Hypothesis
 from ragcore.decoding.grounding import Grounding
 from ragcore.decoding.question_prior import QuestionPrior
 from ragcore.decoding.rules import DecodingOptions
@@ -26,7 +28,7 @@ from ragcore.decoding.scoring import score_hypotheses
 from ragcore.decoding.sequence import RagSequence, fast, thorough
 from ragcore.decoding.token import RagToken
 from ragcore.errors import UnsupportedOperation
-from ragcore.types import Answer, Token
+from ragcore.types import Answer, Correction, Token
 
 __all__ = ["Answerer"]
 
@@ -51,14 +53,26 @@ class _OpenQuestion:
 class Answerer:
     """Turns retrieved passages into answers; safe to use from several threads."""
 
-    def __init__(self, generator: Generator, config: RagConfig) -> None:
-        """Keep the generator and the section `rag` of a pipeline.
+    def __init__(
+        self,
+        generator: Generator,
+        config: RagConfig,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Answer by these settings; one is made for each request that has its own.
+
+        Args:
+            generator: reads and decodes.
+            config: the section `rag` of a pipeline, changed as a request says.
+            check: called before each batch, before it is decoded, and before each token; what it
+                raises ends the request.
 
         Raises:
             UnsupportedOperation: `rag.grounded`, and the generator has no capability `words`.
         """
         self.generator = generator
         self.config = config
+        self._check = check
         self._word_generator: WordGenerator | None = None
         if config.grounded:
             if not supports(generator, WordGenerator):
@@ -70,53 +84,92 @@ class Answerer:
             self._word_generator = generator
 
     @torch.inference_mode()
-    def answers(self, retrieved: Sequence[Retrieved], version: str) -> list[Answer]:
+    def answers(
+        self, retrieved: Sequence[Retrieved], version: str, stopwatch: Stopwatch | None = None
+    ) -> list[Answer]:
         """Answer each question by the best hypothesis.
 
         Args:
             retrieved: B questions with their passages.
             version: the version of the memory that the passages are from.
+            stopwatch: of the request, which has timed the search; a new one where None.
         """
+        stopwatch = stopwatch or Stopwatch(len(retrieved), version)
         answers: list[Answer] = []
         for begin in range(0, len(retrieved), self.config.batch_size):
+            self._check()
             batch = retrieved[begin : begin + self.config.batch_size]
-            answers.extend(self._answer(question, version) for question in self._decode(batch))
+            questions = self._decode(batch, stopwatch)
+            answered = [self._answer(question, version) for question in questions]
+            timings = stopwatch.timings()
+            answers += [replace(answer, timings=timings) for answer in answered]
         return answers
 
-    def tokens(self, retrieved: Retrieved) -> Iterator[Token]:
-        """Yield the tokens of one answer, each as soon as the search can no longer change it."""
+    def events(
+        self, retrieved: Retrieved, version: str, stopwatch: Stopwatch
+    ) -> Iterator[Token | Correction | Answer]:
+        """Yield the tokens of one answer as soon as they are decided, then the answer.
+
+        A correction of the text comes between them where the tokens' texts are not the answer's.
+
+        Args:
+            retrieved: a question with its passages.
+            version: the version of the memory that the passages are from.
+            stopwatch: of the request.
+        """
+        self._check()
         with torch.inference_mode():
-            read, (question,) = self._read([retrieved])
+            with stopwatch.timed("read"):
+                read, (question,) = self._read([retrieved])
+            started, seconds = time.time_ns(), 0.0
             abstention = _abstained(question)
-            search = None if abstention is not None else self._search(read, [question])
+            question.hypotheses = [] if abstention is None else [abstention]
+            search = self._search(read, [question]) if abstention is None else None
         steps = () if abstention is None else abstention.steps
         text = TextStream(self._prefix_decoder(question))
         sent, searching = 0, True
+        answer: Answer | None = None
         while searching:
             # Entered again for each token: the caller's code runs between two tokens, and must not
             # run in inference mode.
+            began = time.perf_counter()
             with torch.inference_mode():
                 searching = search is not None and search.advance()
                 steps = steps if search is None else search.decided()
+                if not searching:
+                    if search is not None:
+                        question.hypotheses = search.best()
+                    answer = self._answer(question, version)
+            seconds += time.perf_counter() - began
             while sent < len(steps):
                 sent += 1
                 tokens = [step.token for step in steps[:sent]]
-                if sent == len(steps) and not searching:
-                    part = text.rest(
-                        self._final_text(question, steps), self.generator.decode_tokens(tokens)
-                    )
+                if sent == len(steps) and answer is not None:
+                    part = text.rest(answer.text, self.generator.decode_tokens(tokens))
                 else:
                     part = text.next(tokens)
                 yield Token(part, steps[sent - 1].log_prob, steps[sent - 1].posterior)
+        assert answer is not None, "the search has ended"
+        if text.sent != answer.text:
+            yield Correction(answer.text)
+        stopwatch.add("decode", started, seconds)
+        yield replace(answer, timings=stopwatch.timings())
 
     @torch.inference_mode()
-    def log_probs(self, retrieved: Sequence[Retrieved], answers: Sequence[str]) -> list[float]:
+    def log_probs(
+        self,
+        retrieved: Sequence[Retrieved],
+        answers: Sequence[str],
+        stopwatch: Stopwatch | None = None,
+    ) -> list[float]:
         """Score one answer for each question: log p(y|x), end of sequence included."""
+        stopwatch = stopwatch or Stopwatch(len(retrieved), "")
         targets = self.generator.encode_answers(answers)
         log_probs: list[float] = []
         for begin in range(0, len(retrieved), self.config.batch_size):
+            self._check()
             end = begin + self.config.batch_size
-            log_probs.extend(self._log_probs(retrieved[begin:end], targets[begin:end]))
+            log_probs.extend(self._log_probs(retrieved[begin:end], targets[begin:end], stopwatch))
         return log_probs
 
     def _read(self, retrieved: Sequence[Retrieved]) -> tuple[Read, list[_OpenQuestion]]:
@@ -130,9 +183,11 @@ class Answerer:
         )
         return read, [_OpenQuestion(*question) for question in questions]
 
-    def _decode(self, retrieved: Sequence[Retrieved]) -> list[_OpenQuestion]:
+    def _decode(self, retrieved: Sequence[Retrieved], stopwatch: Stopwatch) -> list[_OpenQuestion]:
         """Read and decode a batch; questions that abstain are not searched."""
-        read, questions = self._read(retrieved)
+        with stopwatch.timed("read", len(retrieved)):
+            read, questions = self._read(retrieved)
+        self._check()
         searched = []
         for question in questions:
             abstention = _abstained(question)
@@ -140,7 +195,9 @@ class Answerer:
                 searched.append(question)
             else:
                 question.hypotheses = [abstention]
-        for question, hypotheses in zip(searched, self._hypotheses(read, searched), strict=True):
+        with stopwatch.timed("decode", len(retrieved)):
+            decoded = self._hypotheses(read, searched)
+        for question, hypotheses in zip(searched, decoded, strict=True):
             question.hypotheses = hypotheses
         return questions
 
@@ -159,6 +216,7 @@ class Answerer:
                 self._options(),
                 groundings,
                 drop_below=self.config.drop_below,
+                check=self._check,
             )
         return self._search(read, questions).run()
 
@@ -168,7 +226,7 @@ class Answerer:
         priors = [question.conditioned.prior for question in questions]
         groundings = [question.grounding for question in questions]
         prefixes = model(self.generator, read, priors, drop_below=self.config.drop_below)
-        return BeamSearch(prefixes, self._options(), groundings)
+        return BeamSearch(prefixes, self._options(), groundings, self._check)
 
     def _answer(self, question: _OpenQuestion, version: str) -> Answer:
         grounding = question.grounding
@@ -192,12 +250,6 @@ class Answerer:
         return lambda tokens: common_prefix(
             [texts[passage][start:end] for passage, start, end in grounding.beginnings(tokens)]
         )
-
-    def _final_text(self, question: _OpenQuestion, steps: Sequence[Step]) -> str:
-        """Spell a complete answer as `answers` does."""
-        log_prob = sum(step.log_prob for step in steps)
-        question.hypotheses = [Hypothesis(tuple(steps), log_prob, finished=True)]
-        return self._answer(question, version="").text
 
     def _groundings(self, retrieved: Sequence[Retrieved]) -> list[Grounding | None]:
         """Make the constraint on each question's answer, if `rag.grounded`; otherwise None."""
@@ -269,21 +321,30 @@ class Answerer:
         )
 
     def _log_probs(
-        self, retrieved: Sequence[Retrieved], targets: Sequence[list[int]]
+        self,
+        retrieved: Sequence[Retrieved],
+        targets: Sequence[list[int]],
+        stopwatch: Stopwatch,
     ) -> list[float]:
         """Score one target for each question of a batch."""
         abstention = self._abstention()
-        read, priors = read_passages(self.generator, retrieved)
+        with stopwatch.timed("read", len(retrieved)):
+            read, priors = read_passages(self.generator, retrieved)
+            conditioned = self._condition(read, priors, retrieved)
         # The abstaining answer is scored under the unconditioned prior.
         used = [
-            prior if target == abstention else conditioned.prior
-            for prior, conditioned, target in zip(
-                priors, self._condition(read, priors, retrieved), targets, strict=True
-            )
+            prior if target == abstention else of_answers.prior
+            for prior, of_answers, target in zip(priors, conditioned, targets, strict=True)
         ]
-        scored = score_hypotheses(
-            self.config.marginalize, self.generator, read, used, [[target] for target in targets]
-        )
+        self._check()
+        with stopwatch.timed("score", len(retrieved)):
+            scored = score_hypotheses(
+                self.config.marginalize,
+                self.generator,
+                read,
+                used,
+                [[target] for target in targets],
+            )
         return [hypothesis.log_prob for (hypothesis,) in scored]
 
 

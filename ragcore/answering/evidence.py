@@ -103,6 +103,7 @@ def make_answer(
         abstention=_candidate(generator, unknown, retrieved.log_prior, retrieved, None)
         if unknown
         else None,
+        marginalize=marginalize,
         abstains=conditioned.abstains,
         missing_passages=retrieved.missing,
         dtype=weights_dtype(generator),

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from ragcore.answering.evidence import Retrieved
 from ragcore.answering.searching import Where, search
@@ -17,15 +16,29 @@ from ragcore.config import RagConfig
 from ragcore.marginalization import log_prior
 from ragcore.memory.memory import Memory
 from ragcore.questions.texts import check_questions
-from ragcore.types import SearchResult
+from ragcore.types import Passage, SearchResult
 
-__all__ = ["retrieve", "with_temperature"]
+__all__ = ["results_to_read", "retrieve", "retrieved", "with_prior", "with_temperature"]
 
 
 def retrieve(
     memory: Memory, questions: Sequence[str], config: RagConfig, where: Where = None
 ) -> list[Retrieved]:
     """Search for all questions in one batch; with k = 0 nothing is searched.
+
+    Arguments and errors as `results_to_read`.
+
+    Returns:
+        One for each question, in the same order.
+    """
+    results = results_to_read(memory, questions, config, where)
+    return [retrieved(result, memory.temperature) for result in results]
+
+
+def results_to_read(
+    memory: Memory, questions: Sequence[str], config: RagConfig, where: Where = None
+) -> list[SearchResult]:
+    """Find the passages that answers are read from, in one batch; none with k = 0.
 
     Args:
         memory: the version to search.
@@ -42,29 +55,26 @@ def retrieve(
     """
     if not config.k:
         check_questions(questions)
-        return [Retrieved(question, [], [], log_prior(torch.zeros(1))) for question in questions]
-    results = search(memory, questions, config, where)
-    return [_retrieved(result, memory.temperature) for result in results]
+        return [SearchResult(question, (), (), (), memory.version) for question in questions]
+    return search(memory, questions, config, where)
 
 
-def with_temperature(retrieved: Retrieved, temperature: float) -> Retrieved:
-    """Return a question with the prior that its passages have by another temperature."""
-    return replace(retrieved, log_prior=_log_prior(retrieved.scores, temperature))
+def retrieved(result: SearchResult, temperature: float) -> Retrieved:
+    """Make what a generator reads of the passages that were found at a prior's temperature."""
+    read = with_prior(result.question, result.passages, result.scores, temperature)
+    return replace(read, missing=result.missing, filter_notes=result.filter_notes)
 
 
-def _retrieved(result: SearchResult, temperature: float) -> Retrieved:
-    scores = list(result.scores)
-    return Retrieved(
-        result.question,
-        list(result.passages),
-        scores,
-        _log_prior(scores, temperature),
-        result.missing,
-        result.filter_notes,
-    )
-
-
-def _log_prior(scores: Sequence[float], temperature: float) -> Tensor:
-    """Compute log p(z|x), [max(k, 1)], from k scores."""
+def with_prior(
+    question: str, passages: Sequence[Passage], scores: Sequence[float], temperature: float
+) -> Retrieved:
+    """Compute the prior of k passages that were found, by their scores [k], best first."""
     # Without any hit the generator answers alone, with prior 1.
-    return log_prior(torch.tensor(list(scores) or [0.0]), temperature)
+    prior = log_prior(torch.tensor(list(scores) or [0.0]), temperature)  # [max(k, 1)]
+    return Retrieved(question, list(passages), list(scores), prior)
+
+
+def with_temperature(read: Retrieved, temperature: float) -> Retrieved:
+    """Return a question with the prior that its passages have by another temperature."""
+    prior = with_prior(read.question, read.passages, read.scores, temperature).log_prior
+    return replace(read, log_prior=prior)

@@ -18,7 +18,11 @@ _INCOMPLETE = "\ufffd"
 
 
 class TextStream:
-    """The text of one answer, in parts whose concatenation is the whole."""
+    """The text of one answer, in parts whose concatenation is the whole.
+
+    Attributes:
+        sent: the concatenation of the parts so far.
+    """
 
     def __init__(self, prefix: Callable[[Sequence[int]], str]) -> None:
         """Begin with nothing sent.
@@ -27,14 +31,14 @@ class TextStream:
             prefix: the decided text of the first tokens of an answer.
         """
         self._prefix = prefix
-        self._sent = ""
+        self.sent = ""
 
     def next(self, tokens: Sequence[int]) -> str:
         """Return the text that has been decided since the last call; `tokens` begin the answer."""
         text = self._prefix(tokens)
-        if not text.startswith(self._sent):
+        if not text.startswith(self.sent):
             return ""
-        part, self._sent = text[len(self._sent) :], text
+        part, self.sent = text[len(self.sent) :], text
         return part
 
     def rest(self, final: str, own: str) -> str:
@@ -45,8 +49,10 @@ class TextStream:
             own: the same text as the generator spells it: it is completed instead where what was
                 sent is spelled in another way than `final`.
         """
-        whole = final if final.startswith(self._sent) else own
-        return whole[len(common_prefix([whole, self._sent])) :]
+        whole = final if final.startswith(self.sent) else own
+        part = whole[len(common_prefix([whole, self.sent])) :]
+        self.sent += part
+        return part
 
 
 def generated_prefix(generator: Generator, tokens: Sequence[int]) -> str:

@@ -8,11 +8,13 @@ every command to list their help.
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
+from ragcore.cli.logs import LOG_OPTIONS, LogOptions, logging_by, split_options
 from ragcore.errors import ConfigError, PluginError, RagcoreError
 from ragcore.process.cpus import configure_openmp
 from ragcore.questions.texts import LONGEST_QUESTION, fault_of
@@ -31,6 +33,7 @@ COMMANDS: Final = {
     "search": "find passages for questions: for people, as JSON or as a TREC run",
     "train": "fine-tune question encoder and generator through the marginal",
     "eval": "measure answers to a file of questions, with intervals",
+    "experiment": "compare systems on the same questions: grids, statistics, cost",
     "calibrate": "fit temperature, confidence and the threshold to withhold answers",
     "replay": "repeat an evaluation, and show what differs",
     "verify": "recompute a served answer's log p by the definition",
@@ -74,8 +77,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Before anything imports torch: OpenMP reads its settings once.
     configure_openmp()
     with neutral_streams():
+        options = LogOptions()
         try:
-            code = _run(list(arguments))
+            options, rest = split_options(list(arguments))
+            with logging_by(options):
+                code = _run(rest)
             sys.stdout.flush()
         except BrokenPipeError:
             code = _PIPE_CLOSED
@@ -83,13 +89,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
             message = _message(error)
             if message is None:
                 raise
-            print_error(message)
+            _print_failure(message, options)
             code = error.exit_code if isinstance(error, RagcoreError) else RagcoreError.exit_code
         except KeyboardInterrupt:
             code = _INTERRUPTED
     if code:
         _drop_unwritten()
     return code
+
+
+def _print_failure(message: str, options: LogOptions) -> None:
+    """Print the message of the error that ends a command, as the log is written."""
+    if not options.as_json:
+        print_error(message)
+        return
+    with logging_by(options):
+        logging.getLogger("ragcore.cli").error("%s", message)
 
 
 def _collect_rarely() -> None:
@@ -253,7 +268,10 @@ def _find(name: str) -> typer.Typer:
     from ragcore.registry.discovery import registry
 
     if name.startswith("-"):
-        raise UnknownComponentError(f"unknown option {name!r}: options follow a command's name")
+        raise UnknownComponentError(
+            f"unknown option {name!r}: options follow a command's name, but for "
+            f"{', '.join(LOG_OPTIONS)}"
+        )
     app = registry().load("command", name)
     import typer
 
@@ -263,7 +281,8 @@ def _find(name: str) -> typer.Typer:
 
 
 def _usage() -> str:
-    width = max(map(len, COMMANDS))
+    width = max(map(len, [*COMMANDS, "--log-json"]))
+    options = [f"  {name:<{width}}  {help_}" for name, help_ in LOG_OPTIONS.items()]
     lines = [f"  {name:<{width}}  {help_}" for name, help_ in COMMANDS.items()]
     return "\n".join(
         [
@@ -274,9 +293,10 @@ def _usage() -> str:
             "Commands:",
             *lines,
             "",
-            "Options:",
+            "Options, before the command:",
             f"  {'--help':<{max(width, 9)}}  print help; `ragcore COMMAND --help` for one command",
             f"  {'--version':<{max(width, 9)}}  print the version of ragcore",
+            *options,
             "",
             "Plugins may add commands: see `ragcore plugins`.",
         ]

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from ragcore.cli.logs import LOG_OPTIONS
 from ragcore.views.output import print_text
 
 __all__ = ["app", "candidates"]
@@ -53,7 +54,7 @@ end
 complete -c ragcore -a '(_ragcore_complete)'""",
 }
 
-_OPTIONS: Final = ("--help", "--version")
+_OPTIONS: Final = ("--help", "--version", *LOG_OPTIONS)
 """Options of `ragcore` itself."""
 
 
@@ -90,6 +91,8 @@ def candidates(line: list[str]) -> list[str]:
     from ragcore.registry.discovery import registry
 
     *before, unfinished = line
+    while before and before[0] in LOG_OPTIONS:
+        before.pop(0)
     if not before:
         return _matching([*COMMANDS, *registry().names("command"), *_OPTIONS], unfinished)
     try:

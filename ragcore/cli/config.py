@@ -94,8 +94,17 @@ def fill(pipeline: PipelineArgument, overrides: _Overrides = None) -> None:
 
 
 @schema_app.command()
-def schema() -> None:
+def schema(
+    experiment: Annotated[
+        bool, typer.Option("--experiment", help="Print that of experiment files instead.")
+    ] = False,
+) -> None:
     """Print the JSON Schema of pipeline files, with all installed plugins."""
+    if experiment:
+        from ragcore.experiments.config import experiment_schema
+
+        print_json(experiment_schema(), indent=2)
+        return
     print_json(config_schema(), indent=2)
 
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from ragcore.cli.logs import is_quiet
 from ragcore.views.output import print_error
 
 if TYPE_CHECKING:
@@ -50,6 +51,9 @@ def question_bar(doing: str = "answering") -> Iterator[Callable[[int, int], None
 
     from ragcore.views.console import TerminalConsole
 
+    if is_quiet():
+        yield lambda done, total: None
+        return
     console = TerminalConsole(stderr=True)
     if not console.is_terminal:
         lines = Lines()
@@ -70,6 +74,9 @@ def stage_bars() -> Iterator[Progress]:
 
     from ragcore.views.console import TerminalConsole
 
+    if is_quiet():
+        yield lambda stage, done, total: None
+        return
     console = TerminalConsole(stderr=True)
     if not console.is_terminal:
         lines = Lines()
@@ -123,6 +130,9 @@ def training_bar(console: TerminalConsole) -> Iterator[Callable[[TrainingStep | 
 
     from ragcore.training import DevScores
 
+    if is_quiet():
+        yield lambda event: None
+        return
     columns = (
         TextColumn("training"),
         BarColumn(),

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from ragcore.config.hints import keys_of
 from ragcore.config.load import read_file
-from ragcore.config.source import Items, Mapping, Node, Scalar, dump
+from ragcore.config.source import Items, Mapping, Node, dump, written_value
 from ragcore.registry.components import ComponentSpec, to_plain, yaml_key
 
 __all__ = ["fill_config"]
@@ -40,7 +40,7 @@ def _model(node: Mapping, config: BaseModel) -> dict[str, Any]:
             filled[key] = to_plain(field.get_default(call_default_factory=True, validated_data={}))
     for key, entry in node.entries.items():
         if key not in keys_of(model) and key != "use":
-            filled[key] = _written(entry.value)
+            filled[key] = written_value(entry.value)
     return filled
 
 
@@ -48,7 +48,7 @@ def _value(node: Node, value: Any) -> Any:
     """Return a node's plain value, filled in with the defaults of `value`, its parsed form."""
     match node, value:
         case Mapping(), ComponentSpec():
-            return {"use": _written(node.entries["use"].value), **_model(node, value.config)}
+            return {"use": written_value(node.entries["use"].value), **_model(node, value.config)}
         case Mapping(), BaseModel():
             return _model(node, value)
         case Mapping(), dict():
@@ -56,15 +56,4 @@ def _value(node: Node, value: Any) -> Any:
         case Items(), list() | tuple() if len(node.items) == len(value):
             return [_value(item, parsed) for item, parsed in zip(node.items, value, strict=True)]
         case _:
-            return _written(node)
-
-
-def _written(node: Node) -> Any:
-    """Return a node's plain value as the file has it."""
-    match node:
-        case Mapping():
-            return {key: _written(entry.value) for key, entry in node.entries.items()}
-        case Items():
-            return [_written(item) for item in node.items]
-        case Scalar():
-            return node.value
+            return written_value(node)

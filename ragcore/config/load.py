@@ -13,9 +13,18 @@ from ragcore.config.source import Entry, Mapping, Node, Scalar, Source, SourcePo
 from ragcore.disk.paths import usable_path
 from ragcore.errors import ConfigError
 from ragcore.registry.components import ComponentSpec, config_class
+from ragcore.registry.conformance import article
 from ragcore.registry.discovery import registry
 
-__all__ = ["load_component", "load_config", "load_store_config", "parse_config", "read_file"]
+__all__ = [
+    "PipelineFile",
+    "load_component",
+    "load_config",
+    "load_store_config",
+    "parse_config",
+    "read_file",
+    "read_text",
+]
 
 FOLDER_FILE: Final = "pipeline.yaml"
 """The name of the pipeline file in a folder, where a folder stands for a pipeline."""
@@ -49,7 +58,7 @@ def load_store_config(path: str | Path) -> StoreConfig:
             message lists every fault of the file, by position.
     """
     file = _file(usable_path(path, ConfigError))
-    source = Source(_text(file), str(file))
+    source = Source(read_text(file), str(file))
     tree = source.tree()
     section: Node | None = None
     match tree:
@@ -105,34 +114,71 @@ def _file(path: Path) -> Path:
 def read_file(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Mapping, PipelineConfig]:
     """Load as `load_config`, and return the tree of the file with the overrides applied, too."""
     file = _file(usable_path(path, ConfigError))
-    return _read(Source(_text(file), str(file), overrides), file.parent)
+    return _read(Source(read_text(file), str(file), overrides), file.parent)
+
+
+class PipelineFile:
+    """A pipeline file that is read once, and checked with several lists of overrides.
+
+    Attributes:
+        path: of the YAML file itself, also where its folder was named.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Read the file; `path` is as for `load_config`.
+
+        Raises:
+            ConfigError: it cannot be read.
+        """
+        self.path = _file(usable_path(path, ConfigError))
+        self._text = read_text(self.path)
+
+    def check(self, overrides: Sequence[str] = ()) -> tuple[PipelineConfig | None, Source]:
+        """Return the config, and the source with its faults; None where there are any."""
+        source = Source(self._text, str(self.path), overrides)
+        config = _checked(source, self.path.parent)[1]
+        return (None if source.faults else config), source
 
 
 def _read(source: Source, base: Path) -> tuple[Mapping, PipelineConfig]:
-    tree = source.tree()
-    config = None
-    if tree is not None:
-        if isinstance(tree, Scalar) and tree.value is None:
-            source.fault(tree.position, _EMPTY)
-        else:
-            if isinstance(tree, Mapping):
-                apply_overrides(tree, source)
-            reader = ConfigReader(source, base.absolute())
-            config = reader.read(tree, PipelineConfig, "the pipeline")
+    tree, config = _checked(source, base)
     if not isinstance(tree, Mapping) or config is None or source.faults:
         raise ConfigError(source.show())
     return tree, config
 
 
-def _text(path: Path) -> str:
+def _checked(source: Source, base: Path) -> tuple[Node | None, PipelineConfig | None]:
+    """Return the tree with the overrides, and its config; the source gets the faults."""
+    tree = source.tree()
+    if tree is None:
+        return None, None
+    if isinstance(tree, Scalar) and tree.value is None:
+        source.fault(tree.position, _EMPTY)
+        return tree, None
+    if isinstance(tree, Mapping):
+        apply_overrides(tree, source)
+    reader = ConfigReader(source, base.absolute())
+    return tree, reader.read(tree, PipelineConfig, "the pipeline")
+
+
+def read_text(path: Path, noun: str = "pipeline") -> str:
+    """Read the text of a YAML file.
+
+    Args:
+        path: of the file.
+        noun: what a message says that the file is of.
+
+    Raises:
+        ConfigError: it cannot be read, or is not UTF-8.
+    """
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         raise ConfigError(
-            f"{path}: no such file: give the path of a pipeline file (from {Path.cwd()})"
+            f"{path}: no such file: give the path of {article(noun)} file (from {Path.cwd()})"
         ) from None
     except IsADirectoryError:
-        raise ConfigError(f"{path}: a folder: give the path of a pipeline file") from None
+        raise ConfigError(f"{path}: a folder: give the path of {article(noun)} file") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     try:

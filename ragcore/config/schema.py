@@ -25,14 +25,20 @@ _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _REF: Final = "#/$defs/"
 
 
-def config_schema() -> dict[str, Any]:
+def config_schema(
+    model: type[BaseModel] = PipelineConfig, noun: str = "pipeline"
+) -> dict[str, Any]:
     """Return the schema, draft 2020-12.
+
+    Args:
+        model: what a file is read as.
+        noun: what such a file is of, for the schema's title.
 
     For a component whose class cannot be loaded the schema allows any key; `ragcore check` says
     why it cannot.
     """
     definitions: dict[str, Any] = {}
-    root = _schema_of(PipelineConfig, "pipeline", definitions)
+    root = _schema_of(model, noun, definitions)
     waiting = _kinds_in(root) | _kinds_in(definitions)
     done: set[str] = set()
     while waiting:
@@ -45,7 +51,7 @@ def config_schema() -> dict[str, Any]:
             definitions[_definition(kind, name)] = component
         waiting |= _kinds_in(definitions)
         waiting -= done
-    return {"$schema": _DIALECT, "title": "A ragcore pipeline"} | root | {"$defs": definitions}
+    return {"$schema": _DIALECT, "title": f"A ragcore {noun}"} | root | {"$defs": definitions}
 
 
 def _one_of(kind: str, names: list[str]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import yaml
 
@@ -25,6 +25,8 @@ __all__ = [
     "Scalar",
     "Source",
     "dump",
+    "dump_line",
+    "written_value",
 ]
 
 _LONGEST_LINE: Final = 120
@@ -134,10 +136,14 @@ class Source:
             return f"{self.noun} '{_short(_printable(self.overrides[position.origin - 1]))}'"
         return f"{self.name}:{position.line}:{position.column}" if position.line else self.name
 
-    def show(self) -> str:
-        """Write every fault, by position: where, what, and for the file the line with a caret."""
+    def show(self, faults: Iterable[Fault] | None = None) -> str:
+        """Write faults, by position: where, what, and for the file the line with a caret.
+
+        Args:
+            faults: some of the source's; all where None.
+        """
         lines = []
-        for fault in sorted(set(self.faults)):
+        for fault in sorted(set(self.faults if faults is None else faults)):
             lines.append(f"{self.where(fault.position)}: {fault.message}")
             if not fault.position.origin:
                 lines.extend(self._excerpt(fault.position))
@@ -160,6 +166,36 @@ def dump(value: object) -> str:
         return text
     # With escapes, so that marks of direction and the like are seen, and not obeyed by a terminal.
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=False, width=100)
+
+
+def dump_line(value: object) -> str:
+    """Write a value as YAML in one line, as an override has it after its `=`."""
+
+    def written(allow_unicode: bool) -> str:
+        text = yaml.dump(
+            value,
+            Dumper=_Dumper,
+            default_flow_style=True,
+            sort_keys=False,
+            allow_unicode=allow_unicode,
+            width=float("inf"),
+        )
+        # A scalar alone is followed by the end of its document.
+        return str(text).removesuffix("\n").removesuffix("\n...")
+
+    text = written(allow_unicode=True)
+    return text if text.isprintable() else written(allow_unicode=False)
+
+
+def written_value(node: Node) -> Any:
+    """Return a node's plain value as the file has it: paths and secrets stay as they are."""
+    match node:
+        case Mapping():
+            return {key: written_value(entry.value) for key, entry in node.entries.items()}
+        case Items():
+            return [written_value(item) for item in node.items]
+        case Scalar():
+            return node.value
 
 
 class _Loader(yaml.SafeLoader):
@@ -302,7 +338,7 @@ def _syntax(error: yaml.MarkedYAMLError, mark: yaml.Mark | None) -> str:
     if _starts_at(mark, "{env:"):
         return "write a secret between braces or brackets in quotes: '${env:NAME}'"
     if problem == "but found another document":
-        return "a second document begins here: a file holds one pipeline, remove the '---'"
+        return "a second document begins here: a file has one document, remove the '---'"
     if problem.startswith("found undefined alias"):
         name = problem.removeprefix("found undefined alias ")
         return f"there is no anchor {name} above: define it, or quote a value that begins with '*'"

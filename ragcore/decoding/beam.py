@@ -12,7 +12,7 @@ like any other's, also at the length limit.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -188,9 +188,18 @@ class BeamSearch:
         model: PrefixModel,
         options: DecodingOptions,
         constraints: Sequence[Constraint | None] | None = None,
+        check: Callable[[], None] | None = None,
     ) -> None:
-        """Begin a search from each of the model's prefixes, each with its constraint if any."""
+        """Begin a search from each of the model's prefixes.
+
+        Args:
+            model: proposes next tokens.
+            options: of all searches.
+            constraints: what restricts each search, if anything does.
+            check: called before each step; what it raises ends the search.
+        """
         self._model = model
+        self._check = check
         self._options = options
         self._searches = [
             _AnswerSearch(options, constraint) for constraint in constraints or [None] * len(model)
@@ -202,6 +211,10 @@ class BeamSearch:
         while self.advance():
             pass
         return [search.best() for search in self._searches]
+
+    def best(self, answer: int = 0) -> list[Hypothesis]:
+        """Return one answer's finished hypotheses so far, best first."""
+        return self._searches[answer].best()
 
     def decided(self, answer: int = 0) -> tuple[Step, ...]:
         """Return the steps of one answer that can no longer change.
@@ -226,6 +239,8 @@ class BeamSearch:
         running = [search for search in self._searches if search.live]
         if not running:
             return False
+        if self._check is not None:
+            self._check()
         if self._pending[0]:
             self._model.extend(*self._pending)
         rules = [prefix_rule for search in running for prefix_rule in search.rules()]

@@ -19,7 +19,7 @@ before they search with a passage's beam.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -71,6 +71,7 @@ def thorough(
     options: DecodingOptions,
     constraints: Sequence[Constraint | None] | None = None,
     drop_below: float = 0.0,
+    check: Callable[[], None] | None = None,
 ) -> list[list[Hypothesis]]:
     """Search with one beam per passage, then score every hypothesis under every passage.
 
@@ -83,6 +84,8 @@ def thorough(
         options: of each passage's beam search.
         constraints: what restricts each question's answers, if anything does.
         drop_below: passages are left out whose prior is together at most this, below 1.
+        check: called before each step of the search, and before the scoring; what it raises ends
+            the decoding.
 
     Returns:
         For each question the union of its beams, best first, without duplicates, with exact
@@ -91,7 +94,7 @@ def thorough(
     Raises:
         GeneratorError: the generator's log-probs form no distribution.
     """
-    beams = _beams_per_passage(generator, read, priors, options, constraints, drop_below)
+    beams = _beams_per_passage(generator, read, priors, options, constraints, drop_below, check)
     candidates = [
         list(dict.fromkeys(h.tokens for beam in question_beams.by_passage for h in beam))
         for question_beams in beams
@@ -110,6 +113,7 @@ def fast(
     options: DecodingOptions,
     constraints: Sequence[Constraint | None] | None = None,
     drop_below: float = 0.0,
+    check: Callable[[], None] | None = None,
 ) -> list[list[Hypothesis]]:
     """Search with one beam per passage, then rank the hypotheses by their beams' scores alone.
 
@@ -120,7 +124,7 @@ def fast(
     Returns:
         For each question its winner alone.
     """
-    beams = _beams_per_passage(generator, read, priors, options, constraints, drop_below)
+    beams = _beams_per_passage(generator, read, priors, options, constraints, drop_below, check)
     winners = [
         [_winner(prior, question_beams.by_passage, options)]
         for prior, question_beams in zip(priors, beams, strict=True)
@@ -135,6 +139,7 @@ def _beams_per_passage(
     options: DecodingOptions,
     constraints: Sequence[Constraint | None] | None,
     drop_below: float,
+    check: Callable[[], None] | None,
 ) -> list[_Beams]:
     """Run a beam search for each passage of each question, all in one batch."""
     splits = [
@@ -151,7 +156,10 @@ def _beams_per_passage(
         apart = prior.apart()
         single += [apart[z] for z in stay]
         per_passage += [constraint] * len(stay)
-    searched = iter(BeamSearch(RagToken(generator, read, single), options, per_passage).run())
+    search = BeamSearch(RagToken(generator, read, single), options, per_passage, check)
+    searched = iter(search.run())
+    if check is not None:
+        check()
     beams: list[_Beams] = []
     for prior, (stay, mass) in zip(priors, splits, strict=True):
         by_passage = [next(searched) if z in stay else [] for z in range(len(prior))]

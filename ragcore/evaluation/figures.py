@@ -1,9 +1,8 @@
 """Turn predictions into figures: each metric with an interval, and the difference of two runs.
 
-A metric that fails becomes a figure with its error, so that none goes missing. Intervals are
-95 %, of questions drawn with replacement (Efron, 1979), by scipy; the test of a difference
-exchanges the two runs' answers to a question at random (approximate randomisation; Noreen, 1989).
-Knows numbers a question; knows nothing of how a metric computes them.
+A metric that fails becomes a figure with its error, so that none goes missing. Knows numbers a
+question; knows nothing of how a metric computes them, nor of how intervals and tests draw
+(resampling.py).
 """
 
 from __future__ import annotations
@@ -11,32 +10,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
 from ragcore.errors import MetricError
-from ragcore.evaluation.metrics.base import Mean, Metric
+from ragcore.evaluation.metrics.base import Metric
 from ragcore.evaluation.metrics.ranking import RankingMetric, statistics_of
 from ragcore.evaluation.prediction import Prediction
+from ragcore.evaluation.resampling import Interval, Table, intervals, p_values, value_of
 from ragcore.registry.installation import DISTRIBUTION, install_hint
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    Table = npt.NDArray[np.float64]
 
 Statistics = Sequence[Sequence[float] | None]
 """A metric's numbers for each prediction; see `Metric.statistics`."""
 
-Interval = tuple[float, float]
-"""Lower and upper end."""
-
 __all__ = ["Difference", "Figure", "difference", "figures", "missing_package"]
-
-RESAMPLES: Final = 2000
-_BATCH: Final = 100
-_SEED: Final = 0
 
 _LOG: Final = logging.getLogger("ragcore.evaluation")
 
@@ -125,8 +113,8 @@ def figures(metrics: Mapping[str, Metric], predictions: Sequence[Prediction]) ->
     ]
     resampled = [part for part in parts if part.table is not None and part.metric.resampled]
     tables = [(part.metric, part.table, None) for part in resampled if part.table is not None]
-    intervals = dict(zip((part.name for part in resampled), _intervals(tables), strict=True))
-    return [_figure(part, intervals.get(part.name), len(predictions)) for part in parts]
+    drawn = dict(zip((part.name for part in resampled), intervals(tables), strict=True))
+    return [_figure(part, drawn.get(part.name), len(predictions)) for part in parts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +155,7 @@ def _part(
         if not rows:
             return _Part(name, metric, by_question, None, None, None)
         table = np.array(rows, np.float64)  # [questions, numbers]
-        value = _value(metric, table)
+        value = value_of(metric, table)
         if not np.isfinite(value):
             raise MetricError(f"its figure is {value}")
     # A metric may be a plugin's and raise any error; the report shows it with the other figures.
@@ -222,127 +210,11 @@ def difference(name: str, metric: Metric, one: Figure, other: Figure) -> Differe
         return Difference(name, one.value, other.value, None, None, None, len(paired), message)
     tables = np.array(paired, np.float64)  # [questions, 2, numbers]
     first_table, second_table = tables[:, 0], tables[:, 1]  # [questions, numbers] each
-    (interval,) = _intervals([(metric, first_table, second_table)])
+    (interval,) = intervals([(metric, first_table, second_table)])
     if isinstance(interval, Exception):
         raise interval
-    low, high = interval
-    return Difference(
-        name,
-        _value(metric, first_table),
-        _value(metric, second_table),
-        low,
-        high,
-        _p(metric, first_table, second_table),
-        len(paired),
-        None,
-    )
-
-
-def _intervals(
-    tables: Sequence[tuple[Metric, Table, Table | None]],
-) -> list[Interval | Exception]:
-    """Compute the 2.5th and the 97.5th percentile over drawn questions, of each table.
-
-    Tables of as many questions are drawn together: what a draw adds up is a product of matrices.
-
-    Args:
-        tables: each a metric, its table [questions, numbers], and another of the same questions;
-            where that is not None, the interval is of other - table.
-
-    Returns:
-        For each the two ends, or the error that its metric raised.
-    """
-    intervals: list[Interval | Exception] = [(0.0, 0.0)] * len(tables)
-    by_count: dict[int, list[int]] = {}
-    for index, (_, table, _) in enumerate(tables):
-        by_count.setdefault(len(table), []).append(index)
-    for count, indices in by_count.items():
-        drawn = _drawn_together([tables[index] for index in indices], count)
-        for index, interval in zip(indices, drawn, strict=True):
-            intervals[index] = interval
-    return intervals
-
-
-def _drawn_together(
-    tables: Sequence[tuple[Metric, Table, Table | None]], count: int
-) -> list[Interval | Exception]:
-    """Compute intervals of tables of `count` questions from the same draws; see `_intervals`."""
-    from scipy.stats import bootstrap
-
-    errors: dict[int, Exception] = {}
-    numbers = [
-        np.hstack([table] if other is None else [table, other]) for _, table, other in tables
-    ]
-    joined = np.hstack(numbers)  # [questions, numbers of all]
-    ends = np.cumsum([columns.shape[1] for columns in numbers])
-
-    def values(sums: Table) -> Table:
-        """Compute each table's values from sums [draws, numbers of all]: [tables, draws]."""
-        computed = np.zeros((len(tables), len(sums)))
-        for index, (metric, table, other) in enumerate(tables):
-            own = sums[:, ends[index] - numbers[index].shape[1] : ends[index]]
-            width = table.shape[1]
-            try:
-                if index in errors:
-                    continue
-                if isinstance(metric, Mean) and metric.takes_arrays and other is None:
-                    # A quotient of sums, of all draws together.
-                    computed[index] = metric.value(own.T)
-                    continue
-                computed[index] = [
-                    _difference(metric, row[:width], None if other is None else row[width:])
-                    for row in own
-                ]
-            # As in `_part`: the other figures go on.
-            except Exception as error:
-                errors[index] = error
-        return computed
-
-    def drawn_values(drawn: npt.NDArray[np.int64], axis: int = -1) -> Table:
-        """Compute the values of draws of questions, [..., questions]: [tables, ...]."""
-        del axis
-        draws = drawn.reshape(-1, count)  # [draws, questions]
-        offsets = np.arange(len(draws))[:, None] * count
-        times = np.bincount((draws + offsets).ravel(), minlength=draws.size)
-        sums = times.reshape(len(draws), count).astype(np.float64) @ joined
-        return values(sums).reshape(len(tables), *drawn.shape[:-1])
-
-    if count == 1:
-        only = values(joined)[:, 0].tolist()
-        ends_of: list[Interval] = [(value, value) for value in only]
-    else:
-        result = bootstrap(
-            (np.arange(count),),
-            drawn_values,
-            n_resamples=RESAMPLES,
-            batch=_BATCH,
-            method="percentile",
-            vectorized=True,
-            rng=np.random.default_rng(_SEED),
-        )
-        low, high = result.confidence_interval
-        ends_of = [(float(one), float(other)) for one, other in zip(low, high, strict=True)]
-    return [errors.get(index, interval) for index, interval in enumerate(ends_of)]
-
-
-def _p(metric: Metric, table: Table, other: Table) -> float:
-    """Compute the two-sided p of no difference, exchanging the runs question by question."""
-    rng = np.random.default_rng(_SEED)
-    observed = abs(_value(metric, table, other))
-    as_large = 0
-    for _ in range(RESAMPLES):
-        exchange = (rng.random(len(table)) < 0.5)[:, None]  # [questions, 1]
-        first, second = np.where(exchange, other, table), np.where(exchange, table, other)
-        as_large += abs(_value(metric, first, second)) >= observed - 1e-12
-    return (as_large + 1) / (RESAMPLES + 1)
-
-
-def _value(metric: Metric, table: Table, other: Table | None = None) -> float:
-    """Compute the figure of a table [questions, numbers], or the difference other - table."""
-    return _difference(metric, table.sum(axis=0), None if other is None else other.sum(axis=0))
-
-
-def _difference(metric: Metric, sums: Any, other: Any) -> float:
-    """Compute the figure of sums [numbers], or the difference of those of other - sums."""
-    value = float(metric.value(sums))
-    return value if other is None else float(metric.value(other)) - value
+    (p,) = p_values([(metric, first_table, second_table)])
+    if isinstance(p, Exception):
+        raise p
+    first_value, second_value = value_of(metric, first_table), value_of(metric, second_table)
+    return Difference(name, first_value, second_value, *interval, p, len(paired), None)

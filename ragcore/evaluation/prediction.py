@@ -5,9 +5,13 @@ Knows answers, rankings and what is right; knows nothing of metrics.
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self, cast
+
+from pydantic import TypeAdapter
 
 from ragcore.errors import MetricError
 from ragcore.questions import LabelledQuestion
@@ -148,6 +152,33 @@ class Prediction:
             row["ranking"]["grades"] = dict(ranking.grades)
         return row
 
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Self:
+        """Return the prediction that `to_dict` gave; further keys, such as `scores`, are ignored.
+
+        Raises:
+            ValueError: a value is missing or of another type (pydantic's ValidationError), or a
+                ranking has not one score for each passage.
+        """
+        return cls.from_json(json.dumps(row))
+
+    @classmethod
+    def from_json(cls, line: str) -> Self:
+        """Return the prediction of a line of predictions.jsonl; see `from_dict`."""
+        prediction: Self = _adapter(cast(Any, cls)).validate_json(line, strict=True)
+        ranking = prediction.ranking
+        if ranking is not None and len(ranking.ids) != len(ranking.scores):
+            raise ValueError(
+                f"ranking: {len(ranking.ids)} ids and {len(ranking.scores)} scores, expected one "
+                "score for each"
+            )
+        return prediction
+
+
+@functools.cache
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
 
 def has_abstained(answer: Answer) -> bool:
     """Tell whether no answer is given: it was decoded to the abstaining one, or is withheld."""
@@ -194,6 +225,7 @@ def make_predictions(
     rankings: Sequence[Ranking] | None = None,
     *,
     version: str = "",
+    names: Sequence[str] | None = None,
 ) -> list[Prediction]:
     """Join each answer and ranking with what is right by the version of the memory that was read.
 
@@ -202,6 +234,7 @@ def make_predictions(
         answers: the pipeline's; None where retrieval alone is measured.
         rankings: what was found for each question; None where no metric needs it.
         version: of the memory that was searched, where there are no answers, which name theirs.
+        names: ids of the questions, where they are some of many; `unique_ids` where None.
     """
     return [
         _prediction(
@@ -211,7 +244,9 @@ def make_predictions(
             None if rankings is None else rankings[index],
             version,
         )
-        for index, (name, question) in enumerate(zip(unique_ids(questions), questions, strict=True))
+        for index, (name, question) in enumerate(
+            zip(unique_ids(questions) if names is None else names, questions, strict=True)
+        )
     ]
 
 

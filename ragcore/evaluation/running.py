@@ -44,7 +44,7 @@ from ragcore.questions import LabelledQuestion
 from ragcore.rag import Rag
 from ragcore.types import Answer
 
-__all__ = ["evaluate", "measured"]
+__all__ = ["evaluate", "measured", "report_of", "settings_of_today"]
 
 _LOG: Final = logging.getLogger("ragcore.evaluation")
 
@@ -137,7 +137,7 @@ def _evaluated(
     predictions = make_predictions(
         asked, answers if rag is not None else None, rankings or None, version=version
     )
-    settings = () if rag is None else _settings_of_today(rag.generator)
+    settings = () if rag is None else settings_of_today(rag.generator)
     if ranking_metrics(metrics):
         warnings += unmatched_sources(asked, predictions, version)
     return measured(
@@ -164,9 +164,25 @@ def measured(
         settings: see `Report`.
         depth: see `Report`.
     """
-    warnings = [*warnings, *cautions(ranking_metrics(metrics), predictions)]
-    for warning in warnings:
+    report = report_of(
+        predictions, metrics, version, warnings=warnings, settings=settings, depth=depth
+    )
+    for warning in report.warnings:
         _LOG.warning("%s", warning)
+    return report
+
+
+def report_of(
+    predictions: Sequence[Prediction],
+    metrics: Mapping[str, Metric],
+    version: str,
+    *,
+    warnings: Sequence[str] = (),
+    settings: tuple[str, ...] = (),
+    depth: int | None = None,
+) -> Report:
+    """Compute the figures of predictions as `measured` does, and log nothing."""
+    warnings = [*warnings, *cautions(ranking_metrics(metrics), predictions)]
     values = figures(metrics, predictions)
     return Report(tuple(predictions), tuple(values), version, tuple(warnings), settings, depth)
 
@@ -185,7 +201,7 @@ class _DatedGenerator(Protocol):
         ...
 
 
-def _settings_of_today(generator: Generator) -> tuple[str, ...]:
+def settings_of_today(generator: Generator) -> tuple[str, ...]:
     """Return the overrides by which a replay gets the prompts of this run."""
     if not isinstance(generator, _DatedGenerator):
         return ()

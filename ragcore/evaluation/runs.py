@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ragcore.disk.paths import usable_path
 from ragcore.errors import ConfigError
+from ragcore.evaluation.prediction import Prediction
 
 __all__ = [
     "FORMAT",
@@ -22,6 +23,7 @@ __all__ = [
     "RUN",
     "RecordedPrediction",
     "RecordedRun",
+    "read_predictions",
     "read_run",
 ]
 
@@ -150,6 +152,33 @@ def read_run(folder: Path) -> RecordedRun:
     )
 
 
+def read_predictions(path: Path, begin: int = 1) -> list[Prediction]:
+    """Read a file of predictions, a line each, with all that metrics may use.
+
+    Args:
+        path: predictions.jsonl of a run, or another file of such lines.
+        begin: the number of the first line that is read, from 1.
+
+    Raises:
+        ConfigError: the file cannot be read, or a line is no prediction; names file and line.
+    """
+    predictions = []
+    lines = _text(usable_path(path.parent, ConfigError), path.name).split("\n")
+    for number, line in enumerate(lines[begin - 1 :], begin):
+        if line.strip():
+            predictions.append(_prediction(line, f"{path}:{number}"))
+    return predictions
+
+
+def _prediction(line: str, where: str) -> Prediction:
+    try:
+        return Prediction.from_json(line)
+    except ValidationError as error:
+        raise _damaged(where, _faults(error)) from None
+    except ValueError as error:
+        raise _damaged(where, str(error)) from None
+
+
 def _text(folder: Path, name: str) -> str:
     try:
         return (folder / name).read_text(encoding="utf-8")
@@ -176,11 +205,16 @@ def _checked(model: type[_M], payload: Any, where: str) -> _M:
     try:
         return model.model_validate(payload)
     except ValidationError as error:
-        faults = [
-            f"{'.'.join(map(str, fault['loc'])) or 'the value'}: {fault['msg']}"
-            for fault in error.errors(include_url=False, include_input=False)
-        ]
-        raise _damaged(where, "; ".join(faults[:5])) from None
+        raise _damaged(where, _faults(error)) from None
+
+
+def _faults(error: ValidationError) -> str:
+    """Return what pydantic found, each fault with its key."""
+    faults = [
+        f"{'.'.join(map(str, fault['loc'])) or 'the value'}: {fault['msg']}"
+        for fault in error.errors(include_url=False, include_input=False)
+    ]
+    return "; ".join(faults[:5])
 
 
 def _damaged(where: str, reason: str) -> ConfigError:

@@ -18,9 +18,16 @@ from ragcore.questions import LabelledQuestion
 from ragcore.questions.labelled import RELEVANT
 from ragcore.questions.matching import is_relevant
 from ragcore.retrievers.members import deepest_search
-from ragcore.types import MISSING_ROW, Answer
+from ragcore.types import MISSING_ROW, Answer, Hits
 
-__all__ = ["BATCH", "deepest_ranking", "evidence_ranking", "judged_ranking", "search_rankings"]
+__all__ = [
+    "BATCH",
+    "deepest_ranking",
+    "evidence_ranking",
+    "judged_ranking",
+    "rankings_of",
+    "search_rankings",
+]
 
 BATCH: Final = 32
 """Questions that are searched for together; `rag.batch_size` sets how many are read together."""
@@ -58,15 +65,32 @@ def search_rankings(
     for begin in range(0, len(questions), BATCH):
         batch = questions[begin : begin + BATCH]
         hits = memory.hits([question.question for question in batch], depth, where=where)
-        exists = hits.rows != MISSING_ROW  # [B, depth]
-        ids = memory.passages.ids(hits.rows[exists])
-        ends = np.cumsum(exists.sum(axis=1)).tolist()
-        for number, question in enumerate(batch):
-            start = ends[number - 1] if number else 0
-            scores = hits.scores[number][exists[number]].tolist()
-            rows = hits.rows[number][exists[number]].tolist()
-            names = ids[start : ends[number]]
-            rankings.append(judged_ranking(memory, question, names, scores, depth, rows))
+        rankings += rankings_of(memory, batch, hits, depth)
+    return rankings
+
+
+def rankings_of(
+    memory: Memory, questions: Sequence[LabelledQuestion], hits: Hits, depth: int
+) -> list[Ranking]:
+    """Judge the first `depth` hits of each question.
+
+    Args:
+        memory: that was searched.
+        questions: B questions.
+        hits: [B, depth] or more; fewer where the memory has fewer passages.
+        depth: how many count, at least 1.
+    """
+    found, found_scores = hits.rows[:, :depth], hits.scores[:, :depth]
+    exists = found != MISSING_ROW  # [B, depth]
+    ids = memory.passages.ids(found[exists])
+    ends = np.cumsum(exists.sum(axis=1)).tolist()
+    rankings: list[Ranking] = []
+    for number, question in enumerate(questions):
+        start = ends[number - 1] if number else 0
+        scores = found_scores[number][exists[number]].tolist()
+        rows = found[number][exists[number]].tolist()
+        names = ids[start : ends[number]]
+        rankings.append(judged_ranking(memory, question, names, scores, depth, rows))
     return rankings
 
 

@@ -5,13 +5,15 @@ Plain values, JSON-ready by `to_dict`; knows nothing of how they are computed or
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from ragcore.evaluation.figures import Figure
 from ragcore.evaluation.report import Report
+from ragcore.experiments.method import ALPHA, METHOD
 from ragcore.experiments.systems import Experiment, System
 
 __all__ = [
@@ -109,10 +111,12 @@ class Comparison:
         p: of the paired test, two-sided; None where the metric has no test.
         p_holm: p with Holm's correction over the systems compared in this metric.
         effect: mean of the differences by question over their standard deviation (Cohen's d of
-            paired samples); 0 where no question differs, None where the metric is no mean.
-        wins: questions on which the system is better.
-        ties: questions on which both are equal.
-        losses: questions on which the baseline is better.
+            paired samples); 0 where no question differs, None where all differ by the same, or the
+            metric is no mean.
+        wins: questions on which the system is better; None where the metric is no mean, or neither
+            direction is better.
+        ties: questions on which both are equal; None where the metric is no mean.
+        losses: questions on which the baseline is better; None as wins.
         questions: how many both have.
     """
 
@@ -126,6 +130,11 @@ class Comparison:
     ties: int | None
     losses: int | None
     questions: int
+
+    @property
+    def significant(self) -> bool:
+        """Whether the corrected p is below 0.05."""
+        return self.p_holm is not None and self.p_holm < ALPHA
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +176,27 @@ class SystemResult:
     comparisons: Mapping[str, Comparison]
     abstaining: Abstaining | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return all but what is known of single questions, which is in the run's folder."""
+        run, system = self.run, self.run.system
+        return {
+            "system": system.name,
+            "factors": dict(system.factors),
+            "pipeline": None if system.pipeline is None else str(system.pipeline),
+            "overrides": list(system.overrides),
+            "run": None if system.run is None else str(system.run),
+            "folder": str(run.folder),
+            "reused": run.reused,
+            "memory": run.report.memory,
+            "depth": run.report.depth,
+            "questions": len(run.report.predictions),
+            "figures": {name: figure.to_dict() for name, figure in self.figures.items()},
+            "comparisons": {name: asdict(each) for name, each in self.comparisons.items()},
+            "cost": None if run.cost is None else asdict(run.cost),
+            "abstaining": None if self.abstaining is None else asdict(self.abstaining),
+            "warnings": list(run.report.warnings),
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class FactorLevel:
@@ -197,7 +227,8 @@ class Results:
         systems: a row a system, in the experiment's order.
         metrics: names of the columns, in order.
         better: for each metric which values are better.
-        factors: means by level, of each factor with two levels or more.
+        factors: means by level, of each factor with two levels or more; without "system" where no
+            two systems share a level of it, as these means are the rows of the table.
         counters: work done and shared.
         warnings: reasons to doubt the figures.
     """
@@ -215,3 +246,43 @@ class Results:
         """The row that the others are compared with."""
         name = self.experiment.baseline
         return next(row for row in self.systems if row.run.system.name == name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the table and how it was made, JSON-ready; a number that is none is None."""
+        experiment = self.experiment
+        questions = experiment.questions
+        table = {
+            "experiment": experiment.name,
+            "questions": {
+                "path": str(questions.path),
+                "limit": questions.limit,
+                "qrels": None if questions.qrels is None else str(questions.qrels),
+                "count": max(len(row.run.report.predictions) for row in self.systems),
+            },
+            "dev": None if experiment.dev is None else {"path": str(experiment.dev.path)},
+            "retrieval": experiment.retrieval,
+            "baseline": experiment.baseline,
+            "metrics": [{"name": name, "better": self.better[name]} for name in self.metrics],
+            "method": dict(METHOD),
+            "systems": [row.to_dict() for row in self.systems],
+            "factors": [asdict(level) for level in self.factors],
+            "counters": asdict(self.counters),
+            "warnings": list(self.warnings),
+        }
+        plain: dict[str, Any] = _plain(table)
+        return plain
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it: a number that is none becomes None, a path or date a text."""
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case Mapping():
+            return {str(key): _plain(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_plain(inner) for inner in value]
+        case None | bool() | int() | str():
+            return value
+        case _:
+            return str(value)

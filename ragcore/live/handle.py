@@ -60,13 +60,16 @@ class LiveMemory:
         return self._current.memory.version
 
     @contextmanager
-    def reading(self) -> Iterator[Memory]:
+    def reading(self, *, served: bool = False) -> Iterator[Memory]:
         """Read the current memory, or the pinned one; it stays open until the block ends.
+
+        Args:
+            served: read the current one, whatever this thread or task has pinned.
 
         Raises:
             StoreError: the handle is closed, or the pinned memory is.
         """
-        counted = self._enter(_PINNED.get().get(self))
+        counted = self._enter(None if served else _PINNED.get().get(self))
         try:
             yield counted.memory
         finally:

@@ -7,22 +7,29 @@ the store changes (watch.py does).
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
+from typing import Final
 
 from ragcore.contracts import Retriever
 from ragcore.disk.threads import yield_gil
 from ragcore.errors import ConfigError
 from ragcore.live.handle import LiveMemory
+from ragcore.live.others import OtherVersions
 from ragcore.live.watch import Watch
 from ragcore.memory.memory import Memory
 from ragcore.process.fork import new_lock
+from ragcore.process.log_fields import fields
 from ragcore.registry.components import ComponentSpec
 from ragcore.registry.discovery import registry
 from ragcore.store.opening import ask_once
 from ragcore.store.store import Store, Verify, VersionInfo
 
 __all__ = ["ServedMemory"]
+
+_LOG: Final = logging.getLogger("ragcore.memory")
 
 
 class ServedMemory:
@@ -53,15 +60,43 @@ class ServedMemory:
         self._verify = verify
         self._pinned = pinned
         self._swapping = new_lock()
+        self._others = OtherVersions(self.open)
 
     @property
     def version(self) -> str:
         """The name of the version that a request beginning now would read."""
         return self._live.version
 
-    def reading(self) -> AbstractContextManager[Memory]:
-        """Read the memory that is served, which stays open and the same until the block ends."""
-        return self._live.reading()
+    @contextmanager
+    def reading(self, version: str | None = None) -> Iterator[Memory]:
+        """Read the memory that is served, which stays open and the same until the block ends.
+
+        Args:
+            version: another to read. It is opened like one that is to be served, and the two that
+                were asked for last stay open until `release`, or until the pipeline is closed.
+
+        Raises:
+            StoreError: the pipeline is closed, or the version cannot be opened.
+            ConfigError: the version is not the one that is served, and there is no store.
+        """
+        if version is None:
+            with self._live.reading() as memory:
+                yield memory
+            return
+        # Entered for another version too: a closed pipeline reads none.
+        with self._live.reading(served=True) as served:
+            if served.version == version:
+                yield served
+                return
+        with self._others.reading(version) as memory:
+            yield memory
+
+    def release(self) -> None:
+        """Close the versions that requests have asked for, when their last readers have left.
+
+        `gc` keeps a version as long as it is open.
+        """
+        self._others.release()
 
     def versions(self) -> list[VersionInfo]:
         """List the versions of the store, by name; see `Store.versions`.
@@ -80,6 +115,7 @@ class ServedMemory:
             ConfigError: there is no store.
             StoreError: no such version, a damaged file, or another encoder.
         """
+        started, began = time.time_ns(), time.perf_counter()
         memory = self._store_to_open().open(
             version,
             retriever=self._retriever,
@@ -93,18 +129,70 @@ class ServedMemory:
         except BaseException:
             memory.close()
             raise
+        seconds = time.perf_counter() - began
+        _LOG.info(
+            "opened version %r: %d passages, %.2f s",
+            version,
+            len(memory),
+            seconds,
+            extra=fields(event="open", version=version, passages=len(memory), seconds=seconds),
+        )
+        registry().hook.ragcore_timed(
+            stage="open", started=started, seconds=seconds, questions=0, memory=version
+        )
         return memory
 
     def swap(self, version: str) -> str:
         """Serve another version; see `Rag.swap`. A second swap waits for the first."""
         with self._swapping:
+            return self._serve(self.open(version))
+
+    def activate(self, version: str) -> str:
+        """Make a version the store's current one, and serve it; see `Rag.activate`."""
+        store = self._store_to_change("activate")
+        with self._swapping:
             memory = self.open(version)
             try:
-                old = self._live.swap(memory)
+                store.activate(version)
             except BaseException:
                 memory.close()
                 raise
-        registry().hook.ragcore_memory_swapped(old=old, new=version)
+            return self._serve(memory)
+
+    def rollback(self) -> str:
+        """Go back to the store's version before, and serve it; see `Rag.rollback`."""
+        store = self._store_to_change("roll back")
+        with self._swapping:
+            target = store.previous()
+            # Opened before the store changes: where that fails, nothing has.
+            memory = None if target is None else self.open(target)
+            try:
+                _, current = store.rollback()
+            except BaseException:
+                if memory is not None:
+                    memory.close()
+                raise
+            if memory is not None and current != target:
+                # Another program changed the store meanwhile.
+                memory.close()
+                memory = None
+            self._serve(memory or self.open(current))
+        return current
+
+    def _serve(self, memory: Memory) -> str:
+        """Serve an opened version from now on, or close it; return the one served before."""
+        try:
+            old = self._live.swap(memory)
+        except BaseException:
+            memory.close()
+            raise
+        new = memory.version
+        # It has just been opened once more.
+        self._others.release(new)
+        _LOG.info(
+            "swapped version %r for %r", old, new, extra=fields(event="swap", old=old, new=new)
+        )
+        registry().hook.ragcore_memory_swapped(old=old, new=new)
         return old
 
     @contextmanager
@@ -143,6 +231,7 @@ class ServedMemory:
     def close(self) -> None:
         """Serve nothing from now on; the memory closes when its last reader has left."""
         self._live.close()
+        self._others.release()
 
     def _store_to_open(self) -> Store:
         """Return the store, which there must be."""
@@ -152,3 +241,20 @@ class ServedMemory:
                 "a pipeline, or give `store=` to Rag"
             )
         return self._store
+
+    def _store_to_change(self, what: str) -> Store:
+        """Return the store, whose current version this pipeline serves.
+
+        Raises:
+            ConfigError: there is no store, or the pipeline does not follow it.
+            StoreError: the pipeline is closed.
+        """
+        store = self._store_to_open()
+        if self._pinned:
+            raise ConfigError(
+                f"cannot {what}: this pipeline serves version {self._live.served!r} because "
+                "memory.version names one, so it would not follow the store: leave memory.version "
+                "out, or serve another version here alone, with swap"
+            )
+        with self._live.reading(served=True):
+            return store

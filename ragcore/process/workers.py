@@ -1,7 +1,7 @@
 """The threads in which a pipeline works for an event loop.
 
 Knows nothing of questions. Work that is cancelled before it has begun is dropped; work that has
-begun runs to its end, since a thread cannot be stopped.
+begun is told by a function that its caller passes, since a thread cannot be stopped from outside.
 """
 
 from __future__ import annotations
@@ -48,12 +48,38 @@ class Workers:
         Raises:
             StoreError: the pipeline is closed, or was closed before the call began.
         """
-        return await self._result(self._submit(function, *args, **kwargs))
+        return await self._result(self._submit(function, *args, **kwargs), None)
 
-    async def iterate(self, steps: Generator[T, None, None]) -> AsyncGenerator[T, None]:
+    async def run_until_cancelled(
+        self,
+        cancel: Callable[[], None],
+        function: Callable[P, T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Call a function as `run` does, and tell it where its caller is cancelled.
+
+        Args:
+            cancel: called then, so that the function may end early.
+            function: what is called.
+            args: of the function.
+            kwargs: of the function.
+
+        Raises:
+            StoreError: as `run`.
+        """
+        return await self._result(self._submit(function, *args, **kwargs), cancel)
+
+    async def iterate(
+        self, steps: Generator[T, None, None], cancel: Callable[[], None] | None = None
+    ) -> AsyncGenerator[T, None]:
         """Yield what a generator does, each step in a thread; it is closed at the end.
 
         Where the caller is cancelled amid a step, the generator is closed as soon as the step ends.
+
+        Args:
+            steps: the generator.
+            cancel: called where the caller is cancelled, so that the step may end early.
 
         Raises:
             StoreError: the pipeline is closed, or was closed before a step began.
@@ -62,7 +88,7 @@ class Workers:
         try:
             while True:
                 step = self._submit(_advance, steps)
-                item = await self._result(step)
+                item = await self._result(step, cancel)
                 if item is None:
                     return
                 yield item[0]
@@ -89,10 +115,12 @@ class Workers:
                 self._executor = ThreadPoolExecutor(self.threads, self._name)
             return self._executor.submit(lambda: context.run(function, *args, **kwargs))
 
-    async def _result(self, future: Future[T]) -> T:
+    async def _result(self, future: Future[T], cancel: Callable[[], None] | None) -> T:
         try:
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError:
+            if cancel is not None:
+                cancel()
             task = asyncio.current_task()
             if self._closed and task is not None and not task.cancelling():
                 raise StoreError(

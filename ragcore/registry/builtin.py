@@ -90,6 +90,7 @@ def ragcore_cli() -> dict[str, str]:
         "search": "ragcore.cli.search:app",
         "train": "ragcore.cli.train:app",
         "eval": "ragcore.cli.evaluate:app",
+        "experiment": "ragcore.cli.experiment:app",
         "replay": "ragcore.cli.evaluate:replay_app",
         "calibrate": "ragcore.cli.calibrate:app",
         "verify": "ragcore.cli.verify:app",

@@ -38,6 +38,7 @@ from ragcore.errors import (
     UnknownVersionError,
     VersionExistsError,
 )
+from ragcore.store.change_log import log_activated
 from ragcore.store.layout import VersionFolder
 from ragcore.store.manifest import MANIFEST, Manifest
 
@@ -164,6 +165,7 @@ class Catalog:
                 # Before CURRENT, which is what counts: one entry too many is skipped later.
                 self._write_history([*self._existing_history(), current])
             replace_text(self._current, f"{version}\n")
+        log_activated(self.folder, current, version)
 
     def rollback(self) -> tuple[str | None, str]:
         """Make the version that was current before the current one the current one again.
@@ -183,7 +185,8 @@ class Catalog:
                 )
             replace_text(self._current, f"{history[-1]}\n")
             self._write_history(history[:-1])
-            return current, history[-1]
+        log_activated(self.folder, current, history[-1])
+        return current, history[-1]
 
     def manifest(self, version: str | None) -> Manifest:
         """Read the manifest of a version; of the current one where None.

@@ -73,6 +73,10 @@ class StoreReader:
         """
         return self._catalog.current()
 
+    def previous(self) -> str | None:
+        """Return the version that `rollback` would make the current one, or None."""
+        return self._catalog.previous()
+
     def manifest(self, version: str | None = None) -> Manifest:
         """Read what a version consists of and how it was made; the current one where None.
 

@@ -11,6 +11,7 @@ forget.py rewrites them, opening.py opens them.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from ragcore.disk.atomic import writing
 from ragcore.registry.components import ComponentSpec
 from ragcore.store.archive import import_version
 from ragcore.store.build import build_version
+from ragcore.store.change_log import log_built, log_collected, log_imported, log_updated
 from ragcore.store.collect import Collected, collect
 from ragcore.store.comparing import DocumentCounts
 from ragcore.store.diff import Changes
@@ -134,6 +136,7 @@ class Store(StoreReader):
             EmptyCorpusError: there are no passages.
             CorpusError: an id occurs twice, or a passage has no id or no text.
         """
+        began = time.perf_counter()
         built = build_version(
             self._catalog,
             version,
@@ -147,7 +150,9 @@ class Store(StoreReader):
             cache=cache,
             report=progress or silent,
         )
-        return build_info(built, self.current())
+        info = build_info(built, self.current())
+        log_built(self.folder, info, time.perf_counter() - began)
+        return info
 
     def update(
         self,
@@ -216,7 +221,9 @@ class Store(StoreReader):
             cache=cache,
             report=progress or silent,
         )
-        return update_info(updated, self.current())
+        info = update_info(updated, self.current())
+        log_updated(self.folder, info)
+        return info
 
     def forget(
         self,
@@ -291,7 +298,10 @@ class Store(StoreReader):
             StoreError: `keep` is less than 1.
             StoreCorruptError: CURRENT holds no name.
         """
-        return collect(self._catalog, keep, dry_run=dry_run)
+        collected = collect(self._catalog, keep, dry_run=dry_run)
+        if not dry_run:
+            log_collected(self.folder, collected.removed, collected.orphans, collected.bytes)
+        return collected
 
     def import_version(
         self,
@@ -324,4 +334,6 @@ class Store(StoreReader):
             activate=activate,
             retriever=retriever,
         )
-        return info_of(manifest, self.current())
+        info = info_of(manifest, self.current())
+        log_imported(self.folder, info)
+        return info

@@ -128,7 +128,11 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
             "command 'world' is not installed: pip install ./plugins/ragcore-world in a clone of "
             "ragcore\n",
         ),
-        ("--quiet", "unknown option '--quiet': options follow a command's name\n"),
+        (
+            "--loud",
+            "unknown option '--loud': options follow a command's name, but for -v, "
+            "--quiet, --log-json\n",
+        ),
         ("notapp", "command 'notapp' is type, not a typer.Typer\n"),
     ],
 )

@@ -30,6 +30,7 @@ from ragcore.config.training import (
     TrainConfig,
 )
 from ragcore.corpora.splitting import SplitConfig
+from ragcore.experiments.config import ExperimentConfig, QuestionsSection, SystemSection
 from ragcore.questions import FORMATS
 from ragcore.registry.components import to_plain, yaml_key
 from ragcore.registry.discovery import registry
@@ -39,6 +40,7 @@ from tests.helpers.markdown import ROOT, tables
 REFERENCE: Final = ROOT / "docs" / "reference"
 PIPELINE: Final = tables(REFERENCE / "pipeline.md")
 COMMAND_LINE: Final = tables(REFERENCE / "command-line.md")
+EXPERIMENT: Final = tables(REFERENCE / "experiment.md")
 CONTRACTS: Final = tables(REFERENCE / "contracts.md")
 
 SECTIONS: Final = {
@@ -54,6 +56,11 @@ SECTIONS: Final = {
     "train.lora": LoraConfig,
     "train.distill": DistillConfig,
     "train.refresh": RefreshConfig,
+}
+EXPERIMENT_SECTIONS: Final = {
+    "The file": ExperimentConfig,
+    "questions, dev": QuestionsSection,
+    "systems": SystemSection,
 }
 COMPONENTS: Final = {
     "corpus": [
@@ -91,8 +98,8 @@ def keys_and_defaults(model: type[BaseModel]) -> dict[str, Any]:
     }
 
 
-def documented(heading: str) -> dict[str, Any]:
-    return {key: yaml.safe_load(default) for key, default, *_ in PIPELINE.get(heading, [])}
+def documented(heading: str, page: dict[str, list[list[str]]] = PIPELINE) -> dict[str, Any]:
+    return {key: yaml.safe_load(default) for key, default, *_ in page.get(heading, [])}
 
 
 @pytest.mark.parametrize("section", SECTIONS)
@@ -101,6 +108,12 @@ def test_every_key_of_a_section_is_documented_with_its_default(section):
     if section == "The file":
         expected["rag"] = {}  # documented in its own section
     assert documented(section) == expected
+
+
+@pytest.mark.parametrize("section", EXPERIMENT_SECTIONS)
+def test_every_key_of_an_experiment_file_is_documented_with_its_default(section):
+    expected = keys_and_defaults(EXPERIMENT_SECTIONS[section])
+    assert documented(section, EXPERIMENT) == expected
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,11 @@ def test_the_bound_is_the_binomial_tail():
     bound = 1 - 0.05 ** (1 / 59)
     assert choose_threshold(predictions, bound + 1e-9, confidence_level=0.95) == 0.7
     assert choose_threshold(predictions, bound - 1e-9, confidence_level=0.95) is None
+    # Of three thresholds two are tried, so that each bound has half of δ.
+    more = [*predictions, *[prediction(0.5, False)] * 99, *[prediction(0.3, False)] * 99]
+    bound = 1 - 0.025 ** (1 / 59)
+    assert choose_threshold(more, bound + 1e-9, confidence_level=0.95) == 0.7
+    assert choose_threshold(more, bound - 1e-9, confidence_level=0.95) is None
     assert choose_threshold([prediction(0.7, False)], 0.99, confidence_level=0.95) is None
     assert choose_threshold([], 0.5, confidence_level=0.95) is None
 

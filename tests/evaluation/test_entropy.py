@@ -62,6 +62,8 @@ def test_entropy_is_from_0_to_that_of_equal_shares(distribution):
 def test_entropy_is_in_nats():
     assert value("prior_entropy", prediction([0.25] * 4)) == pytest.approx(math.log(4))
     assert value("prior_entropy", prediction([0.0, 1.0])) == 0.0
+    # Sums that miss 1, as in single precision.
+    assert value("prior_entropy", prediction([0.3333] * 3)) == pytest.approx(math.log(3), abs=1e-9)
     both = prediction([0.25] * 4), prediction([1.0])
     assert value("prior_entropy", *both) == pytest.approx(math.log(4) / 2)
 
@@ -78,7 +80,7 @@ def test_divergence_is_of_the_posterior_from_the_prior(pair):
 def test_divergence_is_not_symmetric_and_finite():
     half, sure = [0.5, 0.5], [1.0, 0.0]
     assert value("prior_posterior_kl", prediction(half, sure)) == pytest.approx(math.log(2))
-    assert 40 < value("prior_posterior_kl", prediction(sure, half)) < 50
+    assert 50 < value("prior_posterior_kl", prediction(sure, half)) < 52
 
 
 @given(distributions, st.sampled_from([1, 50, 75, 90, 99, 99.9, 100]))

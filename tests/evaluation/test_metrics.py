@@ -1,4 +1,8 @@
-"""Test each metric on cases worked by hand, and against the libraries that it uses."""
+"""Test each metric on cases worked by hand, and against the libraries that it uses.
+
+Libraries that take seconds to import are imported in the tests that compare with them: each process
+of a test run imports this file, and few run those tests.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,6 @@ import pytest
 import sacrebleu
 from hypothesis import given
 from hypothesis import strategies as st
-from rouge_score.rouge_scorer import RougeScorer
-from torchmetrics.functional.text.squad import squad
 
 from ragcore.errors import MetricError, UnknownComponentError
 from ragcore.evaluation.choosing import make_metrics
@@ -100,6 +102,8 @@ answers = st.lists(words, min_size=1, max_size=4).map(" ".join).filter(normalize
 
 @given(st.lists(st.tuples(answers, st.lists(answers, min_size=1, max_size=3)), min_size=1))
 def test_exact_match_and_f1_equal_squads_official_program(rows):
+    from torchmetrics.functional.text.squad import squad
+
     answered = [
         prediction(answer, tuple(right), correct=exact_match(answer, right))
         for answer, right in rows
@@ -184,6 +188,8 @@ def test_words_of_every_script_are_compared(text):
 
 @given(st.text(st.characters(max_codepoint=127)), st.text(st.characters(max_codepoint=127)))
 def test_rouge_l_is_rouge_scores_own_on_ascii(answer, right):
+    from rouge_score.rouge_scorer import RougeScorer
+
     expected = RougeScorer(["rougeL"]).score(right, answer)["rougeL"].fmeasure
     assert value("rouge_l", prediction(answer, (right,))) == expected
 

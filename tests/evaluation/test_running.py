@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Literal
 
 import pytest
 
@@ -36,11 +38,18 @@ def store(tmp_path_factory) -> Store:
     return store
 
 
-def make(store: Store, abstain: AbstainConfig | None = None, *, k: int = 1) -> Rag:
+def make(
+    store: Store,
+    abstain: AbstainConfig | None = None,
+    *,
+    k: int = 1,
+    marginalize: Literal["sequence", "token"] = "sequence",
+    temperature: float = 1.0,
+) -> Rag:
     return Rag(
-        store.open("v1", retriever=dense_part()),
+        store.open("v1", retriever=dense_part(), temperature=temperature),
         TableGenerator(TableGenerator.Config(seed=3, sharpness=1.5)),
-        RagConfig(k=k, max_new_tokens=3, abstain=abstain),
+        RagConfig(k=k, max_new_tokens=3, abstain=abstain, marginalize=marginalize),
         store=store,
         retriever=dense_part(),
     )
@@ -76,6 +85,26 @@ def test_questions_are_measured_by_what_is_known(store, labels, names):
     with make(store) as rag:
         report = evaluate(rag, asked(**labels), make_metrics(names))
     assert [figure.error for figure in report.figures] == [None] * len(names)
+
+
+@pytest.mark.parametrize("marginalize", ["sequence", "token"])
+def test_confidence_and_the_passages_of_a_pipelines_answers_are_measured(store, marginalize):
+    names = ["brier", "ece", "aurc", "prior_entropy", "posterior_entropy", "passages_for@80"]
+    with make(store, k=3, marginalize=marginalize, temperature=100) as rag:
+        (answer,) = rag.answer(["who rules chad"])
+        report = evaluate(rag, asked(answers=(answer.text,)), make_metrics(names))
+    prior = [passage.prior for passage in answer.evidence]
+    values = {figure.metric: figure.value for figure in report.figures}
+    assert [(figure.error, figure.questions) for figure in report.figures] == [(None, 3)] * 6
+    squares = [(math.exp(each.log_p) - each.correct) ** 2 for each in report.predictions]
+    assert values["brier"] == pytest.approx(sum(squares) / 3)
+    for name in ("prior_entropy", "posterior_entropy"):
+        assert 0 < values[name] <= math.log(3)
+    first = {figure.metric: figure.by_question[0][0] for figure in report.figures}
+    assert first["prior_entropy"] == pytest.approx(-sum(p * math.log(p) for p in prior))
+    assert max(prior) < 0.9
+    rest = [1 - sum(sorted(prior)[-count:]) for count in (1, 2)]
+    assert first["passages_for@80"] == 1 + sum(mass > 0.2 for mass in rest)
 
 
 def warned(caplog: pytest.LogCaptureFixture) -> Sequence[str]:

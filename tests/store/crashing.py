@@ -1,4 +1,4 @@
-"""Kill operations on a store at every call that writes, syncs or renames; inspect what is left.
+"""Kill operations on a store at every call that changes a folder; inspect what is left.
 
 Run as a program by test_crash.py, with tests/helpers/killer.c loaded before the C library. For each
 n a child process does the operation on a fresh copy of the same store and dies at its n-th such

@@ -38,7 +38,8 @@ class TestStatic(EncoderSuite):
         {"max_tokens": 12},
     )
 
-    @pytest.fixture(params=[*KINDS, "layers"])
+    # All laws run on one model before the next is loaded.
+    @pytest.fixture(scope="class", params=[*KINDS, "layers"])
     def component(self, request: pytest.FixtureRequest, folders: dict[str, Path]) -> ComponentSpec:
         config = Static.Config(model=str(folders[request.param]))
         return ComponentSpec("encoder", "static", Static, config)

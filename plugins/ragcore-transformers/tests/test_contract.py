@@ -18,6 +18,9 @@ from ragcore.testing import EncoderSuite, GeneratorSuite
 
 CAUSAL: Final = ["llama", "gpt2", "bloom", "mamba"]
 
+# A fixture with parameters has the scope of its class: pytest then runs all laws on one model
+# before it goes to the next, and a suite loads a model once.
+
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
@@ -53,7 +56,7 @@ class TestDpr(EncoderSuite):
 
 
 class TestSeq2Seq(GeneratorSuite):
-    @pytest.fixture(params=["bart", "t5", "pegasus"])
+    @pytest.fixture(scope="class", params=["bart", "t5", "pegasus"])
     def component(self, request: pytest.FixtureRequest) -> ComponentSpec:
         folder: Path = request.getfixturevalue(request.param)
         return ComponentSpec("generator", "seq2seq", Seq2Seq, Seq2Seq.Config(model=str(folder)))
@@ -77,7 +80,7 @@ class TestSeq2SeqUncased(GeneratorSuite):
 
 
 class TestCausal(GeneratorSuite):
-    @pytest.fixture(params=CAUSAL)
+    @pytest.fixture(scope="class", params=CAUSAL)
     def component(self, request: pytest.FixtureRequest, folders: dict[str, Path]) -> ComponentSpec:
         config = Causal.Config(
             model=str(folders[request.param]),

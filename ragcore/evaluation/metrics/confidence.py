@@ -42,7 +42,8 @@ class ExpectedCalibrationError(Mean):
 
     over bins of equal width, with the mean confidence and the accuracy of the n_b answers of each.
     With few answers a bin it is above 0 even where confidence is perfect, the more so the more bins
-    there are; its interval has the same bias.
+    there are (Kumar et al., 2019). Drawing questions again adds as much once more, so that near 0
+    the whole interval can lie above the figure.
     """
 
     class Config(ComponentConfig):

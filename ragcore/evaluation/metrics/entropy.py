@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PassagesFor", "PosteriorEntropy", "PriorEntropy", "PriorPosteriorKl"]
 
-_LEAST: Final = float(np.finfo(np.float32).tiny)
+_LEAST: Final = float(np.finfo(np.float32).smallest_subnormal)
 """What a prior counts as that has become 0 in single precision, so that KL is finite."""
 
 _ROUNDING: Final = 1e-9

@@ -1,0 +1,218 @@
+"""Which folder a system's run is in, and whether a run in a folder can be used again.
+
+    OUTPUT/runs/NAME-DIGEST/
+      experiment.json       what the run is of, written before anything else
+      run.json, predictions.jsonl, dev/      as `ragcore eval --output` writes them, once complete
+      blocks/               while it is not
+
+Knows digests and names of folders; knows nothing of how a run is made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from ragcore import __version__
+from ragcore.config import PipelineConfig
+from ragcore.disk.atomic import files_below
+from ragcore.disk.replacing import write_file
+from ragcore.errors import ConfigError, StoreError
+from ragcore.evaluation.runs import RUN
+from ragcore.registry.components import ComponentSpec, to_plain
+
+__all__ = [
+    "DEV",
+    "Record",
+    "digest_of",
+    "identity",
+    "is_complete",
+    "remove_run",
+    "run_folder",
+    "stamps",
+]
+
+DEV: Final = "dev"
+_RECORD: Final = "experiment.json"
+_FORMAT: Final = 1
+_LONGEST: Final = 60
+_UNRELATED: Final = frozenset({"store", "version", "corpus", "cache", "verify"})
+"""Settings of the memory that change no figure: the version's manifest is part of the digest."""
+
+
+def digest_of(value: Any) -> str:
+    """Compute the sha256 of a JSON-ready value."""
+    text = json.dumps(value, ensure_ascii=True, sort_keys=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def identity(
+    config: PipelineConfig, manifest: str, questions: Mapping[str, str], *, retrieval: bool
+) -> dict[str, Any]:
+    """Return all that a run's predictions depend on, except how deep is searched.
+
+    Args:
+        config: of the pipeline.
+        manifest: sha256 of the manifest of the memory's version.
+        questions: digests of the questions with their labels, by part.
+        retrieval: whether there are no answers.
+    """
+    plain = to_plain(config)
+    memory = {key: value for key, value in plain["memory"].items() if key not in _UNRELATED}
+    settings: dict[str, Any] = {"memory": memory}
+    if retrieval:
+        del memory["temperature"]
+        settings["where"] = plain["rag"]["where"]
+    else:
+        settings |= {"generator": plain["generator"], "rag": plain["rag"]}
+    specs = [config.memory.retriever, None if retrieval else config.generator]
+    return {
+        "settings": settings,
+        "manifest": manifest,
+        "questions": dict(questions),
+        "retrieval": retrieval,
+        "ragcore": __version__,
+        "files": [stamps(spec) for spec in specs if spec is not None],
+    }
+
+
+def stamps(spec: ComponentSpec[Any]) -> list[list[Any]]:
+    """List the files that a component's settings name, each with its size and when it was changed.
+
+    So that a model which was trained again under the same path is not taken for the one before.
+    """
+    payload, rows = spec.to_dict(), []
+    for pointer in spec.record_paths():
+        value: Any = payload
+        for key in pointer.split("/")[1:]:
+            key = key.replace("~1", "/").replace("~0", "~")
+            value = value[int(key) if isinstance(value, list) else key]
+        path = Path(str(value))
+        for file in files_below(path) if path.is_dir() else [path] * path.is_file():
+            status = file.stat()
+            rows.append([pointer, str(file.relative_to(path)), status.st_size, status.st_mtime_ns])
+    return rows
+
+
+def run_folder(output: Path, name: str, digest: str) -> Path:
+    """Return the folder of a system's run."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode("ascii")
+    slug = re.sub(r"[^A-Za-z0-9=.]+", "-", plain).strip("-.")[:_LONGEST].rstrip("-.")
+    return output / "runs" / f"{slug or 'system'}-{digest[:12]}"
+
+
+def is_complete(folder: Path, *, dev: bool) -> bool:
+    """Tell whether a run's folder has all predictions."""
+    folders = (folder, folder / DEV) if dev else (folder,)
+    return (folder / _RECORD).is_file() and all((each / RUN).is_file() for each in folders)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a run is of, and what was found of its memory, so that it need not be opened again.
+
+    Attributes:
+        system: its name.
+        digest: of identity and depth; the run's folder is named by it.
+        identity: digest of all that predictions depend on, except the depth.
+        depth: how deep the metrics wanted to search; None where none reads a ranking.
+        deepest: how deep the retriever ranks; None for no limit.
+        exact: whether a shallower search is the beginning of a deeper one.
+        warnings: of the questions against the memory, by part.
+    """
+
+    system: str
+    digest: str
+    identity: str
+    depth: int | None
+    deepest: int | None
+    exact: bool
+    warnings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def searched(self) -> int | None:
+        """How deep was searched."""
+        if self.depth is None or self.deepest is None:
+            return self.depth
+        return min(self.depth, self.deepest)
+
+    def serves(self, depth: int | None) -> bool:
+        """Tell whether the run has what a search of this depth would find."""
+        if depth is None or depth == self.depth:
+            return True
+        if not self.exact or self.searched is None:
+            return False
+        return self.searched >= (depth if self.deepest is None else min(depth, self.deepest))
+
+    def write(self, folder: Path) -> None:
+        """Write it into a run's folder, which is made where it is missing.
+
+        Raises:
+            StoreError: the folder holds something else.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        others = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+        if others and not (folder / _RECORD).is_file():
+            raise StoreError(
+                f"{folder} is no run of an experiment (it has {', '.join(others[:3])}): move it "
+                "away, or choose another folder for the output"
+            )
+        row = {"format": _FORMAT, **asdict(self)}
+        write_file(folder / _RECORD, json.dumps(row, indent=2, ensure_ascii=False) + "\n")
+
+    @classmethod
+    def read(cls, folder: Path) -> Record | None:
+        """Read the record of a run's folder; None where there is none.
+
+        Raises:
+            ConfigError: it is damaged.
+        """
+        path = folder / _RECORD
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: cannot be read ({error}): remove {folder}") from None
+        try:
+            record: Record = TypeAdapter(cls).validate_json(text)
+        except ValidationError as error:
+            fault = error.errors(include_url=False)[0]
+            raise ConfigError(
+                f"{path}: the run is damaged: {'.'.join(map(str, fault['loc']))}: {fault['msg']}: "
+                f"remove {folder}"
+            ) from None
+        return record
+
+    @staticmethod
+    def find(output: Path, identity: str, depth: int | None, *, dev: bool) -> Path | None:
+        """Return the folder of a complete run of an identity that serves a depth, or None."""
+        for path in sorted((output / "runs").glob(f"*/{_RECORD}")):
+            record = Record.read(path.parent)
+            if record is None or record.identity != identity or not record.serves(depth):
+                continue
+            if is_complete(path.parent, dev=dev):
+                return path.parent
+        return None
+
+
+def remove_run(folder: Path) -> None:
+    """Remove the folder of a run, to make it again.
+
+    Raises:
+        StoreError: the folder holds something else.
+    """
+    if not folder.exists():
+        return
+    if Record.read(folder) is None and any(folder.iterdir()):
+        raise StoreError(f"{folder} is no run of an experiment: it is not removed: move it away")
+    shutil.rmtree(folder)

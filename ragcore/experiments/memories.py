@@ -1,0 +1,120 @@
+"""Find the memory of each system, and build it where it is missing and may be built.
+
+    OUTPUT/memories/CORPUS-RETRIEVER/     a store, named by digests of the two configs
+
+Knows stores and configs; knows nothing of questions.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ragcore.build import build_memory
+from ragcore.config import PipelineConfig
+from ragcore.disk.atomic import sha256
+from ragcore.embeddings.cache import Encodings
+from ragcore.errors import ConfigError, UnknownVersionError
+from ragcore.experiments.folders import digest_of, stamps
+from ragcore.experiments.resources import Pipeline
+from ragcore.experiments.systems import System
+from ragcore.store.layout import MANIFEST
+from ragcore.store.store import Store
+
+__all__ = ["Located", "build", "located", "stores_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A version of a memory that a system may search.
+
+    Attributes:
+        config: of the system, with store and version by name.
+        pipeline: the same, for workers.
+        overrides: changes to the pipeline's file for the record of a run, which names the version
+            apart.
+        version: its name.
+        manifest: sha256 of its manifest.
+    """
+
+    config: PipelineConfig
+    pipeline: Pipeline
+    overrides: tuple[str, ...]
+    version: str
+    manifest: str
+
+
+def stores_of(system: System, output: Path, *, build: bool) -> Iterator[Path]:
+    """Yield stores that may have a system's memory: its own, then those built from its corpus."""
+    config = _config(system)
+    yield Path(config.memory.store)
+    if build and config.memory.corpus is not None:
+        own = _built_store(config, output)
+        others = (output / "memories").glob(f"{own.name.partition('-')[0]}-*")
+        yield own
+        yield from sorted(path for path in others if path != own)
+
+
+def located(system: System, store: Path) -> Located | None:
+    """Return the version of a store that a system names, or the current one; None without it.
+
+    Raises:
+        StoreError: a file of the store is damaged.
+    """
+    config = _config(system)
+    if not store.is_dir():
+        return None
+    try:
+        version = Store(store).manifest(config.memory.version).name
+    except UnknownVersionError:
+        return None
+    overrides = system.overrides
+    if store != Path(config.memory.store):
+        overrides = (*overrides, f"memory.store={json.dumps(str(store))}")
+    memory = config.memory.model_copy(update={"store": store, "version": version})
+    assert system.pipeline is not None
+    return Located(
+        config.model_copy(update={"memory": memory}),
+        Pipeline(system.pipeline, (*overrides, f"memory.version={json.dumps(version)}")),
+        overrides,
+        version,
+        sha256(store / "versions" / version / MANIFEST),
+    )
+
+
+def build(system: System, output: Path) -> tuple[Path, Encodings | None]:
+    """Build a system's memory into the output folder.
+
+    Returns:
+        The store, and how the passages' vectors came about; None where its retriever has none.
+
+    Raises:
+        ConfigError: the pipeline has no corpus.
+        CorpusError: the corpus cannot be read, or is empty.
+    """
+    config = _config(system)
+    if config.memory.corpus is None:
+        raise ConfigError(
+            f"{system.pipeline}: no corpus to build the memory of system {system.name!r} from: "
+            "name one (memory.corpus), or a store that has the memory"
+        )
+    store = _built_store(config, output)
+    memory = config.memory.model_copy(update={"store": store})
+    built = build_memory(config.model_copy(update={"memory": memory}))
+    return store, built.encodings
+
+
+def _built_store(config: PipelineConfig, output: Path) -> Path:
+    section = config.memory
+    assert section.corpus is not None
+    corpus = digest_of([section.corpus.to_dict(), stamps(section.corpus), section.version])
+    retriever = digest_of([section.retriever.to_dict(), stamps(section.retriever)])
+    return output / "memories" / f"{corpus[:12]}-{retriever[:12]}"
+
+
+def _config(system: System) -> PipelineConfig:
+    if system.config is None or system.pipeline is None:
+        raise ConfigError(f"system {system.name!r} has no pipeline: name its file")
+    return system.config

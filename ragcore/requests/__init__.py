@@ -1,0 +1,1 @@
+"""What a pipeline can be asked: answers, events, searches and scores, blocking or awaited."""

@@ -1,0 +1,273 @@
+"""The requests of a pipeline: answer, stream, search, score, and leave passages out.
+
+Data goes one way: question → hits → passages (answering/searching.py) → prior (retrieve.py) → read
+→ decode → answer (answerer.py). A request keeps the version of the memory that it begins with, so
+that a swap never mixes two versions in one answer; its settings are its own (request.py). Knows
+nothing of how the memory is exchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from collections.abc import Generator as Generator_
+from typing import Unpack
+
+from ragcore.answering.ablation import Without, without
+from ragcore.answering.answer_log import log_answer
+from ragcore.answering.answerer import Answerer
+from ragcore.answering.each import answer_each
+from ragcore.answering.request import (
+    AnswerSettings,
+    CheckedSettings,
+    Request,
+    ScoreSettings,
+    SearchSettings,
+    checked_settings,
+)
+from ragcore.answering.retrieve import results_to_read, retrieved
+from ragcore.answering.searching import search
+from ragcore.answering.stopping import released_if_stopped
+from ragcore.answering.stopwatch import Stopwatch
+from ragcore.config import RagConfig
+from ragcore.contracts import Generator
+from ragcore.errors import QuestionError, RagcoreError
+from ragcore.live.served import ServedMemory
+from ragcore.questions.texts import batch_of, check_answers
+from ragcore.registry.discovery import registry
+from ragcore.types import Answer, Event, SearchResult, Token
+
+__all__ = ["Requests"]
+
+
+class Requests:
+    """What a memory and a generator can be asked; safe to use from several threads.
+
+    Attributes:
+        memory: the memory that is served.
+    """
+
+    def __init__(self, memory: ServedMemory, generator: Generator, config: RagConfig) -> None:
+        """Answer from a memory; see `Rag`."""
+        self.memory = memory
+        self._answering = Answerer(generator, config)
+
+    @property
+    def generator(self) -> Generator:
+        """The component that reads passages and writes answers."""
+        return self._answering.generator
+
+    @property
+    def config(self) -> RagConfig:
+        """The section `rag` of the pipeline."""
+        return self._answering.config
+
+    def answer(
+        self, questions: str | Sequence[str], **settings: Unpack[AnswerSettings]
+    ) -> list[Answer]:
+        """Find the most probable answer to each question, with the passages as evidence.
+
+        Calls the hook `ragcore_answered` for each.
+
+        Args:
+            questions: B questions; one string counts as one question.
+            settings: of this call alone, as k=3; see `AnswerSettings`.
+
+        Returns:
+            B answers, in order.
+
+        Raises:
+            QuestionError: a question is no text, is empty, or is longer than the generator's
+                input, or `where` is no filter.
+            ConfigError: a setting is unknown, or none that a pipeline file may have.
+            StoreError: there is no such `version`, or it cannot be opened.
+            DeadlineError, RequestCancelledError: the call was ended by its settings.
+        """
+        batch = batch_of(questions)
+        return self._answer(batch, checked_settings(self.config, settings))
+
+    def answer_each(self, requests: Sequence[str | Request]) -> list[Answer | RagcoreError]:
+        """Answer questions that have nothing to do with each other, each by settings of its own.
+
+        Questions of equal settings are answered together, `rag.batch_size` at a time. What is wrong
+        with one is its own result, and the others are answered: where a batch fails, its questions
+        are asked again one by one. A request that is cancelled, or whose time is over, does not end
+        the others of its batch, which is decoded to its end.
+
+        Args:
+            requests: questions, those with settings as `Request`.
+
+        Returns:
+            For each request its answer, or the error that `answer` would have raised; in order. An
+            error that is none of ragcore's is a ComponentError with it as its cause.
+        """
+        return answer_each(requests, self.config, self._answer)
+
+    def _answer(
+        self,
+        questions: Sequence[str],
+        settings: CheckedSettings,
+        check: Callable[[], None] | None = None,
+    ) -> list[Answer]:
+        """Answer by checked settings; `check` in place of the settings' own ends the request."""
+        check = check or settings.stop
+        with released_if_stopped(), self.memory.reading(settings.version) as memory:
+            answerer = Answerer(self.generator, settings.config, check)
+            stopwatch = Stopwatch(len(questions), memory.version)
+            check()
+            with stopwatch.timed("search"):
+                results = results_to_read(memory, questions, settings.config, settings.where)
+            read = [retrieved(result, memory.temperature) for result in results]
+            answers = answerer.answers(read, memory.version, stopwatch)
+        for answer in answers:
+            self._finish(answer)
+        return answers
+
+    def events(
+        self, question: str, **settings: Unpack[AnswerSettings]
+    ) -> Generator_[Event, None, None]:
+        """Yield what is known of an answer as soon as it is: passages, tokens, the whole answer.
+
+        First comes a `SearchResult` with the passages that are read, their prior and the version of
+        the memory; then a `Token` for each token of the answer, as soon as the search can no longer
+        change it; at last the `Answer`, with the hook `ragcore_answered`. The texts of the tokens
+        together are the answer's text, except where an uncased generator's answer is spelled in
+        another way than what was sent already: then a `Correction` with the whole text comes before
+        the answer.
+
+        The answer is that of `answer`, but RAG-Sequence always streams by joint decoding, whatever
+        `rag.decode` is: thorough and fast decoding know their answer only at the end.
+
+        A stream that is left before its end is released when it is closed or dropped. Until then
+        its version of the memory stays open.
+
+        Args:
+            question: one question.
+            settings: as for `answer`; the timeout is looked at when the next event is asked for.
+
+        Raises:
+            QuestionError, ConfigError, StoreError, DeadlineError, RequestCancelledError: as
+                `answer`, when the first event is asked for, or a later one.
+        """
+        checked = checked_settings(self.config, settings)
+        with released_if_stopped(), self.memory.reading(checked.version) as memory:
+            answerer = Answerer(self.generator, checked.config, checked.stop)
+            stopwatch = Stopwatch(1, memory.version)
+            checked.stop()
+            with stopwatch.timed("search"):
+                (result,) = results_to_read(memory, [question], checked.config, checked.where)
+            yield result
+            read = retrieved(result, memory.temperature)
+            for event in answerer.events(read, memory.version, stopwatch):
+                if isinstance(event, Answer):
+                    self._finish(event)
+                yield event
+
+    def stream(
+        self, question: str, **settings: Unpack[AnswerSettings]
+    ) -> Generator_[Token, None, None]:
+        """Yield the tokens of an answer, each as soon as the search can no longer change it.
+
+        These are the tokens of `events`, without the rest. The concatenation of the texts is the
+        text of the answer, with one exception: an uncased generator's text is its own where the
+        passage's spelling, for which the whole answer is needed, differs from what was sent
+        already. Arguments and errors as `events`.
+        """
+        events = self.events(question, **settings)
+        try:
+            for event in events:
+                if isinstance(event, Token):
+                    yield event
+        finally:
+            events.close()
+
+    def search(
+        self,
+        questions: str | Sequence[str],
+        k: int | None = None,
+        **settings: Unpack[SearchSettings],
+    ) -> list[SearchResult]:
+        """Find the passages that an answer to each question would be read from; read none.
+
+        The version that is served as the call begins is searched to its end.
+
+        Args:
+            questions: B questions; one string counts as one question.
+            k: how many passages to find; `rag.k` where None.
+            settings: of this call alone; see `SearchSettings`. The search itself is not ended by
+                them.
+
+        Returns:
+            B results, in order; their `prior` is that of an answer from as many passages.
+
+        Raises:
+            QuestionError: a question is no text, is empty or too long, k is no number from 1 on or
+                not given where `rag.k` is 0, or `where` is no filter.
+            ConfigError: as `answer`.
+            StoreError: the pipeline is closed, or there is no such `version`.
+            DeadlineError, RequestCancelledError: as `answer`, before the search begins.
+        """
+        checked = checked_settings(self.config, settings, SearchSettings)
+        with self.memory.reading(checked.version) as memory:
+            checked.stop()
+            batch = batch_of(questions)
+            with Stopwatch(len(batch), memory.version).timed("search"):
+                return search(memory, batch, checked.config, checked.where, k=k)
+
+    def log_prob(
+        self,
+        questions: Sequence[str],
+        answers: Sequence[str],
+        **settings: Unpack[ScoreSettings],
+    ) -> list[float]:
+        """Compute log p(y|x) of answers by the formula of `rag.marginalize`.
+
+        Args:
+            questions: B questions.
+            answers: B answers, one for each.
+            settings: of this call alone; see `ScoreSettings`.
+
+        Returns:
+            B natural logarithms; the end-of-sequence token is included.
+
+        Raises:
+            QuestionError: there is not one answer for each question, an answer is no usable text,
+                a question is empty or longer than the generator's input, or `where` is no filter.
+            ConfigError, StoreError, DeadlineError, RequestCancelledError: as `answer`.
+        """
+        questions, answers = batch_of(questions), batch_of(answers, "answer")
+        if len(questions) != len(answers):
+            raise QuestionError(
+                f"{len(questions)} questions with {len(answers)} answers: log_prob takes one "
+                "answer for each question"
+            )
+        check_answers(answers)
+        checked = checked_settings(self.config, settings, ScoreSettings)
+        with released_if_stopped(), self.memory.reading(checked.version) as memory:
+            answerer = Answerer(self.generator, checked.config, checked.stop)
+            stopwatch = Stopwatch(len(questions), memory.version)
+            checked.stop()
+            with stopwatch.timed("search"):
+                results = results_to_read(memory, questions, checked.config, checked.where)
+            read = [retrieved(result, memory.temperature) for result in results]
+            return answerer.log_probs(read, answers, stopwatch)
+
+    def without(self, answer: Answer, passage_ids: str | Sequence[str]) -> Without:
+        """Recompute an answer with passages left out of its evidence.
+
+        Nothing is read again: the marginal is computed over the remaining passages, whose prior is
+        normalised again. Only answers that the search has already seen can win.
+
+        Args:
+            answer: of this pipeline.
+            passage_ids: passages of its evidence; one string counts as one id.
+
+        Raises:
+            QuestionError: a passage is not in the evidence, or none would remain.
+        """
+        ids = [passage_ids] if isinstance(passage_ids, str) else list(passage_ids)
+        return without(answer, ids, self.generator, self.config)
+
+    def _finish(self, answer: Answer) -> None:
+        """Pass an answer on to plugins and to the log, which has no text of the question."""
+        registry().hook.ragcore_answered(answer=answer)
+        log_answer(answer)

@@ -1,0 +1,434 @@
+"""Experiments give the figures of `ragcore eval`, continue where they were, and refuse faults."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ragcore.build import open_memory
+from ragcore.cli import main
+from ragcore.disk.atomic import try_lock
+from ragcore.errors import (
+    ComponentError,
+    ConfigError,
+    MetricError,
+    QuestionError,
+    RagcoreError,
+    StoreError,
+)
+from ragcore.evaluation.choosing import make_metrics
+from ragcore.evaluation.prediction import Prediction
+from ragcore.evaluation.report import QuestionSource, Report
+from ragcore.evaluation.running import evaluate
+from ragcore.experiments.results import ExperimentRun
+from ragcore.experiments.running import run_systems
+from ragcore.experiments.systems import Experiment, System
+from ragcore.experiments.tasks import search_tasks
+from ragcore.rag import Rag
+from tests.experiments.project import QUESTIONS, RETRIEVAL, Project, write_rows
+from tests.helpers.deadly_task import DeadlyTask
+
+
+def evaluated(experiment: Experiment, system: System) -> Report:
+    """Evaluate a system as `ragcore eval` does."""
+    asked, metrics = experiment.questions.read(), make_metrics(experiment.metrics or ())
+    assert system.config is not None
+    if experiment.retrieval:
+        with open_memory(system.config) as memory:
+            return evaluate(memory, asked, metrics, where=system.config.rag.where)
+    with Rag.from_config(system.config) as rag:
+        return evaluate(rag, asked, metrics)
+
+
+def assert_same(report: Report, expected: Report, tolerance: float = 0.0) -> None:
+    """Compare reports: rankings to the last bit, probabilities of answers to a tolerance."""
+    assert report.depth == expected.depth
+    for one, other in zip(report.predictions, expected.predictions, strict=True):
+        assert one.ranking == other.ranking
+        assert (one.id, one.answer, one.correct) == (other.id, other.answer, other.correct)
+        assert one.log_prob == pytest.approx(other.log_prob, abs=tolerance)
+        assert [each.id for each in one.passages] == [each.id for each in other.passages]
+        posteriors = [each.posterior for each in other.passages]
+        assert [each.posterior for each in one.passages] == pytest.approx(posteriors, abs=1e-4)
+    for figure, known in zip(report.figures, expected.figures, strict=True):
+        assert (figure.metric, figure.questions) == (known.metric, known.questions)
+        assert figure.value == pytest.approx(known.value, abs=tolerance)
+
+
+def assert_equal(one: ExperimentRun, other: ExperimentRun) -> None:
+    for run, known in zip(one.runs, other.runs, strict=True):
+        assert run.report.predictions == known.report.predictions
+        assert run.report.figures == known.report.figures
+
+
+def ways(project: Project) -> tuple[System, ...]:
+    return (
+        project.system("token"),
+        project.system("deep", "rag.k=6", "rag.batch_size=5"),
+        project.system("sequence", "rag.marginalize=sequence", "memory.temperature=2"),
+        project.system("joint", "rag.marginalize=sequence", "rag.decode=joint", "rag.k=2"),
+        project.system("k1", "memory.retriever.k1=0.3"),
+        project.system("even", 'rag.where={"even": true}'),
+        project.system("closed", "rag.k=0"),
+        project.system("unknown", 'rag.abstain={"answer": "beta", "above": 0.3}'),
+    )
+
+
+def test_figures_are_those_of_an_evaluation(project):
+    experiment = project.experiment(*ways(project))
+    run = run_systems(experiment)
+    for each in run.runs:
+        assert_same(each.report, evaluated(experiment, each.system), 1e-4)
+        assert not (each.folder / "blocks").exists()
+    assert not (project.output / "searches").exists()
+
+
+def test_figures_of_retrieval_are_exactly_those_of_an_evaluation(project):
+    systems = (
+        project.system("bm25"),
+        project.system("k1", "memory.retriever.k1=0.3"),
+        project.system("even", 'rag.where={"even": true}'),
+    )
+    experiment = project.experiment(*systems, **RETRIEVAL)
+    run = run_systems(experiment)
+    for each in run.runs:
+        expected = evaluated(experiment, each.system)
+        assert_same(each.report, expected)
+        assert each.report.figures == expected.figures
+        assert each.report.warnings == expected.warnings
+
+
+def test_work_is_shared_and_counted(project):
+    systems = [project.system(f"k={k}", f"rag.k={k}") for k in (1, 5, 10)]
+    run = run_systems(project.experiment(*systems))
+    counters = run.counters
+    # Alone, each system searches for what it reads; the first two again, ten deep, for nDCG@10.
+    assert (counters.searches, counters.searches_shared) == (QUESTIONS, 4 * QUESTIONS)
+    assert (counters.pairs_read, counters.pairs_shared) == (10 * QUESTIONS, 6 * QUESTIONS)
+    assert counters.questions_resumed == 0
+
+
+def test_a_run_can_be_replayed(project, capsys):
+    run = run_systems(project.experiment(project.system("one", "rag.k=2")))
+    assert main(["replay", str(run.runs[0].folder)]) == 0
+    assert run_systems(project.experiment(project.system("one"), **RETRIEVAL)).runs
+    capsys.readouterr()
+
+
+def test_complete_runs_are_used_again_and_no_model_is_loaded(project):
+    experiment = project.experiment(project.system("one"), project.system("two", "rag.k=1"))
+    first = run_systems(experiment)
+    # Nothing could be opened any more.
+    for path in (project.folder / "store" / "versions" / "v1" / "retriever").iterdir():
+        path.unlink()
+    again = run_systems(replace(experiment, metrics=("f1", "hit@1", "nDCG@10")))
+    assert [run.reused for run in again.runs] == [True, True]
+    assert (again.counters.searches, again.counters.pairs_read) == (0, 0)
+    with pytest.raises(StoreError, match=r"system 'one'.*missing"):
+        run_systems(experiment, fresh=True)
+    assert_equal(first, run_systems(experiment))
+
+
+def test_a_shallower_experiment_uses_the_beginning_of_deeper_runs(project):
+    deep = project.experiment(project.system("one"), **RETRIEVAL)
+    run_systems(deep)
+    shallow = replace(deep, metrics=("nDCG@5", "hit@1"))
+    again = run_systems(shallow)
+    assert again.runs[0].reused
+    assert_same(again.runs[0].report, evaluated(shallow, shallow.systems[0]))
+    deeper = run_systems(replace(deep, depth=2000))
+    assert not deeper.runs[0].reused
+
+
+@pytest.mark.parametrize("change", ["settings", "questions", "depth"])
+def test_what_changes_the_predictions_makes_another_run(project, change):
+    first = run_systems(project.experiment(project.system("one"), **RETRIEVAL))
+    settings = dict(RETRIEVAL)
+    overrides: tuple[str, ...] = ()
+    if change == "settings":
+        overrides = ("memory.retriever.b=0.1",)
+    elif change == "questions":
+        settings["questions"] = QuestionSource(project.folder / "questions.jsonl", limit=20)
+    else:
+        settings["depth"] = 1500
+    second = run_systems(project.experiment(project.system("one", *overrides), **settings))
+    assert not second.runs[0].reused
+    assert second.runs[0].folder != first.runs[0].folder
+    assert (first.runs[0].folder / "run.json").is_file()
+    if change == "questions":
+        assert len(second.runs[0].report.predictions) == 20
+
+
+def test_fresh_makes_runs_again(project):
+    experiment = project.experiment(project.system("one"), **RETRIEVAL)
+    first = run_systems(experiment)
+    again = run_systems(experiment, fresh=True)
+    assert not again.runs[0].reused
+    assert again.counters.searches == QUESTIONS
+    assert_equal(first, again)
+
+
+def test_several_processes_give_the_same_results(project):
+    # Each worker imports the generator's library, which takes most of the time.
+    systems = (project.system("token"), project.system("one", "rag.k=1"))
+    one = run_systems(project.experiment(*systems))
+    two = run_systems(project.experiment(*systems, processes=2, output=project.folder / "others"))
+    assert_equal(one, two)
+    assert one.counters == two.counters
+
+
+KILLED = """
+import os, signal, sys
+sys.path[:] = {path!r}
+from pathlib import Path
+from tests.experiments.project import RETRIEVAL, Project
+from ragcore.experiments.running import run_systems
+
+project = Project(Path({folder!r}))
+systems = [project.system("a"), project.system("b", "memory.retriever.b=0.2")]
+stop = lambda done, total: os.kill(os.getpid(), signal.SIGKILL)
+run_systems(project.experiment(*systems, **RETRIEVAL), progress=stop)
+"""
+
+
+def test_a_killed_experiment_continues(project):
+    program = KILLED.format(path=sys.path, folder=str(project.folder))
+    killed = subprocess.run([sys.executable, "-c", program], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert list(project.output.glob("runs/*/blocks/*"))
+    assert not list(project.output.glob("runs/*/run.json"))
+    systems = [project.system("a"), project.system("b", "memory.retriever.b=0.2")]
+    resumed = run_systems(project.experiment(*systems, **RETRIEVAL))
+    assert resumed.counters.questions_resumed == 64
+    assert resumed.counters.searches == 2 * QUESTIONS - 64
+    whole = run_systems(project.experiment(*systems, **RETRIEVAL, output=project.folder / "whole"))
+    assert_equal(resumed, whole)
+
+
+def test_answers_of_an_interrupted_experiment_are_not_computed_again(project):
+    class Interrupted(Exception):  # noqa: N818
+        """Raised amid the experiment."""
+
+    def stop(done: int, total: int) -> None:
+        if done:
+            raise Interrupted
+
+    experiment = project.experiment(project.system("a"), project.system("b", "rag.k=2"))
+    with pytest.raises(Interrupted):
+        run_systems(experiment, progress=stop)
+    resumed = run_systems(experiment)
+    assert resumed.counters.questions_resumed == 2 * 64
+    assert resumed.counters.searches == 0
+    assert resumed.counters.pairs_read == 3 * (QUESTIONS - 64)
+    whole = run_systems(replace(experiment, output=project.folder / "whole"))
+    assert_equal(resumed, whole)
+
+
+def test_a_worker_that_dies_is_reported_with_its_block(project, monkeypatch):
+    systems = (project.system("a"), project.system("b", "memory.retriever.b=0.2"))
+    experiment = project.experiment(*systems, processes=2, **RETRIEVAL)
+    monkeypatch.setattr("ragcore.experiments.running.search_tasks", with_a_deadly_task)
+    with pytest.raises(ComponentError, match=r"died while .*questions 65 to 70 of b"):
+        run_systems(experiment)
+    monkeypatch.undo()
+    resumed = run_systems(replace(experiment, processes=1))
+    assert resumed.counters.questions_resumed >= 64
+
+
+def with_a_deadly_task(*arguments: Any) -> list[Any]:
+    *tasks, last = search_tasks(*arguments)
+    return [*tasks, DeadlyTask(last)]
+
+
+def test_another_experiment_in_the_folder_is_refused(project):
+    project.output.mkdir()
+    lock = try_lock(project.output)
+    assert lock is not None
+    with pytest.raises(StoreError, match="another experiment runs in this folder"):
+        run_systems(project.experiment(project.system("one"), **RETRIEVAL))
+    os.close(lock)
+
+
+def test_a_folder_of_something_else_is_not_written_to(project):
+    experiment = project.experiment(project.system("one"), **RETRIEVAL)
+    folder = run_systems(experiment).runs[0].folder
+    for path in folder.iterdir():
+        path.unlink()
+    (folder / "notes.txt").write_text("mine", encoding="utf-8")
+    for fresh in (False, True):
+        with pytest.raises(StoreError, match="no run of an experiment"):
+            run_systems(experiment, fresh=fresh)
+    assert (folder / "notes.txt").read_text(encoding="utf-8") == "mine"
+
+
+def test_a_damaged_run_names_file_and_line(project):
+    experiment = project.experiment(project.system("one"), **RETRIEVAL)
+    path = run_systems(experiment).runs[0].folder / "predictions.jsonl"
+    lines = path.read_text(encoding="utf-8").split("\n")
+    lines[2] = lines[2].replace('"regex": false', '"regex": 7')
+    path.write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"predictions\.jsonl:3: .*regex"):
+        run_systems(experiment)
+
+
+def test_dev_questions_are_run_too(project):
+    rows = [{"id": f"d{n}", "question": f"who rules mali {n} two", "answer": "beta"} for n in "ab"]
+    write_rows(project.folder / "dev.jsonl", rows)
+    dev = QuestionSource(project.folder / "dev.jsonl")
+    experiment = project.experiment(project.system("one"), dev=dev, metrics=("exact_match",))
+    run = run_systems(experiment)
+    (one,) = run.runs
+    assert one.dev is not None
+    assert [prediction.id for prediction in one.dev.predictions] == ["da", "db"]
+    assert (one.folder / "dev" / "run.json").is_file()
+    again = run_systems(experiment).runs[0]
+    assert again.reused
+    assert again.dev == one.dev
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"id": "other", "question": "Who rules one, ? 0", "answer": "x"},
+        {"id": "q1", "question": "something else", "answer": "x"},
+    ],
+)
+def test_dev_questions_must_be_others(project, row):
+    write_rows(project.folder / "dev.jsonl", [row])
+    dev = QuestionSource(project.folder / "dev.jsonl")
+    with pytest.raises(QuestionError, match="among the dev questions"):
+        run_systems(project.experiment(project.system("one"), dev=dev))
+    assert not project.output.exists()
+
+
+def test_each_warning_is_there_once(project, caplog):
+    rows = [
+        {"id": "a", "question": "who rules mali", "relevance": {"p1": 1, "elsewhere": 1}},
+        {"id": "b", "question": "who rules chad", "relevance": {"nowhere": 1}},
+    ]
+    write_rows(project.folder / "judged.jsonl", rows)
+    systems = [project.system(f"b={b}", f"memory.retriever.b={b}") for b in (0.2, 0.4, 0.6)]
+    settings = {**RETRIEVAL, "questions": QuestionSource(project.folder / "judged.jsonl")}
+    run = run_systems(project.experiment(*systems, **settings))
+    assert len(run.warnings) == len(set(run.warnings)) == 2
+    assert not any(system.name in warning for warning in run.warnings for system in systems)
+    odd = project.system("odd", 'rag.where={"colour": "red"}')
+    run = run_systems(project.experiment(*systems, odd, **settings))
+    notes = [warning for warning in run.warnings if warning.startswith("odd: ")]
+    assert any("colour" in note for note in notes)
+    assert len(run.warnings) == len(set(run.warnings))
+    assert not [record for record in caplog.records if record.name == "ragcore.evaluation"]
+
+
+def test_faults_are_found_before_anything_is_computed(project):
+    good = project.system("good")
+    project.pipeline.with_name("lost.yaml").write_text(
+        project.pipeline.read_text(encoding="utf-8").replace("store: store", "store: lost"),
+        encoding="utf-8",
+    )
+    lost = project.system("lost", pipeline="lost.yaml")
+    other = project.system("other", "memory.retriever.stemmer=null")
+    cases: list[tuple[Experiment, type[RagcoreError], str]] = [
+        (project.experiment(good, lost), StoreError, "system 'lost': store"),
+        (project.experiment(good, other), StoreError, "system 'other': "),
+        (project.experiment(good, retrieval=True), MetricError, "system 'good': exact_match"),
+        (project.experiment(good, depth=3), MetricError, "hit@5 is of the first 5"),
+        (project.experiment(good, good), ConfigError, "two systems are named 'good'"),
+    ]
+    for experiment, error, message in cases:
+        with pytest.raises(error, match=message):
+            run_systems(experiment)
+    assert not list(project.output.glob("runs/*/*"))
+
+
+def run_file(project: Project, name: str, lines: list[str]) -> System:
+    path = project.folder / name
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return System("theirs", run=path)
+
+
+def test_run_files_are_measured_next_to_pipelines(project):
+    experiment = project.experiment(project.system("ours"), **RETRIEVAL)
+    report = run_systems(experiment).runs[0].report
+    report.write_trec_run(project.folder / "ours.trec")
+    theirs = System("theirs", run=project.folder / "ours.trec")
+    both = run_systems(
+        project.experiment(theirs, *experiment.systems, **{**RETRIEVAL, "depth": 1000})
+    )
+    assert [run.system.name for run in both.runs] == ["theirs", "ours"]
+    values = [[figure.value for figure in run.report.figures] for run in both.runs]
+    assert values[0] == pytest.approx(values[1])
+    line = (both.runs[0].folder / "predictions.jsonl").read_text(encoding="utf-8").split("\n")[0]
+    assert Prediction.from_json(line) == both.runs[0].report.predictions[0]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["q0 Q0 p1 1 2.0 x"], "lacks 69 of 70 questions"),
+        (["q0 Q0 p1 1 nan x"], "trec:1"),
+        (["q0 Q0 p1 1 2.0 x", "q0 Q0 p1 2 1.0 x"], "trec:2"),
+    ],
+)
+def test_faulty_run_files_are_refused_before_anything_is_computed(project, lines, message):
+    theirs = run_file(project, "theirs.trec", lines)
+    with pytest.raises(QuestionError, match=message):
+        run_systems(project.experiment(project.system("ours"), theirs, **RETRIEVAL))
+    assert not list(project.output.glob("runs/*"))
+
+
+def test_run_files_need_judgments_by_ids(project):
+    write_rows(project.folder / "answers.jsonl", [{"question": "who rules mali", "answer": "x"}])
+    source = QuestionSource(project.folder / "answers.jsonl")
+    theirs = run_file(project, "theirs.trec", ["1 Q0 p1 1 2.0 x"])
+    with pytest.raises(QuestionError, match=r"system 'theirs'.*no question has ids"):
+        run_systems(project.experiment(theirs, retrieval=True, metrics=None, questions=source))
+
+
+def test_missing_memories_are_built_once_for_a_sweep(project):
+    shutil.rmtree(project.folder / "store")
+    systems = [project.system(f"k1={k1}", f"memory.retriever.k1={k1}") for k1 in (0.5, 1.5)]
+    stemmed = project.system("plain", "memory.retriever.stemmer=null")
+    experiment = project.experiment(*systems, stemmed, **RETRIEVAL, build=True)
+    run = run_systems(experiment)
+    assert len(list((project.output / "memories").iterdir())) == 2
+    assert not (project.folder / "store").exists()
+    assert main(["replay", str(run.runs[0].folder)]) == 0
+    again = run_systems(experiment)
+    assert all(each.reused for each in again.runs)
+    assert json.loads((run.runs[2].folder / "run.json").read_text(encoding="utf-8"))["memory"]
+
+
+def test_a_memory_built_with_other_settings_is_built_again(project):
+    plain = project.system("plain", "memory.retriever.stemmer=null")
+    run = run_systems(project.experiment(project.system("own"), plain, **RETRIEVAL, build=True))
+    assert len(list((project.output / "memories").iterdir())) == 1
+    assert run.runs[0].report.memory == "v1"
+
+
+def test_progress_ends_with_all_that_is_made(project):
+    seen: list[tuple[int, int]] = []
+    run_systems(
+        project.experiment(project.system("one"), project.system("two", "rag.k=1")),
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert seen[-1] == (2 * QUESTIONS, 2 * QUESTIONS)
+    assert all(done <= total == 2 * QUESTIONS for done, total in seen)
+
+
+def test_a_model_that_was_trained_again_makes_another_run(project):
+    source = QuestionSource(project.folder / "questions.jsonl", limit=2)
+    experiment = project.experiment(project.system("one"), questions=source)
+    first = run_systems(experiment)
+    os.utime(project.folder / "model" / "model.safetensors", (1, 1))
+    second = run_systems(experiment)
+    assert not second.runs[0].reused
+    assert second.runs[0].folder != first.runs[0].folder
