@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from ragcore.answering.confidence import confidence_at
 from ragcore.config import ConfidenceConfig, RagConfig
+from ragcore.evaluation.choosing import make_metrics
+from ragcore.evaluation.confidence import reliability
 from ragcore.evaluation.prediction import make_predictions
 from ragcore.evaluation.running import evaluate
 from ragcore.questions import LabelledQuestion
@@ -114,10 +116,15 @@ def test_evaluation_counts_a_withheld_answer_as_an_abstention(store):
     assert all(each.abstained and each.withheld and not each.text for each in predictions)
     assert [each.answer for each in predictions] == texts
     assert [each.confidence for each in predictions] == [each.confidence for each in withholding]
-    report = evaluate(make(store, confidence={"threshold": 1.0}), asked)
+    withholding_rag = make(store, confidence={"threshold": 1.0})
+    report = evaluate(withholding_rag, asked)
     values = {figure.metric: figure.value for figure in report.figures}
     assert (values["has_ans_exact_match"], values["no_ans_exact_match"]) == (0, 1)
     assert values["has_ans_f1"] == 0
+    # A best guess that is withheld says nothing of how good confidences are.
+    measures = evaluate(withholding_rag, asked, make_metrics(["brier", "ece"])).figures
+    assert [figure.questions for figure in measures] == [0, 0]
+    assert sum(each.count for each in reliability(predictions)) == 0
 
 
 def test_the_slope_needs_the_intercept():
