@@ -93,6 +93,7 @@ def ragcore_cli() -> dict[str, str]:
         "experiment": "ragcore.cli.experiment:app",
         "tune": "ragcore.cli.tune:app",
         "replay": "ragcore.cli.evaluate:replay_app",
+        "calibrate": "ragcore.cli.calibrate:app",
         "verify": "ragcore.cli.verify:app",
         "memory": "ragcore.cli.memory:app",
         "cache": "ragcore.cli.cache:app",
