@@ -32,6 +32,7 @@ from ragcore.registry.components import ComponentSpec, to_plain
 
 __all__ = [
     "DEV",
+    "SEARCHES",
     "Record",
     "digest_of",
     "identity",
@@ -42,6 +43,8 @@ __all__ = [
 ]
 
 DEV: Final = "dev"
+SEARCHES: Final = "searches"
+"""Folder of what an unfinished experiment searched for."""
 _RECORD: Final = "experiment.json"
 _FORMAT: Final = 1
 _LONGEST: Final = 60

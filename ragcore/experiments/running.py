@@ -1,4 +1,4 @@
-"""Run the systems of an experiment: what several need is computed once, what is done is kept.
+"""Run the systems of an experiment: what several need is computed once, what is done is reused.
 
 Knows in which order things happen; how each is done is in the module that it calls.
 """
@@ -18,7 +18,7 @@ from ragcore.evaluation.choosing import default_metrics, make_metrics, search_de
 from ragcore.evaluation.report import QuestionSource, Report
 from ragcore.experiments.apart import check_apart
 from ragcore.experiments.cost import measure_cost, recorded_cost
-from ragcore.experiments.folders import DEV
+from ragcore.experiments.folders import DEV, SEARCHES
 from ragcore.experiments.planning import TEST, Measured, Plan, Planner, is_retrieval
 from ragcore.experiments.pool import Task, added, run_tasks
 from ragcore.experiments.reporting import finish, reused_report
@@ -70,6 +70,8 @@ def _run(
         for system in experiment.systems
         if system.run is not None
     }
+    if fresh:
+        _remove_searches(experiment.output)
     with Resources() as resources:
         planner = Planner(experiment, measured, resources, fresh=fresh)
         plans = planner.plans()
@@ -83,8 +85,7 @@ def _run(
         counters = replace(counters, questions_resumed=resumed)
         counters = added(counters, _compute(experiment, measured, active, resources, progress))
     reports = _reports(experiment, measured, plans)
-    if (experiment.output / "searches").exists():
-        shutil.rmtree(experiment.output / "searches")
+    _remove_searches(experiment.output)
     costs = {plan.folder: _cost(experiment, plan, measured.asked[TEST]) for plan in plans}
     runs = dict(measured_files)
     for run in measured_files.values():
@@ -205,6 +206,11 @@ def _check_names(experiment: Experiment) -> None:
         names.add(system.name)
     if experiment.processes < 1:
         raise ConfigError(f"processes is {experiment.processes}: expected 1 or more")
+
+
+def _remove_searches(output: Path) -> None:
+    if (output / SEARCHES).exists():
+        shutil.rmtree(output / SEARCHES)
 
 
 def _warnings(runs: Sequence[SystemRun]) -> tuple[str, ...]:

@@ -9,10 +9,11 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ragcore import __version__
 from ragcore.evaluation.prediction import unique_ids
 from ragcore.experiments.answering import Answering, AnswerTask
 from ragcore.experiments.blocks import Block, Journal, blocks_of
-from ragcore.experiments.folders import digest_of
+from ragcore.experiments.folders import SEARCHES, digest_of, stamps
 from ragcore.experiments.planning import Measured, Plan
 from ragcore.experiments.reporting import part_folder
 from ragcore.experiments.resources import generator_key, memory_key
@@ -137,6 +138,10 @@ def _found(
         for each in plans
         if not each.retrieval and _search_key(each) == key
     }
-    searched = [key, plan.located.manifest, sorted(needs, key=str), measured.digests[part]]
+    searched = [
+        *(key, plan.located.manifest, sorted(needs, key=str), measured.digests[part]),
+        # An interrupted experiment leaves files, and may continue with another encoder or release.
+        *(stamps(plan.located.config.memory.retriever), __version__),
+    ]
     name = f"{part}-{block.begin:07d}-{block.end:07d}.json"
-    return output / "searches" / digest_of(searched)[:16] / name
+    return output / SEARCHES / digest_of(searched)[:16] / name

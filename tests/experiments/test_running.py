@@ -148,6 +148,25 @@ def test_a_shallower_experiment_uses_the_beginning_of_deeper_runs(project):
     assert not deeper.runs[0].reused
 
 
+def interrupt(done: int, total: int) -> None:
+    if done:
+        raise KeyboardInterrupt
+
+
+def test_searches_of_an_interrupted_experiment_are_made_again_where_fresh_or_outdated(
+    project, monkeypatch
+):
+    experiment = project.experiment(project.system("a"))
+    with pytest.raises(KeyboardInterrupt):
+        run_systems(experiment, progress=interrupt)
+    assert list(project.output.glob("searches/*/*"))
+    assert run_systems(experiment, fresh=True).counters.searches == QUESTIONS
+    with pytest.raises(KeyboardInterrupt):
+        run_systems(experiment, fresh=True, progress=interrupt)
+    monkeypatch.setattr("ragcore.experiments.tasks.__version__", "another")
+    assert run_systems(experiment).counters.searches == QUESTIONS - 64
+
+
 @pytest.mark.parametrize("change", ["settings", "questions", "depth"])
 def test_what_changes_the_predictions_makes_another_run(project, change):
     first = run_systems(project.experiment(project.system("one"), **RETRIEVAL))
