@@ -13,10 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from ragcore.disk.atomic import try_lock, writing
-from ragcore.errors import ConfigError, QuestionError, StoreError
+from ragcore.errors import ConfigError, StoreError
 from ragcore.evaluation.choosing import default_metrics, make_metrics, search_depth
 from ragcore.evaluation.report import QuestionSource, Report
-from ragcore.experiments.apart import check_apart
+from ragcore.experiments.apart import check_apart, read_some
 from ragcore.experiments.cost import measure_cost, recorded_cost
 from ragcore.experiments.folders import DEV, SEARCHES
 from ragcore.experiments.planning import TEST, Measured, Plan, Planner, is_retrieval
@@ -174,14 +174,9 @@ def _measured(experiment: Experiment) -> Measured:
         QuestionError: there is no question, or test and dev questions have one in common.
         MetricError: a metric is of more passages than the depth.
     """
-    asked = {TEST: experiment.questions.read()}
+    asked = {TEST: read_some(experiment.questions)}
     if experiment.dev is not None:
-        asked[DEV] = experiment.dev.read()
-    for part, questions in asked.items():
-        if not questions:
-            source = experiment.questions if part == TEST else experiment.dev
-            raise QuestionError(f"{source and source.path}: no question: give one or more")
-    if DEV in asked:
+        asked[DEV] = read_some(experiment.dev)
         check_apart(asked[TEST], asked[DEV], "a threshold")
     retrieval = any(is_retrieval(system, experiment) for system in experiment.systems)
     names = experiment.metrics
