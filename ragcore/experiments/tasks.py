@@ -49,11 +49,11 @@ def _search_task(
     left = [plan for plan in group if not _journal(plan, part).has(asked.block)]
     alone = [plan for plan in left if plan.retrieval]
     answering = [plan for plan in left if not plan.retrieval]
-    found: Path | None = None
+    file: Path | None = None
     if answering:
-        found = _found(answering[0], plans, measured, part, asked.block, output)
-        found = None if found.is_file() else found
-    if not alone and found is None:
+        file = _hits_file(answering[0], plans, measured, part, asked.block, output)
+        file = None if file.is_file() else file
+    if not alone and file is None:
         return None
     return SearchTask(
         asked,
@@ -61,7 +61,7 @@ def _search_task(
         group[0].record.exact,
         tuple((part_folder(plan.folder, part), plan.needs) for plan in alone),
         tuple(plan.needs for plan in answering),
-        found,
+        file,
         tuple(plan.system.name for plan in left),
     )
 
@@ -82,7 +82,7 @@ def answer_tasks(plans: Sequence[Plan], measured: Measured, output: Path) -> lis
                     plan.located.pipeline,
                     plan.located.version,
                     plan.needs,
-                    _found(plan, plans, measured, part, asked.block, output)
+                    _hits_file(plan, plans, measured, part, asked.block, output)
                     if plan.needs.depths
                     else None,
                 )
@@ -123,7 +123,7 @@ def _search_key(plan: Plan) -> tuple[str, str]:
     return memory_key(config), json.dumps(config.rag.where, sort_keys=True)
 
 
-def _found(
+def _hits_file(
     plan: Plan,
     plans: Sequence[Plan],
     measured: Measured,
@@ -131,7 +131,7 @@ def _found(
     block: Block,
     output: Path,
 ) -> Path:
-    """Return the file of what is found for a block, for all systems that answer from it."""
+    """Return the file of the hits of a block, for all systems that answer from it."""
     key = _search_key(plan)
     needs = {
         (each.needs.read, each.needs.ranked)
