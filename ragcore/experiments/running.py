@@ -157,13 +157,13 @@ def _cost(experiment: Experiment, plan: Plan, asked: Sequence[LabelledQuestion])
     count = experiment.cost_questions
     if not count:
         return None
-    known = recorded_cost(plan.folder, count)
-    if known is not None:
-        return known
-    questions = [question.question for question in spread_over(list(asked), count + 1)]
     depth = None
     if plan.retrieval:
         depth = plan.needs.ranked or max(plan.located.config.rag.k, 1)
+    known = recorded_cost(plan.folder, count, depth)
+    if known is not None:
+        return known
+    questions = [question.question for question in spread_over(list(asked), count + 1)]
     return measure_cost(plan.located.pipeline, questions, count, plan.folder, depth=depth)
 
 

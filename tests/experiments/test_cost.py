@@ -27,8 +27,11 @@ def test_costs_are_measured_and_used_again(project: Project):
     assert cost.peak_bytes is not None
     assert 10 << 20 < cost.peak_bytes < len(ballast)
     assert run_systems(experiment).runs[0].cost == cost
-    assert recorded_cost(run.folder, 2) == cost
-    assert recorded_cost(run.folder, 3) is None
+    depth = run.report.depth
+    assert recorded_cost(run.folder, 2, depth) == cost
+    assert recorded_cost(run.folder, 3, depth) is None
+    # The run serves a search that is less deep, which costs less.
+    assert recorded_cost(run.folder, 2, 10) is None
     assert run_systems(replace(experiment, cost_questions=0)).runs[0].cost is None
     (run.folder / "cost.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"cost\.json: asked"):

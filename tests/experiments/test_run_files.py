@@ -33,6 +33,23 @@ def test_run_files_are_measured_next_to_pipelines(project):
     assert Prediction.from_json(line) == both.runs[0].report.predictions[0]
 
 
+@pytest.mark.parametrize("passages", [3, 1200])
+def test_measures_without_a_cutoff_see_as_many_passages_as_those_of_pipelines(project, passages):
+    write_rows(
+        project.folder / "one.jsonl", [{"id": "q", "question": "who", "relevance": {"p1": 1}}]
+    )
+    lines = [f"q Q0 p{number} {number} {2000 - number} x" for number in range(1, passages + 1)]
+    theirs = run_file(project, "theirs.trec", lines)
+    source = QuestionSource(project.folder / "one.jsonl")
+    settings = {"retrieval": True, "metrics": ("AP",), "questions": source}
+    report = run_systems(project.experiment(theirs, **settings)).runs[0].report
+    assert report.depth == min(passages, 1000)
+    warned = [each for each in report.warnings if "of the first 3 passages" in each]
+    assert len(warned) == (passages == 3)
+    known = run_systems(project.experiment(theirs, **settings, depth=1000)).runs[0].report
+    assert not [each for each in known.warnings if "of the first" in each]
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
