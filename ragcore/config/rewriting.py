@@ -14,7 +14,7 @@ from typing import Any, Final
 from ragcore.config.load import PipelineFile, parse_config
 from ragcore.config.source import Items, Node, Scalar, Source, dump_line, written_value
 from ragcore.config.source import Mapping as Section
-from ragcore.disk.atomic import sync
+from ragcore.disk.replacing import replacing
 from ragcore.errors import ConfigError
 
 __all__ = ["write_settings"]
@@ -36,6 +36,7 @@ def write_settings(
     Raises:
         ConfigError: the file or a setting is faulty, or a setting cannot be written without risk:
             a section is an alias, for example. The file is left as it was.
+        StoreError: what is to be replaced is no regular file, or its folder is missing.
     """
     file = PipelineFile(path)
     # A link stays one.
@@ -69,11 +70,9 @@ def write_settings(
             f"elsewhere: name a file in {source.parent}"
         )
         raise ConfigError(f"{target}: not written: {reason}; the settings: {', '.join(lines)}")
-    staged = target.with_name(f".{target.name}.new")
-    staged.write_bytes((mark + changed).encode("utf-8"))
-    staged.chmod(source.stat().st_mode & 0o7777)
-    sync(staged)
-    os.replace(staged, target)
+    with replacing(target) as written:
+        os.fchmod(written.fileno(), source.stat().st_mode & 0o7777)
+        written.write((mark + changed).encode("utf-8"))
 
 
 def _with_setting(text: str, keys: list[str], value: Any) -> str | None:
@@ -164,9 +163,9 @@ def _insertions(text: str, section: Section, entry: str, *, top: bool) -> Iterat
     line = lines[row]
     if not line[:begin].strip(" "):
         # What a component is stays its first line.
-        place = row + 1 if name == "use" else row
+        at = row + 1 if name == "use" else row
         inserted = f"{' ' * begin}{entry}{ending}"
-        yield "\n".join([*lines[:place], inserted, *lines[place:]])
+        yield "\n".join([*lines[:at], inserted, *lines[at:]])
     if isinstance(first.value, Scalar):
         value = first.value
         end = value.position.column - 1 + len(value.text)

@@ -1,4 +1,4 @@
-"""Keep questions that something is chosen on apart from those that it is reported on.
+"""Read questions, and keep those that something is chosen on apart from those reported on.
 
 Knows questions; knows nothing of what is chosen. Ids alone say nothing: in many files they are
 numbers of lines.
@@ -9,10 +9,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ragcore.errors import QuestionError
+from ragcore.evaluation.report import QuestionSource
 from ragcore.questions import LabelledQuestion
 from ragcore.questions.normalization import normalize
 
-__all__ = ["check_apart", "question_keys"]
+__all__ = ["check_apart", "question_keys", "read_some"]
+
+
+def read_some(source: QuestionSource) -> list[LabelledQuestion]:
+    """Read questions, of which there must be one or more.
+
+    Raises:
+        QuestionError: there is none, or they cannot be read.
+    """
+    questions = source.read()
+    if not questions:
+        raise QuestionError(f"{source.path}: no question: give one or more")
+    return questions
 
 
 def question_keys(questions: Sequence[LabelledQuestion]) -> list[str]:

@@ -15,6 +15,7 @@ from ragcore.config.load import PipelineFile
 from ragcore.config.source import Items, Source, dump_line, written_value
 from ragcore.errors import ConfigError
 from ragcore.experiments.grid import MOST_SYSTEMS
+from ragcore.experiments.options import SWEEP_FORM, split_sweep
 from ragcore.experiments.systems import System
 from ragcore.registry.components import to_plain
 
@@ -24,7 +25,6 @@ Sweep = Sequence[str] | Mapping[str, Sequence[Any]]
 Ranges = Sequence[str] | Mapping[str, tuple[float, float]]
 
 _RANGE: Final = "write KEY=LOW:HIGH, as in memory.retriever.k1=0.5:2"
-_SWEEP: Final = "write KEY=VALUE,VALUE, as in rag.k=1,5"
 _DIGITS: Final = 4
 """Of a number from a range: more would be noise in a file that people read."""
 
@@ -193,13 +193,13 @@ class _Reader:
                     yield key, list(values)
             return
         for text in sweep:
-            key, equals, written = (part.strip() for part in text.partition("="))
+            key, values_text = split_sweep(text)
             source = Source("", "the options", [f"--sweep {text}"], noun="option")
-            node = source.override_value(f"[{written}]", 1) if key and equals and written else None
+            node = source.override_value(values_text, 1) if key else None
             if isinstance(node, Items) and node.items and not source.faults:
                 yield key, [written_value(item) for item in node.items]
             else:
-                self.faults.append(source.show() or f"--sweep {text}: not a sweep: {_SWEEP}")
+                self.faults.append(source.show() or f"--sweep {text}: not a sweep: {SWEEP_FORM}")
 
     def ranges(self, ranges: Ranges) -> list[Range]:
         if isinstance(ranges, Mapping):

@@ -6,14 +6,17 @@ Plain values, JSON-ready by `to_dict`; knows nothing of how they are computed or
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from ragcore.evaluation.figures import Figure
 from ragcore.experiments.results import Comparison, Results, SystemResult
 
-__all__ = ["Trial", "Tuned"]
+__all__ = ["RECORD", "Trial", "Tuned"]
+
+RECORD: Final = "tuned.json"
+"""The file of the output folder that has all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +41,7 @@ class Trial:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the trial, JSON-ready."""
-        return {
-            "settings": dict(self.settings),
-            "changes": dict(self.changes),
-            "value": self.value,
-            "low": self.low,
-            "high": self.high,
-            "reused": self.reused,
-        }
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Final, Literal
 
 from ragcore.disk.replacing import write_file
-from ragcore.errors import ConfigError, MetricError, QuestionError
+from ragcore.errors import ConfigError, MetricError
 from ragcore.evaluation.checks import check_answered, check_grades, check_labels
 from ragcore.evaluation.choosing import make_metrics, ranking_metrics
 from ragcore.evaluation.metrics.base import Metric
 from ragcore.evaluation.report import QuestionSource
-from ragcore.experiments.apart import check_apart
+from ragcore.experiments.apart import check_apart, read_some
 from ragcore.experiments.looks import add_look, check_not_one_file, earlier_looks, make_look
 from ragcore.experiments.memories import located
 from ragcore.experiments.results import ExperimentRun, Results, SystemRun
@@ -29,14 +29,13 @@ from ragcore.experiments.spaces import Candidate, Ranges, Space, Sweep, read_spa
 from ragcore.experiments.statistics import better_values
 from ragcore.experiments.systems import Experiment
 from ragcore.experiments.tabulating import make_results
-from ragcore.experiments.tuned import Trial, Tuned
+from ragcore.experiments.tuned import RECORD, Trial, Tuned
 from ragcore.questions import LabelledQuestion
 
-__all__ = ["DEFAULT_OUTPUT", "DEFAULT_TRIALS", "RECORD", "tune"]
+__all__ = ["DEFAULT_OUTPUT", "DEFAULT_TRIALS", "tune"]
 
 DEFAULT_OUTPUT: Final = "tuning"
 DEFAULT_TRIALS: Final = 30
-RECORD: Final = "tuned.json"
 
 _EQUAL: Final = 1e-9
 """Figures that are this part apart are equal: sums of the same numbers in another order."""
@@ -106,7 +105,7 @@ def tune(
     else:
         candidates = space.grid()
     sources = {"dev": _source(dev), "test": _source(test)}
-    asked = {name: _questions(source) for name, source in sources.items()}
+    asked = {name: read_some(source) for name, source in sources.items()}
     check_not_one_file(sources["dev"], sources["test"])
     check_apart(asked["test"], asked["dev"], "a setting")
     folder = Path(output).absolute()
@@ -183,11 +182,11 @@ class _Runner:
         assert system.config is not None
         if self.retrieval or system.config.generator is None:
             check_answered(self.metrics)
-        place = located(system, Path(system.config.memory.store))
+        stored = located(system, Path(system.config.memory.store))
         for questions in parts:
             if ranking_metrics(self.metrics):
                 check_grades(questions)
-            check_labels(questions, "" if place is None else place.version, self.metrics)
+            check_labels(questions, "" if stored is None else stored.version, self.metrics)
 
     def runs(self, candidates: Sequence[Candidate], questions: QuestionSource) -> ExperimentRun:
         """Run candidates; those that have a run already are not run again."""
@@ -295,10 +294,3 @@ def _direction(name: str, metric: Metric) -> Literal["higher", "lower"]:
 
 def _source(questions: str | Path | QuestionSource) -> QuestionSource:
     return questions if isinstance(questions, QuestionSource) else QuestionSource(questions)
-
-
-def _questions(source: QuestionSource) -> list[LabelledQuestion]:
-    questions = source.read()
-    if not questions:
-        raise QuestionError(f"{source.path}: no question: give one or more")
-    return questions

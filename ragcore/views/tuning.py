@@ -15,7 +15,7 @@ from rich.text import Text
 from ragcore.config.source import dump_line
 from ragcore.views.console import Neutral
 from ragcore.views.source import on_one_line
-from ragcore.views.tables import counted, plain_table
+from ragcore.views.tables import NONE, counted, figure_text, plain_table
 
 if TYPE_CHECKING:
     from ragcore.evaluation.figures import Figure
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["settings_lines", "tuned_view"]
 
 _SHOWN: Final = 10
-_NONE: Final = "–"
 _AS_IT_IS: Final = "as it is"
 
 
@@ -44,13 +43,15 @@ def _blocks(tuned: Tuned) -> Iterator[RenderableType]:
         f"{tuned.better} is better",
         style="not bold dim",
     )
+    from ragcore.experiments.tuned import RECORD
+
     ordered = _ordered(tuned)
     table = _table(tuned.metric)
     for trial in ordered[:_SHOWN]:
-        table.add_row(_settings(trial, tuned), _number(trial.value), _interval(trial))
+        table.add_row(_settings(trial, tuned), figure_text(trial.value), _interval(trial))
     yield table
     if len(ordered) > _SHOWN:
-        yield Text(f"{len(ordered) - _SHOWN} more in {tuned.output / 'tuned.json'}", style="dim")
+        yield Text(f"{len(ordered) - _SHOWN} more in {tuned.output / RECORD}", style="dim")
     yield ""
     questions = len(tuned.results.systems[0].run.report.predictions)
     yield Text("reported on the test questions", style="bold").append(
@@ -61,7 +62,7 @@ def _blocks(tuned: Tuned) -> Iterator[RenderableType]:
     if tuned.chosen is not tuned.original:
         figures.append((tuned.chosen, tuned.chosen_figure))
     for trial, figure in figures:
-        table.add_row(_settings(trial, tuned), _number(figure.value), _interval(figure))
+        table.add_row(_settings(trial, tuned), figure_text(figure.value), _interval(figure))
     yield table
     yield Text(_difference(tuned))
     for warning in tuned.warnings:
@@ -110,11 +111,7 @@ def _settings(trial: Trial, tuned: Tuned) -> Text:
     return text
 
 
-def _number(value: float | None) -> str:
-    return _NONE if value is None else f"{value:.4f}"
-
-
 def _interval(figure: Trial | Figure) -> str:
     if figure.low is None or figure.high is None:
-        return _NONE
+        return NONE
     return f"{figure.low:.4f}–{figure.high:.4f}"
