@@ -69,9 +69,7 @@ def tune(
     output: Annotated[
         Path, typer.Option(metavar="FOLDER", help="Where runs and tuned.json go.")
     ] = Path("tuning"),
-    processes: Annotated[
-        int, typer.Option(min=1, help="How many trials run at the same time.")
-    ] = 1,
+    processes: Annotated[int, typer.Option(min=1, help="How many processes share the work.")] = 1,
     write: Annotated[
         bool, typer.Option("--write", help="Write the chosen settings into the pipeline's file.")
     ] = False,

@@ -54,7 +54,7 @@ class Options(TypedDict, total=False):
         depth: passages to search for.
         build: build missing memories.
         output: folder of the results.
-        processes: systems that run at the same time.
+        processes: processes that share the work.
         cost: questions by which cost is measured.
     """
 

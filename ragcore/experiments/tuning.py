@@ -83,7 +83,7 @@ def tune(
         retrieval: measure retrieval alone; nothing is answered.
         build: build memories that are missing, in the output folder.
         output: folder of the runs and of `tuned.json`.
-        processes: trials that run at the same time.
+        processes: how many of them share the work.
         progress: called with the questions done and all questions, of each batch of trials.
 
     Raises:
