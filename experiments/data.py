@@ -5,6 +5,7 @@
                 CuratedTREC, tested on Natural Questions, TriviaQA and SQuAD's development set
     writing     the same passages; the task is to write a question for a given answer
     fever       claims and sentences of Wikipedia, one half of the claims for training
+    retrieval   Cranfield, Vaswani and Natural Questions as collections in BEIR's form
 
 `python data.py --data DATA --work WORK` writes a folder in WORK for each of these settings, with
 passages and questions as JSON lines. The data is not part of the project.
@@ -17,7 +18,7 @@ import gzip
 import hashlib
 import json
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -142,6 +143,52 @@ def write_fever(data: Path, work: Path) -> None:
             write(work / f"{name}-{half}.jsonl", records)
 
 
+def write_retrieval(data: Path, work: Path) -> None:
+    for name in ("cranfield", "vaswani"):
+        source = data / "ir" / name
+        grades: dict[str, dict[str, int]] = {}
+        for row in rows(source / "qrels.jsonl.gz"):
+            # Cranfield's grade 0 is "of no interest", and each question has one such passage.
+            if row["rel"] > 0:
+                grades.setdefault(row["qid"], {})[row["docid"]] = row["rel"]
+        write_collection(
+            work / name,
+            rows(source / "passages.jsonl.gz"),
+            rows(source / "questions.jsonl.gz"),
+            grades,
+        )
+    # The passage that people marked. Others may have the answer's words by chance.
+    asked = list(rows(data / "openqa" / "nq_gold.jsonl.gz"))
+    gold = {row["id"]: {row["gold_id"]: 1} for row in asked}
+    write_collection(work / "nq", rows(data / "openqa" / "passages.jsonl.gz"), asked, gold)
+
+
+def write_collection(
+    folder: Path,
+    passages: Iterable[dict],
+    questions: Iterable[dict],
+    grades: Mapping[str, Mapping[str, int]],
+) -> None:
+    """Write a collection in BEIR's form; grades are by question and passage."""
+    # Two of Cranfield's passages have neither title nor text.
+    corpus = (row for row in passages if row["title"].strip() or row["text"].strip())
+    write(
+        folder / "corpus.jsonl",
+        ({"_id": row["id"], "title": row["title"], "text": row["text"]} for row in corpus),
+    )
+    write(
+        folder / "queries.jsonl", ({"_id": row["id"], "text": row["question"]} for row in questions)
+    )
+    judgments = [
+        f"{question_id}\t{passage_id}\t{grade}\n"
+        for question_id, judged in grades.items()
+        for passage_id, grade in judged.items()
+    ]
+    qrels = folder / "qrels" / "test.tsv"
+    qrels.parent.mkdir(exist_ok=True)
+    qrels.write_text("query-id\tcorpus-id\tscore\n" + "".join(judgments), encoding="utf-8")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=DATA)
@@ -154,6 +201,7 @@ def main() -> int:
     write_openqa(arguments.data, arguments.work / "openqa")
     write_writing(arguments.data, arguments.work / "writing")
     write_fever(arguments.data, arguments.work / "fever")
+    write_retrieval(arguments.data, arguments.work / "retrieval")
     return 0
 
 

@@ -1,18 +1,20 @@
-"""Install plugins for one test into a temporary folder, where discovery finds them."""
+"""Install plugins for one test, where discovery finds them; import scripts of experiments/."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.metadata
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from ragcore.registry.discovery import Registry, registry
 
 SAMPLE = Path(__file__).parent / "helpers" / "sample.py"
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 
 
 class Installed:
@@ -77,3 +79,14 @@ def sample(installed: Installed) -> Installed:
     """Install the plugin of `helpers/sample.py`, and no other."""
     installed.add("sample", SAMPLE.read_text(encoding="utf-8"))
     return installed
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
+    """Import scripts of the folder experiments/ by name; later tests do not see them."""
+    monkeypatch.syspath_prepend(EXPERIMENTS)
+    before = set(sys.modules)
+    yield importlib.import_module
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(EXPERIMENTS)):
+            del sys.modules[name]
