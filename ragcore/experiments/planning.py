@@ -20,9 +20,9 @@ from ragcore.evaluation.searching import deepest_ranking
 from ragcore.experiments.folders import (
     DEV,
     Record,
+    complete_run,
     digest_of,
     identity,
-    is_complete,
     remove_run,
     run_folder,
 )
@@ -177,7 +177,7 @@ class Planner:
         dev = DEV in self._measured.asked
         identical, digest = self._digests(system, candidate)
         folder = run_folder(self._experiment.output, system.name, digest)
-        if is_complete(folder, dev=dev):
+        if complete_run(folder, digest, dev=dev) is not None:
             return folder
         return Record.find(self._experiment.output, identical, self._measured.depth, dev=dev)
 
