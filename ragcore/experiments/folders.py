@@ -39,6 +39,7 @@ __all__ = [
     "complete_run",
     "digest_of",
     "identity",
+    "no_store",
     "remove_run",
     "run_folder",
     "settings_of",
@@ -122,6 +123,14 @@ def run_folder(output: Path, name: str, digest: str) -> Path:
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode("ascii")
     slug = re.sub(r"[^A-Za-z0-9=.]+", "-", plain).strip("-.")[:_LONGEST].rstrip("-.")
     return output / "runs" / f"{slug or 'system'}-{digest[:12]}"
+
+
+def no_store(store: Path) -> str:
+    """Return the message about a memory whose store is not there."""
+    return (
+        f"the store {store} does not exist: build the memory (ragcore memory build), or set "
+        "'build: true'"
+    )
 
 
 def advice(folder: Path) -> str:

@@ -23,6 +23,7 @@ from ragcore.experiments.folders import (
     complete_run,
     digest_of,
     identity,
+    no_store,
     remove_run,
     run_folder,
 )
@@ -193,6 +194,8 @@ class Planner:
         config = system.config
         assert config is not None
         if not may_build:
+            if not Path(config.memory.store).is_dir():
+                raise StoreError(no_store(Path(config.memory.store)))
             # Raises what is missing.
             open_memory(config).close()
         store, encodings = build(system, self._experiment.output)

@@ -52,7 +52,9 @@ def finish(plan: Plan, measured: Measured, part: str, source: QuestionSource) ->
     notes = [_DAYS] if len(days) > 1 else []
     report = _report(plan, measured, part, predictions, next(iter(days), ()), notes)
     assert plan.system.pipeline is not None
-    report.write(folder, plan.system.pipeline, plan.located.overrides, source)
+    # That of OUTPUT/runs/NAME: what an evaluation into OUTPUT would take it for.
+    project = plan.folder.resolve().parent.parent.parent.parent
+    report.write(folder, plan.system.pipeline, plan.located.overrides, source, project=project)
     record = Record.read(plan.folder)
     assert record is not None
     record.completed(plan.folder, _subfolder(part))

@@ -19,6 +19,7 @@ from ragcore.evaluation.report import QuestionSource, Report
 from ragcore.experiments.apart import check_apart, read_some
 from ragcore.experiments.cost import measure_cost, recorded_cost
 from ragcore.experiments.folders import DEV, SEARCHES
+from ragcore.experiments.output import output_faults
 from ragcore.experiments.planning import TEST, Measured, Plan, Planner, is_retrieval
 from ragcore.experiments.pool import Task, added, run_tasks
 from ragcore.experiments.reporting import check_reused, finish, reused_report
@@ -55,6 +56,8 @@ def run_systems(
     """
     _check_names(experiment)
     measured = _measured(experiment)
+    for fault in output_faults(experiment.output):
+        raise StoreError(fault)
     with writing(experiment.output):
         experiment.output.mkdir(parents=True, exist_ok=True)
         with _locked(experiment.output):
