@@ -61,12 +61,14 @@ class QuestionSource:
         """All questions, whatever the limit."""
         return read_questions(self.path, format=self.format, qrels=self.qrels)
 
-    def to_dict(self, base: Path) -> dict[str, Any]:
+    def to_dict(self, base: Path, project: Path | None = None) -> dict[str, Any]:
         """Return it JSON-ready, with paths as `portable` writes them for the folder `base`."""
         path = str(self.path) if is_dataset(self.path) else str(Path(self.path).resolve())
-        qrels = {} if self.qrels is None else {"qrels": portable(str(self.qrels.resolve()), base)}
+        qrels = {}
+        if self.qrels is not None:
+            qrels["qrels"] = portable(str(self.qrels.resolve()), base, project)
         return {
-            "path": portable(path, base),
+            "path": portable(path, base, project),
             "format": self.format,
             "limit": self.limit,
             "sha256": self.sha256(),
@@ -132,6 +134,8 @@ class Report:
         pipeline: str | Path,
         overrides: Sequence[str],
         questions: QuestionsConfig | QuestionSource,
+        *,
+        project: Path | None = None,
     ) -> None:
         """Write the run into a folder, so that `replay` can repeat it; replaces a run there.
 
@@ -140,6 +144,7 @@ class Report:
             pipeline: the file that the answers are of.
             overrides: changes to it.
             questions: where they come from.
+            project: the folder that is moved as a whole, with all in it; see `portable`.
 
         Raises:
             StoreError: what is at one of the two paths is no regular file; then both stay.
@@ -151,9 +156,9 @@ class Report:
         alone = {"retrieval": True} if self.retrieval else {}
         run = {
             "format": RETRIEVAL_FORMAT if self.retrieval else FORMAT,
-            "pipeline": portable(str(Path(pipeline).resolve()), base),
+            "pipeline": portable(str(Path(pipeline).resolve()), base, project),
             "overrides": [*overrides, *self._unset(overrides)],
-            "questions": questions.to_dict(base),
+            "questions": questions.to_dict(base, project),
             **alone,
             "depth": self.depth,
             "memory": self.memory,

@@ -23,12 +23,14 @@ __all__ = [
     "RUN",
     "RecordedPrediction",
     "RecordedRun",
+    "faults_of",
     "read_predictions",
     "read_run",
 ]
 
 RUN: Final = "run.json"
 PREDICTIONS: Final = "predictions.jsonl"
+_AGAIN: Final = "evaluate again"
 FORMAT: Final = 1
 RETRIEVAL_FORMAT: Final = 2
 """The format of a run of retrieval alone, which has no answers; earlier releases cannot read it."""
@@ -152,38 +154,39 @@ def read_run(folder: Path) -> RecordedRun:
     )
 
 
-def read_predictions(path: Path, begin: int = 1) -> list[Prediction]:
+def read_predictions(path: Path, begin: int = 1, advice: str = _AGAIN) -> list[Prediction]:
     """Read a file of predictions, a line each, with all that metrics may use.
 
     Args:
         path: predictions.jsonl of a run, or another file of such lines.
         begin: the number of the first line that is read, from 1.
+        advice: what to do where it is damaged, for the message.
 
     Raises:
         ConfigError: the file cannot be read, or a line is no prediction; names file and line.
     """
     predictions = []
-    lines = _text(usable_path(path.parent, ConfigError), path.name).split("\n")
+    lines = _text(usable_path(path.parent, ConfigError), path.name, advice).split("\n")
     for number, line in enumerate(lines[begin - 1 :], begin):
         if line.strip():
-            predictions.append(_prediction(line, f"{path}:{number}"))
+            predictions.append(_prediction(line, f"{path}:{number}", advice))
     return predictions
 
 
-def _prediction(line: str, where: str) -> Prediction:
+def _prediction(line: str, where: str, advice: str) -> Prediction:
     try:
         return Prediction.from_json(line)
     except ValidationError as error:
-        raise _damaged(where, _faults(error)) from None
+        raise _damaged(where, faults_of(error), advice) from None
     except ValueError as error:
-        raise _damaged(where, str(error)) from None
+        raise _damaged(where, str(error), advice) from None
 
 
-def _text(folder: Path, name: str) -> str:
+def _text(folder: Path, name: str, advice: str = _AGAIN) -> str:
     try:
         return (folder / name).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise _damaged(str(folder / name), f"not UTF-8 at byte {error.start + 1}") from None
+        raise _damaged(str(folder / name), f"not UTF-8 at byte {error.start + 1}", advice) from None
     except OSError as error:
         raise ConfigError(
             f"{folder} holds no run that can be read ({name}: {error.strerror}): expected {RUN} "
@@ -205,11 +208,11 @@ def _checked(model: type[_M], payload: Any, where: str) -> _M:
     try:
         return model.model_validate(payload)
     except ValidationError as error:
-        raise _damaged(where, _faults(error)) from None
+        raise _damaged(where, faults_of(error)) from None
 
 
-def _faults(error: ValidationError) -> str:
-    """Return what pydantic found, each fault with its key."""
+def faults_of(error: ValidationError) -> str:
+    """Return what pydantic found in a file of a run, each fault with its key."""
     faults = [
         f"{'.'.join(map(str, fault['loc'])) or 'the value'}: {fault['msg']}"
         for fault in error.errors(include_url=False, include_input=False)
@@ -217,5 +220,5 @@ def _faults(error: ValidationError) -> str:
     return "; ".join(faults[:5])
 
 
-def _damaged(where: str, reason: str) -> ConfigError:
-    return ConfigError(f"{where}: the run is damaged: {reason}: evaluate again")
+def _damaged(where: str, reason: str, advice: str = _AGAIN) -> ConfigError:
+    return ConfigError(f"{where}: the run is damaged: {reason}: {advice}")

@@ -12,6 +12,7 @@ from typing import Unpack
 from ragcore.errors import ConfigError
 from ragcore.experiments.loading import load_experiment
 from ragcore.experiments.options import Options
+from ragcore.experiments.output import check_results
 from ragcore.experiments.results import Results
 from ragcore.experiments.running import run_systems
 from ragcore.experiments.systems import Experiment
@@ -38,7 +39,7 @@ def experiment(
     Args:
         source: an experiment's file, or an experiment that was loaded; None where the options say
             all: `systems` and `questions` at least.
-        fresh: run all systems again.
+        fresh: run all systems again, and replace the results of another experiment.
         progress: called with the questions done and all questions, over all systems.
         options: what overrides the file: `systems`, `runs`, `questions`, `format`, `limit`,
             `qrels`, `dev`, `risk`, `sweep`, `metrics`, `baseline`, `retrieval`, `depth`, `build`,
@@ -46,6 +47,8 @@ def experiment(
 
     Raises:
         ConfigError: anything is wrong in the experiment; the message lists all faults by position.
+        StoreError: the output folder has results of another experiment, files of another program,
+            or something that is in the way of writing.
         RagcoreError: a system fails on the questions.
     """
     if isinstance(source, Experiment):
@@ -57,6 +60,7 @@ def experiment(
         loaded = source
     else:
         loaded = load_experiment(source, **options)
+    check_results(loaded, fresh=fresh)
     results = make_results(run_systems(loaded, fresh=fresh, progress=progress))
     write_results(results, loaded.output)
     return results

@@ -21,6 +21,7 @@ from ragcore.evaluation.searching import BATCH
 
 __all__ = ["BLOCK", "Block", "Journal", "blocks_of"]
 
+_AGAIN: Final = "remove the file, and run the experiment again"
 BLOCK: Final = 2 * BATCH
 """Questions of a block: whole batches of an evaluation, so that both search the same batches."""
 
@@ -84,13 +85,12 @@ class Journal:
             ConfigError: the file is missing or damaged; names file and line.
         """
         path = self._path(block)
-        predictions = read_predictions(path, begin=2)
+        predictions = read_predictions(path, begin=2, advice=_AGAIN)
         with path.open(encoding="utf-8") as file:
             header = _header(file.readline(), path)
         if not len(predictions) == header["questions"] == block.size:
             raise ConfigError(
-                f"{path}: {len(predictions)} predictions, expected {block.size}: remove the file, "
-                "and run the experiment again"
+                f"{path}: {len(predictions)} predictions, expected {block.size}: {_AGAIN}"
             )
         return predictions, tuple(header["settings"])
 
@@ -111,6 +111,4 @@ def _header(line: str, path: Path) -> dict[str, Any]:
             return {"settings": settings, "questions": questions}
     except (ValueError, TypeError, LookupError):
         pass
-    raise ConfigError(
-        f"{path}:1: the block is damaged: remove the file, and run the experiment again"
-    )
+    raise ConfigError(f"{path}:1: the block is damaged: {_AGAIN}")

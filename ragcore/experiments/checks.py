@@ -25,8 +25,9 @@ from ragcore.evaluation.report import QuestionSource
 from ragcore.evaluation.trec_runs import read_trec_run
 from ragcore.experiments.apart import check_apart, read_some
 from ragcore.experiments.config import ExperimentConfig
-from ragcore.experiments.folders import settings_of
+from ragcore.experiments.folders import no_store, settings_of
 from ragcore.experiments.grid import PlacedSystem
+from ragcore.experiments.output import output_faults
 from ragcore.questions import LabelledQuestion
 from ragcore.store.store import Store
 
@@ -230,9 +231,9 @@ class ExperimentChecker:
         return systems[0].system.name
 
     def check_output(self, output: Path) -> None:
-        """Refuse an output that is no folder."""
-        if output.exists() and not output.is_dir():
-            self._source.fault(self._at("output"), f"output: {output} is a file: name a folder")
+        """Refuse an output that results cannot be written into."""
+        for fault in output_faults(output):
+            self._source.fault(self._at("output"), f"output: {fault}")
 
     def _at(self, key: str) -> SourcePosition:
         """Return the position of a key's value; that of the file where it has none."""
@@ -261,9 +262,11 @@ def _check_version(config: PipelineConfig, names: Sequence[str], version: str | 
     """Check that a memory can be opened.
 
     Raises:
-        ConfigError: its store is empty, or lacks the version.
+        ConfigError: its store is missing or empty, or lacks the version.
     """
     store = config.memory.store
+    if not store.is_dir():
+        raise ConfigError(no_store(store))
     if not names:
         raise ConfigError(
             f"the store {store} has no version: build one (ragcore memory build), or set "

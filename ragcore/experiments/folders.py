@@ -1,7 +1,7 @@
 """Which folder a system's run is in, and whether a run in a folder can be used again.
 
     OUTPUT/runs/NAME-DIGEST/
-      experiment.json       what the run is of, written before anything else
+      experiment.json       what the run is of, written before anything else; once complete, sha256
       run.json, predictions.jsonl, dev/      as `ragcore eval --output` writes them, once complete
       blocks/               while it is not
 
@@ -12,31 +12,34 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 import shutil
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from pydantic import TypeAdapter, ValidationError
 
 from ragcore import __version__
 from ragcore.config import PipelineConfig
-from ragcore.disk.atomic import files_below
+from ragcore.disk.atomic import files_below, sha256
 from ragcore.disk.replacing import write_file
 from ragcore.errors import ConfigError, StoreError
-from ragcore.evaluation.runs import RUN
+from ragcore.evaluation.runs import PREDICTIONS, RUN, faults_of
 from ragcore.registry.components import ComponentSpec, to_plain
 
 __all__ = [
     "DEV",
     "SEARCHES",
     "Record",
+    "advice",
+    "complete_run",
     "digest_of",
     "identity",
-    "is_complete",
+    "no_store",
     "remove_run",
     "run_folder",
     "settings_of",
@@ -46,6 +49,7 @@ __all__ = [
 DEV: Final = "dev"
 SEARCHES: Final = "searches"
 """Folder of what an unfinished experiment searched for."""
+_LOG: Final = logging.getLogger("ragcore.experiments")
 _RECORD: Final = "experiment.json"
 _FORMAT: Final = 1
 _LONGEST: Final = 60
@@ -121,10 +125,31 @@ def run_folder(output: Path, name: str, digest: str) -> Path:
     return output / "runs" / f"{slug or 'system'}-{digest[:12]}"
 
 
-def is_complete(folder: Path, *, dev: bool) -> bool:
-    """Tell whether a run's folder has all predictions."""
-    folders = (folder, folder / DEV) if dev else (folder,)
-    return (folder / _RECORD).is_file() and all((each / RUN).is_file() for each in folders)
+def no_store(store: Path) -> str:
+    """Return the message about a memory whose store is not there."""
+    return (
+        f"the store {store} does not exist: build the memory (ragcore memory build), or set "
+        "'build: true'"
+    )
+
+
+def advice(folder: Path) -> str:
+    """Return what to do about a damaged run, for the end of a message."""
+    return f"remove {folder}, or run the experiment with --fresh"
+
+
+def complete_run(folder: Path, digest: str, *, dev: bool) -> Record | None:
+    """Return the record of a run that is complete; None where it is not, or there is none.
+
+    Raises:
+        ConfigError: the record is damaged, or is of another run.
+    """
+    record = Record.read(folder)
+    if record is not None and record.digest != digest:
+        raise ConfigError(
+            f"{folder / _RECORD}: of another run (system {record.system!r}): {advice(folder)}"
+        )
+    return record if record is not None and record.is_complete(folder, dev=dev) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +164,7 @@ class Record:
         deepest: how deep the retriever ranks; None for no limit.
         exact: whether a shallower search is the beginning of a deeper one.
         warnings: of the questions against the memory, by part.
+        files: sha256 of the files of each part that is complete, by their path from the folder.
     """
 
     system: str
@@ -148,6 +174,7 @@ class Record:
     deepest: int | None
     exact: bool
     warnings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def searched(self) -> int | None:
@@ -164,12 +191,48 @@ class Record:
             return False
         return self.searched >= (depth if self.deepest is None else min(depth, self.deepest))
 
+    def is_complete(self, folder: Path, *, dev: bool) -> bool:
+        """Tell whether all files of a run were written, and are there."""
+        parts = ("", f"{DEV}/") if dev else ("",)
+        needed = [f"{part}{name}" for part in parts for name in (RUN, PREDICTIONS)]
+        return all(name in self.files and (folder / name).is_file() for name in needed)
+
+    def changed(self, folder: Path, part: str) -> list[Path]:
+        """List the files of a part that are not what was written.
+
+        Args:
+            folder: of the run.
+            part: "" for the run itself, or DEV.
+        """
+        paths = {name: folder / part / name for name in (RUN, PREDICTIONS)}
+        return [
+            path
+            for name, path in paths.items()
+            if sha256(path) != self.files.get(f"{part}/{name}" if part else name)
+        ]
+
+    def completed(self, folder: Path, part: str) -> Self:
+        """Write down that the files of a part are whole, and return the new record.
+
+        Args:
+            folder: of the run.
+            part: "" for the run itself, or DEV.
+        """
+        files = {
+            (f"{part}/{name}" if part else name): sha256(folder / part / name)
+            for name in (RUN, PREDICTIONS)
+        }
+        record = replace(self, files={**self.files, **files})
+        record.write(folder)
+        return record
+
     def write(self, folder: Path) -> None:
         """Write it into a run's folder, which is made where it is missing.
 
         Raises:
-            StoreError: the folder holds something else.
+            StoreError: the folder holds something else, or is none.
         """
+        _refuse_unlike_folder(folder)
         folder.mkdir(parents=True, exist_ok=True)
         others = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
         if others and not (folder / _RECORD).is_file():
@@ -193,14 +256,13 @@ class Record:
         except FileNotFoundError:
             return None
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: cannot be read ({error}): remove {folder}") from None
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+            raise ConfigError(f"{path}: cannot be read ({reason}): {advice(folder)}") from None
         try:
             record: Record = TypeAdapter(cls).validate_json(text)
         except ValidationError as error:
-            fault = error.errors(include_url=False)[0]
             raise ConfigError(
-                f"{path}: the run is damaged: {'.'.join(map(str, fault['loc']))}: {fault['msg']}: "
-                f"remove {folder}"
+                f"{path}: the run is damaged: {faults_of(error)}: {advice(folder)}"
             ) from None
         return record
 
@@ -208,10 +270,15 @@ class Record:
     def find(output: Path, identity: str, depth: int | None, *, dev: bool) -> Path | None:
         """Return the folder of a complete run of an identity that serves a depth, or None."""
         for path in sorted((output / "runs").glob(f"*/{_RECORD}")):
-            record = Record.read(path.parent)
+            try:
+                record = Record.read(path.parent)
+            except ConfigError as error:
+                # Of what it is cannot be known: as if it were not there.
+                _LOG.info("%s", error)
+                continue
             if record is None or record.identity != identity or not record.serves(depth):
                 continue
-            if is_complete(path.parent, dev=dev):
+            if record.is_complete(path.parent, dev=dev):
                 return path.parent
         return None
 
@@ -220,10 +287,25 @@ def remove_run(folder: Path) -> None:
     """Remove the folder of a run, to make it again.
 
     Raises:
-        StoreError: the folder holds something else.
+        StoreError: the folder holds something else, or is none.
     """
+    _refuse_unlike_folder(folder)
     if not folder.exists():
         return
-    if Record.read(folder) is None and any(folder.iterdir()):
+    # A damaged record is that of a run, too.
+    if not (folder / _RECORD).is_file() and any(folder.iterdir()):
         raise StoreError(f"{folder} is no run of an experiment: it is not removed: move it away")
     shutil.rmtree(folder)
+
+
+def _refuse_unlike_folder(folder: Path) -> None:
+    """Check that the path of a run is free, or that of a folder.
+
+    Raises:
+        StoreError: there is something else.
+    """
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise StoreError(
+            f"{folder} is no folder, and a run is to be written there: move it away, or choose "
+            "another folder for the output"
+        )

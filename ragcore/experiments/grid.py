@@ -110,7 +110,7 @@ class _Expander:
         for plan in planned:
             systems += self._systems(plan, names)
         for (position, message), blamed in self._faults.items():
-            if len(blamed.positions) >= blamed.count:
+            if len(blamed.values) >= blamed.count:
                 # A fault of every value is one of the key.
                 message += self._advice(position, planned)
                 blamed.positions = {position}
@@ -137,22 +137,27 @@ class _Expander:
                     f"the name of a system has {len(name)} characters: {_LONGEST_NAME} at most",
                 )
             settings: list[_Level] = []
-            grid: _Grid = {}
+            own: _Grid = {}
             if isinstance(written, SystemSection) and written.run is not None:
-                yield _Plan(name, entry.position, None, written.run.absolute(), settings, grid)
+                yield _Plan(name, entry.position, None, written.run.absolute(), settings, own)
                 continue
             path: Path | None = written if isinstance(written, Path) else written.pipeline
             assert path is not None
             if isinstance(entry.value, Tree):
                 settings = self._settings(entry.value)
-                grid = self._grid(entry.value)
-            grid = {key: grid.get(key, levels) for key, levels in (self._common | grid).items()}
+                own = self._grid(entry.value)
+            grid = {key: own.get(key, levels) for key, levels in (self._common | own).items()}
             for level in settings:
                 if level.key in grid:
+                    advice = (
+                        "remove it from this system's 'set', or from its 'grid'"
+                        if level.key in own
+                        else "remove it from this system's 'set', or vary it only in the other "
+                        "systems, in a 'grid' of theirs in place of the common grid or --sweep"
+                    )
                     self._source.fault(
                         level.key_position,
-                        f"system {name!r}: {level.key} is set, and is varied by a grid: remove "
-                        "one of the two",
+                        f"system {name!r}: {level.key} is set, and is varied by a grid: {advice}",
                     )
             yield _Plan(name, entry.position, path.absolute(), None, settings, grid)
 
@@ -212,6 +217,7 @@ class _Expander:
                 )
                 blamed.systems[plan.name] = None
                 blamed.positions.add(level.position)
+                blamed.values.add(level.text)
             elif fault in own.faults:
                 of_file.append(fault)
             else:
@@ -222,7 +228,8 @@ class _Expander:
 
     def _advice(self, position: SourcePosition, planned: Sequence[_Plan]) -> str:
         """Advise where some of the systems accept a key that the experiment's grid varies."""
-        if position not in {level.key_position for each in self._common.values() for level in each}:
+        keys = {key for key, levels in self._common.items() if levels[0].key_position == position}
+        if not keys:
             return ""
         blamed = {
             name
@@ -230,11 +237,8 @@ class _Expander:
             if faulty == position
             for name in each.systems
         }
-        concerned = {
-            plan.name
-            for plan in planned
-            if any(levels[0].key_position == position for levels in plan.grid.values())
-        }
+        # Those with a grid of their own for the key have it, too.
+        concerned = {plan.name for plan in planned if keys & set(plan.grid)}
         if blamed == concerned:
             return ""
         return "; or vary it only in the systems that have it, in a 'grid' of theirs"
@@ -312,11 +316,15 @@ class _Plan:
 
 @dataclass(slots=True)
 class _Blamed:
-    """Which systems have a fault, and at how many of `count` values of a key."""
+    """Which systems have a fault, and at which of `count` values of a key.
+
+    The values of a sweep all have the position of its option.
+    """
 
     count: int
     systems: dict[str, None] = field(default_factory=dict)
     positions: set[SourcePosition] = field(default_factory=set)
+    values: set[str] = field(default_factory=set)
 
 
 def _short_keys(keys: Sequence[str]) -> dict[str, str]:

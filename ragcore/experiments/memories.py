@@ -8,6 +8,7 @@ Knows stores and configs; knows nothing of questions.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,15 +71,19 @@ def located(system: System, store: Path) -> Located | None:
         version = Store(store).manifest(config.memory.version).name
     except UnknownVersionError:
         return None
-    overrides = system.overrides
+    overrides, recorded = system.overrides, system.overrides
+    assert system.pipeline is not None
     if store != Path(config.memory.store):
         overrides = (*overrides, f"memory.store={json.dumps(str(store))}")
+        # Built in OUTPUT/memories: what is recorded is moved with the project.
+        project = store.resolve().parent.parent.parent.parent
+        written = _from_pipeline(store, system.pipeline, project)
+        recorded = (*recorded, f"memory.store={json.dumps(written)}")
     memory = config.memory.model_copy(update={"store": store, "version": version})
-    assert system.pipeline is not None
     return Located(
         config.model_copy(update={"memory": memory}),
         Pipeline(system.pipeline, (*overrides, f"memory.version={json.dumps(version)}")),
-        overrides,
+        recorded,
         version,
         sha256(store / "versions" / version / MANIFEST),
     )
@@ -104,6 +109,13 @@ def build(system: System, output: Path) -> tuple[Path, Encodings | None]:
     memory = config.memory.model_copy(update={"store": store})
     built = build_memory(config.model_copy(update={"memory": memory}))
     return store, built.encodings
+
+
+def _from_pipeline(store: Path, pipeline: Path, project: Path) -> str:
+    """Return the path of a store from the pipeline's folder, if both are in the project."""
+    store, folder = store.resolve(), pipeline.resolve().parent
+    near = store.is_relative_to(project) and folder.is_relative_to(project)
+    return os.path.relpath(store, folder) if near else str(store)
 
 
 def _built_store(config: PipelineConfig, output: Path) -> Path:

@@ -20,9 +20,10 @@ from ragcore.evaluation.searching import deepest_ranking
 from ragcore.experiments.folders import (
     DEV,
     Record,
+    complete_run,
     digest_of,
     identity,
-    is_complete,
+    no_store,
     remove_run,
     run_folder,
 )
@@ -177,7 +178,7 @@ class Planner:
         dev = DEV in self._measured.asked
         identical, digest = self._digests(system, candidate)
         folder = run_folder(self._experiment.output, system.name, digest)
-        if is_complete(folder, dev=dev):
+        if complete_run(folder, digest, dev=dev) is not None:
             return folder
         return Record.find(self._experiment.output, identical, self._measured.depth, dev=dev)
 
@@ -193,6 +194,8 @@ class Planner:
         config = system.config
         assert config is not None
         if not may_build:
+            if not Path(config.memory.store).is_dir():
+                raise StoreError(no_store(Path(config.memory.store)))
             # Raises what is missing.
             open_memory(config).close()
         store, encodings = build(system, self._experiment.output)

@@ -10,17 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from ragcore.errors import ConfigError
 from ragcore.evaluation.checks import check_grades, unmatched_sources
 from ragcore.evaluation.choosing import limited_search, ranking_metrics
-from ragcore.evaluation.prediction import Prediction
+from ragcore.evaluation.prediction import Prediction, unique_ids
 from ragcore.evaluation.report import QuestionSource, Report
 from ragcore.evaluation.running import report_of
 from ragcore.evaluation.runs import PREDICTIONS, read_predictions
 from ragcore.experiments.blocks import Journal, blocks_of
-from ragcore.experiments.folders import DEV
+from ragcore.experiments.folders import DEV, Record, advice
 from ragcore.experiments.planning import FILTER, TEST, Measured, Plan
 
-__all__ = ["finish", "part_folder", "reused_report"]
+__all__ = ["check_reused", "finish", "part_folder", "reused_report"]
 
 _DAYS: Final = (
     "blocks were answered on different days, and the generator's prompts say which day it is: a "
@@ -31,7 +32,7 @@ _DAYS: Final = (
 
 def part_folder(folder: Path, part: str) -> Path:
     """Return the folder of a part of a run: its own, or that of the dev questions in it."""
-    return folder if part == TEST else folder / DEV
+    return folder / _subfolder(part)
 
 
 def finish(plan: Plan, measured: Measured, part: str, source: QuestionSource) -> Report:
@@ -51,19 +52,62 @@ def finish(plan: Plan, measured: Measured, part: str, source: QuestionSource) ->
     notes = [_DAYS] if len(days) > 1 else []
     report = _report(plan, measured, part, predictions, next(iter(days), ()), notes)
     assert plan.system.pipeline is not None
-    report.write(folder, plan.system.pipeline, plan.located.overrides, source)
+    # That of OUTPUT/runs/NAME: what an evaluation into OUTPUT would take it for.
+    project = plan.folder.resolve().parent.parent.parent.parent
+    report.write(folder, plan.system.pipeline, plan.located.overrides, source, project=project)
+    record = Record.read(plan.folder)
+    assert record is not None
+    record.completed(plan.folder, _subfolder(part))
+    # Last: what is not complete by the record is made again from the blocks.
     journal.remove()
     return report
+
+
+def check_reused(plan: Plan, measured: Measured) -> None:
+    """Check that the files of a complete run are those that were written.
+
+    Raises:
+        ConfigError: a file was changed; names it, and the line where that can be told.
+    """
+    for part in measured.asked:
+        for path in plan.record.changed(plan.folder, _subfolder(part)):
+            if path.name == PREDICTIONS:
+                # May name the line.
+                _predictions(plan, measured, part)
+            raise ConfigError(f"{path}: was changed since the run was made: {advice(plan.folder)}")
 
 
 def reused_report(plan: Plan, measured: Measured, part: str) -> Report:
     """Compute the figures of a complete run again, from its predictions.
 
     Raises:
-        ConfigError: the run is damaged; names file and line.
+        ConfigError: the run is damaged, or its predictions are not those of the questions in their
+            order; names file and line.
     """
-    predictions = read_predictions(part_folder(plan.folder, part) / PREDICTIONS)
-    return _report(plan, measured, part, predictions, (), [])
+    return _report(plan, measured, part, _predictions(plan, measured, part), (), [])
+
+
+def _predictions(plan: Plan, measured: Measured, part: str) -> list[Prediction]:
+    path = part_folder(plan.folder, part) / PREDICTIONS
+    predictions = read_predictions(path, advice=advice(plan.folder))
+    ids = unique_ids(measured.asked[part])
+    if len(predictions) != len(ids):
+        raise ConfigError(
+            f"{path}: {len(predictions)} predictions, and {len(ids)} questions: "
+            f"{advice(plan.folder)}"
+        )
+    for line, (prediction, name) in enumerate(zip(predictions, ids, strict=True), 1):
+        if prediction.id != name:
+            raise ConfigError(
+                f"{path}: prediction {line} is of question {prediction.id!r}, expected {name!r}: "
+                f"{advice(plan.folder)}"
+            )
+    return predictions
+
+
+def _subfolder(part: str) -> str:
+    """Return the folder of a part from that of the run."""
+    return "" if part == TEST else DEV
 
 
 def _report(

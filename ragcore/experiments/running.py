@@ -13,15 +13,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from ragcore.disk.atomic import try_lock, writing
-from ragcore.errors import ConfigError, StoreError
+from ragcore.errors import ComponentError, ConfigError, StoreError
 from ragcore.evaluation.choosing import default_metrics, make_metrics, search_depth
 from ragcore.evaluation.report import QuestionSource, Report
 from ragcore.experiments.apart import check_apart, read_some
 from ragcore.experiments.cost import measure_cost, recorded_cost
 from ragcore.experiments.folders import DEV, SEARCHES
+from ragcore.experiments.output import output_faults
 from ragcore.experiments.planning import TEST, Measured, Plan, Planner, is_retrieval
 from ragcore.experiments.pool import Task, added, run_tasks
-from ragcore.experiments.reporting import finish, reused_report
+from ragcore.experiments.reporting import check_reused, finish, reused_report
 from ragcore.experiments.resources import Resources
 from ragcore.experiments.results import Cost, Counters, ExperimentRun, SystemRun
 from ragcore.experiments.run_files import measure_run_file, write_run_file
@@ -55,6 +56,8 @@ def run_systems(
     """
     _check_names(experiment)
     measured = _measured(experiment)
+    for fault in output_faults(experiment.output):
+        raise StoreError(fault)
     with writing(experiment.output):
         experiment.output.mkdir(parents=True, exist_ok=True)
         with _locked(experiment.output):
@@ -77,6 +80,9 @@ def _run(
         plans = planner.plans()
         counters = planner.counters
         for plan in plans:
+            if plan.reused:
+                _check_reused(experiment, measured, plan)
+        for plan in plans:
             if not plan.reused:
                 plan.record.write(plan.folder)
         # Two systems of equal settings and nearly equal names have one folder.
@@ -86,7 +92,7 @@ def _run(
         counters = added(counters, _compute(experiment, measured, active, resources, progress))
     reports = _reports(experiment, measured, plans)
     _remove_searches(experiment.output)
-    costs = {plan.folder: _cost(experiment, plan, measured.asked[TEST]) for plan in plans}
+    costs, notes = _costs(experiment, plans, measured.asked[TEST])
     runs = dict(measured_files)
     for run in measured_files.values():
         write_run_file(run.folder, run.report)
@@ -101,7 +107,7 @@ def _run(
             plan.reused,
         )
     ordered = tuple(runs[system.name] for system in experiment.systems)
-    return ExperimentRun(experiment, ordered, counters, _warnings(ordered))
+    return ExperimentRun(experiment, ordered, counters, (*_warnings(ordered), *notes))
 
 
 def _compute(
@@ -152,18 +158,60 @@ def _reports(
     return reports
 
 
+def _check_reused(experiment: Experiment, measured: Measured, plan: Plan) -> None:
+    """Check the files of a complete run before anything is computed.
+
+    Raises:
+        ConfigError: one is damaged; names the system.
+    """
+    try:
+        check_reused(plan, measured)
+        _known_cost(experiment, plan)
+    except ConfigError as error:
+        raise ConfigError(f"system {plan.system.name!r}: {error}") from error
+
+
+def _costs(
+    experiment: Experiment, plans: Sequence[Plan], asked: Sequence[LabelledQuestion]
+) -> tuple[dict[Path, Cost | None], list[str]]:
+    """Return what each system costs by its folder, and warnings of those that cannot be measured.
+
+    The figures of a system stand where its cost cannot be measured.
+    """
+    costs: dict[Path, Cost | None] = {}
+    notes = []
+    for plan in plans:
+        if plan.folder in costs:
+            continue
+        try:
+            costs[plan.folder] = _cost(experiment, plan, asked)
+        except ComponentError as error:
+            costs[plan.folder] = None
+            notes.append(f"{plan.system.name}: the cost is not known: {error}")
+    return costs, notes
+
+
+def _known_cost(experiment: Experiment, plan: Plan) -> Cost | None:
+    """Return the cost that an earlier experiment measured, if any."""
+    count = experiment.cost_questions
+    return recorded_cost(plan.folder, count, _cost_depth(plan)) if count else None
+
+
+def _cost_depth(plan: Plan) -> int | None:
+    """Return how deep is searched where costs are measured; None where the system answers."""
+    if not plan.retrieval:
+        return None
+    return plan.needs.ranked or max(plan.located.config.rag.k, 1)
+
+
 def _cost(experiment: Experiment, plan: Plan, asked: Sequence[LabelledQuestion]) -> Cost | None:
     """Return what a system costs, as an earlier experiment measured it where it did."""
     count = experiment.cost_questions
-    if not count:
-        return None
-    depth = None
-    if plan.retrieval:
-        depth = plan.needs.ranked or max(plan.located.config.rag.k, 1)
-    known = recorded_cost(plan.folder, count, depth)
-    if known is not None:
+    known = _known_cost(experiment, plan)
+    if known is not None or not count:
         return known
     questions = [question.question for question in spread_over(list(asked), count + 1)]
+    depth = _cost_depth(plan)
     return measure_cost(plan.located.pipeline, questions, count, plan.folder, depth=depth)
 
 

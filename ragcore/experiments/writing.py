@@ -58,6 +58,8 @@ _LIGATURE: Final = re.compile(r"([-,'])(?=\1)")
 def write_results(results: Results, folder: Path) -> None:
     """Write results.json, results.csv and results.tex into a folder; replaces files there.
 
+    Whose these are is checked before anything is computed (output.py).
+
     Args:
         results: the table.
         folder: made where it is missing.
@@ -72,10 +74,11 @@ def write_results(results: Results, folder: Path) -> None:
         text.encode("utf-8", "backslashreplace")
         for text in (table, results_csv(results), results_latex(results))
     ]
+    # The one that says whose the others are is opened last, and so is in its place first.
     with (
-        replacing(folder / JSON) as json_file,
-        replacing(folder / CSV) as csv_file,
         replacing(folder / LATEX) as latex_file,
+        replacing(folder / CSV) as csv_file,
+        replacing(folder / JSON) as json_file,
     ):
         for file, text in zip((json_file, csv_file, latex_file), texts, strict=True):
             file.write(text)

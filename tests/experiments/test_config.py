@@ -56,6 +56,7 @@ def folder(tmp_path: Path) -> Path:
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (tmp_path / "passages.jsonl").write_text(text, encoding="utf-8")
     build_memory(tmp_path / "bm25.yaml", version="first")
+    (tmp_path / "empty").mkdir()
     write_questions(tmp_path / "test.jsonl", "Chad:td", "Ethiopia:et")
     write_questions(tmp_path / "dev.jsonl", "Mali:td")
     (tmp_path / "other.trec").write_text(RUN, encoding="utf-8")
@@ -268,6 +269,12 @@ FAULTS = {
         "memory.version: fisrt",
         "exp.yaml:5:38: system 'heavy': memory.version is 'fisrt', which the store store does not "
         "have: did you mean 'first'? versions: first",
+    ),
+    "a store that does not exist": (
+        "memory.retriever.k1: 2.0",
+        "memory.store: lost",
+        "exp.yaml:5:3: system 'heavy': the store lost does not exist: build the memory (ragcore "
+        "memory build), or set 'build: true'",
     ),
     "a store without versions": (
         "memory.retriever.k1: 2.0",

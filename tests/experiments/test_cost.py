@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -42,6 +43,39 @@ def test_a_process_that_fails_says_why(project: Project):
     lost = Pipeline(project.folder / "lost.yaml", ())
     with pytest.raises(ComponentError, match=r"ended with 1: (?s:.*)lost\.yaml"):
         measure_cost(lost, ["who"], 1, project.folder, depth=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("seconds", -1.0), ("seconds", float("nan")), ("cpu_seconds", float("inf")), ("questions", 0)],
+)
+def test_a_cost_that_nothing_can_have_is_refused(tmp_path, name, value):
+    cost = {"questions": 2, "seconds": 0.1, "cpu_seconds": 0.1, "peak_bytes": 9, name: value}
+    row = {"asked": 2, "cost": cost, "depth": None}
+    (tmp_path / "cost.json").write_text(json.dumps(row), encoding="utf-8")
+    with pytest.raises(ConfigError, match=rf"cost\.{name} is .*: remove it, and the cost is"):
+        recorded_cost(tmp_path, 2, None)
+
+
+def test_what_is_no_cost_says_so(tmp_path):
+    (tmp_path / "cost.json").write_text("", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"cost\.json: the value: Invalid JSON"):
+        recorded_cost(tmp_path, 2, None)
+
+
+def test_the_table_stands_where_a_cost_cannot_be_measured(project: Project):
+    experiment = project.experiment(project.system("one"), **RETRIEVAL)
+    run_systems(experiment)
+    for path in (project.folder / "store" / "versions" / "v1" / "retriever").iterdir():
+        path.unlink()
+    run = run_systems(replace(experiment, cost_questions=2))
+    assert run.runs[0].reused
+    assert run.runs[0].cost is None
+    (note,) = [each for each in run.warnings if "cost is not known" in each]
+    assert note.startswith("one: the cost is not known: ")
+    assert "retriever" in note
+    assert "Traceback" not in note
+    assert "\n" not in note
 
 
 def test_this_process_has_had_a_largest_size():

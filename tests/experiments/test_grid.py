@@ -52,10 +52,10 @@ def names(folder: Path, text: str) -> list[str]:
     return [system.name for system in load(folder, text).systems]
 
 
-def refusal(folder: Path, text: str) -> list[str]:
+def refusal(folder: Path, text: str, **options: Any) -> list[str]:
     """Return the faults, without the lines that they are shown with."""
     with pytest.raises(ConfigError) as raised:
-        load(folder, text)
+        load(folder, text, **options)
     message = str(raised.value).replace(f"{folder}/", "")
     return [line for line in message.splitlines() if not line.startswith("    ")]
 
@@ -155,7 +155,8 @@ def test_an_unknown_key_is_a_fault_at_the_key_for_all_systems_together(folder: P
     assert "vary it only" not in fault
 
 
-def test_a_key_that_only_some_systems_have_is_for_their_own_grid(folder: Path) -> None:
+@pytest.mark.parametrize("way", ["grid", "sweep", "levels", "own grid"])
+def test_a_key_that_only_some_systems_have_is_for_their_own_grid(folder: Path, way: str) -> None:
     text = (
         (folder / "b.yaml")
         .read_text("utf-8")
@@ -164,10 +165,21 @@ def test_a_key_that_only_some_systems_have_is_for_their_own_grid(folder: Path) -
         )
     )
     (folder / "b.yaml").write_text(text, encoding="utf-8")
-    grid = "  a: a.yaml\n  b: b.yaml\ngrid:\n  memory.retriever.k1: [1, 2]\n"
-    (fault,) = refusal(folder, grid)
-    expected = "exp.yaml:8:3: system 'b': unknown key 'k1' in retriever 'dense': allowed: use,"
-    assert fault.startswith(expected)
+    systems = "  a: a.yaml\n  b: b.yaml\n"
+    options: dict[str, Any] = {}
+    if way == "sweep":
+        options = {"sweep": ["memory.retriever.k1=1,2"]}
+    elif way == "levels":
+        options = {"sweep": {"memory.retriever.k1": [1, 2]}}
+    else:
+        if way == "own grid":
+            systems = systems.replace(
+                "a: a.yaml", "a: {pipeline: a.yaml, grid: {memory.retriever.k1: [3]}}"
+            )
+        systems += "grid:\n  memory.retriever.k1: [1, 2]\n"
+    (fault,) = refusal(folder, systems, **options)
+    assert "system 'b': unknown key 'k1' in retriever 'dense': allowed: use," in fault
+    assert fault.startswith("exp.yaml:8:3: ") == (not options)
     assert fault.endswith("vary it only in the systems that have it, in a 'grid' of theirs")
 
 
@@ -205,7 +217,14 @@ def test_a_faulty_pipeline_is_reported_once_with_its_own_positions(folder: Path)
         ),
         (
             "  a: {pipeline: a.yaml, set: {rag.k: 3}}\ngrid: {rag.k: [1, 2]}\n",
-            "exp.yaml:5:31: system 'a': rag.k is set, and is varied by a grid",
+            "exp.yaml:5:31: system 'a': rag.k is set, and is varied by a grid: remove it from this "
+            "system's 'set', or vary it only in the other systems, in a 'grid' of theirs in place "
+            "of the common grid or --sweep",
+        ),
+        (
+            "  a: {pipeline: a.yaml, set: {rag.k: 3}, grid: {rag.k: [1, 2]}}\n",
+            "exp.yaml:5:31: system 'a': rag.k is set, and is varied by a grid: remove it from this "
+            "system's 'set', or from its 'grid'",
         ),
         (
             "  a: {pipeline: a.yaml, grid: {rag.k: [1]}}\n  'a, k=1': b.yaml\n",

@@ -76,7 +76,7 @@ def test_a_run_names_the_store_that_was_built(folder):
     run = run_systems(experiment(folder)).runs[0]
     record = json.loads((run.folder / "run.json").read_text(encoding="utf-8"))
     (store,) = (folder / "results" / "memories").iterdir()
-    assert record["overrides"] == [f"memory.store={json.dumps(str(store))}"]
+    assert record["overrides"] == [f'memory.store="results/memories/{store.name}"']
 
 
 def test_without_build_or_corpus_a_missing_memory_is_an_error(folder):
@@ -105,3 +105,19 @@ def test_a_memory_built_with_other_settings_is_built_again(project):
     run = run_systems(project.experiment(project.system("own"), plain, **RETRIEVAL, build=True))
     assert len(list((project.output / "memories").iterdir())) == 1
     assert run.runs[0].report.memory == "v1"
+
+
+@pytest.mark.parametrize("built", [False, True])
+def test_runs_move_with_their_project(project, built, capsys):
+    if built:
+        shutil.rmtree(project.folder / "store")
+    row = {"id": "d", "question": "something else", "relevance": {"p1": 1}}
+    write_rows(project.folder / "dev.jsonl", [row])
+    dev = QuestionSource(project.folder / "dev.jsonl")
+    settings = {**RETRIEVAL, "build": built, "dev": dev}
+    (run,) = run_systems(project.experiment(project.system("one"), **settings)).runs
+    moved = project.folder.rename(project.folder.with_name("moved"))
+    folder = moved / run.folder.relative_to(project.folder)
+    for each in (folder, folder / "dev"):
+        assert str(project.folder) not in (each / "run.json").read_text(encoding="utf-8")
+        assert main(["replay", str(each)]) == 0, capsys.readouterr()

@@ -375,7 +375,7 @@ def test_faults_are_found_before_anything_is_computed(project):
     lost = project.system("lost", pipeline="lost.yaml")
     other = project.system("other", "memory.retriever.stemmer=null")
     cases: list[tuple[Experiment, type[RagcoreError], str]] = [
-        (project.experiment(good, lost), StoreError, "system 'lost': store"),
+        (project.experiment(good, lost), StoreError, "system 'lost': the store .* does not exist"),
         (project.experiment(good, other), StoreError, "system 'other': "),
         (project.experiment(good, retrieval=True), MetricError, "system 'good': exact_match"),
         (project.experiment(good, depth=3), MetricError, "hit@5 is of the first 5"),
