@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ragcore.views.output import neutral
+from ragcore.views.plot_scales import set_scale
 from ragcore.views.source import on_one_line
 from ragcore.views.svg import page_svg
-from ragcore.views.tables import time_unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,8 +58,6 @@ _WIDTH, _HEIGHT, _SQUARE = 5.0, 3.5, 3.6
 _LEFT, _BOTTOM, _RIGHT, _TOP = 0.8, 0.6, 0.2, 0.15
 _FONT: Final = 10.5
 """In units."""
-_MOST_TICKS: Final = 5
-"""Of an axis whose labels may be long."""
 
 # Stand for the page's variables while matplotlib draws; no other colour is drawn with.
 _INK, _SOFT, _LINE = "#010201", "#010202", "#010203"
@@ -276,7 +274,7 @@ def _draw_axes(axes: Axes, plot: Plot) -> None:
     """Set scales and limits, from the data and their intervals."""
     marks = [*plot.marks, *(mark for line in plot.lines for mark in line.marks)]
     across = [mark.x for mark in marks]
-    _draw_ticks(axes, plot, across)
+    set_scale(axes, across, logarithmic=plot.logarithmic, times=plot.times)
     if plot.ticks:
         axes.set_xticks(plot.ticks, [f"{tick:g}" for tick in plot.ticks])
     up = [end for mark in marks for end in (mark.y, mark.low, mark.high) if end is not None]
@@ -286,32 +284,6 @@ def _draw_axes(axes: Axes, plot: Plot) -> None:
     axes.set_ylim(*(_unit() if "y" in plot.unit else _limits(up, False)))
     if plot.diagonal:
         axes.axline((0, 0), slope=1, color=_SOFT, linewidth=1, linestyle=(0, (4, 3)))
-
-
-def _draw_ticks(axes: Axes, plot: Plot, across: Sequence[float]) -> None:
-    """Set the scale of x, and ticks that are few enough for their labels."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
-
-    if plot.logarithmic:
-        axes.set_xscale("log")
-        # Over several decades there is room for their ends alone.
-        subs = (1,) if max(across) > 100 * min(across) else (1, 2, 5)
-        axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=_MOST_TICKS))
-        axes.xaxis.set_minor_formatter(NullFormatter())
-    elif plot.times:
-        axes.xaxis.set_major_locator(MaxNLocator(_MOST_TICKS - 1))
-    if plot.times:
-        # Ticks in steps have one unit, that of the largest; those by powers have each their own.
-        common = None if plot.logarithmic else time_unit(max(across))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _time(value, common)))
-    elif plot.logarithmic:
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-
-
-def _time(seconds: float, unit: tuple[float, str] | None) -> str:
-    # Six digits tell neighbouring ticks apart, and hide the error of the division.
-    length, name = unit or time_unit(seconds * (1 + 1e-9))
-    return f"{seconds / length:g} {name}"
 
 
 def _unit() -> tuple[float, float]:
