@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ragcore.disk.replacing import replacing
+from ragcore.experiments.levels import level_text
 from ragcore.experiments.method import ALPHA, TEST
 from ragcore.experiments.results import Results, SystemResult
 
@@ -51,6 +52,9 @@ _ESCAPES: Final = {
     "[": "{[}",
     "*": "{*}",
 }
+_FORMULA: Final = re.compile("^(?=[\t\r\n])|(^|[;\t\r\n])(?= *[=+\\-@\uff1d\uff0b\uff0d\uff20])")
+"""Where a formula begins for a spreadsheet: at the beginning of a cell, also after white space that
+it drops, and in full width; or after what another language's spreadsheet takes for a separator."""
 _LIGATURE: Final = re.compile(r"([-,'])(?=\1)")
 """Two of these would become a dash or a quotation mark."""
 
@@ -89,10 +93,16 @@ def results_csv(results: Results) -> str:
 
     Columns of factors begin with `factor:`; cost and threshold are of the system, and repeated for
     each metric.
+
+    Spreadsheets take a cell that begins with =, +, - or @ for a formula, also where it is quoted.
+    A text that begins so, with a tab or with a line break has an apostrophe in front, as OWASP
+    advises ("CSV Injection"); numbers have none. So has such a character within a text after a
+    semicolon, a tab or a line break, which begins a cell where these are the separators.
     """
     factors = list(dict.fromkeys(key for row in results.systems for key in row.run.system.factors))
     file = io.StringIO(newline="")
-    writer = csv.writer(file, lineterminator="\n")
+    # All texts are quoted: else a carriage return in one would end the row for some readers.
+    writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow(
         [
             *("system", "baseline", "metric"),
@@ -105,21 +115,20 @@ def results_csv(results: Results) -> str:
         ]
     )
     for row in results.systems:
-        levels = [row.run.system.factors.get(factor) for factor in factors]
+        levels = row.run.system.factors
         for metric in results.metrics:
-            writer.writerow(
-                [
-                    row.run.system.name,
-                    "yes" if row is results.baseline else "no",
-                    metric,
-                    *_attributes(row.figures[metric], _FIGURE),
-                    *_comparison(row, metric),
-                    *_attributes(row.run.cost, _COST),
-                    *_attributes(row.abstaining, _ABSTAINING),
-                    *levels,
-                    row.run.folder,
-                ]
-            )
+            cells = [
+                row.run.system.name,
+                "yes" if row is results.baseline else "no",
+                metric,
+                *_attributes(row.figures[metric], _FIGURE),
+                *_comparison(row, metric),
+                *_attributes(row.run.cost, _COST),
+                *_attributes(row.abstaining, _ABSTAINING),
+                *(_level(levels[factor]) if factor in levels else None for factor in factors),
+                str(row.run.folder),
+            ]
+            writer.writerow([_csv_cell(cell) for cell in cells])
     return file.getvalue()
 
 
@@ -158,6 +167,17 @@ def latex_text(text: str) -> str:
     )
     escaped = "".join(_ESCAPES.get(character, character) for character in shown)
     return _LIGATURE.sub(r"\1{}", escaped)
+
+
+def _level(level: Any) -> Any:
+    """Return a number as it is, any other value as YAML writes it."""
+    number = isinstance(level, int | float) and not isinstance(level, bool)
+    return level if number else level_text(level)
+
+
+def _csv_cell(value: Any) -> Any:
+    """Return a cell that no spreadsheet takes for a formula."""
+    return _FORMULA.sub(r"\1'", value) if isinstance(value, str) else value
 
 
 def _attributes(value: object | None, names: tuple[str, ...]) -> list[Any]:

@@ -14,9 +14,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ragcore.experiments.levels import level_text
 from ragcore.views.console import ColumnsInParts, FirstFitting, Neutral
+from ragcore.views.experiment_marks import LEGEND, MARKS, Direction, direction_of
 from ragcore.views.source import on_one_line
-from ragcore.views.tables import NONE, byte_size, counted, figure_text, plain_table
+from ragcore.views.tables import NONE, byte_size, counted, figure_text, plain_table, time_text
 
 if TYPE_CHECKING:
     from ragcore.experiments.results import (
@@ -28,9 +30,10 @@ if TYPE_CHECKING:
 
 __all__ = ["results_view"]
 
-_BETTER: Final = "▲"
-_WORSE: Final = "▼"
-_DIFFERENT: Final = "◆"
+_STYLES: Final[dict[Direction, str]] = {"better": "green", "worse": "red", "different": "bold"}
+
+_MOST_FIGURES: Final = 2 * 3
+"""Metrics by systems up to which all comparisons are shown: more are longer than a screen."""
 
 
 def results_view(results: Results) -> RenderableType:
@@ -47,10 +50,14 @@ def _blocks(results: Results) -> Iterator[RenderableType]:
     yield ColumnsInParts(results.metrics, partial(_figures, results))
     yield from _errors(results)
     if len(results.systems) > 1:
-        yield from _legend(results)
-        for metric in results.metrics:
+        yield Text(LEGEND, style="dim")
+        many = len(results.metrics) * len(results.systems) > _MOST_FIGURES
+        shown = results.metrics[: 1 if many else None]
+        for metric in shown:
             yield ""
             yield from _comparisons(results, metric)
+        if len(shown) < len(results.metrics):
+            yield _elsewhere(results.metrics[len(shown) :])
     if any(row.run.cost is not None for row in results.systems):
         yield ""
         yield _costs(results)
@@ -61,8 +68,11 @@ def _blocks(results: Results) -> Iterator[RenderableType]:
         levels = [level for level in results.factors if level.factor == factor]
         yield ""
         yield ColumnsInParts(results.metrics, partial(_levels, levels))
-    yield ""
-    yield _counters(results)
+    counters = _counters(results)
+    if counters or results.warnings:
+        yield ""
+    if counters:
+        yield counters
     for warning in results.warnings:
         yield Text(f"warning: {on_one_line(warning)}", style="yellow")
 
@@ -98,13 +108,9 @@ def _figure(results: Results, row: SystemResult, metric: str) -> Text:
 
 
 def _mark(comparison: Comparison | None, better: str) -> tuple[str, str]:
-    """Return the sign of a significant difference and its style; empty where there is none."""
-    if comparison is None or not comparison.significant:
-        return "", ""
-    if better == "neither":
-        return _DIFFERENT, "bold"
-    rises = comparison.difference > 0
-    return (_BETTER, "green") if rises == (better == "higher") else (_WORSE, "red")
+    """Return the mark of a significant difference and its style; empty where there is none."""
+    direction = direction_of(comparison, better)
+    return ("", "") if direction is None else (MARKS[direction], _STYLES[direction])
 
 
 def _errors(results: Results) -> Iterator[Text]:
@@ -116,14 +122,10 @@ def _errors(results: Results) -> Iterator[Text]:
                 yield Text(f"{name}, {on_one_line(metric)}: {on_one_line(error)}", style="red")
 
 
-def _legend(results: Results) -> Iterator[Text]:
-    from ragcore.experiments.method import ALPHA, TEST
-
-    yield Text(
-        f"{_BETTER} better, {_WORSE} worse, {_DIFFERENT} different from the baseline: {TEST}, "
-        f"p < {ALPHA:g} by Holm's correction over the systems",
-        style="dim",
-    )
+def _elsewhere(metrics: Sequence[str]) -> Text:
+    """Say which comparisons are not shown, and which files have them."""
+    names = ", ".join(map(on_one_line, metrics))
+    return Text(f"comparisons in {names}: in results.csv and report.html", style="dim")
 
 
 def _comparisons(results: Results, metric: str) -> Iterator[RenderableType]:
@@ -182,7 +184,7 @@ def _comparison_table(results: Results, metric: str, names: Sequence[Text]) -> T
 
 
 def _costs(results: Results) -> Table:
-    table = _table("cost", "s a question", "CPU s", "peak memory", "questions")
+    table = _table("cost", "time a question", "CPU time", "peak memory", "questions")
     for row in results.systems:
         cost = row.run.cost
         if cost is None:
@@ -190,8 +192,8 @@ def _costs(results: Results) -> Table:
             continue
         table.add_row(
             _name(row),
-            f"{cost.seconds:.4f}",
-            f"{cost.cpu_seconds:.4f}",
+            time_text(cost.seconds),
+            time_text(cost.cpu_seconds),
             NONE if cost.peak_bytes is None else byte_size(cost.peak_bytes),
             str(cost.questions),
         )
@@ -224,7 +226,7 @@ def _levels(levels: Sequence[FactorLevel], metrics: Sequence[str]) -> Table:
     for level in levels:
         changed = level.changed_answers
         table.add_row(
-            Text(on_one_line(str(level.level)), overflow="fold"),
+            Text(on_one_line(level_text(level.level)), overflow="fold"),
             str(level.systems),
             *([NONE if changed is None else f"{changed:.1%}"] if changes else []),
             *(figure_text(level.means.get(metric)) for metric in metrics),

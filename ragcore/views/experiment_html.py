@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from html import escape
 from typing import TYPE_CHECKING, Final
 
+from ragcore.experiments.method import METHOD
 from ragcore.registry.installation import DISTRIBUTION, install_hint
 from ragcore.views.experiment_confidence import confidence_sections
 from ragcore.views.experiment_plots import cost_section, factor_section, question_section
@@ -75,7 +76,9 @@ def experiment_html(results: Results) -> str:
 
     Without matplotlib it has the tables alone, and says how to get plots.
     """
-    title = f"Experiment {shortened(results.experiment.name, 200)}"
+    systems = counted(len(results.systems), "system")
+    questions = counted(_questions(results), "question")
+    title = f"{shortened(results.experiment.name, 200)}: {systems}, {questions}"
     return html_page(title, _STYLE, _body(title, results))
 
 
@@ -107,7 +110,7 @@ def _body(title: str, results: Results) -> Iterator[str]:
 def _summary(results: Results) -> Iterator[str]:
     """Say what was compared, on what, how, and what to doubt."""
     experiment = results.experiment
-    questions = len(results.baseline.run.report.predictions)
+    questions = _questions(results)
     rows = {
         "systems": f"{len(results.systems)}",
         "baseline": plain(experiment.baseline),
@@ -126,6 +129,10 @@ def _summary(results: Results) -> Iterator[str]:
     if not can_draw():
         hint = escape(install_hint(DISTRIBUTION, "experiments"))
         yield f'<p class="note">This page has no plots, as matplotlib is not installed: {hint}</p>'
+
+
+def _questions(results: Results) -> int:
+    return max(len(row.run.report.predictions) for row in results.systems)
 
 
 def _work(counters: Counters) -> str:
@@ -148,15 +155,14 @@ def _differences(results: Results) -> Iterator[str]:
     lines = [*comparison_tables(results)]
     if not lines:
         return
-    others = len(results.systems) - 1
     yield (
         f"<p>Each system minus the baseline, {plain(results.experiment.baseline)}, on the "
-        "questions that both have. The test is two-sided and paired: it asks how often exchanging "
-        "the two systems' results of a question at random would give a difference as large. Holm's "
-        f"correction is over the {counted(others, 'system')} compared in a metric. The effect is "
-        "the mean difference by question over its standard deviation. A win is a question on "
-        "which the system is better.</p>"
+        "questions that both have. A win is a question on which the system is better.</p>"
     )
+    yield "<dl>"
+    for term, description in METHOD.items():
+        yield f"<dt>{escape(term)}</dt><dd>{escape(description)}</dd>"
+    yield "</dl>"
     yield from lines
 
 

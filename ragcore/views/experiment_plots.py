@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from ragcore.experiments.levels import level_text
 from ragcore.views.experiment_figures import (
     drawn_systems,
     figure,
@@ -39,7 +40,7 @@ _BY_DEPTH: Final = ("exact_match", "hit", "recall", "R@", "Success@", "f1")
 
 
 def cost_section(results: Results) -> Iterator[str]:
-    """Yield a plot of quality against seconds a question, for each of the first metrics."""
+    """Yield a plot of quality against time a question, for each of the first metrics."""
     priced = [row for row in results.systems if row.run.cost is not None]
     if not priced:
         return
@@ -67,16 +68,17 @@ def cost_section(results: Results) -> Iterator[str]:
         marks.sort(key=lambda mark: (mark.series, sign * mark.y))
         caption = (
             f"{plain(metric)}{' with its 95 % interval' if by_name else ''} against the median "
-            f"seconds a question. {'' if by_name else _NUMBERED}"
-            f"{_undominated(results, metric, priced)}"
+            f"time a question. {'' if by_name else _NUMBERED}"
+            f"{_best_for_time(results, metric, priced)}"
         )
         plot = Plot(
             f"cost-{index}",
-            f"{metric} against seconds a question; the table of results has the numbers",
-            "seconds a question (median)",
+            f"{metric} against time a question; the table of results has the numbers",
+            "time a question (median)",
             metric,
             marks=tuple(marks),
             logarithmic=min(seconds) > 0 and max(seconds) > 10 * min(seconds),
+            times=True,
         )
         lines += figure(plot, caption, legend(("baseline", "others")))
     if lines:
@@ -85,8 +87,8 @@ def cost_section(results: Results) -> Iterator[str]:
         yield "</div>"
 
 
-def _undominated(results: Results, metric: str, priced: list[SystemResult]) -> str:
-    """Name the systems that no other beats in both quality and cost (the Pareto front)."""
+def _best_for_time(results: Results, metric: str, priced: list[SystemResult]) -> str:
+    """Name the systems that no other beats in both quality and time (the Pareto front)."""
     sign = -1.0 if results.better.get(metric, "higher") == "lower" else 1.0
     points = [
         (row.run.cost.seconds, -sign * row.figures[metric].value, row.run.system.name)  # type: ignore[union-attr,operator]
@@ -98,9 +100,16 @@ def _undominated(results: Results, metric: str, priced: list[SystemResult]) -> s
         if loss < best:
             front.append(name)
             best = loss
-    names = "; ".join(plain(name, 60) for name in front[:SERIES])
-    more = f" and {len(front) - SERIES} more" if len(front) > SERIES else ""
-    return f"No other system is both better and faster than: {names}{more}."
+    if len(points) < 2:
+        return ""
+    fastest, *others = (f"<b>{plain(name, 60)}</b>" for name in front)
+    if not others:
+        return f"{fastest} is the fastest, and no other is better."
+    more = f", and {len(others) - SERIES} more" if len(others) > SERIES else ""
+    return (
+        f"{fastest} is the fastest. Better than every faster one, by rising time: "
+        f"{'; '.join(others[:SERIES])}{more}."
+    )
 
 
 def question_section(results: Results) -> Iterator[str]:
@@ -245,7 +254,7 @@ def _groups(results: Results, key: str) -> _Groups:
         if isinstance(level, bool) or not isinstance(level, int | float):
             continue
         factors = row.run.system.factors.items()
-        others = tuple((name, str(value)) for name, value in factors if name != key)
+        others = tuple((name, level_text(value)) for name, value in factors if name != key)
         grouped.setdefault(others, []).append((float(level), row))
     lines = {
         others: sorted(points, key=lambda point: point[0])

@@ -10,8 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
+from ragcore.experiments.levels import level_text
+from ragcore.views.experiment_marks import LEGEND, MARKS, Direction, direction_of
 from ragcore.views.plots import shortened
-from ragcore.views.tables import byte_size
+from ragcore.views.tables import byte_size, time_text
 
 if TYPE_CHECKING:
     from ragcore.evaluation.figures import Figure
@@ -31,8 +33,7 @@ __all__ = [
     "table",
 ]
 
-_LEVELS: Final = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
-"""Marks of p with Holm's correction, the smallest first."""
+_CLASSES: Final[dict[Direction, str]] = {"better": "right", "worse": "wrong", "different": ""}
 
 _DASH: Final = "–"
 
@@ -95,7 +96,7 @@ def figures_table(results: Results) -> Iterator[str]:
     costs = any(row.run.cost is not None for row in results.systems)
     heads = ["#", "system", *(_metric_head(results, name) for name in results.metrics)]
     if costs:
-        heads += ["seconds a question", "CPU seconds", "peak memory"]
+        heads += ["time a question", "CPU time", "peak memory"]
     best = {name: _best(results, name) for name in results.metrics}
     numbers = row_numbers(results)
 
@@ -112,10 +113,10 @@ def figures_table(results: Results) -> Iterator[str]:
             yield line + (_cost_cells(row) if costs else "")
 
     yield from table("results by system", heads, rows(), left=2)
+    marks = f" {escape(LEGEND)}." if len(results.systems) > 1 else ""
     yield (
         '<p class="soft">Below each mean its 95 % interval. <b>Bold</b>: the best mean. '
-        "▲ better and ▼ worse than the baseline, with p after Holm's correction "
-        "below 0.05 (*), 0.01 (**), 0.001 (***). ↑ higher values are better, ↓ lower ones.</p>"
+        f"↑ higher values are better, ↓ lower ones.{marks}</p>"
     )
 
 
@@ -152,17 +153,12 @@ def _figure_cell(
 
 def significance(comparison: Comparison | None, better: str) -> str:
     """Return the mark of a significant difference, empty for any other."""
-    if comparison is None or comparison.p_holm is None:
+    direction = direction_of(comparison, better)
+    if comparison is None or direction is None:
         return ""
-    stars = next((stars for level, stars in _LEVELS if comparison.p_holm < level), "")
-    if not stars:
-        return ""
-    if better == "neither":
-        return f" {stars}"
-    improves = (comparison.difference > 0) == (better == "higher")
-    words, sign, kind = ("better", "▲", "right") if improves else ("worse", "▼", "wrong")
-    title = f"{words} than the baseline, p = {comparison.p_holm:.3g}"
-    return f' <span class="{kind}" title="{title}">{sign}{stars}</span>'
+    than = "from" if direction == "different" else "than"
+    title = f"{direction} {than} the baseline, p = {comparison.p_holm:.3g}"
+    return f' <span class="{_CLASSES[direction]}" title="{title}">{MARKS[direction]}</span>'
 
 
 def _cost_cells(row: SystemResult) -> str:
@@ -170,7 +166,7 @@ def _cost_cells(row: SystemResult) -> str:
     if cost is None:
         return cells([_DASH] * 3)
     peak = _DASH if cost.peak_bytes is None else byte_size(cost.peak_bytes)
-    return cells((f"{cost.seconds:.4g}", f"{cost.cpu_seconds:.4g}", peak))
+    return cells((time_text(cost.seconds), time_text(cost.cpu_seconds), peak))
 
 
 def comparison_tables(results: Results) -> Iterator[str]:
@@ -243,7 +239,8 @@ def factor_tables(results: Results) -> Iterator[str]:
             numbers = [str(level.systems)]
             numbers += [number(level.means.get(metric)) for metric in results.metrics]
             numbers += [share_of(level.changed_answers)] if changed else []
-            yield f'<td>{factor}</td><th scope="row">{plain(level.level)}</th>{cells(numbers)}'
+            name = plain(level_text(level.level))
+            yield f'<td>{factor}</td><th scope="row">{name}</th>{cells(numbers)}'
 
     yield from table("levels of the factors", heads, rows(), left=2)
 

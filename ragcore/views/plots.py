@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ragcore.views.output import neutral
+from ragcore.views.plot_scales import set_scale
 from ragcore.views.source import on_one_line
 from ragcore.views.svg import page_svg
 
@@ -148,6 +149,7 @@ class Plot:
         unit: the axes that go from 0 to 1: "", "x", "y" or "xy".
         counted: whether the size of a point shows its count.
         ticks: values of x that have a tick; empty for round numbers.
+        times: whether x is in seconds; its ticks have a unit that suits them.
     """
 
     name: str
@@ -161,6 +163,7 @@ class Plot:
     unit: str = ""
     counted: bool = False
     ticks: tuple[float, ...] = ()
+    times: bool = False
 
 
 def can_draw() -> bool:
@@ -269,17 +272,9 @@ def draw(plot: Plot) -> str:
 
 def _draw_axes(axes: Axes, plot: Plot) -> None:
     """Set scales and limits, from the data and their intervals."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
     marks = [*plot.marks, *(mark for line in plot.lines for mark in line.marks)]
     across = [mark.x for mark in marks]
-    if plot.logarithmic:
-        axes.set_xscale("log")
-        # Over several decades there is room for their ends alone.
-        subs = (1,) if max(across) > 100 * min(across) else (1, 2, 5)
-        axes.xaxis.set_major_locator(LogLocator(subs=subs))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
+    set_scale(axes, across, logarithmic=plot.logarithmic, times=plot.times)
     if plot.ticks:
         axes.set_xticks(plot.ticks, [f"{tick:g}" for tick in plot.ticks])
     up = [end for mark in marks for end in (mark.y, mark.low, mark.high) if end is not None]

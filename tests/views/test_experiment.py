@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from io import StringIO
-from itertools import chain
+from itertools import chain, pairwise
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 from ragcore.evaluation.figures import Figure
-from ragcore.experiments.results import Abstaining, Cost, Counters, Results
+from ragcore.experiments.results import Abstaining, Cost, Counters, FactorLevel, Results
 from ragcore.experiments.tabulating import make_results
 from ragcore.views.experiment import results_view
+from ragcore.views.tables import time_text
 from tests.helpers.experiment_runs import made_experiment, made_report, made_run
 
 METRICS = ("nDCG@10", "R@100", "hit@1", "log_prob")
@@ -54,13 +58,23 @@ def test_three_systems_and_four_metrics_fit_in_eighty_columns():
 
 
 def test_each_metric_is_compared_with_the_baseline():
-    text = shown(results())
-    assert text.count("against bm25; higher is better") == 4
+    text = shown(results(METRICS[:2]))
+    assert text.count("against bm25; higher is better") == 2
+    assert "report.html" not in text
     row = line_of(text, "dense", "+0.2500 ▲")
     expected = "dense +0.2500 ▲ +0.2500 to +0.2500 0.0078 0.0156 – 8/0/0"
     assert row.split() == expected.split()
     assert "0/0/8" in line_of(text, "worse", "-0.2500 ▼")
     assert "questions that both have: 8" in text
+
+
+def test_many_comparisons_are_those_of_the_first_metric_and_the_files_are_named():
+    text = shown(results(METRICS[:3]))
+    assert text.count("against bm25; higher is better") == 1
+    assert line_of(text, "against bm25").startswith("nDCG@10 ")
+    assert "comparisons in R@100, hit@1: in results.csv and report.html" in text
+    # The figures of all metrics are there, with their marks.
+    assert line_of(text, "dense", "▲").split() == ["2", "dense", *["0.7500", "▲"] * 3]
 
 
 def test_metrics_that_do_not_fit_are_in_several_tables():
@@ -76,10 +90,66 @@ def test_metrics_that_do_not_fit_are_in_several_tables():
 def test_costs_levels_counters_and_warnings_are_shown():
     text = shown(results())
     assert "not measured" in line_of(text, "bm25", "measured")
-    assert line_of(text, "12.0 MB").split() == ["dense", "0.5000", "1.5000", "12.0", "MB", "20"]
+    assert line_of(text, "12.0 MB").split() == [
+        "dense",
+        "500",
+        "ms",
+        "1.50",
+        "s",
+        "12.0",
+        "MB",
+        "20",
+    ]
     assert line_of(text, "rag.k").split() == ["rag.k", "systems", *METRICS]
     assert "1 question searched for; 1,200 pairs read, 40 shared; 3 resumed" in text
     assert "warning: ties in a run" in text
+
+
+def test_nothing_done_leaves_no_blank_line():
+    table = replace(results(), counters=Counters(), warnings=())
+    lines = [line.strip() for line in shown(table).splitlines()]
+    assert lines[-1]
+    assert ("", "") not in pairwise(lines)
+    lines = [line.strip() for line in shown(replace(table, warnings=("late",))).splitlines()]
+    assert lines[-2:] == ["", "warning: late"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (3e-9, "0.00300 µs"),
+        (7.366e-05, "73.7 µs"),
+        (0.0009994, "999 µs"),
+        (0.0009996, "1.00 ms"),
+        (0.01, "10.0 ms"),
+        (0.012, "12.0 ms"),
+        (0.9999, "1.00 s"),
+        (1.336, "1.34 s"),
+        (99.99, "100 s"),
+        (1234.5, "1,234 s"),
+    ],
+)
+def test_a_time_has_three_digits_and_a_unit_that_suits_it(seconds, text):
+    assert time_text(seconds) == text
+
+
+@given(st.floats(1e-7, 1e6))
+def test_a_time_is_what_its_text_says(seconds):
+    count, unit = time_text(seconds).split()
+    length = {"µs": 1e-6, "ms": 1e-3, "s": 1.0}[unit]
+    assert float(count.replace(",", "")) * length == pytest.approx(seconds, rel=0.005)
+    assert len(count.replace(",", "").replace(".", "").lstrip("0")) >= 3
+    # The largest unit of which there is one.
+    assert unit == "s" or float(count) < 1000
+
+
+def test_a_level_is_written_as_yaml():
+    index = {"use": "exact", "normalize": True}
+    level = FactorLevel("memory.retriever.index", index, 2, {"f1": 0.5})
+    text = shown(replace(results(("f1",)), factors=(level, replace(level, level="1"))))
+    assert line_of(text, "{use").startswith("{use: exact, normalize: true}  ")
+    assert line_of(text, "1   ", "0.5000  ").startswith("1")
 
 
 def test_abstaining_is_shown_with_its_target():

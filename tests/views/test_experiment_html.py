@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -11,10 +12,13 @@ import pytest
 
 from ragcore.evaluation.confidence import reliability
 from ragcore.evaluation.figures import Figure
+from ragcore.experiments.method import ALPHA, METHOD
 from ragcore.experiments.results import FactorLevel, Results
 from ragcore.views.experiment_html import experiment_html
+from ragcore.views.experiment_marks import LEGEND
 from ragcore.views.plots import MOST_MARKS, Mark, Plot, can_draw, counted_marks, draw, thinned
 from ragcore.views.svg import page_svg
+from ragcore.views.tables import time_text
 from tests.helpers.experiment_results import make_results
 from tests.helpers.html_page import Page
 
@@ -59,7 +63,8 @@ def test_every_number_of_the_results_is_on_the_page(html: str) -> None:
             assert f"{compared.low:+.4f} to {compared.high:+.4f}" in cells
             assert f"{compared.p:.3g}" in cells
             assert f"{compared.effect:+.3f}" in cells
-        assert f"{row.run.cost.seconds:.4g}" in cells
+        assert time_text(row.run.cost.seconds) in cells
+        assert time_text(row.run.cost.cpu_seconds) in cells
         assert f"{row.abstaining.threshold:.4f}" in cells
         for each in reliability(row.run.report.predictions, 10):
             assert each.accuracy is None or f"{each.accuracy:.4f}" in cells
@@ -79,14 +84,115 @@ def test_significance_is_of_the_corrected_p_and_says_its_direction() -> None:
         for (name, each), p in zip(other.comparisons.items(), (0.03, 0.002), strict=True)
     }
     page = experiment_html(replace(results, systems=(base, replace(other, comparisons=compared))))
-    assert "better than the baseline, p = 0.03" in page
-    assert "▲*<" in page
-    # A metric of which neither direction is better has stars alone.
-    assert re.search(r"\d \*\*<", page)
-    assert "▼*<" not in page
+    assert '<span class="right" title="better than the baseline, p = 0.03">▲</span>' in page
+    # A metric of which neither direction is better differs, no more.
+    assert ' title="different from the baseline, p = 0.002">◆</span>' in page
+    assert ">▼<" not in page
     compared = {name: replace(each, p_holm=0.06) for name, each in compared.items()}
     page = experiment_html(replace(results, systems=(base, replace(other, comparisons=compared))))
-    assert "than the baseline, p =" not in page
+    assert "the baseline, p =" not in page
+
+
+def test_the_page_has_the_method_and_the_marks_of_the_other_outputs(html: str) -> None:
+    text = Page(html).text
+    for description in (*METHOD.values(), LEGEND):
+        assert description in text
+    # What is significant is so in the results' own words alone.
+    assert text.count(f"{ALPHA:g} by") == 1
+    assert "Holm" not in Page(experiment_html(make_results(["only"]))).text
+
+
+def test_the_title_says_what_is_compared(html: str) -> None:
+    assert "<title>capitals: 4 systems, 40 questions</title>" in html
+    assert "<h1>capitals: 4 systems, 40 questions</h1>" in html
+
+
+def labels_of(picture: str) -> list[str]:
+    return ["".join(each.itertext()) for each in ElementTree.fromstring(picture).iter("text")]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "units"),
+    [
+        ((7.366e-5, 8.1e-5, 1.2e-4), {"µs"}),
+        ((7.3e-4, 8.1e-4, 1.2e-3), {"ms"}),
+        ((2.1e-5, 3.4e-5, 5.9e-5), {"µs"}),
+        # As close as ticks of three digits would be equal.
+        ((0.0736610, 0.0736640, 0.0736670), {"ms"}),
+        ((7e-5, 0.02, 3.5), {"µs", "ms", "s"}),
+        ((2e-6, 0.02, 400.0), {"µs", "ms", "s"}),
+        ((0.5, 0.9, 4.0), {"s"}),
+        ((0.3, 0.3, 0.3), {"ms"}),
+    ],
+)
+def test_ticks_of_time_are_few_different_and_true(
+    seconds: tuple[float, ...], units: set[str]
+) -> None:
+    logarithmic = max(seconds) > 10 * min(seconds)
+    marks = tuple(Mark(each, 0.5) for each in seconds)
+    picture = draw(Plot("p", "t", "time", "y", marks=marks, logarithmic=logarithmic, times=True))
+    ticks = [label for label in labels_of(picture) if re.fullmatch(r"[\d.,]+ (µs|ms|s)", label)]
+    assert 2 <= len(ticks) <= 6
+    assert {tick.split()[1] for tick in ticks} <= units
+    lengths = {"µs": 1e-6, "ms": 1e-3, "s": 1.0}
+    times = [float(count) * lengths[unit] for count, unit in map(str.split, ticks)]
+    assert times == sorted(set(times))
+    # Labels do not touch: 0.62 of the size of the font is the width of a letter.
+    places = re.findall(r'<text [^>]*?x="([\d.]+)"', picture)[: len(ticks)]
+    widest = max(map(len, ticks)) * 0.62 * 10.5
+    gaps = [float(y) - float(x) for x, y in itertools.pairwise(places)]
+    assert min(gaps) > widest
+    steps = {round((b - a) / (times[1] - times[0]), 3) for a, b in itertools.pairwise(times)}
+    assert logarithmic or steps == {1.0}
+
+
+def test_the_cost_plot_is_in_units_of_time() -> None:
+    results = make_results(["a", "b"])
+    rows = tuple(
+        replace(row, run=replace(row.run, cost=replace(row.run.cost, seconds=seconds)))
+        for row, seconds in zip(results.systems, (7.3e-5, 6.9e-5), strict=True)
+    )
+    labels = labels_of(plots(experiment_html(replace(results, systems=rows)))[0])
+    assert sum(label.endswith(" µs") for label in labels) >= 2
+    assert "0.0001" not in "".join(labels)
+
+
+def priced(*points: tuple[float, float]) -> Results:
+    results = make_results([f"s{number}" for number in range(len(points))], metrics={"f": "higher"})
+    rows = []
+    for row, (seconds, value) in zip(results.systems, points, strict=True):
+        cost = replace(row.run.cost, seconds=seconds)
+        figures = {"f": replace(row.figures["f"], value=value)}
+        rows.append(replace(row, run=replace(row.run, cost=cost), figures=figures))
+    return replace(results, systems=tuple(rows))
+
+
+@pytest.mark.parametrize(
+    ("points", "sentence"),
+    [
+        (((1, 0.5), (2, 0.4)), "<b>s0</b> is the fastest, and no other is better."),
+        (((1, 0.5), (2, 0.5)), "<b>s0</b> is the fastest, and no other is better."),
+        (
+            ((4, 0.9), (1, 0.2), (2, 0.1), (3, 0.6)),
+            "<b>s1</b> is the fastest. Better than every faster one, by rising time: "
+            "<b>s3</b>; <b>s0</b>.",
+        ),
+    ],
+)
+def test_the_systems_that_are_worth_their_time_are_named(
+    points: tuple[tuple[float, float], ...], sentence: str
+) -> None:
+    (caption,) = (each for each in captions(experiment_html(priced(*points))) if "time" in each)
+    assert caption.endswith(sentence)
+
+
+def test_levels_are_written_as_yaml() -> None:
+    index = {"use": "hnsw", "exact": True}
+    factors = [{"memory.retriever.index": index, "rag.k": k} for k in (1, 5)]
+    levels = [FactorLevel("memory.retriever.index", index, 2, {"exact_match": 0.5})]
+    html = experiment_html(make_results(["a", "b"], factors=factors, levels=levels))
+    assert '<th scope="row">{use: hnsw, exact: true}</th>' in html
+    assert "True" not in html
 
 
 def test_the_page_is_whole_and_fetches_nothing(html: str) -> None:
