@@ -178,8 +178,6 @@ def test_a_file_without_room_for_a_section_stays_as_it_is(section, tmp_path):
     path = tmp_path / "pipeline.yaml"
     path.write_text(f"ragcore: 1\nmemory: {{store: s, retriever: {{use: bm25}}}}\n{section}")
     before = path.read_bytes()
-    with pytest.raises(
-        ConfigError, match=r"confidence cannot be written .*slope: 1"
-    ):
+    with pytest.raises(ConfigError, match=r"confidence cannot be written .*slope: 1"):
         write_settings(path, CALIBRATED)
     assert path.read_bytes() == before
