@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ragcore.errors import RagcoreError
     from ragcore.evaluation.running import evaluate
     from ragcore.experiments.api import experiment
+    from ragcore.experiments.tuning import tune
     from ragcore.hookspecs import Components, Target, hookimpl
     from ragcore.process.cancellation import Cancellation
     from ragcore.questions import read_questions
@@ -85,6 +86,7 @@ _HOMES = {
     "load_config": "ragcore.config",
     "read_questions": "ragcore.questions",
     "train": "ragcore.training",
+    "tune": "ragcore.experiments.tuning",
 }
 
 __all__ = [
@@ -123,6 +125,7 @@ __all__ = [
     "load_config",
     "read_questions",
     "train",
+    "tune",
 ]
 
 

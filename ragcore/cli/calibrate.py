@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -50,7 +50,7 @@ def calibrate(
 
     All questions are answered twice: as the file is, and by the fitted temperature.
     """
-    from ragcore.config.edit import write_calibration
+    from ragcore.config.rewriting import write_settings
     from ragcore.evaluation.calibrating import calibrate_pipeline
     from ragcore.evaluation.report import QuestionSource
     from ragcore.rag import load
@@ -62,8 +62,12 @@ def calibrate(
     with load(pipeline, *(overrides or ())) as rag, question_bar() as progress:
         calibration = calibrate_pipeline(rag, asked, risk=risk, progress=progress)
     if write:
-        temperature = calibration.temperature.fitted.temperature
-        write_calibration(pipeline, temperature, calibration.config)
+        settings: dict[str, Any] = {
+            "memory.temperature": calibration.temperature.fitted.temperature
+        }
+        if calibration.config is not None:
+            settings["rag.confidence"] = calibration.config.model_dump()
+        write_settings(pipeline, settings)
     if as_json:
         print_json({**calibration.to_dict(), "written": write})
         return
@@ -84,7 +88,7 @@ def calibrate_temperature(
     as_json: JsonOption = False,
 ) -> None:
     """Fit memory.temperature alone, as `ragcore memory calibrate` did: see `ragcore calibrate`."""
-    from ragcore.config.edit import write_calibration
+    from ragcore.config.rewriting import write_settings
     from ragcore.evaluation.calibration import calibrate as fit
     from ragcore.evaluation.calibration import read_answered_questions
     from ragcore.rag import load
@@ -101,7 +105,7 @@ def calibrate_temperature(
         calibration = fit(rag, texts, answers)
     temperature = calibration.fitted.temperature
     if write:
-        write_calibration(pipeline, temperature)
+        write_settings(pipeline, {"memory.temperature": temperature})
     if as_json:
         print_json({**calibration.to_dict(), "written": write})
         return

@@ -30,7 +30,7 @@ def write_settings(
 
     Args:
         path: of the file, or of its folder.
-        settings: values by key, such as {"memory.retriever.k1": 0.9}.
+        settings: values by key, such as {"memory.retriever.k1": 0.9}; a mapping is a section.
         to: the file to write in place of it; relative paths must lead to the same files from there.
 
     Raises:
@@ -80,6 +80,12 @@ def _with_setting(text: str, keys: list[str], value: Any) -> str | None:
     tree = Source(text, "").tree()
     if not isinstance(tree, Section):
         return None
+    if isinstance(value, Mapping) and isinstance(_at(tree, keys), Section):
+        # Its own settings change and its comments stay.
+        changed: str | None = text
+        for key, each in value.items():
+            changed = None if changed is None else _with_setting(changed, [*keys, key], each)
+        return changed
     wanted = written_value(tree)
     if not _set(wanted, keys, value):
         return None
@@ -89,6 +95,17 @@ def _with_setting(text: str, keys: list[str], value: Any) -> str | None:
         if reread is not None and not source.faults and written_value(reread) == wanted:
             return candidate
     return None
+
+
+def _at(tree: Node | None, keys: list[str]) -> Node | None:
+    """Return the node at a key; None where there is none."""
+    for key in keys:
+        if isinstance(tree, Items):
+            tree = tree.items[int(key)]
+        else:
+            entry = tree.entries.get(key) if isinstance(tree, Section) else None
+            tree = None if entry is None else entry.value
+    return tree
 
 
 def _set(plain: Any, keys: list[str], value: Any) -> bool:

@@ -12,12 +12,12 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from ragcore.errors import MetricError, UnknownComponentError
-from ragcore.evaluation.figures import missing_package
 from ragcore.evaluation.metrics.base import Metric
 from ragcore.evaluation.metrics.ranking import Measure, RankingMetric
 from ragcore.questions import LabelledQuestion
 from ragcore.registry.conformance import check_class, check_instance
 from ragcore.registry.discovery import registry
+from ragcore.registry.installation import missing_package
 
 __all__ = [
     "ANSWERABILITY_METRICS",
@@ -90,7 +90,7 @@ def _make(name: str) -> Metric:
     except ValidationError as error:
         raise MetricError(f"metric {name!r}: {error.errors()[0]['msg']}") from None
     except ModuleNotFoundError as missing:
-        raise MetricError(f"metric {name!r}: {missing_package(missing)}") from None
+        raise MetricError(f"metric {name!r}: {missing_package(missing, 'eval')}") from None
     check_instance("metric", base_name, metric, Metric)
     return metric
 
@@ -104,7 +104,7 @@ def _measure(name: str, unknown: UnknownComponentError) -> Metric:
             f"{unknown}; nor has ir-measures such a measure (it has nDCG@10, AP, P@5, R@100, …)"
         ) from None
     except ModuleNotFoundError as missing:
-        raise MetricError(f"metric {name!r}: {missing_package(missing)}") from None
+        raise MetricError(f"metric {name!r}: {missing_package(missing, 'eval')}") from None
 
 
 def default_metrics(

@@ -269,9 +269,9 @@ def _upper_bound(errors: int, answers: int, delta: float) -> float:
     try:
         from scipy.stats import beta
     except ModuleNotFoundError as missing:
-        from ragcore.evaluation.figures import missing_package
+        from ragcore.registry.installation import missing_package
 
-        raise MetricError(missing_package(missing)) from None
+        raise MetricError(missing_package(missing, "eval")) from None
     return 1.0 if errors == answers else float(beta.ppf(1 - delta, errors + 1, answers - errors))
 
 

@@ -30,10 +30,10 @@ from ragcore.evaluation.confidence import (
     choose_threshold,
     risk_coverage,
 )
-from ragcore.evaluation.figures import missing_package
 from ragcore.evaluation.metrics.base import Mean
 from ragcore.evaluation.metrics.confidence import Brier, ExpectedCalibrationError
 from ragcore.evaluation.prediction import Prediction
+from ragcore.registry.installation import missing_package
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -251,7 +251,7 @@ def _fit(answers: Sequence[Prediction]) -> ConfidenceConfig:
     try:
         from scipy.optimize import minimize
     except ModuleNotFoundError as missing:
-        raise MetricError(missing_package(missing)) from None
+        raise MetricError(missing_package(missing, "eval")) from None
     log_p = np.maximum([each.log_p for each in answers], _LEAST_LOG_P)  # [n]
     right = np.array([bool(each.correct) for each in answers])  # [n]
     count = int(right.sum())

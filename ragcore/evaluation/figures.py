@@ -19,12 +19,12 @@ from ragcore.evaluation.metrics.base import Metric
 from ragcore.evaluation.metrics.ranking import RankingMetric, statistics_of
 from ragcore.evaluation.prediction import Prediction
 from ragcore.evaluation.resampling import Interval, Table, intervals, p_values, value_of
-from ragcore.registry.installation import DISTRIBUTION, install_hint
+from ragcore.registry.installation import missing_package
 
 Statistics = Sequence[Sequence[float] | None]
 """A metric's numbers for each prediction; see `Metric.statistics`."""
 
-__all__ = ["Difference", "Figure", "difference", "figures", "missing_package"]
+__all__ = ["Difference", "Figure", "difference", "figures"]
 
 _LOG: Final = logging.getLogger("ragcore.evaluation")
 
@@ -170,16 +170,11 @@ def _figure(part: _Part, interval: Interval | Exception | None, count: int) -> F
     if error is not None:
         message = f"{type(error).__name__}: {error}"
         if isinstance(error, ModuleNotFoundError):
-            message = missing_package(error)
+            message = missing_package(error, "eval")
         return Figure(part.name, None, None, None, 0, message, (None,) * count)
     applied = 0 if part.table is None else len(part.table)
     low, high = interval if isinstance(interval, tuple) else (None, None)
     return Figure(part.name, part.value, low, high, applied, None, part.by_question)
-
-
-def missing_package(missing: ModuleNotFoundError) -> str:
-    """Say how to install the package that a metric needs."""
-    return f"{missing.name} is not installed: {install_hint(DISTRIBUTION, 'eval')}"
 
 
 def difference(name: str, metric: Metric, one: Figure, other: Figure) -> Difference:

@@ -5,6 +5,7 @@ Knows run files and questions; knows nothing of how a measure is computed.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -14,14 +15,16 @@ from ragcore.evaluation.choosing import default_metrics, make_metrics, ranking_m
 from ragcore.evaluation.metrics.base import Metric
 from ragcore.evaluation.prediction import Ranking, make_predictions, unique_ids
 from ragcore.evaluation.report import Report
-from ragcore.evaluation.running import measured
+from ragcore.evaluation.running import report_of
 from ragcore.evaluation.searching import judged_ranking
 from ragcore.evaluation.trec_runs import TrecRun
 from ragcore.memory.memory import Memory
 from ragcore.questions import LabelledQuestion
 from ragcore.questions.trec import Qrels
 
-__all__ = ["evaluate_run", "questions_of"]
+__all__ = ["evaluate_run", "questions_of", "report_of_run"]
+
+_LOG: Final = logging.getLogger("ragcore.evaluation")
 
 _SHOWN: Final = 3
 
@@ -41,7 +44,27 @@ def evaluate_run(
     memory: Memory | None = None,
     depth: int | None = None,
 ) -> Report:
-    """Measure the rankings of a run file; a judged question that it lacks counts as not found.
+    """Measure the rankings of a run file, and log what makes the figures doubtful.
+
+    Args and errors are those of `report_of_run`.
+    """
+    report = report_of_run(run, asked, metrics, memory=memory, depth=depth)
+    for warning in report.warnings:
+        _LOG.warning("%s", warning)
+    return report
+
+
+def report_of_run(
+    run: TrecRun,
+    asked: Sequence[LabelledQuestion],
+    metrics: Mapping[str, Metric] | None = None,
+    *,
+    memory: Memory | None = None,
+    depth: int | None = None,
+) -> Report:
+    """Measure the rankings of a run file as `evaluate_run` does, and log nothing.
+
+    A judged question that the file lacks counts as not found.
 
     Args:
         run: the file.
@@ -85,7 +108,7 @@ def evaluate_run(
             "--qrels, or the pipeline whose memory has the passages"
         )
     predictions = make_predictions(asked, None, rankings, version=version)
-    return measured(predictions, metrics, version, warnings=warnings, depth=depth)
+    return report_of(predictions, metrics, version, warnings=warnings, depth=depth)
 
 
 def _depth(run: TrecRun, metrics: Mapping[str, Metric], depth: int | None) -> int:

@@ -15,16 +15,18 @@ from pathlib import Path
 
 from ragcore.build import build_memory
 from ragcore.config import PipelineConfig
+from ragcore.contracts import Corpus
 from ragcore.disk.atomic import sha256
 from ragcore.embeddings.cache import Encodings
 from ragcore.errors import ConfigError, UnknownVersionError
 from ragcore.experiments.folders import digest_of, stamps
 from ragcore.experiments.resources import Pipeline
 from ragcore.experiments.systems import System
+from ragcore.registry.components import ComponentSpec
 from ragcore.store.layout import MANIFEST
 from ragcore.store.store import Store
 
-__all__ = ["Located", "build", "located", "stores_of"]
+__all__ = ["Located", "build", "corpus_of", "located", "stores_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +102,7 @@ def build(system: System, output: Path) -> tuple[Path, Encodings | None]:
         CorpusError: the corpus cannot be read, or is empty.
     """
     config = _config(system)
-    if config.memory.corpus is None:
-        raise ConfigError(
-            f"{system.pipeline}: no corpus to build the memory of system {system.name!r} from: "
-            "name one (memory.corpus), or a store that has the memory"
-        )
+    corpus_of(system)
     store = _built_store(config, output)
     memory = config.memory.model_copy(update={"store": store})
     built = build_memory(config.model_copy(update={"memory": memory}))
@@ -116,6 +114,21 @@ def _from_pipeline(store: Path, pipeline: Path, project: Path) -> str:
     store, folder = store.resolve(), pipeline.resolve().parent
     near = store.is_relative_to(project) and folder.is_relative_to(project)
     return os.path.relpath(store, folder) if near else str(store)
+
+
+def corpus_of(system: System) -> ComponentSpec[Corpus]:
+    """Return the corpus that a system's memory is built from.
+
+    Raises:
+        ConfigError: the pipeline has none.
+    """
+    corpus = _config(system).memory.corpus
+    if corpus is None:
+        raise ConfigError(
+            f"{system.pipeline}: no corpus to build the memory of system {system.name!r} from: "
+            "name one (memory.corpus), or a store that has the memory"
+        )
+    return corpus
 
 
 def _built_store(config: PipelineConfig, output: Path) -> Path:

@@ -6,7 +6,8 @@ systems, memories and folders of runs; knows nothing of searching or answering.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,7 @@ from ragcore.evaluation.checks import absent_passages, check_answered, check_lab
 from ragcore.evaluation.choosing import limited_search, ranking_metrics
 from ragcore.evaluation.metrics.base import Metric
 from ragcore.evaluation.searching import deepest_ranking
+from ragcore.experiments.corpora import CorpusChecks
 from ragcore.experiments.folders import (
     DEV,
     Record,
@@ -90,6 +92,15 @@ def is_retrieval(system: System, experiment: Experiment) -> bool:
     return experiment.retrieval or system.config is None or system.config.generator is None
 
 
+@contextmanager
+def _named(system: System) -> Iterator[None]:
+    """Let an error say which system it is of."""
+    try:
+        yield
+    except RagcoreError as error:
+        raise type(error)(f"system {system.name!r}: {error}") from error
+
+
 class Planner:
     """Plans the systems of an experiment; opens each memory once."""
 
@@ -102,23 +113,26 @@ class Planner:
         self._fresh = fresh
         self._opened: dict[str, Memory] = {}
         self._checked: set[tuple[str, str]] = set()
+        self._corpora = CorpusChecks()
         self.counters = Counters()
 
     def plans(self) -> list[Plan]:
         """Plan all systems that are pipelines, in order.
 
         Raises:
-            RagcoreError: a memory cannot be opened, or a system cannot be measured by the metrics;
-                names the system.
+            RagcoreError: a memory cannot be opened, a corpus of one that is to be built cannot be
+                read, or a system cannot be measured by the metrics; names the system.
         """
+        systems = [system for system in self._experiment.systems if system.run is None]
+        if self._experiment.build:
+            # Building may take hours: what a later system lacks is said before.
+            for system in systems:
+                with _named(system):
+                    self._check_buildable(system)
         plans = []
-        for system in self._experiment.systems:
-            if system.run is not None:
-                continue
-            try:
+        for system in systems:
+            with _named(system):
                 plans.append(self._plan(system))
-            except RagcoreError as error:
-                raise type(error)(f"system {system.name!r}: {error}") from error
         for key, memory in self._opened.items():
             self._resources.keep(memory, key)
         return plans
@@ -126,13 +140,11 @@ class Planner:
     def _plan(self, system: System) -> Plan:
         if is_retrieval(system, self._experiment):
             check_answered(self._measured.metrics)
-        stores = stores_of(system, self._experiment.output, build=self._experiment.build)
-        candidates = [each for store in stores if (each := located(system, store)) is not None]
+        candidates = self._candidates(system)
         for candidate in () if self._fresh else candidates:
             folder = self._complete(system, candidate)
             if folder is not None:
-                record = Record.read(folder)
-                assert record is not None
+                record = self._completed(folder, candidate)
                 return self._planned(system, candidate, folder, record, reused=True)
         candidate, memory = self._open(system, candidates)
         self._resources.keep_config(candidate.pipeline, candidate.config)
@@ -181,6 +193,39 @@ class Planner:
         if complete_run(folder, digest, dev=dev) is not None:
             return folder
         return Record.find(self._experiment.output, identical, self._measured.depth, dev=dev)
+
+    def _completed(self, folder: Path, candidate: Located) -> Record:
+        """Read the record of a complete run, with the warnings that today's metrics need.
+
+        A run that was made without a metric of passages, but as deep, has none about labels.
+        """
+        record = Record.read(folder)
+        assert record is not None
+        missing = [part for part in self._measured.asked if part not in record.warnings]
+        if not missing or not ranking_metrics(self._measured.metrics):
+            return record
+        known = self._warnings(candidate, self._memory(candidate))
+        record = replace(record, warnings={**record.warnings, **known})
+        # So that the memory need not be opened another time.
+        record.write(folder)
+        return record
+
+    def _candidates(self, system: System) -> list[Located]:
+        """Return the versions of memories that a system may search."""
+        stores = stores_of(system, self._experiment.output, build=self._experiment.build)
+        return [each for store in stores if (each := located(system, store)) is not None]
+
+    def _check_buildable(self, system: System) -> None:
+        """Check the corpus of a system whose memory is to be built; see `CorpusChecks.check`."""
+        for candidate in self._candidates(system):
+            if not self._fresh and self._complete(system, candidate) is not None:
+                return
+            try:
+                self._memory(candidate)
+            except MemoryMismatchError:
+                continue
+            return
+        self._corpora.check(system)
 
     def _open(self, system: System, candidates: Sequence[Located]) -> tuple[Located, Memory]:
         """Open the first memory that fits, or build one where that is asked for."""

@@ -206,7 +206,7 @@ class FactorLevel:
         factor: a key of the grid, such as "memory.version".
         level: its value.
         systems: how many systems have it.
-        means: by metric, the mean of their figures.
+        means: by metric, the mean of their figures; without a metric of which a system has none.
         changed_answers: for a version of the memory the share of questions whose answer differs
             from the factor's first level, over systems that differ in nothing else; else None.
     """

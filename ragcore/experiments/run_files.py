@@ -13,7 +13,7 @@ from ragcore.disk.atomic import sha256
 from ragcore.disk.replacing import replacing
 from ragcore.errors import QuestionError
 from ragcore.evaluation.choosing import ranking_metrics
-from ragcore.evaluation.measuring_runs import evaluate_run
+from ragcore.evaluation.measuring_runs import report_of_run
 from ragcore.evaluation.prediction import unique_ids
 from ragcore.evaluation.report import Report
 from ragcore.evaluation.runs import PREDICTIONS
@@ -53,7 +53,7 @@ def measure_run_file(system: System, experiment: Experiment, measured: Measured)
     if depth is None and measured.depth is not None and run.depth > measured.depth:
         # As deep as the pipelines.
         depth = measured.depth
-    report = evaluate_run(run, asked, measured.metrics, depth=depth)
+    report = report_of_run(run, asked, measured.metrics, depth=depth)
     report = replace(report, warnings=(*report.warnings, *_shallow(system, report, measured)))
     digest = digest_of([sha256(system.run), measured.digests, report.depth])
     folder = run_folder(experiment.output, system.name, digest)

@@ -177,8 +177,17 @@ class BlockHits:
     rankings: Mapping[int, Sequence[Ranking]]
 
     def passages(self, question: int, depth: int) -> tuple[Sequence[int], Sequence[float]]:
-        """Return the first rows of a question with their scores, of a depth that was needed."""
-        source = depth if depth in self.rows else max(self.rows)
+        """Return the first rows of a question with their scores, of a depth that was needed.
+
+        Raises:
+            ConfigError: nothing was searched so deep.
+        """
+        source = depth if depth in self.rows else max(self.rows, default=0)
+        if source < depth:
+            raise ConfigError(
+                f"hits for a system that reads {depth} passages a question are of a search of "
+                f"{source}: run the experiment with --fresh, which searches again"
+            )
         return self.rows[source][question][:depth], self.scores[source][question][:depth]
 
     @staticmethod

@@ -2,8 +2,8 @@
 
 Questions are paired by id; one that either system lacks, or to which the metric does not apply in
 either, is left out of the pair. Numbers that differ by no more than the rounding of float32 sums
-count as equal: a question that is read in another batch is no win. Intervals and p are those of
-evaluation/resampling.py.
+count as equal: a question that is read in another batch is no win. How much that is depends on how
+large the metric's numbers are. Intervals and p are those of evaluation/resampling.py.
 
 Holm's correction (1979) is over the systems compared in one metric, m of them: with p rising,
 
@@ -37,7 +37,13 @@ _EQUAL: Final = 1e-9
 """Differences that are this part of the largest apart count as one constant."""
 
 _ROUNDING: Final = 1e-5
-"""How far a log p may lie from itself, computed in another batch: so many times it, or 0.1."""
+"""How far a log p may lie from itself, computed in another batch: so many times its size."""
+
+_LEAST: Final = 0.1
+"""The least size of a number for its rounding, as a part of the largest in both tables.
+
+A small log p is rounded like the large ones of other questions: the logits are as large.
+"""
 
 _LOG: Final = logging.getLogger("ragcore.experiments")
 
@@ -138,7 +144,8 @@ def _rounded(baseline: Table, system: Table) -> Table:
     """Return a system's numbers, those of the baseline where rounding alone tells them apart."""
     if baseline.shape != system.shape:
         return system
-    sizes = np.maximum(np.maximum(np.abs(system), np.abs(baseline)), 0.1)
+    sizes = np.maximum(np.abs(system), np.abs(baseline))  # [questions, n]
+    sizes = np.maximum(sizes, _LEAST * sizes.max(axis=0))
     return np.where(np.abs(system - baseline) <= _ROUNDING * sizes, baseline, system)
 
 

@@ -63,14 +63,15 @@ def make_results(run: ExperimentRun) -> Results:
         )
         for each in run.runs
     )
+    levels = tuple(_factor_levels(rows, names))
     return Results(
         experiment=run.experiment,
         systems=rows,
         metrics=names,
         better={name: better_values(metric) for name, metric in metrics.items()},
-        factors=tuple(_factor_levels(rows, names)),
+        factors=levels,
         counters=run.counters,
-        warnings=run.warnings,
+        warnings=(*run.warnings, *_mean_notes(levels, rows)),
     )
 
 
@@ -153,14 +154,30 @@ def _key(level: Any) -> str:
 
 
 def _means(rows: Sequence[SystemResult], names: Sequence[str]) -> dict[str, float]:
-    """Compute the mean of the systems' figures of each metric for which one has any."""
+    """Compute the mean of the systems' figures of each metric for which all have one."""
     means = {}
     for name in names:
         values = [row.figures[name].value for row in rows]
         known = [value for value in values if value is not None]
-        if known:
+        # A mean of some would be of other systems than the mean of another level.
+        if len(known) == len(values):
             means[name] = sum(known) / len(known)
     return means
+
+
+def _mean_notes(levels: Sequence[FactorLevel], rows: Sequence[SystemResult]) -> list[str]:
+    """Say which levels have no mean of a metric, though some of their systems have a figure."""
+    notes = []
+    for level in levels:
+        sharing = _by_level(rows, level.factor)[_key(level.level)]
+        for name in sharing[0].figures:
+            without = [row.run.system.name for row in sharing if row.figures[name].value is None]
+            if without and len(without) < len(sharing):
+                notes.append(
+                    f"no mean of {name} for {level.factor}={level.level}: "
+                    f"{', '.join(map(repr, without))} of its {len(sharing)} systems have no figure"
+                )
+    return notes
 
 
 def _changed_answers(

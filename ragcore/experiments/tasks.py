@@ -48,9 +48,12 @@ def _search_task(
     """Return the search of a block in one memory; None where all that needs it is done."""
     left = [plan for plan in group if not _journal(plan, part).has(asked.block)]
     alone = [plan for plan in left if plan.retrieval]
-    answering = [plan for plan in left if not plan.retrieval]
+    answering: list[Plan] = []
     file: Path | None = None
-    if answering:
+    if any(not plan.retrieval for plan in left):
+        # The file is named by the needs of all, so that it has what all need: a system that has its
+        # answers may lose them before the experiment ends.
+        answering = _answering(group)
         file = _hits_file(answering[0], plans, measured, part, asked.block, output)
         file = None if file.is_file() else file
     if not alone and file is None:
@@ -123,6 +126,11 @@ def _search_key(plan: Plan) -> tuple[str, str]:
     return memory_key(config), json.dumps(config.rag.where, sort_keys=True)
 
 
+def _answering(plans: Sequence[Plan]) -> list[Plan]:
+    """Return the plans of systems that answer from hits."""
+    return [plan for plan in plans if not plan.retrieval and plan.needs.depths]
+
+
 def _hits_file(
     plan: Plan,
     plans: Sequence[Plan],
@@ -135,8 +143,8 @@ def _hits_file(
     key = _search_key(plan)
     needs = {
         (each.needs.read, each.needs.ranked)
-        for each in plans
-        if not each.retrieval and _search_key(each) == key
+        for each in _answering(plans)
+        if _search_key(each) == key
     }
     searched = [
         *(key, plan.located.manifest, sorted(needs, key=str), measured.digests[part]),

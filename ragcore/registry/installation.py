@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["DISTRIBUTION", "foreign_ragcore", "install_hint"]
+__all__ = ["DISTRIBUTION", "foreign_ragcore", "install_hint", "missing_package"]
 
 DISTRIBUTION: Final = "ragcore-engine"
 """The distribution that holds the module `ragcore`."""
@@ -31,6 +31,15 @@ def install_hint(package: str, extra: str = "") -> str:
     folder = "." if package == DISTRIBUTION else f"./plugins/{package}"
     path = f"'{folder}[{extra}]'" if extra else folder
     return f"pip install {path} in a clone of ragcore"
+
+
+def missing_package(missing: ModuleNotFoundError, extra: str) -> str:
+    """Say which package an import did not find, and by which extra of ragcore it is installed.
+
+    >>> missing_package(ModuleNotFoundError(name="scipy"), "eval")
+    "scipy is not installed: pip install '.[eval]' in a clone of ragcore"
+    """
+    return f"{missing.name} is not installed: {install_hint(DISTRIBUTION, extra)}"
 
 
 def foreign_ragcore() -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ragcore.config import load_config
+from ragcore.config import ConfidenceConfig, load_config
 from ragcore.config.rewriting import write_settings
 from ragcore.errors import ConfigError
 
@@ -85,6 +85,12 @@ def test_another_file_of_the_same_folder_can_be_written(tmp_path):
             {K: 5},
             "without risk",
         ),
+        (
+            "rag: {length_penalty: &warm 2.5}\n"
+            "memory:\n  store: s\n  retriever: {use: bm25}\n  temperature: *warm\n",
+            {"memory.temperature": 0.25},
+            r"without risk.*: memory\.temperature=0\.25",
+        ),
         ("memory: {store: s, retriever: {use: bm25}}\n", {"rag.kk": 5}, "unknown key"),
     ],
 )
@@ -96,3 +102,82 @@ def test_a_file_that_cannot_be_changed_without_risk_stays(section, settings, mes
         write_settings(path, settings)
     assert path.read_bytes() == before
     assert [each.name for each in tmp_path.iterdir()] == ["pipeline.yaml"]
+
+
+FITTED = ConfidenceConfig(slope=1.5, intercept=-1e-05, threshold=0.25)
+WRITTEN = "{slope: 1.5, intercept: -1.0e-05, threshold: 0.25}"
+CALIBRATED = {"memory.temperature": 0.25, "rag.confidence": FITTED.model_dump()}
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("  temperature: 2  # warm\n  store: s\n", "  temperature: 0.25  # warm\n  store: s\n"),
+        ("  # where\n  store: s\n", "  # where\n  temperature: 0.25\n  store: s\n"),
+        ("    store: s\r\n", "    temperature: 0.25\r\n    store: s\r\n"),
+    ],
+)
+def test_a_temperature_is_written_as_a_line_of_its_section(written, expected, tmp_path):
+    path = tmp_path / "pipeline.yaml"
+    indent = " " * (len(written) - len(written.lstrip(" ")))
+    frame = f"# mine\nragcore: 1\nmemory:\n%s{indent}retriever: {{use: bm25}}  # é\n"
+    path.write_bytes((frame % written).encode())
+    write_settings(path, {"memory.temperature": 0.25})
+    assert path.read_bytes() == (frame % expected).encode()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (
+            "memory: {store: s, retriever: {use: bm25}}\nrag: {k: 2}  # two\n",
+            "memory: {store: s, temperature: 0.25, retriever: {use: bm25}}\n"
+            f"rag: {{k: 2, confidence: {WRITTEN}}}  # two\n",
+        ),
+        (
+            "memory: {\n  store: s, retriever: {use: bm25}}\n",
+            "memory: {\n  store: s, temperature: 0.25, retriever: {use: bm25}}\n"
+            f"rag: {{confidence: {WRITTEN}}}\n",
+        ),
+        (
+            "memory:\r\n  store: s\r\n  retriever: {use: bm25}\r\nrag:\r\n  # mine\r\n  k: 2",
+            "memory:\r\n  temperature: 0.25\r\n  store: s\r\n  retriever: {use: bm25}\r\n"
+            f"rag:\r\n  # mine\r\n  confidence: {WRITTEN}\r\n  k: 2",
+        ),
+        (
+            "rag: {k: 2, confidence: null}\nmemory: {temperature: 4, store: s, "
+            "retriever: {use: bm25}}",
+            f"rag: {{k: 2, confidence: {WRITTEN}}}\nmemory: {{temperature: 0.25, store: s, "
+            "retriever: {use: bm25}}",
+        ),
+        (
+            "rag:\n  confidence:\n    # old\n    slope: 3\n    intercept: 2 # two\n"
+            "memory: {store: s, retriever: {use: bm25}}",
+            "rag:\n  confidence:\n    # old\n    threshold: 0.25\n    slope: 1.5\n"
+            "    intercept: -1.0e-05 # two\n"
+            "memory: {store: s, temperature: 0.25, retriever: {use: bm25}}",
+        ),
+        (
+            "memory: {store: s, retriever: {use: bm25}}",
+            "memory: {store: s, temperature: 0.25, retriever: {use: bm25}}\n"
+            f"rag: {{confidence: {WRITTEN}}}\n",
+        ),
+    ],
+)
+def test_a_section_is_written_into_any_style(before, after, tmp_path):
+    path = tmp_path / "pipeline.yaml"
+    path.write_bytes(f"\ufeffragcore: 1\n{before}".encode())
+    write_settings(path, CALIBRATED)
+    assert path.read_bytes().decode() == f"\ufeffragcore: 1\n{after}"
+    config = load_config(path)
+    assert (config.memory.temperature, config.rag.confidence) == (0.25, FITTED)
+
+
+@pytest.mark.parametrize("section", ["rag: {}\n", "rag:\n  k: &k 2\n  confidence: \n"])
+def test_a_file_without_room_for_a_section_stays_as_it_is(section, tmp_path):
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(f"ragcore: 1\nmemory: {{store: s, retriever: {{use: bm25}}}}\n{section}")
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match=r"confidence cannot be written .*slope: 1"):
+        write_settings(path, CALIBRATED)
+    assert path.read_bytes() == before

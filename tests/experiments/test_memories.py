@@ -10,7 +10,7 @@ import pytest
 
 from ragcore.cli import main
 from ragcore.config import load_config
-from ragcore.errors import ConfigError, StoreError
+from ragcore.errors import ConfigError, CorpusError, EmptyCorpusError, StoreError
 from ragcore.evaluation.report import QuestionSource
 from ragcore.experiments.running import run_systems
 from ragcore.experiments.systems import Experiment, System
@@ -84,6 +84,27 @@ def test_without_build_or_corpus_a_missing_memory_is_an_error(folder):
         run_systems(experiment(folder, build=False))
     with pytest.raises(ConfigError, match=r"system 'dense': .*no corpus"):
         run_systems(experiment(folder, "memory.corpus=null"))
+
+
+@pytest.mark.parametrize(
+    ("override", "error", "message"),
+    [
+        ("memory.corpus.path=none.jsonl", CorpusError, "none.jsonl"),
+        ("memory.corpus.path=empty.jsonl", EmptyCorpusError, "no passage"),
+        ("memory.corpus=null", ConfigError, "no corpus"),
+        ("memory.corpus.split={by: tokens, size: 8}", CorpusError, "tokens"),
+    ],
+)
+def test_a_corpus_that_a_later_system_lacks_is_found_before_anything_is_built(
+    project, override, error, message
+):
+    shutil.rmtree(project.folder / "store")
+    (project.folder / "empty.jsonl").write_text("", encoding="utf-8")
+    systems = (project.system("first"), project.system("later", override))
+    experiment = project.experiment(*systems, **RETRIEVAL, build=True)
+    with pytest.raises(error, match=rf"system 'later': .*{message}"):
+        run_systems(experiment)
+    assert not (project.output / "memories").exists()
 
 
 def test_missing_memories_are_built_once_for_a_sweep(project):

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from ragcore.errors import QuestionError
+from ragcore.evaluation.choosing import make_metrics
+from ragcore.evaluation.measuring_runs import evaluate_run
 from ragcore.evaluation.prediction import Prediction
 from ragcore.evaluation.report import QuestionSource
+from ragcore.evaluation.trec_runs import read_trec_run
 from ragcore.experiments.running import run_systems
 from ragcore.experiments.systems import System
 from tests.experiments.project import RETRIEVAL, Project, write_rows
@@ -31,6 +34,21 @@ def test_run_files_are_measured_next_to_pipelines(project):
     assert values[0] == pytest.approx(values[1])
     line = (both.runs[0].folder / "predictions.jsonl").read_text(encoding="utf-8").split("\n")[0]
     assert Prediction.from_json(line) == both.runs[0].report.predictions[0]
+
+
+def test_warnings_of_a_run_file_are_in_the_table_and_not_logged(project, caplog):
+    ours = project.experiment(project.system("ours"), **RETRIEVAL)
+    path = project.folder / "ours.trec"
+    run_systems(ours).runs[0].report.write_trec_run(path)
+    with path.open("a", encoding="utf-8") as file:
+        file.write("other Q0 p1 1 1.0 x\n")
+    caplog.clear()
+    run = run_systems(project.experiment(System("theirs", run=path), **RETRIEVAL))
+    (warning,) = [each for each in run.warnings if "('other') are not among those" in each]
+    assert warning in run.runs[0].report.warnings
+    assert not caplog.records
+    evaluate_run(read_trec_run(path), ours.questions.read(), make_metrics(["hit@1"]))
+    assert warning in caplog.messages
 
 
 @pytest.mark.parametrize("passages", [3, 1200])

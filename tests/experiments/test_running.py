@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,6 +31,7 @@ from ragcore.evaluation.running import evaluate
 from ragcore.experiments.answering import AnswerTask
 from ragcore.experiments.results import ExperimentRun
 from ragcore.experiments.running import run_systems
+from ragcore.experiments.searching import BlockHits
 from ragcore.experiments.systems import Experiment, System
 from ragcore.experiments.tasks import answer_tasks, search_tasks
 from ragcore.rag import Rag
@@ -263,6 +266,56 @@ def test_answers_of_an_interrupted_experiment_are_not_computed_again(project):
     assert resumed.counters.pairs_read == 3 * (QUESTIONS - 64)
     whole = run_systems(replace(experiment, output=project.folder / "whole"))
     assert_equal(resumed, whole)
+
+
+def test_searches_serve_all_systems_whichever_were_left(project):
+    systems = (project.system("a", "rag.k=2"), project.system("b", "rag.k=6"))
+    experiment = project.experiment(*systems, metrics=("exact_match",))
+
+    def interrupted(*names: str) -> None:
+        """Interrupt the experiment after a block of answers, and lose some of them."""
+        with pytest.raises(KeyboardInterrupt):
+            run_systems(experiment, progress=interrupt)
+        for name in names:
+            for path in project.output.glob(f"runs/{name}-*/blocks/*"):
+                path.unlink()
+
+    interrupted("a")
+    shutil.rmtree(project.output / "searches")
+    interrupted("a", "b")
+    resumed = run_systems(experiment)
+    assert all(len(each.passages) == 6 for each in resumed.runs[1].report.predictions)
+    assert_equal(resumed, run_systems(replace(experiment, output=project.folder / "whole")))
+
+
+def test_hits_that_are_not_deep_enough_are_refused():
+    hits = BlockHits({4: [[7, 8, 9], [5]]}, {4: [[3.0, 2.0, 1.0], [3.0]]}, {})
+    assert hits.passages(0, 2) == ([7, 8], [3.0, 2.0])
+    # The memory has no more.
+    assert hits.passages(1, 4) == ([5], [3.0])
+    with pytest.raises(ConfigError, match=r"reads 6 passages .* of a search of 4.*--fresh"):
+        hits.passages(0, 6)
+    with pytest.raises(ConfigError, match="search of 0"):
+        BlockHits({}, {}, {}).passages(0, 6)
+
+
+def test_a_reused_run_has_the_warnings_that_its_new_metrics_need(project):
+    path = project.folder / "questions.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    rows[0]["relevance"] = {"nowhere": 1}
+    write_rows(path, rows)
+    answers = project.experiment(project.system("one"), metrics=("log_prob",), depth=5)
+    assert not run_systems(answers).runs[0].report.warnings
+    passages = replace(answers, metrics=("hit@5",))
+    reused = run_systems(passages).runs[0]
+    assert reused.reused
+    assert [warning for warning in reused.report.warnings if "'nowhere'" in warning]
+    expected = run_systems(replace(passages, output=project.folder / "others"))
+    assert reused.report.warnings == expected.runs[0].report.warnings
+    # They are known from now on.
+    for file in (project.folder / "store" / "versions" / "v1" / "retriever").iterdir():
+        file.unlink()
+    assert run_systems(passages).runs[0].report.warnings == reused.report.warnings
 
 
 def test_a_worker_that_dies_is_reported_with_its_block(project, monkeypatch):

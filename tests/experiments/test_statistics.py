@@ -154,6 +154,24 @@ def test_rounding_is_no_difference():
     assert (comparison.p, comparison.effect, comparison.difference) == (1, 0, 0)
 
 
+@pytest.mark.parametrize("size", [2.0**-40, 2.0**-20, 2.0**20])
+def test_what_counts_as_rounding_depends_on_how_large_the_numbers_are(size):
+    one, other = np.array([0.0, 1.0, 0.25, 0.5] * 3), np.array([0.5, 1.0, 0.5, 0.25] * 3)
+    other[0] = 1e-9
+    (small,), (large,) = compared(one * size, other * size), compared(one, other)
+    assert (large.wins, large.ties, large.losses) == (5, 4, 3)
+    assert (small.wins, small.ties, small.losses) == (large.wins, large.ties, large.losses)
+    assert (small.p, small.effect) == (large.p, large.effect)
+    assert small.difference == large.difference * size
+
+
+def test_a_small_log_p_is_rounded_like_the_large_ones():
+    scores = [-0.02, -11.0, -0.7, -9.5]
+    noise = [score + 1e-6 for score in scores]
+    (comparison,) = compared(scores, noise)
+    assert (comparison.ties, comparison.difference) == (4, 0)
+
+
 def test_a_metric_that_is_no_mean_has_a_test_and_no_effect():
     metric = make_metrics(["bleu_1"])["bleu_1"]
     rng = np.random.default_rng(0)

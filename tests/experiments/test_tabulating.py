@@ -125,6 +125,25 @@ def test_levels_of_a_factor_have_the_mean_of_their_systems():
     assert [level.changed_answers for level in levels] == [None, None, 0.0, 3 / 6]
 
 
+def test_a_level_has_no_mean_where_a_system_has_no_figure():
+    runs = [
+        made_run(
+            f"{name}, k={k}",
+            made_report({"f1": [score], "hit@1": [1.0]}),
+            {"system": name, "rag.k": k},
+        )
+        for name, k, score in (("a", 1, 0.2), ("b", 1, None), ("a", 5, 0.4), ("b", 5, 0.8))
+    ]
+    results = make_results(made_experiment(*runs, warnings=("doubtful",)))
+    means = [dict(level.means) for level in results.factors if level.factor == "rag.k"]
+    assert means == [{"hit@1": 1.0}, {"f1": pytest.approx(0.6), "hit@1": 1.0}]
+    assert results.warnings == (
+        "doubtful",
+        "no mean of f1 for system=b: 'b, k=1' of its 2 systems have no figure",
+        "no mean of f1 for rag.k=1: 'b, k=1' of its 2 systems have no figure",
+    )
+
+
 def test_versions_are_compared_only_where_nothing_else_differs():
     runs = grid_of({("a", "old"): ["x"], ("b", "new"): ["y"]})
     levels = make_results(made_experiment(*runs)).factors

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import ragcore
 from ragcore.errors import ConfigError, MetricError, QuestionError, UnknownComponentError
 from ragcore.evaluation.report import QuestionSource
 from ragcore.experiments.sampling import sample
@@ -286,3 +287,8 @@ def test_ranges_without_optuna_say_how_to_install_it(folder, monkeypatch):
 def test_a_source_of_questions_is_read_as_it_says(folder):
     dev = QuestionSource(folder / "dev.jsonl", limit=3)
     assert tuned_in(folder, dev=dev, sweep={K1: [0.5]}).dev_questions == 3
+
+
+def test_tuning_is_a_name_of_the_package():
+    assert ragcore.tune is tune
+    assert "tune" in ragcore.__all__

@@ -11,7 +11,12 @@ import pytest
 
 from ragcore.cli import main
 from ragcore.registry.discovery import Registry
-from ragcore.registry.installation import DISTRIBUTION, foreign_ragcore, install_hint
+from ragcore.registry.installation import (
+    DISTRIBUTION,
+    foreign_ragcore,
+    install_hint,
+    missing_package,
+)
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 TEXTS: Final = [
@@ -75,6 +80,13 @@ def test_the_paths_of_documented_installs_exist() -> None:
         (page, folder) for page, folder in folders if not (folder / "pyproject.toml").exists()
     ]
     assert not missing
+
+
+def test_a_missing_package_is_named_with_the_extra_that_has_it() -> None:
+    missing = ModuleNotFoundError("No module named 'scipy'", name="scipy")
+    assert missing_package(missing, "eval") == (
+        f"scipy is not installed: {install_hint(DISTRIBUTION, 'eval')}"
+    )
 
 
 def test_without_another_ragcore_nothing_is_said(capsys: pytest.CaptureFixture[str]) -> None:
