@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Final
 from ragcore.experiments.method import METHOD
 from ragcore.registry.installation import DISTRIBUTION, install_hint
 from ragcore.views.experiment_confidence import confidence_sections
-from ragcore.views.experiment_plots import cost_section, factor_section, question_section
+from ragcore.views.experiment_plots import (
+    cost_section,
+    depth_section,
+    factor_section,
+    question_section,
+)
 from ragcore.views.experiment_tables import (
     abstaining_table,
     comparison_tables,
@@ -88,6 +93,7 @@ def _body(title: str, results: Results) -> Iterator[str]:
         "Differences from the baseline": [*_differences(results)],
         "Quality against cost": [*cost_section(results)],
         "Question by question": [*question_section(results)],
+        "By the number of passages found": [*depth_section(results)],
         "Numeric settings": [*factor_section(results)],
         "Factors": [*factor_tables(results)] if results.factors else [],
         **confidence_sections(results),

@@ -5,9 +5,11 @@ Knows results and HTML; knows nothing of how a plot is drawn.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from ragcore.evaluation.choosing import make_metrics
+from ragcore.evaluation.metrics.ranking import RankingMetric
 from ragcore.experiments.levels import level_text
 from ragcore.views.experiment_figures import (
     drawn_systems,
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from ragcore.evaluation.prediction import Prediction
     from ragcore.experiments.results import Results, SystemResult
 
-__all__ = ["cost_section", "factor_section", "question_section"]
+__all__ = ["cost_section", "depth_section", "factor_section", "question_section"]
 
 _MOST_QUESTIONS: Final = 20
 """Questions of a system's table of those that differ most."""
@@ -288,6 +290,47 @@ def _against_levels(
             lines[group] = marks
     if not lines:
         return
+    yield from _lines_figure(name, metric, key, lines)
+
+
+def depth_section(results: Results) -> Iterator[str]:
+    """Yield each measure that has several depths, such as hit@1 and hit@5, against the depth."""
+    lines: list[str] = []
+    for index, (measure, names) in enumerate(_by_measure(results.metrics).items()):
+        marks = {
+            row.run.system.name: tuple(
+                Mark(float(depth), each.value, low=each.low, high=each.high)
+                for depth, name in sorted(names.items())
+                if (each := row.figures.get(name)) is not None and each.value is not None
+            )
+            for row in results.systems
+        }
+        marks = {name: each for name, each in marks.items() if len(each) > 1}
+        if marks:
+            lines += _lines_figure(f"depth-{index}", f"{measure}@k", "k", marks)
+    if lines:
+        yield "<p>Of the first k passages that were found. Bars: 95 % intervals.</p>"
+        yield '<div class="figures">'
+        yield from lines
+        yield "</div>"
+
+
+def _by_measure(metrics: Sequence[str]) -> dict[str, dict[int, str]]:
+    """Return the names of measures of passages by depth, of those that have several depths."""
+    names: dict[str, dict[int, str]] = {}
+    for name in metrics:
+        measure, at, depth = name.rpartition("@")
+        if at and depth.isdecimal():
+            (metric,) = make_metrics([name]).values()
+            if isinstance(metric, RankingMetric):
+                names.setdefault(measure, {})[int(depth)] = name
+    return {measure: depths for measure, depths in names.items() if len(depths) > 1}
+
+
+def _lines_figure(
+    name: str, metric: str, key: str, lines: dict[str, tuple[Mark, ...]]
+) -> Iterator[str]:
+    """Yield a plot of a metric against numbers, with a line for each name, and its table."""
     drawn = dict(list(lines.items())[:SERIES])
     levels = sorted({mark.x for marks in lines.values() for mark in marks})
     plot = Plot(

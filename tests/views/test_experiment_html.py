@@ -307,6 +307,17 @@ def test_what_was_not_measured_is_left_out() -> None:
     assert "boom &lt;b&gt;" in html
 
 
+def test_a_measure_of_several_depths_is_drawn_against_them() -> None:
+    names = ("hit@1", "hit@5", "nDCG@10", "selective_exact_match@20", "selective_exact_match@40")
+    results = make_results(metrics=dict.fromkeys(names, "higher"))
+    html = experiment_html(results)
+    assert [caption for caption in captions(html) if "against k" in caption] == ["hit@k against k"]
+    numbers = html.partition("hit@k by k")[2].partition("</table>")[0]
+    for row in results.systems:
+        for name in names[:2]:
+            assert f"{row.figures[name].value:.4f}" in numbers
+
+
 def test_a_metric_that_is_no_mean_has_no_scatter() -> None:
     results = make_results(["one", "other"], metrics={"bleu": "higher"})
     rows = []
