@@ -67,6 +67,7 @@ KNOWN_PACKAGES: Final[Mapping[tuple[str, str], str]] = {
     ("command", "encoder"): "ragcore-transformers",
     ("command", "import-hf"): "ragcore-transformers",
     ("command", "export-hf"): "ragcore-transformers",
+    ("command", "serve"): "ragcore-serve",
     ("command", "world"): "ragcore-world",
 }
 """Components of this repository's plugins, and the package that provides each."""
