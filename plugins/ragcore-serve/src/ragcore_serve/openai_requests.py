@@ -7,11 +7,12 @@ and cannot be done is refused, what cannot change one is ignored.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ragcore.errors import RagcoreError, nearest
+from ragcore_serve.requests import Settings
 
 __all__ = [
     "ChatMessage",
@@ -69,14 +70,14 @@ class RagcoreOptions(BaseModel):
 
     Attributes:
         citations: whether the text ends with the sources; the server's setting where None.
-        settings: `k`, `beams`, `marginalize`, `decode` and `where`, as of `/v1/answer`.
+        settings: as of `/v1/answer`.
         timeout: in seconds.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     citations: bool | None = None
-    settings: dict[str, Any] = Field(default_factory=dict)
+    settings: Settings = Field(default_factory=Settings)
     timeout: float | None = Field(None, gt=0, allow_inf_nan=False)
 
 

@@ -17,6 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 from ragcore.errors import RagcoreError
 from ragcore.types import Answer, Correction, Event, SearchResult
 from ragcore.views.output import json_text
+from ragcore_serve.access import log_fault
 from ragcore_serve.errors import InternalError, error_row
 
 __all__ = ["EventResponse", "Events", "data_frame", "event_frame", "event_stream"]
@@ -244,5 +245,5 @@ async def _client_left(receive: Receive) -> None:
 def _as_ragcore_error(error: Exception) -> RagcoreError:
     if isinstance(error, RagcoreError):
         return error
-    _LOG.error("a stream failed", exc_info=error)
-    return InternalError("the server failed; its log says why")
+    log_fault(error, messages=False)
+    return InternalError("a fault of the server: its log has the cause")
