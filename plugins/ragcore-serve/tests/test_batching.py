@@ -454,7 +454,9 @@ def test_every_question_has_exactly_one_outcome_whatever_callers_do(shared_rag, 
                 return
             requests = [Request(question, {"k": k}) for question in questions]
             deadline = monotonic() if deed == "late" else None
-            ends.extend(type(each).__name__ for each in await batcher.answer(requests, deadline=deadline))
+            ends.extend(
+                type(each).__name__ for each in await batcher.answer(requests, deadline=deadline)
+            )
         except QueueFull:
             ends.extend(["QueueFull"] * (len(questions) if deed not in ("stream", "close") else 1))
         except asyncio.CancelledError:

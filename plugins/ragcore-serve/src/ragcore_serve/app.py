@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 import ragcore
 from ragcore.errors import RagcoreError
-from ragcore_serve import admin, documents, operations, routes
+from ragcore_serve import admin, documents, openai_api, operations, routes
 from ragcore_serve.access import AccessLog
 from ragcore_serve.auth import Access
 from ragcore_serve.config import ServeConfig, check_exposure
@@ -30,7 +30,13 @@ from ragcore_serve.serving import Serving
 
 __all__ = ["make_app"]
 
-_ROUTERS = (routes.router, admin.router, operations.router, documents.router)
+_ROUTERS = (
+    routes.router,
+    openai_api.router,
+    admin.router,
+    operations.router,
+    documents.router,
+)
 
 
 def make_app(pipelines: Pipelines, config: ServeConfig) -> FastAPI:

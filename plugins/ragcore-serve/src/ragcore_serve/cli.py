@@ -62,6 +62,9 @@ def serve(
     interval: Annotated[
         float, typer.Option(help="Seconds between two looks at the store for a new version.")
     ] = 1.0,
+    citations: Annotated[
+        bool, typer.Option(help="End the text of chat completions with the sources.")
+    ] = True,
     log_questions: Annotated[
         bool, typer.Option("--log-questions", help="Write questions to the log.")
     ] = False,
@@ -95,6 +98,7 @@ def serve(
             drain=drain,
             pin=pin,
             interval=interval,
+            citations=citations,
             log_questions=log_questions,
         )
     except ValidationError as error:

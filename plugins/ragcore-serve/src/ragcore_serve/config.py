@@ -42,6 +42,7 @@ class ServeConfig(BaseModel):
         workers: processes that serve.
         pin: serve the version that is current at the start, and do not follow the store.
         interval: seconds between two looks at the store.
+        citations: end the text of chat completions with the sources.
         log_questions: write questions to the log.
     """
 
@@ -67,6 +68,7 @@ class ServeConfig(BaseModel):
     workers: int = Field(default=1, ge=1)
     pin: bool = False
     interval: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    citations: bool = True
     log_questions: bool = False
 
     @model_validator(mode="after")

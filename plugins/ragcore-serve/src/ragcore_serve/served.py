@@ -105,6 +105,15 @@ class ServedPipeline:
             raise ConfigError(f"pipeline {self.name!r} is served without a store")
         return self.store.manifest(version)
 
+    def check_version(self, version: str | None) -> None:
+        """Refuse a version that the store does not have, before it takes room in the queue.
+
+        Raises:
+            UnknownVersionError: names those that there are.
+        """
+        if version not in (None, self.rag.memory.version) and self.store is not None:
+            self.store.manifest(version)
+
     def close(self) -> None:
         """Follow the store no longer, and close the memory when its last reader has left."""
         if self._watch is not None:
