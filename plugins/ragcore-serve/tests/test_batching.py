@@ -168,7 +168,8 @@ def test_a_deadline_ends_one_question_of_a_running_batch_and_no_other(rag):
             await first
             await reached(rag)
             (late,) = await hasty
-            assert batcher.running and not patient.done()
+            assert batcher.running == 2
+            assert not patient.done()
             rag.generator.gate.open()
             (answer,) = await patient
             return late, answer

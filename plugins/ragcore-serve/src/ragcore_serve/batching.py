@@ -12,7 +12,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context, copy_context
 from functools import partial
@@ -84,6 +84,7 @@ class Batcher:
         self._queue: deque[Ticket] = deque()
         self._batch: list[Ticket] = []
         self._working = False
+        self._work: Future[None] | None = None
         self._open_streams: set[EventStream] = set()
         # An executor ends its threads when it is dropped, and at the interpreter's exit.
         self._thread = ThreadPoolExecutor(1, "ragcore-batches")
@@ -229,7 +230,8 @@ class Batcher:
     async def drain(self, timeout: float) -> bool:
         """Admit nothing from now on, and wait for what was admitted; then end the threads.
 
-        What is unfinished after the timeout ends with Draining.
+        What is unfinished after the timeout ends with Draining; its batch ends before its next
+        token.
 
         Args:
             timeout: in seconds.
@@ -238,6 +240,7 @@ class Batcher:
             Whether all of it was finished.
         """
         lanes = [asyncio.wrap_future(lane.drain()) for lane in (self._questions, self._streams)]
+        deadline = monotonic() + timeout
         _, unfinished = await asyncio.wait(lanes, timeout=timeout)
         if unfinished:
             error = Draining("the server stopped before the answer was known: ask again")
@@ -249,6 +252,11 @@ class Batcher:
                 stream.stop(error)
             for lane in unfinished:
                 lane.cancel()
+        if self._work is not None:
+            # A batch that all callers have left ends before its next token.
+            work = asyncio.wrap_future(self._work)
+            await asyncio.wait({work}, timeout=max(0.0, deadline - monotonic()))
+            work.cancel()
         self._thread.shutdown(wait=False)
         self._callers.shutdown(wait=False, cancel_futures=True)
         return not unfinished
@@ -273,7 +281,7 @@ class Batcher:
             self._queue.extend(tickets)
             if self._working:
                 return
-            self._thread.submit(self._answer_waiting)
+            self._work = self._thread.submit(self._answer_waiting)
             self._working = True
 
     def _answer_waiting(self) -> None:

@@ -74,11 +74,17 @@ class Tracing:
             parent,
             SpanKind.SERVER,
             {**attributes, _QUESTIONS: len(questions)},
+            # The messages of errors may quote the question.
             record_exception=False,
+            set_status_on_exception=False,
         ) as span:
             if self._content:
                 span.set_attribute(_QUESTION, list(questions))
-            yield RequestSpan(span, content=self._content)
+            try:
+                yield RequestSpan(span, content=self._content)
+            except Exception as error:
+                _fail(span, error)
+                raise
 
     @contextmanager
     def batch(self, contexts: Sequence[Context]) -> Iterator[None]:
@@ -95,8 +101,14 @@ class Tracing:
             SpanKind.INTERNAL,
             {_QUESTIONS: len(contexts)},
             links=[link for link in links if link.context.is_valid],
-        ):
-            yield
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+            try:
+                yield
+            except Exception as error:
+                _fail(span, error)
+                raise
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -137,10 +149,14 @@ class RequestSpan:
             if self._content:
                 self._span.set_attribute(_ANSWER, [answer.text for answer in answers])
         if errors:
-            # Messages may quote the question.
-            name = type(errors[0]).__name__
-            self._span.set_attribute(_ERROR, name)
-            self._span.set_status(Status(StatusCode.ERROR, name))
+            _fail(self._span, errors[0])
+
+
+def _fail(span: Span, error: Exception) -> None:
+    """Mark a span as failed by the kind of an error alone."""
+    name = type(error).__name__
+    span.set_attribute(_ERROR, name)
+    span.set_status(Status(StatusCode.ERROR, name))
 
 
 def _span_of(context: Context) -> Span:
