@@ -88,8 +88,10 @@ def test_callers_that_wait_are_answered_together_as_each_alone(rag):
 
 
 def test_the_oldest_question_is_answered_first_with_those_of_its_settings(rag):
+    sizes = []
+
     async def main():
-        async with batching(rag) as batcher:
+        async with batching(rag, observe_batch=sizes.append) as batcher:
             first = await hold(batcher, rag)
             tasks = [
                 ask(batcher, name, k=k) for name, k in [("a", 2), ("b", 1), ("c", 2), ("d", 1)]
@@ -102,6 +104,7 @@ def test_the_oldest_question_is_answered_first_with_those_of_its_settings(rag):
     asyncio.run(main())
     batches = [list(dict.fromkeys(batch)) for batch in rag.generator.batches]
     assert batches == [["hold"], ["a", "c"], ["b", "d"]]
+    assert sizes == [1, 2, 2]
 
 
 def test_a_question_that_fails_fails_alone(rag):
@@ -156,6 +159,26 @@ def test_a_question_whose_deadline_passes_in_the_queue_is_not_computed(rag):
 
     assert [type(result) for result in asyncio.run(main())] == [DeadlineError] * 2
     assert rag.generator.questions == ["hold"] * 3
+
+
+def test_the_batch_thread_itself_computes_nothing_whose_deadline_has_passed(rag):
+    outcomes, settled = [], threading.Event()
+
+    def observe(outcome):
+        outcomes.append(outcome)
+        settled.set()
+
+    async def main():
+        async with batching(rag, observe=observe) as batcher:
+            task = ask(batcher, "late", deadline=monotonic())
+            await asyncio.sleep(0)
+            # The event loop is busy, as with other callers.
+            assert settled.wait(SECONDS)
+            assert [type(result) for result in await task] == [DeadlineError]
+
+    asyncio.run(main())
+    assert [outcome.batch for outcome in outcomes] == [0]
+    assert not rag.generator.questions
 
 
 def test_a_deadline_ends_one_question_of_a_running_batch_and_no_other(rag):
