@@ -33,8 +33,9 @@ from ragcore.process.cpus import configure_openmp
 
 configure_openmp()
 
-import ragcore  # noqa: E402
 from ragcore_serve.batching import Batcher  # noqa: E402
+
+import ragcore  # noqa: E402
 
 FORMS: Final = (
     "What is the capital of {}?",
