@@ -43,6 +43,7 @@ class ServeConfig(BaseModel):
         pin: serve the version that is current at the start, and do not follow the store.
         interval: seconds between two looks at the store.
         log_questions: write questions to the log.
+        citations: end the text of chat completions with the sources.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -68,6 +69,7 @@ class ServeConfig(BaseModel):
     pin: bool = False
     interval: float = Field(1.0, gt=0, allow_inf_nan=False)
     log_questions: bool = False
+    citations: bool = True
 
     @model_validator(mode="after")
     def _questions_fit_the_queue(self) -> Self:
