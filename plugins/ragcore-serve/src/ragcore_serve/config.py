@@ -42,6 +42,7 @@ class ServeConfig(BaseModel):
         workers: processes that serve.
         pin: serve the version that is current at the start, and do not follow the store.
         interval: seconds between two looks at the store.
+        citations: end the text of chat completions with the sources.
         log_questions: write questions to the log.
         citations: end the text of chat completions with the sources.
     """
@@ -49,25 +50,26 @@ class ServeConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     host: str = "127.0.0.1"
-    port: int = Field(8000, ge=0, le=65535)
+    port: int = Field(default=8000, ge=0, le=65535)
     token_file: Path | None = None
     admin_token_file: Path | None = None
     open: bool = False
     hosts: tuple[str, ...] = ()
     cors: tuple[str, ...] = ()
-    queue: int = Field(256, ge=1)
-    streams: int = Field(8, ge=1)
-    max_questions: int = Field(64, ge=1)
-    max_question_chars: int = Field(10_000, ge=1)
-    max_body_bytes: int = Field(MEBIBYTE, ge=1)
-    max_k: int = Field(100, ge=1)
-    max_beams: int = Field(16, ge=1)
-    max_new_tokens: int = Field(512, ge=1)
-    timeout: float = Field(60.0, gt=0, allow_inf_nan=False)
-    drain: float = Field(30.0, ge=0, allow_inf_nan=False)
-    workers: int = Field(1, ge=1)
+    queue: int = Field(default=256, ge=1)
+    streams: int = Field(default=8, ge=1)
+    max_questions: int = Field(default=64, ge=1)
+    max_question_chars: int = Field(default=10_000, ge=1)
+    max_body_bytes: int = Field(default=MEBIBYTE, ge=1)
+    max_k: int = Field(default=100, ge=1)
+    max_beams: int = Field(default=16, ge=1)
+    max_new_tokens: int = Field(default=512, ge=1)
+    timeout: float = Field(default=60.0, gt=0, allow_inf_nan=False)
+    drain: float = Field(default=30.0, ge=0, allow_inf_nan=False)
+    workers: int = Field(default=1, ge=1)
     pin: bool = False
-    interval: float = Field(1.0, gt=0, allow_inf_nan=False)
+    interval: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    citations: bool = True
     log_questions: bool = False
     citations: bool = True
 

@@ -6,6 +6,7 @@ Knows pipelines and the server's life: ready, draining, closed. Knows nothing of
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -14,8 +15,9 @@ from pathlib import Path
 from typing import Final, Self
 
 from ragcore import Rag, load_config
-from ragcore.errors import ConfigError, StoreError, UnknownVersionError, nearest
+from ragcore.errors import ConfigError, StoreError, nearest
 from ragcore.live.watch import Watch
+from ragcore.store.manifest import Manifest
 from ragcore.store.store import Store
 from ragcore_serve.batching import Batcher
 from ragcore_serve.config import ServeConfig
@@ -92,19 +94,25 @@ class ServedPipeline:
         self.changing = asyncio.Lock()
         """Held while a caller changes the version, so that one change is made at a time."""
 
+    def manifest(self, version: str) -> Manifest:
+        """Read what is recorded of a version.
+
+        Raises:
+            ConfigError: the pipeline has no store.
+            StoreError: there is no such version, or its manifest is broken.
+        """
+        if self.store is None:
+            raise ConfigError(f"pipeline {self.name!r} is served without a store")
+        return self.store.manifest(version)
+
     def check_version(self, version: str | None) -> None:
-        """Refuse a version that the store does not list, before it takes a place in the queue.
+        """Refuse a version that the store does not have, before it takes room in the queue.
 
         Raises:
             UnknownVersionError: names those that there are.
         """
-        if version is None or version == self.rag.memory.version or self.store is None:
-            return
-        names = [info.name for info in self.store.versions()]
-        if version not in names:
-            raise UnknownVersionError(
-                f"pipeline {self.name!r} has no version {version!r}: it has {', '.join(names)}"
-            )
+        if version not in (None, self.rag.memory.version) and self.store is not None:
+            self.store.manifest(version)
 
     def close(self) -> None:
         """Follow the store no longer, and close the memory when its last reader has left."""
@@ -243,8 +251,10 @@ def _opened(
     pipeline = load_config(file.path, overrides)
     store = Store(pipeline.memory.store)
     pinned = pipeline.memory.version is not None
-    if config.pin and not pinned:
-        pipeline = load_config(file.path, [*overrides, f"memory.version={store.current()!r}"])
+    current = store.current() if config.pin and not pinned else None
+    if current is not None:
+        # As if the file named it: the core refuses to activate another, and says why.
+        pipeline = load_config(file.path, [*overrides, f"memory.version={json.dumps(current)}"])
     rag = Rag.from_config(pipeline, name=str(file.path))
     try:
         watch = None

@@ -1,0 +1,113 @@
+"""Make the app of a server: its routes, the errors of all of them, and what guards them.
+
+Knows the order in which a request passes: log, host and origin, CORS, body, token, route.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+
+import ragcore
+from ragcore.errors import RagcoreError
+from ragcore_serve import admin, documents, openai_api, operations, routes
+from ragcore_serve.access import AccessLog
+from ragcore_serve.auth import Access
+from ragcore_serve.config import ServeConfig, check_exposure
+from ragcore_serve.errors import InvalidRequestError, invalid_request
+from ragcore_serve.hosts import HostGuard, hosts_of
+from ragcore_serve.limits import BodyLimit, RefusedBody
+from ragcore_serve.responses import Json, error_reply
+from ragcore_serve.served import Pipelines
+from ragcore_serve.serving import Serving
+
+__all__ = ["make_app"]
+
+_ROUTERS = (
+    routes.router,
+    openai_api.router,
+    admin.router,
+    operations.router,
+    documents.router,
+)
+
+
+def make_app(pipelines: Pipelines, config: ServeConfig) -> FastAPI:
+    """Return the app that serves pipelines, which the caller closes.
+
+    When the app shuts down, it drains them as `config.drain` says.
+
+    Raises:
+        ConfigError: a file of tokens cannot be used, or others could ask without a token; see
+            `check_exposure`.
+    """
+    check_exposure(config)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await pipelines.drain(config.drain)
+
+    app = FastAPI(
+        title="ragcore",
+        version=ragcore.__version__,
+        description="Answers with their probability and evidence, from a memory with versions.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
+    app.state.serving = Serving(pipelines, config, Access(config))
+    for router in _ROUTERS:
+        app.include_router(router)
+    app.add_exception_handler(RagcoreError, _reply_to_ragcore_error)
+    app.add_exception_handler(RequestValidationError, _reply_to_invalid_request)
+    app.add_exception_handler(HTTPException, _reply_to_http_error)
+    # The one that is added last sees a request first.
+    app.add_middleware(BodyLimit, max_bytes=config.max_body_bytes)
+    if config.cors:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(config.cors),
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type"],
+            expose_headers=["Retry-After"],
+        )
+    app.add_middleware(HostGuard, hosts=hosts_of(config), origins=config.cors)
+    app.add_middleware(AccessLog, messages=config.log_questions)
+    return app
+
+
+async def _reply_to_ragcore_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RagcoreError)
+    return error_reply(error)
+
+
+async def _reply_to_invalid_request(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    kind = request.headers.get("content-type", "")
+    if isinstance(error.body, bytes) and "json" not in kind:
+        return error_reply(
+            InvalidRequestError(
+                f"the body is {ascii(kind[:100]) if kind else 'of no type'}, expected JSON: send "
+                "the header Content-Type: application/json"
+            )
+        )
+    return error_reply(invalid_request(error.errors()))
+
+
+async def _reply_to_http_error(request: Request, error: Exception) -> Response:
+    """Reply to a path or method that is none of the server's, in the form of all errors."""
+    assert isinstance(error, HTTPException)
+    if isinstance(error, RefusedBody):
+        return error_reply(error.error)
+    row = {"error": {"type": "HTTPError", "message": str(error.detail)}}
+    return Json(row, error.status_code, dict(error.headers or {}))

@@ -1,0 +1,28 @@
+"""The routes for what runs the server: whether it lives, and whether it can be asked.
+
+Knows the state of the pipelines. These two need no token, and say nothing of what is served.
+"""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from ragcore_serve.responses import ERRORS, Json
+from ragcore_serve.serving import ServingNow
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/livez", summary="Whether the process runs")
+async def livez() -> Json:
+    """Reply as long as the event loop runs; a server that does not should be started again."""
+    return Json({"status": "alive"})
+
+
+@router.get("/readyz", summary="Whether questions can be asked", responses={503: ERRORS[503]})
+async def readyz(serving: ServingNow) -> Json:
+    """Reply 503 from the moment that the server is told to stop."""
+    serving.pipelines.check_ready()
+    return Json({"status": "ready"})
