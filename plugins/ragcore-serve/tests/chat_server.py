@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,10 @@ from ragcore import Rag
 from ragcore.config import RagConfig
 from ragcore.store.store import Store
 from ragcore.types import Passage
-from ragcore_serve.auth import Access
+from ragcore_serve import app
 from ragcore_serve.batching import Batcher
 from ragcore_serve.config import ServeConfig
-from ragcore_serve.openai_api import router
 from ragcore_serve.served import Pipelines, ServedPipeline
-from ragcore_serve.serving import Serving
 from tests.helpers.table_generator import TableGenerator
 from tests.helpers.word_encoder import dense_part
 
@@ -50,15 +48,15 @@ def make_rag(store: Store, generator: type[TableGenerator] = TableGenerator, **r
     )
 
 
-def make_pipelines(store: Store, rag: Rag, name: str = "tiny") -> Pipelines:
+def make_pipelines(store: Store | None, rag: Rag, name: str = "tiny") -> Pipelines:
     batcher = Batcher(rag, queue=2, streams=2)
     return Pipelines([ServedPipeline(name, rag, batcher, store=store)])
 
 
 @contextmanager
-def served(app: Any) -> Iterator[str]:
-    """Serve an app on a free port of this machine; yields its address."""
-    config = uvicorn.Config(app, port=0, log_level="warning", lifespan="off", ws="none")
+def served(application: Any) -> Iterator[str]:
+    """Serve an application on a free port of this machine; yields its address."""
+    config = uvicorn.Config(application, port=0, log_level="warning", lifespan="off", ws="none")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -71,10 +69,5 @@ def served(app: Any) -> Iterator[str]:
         thread.join(10)
 
 
-def make_app(pipelines: Pipelines, routers: Sequence[Any] = (router,), **config: Any) -> FastAPI:
-    settings = ServeConfig(**config)
-    app = FastAPI()
-    app.state.serving = Serving(pipelines, settings, Access(settings))
-    for each in routers:
-        app.include_router(each)
-    return app
+def make_app(pipelines: Pipelines, **config: Any) -> FastAPI:
+    return app.make_app(pipelines, ServeConfig(**config))

@@ -24,6 +24,7 @@ from ragcore_serve.config import ServeConfig, check_exposure
 from ragcore_serve.errors import InvalidRequestError, invalid_request
 from ragcore_serve.hosts import HostGuard, hosts_of
 from ragcore_serve.limits import BodyLimit, RefusedBody
+from ragcore_serve.plugin_routes import mount_plugin_routes
 from ragcore_serve.responses import Json, error_reply
 from ragcore_serve.served import Pipelines
 from ragcore_serve.serving import Serving
@@ -65,9 +66,11 @@ def make_app(pipelines: Pipelines, config: ServeConfig) -> FastAPI:
         openapi_url=None,
         redirect_slashes=False,
     )
-    app.state.serving = Serving(pipelines, config, Access(config))
+    access = Access(config)
+    app.state.serving = Serving(pipelines, config, access)
     for router in _ROUTERS:
         app.include_router(router)
+    mount_plugin_routes(app, access)
     app.add_exception_handler(RagcoreError, _reply_to_ragcore_error)
     app.add_exception_handler(RequestValidationError, _reply_to_invalid_request)
     app.add_exception_handler(HTTPException, _reply_to_http_error)

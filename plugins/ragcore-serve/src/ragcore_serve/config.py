@@ -44,7 +44,6 @@ class ServeConfig(BaseModel):
         interval: seconds between two looks at the store.
         citations: end the text of chat completions with the sources.
         log_questions: write questions to the log.
-        citations: end the text of chat completions with the sources.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -71,7 +70,6 @@ class ServeConfig(BaseModel):
     interval: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     citations: bool = True
     log_questions: bool = False
-    citations: bool = True
 
     @model_validator(mode="after")
     def _questions_fit_the_queue(self) -> Self:
