@@ -6,19 +6,19 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import uvicorn
 from fastapi import FastAPI
+from ragcore_serve import app
+from ragcore_serve.batching import Batcher
+from ragcore_serve.config import ServeConfig
+from ragcore_serve.served import Pipelines, ServedPipeline
 
 from ragcore import Rag
 from ragcore.config import RagConfig
 from ragcore.store.store import Store
 from ragcore.types import Passage
-from ragcore_serve import app
-from ragcore_serve.batching import Batcher
-from ragcore_serve.config import ServeConfig
-from ragcore_serve.served import Pipelines, ServedPipeline
 from tests.helpers.table_generator import TableGenerator
 from tests.helpers.word_encoder import dense_part
 
@@ -54,9 +54,12 @@ def make_pipelines(store: Store | None, rag: Rag, name: str = "tiny") -> Pipelin
 
 
 @contextmanager
-def served(application: Any) -> Iterator[str]:
-    """Serve an application on a free port of this machine; yields its address."""
-    config = uvicorn.Config(application, port=0, log_level="warning", lifespan="off", ws="none")
+def served(application: Any, *, lifespan: Literal["on", "off"] = "off") -> Iterator[str]:
+    """Serve an application on a free port of this machine; yields its address.
+
+    With its life, the pipelines are drained at the end.
+    """
+    config = uvicorn.Config(application, port=0, log_level="warning", lifespan=lifespan, ws="none")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -12,12 +12,12 @@ from chat_server import QUESTION, build_store, make_rag
 from hypothesis import given
 from hypothesis import strategies as st
 from openai._streaming import SSEDecoder
+from ragcore_serve.openai_api import openai_error
+from ragcore_serve.streams import EventResponse, data_frame, event_frame, event_stream
 
 from ragcore import Rag, Token
 from ragcore.errors import DeadlineError, QuestionError, StoreError
 from ragcore.types import Event
-from ragcore_serve.openai_api import openai_error
-from ragcore_serve.streams import EventResponse, data_frame, event_frame, event_stream
 
 SECONDS = 10.0
 """No test waits so long, unless it fails."""

@@ -131,9 +131,7 @@ async def chat_completions(
             refusal=openai_error,
             deadline=deadline - monotonic(),
         )
-    (answer,) = await while_connected(
-        request, served.batcher.answer([asked], deadline=deadline)
-    )
+    (answer,) = await while_connected(request, served.batcher.answer([asked], deadline=deadline))
     if isinstance(answer, RagcoreError):
         raise answer
     return Json(reply.completion(answer))
