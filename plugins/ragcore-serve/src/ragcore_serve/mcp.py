@@ -1,4 +1,4 @@
-"""The route `/mcp`: pipelines as tools of the Model Context Protocol, for assistants that call them.
+"""The route `/mcp`: pipelines as tools of the Model Context Protocol, which assistants call.
 
 Knows the tools `answer`, `search` and `versions`; knows nothing of the protocol, which is the
 library `mcp`'s: the extra `ragcore-serve[mcp]`. Each request stands for itself, so that any worker

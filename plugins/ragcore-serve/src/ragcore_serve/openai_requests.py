@@ -77,7 +77,7 @@ class RagcoreOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     citations: bool | None = None
-    settings: Settings = Field(default_factory=Settings)
+    settings: Settings = Settings()
     timeout: float | None = Field(None, gt=0, allow_inf_nan=False)
 
 
@@ -111,7 +111,7 @@ class ChatRequest(BaseModel):
     stream_options: StreamOptions | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
-    ragcore: RagcoreOptions = Field(default_factory=RagcoreOptions)
+    ragcore: RagcoreOptions = RagcoreOptions()
 
     @property
     def longest(self) -> int | None:
