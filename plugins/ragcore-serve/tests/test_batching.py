@@ -8,8 +8,10 @@ from contextlib import asynccontextmanager
 from time import monotonic
 
 import pytest
+from gated_rag import SECONDS, make_rag
 from hypothesis import given
 from hypothesis import strategies as st
+from ragcore_serve.batching import Batcher, Draining, QueueFull
 
 from ragcore import Request
 from ragcore.errors import (
@@ -17,11 +19,8 @@ from ragcore.errors import (
     ConfigError,
     DeadlineError,
     QuestionError,
-    RequestCancelledError,
 )
 from ragcore.types import Answer, SearchResult, Token
-from ragcore_serve.batching import Batcher, Draining, QueueFull
-from gated_rag import SECONDS, make_rag
 
 
 @pytest.fixture

@@ -42,8 +42,8 @@ class ServeConfig(BaseModel):
         workers: processes that serve.
         pin: serve the version that is current at the start, and do not follow the store.
         interval: seconds between two looks at the store.
-        citations: end the text of chat completions with the sources.
         log_questions: write questions to the log.
+        citations: end the text of chat completions with the sources.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -68,8 +68,8 @@ class ServeConfig(BaseModel):
     workers: int = Field(default=1, ge=1)
     pin: bool = False
     interval: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    citations: bool = True
     log_questions: bool = False
+    citations: bool = True
 
     @model_validator(mode="after")
     def _questions_fit_the_queue(self) -> Self:

@@ -27,6 +27,7 @@ _LOG: Final = logging.getLogger("ragcore.serve")
 _BACKLOG: Final = 2048
 _LAST_BYTES_SECONDS: Final = 5
 """In which clients must have read the replies to what was drained."""
+_PATIENT_SIGNALS: Final = 2
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -57,7 +58,7 @@ class DrainingServer(uvicorn.Server):
 
     At the first SIGTERM or SIGINT it is not ready at once, and goes on replying, so that a load
     balancer sees that, until all questions that it admitted have been answered, or the time for it
-    is over. A second signal ends it without waiting.
+    is over. A second signal ends what is being computed, each with an error.
     """
 
     def __init__(
@@ -92,7 +93,8 @@ class DrainingServer(uvicorn.Server):
         self._drain_seconds = config.drain
         self._when_started = started
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._draining: asyncio.Task[None] | None = None
+        self._drains: list[asyncio.Task[None]] = []
+        self._signals = 0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to reply."""
@@ -116,25 +118,26 @@ class DrainingServer(uvicorn.Server):
                 signal.signal(number, handler)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to stop; at the second signal, stop."""
-        if self._pipelines.draining or self._loop is None:
-            self.force_exit = self._pipelines.draining
-            self.should_exit = True
+        """Begin to drain; at the second signal, wait no longer; at the third, drop everything."""
+        self._signals += 1
+        if self._loop is None or self._signals > _PATIENT_SIGNALS:
+            self.force_exit = self.should_exit = True
             return
         self._pipelines.begin_draining()
-        self._loop.call_soon_threadsafe(self._begin_to_drain)
+        seconds = self._drain_seconds if self._signals == 1 else 0.0
+        self._loop.call_soon_threadsafe(self._begin_to_drain, seconds)
 
-    def _begin_to_drain(self) -> None:
-        self._draining = asyncio.create_task(self._drain())
+    def _begin_to_drain(self, seconds: float) -> None:
+        # An event loop has no strong reference to its tasks.
+        self._drains.append(asyncio.create_task(self._drain(seconds)))
 
-    async def _drain(self) -> None:
-        _LOG.info("told to stop: finishing what was asked")
+    async def _drain(self, seconds: float) -> None:
+        _LOG.info("told to stop: finishing what was asked, within %g s", seconds)
         try:
-            if not await self._pipelines.drain(self._drain_seconds):
+            if not await self._pipelines.drain(seconds):
                 _LOG.warning(
-                    "stopped before all questions were answered: they took longer than --drain, "
-                    "%g s",
-                    self._drain_seconds,
+                    "stopped before all questions were answered: they took longer than %g s",
+                    seconds,
                 )
         finally:
             self.should_exit = True
