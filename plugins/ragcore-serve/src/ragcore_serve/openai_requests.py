@@ -78,7 +78,7 @@ class RagcoreOptions(BaseModel):
 
     citations: bool | None = None
     settings: Settings = Settings()
-    timeout: float | None = Field(None, gt=0, allow_inf_nan=False)
+    timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
 
 class ChatRequest(BaseModel):
@@ -104,8 +104,8 @@ class ChatRequest(BaseModel):
 
     model: str
     messages: list[ChatMessage] = Field(min_length=1)
-    max_tokens: int | None = Field(None, ge=1)
-    max_completion_tokens: int | None = Field(None, ge=1)
+    max_tokens: int | None = Field(default=None, ge=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
     n: int | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
