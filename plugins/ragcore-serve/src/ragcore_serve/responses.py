@@ -42,6 +42,7 @@ class ErrorReply(BaseModel):
 
 
 _MEANINGS: Final = {
+    400: "The body cannot be read.",
     401: "A token is needed.",
     403: "The caller may not do this, or asks from a host or page that is not served.",
     404: "There is no such pipeline, version or path.",
