@@ -41,6 +41,7 @@ HOOKS: Final[Mapping[str, str]] = {
     "metric": "ragcore_metrics",
     "model": "ragcore_models",
     "command": "ragcore_cli",
+    "router": "ragcore_routes",
 }
 """The kinds of component that a plugin can name, and the hook that lists each kind."""
 

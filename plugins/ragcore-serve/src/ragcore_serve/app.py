@@ -6,7 +6,8 @@ Knows the order in which a request passes: measures, log, host and origin, CORS,
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from importlib.util import find_spec
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -26,6 +27,7 @@ from ragcore_serve.hosts import HostGuard, hosts_of
 from ragcore_serve.limits import BodyLimit, RefusedBody
 from ragcore_serve.measuring import MeasuredRequests
 from ragcore_serve.metrics import Metrics
+from ragcore_serve.plugin_routes import mount_plugin_routes
 from ragcore_serve.responses import Json, error_reply
 from ragcore_serve.served import Pipelines
 from ragcore_serve.serving import Serving
@@ -54,8 +56,9 @@ def make_app(pipelines: Pipelines, config: ServeConfig, metrics: Metrics | None 
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
-        await pipelines.drain(config.drain)
+        async with tools:
+            yield
+            await pipelines.drain(config.drain)
 
     app = FastAPI(
         title="ragcore",
@@ -71,6 +74,8 @@ def make_app(pipelines: Pipelines, config: ServeConfig, metrics: Metrics | None 
     app.state.serving = serving
     for router in _ROUTERS:
         app.include_router(router)
+    mount_plugin_routes(app, serving.access)
+    tools = _mount_tools(app, serving)
     app.add_exception_handler(RagcoreError, _reply_to_ragcore_error)
     app.add_exception_handler(RequestValidationError, _reply_to_invalid_request)
     app.add_exception_handler(HTTPException, _reply_to_http_error)
@@ -88,6 +93,15 @@ def make_app(pipelines: Pipelines, config: ServeConfig, metrics: Metrics | None 
     app.add_middleware(AccessLog, messages=config.log_questions)
     app.add_middleware(MeasuredRequests, observe=serving.metrics.observe_request)
     return app
+
+
+def _mount_tools(app: FastAPI, serving: Serving) -> AbstractAsyncContextManager[None]:
+    """Serve the tools for assistants where the extra `mcp` is installed."""
+    if find_spec("mcp") is None:
+        return nullcontext()
+    from ragcore_serve.mcp import mount_mcp
+
+    return mount_mcp(app, serving)
 
 
 async def _reply_to_ragcore_error(request: Request, error: Exception) -> Response:

@@ -8,6 +8,7 @@ a reply (openai_replies.py). A model is a pipeline, `PIPELINE`, or one version o
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from datetime import datetime
 from time import monotonic
@@ -20,6 +21,7 @@ from starlette.responses import Response
 
 from ragcore.errors import RagcoreError, UnknownVersionError
 from ragcore_serve.errors import UnknownPipelineError, headers_of, invalid_request, status_of
+from ragcore_serve.leaving import while_connected
 from ragcore_serve.limits import RefusedBody
 from ragcore_serve.openai_replies import ChatReply
 from ragcore_serve.openai_requests import (
@@ -35,6 +37,8 @@ from ragcore_serve.serving import CallerNow, Serving, ServingNow, request_for
 from ragcore_serve.streams import EventResponse, data_frame
 
 __all__ = ["OpenAIRoute", "openai_error", "openai_row", "router"]
+
+_QUESTIONS: Final = logging.getLogger("ragcore.serve.questions")
 
 _BAD_REQUEST: Final = 400
 _UNPROCESSABLE: Final = 422
@@ -91,7 +95,9 @@ router = APIRouter(prefix="/v1", route_class=OpenAIRoute, tags=["OpenAI"])
 
 
 @router.post("/chat/completions", response_model=None)
-async def chat_completions(body: ChatRequest, caller: CallerNow, serving: ServingNow) -> Response:
+async def chat_completions(
+    request: Request, body: ChatRequest, caller: CallerNow, serving: ServingNow
+) -> Response:
     """Answer the user's last message; see docs/how-to/serve-openai.md."""
     check_fields(body)
     served, version = _model(serving, body.model)
@@ -103,6 +109,8 @@ async def chat_completions(body: ChatRequest, caller: CallerNow, serving: Servin
     if body.longest is not None:
         longest = min(longest, body.longest)
     deadline = serving.deadline(body.ragcore.timeout)
+    if serving.config.log_questions:
+        _QUESTIONS.info("%s: %s", served.name, ascii(question))
     await asyncio.to_thread(served.check_version, version)
     asked = request_for(caller, question, settings | {"max_new_tokens": longest}, version)
     citations = body.ragcore.citations
@@ -123,7 +131,7 @@ async def chat_completions(body: ChatRequest, caller: CallerNow, serving: Servin
             refusal=openai_error,
             deadline=deadline - monotonic(),
         )
-    (answer,) = await served.batcher.answer([asked], deadline=deadline)
+    (answer,) = await while_connected(request, served.batcher.answer([asked], deadline=deadline))
     if isinstance(answer, RagcoreError):
         raise answer
     return Json(reply.completion(answer))

@@ -77,8 +77,8 @@ class RagcoreOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     citations: bool | None = None
-    settings: Settings = Field(default_factory=Settings)
-    timeout: float | None = Field(None, gt=0, allow_inf_nan=False)
+    settings: Settings = Settings()
+    timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
 
 class ChatRequest(BaseModel):
@@ -104,14 +104,14 @@ class ChatRequest(BaseModel):
 
     model: str
     messages: list[ChatMessage] = Field(min_length=1)
-    max_tokens: int | None = Field(None, ge=1)
-    max_completion_tokens: int | None = Field(None, ge=1)
+    max_tokens: int | None = Field(default=None, ge=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
     n: int | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
-    ragcore: RagcoreOptions = Field(default_factory=RagcoreOptions)
+    ragcore: RagcoreOptions = RagcoreOptions()
 
     @property
     def longest(self) -> int | None:
