@@ -219,8 +219,8 @@ def open_pipelines(
     overrides: Sequence[str],
     config: ServeConfig,
     *,
-    metrics: Metrics,
-    tracing: Tracing,
+    metrics: Metrics | None = None,
+    tracing: Tracing | None = None,
 ) -> Pipelines:
     """Load pipelines, and begin to follow their stores.
 
@@ -228,12 +228,13 @@ def open_pipelines(
         files: in order; the first is the default.
         overrides: changes to each file, as on the command line.
         config: of the server.
-        metrics: counts the questions of each pipeline.
+        metrics: counts the questions of each pipeline; pass the same to `make_app`.
         tracing: makes spans of batches.
 
     Raises:
         ConfigError, StoreError: as `ragcore.load`.
     """
+    metrics, tracing = metrics or Metrics(), tracing or Tracing()
     pipelines: list[ServedPipeline] = []
     try:
         for file in files:
