@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
+from importlib.resources import files
 from pathlib import Path
 
+import httpx
 import pytest
 from ragcore_serve.workers import configure_workers
+
+from ragcore import build_memory
 
 SECONDS = 60
 SCRIPT = Path(__file__).with_name("supervised.py")
@@ -92,3 +98,56 @@ def test_workers_share_the_processors(workers, cpus, before, threads):
     environment = dict(before)
     configure_workers(workers, environment, cpus=cpus)
     assert environment == {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": threads}
+
+
+PIPELINE = """\
+ragcore: 1
+memory:
+  store: store
+  corpus: {use: jsonl, path: passages.jsonl}
+  retriever: {use: bm25}
+generator: {use: bart, model: world-reader}
+rag: {k: 1, grounded: true, beams: 1}
+"""
+
+
+@pytest.mark.skipif(
+    not (files("ragcore_world") / "reader" / "config.json").is_file(),
+    reason="this checkout has no trained reader",
+)
+def test_the_command_serves_by_workers_that_each_name_their_version(tmp_path):
+    (tmp_path / "pipeline.yaml").write_text(PIPELINE, encoding="utf-8")
+    passage = {"id": "et", "title": "Ethiopia", "text": "head of government: Abiy Ahmed Ali"}
+    (tmp_path / "passages.jsonl").write_text(json.dumps(passage) + "\n", encoding="utf-8")
+    build_memory(tmp_path / "pipeline.yaml", version="v1")
+    command = [sys.executable, "-m", "ragcore", "-v", "serve", "pipeline.yaml", "--port", "0"]
+    with (
+        (tmp_path / "log").open("w", encoding="utf-8") as log,
+        subprocess.Popen(
+            [*command, "--workers", "2"],
+            cwd=tmp_path,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=log,
+        ) as process,
+    ):
+        try:
+            line = process.stdout.readline()
+            found = re.search(r"serving pipeline on (http://\S+) by 2 workers", line)
+            assert found, line + (tmp_path / "log").read_text(encoding="utf-8")
+            with httpx.Client(base_url=found[1], timeout=SECONDS, trust_env=False) as client:
+                question = {"question": "Who is the head of government of Ethiopia?"}
+                (answer,) = client.post("/v1/answer", json=question).json()["answers"]
+                assert answer["memory"] == "v1"
+                shown = client.get("/metrics").text
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(SECONDS) == 0
+        finally:
+            process.kill()
+    serving = re.findall(
+        r'ragcore_memory_info\{pid="(\d+)",pipeline="(\w+)",version="v1"\} 1', shown
+    )
+    assert len({pid for pid, _ in serving}) == 2
+    assert 'ragcore_questions_total{outcome="answered",pipeline="pipeline"} 1.0' in shown
+    # Workers log as the command line says, and stopped as they were told to.
+    assert (tmp_path / "log").read_text(encoding="utf-8").count("told to stop") == 2

@@ -1,6 +1,6 @@
 """Make the app of a server: its routes, the errors of all of them, and what guards them.
 
-Knows the order in which a request passes: log, host and origin, CORS, body, token, route.
+Knows the order in which a request passes: measures, log, host and origin, CORS, body, token, route.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from ragcore_serve.config import ServeConfig, check_exposure
 from ragcore_serve.errors import InvalidRequestError, invalid_request
 from ragcore_serve.hosts import HostGuard, hosts_of
 from ragcore_serve.limits import BodyLimit, RefusedBody
+from ragcore_serve.measuring import MeasuredRequests
+from ragcore_serve.metrics import Metrics
 from ragcore_serve.plugin_routes import mount_plugin_routes
 from ragcore_serve.responses import Json, error_reply
 from ragcore_serve.served import Pipelines
@@ -41,7 +43,7 @@ _ROUTERS = (
 )
 
 
-def make_app(pipelines: Pipelines, config: ServeConfig) -> FastAPI:
+def make_app(pipelines: Pipelines, config: ServeConfig, metrics: Metrics | None = None) -> FastAPI:
     """Return the app that serves pipelines, which the caller closes.
 
     When the app shuts down, it drains them as `config.drain` says.
@@ -68,7 +70,7 @@ def make_app(pipelines: Pipelines, config: ServeConfig) -> FastAPI:
         openapi_url=None,
         redirect_slashes=False,
     )
-    serving = Serving(pipelines, config, Access(config))
+    serving = Serving(pipelines, config, Access(config), metrics or Metrics())
     app.state.serving = serving
     for router in _ROUTERS:
         app.include_router(router)
@@ -89,6 +91,7 @@ def make_app(pipelines: Pipelines, config: ServeConfig) -> FastAPI:
         )
     app.add_middleware(HostGuard, hosts=hosts_of(config), origins=config.cors)
     app.add_middleware(AccessLog, messages=config.log_questions)
+    app.add_middleware(MeasuredRequests, observe=serving.metrics.observe_request)
     return app
 
 

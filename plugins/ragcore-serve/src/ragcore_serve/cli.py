@@ -55,6 +55,9 @@ def serve(
     drain: Annotated[
         float, typer.Option(help="Seconds to finish what was asked, once told to stop.")
     ] = 30.0,
+    workers: Annotated[
+        int, typer.Option(help="Processes that serve; they share the memory's mapped files.")
+    ] = 1,
     pin: Annotated[
         bool, typer.Option("--pin", help="Stay with the version that is current at the start.")
     ] = False,
@@ -95,6 +98,7 @@ def serve(
             max_new_tokens=max_new_tokens,
             timeout=timeout,
             drain=drain,
+            workers=workers,
             pin=pin,
             interval=interval,
             citations=citations,

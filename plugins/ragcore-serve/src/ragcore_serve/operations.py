@@ -1,14 +1,14 @@
-"""The routes for what runs the server: whether it lives, and whether it can be asked.
+"""The routes for what runs the server: whether it lives, whether it can be asked, metrics.
 
-Knows the state of the pipelines. These two need no token, and say nothing of what is served.
+Knows the state of the pipelines. Only the metrics need a token: they name what is served.
 """
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
 from ragcore_serve.responses import ERRORS, Json
-from ragcore_serve.serving import ServingNow
+from ragcore_serve.serving import CallerNow, ServingNow
 
 __all__ = ["router"]
 
@@ -26,3 +26,10 @@ async def readyz(serving: ServingNow) -> Json:
     """Reply 503 from the moment that the server is told to stop."""
     serving.pipelines.check_ready()
     return Json({"status": "ready"})
+
+
+@router.get("/metrics", summary="Metrics for Prometheus", responses={401: ERRORS[401]})
+def metrics(serving: ServingNow, caller: CallerNow) -> Response:
+    """Return the metrics of all processes of this server."""
+    content, content_type = serving.metrics.exposition()
+    return Response(content, headers={"Content-Type": content_type})

@@ -9,7 +9,7 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -22,7 +22,8 @@ from ragcore.store.store import Store
 from ragcore_serve.batching import Batcher
 from ragcore_serve.config import ServeConfig
 from ragcore_serve.errors import NotReadyError, UnknownPipelineError
-from ragcore_serve.outcomes import Outcome
+from ragcore_serve.metrics import Metrics
+from ragcore_serve.tracing import Tracing
 
 __all__ = ["PipelineFile", "Pipelines", "ServedPipeline", "open_pipelines", "pipeline_files"]
 
@@ -218,7 +219,8 @@ def open_pipelines(
     overrides: Sequence[str],
     config: ServeConfig,
     *,
-    observe: Callable[[str, Outcome], None] | None = None,
+    metrics: Metrics | None = None,
+    tracing: Tracing | None = None,
 ) -> Pipelines:
     """Load pipelines, and begin to follow their stores.
 
@@ -226,15 +228,17 @@ def open_pipelines(
         files: in order; the first is the default.
         overrides: changes to each file, as on the command line.
         config: of the server.
-        observe: called with a pipeline's name and each outcome, in any thread.
+        metrics: counts the questions of each pipeline; pass the same to `make_app`.
+        tracing: makes spans of batches.
 
     Raises:
         ConfigError, StoreError: as `ragcore.load`.
     """
+    metrics, tracing = metrics or Metrics(), tracing or Tracing()
     pipelines: list[ServedPipeline] = []
     try:
         for file in files:
-            pipelines.append(_opened(file, overrides, config, observe))
+            pipelines.append(_opened(file, overrides, config, metrics, tracing))
     except BaseException:
         for pipeline in pipelines:
             pipeline.close()
@@ -246,7 +250,8 @@ def _opened(
     file: PipelineFile,
     overrides: Sequence[str],
     config: ServeConfig,
-    observe: Callable[[str, Outcome], None] | None,
+    metrics: Metrics,
+    tracing: Tracing,
 ) -> ServedPipeline:
     pipeline = load_config(file.path, overrides)
     store = Store(pipeline.memory.store)
@@ -260,11 +265,15 @@ def _opened(
         watch = None
         if not config.pin and not pinned:
             watch = rag.memory.watch(config.interval)
+        measured = metrics.pipeline(file.name, lambda: rag.memory.version)
         batcher = Batcher(
             rag,
             queue=config.queue,
             streams=config.streams,
-            observe=None if observe is None else lambda outcome: observe(file.name, outcome),
+            observe=measured.observe,
+            observe_batch=measured.observe_batch,
+            observe_queue=measured.observe_queue,
+            batch_span=tracing.batch,
         )
     except BaseException:
         rag.close()

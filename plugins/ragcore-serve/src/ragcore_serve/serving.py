@@ -7,7 +7,7 @@ of them. Knows FastAPI's dependencies; knows nothing of single routes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Annotated, Any, cast
 
@@ -17,6 +17,7 @@ import ragcore
 from ragcore.errors import ConfigError
 from ragcore_serve.auth import Access, Caller
 from ragcore_serve.config import ServeConfig
+from ragcore_serve.metrics import Metrics
 from ragcore_serve.served import Pipelines
 
 __all__ = [
@@ -39,11 +40,13 @@ class Serving:
         pipelines: that are served.
         config: the server's settings.
         access: who may ask.
+        metrics: of this process.
     """
 
     pipelines: Pipelines
     config: ServeConfig
     access: Access
+    metrics: Metrics = field(default_factory=Metrics)
 
     def seconds(self, timeout: float | None = None) -> float:
         """Return how long a request may take.
