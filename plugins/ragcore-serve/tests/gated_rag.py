@@ -22,20 +22,31 @@ class Gate:
 
     def __init__(self) -> None:
         self.reached = threading.Semaphore(0)
-        self.opened = threading.Event()
-        self.opened.set()
+        self._condition = threading.Condition()
+        self._open = True
+        self._passes = 0
 
     def close(self) -> None:
         # Who passed it before has not reached it now.
         self.reached = threading.Semaphore(0)
-        self.opened.clear()
+        self._open = False
 
     def open(self) -> None:
-        self.opened.set()
+        with self._condition:
+            self._open = True
+            self._condition.notify_all()
+
+    def let_one_pass(self) -> None:
+        with self._condition:
+            self._passes += 1
+            self._condition.notify_all()
 
     def wait(self) -> None:
         self.reached.release()
-        assert self.opened.wait(SECONDS)
+        with self._condition:
+            assert self._condition.wait_for(lambda: self._open or self._passes, SECONDS)
+            if not self._open:
+                self._passes -= 1
 
 
 class GatedGenerator(TableGenerator):
@@ -45,6 +56,11 @@ class GatedGenerator(TableGenerator):
         super().__init__(config)
         self.gate = Gate()
         self.batches: list[list[str]] = []
+        self.steps = 0
+
+    def step(self, state, tokens):
+        self.steps += 1
+        return super().step(state, tokens)
 
     def read(self, questions, passages):
         self.batches.append(list(questions))

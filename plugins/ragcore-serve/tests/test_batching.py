@@ -19,6 +19,7 @@ from ragcore.errors import (
     ConfigError,
     DeadlineError,
     QuestionError,
+    RagcoreError,
 )
 from ragcore.types import Answer, SearchResult, Token
 
@@ -87,8 +88,10 @@ def test_callers_that_wait_are_answered_together_as_each_alone(rag):
 
 
 def test_the_oldest_question_is_answered_first_with_those_of_its_settings(rag):
+    sizes = []
+
     async def main():
-        async with batching(rag) as batcher:
+        async with batching(rag, observe_batch=sizes.append) as batcher:
             first = await hold(batcher, rag)
             tasks = [
                 ask(batcher, name, k=k) for name, k in [("a", 2), ("b", 1), ("c", 2), ("d", 1)]
@@ -101,6 +104,7 @@ def test_the_oldest_question_is_answered_first_with_those_of_its_settings(rag):
     asyncio.run(main())
     batches = [list(dict.fromkeys(batch)) for batch in rag.generator.batches]
     assert batches == [["hold"], ["a", "c"], ["b", "d"]]
+    assert sizes == [1, 2, 2]
 
 
 def test_a_question_that_fails_fails_alone(rag):
@@ -157,36 +161,45 @@ def test_a_question_whose_deadline_passes_in_the_queue_is_not_computed(rag):
     assert rag.generator.questions == ["hold"] * 3
 
 
+def test_the_batch_thread_itself_computes_nothing_whose_deadline_has_passed(rag):
+    outcomes, settled = [], threading.Event()
+
+    def observe(outcome):
+        outcomes.append(outcome)
+        settled.set()
+
+    async def main():
+        async with batching(rag, observe=observe) as batcher:
+            task = ask(batcher, "late", deadline=monotonic())
+            await asyncio.sleep(0)
+            # The event loop is busy, as with other callers.
+            assert settled.wait(SECONDS)
+            assert [type(result) for result in await task] == [DeadlineError]
+
+    asyncio.run(main())
+    assert [outcome.batch for outcome in outcomes] == [0]
+    assert not rag.generator.questions
+
+
 def test_a_deadline_ends_one_question_of_a_running_batch_and_no_other(rag):
     async def main():
         async with batching(rag) as batcher:
             first = await hold(batcher, rag)
-            patient = ask(batcher, "patient")
-            await queued(batcher, first, 1)
-            hasty = ask(batcher, "hasty", timeout=0.5)
+            hasty, patient = ask(batcher, "hasty", timeout=0.3), ask(batcher, "patient")
             await queued(batcher, first, 2)
-            rag.generator.gate.close()
-            rag.generator.gate.open()
+            rag.generator.gate.let_one_pass()
             await first
-            rag.generator.gate.close()
-            return await hasty, await patient
-
-    async def in_one_batch():
-        async with batching(rag) as batcher:
-            rag.generator.gate.close()
-            task = asyncio.create_task(
-                batcher.answer([Request("hasty", {"timeout": 0.05}), Request("patient")])
-            )
-            hasty_only = ask(batcher, "x", timeout=0.05)
-            (result,) = await hasty_only
-            assert isinstance(result, DeadlineError)
-            assert not task.done()
+            await reached(rag)
+            (late,) = await hasty
+            assert batcher.running == 2
+            assert not patient.done()
             rag.generator.gate.open()
-            return await task
+            (answer,) = await patient
+            return late, answer
 
-    hasty, patient = asyncio.run(in_one_batch())
-    assert isinstance(hasty, DeadlineError)
-    assert patient == rag.answer("patient")[0]
+    late, answer = asyncio.run(main())
+    assert isinstance(late, DeadlineError)
+    assert answer == rag.answer("patient")[0]
 
 
 def test_a_caller_that_leaves_the_queue_is_not_computed_and_its_neighbours_are(rag):
@@ -219,9 +232,8 @@ def test_a_batch_that_all_callers_have_left_ends_before_its_first_token(rag):
                 await first
             assert (batcher.admitted, batcher.running) == (0, 1)
 
-    rag.generator.steps = 0
     asyncio.run(main())
-    assert rag.generator.steps == 0
+    assert (rag.generator.passes, rag.generator.steps) == (1, 0)
 
 
 def test_questions_that_wait_for_a_swap_are_each_answered_by_one_version(rag):
@@ -439,41 +451,51 @@ def shared_rag(tmp_path_factory):
 def test_every_question_has_exactly_one_outcome_whatever_callers_do(shared_rag, callers):
     rag, outcomes, ends = shared_rag, [], []
 
-    async def call(batcher, questions, k, deed, steps):
-        for _ in range(steps):
-            await asyncio.sleep(0)
+    async def read(batcher, question, k, deed):
         try:
-            if deed in ("stream", "close"):
-                stream = batcher.stream(Request(questions[0], {"k": k}))
-                if deed == "close":
-                    await stream.aclose()
-                ends.extend(["cancelled"] if deed == "close" else [])
-                if deed == "stream":
-                    ends.append(type((await collect(stream))[-1]).__name__)
-                return
-            requests = [Request(question, {"k": k}) for question in questions]
+            stream = batcher.stream(Request(question, {"k": k}))
+            if deed == "close":
+                await stream.aclose()
+                ends.append("cancelled")
+            else:
+                ends.append((await collect(stream))[-1])
+        except RagcoreError as error:
+            ends.append(error)
+
+    async def call(batcher, questions, k, deed):
+        requests = [Request(question, {"k": k}) for question in questions]
+        try:
             deadline = monotonic() if deed == "late" else None
-            ends.extend(
-                type(each).__name__ for each in await batcher.answer(requests, deadline=deadline)
-            )
-        except QueueFull:
-            ends.extend(["QueueFull"] * (len(questions) if deed not in ("stream", "close") else 1))
+            ends.extend(await batcher.answer(requests, deadline=deadline))
+        except QueueFull as error:
+            ends.extend([error] * len(questions))
         except asyncio.CancelledError:
             ends.extend(["cancelled"] * len(questions))
-        except (ComponentError, QuestionError) as error:
-            ends.append(type(error).__name__)
+
+    async def begin(batcher, questions, k, deed, steps):
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        if deed in ("stream", "close"):
+            await read(batcher, questions[0], k, deed)
+        else:
+            await call(batcher, questions, k, deed)
 
     async def main():
         async with batching(rag, queue=6, streams=2, observe=outcomes.append) as batcher:
-            tasks = [asyncio.create_task(call(batcher, *caller)) for caller in callers]
+            tasks = [asyncio.create_task(begin(batcher, *caller)) for caller in callers]
             for _ in range(2):
                 await asyncio.sleep(0)
             for task, (_, _, deed, _) in zip(tasks, callers, strict=True):
                 if deed == "leave":
                     task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            for result in await asyncio.gather(*tasks, return_exceptions=True):
+                # One that was cancelled before it asked has asked nothing.
+                assert result is None or isinstance(result, asyncio.CancelledError)
 
     asyncio.run(main())
-    asked = sum(1 if deed in ("stream", "close") else len(q) for q, _, deed, _ in callers)
-    never = sum(1 for _ in [])
-    assert len(outcomes) == len(ends) <= asked + never
+    assert len(outcomes) == len(ends)
+    refused = [outcome for outcome in outcomes if outcome.kind == "refused"]
+    assert len(refused) == sum(isinstance(end, QueueFull) for end in ends)
+    # What a caller has is what was observed; of one that left, whatever it was.
+    seen = {id(outcome.result) for outcome in outcomes}
+    assert all(end == "cancelled" or id(end) in seen for end in ends)

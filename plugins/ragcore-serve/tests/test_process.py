@@ -16,9 +16,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from ragcore_serve.config import ServeConfig
+from ragcore_serve.errors import UnknownPipelineError
+from ragcore_serve.served import open_pipelines, pipeline_files
 
 from ragcore import build_memory
 from ragcore.cli import main
+from ragcore.errors import ConfigError
 from ragcore.store.store import Store
 
 SECONDS = 60
@@ -106,15 +110,19 @@ def test_the_command_answers_switches_follows_and_ends_with_0(folder):
 
 
 @reader_needed
-def test_a_pinned_server_stays_with_its_version(folder):
-    with started(folder, "--pin", "--interval", "0.05") as (process, client):
-        refused = client.post("/v1/admin/activate", json={"version": "2016-11"})
-        assert refused.status_code == 409
-        assert "memory.version names one" in refused.json()["error"]["message"]
-        Store(folder / "store").activate("2016-11")
-        assert served(client) == ("2018-12", "Abiy Ahmed Ali")
-        process.send_signal(signal.SIGINT)
-        assert process.wait(SECONDS) == 0
+def test_pinned_pipelines_stay_with_the_version_of_the_start(folder):
+    (folder / "other.yaml").write_text(PIPELINE.replace("k: 1", "k: 2"), encoding="utf-8")
+    named = pipeline_files([str(folder / "pipeline.yaml"), f"two={folder / 'other.yaml'}"])
+    with open_pipelines(named, ["rag.beams=2"], ServeConfig(pin=True)) as pipelines:
+        assert [each.name for each in pipelines] == ["pipeline", "two"]
+        assert [each.rag.config.k for each in pipelines] == [1, 2]
+        assert {each.rag.config.beams for each in pipelines} == {2}
+        assert pipelines.get(None) is pipelines.get("pipeline")
+        with pytest.raises(ConfigError, match=r"memory\.version names one"):
+            pipelines.get("pipeline").rag.activate("2016-11")
+        with pytest.raises(UnknownPipelineError, match="did you mean 'two'"):
+            pipelines.get("tow")
+        assert pipelines.default.rag.memory.version == "2018-12"
 
 
 @pytest.mark.parametrize(

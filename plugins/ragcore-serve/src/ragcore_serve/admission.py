@@ -26,18 +26,27 @@ _LONGEST_RETRY: Final = 60.0
 class Admission:
     """A bounded count of what is admitted and has not ended; safe to use from any thread."""
 
-    def __init__(self, limit: int, what: str, *, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self,
+        limit: int,
+        what: str,
+        changed: Callable[[int], None] | None = None,
+        *,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
         """Begin empty.
 
         Args:
             limit: how many may be admitted at a time.
             what: they are, in the plural, for errors.
+            changed: called with the count whenever it changes, one call at a time.
             clock: tells the time in seconds.
         """
         if limit < 1:
             raise ValueError(f"the limit of {what} is {limit}: expected at least 1")
         self.limit = limit
         self._what = what
+        self._changed = changed
         self._clock = clock
         self._lock = threading.Lock()
         self._count = 0
@@ -79,12 +88,14 @@ class Admission:
             if not self._count:
                 self._busy_since = self._clock()
             self._count += count
+            self._note_change()
 
     def leave(self, count: int = 1) -> None:
         """Note that some of what was admitted has ended, in whatever way."""
         with self._lock:
             self._departures.append((self._busy_seconds(), count))
             self._count -= count
+            self._note_change()
             if self._count:
                 return
             self._busy = self._departures[-1][0]
@@ -104,6 +115,10 @@ class Admission:
                 return future
         future.set_result(None)
         return future
+
+    def _note_change(self) -> None:
+        if self._changed is not None:
+            self._changed(self._count)
 
     def _seconds_until_room(self, count: int) -> float:
         """Estimate when there is room for some more, from the rate at which work has ended."""

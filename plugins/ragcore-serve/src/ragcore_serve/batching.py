@@ -12,15 +12,14 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context, copy_context
 from functools import partial
-from math import isfinite
 from time import monotonic
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
-from ragcore import Cancellation, Rag, Request
+from ragcore import Rag, Request
 from ragcore.errors import (
     ComponentError,
     DeadlineError,
@@ -32,7 +31,8 @@ from ragcore.process.cpus import usable_cpus
 from ragcore.types import Answer
 from ragcore_serve.admission import Admission
 from ragcore_serve.event_stream import EventStream
-from ragcore_serve.outcomes import Draining, Outcome, OutcomeKind, QueueFull, kind_of
+from ragcore_serve.outcomes import Draining, Outcome, QueueFull, kind_of
+from ragcore_serve.tickets import Call, Ticket, earlier_deadline, until_next_deadline
 
 __all__ = ["Batcher", "Draining", "Outcome", "QueueFull"]
 
@@ -40,72 +40,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _LOG: Final = logging.getLogger("ragcore.serve")
-
-
-class _Call:
-    """A caller that waits, in its event loop, until all its questions have ended."""
-
-    def __init__(self, questions: int) -> None:
-        self._loop = asyncio.get_running_loop()
-        self.done: asyncio.Future[None] = self._loop.create_future()
-        self.unsettled = questions
-
-    def wake(self) -> None:
-        """Let the caller go on; called from any thread."""
-        try:
-            self._loop.call_soon_threadsafe(self._finish)
-        except RuntimeError:
-            # The loop is closed, and the caller with it: nobody is left to be woken.
-            _LOG.debug("a question ended after its event loop was closed")
-
-    def _finish(self) -> None:
-        if not self.done.done():
-            self.done.set_result(None)
-
-
-class _Ticket:
-    """A question that was admitted, until its result is there."""
-
-    def __init__(self, request: Request, deadline: float | None, call: _Call) -> None:
-        settings = cast("dict[str, Any]", dict(request.settings))
-        self.admitted = monotonic()
-        self.deadline = _earlier(deadline, self.admitted, settings)
-        self.cancellation = Cancellation(settings.pop("cancellation", None))
-        self.question = request.question
-        self.settings = settings
-        # Python takes 1 and True for equal, a filter does not.
-        self.key = repr(sorted(item for item in settings.items() if item[1] is not None))
-        self.call = call
-        self.context = copy_context()
-        self.queued = True
-        self.taken: float | None = None
-        self.batch = 0
-        self.result: Answer | RagcoreError | None = None
-
-    def stopped(self, now: float) -> RagcoreError | None:
-        """Return why the question should not be computed; None where it should."""
-        if self.cancellation.cancelled:
-            return RequestCancelledError("the question was cancelled while it waited: ask again")
-        if self.deadline is not None and now >= self.deadline:
-            return DeadlineError(
-                f"the question was not answered within its time, "
-                f"{self.deadline - self.admitted:.3g} s: give it more time, or ask again when the "
-                "server has less to do"
-            )
-        return None
-
-    def request(self, now: float) -> Request:
-        """Return what the pipeline is asked, with the time that is left."""
-        settings = {**self.settings, "cancellation": self.cancellation}
-        if self.deadline is not None:
-            settings["timeout"] = self.deadline - now
-        return Request(self.question, cast("Any", settings))
-
-    def outcome(self, kind: OutcomeKind, result: Answer | RagcoreError) -> Outcome:
-        """Describe how the question ends now."""
-        now = monotonic()
-        waited = (now if self.taken is None else self.taken) - self.admitted
-        return Outcome(kind, result, now - self.admitted, waited, self.batch)
 
 
 class Batcher:
@@ -124,6 +58,7 @@ class Batcher:
         streams: int,
         observe: Callable[[Outcome], None] | None = None,
         observe_batch: Callable[[int], None] | None = None,
+        observe_queue: Callable[[int], None] | None = None,
         batch_span: Callable[[Sequence[Context]], AbstractContextManager[object]] | None = None,
     ) -> None:
         """Begin without a thread; each is started when it is first needed.
@@ -134,6 +69,8 @@ class Batcher:
             streams: how many streams may be computed at a time.
             observe: called with each outcome, in any thread.
             observe_batch: called with the size of each batch, in the batch thread.
+            observe_queue: called with how many questions are admitted and unfinished, whenever that
+                changes, in any thread; must not raise.
             batch_span: surrounds the computation of a batch; called with the contexts of its
                 callers.
         """
@@ -141,12 +78,13 @@ class Batcher:
         self._observe = observe
         self._observe_batch = observe_batch
         self._batch_span = batch_span
-        self._questions = Admission(queue, "questions")
+        self._questions = Admission(queue, "questions", observe_queue)
         self._streams = Admission(streams, "streams")
         self._lock = threading.Lock()
-        self._queue: deque[_Ticket] = deque()
-        self._batch: list[_Ticket] = []
+        self._queue: deque[Ticket] = deque()
+        self._batch: list[Ticket] = []
         self._working = False
+        self._work: Future[None] | None = None
         self._open_streams: set[EventStream] = set()
         # An executor ends its threads when it is dropped, and at the interpreter's exit.
         self._thread = ThreadPoolExecutor(1, "ragcore-batches")
@@ -201,12 +139,12 @@ class Batcher:
         if not requests:
             return []
         self._admit(self._questions, len(requests))
-        call = _Call(len(requests))
-        tickets = [_Ticket(request, deadline, call) for request in requests]
+        call = Call(len(requests))
+        tickets = [Ticket(request, deadline, call) for request in requests]
         try:
             self._enqueue(tickets)
             while not call.done.done():
-                await asyncio.wait({call.done}, timeout=_until_next_deadline(tickets))
+                await asyncio.wait({call.done}, timeout=until_next_deadline(tickets))
                 for ticket in tickets:
                     if ticket.result is None and (error := ticket.stopped(monotonic())):
                         self._end_early(ticket, error)
@@ -235,7 +173,7 @@ class Batcher:
         """
         self._admit(self._streams, 1)
         settings = cast("dict[str, Any]", dict(request.settings))
-        until = _earlier(deadline, monotonic(), settings)
+        until = earlier_deadline(deadline, monotonic(), settings)
         try:
             stream = EventStream(self._rag, request.question, settings, until, self._end_stream)
         except BaseException:
@@ -292,7 +230,8 @@ class Batcher:
     async def drain(self, timeout: float) -> bool:
         """Admit nothing from now on, and wait for what was admitted; then end the threads.
 
-        What is unfinished after the timeout ends with Draining.
+        What is unfinished after the timeout ends with Draining; its batch ends before its next
+        token.
 
         Args:
             timeout: in seconds.
@@ -301,6 +240,7 @@ class Batcher:
             Whether all of it was finished.
         """
         lanes = [asyncio.wrap_future(lane.drain()) for lane in (self._questions, self._streams)]
+        deadline = monotonic() + timeout
         _, unfinished = await asyncio.wait(lanes, timeout=timeout)
         if unfinished:
             error = Draining("the server stopped before the answer was known: ask again")
@@ -312,6 +252,11 @@ class Batcher:
                 stream.stop(error)
             for lane in unfinished:
                 lane.cancel()
+        if self._work is not None:
+            # A batch that all callers have left ends before its next token.
+            work = asyncio.wrap_future(self._work)
+            await asyncio.wait({work}, timeout=max(0.0, deadline - monotonic()))
+            work.cancel()
         self._thread.shutdown(wait=False)
         self._callers.shutdown(wait=False, cancel_futures=True)
         return not unfinished
@@ -331,12 +276,12 @@ class Batcher:
                 self._report(Outcome("refused", refusal, streamed=streamed))
             raise
 
-    def _enqueue(self, tickets: Sequence[_Ticket]) -> None:
+    def _enqueue(self, tickets: Sequence[Ticket]) -> None:
         with self._lock:
             self._queue.extend(tickets)
             if self._working:
                 return
-            self._thread.submit(self._answer_waiting)
+            self._work = self._thread.submit(self._answer_waiting)
             self._working = True
 
     def _answer_waiting(self) -> None:
@@ -353,11 +298,11 @@ class Batcher:
                 for ticket in batch:
                     self._settle(ticket, fault)
 
-    def _take(self) -> list[_Ticket]:
+    def _take(self) -> list[Ticket]:
         """Take the question that has waited longest, and those that may be answered with it."""
         size = self._rag.config.batch_size
         with self._lock:
-            batch: list[_Ticket] = []
+            batch: list[Ticket] = []
             for ticket in self._queue:
                 if not batch or ticket.key == batch[0].key:
                     batch.append(ticket)
@@ -370,9 +315,9 @@ class Batcher:
             self._working = bool(batch)
         return batch
 
-    def _answer_batch(self, batch: Sequence[_Ticket]) -> None:
+    def _answer_batch(self, batch: Sequence[Ticket]) -> None:
         now = monotonic()
-        asked: list[_Ticket] = []
+        asked: list[Ticket] = []
         for ticket in batch:
             if error := ticket.stopped(now):
                 self._settle(ticket, error)
@@ -390,12 +335,12 @@ class Batcher:
         for ticket, result in zip(asked, results, strict=True):
             self._settle(ticket, result)
 
-    def _end_early(self, ticket: _Ticket, error: RagcoreError) -> None:
+    def _end_early(self, ticket: Ticket, error: RagcoreError) -> None:
         """End a question, and its computation once no other of its batch needs it."""
         ticket.cancellation.cancel()
         self._settle(ticket, error)
 
-    def _settle(self, ticket: _Ticket, result: Answer | RagcoreError) -> None:
+    def _settle(self, ticket: Ticket, result: Answer | RagcoreError) -> None:
         """End a question with its result; the first one stands."""
         with self._lock:
             if ticket.result is not None:
@@ -423,29 +368,3 @@ class Batcher:
             self._observe(outcome)
         except Exception:
             _LOG.exception("an observer of outcomes failed")
-
-
-def _earlier(deadline: float | None, now: float, settings: dict[str, Any]) -> float | None:
-    """Return the earlier of a deadline and the end of the settings' `timeout`, taken out of them.
-
-    A timeout that is none stays: the pipeline says what is wrong with it.
-    """
-    timeout = settings.get("timeout")
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float | None):
-        return deadline
-    if timeout is not None and not (isfinite(timeout) and timeout > 0):
-        return deadline
-    settings.pop("timeout", None)
-    if timeout is None:
-        return deadline
-    return now + timeout if deadline is None else min(deadline, now + timeout)
-
-
-def _until_next_deadline(tickets: Sequence[_Ticket]) -> float | None:
-    """Return the seconds until the next question ends by its deadline; None without one."""
-    deadlines = [
-        ticket.deadline
-        for ticket in tickets
-        if ticket.result is None and ticket.deadline is not None
-    ]
-    return max(0.0, min(deadlines) - monotonic()) if deadlines else None

@@ -17,7 +17,6 @@ def serve(
     pipelines: Annotated[
         list[str],
         typer.Argument(
-            metavar="PIPELINE...",
             help="Pipelines' YAML files, FILE or NAME=FILE; also changes to all: rag.k=10.",
         ),
     ],

@@ -1,0 +1,94 @@
+"""Two real processes behind one socket: one is killed, both are told to stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from ragcore_serve.workers import configure_workers
+
+SECONDS = 60
+SCRIPT = Path(__file__).with_name("supervised.py")
+
+
+@contextmanager
+def supervised(mode="serve", stop_seconds=SECONDS):
+    """Start a supervisor of two workers; nothing of it is left at the end."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")}
+    with subprocess.Popen(
+        [sys.executable, str(SCRIPT), mode, str(stop_seconds)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as process:
+        try:
+            yield process, int(process.stdout.readline())
+        finally:
+            process.kill()
+
+
+class Client:
+    """A connection that a worker has accepted, and serves until it is told to finish."""
+
+    def __init__(self, port: int, stack: ExitStack) -> None:
+        connection = socket.create_connection(("127.0.0.1", port), timeout=SECONDS)
+        self._lines = stack.enter_context(stack.enter_context(connection).makefile("rw"))
+        pid, *self.environment = self._lines.readline().split()
+        self.pid = int(pid)
+
+    def finish(self) -> str:
+        print("finish", file=self._lines, flush=True)
+        return self._lines.readline().strip()
+
+
+def test_a_killed_worker_loses_its_own_requests_and_is_started_again():
+    with supervised() as (process, port), ExitStack() as stack:
+        assert process.stdout.readline() == "ready\n"
+        killed, other = Client(port, stack), Client(port, stack)
+        assert killed.pid != other.pid
+        policy, threads, folder = killed.environment
+        assert policy == "PASSIVE"
+        assert int(threads) >= 1
+        assert folder == other.environment[2]
+        os.kill(killed.pid, signal.SIGKILL)
+        # The other serves one client at a time: this one is a new worker's.
+        new = Client(port, stack)
+        assert new.pid not in (killed.pid, other.pid)
+        process.send_signal(signal.SIGTERM)
+        assert other.finish() == new.finish() == "done"
+        assert process.wait(SECONDS) == 0
+        assert not Path(folder).exists()
+
+
+def test_a_worker_that_does_not_stop_in_time_is_killed():
+    with supervised(stop_seconds=0.2) as (process, port), ExitStack() as stack:
+        assert process.stdout.readline() == "ready\n"
+        stuck = Client(port, stack)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(SECONDS) == 0
+        with pytest.raises(ProcessLookupError):
+            os.kill(stuck.pid, 0)
+
+
+def test_a_worker_that_cannot_begin_ends_the_server():
+    with supervised("broken") as (process, _):
+        _, errors = process.communicate(timeout=SECONDS)
+        assert process.returncode == 1
+        assert "ended before it was ready, with exit code 3" in errors
+
+
+@pytest.mark.parametrize(
+    ("workers", "cpus", "before", "threads"),
+    [(4, 8, {}, "2"), (3, 2, {}, "1"), (2, 8, {"OMP_NUM_THREADS": "7"}, "7")],
+)
+def test_workers_share_the_processors(workers, cpus, before, threads):
+    environment = dict(before)
+    configure_workers(workers, environment, cpus=cpus)
+    assert environment == {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": threads}
