@@ -65,7 +65,7 @@ def test_tools_answer_search_and_list_versions_as_the_pipeline_does(address, rag
     names, answer, search, versions = called(
         address,
         ("answer", {"question": QUESTION, "version": "v1", "k": 2}),
-        ("search", {"question": QUESTION, "k": 1}),
+        ("search", {"question": QUESTION, "k": 3}),
         ("versions", {}),
     )
     assert names == ["answer", "search", "versions"]
@@ -77,8 +77,10 @@ def test_tools_answer_search_and_list_versions_as_the_pipeline_does(address, rag
         "v1-0",
         "v1-1",
     }
-    (found,) = rag.search(QUESTION, 1, where={"n": {"lte": 1}})
-    assert [each["id"] for each in search.structured_content["passages"]] == [found.passages[0].id]
+    (found,) = rag.search(QUESTION, 3, where={"n": {"lte": 1}})
+    ids = [each["id"] for each in search.structured_content["passages"]]
+    assert ids == [passage.id for passage in found.passages]
+    assert len(ids) == 2
     assert versions.structured_content["serving"] == "v1"
     assert [each["name"] for each in versions.structured_content["versions"]] == ["v1", "v2"]
 

@@ -17,6 +17,8 @@ from tests.helpers.table_generator import TableGenerator
 from tests.helpers.word_encoder import dense_part
 
 ASKED = [{"role": "user", "content": QUESTION}]
+LONG = "who rules chad in 1960"
+"""A question whose answer is longer than the pipeline lets it be, without a beam."""
 PLAIN = {"ragcore": {"citations": False}}
 
 
@@ -159,18 +161,29 @@ def test_usage_counts_tokens_of_the_generator(client, rag):
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
 def test_the_longest_answer_is_never_longer_than_the_pipeline_s(client, rag, name):
-    (expected,) = rag.answer(QUESTION, max_new_tokens=2)
-    short = ask(client, **{name: 2}, extra_body=PLAIN)
+    (expected,) = rag.answer(LONG, beams=1, max_new_tokens=2)
+    asked = [{"role": "user", "content": LONG}]
+    greedy = {"ragcore": {"citations": False, "settings": {"beams": 1}}}
+    short = ask(client, messages=asked, **{name: 2}, extra_body=greedy)
     assert short.choices[0].message.content == expected.text
     assert short.usage.completion_tokens == 2
     assert short.choices[0].finish_reason == "length"
-    long = ask(client, **{name: 4000}, extra_body=PLAIN)
-    assert long.choices[0].message.content == rag.answer(QUESTION)[0].text
-    more = {"ragcore": {"citations": False, "settings": {"max_new_tokens": 9}}}
-    longer = rag.answer(QUESTION, max_new_tokens=9)[0]
-    reply = ask(client, extra_body=more)
-    assert reply.choices[0].message.content == longer.text
-    assert reply.choices[0].finish_reason == ("length" if len(longer.tokens) == 9 else "stop")
+    long = ask(client, messages=asked, **{name: 4000}, extra_body=greedy)
+    assert long.choices[0].message.content == rag.answer(LONG, beams=1)[0].text
+    assert long.usage.completion_tokens == rag.config.max_new_tokens
+
+
+def test_a_setting_makes_an_answer_longer_than_the_pipeline_s(client, rag):
+    (expected,) = rag.answer(LONG, beams=1, max_new_tokens=12)
+    assert rag.config.max_new_tokens < len(expected.tokens) < 12
+    settings = {"max_new_tokens": 12, "beams": 1}
+    reply = ask(
+        client,
+        messages=[{"role": "user", "content": LONG}],
+        extra_body={"ragcore": {"citations": False, "settings": settings}},
+    )
+    assert reply.choices[0].message.content == expected.text
+    assert reply.choices[0].finish_reason == "stop"
 
 
 def test_settings_of_ragcore_are_those_of_a_request(client, rag):
