@@ -12,7 +12,15 @@ from ragcore_serve.plugin_routes import Guarded
 from ragcore_serve.serving import administrator, authenticated
 from serving_app import ADMIN, QUESTION, SALES, TOKEN, serving
 
-WITHOUT_TOKEN = {"/livez", "/readyz", "/docs", "/docs/docs.js", "/docs/docs.css"}
+WITHOUT_TOKEN = {
+    "/livez",
+    "/readyz",
+    "/docs",
+    "/docs/docs.js",
+    "/docs/docs.css",
+    "/",
+    "/page/{name}",
+}
 """What says nothing of what is served; a browser sends no token for a page's files."""
 ALLOWED = {"v1:3", "v2:3"}
 """The passages that the token allows, {"n": 3}."""

@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 import ragcore
 from ragcore.errors import RagcoreError
-from ragcore_serve import admin, documents, openai_api, operations, routes
+from ragcore_serve import admin, documents, openai_api, operations, page, routes
 from ragcore_serve.access import AccessLog
 from ragcore_serve.auth import Access
 from ragcore_serve.config import ServeConfig, check_exposure
@@ -40,6 +40,7 @@ _ROUTERS = (
     admin.router,
     operations.router,
     documents.router,
+    page.router,
 )
 
 
