@@ -7,7 +7,7 @@ the receiver treats them as read-only.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import exp, inf, log, log1p
+from math import exp, inf, isnan, log, log1p, nan
 from operator import ge
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
@@ -292,6 +292,12 @@ class Answer:
             field which it names, or that it allows no passage.
         numbers: the number that each piece of evidence is cited by, where they are not 1 to k by
             falling prior: an answer without some passages keeps the others' numbers.
+        confidence: the probability that the answer is right, by `rag.confidence`; without its
+            slope exp(`log_prob`), the probability that the model gives the answer. For the
+            abstaining answer always the latter. NaN, the default, stands for exp(`log_prob`).
+        withheld: whether the confidence is below `rag.confidence.threshold`, so that `text` is a
+            best guess only and should not be passed on as an answer. Never where the answer is the
+            abstaining one.
     """
 
     question: str
@@ -314,6 +320,13 @@ class Answer:
     dropped_mass: float = 0.0
     filter_notes: tuple[str, ...] = ()
     numbers: tuple[int, ...] = ()
+    confidence: float = nan
+    withheld: bool = False
+
+    def __post_init__(self) -> None:
+        if isnan(self.confidence):
+            # Sums of rounded logarithms may exceed 0.
+            object.__setattr__(self, "confidence", min(exp(self.log_prob), 1.0))
 
     @property
     def closed_book(self) -> bool:

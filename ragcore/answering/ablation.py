@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from ragcore.answering.confidence import with_confidence
 from ragcore.answering.evidence import Retrieved, make_answer
 from ragcore.config import RagConfig
 from ragcore.contracts import Generator
@@ -103,7 +104,10 @@ def without(
         elif answer.abstains:
             # It abstained with all passages, so no other answer was searched for.
             ranked = []
-    winner = _answer(answer, ranked, remaining, generator, marginalize) if ranked else None
+    winner = None
+    if ranked:
+        winner = _answer(answer, ranked, remaining, generator, marginalize)
+        winner = with_confidence(winner, config.confidence)
     same = hypotheses[0]
     return Without(tuple(passage_ids), same.log_prob, winner, len(hypotheses), same.dropped_mass)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from ragcore.answering.confidence import with_confidence
 from ragcore.answering.evidence import Retrieved, make_answer
 from ragcore.answering.reading import read_passages
 from ragcore.answering.stopwatch import Stopwatch
@@ -229,7 +230,7 @@ class Answerer:
 
     def _answer(self, question: _OpenQuestion, version: str) -> Answer:
         grounding = question.grounding
-        return make_answer(
+        answer = make_answer(
             self.generator,
             self.config.marginalize,
             question.retrieved,
@@ -238,6 +239,7 @@ class Answerer:
             version,
             grounding.spans if grounding else None,
         )
+        return with_confidence(answer, self.config.confidence)
 
     def _prefix_decoder(self, question: _OpenQuestion) -> Callable[[Sequence[int]], str]:
         """Return what decodes the first tokens of an answer to text that cannot change."""

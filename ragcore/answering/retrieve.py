@@ -18,7 +18,7 @@ from ragcore.memory.memory import Memory
 from ragcore.questions.texts import check_questions
 from ragcore.types import Passage, SearchResult
 
-__all__ = ["results_to_read", "retrieve", "retrieved", "with_prior"]
+__all__ = ["results_to_read", "retrieve", "retrieved", "with_prior", "with_temperature"]
 
 
 def retrieve(
@@ -72,3 +72,9 @@ def with_prior(
     # Without any hit the generator answers alone, with prior 1.
     prior = log_prior(torch.tensor(list(scores) or [0.0]), temperature)  # [max(k, 1)]
     return Retrieved(question, list(passages), list(scores), prior)
+
+
+def with_temperature(read: Retrieved, temperature: float) -> Retrieved:
+    """Return a question with the prior that its passages have by another temperature."""
+    prior = with_prior(read.question, read.passages, read.scores, temperature).log_prior
+    return replace(read, log_prior=prior)

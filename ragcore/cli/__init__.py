@@ -34,6 +34,8 @@ COMMANDS: Final = {
     "train": "fine-tune question encoder and generator through the marginal",
     "eval": "measure answers to a file of questions, with intervals",
     "experiment": "compare systems on the same questions: grids, statistics, cost",
+    "calibrate": "fit temperature, confidence and the threshold to withhold answers",
+    "tune": "choose settings on dev questions, and report them on test questions",
     "replay": "repeat an evaluation, and show what differs",
     "verify": "recompute a served answer's log p by the definition",
     "memory": "build, list, verify and activate the versions of a memory",

@@ -97,7 +97,7 @@ def experiment(
         typer.Option(metavar="FOLDER", help="Where results go; by default results."),
     ] = None,
     processes: Annotated[
-        int | None, typer.Option(help="How many systems run at the same time; 1.")
+        int | None, typer.Option(help="How many processes share the work; 1.")
     ] = None,
     cost: Annotated[
         int | None,

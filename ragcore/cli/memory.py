@@ -1,4 +1,4 @@
-"""`ragcore memory`: build, update and calibrate a memory; versions.py has the rest."""
+"""`ragcore memory`: build and update a memory; versions.py has the rest."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 
 from ragcore.cli import versions
 from ragcore.cli.arguments import JsonOption, PipelineArgument, StoreArgument, is_override
+from ragcore.cli.calibrate import calibrate_temperature
 from ragcore.cli.compare import compare
 from ragcore.cli.progress import stage_bars
 from ragcore.cli.search import search
@@ -22,15 +23,16 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="Build, update, activate, compare, export and calibrate versions of a memory.",
+    help="Build, update, activate, compare and export versions of a memory.",
     add_completion=False,
 )
 
 for command in (compare, *versions.COMMANDS):
     app.command(command.__name__.rstrip("_"))(command)
 
-# The name that `ragcore search` had before.
+# The name that `ragcore search` had before; and what `ragcore calibrate` has grown from.
 app.command("search", hidden=True)(search)
+app.command("calibrate", hidden=True)(calibrate_temperature)
 
 _Overrides = Annotated[
     list[str] | None,
@@ -176,48 +178,6 @@ def _changes_and_overrides(arguments: list[str]) -> tuple[Path | None, list[str]
             "written as section.key=value"
         )
     return Path(files[0]) if files else None, overrides
-
-
-@app.command()
-def calibrate(
-    pipeline: PipelineArgument,
-    questions: Annotated[
-        str, typer.Argument(help="JSON lines, each with question and answer or answers.")
-    ],
-    overrides: _Overrides = None,
-    write: Annotated[
-        bool, typer.Option("--write", help="Write the temperature into the pipeline's file.")
-    ] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Fit memory.temperature to the value that makes right answers most probable."""
-    from ragcore.config.edit import write_temperature
-    from ragcore.errors import ConfigError
-    from ragcore.evaluation.calibration import calibrate as fit
-    from ragcore.evaluation.calibration import read_answered_questions
-    from ragcore.rag import load
-    from ragcore.views.calibration import calibration_view
-    from ragcore.views.console import print_view
-
-    if write and overrides:
-        raise ConfigError(
-            "--write with changes to the file: the temperature would be fitted to another pipeline "
-            "than the file's; change the file first, or leave --write out"
-        )
-    texts, answers = read_answered_questions(questions)
-    with load(pipeline, *(overrides or ())) as rag:
-        calibration = fit(rag, texts, answers)
-    temperature = calibration.fitted.temperature
-    if write:
-        write_temperature(pipeline, temperature)
-    if as_json:
-        print_json({**calibration.to_dict(), "written": write})
-        return
-    print_view(calibration_view(calibration))
-    if write:
-        print_text(f"\nwritten into {pipeline}: temperature: {temperature!r}")
-    else:
-        print_text(f"\nmemory:\n  temperature: {temperature!r}")
 
 
 def _counts(updated: UpdateInfo) -> str:

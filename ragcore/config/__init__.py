@@ -12,6 +12,7 @@ from ragcore.config.load import load_component, load_config, load_store_config, 
 from ragcore.config.models import (
     AbstainConfig,
     CacheConfig,
+    ConfidenceConfig,
     MemoryConfig,
     PipelineConfig,
     RagConfig,
@@ -21,6 +22,7 @@ from ragcore.config.schema import config_schema
 __all__ = [
     "AbstainConfig",
     "CacheConfig",
+    "ConfidenceConfig",
     "MemoryConfig",
     "PipelineConfig",
     "RagConfig",

@@ -16,6 +16,7 @@ from ragcore.registry.components import ComponentConfig, ComponentSpec, ConfigPa
 __all__ = [
     "AbstainConfig",
     "CacheConfig",
+    "ConfidenceConfig",
     "MemoryConfig",
     "PipelineConfig",
     "RagConfig",
@@ -52,6 +53,36 @@ class AbstainConfig(ComponentConfig):
         le=1,
         description="abstain where that answer's own probability is above this",
     )
+
+
+class ConfidenceConfig(ComponentConfig):
+    """How log p(y|x) becomes the probability that the answer is right, and when that is too low."""
+
+    slope: float | None = Field(
+        default=None,
+        allow_inf_nan=False,
+        description="the confidence is 1 / (1 + exp(-(slope · log p + intercept))); with null for "
+        "both it is p(y|x) itself",
+    )
+    intercept: float | None = Field(
+        default=None, allow_inf_nan=False, description="see slope; set both or neither"
+    )
+    threshold: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="an answer of lower confidence is withheld; 0 withholds none",
+    )
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> Self:
+        if (self.slope is None) != (self.intercept is None):
+            missing = "slope" if self.slope is None else "intercept"
+            raise ValueError(
+                f"{missing} is missing: set slope and intercept, as `ragcore calibrate` fits them, "
+                "or neither"
+            )
+        return self
 
 
 class RagConfig(ComponentConfig):
@@ -99,6 +130,11 @@ class RagConfig(ComponentConfig):
     )
     abstain: AbstainConfig | None = Field(
         default=None, description="when to answer that the passages do not say; null never does"
+    )
+    confidence: ConfidenceConfig | None = Field(
+        default=None,
+        description="what answers' confidence is, and when one is withheld; null is p(y|x), and "
+        "withholds none",
     )
 
     @model_validator(mode="after")

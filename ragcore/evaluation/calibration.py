@@ -35,7 +35,14 @@ from ragcore.marginalization import Marginal, log_prior, sequence_log_prob, toke
 from ragcore.questions import read_questions
 from ragcore.rag import Rag
 
-__all__ = ["Calibration", "Fit", "calibrate", "read_answered_questions"]
+__all__ = [
+    "Calibration",
+    "Fit",
+    "calibrate",
+    "check_right_answers",
+    "fit_temperature",
+    "read_answered_questions",
+]
 
 PER_DECADE: Final = 10
 DECADES: Final = 3
@@ -110,11 +117,31 @@ def calibrate(
             are empty.
     """
     right = [[answer] if isinstance(answer, str) else list(answer) for answer in answers]
-    _check(questions, right)
-    with rag.memory.reading() as memory, torch.inference_mode():
+    check_right_answers(questions, right)
+    with rag.memory.reading() as memory:
         version, temperature = memory.version, memory.temperature
         retrieved = retrieve(memory, questions, rag.config)
-        table = _Table(rag, retrieved, right)
+    return fit_temperature(rag, retrieved, right, version, temperature)
+
+
+def fit_temperature(
+    rag: Rag,
+    retrieved: Sequence[Retrieved],
+    answers: Sequence[Sequence[str]],
+    version: str,
+    temperature: float,
+) -> Calibration:
+    """Fit the temperature as `calibrate` does, on passages that are retrieved already.
+
+    Args:
+        rag: the pipeline whose generator reads the passages.
+        retrieved: the questions with their passages, by any temperature.
+        answers: for each question its right answers.
+        version: of the memory that was searched.
+        temperature: the memory's own.
+    """
+    with torch.inference_mode():
+        table = _Table(rag, retrieved, answers)
     one, current = table.fit(1.0), table.fit(temperature)
     best = _best_exponent(lambda exponent: table.log_prob(10.0**exponent))
     # Four digits, as the temperature is written into a file.
@@ -125,7 +152,7 @@ def calibrate(
         one=one,
         current=current,
         top_best=table.top_best(),
-        questions=len(questions),
+        questions=len(retrieved),
         answers=len(table.owners),
         found=sum(bool(question.passages) for question in retrieved),
         memory=version,
@@ -272,7 +299,12 @@ def _padded(tables: Sequence[Tensor], value: float) -> Tensor:
     return padded
 
 
-def _check(questions: Sequence[str], answers: Sequence[Sequence[str]]) -> None:
+def check_right_answers(questions: Sequence[str], answers: Sequence[Sequence[str]]) -> None:
+    """Refuse questions that no temperature can be fitted on.
+
+    Raises:
+        QuestionError: as `calibrate`.
+    """
     if not questions or len(questions) != len(answers):
         raise QuestionError(
             f"{len(questions)} questions with {len(answers)} answers: calibrating takes one or "

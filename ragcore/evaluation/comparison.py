@@ -24,10 +24,10 @@ from ragcore.config import PipelineConfig, load_config
 from ragcore.errors import QuestionError
 from ragcore.evaluation.candidate import open_candidate
 from ragcore.evaluation.checks import absent_passages
-from ragcore.evaluation.prediction import has_abstained
+from ragcore.evaluation.prediction import is_right
 from ragcore.evaluation.searching import BATCH
 from ragcore.questions import LabelledQuestion
-from ragcore.questions.matching import is_correct, is_relevant, same_answer
+from ragcore.questions.matching import is_relevant, same_answer
 from ragcore.rag import Rag
 from ragcore.types import Answer
 
@@ -289,7 +289,7 @@ def _judged(
     right, ids = question.answers_by(version), question.passage_ids_by(version)
     correct = None
     if question.judged_by(version):
-        correct = is_correct(answer.text, question, version, abstained=has_abstained(answer))
+        correct = is_right(answer, question)
     recalled = None
     if right or ids:
         recalled = any(

@@ -115,7 +115,8 @@ def reliability(predictions: Sequence[Prediction], bins: int = BINS) -> list[Rel
     """Compare confidence with accuracy, bin by bin (DeGroot and Fienberg, 1983; Guo et al., 2017).
 
     Answers by which the pipeline abstains count like others: their confidence is the probability
-    of abstaining, and they are right where there is no answer.
+    of abstaining, and they are right where there is no answer. Withheld answers do not count: their
+    confidence is that of a best guess, and to withhold it is right or wrong for another reason.
 
     Args:
         predictions: any number.
@@ -129,7 +130,7 @@ def reliability(predictions: Sequence[Prediction], bins: int = BINS) -> list[Rel
     """
     if bins < 1:
         raise MetricError(f"{bins} bins: expected 1 or more")
-    judged = [each for each in predictions if each.correct is not None]
+    judged = [each for each in predictions if each.correct is not None and not each.withheld]
     confidence = np.array([confidence_of(each) for each in judged])  # [n]
     correct = np.array([bool(each.correct) for each in judged], np.float64)  # [n]
     index = bin_of(confidence, bins)  # [n]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self, cast
@@ -24,6 +23,7 @@ __all__ = [
     "RankedPassage",
     "Ranking",
     "has_abstained",
+    "is_right",
     "make_predictions",
     "unique_ids",
 ]
@@ -85,10 +85,12 @@ class Prediction:
         correct: whether the answer is right; None where that is not known.
         passages: those that the answer was read from (`rag.k`), best first.
         unanswerable: whether the question is known to have no answer; `right` is empty then.
-        abstained: whether the answer is the abstaining one of `rag.abstain`.
+        abstained: whether no answer is given: it is the abstaining one of `rag.abstain`, or it is
+            withheld.
         ranking: what metrics of passages see, as deep as the deepest of them; None where none was
             asked for.
-        confidence: the probability that the pipeline gives its answer; None without an answer.
+        confidence: as `Answer.confidence`; None without an answer.
+        withheld: whether `answer` is a best guess that is withheld for its low confidence.
     """
 
     id: str
@@ -104,17 +106,18 @@ class Prediction:
     abstained: bool = False
     ranking: Ranking | None = None
     confidence: float | None = None
+    withheld: bool = False
 
     @property
     def text(self) -> str:
-        """The answer, for metrics of answers.
+        """The answer, for metrics of answers; empty where it is withheld.
 
         Raises:
             MetricError: there is none.
         """
         if self.answer is None:
             raise _unanswered(self)
-        return self.answer
+        return "" if self.withheld else self.answer
 
     @property
     def log_p(self) -> float:
@@ -178,8 +181,20 @@ def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
 
 
 def has_abstained(answer: Answer) -> bool:
-    """Tell whether an answer is the abstaining one: it was decoded to the same tokens."""
-    return answer.abstention is not None and answer.abstention.token_ids == answer.token_ids
+    """Tell whether no answer is given: it was decoded to the abstaining one, or is withheld."""
+    unknown = answer.abstention
+    return answer.withheld or (unknown is not None and unknown.token_ids == answer.token_ids)
+
+
+def is_right(answer: Answer, question: LabelledQuestion) -> bool:
+    """Tell whether what a pipeline answers is right; see `is_correct`.
+
+    To withhold an answer is right where there is none, and else wrong.
+    """
+    version = answer.memory
+    if answer.withheld:
+        return question.unanswerable_by(version) and not question.answers_by(version)
+    return is_correct(answer.text, question, version, abstained=has_abstained(answer))
 
 
 def _unanswered(prediction: Prediction) -> MetricError:
@@ -243,10 +258,9 @@ def _prediction(
     version: str,
 ) -> Prediction:
     version = version if answer is None else answer.memory
-    abstained = answer is not None and has_abstained(answer)
     correct = None
     if answer is not None and question.judged_by(version):
-        correct = is_correct(answer.text, question, version, abstained=abstained)
+        correct = is_right(answer, question)
     return Prediction(
         id=name,
         question=question.question,
@@ -268,7 +282,8 @@ def _prediction(
             for evidence in (() if answer is None else answer.evidence)
         ),
         unanswerable=question.unanswerable_by(version),
-        abstained=abstained,
+        abstained=answer is not None and has_abstained(answer),
         ranking=ranking,
-        confidence=None if answer is None else math.exp(answer.log_prob),
+        confidence=None if answer is None else answer.confidence,
+        withheld=answer is not None and answer.withheld,
     )

@@ -164,7 +164,7 @@ def _drawn_together(
             rng=np.random.default_rng(_SEED),
         )
         low, high = result.confidence_interval
-        ends_of = [(float(one), float(other)) for one, other in zip(low, high, strict=True)]
+        ends_of = [(float(lower), float(upper)) for lower, upper in zip(low, high, strict=True)]
     return [errors.get(index, interval) for index, interval in enumerate(ends_of)]
 
 
@@ -189,24 +189,26 @@ def _tested_together(
             own = moved[:, ends[index] - table.shape[1] : ends[index]]
             table_sums, other_sums = sums[index]
             try:
-                one = _values(metric, table_sums + own)
-                other = _values(metric, other_sums - own)
+                first_values = _values(metric, table_sums + own)
+                second_values = _values(metric, other_sums - own)
             # As in `_drawn_together`.
             except Exception as error:
                 errors[index] = error
                 continue
-            differences = np.abs(other - one)
+            differences = np.abs(second_values - first_values)
             if not np.isfinite(differences).all():
                 errors[index] = MetricError("its figure is no number once runs are exchanged")
                 continue
             if first:
                 observed[index] = differences[0]
-                rounding[index] = _ROUNDING * max(np.abs(one).max(), np.abs(other).max())
+                rounding[index] = _ROUNDING * max(
+                    np.abs(first_values).max(), np.abs(second_values).max()
+                )
             as_large[index] += int((differences >= observed[index] - rounding[index]).sum())
         first = False
     # The observed labels are among those counted, and their number is the 1 of (… + 1).
     total = 2**count if exact else EXCHANGES + 1
-    return [errors.get(index, float(found / total)) for index, found in enumerate(as_large)]
+    return [errors.get(index, float(number / total)) for index, number in enumerate(as_large)]
 
 
 def _exchanges(count: int) -> Iterator[Table]:

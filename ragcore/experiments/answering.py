@@ -19,7 +19,7 @@ from ragcore.evaluation.running import settings_of_today
 from ragcore.evaluation.searching import evidence_ranking
 from ragcore.experiments.blocks import Journal
 from ragcore.experiments.results import Counters
-from ragcore.experiments.searching import Asked, Found, Needs
+from ragcore.experiments.searching import Asked, BlockHits, Needs
 from ragcore.experiments.sharing import batches, pairs_of, read_batch
 from ragcore.questions.texts import check_questions
 from ragcore.registry.discovery import registry
@@ -40,14 +40,14 @@ class Answering:
         pipeline: how it answers.
         version: of its memory.
         needs: how many passages it reads and ranks.
-        found: the file of what was searched for; None where it needs no search.
+        hits_file: of what was searched for; None where it needs no search.
     """
 
     folder: Path
     pipeline: Pipeline
     version: str
     needs: Needs
-    found: Path | None
+    hits_file: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +82,9 @@ class AnswerTask:
         for config in configs:
             # Fails before anything is read.
             Answerer(generator, config)
-        paths = {each.found for each in self.answering if each.found is not None}
-        found: dict[Path | None, Found] = {path: Found.read(path) for path in paths}
-        retrieved = [self._retrieved(each, found, resources) for each in self.answering]
+        paths = {each.hits_file for each in self.answering if each.hits_file is not None}
+        hits: dict[Path | None, BlockHits] = {path: BlockHits.read(path) for path in paths}
+        retrieved = [self._retrieved(each, hits, resources) for each in self.answering]
         answers: list[list[Answer]] = [[] for _ in self.answering]
         most = max(max(config.k, 1) * config.batch_size for config in configs)
         read = 0
@@ -100,7 +100,7 @@ class AnswerTask:
         for each, its_answers in zip(self.answering, answers, strict=True):
             for answer in its_answers:
                 registry().hook.ragcore_answered(answer=answer)
-            rankings = self._rankings(each, its_answers, found)
+            rankings = self._rankings(each, its_answers, hits)
             predictions = make_predictions(
                 self.asked.questions, its_answers, rankings, names=self.asked.names
             )
@@ -109,7 +109,7 @@ class AnswerTask:
         return Counters(pairs_read=read, pairs_shared=pairs - read)
 
     def _retrieved(
-        self, system: Answering, found: dict[Path | None, Found], resources: Resources
+        self, system: Answering, hits: dict[Path | None, BlockHits], resources: Resources
     ) -> list[Retrieved]:
         """Return each question with the passages that a system reads, and their prior."""
         config = resources.config(system.pipeline)
@@ -117,7 +117,7 @@ class AnswerTask:
         for number, question in enumerate(self.asked.questions):
             passages, scores = [], list[float]()
             if config.rag.k:
-                rows, row_scores = found[system.found].passages(number, config.rag.k)
+                rows, row_scores = hits[system.hits_file].passages(number, config.rag.k)
                 passages = resources.passages(system.pipeline).take(rows)
                 scores = list(row_scores)
             temperature = config.memory.temperature
@@ -125,7 +125,7 @@ class AnswerTask:
         return retrieved
 
     def _rankings(
-        self, system: Answering, answers: list[Answer], found: dict[Path | None, Found]
+        self, system: Answering, answers: list[Answer], hits: dict[Path | None, BlockHits]
     ) -> list[Ranking] | None:
         """Return what metrics of passages see: what was read, where that is as deep already."""
         depth = system.needs.ranked
@@ -136,4 +136,4 @@ class AnswerTask:
                 evidence_ranking(answer, question, depth)
                 for answer, question in zip(answers, self.asked.questions, strict=True)
             ]
-        return list(found[system.found].rankings[depth])
+        return list(hits[system.hits_file].rankings[depth])

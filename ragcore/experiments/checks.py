@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from ragcore.config import PipelineConfig
 from ragcore.config.source import Entry, Items, Mapping, Scalar, Source, SourcePosition
@@ -23,11 +23,11 @@ from ragcore.evaluation.choosing import (
 from ragcore.evaluation.metrics.base import Metric
 from ragcore.evaluation.report import QuestionSource
 from ragcore.evaluation.trec_runs import read_trec_run
+from ragcore.experiments.apart import check_apart, read_some
 from ragcore.experiments.config import ExperimentConfig
+from ragcore.experiments.folders import settings_of
 from ragcore.experiments.grid import PlacedSystem
 from ragcore.questions import LabelledQuestion
-from ragcore.questions.normalization import normalize
-from ragcore.registry.components import to_plain
 from ragcore.store.store import Store
 
 __all__ = ["ExperimentChecker"]
@@ -35,9 +35,6 @@ __all__ = ["ExperimentChecker"]
 _SHOWN: Final = 3
 _NAMES: Final = 20
 """How many examples, and how many names of systems, a message shows."""
-
-_WITHOUT_EFFECT: Final = ("cache", "verify")
-"""Keys of `memory` that change no answer."""
 
 
 class ExperimentChecker:
@@ -51,9 +48,7 @@ class ExperimentChecker:
         """Read the questions under a key; None where they cannot be read."""
         position = self._at(key)
         try:
-            asked = questions.read()
-            if not asked:
-                raise QuestionError(f"{questions.path}: no question: give one or more")
+            asked = read_some(questions)
         except RagcoreError as error:
             self._source.fault(position, str(error))
             return None
@@ -63,16 +58,10 @@ class ExperimentChecker:
         self, asked: Sequence[LabelledQuestion], dev: Sequence[LabelledQuestion]
     ) -> None:
         """Refuse dev questions that are test questions too."""
-        texts = {normalize(question.question) for question in asked}
-        both = [question.question for question in dev if normalize(question.question) in texts]
-        if both:
-            shown = ", ".join(map(repr, both[:_SHOWN])) + (", …" if len(both) > _SHOWN else "")
-            self._source.fault(
-                self._at("dev"),
-                f"dev: {len(both)} of its {len(dev)} questions are in 'questions' too ({shown}): a "
-                "threshold that is chosen on the questions it is reported on looks better than it "
-                "is; remove them from one of the two",
-            )
+        try:
+            check_apart(asked, dev, "a threshold")
+        except QuestionError as error:
+            self._source.fault(self._at("dev"), f"dev: {error}")
 
     def metrics(self) -> dict[str, Metric] | None:
         """Make the metrics that the file names; None where it names none."""
@@ -134,12 +123,12 @@ class ExperimentChecker:
         for (position, message), blamed in faults.items():
             self._source.fault(position, f"{_listed(blamed)}: {message}")
         for position, pairs in twins.items():
-            (one, other), *more = pairs
+            (first, second), *more = pairs
             also = f" ({len(more)} more are the same as another, too)" if more else ""
             depends = "retrieval depends" if retrieval else "answers depend"
             self._source.fault(
                 position,
-                f"the systems {one!r} and {other!r} are the same{also}: no setting differs that "
+                f"the systems {first!r} and {second!r} are the same{also}: no setting differs that "
                 f"{depends} on; remove one",
             )
         return versions
@@ -296,15 +285,11 @@ def _check_version(config: PipelineConfig, names: Sequence[str], version: str | 
 
 def _content(config: PipelineConfig, version: str | None, *, build: bool, retrieval: bool) -> str:
     """Write all that answers, or retrieval alone, depend on as a text."""
-    plain: dict[str, Any] = to_plain(config)
-    memory = plain["memory"] | {"version": version}
+    memory = config.memory
     # A memory that is there is of the corpus that it was built from.
-    for key in (*_WITHOUT_EFFECT, *(() if build else ("corpus",))):
-        del memory[key]
-    if retrieval:
-        del memory["temperature"]
-        return json.dumps([memory, plain["rag"]["where"]], sort_keys=True)
-    return json.dumps([memory, plain["rag"], plain["generator"]], sort_keys=True)
+    corpus = memory.corpus.to_dict() if build and memory.corpus is not None else None
+    settings = settings_of(config, retrieval=retrieval)
+    return json.dumps([settings, str(memory.store), version, corpus], sort_keys=True)
 
 
 def _answers(placed: PlacedSystem) -> bool:

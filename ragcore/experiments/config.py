@@ -131,7 +131,7 @@ class ExperimentConfig(QuestionsPart, SystemsPart):
     )
     build: bool = Field(False, description="build memories that are missing, in the output folder")
     output: ConfigPath = Field(Path("results"), description="folder of the results")
-    processes: int = Field(1, ge=1, description="systems that run at the same time")
+    processes: int = Field(1, ge=1, description="processes that share the work")
     cost: int = Field(
         20,
         ge=0,

@@ -30,14 +30,20 @@ _LAST: Final = 2000
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """What the file has: how many questions the experiment wanted, and the cost."""
+    """What the file has: how many questions the experiment wanted, how deep, and the cost."""
 
     asked: int
     cost: Cost
+    depth: int | None = None
 
 
-def recorded_cost(folder: Path, asked: int) -> Cost | None:
+def recorded_cost(folder: Path, asked: int, depth: int | None) -> Cost | None:
     """Return the cost that was measured with so many questions, from a run's folder, or None.
+
+    Args:
+        folder: of the run.
+        asked: how many questions the experiment wants.
+        depth: as for `measure_cost`; a run is used again for less deep measures, its cost is not.
 
     Raises:
         ConfigError: the file is damaged.
@@ -53,7 +59,7 @@ def recorded_cost(folder: Path, asked: int) -> Cost | None:
             f"{path}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}: remove the file, and the "
             "cost is measured again"
         ) from None
-    return record.cost if record.asked == asked else None
+    return record.cost if (record.asked, record.depth) == (asked, depth) else None
 
 
 def measure_cost(
@@ -96,7 +102,7 @@ def measure_cost(
         )
     row: dict[str, Any] = json.loads(lines[-1])
     cost = Cost(**row)
-    write_file(folder / _FILE, json.dumps({"asked": asked, "cost": asdict(cost)}) + "\n")
+    write_file(folder / _FILE, json.dumps(asdict(_Record(asked, cost, depth))) + "\n")
     return cost
 
 

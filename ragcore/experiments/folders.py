@@ -32,16 +32,20 @@ from ragcore.registry.components import ComponentSpec, to_plain
 
 __all__ = [
     "DEV",
+    "SEARCHES",
     "Record",
     "digest_of",
     "identity",
     "is_complete",
     "remove_run",
     "run_folder",
+    "settings_of",
     "stamps",
 ]
 
 DEV: Final = "dev"
+SEARCHES: Final = "searches"
+"""Folder of what an unfinished experiment searched for."""
 _RECORD: Final = "experiment.json"
 _FORMAT: Final = 1
 _LONGEST: Final = 60
@@ -66,23 +70,30 @@ def identity(
         questions: digests of the questions with their labels, by part.
         retrieval: whether there are no answers.
     """
-    plain = to_plain(config)
-    memory = {key: value for key, value in plain["memory"].items() if key not in _UNRELATED}
-    settings: dict[str, Any] = {"memory": memory}
-    if retrieval:
-        del memory["temperature"]
-        settings["where"] = plain["rag"]["where"]
-    else:
-        settings |= {"generator": plain["generator"], "rag": plain["rag"]}
     specs = [config.memory.retriever, None if retrieval else config.generator]
     return {
-        "settings": settings,
+        "settings": settings_of(config, retrieval=retrieval),
         "manifest": manifest,
         "questions": dict(questions),
         "retrieval": retrieval,
         "ragcore": __version__,
         "files": [stamps(spec) for spec in specs if spec is not None],
     }
+
+
+def settings_of(config: PipelineConfig, *, retrieval: bool) -> dict[str, Any]:
+    """Return the settings that answers, or retrieval alone, depend on, without the memory's files.
+
+    Args:
+        config: of the pipeline.
+        retrieval: whether there are no answers.
+    """
+    plain = to_plain(config)
+    memory = {key: value for key, value in plain["memory"].items() if key not in _UNRELATED}
+    if retrieval:
+        del memory["temperature"]
+        return {"memory": memory, "where": plain["rag"]["where"]}
+    return {"memory": memory, "generator": plain["generator"], "rag": plain["rag"]}
 
 
 def stamps(spec: ComponentSpec[Any]) -> list[list[Any]]:

@@ -114,8 +114,8 @@ class _Expander:
                 # A fault of every value is one of the key.
                 message += self._advice(position, planned)
                 blamed.positions = {position}
-            for place in blamed.positions:
-                self._source.fault(place, f"{_listed(blamed.systems)}: {message}")
+            for blamed_position in blamed.positions:
+                self._source.fault(blamed_position, f"{_listed(blamed.systems)}: {message}")
         self._check_names(systems)
         return Expansion(tuple(systems), tuple(self._pipeline_faults))
 
@@ -226,8 +226,8 @@ class _Expander:
             return ""
         blamed = {
             name
-            for (place, _), each in self._faults.items()
-            if place == position
+            for (faulty, _), each in self._faults.items()
+            if faulty == position
             for name in each.systems
         }
         concerned = {

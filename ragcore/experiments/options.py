@@ -25,7 +25,9 @@ from ragcore.config.source import (
 )
 from ragcore.questions.sources import is_dataset
 
-__all__ = ["Options", "apply_options"]
+__all__ = ["SWEEP_FORM", "Options", "apply_options", "split_sweep"]
+
+SWEEP_FORM: Final = "write KEY=VALUE,VALUE, as in rag.k=1,5"
 
 Systems = Sequence[str | Path] | Dict[str, str | Path]
 
@@ -52,7 +54,7 @@ class Options(TypedDict, total=False):
         depth: passages to search for.
         build: build missing memories.
         output: folder of the results.
-        processes: systems that run at the same time.
+        processes: processes that share the work.
         cost: questions by which cost is measured.
     """
 
@@ -106,6 +108,15 @@ def apply_options(tree: Mapping, source: Source, options: Options) -> None:
     for name in _PLAIN:
         if values.get(name) is not None:
             writer.put(name, writer.node(values[name], f"{name} {values[name]}"))
+
+
+def split_sweep(text: str) -> tuple[str, str]:
+    """Return the key of a sweep such as "rag.k=1,5", and its values as a list in YAML.
+
+    The key is empty where the text has no key or no values.
+    """
+    key, _, values = (part.strip() for part in text.partition("="))
+    return (key, f"[{values}]") if values else ("", "")
 
 
 class _Writer:
@@ -188,15 +199,14 @@ class _Writer:
         written = set()
         for text in sweep:
             position = self.origin(f"sweep {text}")
-            key, equals, values_text = (part.strip() for part in text.partition("="))
-            if not equals or not key or not values_text:
-                form = "write KEY=VALUE,VALUE, as in rag.k=1,5"
-                self._source.fault(position, f"not a sweep: {form}")
+            key, values_text = split_sweep(text)
+            if not key:
+                self._source.fault(position, f"not a sweep: {SWEEP_FORM}")
             elif key in written:
                 self._source.fault(position, f"a second sweep of {key}: write all values in one")
             else:
                 written.add(key)
-                values = self._source.override_value(f"[{values_text}]", position.origin)
+                values = self._source.override_value(values_text, position.origin)
                 if values is not None:
                     entries[key] = Entry(position, values)
 

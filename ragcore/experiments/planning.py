@@ -126,16 +126,16 @@ class Planner:
         if is_retrieval(system, self._experiment):
             check_answered(self._measured.metrics)
         stores = stores_of(system, self._experiment.output, build=self._experiment.build)
-        places = [each for store in stores if (each := located(system, store)) is not None]
-        for place in () if self._fresh else places:
-            folder = self._complete(system, place)
+        candidates = [each for store in stores if (each := located(system, store)) is not None]
+        for candidate in () if self._fresh else candidates:
+            folder = self._complete(system, candidate)
             if folder is not None:
                 record = Record.read(folder)
                 assert record is not None
-                return self._planned(system, place, folder, record, reused=True)
-        place, memory = self._open(system, places)
-        self._resources.keep_config(place.pipeline, place.config)
-        identical, digest = self._digests(system, place)
+                return self._planned(system, candidate, folder, record, reused=True)
+        candidate, memory = self._open(system, candidates)
+        self._resources.keep_config(candidate.pipeline, candidate.config)
+        identical, digest = self._digests(system, candidate)
         folder = run_folder(self._experiment.output, system.name, digest)
         if self._fresh:
             remove_run(folder)
@@ -146,45 +146,47 @@ class Planner:
             self._measured.depth,
             deepest_ranking(memory),
             "exact" in memory.retriever.capabilities,
-            self._warnings(place, memory),
+            self._warnings(candidate, memory),
         )
-        return self._planned(system, place, folder, record, reused=False)
+        return self._planned(system, candidate, folder, record, reused=False)
 
     def _planned(
-        self, system: System, place: Located, folder: Path, record: Record, *, reused: bool
+        self, system: System, candidate: Located, folder: Path, record: Record, *, reused: bool
     ) -> Plan:
         """Check the metrics against the memory, and return the plan."""
         measured = self._measured
         for asked in measured.asked.values():
-            check_labels(asked, place.version, measured.metrics)
+            check_labels(asked, candidate.version, measured.metrics)
         _, depth, _ = limited_search(
             measured.metrics, measured.depth, record.deepest, chosen=measured.chosen
         )
         retrieval = is_retrieval(system, self._experiment)
-        needs = Needs(0 if retrieval else place.config.rag.k, depth)
-        return Plan(system, place, retrieval, folder, record, reused, needs)
+        needs = Needs(0 if retrieval else candidate.config.rag.k, depth)
+        return Plan(system, candidate, retrieval, folder, record, reused, needs)
 
-    def _digests(self, system: System, place: Located) -> tuple[str, str]:
+    def _digests(self, system: System, candidate: Located) -> tuple[str, str]:
         """Return the digests of a run's identity, and of that with the depth."""
         retrieval = is_retrieval(system, self._experiment)
-        value = identity(place.config, place.manifest, self._measured.digests, retrieval=retrieval)
+        value = identity(
+            candidate.config, candidate.manifest, self._measured.digests, retrieval=retrieval
+        )
         return digest_of(value), digest_of([value, self._measured.depth])
 
-    def _complete(self, system: System, place: Located) -> Path | None:
+    def _complete(self, system: System, candidate: Located) -> Path | None:
         """Return the folder of a complete run that can be used again, or None."""
         dev = DEV in self._measured.asked
-        identical, digest = self._digests(system, place)
+        identical, digest = self._digests(system, candidate)
         folder = run_folder(self._experiment.output, system.name, digest)
         if is_complete(folder, dev=dev):
             return folder
         return Record.find(self._experiment.output, identical, self._measured.depth, dev=dev)
 
-    def _open(self, system: System, places: Sequence[Located]) -> tuple[Located, Memory]:
+    def _open(self, system: System, candidates: Sequence[Located]) -> tuple[Located, Memory]:
         """Open the first memory that fits, or build one where that is asked for."""
         may_build = self._experiment.build
-        for place in places:
+        for candidate in candidates:
             try:
-                return place, self._memory(place)
+                return candidate, self._memory(candidate)
             except MemoryMismatchError:
                 if not may_build:
                     raise
@@ -205,24 +207,24 @@ class Planner:
             raise StoreError(f"{store}: the version that was built is not there: build it again")
         return built, self._memory(built)
 
-    def _memory(self, place: Located) -> Memory:
+    def _memory(self, candidate: Located) -> Memory:
         """Open a memory; the files of a version are compared with their sha256 once."""
-        key = memory_key(place.config)
+        key = memory_key(candidate.config)
         if key not in self._opened:
-            section = place.config.memory
-            files = str(section.store), place.version
+            section = candidate.config.memory
+            files = str(section.store), candidate.version
             verify = False if files in self._checked else section.verify
-            self._opened[key] = open_memory(place.config, verify=verify)
+            self._opened[key] = open_memory(candidate.config, verify=verify)
             self._checked.add(files)
         return self._opened[key]
 
-    def _warnings(self, place: Located, memory: Memory) -> dict[str, tuple[str, ...]]:
-        """Return what is to be said of the memory, by part of the questions."""
+    def _warnings(self, candidate: Located, memory: Memory) -> dict[str, tuple[str, ...]]:
+        """Return warnings about the memory, by part of the questions."""
         warnings: dict[str, tuple[str, ...]] = {}
         if ranking_metrics(self._measured.metrics):
             for part, asked in self._measured.asked.items():
                 warnings[part] = tuple(absent_passages(asked, memory))
-        where = place.config.rag.where
+        where = candidate.config.rag.where
         if where is not None:
             warnings[FILTER] = memory.filter_notes(read_where(where))
         return warnings

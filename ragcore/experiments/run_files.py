@@ -6,11 +6,13 @@ Knows run files and questions; knows nothing of pipelines.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from ragcore.disk.atomic import sha256
 from ragcore.disk.replacing import replacing
 from ragcore.errors import QuestionError
+from ragcore.evaluation.choosing import ranking_metrics
 from ragcore.evaluation.measuring_runs import evaluate_run
 from ragcore.evaluation.prediction import unique_ids
 from ragcore.evaluation.report import Report
@@ -47,10 +49,29 @@ def measure_run_file(system: System, experiment: Experiment, measured: Measured)
             f"({', '.join(map(repr, missing[:3]))}): systems are compared on the same questions: "
             "add them to the file, or limit the questions to those that it has"
         )
-    report = evaluate_run(run, asked, measured.metrics, depth=experiment.depth)
+    depth = experiment.depth
+    if depth is None and measured.depth is not None and run.depth > measured.depth:
+        # As deep as the pipelines.
+        depth = measured.depth
+    report = evaluate_run(run, asked, measured.metrics, depth=depth)
+    report = replace(report, warnings=(*report.warnings, *_shallow(system, report, measured)))
     digest = digest_of([sha256(system.run), measured.digests, report.depth])
     folder = run_folder(experiment.output, system.name, digest)
     return SystemRun(system, folder, report)
+
+
+def _shallow(system: System, report: Report, measured: Measured) -> list[str]:
+    """Warn of measures without a cutoff that see fewer passages than those of the pipelines."""
+    unlimited = [
+        name for name, metric in ranking_metrics(measured.metrics).items() if metric.cutoff is None
+    ]
+    if not unlimited or report.depth == measured.depth:
+        return []
+    return [
+        f"{', '.join(unlimited)}: of the first {report.depth} passages in {system.run}, and of "
+        f"{measured.depth} for pipelines: name a depth (depth: {report.depth}), or, if the run was "
+        f"searched {measured.depth} deep and no more was found, that one"
+    ]
 
 
 def write_run_file(folder: Path, report: Report) -> None:

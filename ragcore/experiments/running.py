@@ -1,4 +1,4 @@
-"""Run the systems of an experiment: what several need is computed once, what is done is kept.
+"""Run the systems of an experiment: what several need is computed once, what is done is reused.
 
 Knows in which order things happen; how each is done is in the module that it calls.
 """
@@ -13,11 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from ragcore.disk.atomic import try_lock, writing
-from ragcore.errors import ConfigError, QuestionError, StoreError
+from ragcore.errors import ConfigError, StoreError
 from ragcore.evaluation.choosing import default_metrics, make_metrics, search_depth
 from ragcore.evaluation.report import QuestionSource, Report
+from ragcore.experiments.apart import check_apart, read_some
 from ragcore.experiments.cost import measure_cost, recorded_cost
-from ragcore.experiments.folders import DEV
+from ragcore.experiments.folders import DEV, SEARCHES
 from ragcore.experiments.planning import TEST, Measured, Plan, Planner, is_retrieval
 from ragcore.experiments.pool import Task, added, run_tasks
 from ragcore.experiments.reporting import finish, reused_report
@@ -27,7 +28,6 @@ from ragcore.experiments.run_files import measure_run_file, write_run_file
 from ragcore.experiments.systems import Experiment
 from ragcore.experiments.tasks import answer_tasks, resumed_questions, search_tasks
 from ragcore.questions import LabelledQuestion, questions_digest, spread_over
-from ragcore.questions.normalization import normalize
 
 __all__ = ["run_systems"]
 
@@ -70,6 +70,8 @@ def _run(
         for system in experiment.systems
         if system.run is not None
     }
+    if fresh:
+        _remove_searches(experiment.output)
     with Resources() as resources:
         planner = Planner(experiment, measured, resources, fresh=fresh)
         plans = planner.plans()
@@ -83,8 +85,7 @@ def _run(
         counters = replace(counters, questions_resumed=resumed)
         counters = added(counters, _compute(experiment, measured, active, resources, progress))
     reports = _reports(experiment, measured, plans)
-    if (experiment.output / "searches").exists():
-        shutil.rmtree(experiment.output / "searches")
+    _remove_searches(experiment.output)
     costs = {plan.folder: _cost(experiment, plan, measured.asked[TEST]) for plan in plans}
     runs = dict(measured_files)
     for run in measured_files.values():
@@ -156,13 +157,13 @@ def _cost(experiment: Experiment, plan: Plan, asked: Sequence[LabelledQuestion])
     count = experiment.cost_questions
     if not count:
         return None
-    known = recorded_cost(plan.folder, count)
-    if known is not None:
-        return known
-    questions = [question.question for question in spread_over(list(asked), count + 1)]
     depth = None
     if plan.retrieval:
         depth = plan.needs.ranked or max(plan.located.config.rag.k, 1)
+    known = recorded_cost(plan.folder, count, depth)
+    if known is not None:
+        return known
+    questions = [question.question for question in spread_over(list(asked), count + 1)]
     return measure_cost(plan.located.pipeline, questions, count, plan.folder, depth=depth)
 
 
@@ -173,15 +174,10 @@ def _measured(experiment: Experiment) -> Measured:
         QuestionError: there is no question, or test and dev questions have one in common.
         MetricError: a metric is of more passages than the depth.
     """
-    asked = {TEST: experiment.questions.read()}
+    asked = {TEST: read_some(experiment.questions)}
     if experiment.dev is not None:
-        asked[DEV] = experiment.dev.read()
-    for part, questions in asked.items():
-        if not questions:
-            source = experiment.questions if part == TEST else experiment.dev
-            raise QuestionError(f"{source and source.path}: no question: give one or more")
-    if DEV in asked:
-        _check_apart(asked[TEST], asked[DEV])
+        asked[DEV] = read_some(experiment.dev)
+        check_apart(asked[TEST], asked[DEV], "a threshold")
     retrieval = any(is_retrieval(system, experiment) for system in experiment.systems)
     names = experiment.metrics
     metrics = make_metrics(
@@ -196,21 +192,6 @@ def _measured(experiment: Experiment) -> Measured:
     )
 
 
-def _check_apart(test: Sequence[LabelledQuestion], dev: Sequence[LabelledQuestion]) -> None:
-    """Refuse test questions that are among the dev questions, by their text or their id."""
-    texts = {normalize(question.question) for question in dev}
-    ids = {question.id for question in dev if question.id}
-    for question in test:
-        by_text = normalize(question.question) in texts
-        if by_text or question.id in ids:
-            same = f"the text {question.question!r}" if by_text else f"the id {question.id!r}"
-            raise QuestionError(
-                f"a test question is among the dev questions: {same}: a threshold that is chosen "
-                "on the questions that it is measured on says nothing: remove it from one of the "
-                "two files"
-            )
-
-
 def _check_names(experiment: Experiment) -> None:
     """Refuse systems of the same name, and processes of which there are none."""
     names: set[str] = set()
@@ -220,6 +201,11 @@ def _check_names(experiment: Experiment) -> None:
         names.add(system.name)
     if experiment.processes < 1:
         raise ConfigError(f"processes is {experiment.processes}: expected 1 or more")
+
+
+def _remove_searches(output: Path) -> None:
+    if (output / SEARCHES).exists():
+        shutil.rmtree(output / SEARCHES)
 
 
 def _warnings(runs: Sequence[SystemRun]) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ragcore.experiments.resources import Pipeline, Resources
     from ragcore.memory.memory import Memory
 
-__all__ = ["Asked", "Found", "Needs", "SearchTask", "depths_to_search"]
+__all__ = ["Asked", "BlockHits", "Needs", "SearchTask", "depths_to_search"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class SearchTask:
         exact: whether the retriever finds the beginning of a deeper search by a shallower one.
         alone: folder and needs of each system of retrieval alone.
         answering: needs of each system that answers.
-        found: where the file for those is written; None where there are none, or it is there.
+        file: where the hits for those are written; None where there are none, or it is there.
         systems: for messages.
     """
 
@@ -96,7 +96,7 @@ class SearchTask:
     exact: bool
     alone: tuple[tuple[Path, Needs], ...]
     answering: tuple[Needs, ...]
-    found: Path | None
+    file: Path | None
     systems: tuple[str, ...]
 
     @property
@@ -111,7 +111,7 @@ class SearchTask:
             ComponentError: the retriever breaks its contract.
         """
         memory = resources.memory(self.pipeline)
-        needs = [*(each for _, each in self.alone), *(self.answering if self.found else ())]
+        needs = [*(each for _, each in self.alone), *(self.answering if self.file else ())]
         needed = [depth for each in needs for depth in each.depths]
         depths = depths_to_search(needed, exact=self.exact)
         hits = self._hits(memory, resources, depths)
@@ -130,9 +130,9 @@ class SearchTask:
                 names=self.asked.names,
             )
             Journal(folder).write(self.asked.block, predictions)
-        if self.found is not None:
+        if self.file is not None:
             reads = depths_to_search([each.read for each in self.answering], exact=self.exact)
-            Found.write(self.found, {read: _of_depth(hits, read) for read in reads}, rankings)
+            BlockHits.write(self.file, {read: _of_depth(hits, read) for read in reads}, rankings)
         done = len(questions) * len(depths)
         return Counters(searches=done, searches_shared=len(questions) * len(needed) - done)
 
@@ -147,7 +147,7 @@ class SearchTask:
             for begin in range(0, len(texts), BATCH):
                 batch = texts[begin : begin + BATCH]
                 parts.append(memory.hits(batch, depth, where=where))
-                if self.found is not None:
+                if self.file is not None:
                     registry().hook.ragcore_retrieved(
                         questions=batch, hits=parts[-1], memory=memory.version
                     )
@@ -163,7 +163,7 @@ def _of_depth(hits: Mapping[int, Hits], depth: int) -> Hits:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class BlockHits:
     """What a search found for the questions of a block, for the systems that answer them.
 
     Attributes:
@@ -189,13 +189,13 @@ class Found:
         path.parent.mkdir(parents=True, exist_ok=True)
         rows: dict[str, list[list[int]]] = {}
         scores: dict[str, list[list[float]]] = {}
-        for depth, found in hits.items():
-            exists = found.rows != MISSING_ROW  # [B, depth]
+        for depth, of_depth in hits.items():
+            exists = of_depth.rows != MISSING_ROW  # [B, depth]
             rows[str(depth)] = [
-                row[there].tolist() for row, there in zip(found.rows, exists, strict=True)
+                row[there].tolist() for row, there in zip(of_depth.rows, exists, strict=True)
             ]
             scores[str(depth)] = [
-                row[there].tolist() for row, there in zip(found.scores, exists, strict=True)
+                row[there].tolist() for row, there in zip(of_depth.scores, exists, strict=True)
             ]
         ranked = {str(depth): list(map(_plain, each)) for depth, each in rankings.items()}
         text = json.dumps({"rows": rows, "scores": scores, "rankings": ranked})
@@ -203,20 +203,20 @@ class Found:
             file.write(text.encode("utf-8"))
 
     @classmethod
-    def read(cls, path: Path) -> Found:
+    def read(cls, path: Path) -> BlockHits:
         """Read the file of a block.
 
         Raises:
             ConfigError: it is missing or damaged.
         """
         try:
-            found: Found = TypeAdapter(cls).validate_json(path.read_bytes())
+            hits: BlockHits = TypeAdapter(cls).validate_json(path.read_bytes())
         except (OSError, ValueError) as error:
             raise ConfigError(
-                f"{path}: what was found cannot be read ({error}): remove the file, and run the "
+                f"{path}: the hits cannot be read ({error}): remove the file, and run the "
                 "experiment again"
             ) from None
-        return found
+        return hits
 
 
 def _plain(ranking: Ranking) -> dict[str, Any]:

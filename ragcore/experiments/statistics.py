@@ -1,7 +1,9 @@
 """Compare each system with the baseline: differences, paired tests, Holm's correction, effects.
 
 Questions are paired by id; one that either system lacks, or to which the metric does not apply in
-either, is left out of the pair. Intervals and p are those of evaluation/resampling.py.
+either, is left out of the pair. Numbers that differ by no more than the rounding of float32 sums
+count as equal: a question that is read in another batch is no win. Intervals and p are those of
+evaluation/resampling.py.
 
 Holm's correction (1979) is over the systems compared in one metric, m of them: with p rising,
 
@@ -33,6 +35,9 @@ __all__ = ["better_values", "cohens_d", "compare_with_baseline", "holm"]
 
 _EQUAL: Final = 1e-9
 """Differences that are this part of the largest apart count as one constant."""
+
+_ROUNDING: Final = 1e-5
+"""How far a log p may lie from itself, computed in another batch: so many times it, or 0.1."""
 
 _LOG: Final = logging.getLogger("ragcore.experiments")
 
@@ -91,7 +96,7 @@ def compare_with_baseline(
                 np.array([numbers[question] for question in common], np.float64)
                 for numbers in (baseline_scores, scores)
             ]
-            pairs.append(_Pair(index, name, metric, *tables))
+            pairs.append(_Pair(index, name, metric, tables[0], _rounded(*tables)))
     for pair, comparison in _tested(pairs):
         comparisons[pair.index][pair.name] = comparison
     for name in metrics:
@@ -127,6 +132,14 @@ def better_values(metric: Metric) -> Better:
     """Say which values of a metric are better; plugins need not say, and mean the higher ones."""
     better: Better = getattr(metric, "better", "higher")
     return better
+
+
+def _rounded(baseline: Table, system: Table) -> Table:
+    """Return a system's numbers, those of the baseline where rounding alone tells them apart."""
+    if baseline.shape != system.shape:
+        return system
+    sizes = np.maximum(np.maximum(np.abs(system), np.abs(baseline)), 0.1)
+    return np.where(np.abs(system - baseline) <= _ROUNDING * sizes, baseline, system)
 
 
 def _untested(difference: float, questions: int) -> Comparison:

@@ -54,7 +54,7 @@ class Experiment:
         retrieval: whether retrieval alone is measured, without answers.
         depth: how many passages to search for; None for what the metrics need.
         build: whether memories that are missing are built into the output folder.
-        processes: how many run at once.
+        processes: how many of them share the work.
         cost_questions: how many questions each system answers by itself to measure its cost; 0
             measures none.
     """

@@ -9,10 +9,11 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ragcore import __version__
 from ragcore.evaluation.prediction import unique_ids
 from ragcore.experiments.answering import Answering, AnswerTask
 from ragcore.experiments.blocks import Block, Journal, blocks_of
-from ragcore.experiments.folders import digest_of
+from ragcore.experiments.folders import SEARCHES, digest_of, stamps
 from ragcore.experiments.planning import Measured, Plan
 from ragcore.experiments.reporting import part_folder
 from ragcore.experiments.resources import generator_key, memory_key
@@ -48,11 +49,11 @@ def _search_task(
     left = [plan for plan in group if not _journal(plan, part).has(asked.block)]
     alone = [plan for plan in left if plan.retrieval]
     answering = [plan for plan in left if not plan.retrieval]
-    found: Path | None = None
+    file: Path | None = None
     if answering:
-        found = _found(answering[0], plans, measured, part, asked.block, output)
-        found = None if found.is_file() else found
-    if not alone and found is None:
+        file = _hits_file(answering[0], plans, measured, part, asked.block, output)
+        file = None if file.is_file() else file
+    if not alone and file is None:
         return None
     return SearchTask(
         asked,
@@ -60,7 +61,7 @@ def _search_task(
         group[0].record.exact,
         tuple((part_folder(plan.folder, part), plan.needs) for plan in alone),
         tuple(plan.needs for plan in answering),
-        found,
+        file,
         tuple(plan.system.name for plan in left),
     )
 
@@ -81,7 +82,7 @@ def answer_tasks(plans: Sequence[Plan], measured: Measured, output: Path) -> lis
                     plan.located.pipeline,
                     plan.located.version,
                     plan.needs,
-                    _found(plan, plans, measured, part, asked.block, output)
+                    _hits_file(plan, plans, measured, part, asked.block, output)
                     if plan.needs.depths
                     else None,
                 )
@@ -122,7 +123,7 @@ def _search_key(plan: Plan) -> tuple[str, str]:
     return memory_key(config), json.dumps(config.rag.where, sort_keys=True)
 
 
-def _found(
+def _hits_file(
     plan: Plan,
     plans: Sequence[Plan],
     measured: Measured,
@@ -130,13 +131,17 @@ def _found(
     block: Block,
     output: Path,
 ) -> Path:
-    """Return the file of what is found for a block, for all systems that answer from it."""
+    """Return the file of the hits of a block, for all systems that answer from it."""
     key = _search_key(plan)
     needs = {
         (each.needs.read, each.needs.ranked)
         for each in plans
         if not each.retrieval and _search_key(each) == key
     }
-    searched = [key, plan.located.manifest, sorted(needs, key=str), measured.digests[part]]
+    searched = [
+        *(key, plan.located.manifest, sorted(needs, key=str), measured.digests[part]),
+        # An interrupted experiment leaves files, and may continue with another encoder or release.
+        *(stamps(plan.located.config.memory.retriever), __version__),
+    ]
     name = f"{part}-{block.begin:07d}-{block.end:07d}.json"
-    return output / "searches" / digest_of(searched)[:16] / name
+    return output / SEARCHES / digest_of(searched)[:16] / name

@@ -77,8 +77,14 @@ def _head(answer: Answer) -> Text:
     head.append(on_one_line(answer.question), style="bold")
     head.append("\n  ")
     # A span of a passage may have line breaks, which would break the layout.
-    head.append(on_one_line(answer.text) or "(an empty answer)", style="bold green")
-    head.append(f"   {_log_p(answer.log_prob)}, memory {answer.memory}", style="dim")
+    text = on_one_line(answer.text) or "(an empty answer)"
+    if answer.withheld:
+        head.append("not sure enough to answer", style="bold yellow")
+        head.append(f"\n  best guess: {text}", style="dim")
+    else:
+        head.append(text, style="bold green")
+    probabilities = f"{_log_p(answer.log_prob)}{_confidence(answer)}"
+    head.append(f"   {probabilities}, memory {answer.memory}", style="dim")
     if answer.dropped_mass:
         head.append(
             "\n  passages of little weight were dropped: "
@@ -145,6 +151,12 @@ def without_view(answer: Answer, left_out: Without) -> RenderableType:
         lines.append(on_one_line(winner.text) or "(an empty answer)", style="bold yellow")
         lines.append(f" would win, {_log_p(winner.log_prob)}, {among}")
     return lines
+
+
+def _confidence(answer: Answer) -> str:
+    """Return the confidence where it is another number than p, or decided."""
+    fitted = not math.isclose(answer.confidence, min(math.exp(answer.log_prob), 1.0))
+    return f", confidence {answer.confidence:.2f}" if fitted or answer.withheld else ""
 
 
 def _log_p(log_prob: float) -> str:

@@ -1,4 +1,4 @@
-"""Show a fitted temperature in a terminal, next to temperature 1 and the pipeline's own."""
+"""Show in a terminal what calibration fitted, and what it changes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from rich.text import Text
 from ragcore.views.tables import plain_table
 
 if TYPE_CHECKING:
+    from ragcore.evaluation.calibrating import PipelineCalibration
     from ragcore.evaluation.calibration import Calibration
+    from ragcore.evaluation.confidence_fits import ThresholdFit
 
-__all__ = ["calibration_view"]
+__all__ = ["calibration_view", "pipeline_calibration_view", "settings_text"]
 
 
 def calibration_view(calibration: Calibration) -> RenderableType:
@@ -32,3 +34,62 @@ def calibration_view(calibration: Calibration) -> RenderableType:
         f"answer most probable in {calibration.top_best:.4f} of them"
     )
     return Group(table, Text(summary, style="dim"))
+
+
+def pipeline_calibration_view(calibration: PipelineCalibration) -> RenderableType:
+    """Show the temperature, what the pipeline does before and after, and the threshold."""
+    before, after = calibration.before, calibration.after
+    table = plain_table("", "before", "after", numbers=("before", "after"))
+    table.add_row("exact match", f"{before.exact_match:.4f}", f"{after.exact_match:.4f}")
+    table.add_row(
+        "passages with 99 % of the prior", f"{before.passages_99:.2f}", f"{after.passages_99:.2f}"
+    )
+    table.add_row("passages with 99.9 %", f"{before.passages_999:.2f}", f"{after.passages_999:.2f}")
+    fit = calibration.confidence
+    if fit is not None:
+        table.add_row("calibration error", f"{fit.ece_before:.4f}", f"{fit.ece:.4f}")
+        table.add_row("Brier score", f"{fit.brier_before:.4f}", f"{fit.brier:.4f}")
+    lines = [calibration_view(calibration.temperature), Text(), table]
+    if fit is None:
+        lines.append(Text(f"\nno confidence fitted: {calibration.reason}", style="yellow"))
+        return Group(*lines)
+    lines.append(
+        Text(
+            f"{fit.answers:,} answers of {calibration.questions:,} questions, {fit.right:,} of "
+            "them right; calibration error and Brier score after are by five-fold cross-validation",
+            style="dim",
+        )
+    )
+    if not fit.slope:
+        lines.append(
+            Text("the confidence is the same for all: log p does not tell right answers from wrong")
+        )
+    if calibration.threshold is not None:
+        lines.append(_threshold_text(calibration.threshold))
+    return Group(*lines)
+
+
+def settings_text(calibration: PipelineCalibration) -> str:
+    """Return the settings as a pipeline's file has them."""
+    text = f"memory:\n  temperature: {calibration.temperature.fitted.temperature!r}"
+    config = calibration.config
+    if config is None:
+        return text
+    numbers = "".join(f"\n    {key}: {value!r}" for key, value in config.model_dump().items())
+    return f"{text}\nrag:\n  confidence:{numbers}"
+
+
+def _threshold_text(fit: ThresholdFit) -> Text:
+    """Say which answers are withheld, and how many of the others are wrong."""
+    if fit.threshold is None or fit.risk is None:
+        return Text(
+            f"\nno threshold keeps to a risk of {fit.target:g}: the answers of highest confidence "
+            "are wrong more often; choose a higher risk",
+            style="yellow",
+        )
+    held_out = "" if fit.held_out_risk is None else f"risk {fit.held_out_risk:.4f}, "
+    return Text(
+        f"\nanswers of a confidence below {fit.threshold:g} are withheld: risk {fit.risk:.4f}, "
+        f"coverage {fit.coverage:.4f} on these questions\n"
+        f"({held_out}coverage {fit.held_out_coverage:.4f} by five-fold cross-validation)"
+    )

@@ -6,16 +6,24 @@ Knows `rich`; knows nothing of what is shown.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO, Final, cast
 
 from rich.console import Console, ConsoleOptions, RenderableType
+from rich.measure import Measurement
 from rich.segment import Segment
 from rich.table import Table
 
 from ragcore.views.output import neutral, terminal_stream
 
-__all__ = ["Fitted", "Neutral", "TerminalConsole", "print_view"]
+__all__ = [
+    "ColumnsInParts",
+    "FirstFitting",
+    "Fitted",
+    "Neutral",
+    "TerminalConsole",
+    "print_view",
+]
 
 _UNWRAPPED: Final = 1_000_000
 """Columns of an output that is no terminal."""
@@ -55,6 +63,47 @@ class Fitted:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterable[Segment]:
         self.table.expand = options.max_width < _UNWRAPPED
         return console.render(self.table, options)
+
+
+class ColumnsInParts:
+    """A table with a column for each of some names, in as many tables as the width asks for."""
+
+    def __init__(self, names: Sequence[str], table: Callable[[Sequence[str]], Table]) -> None:
+        """Show `table` of all names, or else of as many after one another as fit."""
+        self.names = names
+        self.table = table
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[RenderableType]:
+        names = list(self.names)
+        while names:
+            count = len(names)
+            while count > 1 and not _fits(self.table(names[:count]), console, options):
+                count -= 1
+            yield self.table(names[:count])
+            names = names[count:]
+            if names:
+                yield ""
+
+
+class FirstFitting:
+    """The first of two tables if the console is wide enough for it, or else the second."""
+
+    def __init__(self, wide: Table, narrow: Table) -> None:
+        self.wide = wide
+        self.narrow = narrow
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[RenderableType]:
+        yield self.wide if _fits(self.wide, console, options) else self.narrow
+
+
+def _fits(table: Table, console: Console, options: ConsoleOptions) -> bool:
+    # As wide as it would like to be, so that no name is wrapped without need.
+    wide = options.update(max_width=max(options.max_width, 10_000))
+    return Measurement.get(console, wide, table).maximum <= options.max_width
 
 
 def print_view(*renderables: RenderableType, soft_wrap: bool = False) -> None:

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ragcore.views.tables import plain_table
+from ragcore.views.tables import NONE, figure_text, plain_table
 
 if TYPE_CHECKING:
     from ragcore.evaluation.figures import Difference, Figure
@@ -25,7 +25,7 @@ def figures_view(figures: Sequence[Figure]) -> RenderableType:
         if figure.error is not None:
             table.add_row(figure.metric, Text("failed", style="red"), Text(figure.error), "")
         elif figure.value is None:
-            table.add_row(figure.metric, "–", "applies to no question", "0")
+            table.add_row(figure.metric, NONE, "applies to no question", "0")
         else:
             interval = (
                 f"{figure.low:.4f} to {figure.high:.4f}" if figure.low is not None else "none"
@@ -38,7 +38,7 @@ def differences_view(differences: Sequence[Difference]) -> RenderableType:
     """Show each metric of an earlier run and of this one, with the paired test between them."""
     table = _table("metric", "there", "here", "difference, 95 %", "p", "questions")
     for difference in differences:
-        values = (_number(difference.one), _number(difference.other))
+        values = (figure_text(difference.one), figure_text(difference.other))
         if difference.p is None:
             reason = Text(difference.error or "no test for this metric")
             table.add_row(difference.metric, *values, reason, "", "")
@@ -75,7 +75,3 @@ def _table(*columns: str) -> Table:
     table = plain_table(*columns)
     table.columns[0].no_wrap = True
     return table
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"

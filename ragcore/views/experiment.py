@@ -6,18 +6,17 @@ factors are `Text` on one line, and in no console a control character.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from rich.console import Console, ConsoleOptions, Group, RenderableType
-from rich.measure import Measurement
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ragcore.views.console import Neutral
+from ragcore.views.console import ColumnsInParts, FirstFitting, Neutral
 from ragcore.views.source import on_one_line
-from ragcore.views.tables import byte_size, counted, plain_table
+from ragcore.views.tables import NONE, byte_size, counted, figure_text, plain_table
 
 if TYPE_CHECKING:
     from ragcore.experiments.results import (
@@ -32,7 +31,6 @@ __all__ = ["results_view"]
 _BETTER: Final = "▲"
 _WORSE: Final = "▼"
 _DIFFERENT: Final = "◆"
-_NONE: Final = "–"
 
 
 def results_view(results: Results) -> RenderableType:
@@ -43,50 +41,10 @@ def results_view(results: Results) -> RenderableType:
     return Neutral(Group(*_blocks(results)))
 
 
-class _ByMetrics:
-    """A table with a column a metric, as many tables as the width of the console asks for."""
-
-    def __init__(self, metrics: Sequence[str], table: Callable[[Sequence[str]], Table]) -> None:
-        self.metrics = metrics
-        self.table = table
-
-    def __rich_console__(
-        self, console: Console, options: ConsoleOptions
-    ) -> Iterator[RenderableType]:
-        metrics = list(self.metrics)
-        while metrics:
-            count = len(metrics)
-            while count > 1 and not _fits(self.table(metrics[:count]), console, options):
-                count -= 1
-            yield self.table(metrics[:count])
-            metrics = metrics[count:]
-            if metrics:
-                yield ""
-
-
-class _Fitting:
-    """The first of two tables if the console is wide enough for it, or else the second."""
-
-    def __init__(self, wide: Table, narrow: Table) -> None:
-        self.wide = wide
-        self.narrow = narrow
-
-    def __rich_console__(
-        self, console: Console, options: ConsoleOptions
-    ) -> Iterator[RenderableType]:
-        yield self.wide if _fits(self.wide, console, options) else self.narrow
-
-
-def _fits(table: Table, console: Console, options: ConsoleOptions) -> bool:
-    # As wide as it would like to be, so that no name is wrapped without need.
-    wide = options.update(max_width=max(options.max_width, 10_000))
-    return Measurement.get(console, wide, table).maximum <= options.max_width
-
-
 def _blocks(results: Results) -> Iterator[RenderableType]:
     yield _head(results)
     yield ""
-    yield _ByMetrics(results.metrics, partial(_figures, results))
+    yield ColumnsInParts(results.metrics, partial(_figures, results))
     yield from _errors(results)
     if len(results.systems) > 1:
         yield from _legend(results)
@@ -102,7 +60,7 @@ def _blocks(results: Results) -> Iterator[RenderableType]:
     for factor in dict.fromkeys(level.factor for level in results.factors):
         levels = [level for level in results.factors if level.factor == factor]
         yield ""
-        yield _ByMetrics(results.metrics, partial(_levels, levels))
+        yield ColumnsInParts(results.metrics, partial(_levels, levels))
     yield ""
     yield _counters(results)
     for warning in results.warnings:
@@ -136,7 +94,7 @@ def _figure(results: Results, row: SystemResult, metric: str) -> Text:
     if figure.error is not None:
         return Text("failed", style="red")
     mark, style = _mark(row.comparisons.get(metric), results.better[metric])
-    return Text(_number(figure.value)).append(f" {mark or ' '}", style=style)
+    return Text(figure_text(figure.value)).append(f" {mark or ' '}", style=style)
 
 
 def _mark(comparison: Comparison | None, better: str) -> tuple[str, str]:
@@ -178,7 +136,7 @@ def _comparisons(results: Results, metric: str) -> Iterator[RenderableType]:
     yield Text(on_one_line(metric), style="bold").append(
         f"  against {on_one_line(results.experiment.baseline)}; {direction}", style="dim"
     )
-    yield _Fitting(
+    yield FirstFitting(
         _comparison_table(results, metric, [_name(row) for row in results.systems]),
         _comparison_table(
             results, metric, [Text(f"{n}") for n in range(1, 1 + len(results.systems))]
@@ -205,18 +163,18 @@ def _comparison_table(results: Results, metric: str, names: Sequence[Text]) -> T
             table.add_row(name, "none", *[""] * 5)
             continue
         mark, style = _mark(comparison, results.better[metric])
-        interval = _NONE
+        interval = NONE
         if comparison.low is not None and comparison.high is not None:
             interval = f"{comparison.low:+.4f} to {comparison.high:+.4f}"
         table.add_row(
             name,
             Text(f"{comparison.difference:+.4f}").append(f" {mark or ' '}", style=style),
             interval,
-            _p(comparison.p),
-            _p(comparison.p_holm),
-            _NONE if comparison.effect is None else f"{comparison.effect:+.2f}",
+            figure_text(comparison.p),
+            figure_text(comparison.p_holm),
+            NONE if comparison.effect is None else f"{comparison.effect:+.2f}",
             "/".join(
-                _NONE if count is None else str(count)
+                NONE if count is None else str(count)
                 for count in (comparison.wins, comparison.ties, comparison.losses)
             ),
         )
@@ -234,7 +192,7 @@ def _costs(results: Results) -> Table:
             _name(row),
             f"{cost.seconds:.4f}",
             f"{cost.cpu_seconds:.4f}",
-            _NONE if cost.peak_bytes is None else byte_size(cost.peak_bytes),
+            NONE if cost.peak_bytes is None else byte_size(cost.peak_bytes),
             str(cost.questions),
         )
     return table
@@ -247,14 +205,14 @@ def _abstaining(results: Results) -> Iterator[RenderableType]:
     )
     table = _table("system", "threshold", "dev risk", "dev coverage", "risk", "coverage")
     for row in results.systems:
-        found = row.abstaining
-        if found is None:
+        chosen = row.abstaining
+        if chosen is None:
             continue
-        shares = (found.dev_risk, found.dev_coverage, found.risk, found.coverage)
+        shares = (chosen.dev_risk, chosen.dev_coverage, chosen.risk, chosen.coverage)
         table.add_row(
             _name(row),
-            "none keeps to it" if found.threshold is None else f"{found.threshold:.4f}",
-            *(_NONE if each is None else f"{each:.1%}" for each in shares),
+            "none keeps to it" if chosen.threshold is None else f"{chosen.threshold:.4f}",
+            *(NONE if each is None else f"{each:.1%}" for each in shares),
         )
     yield table
 
@@ -268,8 +226,8 @@ def _levels(levels: Sequence[FactorLevel], metrics: Sequence[str]) -> Table:
         table.add_row(
             Text(on_one_line(str(level.level)), overflow="fold"),
             str(level.systems),
-            *([_NONE if changed is None else f"{changed:.1%}"] if changes else []),
-            *(_number(level.means.get(metric)) for metric in metrics),
+            *([NONE if changed is None else f"{changed:.1%}"] if changes else []),
+            *(figure_text(level.means.get(metric)) for metric in metrics),
         )
     return table
 
@@ -306,11 +264,3 @@ def _table(first: str, *numbers: str) -> Table:
 
 def _name(row: SystemResult) -> Text:
     return Text(on_one_line(row.run.system.name), overflow="fold")
-
-
-def _number(value: Any) -> str:
-    return _NONE if value is None else f"{value:.4f}"
-
-
-def _p(p: float | None) -> str:
-    return _NONE if p is None else f"{p:.4f}"

@@ -58,7 +58,7 @@ def _reliability_section(results: Results, rows: list[SystemResult], note: str) 
     yield "</div>"
 
 
-def _reliability_figure(place: int, name: str, bins: list[ReliabilityBin]) -> Iterator[str]:
+def _reliability_figure(row_number: int, name: str, bins: list[ReliabilityBin]) -> Iterator[str]:
     marks = tuple(
         Mark(each.confidence, each.accuracy, count=each.count)
         for each in bins
@@ -66,7 +66,7 @@ def _reliability_figure(place: int, name: str, bins: list[ReliabilityBin]) -> It
     )
     answers = sum(each.count for each in bins)
     plot = Plot(
-        f"reliability-{place}",
+        f"reliability-{row_number}",
         f"accuracy against confidence of {name}; the table below it has the numbers",
         "mean confidence",
         "accuracy",
@@ -82,7 +82,7 @@ def _reliability_figure(place: int, name: str, bins: list[ReliabilityBin]) -> It
         for each in bins
     )
     heads = ("confidence", "mean confidence", "accuracy", "answers")
-    caption = f"<b>{place}. {plain(name)}</b><br>{counted(answers, 'answer')}"
+    caption = f"<b>{row_number}. {plain(name)}</b><br>{counted(answers, 'answer')}"
     label = f"reliability of {plain(name)}"
     yield from figure(plot, caption, folded("The numbers", table(label, heads, rows)))
 

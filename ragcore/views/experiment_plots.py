@@ -162,18 +162,18 @@ def _against_baseline(
     results: Results, row: SystemResult, metric: str, pairs: list[_Pair]
 ) -> Iterator[str]:
     name = row.run.system.name
-    place = row_numbers(results)[name]
+    row_number = row_numbers(results)[name]
     plot = Plot(
-        f"questions-{place}",
+        f"questions-{row_number}",
         f"{metric} of each question by {name} against the baseline; the caption has the counts",
         "baseline",
-        f"system {place}",
+        f"system {row_number}",
         marks=counted_marks((base, score) for base, score, _, _ in pairs),
         diagonal=True,
         counted=True,
     )
     comparison = row.comparisons.get(metric)
-    caption = f"<b>{place}. {plain(name)}</b><br>"
+    caption = f"<b>{row_number}. {plain(name)}</b><br>"
     if comparison is not None and comparison.wins is not None:
         caption += (
             f"better on {comparison.wins:,}, equal on {comparison.ties:,}, worse on "
@@ -211,12 +211,12 @@ def factor_section(results: Results) -> Iterator[str]:
     """Yield for each numeric key of the grid the metrics against its levels."""
     keys = dict.fromkeys(key for row in results.systems for key in row.run.system.factors)
     lines: list[str] = []
-    for place, key in enumerate(keys):
+    for key_number, key in enumerate(keys):
         groups = _groups(results, key)
         if not groups:
             continue
         for index, metric in enumerate(_metrics_against(results, key)):
-            lines += _against_levels(results, f"factor-{place}-{index}", key, metric, groups)
+            lines += _against_levels(results, f"factor-{key_number}-{index}", key, metric, groups)
     if lines:
         yield (
             "<p>A line joins systems that differ in this setting alone. Bars: 95 % intervals.</p>"

@@ -66,6 +66,11 @@ def _body(answer: Answer) -> Iterator[str]:
         f'<p class="soft">log p(y|x) = {answer.log_prob:.4f} · '
         f"memory {escape(answer.memory)} · {len(answer.evidence)} passages</p>"
     )
+    if answer.withheld:
+        yield (
+            f"<p>Not sure enough to answer (confidence {answer.confidence:.2f}): the text above is "
+            "a best guess.</p>"
+        )
     for note in answer.filter_notes:
         yield f"<p>{escape(note)}</p>"
     if answer.evidence:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Final
 
 from rich.table import Table
 
-__all__ = ["byte_size", "counted", "plain_table"]
+__all__ = ["NONE", "byte_size", "counted", "figure_text", "plain_table"]
+
+NONE: Final = "–"
+"""Stands where there is no number."""
 
 
 def plain_table(*columns: str, numbers: Collection[str] = ()) -> Table:
@@ -25,6 +29,11 @@ def plain_table(*columns: str, numbers: Collection[str] = ()) -> Table:
 def counted(count: int, noun: str) -> str:
     """Say how many there are: `1 passage`, `1,200 passages`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def figure_text(value: float | None) -> str:
+    """Write a figure with four digits after the point; a dash where there is none."""
+    return NONE if value is None else f"{value:.4f}"
 
 
 def byte_size(count: int) -> str:

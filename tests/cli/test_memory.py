@@ -244,6 +244,15 @@ def test_calibrating_prints_the_line_to_paste(
     assert built.read_bytes() == before
 
 
+def test_calibrating_by_the_former_name_says_the_new_one(
+    built: Path, questions: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["memory", "calibrate", str(built), str(questions), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert "use `ragcore calibrate`" in err
+    assert json.loads(out)["questions"] == 2
+
+
 def test_calibrating_writes_into_the_file_with_write(
     built: Path, questions: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

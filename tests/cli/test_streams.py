@@ -233,6 +233,7 @@ ASKED = ("q.jsonl", "now", "now")
         ["memory", "compare", "pipeline.yaml", LONG, "now", "now"],
         ["memory", "compare", "pipeline.yaml", "q.jsonl", "now", "now", "--html", LONG],
         ["memory", "calibrate", "pipeline.yaml", LONG],
+        ["calibrate", "pipeline.yaml", LONG],
         ["plugin", "new", "retriever", "mine", "--folder", LONG],
         ["plugin", "new", "retriever", "n" * 400],
         ["train", LONG],

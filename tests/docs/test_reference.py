@@ -14,7 +14,14 @@ from pydantic import BaseModel
 import ragcore
 from ragcore import contracts, hookspecs
 from ragcore.cli import COMMANDS
-from ragcore.config import AbstainConfig, CacheConfig, MemoryConfig, PipelineConfig, RagConfig
+from ragcore.config import (
+    AbstainConfig,
+    CacheConfig,
+    ConfidenceConfig,
+    MemoryConfig,
+    PipelineConfig,
+    RagConfig,
+)
 from ragcore.config.training import (
     DistillConfig,
     LoraConfig,
@@ -43,6 +50,7 @@ SECTIONS: Final = {
     "split": SplitConfig,
     "rag": RagConfig,
     "rag.abstain": AbstainConfig,
+    "rag.confidence": ConfidenceConfig,
     "train": TrainConfig,
     "train.questions, train.dev": QuestionsConfig,
     "train.lora": LoraConfig,

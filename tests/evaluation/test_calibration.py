@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ragcore.config import RagConfig, load_config
-from ragcore.config.edit import write_temperature
+from ragcore.config import ConfidenceConfig, RagConfig, load_config
+from ragcore.config.edit import write_calibration
 from ragcore.errors import ConfigError, QuestionError
 from ragcore.evaluation.calibration import calibrate, read_answered_questions
 from ragcore.rag import Rag
@@ -220,18 +220,77 @@ def test_the_temperature_is_written_and_the_rest_of_the_file_stays(written, expe
     frame = f"# mine\nragcore: 1\nmemory:\n%s{indent}retriever: {{use: bm25}}  # é\n"
     path.write_bytes((frame % written).encode())
     path.chmod(0o640)
-    write_temperature(path, 0.25)
+    write_calibration(path, 0.25)
     assert path.read_bytes() == (frame % expected).encode()
     assert load_config(path).memory.temperature == 0.25
     assert path.stat().st_mode & 0o777 == 0o640
     assert [one.name for one in tmp_path.iterdir()] == ["pipeline.yaml"]
 
 
+FITTED = ConfidenceConfig(slope=1.5, intercept=-1e-05, threshold=0.25)
+WRITTEN = "{slope: 1.5, intercept: -1e-05, threshold: 0.25}"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (
+            "memory: {store: s, retriever: {use: bm25}}\nrag: {k: 2}  # two\n",
+            "memory: {temperature: 0.25, store: s, retriever: {use: bm25}}\n"
+            f"rag: {{confidence: {WRITTEN}, k: 2}}  # two\n",
+        ),
+        (
+            "memory: {\n  store: s, retriever: {use: bm25}}\n",
+            "memory: {\n  temperature: 0.25, store: s, retriever: {use: bm25}}\n"
+            f"rag: {{confidence: {WRITTEN}}}\n",
+        ),
+        (
+            "memory:\r\n  store: s\r\n  retriever: {use: bm25}\r\nrag:\r\n  # mine\r\n  k: 2",
+            "memory:\r\n  temperature: 0.25\r\n  store: s\r\n  retriever: {use: bm25}\r\n"
+            f"rag:\r\n  # mine\r\n  confidence: {WRITTEN}\r\n  k: 2",
+        ),
+        (
+            "rag: {k: 2, confidence: null}\nmemory: {temperature: 4, store: s, "
+            "retriever: {use: bm25}}",
+            f"rag: {{k: 2, confidence: {WRITTEN}}}\nmemory: {{temperature: 0.25, store: s, "
+            "retriever: {use: bm25}}",
+        ),
+        (
+            "rag:\n  confidence:\n    # old\n    slope: 3\n    intercept: 2 # two\n"
+            "memory: {store: s, retriever: {use: bm25}}",
+            "rag:\n  confidence:\n    # old\n    threshold: 0.25\n    slope: 1.5\n"
+            "    intercept: -1e-05 # two\n"
+            "memory: {temperature: 0.25, store: s, retriever: {use: bm25}}",
+        ),
+        (
+            "memory: {store: s, retriever: {use: bm25}}",
+            "memory: {temperature: 0.25, store: s, retriever: {use: bm25}}\n"
+            f"rag: {{confidence: {WRITTEN}}}\n",
+        ),
+    ],
+)
+def test_temperature_and_confidence_are_written_into_any_style(before, after, tmp_path):
+    path = tmp_path / "pipeline.yaml"
+    path.write_bytes(f"\ufeffragcore: 1\n{before}".encode())
+    write_calibration(path, 0.25, FITTED)
+    assert path.read_bytes().decode() == f"\ufeffragcore: 1\n{after}"
+    config = load_config(path)
+    assert (config.memory.temperature, config.rag.confidence) == (0.25, FITTED)
+
+
+@pytest.mark.parametrize("section", ["rag: {}\n", "rag:\n  k: &k 2\n  confidence: \n"])
+def test_a_file_without_room_for_the_confidence_stays_as_it_is(section, tmp_path):
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(f"ragcore: 1\nmemory: {{store: s, retriever: {{use: bm25}}}}\n{section}")
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match=r"temperature, confidence cannot be written .*slope: 1"):
+        write_calibration(path, 0.25, FITTED)
+    assert path.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     "section",
     [
-        "memory: {store: s, retriever: {use: bm25}}\n",
-        "memory: {\n  store: s, retriever: {use: bm25}}\n",
         "rag: {length_penalty: &warm 2.5}\n"
         "memory:\n  store: s\n  retriever: {use: bm25}\n  temperature: *warm\n",
     ],
@@ -241,5 +300,5 @@ def test_a_file_that_cannot_be_changed_without_risk_stays(section, tmp_path):
     path.write_text(f"ragcore: 1\n{section}", encoding="utf-8")
     before = path.read_bytes()
     with pytest.raises(ConfigError, match=r"without risk.* memory: temperature: 0\.25"):
-        write_temperature(path, 0.25)
+        write_calibration(path, 0.25)
     assert path.read_bytes() == before

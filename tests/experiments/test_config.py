@@ -210,8 +210,8 @@ FAULTS = {
     "dev questions that are those of the test": (
         "metrics:",
         "dev: test.jsonl\nrisk: 0.1\nmetrics:",
-        "exp.yaml:6:6: dev: 2 of its 2 questions are in 'questions' too ('What is the capital of "
-        "Chad?'",
+        "exp.yaml:6:6: dev: 2 of the 2 test questions are among the 2 dev questions, such as "
+        "'What is the capital of Chad?'",
     ),
     "risk where nothing is answered": (
         "metrics: [nDCG@5]",

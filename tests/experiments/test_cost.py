@@ -16,19 +16,22 @@ from tests.experiments.project import RETRIEVAL, Project
 
 def test_costs_are_measured_and_used_again(project: Project):
     experiment = project.experiment(project.system("one"), **RETRIEVAL, cost_questions=2)
-    ballast = bytearray(b"x" * (600 << 20))
+    ballast = b"x" * (300 << 20)
     run = run_systems(experiment).runs[0]
     cost = run.cost
     assert cost is not None
     assert cost.questions == 2
     assert 0 < cost.seconds < 10
     assert 0 < cost.cpu_seconds < 10
-    # Of the new process, whatever this one holds.
+    # Of the new process: this one is larger.
     assert cost.peak_bytes is not None
     assert 10 << 20 < cost.peak_bytes < len(ballast)
     assert run_systems(experiment).runs[0].cost == cost
-    assert recorded_cost(run.folder, 2) == cost
-    assert recorded_cost(run.folder, 3) is None
+    depth = run.report.depth
+    assert recorded_cost(run.folder, 2, depth) == cost
+    assert recorded_cost(run.folder, 3, depth) is None
+    # The run serves a search that is less deep, which costs less.
+    assert recorded_cost(run.folder, 2, 10) is None
     assert run_systems(replace(experiment, cost_questions=0)).runs[0].cost is None
     (run.folder / "cost.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"cost\.json: asked"):
@@ -44,7 +47,7 @@ def test_a_process_that_fails_says_why(project: Project):
 def test_this_process_has_had_a_largest_size():
     before = peak_bytes()
     assert before is not None
-    block = bytearray(b"x" * (before + (64 << 20)))
+    block = b"x" * (before + (16 << 20))
     after = peak_bytes()
     assert after is not None
     assert after >= len(block)

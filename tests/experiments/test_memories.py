@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from ragcore.cli import main
 from ragcore.config import load_config
 from ragcore.errors import ConfigError, StoreError
 from ragcore.evaluation.report import QuestionSource
 from ragcore.experiments.running import run_systems
 from ragcore.experiments.systems import Experiment, System
 from tests.conftest import Installed
-from tests.experiments.project import write_rows
+from tests.experiments.project import RETRIEVAL, write_rows
 
 DENSE = """\
 ragcore: 1
@@ -82,3 +84,24 @@ def test_without_build_or_corpus_a_missing_memory_is_an_error(folder):
         run_systems(experiment(folder, build=False))
     with pytest.raises(ConfigError, match=r"system 'dense': .*no corpus"):
         run_systems(experiment(folder, "memory.corpus=null"))
+
+
+def test_missing_memories_are_built_once_for_a_sweep(project):
+    shutil.rmtree(project.folder / "store")
+    systems = [project.system(f"k1={k1}", f"memory.retriever.k1={k1}") for k1 in (0.5, 1.5)]
+    stemmed = project.system("plain", "memory.retriever.stemmer=null")
+    experiment = project.experiment(*systems, stemmed, **RETRIEVAL, build=True)
+    run = run_systems(experiment)
+    assert len(list((project.output / "memories").iterdir())) == 2
+    assert not (project.folder / "store").exists()
+    assert main(["replay", str(run.runs[0].folder)]) == 0
+    again = run_systems(experiment)
+    assert all(each.reused for each in again.runs)
+    assert json.loads((run.runs[2].folder / "run.json").read_text(encoding="utf-8"))["memory"]
+
+
+def test_a_memory_built_with_other_settings_is_built_again(project):
+    plain = project.system("plain", "memory.retriever.stemmer=null")
+    run = run_systems(project.experiment(project.system("own"), plain, **RETRIEVAL, build=True))
+    assert len(list((project.output / "memories").iterdir())) == 1
+    assert run.runs[0].report.memory == "v1"

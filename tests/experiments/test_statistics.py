@@ -146,6 +146,14 @@ def test_wins_follow_the_metrics_direction(metric, counts):
     assert comparison.difference == pytest.approx(0.5)
 
 
+def test_rounding_is_no_difference():
+    scores = [-0.5, -8.25, -21.0, -3.0] * 5
+    noise = [score * (1 + 3e-7 * (-1) ** index) for index, score in enumerate(scores)]
+    (comparison,) = compared(scores, noise)
+    assert (comparison.wins, comparison.ties, comparison.losses) == (0, 20, 0)
+    assert (comparison.p, comparison.effect, comparison.difference) == (1, 0, 0)
+
+
 def test_a_metric_that_is_no_mean_has_a_test_and_no_effect():
     metric = make_metrics(["bleu_1"])["bleu_1"]
     rng = np.random.default_rng(0)

@@ -230,3 +230,13 @@ def test_lines_for_a_program_are_not_wrapped(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "60")
     print_view(answer_view(answer), sources_view(answer))
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 60
+
+
+def test_a_withheld_answer_is_shown_as_a_best_guess():
+    shown = rendered(answer_view(replace(ANSWER, withheld=True, confidence=0.25)))
+    assert "not sure enough to answer\n  best guess: Nairobi" in shown
+    assert "confidence 0.25" in shown
+    assert "confidence 0.25" in heatmap_html(replace(ANSWER, withheld=True, confidence=0.25))
+    assert "not sure enough" in rendered(sources_view(replace(ANSWER, withheld=True)))
+    assert "confidence" not in rendered(answer_view(ANSWER))
+    assert "confidence 0.90" in rendered(answer_view(replace(ANSWER, confidence=0.9)))

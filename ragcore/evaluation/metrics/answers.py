@@ -63,6 +63,8 @@ class TokenF1(Mean):
             return float(bool(prediction.correct))
         if not prediction.right or prediction.regex:
             return None
+        if prediction.withheld:
+            return 0.0
         return max(_f1(prediction.text, right) for right in prediction.right)
 
 

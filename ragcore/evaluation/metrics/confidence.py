@@ -29,7 +29,7 @@ class Brier(Mean):
 
     def score(self, prediction: Prediction) -> float | None:
         """Return a number from 0 to 1."""
-        if prediction.correct is None:
+        if prediction.correct is None or prediction.withheld:
             return None
         return (confidence_of(prediction) - prediction.correct) ** 2
 
@@ -63,7 +63,7 @@ class ExpectedCalibrationError(Mean):
         """
         statistics: list[Sequence[float] | None] = []
         for prediction in predictions:
-            if prediction.correct is None:
+            if prediction.correct is None or prediction.withheld:
                 statistics.append(None)
                 continue
             confidence = confidence_of(prediction)
