@@ -31,6 +31,7 @@ from ragcore_serve.plugin_routes import mount_plugin_routes
 from ragcore_serve.responses import Json, error_reply
 from ragcore_serve.served import Pipelines
 from ragcore_serve.serving import Serving
+from ragcore_serve.tracing import Tracing
 
 __all__ = ["make_app"]
 
@@ -44,7 +45,12 @@ _ROUTERS = (
 )
 
 
-def make_app(pipelines: Pipelines, config: ServeConfig, metrics: Metrics | None = None) -> FastAPI:
+def make_app(
+    pipelines: Pipelines,
+    config: ServeConfig,
+    metrics: Metrics | None = None,
+    tracing: Tracing | None = None,
+) -> FastAPI:
     """Return the app that serves pipelines, which the caller closes.
 
     When the app shuts down, it drains them as `config.drain` says.
@@ -71,7 +77,7 @@ def make_app(pipelines: Pipelines, config: ServeConfig, metrics: Metrics | None 
         openapi_url=None,
         redirect_slashes=False,
     )
-    serving = Serving(pipelines, config, Access(config), metrics or Metrics())
+    serving = Serving(pipelines, config, Access(config), metrics or Metrics(), tracing or Tracing())
     app.state.serving = serving
     for router in _ROUTERS:
         app.include_router(router)
@@ -107,7 +113,8 @@ def _mount_tools(app: FastAPI, serving: Serving) -> AbstractAsyncContextManager[
 
 async def _reply_to_ragcore_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RagcoreError)
-    return error_reply(error)
+    # Who may change versions runs the server, whose files the message may name.
+    return error_reply(error, to_admin=request.url.path.startswith(admin.router.prefix))
 
 
 async def _reply_to_invalid_request(request: Request, error: Exception) -> Response:

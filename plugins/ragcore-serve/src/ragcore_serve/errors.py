@@ -7,6 +7,7 @@ Knows every error that a request can cause; knows nothing of how a reply is sent
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -37,6 +38,7 @@ __all__ = [
     "RefusedError",
     "UnauthorizedError",
     "UnknownPipelineError",
+    "client_message",
     "error_row",
     "headers_of",
     "invalid_request",
@@ -84,6 +86,7 @@ class InternalError(RagcoreError):
     """A fault of the server; its log has the cause."""
 
 
+_LOG: Final = logging.getLogger("ragcore.serve")
 _STATUSES: Final[Sequence[tuple[type[RagcoreError], int]]] = (
     (UnauthorizedError, 401),
     (ForbiddenError, 403),
@@ -115,9 +118,28 @@ def status_of(error: RagcoreError) -> int:
     return next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
 
 
-def error_row(error: RagcoreError) -> dict[str, Any]:
-    """Return the JSON form of an error."""
-    return {"error": {"type": type(error).__name__, "message": str(error)}}
+def client_message(error: RagcoreError) -> str:
+    """Return what a client may read of an error; an error that it may not is in the log.
+
+    Errors of stores name files of the server, and folders that models were loaded from.
+    """
+    match error:
+        case UnknownVersionError():
+            return "the memory has no such version: choose one of those that it lists"
+        case MemoryMismatchError():
+            message = "the pipeline cannot read this version, which was made for another one"
+        case StoreError():
+            message = "the memory cannot be used"
+        case _:
+            return str(error)
+    _LOG.error("a request failed: %s", error)
+    return f"{message}: the server's log has the cause"
+
+
+def error_row(error: RagcoreError, *, to_admin: bool = False) -> dict[str, Any]:
+    """Return the JSON form of an error; an administrator reads the whole message."""
+    message = str(error) if to_admin else client_message(error)
+    return {"error": {"type": type(error).__name__, "message": message}}
 
 
 def headers_of(error: RagcoreError) -> dict[str, str]:

@@ -27,6 +27,7 @@ import ragcore
 from ragcore.errors import RagcoreError
 from ragcore.views.output import json_text
 from ragcore_serve.auth import Caller
+from ragcore_serve.errors import client_message
 from ragcore_serve.plugin_routes import Guarded
 from ragcore_serve.requests import SearchSettings, Settings, check_settings, question_fault
 from ragcore_serve.responses import answer_row
@@ -101,7 +102,9 @@ class _Tools:
             settings = check_settings(Settings(k=k), self._serving.config)
             request = request_for(_caller(context), question, settings, version)
             deadline = self._serving.deadline()
-            (answer,) = await served.batcher.answer([request], deadline=deadline)
+            with self._serving.tracing.request(_PATH, served.name, [question]) as span:
+                (answer,) = await served.batcher.answer([request], deadline=deadline)
+                span.add([answer])
             if isinstance(answer, RagcoreError):
                 raise answer
             return _plain(answer_row(answer, served.name))
@@ -167,8 +170,8 @@ def _plain(row: Row) -> Row:
 
 @contextmanager
 def _errors_as_text() -> Iterator[None]:
-    """Show the assistant the message of a RagcoreError; the library hides those of others."""
+    """Show the assistant what it may read of a RagcoreError; the library hides those of others."""
     try:
         yield
     except RagcoreError as error:
-        raise ToolError(str(error)) from error
+        raise ToolError(client_message(error)) from error

@@ -20,8 +20,13 @@ from fastapi.routing import APIRoute
 from starlette.responses import Response
 
 from ragcore.errors import RagcoreError, UnknownVersionError
-from ragcore_serve.errors import UnknownPipelineError, headers_of, invalid_request, status_of
-from ragcore_serve.leaving import while_connected
+from ragcore_serve.errors import (
+    UnknownPipelineError,
+    client_message,
+    headers_of,
+    invalid_request,
+    status_of,
+)
 from ragcore_serve.limits import RefusedBody
 from ragcore_serve.openai_replies import ChatReply
 from ragcore_serve.openai_requests import (
@@ -33,7 +38,14 @@ from ragcore_serve.openai_requests import (
 from ragcore_serve.requests import check_settings, question_fault
 from ragcore_serve.responses import Json
 from ragcore_serve.served import ServedPipeline
-from ragcore_serve.serving import CallerNow, Serving, ServingNow, request_for
+from ragcore_serve.serving import (
+    CallerNow,
+    Serving,
+    ServingNow,
+    answers_to,
+    events_of,
+    request_for,
+)
 from ragcore_serve.streams import EventResponse, data_frame
 
 __all__ = ["OpenAIRoute", "openai_error", "openai_row", "router"]
@@ -60,7 +72,7 @@ def openai_row(error: RagcoreError) -> dict[str, Any]:
             kind, param, code = "invalid_request_error", error.param, error.code
         case UnknownPipelineError() | UnknownVersionError():
             param, code = "model", "model_not_found"
-    return {"error": {"message": str(error), "type": kind, "param": param, "code": code}}
+    return {"error": {"message": client_message(error), "type": kind, "param": param, "code": code}}
 
 
 def openai_error(error: RagcoreError) -> Json:
@@ -125,13 +137,13 @@ async def chat_completions(
     )
     if body.stream:
         return EventResponse(
-            served.batcher.stream(asked, deadline=deadline),
+            events_of(request, serving, served, asked, deadline),
             reply.frames,
             error_frame=lambda error: data_frame(openai_row(error)),
             refusal=openai_error,
             deadline=deadline - monotonic(),
         )
-    (answer,) = await while_connected(request, served.batcher.answer([asked], deadline=deadline))
+    (answer,) = await answers_to(request, serving, served, [asked], deadline)
     if isinstance(answer, RagcoreError):
         raise answer
     return Json(reply.completion(answer))
@@ -152,7 +164,7 @@ async def model(model: str, caller: CallerNow, serving: ServingNow) -> Response:
     for row in rows:
         if row["id"] == model:
             return Json(row)
-    raise UnknownVersionError(
+    raise UnknownPipelineError(
         f"there is no model {model!r}: there are {', '.join(row['id'] for row in rows)}"
     )
 

@@ -1,6 +1,6 @@
 """The routes for what runs the server: whether it lives, whether it can be asked, metrics.
 
-Knows the state of the pipelines. Only the metrics need a token: they name what is served.
+Knows the state of the pipelines. Only the metrics need a token: they say what was asked.
 """
 
 from __future__ import annotations
@@ -23,9 +23,13 @@ async def livez() -> Json:
 
 @router.get("/readyz", summary="Whether questions can be asked", responses={503: ERRORS[503]})
 async def readyz(serving: ServingNow) -> Json:
-    """Reply 503 from the moment that the server is told to stop."""
+    """Reply 503 from the moment that the server is told to stop.
+
+    `versions` has the version that each pipeline serves, of this process where there are several.
+    """
     serving.pipelines.check_ready()
-    return Json({"status": "ready"})
+    versions = {each.name: each.rag.memory.version for each in serving.pipelines}
+    return Json({"status": "ready", "versions": versions})
 
 
 @router.get("/metrics", summary="Metrics for Prometheus", responses={401: ERRORS[401]})

@@ -68,6 +68,6 @@ def answer_row(answer: Answer | RagcoreError, pipeline: str) -> dict[str, Any]:
     return {**answer.to_dict(), "pipeline": pipeline}
 
 
-def error_reply(error: RagcoreError) -> Json:
-    """Return the reply to a request that failed."""
-    return Json(error_row(error), status_of(error), headers_of(error))
+def error_reply(error: RagcoreError, *, to_admin: bool = False) -> Json:
+    """Return the reply to a request that failed; an administrator reads the whole message."""
+    return Json(error_row(error, to_admin=to_admin), status_of(error), headers_of(error))

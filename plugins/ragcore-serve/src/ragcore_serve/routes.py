@@ -39,6 +39,8 @@ from ragcore_serve.serving import (
     CallerNow,
     Serving,
     ServingNow,
+    answers_to,
+    events_of,
     narrowed_settings,
     request_for,
 )
@@ -138,7 +140,7 @@ async def without(
     settings = check_settings(body.settings, serving.config)
     (question,) = _sound_questions([body.question], serving)
     asked = request_for(caller, question, settings, body.version)
-    (found,) = await while_connected(request, pipeline.batcher.answer([asked], deadline=deadline))
+    (found,) = await answers_to(request, serving, pipeline, [asked], deadline)
     if isinstance(found, RagcoreError):
         raise found
     left_out = await pipeline.batcher.call(
@@ -157,9 +159,7 @@ async def compare(
     settings = check_settings(body.settings, serving.config)
     (question,) = _sound_questions([body.question], serving)
     asked = [request_for(caller, question, settings, version) for version in body.versions]
-    found = await while_connected(
-        request, pipeline.batcher.answer(asked, deadline=serving.deadline(body.timeout))
-    )
+    found = await answers_to(request, serving, pipeline, asked, serving.deadline(body.timeout))
     if all(isinstance(each, RagcoreError) for each in found):
         (first, *_) = found
         assert isinstance(first, RagcoreError)
@@ -210,7 +210,7 @@ async def _answer(request: Request, body: AnswerBody, caller: Caller, serving: S
     settings = check_settings(body.settings, serving.config)
     questions = questions_of(body.question, serving.config)
     if "text/event-stream" in request.headers.get("accept", ""):
-        return _stream(questions, body, caller, serving, pipeline, settings)
+        return _stream(request, questions, body, caller, serving, pipeline, settings)
     results: list[Answer | RagcoreError | None] = [
         question_fault(each, serving.config) for each in questions
     ]
@@ -221,9 +221,7 @@ async def _answer(request: Request, body: AnswerBody, caller: Caller, serving: S
         if fault is None
     ]
     answers = iter(
-        await while_connected(
-            request, pipeline.batcher.answer(asked, deadline=serving.deadline(body.timeout))
-        )
+        await answers_to(request, serving, pipeline, asked, serving.deadline(body.timeout))
     )
     found = [next(answers) if fault is None else fault for fault in results]
     if isinstance(body.question, str) and isinstance(found[0], RagcoreError):
@@ -232,6 +230,7 @@ async def _answer(request: Request, body: AnswerBody, caller: Caller, serving: S
 
 
 def _stream(
+    request: Request,
     questions: Sequence[str],
     body: AnswerBody,
     caller: Caller,
@@ -245,7 +244,7 @@ def _stream(
     _log_questions(questions, pipeline, serving)
     seconds = serving.seconds(body.timeout)
     asked = request_for(caller, question, settings, body.version)
-    events = pipeline.batcher.stream(asked, deadline=serving.deadline(body.timeout))
+    events = events_of(request, serving, pipeline, asked, serving.deadline(body.timeout))
     return event_stream(events, pipeline=pipeline.name, deadline=seconds)
 
 

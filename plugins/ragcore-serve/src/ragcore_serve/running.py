@@ -106,7 +106,7 @@ def _serve(
     ):
         names = ", ".join(f"{each.name} ({each.rag.memory.version})" for each in served)
         server = DrainingServer(
-            make_app(served, config, metrics),
+            make_app(served, config, metrics, tracing),
             served,
             config,
             started=ready or (lambda: _print_line(f"serving {names} on {address_of(listening)}")),

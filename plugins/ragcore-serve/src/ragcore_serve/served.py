@@ -182,7 +182,10 @@ class Pipelines:
                 with pipeline.rag.memory.reading():
                     pass
             except StoreError as error:
-                raise NotReadyError(f"pipeline {pipeline.name!r}: {error}") from error
+                _LOG.error("pipeline %r cannot be asked: %s", pipeline.name, error)
+                raise NotReadyError(
+                    f"pipeline {pipeline.name!r} cannot be asked: its memory is closed"
+                ) from error
 
     def begin_draining(self) -> None:
         """Take no more questions from now on; those that were admitted are answered."""
@@ -229,7 +232,7 @@ def open_pipelines(
         overrides: changes to each file, as on the command line.
         config: of the server.
         metrics: counts the questions of each pipeline; pass the same to `make_app`.
-        tracing: makes spans of batches.
+        tracing: makes spans of batches; pass the same to `make_app`.
 
     Raises:
         ConfigError, StoreError: as `ragcore.load`.

@@ -6,7 +6,7 @@ of them. Knows FastAPI's dependencies; knows nothing of single routes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Annotated, Any, cast
@@ -14,11 +14,14 @@ from typing import Annotated, Any, cast
 from fastapi import Depends, Request
 
 import ragcore
-from ragcore.errors import ConfigError
+from ragcore.errors import ConfigError, RagcoreError
+from ragcore.types import Answer
 from ragcore_serve.auth import Access, Caller
 from ragcore_serve.config import ServeConfig
+from ragcore_serve.leaving import while_connected
 from ragcore_serve.metrics import Metrics
-from ragcore_serve.served import Pipelines
+from ragcore_serve.served import Pipelines, ServedPipeline
+from ragcore_serve.tracing import TracedStream, Tracing
 
 __all__ = [
     "AdminNow",
@@ -26,7 +29,9 @@ __all__ = [
     "Serving",
     "ServingNow",
     "administrator",
+    "answers_to",
     "authenticated",
+    "events_of",
     "narrowed_settings",
     "request_for",
 ]
@@ -41,12 +46,14 @@ class Serving:
         config: the server's settings.
         access: who may ask.
         metrics: of this process.
+        tracing: of this process.
     """
 
     pipelines: Pipelines
     config: ServeConfig
     access: Access
     metrics: Metrics = field(default_factory=Metrics)
+    tracing: Tracing = field(default_factory=Tracing)
 
     def seconds(self, timeout: float | None = None) -> float:
         """Return how long a request may take.
@@ -130,3 +137,58 @@ def request_for(
     """Return a question of a caller, who reads only what its token allows; see the above."""
     narrowed = narrowed_settings(caller, settings, version)
     return ragcore.Request(question, cast("Any", narrowed))
+
+
+async def answers_to(
+    request: Request,
+    serving: Serving,
+    pipeline: ServedPipeline,
+    asked: Sequence[ragcore.Request],
+    deadline: float,
+) -> list[Answer | RagcoreError]:
+    """Answer the questions of an HTTP request, in its span, as long as its client waits.
+
+    Args:
+        request: of a route.
+        serving: the server.
+        pipeline: that is asked.
+        asked: the questions, made by `request_for`.
+        deadline: in seconds of `time.monotonic`.
+
+    Returns:
+        The answer to each question, or its error.
+
+    Raises:
+        RagcoreError: they were not let in.
+    """
+    questions = [each.question for each in asked]
+    with serving.tracing.request(_template(request), pipeline.name, questions) as span:
+        answers = await while_connected(request, pipeline.batcher.answer(asked, deadline=deadline))
+        span.add(answers)
+    return answers
+
+
+def events_of(
+    request: Request,
+    serving: Serving,
+    pipeline: ServedPipeline,
+    asked: ragcore.Request,
+    deadline: float,
+) -> TracedStream:
+    """Begin to answer the question of an HTTP request as a stream; arguments as of `answers_to`.
+
+    Raises:
+        RagcoreError: it was not let in.
+    """
+    return serving.tracing.stream(
+        _template(request),
+        pipeline.name,
+        asked.question,
+        lambda: pipeline.batcher.stream(asked, deadline=deadline),
+    )
+
+
+def _template(request: Request) -> str:
+    """Return the path of a request's route, such as "/v1/versions/{version}"."""
+    template: str = request.scope["route"].path
+    return template

@@ -7,7 +7,7 @@ none. Questions and answers are attributes only where it was asked for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import Context
 from typing import Final
@@ -17,10 +17,11 @@ from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer
 
 import ragcore
 from ragcore.errors import RagcoreError
-from ragcore.types import Answer
+from ragcore.types import Answer, Event
+from ragcore_serve.event_stream import EventStream
 from ragcore_serve.listeners import Listener, listening
 
-__all__ = ["Tracing"]
+__all__ = ["Tracing", "TracedStream"]
 
 _OPERATION: Final = "gen_ai.operation.name"
 _PROVIDER: Final = "gen_ai.provider.name"
@@ -67,24 +68,37 @@ class Tracing:
             questions: that are asked.
             context: of the caller, whose span is the parent; this one where None.
         """
-        parent = None if context is None else trace.set_span_in_context(_span_of(context))
-        attributes = {_OPERATION: "text_completion", _PROVIDER: "ragcore", _MODEL: pipeline}
-        with self._tracer.start_as_current_span(
-            f"{route} {pipeline}",
-            parent,
-            SpanKind.SERVER,
-            {**attributes, _QUESTIONS: len(questions)},
-            # The messages of errors may quote the question.
-            record_exception=False,
-            set_status_on_exception=False,
-        ) as span:
-            if self._content:
-                span.set_attribute(_QUESTION, list(questions))
+        span = self._start(route, pipeline, questions, context)
+        # The messages of errors may quote the question.
+        with trace.use_span(
+            span, end_on_exit=True, record_exception=False, set_status_on_exception=False
+        ):
             try:
                 yield RequestSpan(span, content=self._content)
             except Exception as error:
                 _fail(span, error)
                 raise
+
+    def stream(
+        self, route: str, pipeline: str, question: str, begin: Callable[[], EventStream]
+    ) -> TracedStream:
+        """Begin a stream, with the span of its request, which ends when the stream is closed.
+
+        Args:
+            route: its template, such as "/v1/answer".
+            pipeline: the name of the pipeline, the model of the conventions.
+            question: that is asked.
+            begin: begins the stream; the span is current meanwhile, and for all that it computes.
+        """
+        span = self._start(route, pipeline, [question], None)
+        with trace.use_span(span, record_exception=False, set_status_on_exception=False):
+            try:
+                events = begin()
+            except Exception as error:
+                _fail(span, error)
+                span.end()
+                raise
+        return TracedStream(events, span, content=self._content)
 
     @contextmanager
     def batch(self, contexts: Sequence[Context]) -> Iterator[None]:
@@ -115,6 +129,25 @@ class Tracing:
         """Make spans of stages inside the block, by the core's hook `ragcore_timed`."""
         with listening(Listener(self._stage)):
             yield
+
+    def _start(
+        self, route: str, pipeline: str, questions: Sequence[str], context: Context | None
+    ) -> Span:
+        """Start the span of a request, current for nothing yet; see `request`."""
+        span = self._tracer.start_span(
+            f"{route} {pipeline}",
+            None if context is None else trace.set_span_in_context(_span_of(context)),
+            SpanKind.SERVER,
+            {
+                _OPERATION: "text_completion",
+                _PROVIDER: "ragcore",
+                _MODEL: pipeline,
+                _QUESTIONS: len(questions),
+            },
+        )
+        if self._content:
+            span.set_attribute(_QUESTION, list(questions))
+        return span
 
     def _stage(self, stage: str, started: int, seconds: float, questions: int, memory: str) -> None:
         attributes: dict[str, str | int] = {_DATA_SOURCE: memory, _QUESTIONS: questions}
@@ -150,6 +183,32 @@ class RequestSpan:
                 self._span.set_attribute(_ANSWER, [answer.text for answer in answers])
         if errors:
             _fail(self._span, errors[0])
+
+
+class TracedStream(AsyncIterator[Event]):
+    """The events of one answer, whose result is added to the span of its request."""
+
+    def __init__(self, events: EventStream, span: Span, *, content: bool) -> None:
+        self._events = events
+        self._span = span
+        self._request = RequestSpan(span, content=content)
+
+    async def __anext__(self) -> Event:
+        try:
+            event = await self._events.__anext__()
+        except RagcoreError as error:
+            self._request.add([error])
+            raise
+        if isinstance(event, Answer):
+            self._request.add([event])
+        return event
+
+    async def aclose(self) -> None:
+        """Close the events, and end the span. Idempotent."""
+        try:
+            await self._events.aclose()
+        finally:
+            self._span.end()
 
 
 def _fail(span: Span, error: Exception) -> None:
