@@ -15,6 +15,7 @@ from ragcore_serve.app import make_app
 from ragcore_serve.batching import Batcher
 from ragcore_serve.config import ServeConfig
 from ragcore_serve.served import Pipelines, ServedPipeline
+from ragcore_serve.tracing import Tracing
 
 from ragcore import Rag
 from ragcore.store.store import Store
@@ -56,15 +57,18 @@ class Client:
 
 
 @contextmanager
-def serving(folder: Path, rag: Rag | None = None, **settings: Any) -> Iterator[Client]:
+def serving(
+    folder: Path, rag: Rag | None = None, tracing: Tracing | None = None, **settings: Any
+) -> Iterator[Client]:
     """Serve one pipeline, `world`, of which no file is read."""
     config = ServeConfig(**settings)
     rag = rag or make_rag(folder)
-    batcher = Batcher(rag, queue=config.queue, streams=config.streams)
+    tracing = tracing or Tracing()
+    batcher = Batcher(rag, queue=config.queue, streams=config.streams, batch_span=tracing.batch)
     pipeline = ServedPipeline("world", rag, batcher, store=Store(folder / "store"))
     with Pipelines([pipeline]) as pipelines:
         try:
-            yield Client(make_app(pipelines, config), pipelines)
+            yield Client(make_app(pipelines, config, tracing=tracing), pipelines)
         finally:
             rag.generator.gate.open()
             asyncio.run(pipelines.drain(30))

@@ -89,6 +89,7 @@ def served(client: httpx.Client) -> tuple[str, str]:
     return answer["memory"], answer["text"]
 
 
+@pytest.mark.engines
 @reader_needed
 def test_the_command_answers_switches_follows_and_ends_with_0(folder):
     with started(folder, "--interval", "0.05") as (process, client):

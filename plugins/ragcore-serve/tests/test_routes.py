@@ -7,7 +7,10 @@ import math
 
 import pytest
 from gated_rag import make_rag
-from serving_app import QUESTION, error_of, serving
+from ragcore_serve.errors import error_row
+from serving_app import QUESTION, SALES, TOKEN, error_of, serving
+
+from ragcore.errors import MemoryMismatchError, StoreCorruptError
 
 
 @pytest.fixture
@@ -197,9 +200,29 @@ def test_a_full_queue_says_when_to_ask_again(tmp_path):
         assert client.post("/v1/answer", {"question": ["a", "b"]}).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("token", "host", "named"),
+    [
+        (TOKEN, "127.0.0.1", True),
+        (TOKEN, "evil.test", False),
+        (None, "127.0.0.1", False),
+        (SALES, "127.0.0.1", False),
+    ],
+    ids=["known token", "foreign page", "no token", "unknown token"],
+)
+def test_only_those_who_may_ask_learn_the_versions_of_a_ready_server(tmp_path, token, host, named):
+    tokens = tmp_path / "tokens"
+    tokens.write_text(TOKEN + "\n", encoding="utf-8")
+    tokens.chmod(0o600)
+    with serving(tmp_path, token_file=tokens) as client:
+        reply = client.get("/readyz", token=token, headers={"Host": host})
+    assert reply.status_code == 200
+    assert reply.json() == {"status": "ready"} | ({"versions": {"world": "v1"}} if named else {})
+
+
 def test_a_closed_pipeline_is_not_ready(tmp_path):
     with serving(tmp_path) as client:
-        assert client.get("/readyz").status_code == 200
+        assert client.get("/readyz").json() == {"status": "ready", "versions": {"world": "v1"}}
         client.rag.close()
         assert client.get("/livez").status_code == 200
         assert client.get("/readyz").status_code == 503
@@ -212,3 +235,42 @@ def test_numbers_that_json_lacks_and_half_characters_are_sent(tmp_path):
         reply = client.get("/v1/answer", params={"question": QUESTION, "version": "\x00\u2028"})
         assert reply.status_code == 404
         assert "\u2028" not in reply.text
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/v1/answer", {"question": QUESTION, "version": "v9"}),
+        ("POST", "/v1/answer", {"question": [QUESTION], "version": "v9"}),
+        ("POST", "/v1/search", {"question": QUESTION, "version": "v9"}),
+        ("POST", "/v1/compare", {"question": QUESTION, "versions": ["v9", "v1"]}),
+        ("GET", "/v1/versions/v9", None),
+        (
+            "POST",
+            "/v1/chat/completions",
+            {"model": "world@v9", "messages": [{"role": "user", "content": QUESTION}]},
+        ),
+    ],
+)
+def test_only_an_administrator_is_shown_where_the_store_is(tmp_path, method, path, body):
+    with serving(tmp_path) as client:
+        reply = client.request(method, path, json=body)
+        assert "no such version" in reply.text
+        assert str(tmp_path) not in reply.text
+        changed = client.post("/v1/admin/activate", {"version": "v9"})
+    assert changed.status_code == 404
+    assert f"store {tmp_path / 'store'} has no version 'v9'" in changed.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (StoreCorruptError("/srv/store/v1/passages.bin: its sha256 differs"), "cannot be used"),
+        (MemoryMismatchError("made by /srv/one, found /srv/two"), "made for another one"),
+    ],
+)
+def test_what_a_store_says_of_its_files_is_in_the_log_alone(caplog, error, words):
+    (row,) = error_row(error).values()
+    assert words in row["message"]
+    assert "/srv" not in row["message"]
+    assert str(error) in caplog.text

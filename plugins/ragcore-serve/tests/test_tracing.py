@@ -9,9 +9,11 @@ from gated_rag import SECONDS, make_rag
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind
 from ragcore_serve.batching import Batcher
 from ragcore_serve.plugin import ragcore_timed
 from ragcore_serve.tracing import Tracing
+from serving_app import serving
 
 from ragcore import Request
 
@@ -121,3 +123,44 @@ def test_without_an_sdk_spans_cost_nothing_and_answers_are_the_same(rag):
         return results
 
     assert asyncio.run(main()) == rag.answer("who")
+
+
+STREAMED = {"headers": {"Accept": "text/event-stream"}}
+CHAT = {"model": "world@v2", "messages": [{"role": "user", "content": "who"}]}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "more", "version", "error"),
+    [
+        ("/v1/answer", {"question": ["who", "where"]}, {}, "v1", None),
+        ("/v1/answer", {"question": "who"}, STREAMED, "v1", None),
+        ("/v1/answer", {"question": "broken"}, {}, None, "ComponentError"),
+        ("/v1/answer", {"question": "broken"}, STREAMED, None, "ComponentError"),
+        ("/v1/without", {"question": "who", "passage_ids": "v1:0"}, {}, "v1", None),
+        ("/v1/compare", {"question": "who", "versions": ["v2", "v1"]}, {}, "v2", None),
+        ("/v1/chat/completions", CHAT, {}, "v2", None),
+        ("/v1/chat/completions", {**CHAT, "stream": True}, {}, "v2", None),
+    ],
+)
+def test_each_request_for_answers_is_a_span_by_its_route(
+    tmp_path, exporter, provider, path, body, more, version, error
+):
+    tracing = Tracing(provider=provider)
+    with serving(tmp_path, tracing=tracing) as client, tracing.listening():
+        client.post(path, body, **more)
+    (request,) = [span for span in exporter.get_finished_spans() if span.kind is SpanKind.SERVER]
+    assert request.name == f"{path} world"
+    assert request.attributes.get("ragcore.memory.version") == version
+    assert request.attributes.get("error.type") == error
+
+
+def test_the_stages_of_a_stream_are_spans_under_its_request(tmp_path, exporter, provider):
+    tracing = Tracing(provider=provider)
+    with serving(tmp_path, tracing=tracing) as client, tracing.listening():
+        client.post("/v1/answer", {"question": "who"}, **STREAMED)
+        with client.rag.memory.reading() as snapshot:
+            version = snapshot.version
+    *stages, request = exporter.get_finished_spans()
+    assert {"search", "decode"} <= {span.name for span in stages}
+    assert {span.parent.span_id for span in stages} == {request.context.span_id}
+    assert {span.attributes["gen_ai.data_source.id"] for span in stages} == {version}

@@ -111,6 +111,7 @@ rag: {k: 1, grounded: true, beams: 1}
 """
 
 
+@pytest.mark.engines
 @pytest.mark.skipif(
     not (files("ragcore_world") / "reader" / "config.json").is_file(),
     reason="this checkout has no trained reader",

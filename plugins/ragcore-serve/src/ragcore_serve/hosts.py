@@ -36,7 +36,10 @@ def hosts_of(config: ServeConfig) -> tuple[str, ...]:
 
 
 class HostGuard:
-    """Refuses requests of which `Host` or `Origin` is foreign."""
+    """Refuses requests of which `Host` or `Origin` is foreign, except those of probes.
+
+    `request.state.foreign` tells a probe's route whether it is.
+    """
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str], origins: Sequence[str]) -> None:
         """Guard an app.
@@ -52,11 +55,12 @@ class HostGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        if scope["type"] == "http" and scope["path"] not in _PROBES:
+        if scope["type"] == "http":
             error = self._error(scope)
-            if error is not None:
+            if error is not None and scope["path"] not in _PROBES:
                 await error_reply(error)(scope, receive, send)
                 return
+            scope.setdefault("state", {})["foreign"] = error is not None
         await self._app(scope, receive, send)
 
     def _error(self, scope: Scope) -> HostError | None:
