@@ -255,7 +255,7 @@ def test_numbers_that_json_lacks_and_half_characters_are_sent(tmp_path):
 def test_only_an_administrator_is_shown_where_the_store_is(tmp_path, method, path, body):
     with serving(tmp_path) as client:
         reply = client.request(method, path, json=body)
-        assert "no such version" in reply.text
+        assert "no version 'v9': there are v1, v2" in reply.text
         assert str(tmp_path) not in reply.text
         changed = client.post("/v1/admin/activate", {"version": "v9"})
     assert changed.status_code == 404

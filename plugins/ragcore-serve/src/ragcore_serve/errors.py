@@ -124,8 +124,10 @@ def client_message(error: RagcoreError) -> str:
     Errors of stores name files of the server, and folders that models were loaded from.
     """
     match error:
+        case UnknownVersionError(version=str() as version):
+            return f"no version {version!r}: there are {', '.join(error.versions) or 'none'}"
         case UnknownVersionError():
-            return "the memory has no such version: choose one of those that it lists"
+            message = "the memory has no such version"
         case MemoryMismatchError():
             message = "the pipeline cannot read this version, which was made for another one"
         case StoreError():
