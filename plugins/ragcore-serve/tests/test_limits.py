@@ -1,4 +1,4 @@
-"""A body is bounded while it is read, whatever its header says, and however slowly it comes."""
+"""A body is bounded while it is read, for any header, and however slowly it comes."""
 
 from __future__ import annotations
 

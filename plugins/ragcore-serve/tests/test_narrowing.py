@@ -120,7 +120,7 @@ def request_to(path: str, method: str, where: object = None) -> dict[str, object
 
 
 def ids_in(value: object) -> set[str]:
-    """Return the ids of all passages that a reply names, wherever."""
+    """Return the ids of all passages that a reply names, at any depth."""
     if isinstance(value, dict):
         return set().union(*map(ids_in, value.values()), set())
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""The OpenAPI document is true, whatever is sent: no reply is a fault, and none is undocumented."""
+"""The OpenAPI document is true for any request: no reply is a fault, and none is undocumented."""
 
 from __future__ import annotations
 

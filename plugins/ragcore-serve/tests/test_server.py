@@ -1,4 +1,4 @@
-"""A server that is told to stop: not ready at once, what it admitted is answered, then it ends."""
+"""A server that is asked to stop: no longer ready, what it admitted is answered, then it ends."""
 
 from __future__ import annotations
 

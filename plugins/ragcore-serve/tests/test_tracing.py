@@ -74,10 +74,10 @@ def test_a_batch_is_a_child_of_its_first_request_and_linked_to_the_others(rag, e
     (link,) = together.links
     assert by_id[link.context.span_id] not in parents
     assert not alone.links
-    held = parents[0]
-    assert held.attributes["gen_ai.usage.output_tokens"] == len(answer.token_ids)
-    assert held.attributes["gen_ai.request.model"] == "world"
-    assert held.attributes["ragcore.memory.version"] == "v1"
+    answered = parents[0]
+    assert answered.attributes["gen_ai.usage.output_tokens"] == len(answer.token_ids)
+    assert answered.attributes["gen_ai.request.model"] == "world"
+    assert answered.attributes["ragcore.memory.version"] == "v1"
     (failed,) = [span for span in requests if "error.type" in span.attributes]
     assert failed.attributes["error.type"] == "ComponentError"
     assert not failed.status.is_ok

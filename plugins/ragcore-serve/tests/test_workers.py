@@ -1,4 +1,4 @@
-"""Two real processes behind one socket: one is killed, both are told to stop."""
+"""Two real processes behind one socket: one is killed, both are asked to stop."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def supervised(mode="serve", stop_seconds=SECONDS):
 
 
 class Client:
-    """A connection that a worker has accepted, and serves until it is told to finish."""
+    """A connection that a worker has accepted, and serves until it is asked to finish."""
 
     def __init__(self, port: int, stack: ExitStack) -> None:
         connection = socket.create_connection(("127.0.0.1", port), timeout=SECONDS)
@@ -150,5 +150,5 @@ def test_the_command_serves_by_workers_that_each_name_their_version(tmp_path):
     )
     assert len({pid for pid, _ in serving}) == 2
     assert 'ragcore_questions_total{outcome="answered",pipeline="pipeline"} 1.0' in shown
-    # Workers log as the command line says, and stopped as they were told to.
-    assert (tmp_path / "log").read_text(encoding="utf-8").count("told to stop") == 2
+    # Workers log as the command line says, and stopped as they were asked to.
+    assert (tmp_path / "log").read_text(encoding="utf-8").count("asked to stop") == 2

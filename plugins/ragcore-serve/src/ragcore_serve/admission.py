@@ -91,7 +91,7 @@ class Admission:
             self._note_change()
 
     def leave(self, count: int = 1) -> None:
-        """Note that some of what was admitted has ended, in whatever way."""
+        """Note that some of what was admitted has ended, with or without an answer."""
         with self._lock:
             self._departures.append((self._busy_seconds(), count))
             self._count -= count

@@ -4,7 +4,7 @@ Knows files of tokens and how a token is compared; knows nothing of routes. A to
 an error, a log line or a `repr`.
 
 A file has a token on each line, alone or followed by a filter as JSON. Requests with that token
-read only passages that match the filter, whatever else they ask for:
+read only passages that match the filter:
 
     3f0c…  {"department": "sales"}
 """
@@ -127,7 +127,7 @@ class Access:
         """
         self._tokens = _read(config.token_file)
         self._admins = _read(config.admin_token_file)
-        # Whoever can connect to a loopback address may use the machine's files, too.
+        # A caller on this machine may use its files, too.
         self._local = is_loopback(config.host) and not config.open
 
     def caller(self, authorization: str | None) -> Caller:

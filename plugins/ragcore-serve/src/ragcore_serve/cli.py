@@ -53,7 +53,7 @@ def serve(
     ] = 512,
     timeout: Annotated[float, typer.Option(help="Seconds until a request is ended.")] = 60.0,
     drain: Annotated[
-        float, typer.Option(help="Seconds to finish what was asked, once told to stop.")
+        float, typer.Option(help="Seconds to finish what was asked, before the server stops.")
     ] = 30.0,
     workers: Annotated[
         int, typer.Option(help="Processes that serve; they share the memory's mapped files.")

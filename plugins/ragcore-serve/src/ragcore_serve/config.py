@@ -38,7 +38,7 @@ class ServeConfig(BaseModel):
         max_beams: the largest `beams` that a request may set.
         max_new_tokens: the largest `max_new_tokens` that a request may set.
         timeout: seconds until a request is ended; a request may ask for fewer.
-        drain: seconds that requests have to end once the server is told to stop.
+        drain: seconds that requests have to end before the server stops.
         workers: processes that serve.
         pin: serve the version that is current at the start, and do not follow the store.
         interval: seconds between two looks at the store.

@@ -1,7 +1,7 @@
 """Refuse requests that name a foreign host, or that a foreign web page sends.
 
 A page of elsewhere can point its own name at this machine (DNS rebinding), or send a form to it.
-The browser of who looks at that page tells on it: by `Host`, which has the page's name, and by
+The browser of its visitor names the page: in `Host`, which has the page's name, and in
 `Origin`. Knows these two headers; knows nothing of tokens.
 """
 
@@ -38,7 +38,7 @@ def hosts_of(config: ServeConfig) -> tuple[str, ...]:
 class HostGuard:
     """Refuses requests of which `Host` or `Origin` is foreign, except those of probes.
 
-    `request.state.foreign` tells a probe's route whether it is.
+    `request.state.foreign` is whether it is, for the routes of probes.
     """
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str], origins: Sequence[str]) -> None:

@@ -26,7 +26,7 @@ async def livez() -> Json:
 
 @router.get("/readyz", summary="Whether questions can be asked", responses={503: ERRORS[503]})
 async def readyz(request: Request, serving: ServingNow) -> Json:
-    """Reply 503 from the moment that the server is told to stop.
+    """Reply 503 as soon as the server begins to stop.
 
     To those who may ask, `versions` names the version that each pipeline serves, in this process.
     """

@@ -235,17 +235,17 @@ def check_settings(settings: SearchSettings, config: ServeConfig) -> dict[str, A
     Raises:
         ConfigError: a number is larger than the server allows; names all that are.
     """
-    given = settings.model_dump(exclude_none=True)
+    values = settings.model_dump(exclude_none=True)
     limits = {
         "k": config.max_k,
         "beams": config.max_beams,
         "max_new_tokens": config.max_new_tokens,
     }
     faults = [
-        f"{name}: {given[name]}, and this server allows at most {limit}"
+        f"{name}: {values[name]}, and this server allows at most {limit}"
         for name, limit in limits.items()
-        if given.get(name, 0) > limit
+        if values.get(name, 0) > limit
     ]
     if faults:
         raise ConfigError("settings of this request: " + "; ".join(faults))
-    return given
+    return values

@@ -32,7 +32,7 @@ _LAST_SECONDS: Final = 15.0
 
 
 def run(pipelines: Sequence[str], overrides: Sequence[str], config: ServeConfig) -> None:
-    """Serve pipelines until the process is told to stop.
+    """Serve pipelines until the process is asked to stop.
 
     What is wrong with the options is known before a model is loaded. The address is printed when
     the server replies.
@@ -97,7 +97,7 @@ def _serve(
     overrides: Sequence[str],
     config: ServeConfig,
 ) -> None:
-    """Serve until this process is told to stop; call `ready`, or print a line, when it replies."""
+    """Serve until this process is asked to stop; call `ready`, or print a line, when it replies."""
     metrics, tracing = Metrics(), Tracing(content=config.log_questions)
     with (
         metrics.listening(),

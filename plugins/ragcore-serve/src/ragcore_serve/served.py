@@ -93,7 +93,7 @@ class ServedPipeline:
         self.store = store
         self._watch = watch
         self.changing = asyncio.Lock()
-        """Held while a caller changes the version, so that one change is made at a time."""
+        """Locked while a caller changes the version, so that one change is made at a time."""
 
     def manifest(self, version: str) -> Manifest:
         """Read what is recorded of a version.

@@ -1,4 +1,4 @@
-"""Run an app until the process is told to stop: listen, drain, and end with exit code 0.
+"""Run an app until the process is asked to stop: listen, drain, and end with exit code 0.
 
 Knows uvicorn, sockets and signals; knows nothing of routes.
 """
@@ -56,7 +56,7 @@ def address_of(listening: socket.socket) -> str:
 class DrainingServer(uvicorn.Server):
     """A server that stops in two steps: it takes no more questions, then it ends.
 
-    At the first SIGTERM or SIGINT it is not ready at once, and goes on replying, so that a load
+    At the first SIGTERM or SIGINT it is not ready any more, and goes on replying, so that a load
     balancer sees that, until all questions that it admitted have been answered, or the time for it
     is over. A second signal ends what is being computed, each with an error.
     """
@@ -132,7 +132,7 @@ class DrainingServer(uvicorn.Server):
         self._drains.append(asyncio.create_task(self._drain(seconds)))
 
     async def _drain(self, seconds: float) -> None:
-        _LOG.info("told to stop: finishing what was asked, within %g s", seconds)
+        _LOG.info("asked to stop: finishing what was asked, within %g s", seconds)
         try:
             if not await self._pipelines.drain(seconds):
                 _LOG.warning(

@@ -82,7 +82,7 @@ def supervise(
         args: its further arguments, which are pickled.
         listening: the socket; connections that no worker has accepted outlive any worker.
         workers: how many processes.
-        stop_seconds: in which workers must end once they are told to.
+        stop_seconds: in which workers must end once they are asked to.
         started: called when all workers are ready for the first time.
 
     Raises:
@@ -175,7 +175,7 @@ class _Crew:
                 os.kill(process.pid, number)
 
     def forget_the_ended(self) -> None:
-        """Forget the workers that have ended, as they were told to."""
+        """Forget the workers that have ended, as they were asked to."""
         for process in [each for each in self._starting if not each.is_alive()]:
             self._starting.pop(process).close()
         self._bury()
@@ -235,7 +235,7 @@ def _stop_with_the_supervisor() -> None:
 
 
 def _is_ready(receiving: Connection) -> bool:
-    """Return whether a worker has said that it is ready; one that has died says nothing."""
+    """Return whether a worker has sent that it is ready; one that has died sends nothing."""
     try:
         receiving.recv_bytes()
     except EOFError:

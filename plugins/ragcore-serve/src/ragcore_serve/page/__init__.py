@@ -26,7 +26,7 @@ _MEDIA_TYPES: Final = {
 
 _HEADERS: Final = {
     # Texts of passages become nodes only. Were one to become HTML by a fault of the script, no
-    # script in it would run: inline code is refused, and so is any string given to innerHTML.
+    # script in it would run: inline code is refused, and so is any string for innerHTML.
     "Content-Security-Policy": (
         "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; "
         "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
@@ -35,7 +35,7 @@ _HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    # A browser asks each time, and is told in one line that nothing has changed.
+    # A browser asks each time, and gets one line where nothing has changed.
     "Cache-Control": "no-cache",
 }
 
