@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import asynccontextmanager
 from time import monotonic
 
 import pytest
+from batchers import ask, batching, collect, hold, queued, reached
 from gated_rag import SECONDS, make_rag
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +21,7 @@ from ragcore.errors import (
     QuestionError,
     RagcoreError,
 )
-from ragcore.types import Answer, SearchResult, Token
+from ragcore.types import Answer
 
 
 @pytest.fixture
@@ -29,43 +29,6 @@ def rag(tmp_path):
     with make_rag(tmp_path) as rag:
         yield rag
         rag.generator.gate.open()
-
-
-@asynccontextmanager
-async def batching(rag, queue=64, streams=2, **observers):
-    """A batcher that has drained at the end, with the count of its queue back at 0."""
-    batcher = Batcher(rag, queue=queue, streams=streams, **observers)
-    try:
-        yield batcher
-    finally:
-        rag.generator.gate.open()
-        assert await batcher.drain(SECONDS)
-        assert batcher.admitted == batcher.streaming == batcher.waiting == 0
-
-
-async def reached(rag) -> None:
-    """Return when a batch is about to be read."""
-    assert await asyncio.to_thread(rag.generator.gate.reached.acquire, timeout=SECONDS)
-
-
-async def queued(batcher, task, count) -> None:
-    """Return when so many questions wait."""
-    while batcher.waiting != count:
-        assert not task.done()
-        await asyncio.sleep(0)
-
-
-def ask(batcher, *questions, deadline=None, **settings):
-    requests = [Request(question, settings) for question in questions]
-    return asyncio.create_task(batcher.answer(requests, deadline=deadline))
-
-
-async def hold(batcher, rag, question="hold"):
-    """Let the batch thread wait amid a question, so that what comes next waits in the queue."""
-    rag.generator.gate.close()
-    task = ask(batcher, question)
-    await reached(rag)
-    return task
 
 
 def test_callers_that_wait_are_answered_together_as_each_alone(rag):
@@ -251,91 +214,6 @@ def test_questions_that_wait_for_a_swap_are_each_answered_by_one_version(rag):
     assert [answer.memory for answer in answers] == ["v1"] + ["v2"] * 6 + ["v1"] * 2
     for answer in answers:
         assert {each.passage.id.split(":")[0] for each in answer.evidence} == {answer.memory}
-
-
-def test_a_stream_has_the_events_of_the_pipeline_and_a_lane_of_its_own(rag):
-    outcomes = []
-
-    async def main():
-        async with batching(rag, queue=1, streams=1, observe=outcomes.append) as batcher:
-            stream = batcher.stream(Request("who rules chad", {"k": 2}))
-            with pytest.raises(QueueFull, match="1 streams"):
-                batcher.stream(Request("who rules mali"))
-            ((answer,), events) = await asyncio.gather(
-                ask(batcher, "who rules chad", k=2), collect(stream)
-            )
-            assert answer == events[-1]
-            assert events == list(rag.events("who rules chad", k=2))
-
-    asyncio.run(main())
-    assert sorted((outcome.kind, outcome.streamed) for outcome in outcomes) == [
-        ("answered", False),
-        ("answered", True),
-        ("refused", True),
-    ]
-    streamed = next(each for each in outcomes if each.streamed and each.kind == "answered")
-    assert 0 <= streamed.waited <= streamed.first_token <= streamed.seconds
-
-
-async def collect(stream):
-    return [event async for event in stream]
-
-
-def test_a_reader_that_takes_no_events_keeps_no_version_open_and_no_room_in_the_lane(rag):
-    async def main():
-        async with batching(rag, streams=1) as batcher:
-            stream = batcher.stream(Request("who rules chad"))
-            while batcher.streaming:
-                await asyncio.sleep(0)
-            await asyncio.to_thread(rag.swap, "v2")
-            assert [readers.readers for readers in [rag.memory._live._current]] == [0]
-            events = await collect(batcher.stream(Request("who rules mali")))
-            assert events[-1].memory == "v2"
-            assert (await collect(stream))[-1].memory == "v1"
-
-    asyncio.run(main())
-
-
-def test_an_event_that_is_awaited_in_vain_is_not_lost(rag):
-    async def main():
-        async with batching(rag) as batcher:
-            rag.generator.gate.close()
-            stream = batcher.stream(Request("who rules chad"))
-            found = await anext(stream)
-            assert isinstance(found, SearchResult)
-            with pytest.raises(TimeoutError):
-                await asyncio.wait_for(anext(stream), 0.01)
-            rag.generator.gate.open()
-            events = await collect(stream)
-            assert isinstance(events[0], Token)
-            assert [found, *events] == list(rag.events("who rules chad"))
-
-    asyncio.run(main())
-
-
-def test_streams_end_with_their_deadline_their_error_or_their_reader(rag):
-    outcomes = []
-
-    async def main():
-        async with batching(rag, streams=3, observe=outcomes.append) as batcher:
-            rag.generator.gate.close()
-            late = batcher.stream(Request("late"), deadline=monotonic() + 0.01)
-            with pytest.raises(DeadlineError):
-                await collect(late)
-            left = batcher.stream(Request("left"))
-            await anext(left)
-            await left.aclose()
-            await left.aclose()
-            with pytest.raises(StopAsyncIteration):
-                await anext(left)
-            rag.generator.gate.open()
-            with pytest.raises(ComponentError, match="the generator is broken"):
-                await collect(batcher.stream(Request("broken")))
-            with pytest.raises(ConfigError, match="k: must be"):
-                await collect(batcher.stream(Request("bad", {"k": -1})))
-
-    asyncio.run(main())
-    assert [outcome.kind for outcome in outcomes] == ["error", "cancelled", "error", "error"]
 
 
 def test_a_call_returns_what_its_function_does_and_has_a_deadline(rag):
