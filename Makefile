@@ -2,24 +2,30 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-PLUGINS = ragcore-bm25 ragcore-documents ragcore-faiss ragcore-static ragcore-transformers \
-    ragcore-wikipedia ragcore-world
+PLUGINS = ragcore-bm25 ragcore-documents ragcore-faiss ragcore-serve ragcore-static \
+    ragcore-transformers ragcore-wikipedia ragcore-world
 EDITABLE = $(foreach plugin,$(PLUGINS),-e plugins/$(plugin))
 # hnswlib comes as source: its tests are left out where there is no compiler.
 COMPILED = $(if $(shell command -v c++),ragcore-hnswlib)
 TESTABLE = $(foreach plugin,$(PLUGINS) $(COMPILED),-e plugins/$(plugin)[test])
 
-.PHONY: demo test test-fast test-prereleases check docs dist bench format changelog clean
+.PHONY: demo test test-fast test-engines test-prereleases check docs dist bench format changelog clean
 
 demo: $(VENV)/.demo
 	$(BIN)/ragcore world demo --folder demo --html demo.html
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not engines"
 
 # The inner loop: leaves out contract suites and fresh environments.
 test-fast: $(VENV)/.test
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not install and not contract"
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal \
+	    -m "not engines and not install and not contract"
+
+# Browsers and servers of several processes, alone on the machine. Without a chromium, the tests of
+# pages are skipped.
+test-engines: $(VENV)/.test
+	$(BIN)/python -m pytest -m engines -rs
 
 # The plugin ragcore-transformers against what its libraries will release next, in its own environment.
 test-prereleases: VENV = .venv-prereleases

@@ -87,7 +87,19 @@ class StoreError(RagcoreError):
 
 
 class UnknownVersionError(StoreError):
-    """The store has no version of this name; the message lists its versions."""
+    """The store has no version of this name; the message lists its versions.
+
+    Attributes:
+        version: the name that was asked for; None where the store was asked for none.
+        versions: the names of those that there are.
+    """
+
+    def __init__(
+        self, message: str, *, version: str | None = None, versions: Sequence[str] = ()
+    ) -> None:
+        super().__init__(message)
+        self.version = version
+        self.versions = tuple(versions)
 
 
 class VersionExistsError(StoreError):

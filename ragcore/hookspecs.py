@@ -89,6 +89,14 @@ def ragcore_cli() -> dict[str, str]:  # type: ignore[empty-body]
 
 
 @hookspec
+def ragcore_routes() -> dict[str, str]:  # type: ignore[empty-body]
+    """Name routers, {name: "package.module:router"}, each a `fastapi.APIRouter`.
+
+    `ragcore serve` serves each under `/plugins/NAME`, to those who may ask it anything else.
+    """
+
+
+@hookspec
 def ragcore_retrieved(questions: Sequence[str], hits: Hits, memory: str) -> None:
     """Observe a search: the questions [B], their hits [B, k], the version of the memory."""
 

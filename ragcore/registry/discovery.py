@@ -41,6 +41,7 @@ HOOKS: Final[Mapping[str, str]] = {
     "metric": "ragcore_metrics",
     "model": "ragcore_models",
     "command": "ragcore_cli",
+    "router": "ragcore_routes",
 }
 """The kinds of component that a plugin can name, and the hook that lists each kind."""
 
@@ -67,6 +68,7 @@ KNOWN_PACKAGES: Final[Mapping[tuple[str, str], str]] = {
     ("command", "encoder"): "ragcore-transformers",
     ("command", "import-hf"): "ragcore-transformers",
     ("command", "export-hf"): "ragcore-transformers",
+    ("command", "serve"): "ragcore-serve",
     ("command", "world"): "ragcore-world",
 }
 """Components of this repository's plugins, and the package that provides each."""

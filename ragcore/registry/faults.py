@@ -74,8 +74,9 @@ def _components() -> Iterator[_Component]:
     for report in registry().reports:
         for kind, targets in report.components.items():
             for name, target in targets.items():
-                # A plugin may name a class of ours again; a command is a program of its own.
-                if kind not in ("command", "model") and not _is_ours(_package(target)):
+                # A plugin may name a class of ours again; a command or a router is a program of its
+                # own.
+                if kind not in ("command", "model", "router") and not _is_ours(_package(target)):
                     yield _Component(kind, name, target)
 
 

@@ -11,7 +11,7 @@ from ragcore.hookspecs import Target
 
 __all__ = ["check_hooks", "names_of"]
 
-_WITHOUT_TARGET: Final = frozenset({"metric", "model", "command"})
+_WITHOUT_TARGET: Final = frozenset({"metric", "model", "command", "router"})
 """The kinds that a pipeline file does not name, and whose `Config` no hook names."""
 
 

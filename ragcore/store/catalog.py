@@ -325,7 +325,9 @@ class Catalog:
         if not _NAME.fullmatch(version) or not folder.is_dir():
             raise UnknownVersionError(
                 f"store {self.folder} has no version {version!r}; versions: {self._known()}: "
-                "choose one of them, or build it"
+                "choose one of them, or build it",
+                version=version,
+                versions=self.names(),
             )
         return folder
 

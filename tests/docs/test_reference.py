@@ -159,7 +159,7 @@ def test_every_format_of_question_files_is_documented():
 
 def test_every_command_is_documented_with_its_arguments():
     expected = {}
-    for name in [*COMMANDS, "encoder", "import-hf", "export-hf", "world"]:
+    for name in [*COMMANDS, "encoder", "import-hf", "export-hf", "world", "serve"]:
         command = typer.main.get_command(registry().load("command", name))
         expected |= leaves(command, f"ragcore {name}")
     listed = {path: sorted(cells[0] for cells in COMMAND_LINE.get(path, [])) for path in expected}

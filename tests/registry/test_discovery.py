@@ -63,6 +63,21 @@ def test_a_plugin_is_discovered_with_its_components(installed: Installed) -> Non
     assert registry.load("retriever", "fine").__name__ == "Component"
 
 
+def test_a_plugin_names_routers_of_a_server(installed: Installed) -> None:
+    source = "class Router:\n    pass\n\n\nrouter = Router()\n"
+    installed.add("fine", HEAD + gives("routes", "{'mine': 'fine_plugin:router'}") + source)
+    registry = installed.discover()
+    assert report(registry, "fine").components == {"router": {"mine": "fine_plugin:router"}}
+    assert type(registry.load("router", "mine")).__name__ == "Router"
+    installed.add(
+        "bad", "import ragcore\n" + HEAD + gives("routes", "{'x': ragcore.Target('m:x', 'm:c')}")
+    )
+    assert (
+        "it returned a Target, which a router cannot have"
+        in report(installed.discover(), "bad").detail
+    )
+
+
 def test_the_core_is_a_plugin_too(installed: Installed) -> None:
     core = report(installed.discover(), "core")
     assert core.status == "ok"

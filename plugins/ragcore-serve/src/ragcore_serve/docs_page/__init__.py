@@ -1,0 +1,1 @@
+"""The page that lists the routes: files that the server sends as they are."""

@@ -1,0 +1,164 @@
+"""Errors as HTTP: the status of each, and the one JSON form that all have.
+
+    {"error": {"type": "QueueFull", "message": "…"}}
+
+Knows every error that a request can cause; knows nothing of how a reply is sent.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from ragcore.errors import (
+    ComponentError,
+    ConfigError,
+    DeadlineError,
+    MemoryMismatchError,
+    QuestionError,
+    RagcoreError,
+    RequestCancelledError,
+    StoreCorruptError,
+    StoreError,
+    UnknownVersionError,
+    UnsupportedOperation,
+)
+from ragcore_serve.outcomes import Draining, QueueFull
+
+__all__ = [
+    "BodyTimeoutError",
+    "BodyTooLargeError",
+    "ForbiddenError",
+    "HostError",
+    "InternalError",
+    "InvalidRequestError",
+    "NotReadyError",
+    "RefusedError",
+    "UnauthorizedError",
+    "UnknownPipelineError",
+    "client_message",
+    "error_row",
+    "headers_of",
+    "invalid_request",
+    "status_of",
+]
+
+
+class UnauthorizedError(RagcoreError):
+    """A request has no token, or an unknown one."""
+
+
+class ForbiddenError(RagcoreError):
+    """The caller may not do this."""
+
+
+class HostError(RagcoreError):
+    """A request names a host, or comes from a page, that the server does not serve."""
+
+
+class BodyTooLargeError(RagcoreError):
+    """The body of a request is larger than the server reads."""
+
+
+class BodyTimeoutError(RagcoreError):
+    """The body of a request did not come in time."""
+
+
+class InvalidRequestError(RagcoreError):
+    """A request is not in the form that its route expects; names all faults."""
+
+
+class UnknownPipelineError(RagcoreError):
+    """The server has no pipeline of this name."""
+
+
+class RefusedError(RagcoreError):
+    """A change was refused, because of the state that the pipeline is in."""
+
+
+class NotReadyError(RagcoreError):
+    """The server does not serve yet, or no longer."""
+
+
+class InternalError(RagcoreError):
+    """A fault of the server; its log has the cause."""
+
+
+_LOG: Final = logging.getLogger("ragcore.serve")
+_STATUSES: Final[Sequence[tuple[type[RagcoreError], int]]] = (
+    (UnauthorizedError, 401),
+    (ForbiddenError, 403),
+    (HostError, 403),
+    (UnknownPipelineError, 404),
+    (UnknownVersionError, 404),
+    (BodyTimeoutError, 408),
+    (MemoryMismatchError, 409),
+    (RefusedError, 409),
+    (BodyTooLargeError, 413),
+    (InvalidRequestError, 422),
+    (QuestionError, 422),
+    (ConfigError, 422),
+    (UnsupportedOperation, 422),
+    (QueueFull, 429),
+    (ComponentError, 500),
+    (StoreCorruptError, 500),
+    (Draining, 503),
+    (NotReadyError, 503),
+    (RequestCancelledError, 503),
+    (StoreError, 503),
+    (DeadlineError, 504),
+)
+"""A class before its bases."""
+
+
+def status_of(error: RagcoreError) -> int:
+    """Return the HTTP status of an error; 500 for one that no request should cause."""
+    return next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
+
+
+def client_message(error: RagcoreError) -> str:
+    """Return what a client may read of an error; an error that it may not is in the log.
+
+    Errors of stores name files of the server, and folders that models were loaded from.
+    """
+    match error:
+        case UnknownVersionError(version=str() as version):
+            return f"no version {version!r}: there are {', '.join(error.versions) or 'none'}"
+        case UnknownVersionError():
+            message = "the memory has no such version"
+        case MemoryMismatchError():
+            message = "the pipeline cannot read this version, which was made for another one"
+        case StoreError():
+            message = "the memory cannot be used"
+        case _:
+            return str(error)
+    _LOG.error("a request failed: %s", error)
+    return f"{message}: the server's log has the cause"
+
+
+def error_row(error: RagcoreError, *, to_admin: bool = False) -> dict[str, Any]:
+    """Return the JSON form of an error; an administrator reads the whole message."""
+    message = str(error) if to_admin else client_message(error)
+    return {"error": {"type": type(error).__name__, "message": message}}
+
+
+def headers_of(error: RagcoreError) -> dict[str, str]:
+    """Return the headers that go with an error's reply."""
+    match error:
+        case UnauthorizedError():
+            return {"WWW-Authenticate": "Bearer"}
+        case QueueFull():
+            return {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
+        case _:
+            return {}
+
+
+def invalid_request(details: Sequence[Mapping[str, Any]]) -> InvalidRequestError:
+    """Return pydantic's errors about a request as one error, without the values that were sent."""
+    faults = []
+    for detail in details:
+        where = ".".join(str(part) for part in detail["loc"] if part not in ("body", "query"))
+        faults.append(f"{where}: {detail['msg']}" if where else str(detail["msg"]))
+    return InvalidRequestError("; ".join(dict.fromkeys(faults)))

@@ -1,0 +1,188 @@
+"""Answers in the form of OpenAI's chat API: whole, as the chunks of a stream, and the sources.
+
+Knows answers and OpenAI's objects; knows nothing of HTTP and of pipelines. The field `ragcore` has
+the whole answer. Since many clients drop fields that they do not know, the text may also end with
+the sources, as Markdown.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from ragcore.types import Answer, Correction, Event, SearchResult, Token
+from ragcore.views.source import on_one_line, source_parts
+from ragcore_serve.streams import data_frame
+
+__all__ = ["DONE", "ChatReply", "sources_text"]
+
+DONE: Final = "data: [DONE]\n\n"
+"""The end of a stream."""
+
+_MARKUP: Final = re.compile(r"([\\`*_\[\]<>!&$|~#])")
+
+
+def sources_text(answer: Answer) -> str:
+    """Return the numbered sources of an answer as Markdown; empty where no passage was read.
+
+    They are numbered as `ragcore ask` does, each with the posterior of its passage. Titles and
+    paths are untrusted: none becomes an image, a link or other markup.
+
+    Args:
+        answer: with its evidence.
+    """
+    lines = []
+    for citation in answer.citations:
+        parts = source_parts(citation.source)
+        link = citation.source.link
+        if link is not None and parts and parts[-1] == link:
+            parts.pop()
+        else:
+            link = None
+        title, identifier = on_one_line(citation.title), on_one_line(citation.passage_id)
+        shown = [title or identifier, *(parts or ([identifier] if title and not link else []))]
+        texts = [_MARKUP.sub(r"\\\1", part) for part in shown] + ([f"<{link}>"] if link else [])
+        lines.append(f"- \\[{citation.number}\\] {' · '.join(texts)} ({citation.posterior:.2f})")
+    return "\n\nSources:\n\n" + "\n".join(lines) if lines else ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatReply:
+    """What a request is answered with.
+
+    Attributes:
+        model: as the request names it.
+        pipeline: the name of the pipeline.
+        longest: the most tokens that the answer may have, its end token included.
+        prompt_tokens: of the question.
+        citations: whether the text ends with the sources.
+        logprobs: whether log p of each token is sent.
+        include_usage: whether a stream ends with the usage.
+        id: of the reply.
+        created: in seconds since 1970.
+    """
+
+    model: str
+    pipeline: str
+    longest: int
+    prompt_tokens: int
+    citations: bool
+    logprobs: bool
+    include_usage: bool = False
+    id: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}")
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    def completion(self, answer: Answer) -> dict[str, Any]:
+        """Return the whole reply, an object `chat.completion`."""
+        log_probs = answer.candidates[0].token_log_probs
+        content = [
+            _token(text, log_prob) for text, log_prob in zip(answer.tokens, log_probs, strict=True)
+        ]
+        text = answer.text + (sources_text(answer) if self.citations else "")
+        return {
+            "id": self.id,
+            "object": "chat.completion",
+            "created": self.created,
+            "model": self.model,
+            "system_fingerprint": self._fingerprint(answer.memory),
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {"role": "assistant", "content": text, "refusal": None},
+                    "logprobs": {"content": content, "refusal": None} if self.logprobs else None,
+                    "finish_reason": self._finish_reason(answer),
+                }
+            ],
+            "usage": self._usage(answer),
+            "ragcore": self._ragcore(answer),
+        }
+
+    def frames(self, event: Event) -> str:
+        """Return what a stream sends for an event: chunks; after the answer its end, too."""
+        match event:
+            case SearchResult():
+                return self._chunk({"role": "assistant", "content": "", "refusal": None})
+            case Token():
+                content = [_token(event.text, event.log_prob)]
+                logprobs = {"content": content, "refusal": None} if self.logprobs else None
+                if not event.text and logprobs is None:
+                    return ""
+                return self._chunk({"content": event.text}, logprobs=logprobs)
+            case Correction():
+                # No chunk can take back what was sent; the text is right in `ragcore`.
+                return ""
+            case _:
+                return self._end(event)
+
+    def _end(self, answer: Answer) -> str:
+        frames = []
+        if self.citations and (sources := sources_text(answer)):
+            frames.append(self._chunk({"content": sources}))
+        frames.append(
+            self._chunk(
+                {},
+                finish_reason=self._finish_reason(answer),
+                system_fingerprint=self._fingerprint(answer.memory),
+                ragcore=self._ragcore(answer),
+            )
+        )
+        if self.include_usage:
+            row = self._chunk_row() | {"choices": [], "usage": self._usage(answer)}
+            frames.append(data_frame(row))
+        return "".join([*frames, DONE])
+
+    def _chunk(
+        self,
+        delta: dict[str, Any],
+        *,
+        logprobs: dict[str, Any] | None = None,
+        finish_reason: str | None = None,
+        **more: object,
+    ) -> str:
+        choice = {
+            "index": 0,
+            "delta": delta,
+            "logprobs": logprobs,
+            "finish_reason": finish_reason,
+        }
+        return data_frame(self._chunk_row() | {"choices": [choice]} | more)
+
+    def _chunk_row(self) -> dict[str, Any]:
+        row: dict[str, Any] = {
+            "id": self.id,
+            "object": "chat.completion.chunk",
+            "created": self.created,
+            "model": self.model,
+        }
+        # As OpenAI does: with the usage at the end, each chunk has the field.
+        return row | ({"usage": None} if self.include_usage else {})
+
+    def _finish_reason(self, answer: Answer) -> str:
+        """Return "length" where the last token had to be the end token."""
+        return "length" if len(answer.token_ids) >= self.longest else "stop"
+
+    def _fingerprint(self, version: str) -> str:
+        return f"{self.pipeline}@{version}"
+
+    def _ragcore(self, answer: Answer) -> dict[str, Any]:
+        return {"pipeline": self.pipeline} | answer.to_dict()
+
+    def _usage(self, answer: Answer) -> dict[str, int]:
+        completion = len(answer.token_ids)
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": completion,
+            "total_tokens": self.prompt_tokens + completion,
+        }
+
+
+def _token(text: str, log_prob: float) -> dict[str, Any]:
+    return {
+        "token": text,
+        "logprob": log_prob,
+        "bytes": list(text.encode("utf-8", "replace")),
+        "top_logprobs": [],
+    }

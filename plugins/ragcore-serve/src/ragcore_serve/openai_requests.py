@@ -1,0 +1,220 @@
+"""What a client of OpenAI's chat API asks: the body of a request, and what of it can be done.
+
+Knows the fields of `POST /v1/chat/completions`; knows nothing of pipelines. What changes an answer
+and cannot be done is refused, what cannot change one is ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ragcore.errors import RagcoreError, nearest
+from ragcore_serve.requests import Settings
+
+__all__ = [
+    "ChatMessage",
+    "ChatRequest",
+    "RagcoreOptions",
+    "RefusedFieldError",
+    "StreamOptions",
+    "check_fields",
+    "question_of",
+]
+
+
+class RefusedFieldError(RagcoreError):
+    """A request sets a field to what cannot be done.
+
+    Attributes:
+        param: the field.
+        code: OpenAI's word for the fault.
+    """
+
+    def __init__(self, message: str, param: str, code: str = "unsupported_value") -> None:
+        super().__init__(message)
+        self.param = param
+        self.code = code
+
+
+class ContentPart(BaseModel):
+    """A part of a message; only those of type `text` can be read."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    text: str | None = None
+
+
+class ChatMessage(BaseModel):
+    """A message of the conversation; only the last one of the user is read."""
+
+    model_config = ConfigDict(extra="allow")
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | list[ContentPart] | None = None
+
+
+class StreamOptions(BaseModel):
+    """Options of a stream."""
+
+    model_config = ConfigDict(extra="allow")
+
+    include_usage: bool | None = None
+
+
+class RagcoreOptions(BaseModel):
+    """What OpenAI's API has no field for.
+
+    Attributes:
+        citations: whether the text ends with the sources; the server's setting where None.
+        settings: as of `/v1/answer`.
+        timeout: in seconds.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    citations: bool | None = None
+    settings: Settings = Settings()
+    timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+
+
+class ChatRequest(BaseModel):
+    """The body of `POST /v1/chat/completions`, as far as it has an effect here.
+
+    Attributes:
+        model: `PIPELINE`, or `PIPELINE@VERSION`.
+        messages: the last one of role `user` is the question. The system's message and earlier
+            turns are not read: passages are found for the question alone.
+        max_tokens: an older name of `max_completion_tokens`.
+        max_completion_tokens: most tokens of the answer; never more than the pipeline's own
+            `rag.max_new_tokens`.
+        n: 1.
+        stream: whether the answer is sent as it is decoded.
+        stream_options: of a stream.
+        logprobs: whether log p of each token is sent.
+        top_logprobs: 0.
+        ragcore: options of ragcore's own.
+    """
+
+    # Others are looked at by `check_fields`.
+    model_config = ConfigDict(extra="allow")
+
+    model: str
+    messages: list[ChatMessage] = Field(min_length=1)
+    max_tokens: int | None = Field(default=None, ge=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
+    n: int | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    ragcore: RagcoreOptions = RagcoreOptions()
+
+    @property
+    def longest(self) -> int | None:
+        """The most tokens that the client wants; None where it does not say."""
+        limits = [self.max_completion_tokens, self.max_tokens]
+        return min((limit for limit in limits if limit is not None), default=None)
+
+
+IGNORED: Final = frozenset(
+    {
+        # Decoding has no chance in it: the answer is the most probable one that the search finds.
+        "frequency_penalty",
+        "min_p",
+        "presence_penalty",
+        "repetition_penalty",
+        "seed",
+        "temperature",
+        "top_k",
+        "top_p",
+        # How an answer is computed, billed or stored elsewhere.
+        "metadata",
+        "parallel_tool_calls",
+        "prediction",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "reasoning_effort",
+        "safety_identifier",
+        "service_tier",
+        "store",
+        "user",
+        "verbosity",
+    }
+)
+"""Fields that are accepted and have no effect."""
+
+_TOOLS: Final = "a pipeline answers from passages, and calls no tools"
+_REFUSED: Final[Mapping[str, tuple[Sequence[object], str]]] = {
+    "audio": ((), "answers are text"),
+    "function_call": (("none", "auto"), _TOOLS),
+    "functions": (([],), _TOOLS),
+    "logit_bias": (({},), "its probabilities would no longer be the generator's"),
+    "modalities": ((["text"],), "answers are text"),
+    "response_format": (({"type": "text"},), "answers are plain text"),
+    "stop": (([], ""), "an answer ends by the generator's end token, as its log p says"),
+    "tool_choice": (("none", "auto"), _TOOLS),
+    "tools": (([],), _TOOLS),
+    "web_search_options": ((), "passages are found in the pipeline's memory alone"),
+}
+"""Fields that cannot be done: the values that ask for nothing, and why others are refused."""
+
+
+def check_fields(request: ChatRequest) -> None:
+    """Refuse fields that cannot be done, and unknown ones; null counts as left out.
+
+    Raises:
+        RefusedFieldError: names the first.
+    """
+    if request.n not in (None, 1):
+        raise RefusedFieldError("n: a question has one answer here: leave n out, or set 1", "n")
+    if request.top_logprobs:
+        raise RefusedFieldError(
+            "top_logprobs: log p is known of the answer's own tokens alone: leave it out, or set 0",
+            "top_logprobs",
+        )
+    for name, value in (request.model_extra or {}).items():
+        if value is None or name in IGNORED:
+            continue
+        if name not in _REFUSED:
+            known = sorted({*ChatRequest.model_fields, *IGNORED, *_REFUSED})
+            close = nearest(name, known)
+            hint = f": did you mean {close!r}?" if close else ""
+            raise RefusedFieldError(
+                f"unrecognized field {name!r}{hint}", name, code="unknown_parameter"
+            )
+        harmless, reason = _REFUSED[name]
+        if value not in harmless:
+            raise RefusedFieldError(f"{name}: {reason}: leave it out", name)
+
+
+def question_of(request: ChatRequest) -> str:
+    """Return the text of the user's last message; texts of several parts are joined by a space.
+
+    Raises:
+        RefusedFieldError: there is none, or it has a part that is not text.
+    """
+    for number, message in reversed(list(enumerate(request.messages))):
+        if message.role == "user":
+            return _text(message, f"messages.{number}.content")
+    raise RefusedFieldError(
+        "messages: no message has the role 'user': the last one of that role is the question",
+        "messages",
+        code="invalid_value",
+    )
+
+
+def _text(message: ChatMessage, param: str) -> str:
+    if isinstance(message.content, str):
+        return message.content
+    texts: list[str] = []
+    for part in message.content or []:
+        if part.type != "text":
+            raise RefusedFieldError(
+                f"{param}: found a part of type {part.type!r}: a question is text alone", param
+            )
+        texts.append(part.text or "")
+    return " ".join(texts)

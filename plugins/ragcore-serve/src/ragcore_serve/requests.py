@@ -1,0 +1,251 @@
+"""The bodies of requests: what each route takes, and the limits that the server sets.
+
+Knows the forms and their limits; the values themselves are checked by the core, as those of a
+pipeline file are. A field that a route does not know is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
+
+from ragcore.errors import ConfigError, QuestionError, RagcoreError
+from ragcore.filters.expressions import where_from_json
+from ragcore.questions.texts import check_questions
+from ragcore_serve.config import ServeConfig
+from ragcore_serve.errors import InvalidRequestError
+
+__all__ = [
+    "AnswerBody",
+    "AnswerQuery",
+    "CheckBody",
+    "CompareBody",
+    "LogProbBody",
+    "SearchBody",
+    "SearchQuery",
+    "Settings",
+    "VersionBody",
+    "WithoutBody",
+    "check_settings",
+    "question_fault",
+    "questions_of",
+]
+
+Where = Annotated[
+    dict[str, Any] | None,
+    Field(description="Filter over metadata: only passages that match are read."),
+]
+Question = Annotated[StrictStr, Field(description="A question.")]
+Pipeline = Annotated[
+    StrictStr | None, Field(description="The pipeline's name; the first one's by default.")
+]
+Version = Annotated[
+    StrictStr | None,
+    Field(description="Version of the memory; by default the one that is served."),
+]
+Timeout = Annotated[
+    StrictFloat | StrictInt | None,
+    Field(description="Seconds until the request is ended; at most the server's."),
+]
+K = Annotated[StrictInt | None, Field(description="How many passages to read.")]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class SearchSettings(_Body):
+    """What a request may set that searches."""
+
+    k: K = None
+    where: Where = None
+
+
+class ScoreSettings(SearchSettings):
+    """What a request may set that reads passages."""
+
+    marginalize: Literal["token", "sequence"] | None = None
+
+
+class Settings(ScoreSettings):
+    """What a request may set that decodes: as in the section `rag` of a pipeline file."""
+
+    beams: StrictInt | None = None
+    max_new_tokens: StrictInt | None = None
+    decode: Literal["thorough", "fast", "joint"] | None = None
+
+
+class _Asked(_Body):
+    pipeline: Pipeline = None
+    version: Version = None
+    timeout: Timeout = None
+
+
+class AnswerBody(_Asked):
+    """Questions to answer."""
+
+    question: Question | list[StrictStr]
+    settings: Settings = Settings()
+
+
+class SearchBody(_Asked):
+    """Questions to find passages for."""
+
+    question: Question | list[StrictStr]
+    settings: SearchSettings = SearchSettings()
+
+
+class LogProbBody(_Asked):
+    """Questions, each with an answer to score."""
+
+    questions: list[StrictStr]
+    answers: list[StrictStr]
+    settings: ScoreSettings = ScoreSettings()
+
+
+class WithoutBody(_Asked):
+    """A question to answer, with passages to leave out afterwards."""
+
+    question: Question
+    passage_ids: StrictStr | list[StrictStr]
+    settings: Settings = Settings()
+
+
+class CompareBody(_Body):
+    """A question to answer from two versions."""
+
+    question: Question
+    versions: Annotated[list[StrictStr], Field(min_length=2, max_length=2)]
+    pipeline: Pipeline = None
+    settings: Settings = Settings()
+    timeout: Timeout = None
+
+
+class VersionBody(_Body):
+    """A version to activate."""
+
+    version: StrictStr
+    pipeline: Pipeline = None
+
+
+class CheckBody(_Body):
+    """A version to open and search once."""
+
+    version: StrictStr
+    pipeline: Pipeline = None
+
+
+class _Query(_Body):
+    """The fields of a body as query parameters, where everything is text."""
+
+    question: list[str] = Field(description="A question; may be repeated.")
+    pipeline: str | None = None
+    version: str | None = None
+    timeout: float | None = None
+    k: int | None = None
+    where: str | None = Field(None, description="A filter as JSON.")
+
+    def question_or_list(self) -> str | list[str]:
+        """Return the question, or all of them where there is not one."""
+        return self.question[0] if len(self.question) == 1 else self.question
+
+    def asked(self) -> dict[str, Any]:
+        """Return the fields that a body has, too."""
+        return {
+            "question": self.question_or_list(),
+            "pipeline": self.pipeline,
+            "version": self.version,
+            "timeout": self.timeout,
+        }
+
+    def filter(self) -> dict[str, Any] | None:
+        """Return `where`, read.
+
+        Raises:
+            QuestionError: it is no JSON object.
+        """
+        return None if self.where is None else where_from_json(self.where)
+
+
+class AnswerQuery(_Query):
+    """Questions to answer, as query parameters."""
+
+    marginalize: Literal["token", "sequence"] | None = None
+    beams: int | None = None
+    max_new_tokens: int | None = None
+    decode: Literal["thorough", "fast", "joint"] | None = None
+
+    def body(self) -> AnswerBody:
+        """Return the body that says the same."""
+        settings = Settings(
+            k=self.k,
+            where=self.filter(),
+            marginalize=self.marginalize,
+            beams=self.beams,
+            max_new_tokens=self.max_new_tokens,
+            decode=self.decode,
+        )
+        return AnswerBody(**self.asked(), settings=settings)
+
+
+class SearchQuery(_Query):
+    """Questions to find passages for, as query parameters."""
+
+    def body(self) -> SearchBody:
+        """Return the body that says the same."""
+        return SearchBody(**self.asked(), settings=SearchSettings(k=self.k, where=self.filter()))
+
+
+def questions_of(questions: str | Sequence[str], config: ServeConfig) -> list[str]:
+    """Return the questions of a request; each is checked by `question_fault`.
+
+    Raises:
+        InvalidRequestError: there are none, or too many.
+    """
+    batch = [questions] if isinstance(questions, str) else list(questions)
+    if not batch:
+        raise InvalidRequestError("question: the list is empty: ask at least one question")
+    if len(batch) > config.max_questions:
+        raise InvalidRequestError(
+            f"question: {len(batch)} questions, and this server takes at most "
+            f"{config.max_questions} in a request: send several requests"
+        )
+    return batch
+
+
+def question_fault(question: str, config: ServeConfig) -> RagcoreError | None:
+    """Return why a question cannot be asked; None where it can."""
+    if len(question) > config.max_question_chars:
+        return QuestionError(
+            f"the question has {len(question):,} characters, and this server takes at most "
+            f"{config.max_question_chars:,}: shorten it"
+        )
+    try:
+        check_questions([question])
+    except QuestionError as error:
+        return error
+    return None
+
+
+def check_settings(settings: SearchSettings, config: ServeConfig) -> dict[str, Any]:
+    """Return the settings of a request by name, those that it has.
+
+    Raises:
+        ConfigError: a number is larger than the server allows; names all that are.
+    """
+    values = settings.model_dump(exclude_none=True)
+    limits = {
+        "k": config.max_k,
+        "beams": config.max_beams,
+        "max_new_tokens": config.max_new_tokens,
+    }
+    faults = [
+        f"{name}: {values[name]}, and this server allows at most {limit}"
+        for name, limit in limits.items()
+        if values.get(name, 0) > limit
+    ]
+    if faults:
+        raise ConfigError("settings of this request: " + "; ".join(faults))
+    return values

@@ -1,0 +1,104 @@
+"""The tools for assistants, called by the protocol's own client over a real connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from chat_server import QUESTION, build_store, make_app, make_pipelines, make_rag, served
+
+pytest.importorskip("mcp", reason="the extra mcp is not installed")
+
+import httpx2
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+
+from ragcore import Rag
+
+TOKEN = "0123456789abcdef"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("mcp")
+
+
+@pytest.fixture(scope="module")
+def store(folder):
+    return build_store(folder)
+
+
+@pytest.fixture(scope="module")
+def rag(store) -> Iterator[Rag]:
+    with make_rag(store) as rag:
+        yield rag
+
+
+@pytest.fixture(scope="module")
+def address(folder, store, rag) -> Iterator[str]:
+    tokens = folder / "tokens"
+    tokens.write_text(f'{TOKEN} {{"n": {{"lte": 1}}}}\n', encoding="utf-8")
+    tokens.chmod(0o600)
+    app = make_app(make_pipelines(store, rag), token_file=tokens)
+    with served(app, lifespan="on") as address:
+        yield f"{address}/mcp"
+
+
+def called(address: str, *calls: tuple[str, dict]) -> list:
+    """Return the results of calls, after the names of the tools."""
+
+    async def run() -> list:
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        async with (
+            httpx2.AsyncClient(headers=headers) as http,
+            Client(streamable_http_client(address, http_client=http)) as client,
+        ):
+            listed = await client.list_tools()
+            results = [await client.call_tool(name, arguments) for name, arguments in calls]
+            return [[tool.name for tool in listed.tools], *results]
+
+    return asyncio.run(run())
+
+
+def test_tools_answer_search_and_list_versions_as_the_pipeline_does(address, rag):
+    names, answer, search, versions = called(
+        address,
+        ("answer", {"question": QUESTION, "version": "v1", "k": 2}),
+        ("search", {"question": QUESTION, "k": 3}),
+        ("versions", {}),
+    )
+    assert names == ["answer", "search", "versions"]
+    # The token's filter holds.
+    (expected,) = rag.answer(QUESTION, k=2, where={"n": {"lte": 1}})
+    assert answer.structured_content["text"] == expected.text
+    assert answer.structured_content["log_prob"] == pytest.approx(expected.log_prob)
+    assert {each["passage"]["id"] for each in answer.structured_content["evidence"]} == {
+        "v1-0",
+        "v1-1",
+    }
+    (found,) = rag.search(QUESTION, 3, where={"n": {"lte": 1}})
+    ids = [each["id"] for each in search.structured_content["passages"]]
+    assert ids == [passage.id for passage in found.passages]
+    assert len(ids) == 2
+    assert versions.structured_content["serving"] == "v1"
+    assert [each["name"] for each in versions.structured_content["versions"]] == ["v1", "v2"]
+
+
+def test_errors_are_texts_for_the_assistant(address):
+    _, *results = called(
+        address,
+        ("answer", {"question": " "}),
+        ("answer", {"question": QUESTION, "version": "v9"}),
+        ("search", {"question": QUESTION, "pipeline": "none"}),
+        ("search", {"question": QUESTION, "k": 10_000}),
+    )
+    for result, message in zip(
+        results, ["empty", "v9", "no pipeline 'none'", "allows at most"], strict=True
+    ):
+        assert result.is_error
+        assert message in result.content[0].text
+
+
+def test_tools_are_behind_the_tokens(address):
+    assert httpx2.post(address, json={}).status_code == 401

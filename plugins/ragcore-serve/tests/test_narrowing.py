@@ -1,0 +1,184 @@
+"""Every route takes the caller, and none reads a passage that the caller's token does not allow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from ragcore_serve.plugin_routes import Guarded
+from ragcore_serve.serving import administrator, authenticated
+from serving_app import ADMIN, QUESTION, SALES, TOKEN, serving
+
+WITHOUT_TOKEN = {
+    "/livez",
+    "/readyz",
+    "/docs",
+    "/docs/docs.js",
+    "/docs/docs.css",
+    "/",
+    "/page/{name}",
+}
+"""What says nothing of what is served; a browser sends no token for a page's files."""
+ALLOWED = {"v1:3", "v2:3"}
+"""The passages that the token allows, {"n": 3}."""
+WIDER = {"or": [{"n": 3}, {"not": {"n": 3}}]}
+"""A filter that all passages match."""
+
+
+@pytest.fixture
+def client(tmp_path):
+    tokens, admins = tmp_path / "tokens", tmp_path / "admins"
+    tokens.write_text(f'{TOKEN}\n{SALES} {{"n": 3}}\n', encoding="utf-8")
+    admins.write_text(f"{ADMIN}\n", encoding="utf-8")
+    for path in (tokens, admins):
+        path.chmod(0o600)
+    with serving(tmp_path, token_file=tokens, admin_token_file=admins) as client:
+        yield client
+
+
+def calls_of(dependant: Dependant) -> Iterator[object]:
+    yield dependant.call
+    for inner in dependant.dependencies:
+        yield from calls_of(inner)
+
+
+def routes_of(client) -> list[APIRoute]:
+    found = [route for route in all_routes(client.app.router) if isinstance(route, APIRoute)]
+    assert len(found) > 15
+    return found
+
+
+def all_routes(router):
+    for route in router.routes:
+        inner = getattr(route, "original_router", None)
+        if inner is None:
+            yield route
+        else:
+            yield from all_routes(inner)
+
+
+def test_every_route_takes_the_caller(client):
+    open_to_all = {
+        route.path for route in routes_of(client) if authenticated not in calls_of(route.dependant)
+    }
+    assert open_to_all == WITHOUT_TOKEN
+
+
+def test_no_route_escapes_the_walk(client):
+    known = {route.path for route in routes_of(client)}
+    assert known >= set(client.app.openapi()["paths"])
+    others = [route for route in all_routes(client.app.router) if not isinstance(route, APIRoute)]
+    # Dependencies do not reach them: each is guarded as a whole.
+    assert [route.path for route in others if not isinstance(route.app, Guarded)] == []
+
+
+def test_every_route_for_changes_takes_an_administrator(client):
+    for route in routes_of(client):
+        changes = administrator in calls_of(route.dependant)
+        assert changes == route.path.startswith("/v1/admin/"), route.path
+
+
+def test_no_route_answers_without_a_token(client):
+    for route in routes_of(client):
+        (method,) = route.methods
+        path = route.path.replace("{version}", "v1").replace("{model}", "world")
+        if path in WITHOUT_TOKEN:
+            continue
+        for token in (None, "unknown-0123456789abcdef"):
+            # With a body that is read: FastAPI looks at it before it looks at the caller.
+            reply = client.request(method, path, token=token, **request_to(path, method))
+            assert reply.status_code == 401, (method, path)
+            assert reply.headers["www-authenticate"] == "Bearer"
+            assert "unknown-" not in reply.text
+
+
+def request_to(path: str, method: str, where: object = None) -> dict[str, object]:
+    """Return what a request to a route has to have, with a filter of the request's own."""
+    settings = {} if where is None else {"where": where}
+    if method == "GET":
+        params = {"question": QUESTION} if path in ("/v1/answer", "/v1/search") else {}
+        return {"params": {**params, **{key: json.dumps(where) for key in settings if params}}}
+    bodies = {
+        "/v1/answer": {"question": QUESTION, "settings": settings},
+        "/v1/search": {"question": QUESTION, "settings": settings},
+        "/v1/log_prob": {"questions": [QUESTION], "answers": ["a"], "settings": settings},
+        "/v1/without": {"question": QUESTION, "passage_ids": "v1:0", "settings": settings},
+        "/v1/compare": {"question": QUESTION, "versions": ["v1", "v2"], "settings": settings},
+        "/v1/chat/completions": {
+            "model": "world@v2",
+            "messages": [{"role": "user", "content": QUESTION}],
+            "ragcore": {"settings": settings},
+        },
+        "/v1/admin/activate": {"version": "v2"},
+        "/v1/admin/rollback": {},
+        "/v1/admin/check": {"version": "v2"},
+    }
+    return {"json": bodies[path]}
+
+
+def ids_in(value: object) -> set[str]:
+    """Return the ids of all passages that a reply names, at any depth."""
+    if isinstance(value, dict):
+        return set().union(*map(ids_in, value.values()), set())
+    if isinstance(value, list):
+        return set().union(*map(ids_in, value), set())
+    return {value} if isinstance(value, str) and value[:3] in ("v1:", "v2:") else set()
+
+
+READING = [
+    ("POST", "/v1/answer"),
+    ("GET", "/v1/answer"),
+    ("POST", "/v1/search"),
+    ("GET", "/v1/search"),
+    ("POST", "/v1/compare"),
+    ("POST", "/v1/chat/completions"),
+]
+
+
+@pytest.mark.parametrize("where", [None, WIDER], ids=["no filter", "wider filter"])
+@pytest.mark.parametrize(("method", "path"), READING)
+def test_no_request_widens_the_filter_of_its_token(client, method, path, where):
+    asked = request_to(path, method, where)
+    everything = client.request(method, path, token=TOKEN, **asked)
+    assert len(ids_in(everything.json())) >= 3
+    narrowed = client.request(method, path, token=SALES, **asked)
+    assert narrowed.status_code == 200
+    assert ids_in(narrowed.json())
+    assert ids_in(narrowed.json()) <= ALLOWED
+
+
+def test_a_stream_keeps_to_the_filter(client):
+    reply = client.post(
+        "/v1/answer",
+        {"question": QUESTION, "settings": {"where": WIDER}},
+        token=SALES,
+        headers={"Accept": "text/event-stream"},
+    )
+    frames = [json.loads(line[6:]) for line in reply.text.splitlines() if line.startswith("data: ")]
+    assert ids_in(frames)
+    assert ids_in(frames) <= ALLOWED
+
+
+def test_a_filter_of_the_request_narrows_further(client):
+    body = {"question": QUESTION, "settings": {"where": {"n": 1}}}
+    (answer,) = client.post("/v1/answer", body, token=SALES).json()["answers"]
+    assert answer["evidence"] == []
+
+
+def test_a_passage_that_is_not_allowed_cannot_be_left_out(client):
+    body = {"question": QUESTION, "passage_ids": "v1:0"}
+    assert client.post("/v1/without", body, token=TOKEN).status_code == 200
+    reply = client.post("/v1/without", body, token=SALES)
+    assert reply.status_code == 422
+
+
+def test_log_probs_are_over_the_allowed_passages(client):
+    body = {"questions": [QUESTION], "answers": ["b"]}
+    (narrowed,) = client.post("/v1/log_prob", body, token=SALES).json()["log_probs"]
+    expected = client.rag.log_prob([QUESTION], ["b"], where={"n": 3})
+    everything = client.rag.log_prob([QUESTION], ["b"])
+    assert narrowed == pytest.approx(expected[0])
+    assert narrowed != pytest.approx(everything[0])
