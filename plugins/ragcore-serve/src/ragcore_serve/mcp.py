@@ -99,12 +99,13 @@ class _Tools:
         with _errors_as_text():
             served = await self._asked(question, pipeline, version)
             settings = check_settings(Settings(k=k), self._serving.config)
-            request = request_for(_caller(context), question, settings, version)
+            caller = _caller(context)
+            request = request_for(caller, question, settings, version)
             deadline = self._serving.deadline()
             (answer,) = await served.batcher.answer([request], deadline=deadline)
             if isinstance(answer, RagcoreError):
                 raise answer
-            return _plain(answer_row(answer, served.name))
+            return _plain(answer_row(caller.shown(answer), served.name))
 
     async def search(
         self,
@@ -118,12 +119,13 @@ class _Tools:
         with _errors_as_text():
             served = await self._asked(question, pipeline, version)
             check_settings(SearchSettings(k=k), self._serving.config)
-            narrowed = narrowed_settings(_caller(context), {}, version)
+            caller = _caller(context)
+            narrowed = narrowed_settings(caller, {}, version)
             deadline = self._serving.deadline()
             (found,) = await served.batcher.call(
                 served.rag.search, [question], k, deadline=deadline, **narrowed
             )
-            return _plain({"pipeline": served.name, **found.to_dict()})
+            return _plain({"pipeline": served.name, **caller.shown(found).to_dict()})
 
     async def versions(self, pipeline: Pipeline = None) -> Row:
         """List the versions of a pipeline's memory, and which one is served now."""

@@ -126,7 +126,7 @@ async def chat_completions(
     if body.stream:
         return EventResponse(
             served.batcher.stream(asked, deadline=deadline),
-            reply.frames,
+            lambda event: reply.frames(caller.shown(event)),
             error_frame=lambda error: data_frame(openai_row(error)),
             refusal=openai_error,
             deadline=deadline - monotonic(),
@@ -134,7 +134,7 @@ async def chat_completions(
     (answer,) = await while_connected(request, served.batcher.answer([asked], deadline=deadline))
     if isinstance(answer, RagcoreError):
         raise answer
-    return Json(reply.completion(answer))
+    return Json(reply.completion(caller.shown(answer)))
 
 
 @router.get("/models", response_model=None)
