@@ -77,7 +77,10 @@ def mount_mcp(app: Starlette, serving: Serving) -> AbstractAsyncContextManager[N
         # The server has looked at Host and Origin already.
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
     )
-    app.router.routes.append(Route(_PATH, Guarded(application, serving.access)))
+    # Without a session there is nothing to send by GET: the library would hold such a stream open,
+    # empty, for as long as its client likes.
+    guarded = Guarded(application, serving.access)
+    app.router.routes.append(Route(_PATH, guarded, methods=["POST"]))
     return server.session_manager.run()
 
 
