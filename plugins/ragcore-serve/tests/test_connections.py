@@ -1,4 +1,4 @@
-"""Connections whose next request does not come are ended; those that wait for a reply are not."""
+"""Connections of clients that neither send nor read are ended; who waits for a reply is not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import signal
 import pytest
 from gated_rag import SECONDS
 from ragcore_serve.config import ServeConfig
-from ragcore_serve.connections import BoundedHeads
+from ragcore_serve.connections import BoundedConnection
 from serving_app import QUESTION, serving
 from test_server import asked, running
 
@@ -18,7 +18,7 @@ LIVE = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch):
-    monkeypatch.setattr(BoundedHeads, "head_seconds", 0.2)
+    monkeypatch.setattr(BoundedConnection, "head_seconds", 0.2)
 
 
 async def until_closed(base_url, *parts: bytes, drip: bytes = b"") -> bytes:
@@ -84,6 +84,37 @@ def test_a_reply_may_take_longer_than_a_head(tmp_path):
             assert not asking.done()
             client.rag.generator.gate.open()
             assert (await asking).json()["answers"][0]["question"] == QUESTION
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with serving(tmp_path) as client:
+        asyncio.run(run(client))
+
+
+async def sent_without_end(writer: asyncio.StreamWriter, requests: bytes) -> None:
+    """Send requests until the server has ended the connection, and read nothing."""
+    while True:
+        writer.write(requests)
+        await writer.drain()
+        # `drain` does not wait where nothing is buffered.
+        await asyncio.sleep(0)
+
+
+def test_a_reply_that_nobody_reads_ends_its_connection(tmp_path, monkeypatch):
+    monkeypatch.setattr(BoundedConnection, "unread_seconds", 0.2)
+
+    async def run(client) -> None:
+        async with running(client, ServeConfig()) as (_, other):
+            address = other.base_url.host, other.base_url.port
+            _, writer = await asyncio.open_connection(*address)
+            writer.transport.pause_reading()
+            # More replies than the buffers of both sides take.
+            page = b"GET /page/page.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            try:
+                with pytest.raises(ConnectionError):
+                    await asyncio.wait_for(sent_without_end(writer, page * 100), SECONDS)
+            finally:
+                writer.transport.abort()
+            assert (await other.get("/livez")).status_code == 200
             os.kill(os.getpid(), signal.SIGTERM)
 
     with serving(tmp_path) as client:
