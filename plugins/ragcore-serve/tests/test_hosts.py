@@ -23,7 +23,18 @@ def test_own_names_are_served(tmp_path, host):
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.test", "evil.test:8000", "localhost.evil.test", "127.0.0.1.evil.test", "::1x", ""],
+    [
+        "evil.test",
+        "evil.test:8000",
+        "localhost.evil.test",
+        "127.0.0.1.evil.test",
+        "::1x",
+        "",
+        "[::1]evil.test",
+        "[::1",
+        "[::1]x:80",
+        "[127.0.0.1].evil.test:80",
+    ],
 )
 def test_a_name_that_another_site_has_is_refused(tmp_path, host):
     with serving(tmp_path) as client:
@@ -40,7 +51,10 @@ def test_an_open_server_has_the_names_that_are_listed(tmp_path):
         assert status(client, Host="b.test") == 200
 
 
-@pytest.mark.parametrize("origin", ["https://evil.test", "null", "http://127.0.0.1:9"])
+@pytest.mark.parametrize(
+    "origin",
+    ["https://evil.test", "null", "http://127.0.0.1:9", "http://[x", "file://127.0.0.1", ""],
+)
 def test_a_foreign_page_can_neither_ask_nor_change_anything(tmp_path, origin):
     with serving(tmp_path) as client:
         for path, body in (("/v1/answer", BODY), ("/v1/admin/rollback", None)):

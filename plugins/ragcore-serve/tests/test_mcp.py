@@ -102,3 +102,10 @@ def test_errors_are_texts_for_the_assistant(address):
 
 def test_tools_are_behind_the_tokens(address):
     assert httpx2.post(address, json={}).status_code == 401
+
+
+def test_no_stream_is_held_open_that_nothing_is_sent_by(address):
+    headers = {"Authorization": f"Bearer {TOKEN}", "Accept": "text/event-stream"}
+    with httpx2.stream("GET", address, headers=headers, timeout=5) as reply:
+        # As the protocol has it for a server without such a stream.
+        assert reply.status_code == 405

@@ -150,6 +150,26 @@ def test_no_request_widens_the_filter_of_its_token(client, method, path, where):
     assert ids_in(narrowed.json()) <= ALLOWED
 
 
+UNKNOWN = {"no such field": 1}
+"""A filter for which the core writes notes, which name fields and count passages."""
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
+@pytest.mark.parametrize(("method", "path"), READING)
+def test_notes_on_a_filter_say_nothing_of_other_passages(client, method, path, accept):
+    asked = request_to(path, method, {"or": [{"n": {"gte": 0}}, UNKNOWN]})
+    if path == "/v1/chat/completions" and "event" in accept:
+        asked["json"]["stream"] = True
+    everything, narrowed = (
+        client.request(method, path, token=token, headers={"Accept": accept}, **asked)
+        for token in (TOKEN, SALES)
+    )
+    assert everything.status_code == narrowed.status_code == 200
+    assert "no passage has the field" in everything.text
+    assert "no passage has the field" not in narrowed.text
+    assert "filter_notes" in narrowed.text
+
+
 def test_a_stream_keeps_to_the_filter(client):
     reply = client.post(
         "/v1/answer",

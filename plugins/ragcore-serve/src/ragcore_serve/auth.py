@@ -17,12 +17,13 @@ import logging
 import re
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 
 from ragcore.errors import ConfigError, QuestionError
 from ragcore.filters.expressions import where_from_json
+from ragcore.types import Answer, SearchResult
 from ragcore_serve.config import ServeConfig, is_loopback
 from ragcore_serve.errors import ForbiddenError, UnauthorizedError
 
@@ -32,6 +33,8 @@ _LOG: Final = logging.getLogger("ragcore.serve")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]{16,512}=*")
 """As RFC 6750 writes one (b64token), long enough not to be guessed."""
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+
+T = TypeVar("T")
 
 Where = Mapping[str, Any]
 
@@ -55,6 +58,16 @@ class Caller:
         if where is None:
             return self.where
         return {"and": [self.where, where]}
+
+    def shown(self, result: T) -> T:
+        """Return what the caller may know of a result, which is an answer, hits or anything else.
+
+        Notes on a filter name fields and values of all passages, also of those that the caller may
+        not read, so that whose token has a filter gets none.
+        """
+        if self.where is None or not isinstance(result, Answer | SearchResult):
+            return result
+        return cast("T", replace(result, filter_notes=()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ The browser of its visitor names the page: in `Host`, which has the page's name,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
-from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -21,6 +21,8 @@ __all__ = ["HostGuard", "hosts_of"]
 
 _PROBES: Final = ("/livez", "/readyz")
 """A probe asks by the address of a container."""
+_BRACKETED: Final = re.compile(r"\[([^\[\]]*)\](?::[0-9]+)?")
+"""An IPv6 address; what else follows the brackets would be part of another name."""
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 
@@ -74,7 +76,7 @@ class HostGuard:
         origin = headers.get(b"origin")
         if origin is None or "*" in self._origins or origin in self._origins:
             return None
-        if urlsplit(origin).netloc == host:
+        if origin in (f"http://{host}", f"https://{host}"):
             return None
         return HostError(
             f"pages of {origin[:100]!r} may not ask this server: start it with --cors for each "
@@ -84,8 +86,8 @@ class HostGuard:
 
 def _host_of(authority: str) -> str:
     """Return the host of `host:port`, without the brackets of an IPv6 address."""
-    if authority.startswith("["):
-        return authority[1:].partition("]")[0].lower()
+    if bracketed := _BRACKETED.fullmatch(authority):
+        return bracketed[1].lower()
     host, colon, port = authority.rpartition(":")
     # More than one colon is an address without a port.
     return (host if colon and ":" not in host and port.isdigit() else authority).lower()

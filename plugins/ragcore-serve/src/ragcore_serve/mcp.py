@@ -78,7 +78,10 @@ def mount_mcp(app: Starlette, serving: Serving) -> AbstractAsyncContextManager[N
         # The server has looked at Host and Origin already.
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
     )
-    app.router.routes.append(Route(_PATH, Guarded(application, serving.access)))
+    # Without a session there is nothing to send by GET: the library would hold such a stream open,
+    # empty, for as long as its client likes.
+    guarded = Guarded(application, serving.access)
+    app.router.routes.append(Route(_PATH, guarded, methods=["POST"]))
     return server.session_manager.run()
 
 
@@ -100,14 +103,15 @@ class _Tools:
         with _errors_as_text():
             served = await self._asked(question, pipeline, version)
             settings = check_settings(Settings(k=k), self._serving.config)
-            request = request_for(_caller(context), question, settings, version)
+            caller = _caller(context)
+            request = request_for(caller, question, settings, version)
             deadline = self._serving.deadline()
             with self._serving.tracing.request(_PATH, served.name, [question]) as span:
                 (answer,) = await served.batcher.answer([request], deadline=deadline)
                 span.add([answer])
             if isinstance(answer, RagcoreError):
                 raise answer
-            return _plain(answer_row(answer, served.name))
+            return _plain(answer_row(caller.shown(answer), served.name))
 
     async def search(
         self,
@@ -121,12 +125,13 @@ class _Tools:
         with _errors_as_text():
             served = await self._asked(question, pipeline, version)
             check_settings(SearchSettings(k=k), self._serving.config)
-            narrowed = narrowed_settings(_caller(context), {}, version)
+            caller = _caller(context)
+            narrowed = narrowed_settings(caller, {}, version)
             deadline = self._serving.deadline()
             (found,) = await served.batcher.call(
                 served.rag.search, [question], k, deadline=deadline, **narrowed
             )
-            return _plain({"pipeline": served.name, **found.to_dict()})
+            return _plain({"pipeline": served.name, **caller.shown(found).to_dict()})
 
     async def versions(self, pipeline: Pipeline = None) -> Row:
         """List the versions of a pipeline's memory, and which one is served now."""

@@ -138,7 +138,7 @@ async def chat_completions(
     if body.stream:
         return EventResponse(
             events_of(request, serving, served, asked, deadline),
-            reply.frames,
+            lambda event: reply.frames(caller.shown(event)),
             error_frame=lambda error: data_frame(openai_row(error)),
             refusal=openai_error,
             deadline=deadline - monotonic(),
@@ -146,7 +146,7 @@ async def chat_completions(
     (answer,) = await answers_to(request, serving, served, [asked], deadline)
     if isinstance(answer, RagcoreError):
         raise answer
-    return Json(reply.completion(answer))
+    return Json(reply.completion(caller.shown(answer)))
 
 
 @router.get("/models", response_model=None)

@@ -146,7 +146,7 @@ async def without(
     left_out = await pipeline.batcher.call(
         pipeline.rag.without, found, body.passage_ids, deadline=deadline
     )
-    row = answer_row(found, pipeline.name)
+    row = answer_row(caller.shown(found), pipeline.name)
     return Json({"pipeline": pipeline.name, "answer": row, "without": left_out.to_dict()})
 
 
@@ -164,7 +164,7 @@ async def compare(
         (first, *_) = found
         assert isinstance(first, RagcoreError)
         raise first
-    answers = [answer_row(each, pipeline.name) for each in found]
+    answers = [answer_row(caller.shown(each), pipeline.name) for each in found]
     return Json({"pipeline": pipeline.name, "versions": body.versions, "answers": answers})
 
 
@@ -226,7 +226,7 @@ async def _answer(request: Request, body: AnswerBody, caller: Caller, serving: S
     found = [next(answers) if fault is None else fault for fault in results]
     if isinstance(body.question, str) and isinstance(found[0], RagcoreError):
         raise found[0]
-    return Json({"answers": [answer_row(each, pipeline.name) for each in found]})
+    return Json({"answers": [answer_row(caller.shown(each), pipeline.name) for each in found]})
 
 
 def _stream(
@@ -245,7 +245,7 @@ def _stream(
     seconds = serving.seconds(body.timeout)
     asked = request_for(caller, question, settings, body.version)
     events = events_of(request, serving, pipeline, asked, serving.deadline(body.timeout))
-    return event_stream(events, pipeline=pipeline.name, deadline=seconds)
+    return event_stream(events, pipeline=pipeline.name, shown=caller.shown, deadline=seconds)
 
 
 async def _search(request: Request, body: SearchBody, caller: Caller, serving: Serving) -> Json:
@@ -274,7 +274,7 @@ async def _search(request: Request, body: SearchBody, caller: Caller, serving: S
         )
     results = iter(found)
     rows = [
-        {**next(results).to_dict(), "pipeline": pipeline.name}
+        {**caller.shown(next(results)).to_dict(), "pipeline": pipeline.name}
         if fault is None
         else error_row(fault)
         for fault in faults

@@ -19,6 +19,7 @@ from fastapi import FastAPI
 
 from ragcore.errors import ConfigError
 from ragcore_serve.config import ServeConfig
+from ragcore_serve.connections import BoundedConnection
 from ragcore_serve.served import Pipelines
 
 __all__ = ["DrainingServer", "address_of", "listen"]
@@ -83,6 +84,7 @@ class DrainingServer(uvicorn.Server):
                 # Records go where those of ragcore go; requests are logged by the app.
                 log_config=None,
                 access_log=False,
+                http=BoundedConnection,
                 server_header=False,
                 proxy_headers=False,
                 lifespan="on",

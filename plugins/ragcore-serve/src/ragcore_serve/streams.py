@@ -71,6 +71,7 @@ def event_stream(
     events: Events,
     *,
     pipeline: str,
+    shown: Callable[[Event], Event] = lambda event: event,
     deadline: float | None = None,
     heartbeat: float = HEARTBEAT,
     patience: float = PATIENCE,
@@ -83,13 +84,14 @@ def event_stream(
     Args:
         events: of one question.
         pipeline: its name, which `hits` and `answer` repeat.
+        shown: returns what the client may know of an event.
         deadline: as of `EventResponse`.
         heartbeat: as of `EventResponse`.
         patience: as of `EventResponse`.
     """
 
     def frame(event: Event) -> str:
-        match event:
+        match event := shown(event):
             case SearchResult():
                 return event_frame("hits", {"pipeline": pipeline} | event.to_dict())
             case Answer():
