@@ -95,6 +95,10 @@ def test_the_command_answers_switches_follows_and_ends_with_0(folder):
     with started(folder, "--interval", "0.05") as (process, client):
         assert client.get("/readyz").status_code == 200
         assert served(client) == ("2018-12", "Abiy Ahmed Ali")
+        where = {"patient": {"prefix": "Jane Roe"}}
+        narrowed = {"question": QUESTION, "settings": {"where": where}}
+        (result,) = client.post("/v1/search", json=narrowed).json()["results"]
+        assert "'patient'" in result["filter_notes"][0]
         client.post("/v1/admin/activate", json={"version": "2016-11"}).raise_for_status()
         assert served(client) == ("2016-11", "Hailemariam Desalegn")
         # Another process makes a version the current one.
@@ -106,7 +110,10 @@ def test_the_command_answers_switches_follows_and_ends_with_0(folder):
         assert process.wait(SECONDS) == 0
     log = (folder / "log").read_text(encoding="utf-8")
     assert "POST /v1/answer: 200" in log
+    # Neither what is asked nor a filter is in the log.
     assert "Prime" not in log
+    assert "patient" not in log
+    assert "Jane Roe" not in log
     assert "Traceback" not in log
 
 

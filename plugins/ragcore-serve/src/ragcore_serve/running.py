@@ -9,8 +9,10 @@ import logging
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Final
 
+from ragcore.cli.asking import filter_notes_unlogged
 from ragcore.cli.logs import logging_by, split_options
 from ragcore.config import load_config
 from ragcore.errors import RagcoreError
@@ -99,7 +101,10 @@ def _serve(
 ) -> None:
     """Serve until this process is asked to stop; call `ready`, or print a line, when it replies."""
     metrics, tracing = Metrics(), Tracing(content=config.log_questions)
+    # A filter may say as much as a question does; the reply has the notes.
+    unlogged = nullcontext() if config.log_questions else filter_notes_unlogged()
     with (
+        unlogged,
         metrics.listening(),
         tracing.listening(),
         open_pipelines(files, overrides, config, metrics=metrics, tracing=tracing) as served,
