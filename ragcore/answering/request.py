@@ -129,13 +129,15 @@ def checked_settings(
             all that are wrong.
         QuestionError: `where` is no filter.
     """
-    given = {name: value for name, value in settings.items() if value is not None}
+    present = {name: value for name, value in settings.items() if value is not None}
     known = list(allowed.__annotations__)
     faults = [_unknown(name, known) for name in settings if name not in known]
     changes = {
-        name: value for name, value in given.items() if name in known and name not in _NOT_IN_CONFIG
+        name: value
+        for name, value in present.items()
+        if name in known and name not in _NOT_IN_CONFIG
     }
-    faults += _faults_outside(given)
+    faults += _faults_outside(present)
     changed = config
     if changes:
         faults += _mistyped(changes)
@@ -150,16 +152,16 @@ def checked_settings(
             ]
     if faults:
         raise ConfigError("settings of this request: " + "; ".join(faults))
-    where = given.get("where")
+    where = present.get("where")
     if where is not None:
         read_where(where)
     return CheckedSettings(
         changed,
         where,
-        given.get("version"),
-        Stop(given.get("timeout"), given.get("cancellation")),
+        present.get("version"),
+        Stop(present.get("timeout"), present.get("cancellation")),
         # Python takes 1 and True for equal, a filter does not.
-        (*sorted(changes.items()), repr(where), given.get("version")),
+        (*sorted(changes.items()), repr(where), present.get("version")),
     )
 
 
@@ -169,16 +171,16 @@ def _unknown(name: str, known: list[str]) -> str:
     return f"unknown setting {name!r}: {hint}allowed: {', '.join(known)}"
 
 
-def _faults_outside(given: Mapping[str, Any]) -> list[str]:
+def _faults_outside(present: Mapping[str, Any]) -> list[str]:
     """Return what is wrong with the settings that no pipeline file has."""
     faults: list[str] = []
-    version = given.get("version")
+    version = present.get("version")
     if version is not None and (not isinstance(version, str) or not version):
         faults.append(f"version: expected the name of a version, found {clipped(version)}")
-    timeout = given.get("timeout")
+    timeout = present.get("timeout")
     if timeout is not None and not _is_duration(timeout):
         faults.append(f"timeout: expected seconds, a number above 0, found {clipped(timeout)}")
-    cancellation = given.get("cancellation")
+    cancellation = present.get("cancellation")
     if cancellation is not None and not isinstance(cancellation, Cancellation):
         kind = type(cancellation).__name__
         faults.append(f"cancellation: expected a ragcore.Cancellation, found {kind}")

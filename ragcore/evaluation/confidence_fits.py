@@ -197,21 +197,21 @@ def fit_threshold(
     threshold = _threshold(confident, target)
     risk, coverage = at_threshold(confident, threshold)
     judged = [each for each in predictions if each.correct is not None]
-    given = wrong = 0
+    count_given = wrong = 0
     for rest, fold in _folds(judged):
         config = _fit(_judged_answers(rest))
         lowest = _threshold(with_confidences(rest, config), target)
         fold_risk, fold_coverage = at_threshold(with_confidences(fold, config), lowest)
         answered = round(fold_coverage * len(fold))
-        given += answered
+        count_given += answered
         wrong += round((fold_risk or 0.0) * answered)
     return ThresholdFit(
         target=target,
         threshold=threshold,
         risk=risk,
         coverage=coverage,
-        held_out_risk=wrong / given if given else None,
-        held_out_coverage=given / len(judged),
+        held_out_risk=wrong / count_given if count_given else None,
+        held_out_coverage=count_given / len(judged),
     )
 
 

@@ -140,13 +140,13 @@ async def without(
     settings = check_settings(body.settings, serving.config)
     (question,) = _sound_questions([body.question], serving)
     asked = request_for(caller, question, settings, body.version)
-    (found,) = await answers_to(request, serving, pipeline, [asked], deadline)
-    if isinstance(found, RagcoreError):
-        raise found
+    (answer,) = await answers_to(request, serving, pipeline, [asked], deadline)
+    if isinstance(answer, RagcoreError):
+        raise answer
     left_out = await pipeline.batcher.call(
-        pipeline.rag.without, found, body.passage_ids, deadline=deadline
+        pipeline.rag.without, answer, body.passage_ids, deadline=deadline
     )
-    row = answer_row(caller.shown(found), pipeline.name)
+    row = answer_row(caller.shown(answer), pipeline.name)
     return Json({"pipeline": pipeline.name, "answer": row, "without": left_out.to_dict()})
 
 
@@ -159,12 +159,12 @@ async def compare(
     settings = check_settings(body.settings, serving.config)
     (question,) = _sound_questions([body.question], serving)
     asked = [request_for(caller, question, settings, version) for version in body.versions]
-    found = await answers_to(request, serving, pipeline, asked, serving.deadline(body.timeout))
-    if all(isinstance(each, RagcoreError) for each in found):
-        (first, *_) = found
+    outcomes = await answers_to(request, serving, pipeline, asked, serving.deadline(body.timeout))
+    if all(isinstance(each, RagcoreError) for each in outcomes):
+        (first, *_) = outcomes
         assert isinstance(first, RagcoreError)
         raise first
-    answers = [answer_row(caller.shown(each), pipeline.name) for each in found]
+    answers = [answer_row(caller.shown(each), pipeline.name) for each in outcomes]
     return Json({"pipeline": pipeline.name, "versions": body.versions, "answers": answers})
 
 
@@ -223,10 +223,10 @@ async def _answer(request: Request, body: AnswerBody, caller: Caller, serving: S
     answers = iter(
         await answers_to(request, serving, pipeline, asked, serving.deadline(body.timeout))
     )
-    found = [next(answers) if fault is None else fault for fault in results]
-    if isinstance(body.question, str) and isinstance(found[0], RagcoreError):
-        raise found[0]
-    return Json({"answers": [answer_row(caller.shown(each), pipeline.name) for each in found]})
+    outcomes = [next(answers) if fault is None else fault for fault in results]
+    if isinstance(body.question, str) and isinstance(outcomes[0], RagcoreError):
+        raise outcomes[0]
+    return Json({"answers": [answer_row(caller.shown(each), pipeline.name) for each in outcomes]})
 
 
 def _stream(
@@ -259,9 +259,9 @@ async def _search(request: Request, body: SearchBody, caller: Caller, serving: S
     sound = [each for each, fault in zip(questions, faults, strict=True) if fault is None]
     k = settings.pop("k", None)
     narrowed = _timed(narrowed_settings(caller, settings, body.version), body.timeout, serving)
-    found: list[Any] = []
+    searched: list[Any] = []
     if sound:
-        found = await while_connected(
+        searched = await while_connected(
             request,
             pipeline.batcher.call(
                 pipeline.rag.search,
@@ -272,7 +272,7 @@ async def _search(request: Request, body: SearchBody, caller: Caller, serving: S
                 **narrowed,
             ),
         )
-    results = iter(found)
+    results = iter(searched)
     rows = [
         {**caller.shown(next(results)).to_dict(), "pipeline": pipeline.name}
         if fault is None

@@ -159,14 +159,14 @@ class Pipelines:
         """
         if name is None:
             return self._default
-        found = self._pipelines.get(name)
-        if found is None:
+        pipeline = self._pipelines.get(name)
+        if pipeline is None:
             close = nearest(name, list(self._pipelines))
             hint = f"did you mean {close!r}? " if close else ""
             raise UnknownPipelineError(
                 f"no pipeline {name!r}: {hint}there are {', '.join(self._pipelines)}"
             )
-        return found
+        return pipeline
 
     def check_ready(self) -> None:
         """Raise where questions cannot be answered now.

@@ -125,17 +125,17 @@ async function* serverEvents(response) {
 }
 
 /** Show an error where the view has room for it; 401 opens the form for a token. */
-function showError(place, error) {
+function showError(target, error) {
   if (error.name === "AbortError") return;
   if (!(error instanceof ServerError)) {
-    place.replaceChildren(element("p", { class: "error" }, `The page failed: ${error.message}`));
+    target.replaceChildren(element("p", { class: "error" }, `The page failed: ${error.message}`));
     throw error;
   }
   if (error.status === 401) {
     find("token-form").hidden = false;
     find("token").focus();
   }
-  place.replaceChildren(
+  target.replaceChildren(
     element("p", { class: "error" }, element("strong", {}, `${error.type}: `), isolated(error.message)),
   );
 }
@@ -637,17 +637,17 @@ async function showWithout(excluded) {
   own.excluded = excluded;
   find("without-part").hidden = !excluded.length;
   if (!excluded.length) return;
-  const place = find("without-body");
-  place.replaceChildren(element("p", { class: "soft" }, "Computing …"));
+  const target = find("without-body");
+  target.replaceChildren(element("p", { class: "soft" }, "Computing …"));
   const body = requestOf(new URLSearchParams(own.key));
   // The version that answered, which may not be the one that is served by now.
   body.version = own.answer.memory;
   body.passage_ids = excluded;
   try {
     const { without } = await json("v1/without", { body, signal: own.controller.signal });
-    if (asked === own && own.excluded === excluded) place.replaceChildren(...withoutParts(own, without));
+    if (asked === own && own.excluded === excluded) target.replaceChildren(...withoutParts(own, without));
   } catch (error) {
-    showError(place, error);
+    showError(target, error);
   }
 }
 
@@ -893,13 +893,13 @@ async function loadVersions() {
 const namesOf = (listing) => listing.versions.filter((version) => !version.broken).map((version) => version.name);
 
 /** Return the names of the versions, the served one first; none where they cannot be read. */
-async function versionNames(place) {
+async function versionNames(target) {
   try {
     const listing = listings.get(pipelineName()) ?? (await loadVersions());
     const { serving } = listing;
     return namesOf(listing).sort((one, other) => (other === serving) - (one === serving));
   } catch (error) {
-    showError(place, error);
+    showError(target, error);
     return [];
   }
 }
@@ -917,18 +917,18 @@ function showServing(version) {
 }
 
 async function showVersions() {
-  const place = find("versions-table");
+  const target = find("versions-table");
   find("versions-error").replaceChildren();
   try {
     const listing = await loadVersions();
     const rows = listing.versions.map((version) => versionRow(version));
     const names = ["version", "state", "passages", "created", "retriever", "size"];
     const head = element("tr", {}, ...names.map((name) => element("th", { scope: "col" }, name)));
-    place.replaceChildren(
+    target.replaceChildren(
       element("table", { class: "versions" }, element("thead", {}, head), element("tbody", {}, ...rows)),
     );
   } catch (error) {
-    place.replaceChildren();
+    target.replaceChildren();
     showError(find("versions-error"), error);
   }
 }
