@@ -240,9 +240,12 @@ def binary_output() -> Iterator[BinaryIO]:
     output.flush()
 
 
-def print_text(text: object) -> None:
-    """Print a line, or several, for people."""
-    terminal_stream().write(f"{neutral(str(text))}\n")
+def print_text(text: object, *, flush: bool = False) -> None:
+    """Print a line, or several, for people; with `flush` a program that reads a pipe has it now."""
+    stream = terminal_stream()
+    stream.write(f"{neutral(str(text))}\n")
+    if flush:
+        stream.flush()
 
 
 def print_error(message: object) -> None:

@@ -337,8 +337,10 @@ class Batcher:
 
     def _end_early(self, ticket: Ticket, error: RagcoreError) -> None:
         """End a question, and its computation once no other of its batch needs it."""
-        ticket.cancellation.cancel()
+        # First the error, which stands: the batch's thread takes a cancelled question for one that
+        # its caller cancelled.
         self._settle(ticket, error)
+        ticket.cancellation.cancel()
 
     def _settle(self, ticket: Ticket, result: Answer | RagcoreError) -> None:
         """End a question with its result; the first one stands."""

@@ -68,9 +68,10 @@ def run(pipelines: Sequence[str], overrides: Sequence[str], config: ServeConfig)
             listening,
             config.workers,
             stop_seconds=config.drain + _LAST_SECONDS,
-            started=lambda: _print_line(
+            started=lambda: print_text(
                 f"serving {', '.join(file.name for file in files)} on {address_of(listening)} "
-                f"by {config.workers} workers"
+                f"by {config.workers} workers",
+                flush=True,
             ),
         )
 
@@ -114,12 +115,8 @@ def _serve(
             make_app(served, config, metrics, tracing),
             served,
             config,
-            started=ready or (lambda: _print_line(f"serving {names} on {address_of(listening)}")),
+            # What started the server may wait for this line, through a pipe.
+            started=ready
+            or (lambda: print_text(f"serving {names} on {address_of(listening)}", flush=True)),
         )
         server.run(sockets=[listening])
-
-
-def _print_line(line: str) -> None:
-    print_text(line)
-    # What started the server may wait for this line, through a pipe.
-    sys.stdout.flush()
