@@ -58,9 +58,9 @@ def measured(
     """Answer the questions; also count the passages that have 99 % and 99.9 % of the prior."""
     with ragcore.load(pipeline, *overrides) as rag:
         report = ragcore.evaluate(rag, asked, make_metrics(["exact_match"]))
-        found = rag.search([question.question for question in asked])
+        results = rag.search([question.question for question in asked])
     counts = [
-        sum(passages_of_mass(result.prior, mass) for result in found) / len(found)
+        sum(passages_of_mass(result.prior, mass) for result in results) / len(results)
         for mass in (0.99, 0.999)
     ]
     return list(report.predictions), counts
@@ -68,10 +68,10 @@ def measured(
 
 def row(name: str, predictions: Sequence[Prediction], counts: Sequence[float]) -> str:
     right = [bool(each.correct) for each in predictions]
-    given = [each for each in predictions if not each.abstained]
+    answered = [each for each in predictions if not each.abstained]
     return (
-        f"{name:8} {100 * sum(right) / len(right):6.1f} {calibration_error(given):7.3f}"
-        f" {brier_score(given):7.3f} {counts[0]:8.2f} {counts[1]:8.2f}"
+        f"{name:8} {100 * sum(right) / len(right):6.1f} {calibration_error(answered):7.3f}"
+        f" {brier_score(answered):7.3f} {counts[0]:8.2f} {counts[1]:8.2f}"
     )
 
 

@@ -102,11 +102,11 @@ def start(folder: Path, options: argparse.Namespace) -> tuple[subprocess.Popen[s
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     line = process.stdout.readline()
-    found = re.search(r"http://\S+", line)
-    if not found:
+    address = re.search(r"http://\S+", line)
+    if not address:
         process.kill()
         raise SystemExit(f"the server did not start: {line!r}")
-    return process, found[0]
+    return process, address[0]
 
 
 async def ask(client: httpx.AsyncClient, number: int, load: Load) -> None:

@@ -82,13 +82,16 @@ def compared(qrels: Qrels, runs: Rankings) -> dict[tuple[str, str], tuple[Compar
     reports = {name: report(qrels, run) for name, run in runs.items()}
     others = [name for name in runs if name != "baseline"]
     rows = compare_with_baseline(metrics, reports["baseline"], [reports[name] for name in others])
-    found = {}
+    comparisons = {}
     for index, metric in enumerate(METRICS):
         first = [row[0] for row in reports["baseline"].figures[index].by_question if row]
         for name, row in zip(others, rows, strict=True):
             scores = [row[0] for row in reports[name].figures[index].by_question if row]
-            found[name, metric] = (row[metric], float(scipy.stats.ttest_rel(scores, first).pvalue))
-    return found
+            comparisons[name, metric] = (
+                row[metric],
+                float(scipy.stats.ttest_rel(scores, first).pvalue),
+            )
+    return comparisons
 
 
 def report(qrels: Qrels, run: dict[str, dict[str, float]]) -> Report:

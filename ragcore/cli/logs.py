@@ -143,5 +143,5 @@ class _JsonLines(logging.Formatter):
 
 
 def _is_wanted(record: logging.LogRecord) -> bool:
-    """Return whether a record is ragcore's own, or grave enough whoever logs it."""
+    """Return whether a record is of ragcore, or a warning or worse of another library."""
     return record.levelno >= logging.WARNING or record.name.startswith(_OWN)

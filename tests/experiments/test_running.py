@@ -291,7 +291,7 @@ def test_searches_serve_all_systems_whichever_were_left(project):
 def test_hits_that_are_not_deep_enough_are_refused():
     hits = BlockHits({4: [[7, 8, 9], [5]]}, {4: [[3.0, 2.0, 1.0], [3.0]]}, {})
     assert hits.passages(0, 2) == ([7, 8], [3.0, 2.0])
-    # The memory has no more.
+    # The search was deep enough, and the memory has a single passage for this question.
     assert hits.passages(1, 4) == ([5], [3.0])
     with pytest.raises(ConfigError, match=r"reads 6 passages .* of a search of 4.*--fresh"):
         hits.passages(0, 6)

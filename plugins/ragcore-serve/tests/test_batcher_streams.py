@@ -70,14 +70,14 @@ def test_an_event_that_is_awaited_in_vain_is_not_lost(rag):
         async with batching(rag) as batcher:
             rag.generator.gate.close()
             stream = batcher.stream(Request("who rules chad"))
-            found = await anext(stream)
-            assert isinstance(found, SearchResult)
+            first = await anext(stream)
+            assert isinstance(first, SearchResult)
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(anext(stream), 0.01)
             rag.generator.gate.open()
             events = await collect(stream)
             assert isinstance(events[0], Token)
-            assert [found, *events] == list(rag.events("who rules chad"))
+            assert [first, *events] == list(rag.events("who rules chad"))
 
     asyncio.run(main())
 

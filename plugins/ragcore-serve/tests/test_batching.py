@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ragcore_serve.batching import Batcher, Draining, QueueFull
 
-from ragcore import Request
+from ragcore import Cancellation, Request
 from ragcore.errors import (
     ComponentError,
     ConfigError,
@@ -122,6 +122,30 @@ def test_a_question_whose_deadline_passes_in_the_queue_is_not_computed(rag):
 
     assert [type(result) for result in asyncio.run(main())] == [DeadlineError] * 2
     assert rag.generator.questions == ["hold"] * 3
+
+
+def test_a_late_question_has_its_error_before_it_is_cancelled(rag, monkeypatch):
+    late_ended, cancel = threading.Event(), Cancellation.cancel
+
+    def observe(outcome):
+        if outcome.kind != "answered":
+            late_ended.set()
+
+    def cancel_slowly(self):
+        cancel(self)
+        # The batch thread takes the question, which is cancelled, before its caller goes on.
+        rag.generator.gate.open()
+        assert late_ended.wait(SECONDS)
+
+    async def main():
+        async with batching(rag, observe=observe) as batcher:
+            first = await hold(batcher, rag)
+            monkeypatch.setattr(Cancellation, "cancel", cancel_slowly)
+            (late,) = await batcher.answer([Request("late")], deadline=monotonic() + 0.01)
+            await first
+            return late
+
+    assert isinstance(asyncio.run(main()), DeadlineError)
 
 
 def test_the_batch_thread_itself_computes_nothing_whose_deadline_has_passed(rag):

@@ -66,8 +66,8 @@ async def until_closed(base_url, *parts: bytes, drip: bytes = b"") -> bytes:
 def test_a_head_that_does_not_come_ends_its_connection(tmp_path, parts, drip, replies):
     async def run(client) -> None:
         async with running(client, ServeConfig()) as (_, other):
-            found = await until_closed(other.base_url, *parts, drip=drip)
-            assert found.count(b"HTTP/1.1 200") == replies
+            reply = await until_closed(other.base_url, *parts, drip=drip)
+            assert reply.count(b"HTTP/1.1 200") == replies
             assert (await other.get("/livez")).status_code == 200
             os.kill(os.getpid(), signal.SIGTERM)
 

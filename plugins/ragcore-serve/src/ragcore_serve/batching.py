@@ -289,6 +289,7 @@ class Batcher:
         while batch := self._take():
             try:
                 self._answer_batch(batch)
+            # The callers of a batch that fails in any way must not wait without end.
             except BaseException as error:
                 fault = ComponentError(
                     f"the batch could not be answered: {type(error).__name__}: {error}"

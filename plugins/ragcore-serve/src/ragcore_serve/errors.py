@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -121,7 +122,7 @@ def status_of(error: RagcoreError) -> int:
 def client_message(error: RagcoreError) -> str:
     """Return what a client may read of an error; an error that it may not is in the log.
 
-    Errors of stores name files of the server, and folders that models were loaded from.
+    Errors of stores and components name files of the server, and folders that models are in.
     """
     match error:
         case UnknownVersionError(version=str() as version):
@@ -132,6 +133,12 @@ def client_message(error: RagcoreError) -> str:
             message = "the pipeline cannot read this version, which was made for another one"
         case StoreError():
             message = "the memory cannot be used"
+        case ComponentError():
+            # A library's own words, which may name files or quote a question.
+            cause = error.__cause__ or error
+            frames = "".join(traceback.format_tb(cause.__traceback__)).rstrip("\n")
+            _LOG.error("a component failed with %s:\n%s", type(cause).__name__, frames)
+            return "a component of the pipeline failed: the server's log says where"
         case _:
             return str(error)
     _LOG.error("a request failed: %s", error)

@@ -205,6 +205,7 @@ class EventResponse(StreamingResponse):
                 except StopAsyncIteration:
                     await self._write("", send, last=True)
                     return None
+                # What computes the events may fail by any error; the client reads one of ours.
                 except Exception as error:
                     failure = _as_ragcore_error(error)
                     if self._started:
