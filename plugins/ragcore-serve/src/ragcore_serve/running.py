@@ -16,6 +16,7 @@ from ragcore.cli.asking import filter_notes_unlogged
 from ragcore.cli.logs import logging_by, split_options
 from ragcore.config import load_config
 from ragcore.errors import RagcoreError
+from ragcore.process.heap import limit_heaps
 from ragcore.views.output import print_error, print_text
 from ragcore_serve.app import make_app
 from ragcore_serve.auth import Access
@@ -29,6 +30,8 @@ from ragcore_serve.workers import supervise
 __all__ = ["run"]
 
 _LOG: Final = logging.getLogger("ragcore.serve")
+_HEAPS: Final = 2
+"""Of the C library in each process: one for the event loop, one for the threads that compute."""
 _LAST_SECONDS: Final = 15.0
 """That a worker has, after draining, to send the last replies and to close its pipelines."""
 
@@ -101,6 +104,7 @@ def _serve(
     config: ServeConfig,
 ) -> None:
     """Serve until this process is asked to stop; call `ready`, or print a line, when it replies."""
+    limit_heaps(_HEAPS)
     metrics, tracing = Metrics(), Tracing(content=config.log_questions)
     # A filter may say as much as a question does; the reply has the notes.
     unlogged = nullcontext() if config.log_questions else filter_notes_unlogged()
