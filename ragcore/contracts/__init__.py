@@ -30,6 +30,18 @@ from ragcore.contracts.retriever import (
     VectorCache,
 )
 from ragcore.contracts.scorer import Scorer
+from ragcore.contracts.text_generator import (
+    Completion,
+    Prompted,
+    ScoringGenerator,
+    TextGenerator,
+    TextScore,
+    TopGenerator,
+    TopToken,
+    Writing,
+    scores_texts,
+    tier_of,
+)
 from ragcore.contracts.tokenizer import (
     ANY_LENGTH,
     TextTokenizer,
@@ -45,6 +57,16 @@ from ragcore.contracts.training import (
 )
 
 __all__ = [
+    "Completion",
+    "Prompted",
+    "ScoringGenerator",
+    "TextGenerator",
+    "TextScore",
+    "TopGenerator",
+    "TopToken",
+    "Writing",
+    "scores_texts",
+    "tier_of",
     "ANY_LENGTH",
     "CacheUser",
     "Capability",

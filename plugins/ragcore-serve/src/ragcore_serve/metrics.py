@@ -245,12 +245,15 @@ class PipelineMetrics:
 
     def _measure(self, answer: Answer) -> None:
         self._tokens.inc(len(answer.token_ids))
-        self._surprise.observe(max(0.0, -answer.log_prob))
+        if answer.log_prob is not None:
+            self._surprise.observe(max(0.0, -answer.log_prob))
         if answer.closed_book:
             return
         prior = [each.prior for each in answer.evidence]
-        posterior = [each.posterior for each in answer.evidence]
         self._prior.observe(entropy(prior))
+        posterior = [each.posterior for each in answer.evidence if each.posterior is not None]
+        if len(posterior) < len(prior):
+            return
         self._posterior.observe(entropy(posterior))
         self._kl.observe(prior_posterior_kl(prior, posterior))
 

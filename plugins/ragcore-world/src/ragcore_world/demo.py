@@ -134,7 +134,7 @@ def _print_changes(
 
 
 def _cell(answer: ragcore.Answer) -> Text:
-    best = max(answer.evidence, key=lambda evidence: evidence.posterior)
+    best = max(answer.evidence, key=lambda evidence: evidence.posterior or 0.0)
     return Text.assemble(
         (answer.text, "bold green"),
         (f"\nlog p = {answer.log_prob:.3f}", "dim"),
