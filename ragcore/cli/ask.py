@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ragcore.cli.arguments import OverridesArgument, PipelineArgument
-from ragcore.cli.asking import filter_notes_unlogged, questions_of
+from ragcore.cli.asking import check_one_question, filter_notes_unlogged, questions_of
 from ragcore.views.output import print_json
 
 __all__ = ["app"]
@@ -48,6 +48,7 @@ def ask(
     from ragcore.views.answer import answer_view, sources_view, without_view
     from ragcore.views.console import print_view
 
+    check_one_question(overrides or ())
     if sources and without:
         raise QuestionError(
             "--sources with --without: sources alone show no probabilities; leave one of them out"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -98,6 +99,16 @@ def test_errors_are_texts_for_the_assistant(address):
     ):
         assert result.is_error
         assert message in result.content[0].text
+
+
+def test_a_server_with_tools_logs_as_the_program_that_made_it(store, rag, monkeypatch):
+    root = logging.getLogger()
+    # pytest's own handlers would hide what is added.
+    monkeypatch.setattr(root, "handlers", [])
+    before = root.level
+    make_app(make_pipelines(store, rag))
+    assert root.handlers == []
+    assert root.level == before
 
 
 def test_tools_are_behind_the_tokens(address):

@@ -83,11 +83,12 @@ def test_a_worker_that_does_not_stop_in_time_is_killed():
             os.kill(stuck.pid, 0)
 
 
-def test_a_worker_that_cannot_begin_ends_the_server():
-    with supervised("broken") as (process, _):
+@pytest.mark.parametrize(("mode", "code", "server_code"), [("broken", 2, 2), ("killed", -9, 1)])
+def test_a_worker_that_cannot_begin_ends_the_server_with_its_exit_code(mode, code, server_code):
+    with supervised(mode) as (process, _):
         _, errors = process.communicate(timeout=SECONDS)
-        assert process.returncode == 1
-        assert "ended before it was ready, with exit code 3" in errors
+        assert process.returncode == server_code
+        assert f"ended before it was ready, with exit code {code}" in errors
 
 
 @pytest.mark.parametrize(

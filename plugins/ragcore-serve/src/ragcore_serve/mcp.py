@@ -61,12 +61,13 @@ def mount_mcp(app: Starlette, serving: Serving) -> AbstractAsyncContextManager[N
     Returns:
         What must be entered while the app serves.
     """
-    server = MCPServer(
-        "ragcore",
-        version=ragcore.__version__,
-        instructions="Ask a pipeline for an answer with its probability and evidence, or search "
-        "the passages of its memory.",
-    )
+    with _root_logger_unchanged():
+        server = MCPServer(
+            "ragcore",
+            version=ragcore.__version__,
+            instructions="Ask a pipeline for an answer with its probability and evidence, or "
+            "search the passages of its memory.",
+        )
     tools = _Tools(serving)
     for tool in (tools.answer, tools.search, tools.versions):
         server.add_tool(tool, annotations=ToolAnnotations(read_only_hint=True))
@@ -83,6 +84,22 @@ def mount_mcp(app: Starlette, serving: Serving) -> AbstractAsyncContextManager[N
     guarded = Guarded(application, serving.access)
     app.router.routes.append(Route(_PATH, guarded, methods=["POST"]))
     return server.session_manager.run()
+
+
+@contextmanager
+def _root_logger_unchanged() -> Iterator[None]:
+    """Restore the root logger after the block.
+
+    A new `MCPServer` makes it print what all libraries log from INFO on. How this process logs is
+    the command line's choice, or that of the program that made the app.
+    """
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
 
 
 class _Tools:

@@ -92,7 +92,10 @@ def _work(
         try:
             _serve(listening, ready, files, overrides, config)
         except RagcoreError as error:
-            print_error(f"error: {error}")
+            if options.as_json:
+                _LOG.error("%s", error)
+            else:
+                print_error(f"error: {error}")
             raise SystemExit(error.exit_code) from None
 
 
