@@ -30,6 +30,7 @@ from ragcore.contracts.retriever import (
     VectorCache,
 )
 from ragcore.contracts.scorer import Scorer
+from ragcore.contracts.tiers import TIERS, Tier, tier
 from ragcore.contracts.tokenizer import (
     ANY_LENGTH,
     TextTokenizer,
@@ -64,6 +65,8 @@ __all__ = [
     "ScratchUser",
     "State",
     "EmptySpawner",
+    "TIERS",
+    "Tier",
     "TextTokenizer",
     "TokenizedEncoder",
     "TokenizedRetriever",
@@ -77,5 +80,6 @@ __all__ = [
     "WordGenerator",
     "end_tokens",
     "supports",
+    "tier",
     "weights_dtype",
 ]
