@@ -19,16 +19,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
+import numpy as np
 
 from ragcore.answering.confidence import with_confidence
 from ragcore.answering.evidence import Retrieved, make_answer
 from ragcore.config import RagConfig
 from ragcore.contracts import Generator
-from ragcore.decoding.abstention import Conditioned
-from ragcore.decoding.beam import Hypothesis, Step
 from ragcore.decoding.dropping import DroppedAtFirst
-from ragcore.decoding.question_prior import QuestionPrior
+from ragcore.decoding.hypotheses import Hypothesis, Step
 from ragcore.errors import QuestionError
 from ragcore.marginalization import Marginal
 from ragcore.types import Answer, Candidate
@@ -187,8 +185,11 @@ def _answer(
     """Make the best of the hypotheses an answer from the remaining passages."""
     evidence = [answer.evidence[z] for z in remaining]
     candidate = ranked[0][1]
-    priors = torch.tensor([candidate.priors[z] for z in remaining], dtype=torch.float64)  # [k']
-    log_prior = torch.log(priors / priors.sum())  # [k']
+    priors = np.array([candidate.priors[z] for z in remaining])  # [k']
+    priors /= priors.sum()
+    with np.errstate(divide="ignore"):
+        # A prior may have been too small for its number.
+        log_prior = np.log(priors).astype(np.float32)  # [k']
     spans = {
         hypothesis.tokens: [candidate.spans[z] for z in remaining]
         for hypothesis, candidate in ranked
@@ -202,13 +203,11 @@ def _answer(
             [hit.score for hit in evidence],
             log_prior,
         ),
-        Conditioned(
-            QuestionPrior(torch.arange(len(remaining)), log_prior),
-            abstains=candidate is answer.abstention,
-        ),
+        priors.tolist(),
         [hypothesis for hypothesis, _ in ranked],
         answer.memory,
-        lambda tokens: spans[tuple(tokens)],
+        abstains=candidate is answer.abstention,
+        spans=lambda tokens: spans[tuple(tokens)],
         # A reader has seen these numbers with the passages.
-        tuple(answer.evidence_numbers()[z] for z in remaining),
+        numbers=tuple(answer.evidence_numbers()[z] for z in remaining),
     )

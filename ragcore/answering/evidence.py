@@ -1,6 +1,7 @@
 """Turn hypotheses into what a caller receives: an `Answer` with its evidence.
 
-Knows hypotheses and passages; knows nothing of memories, searching or configs.
+Knows hypotheses and passages, and is imported without torch; knows nothing of memories, searching
+or configs.
 """
 
 from __future__ import annotations
@@ -8,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
 
 from ragcore.answering.spelling import surface_form
 from ragcore.contracts import Generator, weights_dtype
-from ragcore.decoding.abstention import Conditioned
-from ragcore.decoding.beam import Hypothesis
+from ragcore.decoding.hypotheses import Hypothesis
 from ragcore.marginalization import Marginal
 from ragcore.types import Answer, Candidate, Evidence, Passage
 
@@ -41,7 +42,7 @@ class Retrieved:
     question: str
     passages: list[Passage]
     scores: list[float]
-    log_prior: Tensor
+    log_prior: npt.NDArray[np.float32]
     missing: int = 0
     filter_notes: tuple[str, ...] = ()
 
@@ -50,9 +51,12 @@ def make_answer(
     generator: Generator,
     marginalize: Marginal,
     retrieved: Retrieved,
-    conditioned: Conditioned,
+    priors: Sequence[float],
     hypotheses: Sequence[Hypothesis],
     version: str,
+    *,
+    abstention: Hypothesis | None = None,
+    abstains: bool = False,
     spans: Spans | None = None,
     numbers: tuple[int, ...] = (),
 ) -> Answer:
@@ -62,20 +66,21 @@ def make_answer(
         generator: decodes its tokens to text.
         marginalize: decides what a passage's posterior is; see `Evidence`.
         retrieved: the question and its passages.
-        conditioned: the prior that was decoded over, and the abstention if there is one.
+        priors: [max(k, 1)], the prior that was decoded over.
         hypotheses: the hypotheses of the search, best first; at least one.
         version: the version of the memory.
+        abstention: the abstaining answer; None where no answer is the abstaining one.
+        abstains: whether it is the question's answer.
         spans: where an answer occurs in each passage; None where answers are not grounded.
         numbers: as `Answer.numbers`.
 
     Raises:
         ComponentError: the generator's `dtype` is not text.
     """
-    log_prior = conditioned.prior.log_prior
     candidates = [
-        _candidate(generator, hypothesis, log_prior, retrieved, spans) for hypothesis in hypotheses
+        _candidate(generator, hypothesis, priors, retrieved, spans) for hypothesis in hypotheses
     ]
-    unknown = conditioned.abstention
+    unconditioned = np.exp(retrieved.log_prior).tolist()
     best = candidates[0]
     if marginalize == "token":
         # The mean over the answer's tokens.
@@ -100,11 +105,11 @@ def make_answer(
         token_posteriors=best.posteriors,
         token_ids=best.token_ids,
         candidates=tuple(candidates),
-        abstention=_candidate(generator, unknown, retrieved.log_prior, retrieved, None)
-        if unknown
+        abstention=_candidate(generator, abstention, unconditioned, retrieved, None)
+        if abstention
         else None,
         marginalize=marginalize,
-        abstains=conditioned.abstains,
+        abstains=abstains,
         missing_passages=retrieved.missing,
         dtype=weights_dtype(generator),
         dropped_mass=best.dropped_mass,
@@ -116,7 +121,7 @@ def make_answer(
 def _candidate(
     generator: Generator,
     hypothesis: Hypothesis,
-    log_prior: Tensor,
+    priors: Sequence[float],
     retrieved: Retrieved,
     spans: Spans | None,
 ) -> Candidate:
@@ -125,7 +130,7 @@ def _candidate(
     return Candidate(
         token_ids=hypothesis.tokens,
         token_log_probs=tuple(step.log_prob for step in steps),
-        priors=tuple(log_prior.exp().tolist()) if passages else (),
+        priors=tuple(priors) if passages else (),
         posteriors=tuple(step.posterior if passages else () for step in steps),
         spans=tuple(map(tuple, spans(hypothesis.tokens))) if spans else ((),) * len(passages),
         text=generator.decode_tokens(hypothesis.tokens),

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from ragcore.contracts.component import Component
-from ragcore.tiers import Meter, Tier
+from ragcore.errors import ComponentError
+from ragcore.tiers import TIERS, Meter, Tier
 from ragcore.types import Passage
 
 __all__ = [
@@ -178,12 +179,21 @@ class TopGenerator(TextGenerator, Protocol):
         ...
 
 
-def tier_of(generator: Any) -> Tier:
-    """Return what a generator gives; one that does not say gives `steps`."""
-    tier: Tier = getattr(generator, "tier", "steps")
-    return tier
+def tier_of(generator: object) -> Tier:
+    """Return what a generator gives, its member `tier`; one that does not say gives `steps`.
+
+    Raises:
+        ComponentError: the member is none of the tiers.
+    """
+    declared = getattr(generator, "tier", "steps")
+    for known in TIERS:
+        if declared == known:
+            return known
+    raise ComponentError(
+        f"{type(generator).__name__}.tier is {declared!r}: expected one of {', '.join(TIERS)}"
+    )
 
 
-def scores_texts(generator: Any) -> bool:
+def scores_texts(generator: object) -> bool:
     """Return whether a generator gives log p(y|x) of any text."""
     return tier_of(generator) in ("steps", "score")

@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-import torch
+import numpy as np
 
-from ragcore.answering.answerer import Answerer
+from ragcore.answering.choose import answerer_for
 from ragcore.answering.evidence import Retrieved
 from ragcore.answering.retrieve import retrieve, with_temperature
 from ragcore.config import ConfidenceConfig
@@ -222,7 +222,7 @@ def _answers(
     confidence = rag.config.confidence
     if confidence is not None:
         confidence = confidence.model_copy(update={"threshold": 0.0})
-    answerer = Answerer(rag.generator, rag.config.model_copy(update={"confidence": confidence}))
+    answerer = answerer_for(rag.generator, rag.config.model_copy(update={"confidence": confidence}))
     answers: list[Answer] = []
     for begin in range(0, len(retrieved), BATCH):
         batch = [with_temperature(each, temperature) for each in retrieved[begin : begin + BATCH]]
@@ -238,7 +238,7 @@ def _served(
     """Summarise what the pipeline does at a temperature."""
     correct = [each.correct for each in predictions if each.correct is not None]
     priors = [
-        torch.exp(with_temperature(each, temperature).log_prior).tolist()
+        np.exp(with_temperature(each, temperature).log_prior).tolist()
         for each in retrieved
         if each.passages
     ]

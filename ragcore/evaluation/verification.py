@@ -14,8 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import torch
-
 from ragcore.contracts import Generator
 from ragcore.rag import Rag
 from ragcore.types import Answer, Passage
@@ -142,6 +140,8 @@ def _table(
     generator: Generator, question: str, passages: Sequence[Passage | None], target: Sequence[int]
 ) -> _Table:
     """Compute log p(y_i|x,z,y_<i), [k][T], each passage read and scored on its own."""
+    import torch
+
     pair = torch.zeros(1, dtype=torch.int64, device=generator.device)
     targets = torch.tensor([list(target)], dtype=torch.int64, device=generator.device)
     rows: _Table = []

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
-from ragcore.answering.answerer import Answerer
+from ragcore.answering.choose import answerer_for
 from ragcore.answering.evidence import Retrieved
 from ragcore.answering.retrieve import with_prior
 from ragcore.evaluation.prediction import Ranking, make_predictions
@@ -81,7 +79,7 @@ class AnswerTask:
         configs = [resources.config(each.pipeline).rag for each in self.answering]
         for config in configs:
             # Fails before anything is read.
-            Answerer(generator, config)
+            answerer_for(generator, config)
         paths = {each.hits_file for each in self.answering if each.hits_file is not None}
         hits: dict[Path | None, BlockHits] = {path: BlockHits.read(path) for path in paths}
         retrieved = [self._retrieved(each, hits, resources) for each in self.answering]
@@ -89,13 +87,13 @@ class AnswerTask:
         most = max(max(config.k, 1) * config.batch_size for config in configs)
         read = 0
         for batch in batches(retrieved, most):
-            with torch.inference_mode():
-                reader = read_batch(generator, batch)
+            reader = read_batch(generator, batch)
             read += len(batch.pairs)
             for system in batch.systems:
                 questions = retrieved[system][batch.begin : batch.end]
                 version = self.answering[system].version
-                answers[system] += Answerer(reader, configs[system]).answers(questions, version)
+                answerer = answerer_for(reader, configs[system])
+                answers[system] += answerer.answers(questions, version)
         settings = settings_of_today(generator)
         for each, its_answers in zip(self.answering, answers, strict=True):
             for answer in its_answers:

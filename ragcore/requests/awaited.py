@@ -25,7 +25,9 @@ __all__ = ["AwaitedRequests"]
 class AwaitedRequests(Requests):
     """What a pipeline can be asked, also in forms that are awaited."""
 
-    def __init__(self, memory: ServedMemory, generator: Generator, config: RagConfig) -> None:
+    def __init__(
+        self, memory: ServedMemory, generator: Generator | None, config: RagConfig
+    ) -> None:
         """Start no thread yet; see `Rag`."""
         super().__init__(memory, generator, config)
         self._workers = Workers("ragcore-answers")

@@ -22,7 +22,6 @@ from ragcore_static.loading import load
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    import torch
 
 __all__ = ["Static"]
 
@@ -84,12 +83,9 @@ class Static:
         """Return vectors d(z), float32 [n, d]; a passage without title is its text alone."""
         return self._encode(self._texts(passages))
 
-    def encode_questions(self, questions: Sequence[str]) -> torch.Tensor:
-        """Return vectors q(x), float32 [B, d], without gradient, on the CPU."""
-        # Imported here, since a memory is built without it.
-        import torch
-
-        return torch.from_numpy(self._encode([self._question_prompt + text for text in questions]))
+    def encode_questions(self, questions: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Return vectors q(x), float32 [B, d]."""
+        return self._encode([self._question_prompt + text for text in questions])
 
     def count_cut(self, passages: Sequence[Passage]) -> int:
         """Return how many passages have more tokens than `max_tokens`."""
