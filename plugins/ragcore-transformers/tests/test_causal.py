@@ -12,13 +12,13 @@ import tiny_models as tiny
 import torch
 from pydantic import ValidationError
 from ragcore_transformers.causal import Causal
-from ragcore_transformers.chat_templates import Thinking
 from ragcore_transformers.configs import CausalConfig
 from ragcore_transformers.prompts import Prompts
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ragcore.contracts import Generator
 from ragcore.errors import GeneratorError, QuestionError, UnsupportedOperation
+from ragcore.prompts.thinking import Thinking
 from ragcore.training.assembly import trainable_generator
 from ragcore.types import Passage
 
@@ -551,7 +551,7 @@ def test_thinking_is_no_part_of_an_answer(chatty: Path, special: bool) -> None:
     tokenizer = copy.deepcopy(made(chatty).tokenizer)
     tokenizer.add_tokens(["<think>", "</think>"], special_tokens=special)
     generator = made(chatty)
-    generator.tokenizer, generator._thinking = tokenizer, Thinking(tokenizer)
+    generator.tokenizer, generator._thinking = tokenizer, Thinking(tokenizer.get_vocab())
 
     def decoded(text: str) -> str:
         return generator.decode_tokens(tokenizer(text, add_special_tokens=False).input_ids)
@@ -568,7 +568,7 @@ def test_thinking_is_not_streamed(chatty: Path, special: bool | None) -> None:
     tokenizer = copy.deepcopy(generator.tokenizer)
     if special is not None:
         tokenizer.add_tokens(["<think>", "</think>"], special_tokens=special)
-    generator.tokenizer, generator._thinking = tokenizer, Thinking(tokenizer)
+    generator.tokenizer, generator._thinking = tokenizer, Thinking(tokenizer.get_vocab())
     text = "Nairobi <think>Chad is</think> 1 < 2 Mali"
     tokens = tokenizer(text, add_special_tokens=False).input_ids
     whole = generator.decode_tokens(tokens)
@@ -578,7 +578,7 @@ def test_thinking_is_not_streamed(chatty: Path, special: bool | None) -> None:
 
 
 def test_thinking_that_is_spelled_out_is_no_part_of_an_answer(chatty: Path) -> None:
-    thinking = Thinking(made(chatty).tokenizer)
+    thinking = Thinking(made(chatty).tokenizer.get_vocab())
     assert thinking.without_text("<think> a </think> b") == "b"
     assert thinking.without_text("a </thinking> b") == "b"
     assert thinking.without_text("b <reasoning> a") == "b"
