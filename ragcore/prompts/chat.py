@@ -137,6 +137,9 @@ def chat_of(
 
 def dated(template: str, today: date) -> str:
     """Return a template that prints this date where it asks `strftime_now` for the current one."""
+    if "strftime_now" not in template:
+        # Compiling the macro takes longer than loading a small model.
+        return template
     now = datetime.combine(today, time())
     replaced = "format"
     for directive in _DIRECTIVES:
