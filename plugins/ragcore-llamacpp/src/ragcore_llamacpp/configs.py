@@ -38,10 +38,12 @@ class LlamaCppConfig(PromptConfig):
     )
     cache_dtype: CacheDtype = Field(
         "float16",
-        description="of the keys and values; below float16 some models need flash_attention",
+        description="of the keys and values; those below float16 need flash_attention",
     )
     flash_attention: bool | None = Field(
-        None, description="whether to compute attention in one kernel; null to let llama.cpp choose"
+        False,
+        description="whether one kernel computes attention, which rounds to float16 and needs less "
+        "memory; null lets llama.cpp choose",
     )
     batch_tokens: int = Field(
         512, ge=64, le=8192, description="tokens in one run of the model, while prompts are read"

@@ -22,8 +22,9 @@ __all__ = ["Model", "gguf_file"]
 
 _LOG: Final = logging.getLogger("ragcore_llamacpp.llama_cpp")
 
-_LEVELS: Final = {2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR}
-"""llama.cpp's information, warnings and errors; its warnings concern its developers."""
+_LEVELS: Final = {2: logging.DEBUG, 3: logging.INFO, 4: logging.ERROR}
+"""Those of llama.cpp's information, warnings and errors: it warns of what is normal here, such as
+a cache for more tokens than one text may have."""
 _ERROR: Final = 4
 _CONTINUED: Final = 5
 
