@@ -87,9 +87,7 @@ def save_gguf(
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(names)
-    kinds = [
-        gguf.TokenType.CONTROL if name in SPECIAL else gguf.TokenType.NORMAL for name in names
-    ]
+    kinds = [gguf.TokenType.CONTROL if name in SPECIAL else gguf.TokenType.NORMAL for name in names]
     writer.add_token_types(kinds)
     writer.add_token_merges([" ".join(pair) for pair in model["merges"]])
     writer.add_bos_token_id(0)

@@ -144,9 +144,7 @@ class Vocabulary:
             token_ids: the tokens of an answer, or its first ones.
             settled: leave out a last character that is incomplete.
         """
-        data = b"".join(
-            self._piece(token) for token in token_ids if token not in self._control
-        )
+        data = b"".join(self._piece(token) for token in token_ids if token not in self._control)
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         return " ".join(decoder.decode(data, final=not settled).split())
 
@@ -192,9 +190,7 @@ class Vocabulary:
     def _by_piece(self) -> dict[bytes, int]:
         """The ordinary tokens by what they write."""
         return {
-            self._piece(token): token
-            for token in range(self.size)
-            if token not in self._control
+            self._piece(token): token for token in range(self.size) if token not in self._control
         }
 
     def _piece(self, token: int) -> bytes:
