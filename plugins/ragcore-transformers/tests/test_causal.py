@@ -789,3 +789,32 @@ def test_a_warning_says_once_that_passages_are_cut(
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert "reads at most 60 tokens, and passage 'chad'" in record.getMessage()
+
+
+def test_a_gguf_file_is_parsed_once(gguf_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import gguf
+
+    parsed = []
+
+    class Counted(gguf.GGUFReader):
+        def __init__(self, path: str) -> None:
+            parsed.append(path)
+            super().__init__(path)
+
+    monkeypatch.setattr(gguf, "GGUFReader", Counted)
+    made(gguf_file)
+    assert len(parsed) == 1
+    assert gguf.GGUFReader is Counted
+
+
+@torch.no_grad()
+def test_a_gguf_file_may_be_read_as_bfloat16(gguf_file: Path) -> None:
+    generator, exact = made(gguf_file, dtype="bfloat16"), made(gguf_file)
+    assert generator.dtype == "bfloat16"
+    assert {value.dtype for value in generator.model.parameters()} == {torch.bfloat16}
+    targets = padded(generator.encode_answers(ANSWERS))
+    scores = [
+        one.score(one.read(QUESTIONS, PASSAGES), torch.arange(3), targets)
+        for one in (generator, exact)
+    ]
+    torch.testing.assert_close(scores[0], scores[1], atol=0.3, rtol=0.1)
