@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from ragcore_serve import running
 from ragcore_serve.cli import app
 from ragcore_serve.config import ServeConfig
+from ragcore_serve.measuring import FinishedRequest
 from ragcore_serve.metrics import Metrics
 from ragcore_serve.outcomes import Outcome
 
@@ -85,7 +86,7 @@ def labels_of() -> dict[str, set[str]]:
     """The labels of each series that a server shows, by its name."""
     metrics = Metrics()
     world = metrics.pipeline("world", lambda: "2018-12")
-    metrics.observe_request("/v1/answer", "POST", 200, 0.1)
+    metrics.observe_request(FinishedRequest("/v1/answer", "POST", "/", 200, 0.1))
     world.observe(Outcome("error", ConfigError("none"), 0.1, 0.1))
     content, _ = metrics.exposition()
     return {
