@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterator
+from time import monotonic, sleep
 
 import pytest
 from chat_server import QUESTION, build_store, make_app, make_pipelines, make_rag, served
@@ -132,9 +132,9 @@ def test_a_call_whose_client_left_is_not_computed(tmp_path):
             rag.generator.gate.close()
             asyncio.run(left(f"{address}/mcp", rag.generator))
             # It has ended, although the generator waits still, as it does for SECONDS at most.
-            deadline = time.monotonic() + SECONDS / 2
+            deadline = monotonic() + SECONDS / 2
             while batcher.admitted:
-                assert time.monotonic() < deadline
-                time.sleep(0.001)
+                assert monotonic() < deadline
+                sleep(0.001)
             rag.generator.gate.open()
     assert rag.generator.steps == 0
