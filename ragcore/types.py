@@ -351,6 +351,14 @@ class Answer:
         return not self.evidence
 
     @property
+    def token_log_probs(self) -> tuple[float, ...]:
+        """[T], log p(y_i|x,y_<i) of each token, marginalised over the passages; sums to `log_prob`.
+
+        Empty for an answer that was not computed here.
+        """
+        return self.candidates[0].token_log_probs if self.candidates else ()
+
+    @property
     def log_prob_gap(self) -> float:
         """How much higher than `log_prob` log p(y|x) may be, because of the dropped mass."""
         if not self.dropped_mass or self.log_prob is None:
@@ -387,7 +395,7 @@ class Answer:
         Each evidence has its `source`, with what is known of it, and the `number` of its citation,
         too; `citations` lists them by number.
         With `rag.abstain`, `abstention` holds the text and the log_prob of the abstaining answer.
-        `timings`, `votes` and `usage` are there where they are known.
+        `timings`, `token_log_probs`, `votes` and `usage` are there where they are known.
         """
         from dataclasses import asdict, replace
 
@@ -400,6 +408,8 @@ class Answer:
             del row["timings"]
         if (unknown := self.abstention) is not None:
             row["abstention"] = {"text": unknown.text, "log_prob": unknown.log_prob}
+        if self.token_log_probs:
+            row["token_log_probs"] = list(self.token_log_probs)
         row["closed_book"] = self.closed_book
         numbers = self.evidence_numbers()
         for fields, evidence, number in zip(row["evidence"], self.evidence, numbers, strict=True):
