@@ -15,6 +15,7 @@ from ragcore.disk.replacing import write_file
 from ragcore.types import Answer, Evidence
 from ragcore.views.page import html_page
 from ragcore.views.source import source_parts, span_text
+from ragcore.views.tables import figure_text
 
 __all__ = ["heatmap_html", "write_heatmap"]
 
@@ -63,7 +64,7 @@ def heatmap_html(answer: Answer) -> str:
 def _body(answer: Answer) -> Iterator[str]:
     yield f'<h1>{escape(answer.question)}</h1>\n<p class="answer">{escape(answer.text)}</p>'
     yield (
-        f'<p class="soft">log p(y|x) = {answer.log_prob:.4f} · '
+        f'<p class="soft">log p(y|x) = {figure_text(answer.log_prob, 4)} · '
         f"memory {escape(answer.memory)} · {len(answer.evidence)} passages</p>"
     )
     if answer.withheld:
@@ -74,8 +75,11 @@ def _body(answer: Answer) -> Iterator[str]:
     for note in answer.filter_notes:
         yield f"<p>{escape(note)}</p>"
     if answer.evidence:
-        yield from _table(answer)
-        yield from _legend()
+        if answer.token_posteriors:
+            yield from _table(answer)
+            yield from _legend()
+        else:
+            yield from _votes(answer)
         yield from _passages(answer)
     else:
         alone = "" if answer.abstains or not answer.text else ": the generator answered alone"
@@ -105,6 +109,20 @@ def _table(answer: Answer) -> Iterator[str]:
     yield "</tbody>\n</table>\n</div>"
 
 
+def _votes(answer: Answer) -> Iterator[str]:
+    """Show the different answers, where no token is known to rest on a passage."""
+    yield (
+        "<p>The generator gives texts alone: no probability is known, and each passage's answer is "
+        "a vote, weighted by its prior.</p>\n<table>\n<thead>\n<tr>"
+        '<th scope="col">answer</th><th scope="col">share</th></tr>\n</thead>\n<tbody>'
+    )
+    for vote in answer.votes:
+        text = vote.text or "(an empty answer)"
+        label = f"{text}: share of the passages' prior"
+        yield f'<tr>\n<th scope="row">{escape(text)}</th>{_cell(vote.share, label, "share")}</tr>'
+    yield "</tbody>\n</table>"
+
+
 def _cell(probability: float, label: str, kind: str) -> str:
     title = f"{escape(label)} {probability:.4f}"
     return (
@@ -128,9 +146,10 @@ def _passages(answer: Answer) -> Iterator[str]:
     yield "<h2>The passages</h2>\n<ul>"
     for number, index in answer.by_number():
         item = answer.evidence[index]
+        posterior = figure_text(item.posterior, 4)
         yield (
             f"<li>[{number}] <strong>{escape(item.passage.title)}</strong> "
-            f'<span class="soft">prior {item.prior:.4f} · posterior {item.posterior:.4f} · '
+            f'<span class="soft">prior {item.prior:.4f} · posterior {posterior} · '
             f"{escape(item.passage.id)}</span><br>{escape(item.passage.text)}"
             f"{_source(item)}</li>"
         )

@@ -240,7 +240,11 @@ const wordsOfPieces = (pieces) =>
 
 /** Return the passages of an answer's evidence in one form, in the evidence's order. */
 const evidenceOf = (answer) =>
-  answer.evidence.map(({ passage, ...rest }) => ({ ...passage, ...rest }));
+  answer.evidence.map(({ passage, posterior, ...rest }) => ({
+    ...passage,
+    ...rest,
+    posterior: posterior ?? undefined,
+  }));
 
 /** Return found passages in the same form, numbered by falling prior as the answer numbers them. */
 function evidenceOfHits(hits) {
@@ -307,10 +311,11 @@ function markedText(text, spans) {
   return element("p", { class: "text", dir: "auto" }, ...nodes);
 }
 
+/** Draw a passage's prior and posterior; null is not known yet, undefined never will be. */
 const priorAndPosterior = ({ prior, posterior }) =>
   bars([
     { name: "prior", kind: "prior", value: prior },
-    { name: "posterior", kind: "posterior", value: posterior },
+    ...(posterior === undefined ? [] : [{ name: "posterior", kind: "posterior", value: posterior }]),
   ]);
 
 // --- heatmap -------------------------------------------------------------------------------------
@@ -490,8 +495,11 @@ function takeEvent(own, name, data) {
       break;
     case "token":
       own.texts.push(data.text);
-      own.posteriors.push(data.posterior);
-      own.logProbs.push(data.log_prob);
+      // Without log p, no word is known to rest on a passage.
+      if (data.log_prob != null) {
+        own.posteriors.push(data.posterior);
+        own.logProbs.push(data.log_prob);
+      }
       // Only what is new becomes a node, so that a screen reader speaks nothing twice.
       if (data.text) find("answer").append(data.text);
       find("ask-status").textContent = "Decoding …";
@@ -514,12 +522,17 @@ function takeEvent(own, name, data) {
 }
 
 function factsOf(answer) {
+  const value = answer.log_prob;
   const facts = [
-    `log p(y|x) = ${logProbability(answer.log_prob)} (p = ${probability(Math.exp(answer.log_prob ?? -Infinity))})`,
+    value == null ? "log p not known" : `log p(y|x) = ${logProbability(value)} (p = ${probability(Math.exp(value))})`,
     isolated(`memory ${answer.memory}`),
     `${answer.evidence.length} passages`,
   ];
-  if (answer.dropped_mass) facts.push(`at most ${probability(answer.dropped_mass)} more, from passages that were dropped`);
+  if (answer.dropped_mass) {
+    const from = answer.tier === "top" ? "tokens outside the passages’ tops" : "passages that were dropped";
+    facts.push(`p at most ${probability(answer.dropped_mass)} higher, from ${from}`);
+  }
+  if (answer.usage) facts.push(`${answer.usage.requests} requests to the generator’s server`);
   if (answer.abstention) {
     const { text, log_prob: value } = answer.abstention;
     facts.push(isolated(`log p(“${text}”) = ${logProbability(value)}`));
@@ -537,6 +550,9 @@ function notesOf(answer) {
   else if (answer.closed_book) notes.push("No passage was found: the generator answered alone.");
   if (answer.missing_passages) {
     notes.push(`${answer.missing_passages} passages fewer than asked for were found, although more are allowed.`);
+  }
+  for (const { text, share } of answer.votes ?? []) {
+    notes.push(`Votes of passages, by prior: ${probability(share)} for “${text}”.`);
   }
   return notes.map((note) => element("li", {}, isolated(note)));
 }
