@@ -17,7 +17,7 @@ from typing import Final, Self
 
 from ragcore.build import open_memory
 from ragcore.config import PipelineConfig, RagConfig, load_config
-from ragcore.contracts import Generator, Retriever
+from ragcore.contracts import AnyGenerator, Retriever
 from ragcore.live.served import ServedMemory
 from ragcore.memory.memory import Memory
 from ragcore.process.log_fields import fields
@@ -63,7 +63,7 @@ class Rag(AwaitedRequests):
     def __init__(
         self,
         memory: Memory,
-        generator: Generator | None,
+        generator: AnyGenerator | None,
         config: RagConfig | None = None,
         *,
         store: Store | None = None,

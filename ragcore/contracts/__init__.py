@@ -31,6 +31,8 @@ from ragcore.contracts.retriever import (
 )
 from ragcore.contracts.scorer import Scorer
 from ragcore.contracts.text_generator import (
+    TIER_CONTRACTS,
+    AnyGenerator,
     Completion,
     Prompted,
     ScoringGenerator,
@@ -39,7 +41,12 @@ from ragcore.contracts.text_generator import (
     TopGenerator,
     TopToken,
     Writing,
+    gives_scores,
+    gives_steps,
+    gives_texts,
+    gives_tops,
     scores_texts,
+    steps_of,
     tier_of,
 )
 from ragcore.contracts.tokenizer import (
@@ -58,6 +65,8 @@ from ragcore.contracts.training import (
 
 __all__ = [
     "ANY_LENGTH",
+    "TIER_CONTRACTS",
+    "AnyGenerator",
     "CacheUser",
     "Capabilities",
     "Capability",
@@ -96,7 +105,12 @@ __all__ = [
     "WordGenerator",
     "Writing",
     "end_tokens",
+    "gives_scores",
+    "gives_steps",
+    "gives_texts",
+    "gives_tops",
     "scores_texts",
+    "steps_of",
     "supports",
     "tier_of",
     "weights_dtype",

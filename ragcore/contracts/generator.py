@@ -132,7 +132,7 @@ def end_tokens(generator: Generator) -> tuple[int, ...]:
     return tuple(getattr(generator, "eos_token_ids", (generator.eos_token_id,)))
 
 
-def weights_dtype(generator: Generator) -> str | None:
+def weights_dtype(generator: object) -> str | None:
     """Return the name of the type of a generator's weights, its member `dtype`; None without one.
 
     Raises:

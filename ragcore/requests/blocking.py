@@ -29,7 +29,7 @@ from ragcore.answering.searching import search
 from ragcore.answering.stopping import released_if_stopped
 from ragcore.answering.stopwatch import Stopwatch
 from ragcore.config import RagConfig
-from ragcore.contracts import Generator
+from ragcore.contracts import AnyGenerator
 from ragcore.errors import ConfigError, QuestionError, RagcoreError
 from ragcore.live.served import ServedMemory
 from ragcore.questions.texts import batch_of, check_answers
@@ -47,7 +47,7 @@ class Requests:
     """
 
     def __init__(
-        self, memory: ServedMemory, generator: Generator | None, config: RagConfig
+        self, memory: ServedMemory, generator: AnyGenerator | None, config: RagConfig
     ) -> None:
         """Answer from a memory; see `Rag`."""
         self.memory = memory
@@ -63,7 +63,7 @@ class Requests:
         return self._generator is not None
 
     @property
-    def generator(self) -> Generator:
+    def generator(self) -> AnyGenerator:
         """The component that reads passages and writes answers.
 
         Raises:
