@@ -5,6 +5,7 @@ Turns (question, passage) into prompts and the model's logits into normalised lo
 Knows nothing of retrieval, priors or beams.
 
     prompts.py        token ids of prompts and answers
+    passage_reuse.py  prompts whose passage was read before
     shared_rows.py    decoding over prompts that are read once
     copied_rows.py    the same for models whose rows cannot share a prompt
 """
@@ -12,7 +13,7 @@ Knows nothing of retrieval, priors or beams.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -34,9 +35,12 @@ from ragcore_transformers.dtypes import GeneratorDtype, dtype_name
 from ragcore_transformers.ends import EndTokens, named_ids
 from ragcore_transformers.loading import pick_device, save_model
 from ragcore_transformers.packed import pack_model
+from ragcore_transformers.passage_reuse import PassageReuse
 from ragcore_transformers.plain import wide
+from ragcore_transformers.prefill import Prefill
 from ragcore_transformers.probing import probe_copied, probe_ids, understood
 from ragcore_transformers.prompts import Prompts
+from ragcore_transformers.reuse import ReuseCounts
 from ragcore_transformers.shared_rows import SharedPrompts, SharedRows, sharing_fault
 from ragcore_transformers.speed import dtype_line, kernel_lines
 from ragcore_transformers.tokenizing import (
@@ -146,6 +150,7 @@ class Causal:
                 type(self.model).__name__,
                 fault,
             )
+        self._reuse = self._passage_reuse()
         pack_model(self.model, self._probe_pass)
 
     @property
@@ -155,7 +160,17 @@ class Causal:
 
     def speed_report(self) -> list[str]:
         """Say which dtype and kernels it uses, and why, a line each."""
-        return [dtype_line(self.dtype, self._dtype.choice), *kernel_lines(self.model)]
+        reuse = [] if self._reuse is None else [self._reuse.line()]
+        return [dtype_line(self.dtype, self._dtype.choice), *kernel_lines(self.model), *reuse]
+
+    def reuse_counts(self) -> ReuseCounts | None:
+        """Return how many passages were not read again; None where all of a prompt is read."""
+        return None if self._reuse is None or self._reuse.fault else self._reuse.counts()
+
+    def retain_passages(self, passages: Callable[[Sequence[str]], Mapping[str, Passage]]) -> None:
+        """Drop what is kept in memory of passages that a memory no longer has; see the contract."""
+        if self._reuse is not None:
+            self._reuse.retain(passages)
 
     def encode_answers(self, answers: Sequence[str]) -> list[list[int]]:
         """Return the target ids of each answer as it follows a prompt, the end token last."""
@@ -187,7 +202,9 @@ class Causal:
         """
         self._dtype.unpack_for_gradients()
         prompts = self._prompts.of(questions, passages, self.max_input_tokens)
-        return _Read(prompts, None if torch.is_grad_enabled() else self._run(prompts))
+        if torch.is_grad_enabled():
+            return _Read(prompts, None)
+        return _Read(prompts, self._run(prompts, passages))
 
     def score(self, read: _Read, pairs: Tensor, targets: Tensor) -> Tensor:
         """Return teacher-forced log-probabilities of targets, float32 [M, T], 0.0 where padded.
@@ -282,9 +299,18 @@ class Causal:
             tokens = tokens.to(self.device)
         return state.rows.step(tokens).to(state.device)
 
-    def _run(self, prompts: list[list[int]]) -> SharedPrompts | CopiedPrompts:
+    def _run(
+        self, prompts: list[list[int]], passages: Sequence[Passage | None] = ()
+    ) -> SharedPrompts | CopiedPrompts:
+        """Read prompts of passages; without these, all of each prompt."""
         size, vocabulary = self.config.batch_size, self.vocabulary_size
+        reuse = self._reuse
         with torch.autocast(self.device.type, enabled=False):
+            # In training mode parts of the states are dropped at random.
+            if passages and reuse is not None and not reuse.fault and not self.model.training:
+                prefill = Prefill(self.model, prompts, size, vocabulary, self._ends)
+                reuse.read(prefill, prompts, passages)
+                return SharedPrompts.filled(self.model, prefill, self._ends)
             if self.shares_prompts:
                 return SharedPrompts.of(self.model, prompts, size, vocabulary, self._ends)
             return CopiedPrompts.of(
@@ -295,6 +321,15 @@ class Causal:
                 vocabulary,
                 self._ends,
                 positioned=self._positioned,
+            )
+
+    def _passage_reuse(self) -> PassageReuse | None:
+        """Return what reads passages once; None where it is off, or rows cannot share a prompt."""
+        if self.config.reuse is None or not self.shares_prompts:
+            return None
+        with torch.autocast(self.device.type, enabled=False):
+            return PassageReuse(
+                self.config, self.config.reuse, self.model, self._prompts, self.max_input_tokens
             )
 
     def _probe_pass(self) -> Tensor:
