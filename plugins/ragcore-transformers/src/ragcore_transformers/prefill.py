@@ -81,7 +81,9 @@ class Prefill:
     @torch.no_grad()
     def whole(self, rows: Sequence[int]) -> None:
         """Read all tokens of some prompts, in batches of similar length."""
-        order = sorted(rows, key=lambda row: len(self._prompts[row]))
+        # A single batch stays in order: its tensors are then those of all prompts, not copied.
+        single = len(rows) <= self._batch_size
+        order = rows if single else sorted(rows, key=lambda row: len(self._prompts[row]))
         for begin in range(0, len(order), self._batch_size):
             batch = order[begin : begin + self._batch_size]
             # Padding follows the prompt, so that no token of the prompt attends to it.
@@ -93,9 +95,9 @@ class Prefill:
     @torch.no_grad()
     def after(self, beginnings: Sequence[Beginning]) -> None:
         """Read what prompts have after tokens that are known, in batches of similar length."""
-        order = sorted(
-            beginnings, key=lambda each: (len(self._prompts[each.row]) - each.count, each.count)
-        )
+        order = sorted(beginnings, key=lambda each: each.row)
+        if len(order) > self._batch_size:
+            order.sort(key=lambda each: (len(self._prompts[each.row]) - each.count, each.count))
         for begin in range(0, len(order), self._batch_size):
             self._after(order[begin : begin + self._batch_size])
 
@@ -160,9 +162,13 @@ class Prefill:
 
     def _write(self, rows: Sequence[int], cache: Cache) -> None:
         """Copy a batch's keys and values [R, H, S', d] to the lines of their prompts."""
+        everything = list(rows) == list(range(len(self._prompts)))
         for tensors, name in ((self.keys, "keys"), (self.values, "values")):
             for layer, cache_layer in enumerate(cache.layers):
                 part = getattr(cache_layer, name)[:, :, : self._longest]
+                if everything:
+                    tensors.append(part)
+                    continue
                 if len(tensors) == layer:
                     shape = (len(self._prompts), part.shape[1], self._longest, part.shape[3])
                     tensors.append(part.new_zeros(shape))
