@@ -23,11 +23,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from ragcore.errors import GeneratorError
+from ragcore.errors import GeneratorError, UnsupportedOperation
 from ragcore.types import Passage, Word
 from ragcore_transformers.caching import cache_name
 from ragcore_transformers.causal_loading import gguf_file, load_causal, position_limit
-from ragcore_transformers.causal_settings import chat_of, end_token
+from ragcore_transformers.causal_settings import chat_of, end_token, input_limit
 from ragcore_transformers.chat_templates import Thinking
 from ragcore_transformers.configs import CausalConfig
 from ragcore_transformers.copied_rows import CopiedPrompts, CopiedRows
@@ -53,12 +53,6 @@ from ragcore_transformers.words import WordEncoder
 __all__ = ["Causal"]
 
 _LOG: Final = logging.getLogger(__name__)
-
-_DEFAULT_LIMIT: Final = 2048
-"""Tokens of a prompt for models without a limit of their own."""
-
-_ANSWER_ROOM: Final = 128
-"""Positions reserved for the answer where the model has a limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +123,7 @@ class Causal:
         self._refuse_misfit()
         self._words = WordEncoder(self.tokenizer, self.encode_answers)
         self._positions = position_limit(self.model.config)
-        self.max_input_tokens: int = self._input_limit()
+        self.max_input_tokens: int = input_limit(config, self._positions)
         self._cache_name = cache_name(self.model)
         auto = config.dtype == "auto"
         self._dtype = GeneratorDtype(
@@ -151,6 +145,8 @@ class Causal:
                 fault,
             )
         self._reuse = self._passage_reuse()
+        if self._reuse is not None and self._reuse.fault is None:
+            self.capabilities = self.capabilities | {"reuse"}
         pack_model(self.model, self._probe_pass)
 
     @property
@@ -168,9 +164,14 @@ class Causal:
         return None if self._reuse is None or self._reuse.fault else self._reuse.counts()
 
     def retain_passages(self, passages: Callable[[Sequence[str]], Mapping[str, Passage]]) -> None:
-        """Drop what is kept in memory of passages that a memory no longer has; see the contract."""
-        if self._reuse is not None:
-            self._reuse.retain(passages)
+        """Drop what is kept in memory of passages that a memory no longer has; see the contract.
+
+        Raises:
+            UnsupportedOperation: no passages are kept.
+        """
+        if self._reuse is None or self._reuse.fault is not None:
+            raise UnsupportedOperation.of("generator 'causal'", "reuse")
+        self._reuse.retain(passages)
 
     def encode_answers(self, answers: Sequence[str]) -> list[list[int]]:
         """Return the target ids of each answer as it follows a prompt, the end token last."""
@@ -383,17 +384,6 @@ class Causal:
                 f"{self.vocabulary_size}: use the tokenizer that the model was trained with, or "
                 "resize the model's embeddings and train them"
             )
-
-    def _input_limit(self) -> int:
-        limit, positions = self.config.max_input_tokens, self._positions
-        if positions is None:
-            return limit or _DEFAULT_LIMIT
-        if limit is not None and limit >= positions:
-            raise GeneratorError(
-                f"max_input_tokens is {limit} but model {self.config.model!r} has positions for "
-                f"{positions}, the answer's included: lower it, or leave it out"
-            )
-        return limit or positions - min(_ANSWER_ROOM, positions // 2)
 
     def _longest(self, read: _Read, pairs: list[int]) -> int:
         return max((len(read.prompts[pair]) for pair in set(pairs)), default=0)

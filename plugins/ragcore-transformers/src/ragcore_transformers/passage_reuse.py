@@ -121,15 +121,15 @@ class PassageReuse:
             passage, count = passages[row], shared[row]
             if passage is not None and count:
                 self._cache.add(digest, passage, prefill.states(row, count), epoch)
-        again: list[int] = []
+        unlike: list[int] = []
         for row, source in repeated:
             states = prefill.states(source, shared[source])
             count = _reusable(states.token_ids, prompts[row])
             if count:
                 beginnings.append(Beginning(row, states, count))
             else:
-                again.append(row)
-        prefill.whole(again)
+                unlike.append(row)
+        prefill.whole(unlike)
         prefill.after(beginnings)
         self._count(prompts, beginnings, passages)
 

@@ -154,9 +154,9 @@ class Prefill:
 
     def _run(self, rows: Sequence[int], last: Tensor, cache: Cache, **inputs: Tensor) -> None:
         """Run one batch; `last` int64 [R] is where each row's last token is in `input_ids`."""
-        kept, column = torch.unique(last, return_inverse=True)
+        positions, column = torch.unique(last, return_inverse=True)
         logits = self._model(
-            use_cache=True, logits_to_keep=kept, **{cache_name(self._model): cache}, **inputs
+            use_cache=True, logits_to_keep=positions, **{cache_name(self._model): cache}, **inputs
         ).logits[torch.arange(len(rows), device=last.device), column]  # [R, V]
         self.log_probs[rows] = self._ends.merged(logits.float().log_softmax(dim=-1))
 

@@ -101,7 +101,7 @@ class PassageCache:
             files, epoch = self._files, self._epoch
         states = None if files is None else files.find(digest)
         if states is not None:
-            self._keep(digest, passage.id, states, epoch)
+            self._store(digest, passage.id, states, epoch)
         return states
 
     def add(self, digest: str, passage: Passage, states: PassageStates, epoch: object) -> None:
@@ -112,7 +112,7 @@ class PassageCache:
         copied = states.copied(self._dtype)
         with self._lock:
             files = self._files if epoch == self._epoch else None
-        self._keep(digest, passage.id, copied, epoch)
+        self._store(digest, passage.id, copied, epoch)
         if files is not None:
             files.add(digest, copied)
 
@@ -130,22 +130,22 @@ class PassageCache:
         present = passages(sorted(ids))
         digests = {id: digest_of(passage) for id, passage in present.items()}  # noqa: A001
         with self._lock:
-            gone = [
+            dropped = [
                 digest
                 for digest, cached in self._cached.items()
                 # Those that came meanwhile were not looked up.
                 if cached.passage_id in ids and digests.get(cached.passage_id) != digest
             ]
-            for digest in gone:
+            for digest in dropped:
                 self._bytes -= self._cached.pop(digest).states.bytes
-        return len(gone)
+        return len(dropped)
 
     def counts(self) -> ReuseCounts:
         """Return how much is in memory, and how much was dropped."""
         with self._lock:
             return ReuseCounts(passages=len(self._cached), bytes=self._bytes, dropped=self._dropped)
 
-    def _keep(self, digest: str, passage_id: str, states: PassageStates, epoch: object) -> None:
+    def _store(self, digest: str, passage_id: str, states: PassageStates, epoch: object) -> None:
         with self._lock:
             if epoch != self._epoch:
                 return

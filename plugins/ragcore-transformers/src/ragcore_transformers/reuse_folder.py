@@ -13,6 +13,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
+from ragcore.errors import GeneratorError
 from ragcore.types import Passage
 
 __all__ = ["SUFFIX", "delete_passages", "digest_of", "files_in", "shrink", "size_of"]
@@ -69,13 +70,19 @@ def delete_passages(folder: Path, passages: Iterable[Passage]) -> int:
     A passage of another id with the same title and text has the same file, which goes with it.
 
     Raises:
-        OSError: a file cannot be deleted.
+        GeneratorError: a file cannot be deleted.
     """
     digests = {digest_of(passage) for passage in passages}
     count = 0
     for path in files_in(folder):
         if path.stem in digests:
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise GeneratorError(
+                    f"{path} has what was computed of a passage that is forgotten, and cannot be "
+                    f"deleted ({error.strerror}): delete this file"
+                ) from error
             count += 1
     return count
 
