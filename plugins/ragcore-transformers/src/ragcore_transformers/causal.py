@@ -144,7 +144,7 @@ class Causal:
                 type(self.model).__name__,
                 fault,
             )
-        self._reuse = self._passage_reuse()
+        self._reuse = self._passage_reuse(fault)
         if self._reuse is not None and self._reuse.fault is None:
             self.capabilities = self.capabilities | {"reuse"}
         pack_model(self.model, self._probe_pass)
@@ -324,14 +324,17 @@ class Causal:
                 positioned=self._positioned,
             )
 
-    def _passage_reuse(self) -> PassageReuse | None:
-        """Return what reads passages once; None where it is off, or rows cannot share a prompt."""
-        if self.config.reuse is None or not self.shares_prompts:
+    def _passage_reuse(self, fault: str | None) -> PassageReuse | None:
+        """Return what reads passages once; None where it is turned off.
+
+        Args:
+            fault: why rows cannot share a prompt, if they cannot.
+        """
+        config, limit = self.config, self.max_input_tokens
+        if config.reuse is None:
             return None
         with torch.autocast(self.device.type, enabled=False):
-            return PassageReuse(
-                self.config, self.config.reuse, self.model, self._prompts, self.max_input_tokens
-            )
+            return PassageReuse(config, config.reuse, self.model, self._prompts, limit, fault)
 
     def _probe_pass(self) -> Tensor:
         """Return log p [24, V] after the tokens of a short prompt, by one forward pass."""

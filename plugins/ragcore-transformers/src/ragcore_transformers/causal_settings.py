@@ -1,4 +1,4 @@
-"""What `causal`'s settings and a model say together: its chat, its end token, its longest prompt."""
+"""What `causal`'s settings and a model say together: chat, end token, longest prompt."""
 
 from __future__ import annotations
 

@@ -60,7 +60,13 @@ class PassageReuse:
     """
 
     def __init__(
-        self, config: CausalConfig, settings: ReuseConfig, model: Any, prompts: Prompts, limit: int
+        self,
+        config: CausalConfig,
+        settings: ReuseConfig,
+        model: Any,
+        prompts: Prompts,
+        limit: int,
+        fault: str | None,
     ) -> None:
         """Begin with what is in the folder, if there is one.
 
@@ -70,6 +76,7 @@ class PassageReuse:
             model: the checkpoint, with plain layers.
             prompts: makes the generator's prompts.
             limit: the most tokens of a prompt.
+            fault: why rows of this model cannot share a prompt; None where they can.
         """
         self._model = model
         self._prompts = prompts
@@ -77,7 +84,7 @@ class PassageReuse:
         self._settings = settings
         self.dtype = _DTYPES.get(settings.dtype or "")
         self.error = 0.0
-        self.fault = _template_fault(config.template) or self._probe()
+        self.fault = fault or _template_fault(config.template) or self._probe()
         files = None
         if settings.folder is not None and self.fault is None:
             files = StateFiles(
