@@ -14,6 +14,7 @@ from ragcore.contracts.encoder import Encoder
 from ragcore.contracts.extensions import supports
 from ragcore.contracts.generator import (
     Generator,
+    PassageReuser,
     Read,
     State,
     WordGenerator,
@@ -79,6 +80,7 @@ __all__ = [
     "Index",
     "KnownDocuments",
     "PassageReader",
+    "PassageReuser",
     "PassageSource",
     "Read",
     "Retriever",
