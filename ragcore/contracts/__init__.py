@@ -14,6 +14,7 @@ from ragcore.contracts.encoder import Encoder
 from ragcore.contracts.extensions import supports
 from ragcore.contracts.generator import (
     Generator,
+    PassageReuser,
     Read,
     State,
     WordGenerator,
@@ -80,6 +81,7 @@ __all__ = [
     "Index",
     "KnownDocuments",
     "PassageReader",
+    "PassageReuser",
     "PassageSource",
     "Prompted",
     "Read",
