@@ -38,6 +38,11 @@ def refuse_impossible(generator: AnyGenerator, config: RagConfig) -> None:
     """
     tier = tier_of(generator)
     faults = list(_faults(tier, config))
+    if config.cite and tier == "steps" and "cite" not in generator.capabilities:
+        faults.append(
+            "rag.cite needs the capability `cite`, a prompt that can ask for it, as that of "
+            "causal models: leave it out"
+        )
     if faults:
         raise UnsupportedOperation(
             f"generator {type(generator).__name__} gives {_GIVES[tier]} (tier {tier!r}): "
@@ -78,7 +83,7 @@ def _faults(tier: Tier, config: RagConfig) -> Iterator[str]:
     if config.drop_below:
         yield "rag.drop_below drops passages from decoding, which tier steps alone does: set it 0"
     if tier == "top":
-        if config.marginalize == "sequence" and config.decode != "joint":
+        if config.marginal == "sequence" and config.decode != "joint":
             yield (
                 f"rag.decode: {config.decode} scores whole answers, which it cannot: set "
                 "rag.decode to joint, or rag.marginalize to token"
@@ -98,7 +103,7 @@ def _faults(tier: Tier, config: RagConfig) -> Iterator[str]:
         if value := getattr(config, name):
             yield f"rag.{name}: {value} restricts tokens, and its texts are written whole: set it 0"
     if tier == "score":
-        if config.marginalize == "sequence" and config.decode == "joint":
+        if config.marginal == "sequence" and config.decode == "joint":
             yield "rag.decode: joint needs each step's log-probs: set it to thorough or fast"
         return
     if config.length_penalty:

@@ -133,7 +133,7 @@ class TopAnswerer:
         """Begin one search over the prefixes of all questions."""
         config = self.config
         prefixes = TopPrefixes(
-            self.generator, questions, config.marginalize, writing_of(config), self._check
+            self.generator, questions, config.marginal, writing_of(config), self._check
         )
         options = DecodingOptions(
             eos_token_id=END,
@@ -162,7 +162,7 @@ class TopAnswerer:
                 _candidate(prefixes, number, question.retrieved, hypothesis)
                 for hypothesis in scored or hypotheses[:1]
             ],
-            self.config.marginalize,
+            self.config.marginal,
             version,
             usage=question.usage,
         )
