@@ -71,7 +71,8 @@ def writing_of(config: RagConfig) -> Writing:
     """Return how texts are written by the section `rag`."""
     write = config.write or WriteConfig()
     return Writing(
-        max_new_tokens=config.max_new_tokens,
+        # With its end token an answer is one longer than its text.
+        max_new_tokens=max(config.max_new_tokens - 1, 1),
         count=write.candidates,
         temperature=write.temperature,
         top_p=write.top_p,

@@ -262,7 +262,9 @@ class TopPrefixes:
             number = self._vocabularies[question].number(token)
             # A model may have several end tokens: an answer ends by any of them.
             log_probs[number] = _log_sum([log_probs.get(number, -math.inf), token.log_prob])
-        least = min(token.log_prob for token in step)
+        others = [token.log_prob for token in step[1:]]
+        # A token that had to be written may be less probable than some outside the top.
+        least = min(others, default=step[0].log_prob)
         left = 1.0 - math.fsum(math.exp(token.log_prob) for token in step)
         return _Tops(log_probs, min(least, math.log(left)) if left > 0 else -math.inf)
 

@@ -19,13 +19,13 @@ import numpy as np
 
 from ragcore.answering.confidence import with_confidence
 from ragcore.answering.evidence import Retrieved, answer_of
-from ragcore.answering.prompting import PromptedQuestion, prompted, writing_of
+from ragcore.answering.prompting import PromptedQuestion, prompted
 from ragcore.answering.refusals import refuse_unscored
 from ragcore.answering.stopwatch import Stopwatch
 from ragcore.answering.streaming import TextStream, joined_tokens
 from ragcore.answering.top_prefixes import END, TopPrefixes
 from ragcore.config import RagConfig
-from ragcore.contracts import TopGenerator
+from ragcore.contracts import TopGenerator, Writing
 from ragcore.decoding.beam import BeamSearch
 from ragcore.decoding.hypotheses import Hypothesis
 from ragcore.decoding.rules import DecodingOptions
@@ -132,9 +132,8 @@ class TopAnswerer:
     def _search(self, questions: Sequence[PromptedQuestion]) -> tuple[TopPrefixes, BeamSearch]:
         """Begin one search over the prefixes of all questions."""
         config = self.config
-        prefixes = TopPrefixes(
-            self.generator, questions, config.marginal, writing_of(config), self._check
-        )
+        writing = Writing(max_new_tokens=config.max_new_tokens)
+        prefixes = TopPrefixes(self.generator, questions, config.marginal, writing, self._check)
         options = DecodingOptions(
             eos_token_id=END,
             beams=config.beams,
