@@ -78,6 +78,14 @@ def test_a_closed_generator_says_so(plain: Path) -> None:
             call()
 
 
+def test_weights_that_are_in_use_are_freed_afterwards(plain: Path) -> None:
+    generator = made(plain)
+    with generator.model.in_use():
+        generator.close()
+        assert generator.model._free.alive
+    assert not generator.model._free.alive
+
+
 def test_a_generator_is_closed_while_threads_use_it(plain: Path) -> None:
     generator = made(plain)
 
