@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ragcore_llamacpp import cache as cache_module
-from ragcore_llamacpp.generator import LlamaCpp
 
 from ragcore.errors import GeneratorError
 from ragcore.types import Passage
+
+module = pytest.importorskip(
+    "ragcore_llamacpp.generator",
+    reason="llama-cpp-python is compiled when it is installed",
+    exc_type=ImportError,
+)
+pytest.importorskip("gguf", reason="the tests write GGUF files")
+LlamaCpp = module.LlamaCpp
+cache_module = sys.modules[module.Cache.__module__]
 
 QUESTIONS = ["What is the capital?", "Where is it?", "Who is the prime minister?"]
 PASSAGES = [

@@ -9,10 +9,17 @@ from pathlib import Path
 import pytest
 import tiny_gguf as tiny
 import torch
-from ragcore_llamacpp.generator import LlamaCpp
 
 from ragcore.errors import GeneratorError
 from ragcore.types import Passage
+
+module = pytest.importorskip(
+    "ragcore_llamacpp.generator",
+    reason="llama-cpp-python is compiled when it is installed",
+    exc_type=ImportError,
+)
+pytest.importorskip("gguf", reason="the tests write GGUF files")
+LlamaCpp = module.LlamaCpp
 
 CHAD = Passage("1", "Chad", "N'Djamena is the capital of Chad.")
 

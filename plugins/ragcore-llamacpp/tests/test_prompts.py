@@ -10,13 +10,18 @@ import pytest
 import tiny_gguf as tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ragcore_llamacpp.generator import LlamaCpp
-from ragcore_llamacpp.library import Model
-from ragcore_llamacpp.vocabulary import Vocabulary
 
 from ragcore.errors import GeneratorError, QuestionError
 from ragcore.prompts.tokens import Piece
 from ragcore.types import Passage
+
+module = pytest.importorskip(
+    "ragcore_llamacpp.generator",
+    reason="llama-cpp-python is compiled when it is installed",
+    exc_type=ImportError,
+)
+pytest.importorskip("gguf", reason="the tests write GGUF files")
+LlamaCpp, Model, Vocabulary = module.LlamaCpp, module.Model, module.Vocabulary
 
 CHAD = Passage("1", "Chad", "N'Djamena is the capital of Chad.")
 
