@@ -62,6 +62,7 @@ KNOWN_PACKAGES: Final[Mapping[tuple[str, str], str]] = {
     ("generator", "t5"): "ragcore-transformers",
     ("generator", "seq2seq"): "ragcore-transformers",
     ("generator", "causal"): "ragcore-transformers",
+    ("generator", "llamacpp"): "ragcore-llamacpp",
     ("corpus", "documents"): "ragcore-documents",
     ("corpus", "wikipedia"): "ragcore-wikipedia",
     ("corpus", "world-factbook"): "ragcore-world",

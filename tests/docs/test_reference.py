@@ -79,7 +79,7 @@ COMPONENTS: Final = {
     "scorer": ["cross-encoder", "late-interaction", "query-likelihood"],
     "encoder": ["dpr", "sentence-transformers", "static"],
     "index": ["exact", "faiss", "hnswlib"],
-    "generator": ["bart", "causal", "seq2seq", "t5"],
+    "generator": ["bart", "causal", "llamacpp", "seq2seq", "t5"],
 }
 PROTOCOLS: Final = [
     name
@@ -122,6 +122,12 @@ def test_every_key_of_an_experiment_file_is_documented_with_its_default(section)
 def test_every_key_of_a_component_is_documented_with_its_default(kind, name):
     if name == "hnswlib":
         pytest.importorskip("ragcore_hnswlib.index", reason="hnswlib needs a compiler to install")
+    if name == "llamacpp":
+        pytest.importorskip(
+            "ragcore_llamacpp.generator",
+            reason="llama.cpp needs a compiler to install",
+            exc_type=ImportError,
+        )
     (heading,) = [
         heading
         for heading in PIPELINE

@@ -4,7 +4,7 @@ The prompt holds one passage and the question; the answer is the model's continu
 Turns (question, passage) into prompts and the model's logits into normalised log-probabilities.
 Knows nothing of retrieval, priors or beams.
 
-    prompts.py        token ids of prompts and answers
+    prompts.py        token ids of prompts and answers, by `ragcore.prompts`
     shared_rows.py    decoding over prompts that are read once
     copied_rows.py    the same for models whose rows cannot share a prompt
 """
@@ -23,11 +23,13 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ragcore.errors import GeneratorError
+from ragcore.prompts.chat import chat_of
+from ragcore.prompts.fitting import question_fault
+from ragcore.prompts.thinking import Thinking
 from ragcore.types import Passage, Word
 from ragcore_transformers.caching import cache_name
 from ragcore_transformers.causal_loading import gguf_file, load_causal, position_limit
-from ragcore_transformers.causal_settings import chat_of, end_token
-from ragcore_transformers.chat_templates import Thinking
+from ragcore_transformers.causal_settings import end_token, rendering
 from ragcore_transformers.configs import CausalConfig
 from ragcore_transformers.copied_rows import CopiedPrompts, CopiedRows
 from ragcore_transformers.dtypes import GeneratorDtype, dtype_name
@@ -41,7 +43,6 @@ from ragcore_transformers.shared_rows import SharedPrompts, SharedRows, sharing_
 from ragcore_transformers.speed import dtype_line, kernel_lines
 from ragcore_transformers.tokenizing import (
     plain_text,
-    question_fault,
     settled_text,
 )
 from ragcore_transformers.words import WordEncoder
@@ -109,7 +110,7 @@ class Causal:
         with understood(config.model, self.model):
             self.vocabulary_size: int = self.model.get_output_embeddings().weight.shape[0]
         self._today = config.date or date.today()
-        chat = chat_of(config, self.tokenizer, self._today)
+        chat = chat_of(config, rendering(config, self.tokenizer), self._today)
         self._dated = chat is not None and chat.dated
         self._prompts = Prompts(
             config.model,
@@ -118,7 +119,7 @@ class Causal:
             config.template_without_passage,
             chat,
         )
-        self._thinking = Thinking(self.tokenizer)
+        self._thinking = Thinking(self.tokenizer.get_vocab())
         self._ends = self._end_tokens()
         self.eos_token_id: int = self._ends.first
         self.eos_token_ids: tuple[int, ...] = self._ends.ids
