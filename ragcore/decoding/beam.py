@@ -16,11 +16,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-import torch
-
+from ragcore.arrays import without_gradient
+from ragcore.decoding.hypotheses import Hypothesis, Step
 from ragcore.decoding.rules import Constraint, DecodingOptions, Rule, rule
 
-__all__ = ["BeamSearch", "Hypothesis", "PrefixModel", "Step"]
+__all__ = ["BeamSearch", "PrefixModel"]
 
 
 class PrefixModel(Protocol):
@@ -41,63 +41,18 @@ class PrefixModel(Protocol):
         """Compute p(z|x,y) over the passages, where tokens[i] follows prefix rows[i]."""
         ...
 
-    def dropped_masses(self, rows: Sequence[int], log_probs: Sequence[float]) -> list[float]:
-        """Compute the most that passages no longer decoded would add to p(y|x).
+    def dropped_masses(
+        self, rows: Sequence[int], tokens: Sequence[int], log_probs: Sequence[float]
+    ) -> list[float]:
+        """Compute the most that what is not summed would add to p(y|x).
 
-        A token of log_probs[i] follows prefix rows[i]; 0 where no passage was dropped.
+        tokens[i], of log_probs[i], follows prefix rows[i]; 0 where all is summed.
         """
         ...
 
     def extend(self, rows: Sequence[int], tokens: Sequence[int]) -> None:
         """Keep prefixes `rows`, in this order, each followed by its token; rows may repeat."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One token of a hypothesis.
-
-    Attributes:
-        token: its id.
-        log_prob: log p(y_i|x,y_<i), marginalised over the passages.
-        posterior: p(z|x,y_<=i) of each of the k passages; 0 where z is no longer decoded.
-    """
-
-    token: int
-    log_prob: float
-    posterior: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Hypothesis:
-    """A prefix of an answer or, once `finished`, a complete answer, with its log-prob.
-
-    Where passages were dropped, p(y|x) is at most `dropped_mass` above the exponential of
-    `log_prob`, and not below it (dropping.py).
-    """
-
-    steps: tuple[Step, ...] = ()
-    log_prob: float = 0.0
-    finished: bool = False
-    dropped_mass: float = 0.0
-
-    @property
-    def tokens(self) -> tuple[int, ...]:
-        """Return the token ids, the end token included once finished."""
-        return tuple(step.token for step in self.steps)
-
-    def score(self, length_penalty: float) -> float:
-        """Compute log p / length ** length_penalty, by which hypotheses are ranked."""
-        return self.log_prob / float(max(len(self.steps), 1) ** length_penalty)
-
-    def followed_by(self, step: Step, eos_token_id: int, dropped_mass: float) -> Hypothesis:
-        """Return the prefix with one more token, and with its dropped mass."""
-        return Hypothesis(
-            (*self.steps, step),
-            self.log_prob + step.log_prob,
-            step.token == eos_token_id,
-            dropped_mass,
-        )
 
 
 class _Continuation(NamedTuple):
@@ -233,9 +188,12 @@ class BeamSearch:
             shared = shared[:length]
         return shared
 
-    @torch.no_grad()
     def advance(self) -> bool:
         """Extend every live prefix by one token; return False once all searches have ended."""
+        with without_gradient():
+            return self._advance()
+
+    def _advance(self) -> bool:
         running = [search for search in self._searches if search.live]
         if not running:
             return False
@@ -261,7 +219,7 @@ class BeamSearch:
         log_probs = [
             continuation.log_prob for continuations in chosen for continuation in continuations
         ]
-        masses = iter(self._model.dropped_masses(rows, log_probs))
+        masses = iter(self._model.dropped_masses(rows, tokens, log_probs))
         self._pending = ([], [])
         for search, begin, continuations in zip(running, bounds[:-1], chosen, strict=True):
             hypotheses = [

@@ -14,7 +14,7 @@ from typing import Unpack
 
 from ragcore.answering.ablation import Without, without
 from ragcore.answering.answer_log import log_answer
-from ragcore.answering.answerer import Answerer
+from ragcore.answering.choose import answerer_for
 from ragcore.answering.each import answer_each
 from ragcore.answering.request import (
     AnswerSettings,
@@ -29,8 +29,8 @@ from ragcore.answering.searching import search
 from ragcore.answering.stopping import released_if_stopped
 from ragcore.answering.stopwatch import Stopwatch
 from ragcore.config import RagConfig
-from ragcore.contracts import Generator
-from ragcore.errors import QuestionError, RagcoreError
+from ragcore.contracts import AnyGenerator
+from ragcore.errors import ConfigError, QuestionError, RagcoreError
 from ragcore.live.served import ServedMemory
 from ragcore.questions.texts import batch_of, check_answers
 from ragcore.registry.discovery import registry
@@ -46,20 +46,40 @@ class Requests:
         memory: the memory that is served.
     """
 
-    def __init__(self, memory: ServedMemory, generator: Generator, config: RagConfig) -> None:
+    def __init__(
+        self, memory: ServedMemory, generator: AnyGenerator | None, config: RagConfig
+    ) -> None:
         """Answer from a memory; see `Rag`."""
         self.memory = memory
-        self._answering = Answerer(generator, config)
+        self._generator = generator
+        self._config = config
+        if generator is not None:
+            # What the generator cannot do is found before a question is asked.
+            answerer_for(generator, config)
 
     @property
-    def generator(self) -> Generator:
-        """The component that reads passages and writes answers."""
-        return self._answering.generator
+    def can_answer(self) -> bool:
+        """Whether there is a generator; without one, the pipeline can search, and nothing else."""
+        return self._generator is not None
+
+    @property
+    def generator(self) -> AnyGenerator:
+        """The component that reads passages and writes answers.
+
+        Raises:
+            ConfigError: the pipeline has none.
+        """
+        if self._generator is None:
+            raise ConfigError(
+                "this pipeline has no generator, so it can search but not answer: add a section "
+                "'generator', such as generator: {use: bart, model: facebook/bart-large}"
+            )
+        return self._generator
 
     @property
     def config(self) -> RagConfig:
         """The section `rag` of the pipeline."""
-        return self._answering.config
+        return self._config
 
     def answer(
         self, questions: str | Sequence[str], **settings: Unpack[AnswerSettings]
@@ -78,7 +98,8 @@ class Requests:
         Raises:
             QuestionError: a question is no text, is empty, or is longer than the generator's
                 input, or `where` is no filter.
-            ConfigError: a setting is unknown, or none that a pipeline file may have.
+            ConfigError: a setting is unknown, or none that a pipeline file may have; or the
+                pipeline has no generator.
             StoreError: there is no such `version`, or it cannot be opened.
             DeadlineError, RequestCancelledError: the call was ended by its settings.
         """
@@ -111,7 +132,7 @@ class Requests:
         """Answer by checked settings; `check` in place of the settings' own ends the request."""
         check = check or settings.stop
         with released_if_stopped(), self.memory.reading(settings.version) as memory:
-            answerer = Answerer(self.generator, settings.config, check)
+            answerer = answerer_for(self.generator, settings.config, check)
             stopwatch = Stopwatch(len(questions), memory.version)
             check()
             with stopwatch.timed("search"):
@@ -150,7 +171,7 @@ class Requests:
         """
         checked = checked_settings(self.config, settings)
         with released_if_stopped(), self.memory.reading(checked.version) as memory:
-            answerer = Answerer(self.generator, checked.config, checked.stop)
+            answerer = answerer_for(self.generator, checked.config, checked.stop)
             stopwatch = Stopwatch(1, memory.version)
             checked.stop()
             with stopwatch.timed("search"):
@@ -243,7 +264,7 @@ class Requests:
         check_answers(answers)
         checked = checked_settings(self.config, settings, ScoreSettings)
         with released_if_stopped(), self.memory.reading(checked.version) as memory:
-            answerer = Answerer(self.generator, checked.config, checked.stop)
+            answerer = answerer_for(self.generator, checked.config, checked.stop)
             stopwatch = Stopwatch(len(questions), memory.version)
             checked.stop()
             with stopwatch.timed("search"):

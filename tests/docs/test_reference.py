@@ -10,6 +10,7 @@ import pytest
 import typer
 import yaml
 from pydantic import BaseModel
+from ragcore_transformers.configs import ReuseConfig
 
 import ragcore
 from ragcore import contracts, hookspecs
@@ -56,6 +57,7 @@ SECTIONS: Final = {
     "train.lora": LoraConfig,
     "train.distill": DistillConfig,
     "train.refresh": RefreshConfig,
+    "reuse": ReuseConfig,
 }
 EXPERIMENT_SECTIONS: Final = {
     "The file": ExperimentConfig,
@@ -77,7 +79,7 @@ COMPONENTS: Final = {
     ],
     "retriever": ["bm25", "dense", "hybrid", "rerank", "sparse"],
     "scorer": ["cross-encoder", "late-interaction", "query-likelihood"],
-    "encoder": ["dpr", "sentence-transformers", "static"],
+    "encoder": ["dpr", "openai-embeddings", "sentence-transformers", "static"],
     "index": ["exact", "faiss", "hnswlib"],
     "generator": ["bart", "causal", "llamacpp", "seq2seq", "t5"],
 }

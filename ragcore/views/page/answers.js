@@ -7,13 +7,20 @@ import { logProbability, probability, seconds } from "./numbers.js";
 
 /** Return the numbers of an answer, as texts and nodes. */
 export function factsOf(answer) {
+  const value = answer.log_prob;
   const facts = [
-    `log p(y|x) = ${logProbability(answer.log_prob)} (p = ${probability(Math.exp(answer.log_prob ?? -Infinity))})`,
+    value == null
+      ? "log p not known"
+      : `log p(y|x) = ${logProbability(value)} (p = ${probability(Math.exp(value))})`,
     ...confidenceOf(answer),
     isolated(`memory ${answer.memory}`),
     `${answer.evidence.length} passages`,
   ];
-  if (answer.dropped_mass) facts.push(`at most ${probability(answer.dropped_mass)} more, from passages that were dropped`);
+  if (answer.dropped_mass) {
+    const from = answer.tier === "top" ? "tokens outside the passages’ tops" : "passages that were dropped";
+    facts.push(`p at most ${probability(answer.dropped_mass)} higher, from ${from}`);
+  }
+  if (answer.usage) facts.push(`${answer.usage.requests} requests to the generator’s server`);
   if (answer.abstention) {
     const { text, log_prob: value } = answer.abstention;
     const given = answer.abstains ? "" : "; the answer's p is given that a passage answers";
@@ -47,6 +54,9 @@ export function notesOf(answer) {
   }
   if (answer.missing_passages && !answer.closed_book) {
     notes.push(`${answer.missing_passages} passages fewer than asked for were found, although more are allowed.`);
+  }
+  for (const { text, share } of answer.votes ?? []) {
+    notes.push(`Votes of passages, by prior: ${probability(share)} for “${text}”.`);
   }
   return notes.map((note) => element("li", {}, isolated(note)));
 }

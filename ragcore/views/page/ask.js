@@ -104,8 +104,11 @@ function takeEvent(own, name, data) {
       break;
     case "token":
       own.texts.push(data.text);
-      own.posteriors.push(data.posterior);
-      own.logProbs.push(data.log_prob);
+      // Without log p, no word is known to rest on a passage.
+      if (data.log_prob != null) {
+        own.posteriors.push(data.posterior);
+        own.logProbs.push(data.log_prob);
+      }
       // Only what is new becomes a node, so that a screen reader speaks nothing twice.
       if (data.text) find("answer").append(data.text);
       find("ask-status").textContent = "Decoding …";

@@ -8,9 +8,10 @@ import { probability } from "./numbers.js";
 /** Return the passages of an answer's evidence in one form, in the evidence's order. */
 export function evidenceOf(answer) {
   const cited = new Map((answer.citations ?? []).map(({ number, spans }) => [number, spans]));
-  return answer.evidence.map(({ passage, ...rest }) => ({
+  return answer.evidence.map(({ passage, posterior, ...rest }) => ({
     ...passage,
     ...rest,
+    posterior: posterior ?? undefined,
     cited: cited.get(rest.number) ?? [],
   }));
 }
@@ -85,8 +86,9 @@ export function markedText(text, spans) {
   return element("p", { class: "text", dir: "auto" }, ...nodes);
 }
 
+/** Draw a passage's prior and posterior; null is not known yet, undefined never will be. */
 export const priorAndPosterior = ({ prior, posterior }) =>
   bars([
     { name: "prior", kind: "prior", value: prior },
-    { name: "posterior", kind: "posterior", value: posterior },
+    ...(posterior === undefined ? [] : [{ name: "posterior", kind: "posterior", value: posterior }]),
   ]);

@@ -241,7 +241,7 @@ class PipelineMetrics:
             self._memory.labels(self._name, served).set(1)
 
     def _measure(self, answer: Answer) -> None:
-        self._tokens.inc(len(answer.token_ids))
+        self._tokens.inc(answer.token_count)
         if answer.log_prob is not None:
             self._surprise.observe(max(0.0, -answer.log_prob))
         if answer.closed_book:

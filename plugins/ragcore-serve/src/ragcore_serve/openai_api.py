@@ -19,6 +19,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
+from ragcore.contracts import gives_steps
 from ragcore.errors import RagcoreError, UnknownVersionError
 from ragcore_serve.errors import (
     UnknownPipelineError,
@@ -185,8 +186,12 @@ def _model(serving: Serving, name: str) -> tuple[ServedPipeline, str | None]:
 
 
 def _tokens(served: ServedPipeline, question: str) -> int:
-    """Count the tokens of a question, as the generator would write it."""
-    (ids,) = served.rag.generator.encode_answers([question])
+    """Count the tokens of a question, as the generator would write it; 0 where it has none."""
+    generator = served.rag.generator
+    if not gives_steps(generator):
+        # Its server counts what it reads; see `Answer.usage`.
+        return 0
+    (ids,) = generator.encode_answers([question])
     # Without the end token.
     return len(ids) - 1
 

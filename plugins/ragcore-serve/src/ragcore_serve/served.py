@@ -263,7 +263,7 @@ def _opened(
     if current is not None:
         # As if the file named it: the core refuses to activate another, and says why.
         pipeline = load_config(file.path, [*overrides, f"memory.version={json.dumps(current)}"])
-    rag = Rag.from_config(pipeline, name=str(file.path))
+    rag = Rag.from_config(pipeline)
     try:
         watch = None
         if not config.pin and not pinned:

@@ -191,17 +191,18 @@ class RequestSpan:
         """Add the results of the request's questions; of several, sums and the first answer."""
         answers = [result for result in results if isinstance(result, Answer)]
         errors = [result for result in results if isinstance(result, RagcoreError)]
-        tokens = sum(len(answer.token_ids) for answer in answers)
+        tokens = sum(answer.token_count for answer in answers)
         self._span.set_attribute(_OUTPUT_TOKENS, tokens)
         if answers:
             self._span.set_attributes(
                 {
                     _VERSION: answers[0].memory,
-                    _LOG_PROB: answers[0].log_prob,
                     _ABSTAINS: answers[0].abstains,
                     _PASSAGES: len(answers[0].evidence),
                 }
             )
+            if answers[0].log_prob is not None:
+                self._span.set_attribute(_LOG_PROB, answers[0].log_prob)
             if self._content:
                 self._span.set_attribute(_ANSWER, [answer.text for answer in answers])
         if errors:
