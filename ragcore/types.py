@@ -367,6 +367,7 @@ class Answer:
         Empty for an answer that was not computed here.
         """
         return self.candidates[0].token_log_probs if self.candidates else ()
+
     @property
     def token_count(self) -> int:
         """How many tokens it has; without `tokens`, how many the server wrote for it, or 0."""
