@@ -162,7 +162,7 @@ class Citation:
     title: str
     source: Source
     prior: float
-    posterior: float
+    posterior: float | None
     spans: tuple[CitedSpan, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:

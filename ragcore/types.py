@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from ragcore.events import Correction, Token
 from ragcore.passage import Citation, CitedSpan, Document, Passage, SearchResult, Source
+from ragcore.tiers import Tier, Usage, Vote
 from ragcore.timings import Timings
 
 if TYPE_CHECKING:
@@ -43,8 +44,11 @@ __all__ = [
     "Passage",
     "SearchResult",
     "Source",
+    "Tier",
     "Timings",
     "Token",
+    "Usage",
+    "Vote",
     "Word",
 ]
 
@@ -190,7 +194,8 @@ class Evidence:
             the passage's holding an answer (ragcore/decoding/abstention.py).
         posterior: p(z|x,y) for RAG-Sequence. For RAG-Token, which has no single z, the mean of
             p(z|x,y_<=i) over the answer's tokens (the paper's figure 2, averaged). With
-            `rag.drop_below`, 0 for a passage that was dropped.
+            `rag.drop_below`, 0 for a passage that was dropped. None where the answer's
+            `log_prob` is.
         spans: with `rag.grounded`, where the answer occurs in the passage's text: character
             offsets [start, end) of each occurrence, in order.
     """
@@ -198,7 +203,7 @@ class Evidence:
     passage: Passage
     score: float
     prior: float
-    posterior: float
+    posterior: float | None
     spans: tuple[tuple[int, int], ...] = ()
 
     @property
@@ -264,7 +269,8 @@ class Answer:
         log_prob: log p(y|x), marginalised over the passages (paper, section 2.1), end-of-sequence
             included. With `rag.abstain` it is conditional on the passages' answering, unless the
             answer is the abstaining one; how probable that is says `abstention.log_prob`. With
-            `rag.drop_below` it is a lower bound; see `dropped_mass`.
+            `rag.drop_below` it is a lower bound; see `dropped_mass`. None where the generator gives
+            text alone, so that no probability is known.
         evidence: the k passages, best hit first. With `rag.abstain` a better hit may have a lower
             prior.
         memory: the version of the memory that was searched.
@@ -287,22 +293,28 @@ class Answer:
         dtype: of the generator's weights, such as "float32", "bfloat16" or "int8", also where the
             pipeline says `auto`; None for a generator that does not say.
         dropped_mass: p(y|x) is at least exp(`log_prob`), and at most that plus this. 0 unless
-            `rag.drop_below` let passages be dropped (ragcore/decoding/dropping.py).
+            `rag.drop_below` let passages be dropped (ragcore/decoding/dropping.py), or the
+            generator gives the most probable tokens only (tier `top`).
         filter_notes: what the user of `where` should know, in sentences: that no passage has a
             field which it names, or that it allows no passage.
         numbers: the number that each piece of evidence is cited by, where they are not 1 to k by
             falling prior: an answer without some passages keeps the others' numbers.
         confidence: the probability that the answer is right, by `rag.confidence`; without its
             slope exp(`log_prob`), the probability that the model gives the answer. For the
-            abstaining answer always the latter. NaN, the default, stands for exp(`log_prob`).
+            abstaining answer always the latter. NaN, the default, stands for exp(`log_prob`). None
+            where `log_prob` is.
         withheld: whether the confidence is below `rag.confidence.threshold`, so that `text` is a
             best guess only and should not be passed on as an answer. Never where the answer is the
             abstaining one.
+        tier: what the generator gave, which decides what is known of the answer; see `Tier`.
+        votes: where the generator gives text alone: the different answers that it gave, with the
+            share of each, by falling share, this one first. Empty otherwise.
+        usage: what a generator behind an API counted; None for one in this process.
     """
 
     question: str
     text: str
-    log_prob: float
+    log_prob: float | None
     evidence: tuple[Evidence, ...]
     memory: str
     tokens: tuple[str, ...]
@@ -320,11 +332,16 @@ class Answer:
     dropped_mass: float = 0.0
     filter_notes: tuple[str, ...] = ()
     numbers: tuple[int, ...] = ()
-    confidence: float = nan
+    confidence: float | None = nan
     withheld: bool = False
+    tier: Tier = "steps"
+    votes: tuple[Vote, ...] = ()
+    usage: Usage | None = None
 
     def __post_init__(self) -> None:
-        if isnan(self.confidence):
+        if self.log_prob is None:
+            object.__setattr__(self, "confidence", None)
+        elif self.confidence is not None and isnan(self.confidence):
             # Sums of rounded logarithms may exceed 0.
             object.__setattr__(self, "confidence", min(exp(self.log_prob), 1.0))
 
@@ -334,9 +351,17 @@ class Answer:
         return not self.evidence
 
     @property
+    def token_log_probs(self) -> tuple[float, ...]:
+        """[T], log p(y_i|x,y_<i) of each token, marginalised over the passages; sums to `log_prob`.
+
+        Empty for an answer that was not computed here.
+        """
+        return self.candidates[0].token_log_probs if self.candidates else ()
+
+    @property
     def log_prob_gap(self) -> float:
         """How much higher than `log_prob` log p(y|x) may be, because of the dropped mass."""
-        if not self.dropped_mass:
+        if not self.dropped_mass or self.log_prob is None:
             return 0.0
         # log(1 + dropped mass / p); the larger term is factored out.
         ratio = log(self.dropped_mass) - self.log_prob
@@ -370,16 +395,21 @@ class Answer:
         Each evidence has its `source`, with what is known of it, and the `number` of its citation,
         too; `citations` lists them by number.
         With `rag.abstain`, `abstention` holds the text and the log_prob of the abstaining answer.
-        `timings` are there where they are known.
+        `timings`, `token_log_probs`, `votes` and `usage` are there where they are known.
         """
         from dataclasses import asdict, replace
 
         row = asdict(replace(self, candidates=(), abstention=None))
         del row["candidates"], row["abstention"], row["numbers"], row["marginalize"]
+        for name in ("votes", "usage"):
+            if not row[name]:
+                del row[name]
         if self.timings is None:
             del row["timings"]
         if (unknown := self.abstention) is not None:
             row["abstention"] = {"text": unknown.text, "log_prob": unknown.log_prob}
+        if self.token_log_probs:
+            row["token_log_probs"] = list(self.token_log_probs)
         row["closed_book"] = self.closed_book
         numbers = self.evidence_numbers()
         for fields, evidence, number in zip(row["evidence"], self.evidence, numbers, strict=True):

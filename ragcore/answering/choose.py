@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ragcore.contracts import Generator, tier
+from ragcore.contracts import Generator, tier_of
 from ragcore.errors import PluginError, UnsupportedOperation
 from ragcore.registry.installation import install_hint
 
@@ -36,7 +36,7 @@ def answerer_for(
         ComponentError: it declares no known tier.
         PluginError: torch is not installed.
     """
-    declared = tier(generator)
+    declared = tier_of(generator)
     if declared != "steps":
         raise UnsupportedOperation(
             f"generator {type(generator).__name__} gives no log-probs of each token (its tier is "

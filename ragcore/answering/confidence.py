@@ -35,9 +35,9 @@ def with_confidence(answer: Answer, config: ConfidenceConfig | None) -> Answer:
     """Return the answer with its confidence, withheld where that is below the threshold.
 
     The abstaining answer is never withheld, as it withholds already; its confidence is its p, since
-    the fitted numbers are those of answers.
+    the fitted numbers are those of answers. An answer without log p has no confidence.
     """
-    if config is None or answer.abstains:
+    if config is None or answer.abstains or answer.log_prob is None:
         return answer
     confidence = confidence_at(answer.log_prob, config)
     return replace(answer, confidence=confidence, withheld=confidence < config.threshold)

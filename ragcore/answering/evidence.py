@@ -140,7 +140,7 @@ def _candidate(
 
 def _text(generator: Generator, tokens: Sequence[int], evidence: Sequence[Evidence]) -> str:
     """Spell the answer as the passage of highest posterior that contains it does."""
-    supporting = sorted(evidence, key=lambda hit: hit.posterior, reverse=True)
+    supporting = sorted(evidence, key=lambda hit: hit.posterior or 0.0, reverse=True)
     for hit in supporting:
         if hit.spans:
             start, end = hit.spans[0]

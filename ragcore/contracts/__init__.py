@@ -30,7 +30,18 @@ from ragcore.contracts.retriever import (
     VectorCache,
 )
 from ragcore.contracts.scorer import Scorer
-from ragcore.contracts.tiers import TIERS, Tier, tier
+from ragcore.contracts.text_generator import (
+    Completion,
+    Prompted,
+    ScoringGenerator,
+    TextGenerator,
+    TextScore,
+    TopGenerator,
+    TopToken,
+    Writing,
+    scores_texts,
+    tier_of,
+)
 from ragcore.contracts.tokenizer import (
     ANY_LENGTH,
     TextTokenizer,
@@ -46,6 +57,16 @@ from ragcore.contracts.training import (
 )
 
 __all__ = [
+    "Completion",
+    "Prompted",
+    "ScoringGenerator",
+    "TextGenerator",
+    "TextScore",
+    "TopGenerator",
+    "TopToken",
+    "Writing",
+    "scores_texts",
+    "tier_of",
     "ANY_LENGTH",
     "CacheUser",
     "Capability",
@@ -65,8 +86,6 @@ __all__ = [
     "ScratchUser",
     "State",
     "EmptySpawner",
-    "TIERS",
-    "Tier",
     "TextTokenizer",
     "TokenizedEncoder",
     "TokenizedRetriever",
@@ -80,6 +99,5 @@ __all__ = [
     "WordGenerator",
     "end_tokens",
     "supports",
-    "tier",
     "weights_dtype",
 ]

@@ -14,13 +14,14 @@ the reverse. Knows answers and their scores; knows nothing of how a comparison i
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from ragcore.config import PipelineConfig, load_config
+from ragcore.contracts import scores_texts
 from ragcore.errors import QuestionError
 from ragcore.evaluation.candidate import open_candidate
 from ragcore.evaluation.checks import absent_passages
@@ -53,7 +54,7 @@ class CitedPassage:
     title: str
     text: str
     prior: float
-    posterior: float
+    posterior: float | None
     alone: bool
 
 
@@ -63,7 +64,7 @@ class Side:
 
     Attributes:
         text: the answer.
-        log_prob: its log p(y|x) by this version, as served.
+        log_prob: its log p(y|x) by this version, as served; None where the generator gives none.
         other_log_prob: log p by this version of the other version's answer.
         passages: what it was read from, by falling prior.
         correct: whether the answer is right (`is_correct`); None where that is not known.
@@ -72,8 +73,8 @@ class Side:
     """
 
     text: str
-    log_prob: float
-    other_log_prob: float
+    log_prob: float | None
+    other_log_prob: float | None
     passages: tuple[CitedPassage, ...]
     correct: bool | None
     recalled: bool | None
@@ -81,7 +82,7 @@ class Side:
     @property
     def best(self) -> CitedPassage | None:
         """The passage of the highest posterior, the first of equals; None if none was found."""
-        return max(self.passages, key=lambda passage: passage.posterior, default=None)
+        return max(self.passages, key=lambda passage: passage.posterior or 0.0, default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,8 +259,12 @@ def _compared(
     ]
 
 
-def _log_probs(rag: Rag, answers: Sequence[Answer], indices: Sequence[int]) -> dict[int, float]:
+def _log_probs(
+    rag: Rag, answers: Sequence[Answer], indices: Sequence[int]
+) -> Mapping[int, float | None]:
     """Score the other version's answers at `indices` by one version: log p by index."""
+    if not scores_texts(rag.generator):
+        return dict.fromkeys(indices)
     if not indices:
         return {}
     chosen = [answers[index] for index in indices]
@@ -270,7 +275,7 @@ def _log_probs(rag: Rag, answers: Sequence[Answer], indices: Sequence[int]) -> d
 
 
 def _judged(
-    question: LabelledQuestion, answer: Answer, other: Answer, other_log_prob: float
+    question: LabelledQuestion, answer: Answer, other: Answer, other_log_prob: float | None
 ) -> Side:
     """Judge one version's answer, and mark the passages that the other version did not retrieve."""
     others = {(evidence.passage.title, evidence.passage.text) for evidence in other.evidence}

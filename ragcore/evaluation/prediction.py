@@ -38,7 +38,7 @@ class RankedPassage:
         title: of the passage.
         score: the retriever's.
         prior: p(z|x).
-        posterior: p(z|x,y).
+        posterior: p(z|x,y); None where the answer has no log p.
         answers: whether it answers the question (`is_relevant`).
     """
 
@@ -46,7 +46,7 @@ class RankedPassage:
     title: str
     score: float
     prior: float
-    posterior: float
+    posterior: float | None
     answers: bool
 
 

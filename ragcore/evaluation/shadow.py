@@ -52,8 +52,8 @@ class Change:
     question: str
     live: str
     candidate: str
-    live_log_prob: float
-    candidate_log_prob: float
+    live_log_prob: float | None
+    candidate_log_prob: float | None
     memory: str
 
 

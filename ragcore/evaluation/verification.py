@@ -65,6 +65,8 @@ class Verification:
         With `rag.drop_below` the served one is a lower bound: the gap to the nearest number that
         `answer.dropped_mass` allows.
         """
+        if self.answer.log_prob is None:
+            return math.nan
         excess = self.log_prob - self.answer.log_prob
         # A NaN is the first argument, and stays the largest.
         return abs(max(-excess, excess - self.answer.log_prob_gap, 0.0))

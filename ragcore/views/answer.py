@@ -15,6 +15,7 @@ from rich.text import Text
 
 from ragcore.views.console import Fitted, Neutral
 from ragcore.views.source import citation_line, on_one_line, source_line, span_text
+from ragcore.views.tables import figure_text
 
 if TYPE_CHECKING:
     from ragcore.answering.ablation import Without
@@ -37,7 +38,7 @@ def answer_view(answer: Answer) -> RenderableType:
     head = _head(answer)
     if answer.closed_book:
         return Neutral(head)
-    if not answer.abstains:
+    if not answer.abstains and answer.log_prob is not None:
         head.append(f"\n  rests on {_supports(answer)}", style="dim")
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("", justify="right", no_wrap=True)
@@ -49,7 +50,7 @@ def answer_view(answer: Answer) -> RenderableType:
         passage = evidence.passage
         line = Text(on_one_line(passage.title) or on_one_line(passage.id), style="cyan")
         line.append("  " + snippet(passage.text, answer.text), style="default")
-        numbers = (f"[{number}]", f"{evidence.prior:.3f}", f"{evidence.posterior:.3f}")
+        numbers = (f"[{number}]", f"{evidence.prior:.3f}", figure_text(evidence.posterior, 3))
         table.add_row(*numbers, line)
         source = source_line(evidence.source)
         if source is not None:
@@ -124,11 +125,16 @@ def _no_passage(answer: Answer) -> str:
 
 def _supports(answer: Answer) -> str:
     """Name the passages of largest posterior by their numbers."""
-    ranked = sorted(answer.citations, key=lambda citation: -citation.posterior)
-    supports = [citation for citation in ranked if citation.posterior >= _SUPPORT] or ranked[:1]
-    return ", ".join(
-        f"[{citation.number}] ({citation.posterior:.2f})" for citation in supports[:_MOST_SUPPORTS]
+    ranked = sorted(
+        (
+            (citation.posterior, citation.number)
+            for citation in answer.citations
+            if citation.posterior is not None
+        ),
+        key=lambda support: -support[0],
     )
+    supports = [support for support in ranked if support[0] >= _SUPPORT] or ranked[:1]
+    return ", ".join(f"[{number}] ({share:.2f})" for share, number in supports[:_MOST_SUPPORTS])
 
 
 def without_view(answer: Answer, left_out: Without) -> RenderableType:
@@ -155,11 +161,15 @@ def without_view(answer: Answer, left_out: Without) -> RenderableType:
 
 def _confidence(answer: Answer) -> str:
     """Return the confidence where it is another number than p, or decided."""
+    if answer.confidence is None or answer.log_prob is None:
+        return ""
     fitted = not math.isclose(answer.confidence, min(math.exp(answer.log_prob), 1.0))
     return f", confidence {answer.confidence:.2f}" if fitted or answer.withheld else ""
 
 
-def _log_p(log_prob: float) -> str:
+def _log_p(log_prob: float | None) -> str:
+    if log_prob is None:
+        return "log p not known"
     return f"log p = {log_prob:.3f} (p = {math.exp(log_prob):.2f})"
 
 

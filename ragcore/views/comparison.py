@@ -15,6 +15,7 @@ from rich.text import Text
 
 from ragcore.views.console import Fitted
 from ragcore.views.source import on_one_line
+from ragcore.views.tables import figure_text
 
 if TYPE_CHECKING:
     from ragcore.evaluation.comparison import ComparedQuestion, Comparison, Side, Tally
@@ -53,8 +54,8 @@ def _question(comparison: Comparison, compared: ComparedQuestion) -> RenderableT
             "",
             Text(version),
             _answer(side),
-            f"{side.log_prob:.3f}",
-            f"{side.other_log_prob:.3f}",
+            figure_text(side.log_prob, 3),
+            figure_text(side.other_log_prob, 3),
             _best(side),
         )
     return Group(Text(compared.question, style="bold"), Fitted(table))
@@ -70,7 +71,7 @@ def _best(side: Side) -> Text:
     best = side.best
     if best is None:
         return Text("none: the generator alone", style="yellow")
-    line = Text(f"{best.posterior:.2f} ", style="dim")
+    line = Text(f"{figure_text(best.posterior, 2)} ", style="dim")
     line.append(on_one_line(best.title) or on_one_line(best.id), style="cyan")
     only_here = sum(passage.alone for passage in side.passages)
     line.append(f"  {only_here}/{len(side.passages)} only here", style="dim")

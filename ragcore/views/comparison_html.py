@@ -11,7 +11,8 @@ from html import escape
 from typing import TYPE_CHECKING, Final
 
 from ragcore.views.comparison import share
-from ragcore.views.page import html_page
+from ragcore.views.html_page import html_page
+from ragcore.views.tables import figure_text
 
 if TYPE_CHECKING:
     from ragcore.evaluation.comparison import CitedPassage, ComparedQuestion, Comparison, Side
@@ -104,15 +105,16 @@ def _cells(side: Side) -> str:
     best = side.best
     source = "none: the generator alone"
     if best is not None:
+        posterior = figure_text(best.posterior, 2)
         source = (
             f"{escape(best.title or best.id)} "
-            f'<span class="soft">{escape(best.id)} · posterior {best.posterior:.2f}</span>'
+            f'<span class="soft">{escape(best.id)} · posterior {posterior}</span>'
         )
     return (
         f'<td><span class="answer {colour}">{escape(side.text) or "(an empty answer)"}</span>'
         f'<span class="soft">{verdict}</span></td>'
-        f'<td class="number">{side.log_prob:.3f}</td>'
-        f'<td class="number">{side.other_log_prob:.3f}</td><td>{source}</td>'
+        f'<td class="number">{figure_text(side.log_prob, 3)}</td>'
+        f'<td class="number">{figure_text(side.other_log_prob, 3)}</td><td>{source}</td>'
     )
 
 
@@ -120,5 +122,5 @@ def _passage(passage: CitedPassage) -> str:
     return (
         f"<li><strong>{escape(passage.title)}</strong> "
         f'<span class="soft">{escape(passage.id)} · prior {passage.prior:.2f} · '
-        f"posterior {passage.posterior:.2f}</span><br>{escape(passage.text)}</li>"
+        f"posterior {figure_text(passage.posterior, 2)}</span><br>{escape(passage.text)}</li>"
     )

@@ -12,6 +12,7 @@ from typing import Final
 from rich.text import Text
 
 from ragcore.types import Citation, CitedSpan, Source
+from ragcore.views.tables import figure_text
 
 __all__ = ["citation_line", "on_one_line", "source_line", "source_parts", "span_text"]
 
@@ -60,7 +61,7 @@ def citation_line(citation: Citation, text: str) -> Text:
         text: the passage's.
     """
     line = Text(f"[{citation.number}] ", no_wrap=False, overflow="fold")
-    line.append(f"{citation.posterior:.2f} ", style="dim")
+    line.append(f"{figure_text(citation.posterior, 2)} ", style="dim")
     title, identifier = on_one_line(citation.title), on_one_line(citation.passage_id)
     line.append(title or identifier, style="cyan")
     parts = source_parts(citation.source) or ([identifier] if title else [])

@@ -34,9 +34,9 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def figure_text(value: float | None) -> str:
-    """Write a figure with four digits after the point; a dash where there is none."""
-    return NONE if value is None else f"{value:.4f}"
+def figure_text(value: float | None, digits: int = 4) -> str:
+    """Write a figure with so many digits after the point; a dash where there is none."""
+    return NONE if value is None else f"{value:.{digits}f}"
 
 
 def time_unit(seconds: float) -> tuple[float, str]:

@@ -109,7 +109,10 @@ def _prior(prediction: Prediction) -> Distribution | None:
 
 
 def _posterior(prediction: Prediction) -> Distribution | None:
-    return _distribution(prediction, "posterior", (each.posterior for each in prediction.passages))
+    posterior = [each.posterior for each in prediction.passages if each.posterior is not None]
+    if len(posterior) < len(prediction.passages):
+        return None
+    return _distribution(prediction, "posterior", posterior)
 
 
 def _distribution(

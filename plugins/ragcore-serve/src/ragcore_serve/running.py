@@ -16,6 +16,7 @@ from ragcore.cli.asking import filter_notes_unlogged
 from ragcore.cli.logs import logging_by, split_options
 from ragcore.config import load_config
 from ragcore.errors import RagcoreError
+from ragcore.process.heap import limit_heaps
 from ragcore.views.output import print_error, print_text
 from ragcore_serve.app import make_app
 from ragcore_serve.auth import Access
@@ -29,6 +30,8 @@ from ragcore_serve.workers import supervise
 __all__ = ["run"]
 
 _LOG: Final = logging.getLogger("ragcore.serve")
+_HEAPS: Final = 2
+"""Of the C library in each process: one for the event loop, one for the threads that compute."""
 _LAST_SECONDS: Final = 15.0
 """That a worker has, after draining, to send the last replies and to close its pipelines."""
 
@@ -48,7 +51,7 @@ def run(pipelines: Sequence[str], overrides: Sequence[str], config: ServeConfig)
         ConfigError, StoreError: nothing was served.
     """
     check_exposure(config)
-    Access(config)
+    access = Access(config)
     files = pipeline_files(pipelines)
     if config.open and not is_loopback(config.host) and not config.hosts:
         _LOG.warning(
@@ -57,7 +60,7 @@ def run(pipelines: Sequence[str], overrides: Sequence[str], config: ServeConfig)
         )
     with listen(config.host, config.port) as listening:
         if config.workers == 1:
-            _serve(listening, None, files, overrides, config)
+            _serve(listening, None, files, overrides, config, access)
             return
         for file in files:
             # What is wrong with a file is known before a worker is started.
@@ -87,9 +90,12 @@ def _work(
     options, _ = split_options(sys.argv[1:])
     with logging_by(options):
         try:
-            _serve(listening, ready, files, overrides, config)
+            _serve(listening, ready, files, overrides, config, Access(config))
         except RagcoreError as error:
-            print_error(f"error: {error}")
+            if options.as_json:
+                _LOG.error("%s", error)
+            else:
+                print_error(f"error: {error}")
             raise SystemExit(error.exit_code) from None
 
 
@@ -99,8 +105,10 @@ def _serve(
     files: Sequence[PipelineFile],
     overrides: Sequence[str],
     config: ServeConfig,
+    access: Access,
 ) -> None:
     """Serve until this process is asked to stop; call `ready`, or print a line, when it replies."""
+    limit_heaps(_HEAPS)
     metrics, tracing = Metrics(), Tracing(content=config.log_questions)
     # A filter may say as much as a question does; the reply has the notes.
     unlogged = nullcontext() if config.log_questions else filter_notes_unlogged()
@@ -112,7 +120,7 @@ def _serve(
     ):
         names = ", ".join(f"{each.name} ({each.rag.memory.version})" for each in served)
         server = DrainingServer(
-            make_app(served, config, metrics, tracing),
+            make_app(served, config, metrics, tracing, access),
             served,
             config,
             # What started the server may wait for this line, through a pipe.
