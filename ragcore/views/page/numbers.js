@@ -11,7 +11,10 @@ export const logProbability = (value) => (value == null ? "−∞" : value.toFix
 
 export const seconds = (value) => (value < 1 ? `${Math.round(value * 1000)} ms` : `${value.toFixed(1)} s`);
 
+export const count = (value) => (value == null ? "–" : value.toLocaleString("en"));
+
 export function bytes(count) {
+  if (count == null) return "–";
   const units = ["B", "kB", "MB", "GB", "TB"];
   let power = 0;
   for (; count >= 1000 && power < units.length - 1; power += 1) count /= 1000;

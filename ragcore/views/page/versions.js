@@ -5,7 +5,7 @@
 import { pipelineName } from "./address.js";
 import { ServerError, showError } from "./errors.js";
 import { element, find, isolated, unseen } from "./nodes.js";
-import { bytes } from "./numbers.js";
+import { bytes, count } from "./numbers.js";
 import { json, tokens } from "./requests.js";
 
 // The versions of each pipeline's memory as the server lists them, by the pipeline's name.
@@ -79,7 +79,7 @@ function versionRow(version) {
     {},
     element("th", { scope: "row" }, isolated(version.name)),
     element("td", {}, state),
-    element("td", { class: "number" }, version.passages.toLocaleString("en")),
+    element("td", { class: "number" }, count(version.passages)),
     element("td", {}, version.created.slice(0, 16).replace("T", " ")),
     element("td", {}, isolated(version.retriever)),
     element("td", { class: "number" }, bytes(version.bytes)),

@@ -53,6 +53,7 @@ def make_app(
     config: ServeConfig,
     metrics: Metrics | None = None,
     tracing: Tracing | None = None,
+    access: Access | None = None,
 ) -> FastAPI:
     """Return the app that serves pipelines, which the caller closes.
 
@@ -80,7 +81,9 @@ def make_app(
         openapi_url=None,
         redirect_slashes=False,
     )
-    serving = Serving(pipelines, config, Access(config), metrics or Metrics(), tracing or Tracing())
+    serving = Serving(
+        pipelines, config, access or Access(config), metrics or Metrics(), tracing or Tracing()
+    )
     app.state.serving = serving
     for router in _ROUTERS:
         app.include_router(router)

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from ragcore.config.reasons import reason
 from ragcore.errors import (
     ComponentError,
     ConfigError,
@@ -187,14 +188,31 @@ def invalid_request(details: Sequence[Mapping[str, Any]]) -> InvalidRequestError
     faults = []
     for detail in details:
         where = location_of(detail)
-        faults.append(f"{where}: {detail['msg']}" if where else str(detail["msg"]))
+        fault = _fault(detail)
+        faults.append(f"{where}: {fault}" if where else fault)
     faults = list(dict.fromkeys(faults))
     if (more := len(faults) - _MOST_FAULTS) > 0:
         faults[_MOST_FAULTS:] = [f"and {more} more"]
     return InvalidRequestError("; ".join(faults))
 
 
+def _fault(detail: Mapping[str, Any]) -> str:
+    """Say in plain words what one of pydantic's errors is."""
+    match detail["type"]:
+        case "missing":
+            return "is missing"
+        case "extra_forbidden":
+            return "there is no such field"
+        case "json_invalid":
+            return f"the body is no JSON, from character {detail['loc'][-1]} on"
+        case _:
+            return reason(detail)
+
+
 def location_of(detail: Mapping[str, Any]) -> str:
     """Return the field that one of pydantic's errors is about, such as "settings.k"."""
+    if detail["type"] == "json_invalid":
+        # The position in the text is no field.
+        return ""
     parts = [str(part) for part in detail["loc"] if part not in ("body", "query")]
     return ".".join(part[:_LONGEST_NAME] for part in parts)
