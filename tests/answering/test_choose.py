@@ -11,7 +11,7 @@ from ragcore.answering.answerer import Answerer
 from ragcore.answering.choose import answerer_for
 from ragcore.config import RagConfig
 from ragcore.contracts import tier_of
-from ragcore.errors import ComponentError, PluginError, UnsupportedOperation
+from ragcore.errors import ComponentError, PluginError
 from ragcore.types import Tier
 from tests.helpers.table_generator import TableGenerator
 
@@ -33,11 +33,6 @@ def test_a_generator_that_declares_no_tier_gives_steps():
 def test_an_unknown_tier_is_refused(declared):
     with pytest.raises(ComponentError, match="expected one of steps, score, top, text"):
         answerer_for(generator(tier=declared), RagConfig())
-
-
-def test_a_tier_that_nothing_answers_for_is_refused():
-    with pytest.raises(UnsupportedOperation, match="its tier is 'text', not 'steps'"):
-        answerer_for(generator(tier="text"), RagConfig())
 
 
 def test_torch_is_named_where_it_is_missing(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -50,7 +51,7 @@ def test_a_range_ends_where_numbers_of_three_digits_do():
 )
 def test_what_is_left_without_marks_is_the_text_around_them(text):
     marks = marks_in(text, IDS)
-    assert [m.end <= n.start for m, n in zip(marks, marks[1:], strict=False)].count(False) == 0
+    assert all(one.end <= other.start for one, other in itertools.pairwise(marks))
     left = unmarked(text)
     outside = "".join(
         character
