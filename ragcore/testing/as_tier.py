@@ -60,7 +60,7 @@ class AsTexts:
             completions = []
             for draw in range(writing.count if writing.temperature else 1):
                 tokens, _ = self._decode(prompt, (), writing, draw)
-                completions.append(self._completion(tokens))
+                completions.append(self._completion(tokens, writing.stop))
                 meter.add(prompt_tokens=self._read_tokens(prompt), completion_tokens=len(tokens))
             written.append(completions)
         return written
@@ -70,9 +70,11 @@ class AsTexts:
         (question,) = self.generator.encode_answers([prompt.question])
         return len(question)
 
-    def _completion(self, tokens: Sequence[int]) -> Completion:
-        text = self.generator.decode_tokens(tokens).strip()
-        return Completion(text, finished=tokens[-1] in end_tokens(self.generator))
+    def _completion(self, tokens: Sequence[int], stop: Sequence[str]) -> Completion:
+        text = self.generator.decode_tokens(tokens)
+        ends = [text.index(each) for each in stop if each in text]
+        finished = bool(ends) or tokens[-1] in end_tokens(self.generator)
+        return Completion(text[: min(ends, default=len(text))].strip(), finished)
 
     def _decode(
         self, prompt: Prompted, prefix: Sequence[int], writing: Writing, draw: int = 0
