@@ -62,6 +62,7 @@ from ragcore.contracts.training import (
     TrainableGenerator,
     TrainableRetriever,
 )
+from ragcore.tiers import Meter, Tier
 
 __all__ = [
     "ANY_LENGTH",
@@ -79,6 +80,7 @@ __all__ = [
     "Generator",
     "Index",
     "KnownDocuments",
+    "Meter",
     "PassageReader",
     "PassageSource",
     "Prompted",
@@ -91,6 +93,7 @@ __all__ = [
     "TextGenerator",
     "TextScore",
     "TextTokenizer",
+    "Tier",
     "TokenizedEncoder",
     "TokenizedRetriever",
     "TokenizerUser",
