@@ -361,6 +361,14 @@ class Answer:
         return not self.evidence
 
     @property
+    def token_log_probs(self) -> tuple[float, ...]:
+        """[T], log p(y_i|x,y_<i) of each token, marginalised over the passages; sums to `log_prob`.
+
+        Empty for an answer that was not computed here.
+        """
+        return self.candidates[0].token_log_probs if self.candidates else ()
+
+    @property
     def token_count(self) -> int:
         """How many tokens it has; without `tokens`, how many the server wrote for it, or 0."""
         return len(self.tokens) or ((self.usage and self.usage.completion_tokens) or 0)
@@ -402,7 +410,7 @@ class Answer:
         Each evidence has its `source`, with what is known of it, and the `number` of its citation,
         too; `citations` lists them by number.
         With `rag.abstain`, `abstention` holds the text and the log_prob of the abstaining answer.
-        `timings`, `votes` and `usage` are there where they are known.
+        `timings`, `token_log_probs`, `votes` and `usage` are there where they are known.
         """
         from dataclasses import asdict, replace
 
@@ -415,6 +423,8 @@ class Answer:
             del row["timings"]
         if (unknown := self.abstention) is not None:
             row["abstention"] = {"text": unknown.text, "log_prob": unknown.log_prob}
+        if self.token_log_probs:
+            row["token_log_probs"] = list(self.token_log_probs)
         row["closed_book"] = self.closed_book
         numbers = self.evidence_numbers()
         for fields, evidence, number in zip(row["evidence"], self.evidence, numbers, strict=True):

@@ -14,6 +14,7 @@ from ragcore.contracts.encoder import Encoder
 from ragcore.contracts.extensions import supports
 from ragcore.contracts.generator import (
     Generator,
+    PassageReuser,
     Read,
     State,
     WordGenerator,
@@ -82,6 +83,7 @@ __all__ = [
     "KnownDocuments",
     "Meter",
     "PassageReader",
+    "PassageReuser",
     "PassageSource",
     "Prompted",
     "Read",

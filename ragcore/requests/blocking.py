@@ -288,6 +288,17 @@ class Requests:
         ids = [passage_ids] if isinstance(passage_ids, str) else list(passage_ids)
         return without(answer, ids, self.generator, self.config)
 
+    def without_each(self, answer: Answer) -> list[Without]:
+        """Recompute an answer without each of its passages alone, as `without` does.
+
+        Returns:
+            one for each piece of evidence, in its order; none for an answer with fewer than two
+            passages, of which nothing would remain.
+        """
+        if len(answer.evidence) < 2:
+            return []
+        return [self.without(answer, evidence.passage.id) for evidence in answer.evidence]
+
     def _finish(self, answer: Answer) -> None:
         """Pass an answer on to plugins and to the log, which has no text of the question."""
         registry().hook.ragcore_answered(answer=answer)
