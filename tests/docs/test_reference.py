@@ -22,6 +22,7 @@ from ragcore.config import (
     MemoryConfig,
     PipelineConfig,
     RagConfig,
+    WriteConfig,
 )
 from ragcore.config.training import (
     DistillConfig,
@@ -52,6 +53,7 @@ SECTIONS: Final = {
     "rag": RagConfig,
     "rag.abstain": AbstainConfig,
     "rag.confidence": ConfidenceConfig,
+    "rag.write": WriteConfig,
     "train": TrainConfig,
     "train.questions, train.dev": QuestionsConfig,
     "train.lora": LoraConfig,
