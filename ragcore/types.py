@@ -235,13 +235,14 @@ class Candidate:
     """A complete answer that the search reached, with what it takes to leave passages out of it.
 
     Attributes:
-        token_ids: T ids, end-of-sequence included.
+        token_ids: T ids, end-of-sequence included; those of a stop string where one ended it.
         token_log_probs: [T], log p(y_i|x,y_<i), marginalised over the passages.
         priors: [k], the prior that was marginalised over; sums to 1.
         posteriors: `[T][k]`, as `Answer.token_posteriors`.
         spans: for each passage, as `Evidence.spans`.
         text: the text of its tokens, before it is spelled as in a passage.
         dropped_mass: as `Answer.dropped_mass`.
+        draws: with `rag.sample`, the numbers of the draws that came out as this one, from 0.
     """
 
     token_ids: tuple[int, ...]
@@ -251,6 +252,7 @@ class Candidate:
     spans: tuple[tuple[tuple[int, int], ...], ...]
     text: str = ""
     dropped_mass: float = 0.0
+    draws: tuple[int, ...] = ()
 
     @property
     def log_prob(self) -> float:

@@ -94,7 +94,7 @@ def without(
             for hypothesis, candidate in zip(hypotheses, answer.candidates, strict=True)
             if not config.grounded or any(candidate.spans[z] for z in remaining)
         ),
-        key=lambda pair: pair[0].score(config.length_penalty),
+        key=lambda pair: pair[0].score(config.length_penalty, config.repetition_penalty),
         reverse=True,
     )
     if config.abstain is not None and answer.abstention is not None:
@@ -156,6 +156,7 @@ def _renormalized(
         sum(step.log_prob for step in steps),
         finished=True,
         dropped_mass=_dropped_mass(candidate, remaining, steps, marginalize),
+        draws=candidate.draws,
     )
 
 
@@ -193,6 +194,7 @@ def _answer(
         hypothesis.tokens: [candidate.spans[z] for z in remaining]
         for hypothesis, candidate in ranked
     }
+    texts = {hypothesis.tokens: candidate.text for hypothesis, candidate in ranked}
     return make_answer(
         generator,
         marginalize,
@@ -211,4 +213,6 @@ def _answer(
         lambda tokens: spans[tuple(tokens)],
         # A reader has seen these numbers with the passages.
         tuple(answer.evidence_numbers()[z] for z in remaining),
+        # A request may have stop strings of its own.
+        lambda tokens: texts[tuple(tokens)],
     )

@@ -6,7 +6,8 @@ Knows hypotheses and passages; knows nothing of memories, searching or configs.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import nan
 
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from ragcore.decoding.beam import Hypothesis
 from ragcore.marginalization import Marginal
 from ragcore.types import Answer, Candidate, Evidence, Passage
 
-__all__ = ["Retrieved", "Spans", "make_answer"]
+__all__ = ["Retrieved", "Spans", "make_answer", "sample_answers"]
 
 Spans = Callable[[Sequence[int]], Sequence[Sequence[tuple[int, int]]]]
 """Maps an answer's tokens to where it occurs in each passage: character offsets [start, end)."""
@@ -55,6 +56,7 @@ def make_answer(
     version: str,
     spans: Spans | None = None,
     numbers: tuple[int, ...] = (),
+    text_of: Callable[[Sequence[int]], str] | None = None,
 ) -> Answer:
     """Make an answer of the hypothesis that won.
 
@@ -67,23 +69,19 @@ def make_answer(
         version: the version of the memory.
         spans: where an answer occurs in each passage; None where answers are not grounded.
         numbers: as `Answer.numbers`.
+        text_of: returns the text of an answer's tokens; the generator where None.
 
     Raises:
         ComponentError: the generator's `dtype` is not text.
     """
     log_prior = conditioned.prior.log_prior
+    text_of = text_of or generator.decode_tokens
     candidates = [
-        _candidate(generator, hypothesis, log_prior, retrieved, spans) for hypothesis in hypotheses
+        _candidate(text_of, hypothesis, log_prior, retrieved, spans) for hypothesis in hypotheses
     ]
     unknown = conditioned.abstention
     best = candidates[0]
-    if marginalize == "token":
-        # The mean over the answer's tokens.
-        columns = zip(*best.posteriors, strict=True)  # [k] columns of T tokens
-        posterior = [sum(column) / len(best.posteriors) for column in columns]
-    else:
-        # After the last token: p(z|x,y).
-        posterior = list(best.posteriors[-1])
+    posterior = _posterior(best, marginalize)
     evidence = tuple(
         Evidence(*fields)
         for fields in zip(
@@ -92,15 +90,17 @@ def make_answer(
     )
     return Answer(
         question=retrieved.question,
-        text=_text(generator, best.token_ids, evidence),
+        text=_text(generator, best.text, evidence),
         log_prob=hypotheses[0].log_prob,
         evidence=evidence,
         memory=version,
-        tokens=tuple(generator.decode_tokens([token]) for token in best.token_ids),
+        tokens=_token_texts(generator, best.token_ids),
         token_posteriors=best.posteriors,
         token_ids=best.token_ids,
         candidates=tuple(candidates),
-        abstention=_candidate(generator, unknown, retrieved.log_prior, retrieved, None)
+        abstention=_candidate(
+            generator.decode_tokens, unknown, retrieved.log_prior, retrieved, None
+        )
         if unknown
         else None,
         marginalize=marginalize,
@@ -113,8 +113,59 @@ def make_answer(
     )
 
 
+def sample_answers(answer: Answer, generator: Generator) -> list[Answer]:
+    """Return each draw of an answer that was sampled as an answer of its own, in order.
+
+    The first candidate is the answer itself, as it is. The others have their own text, log p and
+    posterior, and are not spelled as in a passage.
+
+    Args:
+        answer: with `rag.sample`; of any other, the answer alone is returned.
+        generator: the one that answered.
+    """
+    by_draw: dict[int, Answer] = {}
+    for candidate in answer.candidates:
+        of_candidate = answer
+        if candidate is not answer.candidates[0]:
+            posterior = _posterior(candidate, answer.marginalize or "token")
+            spread = zip(answer.evidence, posterior, candidate.spans, strict=True)
+            of_candidate = replace(
+                answer,
+                text=candidate.text,
+                log_prob=candidate.log_prob,
+                evidence=tuple(
+                    replace(evidence, posterior=share, spans=spans)
+                    for evidence, share, spans in spread
+                ),
+                tokens=_token_texts(generator, candidate.token_ids),
+                token_posteriors=candidate.posteriors,
+                token_ids=candidate.token_ids,
+                candidates=(candidate,),
+                dropped_mass=candidate.dropped_mass,
+                # Stands for the probability that the model gives it.
+                confidence=nan,
+                withheld=False,
+            )
+        by_draw |= dict.fromkeys(candidate.draws, of_candidate)
+    return [by_draw[draw] for draw in sorted(by_draw)] or [answer]
+
+
+def _posterior(candidate: Candidate, marginalize: Marginal) -> list[float]:
+    """Compute what `Evidence.posterior` is by a candidate."""
+    if marginalize == "token":
+        # The mean over the answer's tokens.
+        columns = zip(*candidate.posteriors, strict=True)  # [k] columns of T tokens
+        return [sum(column) / len(candidate.posteriors) for column in columns]
+    # After the last token: p(z|x,y).
+    return list(candidate.posteriors[-1])
+
+
+def _token_texts(generator: Generator, token_ids: Sequence[int]) -> tuple[str, ...]:
+    return tuple(generator.decode_tokens([token]) for token in token_ids)
+
+
 def _candidate(
-    generator: Generator,
+    text_of: Callable[[Sequence[int]], str],
     hypothesis: Hypothesis,
     log_prior: Tensor,
     retrieved: Retrieved,
@@ -128,19 +179,19 @@ def _candidate(
         priors=tuple(log_prior.exp().tolist()) if passages else (),
         posteriors=tuple(step.posterior if passages else () for step in steps),
         spans=tuple(map(tuple, spans(hypothesis.tokens))) if spans else ((),) * len(passages),
-        text=generator.decode_tokens(hypothesis.tokens),
+        text=text_of(hypothesis.tokens),
         dropped_mass=hypothesis.dropped_mass,
+        draws=hypothesis.draws,
     )
 
 
-def _text(generator: Generator, tokens: Sequence[int], evidence: Sequence[Evidence]) -> str:
-    """Spell the answer as the passage of highest posterior that contains it does."""
+def _text(generator: Generator, text: str, evidence: Sequence[Evidence]) -> str:
+    """Spell the answer's text as the passage of highest posterior that contains it does."""
     supporting = sorted(evidence, key=lambda hit: hit.posterior or 0.0, reverse=True)
     for hit in supporting:
         if hit.spans:
             start, end = hit.spans[0]
             return hit.passage.text[start:end]
-    text = generator.decode_tokens(tokens)
     if "uncased" not in generator.capabilities:
         return text
     return surface_form(text, (hit.passage.text for hit in supporting)) or text
