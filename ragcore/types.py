@@ -269,10 +269,12 @@ class Answer:
         text: the answer. Where the generator's text has lost its case, or the answer is grounded,
             it is spelled as in the passage of highest posterior that contains it.
         log_prob: log p(y|x), marginalised over the passages (paper, section 2.1), end-of-sequence
-            included. With `rag.abstain` it is conditional on the passages' answering, unless the
-            answer is the abstaining one; how probable that is says `abstention.log_prob`. With
-            `rag.drop_below` it is a lower bound; see `dropped_mass`. None where the generator gives
-            text alone, so that no probability is known.
+            included, or the tokens of the stop string that ended it. It is the model's, also where
+            `rag.sample` or `rag.repetition_penalty` chose by other numbers. With `rag.abstain` it
+            is conditional on the passages' answering, unless the answer is the abstaining one; how
+            probable that is says `abstention.log_prob`. With `rag.drop_below` it is a lower bound;
+            see `dropped_mass`. None where the generator gives text alone, so that no probability is
+            known.
         evidence: the k passages, best hit first. With `rag.abstain` a better hit may have a lower
             prior.
         memory: the version of the memory that was searched.
@@ -281,7 +283,8 @@ class Answer:
             posterior after the prefix y_1..i.
         token_ids: the ids of `tokens`, in the generator's vocabulary.
         candidates: the answers that the search reached, best first, beginning with this one; more
-            than one with several beams, or by thorough decoding. `Rag.without` needs them.
+            than one with several beams, or by thorough decoding. With `rag.sample`, the different
+            ones of the n that were drawn. `Rag.without` needs them.
         abstention: with `rag.abstain`, the abstaining answer under the unconditioned prior; its
             `log_prob` is log p(unknown|x). None without `rag.abstain`.
         timings: how long each stage took; None for an answer that was not computed here. Answers
@@ -312,6 +315,9 @@ class Answer:
         votes: where the generator gives text alone: the different answers that it gave, with the
             share of each, by falling share, this one first. Empty otherwise.
         usage: what a generator behind an API counted; None for one in this process.
+        rewritten_question: with `rag.rewrite`, the stand-alone question that was made of `question`
+            and the conversation before it, and that was searched for and read in its place. None
+            where it was not changed.
     """
 
     question: str
@@ -339,6 +345,7 @@ class Answer:
     tier: Tier = "steps"
     votes: tuple[Vote, ...] = ()
     usage: Usage | None = None
+    rewritten_question: str | None = None
 
     def __post_init__(self) -> None:
         if self.log_prob is None:
@@ -360,6 +367,15 @@ class Answer:
         # log(1 + dropped mass / p); the larger term is factored out.
         ratio = log(self.dropped_mass) - self.log_prob
         return max(ratio, 0.0) + log1p(exp(-abs(ratio)))
+
+    @property
+    def samples(self) -> tuple[Candidate, ...]:
+        """With `rag.sample`, the candidate that each draw came out as, in the order of the draws.
+
+        Empty where nothing was drawn. `Rag.samples` makes answers of them.
+        """
+        by_draw = {draw: candidate for candidate in self.candidates for draw in candidate.draws}
+        return tuple(by_draw[draw] for draw in sorted(by_draw))
 
     def by_prior(self) -> list[int]:
         """Return the positions of the evidence by falling prior; equal ones by falling score."""
@@ -389,19 +405,24 @@ class Answer:
         Each evidence has its `source`, with what is known of it, and the `number` of its citation,
         too; `citations` lists them by number.
         With `rag.abstain`, `abstention` holds the text and the log_prob of the abstaining answer.
-        `timings`, `votes` and `usage` are there where they are known.
+        `timings`, `votes`, `usage` and `rewritten_question` are there where they are known, and
+        with `rag.sample` the `samples`: the text and the log_prob of each draw.
         """
         from dataclasses import asdict, replace
 
         row = asdict(replace(self, candidates=(), abstention=None))
         del row["candidates"], row["abstention"], row["numbers"], row["marginalize"]
-        for name in ("votes", "usage"):
+        for name in ("votes", "usage", "rewritten_question"):
             if not row[name]:
                 del row[name]
         if self.timings is None:
             del row["timings"]
         if (unknown := self.abstention) is not None:
             row["abstention"] = {"text": unknown.text, "log_prob": unknown.log_prob}
+        if samples := self.samples:
+            row["samples"] = [
+                {"text": sample.text, "log_prob": sample.log_prob} for sample in samples
+            ]
         row["closed_book"] = self.closed_book
         numbers = self.evidence_numbers()
         for fields, evidence, number in zip(row["evidence"], self.evidence, numbers, strict=True):

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -108,6 +108,7 @@ def without(
     if ranked:
         winner = _answer(answer, ranked, remaining, generator, marginalize)
         winner = with_confidence(winner, config.confidence)
+        winner = replace(winner, rewritten_question=answer.rewritten_question)
     same = hypotheses[0]
     return Without(tuple(passage_ids), same.log_prob, winner, len(hypotheses), same.dropped_mass)
 

@@ -16,6 +16,8 @@ from ragcore.config.models import (
     MemoryConfig,
     PipelineConfig,
     RagConfig,
+    RewriteConfig,
+    SampleConfig,
 )
 from ragcore.config.schema import config_schema
 
@@ -26,6 +28,8 @@ __all__ = [
     "MemoryConfig",
     "PipelineConfig",
     "RagConfig",
+    "RewriteConfig",
+    "SampleConfig",
     "config_schema",
     "fill_config",
     "load_component",

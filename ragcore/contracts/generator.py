@@ -74,7 +74,9 @@ class Generator(Component, Protocol):
 
         Where an answer's text so far may change by further tokens in more than its last character,
         as that of word pieces, the generator may have a method `decode_prefix` with the same
-        arguments, for streaming: it returns the text that no further token changes.
+        arguments, for streaming: it returns the text that no further token changes. Where this
+        method changes white space, the generator may have a method `decode_verbatim` with the same
+        arguments, for stop strings: it returns the text as it was written, line breaks included.
         """
         ...
 

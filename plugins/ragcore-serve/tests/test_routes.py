@@ -30,7 +30,7 @@ def test_an_answer_is_that_of_the_python_api(client):
     (answer,) = reply.json()["answers"]
     as_json = json.loads(json.dumps({**expected.to_dict(), "pipeline": "world"}))
     assert untimed(answer) == untimed(as_json)
-    assert set(answer["timings"]) == {"search", "read", "decode", "total"}
+    assert set(answer["timings"]) == {"search", "read", "decode", "total", "rewrite"}
 
 
 def test_get_answers_as_post_does(client):

@@ -43,6 +43,7 @@ from ragcore_transformers.tokenizing import (
     plain_text,
     question_fault,
     settled_text,
+    verbatim_text,
 )
 from ragcore_transformers.words import WordEncoder
 
@@ -168,6 +169,12 @@ class Causal:
         tokens = [token for token in token_ids if token not in self._ends.ids]
         text = plain_text(self.tokenizer, self._thinking.without_tokens(tokens))
         return self._thinking.without_text(text)
+
+    def decode_verbatim(self, token_ids: Sequence[int]) -> str:
+        """Return the text of target ids without thinking, line breaks included."""
+        tokens = [token for token in token_ids if token not in self._ends.ids]
+        text = verbatim_text(self.tokenizer, self._thinking.without_tokens(tokens))
+        return self._thinking.outside(text)
 
     def decode_prefix(self, token_ids: Sequence[int]) -> str:
         """Return the text of an answer's first tokens that no further token changes."""
