@@ -67,7 +67,8 @@ class Metrics:
         self.stage_seconds = Histogram(
             "ragcore_stage_seconds",
             "Time of each stage: waiting in the queue, rewrite, search, read, decode, score, and "
-            "opening a version. Questions that are answered together share one search, read and decode.",
+            "opening a version. Questions that are answered together share one search, read and "
+            "decode.",
             ("stage",),
             buckets=_STAGE_SECONDS,
             registry=self._registry,
