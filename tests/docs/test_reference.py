@@ -21,6 +21,8 @@ from ragcore.config import (
     MemoryConfig,
     PipelineConfig,
     RagConfig,
+    RewriteConfig,
+    SampleConfig,
 )
 from ragcore.config.training import (
     DistillConfig,
@@ -51,6 +53,8 @@ SECTIONS: Final = {
     "rag": RagConfig,
     "rag.abstain": AbstainConfig,
     "rag.confidence": ConfidenceConfig,
+    "rag.sample": SampleConfig,
+    "rag.rewrite": RewriteConfig,
     "train": TrainConfig,
     "train.questions, train.dev": QuestionsConfig,
     "train.lora": LoraConfig,
