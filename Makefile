@@ -2,11 +2,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-PLUGINS = ragcore-bm25 ragcore-documents ragcore-faiss ragcore-serve ragcore-static \
+PLUGINS = ragcore-bm25 ragcore-documents ragcore-faiss ragcore-openai ragcore-serve ragcore-static \
     ragcore-transformers ragcore-wikipedia ragcore-world
 EDITABLE = $(foreach plugin,$(PLUGINS),-e plugins/$(plugin))
-# hnswlib comes as source: its tests are left out where there is no compiler.
-COMPILED = $(if $(shell command -v c++),ragcore-hnswlib)
+# hnswlib comes as source: its tests are left out where there is no compiler. So does llama.cpp, which
+# takes minutes to compile: LLAMACPP=1 make test includes its tests.
+COMPILED = $(if $(shell command -v c++),ragcore-hnswlib) $(if $(LLAMACPP),ragcore-llamacpp)
 TESTABLE = $(foreach plugin,$(PLUGINS) $(COMPILED),-e plugins/$(plugin)[test])
 
 .PHONY: demo test test-fast test-engines test-prereleases check docs dist bench format changelog clean

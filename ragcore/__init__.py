@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     )
     from ragcore.views.answer import answer_view
     from ragcore.views.console import TerminalConsole
-    from ragcore.views.heatmap import write_heatmap
+    from ragcore.views.page import write_page
 
 __version__ = "0.1.0"
 
@@ -78,7 +78,7 @@ _HOMES = {
     "build_memory": "ragcore.build",
     "open_memory": "ragcore.build",
     "update_memory": "ragcore.build",
-    "write_heatmap": "ragcore.views.heatmap",
+    "write_page": "ragcore.views.page",
     "evaluate": "ragcore.evaluation.running",
     "experiment": "ragcore.experiments.api",
     "hookimpl": "ragcore.hookspecs",
@@ -117,7 +117,7 @@ __all__ = [
     "build_memory",
     "open_memory",
     "update_memory",
-    "write_heatmap",
+    "write_page",
     "evaluate",
     "experiment",
     "hookimpl",

@@ -235,7 +235,8 @@ class Candidate:
     """A complete answer that the search reached, with what it takes to leave passages out of it.
 
     Attributes:
-        token_ids: T ids, end-of-sequence included; those of a stop string where one ended it.
+        token_ids: T ids, end-of-sequence included, or those of the stop string that ended it; empty
+            where the generator gives no ids.
         token_log_probs: [T], log p(y_i|x,y_<i), marginalised over the passages.
         priors: [k], the prior that was marginalised over; sums to 1.
         posteriors: `[T][k]`, as `Answer.token_posteriors`.
@@ -243,6 +244,9 @@ class Candidate:
         text: the text of its tokens, before it is spelled as in a passage.
         dropped_mass: as `Answer.dropped_mass`.
         draws: with `rag.sample`, the numbers of the draws that came out as this one, from 0.
+        tokens: as `Answer.tokens`, where there are no `token_ids` to decode; otherwise empty.
+        slack: with tier `top`, `[T][k]`: by how much p(y_i|x,z,y_<i) may exceed what was summed.
+            Empty otherwise.
     """
 
     token_ids: tuple[int, ...]
@@ -253,6 +257,8 @@ class Candidate:
     text: str = ""
     dropped_mass: float = 0.0
     draws: tuple[int, ...] = ()
+    tokens: tuple[str, ...] = ()
+    slack: tuple[tuple[float, ...], ...] = ()
 
     @property
     def log_prob(self) -> float:
@@ -272,16 +278,19 @@ class Answer:
             included, or the tokens of the stop string that ended it. It is the model's, also where
             `rag.sample` or `rag.repetition_penalty` chose by other numbers. With `rag.abstain` it
             is conditional on the passages' answering, unless the answer is the abstaining one; how
-            probable that is says `abstention.log_prob`. With `rag.drop_below` it is a lower bound;
-            see `dropped_mass`. None where the generator gives text alone, so that no probability is
-            known.
+            probable that is says `abstention.log_prob`. With `rag.drop_below`, and with tier
+            `top`, it is a lower bound; see `dropped_mass`. None where no probability is known: the
+            generator gives text alone, or an answer of tier `top` was cut at `rag.max_new_tokens`
+            and its end is in no passage's top.
         evidence: the k passages, best hit first. With `rag.abstain` a better hit may have a lower
             prior.
         memory: the version of the memory that was searched.
-        tokens: the text of each of the T tokens, end-of-sequence included.
+        tokens: the text of each of the T tokens, end-of-sequence included, unless the answer was
+            cut where its end has no log p. Empty where the generator gives text alone.
         token_posteriors: `[T][k]`, p(z|x,y_<=i); rows sum to 1. For RAG-Sequence row i is the
             posterior after the prefix y_1..i.
-        token_ids: the ids of `tokens`, in the generator's vocabulary.
+        token_ids: the ids of `tokens`, in the generator's vocabulary; empty where the generator
+            gives none.
         candidates: the answers that the search reached, best first, beginning with this one; more
             than one with several beams, or by thorough decoding. With `rag.sample`, the different
             ones of the n that were drawn. `Rag.without` needs them.
@@ -297,7 +306,8 @@ class Answer:
             the search found all that it could return.
         dtype: of the generator's weights, such as "float32", "bfloat16" or "int8", also where the
             pipeline says `auto`; None for a generator that does not say.
-        dropped_mass: p(y|x) is at least exp(`log_prob`), and at most that plus this. 0 unless
+        dropped_mass: p(y|x) is at least exp(`log_prob`), and at most that plus this; where
+            `log_prob` is None with tier `top`, p(y|x) is at most this. 0 unless
             `rag.drop_below` let passages be dropped (ragcore/decoding/dropping.py), or the
             generator gives the most probable tokens only (tier `top`).
         filter_notes: what the user of `where` should know, in sentences: that no passage has a
@@ -314,7 +324,8 @@ class Answer:
         tier: what the generator gave, which decides what is known of the answer; see `Tier`.
         votes: where the generator gives text alone: the different answers that it gave, with the
             share of each, by falling share, this one first. Empty otherwise.
-        usage: what a generator behind an API counted; None for one in this process.
+        usage: what a generator behind an API counted; None for one in this process, and for an
+            answer without some passages.
         rewritten_question: with `rag.rewrite`, the stand-alone question that was made of `question`
             and the conversation before it, and that was searched for and read in its place. None
             where it was not changed.
@@ -358,6 +369,19 @@ class Answer:
     def closed_book(self) -> bool:
         """Whether no passage was retrieved, so that the generator answered alone."""
         return not self.evidence
+
+    @property
+    def token_log_probs(self) -> tuple[float, ...]:
+        """[T], log p(y_i|x,y_<i) of each token, marginalised over the passages; sums to `log_prob`.
+
+        Empty for an answer that was not computed here.
+        """
+        return self.candidates[0].token_log_probs if self.candidates else ()
+
+    @property
+    def token_count(self) -> int:
+        """How many tokens it has; without `tokens`, how many the server wrote for it, or 0."""
+        return len(self.tokens) or ((self.usage and self.usage.completion_tokens) or 0)
 
     @property
     def log_prob_gap(self) -> float:
@@ -405,8 +429,8 @@ class Answer:
         Each evidence has its `source`, with what is known of it, and the `number` of its citation,
         too; `citations` lists them by number.
         With `rag.abstain`, `abstention` holds the text and the log_prob of the abstaining answer.
-        `timings`, `votes`, `usage` and `rewritten_question` are there where they are known, and
-        with `rag.sample` the `samples`: the text and the log_prob of each draw.
+        `timings`, `token_log_probs`, `votes`, `usage` and `rewritten_question` are there where they
+        are known, and with `rag.sample` the `samples`: the text and the log_prob of each draw.
         """
         from dataclasses import asdict, replace
 
@@ -419,6 +443,8 @@ class Answer:
             del row["timings"]
         if (unknown := self.abstention) is not None:
             row["abstention"] = {"text": unknown.text, "log_prob": unknown.log_prob}
+        if self.token_log_probs:
+            row["token_log_probs"] = list(self.token_log_probs)
         if samples := self.samples:
             row["samples"] = [
                 {"text": sample.text, "log_prob": sample.log_prob} for sample in samples

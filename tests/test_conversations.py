@@ -184,7 +184,5 @@ def test_a_generator_of_texts_rewrites_by_its_own_prompt():
     ["{question}", "{history}", "{history} {question} {title}", "{history} {question!r}"],
 )
 def test_a_template_has_the_history_and_the_question(template):
-    with pytest.raises(ValidationError, match=r"must have the fields .* and no others"):
+    with pytest.raises(ValidationError, match=r"must hold {history} and {question} once each"):
         RewriteConfig(template=template)
-    with pytest.raises(ValidationError, match="is no template"):
-        RewriteConfig(template="{history} {question")

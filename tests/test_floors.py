@@ -30,6 +30,7 @@ OPEN_TO_PLUGINS: Final = {
     "marginalization",
     "postings",
     "process",
+    "prompts",
     "registry",
     "scaling",
     "types",

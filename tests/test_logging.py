@@ -179,6 +179,15 @@ def test_a_command_logs_as_its_options_say(pipeline, capsys):
     assert not is_quiet()
 
 
+@pytest.mark.parametrize("option", ["-v", "-vv", "--quiet", "--log-json"])
+def test_an_option_about_logging_behind_the_command_is_referred_before_it(option, capsys):
+    assert main(["check", "pipeline.yaml", option]) == 2
+    err = capsys.readouterr().err
+    assert err.endswith(f"{option} stands before the command: ragcore {option} check …\n")
+    assert main(["check", "pipeline.yaml", "--none"]) == 2
+    assert "stands before" not in capsys.readouterr().err
+
+
 def test_an_error_is_a_line_of_json_too(pipeline, capsys):
     assert main(["--log-json", "memory", "verify", str(pipeline), "nothing"]) == 2
     (line,) = capsys.readouterr().err.splitlines()

@@ -1,6 +1,7 @@
-"""Answer questions with a generator: read the retrieved passages, condition, decode, score.
+"""Answer by log-probs of each token: read the retrieved passages, condition, decode, score.
 
-Knows generators and priors; knows nothing of memories: `retrieve.py` retrieves before, and
+For generators of the tier `steps`; `choose.py` imports this module, and with it torch, when there
+is one. Knows generators and priors; knows nothing of memories: `retrieve.py` retrieves before, and
 `rag.py` handles requests.
 """
 
@@ -21,8 +22,9 @@ from ragcore.answering.streaming import TextStream, common_prefix
 from ragcore.config import RagConfig
 from ragcore.contracts import Generator, Read, WordGenerator, supports
 from ragcore.decoding.abstention import Conditioned, condition
-from ragcore.decoding.beam import BeamSearch, Hypothesis
+from ragcore.decoding.beam import BeamSearch
 from ragcore.decoding.grounding import Grounding
+from ragcore.decoding.hypotheses import Hypothesis
 from ragcore.decoding.question_prior import QuestionPrior
 from ragcore.decoding.rules import DecodingOptions
 from ragcore.decoding.sampling import Sampling, SamplingOptions, chances
@@ -260,15 +262,17 @@ class Answerer:
         )
 
     def _answer(self, question: _OpenQuestion, version: str) -> Answer:
-        grounding = question.grounding
+        grounding, conditioned = question.grounding, question.conditioned
         answer = make_answer(
             self.generator,
             self.config.marginalize,
             question.retrieved,
-            question.conditioned,
+            conditioned.prior.log_prior.exp().tolist(),
             question.hypotheses,
             version,
-            grounding.spans if grounding else None,
+            abstention=conditioned.abstention,
+            abstains=conditioned.abstains,
+            spans=grounding.spans if grounding else None,
             text_of=self._stop.text,
         )
         return with_confidence(answer, self.config.confidence)

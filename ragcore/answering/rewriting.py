@@ -11,17 +11,19 @@ Knows generators; knows nothing of memories.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
-
-import torch
 
 from ragcore.answering.conversation import Turn, written
 from ragcore.config import RewriteConfig
-from ragcore.contracts import Generator, Prompted, Writing, tier_of
-from ragcore.decoding.beam import BeamSearch
-from ragcore.decoding.question_prior import QuestionPrior
+from ragcore.contracts import (
+    AnyGenerator,
+    Generator,
+    Prompted,
+    TextGenerator,
+    Writing,
+    gives_texts,
+    steps_of,
+)
 from ragcore.decoding.rules import DecodingOptions
-from ragcore.decoding.token import RagToken
 from ragcore.errors import QuestionError
 from ragcore.questions.texts import fault_of
 from ragcore.tiers import Meter
@@ -29,9 +31,8 @@ from ragcore.tiers import Meter
 __all__ = ["rewritten"]
 
 
-@torch.inference_mode()
 def rewritten(
-    generator: Generator,
+    generator: AnyGenerator,
     config: RewriteConfig,
     questions: Sequence[str],
     history: Sequence[Turn],
@@ -61,10 +62,11 @@ def rewritten(
             for question in questions
         ]
         try:
-            if tier_of(generator) == "steps":
-                lines = _decoded(generator, config, prompts, check)
-            else:
+            if gives_texts(generator):
                 lines = _completed(generator, config, prompts)
+            else:
+                steps = steps_of(generator, "rag.rewrite")
+                lines = _decoded(steps, config, prompts, check)
         except QuestionError:
             # Longer than the model's input: the next attempt has a turn less.
             continue
@@ -91,7 +93,13 @@ def _decoded(
     Raises:
         QuestionError: a prompt is longer than the model's input.
     """
-    read = generator.read(prompts, [None] * len(prompts))
+    # Needs the libraries of models.
+    import torch
+
+    from ragcore.decoding.beam import BeamSearch
+    from ragcore.decoding.question_prior import QuestionPrior
+    from ragcore.decoding.token import RagToken
+
     certain = torch.zeros(1, device=generator.device)  # p(z|x) = 1
     pairs = torch.arange(len(prompts), device=generator.device)
     priors = [QuestionPrior(pairs[i : i + 1], certain) for i in range(len(prompts))]
@@ -102,11 +110,18 @@ def _decoded(
         forced_bos_token_id=generator.forced_bos_token_id,
         stops=lambda tokens: "\n" in _verbatim(generator, tokens),
     )
-    hypotheses = BeamSearch(RagToken(generator, read, priors), options, check=check).run()
+    with torch.inference_mode():
+        if hasattr(generator, "read_prompts"):
+            read = generator.read_prompts(prompts)
+        else:
+            read = generator.read(prompts, [None] * len(prompts))
+        hypotheses = BeamSearch(RagToken(generator, read, priors), options, check=check).run()
     return [_verbatim(generator, best.tokens) for best, *_ in hypotheses]
 
 
-def _completed(generator: Any, config: RewriteConfig, prompts: Sequence[str]) -> list[str]:
+def _completed(
+    generator: TextGenerator, config: RewriteConfig, prompts: Sequence[str]
+) -> list[str]:
     """Let a generator of texts write what follows each prompt.
 
     Raises:

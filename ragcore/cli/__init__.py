@@ -51,6 +51,7 @@ COMMANDS: Final = {
 
 _INTERRUPTED: Final = 130
 _PIPE_CLOSED: Final = 1
+_WRONG_USAGE: Final = 2
 _TRACEBACK: Final = "RAGCORE_TRACEBACK"
 """The environment variable that asks for tracebacks of plugins' errors."""
 
@@ -245,7 +246,11 @@ def _run_command(name: str, arguments: list[str]) -> int:
         # Typer prints its own errors about arguments, and then raises SystemExit.
         command.main(args=arguments, prog_name=f"ragcore {name}")
     except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        if code == _WRONG_USAGE:
+            for option in sorted({*LOG_OPTIONS, "-vv"}.intersection(arguments)):
+                print_error(f"{option} stands before the command: ragcore {option} {name} …")
+        return code
     return 0
 
 

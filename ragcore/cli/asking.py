@@ -4,17 +4,36 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-from ragcore.errors import QuestionError, StreamError
+from ragcore.cli.arguments import is_override
+from ragcore.errors import ConfigError, QuestionError, StreamError
 from ragcore.questions.texts import LONGEST_QUESTION
 
-__all__ = ["filter_notes_unlogged", "questions_of"]
+__all__ = ["check_one_question", "filter_notes_unlogged", "questions_of"]
 
 _MOST_BYTES: Final = 4 * LONGEST_QUESTION + 2
 """Of a line, as no character of UTF-8 has more than four: a longer one is not read to its end."""
+
+
+def check_one_question(overrides: Sequence[str]) -> None:
+    """Refuse a further question where changes to the file are expected.
+
+    Args:
+        overrides: the arguments behind the question.
+
+    Raises:
+        ConfigError: one of them is words of a question.
+    """
+    for argument in overrides:
+        if "=" not in argument or (len(argument.split()) > 1 and not is_override(argument)):
+            raise ConfigError(
+                f"{argument!r} follows the question, where changes such as rag.k=10 are expected: "
+                "write several questions to standard input, one a line, and - in place of the "
+                "question; quote a question of several words"
+            )
 
 
 def questions_of(argument: str) -> Iterator[str]:

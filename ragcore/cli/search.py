@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 import typer
 
 from ragcore.cli.arguments import OverridesArgument, PipelineArgument, is_override
-from ragcore.cli.asking import filter_notes_unlogged, questions_of
+from ragcore.cli.asking import check_one_question, filter_notes_unlogged, questions_of
 from ragcore.errors import ConfigError, QuestionError
 from ragcore.views.output import neutral, print_json, print_text, terminal_stream
 
@@ -77,6 +77,7 @@ def search(
     if questions is not None and question is not None and is_override(question):
         settings.insert(0, question)
         question = None
+    check_one_question(settings)
     _check_options(question, questions, format, limit, as_json, trec, tag)
     config = load_config(pipeline, settings)
     allowed = None if where is None else where_from_json(where)

@@ -37,12 +37,16 @@ def train(
     """Train through the marginal, and write a pipeline's folder for `ragcore ask`."""
     from ragcore.config import load_config
     from ragcore.errors import ConfigError
+    from ragcore.evaluation.choosing import make_metrics
     from ragcore.training import train as fine_tune
     from ragcore.views.console import TerminalConsole
 
     if resume and fresh:
         raise ConfigError("--resume continues and --fresh starts over: give one of them")
     config = load_config(pipeline, overrides or ())
+    if config.train is not None and config.train.dev is not None:
+        # What measuring `dev` lacks is known before hours of training.
+        make_metrics()
     console = TerminalConsole(stderr=True)
     with training_bar(console) as report:
         trained = fine_tune(config, resume=resume, fresh=fresh, report=report)

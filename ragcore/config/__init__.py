@@ -18,6 +18,7 @@ from ragcore.config.models import (
     RagConfig,
     RewriteConfig,
     SampleConfig,
+    WriteConfig,
 )
 from ragcore.config.schema import config_schema
 
@@ -30,6 +31,7 @@ __all__ = [
     "RagConfig",
     "RewriteConfig",
     "SampleConfig",
+    "WriteConfig",
     "config_schema",
     "fill_config",
     "load_component",

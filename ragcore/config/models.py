@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from string import Formatter
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
@@ -12,6 +11,7 @@ from ragcore.config.training import TrainConfig
 from ragcore.contracts import Corpus, Generator, Retriever
 from ragcore.embeddings.location import DEFAULT_GIB
 from ragcore.filters.expressions import faults_of
+from ragcore.prompts.settings import check_template
 from ragcore.registry.components import ComponentConfig, ComponentSpec, ConfigPath
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "RewriteConfig",
     "SampleConfig",
     "StoreConfig",
+    "WriteConfig",
 ]
 
 
@@ -88,6 +89,40 @@ class ConfidenceConfig(ComponentConfig):
         return self
 
 
+class WriteConfig(ComponentConfig):
+    """How texts are written by a generator that gives no log-probs of the whole vocabulary."""
+
+    candidates: int = Field(
+        default=1,
+        ge=1,
+        description="texts for each passage; several need a temperature above 0",
+    )
+    temperature: float = Field(
+        default=0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="0 writes the most probable token each time; above 0 tokens are drawn",
+    )
+    top_p: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="tokens are drawn from the smallest set of this probability",
+    )
+    seed: int | None = Field(
+        default=0, description="of the draws; null leaves it to the generator's server"
+    )
+
+    @model_validator(mode="after")
+    def _draws_several(self) -> Self:
+        if self.candidates > 1 and not self.temperature:
+            raise ValueError(
+                f"candidates ({self.candidates}) would be the same text each time: set a "
+                "temperature above 0, such as 0.8, or candidates to 1"
+            )
+        return self
+
+
 class SampleConfig(ComponentConfig):
     """How answers are drawn by chance, in place of a search for the most probable one."""
 
@@ -128,21 +163,8 @@ class RewriteConfig(ComponentConfig):
 
     @field_validator("template")
     @classmethod
-    def _has_both_fields(cls, template: str) -> str:
-        try:
-            parts = list(Formatter().parse(template))
-        except ValueError as error:
-            raise ValueError(
-                f"is no template ({error}): write braces that are text twice, {{{{ and }}}}"
-            ) from None
-        names = [name for _, name, _, _ in parts if name is not None]
-        plain = all(not form and conversion is None for _, _, form, conversion in parts)
-        if set(names) != {"history", "question"} or not plain:
-            raise ValueError(
-                "must have the fields {history} and {question}, and no others, found "
-                + (", ".join(f"{{{name}}}" for name in names) or "none")
-            )
-        return template
+    def _check_template(cls, template: str) -> str:
+        return check_template(template, ("history", "question"))
 
 
 class RagConfig(ComponentConfig):
@@ -204,6 +226,11 @@ class RagConfig(ComponentConfig):
     )
     abstain: AbstainConfig | None = Field(
         default=None, description="when to answer that the passages do not say; null never does"
+    )
+    write: WriteConfig | None = Field(
+        default=None,
+        description="how a generator of tier score or text writes; null writes one text for each "
+        "passage, at temperature 0",
     )
     confidence: ConfidenceConfig | None = Field(
         default=None,

@@ -12,16 +12,15 @@ like any other's, also at the length limit; or its text has come to a stop strin
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-import torch
-from torch import Tensor
-
+from ragcore.arrays import without_gradient
+from ragcore.decoding.hypotheses import Hypothesis, Step, shared_steps
 from ragcore.decoding.rules import Constraint, DecodingOptions, Rule, rule
 
-__all__ = ["BeamSearch", "Hypothesis", "PrefixModel", "Step", "shared_steps"]
+__all__ = ["BeamSearch", "PrefixModel"]
 
 
 class PrefixModel(Protocol):
@@ -38,99 +37,22 @@ class PrefixModel(Protocol):
         """Return for each prefix at most `width` tokens that its rule allows, with log-probs."""
         ...
 
-    def marginals(self) -> Iterator[Tensor]:
-        """Yield log p(y_i|x,y_<i) of every token, [V], for each prefix in order."""
-        ...
-
     def posteriors(self, rows: Sequence[int], tokens: Sequence[int]) -> list[tuple[float, ...]]:
         """Compute p(z|x,y) over the passages, where tokens[i] follows prefix rows[i]."""
         ...
 
-    def dropped_masses(self, rows: Sequence[int], log_probs: Sequence[float]) -> list[float]:
-        """Compute the most that passages no longer decoded would add to p(y|x).
+    def dropped_masses(
+        self, rows: Sequence[int], tokens: Sequence[int], log_probs: Sequence[float]
+    ) -> list[float]:
+        """Compute the most that what is not summed would add to p(y|x).
 
-        A token of log_probs[i] follows prefix rows[i]; 0 where no passage was dropped.
+        tokens[i], of log_probs[i], follows prefix rows[i]; 0 where all is summed.
         """
         ...
 
     def extend(self, rows: Sequence[int], tokens: Sequence[int]) -> None:
         """Keep prefixes `rows`, in this order, each followed by its token; rows may repeat."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One token of a hypothesis.
-
-    Attributes:
-        token: its id.
-        log_prob: log p(y_i|x,y_<i), marginalised over the passages.
-        posterior: p(z|x,y_<=i) of each of the k passages; 0 where z is no longer decoded.
-    """
-
-    token: int
-    log_prob: float
-    posterior: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Hypothesis:
-    """A prefix of an answer or, once `finished`, a complete answer, with its log-prob.
-
-    Where passages were dropped, p(y|x) is at most `dropped_mass` above the exponential of
-    `log_prob`, and not below it (dropping.py). Where answers are drawn, `draws` are the numbers of
-    those that came out as this one, from 0 (sampling.py).
-    """
-
-    steps: tuple[Step, ...] = ()
-    log_prob: float = 0.0
-    finished: bool = False
-    dropped_mass: float = 0.0
-    draws: tuple[int, ...] = ()
-
-    @property
-    def tokens(self) -> tuple[int, ...]:
-        """Return the token ids; once finished, with what ended it."""
-        return tuple(step.token for step in self.steps)
-
-    def score(self, length_penalty: float, repetition_penalty: float = 1.0) -> float:
-        """Compute what hypotheses are ranked by: log p / length ** length_penalty.
-
-        The log p of a token that came before counts `repetition_penalty` times in this.
-        """
-        total = self.log_prob
-        if repetition_penalty != 1:
-            before: set[int] = set()
-            for step in self.steps:
-                if step.token in before:
-                    total += (repetition_penalty - 1) * step.log_prob
-                before.add(step.token)
-        return total / float(max(len(self.steps), 1) ** length_penalty)
-
-    def ends_with(self, token: int, options: DecodingOptions) -> bool:
-        """Return whether the prefix is a complete answer with one more token."""
-        if token == options.eos_token_id:
-            return True
-        return options.stops is not None and options.stops((*self.tokens, token))
-
-    def followed_by(self, step: Step, finished: bool, dropped_mass: float) -> Hypothesis:
-        """Return the prefix with one more token, and with its dropped mass."""
-        return Hypothesis(
-            (*self.steps, step), self.log_prob + step.log_prob, finished, dropped_mass
-        )
-
-
-def shared_steps(hypotheses: Sequence[Hypothesis]) -> tuple[Step, ...]:
-    """Return the steps that all of these hypotheses, at least one, begin with."""
-    shared = hypotheses[0].steps
-    for hypothesis in hypotheses[1:]:
-        length = 0
-        for step, other in zip(shared, hypothesis.steps, strict=False):
-            if step.token != other.token:
-                break
-            length += 1
-        shared = shared[:length]
-    return shared
 
 
 class _Continuation(NamedTuple):
@@ -263,9 +185,12 @@ class BeamSearch:
         hypotheses = [*search.live, *search.finished] if search.live else search.best()[:1]
         return shared_steps(hypotheses)
 
-    @torch.no_grad()
     def advance(self) -> bool:
         """Extend every live prefix by one token; return False once all searches have ended."""
+        with without_gradient():
+            return self._advance()
+
+    def _advance(self) -> bool:
         running = [search for search in self._searches if search.live]
         if not running:
             return False
@@ -291,7 +216,7 @@ class BeamSearch:
         log_probs = [
             continuation.log_prob for continuations in chosen for continuation in continuations
         ]
-        masses = iter(self._model.dropped_masses(rows, log_probs))
+        masses = iter(self._model.dropped_masses(rows, tokens, log_probs))
         self._pending = ([], [])
         for search, begin, continuations in zip(running, bounds[:-1], chosen, strict=True):
             hypotheses = [

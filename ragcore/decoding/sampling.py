@@ -13,23 +13,34 @@ log-prob has none of this: it is the model's.
 Each answer is drawn with random numbers of its own, which depend on the seed, the question and the
 number of the draw, and on nothing else: not on the batch, and not on how many are drawn.
 
-Knows a `PrefixModel` (beam.py) and rules; knows nothing of passages.
+Knows prefixes of answers (beam.py) and rules; knows nothing of passages.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from ragcore.decoding.beam import Hypothesis, PrefixModel, Step, shared_steps
+from ragcore.decoding.beam import PrefixModel
+from ragcore.decoding.hypotheses import Hypothesis, Step, shared_steps
 from ragcore.decoding.rules import Constraint, DecodingOptions, Rule, rule
 from ragcore.errors import GeneratorError
 
-__all__ = ["Chance", "Sampling", "SamplingOptions", "chances", "draw_from", "merged"]
+__all__ = ["Chance", "Drawable", "Sampling", "SamplingOptions", "chances", "draw_from", "merged"]
+
+
+class Drawable(PrefixModel, Protocol):
+    """A `PrefixModel` that knows the probability of every next token."""
+
+    def marginals(self) -> Iterator[Tensor]:
+        """Yield log p(y_i|x,y_<i) of every token, [V], for each prefix in order."""
+        ...
+
 
 Chance = Callable[[], float]
 """Returns a further random number of one draw, uniform in [0, 1)."""
@@ -103,7 +114,7 @@ class Sampling:
 
     def __init__(
         self,
-        model: PrefixModel,
+        model: Drawable,
         options: DecodingOptions,
         sampling: SamplingOptions,
         draws: Sequence[Mapping[int, Chance]],
@@ -171,7 +182,7 @@ class Sampling:
         rows = [draw.row for draw in running]
         log_probs = self._log_probs(rows, tokens)
         posteriors = self._model.posteriors(rows, tokens)
-        masses = self._model.dropped_masses(rows, log_probs)
+        masses = self._model.dropped_masses(rows, tokens, log_probs)
         self._pending = ([], [])
         steps = map(Step, tokens, log_probs, posteriors)
         for draw, step, mass in zip(running, steps, masses, strict=True):

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ragcore.contracts import Generator, Read
-from ragcore.decoding.beam import Hypothesis, Step
 from ragcore.decoding.checks import check_log_probs
+from ragcore.decoding.hypotheses import Hypothesis, Step
 from ragcore.decoding.question_prior import QuestionPrior
 from ragcore.marginalization import (
     Marginal,

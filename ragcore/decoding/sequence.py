@@ -31,8 +31,9 @@ import torch
 from torch import Tensor
 
 from ragcore.contracts import Generator, Read
-from ragcore.decoding.beam import BeamSearch, Hypothesis
+from ragcore.decoding.beam import BeamSearch
 from ragcore.decoding.dropping import DroppedByPrefix, kept_passages
+from ragcore.decoding.hypotheses import Hypothesis
 from ragcore.decoding.prefixes import Prefixes
 from ragcore.decoding.question_prior import QuestionPrior
 from ragcore.decoding.rules import Constraint, DecodingOptions

@@ -5,6 +5,7 @@ Knows names; knows nothing of how a metric is computed.
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -68,7 +69,12 @@ def make_metrics(names: Sequence[str] = DEFAULT_METRICS) -> dict[str, Metric]:
         MetricError: a metric takes no such number or parameter, or needs a package that is not
             installed.
     """
-    return {name: _make(name) for name in dict.fromkeys(names)}
+    made = {name: _make(name) for name in dict.fromkeys(names)}
+    # Intervals need it: it is missed here, before hours are spent on answers.
+    if importlib.util.find_spec("scipy") is None:
+        missing = ModuleNotFoundError(name="scipy")
+        raise MetricError(f"intervals of metrics: {missing_package(missing, 'eval')}")
+    return made
 
 
 def _make(name: str) -> Metric:
@@ -87,6 +93,9 @@ def _make(name: str) -> Metric:
         settings[keys[0]] = float(number) if fractional else int(number)
     try:
         metric: Metric = component(component.Config(**settings))
+        if isinstance(metric, RankingMetric):
+            # It imports ir-measures when it is first asked for this.
+            metric.measure()
     except ValidationError as error:
         raise MetricError(f"metric {name!r}: {error.errors()[0]['msg']}") from None
     except ModuleNotFoundError as missing:

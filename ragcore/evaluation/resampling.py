@@ -30,6 +30,7 @@ import numpy as np
 
 from ragcore.errors import MetricError
 from ragcore.evaluation.metrics.base import Mean, Metric
+from ragcore.registry.installation import missing_package
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -115,8 +116,10 @@ def _drawn_together(
     tables: Sequence[tuple[Metric, Table, Table | None]], count: int
 ) -> list[Interval | Exception]:
     """Compute intervals of tables of `count` questions from the same draws; see `intervals`."""
-    from scipy.stats import bootstrap
-
+    try:
+        from scipy.stats import bootstrap
+    except ModuleNotFoundError as missing:
+        raise MetricError(missing_package(missing, "eval")) from None
     errors: dict[int, Exception] = {}
     numbers = [
         np.hstack([table] if other is None else [table, other]) for _, table, other in tables

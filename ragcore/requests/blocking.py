@@ -16,7 +16,7 @@ from typing import Unpack
 
 from ragcore.answering.ablation import Without, without
 from ragcore.answering.answer_log import log_answer
-from ragcore.answering.answerer import Answerer
+from ragcore.answering.choose import answerer_for
 from ragcore.answering.each import answer_each
 from ragcore.answering.evidence import sample_answers
 from ragcore.answering.request import (
@@ -28,12 +28,13 @@ from ragcore.answering.request import (
     checked_settings,
 )
 from ragcore.answering.retrieve import results_to_read, retrieved
+from ragcore.answering.rewriting import rewritten
 from ragcore.answering.searching import search
 from ragcore.answering.stopping import released_if_stopped
 from ragcore.answering.stopwatch import Stopwatch
 from ragcore.config import RagConfig
-from ragcore.contracts import Generator
-from ragcore.errors import QuestionError, RagcoreError
+from ragcore.contracts import AnyGenerator
+from ragcore.errors import ConfigError, QuestionError, RagcoreError
 from ragcore.live.served import ServedMemory
 from ragcore.questions.texts import batch_of, check_answers, check_questions
 from ragcore.registry.discovery import registry
@@ -49,20 +50,40 @@ class Requests:
         memory: the memory that is served.
     """
 
-    def __init__(self, memory: ServedMemory, generator: Generator, config: RagConfig) -> None:
+    def __init__(
+        self, memory: ServedMemory, generator: AnyGenerator | None, config: RagConfig
+    ) -> None:
         """Answer from a memory; see `Rag`."""
         self.memory = memory
-        self._answering = Answerer(generator, config)
+        self._generator = generator
+        self._config = config
+        if generator is not None:
+            # What the generator cannot do is found before a question is asked.
+            answerer_for(generator, config)
 
     @property
-    def generator(self) -> Generator:
-        """The component that reads passages and writes answers."""
-        return self._answering.generator
+    def can_answer(self) -> bool:
+        """Whether there is a generator; without one, the pipeline can search, and nothing else."""
+        return self._generator is not None
+
+    @property
+    def generator(self) -> AnyGenerator:
+        """The component that reads passages and writes answers.
+
+        Raises:
+            ConfigError: the pipeline has none.
+        """
+        if self._generator is None:
+            raise ConfigError(
+                "this pipeline has no generator, so it can search but not answer: add a section "
+                "'generator', such as generator: {use: bart, model: facebook/bart-large}"
+            )
+        return self._generator
 
     @property
     def config(self) -> RagConfig:
         """The section `rag` of the pipeline."""
-        return self._answering.config
+        return self._config
 
     def answer(
         self, questions: str | Sequence[str], **settings: Unpack[AnswerSettings]
@@ -81,7 +102,8 @@ class Requests:
         Raises:
             QuestionError: a question is no text, is empty, or is longer than the generator's
                 input, or `where` is no filter.
-            ConfigError: a setting is unknown, or none that a pipeline file may have.
+            ConfigError: a setting is unknown, or none that a pipeline file may have; or the
+                pipeline has no generator.
             StoreError: there is no such `version`, or it cannot be opened.
             DeadlineError, RequestCancelledError: the call was ended by its settings.
         """
@@ -114,7 +136,7 @@ class Requests:
         """Answer by checked settings; `check` in place of the settings' own ends the request."""
         check = check or settings.stop
         with released_if_stopped(), self.memory.reading(settings.version) as memory:
-            answerer = Answerer(self.generator, settings.config, check)
+            answerer = answerer_for(self.generator, settings.config, check)
             stopwatch = Stopwatch(len(questions), memory.version)
             check()
             alone = self._standing_alone(questions, settings, stopwatch, check)
@@ -159,7 +181,7 @@ class Requests:
         """
         checked = checked_settings(self.config, settings)
         with released_if_stopped(), self.memory.reading(checked.version) as memory:
-            answerer = Answerer(self.generator, checked.config, checked.stop)
+            answerer = answerer_for(self.generator, checked.config, checked.stop)
             stopwatch = Stopwatch(1, memory.version)
             checked.stop()
             alone = self._standing_alone([question], checked, stopwatch, checked.stop)
@@ -254,7 +276,7 @@ class Requests:
         check_answers(answers)
         checked = checked_settings(self.config, settings, ScoreSettings)
         with released_if_stopped(), self.memory.reading(checked.version) as memory:
-            answerer = Answerer(self.generator, checked.config, checked.stop)
+            answerer = answerer_for(self.generator, checked.config, checked.stop)
             stopwatch = Stopwatch(len(questions), memory.version)
             checked.stop()
             with stopwatch.timed("search"):
@@ -301,9 +323,6 @@ class Requests:
         config = settings.config
         if not settings.history or config.rewrite is None:
             return list(questions)
-        # Needs the libraries of models.
-        from ragcore.answering.rewriting import rewritten
-
         check_questions(questions)
         alone: list[str] = []
         with stopwatch.timed("rewrite"):
@@ -311,6 +330,17 @@ class Requests:
                 batch = questions[begin : begin + config.batch_size]
                 alone += rewritten(self.generator, config.rewrite, batch, settings.history, check)
         return alone
+
+    def without_each(self, answer: Answer) -> list[Without]:
+        """Recompute an answer without each of its passages alone, as `without` does.
+
+        Returns:
+            one for each piece of evidence, in its order; none for an answer with fewer than two
+            passages, of which nothing would remain.
+        """
+        if len(answer.evidence) < 2:
+            return []
+        return [self.without(answer, evidence.passage.id) for evidence in answer.evidence]
 
     def _finish(self, answer: Answer) -> None:
         """Pass an answer on to plugins and to the log, which has no text of the question."""

@@ -185,6 +185,17 @@ def test_lines_of_standard_input_are_searched_one_by_one(
     ]
 
 
+@pytest.mark.parametrize("command", ["ask", "search"])
+@pytest.mark.parametrize("further", ["word2", "Who is a = b?", "word2 of the list"])
+def test_a_further_question_is_referred_to_standard_input(
+    folder: Path, command: str, further: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "p.yaml", "word1", "rag.k=1", further]) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert f"{further!r} follows the question" in error
+    assert "standard input" in error
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -12,9 +12,11 @@ import json
 import re
 import shlex
 import tomllib
+from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from importlib.resources import files
 from pathlib import Path
+from subprocess import Popen
 from typing import Any, Final
 
 import pytest
@@ -36,8 +38,19 @@ def name_of(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
+@pytest.fixture
+def namespace() -> Iterator[dict[str, Any]]:
+    """The names of a page's Python; a server that it started is stopped where the page failed."""
+    names: dict[str, Any] = {"__name__": "docs"}
+    yield names
+    for value in names.values():
+        if isinstance(value, Popen):
+            value.kill()
+            value.communicate()
+
+
 @pytest.mark.parametrize("page", [*PAGES, *PLUGIN_PAGES], ids=name_of)
-def test_the_blocks_of_a_page_are_true(page, tmp_path, monkeypatch):
+def test_the_blocks_of_a_page_are_true(page, namespace, tmp_path, monkeypatch):
     if "world-reader" in page.read_text(encoding="utf-8") and not READER.is_file():
         pytest.skip("this checkout has no trained reader")
     monkeypatch.chdir(tmp_path)
@@ -45,7 +58,6 @@ def test_the_blocks_of_a_page_are_true(page, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.delenv("FORCE_COLOR", raising=False)
-    namespace: dict[str, Any] = {"__name__": "docs"}
     printed = ""
     for block in blocks(page):
         where = f"{name_of(page)}:{block.line}"

@@ -10,6 +10,7 @@ import pytest
 import typer
 import yaml
 from pydantic import BaseModel
+from ragcore_transformers.configs import ReuseConfig
 
 import ragcore
 from ragcore import contracts, hookspecs
@@ -60,6 +61,7 @@ SECTIONS: Final = {
     "train.lora": LoraConfig,
     "train.distill": DistillConfig,
     "train.refresh": RefreshConfig,
+    "reuse": ReuseConfig,
 }
 EXPERIMENT_SECTIONS: Final = {
     "The file": ExperimentConfig,
@@ -81,9 +83,9 @@ COMPONENTS: Final = {
     ],
     "retriever": ["bm25", "dense", "hybrid", "rerank", "sparse"],
     "scorer": ["cross-encoder", "late-interaction", "query-likelihood"],
-    "encoder": ["dpr", "sentence-transformers", "static"],
+    "encoder": ["dpr", "openai-embeddings", "sentence-transformers", "static"],
     "index": ["exact", "faiss", "hnswlib"],
-    "generator": ["bart", "causal", "seq2seq", "t5"],
+    "generator": ["bart", "causal", "llamacpp", "seq2seq", "t5"],
 }
 PROTOCOLS: Final = [
     name
@@ -126,6 +128,12 @@ def test_every_key_of_an_experiment_file_is_documented_with_its_default(section)
 def test_every_key_of_a_component_is_documented_with_its_default(kind, name):
     if name == "hnswlib":
         pytest.importorskip("ragcore_hnswlib.index", reason="hnswlib needs a compiler to install")
+    if name == "llamacpp":
+        pytest.importorskip(
+            "ragcore_llamacpp.generator",
+            reason="llama.cpp needs a compiler to install",
+            exc_type=ImportError,
+        )
     (heading,) = [
         heading
         for heading in PIPELINE

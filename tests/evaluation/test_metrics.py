@@ -16,7 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragcore.errors import MetricError, UnknownComponentError
-from ragcore.evaluation.choosing import make_metrics
+from ragcore.evaluation.choosing import (
+    DEFAULT_METRICS,
+    GRADED_METRICS,
+    RETRIEVAL_METRICS,
+    make_metrics,
+    search_depth,
+)
 from ragcore.evaluation.figures import difference, figures
 from ragcore.evaluation.metrics.answerability import QBleu1
 from ragcore.evaluation.metrics.base import Mean, NoSettings
@@ -359,6 +365,20 @@ def test_a_missing_package_is_named_with_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "rouge_score.rouge_scorer", None)
     with pytest.raises(MetricError, match=r"'rouge_l': .*pip install '\.\[eval\]'"):
         make_metrics(["rouge_l"])
+    monkeypatch.setitem(sys.modules, "ir_measures", None)
+    with pytest.raises(MetricError, match=r"ir_measures is not installed: pip install"):
+        search_depth(make_metrics(["mrr@2"]), None)
+
+
+@pytest.mark.parametrize("package", ["ir_measures", "scipy"])
+@pytest.mark.parametrize("names", [DEFAULT_METRICS, RETRIEVAL_METRICS, GRADED_METRICS, ["hit@1"]])
+def test_a_package_that_measuring_needs_is_missed_before_any_question_is_asked(
+    names, package, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, package, None)
+    message = rf"{package} is not installed: pip install '\.\[eval\]'"
+    with pytest.raises(MetricError, match=message):
+        make_metrics(names)
 
 
 def test_an_interval_holds_the_figure_and_narrows_with_questions():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import tomllib
 from pathlib import Path
 from typing import Final
 
@@ -49,6 +50,12 @@ def test_a_hint_is_a_folder_of_the_repository(package: str, extra: str) -> None:
     project = (ROOT / found[1] / "pyproject.toml").read_text(encoding="utf-8")
     assert f'name = "{package}"' in project
     assert not extra or f"\n{found[2]} = [" in project
+
+
+@pytest.mark.parametrize("extra", ["experiments", "train", "tune"])
+def test_an_extra_for_a_command_that_measures_has_what_metrics_need(extra: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert f"{DISTRIBUTION}[eval]" in project["optional-dependencies"][extra]
 
 
 def test_no_text_installs_a_package_of_ragcore_by_a_name_on_an_index() -> None:

@@ -64,6 +64,14 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     }
 
 
+def test_what_measuring_dev_needs_is_missed_before_training(pipeline, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ir_measures", None)
+    settings = ["train.dev.path=questions.jsonl", "train.output=trained"]
+    assert main(["train", str(pipeline), *settings]) == 2
+    assert "ir_measures is not installed: pip install '.[eval]'" in capsys.readouterr().err
+    assert not (pipeline.parent / "trained").exists()
+
+
 def test_retrieval_is_learnt_without_labels_of_passages(tmp_path):
     """The paper's central claim: recall@1 rises from chance, by questions and answers alone."""
     settings = "steps: 300, batch_size: 32, learning_rate: 0.00001, encoder_learning_rate: 0.05"

@@ -10,7 +10,9 @@ import sys
 
 def work(listening: socket.socket, ready, mode: str) -> None:
     if mode == "broken":
-        raise SystemExit(3)
+        raise SystemExit(2)
+    if mode == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
     stopping = []
     signal.signal(signal.SIGTERM, lambda *_: stopping.append(True))
     listening.settimeout(0.05)
@@ -45,4 +47,5 @@ if __name__ == "__main__":
                 started=lambda: print("ready", flush=True),
             )
         except RagcoreError as error:
-            sys.exit(f"error: {error}")
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(error.exit_code)

@@ -54,7 +54,10 @@ def test_a_check_opens_a_version_and_serves_it_not(client):
     assert served(client) == "v1"
 
 
-def test_a_pinned_pipeline_refuses_with_the_reason(tmp_path):
+@pytest.mark.parametrize(
+    ("pin", "reason"), [(False, "memory.version names one"), (True, "started with --pin")]
+)
+def test_a_pinned_pipeline_refuses_with_the_reason(tmp_path, pin, reason):
     open_one = make_rag(tmp_path)
     pinned = Rag(
         open_one.memory.open("v1"),
@@ -65,11 +68,11 @@ def test_a_pinned_pipeline_refuses_with_the_reason(tmp_path):
         pinned=True,
     )
     open_one.close()
-    with serving(tmp_path, pinned) as client:
+    with serving(tmp_path, pinned, pin=pin) as client:
         for route, body in (("activate", {"version": "v2"}), ("rollback", None)):
             reply = client.post(f"/v1/admin/{route}", body)
             assert (reply.status_code, error_of(reply)) == (409, "RefusedError")
-            assert "memory.version names one" in reply.json()["error"]["message"]
+            assert reason in reply.json()["error"]["message"]
 
 
 def test_a_full_queue_does_not_hold_up_a_change(tmp_path):

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ import httpx
 import pytest
 from ragcore_serve.config import ServeConfig
 from ragcore_serve.errors import UnknownPipelineError
+from ragcore_serve.running import _work
 from ragcore_serve.served import open_pipelines, pipeline_files
 
 from ragcore import build_memory
@@ -154,3 +156,28 @@ def test_what_is_wrong_is_said_before_a_model_is_loaded(
     Path("pipeline.yaml").write_text(PIPELINE, encoding="utf-8")
     assert main(["serve", "pipeline.yaml", *options]) == 2
     assert fault in " ".join(capfd.readouterr().err.split())
+
+
+def test_a_worker_writes_its_error_as_the_log_is_written(tmp_path, monkeypatch, capfd):
+    (tmp_path / "pipeline.yaml").write_text(PIPELINE, encoding="utf-8")
+    named = pipeline_files([str(tmp_path / "pipeline.yaml")])
+    for options, wanted in ((["--log-json"], '"level": "error"'), ([], "error: ")):
+        monkeypatch.setattr(sys, "argv", ["ragcore", *options, "serve", "pipeline.yaml"])
+        with socket.create_server(("127.0.0.1", 0)) as listening, pytest.raises(SystemExit) as end:
+            _work(listening, pytest.fail, named, (), ServeConfig())
+        assert end.value.code == 2
+        (line,) = capfd.readouterr().err.splitlines()
+        assert wanted in line
+        assert "no current version" in line
+
+
+@reader_needed
+def test_a_file_of_tokens_is_read_once(folder):
+    tokens = folder / "tokens"
+    tokens.write_text("a-token-of-more-than-sixteen-characters\n", encoding="utf-8")
+    tokens.chmod(0o644)
+    with started(folder, "--token-file", str(tokens)) as (_, client):
+        assert client.get("/livez").status_code == 200
+        log = " ".join((folder / "log").read_text(encoding="utf-8").split())
+    # One that is a pipe could not be read again.
+    assert log.count("chmod 600 it") == 1

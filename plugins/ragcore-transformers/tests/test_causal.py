@@ -12,13 +12,13 @@ import tiny_models as tiny
 import torch
 from pydantic import ValidationError
 from ragcore_transformers.causal import Causal
-from ragcore_transformers.chat_templates import Thinking
 from ragcore_transformers.configs import CausalConfig
 from ragcore_transformers.prompts import Prompts
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ragcore.contracts import Generator
 from ragcore.errors import GeneratorError, QuestionError, UnsupportedOperation
+from ragcore.prompts.thinking import Thinking
 from ragcore.training.assembly import trainable_generator
 from ragcore.types import Passage
 
@@ -551,7 +551,7 @@ def test_thinking_is_no_part_of_an_answer(chatty: Path, special: bool) -> None:
     tokenizer = copy.deepcopy(made(chatty).tokenizer)
     tokenizer.add_tokens(["<think>", "</think>"], special_tokens=special)
     generator = made(chatty)
-    generator.tokenizer, generator._thinking = tokenizer, Thinking(tokenizer)
+    generator.tokenizer, generator._thinking = tokenizer, Thinking(tokenizer.get_vocab())
 
     def decoded(text: str) -> str:
         return generator.decode_tokens(tokenizer(text, add_special_tokens=False).input_ids)
@@ -568,7 +568,7 @@ def test_thinking_is_not_streamed(chatty: Path, special: bool | None) -> None:
     tokenizer = copy.deepcopy(generator.tokenizer)
     if special is not None:
         tokenizer.add_tokens(["<think>", "</think>"], special_tokens=special)
-    generator.tokenizer, generator._thinking = tokenizer, Thinking(tokenizer)
+    generator.tokenizer, generator._thinking = tokenizer, Thinking(tokenizer.get_vocab())
     text = "Nairobi <think>Chad is</think> 1 < 2 Mali"
     tokens = tokenizer(text, add_special_tokens=False).input_ids
     whole = generator.decode_tokens(tokens)
@@ -578,7 +578,7 @@ def test_thinking_is_not_streamed(chatty: Path, special: bool | None) -> None:
 
 
 def test_thinking_that_is_spelled_out_is_no_part_of_an_answer(chatty: Path) -> None:
-    thinking = Thinking(made(chatty).tokenizer)
+    thinking = Thinking(made(chatty).tokenizer.get_vocab())
     assert thinking.without_text("<think> a </think> b") == "b"
     assert thinking.without_text("a </thinking> b") == "b"
     assert thinking.without_text("b <reasoning> a") == "b"
@@ -595,7 +595,8 @@ def test_variables_of_a_chat_template_are_checked(chatty: Path, llama: Path) -> 
 def test_it_meets_the_contract(folder: Path) -> None:
     generator = made(folder)
     assert isinstance(generator, Generator)
-    assert generator.capabilities == {"trainable", "words"}
+    reuse = {"reuse"} if generator.shares_prompts else set()
+    assert generator.capabilities == {"trainable", "words"} | reuse
     assert generator.eos_token_id == 2
     assert generator.forced_bos_token_id is None
     assert not generator.model.training
@@ -789,3 +790,32 @@ def test_a_warning_says_once_that_passages_are_cut(
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert "reads at most 60 tokens, and passage 'chad'" in record.getMessage()
+
+
+def test_a_gguf_file_is_parsed_once(gguf_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import gguf
+
+    parsed = []
+
+    class Counted(gguf.GGUFReader):
+        def __init__(self, path: str) -> None:
+            parsed.append(path)
+            super().__init__(path)
+
+    monkeypatch.setattr(gguf, "GGUFReader", Counted)
+    made(gguf_file)
+    assert len(parsed) == 1
+    assert gguf.GGUFReader is Counted
+
+
+@torch.no_grad()
+def test_a_gguf_file_may_be_read_as_bfloat16(gguf_file: Path) -> None:
+    generator, exact = made(gguf_file, dtype="bfloat16"), made(gguf_file)
+    assert generator.dtype == "bfloat16"
+    assert {value.dtype for value in generator.model.parameters()} == {torch.bfloat16}
+    targets = padded(generator.encode_answers(ANSWERS))
+    scores = [
+        one.score(one.read(QUESTIONS, PASSAGES), torch.arange(3), targets)
+        for one in (generator, exact)
+    ]
+    torch.testing.assert_close(scores[0], scores[1], atol=0.3, rtol=0.1)

@@ -17,7 +17,7 @@ from ragcore_serve.errors import RefusedError
 from ragcore_serve.requests import CheckBody, Pipeline, VersionBody
 from ragcore_serve.responses import ERRORS, Json
 from ragcore_serve.served import ServedPipeline
-from ragcore_serve.serving import AdminNow, ServingNow
+from ragcore_serve.serving import AdminNow, Serving, ServingNow
 
 __all__ = ["router"]
 
@@ -39,7 +39,7 @@ class PipelineBody(BaseModel):
 async def activate(body: VersionBody, admin: AdminNow, serving: ServingNow) -> Json:
     """Open the version first: where that fails, nothing has changed. All workers follow."""
     pipeline = serving.pipelines.get(body.pipeline)
-    before = await _changed(pipeline, pipeline.rag.activate, body.version)
+    before = await _changed(serving, pipeline, pipeline.rag.activate, body.version)
     return Json({"pipeline": pipeline.name, "version": body.version, "before": before})
 
 
@@ -48,7 +48,7 @@ async def rollback(admin: AdminNow, serving: ServingNow, body: PipelineBody | No
     """Go back to the version that was current before, and serve it. All workers follow."""
     pipeline = serving.pipelines.get(None if body is None else body.pipeline)
     before = pipeline.rag.memory.version
-    version = await _changed(pipeline, pipeline.rag.rollback)
+    version = await _changed(serving, pipeline, pipeline.rag.rollback)
     return Json({"pipeline": pipeline.name, "version": version, "before": before})
 
 
@@ -56,11 +56,15 @@ async def rollback(admin: AdminNow, serving: ServingNow, body: PipelineBody | No
 async def check(body: CheckBody, admin: AdminNow, serving: ServingNow) -> Json:
     """Say whether a version can be served, and change nothing."""
     pipeline = serving.pipelines.get(body.pipeline)
-    return Json(await _changed(pipeline, _check, pipeline, body.version))
+    return Json(await _changed(serving, pipeline, _check, pipeline, body.version))
 
 
 async def _changed(
-    pipeline: ServedPipeline, change: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    serving: Serving,
+    pipeline: ServedPipeline,
+    change: Callable[P, T],
+    *args: P.args,
+    **kwargs: P.kwargs,
 ) -> T:
     """Make one change at a time, in a thread: a full queue of questions does not hold it up.
 
@@ -71,7 +75,14 @@ async def _changed(
         try:
             return await run_in_threadpool(change, *args, **kwargs)
         except ConfigError as error:
-            raise RefusedError(str(error)) from error
+            message = str(error)
+            if serving.config.pin:
+                message = (
+                    f"pipeline {pipeline.name!r} stays with version "
+                    f"{pipeline.rag.memory.version!r}: the server was started with --pin; start "
+                    "it without to change versions"
+                )
+            raise RefusedError(message) from error
 
 
 def _check(pipeline: ServedPipeline, version: str) -> dict[str, Any]:

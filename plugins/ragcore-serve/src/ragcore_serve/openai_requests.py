@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ragcore.config import RagConfig
 from ragcore.errors import RagcoreError, nearest
+from ragcore_serve.errors import quoted
 from ragcore_serve.openai_replies import SOURCES_HEADING
 from ragcore_serve.requests import Settings
 
@@ -202,7 +203,7 @@ def check_fields(request: ChatRequest) -> None:
             close = nearest(name, known)
             hint = f": did you mean {close!r}?" if close else ""
             raise RefusedFieldError(
-                f"unrecognized field {name!r}{hint}", name, code="unknown_parameter"
+                f"unrecognized field {quoted(name)}{hint}", name[:100], code="unknown_parameter"
             )
         harmless, reason = _REFUSED[name]
         if value not in harmless:
@@ -293,7 +294,8 @@ def _text(message: ChatMessage, param: str) -> str:
     for part in message.content or []:
         if part.type != "text":
             raise RefusedFieldError(
-                f"{param}: found a part of type {part.type!r}: a question is text alone", param
+                f"{param}: found a part of type {quoted(part.type)}: a question is text alone",
+                param,
             )
         texts.append(part.text or "")
     return " ".join(texts)

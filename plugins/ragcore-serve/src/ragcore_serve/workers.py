@@ -36,9 +36,19 @@ Target = Callable[..., None]
 
 
 class WorkerError(RagcoreError):
-    """A worker could not begin to serve; what was wrong it has written itself."""
+    """A worker could not begin to serve; what was wrong it has written itself.
 
-    exit_code = 1
+    The server ends with the worker's exit code, as it would without workers: a service
+    manager starts it again after a crash, and not after an error that stays.
+    """
+
+    def __init__(self, process: SpawnProcess) -> None:
+        """Name a process that has ended."""
+        super().__init__(
+            f"worker {process.pid} ended before it was ready, with exit code "
+            f"{process.exitcode}: see what it has written above"
+        )
+        self.exit_code = max(1, process.exitcode or 1)
 
 
 def configure_workers(
@@ -158,10 +168,7 @@ class _Crew:
         """
         for process in [each for each in self._starting if not each.is_alive()]:
             self._starting.pop(process).close()
-            raise WorkerError(
-                f"worker {process.pid} ended before it was ready, with exit code "
-                f"{process.exitcode}: see what it has written above"
-            )
+            raise WorkerError(process)
         for process in self._bury():
             _LOG.warning(
                 "worker %d died with exit code %s: starting another", process.pid, process.exitcode

@@ -17,6 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from ragcore.errors import GeneratorError
 from ragcore.registry.installation import install_hint
+from ragcore_transformers.gguf_reading import parsed_once
 from ragcore_transformers.loading import LOADING_FAULTS, explained, refuse_incomplete
 from ragcore_transformers.tokenizing import load_tokenizer
 
@@ -48,12 +49,14 @@ def load_causal(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
             f"{install_hint('ragcore-transformers', 'gguf')}"
         )
     folder, options = str(file.parent), {"gguf_file": file.name}
-    with _explained_file(name):
-        model, report = _LOADER.from_pretrained(
-            folder, dtype=dtype, trust_remote_code=False, output_loading_info=True, **options
-        )
+    with parsed_once():
+        with _explained_file(name):
+            model, report = _LOADER.from_pretrained(
+                folder, dtype=dtype, trust_remote_code=False, output_loading_info=True, **options
+            )
+        tokenizer = load_tokenizer(folder, **options)
     refuse_incomplete(name, model, report, GeneratorError)
-    return model, load_tokenizer(folder, **options)
+    return model, tokenizer
 
 
 def gguf_file(name: str) -> Path | None:

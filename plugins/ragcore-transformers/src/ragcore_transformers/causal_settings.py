@@ -1,60 +1,30 @@
-"""What `causal`'s settings and a model's tokenizer say together: its chat and its end token."""
+"""What `causal`'s settings and a model say together: chat, end token, longest prompt."""
 
 from __future__ import annotations
 
-import logging
-from datetime import date
+from functools import partial
 from typing import Any, Final
 
 from ragcore.errors import GeneratorError
+from ragcore.prompts.chat import Render
+from ragcore_transformers.chat_templates import render
 from ragcore_transformers.configs import CausalConfig
-from ragcore_transformers.prompts import Chat
 from ragcore_transformers.tokenizing import special_id
 
-__all__ = ["chat_of", "end_token"]
+__all__ = ["end_token", "input_limit", "rendering"]
 
-_LOG: Final = logging.getLogger(__name__)
+_DEFAULT_LIMIT: Final = 2048
+"""Tokens of a prompt for models without a limit of their own."""
+
+_ANSWER_ROOM: Final = 128
+"""Positions reserved for the answer where the model has a limit."""
 
 
-def chat_of(config: CausalConfig, tokenizer: Any, today: date) -> Chat | None:
-    """Return the chat that prompts are turns of; None where prompts are plain text.
-
-    Args:
-        config: the generator's.
-        tokenizer: the model's.
-        today: what a template that prints the date prints.
-
-    Raises:
-        GeneratorError: a setting needs a chat template, and there is none or it is not used.
-    """
-    has_template = bool(tokenizer.chat_template)
-    use_chat = has_template if config.chat is None else config.chat
-    if use_chat and not has_template:
-        raise GeneratorError(
-            f"chat is true but the tokenizer of model {config.model!r} has no chat template: "
-            "leave chat out, and write what the model expects in template"
-        )
-    if not use_chat and config.system is not None:
-        raise GeneratorError(
-            f"system is set but model {config.model!r} is not used with a chat template: write "
-            "the message in template"
-        )
-    if not use_chat and config.chat_template_kwargs:
-        raise GeneratorError(
-            f"chat_template_kwargs is set but model {config.model!r} is not used with a chat "
-            "template: leave it out"
-        )
-    if not use_chat:
+def rendering(config: CausalConfig, tokenizer: Any) -> Render | None:
+    """Return what renders the tokenizer's chat template with the config's variables, if any."""
+    if not tokenizer.chat_template:
         return None
-    chat = Chat.of(config.model, tokenizer, config.system, today, config.chat_template_kwargs)
-    if chat.dated and config.date is None:
-        _LOG.warning(
-            "the chat template of model %r prints the date, which is that of loading: set date "
-            "to %s to get the same prompts on every day",
-            config.model,
-            today,
-        )
-    return chat
+    return partial(render, tokenizer, config.chat_template_kwargs)
 
 
 def end_token(config: CausalConfig, model: Any, tokenizer: Any, turn_end: int | None) -> int:
@@ -86,3 +56,24 @@ def end_token(config: CausalConfig, model: Any, tokenizer: Any, turn_end: int | 
             "generation_config.json, or set end_token"
         )
     return end
+
+
+def input_limit(config: CausalConfig, positions: int | None) -> int:
+    """Return the most tokens of a prompt.
+
+    Args:
+        config: the generator's.
+        positions: of the model; None where it has no limit.
+
+    Raises:
+        GeneratorError: max_input_tokens leaves no position for an answer.
+    """
+    limit = config.max_input_tokens
+    if positions is None:
+        return limit or _DEFAULT_LIMIT
+    if limit is not None and limit >= positions:
+        raise GeneratorError(
+            f"max_input_tokens is {limit} but model {config.model!r} has positions for "
+            f"{positions}, the answer's included: lower it, or leave it out"
+        )
+    return limit or positions - min(_ANSWER_ROOM, positions // 2)

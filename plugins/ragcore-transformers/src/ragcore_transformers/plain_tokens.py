@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import copy
 import json
-import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from tokenizers import Tokenizer
 
-__all__ = ["PlainTokenizer", "any_of", "own_backend", "special_tokens"]
+from ragcore.prompts.tokens import any_of
+
+__all__ = ["PlainTokenizer", "own_backend", "special_tokens"]
 
 
 class PlainTokenizer:
@@ -105,12 +106,6 @@ def special_tokens(tokenizer: Any) -> dict[str, int]:
         if token
     }
     return {**named, **added}
-
-
-def any_of(texts: Iterable[str]) -> re.Pattern[str]:
-    """Return a pattern that matches any of these texts, the longest first."""
-    ordered = sorted(texts, key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, ordered)) or r"(?!)")
 
 
 def _rename(description: dict[str, Any], names: dict[str, str]) -> None:

@@ -17,6 +17,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from ragcore.errors import GeneratorError, UnsupportedOperation
+from ragcore.prompts.fitting import question_fault
 from ragcore.types import Passage, Word
 from ragcore_transformers import plain
 from ragcore_transformers.attention import Encoded
@@ -37,7 +38,6 @@ from ragcore_transformers.speed import dtype_line, kernel_lines
 from ragcore_transformers.tokenizing import (
     load_tokenizer,
     plain_text,
-    question_fault,
     settled_text,
     special_id,
     verbatim_text,

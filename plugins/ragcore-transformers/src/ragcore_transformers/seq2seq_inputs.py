@@ -12,10 +12,10 @@ from typing import Any, Final
 import torch
 
 from ragcore.errors import GeneratorError
+from ragcore.prompts.fitting import CutWarning, fit_passage
 from ragcore.types import Passage
 from ragcore_transformers.configs import Seq2SeqConfig
 from ragcore_transformers.plain_tokens import PlainTokenizer
-from ragcore_transformers.tokenizing import CutWarning, fit_passage
 
 __all__ = ["Inputs", "answer_positions", "batches", "input_limit"]
 

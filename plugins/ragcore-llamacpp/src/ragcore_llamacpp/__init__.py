@@ -1,0 +1,1 @@
+"""The generator `llamacpp`: GGUF models by llama.cpp, in the same process."""

@@ -1,0 +1,1 @@
+"""Prompts and replies of causal models: templates, chats, thinking, cut passages, words, ends."""
