@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from ragcore.answering.prompting import writing_of
+from ragcore.answering.refusals import refuse_impossible
 from ragcore.answering.request import Request
 from ragcore.answering.stop_strings import StopStrings
 from ragcore.config import RagConfig
-from ragcore.errors import ConfigError
+from ragcore.errors import ConfigError, UnsupportedOperation
 from ragcore.evaluation.verification import verify_answer
 from ragcore.rag import Rag
 from ragcore.store.store import Store
@@ -229,6 +231,29 @@ def test_text_that_may_begin_a_stop_string_is_not_settled():
 def test_what_is_wrong_with_a_request_is_named_by_its_key(store, settings, message):
     with pytest.raises(ConfigError, match=message):
         make(store).answer(QUESTIONS, **settings)
+
+
+@pytest.mark.parametrize(
+    ("tier", "settings", "message"),
+    [
+        ("score", {"sample": {}}, "rag.sample draws tokens .*, and set rag.write.temperature"),
+        ("text", {"sample": {}}, "rag.sample draws tokens .*, and set rag.write.temperature"),
+        ("top", {"sample": {}}, "rag.sample draws tokens .* leave it out$"),
+        ("score", {"repetition_penalty": 1.1}, "rag.repetition_penalty ranks by tokens"),
+        ("top", {"stop": ["a"]}, "rag.stop ends an answer by the text of its token ids"),
+    ],
+)
+def test_a_generator_of_texts_refuses_what_it_cannot_draw_by(tier, settings, message):
+    class Served:
+        """A generator of a lesser tier; nothing is asked of it."""
+
+    Served.tier = tier
+    with pytest.raises(UnsupportedOperation, match=message):
+        refuse_impossible(Served(), RagConfig(decode="joint", **settings))
+
+
+def test_texts_that_a_server_writes_end_at_the_stop_strings():
+    assert writing_of(RagConfig(stop=["a", "b"])).stop == ("a", "b")
 
 
 def test_a_grounded_pipeline_refuses_stop_strings(store):

@@ -149,6 +149,10 @@ class LlamaCpp:
         text = self.vocabulary.text(self._answer(token_ids))
         return self._thinking.without_text(text)
 
+    def decode_verbatim(self, token_ids: Sequence[int]) -> str:
+        """Return the text of target ids without thinking, line breaks included."""
+        return self._thinking.outside(self.vocabulary.verbatim(self._answer(token_ids)))
+
     def decode_prefix(self, token_ids: Sequence[int]) -> str:
         """Return the text of an answer's first tokens that no further token changes."""
         text = self.vocabulary.text(self._answer(token_ids), settled=True)

@@ -189,7 +189,10 @@ class _Query(_Body):
         return {
             **{name: values[name] for name in _Asked.model_fields},
             "question": self.question[0] if len(self.question) == 1 else self.question,
-            "settings": settings(**{name: values[name] for name in settings.model_fields}),
+            # Some settings have a form that no query has, as a history.
+            "settings": settings(
+                **{name: values[name] for name in settings.model_fields if name in values}
+            ),
         }
 
 
@@ -200,6 +203,8 @@ class AnswerQuery(_Query):
     beams: int | None = None
     max_new_tokens: int | None = None
     decode: Literal["thorough", "fast", "joint"] | None = None
+    stop: list[str] | None = Field(None, description="A stop string; may be repeated.")
+    repetition_penalty: float | None = None
 
     def body(self) -> AnswerBody:
         """Return the body that says the same; errors as of `_values`."""
