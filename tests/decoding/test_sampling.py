@@ -277,6 +277,12 @@ def test_draws_depend_on_seed_and_question_alone(way):
     assert drawn(fewer) == drawn(again)[:5]
     (other,) = alone.draw(way, n=12, seed=4)
     assert drawn(other) != drawn(again)
+    numbers = [
+        chance()
+        for question, seed in (("a", 1), ("b", 1), ("a", 2))
+        for chance in chances(SamplingOptions(n=3, seed=seed), question)
+    ]
+    assert len(set(numbers)) == 9, "each draw has random numbers of its own"
 
 
 @pytest.mark.parametrize("way", WAYS)
