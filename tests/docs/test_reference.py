@@ -22,6 +22,8 @@ from ragcore.config import (
     MemoryConfig,
     PipelineConfig,
     RagConfig,
+    RewriteConfig,
+    SampleConfig,
     WriteConfig,
 )
 from ragcore.config.training import (
@@ -54,6 +56,8 @@ SECTIONS: Final = {
     "rag.abstain": AbstainConfig,
     "rag.confidence": ConfidenceConfig,
     "rag.write": WriteConfig,
+    "rag.sample": SampleConfig,
+    "rag.rewrite": RewriteConfig,
     "train": TrainConfig,
     "train.questions, train.dev": QuestionsConfig,
     "train.lora": LoraConfig,
