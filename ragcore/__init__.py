@@ -43,6 +43,8 @@ if TYPE_CHECKING:
         Source,
         Timings,
         Token,
+        Usage,
+        Vote,
     )
     from ragcore.views.answer import answer_view
     from ragcore.views.console import TerminalConsole
@@ -73,6 +75,8 @@ _HOMES = {
     "Source": "ragcore.types",
     "Target": "ragcore.hookspecs",
     "Token": "ragcore.types",
+    "Usage": "ragcore.types",
+    "Vote": "ragcore.types",
     "TerminalConsole": "ragcore.views.console",
     "answer_view": "ragcore.views.answer",
     "build_memory": "ragcore.build",
@@ -113,6 +117,8 @@ __all__ = [
     "Target",
     "TerminalConsole",
     "Token",
+    "Usage",
+    "Vote",
     "answer_view",
     "build_memory",
     "open_memory",

