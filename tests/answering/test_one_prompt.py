@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import math
 
 import pytest
+from rich.console import Console
 
+from ragcore.answering.evidence import sample_answers
 from ragcore.answering.together import join
 from ragcore.config import RagConfig
+from ragcore.contracts import Completion
 from ragcore.errors import ConfigError, QuestionError, UnsupportedOperation
+from ragcore.evaluation.calibration import calibrate
+from ragcore.evaluation.prediction import make_predictions
 from ragcore.evaluation.verification import verify_answer
+from ragcore.questions import LabelledQuestion
+from ragcore.rag import Rag
+from ragcore.registry.components import ComponentConfig
 from ragcore.store.store import Store
 from ragcore.types import Answer, Token
+from ragcore.views.answer import answer_view
+from ragcore.views.page.recorded import page_html
 from tests.helpers.table_generator import EOS, TableGenerator, all_targets
 from tests.helpers.tiers import PASSAGES, QUESTION, pipeline
+from tests.helpers.word_encoder import dense_part
 
 NONE = {"marginalize": "none"}
 ABSTAIN = {"abstain": {"answer": "a", "above": 0.9}}
@@ -216,3 +228,104 @@ def test_citing_is_for_one_prompt_and_a_generator_that_can_ask_for_it(store):
     with pytest.raises(UnsupportedOperation, match="needs the capability `cite`"):
         pipeline(store, "steps", cite=True, **NONE)
     assert RagConfig(marginalize="none", cite=True).one_prompt
+
+
+def test_drawn_answers_are_as_probable_as_after_the_one_prompt(store):
+    sample = {"n": 6, "temperature": 1.5, "seed": 2}
+    rag = pipeline(store, "steps", 1, sample=sample, **NONE)
+    (answer,) = rag.answer(QUESTION)
+    drawn = sample_answers(answer, rag.generator)
+    assert len(drawn) == 6
+    assert len({each.text for each in drawn}) > 1
+    for each in drawn:
+        expected = log_p(rag.generator, key_of(answer), each.token_ids)
+        assert each.log_prob == pytest.approx(expected, abs=1e-5)
+        assert {e.posterior for e in each.evidence} == {None}
+
+
+def test_no_temperature_is_fitted_where_no_answer_depends_on_it(store):
+    rag = pipeline(store, "steps", **NONE)
+    calibration = calibrate(rag, [QUESTION], ["ab"])
+    assert calibration.fitted == calibration.current
+    assert calibration.fitted.temperature == 20.0
+    assert calibration.one.log_prob == calibration.current.log_prob
+    assert calibration.current.log_prob == pytest.approx(*rag.log_prob([QUESTION], ["ab"]))
+
+
+class Citing:
+    """Writes a text with marks where it is asked to cite, and one without where it is not."""
+
+    class Config(ComponentConfig):
+        pass
+
+    capabilities = frozenset()
+    tier = "text"
+    text = "bb [2], not cab [1, 9]"
+
+    def write(self, prompts, writing, meters):
+        return [
+            [Completion(self.text if prompt.cite else without_marks_of(self.text))]
+            for prompt in prompts
+        ]
+
+
+def without_marks_of(text: str) -> str:
+    return text.replace(" [2]", "").replace(" [1, 9]", "")
+
+
+def citing(store: Store, **rag) -> Rag:
+    version = "-".join(passage.id for passage in PASSAGES)
+    if version not in {info.name for info in store.versions()}:
+        store.build(version, PASSAGES, dense_part())
+    memory = store.open(version, retriever=dense_part(), temperature=20.0)
+    return Rag(memory, Citing(), RagConfig(**{"k": 4, "cite": True, **NONE, **rag}))
+
+
+def test_an_answer_that_cites_names_its_evidence(store):
+    rag = citing(store)
+    (answer,) = rag.answer(QUESTION)
+    found = [e.passage.id for e in answer.evidence]
+    assert answer.text == Citing.text
+    assert [e.passage.id for e in answer.cited] == [found[1], found[0]]
+    assert answer.unknown_marks == (9,)
+    assert answer.unmarked == "bb, not cab"
+    by_number = {citation.number: citation.passage_id for citation in answer.citations}
+    assert by_number[2] == found[1]
+    *_, streamed = rag.events(QUESTION)
+    assert streamed == answer
+    (plain,) = rag.answer(QUESTION, cite=False)
+    assert (plain.text, plain.marks) == ("bb, not cab", None)
+    (marginal,) = rag.answer(QUESTION, cite=False, marginalize="token")
+    assert marginal.votes[0].share == pytest.approx(1)
+
+
+def test_marks_are_no_part_of_what_is_compared_with_right_answers(store):
+    (answer,) = citing(store).answer(QUESTION)
+    (prediction,) = make_predictions([LabelledQuestion(QUESTION, ("BB, not cab",))], [answer])
+    assert prediction.answer == "bb, not cab"
+    assert prediction.correct
+
+
+def test_an_abstaining_text_is_known_with_its_marks(store):
+    abstain = {"abstain": {"answer": "bb, not cab"}}
+    (answer,) = citing(store, **abstain).answer(QUESTION)
+    assert answer.abstains
+
+
+def test_views_name_citations_and_claim_no_support(store):
+    (answer,) = citing(store).answer(QUESTION)
+    shown = render(answer)
+    assert "cites [2], [1]" in shown
+    assert "no passage has the number [9]" in shown
+    (scored,) = pipeline(store, "steps", **NONE).answer(QUESTION)
+    assert "log p = " in render(scored)
+    assert "rests on" not in render(scored)
+    assert "cites" not in render(scored)
+    for each in (answer, scored):
+        assert '"posterior": null' in page_html([each])
+
+
+def render(answer: Answer) -> str:
+    console = Console(width=120, file=io.StringIO())
+    console.print(answer_view(answer))
+    return console.file.getvalue()
