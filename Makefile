@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-PLUGINS = ragcore-bm25 ragcore-documents ragcore-faiss ragcore-serve ragcore-static \
+PLUGINS = ragcore-bm25 ragcore-documents ragcore-faiss ragcore-openai ragcore-serve ragcore-static \
     ragcore-transformers ragcore-wikipedia ragcore-world
 EDITABLE = $(foreach plugin,$(PLUGINS),-e plugins/$(plugin))
 # hnswlib comes as source: its tests are left out where there is no compiler. So does llama.cpp, which

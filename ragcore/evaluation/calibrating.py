@@ -124,6 +124,8 @@ def calibrate_pipeline(
     """
     if risk is not None and not 0 <= risk <= 1:
         raise MetricError(f"a risk of {risk}: expected the share of answers that may be wrong")
+    # What the pipeline cannot do is found before its memory is searched.
+    answerer_for(rag.generator, rag.config)
     with rag.memory.reading() as memory:
         version, current = memory.version, memory.temperature
         _check(asked, version)

@@ -26,6 +26,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from ragcore.answering.choose import answerer_for
 from ragcore.answering.evidence import Retrieved
 from ragcore.answering.retrieve import retrieve
 from ragcore.arrays import FloatArray, logsumexp
@@ -123,6 +124,7 @@ def calibrate(
     """
     right = [[answer] if isinstance(answer, str) else list(answer) for answer in answers]
     check_right_answers(questions, right)
+    answerer_for(rag.generator, rag.config)
     with rag.memory.reading() as memory:
         version, temperature = memory.version, memory.temperature
         retrieved = retrieve(memory, questions, rag.config)

@@ -252,10 +252,10 @@ class EncoderSuite(TokenizerLaws, MannerLaws):
 
         Fix: use no `no_grad`, `inference_mode`, `detach` or numpy between question and vector.
         """
-        import torch
-
         encoder = self.build(component)
         self.needs(encoder, "trainable")
+        import torch
+
         with torch.enable_grad():
             assert encoder.encode_questions(self.questions()).requires_grad, "there is no gradient"
         with torch.no_grad():
@@ -268,10 +268,10 @@ class EncoderSuite(TokenizerLaws, MannerLaws):
 
         Fix: detach nothing between the weights and the vectors. Capability `trainable`.
         """
-        import torch
-
         encoder = self.spec(component).build()
         self.needs(encoder, "trainable")
+        import torch
+
         draws = torch.Generator().manual_seed(3)
         aims = torch.randn(len(self.passages()), encoder.dim, generator=draws)
 
@@ -325,11 +325,11 @@ class EncoderSuite(TokenizerLaws, MannerLaws):
         Fix: save both sides in `save_trained` once `passage_module` was called. Capability
         `trainable`.
         """
-        import torch
-
         spec = self.spec(component)
         encoder = spec.build()
         self.needs(encoder, "trainable")
+        import torch
+
         encoder.trained_module()
         question_vectors, before = self.of_questions(encoder), self.of_passages(encoder)
         with torch.enable_grad():

@@ -77,7 +77,7 @@ COMPONENTS: Final = {
     ],
     "retriever": ["bm25", "dense", "hybrid", "rerank", "sparse"],
     "scorer": ["cross-encoder", "late-interaction", "query-likelihood"],
-    "encoder": ["dpr", "sentence-transformers", "static"],
+    "encoder": ["dpr", "openai-embeddings", "sentence-transformers", "static"],
     "index": ["exact", "faiss", "hnswlib"],
     "generator": ["bart", "causal", "llamacpp", "seq2seq", "t5"],
 }

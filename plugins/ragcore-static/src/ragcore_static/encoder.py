@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 
+from ragcore.corpora.templates import text_of
 from ragcore.corpora.tokenizer import PassageTokenizer
 from ragcore.errors import PluginError
 from ragcore.types import Passage
@@ -96,15 +97,7 @@ class Static:
 
     def _texts(self, passages: Sequence[Passage]) -> list[str]:
         template = self.config.passage_template
-        return [
-            self._passage_prompt
-            + (
-                template.format(title=passage.title, text=passage.text)
-                if passage.title
-                else passage.text
-            )
-            for passage in passages
-        ]
+        return [text_of(passage, template, self._passage_prompt) for passage in passages]
 
     def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
         encodings = self.model.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
