@@ -40,6 +40,7 @@ class EmbeddingServer(ThreadingHTTPServer):
         faults: what the next requests get, one each; afterwards vectors.
         always: what every request gets; None for vectors.
         requests: the bodies of all requests.
+        ports: of their connections, at the client's end.
         keys: their headers `Authorization`.
         most_at_once: the largest number of requests that were under way together.
     """
@@ -51,6 +52,7 @@ class EmbeddingServer(ThreadingHTTPServer):
         self.faults: deque[Fault] = deque()
         self.always: Fault | None = None
         self.requests: list[dict[str, Any]] = []
+        self.ports: list[int] = []
         self.keys: list[str | None] = []
         self.most_at_once = 0
         self.under_way = 0
@@ -78,6 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
         server = self.server
         with server.lock:
             server.requests.append(body)
+            server.ports.append(self.client_address[1])
             server.keys.append(self.headers["Authorization"])
             server.under_way += 1
             server.most_at_once = max(server.most_at_once, server.under_way)

@@ -236,6 +236,8 @@ def test_a_forked_child_has_connections_of_its_own(server):
     assert child.exitcode == 0
     assert parent.post("/embeddings", ASKED)["data"]
     assert server.texts == ["a", "of the child", "a"]
+    first, of_child, second = server.ports
+    assert first == second != of_child
 
 
 def test_closed_connections_are_opened_again(server):
