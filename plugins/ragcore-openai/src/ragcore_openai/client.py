@@ -247,7 +247,9 @@ class Client:
                 for chunk in response.iter_bytes():
                     content += chunk
                     if len(content) > _MOST_BYTES:
-                        raise ServerError(f"{method} {url}: its reply is longer than {_MOST_BYTES} B")
+                        raise ServerError(
+                            f"{method} {url}: its reply is longer than {_MOST_BYTES} B"
+                        )
                     # httpx limits the time between two chunks alone.
                     if self._clock() > ends:
                         raise _Passing(f"no whole reply in {timeout:g} s")
@@ -271,9 +273,7 @@ class Client:
             raise ServerError(f"{method} {url}: its reply is no JSON object: {self._shown(text)}")
         return reply
 
-    def _refused(
-        self, method: str, url: str, response: httpx.Response, text: str
-    ) -> Exception:
+    def _refused(self, method: str, url: str, response: httpx.Response, text: str) -> Exception:
         """Return the error of a reply that is no success."""
         status = response.status_code
         said = self._shown(_message(text))
