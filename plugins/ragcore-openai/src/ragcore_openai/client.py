@@ -39,6 +39,7 @@ _LOG: Final = logging.getLogger("ragcore.openai")
 
 _FOR_THE_MOMENT: Final = frozenset({408, 409, 425, 429})
 _SERVER_FAULT: Final = 500
+_ASKS_TO_WAIT: Final = _FOR_THE_MOMENT | {503}
 _FIRST_WAIT: Final = 0.5
 _LONGEST_WAIT: Final = 30.0
 _MOST_BYTES: Final = 1 << 28
@@ -139,22 +140,25 @@ class Client:
         last = urlsplit(url).path.rpartition("/")[2]
         return url.removesuffix(f"/{last}") if _is_version(last) else url
 
-    def get(self, path: str) -> Json:
+    def get(self, path: str, *, patient: bool = True) -> Json:
         """Ask for one thing, and return the reply; arguments and errors as `post`."""
-        return self._exchange("GET", path, None, threading.Event()).content
+        return self._exchange("GET", path, None, threading.Event(), patient).content
 
-    def post(self, path: str, payload: Json) -> Json:
+    def post(self, path: str, payload: Json, *, patient: bool = True) -> Json:
         """Send one request, and return the reply.
 
         Args:
             path: below `base_url`, such as "/embeddings"; or a whole address.
             payload: JSON-ready.
+            patient: whether every failure for the moment is tried again; otherwise only where the
+                server asks for it (408, 409, 425, 429, 503), as for a question whether it can do
+                something.
 
         Raises:
             ServerError: the server cannot be reached, refuses the request, or replies with no JSON
                 object; after all attempts.
         """
-        return self._exchange("POST", path, payload, threading.Event()).content
+        return self._exchange("POST", path, payload, threading.Event(), patient).content
 
     def post_all(self, path: str, payloads: Sequence[Json]) -> list[Json]:
         """Send requests, `concurrency` of them at a time, and return the replies in order.
@@ -202,7 +206,12 @@ class Client:
             finalizer()
 
     def _exchange(
-        self, method: str, path: str, payload: Json | None, stop: threading.Event
+        self,
+        method: str,
+        path: str,
+        payload: Json | None,
+        stop: threading.Event,
+        patient: bool = True,
     ) -> Reply:
         url = path if path.startswith(("http://", "https://")) else self.config.base_url + path
         body = b"" if payload is None else json.dumps(payload).encode()
@@ -219,7 +228,8 @@ class Client:
                     waiting = longest * self._random.uniform(0.5, 1.0)
                 elapsed = self._clock() - began
                 over_time = elapsed + waiting > self.config.retry_seconds
-                if attempt > self.config.retries or over_time or stop.is_set():
+                hopeless = not patient and passing.status not in _ASKS_TO_WAIT
+                if attempt > self.config.retries or over_time or hopeless or stop.is_set():
                     attempts = "1 attempt" if attempt == 1 else f"{attempt} attempts"
                     raise ServerError(
                         f"{method} {url}: {passing.reason} (after {attempts} in {elapsed:.0f} s)",

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
+from typing import Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from typing import Any, Final, Literal
-
 from pydantic import Field, field_validator, model_validator
-from typing_extensions import Self
 
 from ragcore.corpora.templates import PASSAGE_TEMPLATE, checked_template
 from ragcore.prompts.settings import PromptConfig, check_template
@@ -143,7 +141,7 @@ class OpenAIConfig(ServerConfig):
     )
     end_tokens: tuple[str, ...] = Field(
         (),
-        description="the tokens that end an answer, as the model's tokenizer writes them; empty for "
+        description="the tokens that end an answer, as the tokenizer writes them; empty for "
         "those that the server knows",
     )
     top_tokens: int = Field(
@@ -154,8 +152,8 @@ class OpenAIConfig(ServerConfig):
     )
     request: dict[str, Any] = Field(
         default_factory=dict,
-        description="more fields of each request that writes, such as reasoning_effort; null leaves "
-        "out a field",
+        description="more fields of each request that writes, such as reasoning_effort; null "
+        "leaves out a field",
     )
 
     @field_validator("template")
