@@ -88,6 +88,10 @@ class _OpenAIRoute:
             ]
         return written[:drawn]
 
+    def prompt_text(self, prompted: Prompted) -> str:
+        """Return the prompt of a question with its whole passages."""
+        return self._texts.text(prompted.question, prompted.passages, prompted.cite, None)
+
     def request(self, text: str, writing: Writing) -> Json:
         """Return the request that writes one text."""
         request: Json = {"model": self._config.model, **self._prompt(text)}

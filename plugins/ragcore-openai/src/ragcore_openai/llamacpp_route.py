@@ -1,0 +1,223 @@
+"""llama.cpp's own server: prompts as token ids, and the most probable tokens of each step.
+
+Its route `/completion` takes and returns ids, so that prompts are those of `causal` and
+`llamacpp`, special tokens in passages included, and a prefix is continued token by token. In a
+chat the server's own template is put around the message. Knows this server; knows nothing of tiers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from ragcore.contracts import Completion, Prompted, TopToken, Writing
+from ragcore.prompts.chat import Chat
+from ragcore.prompts.prompts import Prompts
+from ragcore.prompts.thinking import closed
+from ragcore.tiers import Meter
+from ragcore.types import Passage
+from ragcore_openai.client import Ask, Client, Json
+from ragcore_openai.configs import OpenAIConfig
+from ragcore_openai.prompt_texts import cite_instruction, numbered, shortened
+from ragcore_openai.replies import Faulty, as_step, count_usage, log_prob_of, tidy
+from ragcore_openai.tokenizing import END_TOKENS, LlamaCppTokenizer
+
+__all__ = ["LlamaCppRoute"]
+
+_MESSAGE: Final = "ragcore\ufff9message"
+"""Placeholder for a chat's message; no template strips, escapes or splits it."""
+
+_ANSWER_ROOM: Final = 128
+"""Positions reserved for the answer, as `llamacpp` does."""
+
+
+class LlamaCppRoute:
+    """Writes at llama.cpp's own server; safe to use from several threads.
+
+    Attributes:
+        limit: the most tokens of a prompt.
+        ends: the ids of the tokens that end an answer.
+    """
+
+    def __init__(self, config: OpenAIConfig, client: Client, properties: Json) -> None:
+        """Ask for the chat template and the end tokens.
+
+        Args:
+            config: of the generator.
+            client: of the server.
+            properties: its reply to `/props`.
+
+        Raises:
+            ServerError: it does not reply as llama.cpp's server does.
+        """
+        self._config = config
+        self._url = f"{client.root}/completion"
+        self._tokenizer = LlamaCppTokenizer(client)
+        settings = properties.get("default_generation_settings")
+        positions = settings.get("n_ctx") if isinstance(settings, dict) else None
+        if type(positions) is not int or positions < 2:
+            raise Faulty(f"{client.root}/props", f"its n_ctx is {positions!r}: expected a number")
+        self.limit: Final = config.max_input_tokens or positions - min(_ANSWER_ROOM, positions // 2)
+        chat = self._chat(client) if config.chat else None
+        self._prompts = self._made(chat, config.template)
+        self._joint = self._made(chat, config.template_of_passages)
+        self._cited = self._made(chat, cite_instruction(config.template_of_passages))
+        named = [properties.get("eos_token"), *(config.end_tokens or END_TOKENS)]
+        self.ends: Final = frozenset(
+            token
+            for name in named
+            if isinstance(name, str)
+            and name
+            and (token := self._tokenizer.special(name)) is not None
+        )
+
+    def write(
+        self, ask: Ask, prompted: Prompted, room: int | None, writing: Writing, meter: Meter
+    ) -> list[Completion]:
+        """See `ragcore_openai.routes.Route`."""
+        prompt = self.prompt(prompted, room)
+        drawn = writing.count if writing.temperature > 0 else 1
+        written = []
+        for number in range(drawn):
+            seed = None if writing.seed is None else writing.seed + number
+            reply = self._send(ask, prompt, replace(writing, seed=seed), meter, tops=0)
+            written.append(self._completion(reply, tidy(_text(self._url, reply))))
+        return written
+
+    def go_on(
+        self,
+        ask: Ask,
+        prompted: Prompted,
+        room: int | None,
+        prefix: Sequence[TopToken],
+        writing: Writing,
+        meter: Meter,
+    ) -> Completion:
+        """See `ragcore_openai.routes.TopRoute`."""
+        before: list[int] = []
+        for token in prefix:
+            if token.id is None:
+                raise Faulty(self._url, f"the token {token.text!r} of a prefix has no id")
+            before.append(token.id)
+        prompt = self.prompt(prompted, room) + before
+        reply = self._send(ask, prompt, writing, meter, tops=self._config.top_tokens)
+        rows = reply.get("completion_probabilities")
+        if not isinstance(rows, list) or not rows:
+            raise Faulty(
+                self._url, "it has no list `completion_probabilities`, which was asked for"
+            )
+        ended = reply.get("stop_type") == "eos"
+        steps = [
+            self._step(row, last=number == len(rows) - 1 and ended)
+            for number, row in enumerate(rows)
+        ]
+        text = "".join(token.text for token in prefix) + _text(self._url, reply)
+        return replace(self._completion(reply, tidy(text)), steps=tuple(steps))
+
+    def prompt(self, prompted: Prompted, room: int | None) -> list[int]:
+        """Return the ids of a prompt, at most `limit` of them; the question is never cut.
+
+        Raises:
+            QuestionError: the question does not fit even without its passages.
+        """
+        passages = prompted.passages
+        cut = list(passages if room is None else shortened(passages, room))
+        if len(cut) < 2 and not prompted.cite:
+            passage = cut[0] if cut else None
+            return self._prompts.of([prompted.question], [passage], self.limit)[0]
+        prompts = self._cited if prompted.cite else self._joint
+        (bare,) = prompts.bare_lengths([prompted.question])
+        joint = _joined(cut)
+        # Evenly, before the end of the last passage is cut.
+        (tokens,) = self._tokenizer.text_ids([joint.text])
+        if bare + len(tokens) > self.limit and tokens:
+            share = max(0, self.limit - bare) / len(tokens)
+            joint = _joined(shortened(cut, int(len(joint.text) * share)))
+        return prompts.of([prompted.question], [joint], self.limit)[0]
+
+    def _made(self, chat: Chat | None, template: str) -> Prompts:
+        config = self._config
+        return Prompts(
+            config.model, self._tokenizer, template, config.template_without_passage, chat
+        )
+
+    def _chat(self, client: Client) -> Chat:
+        """Return the texts that the server's chat template puts around a message."""
+        url = f"{client.root}/apply-template"
+        system = self._config.system
+        opening = [] if system is None else [{"role": "system", "content": system}]
+        messages = [*opening, {"role": "user", "content": _MESSAGE}]
+        variables = self._config.request.get("chat_template_kwargs")
+        request: Json = {"messages": messages}
+        if variables is not None:
+            request["chat_template_kwargs"] = variables
+        text = client.post(url, request).get("prompt")
+        if not isinstance(text, str) or text.count(_MESSAGE) != 1:
+            raise Faulty(
+                url, "the chat template does not write the user's message once: set chat: false"
+            )
+        before, _, after = text.partition(_MESSAGE)
+        return Chat(before, closed(after), "")
+
+    def _send(
+        self, ask: Ask, prompt: Sequence[int], writing: Writing, meter: Meter, *, tops: int
+    ) -> Json:
+        request: dict[str, Any] = {
+            "model": self._config.model,
+            "prompt": list(prompt),
+            "n_predict": writing.max_new_tokens,
+            "temperature": writing.temperature,
+            # Nothing but these two: the server's defaults cut the distribution further.
+            "samplers": ["temperature", "top_p"],
+            "top_p": writing.top_p,
+            "return_tokens": True,
+            "cache_prompt": True,
+        }
+        if tops:
+            request["n_probs"] = tops
+        if writing.seed is not None:
+            request["seed"] = writing.seed
+        if writing.stop:
+            request["stop"] = list(writing.stop)
+        request |= self._config.request
+        reply = ask(
+            self._url, {name: value for name, value in request.items() if value is not None}
+        )
+        count_usage(meter, reply)
+        return reply.content
+
+    def _completion(self, reply: Mapping[str, Any], text: str) -> Completion:
+        if reply.get("truncated") is True:
+            raise Faulty(self._url, "the server cut the prompt: set max_input_tokens lower")
+        return Completion(text, finished=reply.get("stop_type") != "limit")
+
+    def _step(self, row: Any, *, last: bool) -> tuple[TopToken, ...]:
+        tops = row.get("top_logprobs") if isinstance(row, dict) else None
+        if not isinstance(tops, list):
+            raise Faulty(self._url, "a step has no list `top_logprobs`")
+        return as_step(
+            self._url, self._token(row, last), [self._token(token, False) for token in tops]
+        )
+
+    def _token(self, token: Any, last: bool) -> TopToken:
+        number, text = (
+            (token.get("id"), token.get("token")) if isinstance(token, dict) else (None, None)
+        )
+        if type(number) is not int or not isinstance(text, str):
+            raise Faulty(self._url, "a token of a step has no `id` or no text `token`")
+        ends = last or number in self.ends
+        log_prob = log_prob_of(self._url, token.get("logprob"))
+        return TopToken("" if ends else text, log_prob, number, ends)
+
+
+def _text(url: str, reply: Json) -> str:
+    text = reply.get("content")
+    if not isinstance(text, str):
+        raise Faulty(url, f"its `content` is {type(text).__name__}: expected a text")
+    return text
+
+
+def _joined(passages: Sequence[Passage]) -> Passage:
+    """Return several passages as the one that the template of passages has."""
+    return Passage(passages[0].id, "", numbered(passages))
