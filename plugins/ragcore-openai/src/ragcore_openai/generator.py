@@ -92,13 +92,13 @@ class OpenAI:
         scores = self._server.scores
         if scores is None:
             raise self._unsupported("score", "scores no given texts")
-        rows: dict[Prompted, list[int]] = {}
+        rows: dict[tuple[object, ...], list[int]] = {}
         for row, prompted in enumerate(prompts):
-            rows.setdefault(prompted, []).append(row)
+            rows.setdefault(_identity(prompted), []).append(row)
         scored: list[TextScore | None] = [None] * len(prompts)
 
-        def score(job: tuple[Prompted, list[int]], ask: Ask) -> None:
-            prompted, numbers = job
+        def score(numbers: list[int], ask: Ask) -> None:
+            prompted = prompts[numbers[0]]
 
             def send(room: int | None) -> list[TextScore]:
                 prompt = self._server.texts.text(
@@ -115,7 +115,7 @@ class OpenAI:
             for number, text_score in zip(numbers, of_prompt, strict=True):
                 scored[number] = text_score
 
-        self._client.each(score, list(rows.items()))
+        self._client.each(score, list(rows.values()))
         return [text_score for text_score in scored if text_score is not None]
 
     def go_on(
@@ -149,3 +149,9 @@ class OpenAI:
             f"model {self.config.model!r} at {self.config.base_url} {fault} (its tier is "
             f"{self.tier!r}, not {tier!r}): {'; '.join(self._server.reasons)}"
         )
+
+
+def _identity(prompted: Prompted) -> tuple[object, ...]:
+    """Return what is the same for prompts that are sent alike; a passage's metadata is not sent."""
+    texts = tuple((passage.title, passage.text) for passage in prompted.passages)
+    return prompted.question, prompted.cite, texts

@@ -21,7 +21,7 @@ from ragcore_openai.configs import OpenAIConfig
 from ragcore_openai.fitting import Count
 from ragcore_openai.llamacpp_route import LlamaCppRoute
 from ragcore_openai.prompt_texts import PromptTexts
-from ragcore_openai.replies import Faulty, choices_of, completion_of, steps_of
+from ragcore_openai.replies import WrongLogProbs, choices_of, completion_of, steps_of
 from ragcore_openai.routes import Chat, Completions, Route, TopRoute
 from ragcore_openai.scores import Form, TextScores, agrees
 from ragcore_openai.tokenizing import END_TOKENS, counting, end_tokens_of
@@ -40,8 +40,6 @@ _SAME: Final = 0.1
 
 _FEWEST_TOPS: Final = 5
 """What OpenAI's older route gives at most."""
-
-_TEXTS_ALONE: Final = "set tier: text to use the server's texts alone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,12 +197,8 @@ def _scores(
         scores = TextScores(route, texts, form, ends)
         try:
             before = scores.prompt_tokens(_asking(client), prompt, Meter())
-        except Faulty as fault:
-            # Numbers that cannot be log-probs are no missing form.
-            if "log-prob is" in str(fault):
-                raise
-            reasons.append(f"no {form}: {fault}")
-            continue
+        except WrongLogProbs:
+            raise
         except ServerError as error:
             reasons.append(f"no {form}: {error}")
             continue
@@ -246,23 +240,23 @@ def _check_rows(
     tops = log_probs.get("top_logprobs") if isinstance(log_probs, dict) else None
     best = tops[0] if isinstance(tops, list) and tops else None
     if not isinstance(best, dict) or not best:
-        raise Faulty(
+        raise WrongLogProbs(
             url,
             "it shows log-probs of a prompt, and none where it writes, so that they cannot be "
-            f"compared: {_TEXTS_ALONE}",
+            "compared",
         )
     text, log_prob = max(best.items(), key=lambda item: float(item[1]))
     whole = scores.prompt_tokens(
         _asking(client), prompt + texts.separator(prompt) + _ANSWER, Meter()
     )
     if len(whole) <= length or not agrees(whole[length], text, float(log_prob), _SAME):
-        raise Faulty(
+        raise WrongLogProbs(
             url,
             f"the log-probs that it shows of a prompt ({scores.form}) are not those of its tokens: "
             f"after a prompt it writes {text!r} with log-prob {float(log_prob):.3g}, and where the "
             "same prompt is the beginning of a longer one it shows others there. "
             "llama-cpp-python's server does so where the prompt does not begin with the model's "
-            f"first token, such as <s>: write it at the beginning of template; or {_TEXTS_ALONE}",
+            "first token, such as <s>: write it at the beginning of template",
         )
 
 

@@ -19,6 +19,7 @@ from ragcore_openai.client import Json, Reply, ServerError
 __all__ = [
     "TOLERANCE",
     "Faulty",
+    "WrongLogProbs",
     "as_step",
     "choices_of",
     "completion_of",
@@ -43,6 +44,13 @@ class Faulty(ServerError):  # noqa: N818 (says what the reply is)
 
     def __init__(self, url: str, fault: str) -> None:
         super().__init__(f"the reply of {url}: {fault}")
+
+
+class WrongLogProbs(Faulty):
+    """Log-probs that cannot be those of what they stand for."""
+
+    def __init__(self, url: str, fault: str) -> None:
+        super().__init__(url, f"{fault}; set tier: text to use the server's texts alone")
 
 
 def tidy(text: str) -> str:
@@ -99,11 +107,7 @@ def log_prob_of(url: str, value: Any) -> float:
         raise Faulty(url, f"a log-prob is {value!r}: expected a number")
     # The negation catches NaN, too.
     if not value <= TOLERANCE:
-        raise Faulty(
-            url,
-            f"a log-prob is {value}: it must be a number, and not above 0; set tier: text to "
-            "use the server's texts alone",
-        )
+        raise WrongLogProbs(url, f"a log-prob is {value}: expected a number that is not above 0")
     return min(float(value), 0.0)
 
 
@@ -117,10 +121,10 @@ def as_step(url: str, written: TopToken, tops: Iterable[TopToken]) -> tuple[TopT
     step = (written, *sorted(others, key=lambda token: -token.log_prob))
     total = math.fsum(math.exp(token.log_prob) for token in step)
     if total > 1 + TOLERANCE:
-        raise Faulty(
+        raise WrongLogProbs(
             url,
             f"the {len(step)} tokens of a step have probabilities that sum to {total:.6g}: "
-            "expected at most 1; set tier: text to use the server's texts alone",
+            "expected at most 1",
         )
     return step
 

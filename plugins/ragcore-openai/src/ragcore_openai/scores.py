@@ -17,7 +17,14 @@ from ragcore.contracts import TextScore, Writing
 from ragcore.tiers import Meter
 from ragcore_openai.client import Ask, Json
 from ragcore_openai.prompt_texts import PromptTexts
-from ragcore_openai.replies import Faulty, choices_of, count_usage, log_prob_of, merged_ends
+from ragcore_openai.replies import (
+    Faulty,
+    WrongLogProbs,
+    choices_of,
+    count_usage,
+    log_prob_of,
+    merged_ends,
+)
 from ragcore_openai.routes import Completions
 
 __all__ = ["Form", "PromptToken", "TextScores"]
@@ -131,7 +138,7 @@ class TextScores:
             [added[-1].text], end
         ):
             shown = "".join(token.text for token in added)
-            raise Faulty(
+            raise WrongLogProbs(
                 url,
                 f"the log-probs are those of {shown[:80]!r}, and not of the text that was sent, "
                 f"{(text + end)[:80]!r}; if {end!r} is not one token of the model, set end_tokens",
