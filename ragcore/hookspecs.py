@@ -16,7 +16,9 @@ import pluggy
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ragcore.types import Answer, Hits
+    from pydantic import BaseModel
+
+    from ragcore.types import Answer, Hits, Passage
 
 __all__ = ["Components", "Target", "hookimpl", "hookspec"]
 
@@ -109,6 +111,18 @@ def ragcore_answered(answer: Answer) -> None:
 @hookspec
 def ragcore_memory_swapped(old: str, new: str) -> None:
     """Observe a swap: a running pipeline now reads version `new` instead of `old`."""
+
+
+@hookspec
+def ragcore_forget(  # type: ignore[empty-body]
+    config: BaseModel, passages: Sequence[Passage]
+) -> dict[str, int]:
+    """Delete from the disk what a generator has computed of passages that are forgotten everywhere.
+
+    `ragcore memory forget --everywhere PIPELINE` calls it, with the `Config` of the pipeline's
+    generator, which is not loaded. Return how many files were deleted in each folder; {} for the
+    config of another plugin's generator, or where there is no folder.
+    """
 
 
 @hookspec

@@ -12,12 +12,13 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
 from ragcore.build import open_memory
 from ragcore.config import PipelineConfig, RagConfig, load_config
-from ragcore.contracts import Generator, Retriever
+from ragcore.contracts import AnyGenerator, PassageReuser, Retriever, supports
 from ragcore.live.served import ServedMemory
 from ragcore.memory.memory import Memory
 from ragcore.process.log_fields import fields
@@ -63,7 +64,7 @@ class Rag(AwaitedRequests):
     def __init__(
         self,
         memory: Memory,
-        generator: Generator | None,
+        generator: AnyGenerator | None,
         config: RagConfig | None = None,
         *,
         store: Store | None = None,
@@ -88,7 +89,14 @@ class Rag(AwaitedRequests):
                 give them.
         """
         super().__init__(
-            ServedMemory(memory, store, retriever, verify=verify, pinned=pinned),
+            ServedMemory(
+                memory,
+                store,
+                retriever,
+                verify=verify,
+                pinned=pinned,
+                on_served=partial(_retain_passages, generator),
+            ),
             generator,
             config or RagConfig(),
         )
@@ -190,3 +198,9 @@ class Rag(AwaitedRequests):
         """
         with self.memory.pinned(version):
             yield self
+
+
+def _retain_passages(generator: AnyGenerator | None, memory: Memory) -> None:
+    """Let a generator drop what it keeps of passages that a memory does not have."""
+    if generator is not None and supports(generator, PassageReuser):
+        generator.retain_passages(memory.passages.by_id)

@@ -235,13 +235,16 @@ class Candidate:
     """A complete answer that the search reached, with what it takes to leave passages out of it.
 
     Attributes:
-        token_ids: T ids, end-of-sequence included.
+        token_ids: T ids, end-of-sequence included; empty where the generator gives no ids.
         token_log_probs: [T], log p(y_i|x,y_<i), marginalised over the passages.
         priors: [k], the prior that was marginalised over; sums to 1.
         posteriors: `[T][k]`, as `Answer.token_posteriors`.
         spans: for each passage, as `Evidence.spans`.
         text: the text of its tokens, before it is spelled as in a passage.
         dropped_mass: as `Answer.dropped_mass`.
+        tokens: as `Answer.tokens`, where there are no `token_ids` to decode; otherwise empty.
+        slack: with tier `top`, `[T][k]`: by how much p(y_i|x,z,y_<i) may exceed what was summed.
+            Empty otherwise.
     """
 
     token_ids: tuple[int, ...]
@@ -251,6 +254,8 @@ class Candidate:
     spans: tuple[tuple[tuple[int, int], ...], ...]
     text: str = ""
     dropped_mass: float = 0.0
+    tokens: tuple[str, ...] = ()
+    slack: tuple[tuple[float, ...], ...] = ()
 
     @property
     def log_prob(self) -> float:
@@ -269,15 +274,18 @@ class Answer:
         log_prob: log p(y|x), marginalised over the passages (paper, section 2.1), end-of-sequence
             included. With `rag.abstain` it is conditional on the passages' answering, unless the
             answer is the abstaining one; how probable that is says `abstention.log_prob`. With
-            `rag.drop_below` it is a lower bound; see `dropped_mass`. None where the generator gives
-            text alone, so that no probability is known.
+            `rag.drop_below`, and with tier `top`, it is a lower bound; see `dropped_mass`. None
+            where no probability is known: the generator gives text alone, or an answer of tier
+            `top` was cut at `rag.max_new_tokens` and its end is in no passage's top.
         evidence: the k passages, best hit first. With `rag.abstain` a better hit may have a lower
             prior.
         memory: the version of the memory that was searched.
-        tokens: the text of each of the T tokens, end-of-sequence included.
+        tokens: the text of each of the T tokens, end-of-sequence included, unless the answer was
+            cut where its end has no log p. Empty where the generator gives text alone.
         token_posteriors: `[T][k]`, p(z|x,y_<=i); rows sum to 1. For RAG-Sequence row i is the
             posterior after the prefix y_1..i.
-        token_ids: the ids of `tokens`, in the generator's vocabulary.
+        token_ids: the ids of `tokens`, in the generator's vocabulary; empty where the generator
+            gives none.
         candidates: the answers that the search reached, best first, beginning with this one; more
             than one with several beams, or by thorough decoding. `Rag.without` needs them.
         abstention: with `rag.abstain`, the abstaining answer under the unconditioned prior; its
@@ -292,7 +300,8 @@ class Answer:
             the search found all that it could return.
         dtype: of the generator's weights, such as "float32", "bfloat16" or "int8", also where the
             pipeline says `auto`; None for a generator that does not say.
-        dropped_mass: p(y|x) is at least exp(`log_prob`), and at most that plus this. 0 unless
+        dropped_mass: p(y|x) is at least exp(`log_prob`), and at most that plus this; where
+            `log_prob` is None with tier `top`, p(y|x) is at most this. 0 unless
             `rag.drop_below` let passages be dropped (ragcore/decoding/dropping.py), or the
             generator gives the most probable tokens only (tier `top`).
         filter_notes: what the user of `where` should know, in sentences: that no passage has a
@@ -309,7 +318,8 @@ class Answer:
         tier: what the generator gave, which decides what is known of the answer; see `Tier`.
         votes: where the generator gives text alone: the different answers that it gave, with the
             share of each, by falling share, this one first. Empty otherwise.
-        usage: what a generator behind an API counted; None for one in this process.
+        usage: what a generator behind an API counted; None for one in this process, and for an
+            answer without some passages.
     """
 
     question: str
@@ -351,6 +361,19 @@ class Answer:
         return not self.evidence
 
     @property
+    def token_log_probs(self) -> tuple[float, ...]:
+        """[T], log p(y_i|x,y_<i) of each token, marginalised over the passages; sums to `log_prob`.
+
+        Empty for an answer that was not computed here.
+        """
+        return self.candidates[0].token_log_probs if self.candidates else ()
+
+    @property
+    def token_count(self) -> int:
+        """How many tokens it has; without `tokens`, how many the server wrote for it, or 0."""
+        return len(self.tokens) or ((self.usage and self.usage.completion_tokens) or 0)
+
+    @property
     def log_prob_gap(self) -> float:
         """How much higher than `log_prob` log p(y|x) may be, because of the dropped mass."""
         if not self.dropped_mass or self.log_prob is None:
@@ -387,7 +410,7 @@ class Answer:
         Each evidence has its `source`, with what is known of it, and the `number` of its citation,
         too; `citations` lists them by number.
         With `rag.abstain`, `abstention` holds the text and the log_prob of the abstaining answer.
-        `timings`, `votes` and `usage` are there where they are known.
+        `timings`, `token_log_probs`, `votes` and `usage` are there where they are known.
         """
         from dataclasses import asdict, replace
 
@@ -400,6 +423,8 @@ class Answer:
             del row["timings"]
         if (unknown := self.abstention) is not None:
             row["abstention"] = {"text": unknown.text, "log_prob": unknown.log_prob}
+        if self.token_log_probs:
+            row["token_log_probs"] = list(self.token_log_probs)
         row["closed_book"] = self.closed_book
         numbers = self.evidence_numbers()
         for fields, evidence, number in zip(row["evidence"], self.evidence, numbers, strict=True):

@@ -18,13 +18,13 @@ NEED_TORCH: Final = {
     "answering/answerer.py",
     "answering/reading.py",
     "decoding/abstention.py",
-    "decoding/beam.py",
     "decoding/checks.py",
     "decoding/prefixes.py",
     "decoding/question_prior.py",
     "decoding/scoring.py",
     "decoding/sequence.py",
     "decoding/token.py",
+    "testing/as_tier.py",
     "testing/generator.py",
     "testing/log_probs.py",
     "testing/reads.py",
@@ -114,3 +114,40 @@ def test_a_pipeline_without_a_generator_searches_without_torch(tmp_path: Path) -
     built = "from ragcore.cli import main; raise SystemExit(main(['memory', 'build', 'p.yaml']))"
     run(built, cwd=tmp_path)
     assert run(SEARCH, cwd=tmp_path) == "[]\n"
+
+
+ANSWER: Final = """\
+import sys
+
+class NoTorch:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "torch":
+            raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+sys.meta_path.insert(0, NoTorch())
+import ragcore
+for tier in ("score", "top", "text"):
+    with ragcore.load("p.yaml", f"generator.tier={tier}") as rag:
+        question = "What is the capital of Mali?"
+        (answer,) = rag.answer(question)
+        assert (answer.text, answer.tier) == ("bamako", tier), answer
+        assert list(rag.events(question))[-1] == answer
+"""
+
+
+def test_generators_of_texts_answer_without_torch(tmp_path: Path) -> None:
+    pytest.importorskip("ragcore_bm25", reason="ragcore-bm25 is not installed")
+    (tmp_path / "rows.jsonl").write_text('{"id": "1", "text": "Bamako is the capital of Mali"}\n')
+    (tmp_path / "p.yaml").write_text(
+        "ragcore: 1\n"
+        "memory: {store: store, corpus: {use: jsonl, path: rows.jsonl}, retriever: {use: bm25}}\n"
+        "generator: {use: word-chooser}\n"
+    )
+    info = tmp_path / "ragcore_words-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ragcore-words\nVersion: 1.0\n")
+    points = "[ragcore]\nwords = tests.helpers.word_chooser\n"
+    (info / "entry_points.txt").write_text(points)
+    built = "from ragcore.cli import main; raise SystemExit(main(['memory', 'build', 'p.yaml']))"
+    run(built, cwd=tmp_path)
+    run(ANSWER, cwd=tmp_path)

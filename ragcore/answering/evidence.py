@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ragcore.answering.spelling import surface_form
-from ragcore.contracts import Generator, weights_dtype
+from ragcore.contracts import AnyGenerator, Generator, tier_of, weights_dtype
 from ragcore.decoding.hypotheses import Hypothesis
 from ragcore.marginalization import Marginal
+from ragcore.tiers import Usage
 from ragcore.types import Answer, Candidate, Evidence, Passage
 
-__all__ = ["Retrieved", "Spans", "make_answer"]
+__all__ = ["Retrieved", "Spans", "answer_of", "evidence_of", "make_answer", "spelled"]
 
 Spans = Callable[[Sequence[int]], Sequence[Sequence[tuple[int, int]]]]
 """Maps an answer's tokens to where it occurs in each passage: character offsets [start, end)."""
@@ -77,24 +78,12 @@ def make_answer(
     Raises:
         ComponentError: the generator's `dtype` is not text.
     """
-    candidates = [
+    candidates = tuple(
         _candidate(generator, hypothesis, priors, retrieved, spans) for hypothesis in hypotheses
-    ]
+    )
     unconditioned = np.exp(retrieved.log_prior).tolist()
     best = candidates[0]
-    if marginalize == "token":
-        # The mean over the answer's tokens.
-        columns = zip(*best.posteriors, strict=True)  # [k] columns of T tokens
-        posterior = [sum(column) / len(best.posteriors) for column in columns]
-    else:
-        # After the last token: p(z|x,y).
-        posterior = list(best.posteriors[-1])
-    evidence = tuple(
-        Evidence(*fields)
-        for fields in zip(
-            retrieved.passages, retrieved.scores, best.priors, posterior, best.spans, strict=True
-        )
-    )
+    evidence = evidence_of(retrieved, best, marginalize)
     return Answer(
         question=retrieved.question,
         text=_text(generator, best.token_ids, evidence),
@@ -104,7 +93,7 @@ def make_answer(
         tokens=tuple(generator.decode_tokens([token]) for token in best.token_ids),
         token_posteriors=best.posteriors,
         token_ids=best.token_ids,
-        candidates=tuple(candidates),
+        candidates=candidates,
         abstention=_candidate(generator, abstention, unconditioned, retrieved, None)
         if abstention
         else None,
@@ -115,6 +104,81 @@ def make_answer(
         dropped_mass=best.dropped_mass,
         filter_notes=retrieved.filter_notes,
         numbers=numbers,
+    )
+
+
+def answer_of(
+    generator: AnyGenerator,
+    retrieved: Retrieved,
+    candidates: Sequence[Candidate],
+    marginalize: Marginal,
+    version: str,
+    *,
+    abstention: Candidate | None = None,
+    abstains: bool = False,
+    numbers: tuple[int, ...] = (),
+    usage: Usage | None = None,
+) -> Answer:
+    """Make an answer of the best of its candidates, which have their own texts and tokens.
+
+    Args:
+        generator: wrote them.
+        retrieved: the question and its passages.
+        candidates: best first; at least one.
+        marginalize: decides what a passage's posterior is; see `Evidence`.
+        version: the version of the memory.
+        abstention: the abstaining answer; None where no answer is the abstaining one.
+        abstains: whether it is the question's answer.
+        numbers: as `Answer.numbers`.
+        usage: as `Answer.usage`.
+    """
+    best = candidates[0]
+    evidence = evidence_of(retrieved, best, marginalize)
+    return Answer(
+        question=retrieved.question,
+        text=spelled(generator, best.text, evidence),
+        log_prob=best.log_prob,
+        evidence=evidence,
+        memory=version,
+        tokens=best.tokens,
+        token_posteriors=best.posteriors,
+        token_ids=best.token_ids,
+        candidates=tuple(candidates),
+        abstention=abstention,
+        marginalize=marginalize,
+        abstains=abstains,
+        missing_passages=retrieved.missing,
+        dtype=weights_dtype(generator),
+        dropped_mass=best.dropped_mass,
+        filter_notes=retrieved.filter_notes,
+        numbers=numbers,
+        tier=tier_of(generator),
+        usage=usage,
+    )
+
+
+def evidence_of(
+    retrieved: Retrieved, candidate: Candidate, marginalize: Marginal
+) -> tuple[Evidence, ...]:
+    """Return the passages with the prior and the posterior that they have for a candidate."""
+    posteriors = candidate.posteriors
+    if marginalize == "token":
+        # The mean over the answer's tokens.
+        columns = zip(*posteriors, strict=True)  # [k] columns of T tokens
+        posterior = [sum(column) / len(posteriors) for column in columns]
+    else:
+        # After the last token: p(z|x,y).
+        posterior = list(posteriors[-1])
+    return tuple(
+        Evidence(*fields)
+        for fields in zip(
+            retrieved.passages,
+            retrieved.scores,
+            candidate.priors,
+            posterior,
+            candidate.spans,
+            strict=True,
+        )
     )
 
 
@@ -140,12 +204,21 @@ def _candidate(
 
 def _text(generator: Generator, tokens: Sequence[int], evidence: Sequence[Evidence]) -> str:
     """Spell the answer as the passage of highest posterior that contains it does."""
-    supporting = sorted(evidence, key=lambda hit: hit.posterior or 0.0, reverse=True)
-    for hit in supporting:
+    for hit in sorted(evidence, key=_support, reverse=True):
         if hit.spans:
             start, end = hit.spans[0]
             return hit.passage.text[start:end]
-    text = generator.decode_tokens(tokens)
+    return spelled(generator, generator.decode_tokens(tokens), evidence)
+
+
+def spelled(generator: AnyGenerator, text: str, evidence: Sequence[Evidence]) -> str:
+    """Spell an uncased generator's text as the passage that it rests on most does."""
     if "uncased" not in generator.capabilities:
         return text
+    supporting = sorted(evidence, key=_support, reverse=True)
     return surface_form(text, (hit.passage.text for hit in supporting)) or text
+
+
+def _support(hit: Evidence) -> float:
+    """Return how much an answer rests on a passage: by its prior where no posterior is known."""
+    return hit.prior if hit.posterior is None else hit.posterior

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ragcore.contracts import Retriever
     from ragcore.registry.components import ComponentSpec
     from ragcore.store.store import Store, VersionInfo
+    from ragcore.types import Passage
 
-__all__ = ["cache_at", "retriever_at", "store_at", "version_row"]
+__all__ = ["cache_at", "forget_states", "retriever_at", "store_at", "version_row"]
 
 
 def store_at(location: str, *, new: bool = False) -> tuple[Store, str | None]:
@@ -65,6 +68,26 @@ def cache_at(location: str) -> Path | None:
     is_pipeline = _is_pipeline(Path(location))
     config = load_config(location).memory.cache if is_pipeline else CacheConfig()
     return None if config is None else cache_folder(config.folder)
+
+
+def forget_states(location: str, passages: Sequence[Passage]) -> dict[str, int]:
+    """Delete what a pipeline's generator has written of passages; files by folder.
+
+    Nothing where the location is a store's folder.
+
+    Raises:
+        ConfigError: the pipeline file is faulty.
+    """
+    from ragcore.config import load_config
+    from ragcore.registry.discovery import registry
+
+    generator = load_config(location).generator if _is_pipeline(Path(location)) else None
+    if generator is None:
+        return {}
+    states: dict[str, int] = {}
+    for folders in registry().hook.ragcore_forget(config=generator.config, passages=passages):
+        states |= folders
+    return states
 
 
 def version_row(version: VersionInfo) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import typer
 from ragcore.cli.arguments import JsonOption, StoreArgument
 from ragcore.cli.outputs import check_file
 from ragcore.cli.progress import stage_bars
-from ragcore.cli.stores import cache_at, retriever_at, store_at, version_row
+from ragcore.cli.stores import cache_at, forget_states, retriever_at, store_at, version_row
 from ragcore.views.output import print_json, print_text
 
 if TYPE_CHECKING:
@@ -145,12 +145,15 @@ def forget(
             progress=progress,
         )
     cached = Forgotten(0)
-    if everywhere and cache is not None:
-        cached = forget_vectors(cache, forgotten.passages)
+    states: dict[str, int] = {}
+    if everywhere:
+        if cache is not None:
+            cached = forget_vectors(cache, forgotten.passages)
+        states = forget_states(location, forgotten.passages)
     if as_json:
         row = asdict(forgotten)
         row["passages"] = sorted({each.id for each in forgotten.passages})
-        print_json({**row, "cache": asdict(cached)})
+        print_json({**row, "cache": asdict(cached), "states": states})
         return
     count = len({passage.id for passage in forgotten.passages})
     if forgotten.version is None:
@@ -169,6 +172,8 @@ def forget(
         print_text(f"left in the files of versions {names}: --everywhere rewrites them")
     if cached.vectors:
         print_text(f"{cached.vectors:,} vectors removed from the embedding cache {cache}")
+    for folder, files in states.items():
+        print_text(f"{counted(files, 'passage')} removed from what a generator keeps in {folder}")
     for path, reason in cached.left.items():
         print_text(f"left in the embedding cache {path}: {reason}: delete this file")
     if not everywhere and cache is not None and size_of(cache):

@@ -16,6 +16,7 @@ from ragcore.config.models import (
     MemoryConfig,
     PipelineConfig,
     RagConfig,
+    WriteConfig,
 )
 from ragcore.config.schema import config_schema
 
@@ -26,6 +27,7 @@ __all__ = [
     "MemoryConfig",
     "PipelineConfig",
     "RagConfig",
+    "WriteConfig",
     "config_schema",
     "fill_config",
     "load_component",

@@ -21,6 +21,7 @@ __all__ = [
     "PipelineConfig",
     "RagConfig",
     "StoreConfig",
+    "WriteConfig",
 ]
 
 
@@ -85,6 +86,40 @@ class ConfidenceConfig(ComponentConfig):
         return self
 
 
+class WriteConfig(ComponentConfig):
+    """How texts are written by a generator that gives no log-probs of the whole vocabulary."""
+
+    candidates: int = Field(
+        default=1,
+        ge=1,
+        description="texts for each passage; several need a temperature above 0",
+    )
+    temperature: float = Field(
+        default=0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="0 writes the most probable token each time; above 0 tokens are drawn",
+    )
+    top_p: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="tokens are drawn from the smallest set of this probability",
+    )
+    seed: int | None = Field(
+        default=0, description="of the draws; null leaves it to the generator's server"
+    )
+
+    @model_validator(mode="after")
+    def _draws_several(self) -> Self:
+        if self.candidates > 1 and not self.temperature:
+            raise ValueError(
+                f"candidates ({self.candidates}) would be the same text each time: set a "
+                "temperature above 0, such as 0.8, or candidates to 1"
+            )
+        return self
+
+
 class RagConfig(ComponentConfig):
     """How an answer is computed from the passages."""
 
@@ -130,6 +165,11 @@ class RagConfig(ComponentConfig):
     )
     abstain: AbstainConfig | None = Field(
         default=None, description="when to answer that the passages do not say; null never does"
+    )
+    write: WriteConfig | None = Field(
+        default=None,
+        description="how a generator of tier score or text writes; null writes one text for each "
+        "passage, at temperature 0",
     )
     confidence: ConfidenceConfig | None = Field(
         default=None,

@@ -14,6 +14,7 @@ from ragcore.contracts.encoder import Encoder
 from ragcore.contracts.extensions import supports
 from ragcore.contracts.generator import (
     Generator,
+    PassageReuser,
     Read,
     State,
     WordGenerator,
@@ -31,6 +32,8 @@ from ragcore.contracts.retriever import (
 )
 from ragcore.contracts.scorer import Scorer
 from ragcore.contracts.text_generator import (
+    TIER_CONTRACTS,
+    AnyGenerator,
     Completion,
     Prompted,
     ScoringGenerator,
@@ -39,7 +42,12 @@ from ragcore.contracts.text_generator import (
     TopGenerator,
     TopToken,
     Writing,
+    gives_scores,
+    gives_steps,
+    gives_texts,
+    gives_tops,
     scores_texts,
+    steps_of,
     tier_of,
 )
 from ragcore.contracts.tokenizer import (
@@ -55,9 +63,12 @@ from ragcore.contracts.training import (
     TrainableGenerator,
     TrainableRetriever,
 )
+from ragcore.tiers import Meter, Tier
 
 __all__ = [
     "ANY_LENGTH",
+    "TIER_CONTRACTS",
+    "AnyGenerator",
     "CacheUser",
     "Capabilities",
     "Capability",
@@ -70,7 +81,9 @@ __all__ = [
     "Generator",
     "Index",
     "KnownDocuments",
+    "Meter",
     "PassageReader",
+    "PassageReuser",
     "PassageSource",
     "Prompted",
     "Read",
@@ -82,6 +95,7 @@ __all__ = [
     "TextGenerator",
     "TextScore",
     "TextTokenizer",
+    "Tier",
     "TokenizedEncoder",
     "TokenizedRetriever",
     "TokenizerUser",
@@ -96,7 +110,12 @@ __all__ = [
     "WordGenerator",
     "Writing",
     "end_tokens",
+    "gives_scores",
+    "gives_steps",
+    "gives_texts",
+    "gives_tops",
     "scores_texts",
+    "steps_of",
     "supports",
     "tier_of",
     "weights_dtype",

@@ -16,6 +16,7 @@ Capability = Literal[
     "mmap",
     "passages",
     "remove",
+    "reuse",
     "scratch",
     "spawn_empty",
     "tokenizer",
@@ -42,6 +43,7 @@ class Component(Protocol):
     - `exact`: its search equals brute force;
     - `mmap`: reads its files memory-mapped;
     - `passages`: a retriever that reads the memory's passages (PassageReader);
+    - `reuse`: a generator that keeps what it computed of passages (PassageReuser);
     - `scratch`: a retriever or index that can save its progress on disk while it is built
       (ScratchUser);
     - `spawn_empty`: an index that can make an empty one with the same training (EmptySpawner);

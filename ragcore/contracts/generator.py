@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from ragcore.contracts.component import Component
@@ -12,7 +12,15 @@ from ragcore.types import Passage, Word
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Generator", "Read", "State", "WordGenerator", "end_tokens", "weights_dtype"]
+__all__ = [
+    "Generator",
+    "PassageReuser",
+    "Read",
+    "State",
+    "WordGenerator",
+    "end_tokens",
+    "weights_dtype",
+]
 
 
 class Read(Protocol):
@@ -127,12 +135,31 @@ class WordGenerator(Generator, Protocol):
         ...
 
 
+class PassageReuser(Generator, Protocol):
+    """A generator with the capability `reuse`: it keeps what it computed of passages it read.
+
+    What it keeps is equal to what it would compute again.
+    """
+
+    def retain_passages(self, passages: Callable[[Sequence[str]], Mapping[str, Passage]]) -> None:
+        """Drop from memory what was computed of passages that a memory no longer has.
+
+        Called when a running pipeline has exchanged its memory and no request reads the old one
+        any more, from any thread, while others read.
+
+        Args:
+            passages: returns the memory's passages by id, of those ids that it has. A passage
+                whose title or text differs is another one.
+        """
+        ...
+
+
 def end_tokens(generator: Generator) -> tuple[int, ...]:
     """Return all end tokens of a generator, `eos_token_id` first; that alone is the default."""
     return tuple(getattr(generator, "eos_token_ids", (generator.eos_token_id,)))
 
 
-def weights_dtype(generator: Generator) -> str | None:
+def weights_dtype(generator: object) -> str | None:
     """Return the name of the type of a generator's weights, its member `dtype`; None without one.
 
     Raises:

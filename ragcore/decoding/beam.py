@@ -16,8 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-import torch
-
+from ragcore.arrays import without_gradient
 from ragcore.decoding.hypotheses import Hypothesis, Step
 from ragcore.decoding.rules import Constraint, DecodingOptions, Rule, rule
 
@@ -42,10 +41,12 @@ class PrefixModel(Protocol):
         """Compute p(z|x,y) over the passages, where tokens[i] follows prefix rows[i]."""
         ...
 
-    def dropped_masses(self, rows: Sequence[int], log_probs: Sequence[float]) -> list[float]:
-        """Compute the most that passages no longer decoded would add to p(y|x).
+    def dropped_masses(
+        self, rows: Sequence[int], tokens: Sequence[int], log_probs: Sequence[float]
+    ) -> list[float]:
+        """Compute the most that what is not summed would add to p(y|x).
 
-        A token of log_probs[i] follows prefix rows[i]; 0 where no passage was dropped.
+        tokens[i], of log_probs[i], follows prefix rows[i]; 0 where all is summed.
         """
         ...
 
@@ -187,9 +188,12 @@ class BeamSearch:
             shared = shared[:length]
         return shared
 
-    @torch.no_grad()
     def advance(self) -> bool:
         """Extend every live prefix by one token; return False once all searches have ended."""
+        with without_gradient():
+            return self._advance()
+
+    def _advance(self) -> bool:
         running = [search for search in self._searches if search.live]
         if not running:
             return False
@@ -215,7 +219,7 @@ class BeamSearch:
         log_probs = [
             continuation.log_prob for continuations in chosen for continuation in continuations
         ]
-        masses = iter(self._model.dropped_masses(rows, log_probs))
+        masses = iter(self._model.dropped_masses(rows, tokens, log_probs))
         self._pending = ([], [])
         for search, begin, continuations in zip(running, bounds[:-1], chosen, strict=True):
             hypotheses = [

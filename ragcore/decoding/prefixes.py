@@ -155,7 +155,9 @@ class Prefixes:
             for row, posterior in zip(rows, posteriors, strict=True)
         ]
 
-    def dropped_masses(self, rows: Sequence[int], log_probs: Sequence[float]) -> list[float]:
+    def dropped_masses(
+        self, rows: Sequence[int], tokens: Sequence[int], log_probs: Sequence[float]
+    ) -> list[float]:
         """Compute the most that dropped passages would add to p(y|x); see `PrefixModel`."""
         if not self._drop_below:
             return [0.0] * len(rows)

@@ -18,6 +18,7 @@ import numpy as np
 
 from ragcore.answering.choose import answerer_for
 from ragcore.answering.evidence import Retrieved
+from ragcore.answering.refusals import refuse_unscored
 from ragcore.answering.retrieve import retrieve, with_temperature
 from ragcore.config import ConfidenceConfig
 from ragcore.errors import MetricError, QuestionError
@@ -121,9 +122,11 @@ def calibrate_pipeline(
         QuestionError: no question has a right answer that is a text, or one is empty or longer
             than the generator's input.
         MetricError: the risk is no share, or scipy is not installed.
+        UnsupportedOperation: the generator gives no log p of given answers.
     """
     if risk is not None and not 0 <= risk <= 1:
         raise MetricError(f"a risk of {risk}: expected the share of answers that may be wrong")
+    refuse_unscored(rag.generator, "calibrating")
     # What the pipeline cannot do is found before its memory is searched.
     answerer_for(rag.generator, rag.config)
     with rag.memory.reading() as memory:

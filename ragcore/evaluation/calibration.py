@@ -13,7 +13,7 @@ the grid, and so the fitted temperature is never worse than 1.
 With `rag.abstain` the prior is conditioned on a passage's answering, and a question may abstain.
 Both depend on the temperature and are computed again for each (ragcore/decoding/abstention.py).
 
-The table and all sums on it are NumPy; only the generator's reading needs torch.
+The table and all sums on it are NumPy; only a generator of tier `steps` needs torch.
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ import numpy as np
 
 from ragcore.answering.choose import answerer_for
 from ragcore.answering.evidence import Retrieved
+from ragcore.answering.refusals import refuse_unscored
 from ragcore.answering.retrieve import retrieve
 from ragcore.arrays import FloatArray, logsumexp
 from ragcore.errors import QuestionError
+from ragcore.evaluation.target_scores import padded, target_scores, targets_of
 from ragcore.marginalization import (
     Marginal,
     log_prior,
@@ -121,6 +123,7 @@ def calibrate(
     Raises:
         QuestionError: there is no question, or not as many answers, or a question or its answers
             are empty.
+        UnsupportedOperation: the generator gives no log p of given answers.
     """
     right = [[answer] if isinstance(answer, str) else list(answer) for answer in answers]
     check_right_answers(questions, right)
@@ -147,6 +150,7 @@ def fit_temperature(
         version: of the memory that was searched.
         temperature: the memory's own.
     """
+    refuse_unscored(rag.generator, "fitting a temperature")
     table = _Table(rag, retrieved, answers)
     one, current = table.fit(1.0), table.fit(temperature)
     best = _best_exponent(lambda exponent: table.log_prob(10.0**exponent))
@@ -193,20 +197,14 @@ class _Table:
         config, abstain = rag.config, rag.config.abstain
         self._marginal: Marginal = config.marginalize
         self._above = None if abstain is None else abstain.above
-        (unknown,) = rag.generator.encode_answers([abstain.answer]) if abstain else ([],)
-        targets = [
-            list(dict.fromkeys(map(tuple, rag.generator.encode_answers(texts))))
-            for texts in answers
-        ]
+        targets = [list(dict.fromkeys(targets_of(rag.generator, texts))) for texts in answers]
+        unknown = targets_of(rag.generator, [abstain.answer]) if abstain else []
         rows: list[FloatArray] = []
         abstaining_rows: list[FloatArray] = []
         for begin in range(0, len(retrieved), config.batch_size):
             batch = slice(begin, begin + config.batch_size)
-            with_abstaining = [
-                [*question_targets, *([tuple(unknown)] if abstain else [])]
-                for question_targets in targets[batch]
-            ]
-            scored = _score(rag, retrieved[batch], with_abstaining)
+            with_abstaining = [[*question_targets, *unknown] for question_targets in targets[batch]]
+            scored = target_scores(rag.generator, retrieved[batch], with_abstaining)
             for question_targets, log_p in zip(targets[batch], scored, strict=True):
                 rows.extend(log_p[: len(question_targets)])
                 abstaining_rows.extend(log_p[len(question_targets) :])
@@ -217,10 +215,10 @@ class _Table:
             [column for question_targets in targets for column in range(len(question_targets))]
         )  # [N], its index among the question's answers
         self._abstains = np.array(
-            [list(target) == unknown for question_targets in targets for target in question_targets]
+            [target in unknown for question_targets in targets for target in question_targets]
         )  # [N], whether it is the abstaining answer
         scores = [np.array(question.scores or [0.0]) for question in retrieved]
-        self._scores = _padded(scores, -math.inf)  # [Q, k]
+        self._scores = padded(scores, -math.inf)  # [Q, k]
         self._log_p = self._stacked(rows)  # [N, k, T]
         self._abstaining = self._stacked(abstaining_rows) if abstain else None  # [Q, k, T]
 
@@ -228,7 +226,7 @@ class _Table:
         """Stack tables [k, T] to one [N, k, T]; RAG-Sequence needs only their sums, T = 1."""
         if self._marginal == "sequence":
             rows = [row.sum(axis=-1, keepdims=True) for row in rows]  # [k, 1]
-        return _padded(rows, 0.0)
+        return padded(rows, 0.0)
 
     def priors(self, temperature: float) -> tuple[FloatArray, FloatArray]:
         """Compute log p(z|x) of all passages, and as answers are conditioned by; [Q, k] both."""
@@ -270,21 +268,6 @@ class _Table:
         return marginal(prior, log_p)
 
 
-def _score(
-    rag: Rag, retrieved: Sequence[Retrieved], targets: Sequence[Sequence[tuple[int, ...]]]
-) -> list[FloatArray]:
-    """Score each question's targets in one reading: log p(y_i|x,z,y_<i), [targets, k, T] each."""
-    import torch
-
-    from ragcore.answering.reading import read_passages
-    from ragcore.decoding.scoring import score_targets
-
-    with torch.inference_mode():
-        read, priors = read_passages(rag.generator, retrieved)
-        scored = score_targets(rag.generator, read, priors, targets)
-        return [log_p.double().cpu().numpy() for log_p in scored]
-
-
 def _best_exponent(log_prob: Callable[[float], float]) -> float:
     """Find the exponent of ten of the best temperature: on a grid, then between its neighbours."""
     grid = [step / PER_DECADE for step in range(-DECADES * PER_DECADE, DECADES * PER_DECADE + 1)]
@@ -298,16 +281,6 @@ def _best_exponent(log_prob: Callable[[float], float]) -> float:
         tried += [(left, inner[0]), (right, inner[1])]
         low, high = (low, inner[1]) if left >= right else (inner[0], high)
     return max(tried)[1]
-
-
-def _padded(tables: Sequence[FloatArray], value: float) -> FloatArray:
-    """Stack tables of one or two dimensions to one, padded with a value."""
-    sizes = [max(table.shape[axis] for table in tables) for axis in range(tables[0].ndim)]
-    padded = np.full((len(tables), *sizes), value)
-    for number, table in enumerate(tables):
-        region: tuple[int | slice, ...] = (number, *map(slice, table.shape))
-        padded[region] = table
-    return padded
 
 
 def check_right_answers(questions: Sequence[str], answers: Sequence[Sequence[str]]) -> None:

@@ -30,7 +30,6 @@ import numpy as np
 
 from ragcore.errors import MetricError
 from ragcore.evaluation.metrics.base import Mean, Metric
-from ragcore.registry.installation import missing_package
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -116,10 +115,8 @@ def _drawn_together(
     tables: Sequence[tuple[Metric, Table, Table | None]], count: int
 ) -> list[Interval | Exception]:
     """Compute intervals of tables of `count` questions from the same draws; see `intervals`."""
-    try:
-        from scipy.stats import bootstrap
-    except ModuleNotFoundError as missing:
-        raise MetricError(missing_package(missing, "eval")) from None
+    from scipy.stats import bootstrap
+
     errors: dict[int, Exception] = {}
     numbers = [
         np.hstack([table] if other is None else [table, other]) for _, table, other in tables

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol, runtime_checkable
 
 from ragcore.answering.searching import Where
-from ragcore.contracts import Generator
+from ragcore.contracts import AnyGenerator
 from ragcore.errors import QuestionError
 from ragcore.evaluation.checks import (
     absent_passages,
@@ -205,7 +205,7 @@ class _DatedGenerator(Protocol):
         ...
 
 
-def settings_of_today(generator: Generator) -> tuple[str, ...]:
+def settings_of_today(generator: AnyGenerator) -> tuple[str, ...]:
     """Return the overrides by which a replay gets the prompts of this run."""
     if not isinstance(generator, _DatedGenerator):
         return ()

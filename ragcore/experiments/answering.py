@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ragcore.answering.choose import answerer_for
 from ragcore.answering.evidence import Retrieved
 from ragcore.answering.retrieve import with_prior
+from ragcore.contracts import AnyGenerator, gives_steps
 from ragcore.evaluation.prediction import Ranking, make_predictions
 from ragcore.evaluation.running import settings_of_today
 from ragcore.evaluation.searching import evidence_ranking
@@ -72,7 +73,7 @@ class AnswerTask:
 
         Raises:
             QuestionError: a question is longer than the generator's input.
-            UnsupportedOperation: `rag.grounded`, and the generator cannot.
+            UnsupportedOperation: a setting that the generator cannot follow.
         """
         check_questions([question.question for question in self.asked.questions])
         generator = resources.generator(self.answering[0].pipeline)
@@ -87,8 +88,17 @@ class AnswerTask:
         most = max(max(config.k, 1) * config.batch_size for config in configs)
         read = 0
         for batch in batches(retrieved, most):
-            reader = read_batch(generator, batch)
-            read += len(batch.pairs)
+            reader: AnyGenerator = generator
+            if gives_steps(generator):
+                reader = read_batch(generator, batch)
+                read += len(batch.pairs)
+            else:
+                # A generator of texts reads its prompts in each call.
+                read += sum(
+                    len(pairs_of(question))
+                    for system in batch.systems
+                    for question in retrieved[system][batch.begin : batch.end]
+                )
             for system in batch.systems:
                 questions = retrieved[system][batch.begin : batch.end]
                 version = self.answering[system].version

@@ -6,7 +6,7 @@ does).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -45,8 +45,15 @@ class LiveMemory:
     swapped out and its last reader has left.
     """
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: Memory, *, on_closed: Callable[[], object] = lambda: None) -> None:
+        """Begin with a memory.
+
+        Args:
+            memory: see the class.
+            on_closed: called after a memory that was swapped out, or pinned, was closed.
+        """
         self._current = _Counted(memory)
+        self._on_closed = on_closed
         self._lock = new_lock()
 
     @property
@@ -58,6 +65,11 @@ class LiveMemory:
     def served(self) -> str:
         """The name of the version that is served, whatever this thread or task has pinned."""
         return self._current.memory.version
+
+    @property
+    def unread(self) -> bool:
+        """Whether nothing reads the current memory."""
+        return not self._current.readers
 
     @contextmanager
     def reading(self, *, served: bool = False) -> Iterator[Memory]:
@@ -118,6 +130,7 @@ class LiveMemory:
             unread = not old.readers
         if unread:
             old.memory.close()
+            self._on_closed()
         return old.memory.version
 
     def close(self) -> None:
@@ -148,6 +161,8 @@ class LiveMemory:
             unread = counted.retired and not counted.readers
         if unread:
             counted.memory.close()
+            if counted is not self._current:
+                self._on_closed()
 
     def _closed(self, counted: _Counted) -> StoreError:
         version = counted.memory.version

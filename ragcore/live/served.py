@@ -10,12 +10,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Final
 
 from ragcore.contracts import Retriever
 from ragcore.disk.threads import yield_gil
-from ragcore.errors import ConfigError
+from ragcore.errors import ConfigError, StoreError
 from ragcore.live.handle import LiveMemory
 from ragcore.live.others import OtherVersions
 from ragcore.live.watch import Watch
@@ -43,6 +43,7 @@ class ServedMemory:
         *,
         verify: Verify = "sampled",
         pinned: bool = False,
+        on_served: Callable[[Memory], object] = lambda memory: None,
     ) -> None:
         """Serve an opened version.
 
@@ -52,8 +53,11 @@ class ServedMemory:
             retriever: how other versions are opened; each version's own record where None.
             verify: what of them is compared with its sha256; see `Store.open`.
             pinned: whether the version was chosen by name, so that `watch` does not replace it.
+            on_served: called with the memory that is served after another one was closed, since no
+                request reads that any more.
         """
-        self._live = LiveMemory(memory)
+        self._live = LiveMemory(memory, on_closed=self._another_closed)
+        self._on_served = on_served
         self._store = store
         self._retriever = retriever
         self._temperature = memory.temperature
@@ -232,6 +236,15 @@ class ServedMemory:
         """Serve nothing from now on; the memory closes when its last reader has left."""
         self._live.close()
         self._others.release()
+
+    def _another_closed(self) -> None:
+        """Call `on_served` with the current memory, unless the pipeline was closed meanwhile."""
+        with ExitStack() as stack:
+            try:
+                memory = stack.enter_context(self._live.reading(served=True))
+            except StoreError:
+                return
+            self._on_served(memory)
 
     def _store_to_open(self) -> Store:
         """Return the store, which there must be."""

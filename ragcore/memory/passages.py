@@ -247,6 +247,11 @@ class Passages:
         matches = pc.indices_nonzero(pc.is_in(column, _unicode_array(ids)))
         return dict(zip(column.take(matches).to_pylist(), matches.to_pylist(), strict=True))
 
+    def by_id(self, ids: Sequence[str]) -> dict[str, Passage]:
+        """Return passages by id, leaving out ids that no passage has; compares all ids."""
+        rows = self.rows_of(ids)
+        return dict(zip(rows, self.take(rows.values()), strict=True))
+
     def stored_numbers(self, ids: Sequence[str]) -> Numbers:
         """Return the numbers of all passages in the files with one of these ids, ascending.
 

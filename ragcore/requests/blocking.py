@@ -29,7 +29,7 @@ from ragcore.answering.searching import search
 from ragcore.answering.stopping import released_if_stopped
 from ragcore.answering.stopwatch import Stopwatch
 from ragcore.config import RagConfig
-from ragcore.contracts import Generator
+from ragcore.contracts import AnyGenerator
 from ragcore.errors import ConfigError, QuestionError, RagcoreError
 from ragcore.live.served import ServedMemory
 from ragcore.questions.texts import batch_of, check_answers
@@ -47,7 +47,7 @@ class Requests:
     """
 
     def __init__(
-        self, memory: ServedMemory, generator: Generator | None, config: RagConfig
+        self, memory: ServedMemory, generator: AnyGenerator | None, config: RagConfig
     ) -> None:
         """Answer from a memory; see `Rag`."""
         self.memory = memory
@@ -63,7 +63,7 @@ class Requests:
         return self._generator is not None
 
     @property
-    def generator(self) -> Generator:
+    def generator(self) -> AnyGenerator:
         """The component that reads passages and writes answers.
 
         Raises:
@@ -287,6 +287,17 @@ class Requests:
         """
         ids = [passage_ids] if isinstance(passage_ids, str) else list(passage_ids)
         return without(answer, ids, self.generator, self.config)
+
+    def without_each(self, answer: Answer) -> list[Without]:
+        """Recompute an answer without each of its passages alone, as `without` does.
+
+        Returns:
+            one for each piece of evidence, in its order; none for an answer with fewer than two
+            passages, of which nothing would remain.
+        """
+        if len(answer.evidence) < 2:
+            return []
+        return [self.without(answer, evidence.passage.id) for evidence in answer.evidence]
 
     def _finish(self, answer: Answer) -> None:
         """Pass an answer on to plugins and to the log, which has no text of the question."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from ragcore.answering.answerer import Answerer
 from ragcore.answering.choose import answerer_for
 from ragcore.config import RagConfig
-from ragcore.contracts import TIERS, tier
+from ragcore.contracts import tier_of
 from ragcore.errors import ComponentError, PluginError, UnsupportedOperation
+from ragcore.types import Tier
 from tests.helpers.table_generator import TableGenerator
 
 
@@ -22,9 +23,10 @@ def generator(**members: Any) -> TableGenerator:
 
 
 def test_a_generator_that_declares_no_tier_gives_steps():
-    assert tier(generator()) == "steps"
+    assert tier_of(generator()) == "steps"
     assert isinstance(answerer_for(generator(), RagConfig()), Answerer)
-    assert [tier(generator(tier=each)) for each in TIERS] == list(TIERS)
+    tiers = list(get_args(Tier))
+    assert [tier_of(generator(tier=each)) for each in tiers] == tiers
 
 
 @pytest.mark.parametrize("declared", ["stepz", "", None, ["steps"]])

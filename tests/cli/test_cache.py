@@ -163,6 +163,46 @@ def test_forgetting_everywhere_forgets_in_the_cache(
     assert f"left in the embedding cache {path}: file is not a database: delete this file" in out
 
 
+FORGETFUL = """
+from pathlib import Path
+
+from ragcore import hookimpl
+
+
+@hookimpl
+def ragcore_generators():
+    return {"table": "tests.helpers.table_generator:TableGenerator"}
+
+
+@hookimpl
+def ragcore_forget(config, passages):
+    assert config.vocabulary == 4
+    (Path(__file__).parent / "forgotten").write_text(" ".join(each.text for each in passages))
+    return {"states": len(passages)}
+"""
+
+
+def test_forgetting_everywhere_asks_the_plugin_of_the_generator(
+    pipeline: Path, installed: Installed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ragcore.build_memory(pipeline, version="one")
+    with ragcore.open_memory(pipeline) as memory:
+        text = memory.passages.by_id(["p3", "absent"])["p3"].text
+    installed.add("forgetful", FORGETFUL)
+    out = run(capsys, "memory", "forget", pipeline, "p3", "--everywhere", "--version", "two")
+    # The pipeline has no generator.
+    assert "what a generator keeps" not in out
+    pipeline.write_text(PIPELINE + "generator: {use: table}\n", encoding="utf-8")
+    forgotten = installed.folder / "forgotten"
+    run(capsys, "memory", "forget", pipeline, "p4", "--version", "three")
+    assert not forgotten.exists()
+    out = run(capsys, "memory", "forget", pipeline, "p4", "--everywhere")
+    assert "1 passage removed from what a generator keeps in states" in out
+    assert forgotten.read_text() == text.replace("3", "4")
+    row = json.loads(run(capsys, "memory", "forget", pipeline, "p5", "--everywhere", "--json"))
+    assert row["states"] == {"states": 1}
+
+
 def test_what_cannot_be_forgotten_is_an_error(
     pipeline: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

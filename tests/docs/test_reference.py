@@ -10,6 +10,7 @@ import pytest
 import typer
 import yaml
 from pydantic import BaseModel
+from ragcore_transformers.configs import ReuseConfig
 
 import ragcore
 from ragcore import contracts, hookspecs
@@ -56,6 +57,7 @@ SECTIONS: Final = {
     "train.lora": LoraConfig,
     "train.distill": DistillConfig,
     "train.refresh": RefreshConfig,
+    "reuse": ReuseConfig,
 }
 EXPERIMENT_SECTIONS: Final = {
     "The file": ExperimentConfig,
@@ -123,7 +125,11 @@ def test_every_key_of_a_component_is_documented_with_its_default(kind, name):
     if name == "hnswlib":
         pytest.importorskip("ragcore_hnswlib.index", reason="hnswlib needs a compiler to install")
     if name == "llamacpp":
-        pytest.importorskip("llama_cpp", reason="llama.cpp needs a compiler to install")
+        pytest.importorskip(
+            "ragcore_llamacpp.generator",
+            reason="llama.cpp needs a compiler to install",
+            exc_type=ImportError,
+        )
     (heading,) = [
         heading
         for heading in PIPELINE

@@ -21,7 +21,6 @@ from ragcore.evaluation.choosing import (
     GRADED_METRICS,
     RETRIEVAL_METRICS,
     make_metrics,
-    search_depth,
 )
 from ragcore.evaluation.figures import difference, figures
 from ragcore.evaluation.metrics.answerability import QBleu1
@@ -365,9 +364,6 @@ def test_a_missing_package_is_named_with_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "rouge_score.rouge_scorer", None)
     with pytest.raises(MetricError, match=r"'rouge_l': .*pip install '\.\[eval\]'"):
         make_metrics(["rouge_l"])
-    monkeypatch.setitem(sys.modules, "ir_measures", None)
-    with pytest.raises(MetricError, match=r"ir_measures is not installed: pip install"):
-        search_depth(make_metrics(["mrr@2"]), None)
 
 
 @pytest.mark.parametrize("package", ["ir_measures", "scipy"])

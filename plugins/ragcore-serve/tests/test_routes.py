@@ -91,9 +91,21 @@ def test_what_is_wrong_has_a_status_and_one_form(client, body, status, kind):
 
 
 @pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"settings": {"k": "5"}}, "question: is missing; settings.k: should be a valid integer"),
+        ({"question": "a", "questions": ["a"]}, "questions: there is no such field"),
+    ],
+)
+def test_faults_of_a_request_are_named_in_plain_words(client, body, message):
+    reply = client.post("/v1/answer", body)
+    assert reply.json()["error"]["message"].startswith(message)
+
+
+@pytest.mark.parametrize(
     ("content", "kind", "message"),
     [
-        (b'{"question"', "application/json", "JSON decode error"),
+        (b'{"question"', "application/json", "the body is no JSON, from character 11 on"),
         (b'{"question": "a"}', "text/plain", "expected JSON: send the header Content-Type"),
         (b"[" * 100_000, "application/json", "parsing the body"),
     ],

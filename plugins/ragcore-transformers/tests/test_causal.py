@@ -595,7 +595,8 @@ def test_variables_of_a_chat_template_are_checked(chatty: Path, llama: Path) -> 
 def test_it_meets_the_contract(folder: Path) -> None:
     generator = made(folder)
     assert isinstance(generator, Generator)
-    assert generator.capabilities == {"trainable", "words"}
+    reuse = {"reuse"} if generator.shares_prompts else set()
+    assert generator.capabilities == {"trainable", "words"} | reuse
     assert generator.eos_token_id == 2
     assert generator.forced_bos_token_id is None
     assert not generator.model.training

@@ -19,7 +19,6 @@ from ragcore.errors import MetricError
 from ragcore.evaluation.metrics.base import Labels, Mean, NoSettings
 from ragcore.evaluation.prediction import Prediction, Ranking
 from ragcore.registry.components import ComponentConfig
-from ragcore.registry.installation import missing_package
 
 __all__ = [
     "DEPTH",
@@ -55,19 +54,6 @@ _COUNTS_RELEVANT: Final = frozenset(
 
 _DESCRIBES: Final = frozenset(("Judged", "NumQ", "NumRel"))
 """Measures that describe questions and judgments: no value of them is better than another."""
-
-
-def _ir_measures() -> Any:
-    """Return the library of measures, imported when a measure is first needed.
-
-    Raises:
-        MetricError: it is not installed.
-    """
-    try:
-        import ir_measures
-    except ModuleNotFoundError as missing:
-        raise MetricError(missing_package(missing, "eval")) from None
-    return ir_measures
 
 
 class RankingMetric(Mean):
@@ -115,7 +101,9 @@ class HitAtK(RankingMetric):
 
     def measure(self) -> Any:
         """Return Success."""
-        return _ir_measures().Success @ (self.config.k or _ALL)
+        from ir_measures import Success
+
+        return Success @ (self.config.k or _ALL)
 
     @property
     def cutoff(self) -> int | None:
@@ -140,8 +128,9 @@ class MeanReciprocalRank(RankingMetric):
 
     def measure(self) -> Any:
         """Return RR."""
-        reciprocal_rank = _ir_measures().RR
-        return reciprocal_rank if self.config.k is None else reciprocal_rank @ self.config.k
+        from ir_measures import RR
+
+        return RR if self.config.k is None else RR @ self.config.k
 
 
 class Ndcg(RankingMetric):
@@ -152,7 +141,8 @@ class Ndcg(RankingMetric):
 
     def measure(self) -> Any:
         """Return nDCG."""
-        nDCG = _ir_measures().nDCG  # noqa: N806 (the name is the library's)
+        from ir_measures import nDCG
+
         return nDCG if self.config.k is None else nDCG @ self.config.k
 
 
@@ -187,7 +177,8 @@ def parse_measure(name: str) -> Any:
         LookupError: ir-measures knows no such name.
         MetricError: its parameters are wrong, or it needs a package that is not installed.
     """
-    ir_measures = _ir_measures()
+    import ir_measures
+
     try:
         measure: Any = ir_measures.parse_measure(name)
         measure.validate_params()
@@ -290,7 +281,8 @@ def _calculated(
     """
     if not grades:
         return {name: [] for name in measures}
-    ir_measures = _ir_measures()
+    import ir_measures
+
     # Rankings of one length are the same by rank. Scored by rank, so that none are equal, and above
     # 0, which is what Compat takes the score of a passage for that was not found.
     run_of = {

@@ -137,7 +137,6 @@ class LlamaCpp:
     def close(self) -> None:
         """Free the cache and the weights; every later call is an error."""
         self._cache.close()
-        self.model.close()
 
     def encode_answers(self, answers: Sequence[str]) -> list[list[int]]:
         """Return the target ids of each answer as it follows a prompt, the end token last."""

@@ -19,12 +19,15 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
+from ragcore.contracts import gives_steps
 from ragcore.errors import RagcoreError, UnknownVersionError
 from ragcore_serve.errors import (
     UnknownPipelineError,
     client_message,
     headers_of,
     invalid_request,
+    location_of,
+    quoted,
     status_of,
 )
 from ragcore_serve.limits import RefusedBody
@@ -48,9 +51,12 @@ from ragcore_serve.serving import (
 )
 from ragcore_serve.streams import EventResponse, data_frame
 
-__all__ = ["OpenAIRoute", "openai_error", "openai_row", "router"]
+__all__ = ["PATHS", "OpenAIRoute", "openai_error", "openai_row", "router"]
 
 _QUESTIONS: Final = logging.getLogger("ragcore.serve.questions")
+
+PATHS: Final = ("/v1/chat/", "/v1/models")
+"""How the paths begin that are these routes'."""
 
 _BAD_REQUEST: Final = 400
 _UNPROCESSABLE: Final = 422
@@ -165,7 +171,7 @@ async def model(model: str, caller: CallerNow, serving: ServingNow) -> Response:
         if row["id"] == model:
             return Json(row)
     raise UnknownPipelineError(
-        f"there is no model {model!r}: there are {', '.join(row['id'] for row in rows)}"
+        f"there is no model {quoted(model)}: there are {', '.join(row['id'] for row in rows)}"
     )
 
 
@@ -180,8 +186,12 @@ def _model(serving: Serving, name: str) -> tuple[ServedPipeline, str | None]:
 
 
 def _tokens(served: ServedPipeline, question: str) -> int:
-    """Count the tokens of a question, as the generator would write it."""
-    (ids,) = served.rag.generator.encode_answers([question])
+    """Count the tokens of a question, as the generator would write it; 0 where it has none."""
+    generator = served.rag.generator
+    if not gives_steps(generator):
+        # Its server counts what it reads; see `Answer.usage`.
+        return 0
+    (ids,) = generator.encode_answers([question])
     # Without the end token.
     return len(ids) - 1
 
@@ -215,7 +225,6 @@ def _seconds(created: str) -> int:
 
 def _invalid(error: RequestValidationError) -> RefusedFieldError:
     details = error.errors()
-    location = [str(part) for part in details[0]["loc"] if part != "body"]
     return RefusedFieldError(
-        str(invalid_request(details)), ".".join(location), code="invalid_value"
+        str(invalid_request(details)), location_of(details[0]), code="invalid_value"
     )

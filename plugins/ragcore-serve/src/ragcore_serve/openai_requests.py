@@ -12,6 +12,7 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ragcore.errors import RagcoreError, nearest
+from ragcore_serve.errors import quoted
 from ragcore_serve.requests import Settings
 
 __all__ = [
@@ -184,7 +185,7 @@ def check_fields(request: ChatRequest) -> None:
             close = nearest(name, known)
             hint = f": did you mean {close!r}?" if close else ""
             raise RefusedFieldError(
-                f"unrecognized field {name!r}{hint}", name, code="unknown_parameter"
+                f"unrecognized field {quoted(name)}{hint}", name[:100], code="unknown_parameter"
             )
         harmless, reason = _REFUSED[name]
         if value not in harmless:
@@ -214,7 +215,8 @@ def _text(message: ChatMessage, param: str) -> str:
     for part in message.content or []:
         if part.type != "text":
             raise RefusedFieldError(
-                f"{param}: found a part of type {part.type!r}: a question is text alone", param
+                f"{param}: found a part of type {quoted(part.type)}: a question is text alone",
+                param,
             )
         texts.append(part.text or "")
     return " ".join(texts)

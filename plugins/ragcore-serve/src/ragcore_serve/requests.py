@@ -147,26 +147,22 @@ class _Query(_Body):
     k: int | None = None
     where: str | None = Field(None, description="A filter as JSON.")
 
-    def question_or_list(self) -> str | list[str]:
-        """Return the question, or all of them where there is not one."""
-        return self.question[0] if len(self.question) == 1 else self.question
+    def _values(self, settings: type[SearchSettings]) -> dict[str, Any]:
+        """Return the fields of the body that says the same; one question is no list of questions.
 
-    def asked(self) -> dict[str, Any]:
-        """Return the fields that a body has, too."""
-        return {
-            "question": self.question_or_list(),
-            "pipeline": self.pipeline,
-            "version": self.version,
-            "timeout": self.timeout,
-        }
-
-    def filter(self) -> dict[str, Any] | None:
-        """Return `where`, read.
+        Args:
+            settings: the form of its settings.
 
         Raises:
-            QuestionError: it is no JSON object.
+            QuestionError: `where` is no JSON object.
         """
-        return None if self.where is None else where_from_json(self.where)
+        values = self.model_dump()
+        values["where"] = None if self.where is None else where_from_json(self.where)
+        return {
+            **{name: values[name] for name in _Asked.model_fields},
+            "question": self.question[0] if len(self.question) == 1 else self.question,
+            "settings": settings(**{name: values[name] for name in settings.model_fields}),
+        }
 
 
 class AnswerQuery(_Query):
@@ -178,24 +174,16 @@ class AnswerQuery(_Query):
     decode: Literal["thorough", "fast", "joint"] | None = None
 
     def body(self) -> AnswerBody:
-        """Return the body that says the same."""
-        settings = Settings(
-            k=self.k,
-            where=self.filter(),
-            marginalize=self.marginalize,
-            beams=self.beams,
-            max_new_tokens=self.max_new_tokens,
-            decode=self.decode,
-        )
-        return AnswerBody(**self.asked(), settings=settings)
+        """Return the body that says the same; errors as of `_values`."""
+        return AnswerBody(**self._values(Settings))
 
 
 class SearchQuery(_Query):
     """Questions to find passages for, as query parameters."""
 
     def body(self) -> SearchBody:
-        """Return the body that says the same."""
-        return SearchBody(**self.asked(), settings=SearchSettings(k=self.k, where=self.filter()))
+        """Return the body that says the same; errors as of `_values`."""
+        return SearchBody(**self._values(SearchSettings))
 
 
 def questions_of(questions: str | Sequence[str], config: ServeConfig) -> list[str]:

@@ -21,7 +21,7 @@ from ragcore.store.manifest import Manifest
 from ragcore.store.store import Store
 from ragcore_serve.batching import Batcher
 from ragcore_serve.config import ServeConfig
-from ragcore_serve.errors import NotReadyError, UnknownPipelineError
+from ragcore_serve.errors import NotReadyError, UnknownPipelineError, quoted
 from ragcore_serve.metrics import Metrics
 from ragcore_serve.tracing import Tracing
 
@@ -164,7 +164,7 @@ class Pipelines:
             close = nearest(name, list(self._pipelines))
             hint = f"did you mean {close!r}? " if close else ""
             raise UnknownPipelineError(
-                f"no pipeline {name!r}: {hint}there are {', '.join(self._pipelines)}"
+                f"no pipeline {quoted(name)}: {hint}there are {', '.join(self._pipelines)}"
             )
         return pipeline
 

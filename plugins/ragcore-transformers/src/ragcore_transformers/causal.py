@@ -5,6 +5,7 @@ Turns (question, passage) into prompts and the model's logits into normalised lo
 Knows nothing of retrieval, priors or beams.
 
     prompts.py        token ids of prompts and answers, by `ragcore.prompts`
+    passage_reuse.py  prompts whose passage was read before
     shared_rows.py    decoding over prompts that are read once
     copied_rows.py    the same for models whose rows cannot share a prompt
 """
@@ -12,7 +13,7 @@ Knows nothing of retrieval, priors or beams.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -22,23 +23,26 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from ragcore.errors import GeneratorError
+from ragcore.errors import GeneratorError, UnsupportedOperation
 from ragcore.prompts.chat import chat_of
 from ragcore.prompts.fitting import question_fault
 from ragcore.prompts.thinking import Thinking
 from ragcore.types import Passage, Word
 from ragcore_transformers.caching import cache_name
 from ragcore_transformers.causal_loading import gguf_file, load_causal, position_limit
-from ragcore_transformers.causal_settings import end_token, rendering
+from ragcore_transformers.causal_settings import end_token, input_limit, rendering
 from ragcore_transformers.configs import CausalConfig
 from ragcore_transformers.copied_rows import CopiedPrompts, CopiedRows
 from ragcore_transformers.dtypes import GeneratorDtype, dtype_name
 from ragcore_transformers.ends import EndTokens, named_ids
 from ragcore_transformers.loading import pick_device, save_model
 from ragcore_transformers.packed import pack_model
+from ragcore_transformers.passage_reuse import PassageReuse
 from ragcore_transformers.plain import wide
+from ragcore_transformers.prefill import Prefill
 from ragcore_transformers.probing import probe_copied, probe_ids, understood
 from ragcore_transformers.prompts import Prompts
+from ragcore_transformers.reuse import ReuseCounts
 from ragcore_transformers.shared_rows import SharedPrompts, SharedRows, sharing_fault
 from ragcore_transformers.speed import dtype_line, kernel_lines
 from ragcore_transformers.tokenizing import (
@@ -50,12 +54,6 @@ from ragcore_transformers.words import WordEncoder
 __all__ = ["Causal"]
 
 _LOG: Final = logging.getLogger(__name__)
-
-_DEFAULT_LIMIT: Final = 2048
-"""Tokens of a prompt for models without a limit of their own."""
-
-_ANSWER_ROOM: Final = 128
-"""Positions reserved for the answer where the model has a limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +124,7 @@ class Causal:
         self._refuse_misfit()
         self._words = WordEncoder(self.tokenizer, self.encode_answers)
         self._positions = position_limit(self.model.config)
-        self.max_input_tokens: int = self._input_limit()
+        self.max_input_tokens: int = input_limit(config, self._positions)
         self._cache_name = cache_name(self.model)
         auto = config.dtype == "auto"
         self._dtype = GeneratorDtype(
@@ -147,6 +145,9 @@ class Causal:
                 type(self.model).__name__,
                 fault,
             )
+        self._reuse = self._passage_reuse(fault)
+        if self._reuse is not None and self._reuse.fault is None:
+            self.capabilities = self.capabilities | {"reuse"}
         pack_model(self.model, self._probe_pass)
 
     @property
@@ -156,7 +157,22 @@ class Causal:
 
     def speed_report(self) -> list[str]:
         """Say which dtype and kernels it uses, and why, a line each."""
-        return [dtype_line(self.dtype, self._dtype.choice), *kernel_lines(self.model)]
+        reuse = [] if self._reuse is None else [self._reuse.line()]
+        return [dtype_line(self.dtype, self._dtype.choice), *kernel_lines(self.model), *reuse]
+
+    def reuse_counts(self) -> ReuseCounts | None:
+        """Return how many passages were not read again; None where all of a prompt is read."""
+        return None if self._reuse is None or self._reuse.fault else self._reuse.counts()
+
+    def retain_passages(self, passages: Callable[[Sequence[str]], Mapping[str, Passage]]) -> None:
+        """Drop what is kept in memory of passages that a memory no longer has; see the contract.
+
+        Raises:
+            UnsupportedOperation: no passages are kept.
+        """
+        if self._reuse is None or self._reuse.fault is not None:
+            raise UnsupportedOperation.of("generator 'causal'", "reuse")
+        self._reuse.retain(passages)
 
     def encode_answers(self, answers: Sequence[str]) -> list[list[int]]:
         """Return the target ids of each answer as it follows a prompt, the end token last."""
@@ -188,7 +204,9 @@ class Causal:
         """
         self._dtype.unpack_for_gradients()
         prompts = self._prompts.of(questions, passages, self.max_input_tokens)
-        return _Read(prompts, None if torch.is_grad_enabled() else self._run(prompts))
+        if torch.is_grad_enabled():
+            return _Read(prompts, None)
+        return _Read(prompts, self._run(prompts, passages))
 
     def score(self, read: _Read, pairs: Tensor, targets: Tensor) -> Tensor:
         """Return teacher-forced log-probabilities of targets, float32 [M, T], 0.0 where padded.
@@ -283,9 +301,18 @@ class Causal:
             tokens = tokens.to(self.device)
         return state.rows.step(tokens).to(state.device)
 
-    def _run(self, prompts: list[list[int]]) -> SharedPrompts | CopiedPrompts:
+    def _run(
+        self, prompts: list[list[int]], passages: Sequence[Passage | None] = ()
+    ) -> SharedPrompts | CopiedPrompts:
+        """Read prompts of passages; without these, all of each prompt."""
         size, vocabulary = self.config.batch_size, self.vocabulary_size
+        reuse = self._reuse
         with torch.autocast(self.device.type, enabled=False):
+            # In training mode parts of the states are dropped at random.
+            if passages and reuse is not None and not reuse.fault and not self.model.training:
+                prefill = Prefill(self.model, prompts, size, vocabulary, self._ends)
+                reuse.read(prefill, prompts, passages)
+                return SharedPrompts.filled(self.model, prefill, self._ends)
             if self.shares_prompts:
                 return SharedPrompts.of(self.model, prompts, size, vocabulary, self._ends)
             return CopiedPrompts.of(
@@ -297,6 +324,18 @@ class Causal:
                 self._ends,
                 positioned=self._positioned,
             )
+
+    def _passage_reuse(self, fault: str | None) -> PassageReuse | None:
+        """Return what reads passages once; None where it is turned off.
+
+        Args:
+            fault: why rows cannot share a prompt, if they cannot.
+        """
+        config, limit = self.config, self.max_input_tokens
+        if config.reuse is None:
+            return None
+        with torch.autocast(self.device.type, enabled=False):
+            return PassageReuse(config, config.reuse, self.model, self._prompts, limit, fault)
 
     def _probe_pass(self) -> Tensor:
         """Return log p [24, V] after the tokens of a short prompt, by one forward pass."""
@@ -349,17 +388,6 @@ class Causal:
                 f"{self.vocabulary_size}: use the tokenizer that the model was trained with, or "
                 "resize the model's embeddings and train them"
             )
-
-    def _input_limit(self) -> int:
-        limit, positions = self.config.max_input_tokens, self._positions
-        if positions is None:
-            return limit or _DEFAULT_LIMIT
-        if limit is not None and limit >= positions:
-            raise GeneratorError(
-                f"max_input_tokens is {limit} but model {self.config.model!r} has positions for "
-                f"{positions}, the answer's included: lower it, or leave it out"
-            )
-        return limit or positions - min(_ANSWER_ROOM, positions // 2)
 
     def _longest(self, read: _Read, pairs: list[int]) -> int:
         return max((len(read.prompts[pair]) for pair in set(pairs)), default=0)

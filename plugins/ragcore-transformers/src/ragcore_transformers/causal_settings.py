@@ -1,9 +1,9 @@
-"""What `causal`'s settings and a model's tokenizer say together: its chat and its end token."""
+"""What `causal`'s settings and a model say together: chat, end token, longest prompt."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from ragcore.errors import GeneratorError
 from ragcore.prompts.chat import Render
@@ -11,7 +11,13 @@ from ragcore_transformers.chat_templates import render
 from ragcore_transformers.configs import CausalConfig
 from ragcore_transformers.tokenizing import special_id
 
-__all__ = ["end_token", "rendering"]
+__all__ = ["end_token", "input_limit", "rendering"]
+
+_DEFAULT_LIMIT: Final = 2048
+"""Tokens of a prompt for models without a limit of their own."""
+
+_ANSWER_ROOM: Final = 128
+"""Positions reserved for the answer where the model has a limit."""
 
 
 def rendering(config: CausalConfig, tokenizer: Any) -> Render | None:
@@ -50,3 +56,24 @@ def end_token(config: CausalConfig, model: Any, tokenizer: Any, turn_end: int | 
             "generation_config.json, or set end_token"
         )
     return end
+
+
+def input_limit(config: CausalConfig, positions: int | None) -> int:
+    """Return the most tokens of a prompt.
+
+    Args:
+        config: the generator's.
+        positions: of the model; None where it has no limit.
+
+    Raises:
+        GeneratorError: max_input_tokens leaves no position for an answer.
+    """
+    limit = config.max_input_tokens
+    if positions is None:
+        return limit or _DEFAULT_LIMIT
+    if limit is not None and limit >= positions:
+        raise GeneratorError(
+            f"max_input_tokens is {limit} but model {config.model!r} has positions for "
+            f"{positions}, the answer's included: lower it, or leave it out"
+        )
+    return limit or positions - min(_ANSWER_ROOM, positions // 2)

@@ -12,13 +12,14 @@ from typing import Final, Literal
 from pydantic import Field, field_validator
 
 from ragcore.prompts.settings import PromptConfig, check_template
-from ragcore.registry.components import ComponentConfig, ModelName
+from ragcore.registry.components import ComponentConfig, ConfigPath, ModelName
 
 __all__ = [
     "CausalConfig",
     "CrossEncoderConfig",
     "DprConfig",
     "LateInteractionConfig",
+    "ReuseConfig",
     "SentenceConfig",
     "Seq2SeqConfig",
     "SparseConfig",
@@ -75,6 +76,30 @@ class Seq2SeqConfig(ComponentConfig):
         return check_template(template, ("text", "question"), ("title",))
 
 
+class ReuseConfig(ComponentConfig):
+    """Settings of `causal`'s section `reuse`: what is kept of passages that were read."""
+
+    max_gib: float = Field(
+        default=1.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="how much memory keys and values of passages may take, in GiB",
+    )
+    folder: ConfigPath | None = Field(
+        default=None, description="where they are kept on disk as well; null for memory alone"
+    )
+    folder_max_gib: float = Field(
+        default=10.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="how large the folder may become, in GiB",
+    )
+    dtype: Literal["float16", "bfloat16"] | None = Field(
+        default=None,
+        description="of what is kept; null for the model's own, which changes no answer",
+    )
+
+
 class CausalConfig(PromptConfig):
     """Settings of `{use: causal}`."""
 
@@ -85,6 +110,11 @@ class CausalConfig(PromptConfig):
         "Log-probabilities are always float32",
     )
     batch_size: int = Field(16, gt=0, description="prompts in one run of the model")
+    reuse: ReuseConfig | None = Field(
+        ReuseConfig(),
+        description="passages that were read are not read again for another question; null to "
+        "read all of a prompt",
+    )
 
 
 class SentenceConfig(ComponentConfig):

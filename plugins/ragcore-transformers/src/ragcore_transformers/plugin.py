@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from ragcore import Components, Target, hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pydantic import BaseModel
+
+    from ragcore.types import Passage
 
 _CONFIGS: Final = "ragcore_transformers.configs"
 
@@ -68,6 +76,18 @@ def ragcore_cli() -> dict[str, str]:
         "import-hf": "ragcore_transformers.commands:import_app",
         "export-hf": "ragcore_transformers.commands:export_app",
     }
+
+
+@hookimpl
+def ragcore_forget(config: BaseModel, passages: Sequence[Passage]) -> dict[str, int]:
+    """Delete the files of passages that `causal` keeps, if it has a folder for them."""
+    from ragcore_transformers.configs import CausalConfig
+    from ragcore_transformers.reuse_folder import delete_passages
+
+    reuse = config.reuse if isinstance(config, CausalConfig) else None
+    if reuse is None or reuse.folder is None:
+        return {}
+    return {str(reuse.folder): delete_passages(Path(reuse.folder), passages)}
 
 
 @hookimpl

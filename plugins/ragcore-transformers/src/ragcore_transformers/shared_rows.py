@@ -17,13 +17,12 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache
-from transformers.cache_utils import Cache, DynamicLayer
+from transformers.cache_utils import DynamicLayer
 
-from ragcore_transformers.caching import cache_name
 from ragcore_transformers.ends import EndTokens
 from ragcore_transformers.gaps import Gaps
+from ragcore_transformers.prefill import Prefill, masked_forward
 from ragcore_transformers.tree import Forest, Growth, Layout, Trie
 
 __all__ = ["SharedPrompts", "SharedRows", "sharing_fault"]
@@ -38,7 +37,7 @@ class SharedPrompts:
 
     Attributes:
         model: the checkpoint.
-        keys: of each layer [P, H, S, d], zero behind a prompt's end.
+        keys: of each layer [P, H, S, d]; any finite number behind a prompt's end.
         values: likewise.
         lengths: int64 [P].
         log_probs: float32 [P, V], of the token that follows each prompt.
@@ -63,34 +62,15 @@ class SharedPrompts:
         ends: EndTokens,
     ) -> SharedPrompts:
         """Run the prompts through the model, in batches of similar length."""
-        device = model.device
-        lengths = torch.tensor([len(ids) for ids in prompts], dtype=torch.int64, device=device)
-        log_probs = torch.zeros(len(prompts), vocabulary_size, device=device)
-        keys: list[Tensor] = []
-        values: list[Tensor] = []
-        longest = int(lengths.max()) if len(prompts) else 0
-        order = torch.argsort(lengths)
-        for begin in range(0, len(order), batch_size):
-            rows = order[begin : begin + batch_size]
-            # Padding follows the prompt, so that no token of the prompt attends to it.
-            ids = pad_sequence(
-                [torch.tensor(prompts[row]) for row in rows.tolist()], batch_first=True
-            ).to(device)  # [rows, longest of them]
-            last, column = torch.unique(lengths[rows] - 1, return_inverse=True)
-            cache = DynamicCache(config=model.config)
-            cached = {cache_name(model): cache}
-            output = model(input_ids=ids, use_cache=True, logits_to_keep=last, **cached)
-            logits = output.logits[torch.arange(len(rows), device=device), column]  # [rows, V]
-            log_probs[rows] = ends.merged(logits.float().log_softmax(dim=-1))
-            for tensors, name in ((keys, "keys"), (values, "values")):
-                for layer, cache_layer in enumerate(cache.layers):
-                    part = getattr(cache_layer, name)  # [rows, H, S', d]
-                    if len(tensors) == layer:
-                        tensors.append(
-                            part.new_zeros(len(prompts), part.shape[1], longest, part.shape[3])
-                        )
-                    tensors[layer][rows, :, : ids.shape[1]] = part
-        return cls(model, keys, values, lengths, log_probs, ends)
+        prefill = Prefill(model, prompts, batch_size, vocabulary_size, ends)
+        prefill.whole(range(len(prompts)))
+        return cls.filled(model, prefill, ends)
+
+    @classmethod
+    def filled(cls, model: Any, prefill: Prefill, ends: EndTokens) -> SharedPrompts:
+        """Take what was computed of prompts that were all read."""
+        keys, values = prefill.keys, prefill.values
+        return cls(model, keys, values, prefill.lengths, prefill.log_probs, ends)
 
     def start(self, pairs: Tensor) -> SharedRows:
         """Begin rows that continue the prompts of pairs int64 [M]."""
@@ -261,17 +241,7 @@ class _RoomyCache:
         visible = torch.cat(
             [prompt[:, None].expand(-1, grid.shape[1], -1), sees], dim=2
         )  # [P, width, S + N]
-        dtype = self._model.dtype
-        mask = torch.zeros(visible.shape, dtype=dtype, device=grid.device)
-        mask = mask.masked_fill_(~visible, torch.finfo(dtype).min)
-        logits: Tensor = self._model(
-            input_ids=grid,
-            attention_mask=mask[:, None],  # [P, 1, width, S + N]
-            position_ids=positions,
-            use_cache=True,
-            **{cache_name(self._model): Cache(layers=list(self._layers))},
-        ).logits
-        return logits
+        return masked_forward(self._model, grid, visible, positions, self._layers)
 
 
 def sharing_fault(model: Any) -> str | None:
