@@ -117,6 +117,9 @@ class WritingServer(EmbeddingServer):
         else:
             written, ended = greedy(prompt, body["max_tokens"])
         text = "".join(written)
+        for stop in body.get("stop", ()):
+            text, stopped, _ = text.partition(stop)
+            ended = ended or bool(stopped)
         choice: dict[str, Any] = {"index": number, "finish_reason": "stop" if ended else "length"}
         if "messages" in body:
             return choice | {"message": {"role": "assistant", "content": text}}

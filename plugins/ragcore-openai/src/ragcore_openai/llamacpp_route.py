@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from ragcore.contracts import Completion, Prompted, TopToken, Writing
-from ragcore.prompts.chat import Chat
+from ragcore.contracts import Completion, Prompted, TopToken, Writing, whole_text
+from ragcore.prompts.chat import THINKING_OFF, Chat
 from ragcore.prompts.prompts import Prompts
 from ragcore.prompts.thinking import closed
 from ragcore.tiers import Meter
@@ -20,7 +20,15 @@ from ragcore.types import Passage
 from ragcore_openai.client import Ask, Client, Json
 from ragcore_openai.configs import OpenAIConfig
 from ragcore_openai.prompt_texts import cite_instruction, numbered, shortened
-from ragcore_openai.replies import Faulty, as_step, count_usage, log_prob_of, tidy
+from ragcore_openai.replies import (
+    Faulty,
+    answer_of,
+    as_step,
+    count_usage,
+    log_prob_of,
+    readable,
+    tidy,
+)
 from ragcore_openai.tokenizing import END_TOKENS, LlamaCppTokenizer
 
 __all__ = ["LlamaCppRoute"]
@@ -112,8 +120,8 @@ class LlamaCppRoute:
             self._step(row, last=number == len(rows) - 1 and ended)
             for number, row in enumerate(rows)
         ]
-        text = "".join(token.text for token in prefix) + _text(self._url, reply)
-        return replace(self._completion(reply, tidy(text)), steps=tuple(steps))
+        text = whole_text(token.text for token in (*prefix, *(step[0] for step in steps)))
+        return replace(self._completion(reply, answer_of(text)), steps=tuple(steps))
 
     def prompt(self, prompted: Prompted, room: int | None) -> list[int]:
         """Return the ids of a prompt, at most `limit` of them; the question is never cut.
@@ -148,10 +156,8 @@ class LlamaCppRoute:
         system = self._config.system
         opening = [] if system is None else [{"role": "system", "content": system}]
         messages = [*opening, {"role": "user", "content": _MESSAGE}]
-        variables = self._config.request.get("chat_template_kwargs")
-        request: Json = {"messages": messages}
-        if variables is not None:
-            request["chat_template_kwargs"] = variables
+        variables = self._config.request.get("chat_template_kwargs") or {}
+        request = {"messages": messages, "chat_template_kwargs": THINKING_OFF | variables}
         text = client.post(url, request).get("prompt")
         if not isinstance(text, str) or text.count(_MESSAGE) != 1:
             raise Faulty(
@@ -208,14 +214,23 @@ class LlamaCppRoute:
             raise Faulty(self._url, "a token of a step has no `id` or no text `token`")
         ends = last or number in self.ends
         log_prob = log_prob_of(self._url, token.get("logprob"))
-        return TopToken("" if ends else text, log_prob, number, ends)
+        return TopToken("" if ends else _spelled(text, token.get("bytes")), log_prob, number, ends)
+
+
+def _spelled(text: str, data: Any) -> str:
+    """Return a token's text; a part of a character as its bytes (see TopToken)."""
+    if not isinstance(data, list) or not all(
+        type(byte) is int and 0 <= byte < 256 for byte in data
+    ):
+        return readable(text)
+    return bytes(data).decode("utf-8", "surrogateescape")
 
 
 def _text(url: str, reply: Json) -> str:
     text = reply.get("content")
     if not isinstance(text, str):
         raise Faulty(url, f"its `content` is {type(text).__name__}: expected a text")
-    return text
+    return readable(text)
 
 
 def _joined(passages: Sequence[Passage]) -> Passage:

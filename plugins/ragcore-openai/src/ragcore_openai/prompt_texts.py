@@ -78,7 +78,9 @@ class PromptTexts:
         return "" if ends_special else " "
 
     def harmless(self, text: str) -> str:
-        """Return an untrusted text that spells no special token."""
+        """Return an untrusted text that spells no special token, and can be written as UTF-8."""
+        # A lone surrogate, which is no character, is sent as a question mark.
+        text = text.encode("utf-8", "replace").decode()
         for pattern in (_SPECIAL, self._ends):
             text = pattern.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
         return text

@@ -20,12 +20,14 @@ __all__ = [
     "TOLERANCE",
     "Faulty",
     "WrongLogProbs",
+    "answer_of",
     "as_step",
     "choices_of",
     "completion_of",
     "count_usage",
     "log_prob_of",
     "merged_ends",
+    "readable",
     "steps_of",
     "tidy",
 ]
@@ -53,9 +55,19 @@ class WrongLogProbs(Faulty):
         super().__init__(url, f"{fault}; set tier: text to use the server's texts alone")
 
 
+def readable(text: str) -> str:
+    """Return a text without lone surrogates, which JSON can have and nothing can print."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def tidy(text: str) -> str:
     """Return an answer's text single-spaced and without what the model thought."""
     return " ".join(_THINKING.without_text(text).split())
+
+
+def answer_of(text: str) -> str:
+    """Return the text of tokens without what the model thought, spaced as the tokens are."""
+    return _THINKING.without_text(text).strip()
 
 
 def count_usage(meter: Meter, reply: Reply) -> None:
@@ -94,7 +106,7 @@ def completion_of(url: str, choice: Json) -> Completion:
     if not isinstance(text, str):
         shown = f": it refused, {refusal[:200]!r}" if isinstance(refusal, str) else ""
         raise Faulty(url, f"a choice has no text (finish_reason {reason!r}){shown}")
-    return Completion(tidy(text), finished=reason != "length")
+    return Completion(tidy(readable(text)), finished=reason != "length")
 
 
 def log_prob_of(url: str, value: Any) -> float:
@@ -199,7 +211,7 @@ def _old_steps(url: str, log_probs: Json, ends: Collection[str]) -> list[tuple[T
 
 
 def _token(text: str, log_prob: float, ends: Collection[str]) -> TopToken:
-    return TopToken("" if text in ends else text, log_prob, ends=text in ends)
+    return TopToken("" if text in ends else readable(text), log_prob, ends=text in ends)
 
 
 def _known_tokens(url: str, step: tuple[TopToken, ...]) -> tuple[TopToken, ...]:

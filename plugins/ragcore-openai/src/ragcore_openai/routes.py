@@ -15,11 +15,11 @@ from ragcore_openai.configs import OpenAIConfig
 from ragcore_openai.prompt_texts import PromptTexts
 from ragcore_openai.replies import (
     Faulty,
+    answer_of,
     choices_of,
     completion_of,
     count_usage,
     steps_of,
-    tidy,
 )
 
 __all__ = ["Chat", "Completions", "Route", "TopRoute"]
@@ -174,7 +174,7 @@ class Completions(_OpenAIRoute):
                 "token: name it in end_tokens if it is one; a server that does not show the "
                 "log-prob of the end can be used with tier: text",
             )
-        return Completion(tidy(before + _text_of(steps)), completion.finished, tuple(steps))
+        return Completion(answer_of(before + _text_of(steps)), completion.finished, tuple(steps))
 
     def _prompt(self, text: str) -> Json:
         return {"prompt": text}

@@ -24,6 +24,7 @@ from ragcore_openai.replies import (
     count_usage,
     log_prob_of,
     merged_ends,
+    readable,
 )
 from ragcore_openai.routes import Completions
 
@@ -227,7 +228,9 @@ def _prompt_token(url: str, text: Any, log_prob: Any, top: Any) -> PromptToken:
     known = {
         other: log_prob_of(url, p) for other, p in (top if isinstance(top, dict) else {}).items()
     }
-    return PromptToken(text, None if log_prob is None else log_prob_of(url, log_prob), known)
+    return PromptToken(
+        readable(text), None if log_prob is None else log_prob_of(url, log_prob), known
+    )
 
 
 def agrees(row: PromptToken, text: str, log_prob: float, tolerance: float) -> bool:
