@@ -29,6 +29,9 @@ def llama_cpp_python(file: Path, positions: int = 512) -> Iterator[str]:
         n_ctx=positions,
         n_threads=2,
         logits_all=True,
+        # Keys and values in float32, to compare.
+        type_k=0,
+        type_v=0,
         verbose=False,
     )
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -65,6 +68,8 @@ def llama_cpp_server(file: Path, positions: int = 512) -> Iterator[str]:
     parameters.n_ctx = positions * parameters.n_parallel
     parameters.hostnames, parameters.port = ["127.0.0.1"], 0
     parameters.warmup = False
+    parameters.cache_type_k = parameters.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+    parameters.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     parameters.verbosity = -1
     parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = 2
     server = xllamacpp.Server(parameters)

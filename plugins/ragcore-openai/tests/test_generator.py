@@ -328,12 +328,10 @@ def too_much(log_probs: dict[str, Any]) -> None:
 
 def shifted(log_probs: dict[str, Any]) -> None:
     """As llama-cpp-python's server does where the prompt has no first token."""
-    for name in ("token_logprobs", "top_logprobs"):
-        if len(log_probs[name]) > 2:
-            log_probs[name] = [*log_probs[name][1:], log_probs[name][0] or {" is": -0.5}]
-    log_probs["token_logprobs"] = [
-        p if p is not None else -0.5 for p in log_probs["token_logprobs"]
-    ]
+    own, tops = log_probs["token_logprobs"], log_probs["top_logprobs"]
+    if own[0] is None:
+        log_probs["token_logprobs"] = [*own[1:], -0.5]
+        log_probs["top_logprobs"] = [*tops[1:], {" is": -0.5}]
 
 
 @pytest.mark.parametrize(
@@ -569,8 +567,8 @@ def test_all_texts_of_a_prompt_are_scored_after_the_same_cut():
         scores = found.score_texts([prompted] * 2, texts, meters(2))
         assert [len(score.tokens) > 1 for score in scores] == [True, True]
         alone, first, second = (body["prompt"] for body in server.requests[-3:])
-        assert first == f"{alone} Chad{END}"
-        assert second == f"{alone} N'Djamena{'x' * 30}{END}"
+        assert first == f"{alone} Chad{END}x"
+        assert second == f"{alone} N'Djamena{'x' * 30}{END}x"
 
 
 # Prompts.

@@ -67,7 +67,7 @@ class LlamaCppRoute:
         if type(positions) is not int or positions < 2:
             raise Faulty(f"{client.root}/props", f"its n_ctx is {positions!r}: expected a number")
         self.limit: Final = config.max_input_tokens or positions - min(_ANSWER_ROOM, positions // 2)
-        chat = self._chat(client) if config.chat else None
+        chat = self._chat(client, properties) if config.chat else None
         self._prompts = self._made(chat, config.template)
         self._joint = self._made(chat, config.template_of_passages)
         self._cited = self._made(chat, cite_instruction(config.template_of_passages))
@@ -109,19 +109,57 @@ class LlamaCppRoute:
                 raise Faulty(self._url, f"the token {token.text!r} of a prefix has no id")
             before.append(token.id)
         prompt = self.prompt(prompted, room) + before
-        reply = self._send(ask, prompt, writing, meter, tops=self._config.top_tokens)
-        rows = reply.get("completion_probabilities")
-        if not isinstance(rows, list) or not rows:
+        steps: list[tuple[TopToken, ...]] = []
+        while True:
+            left = replace(writing, max_new_tokens=writing.max_new_tokens - len(steps))
+            tops = self._config.top_tokens
+            reply = self._send(ask, prompt + _ids(steps), left, meter, tops=tops)
+            found, whole = self._steps(reply)
+            steps += found
+            if whole or len(steps) >= writing.max_new_tokens:
+                break
+            # The server leaves out the step of a token that is a part of a character, but not where
+            # another token is written there.
+            forced = self._send(
+                ask,
+                prompt + _ids(steps),
+                replace(left, max_new_tokens=1),
+                meter,
+                tops=tops,
+                forced=min(self.ends, default=0),
+            )
+            steps.append(self._forced(forced))
+        text = whole_text(token.text for token in (*prefix, *(step[0] for step in steps)))
+        finished = steps[-1][0].ends or (whole and reply.get("stop_type") != "limit")
+        return Completion(answer_of(text), finished, tuple(steps))
+
+    def _steps(self, reply: Json) -> tuple[list[tuple[TopToken, ...]], bool]:
+        """Return the steps of a reply up to the first that it lacks, and whether it lacks none."""
+        rows, tokens = reply.get("completion_probabilities", []), reply.get("tokens")
+        if not isinstance(rows, list) or not isinstance(tokens, list) or not tokens:
             raise Faulty(
-                self._url, "it has no list `completion_probabilities`, which was asked for"
+                self._url, "it lacks a list `completion_probabilities` or `tokens`, asked for"
             )
         ended = reply.get("stop_type") == "eos"
-        steps = [
-            self._step(row, last=number == len(rows) - 1 and ended)
-            for number, row in enumerate(rows)
-        ]
-        text = whole_text(token.text for token in (*prefix, *(step[0] for step in steps)))
-        return replace(self._completion(reply, answer_of(text)), steps=tuple(steps))
+        steps = []
+        for number, (row, token) in enumerate(zip(rows, tokens, strict=False)):
+            step = self._step(row, last=ended and number == len(tokens) - 1)
+            if step[0].id != token:
+                break
+            steps.append(step)
+        return steps, len(steps) == len(tokens)
+
+    def _forced(self, reply: Json) -> tuple[TopToken, ...]:
+        """Return the step at which another token than the most probable one was written."""
+        rows = reply.get("completion_probabilities")
+        if not isinstance(rows, list) or len(rows) != 1:
+            raise Faulty(self._url, "it does not show the one step that was asked for")
+        written, *others = self._step(rows[0], last=False)
+        best, *rest = sorted((*others, written), key=lambda token: -token.log_prob)
+        # The token that was forced stands outside of the order, unless it is one of the best.
+        shown = rows[0]["top_logprobs"]
+        listed = {token["id"] for token in shown}
+        return (best, *(token for token in rest if token.id in listed))
 
     def prompt(self, prompted: Prompted, room: int | None) -> list[int]:
         """Return the ids of a prompt, at most `limit` of them; the question is never cut.
@@ -150,7 +188,7 @@ class LlamaCppRoute:
             config.model, self._tokenizer, template, config.template_without_passage, chat
         )
 
-    def _chat(self, client: Client) -> Chat:
+    def _chat(self, client: Client, properties: Json) -> Chat:
         """Return the texts that the server's chat template puts around a message."""
         url = f"{client.root}/apply-template"
         system = self._config.system
@@ -164,10 +202,21 @@ class LlamaCppRoute:
                 url, "the chat template does not write the user's message once: set chat: false"
             )
         before, _, after = text.partition(_MESSAGE)
+        first = properties.get("bos_token")
+        if self._tokenizer.opening and isinstance(first, str) and not before.startswith(first):
+            # The server puts it before the text of a chat, too.
+            before = first + before
         return Chat(before, closed(after), "")
 
     def _send(
-        self, ask: Ask, prompt: Sequence[int], writing: Writing, meter: Meter, *, tops: int
+        self,
+        ask: Ask,
+        prompt: Sequence[int],
+        writing: Writing,
+        meter: Meter,
+        *,
+        tops: int,
+        forced: int | None = None,
     ) -> Json:
         request: dict[str, Any] = {
             "model": self._config.model,
@@ -186,6 +235,9 @@ class LlamaCppRoute:
             request["seed"] = writing.seed
         if writing.stop:
             request["stop"] = list(writing.stop)
+        if forced is not None:
+            # Changes what is written, and no log-prob.
+            request["logit_bias"] = [[forced, 1000.0]]
         request |= self._config.request
         reply = ask(
             self._url, {name: value for name, value in request.items() if value is not None}
@@ -215,6 +267,11 @@ class LlamaCppRoute:
         ends = last or number in self.ends
         log_prob = log_prob_of(self._url, token.get("logprob"))
         return TopToken("" if ends else _spelled(text, token.get("bytes")), log_prob, number, ends)
+
+
+def _ids(steps: Sequence[Sequence[TopToken]]) -> list[int]:
+    """Return the ids of the tokens that were written."""
+    return [step[0].id for step in steps if step[0].id is not None]
 
 
 def _spelled(text: str, data: Any) -> str:

@@ -23,7 +23,7 @@ from ragcore_openai.llamacpp_route import LlamaCppRoute
 from ragcore_openai.prompt_texts import PromptTexts
 from ragcore_openai.replies import WrongLogProbs, choices_of, completion_of, steps_of
 from ragcore_openai.routes import Chat, Completions, Route, TopRoute
-from ragcore_openai.scores import Form, TextScores, agrees
+from ragcore_openai.scores import Form, PromptToken, TextScores, agrees
 from ragcore_openai.tokenizing import END_TOKENS, counting, end_tokens_of
 
 __all__ = ["Server", "probed"]
@@ -191,21 +191,22 @@ def _scores(
     Raises:
         Faulty: it shows log-probs that are not those of the prompt's tokens.
     """
-    prompt = _prompt_of(route)
+    prompt, ask = _prompt_of(route), _asking(client)
     forms: tuple[Form, ...] = ("echo", "prompt_logprobs")
     for form in forms:
         scores = TextScores(route, texts, form, ends)
         try:
-            before = scores.prompt_tokens(_asking(client), prompt, Meter())
+            length = scores.length(ask, prompt, Meter())
+            added = scores.added(ask, prompt, length, _answer(texts, prompt), ".", Meter())
         except WrongLogProbs:
             raise
         except ServerError as error:
             reasons.append(f"no {form}: {error}")
             continue
-        if len(before) < 2 or all(token.log_prob is None for token in before[1:]):
+        if any(token.log_prob is None for token in added):
             reasons.append(f"no {form}: the server shows no log-probs of a prompt")
             continue
-        _check_rows(client, route, texts, scores, prompt, len(before))
+        _check_row(client, route, prompt, added[0], form)
         if not ends:
             reasons.append(
                 f"the server shows log-probs of texts ({form}), but not how an answer ends: set "
@@ -216,23 +217,17 @@ def _scores(
     return None
 
 
-def _check_rows(
-    client: Client,
-    route: Completions,
-    texts: PromptTexts,
-    scores: TextScores,
-    prompt: str,
-    length: int,
+def _check_row(
+    client: Client, route: Completions, prompt: str, row: PromptToken, form: Form
 ) -> None:
     """Refuse log-probs of a prompt's tokens that are those of other tokens.
 
     Args:
         client: of the server.
         route: writes.
-        texts: makes prompts.
-        scores: shows a prompt's tokens.
         prompt: any.
-        length: how many tokens the server shows of it.
+        row: the token of a longer prompt that comes after this one.
+        form: how it was shown.
     """
     url = route.url
     reply = client.post(route.path, route.request(prompt, _ONE_TOKEN) | {"logprobs": 1})
@@ -246,13 +241,10 @@ def _check_rows(
             "compared",
         )
     text, log_prob = max(best.items(), key=lambda item: float(item[1]))
-    whole = scores.prompt_tokens(
-        _asking(client), prompt + texts.separator(prompt) + _ANSWER, Meter()
-    )
-    if len(whole) <= length or not agrees(whole[length], text, float(log_prob), _SAME):
+    if not agrees(row, text, float(log_prob), _SAME):
         raise WrongLogProbs(
             url,
-            f"the log-probs that it shows of a prompt ({scores.form}) are not those of its tokens: "
+            f"the log-probs that it shows of a prompt ({form}) are not those of its tokens: "
             f"after a prompt it writes {text!r} with log-prob {float(log_prob):.3g}, and where the "
             "same prompt is the beginning of a longer one it shows others there. "
             "llama-cpp-python's server does so where the prompt does not begin with the model's "
@@ -283,6 +275,10 @@ def _shows_tops(client: Client, route: Completions, reasons: list[str]) -> bool:
         route.top_tokens = tops
         return True
     return False
+
+
+def _answer(texts: PromptTexts, prompt: str) -> str:
+    return texts.separator(prompt) + _ANSWER
 
 
 def _prompt_of(route: Chat | Completions) -> str:

@@ -1,9 +1,11 @@
 """Log-probs of given texts, from servers that show those of a prompt's tokens.
 
-The text is sent as the end of a prompt. Two forms: `echo` with `logprobs`, of OpenAI's older route
-and of llama-cpp-python's server, and vLLM's `prompt_logprobs`. The prompt is sent alone, too: the
-tokens that the text adds are the text's, if those before are the same. Knows rows of tokens with
-log-probs; knows nothing of how long a prompt may be.
+The text is sent behind a prompt, with its end token and one letter more. Two forms: `echo` with
+`logprobs`, of OpenAI's older route and of llama-cpp-python's server, and vLLM's `prompt_logprobs`.
+How many tokens the text adds is the difference to the prompt alone, as the server counts; the
+letter shows where they end, since some servers list what they write behind an echo and others, or
+of some tokens, do not. Knows rows of tokens with log-probs; knows nothing of how long a prompt may
+be.
 """
 
 from __future__ import annotations
@@ -35,6 +37,9 @@ Form = Literal["echo", "prompt_logprobs"]
 
 _ONE_TOKEN: Final = Writing(max_new_tokens=1)
 """The least that every server writes: 0 stands for no limit at some."""
+
+_LETTER: Final = "x"
+"""Stands behind an end token, of which no text is shown at some servers."""
 
 _MARKS: Final = "\u2581\u0120"
 """How vocabularies write a space."""
@@ -83,14 +88,58 @@ class TextScores:
             Faulty: the log-probs cannot be those of the answers.
             ServerError: the server refuses.
         """
-        before = self.prompt_tokens(ask, prompt, meters[0])
+        length = self.length(ask, prompt, meters[0])
         return [
-            self._score(ask, prompt, before, answer, meter)
+            self._score(ask, prompt, length, answer, meter)
             for answer, meter in zip(answers, meters, strict=True)
         ]
 
-    def prompt_tokens(self, ask: Ask, prompt: str, meter: Meter) -> list[PromptToken]:
-        """Return the tokens of a prompt with their log-probs."""
+    def length(self, ask: Ask, prompt: str, meter: Meter) -> int:
+        """Return how many tokens a prompt is."""
+        return self._length(self._send(ask, prompt, meter))
+
+    def added(
+        self, ask: Ask, prompt: str, length: int, text: str, last: str, meter: Meter
+    ) -> list[PromptToken]:
+        """Return the tokens that a text adds to a prompt, and their log-probs.
+
+        Args:
+            ask: sends requests.
+            prompt: what the text stands behind.
+            length: of the prompt, in tokens.
+            text: at least one token.
+            last: what the last token of the text ends with.
+            meter: of the question.
+
+        Raises:
+            Faulty: the server does not show them.
+        """
+        reply = self._send(ask, prompt + text, meter)
+        url = self._route.url
+        count = self._length(reply) - length
+        choice = choices_of(url, reply)[0]
+        if self.form == "prompt_logprobs":
+            rows, written = _rows_of_prompt(url, choice), 0
+        else:
+            rows, written = _echoed(url, choice), _usage(reply, "completion_tokens") or 0
+        while written and not _ends(rows[: len(rows) - written], last):
+            written -= 1
+        rows = rows[: len(rows) - written]
+        if count <= 0:
+            raise Faulty(
+                url,
+                f"an answer changes the tokens of the prompt before it ({length} tokens alone, "
+                f"{length + count} with {text[:80]!r}): end the template with white space or a "
+                "special token, or set answer_prefix",
+            )
+        if count > len(rows) or not _ends(rows, last):
+            raise Faulty(
+                url,
+                f"it shows {len(rows)} tokens of a prompt, which do not end with {text[:80]!r}",
+            )
+        return rows[-count:]
+
+    def _send(self, ask: Ask, prompt: str, meter: Meter) -> Json:
         request = self._route.request(prompt, _ONE_TOKEN)
         if self.form == "echo":
             request |= {"echo": True, "logprobs": 1}
@@ -98,21 +147,26 @@ class TextScores:
             request |= {"prompt_logprobs": 1}
         reply = ask(self._route.path, request)
         count_usage(meter, reply)
-        url = self._route.url
-        choice = choices_of(url, reply.content)[0]
-        if self.form == "prompt_logprobs":
-            return _rows_of_prompt(url, choice)
-        return _echoed(url, choice, _written(reply.content, choice))
+        return reply.content
 
-    def _score(
-        self, ask: Ask, prompt: str, before: Sequence[PromptToken], answer: str, meter: Meter
-    ) -> TextScore:
+    def _length(self, reply: Json) -> int:
+        url = self._route.url
+        if self.form == "prompt_logprobs":
+            return len(_rows_of_prompt(url, choices_of(url, reply)[0]))
+        # Checked also where only the number is wanted: a server may not know `echo`.
+        _echoed(url, choices_of(url, reply)[0])
+        length = _usage(reply, "prompt_tokens")
+        if length is None:
+            raise Faulty(url, "it does not count the prompt's tokens (`usage.prompt_tokens`)")
+        return length
+
+    def _score(self, ask: Ask, prompt: str, length: int, answer: str, meter: Meter) -> TextScore:
         text = self._texts.separator(prompt) + self._texts.harmless(answer)
         tokens: list[PromptToken] = []
         ends: list[float] = []
         for end in self.ends:
-            whole = self.prompt_tokens(ask, prompt + text + end, meter)
-            added = self._added(before, whole, text, end)
+            added = self.added(ask, prompt, length, text + end + _LETTER, _LETTER, meter)[:-1]
+            self._check(added, text, end)
             tokens = tokens or added
             ends.append(_known(self._route.url, added[-1]))
         log_probs = [_known(self._route.url, token) for token in tokens[:-1]]
@@ -121,30 +175,17 @@ class TextScores:
             (*log_probs, merged_ends(ends)),
         )
 
-    def _added(
-        self, before: Sequence[PromptToken], whole: Sequence[PromptToken], text: str, end: str
-    ) -> list[PromptToken]:
-        """Return the tokens that a text and its end add to a prompt, the end token last."""
-        url = self._route.url
-        texts = [token.text for token in whole]
-        if texts[: len(before)] != [token.text for token in before] or len(whole) <= len(before):
-            raise Faulty(
-                url,
-                f"an answer changes the tokens of the prompt before it ({len(before)} tokens, then "
-                f"{len(whole)}): end the template with white space or a special token, or set "
-                "answer_prefix",
-            )
-        added = list(whole[len(before) :])
-        if not _spells([token.text for token in added[:-1]], text) or not _spells(
-            [added[-1].text], end
-        ):
+    def _check(self, added: Sequence[PromptToken], text: str, end: str) -> None:
+        """Refuse tokens that are not those of a text and its end."""
+        spelled = added and _spells([token.text for token in added[:-1]], text)
+        if not spelled or not _spells([added[-1].text], end):
             shown = "".join(token.text for token in added)
             raise WrongLogProbs(
-                url,
+                self._route.url,
                 f"the log-probs are those of {shown[:80]!r}, and not of the text that was sent, "
-                f"{(text + end)[:80]!r}; if {end!r} is not one token of the model, set end_tokens",
+                f"{(text + end)[:80]!r}: end the template with white space or a special token, or "
+                f"set answer_prefix; if {end!r} is not one token of the model, set end_tokens",
             )
-        return added
 
 
 def _known(url: str, token: PromptToken) -> float:
@@ -170,17 +211,19 @@ def _squeezed(text: str) -> str:
     return "".join(text.translate(dict.fromkeys(map(ord, _MARKS + "\ufffd"))).split())
 
 
-def _written(reply: Json, choice: Json) -> int:
-    """Return how many tokens were written after the prompt, which an echo shows, too."""
+def _usage(reply: Json, name: str) -> int | None:
+    """Return a count of a reply's usage; None where it has none."""
     usage = reply.get("usage")
-    written = usage.get("completion_tokens") if isinstance(usage, dict) else None
-    if type(written) is int and written >= 0:
-        return written
-    return 1 if choice.get("finish_reason") == "length" else 0
+    count = usage.get(name) if isinstance(usage, dict) else None
+    return count if type(count) is int and count >= 0 else None
 
 
-def _echoed(url: str, choice: Json, written: int) -> list[PromptToken]:
-    """Return the prompt's tokens of an `echo`, without those that were written after it."""
+def _ends(rows: Sequence[PromptToken], last: str) -> bool:
+    return bool(rows) and _squeezed(rows[-1].text).endswith(last)
+
+
+def _echoed(url: str, choice: Json) -> list[PromptToken]:
+    """Return the tokens of an `echo`: the prompt's, and maybe those written after it."""
     log_probs = choice.get("logprobs")
     log_probs = log_probs if isinstance(log_probs, dict) else {}
     tokens, own, tops = (
@@ -190,13 +233,9 @@ def _echoed(url: str, choice: Json, written: int) -> list[PromptToken]:
         raise Faulty(url, "the echo has no `tokens` with as many `token_logprobs`")
     if not isinstance(tops, list) or len(tops) != len(tokens):
         tops = [None] * len(tokens)
-    if len(tokens) <= written:
-        raise Faulty(url, f"the echo shows {len(tokens)} tokens: the prompt is not among them")
     return [
         _prompt_token(url, text, log_prob, top)
-        for text, log_prob, top in list(zip(tokens, own, tops, strict=True))[
-            : len(tokens) - written
-        ]
+        for text, log_prob, top in zip(tokens, own, tops, strict=True)
     ]
 
 
