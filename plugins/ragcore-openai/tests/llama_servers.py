@@ -1,11 +1,10 @@
-"""Real servers of GGUF models, in this process: llama-cpp-python's, and llama.cpp's own."""
+"""Real servers of GGUF models, llama-cpp-python's in a process, and llama.cpp's own in this one."""
 
 from __future__ import annotations
 
 import socket
+import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,44 +16,21 @@ __all__ = ["llama_cpp_python", "llama_cpp_server"]
 
 @contextmanager
 def llama_cpp_python(file: Path, positions: int = 512) -> Iterator[str]:
-    """Run llama-cpp-python's server; yield the address of its API."""
-    reason = "llama-cpp-python's server is not installed"
-    app = pytest.importorskip("llama_cpp.server.app", reason=reason, exc_type=ImportError)
-    uvicorn = pytest.importorskip("uvicorn", reason=reason)
-    from llama_cpp.server.settings import ModelSettings, ServerSettings
-
-    model = ModelSettings(
-        model=str(file),
-        model_alias="tiny",
-        n_ctx=positions,
-        n_threads=2,
-        logits_all=True,
-        # Keys and values in float32, to compare.
-        type_k=0,
-        type_v=0,
-        verbose=False,
-    )
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = uvicorn.Server(
-            uvicorn.Config(
-                app.create_app(
-                    # Otherwise a second request ends the first.
-                    server_settings=ServerSettings(interrupt_requests=False),
-                    model_settings=[model],
-                ),
-                log_level="error",
-            )
+    """Run llama-cpp-python's server in a process; yield the address of its API."""
+    for package in ("llama_cpp.server.app", "uvicorn"):
+        pytest.importorskip(
+            package, reason="llama-cpp-python's server is not installed", exc_type=ImportError
         )
-        thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
-        thread.start()
+    # In a process of its own: all of its servers in one process share one model.
+    command = [sys.executable, __file__, str(file), str(positions)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
-            while not server.started:
-                assert thread.is_alive(), "the server did not start"
-                time.sleep(0.01)
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+            assert process.stdout is not None
+            port = process.stdout.readline().strip()
+            assert port, "the server did not start"
+            yield f"http://127.0.0.1:{port}/v1"
         finally:
-            server.should_exit = True
-            thread.join(30)
+            process.terminate()
 
 
 @contextmanager
@@ -79,9 +55,32 @@ def llama_cpp_server(file: Path, positions: int = 512) -> Iterator[str]:
         del server
 
 
+def _serve(file: str, positions: int) -> None:
+    """Run llama-cpp-python's server until the process is ended; print the port first."""
+    import uvicorn
+    from llama_cpp.server.app import create_app
+    from llama_cpp.server.settings import ModelSettings, ServerSettings
+
+    model = ModelSettings(
+        model=file,
+        model_alias="tiny",
+        n_ctx=positions,
+        n_threads=2,
+        logits_all=True,
+        # Keys and values in float32, to compare.
+        type_k=0,
+        type_v=0,
+        verbose=False,
+    )
+    app = create_app(
+        # Otherwise a second request ends the first.
+        server_settings=ServerSettings(interrupt_requests=False),
+        model_settings=[model],
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        print(listening.getsockname()[1], flush=True)
+        uvicorn.Server(uvicorn.Config(app, log_level="error")).run(sockets=[listening])
+
+
 if __name__ == "__main__":
-    with {"python": llama_cpp_python, "own": llama_cpp_server}[sys.argv[1]](
-        Path(sys.argv[2])
-    ) as address:
-        print(address, flush=True)
-        time.sleep(float(sys.argv[3]))
+    _serve(sys.argv[1], int(sys.argv[2]))

@@ -129,8 +129,12 @@ class LlamaCppRoute:
                 forced=min(self.ends, default=0),
             )
             steps.append(self._forced(forced))
+        # The server writes beyond the limit until a character is whole.
+        beyond = len(steps) > writing.max_new_tokens
+        steps = steps[: writing.max_new_tokens]
+        stopped = whole and not beyond and reply.get("stop_type") == "word"
         text = whole_text(token.text for token in (*prefix, *(step[0] for step in steps)))
-        finished = steps[-1][0].ends or (whole and reply.get("stop_type") != "limit")
+        finished = steps[-1][0].ends or stopped
         return Completion(answer_of(text), finished, tuple(steps))
 
     def _steps(self, reply: Json) -> tuple[list[tuple[TopToken, ...]], bool]:
