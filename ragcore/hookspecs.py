@@ -133,9 +133,9 @@ def ragcore_timed(stage: str, started: int, seconds: float, questions: int, memo
     parent is the caller's, since context variables are those of the request.
 
     Args:
-        stage: "search"; "read", one encoder pass over a batch; "decode", of a batch, or of a
-            stream, in which the time of its caller is not counted; "score", for `Rag.log_prob`;
-            or "open", a version of the memory.
+        stage: "rewrite", of questions that continue a conversation; "search"; "read", one encoder
+            pass over a batch; "decode", of a batch, or of a stream, in which the time of its caller
+            is not counted; "score", for `Rag.log_prob`; or "open", a version of the memory.
         started: nanoseconds since 1970, in UTC, as OpenTelemetry takes them.
         seconds: of wall-clock time.
         questions: how many the stage was done for; 0 for "open".

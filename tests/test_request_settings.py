@@ -384,6 +384,7 @@ def test_times_are_those_of_the_stages_and_do_not_make_answers_unequal(store):
         "read": times.read,
         "decode": times.decode,
         "total": times.total,
+        "rewrite": 0.0,
     }
     *_, streamed = rag.events(QUESTIONS[0])
     assert streamed.timings.decode > 0

@@ -102,7 +102,7 @@ def without(
             # No top of the remaining passages may have a token of it.
             and (not candidate.slack or hypothesis.log_prob > -math.inf)
         ),
-        key=lambda pair: pair[0].score(config.length_penalty),
+        key=lambda pair: pair[0].score(config.length_penalty, config.repetition_penalty),
         reverse=True,
     )
     if config.abstain is not None and answer.abstention is not None:
@@ -116,6 +116,7 @@ def without(
     if ranked:
         winner = _answer(answer, ranked, remaining, generator, marginalize)
         winner = with_confidence(winner, config.confidence)
+        winner = replace(winner, rewritten_question=answer.rewritten_question)
     same = hypotheses[0]
     return Without(tuple(passage_ids), same.log_prob, winner, len(hypotheses), same.dropped_mass)
 
@@ -166,6 +167,7 @@ def _renormalized(
         sum(step.log_prob for step in steps),
         finished=True,
         dropped_mass=_dropped_mass(candidate, remaining, steps, marginalize),
+        draws=candidate.draws,
     )
 
 
@@ -240,6 +242,7 @@ def _answer(
         hypothesis.tokens: [candidate.spans[z] for z in remaining]
         for hypothesis, candidate in ranked
     }
+    texts = {hypothesis.tokens: candidate.text for hypothesis, candidate in ranked}
     return make_answer(
         generator,
         marginalize,
@@ -250,6 +253,8 @@ def _answer(
         abstains=abstains,
         spans=lambda tokens: spans[tuple(tokens)],
         numbers=numbers,
+        # A request may have stop strings of its own.
+        text_of=lambda tokens: texts[tuple(tokens)],
     )
 
 

@@ -7,19 +7,28 @@ or configs.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import nan
 
 import numpy as np
 import numpy.typing as npt
 
 from ragcore.answering.spelling import surface_form
-from ragcore.contracts import AnyGenerator, Generator, tier_of, weights_dtype
+from ragcore.contracts import AnyGenerator, Generator, gives_steps, tier_of, weights_dtype
 from ragcore.decoding.hypotheses import Hypothesis
 from ragcore.marginalization import Marginal
 from ragcore.tiers import Usage
 from ragcore.types import Answer, Candidate, Evidence, Passage
 
-__all__ = ["Retrieved", "Spans", "answer_of", "evidence_of", "make_answer", "spelled"]
+__all__ = [
+    "Retrieved",
+    "Spans",
+    "answer_of",
+    "evidence_of",
+    "make_answer",
+    "sample_answers",
+    "spelled",
+]
 
 Spans = Callable[[Sequence[int]], Sequence[Sequence[tuple[int, int]]]]
 """Maps an answer's tokens to where it occurs in each passage: character offsets [start, end)."""
@@ -60,6 +69,7 @@ def make_answer(
     abstains: bool = False,
     spans: Spans | None = None,
     numbers: tuple[int, ...] = (),
+    text_of: Callable[[Sequence[int]], str] | None = None,
 ) -> Answer:
     """Make an answer of the hypothesis that won.
 
@@ -74,27 +84,29 @@ def make_answer(
         abstains: whether it is the question's answer.
         spans: where an answer occurs in each passage; None where answers are not grounded.
         numbers: as `Answer.numbers`.
+        text_of: returns the text of an answer's tokens; the generator where None.
 
     Raises:
         ComponentError: the generator's `dtype` is not text.
     """
+    text_of = text_of or generator.decode_tokens
     candidates = tuple(
-        _candidate(generator, hypothesis, priors, retrieved, spans) for hypothesis in hypotheses
+        _candidate(text_of, hypothesis, priors, retrieved, spans) for hypothesis in hypotheses
     )
     unconditioned = np.exp(retrieved.log_prior).tolist()
     best = candidates[0]
     evidence = evidence_of(retrieved, best, marginalize)
     return Answer(
         question=retrieved.question,
-        text=_text(generator, best.token_ids, evidence),
+        text=_text(generator, best.text, evidence),
         log_prob=hypotheses[0].log_prob,
         evidence=evidence,
         memory=version,
-        tokens=tuple(generator.decode_tokens([token]) for token in best.token_ids),
+        tokens=_token_texts(generator, best.token_ids),
         token_posteriors=best.posteriors,
         token_ids=best.token_ids,
         candidates=candidates,
-        abstention=_candidate(generator, abstention, unconditioned, retrieved, None)
+        abstention=_candidate(generator.decode_tokens, abstention, unconditioned, retrieved, None)
         if abstention
         else None,
         marginalize=marginalize,
@@ -161,14 +173,7 @@ def evidence_of(
     retrieved: Retrieved, candidate: Candidate, marginalize: Marginal
 ) -> tuple[Evidence, ...]:
     """Return the passages with the prior and the posterior that they have for a candidate."""
-    posteriors = candidate.posteriors
-    if marginalize == "token":
-        # The mean over the answer's tokens.
-        columns = zip(*posteriors, strict=True)  # [k] columns of T tokens
-        posterior = [sum(column) / len(posteriors) for column in columns]
-    else:
-        # After the last token: p(z|x,y).
-        posterior = list(posteriors[-1])
+    posterior = _posterior(candidate, marginalize)
     return tuple(
         Evidence(*fields)
         for fields in zip(
@@ -182,8 +187,62 @@ def evidence_of(
     )
 
 
+def sample_answers(answer: Answer, generator: AnyGenerator) -> list[Answer]:
+    """Return each draw of an answer that was sampled as an answer of its own, in order.
+
+    The first candidate is the answer itself, as it is. The others have their own text, log p and
+    posterior, and are not spelled as in a passage.
+
+    Args:
+        answer: with `rag.sample`; of any other, the answer alone is returned.
+        generator: the one that answered.
+    """
+    if not answer.samples or not gives_steps(generator):
+        return [answer]
+    by_draw: dict[int, Answer] = {}
+    for candidate in answer.candidates:
+        of_candidate = answer
+        if candidate is not answer.candidates[0]:
+            posterior = _posterior(candidate, answer.marginalize or "token")
+            spread = zip(answer.evidence, posterior, candidate.spans, strict=True)
+            of_candidate = replace(
+                answer,
+                text=candidate.text,
+                log_prob=candidate.log_prob,
+                evidence=tuple(
+                    replace(evidence, posterior=share, spans=spans)
+                    for evidence, share, spans in spread
+                ),
+                tokens=_token_texts(generator, candidate.token_ids),
+                token_posteriors=candidate.posteriors,
+                token_ids=candidate.token_ids,
+                candidates=(candidate,),
+                dropped_mass=candidate.dropped_mass,
+                # Stands for the probability that the model gives it.
+                confidence=nan,
+                withheld=False,
+            )
+        by_draw |= dict.fromkeys(candidate.draws, of_candidate)
+    return [by_draw[draw] for draw in sorted(by_draw)]
+
+
+def _token_texts(generator: Generator, token_ids: Sequence[int]) -> tuple[str, ...]:
+    return tuple(generator.decode_tokens([token]) for token in token_ids)
+
+
+def _posterior(candidate: Candidate, marginalize: Marginal) -> list[float]:
+    """Compute what `Evidence.posterior` is by a candidate."""
+    posteriors = candidate.posteriors
+    if marginalize == "token":
+        # The mean over the answer's tokens.
+        columns = zip(*posteriors, strict=True)  # [k] columns of T tokens
+        return [sum(column) / len(posteriors) for column in columns]
+    # After the last token: p(z|x,y).
+    return list(posteriors[-1])
+
+
 def _candidate(
-    generator: Generator,
+    text_of: Callable[[Sequence[int]], str],
     hypothesis: Hypothesis,
     priors: Sequence[float],
     retrieved: Retrieved,
@@ -197,18 +256,19 @@ def _candidate(
         priors=tuple(priors) if passages else (),
         posteriors=tuple(step.posterior if passages else () for step in steps),
         spans=tuple(map(tuple, spans(hypothesis.tokens))) if spans else ((),) * len(passages),
-        text=generator.decode_tokens(hypothesis.tokens),
+        text=text_of(hypothesis.tokens),
         dropped_mass=hypothesis.dropped_mass,
+        draws=hypothesis.draws,
     )
 
 
-def _text(generator: Generator, tokens: Sequence[int], evidence: Sequence[Evidence]) -> str:
-    """Spell the answer as the passage of highest posterior that contains it does."""
+def _text(generator: Generator, text: str, evidence: Sequence[Evidence]) -> str:
+    """Spell the answer's text as the passage of highest posterior that contains it does."""
     for hit in sorted(evidence, key=_support, reverse=True):
         if hit.spans:
             start, end = hit.spans[0]
             return hit.passage.text[start:end]
-    return spelled(generator, generator.decode_tokens(tokens), evidence)
+    return spelled(generator, text, evidence)
 
 
 def spelled(generator: AnyGenerator, text: str, evidence: Sequence[Evidence]) -> str:

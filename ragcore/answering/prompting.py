@@ -67,6 +67,7 @@ def writing_of(config: RagConfig) -> Writing:
         temperature=write.temperature,
         top_p=write.top_p,
         seed=write.seed,
+        stop=config.stop,
     )
 
 

@@ -75,9 +75,21 @@ def _faults(tier: Tier, config: RagConfig) -> Iterator[str]:
             "rag.grounded needs the log-probs of the passages' words at each step: leave it out, "
             "or choose a generator of tier steps"
         )
+    if config.sample is not None and config.sample.temperature:
+        yield (
+            "rag.sample draws tokens from the marginal, which needs the whole vocabulary's "
+            "log-probs: leave it out" + (", and set rag.write.temperature" if tier != "top" else "")
+        )
+    if config.repetition_penalty != 1:
+        yield "rag.repetition_penalty ranks by tokens' ids, which tier steps alone has: set it 1"
     if config.drop_below:
         yield "rag.drop_below drops passages from decoding, which tier steps alone does: set it 0"
     if tier == "top":
+        if config.stop:
+            yield (
+                "rag.stop ends an answer by the text of its token ids, which it may not have: "
+                "leave it out"
+            )
         if config.marginalize == "sequence" and config.decode != "joint":
             yield (
                 f"rag.decode: {config.decode} scores whole answers, which it cannot: set "

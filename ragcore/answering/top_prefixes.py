@@ -42,10 +42,12 @@ class _Tops:
     """What is known of one distribution of the next token.
 
     Attributes:
+        tokens: by their numbers, as they are written after this prefix.
         log_probs: by the token's number.
         rest: log of the highest probability that a token outside may have; -inf where none may.
     """
 
+    tokens: dict[int, TopToken]
     log_probs: dict[int, float]
     rest: float
 
@@ -186,8 +188,15 @@ class TopPrefixes:
         self._prefixes = [self._followed(*each) for each in zip(rows, tokens, strict=True)]
 
     def written(self, question: int, tokens: Sequence[int]) -> list[TopToken]:
-        """Return a question's tokens by their numbers; the end has no text."""
-        return [self._vocabularies[question].tokens[token] for token in tokens]
+        """Return a question's tokens as they are written in this order; the end has no text."""
+        passages = range(len(self._questions[question].prompts))
+        written = []
+        for length, number in enumerate(tokens):
+            tops = [self._known.get((question, z, tuple(tokens[:length]))) for z in passages]
+            # The text of a token may begin with a space, or not, by what is before it.
+            here = [each.tokens[number] for each in tops if each and number in each.tokens]
+            written.append(here[0] if here else self._vocabularies[question].tokens[number])
+        return written
 
     def slack(self, question: int, tokens: Sequence[int]) -> tuple[tuple[float, ...], ...]:
         """Compute by how much each p(y_i|x,z,y_<i) may exceed its lower bound, [T][k].
@@ -257,16 +266,18 @@ class TopPrefixes:
 
     def _read(self, question: int, step: Sequence[TopToken]) -> _Tops:
         """Return what a step tells of the next token."""
+        tokens: dict[int, TopToken] = {}
         log_probs: dict[int, float] = {}
         for token in step:
             number = self._vocabularies[question].number(token)
+            tokens.setdefault(number, replace(token, text="") if token.ends else token)
             # A model may have several end tokens: an answer ends by any of them.
             log_probs[number] = _log_sum([log_probs.get(number, -math.inf), token.log_prob])
         others = [token.log_prob for token in step[1:]]
         # A token that had to be written may be less probable than some outside the top.
         least = min(others, default=step[0].log_prob)
         left = 1.0 - math.fsum(math.exp(token.log_prob) for token in step)
-        return _Tops(log_probs, min(least, math.log(left)) if left > 0 else -math.inf)
+        return _Tops(tokens, log_probs, min(least, math.log(left)) if left > 0 else -math.inf)
 
 
 def _log_sum(logs: Sequence[float]) -> float:

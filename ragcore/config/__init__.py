@@ -16,6 +16,8 @@ from ragcore.config.models import (
     MemoryConfig,
     PipelineConfig,
     RagConfig,
+    RewriteConfig,
+    SampleConfig,
     WriteConfig,
 )
 from ragcore.config.schema import config_schema
@@ -27,6 +29,8 @@ __all__ = [
     "MemoryConfig",
     "PipelineConfig",
     "RagConfig",
+    "RewriteConfig",
+    "SampleConfig",
     "WriteConfig",
     "config_schema",
     "fill_config",

@@ -6,7 +6,7 @@ search of its own; the searches share a batch, and leave it when they end.
 
 The log-prob of a hypothesis is that of its tokens under the model, also where rules narrowed the
 search (rules.py). An answer is complete: its last token is the end token, whose log-prob counts
-like any other's, also at the length limit.
+like any other's, also at the length limit; or its text has come to a stop string.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from ragcore.arrays import without_gradient
-from ragcore.decoding.hypotheses import Hypothesis, Step
+from ragcore.decoding.hypotheses import Hypothesis, Step, shared_steps
 from ragcore.decoding.rules import Constraint, DecodingOptions, Rule, rule
 
 __all__ = ["BeamSearch", "PrefixModel"]
@@ -63,6 +63,8 @@ class _Continuation(NamedTuple):
     token: int
     log_prob: float
     """Of the token alone."""
+    ends: bool = False
+    """Whether the answer is then complete."""
 
 
 @dataclass(slots=True)
@@ -80,28 +82,31 @@ class _AnswerSearch:
 
     def choose(self, candidates: Sequence[list[tuple[int, float]]]) -> list[_Continuation]:
         """Choose which of the live prefixes' candidates to keep, best first."""
-        beams, eos = self.options.beams, self.options.eos_token_id
-        ranked = sorted(
-            (
-                (hypothesis.log_prob + log_prob, _Continuation(prefix, token, log_prob))
-                for prefix, (hypothesis, tokens) in enumerate(
-                    zip(self.live, candidates, strict=True)
+        options = self.options
+        beams, penalty = options.beams, options.repetition_penalty
+        ranked: list[tuple[float, _Continuation]] = []
+        for prefix, (hypothesis, tokens) in enumerate(zip(self.live, candidates, strict=True)):
+            so_far = hypothesis.score(0.0, penalty)
+            repeated = frozenset(hypothesis.tokens) if penalty != 1 else frozenset()
+            ranked += [
+                (
+                    so_far + (penalty * log_prob if token in repeated else log_prob),
+                    _Continuation(prefix, token, log_prob),
                 )
                 for token, log_prob in tokens
-            ),
-            key=lambda scored: scored[0],
-            reverse=True,
-        )
+            ]
+        ranked.sort(key=lambda scored: scored[0], reverse=True)
         chosen: list[_Continuation] = []
         unfinished = 0
         # At most `beams` of 2 · beams candidates end here, so that `beams` remain unfinished.
         for rank, (_, continuation) in enumerate(ranked[: 2 * beams]):
             if unfinished == beams:
                 break
-            if continuation.token == eos and rank >= beams:
+            ends = self.live[continuation.prefix].ends_with(continuation.token, options)
+            if ends and rank >= beams:
                 continue
-            chosen.append(continuation)
-            unfinished += continuation.token != eos
+            chosen.append(continuation._replace(ends=ends))
+            unfinished += not ends
         return chosen
 
     def advance(self, hypotheses: Sequence[Hypothesis]) -> None:
@@ -127,12 +132,12 @@ class _AnswerSearch:
         # A log-prob only falls as a prefix grows. With a positive penalty a prefix scores best at
         # the length limit, where its log-prob is divided by the most.
         longest = options.max_new_tokens if options.length_penalty > 0 else len(self.live[0].steps)
-        best_log_prob = max(prefix.log_prob for prefix in self.live)
-        attainable = best_log_prob / float(longest**options.length_penalty)
+        best = max(prefix.score(0.0, options.repetition_penalty) for prefix in self.live)
+        attainable = best / float(longest**options.length_penalty)
         return attainable <= min(map(self._score, self.finished))
 
     def _score(self, hypothesis: Hypothesis) -> float:
-        return hypothesis.score(self.options.length_penalty)
+        return hypothesis.score(self.options.length_penalty, self.options.repetition_penalty)
 
 
 class BeamSearch:
@@ -178,15 +183,7 @@ class BeamSearch:
         """
         search = self._searches[answer]
         hypotheses = [*search.live, *search.finished] if search.live else search.best()[:1]
-        shared = hypotheses[0].steps
-        for hypothesis in hypotheses[1:]:
-            length = 0
-            for step, other in zip(shared, hypothesis.steps, strict=False):
-                if step.token != other.token:
-                    break
-                length += 1
-            shared = shared[:length]
-        return shared
+        return shared_steps(hypotheses)
 
     def advance(self) -> bool:
         """Extend every live prefix by one token; return False once all searches have ended."""
@@ -202,7 +199,7 @@ class BeamSearch:
         if self._pending[0]:
             self._model.extend(*self._pending)
         rules = [prefix_rule for search in running for prefix_rule in search.rules()]
-        candidates = self._model.candidates(rules, 2 * self._options.beams)
+        candidates = self._model.candidates(rules, self._width(running))
         # The live prefixes of search i are rows bounds[i] to bounds[i + 1] of the batch.
         bounds = [0, *itertools.accumulate(len(search.live) for search in running)]
         chosen = [
@@ -224,16 +221,24 @@ class BeamSearch:
         for search, begin, continuations in zip(running, bounds[:-1], chosen, strict=True):
             hypotheses = [
                 search.live[prefix].followed_by(
-                    Step(token, log_prob, next(posteriors)),
-                    self._options.eos_token_id,
-                    next(masses),
+                    Step(token, log_prob, next(posteriors)), ends, next(masses)
                 )
-                for prefix, token, log_prob in continuations
+                for prefix, token, log_prob, ends in continuations
             ]
             search.advance(hypotheses)
             if search.live:
-                for prefix, token, _ in continuations:
-                    if token != self._options.eos_token_id:
+                for prefix, token, _, ends in continuations:
+                    if not ends:
                         self._pending[0].append(begin + prefix)
                         self._pending[1].append(token)
         return bool(self._pending[0])
+
+    def _width(self, running: Sequence[_AnswerSearch]) -> int:
+        """Return how many tokens of a prefix may be needed: with a penalty, others may rank higher.
+
+        Only tokens of the prefix have it, so that as many more are enough.
+        """
+        width = 2 * self._options.beams
+        if self._options.repetition_penalty == 1:
+            return width
+        return width + max(len(prefix.steps) for search in running for prefix in search.live)

@@ -187,12 +187,14 @@ def _table_of_ids(
     import torch
 
     pair = torch.zeros(1, dtype=torch.int64, device=generator.device)
-    targets = torch.tensor([list(target)], dtype=torch.int64, device=generator.device)
+    # What a stop string ended has no end token, which a generator is promised.
+    ended = [*target] if target[-1] == generator.eos_token_id else [*target, generator.eos_token_id]
+    targets = torch.tensor([ended], dtype=torch.int64, device=generator.device)
     rows: _Table = []
     for passage in passages:
         with torch.set_grad_enabled("trainable" in generator.capabilities):
             log_p = generator.score(generator.read([question], [passage]), pair, targets)
-        rows.append(log_p.detach()[0].tolist())
+        rows.append(log_p.detach()[0, : len(target)].tolist())
     return rows
 
 

@@ -1,21 +1,24 @@
 """The requests of a pipeline: answer, stream, search, score, and leave passages out.
 
 Data goes one way: question → hits → passages (answering/searching.py) → prior (retrieve.py) → read
-→ decode → answer (answerer.py). A request keeps the version of the memory that it begins with, so
-that a swap never mixes two versions in one answer; its settings are its own (request.py). Knows
-nothing of how the memory is exchanged.
+→ decode → answer (answerer.py). A question with a history may be made a stand-alone one before
+(rewriting.py). A request keeps the version of the memory that it begins with, so that a swap never
+mixes two versions in one answer; its settings are its own (request.py). Knows nothing of how the
+memory is exchanged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from collections.abc import Generator as Generator_
+from dataclasses import replace
 from typing import Unpack
 
 from ragcore.answering.ablation import Without, without
 from ragcore.answering.answer_log import log_answer
 from ragcore.answering.choose import answerer_for
 from ragcore.answering.each import answer_each
+from ragcore.answering.evidence import sample_answers
 from ragcore.answering.request import (
     AnswerSettings,
     CheckedSettings,
@@ -25,6 +28,7 @@ from ragcore.answering.request import (
     checked_settings,
 )
 from ragcore.answering.retrieve import results_to_read, retrieved
+from ragcore.answering.rewriting import rewritten
 from ragcore.answering.searching import search
 from ragcore.answering.stopping import released_if_stopped
 from ragcore.answering.stopwatch import Stopwatch
@@ -32,7 +36,7 @@ from ragcore.config import RagConfig
 from ragcore.contracts import AnyGenerator
 from ragcore.errors import ConfigError, QuestionError, RagcoreError
 from ragcore.live.served import ServedMemory
-from ragcore.questions.texts import batch_of, check_answers
+from ragcore.questions.texts import batch_of, check_answers, check_questions
 from ragcore.registry.discovery import registry
 from ragcore.types import Answer, Event, SearchResult, Token
 
@@ -135,10 +139,16 @@ class Requests:
             answerer = answerer_for(self.generator, settings.config, check)
             stopwatch = Stopwatch(len(questions), memory.version)
             check()
+            alone = self._standing_alone(questions, settings, stopwatch, check)
             with stopwatch.timed("search"):
-                results = results_to_read(memory, questions, settings.config, settings.where)
+                results = results_to_read(memory, alone, settings.config, settings.where)
             read = [retrieved(result, memory.temperature) for result in results]
-            answers = answerer.answers(read, memory.version, stopwatch)
+            answers = [
+                _as_asked(answer, question)
+                for answer, question in zip(
+                    answerer.answers(read, memory.version, stopwatch), questions, strict=True
+                )
+            ]
         for answer in answers:
             self._finish(answer)
         return answers
@@ -174,12 +184,14 @@ class Requests:
             answerer = answerer_for(self.generator, checked.config, checked.stop)
             stopwatch = Stopwatch(1, memory.version)
             checked.stop()
+            alone = self._standing_alone([question], checked, stopwatch, checked.stop)
             with stopwatch.timed("search"):
-                (result,) = results_to_read(memory, [question], checked.config, checked.where)
+                (result,) = results_to_read(memory, alone, checked.config, checked.where)
             yield result
             read = retrieved(result, memory.temperature)
             for event in answerer.events(read, memory.version, stopwatch):
                 if isinstance(event, Answer):
+                    event = _as_asked(event, question)
                     self._finish(event)
                 yield event
 
@@ -288,6 +300,37 @@ class Requests:
         ids = [passage_ids] if isinstance(passage_ids, str) else list(passage_ids)
         return without(answer, ids, self.generator, self.config)
 
+    def samples(self, answer: Answer) -> list[Answer]:
+        """Return each draw of an answer by `rag.sample` as an answer of its own, in order.
+
+        Where an answer was drawn several times, so many are the same. Those that are not the answer
+        itself have their own text, log p and posterior; no confidence was fitted to them, and none
+        is withheld.
+
+        Args:
+            answer: of this pipeline; one that was searched for is returned alone.
+        """
+        return sample_answers(answer, self.generator)
+
+    def _standing_alone(
+        self,
+        questions: Sequence[str],
+        settings: CheckedSettings,
+        stopwatch: Stopwatch,
+        check: Callable[[], None],
+    ) -> list[str]:
+        """Return what is searched for: the questions, rewritten where a history precedes them."""
+        config = settings.config
+        if not settings.history or config.rewrite is None:
+            return list(questions)
+        check_questions(questions)
+        alone: list[str] = []
+        with stopwatch.timed("rewrite"):
+            for begin in range(0, len(questions), config.batch_size):
+                batch = questions[begin : begin + config.batch_size]
+                alone += rewritten(self.generator, config.rewrite, batch, settings.history, check)
+        return alone
+
     def without_each(self, answer: Answer) -> list[Without]:
         """Recompute an answer without each of its passages alone, as `without` does.
 
@@ -303,3 +346,10 @@ class Requests:
         """Pass an answer on to plugins and to the log, which has no text of the question."""
         registry().hook.ragcore_answered(answer=answer)
         log_answer(answer)
+
+
+def _as_asked(answer: Answer, question: str) -> Answer:
+    """Return an answer with the question as it was asked, and the one that it was made of."""
+    if answer.question == question:
+        return answer
+    return replace(answer, question=question, rewritten_question=answer.question)

@@ -43,13 +43,15 @@ class AsTexts:
 
     Config: ClassVar[type[WrapperConfig]] = WrapperConfig
 
-    capabilities: ClassVar[Capabilities] = frozenset()
+    capabilities: Capabilities = frozenset()
     tier: Tier = "text"
 
     def __init__(self, config: WrapperConfig) -> None:
         """Build the generator."""
         self.config = config
         self.generator: Generator = config.generator.build()
+        # Its texts are written as the generator writes them.
+        self.capabilities = self.generator.capabilities & _OF_TEXTS
 
     def write(
         self, prompts: Sequence[Prompted], writing: Writing, meters: Sequence[Meter]
@@ -149,27 +151,40 @@ class AsTops(AsTexts):
         for prompt, prefix, meter in zip(prompts, prefixes, meters, strict=True):
             ids = [token.id for token in prefix if token.id is not None]
             tokens, steps = self._decode(prompt, ids, writing)
-            shown = [self._tops(token, log_p) for token, log_p in zip(tokens, steps, strict=True)]
+            shown = [
+                self._tops([*ids, *tokens[:length]], token, log_p)
+                for length, (token, log_p) in enumerate(zip(tokens, steps, strict=True))
+            ]
             text = self.generator.decode_tokens([*ids, *tokens])
             ended = tokens[-1] in end_tokens(self.generator)
             continuations.append(Completion(text, ended, tuple(shown)))
             meter.add(prompt_tokens=self._read_tokens(prompt), completion_tokens=len(tokens))
         return continuations
 
-    def _tops(self, written: int, log_p: torch.Tensor) -> tuple[TopToken, ...]:
-        """Return the most probable tokens, the one that was written first."""
+    def _tops(
+        self, prefix: Sequence[int], written: int, log_p: torch.Tensor
+    ) -> tuple[TopToken, ...]:
+        """Return the most probable tokens after a prefix, the one that was written first."""
         ends = end_tokens(self.generator)
         best = log_p.topk(min(self.config.top, len(log_p))).indices.tolist()
         ids = [written, *(token for token in best if token != written)]
         return tuple(
             TopToken(
-                "" if token in ends else self.generator.decode_tokens([token]),
+                "" if token in ends else self._text_after(prefix, token),
                 float(log_p[token]),
                 token,
                 token in ends,
             )
             for token in ids
         )
+
+    def _text_after(self, prefix: Sequence[int], token: int) -> str:
+        """Return what a token adds to the text of a prefix, with the space between words."""
+        before = self.generator.decode_tokens(prefix)
+        after = self.generator.decode_tokens([*prefix, token])
+        if after.startswith(before):
+            return after[len(before) :]
+        return self.generator.decode_tokens([token])
 
 
 def _joint(prompt: Prompted) -> Passage | None:
@@ -181,6 +196,7 @@ def _joint(prompt: Prompted) -> Passage | None:
 
 
 _LEAST: Final = 1e-9
+_OF_TEXTS: Final = frozenset({"uncased"})
 
 
 def _next(log_p: torch.Tensor, writing: Writing, drawing: torch.Generator) -> int:

@@ -26,6 +26,7 @@ __all__ = ["answer_view", "snippet", "sources_view", "without_view"]
 _SUPPORT: Final = 0.1
 """A passage of at least this posterior is named as one that the answer rests on."""
 _MOST_SUPPORTS: Final = 3
+_MOST_DRAWN: Final = 5
 
 
 def answer_view(answer: Answer) -> RenderableType:
@@ -86,6 +87,10 @@ def _head(answer: Answer) -> Text:
         head.append(text, style="bold green")
     probabilities = f"{_log_p(answer.log_prob)}{_confidence(answer)}"
     head.append(f"   {probabilities}, memory {answer.memory}", style="dim")
+    if answer.rewritten_question is not None:
+        head.append(f"\n  asked as: {on_one_line(answer.rewritten_question)}", style="dim")
+    if len(answer.samples) > 1:
+        head.append(f"\n  {_drawn(answer)}", style="dim")
     if answer.dropped_mass:
         head.append(f"\n  {_bound(answer)}", style="dim")
     for line in (*map(_vote, answer.votes), *_usage(answer)):
@@ -109,6 +114,18 @@ def _head(answer: Answer) -> Text:
     if answer.closed_book:
         head.append(f"\n  {_no_passage(answer)}", style="yellow")
     return head
+
+
+def _drawn(answer: Answer) -> str:
+    """List the different answers that were drawn, each with how often it was."""
+    candidates = sorted(answer.candidates, key=lambda candidate: -len(candidate.draws))
+    shown = [
+        f"{len(candidate.draws)} × {on_one_line(candidate.text) or '(an empty answer)'}"
+        for candidate in candidates[:_MOST_DRAWN]
+    ]
+    more = len(candidates) - len(shown)
+    rest = f", and {more} more" if more else ""
+    return f"of {len(answer.samples)} draws: {', '.join(shown)}{rest}"
 
 
 def _bound(answer: Answer) -> str:

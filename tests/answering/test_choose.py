@@ -9,9 +9,12 @@ import pytest
 
 from ragcore.answering.answerer import Answerer
 from ragcore.answering.choose import answerer_for
+from ragcore.answering.scored import ScoringAnswerer
+from ragcore.answering.tops import TopAnswerer
+from ragcore.answering.votes import VotingAnswerer
 from ragcore.config import RagConfig
 from ragcore.contracts import tier_of
-from ragcore.errors import ComponentError, PluginError, UnsupportedOperation
+from ragcore.errors import ComponentError, PluginError
 from ragcore.types import Tier
 from tests.helpers.table_generator import TableGenerator
 
@@ -35,9 +38,12 @@ def test_an_unknown_tier_is_refused(declared):
         answerer_for(generator(tier=declared), RagConfig())
 
 
-def test_a_tier_that_nothing_answers_for_is_refused():
-    with pytest.raises(UnsupportedOperation, match="its tier is 'text', not 'steps'"):
-        answerer_for(generator(tier="text"), RagConfig())
+@pytest.mark.parametrize(
+    ("tier", "answerer"),
+    [("score", ScoringAnswerer), ("top", TopAnswerer), ("text", VotingAnswerer)],
+)
+def test_each_tier_has_what_answers_by_what_it_gives(tier, answerer):
+    assert isinstance(answerer_for(generator(tier=tier), RagConfig()), answerer)
 
 
 def test_torch_is_named_where_it_is_missing(monkeypatch):

@@ -22,6 +22,9 @@ from ragcore.config import (
     MemoryConfig,
     PipelineConfig,
     RagConfig,
+    RewriteConfig,
+    SampleConfig,
+    WriteConfig,
 )
 from ragcore.config.training import (
     DistillConfig,
@@ -52,6 +55,9 @@ SECTIONS: Final = {
     "rag": RagConfig,
     "rag.abstain": AbstainConfig,
     "rag.confidence": ConfidenceConfig,
+    "rag.write": WriteConfig,
+    "rag.sample": SampleConfig,
+    "rag.rewrite": RewriteConfig,
     "train": TrainConfig,
     "train.questions, train.dev": QuestionsConfig,
     "train.lora": LoraConfig,

@@ -155,8 +155,8 @@ class Restarting(AsTops):
 
 
 class Unsorted(AsTops):
-    def _tops(self, written, log_p):
-        first, *others = super()._tops(written, log_p)
+    def _tops(self, prefix, written, log_p):
+        first, *others = super()._tops(prefix, written, log_p)
         return (first, *others[::-1])
 
 

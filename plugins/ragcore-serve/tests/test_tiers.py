@@ -56,7 +56,7 @@ def address(store, rag) -> Iterator[str]:
 
 def test_an_answer_in_json_has_votes_and_usage_and_null_for_what_is_not_known(address, rag):
     (expected,) = rag.answer(QUESTION)
-    row = httpx.post(f"{address}/v1/answer", json={"question": QUESTION}).json()
+    (row,) = httpx.post(f"{address}/v1/answer", json={"question": QUESTION}).json()["answers"]
     assert row["tier"] == expected.tier
     assert row["text"] == expected.text
     assert row["usage"]["requests"] == expected.usage.requests

@@ -150,10 +150,14 @@ class Vocabulary:
             token_ids: the tokens of an answer, or its first ones.
             settled: leave out a last character that is incomplete.
         """
+        return " ".join(self.verbatim(token_ids, settled=settled).split())
+
+    def verbatim(self, token_ids: Sequence[int], *, settled: bool = False) -> str:
+        """Return the same text with white space as it was written."""
         with self._model.in_use():
             data = b"".join(self._piece(token) for token in token_ids if token not in self._control)
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        return " ".join(decoder.decode(data, final=not settled).split())
+        return decoder.decode(data, final=not settled)
 
     def _plain(self, text: str) -> list[int]:
         """Tokenize one plain text."""

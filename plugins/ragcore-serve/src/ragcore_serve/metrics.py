@@ -35,7 +35,7 @@ _NATS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0)
 _LOG_PROB_NATS: Final = (0.01, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 _SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128)
 
-_STAGES: Final = ("search", "read", "decode", "score", "open")
+_STAGES: Final = ("rewrite", "search", "read", "decode", "score", "open")
 _OTHER: Final = "other"
 _CLIENT_LEFT: Final = 499
 """What counts as the status of a request whose client left before its reply began."""
@@ -69,8 +69,9 @@ class Metrics:
         )
         self.stage_seconds = Histogram(
             "ragcore_stage_seconds",
-            "Time of each stage: waiting in the queue, search, read, decode, score, and opening a "
-            "version. Questions that are answered together share one search, read and decode.",
+            "Time of each stage: waiting in the queue, rewrite, search, read, decode, score, and "
+            "opening a version. Questions that are answered together share one search, read and "
+            "decode.",
             ("stage",),
             buckets=_STAGE_SECONDS,
             registry=self._registry,

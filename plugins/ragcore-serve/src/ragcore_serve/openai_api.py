@@ -36,9 +36,11 @@ from ragcore_serve.openai_requests import (
     ChatRequest,
     RefusedFieldError,
     check_fields,
+    decoding_of,
+    history_of,
     question_of,
 )
-from ragcore_serve.requests import check_settings, question_fault
+from ragcore_serve.requests import check_limits, check_settings, question_fault
 from ragcore_serve.responses import Json
 from ragcore_serve.served import ServedPipeline
 from ragcore_serve.serving import (
@@ -123,6 +125,13 @@ async def chat_completions(
     if (fault := question_fault(question, serving.config)) is not None:
         raise fault
     settings = check_settings(body.ragcore.settings, serving.config)
+    decoding = decoding_of(body, served.rag.config)
+    if "sample" in decoding:
+        settings["sample"] = decoding.pop("sample") | settings.get("sample", {})
+    settings |= decoding
+    if served.rag.config.rewrite is not None:
+        settings.setdefault("history", history_of(body, serving.config.max_question_chars))
+    check_limits(settings, serving.config)
     longest = settings.get("max_new_tokens", served.rag.config.max_new_tokens)
     if body.longest is not None:
         longest = min(longest, body.longest)
@@ -152,7 +161,12 @@ async def chat_completions(
     (answer,) = await answers_to(request, serving, served, [asked], deadline)
     if isinstance(answer, RagcoreError):
         raise answer
-    return Json(reply.completion(caller.shown(answer)))
+    choices = [answer] * (body.n or 1)
+    if body.n is not None and body.n > 1 and answer.samples:
+        # Decodes their tokens.
+        choices = await asyncio.to_thread(served.rag.samples, answer)
+    shown = [caller.shown(each) for each in choices]
+    return Json(reply.completion(caller.shown(answer), shown))
 
 
 @router.get("/models", response_model=None)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -17,10 +18,13 @@ from ragcore.types import Answer, Correction, Event, SearchResult, Token
 from ragcore.views.source import on_one_line, source_parts
 from ragcore_serve.streams import data_frame
 
-__all__ = ["DONE", "ChatReply", "sources_text"]
+__all__ = ["DONE", "SOURCES_HEADING", "ChatReply", "sources_text"]
 
 DONE: Final = "data: [DONE]\n\n"
 """The end of a stream."""
+
+SOURCES_HEADING: Final = "\n\nSources:\n\n- \\["
+"""How the list of sources at the end of a text begins, up to the first number."""
 
 _MARKUP: Final = re.compile(r"([\\`*_\[\]<>!&$|~#])")
 
@@ -77,28 +81,34 @@ class ChatReply:
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}")
     created: int = field(default_factory=lambda: int(time.time()))
 
-    def completion(self, answer: Answer) -> dict[str, Any]:
-        """Return the whole reply, an object `chat.completion`."""
-        content = [_token(*each) for each in _token_log_probs(answer)]
-        text = answer.text + (sources_text(answer) if self.citations else "")
+    def completion(self, answer: Answer, choices: Sequence[Answer]) -> dict[str, Any]:
+        """Return the whole reply, an object `chat.completion`.
+
+        Args:
+            answer: the pipeline's answer, which the field `ragcore` has.
+            choices: an answer for each choice, in order; at least one.
+        """
         return {
             "id": self.id,
             "object": "chat.completion",
             "created": self.created,
             "model": self.model,
             "system_fingerprint": self._fingerprint(answer.memory),
-            "choices": [
-                {
-                    "index": 0,
-                    "message": {"role": "assistant", "content": text, "refusal": None},
-                    "logprobs": {"content": content, "refusal": None}
-                    if self.logprobs and content
-                    else None,
-                    "finish_reason": self._finish_reason(answer),
-                }
-            ],
-            "usage": self._usage(answer),
+            "choices": [self._choice(index, each) for index, each in enumerate(choices)],
+            "usage": self._usage(choices),
             "ragcore": self._ragcore(answer),
+        }
+
+    def _choice(self, index: int, answer: Answer) -> dict[str, Any]:
+        content = [_token(*each) for each in _token_log_probs(answer)]
+        text = answer.text + (sources_text(answer) if self.citations else "")
+        return {
+            "index": index,
+            "message": {"role": "assistant", "content": text, "refusal": None},
+            "logprobs": {"content": content, "refusal": None}
+            if self.logprobs and content
+            else None,
+            "finish_reason": self._finish_reason(answer),
         }
 
     def frames(self, event: Event) -> str:
@@ -133,7 +143,7 @@ class ChatReply:
             )
         )
         if self.include_usage:
-            row = self._chunk_row() | {"choices": [], "usage": self._usage(answer)}
+            row = self._chunk_row() | {"choices": [], "usage": self._usage([answer])}
             frames.append(data_frame(row))
         return "".join([*frames, DONE])
 
@@ -175,10 +185,10 @@ class ChatReply:
     def _ragcore(self, answer: Answer) -> dict[str, Any]:
         return {"pipeline": self.pipeline} | answer.to_dict()
 
-    def _usage(self, answer: Answer) -> dict[str, int]:
-        counted = answer.usage
+    def _usage(self, choices: Sequence[Answer]) -> dict[str, int]:
+        counted = choices[0].usage
         prompt = self.prompt_tokens if counted is None else counted.prompt_tokens or 0
-        completion = answer.token_count
+        completion = sum(answer.token_count for answer in choices)
         return {
             "prompt_tokens": prompt,
             "completion_tokens": completion,
