@@ -104,6 +104,7 @@ class Requests:
                 input, or `where` is no filter.
             ConfigError: a setting is unknown, or none that a pipeline file may have; or the
                 pipeline has no generator.
+            UnsupportedOperation: the generator's tier cannot follow a setting of this call.
             StoreError: there is no such `version`, or it cannot be opened.
             DeadlineError, RequestCancelledError: the call was ended by its settings.
         """
@@ -265,6 +266,7 @@ class Requests:
         Raises:
             QuestionError: there is not one answer for each question, an answer is no usable text,
                 a question is empty or longer than the generator's input, or `where` is no filter.
+            UnsupportedOperation: the generator scores no texts: its tier is `top` or `text`.
             ConfigError, StoreError, DeadlineError, RequestCancelledError: as `answer`.
         """
         questions, answers = batch_of(questions), batch_of(answers, "answer")
@@ -296,6 +298,7 @@ class Requests:
 
         Raises:
             QuestionError: a passage is not in the evidence, or none would remain.
+            UnsupportedOperation: the answer has no log p, as of a generator that gives texts alone.
         """
         ids = [passage_ids] if isinstance(passage_ids, str) else list(passage_ids)
         return without(answer, ids, self.generator, self.config)
@@ -336,9 +339,9 @@ class Requests:
 
         Returns:
             one for each piece of evidence, in its order; none for an answer with fewer than two
-            passages, of which nothing would remain.
+            passages, of which nothing would remain, and for one without log p.
         """
-        if len(answer.evidence) < 2:
+        if len(answer.evidence) < 2 or answer.log_prob is None:
             return []
         return [self.without(answer, evidence.passage.id) for evidence in answer.evidence]
 
