@@ -13,12 +13,16 @@ import pytest
 import torch
 from ragcore_openai.generator import OpenAI
 
+from ragcore.config import RagConfig
 from ragcore.contracts import Prompted, Writing
 from ragcore.errors import GeneratorError, QuestionError
+from ragcore.rag import Rag
 from ragcore.registry.components import ComponentSpec
+from ragcore.store.store import Store
 from ragcore.testing import ScoringGeneratorSuite, TextGeneratorSuite, TopGeneratorSuite
 from ragcore.tiers import Meter
 from ragcore.types import Passage
+from tests.helpers.word_encoder import dense_part
 
 pytestmark = pytest.mark.engines
 
@@ -206,6 +210,56 @@ def test_long_passages_are_cut_and_long_questions_refused(server, chat, request)
         assert isinstance(written[0].text, str)
     with pytest.raises(QuestionError, match="never cut"):
         served.write([Prompted("who is it " * 80, (long,))], Writing(max_new_tokens=3), meters(1))
+
+
+def pipeline(folder: Path, generator: Any, **rag: object) -> Rag:
+    store = Store(folder)
+    if not folder.exists():
+        texts = ["Nairobi is the capital.", "N'Djamena is the capital of Chad.", "A river."]
+        passages = [Passage(str(z), "capital", text) for z, text in enumerate(texts)]
+        store.build("one", passages, dense_part(), corpus_config=None)
+    memory = store.open("one", retriever=dense_part(), temperature=9.0)
+    return Rag(memory, generator, RagConfig(**({"k": 3, "max_new_tokens": 5} | rag)))
+
+
+@pytest.mark.parametrize("marginalize", ["token", "sequence"])
+def test_log_p_of_the_tier_score_is_that_of_the_same_model_in_this_process(
+    file, scoring, tmp_path, marginalize
+):
+    texts = {name: text for name, text in TEMPLATES.items() if name != "template_of_passages"}
+    answers = ANSWERS[:-1]
+    questions = ["What is the capital?"] * len(answers)
+    local = in_process(file, chat=False, **texts)
+    served = made(scoring, chat=False)
+    with pipeline(tmp_path / "store", local, marginalize=marginalize) as rag:
+        expected = rag.log_prob(questions, answers)
+    with pipeline(tmp_path / "store", served, marginalize=marginalize) as rag:
+        assert rag.log_prob(questions, answers) == pytest.approx(expected, abs=1e-3)
+        (answer,) = rag.answer("What is the capital?")
+    local = in_process(file, chat=False, **texts)
+    with pipeline(tmp_path / "store", local, marginalize=marginalize) as rag:
+        assert rag.log_prob([answer.question], [answer.text]) == pytest.approx(
+            [answer.log_prob], abs=1e-3
+        )
+
+
+def test_the_bounds_of_the_tier_top_contain_the_log_p_of_the_same_model(file, own, tmp_path):
+    texts = {name: text for name, text in TEMPLATES.items() if name != "template_of_passages"}
+    with pipeline(tmp_path / "store", made(own, top_tokens=30), marginalize="token") as rag:
+        (answer,) = rag.answer("What is the capital?")
+    best = answer.candidates[0]
+    assert answer.tier == "top"
+    assert best.token_ids
+    local = in_process(file, chat=True, **texts)
+    retrieved = answer.evidence
+    read = local.read([answer.question] * len(retrieved), [hit.passage for hit in retrieved])
+    targets = torch.tensor([best.token_ids] * len(retrieved))
+    table = local.score(read, torch.arange(len(retrieved)), targets)  # [k, T]
+    prior = torch.tensor([hit.prior for hit in retrieved])
+    exact = float((prior[:, None] * table.exp()).sum(0).log().sum())
+    assert best.log_prob <= exact + 1e-3
+    assert math.exp(exact) <= math.exp(best.log_prob) + best.dropped_mass + 1e-6
+    local.close()
 
 
 def spec(address: str, **settings: Any) -> ComponentSpec:
