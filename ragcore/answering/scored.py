@@ -26,6 +26,7 @@ from ragcore.answering.text_checks import check_scores
 from ragcore.arrays import FloatArray
 from ragcore.config import RagConfig
 from ragcore.contracts import ScoringGenerator, TextScore
+from ragcore.errors import GeneratorError
 from ragcore.marginalization import (
     Marginal,
     next_token_log_prob,
@@ -157,8 +158,19 @@ class ScoringAnswerer:
             ranked = self._fast(searched)
         else:
             ranked = self._thorough(searched)
+        self._refuse_impossible(ranked)
         candidates = iter(ranked)
         return [self._answer(each, candidates, version) for each in questions]
+
+    def _refuse_impossible(self, ranked: Sequence[Sequence[Candidate]]) -> None:
+        """Refuse scores by which nothing that was written is possible: they are of another text."""
+        for candidates in ranked:
+            if candidates[0].log_prob == -math.inf:
+                raise GeneratorError(
+                    f"generator {type(self.generator).__name__}: `score_texts` returned -inf for "
+                    f"each of the {len(candidates)} texts that `write` returned: expected their "
+                    "log-probs by the same model"
+                )
 
     def _answer(
         self, question: _OpenQuestion, ranked: Iterator[list[Candidate]], version: str

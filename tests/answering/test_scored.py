@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from ragcore.answering.scored import scored_candidate
 from ragcore.contracts import TextScore
-from ragcore.errors import GeneratorError, UnsupportedOperation
+from ragcore.errors import GeneratorError, RequestCancelledError, UnsupportedOperation
 from ragcore.evaluation.verification import verify_answer
+from ragcore.process.cancellation import Cancellation
 from ragcore.store.store import Store
 from ragcore.testing.as_tier import AsScores
 from ragcore.types import Answer, Token
@@ -219,6 +220,7 @@ LIES = {
     "above 0": lambda scores: [_with(scores[0], 0.7), *scores[1:]],
     "not above 0": lambda scores: [_with(scores[0], math.nan), *scores[1:]],
     "scores for": lambda scores: scores[1:],
+    "returned -inf": lambda scores: [_with(score, -math.inf) for score in scores],
     "one for each token": lambda scores: [TextScore((), ()), *scores[1:]],
     "others after another": lambda scores: [
         TextScore(tuple(f"{z}{token}" for token in score.tokens), score.log_probs)
@@ -235,6 +237,25 @@ def test_scores_that_cannot_be_log_probs_are_an_error(store, lie):
     rag._generator = liar
     with pytest.raises(GeneratorError, match=lie):
         rag.answer(QUESTION)
+
+
+class _Cancelling(AsScores):
+    """Is cancelled while it writes."""
+
+    def write(self, prompts, writing, meters):
+        self.cancellation.cancel()
+        return super().write(prompts, writing, meters)
+
+    def score_texts(self, prompts, texts, meters):
+        raise AssertionError("asked again after it was cancelled")
+
+
+def test_a_request_that_is_cancelled_asks_the_generator_no_more(store):
+    rag = pipeline(store, "score")
+    rag._generator = _Cancelling(rag.generator.config)
+    rag._generator.cancellation = Cancellation()
+    with pytest.raises(RequestCancelledError):
+        rag.answer(QUESTION, cancellation=rag._generator.cancellation)
 
 
 def test_what_the_tier_cannot_follow_is_refused_when_the_pipeline_is_made(store):

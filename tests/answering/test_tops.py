@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragcore.contracts import Completion, TopToken
-from ragcore.errors import GeneratorError, UnsupportedOperation
+from ragcore.errors import GeneratorError, RequestCancelledError, UnsupportedOperation
+from ragcore.process.cancellation import Cancellation
 from ragcore.store.store import Store
 from ragcore.testing.as_tier import AsTops
 from ragcore.types import Token
@@ -161,6 +162,26 @@ def test_several_end_tokens_are_one_and_texts_stand_for_missing_ids(store):
     assert answer.log_prob == pytest.approx(expected.log_prob)
     assert answer.tokens == expected.tokens
     assert answer.token_ids == ()
+
+
+class _Cancelling(AsTops):
+    """Is cancelled by its first request."""
+
+    asked = 0
+
+    def go_on(self, prompts, prefixes, writing, meters):
+        self.asked += 1
+        self.cancellation.cancel()
+        return super().go_on(prompts, prefixes, writing, meters)
+
+
+def test_a_request_that_is_cancelled_asks_the_generator_no_more(store):
+    rag = pipeline(store, "top")
+    rag._generator = _Cancelling(rag.generator.config)
+    rag._generator.cancellation = Cancellation()
+    with pytest.raises(RequestCancelledError):
+        rag.answer(QUESTION, cancellation=rag._generator.cancellation)
+    assert rag._generator.asked == 1
 
 
 class _Liar(AsTops):
