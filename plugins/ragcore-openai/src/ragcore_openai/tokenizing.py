@@ -40,7 +40,7 @@ END_TOKENS: Final = (
 _SPELLED: Final = re.compile(r"<[^<>\s]{1,60}>|\[/?[A-Z_]{1,40}\]")
 """What may be a special token in a template."""
 
-_REMEMBERED: Final = 4096
+_REMEMBERED: Final = 512
 
 
 def counting(client: Client, model: str) -> tuple[Count | None, int | None]:
