@@ -21,6 +21,7 @@ NEED_TORCH: Final = {
     "decoding/checks.py",
     "decoding/prefixes.py",
     "decoding/question_prior.py",
+    "decoding/sampling.py",
     "decoding/scoring.py",
     "decoding/sequence.py",
     "decoding/token.py",
