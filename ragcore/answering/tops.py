@@ -133,7 +133,7 @@ class TopAnswerer:
         """Begin one search over the prefixes of all questions."""
         config = self.config
         writing = Writing(max_new_tokens=config.max_new_tokens)
-        prefixes = TopPrefixes(self.generator, questions, config.marginalize, writing, self._check)
+        prefixes = TopPrefixes(self.generator, questions, config.marginal, writing, self._check)
         options = DecodingOptions(
             eos_token_id=END,
             beams=config.beams,
@@ -161,7 +161,7 @@ class TopAnswerer:
                 _candidate(prefixes, number, question.retrieved, hypothesis)
                 for hypothesis in scored or hypotheses[:1]
             ],
-            self.config.marginalize,
+            self.config.marginal,
             version,
             usage=question.usage,
         )
