@@ -130,8 +130,7 @@ class OpenAIConfig(ServerConfig):
         description="the same for a question without a passage",
     )
     template_of_passages: str = Field(
-        "Answer the question from the passages, in as few words as possible.\n\n"
-        "{text}\n\nQuestion: {question}\nAnswer:",
+        _default_of("template_of_passages"),
         description="the same for several passages in one prompt, which are numbered",
     )
     answer_prefix: str | None = Field(

@@ -16,10 +16,9 @@ from ragcore.prompts.chat import THINKING_OFF, Chat
 from ragcore.prompts.prompts import Prompts
 from ragcore.prompts.thinking import closed
 from ragcore.tiers import Meter
-from ragcore.types import Passage
 from ragcore_openai.client import Ask, Client, Json
 from ragcore_openai.configs import OpenAIConfig
-from ragcore_openai.prompt_texts import cite_instruction, numbered, shortened
+from ragcore_openai.prompt_texts import shortened
 from ragcore_openai.replies import (
     Faulty,
     answer_of,
@@ -68,9 +67,14 @@ class LlamaCppRoute:
             raise Faulty(f"{client.root}/props", f"its n_ctx is {positions!r}: expected a number")
         self.limit: Final = config.max_input_tokens or positions - min(_ANSWER_ROOM, positions // 2)
         chat = self._chat(client, properties) if config.chat else None
-        self._prompts = self._made(chat, config.template)
-        self._joint = self._made(chat, config.template_of_passages)
-        self._cited = self._made(chat, cite_instruction(config.template_of_passages))
+        self._prompts = Prompts(
+            config.model,
+            self._tokenizer,
+            config.template,
+            config.template_without_passage,
+            chat,
+            config.template_of_passages,
+        )
         named = [properties.get("eos_token"), *(config.end_tokens or END_TOKENS)]
         self.ends: Final = frozenset(
             token
@@ -172,25 +176,9 @@ class LlamaCppRoute:
             QuestionError: the question does not fit even without its passages.
         """
         passages = prompted.passages
-        cut = list(passages if room is None else shortened(passages, room))
-        if len(cut) < 2 and not prompted.cite:
-            passage = cut[0] if cut else None
-            return self._prompts.of([prompted.question], [passage], self.limit)[0]
-        prompts = self._cited if prompted.cite else self._joint
-        (bare,) = prompts.bare_lengths([prompted.question])
-        joint = _joined(cut)
-        # Evenly, before the end of the last passage is cut.
-        (tokens,) = self._tokenizer.text_ids([joint.text])
-        if bare + len(tokens) > self.limit and tokens:
-            share = max(0, self.limit - bare) / len(tokens)
-            joint = _joined(shortened(cut, int(len(joint.text) * share)))
-        return prompts.of([prompted.question], [joint], self.limit)[0]
-
-    def _made(self, chat: Chat | None, template: str) -> Prompts:
-        config = self._config
-        return Prompts(
-            config.model, self._tokenizer, template, config.template_without_passage, chat
-        )
+        cut = passages if room is None else shortened(passages, room)
+        (ids,) = self._prompts.together([prompted.question], [cut], self.limit, cite=prompted.cite)
+        return ids
 
     def _chat(self, client: Client, properties: Json) -> Chat:
         """Return the texts that the server's chat template puts around a message."""
@@ -292,8 +280,3 @@ def _text(url: str, reply: Json) -> str:
     if not isinstance(text, str):
         raise Faulty(url, f"its `content` is {type(text).__name__}: expected a text")
     return readable(text)
-
-
-def _joined(passages: Sequence[Passage]) -> Passage:
-    """Return several passages as the one that the template of passages has."""
-    return Passage(passages[0].id, "", numbered(passages))

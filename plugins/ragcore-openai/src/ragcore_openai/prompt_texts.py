@@ -10,13 +10,16 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
+from ragcore.prompts.fitting import even_shares
+from ragcore.prompts.numbering import asking_to_cite, numbered
 from ragcore.prompts.tokens import any_of
 from ragcore.types import Passage
 from ragcore_openai.configs import OpenAIConfig
 
-__all__ = ["PromptTexts", "characters_of", "numbered", "shortened"]
+__all__ = ["PromptTexts", "characters_of", "shortened"]
 
 _SPECIAL: Final = re.compile(
     r"<[|\uff5c][^<>\s]{1,60}[|\uff5c]>"  # <|im_end|>, and DeepSeek's with full-width bars
@@ -59,9 +62,9 @@ class PromptTexts:
             return self._filled(
                 config.template, title=passage.title, text=passage.text, question=question
             )
-        template = cite_instruction(config.template_of_passages) if cite else None
+        template = config.template_of_passages
         return self._filled(
-            template or config.template_of_passages, text=numbered(cut), question=question
+            asking_to_cite(template) if cite else template, text=numbered(cut), question=question
         )
 
     def separator(self, prompt: str) -> str:
@@ -94,21 +97,6 @@ class PromptTexts:
         return "".join(parts)
 
 
-def cite_instruction(template: str) -> str:
-    """Return a template of several passages that asks to cite them."""
-    return f"Write after each statement the number of its passage, as [1].\n\n{template}"
-
-
-def numbered(passages: Sequence[Passage]) -> str:
-    """Return the text of several passages, each behind its number, from 1."""
-    return "\n\n".join(
-        f"[{number}] {passage.title}. {passage.text}"
-        if passage.title
-        else f"[{number}] {passage.text}"
-        for number, passage in enumerate(passages, 1)
-    )
-
-
 def characters_of(passages: Sequence[Passage]) -> int:
     """Return how many characters passages have, titles included."""
     return sum(len(passage.title) + len(passage.text) for passage in passages)
@@ -122,25 +110,9 @@ def shortened(passages: Sequence[Passage], room: int) -> list[Passage]:
         room: the most characters of all together; at least 0.
     """
     titles = sum(len(passage.title) for passage in passages)
-    longest_text = _level([len(passage.text) for passage in passages], max(room - titles, 0))
-    longest_title = _level([len(passage.title) for passage in passages], room)
+    texts = even_shares([len(passage.text) for passage in passages], max(room - titles, 0))
+    shares = even_shares([len(passage.title) for passage in passages], room)
     return [
-        Passage(
-            passage.id,
-            passage.title[:longest_title],
-            passage.text[:longest_text],
-            passage.metadata,
-        )
-        for passage in passages
+        replace(passage, title=passage.title[:title], text=passage.text[:text])
+        for passage, title, text in zip(passages, shares, texts, strict=True)
     ]
-
-
-def _level(lengths: Sequence[int], room: int) -> int:
-    """Return the largest length that, as a limit for each, keeps the sum of lengths in the room."""
-    left = room
-    for number, length in enumerate(sorted(lengths)):
-        share = left // (len(lengths) - number)
-        if length > share:
-            return share
-        left -= length
-    return max(lengths, default=0)
