@@ -7,11 +7,20 @@ elsewhere, wrote them.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-__all__ = ["Citation", "CitedSpan", "Document", "Passage", "SearchResult", "Source"]
+__all__ = [
+    "Citation",
+    "CitedSpan",
+    "Document",
+    "Mark",
+    "Passage",
+    "SearchResult",
+    "Source",
+    "without_marks",
+]
 
 _DIGITS: Final = 19
 _MOST: Final = 10**_DIGITS
@@ -176,6 +185,40 @@ class Citation:
             "posterior": self.posterior,
             "spans": [span.to_dict() for span in self.spans],
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Where an answer's text names passages by their numbers, such as `[1]` or `[1, 3]`.
+
+    Attributes:
+        start: character offset of the bracket.
+        end: character offset after the closing bracket.
+        passage_ids: of the passages that have these numbers, in order.
+        unknown: numbers that no passage has.
+    """
+
+    start: int
+    end: int
+    passage_ids: tuple[str, ...]
+    unknown: tuple[int, ...] = ()
+
+
+def without_marks(text: str, marks: Sequence[Mark]) -> str:
+    """Return a text without its marks and the white space before each.
+
+    Args:
+        text: of an answer.
+        marks: in order.
+
+    >>> without_marks("Nairobi [1], since 1907 [2].", [Mark(8, 11, ("a",)), Mark(24, 27, ("b",))])
+    'Nairobi, since 1907.'
+    """
+    parts, end = [], 0
+    for mark in marks:
+        parts.append(text[end : mark.start].rstrip())
+        end = mark.end
+    return "".join([*parts, text[end:]]).strip()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,16 @@ from operator import ge
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from ragcore.events import Correction, Token
-from ragcore.passage import Citation, CitedSpan, Document, Passage, SearchResult, Source
+from ragcore.passage import (
+    Citation,
+    CitedSpan,
+    Document,
+    Mark,
+    Passage,
+    SearchResult,
+    Source,
+    without_marks,
+)
 from ragcore.tiers import Tier, Usage, Vote
 from ragcore.timings import Timings
 
@@ -41,6 +50,7 @@ __all__ = [
     "Event",
     "Evidence",
     "Hits",
+    "Mark",
     "Passage",
     "SearchResult",
     "Source",
@@ -195,7 +205,7 @@ class Evidence:
         posterior: p(z|x,y) for RAG-Sequence. For RAG-Token, which has no single z, the mean of
             p(z|x,y_<=i) over the answer's tokens (the paper's figure 2, averaged). With
             `rag.drop_below`, 0 for a passage that was dropped. None where the answer's
-            `log_prob` is.
+            `log_prob` is, and where all passages were read in one prompt.
         spans: with `rag.grounded`, where the answer occurs in the passage's text: character
             offsets [start, end) of each occurrence, in order.
     """
@@ -239,7 +249,8 @@ class Candidate:
             where the generator gives no ids.
         token_log_probs: [T], log p(y_i|x,y_<i), marginalised over the passages.
         priors: [k], the prior that was marginalised over; sums to 1.
-        posteriors: `[T][k]`, as `Answer.token_posteriors`.
+        posteriors: `[T][k]`, as `Answer.token_posteriors`; empty where all passages were read in
+            one prompt.
         spans: for each passage, as `Evidence.spans`.
         text: the text of its tokens, before it is spelled as in a passage.
         dropped_mass: as `Answer.dropped_mass`.
@@ -288,7 +299,7 @@ class Answer:
         tokens: the text of each of the T tokens, end-of-sequence included, unless the answer was
             cut where its end has no log p. Empty where the generator gives text alone.
         token_posteriors: `[T][k]`, p(z|x,y_<=i); rows sum to 1. For RAG-Sequence row i is the
-            posterior after the prefix y_1..i.
+            posterior after the prefix y_1..i. Empty where all passages were read in one prompt.
         token_ids: the ids of `tokens`, in the generator's vocabulary; empty where the generator
             gives none.
         candidates: the answers that the search reached, best first, beginning with this one; more
@@ -326,6 +337,7 @@ class Answer:
             share of each, by falling share, this one first. Empty otherwise.
         usage: what a generator behind an API counted; None for one in this process, and for an
             answer without some passages.
+        marks: with `rag.cite`, where the text names passages by `[n]`, in order; None without it.
         rewritten_question: with `rag.rewrite`, the stand-alone question that was made of `question`
             and the conversation before it, and that was searched for and read in its place. None
             where it was not changed.
@@ -342,7 +354,7 @@ class Answer:
     candidates: tuple[Candidate, ...] = field(default=(), repr=False, compare=False)
     abstention: Candidate | None = field(default=None, repr=False, compare=False)
     timings: Timings | None = field(default=None, repr=False, compare=False)
-    marginalize: Literal["token", "sequence"] | None = field(
+    marginalize: Literal["token", "sequence", "none"] | None = field(
         default=None, repr=False, compare=False
     )
     abstains: bool = False
@@ -356,6 +368,7 @@ class Answer:
     tier: Tier = "steps"
     votes: tuple[Vote, ...] = ()
     usage: Usage | None = None
+    marks: tuple[Mark, ...] | None = None
     rewritten_question: str | None = None
 
     def __post_init__(self) -> None:
@@ -377,6 +390,23 @@ class Answer:
         Empty for an answer that was not computed here.
         """
         return self.candidates[0].token_log_probs if self.candidates else ()
+
+    @property
+    def unmarked(self) -> str:
+        """The text without its `marks`, as it is compared with right answers."""
+        return without_marks(self.text, self.marks or ())
+
+    @property
+    def cited(self) -> tuple[Evidence, ...]:
+        """The evidence that the text names by `marks`, in the order in which it does."""
+        by_id = {evidence.passage.id: evidence for evidence in self.evidence}
+        ids = (passage_id for mark in self.marks or () for passage_id in mark.passage_ids)
+        return tuple(by_id[passage_id] for passage_id in dict.fromkeys(ids))
+
+    @property
+    def unknown_marks(self) -> tuple[int, ...]:
+        """The numbers in `marks` that no passage has, ascending."""
+        return tuple(sorted({n for mark in self.marks or () for n in mark.unknown}))
 
     @property
     def token_count(self) -> int:
@@ -429,8 +459,9 @@ class Answer:
         Each evidence has its `source`, with what is known of it, and the `number` of its citation,
         too; `citations` lists them by number.
         With `rag.abstain`, `abstention` holds the text and the log_prob of the abstaining answer.
-        `timings`, `token_log_probs`, `votes`, `usage` and `rewritten_question` are there where they
-        are known, and with `rag.sample` the `samples`: the text and the log_prob of each draw.
+        `timings`, `token_log_probs`, `votes`, `usage`, `marks` and `rewritten_question` are there
+        where they are known, and with `rag.sample` the `samples`: the text and the log_prob of each
+        draw.
         """
         from dataclasses import asdict, replace
 
@@ -439,6 +470,8 @@ class Answer:
         for name in ("votes", "usage", "rewritten_question"):
             if not row[name]:
                 del row[name]
+        if self.marks is None:
+            del row["marks"]
         if self.timings is None:
             del row["timings"]
         if (unknown := self.abstention) is not None:

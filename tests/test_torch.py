@@ -29,6 +29,7 @@ NEED_TORCH: Final = {
     "testing/generator.py",
     "testing/log_probs.py",
     "testing/reads.py",
+    "testing/together.py",
     "testing/tokens.py",
 }
 """The modules that torch must be there to import, and all of training/."""

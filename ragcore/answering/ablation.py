@@ -7,6 +7,7 @@ changes by a factor that the posterior gives, since p(z|x) p(y|x,z) = p(y|x) p(z
 
 where y is one token for RAG-Token, and the prefix so far for RAG-Sequence. So nothing is generated
 or scored again, and the result is what scoring the answer over these passages alone would give.
+An answer from one prompt (`rag.marginalize: none`) is computed again: without_together.py.
 With `rag.drop_below` p(y|x) is a lower bound, and so is p'(y|x); both have their dropped mass. The
 same holds for a generator of tier `top`.
 
@@ -24,6 +25,8 @@ import numpy as np
 
 from ragcore.answering.confidence import with_confidence
 from ragcore.answering.evidence import Retrieved, answer_of, make_answer
+from ragcore.answering.without_together import answered_again
+from ragcore.arrays import FloatArray
 from ragcore.config import RagConfig
 from ragcore.contracts import AnyGenerator, gives_steps
 from ragcore.decoding.dropping import DroppedAtFirst
@@ -47,7 +50,8 @@ class Without:
         winner: the answer that wins over the others, among the candidates of the search; None where
             they allow none of these: a question that abstained was not searched, and a grounded
             answer must occur in a remaining passage.
-        candidates: how many candidates the search had.
+        candidates: how many candidates the search had; for an answer from one prompt, the search
+            over the others.
     """
 
     passage_ids: tuple[str, ...]
@@ -89,8 +93,12 @@ def without(
             "tier steps or score"
         )
     remaining = _remaining(answer, passage_ids)
+    if answer.marginalize == "none" or (answer.marginalize is None and config.one_prompt):
+        log_prior = _log_prior([answer.evidence[z].prior for z in remaining])
+        log_prob, other = answered_again(answer, remaining, log_prior, generator, config)
+        return Without(tuple(passage_ids), log_prob, other, max(1, len(other.candidates)))
     # A request may have set another formula than the pipeline's.
-    marginalize = answer.marginalize or config.marginalize
+    marginalize = answer.marginalize or config.marginal
     hypotheses = [
         _renormalized(candidate, remaining, marginalize) for candidate in answer.candidates
     ]
@@ -214,16 +222,13 @@ def _answer(
     """Make the best of the hypotheses an answer from the remaining passages."""
     evidence = [answer.evidence[z] for z in remaining]
     candidate = ranked[0][1]
-    priors = np.array([candidate.priors[z] for z in remaining])  # [k']
-    priors /= priors.sum()
-    with np.errstate(divide="ignore"):
-        # A prior may have been too small for its number.
-        log_prior = np.log(priors).astype(np.float32)  # [k']
+    weights = [candidate.priors[z] for z in remaining]
+    priors = np.array(weights) / sum(weights)  # [k']
     retrieved = Retrieved(
         answer.question,
         [hit.passage for hit in evidence],
         [hit.score for hit in evidence],
-        log_prior,
+        _log_prior(weights),
     )
     # A reader has seen these numbers with the passages.
     numbers = tuple(answer.evidence_numbers()[z] for z in remaining)
@@ -256,6 +261,15 @@ def _answer(
         # A request may have stop strings of its own.
         text_of=lambda tokens: texts[tuple(tokens)],
     )
+
+
+def _log_prior(priors: Sequence[float]) -> FloatArray:
+    """Return the prior [k'] of the remaining passages, which sums to 1 again, as float32."""
+    weights = np.array(priors)  # [k']
+    with np.errstate(divide="ignore"):
+        # A prior may have been too small for its number.
+        log_prior: FloatArray = np.log(weights / weights.sum()).astype(np.float32)
+    return log_prior
 
 
 def _over(

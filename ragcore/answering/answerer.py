@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 import torch
 
 from ragcore.answering.confidence import with_confidence
-from ragcore.answering.evidence import Retrieved, make_answer
+from ragcore.answering.evidence import Retrieved, Spans, make_answer
 from ragcore.answering.reading import read_passages
 from ragcore.answering.stop_strings import StopStrings
 from ragcore.answering.stopwatch import Stopwatch
 from ragcore.answering.streaming import TextStream, common_prefix
+from ragcore.answering.together import JoinedPassages, parts_of
 from ragcore.config import RagConfig
 from ragcore.contracts import Generator, Read, WordGenerator, supports
 from ragcore.decoding.abstention import Conditioned, condition
@@ -32,7 +33,7 @@ from ragcore.decoding.scoring import score_hypotheses
 from ragcore.decoding.sequence import RagSequence, fast, per_passage, thorough
 from ragcore.decoding.token import RagToken
 from ragcore.errors import UnsupportedOperation
-from ragcore.types import Answer, Correction, Token
+from ragcore.types import Answer, Correction, Passage, Token
 
 __all__ = ["Answerer"]
 
@@ -168,8 +169,17 @@ class Answerer:
         stopwatch: Stopwatch | None = None,
     ) -> list[float]:
         """Score one answer for each question: log p(y|x), end of sequence included."""
+        return self.log_probs_of_ids(retrieved, self.generator.encode_answers(answers), stopwatch)
+
+    @torch.inference_mode()
+    def log_probs_of_ids(
+        self,
+        retrieved: Sequence[Retrieved],
+        targets: Sequence[list[int]],
+        stopwatch: Stopwatch | None = None,
+    ) -> list[float]:
+        """Score the token ids of one answer for each question, the end token last."""
         stopwatch = stopwatch or Stopwatch(len(retrieved), "")
-        targets = self.generator.encode_answers(answers)
         log_probs: list[float] = []
         for begin in range(0, len(retrieved), self.config.batch_size):
             self._check()
@@ -210,7 +220,7 @@ class Answerer:
         """Decode as the config says; the hypotheses of each question, best first."""
         if not questions:
             return []
-        if self.config.marginalize == "sequence" and self.config.decode != "joint":
+        if self.config.marginal == "sequence" and self.config.decode != "joint":
             priors = [question.conditioned.prior for question in questions]
             groundings = [question.grounding for question in questions]
             if (sampling := self._sampling()) is not None:
@@ -239,7 +249,7 @@ class Answerer:
 
     def _search(self, read: Read, questions: Sequence[_OpenQuestion]) -> BeamSearch | Sampling:
         """Begin to search, or to draw, over prefixes, by RAG-Token or by joint RAG-Sequence."""
-        model = RagToken if self.config.marginalize == "token" else RagSequence
+        model = RagToken if self.config.marginal == "token" else RagSequence
         priors = [question.conditioned.prior for question in questions]
         groundings = [question.grounding for question in questions]
         prefixes = model(self.generator, read, priors, drop_below=self.config.drop_below)
@@ -262,17 +272,17 @@ class Answerer:
         )
 
     def _answer(self, question: _OpenQuestion, version: str) -> Answer:
-        grounding, conditioned = question.grounding, question.conditioned
+        conditioned = question.conditioned
         answer = make_answer(
             self.generator,
-            self.config.marginalize,
+            self.config.marginal,
             question.retrieved,
             conditioned.prior.log_prior.exp().tolist(),
             question.hypotheses,
             version,
             abstention=conditioned.abstention,
             abstains=conditioned.abstains,
-            spans=grounding.spans if grounding else None,
+            spans=_spans(question),
             text_of=self._stop.text,
         )
         return with_confidence(answer, self.config.confidence)
@@ -282,7 +292,7 @@ class Answerer:
         grounding = question.grounding
         if grounding is None or question.conditioned.abstains:
             return self._stop.settled
-        texts = [passage.text for passage in question.retrieved.passages]
+        texts = [part.text for part in _parts(question.retrieved)]
         return lambda tokens: common_prefix(
             [texts[passage][start:end] for passage, start, end in grounding.beginnings(tokens)]
         )
@@ -292,11 +302,11 @@ class Answerer:
         generator = self._word_generator
         if generator is None:
             return [None] * len(retrieved)
-        texts = [passage.text for question in retrieved for passage in question.passages]
+        texts = [part.text for question in retrieved for part in _parts(question)]
         words = iter(generator.encode_words(texts))
         return [
             Grounding(
-                [next(words) for _ in question.passages],
+                [next(words) for _ in _parts(question)],
                 generator.eos_token_id,
                 forced_bos_token_id=generator.forced_bos_token_id,
             )
@@ -349,7 +359,7 @@ class Answerer:
         if abstain is None:
             return [Conditioned(prior) for prior in priors]
         return condition(
-            self.config.marginalize,
+            self.config.marginal,
             self.generator,
             read,
             priors,
@@ -377,13 +387,31 @@ class Answerer:
         self._check()
         with stopwatch.timed("score", len(retrieved)):
             scored = score_hypotheses(
-                self.config.marginalize,
+                self.config.marginal,
                 self.generator,
                 read,
                 used,
                 [[target] for target in targets],
             )
         return [hypothesis.log_prob for (hypothesis,) in scored]
+
+
+def _parts(retrieved: Retrieved) -> list[Passage]:
+    """Return the passages of a question, those that were joined for one prompt each by itself."""
+    return [part for passage in retrieved.passages for part in parts_of(passage)]
+
+
+def _spans(question: _OpenQuestion) -> Spans | None:
+    """Return what maps an answer's tokens to where it occurs in each passage, if grounded."""
+    grounding, passages = question.grounding, question.retrieved.passages
+    if grounding is None:
+        return None
+    joined = [passage for passage in passages if isinstance(passage, JoinedPassages)]
+    if not joined:
+        return grounding.spans
+    # All passages of the question are one.
+    (passage,) = joined
+    return lambda tokens: [passage.joined_spans(grounding.spans(tokens))]
 
 
 def _abstained(question: _OpenQuestion) -> Hypothesis | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from ragcore.answering.one_prompt import OnePromptAnswerer
 from ragcore.answering.refusals import refuse_impossible
 from ragcore.contracts import AnyGenerator, gives_scores, gives_texts, gives_tops, steps_of
 from ragcore.errors import PluginError
@@ -69,6 +70,14 @@ def answerer_for(
         PluginError: torch is not installed.
     """
     refuse_impossible(generator, config)
+    answerer = _by_tier(generator, config, check)
+    return OnePromptAnswerer(answerer, cite=config.cite) if config.one_prompt else answerer
+
+
+def _by_tier(
+    generator: AnyGenerator, config: RagConfig, check: Callable[[], None]
+) -> QuestionAnswerer:
+    """Return what answers with a generator of its tier; see `answerer_for`."""
     if gives_scores(generator):
         from ragcore.answering.scored import ScoringAnswerer
 

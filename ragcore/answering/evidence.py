@@ -13,6 +13,7 @@ from math import nan
 import numpy as np
 import numpy.typing as npt
 
+from ragcore.answering.marks import marks_in
 from ragcore.answering.spelling import surface_form
 from ragcore.contracts import AnyGenerator, Generator, gives_steps, tier_of, weights_dtype
 from ragcore.decoding.hypotheses import Hypothesis
@@ -203,8 +204,11 @@ def sample_answers(answer: Answer, generator: AnyGenerator) -> list[Answer]:
     for candidate in answer.candidates:
         of_candidate = answer
         if candidate is not answer.candidates[0]:
-            posterior = _posterior(candidate, answer.marginalize or "token")
+            posterior: Sequence[float | None] = [None] * len(answer.evidence)
+            if answer.marginalize != "none":
+                posterior = _posterior(candidate, answer.marginalize or "token")
             spread = zip(answer.evidence, posterior, candidate.spans, strict=True)
+            ids = [evidence.passage.id for evidence in answer.evidence]
             of_candidate = replace(
                 answer,
                 text=candidate.text,
@@ -221,6 +225,7 @@ def sample_answers(answer: Answer, generator: AnyGenerator) -> list[Answer]:
                 # Stands for the probability that the model gives it.
                 confidence=nan,
                 withheld=False,
+                marks=None if answer.marks is None else marks_in(candidate.text, ids),
             )
         by_draw |= dict.fromkeys(candidate.draws, of_candidate)
     return [by_draw[draw] for draw in sorted(by_draw)]

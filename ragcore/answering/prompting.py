@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ragcore.answering.evidence import Retrieved
+from ragcore.answering.together import JoinedPassages, parts_of
 from ragcore.config import RagConfig, WriteConfig
 from ragcore.contracts import Completion, Prompted, TextGenerator, Writing
 from ragcore.errors import GeneratorError
 from ragcore.tiers import Meter, Usage
+from ragcore.types import Passage
 
-__all__ = ["PromptedQuestion", "prompted", "write_texts", "writing_of"]
+__all__ = ["PromptedQuestion", "prompt_of", "prompted", "write_texts", "writing_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class PromptedQuestion:
 
 
 def prompted(retrieved: Sequence[Retrieved], seed: int | None = None) -> list[PromptedQuestion]:
-    """Make the prompts of questions, each with one passage.
+    """Make the prompts of questions, one for each passage; joined passages have one together.
 
     Args:
         retrieved: B questions with their passages.
@@ -49,12 +51,20 @@ def prompted(retrieved: Sequence[Retrieved], seed: int | None = None) -> list[Pr
     return [
         PromptedQuestion(
             question,
-            tuple(Prompted(question.question, (passage,)) for passage in question.passages)
-            or (Prompted(question.question),),
+            tuple(prompt_of(question.question, passage) for passage in question.passages)
+            or (prompt_of(question.question, None),),
             Meter(seed),
         )
         for question in retrieved
     ]
+
+
+def prompt_of(question: str, passage: Passage | None) -> Prompted:
+    """Make the prompt of a question with a passage, with joined passages, or alone."""
+    if passage is None:
+        return Prompted(question)
+    cite = isinstance(passage, JoinedPassages) and passage.cite
+    return Prompted(question, parts_of(passage), cite)
 
 
 def writing_of(config: RagConfig) -> Writing:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 
 from ragcore.answering.evidence import Retrieved
+from ragcore.answering.together import read_pairs
 from ragcore.contracts import Generator, Read
 from ragcore.decoding.question_prior import QuestionPrior
 from ragcore.types import Passage
@@ -41,4 +42,4 @@ def read_passages(
         priors.append(QuestionPrior(pairs, log_prior))
         passages.extend(question_passages)
         questions.extend([question.question] * len(question_passages))
-    return generator.read(questions, passages), priors
+    return read_pairs(generator, questions, passages), priors

@@ -38,6 +38,11 @@ def refuse_impossible(generator: AnyGenerator, config: RagConfig) -> None:
     """
     tier = tier_of(generator)
     faults = list(_faults(tier, config))
+    if config.cite and tier == "steps" and "cite" not in generator.capabilities:
+        faults.append(
+            "rag.cite needs the capability `cite`, a prompt that can ask for it, as that of "
+            "causal models: leave it out"
+        )
     if faults:
         raise UnsupportedOperation(
             f"generator {type(generator).__name__} gives {_GIVES[tier]} (tier {tier!r}): "
@@ -90,7 +95,7 @@ def _faults(tier: Tier, config: RagConfig) -> Iterator[str]:
                 "rag.stop ends an answer by the text of its token ids, which it may not have: "
                 "leave it out"
             )
-        if config.marginalize == "sequence" and config.decode != "joint":
+        if config.marginal == "sequence" and config.decode != "joint":
             yield (
                 f"rag.decode: {config.decode} scores whole answers, which it cannot: set "
                 "rag.decode to joint, or rag.marginalize to token"
@@ -110,7 +115,7 @@ def _faults(tier: Tier, config: RagConfig) -> Iterator[str]:
         if value := getattr(config, name):
             yield f"rag.{name}: {value} restricts tokens, and its texts are written whole: set it 0"
     if tier == "score":
-        if config.marginalize == "sequence" and config.decode == "joint":
+        if config.marginal == "sequence" and config.decode == "joint":
             yield "rag.decode: joint needs each step's log-probs: set it to thorough or fast"
         return
     if config.length_penalty:

@@ -58,10 +58,12 @@ class ScoreSettings(SearchSettings, total=False):
     Attributes:
         k: as `rag.k`, for this request.
         marginalize: as `rag.marginalize`, for this request.
+        cite: as `rag.cite`, for this request.
     """
 
     k: int | None
-    marginalize: Literal["token", "sequence"] | None
+    marginalize: Literal["token", "sequence", "none"] | None
+    cite: bool | None
 
 
 class AnswerSettings(ScoreSettings, total=False):

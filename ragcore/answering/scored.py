@@ -19,6 +19,7 @@ import numpy as np
 
 from ragcore.answering.confidence import with_confidence
 from ragcore.answering.evidence import Retrieved, answer_of
+from ragcore.answering.marks import unmarked
 from ragcore.answering.prompting import PromptedQuestion, prompted, write_texts, writing_of
 from ragcore.answering.stopwatch import Stopwatch
 from ragcore.answering.streaming import tokens_of
@@ -154,7 +155,7 @@ class ScoringAnswerer:
         for question, texts in zip(searched, written, strict=True):
             self._propose(question, [[each.text for each in of_passage] for of_passage in texts])
         searched = [question for question in searched if not question.abstains]
-        if self.config.marginalize == "sequence" and self.config.decode == "fast":
+        if self.config.marginal == "sequence" and self.config.decode == "fast":
             ranked = self._fast(searched)
         else:
             ranked = self._thorough(searched)
@@ -181,7 +182,7 @@ class ScoringAnswerer:
             self.generator,
             question.prompted.retrieved,
             [abstention] if question.abstains and abstention is not None else next(ranked),
-            self.config.marginalize,
+            self.config.marginal,
             version,
             abstention=abstention,
             abstains=question.abstains,
@@ -215,11 +216,12 @@ class ScoringAnswerer:
         Where no passage proposes another, the question abstains: there is no other answer.
         """
         abstain = self.config.abstain
+        plain = unmarked if self.config.cite else str
         question.proposed = [
             [
                 text
                 for text in dict.fromkeys(of_passage)
-                if abstain is None or not same_answer(text, abstain.answer)
+                if abstain is None or not same_answer(plain(text), abstain.answer)
             ]
             for of_passage in texts
         ]
@@ -273,7 +275,7 @@ class ScoringAnswerer:
     def _candidate(self, question: _OpenQuestion, text: str) -> Candidate:
         """Marginalise a text that every passage has scored."""
         return scored_candidate(
-            self.config.marginalize,
+            self.config.marginal,
             text,
             question.tokens(text),
             question.log_prior,

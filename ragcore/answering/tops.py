@@ -25,7 +25,7 @@ from ragcore.answering.stopwatch import Stopwatch
 from ragcore.answering.streaming import TextStream, joined_tokens
 from ragcore.answering.top_prefixes import END, TopPrefixes
 from ragcore.config import RagConfig
-from ragcore.contracts import TopGenerator, Writing
+from ragcore.contracts import TopGenerator, Writing, whole_text
 from ragcore.decoding.beam import BeamSearch
 from ragcore.decoding.hypotheses import Hypothesis
 from ragcore.decoding.rules import DecodingOptions
@@ -133,7 +133,7 @@ class TopAnswerer:
         """Begin one search over the prefixes of all questions."""
         config = self.config
         writing = Writing(max_new_tokens=config.max_new_tokens)
-        prefixes = TopPrefixes(self.generator, questions, config.marginalize, writing, self._check)
+        prefixes = TopPrefixes(self.generator, questions, config.marginal, writing, self._check)
         options = DecodingOptions(
             eos_token_id=END,
             beams=config.beams,
@@ -161,7 +161,7 @@ class TopAnswerer:
                 _candidate(prefixes, number, question.retrieved, hypothesis)
                 for hypothesis in scored or hypotheses[:1]
             ],
-            self.config.marginalize,
+            self.config.marginal,
             version,
             usage=question.usage,
         )
@@ -191,6 +191,6 @@ def _candidate(
         spans=((),) * passages,
         text=joined_tokens(texts),
         dropped_mass=hypothesis.dropped_mass,
-        tokens=texts,
+        tokens=tuple(whole_text([text]) for text in texts),
         slack=prefixes.slack(number, numbers),
     )

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ragcore.answering.evidence import Retrieved, spelled
+from ragcore.answering.marks import unmarked
 from ragcore.answering.prompting import PromptedQuestion, prompted, write_texts, writing_of
 from ragcore.answering.refusals import refuse_unscored
 from ragcore.answering.stopwatch import Stopwatch
@@ -102,10 +103,11 @@ class VotingAnswerer:
         retrieved, abstain = question.retrieved, self.config.abstain
         prior: list[float] = np.exp(retrieved.log_prior.astype(np.float64)).tolist()  # [max(k, 1)]
         passage_ids = [passage.id for passage in retrieved.passages]
-        votes = count_votes(prior, texts, passage_ids)
+        plain = unmarked if self.config.cite else str
+        votes = count_votes(prior, texts, passage_ids, plain)
         abstains = False
         if abstain is not None:
-            unknown = [vote for vote in votes if same_answer(vote.text, abstain.answer)]
+            unknown = [vote for vote in votes if same_answer(plain(vote.text), abstain.answer)]
             others = [vote for vote in votes if vote not in unknown]
             unanswerable = self.config.k > 0 and not retrieved.passages
             share = sum(vote.share for vote in unknown)
@@ -151,7 +153,10 @@ class _Tally:
 
 
 def count_votes(
-    prior: Sequence[float], texts: Sequence[Sequence[str]], passage_ids: Sequence[str]
+    prior: Sequence[float],
+    texts: Sequence[Sequence[str]],
+    passage_ids: Sequence[str],
+    plain: Callable[[str], str] = str,
 ) -> list[Vote]:
     """Group texts by what they are once normalised; sum the priors of their passages.
 
@@ -159,6 +164,7 @@ def count_votes(
         prior: [max(k, 1)], p(z|x).
         texts: of each passage, at least one; of the question alone where there is no passage.
         passage_ids: [k].
+        plain: returns what is compared of a text.
 
     Returns:
         The different answers by falling share; of equal ones first that of the better passage.
@@ -166,7 +172,7 @@ def count_votes(
     tallies: dict[str, _Tally] = {}
     for z in sorted(range(len(prior)), key=lambda z: -prior[z]):
         for text in texts[z]:
-            tally = tallies.setdefault(normalize(text), _Tally(text))
+            tally = tallies.setdefault(normalize(plain(text)), _Tally(text))
             tally.share += prior[z] / len(texts[z])
             if z not in tally.passages:
                 tally.passages.append(z)

@@ -170,9 +170,10 @@ class RewriteConfig(ComponentConfig):
 class RagConfig(ComponentConfig):
     """How an answer is computed from the passages."""
 
-    marginalize: Literal["token", "sequence"] = Field(
+    marginalize: Literal["token", "sequence", "none"] = Field(
         default="token",
-        description="RAG-Token sums over passages at each token, RAG-Sequence once an answer",
+        description="RAG-Token sums over passages at each token, RAG-Sequence once an answer; none "
+        "reads all passages in one prompt",
     )
     decode: Literal["thorough", "fast", "joint"] = Field(
         default="thorough", description="how RAG-Sequence is decoded"
@@ -227,6 +228,10 @@ class RagConfig(ComponentConfig):
     abstain: AbstainConfig | None = Field(
         default=None, description="when to answer that the passages do not say; null never does"
     )
+    cite: bool = Field(
+        default=False,
+        description="ask for answers that name their passages by [n]; with marginalize: none",
+    )
     write: WriteConfig | None = Field(
         default=None,
         description="how a generator of tier score or text writes; null writes one text for each "
@@ -243,6 +248,26 @@ class RagConfig(ComponentConfig):
         description="make a stand-alone question of one with a history; null searches by it as it "
         "is asked",
     )
+
+    @property
+    def one_prompt(self) -> bool:
+        """Whether all passages are read in one prompt, so that nothing is marginalised."""
+        return self.marginalize == "none"
+
+    @property
+    def marginal(self) -> Literal["token", "sequence"]:
+        """The formula of log p(y|x); over a single prompt both formulas are the same."""
+        return "token" if self.marginalize == "none" else self.marginalize
+
+    @model_validator(mode="after")
+    def _cites_in_one_prompt(self) -> Self:
+        if self.cite and not self.one_prompt:
+            raise ValueError(
+                f"cite needs marginalize: none, and it is {self.marginalize}: a passage that is "
+                "read alone has no number to be named by, and the posterior says how much an "
+                "answer rests on it; leave cite out, or set marginalize to none"
+            )
+        return self
 
     @model_validator(mode="after")
     def _grounded_answers_do_not_stop(self) -> Self:

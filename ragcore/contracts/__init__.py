@@ -17,6 +17,7 @@ from ragcore.contracts.generator import (
     PassageReuser,
     Read,
     State,
+    TogetherReader,
     WordGenerator,
     end_tokens,
     weights_dtype,
@@ -49,6 +50,7 @@ from ragcore.contracts.text_generator import (
     scores_texts,
     steps_of,
     tier_of,
+    whole_text,
 )
 from ragcore.contracts.tokenizer import (
     ANY_LENGTH,
@@ -96,6 +98,7 @@ __all__ = [
     "TextScore",
     "TextTokenizer",
     "Tier",
+    "TogetherReader",
     "TokenizedEncoder",
     "TokenizedRetriever",
     "TokenizerUser",
@@ -119,4 +122,5 @@ __all__ = [
     "supports",
     "tier_of",
     "weights_dtype",
+    "whole_text",
 ]

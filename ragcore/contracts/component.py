@@ -10,6 +10,7 @@ __all__ = ["Capabilities", "Capability", "Component"]
 Capability = Literal[
     "add",
     "cache",
+    "cite",
     "documents",
     "exact",
     "filter",
@@ -19,6 +20,7 @@ Capability = Literal[
     "reuse",
     "scratch",
     "spawn_empty",
+    "together",
     "tokenizer",
     "trainable",
     "uncased",
@@ -37,6 +39,7 @@ class Component(Protocol):
 
     - `add`: takes passages or vectors after the first build;
     - `cache`: a retriever that can take vectors of passages from the embedding cache (CacheUser);
+    - `cite`: a generator with `together` that can ask for answers which name their passages;
     - `documents`: a corpus that tells which document each passage belongs to (DocumentCorpus);
     - `remove`: forgets rows;
     - `filter`: searches among `allowed` rows only;
@@ -47,6 +50,7 @@ class Component(Protocol):
     - `scratch`: a retriever or index that can save its progress on disk while it is built
       (ScratchUser);
     - `spawn_empty`: an index that can make an empty one with the same training (EmptySpawner);
+    - `together`: a generator that reads several passages in one prompt (TogetherReader);
     - `tokenizer`: an encoder or retriever that has a tokenizer of passages, or a corpus that needs
       one to split texts (TokenizedEncoder, TokenizedRetriever, TokenizerUser);
     - `trainable`: an encoder or generator whose weights can be trained, or a retriever whose scores

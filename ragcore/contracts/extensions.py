@@ -6,7 +6,7 @@ from typing import Any, Final, TypeGuard, TypeVar
 
 from ragcore.contracts.component import Capability
 from ragcore.contracts.corpus import DocumentCorpus
-from ragcore.contracts.generator import PassageReuser, WordGenerator
+from ragcore.contracts.generator import PassageReuser, TogetherReader, WordGenerator
 from ragcore.contracts.index import EmptySpawner, VectorSource
 from ragcore.contracts.retriever import CacheUser, PassageReader, ScratchUser
 from ragcore.contracts.tokenizer import TokenizedEncoder, TokenizedRetriever, TokenizerUser
@@ -22,6 +22,7 @@ EXTENSIONS: Final[dict[type[Any], Capability]] = {
     PassageReader: "passages",
     PassageReuser: "reuse",
     ScratchUser: "scratch",
+    TogetherReader: "together",
     TokenizedEncoder: "tokenizer",
     TokenizedRetriever: "tokenizer",
     TokenizerUser: "tokenizer",

@@ -17,6 +17,7 @@ __all__ = [
     "PassageReuser",
     "Read",
     "State",
+    "TogetherReader",
     "WordGenerator",
     "end_tokens",
     "weights_dtype",
@@ -135,6 +136,36 @@ class WordGenerator(Generator, Protocol):
 
     def encode_words(self, texts: Sequence[str]) -> list[list[Word]]:
         """Return how each text's words are written in an answer."""
+        ...
+
+
+class TogetherReader(Generator, Protocol):
+    """A generator with the capability `together`: it reads several passages in one prompt.
+
+    Without it, the passages are joined to one text, which `read` may cut at its end.
+    """
+
+    def read_together(
+        self,
+        questions: Sequence[str],
+        passages: Sequence[Sequence[Passage]],
+        *,
+        cite: bool = False,
+    ) -> Read:
+        """Read P prompts, questions[i] with all of passages[i], numbered from 1 in their order.
+
+        No passages mean the question alone, as for `read`. Where a prompt is too long, every
+        passage is cut to the same number of tokens, as far as it has so many; the question is not.
+
+        Args:
+            questions: of each prompt.
+            passages: of each prompt.
+            cite: whether to ask that an answer names its passages, such as `[1]`.
+
+        Raises:
+            QuestionError: a question alone is longer than the model's input.
+            UnsupportedOperation: `cite`, and the generator cannot ask for that.
+        """
         ...
 
 

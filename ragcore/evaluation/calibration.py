@@ -30,6 +30,7 @@ from ragcore.answering.choose import answerer_for
 from ragcore.answering.evidence import Retrieved
 from ragcore.answering.refusals import refuse_unscored
 from ragcore.answering.retrieve import retrieve
+from ragcore.answering.together import joined
 from ragcore.arrays import FloatArray, logsumexp
 from ragcore.errors import QuestionError
 from ragcore.evaluation.target_scores import padded, target_scores, targets_of
@@ -143,6 +144,8 @@ def fit_temperature(
 ) -> Calibration:
     """Fit the temperature as `calibrate` does, on passages that are retrieved already.
 
+    With `rag.marginalize: none` no answer depends on it, and it stays the memory's own.
+
     Args:
         rag: the pipeline whose generator reads the passages.
         retrieved: the questions with their passages, by any temperature.
@@ -151,14 +154,19 @@ def fit_temperature(
         temperature: the memory's own.
     """
     refuse_unscored(rag.generator, "fitting a temperature")
+    if rag.config.one_prompt:
+        retrieved = [joined(question, cite=rag.config.cite) for question in retrieved]
     table = _Table(rag, retrieved, answers)
     one, current = table.fit(1.0), table.fit(temperature)
     best = _best_exponent(lambda exponent: table.log_prob(10.0**exponent))
     # Four digits, as the temperature is written into a file.
     fits = [one, current, table.fit(float(f"{10.0**best:.4g}"))]
     return Calibration(
-        # The first of equals, so that it is 1 where the temperature makes no difference.
-        fitted=max(fits, key=lambda fit: round(fit.log_prob, 9)),
+        # The first of equals, so that it is 1 where the temperature makes no difference; it stays
+        # where no answer depends on it.
+        fitted=current
+        if rag.config.one_prompt
+        else max(fits, key=lambda fit: round(fit.log_prob, 9)),
         one=one,
         current=current,
         top_best=table.top_best(),
@@ -195,7 +203,7 @@ class _Table:
         self, rag: Rag, retrieved: Sequence[Retrieved], answers: Sequence[Sequence[str]]
     ) -> None:
         config, abstain = rag.config, rag.config.abstain
-        self._marginal: Marginal = config.marginalize
+        self._marginal: Marginal = config.marginal
         self._above = None if abstain is None else abstain.above
         targets = [list(dict.fromkeys(targets_of(rag.generator, texts))) for texts in answers]
         unknown = targets_of(rag.generator, [abstain.answer]) if abstain else []

@@ -80,7 +80,7 @@ class Prediction:
         right: right answers; empty where none is known.
         regex: whether these are patterns.
         relevant: ids of all passages that answer; empty where they are not known.
-        answer: the pipeline's; None where retrieval alone is measured.
+        answer: the pipeline's, without marks of citations; None where retrieval alone is measured.
         log_prob: log p(y|x); None without an answer, and for one that has none.
         correct: whether the answer is right; None where that is not known.
         passages: those that the answer was read from (`rag.k`), best first.
@@ -197,7 +197,7 @@ def is_right(answer: Answer, question: LabelledQuestion) -> bool:
     version = answer.memory
     if answer.withheld:
         return question.unanswerable_by(version) and not question.answers_by(version)
-    return is_correct(answer.text, question, version, abstained=has_abstained(answer))
+    return is_correct(answer.unmarked, question, version, abstained=has_abstained(answer))
 
 
 def _unanswered(prediction: Prediction) -> MetricError:
@@ -270,7 +270,7 @@ def _prediction(
         right=question.answers_by(version),
         regex=question.regex,
         relevant=question.passage_ids_by(version),
-        answer=None if answer is None else answer.text,
+        answer=None if answer is None else answer.unmarked,
         log_prob=None if answer is None else answer.log_prob,
         correct=correct,
         passages=tuple(

@@ -1,11 +1,11 @@
 """Recompute a served answer's log p by the definition (Lewis et al., 2020, section 2).
 
-Nothing that makes serving fast is used here. Each passage is read alone; the answer's tokens are
-scored with gradients enabled, which is the checkpoint's own forward pass. A generator that cannot
-be trained, such as one in int8, scores as for serving, but one target at a time, and one of tier
-`score` scores one text after one prompt at a time. The sums are plain ones in double precision, not
-those of ragcore/marginalization.py. The retriever's scores are taken as they are: p(z|x) is derived
-from them.
+Nothing that makes serving fast is used here. Each passage is read alone, or with `rag.marginalize:
+none` all of them in one prompt; the answer's tokens are scored with gradients enabled, which is the
+checkpoint's own forward pass. A generator that cannot be trained, such as one in int8, scores as
+for serving, but one target at a time, and one of tier `score` scores one text after one prompt at a
+time. The sums are plain ones in double precision, not those of ragcore/marginalization.py. The
+retriever's scores are taken as they are: p(z|x) is derived from them.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ragcore.answering.prompting import prompt_of
 from ragcore.answering.refusals import refuse_unscored
-from ragcore.contracts import AnyGenerator, Generator, Prompted, gives_scores, steps_of
+from ragcore.answering.together import join, read_pairs
+from ragcore.contracts import AnyGenerator, Generator, gives_scores, steps_of
 from ragcore.rag import Rag
 from ragcore.tiers import Meter
 from ragcore.types import Answer, Passage
@@ -35,7 +37,8 @@ class Reading:
     """How probable one passage makes an answer.
 
     Attributes:
-        passage: the passage; None where nothing was found and the generator answered alone.
+        passage: the passage; all of them as one with `rag.marginalize: none`; None where nothing
+            was found and the generator answered alone.
         log_prob: log p(y|x,z).
         prior: p(z|x); with `rag.abstain`, among the passages that do not abstain.
         posterior: p(z|x,y); for RAG-Token the mean over the tokens, as in `Evidence`.
@@ -119,10 +122,15 @@ def verify_answer(rag: Rag, question: str) -> Verification:
     (answer,) = rag.answer(question)
     with rag.memory.reading() as memory:
         temperature = memory.temperature
-    generator, marginalize = rag.generator, rag.config.marginalize
+    generator, marginalize = rag.generator, rag.config.marginal
     passages: list[Passage | None] = [evidence.passage for evidence in answer.evidence]
-    passages = passages or [None]
-    prior = _softmax([evidence.score / temperature for evidence in answer.evidence] or [0.0])
+    if rag.config.one_prompt and passages:
+        # One context: p(y|x,z_1..k).
+        passages = [join([evidence.passage for evidence in answer.evidence], cite=rag.config.cite)]
+        prior = [1.0]
+    else:
+        passages = passages or [None]
+        prior = _softmax([evidence.score / temperature for evidence in answer.evidence] or [0.0])
     if rag.config.abstain is not None:
         unknown = rag.config.abstain.answer
         # The abstaining answer is scored over all passages, others over those that answer.
@@ -175,7 +183,7 @@ def _table_of_text(
     assert gives_scores(generator), "texts are scored by the tier `score`"
     rows: _Table = []
     for passage in passages:
-        prompt = Prompted(question, () if passage is None else (passage,))
+        prompt = prompt_of(question, passage)
         (score,) = generator.score_texts([prompt], [text], [Meter()])
         rows.append(list(score.log_probs))
     return rows
@@ -193,7 +201,7 @@ def _table_of_ids(
     rows: _Table = []
     for passage in passages:
         with torch.set_grad_enabled("trainable" in generator.capabilities):
-            log_p = generator.score(generator.read([question], [passage]), pair, targets)
+            log_p = generator.score(read_pairs(generator, [question], [passage]), pair, targets)
         rows.append(log_p.detach()[0, : len(target)].tolist())
     return rows
 

@@ -12,7 +12,9 @@ import string
 from collections.abc import Sequence
 
 from ragcore.prompts.chat import Chat
-from ragcore.prompts.fitting import CutWarning, fit_passage
+from ragcore.prompts.fitting import CutWarning, fit_passage, fit_passages
+from ragcore.prompts.numbering import asking_to_cite, numbered
+from ragcore.prompts.settings import PromptConfig
 from ragcore.prompts.tokens import Piece, PromptTokenizer
 from ragcore.types import Passage
 
@@ -29,6 +31,7 @@ class Prompts:
         template: str,
         without_passage: str,
         chat: Chat | None,
+        of_passages: str = PromptConfig.model_fields["template_of_passages"].default,
     ) -> None:
         """Prepare what is the same in every prompt.
 
@@ -38,11 +41,13 @@ class Prompts:
             template: with {title}, {text} and {question}.
             without_passage: with {question}.
             chat: the texts around the filled template, if it is a chat.
+            of_passages: with {text}, of several passages, and {question}.
         """
         self._model = model
         self._warn_of_cut = CutWarning(model)
         self._template = template
         self._without_passage = without_passage
+        self._of_passages = of_passages
         self._chat = chat
         self._tokenizer = tokenizer
         self._opening = list(tokenizer.opening) if chat is None else []
@@ -66,6 +71,40 @@ class Prompts:
             if len(ids) > limit:
                 prompts[pair] = self._shortened(questions[pair], passages[pair], limit)
                 self._warn_of_cut(passages[pair], len(ids), limit)
+        return prompts
+
+    def together(
+        self,
+        questions: Sequence[str],
+        passages: Sequence[Sequence[Passage]],
+        limit: int,
+        *,
+        cite: bool,
+    ) -> list[list[int]]:
+        """Return the prompt of each question with all of its passages, at most `limit` tokens.
+
+        Without passages it is that of the question alone; with one, and without `cite`, that of
+        `of`. Passages are cut evenly.
+
+        Args:
+            questions: of each prompt.
+            passages: of each prompt, in the order of their numbers.
+            limit: the most tokens.
+            cite: whether to ask for answers that name their passages.
+
+        Raises:
+            QuestionError: a question does not fit even without its passages.
+        """
+        prompts: list[list[int]] = []
+        for question, each in zip(questions, passages, strict=True):
+            if not each or (len(each) == 1 and not cite):
+                prompts += self.of([question], [each[0] if each else None], limit)
+                continue
+            ids = self._ids([self._numbered(question, each, cite)])[0]
+            if len(ids) > limit:
+                self._warn_of_cut.together(len(each), len(ids), limit)
+                ids = self._shortened_together(question, each, limit, cite)
+            prompts.append(ids)
         return prompts
 
     def of_texts(self, texts: Sequence[str], limit: int) -> list[list[int]]:
@@ -126,6 +165,10 @@ class Prompts:
     def _alone(self, question: str) -> list[Piece]:
         return self._filled(self._without_passage, question=question)
 
+    def _numbered(self, question: str, passages: Sequence[Passage], cite: bool) -> list[Piece]:
+        template = asking_to_cite(self._of_passages) if cite else self._of_passages
+        return self._filled(template, text=numbered(passages), question=question)
+
     def _filled(self, template: str, **values: str) -> list[Piece]:
         """Return the pieces of a template with its values, inside the chat if there is one."""
         pieces = [] if self._chat is None else [Piece(self._chat.before, True)]
@@ -147,6 +190,18 @@ class Prompts:
             bare,
             limit,
             lambda title, text: self._ids([self._pieces(question, title, text)])[0],
+            self._tokenizer.text_ends,
+        )
+
+    def _shortened_together(
+        self, question: str, passages: Sequence[Passage], limit: int, cite: bool
+    ) -> list[int]:
+        return fit_passages(
+            self._model,
+            question,
+            passages,
+            limit,
+            lambda cut: self._ids([self._numbered(question, cut, cite)])[0],
             self._tokenizer.text_ends,
         )
 

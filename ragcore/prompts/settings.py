@@ -52,6 +52,11 @@ class PromptConfig(ComponentConfig):
         "Answer the question in as few words as possible.\n\nQuestion: {question}\nAnswer:",
         description="the same for a question without a passage",
     )
+    template_of_passages: str = Field(
+        "Answer the question from the passages, in as few words as possible.\n\n"
+        "{text}\n\nQuestion: {question}\nAnswer:",
+        description="the same for several passages in one prompt, which are numbered",
+    )
     chat: bool | None = Field(
         None,
         description="whether the prompt is a chat; null where the tokenizer has a chat template",
@@ -101,6 +106,11 @@ class PromptConfig(ComponentConfig):
     @classmethod
     def _check_without_passage(cls, template: str) -> str:
         return check_template(template, ("question",))
+
+    @field_validator("template_of_passages")
+    @classmethod
+    def _check_of_passages(cls, template: str) -> str:
+        return check_template(template, ("text", "question"))
 
 
 def check_template(template: str, once: Sequence[str], at_most_once: Sequence[str] = ()) -> str:

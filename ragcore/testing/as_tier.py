@@ -14,6 +14,7 @@ from typing import ClassVar, Final
 import torch
 from pydantic import Field
 
+from ragcore.answering.together import join, read_pairs
 from ragcore.contracts import (
     Completion,
     Generator,
@@ -87,13 +88,13 @@ class AsTexts:
             The new tokens, and log-probs [V] of each step.
         """
         generator = self.generator
-        named = f"{prompt.question}|{_joint(prompt)}|{writing.seed}|{draw}"
+        named = f"{prompt.question}|{_passage_of(prompt)}|{writing.seed}|{draw}"
         seed = int.from_bytes(hashlib.sha256(named.encode()).digest()[:7], "big")
         drawing = torch.Generator().manual_seed(seed)
         tokens: list[int] = []
         steps: list[torch.Tensor] = []
         with torch.inference_mode():
-            read = generator.read([prompt.question], [_joint(prompt)])
+            read = read_pairs(generator, [prompt.question], [_passage_of(prompt)])
             state = generator.start(read, torch.zeros(1, dtype=torch.int64))
             log_p = generator.step(state, None)[0].clone()  # [V]
             for token in prefix:
@@ -124,7 +125,7 @@ class AsScores(AsTexts):
         for prompt, text, meter in zip(prompts, texts, meters, strict=True):
             (target,) = generator.encode_answers([text])
             with torch.inference_mode():
-                read = generator.read([prompt.question], [_joint(prompt)])
+                read = read_pairs(generator, [prompt.question], [_passage_of(prompt)])
                 pair = torch.zeros(1, dtype=torch.int64)
                 log_p = generator.score(read, pair, torch.tensor([target]))[0]  # [T]
             tokens = tuple(generator.decode_tokens([token]) for token in target)
@@ -187,12 +188,11 @@ class AsTops(AsTexts):
         return self.generator.decode_tokens([token])
 
 
-def _joint(prompt: Prompted) -> Passage | None:
-    """Return the passages of a prompt as one, since the generator reads one."""
-    if len(prompt.passages) < 2:
+def _passage_of(prompt: Prompted) -> Passage | None:
+    """Return the passages of a prompt as one, which is read as that of one prompt is."""
+    if len(prompt.passages) < 2 and not prompt.cite:
         return next(iter(prompt.passages), None)
-    text = "\n".join(f"{passage.title} {passage.text}" for passage in prompt.passages)
-    return Passage(prompt.passages[0].id, "", text)
+    return join(prompt.passages, cite=prompt.cite)
 
 
 _LEAST: Final = 1e-9

@@ -1,7 +1,7 @@
 """The suite for generators: what is read, what is written, and the words between.
 
 The laws of log-probabilities are in `log_probs.py`, those of what was read and of searches in
-`reads.py`, those of single tokens in `tokens.py`.
+`reads.py`, those of several passages in `together.py`, those of single tokens in `tokens.py`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from ragcore.contracts import end_tokens, weights_dtype
 from ragcore.errors import ComponentError, QuestionError
 from ragcore.testing.manners import MannerLaws
 from ragcore.testing.reads import ReadLaws
+from ragcore.testing.together import TogetherLaws
 from ragcore.testing.tokens import TokenLaws
 from ragcore.testing.trained import resumed, saved
 from ragcore.types import Passage, Word
@@ -27,7 +28,7 @@ MANY: Final = 4000
 """A number of words above the input length of most models."""
 
 
-class GeneratorSuite(ReadLaws, TokenLaws, MannerLaws):
+class GeneratorSuite(ReadLaws, TogetherLaws, TokenLaws, MannerLaws):
     """Test a component against `ragcore.contracts.Generator`.
 
     Attributes:

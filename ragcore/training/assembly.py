@@ -159,7 +159,7 @@ def make_module(
         encoder,
         generator,
         Settings(
-            marginalize=rag.marginalize,
+            marginalize=rag.marginal,
             k=rag.k,
             gradient=encoder is not None,
             passages_gradient=section.refresh is not None,
@@ -232,11 +232,22 @@ def read_examples(
 
 
 def answered_with(config: PipelineConfig) -> RagConfig:
-    """Return the section `rag` with the marginal and the k that training uses."""
+    """Return the section `rag` with the marginal and the k that training uses.
+
+    Raises:
+        TrainingError: all passages are read in one prompt.
+    """
     section = section_of(config)
+    marginalize = section.marginalize or config.rag.marginalize
+    if marginalize == "none":
+        raise TrainingError(
+            "rag.marginalize is none, which reads all passages in one prompt, and training goes "
+            "through the marginal over passages: set train.marginalize to token or sequence"
+        )
     return config.rag.model_copy(
         update={
-            "marginalize": section.marginalize or config.rag.marginalize,
+            "marginalize": marginalize,
+            "cite": False,
             "k": config.rag.k if section.k is None else section.k,
         }
     )

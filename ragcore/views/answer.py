@@ -39,8 +39,13 @@ def answer_view(answer: Answer) -> RenderableType:
     head = _head(answer)
     if answer.closed_book:
         return Neutral(head)
-    if not answer.abstains and answer.log_prob is not None:
+    if not answer.abstains and answer.token_posteriors:
         head.append(f"\n  rests on {_supports(answer)}", style="dim")
+    if answer.marks is not None and not answer.abstains:
+        head.append(f"\n  {_cites(answer)}", style="dim")
+    if answer.unknown_marks:
+        unknown = ", ".join(f"[{number}]" for number in answer.unknown_marks)
+        head.append(f"\n  no passage has the number {unknown}", style="yellow")
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("", justify="right", no_wrap=True)
     table.add_column("prior", justify="right")
@@ -179,6 +184,13 @@ def _supports(answer: Answer) -> str:
     )
     supports = [support for support in ranked if support[0] >= _SUPPORT] or ranked[:1]
     return ", ".join(f"[{number}] ({share:.2f})" for share, number in supports[:_MOST_SUPPORTS])
+
+
+def _cites(answer: Answer) -> str:
+    """Name the passages that the text names, by their numbers."""
+    number_of = {citation.passage_id: citation.number for citation in answer.citations}
+    numbers = [f"[{number_of[evidence.passage.id]}]" for evidence in answer.cited]
+    return f"cites {', '.join(numbers) or 'no passage'}"
 
 
 def without_view(answer: Answer, left_out: Without) -> RenderableType:

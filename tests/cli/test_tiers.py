@@ -123,3 +123,25 @@ def test_eval_compare_and_experiment_work_without_log_p(folder, capsys):
     assert "bamako" in (folder / "c.html").read_text()
     assert main(["experiment", "e.yaml", "--output", "out"]) == 0, capsys.readouterr().err
     assert "exact_match" in (folder / "out" / "report.html").read_text()
+
+
+def test_one_prompt_is_asked_for_by_every_command(folder, capsys):
+    (folder / "one.yaml").write_text(
+        EXPERIMENT.replace("{pipeline: p.yaml}", "{pipeline: p.yaml, set: {rag.marginalize: none}}")
+    )
+    assert main(["ask", "p.yaml", QUESTION, "rag.marginalize=none", "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    row = row[0] if isinstance(row, list) else row
+    # One text for all passages is no vote of any.
+    assert "votes" not in row
+    assert [each["posterior"] for each in row["evidence"]] == [None, None]
+    score = ["generator.tier=score", "rag.marginalize=none"]
+    assert main(["ask", "p.yaml", QUESTION, *score, "--without", "1"]) == 0
+    assert "lima would win" in capsys.readouterr().out
+    assert main(["verify", "p.yaml", QUESTION, *score]) == 0
+    assert "2 passages in one prompt" in capsys.readouterr().out
+    assert main(["calibrate", "p.yaml", "questions.jsonl", *score]) == 0
+    assert main(["eval", "p.yaml", "questions.jsonl", "rag.marginalize=none"]) == 0
+    assert main(["experiment", "one.yaml", "--output", "one"]) == 0, capsys.readouterr().err
+    assert main(["ask", "p.yaml", QUESTION, "rag.cite=true"]) == 2
+    assert "cite needs marginalize: none" in capsys.readouterr().err

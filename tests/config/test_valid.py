@@ -157,6 +157,7 @@ def test_fill_keeps_what_is_written_and_adds_the_rest_in_order(tmp_path: Path) -
         "  batch_size: 16\n"
         "  drop_below: 0.0\n"
         "  abstain: null\n"
+        "  cite: false\n"
         "  write: null\n"
         "  confidence: null\n"
         "  rewrite: null\n"

@@ -388,6 +388,14 @@ def test_what_is_too_long_for_the_generator_is_named_before_the_first_step(pipel
     assert not (pipeline.parent / "run").exists()
 
 
+def test_one_prompt_has_no_marginal_to_train_through(pipeline):
+    with pytest.raises(TrainingError, match=r"set train\.marginalize to token or sequence"):
+        run(pipeline, "rag.marginalize=none")
+    run(pipeline, "rag.marginalize=none", "train.marginalize=sequence", "train.steps=1")
+    trained = (pipeline.parent / "run" / "pipeline.yaml").read_text(encoding="utf-8")
+    assert "marginalize: sequence" in trained
+
+
 def test_longer_answers_are_left_out_where_the_config_says_so(pipeline, caplog):
     rows = [("rue1 numero1", "name1"), ("rue1 numero2", LONG), ("rue1 numero3", "name1 name2")]
     write_questions(pipeline, rows)

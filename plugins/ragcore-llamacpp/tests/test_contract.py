@@ -26,6 +26,7 @@ class TestLlamaCpp(GeneratorSuite):
             model=str(file),
             template="{title}: {text}\n{question}\n",
             template_without_passage="{question}\n",
+            template_of_passages="{text}\n{question}\n",
             cache_dtype="float32",
             threads=1,
         )
@@ -41,6 +42,7 @@ class TestLlamaCppInASmallCache(GeneratorSuite):
             model=str(plain),
             template="{title}: {text}\n{question}\n",
             template_without_passage="{question}\n",
+            template_of_passages="{text}\n{question}\n",
             cache_dtype="float32",
             cache_tokens=192,
             threads=1,

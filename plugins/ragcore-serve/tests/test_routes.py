@@ -45,6 +45,22 @@ def test_get_answers_as_post_does(client):
     assert len(by_post[0]["evidence"]) == 2
 
 
+def test_a_request_may_ask_for_one_prompt(client):
+    settings = {"marginalize": "none", "cite": False}
+    body = {"question": QUESTION, "settings": settings}
+    (row,) = client.post("/v1/answer", body).json()["answers"]
+    (answer,) = client.rag.answer(QUESTION, **settings)
+    assert (row["text"], row["log_prob"]) == (answer.text, answer.log_prob)
+    assert {each["posterior"] for each in row["evidence"]} == {None}
+    assert row["token_posteriors"] == []
+    query = {"question": QUESTION, "marginalize": "none"}
+    (by_get,) = client.get("/v1/answer", params=query).json()["answers"]
+    assert untimed(by_get) == untimed(row)
+    refused = client.post("/v1/answer", {"question": QUESTION, "settings": {"cite": True}})
+    assert refused.status_code == 422
+    assert "cite needs marginalize: none" in refused.json()["error"]["message"]
+
+
 def test_a_request_draws_stops_and_has_a_history(client):
     settings = {
         "sample": {"n": 4, "temperature": 1.2, "seed": 3},

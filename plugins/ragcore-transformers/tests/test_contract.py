@@ -86,6 +86,7 @@ class TestCausal(GeneratorSuite):
             model=str(folders[request.param]),
             template="{title}: {text}\n{question}\n",
             template_without_passage="{question}\n",
+            template_of_passages="{text}\n{question}\n",
         )
         return ComponentSpec("generator", "causal", Causal, config)
 
@@ -114,6 +115,7 @@ def test_a_model_may_pad_with_its_end_token(kind: str, tmp_path: Path) -> None:
             model=str(folder),
             template="{title}: {text}\n{question}\n",
             template_without_passage="{question}\n",
+            template_of_passages="{text}\n{question}\n",
         )
         spec = ComponentSpec("generator", "causal", Causal, config)
     generator = spec.build()

@@ -58,5 +58,7 @@ export function notesOf(answer) {
   for (const { text, share } of answer.votes ?? []) {
     notes.push(`Votes of passages, by prior: ${probability(share)} for “${text}”.`);
   }
+  const unknown = (answer.marks ?? []).flatMap((mark) => mark.unknown);
+  if (unknown.length) notes.push(`No passage has the number ${unknown.map((n) => `[${n}]`).join(", ")}.`);
   return notes.map((note) => element("li", {}, isolated(note)));
 }

@@ -104,8 +104,8 @@ function takeEvent(own, name, data) {
       break;
     case "token":
       own.texts.push(data.text);
-      // Without log p, no word is known to rest on a passage.
-      if (data.log_prob != null) {
+      // Without log p, and from one prompt, no word is known to rest on a passage.
+      if (data.posterior.length) {
         own.posteriors.push(data.posterior);
         own.logProbs.push(data.log_prob);
       }
@@ -194,11 +194,13 @@ function showHeatmap(own, pressed) {
 
 function showPassages(own, excluded) {
   const id = find("passages").contains(document.activeElement) && document.activeElement.dataset.id;
+  const cited = new Set((own.answer?.marks ?? []).flatMap((mark) => mark.passage_ids));
   const items = byNumber(own.evidence).map((item) => {
     const out = excluded.includes(item.id);
     const button = leaveOutButton(own, item, excluded);
     const heading = element("h3", {}, `[${item.number}] `, isolated(item.title || item.id));
     if (out) heading.append(" ", element("span", { class: "badge" }, "left out"));
+    if (cited.has(item.id)) heading.append(" ", element("span", { class: "badge" }, "cited"));
     return element(
       "li",
       { class: out ? "left-out" : null },

@@ -87,7 +87,7 @@ class LlamaCpp:
     """
 
     Config: ClassVar[type[LlamaCppConfig]] = LlamaCppConfig
-    capabilities: frozenset[str] = frozenset({"words"})
+    capabilities: frozenset[str] = frozenset({"cite", "together", "words"})
     forced_bos_token_id: int | None = None
     device: torch.device = torch.device("cpu")
 
@@ -107,7 +107,12 @@ class LlamaCpp:
         chat = chat_of(config, render, self._today, source="the file")
         self._dated = chat is not None and chat.dated
         self._prompts = Prompts(
-            config.model, self.vocabulary, config.template, config.template_without_passage, chat
+            config.model,
+            self.vocabulary,
+            config.template,
+            config.template_without_passage,
+            chat,
+            config.template_of_passages,
         )
         self._thinking = Thinking(self.vocabulary.added)
         self._ends = EndTokens.of(
@@ -169,6 +174,22 @@ class LlamaCpp:
             QuestionError: a question does not fit the input even without its passage.
         """
         return self._run(self._prompts.of(questions, passages, self.max_input_tokens))
+
+    def read_together(
+        self,
+        questions: Sequence[str],
+        passages: Sequence[Sequence[Passage]],
+        *,
+        cite: bool = False,
+    ) -> _Read:
+        """Read P prompts of several passages each; see the contract.
+
+        Raises:
+            QuestionError: a question does not fit the input even without its passages.
+        """
+        return self._run(
+            self._prompts.together(questions, passages, self.max_input_tokens, cite=cite)
+        )
 
     def read_prompts(self, texts: Sequence[str]) -> _Read:
         """Read texts as prompts, without the template of a question; see the contract.

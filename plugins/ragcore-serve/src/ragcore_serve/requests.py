@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
 from ragcore.errors import ConfigError, QuestionError, RagcoreError
 from ragcore.filters.expressions import where_from_json
@@ -70,7 +70,8 @@ class SearchSettings(_Body):
 class ScoreSettings(SearchSettings):
     """What a request may set that reads passages."""
 
-    marginalize: Literal["token", "sequence"] | None = None
+    marginalize: Literal["token", "sequence", "none"] | None = None
+    cite: StrictBool | None = None
 
 
 class Sample(_Body):
@@ -199,7 +200,8 @@ class _Query(_Body):
 class AnswerQuery(_Query):
     """Questions to answer, as query parameters."""
 
-    marginalize: Literal["token", "sequence"] | None = None
+    marginalize: Literal["token", "sequence", "none"] | None = None
+    cite: bool | None = None
     beams: int | None = None
     max_new_tokens: int | None = None
     decode: Literal["thorough", "fast", "joint"] | None = None

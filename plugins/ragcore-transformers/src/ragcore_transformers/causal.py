@@ -95,7 +95,7 @@ class Causal:
     """
 
     Config: ClassVar[type[CausalConfig]] = CausalConfig
-    capabilities: frozenset[str] = frozenset({"trainable", "words"})
+    capabilities: frozenset[str] = frozenset({"cite", "together", "trainable", "words"})
     forced_bos_token_id: int | None = None
 
     def __init__(self, config: CausalConfig) -> None:
@@ -117,6 +117,7 @@ class Causal:
             config.template,
             config.template_without_passage,
             chat,
+            config.template_of_passages,
         )
         self._thinking = Thinking(self.tokenizer.get_vocab())
         self._ends = self._end_tokens()
@@ -214,6 +215,24 @@ class Causal:
         if torch.is_grad_enabled():
             return _Read(prompts, None)
         return _Read(prompts, self._run(prompts, passages))
+
+    def read_together(
+        self,
+        questions: Sequence[str],
+        passages: Sequence[Sequence[Passage]],
+        *,
+        cite: bool = False,
+    ) -> _Read:
+        """Read P prompts of several passages each; see the contract.
+
+        Raises:
+            QuestionError: a question does not fit the input even without its passages.
+        """
+        self._dtype.unpack_for_gradients()
+        prompts = self._prompts.together(questions, passages, self.max_input_tokens, cite=cite)
+        if torch.is_grad_enabled():
+            return _Read(prompts, None)
+        return _Read(prompts, self._run(prompts))
 
     def read_prompts(self, texts: Sequence[str]) -> _Read:
         """Read texts as prompts, without the template of a question; see the contract.

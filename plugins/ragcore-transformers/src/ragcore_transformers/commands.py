@@ -77,6 +77,11 @@ def export_hf(
             "generator: transformers' RAG has an encoder-decoder model (bart, t5, seq2seq), and no "
             "other can be exported"
         )
+    if config.rag.one_prompt:
+        raise UnsupportedOperation(
+            "rag.marginalize is none: transformers' RAG marginalises over passages, so export with "
+            "rag.marginalize=token or rag.marginalize=sequence"
+        )
     # Weights as they are stored, not as they are computed with here.
     encoder = spec.config.model_copy(update={"dtype": "checkpoint", "passage_dtype": None})
     generator: Any = config.generator.config
@@ -86,7 +91,7 @@ def export_hf(
         Dpr(encoder),
         Seq2Seq(generator),
         folder,
-        marginalize=config.rag.marginalize,
+        marginalize=config.rag.marginal,
         k=config.rag.k,
     )
     ragcore.TerminalConsole().print(f"written: {folder}", soft_wrap=True)

@@ -46,6 +46,10 @@ class Seq2SeqConfig(ComponentConfig):
         "{title} / {text} // {question}",
         description="the encoder's input; without a passage it is the question alone",
     )
+    template_of_passages: str = Field(
+        "{text} // {question}",
+        description="the same for several passages in one input, which are numbered",
+    )
     max_input_tokens: int | None = Field(
         None,
         gt=0,
@@ -74,6 +78,11 @@ class Seq2SeqConfig(ComponentConfig):
     @classmethod
     def _check_template(cls, template: str) -> str:
         return check_template(template, ("text", "question"), ("title",))
+
+    @field_validator("template_of_passages")
+    @classmethod
+    def _check_of_passages(cls, template: str) -> str:
+        return check_template(template, ("text", "question"))
 
 
 class ReuseConfig(ComponentConfig):

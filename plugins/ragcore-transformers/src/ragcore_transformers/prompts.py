@@ -11,6 +11,7 @@ from typing import Any
 
 from ragcore.prompts import prompts
 from ragcore.prompts.chat import Chat
+from ragcore.prompts.settings import PromptConfig
 from ragcore.prompts.tokens import Piece, SpecialToken, disarmed_ids
 from ragcore_transformers.plain_tokens import PlainTokenizer
 
@@ -101,7 +102,13 @@ class Prompts(prompts.Prompts):
     """Makes the prompts of one model; safe to use from several threads."""
 
     def __init__(
-        self, model: str, tokenizer: Any, template: str, without_passage: str, chat: Chat | None
+        self,
+        model: str,
+        tokenizer: Any,
+        template: str,
+        without_passage: str,
+        chat: Chat | None,
+        of_passages: str = PromptConfig.model_fields["template_of_passages"].default,
     ) -> None:
         """Prepare what is the same in every prompt; see `ragcore.prompts.prompts.Prompts`.
 
@@ -111,9 +118,10 @@ class Prompts(prompts.Prompts):
             template: with {title}, {text} and {question}.
             without_passage: with {question}.
             chat: the texts around the filled template, if it is a chat.
+            of_passages: with {text}, of several passages, and {question}.
         """
         self._fast = _FastTokenizer(tokenizer)
-        super().__init__(model, self._fast, template, without_passage, chat)
+        super().__init__(model, self._fast, template, without_passage, chat, of_passages)
 
     def largest_id(self) -> int:
         """Return the largest id that prompts and answers can hold."""

@@ -85,7 +85,7 @@ class Seq2Seq:
     """
 
     Config: ClassVar[type[Seq2SeqConfig]] = Seq2SeqConfig
-    capabilities: frozenset[str] = frozenset({"trainable", "words"})
+    capabilities: frozenset[str] = frozenset({"together", "trainable", "words"})
 
     def __init__(self, config: Seq2SeqConfig) -> None:
         self.config = config
@@ -163,6 +163,24 @@ class Seq2Seq:
         """
         self._dtype.unpack_for_gradients()
         return self._encode(self._inputs(questions, passages))
+
+    def read_together(
+        self,
+        questions: Sequence[str],
+        passages: Sequence[Sequence[Passage]],
+        *,
+        cite: bool = False,
+    ) -> _Read:
+        """Read P inputs of several passages each; see the contract.
+
+        Raises:
+            QuestionError: a question does not fit the input even without its passages.
+            UnsupportedOperation: `cite`, which no input of such a model asks for.
+        """
+        if cite:
+            raise UnsupportedOperation.of(f"generator {self.config.model!r}", "cite passages")
+        self._dtype.unpack_for_gradients()
+        return self._encode(self._inputs.together(questions, passages))
 
     def _encode(self, inputs: list[list[int]]) -> _Read:
         """Run the encoder over input ids, in batches of similar length."""

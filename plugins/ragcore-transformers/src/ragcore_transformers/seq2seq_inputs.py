@@ -12,7 +12,8 @@ from typing import Any, Final
 import torch
 
 from ragcore.errors import GeneratorError
-from ragcore.prompts.fitting import CutWarning, fit_passage
+from ragcore.prompts.fitting import CutWarning, fit_passage, fit_passages
+from ragcore.prompts.numbering import numbered
 from ragcore.types import Passage
 from ragcore_transformers.configs import Seq2SeqConfig
 from ragcore_transformers.plain_tokens import PlainTokenizer
@@ -45,6 +46,7 @@ class Inputs:
         """
         self._model = config.model
         self._template = tokenizer.marked(config.template)
+        self._of_passages = tokenizer.marked(config.template_of_passages)
         self._tokenizer = tokenizer
         self._limit = limit
         self._warn_of_cut = CutWarning(config.model)
@@ -68,6 +70,28 @@ class Inputs:
                 self._warn_of_cut(passages[pair], len(ids), self._limit)
         return inputs
 
+    def together(
+        self, questions: Sequence[str], passages: Sequence[Sequence[Passage]]
+    ) -> list[list[int]]:
+        """Return the input ids of each question with all of its passages, which are numbered.
+
+        Without passages they are those of the question alone, with one those of the pair.
+
+        Raises:
+            QuestionError: a question does not fit even without its passages.
+        """
+        inputs: list[list[int]] = []
+        for question, each in zip(questions, passages, strict=True):
+            if len(each) < 2:
+                inputs += self([question], [each[0] if each else None])
+                continue
+            (ids,) = self._tokenizer.ids([self._fill_together(question, each)])
+            if len(ids) > self._limit:
+                self._warn_of_cut.together(len(each), len(ids), self._limit)
+                ids = self._shortened_together(question, each)
+            inputs.append(ids)
+        return inputs
+
     def bare_lengths(self, questions: Sequence[str]) -> list[int]:
         """Return how many ids each question has with an empty passage."""
         texts = [self._fill(question, "", "") for question in questions]
@@ -89,6 +113,19 @@ class Inputs:
             lambda title, text: self._tokenizer.ids([self._fill(question, title, text)])[0],
             self._tokenizer.ends,
         )
+
+    def _shortened_together(self, question: str, passages: Sequence[Passage]) -> list[int]:
+        return fit_passages(
+            self._model,
+            question,
+            passages,
+            self._limit,
+            lambda cut: self._tokenizer.ids([self._fill_together(question, cut)])[0],
+            self._tokenizer.ends,
+        )
+
+    def _fill_together(self, question: str, passages: Sequence[Passage]) -> str:
+        return self._of_passages.format(text=numbered(passages), question=question)
 
     def _fill(self, question: str, title: str, text: str) -> str:
         return self._template.format(title=title, text=text, question=question)
