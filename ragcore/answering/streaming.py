@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from ragcore.contracts import Generator
+from ragcore.contracts import Generator, whole_text
 from ragcore.types import Answer, Correction, Token
 
 __all__ = ["TextStream", "common_prefix", "generated_prefix", "joined_tokens", "tokens_of"]
@@ -71,7 +71,7 @@ def generated_prefix(generator: Generator, tokens: Sequence[int]) -> str:
 def joined_tokens(tokens: Sequence[str]) -> str:
     """Join the texts of an answer's first tokens to the text that no further token changes."""
     # White space at its ends is not part of an answer.
-    return "".join(tokens).rstrip(_INCOMPLETE).strip()
+    return whole_text(tokens).rstrip(_INCOMPLETE).strip()
 
 
 def tokens_of(answer: Answer) -> Iterator[Token | Correction]:

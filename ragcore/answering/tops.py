@@ -25,7 +25,7 @@ from ragcore.answering.stopwatch import Stopwatch
 from ragcore.answering.streaming import TextStream, joined_tokens
 from ragcore.answering.top_prefixes import END, TopPrefixes
 from ragcore.config import RagConfig
-from ragcore.contracts import TopGenerator, Writing
+from ragcore.contracts import TopGenerator, Writing, whole_text
 from ragcore.decoding.beam import BeamSearch
 from ragcore.decoding.hypotheses import Hypothesis
 from ragcore.decoding.rules import DecodingOptions
@@ -191,6 +191,6 @@ def _candidate(
         spans=((),) * passages,
         text=joined_tokens(texts),
         dropped_mass=hypothesis.dropped_mass,
-        tokens=texts,
+        tokens=tuple(whole_text([text]) for text in texts),
         slack=prefixes.slack(number, numbers),
     )

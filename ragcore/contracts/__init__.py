@@ -50,6 +50,7 @@ from ragcore.contracts.text_generator import (
     scores_texts,
     steps_of,
     tier_of,
+    whole_text,
 )
 from ragcore.contracts.tokenizer import (
     ANY_LENGTH,
@@ -121,4 +122,5 @@ __all__ = [
     "supports",
     "tier_of",
     "weights_dtype",
+    "whole_text",
 ]

@@ -6,7 +6,8 @@ a generator gives is its tier; `Generator` is the tier `steps`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias, TypeGuard, runtime_checkable
 
@@ -34,6 +35,7 @@ __all__ = [
     "scores_texts",
     "steps_of",
     "tier_of",
+    "whole_text",
 ]
 
 
@@ -79,8 +81,10 @@ class TopToken:
     """One of the most probable next tokens.
 
     Attributes:
-        text: as it is written; empty for an end token. Two tokens are the same one if their ids
-            are, or, without ids, their texts.
+        text: as it is written; empty for an end token. Bytes that are no whole character are lone
+            surrogates, as Python's error handler "surrogateescape" decodes them (see
+            `whole_text`). Two tokens are the same one if their ids are, or, without ids, their
+            texts.
         log_prob: log p(y_i|x,z,y_<i), over the whole vocabulary.
         id: in the model's vocabulary; None where the server does not say.
         ends: whether it ends the answer.
@@ -187,6 +191,9 @@ class TopGenerator(TextGenerator, Protocol):
         ...
 
 
+_NO_BYTE: Final = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+"""Lone surrogates that stand for no byte."""
+
 AnyGenerator: TypeAlias = Generator | TextGenerator
 """A generator of any tier."""
 
@@ -255,3 +262,9 @@ def steps_of(generator: object, purpose: str) -> Generator:
         f"generator {type(generator).__name__} is of tier {tier_of(generator)!r}: choose a "
         "generator that runs in this process"
     )
+
+
+def whole_text(tokens: Iterable[str]) -> str:
+    """Join the texts of tokens, of which some may be parts of a character (see `TopToken`)."""
+    data = _NO_BYTE.sub("\ufffd", "".join(tokens)).encode("utf-8", "surrogateescape")
+    return data.decode("utf-8", "replace")

@@ -64,6 +64,7 @@ KNOWN_PACKAGES: Final[Mapping[tuple[str, str], str]] = {
     ("generator", "seq2seq"): "ragcore-transformers",
     ("generator", "causal"): "ragcore-transformers",
     ("generator", "llamacpp"): "ragcore-llamacpp",
+    ("generator", "openai"): "ragcore-openai",
     ("corpus", "documents"): "ragcore-documents",
     ("corpus", "wikipedia"): "ragcore-wikipedia",
     ("corpus", "world-factbook"): "ragcore-world",

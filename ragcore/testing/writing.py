@@ -170,7 +170,8 @@ class TextGeneratorSuite(SharedSuite, MannerLaws):
         generator = self.build(component)
         for prompt, text in zip(self.prompts, self.texts(generator), strict=True):
             middle = text[len(text) // 2 :][:1]
-            if middle.strip():
+            # What stands for a part of a character is no text that the server knows.
+            if middle.strip("\ufffd").strip():
                 (stopped,) = self.texts(generator, [prompt], stop=(middle,))
                 assert stopped == text[: text.index(middle)].strip(), (
                     f"{stopped!r} is not {text!r} before {middle!r}"

@@ -87,7 +87,7 @@ COMPONENTS: Final = {
     "scorer": ["cross-encoder", "late-interaction", "query-likelihood"],
     "encoder": ["dpr", "openai-embeddings", "sentence-transformers", "static"],
     "index": ["exact", "faiss", "hnswlib"],
-    "generator": ["bart", "causal", "llamacpp", "seq2seq", "t5"],
+    "generator": ["bart", "causal", "llamacpp", "openai", "seq2seq", "t5"],
 }
 PROTOCOLS: Final = [
     name

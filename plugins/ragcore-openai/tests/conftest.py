@@ -18,5 +18,5 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddingServer]:
     """A server, and in the environment a key for it."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("EMBEDDINGS_KEY", KEY)
-    with running() as server:
+    with running(EmbeddingServer()) as server:
         yield server

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +67,12 @@ class EmbeddingServer(ThreadingHTTPServer):
     def texts(self) -> list[str]:
         return [text for request in self.requests for text in request["input"]]
 
+    def reply_to(self, path: str, body: dict[str, Any]) -> tuple[int, Any]:
+        """Return the status and the content of a reply without fault."""
+        if path != "/v1/embeddings":
+            return 404, {"error": {"message": f"no route {path}"}}
+        return 200, {"data": rows(body)}
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: a client that gives up breaks its connection."""
 
@@ -90,13 +96,14 @@ class _Handler(BaseHTTPRequestHandler):
                 server.gate.wait(10)
             if fault is not None:
                 fault(self, body)
-            elif self.path != "/v1/embeddings":
-                self.reply(404, {"error": {"message": f"no route {self.path}"}})
             else:
-                self.reply(200, {"data": rows(body)})
+                self.reply(*server.reply_to(self.path, body))
         finally:
             with server.lock:
                 server.under_way -= 1
+
+    def do_GET(self) -> None:
+        self.reply(404, {"error": {"message": f"no route {self.path}"}})
 
     def reply(self, status: int, payload: Any, **headers: str) -> None:
         """Reply with JSON, or with bytes as they are."""
@@ -123,10 +130,13 @@ def rows(body: dict[str, Any]) -> list[dict[str, Any]]:
     return made[::-1]
 
 
+Running = TypeVar("Running", bound=EmbeddingServer)
+
+
 @contextmanager
-def running() -> Iterator[EmbeddingServer]:
+def running(made: Running) -> Iterator[Running]:
     """Run a server in a thread until the block ends."""
-    with EmbeddingServer() as server:
+    with made as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         try:

@@ -18,23 +18,28 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+from urllib.parse import urlsplit
 
 import httpx
 
-from ragcore.errors import ComponentError
+from ragcore.errors import ComponentError, GeneratorError
 from ragcore.process.fork import call_in_child, new_lock
 from ragcore_openai.configs import ServerConfig
 
-__all__ = ["Client", "Json", "ServerError"]
+__all__ = ["Ask", "Client", "Json", "Reply", "ServerError"]
 
 Json: TypeAlias = dict[str, Any]
 """A JSON object."""
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 _LOG: Final = logging.getLogger("ragcore.openai")
 
 _FOR_THE_MOMENT: Final = frozenset({408, 409, 425, 429})
 _SERVER_FAULT: Final = 500
+_ASKS_TO_WAIT: Final = _FOR_THE_MOMENT | {503}
 _FIRST_WAIT: Final = 0.5
 _LONGEST_WAIT: Final = 30.0
 _MOST_BYTES: Final = 1 << 28
@@ -51,8 +56,29 @@ _HINTS: Final[Mapping[int, str]] = {
 }
 
 
-class ServerError(ComponentError):
-    """A server could not be reached, refused a request, or replied with something else."""
+class ServerError(ComponentError, GeneratorError):
+    """A server could not be reached, refused a request, or replied with something else.
+
+    Attributes:
+        status: of the reply; None where there is none, or its content is at fault.
+        reply: its text, which may hold anything; empty where there is none.
+    """
+
+    def __init__(self, message: str, status: int | None = None, reply: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.reply = reply
+
+
+class Reply(NamedTuple):
+    """A server's reply, and how many requests it took to get it."""
+
+    content: Json
+    requests: int
+
+
+Ask: TypeAlias = Callable[[str, Json], Reply]
+"""Sends JSON to a path, as `Client.post`."""
 
 
 class _Passing(Exception):  # noqa: N818 (not an error of the caller yet)
@@ -61,12 +87,22 @@ class _Passing(Exception):  # noqa: N818 (not an error of the caller yet)
     Attributes:
         reason: what happened.
         after: seconds that the server asks to wait; None where it does not say.
+        status: of the reply, if there is one.
+        reply: its text.
     """
 
-    def __init__(self, reason: str, after: float | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        after: float | None = None,
+        status: int | None = None,
+        reply: str = "",
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.after = after
+        self.status = status
+        self.reply = reply
 
 
 class Client:
@@ -94,18 +130,35 @@ class Client:
         self._random = random.Random()
         call_in_child(self._forget_connections)
 
-    def post(self, path: str, payload: Json) -> Json:
+    @property
+    def root(self) -> str:
+        """Return the server's address without the API's version: servers have routes of their own.
+
+        Such a route is a path of `post` and `get` that begins with it.
+        """
+        url = self.config.base_url
+        last = urlsplit(url).path.rpartition("/")[2]
+        return url.removesuffix(f"/{last}") if _is_version(last) else url
+
+    def get(self, path: str, *, patient: bool = True) -> Json:
+        """Ask for one thing, and return the reply; arguments and errors as `post`."""
+        return self._exchange("GET", path, None, threading.Event(), patient).content
+
+    def post(self, path: str, payload: Json, *, patient: bool = True) -> Json:
         """Send one request, and return the reply.
 
         Args:
-            path: below `base_url`, such as "/embeddings".
+            path: below `base_url`, such as "/embeddings"; or a whole address.
             payload: JSON-ready.
+            patient: whether every failure for the moment is tried again; otherwise only where the
+                server asks for it (408, 409, 425, 429, 503), as for a question whether it can do
+                something.
 
         Raises:
             ServerError: the server cannot be reached, refuses the request, or replies with no JSON
                 object; after all attempts.
         """
-        return self._post(path, payload, threading.Event())
+        return self._exchange("POST", path, payload, threading.Event(), patient).content
 
     def post_all(self, path: str, payloads: Sequence[Json]) -> list[Json]:
         """Send requests, `concurrency` of them at a time, and return the replies in order.
@@ -113,15 +166,29 @@ class Client:
         Raises:
             ServerError: as `post`, of the first that failed for good; the others are given up.
         """
-        if len(payloads) < 2:
-            return [self.post(path, payload) for payload in payloads]
+        return self.each(lambda payload, ask: ask(path, payload).content, payloads)
+
+    def each(self, function: Callable[[T, Ask], R], items: Sequence[T]) -> list[R]:
+        """Call a function for each item, `concurrency` of them at a time; return in order.
+
+        Args:
+            function: takes an item, and what sends its requests.
+            items: any number.
+
+        Raises:
+            Exception: what the first failing call raised; the others are given up.
+        """
         stop = threading.Event()
-        workers = min(self.config.concurrency, len(payloads))
+
+        def ask(path: str, payload: Json) -> Reply:
+            return self._exchange("POST", path, payload, stop)
+
+        if len(items) < 2:
+            return [function(item, ask) for item in items]
+        workers = min(self.config.concurrency, len(items))
         pool = ThreadPoolExecutor(workers, thread_name_prefix="ragcore-openai")
         try:
-            futures: list[Future[Json]] = [
-                pool.submit(self._post, path, payload, stop) for payload in payloads
-            ]
+            futures: list[Future[R]] = [pool.submit(function, item, ask) for item in items]
             wait(futures, return_when=FIRST_EXCEPTION)
             failed = [each for each in futures if each.done() and each.exception()]
             return [each.result() for each in (failed or futures)]
@@ -138,14 +205,21 @@ class Client:
             # Closes them, once.
             finalizer()
 
-    def _post(self, path: str, payload: Json, stop: threading.Event) -> Json:
-        url = self.config.base_url + path
-        body = json.dumps(payload).encode()
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        payload: Json | None,
+        stop: threading.Event,
+        patient: bool = True,
+    ) -> Reply:
+        url = path if path.startswith(("http://", "https://")) else self.config.base_url + path
+        body = b"" if payload is None else json.dumps(payload).encode()
         began, attempt = self._clock(), 0
         while True:
             self._wait_until_allowed(stop)
             try:
-                return self._attempt(url, body, stop)
+                return Reply(self._attempt(method, url, body, stop), attempt + 1)
             except _Passing as passing:
                 attempt += 1
                 waiting = passing.after
@@ -154,18 +228,21 @@ class Client:
                     waiting = longest * self._random.uniform(0.5, 1.0)
                 elapsed = self._clock() - began
                 over_time = elapsed + waiting > self.config.retry_seconds
-                if attempt > self.config.retries or over_time or stop.is_set():
+                hopeless = not patient and passing.status not in _ASKS_TO_WAIT
+                if attempt > self.config.retries or over_time or hopeless or stop.is_set():
                     attempts = "1 attempt" if attempt == 1 else f"{attempt} attempts"
                     raise ServerError(
-                        f"POST {url}: {passing.reason} (after {attempts} in {elapsed:.0f} s)"
+                        f"{method} {url}: {passing.reason} (after {attempts} in {elapsed:.0f} s)",
+                        passing.status,
+                        passing.reply,
                     ) from None
-                _LOG.info("POST %s: %s: again in %.1f s", url, passing.reason, waiting)
+                _LOG.info("%s %s: %s: again in %.1f s", method, url, passing.reason, waiting)
                 if passing.after is None:
                     stop.wait(waiting)
                 else:
                     self._hold(waiting)
 
-    def _attempt(self, url: str, body: bytes, stop: threading.Event) -> Json:
+    def _attempt(self, method: str, url: str, body: bytes, stop: threading.Event) -> Json:
         """Send a request once.
 
         Raises:
@@ -175,12 +252,14 @@ class Client:
         timeout = self.config.timeout
         ends = self._clock() + timeout
         try:
-            with self._connected().stream("POST", url, content=body) as response:
+            with self._connected().stream(method, url, content=body) as response:
                 content = bytearray()
                 for chunk in response.iter_bytes():
                     content += chunk
                     if len(content) > _MOST_BYTES:
-                        raise ServerError(f"POST {url}: its reply is longer than {_MOST_BYTES} B")
+                        raise ServerError(
+                            f"{method} {url}: its reply is longer than {_MOST_BYTES} B"
+                        )
                     # httpx limits the time between two chunks alone.
                     if self._clock() > ends:
                         raise _Passing(f"no whole reply in {timeout:g} s")
@@ -191,20 +270,20 @@ class Client:
         except httpx.TransportError as error:
             raise _Passing(self._hidden(f"{type(error).__name__}: {error}")) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise ServerError(f"POST {url}: {self._hidden(str(error))}") from None
+            raise ServerError(f"{method} {url}: {self._hidden(str(error))}") from None
         text = bytes(content).decode("utf-8", errors="replace")
         if not response.is_success:
-            raise self._refused(url, response, text)
+            raise self._refused(method, url, response, text)
         try:
             reply = json.loads(text)
         except (ValueError, RecursionError):
             # A proxy, or a reply that was cut where its length is unknown.
             raise _Passing(f"its reply is no JSON: {self._shown(text)}") from None
         if not isinstance(reply, dict):
-            raise ServerError(f"POST {url}: its reply is no JSON object: {self._shown(text)}")
+            raise ServerError(f"{method} {url}: its reply is no JSON object: {self._shown(text)}")
         return reply
 
-    def _refused(self, url: str, response: httpx.Response, text: str) -> Exception:
+    def _refused(self, method: str, url: str, response: httpx.Response, text: str) -> Exception:
         """Return the error of a reply that is no success."""
         status = response.status_code
         said = self._shown(_message(text))
@@ -213,8 +292,9 @@ class Client:
             reason += f"; {_HINTS[status]}"
         if status in _FOR_THE_MOMENT or status >= _SERVER_FAULT:
             after = _retry_after(response.headers.get("retry-after"))
-            return _Passing(reason + ("" if not after else f"; asks to wait {after:g} s"), after)
-        return ServerError(f"POST {url}: {reason}")
+            reason += "" if not after else f"; asks to wait {after:g} s"
+            return _Passing(reason, after, status, text)
+        return ServerError(f"{method} {url}: {reason}", status, text)
 
     def _connected(self) -> httpx.Client:
         with self._lock:
@@ -256,6 +336,11 @@ class Client:
         """Return a server's text for a message: without the key, clipped, without control codes."""
         text = self._hidden(text)
         return repr(text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "…")
+
+
+def _is_version(segment: str) -> bool:
+    """Return whether a path's last segment names a version, as v1 does."""
+    return segment[:1] == "v" and segment[1:2].isdigit()
 
 
 def _message(text: str) -> str:

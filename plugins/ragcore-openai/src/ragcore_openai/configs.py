@@ -3,14 +3,45 @@
 from __future__ import annotations
 
 import os
+from typing import Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from ragcore.corpora.templates import PASSAGE_TEMPLATE, checked_template
+from ragcore.prompts.settings import PromptConfig, check_template
 from ragcore.registry.components import ComponentConfig
 
-__all__ = ["EmbeddingsConfig", "ServerConfig"]
+__all__ = ["EmbeddingsConfig", "GeneratorTier", "OpenAIConfig", "ServerConfig"]
+
+GeneratorTier = Literal["score", "top", "text"]
+
+_SET_BY_RAGCORE: Final = frozenset(
+    {
+        "echo",
+        "logprobs",
+        "max_tokens",
+        "messages",
+        "model",
+        "n",
+        "n_predict",
+        "n_probs",
+        "prompt",
+        "prompt_logprobs",
+        "return_tokens",
+        "seed",
+        "stop",
+        "stream",
+        "top_logprobs",
+    }
+)
+"""Fields of a request that the config or `rag` decides."""
+
+
+def _default_of(name: str) -> str:
+    """Return a template that all causal generators share."""
+    default: str = PromptConfig.model_fields[name].default
+    return default
 
 
 class ServerConfig(ComponentConfig):
@@ -75,3 +106,87 @@ class EmbeddingsConfig(ServerConfig):
     batch_size: int = Field(64, ge=1, le=2048, description="texts in one request")
 
     _check_template = field_validator("passage_template")(checked_template)
+
+
+class OpenAIConfig(ServerConfig):
+    """Settings of `{use: openai}`."""
+
+    model: str = Field(min_length=1, description="the name by which the server knows the model")
+    tier: GeneratorTier | None = Field(
+        None,
+        description="what the server must give; null for the most that it gives with this `chat`",
+    )
+    chat: bool = Field(
+        True,
+        description="whether the prompt is a message, which the server puts into the model's chat "
+        "template; false sends the template's text alone",
+    )
+    system: str | None = Field(None, description="a chat's system message; null for none")
+    template: str = Field(
+        _default_of("template"), description="the prompt, or in a chat the user's message"
+    )
+    template_without_passage: str = Field(
+        _default_of("template_without_passage"),
+        description="the same for a question without a passage",
+    )
+    template_of_passages: str = Field(
+        _default_of("template_of_passages"),
+        description="the same for several passages in one prompt, which are numbered",
+    )
+    answer_prefix: str | None = Field(
+        None,
+        description="text between prompt and answer where answers are scored; null for a space "
+        "where the prompt ends with a character that is neither white space nor of a special token",
+    )
+    end_tokens: tuple[str, ...] = Field(
+        (),
+        description="the tokens that end an answer, as the tokenizer writes them; empty for "
+        "those that the server knows",
+    )
+    top_tokens: int = Field(
+        20, ge=1, le=1000, description="with tier top: how many tokens are asked for at each step"
+    )
+    max_input_tokens: int | None = Field(
+        None, gt=0, description="a longer passage is cut; null for what the server reads"
+    )
+    request: dict[str, Any] = Field(
+        default_factory=dict,
+        description="more fields of each request that writes, such as reasoning_effort; null "
+        "leaves out a field",
+    )
+
+    @field_validator("template")
+    @classmethod
+    def _check_template_with_title(cls, template: str) -> str:
+        return check_template(template, ("text", "question"), ("title",))
+
+    @field_validator("template_of_passages")
+    @classmethod
+    def _check_template_of_passages(cls, template: str) -> str:
+        return check_template(template, ("text", "question"))
+
+    @field_validator("template_without_passage")
+    @classmethod
+    def _check_without_passage(cls, template: str) -> str:
+        return check_template(template, ("question",))
+
+    @field_validator("end_tokens")
+    @classmethod
+    def _check_ends(cls, tokens: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(tokens):
+            raise ValueError("an end token is empty: write it as the model's tokenizer does")
+        return tokens
+
+    @field_validator("request")
+    @classmethod
+    def _check_request(cls, request: dict[str, Any]) -> dict[str, Any]:
+        reserved = sorted(_SET_BY_RAGCORE & request.keys())
+        if reserved:
+            raise ValueError(f"{', '.join(reserved)}: set by ragcore; leave out")
+        return request
+
+    @model_validator(mode="after")
+    def _check_chat(self) -> Self:
+        if self.system is not None and not self.chat:
+            raise ValueError("system is set but chat is false: write the message in template")
+        return self

@@ -14,3 +14,13 @@ def ragcore_encoders() -> Components:
             config="ragcore_openai.configs:EmbeddingsConfig",
         )
     }
+
+
+@hookimpl
+def ragcore_generators() -> Components:
+    """Name the generator `openai`."""
+    return {
+        "openai": Target(
+            "ragcore_openai.generator:OpenAI", config="ragcore_openai.configs:OpenAIConfig"
+        )
+    }
