@@ -151,22 +151,24 @@ def fitted(rag: ragcore.Rag, setting: str) -> float:
 def answered(setting: str, generator: str, limit: int, name: str) -> dict[str, Any]:
     """Answer a setting's questions by all systems, unless that was done before."""
     path = WORK / "one-prompt" / f"{setting}-{limit}-{name}.json"
-    if path.exists():
-        stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return stored
-    with suppress(VersionExistsError):
-        ragcore.build_memory(PIPELINE, *changes(setting, generator), version="1")
-    labelled = spread_over(read_questions(WORK / f"{SETTINGS[setting][0]}.jsonl"), limit)
-    with ragcore.load(PIPELINE, *changes(setting, generator)) as rag:
-        temperature = fitted(rag, setting)
-    runs = {}
-    with ragcore.load(PIPELINE, *changes(setting, generator, temperature)) as rag:
-        for system, settings in SYSTEMS.items():
-            runs[system] = recorded(rag, labelled, settings)
-            print(f"{setting}, {system}: answered", flush=True)
-    done = {"temperature": temperature, "runs": runs}
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(done), encoding="utf-8")
+    done: dict[str, Any] = {"runs": {}}
+    if path.exists():
+        done = json.loads(path.read_text(encoding="utf-8"))
+    else:
+        with suppress(VersionExistsError):
+            ragcore.build_memory(PIPELINE, *changes(setting, generator), version="1")
+        with ragcore.load(PIPELINE, *changes(setting, generator)) as rag:
+            done["temperature"] = fitted(rag, setting)
+    missing = {system: each for system, each in SYSTEMS.items() if system not in done["runs"]}
+    if not missing:
+        return done
+    labelled = spread_over(read_questions(WORK / f"{SETTINGS[setting][0]}.jsonl"), limit)
+    with ragcore.load(PIPELINE, *changes(setting, generator, done["temperature"])) as rag:
+        for system, settings in missing.items():
+            done["runs"][system] = recorded(rag, labelled, settings)
+            path.write_text(json.dumps(done), encoding="utf-8")
+            print(f"{setting}, {system}: answered", flush=True)
     return done
 
 
