@@ -48,6 +48,7 @@ def load_seq2seq(config: Seq2SeqConfig) -> Any:
                 f"model {config.model!r}: config.json says ragcore_weights: {weights_format!r}, "
                 f"and this version reads {weights.FORMAT!r} only: upgrade ragcore-transformers"
             )
-        return weights.load_int8_rows(folder, checkpoint).to(weights_dtype(config.dtype))
+        model: Any = weights.load_int8_rows(folder, checkpoint)
+        return model.to(weights_dtype(config.dtype))
 
     return load_weights(config, AutoModelForSeq2SeqLM, "SEQ_2_SEQ_LM", of_ragcore)
