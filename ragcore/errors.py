@@ -146,9 +146,16 @@ class TrainingError(RagcoreError):
     """Training cannot start, or cannot resume from the checkpoint in its folder."""
 
 
+_LONGEST_RATIO = 2.4
+"""A ratio of 0.6, 2 M / (T1 + T2), needs T1 <= (2 / 0.6 - 1) T2, since M <= T2."""
+
+
 def nearest(word: str, known: Sequence[str]) -> str | None:
     """Return the known name most similar to a mistyped word, for a hint; None if none is close."""
     import difflib
 
+    # What is so much longer cannot be close, and may be as long as a client likes.
+    if len(word) > _LONGEST_RATIO * max(map(len, known), default=0):
+        return None
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return close[0] if close else None

@@ -18,13 +18,14 @@ class Token:
         text: the text that is decided with this token, and that no later one changes; the texts of
             all tokens together are the answer's text. Empty where the token's own text is not
             decided yet, as that of a part of a character.
-        log_prob: log p(y_i|x,y_<i), marginalised over the passages.
+        log_prob: log p(y_i|x,y_<i), marginalised over the passages. None where the generator gives
+            text alone; the whole answer is then sent as one token.
         posterior: p(z|x,y_<=i) for each retrieved passage, in the order of the evidence; sums to
-            1.
+            1. Empty where `log_prob` is None.
     """
 
     text: str
-    log_prob: float
+    log_prob: float | None
     posterior: tuple[float, ...]
 
 

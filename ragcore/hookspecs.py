@@ -16,8 +16,8 @@ import pluggy
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ragcore.contracts import Generator
-    from ragcore.registry.components import ComponentSpec
+    from pydantic import BaseModel
+
     from ragcore.types import Answer, Hits, Passage
 
 __all__ = ["Components", "Target", "hookimpl", "hookspec"]
@@ -115,13 +115,13 @@ def ragcore_memory_swapped(old: str, new: str) -> None:
 
 @hookspec
 def ragcore_forget(  # type: ignore[empty-body]
-    generator: ComponentSpec[Generator], passages: Sequence[Passage]
+    config: BaseModel, passages: Sequence[Passage]
 ) -> dict[str, int]:
     """Delete from the disk what a generator has computed of passages that are forgotten everywhere.
 
-    `ragcore memory forget --everywhere PIPELINE` calls it, with the pipeline's generator, which is
-    not loaded. Return how many files were deleted in each folder; {} for another plugin's generator
-    or where there is nothing on disk.
+    `ragcore memory forget --everywhere PIPELINE` calls it, with the `Config` of the pipeline's
+    generator, which is not loaded. Return how many files were deleted in each folder; {} for the
+    config of another plugin's generator, or where there is no folder.
     """
 
 
@@ -133,9 +133,9 @@ def ragcore_timed(stage: str, started: int, seconds: float, questions: int, memo
     parent is the caller's, since context variables are those of the request.
 
     Args:
-        stage: "search"; "read", one encoder pass over a batch; "decode", of a batch, or of a
-            stream, in which the time of its caller is not counted; "score", for `Rag.log_prob`;
-            or "open", a version of the memory.
+        stage: "rewrite", of questions that continue a conversation; "search"; "read", one encoder
+            pass over a batch; "decode", of a batch, or of a stream, in which the time of its caller
+            is not counted; "score", for `Rag.log_prob`; or "open", a version of the memory.
         started: nanoseconds since 1970, in UTC, as OpenTelemetry takes them.
         seconds: of wall-clock time.
         questions: how many the stage was done for; 0 for "open".

@@ -1,8 +1,9 @@
-"""Compute marginals over passages: Lewis et al. (2020), section 2, as tensor functions.
+"""Compute marginals over passages: Lewis et al. (2020), section 2, as functions of arrays.
 
-Knows tensors and token ids; knows nothing of retrieval or models. Everything is in log space and
-float32 or better. B questions, k passages, T target tokens, V vocabulary. Two conventions let
-batches of unequal lengths be plain tensors, and both follow from the formulas:
+Each formula is written once, for NumPy arrays and for torch tensors, and returns what it was
+passed. Knows arrays and token ids; knows nothing of retrieval or models. Everything is in log space
+and float32 or better. B questions, k passages, T target tokens, V vocabulary. Two conventions let
+batches of unequal lengths be plain arrays, and both follow from the formulas:
 
 - a passage that does not exist has log prior -inf, so its weight is 0;
 - a padded target position (token -1) has log probability 0.0 under every passage; since the prior
@@ -12,10 +13,12 @@ batches of unequal lengths be plain tensors, and both follow from the formulas:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-import torch
-from torch import Tensor
+from ragcore.arrays import Array, at_least_float32, log_not, log_softmax, logsumexp, softmax
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = [
     "Marginal",
@@ -23,6 +26,7 @@ __all__ = [
     "next_token_log_prob",
     "pad_targets",
     "prefix_posterior",
+    "prior_of_answering",
     "sequence_log_prob",
     "token_log_prob",
     "token_posterior",
@@ -31,8 +35,11 @@ __all__ = [
 Marginal = Literal["token", "sequence"]
 """RAG-Token or RAG-Sequence."""
 
+_ALMOST_CERTAIN: Final = -1e-6
+"""The highest log p(unknown|x,z) that is used, so that each passage keeps some prior."""
 
-def log_prior(scores: Tensor, temperature: float = 1.0) -> Tensor:
+
+def log_prior(scores: Array, temperature: float = 1.0) -> Array:
     """Compute log p(z|x), a log-softmax over the retrieved passages (paper, section 2.2).
 
     p(z|x) ∝ exp(score(z, x) / temperature). In the paper the score is the inner product d(z)ᵀq(x)
@@ -45,12 +52,25 @@ def log_prior(scores: Tensor, temperature: float = 1.0) -> Tensor:
     Returns:
         [..., k] float32 or the wider type of `scores`; exp sums to 1 over k.
     """
-    scores = scores if scores.dtype == torch.float64 else scores.float()
     # p(z|x) = exp(score(z, x)) / Σ_z' exp(score(z', x))
-    return torch.log_softmax(scores / temperature, dim=-1)  # [..., k]
+    return log_softmax(at_least_float32(scores) / temperature, -1)  # [..., k]
 
 
-def next_token_log_prob(log_prior: Tensor, log_p: Tensor) -> Tensor:
+def prior_of_answering(log_prior: Array, abstains: Array) -> Array:
+    """Condition a prior on the passage's holding an answer (ragcore/decoding/abstention.py).
+
+    Args:
+        log_prior: [..., k], log p(z|x).
+        abstains: [..., k], log p(unknown|x,z).
+
+    Returns:
+        [..., k], log p(z|x, z answers).
+    """
+    # p(z|x, z answers) ∝ p(z|x) (1 − p(unknown|x,z))
+    return log_softmax(log_prior + log_not(abstains, _ALMOST_CERTAIN), -1)  # [..., k]
+
+
+def next_token_log_prob(log_prior: Array, log_p: Array) -> Array:
     """Compute RAG-Token's transition probability of every token y_i (paper, section 2.5).
 
     Args:
@@ -60,12 +80,12 @@ def next_token_log_prob(log_prior: Tensor, log_p: Tensor) -> Tensor:
     Returns:
         [..., V], log Σ_z p(z|x) p(y_i|x,z,y_<i).
     """
-    joint = log_prior.unsqueeze(-1) + log_p  # [..., k, V]
+    joint = log_prior[..., None] + log_p  # [..., k, V]
     # p'(y_i|x,y_<i) = Σ_z p(z|x) p(y_i|x,z,y_<i)
-    return torch.logsumexp(joint, dim=-2)  # [..., V]
+    return logsumexp(joint, -2)  # [..., V]
 
 
-def token_log_prob(log_prior: Tensor, log_p: Tensor) -> Tensor:
+def token_log_prob(log_prior: Array, log_p: Array) -> Array:
     """Compute RAG-Token's log p(y|x) of a target (paper, section 2.1).
 
     Args:
@@ -76,10 +96,11 @@ def token_log_prob(log_prior: Tensor, log_p: Tensor) -> Tensor:
         [...], Σ_i log Σ_z p(z|x) p(y_i|x,z,y_<i).
     """
     # p(y|x) = Π_i Σ_z p(z|x) p(y_i|x,z,y_<i)
-    return next_token_log_prob(log_prior, log_p).sum(dim=-1)  # [..., T] → [...]
+    log_prob: Array = next_token_log_prob(log_prior, log_p).sum(-1)  # [..., T] → [...]
+    return log_prob
 
 
-def sequence_log_prob(log_prior: Tensor, log_p: Tensor) -> Tensor:
+def sequence_log_prob(log_prior: Array, log_p: Array) -> Array:
     """Compute RAG-Sequence's log p(y|x) of a target (paper, section 2.1).
 
     Arguments as `token_log_prob`.
@@ -87,12 +108,12 @@ def sequence_log_prob(log_prior: Tensor, log_p: Tensor) -> Tensor:
     Returns:
         [...], log Σ_z p(z|x) Π_i p(y_i|x,z,y_<i).
     """
-    joint = log_prior + log_p.sum(dim=-1)  # [..., k]
+    joint = log_prior + log_p.sum(-1)  # [..., k]
     # p(y|x) = Σ_z p(z|x) Π_i p(y_i|x,z,y_<i)
-    return torch.logsumexp(joint, dim=-1)  # [...]
+    return logsumexp(joint, -1)  # [...]
 
 
-def token_posterior(log_prior: Tensor, log_p: Tensor) -> Tensor:
+def token_posterior(log_prior: Array, log_p: Array) -> Array:
     """Compute RAG-Token's posterior of the passages at each token (paper, figure 2).
 
     RAG-Token draws a passage for each token independently, so only y_i tells which one it was.
@@ -104,12 +125,12 @@ def token_posterior(log_prior: Tensor, log_p: Tensor) -> Tensor:
     Returns:
         [..., T, k], p(z|x,y_<=i); rows sum to 1.
     """
-    joint = log_prior.unsqueeze(-1) + log_p  # [..., k, T]
+    joint = log_prior[..., None] + log_p  # [..., k, T]
     # p(z|x,y_<=i) ∝ p(z|x) p(y_i|x,z,y_<i)
-    return torch.softmax(joint.transpose(-1, -2), dim=-1)  # [..., T, k]
+    return softmax(joint.swapaxes(-1, -2), -1)  # [..., T, k]
 
 
-def prefix_posterior(log_prior: Tensor, log_p: Tensor) -> Tensor:
+def prefix_posterior(log_prior: Array, log_p: Array) -> Array:
     """Compute RAG-Sequence's posterior of the passages after each prefix of the target.
 
     RAG-Sequence draws one passage for the whole answer. Arguments as `token_posterior`.
@@ -118,11 +139,13 @@ def prefix_posterior(log_prior: Tensor, log_p: Tensor) -> Tensor:
         [..., T, k], p(z|x,y_<=i); rows sum to 1, the last row is p(z|x,y).
     """
     # p(z|x,y_<=i) ∝ p(z|x) Π_{j<=i} p(y_j|x,z,y_<j)
-    return token_posterior(log_prior, log_p.cumsum(dim=-1))  # [..., T, k]
+    return token_posterior(log_prior, log_p.cumsum(-1))  # [..., T, k]
 
 
-def pad_targets(targets: Sequence[Sequence[int]]) -> Tensor:
+def pad_targets(targets: Sequence[Sequence[int]]) -> torch.Tensor:
     """Stack M targets of token ids into one int64 tensor [M, T], padded with -1."""
+    import torch
+
     rows = [torch.tensor(target, dtype=torch.int64) for target in targets]
-    padded: Tensor = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1)
+    padded: torch.Tensor = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1)
     return padded  # [M, T]

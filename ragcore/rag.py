@@ -1,5 +1,7 @@
 """What users call to answer: a served memory, and a generator that reads the passages found in it.
 
+A pipeline without a generator can search, and its memory be swapped; nothing of torch is imported.
+
 Knows how a pipeline is loaded and closed, and how its memory is exchanged. What it can be asked is
 in requests/.
 """
@@ -16,8 +18,7 @@ from typing import Final, Self
 
 from ragcore.build import open_memory
 from ragcore.config import PipelineConfig, RagConfig, load_config
-from ragcore.contracts import Generator, PassageReuser, Retriever, supports
-from ragcore.errors import ConfigError
+from ragcore.contracts import AnyGenerator, PassageReuser, Retriever, supports
 from ragcore.live.served import ServedMemory
 from ragcore.memory.memory import Memory
 from ragcore.process.log_fields import fields
@@ -31,7 +32,7 @@ _LOG: Final = logging.getLogger("ragcore.pipeline")
 
 
 def load(pipeline: str | Path, *overrides: str) -> Rag:
-    """Load the pipeline of a YAML file: open its memory and load its generator.
+    """Load the pipeline of a YAML file: open its memory and load its generator, if it has one.
 
     Args:
         pipeline: path of the file.
@@ -42,13 +43,13 @@ def load(pipeline: str | Path, *overrides: str) -> Rag:
         StoreError: the store has no such version, or it was built with another encoder.
     """
     began = time.perf_counter()
-    rag = Rag.from_config(load_config(pipeline, overrides), name=str(pipeline))
+    rag = Rag.from_config(load_config(pipeline, overrides))
     seconds = time.perf_counter() - began
     _LOG.info(
         "loaded %s: version %r, generator %s, %.2f s",
         pipeline,
         rag.memory.version,
-        type(rag.generator).__name__,
+        type(rag.generator).__name__ if rag.can_answer else None,
         seconds,
         extra=fields(
             event="load", pipeline=str(pipeline), version=rag.memory.version, seconds=seconds
@@ -63,7 +64,7 @@ class Rag(AwaitedRequests):
     def __init__(
         self,
         memory: Memory,
-        generator: Generator,
+        generator: AnyGenerator | None,
         config: RagConfig | None = None,
         *,
         store: Store | None = None,
@@ -75,7 +76,7 @@ class Rag(AwaitedRequests):
 
         Args:
             memory: an opened version.
-            generator: reads one passage at a time.
+            generator: reads one passage at a time; None for a pipeline that only searches.
             config: the section `rag` of a pipeline; defaults where None.
             store: where `swap` finds other versions.
             retriever: how `swap` opens them; each version's own record where None.
@@ -101,17 +102,12 @@ class Rag(AwaitedRequests):
         )
 
     @classmethod
-    def from_config(cls, config: PipelineConfig, *, name: str = "the pipeline") -> Rag:
-        """Load the pipeline that a checked config describes; `name` is used in errors."""
-        if config.generator is None:
-            raise ConfigError(
-                f"{name}: no generator: answering needs a section 'generator', such as "
-                "generator: {use: bart, model: facebook/bart-large}"
-            )
+    def from_config(cls, config: PipelineConfig) -> Rag:
+        """Load the pipeline that a checked config describes."""
         section = config.memory
         memory = open_memory(section)
         try:
-            generator = config.generator.build()
+            generator = None if config.generator is None else config.generator.build()
         except BaseException:
             memory.close()
             raise
@@ -204,7 +200,7 @@ class Rag(AwaitedRequests):
             yield self
 
 
-def _retain_passages(generator: Generator, memory: Memory) -> None:
+def _retain_passages(generator: AnyGenerator | None, memory: Memory) -> None:
     """Let a generator drop what it keeps of passages that a memory does not have."""
-    if supports(generator, PassageReuser):
+    if generator is not None and supports(generator, PassageReuser):
         generator.retain_passages(memory.passages.by_id)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal, get_args
 
-__all__ = ["Meter", "Tier", "Usage", "Vote"]
+__all__ = ["TIERS", "Meter", "Tier", "Usage", "Vote"]
 
 Tier = Literal["steps", "score", "top", "text"]
 """What a generator gives, from which follows what can be computed exactly.
@@ -20,6 +20,9 @@ Tier = Literal["steps", "score", "top", "text"]
 - top: the most probable tokens of each step with their log-probs. RAG-Token, with a bound.
 - text: texts alone. Votes of the passages, weighted by the prior; no probability.
 """
+
+TIERS: Final[tuple[Tier, ...]] = get_args(Tier)
+"""All tiers, from the one that gives most to the one that gives least."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,9 +24,11 @@ class Timings:
             counted.
         total: from the beginning of the call until the answer was complete. It is more than the sum
             of the others where batches were answered before this one.
+        rewrite: making stand-alone questions of all questions of the call, with `rag.rewrite`.
     """
 
     search: float
     read: float
     decode: float
     total: float
+    rewrite: float = 0.0

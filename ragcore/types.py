@@ -235,13 +235,18 @@ class Candidate:
     """A complete answer that the search reached, with what it takes to leave passages out of it.
 
     Attributes:
-        token_ids: T ids, end-of-sequence included.
+        token_ids: T ids, end-of-sequence included, or those of the stop string that ended it; empty
+            where the generator gives no ids.
         token_log_probs: [T], log p(y_i|x,y_<i), marginalised over the passages.
         priors: [k], the prior that was marginalised over; sums to 1.
         posteriors: `[T][k]`, as `Answer.token_posteriors`.
         spans: for each passage, as `Evidence.spans`.
         text: the text of its tokens, before it is spelled as in a passage.
         dropped_mass: as `Answer.dropped_mass`.
+        draws: with `rag.sample`, the numbers of the draws that came out as this one, from 0.
+        tokens: as `Answer.tokens`, where there are no `token_ids` to decode; otherwise empty.
+        slack: with tier `top`, `[T][k]`: by how much p(y_i|x,z,y_<i) may exceed what was summed.
+            Empty otherwise.
     """
 
     token_ids: tuple[int, ...]
@@ -251,6 +256,9 @@ class Candidate:
     spans: tuple[tuple[tuple[int, int], ...], ...]
     text: str = ""
     dropped_mass: float = 0.0
+    draws: tuple[int, ...] = ()
+    tokens: tuple[str, ...] = ()
+    slack: tuple[tuple[float, ...], ...] = ()
 
     @property
     def log_prob(self) -> float:
@@ -267,19 +275,25 @@ class Answer:
         text: the answer. Where the generator's text has lost its case, or the answer is grounded,
             it is spelled as in the passage of highest posterior that contains it.
         log_prob: log p(y|x), marginalised over the passages (paper, section 2.1), end-of-sequence
-            included. With `rag.abstain` it is conditional on the passages' answering, unless the
-            answer is the abstaining one; how probable that is says `abstention.log_prob`. With
-            `rag.drop_below` it is a lower bound; see `dropped_mass`. None where the generator gives
-            text alone, so that no probability is known.
+            included, or the tokens of the stop string that ended it. It is the model's, also where
+            `rag.sample` or `rag.repetition_penalty` chose by other numbers. With `rag.abstain` it
+            is conditional on the passages' answering, unless the answer is the abstaining one; how
+            probable that is says `abstention.log_prob`. With `rag.drop_below`, and with tier
+            `top`, it is a lower bound; see `dropped_mass`. None where no probability is known: the
+            generator gives text alone, or an answer of tier `top` was cut at `rag.max_new_tokens`
+            and its end is in no passage's top.
         evidence: the k passages, best hit first. With `rag.abstain` a better hit may have a lower
             prior.
         memory: the version of the memory that was searched.
-        tokens: the text of each of the T tokens, end-of-sequence included.
+        tokens: the text of each of the T tokens, end-of-sequence included, unless the answer was
+            cut where its end has no log p. Empty where the generator gives text alone.
         token_posteriors: `[T][k]`, p(z|x,y_<=i); rows sum to 1. For RAG-Sequence row i is the
             posterior after the prefix y_1..i.
-        token_ids: the ids of `tokens`, in the generator's vocabulary.
+        token_ids: the ids of `tokens`, in the generator's vocabulary; empty where the generator
+            gives none.
         candidates: the answers that the search reached, best first, beginning with this one; more
-            than one with several beams, or by thorough decoding. `Rag.without` needs them.
+            than one with several beams, or by thorough decoding. With `rag.sample`, the different
+            ones of the n that were drawn. `Rag.without` needs them.
         abstention: with `rag.abstain`, the abstaining answer under the unconditioned prior; its
             `log_prob` is log p(unknown|x). None without `rag.abstain`.
         timings: how long each stage took; None for an answer that was not computed here. Answers
@@ -292,7 +306,8 @@ class Answer:
             the search found all that it could return.
         dtype: of the generator's weights, such as "float32", "bfloat16" or "int8", also where the
             pipeline says `auto`; None for a generator that does not say.
-        dropped_mass: p(y|x) is at least exp(`log_prob`), and at most that plus this. 0 unless
+        dropped_mass: p(y|x) is at least exp(`log_prob`), and at most that plus this; where
+            `log_prob` is None with tier `top`, p(y|x) is at most this. 0 unless
             `rag.drop_below` let passages be dropped (ragcore/decoding/dropping.py), or the
             generator gives the most probable tokens only (tier `top`).
         filter_notes: what the user of `where` should know, in sentences: that no passage has a
@@ -309,7 +324,11 @@ class Answer:
         tier: what the generator gave, which decides what is known of the answer; see `Tier`.
         votes: where the generator gives text alone: the different answers that it gave, with the
             share of each, by falling share, this one first. Empty otherwise.
-        usage: what a generator behind an API counted; None for one in this process.
+        usage: what a generator behind an API counted; None for one in this process, and for an
+            answer without some passages.
+        rewritten_question: with `rag.rewrite`, the stand-alone question that was made of `question`
+            and the conversation before it, and that was searched for and read in its place. None
+            where it was not changed.
     """
 
     question: str
@@ -337,6 +356,7 @@ class Answer:
     tier: Tier = "steps"
     votes: tuple[Vote, ...] = ()
     usage: Usage | None = None
+    rewritten_question: str | None = None
 
     def __post_init__(self) -> None:
         if self.log_prob is None:
@@ -351,6 +371,19 @@ class Answer:
         return not self.evidence
 
     @property
+    def token_log_probs(self) -> tuple[float, ...]:
+        """[T], log p(y_i|x,y_<i) of each token, marginalised over the passages; sums to `log_prob`.
+
+        Empty for an answer that was not computed here.
+        """
+        return self.candidates[0].token_log_probs if self.candidates else ()
+
+    @property
+    def token_count(self) -> int:
+        """How many tokens it has; without `tokens`, how many the server wrote for it, or 0."""
+        return len(self.tokens) or ((self.usage and self.usage.completion_tokens) or 0)
+
+    @property
     def log_prob_gap(self) -> float:
         """How much higher than `log_prob` log p(y|x) may be, because of the dropped mass."""
         if not self.dropped_mass or self.log_prob is None:
@@ -358,6 +391,15 @@ class Answer:
         # log(1 + dropped mass / p); the larger term is factored out.
         ratio = log(self.dropped_mass) - self.log_prob
         return max(ratio, 0.0) + log1p(exp(-abs(ratio)))
+
+    @property
+    def samples(self) -> tuple[Candidate, ...]:
+        """With `rag.sample`, the candidate that each draw came out as, in the order of the draws.
+
+        Empty where nothing was drawn. `Rag.samples` makes answers of them.
+        """
+        by_draw = {draw: candidate for candidate in self.candidates for draw in candidate.draws}
+        return tuple(by_draw[draw] for draw in sorted(by_draw))
 
     def by_prior(self) -> list[int]:
         """Return the positions of the evidence by falling prior; equal ones by falling score."""
@@ -387,19 +429,26 @@ class Answer:
         Each evidence has its `source`, with what is known of it, and the `number` of its citation,
         too; `citations` lists them by number.
         With `rag.abstain`, `abstention` holds the text and the log_prob of the abstaining answer.
-        `timings`, `votes` and `usage` are there where they are known.
+        `timings`, `token_log_probs`, `votes`, `usage` and `rewritten_question` are there where they
+        are known, and with `rag.sample` the `samples`: the text and the log_prob of each draw.
         """
         from dataclasses import asdict, replace
 
         row = asdict(replace(self, candidates=(), abstention=None))
         del row["candidates"], row["abstention"], row["numbers"], row["marginalize"]
-        for name in ("votes", "usage"):
+        for name in ("votes", "usage", "rewritten_question"):
             if not row[name]:
                 del row[name]
         if self.timings is None:
             del row["timings"]
         if (unknown := self.abstention) is not None:
             row["abstention"] = {"text": unknown.text, "log_prob": unknown.log_prob}
+        if self.token_log_probs:
+            row["token_log_probs"] = list(self.token_log_probs)
+        if samples := self.samples:
+            row["samples"] = [
+                {"text": sample.text, "log_prob": sample.log_prob} for sample in samples
+            ]
         row["closed_book"] = self.closed_book
         numbers = self.evidence_numbers()
         for fields, evidence, number in zip(row["evidence"], self.evidence, numbers, strict=True):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +14,7 @@ from ragcore.marginalization import (
     log_prior,
     next_token_log_prob,
     prefix_posterior,
+    prior_of_answering,
     sequence_log_prob,
     token_log_prob,
     token_posterior,
@@ -104,3 +107,51 @@ def test_the_transition_is_normalised():
     log_p = torch.log_softmax(torch.randn(2, 9), dim=-1)
     total = next_token_log_prob(prior, log_p).exp().sum()
     torch.testing.assert_close(total, torch.tensor(1.0))
+
+
+FORMULAS = {
+    "prior": lambda scores, log_p: log_prior(scores, 0.7),
+    "prior_of_answering": lambda scores, log_p: prior_of_answering(
+        log_prior(scores), log_p.sum(-1)
+    ),
+    "next_token": lambda scores, log_p: next_token_log_prob(log_prior(scores), log_p),
+    "token": lambda scores, log_p: token_log_prob(log_prior(scores), log_p),
+    "sequence": lambda scores, log_p: sequence_log_prob(log_prior(scores), log_p),
+    "token_posterior": lambda scores, log_p: token_posterior(log_prior(scores), log_p),
+    "prefix_posterior": lambda scores, log_p: prefix_posterior(log_prior(scores), log_p),
+}
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+@given(
+    seed=st.integers(0, 10_000),
+    shape=st.lists(st.integers(1, 5), min_size=2, max_size=3),
+    scale=st.sampled_from([0.1, 1.0, 50.0, 1000.0]),
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
+def test_arrays_of_numpy_and_of_torch_have_the_same_results(name, seed, shape, scale, dtype):
+    """Also where passages do not exist, tokens are impossible, and numbers are large."""
+    rng = np.random.default_rng(seed)
+    scores = (scale * rng.standard_normal(shape)).astype(dtype)  # [..., k]
+    missing = rng.random(shape) < 0.3
+    missing[..., 0] = False
+    scores[missing] = -np.inf
+    log_p = (-scale * rng.random((*shape, 4))).astype(dtype)  # [..., k, T]
+    # A token may be impossible under a passage, but not under all of them.
+    log_p[..., 1:, :][rng.random((*shape[:-1], shape[-1] - 1, 4)) < 0.2] = -np.inf
+    formula = FORMULAS[name]
+    expected = formula(torch.from_numpy(scores), torch.from_numpy(log_p))
+    actual = formula(scores, log_p)
+    assert isinstance(actual, np.ndarray) or np.isscalar(actual)
+    assert actual.dtype == dtype
+    tolerance = 2e-5 if dtype == np.float32 else 1e-10
+    np.testing.assert_allclose(actual, expected.numpy(), rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.float16, np.float32])
+def test_a_prior_is_at_least_float32(dtype):
+    scores = np.array([3, 2, 2], dtype)
+    assert log_prior(scores).dtype == np.float32
+    assert log_prior(torch.from_numpy(scores)).dtype == torch.float32
+    expected = log_prior(torch.from_numpy(scores)).numpy()
+    np.testing.assert_allclose(log_prior(scores), expected, rtol=1e-6)

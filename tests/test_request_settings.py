@@ -160,6 +160,19 @@ def test_a_request_may_name_its_version_and_few_of_them_stay_open(store):
         rag.answer(QUESTIONS[0], version="v9")
 
 
+def test_a_version_that_is_read_stays_open_for_others_who_ask_for_it(store):
+    rag = make(store)
+    events = rag.events(QUESTIONS[0], version="v2")
+    next(events)
+    for version in ("v3", "v4"):
+        rag.answer(QUESTIONS[0], version=version)
+    (answer,) = rag.answer(QUESTIONS[0], version="v2")
+    assert answer.memory == "v2"
+    assert [memory.version for memory in store.opened].count("v2") == 1
+    events.close()
+    assert store.still_open() == ["v1", "v2", "v4"]
+
+
 def test_a_version_is_read_to_the_end_though_it_is_released(store):
     rag = make(store)
     events = rag.events(QUESTIONS[0], version="v2")
@@ -371,6 +384,7 @@ def test_times_are_those_of_the_stages_and_do_not_make_answers_unequal(store):
         "read": times.read,
         "decode": times.decode,
         "total": times.total,
+        "rewrite": 0.0,
     }
     *_, streamed = rag.events(QUESTIONS[0])
     assert streamed.timings.decode > 0

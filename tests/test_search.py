@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ragcore.config import RagConfig
-from ragcore.errors import QuestionError, StoreError
+from ragcore.errors import ConfigError, MetricError, QuestionError, StoreError
+from ragcore.evaluation.calibration import calibrate
+from ragcore.evaluation.choosing import make_metrics
+from ragcore.evaluation.running import evaluate
+from ragcore.memory.memory import Memory
+from ragcore.questions import LabelledQuestion
 from ragcore.rag import Rag
 from ragcore.store.store import Store
 from ragcore.types import Passage
@@ -140,3 +146,53 @@ def test_a_search_reads_one_version(store: Store) -> None:
     assert not faults
     assert seen
     assert expected["old"] != expected["new"]
+
+
+@pytest.fixture
+def searching(store: Store) -> Iterator[Rag]:
+    """A pipeline without a generator."""
+    memory = store.open("old", retriever=dense_part())
+    with Rag(memory, None, RagConfig(k=3), store=store, retriever=dense_part()) as rag:
+        yield rag
+
+
+def test_a_pipeline_without_a_generator_searches_and_swaps(store: Store, searching: Rag) -> None:
+    with make(store, temperature=1.0) as answering:
+        assert answering.can_answer
+        expected = answering.search(QUESTIONS)
+    assert not searching.can_answer
+    assert searching.search(QUESTIONS) == expected
+    searching.swap("new")
+    assert {result.memory for result in searching.search(QUESTIONS)} == {"new"}
+
+
+def test_a_pipeline_without_a_generator_says_so_before_it_searches(
+    searching: Rag, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def searched(*_: Any, **__: Any) -> None:
+        raise AssertionError("the memory was searched")
+
+    monkeypatch.setattr(Memory, "search", searched)
+    for ask in (
+        lambda: searching.answer(QUESTIONS),
+        lambda: list(searching.stream(QUESTIONS[0])),
+        lambda: searching.log_prob(QUESTIONS[:1], ["chad"]),
+        lambda: asyncio.run(searching.aanswer(QUESTIONS)),
+        lambda: calibrate(searching, QUESTIONS[:1], ["chad"]),
+    ):
+        with pytest.raises(ConfigError, match="this pipeline has no generator"):
+            ask()
+    errors = searching.answer_each(QUESTIONS)
+    assert [type(error) for error in errors] == [ConfigError] * 3
+
+
+def test_of_a_pipeline_without_a_generator_retrieval_is_measured(searching: Rag) -> None:
+    asked = [LabelledQuestion("who rules chad", passage_ids=("old:0",))]
+    report = evaluate(searching, asked, make_metrics(["mrr@2"]))
+    assert report.figures[0].value == 1.0
+    assert evaluate(searching, asked).figures, "the metrics of passages are the default"
+    with pytest.raises(MetricError, match="answers"):
+        evaluate(searching, asked, make_metrics(["exact_match"]))
+    with searching.memory.reading() as memory:
+        alone = evaluate(memory, asked, make_metrics(["mrr@2"]))
+    assert report == alone

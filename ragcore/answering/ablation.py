@@ -7,7 +7,8 @@ changes by a factor that the posterior gives, since p(z|x) p(y|x,z) = p(y|x) p(z
 
 where y is one token for RAG-Token, and the prefix so far for RAG-Sequence. So nothing is generated
 or scored again, and the result is what scoring the answer over these passages alone would give.
-With `rag.drop_below` p(y|x) is a lower bound, and so is p'(y|x); both have their dropped mass.
+With `rag.drop_below` p(y|x) is a lower bound, and so is p'(y|x); both have their dropped mass. The
+same holds for a generator of tier `top`.
 
 Knows answers with their candidates; knows nothing of memories or searching.
 """
@@ -16,20 +17,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
+import numpy as np
 
 from ragcore.answering.confidence import with_confidence
-from ragcore.answering.evidence import Retrieved, make_answer
+from ragcore.answering.evidence import Retrieved, answer_of, make_answer
 from ragcore.config import RagConfig
-from ragcore.contracts import Generator
-from ragcore.decoding.abstention import Conditioned
-from ragcore.decoding.beam import Hypothesis, Step
+from ragcore.contracts import AnyGenerator, gives_steps
 from ragcore.decoding.dropping import DroppedAtFirst
-from ragcore.decoding.question_prior import QuestionPrior
-from ragcore.errors import QuestionError
+from ragcore.decoding.hypotheses import Hypothesis, Step
+from ragcore.errors import QuestionError, UnsupportedOperation
 from ragcore.marginalization import Marginal
 from ragcore.types import Answer, Candidate
 
@@ -69,7 +68,7 @@ class Without:
 
 
 def without(
-    answer: Answer, passage_ids: Sequence[str], generator: Generator, config: RagConfig
+    answer: Answer, passage_ids: Sequence[str], generator: AnyGenerator, config: RagConfig
 ) -> Without:
     """Leave passages out of an answer; see `Rag.without`.
 
@@ -81,7 +80,14 @@ def without(
 
     Raises:
         QuestionError: a passage is not among the answer's evidence, or none would remain.
+        UnsupportedOperation: the answer has no log p.
     """
+    if answer.log_prob is None:
+        raise UnsupportedOperation(
+            f"passages cannot be left out of the answer to {answer.question!r}: it has no log p "
+            f"(tier {answer.tier!r}), from which it is computed without them; ask a generator of "
+            "tier steps or score"
+        )
     remaining = _remaining(answer, passage_ids)
     # A request may have set another formula than the pipeline's.
     marginalize = answer.marginalize or config.marginalize
@@ -92,9 +98,11 @@ def without(
         (
             (hypothesis, candidate)
             for hypothesis, candidate in zip(hypotheses, answer.candidates, strict=True)
-            if not config.grounded or any(candidate.spans[z] for z in remaining)
+            if (not config.grounded or any(candidate.spans[z] for z in remaining))
+            # No top of the remaining passages may have a token of it.
+            and (not candidate.slack or hypothesis.log_prob > -math.inf)
         ),
-        key=lambda pair: pair[0].score(config.length_penalty),
+        key=lambda pair: pair[0].score(config.length_penalty, config.repetition_penalty),
         reverse=True,
     )
     if config.abstain is not None and answer.abstention is not None:
@@ -108,6 +116,7 @@ def without(
     if ranked:
         winner = _answer(answer, ranked, remaining, generator, marginalize)
         winner = with_confidence(winner, config.confidence)
+        winner = replace(winner, rewritten_question=answer.rewritten_question)
     same = hypotheses[0]
     return Without(tuple(passage_ids), same.log_prob, winner, len(hypotheses), same.dropped_mass)
 
@@ -136,8 +145,10 @@ def _renormalized(
     """Compute a candidate's probability over the remaining passages, by the formula above."""
     prior = sum(candidate.priors[z] for z in remaining)  # Σ_z p(z|x)
     steps, log_factor_before = [], 0.0
-    rows = zip(candidate.token_ids, candidate.token_log_probs, candidate.posteriors, strict=True)
-    for token, log_prob, posterior in rows:
+    rows = zip(candidate.token_log_probs, candidate.posteriors, strict=True)
+    # Tokens without ids are numbered.
+    tokens = candidate.token_ids or range(len(candidate.token_log_probs))
+    for token, (log_prob, posterior) in zip(tokens, rows, strict=True):
         weights = [posterior[z] for z in remaining]
         total = sum(weights)  # Σ_z p(z|x,y)
         # Where no remaining passage allows a step, it and all after it have probability 0.
@@ -156,6 +167,7 @@ def _renormalized(
         sum(step.log_prob for step in steps),
         finished=True,
         dropped_mass=_dropped_mass(candidate, remaining, steps, marginalize),
+        draws=candidate.draws,
     )
 
 
@@ -166,6 +178,8 @@ def _dropped_mass(
     prior = sum(candidate.priors[z] for z in remaining)  # Σ_z p(z|x)
     if not candidate.dropped_mass or not prior:
         return 0.0
+    if candidate.slack and marginalize == "token":
+        return _slack_mass(candidate, remaining, steps)
     if marginalize == "sequence":
         # Part of it may be that of passages that are left out; it is a bound all the same.
         return min(1.0, candidate.dropped_mass / prior)
@@ -177,38 +191,83 @@ def _dropped_mass(
     return bound.mass
 
 
+def _slack_mass(candidate: Candidate, remaining: Sequence[int], steps: Sequence[Step]) -> float:
+    """Bound what tokens outside the tops would add to the probability over the remaining ones."""
+    weights = [candidate.priors[z] for z in remaining]
+    log_lower = log_upper = 0.0
+    for step, slack in zip(steps, candidate.slack, strict=True):
+        # Σ_z p(z|x) slack_z / Σ_z p(z|x), over the remaining passages.
+        shares = [weight * slack[z] for weight, z in zip(weights, remaining, strict=True)]
+        upper = min(1.0, math.exp(step.log_prob) + math.fsum(shares) / math.fsum(weights))
+        log_lower += step.log_prob
+        log_upper += math.log(upper) if upper else -math.inf
+    return max(0.0, math.exp(log_upper) - math.exp(log_lower))
+
+
 def _answer(
     answer: Answer,
     ranked: Sequence[tuple[Hypothesis, Candidate]],
     remaining: Sequence[int],
-    generator: Generator,
+    generator: AnyGenerator,
     marginalize: Marginal,
 ) -> Answer:
     """Make the best of the hypotheses an answer from the remaining passages."""
     evidence = [answer.evidence[z] for z in remaining]
     candidate = ranked[0][1]
-    priors = torch.tensor([candidate.priors[z] for z in remaining], dtype=torch.float64)  # [k']
-    log_prior = torch.log(priors / priors.sum())  # [k']
+    priors = np.array([candidate.priors[z] for z in remaining])  # [k']
+    priors /= priors.sum()
+    with np.errstate(divide="ignore"):
+        # A prior may have been too small for its number.
+        log_prior = np.log(priors).astype(np.float32)  # [k']
+    retrieved = Retrieved(
+        answer.question,
+        [hit.passage for hit in evidence],
+        [hit.score for hit in evidence],
+        log_prior,
+    )
+    # A reader has seen these numbers with the passages.
+    numbers = tuple(answer.evidence_numbers()[z] for z in remaining)
+    abstains = candidate is answer.abstention
+    if not gives_steps(generator):
+        return answer_of(
+            generator,
+            retrieved,
+            [_over(remaining, priors.tolist(), each, hypothesis) for hypothesis, each in ranked],
+            marginalize,
+            answer.memory,
+            abstains=abstains,
+            numbers=numbers,
+        )
     spans = {
         hypothesis.tokens: [candidate.spans[z] for z in remaining]
         for hypothesis, candidate in ranked
     }
+    texts = {hypothesis.tokens: candidate.text for hypothesis, candidate in ranked}
     return make_answer(
         generator,
         marginalize,
-        Retrieved(
-            answer.question,
-            [hit.passage for hit in evidence],
-            [hit.score for hit in evidence],
-            log_prior,
-        ),
-        Conditioned(
-            QuestionPrior(torch.arange(len(remaining)), log_prior),
-            abstains=candidate is answer.abstention,
-        ),
+        retrieved,
+        priors.tolist(),
         [hypothesis for hypothesis, _ in ranked],
         answer.memory,
-        lambda tokens: spans[tuple(tokens)],
-        # A reader has seen these numbers with the passages.
-        tuple(answer.evidence_numbers()[z] for z in remaining),
+        abstains=abstains,
+        spans=lambda tokens: spans[tuple(tokens)],
+        numbers=numbers,
+        # A request may have stop strings of its own.
+        text_of=lambda tokens: texts[tuple(tokens)],
+    )
+
+
+def _over(
+    remaining: Sequence[int], priors: Sequence[float], candidate: Candidate, hypothesis: Hypothesis
+) -> Candidate:
+    """Return a candidate with its probability over the remaining passages."""
+    return replace(
+        candidate,
+        token_log_probs=tuple(step.log_prob for step in hypothesis.steps),
+        priors=tuple(priors),
+        posteriors=tuple(step.posterior for step in hypothesis.steps),
+        spans=tuple(candidate.spans[z] for z in remaining),
+        dropped_mass=hypothesis.dropped_mass,
+        slack=tuple(tuple(row[z] for z in remaining) for row in candidate.slack),
     )

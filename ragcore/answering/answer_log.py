@@ -34,7 +34,7 @@ def log_answer(answer: Answer) -> None:
             version=answer.memory,
             passages=passages,
             question_characters=len(answer.question),
-            answer_tokens=len(answer.token_ids),
+            answer_tokens=answer.token_count,
             log_prob=answer.log_prob,
             abstains=answer.abstains,
             timings=asdict(timings) if timings else None,

@@ -1,6 +1,7 @@
-"""Answer questions with a generator: read the retrieved passages, condition, decode, score.
+"""Answer by log-probs of each token: read the retrieved passages, condition, decode, score.
 
-Knows generators and priors; knows nothing of memories: `retrieve.py` retrieves before, and
+For generators of the tier `steps`; `choose.py` imports this module, and with it torch, when there
+is one. Knows generators and priors; knows nothing of memories: `retrieve.py` retrieves before, and
 `rag.py` handles requests.
 """
 
@@ -15,17 +16,20 @@ import torch
 from ragcore.answering.confidence import with_confidence
 from ragcore.answering.evidence import Retrieved, make_answer
 from ragcore.answering.reading import read_passages
+from ragcore.answering.stop_strings import StopStrings
 from ragcore.answering.stopwatch import Stopwatch
-from ragcore.answering.streaming import TextStream, common_prefix, generated_prefix
+from ragcore.answering.streaming import TextStream, common_prefix
 from ragcore.config import RagConfig
 from ragcore.contracts import Generator, Read, WordGenerator, supports
 from ragcore.decoding.abstention import Conditioned, condition
-from ragcore.decoding.beam import BeamSearch, Hypothesis
+from ragcore.decoding.beam import BeamSearch
 from ragcore.decoding.grounding import Grounding
+from ragcore.decoding.hypotheses import Hypothesis
 from ragcore.decoding.question_prior import QuestionPrior
 from ragcore.decoding.rules import DecodingOptions
+from ragcore.decoding.sampling import Sampling, SamplingOptions, chances
 from ragcore.decoding.scoring import score_hypotheses
-from ragcore.decoding.sequence import RagSequence, fast, thorough
+from ragcore.decoding.sequence import RagSequence, fast, per_passage, thorough
 from ragcore.decoding.token import RagToken
 from ragcore.errors import UnsupportedOperation
 from ragcore.types import Answer, Correction, Token
@@ -73,6 +77,7 @@ class Answerer:
         self.generator = generator
         self.config = config
         self._check = check
+        self._stop = StopStrings(generator, config.stop)
         self._word_generator: WordGenerator | None = None
         if config.grounded:
             if not supports(generator, WordGenerator):
@@ -145,7 +150,7 @@ class Answerer:
                 sent += 1
                 tokens = [step.token for step in steps[:sent]]
                 if sent == len(steps) and answer is not None:
-                    part = text.rest(answer.text, self.generator.decode_tokens(tokens))
+                    part = text.rest(answer.text, self._stop.text(tokens))
                 else:
                     part = text.next(tokens)
                 yield Token(part, steps[sent - 1].log_prob, steps[sent - 1].posterior)
@@ -206,9 +211,21 @@ class Answerer:
         if not questions:
             return []
         if self.config.marginalize == "sequence" and self.config.decode != "joint":
-            decode = thorough if self.config.decode == "thorough" else fast
             priors = [question.conditioned.prior for question in questions]
             groundings = [question.grounding for question in questions]
+            if (sampling := self._sampling()) is not None:
+                return per_passage(
+                    self.generator,
+                    read,
+                    priors,
+                    self._options(),
+                    sampling,
+                    [chances(sampling, question.retrieved.question) for question in questions],
+                    groundings,
+                    drop_below=self.config.drop_below,
+                    check=self._check,
+                )
+            decode = thorough if self.config.decode == "thorough" else fast
             return decode(
                 self.generator,
                 read,
@@ -220,32 +237,51 @@ class Answerer:
             )
         return self._search(read, questions).run()
 
-    def _search(self, read: Read, questions: Sequence[_OpenQuestion]) -> BeamSearch:
-        """Begin one beam search over prefixes, by RAG-Token or by joint RAG-Sequence."""
+    def _search(self, read: Read, questions: Sequence[_OpenQuestion]) -> BeamSearch | Sampling:
+        """Begin to search, or to draw, over prefixes, by RAG-Token or by joint RAG-Sequence."""
         model = RagToken if self.config.marginalize == "token" else RagSequence
         priors = [question.conditioned.prior for question in questions]
         groundings = [question.grounding for question in questions]
         prefixes = model(self.generator, read, priors, drop_below=self.config.drop_below)
-        return BeamSearch(prefixes, self._options(), groundings, self._check)
+        sampling = self._sampling()
+        if sampling is None:
+            return BeamSearch(prefixes, self._options(), groundings, self._check)
+        draws = [
+            dict(enumerate(chances(sampling, question.retrieved.question)))
+            for question in questions
+        ]
+        return Sampling(prefixes, self._options(), sampling, draws, groundings, self._check)
+
+    def _sampling(self) -> SamplingOptions | None:
+        """Return how answers are drawn; None where they are searched for."""
+        sample = self.config.sample
+        if sample is None or not sample.temperature:
+            return None
+        return SamplingOptions(
+            sample.temperature, sample.top_p, sample.top_k, sample.n, sample.seed
+        )
 
     def _answer(self, question: _OpenQuestion, version: str) -> Answer:
-        grounding = question.grounding
+        grounding, conditioned = question.grounding, question.conditioned
         answer = make_answer(
             self.generator,
             self.config.marginalize,
             question.retrieved,
-            question.conditioned,
+            conditioned.prior.log_prior.exp().tolist(),
             question.hypotheses,
             version,
-            grounding.spans if grounding else None,
+            abstention=conditioned.abstention,
+            abstains=conditioned.abstains,
+            spans=grounding.spans if grounding else None,
+            text_of=self._stop.text,
         )
         return with_confidence(answer, self.config.confidence)
 
     def _prefix_decoder(self, question: _OpenQuestion) -> Callable[[Sequence[int]], str]:
         """Return what decodes the first tokens of an answer to text that cannot change."""
-        grounding, generator = question.grounding, self.generator
+        grounding = question.grounding
         if grounding is None or question.conditioned.abstains:
-            return lambda tokens: generated_prefix(generator, tokens)
+            return self._stop.settled
         texts = [passage.text for passage in question.retrieved.passages]
         return lambda tokens: common_prefix(
             [texts[passage][start:end] for passage, start, end in grounding.beginnings(tokens)]
@@ -275,9 +311,11 @@ class Answerer:
             max_new_tokens=config.max_new_tokens,
             min_new_tokens=config.min_new_tokens,
             length_penalty=config.length_penalty,
+            repetition_penalty=config.repetition_penalty,
             no_repeat_ngram=config.no_repeat_ngram,
             forced_bos_token_id=generator.forced_bos_token_id,
             banned_openings=self._banned(),
+            stops=self._stop.end if self._stop else None,
         )
 
     def _banned(self) -> frozenset[tuple[int, ...]]:

@@ -1,23 +1,34 @@
 """Turn hypotheses into what a caller receives: an `Answer` with its evidence.
 
-Knows hypotheses and passages; knows nothing of memories, searching or configs.
+Knows hypotheses and passages, and is imported without torch; knows nothing of memories, searching
+or configs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import nan
 
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
 
 from ragcore.answering.spelling import surface_form
-from ragcore.contracts import Generator, weights_dtype
-from ragcore.decoding.abstention import Conditioned
-from ragcore.decoding.beam import Hypothesis
+from ragcore.contracts import AnyGenerator, Generator, gives_steps, tier_of, weights_dtype
+from ragcore.decoding.hypotheses import Hypothesis
 from ragcore.marginalization import Marginal
+from ragcore.tiers import Usage
 from ragcore.types import Answer, Candidate, Evidence, Passage
 
-__all__ = ["Retrieved", "Spans", "make_answer"]
+__all__ = [
+    "Retrieved",
+    "Spans",
+    "answer_of",
+    "evidence_of",
+    "make_answer",
+    "sample_answers",
+    "spelled",
+]
 
 Spans = Callable[[Sequence[int]], Sequence[Sequence[tuple[int, int]]]]
 """Maps an answer's tokens to where it occurs in each passage: character offsets [start, end)."""
@@ -41,7 +52,7 @@ class Retrieved:
     question: str
     passages: list[Passage]
     scores: list[float]
-    log_prior: Tensor
+    log_prior: npt.NDArray[np.float32]
     missing: int = 0
     filter_notes: tuple[str, ...] = ()
 
@@ -50,11 +61,15 @@ def make_answer(
     generator: Generator,
     marginalize: Marginal,
     retrieved: Retrieved,
-    conditioned: Conditioned,
+    priors: Sequence[float],
     hypotheses: Sequence[Hypothesis],
     version: str,
+    *,
+    abstention: Hypothesis | None = None,
+    abstains: bool = False,
     spans: Spans | None = None,
     numbers: tuple[int, ...] = (),
+    text_of: Callable[[Sequence[int]], str] | None = None,
 ) -> Answer:
     """Make an answer of the hypothesis that won.
 
@@ -62,49 +77,40 @@ def make_answer(
         generator: decodes its tokens to text.
         marginalize: decides what a passage's posterior is; see `Evidence`.
         retrieved: the question and its passages.
-        conditioned: the prior that was decoded over, and the abstention if there is one.
+        priors: [max(k, 1)], the prior that was decoded over.
         hypotheses: the hypotheses of the search, best first; at least one.
         version: the version of the memory.
+        abstention: the abstaining answer; None where no answer is the abstaining one.
+        abstains: whether it is the question's answer.
         spans: where an answer occurs in each passage; None where answers are not grounded.
         numbers: as `Answer.numbers`.
+        text_of: returns the text of an answer's tokens; the generator where None.
 
     Raises:
         ComponentError: the generator's `dtype` is not text.
     """
-    log_prior = conditioned.prior.log_prior
-    candidates = [
-        _candidate(generator, hypothesis, log_prior, retrieved, spans) for hypothesis in hypotheses
-    ]
-    unknown = conditioned.abstention
-    best = candidates[0]
-    if marginalize == "token":
-        # The mean over the answer's tokens.
-        columns = zip(*best.posteriors, strict=True)  # [k] columns of T tokens
-        posterior = [sum(column) / len(best.posteriors) for column in columns]
-    else:
-        # After the last token: p(z|x,y).
-        posterior = list(best.posteriors[-1])
-    evidence = tuple(
-        Evidence(*fields)
-        for fields in zip(
-            retrieved.passages, retrieved.scores, best.priors, posterior, best.spans, strict=True
-        )
+    text_of = text_of or generator.decode_tokens
+    candidates = tuple(
+        _candidate(text_of, hypothesis, priors, retrieved, spans) for hypothesis in hypotheses
     )
+    unconditioned = np.exp(retrieved.log_prior).tolist()
+    best = candidates[0]
+    evidence = evidence_of(retrieved, best, marginalize)
     return Answer(
         question=retrieved.question,
-        text=_text(generator, best.token_ids, evidence),
+        text=_text(generator, best.text, evidence),
         log_prob=hypotheses[0].log_prob,
         evidence=evidence,
         memory=version,
-        tokens=tuple(generator.decode_tokens([token]) for token in best.token_ids),
+        tokens=_token_texts(generator, best.token_ids),
         token_posteriors=best.posteriors,
         token_ids=best.token_ids,
-        candidates=tuple(candidates),
-        abstention=_candidate(generator, unknown, retrieved.log_prior, retrieved, None)
-        if unknown
+        candidates=candidates,
+        abstention=_candidate(generator.decode_tokens, abstention, unconditioned, retrieved, None)
+        if abstention
         else None,
         marginalize=marginalize,
-        abstains=conditioned.abstains,
+        abstains=abstains,
         missing_passages=retrieved.missing,
         dtype=weights_dtype(generator),
         dropped_mass=best.dropped_mass,
@@ -113,10 +119,132 @@ def make_answer(
     )
 
 
+def answer_of(
+    generator: AnyGenerator,
+    retrieved: Retrieved,
+    candidates: Sequence[Candidate],
+    marginalize: Marginal,
+    version: str,
+    *,
+    abstention: Candidate | None = None,
+    abstains: bool = False,
+    numbers: tuple[int, ...] = (),
+    usage: Usage | None = None,
+) -> Answer:
+    """Make an answer of the best of its candidates, which have their own texts and tokens.
+
+    Args:
+        generator: wrote them.
+        retrieved: the question and its passages.
+        candidates: best first; at least one.
+        marginalize: decides what a passage's posterior is; see `Evidence`.
+        version: the version of the memory.
+        abstention: the abstaining answer; None where no answer is the abstaining one.
+        abstains: whether it is the question's answer.
+        numbers: as `Answer.numbers`.
+        usage: as `Answer.usage`.
+    """
+    best = candidates[0]
+    evidence = evidence_of(retrieved, best, marginalize)
+    return Answer(
+        question=retrieved.question,
+        text=spelled(generator, best.text, evidence),
+        log_prob=best.log_prob,
+        evidence=evidence,
+        memory=version,
+        tokens=best.tokens,
+        token_posteriors=best.posteriors,
+        token_ids=best.token_ids,
+        candidates=tuple(candidates),
+        abstention=abstention,
+        marginalize=marginalize,
+        abstains=abstains,
+        missing_passages=retrieved.missing,
+        dtype=weights_dtype(generator),
+        dropped_mass=best.dropped_mass,
+        filter_notes=retrieved.filter_notes,
+        numbers=numbers,
+        tier=tier_of(generator),
+        usage=usage,
+    )
+
+
+def evidence_of(
+    retrieved: Retrieved, candidate: Candidate, marginalize: Marginal
+) -> tuple[Evidence, ...]:
+    """Return the passages with the prior and the posterior that they have for a candidate."""
+    posterior = _posterior(candidate, marginalize)
+    return tuple(
+        Evidence(*fields)
+        for fields in zip(
+            retrieved.passages,
+            retrieved.scores,
+            candidate.priors,
+            posterior,
+            candidate.spans,
+            strict=True,
+        )
+    )
+
+
+def sample_answers(answer: Answer, generator: AnyGenerator) -> list[Answer]:
+    """Return each draw of an answer that was sampled as an answer of its own, in order.
+
+    The first candidate is the answer itself, as it is. The others have their own text, log p and
+    posterior, and are not spelled as in a passage.
+
+    Args:
+        answer: with `rag.sample`; of any other, the answer alone is returned.
+        generator: the one that answered.
+    """
+    if not answer.samples or not gives_steps(generator):
+        return [answer]
+    by_draw: dict[int, Answer] = {}
+    for candidate in answer.candidates:
+        of_candidate = answer
+        if candidate is not answer.candidates[0]:
+            posterior = _posterior(candidate, answer.marginalize or "token")
+            spread = zip(answer.evidence, posterior, candidate.spans, strict=True)
+            of_candidate = replace(
+                answer,
+                text=candidate.text,
+                log_prob=candidate.log_prob,
+                evidence=tuple(
+                    replace(evidence, posterior=share, spans=spans)
+                    for evidence, share, spans in spread
+                ),
+                tokens=_token_texts(generator, candidate.token_ids),
+                token_posteriors=candidate.posteriors,
+                token_ids=candidate.token_ids,
+                candidates=(candidate,),
+                dropped_mass=candidate.dropped_mass,
+                # Stands for the probability that the model gives it.
+                confidence=nan,
+                withheld=False,
+            )
+        by_draw |= dict.fromkeys(candidate.draws, of_candidate)
+    return [by_draw[draw] for draw in sorted(by_draw)]
+
+
+def _token_texts(generator: Generator, token_ids: Sequence[int]) -> tuple[str, ...]:
+    return tuple(generator.decode_tokens([token]) for token in token_ids)
+
+
+def _posterior(candidate: Candidate, marginalize: Marginal) -> list[float]:
+    """Compute what `Evidence.posterior` is by a candidate."""
+    posteriors = candidate.posteriors
+    if marginalize == "token":
+        # The mean over the answer's tokens.
+        columns = zip(*posteriors, strict=True)  # [k] columns of T tokens
+        return [sum(column) / len(posteriors) for column in columns]
+    # After the last token: p(z|x,y).
+    return list(posteriors[-1])
+
+
 def _candidate(
-    generator: Generator,
+    text_of: Callable[[Sequence[int]], str],
     hypothesis: Hypothesis,
-    log_prior: Tensor,
+    priors: Sequence[float],
     retrieved: Retrieved,
     spans: Spans | None,
 ) -> Candidate:
@@ -125,22 +253,32 @@ def _candidate(
     return Candidate(
         token_ids=hypothesis.tokens,
         token_log_probs=tuple(step.log_prob for step in steps),
-        priors=tuple(log_prior.exp().tolist()) if passages else (),
+        priors=tuple(priors) if passages else (),
         posteriors=tuple(step.posterior if passages else () for step in steps),
         spans=tuple(map(tuple, spans(hypothesis.tokens))) if spans else ((),) * len(passages),
-        text=generator.decode_tokens(hypothesis.tokens),
+        text=text_of(hypothesis.tokens),
         dropped_mass=hypothesis.dropped_mass,
+        draws=hypothesis.draws,
     )
 
 
-def _text(generator: Generator, tokens: Sequence[int], evidence: Sequence[Evidence]) -> str:
-    """Spell the answer as the passage of highest posterior that contains it does."""
-    supporting = sorted(evidence, key=lambda hit: hit.posterior or 0.0, reverse=True)
-    for hit in supporting:
+def _text(generator: Generator, text: str, evidence: Sequence[Evidence]) -> str:
+    """Spell the answer's text as the passage of highest posterior that contains it does."""
+    for hit in sorted(evidence, key=_support, reverse=True):
         if hit.spans:
             start, end = hit.spans[0]
             return hit.passage.text[start:end]
-    text = generator.decode_tokens(tokens)
+    return spelled(generator, text, evidence)
+
+
+def spelled(generator: AnyGenerator, text: str, evidence: Sequence[Evidence]) -> str:
+    """Spell an uncased generator's text as the passage that it rests on most does."""
     if "uncased" not in generator.capabilities:
         return text
+    supporting = sorted(evidence, key=_support, reverse=True)
     return surface_form(text, (hit.passage.text for hit in supporting)) or text
+
+
+def _support(hit: Evidence) -> float:
+    """Return how much an answer rests on a passage: by its prior where no posterior is known."""
+    return hit.prior if hit.posterior is None else hit.posterior

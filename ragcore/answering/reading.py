@@ -36,7 +36,9 @@ def read_passages(
         question_passages: list[Passage | None] = [*question.passages] or [None]
         begin, end = len(passages), len(passages) + len(question_passages)
         pairs = torch.arange(begin, end, device=generator.device)  # [k]
-        priors.append(QuestionPrior(pairs, question.log_prior.to(generator.device)))
+        # From here on the prior is a tensor, where the generator computes.
+        log_prior = torch.from_numpy(question.log_prior).to(generator.device)  # [k]
+        priors.append(QuestionPrior(pairs, log_prior))
         passages.extend(question_passages)
         questions.extend([question.question] * len(question_passages))
     return generator.read(questions, passages), priors

@@ -6,14 +6,15 @@ file is checked; knows nothing of memories or generators.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from reprlib import repr as clipped
 from typing import Any, Final, Literal, TypedDict
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
+from ragcore.answering.conversation import Turn, read_history
 from ragcore.answering.searching import Where
 from ragcore.config import RagConfig
 from ragcore.config.hints import AcceptedValues, hint_of
@@ -70,11 +71,21 @@ class AnswerSettings(ScoreSettings, total=False):
         beams: as `rag.beams`, for this request.
         max_new_tokens: as `rag.max_new_tokens`, for this request.
         decode: as `rag.decode`, for this request; without effect on RAG-Token and on streams.
+        sample: as `rag.sample`, for this request: keys that are left out are as in the pipeline.
+            A temperature of 0 draws nothing.
+        stop: as `rag.stop`, for this request; one string counts as one.
+        repetition_penalty: as `rag.repetition_penalty`, for this request.
+        history: the turns of the conversation before the question, oldest first. Without
+            `rag.rewrite` it has no effect: the question is searched for as it is asked.
     """
 
     beams: int | None
     max_new_tokens: int | None
     decode: Literal["thorough", "fast", "joint"] | None
+    sample: Mapping[str, float] | None
+    stop: str | Sequence[str] | None
+    repetition_penalty: float | None
+    history: Sequence[Turn | Mapping[str, str]] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +109,7 @@ class CheckedSettings:
         config: the section `rag`, changed as the request says.
         where: as in `SearchSettings`.
         version: as in `SearchSettings`.
+        history: the turns before the question, oldest first; none where nothing is made of them.
         stop: ends the request.
         key: equal for requests that may be answered in one batch.
     """
@@ -105,11 +117,12 @@ class CheckedSettings:
     config: RagConfig
     where: Where
     version: str | None
+    history: tuple[Turn, ...]
     stop: Stop
     key: tuple[object, ...]
 
 
-_NOT_IN_CONFIG: Final = tuple(SearchSettings.__annotations__)
+_NOT_IN_CONFIG: Final = (*SearchSettings.__annotations__, "history")
 
 
 def checked_settings(
@@ -137,21 +150,27 @@ def checked_settings(
         for name, value in present.items()
         if name in known and name not in _NOT_IN_CONFIG
     }
-    faults += _faults_outside(present)
+    if isinstance(changes.get("stop"), str):
+        changes["stop"] = [changes["stop"]]
+    history, history_faults = read_history(present.get("history", ()))
+    faults += [*_faults_outside(present), *history_faults]
     changed = config
     if changes:
         faults += _mistyped(changes)
     if changes and not faults:
         fields = {name: getattr(config, name) for name in RagConfig.model_fields} | changes
+        if "sample" in changes and config.sample is not None:
+            fields["sample"] = config.sample.model_dump() | changes["sample"]
         try:
             changed = RagConfig.model_validate(fields)
         except ValidationError as error:
             faults += [
-                _fault(detail, changes)
-                for detail in error.errors(include_url=False, include_context=True)
+                _fault(detail) for detail in error.errors(include_url=False, include_context=True)
             ]
     if faults:
         raise ConfigError("settings of this request: " + "; ".join(faults))
+    if changed.rewrite is None:
+        history = ()
     where = present.get("where")
     if where is not None:
         read_where(where)
@@ -159,9 +178,15 @@ def checked_settings(
         changed,
         where,
         present.get("version"),
+        history,
         Stop(present.get("timeout"), present.get("cancellation")),
         # Python takes 1 and True for equal, a filter does not.
-        (*sorted(changes.items()), repr(where), present.get("version")),
+        (
+            *((name, repr(changes[name])) for name in sorted(changes)),
+            repr(where),
+            present.get("version"),
+            history,
+        ),
     )
 
 
@@ -196,19 +221,33 @@ def _is_duration(value: object) -> bool:
     )
 
 
-def _mistyped(changes: Mapping[str, Any]) -> list[str]:
+def _mistyped(
+    changes: Mapping[str, Any], model: type[BaseModel] = RagConfig, within: str = ""
+) -> list[str]:
     """Return which values are of a type that a pipeline file may not have, such as "5" for 5."""
     faults: list[str] = []
     for name, value in changes.items():
-        accepted = AcceptedValues.of([hint_of(RagConfig.model_fields[name])])
-        if not accepted.allows_scalar(value):
-            faults.append(f"{name}: expected {accepted.words()}, found {clipped(value)}")
+        if name not in model.model_fields:
+            # The check of the whole section names it.
+            continue
+        accepted = AcceptedValues.of([hint_of(model.model_fields[name])])
+        if isinstance(value, Mapping) and accepted.models:
+            faults += _mistyped(value, accepted.models[0], f"{within}{name}.")
+        elif isinstance(value, list | tuple) and accepted.items:
+            items = AcceptedValues.of(accepted.items)
+            faults += [
+                f"{within}{name}.{number}: expected {items.words()}, found {clipped(item)}"
+                for number, item in enumerate(value)
+                if not items.allows_scalar(item)
+            ]
+        elif not accepted.allows_scalar(value):
+            faults.append(f"{within}{name}: expected {accepted.words()}, found {clipped(value)}")
     return faults
 
 
-def _fault(detail: Any, changes: Mapping[str, Any]) -> str:
+def _fault(detail: Any) -> str:
     """Say one of pydantic's errors; a check of the whole section names its keys itself."""
-    name = str(detail["loc"][0]) if detail["loc"] else None
-    if name is None:
+    if not detail["loc"]:
         return reason(detail)
-    return f"{name}: {reason(detail)}, found {clipped(changes.get(name))}"
+    name = ".".join(map(str, detail["loc"]))
+    return f"{name}: {reason(detail)}, found {clipped(detail['input'])}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import torch
+import numpy as np
 
 from ragcore.answering.evidence import Retrieved
 from ragcore.answering.searching import Where, search
@@ -70,7 +70,7 @@ def with_prior(
 ) -> Retrieved:
     """Compute the prior of k passages that were found, by their scores [k], best first."""
     # Without any hit the generator answers alone, with prior 1.
-    prior = log_prior(torch.tensor(list(scores) or [0.0]), temperature)  # [max(k, 1)]
+    prior = log_prior(np.array(list(scores) or [0.0], np.float32), temperature)  # [max(k, 1)]
     return Retrieved(question, list(passages), list(scores), prior)
 
 

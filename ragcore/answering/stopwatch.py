@@ -15,7 +15,7 @@ from ragcore.types import Timings
 
 __all__ = ["Stage", "Stopwatch"]
 
-Stage = Literal["search", "read", "decode", "score"]
+Stage = Literal["rewrite", "search", "read", "decode", "score"]
 """What is timed of a request; opening a version is timed too, as "open", by live/served.py."""
 
 
@@ -66,4 +66,5 @@ class Stopwatch:
             seconds.get("read", 0.0),
             seconds.get("decode", 0.0),
             time.perf_counter() - self._began,
+            seconds.get("rewrite", 0.0),
         )

@@ -7,11 +7,12 @@ so each token brings the text that no later token can change, and the last one b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ragcore.contracts import Generator
+from ragcore.types import Answer, Correction, Token
 
-__all__ = ["TextStream", "common_prefix", "generated_prefix"]
+__all__ = ["TextStream", "common_prefix", "generated_prefix", "joined_tokens", "tokens_of"]
 
 _INCOMPLETE = "\ufffd"
 """What decoders write for a character of which some bytes are still missing."""
@@ -65,6 +66,32 @@ def generated_prefix(generator: Generator, tokens: Sequence[int]) -> str:
     text: str = decode(tokens)
     # White space at the end is stripped only where the answer ends there.
     return text.rstrip(_INCOMPLETE).rstrip()
+
+
+def joined_tokens(tokens: Sequence[str]) -> str:
+    """Join the texts of an answer's first tokens to the text that no further token changes."""
+    # White space at its ends is not part of an answer.
+    return "".join(tokens).rstrip(_INCOMPLETE).strip()
+
+
+def tokens_of(answer: Answer) -> Iterator[Token | Correction]:
+    """Yield an answer that is known whole as the tokens of a stream.
+
+    An answer without tokens is one token. Where the tokens' texts do not join to the answer's, as
+    those of some tokenizers, the last token has the whole text.
+    """
+    if not answer.tokens:
+        yield Token(answer.text, None, ())
+        return
+    joins = joined_tokens(answer.tokens) == answer.text
+    stream = TextStream(lambda ends: joined_tokens(answer.tokens[: len(ends)]) if joins else "")
+    log_probs = answer.candidates[0].token_log_probs
+    last = len(answer.tokens)
+    for end, (log_prob, posterior) in enumerate(
+        zip(log_probs, answer.token_posteriors, strict=True), 1
+    ):
+        text = stream.rest(answer.text, answer.text) if end == last else stream.next(range(end))
+        yield Token(text, log_prob, posterior)
 
 
 def common_prefix(texts: Sequence[str]) -> str:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ragcore.cli.arguments import OverridesArgument, PipelineArgument
 from ragcore.cli.asking import check_one_question, filter_notes_unlogged, questions_of
+from ragcore.cli.outputs import check_file
 from ragcore.views.output import print_json
+
+if TYPE_CHECKING:
+    from ragcore.answering.ablation import Without
+    from ragcore.types import Answer
 
 __all__ = ["app"]
 
@@ -40,39 +46,62 @@ def ask(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per line, with all evidence.")
     ] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write the answers to an HTML page of one file."),
+    ] = None,
 ) -> None:
     """Answer questions: print the answer, log p, and the numbered passages it is based on."""
     from ragcore.errors import QuestionError
     from ragcore.filters.expressions import where_from_json
     from ragcore.rag import load
-    from ragcore.views.answer import answer_view, sources_view, without_view
+    from ragcore.views.answer import sources_view
     from ragcore.views.console import print_view
+    from ragcore.views.page import write_page
 
     check_one_question(overrides or ())
     if sources and without:
         raise QuestionError(
             "--sources with --without: sources alone show no probabilities; leave one of them out"
         )
+    if html is not None:
+        # Checked before the generator is loaded and all questions are answered.
+        check_file("--html", html)
     allowed = None if where is None else where_from_json(where)
     # A list of sources has no room for notes on the filter.
     printed = nullcontext() if sources and as_json else filter_notes_unlogged()
+    answers: list[Answer] = []
+    withouts: list[list[Without]] = []
     with printed, load(pipeline, *(overrides or ())) as rag:
         for text in questions_of(question):
             (answer,) = rag.answer(text, where=allowed)
-            if sources:
-                if as_json:
-                    print_json([citation.to_dict() for citation in answer.citations])
-                else:
-                    print_view(sources_view(answer), "")
-                continue
             left_out = rag.without(answer, without) if without else None
-            if as_json:
-                row = answer.to_dict()
-                if left_out is not None:
-                    row["without"] = left_out.to_dict()
-                print_json(row)
-                continue
-            print_view(answer_view(answer))
-            if left_out is not None:
-                print_view(without_view(answer, left_out))
-            print_view("")
+            if html is not None:
+                answers.append(answer)
+                withouts.append(rag.without_each(answer) + ([left_out] if left_out else []))
+            if not sources:
+                _print_answer(answer, left_out, as_json=as_json)
+            elif as_json:
+                print_json([citation.to_dict() for citation in answer.citations])
+            else:
+                print_view(sources_view(answer), "")
+    if html is not None:
+        write_page(answers, html, withouts)
+        if not as_json:
+            print_view(f"written to {html}", soft_wrap=True)
+
+
+def _print_answer(answer: Answer, left_out: Without | None, *, as_json: bool) -> None:
+    from ragcore.views.answer import answer_view, without_view
+    from ragcore.views.console import print_view
+
+    if as_json:
+        row = answer.to_dict()
+        if left_out is not None:
+            row["without"] = left_out.to_dict()
+        print_json(row)
+        return
+    print_view(answer_view(answer))
+    if left_out is not None:
+        print_view(without_view(answer, left_out))
+    print_view("")

@@ -5,6 +5,7 @@ No component is built, unless `check --speed` asks for what only a loaded model 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -164,11 +165,13 @@ def _package(spec: ComponentSpec[Any]) -> str:
 
 
 def _rag(rag: BaseModel) -> str:
-    fields = [(name, value) for name, value in rag if value is not None]
+    fields = [(name, value) for name, value in rag if value is not None and value != ()]
     return ", ".join(f"{name} {_one_line(value)}" for name, value in fields)
 
 
 def _one_line(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, tuple):
+        return json.dumps(value, ensure_ascii=False)
     return f"({_rag(value)})" if isinstance(value, BaseModel) else str(value)

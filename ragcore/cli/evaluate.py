@@ -197,7 +197,7 @@ def _evaluated(
         with open_memory(config) as memory, question_bar("searching") as progress:
             where = config.rag.where
             return run(memory, asked, metrics, depth=depth, where=where, progress=progress)
-    with Rag.from_config(config, name=pipeline) as rag, question_bar() as progress:
+    with Rag.from_config(config) as rag, question_bar() as progress:
         return run(rag, asked, metrics, depth=depth, progress=progress)
 
 

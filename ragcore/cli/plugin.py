@@ -57,8 +57,7 @@ def examine_(
     from ragcore.testing.runner import suite_of
 
     kind = _kind_of(name, kind)
-    suite = suite_of(kind)
-    if suite is None:
+    if suite_of(kind) is None:
         raise PluginError(_without_suite(kind))
     for setting in settings or ():
         if "=" not in setting:
@@ -66,6 +65,8 @@ def examine_(
                 f"{setting!r} is not a setting: write KEY=VALUE, as in index.use=exact"
             )
     spec = load_component(kind, name, settings or ())
+    suite = suite_of(kind, spec)
+    assert suite is not None, "the kind has a suite"
     options = {"count": count, "recall": recall}
     limits = {key: value for key, value in options.items() if value is not None}
     for key in limits:
@@ -87,7 +88,8 @@ def new(
     kind: Annotated[
         str,
         typer.Argument(
-            help="retriever, index, encoder, scorer, generator, corpus, metric or command."
+            help="retriever, index, encoder, scorer, generator, text-generator, corpus, metric or "
+            "command."
         ),
     ],
     name: Annotated[

@@ -85,7 +85,7 @@ def forget_states(location: str, passages: Sequence[Passage]) -> dict[str, int]:
     if generator is None:
         return {}
     states: dict[str, int] = {}
-    for folders in registry().hook.ragcore_forget(generator=generator, passages=passages):
+    for folders in registry().hook.ragcore_forget(config=generator.config, passages=passages):
         states |= folders
     return states
 

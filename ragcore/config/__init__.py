@@ -16,6 +16,9 @@ from ragcore.config.models import (
     MemoryConfig,
     PipelineConfig,
     RagConfig,
+    RewriteConfig,
+    SampleConfig,
+    WriteConfig,
 )
 from ragcore.config.schema import config_schema
 
@@ -26,6 +29,9 @@ __all__ = [
     "MemoryConfig",
     "PipelineConfig",
     "RagConfig",
+    "RewriteConfig",
+    "SampleConfig",
+    "WriteConfig",
     "config_schema",
     "fill_config",
     "load_component",

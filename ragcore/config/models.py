@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ragcore.config.training import TrainConfig
 from ragcore.contracts import Corpus, Generator, Retriever
 from ragcore.embeddings.location import DEFAULT_GIB
 from ragcore.filters.expressions import faults_of
+from ragcore.prompts.settings import check_template
 from ragcore.registry.components import ComponentConfig, ComponentSpec, ConfigPath
 
 __all__ = [
@@ -20,7 +21,10 @@ __all__ = [
     "MemoryConfig",
     "PipelineConfig",
     "RagConfig",
+    "RewriteConfig",
+    "SampleConfig",
     "StoreConfig",
+    "WriteConfig",
 ]
 
 
@@ -85,6 +89,84 @@ class ConfidenceConfig(ComponentConfig):
         return self
 
 
+class WriteConfig(ComponentConfig):
+    """How texts are written by a generator that gives no log-probs of the whole vocabulary."""
+
+    candidates: int = Field(
+        default=1,
+        ge=1,
+        description="texts for each passage; several need a temperature above 0",
+    )
+    temperature: float = Field(
+        default=0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="0 writes the most probable token each time; above 0 tokens are drawn",
+    )
+    top_p: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="tokens are drawn from the smallest set of this probability",
+    )
+    seed: int | None = Field(
+        default=0, description="of the draws; null leaves it to the generator's server"
+    )
+
+    @model_validator(mode="after")
+    def _draws_several(self) -> Self:
+        if self.candidates > 1 and not self.temperature:
+            raise ValueError(
+                f"candidates ({self.candidates}) would be the same text each time: set a "
+                "temperature above 0, such as 0.8, or candidates to 1"
+            )
+        return self
+
+
+class SampleConfig(ComponentConfig):
+    """How answers are drawn by chance, in place of a search for the most probable one."""
+
+    temperature: float = Field(
+        default=1.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="1 draws answers as probable as they are, less prefers probable ones; 0 draws "
+        "nothing: the answer is searched for",
+    )
+    top_p: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="draw from the fewest most probable tokens that have this share together",
+    )
+    top_k: int = Field(
+        default=0, ge=0, description="draw from so many most probable tokens; 0 from all"
+    )
+    n: int = Field(
+        default=1, ge=1, description="answers drawn for a question; the most probable one answers"
+    )
+    seed: int = Field(
+        default=0, description="the same seed and question draw the same answers, in any batch"
+    )
+
+
+class RewriteConfig(ComponentConfig):
+    """How the generator makes a stand-alone question of one that continues a conversation."""
+
+    template: str = Field(
+        default="Rewrite the last question so that it can be understood without the conversation. "
+        "Write the question only.\n\n{history}\n\nLast question: {question}\nRewritten question:",
+        description="what the generator reads, without a passage: {history} and {question}",
+    )
+    turns: int = Field(default=4, ge=1, description="how many of the last turns it reads")
+    max_new_tokens: int = Field(default=64, ge=1, description="longest question, in tokens")
+
+    @field_validator("template")
+    @classmethod
+    def _check_template(cls, template: str) -> str:
+        return check_template(template, ("history", "question"))
+
+
 class RagConfig(ComponentConfig):
     """How an answer is computed from the passages."""
 
@@ -113,6 +195,20 @@ class RagConfig(ComponentConfig):
     no_repeat_ngram: int = Field(
         default=0, ge=0, description="no n-gram of this length twice in an answer; 0 allows all"
     )
+    repetition_penalty: float = Field(
+        default=1.0,
+        ge=1,
+        allow_inf_nan=False,
+        description="a repeated token's log p counts so many times where answers are ranked or "
+        "drawn; 1 is off",
+    )
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        default=(), description="an answer ends before the first of these strings"
+    )
+    sample: SampleConfig | None = Field(
+        default=None,
+        description="draw answers by chance; null searches for the most probable one",
+    )
     grounded: bool = Field(
         default=False, description="answer only with verbatim spans of the passages' texts"
     )
@@ -131,11 +227,31 @@ class RagConfig(ComponentConfig):
     abstain: AbstainConfig | None = Field(
         default=None, description="when to answer that the passages do not say; null never does"
     )
+    write: WriteConfig | None = Field(
+        default=None,
+        description="how a generator of tier score or text writes; null writes one text for each "
+        "passage, at temperature 0",
+    )
     confidence: ConfidenceConfig | None = Field(
         default=None,
         description="what answers' confidence is, and when one is withheld; null is p(y|x), and "
         "withholds none",
     )
+
+    rewrite: RewriteConfig | None = Field(
+        default=None,
+        description="make a stand-alone question of one with a history; null searches by it as it "
+        "is asked",
+    )
+
+    @model_validator(mode="after")
+    def _grounded_answers_do_not_stop(self) -> Self:
+        if self.grounded and self.stop:
+            raise ValueError(
+                "stop and grounded exclude each other: a grounded answer is a passage's words to "
+                "its end; leave one of them out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _lengths_agree(self) -> Self:

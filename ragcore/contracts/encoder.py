@@ -11,6 +11,7 @@ from ragcore.types import Passage
 if TYPE_CHECKING:
     import torch
 
+    from ragcore.arrays import FloatArray
     from ragcore.types import Vectors
 
 __all__ = ["Encoder"]
@@ -38,9 +39,10 @@ class Encoder(Component, Protocol):
         """
         ...
 
-    def encode_questions(self, questions: Sequence[str]) -> torch.Tensor:
-        """Encode B questions as vectors q(x), float32 [B, d].
+    def encode_questions(self, questions: Sequence[str]) -> FloatArray | torch.Tensor:
+        """Encode B questions as vectors q(x), float32 [B, d], of NumPy or of torch.
 
-        They carry a gradient where the caller has gradients enabled.
+        Those of a `trainable` encoder are a tensor, with a gradient where the caller has gradients
+        enabled.
         """
         ...

@@ -82,7 +82,9 @@ class Generator(Component, Protocol):
 
         Where an answer's text so far may change by further tokens in more than its last character,
         as that of word pieces, the generator may have a method `decode_prefix` with the same
-        arguments, for streaming: it returns the text that no further token changes.
+        arguments, for streaming: it returns the text that no further token changes. Where this
+        method changes white space, the generator may have a method `decode_verbatim` with the same
+        arguments, for stop strings: it returns the text as it was written, line breaks included.
         """
         ...
 
@@ -90,7 +92,8 @@ class Generator(Component, Protocol):
         """Read P pairs, questions[i] with passages[i], in one pass of the encoder.
 
         None in place of a passage means the question alone. A long passage is truncated; the
-        question never is.
+        question never is. A generator that puts questions into a template may have a method
+        `read_prompts(texts)`, for `rag.rewrite`: it reads texts as they are, with no passage.
 
         Raises:
             QuestionError: a question alone is longer than the model's input.
@@ -159,7 +162,7 @@ def end_tokens(generator: Generator) -> tuple[int, ...]:
     return tuple(getattr(generator, "eos_token_ids", (generator.eos_token_id,)))
 
 
-def weights_dtype(generator: Generator) -> str | None:
+def weights_dtype(generator: object) -> str | None:
     """Return the name of the type of a generator's weights, its member `dtype`; None without one.
 
     Raises:

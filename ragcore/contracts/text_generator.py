@@ -6,15 +6,19 @@ a generator gives is its tier; `Generator` is the tier `steps`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Final, Protocol, TypeAlias, TypeGuard, runtime_checkable
 
 from ragcore.contracts.component import Component
-from ragcore.tiers import Meter, Tier
+from ragcore.contracts.generator import Generator
+from ragcore.errors import ComponentError, UnsupportedOperation
+from ragcore.tiers import TIERS, Meter, Tier
 from ragcore.types import Passage
 
 __all__ = [
+    "TIER_CONTRACTS",
+    "AnyGenerator",
     "Completion",
     "Prompted",
     "ScoringGenerator",
@@ -23,7 +27,12 @@ __all__ = [
     "TopGenerator",
     "TopToken",
     "Writing",
+    "gives_scores",
+    "gives_steps",
+    "gives_texts",
+    "gives_tops",
     "scores_texts",
+    "steps_of",
     "tier_of",
 ]
 
@@ -178,12 +187,71 @@ class TopGenerator(TextGenerator, Protocol):
         ...
 
 
-def tier_of(generator: Any) -> Tier:
-    """Return what a generator gives; one that does not say gives `steps`."""
-    tier: Tier = getattr(generator, "tier", "steps")
-    return tier
+AnyGenerator: TypeAlias = Generator | TextGenerator
+"""A generator of any tier."""
+
+TIER_CONTRACTS: Final[Mapping[Tier, type[AnyGenerator]]] = {
+    "steps": Generator,
+    "score": ScoringGenerator,
+    "top": TopGenerator,
+    "text": TextGenerator,
+}
+"""The protocol that a generator of each tier follows."""
 
 
-def scores_texts(generator: Any) -> bool:
+def tier_of(generator: object) -> Tier:
+    """Return what a generator gives, its member `tier`; one that does not say gives `steps`.
+
+    Raises:
+        ComponentError: the member is none of the tiers.
+    """
+    declared = getattr(generator, "tier", "steps")
+    for known in TIERS:
+        if declared == known:
+            return known
+    name = generator.__name__ if isinstance(generator, type) else type(generator).__name__
+    raise ComponentError(f"{name}.tier is {declared!r}: expected one of {', '.join(TIERS)}")
+
+
+def gives_steps(generator: object) -> TypeGuard[Generator]:
+    """Return whether a generator is of the tier `steps`."""
+    return tier_of(generator) == "steps"
+
+
+def gives_texts(generator: object) -> TypeGuard[TextGenerator]:
+    """Return whether a generator writes texts: it is of any tier but `steps`."""
+    return tier_of(generator) != "steps"
+
+
+def gives_scores(generator: object) -> TypeGuard[ScoringGenerator]:
+    """Return whether a generator is of the tier `score`."""
+    return tier_of(generator) == "score"
+
+
+def gives_tops(generator: object) -> TypeGuard[TopGenerator]:
+    """Return whether a generator is of the tier `top`."""
+    return tier_of(generator) == "top"
+
+
+def scores_texts(generator: object) -> bool:
     """Return whether a generator gives log p(y|x) of any text."""
     return tier_of(generator) in ("steps", "score")
+
+
+def steps_of(generator: object, purpose: str) -> Generator:
+    """Return a generator of the tier `steps`.
+
+    Args:
+        generator: of any tier.
+        purpose: what needs it, as a message begins.
+
+    Raises:
+        UnsupportedOperation: it is of another tier.
+    """
+    if gives_steps(generator):
+        return generator
+    raise UnsupportedOperation(
+        f"{purpose} needs log-probs of the whole vocabulary at each step (tier 'steps'), and "
+        f"generator {type(generator).__name__} is of tier {tier_of(generator)!r}: choose a "
+        "generator that runs in this process"
+    )

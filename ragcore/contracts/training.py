@@ -42,6 +42,10 @@ class Trainable(Protocol):
 class TrainableEncoder(Trainable, Encoder, Protocol):
     """An encoder with the capability `trainable`."""
 
+    def encode_questions(self, questions: Sequence[str]) -> torch.Tensor:
+        """Encode B questions as a tensor [B, d], with gradient where the caller has it enabled."""
+        ...
+
     def passage_module(self) -> torch.nn.Module:
         """Return the module that encodes passages, for a trainer that refreshes the index."""
         ...

@@ -19,19 +19,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
 from ragcore.contracts import Generator, Read
-from ragcore.decoding.beam import Hypothesis
+from ragcore.decoding.hypotheses import Hypothesis
 from ragcore.decoding.question_prior import QuestionPrior
 from ragcore.decoding.scoring import marginalized, score_targets
-from ragcore.marginalization import Marginal
+from ragcore.marginalization import Marginal, prior_of_answering
 
-__all__ = ["Conditioned", "prior_of_answering", "condition"]
-
-_ALMOST_CERTAIN = -1e-6
-"""The highest log p(unknown|x,z) that is used, so that each passage keeps some prior."""
+__all__ = ["Conditioned", "condition"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,22 +80,7 @@ def condition(
             conditioned.append(Conditioned(prior, unknown, abstains=True))
         else:
             log_unknown = log_p[0].sum(dim=-1)  # [k], log p(unknown|x,z)
-            log_prior = prior_of_answering(prior.log_prior, log_unknown)  # [k]
+            log_prior = prior.log_prior.to(log_unknown.device)  # [k]
+            log_prior = prior_of_answering(log_prior, log_unknown)  # [k]
             conditioned.append(Conditioned(QuestionPrior(prior.pairs, log_prior), unknown))
     return conditioned
-
-
-def prior_of_answering(log_prior: Tensor, abstains: Tensor) -> Tensor:
-    """Condition a prior on the passage's holding an answer.
-
-    Args:
-        log_prior: [..., k], log p(z|x).
-        abstains: [..., k], log p(unknown|x,z).
-
-    Returns:
-        [..., k], log p(z|x, z answers).
-    """
-    # log (1 − p(unknown|x,z))
-    answers = torch.log(-torch.expm1(abstains.clamp(max=_ALMOST_CERTAIN)))  # [..., k]
-    # p(z|x, z answers) ∝ p(z|x) (1 − p(unknown|x,z))
-    return torch.log_softmax(log_prior.to(answers.device) + answers, dim=-1)  # [..., k]

@@ -6,7 +6,7 @@ search of its own; the searches share a batch, and leave it when they end.
 
 The log-prob of a hypothesis is that of its tokens under the model, also where rules narrowed the
 search (rules.py). An answer is complete: its last token is the end token, whose log-prob counts
-like any other's, also at the length limit.
+like any other's, also at the length limit; or its text has come to a stop string.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-import torch
-
+from ragcore.arrays import without_gradient
+from ragcore.decoding.hypotheses import Hypothesis, Step, shared_steps
 from ragcore.decoding.rules import Constraint, DecodingOptions, Rule, rule
 
-__all__ = ["BeamSearch", "Hypothesis", "PrefixModel", "Step"]
+__all__ = ["BeamSearch", "PrefixModel"]
 
 
 class PrefixModel(Protocol):
@@ -41,63 +41,18 @@ class PrefixModel(Protocol):
         """Compute p(z|x,y) over the passages, where tokens[i] follows prefix rows[i]."""
         ...
 
-    def dropped_masses(self, rows: Sequence[int], log_probs: Sequence[float]) -> list[float]:
-        """Compute the most that passages no longer decoded would add to p(y|x).
+    def dropped_masses(
+        self, rows: Sequence[int], tokens: Sequence[int], log_probs: Sequence[float]
+    ) -> list[float]:
+        """Compute the most that what is not summed would add to p(y|x).
 
-        A token of log_probs[i] follows prefix rows[i]; 0 where no passage was dropped.
+        tokens[i], of log_probs[i], follows prefix rows[i]; 0 where all is summed.
         """
         ...
 
     def extend(self, rows: Sequence[int], tokens: Sequence[int]) -> None:
         """Keep prefixes `rows`, in this order, each followed by its token; rows may repeat."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One token of a hypothesis.
-
-    Attributes:
-        token: its id.
-        log_prob: log p(y_i|x,y_<i), marginalised over the passages.
-        posterior: p(z|x,y_<=i) of each of the k passages; 0 where z is no longer decoded.
-    """
-
-    token: int
-    log_prob: float
-    posterior: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Hypothesis:
-    """A prefix of an answer or, once `finished`, a complete answer, with its log-prob.
-
-    Where passages were dropped, p(y|x) is at most `dropped_mass` above the exponential of
-    `log_prob`, and not below it (dropping.py).
-    """
-
-    steps: tuple[Step, ...] = ()
-    log_prob: float = 0.0
-    finished: bool = False
-    dropped_mass: float = 0.0
-
-    @property
-    def tokens(self) -> tuple[int, ...]:
-        """Return the token ids, the end token included once finished."""
-        return tuple(step.token for step in self.steps)
-
-    def score(self, length_penalty: float) -> float:
-        """Compute log p / length ** length_penalty, by which hypotheses are ranked."""
-        return self.log_prob / float(max(len(self.steps), 1) ** length_penalty)
-
-    def followed_by(self, step: Step, eos_token_id: int, dropped_mass: float) -> Hypothesis:
-        """Return the prefix with one more token, and with its dropped mass."""
-        return Hypothesis(
-            (*self.steps, step),
-            self.log_prob + step.log_prob,
-            step.token == eos_token_id,
-            dropped_mass,
-        )
 
 
 class _Continuation(NamedTuple):
@@ -108,6 +63,8 @@ class _Continuation(NamedTuple):
     token: int
     log_prob: float
     """Of the token alone."""
+    ends: bool = False
+    """Whether the answer is then complete."""
 
 
 @dataclass(slots=True)
@@ -125,28 +82,31 @@ class _AnswerSearch:
 
     def choose(self, candidates: Sequence[list[tuple[int, float]]]) -> list[_Continuation]:
         """Choose which of the live prefixes' candidates to keep, best first."""
-        beams, eos = self.options.beams, self.options.eos_token_id
-        ranked = sorted(
-            (
-                (hypothesis.log_prob + log_prob, _Continuation(prefix, token, log_prob))
-                for prefix, (hypothesis, tokens) in enumerate(
-                    zip(self.live, candidates, strict=True)
+        options = self.options
+        beams, penalty = options.beams, options.repetition_penalty
+        ranked: list[tuple[float, _Continuation]] = []
+        for prefix, (hypothesis, tokens) in enumerate(zip(self.live, candidates, strict=True)):
+            so_far = hypothesis.score(0.0, penalty)
+            repeated = frozenset(hypothesis.tokens) if penalty != 1 else frozenset()
+            ranked += [
+                (
+                    so_far + (penalty * log_prob if token in repeated else log_prob),
+                    _Continuation(prefix, token, log_prob),
                 )
                 for token, log_prob in tokens
-            ),
-            key=lambda scored: scored[0],
-            reverse=True,
-        )
+            ]
+        ranked.sort(key=lambda scored: scored[0], reverse=True)
         chosen: list[_Continuation] = []
         unfinished = 0
         # At most `beams` of 2 · beams candidates end here, so that `beams` remain unfinished.
         for rank, (_, continuation) in enumerate(ranked[: 2 * beams]):
             if unfinished == beams:
                 break
-            if continuation.token == eos and rank >= beams:
+            ends = self.live[continuation.prefix].ends_with(continuation.token, options)
+            if ends and rank >= beams:
                 continue
-            chosen.append(continuation)
-            unfinished += continuation.token != eos
+            chosen.append(continuation._replace(ends=ends))
+            unfinished += not ends
         return chosen
 
     def advance(self, hypotheses: Sequence[Hypothesis]) -> None:
@@ -172,12 +132,12 @@ class _AnswerSearch:
         # A log-prob only falls as a prefix grows. With a positive penalty a prefix scores best at
         # the length limit, where its log-prob is divided by the most.
         longest = options.max_new_tokens if options.length_penalty > 0 else len(self.live[0].steps)
-        best_log_prob = max(prefix.log_prob for prefix in self.live)
-        attainable = best_log_prob / float(longest**options.length_penalty)
+        best = max(prefix.score(0.0, options.repetition_penalty) for prefix in self.live)
+        attainable = best / float(longest**options.length_penalty)
         return attainable <= min(map(self._score, self.finished))
 
     def _score(self, hypothesis: Hypothesis) -> float:
-        return hypothesis.score(self.options.length_penalty)
+        return hypothesis.score(self.options.length_penalty, self.options.repetition_penalty)
 
 
 class BeamSearch:
@@ -223,19 +183,14 @@ class BeamSearch:
         """
         search = self._searches[answer]
         hypotheses = [*search.live, *search.finished] if search.live else search.best()[:1]
-        shared = hypotheses[0].steps
-        for hypothesis in hypotheses[1:]:
-            length = 0
-            for step, other in zip(shared, hypothesis.steps, strict=False):
-                if step.token != other.token:
-                    break
-                length += 1
-            shared = shared[:length]
-        return shared
+        return shared_steps(hypotheses)
 
-    @torch.no_grad()
     def advance(self) -> bool:
         """Extend every live prefix by one token; return False once all searches have ended."""
+        with without_gradient():
+            return self._advance()
+
+    def _advance(self) -> bool:
         running = [search for search in self._searches if search.live]
         if not running:
             return False
@@ -244,7 +199,7 @@ class BeamSearch:
         if self._pending[0]:
             self._model.extend(*self._pending)
         rules = [prefix_rule for search in running for prefix_rule in search.rules()]
-        candidates = self._model.candidates(rules, 2 * self._options.beams)
+        candidates = self._model.candidates(rules, self._width(running))
         # The live prefixes of search i are rows bounds[i] to bounds[i + 1] of the batch.
         bounds = [0, *itertools.accumulate(len(search.live) for search in running)]
         chosen = [
@@ -261,21 +216,29 @@ class BeamSearch:
         log_probs = [
             continuation.log_prob for continuations in chosen for continuation in continuations
         ]
-        masses = iter(self._model.dropped_masses(rows, log_probs))
+        masses = iter(self._model.dropped_masses(rows, tokens, log_probs))
         self._pending = ([], [])
         for search, begin, continuations in zip(running, bounds[:-1], chosen, strict=True):
             hypotheses = [
                 search.live[prefix].followed_by(
-                    Step(token, log_prob, next(posteriors)),
-                    self._options.eos_token_id,
-                    next(masses),
+                    Step(token, log_prob, next(posteriors)), ends, next(masses)
                 )
-                for prefix, token, log_prob in continuations
+                for prefix, token, log_prob, ends in continuations
             ]
             search.advance(hypotheses)
             if search.live:
-                for prefix, token, _ in continuations:
-                    if token != self._options.eos_token_id:
+                for prefix, token, _, ends in continuations:
+                    if not ends:
                         self._pending[0].append(begin + prefix)
                         self._pending[1].append(token)
         return bool(self._pending[0])
+
+    def _width(self, running: Sequence[_AnswerSearch]) -> int:
+        """Return how many tokens of a prefix may be needed: with a penalty, others may rank higher.
+
+        Only tokens of the prefix have it, so that as many more are enough.
+        """
+        width = 2 * self._options.beams
+        if self._options.repetition_penalty == 1:
+            return width
+        return width + max(len(prefix.steps) for search in running for prefix in search.live)

@@ -145,6 +145,15 @@ class Prefixes:
             candidates.append(sorted(scored, key=lambda pair: pair[1], reverse=True)[:width])
         return candidates
 
+    def marginals(self) -> Iterator[Tensor]:
+        """Yield log p(y_i|x,y_<i) of every token, [V], for each prefix; see `PrefixModel`."""
+        for first, last, begin in self._runs():
+            k, n = self._sizes[first], last - first
+            log_p = self._log_p[begin : begin + n * k].view(n, k, -1)  # [n k, V] → [n, k, V]
+            log_weights = self._log_weights[first:last, :k].to(log_p.device)  # [n, k]
+            # p(y_i|x,y_<i) = Σ_z w_z p(y_i|x,z,y_<i)
+            yield from torch.logsumexp(log_weights.unsqueeze(2) + log_p, dim=1)  # [n, V]
+
     def posteriors(self, rows: Sequence[int], tokens: Sequence[int]) -> list[tuple[float, ...]]:
         """Compute p(z|x,y) over the k passages, where tokens[i] follows prefix rows[i]."""
         joint = self._joint(rows, [[token] for token in tokens]).squeeze(2)  # [n', K, 1] → [n', K]
@@ -155,7 +164,9 @@ class Prefixes:
             for row, posterior in zip(rows, posteriors, strict=True)
         ]
 
-    def dropped_masses(self, rows: Sequence[int], log_probs: Sequence[float]) -> list[float]:
+    def dropped_masses(
+        self, rows: Sequence[int], tokens: Sequence[int], log_probs: Sequence[float]
+    ) -> list[float]:
         """Compute the most that dropped passages would add to p(y|x); see `PrefixModel`."""
         if not self._drop_below:
             return [0.0] * len(rows)

@@ -1,12 +1,13 @@
 """Decide which tokens may follow a prefix: lengths, forced and banned tokens, repeats, constraints.
 
 Knows token ids; knows nothing of models or passages. Nothing is renormalised: forbidden tokens are
-skipped, and the log-probs of the others remain the model's.
+skipped, and the log-probs of the others remain the model's. So it is with the repetition penalty,
+by which answers are ranked or drawn: no log-prob has it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,10 +33,14 @@ class DecodingOptions:
         min_new_tokens: the fewest tokens before the end token.
         length_penalty: hypotheses are ranked by log p / length ** length_penalty; 0 ranks by
             probability itself, as the paper's argmax does.
+        repetition_penalty: where hypotheses are ranked, or tokens drawn, the log p of a token that
+            the answer has already counts so many times; 1 for as it is.
         no_repeat_ngram: no n-gram of this size occurs twice in an answer; 0 allows all.
         forced_bos_token_id: the first token of every answer, or None.
         banned_openings: token sequences that no answer may begin with; a forced first token is
             part of them.
+        stops: whether an answer ends with these tokens, though they do not end with the end token;
+            None where the end token alone ends it. Such an answer's log p has no end token.
     """
 
     eos_token_id: int
@@ -43,9 +48,11 @@ class DecodingOptions:
     max_new_tokens: int = 32
     min_new_tokens: int = 0
     length_penalty: float = 0.0
+    repetition_penalty: float = 1.0
     no_repeat_ngram: int = 0
     forced_bos_token_id: int | None = None
     banned_openings: frozenset[tuple[int, ...]] = frozenset()
+    stops: Callable[[tuple[int, ...]], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)

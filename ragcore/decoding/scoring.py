@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ragcore.contracts import Generator, Read
-from ragcore.decoding.beam import Hypothesis, Step
 from ragcore.decoding.checks import check_log_probs
+from ragcore.decoding.hypotheses import Hypothesis, Step
 from ragcore.decoding.question_prior import QuestionPrior
 from ragcore.marginalization import (
     Marginal,
@@ -45,7 +45,8 @@ def score_hypotheses(
         generator: computes p(y_i|x,z,y_<i).
         read: the pairs that it has read.
         priors: one for each of B questions.
-        targets: for each question its targets, token ids with the end token last.
+        targets: for each question its targets, token ids with the end token last; one without it,
+            as of an answer that a stop string ended, is scored as far as it goes.
         known: for each question, the log-probs that need not be computed.
 
     Returns:
@@ -102,7 +103,7 @@ def score_targets(
         for row, _ in cells
     ]
     # [M, T], M the cells of all questions.
-    log_p = generator.score(read, torch.cat(pairs), pad_targets(fed)) if fed else torch.empty(0, 0)
+    log_p = _complete(generator, read, torch.cat(pairs), fed) if fed else torch.empty(0, 0)
     check_log_probs(generator, log_p)
     parts = torch.split(log_p, [len(cells) for cells in unknown])  # each [cells, T]
     return [
@@ -111,6 +112,21 @@ def score_targets(
             priors, targets, unknown, parts, known, strict=True
         )
     ]
+
+
+def _complete(
+    generator: Generator, read: Read, pairs: Tensor, targets: Sequence[Sequence[int]]
+) -> Tensor:
+    """Score targets, of which some may lack the end token that a generator is promised; [M, T]."""
+    eos = generator.eos_token_id
+    if all(target and target[-1] == eos for target in targets):
+        return generator.score(read, pairs, pad_targets(targets))
+    ended = [target if target and target[-1] == eos else [*target, eos] for target in targets]
+    log_p = generator.score(read, pairs, pad_targets(ended))  # [M, T + 1]
+    longest = max(map(len, targets))
+    lengths = torch.tensor(list(map(len, targets)), device=log_p.device)  # [M]
+    added = torch.arange(log_p.shape[1], device=log_p.device) >= lengths[:, None]  # [M, T + 1]
+    return log_p.masked_fill(added, 0.0)[:, :longest]
 
 
 def _by_target_and_passage(

@@ -12,8 +12,13 @@ change with the prefix:
 So one beam search over prefixes that carry their posterior scores exactly as it proceeds, needs no
 scoring afterwards, and can stream.
 
-All three can drop passages that hardly matter (dropping.py): joint after any token, the other two
-before they search with a passage's beam.
+Answers can also be drawn (sampling.py): **joint** from the marginal of each next token, or **per
+passage**, as the model is defined: a passage z from the prior, then y from p(y|x,z). Both draw y
+with the probability p(y|x). Per passage, a draw has a single decoder row instead of k; p(y|x) and
+the posterior are scored afterwards.
+
+All of them can drop passages that hardly matter (dropping.py): joint after any token, the others
+before they decode.
 """
 
 from __future__ import annotations
@@ -26,15 +31,17 @@ import torch
 from torch import Tensor
 
 from ragcore.contracts import Generator, Read
-from ragcore.decoding.beam import BeamSearch, Hypothesis
+from ragcore.decoding.beam import BeamSearch
 from ragcore.decoding.dropping import DroppedByPrefix, kept_passages
+from ragcore.decoding.hypotheses import Hypothesis
 from ragcore.decoding.prefixes import Prefixes
 from ragcore.decoding.question_prior import QuestionPrior
 from ragcore.decoding.rules import Constraint, DecodingOptions
+from ragcore.decoding.sampling import Chance, Sampling, SamplingOptions, draw_from, merged
 from ragcore.decoding.scoring import Known, score_hypotheses
 from ragcore.decoding.token import RagToken
 
-__all__ = ["RagSequence", "fast", "thorough"]
+__all__ = ["RagSequence", "fast", "per_passage", "thorough"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +108,11 @@ def thorough(
     ]
     scored = _scored(generator, read, priors, candidates, beams)
     return [
-        sorted(hypotheses, key=lambda h: h.score(options.length_penalty), reverse=True)
+        sorted(
+            hypotheses,
+            key=lambda h: h.score(options.length_penalty, options.repetition_penalty),
+            reverse=True,
+        )
         for hypotheses in scored
     ]
 
@@ -132,6 +143,103 @@ def fast(
     return _scored(generator, read, priors, winners, beams)
 
 
+def per_passage(
+    generator: Generator,
+    read: Read,
+    priors: Sequence[QuestionPrior],
+    options: DecodingOptions,
+    sampling: SamplingOptions,
+    draws: Sequence[Sequence[Chance]],
+    constraints: Sequence[Constraint | None] | None = None,
+    drop_below: float = 0.0,
+    check: Callable[[], None] | None = None,
+) -> list[list[Hypothesis]]:
+    """Draw a passage for each draw, then an answer from it; score each under every passage.
+
+    Args:
+        generator: computes p(y_i|x,z,y_<i).
+        read: the pairs that it has read.
+        priors: one for each question.
+        options: of each draw.
+        sampling: how a token is drawn from p(y_i|x,z,y_<i); the passage is drawn from the prior.
+        draws: for each question the random numbers of its draws.
+        constraints: what restricts each question's answers, if anything does.
+        drop_below: passages are left out whose prior is together at most this, below 1.
+        check: called before each step, and before the scoring; what it raises ends the drawing.
+
+    Returns:
+        For each question the different answers that were drawn, best first, with exact log p(y|x),
+        or with its lower bound where passages were left out.
+
+    Raises:
+        GeneratorError: the generator's log-probs form no distribution.
+    """
+    splits = _kept(priors, drop_below)
+    # For each question the draws of each passage; the order is that in which they are decoded.
+    drawn: list[dict[int, dict[int, Chance]]] = []
+    for prior, of_question, (stay, _) in zip(priors, draws, splits, strict=True):
+        weights = prior.log_prior[stay].double().cpu().exp()  # [k']
+        by_passage: dict[int, dict[int, Chance]] = {}
+        for number, chance in enumerate(of_question):
+            by_passage.setdefault(stay[draw_from(weights, chance())], {})[number] = chance
+        drawn.append(by_passage)
+    search = Sampling(
+        RagToken(
+            generator,
+            read,
+            [
+                alone
+                for prior, by_passage in zip(priors, drawn, strict=True)
+                for z, alone in enumerate(prior.apart())
+                if z in by_passage
+            ],
+        ),
+        options,
+        sampling,
+        [by_passage[z] for by_passage in drawn for z in sorted(by_passage)],
+        [
+            constraint
+            for constraint, by_passage in zip(
+                constraints or [None] * len(priors), drawn, strict=True
+            )
+            for _ in by_passage
+        ],
+        check,
+    )
+    found = iter(search.run())
+    if check is not None:
+        check()
+    beams: list[_Beams] = []
+    for prior, by_passage, (stay, mass) in zip(priors, drawn, splits, strict=True):
+        hypotheses = [next(found) if z in by_passage else [] for z in range(len(prior))]
+        dropped = [z for z in range(len(prior)) if z not in stay]
+        beams.append(_Beams(hypotheses, dropped, mass))
+    answers = [
+        merged([h for of_passage in each.by_passage for h in of_passage], options) for each in beams
+    ]
+    scored = _scored(generator, read, priors, [[h.tokens for h in each] for each in answers], beams)
+    return [
+        merged(
+            [
+                replace(hypothesis, draws=answer.draws)
+                for hypothesis, answer in zip(hypotheses, of_question, strict=True)
+            ],
+            options,
+        )
+        for hypotheses, of_question in zip(scored, answers, strict=True)
+    ]
+
+
+def _kept(priors: Sequence[QuestionPrior], drop_below: float) -> list[tuple[list[int], float]]:
+    """Decide which passages of each question are decoded, and what prior the others have."""
+    return [
+        kept_passages(prior.log_prior.exp().tolist(), drop_below)
+        if drop_below
+        else (list(range(len(prior))), 0.0)
+        for prior in priors
+    ]
+
+
 def _beams_per_passage(
     generator: Generator,
     read: Read,
@@ -142,21 +250,16 @@ def _beams_per_passage(
     check: Callable[[], None] | None,
 ) -> list[_Beams]:
     """Run a beam search for each passage of each question, all in one batch."""
-    splits = [
-        kept_passages(prior.log_prior.exp().tolist(), drop_below)
-        if drop_below
-        else (list(range(len(prior))), 0.0)
-        for prior in priors
-    ]
+    splits = _kept(priors, drop_below)
     # RAG-Token over a single passage, whose prior is 1, is that passage's own beam search.
-    single, per_passage = [], []
+    single, single_constraints = [], []
     for prior, constraint, (stay, _) in zip(
         priors, constraints or [None] * len(priors), splits, strict=True
     ):
         apart = prior.apart()
         single += [apart[z] for z in stay]
-        per_passage += [constraint] * len(stay)
-    search = BeamSearch(RagToken(generator, read, single), options, per_passage, check)
+        single_constraints += [constraint] * len(stay)
+    search = BeamSearch(RagToken(generator, read, single), options, single_constraints, check)
     searched = iter(search.run())
     if check is not None:
         check()

@@ -14,10 +14,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-import torch
+import numpy as np
 
-from ragcore.answering.answerer import Answerer
+from ragcore.answering.choose import answerer_for
 from ragcore.answering.evidence import Retrieved
+from ragcore.answering.refusals import refuse_unscored
 from ragcore.answering.retrieve import retrieve, with_temperature
 from ragcore.config import ConfidenceConfig
 from ragcore.errors import MetricError, QuestionError
@@ -121,9 +122,13 @@ def calibrate_pipeline(
         QuestionError: no question has a right answer that is a text, or one is empty or longer
             than the generator's input.
         MetricError: the risk is no share, or scipy is not installed.
+        UnsupportedOperation: the generator gives no log p of given answers.
     """
     if risk is not None and not 0 <= risk <= 1:
         raise MetricError(f"a risk of {risk}: expected the share of answers that may be wrong")
+    refuse_unscored(rag.generator, "calibrating")
+    # What the pipeline cannot do is found before its memory is searched.
+    answerer_for(rag.generator, rag.config)
     with rag.memory.reading() as memory:
         version, current = memory.version, memory.temperature
         _check(asked, version)
@@ -222,7 +227,7 @@ def _answers(
     confidence = rag.config.confidence
     if confidence is not None:
         confidence = confidence.model_copy(update={"threshold": 0.0})
-    answerer = Answerer(rag.generator, rag.config.model_copy(update={"confidence": confidence}))
+    answerer = answerer_for(rag.generator, rag.config.model_copy(update={"confidence": confidence}))
     answers: list[Answer] = []
     for begin in range(0, len(retrieved), BATCH):
         batch = [with_temperature(each, temperature) for each in retrieved[begin : begin + BATCH]]
@@ -238,7 +243,7 @@ def _served(
     """Summarise what the pipeline does at a temperature."""
     correct = [each.correct for each in predictions if each.correct is not None]
     priors = [
-        torch.exp(with_temperature(each, temperature).log_prior).tolist()
+        np.exp(with_temperature(each, temperature).log_prior).tolist()
         for each in retrieved
         if each.passages
     ]

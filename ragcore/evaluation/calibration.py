@@ -12,6 +12,8 @@ the grid, and so the fitted temperature is never worse than 1.
 
 With `rag.abstain` the prior is conditioned on a passage's answering, and a question may abstain.
 Both depend on the temperature and are computed again for each (ragcore/decoding/abstention.py).
+
+The table and all sums on it are NumPy; only a generator of tier `steps` needs torch.
 """
 
 from __future__ import annotations
@@ -22,16 +24,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from ragcore.answering.choose import answerer_for
 from ragcore.answering.evidence import Retrieved
-from ragcore.answering.reading import read_passages
+from ragcore.answering.refusals import refuse_unscored
 from ragcore.answering.retrieve import retrieve
-from ragcore.decoding.abstention import prior_of_answering
-from ragcore.decoding.scoring import score_targets
+from ragcore.arrays import FloatArray, logsumexp
 from ragcore.errors import QuestionError
-from ragcore.marginalization import Marginal, log_prior, sequence_log_prob, token_log_prob
+from ragcore.evaluation.target_scores import padded, target_scores, targets_of
+from ragcore.marginalization import (
+    Marginal,
+    log_prior,
+    prior_of_answering,
+    sequence_log_prob,
+    token_log_prob,
+)
 from ragcore.questions import read_questions
 from ragcore.rag import Rag
 
@@ -115,9 +123,11 @@ def calibrate(
     Raises:
         QuestionError: there is no question, or not as many answers, or a question or its answers
             are empty.
+        UnsupportedOperation: the generator gives no log p of given answers.
     """
     right = [[answer] if isinstance(answer, str) else list(answer) for answer in answers]
     check_right_answers(questions, right)
+    answerer_for(rag.generator, rag.config)
     with rag.memory.reading() as memory:
         version, temperature = memory.version, memory.temperature
         retrieved = retrieve(memory, questions, rag.config)
@@ -140,8 +150,8 @@ def fit_temperature(
         version: of the memory that was searched.
         temperature: the memory's own.
     """
-    with torch.inference_mode():
-        table = _Table(rag, retrieved, answers)
+    refuse_unscored(rag.generator, "fitting a temperature")
+    table = _Table(rag, retrieved, answers)
     one, current = table.fit(1.0), table.fit(temperature)
     best = _best_exponent(lambda exponent: table.log_prob(10.0**exponent))
     # Four digits, as the temperature is written into a file.
@@ -187,91 +197,75 @@ class _Table:
         config, abstain = rag.config, rag.config.abstain
         self._marginal: Marginal = config.marginalize
         self._above = None if abstain is None else abstain.above
-        (unknown,) = rag.generator.encode_answers([abstain.answer]) if abstain else ([],)
-        targets = [
-            list(dict.fromkeys(map(tuple, rag.generator.encode_answers(texts))))
-            for texts in answers
-        ]
-        rows: list[Tensor] = []
-        abstaining_rows: list[Tensor] = []
+        targets = [list(dict.fromkeys(targets_of(rag.generator, texts))) for texts in answers]
+        unknown = targets_of(rag.generator, [abstain.answer]) if abstain else []
+        rows: list[FloatArray] = []
+        abstaining_rows: list[FloatArray] = []
         for begin in range(0, len(retrieved), config.batch_size):
             batch = slice(begin, begin + config.batch_size)
-            with_abstaining = [
-                [*question_targets, *([tuple(unknown)] if abstain else [])]
-                for question_targets in targets[batch]
-            ]
-            scored = _score(rag, retrieved[batch], with_abstaining)
+            with_abstaining = [[*question_targets, *unknown] for question_targets in targets[batch]]
+            scored = target_scores(rag.generator, retrieved[batch], with_abstaining)
             for question_targets, log_p in zip(targets[batch], scored, strict=True):
                 rows.extend(log_p[: len(question_targets)])
                 abstaining_rows.extend(log_p[len(question_targets) :])
-        self.owners = torch.tensor(
+        self.owners = np.array(
             [number for number, question_targets in enumerate(targets) for _ in question_targets]
         )  # [N], the question of each answer
-        self._columns = torch.tensor(
+        self._columns = np.array(
             [column for question_targets in targets for column in range(len(question_targets))]
         )  # [N], its index among the question's answers
-        self._abstains = torch.tensor(
-            [list(target) == unknown for question_targets in targets for target in question_targets]
+        self._abstains = np.array(
+            [target in unknown for question_targets in targets for target in question_targets]
         )  # [N], whether it is the abstaining answer
-        scores = [torch.tensor(question.scores or [0.0]) for question in retrieved]
-        self._scores = _padded(scores, -math.inf)  # [Q, k]
+        scores = [np.array(question.scores or [0.0]) for question in retrieved]
+        self._scores = padded(scores, -math.inf)  # [Q, k]
         self._log_p = self._stacked(rows)  # [N, k, T]
         self._abstaining = self._stacked(abstaining_rows) if abstain else None  # [Q, k, T]
 
-    def _stacked(self, rows: Sequence[Tensor]) -> Tensor:
+    def _stacked(self, rows: Sequence[FloatArray]) -> FloatArray:
         """Stack tables [k, T] to one [N, k, T]; RAG-Sequence needs only their sums, T = 1."""
         if self._marginal == "sequence":
-            rows = [row.sum(dim=-1, keepdim=True) for row in rows]  # [k, 1]
-        return _padded(rows, 0.0)
+            rows = [row.sum(axis=-1, keepdims=True) for row in rows]  # [k, 1]
+        return padded(rows, 0.0)
 
-    def priors(self, temperature: float) -> tuple[Tensor, Tensor]:
+    def priors(self, temperature: float) -> tuple[FloatArray, FloatArray]:
         """Compute log p(z|x) of all passages, and as answers are conditioned by; [Q, k] both."""
         prior = log_prior(self._scores, temperature)  # [Q, k]
         if self._above is None or self._abstaining is None:
             return prior, prior
         unknown = self._marginalized(prior, self._abstaining)  # [Q]
-        answering = prior_of_answering(prior, self._abstaining.sum(dim=-1))  # [Q, k]
-        abstains = (unknown.exp() > self._above).unsqueeze(-1)  # [Q, 1]
-        return prior, torch.where(abstains, prior, answering)
+        answering = prior_of_answering(prior, self._abstaining.sum(axis=-1))  # [Q, k]
+        abstains = (np.exp(unknown) > self._above)[:, None]  # [Q, 1]
+        return prior, np.where(abstains, prior, answering)
 
     def log_prob(self, temperature: float) -> float:
         """Compute the mean over questions of log Σ_y p(y|x)."""
         prior, conditioned = self.priors(temperature)
-        abstains = self._abstains.unsqueeze(-1)  # [N, 1]
-        used = torch.where(abstains, prior[self.owners], conditioned[self.owners])  # [N, k]
+        abstains = self._abstains[:, None]  # [N, 1]
+        used = np.where(abstains, prior[self.owners], conditioned[self.owners])  # [N, k]
         log_probs = self._marginalized(used, self._log_p)  # [N]
         width = int(self._columns.max()) + 1
-        by_question = torch.full((len(self._scores), width), -math.inf, dtype=torch.float64)
+        by_question = np.full((len(self._scores), width), -math.inf)
         by_question[self.owners, self._columns] = log_probs  # [Q, most answers]
-        return float(by_question.logsumexp(dim=-1).mean())
+        return float(logsumexp(by_question, -1).mean())
 
     def fit(self, temperature: float) -> Fit:
         """Compute how well a temperature fits."""
         prior, _ = self.priors(temperature)
-        return Fit(temperature, self.log_prob(temperature), float(prior[:, 0].exp().mean()))
+        return Fit(temperature, self.log_prob(temperature), float(np.exp(prior[:, 0]).mean()))
 
     def top_best(self) -> float:
         """Compute the share of questions whose first passage makes an answer most probable."""
-        missing = self._scores.isneginf()[self.owners]  # [N, k]
-        sums = self._log_p.sum(dim=-1).masked_fill(missing, -math.inf)  # [N, k]
-        best = torch.full_like(self._scores, -math.inf)
-        owners = self.owners.unsqueeze(-1).expand_as(sums)  # [N, k]
-        best = best.scatter_reduce(0, owners, sums, "amax")  # [Q, k]
-        return float((best.argmax(dim=-1) == 0).double().mean())
+        missing = np.isneginf(self._scores)[self.owners]  # [N, k]
+        sums = np.where(missing, -math.inf, self._log_p.sum(axis=-1))  # [N, k]
+        best = np.full_like(self._scores, -math.inf)  # [Q, k]
+        np.maximum.at(best, self.owners, sums)
+        return float((best.argmax(axis=-1) == 0).mean())
 
-    def _marginalized(self, prior: Tensor, log_p: Tensor) -> Tensor:
+    def _marginalized(self, prior: FloatArray, log_p: FloatArray) -> FloatArray:
         """Compute log p(y|x), [n], from a log prior [n, k] and log p(y_i|x,z,y_<i), [n, k, T]."""
         marginal = token_log_prob if self._marginal == "token" else sequence_log_prob
         return marginal(prior, log_p)
-
-
-def _score(
-    rag: Rag, retrieved: Sequence[Retrieved], targets: Sequence[Sequence[tuple[int, ...]]]
-) -> list[Tensor]:
-    """Score each question's targets in one reading: log p(y_i|x,z,y_<i), [targets, k, T] each."""
-    read, priors = read_passages(rag.generator, retrieved)
-    scored = score_targets(rag.generator, read, priors, targets)
-    return [log_p.double().cpu() for log_p in scored]
 
 
 def _best_exponent(log_prob: Callable[[float], float]) -> float:
@@ -287,16 +281,6 @@ def _best_exponent(log_prob: Callable[[float], float]) -> float:
         tried += [(left, inner[0]), (right, inner[1])]
         low, high = (low, inner[1]) if left >= right else (inner[0], high)
     return max(tried)[1]
-
-
-def _padded(tables: Sequence[Tensor], value: float) -> Tensor:
-    """Stack tables of one or two dimensions to one double tensor, padded with a value."""
-    sizes = [max(table.shape[axis] for table in tables) for axis in range(tables[0].ndim)]
-    padded = torch.full((len(tables), *sizes), value, dtype=torch.float64)
-    for number, table in enumerate(tables):
-        region: tuple[int | slice, ...] = (number, *map(slice, table.shape))
-        padded[region] = table.double()
-    return padded
 
 
 def check_right_answers(questions: Sequence[str], answers: Sequence[Sequence[str]]) -> None:

@@ -93,8 +93,9 @@ def confidence_of(prediction: Prediction) -> float:
     confidence = prediction.confidence
     if confidence is None:
         raise MetricError(
-            f"question {prediction.id!r} has no confidence: expected the probability that the "
-            "pipeline gives its answer, as evaluate records it; make the run again"
+            f"question {prediction.id!r} has no confidence: its answer has no log p, as those of "
+            "generators that give texts alone, or the run is older than confidences: use metrics "
+            "that need none, such as exact_match, or evaluate with another generator"
         )
     if not 0 <= confidence <= 1 + _ROUNDING:
         raise MetricError(

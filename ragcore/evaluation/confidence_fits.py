@@ -220,11 +220,12 @@ def with_confidences(
 ) -> list[Prediction]:
     """Return predictions with the confidence that a fit gives them.
 
-    Where the pipeline abstains, the confidence stays that of abstaining.
+    Where the pipeline abstains, the confidence stays that of abstaining; an answer without log p
+    gets none.
     """
     return [
         each
-        if each.abstained
+        if each.abstained or each.log_p is None
         else replace(each, confidence=confidence_at(each.log_p, config), withheld=False)
         for each in predictions
     ]
@@ -252,7 +253,7 @@ def _fit(answers: Sequence[Prediction]) -> ConfidenceConfig:
         from scipy.optimize import minimize
     except ModuleNotFoundError as missing:
         raise MetricError(missing_package(missing, "eval")) from None
-    log_p = np.maximum([each.log_p for each in answers], _LEAST_LOG_P)  # [n]
+    log_p = np.maximum([each.log_p or 0.0 for each in answers], _LEAST_LOG_P)  # [n]
     right = np.array([bool(each.correct) for each in answers])  # [n]
     count = int(right.sum())
     targets = np.where(right, (count + 1) / (count + 2), 1 / (len(right) - count + 2))  # [n]
@@ -292,8 +293,12 @@ def _folds(
 
 
 def _judged_answers(predictions: Sequence[Prediction]) -> list[Prediction]:
-    """Return those whose answer is no abstention, and is known to be right or wrong."""
-    return [each for each in predictions if each.correct is not None and not each.abstained]
+    """Return those whose answer is no abstention, has log p, and is known to be right or wrong."""
+    return [
+        each
+        for each in predictions
+        if each.correct is not None and not each.abstained and each.log_p is not None
+    ]
 
 
 def calibration_error(predictions: Sequence[Prediction]) -> float:

@@ -81,7 +81,7 @@ class Prediction:
         regex: whether these are patterns.
         relevant: ids of all passages that answer; empty where they are not known.
         answer: the pipeline's; None where retrieval alone is measured.
-        log_prob: log p(y|x); None without an answer.
+        log_prob: log p(y|x); None without an answer, and for one that has none.
         correct: whether the answer is right; None where that is not known.
         passages: those that the answer was read from (`rag.k`), best first.
         unanswerable: whether the question is known to have no answer; `right` is empty then.
@@ -89,7 +89,7 @@ class Prediction:
             withheld.
         ranking: what metrics of passages see, as deep as the deepest of them; None where none was
             asked for.
-        confidence: as `Answer.confidence`; None without an answer.
+        confidence: as `Answer.confidence`; None without an answer, and for one without log p.
         withheld: whether `answer` is a best guess that is withheld for its low confidence.
     """
 
@@ -120,13 +120,13 @@ class Prediction:
         return "" if self.withheld else self.answer
 
     @property
-    def log_p(self) -> float:
-        """The answer's log p(y|x), for metrics of answers.
+    def log_p(self) -> float | None:
+        """The answer's log p(y|x), for metrics of answers; None where the generator gives none.
 
         Raises:
-            MetricError: there is none.
+            MetricError: there is no answer.
         """
-        if self.log_prob is None:
+        if self.answer is None:
             raise _unanswered(self)
         return self.log_prob
 
@@ -182,8 +182,11 @@ def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
 
 def has_abstained(answer: Answer) -> bool:
     """Tell whether no answer is given: it was decoded to the abstaining one, or is withheld."""
+    if answer.withheld or answer.abstains:
+        return True
     unknown = answer.abstention
-    return answer.withheld or (unknown is not None and unknown.token_ids == answer.token_ids)
+    # Answers without token ids never are the abstaining one, unless they are marked as that.
+    return unknown is not None and bool(unknown.token_ids) and unknown.token_ids == answer.token_ids
 
 
 def is_right(answer: Answer, question: LabelledQuestion) -> bool:

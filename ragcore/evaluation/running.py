@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol, runtime_checkable
 
 from ragcore.answering.searching import Where
-from ragcore.contracts import Generator
+from ragcore.contracts import AnyGenerator
 from ragcore.errors import QuestionError
 from ragcore.evaluation.checks import (
     absent_passages,
@@ -66,7 +66,8 @@ def evaluate(
     of them, whatever `rag.k` is.
 
     Args:
-        pipeline: a pipeline, or a memory, of which retrieval alone is measured.
+        pipeline: a pipeline, or a memory; of a memory, and of a pipeline without a generator,
+            retrieval alone is measured.
         asked: the questions, with what is right; at least one.
         metrics: by name; `default_metrics` where None.
         depth: how many passages to search for; where None, as many as the metrics need.
@@ -82,12 +83,13 @@ def evaluate(
     """
     if not asked:
         raise QuestionError("no question to evaluate on: give one or more")
-    alone = isinstance(pipeline, Memory)
+    alone = isinstance(pipeline, Memory) or not pipeline.can_answer
     chosen = metrics is not None
     metrics = make_metrics(default_metrics(asked, retrieval=alone)) if metrics is None else metrics
     depth = search_depth(metrics, depth)
-    if isinstance(pipeline, Memory):
+    if alone:
         check_answered(metrics)
+    if isinstance(pipeline, Memory):
         return _evaluated(pipeline, None, asked, metrics, depth, where, progress, chosen=chosen)
     with pipeline.pinned(pipeline.memory.version), pipeline.memory.reading() as memory:
         return _evaluated(memory, pipeline, asked, metrics, depth, where, progress, chosen=chosen)
@@ -104,15 +106,17 @@ def _evaluated(
     *,
     chosen: bool,
 ) -> Report:
-    """Evaluate on one opened version; without a pipeline, retrieval alone."""
+    """Evaluate on one opened version; without a pipeline that answers, retrieval alone."""
     version = memory.version
+    filters = (None if rag is None else rag.config.where, where)
+    rag = rag if rag is not None and rag.can_answer else None
     check_labels(asked, version, metrics)
     metrics, depth, warnings = limited_search(
         metrics, depth, deepest_ranking(memory), chosen=chosen
     )
     if ranking_metrics(metrics):
         warnings += [*check_grades(asked), *absent_passages(asked, memory)]
-    expression = _filter(None if rag is None else rag.config.where, where)
+    expression = _filter(*filters)
     if rag is None and expression is not None:
         # Answering logs them itself.
         warnings += memory.filter_notes(expression)
@@ -201,7 +205,7 @@ class _DatedGenerator(Protocol):
         ...
 
 
-def settings_of_today(generator: Generator) -> tuple[str, ...]:
+def settings_of_today(generator: AnyGenerator) -> tuple[str, ...]:
     """Return the overrides by which a replay gets the prompts of this run."""
     if not isinstance(generator, _DatedGenerator):
         return ()

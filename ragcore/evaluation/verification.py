@@ -1,10 +1,11 @@
 """Recompute a served answer's log p by the definition (Lewis et al., 2020, section 2).
 
 Nothing that makes serving fast is used here. Each passage is read alone; the answer's tokens are
-scored with gradients enabled, which is the checkpoint's own forward pass (a generator that cannot
-be trained, such as one in int8, scores as for serving, but one target at a time); the sums are
-plain ones in double precision, not those of ragcore/marginalization.py. The retriever's scores are
-taken as they are: p(z|x) is derived from them.
+scored with gradients enabled, which is the checkpoint's own forward pass. A generator that cannot
+be trained, such as one in int8, scores as for serving, but one target at a time, and one of tier
+`score` scores one text after one prompt at a time. The sums are plain ones in double precision, not
+those of ragcore/marginalization.py. The retriever's scores are taken as they are: p(z|x) is derived
+from them.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import torch
-
-from ragcore.contracts import Generator
+from ragcore.answering.refusals import refuse_unscored
+from ragcore.contracts import AnyGenerator, Generator, Prompted, gives_scores, steps_of
 from ragcore.rag import Rag
+from ragcore.tiers import Meter
 from ragcore.types import Answer, Passage
 
 __all__ = ["Reading", "Verification", "verify_answer"]
@@ -112,7 +113,9 @@ def verify_answer(rag: Rag, question: str) -> Verification:
 
     Raises:
         QuestionError: the question is empty, or longer than the generator's input.
+        UnsupportedOperation: the generator gives no log p of given answers.
     """
+    refuse_unscored(rag.generator, "verifying an answer")
     (answer,) = rag.answer(question)
     with rag.memory.reading() as memory:
         temperature = memory.temperature
@@ -121,12 +124,13 @@ def verify_answer(rag: Rag, question: str) -> Verification:
     passages = passages or [None]
     prior = _softmax([evidence.score / temperature for evidence in answer.evidence] or [0.0])
     if rag.config.abstain is not None:
-        (unknown,) = generator.encode_answers([rag.config.abstain.answer])
+        unknown = rag.config.abstain.answer
         # The abstaining answer is scored over all passages, others over those that answer.
-        if list(answer.token_ids) != unknown:
-            abstaining = _table(generator, question, passages, unknown)
+        if not _is(generator, answer, unknown):
+            abstaining = _table(generator, question, passages, _target(generator, unknown))
             prior = _prior_of_answering(prior, [math.fsum(row) for row in abstaining])
-    table = _table(generator, question, passages, answer.token_ids)
+    target = answer.candidates[0].text if gives_scores(generator) else answer.token_ids
+    table = _table(generator, question, passages, target)
     log_prob, posterior = _marginal(marginalize, prior, table)
     return Verification(
         answer,
@@ -138,17 +142,59 @@ def verify_answer(rag: Rag, question: str) -> Verification:
     )
 
 
+def _target(generator: AnyGenerator, text: str) -> str | Sequence[int]:
+    """Return what a generator scores: the text, or its token ids."""
+    if gives_scores(generator):
+        return text
+    (ids,) = steps_of(generator, "verifying an answer").encode_answers([text])
+    return ids
+
+
+def _is(generator: AnyGenerator, answer: Answer, text: str) -> bool:
+    """Return whether an answer is this text, as the generator writes it."""
+    if gives_scores(generator):
+        return answer.candidates[0].text == text
+    return list(answer.token_ids) == _target(generator, text)
+
+
 def _table(
-    generator: Generator, question: str, passages: Sequence[Passage | None], target: Sequence[int]
+    generator: AnyGenerator,
+    question: str,
+    passages: Sequence[Passage | None],
+    target: str | Sequence[int],
 ) -> _Table:
     """Compute log p(y_i|x,z,y_<i), [k][T], each passage read and scored on its own."""
+    if isinstance(target, str):
+        return _table_of_text(generator, question, passages, target)
+    return _table_of_ids(steps_of(generator, "verifying an answer"), question, passages, target)
+
+
+def _table_of_text(
+    generator: AnyGenerator, question: str, passages: Sequence[Passage | None], text: str
+) -> _Table:
+    assert gives_scores(generator), "texts are scored by the tier `score`"
+    rows: _Table = []
+    for passage in passages:
+        prompt = Prompted(question, () if passage is None else (passage,))
+        (score,) = generator.score_texts([prompt], [text], [Meter()])
+        rows.append(list(score.log_probs))
+    return rows
+
+
+def _table_of_ids(
+    generator: Generator, question: str, passages: Sequence[Passage | None], target: Sequence[int]
+) -> _Table:
+    import torch
+
     pair = torch.zeros(1, dtype=torch.int64, device=generator.device)
-    targets = torch.tensor([list(target)], dtype=torch.int64, device=generator.device)
+    # What a stop string ended has no end token, which a generator is promised.
+    ended = [*target] if target[-1] == generator.eos_token_id else [*target, generator.eos_token_id]
+    targets = torch.tensor([ended], dtype=torch.int64, device=generator.device)
     rows: _Table = []
     for passage in passages:
         with torch.set_grad_enabled("trainable" in generator.capabilities):
             log_p = generator.score(generator.read([question], [passage]), pair, targets)
-        rows.append(log_p.detach()[0].tolist())
+        rows.append(log_p.detach()[0, : len(target)].tolist())
     return rows
 
 

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
-from ragcore.answering.answerer import Answerer
+from ragcore.answering.choose import answerer_for
 from ragcore.answering.evidence import Retrieved
 from ragcore.answering.retrieve import with_prior
+from ragcore.contracts import AnyGenerator, gives_steps
 from ragcore.evaluation.prediction import Ranking, make_predictions
 from ragcore.evaluation.running import settings_of_today
 from ragcore.evaluation.searching import evidence_ranking
@@ -74,14 +73,14 @@ class AnswerTask:
 
         Raises:
             QuestionError: a question is longer than the generator's input.
-            UnsupportedOperation: `rag.grounded`, and the generator cannot.
+            UnsupportedOperation: a setting that the generator cannot follow.
         """
         check_questions([question.question for question in self.asked.questions])
         generator = resources.generator(self.answering[0].pipeline)
         configs = [resources.config(each.pipeline).rag for each in self.answering]
         for config in configs:
             # Fails before anything is read.
-            Answerer(generator, config)
+            answerer_for(generator, config)
         paths = {each.hits_file for each in self.answering if each.hits_file is not None}
         hits: dict[Path | None, BlockHits] = {path: BlockHits.read(path) for path in paths}
         retrieved = [self._retrieved(each, hits, resources) for each in self.answering]
@@ -89,13 +88,22 @@ class AnswerTask:
         most = max(max(config.k, 1) * config.batch_size for config in configs)
         read = 0
         for batch in batches(retrieved, most):
-            with torch.inference_mode():
+            reader: AnyGenerator = generator
+            if gives_steps(generator):
                 reader = read_batch(generator, batch)
-            read += len(batch.pairs)
+                read += len(batch.pairs)
+            else:
+                # A generator of texts reads its prompts in each call.
+                read += sum(
+                    len(pairs_of(question))
+                    for system in batch.systems
+                    for question in retrieved[system][batch.begin : batch.end]
+                )
             for system in batch.systems:
                 questions = retrieved[system][batch.begin : batch.end]
                 version = self.answering[system].version
-                answers[system] += Answerer(reader, configs[system]).answers(questions, version)
+                answerer = answerer_for(reader, configs[system])
+                answers[system] += answerer.answers(questions, version)
         settings = settings_of_today(generator)
         for each, its_answers in zip(self.answering, answers, strict=True):
             for answer in its_answers:

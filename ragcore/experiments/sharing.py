@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, cast
-
-import torch
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from ragcore.answering.evidence import Retrieved
 from ragcore.contracts import Generator, Read, State
 from ragcore.types import Passage
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["Batch", "Pair", "batches", "pairs_of", "read_batch"]
 
@@ -104,8 +105,11 @@ def read_batch(generator: Generator, batch: Batch) -> Generator:
         The generator, whose `read` takes these pairs from the pass. It never changes, and is as
         safe to use from several threads as the generator itself.
     """
+    import torch
+
     questions = [question for question, _ in batch.pairs]
-    read = generator.read(questions, [passage for _, passage in batch.pairs])
+    with torch.inference_mode():
+        read = generator.read(questions, [passage for _, passage in batch.pairs])
     rows = {_key(*pair): row for row, pair in enumerate(batch.pairs)}
     return cast(Generator, _ReadGenerator(generator, read, rows))
 
@@ -143,6 +147,8 @@ class _ReadGenerator:
 
     def read(self, questions: Sequence[str], passages: Sequence[Passage | None]) -> _View:
         """Return a view of pairs of the pass."""
+        import torch
+
         rows = [self._rows[_key(*pair)] for pair in zip(questions, passages, strict=True)]
         device = self._generator.device
         return _View(self._read, torch.tensor(rows, dtype=torch.int64, device=device))

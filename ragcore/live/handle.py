@@ -66,6 +66,11 @@ class LiveMemory:
         """The name of the version that is served, whatever this thread or task has pinned."""
         return self._current.memory.version
 
+    @property
+    def unread(self) -> bool:
+        """Whether nothing reads the current memory."""
+        return not self._current.readers
+
     @contextmanager
     def reading(self, *, served: bool = False) -> Iterator[Memory]:
         """Read the current memory, or the pinned one; it stays open until the block ends.

@@ -42,16 +42,20 @@ class OtherVersions:
         Raises:
             StoreError, ConfigError: it cannot be opened.
         """
-        with ExitStack() as stack:
-            memory = self._entered(version, stack)
-            if memory is None:
-                with self._opening:
-                    memory = self._entered(version, stack)
-                    if memory is None:
-                        opened = LiveMemory(self._open_version(version))
-                        memory = stack.enter_context(opened.reading())
-                        self._add(version, opened)
-            yield memory
+        try:
+            with ExitStack() as stack:
+                memory = self._entered(version, stack)
+                if memory is None:
+                    with self._opening:
+                        memory = self._entered(version, stack)
+                        if memory is None:
+                            opened = LiveMemory(self._open_version(version))
+                            memory = stack.enter_context(opened.reading())
+                            with self._lock:
+                                self._open[version] = opened
+                yield memory
+        finally:
+            self._release_surplus()
 
     def release(self, version: str | None = None) -> None:
         """Close a version, or all, when its last reader has left; unknown names are ignored."""
@@ -71,10 +75,10 @@ class OtherVersions:
             # Under the lock, so that it is not released in between.
             return stack.enter_context(live.reading(served=True))
 
-    def _add(self, version: str, live: LiveMemory) -> None:
-        """Keep a version open, and release the one that was asked for longest ago, if too many."""
+    def _release_surplus(self) -> None:
+        """Release, of the versions that nothing reads, all but those that were asked for last."""
         with self._lock:
-            self._open[version] = live
-            oldest = self._open.popitem(last=False)[1] if len(self._open) > MOST else None
-        if oldest is not None:
-            oldest.close()
+            unread = [name for name, live in self._open.items() if live.unread]
+            released = [self._open.pop(name) for name in unread[:-MOST]]
+        for live in released:
+            live.close()

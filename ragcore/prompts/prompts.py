@@ -68,6 +68,21 @@ class Prompts:
                 self._warn_of_cut(passages[pair], len(ids), limit)
         return prompts
 
+    def of_texts(self, texts: Sequence[str], limit: int) -> list[list[int]]:
+        """Return prompts that are these texts in place of a template, inside the chat if any.
+
+        Raises:
+            QuestionError: a text does not fit; none is cut.
+        """
+        prompts = self._ids([self._filled("{text}", text=text) for text in texts]) if texts else []
+        for text, ids in zip(texts, prompts, strict=True):
+            if len(ids) > limit:
+                # Without a passage there is nothing to cut: this raises.
+                fit_passage(
+                    self._model, text, None, ids, limit, lambda *_: [], self._tokenizer.text_ends
+                )
+        return prompts
+
     def bare_lengths(self, questions: Sequence[str]) -> list[int]:
         """Return how many tokens the prompt of each question has with an empty passage."""
         prompts = [self._pieces(question, "", "") for question in questions]

@@ -51,10 +51,12 @@ class Thinking:
         return remaining
 
     def without_text(self, text: str) -> str:
-        """Return a text outside of blocks whose tags it spells out."""
-        if "<" not in text:
-            return text
-        return " ".join(_REST.sub("", _BLOCK.sub("", text)).split())
+        """Return a text outside of blocks whose tags it spells out, single-spaced if it has any."""
+        return " ".join(self.outside(text).split()) if "<" in text else text
+
+    def outside(self, text: str) -> str:
+        """Return a text outside of blocks whose tags it spells out, its white space unchanged."""
+        return _REST.sub("", _BLOCK.sub("", text)) if "<" in text else text
 
     def settled(self, text: str) -> str:
         """Return the text of an answer's first tokens outside of blocks, without a tag's beginning.

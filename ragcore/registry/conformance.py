@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Set
 from typing import Any, Final, get_args
 
 from ragcore.contracts import (
+    TIER_CONTRACTS,
     Corpus,
     Encoder,
     Generator,
@@ -22,6 +23,8 @@ from ragcore.contracts import (
     Retriever,
     Scorer,
     ScratchUser,
+    TextGenerator,
+    tier_of,
 )
 from ragcore.contracts.component import Capability
 from ragcore.contracts.extensions import EXTENSIONS
@@ -69,13 +72,14 @@ def check_class(kind: str, name: str, component: Any, contract: Any = None) -> N
         kind: kind of component, such as "retriever".
         name: under which it is registered, for errors.
         component: what is registered.
-        contract: the protocol that it must follow; that of its kind where None.
+        contract: the protocol that it must follow; that of its kind, and of a generator's tier,
+            where None.
 
     Raises:
         PluginError: it is no class, or a member is missing or cannot be called as the contract
             says; the message lists all such members.
     """
-    contract = contract or contract_of(kind)
+    contract = contract or _contract_of_class(kind, component)
     if not isinstance(component, type):
         raise PluginError(
             f"{kind} {name!r}: found {_described(component)}, expected a class that follows the "
@@ -103,7 +107,8 @@ def check_instance(kind: str, name: str, component: Any, contract: Any = None) -
     Raises:
         PluginError: a member is missing or wrong, also one that a declared capability promises.
     """
-    contract = contract or contract_of(kind)
+    if contract is None:
+        contract = TIER_CONTRACTS[tier_of(component)] if kind == "generator" else contract_of(kind)
     faults = list(_faults(component, members_of(contract), instance=True))
     if _static(component, "capabilities") is not _MISSING:
         declared = component.capabilities
@@ -150,6 +155,23 @@ def capability_faults(declared: object) -> Iterator[str]:
 def contract_of(kind: str) -> Any:
     """Return the protocol of a kind of component that a config can name."""
     return next(contract for contract, known in KINDS.items() if known == kind)
+
+
+def _contract_of_class(kind: str, component: Any) -> Any:
+    """Return the protocol that a class must follow, as far as it can be seen.
+
+    Of a generator whose instances have their tiers, all that is certain is that of the least.
+    """
+    contract = contract_of(kind)
+    if kind != "generator" or not isinstance(component, type):
+        return contract
+    declared = _static(component, "tier")
+    if declared is _MISSING:
+        sets = _may_set(component, "tier") and not hasattr(component, "step")
+        return TextGenerator if sets else contract
+    if isinstance(declared, str):
+        return TIER_CONTRACTS[tier_of(component)]
+    return TextGenerator
 
 
 def _refuse(faults: list[str], kind: str, name: str, component: type[Any], contract: Any) -> None:

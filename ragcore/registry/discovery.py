@@ -55,6 +55,7 @@ KNOWN_PACKAGES: Final[Mapping[tuple[str, str], str]] = {
     ("encoder", "sentence-transformers"): "ragcore-transformers",
     ("encoder", "dpr"): "ragcore-transformers",
     ("encoder", "static"): "ragcore-static",
+    ("encoder", "openai-embeddings"): "ragcore-openai",
     ("retriever", "sparse"): "ragcore-transformers",
     ("scorer", "cross-encoder"): "ragcore-transformers",
     ("scorer", "late-interaction"): "ragcore-transformers",

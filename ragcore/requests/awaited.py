@@ -11,7 +11,7 @@ from typing import Unpack
 
 from ragcore.answering.request import AnswerSettings, Request, SearchSettings
 from ragcore.config import RagConfig
-from ragcore.contracts import Generator
+from ragcore.contracts import AnyGenerator
 from ragcore.errors import RagcoreError
 from ragcore.live.served import ServedMemory
 from ragcore.process.cancellation import Cancellation
@@ -25,7 +25,9 @@ __all__ = ["AwaitedRequests"]
 class AwaitedRequests(Requests):
     """What a pipeline can be asked, also in forms that are awaited."""
 
-    def __init__(self, memory: ServedMemory, generator: Generator, config: RagConfig) -> None:
+    def __init__(
+        self, memory: ServedMemory, generator: AnyGenerator | None, config: RagConfig
+    ) -> None:
         """Start no thread yet; see `Rag`."""
         super().__init__(memory, generator, config)
         self._workers = Workers("ragcore-answers")

@@ -1,21 +1,24 @@
 """The requests of a pipeline: answer, stream, search, score, and leave passages out.
 
 Data goes one way: question → hits → passages (answering/searching.py) → prior (retrieve.py) → read
-→ decode → answer (answerer.py). A request keeps the version of the memory that it begins with, so
-that a swap never mixes two versions in one answer; its settings are its own (request.py). Knows
-nothing of how the memory is exchanged.
+→ decode → answer (answerer.py). A question with a history may be made a stand-alone one before
+(rewriting.py). A request keeps the version of the memory that it begins with, so that a swap never
+mixes two versions in one answer; its settings are its own (request.py). Knows nothing of how the
+memory is exchanged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from collections.abc import Generator as Generator_
+from dataclasses import replace
 from typing import Unpack
 
 from ragcore.answering.ablation import Without, without
 from ragcore.answering.answer_log import log_answer
-from ragcore.answering.answerer import Answerer
+from ragcore.answering.choose import answerer_for
 from ragcore.answering.each import answer_each
+from ragcore.answering.evidence import sample_answers
 from ragcore.answering.request import (
     AnswerSettings,
     CheckedSettings,
@@ -25,14 +28,15 @@ from ragcore.answering.request import (
     checked_settings,
 )
 from ragcore.answering.retrieve import results_to_read, retrieved
+from ragcore.answering.rewriting import rewritten
 from ragcore.answering.searching import search
 from ragcore.answering.stopping import released_if_stopped
 from ragcore.answering.stopwatch import Stopwatch
 from ragcore.config import RagConfig
-from ragcore.contracts import Generator
-from ragcore.errors import QuestionError, RagcoreError
+from ragcore.contracts import AnyGenerator
+from ragcore.errors import ConfigError, QuestionError, RagcoreError
 from ragcore.live.served import ServedMemory
-from ragcore.questions.texts import batch_of, check_answers
+from ragcore.questions.texts import batch_of, check_answers, check_questions
 from ragcore.registry.discovery import registry
 from ragcore.types import Answer, Event, SearchResult, Token
 
@@ -46,20 +50,40 @@ class Requests:
         memory: the memory that is served.
     """
 
-    def __init__(self, memory: ServedMemory, generator: Generator, config: RagConfig) -> None:
+    def __init__(
+        self, memory: ServedMemory, generator: AnyGenerator | None, config: RagConfig
+    ) -> None:
         """Answer from a memory; see `Rag`."""
         self.memory = memory
-        self._answering = Answerer(generator, config)
+        self._generator = generator
+        self._config = config
+        if generator is not None:
+            # What the generator cannot do is found before a question is asked.
+            answerer_for(generator, config)
 
     @property
-    def generator(self) -> Generator:
-        """The component that reads passages and writes answers."""
-        return self._answering.generator
+    def can_answer(self) -> bool:
+        """Whether there is a generator; without one, the pipeline can search, and nothing else."""
+        return self._generator is not None
+
+    @property
+    def generator(self) -> AnyGenerator:
+        """The component that reads passages and writes answers.
+
+        Raises:
+            ConfigError: the pipeline has none.
+        """
+        if self._generator is None:
+            raise ConfigError(
+                "this pipeline has no generator, so it can search but not answer: add a section "
+                "'generator', such as generator: {use: bart, model: facebook/bart-large}"
+            )
+        return self._generator
 
     @property
     def config(self) -> RagConfig:
         """The section `rag` of the pipeline."""
-        return self._answering.config
+        return self._config
 
     def answer(
         self, questions: str | Sequence[str], **settings: Unpack[AnswerSettings]
@@ -78,7 +102,9 @@ class Requests:
         Raises:
             QuestionError: a question is no text, is empty, or is longer than the generator's
                 input, or `where` is no filter.
-            ConfigError: a setting is unknown, or none that a pipeline file may have.
+            ConfigError: a setting is unknown, or none that a pipeline file may have; or the
+                pipeline has no generator.
+            UnsupportedOperation: the generator's tier cannot follow a setting of this call.
             StoreError: there is no such `version`, or it cannot be opened.
             DeadlineError, RequestCancelledError: the call was ended by its settings.
         """
@@ -111,13 +137,19 @@ class Requests:
         """Answer by checked settings; `check` in place of the settings' own ends the request."""
         check = check or settings.stop
         with released_if_stopped(), self.memory.reading(settings.version) as memory:
-            answerer = Answerer(self.generator, settings.config, check)
+            answerer = answerer_for(self.generator, settings.config, check)
             stopwatch = Stopwatch(len(questions), memory.version)
             check()
+            alone = self._standing_alone(questions, settings, stopwatch, check)
             with stopwatch.timed("search"):
-                results = results_to_read(memory, questions, settings.config, settings.where)
+                results = results_to_read(memory, alone, settings.config, settings.where)
             read = [retrieved(result, memory.temperature) for result in results]
-            answers = answerer.answers(read, memory.version, stopwatch)
+            answers = [
+                _as_asked(answer, question)
+                for answer, question in zip(
+                    answerer.answers(read, memory.version, stopwatch), questions, strict=True
+                )
+            ]
         for answer in answers:
             self._finish(answer)
         return answers
@@ -150,15 +182,17 @@ class Requests:
         """
         checked = checked_settings(self.config, settings)
         with released_if_stopped(), self.memory.reading(checked.version) as memory:
-            answerer = Answerer(self.generator, checked.config, checked.stop)
+            answerer = answerer_for(self.generator, checked.config, checked.stop)
             stopwatch = Stopwatch(1, memory.version)
             checked.stop()
+            alone = self._standing_alone([question], checked, stopwatch, checked.stop)
             with stopwatch.timed("search"):
-                (result,) = results_to_read(memory, [question], checked.config, checked.where)
+                (result,) = results_to_read(memory, alone, checked.config, checked.where)
             yield result
             read = retrieved(result, memory.temperature)
             for event in answerer.events(read, memory.version, stopwatch):
                 if isinstance(event, Answer):
+                    event = _as_asked(event, question)
                     self._finish(event)
                 yield event
 
@@ -232,6 +266,7 @@ class Requests:
         Raises:
             QuestionError: there is not one answer for each question, an answer is no usable text,
                 a question is empty or longer than the generator's input, or `where` is no filter.
+            UnsupportedOperation: the generator scores no texts: its tier is `top` or `text`.
             ConfigError, StoreError, DeadlineError, RequestCancelledError: as `answer`.
         """
         questions, answers = batch_of(questions), batch_of(answers, "answer")
@@ -243,7 +278,7 @@ class Requests:
         check_answers(answers)
         checked = checked_settings(self.config, settings, ScoreSettings)
         with released_if_stopped(), self.memory.reading(checked.version) as memory:
-            answerer = Answerer(self.generator, checked.config, checked.stop)
+            answerer = answerer_for(self.generator, checked.config, checked.stop)
             stopwatch = Stopwatch(len(questions), memory.version)
             checked.stop()
             with stopwatch.timed("search"):
@@ -263,11 +298,61 @@ class Requests:
 
         Raises:
             QuestionError: a passage is not in the evidence, or none would remain.
+            UnsupportedOperation: the answer has no log p, as of a generator that gives texts alone.
         """
         ids = [passage_ids] if isinstance(passage_ids, str) else list(passage_ids)
         return without(answer, ids, self.generator, self.config)
+
+    def samples(self, answer: Answer) -> list[Answer]:
+        """Return each draw of an answer by `rag.sample` as an answer of its own, in order.
+
+        Where an answer was drawn several times, so many are the same. Those that are not the answer
+        itself have their own text, log p and posterior; no confidence was fitted to them, and none
+        is withheld.
+
+        Args:
+            answer: of this pipeline; one that was searched for is returned alone.
+        """
+        return sample_answers(answer, self.generator)
+
+    def _standing_alone(
+        self,
+        questions: Sequence[str],
+        settings: CheckedSettings,
+        stopwatch: Stopwatch,
+        check: Callable[[], None],
+    ) -> list[str]:
+        """Return what is searched for: the questions, rewritten where a history precedes them."""
+        config = settings.config
+        if not settings.history or config.rewrite is None:
+            return list(questions)
+        check_questions(questions)
+        alone: list[str] = []
+        with stopwatch.timed("rewrite"):
+            for begin in range(0, len(questions), config.batch_size):
+                batch = questions[begin : begin + config.batch_size]
+                alone += rewritten(self.generator, config.rewrite, batch, settings.history, check)
+        return alone
+
+    def without_each(self, answer: Answer) -> list[Without]:
+        """Recompute an answer without each of its passages alone, as `without` does.
+
+        Returns:
+            one for each piece of evidence, in its order; none for an answer with fewer than two
+            passages, of which nothing would remain, and for one without log p.
+        """
+        if len(answer.evidence) < 2 or answer.log_prob is None:
+            return []
+        return [self.without(answer, evidence.passage.id) for evidence in answer.evidence]
 
     def _finish(self, answer: Answer) -> None:
         """Pass an answer on to plugins and to the log, which has no text of the question."""
         registry().hook.ragcore_answered(answer=answer)
         log_answer(answer)
+
+
+def _as_asked(answer: Answer, question: str) -> Answer:
+    """Return an answer with the question as it was asked, and the one that it was made of."""
+    if answer.question == question:
+        return answer
+    return replace(answer, question=question, rewritten_question=answer.question)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, runtime_checka
 
 import numpy as np
 
+from ragcore.arrays import to_numpy, without_gradient
 from ragcore.contracts import (
     Encoder,
     TextTokenizer,
@@ -180,13 +181,13 @@ class Dense:
         Raises:
             UnsupportedOperation: `allowed` is given, and the index has no capability `filter`.
         """
-        import torch
-
         if not len(self._index) or not len(questions):
             return Hits.empty(len(questions), k)
-        with torch.no_grad():
-            encoded = self._encoder.encode_questions(questions)
-        queries = self._checked(_to_numpy(encoded), len(questions))
+        # Loaded before the block: torch is, by then, if the encoder needs it.
+        encoder = self._encoder
+        with without_gradient():
+            encoded = encoder.encode_questions(questions)
+        queries = self._checked(to_numpy(encoded), len(questions))
         if allowed is None:
             return self._index.search(queries, k)
         self._require("filter")
@@ -222,8 +223,8 @@ class Dense:
                 "{use: exact} or {use: faiss, factory: Flat}; the trained encoder serves any index "
                 "of the same passage encoder"
             )
-        queries = self._encoder.encode_questions(questions)  # [B, d]
-        hits = self._index.search(self._checked(_to_numpy(queries), len(questions)), k)
+        queries = torch.as_tensor(self._encoder.encode_questions(questions))  # [B, d]
+        hits = self._index.search(self._checked(to_numpy(queries), len(questions)), k)
         exists = hits.rows != MISSING_ROW  # [B, k], H hits exist
         scores = queries.new_full(hits.rows.shape, -torch.inf)  # [B, k]
         if exists.any():
@@ -335,8 +336,3 @@ class Dense:
                 f"encoder {name!r} gave a vector with NaN or infinity: expected finite numbers"
             )
         return vectors.astype(np.float32, copy=False)
-
-
-def _to_numpy(vectors: torch.Tensor) -> Vectors:
-    array: Vectors = vectors.detach().float().cpu().numpy()
-    return array

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from ragcore.contracts import Generator
+from ragcore.contracts import Generator, steps_of
 from ragcore.retrievers.configs import QueryLikelihoodConfig
 from ragcore.types import Passage
 
@@ -40,7 +40,7 @@ class QueryLikelihood:
 
     @functools.cached_property
     def _generator(self) -> Generator:
-        return self._config.generator.shared()
+        return steps_of(self._config.generator.shared(), "scoring passages by query-likelihood")
 
     def score(self, questions: Sequence[str], passages: Sequence[Passage]) -> Scores:
         """Return log p(x|z) of P pairs, float32 [P]."""

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ragcore.testing.runner import Verdict, examine
     from ragcore.testing.scorer import ScorerSuite
     from ragcore.testing.suite import Suite, SuiteError
+    from ragcore.testing.text_scores import ScoringGeneratorSuite, TopGeneratorSuite
+    from ragcore.testing.writing import TextGeneratorSuite
 
 __all__ = [
     "CorpusSuite",
@@ -34,8 +36,11 @@ __all__ = [
     "IndexSuite",
     "RetrieverSuite",
     "ScorerSuite",
+    "ScoringGeneratorSuite",
     "Suite",
     "SuiteError",
+    "TextGeneratorSuite",
+    "TopGeneratorSuite",
     "Verdict",
     "examine",
 ]
@@ -48,8 +53,11 @@ _HOMES: Final = {
     "IndexSuite": "index",
     "RetrieverSuite": "retriever",
     "ScorerSuite": "scorer",
+    "ScoringGeneratorSuite": "text_scores",
     "Suite": "suite",
     "SuiteError": "suite",
+    "TextGeneratorSuite": "writing",
+    "TopGeneratorSuite": "text_scores",
     "Verdict": "runner",
     "examine": "runner",
 }

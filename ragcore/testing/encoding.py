@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
+from ragcore.arrays import to_numpy, without_gradient
 from ragcore.testing import data
 from ragcore.testing.suite import SharedSuite
 from ragcore.testing.texts import (
@@ -64,12 +65,9 @@ class EncodingLaws(SharedSuite):
 
     def of_questions(self, encoder: Any, texts: Sequence[str] | None = None) -> Vectors:
         """Encode questions to float32 [B, d], without gradient."""
-        import torch
-
-        with torch.no_grad():
-            tensor = encoder.encode_questions(self.questions() if texts is None else texts)
-        vectors: Vectors = tensor.detach().cpu().numpy()
-        return vectors
+        with without_gradient():
+            vectors = encoder.encode_questions(self.questions() if texts is None else texts)
+        return to_numpy(vectors)
 
     def test_many_texts_have_the_vectors_of_few(self, component: Any) -> None:
         """In a batch of any size and order, each text has the vector that it has alone.

@@ -11,12 +11,22 @@ import unittest
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from ragcore.contracts import tier_of
+from ragcore.tiers import Tier
 
 if TYPE_CHECKING:
     from ragcore.testing.suite import Suite
 
 __all__ = ["Verdict", "examine", "suite_of"]
+
+_BY_TIER: Final[dict[Tier, str]] = {
+    "steps": "Generator",
+    "score": "ScoringGenerator",
+    "top": "TopGenerator",
+    "text": "TextGenerator",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +64,22 @@ def examine(
         yield Verdict(name, outcome, reason, inspect.cleandoc(law.__doc__ or ""))
 
 
-def suite_of(kind: str) -> type[Suite] | None:
-    """Return the suite for a kind of component, or None where there is none."""
+def suite_of(kind: str, component: Any = None) -> type[Suite] | None:
+    """Return the suite for a kind of component, or None where there is none.
+
+    Args:
+        kind: such as "index".
+        component: a `ComponentSpec`. A generator is built, to see of which tier it is; it is used
+            again by the laws.
+    """
     import ragcore.testing
 
-    suite: type[Suite] | None = getattr(ragcore.testing, f"{kind.capitalize()}Suite", None)
+    name = kind.capitalize()
+    if kind == "generator" and component is not None:
+        from ragcore.testing.writing import TextGeneratorSuite
+
+        name = _BY_TIER[tier_of(TextGeneratorSuite.build(component))]
+    suite: type[Suite] | None = getattr(ragcore.testing, f"{name}Suite", None)
     return suite
 
 

@@ -29,11 +29,15 @@ KINDS: Final = (
     "encoder",
     "scorer",
     "generator",
+    "text-generator",
     "corpus",
     "metric",
     "command",
 )
-"""The kinds with a template."""
+"""The kinds with a template; a text-generator is a generator of the tier `text`."""
+
+_OF_TIER: Final = {"text-generator": "generator"}
+"""The kind that a template's component is registered as, where it has another name."""
 
 _BY_NAME: Final = ("metric", "command")
 """The kinds that a pipeline file does not name: they have no settings in one, and no suite."""
@@ -78,24 +82,25 @@ def write_plugin(kind: str, name: str, folder: Path, *, force: bool = False) -> 
         )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise PluginError(f"{folder} exists and is not empty: choose another --folder")
+    registered = _OF_TIER.get(kind, kind)
     package = "ragcore_" + name.replace("-", "_")
-    owner = None if force else _owner(kind, name, package)
+    owner = None if force else _owner(registered, name, package)
     if owner is not None:
         raise PluginError(
             f"the name {name!r} is taken: {owner}: choose another name, or pass --force if yours "
             "is to replace it"
         )
     values = {
-        "kind": kind,
+        "kind": registered,
         "name": name,
         "package": package,
         "distribution": f"ragcore-{name}",
         "cls": cls,
         "attribute": "app" if kind == "command" else cls,
-        "hook": HOOKS[kind],
-        "suite": f"{kind.capitalize()}Suite",
+        "hook": HOOKS[registered],
+        "suite": "".join(word.capitalize() for word in kind.split("-")) + "Suite",
         "version": __version__,
-        "tests": _TESTS.get(kind, _BY_SUITE.format(article(kind))),
+        "tests": _TESTS.get(kind, _BY_SUITE.format(article(registered))),
     }
     own_test = kind in ("corpus", *_BY_NAME)
     templates = {
@@ -111,7 +116,7 @@ def write_plugin(kind: str, name: str, folder: Path, *, force: bool = False) -> 
     }
     written = [_write(folder / target, template, values) for target, template in templates.items()]
     marker = folder / "src" / package / "__init__.py"
-    marker.write_text(f'"""The {kind} {name} for ragcore."""\n', encoding="utf-8")
+    marker.write_text(f'"""The {registered} {name} for ragcore."""\n', encoding="utf-8")
     return [*written, marker]
 
 

@@ -19,13 +19,14 @@ from ragcore.views.tables import figure_text
 
 if TYPE_CHECKING:
     from ragcore.answering.ablation import Without
-    from ragcore.types import Answer
+    from ragcore.types import Answer, Vote
 
 __all__ = ["answer_view", "snippet", "sources_view", "without_view"]
 
 _SUPPORT: Final = 0.1
 """A passage of at least this posterior is named as one that the answer rests on."""
 _MOST_SUPPORTS: Final = 3
+_MOST_DRAWN: Final = 5
 
 
 def answer_view(answer: Answer) -> RenderableType:
@@ -86,12 +87,14 @@ def _head(answer: Answer) -> Text:
         head.append(text, style="bold green")
     probabilities = f"{_log_p(answer.log_prob)}{_confidence(answer)}"
     head.append(f"   {probabilities}, memory {answer.memory}", style="dim")
+    if answer.rewritten_question is not None:
+        head.append(f"\n  asked as: {on_one_line(answer.rewritten_question)}", style="dim")
+    if len(answer.samples) > 1:
+        head.append(f"\n  {_drawn(answer)}", style="dim")
     if answer.dropped_mass:
-        head.append(
-            "\n  passages of little weight were dropped: "
-            f"log p is at most {answer.log_prob_gap:.2g} higher",
-            style="dim",
-        )
+        head.append(f"\n  {_bound(answer)}", style="dim")
+    for line in (*map(_vote, answer.votes), *_usage(answer)):
+        head.append(f"\n  {line}", style="dim")
     if answer.missing_passages and not answer.closed_book:
         asked = len(answer.evidence) + answer.missing_passages
         head.append(
@@ -111,6 +114,47 @@ def _head(answer: Answer) -> Text:
     if answer.closed_book:
         head.append(f"\n  {_no_passage(answer)}", style="yellow")
     return head
+
+
+def _drawn(answer: Answer) -> str:
+    """List the different answers that were drawn, each with how often it was."""
+    candidates = sorted(answer.candidates, key=lambda candidate: -len(candidate.draws))
+    shown = [
+        f"{len(candidate.draws)} × {on_one_line(candidate.text) or '(an empty answer)'}"
+        for candidate in candidates[:_MOST_DRAWN]
+    ]
+    more = len(candidates) - len(shown)
+    rest = f", and {more} more" if more else ""
+    return f"of {len(answer.samples)} draws: {', '.join(shown)}{rest}"
+
+
+def _bound(answer: Answer) -> str:
+    """Say how much higher p(y|x) may be than what was summed."""
+    if answer.log_prob is None:
+        return f"its end is in no passage's top tokens: p is at most {answer.dropped_mass:.2g}"
+    higher = f"log p is at most {answer.log_prob_gap:.2g} higher"
+    if answer.tier == "top":
+        return f"only the top tokens of each passage are known: {higher}"
+    return f"passages of little weight were dropped: {higher}"
+
+
+def _vote(vote: Vote) -> str:
+    """Show one of the different answers, and the share of the passages that gave it."""
+    passages = f"{len(vote.passage_ids)} passage{'s' * (len(vote.passage_ids) != 1)}"
+    by = f", {passages}" if vote.passage_ids else ""
+    return f"votes {vote.share:.2f}{by}: {on_one_line(vote.text) or '(an empty answer)'}"
+
+
+def _usage(answer: Answer) -> list[str]:
+    """Show what the server counted for the answer; no line for a generator in this process."""
+    usage = answer.usage
+    if usage is None:
+        return []
+    counts = [f"{usage.requests} request{'s' * (usage.requests != 1)}"]
+    for name, tokens in (("read", usage.prompt_tokens), ("written", usage.completion_tokens)):
+        if tokens is not None:
+            counts.append(f"{tokens:,} tokens {name}")
+    return [f"used {', '.join(counts)}"]
 
 
 def _no_passage(answer: Answer) -> str:
@@ -151,7 +195,7 @@ def without_view(answer: Answer, left_out: Without) -> RenderableType:
     among = f"of the {left_out.candidates} answers that the search reached"
     if winner is None:
         lines.append(f"none {among} could be given", style="yellow")
-    elif winner.token_ids == answer.token_ids:
+    elif winner.text == answer.text and winner.tokens == answer.tokens:
         lines.append(f"it would still win, {among}", style="green")
     else:
         lines.append(on_one_line(winner.text) or "(an empty answer)", style="bold yellow")

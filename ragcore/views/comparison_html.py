@@ -11,7 +11,7 @@ from html import escape
 from typing import TYPE_CHECKING, Final
 
 from ragcore.views.comparison import share
-from ragcore.views.page import html_page
+from ragcore.views.html_page import html_page
 from ragcore.views.tables import figure_text
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from ragcore.views.experiment_tables import (
     plain,
     systems_table,
 )
-from ragcore.views.page import html_page
+from ragcore.views.html_page import html_page
 from ragcore.views.plots import PLOT_STYLE, can_draw, shortened
 from ragcore.views.tables import counted
 

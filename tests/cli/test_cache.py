@@ -175,8 +175,8 @@ def ragcore_generators():
 
 
 @hookimpl
-def ragcore_forget(generator, passages):
-    assert generator.use == "table"
+def ragcore_forget(config, passages):
+    assert config.vocabulary == 4
     (Path(__file__).parent / "forgotten").write_text(" ".join(each.text for each in passages))
     return {"states": len(passages)}
 """

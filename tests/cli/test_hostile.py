@@ -181,6 +181,7 @@ EACH_COMMAND = [
     ["calibrate", "p.yaml", "q.jsonl", "--risk", "0.1"],
     ["calibrate", "p.yaml", FILE_NAME, "--format", EVIL],
     ["ask", "p.yaml", QUESTION, "rag.confidence.threshold=1"],
+    ["ask", "p.yaml", QUESTION, "--html", f"{FILE_NAME}.html"],
     ["check", "p.yaml"],
     ["check", "wrong.yaml"],
     ["check", "p.yaml", f"rag.k={EVIL}"],

@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FIXTURE = ROOT / "tests" / "compat" / "fixture"
 
-PLUGINS = ("bm25", "faiss", "hnswlib", "static", "transformers", "world")
+PLUGINS = ("bm25", "faiss", "hnswlib", "openai", "static", "transformers", "world")
 
 EVERY_PLUGIN = """\
 ragcore: 1
@@ -39,6 +39,9 @@ memory:
         - use: dense
           encoder: {use: static, model: a/static}
           index: {use: exact}
+        - use: dense
+          encoder: {use: openai-embeddings, model: a-name, dim: 8}
+          index: {use: exact}
         - {use: bm25}
     scorer: {use: cross-encoder, model: a/scorer}
 generator: {use: bart, model: a/reader}
@@ -48,6 +51,7 @@ generator: {use: bart, model: a/reader}
 HEAVY = {
     "faiss",
     "hnswlib",
+    "httpx",
     "model2vec",
     "pyarrow.compute",
     "rank_bm25",

@@ -83,6 +83,7 @@ def test_a_faulty_request_is_an_error(capsys, arguments, message):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_new_plugin_passes_its_own_tests(kind, tmp_path, capsys):
+    registered = kind.removeprefix("text-")
     folder = tmp_path / "new"
     assert main(["plugin", "new", kind, "my-own", "--folder", str(folder)]) == 0
     assert "pip install -e" in capsys.readouterr().out
@@ -113,9 +114,9 @@ def test_a_new_plugin_passes_its_own_tests(kind, tmp_path, capsys):
         "import sys\n"
         "from ragcore.registry.discovery import registry\n"
         "registry()\n"
-        f"if {kind!r} not in ('metric', 'command'):\n"
+        f"if {registered!r} not in ('metric', 'command'):\n"
         "    from ragcore.registry.configs import config_class\n"
-        f"    assert config_class({kind!r}, 'my-own').__name__ == 'MyOwnConfig'\n"
+        f"    assert config_class({registered!r}, 'my-own').__name__ == 'MyOwnConfig'\n"
         "assert 'ragcore_my_own.plugin' in sys.modules\n"
         "heavy = {'numpy', 'torch', 'ragcore_my_own.component'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
@@ -125,14 +126,15 @@ def test_a_new_plugin_passes_its_own_tests(kind, tmp_path, capsys):
     (own,) = [plugin for plugin in json.loads(run("-c", code)) if "my" in plugin["name"]]
     assert own["status"] == "ok"
     place = f"ragcore_my_own.component:{'app' if kind == 'command' else 'MyOwn'}"
-    assert own["components"] == {kind: {"my-own": place}}
+    assert own["components"] == {registered: {"my-own": place}}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_readme_of_a_new_plugin_says_what_its_test_does(kind, tmp_path):
     write_plugin(kind, "my-own", tmp_path / "new")
     text = (tmp_path / "new" / "README.md").read_text(encoding="utf-8")
-    suite = f"`tests/` runs the laws of ragcore's suite for a{'n' * (kind[0] in 'ei')} {kind}.\n"
+    noun = kind.removeprefix("text-")
+    suite = f"`tests/` runs the laws of ragcore's suite for a{'n' * (noun[0] in 'ei')} {noun}.\n"
     assert "The test in\n`tests/` " in text
     assert (suite in text) == (kind not in ("metric", "command"))
 
@@ -155,7 +157,7 @@ def test_a_new_retriever_finds_only_passages_that_share_a_word(tmp_path, monkeyp
         (
             "model",
             "mine",
-            "expected one of retriever, index, encoder, scorer, generator, corpus",
+            "expected one of retriever, index, encoder, scorer, generator, text-generator, corpus",
         ),
         ("retriever", "My Memory", "is not a valid name for a retriever"),
         ("retriever", "none", "is not a valid name for a retriever"),

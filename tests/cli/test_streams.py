@@ -230,6 +230,7 @@ ASKED = ("q.jsonl", "now", "now")
         ["memory", "export", "store", LONG],
         ["memory", "import", "store", LONG],
         ["memory", "import", LONG, LONG],
+        ["ask", "pipeline.yaml", "who ?", "--html", LONG],
         ["memory", "compare", "pipeline.yaml", LONG, "now", "now"],
         ["memory", "compare", "pipeline.yaml", "q.jsonl", "now", "now", "--html", LONG],
         ["memory", "calibrate", "pipeline.yaml", LONG],
@@ -258,6 +259,8 @@ def test_unusable_paths_are_messages(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["ask", "pipeline.yaml", "who ?", "--html", "taken"], "a folder"),
+        (["ask", "pipeline.yaml", "who ?", "--html", "no/x"], "no folder no"),
         (["memory", "compare", "pipeline.yaml", *ASKED, "--html", "taken"], "a folder"),
         (["memory", "compare", "pipeline.yaml", *ASKED, "--html", "no/x"], "no folder no"),
         (["eval", "pipeline.yaml", "q.jsonl", "--output", "q.jsonl"], "is a file"),

@@ -82,7 +82,8 @@ def test_another_component_keeps_the_keys_that_it_knows() -> None:
             "rag.kk=10",
             "override 'rag.kk=10': unknown key 'kk' in 'rag': did you mean 'k'? allowed: "
             "marginalize, decode, k, beams, max_new_tokens, min_new_tokens, length_penalty, "
-            "no_repeat_ngram, grounded, where, batch_size, drop_below, abstain, confidence",
+            "no_repeat_ngram, repetition_penalty, stop, sample, grounded, where, batch_size, "
+            "drop_below, abstain, write, confidence, rewrite",
         ),
         (
             "memry.version=a",

@@ -149,12 +149,17 @@ def test_fill_keeps_what_is_written_and_adds_the_rest_in_order(tmp_path: Path) -
         "  min_new_tokens: 0\n"
         "  length_penalty: 0.0\n"
         "  no_repeat_ngram: 0\n"
+        "  repetition_penalty: 1.0\n"
+        "  stop: []\n"
+        "  sample: null\n"
         "  grounded: false\n"
         "  where: null\n"
         "  batch_size: 16\n"
         "  drop_below: 0.0\n"
         "  abstain: null\n"
+        "  write: null\n"
         "  confidence: null\n"
+        "  rewrite: null\n"
         "train: null\n"
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -51,9 +52,35 @@ class Case:
     def prefixes(self, model: str):
         return MODELS[model](self.generator, self.read, [self.prior])
 
+    def score_prefix(self, model: str, tokens) -> float:
+        """Compute log p(y_<=i|x) by definition, also of tokens without an end."""
+        prior = self.prior.log_prior.double().exp().tolist()
+        token, sequence = by_definition(self.generator, self.read.keys, prior, tokens)
+        return math.log(token if model == "token" else sequence)
+
     def score(self, model: str, targets):
         (hypotheses,) = score_hypotheses(model, self.generator, self.read, [self.prior], [targets])
         return hypotheses
+
+
+class Planned(TableGenerator):
+    """Has planned log-probs, and spreads the remaining probability over all other tokens."""
+
+    def __init__(self, plan: dict[tuple[int, ...], dict[int, float]]) -> None:
+        super().__init__(TableGenerator.Config(vocabulary=60))
+        self.plan = plan
+
+    def next_log_probs(self, key, prefix):
+        planned = self.plan.get(prefix, {})
+        rest = 1 - sum(map(math.exp, planned.values()))
+        log_p = torch.full((60,), math.log(rest / (60 - len(planned))))
+        for token, value in planned.items():
+            log_p[token] = value
+        return log_p
+
+    def prefixes(self, model):
+        read = self.read(["x"], [Passage("0", "", "text")])
+        return model(self, read, [QuestionPrior(torch.arange(1), log_prior(torch.zeros(1)))])
 
 
 cases = st.builds(Case, st.integers(0, 10_000), st.integers(1, 4))
@@ -187,6 +214,75 @@ def test_constraints_hold_and_nothing_is_renormalised():
     assert means[0] == pytest.approx(max(v / len(t) for t, v in case.token.items()), abs=1e-5)
 
 
+@pytest.mark.parametrize("model", MODELS)
+@settings(max_examples=10)
+@given(case=cases, penalty=st.floats(1.0, 3.0))
+def test_repeated_tokens_rank_answers_lower_and_change_no_log_prob(model, case, penalty):
+    truth = getattr(case, model)
+
+    def ranked_by(target) -> float:
+        """Sum log p of each token by definition, that of a repeated one `penalty` times."""
+        prefixes = [0.0, *(case.score_prefix(model, target[:i]) for i in range(1, len(target) + 1))]
+        return sum(
+            (after - before) * (penalty if target[i] in target[:i] else 1.0)
+            for i, (before, after) in enumerate(itertools.pairwise(prefixes))
+        )
+
+    (hypotheses,) = case.search(model, beams=len(truth), repetition_penalty=penalty).run()
+    scores = [ranked_by(h.tokens) for h in hypotheses]
+    assert len(hypotheses) == len(truth)
+    for hypothesis, score, worse in zip(hypotheses, scores, [*scores[1:], -math.inf], strict=True):
+        assert hypothesis.log_prob == pytest.approx(truth[hypothesis.tokens], abs=1e-4)
+        assert hypothesis.score(0.0, penalty) == pytest.approx(score, abs=1e-4)
+        assert score >= worse - 1e-4
+
+
+def test_a_penalised_token_makes_room_for_one_that_is_less_probable():
+    """After 1 and 2 these are the likeliest again: a token beyond the first two must be seen."""
+    likely = {1: -1.0, 2: -1.1, 3: -1.9, EOS: -2.2}
+    generator = Planned({(): likely, (1,): likely, (1, 2): likely})
+    options = DecodingOptions(EOS, beams=1, max_new_tokens=4, repetition_penalty=5.0)
+    for model in MODELS.values():
+        ((hypothesis,),) = BeamSearch(generator.prefixes(model), options).run()
+        assert hypothesis.tokens == (1, 2, 3, EOS)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@settings(max_examples=10)
+@given(case=cases)
+def test_an_answer_ends_where_it_stops_with_the_log_prob_of_its_tokens(model, case):
+    """With enough beams every answer that ends by the end token, or by token 2, comes in order."""
+    answers = {
+        target[: target.index(2) + 1] if 2 in target else target for target in getattr(case, model)
+    }
+    exact = {tokens: case.score_prefix(model, tokens) for tokens in answers}
+    (hypotheses,) = case.search(
+        model, beams=len(answers), stops=lambda tokens: tokens[-1] == 2
+    ).run()
+    assert {h.tokens for h in hypotheses} == answers
+    assert [h.log_prob for h in hypotheses] == sorted(
+        (h.log_prob for h in hypotheses), reverse=True
+    )
+    for hypothesis in hypotheses:
+        assert hypothesis.log_prob == pytest.approx(exact[hypothesis.tokens], abs=1e-4)
+    for hypothesis, scored in zip(
+        hypotheses, case.score(model, [h.tokens for h in hypotheses]), strict=True
+    ):
+        assert scored.tokens == hypothesis.tokens
+        assert scored.log_prob == pytest.approx(hypothesis.log_prob, abs=1e-4)
+
+
+@settings(max_examples=10)
+@given(case=cases, beams=st.integers(1, 3))
+def test_thorough_and_fast_score_stopped_answers_exactly(case, beams):
+    options = case.options(beams=beams, stops=lambda tokens: tokens[-1] == 2)
+    (candidates,) = thorough(case.generator, case.read, [case.prior], options)
+    (winners,) = fast(case.generator, case.read, [case.prior], options)
+    for hypothesis in (*candidates, *winners):
+        exact = case.score_prefix("sequence", hypothesis.tokens)
+        assert hypothesis.log_prob == pytest.approx(exact, abs=1e-4)
+
+
 def test_the_search_continues_while_a_longer_answer_can_still_win():
     """With a length penalty a prefix may still win as long as the limit lets it grow.
 
@@ -200,22 +296,9 @@ def test_the_search_continues_while_a_longer_answer_can_still_win():
         (1, 2, 3): {EOS: -1e-4},
     }
 
-    class Planned(TableGenerator):
-        """The planned log-probs, and the remaining probability spread over all other tokens."""
-
-        def next_log_probs(self, key, prefix):
-            planned = certain.get(prefix, {})
-            rest = 1 - sum(map(math.exp, planned.values()))
-            log_p = torch.full((60,), math.log(rest / (60 - len(planned))))
-            for token, value in planned.items():
-                log_p[token] = value
-            return log_p
-
-    generator = Planned(TableGenerator.Config(vocabulary=60))
-    read = generator.read(["x"], [Passage("0", "", "text")])
-    prior = QuestionPrior(torch.arange(1), log_prior(torch.zeros(1)))
+    generator = Planned(certain)
     options = DecodingOptions(eos_token_id=EOS, max_new_tokens=4, beams=2, length_penalty=1.0)
     for model in MODELS.values():
-        (hypotheses,) = BeamSearch(model(generator, read, [prior]), options).run()
+        (hypotheses,) = BeamSearch(generator.prefixes(model), options).run()
         assert [h.tokens for h in hypotheses] == [(1, 2, 3, EOS), (1, EOS)]
         assert hypotheses[0].score(1.0) == pytest.approx(-3.5 / 4, abs=1e-3)

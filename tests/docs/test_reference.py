@@ -22,6 +22,9 @@ from ragcore.config import (
     MemoryConfig,
     PipelineConfig,
     RagConfig,
+    RewriteConfig,
+    SampleConfig,
+    WriteConfig,
 )
 from ragcore.config.training import (
     DistillConfig,
@@ -52,6 +55,9 @@ SECTIONS: Final = {
     "rag": RagConfig,
     "rag.abstain": AbstainConfig,
     "rag.confidence": ConfidenceConfig,
+    "rag.write": WriteConfig,
+    "rag.sample": SampleConfig,
+    "rag.rewrite": RewriteConfig,
     "train": TrainConfig,
     "train.questions, train.dev": QuestionsConfig,
     "train.lora": LoraConfig,
@@ -79,7 +85,7 @@ COMPONENTS: Final = {
     ],
     "retriever": ["bm25", "dense", "hybrid", "rerank", "sparse"],
     "scorer": ["cross-encoder", "late-interaction", "query-likelihood"],
-    "encoder": ["dpr", "sentence-transformers", "static"],
+    "encoder": ["dpr", "openai-embeddings", "sentence-transformers", "static"],
     "index": ["exact", "faiss", "hnswlib"],
     "generator": ["bart", "causal", "llamacpp", "seq2seq", "t5"],
 }
@@ -125,7 +131,11 @@ def test_every_key_of_a_component_is_documented_with_its_default(kind, name):
     if name == "hnswlib":
         pytest.importorskip("ragcore_hnswlib.index", reason="hnswlib needs a compiler to install")
     if name == "llamacpp":
-        pytest.importorskip("llama_cpp", reason="llama.cpp needs a compiler to install")
+        pytest.importorskip(
+            "ragcore_llamacpp.generator",
+            reason="llama.cpp needs a compiler to install",
+            exc_type=ImportError,
+        )
     (heading,) = [
         heading
         for heading in PIPELINE

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 __all__ = ["Page"]
 
-_VOID = {"br", "meta"}
+_VOID = {"br", "img", "input", "link", "meta"}
 
 
 class Page(HTMLParser):

@@ -57,6 +57,13 @@ class WordEncoder:
         return vectors
 
 
+class NumpyWordEncoder(WordEncoder):
+    """The same vectors, without torch."""
+
+    def encode_questions(self, questions: Sequence[str]) -> Vectors:
+        return self._encode(questions)
+
+
 @cache
 def _direction(word: str, seed: int, dim: int) -> Vectors:
     digest = hashlib.sha256(f"{seed}|{word}".encode()).digest()

@@ -17,7 +17,7 @@ class Environment:
     Whatever is installed into it comes first on its path, before what it borrows.
     """
 
-    def __init__(self, folder: Path, *, with_editable: bool) -> None:
+    def __init__(self, folder: Path, *, with_editable: bool, borrowing: bool = True) -> None:
         """Make it.
 
         Args:
@@ -25,10 +25,13 @@ class Environment:
             with_editable: whether packages that are installed as links to a working tree, as
                 ragcore is during development, can be imported too; otherwise nothing of ragcore is
                 there, not even its metadata.
+            borrowing: whether it can import what the running one can; otherwise it begins empty.
         """
         venv.create(folder, with_pip=False)
         self.folder = folder
         self.python = folder / "bin" / "python"
+        if not borrowing:
+            return
         sites = dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib"))
         if with_editable:
             # A path in a .pth is searched, but .pth files in it, which editable installs are, are

@@ -32,7 +32,7 @@ from transformers import (
     RagTokenForGeneration,
 )
 
-from ragcore.decoding.beam import Hypothesis
+from ragcore.decoding.hypotheses import Hypothesis
 from ragcore.decoding.question_prior import QuestionPrior
 from ragcore.decoding.rules import DecodingOptions
 from ragcore.decoding.scoring import score_hypotheses

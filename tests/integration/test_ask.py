@@ -123,6 +123,35 @@ def test_the_generator_is_exchanged_on_the_command_line(built, capsys):
     assert log_probs[0] != pytest.approx(log_probs[1], abs=1e-3)
 
 
+def recorded(page: Path) -> dict:
+    """The answers that a page carries."""
+    _, _, rest = page.read_text(encoding="utf-8").partition('id="recorded">')
+    return json.loads(rest.partition("</script>")[0])
+
+
+def test_a_page_has_what_is_printed_and_what_each_passage_is_worth(built, capsys, monkeypatch):
+    page = built.folder / "answers.html"
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{QUESTION}\nwho rules mali ?\nzebra ?\n"))
+    assert ask(built, "-", "--json", "--html", str(page)) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    data = recorded(page)
+    assert data["answers"] == rows
+    assert sum(rows[0]["token_log_probs"]) == pytest.approx(rows[0]["log_prob"])
+    left_out = [[each["passage_ids"] for each in group] for group in data["withouts"]]
+    # A single passage cannot be left out, nor one of none.
+    assert left_out == [[["1"], ["2"]], [["2"], ["1"]], []]
+
+    others = ("who rules the chad river ?", "rag.k=3", "--without", "1", "--without", "3")
+    assert ask(built, *others) == 0
+    printed = capsys.readouterr().out
+    assert ask(built, *others, "--html", str(page)) == 0
+    assert capsys.readouterr().out == f"{printed}written to {page}\n"
+    (group,) = recorded(page)["withouts"]
+    *alone, together = [each["passage_ids"] for each in group]
+    assert sorted(alone) == [["1"], ["2"], ["3"]]
+    assert together == ["1", "3"]
+
+
 def test_questions_come_from_standard_input(built, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{QUESTION}\n\nwho rules mali ?\n"))
     assert ask(built, "-", "--json") == 0

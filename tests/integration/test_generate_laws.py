@@ -21,7 +21,8 @@ import torch
 from ragcore_transformers.seq2seq import Seq2Seq
 from torch import Tensor
 
-from ragcore.decoding.beam import BeamSearch, Hypothesis
+from ragcore.decoding.beam import BeamSearch
+from ragcore.decoding.hypotheses import Hypothesis
 from ragcore.decoding.question_prior import QuestionPrior
 from ragcore.decoding.rules import DecodingOptions
 from ragcore.decoding.sequence import RagSequence

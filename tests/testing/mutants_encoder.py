@@ -76,9 +76,14 @@ class PassagesAsTensor(WordEncoder):
         return torch.from_numpy(super().encode_passages(passages))
 
 
-class QuestionsAsArray(WordEncoder):
+class QuestionsAsList(WordEncoder):
     def encode_questions(self, questions):
-        return self._encode(questions)
+        return self._encode(questions).tolist()
+
+
+class QuestionsAsArrayOfFloat64(WordEncoder):
+    def encode_questions(self, questions):
+        return self._encode(questions).astype(np.float64)
 
 
 class WrongDim(WordEncoder):

@@ -276,6 +276,11 @@ class PrefixHasAMarkOfItsOwn(Table):
         return super().decode_tokens(token_ids) + "…"
 
 
+class AsWrittenHasSpecialTokens(Table):
+    def decode_verbatim(self, token_ids):
+        return super().decode_tokens(token_ids) + "</s>"
+
+
 class StreamsNothing(Table):
     def decode_prefix(self, token_ids):
         return ""

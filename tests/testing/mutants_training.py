@@ -62,6 +62,11 @@ class WordsAreDetached(TrainedWords):
             self.questions.words = words
 
 
+class QuestionsAsArray(TrainedWords):
+    def encode_questions(self, questions):
+        return super().encode_questions(questions).detach().numpy()
+
+
 class OnlyTheFirstQuestionHasAGradient(TrainedWords):
     def encode_questions(self, questions):
         vectors = super().encode_questions(questions)

@@ -23,7 +23,7 @@ from ragcore.testing import (
 )
 from tests.helpers.tokenized_parts import TextsByTokens, TokenizedWords
 from tests.helpers.trained_parts import Letters, TrainedWords
-from tests.helpers.word_encoder import WordEncoder, dense_part
+from tests.helpers.word_encoder import NumpyWordEncoder, WordEncoder, dense_part
 from tests.testing import (
     mutants_corpus,
     mutants_documents,
@@ -72,6 +72,7 @@ RIGHT: Final = [
     (Retrievers, Shared),
     (RetrieverSuite, dense_part(dim=512)),
     (Encoders, WordEncoder),
+    (Encoders, NumpyWordEncoder),
     (TokenizedEncoders, TokenizedWords),
     (CorpusSuite, TextsByTokens),
     (ScorerSuite, Common),

@@ -6,14 +6,12 @@ import io
 import re
 from dataclasses import replace
 
-import pytest
 from rich.console import Console, RenderableType
 
 from ragcore.answering.ablation import Without
 from ragcore.types import Answer, Candidate, CitedSpan, Evidence, Passage
 from ragcore.views.answer import answer_view, sources_view, without_view
 from ragcore.views.console import print_view
-from ragcore.views.heatmap import heatmap_html
 from ragcore.views.source import on_one_line, span_text
 
 ANSWER = Answer(
@@ -42,12 +40,11 @@ def shown(answer: Answer) -> str:
     return rendered(answer_view(answer))
 
 
-@pytest.mark.parametrize("show", [shown, heatmap_html])
-def test_evidence_is_shown_by_falling_prior(show):
-    text = show(ANSWER)
+def test_evidence_is_shown_by_falling_prior():
+    text = shown(ANSWER)
     assert 0 < text.index("Second hit") < text.index("First hit")
     swapped = replace(ANSWER, evidence=ANSWER.evidence[::-1])
-    text = show(swapped)
+    text = shown(swapped)
     assert 0 < text.index("Second hit") < text.index("First hit")
 
 
@@ -105,10 +102,6 @@ def test_evidence_is_numbered_as_it_is_cited():
     assert "rests on [1] (0.90), [2] (0.10)" in text
     assert re.search(r"\[1\] +0\.800 +0\.900 +Second hit", text)
     assert re.search(r"\[2\] +0\.200 +0\.100 +First hit", text)
-    table = heatmap_html(ANSWER)
-    assert "[1] Second hit" in table
-    assert "[2] First hit" in table
-    assert "[1] <strong>Second hit" in table
     sources = rendered(sources_view(ANSWER))
     assert sources.splitlines() == [
         "Who?",
@@ -125,7 +118,6 @@ def test_an_answer_without_a_passage_keeps_the_numbers_of_the_others():
     winner = replace(ANSWER, evidence=ANSWER.evidence[:1], numbers=(2,))
     assert "rests on [2] (0.10)" in shown(winner)
     assert rendered(sources_view(winner)).endswith("passage answers\n[2] 0.10 First hit · a\n")
-    assert "[2] First hit" in heatmap_html(winner)
 
 
 def test_an_abstaining_answer_rests_on_nothing():
@@ -141,7 +133,6 @@ def test_notes_on_the_filter_are_shown_in_every_view():
         assert "no passage has the field 'x\u241b[2J<b>'" in text
         assert "\x1b" not in text
     assert "no passage was found" in rendered(sources_view(alone))
-    assert "x\x1b[2J&lt;b&gt;&#x27;" in heatmap_html(noted)
 
 
 EVIL = "\x1b]0;x\x07\u202e<i>\n"
@@ -155,9 +146,6 @@ def test_a_grounded_answer_names_its_place_in_the_source():
         text = rendered(view)
         assert "answer at line 8, characters 106-113" in " ".join(text.split())
         assert not re.search("[\x00-\x09\x0b-\x1f\u202e]", text)
-    page = heatmap_html(grounded)
-    assert "answer at line 8, characters 106-113" in page
-    assert "<i>" not in page
     unknown = Passage("b", "T", "Nairobi, Nairobi Nairobi Nairobi Nairobi")
     spans = tuple((start, start + 7) for start in (0, 9, 17, 25, 33))
     repeated = replace(ANSWER, evidence=(Evidence(unknown, 2.0, 1.0, 1.0, spans),))
@@ -236,7 +224,6 @@ def test_a_withheld_answer_is_shown_as_a_best_guess():
     shown = rendered(answer_view(replace(ANSWER, withheld=True, confidence=0.25)))
     assert "not sure enough to answer\n  best guess: Nairobi" in shown
     assert "confidence 0.25" in shown
-    assert "confidence 0.25" in heatmap_html(replace(ANSWER, withheld=True, confidence=0.25))
     assert "not sure enough" in rendered(sources_view(replace(ANSWER, withheld=True)))
     assert "confidence" not in rendered(answer_view(ANSWER))
     assert "confidence 0.90" in rendered(answer_view(replace(ANSWER, confidence=0.9)))

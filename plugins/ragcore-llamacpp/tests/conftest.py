@@ -8,9 +8,6 @@ import pytest
 # Tests are imported by file, so that the folder is not on the path by itself.
 sys.path.insert(0, str(Path(__file__).parent))
 
-pytest.importorskip("llama_cpp", reason="llama-cpp-python is compiled when it is installed")
-pytest.importorskip("gguf", reason="the tests write GGUF files")
-
 import tiny_gguf as tiny
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ragcore_llamacpp import cache as cache_module
-from ragcore_llamacpp.generator import LlamaCpp
 
 from ragcore.errors import GeneratorError
 from ragcore.types import Passage
+
+module = pytest.importorskip(
+    "ragcore_llamacpp.generator",
+    reason="llama-cpp-python is compiled when it is installed",
+    exc_type=ImportError,
+)
+pytest.importorskip("gguf", reason="the tests write GGUF files")
+LlamaCpp = module.LlamaCpp
+cache_module = sys.modules[module.Cache.__module__]
 
 QUESTIONS = ["What is the capital?", "Where is it?", "Who is the prime minister?"]
 PASSAGES = [
@@ -109,6 +117,8 @@ def test_a_prompt_is_computed_once_for_all_its_rows(
     generator = made(plain)
     read = generator.read([*QUESTIONS, QUESTIONS[0]], [*PASSAGES, PASSAGES[0]])
     assert sum(fed) == sum(len(prompt.tokens) for prompt in read.prompts[:3])
+    assert torch.equal(read.log_probs[3], read.log_probs[0])
+    assert not torch.allclose(read.log_probs[1], read.log_probs[0])
     fed.clear()
     state = generator.start(read, torch.tensor([0, 0, 0, 1, 2, 3]))
     generator.step(state, torch.arange(6) + 4)
@@ -135,6 +145,18 @@ def test_cells_of_rows_that_no_longer_exist_are_free(plain: Path) -> None:
     assert generator._cache.cells == cache_module._FIRST_CELLS
     generator.read(["Who?"], [None])
     assert generator._cache._used < 40
+
+
+def test_rows_that_were_used_last_lose_their_cells_last(plain: Path) -> None:
+    generator = made(plain, cache_tokens=64)
+    first = generator.read(["Who is it?"], [None])
+    room = 64 // len(first.prompts[0])
+    others = [generator.read([f"Who is {n}?"], [None]) for n in range(room - 1)]
+    generator.score(first, torch.tensor([0]), torch.tensor([[9, 2]]))
+    newest = generator.read(["What is the capital of Chad?"], [None])
+    assert first.prompts[0].sequence is not None
+    assert newest.prompts[0].sequence is not None
+    assert others[0].prompts[0].sequence is None
 
 
 def test_the_cache_grows_to_its_limit_before_anything_is_computed_again(plain: Path) -> None:
@@ -166,8 +188,9 @@ def test_an_answer_longer_than_the_cache_is_an_error(plain: Path) -> None:
     generator = made(plain, cache_tokens=64)
     read = generator.read(["Who?"], [None])
     state = generator.start(read, torch.tensor([0]))
+    for _ in range(64 - len(read.prompts[0])):
+        generator.step(state, torch.tensor([9]))
     with pytest.raises(GeneratorError, match="longer than the 64 positions"):
-        for _ in range(80):
-            generator.step(state, torch.tensor([9]))
+        generator.step(state, torch.tensor([9]))
     with pytest.raises(GeneratorError, match="max_input_tokens is 64"):
         made(plain, cache_tokens=64, max_input_tokens=64)

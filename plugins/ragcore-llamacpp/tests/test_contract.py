@@ -5,10 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ragcore_llamacpp.generator import LlamaCpp
 
 from ragcore.registry.components import ComponentSpec
 from ragcore.testing import GeneratorSuite
+
+module = pytest.importorskip(
+    "ragcore_llamacpp.generator",
+    reason="llama-cpp-python is compiled when it is installed",
+    exc_type=ImportError,
+)
+pytest.importorskip("gguf", reason="the tests write GGUF files")
+LlamaCpp = module.LlamaCpp
 
 
 class TestLlamaCpp(GeneratorSuite):

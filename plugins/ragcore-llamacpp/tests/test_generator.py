@@ -9,10 +9,17 @@ from pathlib import Path
 import pytest
 import tiny_gguf as tiny
 import torch
-from ragcore_llamacpp.generator import LlamaCpp
 
 from ragcore.errors import GeneratorError
 from ragcore.types import Passage
+
+module = pytest.importorskip(
+    "ragcore_llamacpp.generator",
+    reason="llama-cpp-python is compiled when it is installed",
+    exc_type=ImportError,
+)
+pytest.importorskip("gguf", reason="the tests write GGUF files")
+LlamaCpp = module.LlamaCpp
 
 CHAD = Passage("1", "Chad", "N'Djamena is the capital of Chad.")
 
@@ -63,9 +70,63 @@ def test_a_closed_generator_says_so(plain: Path) -> None:
     read = generator.read(["Who?"], [CHAD])
     generator.close()
     generator.close()
+    state = generator.start(read, torch.tensor([0]))
     with pytest.raises(GeneratorError, match="is closed"):
-        generator.start(read, torch.tensor([0]))
-        generator.step(generator.start(read, torch.tensor([0])), torch.tensor([5]))
+        generator.step(state, torch.tensor([5]))
+    with pytest.raises(GeneratorError, match="is closed"):
+        generator.score(read, torch.tensor([0]), torch.tensor([[5, 2]]))
+    for call in (
+        lambda: generator.read(["Who?"], [CHAD]),
+        lambda: generator.encode_answers(["Chad"]),
+        lambda: generator.decode_tokens([9]),
+        lambda: generator.speed_report(),
+    ):
+        with pytest.raises(GeneratorError, match="is closed"):
+            call()
+
+
+def test_weights_that_are_in_use_are_freed_afterwards(plain: Path) -> None:
+    generator = made(plain)
+    with generator.model.in_use():
+        generator.close()
+        assert generator.model._free.alive
+    assert not generator.model._free.alive
+
+
+def test_a_generator_is_closed_while_threads_use_it(plain: Path) -> None:
+    generator = made(plain)
+
+    def used(number: int) -> str:
+        try:
+            for _ in range(50):
+                generator.read([f"What is number {number}?"], [CHAD])
+                generator.decode_tokens(generator.encode_answers(["Chad"])[0])
+        except GeneratorError as error:
+            return str(error)
+        return ""
+
+    with ThreadPoolExecutor(4) as threads:
+        results = [threads.submit(used, number) for number in range(4)]
+        generator.close()
+        assert all("is closed" in result.result() for result in results)
+    assert not generator.model._free.alive
+
+
+def test_weights_and_cache_are_freed_with_the_generator_or_when_it_is_closed(plain: Path) -> None:
+    for close in (True, False):
+        generator = made(plain)
+        generator.encode_words(["Chad"])
+        read = generator.read(["Who?"], [CHAD])
+        weights, context = generator.model._free, generator._cache._release
+        assert weights.alive
+        assert context.alive
+        if close:
+            generator.close()
+        else:
+            # Not by the garbage collector, which may take its time.
+            del generator, read
+        assert not weights.alive
+        assert not context.alive
 
 
 def test_threads_get_what_one_alone_gets(plain: Path) -> None:

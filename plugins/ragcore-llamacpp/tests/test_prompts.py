@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,18 @@ import pytest
 import tiny_gguf as tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ragcore_llamacpp.generator import LlamaCpp
-from ragcore_llamacpp.library import Model
-from ragcore_llamacpp.vocabulary import Vocabulary
 
 from ragcore.errors import GeneratorError, QuestionError
 from ragcore.prompts.tokens import Piece
 from ragcore.types import Passage
+
+module = pytest.importorskip(
+    "ragcore_llamacpp.generator",
+    reason="llama-cpp-python is compiled when it is installed",
+    exc_type=ImportError,
+)
+pytest.importorskip("gguf", reason="the tests write GGUF files")
+LlamaCpp, Model, Vocabulary = module.LlamaCpp, module.Model, module.Vocabulary
 
 CHAD = Passage("1", "Chad", "N'Djamena is the capital of Chad.")
 
@@ -62,6 +68,29 @@ def test_a_special_token_is_text_in_a_passage(vocabulary: Vocabulary, special: s
     (prompt,) = vocabulary.prompt_ids([[Piece(special, True), Piece(special, False)]])
     assert prompt[0] == vocabulary.special[special]
     assert set(vocabulary.special.values()).isdisjoint(prompt[1:])
+
+
+@pytest.fixture(scope="module")
+def pieces(tmp_path_factory: pytest.TempPathFactory) -> Vocabulary:
+    file = tiny.save_gguf(tmp_path_factory.mktemp("pieces") / "pieces.gguf", pieces=True)
+    return Vocabulary(Model(str(file), None))
+
+
+def test_pieces_of_a_text_are_not_merged_to_a_special_token(pieces: Vocabulary) -> None:
+    (ids,) = pieces.text_ids(["the</s>capital"])
+    assert set(pieces.special.values()).isdisjoint(ids)
+    assert pieces.text(ids) == "the</s>capital"
+    assert pieces.prompt_ids([[Piece("</s>", True)]]) == [[2]]
+
+
+def test_the_ends_of_pieces_cut_a_text(pieces: Vocabulary) -> None:
+    text = "the capital 東京 of Chad"
+    ends = pieces.text_ends(text)
+    assert text[: ends[0]] == "the"
+    assert ends == sorted(ends)
+    assert ends[-1] == len(text)
+    # The bytes of a character end where it begins, but for the last.
+    assert ends.count(12) == 3
 
 
 def test_a_passage_cannot_end_the_users_turn(chatty: Path) -> None:
@@ -138,7 +167,9 @@ def test_a_template_cannot_reach_python(tmp_path: Path) -> None:
 
 
 def test_the_date_that_a_template_prints_can_be_set(tmp_path: Path) -> None:
-    file = tiny.save_gguf(tmp_path / "dated.gguf", chat="{{ strftime_now('%d %B %Y') }}" + tiny.CHAT)
+    file = tiny.save_gguf(
+        tmp_path / "dated.gguf", chat="{{ strftime_now('%d %B %Y') }}" + tiny.CHAT
+    )
     generator = made(file, date="2018-12-03")
     assert "03 December 2018" in generator.vocabulary.text(
         generator.read(["Who?"], [CHAD]).prompts[0].tokens
@@ -151,5 +182,5 @@ def test_part_of_a_character_is_not_streamed(plain: Path) -> None:
     (ids,) = generator.vocabulary.text_ids(["Chad 東京"])
     streamed = [generator.decode_prefix(ids[:count]) for count in range(len(ids) + 1)]
     assert all("�" not in text for text in streamed)
-    assert all(later.startswith(text) for text, later in zip(streamed, streamed[1:], strict=False))
+    assert all(later.startswith(text) for text, later in pairwise(streamed))
     assert streamed[-1] == "Chad 東京"

@@ -55,6 +55,7 @@ def save_gguf(
     positions: int = POSITIONS,
     architecture: str = "llama",
     begins: bool = True,
+    pieces: bool = False,
 ) -> Path:
     """Write a model with float32 weights.
 
@@ -65,9 +66,8 @@ def save_gguf(
         positions: that it was trained with.
         architecture: llama.cpp's name for one with a Llama's tensors.
         begins: whether a text begins with <s>.
+        pieces: have a tokenizer like SentencePiece's instead of a byte-level one.
     """
-    import json
-
     import gguf
 
     writer = gguf.GGUFWriter(str(file), architecture)
@@ -81,15 +81,8 @@ def save_gguf(
     writer.add_rope_dimension_count(WIDTH // HEADS)
     writer.add_rope_freq_base(10000.0)
 
-    model = json.loads(tokenizer().to_str())["model"]
-    names = sorted(model["vocab"], key=model["vocab"].get)
+    names = _add_pieces(writer) if pieces else _add_byte_pairs(writer)
     writer.add_vocab_size(len(names))
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
-    writer.add_token_list(names)
-    kinds = [gguf.TokenType.CONTROL if name in SPECIAL else gguf.TokenType.NORMAL for name in names]
-    writer.add_token_types(kinds)
-    writer.add_token_merges([" ".join(pair) for pair in model["merges"]])
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(2)
     writer.add_pad_token_id(1)
@@ -127,3 +120,39 @@ def save_gguf(
     writer.write_tensors_to_file()
     writer.close()
     return file
+
+
+def _add_byte_pairs(writer: Any) -> list[str]:
+    """Add the byte-level tokenizer; return the texts of its tokens."""
+    import json
+
+    import gguf
+
+    model = json.loads(tokenizer().to_str())["model"]
+    names = sorted(model["vocab"], key=model["vocab"].get)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(names)
+    writer.add_token_types(
+        [gguf.TokenType.CONTROL if name in SPECIAL else gguf.TokenType.NORMAL for name in names]
+    )
+    writer.add_token_merges([" ".join(pair) for pair in model["merges"]])
+    return names
+
+
+def _add_pieces(writer: Any) -> list[str]:
+    """Add a tokenizer of pieces, whose merges can spell a special token; return their texts."""
+    import gguf
+
+    kinds = {"<s>": gguf.TokenType.CONTROL, "<pad>": gguf.TokenType.CONTROL}
+    kinds |= {"</s>": gguf.TokenType.CONTROL, "<unk>": gguf.TokenType.UNKNOWN}
+    kinds |= {f"<0x{byte:02X}>": gguf.TokenType.BYTE for byte in range(256)}
+    letters = sorted(set("".join(TEXT)) | set("</s>abcdefghijklmnopqrstuvwxyz") - {" "})
+    words = ["\u2581", "</", "</s", "\u2581the", "\u2581capital", "th", "\u2581th", "capital"]
+    kinds |= dict.fromkeys([*letters, *words], gguf.TokenType.NORMAL)
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(list(kinds))
+    writer.add_token_scores([-float(number) for number in range(len(kinds))])
+    writer.add_token_types(list(kinds.values()))
+    writer.add_unk_token_id(3)
+    return list(kinds)

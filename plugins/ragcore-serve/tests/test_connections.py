@@ -75,6 +75,41 @@ def test_a_head_that_does_not_come_ends_its_connection(tmp_path, parts, drip, re
         asyncio.run(run(client))
 
 
+TOO_LARGE = b"POST /v1/answer HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n"
+
+
+@pytest.mark.parametrize("drip", [b"", b"x"], ids=["nothing more", "by drops"])
+def test_a_body_that_was_replied_to_before_it_came_ends_its_connection(tmp_path, drip):
+    async def run(client) -> None:
+        async with running(client, ServeConfig()) as (_, other):
+            reply = await until_closed(other.base_url, TOO_LARGE, b"x", drip=drip)
+            assert reply.startswith(b"HTTP/1.1 413")
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with serving(tmp_path) as client:
+        asyncio.run(run(client))
+
+
+def test_after_such_a_body_a_connection_serves_on(tmp_path):
+    body = b"x" * 2000
+    head = b"POST /v1/answer HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2000\r\n\r\n"
+
+    async def run(client) -> None:
+        async with running(client, ServeConfig(max_body_bytes=1000)) as (_, other):
+            reply = await until_closed(other.base_url, head, body, LIVE[:5])
+            assert reply.startswith(b"HTTP/1.1 413")
+            reader, writer = await asyncio.open_connection(other.base_url.host, other.base_url.port)
+            writer.write(head)
+            assert b"413" in await reader.readuntil(b"}}")
+            writer.write(body + LIVE)
+            assert b"200" in await reader.readuntil(b"}")
+            writer.close()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with serving(tmp_path, max_body_bytes=1000) as client:
+        asyncio.run(run(client))
+
+
 def test_a_reply_may_take_longer_than_a_head(tmp_path):
     async def run(client) -> None:
         async with running(client, ServeConfig()) as (_, other):

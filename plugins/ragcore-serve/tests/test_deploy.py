@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from ragcore_serve import running
 from ragcore_serve.cli import app
 from ragcore_serve.config import ServeConfig
+from ragcore_serve.measuring import FinishedRequest
 from ragcore_serve.metrics import Metrics
 from ragcore_serve.outcomes import Outcome
 
@@ -85,7 +86,7 @@ def labels_of() -> dict[str, set[str]]:
     """The labels of each series that a server shows, by its name."""
     metrics = Metrics()
     world = metrics.pipeline("world", lambda: "2018-12")
-    metrics.observe_request("/v1/answer", "POST", 200, 0.1)
+    metrics.observe_request(FinishedRequest("/v1/answer", "POST", "/", 200, 0.1))
     world.observe(Outcome("error", ConfigError("none"), 0.1, 0.1))
     content, _ = metrics.exposition()
     return {
@@ -186,37 +187,6 @@ def test_the_proxy_agrees_with_the_server():
     assert "Host $host" in directives("proxy_set_header")
 
 
-@pytest.mark.skipif(
-    shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/bin") is None
-    or shutil.which("openssl") is None,
-    reason="no nginx and openssl here",
-)
-def test_nginx_accepts_the_site(tmp_path):
-    key, certificate = tmp_path / "key.pem", tmp_path / "fullchain.pem"
-    request = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=x"
-    subprocess.run(
-        [*request.split(), "-keyout", str(key), "-out", str(certificate)],
-        check=True,
-        capture_output=True,
-    )
-    site = NGINX.read_text("utf-8").replace("/etc/ssl/rag.example.org", str(tmp_path))
-    # A socket of this folder: the port may need rights.
-    site = site.replace("listen 443", f"listen unix:{tmp_path}/s")
-    logs = f"pid {tmp_path}/pid; error_log stderr;"
-    folders = "".join(
-        f"{name}_temp_path {tmp_path}/{name};"
-        for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    file = tmp_path / "nginx.conf"
-    file.write_text(f"{logs} events {{}} http {{ access_log off; {folders} {site} }}", "utf-8")
-    nginx = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/bin")
-    assert nginx is not None
-    done = subprocess.run(
-        [nginx, "-t", "-p", str(tmp_path), "-c", str(file)], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-
-
 def test_dashboard_and_alerts_ask_for_series_that_exist(labels_of):
     seen = set()
     for title, expression in expressions():
@@ -234,6 +204,63 @@ def test_dashboard_and_alerts_ask_for_series_that_exist(labels_of):
     # The dashboard shows every metric; the series of a histogram or counter count as one.
     shown = {re.sub("_(bucket|sum|count|total|created)$", "", name) for name in seen}
     assert shown == {re.sub("_(bucket|sum|count|total|created)$", "", name) for name in labels_of}
+
+
+promtool_needed = pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool here")
+
+
+def promtool(*arguments: str, text: str = "") -> str:
+    """Return what promtool finds; nothing where all is well."""
+    done = subprocess.run(["promtool", *arguments], input=text, capture_output=True, text=True)
+    return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+@promtool_needed
+def test_prometheus_accepts_the_alerts_and_the_dashboard_s_expressions(tmp_path):
+    assert promtool("check", "rules", str(DEPLOY / "alerts.yaml")) == ""
+    shown = [
+        {"record": f"shown:{n}", "expr": expression.replace("$__rate_interval", "5m")}
+        for n, (_, expression) in enumerate(expressions())
+    ]
+    file = tmp_path / "rules.yaml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "shown", "rules": shown}]}), "utf-8")
+    assert promtool("check", "rules", str(file)) == ""
+    file.write_text(file.read_text("utf-8").replace("rate(", "rat(", 1), "utf-8")
+    assert "unknown function" in promtool("check", "rules", str(file))
+
+
+FIRING = """
+rule_files: [{rules}]
+evaluation_interval: 1m
+tests:
+- interval: 1m
+  input_series:
+  - {{series: 'ragcore_memory_info{{pipeline="world",version="v1",pid="1"}}', values: '1x9 0x20'}}
+  - {{series: 'ragcore_memory_info{{pipeline="world",version="v2",pid="1"}}', values: '0x9 1x20'}}
+  - {{series: 'ragcore_memory_info{{pipeline="world",version="v1",pid="2"}}', values: '1x9 1x20'}}
+  alert_rule_test:
+  - {{eval_time: 9m, alertname: RagcoreVersionsDiffer}}
+  - eval_time: 20m
+    alertname: RagcoreVersionsDiffer
+    exp_alerts:
+    - exp_labels: {{pipeline: world}}
+      exp_annotations: {{summary: "world: processes serve different versions"}}
+"""
+
+
+@promtool_needed
+def test_an_alert_fires_where_a_worker_does_not_follow(tmp_path):
+    file = tmp_path / "test.yaml"
+    file.write_text(FIRING.format(rules=DEPLOY / "alerts.yaml"), "utf-8")
+    assert promtool("test", "rules", str(file)) == ""
+
+
+@promtool_needed
+def test_prometheus_finds_no_fault_in_the_metrics():
+    metrics = Metrics()
+    metrics.pipeline("world", lambda: "2018-12")
+    content, _ = metrics.exposition()
+    assert promtool("check", "metrics", text=content.decode()) == ""
 
 
 def test_the_page_names_the_alerts_and_metrics_that_exist(labels_of):

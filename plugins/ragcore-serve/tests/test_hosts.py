@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from serving_app import QUESTION, error_of, serving
+from starlette.routing import WebSocketRoute
 
 BODY = {"question": QUESTION}
 
@@ -61,6 +64,60 @@ def test_a_foreign_page_can_neither_ask_nor_change_anything(tmp_path, origin):
             reply = client.post(path, body, headers={"Origin": origin})
             assert (reply.status_code, error_of(reply)) == (403, "HostError")
         assert client.rag.memory.version == "v1"
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_a_foreign_page_cannot_load_what_is_computed(tmp_path, site):
+    # As an image or a script: the browser names no origin.
+    headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "no-cors"}
+    with serving(tmp_path, cors=("https://a.test",)) as client:
+        reply = client.get("/v1/answer", params=BODY, headers=headers)
+        assert (reply.status_code, error_of(reply)) == (403, "HostError")
+        assert not client.rag.generator.batches
+        listed = client.get(
+            "/v1/answer", params=BODY, headers=headers | {"Origin": "https://a.test"}
+        )
+        assert listed.status_code == 200
+        # A link to the server's own page, from anywhere.
+        assert status(client, "/", **headers | {"Sec-Fetch-Mode": "navigate"}) == 200
+    with serving(tmp_path / "any", cors=("*",)) as client:
+        assert client.get("/v1/answer", params=BODY, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("site", ["same-origin", "none"])
+def test_the_page_and_the_address_bar_can(tmp_path, site):
+    with serving(tmp_path) as client:
+        assert status(client, **{"Sec-Fetch-Site": site}) == 200
+
+
+def test_a_foreign_page_cannot_open_a_socket(tmp_path):
+    async def opened(app, origin: bytes) -> str:
+        sent = []
+
+        async def receive():
+            return {"type": "websocket.connect"}
+
+        async def send(message):
+            sent.append(message["type"])
+
+        headers = [(b"host", b"localhost"), (b"origin", origin)]
+        scope = {
+            "type": "websocket",
+            "path": "/socket",
+            "headers": headers,
+            "query_string": b"",
+            "root_path": "",
+        }
+        await app(scope, receive, send)
+        return sent[0]
+
+    async def accepting(socket):
+        await socket.accept()
+
+    with serving(tmp_path) as client:
+        client.app.router.routes.append(WebSocketRoute("/socket", accepting))
+        assert asyncio.run(opened(client.app, b"http://localhost")) == "websocket.accept"
+        assert asyncio.run(opened(client.app, b"https://evil.test")) == "websocket.close"
 
 
 def test_pages_of_the_server_and_of_listed_origins_can(tmp_path):

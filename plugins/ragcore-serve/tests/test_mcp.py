@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
+from time import monotonic, sleep
 
 import pytest
 from chat_server import QUESTION, build_store, make_app, make_pipelines, make_rag, served
+from gated_rag import SECONDS, GatedGenerator
 
 pytest.importorskip("mcp", reason="the extra mcp is not installed")
 
@@ -120,3 +122,30 @@ def test_no_stream_is_held_open_that_nothing_is_sent_by(address):
     with httpx2.stream("GET", address, headers=headers, timeout=5) as reply:
         # As the protocol has it for a server without such a stream.
         assert reply.status_code == 405
+
+
+def test_a_call_whose_client_left_is_not_computed(tmp_path):
+    call = {"name": "answer", "arguments": {"question": QUESTION}}
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
+    headers = {"Accept": "application/json, text/event-stream"}
+
+    async def left(address: str, generator: GatedGenerator) -> None:
+        async with httpx2.AsyncClient() as http:
+            calling = asyncio.create_task(http.post(address, json=body, headers=headers))
+            assert await asyncio.to_thread(generator.gate.reached.acquire, timeout=SECONDS)
+            calling.cancel()
+            await asyncio.wait({calling})
+
+    with make_rag(build_store(tmp_path), GatedGenerator) as rag:
+        pipelines = make_pipelines(None, rag)
+        batcher = pipelines.default.batcher
+        with served(make_app(pipelines), lifespan="on") as address:
+            rag.generator.gate.close()
+            asyncio.run(left(f"{address}/mcp", rag.generator))
+            # It has ended, although the generator waits still, as it does for SECONDS at most.
+            deadline = monotonic() + SECONDS / 2
+            while batcher.admitted:
+                assert monotonic() < deadline
+                sleep(0.001)
+            rag.generator.gate.open()
+    assert rag.generator.steps == 0

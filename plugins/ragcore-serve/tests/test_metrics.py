@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from ragcore_serve.batching import Batcher, QueueFull
+from ragcore_serve.measuring import FinishedRequest
 from ragcore_serve.metrics import Metrics, entropy, prior_posterior_kl
 from ragcore_serve.outcomes import OutcomeKind
 
@@ -129,9 +130,9 @@ def test_stages_and_swaps_are_counted_by_the_hooks_while_there_is_a_listener(rag
 
 def test_requests_are_counted_by_the_template_of_their_route():
     metrics = Metrics()
-    metrics.observe_request("/v1/versions/{version}", "GET", 200, 0.1)
-    metrics.observe_request(None, "BREW", 404, 0.1)
-    metrics.observe_request(None, "STEEP", 404, 0.1)
+    metrics.observe_request(FinishedRequest("/v1/versions/{version}", "GET", "/", 200, 0.1))
+    metrics.observe_request(FinishedRequest(None, "BREW", "/", 404, 0.1))
+    metrics.observe_request(FinishedRequest(None, "STEEP", "/", 404, 0.1))
     values = samples(metrics)
     assert values["ragcore_http_requests_total", "/v1/versions/{version}", "200", "GET"] == 1
     assert values["ragcore_http_requests_total", "404", "other", "other"] == 2
@@ -140,11 +141,12 @@ def test_requests_are_counted_by_the_template_of_their_route():
 WORKER = """
 import sys
 from ragcore_serve.outcomes import OutcomeKind
+from ragcore_serve.measuring import FinishedRequest
 from ragcore_serve.metrics import Metrics
 metrics = Metrics()
 version = ["v1"]
 world = metrics.pipeline("world", lambda: version[0])
-metrics.observe_request("/v1/answer", "POST", 200, 0.1)
+metrics.observe_request(FinishedRequest("/v1/answer", "POST", "/", 200, 0.1))
 world.observe_queue(2)
 version[0] = "v2"
 world.note_version()

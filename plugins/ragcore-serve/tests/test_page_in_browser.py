@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 import pytest
 
 playwright = pytest.importorskip("playwright.sync_api")
+pytest.importorskip("axe_playwright_python", reason="it has the rules of accessibility")
 pytest.importorskip("ragcore_bm25", reason="the pipeline finds passages by BM25")
 pytest.importorskip("ragcore_transformers", reason="the pipeline reads them by a BART")
 pytest.importorskip("ragcore_world", reason="the pipeline's reader is that of the World Factbook")
@@ -31,23 +32,16 @@ from page_server import (  # noqa: E402
     build_pipeline,
 )
 
-playwright.expect.set_options(timeout=20_000)
+from tests.helpers.browser import (  # noqa: E402
+    ENGINES,
+    broken_rules,
+    focus_without_mark,
+    launched,
+    overflow,
+    watched,
+)
 
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-pytestmark = [
-    pytest.mark.engines,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no browser at {CHROMIUM}"),
-]
+pytestmark = ENGINES
 
 
 @pytest.fixture(scope="module")
@@ -64,33 +58,13 @@ def server(pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator:
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def page(browser, server: Running) -> Iterator:
     yield from watched(browser, server.url)
-
-
-def watched(browser, url: str, expected: str | None = None, **options) -> Iterator:
-    """Open a page; fail where it says something in the console, or asks another origin."""
-    context = browser.new_context(base_url=url, **options)
-    page = context.new_page()
-    page.set_default_timeout(20_000)
-    faults: list[str] = []
-    page.on("console", lambda message: faults.append(f"{message.type}: {message.text}"))
-    page.on("pageerror", lambda error: faults.append(f"exception: {error}"))
-    page.on("dialog", lambda dialog: faults.append(f"dialog: {dialog.message}"))
-    page.on(
-        "request",
-        lambda request: None if request.url.startswith(url) else faults.append(request.url),
-    )
-    yield page
-    context.close()
-    assert [fault for fault in faults if not (expected and expected in fault)] == []
 
 
 def ask(page, **parameters: str) -> None:
@@ -276,7 +250,7 @@ def test_two_versions_are_compared_with_their_passages(page):
 
 def test_a_version_is_activated_and_rolled_back_by_the_admin_token(browser, server):
     # The browser reports the refusal of the token, which is what this test begins with.
-    for page in watched(browser, server.url, expected="403 (Forbidden)"):
+    for page in watched(browser, server.url, expected=r"403 \(Forbidden\)"):
         page.goto("#/versions")
         row = page.locator(".versions tbody tr").filter(has_text="2015")
         row.get_by_role("button", name="Activate").click()
@@ -306,7 +280,7 @@ def test_a_version_is_activated_and_rolled_back_by_the_admin_token(browser, serv
 def test_a_server_with_tokens_asks_for_one(browser, pipeline, tmp_path):
     server = Running(pipeline, tmp_path, user=USER)
     try:
-        for page in watched(browser, server.url, expected="401 (Unauthorized)"):
+        for page in watched(browser, server.url, expected=r"401 \(Unauthorized\)"):
             page.goto("#/ask?" + urlencode({"question": QUESTION}))
             playwright.expect(page.locator("#ask-error")).to_contain_text("token")
             page.locator("#token").fill(USER)
@@ -345,11 +319,24 @@ def test_nothing_is_wider_than_the_window(browser, server, scheme, width):
         assert ground == {"light": "rgb(255, 255, 255)", "dark": "rgb(13, 17, 23)"}[scheme]
 
 
-def overflow(page) -> int:
-    """Return how many pixels the page is wider than its window."""
-    return page.evaluate(
-        "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-    )
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_view_can_be_read_and_used_by_all(browser, server, scheme):
+    for page in watched(browser, server.url, color_scheme=scheme, reduced_motion="reduce"):
+        ask(page, word="1", without="et:head")
+        playwright.expect(page.locator("#without-body")).to_contain_text("Its posterior")
+        page.locator("#settings summary").click()
+        assert broken_rules(page) == []
+        assert focus_without_mark(page) == []
+        page.goto("#/compare?" + urlencode({"question": QUESTION, "a": "2015", "b": "2026"}))
+        playwright.expect(page.locator("#compare-result .sides")).to_be_visible()
+        assert broken_rules(page) == []
+        assert focus_without_mark(page) == []
+        page.goto("#/versions")
+        playwright.expect(page.locator(".versions")).to_be_visible()
+        assert broken_rules(page) == []
+        assert focus_without_mark(page) == []
+        page.get_by_role("button", name="Activate").click()
+        assert broken_rules(page, ["color-contrast", "button-name"]) == []
 
 
 @pytest.mark.parametrize(
@@ -372,7 +359,7 @@ def overflow(page) -> int:
 def test_tokens_are_grouped_to_words(page, text, pieces, words):
     page.goto("")
     found = page.evaluate(
-        """async ([text, pieces]) => (await import("./page/page.js")).wordsOf(text, pieces)""",
+        """async ([text, pieces]) => (await import("./page/words.js")).wordsOf(text, pieces)""",
         [text, pieces],
     )
     if words is None:
@@ -392,7 +379,7 @@ def test_a_stream_is_read_the_same_however_it_is_cut(page):
     )
     events = page.evaluate(
         """async (stream) => {
-          const { serverEvents } = await import("./page/page.js");
+          const { serverEvents } = await import("./page/requests.js");
           const bytes = new TextEncoder().encode(stream);
           const all = new Set();
           for (let cut = 0; cut <= bytes.length; cut += 1) {

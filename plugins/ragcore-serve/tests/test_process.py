@@ -169,3 +169,15 @@ def test_a_worker_writes_its_error_as_the_log_is_written(tmp_path, monkeypatch, 
         (line,) = capfd.readouterr().err.splitlines()
         assert wanted in line
         assert "no current version" in line
+
+
+@reader_needed
+def test_a_file_of_tokens_is_read_once(folder):
+    tokens = folder / "tokens"
+    tokens.write_text("a-token-of-more-than-sixteen-characters\n", encoding="utf-8")
+    tokens.chmod(0o644)
+    with started(folder, "--token-file", str(tokens)) as (_, client):
+        assert client.get("/livez").status_code == 200
+        log = " ".join((folder / "log").read_text(encoding="utf-8").split())
+    # One that is a pipe could not be read again.
+    assert log.count("chmod 600 it") == 1

@@ -30,11 +30,12 @@ def test_an_answer_is_that_of_the_python_api(client):
     (answer,) = reply.json()["answers"]
     as_json = json.loads(json.dumps({**expected.to_dict(), "pipeline": "world"}))
     assert untimed(answer) == untimed(as_json)
-    assert set(answer["timings"]) == {"search", "read", "decode", "total"}
+    assert set(answer["timings"]) == {"search", "read", "decode", "total", "rewrite"}
 
 
 def test_get_answers_as_post_does(client):
     settings = {"k": 2, "where": {"n": {"lt": 4}}, "beams": 2, "marginalize": "sequence"}
+    settings |= {"stop": ["b", "c"], "repetition_penalty": 1.5}
     body = {"question": QUESTION, "version": "v2", "settings": {**settings, "decode": "joint"}}
     query = {**settings, "where": json.dumps(settings["where"]), "decode": "joint"}
     by_post = client.post("/v1/answer", body).json()["answers"]
@@ -42,6 +43,41 @@ def test_get_answers_as_post_does(client):
     assert list(map(untimed, by_get.json()["answers"])) == list(map(untimed, by_post))
     assert by_post[0]["memory"] == "v2"
     assert len(by_post[0]["evidence"]) == 2
+
+
+def test_a_request_draws_stops_and_has_a_history(client):
+    settings = {
+        "sample": {"n": 4, "temperature": 1.2, "seed": 3},
+        "stop": "c",
+        "repetition_penalty": 1.5,
+        "history": [{"question": "before", "answer": "it"}],
+    }
+    (row,) = client.post("/v1/answer", {"question": QUESTION, "settings": settings}).json()[
+        "answers"
+    ]
+    (answer,) = client.rag.answer(QUESTION, **settings)
+    assert [sample["text"] for sample in row["samples"]] == [
+        candidate.text for candidate in answer.samples
+    ]
+    assert len(row["samples"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ({"sample": {"n": 17}}, "sample.n: 17, and this server allows at most 16"),
+        ({"sample": {"heat": 1}}, "settings.sample.heat"),
+        ({"stop": ["a"] * 17}, "stop: 17 strings"),
+        ({"history": [{"question": "a", "answer": "b" * 10_001}]}, "a text of 10,001 characters"),
+        ({"history": [{"question": "a"}]}, "settings.history.0.answer"),
+        ({"stop": ""}, "stop.0: must have at least 1 character"),
+    ],
+    ids=str,
+)
+def test_settings_that_draw_or_stop_are_limited(client, settings, fault):
+    reply = client.post("/v1/answer", {"question": QUESTION, "settings": settings})
+    assert reply.status_code == 422
+    assert fault in reply.json()["error"]["message"]
 
 
 def test_several_questions_are_answered_in_order_with_errors_in_place(client):
@@ -91,9 +127,21 @@ def test_what_is_wrong_has_a_status_and_one_form(client, body, status, kind):
 
 
 @pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"settings": {"k": "5"}}, "question: is missing; settings.k: should be a valid integer"),
+        ({"question": "a", "questions": ["a"]}, "questions: there is no such field"),
+    ],
+)
+def test_faults_of_a_request_are_named_in_plain_words(client, body, message):
+    reply = client.post("/v1/answer", body)
+    assert reply.json()["error"]["message"].startswith(message)
+
+
+@pytest.mark.parametrize(
     ("content", "kind", "message"),
     [
-        (b'{"question"', "application/json", "JSON decode error"),
+        (b'{"question"', "application/json", "the body is no JSON, from character 11 on"),
         (b'{"question": "a"}', "text/plain", "expected JSON: send the header Content-Type"),
         (b"[" * 100_000, "application/json", "parsing the body"),
     ],

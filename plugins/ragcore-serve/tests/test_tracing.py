@@ -137,6 +137,10 @@ CHAT = {"model": "world@v2", "messages": [{"role": "user", "content": "who"}]}
         ("/v1/answer", {"question": "broken"}, {}, None, "ComponentError"),
         ("/v1/answer", {"question": "broken"}, STREAMED, None, "ComponentError"),
         ("/v1/without", {"question": "who", "passage_ids": "v1:0"}, {}, "v1", None),
+        ("/v1/search", {"question": ["who", "where"]}, {}, None, None),
+        ("/v1/search", {"question": "who", "version": "v9"}, {}, None, "UnknownVersionError"),
+        ("/v1/log_prob", {"questions": ["who"], "answers": ["a"]}, {}, None, None),
+        ("/v1/log_prob", {"questions": ["broken"], "answers": ["a"]}, {}, None, "RuntimeError"),
         ("/v1/compare", {"question": "who", "versions": ["v2", "v1"]}, {}, "v2", None),
         ("/v1/chat/completions", CHAT, {}, "v2", None),
         ("/v1/chat/completions", {**CHAT, "stream": True}, {}, "v2", None),
@@ -152,6 +156,49 @@ def test_each_request_for_answers_is_a_span_by_its_route(
     assert request.name == f"{path} world"
     assert request.attributes.get("ragcore.memory.version") == version
     assert request.attributes.get("error.type") == error
+    expected = "retrieval" if path == "/v1/search" else "text_completion"
+    assert request.attributes["gen_ai.operation.name"] == expected
+
+
+TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "more"),
+    [
+        ("/v1/answer", {"question": "who"}, {}),
+        ("/v1/answer", {"question": "who"}, {"Accept": "text/event-stream"}),
+        ("/v1/search", {"question": "who"}, {}),
+        ("/v1/chat/completions", CHAT, {}),
+    ],
+)
+def test_a_request_is_a_span_of_its_caller_s_trace(tmp_path, exporter, provider, path, body, more):
+    tracing = Tracing(provider=provider)
+    headers = {"traceparent": f"00-{TRACE}-{SPAN}-01", **more}
+    with serving(tmp_path, tracing=tracing) as client, tracing.listening():
+        client.post(path, body, headers=headers)
+        client.post(path, body, headers={**headers, "traceparent": "nonsense"})
+    spans = exporter.get_finished_spans()
+    one, other = [span for span in spans if span.kind is SpanKind.SERVER]
+    assert f"{one.context.trace_id:032x}" == TRACE
+    assert f"{one.parent.span_id:016x}" == SPAN
+    assert other.parent is None
+    assert {span.context.trace_id for span in spans} == {
+        one.context.trace_id,
+        other.context.trace_id,
+    }
+
+
+def test_the_span_of_an_instrumented_app_is_the_nearer_parent(exporter, provider):
+    tracing = Tracing(provider=provider)
+    headers = {"traceparent": f"00-{TRACE}-{SPAN}-01"}
+    with (
+        provider.get_tracer("app").start_as_current_span("app") as app,
+        tracing.request("/v1/answer", "world", ["who"], headers),
+    ):
+        pass
+    request, _ = exporter.get_finished_spans()
+    assert request.parent.span_id == app.get_span_context().span_id
 
 
 def test_the_stages_of_a_stream_are_spans_under_its_request(tmp_path, exporter, provider):

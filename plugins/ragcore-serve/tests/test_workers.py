@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -101,6 +103,7 @@ def test_workers_share_the_processors(workers, cpus, before, threads):
     assert environment == {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": threads}
 
 
+QUESTION = {"question": "Who is the head of government of Ethiopia?"}
 PIPELINE = """\
 ragcore: 1
 memory:
@@ -112,22 +115,26 @@ rag: {k: 1, grounded: true, beams: 1}
 """
 
 
-@pytest.mark.engines
-@pytest.mark.skipif(
+engines = pytest.mark.engines
+reader_needed = pytest.mark.skipif(
     not (files("ragcore_world") / "reader" / "config.json").is_file(),
     reason="this checkout has no trained reader",
 )
-def test_the_command_serves_by_workers_that_each_name_their_version(tmp_path):
-    (tmp_path / "pipeline.yaml").write_text(PIPELINE, encoding="utf-8")
+
+
+@contextmanager
+def command(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run the command with two workers; yields its process and the address."""
+    (folder / "pipeline.yaml").write_text(PIPELINE, encoding="utf-8")
     passage = {"id": "et", "title": "Ethiopia", "text": "head of government: Abiy Ahmed Ali"}
-    (tmp_path / "passages.jsonl").write_text(json.dumps(passage) + "\n", encoding="utf-8")
-    build_memory(tmp_path / "pipeline.yaml", version="v1")
-    command = [sys.executable, "-m", "ragcore", "-v", "serve", "pipeline.yaml", "--port", "0"]
+    (folder / "passages.jsonl").write_text(json.dumps(passage) + "\n", encoding="utf-8")
+    build_memory(folder / "pipeline.yaml", version="v1")
+    arguments = ["-v", "serve", "pipeline.yaml", "--port", "0", "--workers", "2", *options]
     with (
-        (tmp_path / "log").open("w", encoding="utf-8") as log,
+        (folder / "log").open("w", encoding="utf-8") as log,
         subprocess.Popen(
-            [*command, "--workers", "2"],
-            cwd=tmp_path,
+            [sys.executable, "-m", "ragcore", *arguments],
+            cwd=folder,
             text=True,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -136,20 +143,104 @@ def test_the_command_serves_by_workers_that_each_name_their_version(tmp_path):
         try:
             line = process.stdout.readline()
             found = re.search(r"serving pipeline on (http://\S+) by 2 workers", line)
-            assert found, line + (tmp_path / "log").read_text(encoding="utf-8")
-            with httpx.Client(base_url=found[1], timeout=SECONDS, trust_env=False) as client:
-                question = {"question": "Who is the head of government of Ethiopia?"}
-                (answer,) = client.post("/v1/answer", json=question).json()["answers"]
-                assert answer["memory"] == "v1"
-                shown = client.get("/metrics").text
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(SECONDS) == 0
+            assert found, line + (folder / "log").read_text(encoding="utf-8")
+            yield process, found[1]
         finally:
             process.kill()
-    serving = re.findall(
-        r'ragcore_memory_info\{pid="(\d+)",pipeline="(\w+)",version="v1"\} 1', shown
-    )
-    assert len({pid for pid, _ in serving}) == 2
+
+
+def pids_of(shown: str) -> set[int]:
+    """Return the processes that serve, by the metrics that each of them shows of all."""
+    pattern = r'ragcore_memory_info\{pid="(\d+)",pipeline="pipeline",version="v1"\} 1'
+    return set(map(int, re.findall(pattern, shown)))
+
+
+@engines
+@reader_needed
+def test_the_command_serves_by_workers_that_each_name_their_version(tmp_path):
+    with command(tmp_path) as (process, address):
+        with httpx.Client(base_url=address, timeout=SECONDS, trust_env=False) as client:
+            (answer,) = client.post("/v1/answer", json=QUESTION).json()["answers"]
+            assert answer["memory"] == "v1"
+            shown = client.get("/metrics").text
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(SECONDS) == 0
+    assert len(pids_of(shown)) == 2
     assert 'ragcore_questions_total{outcome="answered",pipeline="pipeline"} 1.0' in shown
     # Workers log as the command line says, and stopped as they were asked to.
     assert (tmp_path / "log").read_text(encoding="utf-8").count("asked to stop") == 2
+
+
+def connections_of(pid: int, port: int) -> int:
+    """Return how many connections of clients a process has, by the files of Linux."""
+    links = [os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir() if each.is_symlink()]
+    own = set(re.findall(r"socket:\[(\d+)\]", " ".join(links)))
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    # Local address, state (1: established) and inode.
+    return sum(row[1].endswith(f":{port:04X}") and row[3] == "01" and row[9] in own for row in rows)
+
+
+class Load:
+    """Clients that ask one question after another, each by a connection of its own."""
+
+    def __init__(self, address: str) -> None:
+        self.answered = 0
+        self.lost = 0
+        self.stopping = False
+        self._address = address
+
+    async def ask(self) -> None:
+        """Ask until told to stop; a connection that a worker took with it is made again."""
+        while not self.stopping:
+            try:
+                async with httpx.AsyncClient(
+                    base_url=self._address, timeout=SECONDS, trust_env=False
+                ) as client:
+                    while not self.stopping:
+                        reply = await client.post("/v1/answer", json=QUESTION)
+                        assert reply.status_code == 200, reply.text
+                        (answer,) = reply.json()["answers"]
+                        assert answer["text"] == "Abiy Ahmed Ali"
+                        self.answered += 1
+            except httpx.TransportError:
+                self.lost += 1
+
+    async def until(self, more: int) -> None:
+        """Return when so many more questions were answered."""
+        goal = self.answered + more
+        async with asyncio.timeout(SECONDS):
+            while self.answered < goal:
+                await asyncio.sleep(0.01)
+
+
+@engines
+@reader_needed
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="no files of Linux here")
+def test_a_worker_that_is_killed_under_load_loses_no_request_of_another(tmp_path):
+    async def run(address: str) -> tuple[Load, int, int]:
+        load = Load(address)
+        async with httpx.AsyncClient(base_url=address, trust_env=False) as other:
+            workers = pids_of((await other.get("/metrics")).text)
+        assert len(workers) == 2
+        asking = [asyncio.create_task(load.ask()) for _ in range(8)]
+        await load.until(24)
+        port = int(address.rpartition(":")[2])
+        connections = {pid: connections_of(pid, port) for pid in workers}
+        assert sum(connections.values()) == len(asking)
+        # That with fewer, so that some of the clients should not notice.
+        killed = min(workers, key=lambda pid: connections[pid])
+        assert load.lost == 0
+        os.kill(killed, signal.SIGKILL)
+        await load.until(48)
+        load.stopping = True
+        await asyncio.gather(*asking)
+        return load, killed, connections[killed]
+
+    with command(tmp_path) as (process, address):
+        load, killed, connections = asyncio.run(run(address))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(SECONDS) == 0
+    # Each client has one request at a time, and asks again by another connection.
+    assert load.lost <= connections <= 4
+    log = (tmp_path / "log").read_text(encoding="utf-8")
+    assert log.count(f"worker {killed} died") == 1

@@ -325,6 +325,25 @@ def test_a_question_longer_than_the_input_is_refused(
         generator.read(["Chad " * 10_000], [passage])
 
 
+def test_a_prompt_of_its_own_stands_in_place_of_the_template(chatty: Path, llama: Path) -> None:
+    text = "Who is <s> of {Kenya}?"
+    for folder, expected in (
+        (llama, f"<s>{text}"),
+        (chatty, f"<s>user\n{text}</s>\n<s>assistant\n"),
+    ):
+        generator = made(folder)
+        read = generator.read_prompts([text, "Chad"])
+        (ids, _) = read.prompts
+        assert generator.tokenizer.decode(ids) == expected
+        # Of the three, the text's own is no special token.
+        assert ids.count(generator.tokenizer.bos_token_id) == expected.count("<s>") - 1
+        assert len(read) == 2
+        log_p = generator.step(generator.start(read, torch.tensor([1])), None)
+        assert log_p.exp().sum() == pytest.approx(1, abs=1e-4)
+        with pytest.raises(QuestionError, match="a question is never cut"):
+            generator.read_prompts(["Chad " * 10_000])
+
+
 def test_a_chat_is_what_the_tokenizer_makes_of_it(chatty: Path) -> None:
     generator = made(chatty)
     prompts = generator.read(QUESTIONS, PASSAGES).prompts
@@ -559,6 +578,8 @@ def test_thinking_is_no_part_of_an_answer(chatty: Path, special: bool) -> None:
     assert decoded("<think>Chad is</think> Nairobi") == "Nairobi"
     assert decoded("Chad is</think> Nairobi") == "Nairobi"
     assert decoded("Nairobi <think>Chad is") == "Nairobi"
+    ids = tokenizer("<think>a\nb</think>c\nd", add_special_tokens=False).input_ids
+    assert generator.decode_verbatim(ids) == "c\nd"
     assert decoded("Nairobi") == "Nairobi"
 
 
@@ -583,6 +604,7 @@ def test_thinking_that_is_spelled_out_is_no_part_of_an_answer(chatty: Path) -> N
     assert thinking.without_text("a </thinking> b") == "b"
     assert thinking.without_text("b <reasoning> a") == "b"
     assert thinking.without_text("1 < 2  > 0") == "1 < 2 > 0"
+    assert thinking.outside("<think>\n</think>a\n\nb") == "a\n\nb"
 
 
 def test_variables_of_a_chat_template_are_checked(chatty: Path, llama: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import tiny_models as tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ragcore_transformers.tokenizing import plain_text, settled_text
+from ragcore_transformers.tokenizing import plain_text, settled_text, verbatim_text
 from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
@@ -102,6 +102,21 @@ def test_word_pieces_that_cleaning_joins(pieces: list[str]) -> None:
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[UNK]")
     parts, final = parts_of(fast, [names.index(piece) for piece in pieces])
     assert "".join(parts) == final
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_text_as_written_is_the_text_but_for_white_space(name: str, data: st.DataObject) -> None:
+    tokenizer = TOKENIZERS[name]
+    ids = data.draw(st.lists(st.integers(0, len(tokenizer) - 1), max_size=12))
+    assert " ".join(verbatim_text(tokenizer, ids).split()) == plain_text(tokenizer, ids)
+
+
+def test_line_breaks_are_in_the_text_as_written() -> None:
+    text = "Nairobi\n\nKenya "
+    ids = BYTE_LEVEL(text, add_special_tokens=False).input_ids
+    assert verbatim_text(BYTE_LEVEL, ids) == text
 
 
 def test_text_is_not_held_back_for_long() -> None:

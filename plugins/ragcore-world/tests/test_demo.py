@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import math
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -30,7 +32,7 @@ def run(folder: Path) -> str:
     return done.output
 
 
-def test_the_demo_answers_swaps_answers_again_and_draws(folder: Path) -> None:
+def test_the_demo_answers_swaps_answers_again_and_writes_the_same_answers(folder: Path) -> None:
     shown = run(folder)
     assert all(question in shown for question in QUESTIONS)
     assert "N'Djamena" in shown
@@ -38,9 +40,16 @@ def test_the_demo_answers_swaps_answers_again_and_draws(folder: Path) -> None:
     _, _, swapped = shown.partition("The live memory is swapped: 2026-01 → 2018-12")
     assert "Merkel" in swapped
     assert "MERZ" in swapped
-    page = (folder / "demo.html").read_text(encoding="utf-8")
-    assert QUESTIONS[0] in page
-    assert "Ethiopia, Executive branch" in page
+    _, _, rest = (folder / "demo.html").read_text(encoding="utf-8").partition('id="recorded">')
+    data = json.loads(rest.partition("</script>")[0])
+    answers = data["answers"]
+    assert [answer["question"] for answer in answers] == [*QUESTIONS, *QUESTIONS]
+    assert [answer["memory"] for answer in answers] == ["2026-01"] * 8 + ["2018-12"] * 8
+    # The numbers of the page are those of the terminal.
+    for answer in answers[:8]:
+        log_prob = answer["log_prob"]
+        assert f"log p = {log_prob:.3f} (p = {math.exp(log_prob):.2f})" in shown
+    assert [len(group) for group in data["withouts"]] == [len(each["evidence"]) for each in answers]
 
     again = run(folder)
     assert again.count("already built") == 2

@@ -90,10 +90,10 @@ class LabelAccuracy(Mean):
 
 
 class LogProb(Mean):
-    """Mean log p(y|x) of the pipeline's answer."""
+    """Mean log p(y|x) of the pipeline's answer, over the answers that have one."""
 
     def score(self, prediction: Prediction) -> float | None:
-        """Return a number of at most 0."""
+        """Return a number of at most 0; None where the generator gives no log p."""
         return prediction.log_p
 
 

@@ -24,7 +24,8 @@ __all__ = ["LogProbAuroc", "SelectiveExactMatch"]
 class LogProbAuroc(Mean):
     """The probability that a right answer has a higher log p than a wrong one; ties count half.
 
-    Applies to no question where all answers are right, or all wrong.
+    Applies to no question where all answers are right, or all wrong, and to no answer without log
+    p.
     """
 
     resampled: ClassVar[bool] = False
@@ -32,17 +33,18 @@ class LogProbAuroc(Mean):
 
     def statistics(self, predictions: Sequence[Prediction]) -> list[Sequence[float] | None]:
         """Return for each right answer the share of wrong ones below it, and 1 to count it."""
-        wrong = np.sort([each.log_p for each in predictions if each.correct is False])
-        if not len(wrong) or not any(each.correct for each in predictions):
+        judged = _log_probs(predictions)
+        wrong = np.sort([log_p for log_p, correct in judged if correct is False])
+        if not len(wrong) or not any(correct for _, correct in judged):
             return [None] * len(predictions)
         statistics: list[Sequence[float] | None] = []
         for prediction in predictions:
-            below = np.searchsorted(wrong, prediction.log_p, side="left")
-            not_above = np.searchsorted(wrong, prediction.log_p, side="right")
-            share = float(below + not_above) / (2 * len(wrong))
-            if prediction.correct is None:
+            if prediction.correct is None or prediction.log_p is None:
                 statistics.append(None)
             else:
+                below = np.searchsorted(wrong, prediction.log_p, side="left")
+                not_above = np.searchsorted(wrong, prediction.log_p, side="right")
+                share = float(below + not_above) / (2 * len(wrong))
                 # Wrong answers add nothing to the sums, but the figure is of them too.
                 statistics.append((share, 1.0) if prediction.correct else (0.0, 0.0))
         return statistics
@@ -67,7 +69,7 @@ class SelectiveExactMatch(Mean):
 
         Where the last that count have one log p with others, all of these count in part.
         """
-        log_probs = np.sort([each.log_p for each in predictions if each.correct is not None])
+        log_probs = np.sort([log_p for log_p, _ in _log_probs(predictions)])
         if not len(log_probs):
             return [None] * len(predictions)
         covered = ceil(len(log_probs) * self.config.coverage / 100)
@@ -76,11 +78,20 @@ class SelectiveExactMatch(Mean):
         part = (covered - above) / int((log_probs == threshold).sum())
         statistics: list[Sequence[float] | None] = []
         for prediction in predictions:
-            weight = 1.0 if prediction.log_p > threshold else part
-            if prediction.correct is None:
+            if prediction.correct is None or prediction.log_p is None:
                 statistics.append(None)
             elif prediction.log_p < threshold:
                 statistics.append((0.0, 0.0))
             else:
+                weight = 1.0 if prediction.log_p > threshold else part
                 statistics.append((weight * prediction.correct, weight))
         return statistics
+
+
+def _log_probs(predictions: Sequence[Prediction]) -> list[tuple[float, bool]]:
+    """Return log p and correctness of each answer for which both are known."""
+    return [
+        (each.log_p, each.correct)
+        for each in predictions
+        if each.correct is not None and each.log_p is not None
+    ]

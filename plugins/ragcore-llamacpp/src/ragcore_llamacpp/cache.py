@@ -116,8 +116,9 @@ class Cache:
         call_in_child(self._use_one_thread)
 
     def close(self) -> None:
-        """Free the context; every later call is an error."""
+        """Free the context and close the model, after what is being computed."""
         with self._lock:
+            self._model.close()
             self._forget_all()
             self._context = None
             self._release()
@@ -380,10 +381,7 @@ class Cache:
 
     def _begin(self) -> None:
         """Refuse a closed generator, and free the sequences of rows that no longer exist."""
-        if self._context is None:
-            raise GeneratorError(
-                f"the generator of model {self._model.name!r} is closed: load the pipeline again"
-            )
+        self._model.refuse_closed()
         for sequence in [number for number, owner in self._owners.items() if owner() is None]:
             self._drop(sequence)
 

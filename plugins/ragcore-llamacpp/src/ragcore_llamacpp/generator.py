@@ -137,7 +137,6 @@ class LlamaCpp:
     def close(self) -> None:
         """Free the cache and the weights; every later call is an error."""
         self._cache.close()
-        self.model.close()
 
     def encode_answers(self, answers: Sequence[str]) -> list[list[int]]:
         """Return the target ids of each answer as it follows a prompt, the end token last."""
@@ -149,6 +148,10 @@ class LlamaCpp:
         """Return the text of target ids, single-spaced, without special tokens and thinking."""
         text = self.vocabulary.text(self._answer(token_ids))
         return self._thinking.without_text(text)
+
+    def decode_verbatim(self, token_ids: Sequence[int]) -> str:
+        """Return the text of target ids without thinking, line breaks included."""
+        return self._thinking.outside(self.vocabulary.verbatim(self._answer(token_ids)))
 
     def decode_prefix(self, token_ids: Sequence[int]) -> str:
         """Return the text of an answer's first tokens that no further token changes."""
@@ -165,7 +168,18 @@ class LlamaCpp:
         Raises:
             QuestionError: a question does not fit the input even without its passage.
         """
-        prompts = self._prompts.of(questions, passages, self.max_input_tokens)
+        return self._run(self._prompts.of(questions, passages, self.max_input_tokens))
+
+    def read_prompts(self, texts: Sequence[str]) -> _Read:
+        """Read texts as prompts, without the template of a question; see the contract.
+
+        Raises:
+            QuestionError: a text does not fit the input.
+        """
+        return self._run(self._prompts.of_texts(texts, self.max_input_tokens))
+
+    def _run(self, prompts: Sequence[Sequence[int]]) -> _Read:
+        """Run prompts; those that are equal are run once."""
         branches = {ids: Branch(ids) for ids in dict.fromkeys(map(tuple, prompts))}
         log_probs = self._ends.merged(self._cache.extend(list(branches.values()), None))
         number = {ids: row for row, ids in enumerate(branches)}

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import threading
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import llama_cpp
 
 from ragcore.errors import GeneratorError
+from ragcore.process.fork import new_lock, new_rlock
 
 __all__ = ["Model", "gguf_file"]
 
@@ -28,7 +30,7 @@ a cache for more tokens than one text may have."""
 _ERROR: Final = 4
 _CONTINUED: Final = 5
 
-_LOADING: Final = threading.Lock()
+_LOADING: Final = new_lock()
 
 
 class _Log:
@@ -89,7 +91,10 @@ class Model:
                 "be a complete GGUF file of an architecture that this llama.cpp reads"
             )
         self.weights: Any = weights
-        self._close = weakref.finalize(self, llama_cpp.llama_model_free, weights)
+        self._lock = new_rlock()
+        self._users = 0
+        self._closed = False
+        self._free = weakref.finalize(self, llama_cpp.llama_model_free, weights)
         self.vocabulary: Any = llama_cpp.llama_model_get_vocab(weights)
         fault = self._fault()
         if fault is not None:
@@ -102,13 +107,15 @@ class Model:
     @property
     def positions(self) -> int:
         """Return how many positions the model was trained with."""
-        return int(llama_cpp.llama_model_n_ctx_train(self.weights))
+        with self.in_use():
+            return int(llama_cpp.llama_model_n_ctx_train(self.weights))
 
     @property
     def dtype(self) -> str:
         """Return the type of the weights as the file names it, such as "Q4_1"."""
         buffer = ctypes.create_string_buffer(256)
-        llama_cpp.llama_model_desc(self.weights, buffer, len(buffer))
+        with self.in_use():
+            llama_cpp.llama_model_desc(self.weights, buffer, len(buffer))
         # "llama 134.52M Q4_1", and for a guessed type "(guessed)" after it.
         words = buffer.value.decode("utf-8", "replace").removesuffix(" (guessed)").split()
         return words[-1] if words else "unknown"
@@ -116,12 +123,43 @@ class Model:
     @property
     def chat_template(self) -> str | None:
         """Return the chat template that the file holds, if any."""
-        template = llama_cpp.llama_model_chat_template(self.weights, None)
+        with self.in_use():
+            template = llama_cpp.llama_model_chat_template(self.weights, None)
         return template.decode("utf-8", "replace") if template else None
 
     def close(self) -> None:
-        """Free the weights; every context of the model must have been freed before."""
-        self._close()
+        """Free the weights when nobody uses the model; contexts must have been freed before."""
+        with self._lock:
+            self._closed = True
+            self._free_unused()
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep the weights and the vocabulary in memory until the block ends.
+
+        Raises:
+            GeneratorError: the model is closed.
+        """
+        with self._lock:
+            self.refuse_closed()
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                self._free_unused()
+
+    def refuse_closed(self) -> None:
+        """Raise GeneratorError if the model is closed."""
+        if self._closed:
+            raise GeneratorError(
+                f"the generator of model {self.name!r} is closed: load the pipeline again"
+            )
+
+    def _free_unused(self) -> None:
+        if self._closed and not self._users:
+            self._free()
 
     def _fault(self) -> str | None:
         """Return why rows of this model cannot be decoded, or None where they can."""

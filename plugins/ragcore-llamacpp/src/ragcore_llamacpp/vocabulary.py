@@ -80,26 +80,30 @@ class Vocabulary:
     @property
     def eos(self) -> int | None:
         """Return the end token that the file names."""
-        token: int = llama_cpp.llama_vocab_eos(self._pointer)
+        with self._model.in_use():
+            token: int = llama_cpp.llama_vocab_eos(self._pointer)
         return token if token >= 0 else None
 
     def text_of_token(self, token: int) -> str:
         """Return how the vocabulary spells a token; empty for none (-1)."""
         if token < 0:
             return ""
-        text: bytes = llama_cpp.llama_vocab_get_text(self._pointer, token)
+        with self._model.in_use():
+            text: bytes = llama_cpp.llama_vocab_get_text(self._pointer, token)
         return text.decode("utf-8", "replace")
 
     @property
     def bos_text(self) -> str:
         """Return how the vocabulary spells the token that begins texts; empty for none."""
-        return self.text_of_token(llama_cpp.llama_vocab_bos(self._pointer))
+        with self._model.in_use():
+            return self.text_of_token(llama_cpp.llama_vocab_bos(self._pointer))
 
-    @cached_property
+    @property
     def opening(self) -> list[int]:
         """Return the token put before a text, if the file says that one is."""
-        token: int = llama_cpp.llama_vocab_bos(self._pointer)
-        begins = llama_cpp.llama_vocab_get_add_bos(self._pointer) and token >= 0
+        with self._model.in_use():
+            token: int = llama_cpp.llama_vocab_bos(self._pointer)
+            begins = llama_cpp.llama_vocab_get_add_bos(self._pointer) and token >= 0
         return [token] if begins else []
 
     def prompt_ids(self, prompts: Sequence[Sequence[Piece]]) -> list[list[int]]:
@@ -108,14 +112,16 @@ class Vocabulary:
 
     def text_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of plain texts: nothing is added, and nothing is a special token."""
-        return [self._plain(text) for text in texts]
+        with self._model.in_use():
+            return [self._plain(text) for text in texts]
 
     def text_ends(self, text: str) -> list[int]:
         """Return the end of each token in a plain text.
 
         A token that ends inside a character ends before it.
         """
-        sizes = [len(self._piece(token)) for token in self._plain(text)]
+        with self._model.in_use():
+            sizes = [len(self._piece(token)) for token in self._plain(text)]
         # SentencePiece's tokenizers put a space before a text.
         length = len(text.encode("utf-8", "replace"))
         added = max(0, sum(sizes) - length)
@@ -144,9 +150,14 @@ class Vocabulary:
             token_ids: the tokens of an answer, or its first ones.
             settled: leave out a last character that is incomplete.
         """
-        data = b"".join(self._piece(token) for token in token_ids if token not in self._control)
+        return " ".join(self.verbatim(token_ids, settled=settled).split())
+
+    def verbatim(self, token_ids: Sequence[int], *, settled: bool = False) -> str:
+        """Return the same text with white space as it was written."""
+        with self._model.in_use():
+            data = b"".join(self._piece(token) for token in token_ids if token not in self._control)
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        return " ".join(decoder.decode(data, final=not settled).split())
+        return decoder.decode(data, final=not settled)
 
     def _plain(self, text: str) -> list[int]:
         """Tokenize one plain text."""

@@ -1,4 +1,4 @@
-"""Log each request, and turn a fault of the server into a reply.
+"""Log requests, and faults of the server.
 
 Knows method, path, status and time; knows nothing of questions: the query string, which may have
 one, is not logged, nor is the message of a fault, which may quote one.
@@ -8,60 +8,16 @@ from __future__ import annotations
 
 import logging
 import traceback
-from time import perf_counter
 from typing import Final
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
 from ragcore.process.log_fields import fields
-from ragcore_serve.errors import InternalError
-from ragcore_serve.responses import error_reply
+from ragcore_serve.measuring import FinishedRequest
 
-__all__ = ["AccessLog", "log_fault"]
+__all__ = ["log_fault", "log_request"]
 
 _LOG: Final = logging.getLogger("ragcore.serve.access")
 _FAULTS: Final = logging.getLogger("ragcore.serve")
 _LONGEST_PATH: Final = 200
-
-
-class AccessLog:
-    """Logs what an app replies, as INFO."""
-
-    def __init__(self, app: ASGIApp, *, messages: bool = False) -> None:
-        """Log the requests of an app.
-
-        Args:
-            app: what replies.
-            messages: whether the messages of faults are logged, which may quote questions.
-        """
-        self._app = app
-        self._messages = messages
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        began = perf_counter()
-        status = 0
-
-        async def noting(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, noting)
-        except Exception as error:
-            log_fault(error, messages=self._messages)
-            if status:
-                # The reply has begun, so all that can be done is to end the connection.
-                raise ConnectionAbortedError("the reply could not be completed") from None
-            fault = InternalError("a fault of the server: its log has the cause")
-            await error_reply(fault)(scope, receive, noting)
-        finally:
-            _log_request(scope, status, perf_counter() - began)
 
 
 def log_fault(error: BaseException, *, messages: bool) -> None:
@@ -73,15 +29,20 @@ def log_fault(error: BaseException, *, messages: bool) -> None:
     _FAULTS.error("a request failed with %s:\n%s", type(error).__name__, frames.rstrip("\n"))
 
 
-def _log_request(scope: Scope, status: int, seconds: float) -> None:
-    path = ascii(scope["path"][:_LONGEST_PATH])[1:-1]
+def log_request(request: FinishedRequest) -> None:
+    """Log a request as INFO; control characters of its path are escaped."""
+    path = ascii(request.path[:_LONGEST_PATH])[1:-1]
     _LOG.info(
         "%s %s: %s, %.1f ms",
-        scope["method"],
+        request.method,
         path,
-        status or "left",
-        seconds * 1000,
+        request.status or "left",
+        request.seconds * 1000,
         extra=fields(
-            event="request", method=scope["method"], path=path, status=status, seconds=seconds
+            event="request",
+            method=request.method,
+            path=path,
+            status=request.status,
+            seconds=request.seconds,
         ),
     )

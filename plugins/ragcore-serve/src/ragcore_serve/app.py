@@ -1,30 +1,33 @@
 """Make the app of a server: its routes, the errors of all of them, and what guards them.
 
-Knows the order in which a request passes: measures, log, host and origin, CORS, body, token, route.
+Knows the order in which a request passes: measures and log, host and origin, CORS, token, body,
+route.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from functools import partial
 from importlib.util import find_spec
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 import ragcore
 from ragcore.errors import RagcoreError
 from ragcore_serve import admin, documents, openai_api, operations, page, routes
-from ragcore_serve.access import AccessLog
+from ragcore_serve.access import log_fault, log_request
 from ragcore_serve.auth import Access
 from ragcore_serve.config import ServeConfig, check_exposure
-from ragcore_serve.errors import InvalidRequestError, invalid_request
-from ragcore_serve.hosts import HostGuard, hosts_of
-from ragcore_serve.limits import BodyLimit, RefusedBody
+from ragcore_serve.errors import InternalError, InvalidRequestError, invalid_request
+from ragcore_serve.guards import Check, Guard, path_of
+from ragcore_serve.hosts import HostCheck, hosts_of
+from ragcore_serve.limits import BodyLimit, RefusedBody, declared_size_check
 from ragcore_serve.measuring import MeasuredRequests
 from ragcore_serve.metrics import Metrics
 from ragcore_serve.plugin_routes import mount_plugin_routes
@@ -50,6 +53,7 @@ def make_app(
     config: ServeConfig,
     metrics: Metrics | None = None,
     tracing: Tracing | None = None,
+    access: Access | None = None,
 ) -> FastAPI:
     """Return the app that serves pipelines, which the caller closes.
 
@@ -77,18 +81,23 @@ def make_app(
         openapi_url=None,
         redirect_slashes=False,
     )
-    serving = Serving(pipelines, config, Access(config), metrics or Metrics(), tracing or Tracing())
+    serving = Serving(
+        pipelines, config, access or Access(config), metrics or Metrics(), tracing or Tracing()
+    )
     app.state.serving = serving
     for router in _ROUTERS:
         app.include_router(router)
-    mount_plugin_routes(app, serving.access)
+    mount_plugin_routes(app)
     tools = _mount_tools(app, serving)
     app.add_exception_handler(RagcoreError, _reply_to_ragcore_error)
     app.add_exception_handler(RequestValidationError, _reply_to_invalid_request)
     app.add_exception_handler(HTTPException, _reply_to_http_error)
     # The one that is added last sees a request first.
     app.add_middleware(BodyLimit, max_bytes=config.max_body_bytes)
+    by_token: list[Check] = [serving.access, declared_size_check(config.max_body_bytes)]
+    app.add_middleware(Guard, checks=by_token, reply=_refusal)
     if config.cors:
+        # Outside: a browser sends no token when it asks what a page may send.
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(config.cors),
@@ -96,9 +105,13 @@ def make_app(
             allow_headers=["Authorization", "Content-Type"],
             expose_headers=["Retry-After"],
         )
-    app.add_middleware(HostGuard, hosts=hosts_of(config), origins=config.cors)
-    app.add_middleware(AccessLog, messages=config.log_questions)
-    app.add_middleware(MeasuredRequests, observe=serving.metrics.observe_request)
+    by_origin = [HostCheck(hosts_of(config), config.cors)]
+    app.add_middleware(Guard, checks=by_origin, reply=_refusal)
+    app.add_middleware(
+        MeasuredRequests,
+        observers=[log_request, serving.metrics.observe_request],
+        on_fault=partial(_fault, messages=config.log_questions),
+    )
     return app
 
 
@@ -109,6 +122,19 @@ def _mount_tools(app: FastAPI, serving: Serving) -> AbstractAsyncContextManager[
     from ragcore_serve.mcp import mount_mcp
 
     return mount_mcp(app, serving)
+
+
+def _refusal(connection: HTTPConnection, error: RagcoreError) -> Response:
+    """Return the reply to a request that reaches no route, in the form of the route's errors."""
+    if path_of(connection).startswith(openai_api.PATHS):
+        return openai_api.openai_error(error)
+    return error_reply(error)
+
+
+def _fault(error: Exception, *, messages: bool) -> RagcoreError:
+    """Log an error that nobody should cause; return what the client may read of it."""
+    log_fault(error, messages=messages)
+    return InternalError("a fault of the server: its log has the cause")
 
 
 async def _reply_to_ragcore_error(request: Request, error: Exception) -> Response:

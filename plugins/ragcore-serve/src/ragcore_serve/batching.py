@@ -19,7 +19,7 @@ from functools import partial
 from time import monotonic
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
-from ragcore import Rag, Request
+from ragcore import Cancellation, Rag, Request
 from ragcore.errors import (
     ComponentError,
     DeadlineError,
@@ -32,7 +32,14 @@ from ragcore.types import Answer
 from ragcore_serve.admission import Admission
 from ragcore_serve.event_stream import EventStream
 from ragcore_serve.outcomes import Draining, Outcome, QueueFull, kind_of
-from ragcore_serve.tickets import Call, Ticket, earlier_deadline, until_next_deadline
+from ragcore_serve.tickets import (
+    Call,
+    Ticket,
+    earlier_deadline,
+    until_next_deadline,
+    version_of,
+)
+from ragcore_serve.versions import RequestedVersions
 
 __all__ = ["Batcher", "Draining", "Outcome", "QueueFull"]
 
@@ -47,7 +54,8 @@ class Batcher:
 
     Each question that is admitted has exactly one outcome. Questions of equal settings are answered
     together: the one that has waited longest, and those that may be answered with it, at most
-    `rag.batch_size`. Nothing waits for more to come.
+    `rag.batch_size`. Nothing waits for more to come. A version of the memory that a question names
+    is opened in a thread of its own first, so that no other question waits for that.
     """
 
     def __init__(
@@ -83,8 +91,10 @@ class Batcher:
         self._lock = threading.Lock()
         self._queue: deque[Ticket] = deque()
         self._batch: list[Ticket] = []
+        self._unopened: set[Ticket] = set()
         self._working = False
         self._work: Future[None] | None = None
+        self._versions = RequestedVersions(rag.memory)
         self._open_streams: set[EventStream] = set()
         # An executor ends its threads when it is dropped, and at the interpreter's exit.
         self._thread = ThreadPoolExecutor(1, "ragcore-batches")
@@ -139,12 +149,17 @@ class Batcher:
         if not requests:
             return []
         self._admit(self._questions, len(requests))
-        call = Call(len(requests))
-        tickets = [Ticket(request, deadline, call) for request in requests]
+        calls: dict[str | None, Call] = {}
+        tickets = [self._ticket(request, deadline, calls) for request in requests]
+        opening: list[asyncio.Task[None]] = []
         try:
-            self._enqueue(tickets)
-            while not call.done.done():
-                await asyncio.wait({call.done}, timeout=until_next_deadline(tickets))
+            for version, call in calls.items():
+                if version is None:
+                    self._enqueue(call.tickets)
+                else:
+                    opening.append(asyncio.create_task(self._enqueue_opened(version, call)))
+            while waiting := [call.done for call in calls.values() if not call.done.done()]:
+                await asyncio.wait(waiting, timeout=until_next_deadline(tickets))
                 for ticket in tickets:
                     if ticket.result is None and (error := ticket.stopped(monotonic())):
                         self._end_early(ticket, error)
@@ -154,6 +169,8 @@ class Batcher:
                     self._end_early(
                         ticket, RequestCancelledError("the caller left before its answer was known")
                     )
+            for task in opening:
+                task.cancel()
         return [ticket.result for ticket in tickets if ticket.result is not None]
 
     def stream(self, request: Request, *, deadline: float | None = None) -> EventStream:
@@ -175,7 +192,10 @@ class Batcher:
         settings = cast("dict[str, Any]", dict(request.settings))
         until = earlier_deadline(deadline, monotonic(), settings)
         try:
-            stream = EventStream(self._rag, request.question, settings, until, self._end_stream)
+            opened = self._versions.reading(version_of(settings))
+            stream = EventStream(
+                self._rag, request.question, settings, until, opened, self._end_stream
+            )
         except BaseException:
             self._streams.leave()
             raise
@@ -188,6 +208,7 @@ class Batcher:
         *args: object,
         questions: int = 1,
         deadline: float | None = None,
+        cancellation: Cancellation | None = None,
         **settings: object,
     ) -> T:
         """Call a function in a thread, such as `rag.search`, and count it as questions.
@@ -200,32 +221,40 @@ class Batcher:
             args: of the function.
             questions: what it counts as.
             deadline: as for `answer`.
-            settings: of the function.
+            cancellation: passed to the function, and cancelled where it is not waited for any more.
+            settings: of the function; a `version` is opened first, as for `answer`.
 
         Raises:
             QueueFull, Draining, QuestionError: as `answer`.
             DeadlineError: the deadline has passed.
         """
         self._admit(self._questions, questions, observed=False)
-        began = monotonic()
+        remaining = None if deadline is None else max(0.0, deadline - monotonic())
+        if cancellation is not None:
+            settings["cancellation"] = cancellation
+        begun = False
         try:
-            future = self._callers.submit(copy_context().run, partial(function, *args, **settings))
-        except BaseException:
-            self._questions.leave(questions)
-            raise
-        future.add_done_callback(lambda _: self._questions.leave(questions))
-        result = asyncio.wrap_future(future)
-        try:
-            remaining = None if deadline is None else max(0.0, deadline - began)
-            await asyncio.wait({result}, timeout=remaining)
-            if not result.done():
-                raise DeadlineError(
-                    f"the call did not end within its time, {remaining:.3g} s: give it more time, "
-                    "or fewer questions"
-                )
-            return result.result()
+            async with (
+                asyncio.timeout(remaining) as limit,
+                self._versions.reading(version_of(settings)),
+            ):
+                call = partial(function, *args, **settings)
+                future = self._callers.submit(copy_context().run, call)
+                begun = True
+                future.add_done_callback(lambda _: self._questions.leave(questions))
+                return await asyncio.wrap_future(future)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise DeadlineError(
+                f"the call did not end within its time, {remaining:.3g} s: give it more time, or "
+                "fewer questions"
+            ) from None
         finally:
-            result.cancel()
+            if not begun:
+                self._questions.leave(questions)
+            if cancellation is not None:
+                cancellation.cancel()
 
     async def drain(self, timeout: float) -> bool:
         """Admit nothing from now on, and wait for what was admitted; then end the threads.
@@ -245,7 +274,7 @@ class Batcher:
         if unfinished:
             error = Draining("the server stopped before the answer was known: ask again")
             with self._lock:
-                tickets = [*self._queue, *self._batch]
+                tickets = [*self._queue, *self._batch, *self._unopened]
             for ticket in tickets:
                 self._end_early(ticket, error)
             for stream in list(self._open_streams):
@@ -259,6 +288,7 @@ class Batcher:
             work.cancel()
         self._thread.shutdown(wait=False)
         self._callers.shutdown(wait=False, cancel_futures=True)
+        self._versions.close()
         return not unfinished
 
     def _admit(self, lane: Admission, count: int, *, observed: bool = True) -> None:
@@ -276,10 +306,38 @@ class Batcher:
                 self._report(Outcome("refused", refusal, streamed=streamed))
             raise
 
-    def _enqueue(self, tickets: Sequence[Ticket]) -> None:
+    def _ticket(
+        self, request: Request, deadline: float | None, calls: dict[str | None, Call]
+    ) -> Ticket:
+        """Return the ticket of a question, which waits with those of the same version."""
+        version = version_of(request.settings)
+        if version not in calls:
+            calls[version] = Call()
+        return Ticket(request, deadline, calls[version])
+
+    async def _enqueue_opened(self, version: str, call: Call) -> None:
+        """Let questions wait for a batch once their version is open, and keep it open for them."""
         with self._lock:
-            self._queue.extend(tickets)
-            if self._working:
+            self._unopened.update(call.tickets)
+        try:
+            async with self._versions.reading(version):
+                self._enqueue(call.tickets)
+                await asyncio.wait({call.done})
+        except Exception as error:
+            fault = error if isinstance(error, RagcoreError) else _unopened(version, error)
+            for ticket in call.tickets:
+                self._settle(ticket, fault)
+        finally:
+            with self._lock:
+                self._unopened.difference_update(call.tickets)
+
+    def _enqueue(self, tickets: Sequence[Ticket]) -> None:
+        """Let questions wait for a batch, unless they have ended meanwhile."""
+        with self._lock:
+            for ticket in tickets:
+                ticket.queued = ticket.result is None
+            self._queue.extend(ticket for ticket in tickets if ticket.queued)
+            if self._working or not self._queue:
                 return
             self._work = self._thread.submit(self._answer_waiting)
             self._working = True
@@ -371,3 +429,11 @@ class Batcher:
             self._observe(outcome)
         except Exception:
             _LOG.exception("an observer of outcomes failed")
+
+
+def _unopened(version: str, error: Exception) -> ComponentError:
+    fault = ComponentError(
+        f"version {version!r} could not be opened: {type(error).__name__}: {error}"
+    )
+    fault.__cause__ = error
+    return fault

@@ -51,6 +51,9 @@ def serve(
     max_new_tokens: Annotated[
         int, typer.Option(help="The largest max_new_tokens of a request.")
     ] = 512,
+    max_samples: Annotated[
+        int, typer.Option(help="The largest sample.n of a request: answers drawn for a question.")
+    ] = 16,
     timeout: Annotated[float, typer.Option(help="Seconds until a request is ended.")] = 60.0,
     drain: Annotated[
         float, typer.Option(help="Seconds to finish what was asked, before the server stops.")
@@ -96,6 +99,7 @@ def serve(
             max_k=max_k,
             max_beams=max_beams,
             max_new_tokens=max_new_tokens,
+            max_samples=max_samples,
             timeout=timeout,
             drain=drain,
             workers=workers,

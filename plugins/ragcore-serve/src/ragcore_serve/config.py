@@ -37,6 +37,7 @@ class ServeConfig(BaseModel):
         max_k: the largest `k` that a request may set.
         max_beams: the largest `beams` that a request may set.
         max_new_tokens: the largest `max_new_tokens` that a request may set.
+        max_samples: the largest `sample.n` that a request may set.
         timeout: seconds until a request is ended; a request may ask for fewer.
         drain: seconds that requests have to end before the server stops.
         workers: processes that serve.
@@ -63,6 +64,7 @@ class ServeConfig(BaseModel):
     max_k: int = Field(default=100, ge=1)
     max_beams: int = Field(default=16, ge=1)
     max_new_tokens: int = Field(default=512, ge=1)
+    max_samples: int = Field(default=16, ge=1)
     timeout: float = Field(default=60.0, gt=0, allow_inf_nan=False)
     drain: float = Field(default=30.0, ge=0, allow_inf_nan=False)
     workers: int = Field(default=1, ge=1)

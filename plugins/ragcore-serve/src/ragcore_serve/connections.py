@@ -2,8 +2,9 @@
 
 Knows uvicorn's protocol for HTTP/1.1; knows nothing of what a request asks. uvicorn bounds how long
 a connection may be idle after a reply. It bounds neither how long before the first request, nor how
-long a request's head may take, nor how long a reply may wait for a client that does not read it:
-such clients would use up the process's files and its memory.
+long a request's head may take, nor how long the rest of a body may take that was replied to before
+it had come, nor how long a reply may wait for a client that does not read it: such clients would
+use up the process's files and its memory.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 __all__ = ["HEAD_SECONDS", "UNREAD_SECONDS", "BoundedConnection"]
 
 HEAD_SECONDS: Final = 20.0
-"""In which the head of a request must have come, from the connection or from its first byte on."""
+"""In which the head of a request must have come, from the connection or from its first byte on; and
+in which the rest of a body must have come, from the reply on."""
 
 UNREAD_SECONDS: Final = 60.0
 """In which a client must have read what was sent, once it is more than the transport buffers."""
+
+_REPLIED: Final = (h11.DONE, h11.MUST_CLOSE)
 
 
 class BoundedConnection(H11Protocol):
@@ -63,10 +67,15 @@ class BoundedConnection(H11Protocol):
         self._end_unread_timer()
 
     def _bound_head(self) -> None:
-        """Begin to wait where a head is missing, unless that has begun; else wait no longer."""
-        if self.conn.their_state is not h11.IDLE:
+        """Begin to wait where a head is missing, unless that has begun; else wait no longer.
+
+        What is missing of a body that nobody reads, since its reply was sent, counts as the head
+        of the next request, which can only come after it.
+        """
+        unread = self.conn.their_state is h11.SEND_BODY and self.conn.our_state in _REPLIED
+        if self.conn.their_state is not h11.IDLE and not unread:
             self._end_head_timer()
-        elif self._head_timer is None and self.timeout_keep_alive_task is None:
+        elif self._head_timer is None and (unread or self.timeout_keep_alive_task is None):
             self._head_timer = self.loop.call_later(self.head_seconds, self._end_late)
 
     def _end_late(self) -> None:

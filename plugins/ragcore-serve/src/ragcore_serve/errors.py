@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from ragcore.config.reasons import reason
 from ragcore.errors import (
     ComponentError,
     ConfigError,
@@ -43,6 +44,8 @@ __all__ = [
     "error_row",
     "headers_of",
     "invalid_request",
+    "location_of",
+    "quoted",
     "status_of",
 ]
 
@@ -114,6 +117,16 @@ _STATUSES: Final[Sequence[tuple[type[RagcoreError], int]]] = (
 """A class before its bases."""
 
 
+_LONGEST_NAME: Final = 100
+_LONGEST_MESSAGE: Final = 2000
+_MOST_FAULTS: Final = 10
+
+
+def quoted(name: str) -> str:
+    """Return a name that a client has sent as an error shows it: in quotes, on one line, cut."""
+    return repr(name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…")
+
+
 def status_of(error: RagcoreError) -> int:
     """Return the HTTP status of an error; 500 for one that no request should cause."""
     return next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
@@ -122,11 +135,19 @@ def status_of(error: RagcoreError) -> int:
 def client_message(error: RagcoreError) -> str:
     """Return what a client may read of an error; an error that it may not is in the log.
 
-    Errors of stores and components name files of the server, and folders that models are in.
+    Errors of stores and components name files of the server, and folders that models are in. What
+    the client has sent may be long, and comes back cut.
     """
+    message = _client_message(error)
+    if len(message) <= _LONGEST_MESSAGE:
+        return message
+    return message[: _LONGEST_MESSAGE - 1] + "…"
+
+
+def _client_message(error: RagcoreError) -> str:
     match error:
         case UnknownVersionError(version=str() as version):
-            return f"no version {version!r}: there are {', '.join(error.versions) or 'none'}"
+            return f"no version {quoted(version)}: there are {', '.join(error.versions) or 'none'}"
         case UnknownVersionError():
             message = "the memory has no such version"
         case MemoryMismatchError():
@@ -166,6 +187,32 @@ def invalid_request(details: Sequence[Mapping[str, Any]]) -> InvalidRequestError
     """Return pydantic's errors about a request as one error, without the values that were sent."""
     faults = []
     for detail in details:
-        where = ".".join(str(part) for part in detail["loc"] if part not in ("body", "query"))
-        faults.append(f"{where}: {detail['msg']}" if where else str(detail["msg"]))
-    return InvalidRequestError("; ".join(dict.fromkeys(faults)))
+        where = location_of(detail)
+        fault = _fault(detail)
+        faults.append(f"{where}: {fault}" if where else fault)
+    faults = list(dict.fromkeys(faults))
+    if (more := len(faults) - _MOST_FAULTS) > 0:
+        faults[_MOST_FAULTS:] = [f"and {more} more"]
+    return InvalidRequestError("; ".join(faults))
+
+
+def _fault(detail: Mapping[str, Any]) -> str:
+    """Say in plain words what one of pydantic's errors is."""
+    match detail["type"]:
+        case "missing":
+            return "is missing"
+        case "extra_forbidden":
+            return "there is no such field"
+        case "json_invalid":
+            return f"the body is no JSON, from character {detail['loc'][-1]} on"
+        case _:
+            return reason(detail)
+
+
+def location_of(detail: Mapping[str, Any]) -> str:
+    """Return the field that one of pydantic's errors is about, such as "settings.k"."""
+    if detail["type"] == "json_invalid":
+        # The position in the text is no field.
+        return ""
+    parts = [str(part) for part in detail["loc"] if part not in ("body", "query")]
+    return ".".join(part[:_LONGEST_NAME] for part in parts)

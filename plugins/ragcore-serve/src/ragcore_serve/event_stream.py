@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from time import monotonic
 from typing import Any
 
@@ -33,6 +34,7 @@ class EventStream(AsyncIterator[Event]):
         question: str,
         settings: dict[str, Any],
         deadline: float | None,
+        opened: AbstractAsyncContextManager[None],
         ended: Callable[[EventStream, Outcome], None],
     ) -> None:
         """Begin to answer, in the running event loop.
@@ -42,6 +44,7 @@ class EventStream(AsyncIterator[Event]):
             question: the question.
             settings: of the request.
             deadline: in seconds of `time.monotonic`; then the stream ends with DeadlineError.
+            opened: keeps the version of the memory open that the settings name.
             ended: called with this and its outcome, once, when nothing more is computed.
         """
         self._items: asyncio.Queue[Event | RagcoreError | None] = asyncio.Queue()
@@ -52,7 +55,7 @@ class EventStream(AsyncIterator[Event]):
         self._began: float | None = None
         self._first_token: float | None = None
         self._task = asyncio.get_running_loop().create_task(
-            self._produce(rag, question, settings, deadline)
+            self._produce(rag, question, settings, deadline, opened)
         )
         # Also where the task is cancelled before it has begun.
         self._task.add_done_callback(self._end)
@@ -83,13 +86,18 @@ class EventStream(AsyncIterator[Event]):
             self._stopped = error
 
     async def _produce(
-        self, rag: Rag, question: str, settings: dict[str, Any], deadline: float | None
+        self,
+        rag: Rag,
+        question: str,
+        settings: dict[str, Any],
+        deadline: float | None,
+        opened: AbstractAsyncContextManager[None],
     ) -> Answer:
         remaining = None if deadline is None else max(0.0, deadline - monotonic())
         events = rag.aevents(question, **settings)
         answer: Answer | None = None
         try:
-            async with asyncio.timeout(remaining) as limit:
+            async with asyncio.timeout(remaining) as limit, opened:
                 async for event in events:
                     self._note(event)
                     self._items.put_nowait(event)

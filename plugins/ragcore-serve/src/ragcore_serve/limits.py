@@ -9,13 +9,14 @@ import asyncio
 from typing import Final
 
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ragcore.errors import RagcoreError
 from ragcore_serve.errors import BodyTimeoutError, BodyTooLargeError, status_of
-from ragcore_serve.responses import error_reply
+from ragcore_serve.guards import Check
 
-__all__ = ["BodyLimit", "RefusedBody"]
+__all__ = ["BodyLimit", "RefusedBody", "declared_size_check"]
 
 BODY_SECONDS: Final = 30.0
 """In which a body must have come."""
@@ -46,21 +47,26 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        declared = dict(scope["headers"]).get(b"content-length", b"")
-        if declared.isdigit() and int(declared) > self._max_bytes:
-            # Before any of it is read.
-            await error_reply(self._too_large())(scope, receive, send)
-            return
-        await self._app(scope, _Bounded(receive, self).receive, send)
+        bounded = scope["type"] == "http"
+        await self._app(scope, _Bounded(receive, self).receive if bounded else receive, send)
 
-    def _too_large(self) -> BodyTooLargeError:
-        return BodyTooLargeError(
-            f"the body is larger than this server reads, {self._max_bytes:,} bytes: send fewer or "
-            "shorter questions"
-        )
+
+def declared_size_check(max_bytes: int) -> Check:
+    """Return the check of the size that a request's head declares, before any of it is read."""
+
+    def check(connection: HTTPConnection) -> None:
+        declared = connection.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) > max_bytes:
+            raise _too_large(max_bytes)
+
+    return check
+
+
+def _too_large(max_bytes: int) -> BodyTooLargeError:
+    return BodyTooLargeError(
+        f"the body is larger than this server reads, {max_bytes:,} bytes: send fewer or shorter "
+        "questions"
+    )
 
 
 class _Bounded:
@@ -96,6 +102,6 @@ class _Bounded:
             ) from None
         self._bytes += len(message.get("body", b""))
         if self._bytes > self._limit._max_bytes:
-            raise RefusedBody(self._limit._too_large())
+            raise RefusedBody(_too_large(self._limit._max_bytes))
         self._complete = not message.get("more_body", False)
         return message

@@ -12,7 +12,6 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
-from dataclasses import asdict
 from typing import Annotated, Any, Final
 
 from mcp.server.mcpserver import Context, MCPServer
@@ -21,6 +20,7 @@ from mcp.server.transport_security import TransportSecuritySettings
 from mcp.types import ToolAnnotations
 from pydantic import Field
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.routing import Route
 
 import ragcore
@@ -28,11 +28,17 @@ from ragcore.errors import RagcoreError
 from ragcore.views.output import json_text
 from ragcore_serve.auth import Caller
 from ragcore_serve.errors import client_message
-from ragcore_serve.plugin_routes import Guarded
 from ragcore_serve.requests import SearchSettings, Settings, check_settings, question_fault
-from ragcore_serve.responses import answer_row
+from ragcore_serve.responses import answer_row, version_row
 from ragcore_serve.served import ServedPipeline
-from ragcore_serve.serving import Serving, narrowed_settings, request_for
+from ragcore_serve.serving import (
+    Serving,
+    answers_to,
+    authenticated,
+    called,
+    narrowed_settings,
+    request_for,
+)
 
 __all__ = ["mount_mcp"]
 
@@ -81,8 +87,7 @@ def mount_mcp(app: Starlette, serving: Serving) -> AbstractAsyncContextManager[N
     )
     # Without a session there is nothing to send by GET: the library would hold such a stream open,
     # empty, for as long as its client likes.
-    guarded = Guarded(application, serving.access)
-    app.router.routes.append(Route(_PATH, guarded, methods=["POST"]))
+    app.router.routes.append(Route(_PATH, application, methods=["POST"]))
     return server.session_manager.run()
 
 
@@ -120,12 +125,10 @@ class _Tools:
         with _errors_as_text():
             served = await self._asked(question, pipeline, version)
             settings = check_settings(Settings(k=k), self._serving.config)
-            caller = _caller(context)
-            request = request_for(caller, question, settings, version)
+            caller, request = _caller(context), _request(context)
+            asked = [request_for(caller, question, settings, version)]
             deadline = self._serving.deadline()
-            with self._serving.tracing.request(_PATH, served.name, [question]) as span:
-                (answer,) = await served.batcher.answer([request], deadline=deadline)
-                span.add([answer])
+            (answer,) = await answers_to(request, self._serving, served, asked, deadline)
             if isinstance(answer, RagcoreError):
                 raise answer
             return _plain(answer_row(caller.shown(answer), served.name))
@@ -142,22 +145,27 @@ class _Tools:
         with _errors_as_text():
             served = await self._asked(question, pipeline, version)
             check_settings(SearchSettings(k=k), self._serving.config)
-            caller = _caller(context)
-            narrowed = narrowed_settings(caller, {}, version)
-            deadline = self._serving.deadline()
-            (found,) = await served.batcher.call(
-                served.rag.search, [question], k, deadline=deadline, **narrowed
+            caller, request = _caller(context), _request(context)
+            (found,) = await called(
+                request,
+                self._serving,
+                served,
+                served.rag.search,
+                [question],
+                k,
+                questions=[question],
+                operation="retrieval",
+                **narrowed_settings(caller, {}, version),
             )
             return _plain({"pipeline": served.name, **caller.shown(found).to_dict()})
 
-    async def versions(self, pipeline: Pipeline = None) -> Row:
+    async def versions(self, context: Context, pipeline: Pipeline = None) -> Row:
         """List the versions of a pipeline's memory, and which one is served now."""
         with _errors_as_text():
             served = self._serving.pipelines.get(pipeline)
             listed = await served.batcher.call(served.rag.memory.versions)
-            # What is wrong with a broken one names files of the server's.
-            rows = [{**asdict(info), "broken": info.broken is not None} for info in listed]
-            serving = served.rag.memory.version
+            serving, caller = served.rag.memory.version, _caller(context)
+            rows = [version_row(info, serving, caller) for info in listed]
             return _plain({"pipeline": served.name, "serving": serving, "versions": rows})
 
     async def _asked(
@@ -178,10 +186,15 @@ class _Tools:
         return served
 
 
-def _caller(context: Context) -> Caller:
+def _request(context: Context) -> Request:
+    """Return the HTTP request of a call, whose client may leave."""
     request: Any = context.request_context.request
-    caller: Caller = request.state.caller
-    return caller
+    assert isinstance(request, Request)
+    return request
+
+
+def _caller(context: Context) -> Caller:
+    return authenticated(_request(context))
 
 
 def _plain(row: Row) -> Row:

@@ -1,36 +1,61 @@
-"""Measure each request of an app: its route, its status, and how long it took.
+"""Measure each request of an app, and reply where it fails.
 
-Knows ASGI; knows nothing of where the numbers go.
+Knows ASGI; knows nothing of where the measures go, nor of what is done about a fault.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from time import perf_counter
-from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["MeasuredRequests"]
+from ragcore.errors import RagcoreError
+from ragcore_serve.responses import error_reply
 
-_CLIENT_LEFT: Final = 499
-"""What counts as the status of a request whose client left before its reply began."""
+__all__ = ["FinishedRequest", "MeasuredRequests"]
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedRequest:
+    """A request whose reply has ended.
+
+    Attributes:
+        route: its template, such as "/v1/versions/{version}"; None where no route matches.
+        method: of HTTP, as the client wrote it.
+        path: as the client wrote it, without the query string.
+        status: of the reply; None where the client left before it began.
+        seconds: from the request's head to the end of the reply.
+    """
+
+    route: str | None
+    method: str
+    path: str
+    status: int | None
+    seconds: float
 
 
 class MeasuredRequests:
-    """Passes the route's template, the method, the status and the seconds of each request on."""
+    """Passes on what is known of each request when it ends."""
 
     def __init__(
-        self, app: ASGIApp, *, observe: Callable[[str | None, str, int, float], None]
+        self,
+        app: ASGIApp,
+        *,
+        observers: Sequence[Callable[[FinishedRequest], None]],
+        on_fault: Callable[[Exception], RagcoreError],
     ) -> None:
         """Measure the requests of an app.
 
         Args:
             app: what replies.
-            observe: called at the end of each request; the template is None where no route matches.
+            observers: called at the end of each request.
+            on_fault: called with an error that the app lets pass; returns what the client reads.
         """
         self._app = app
-        self._observe = observe
+        self._observers = observers
+        self._on_fault = on_fault
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -38,7 +63,7 @@ class MeasuredRequests:
             await self._app(scope, receive, send)
             return
         began = perf_counter()
-        status = _CLIENT_LEFT
+        status: int | None = None
 
         async def noting(message: Message) -> None:
             nonlocal status
@@ -48,7 +73,16 @@ class MeasuredRequests:
 
         try:
             await self._app(scope, receive, noting)
+        except Exception as error:
+            fault = self._on_fault(error)
+            if status is not None:
+                # The reply has begun, so all that can be done is to end the connection.
+                raise ConnectionAbortedError("the reply could not be completed") from None
+            await error_reply(fault)(scope, receive, noting)
         finally:
             # The router has noted the route in the scope, with its template and not its path.
             template = getattr(scope.get("route"), "path", None)
-            self._observe(template, scope["method"], status, perf_counter() - began)
+            seconds = perf_counter() - began
+            finished = FinishedRequest(template, scope["method"], scope["path"], status, seconds)
+            for observe in self._observers:
+                observe(finished)

@@ -1,9 +1,9 @@
 """Count and time what a server does, in the format of Prometheus.
 
-Knows the metrics' names, labels and buckets; knows nothing of HTTP. Labels are bounded: templates
-of routes, names of pipelines, and words of this file; nothing that a request contains. With the
-variable PROMETHEUS_MULTIPROC_DIR, which must be set before this module is imported, the processes
-of a server write into its folder, and each of them shows the sums of all.
+Knows the metrics' names, labels and buckets; knows nothing of how a reply is sent. Labels are
+bounded: templates of routes, names of pipelines, and words of this file; nothing that a request
+contains. With the variable PROMETHEUS_MULTIPROC_DIR, which must be set before this module is
+imported, the processes of a server write into its folder, and each of them shows the sums of all.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from ragcore.types import Answer
 from ragcore_serve.listeners import Listener, listening
+from ragcore_serve.measuring import FinishedRequest
 from ragcore_serve.outcomes import Outcome, OutcomeKind
 
 __all__ = ["MULTIPROCESS_FOLDER", "Metrics", "PipelineMetrics", "entropy", "prior_posterior_kl"]
@@ -34,8 +35,10 @@ _NATS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0)
 _LOG_PROB_NATS: Final = (0.01, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 _SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128)
 
-_STAGES: Final = ("search", "read", "decode", "score", "open")
+_STAGES: Final = ("rewrite", "search", "read", "decode", "score", "open")
 _OTHER: Final = "other"
+_CLIENT_LEFT: Final = 499
+"""What counts as the status of a request whose client left before its reply began."""
 
 _LEAST: Final = 2.0**-149
 """What a prior counts as that has become 0 in single precision, so that KL is finite."""
@@ -66,8 +69,9 @@ class Metrics:
         )
         self.stage_seconds = Histogram(
             "ragcore_stage_seconds",
-            "Time of each stage: waiting in the queue, search, read, decode, score, and opening a "
-            "version. Questions that are answered together share one search, read and decode.",
+            "Time of each stage: waiting in the queue, rewrite, search, read, decode, score, and "
+            "opening a version. Questions that are answered together share one search, read and "
+            "decode.",
             ("stage",),
             buckets=_STAGE_SECONDS,
             registry=self._registry,
@@ -127,19 +131,13 @@ class Metrics:
         pipeline.note_version()
         return pipeline
 
-    def observe_request(self, route: str | None, method: str, status: int, seconds: float) -> None:
-        """Count a request.
-
-        Args:
-            route: its template, such as "/v1/versions/{version}"; None where no route matches.
-            method: of HTTP; one that no route has counts as "other".
-            status: of the reply.
-            seconds: from the request's head to the end of the reply.
-        """
-        route = _OTHER if route is None else route
-        known = method if method in get_args(Method) else _OTHER
-        self.requests.labels(route, known, str(status)).inc()
-        self.request_seconds.labels(route).observe(seconds)
+    def observe_request(self, request: FinishedRequest) -> None:
+        """Count a request; a method that no route has counts as "other"."""
+        route = _OTHER if request.route is None else request.route
+        method = request.method if request.method in get_args(Method) else _OTHER
+        status = _CLIENT_LEFT if request.status is None else request.status
+        self.requests.labels(route, method, str(status)).inc()
+        self.request_seconds.labels(route).observe(request.seconds)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -244,7 +242,7 @@ class PipelineMetrics:
             self._memory.labels(self._name, served).set(1)
 
     def _measure(self, answer: Answer) -> None:
-        self._tokens.inc(len(answer.token_ids))
+        self._tokens.inc(answer.token_count)
         if answer.log_prob is not None:
             self._surprise.observe(max(0.0, -answer.log_prob))
         if answer.closed_book:

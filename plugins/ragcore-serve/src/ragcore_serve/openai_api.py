@@ -19,12 +19,15 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
+from ragcore.contracts import gives_steps
 from ragcore.errors import RagcoreError, UnknownVersionError
 from ragcore_serve.errors import (
     UnknownPipelineError,
     client_message,
     headers_of,
     invalid_request,
+    location_of,
+    quoted,
     status_of,
 )
 from ragcore_serve.limits import RefusedBody
@@ -33,9 +36,11 @@ from ragcore_serve.openai_requests import (
     ChatRequest,
     RefusedFieldError,
     check_fields,
+    decoding_of,
+    history_of,
     question_of,
 )
-from ragcore_serve.requests import check_settings, question_fault
+from ragcore_serve.requests import check_limits, check_settings, question_fault
 from ragcore_serve.responses import Json
 from ragcore_serve.served import ServedPipeline
 from ragcore_serve.serving import (
@@ -48,9 +53,12 @@ from ragcore_serve.serving import (
 )
 from ragcore_serve.streams import EventResponse, data_frame
 
-__all__ = ["OpenAIRoute", "openai_error", "openai_row", "router"]
+__all__ = ["PATHS", "OpenAIRoute", "openai_error", "openai_row", "router"]
 
 _QUESTIONS: Final = logging.getLogger("ragcore.serve.questions")
+
+PATHS: Final = ("/v1/chat/", "/v1/models")
+"""How the paths begin that are these routes'."""
 
 _BAD_REQUEST: Final = 400
 _UNPROCESSABLE: Final = 422
@@ -117,6 +125,13 @@ async def chat_completions(
     if (fault := question_fault(question, serving.config)) is not None:
         raise fault
     settings = check_settings(body.ragcore.settings, serving.config)
+    decoding = decoding_of(body, served.rag.config)
+    if "sample" in decoding:
+        settings["sample"] = decoding.pop("sample") | settings.get("sample", {})
+    settings |= decoding
+    if served.rag.config.rewrite is not None:
+        settings.setdefault("history", history_of(body, serving.config.max_question_chars))
+    check_limits(settings, serving.config)
     longest = settings.get("max_new_tokens", served.rag.config.max_new_tokens)
     if body.longest is not None:
         longest = min(longest, body.longest)
@@ -146,7 +161,12 @@ async def chat_completions(
     (answer,) = await answers_to(request, serving, served, [asked], deadline)
     if isinstance(answer, RagcoreError):
         raise answer
-    return Json(reply.completion(caller.shown(answer)))
+    choices = [answer] * (body.n or 1)
+    if body.n is not None and body.n > 1 and answer.samples:
+        # Decodes their tokens.
+        choices = await asyncio.to_thread(served.rag.samples, answer)
+    shown = [caller.shown(each) for each in choices]
+    return Json(reply.completion(caller.shown(answer), shown))
 
 
 @router.get("/models", response_model=None)
@@ -165,7 +185,7 @@ async def model(model: str, caller: CallerNow, serving: ServingNow) -> Response:
         if row["id"] == model:
             return Json(row)
     raise UnknownPipelineError(
-        f"there is no model {model!r}: there are {', '.join(row['id'] for row in rows)}"
+        f"there is no model {quoted(model)}: there are {', '.join(row['id'] for row in rows)}"
     )
 
 
@@ -180,8 +200,12 @@ def _model(serving: Serving, name: str) -> tuple[ServedPipeline, str | None]:
 
 
 def _tokens(served: ServedPipeline, question: str) -> int:
-    """Count the tokens of a question, as the generator would write it."""
-    (ids,) = served.rag.generator.encode_answers([question])
+    """Count the tokens of a question, as the generator would write it; 0 where it has none."""
+    generator = served.rag.generator
+    if not gives_steps(generator):
+        # Its server counts what it reads; see `Answer.usage`.
+        return 0
+    (ids,) = generator.encode_answers([question])
     # Without the end token.
     return len(ids) - 1
 
@@ -215,7 +239,6 @@ def _seconds(created: str) -> int:
 
 def _invalid(error: RequestValidationError) -> RefusedFieldError:
     details = error.errors()
-    location = [str(part) for part in details[0]["loc"] if part != "body"]
     return RefusedFieldError(
-        str(invalid_request(details)), ".".join(location), code="invalid_value"
+        str(invalid_request(details)), location_of(details[0]), code="invalid_value"
     )

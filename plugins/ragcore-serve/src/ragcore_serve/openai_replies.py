@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -17,10 +18,13 @@ from ragcore.types import Answer, Correction, Event, SearchResult, Token
 from ragcore.views.source import on_one_line, source_parts
 from ragcore_serve.streams import data_frame
 
-__all__ = ["DONE", "ChatReply", "sources_text"]
+__all__ = ["DONE", "SOURCES_HEADING", "ChatReply", "sources_text"]
 
 DONE: Final = "data: [DONE]\n\n"
 """The end of a stream."""
+
+SOURCES_HEADING: Final = "\n\nSources:\n\n- \\["
+"""How the list of sources at the end of a text begins, up to the first number."""
 
 _MARKUP: Final = re.compile(r"([\\`*_\[\]<>!&$|~#])")
 
@@ -28,8 +32,9 @@ _MARKUP: Final = re.compile(r"([\\`*_\[\]<>!&$|~#])")
 def sources_text(answer: Answer) -> str:
     """Return the numbered sources of an answer as Markdown; empty where no passage was read.
 
-    They are numbered as `ragcore ask` does, each with the posterior of its passage. Titles and
-    paths are untrusted: none becomes an image, a link or other markup.
+    They are numbered as `ragcore ask` does, each with the posterior of its passage, or with its
+    prior where the answer has no log p. Titles and paths are untrusted: none becomes an image,
+    a link or other markup.
 
     Args:
         answer: with its evidence.
@@ -45,7 +50,8 @@ def sources_text(answer: Answer) -> str:
         title, identifier = on_one_line(citation.title), on_one_line(citation.passage_id)
         shown = [title or identifier, *(parts or ([identifier] if title and not link else []))]
         texts = [_MARKUP.sub(r"\\\1", part) for part in shown] + ([f"<{link}>"] if link else [])
-        lines.append(f"- \\[{citation.number}\\] {' · '.join(texts)} ({citation.posterior:.2f})")
+        share = citation.prior if citation.posterior is None else citation.posterior
+        lines.append(f"- \\[{citation.number}\\] {' · '.join(texts)} ({share:.2f})")
     return "\n\nSources:\n\n" + "\n".join(lines) if lines else ""
 
 
@@ -75,29 +81,34 @@ class ChatReply:
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}")
     created: int = field(default_factory=lambda: int(time.time()))
 
-    def completion(self, answer: Answer) -> dict[str, Any]:
-        """Return the whole reply, an object `chat.completion`."""
-        log_probs = answer.candidates[0].token_log_probs
-        content = [
-            _token(text, log_prob) for text, log_prob in zip(answer.tokens, log_probs, strict=True)
-        ]
-        text = answer.text + (sources_text(answer) if self.citations else "")
+    def completion(self, answer: Answer, choices: Sequence[Answer]) -> dict[str, Any]:
+        """Return the whole reply, an object `chat.completion`.
+
+        Args:
+            answer: the pipeline's answer, which the field `ragcore` has.
+            choices: an answer for each choice, in order; at least one.
+        """
         return {
             "id": self.id,
             "object": "chat.completion",
             "created": self.created,
             "model": self.model,
             "system_fingerprint": self._fingerprint(answer.memory),
-            "choices": [
-                {
-                    "index": 0,
-                    "message": {"role": "assistant", "content": text, "refusal": None},
-                    "logprobs": {"content": content, "refusal": None} if self.logprobs else None,
-                    "finish_reason": self._finish_reason(answer),
-                }
-            ],
-            "usage": self._usage(answer),
+            "choices": [self._choice(index, each) for index, each in enumerate(choices)],
+            "usage": self._usage(choices),
             "ragcore": self._ragcore(answer),
+        }
+
+    def _choice(self, index: int, answer: Answer) -> dict[str, Any]:
+        content = [_token(*each) for each in _token_log_probs(answer)]
+        text = answer.text + (sources_text(answer) if self.citations else "")
+        return {
+            "index": index,
+            "message": {"role": "assistant", "content": text, "refusal": None},
+            "logprobs": {"content": content, "refusal": None}
+            if self.logprobs and content
+            else None,
+            "finish_reason": self._finish_reason(answer),
         }
 
     def frames(self, event: Event) -> str:
@@ -106,8 +117,10 @@ class ChatReply:
             case SearchResult():
                 return self._chunk({"role": "assistant", "content": "", "refusal": None})
             case Token():
-                content = [_token(event.text, event.log_prob)]
-                logprobs = {"content": content, "refusal": None} if self.logprobs else None
+                logprobs = None
+                if self.logprobs and event.log_prob is not None:
+                    content = [_token(event.text, event.log_prob)]
+                    logprobs = {"content": content, "refusal": None}
                 if not event.text and logprobs is None:
                     return ""
                 return self._chunk({"content": event.text}, logprobs=logprobs)
@@ -130,7 +143,7 @@ class ChatReply:
             )
         )
         if self.include_usage:
-            row = self._chunk_row() | {"choices": [], "usage": self._usage(answer)}
+            row = self._chunk_row() | {"choices": [], "usage": self._usage([answer])}
             frames.append(data_frame(row))
         return "".join([*frames, DONE])
 
@@ -162,7 +175,9 @@ class ChatReply:
 
     def _finish_reason(self, answer: Answer) -> str:
         """Return "length" where the last token had to be the end token."""
-        return "length" if len(answer.token_ids) >= self.longest else "stop"
+        # With tier `top` an end without log p is no token of the answer.
+        cut = answer.tier == "top" and answer.log_prob is None
+        return "length" if cut or len(answer.tokens) >= self.longest else "stop"
 
     def _fingerprint(self, version: str) -> str:
         return f"{self.pipeline}@{version}"
@@ -170,13 +185,23 @@ class ChatReply:
     def _ragcore(self, answer: Answer) -> dict[str, Any]:
         return {"pipeline": self.pipeline} | answer.to_dict()
 
-    def _usage(self, answer: Answer) -> dict[str, int]:
-        completion = len(answer.token_ids)
+    def _usage(self, choices: Sequence[Answer]) -> dict[str, int]:
+        counted = choices[0].usage
+        prompt = self.prompt_tokens if counted is None else counted.prompt_tokens or 0
+        completion = sum(answer.token_count for answer in choices)
         return {
-            "prompt_tokens": self.prompt_tokens,
+            "prompt_tokens": prompt,
             "completion_tokens": completion,
-            "total_tokens": self.prompt_tokens + completion,
+            "total_tokens": prompt + completion,
         }
+
+
+def _token_log_probs(answer: Answer) -> list[tuple[str, float]]:
+    """Return the answer's tokens with their log p; none where it has no log p."""
+    if answer.log_prob is None:
+        return []
+    log_probs = answer.candidates[0].token_log_probs
+    return list(zip(answer.tokens, log_probs, strict=True))
 
 
 def _token(text: str, log_prob: float) -> dict[str, Any]:

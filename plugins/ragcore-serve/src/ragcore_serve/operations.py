@@ -37,9 +37,14 @@ async def readyz(request: Request, serving: ServingNow) -> Json:
     return Json(row)
 
 
-@router.get("/metrics", summary="Metrics for Prometheus", responses={401: ERRORS[401]})
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    responses={status: ERRORS[status] for status in (401, 403)},
+)
 def metrics(serving: ServingNow, caller: CallerNow) -> Response:
-    """Return the metrics of all processes of this server."""
+    """Return the metrics of all processes of this server; a token with a filter reads none."""
+    serving.access.check_reads_all(caller)
     content, content_type = serving.metrics.exposition()
     return Response(content, headers={"Content-Type": content_type})
 

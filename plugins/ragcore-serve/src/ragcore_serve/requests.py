@@ -6,8 +6,8 @@ pipeline file are. A field that a route does not know is an error.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
 
@@ -28,6 +28,7 @@ __all__ = [
     "Settings",
     "VersionBody",
     "WithoutBody",
+    "check_limits",
     "check_settings",
     "question_fault",
     "questions_of",
@@ -49,6 +50,9 @@ Timeout = Annotated[
     StrictFloat | StrictInt | None,
     Field(description="Seconds until the request is ended; at most the server's."),
 ]
+_MOST_STOPS: Final = 16
+"""Stop strings of a request: each is looked for after every token."""
+
 K = Annotated[StrictInt | None, Field(description="How many passages to read.")]
 
 
@@ -69,12 +73,36 @@ class ScoreSettings(SearchSettings):
     marginalize: Literal["token", "sequence"] | None = None
 
 
+class Sample(_Body):
+    """How answers are drawn: as in the section `rag.sample` of a pipeline file."""
+
+    temperature: StrictFloat | StrictInt | None = None
+    top_p: StrictFloat | StrictInt | None = None
+    top_k: StrictInt | None = None
+    n: StrictInt | None = None
+    seed: StrictInt | None = None
+
+
+class Turn(_Body):
+    """A question of the conversation before, and its answer."""
+
+    question: StrictStr
+    answer: StrictStr
+
+
 class Settings(ScoreSettings):
     """What a request may set that decodes: as in the section `rag` of a pipeline file."""
 
     beams: StrictInt | None = None
     max_new_tokens: StrictInt | None = None
     decode: Literal["thorough", "fast", "joint"] | None = None
+    sample: Sample | None = None
+    stop: StrictStr | list[StrictStr] | None = None
+    repetition_penalty: StrictFloat | StrictInt | None = None
+    history: Annotated[
+        list[Turn] | None,
+        Field(description="Turns before the question, oldest first; read with `rag.rewrite`."),
+    ] = None
 
 
 class _Asked(_Body):
@@ -147,26 +175,25 @@ class _Query(_Body):
     k: int | None = None
     where: str | None = Field(None, description="A filter as JSON.")
 
-    def question_or_list(self) -> str | list[str]:
-        """Return the question, or all of them where there is not one."""
-        return self.question[0] if len(self.question) == 1 else self.question
+    def _values(self, settings: type[SearchSettings]) -> dict[str, Any]:
+        """Return the fields of the body that says the same; one question is no list of questions.
 
-    def asked(self) -> dict[str, Any]:
-        """Return the fields that a body has, too."""
-        return {
-            "question": self.question_or_list(),
-            "pipeline": self.pipeline,
-            "version": self.version,
-            "timeout": self.timeout,
-        }
-
-    def filter(self) -> dict[str, Any] | None:
-        """Return `where`, read.
+        Args:
+            settings: the form of its settings.
 
         Raises:
-            QuestionError: it is no JSON object.
+            QuestionError: `where` is no JSON object.
         """
-        return None if self.where is None else where_from_json(self.where)
+        values = self.model_dump()
+        values["where"] = None if self.where is None else where_from_json(self.where)
+        return {
+            **{name: values[name] for name in _Asked.model_fields},
+            "question": self.question[0] if len(self.question) == 1 else self.question,
+            # Some settings have a form that no query has, as a history.
+            "settings": settings(
+                **{name: values[name] for name in settings.model_fields if name in values}
+            ),
+        }
 
 
 class AnswerQuery(_Query):
@@ -176,26 +203,20 @@ class AnswerQuery(_Query):
     beams: int | None = None
     max_new_tokens: int | None = None
     decode: Literal["thorough", "fast", "joint"] | None = None
+    stop: list[str] | None = Field(None, description="A stop string; may be repeated.")
+    repetition_penalty: float | None = None
 
     def body(self) -> AnswerBody:
-        """Return the body that says the same."""
-        settings = Settings(
-            k=self.k,
-            where=self.filter(),
-            marginalize=self.marginalize,
-            beams=self.beams,
-            max_new_tokens=self.max_new_tokens,
-            decode=self.decode,
-        )
-        return AnswerBody(**self.asked(), settings=settings)
+        """Return the body that says the same; errors as of `_values`."""
+        return AnswerBody(**self._values(Settings))
 
 
 class SearchQuery(_Query):
     """Questions to find passages for, as query parameters."""
 
     def body(self) -> SearchBody:
-        """Return the body that says the same."""
-        return SearchBody(**self.asked(), settings=SearchSettings(k=self.k, where=self.filter()))
+        """Return the body that says the same; errors as of `_values`."""
+        return SearchBody(**self._values(SearchSettings))
 
 
 def questions_of(questions: str | Sequence[str], config: ServeConfig) -> list[str]:
@@ -236,16 +257,38 @@ def check_settings(settings: SearchSettings, config: ServeConfig) -> dict[str, A
         ConfigError: a number is larger than the server allows; names all that are.
     """
     values = settings.model_dump(exclude_none=True)
-    limits = {
-        "k": config.max_k,
-        "beams": config.max_beams,
-        "max_new_tokens": config.max_new_tokens,
-    }
-    faults = [
-        f"{name}: {values[name]}, and this server allows at most {limit}"
-        for name, limit in limits.items()
-        if values.get(name, 0) > limit
+    check_limits(values, config)
+    return values
+
+
+def check_limits(values: Mapping[str, Any], config: ServeConfig) -> None:
+    """Check the settings of a request against the server's limits.
+
+    Raises:
+        ConfigError: a number is larger, or a text longer, than the server allows; names all.
+    """
+    history = values.get("history", [])
+    stop = values.get("stop", [])
+    longest = max(
+        (len(text) for turn in history for text in (turn["question"], turn["answer"])), default=0
+    )
+    sizes = [
+        ("k", values.get("k", 0), config.max_k),
+        ("beams", values.get("beams", 0), config.max_beams),
+        ("max_new_tokens", values.get("max_new_tokens", 0), config.max_new_tokens),
+        ("sample.n", values.get("sample", {}).get("n", 0), config.max_samples),
     ]
+    faults = [
+        f"{name}: {size}, and this server allows at most {limit}"
+        for name, size, limit in sizes
+        if size > limit
+    ]
+    if not isinstance(stop, str) and len(stop) > _MOST_STOPS:
+        faults.append(f"stop: {len(stop)} strings, and this server allows at most {_MOST_STOPS}")
+    if longest > config.max_question_chars:
+        faults.append(
+            f"history: a text of {longest:,} characters, and this server takes at most "
+            f"{config.max_question_chars:,}"
+        )
     if faults:
         raise ConfigError("settings of this request: " + "; ".join(faults))
-    return values

@@ -5,17 +5,21 @@ Knows the core's own JSON forms and what the server adds to them; knows nothing 
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any, Final
 
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from ragcore.errors import RagcoreError
+from ragcore.store.info import VersionInfo
+from ragcore.store.manifest import Manifest
 from ragcore.types import Answer
 from ragcore.views.output import json_text
+from ragcore_serve.auth import Caller
 from ragcore_serve.errors import error_row, headers_of, status_of
 
-__all__ = ["ERRORS", "Json", "answer_row", "error_reply"]
+__all__ = ["ERRORS", "Json", "answer_row", "error_reply", "manifest_row", "version_row"]
 
 
 class Json(Response):
@@ -40,6 +44,9 @@ class ErrorReply(BaseModel):
 
     error: ErrorFields
 
+
+_COUNTS: Final = ("passages", "documents", "bytes")
+"""Of a version; by their growth, a caller would learn of passages that it may not read."""
 
 _MEANINGS: Final = {
     400: "The body cannot be read.",
@@ -66,6 +73,42 @@ def answer_row(answer: Answer | RagcoreError, pipeline: str) -> dict[str, Any]:
     if isinstance(answer, RagcoreError):
         return error_row(answer)
     return {**answer.to_dict(), "pipeline": pipeline}
+
+
+def version_row(info: VersionInfo, serving: str, caller: Caller) -> dict[str, Any]:
+    """Return the JSON form of a version in a list.
+
+    Args:
+        info: of the version.
+        serving: the version that is served.
+        caller: one whose token has a filter learns no counts, which are of all passages.
+    """
+    # What is wrong with a broken one names files of the server's.
+    row = {**asdict(info), "broken": info.broken is not None, "serving": info.name == serving}
+    return _without_counts(row, caller)
+
+
+def manifest_row(manifest: Manifest, serving: str, caller: Caller) -> dict[str, Any]:
+    """Return what is recorded of a version, but for paths of files; arguments as `version_row`."""
+    row = {
+        "name": manifest.name,
+        "created": manifest.created,
+        "passages": manifest.passages,
+        "documents": manifest.documents,
+        "retriever": str(manifest.retriever.get("use")),
+        "fingerprint": manifest.fingerprint,
+        "parent": manifest.parent,
+        "ragcore": manifest.ragcore,
+        "bytes": manifest.bytes,
+        "serving": manifest.name == serving,
+    }
+    return _without_counts(row, caller)
+
+
+def _without_counts(row: dict[str, Any], caller: Caller) -> dict[str, Any]:
+    if caller.reads_all:
+        return row
+    return {name: value for name, value in row.items() if name not in _COUNTS}
 
 
 def error_reply(error: RagcoreError, *, to_admin: bool = False) -> Json:

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from ragcore.errors import QuestionError, RagcoreError
-from ragcore.store.store import VersionInfo
-from ragcore.types import Answer
+from ragcore.types import Answer, SearchResult
 from ragcore_serve.auth import Caller
 from ragcore_serve.errors import InvalidRequestError, error_row
 from ragcore_serve.leaving import while_connected
@@ -33,13 +31,14 @@ from ragcore_serve.requests import (
     question_fault,
     questions_of,
 )
-from ragcore_serve.responses import ERRORS, Json, answer_row
+from ragcore_serve.responses import ERRORS, Json, answer_row, manifest_row, version_row
 from ragcore_serve.served import ServedPipeline
 from ragcore_serve.serving import (
     CallerNow,
     Serving,
     ServingNow,
     answers_to,
+    called,
     events_of,
     narrowed_settings,
     request_for,
@@ -116,16 +115,16 @@ async def log_prob(
     for text in body.answers:
         _check_length(text, serving)
     settings = check_settings(body.settings, serving.config)
-    log_probs = await while_connected(
+    log_probs = await called(
         request,
-        pipeline.batcher.call(
-            pipeline.rag.log_prob,
-            questions,
-            body.answers,
-            questions=len(questions),
-            deadline=serving.deadline(body.timeout),
-            **_timed(narrowed_settings(caller, settings, body.version), body.timeout, serving),
-        ),
+        serving,
+        pipeline,
+        pipeline.rag.log_prob,
+        questions,
+        body.answers,
+        questions=questions,
+        timeout=body.timeout,
+        **narrowed_settings(caller, settings, body.version),
     )
     return Json({"pipeline": pipeline.name, "log_probs": log_probs})
 
@@ -143,9 +142,10 @@ async def without(
     (answer,) = await answers_to(request, serving, pipeline, [asked], deadline)
     if isinstance(answer, RagcoreError):
         raise answer
-    left_out = await pipeline.batcher.call(
+    recompute = pipeline.batcher.call(
         pipeline.rag.without, answer, body.passage_ids, deadline=deadline
     )
+    left_out = await while_connected(request, recompute)
     row = answer_row(caller.shown(answer), pipeline.name)
     return Json({"pipeline": pipeline.name, "answer": row, "without": left_out.to_dict()})
 
@@ -191,7 +191,7 @@ async def versions(caller: CallerNow, serving: ServingNow, pipeline: str | None 
         {
             "pipeline": served.name,
             "serving": served.rag.memory.version,
-            "versions": [_version_row(info, served) for info in listed],
+            "versions": [version_row(info, served.rag.memory.version, caller) for info in listed],
         }
     )
 
@@ -202,7 +202,9 @@ async def version(
 ) -> Json:
     """Show one version, with the version that it was derived from."""
     served = serving.pipelines.get(pipeline)
-    return Json(await served.batcher.call(_version_details, served, version))
+    manifest = await served.batcher.call(served.manifest, version)
+    row = manifest_row(manifest, served.rag.memory.version, caller)
+    return Json({"pipeline": served.name, **row})
 
 
 async def _answer(request: Request, body: AnswerBody, caller: Caller, serving: Serving) -> Response:
@@ -258,19 +260,19 @@ async def _search(request: Request, body: SearchBody, caller: Caller, serving: S
     _log_questions(questions, pipeline, serving)
     sound = [each for each, fault in zip(questions, faults, strict=True) if fault is None]
     k = settings.pop("k", None)
-    narrowed = _timed(narrowed_settings(caller, settings, body.version), body.timeout, serving)
-    searched: list[Any] = []
+    searched: list[SearchResult] = []
     if sound:
-        searched = await while_connected(
+        searched = await called(
             request,
-            pipeline.batcher.call(
-                pipeline.rag.search,
-                sound,
-                k,
-                questions=len(sound),
-                deadline=serving.deadline(body.timeout),
-                **narrowed,
-            ),
+            serving,
+            pipeline,
+            pipeline.rag.search,
+            sound,
+            k,
+            questions=sound,
+            timeout=body.timeout,
+            operation="retrieval",
+            **narrowed_settings(caller, settings, body.version),
         )
     results = iter(searched)
     rows = [
@@ -280,11 +282,6 @@ async def _search(request: Request, body: SearchBody, caller: Caller, serving: S
         for fault in faults
     ]
     return Json({"results": rows})
-
-
-def _timed(settings: dict[str, Any], timeout: float | None, serving: Serving) -> dict[str, Any]:
-    """Add how long the pipeline may take, so that it does not go on after the reply."""
-    return {**settings, "timeout": serving.seconds(timeout)}
 
 
 def _sound_questions(questions: Sequence[str], serving: Serving) -> list[str]:
@@ -314,28 +311,3 @@ def _log_questions(questions: Sequence[str], pipeline: ServedPipeline, serving: 
     if serving.config.log_questions:
         for question in questions:
             _QUESTIONS.info("%s: %s", pipeline.name, ascii(question))
-
-
-def _version_row(info: VersionInfo, served: ServedPipeline) -> dict[str, Any]:
-    row = asdict(info)
-    # Names files of the server's.
-    row["broken"] = info.broken is not None
-    return {**row, "serving": info.name == served.rag.memory.version}
-
-
-def _version_details(served: ServedPipeline, name: str) -> dict[str, Any]:
-    """Return what a version's manifest says, but for paths of the server's files."""
-    manifest = served.manifest(name)
-    return {
-        "pipeline": served.name,
-        "name": manifest.name,
-        "created": manifest.created,
-        "passages": manifest.passages,
-        "documents": manifest.documents,
-        "retriever": str(manifest.retriever.get("use")),
-        "fingerprint": manifest.fingerprint,
-        "parent": manifest.parent,
-        "ragcore": manifest.ragcore,
-        "bytes": manifest.bytes,
-        "serving": manifest.name == served.rag.memory.version,
-    }

@@ -51,7 +51,7 @@ def run(pipelines: Sequence[str], overrides: Sequence[str], config: ServeConfig)
         ConfigError, StoreError: nothing was served.
     """
     check_exposure(config)
-    Access(config)
+    access = Access(config)
     files = pipeline_files(pipelines)
     if config.open and not is_loopback(config.host) and not config.hosts:
         _LOG.warning(
@@ -60,7 +60,7 @@ def run(pipelines: Sequence[str], overrides: Sequence[str], config: ServeConfig)
         )
     with listen(config.host, config.port) as listening:
         if config.workers == 1:
-            _serve(listening, None, files, overrides, config)
+            _serve(listening, None, files, overrides, config, access)
             return
         for file in files:
             # What is wrong with a file is known before a worker is started.
@@ -90,7 +90,7 @@ def _work(
     options, _ = split_options(sys.argv[1:])
     with logging_by(options):
         try:
-            _serve(listening, ready, files, overrides, config)
+            _serve(listening, ready, files, overrides, config, Access(config))
         except RagcoreError as error:
             if options.as_json:
                 _LOG.error("%s", error)
@@ -105,6 +105,7 @@ def _serve(
     files: Sequence[PipelineFile],
     overrides: Sequence[str],
     config: ServeConfig,
+    access: Access,
 ) -> None:
     """Serve until this process is asked to stop; call `ready`, or print a line, when it replies."""
     limit_heaps(_HEAPS)
@@ -119,7 +120,7 @@ def _serve(
     ):
         names = ", ".join(f"{each.name} ({each.rag.memory.version})" for each in served)
         server = DrainingServer(
-            make_app(served, config, metrics, tracing),
+            make_app(served, config, metrics, tracing, access),
             served,
             config,
             # What started the server may wait for this line, through a pipe.

@@ -21,7 +21,7 @@ from ragcore.store.manifest import Manifest
 from ragcore.store.store import Store
 from ragcore_serve.batching import Batcher
 from ragcore_serve.config import ServeConfig
-from ragcore_serve.errors import NotReadyError, UnknownPipelineError
+from ragcore_serve.errors import NotReadyError, UnknownPipelineError, quoted
 from ragcore_serve.metrics import Metrics
 from ragcore_serve.tracing import Tracing
 
@@ -164,7 +164,7 @@ class Pipelines:
             close = nearest(name, list(self._pipelines))
             hint = f"did you mean {close!r}? " if close else ""
             raise UnknownPipelineError(
-                f"no pipeline {name!r}: {hint}there are {', '.join(self._pipelines)}"
+                f"no pipeline {quoted(name)}: {hint}there are {', '.join(self._pipelines)}"
             )
         return pipeline
 
@@ -263,7 +263,7 @@ def _opened(
     if current is not None:
         # As if the file named it: the core refuses to activate another, and says why.
         pipeline = load_config(file.path, [*overrides, f"memory.version={json.dumps(current)}"])
-    rag = Rag.from_config(pipeline, name=str(file.path))
+    rag = Rag.from_config(pipeline)
     try:
         watch = None
         if not config.pin and not pinned:

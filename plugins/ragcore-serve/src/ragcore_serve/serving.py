@@ -6,10 +6,10 @@ of them. Knows FastAPI's dependencies; knows nothing of single routes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, TypeVar, cast
 
 from fastapi import Depends, Request
 
@@ -21,7 +21,7 @@ from ragcore_serve.config import ServeConfig
 from ragcore_serve.leaving import while_connected
 from ragcore_serve.metrics import Metrics
 from ragcore_serve.served import Pipelines, ServedPipeline
-from ragcore_serve.tracing import TracedStream, Tracing
+from ragcore_serve.tracing import Operation, TracedStream, Tracing
 
 __all__ = [
     "AdminNow",
@@ -31,10 +31,13 @@ __all__ = [
     "administrator",
     "answers_to",
     "authenticated",
+    "called",
     "events_of",
     "narrowed_settings",
     "request_for",
 ]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +88,10 @@ ServingNow = Annotated[Serving, Depends(_serving)]
 """The server that a route belongs to."""
 
 
-def authenticated(request: Request, serving: ServingNow) -> Caller:
-    """Return who sends a request.
-
-    Raises:
-        UnauthorizedError: a token is needed, or unknown.
-    """
-    return serving.access.caller(request.headers.get("authorization"))
+def authenticated(request: Request) -> Caller:
+    """Return who sends a request, which the app's guard has checked before its body was read."""
+    caller: Caller = request.state.caller
+    return caller
 
 
 CallerNow = Annotated[Caller, Depends(authenticated)]
@@ -162,7 +162,8 @@ async def answers_to(
         RagcoreError: they were not let in.
     """
     questions = [each.question for each in asked]
-    with serving.tracing.request(_template(request), pipeline.name, questions) as span:
+    route, headers = _template(request), request.headers
+    with serving.tracing.request(route, pipeline.name, questions, headers) as span:
         answers = await while_connected(request, pipeline.batcher.answer(asked, deadline=deadline))
         span.add(answers)
     return answers
@@ -185,10 +186,56 @@ def events_of(
         pipeline.name,
         asked.question,
         lambda: pipeline.batcher.stream(asked, deadline=deadline),
+        request.headers,
     )
+
+
+async def called(
+    request: Request,
+    serving: Serving,
+    pipeline: ServedPipeline,
+    function: Callable[..., T],
+    *args: object,
+    questions: Sequence[str],
+    timeout: float | None = None,
+    operation: Operation = "text_completion",
+    **settings: object,
+) -> T:
+    """Call a function of a pipeline, in its span, as long as the client of an HTTP request waits.
+
+    Args:
+        request: of a route.
+        serving: the server.
+        pipeline: that is asked.
+        function: takes a timeout and a cancellation, such as `rag.search`.
+        args: of the function.
+        questions: that it is about.
+        timeout: that the request asks for.
+        operation: for the span.
+        settings: of the function, made by `narrowed_settings`.
+
+    Raises:
+        RagcoreError: the call was not let in, or failed.
+    """
+    route, headers = _template(request), request.headers
+    with serving.tracing.request(route, pipeline.name, questions, headers, operation=operation):
+        return await while_connected(
+            request,
+            pipeline.batcher.call(
+                function,
+                *args,
+                questions=len(questions),
+                deadline=serving.deadline(timeout),
+                cancellation=ragcore.Cancellation(),
+                # So that the pipeline does not go on after the reply.
+                timeout=serving.seconds(timeout),
+                **settings,
+            ),
+        )
 
 
 def _template(request: Request) -> str:
     """Return the path of a request's route, such as "/v1/versions/{version}"."""
-    template: str = request.scope["route"].path
-    return template
+    # Only FastAPI's routes note themselves; others have no parameters in their path.
+    route, path = request.scope.get("route"), request.scope["path"]
+    return str(getattr(route, "path", path))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import copy_context
 from math import isfinite
 from time import monotonic
@@ -18,18 +18,31 @@ from ragcore.errors import DeadlineError, RagcoreError, RequestCancelledError
 from ragcore.types import Answer
 from ragcore_serve.outcomes import Outcome, OutcomeKind
 
-__all__ = ["Call", "Ticket", "earlier_deadline", "until_next_deadline"]
+__all__ = ["Call", "Ticket", "earlier_deadline", "until_next_deadline", "version_of"]
 
 _LOG: Final = logging.getLogger("ragcore.serve")
 
 
 class Call:
-    """A caller that waits, in its event loop, until all its questions have ended."""
+    """Questions of one caller, who waits in its event loop until all of them have ended.
 
-    def __init__(self, questions: int) -> None:
+    Attributes:
+        tickets: of the questions.
+        done: is done when they have ended.
+        unsettled: how many have not.
+    """
+
+    def __init__(self) -> None:
+        """Begin without questions; each `Ticket` adds itself."""
         self._loop = asyncio.get_running_loop()
+        self.tickets: list[Ticket] = []
         self.done: asyncio.Future[None] = self._loop.create_future()
-        self.unsettled = questions
+        self.unsettled = 0
+
+    def add(self, ticket: Ticket) -> None:
+        """Wait for one more question."""
+        self.tickets.append(ticket)
+        self.unsettled += 1
 
     def wake(self) -> None:
         """Let the caller go on; called from any thread."""
@@ -58,10 +71,11 @@ class Ticket:
         self.key = repr(sorted(item for item in settings.items() if item[1] is not None))
         self.call = call
         self.context = copy_context()
-        self.queued = True
+        self.queued = False
         self.taken: float | None = None
         self.batch = 0
         self.result: Answer | RagcoreError | None = None
+        call.add(self)
 
     def stopped(self, now: float) -> RagcoreError | None:
         """Return why the question should not be computed; None where it should."""
@@ -103,6 +117,15 @@ def earlier_deadline(deadline: float | None, now: float, settings: dict[str, Any
     if timeout is None:
         return deadline
     return now + timeout if deadline is None else min(deadline, now + timeout)
+
+
+def version_of(settings: Mapping[str, Any]) -> str | None:
+    """Return the version that settings name; None where it is the one that is served.
+
+    A name that is none stays in the settings: the pipeline says what is wrong with it.
+    """
+    version = settings.get("version")
+    return version if isinstance(version, str) and version else None
 
 
 def until_next_deadline(tickets: Sequence[Ticket]) -> float | None:

@@ -1,8 +1,9 @@
 """Make OpenTelemetry spans of requests, batches and stages.
 
 Knows the names of spans and attributes, by the semantic conventions for generative AI where these
-have one; knows nothing of HTTP. Only the API of OpenTelemetry is needed: without an SDK, spans are
-none. Questions and answers are attributes only where it was asked for.
+have one, and the headers by which a request names its caller's span; knows nothing of routes. Only
+the API of OpenTelemetry is needed: without an SDK, spans are none. Questions and answers are
+attributes only where it was asked for.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import Context
-from typing import Final
+from typing import Final, Literal
 
-from opentelemetry import trace
+from opentelemetry import propagate, trace
+from opentelemetry.context import Context as OpenTelemetryContext
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer, TracerProvider
 
 import ragcore
@@ -37,7 +39,9 @@ _ABSTAINS: Final = "ragcore.answer.abstains"
 _PASSAGES: Final = "ragcore.passages"
 _QUESTIONS: Final = "ragcore.questions"
 
-_OPERATIONS: Final[Mapping[str, str]] = {"search": "retrieval", "decode": "text_completion"}
+Operation = Literal["retrieval", "text_completion"]
+
+_OPERATIONS: Final[Mapping[str, Operation]] = {"search": "retrieval", "decode": "text_completion"}
 """The operation of the conventions that a stage is; others have none."""
 
 
@@ -58,7 +62,13 @@ class Tracing:
 
     @contextmanager
     def request(
-        self, route: str, pipeline: str, questions: Sequence[str], context: Context | None = None
+        self,
+        route: str,
+        pipeline: str,
+        questions: Sequence[str],
+        headers: Mapping[str, str] | None = None,
+        *,
+        operation: Operation = "text_completion",
     ) -> Iterator[RequestSpan]:
         """Make the span of a request, which is current inside the block.
 
@@ -66,9 +76,11 @@ class Tracing:
             route: its template, such as "/v1/answer".
             pipeline: the name of the pipeline, the model of the conventions.
             questions: that are asked.
-            context: of the caller, whose span is the parent; this one where None.
+            headers: of the request, of which `traceparent` names the parent, unless a span is
+                current already, as where the app is instrumented.
+            operation: of the conventions.
         """
-        span = self._start(route, pipeline, questions, context)
+        span = self._start(route, pipeline, questions, headers, operation)
         # The messages of errors may quote the question.
         with trace.use_span(
             span, end_on_exit=True, record_exception=False, set_status_on_exception=False
@@ -80,7 +92,12 @@ class Tracing:
                 raise
 
     def stream(
-        self, route: str, pipeline: str, question: str, begin: Callable[[], EventStream]
+        self,
+        route: str,
+        pipeline: str,
+        question: str,
+        begin: Callable[[], EventStream],
+        headers: Mapping[str, str] | None = None,
     ) -> TracedStream:
         """Begin a stream, with the span of its request, which ends when the stream is closed.
 
@@ -89,8 +106,9 @@ class Tracing:
             pipeline: the name of the pipeline, the model of the conventions.
             question: that is asked.
             begin: begins the stream; the span is current meanwhile, and for all that it computes.
+            headers: as of `request`.
         """
-        span = self._start(route, pipeline, [question], None)
+        span = self._start(route, pipeline, [question], headers, "text_completion")
         with trace.use_span(span, record_exception=False, set_status_on_exception=False):
             try:
                 events = begin()
@@ -131,15 +149,20 @@ class Tracing:
             yield
 
     def _start(
-        self, route: str, pipeline: str, questions: Sequence[str], context: Context | None
+        self,
+        route: str,
+        pipeline: str,
+        questions: Sequence[str],
+        headers: Mapping[str, str] | None,
+        operation: Operation,
     ) -> Span:
         """Start the span of a request, current for nothing yet; see `request`."""
         span = self._tracer.start_span(
             f"{route} {pipeline}",
-            None if context is None else trace.set_span_in_context(_span_of(context)),
+            _caller_context(headers or {}),
             SpanKind.SERVER,
             {
-                _OPERATION: "text_completion",
+                _OPERATION: operation,
                 _PROVIDER: "ragcore",
                 _MODEL: pipeline,
                 _QUESTIONS: len(questions),
@@ -168,17 +191,18 @@ class RequestSpan:
         """Add the results of the request's questions; of several, sums and the first answer."""
         answers = [result for result in results if isinstance(result, Answer)]
         errors = [result for result in results if isinstance(result, RagcoreError)]
-        tokens = sum(len(answer.token_ids) for answer in answers)
+        tokens = sum(answer.token_count for answer in answers)
         self._span.set_attribute(_OUTPUT_TOKENS, tokens)
         if answers:
             self._span.set_attributes(
                 {
                     _VERSION: answers[0].memory,
-                    _LOG_PROB: answers[0].log_prob,
                     _ABSTAINS: answers[0].abstains,
                     _PASSAGES: len(answers[0].evidence),
                 }
             )
+            if answers[0].log_prob is not None:
+                self._span.set_attribute(_LOG_PROB, answers[0].log_prob)
             if self._content:
                 self._span.set_attribute(_ANSWER, [answer.text for answer in answers])
         if errors:
@@ -216,6 +240,16 @@ def _fail(span: Span, error: Exception) -> None:
     name = type(error).__name__
     span.set_attribute(_ERROR, name)
     span.set_status(Status(StatusCode.ERROR, name))
+
+
+def _caller_context(headers: Mapping[str, str]) -> OpenTelemetryContext | None:
+    """Return the context of the span that a request's headers name; None for the current one.
+
+    https://www.w3.org/TR/trace-context/
+    """
+    if trace.get_current_span().get_span_context().is_valid:
+        return None
+    return propagate.extract(headers)
 
 
 def _span_of(context: Context) -> Span:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import string
-
 from pydantic import Field, field_validator
 
+from ragcore.corpora.templates import PASSAGE_TEMPLATE, checked_template
 from ragcore.registry.components import ComponentConfig, ModelName
 
 __all__ = ["StaticConfig"]
@@ -16,7 +15,7 @@ class StaticConfig(ComponentConfig):
 
     model: ModelName = Field(description="a folder, a name on a hub, or one that a plugin ships")
     passage_template: str = Field(
-        "{title}. {text}", description="the text that is encoded of a passage with a title"
+        PASSAGE_TEMPLATE, description="the text that is encoded of a passage with a title"
     )
     question_prompt: str | None = Field(
         None, description="put before each question; null for the model's own"
@@ -34,19 +33,4 @@ class StaticConfig(ComponentConfig):
         None, gt=0, description="longer texts are cut; null to read all of a text"
     )
 
-    @field_validator("passage_template")
-    @classmethod
-    def _check_template(cls, template: str) -> str:
-        fields = [
-            (name, spec, conversion)
-            for _, name, spec, conversion in string.Formatter().parse(template)
-            if name is not None
-        ]
-        names = [name for name, _, _ in fields]
-        plain = all(not spec and not conversion for _, spec, conversion in fields)
-        if not plain or "text" not in names or not set(names) <= {"text", "title"}:
-            raise ValueError(
-                f"{template!r} must have the field {{text}}, may have {{title}}, and can have no "
-                "other; write a brace of the text itself as {{ or }}"
-            )
-        return template
+    _check_template = field_validator("passage_template")(checked_template)

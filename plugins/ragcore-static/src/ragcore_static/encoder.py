@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 
+from ragcore.corpora.templates import text_of
 from ragcore.corpora.tokenizer import PassageTokenizer
 from ragcore.errors import PluginError
 from ragcore.types import Passage
@@ -22,7 +23,6 @@ from ragcore_static.loading import load
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    import torch
 
 __all__ = ["Static"]
 
@@ -84,12 +84,9 @@ class Static:
         """Return vectors d(z), float32 [n, d]; a passage without title is its text alone."""
         return self._encode(self._texts(passages))
 
-    def encode_questions(self, questions: Sequence[str]) -> torch.Tensor:
-        """Return vectors q(x), float32 [B, d], without gradient, on the CPU."""
-        # Imported here, since a memory is built without it.
-        import torch
-
-        return torch.from_numpy(self._encode([self._question_prompt + text for text in questions]))
+    def encode_questions(self, questions: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Return vectors q(x), float32 [B, d]."""
+        return self._encode([self._question_prompt + text for text in questions])
 
     def count_cut(self, passages: Sequence[Passage]) -> int:
         """Return how many passages have more tokens than `max_tokens`."""
@@ -100,15 +97,7 @@ class Static:
 
     def _texts(self, passages: Sequence[Passage]) -> list[str]:
         template = self.config.passage_template
-        return [
-            self._passage_prompt
-            + (
-                template.format(title=passage.title, text=passage.text)
-                if passage.title
-                else passage.text
-            )
-            for passage in passages
-        ]
+        return [text_of(passage, template, self._passage_prompt) for passage in passages]
 
     def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
         encodings = self.model.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)

@@ -50,6 +50,7 @@ from ragcore_transformers.speed import dtype_line, kernel_lines
 from ragcore_transformers.tokenizing import (
     plain_text,
     settled_text,
+    verbatim_text,
 )
 from ragcore_transformers.words import WordEncoder
 
@@ -192,6 +193,12 @@ class Causal:
         text = plain_text(self.tokenizer, self._thinking.without_tokens(tokens))
         return self._thinking.without_text(text)
 
+    def decode_verbatim(self, token_ids: Sequence[int]) -> str:
+        """Return the text of target ids without thinking, line breaks included."""
+        tokens = [token for token in token_ids if token not in self._ends.ids]
+        text = verbatim_text(self.tokenizer, self._thinking.without_tokens(tokens))
+        return self._thinking.outside(text)
+
     def decode_prefix(self, token_ids: Sequence[int]) -> str:
         """Return the text of an answer's first tokens that no further token changes."""
         tokens = [token for token in token_ids if token not in self._ends.ids]
@@ -213,6 +220,18 @@ class Causal:
         if torch.is_grad_enabled():
             return _Read(prompts, None)
         return _Read(prompts, self._run(prompts, passages))
+
+    def read_prompts(self, texts: Sequence[str]) -> _Read:
+        """Read texts as prompts, without the template of a question; see the contract.
+
+        Raises:
+            QuestionError: a text does not fit the input.
+        """
+        self._dtype.unpack_for_gradients()
+        prompts = self._prompts.of_texts(texts, self.max_input_tokens)
+        if torch.is_grad_enabled():
+            return _Read(prompts, None)
+        return _Read(prompts, self._run(prompts, [None] * len(prompts)))
 
     def score(self, read: _Read, pairs: Tensor, targets: Tensor) -> Tensor:
         """Return teacher-forced log-probabilities of targets, float32 [M, T], 0.0 where padded.

@@ -11,8 +11,8 @@ from ragcore import Components, Target, hookimpl
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ragcore.contracts import Generator
-    from ragcore.registry.components import ComponentSpec
+    from pydantic import BaseModel
+
     from ragcore.types import Passage
 
 _CONFIGS: Final = "ragcore_transformers.configs"
@@ -80,14 +80,11 @@ def ragcore_cli() -> dict[str, str]:
 
 
 @hookimpl
-def ragcore_forget(
-    generator: ComponentSpec[Generator], passages: Sequence[Passage]
-) -> dict[str, int]:
+def ragcore_forget(config: BaseModel, passages: Sequence[Passage]) -> dict[str, int]:
     """Delete the files of passages that `causal` keeps, if it has a folder for them."""
     from ragcore_transformers.configs import CausalConfig
     from ragcore_transformers.reuse_folder import delete_passages
 
-    config = generator.config
     reuse = config.reuse if isinstance(config, CausalConfig) else None
     if reuse is None or reuse.folder is None:
         return {}

@@ -1,7 +1,7 @@
 """Keys and values of passages on disk, for one model: written once, checked whenever read.
 
-Knows safetensors; knows no model. A file that is damaged or of another layout is deleted, since
-what it held can be computed again.
+Knows safetensors; knows no model. A file that is damaged or of another layout is replaced,
+since what was in it can be computed again.
 """
 
 from __future__ import annotations
@@ -56,13 +56,16 @@ class StateFiles:
         path = self._path(digest)
         try:
             states = _load(path)
-            os.utime(path)
         except FileNotFoundError:
             return None
         except (SafetensorError, OSError, ValueError, KeyError) as fault:
-            _LOG.warning("%s cannot be used, and is deleted: %s", path, fault)
-            path.unlink(missing_ok=True)
+            _LOG.warning("%s cannot be used, and is written again: %s", path, fault)
             return None
+        try:
+            os.utime(path)
+        except OSError:
+            # A folder that is only read, or a file that was deleted meanwhile: its age is lost.
+            _LOG.debug("the time of use of %s cannot be set", path)
         return states
 
     def add(self, digest: str, states: PassageStates) -> None:
@@ -94,7 +97,8 @@ def _save(path: Path, states: PassageStates) -> int:
     tensors = {"token_ids": torch.tensor(states.token_ids)}
     for name, layers in (("keys", states.keys), ("values", states.values)):
         tensors |= {f"{name}.{layer}": tensor.cpu() for layer, tensor in enumerate(layers)}
-    descriptor, staging = tempfile.mkstemp(dir=path.parent, prefix=".staging-")
+    # Of the same digest: what a killed process leaves is counted, deleted and forgotten likewise.
+    descriptor, staging = tempfile.mkstemp(dir=path.parent, prefix=f"{path.stem}.", suffix=SUFFIX)
     os.close(descriptor)
     try:
         save_file(tensors, staging, metadata={"sha256": _sha256(tensors)})

@@ -1,7 +1,8 @@
 """The folder in which keys and values of passages are kept: its files' names, size and deletion.
 
-One file for each model and passage: FOLDER/FINGERPRINT/DIGEST.safetensors. Imports neither torch
-nor transformers, so that passages are forgotten without them; knows nothing of what is in a file.
+One file for each model and passage, FOLDER/FINGERPRINT/DIGEST.safetensors, written under the name
+DIGEST.RANDOM.safetensors. Imports neither torch nor transformers, so that passages are forgotten
+without them; knows nothing of what is in a file.
 """
 
 from __future__ import annotations
@@ -75,7 +76,8 @@ def delete_passages(folder: Path, passages: Iterable[Passage]) -> int:
     digests = {digest_of(passage) for passage in passages}
     count = 0
     for path in files_in(folder):
-        if path.stem in digests:
+        # What stands behind a point is of a file that was not completed.
+        if path.name.partition(".")[0] in digests:
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:

@@ -43,6 +43,7 @@ from ragcore_transformers.tokenizing import (
     plain_text,
     settled_text,
     special_id,
+    verbatim_text,
 )
 from ragcore_transformers.words import WordEncoder
 
@@ -153,6 +154,10 @@ class Seq2Seq:
     def decode_tokens(self, token_ids: Sequence[int]) -> str:
         """Return the text of target ids, without special tokens, single-spaced."""
         return plain_text(self.tokenizer, self._without_ends(token_ids))
+
+    def decode_verbatim(self, token_ids: Sequence[int]) -> str:
+        """Return the text of target ids, without special tokens, line breaks included."""
+        return verbatim_text(self.tokenizer, self._without_ends(token_ids))
 
     def decode_prefix(self, token_ids: Sequence[int]) -> str:
         """Return the text of an answer's first tokens that no further token changes."""

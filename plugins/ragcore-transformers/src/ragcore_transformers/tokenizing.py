@@ -24,6 +24,7 @@ __all__ = [
     "plain_text",
     "settled_text",
     "special_id",
+    "verbatim_text",
 ]
 
 _JOINED: Final = 2
@@ -64,6 +65,11 @@ def passage_texts(passages: Sequence[Passage], template: str) -> list[str]:
 
 def plain_text(tokenizer: Any, token_ids: Sequence[int]) -> str:
     """Return the text of token ids, without special tokens, single-spaced."""
+    return " ".join(verbatim_text(tokenizer, token_ids).split())
+
+
+def verbatim_text(tokenizer: Any, token_ids: Sequence[int]) -> str:
+    """Return the text of token ids, without special tokens, with white space as it was written."""
     text: str = tokenizer.decode(
         list(token_ids),
         skip_special_tokens=True,
@@ -72,7 +78,7 @@ def plain_text(tokenizer: Any, token_ids: Sequence[int]) -> str:
             tokenizer.backend_tokenizer.decoder, decoders.WordPiece
         ),
     )
-    return " ".join(text.split())
+    return text
 
 
 def settled_text(tokenizer: Any, token_ids: Sequence[int]) -> str:

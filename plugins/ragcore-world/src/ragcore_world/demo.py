@@ -49,7 +49,7 @@ def demo(
     folder: Annotated[
         Path, typer.Option(help="Folder of the pipeline and its memory; kept for the next run.")
     ] = Path("demo"),
-    html: Annotated[Path, typer.Option(help="Page to draw one answer on.")] = Path("demo.html"),
+    html: Annotated[Path, typer.Option(help="HTML file for the answers.")] = Path("demo.html"),
 ) -> None:
     """Ask the World Factbook of 2026, swap the memory for that of 2018, and ask again."""
     console = ragcore.TerminalConsole()
@@ -67,14 +67,10 @@ def demo(
         with console.status("Verifying the older memory …"):
             rag.swap(THEN)
         after = _ask(rag, console)
+        withouts = [rag.without_each(answer) for answer in (*before, *after)]
     _print_changes(before, after, console)
-    # RAG-Token may draw a different passage for each token, as the paper's figure 2 shows.
-    with (
-        console.status("Drawing one answer of RAG-Token …"),
-        ragcore.load(pipeline, f"memory.version={NOW}", "rag.marginalize=token") as token,
-    ):
-        ragcore.write_heatmap(token.answer(QUESTIONS[0])[0], html)
-    console.print(f"Drawn: {html} shows which passage each token of an answer rests on.")
+    ragcore.write_page([*before, *after], html, withouts)
+    console.print(f"Written: {html} shows these answers, and the passage each word rests on.")
     console.print(f'Go on: ragcore ask {pipeline} "What is the currency of Bhutan?"')
 
 

@@ -1,28 +1,29 @@
-"""The page of the server: four files that a browser shows, served at `/` and `/page/`.
+"""The page of the server: the core's files of the page, served at `/` and `/page/`.
 
-Knows these files and the headers under which a browser may run them; knows nothing of pipelines or
-answers. The files hold no data, so that they are served without a token: what they show, they ask
-the routes of `/v1` for.
+Knows the headers under which a browser may run them; knows nothing of pipelines or answers. The
+files hold no data, so that they are served without a token: what they show, they ask the routes of
+`/v1` for.
 """
 
 from __future__ import annotations
 
 import hashlib
 from functools import cache
-from importlib.resources import files
+from pathlib import PurePosixPath
 from typing import Final
 
 from fastapi import APIRouter, HTTPException, Request, Response
 
+from ragcore.views.page import page_files
+
 __all__ = ["router"]
 
 _MEDIA_TYPES: Final = {
-    "index.html": "text/html; charset=utf-8",
-    "page.js": "text/javascript; charset=utf-8",
-    "page.css": "text/css; charset=utf-8",
-    "icon.svg": "image/svg+xml",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
 }
-"""The files of the page; no other file of the folder is served."""
 
 _HEADERS: Final = {
     # Texts of passages become nodes only. Were one to become HTML by a fault of the script, no
@@ -45,7 +46,7 @@ router: Final = APIRouter(include_in_schema=False)
 @cache
 def _content(name: str) -> tuple[bytes, str]:
     """Return a file of the page and its entity tag (RFC 9110, section 8.8.3)."""
-    content = (files(__name__) / name).read_bytes()
+    content = page_files()[name]
     return content, f'"{hashlib.sha256(content).hexdigest()[:32]}"'
 
 
@@ -57,13 +58,13 @@ def index(request: Request) -> Response:
 
 @router.get("/page/{name}")
 def part(request: Request, name: str) -> Response:
-    """Serve the script, the style sheet or the icon of the page.
+    """Serve a module, the style sheet or the icon of the page.
 
     Raises:
         HTTPException: 404, the page has no such file.
     """
-    if name not in _MEDIA_TYPES:
-        raise HTTPException(404, f"the page has no file {name!r}")
+    if name not in page_files():
+        raise HTTPException(404, f"the page has no file {name[:100]!r}")
     return _response(request, name)
 
 
@@ -72,7 +73,7 @@ def _response(request: Request, name: str) -> Response:
     headers = {**_HEADERS, "ETag": tag}
     if _matches(request.headers.get("If-None-Match", ""), tag):
         return Response(status_code=304, headers=headers)
-    return Response(content, media_type=_MEDIA_TYPES[name], headers=headers)
+    return Response(content, media_type=_MEDIA_TYPES[PurePosixPath(name).suffix], headers=headers)
 
 
 def _matches(condition: str, tag: str) -> bool:

@@ -1,0 +1,122 @@
+"""Refuse settings that a generator of a tier cannot follow, before anything is asked.
+
+A setting that was ignored would be believed. Knows tiers and the section `rag`; knows nothing of
+how answers are computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from ragcore.config import RagConfig
+from ragcore.contracts import AnyGenerator, scores_texts, tier_of
+from ragcore.errors import UnsupportedOperation
+from ragcore.tiers import Tier
+
+__all__ = ["refuse_impossible", "refuse_unscored"]
+
+_GIVES: Final[dict[Tier, str]] = {
+    "steps": "the log-probs of the whole vocabulary at each step",
+    "score": "texts, and the log-probs of texts",
+    "top": "the most probable tokens of each step",
+    "text": "texts alone",
+}
+
+_BEAMS: Final = RagConfig.model_fields["beams"].default
+
+
+def refuse_impossible(generator: AnyGenerator, config: RagConfig) -> None:
+    """Refuse the settings that the generator's tier leaves no way to follow.
+
+    Args:
+        generator: of any tier.
+        config: the section `rag`, changed as a request says.
+
+    Raises:
+        UnsupportedOperation: there is such a setting; names all, and what to do.
+    """
+    tier = tier_of(generator)
+    faults = list(_faults(tier, config))
+    if faults:
+        raise UnsupportedOperation(
+            f"generator {type(generator).__name__} gives {_GIVES[tier]} (tier {tier!r}): "
+            f"{'; '.join(faults)}"
+        )
+
+
+def refuse_unscored(generator: AnyGenerator, purpose: str) -> None:
+    """Refuse what needs log p(y|x) of given answers, unless the generator gives it.
+
+    Args:
+        generator: of any tier.
+        purpose: what needs it, as a message begins.
+
+    Raises:
+        UnsupportedOperation: the generator's tier is `top` or `text`.
+    """
+    if not scores_texts(generator):
+        tier = tier_of(generator)
+        raise UnsupportedOperation(
+            f"{purpose} needs log p(y|x) of given answers, and generator "
+            f"{type(generator).__name__} gives {_GIVES[tier]} (tier {tier!r}): choose a generator "
+            "of tier steps or score"
+        )
+
+
+def _faults(tier: Tier, config: RagConfig) -> Iterator[str]:
+    """Yield a clause for each setting that cannot be followed."""
+    if tier in ("steps", "top") and config.write is not None:
+        yield "rag.write is for texts that are drawn, and it decodes with rag.beams: leave it out"
+    if tier == "steps":
+        return
+    if config.grounded:
+        yield (
+            "rag.grounded needs the log-probs of the passages' words at each step: leave it out, "
+            "or choose a generator of tier steps"
+        )
+    if config.sample is not None and config.sample.temperature:
+        yield (
+            "rag.sample draws tokens from the marginal, which needs the whole vocabulary's "
+            "log-probs: leave it out" + (", and set rag.write.temperature" if tier != "top" else "")
+        )
+    if config.repetition_penalty != 1:
+        yield "rag.repetition_penalty ranks by tokens' ids, which tier steps alone has: set it 1"
+    if config.drop_below:
+        yield "rag.drop_below drops passages from decoding, which tier steps alone does: set it 0"
+    if tier == "top":
+        if config.stop:
+            yield (
+                "rag.stop ends an answer by the text of its token ids, which it may not have: "
+                "leave it out"
+            )
+        if config.marginalize == "sequence" and config.decode != "joint":
+            yield (
+                f"rag.decode: {config.decode} scores whole answers, which it cannot: set "
+                "rag.decode to joint, or rag.marginalize to token"
+            )
+        if config.abstain is not None:
+            yield (
+                "rag.abstain needs log p of the abstaining answer, which it cannot score: leave "
+                "it out"
+            )
+        return
+    if config.beams != _BEAMS:
+        yield (
+            f"rag.beams: {config.beams} is of a beam search, and its texts are written whole: "
+            "leave it out, and set rag.write.candidates for more texts"
+        )
+    for name in ("min_new_tokens", "no_repeat_ngram"):
+        if value := getattr(config, name):
+            yield f"rag.{name}: {value} restricts tokens, and its texts are written whole: set it 0"
+    if tier == "score":
+        if config.marginalize == "sequence" and config.decode == "joint":
+            yield "rag.decode: joint needs each step's log-probs: set it to thorough or fast"
+        return
+    if config.length_penalty:
+        yield (
+            f"rag.length_penalty: {config.length_penalty:g} weighs log p, which it does not give: "
+            "set it 0"
+        )
+    if config.confidence is not None:
+        yield "rag.confidence is made of log p, which it does not give: leave it out"

@@ -1,0 +1,149 @@
+"""Make a stand-alone question of one that continues a conversation, with the generator.
+
+"And of Mali?" finds nothing: the passages that answer it are found by "What is the capital of
+Mali?". The generator reads the turns and the question in a template, without a passage, and writes
+greedily; what it writes up to the first line break is searched for and read in place of the
+question.
+
+Knows generators; knows nothing of memories.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from ragcore.answering.conversation import Turn, written
+from ragcore.config import RewriteConfig
+from ragcore.contracts import (
+    AnyGenerator,
+    Generator,
+    Prompted,
+    TextGenerator,
+    Writing,
+    gives_texts,
+    steps_of,
+)
+from ragcore.decoding.rules import DecodingOptions
+from ragcore.errors import QuestionError
+from ragcore.questions.texts import fault_of
+from ragcore.tiers import Meter
+
+__all__ = ["rewritten"]
+
+
+def rewritten(
+    generator: AnyGenerator,
+    config: RewriteConfig,
+    questions: Sequence[str],
+    history: Sequence[Turn],
+    check: Callable[[], None] | None = None,
+) -> list[str]:
+    """Make each question one that can be understood without the turns before it.
+
+    Turns that are too long for the generator are left out, oldest first. A question stays as it is
+    where no turn fits, or where the generator writes nothing that could be asked.
+
+    Args:
+        generator: reads and writes.
+        config: the template, and how much is read and written.
+        questions: B questions that follow the same turns.
+        history: the turns, oldest first.
+        check: called before each token; what it raises ends the request.
+
+    Returns:
+        B questions, in order.
+
+    Raises:
+        GeneratorError: the generator's log-probs form no distribution, or its server fails.
+    """
+    for turns in _fewer_and_fewer(history[-config.turns :]):
+        prompts = [
+            config.template.format(history=written(turns), question=question)
+            for question in questions
+        ]
+        try:
+            if gives_texts(generator):
+                lines = _completed(generator, config, prompts)
+            else:
+                steps = steps_of(generator, "rag.rewrite")
+                lines = _decoded(steps, config, prompts, check)
+        except QuestionError:
+            # Longer than the model's input: the next attempt has a turn less.
+            continue
+        return [
+            _question(line) or question for line, question in zip(lines, questions, strict=True)
+        ]
+    return list(questions)
+
+
+def _fewer_and_fewer(history: Sequence[Turn]) -> Iterator[Sequence[Turn]]:
+    """Yield the turns, then without the oldest, and so on, until the last one is alone."""
+    for begin in range(len(history)):
+        yield history[begin:]
+
+
+def _decoded(
+    generator: Generator,
+    config: RewriteConfig,
+    prompts: Sequence[str],
+    check: Callable[[], None] | None,
+) -> list[str]:
+    """Write what follows each prompt greedily, by the log-probs of each token.
+
+    Raises:
+        QuestionError: a prompt is longer than the model's input.
+    """
+    # Needs the libraries of models.
+    import torch
+
+    from ragcore.decoding.beam import BeamSearch
+    from ragcore.decoding.question_prior import QuestionPrior
+    from ragcore.decoding.token import RagToken
+
+    certain = torch.zeros(1, device=generator.device)  # p(z|x) = 1
+    pairs = torch.arange(len(prompts), device=generator.device)
+    priors = [QuestionPrior(pairs[i : i + 1], certain) for i in range(len(prompts))]
+    options = DecodingOptions(
+        eos_token_id=generator.eos_token_id,
+        beams=1,
+        max_new_tokens=config.max_new_tokens,
+        forced_bos_token_id=generator.forced_bos_token_id,
+        stops=lambda tokens: "\n" in _verbatim(generator, tokens),
+    )
+    with torch.inference_mode():
+        if hasattr(generator, "read_prompts"):
+            read = generator.read_prompts(prompts)
+        else:
+            read = generator.read(prompts, [None] * len(prompts))
+        hypotheses = BeamSearch(RagToken(generator, read, priors), options, check=check).run()
+    return [_verbatim(generator, best.tokens) for best, *_ in hypotheses]
+
+
+def _completed(
+    generator: TextGenerator, config: RewriteConfig, prompts: Sequence[str]
+) -> list[str]:
+    """Let a generator of texts write what follows each prompt.
+
+    Raises:
+        QuestionError: a prompt is longer than the model's input.
+    """
+    completions = generator.write(
+        [Prompted(prompt) for prompt in prompts],
+        Writing(config.max_new_tokens),
+        [Meter() for _ in prompts],
+    )
+    return [best.text for best, *_ in completions]
+
+
+def _verbatim(generator: Generator, tokens: Sequence[int]) -> str:
+    """Return the text of tokens as written, from its first character that is no white space."""
+    decode = getattr(generator, "decode_verbatim", generator.decode_tokens)
+    text: str = decode(tokens)
+    return text.lstrip()
+
+
+def _question(text: str) -> str | None:
+    """Return the first line of what was written, single-spaced; None where it cannot be asked."""
+    line, *_ = text.strip().splitlines() or [""]
+    question = " ".join(line.split())
+    return question if question and fault_of(question) is None else None

@@ -1,0 +1,353 @@
+"""Answer by log-probs of whole texts: candidates from each passage, scored and marginalised.
+
+For generators of the tier `score`. Each passage proposes answers. Thorough decoding (paper, section
+2.5) scores each of them under every passage, so that log p(y|x) is exact and the best of the
+candidates is found; fast decoding takes p(y|x,z) as 0 where z did not propose y, and scores only
+the winner under every passage. RAG-Token scores each candidate by its formula, which needs all
+passages at each token.
+
+Knows prompts and log-probs as NumPy arrays; imports no torch. Shapes: k passages, T tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from ragcore.answering.confidence import with_confidence
+from ragcore.answering.evidence import Retrieved, answer_of
+from ragcore.answering.prompting import PromptedQuestion, prompted, write_texts, writing_of
+from ragcore.answering.stopwatch import Stopwatch
+from ragcore.answering.streaming import tokens_of
+from ragcore.answering.text_checks import check_scores
+from ragcore.arrays import FloatArray
+from ragcore.config import RagConfig
+from ragcore.contracts import ScoringGenerator, TextScore
+from ragcore.errors import GeneratorError
+from ragcore.marginalization import (
+    Marginal,
+    next_token_log_prob,
+    prefix_posterior,
+    prior_of_answering,
+    token_posterior,
+)
+from ragcore.questions.matching import same_answer
+from ragcore.types import Answer, Candidate, Correction, Token
+
+__all__ = ["ScoringAnswerer", "scored_candidate"]
+
+
+@dataclass(slots=True)
+class _OpenQuestion:
+    """One question of a batch on its way to an answer.
+
+    Attributes:
+        prompted: the question with the prompt of each passage.
+        log_prior: float64 [k], log p(z|x), conditioned on the passages that answer.
+        abstention: the abstaining answer; None where no answer is the abstaining one.
+        abstains: whether it is the question's answer.
+        proposed: for each passage the different texts that were written for it.
+        scores: of a text under a passage, as far as they are known.
+    """
+
+    prompted: PromptedQuestion
+    log_prior: FloatArray
+    abstention: Candidate | None = None
+    abstains: bool = False
+    proposed: list[list[str]] = field(default_factory=list)
+    scores: dict[tuple[str, int], TextScore] = field(default_factory=dict)
+
+    def texts(self) -> list[str]:
+        """Return the different texts of all passages, in the order of the passages."""
+        return list(dict.fromkeys(text for texts in self.proposed for text in texts))
+
+    def table(self, text: str) -> FloatArray:
+        """Return log p(y_i|x,z,y_<i) of a text that every passage has scored, [k, T]."""
+        rows = [self.scores[text, z].log_probs for z in range(len(self.log_prior))]
+        return np.array(rows, np.float64)
+
+    def tokens(self, text: str) -> tuple[str, ...]:
+        """Return the texts of a text's tokens, [T], which are the same for each passage."""
+        return next(score.tokens for (known, _), score in self.scores.items() if known == text)
+
+
+class ScoringAnswerer:
+    """Turns retrieved passages into answers by a generator of the tier `score`."""
+
+    def __init__(
+        self,
+        generator: ScoringGenerator,
+        config: RagConfig,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Answer by these settings, which the tier can follow (refusals.py).
+
+        Args:
+            generator: writes texts, and scores them.
+            config: the section `rag` of a pipeline, changed as a request says.
+            check: called before each batch, and before each call of the generator; what it raises
+                ends the request.
+        """
+        self.generator = generator
+        self.config = config
+        self._check = check
+
+    def answers(
+        self, retrieved: Sequence[Retrieved], version: str, stopwatch: Stopwatch | None = None
+    ) -> list[Answer]:
+        """Answer each question by its best candidate; arguments as `Answerer.answers`.
+
+        Raises:
+            GeneratorError: a log-prob of the generator cannot be one.
+        """
+        stopwatch = stopwatch or Stopwatch(len(retrieved), version)
+        answers: list[Answer] = []
+        for begin in range(0, len(retrieved), self.config.batch_size):
+            batch = retrieved[begin : begin + self.config.batch_size]
+            with stopwatch.timed("decode", len(batch)):
+                answered = self._answers(batch, version)
+            timings = stopwatch.timings()
+            answers += [replace(answer, timings=timings) for answer in answered]
+        return answers
+
+    def events(
+        self, retrieved: Retrieved, version: str, stopwatch: Stopwatch
+    ) -> Iterator[Token | Correction | Answer]:
+        """Yield the tokens of an answer, all of which are known at its end, and the answer."""
+        (answer,) = self.answers([retrieved], version, stopwatch)
+        yield from tokens_of(answer)
+        yield answer
+
+    def log_probs(
+        self,
+        retrieved: Sequence[Retrieved],
+        answers: Sequence[str],
+        stopwatch: Stopwatch | None = None,
+    ) -> list[float]:
+        """Score one answer for each question: log p(y|x), end of sequence included."""
+        stopwatch = stopwatch or Stopwatch(len(retrieved), "")
+        log_probs: list[float] = []
+        for begin in range(0, len(retrieved), self.config.batch_size):
+            batch = slice(begin, begin + self.config.batch_size)
+            with stopwatch.timed("score", len(retrieved[batch])):
+                questions = self._condition(prompted(retrieved[batch]))
+                texts = answers[batch]
+                self._score([(each, [text]) for each, text in zip(questions, texts, strict=True)])
+            for question, text in zip(questions, texts, strict=True):
+                # The abstaining answer is scored under the unconditioned prior.
+                abstention = question.abstention
+                if abstention is None or text != abstention.text:
+                    abstention = self._candidate(question, text)
+                log_probs.append(abstention.log_prob)
+        return log_probs
+
+    def _answers(self, retrieved: Sequence[Retrieved], version: str) -> list[Answer]:
+        """Answer one batch: condition, write, score, and choose."""
+        writing = writing_of(self.config)
+        questions = self._condition(prompted(retrieved, writing.seed))
+        searched = [question for question in questions if not question.abstains]
+        self._check()
+        written = write_texts(self.generator, [each.prompted for each in searched], writing)
+        for question, texts in zip(searched, written, strict=True):
+            self._propose(question, [[each.text for each in of_passage] for of_passage in texts])
+        searched = [question for question in searched if not question.abstains]
+        if self.config.marginalize == "sequence" and self.config.decode == "fast":
+            ranked = self._fast(searched)
+        else:
+            ranked = self._thorough(searched)
+        self._refuse_impossible(ranked)
+        candidates = iter(ranked)
+        return [self._answer(each, candidates, version) for each in questions]
+
+    def _refuse_impossible(self, ranked: Sequence[Sequence[Candidate]]) -> None:
+        """Refuse scores by which nothing that was written is possible: they are of another text."""
+        for candidates in ranked:
+            if candidates[0].log_prob == -math.inf:
+                raise GeneratorError(
+                    f"generator {type(self.generator).__name__}: `score_texts` returned -inf for "
+                    f"each of the {len(candidates)} texts that `write` returned: expected their "
+                    "log-probs by the same model"
+                )
+
+    def _answer(
+        self, question: _OpenQuestion, ranked: Iterator[list[Candidate]], version: str
+    ) -> Answer:
+        """Make the answer of a question; the next of `ranked` are its candidates, if searched."""
+        abstention = question.abstention
+        answer = answer_of(
+            self.generator,
+            question.prompted.retrieved,
+            [abstention] if question.abstains and abstention is not None else next(ranked),
+            self.config.marginalize,
+            version,
+            abstention=abstention,
+            abstains=question.abstains,
+            usage=question.prompted.usage,
+        )
+        return with_confidence(answer, self.config.confidence)
+
+    def _condition(self, questions: Sequence[PromptedQuestion]) -> list[_OpenQuestion]:
+        """Condition priors on the passages that answer (ragcore/decoding/abstention.py)."""
+        opened = [
+            _OpenQuestion(question, question.retrieved.log_prior.astype(np.float64))
+            for question in questions
+        ]
+        abstain = self.config.abstain
+        if abstain is None:
+            return opened
+        self._score([(question, [abstain.answer]) for question in opened])
+        for question in opened:
+            question.abstention = self._candidate(question, abstain.answer)
+            unanswerable = self.config.k > 0 and not question.prompted.retrieved.passages
+            if unanswerable or math.exp(question.abstention.log_prob) > abstain.above:
+                question.abstains = True
+            else:
+                log_unknown = question.table(abstain.answer).sum(axis=-1)  # [k]
+                question.log_prior = prior_of_answering(question.log_prior, log_unknown)  # [k]
+        return opened
+
+    def _propose(self, question: _OpenQuestion, texts: Sequence[Sequence[str]]) -> None:
+        """Take what each passage proposes, but for the abstaining answer.
+
+        Where no passage proposes another, the question abstains: there is no other answer.
+        """
+        abstain = self.config.abstain
+        question.proposed = [
+            [
+                text
+                for text in dict.fromkeys(of_passage)
+                if abstain is None or not same_answer(text, abstain.answer)
+            ]
+            for of_passage in texts
+        ]
+        question.abstains = not question.texts()
+
+    def _thorough(self, questions: Sequence[_OpenQuestion]) -> list[list[Candidate]]:
+        """Score each text under every passage; return each question's candidates, best first."""
+        self._score([(question, question.texts()) for question in questions])
+        return [
+            sorted(
+                [self._candidate(question, text) for text in question.texts()],
+                key=lambda candidate: self._rank(candidate.log_prob, len(candidate.tokens)),
+                reverse=True,
+            )
+            for question in questions
+        ]
+
+    def _fast(self, questions: Sequence[_OpenQuestion]) -> list[list[Candidate]]:
+        """Score each text under the passages that proposed it; return each question's winner."""
+        self._score_cells(
+            [
+                (question, text, z)
+                for question in questions
+                for z, texts in enumerate(question.proposed)
+                for text in texts
+            ]
+        )
+        winners = [max(each.texts(), key=self._fast_rank(each)) for each in questions]
+        self._score([(each, [text]) for each, text in zip(questions, winners, strict=True)])
+        return [
+            [self._candidate(question, text)]
+            for question, text in zip(questions, winners, strict=True)
+        ]
+
+    def _fast_rank(self, question: _OpenQuestion) -> Callable[[str], float]:
+        """Rank texts by Σ_z p(z|x) p(y|x,z) over the passages that proposed them."""
+
+        def rank(text: str) -> float:
+            joint = [
+                question.log_prior[z] + math.fsum(question.scores[text, z].log_probs)
+                for z, texts in enumerate(question.proposed)
+                if text in texts
+            ]
+            return self._rank(float(np.logaddexp.reduce(joint)), len(question.tokens(text)))
+
+        return rank
+
+    def _rank(self, log_prob: float, length: int) -> float:
+        return log_prob / float(length**self.config.length_penalty)
+
+    def _candidate(self, question: _OpenQuestion, text: str) -> Candidate:
+        """Marginalise a text that every passage has scored."""
+        return scored_candidate(
+            self.config.marginalize,
+            text,
+            question.tokens(text),
+            question.log_prior,
+            question.table(text),
+            passages=len(question.prompted.retrieved.passages),
+        )
+
+    def _score(self, wanted: Sequence[tuple[_OpenQuestion, Sequence[str]]]) -> None:
+        """Score texts of questions under all of their passages."""
+        self._score_cells(
+            [
+                (question, text, z)
+                for question, texts in wanted
+                for text in texts
+                for z in range(len(question.log_prior))
+            ]
+        )
+
+    def _score_cells(self, cells: Sequence[tuple[_OpenQuestion, str, int]]) -> None:
+        """Score texts under passages in one call of the generator; what is known is not asked."""
+        unknown = [cell for cell in cells if (cell[1], cell[2]) not in cell[0].scores]
+        if not unknown:
+            return
+        self._check()
+        texts = [text for _, text, _ in unknown]
+        scores = self.generator.score_texts(
+            [question.prompted.prompts[z] for question, _, z in unknown],
+            texts,
+            [question.prompted.meter for question, _, _ in unknown],
+        )
+        check_scores(type(self.generator).__name__, texts, scores)
+        for (question, text, z), score in zip(unknown, scores, strict=True):
+            question.scores[text, z] = score
+
+
+def scored_candidate(
+    marginalize: Marginal,
+    text: str,
+    tokens: tuple[str, ...],
+    log_prior: FloatArray,
+    log_p: FloatArray,
+    passages: int,
+) -> Candidate:
+    """Marginalise one text over its passages (paper, section 2.1).
+
+    Args:
+        marginalize: RAG-Token or RAG-Sequence.
+        text: the answer.
+        tokens: [T], texts of its tokens.
+        log_prior: [k], log p(z|x).
+        log_p: [k, T], log p(y_i|x,z,y_<i).
+        passages: how many there are; with none k is 1, the question alone.
+    """
+    if marginalize == "token":
+        # p(y_i|x,y_<i) = Σ_z p(z|x) p(y_i|x,z,y_<i)
+        increments = next_token_log_prob(log_prior, log_p)  # [T]
+        posteriors = token_posterior
+    else:
+        # p(y_<=i|x) = Σ_z p(z|x) Π_{j<=i} p(y_j|x,z,y_<j)
+        prefixes = next_token_log_prob(log_prior, log_p.cumsum(axis=-1))  # [T]
+        # p(y_i|x,y_<i) = p(y_<=i|x) / p(y_<i|x)
+        with np.errstate(invalid="ignore"):
+            increments = np.diff(prefixes, prepend=0.0)  # [T]
+        posteriors = prefix_posterior
+    # A token that no passage allows, and any after it, has probability 0, and no passage a share.
+    increments = np.where(np.isnan(increments), -np.inf, increments)  # [T]
+    with np.errstate(invalid="ignore"):
+        weights = np.nan_to_num(posteriors(log_prior, log_p))  # [T, k]
+    return Candidate(
+        token_ids=(),
+        token_log_probs=tuple(increments.tolist()),
+        priors=tuple(np.exp(log_prior).tolist()) if passages else (),
+        posteriors=tuple(tuple(row) if passages else () for row in weights.tolist()),
+        spans=((),) * passages,
+        text=text,
+        tokens=tokens,
+    )

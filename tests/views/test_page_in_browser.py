@@ -1,0 +1,303 @@
+"""The file with answers in a real browser: it needs no server, and no text in it is believed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from urllib.parse import urlencode
+
+import pytest
+
+pytest.importorskip("playwright.sync_api")
+pytest.importorskip("axe_playwright_python", reason="it has the rules of accessibility")
+
+from playwright.sync_api import Browser, Page, expect
+
+from ragcore.answering.ablation import Without
+from ragcore.types import Answer, Candidate, Evidence, Passage
+from ragcore.views.page import write_page
+from tests.helpers.browser import (
+    ENGINES,
+    broken_rules,
+    focus_without_mark,
+    launched,
+    overflow,
+    watched,
+)
+
+pytestmark = ENGINES
+
+EVIL = (
+    "</script><img src=x onerror=\"document.title='owned'\"><!--<script>document.title='owned'"
+    "</script>"
+)
+ETHIOPIA = "Who is the prime minister of Ethiopia?"
+METADATA = {"path": "ethiopia.md", "line": 7, "span": [100, 153]}
+
+
+def answer_of(
+    question: str, memory: str, text: str, evidence: tuple[Evidence, ...], **fields
+) -> Answer:
+    tokens = (*re.findall(r"\S+", text), "")
+    count = len(evidence)
+    posteriors = tuple(
+        tuple((i + 1 + z) / (count * (i + 1) + count * (count - 1) / 2) for z in range(count))
+        for i in range(len(tokens))
+    )
+    share = -0.25
+    ids = tuple(range(len(tokens)))
+    log_probs = (share,) * len(tokens)
+    candidate = Candidate(ids, log_probs, (1.0,), posteriors, ((),), text)
+    return Answer(
+        question,
+        text,
+        sum(log_probs),
+        evidence,
+        memory,
+        tokens,
+        posteriors,
+        ids,
+        candidates=(candidate,),
+        **fields,
+    )
+
+
+ABIY = Passage(
+    "et:head", "Ethiopia", "Prime minister:\nABIY Ahmed Ali took office in 2018...", METADATA
+)
+HAILE = Passage("et:head", "Ethiopia", "Prime minister:\nHAILEMARIAM Desalegn, from 2012")
+HOSTILE = Passage(EVIL, EVIL, f"\u202ereversed\u202c {EVIL}", {"uri": "javascript:alert(1)"})
+LINKED = Passage("cd", "Chad", "N'Djamena", {"uri": "https://a.example/?a=1&b='2"})
+
+NEW = answer_of(
+    ETHIOPIA,
+    "2026",
+    "ABIY Ahmed Ali",
+    (
+        Evidence(ABIY, 2.0, 0.75, 0.875, ((16, 30),)),
+        Evidence(HOSTILE, 1.0, 0.25, 0.125),
+    ),
+)
+OLD = answer_of(ETHIOPIA, "2018", "HAILEMARIAM Desalegn", (Evidence(HAILE, 2.0, 1.0, 1.0),))
+HOSTILE_QUESTION = answer_of(
+    EVIL, EVIL, EVIL, (Evidence(HOSTILE, 2.0, 0.5, 0.5), Evidence(LINKED, 1.0, 0.5, 0.5))
+)
+ALONE = answer_of("Who\ud800 knows?", "2026", "", (), missing_passages=3)
+UNSURE = replace(NEW, question="Sure?", confidence=0.25, withheld=True)
+WINNER = replace(NEW, text="the parliament", evidence=NEW.evidence[1:], numbers=(2,))
+ANSWERS = [NEW, OLD, HOSTILE_QUESTION, ALONE, UNSURE, replace(NEW, text="ABIY again")]
+WITHOUTS = [
+    [Without(("et:head",), -7.5, WINNER, 4), Without((EVIL,), -0.5, NEW, 4)],
+    [],
+    [],
+    [],
+    [],
+    [],
+]
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("file") / "answers.html"
+    write_page(ANSWERS, path, WITHOUTS)
+    return path.as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with launched() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser: Browser, file: str) -> Iterator[Page]:
+    yield from watched(browser, file)
+
+
+def go(page: Page, file: str, view: str = "ask", **parameters: str) -> None:
+    page.goto(f"{file}#/{view}?{urlencode(parameters)}")
+
+
+def heading(page: Page) -> str:
+    return page.locator("h1:visible").inner_text()
+
+
+def test_the_file_opens_with_its_first_answer_and_shows_its_numbers(page, file):
+    page.goto(file)
+    assert heading(page) == ETHIOPIA
+    assert page.locator("#answer").inner_text() == "ABIY Ahmed Ali"
+    facts = page.locator("#answer-facts").inner_text()
+    assert facts == "log p(y|x) = −1.000 (p = 0.3679) · memory 2026 · 2 passages"
+    first = page.locator("#passages > li").first
+    assert first.locator(".value").all_inner_texts() == ["0.7500", "0.8750"]
+    assert first.locator("mark").all_inner_texts() == ["ABIY Ahmed Ali"]
+    assert "answer at line 8, characters 116–130" in first.locator(".source").inner_text()
+    columns = page.locator("#heatmap thead button").all_inner_texts()
+    assert columns == ["ABIY", "Ahmed", "Ali", "(end)"]
+    cells = page.locator("#heatmap tbody tr").first.locator("td")
+    shown = [cell.get_attribute("aria-label").rsplit(": ", 1)[1] for cell in cells.all()]
+    assert shown == ["0.7500"] + [f"{column[0]:.4f}" for column in NEW.token_posteriors]
+    page.locator("#heatmap thead button").nth(1).click()
+    assert "log p = −0.250" in page.locator("#distribution").inner_text()
+
+
+def test_what_only_a_server_can_do_is_not_shown(page, file):
+    page.goto(file)
+    assert page.locator("form:visible, header nav:visible, .serving:visible").count() == 0
+    # The answers' own list of links is there.
+    assert page.locator("#contents a").count() == len(ANSWERS) + 1
+    go(page, file, "versions")
+    assert heading(page) == ETHIOPIA
+
+
+def test_a_single_answer_needs_no_list(browser, tmp_path):
+    write_page([NEW], tmp_path / "one.html")
+    for page in watched(browser, (tmp_path / "one.html").as_uri()):
+        page.goto("")
+        assert heading(page) == ETHIOPIA
+        assert page.locator("#contents").is_hidden()
+        # Nothing is recorded that could be left out.
+        assert page.locator("#passages button").count() == 0
+
+
+def test_a_file_without_answers_says_so(browser, tmp_path):
+    write_page([], tmp_path / "none.html")
+    for page in watched(browser, (tmp_path / "none.html").as_uri()):
+        page.goto("")
+        assert heading(page) == "This file has no answers"
+
+
+def test_every_view_is_a_link_that_shows_the_same_again(page, file):
+    page.goto(file)
+    page.locator("#heatmap thead button").first.click()
+    page.get_by_role("button", name="Leave out passage 1").click()
+    body = page.locator("#without-body")
+    expect(body).to_contain_text("goes from −1.000 to −7.500")
+    expect(body).to_contain_text("The answer becomes the parliament")
+    address = page.url
+    parts = ("#without-body", "#distribution", "#passages", "#heatmap", "#answer")
+    before = [page.locator(part).inner_text() for part in parts]
+    page.goto("about:blank")
+    page.goto(address)
+    expect(body).to_contain_text("goes from −1.000 to −7.500")
+    assert [page.locator(part).inner_text() for part in parts] == before
+    # Both are not recorded together: the other one takes its place.
+    page.get_by_role("button", name="Leave out passage 2").click()
+    expect(body).to_contain_text("goes from −1.000 to −0.500")
+    page.get_by_role("button", name="Put back").click()
+    expect(page.locator("#without-part")).to_be_hidden()
+    page.go_back()
+    expect(body).to_contain_text("goes from −1.000 to −0.500")
+
+
+def test_two_versions_answers_are_compared(page, file):
+    page.goto(file)
+    page.locator("#contents").get_by_role("link", name="compare").click()
+    assert page.locator("#compare-result .sides .answer").all_inner_texts() == [
+        "ABIY Ahmed Ali",
+        "HAILEMARIAM Desalegn",
+    ]
+    assert page.locator("#compare-result li").filter(has_text="text differs").count() == 1
+    page.locator("#compare-result .sides a").nth(1).click()
+    assert page.locator("#answer").inner_text() == "HAILEMARIAM Desalegn"
+    present = page.locator("#contents [aria-current]").all_inner_texts()
+    assert present == ["HAILEMARIAM Desalegn"]
+
+
+def test_each_answer_is_reached_by_its_link(page, file):
+    page.goto(file)
+    links = page.locator("#contents a").filter(has_not_text="compare")
+    by_question = [NEW, OLD, ANSWERS[-1], HOSTILE_QUESTION, ALONE, UNSURE]
+    assert links.count() == len(by_question)
+    for link, answer in zip(links.all(), by_question, strict=True):
+        link.focus()
+        page.keyboard.press("Enter")
+        expect(page.locator("#answer-facts")).to_contain_text(f"memory {answer.memory}")
+        expect(page.locator("#answer")).to_have_text(answer.text)
+        # An address has no halves of characters.
+        assert heading(page) == answer.question.replace("\ud800", "\ufffd")
+        # The focus stays, so that the next answer is one Tab away.
+        assert link.evaluate("link => link === document.activeElement")
+
+
+def test_text_is_text(page, file):
+    for view in ("ask", "compare"):
+        go(page, file, view, question=EVIL, version=EVIL, a=EVIL, b=EVIL, word="1", without=EVIL)
+        assert heading(page) == EVIL
+        assert page.locator("img, main script").count() == 0
+        assert EVIL in page.locator("main").inner_text()
+        assert page.title().startswith(EVIL)
+    go(page, file, question=EVIL, version=EVIL)
+    links = page.locator("#passages a")
+    assert [link.get_attribute("href") for link in links.all()] == ["https://a.example/?a=1&b='2"]
+
+
+def test_an_address_that_the_file_has_no_answer_for_says_so(page, file):
+    go(page, file, question="Never asked?")
+    assert "no answer to “Never asked?”" in page.locator("#ask-error").inner_text()
+    go(page, file, question=ETHIOPIA, version="1999")
+    assert "from version 1999" in page.locator("#ask-error").inner_text()
+    go(page, file, "compare", question=ETHIOPIA, a="2026", b="1999")
+    assert "from version 1999" in page.locator("#compare-error").inner_text()
+
+
+def test_what_a_reader_should_know_is_said(page, file):
+    go(page, file, question="Who\ufffd knows?", version="2026")
+    assert page.locator("#answer-notes").inner_text() == "No passage was found."
+    assert page.locator("#heatmap-part").is_hidden()
+    go(page, file, question="Sure?", version="2026")
+    notes = page.locator("#answer-notes").inner_text()
+    assert notes == "Not sure enough to answer (confidence 0.25): the text above is a best guess."
+    assert "confidence 0.25" in page.locator("#answer-facts").inner_text()
+
+
+def test_no_script_but_the_page_s_own_runs(browser, file):
+    for page in watched(browser, file, expected="action has been blocked|Refused to connect"):
+        page.goto(file)
+        refused = page.evaluate(
+            """async () => {
+              const refused = [];
+              addEventListener("securitypolicyviolation", (event) =>
+                refused.push(event.effectiveDirective));
+              const script = document.createElement("script");
+              try {
+                script.textContent = "document.title = 'owned'";
+              } catch {
+                refused.push("text");
+              }
+              document.head.append(script);
+              const style = document.createElement("style");
+              style.textContent = "body { display: none }";
+              document.head.append(style);
+              await fetch("https://a.example/").catch(() => {});
+              await new Promise((resolve) => setTimeout(resolve, 0));
+              return refused;
+            }"""
+        )
+        assert {"connect-src", "style-src-elem"} <= set(refused)
+        assert "text" in refused
+        assert page.locator("body").is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 1280])
+def test_the_file_can_be_read_and_used_by_all(browser, file, scheme, width):
+    options = {"viewport": {"width": width, "height": 800}, "color_scheme": scheme}
+    for page in watched(browser, file, **options, reduced_motion="reduce"):
+        go(page, file, question=ETHIOPIA, version="2026", word="1", without="et:head")
+        expect(page.locator("#without-body")).to_contain_text("Its posterior")
+        for view in ("ask", "compare"):
+            if view == "compare":
+                page.locator("#contents").get_by_role("link", name="compare").click()
+                expect(page.locator("#compare-result .sides")).to_be_visible()
+            assert overflow(page) == 0
+            assert broken_rules(page) == []
+            assert focus_without_mark(page) == []
+
+
+def test_the_data_in_the_file_are_the_answers(page, file):
+    page.goto(file)
+    data = json.loads(page.locator("script#recorded").text_content())
+    assert data["answers"] == json.loads(json.dumps([answer.to_dict() for answer in ANSWERS]))
