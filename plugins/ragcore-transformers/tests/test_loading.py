@@ -236,7 +236,7 @@ def test_bitsandbytes_is_refused_without_a_gpu(llama: Path) -> None:
         ({"device_map": "auto", "device": "cuda"}, "leave device out"),
         ({"device_map": "auto", "dtype": "auto"}, "for weights on one device"),
         ({"bitsandbytes": "int8", "dtype": "auto"}, "and bitsandbytes is set"),
-        ({"max_memory": {0: "1GiB"}}, "set device_map: auto"),
+        ({"max_memory": {"0": "1GiB"}}, "set device_map: auto"),
     ],
 )
 def test_settings_that_exclude_each_other_are_refused(settings: Any, message: str) -> None:

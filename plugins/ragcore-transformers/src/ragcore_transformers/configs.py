@@ -7,7 +7,7 @@ pipeline file is checked without them.
 from __future__ import annotations
 
 import string
-from typing import Any, Final, Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -52,7 +52,7 @@ class PlacementConfig(ComponentConfig):
     )
     max_memory: dict[str, str] = Field(
         default_factory=dict,
-        description="the most that device_map puts on each device, as {0: 20GiB, cpu: 60GiB}",
+        description="the most that device_map puts on each device, as {'0': 20GiB, cpu: 60GiB}",
     )
     offload_folder: ConfigPath | None = Field(
         None, description="where device_map writes layers that fit nowhere else"
@@ -60,16 +60,6 @@ class PlacementConfig(ComponentConfig):
     bitsandbytes: Literal["int8", "nf4"] | None = Field(
         None, description="quantises linear layers on a GPU with CUDA: 8 bits, or 4; null for not"
     )
-
-    @field_validator("max_memory", mode="before")
-    @classmethod
-    def _name_devices(cls, limits: Any) -> Any:
-        # YAML reads a GPU's number as one.
-        return (
-            {str(key): limit for key, limit in limits.items()}
-            if isinstance(limits, dict)
-            else limits
-        )
 
     @model_validator(mode="after")
     def _check_placement(self) -> Self:
