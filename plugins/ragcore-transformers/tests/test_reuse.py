@@ -247,7 +247,7 @@ def test_a_model_that_reads_on_wrongly_is_found(
 
     monkeypatch.setattr(model.model, "forward", shifted)
     monkeypatch.setattr(
-        "ragcore_transformers.causal._load", lambda config: (model, _tokenizer(llama))
+        "ragcore_transformers.causal.load_causal", lambda config: (model, _tokenizer(llama))
     )
     generator = made(llama)
     assert generator.shares_prompts
