@@ -157,7 +157,7 @@ def test_a_prior_is_at_least_float32(dtype):
     np.testing.assert_allclose(log_prior(scores), expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("k, length", [(20_000, 1), (5, 10_000)])
+@pytest.mark.parametrize(("k", "length"), [(20_000, 1), (5, 10_000)])
 def test_thousands_of_passages_or_tokens_do_not_add_up_rounding_of_float32(k, length):
     rng = np.random.default_rng(k)
     prior = log_prior(3 * rng.standard_normal(k))

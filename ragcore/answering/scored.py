@@ -2,9 +2,9 @@
 
 For generators of the tier `score`. Each passage proposes answers. Thorough decoding (paper, section
 2.5) scores each of them under every passage, so that log p(y|x) is exact and the best of the
-candidates is found; so does joint decoding, which has no prefixes to rank here. Fast decoding takes p(y|x,z) as 0 where z did not propose y, and scores only
-the winner under every passage. RAG-Token scores each candidate by its formula, which needs all
-passages at each token.
+candidates is found; so does joint decoding, which has no prefixes to rank here. Fast decoding takes
+p(y|x,z) as 0 where z did not propose y, and scores only the winner under every passage. RAG-Token
+scores each candidate by its formula, which needs all passages at each token.
 
 Knows prompts and log-probs as NumPy arrays; imports no torch. Shapes: k passages, T tokens.
 """

@@ -1,8 +1,9 @@
 """Answer by texts alone: each passage's answer is a vote, weighted by the passage's prior.
 
 For generators of the tier `text`. Answers are the same if they are once normalised, as by
-`answer_key` (questions/matching.py). A passage for which several texts are written shares its prior among them
-equally. The share of an answer is no probability of it, so that `log_prob` and posteriors are None.
+`answer_key` (questions/matching.py). A passage for which several texts are written shares its prior
+among them equally. The share of an answer is no probability of it, so that `log_prob` and
+posteriors are None.
 
 With `rag.abstain` an answer that matches the abstaining one is a vote for it. The question abstains
 where its share is above `rag.abstain.above`, or where there is no other answer; otherwise passages

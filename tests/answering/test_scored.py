@@ -270,7 +270,7 @@ def test_log_probs_that_were_rounded_up_make_no_answer_more_probable_than_1(stor
 
 
 def test_settings_that_change_nothing_are_not_refused(store):
-    """Greedy is what it is, and joint decoding finds the best of the candidates as thorough does."""
+    """It is greedy, and joint decoding finds the best of the candidates as thorough does."""
     (expected,) = pipeline(store, "score", **SEQUENCE).answer(QUESTION)
     (answer,) = pipeline(store, "score", **SEQUENCE, beams=1, decode="joint").answer(QUESTION)
     assert answer == expected

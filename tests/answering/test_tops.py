@@ -228,7 +228,9 @@ def test_log_probs_that_were_rounded_up_make_no_answer_more_probable_than_1(stor
 
 def test_what_changes_nothing_is_not_refused(store):
     (expected,) = pipeline(store, "top").answer(QUESTION)
-    (answer,) = pipeline(store, "top", write={"seed": 3}, sample={"temperature": 0}).answer(QUESTION)
+    (answer,) = pipeline(store, "top", write={"seed": 3}, sample={"temperature": 0}).answer(
+        QUESTION
+    )
     assert answer == expected
 
 
