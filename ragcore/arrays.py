@@ -77,7 +77,8 @@ def softmax(values: Array, axis: int) -> Array:
     if isinstance(values, np.ndarray):
         weights: FloatArray = np.exp(values - values.max(axis=axis, keepdims=True))
         total = weights.sum(axis=axis, keepdims=True, dtype=np.float64)
-        return weights / total.astype(weights.dtype)
+        shares: FloatArray = weights / total.astype(weights.dtype)
+        return shares
     return values.softmax(axis)
 
 
