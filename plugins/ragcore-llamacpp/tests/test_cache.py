@@ -196,7 +196,7 @@ def test_an_answer_longer_than_the_cache_is_an_error(plain: Path) -> None:
         made(plain, cache_tokens=64, max_input_tokens=64)
 
 
-@pytest.mark.parametrize("runs", [0, 1])
+@pytest.mark.parametrize("runs", [0, 1, 2])
 def test_an_interrupt_while_llama_cpp_computes_makes_no_later_number_wrong(
     plain: Path, monkeypatch: pytest.MonkeyPatch, runs: int
 ) -> None:
