@@ -84,9 +84,9 @@ class Chat:
                 dialogue = render([*messages, reply], today, False)
         except Exception as fault:
             advice = "set chat: false" if system is None else "leave out system, or set chat: false"
+            reason = str(fault) or type(fault).__name__
             raise GeneratorError(
-                f"the chat template of model {model!r} fails ({str(fault) or type(fault).__name__}): "
-                f"{advice}"
+                f"the chat template of model {model!r} fails ({reason}): {advice}"
             ) from fault
         if prompt.count(_MESSAGE) != 1 or dialogue.count(_REPLY) != 1:
             raise GeneratorError(
