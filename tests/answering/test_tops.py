@@ -198,6 +198,7 @@ def _first_step(continuations, step):
 
 LIES = {
     "sum to": lambda all_: _first_step(all_, (TopToken("a", -0.1, 1), TopToken("b", -0.1, 2))),
+    "token twice": lambda all_: _first_step(all_, (TopToken("a", -1.0, 1), TopToken("a", -2.0, 1))),
     "not above 0": lambda all_: _first_step(all_, (TopToken("a", 3.2, 1),)),
     "returned nan": lambda all_: _first_step(all_, (TopToken("a", math.nan, 1),)),
     "step without tokens": lambda all_: _first_step(all_, ()),
@@ -216,12 +217,29 @@ def test_tops_that_are_no_part_of_a_distribution_are_an_error(store, lie):
         rag.answer(QUESTION)
 
 
+def test_log_probs_that_were_rounded_up_make_no_answer_more_probable_than_1(store):
+    rag = pipeline(store, "top")
+    rag._generator = _Liar(rag.generator.config)
+    sure = (TopToken("", 0.004, 0, ends=True), TopToken("a", -9.0, 1))
+    rag._generator.lie = lambda all_: [Completion("", True, (sure,)) for _ in all_]
+    (answer,) = rag.answer(QUESTION)
+    assert (answer.log_prob, answer.dropped_mass) == (0.0, 0.0)
+
+
+def test_what_changes_nothing_is_not_refused(store):
+    (expected,) = pipeline(store, "top").answer(QUESTION)
+    (answer,) = pipeline(store, "top", write={"seed": 3}, sample={"temperature": 0}).answer(
+        QUESTION
+    )
+    assert answer == expected
+
+
 def test_what_the_tier_cannot_follow_is_refused(store):
     for setting, reason in [
         ({"grounded": True}, "rag.grounded"),
         ({"drop_below": 0.1}, "rag.drop_below"),
         ({"abstain": {}}, "rag.abstain"),
-        ({"write": {}}, "rag.write"),
+        ({"write": {"temperature": 0.5}}, "rag.write"),
         ({"marginalize": "sequence"}, "set rag.decode to joint"),
     ]:
         with pytest.raises(UnsupportedOperation, match=reason):
