@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ragcore.answering.request import Request
-    from ragcore.build import build_memory, open_memory, update_memory
+    from ragcore.build import (
+        build_memory,
+        build_shard,
+        merge_shards,
+        open_memory,
+        update_memory,
+    )
     from ragcore.config import load_config
     from ragcore.errors import RagcoreError
     from ragcore.evaluation.running import evaluate
@@ -76,6 +82,8 @@ _HOMES = {
     "TerminalConsole": "ragcore.views.console",
     "answer_view": "ragcore.views.answer",
     "build_memory": "ragcore.build",
+    "build_shard": "ragcore.build",
+    "merge_shards": "ragcore.build",
     "open_memory": "ragcore.build",
     "update_memory": "ragcore.build",
     "write_page": "ragcore.views.page",
@@ -115,6 +123,8 @@ __all__ = [
     "Token",
     "answer_view",
     "build_memory",
+    "build_shard",
+    "merge_shards",
     "open_memory",
     "update_memory",
     "write_page",

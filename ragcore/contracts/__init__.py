@@ -24,9 +24,11 @@ from ragcore.contracts.generator import (
 from ragcore.contracts.index import EmptySpawner, Index, VectorSource
 from ragcore.contracts.retriever import (
     CacheUser,
+    MergingRetriever,
     PassageReader,
     PassageSource,
     Retriever,
+    SavedRetriever,
     ScratchUser,
     VectorCache,
 )
@@ -80,12 +82,14 @@ __all__ = [
     "Generator",
     "Index",
     "KnownDocuments",
+    "MergingRetriever",
     "PassageReader",
     "PassageReuser",
     "PassageSource",
     "Prompted",
     "Read",
     "Retriever",
+    "SavedRetriever",
     "Scorer",
     "ScoringGenerator",
     "ScratchUser",

@@ -13,6 +13,7 @@ Capability = Literal[
     "documents",
     "exact",
     "filter",
+    "merge",
     "mmap",
     "passages",
     "remove",
@@ -41,6 +42,7 @@ class Component(Protocol):
     - `remove`: forgets rows;
     - `filter`: searches among `allowed` rows only;
     - `exact`: its search equals brute force;
+    - `merge`: a retriever that can write several saved ones as one (MergingRetriever);
     - `mmap`: reads its files memory-mapped;
     - `passages`: a retriever that reads the memory's passages (PassageReader);
     - `reuse`: a generator that keeps what it computed of passages (PassageReuser);

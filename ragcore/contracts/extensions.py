@@ -8,7 +8,7 @@ from ragcore.contracts.component import Capability
 from ragcore.contracts.corpus import DocumentCorpus
 from ragcore.contracts.generator import PassageReuser, WordGenerator
 from ragcore.contracts.index import EmptySpawner, VectorSource
-from ragcore.contracts.retriever import CacheUser, PassageReader, ScratchUser
+from ragcore.contracts.retriever import CacheUser, MergingRetriever, PassageReader, ScratchUser
 from ragcore.contracts.tokenizer import TokenizedEncoder, TokenizedRetriever, TokenizerUser
 from ragcore.contracts.training import TrainableEncoder, TrainableGenerator, TrainableRetriever
 
@@ -19,6 +19,7 @@ EXTENSIONS: Final[dict[type[Any], Capability]] = {
     CacheUser: "cache",
     DocumentCorpus: "documents",
     EmptySpawner: "spawn_empty",
+    MergingRetriever: "merge",
     PassageReader: "passages",
     PassageReuser: "reuse",
     ScratchUser: "scratch",

@@ -13,9 +13,11 @@ import numpy as np
 
 from ragcore.contracts import (
     CacheUser,
+    MergingRetriever,
     PassageReader,
     PassageSource,
     Retriever,
+    SavedRetriever,
     ScratchUser,
     TextTokenizer,
     TokenizedRetriever,
@@ -39,11 +41,12 @@ __all__ = [
     "give_passages",
     "give_scratch",
     "least_room",
+    "merge_member",
     "require",
     "search_member",
 ]
 
-PASSED_ON: Final = frozenset({"add", "mmap", "remove"})
+PASSED_ON: Final = frozenset({"add", "merge", "mmap", "remove"})
 """Capabilities that a retriever has if all its members have them.
 
 Not `exact`: it fuses or rescores only the hits that it requests of the members, not all passages.
@@ -154,6 +157,26 @@ def least_room(members: Sequence[Retriever], parent: str) -> TextTokenizer:
     if not tokenizers:
         raise UnsupportedOperation.of(f"retriever {parent!r}", "tokenizer") from missing
     return min(tokenizers, key=lambda tokenizer: tokenizer.room(""))
+
+
+def merge_member(
+    name: str, member: Retriever, parent: str, parts: Sequence[SavedRetriever], folder: Path
+) -> None:
+    """Write saved retrievers as one by a member; see `MergingRetriever`.
+
+    Args:
+        name: the member's registered name.
+        member: the member.
+        parent: registered name of the retriever that it is a member of.
+        parts: saved by members of the same config.
+        folder: an existing empty one.
+
+    Raises:
+        UnsupportedOperation: the member cannot merge.
+    """
+    if not supports(member, MergingRetriever):
+        raise UnsupportedOperation.of(f"retriever {name!r}, and so the {parent} of it,", "merge")
+    member.merge(parts, folder)
 
 
 def search_member(

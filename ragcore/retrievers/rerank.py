@@ -18,7 +18,13 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 
-from ragcore.contracts import PassageSource, Scorer, TextTokenizer, VectorCache
+from ragcore.contracts import (
+    PassageSource,
+    SavedRetriever,
+    Scorer,
+    TextTokenizer,
+    VectorCache,
+)
 from ragcore.disk.loading import reading
 from ragcore.errors import ComponentError
 from ragcore.retrievers.configs import RerankConfig
@@ -32,6 +38,7 @@ from ragcore.retrievers.members import (
     give_passages,
     give_scratch,
     least_room,
+    merge_member,
     require,
     search_member,
 )
@@ -165,6 +172,14 @@ class Rerank:
     def save(self, folder: Path) -> None:
         """Write the inner retriever's files: a memory may be opened with and without reranking."""
         self._inner.save(folder)
+
+    def merge(self, parts: Sequence[SavedRetriever], folder: Path) -> None:
+        """Write saved retrievers as one by the inner retriever; see `MergingRetriever`.
+
+        Raises:
+            UnsupportedOperation: the inner retriever has no capability `merge`.
+        """
+        merge_member(self._config.retriever.use, self._inner, "rerank", parts, folder)
 
     @classmethod
     def load(cls, folder: Path, config: RerankConfig, *, mmap: bool = True) -> Rerank:

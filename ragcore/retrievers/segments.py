@@ -7,101 +7,26 @@ knows nothing of passages or encoders.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ragcore.contracts import EmptySpawner, Index, ScratchUser, VectorSource, supports
-from ragcore.disk.arrays import load_rows, save_array
-from ragcore.disk.links import share, share_tree
-from ragcore.disk.loading import reading
-from ragcore.errors import ComponentError, StoreCorruptError, UnsupportedOperation
+from ragcore.contracts import EmptySpawner, Index, ScratchUser, supports
+from ragcore.errors import ComponentError
 from ragcore.process.fork import new_lock
 from ragcore.registry.components import ComponentSpec
-from ragcore.retrievers.hits import among, best_hits, search_deeper
-from ragcore.types import MISSING_ROW, Hits
+from ragcore.retrievers.hits import best_hits
+from ragcore.retrievers.segment import NO_ROWS, Segment
+from ragcore.types import Hits
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from ragcore.types import Rows, Vectors
 
 
 __all__ = ["Segments"]
-
-_NO_ROWS: Final = np.zeros(0, np.int64)
-
-
-@dataclass(frozen=True, slots=True)
-class _Segment:
-    """An index, and which of its rows are visible.
-
-    Attributes:
-        index: finds rows.
-        rows: int64 [n], all rows that the index has, ascending.
-        hidden: int64 [h], those of `rows` that were removed, ascending.
-        saved: folder of its index files; None if it was built since.
-    """
-
-    index: Index
-    rows: Rows
-    hidden: Rows = field(default_factory=lambda: _NO_ROWS)
-    saved: Path | None = None
-
-    def __len__(self) -> int:
-        return len(self.rows) - len(self.hidden)
-
-    @property
-    def grows(self) -> bool:
-        """Whether rows may still be added to its index: not once it is saved or has hidden rows."""
-        return self.saved is None and not len(self.hidden)
-
-    @property
-    def rebuildable(self) -> bool:
-        """Whether its index returns the vectors that another one can be built from."""
-        return supports(self.index, VectorSource)
-
-    @property
-    def visible(self) -> Rows:
-        """The rows that were not removed, ascending."""
-        return np.setdiff1d(self.rows, self.hidden, assume_unique=True)
-
-    def shows(self, rows: Rows) -> npt.NDArray[np.bool_]:
-        """Return which of `rows`, of any shape, are in the index and not removed."""
-        return among(rows, self.rows) & ~among(rows, self.hidden)
-
-    def vectors(self, rows: Rows) -> Vectors:
-        """Return the vectors of rows [n], float32 [n, d].
-
-        Raises:
-            UnsupportedOperation: the index has no capability `vectors`.
-        """
-        if not supports(self.index, VectorSource):
-            raise UnsupportedOperation.of(f"index {type(self.index).__name__!r}", "vectors")
-        return self.index.vectors(rows)
-
-    def search(self, queries: Vectors, k: int, allowed: Rows | None) -> Hits:
-        """Find the k best visible rows of queries [B, d], [B, k], as the index ranks them."""
-        if allowed is not None:
-            visible = allowed[self.shows(allowed)]
-            if not len(visible):
-                return Hits.empty(len(queries), k)
-            return self.index.search(queries, k, allowed=visible)
-        if not len(self.hidden):
-            return self.index.search(queries, k)
-        return search_deeper(
-            lambda remaining, depth: self.index.search(queries[remaining], depth),
-            lambda rows: (rows != MISSING_ROW) & ~among(rows, self.hidden),
-            len(queries),
-            k,
-            depth=k + min(k, len(self.hidden)),
-            size=len(self.rows),
-            available=len(self),
-            exact="exact" in self.index.capabilities,
-        )
 
 
 class Segments:
@@ -113,7 +38,7 @@ class Segments:
 
     def __init__(self, spec: ComponentSpec[Index]) -> None:
         self._spec = spec
-        self._segments: list[_Segment] = []
+        self._segments: list[Segment] = []
         self._scratch: Path | None = None
         self._lock = new_lock()
         # Rows that were added to the last segment's index but are not in its `rows` yet.
@@ -151,9 +76,7 @@ class Segments:
                     f"index {self._spec.use!r} has row {taken[0]} already: remove it first"
                 )
         last = (
-            self._segments[-1]
-            if growing
-            else _Segment(self._empty_index(vectors.shape[1]), _NO_ROWS)
+            self._segments[-1] if growing else Segment(self._empty_index(vectors.shape[1]), NO_ROWS)
         )
         last.index.add(new_rows, vectors)
         self._segments = [*older, last]
@@ -246,49 +169,34 @@ class Segments:
         """
         self._segments = _merged(self._settled(), self._empty_index)
         for number, segment in enumerate(self._segments):
-            index_folder = _index_folder(folder, number)
-            if segment.saved is None:
-                index_folder.mkdir()
-                segment.index.save(index_folder)
-                # A memory built in one go has the rows from 0 on, which need no list.
-                if not np.array_equal(segment.rows, np.arange(len(segment.rows))):
-                    save_array(_rows_file(index_folder), segment.rows)
-            else:
-                share_tree(segment.saved, index_folder)
-                if _rows_file(segment.saved).exists():
-                    share(_rows_file(segment.saved), _rows_file(index_folder))
-            if len(segment.hidden):
-                save_array(_hidden_file(index_folder), segment.hidden)
+            segment.save(folder, number)
         return len(self._segments)
 
+    @property
+    def shifts(self) -> list[int]:
+        """What is added to the rows in each segment's files, after `save`; see `Segment`."""
+        return [segment.shift for segment in self._segments]
+
     @classmethod
-    def load(cls, folder: Path, spec: ComponentSpec[Index], count: int, *, mmap: bool) -> Segments:
-        """Load the `count` segments that `save` wrote.
+    def load(
+        cls, folder: Path, spec: ComponentSpec[Index], shifts: Sequence[int], *, mmap: bool
+    ) -> Segments:
+        """Load the segments that `save` wrote.
+
+        Args:
+            folder: that they were written into.
+            spec: of the index.
+            shifts: one for each segment.
+            mmap: map files into memory, where the index can.
 
         Raises:
             StoreCorruptError: a list of rows cannot be read, or is not one of the index's rows.
         """
         loaded = cls(spec)
-        for number in range(count):
-            index_folder = _index_folder(folder, number)
-            index = spec.load(index_folder, mmap=mmap)
-            rows = _read_rows(_rows_file(index_folder), mmap)
-            if rows is None:
-                rows = np.arange(len(index), dtype=np.int64)
-            elif len(rows) != len(index):
-                raise StoreCorruptError(
-                    f"{_rows_file(index_folder)} lists {len(rows)} rows, but the index in "
-                    f"{index_folder} has {len(index)}: rebuild this version of the memory"
-                )
-            hidden = _read_rows(_hidden_file(index_folder), mmap)
-            if hidden is not None and not among(hidden, rows).all():
-                raise StoreCorruptError(
-                    f"{_hidden_file(index_folder)} hides a row that is not in the index: rebuild "
-                    "this version of the memory"
-                )
-            loaded._segments.append(
-                _Segment(index, rows, _NO_ROWS if hidden is None else hidden, index_folder)
-            )
+        loaded._segments = [
+            Segment.load(folder, number, spec, shift, mmap=mmap)
+            for number, shift in enumerate(shifts)
+        ]
         return loaded
 
     def _empty_index(self, dim: int) -> Index:
@@ -302,7 +210,7 @@ class Segments:
             index.use_scratch(self._scratch)
         return index
 
-    def _settled(self) -> list[_Segment]:
+    def _settled(self) -> list[Segment]:
         """Return the segments after adding new rows to the last one's list."""
         with self._lock:
             if self._new_rows:
@@ -312,7 +220,7 @@ class Segments:
             return self._segments
 
 
-def _merged(segments: list[_Segment], empty_index: Callable[[int], Index]) -> list[_Segment]:
+def _merged(segments: list[Segment], empty_index: Callable[[int], Index]) -> list[Segment]:
     """Join the last segments while they are of similar size, so that there are always few.
 
     A vector is copied at most as often as the number of rows can double. Segments whose index does
@@ -332,7 +240,7 @@ def _merged(segments: list[_Segment], empty_index: Callable[[int], Index]) -> li
     return merged
 
 
-def _joined(segments: list[_Segment], empty_index: Callable[[int], Index]) -> _Segment:
+def _joined(segments: list[Segment], empty_index: Callable[[int], Index]) -> Segment:
     """Build one segment of the visible rows of several."""
     visible = [segment.visible for segment in segments]
     vectors = np.concatenate(
@@ -342,28 +250,4 @@ def _joined(segments: list[_Segment], empty_index: Callable[[int], Index]) -> _S
     order = np.argsort(rows)
     index = empty_index(vectors.shape[1])
     index.add(rows[order], vectors[order])
-    return _Segment(index, rows[order])
-
-
-def _index_folder(folder: Path, number: int) -> Path:
-    """Return the folder of a segment's index; the segment's row lists lie next to it."""
-    return folder / (f"index-{number}" if number else "index")
-
-
-def _rows_file(index_folder: Path) -> Path:
-    return index_folder.with_name(f"{index_folder.name}.rows.npy")
-
-
-def _hidden_file(index_folder: Path) -> Path:
-    return index_folder.with_name(f"{index_folder.name}.hidden.npy")
-
-
-def _read_rows(path: Path, mmap: bool) -> Rows | None:
-    """Read a list of ascending rows; None if there is no such file."""
-    if not path.exists():
-        return None
-    rows = load_rows(path, mmap=mmap)
-    with reading(path):
-        if rows.min(initial=0) < 0 or not (rows[1:] > rows[:-1]).all():
-            raise ValueError("its rows do not ascend")
-    return np.asarray(rows)
+    return Segment(index, rows[order])

@@ -76,7 +76,7 @@ def assert_same(segments: Any, reference: Any, **options: Any) -> None:
 def saved(segments: Segments, folder: Path, index: type = Exact, **options: Any) -> Segments:
     folder.mkdir()
     count = segments.save(folder)
-    return Segments.load(folder, spec(index), count, **{"mmap": True, **options})
+    return Segments.load(folder, spec(index), (0,) * count, **{"mmap": True, **options})
 
 
 @pytest.mark.parametrize("index", [Exact, Plain])
