@@ -159,6 +159,8 @@ def _build_shard(
     was = " was built already" if built.was_there else ""
     passages, size = counted(built.passages, "passage"), byte_size(built.bytes)
     print_text(f"shard {number}/{of} in {out}{was}: {passages}, {size}")
+    if built.read_whole:
+        print_text("the corpus cannot be divided, so that all of it was read to find this part")
     _print_summary(built)
 
 

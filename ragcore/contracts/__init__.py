@@ -9,7 +9,7 @@ A plugin need not inherit from these classes: having the methods is enough.
 """
 
 from ragcore.contracts.component import Capabilities, Capability, Component
-from ragcore.contracts.corpus import Corpus, DocumentCorpus, KnownDocuments
+from ragcore.contracts.corpus import Corpus, DividedCorpus, DocumentCorpus, KnownDocuments
 from ragcore.contracts.encoder import Encoder
 from ragcore.contracts.extensions import supports
 from ragcore.contracts.generator import (
@@ -76,6 +76,7 @@ __all__ = [
     "Completion",
     "Component",
     "Corpus",
+    "DividedCorpus",
     "DocumentCorpus",
     "EmptySpawner",
     "Encoder",

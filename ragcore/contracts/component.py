@@ -15,6 +15,7 @@ Capability = Literal[
     "filter",
     "merge",
     "mmap",
+    "parts",
     "passages",
     "remove",
     "reuse",
@@ -44,6 +45,7 @@ class Component(Protocol):
     - `exact`: its search equals brute force;
     - `merge`: a retriever that can write several saved ones as one (MergingRetriever);
     - `mmap`: reads its files memory-mapped;
+    - `parts`: a corpus of which a part can be read alone (DividedCorpus);
     - `passages`: a retriever that reads the memory's passages (PassageReader);
     - `reuse`: a generator that keeps what it computed of passages (PassageReuser);
     - `scratch`: a retriever or index that can save its progress on disk while it is built

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, TypeGuard, TypeVar
 
 from ragcore.contracts.component import Capability
-from ragcore.contracts.corpus import DocumentCorpus
+from ragcore.contracts.corpus import DividedCorpus, DocumentCorpus
 from ragcore.contracts.generator import PassageReuser, WordGenerator
 from ragcore.contracts.index import EmptySpawner, VectorSource
 from ragcore.contracts.retriever import CacheUser, MergingRetriever, PassageReader, ScratchUser
@@ -17,6 +17,7 @@ __all__ = ["EXTENSIONS", "supports"]
 
 EXTENSIONS: Final[dict[type[Any], Capability]] = {
     CacheUser: "cache",
+    DividedCorpus: "parts",
     DocumentCorpus: "documents",
     EmptySpawner: "spawn_empty",
     MergingRetriever: "merge",

@@ -75,11 +75,14 @@ class ShardInfo(BuildInfo):
         number: of the shard, from 0.
         of: how many shards there are.
         was_there: whether it was built before, so that nothing was done.
+        read_whole: whether the whole corpus was read to find this part of it, as any is that has no
+            capability `parts`.
     """
 
     number: int
     of: int
     was_there: bool
+    read_whole: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +165,11 @@ def shard_info(shard: BuiltShard) -> ShardInfo:
     assert record is not None  # It was built as one.
     info = build_info(shard.built, None)
     return ShardInfo(
-        **_fields_of(info), number=record.number, of=record.of, was_there=shard.was_there
+        **_fields_of(info),
+        number=record.number,
+        of=record.of,
+        was_there=shard.was_there,
+        read_whole=shard.read_whole,
     )
 
 

@@ -1,7 +1,8 @@
 """Which part of a corpus a shard is built from.
 
-A corpus is read whole to count its passages and to make its fingerprint, then the shard's own range
-is read. Knows corpora; knows nothing of how a shard is stored.
+A corpus with the capability `parts` gives the part. Any other is read whole to count its passages
+and to make its fingerprint, then the shard's own range is read. Knows corpora; knows nothing of how
+a shard is stored.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from array import array
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
-from ragcore.contracts import Capabilities, DocumentCorpus, KnownDocuments
+from ragcore.contracts import Capabilities, DividedCorpus, DocumentCorpus, KnownDocuments
 from ragcore.errors import ConfigError
 from ragcore.memory.columns import metadata_to_json
 from ragcore.store.checking import (
@@ -34,11 +35,13 @@ class CorpusPart(NamedTuple):
         corpus: has the part's passages, and documents where the whole has them.
         fingerprint: of the whole.
         first: how many passages the parts before it have; None where that is not known.
+        expected: how many it has; None where that is not known.
     """
 
     corpus: Iterable[Passage]
     fingerprint: str
-    first: int | None
+    first: int | None = None
+    expected: int | None = None
 
 
 def check_shard(number: int, of: int) -> None:
@@ -66,6 +69,9 @@ def part_of(corpus: Iterable[Passage], number: int, of: int, name: str | None) -
     Raises:
         CorpusError: it cannot be read.
     """
+    if "parts" in getattr(corpus, "capabilities", ()):
+        divided = cast("DividedCorpus", corpus)
+        return CorpusPart(divided.part(number, of), divided.fingerprint)
     checks, digest = PassageChecks(label_of(name)), blake2b(digest_size=16)
 
     def note(passage: Passage) -> None:
@@ -85,7 +91,7 @@ def part_of(corpus: Iterable[Passage], number: int, of: int, name: str | None) -
             count += 1
         start, stop = count * number // of, count * (number + 1) // of
         part: Iterable[Passage] = _Passages(corpus, start, stop)
-        return CorpusPart(part, f"passages:{digest.hexdigest()}", start)
+        return CorpusPart(part, f"passages:{digest.hexdigest()}", start, stop - start)
     for document in checked_documents(documents, NoDocuments(), name):
         digest.update(repr((document.id, document.key)).encode("utf-8", "backslashreplace"))
         for passage in document.passages or ():
@@ -93,7 +99,10 @@ def part_of(corpus: Iterable[Passage], number: int, of: int, name: str | None) -
         sizes.append(len(document.passages or ()))
     start, stop = len(sizes) * number // of, len(sizes) * (number + 1) // of
     return CorpusPart(
-        _Documents(documents, start, stop), f"documents:{digest.hexdigest()}", sum(sizes[:start])
+        _Documents(documents, start, stop),
+        f"documents:{digest.hexdigest()}",
+        sum(sizes[:start]),
+        sum(sizes[start:stop]),
     )
 
 

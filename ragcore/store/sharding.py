@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ragcore.contracts import Corpus, MergingRetriever, Retriever, VectorCache, supports
 from ragcore.disk.atomic import writing
-from ragcore.errors import StoreError, UnsupportedOperation, VersionExistsError
+from ragcore.errors import CorpusError, StoreError, UnsupportedOperation, VersionExistsError
 from ragcore.registry.components import ComponentSpec
 from ragcore.retrievers.members import cut_of
 from ragcore.store.build import (
@@ -25,6 +25,7 @@ from ragcore.store.build import (
     write_retriever,
 )
 from ragcore.store.catalog import Catalog
+from ragcore.store.checking import label_of
 from ragcore.store.ids import IdDigests
 from ragcore.store.layout import file_records
 from ragcore.store.manifest import Manifest, ShardRecord, base_of, same_records, same_retrievers
@@ -43,10 +44,12 @@ class BuiltShard(NamedTuple):
     Attributes:
         built: the shard.
         was_there: whether it was built before, so that nothing was done.
+        read_whole: whether the whole corpus was read to find the part.
     """
 
     built: Built
     was_there: bool
+    read_whole: bool
 
 
 def shard_name(number: int, of: int) -> str:
@@ -104,7 +107,7 @@ def build_shard_version(
     if is_there and not fresh:
         manifest = catalog.manifest(name)
         _check_same(catalog, manifest, Manifest.of_now(name, passages=0, files={}, **fields))
-        return BuiltShard(Built(manifest, ()), was_there=True)
+        return BuiltShard(Built(manifest, ()), was_there=True, read_whole=part.first is not None)
     with (
         writing(catalog.folder),
         staging_folder(catalog, name, replaces=is_there) as (staging, _),
@@ -118,7 +121,9 @@ def build_shard_version(
             catalog.replace(staging, manifest)
         else:
             manifest = catalog.put_in_place(staging, manifest, activate=False)
-    return BuiltShard(Built(manifest, cut_of(retriever)), was_there=False)
+    return BuiltShard(
+        Built(manifest, cut_of(retriever)), was_there=False, read_whole=part.first is not None
+    )
 
 
 def _write(
@@ -138,6 +143,11 @@ def _write(
     total = length_hint(part.corpus) or None
     with stream.writing(staging) as passages:
         count = write_passages(staging, ids.noting(passages), total, retriever, batch, report)
+    if part.expected not in (None, count):
+        raise CorpusError(
+            f"{label_of(name)} had {part.expected} passages in this part when they were counted, "
+            f"and {count} when they were read: build again when it no longer changes"
+        )
     ids.save(staging)
     if count:
         write_retriever(staging, spec, retriever, count)
