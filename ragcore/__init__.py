@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         build_shard,
         merge_shards,
         open_memory,
+        train_index,
         update_memory,
     )
     from ragcore.config import load_config
@@ -94,6 +95,7 @@ _HOMES = {
     "load_config": "ragcore.config",
     "read_questions": "ragcore.questions",
     "train": "ragcore.training",
+    "train_index": "ragcore.build",
     "tune": "ragcore.experiments.tuning",
 }
 
@@ -135,6 +137,7 @@ __all__ = [
     "load_config",
     "read_questions",
     "train",
+    "train_index",
     "tune",
 ]
 

@@ -20,6 +20,7 @@ from ragcore.registry.components import ComponentSpec
 from ragcore.store.build import Built
 from ragcore.store.catalog import Catalog
 from ragcore.store.diff import read_changes
+from ragcore.store.index_training import Training, train_on_sample
 from ragcore.store.info import BuildInfo, ShardInfo, build_info, shard_info, summary_of
 from ragcore.store.merging import merge_version
 from ragcore.store.progress import silent
@@ -33,7 +34,14 @@ from ragcore.store.store import (
     Verify,
 )
 
-__all__ = ["build_memory", "build_shard", "merge_shards", "open_memory", "update_memory"]
+__all__ = [
+    "build_memory",
+    "build_shard",
+    "merge_shards",
+    "open_memory",
+    "train_index",
+    "update_memory",
+]
 
 _BATCH: Final = 512
 """Passages that are added to a retriever together."""
@@ -137,6 +145,7 @@ def build_shard(
     number: int,
     of: int,
     out: str | Path,
+    training: str | Path | None = None,
     fresh: bool = False,
     progress: Progress | None = None,
 ) -> ShardInfo:
@@ -151,6 +160,8 @@ def build_shard(
         number: of the shard, from 0.
         of: how many shards there are.
         out: the folder that the shard is put into, as a version `shard-NUMBER-of-OF`.
+        training: the folder that `train_index` made, the same for all shards; where None, an index
+            that is trained is trained on the first passages of each shard.
         fresh: build it again if it is there, and encode all passages; see `build_memory`.
         progress: as for `build_memory`.
 
@@ -172,12 +183,51 @@ def build_shard(
             corpus,
             section.retriever,
             corpus_config=spec,
+            training=None if training is None else Path(training),
             fresh=fresh,
             batch=_BATCH,
             cache=cache,
             report=progress or silent,
         )
     return replace(shard_info(shard), encodings=cache.encodings, summary=summary_of(corpus))
+
+
+def train_index(
+    pipeline: str | Path | PipelineConfig,
+    *overrides: str,
+    out: str | Path,
+    sample: int | None = None,
+    progress: Progress | None = None,
+) -> Training:
+    """Train the index of a pipeline's memory on a sample of its whole corpus, for all shards.
+
+    The whole corpus is read, and only the sample is encoded; the same corpus gives the same sample.
+
+    Args:
+        pipeline: path of a YAML file, or a loaded config.
+        overrides: changes to the file, as on the command line.
+        out: the folder that is made.
+        sample: how many passages are drawn; where None, as many as the index wants.
+        progress: called with how many passages were read ("passages").
+
+    Raises:
+        ConfigError: the file is faulty, or names no corpus, or `sample` is too small for the index.
+        UnsupportedOperation: the retriever has no index that can be trained before.
+        StoreError: there is such a folder, or it cannot be written.
+        CorpusError: the corpus cannot be read, or is empty.
+    """
+    section = _memory_section(pipeline, overrides)
+    spec = _corpus_to_build(pipeline, section)
+    with _cache(section.cache) as cache:
+        return train_on_sample(
+            Path(out),
+            spec.build(),
+            section.retriever,
+            corpus_config=spec,
+            size=sample,
+            cache=cache,
+            report=progress or silent,
+        )
 
 
 def merge_shards(

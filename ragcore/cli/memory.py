@@ -72,6 +72,9 @@ def build(
     out: Annotated[
         Path | None, typer.Option(help="The folder for shards, which may be one for all.")
     ] = None,
+    training: Annotated[
+        Path | None, typer.Option(help="For shards: the folder that `train-index` made.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Build a new version from the pipeline's corpus, and make it the current one.
@@ -80,9 +83,11 @@ def build(
     """
     from ragcore.build import build_memory
 
-    if shard is not None or out is not None:
+    if shard is not None or out is not None or training is not None:
         number, of, folder = _shard_options(shard, out, version, no_activate=no_activate)
-        _build_shard(pipeline, overrides, number, of, folder, fresh=fresh, as_json=as_json)
+        _build_shard(
+            pipeline, overrides, number, of, folder, training, fresh=fresh, as_json=as_json
+        )
         return
     with stage_bars() as progress:
         built = build_memory(
@@ -135,6 +140,7 @@ def _build_shard(
     number: int,
     of: int,
     out: Path,
+    training: Path | None,
     *,
     fresh: bool,
     as_json: bool,
@@ -150,6 +156,7 @@ def _build_shard(
             number=number,
             of=of,
             out=out,
+            training=training,
             fresh=fresh,
             progress=progress,
         )
@@ -162,6 +169,26 @@ def _build_shard(
     if built.read_whole:
         print_text("the corpus cannot be divided, so that all of it was read to find this part")
     _print_summary(built)
+
+
+@app.command()
+def train_index(
+    pipeline: PipelineArgument,
+    out: Annotated[Path, typer.Option(help="The folder to make.")],
+    overrides: _Overrides = None,
+    sample: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many passages to draw; else as many as the index wants."),
+    ] = None,
+) -> None:
+    """Train the index on a sample of the whole corpus, for `build --shard … --training`."""
+    from ragcore import build
+
+    with stage_bars() as progress:
+        trained = build.train_index(
+            pipeline, *(overrides or ()), out=out, sample=sample, progress=progress
+        )
+    print_text(f"trained on {trained.sample:,} of {trained.passages:,} passages: {trained.folder}")
 
 
 @app.command()

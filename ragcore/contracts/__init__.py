@@ -24,6 +24,7 @@ from ragcore.contracts.generator import (
 from ragcore.contracts.index import EmptySpawner, Index, VectorSource
 from ragcore.contracts.retriever import (
     CacheUser,
+    IndexTrainer,
     MergingRetriever,
     PassageReader,
     PassageSource,
@@ -82,6 +83,7 @@ __all__ = [
     "Encoder",
     "Generator",
     "Index",
+    "IndexTrainer",
     "KnownDocuments",
     "MergingRetriever",
     "PassageReader",

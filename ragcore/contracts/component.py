@@ -13,6 +13,7 @@ Capability = Literal[
     "documents",
     "exact",
     "filter",
+    "index_training",
     "merge",
     "mmap",
     "parts",
@@ -43,6 +44,8 @@ class Component(Protocol):
     - `remove`: forgets rows;
     - `filter`: searches among `allowed` rows only;
     - `exact`: its search equals brute force;
+    - `index_training`: a retriever whose index is trained, which can be done before it is built
+      (IndexTrainer);
     - `merge`: a retriever that can write several saved ones as one (MergingRetriever);
     - `mmap`: reads its files memory-mapped;
     - `parts`: a corpus of which a part can be read alone (DividedCorpus);

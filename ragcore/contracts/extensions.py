@@ -8,7 +8,13 @@ from ragcore.contracts.component import Capability
 from ragcore.contracts.corpus import DividedCorpus, DocumentCorpus
 from ragcore.contracts.generator import PassageReuser, WordGenerator
 from ragcore.contracts.index import EmptySpawner, VectorSource
-from ragcore.contracts.retriever import CacheUser, MergingRetriever, PassageReader, ScratchUser
+from ragcore.contracts.retriever import (
+    CacheUser,
+    IndexTrainer,
+    MergingRetriever,
+    PassageReader,
+    ScratchUser,
+)
 from ragcore.contracts.tokenizer import TokenizedEncoder, TokenizedRetriever, TokenizerUser
 from ragcore.contracts.training import TrainableEncoder, TrainableGenerator, TrainableRetriever
 
@@ -20,6 +26,7 @@ EXTENSIONS: Final[dict[type[Any], Capability]] = {
     DividedCorpus: "parts",
     DocumentCorpus: "documents",
     EmptySpawner: "spawn_empty",
+    IndexTrainer: "index_training",
     MergingRetriever: "merge",
     PassageReader: "passages",
     PassageReuser: "reuse",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CacheUser",
+    "IndexTrainer",
     "MergingRetriever",
     "PassageReader",
     "PassageSource",
@@ -174,5 +175,32 @@ class MergingRetriever(Retriever, Protocol):
 
         Raises:
             MemoryMismatchError: the parts do not belong together.
+        """
+        ...
+
+
+@runtime_checkable
+class IndexTrainer(Retriever, Protocol):
+    """A retriever with the capability `index_training`."""
+
+    @property
+    def training_size(self) -> int:
+        """How many passages its index is trained on; more are of little use."""
+        ...
+
+    def train_index(self, passages: Sequence[Passage], folder: Path) -> None:
+        """Train an index on a sample of a corpus, and write it without its vectors.
+
+        Args:
+            passages: of the sample; they do not become rows.
+            folder: an existing empty one.
+        """
+        ...
+
+    def use_training(self, folder: Path) -> None:
+        """Take the training that `train_index` wrote; called once, before the first `add`.
+
+        Raises:
+            MemoryMismatchError: another retriever wrote it.
         """
         ...

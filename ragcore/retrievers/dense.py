@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Dense"]
 
+_TRAINING_SIZE: Final = 100_000
+"""Passages that an index is trained on which has no setting for it."""
+
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -96,9 +99,12 @@ class Dense:
     def capabilities(self) -> frozenset[str]:
         """Those of its index, and `add`, `cache`, `merge`, `remove` and `scratch` in any case.
 
-        Also `tokenizer` and `trainable`, as far as its encoder allows.
+        Also `index_training`, if its index has `spawn_empty`; `tokenizer` and `trainable`, as far
+        as its encoder allows.
         """
         capabilities = self._index.capabilities | {"cache", "merge", "scratch"}
+        if "spawn_empty" in self._config.index.component.capabilities:
+            capabilities |= {"index_training"}
         of_encoder = self._encoder_capabilities()
         if "vectors" in capabilities and "trainable" in of_encoder:
             capabilities |= {"trainable"}
@@ -160,13 +166,7 @@ class Dense:
         Raises:
             ComponentError: the encoder returns vectors of another shape, or that are not finite.
         """
-        encoder = self._encoder
-        if self._cache is None:
-            vectors = self._encode_all(passages)
-        else:
-            vectors = self._cache.vectors(
-                encoder.fingerprint, encoder.dim, passages, self._encode_all
-            )
+        encoder, vectors = self._encoder, self._vectors(passages)
         # Of all, wherever their vectors come from: the warning is about the memory.
         if isinstance(encoder, _LimitedEncoder):
             self._cut += encoder.count_cut(passages)
@@ -254,10 +254,8 @@ class Dense:
         for cut in self.cut_passages:
             _LOG.warning("%s", cut)
         self._index.save(folder)
-        encoder = self.__dict__.get("_encoder")
-        chosen = encoder.chosen() if isinstance(encoder, _ChoosingEncoder) else self._chosen
-        record = DenseRecord(self._config.index.use, tuple(self._index.shifts), dict(chosen or {}))
-        record.write(folder)
+        shifts = tuple(self._index.shifts)
+        DenseRecord(self._config.index.use, shifts, self._chosen_now()).write(folder)
 
     @classmethod
     def load(cls, folder: Path, config: DenseConfig, *, mmap: bool = True) -> Dense:
@@ -286,6 +284,49 @@ class Dense:
             StoreCorruptError: the record or a list of rows of a part is missing or broken.
         """
         merge_saved(parts, folder, self._config.index.use)
+
+    @property
+    def training_size(self) -> int:
+        """The setting `train_size` of its index, if it has one; see `IndexTrainer`."""
+        size: int = getattr(self._config.index.config, "train_size", _TRAINING_SIZE)
+        return size
+
+    def train_index(self, passages: Sequence[Passage], folder: Path) -> None:
+        """Encode a sample, train an index on it, and write it; see `IndexTrainer`.
+
+        Raises:
+            UnsupportedOperation: the index has no capability `spawn_empty`.
+        """
+        self._require("index_training")
+        self._index.train(self._vectors(passages), folder)
+        DenseRecord(self._config.index.use, (0,), self._chosen_now()).write(folder)
+
+    def use_training(self, folder: Path) -> None:
+        """Take the training that `train_index` wrote; see `IndexTrainer`.
+
+        Raises:
+            MemoryMismatchError: another index wrote it.
+            StoreCorruptError: a file is missing or broken.
+        """
+        self._require("index_training")
+        DenseRecord.read(folder).check_index(folder, self._config.index.use)
+        self._index.use_training(folder)
+
+    def _vectors(self, passages: Sequence[Passage]) -> Vectors:
+        """Return the vectors of passages [n, d], through the embedding cache if there is one."""
+        if self._cache is None:
+            return self._encode_all(passages)
+        encoder = self._encoder
+        return self._cache.vectors(encoder.fingerprint, encoder.dim, passages, self._encode_all)
+
+    def _chosen_now(self) -> dict[str, str]:
+        """Return what the encoder chose, if it chooses; what the memory keeps if it is not loaded.
+
+        See `_ChoosingEncoder`.
+        """
+        encoder = self.__dict__.get("_encoder")
+        chosen = encoder.chosen() if isinstance(encoder, _ChoosingEncoder) else self._chosen
+        return dict(chosen or {})
 
     def _encode_all(self, passages: Sequence[Passage]) -> Vectors:
         """Return the vectors of passages [n, d], encoded in batches of similar length."""

@@ -33,6 +33,7 @@ from ragcore.retrievers.members import (
     merge_member,
     require,
     search_member,
+    trainers,
 )
 from ragcore.retrievers.rerank import files_below, reranked_by
 from ragcore.types import CutPassages, Hits, Passage
@@ -64,8 +65,8 @@ class Hybrid:
     def capabilities(self) -> frozenset[str]:
         """Capabilities of all members but `exact`, since a score depends on the other hits.
 
-        Also `cache`, `passages`, `scratch` and `tokenizer` if any member has them, and `filter` in
-        any case.
+        Also `cache`, `index_training`, `passages`, `scratch` and `tokenizer` if any member has
+        them, and `filter` in any case.
         """
         each = [member.capabilities for member in self._members]
         return PASSED_ON.intersection(*each) | (ANY_HAS & frozenset().union(*each)) | {"filter"}
@@ -188,6 +189,26 @@ class Hybrid:
         for i, member in enumerate(self._members):
             (folder / str(i)).mkdir()
             member.save(folder / str(i))
+
+    @property
+    def training_size(self) -> int:
+        """The largest of its members that train one; see `IndexTrainer`."""
+        return max(each.training_size for each in trainers(self._members).values())
+
+    def train_index(self, passages: Sequence[Passage], folder: Path) -> None:
+        """Let each member that trains an index do so, in its own folder; see `IndexTrainer`."""
+        for number, member in trainers(self._members).items():
+            (folder / str(number)).mkdir()
+            member.train_index(passages, folder / str(number))
+
+    def use_training(self, folder: Path) -> None:
+        """Give the training to its members that train one; see `IndexTrainer`.
+
+        Raises:
+            MemoryMismatchError: another retriever wrote it.
+        """
+        for number, member in trainers(self._members).items():
+            member.use_training(folder / str(number))
 
     def merge(self, parts: Sequence[SavedRetriever], folder: Path) -> None:
         """Write saved retrievers as one, member by member; see `MergingRetriever`.

@@ -13,6 +13,7 @@ import numpy as np
 
 from ragcore.contracts import (
     CacheUser,
+    IndexTrainer,
     MergingRetriever,
     PassageReader,
     PassageSource,
@@ -42,6 +43,7 @@ __all__ = [
     "give_scratch",
     "least_room",
     "merge_member",
+    "trainers",
     "require",
     "search_member",
 ]
@@ -52,7 +54,7 @@ PASSED_ON: Final = frozenset({"add", "merge", "mmap", "remove"})
 Not `exact`: it fuses or rescores only the hits that it requests of the members, not all passages.
 """
 
-ANY_HAS: Final = frozenset({"cache", "passages", "scratch", "tokenizer"})
+ANY_HAS: Final = frozenset({"cache", "index_training", "passages", "scratch", "tokenizer"})
 """Capabilities that a retriever has if any of its members has them."""
 
 
@@ -177,6 +179,13 @@ def merge_member(
     if not supports(member, MergingRetriever):
         raise UnsupportedOperation.of(f"retriever {name!r}, and so the {parent} of it,", "merge")
     member.merge(parts, folder)
+
+
+def trainers(members: Sequence[Retriever]) -> dict[int, IndexTrainer]:
+    """Return the members whose indexes are trained, by their numbers."""
+    return {
+        number: member for number, member in enumerate(members) if supports(member, IndexTrainer)
+    }
 
 
 def search_member(

@@ -41,6 +41,7 @@ from ragcore.retrievers.members import (
     merge_member,
     require,
     search_member,
+    trainers,
 )
 from ragcore.types import MISSING_ROW, CutPassages, Hits, Passage
 
@@ -172,6 +173,26 @@ class Rerank:
     def save(self, folder: Path) -> None:
         """Write the inner retriever's files: a memory may be opened with and without reranking."""
         self._inner.save(folder)
+
+    @property
+    def training_size(self) -> int:
+        """The largest of its inner retriever; see `IndexTrainer`."""
+        return max(each.training_size for each in trainers([self._inner]).values())
+
+    def train_index(self, passages: Sequence[Passage], folder: Path) -> None:
+        """Train the index of its inner retriever, in a folder of its own; see `IndexTrainer`."""
+        for number, member in trainers([self._inner]).items():
+            (folder / str(number)).mkdir()
+            member.train_index(passages, folder / str(number))
+
+    def use_training(self, folder: Path) -> None:
+        """Give the training to its inner retriever; see `IndexTrainer`.
+
+        Raises:
+            MemoryMismatchError: another retriever wrote it.
+        """
+        for number, member in trainers([self._inner]).items():
+            member.use_training(folder / str(number))
 
     def merge(self, parts: Sequence[SavedRetriever], folder: Path) -> None:
         """Write saved retrievers as one by the inner retriever; see `MergingRetriever`.

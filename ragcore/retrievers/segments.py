@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ragcore.contracts import EmptySpawner, Index, ScratchUser, supports
-from ragcore.errors import ComponentError
+from ragcore.errors import ComponentError, UnsupportedOperation
 from ragcore.process.fork import new_lock
 from ragcore.registry.components import ComponentSpec
 from ragcore.retrievers.hits import best_hits
-from ragcore.retrievers.segment import NO_ROWS, Segment
+from ragcore.retrievers.segment import NO_ROWS, Segment, folder_of
 from ragcore.types import Hits
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ class Segments:
         self._spec = spec
         self._segments: list[Segment] = []
         self._scratch: Path | None = None
+        # An empty index whose training new ones take.
+        self._trained: EmptySpawner | None = None
         self._lock = new_lock()
         # Rows that were added to the last segment's index but are not in its `rows` yet.
         self._new_rows: list[Rows] = []
@@ -57,6 +59,27 @@ class Segments:
     def use_scratch(self, folder: Path) -> None:
         """Let indexes built from now on keep in this folder what is too large for memory."""
         self._scratch = folder
+
+    def train(self, vectors: Vectors, folder: Path) -> None:
+        """Train an index on vectors [n, d], and write it without them into an existing folder.
+
+        Raises:
+            UnsupportedOperation: the index cannot make an empty one with the same training.
+        """
+        index = self._spec.build(dim=vectors.shape[1])
+        if not supports(index, EmptySpawner):
+            raise UnsupportedOperation.of(f"index {self._spec.use!r}", "spawn_empty")
+        index.add(np.arange(len(vectors), dtype=np.int64), vectors)
+        target = folder_of(folder, 0)
+        target.mkdir()
+        index.spawn_empty().save(target)
+
+    def use_training(self, folder: Path) -> None:
+        """Give new indexes the training that `train` wrote."""
+        index = self._spec.load(folder_of(folder, 0), mmap=False)
+        if not supports(index, EmptySpawner):
+            raise UnsupportedOperation.of(f"index {self._spec.use!r}", "spawn_empty")
+        self._trained = index
 
     def add(self, rows: Rows, vectors: Vectors) -> None:
         """Add vectors [n, d] under rows [n], to a new segment if the last one was loaded.
@@ -204,6 +227,8 @@ class Segments:
         for segment in self._segments:
             if supports(segment.index, EmptySpawner):
                 return segment.index.spawn_empty()
+        if self._trained is not None:
+            return self._trained.spawn_empty()
         index = self._spec.build(dim=dim)
         if self._scratch is not None and supports(index, ScratchUser):
             self._scratch.mkdir(exist_ok=True)

@@ -73,6 +73,8 @@ class ShardRecord(BaseModel):
         corpus: fingerprint of the whole corpus; the same for all shards of one.
         first: how many passages the shards before it have; None where it was built without
             reading the corpus from its beginning.
+        training: sha256 of the training that its index took; None where it was trained on what the
+            shard has itself, or not at all.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -81,6 +83,7 @@ class ShardRecord(BaseModel):
     of: int = Field(ge=1)
     corpus: str
     first: int | None = Field(default=None, ge=0)
+    training: str | None = None
 
 
 class Manifest(BaseModel):

@@ -216,6 +216,7 @@ def _check_alike(shards: Sequence[_Shard], corpus: ComponentSpec[Corpus] | None)
         differences: dict[str, tuple[Any, Any]] = {
             "release of ragcore": (manifest.ragcore, expected.ragcore),
             "format": (manifest.format, expected.format),
+            "training of the index": (shard.record.training, model.record.training),
             "state of the corpus": (shard.record.corpus, model.record.corpus),
             "corpus": (manifest.corpus_identity, expected.corpus_identity),
             "encoder or analyser": (manifest.fingerprint, expected.fingerprint),

@@ -27,6 +27,7 @@ from ragcore.store.build import (
 from ragcore.store.catalog import Catalog
 from ragcore.store.checking import label_of
 from ragcore.store.ids import IdDigests
+from ragcore.store.index_training import use_training
 from ragcore.store.layout import file_records
 from ragcore.store.manifest import Manifest, ShardRecord, base_of, same_records, same_retrievers
 from ragcore.store.parts import CorpusPart, check_shard, part_of
@@ -76,6 +77,7 @@ def build_shard_version(
     spec: ComponentSpec[Retriever],
     *,
     corpus_config: ComponentSpec[Corpus] | dict[str, Any] | None,
+    training: Path | None,
     fresh: bool,
     batch: int,
     cache: VectorCache | None,
@@ -92,6 +94,7 @@ def build_shard_version(
         )
     retriever = spec.build()
     require_merge(spec, retriever)
+    trained = None if training is None else use_training(training, spec, retriever)
     give_cache(retriever, cache)
     give_tokenizer(corpus, record.name, retriever, spec.use)
     part = part_of(corpus, number, of, record.name)
@@ -101,7 +104,9 @@ def build_shard_version(
         "corpus": record.config,
         "corpus_paths": record.paths,
         "base": base_of(record.base, catalog.folder),
-        "shard": ShardRecord(number=number, of=of, corpus=part.fingerprint, first=part.first),
+        "shard": ShardRecord(
+            number=number, of=of, corpus=part.fingerprint, first=part.first, training=trained
+        ),
     }
     is_there = name in catalog.names()
     if is_there and not fresh:
@@ -161,6 +166,7 @@ def _check_same(catalog: Catalog, there: Manifest, asked: Manifest) -> None:
         VersionExistsError: it was built from something else.
     """
     differences = {
+        "training of the index": _training(there) == _training(asked),
         "corpus": there.shard == asked.shard and same_records(there, asked),
         "retriever": there.fingerprint == asked.fingerprint and same_retrievers(there, asked),
         "release of ragcore": there.ragcore == asked.ragcore,
@@ -171,3 +177,7 @@ def _check_same(catalog: Catalog, there: Manifest, asked: Manifest) -> None:
             f"{catalog.folder} has {there.name!r} already, built from another {other[0]}: build "
             "it again with --fresh, or choose another folder (--out)"
         )
+
+
+def _training(manifest: Manifest) -> str | None:
+    return None if manifest.shard is None else manifest.shard.training

@@ -15,8 +15,8 @@ from ragcore.testing.storing import digests_of
 
 __all__ = ["MergeLaws"]
 
-_SHARES: Final = (0, 0.3, 0.35, 1)
-"""Where the parts begin and end: a large one, a small one, and the rest."""
+_SHARES: Final = (0, 0.5, 0.75, 1)
+"""Where the parts begin and end; each may have to train an index."""
 
 
 class MergeLaws(SearchSuite):
@@ -42,6 +42,28 @@ class MergeLaws(SearchSuite):
             self.same_as_built(
                 component, merged, world.take(slice(None, None, 2)), "half of it removed"
             )
+
+    def test_an_index_trained_before_answers_as_any(self, component: Any, tmp_path: Path) -> None:
+        """With a training that was made before, it finds as much as without (`index_training`).
+
+        Fix: write the index without vectors, and let new ones begin as copies of it.
+        """
+        world = self._numbered()
+        subject = self.empty(component)
+        self.needs(subject, "index_training")
+        assert subject.training_size > 0, f"its training_size is {subject.training_size}"
+        folder = tmp_path / "training"
+        folder.mkdir()
+        subject.train_index(world.items, folder)
+        assert not len(subject), f"the sample became {len(subject)} rows"
+        third = self.count // 3
+        for parts in ([slice(0, None)], [slice(0, third), slice(third, None)]):
+            trained = self.empty(component)
+            trained.use_training(folder)
+            for part in parts:
+                trained.add(*world.take(part).pair)
+            assert len(trained) == len(world), f"it has {len(trained)} rows of {len(world)}"
+            self.same_as_built(component, trained, world, "with a training made before")
 
     def test_merging_changes_no_part(self, component: Any, tmp_path: Path) -> None:
         """The files of the parts stay as they are, and they may be deleted later (`merge`).

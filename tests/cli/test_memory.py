@@ -446,11 +446,31 @@ def test_shards_are_built_and_merged(
     assert Store(tmp_path / "stores" / "s").current() == "merged"
 
 
+def test_an_index_is_trained_for_all_shards(
+    pipeline: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    pipeline.write_text(PIPELINE.replace("{use: exact}", "{use: faiss, factory: SQ8}"))
+    plugin = tmp_path / "site-packages" / "words_plugin.py"
+    plugin.write_text(
+        plugin.read_text()
+        + "from ragcore.hookspecs import hookimpl\n@hookimpl\ndef ragcore_indexes():\n"
+        '    return {"faiss": "ragcore_faiss.index:Faiss"}\n'
+    )
+    training = tmp_path / "training"
+    text = run(capsys, "train-index", pipeline, "--out", training, "--sample", 7)
+    assert text == f"trained on 7 of 9 passages: {training}"
+    for number in range(2):
+        shard = ["--shard", f"{number}/2", "--out", tmp_path / "shards"]
+        run(capsys, "build", pipeline, *shard, "--training", training)
+    assert "9 passages" in run(capsys, "merge", pipeline, tmp_path / "shards")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--shard", "0/2"], "--shard and --out belong together"),
         (["--out", "x"], "--shard and --out belong together"),
+        (["--training", "x"], "--shard and --out belong together"),
         (["--shard", "2", "--out", "x"], "counted from 0, such as 0/64 to 63/64"),
         (["--shard", "2/2", "--out", "x"], "shard 2/2: .*counted from 0: 0/2 to 1/2"),
         (["--shard", "0/2", "--out", "x", "--version", "v"], "options of `ragcore memory merge`"),

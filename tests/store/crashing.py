@@ -155,6 +155,7 @@ def prepared(folder: Path) -> Path:
             NEW,
             dense_part(),
             corpus_config=None,
+            training=None,
             fresh=False,
             batch=10,
             cache=None,
