@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from ragcore.types import Rows, Vectors
 
 
-__all__ = ["Segments"]
+__all__ = ["LARGEST", "Segments"]
+
+LARGEST: Final = 1 << 18
+"""Rows up to which segments are joined: with 768 dimensions, 0.8 GB of vectors."""
 
 
 class Segments:
@@ -248,8 +251,10 @@ class Segments:
 def _merged(segments: list[Segment], empty_index: Callable[[int], Index]) -> list[Segment]:
     """Join the last segments while they are of similar size, so that there are always few.
 
-    A vector is copied at most as often as the number of rows can double. Segments whose index does
-    not return its vectors stay as they are.
+    A vector is copied at most as often as the number of rows can double, up to `LARGEST`: a memory
+    of large shards is not rewritten for one removal. Of n rows there are at most
+    2 n / LARGEST + log2(LARGEST) segments, and in each at most as many removed rows as others.
+    Segments whose index does not return its vectors stay as they are.
     """
     merged = []
     for segment in segments:
@@ -259,6 +264,8 @@ def _merged(segments: list[Segment], empty_index: Callable[[int], Index]) -> lis
             merged.append(segment)
     merged = [segment for segment in merged if len(segment)]
     while len(merged) > 1 and 2 * len(merged[-1]) >= len(merged[-2]):
+        if len(merged[-1]) + len(merged[-2]) > LARGEST:
+            break
         if not (merged[-1].rebuildable and merged[-2].rebuildable):
             break
         merged[-2:] = [_joined(merged[-2:], empty_index)]
