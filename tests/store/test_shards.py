@@ -106,6 +106,30 @@ def test_an_update_of_merged_shards_answers_as_a_build(pipeline: Callable[..., P
             assert hits[0].rows.tolist() == hits[1].rows.tolist()
 
 
+@pytest.mark.parametrize(
+    "retriever", [*(FAISS.format(name) for name in ("HNSW8", '"IVF4,Flat"', "SQ8")), HNSWLIB]
+)
+def test_an_update_removes_and_adds_in_any_segment(
+    pipeline: Callable[..., Path], retriever: str
+) -> None:
+    path = pipeline(retriever)
+    ragcore.merge_shards(path, [build_shards(path, 3)], version="merged")
+    lines = (path.parent / "passages.jsonl").read_text().splitlines()
+    lines = [line for number, line in enumerate(lines) if number not in (2, 30, 31, 59)]
+    lines.append(json.dumps({"id": "new", "title": "w99", "text": "people", "n": 0}))
+    (path.parent / "passages.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    updated = ragcore.update_memory(path, version="updated")
+    assert (updated.added, updated.removed, updated.passages) == (1, 4, 57)
+    exact = ["memory.store=exact", "memory.retriever.index={use: exact}"]
+    ragcore.build_memory(path, *exact)
+    questions = ["w3", "w29", "w32", "w53", "w99"]
+    with ragcore.open_memory(path) as memory, ragcore.open_memory(path, *exact) as whole:
+        hits, expected = (each.hits(questions, 57) for each in (memory, whole))
+        assert np.sort(hits.rows, axis=1).tolist() == [list(range(57))] * 5
+        assert hits.rows[:, 0].tolist() == expected.rows[:, 0].tolist()
+        assert expected.rows[-1, 0] == 56
+
+
 def test_files_are_shared_by_hard_links(pipeline: Callable[..., Path]) -> None:
     path = pipeline()
     out = build_shards(path, 2)
