@@ -114,6 +114,24 @@ def test_an_answer_whose_end_is_in_no_top_has_an_upper_bound_alone(store):
     assert cut
 
 
+@EACH_MODE
+def test_an_answer_of_which_no_token_has_a_log_prob_is_empty(store, mode):
+    """Where one token may be written it is the end, which no passage's top needs to have."""
+    bounds = []
+    for seed in range(6):
+        rag = pipeline(store, "top", seed, top=1, max_new_tokens=1, **mode)
+        (answer,) = rag.answer(QUESTION)
+        assert list(rag.events(QUESTION))[-1] == answer
+        assert answer.text == ""
+        if answer.log_prob is None:
+            bounds.append(answer.dropped_mass)
+            assert (answer.tokens, answer.token_posteriors, answer.candidates) == ((), (), ())
+            assert all(hit.posterior is None for hit in answer.evidence)
+            (truth,) = pipeline(store, "steps", seed, **mode).log_prob([QUESTION], [""])
+            assert math.exp(truth) <= answer.dropped_mass + 1e-6
+    assert bounds
+
+
 def test_the_generator_is_asked_again_only_where_the_answer_leaves_a_passages_path(store):
     for seed in range(8):
         (alone,) = pipeline(store, "top", seed, passages=PASSAGES[:1], beams=1).answer(QUESTION)
