@@ -165,6 +165,21 @@ def test_a_refused_connection_is_tried_again_and_named():
         Client(config).post("/x", {})
 
 
+def test_waits_that_are_noticed_are_one_warning(monkeypatch, caplog):
+    monkeypatch.setattr(module, "_FIRST_WAIT", 0.01)
+    monkeypatch.setattr(module, "_NOTICED_WAIT", 0.02)
+    caplog.set_level("INFO", logger="ragcore.openai")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
+    # No time passes on this clock: the fourth wait begins before the third is over.
+    refused = Client(ServerConfig(base_url=url, retries=4), clock=lambda: 100.0)
+    with pytest.raises(ServerError):
+        refused.post("/x", {})
+    levels = [record.levelname for record in caplog.records if record.name == "ragcore.openai"]
+    assert levels == ["INFO", "INFO", "WARNING", "INFO"]
+    assert f"POST {url}/x: ConnectError" in caplog.text
+
+
 def test_it_waits_as_long_as_the_server_says(server):
     server.faults.append(status(429, **{"Retry-After": "0.3"}))
     began = time.monotonic()

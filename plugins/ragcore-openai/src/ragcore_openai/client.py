@@ -42,6 +42,9 @@ _SERVER_FAULT: Final = 500
 _ASKS_TO_WAIT: Final = _FOR_THE_MOMENT | {503}
 _FIRST_WAIT: Final = 0.5
 _LONGEST_WAIT: Final = 30.0
+_NOTICED_WAIT: Final = 2.0
+"""Seconds from which on a wait is a warning: otherwise the program seems to hang."""
+
 _MOST_BYTES: Final = 1 << 28
 """A reply that is longer is no reply to what was asked."""
 
@@ -126,6 +129,7 @@ class Client:
         self._http: httpx.Client | None = None
         self._finalizer: weakref.finalize[..., Client] | None = None
         self._not_before = -float("inf")
+        self._quiet_until = -float("inf")
         # Of this object alone: drawing from it changes no seed of the program.
         self._random = random.Random()
         call_in_child(self._forget_connections)
@@ -236,7 +240,9 @@ class Client:
                         passing.status,
                         passing.reply,
                     ) from None
-                _LOG.info("%s %s: %s: again in %.1f s", method, url, passing.reason, waiting)
+                level = logging.WARNING if self._is_worth_a_warning(waiting) else logging.INFO
+                text = "%s %s: %s: again in %.1f s"
+                _LOG.log(level, text, method, url, passing.reason, waiting)
                 if passing.after is None:
                     stop.wait(waiting)
                 else:
@@ -313,6 +319,16 @@ class Client:
         """Let no request of this client begin for so long."""
         with self._lock:
             self._not_before = max(self._not_before, self._clock() + seconds)
+
+    def _is_worth_a_warning(self, seconds: float) -> bool:
+        """Tell whether a wait is long enough to be noticed, and the last warning is over."""
+        with self._lock:
+            now = self._clock()
+            if seconds < _NOTICED_WAIT or now < self._quiet_until:
+                return False
+            # Requests that run at the same time wait for the same reason.
+            self._quiet_until = now + seconds
+            return True
 
     def _wait_until_allowed(self, stop: threading.Event) -> None:
         while not stop.is_set():
