@@ -165,6 +165,23 @@ def test_a_refused_connection_is_tried_again_and_named():
         Client(config).post("/x", {})
 
 
+@pytest.mark.parametrize(
+    ("fault", "summary"),
+    [
+        (status(400, {"error": {"message": "Who was here?"}}), "status 400 Bad Request"),
+        (status(503, {"error": {"message": "Who was here?"}}), "status 503 Service Unavailable"),
+        (lambda handler, _: handler.reply(200, b"Who was here?"), "its reply is no JSON"),
+    ],
+)
+def test_a_summary_has_no_words_of_the_reply(server, caplog, fault, summary):
+    caplog.set_level("INFO", logger="ragcore.openai")
+    server.always = fault
+    with pytest.raises(ServerError, match="Who was here") as raised:
+        client(server, retries=1).post("/embeddings", ASKED)
+    assert f"POST {server.url}/embeddings: {summary}" in raised.value.summary
+    assert "Who was here" not in raised.value.summary + caplog.text
+
+
 def test_waits_that_are_noticed_are_one_warning(monkeypatch, caplog):
     monkeypatch.setattr(module, "_FIRST_WAIT", 0.01)
     monkeypatch.setattr(module, "_NOTICED_WAIT", 0.02)

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from ragcore.errors import ComponentError, GeneratorError
+from ragcore.errors import GeneratorError, RemoteError
 from ragcore.process.fork import call_in_child, new_lock
 from ragcore_openai.configs import ServerConfig
 
@@ -59,7 +59,7 @@ _HINTS: Final[Mapping[int, str]] = {
 }
 
 
-class ServerError(ComponentError, GeneratorError):
+class ServerError(RemoteError, GeneratorError):
     """A server could not be reached, refused a request, or replied with something else.
 
     Attributes:
@@ -67,8 +67,10 @@ class ServerError(ComponentError, GeneratorError):
         reply: its text, which may hold anything; empty where there is none.
     """
 
-    def __init__(self, message: str, status: int | None = None, reply: str = "") -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str, status: int | None = None, reply: str = "", summary: str = ""
+    ) -> None:
+        super().__init__(message, summary)
         self.status = status
         self.reply = reply
 
@@ -89,6 +91,7 @@ class _Passing(Exception):  # noqa: N818 (not an error of the caller yet)
 
     Attributes:
         reason: what happened.
+        summary: the same without the words of the reply.
         after: seconds that the server asks to wait; None where it does not say.
         status: of the reply, if there is one.
         reply: its text.
@@ -100,9 +103,11 @@ class _Passing(Exception):  # noqa: N818 (not an error of the caller yet)
         after: float | None = None,
         status: int | None = None,
         reply: str = "",
+        summary: str | None = None,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.summary = reason if summary is None else summary
         self.after = after
         self.status = status
         self.reply = reply
@@ -235,14 +240,16 @@ class Client:
                 hopeless = not patient and passing.status not in _ASKS_TO_WAIT
                 if attempt > self.config.retries or over_time or hopeless or stop.is_set():
                     attempts = "1 attempt" if attempt == 1 else f"{attempt} attempts"
+                    tried = f"(after {attempts} in {elapsed:.0f} s)"
                     raise ServerError(
-                        f"{method} {url}: {passing.reason} (after {attempts} in {elapsed:.0f} s)",
+                        f"{method} {url}: {passing.reason} {tried}",
                         passing.status,
                         passing.reply,
+                        f"{method} {url}: {passing.summary} {tried}",
                     ) from None
                 level = logging.WARNING if self._is_worth_a_warning(waiting) else logging.INFO
                 text = "%s %s: %s: again in %.1f s"
-                _LOG.log(level, text, method, url, passing.reason, waiting)
+                _LOG.log(level, text, method, url, passing.summary, waiting)
                 if passing.after is None:
                     stop.wait(waiting)
                 else:
@@ -284,7 +291,8 @@ class Client:
             reply = json.loads(text)
         except (ValueError, RecursionError):
             # A proxy, or a reply that was cut where its length is unknown.
-            raise _Passing(f"its reply is no JSON: {self._shown(text)}") from None
+            fault = "its reply is no JSON"
+            raise _Passing(f"{fault}: {self._shown(text)}", summary=fault) from None
         if not isinstance(reply, dict):
             raise ServerError(f"{method} {url}: its reply is no JSON object: {self._shown(text)}")
         return reply
@@ -293,14 +301,15 @@ class Client:
         """Return the error of a reply that is no success."""
         status = response.status_code
         said = self._shown(_message(text))
-        reason = f"status {status} {response.reason_phrase}".rstrip() + f": {said}"
-        if status in _HINTS:
-            reason += f"; {_HINTS[status]}"
+        summary = f"status {status} {response.reason_phrase}".rstrip()
+        hint = f"; {_HINTS[status]}" if status in _HINTS else ""
+        reason = f"{summary}: {said}{hint}"
+        summary += hint
         if status in _FOR_THE_MOMENT or status >= _SERVER_FAULT:
             after = _retry_after(response.headers.get("retry-after"))
             reason += "" if not after else f"; asks to wait {after:g} s"
-            return _Passing(reason, after, status, text)
-        return ServerError(f"{method} {url}: {reason}", status, text)
+            return _Passing(reason, after, status, text, summary)
+        return ServerError(f"{method} {url}: {reason}", status, text, f"{method} {url}: {summary}")
 
     def _connected(self) -> httpx.Client:
         with self._lock:
