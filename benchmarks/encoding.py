@@ -47,8 +47,15 @@ SPECIAL: Final = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 Encode = Callable[[list[str]], np.ndarray]
 
 
-def save_model(folder: Path) -> Path:
-    """Save a model of all-MiniLM-L6-v2's shape, with random weights and invented words."""
+MINILM: Final[dict[str, Any]] = {
+    "hidden_size": 384,
+    "num_hidden_layers": 6,
+    "intermediate_size": 1536,
+}
+
+
+def save_model(folder: Path, shape: dict[str, Any] = MINILM) -> Path:
+    """Save a BERT of a shape, with random weights and invented words."""
     rng = np.random.default_rng(0)
     letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))
     words = {"".join(rng.choice(letters, rng.integers(3, 9))) for _ in range(30_000)}
@@ -69,9 +76,8 @@ def save_model(folder: Path) -> Path:
         **{f"{name}_token": token for name, token in zip(names, SPECIAL, strict=True)},
     ).save_pretrained(bare)
     torch.manual_seed(0)
-    shape = {"hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536}
     BertModel(BertConfig(vocab_size=len(vocabulary), **shape)).save_pretrained(bare)
-    parts = [Transformer(str(bare), max_seq_length=256), Pooling(384), Normalize()]
+    parts = [Transformer(str(bare), max_seq_length=256), Pooling(shape["hidden_size"]), Normalize()]
     SentenceTransformer(modules=parts, device="cpu").save_pretrained(str(folder / "model"))
     return folder / "model"
 

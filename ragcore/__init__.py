@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ragcore.answering.request import Request
-    from ragcore.build import build_memory, open_memory, update_memory
+    from ragcore.build import (
+        build_memory,
+        build_shard,
+        merge_shards,
+        open_memory,
+        train_index,
+        update_memory,
+    )
     from ragcore.config import load_config
     from ragcore.errors import RagcoreError
     from ragcore.evaluation.running import evaluate
@@ -80,6 +87,8 @@ _HOMES = {
     "TerminalConsole": "ragcore.views.console",
     "answer_view": "ragcore.views.answer",
     "build_memory": "ragcore.build",
+    "build_shard": "ragcore.build",
+    "merge_shards": "ragcore.build",
     "open_memory": "ragcore.build",
     "update_memory": "ragcore.build",
     "write_page": "ragcore.views.page",
@@ -90,6 +99,7 @@ _HOMES = {
     "load_config": "ragcore.config",
     "read_questions": "ragcore.questions",
     "train": "ragcore.training",
+    "train_index": "ragcore.build",
     "tune": "ragcore.experiments.tuning",
 }
 
@@ -121,6 +131,8 @@ __all__ = [
     "Vote",
     "answer_view",
     "build_memory",
+    "build_shard",
+    "merge_shards",
     "open_memory",
     "update_memory",
     "write_page",
@@ -131,6 +143,7 @@ __all__ = [
     "load_config",
     "read_questions",
     "train",
+    "train_index",
     "tune",
 ]
 

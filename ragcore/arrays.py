@@ -22,6 +22,7 @@ __all__ = [
     "Array",
     "FloatArray",
     "at_least_float32",
+    "cumsum",
     "log_not",
     "log_softmax",
     "logsumexp",
@@ -48,7 +49,7 @@ def at_least_float32(values: Array) -> Array:
 def logsumexp(values: Array, axis: int) -> Array:
     """Compute log Σ exp along an axis, which the result no longer has; -inf for terms of 0."""
     if isinstance(values, np.ndarray):
-        total: FloatArray = np.logaddexp.reduce(values, axis=axis)
+        total: FloatArray = _log_sum(values, axis).squeeze(axis)
         return total
     return values.logsumexp(axis)
 
@@ -58,16 +59,26 @@ def log_softmax(values: Array, axis: int) -> Array:
     if isinstance(values, np.ndarray):
         # The largest becomes 0, so that large values lose no digit in the sum.
         shifted: FloatArray = values - values.max(axis=axis, keepdims=True)
-        return shifted - np.logaddexp.reduce(shifted, axis=axis, keepdims=True)
+        return shifted - _log_sum(shifted, axis)
     return values.log_softmax(axis)
+
+
+def cumsum(values: Array, axis: int) -> Array:
+    """Compute running sums along an axis, added in float64 and rounded once."""
+    if isinstance(values, np.ndarray):
+        # NumPy adds in the type of the values, and thousands of float32 drift apart.
+        sums: FloatArray = values.cumsum(axis=axis, dtype=np.float64)
+        return sums.astype(values.dtype)
+    return values.cumsum(axis)
 
 
 def softmax(values: Array, axis: int) -> Array:
     """Compute exp(x) / Σ exp along an axis; at least one value there is finite."""
     if isinstance(values, np.ndarray):
         weights: FloatArray = np.exp(values - values.max(axis=axis, keepdims=True))
-        total: FloatArray = weights.sum(axis=axis, keepdims=True)
-        return weights / total
+        total = weights.sum(axis=axis, keepdims=True, dtype=np.float64)
+        shares: FloatArray = weights / total.astype(weights.dtype)
+        return shares
     return values.softmax(axis)
 
 
@@ -91,3 +102,16 @@ def without_gradient() -> AbstractContextManager[Any]:
     # Without the module nobody has a tensor.
     torch = sys.modules.get("torch")
     return nullcontext() if torch is None else torch.no_grad()
+
+
+def _log_sum(values: FloatArray, axis: int) -> FloatArray:
+    """Compute log Σ exp along an axis, which stays with the length 1."""
+    largest = values.max(axis=axis, keepdims=True)
+    # Where every term is 0 there is nothing to factor out.
+    finite = np.where(np.isneginf(largest), values.dtype.type(0), largest)
+    # Thousands of float32 would drift apart.
+    terms = np.exp(values - finite)
+    with np.errstate(divide="ignore"):
+        log_total = np.log(terms.sum(axis=axis, keepdims=True, dtype=np.float64))
+    total: FloatArray = (finite + log_total).astype(values.dtype)
+    return total

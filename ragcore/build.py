@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from ragcore.config import CacheConfig, MemoryConfig, PipelineConfig, load_config
 from ragcore.contracts import Corpus
@@ -16,8 +17,14 @@ from ragcore.embeddings.location import cache_folder
 from ragcore.errors import ConfigError, StoreError
 from ragcore.memory.memory import Memory
 from ragcore.registry.components import ComponentSpec
+from ragcore.store.build import Built
+from ragcore.store.catalog import Catalog
 from ragcore.store.diff import read_changes
-from ragcore.store.info import BuildInfo, summary_of
+from ragcore.store.index_training import Training, train_on_sample
+from ragcore.store.info import BuildInfo, ShardInfo, build_info, shard_info, summary_of
+from ragcore.store.merging import merge_version
+from ragcore.store.progress import silent
+from ragcore.store.sharding import build_shard_version
 from ragcore.store.store import (
     Allowed,
     ChangeSource,
@@ -27,7 +34,17 @@ from ragcore.store.store import (
     Verify,
 )
 
-__all__ = ["build_memory", "open_memory", "update_memory"]
+__all__ = [
+    "build_memory",
+    "build_shard",
+    "merge_shards",
+    "open_memory",
+    "train_index",
+    "update_memory",
+]
+
+_BATCH: Final = 512
+"""Passages that are added to a retriever together."""
 
 
 def open_memory(
@@ -105,19 +122,14 @@ def build_memory(
         CorpusError: the corpus cannot be read, or is empty.
     """
     section = _memory_section(pipeline, overrides)
-    if section.corpus is None:
-        name = "the pipeline" if isinstance(pipeline, PipelineConfig) else str(pipeline)
-        raise ConfigError(
-            f"{name}: no corpus to build a memory from: add a key 'corpus' to the section "
-            "'memory', such as corpus: {use: jsonl, path: passages.jsonl}"
-        )
-    corpus = section.corpus.build()
+    spec = _corpus_to_build(pipeline, section)
+    corpus = spec.build()
     with _cache(section.cache, read=not fresh) as cache:
         built = Store(section.store).build(
             version or section.version,
             corpus,
             section.retriever,
-            corpus_config=section.corpus,
+            corpus_config=spec,
             activate=activate,
             check=True,
             fresh=fresh,
@@ -125,6 +137,143 @@ def build_memory(
             progress=progress,
         )
     return replace(built, encodings=cache.encodings, summary=summary_of(corpus))
+
+
+def build_shard(
+    pipeline: str | Path | PipelineConfig,
+    *overrides: str,
+    number: int,
+    of: int,
+    out: str | Path,
+    training: str | Path | None = None,
+    fresh: bool = False,
+    progress: Progress | None = None,
+) -> ShardInfo:
+    """Build one of several shards of a pipeline's memory, for `merge_shards`.
+
+    Each can be built on another machine, in a folder of its own or in one for all. A build that was
+    interrupted goes on where it stopped, and one of a shard that is there does nothing.
+
+    Args:
+        pipeline: path of a YAML file, or a loaded config.
+        overrides: changes to the file, as on the command line.
+        number: of the shard, from 0.
+        of: how many shards there are.
+        out: the folder that the shard is put into, as a version `shard-NUMBER-of-OF`.
+        training: the folder that `train_index` made, the same for all shards; where None, an index
+            that is trained is trained on the first passages of each shard.
+        fresh: build it again if it is there, and encode all passages; see `build_memory`.
+        progress: as for `build_memory`.
+
+    Raises:
+        ConfigError: the file is faulty, or names no corpus, or there is no such shard.
+        UnsupportedOperation: the retriever cannot be merged.
+        VersionExistsError: the shard is there, built from something else.
+        StoreError: the folder is the store of a memory, or cannot be written.
+        CorpusError: the corpus cannot be read.
+    """
+    section = _memory_section(pipeline, overrides)
+    spec = _corpus_to_build(pipeline, section)
+    corpus = spec.build()
+    with _cache(section.cache, read=not fresh) as cache:
+        shard = build_shard_version(
+            Catalog(out),
+            number,
+            of,
+            corpus,
+            section.retriever,
+            corpus_config=spec,
+            training=None if training is None else Path(training),
+            fresh=fresh,
+            batch=_BATCH,
+            cache=cache,
+            report=progress or silent,
+        )
+    return replace(shard_info(shard), encodings=cache.encodings, summary=summary_of(corpus))
+
+
+def train_index(
+    pipeline: str | Path | PipelineConfig,
+    *overrides: str,
+    out: str | Path,
+    sample: int | None = None,
+    progress: Progress | None = None,
+) -> Training:
+    """Train the index of a pipeline's memory on a sample of its whole corpus, for all shards.
+
+    The whole corpus is read, and only the sample is encoded; the same corpus gives the same sample.
+
+    Args:
+        pipeline: path of a YAML file, or a loaded config.
+        overrides: changes to the file, as on the command line.
+        out: the folder that is made.
+        sample: how many passages are drawn; where None, as many as the index wants.
+        progress: called with how many passages were read ("passages").
+
+    Raises:
+        ConfigError: the file is faulty, or names no corpus, or `sample` is too small for the index.
+        UnsupportedOperation: the retriever has no index that can be trained before.
+        StoreError: there is such a folder, or it cannot be written.
+        CorpusError: the corpus cannot be read, or is empty.
+    """
+    section = _memory_section(pipeline, overrides)
+    spec = _corpus_to_build(pipeline, section)
+    with _cache(section.cache) as cache:
+        return train_on_sample(
+            Path(out),
+            spec.build(),
+            section.retriever,
+            corpus_config=spec,
+            size=sample,
+            cache=cache,
+            report=progress or silent,
+        )
+
+
+def merge_shards(
+    pipeline: str | Path | PipelineConfig,
+    folders: Sequence[str | Path],
+    *overrides: str,
+    version: str | None = None,
+    activate: bool = True,
+    verify: Verify = True,
+    progress: Progress | None = None,
+) -> BuildInfo:
+    """Make a version of a pipeline's memory of its shards, and make it the current one.
+
+    It answers as one that was built from the whole corpus. Files are shared by hard links where
+    shards and store are on one file system, and copied elsewhere.
+
+    Args:
+        pipeline: that the shards were built from.
+        folders: with the shards, in any order; together they have each shard once.
+        overrides: changes to the file, as on the command line.
+        version: the new version's name, as for `build_memory`.
+        activate: as for `build_memory`.
+        verify: what of the shards' files is compared with its sha256, as for `Store.open`.
+        progress: as for `build_memory`, and with the number of verified shards ("shards").
+
+    Raises:
+        ConfigError: the file is faulty.
+        StoreError: a shard is missing, there twice, or was built from another corpus, with another
+            retriever or by another release.
+        StoreCorruptError: a file of a shard is missing or was changed.
+        CorpusError: two shards have a passage or a document of the same id.
+        EmptyCorpusError: no shard has a passage.
+    """
+    section = _memory_section(pipeline, overrides)
+    store = Store(section.store)
+    manifest = merge_version(
+        Catalog(section.store),
+        version or section.version,
+        [Path(folder) for folder in folders],
+        section.retriever,
+        corpus_config=section.corpus,
+        activate=activate,
+        verify=verify,
+        report=progress or silent,
+    )
+    return build_info(Built(manifest, ()), store.current())
 
 
 def update_memory(
@@ -194,6 +343,19 @@ def update_memory(
             progress=progress,
         )
     return replace(updated, encodings=cache.encodings, summary=summary_of(source))
+
+
+def _corpus_to_build(
+    pipeline: str | Path | PipelineConfig, section: MemoryConfig
+) -> ComponentSpec[Corpus]:
+    """Return the corpus that a pipeline's memory is built from."""
+    if section.corpus is None:
+        name = "the pipeline" if isinstance(pipeline, PipelineConfig) else str(pipeline)
+        raise ConfigError(
+            f"{name}: no corpus to build a memory from: add a key 'corpus' to the section "
+            "'memory', such as corpus: {use: jsonl, path: passages.jsonl}"
+        )
+    return section.corpus
 
 
 def _cache(config: CacheConfig | None, *, read: bool = True) -> EmbeddingCache:

@@ -20,6 +20,7 @@ __all__ = [
     "PluginError",
     "QuestionError",
     "RagcoreError",
+    "RemoteError",
     "RequestCancelledError",
     "RequestStoppedError",
     "StoreCorruptError",
@@ -54,6 +55,19 @@ class UnknownComponentError(PluginError):
 
 class ComponentError(RagcoreError):
     """A component broke its contract: wrong shapes, NaN scores, rows out of order."""
+
+
+class RemoteError(ComponentError):
+    """A server that a component asks cannot be reached, refuses, or replies with something else.
+
+    Attributes:
+        summary: what happened, for a log: the server's address and how it failed, without the
+            words of its reply, which may quote a question or a passage; empty where not known.
+    """
+
+    def __init__(self, message: str, summary: str = "") -> None:
+        super().__init__(message)
+        self.summary = summary
 
 
 class UnsupportedOperation(RagcoreError):  # noqa: N818 (the word is the contract's)

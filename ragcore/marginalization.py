@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Literal
 
-from ragcore.arrays import Array, at_least_float32, log_not, log_softmax, logsumexp, softmax
+from ragcore.arrays import Array, at_least_float32, cumsum, log_not, log_softmax, logsumexp, softmax
 
 if TYPE_CHECKING:
     import torch
@@ -139,7 +139,7 @@ def prefix_posterior(log_prior: Array, log_p: Array) -> Array:
         [..., T, k], p(z|x,y_<=i); rows sum to 1, the last row is p(z|x,y).
     """
     # p(z|x,y_<=i) ∝ p(z|x) Π_{j<=i} p(y_j|x,z,y_<j)
-    return token_posterior(log_prior, log_p.cumsum(-1))  # [..., T, k]
+    return token_posterior(log_prior, cumsum(log_p, -1))  # [..., T, k]
 
 
 def pad_targets(targets: Sequence[Sequence[int]]) -> torch.Tensor:

@@ -58,6 +58,16 @@ class Usage:
     fingerprints: tuple[str, ...] = ()
     seed: int | None = None
 
+    def __add__(self, other: Usage) -> Usage:
+        """Return what both cost together, with the seed of this one."""
+        return Usage(
+            self.requests + other.requests,
+            _sum(self.prompt_tokens, other.prompt_tokens),
+            _sum(self.completion_tokens, other.completion_tokens),
+            tuple(sorted({*self.fingerprints, *other.fingerprints})),
+            self.seed,
+        )
+
 
 class Meter:
     """Counts what one question costs; safe to add to from several threads."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import string
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -14,11 +15,13 @@ from ragcore.answering.request import Request
 from ragcore.answering.rewriting import rewritten
 from ragcore.config import RagConfig, RewriteConfig
 from ragcore.contracts import Completion
-from ragcore.errors import QuestionError
+from ragcore.errors import QuestionError, RequestCancelledError
 from ragcore.rag import Rag
 from ragcore.store.store import Store
+from ragcore.testing.as_tier import AsTexts
 from ragcore.types import Passage, SearchResult
 from tests.helpers.table_generator import EOS, TableGenerator
+from tests.helpers.tiers import tables
 from tests.helpers.word_encoder import dense_part
 
 HISTORY = [Turn("who rules chad", "idriss"), Turn("since when", "1990")]
@@ -153,6 +156,65 @@ def test_turns_that_do_not_fit_are_left_out_oldest_first(store):
     rag.generator.longest = 10
     (answer,) = rag.answer(LATER, history=HISTORY)
     assert answer.rewritten_question is None
+
+
+def test_a_question_of_a_batch_is_rewritten_as_it_is_alone(store):
+    """A long question leaves no room for the turns; that takes none from the others."""
+    rag = make(store, rewrite={})
+    long = f"{'x' * 400} question: {LATER}"
+    rag.answer(LATER, history=HISTORY)
+    rag.generator.longest = len(rag.generator.prompts[0])
+    answers = rag.answer([LATER, long], history=HISTORY)
+    assert [answer.rewritten_question for answer in answers] == ["who rules mali", None]
+
+
+def test_of_a_thousand_turns_those_that_fit_are_tried_in_few_attempts():
+    class Short:
+        """Reads prompts of 3,000 characters."""
+
+        tier = "text"
+        capabilities: frozenset[str] = frozenset()
+        lengths: ClassVar[list[int]] = []
+
+        def write(self, prompts, writing, meters):
+            (prompt,) = prompts
+            self.lengths.append(len(prompt.question))
+            if self.lengths[-1] > 3000:
+                raise QuestionError("the question is longer than the input")
+            assert "Question: turn 999\n" in prompt.question
+            return [[Completion("what?")]]
+
+    turns = [Turn(f"turn {number}", "{question} " * 5) for number in range(1000)]
+    assert rewritten(Short(), RewriteConfig(turns=1000), ["and now"], turns) == ["what?"]
+    assert 2000 < Short.lengths[-1] <= 3000
+    assert sum(Short.lengths) < 9 * Short.lengths[0]
+
+
+def test_what_rewriting_costs_is_part_of_the_answers_usage(store):
+    rag = make(store, rewrite={})
+    rag._generator = AsTexts(AsTexts.Config(generator=tables()))
+    (alone,) = rag.answer(LATER)
+    (answer,) = rag.answer(LATER, history=HISTORY)
+    (*_, streamed) = rag.events(LATER, history=HISTORY)
+    assert streamed == answer
+    assert answer.usage.requests == alone.usage.requests + 1
+    assert answer.usage.prompt_tokens > alone.usage.prompt_tokens
+    assert answer.usage.seed == alone.usage.seed
+
+
+def test_a_request_that_is_cancelled_before_it_is_rewritten_asks_no_generator(store):
+    class Never:
+        tier = "text"
+        capabilities: frozenset[str] = frozenset()
+
+        def write(self, prompts, writing, meters):
+            raise AssertionError("asked after it was cancelled")
+
+    def check():
+        raise RequestCancelledError("the request was cancelled")
+
+    with pytest.raises(RequestCancelledError):
+        rewritten(Never(), RewriteConfig(), [LATER], HISTORY, check)
 
 
 def test_a_question_that_is_no_text_is_an_error_before_it_is_rewritten(store):

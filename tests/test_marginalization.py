@@ -155,3 +155,17 @@ def test_a_prior_is_at_least_float32(dtype):
     assert log_prior(torch.from_numpy(scores)).dtype == torch.float32
     expected = log_prior(torch.from_numpy(scores)).numpy()
     np.testing.assert_allclose(log_prior(scores), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("k", "length"), [(20_000, 1), (5, 10_000)])
+def test_thousands_of_passages_or_tokens_do_not_add_up_rounding_of_float32(k, length):
+    rng = np.random.default_rng(k)
+    prior = log_prior(3 * rng.standard_normal(k))
+    log_p = -rng.exponential(size=(k, length))
+    single = prior.astype(np.float32), log_p.astype(np.float32)
+    np.testing.assert_allclose(log_prior(single[0]), prior, atol=1e-5)
+    expected = next_token_log_prob(single[0].astype(np.float64), single[1].astype(np.float64))
+    np.testing.assert_allclose(next_token_log_prob(*single), expected, atol=1e-6)
+    # A log p of -10,000 has a precision of 1e-3 in float32, a difference of two a share of it.
+    expected = prefix_posterior(single[0].astype(np.float64), single[1].astype(np.float64))
+    np.testing.assert_allclose(prefix_posterior(*single), expected, atol=5e-4)

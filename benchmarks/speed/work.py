@@ -22,7 +22,7 @@ from ragcore.decoding.question_prior import QuestionPrior
 from ragcore.marginalization import log_prior
 from ragcore.types import Passage
 
-__all__ = ["BASE", "SMALL", "Shape", "Work", "draw_work", "save_model"]
+__all__ = ["BASE", "SMALL", "Shape", "Work", "draw_work", "save_model", "save_tokenizer"]
 
 _SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "/", "//", "?"]
 _SYLLABLES = ["".join(pair) for pair in itertools.product("bcdfghjklmnprstvwxyz", "aeiou")]
@@ -126,8 +126,13 @@ def save_model(shape: Shape, folder: Path, *, seed: int = 0) -> Path:
         last = model.model.decoder.layers[-1].final_layer_norm.weight
         last.copy_(signs * _LOGITS / (config.init_std * shape.width**0.5))
     model.save_pretrained(folder)
-    _tokenizer(shape).save_pretrained(folder)
+    save_tokenizer(shape, folder)
     return folder
+
+
+def save_tokenizer(shape: Shape, folder: Path) -> None:
+    """Save a tokenizer of words, by which `draw_work` writes, in `folder`."""
+    _tokenizer(shape).save_pretrained(folder)
 
 
 _STD = 0.02

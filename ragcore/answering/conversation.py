@@ -5,14 +5,16 @@ Knows texts; knows nothing of generators or memories.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from reprlib import repr as clipped
 from typing import Any, Final
 
+from ragcore.errors import QuestionError
 from ragcore.questions.texts import fault_of
 
-__all__ = ["Turn", "read_history", "written"]
+__all__ = ["Turn", "history_from_json", "read_history", "written"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,25 @@ def read_history(turns: Any) -> tuple[tuple[Turn, ...], list[str]]:
         if not of_turn:
             history.append(Turn(turn["question"], turn["answer"]))
     return ((), faults) if faults else (tuple(history), [])
+
+
+def history_from_json(text: str) -> tuple[Turn, ...]:
+    """Read turns from JSON text, a list of mappings with `question` and `answer`.
+
+    Raises:
+        QuestionError: it is not JSON, or has no turns.
+    """
+    try:
+        turns = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise QuestionError(
+            f"history: {text[:200]!r} cannot be read as JSON ({error}): expected a list such as "
+            '[{"question": "Who rules Chad?", "answer": "Idriss Deby"}]'
+        ) from None
+    history, faults = read_history(turns)
+    if faults:
+        raise QuestionError("; ".join(faults))
+    return history
 
 
 def written(history: Sequence[Turn]) -> str:

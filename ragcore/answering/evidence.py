@@ -238,6 +238,9 @@ def _token_texts(generator: Generator, token_ids: Sequence[int]) -> tuple[str, .
 def _posterior(candidate: Candidate, marginalize: Marginal) -> list[float]:
     """Compute what `Evidence.posterior` is by a candidate."""
     posteriors = candidate.posteriors
+    if not posteriors:
+        # No token has a log p, so that none tells which passage it comes from.
+        return list(candidate.priors)
     if marginalize == "token":
         # The mean over the answer's tokens.
         columns = zip(*posteriors, strict=True)  # [k] columns of T tokens

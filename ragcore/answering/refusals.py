@@ -1,7 +1,8 @@
 """Refuse settings that a generator of a tier cannot follow, before anything is asked.
 
-A setting that was ignored would be believed. Knows tiers and the section `rag`; knows nothing of
-how answers are computed.
+A setting that was ignored would be believed. One that asks for what the tier does anyway is none of
+these: so a pipeline can exchange its generator without a change of `rag`. Knows tiers and the
+section `rag`; knows nothing of how answers are computed.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ _GIVES: Final[dict[Tier, str]] = {
     "text": "texts alone",
 }
 
-_BEAMS: Final = RagConfig.model_fields["beams"].default
+_WITHOUT_SEARCH: Final = (1, RagConfig.model_fields["beams"].default)
+"""Beams of a text that is written whole: one, as it is, and those of a pipeline that sets none."""
 
 
 def refuse_impossible(generator: AnyGenerator, config: RagConfig) -> None:
@@ -71,7 +73,8 @@ def refuse_unscored(generator: AnyGenerator, purpose: str) -> None:
 
 def _faults(tier: Tier, config: RagConfig) -> Iterator[str]:
     """Yield a clause for each setting that cannot be followed."""
-    if tier in ("steps", "top") and config.write is not None:
+    write = config.write
+    if tier in ("steps", "top") and write is not None and write.temperature:
         yield "rag.write is for texts that are drawn, and it decodes with rag.beams: leave it out"
     if tier == "steps":
         return
@@ -106,7 +109,7 @@ def _faults(tier: Tier, config: RagConfig) -> Iterator[str]:
                 "it out"
             )
         return
-    if config.beams != _BEAMS:
+    if config.beams not in _WITHOUT_SEARCH:
         yield (
             f"rag.beams: {config.beams} is of a beam search, and its texts are written whole: "
             "leave it out, and set rag.write.candidates for more texts"
@@ -115,8 +118,6 @@ def _faults(tier: Tier, config: RagConfig) -> Iterator[str]:
         if value := getattr(config, name):
             yield f"rag.{name}: {value} restricts tokens, and its texts are written whole: set it 0"
     if tier == "score":
-        if config.marginal == "sequence" and config.decode == "joint":
-            yield "rag.decode: joint needs each step's log-probs: set it to thorough or fast"
         return
     if config.length_penalty:
         yield (

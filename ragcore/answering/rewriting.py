@@ -36,7 +36,8 @@ def rewritten(
     config: RewriteConfig,
     questions: Sequence[str],
     history: Sequence[Turn],
-    check: Callable[[], None] | None = None,
+    check: Callable[[], None] = lambda: None,
+    meters: Sequence[Meter] = (),
 ) -> list[str]:
     """Make each question one that can be understood without the turns before it.
 
@@ -48,7 +49,10 @@ def rewritten(
         config: the template, and how much is read and written.
         questions: B questions that follow the same turns.
         history: the turns, oldest first.
-        check: called before each token; what it raises ends the request.
+        check: called before each token, or each call of a generator of texts; what it raises ends
+            the request.
+        meters: of the B questions, for what a generator of texts counts; none where that does not
+            matter.
 
     Returns:
         B questions, in order.
@@ -56,6 +60,7 @@ def rewritten(
     Raises:
         GeneratorError: the generator's log-probs form no distribution, or its server fails.
     """
+    meters = meters or [Meter() for _ in questions]
     for turns in _fewer_and_fewer(history[-config.turns :]):
         prompts = [
             config.template.format(history=written(turns), question=question)
@@ -63,12 +68,19 @@ def rewritten(
         ]
         try:
             if gives_texts(generator):
-                lines = _completed(generator, config, prompts)
+                check()
+                lines = _completed(generator, config, prompts, meters)
             else:
                 steps = steps_of(generator, "rag.rewrite")
                 lines = _decoded(steps, config, prompts, check)
         except QuestionError:
-            # Longer than the model's input: the next attempt has a turn less.
+            # Longer than the model's input.
+            if len(questions) > 1:
+                # What one question leaves no room for, another may have room for.
+                return [
+                    rewritten(generator, config, [question], history, check, [meter])[0]
+                    for question, meter in zip(questions, meters, strict=True)
+                ]
             continue
         return [
             _question(line) or question for line, question in zip(lines, questions, strict=True)
@@ -77,16 +89,20 @@ def rewritten(
 
 
 def _fewer_and_fewer(history: Sequence[Turn]) -> Iterator[Sequence[Turn]]:
-    """Yield the turns, then without the oldest, and so on, until the last one is alone."""
-    for begin in range(len(history)):
-        yield history[begin:]
+    """Yield the turns, then without the oldest eighth, and so on, until the last one is alone.
+
+    Of up to 15 turns the oldest one is left out each time; of a thousand, most attempts are short.
+    """
+    while history:
+        yield history
+        history = history[max(1, len(history) // 8) :]
 
 
 def _decoded(
     generator: Generator,
     config: RewriteConfig,
     prompts: Sequence[str],
-    check: Callable[[], None] | None,
+    check: Callable[[], None],
 ) -> list[str]:
     """Write what follows each prompt greedily, by the log-probs of each token.
 
@@ -120,7 +136,10 @@ def _decoded(
 
 
 def _completed(
-    generator: TextGenerator, config: RewriteConfig, prompts: Sequence[str]
+    generator: TextGenerator,
+    config: RewriteConfig,
+    prompts: Sequence[str],
+    meters: Sequence[Meter],
 ) -> list[str]:
     """Let a generator of texts write what follows each prompt.
 
@@ -130,7 +149,7 @@ def _completed(
     completions = generator.write(
         [Prompted(prompt) for prompt in prompts],
         Writing(config.max_new_tokens),
-        [Meter() for _ in prompts],
+        meters,
     )
     return [best.text for best, *_ in completions]
 

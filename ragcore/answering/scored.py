@@ -2,9 +2,9 @@
 
 For generators of the tier `score`. Each passage proposes answers. Thorough decoding (paper, section
 2.5) scores each of them under every passage, so that log p(y|x) is exact and the best of the
-candidates is found; fast decoding takes p(y|x,z) as 0 where z did not propose y, and scores only
-the winner under every passage. RAG-Token scores each candidate by its formula, which needs all
-passages at each token.
+candidates is found; so does joint decoding, which has no prefixes to rank here. Fast decoding takes
+p(y|x,z) as 0 where z did not propose y, and scores only the winner under every passage. RAG-Token
+scores each candidate by its formula, which needs all passages at each token.
 
 Knows prompts and log-probs as NumPy arrays; imports no torch. Shapes: k passages, T tokens.
 """
@@ -35,7 +35,7 @@ from ragcore.marginalization import (
     prior_of_answering,
     token_posterior,
 )
-from ragcore.questions.matching import same_answer
+from ragcore.questions.matching import answer_key
 from ragcore.types import Answer, Candidate, Correction, Token
 
 __all__ = ["ScoringAnswerer", "scored_candidate"]
@@ -221,7 +221,7 @@ class ScoringAnswerer:
             [
                 text
                 for text in dict.fromkeys(of_passage)
-                if abstain is None or not same_answer(plain(text), abstain.answer)
+                if abstain is None or answer_key(plain(text)) != answer_key(abstain.answer)
             ]
             for of_passage in texts
         ]
@@ -308,7 +308,9 @@ class ScoringAnswerer:
         )
         check_scores(type(self.generator).__name__, texts, scores)
         for (question, text, z), score in zip(unknown, scores, strict=True):
-            question.scores[text, z] = score
+            # What a server rounded up would make an answer more probable than 1.
+            log_probs = tuple(min(log_prob, 0.0) for log_prob in score.log_probs)
+            question.scores[text, z] = TextScore(score.tokens, log_probs)
 
 
 def scored_candidate(

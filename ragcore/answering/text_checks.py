@@ -85,6 +85,12 @@ def _check_tops(name: str, tops: Sequence[TopToken]) -> None:
         )
     for token in tops:
         _check_log_prob(name, "go_on", token.log_prob)
+    ids = [token.id for token in tops if token.id is not None]
+    if len(set(ids)) < len(ids):
+        raise GeneratorError(
+            f"generator {name}: `go_on` returned a step that has a token twice, by its id: "
+            "expected each token once, with its log-prob over the whole vocabulary"
+        )
     total = fsum(exp(token.log_prob) for token in tops)
     if total > 1 + _TOLERANCE:
         raise GeneratorError(

@@ -231,7 +231,7 @@ class TopPrefixes:
         tops = self._tops(prefix)
         lower = tuple(w + each.lower(token) for w, each in zip(prefix.lower, tops, strict=True))
         upper = tuple(w + each.upper(token) for w, each in zip(prefix.upper, tops, strict=True))
-        log_lower, log_upper = _log_sum(lower), min(_log_sum(upper), 0.0)
+        log_lower, log_upper = min(_log_sum(lower), 0.0), min(_log_sum(upper), 0.0)
         tokens = (*prefix.tokens, token)
         if self._marginalize == "sequence":
             return _Prefix(prefix.question, tokens, lower, upper, log_lower, log_upper)
@@ -272,7 +272,9 @@ class TopPrefixes:
             number = self._vocabularies[question].number(token)
             tokens.setdefault(number, replace(token, text="") if token.ends else token)
             # A model may have several end tokens: an answer ends by any of them.
-            log_probs[number] = _log_sum([log_probs.get(number, -math.inf), token.log_prob])
+            log_p = _log_sum([log_probs.get(number, -math.inf), token.log_prob])
+            # What a server rounded up would make an answer more probable than 1.
+            log_probs[number] = min(log_p, 0.0)
         others = [token.log_prob for token in step[1:]]
         # A token that had to be written may be less probable than some outside the top.
         least = min(others, default=step[0].log_prob)

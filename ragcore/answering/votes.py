@@ -1,8 +1,9 @@
 """Answer by texts alone: each passage's answer is a vote, weighted by the passage's prior.
 
-For generators of the tier `text`. Answers are the same if they are once normalised
-(questions/matching.py). A passage for which several texts are written shares its prior among them
-equally. The share of an answer is no probability of it, so that `log_prob` and posteriors are None.
+For generators of the tier `text`. Answers are the same if they are once normalised, as by
+`answer_key` (questions/matching.py). A passage for which several texts are written shares its prior
+among them equally. The share of an answer is no probability of it, so that `log_prob` and
+posteriors are None.
 
 With `rag.abstain` an answer that matches the abstaining one is a vote for it. The question abstains
 where its share is above `rag.abstain.above`, or where there is no other answer; otherwise passages
@@ -13,6 +14,7 @@ Knows prompts and texts; knows nothing of log-probs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -26,8 +28,7 @@ from ragcore.answering.stopwatch import Stopwatch
 from ragcore.answering.streaming import tokens_of
 from ragcore.config import RagConfig
 from ragcore.contracts import TextGenerator, tier_of, weights_dtype
-from ragcore.questions.matching import same_answer
-from ragcore.questions.normalization import normalize
+from ragcore.questions.matching import answer_key
 from ragcore.types import Answer, Correction, Evidence, Token, Vote
 
 __all__ = ["VotingAnswerer", "count_votes"]
@@ -107,7 +108,8 @@ class VotingAnswerer:
         votes = count_votes(prior, texts, passage_ids, plain)
         abstains = False
         if abstain is not None:
-            unknown = [vote for vote in votes if same_answer(plain(vote.text), abstain.answer)]
+            unknown_key = answer_key(abstain.answer)
+            unknown = [vote for vote in votes if answer_key(plain(vote.text)) == unknown_key]
             others = [vote for vote in votes if vote not in unknown]
             unanswerable = self.config.k > 0 and not retrieved.passages
             share = sum(vote.share for vote in unknown)
@@ -143,13 +145,19 @@ class _Tally:
 
     Attributes:
         text: as the passage of highest prior wrote it.
-        share: the sum of its passages' priors, each divided by how many texts the passage wrote.
+        parts: its passages' priors, each divided by how many texts the passage wrote; one for each
+            of its texts.
         passages: their positions, by falling prior.
     """
 
     text: str
-    share: float = 0.0
+    parts: list[float] = field(default_factory=list)
     passages: list[int] = field(default_factory=list)
+
+    @property
+    def share(self) -> float:
+        """Return the sum of the parts, rounded once: equal shares tie in any order of adding."""
+        return math.fsum(self.parts)
 
 
 def count_votes(
@@ -172,8 +180,8 @@ def count_votes(
     tallies: dict[str, _Tally] = {}
     for z in sorted(range(len(prior)), key=lambda z: -prior[z]):
         for text in texts[z]:
-            tally = tallies.setdefault(normalize(plain(text)), _Tally(text))
-            tally.share += prior[z] / len(texts[z])
+            tally = tallies.setdefault(answer_key(plain(text)), _Tally(text))
+            tally.parts.append(prior[z] / len(texts[z]))
             if z not in tally.passages:
                 tally.passages.append(z)
     return [

@@ -19,9 +19,9 @@ StoreArgument = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
-_OVERRIDE: Final = re.compile(r"[\w-]+(\.[\w-]+)+=")
+_OVERRIDE: Final = re.compile(r"[\w-]+(\.[\w-]+)+=|[\w-]+=[{\[]")
 
 
 def is_override(argument: str) -> bool:
-    """Return whether an argument begins as a change to the file, such as memory.corpus.edition=."""
+    """Return whether an argument begins as a change to the file: rag.k= or generator={."""
     return _OVERRIDE.match(argument) is not None

@@ -40,6 +40,13 @@ def ask(
             help="Also show how the answer changes without this passage; may be repeated.",
         ),
     ] = None,
+    history: Annotated[
+        str | None,
+        typer.Option(
+            help="The turns before the question, oldest first, which rag.rewrite reads; JSON: "
+            """'[{"question": "…", "answer": "…"}]'."""
+        ),
+    ] = None,
     sources: Annotated[
         bool, typer.Option("--sources", help="Print the numbered sources of the answer alone.")
     ] = False,
@@ -52,7 +59,8 @@ def ask(
     ] = None,
 ) -> None:
     """Answer questions: print the answer, log p, and the numbered passages it is based on."""
-    from ragcore.errors import QuestionError
+    from ragcore.answering.conversation import history_from_json
+    from ragcore.errors import ConfigError, QuestionError
     from ragcore.filters.expressions import where_from_json
     from ragcore.rag import load
     from ragcore.views.answer import sources_view
@@ -68,13 +76,20 @@ def ask(
         # Checked before the generator is loaded and all questions are answered.
         check_file("--html", html)
     allowed = None if where is None else where_from_json(where)
+    turns = () if history is None else history_from_json(history)
     # A list of sources has no room for notes on the filter.
     printed = nullcontext() if sources and as_json else filter_notes_unlogged()
     answers: list[Answer] = []
     withouts: list[list[Without]] = []
     with printed, load(pipeline, *(overrides or ())) as rag:
+        if turns and rag.config.rewrite is None:
+            raise ConfigError(
+                "--history has no effect without rag.rewrite, by which the question is made one "
+                "that stands alone: add rag.rewrite.turns=4 behind the question, or leave --history"
+                " out"
+            )
         for text in questions_of(question):
-            (answer,) = rag.answer(text, where=allowed)
+            (answer,) = rag.answer(text, where=allowed, history=turns)
             left_out = rag.without(answer, without) if without else None
             if html is not None:
                 answers.append(answer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,11 +62,33 @@ def build(
         bool,
         typer.Option("--fresh", help="Do not reuse what an interrupted build has encoded."),
     ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Build one of N parts, counted from 0, for `ragcore memory merge`.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The folder for shards, which may be one for all.")
+    ] = None,
+    training: Annotated[
+        Path | None, typer.Option(help="For shards: the folder that `train-index` made.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Build a new version from the pipeline's corpus, and make it the current one."""
+    """Build a new version from the pipeline's corpus, and make it the current one.
+
+    With --shard and --out, build one part of it; each may be built on another machine.
+    """
     from ragcore.build import build_memory
 
+    if shard is not None or out is not None or training is not None:
+        number, of, folder = _shard_options(shard, out, version, no_activate=no_activate)
+        _build_shard(
+            pipeline, overrides, number, of, folder, training, fresh=fresh, as_json=as_json
+        )
+        return
     with stage_bars() as progress:
         built = build_memory(
             pipeline,
@@ -80,6 +103,130 @@ def build(
         return
     _print_made("built", built)
     _print_summary(built)
+
+
+def _shard_options(
+    shard: str | None, out: Path | None, version: str | None, *, no_activate: bool
+) -> tuple[int, int, Path]:
+    """Return number and count of a shard, and its folder.
+
+    Raises:
+        ConfigError: one of the options is missing or faulty, or there are others that shards lack.
+    """
+    from ragcore.errors import ConfigError
+
+    if shard is None or out is None:
+        raise ConfigError(
+            "--shard and --out belong together: name the part and the folder that it is put into, "
+            "such as --shard 3/64 --out shards"
+        )
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", shard, re.ASCII)
+    if match is None:
+        raise ConfigError(
+            f"--shard {shard[:40]!r}: expected a number and how many there are, counted from 0, "
+            "such as 0/64 to 63/64"
+        )
+    if version is not None or no_activate:
+        raise ConfigError(
+            "--version and --no-activate are options of `ragcore memory merge`, which makes a "
+            "version of the shards"
+        )
+    return int(match[1]), int(match[2]), out
+
+
+def _build_shard(
+    pipeline: str,
+    overrides: list[str] | None,
+    number: int,
+    of: int,
+    out: Path,
+    training: Path | None,
+    *,
+    fresh: bool,
+    as_json: bool,
+) -> None:
+    """Build a shard, and print what it has."""
+    from ragcore.build import build_shard
+    from ragcore.views.tables import byte_size, counted
+
+    with stage_bars() as progress:
+        built = build_shard(
+            pipeline,
+            *(overrides or ()),
+            number=number,
+            of=of,
+            out=out,
+            training=training,
+            fresh=fresh,
+            progress=progress,
+        )
+    if as_json:
+        print_json(_made_row(built))
+        return
+    was = " was built already" if built.was_there else ""
+    passages, size = counted(built.passages, "passage"), byte_size(built.bytes)
+    print_text(f"shard {number}/{of} in {out}{was}: {passages}, {size}")
+    if built.read_whole:
+        print_text("the corpus cannot be divided, so that all of it was read to find this part")
+    _print_summary(built)
+
+
+@app.command()
+def train_index(
+    pipeline: PipelineArgument,
+    out: Annotated[Path, typer.Option(help="The folder to make.")],
+    overrides: _Overrides = None,
+    sample: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many passages to draw; else as many as the index wants."),
+    ] = None,
+) -> None:
+    """Train the index on a sample of the whole corpus, for `build --shard … --training`."""
+    from ragcore import build
+
+    with stage_bars() as progress:
+        trained = build.train_index(
+            pipeline, *(overrides or ()), out=out, sample=sample, progress=progress
+        )
+    print_text(f"trained on {trained.sample:,} of {trained.passages:,} passages: {trained.folder}")
+
+
+@app.command()
+def merge(
+    pipeline: PipelineArgument,
+    folders: Annotated[
+        list[str],
+        typer.Argument(
+            help="Folders of shards, in any order; and changes to the file, as for `build`."
+        ),
+    ],
+    version: Annotated[
+        str | None,
+        typer.Option(help="The new version's name; else memory.version, else today's date."),
+    ] = None,
+    no_activate: _NoActivate = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a version of shards that `build --shard` made, and make it the current one.
+
+    Their files are verified, then shared by hard links where the file system allows it.
+    """
+    from ragcore.build import merge_shards
+
+    overrides = [each for each in folders if is_override(each) and not Path(each).exists()]
+    with stage_bars() as progress:
+        merged = merge_shards(
+            pipeline,
+            [each for each in folders if each not in overrides],
+            *overrides,
+            version=version,
+            activate=not no_activate,
+            progress=progress,
+        )
+    if as_json:
+        print_json(_made_row(merged))
+        return
+    _print_made("merged", merged)
 
 
 @app.command()

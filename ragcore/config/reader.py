@@ -92,6 +92,8 @@ class ConfigReader:
             if use is entry:
                 continue
             if key in fields:
+                if not fields[key].repr and isinstance(entry.value, Scalar):
+                    self._conceal(entry.value)
                 data[key] = self._value(entry.value, AcceptedValues.of([hint_of(fields[key])]), key)
             elif model.model_config.get("extra") == "allow":
                 data[key] = self._plain(entry.value)
@@ -246,6 +248,12 @@ class ConfigReader:
 
         expanded = _SECRET.sub(fill_in, node.value)
         return expanded if sound else _FAULTY
+
+    def _conceal(self, node: Scalar) -> None:
+        """Keep a secret that is written out from every message; `${env:NAME}` may be shown."""
+        if isinstance(node.value, str) and not _SECRET.fullmatch(node.value):
+            self._source.conceal(node.text)
+            self._source.conceal(node.value)
 
     def _hide(self, message: str) -> str:
         """Replace each secret that another's message quotes by `${env:NAME}`."""

@@ -30,6 +30,9 @@ __all__ = [
 ]
 
 _LONGEST_LINE: Final = 120
+_USER: Final = re.compile(r"(?<=://)[^/\s@]+(?=@)")
+"""A user and a password in an address."""
+
 _MOST_NODES: Final = 100_000
 _CORE: Final = "tag:yaml.org,2002:"
 _SCALARS: Final = {
@@ -110,6 +113,7 @@ class Source:
         self.overrides = list(overrides)
         self.faults: list[Fault] = []
         self._lines = re.split(r"\r\n|[\r\n\x85\u2028\u2029]", text)
+        self._concealed: set[str] = set()
 
     def tree(self) -> Node | None:
         """Return the file's tree, or None if it is not YAML; check `faults` in both cases."""
@@ -123,6 +127,10 @@ class Source:
         """Add a fault."""
         self.faults.append(Fault(position, message))
 
+    def conceal(self, text: str) -> None:
+        """Show "…" for a text wherever a fault quotes the file or an override: it is a secret."""
+        self._concealed.update(filter(None, text.splitlines()))
+
     def is_faulty(self, position: SourcePosition) -> bool:
         """Tell whether a position has a fault already: another may only follow from it."""
         return any(fault.position == position for fault in self.faults)
@@ -133,7 +141,8 @@ class Source:
         A position without a line is the source as a whole.
         """
         if position.origin:
-            return f"{self.noun} '{_short(_printable(self.overrides[position.origin - 1]))}'"
+            override = self._quotable(self.overrides[position.origin - 1])
+            return f"{self.noun} '{_short(_printable(override))}'"
         return f"{self.name}:{position.line}:{position.column}" if position.line else self.name
 
     def show(self, faults: Iterable[Fault] | None = None) -> str:
@@ -144,7 +153,7 @@ class Source:
         """
         lines = []
         for fault in sorted(set(self.faults if faults is None else faults)):
-            lines.append(f"{self.where(fault.position)}: {fault.message}")
+            lines.append(f"{self.where(fault.position)}: {self._quotable(fault.message)}")
             if not fault.position.origin:
                 lines.extend(self._excerpt(fault.position))
         return "\n".join(lines)
@@ -153,10 +162,19 @@ class Source:
         line = self._lines[position.line - 1] if position.line <= len(self._lines) else ""
         if not line.strip():
             return
-        start = max(0, position.column - _LONGEST_LINE // 2) if len(line) > _LONGEST_LINE else 0
-        before = line[start : position.column - 1]
+        # The caret stands under the same key, also where a secret before it is concealed.
+        column = len(self._quotable(line[: position.column - 1])) + 1
+        line = self._quotable(line)
+        start = max(0, column - _LONGEST_LINE // 2) if len(line) > _LONGEST_LINE else 0
+        before = line[start : column - 1]
         yield "    " + _printable(line[start : start + _LONGEST_LINE])
         yield "    " + "".join("\t" if char == "\t" else " " for char in before) + "^"
+
+    def _quotable(self, text: str) -> str:
+        """Return a part of the file or an override without secrets."""
+        for secret in sorted(self._concealed, key=len, reverse=True):
+            text = text.replace(secret, "…")
+        return _USER.sub("…", text)
 
 
 def dump(value: object) -> str:

@@ -9,7 +9,7 @@ A plugin need not inherit from these classes: having the methods is enough.
 """
 
 from ragcore.contracts.component import Capabilities, Capability, Component
-from ragcore.contracts.corpus import Corpus, DocumentCorpus, KnownDocuments
+from ragcore.contracts.corpus import Corpus, DividedCorpus, DocumentCorpus, KnownDocuments
 from ragcore.contracts.encoder import Encoder
 from ragcore.contracts.extensions import supports
 from ragcore.contracts.generator import (
@@ -25,9 +25,12 @@ from ragcore.contracts.generator import (
 from ragcore.contracts.index import EmptySpawner, Index, VectorSource
 from ragcore.contracts.retriever import (
     CacheUser,
+    IndexTrainer,
+    MergingRetriever,
     PassageReader,
     PassageSource,
     Retriever,
+    SavedRetriever,
     ScratchUser,
     VectorCache,
 )
@@ -77,19 +80,23 @@ __all__ = [
     "Completion",
     "Component",
     "Corpus",
+    "DividedCorpus",
     "DocumentCorpus",
     "EmptySpawner",
     "Encoder",
     "Generator",
     "Index",
+    "IndexTrainer",
     "KnownDocuments",
     "Meter",
+    "MergingRetriever",
     "PassageReader",
     "PassageReuser",
     "PassageSource",
     "Prompted",
     "Read",
     "Retriever",
+    "SavedRetriever",
     "Scorer",
     "ScoringGenerator",
     "ScratchUser",

@@ -14,7 +14,10 @@ Capability = Literal[
     "documents",
     "exact",
     "filter",
+    "index_training",
+    "merge",
     "mmap",
+    "parts",
     "passages",
     "remove",
     "reuse",
@@ -44,7 +47,11 @@ class Component(Protocol):
     - `remove`: forgets rows;
     - `filter`: searches among `allowed` rows only;
     - `exact`: its search equals brute force;
+    - `index_training`: a retriever whose index is trained, which can be done before it is built
+      (IndexTrainer);
+    - `merge`: a retriever that can write several saved ones as one (MergingRetriever);
     - `mmap`: reads its files memory-mapped;
+    - `parts`: a corpus of which a part can be read alone (DividedCorpus);
     - `passages`: a retriever that reads the memory's passages (PassageReader);
     - `reuse`: a generator that keeps what it computed of passages (PassageReuser);
     - `scratch`: a retriever or index that can save its progress on disk while it is built

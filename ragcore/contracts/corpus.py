@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 from ragcore.contracts.component import Component
 from ragcore.types import Document, Passage
 
-__all__ = ["Corpus", "DocumentCorpus", "KnownDocuments"]
+__all__ = ["Corpus", "DividedCorpus", "DocumentCorpus", "KnownDocuments"]
 
 
 @runtime_checkable
@@ -29,6 +29,32 @@ class Corpus(Component, Protocol):
 
         Raises:
             CorpusError: a passage cannot be read or used; names file and line.
+        """
+        ...
+
+
+@runtime_checkable
+class DividedCorpus(Corpus, Protocol):
+    """A corpus with the capability `parts`: a part can be read without reading all of it.
+
+    All parts in their order have the passages of the whole, in its order, for any number of parts;
+    of a `DocumentCorpus`, they are that as well, and together they have its documents. A part may
+    be empty. Ids do not depend on the parts: where a row has none, the whole numbers it.
+    """
+
+    @property
+    def fingerprint(self) -> str:
+        """Name the state of what is read, the same on every machine, without reading all of it.
+
+        It is that of the whole, also for a part; names and sizes of files are in it, and samples.
+        """
+        ...
+
+    def part(self, number: int, of: int) -> Corpus:
+        """Return part `number`, from 0, of as many of about the same size.
+
+        Raises:
+            CorpusError: the corpus cannot be divided after all, such as one that is a pipe.
         """
         ...
 

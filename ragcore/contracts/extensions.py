@@ -5,10 +5,16 @@ from __future__ import annotations
 from typing import Any, Final, TypeGuard, TypeVar
 
 from ragcore.contracts.component import Capability
-from ragcore.contracts.corpus import DocumentCorpus
+from ragcore.contracts.corpus import DividedCorpus, DocumentCorpus
 from ragcore.contracts.generator import PassageReuser, TogetherReader, WordGenerator
 from ragcore.contracts.index import EmptySpawner, VectorSource
-from ragcore.contracts.retriever import CacheUser, PassageReader, ScratchUser
+from ragcore.contracts.retriever import (
+    CacheUser,
+    IndexTrainer,
+    MergingRetriever,
+    PassageReader,
+    ScratchUser,
+)
 from ragcore.contracts.tokenizer import TokenizedEncoder, TokenizedRetriever, TokenizerUser
 from ragcore.contracts.training import TrainableEncoder, TrainableGenerator, TrainableRetriever
 
@@ -17,8 +23,11 @@ __all__ = ["EXTENSIONS", "supports"]
 
 EXTENSIONS: Final[dict[type[Any], Capability]] = {
     CacheUser: "cache",
+    DividedCorpus: "parts",
     DocumentCorpus: "documents",
     EmptySpawner: "spawn_empty",
+    IndexTrainer: "index_training",
+    MergingRetriever: "merge",
     PassageReader: "passages",
     PassageReuser: "reuse",
     ScratchUser: "scratch",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -14,9 +15,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CacheUser",
+    "IndexTrainer",
+    "MergingRetriever",
     "PassageReader",
     "PassageSource",
     "Retriever",
+    "SavedRetriever",
     "ScratchUser",
     "VectorCache",
 ]
@@ -137,4 +141,66 @@ class PassageReader(Retriever, Protocol):
 
     def use_passages(self, passages: PassageSource) -> None:
         """Read passages from this source; called once, before the first search."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SavedRetriever:
+    """A retriever on disk, whose rows are renumbered where it becomes a part of another.
+
+    Attributes:
+        folder: that it was saved into.
+        first: the row that its row 0 becomes; its row r becomes `first + r`.
+        count: how many rows it has: 0, 1, … `count - 1`.
+    """
+
+    folder: Path
+    first: int
+    count: int
+
+
+@runtime_checkable
+class MergingRetriever(Retriever, Protocol):
+    """A retriever with the capability `merge`."""
+
+    def merge(self, parts: Sequence[SavedRetriever], folder: Path) -> None:
+        """Write saved retrievers as one, into an existing empty folder, for `load`.
+
+        It answers as if all passages had been added to it; files may be shared by hard links.
+
+        Args:
+            parts: one or more that were built with this one's config; each follows the one before
+                it (`first`), and has a row at least. Their files are not changed.
+            folder: that is written.
+
+        Raises:
+            MemoryMismatchError: the parts do not belong together.
+        """
+        ...
+
+
+@runtime_checkable
+class IndexTrainer(Retriever, Protocol):
+    """A retriever with the capability `index_training`."""
+
+    @property
+    def training_size(self) -> int:
+        """How many passages its index is trained on; more are of little use."""
+        ...
+
+    def train_index(self, passages: Sequence[Passage], folder: Path) -> None:
+        """Train an index on a sample of a corpus, and write it without its vectors.
+
+        Args:
+            passages: of the sample; they do not become rows.
+            folder: an existing empty one.
+        """
+        ...
+
+    def use_training(self, folder: Path) -> None:
+        """Take the training that `train_index` wrote; called once, before the first `add`.
+
+        Raises:
+            MemoryMismatchError: another retriever wrote it.
+        """
         ...

@@ -56,7 +56,7 @@ def columns_to_read(
 
 
 def arrow_rows(
-    batches: Iterable[pa.RecordBatch | pa.Table], shard: Shard, action: str
+    batches: Iterable[pa.RecordBatch | pa.Table], shard: Shard, action: str, before: int = 0
 ) -> Iterator[Row]:
     """Yield the rows of batches, as mappings from columns to values.
 
@@ -64,11 +64,12 @@ def arrow_rows(
         batches: of at most `BATCH` rows.
         shard: that they are from.
         action: what to do where they cannot be read, for errors.
+        before: how many rows of the file come before them.
 
     Raises:
         CorpusError: a batch cannot be read.
     """
-    number = 0
+    number = before
     faults: tuple[type[Exception], ...] = (*_faults(), OSError)
     remaining = iter(batches)
     while True:

@@ -21,7 +21,7 @@ from typing import IO, Any, Final, cast
 from ragcore.disk.paths import usable_path
 from ragcore.errors import CorpusError
 
-__all__ = ["damage_error", "damages", "opened", "unpacked"]
+__all__ = ["damage_error", "damages", "is_packed", "opened", "unpacked"]
 
 _MAGIC: Final = {
     b"\x1f\x8b": "gzip",
@@ -84,6 +84,17 @@ def opened(path: Path) -> IO[bytes]:
         raise CorpusError(f"{path}: a folder, expected a file: check the path") from None
     except OSError as error:
         raise CorpusError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def is_packed(path: Path) -> bool:
+    """Return whether a file is packed, by its first bytes.
+
+    Raises:
+        CorpusError: it cannot be read.
+    """
+    with opened(path) as file:
+        head = file.read(_LONGEST_MAGIC)
+    return any(head.startswith(magic) for magic in _MAGIC)
 
 
 @contextmanager

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from ragcore.corpora.fields import ID_KEYS, Keys, Parts, checked_content, listed, shown
 from ragcore.corpora.lines import LONGEST_LINE, decoded, raw_lines
-from ragcore.corpora.rows import CorpusConfig, FilesConfig, Row, RowCorpus
-from ragcore.corpora.shards import find_shards, packed
+from ragcore.corpora.ranges import DividedRows, ranges_of
+from ragcore.corpora.rows import CorpusConfig, FilesConfig, Row
+from ragcore.corpora.shards import Shard, find_shards, packed
 from ragcore.errors import CorpusError
 
 __all__ = ["DprTsv"]
@@ -26,7 +28,7 @@ _BLANK: Final = frozenset({b"\n", b"\r\n"})
 """Columns of MS MARCO's first collections by their number: passages, and documents."""
 
 
-class DprTsv(RowCorpus):
+class DprTsv(DividedRows):
     """The paper's Wikipedia, `psgs_w100.tsv`: columns id, text, title, quoted as in CSV.
 
     A row is one line. Files that have no quoting, in which a quote is a letter like any other, are
@@ -85,20 +87,31 @@ class DprTsv(RowCorpus):
         Raises:
             CorpusError: a file cannot be read, or has other columns.
         """
-        preset = self._config.preset
-        preferred = _MSMARCO_FILES if preset else ()
-        for shard in find_shards(self._config.path, _FILES, preferred):
-            columns, lines = self._config.columns, raw_lines(shard.path)
-            if columns is None and preset is None:
-                columns = self._header(next(lines, None), f"{shard.path}:1")
-            for number, line in lines:
-                if line in _BLANK:
-                    continue
-                if columns is None:
-                    columns = _layout(line, f"{shard.path}:{number}")
-                if number == 1 and columns is not None and self._is_header(line, columns):
-                    continue
-                yield Row(shard, number, (columns, line))
+        for shard, within in ranges_of(self._shards(), self._part):
+            columns = self._columns(shard)
+            for number, line in raw_lines(shard.path, within=within):
+                row = Row(shard, number, (columns, line), within)
+                if line not in _BLANK and not (row.is_first and self._is_header(line, columns)):
+                    yield row
+
+    def files(self) -> list[Path]:
+        """Return the files that are read."""
+        return [shard.path for shard in self._shards()]
+
+    def _shards(self) -> list[Shard]:
+        preferred = _MSMARCO_FILES if self._config.preset else ()
+        return find_shards(self._config.path, _FILES, preferred)
+
+    def _columns(self, shard: Shard) -> tuple[str, ...]:
+        """Return the columns of a file: those of the config, else as its first line tells."""
+        if self._config.columns is not None:
+            return self._config.columns
+        lines = raw_lines(shard.path)
+        if self._config.preset is None:
+            return self._header(next(lines, None), f"{shard.path}:1")
+        filled = next(((number, line) for number, line in lines if line not in _BLANK), None)
+        # Of a file without rows, no column is needed.
+        return () if filled is None else _layout(filled[1], f"{shard.path}:{filled[0]}")
 
     def fields(self, row: Row, where: str) -> dict[str, Any]:
         """Read the fields of a line.
@@ -108,7 +121,7 @@ class DprTsv(RowCorpus):
                 goes on in the next line.
         """
         columns, line = row.content
-        values = self._values(decoded(line, row.number, where), where)
+        values = self._values(decoded(line, where=where, is_first=row.is_first), where)
         if len(values) != len(columns):
             raise CorpusError(
                 f"{where}: {len(values)} fields, expected {len(columns)} "
@@ -131,7 +144,9 @@ class DprTsv(RowCorpus):
 
     def _header(self, first: tuple[int, bytes] | None, where: str) -> tuple[str, ...]:
         """Return the columns that the first line names, the id under its own name."""
-        header = None if first is None else self._values(decoded(first[1], 1, where), where)
+        header = None
+        if first is not None:
+            header = self._values(decoded(first[1], where=where, is_first=True), where)
         if header is None or header[1:] != ["text", "title"] or header[0] not in ID_KEYS:
             columns = "None" if header is None else f"[{listed(list(map(shown, header)))}]"
             raise CorpusError(
@@ -143,8 +158,10 @@ class DprTsv(RowCorpus):
 
     def _is_header(self, line: bytes, columns: tuple[str, ...]) -> bool:
         """Return whether a first line has the columns' names, which then need not be given."""
+        if self._config.columns is None and self._config.preset is None:
+            return True
         try:
-            return self._values(decoded(line, 1, ""), "") == list(columns)
+            return self._values(decoded(line, where="", is_first=True), "") == list(columns)
         except CorpusError:
             return False
 

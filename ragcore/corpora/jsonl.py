@@ -13,7 +13,8 @@ from pydantic import Field
 from ragcore.corpora.fields import Keys, parts_of
 from ragcore.corpora.lines import decoded, raw_lines
 from ragcore.corpora.presets import PRESETS, PresetName, collection_in
-from ragcore.corpora.rows import FilesConfig, Row, RowConfig, RowCorpus, keys_of
+from ragcore.corpora.ranges import DividedRows, ranges_of
+from ragcore.corpora.rows import FilesConfig, Row, RowConfig, keys_of
 from ragcore.corpora.shards import Shard, find_shards, packed, unpacked
 from ragcore.corpora.structure import DocumentText
 from ragcore.errors import CorpusError
@@ -25,7 +26,7 @@ _FILES: Final = packed("*.jsonl", "*.ndjson")
 _BLANK: Final = b" \t\r\n"
 
 
-class Jsonl(RowCorpus):
+class Jsonl(DividedRows):
     """One JSON object per line: `{"id": "7", "title": "Chad", "text": "…", "year": 2018}`.
 
     `text` is required. Without `id`, the id is under the one of `ID_ALIASES` that the line has,
@@ -47,15 +48,22 @@ class Jsonl(RowCorpus):
 
     def rows(self) -> Iterator[Row]:
         """Yield the lines that are not empty."""
+        shards = self._shards()
+        if self._config.preset is None:
+            self._check_no_collection(shards)
+        for shard, within in ranges_of(shards, self._part):
+            for number, line in raw_lines(shard.path, within=within):
+                if line.strip(_BLANK):
+                    yield Row(shard, number, line, within)
+
+    def files(self) -> list[Path]:
+        """Return the files that are read."""
+        return [shard.path for shard in self._shards()]
+
+    def _shards(self) -> list[Shard]:
         preset = self._config.preset
         preferred = () if preset is None else packed(*PRESETS[preset].files)
-        shards = find_shards(self._config.path, _FILES, preferred)
-        if preset is None:
-            self._check_no_collection(shards)
-        for shard in shards:
-            for number, line in raw_lines(shard.path):
-                if line.strip(_BLANK):
-                    yield Row(shard, number, line)
+        return find_shards(self._config.path, _FILES, preferred)
 
     def _check_no_collection(self, shards: Sequence[Shard]) -> None:
         """Check that no folder has the files of a collection, which a preset tells apart.
@@ -79,7 +87,7 @@ class Jsonl(RowCorpus):
 
     def fields(self, row: Row, where: str) -> dict[str, Any]:
         """Read the object of a line."""
-        line = decoded(row.content, row.number, where)
+        line = decoded(row.content, where=where, is_first=row.is_first)
         try:
             return _object(line, where)
         except CorpusError as error:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import accumulate
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from pydantic import Field
@@ -11,7 +13,8 @@ from pydantic import Field
 from ragcore.corpora.arrow_rows import BATCH, arrow_rows, columns_to_read
 from ragcore.corpora.compression import opened
 from ragcore.corpora.presets import PresetName
-from ragcore.corpora.rows import FilesConfig, Row, RowConfig, RowCorpus, keys_of
+from ragcore.corpora.ranges import DividedRows, bounds_of
+from ragcore.corpora.rows import FilesConfig, Row, RowConfig, keys_of
 from ragcore.corpora.shards import Shard, find_shards
 from ragcore.errors import CorpusError
 
@@ -25,7 +28,7 @@ _PREFERRED: Final[dict[PresetName, tuple[str, ...]]] = {"beir": ("corpus*.parque
 """Names of the files of collections whose folders have files of questions too."""
 
 
-class Parquet(RowCorpus):
+class Parquet(DividedRows):
     """A table with a column `text`, and perhaps `id` and `title`; a row is a passage, or a text.
 
     Settings name other columns, and a preset those of a known collection. All other columns become
@@ -48,7 +51,7 @@ class Parquet(RowCorpus):
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows as mappings."""
-        for shard in self._shards():
+        for shard, groups, before in self._groups():
             with _opened(shard) as file:
                 names = file.schema_arrow.names
                 twice = next((name for name, count in Counter(names).items() if count > 1), None)
@@ -58,8 +61,9 @@ class Parquet(RowCorpus):
                         "its own"
                     )
                 columns = columns_to_read(self._config, self._config.preset, names, str(shard.path))
-                batches = file.iter_batches(batch_size=BATCH, columns=columns)
-                yield from arrow_rows(batches, shard, "fetch the file again, or write a new one")
+                batches = file.iter_batches(batch_size=BATCH, row_groups=groups, columns=columns)
+                action = "fetch the file again, or write a new one"
+                yield from arrow_rows(batches, shard, action, before)
 
     def fields(self, row: Row, where: str) -> dict[str, Any]:
         """Return the values of a row by their columns."""
@@ -67,12 +71,37 @@ class Parquet(RowCorpus):
         return fields
 
     def row_count(self) -> int:
-        """Return the number of rows of all files."""
+        """Return the number of rows of all files, or of the part."""
         count = 0
-        for shard in self._shards():
+        for shard, groups, _ in self._groups():
             with _opened(shard) as file:
-                count += file.metadata.num_rows
+                count += sum(file.metadata.row_group(group).num_rows for group in groups)
         return count
+
+    def files(self) -> list[Path]:
+        """Return the files that are read."""
+        return [shard.path for shard in self._shards()]
+
+    def _groups(self) -> Iterator[tuple[Shard, list[int], int]]:
+        """Yield the files, with the numbers of their row groups, and the rows before these.
+
+        A part has the groups whose first row is in its share of all rows.
+        """
+        shards = self._shards()
+        sizes = []
+        for shard in shards:
+            with _opened(shard) as file:
+                groups = range(file.num_row_groups)
+                sizes.append([file.metadata.row_group(group).num_rows for group in groups])
+        start, stop = bounds_of(self._part or (0, 1), sum(map(sum, sizes)))
+        begin = 0
+        for shard, rows in zip(shards, sizes, strict=True):
+            # The rows before each group, in all files.
+            firsts = list(accumulate(rows, initial=begin))
+            own = [group for group in range(len(rows)) if start <= firsts[group] < stop]
+            if own or self._part is None:
+                yield shard, own, firsts[own[0]] - begin if own else 0
+            begin = firsts[-1]
 
     def _shards(self) -> list[Shard]:
         preset = self._config.preset

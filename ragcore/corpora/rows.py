@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 
 from ragcore.corpora.content_ids import ContentIds, Ids
 from ragcore.corpora.fields import Keys, Parts, parts_of
+from ragcore.corpora.lines import ByteRange
 from ragcore.corpora.pieces import Splitter, check_split
 from ragcore.corpora.presets import PRESETS, PresetName
 from ragcore.corpora.shards import Paths, Shard
@@ -111,13 +112,28 @@ class Row:
 
     Attributes:
         shard: the file.
-        number: of the row, from 1, or of its first line.
+        count: number of the row, or of its first line, from 1, in what was read of the file.
         content: of the row, in the form in which the corpus has it.
+        within: the range of the file that was read; None for all of it.
     """
 
     shard: Shard
-    number: int
+    count: int
     content: Any
+    within: ByteRange | None = None
+
+    @property
+    def number(self) -> int:
+        """The number of the row, or of its first line, from 1, in its file.
+
+        Within a range, the file is read up to there to know it.
+        """
+        return self.count + (0 if self.within is None else self.within.lines_before)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it is its file's first line."""
+        return self.count == 1 and (self.within is None or not self.within.start)
 
 
 class RowCorpus(ABC):
@@ -178,7 +194,7 @@ class RowCorpus(ABC):
             CorpusError: a file cannot be read, a row is no passage and `on_error` is stop, or no
                 row is one.
         """
-        for _, passage in self._located():
+        for _, passage in self._passages_of_rows():
             yield passage
 
     def summary(self) -> tuple[str, ...]:
@@ -188,9 +204,9 @@ class RowCorpus(ABC):
     def locations(self, id_: str) -> list[str]:
         """Return where the first two passages with an id are; reads the files again."""
         locations: list[str] = []
-        for where, passage in self._located(quiet=True):
+        for row, passage in self._passages_of_rows(quiet=True):
             if passage.id == id_:
-                locations.append(where)
+                locations.append(self.where(row))
                 if len(locations) == 2:
                     break
         return locations
@@ -208,8 +224,8 @@ class RowCorpus(ABC):
         """Return where a row is, for errors: `passages.jsonl:7`, or `passages.parquet: row 7`."""
         return row_location(row.shard, row.number, self.unit)
 
-    def _located(self, *, quiet: bool = False) -> Iterator[tuple[str, Passage]]:
-        """Yield each passage with the place of its row.
+    def _passages_of_rows(self, *, quiet: bool = False) -> Iterator[tuple[Row, Passage]]:
+        """Yield each passage with its row.
 
         Args:
             quiet: log nothing of rows that are skipped.
@@ -223,11 +239,8 @@ class RowCorpus(ABC):
         read = skipped = 0
         for row in self.rows():
             read += 1
-            where = self.where(row)
             try:
-                parts = self.parts(row, where)
-                # All pieces of a row before the first is yielded: a row is read or left out whole.
-                passages = self._passages(row, parts, contents, where)
+                parts, passages = self._read(row, contents)
             except CorpusError as error:
                 if self._settings.on_error == "stop":
                     raise CorpusError(
@@ -241,8 +254,8 @@ class RowCorpus(ABC):
             if missing:
                 missing = {key: None for key in missing if key not in parts.metadata}
             for passage in passages:
-                yield where, passage
-        if first_error is not None and skipped == read:
+                yield row, passage
+        if first_error is not None and skipped == read and self.is_whole:
             raise EmptyCorpusError(f"no {noun} of {read:,} is a passage; {first_error}")
         if quiet:
             return
@@ -253,6 +266,32 @@ class RowCorpus(ABC):
         if missing and read:
             names = ", ".join(map(repr, missing))
             _LOG.warning("metadata: no %s has the %s %s", noun, self._keys.key_noun, names)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is all of its files; a part may have no passage."""
+        return True
+
+    def _read(self, row: Row, contents: ContentIds | None) -> tuple[Parts, list[Passage]]:
+        """Return the parts of a row and its passages.
+
+        All pieces of a row before the first is yielded: a row is read or left out whole.
+
+        Raises:
+            CorpusError: the row is no passage; names where it is.
+        """
+        if row.within is None:
+            where = self.where(row)
+            parts = self.parts(row, where)
+            return parts, self._passages(row, parts, contents, where)
+        try:
+            parts = self.parts(row, "")
+            return parts, self._passages(row, parts, contents, "")
+        except CorpusError:
+            # Once more: only now is it worth counting the lines up to there.
+            where = self.where(row)
+            parts = self.parts(row, where)
+            return parts, self._passages(row, parts, contents, where)
 
     def _passages(
         self, row: Row, parts: Parts, contents: ContentIds | None, where: str

@@ -196,7 +196,11 @@ class Csv(RowCorpus):
         for number, line in raw_lines(path):
             where, fault = f"{path}:{number}", None
             try:
-                text = decoded(line, number, where) if encoding in _UTF8 else line.decode(encoding)
+                text = (
+                    decoded(line, where=where, is_first=number == 1)
+                    if encoding in _UTF8
+                    else line.decode(encoding)
+                )
             except CorpusError as error:
                 text = line.decode("ascii", "replace")
                 fault = CorpusError(f"{error}, or name its encoding, such as encoding: cp1252")

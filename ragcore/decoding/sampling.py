@@ -234,19 +234,24 @@ class Sampling:
             )
         # The largest is factored out, so that no temperature makes all of them 0.
         weights = torch.exp((log_p - largest) / self._sampling.temperature)  # [V]
-        return self._cut(weights / weights.sum())
+        return self._cut(weights / weights.sum(), log_p)
 
-    def _cut(self, weights: Tensor) -> Tensor:
-        """Leave the weights of the tokens that `top_k` and `top_p` allow; [V]."""
+    def _cut(self, weights: Tensor, log_p: Tensor) -> Tensor:
+        """Leave the weights of the tokens that `top_k` and `top_p` allow, by falling log_p; [V]."""
         top_k, top_p = self._sampling.top_k, self._sampling.top_p
         if not 0 < top_k < len(weights) and top_p == 1:
             return weights
-        shares, order = weights.sort(descending=True, stable=True)  # [V]
+        # A high temperature makes all weights equal, and no token less probable than another.
+        order = log_p.argsort(descending=True, stable=True)  # [V]
+        shares = weights[order]
         if top_k:
             shares[top_k:] = 0
-        # Those before a token, without itself: the first one always stays.
+        # Those before a token, without itself.
         before = shares.cumsum(0) - shares  # [V]
-        shares[before >= top_p * shares.sum()] = 0
+        outside = before >= top_p * shares.sum()
+        # The first one always stays, also where the product underflows to 0.
+        outside[0] = False
+        shares[outside] = 0
         return torch.zeros_like(weights).index_copy_(0, order, shares)
 
     def _log_probs(self, rows: Sequence[int], tokens: Sequence[int]) -> list[float]:

@@ -17,6 +17,7 @@ from typing import Final
 from ragcore.errors import GeneratorError
 from ragcore.prompts.settings import PromptConfig
 from ragcore.prompts.thinking import closed
+from ragcore.prompts.time_limit import time_limit
 
 __all__ = ["THINKING_OFF", "Chat", "Render", "chat_of", "dated"]
 
@@ -31,13 +32,16 @@ _ANOTHER_DAY: Final = date(1212, 12, 12)
 
 _DIRECTIVES: Final = "aAbBcdDeFGhHIjmMnpSTuUVwWxXyYZ"
 
+_SECONDS: Final = 10.0
+"""A template of 10,000 characters takes 0.1 s; one of a hostile file may take for ever."""
+
 THINKING_OFF: Final = {"enable_thinking": False, "thinking": False}
 """The variables by which templates turn thinking off; others ignore them."""
 
 Render = Callable[[Sequence[Mapping[str, str]], date, bool], str]
 """Writes messages (each with "role" and "content") on a date, and whether a reply follows.
 
-It raises ValueError or TypeError, or a subclass, where the template refuses the messages.
+It raises where the template refuses the messages or fails, as any program of others may.
 """
 
 
@@ -74,13 +78,15 @@ class Chat:
         messages = [*opening, {"role": "user", "content": _MESSAGE}]
         reply = {"role": "assistant", "content": _REPLY}
         try:
-            prompt = render(messages, today, True)
-            another_day = render(messages, _ANOTHER_DAY, True)
-            dialogue = render([*messages, reply], today, False)
-        except (ValueError, TypeError) as fault:
+            with time_limit(_SECONDS):
+                prompt = render(messages, today, True)
+                another_day = render(messages, _ANOTHER_DAY, True)
+                dialogue = render([*messages, reply], today, False)
+        except Exception as fault:
             advice = "set chat: false" if system is None else "leave out system, or set chat: false"
+            reason = str(fault) or type(fault).__name__
             raise GeneratorError(
-                f"the chat template of model {model!r} fails ({fault}): {advice}"
+                f"the chat template of model {model!r} fails ({reason}): {advice}"
             ) from fault
         if prompt.count(_MESSAGE) != 1 or dialogue.count(_REPLY) != 1:
             raise GeneratorError(

@@ -15,6 +15,7 @@ from ragcore.questions.patterns import matches_answer, matches_in
 from ragcore.types import Passage
 
 __all__ = [
+    "answer_key",
     "exact_match",
     "holds_answer",
     "is_correct",
@@ -27,6 +28,15 @@ __all__ = [
 def same_answer(one: str, other: str) -> bool:
     """Tell whether two answers are the same once normalised."""
     return normalize(one) == normalize(other)
+
+
+def answer_key(answer: str) -> str:
+    """Return what answers that are the same share: the normalised text.
+
+    Articles and punctuation alone normalise to nothing, but the option "A" is no empty answer, nor
+    is "+" the same as "-": such a text stands for itself, in any case.
+    """
+    return normalize(answer) or " ".join(composed(answer).casefold().split())
 
 
 def exact_match(answer: str, right: Sequence[str]) -> bool:

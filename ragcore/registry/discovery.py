@@ -71,6 +71,7 @@ KNOWN_PACKAGES: Final[Mapping[tuple[str, str], str]] = {
     ("command", "encoder"): "ragcore-transformers",
     ("command", "import-hf"): "ragcore-transformers",
     ("command", "export-hf"): "ragcore-transformers",
+    ("command", "models"): "ragcore-transformers",
     ("command", "serve"): "ragcore-serve",
     ("command", "world"): "ragcore-world",
 }

@@ -38,6 +38,7 @@ from ragcore.errors import ConfigError, QuestionError, RagcoreError
 from ragcore.live.served import ServedMemory
 from ragcore.questions.texts import batch_of, check_answers, check_questions
 from ragcore.registry.discovery import registry
+from ragcore.tiers import Meter
 from ragcore.types import Answer, Event, SearchResult, Token
 
 __all__ = ["Requests"]
@@ -140,14 +141,18 @@ class Requests:
             answerer = answerer_for(self.generator, settings.config, check)
             stopwatch = Stopwatch(len(questions), memory.version)
             check()
-            alone = self._standing_alone(questions, settings, stopwatch, check)
+            meters = [Meter() for _ in questions]
+            alone = self._standing_alone(questions, settings, stopwatch, check, meters)
             with stopwatch.timed("search"):
                 results = results_to_read(memory, alone, settings.config, settings.where)
             read = [retrieved(result, memory.temperature) for result in results]
             answers = [
-                _as_asked(answer, question)
-                for answer, question in zip(
-                    answerer.answers(read, memory.version, stopwatch), questions, strict=True
+                _as_asked(answer, question, meter)
+                for answer, question, meter in zip(
+                    answerer.answers(read, memory.version, stopwatch),
+                    questions,
+                    meters,
+                    strict=True,
                 )
             ]
         for answer in answers:
@@ -185,14 +190,15 @@ class Requests:
             answerer = answerer_for(self.generator, checked.config, checked.stop)
             stopwatch = Stopwatch(1, memory.version)
             checked.stop()
-            alone = self._standing_alone([question], checked, stopwatch, checked.stop)
+            meter = Meter()
+            alone = self._standing_alone([question], checked, stopwatch, checked.stop, [meter])
             with stopwatch.timed("search"):
                 (result,) = results_to_read(memory, alone, checked.config, checked.where)
             yield result
             read = retrieved(result, memory.temperature)
             for event in answerer.events(read, memory.version, stopwatch):
                 if isinstance(event, Answer):
-                    event = _as_asked(event, question)
+                    event = _as_asked(event, question, meter)
                     self._finish(event)
                 yield event
 
@@ -321,6 +327,7 @@ class Requests:
         settings: CheckedSettings,
         stopwatch: Stopwatch,
         check: Callable[[], None],
+        meters: Sequence[Meter],
     ) -> list[str]:
         """Return what is searched for: the questions, rewritten where a history precedes them."""
         config = settings.config
@@ -330,8 +337,15 @@ class Requests:
         alone: list[str] = []
         with stopwatch.timed("rewrite"):
             for begin in range(0, len(questions), config.batch_size):
-                batch = questions[begin : begin + config.batch_size]
-                alone += rewritten(self.generator, config.rewrite, batch, settings.history, check)
+                batch = slice(begin, begin + config.batch_size)
+                alone += rewritten(
+                    self.generator,
+                    config.rewrite,
+                    questions[batch],
+                    settings.history,
+                    check,
+                    meters[batch],
+                )
         return alone
 
     def without_each(self, answer: Answer) -> list[Without]:
@@ -351,8 +365,18 @@ class Requests:
         log_answer(answer)
 
 
-def _as_asked(answer: Answer, question: str) -> Answer:
-    """Return an answer with the question as it was asked, and the one that it was made of."""
+def _as_asked(answer: Answer, question: str, meter: Meter) -> Answer:
+    """Return an answer with the question as it was asked, and the one that it was made of.
+
+    Args:
+        answer: to a question that may be rewritten.
+        question: as it was asked.
+        meter: counted what rewriting it cost.
+    """
+    rewriting = meter.usage()
+    if rewriting.requests:
+        usage = rewriting if answer.usage is None else answer.usage + rewriting
+        answer = replace(answer, usage=usage)
     if answer.question == question:
         return answer
     return replace(answer, question=question, rewritten_question=answer.question)

@@ -8,7 +8,6 @@ of an equal config; it is loaded only to encode a text or to tell its fingerprin
 from __future__ import annotations
 
 import functools
-import json
 import logging
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
@@ -19,16 +18,17 @@ import numpy as np
 from ragcore.arrays import to_numpy, without_gradient
 from ragcore.contracts import (
     Encoder,
+    SavedRetriever,
     TextTokenizer,
     TokenizedEncoder,
     TrainableEncoder,
     VectorCache,
     supports,
 )
-from ragcore.disk.loading import reading
-from ragcore.errors import ComponentError, MemoryMismatchError, UnsupportedOperation
+from ragcore.errors import ComponentError, UnsupportedOperation
 from ragcore.registry.components import ComponentSpec
 from ragcore.retrievers.configs import DenseConfig
+from ragcore.retrievers.dense_files import DenseRecord, merge_saved
 from ragcore.retrievers.segments import Segments
 from ragcore.retrievers.vector_journal import Journal
 from ragcore.types import MISSING_ROW, CutPassages, Hits, Passage
@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Dense"]
 
-RECORD: Final = "dense.json"
+_TRAINING_SIZE: Final = 100_000
+"""Passages that an index is trained on which has no setting for it."""
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -96,11 +97,14 @@ class Dense:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """Those of its index, and `add`, `cache`, `remove` and `scratch` whatever that has.
+        """Those of its index, and `add`, `cache`, `merge`, `remove` and `scratch` in any case.
 
-        Also `tokenizer` and `trainable`, as far as its encoder allows.
+        Also `index_training`, if its index has `spawn_empty`; `tokenizer` and `trainable`, as far
+        as its encoder allows.
         """
-        capabilities = self._index.capabilities | {"cache", "scratch"}
+        capabilities = self._index.capabilities | {"cache", "merge", "scratch"}
+        if "spawn_empty" in self._config.index.component.capabilities:
+            capabilities |= {"index_training"}
         of_encoder = self._encoder_capabilities()
         if "vectors" in capabilities and "trainable" in of_encoder:
             capabilities |= {"trainable"}
@@ -162,13 +166,7 @@ class Dense:
         Raises:
             ComponentError: the encoder returns vectors of another shape, or that are not finite.
         """
-        encoder = self._encoder
-        if self._cache is None:
-            vectors = self._encode_all(passages)
-        else:
-            vectors = self._cache.vectors(
-                encoder.fingerprint, encoder.dim, passages, self._encode_all
-            )
+        encoder, vectors = self._encoder, self._vectors(passages)
         # Of all, wherever their vectors come from: the warning is about the memory.
         if isinstance(encoder, _LimitedEncoder):
             self._cut += encoder.count_cut(passages)
@@ -255,13 +253,9 @@ class Dense:
         """
         for cut in self.cut_passages:
             _LOG.warning("%s", cut)
-        record: dict[str, Any] = {"index": self._config.index.use}
-        record["segments"] = self._index.save(folder)
-        encoder = self.__dict__.get("_encoder")
-        chosen = encoder.chosen() if isinstance(encoder, _ChoosingEncoder) else self._chosen
-        if chosen:
-            record["encoder"] = dict(chosen)
-        (folder / RECORD).write_text(json.dumps(record) + "\n", encoding="utf-8")
+        self._index.save(folder)
+        shifts = tuple(self._index.shifts)
+        DenseRecord(self._config.index.use, shifts, self._chosen_now()).write(folder)
 
     @classmethod
     def load(cls, folder: Path, config: DenseConfig, *, mmap: bool = True) -> Dense:
@@ -271,21 +265,68 @@ class Dense:
             MemoryMismatchError: another index wrote it.
             StoreCorruptError: dense.json is missing or broken.
         """
-        with reading(folder / RECORD) as path:
-            record = json.loads(path.read_bytes())
-            # A memory of ragcore 0.1.0 has one segment and does not record the number.
-            built_by, segments = record["index"], int(record.get("segments", 1))
-            chosen = {str(key): str(value) for key, value in record.get("encoder", {}).items()}
-        if built_by != config.index.use:
-            raise MemoryMismatchError(
-                f"{folder} was built with index {built_by!r}, but the index in use is "
-                f"{config.index.use!r}: rebuild the memory or set memory.retriever.index.use to "
-                f"{built_by}"
-            )
+        record = DenseRecord.read(folder)
+        record.check_index(folder, config.index.use)
         loaded = cls(config)
-        loaded._chosen = chosen
-        loaded._index = Segments.load(folder, config.index, segments, mmap=mmap)
+        loaded._chosen = record.chosen
+        loaded._index = Segments.load(folder, config.index, record.shifts, mmap=mmap)
         return loaded
+
+    def merge(self, parts: Sequence[SavedRetriever], folder: Path) -> None:
+        """Write saved retrievers as one; see `MergingRetriever`.
+
+        Each keeps its indexes, which are shared and not read: those of a graph as well as those
+        that give their vectors back.
+
+        Raises:
+            MemoryMismatchError: parts were built with another index than this retriever's, or
+                their encoders chose different settings.
+            StoreCorruptError: the record or a list of rows of a part is missing or broken.
+        """
+        merge_saved(parts, folder, self._config.index.use)
+
+    @property
+    def training_size(self) -> int:
+        """The setting `train_size` of its index, if it has one; see `IndexTrainer`."""
+        size: int = getattr(self._config.index.config, "train_size", _TRAINING_SIZE)
+        return size
+
+    def train_index(self, passages: Sequence[Passage], folder: Path) -> None:
+        """Encode a sample, train an index on it, and write it; see `IndexTrainer`.
+
+        Raises:
+            UnsupportedOperation: the index has no capability `spawn_empty`.
+        """
+        self._require("index_training")
+        self._index.train(self._vectors(passages), folder)
+        DenseRecord(self._config.index.use, (0,), self._chosen_now()).write(folder)
+
+    def use_training(self, folder: Path) -> None:
+        """Take the training that `train_index` wrote; see `IndexTrainer`.
+
+        Raises:
+            MemoryMismatchError: another index wrote it.
+            StoreCorruptError: a file is missing or broken.
+        """
+        self._require("index_training")
+        DenseRecord.read(folder).check_index(folder, self._config.index.use)
+        self._index.use_training(folder)
+
+    def _vectors(self, passages: Sequence[Passage]) -> Vectors:
+        """Return the vectors of passages [n, d], through the embedding cache if there is one."""
+        if self._cache is None:
+            return self._encode_all(passages)
+        encoder = self._encoder
+        return self._cache.vectors(encoder.fingerprint, encoder.dim, passages, self._encode_all)
+
+    def _chosen_now(self) -> dict[str, str]:
+        """Return what the encoder chose, if it chooses; what the memory keeps if it is not loaded.
+
+        See `_ChoosingEncoder`.
+        """
+        encoder = self.__dict__.get("_encoder")
+        chosen = encoder.chosen() if isinstance(encoder, _ChoosingEncoder) else self._chosen
+        return dict(chosen or {})
 
     def _encode_all(self, passages: Sequence[Passage]) -> Vectors:
         """Return the vectors of passages [n, d], encoded in batches of similar length."""

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from ragcore.contracts import PassageSource, TextTokenizer, VectorCache
+from ragcore.contracts import PassageSource, SavedRetriever, TextTokenizer, VectorCache
 from ragcore.disk.loading import reading
 from ragcore.errors import ComponentError, MemoryMismatchError, StoreCorruptError
 from ragcore.retrievers import fusion
@@ -29,8 +30,10 @@ from ragcore.retrievers.members import (
     give_passages,
     give_scratch,
     least_room,
+    merge_member,
     require,
     search_member,
+    trainers,
 )
 from ragcore.retrievers.rerank import files_below, reranked_by
 from ragcore.types import CutPassages, Hits, Passage
@@ -62,8 +65,8 @@ class Hybrid:
     def capabilities(self) -> frozenset[str]:
         """Capabilities of all members but `exact`, since a score depends on the other hits.
 
-        Also `cache`, `passages`, `scratch` and `tokenizer` if any member has them, and `filter` in
-        any case.
+        Also `cache`, `index_training`, `passages`, `scratch` and `tokenizer` if any member has
+        them, and `filter` in any case.
         """
         each = [member.capabilities for member in self._members]
         return PASSED_ON.intersection(*each) | (ANY_HAS & frozenset().union(*each)) | {"filter"}
@@ -182,11 +185,47 @@ class Hybrid:
                 f"retriever 'hybrid' has members of {sizes} rows ({self._uses()}): expected the "
                 "same number in all; rebuild it"
             )
-        record = {"retrievers": self._stored_by()}
-        (folder / RECORD).write_text(json.dumps(record) + "\n", encoding="utf-8")
+        self._write_record(folder)
         for i, member in enumerate(self._members):
             (folder / str(i)).mkdir()
             member.save(folder / str(i))
+
+    @property
+    def training_size(self) -> int:
+        """The largest of its members that train one; see `IndexTrainer`."""
+        return max(each.training_size for each in trainers(self._members).values())
+
+    def train_index(self, passages: Sequence[Passage], folder: Path) -> None:
+        """Let each member that trains an index do so, in its own folder; see `IndexTrainer`."""
+        for number, member in trainers(self._members).items():
+            (folder / str(number)).mkdir()
+            member.train_index(passages, folder / str(number))
+
+    def use_training(self, folder: Path) -> None:
+        """Give the training to its members that train one; see `IndexTrainer`.
+
+        Raises:
+            MemoryMismatchError: another retriever wrote it.
+        """
+        for number, member in trainers(self._members).items():
+            member.use_training(folder / str(number))
+
+    def merge(self, parts: Sequence[SavedRetriever], folder: Path) -> None:
+        """Write saved retrievers as one, member by member; see `MergingRetriever`.
+
+        Raises:
+            MemoryMismatchError: a part was written by other retrievers, or their parts do not
+                belong together.
+            UnsupportedOperation: a member has no capability `merge`.
+        """
+        self._require("merge")
+        for part in parts:
+            self._check_record(part.folder, self._recorded(part.folder))
+        self._write_record(folder)
+        for i, (use, member) in enumerate(zip(self._uses(), self._members, strict=True)):
+            (folder / str(i)).mkdir()
+            below = [replace(part, folder=part.folder / str(i)) for part in parts]
+            merge_member(use, member, "hybrid", below, folder / str(i))
 
     @classmethod
     def load(cls, folder: Path, config: HybridConfig, *, mmap: bool = True) -> Hybrid:
@@ -197,20 +236,14 @@ class Hybrid:
             StoreCorruptError: hybrid.json is missing or broken, or the members do not have the
                 same number of rows.
         """
-        with reading(folder / RECORD) as path:
-            built_by = list(json.loads(path.read_bytes())["retrievers"])
         loaded = cls(config)
+        built_by = loaded._recorded(folder)
         folders = [folder / str(i) for i in range(len(built_by))]
         for i, name in enumerate(built_by):
             # An earlier release recorded a reranker, whose files lie below.
             if name == "rerank":
                 built_by[i], folders[i] = reranked_by(folders[i]), files_below(folders[i])
-        if built_by != loaded._stored_by():
-            raise MemoryMismatchError(
-                f"{folder} was built with the retrievers {built_by}, but those in use are "
-                f"{loaded._uses()}: rebuild the memory, or set memory.retriever.retrievers as they "
-                "were, in their order"
-            )
+        loaded._check_record(folder, built_by)
         loaded._members = [
             spec.load(below, mmap=mmap)
             for below, spec in zip(folders, config.retrievers, strict=True)
@@ -223,6 +256,32 @@ class Hybrid:
                 "rebuild this version of the memory"
             )
         return loaded
+
+    def _write_record(self, folder: Path) -> None:
+        record = {"retrievers": self._stored_by()}
+        (folder / RECORD).write_text(json.dumps(record) + "\n", encoding="utf-8")
+
+    def _recorded(self, folder: Path) -> list[str]:
+        """Return the names of the members that wrote a folder.
+
+        Raises:
+            StoreCorruptError: hybrid.json is missing or broken.
+        """
+        with reading(folder / RECORD) as path:
+            return list(json.loads(path.read_bytes())["retrievers"])
+
+    def _check_record(self, folder: Path, built_by: list[str]) -> None:
+        """Check that the members which wrote a folder are this retriever's.
+
+        Raises:
+            MemoryMismatchError: they are others, or in another order.
+        """
+        if built_by != self._stored_by():
+            raise MemoryMismatchError(
+                f"{folder} was built with the retrievers {built_by}, but those in use are "
+                f"{self._uses()}: rebuild the memory, or set memory.retriever.retrievers as they "
+                "were, in their order"
+            )
 
     def _searched(self) -> list[int]:
         """Return the numbers of the members that count, so that they are searched."""

@@ -13,9 +13,12 @@ import numpy as np
 
 from ragcore.contracts import (
     CacheUser,
+    IndexTrainer,
+    MergingRetriever,
     PassageReader,
     PassageSource,
     Retriever,
+    SavedRetriever,
     ScratchUser,
     TextTokenizer,
     TokenizedRetriever,
@@ -39,17 +42,19 @@ __all__ = [
     "give_passages",
     "give_scratch",
     "least_room",
+    "merge_member",
+    "trainers",
     "require",
     "search_member",
 ]
 
-PASSED_ON: Final = frozenset({"add", "mmap", "remove"})
+PASSED_ON: Final = frozenset({"add", "merge", "mmap", "remove"})
 """Capabilities that a retriever has if all its members have them.
 
 Not `exact`: it fuses or rescores only the hits that it requests of the members, not all passages.
 """
 
-ANY_HAS: Final = frozenset({"cache", "passages", "scratch", "tokenizer"})
+ANY_HAS: Final = frozenset({"cache", "index_training", "passages", "scratch", "tokenizer"})
 """Capabilities that a retriever has if any of its members has them."""
 
 
@@ -154,6 +159,33 @@ def least_room(members: Sequence[Retriever], parent: str) -> TextTokenizer:
     if not tokenizers:
         raise UnsupportedOperation.of(f"retriever {parent!r}", "tokenizer") from missing
     return min(tokenizers, key=lambda tokenizer: tokenizer.room(""))
+
+
+def merge_member(
+    name: str, member: Retriever, parent: str, parts: Sequence[SavedRetriever], folder: Path
+) -> None:
+    """Write saved retrievers as one by a member; see `MergingRetriever`.
+
+    Args:
+        name: the member's registered name.
+        member: the member.
+        parent: registered name of the retriever that it is a member of.
+        parts: saved by members of the same config.
+        folder: an existing empty one.
+
+    Raises:
+        UnsupportedOperation: the member cannot merge.
+    """
+    if not supports(member, MergingRetriever):
+        raise UnsupportedOperation.of(f"retriever {name!r}, and so the {parent} of it,", "merge")
+    member.merge(parts, folder)
+
+
+def trainers(members: Sequence[Retriever]) -> dict[int, IndexTrainer]:
+    """Return the members whose indexes are trained, by their numbers."""
+    return {
+        number: member for number, member in enumerate(members) if supports(member, IndexTrainer)
+    }
 
 
 def search_member(

@@ -18,7 +18,13 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 
-from ragcore.contracts import PassageSource, Scorer, TextTokenizer, VectorCache
+from ragcore.contracts import (
+    PassageSource,
+    SavedRetriever,
+    Scorer,
+    TextTokenizer,
+    VectorCache,
+)
 from ragcore.disk.loading import reading
 from ragcore.errors import ComponentError
 from ragcore.retrievers.configs import RerankConfig
@@ -32,8 +38,10 @@ from ragcore.retrievers.members import (
     give_passages,
     give_scratch,
     least_room,
+    merge_member,
     require,
     search_member,
+    trainers,
 )
 from ragcore.types import MISSING_ROW, CutPassages, Hits, Passage
 
@@ -165,6 +173,34 @@ class Rerank:
     def save(self, folder: Path) -> None:
         """Write the inner retriever's files: a memory may be opened with and without reranking."""
         self._inner.save(folder)
+
+    @property
+    def training_size(self) -> int:
+        """The largest of its inner retriever; see `IndexTrainer`."""
+        return max(each.training_size for each in trainers([self._inner]).values())
+
+    def train_index(self, passages: Sequence[Passage], folder: Path) -> None:
+        """Train the index of its inner retriever, in a folder of its own; see `IndexTrainer`."""
+        for number, member in trainers([self._inner]).items():
+            (folder / str(number)).mkdir()
+            member.train_index(passages, folder / str(number))
+
+    def use_training(self, folder: Path) -> None:
+        """Give the training to its inner retriever; see `IndexTrainer`.
+
+        Raises:
+            MemoryMismatchError: another retriever wrote it.
+        """
+        for number, member in trainers([self._inner]).items():
+            member.use_training(folder / str(number))
+
+    def merge(self, parts: Sequence[SavedRetriever], folder: Path) -> None:
+        """Write saved retrievers as one by the inner retriever; see `MergingRetriever`.
+
+        Raises:
+            UnsupportedOperation: the inner retriever has no capability `merge`.
+        """
+        merge_member(self._config.retriever.use, self._inner, "rerank", parts, folder)
 
     @classmethod
     def load(cls, folder: Path, config: RerankConfig, *, mmap: bool = True) -> Rerank:

@@ -7,101 +7,29 @@ knows nothing of passages or encoders.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from ragcore.contracts import EmptySpawner, Index, ScratchUser, VectorSource, supports
-from ragcore.disk.arrays import load_rows, save_array
-from ragcore.disk.links import share, share_tree
-from ragcore.disk.loading import reading
-from ragcore.errors import ComponentError, StoreCorruptError, UnsupportedOperation
+from ragcore.contracts import EmptySpawner, Index, ScratchUser, supports
+from ragcore.errors import ComponentError, UnsupportedOperation
 from ragcore.process.fork import new_lock
 from ragcore.registry.components import ComponentSpec
-from ragcore.retrievers.hits import among, best_hits, search_deeper
-from ragcore.types import MISSING_ROW, Hits
+from ragcore.retrievers.hits import best_hits
+from ragcore.retrievers.segment import NO_ROWS, Segment, folder_of
+from ragcore.types import Hits
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from ragcore.types import Rows, Vectors
 
 
-__all__ = ["Segments"]
+__all__ = ["LARGEST", "Segments"]
 
-_NO_ROWS: Final = np.zeros(0, np.int64)
-
-
-@dataclass(frozen=True, slots=True)
-class _Segment:
-    """An index, and which of its rows are visible.
-
-    Attributes:
-        index: finds rows.
-        rows: int64 [n], all rows that the index has, ascending.
-        hidden: int64 [h], those of `rows` that were removed, ascending.
-        saved: folder of its index files; None if it was built since.
-    """
-
-    index: Index
-    rows: Rows
-    hidden: Rows = field(default_factory=lambda: _NO_ROWS)
-    saved: Path | None = None
-
-    def __len__(self) -> int:
-        return len(self.rows) - len(self.hidden)
-
-    @property
-    def grows(self) -> bool:
-        """Whether rows may still be added to its index: not once it is saved or has hidden rows."""
-        return self.saved is None and not len(self.hidden)
-
-    @property
-    def rebuildable(self) -> bool:
-        """Whether its index returns the vectors that another one can be built from."""
-        return supports(self.index, VectorSource)
-
-    @property
-    def visible(self) -> Rows:
-        """The rows that were not removed, ascending."""
-        return np.setdiff1d(self.rows, self.hidden, assume_unique=True)
-
-    def shows(self, rows: Rows) -> npt.NDArray[np.bool_]:
-        """Return which of `rows`, of any shape, are in the index and not removed."""
-        return among(rows, self.rows) & ~among(rows, self.hidden)
-
-    def vectors(self, rows: Rows) -> Vectors:
-        """Return the vectors of rows [n], float32 [n, d].
-
-        Raises:
-            UnsupportedOperation: the index has no capability `vectors`.
-        """
-        if not supports(self.index, VectorSource):
-            raise UnsupportedOperation.of(f"index {type(self.index).__name__!r}", "vectors")
-        return self.index.vectors(rows)
-
-    def search(self, queries: Vectors, k: int, allowed: Rows | None) -> Hits:
-        """Find the k best visible rows of queries [B, d], [B, k], as the index ranks them."""
-        if allowed is not None:
-            visible = allowed[self.shows(allowed)]
-            if not len(visible):
-                return Hits.empty(len(queries), k)
-            return self.index.search(queries, k, allowed=visible)
-        if not len(self.hidden):
-            return self.index.search(queries, k)
-        return search_deeper(
-            lambda remaining, depth: self.index.search(queries[remaining], depth),
-            lambda rows: (rows != MISSING_ROW) & ~among(rows, self.hidden),
-            len(queries),
-            k,
-            depth=k + min(k, len(self.hidden)),
-            size=len(self.rows),
-            available=len(self),
-            exact="exact" in self.index.capabilities,
-        )
+LARGEST: Final = 1 << 18
+"""Rows up to which segments are joined: with 768 dimensions, 0.8 GB of vectors."""
 
 
 class Segments:
@@ -113,8 +41,10 @@ class Segments:
 
     def __init__(self, spec: ComponentSpec[Index]) -> None:
         self._spec = spec
-        self._segments: list[_Segment] = []
+        self._segments: list[Segment] = []
         self._scratch: Path | None = None
+        # An empty index whose training new ones take.
+        self._trained: EmptySpawner | None = None
         self._lock = new_lock()
         # Rows that were added to the last segment's index but are not in its `rows` yet.
         self._new_rows: list[Rows] = []
@@ -132,6 +62,27 @@ class Segments:
     def use_scratch(self, folder: Path) -> None:
         """Let indexes built from now on keep in this folder what is too large for memory."""
         self._scratch = folder
+
+    def train(self, vectors: Vectors, folder: Path) -> None:
+        """Train an index on vectors [n, d], and write it without them into an existing folder.
+
+        Raises:
+            UnsupportedOperation: the index cannot make an empty one with the same training.
+        """
+        index = self._spec.build(dim=vectors.shape[1])
+        if not supports(index, EmptySpawner):
+            raise UnsupportedOperation.of(f"index {self._spec.use!r}", "spawn_empty")
+        index.add(np.arange(len(vectors), dtype=np.int64), vectors)
+        target = folder_of(folder, 0)
+        target.mkdir()
+        index.spawn_empty().save(target)
+
+    def use_training(self, folder: Path) -> None:
+        """Give new indexes the training that `train` wrote."""
+        index = self._spec.load(folder_of(folder, 0), mmap=False)
+        if not supports(index, EmptySpawner):
+            raise UnsupportedOperation.of(f"index {self._spec.use!r}", "spawn_empty")
+        self._trained = index
 
     def add(self, rows: Rows, vectors: Vectors) -> None:
         """Add vectors [n, d] under rows [n], to a new segment if the last one was loaded.
@@ -151,9 +102,7 @@ class Segments:
                     f"index {self._spec.use!r} has row {taken[0]} already: remove it first"
                 )
         last = (
-            self._segments[-1]
-            if growing
-            else _Segment(self._empty_index(vectors.shape[1]), _NO_ROWS)
+            self._segments[-1] if growing else Segment(self._empty_index(vectors.shape[1]), NO_ROWS)
         )
         last.index.add(new_rows, vectors)
         self._segments = [*older, last]
@@ -246,49 +195,34 @@ class Segments:
         """
         self._segments = _merged(self._settled(), self._empty_index)
         for number, segment in enumerate(self._segments):
-            index_folder = _index_folder(folder, number)
-            if segment.saved is None:
-                index_folder.mkdir()
-                segment.index.save(index_folder)
-                # A memory built in one go has the rows from 0 on, which need no list.
-                if not np.array_equal(segment.rows, np.arange(len(segment.rows))):
-                    save_array(_rows_file(index_folder), segment.rows)
-            else:
-                share_tree(segment.saved, index_folder)
-                if _rows_file(segment.saved).exists():
-                    share(_rows_file(segment.saved), _rows_file(index_folder))
-            if len(segment.hidden):
-                save_array(_hidden_file(index_folder), segment.hidden)
+            segment.save(folder, number)
         return len(self._segments)
 
+    @property
+    def shifts(self) -> list[int]:
+        """What is added to the rows in each segment's files, after `save`; see `Segment`."""
+        return [segment.shift for segment in self._segments]
+
     @classmethod
-    def load(cls, folder: Path, spec: ComponentSpec[Index], count: int, *, mmap: bool) -> Segments:
-        """Load the `count` segments that `save` wrote.
+    def load(
+        cls, folder: Path, spec: ComponentSpec[Index], shifts: Sequence[int], *, mmap: bool
+    ) -> Segments:
+        """Load the segments that `save` wrote.
+
+        Args:
+            folder: that they were written into.
+            spec: of the index.
+            shifts: one for each segment.
+            mmap: map files into memory, where the index can.
 
         Raises:
             StoreCorruptError: a list of rows cannot be read, or is not one of the index's rows.
         """
         loaded = cls(spec)
-        for number in range(count):
-            index_folder = _index_folder(folder, number)
-            index = spec.load(index_folder, mmap=mmap)
-            rows = _read_rows(_rows_file(index_folder), mmap)
-            if rows is None:
-                rows = np.arange(len(index), dtype=np.int64)
-            elif len(rows) != len(index):
-                raise StoreCorruptError(
-                    f"{_rows_file(index_folder)} lists {len(rows)} rows, but the index in "
-                    f"{index_folder} has {len(index)}: rebuild this version of the memory"
-                )
-            hidden = _read_rows(_hidden_file(index_folder), mmap)
-            if hidden is not None and not among(hidden, rows).all():
-                raise StoreCorruptError(
-                    f"{_hidden_file(index_folder)} hides a row that is not in the index: rebuild "
-                    "this version of the memory"
-                )
-            loaded._segments.append(
-                _Segment(index, rows, _NO_ROWS if hidden is None else hidden, index_folder)
-            )
+        loaded._segments = [
+            Segment.load(folder, number, spec, shift, mmap=mmap)
+            for number, shift in enumerate(shifts)
+        ]
         return loaded
 
     def _empty_index(self, dim: int) -> Index:
@@ -296,13 +230,15 @@ class Segments:
         for segment in self._segments:
             if supports(segment.index, EmptySpawner):
                 return segment.index.spawn_empty()
+        if self._trained is not None:
+            return self._trained.spawn_empty()
         index = self._spec.build(dim=dim)
         if self._scratch is not None and supports(index, ScratchUser):
             self._scratch.mkdir(exist_ok=True)
             index.use_scratch(self._scratch)
         return index
 
-    def _settled(self) -> list[_Segment]:
+    def _settled(self) -> list[Segment]:
         """Return the segments after adding new rows to the last one's list."""
         with self._lock:
             if self._new_rows:
@@ -312,11 +248,13 @@ class Segments:
             return self._segments
 
 
-def _merged(segments: list[_Segment], empty_index: Callable[[int], Index]) -> list[_Segment]:
+def _merged(segments: list[Segment], empty_index: Callable[[int], Index]) -> list[Segment]:
     """Join the last segments while they are of similar size, so that there are always few.
 
-    A vector is copied at most as often as the number of rows can double. Segments whose index does
-    not return its vectors stay as they are.
+    A vector is copied at most as often as the number of rows can double, up to `LARGEST`: a memory
+    of large shards is not rewritten for one removal. Of n rows there are at most
+    2 n / LARGEST + log2(LARGEST) segments, and in each at most as many removed rows as others.
+    Segments whose index does not return its vectors stay as they are.
     """
     merged = []
     for segment in segments:
@@ -326,13 +264,15 @@ def _merged(segments: list[_Segment], empty_index: Callable[[int], Index]) -> li
             merged.append(segment)
     merged = [segment for segment in merged if len(segment)]
     while len(merged) > 1 and 2 * len(merged[-1]) >= len(merged[-2]):
+        if len(merged[-1]) + len(merged[-2]) > LARGEST:
+            break
         if not (merged[-1].rebuildable and merged[-2].rebuildable):
             break
         merged[-2:] = [_joined(merged[-2:], empty_index)]
     return merged
 
 
-def _joined(segments: list[_Segment], empty_index: Callable[[int], Index]) -> _Segment:
+def _joined(segments: list[Segment], empty_index: Callable[[int], Index]) -> Segment:
     """Build one segment of the visible rows of several."""
     visible = [segment.visible for segment in segments]
     vectors = np.concatenate(
@@ -342,28 +282,4 @@ def _joined(segments: list[_Segment], empty_index: Callable[[int], Index]) -> _S
     order = np.argsort(rows)
     index = empty_index(vectors.shape[1])
     index.add(rows[order], vectors[order])
-    return _Segment(index, rows[order])
-
-
-def _index_folder(folder: Path, number: int) -> Path:
-    """Return the folder of a segment's index; the segment's row lists lie next to it."""
-    return folder / (f"index-{number}" if number else "index")
-
-
-def _rows_file(index_folder: Path) -> Path:
-    return index_folder.with_name(f"{index_folder.name}.rows.npy")
-
-
-def _hidden_file(index_folder: Path) -> Path:
-    return index_folder.with_name(f"{index_folder.name}.hidden.npy")
-
-
-def _read_rows(path: Path, mmap: bool) -> Rows | None:
-    """Read a list of ascending rows; None if there is no such file."""
-    if not path.exists():
-        return None
-    rows = load_rows(path, mmap=mmap)
-    with reading(path):
-        if rows.min(initial=0) < 0 or not (rows[1:] > rows[:-1]).all():
-            raise ValueError("its rows do not ascend")
-    return np.asarray(rows)
+    return Segment(index, rows[order])

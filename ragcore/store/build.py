@@ -6,11 +6,11 @@ Knows how passages become files; knows nothing of how a version is chosen or ope
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import contextmanager
 from itertools import islice
 from operator import length_hint
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -37,7 +37,18 @@ from ragcore.store.staging import scratch_folder, staging_folder
 from ragcore.store.tokenizers import give_tokenizer
 from ragcore.types import CutPassages, Passage
 
-__all__ = ["Built", "build_version", "give_cache", "write_retriever"]
+__all__ = [
+    "NO_PASSAGE",
+    "Built",
+    "CorpusRecord",
+    "CorpusStream",
+    "build_version",
+    "give_cache",
+    "write_passages",
+    "write_retriever",
+]
+
+NO_PASSAGE: Final = "the corpus gave no passage: a memory needs at least one; check memory.corpus"
 
 
 class Built(NamedTuple):
@@ -69,43 +80,32 @@ def build_version(
     """Build a version from a corpus and put it in place; see `Store.build`."""
     if version is not None:
         catalog.refuse_name(version)
-    base, corpus_paths, corpus_name = spec.record_base(), None, None
-    if isinstance(corpus_config, ComponentSpec):
-        corpus_name = corpus_config.use
-        corpus_paths = [f"/corpus{pointer}" for pointer in corpus_config.record_paths()]
-        base = base or corpus_config.record_base()
-        corpus_config = corpus_config.to_record()
+    record = CorpusRecord.of(corpus_config, spec)
     with writing(catalog.folder):
         catalog.prepare()
     with writing(catalog.folder), staging_folder(catalog, version) as (staging, name):
         retriever = spec.build()
         give_cache(retriever, cache)
-        give_tokenizer(corpus, corpus_name, retriever, spec.use)
+        give_tokenizer(corpus, record.name, retriever, spec.use)
         total = length_hint(corpus) or None
-        documents = document_corpus(corpus)
         with scratch_folder(catalog, retriever, fresh=fresh, report=report):
-            with ExitStack() as stack:
-                stream, records = corpus, None
-                if documents is not None:
-                    records = stack.enter_context(DocumentWriter(staging))
-                    stream = _passages_of(documents, records, corpus_name)
-                passages = checked_passages(stream, corpus_name)
-                count = _write_passages(staging, passages, total, retriever, batch, report)
+            stream = CorpusStream(corpus, record.name)
+            with stream.writing(staging) as passages:
+                count = write_passages(staging, passages, total, retriever, batch, report)
+            if not count:
+                raise EmptyCorpusError(NO_PASSAGE)
             write_retriever(staging, spec, retriever, count)
             cut = cut_of(retriever)
-            facts = None if documents is None else facts_of(documents, label_of(corpus_name))
             manifest = Manifest.of_now(
                 name,
                 passages=count,
                 retriever=spec,
                 fingerprint=retriever.fingerprint,
-                corpus=corpus_config,
-                corpus_paths=corpus_paths,
-                base=base_of(base, catalog.folder),
+                corpus=record.config,
+                corpus_paths=record.paths,
+                base=base_of(record.base, catalog.folder),
                 files=file_records(staging, report),
-                documents=records.count if records else None,
-                corpus_identity=(facts.identity or None) if facts else None,
-                corpus_date=(facts.date or None) if facts else None,
+                **stream.facts(),
             )
             if activate and check:
                 with keep_shared():
@@ -114,6 +114,72 @@ def build_version(
                     check_opens(staging, manifest, spec, catalog.folder)
             manifest = catalog.put_in_place(staging, manifest, activate=activate)
     return Built(manifest, cut)
+
+
+class CorpusRecord(NamedTuple):
+    """What a manifest records of a corpus.
+
+    Attributes:
+        name: under which it is registered; None where that is not known.
+        config: its settings.
+        paths: which texts of these are paths; None where they are guessed.
+        base: the folder that paths of corpus and retriever start from.
+    """
+
+    name: str | None
+    config: dict[str, Any] | None
+    paths: list[str] | None
+    base: Path | None
+
+    @classmethod
+    def of(
+        cls,
+        config: ComponentSpec[Corpus] | dict[str, Any] | None,
+        retriever: ComponentSpec[Retriever],
+    ) -> CorpusRecord:
+        """Return the record of a corpus, and the base of both."""
+        base = retriever.record_base()
+        if not isinstance(config, ComponentSpec):
+            return cls(None, config, None, base)
+        paths = [f"/corpus{pointer}" for pointer in config.record_paths()]
+        return cls(config.use, config.to_record(), paths, base or config.record_base())
+
+
+class CorpusStream:
+    """The passages of a corpus as they are written, with the documents that they belong to.
+
+    Args:
+        corpus: of passages, or of documents.
+        name: under which it is registered, for errors.
+    """
+
+    def __init__(self, corpus: Iterable[Passage], name: str | None) -> None:
+        self._corpus = corpus
+        self._name = name
+        self._documents = document_corpus(corpus)
+        self._count: int | None = None
+
+    @contextmanager
+    def writing(self, staging: Path) -> Iterator[Iterator[Passage]]:
+        """Yield the checked passages; documents are written into a folder while they are read."""
+        if self._documents is None:
+            yield checked_passages(self._corpus, self._name)
+            return
+        with DocumentWriter(staging) as records:
+            stream = _passages_of(self._documents, records, self._name)
+            yield checked_passages(stream, self._name)
+        self._count = records.count
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the manifest says of documents, and of what state; after the writing."""
+        if self._documents is None:
+            return {}
+        facts = facts_of(self._documents, label_of(self._name))
+        return {
+            "documents": self._count,
+            "corpus_identity": facts.identity or None,
+            "corpus_date": facts.date or None,
+        }
 
 
 def _passages_of(
@@ -135,7 +201,7 @@ def _passages_of(
         yield from passages
 
 
-def _write_passages(
+def write_passages(
     staging: Path,
     passages: Iterator[Passage],
     total: int | None,
@@ -160,10 +226,6 @@ def _write_passages(
             retriever.add(np.arange(count, count + len(chunk), dtype=np.int64), chunk)
             count += len(chunk)
             report("passages", count, total)
-    if not count:
-        raise EmptyCorpusError(
-            "the corpus gave no passage: a memory needs at least one; check memory.corpus"
-        )
     return count
 
 

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 from ragcore.embeddings.cache import Encodings
 from ragcore.errors import CorpusError
 from ragcore.store.build import Built
 from ragcore.store.comparing import DocumentCounts
 from ragcore.store.manifest import Manifest
+from ragcore.store.sharding import BuiltShard
 from ragcore.store.update import Updated
 from ragcore.types import CutPassages
 
 __all__ = [
     "BuildInfo",
+    "ShardInfo",
     "UpdateInfo",
     "VersionInfo",
     "build_info",
     "info_of",
+    "shard_info",
     "summary_of",
     "update_info",
 ]
@@ -61,6 +65,24 @@ class BuildInfo(VersionInfo):
     encodings: Encodings | None = None
     cut_passages: tuple[CutPassages, ...] = ()
     summary: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardInfo(BuildInfo):
+    """A shard of a memory, that was built or was there already.
+
+    Attributes:
+        number: of the shard, from 0.
+        of: how many shards there are.
+        was_there: whether it was built before, so that nothing was done.
+        read_whole: whether the whole corpus was read to find this part of it, as any is that has no
+            capability `parts`.
+    """
+
+    number: int
+    of: int
+    was_there: bool
+    read_whole: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,8 +156,25 @@ def info_of(manifest: Manifest, current: str | None) -> VersionInfo:
 def build_info(built: Built, current: str | None) -> BuildInfo:
     """Return what is told about a build; arguments as for `info_of`."""
     version = info_of(built.manifest, current)
-    of_version = {field.name: getattr(version, field.name) for field in fields(version)}
-    return BuildInfo(**of_version, cut_passages=built.cut_passages)
+    return BuildInfo(**_fields_of(version), cut_passages=built.cut_passages)
+
+
+def shard_info(shard: BuiltShard) -> ShardInfo:
+    """Return what is told about a shard."""
+    record = shard.built.manifest.shard
+    assert record is not None  # It was built as one.
+    info = build_info(shard.built, None)
+    return ShardInfo(
+        **_fields_of(info),
+        number=record.number,
+        of=record.of,
+        was_there=shard.was_there,
+        read_whole=shard.read_whole,
+    )
+
+
+def _fields_of(info: VersionInfo) -> dict[str, Any]:
+    return {field.name: getattr(info, field.name) for field in fields(info)}
 
 
 def update_info(updated: Updated, current: str | None) -> UpdateInfo:

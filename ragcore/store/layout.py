@@ -8,6 +8,7 @@
         moved.arrow             metadata of passages that moved in their documents since they were
                                 written, see ragcore/memory/moved.py; only where some did
         documents.arrow, .npy   see documents.py; only where the corpus knows documents
+        ids.npy                 see ids.py; only in a shard
         retriever/…             files that the retriever owns
       .building-NAME-…          a version that is being written
       .scratch-…                what a retriever has worked out for a build that is not finished
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BUILDING",
+    "FileRecord",
+    "Inode",
     "LARGE",
     "MANIFEST",
     "MOVED",

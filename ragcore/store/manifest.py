@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ragcore import __version__
 from ragcore.contracts import Corpus, Retriever
@@ -29,9 +29,11 @@ __all__ = [
     "MANIFEST",
     "FileRecord",
     "Manifest",
+    "ShardRecord",
     "absolute_paths",
     "base_of",
     "same_records",
+    "same_retrievers",
     "same_settings",
 ]
 
@@ -39,7 +41,9 @@ FORMAT: Final = 1
 FORMAT_WITH_MOVED: Final = 2
 """Of versions in which passages have moved: what the passage files say of them is out of date."""
 MANIFEST: Final = "manifest.json"
-_LEFT_OUT: Final = ("base", "corpus_date", "corpus_identity", "documents", "order", "paths")
+_LEFT_OUT: Final = (
+    *("base", "corpus_date", "corpus_identity", "documents", "order", "paths", "shard"),
+)
 """Keys that a manifest has only where they say something; earlier releases do not know them."""
 
 
@@ -58,6 +62,28 @@ class FileRecord(BaseModel):
     bytes: int = Field(ge=0)
     sha256: str
     samples: str | None = None
+
+
+class ShardRecord(BaseModel):
+    """Which part of a corpus a version has, where it is one shard of a memory.
+
+    Attributes:
+        number: of the shard, from 0.
+        of: how many shards there are.
+        corpus: fingerprint of the whole corpus; the same for all shards of one.
+        first: how many passages the shards before it have; None where it was built without
+            reading the corpus from its beginning.
+        training: sha256 of the training that its index took; None where it was trained on what the
+            shard has itself, or not at all.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    number: int = Field(ge=0)
+    of: int = Field(ge=1)
+    corpus: str
+    first: int | None = Field(default=None, ge=0)
+    training: str | None = None
 
 
 class Manifest(BaseModel):
@@ -84,6 +110,8 @@ class Manifest(BaseModel):
         documents: how many documents its passages belong to; None where the corpus knows none.
         corpus_identity: what the corpus is a copy of, such as a wiki's name, where it tells.
         corpus_date: of what state, ISO 8601, where it tells.
+        shard: which part of the corpus its passages are, where it is a shard, which may have none;
+            None for a memory.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -91,7 +119,7 @@ class Manifest(BaseModel):
     format: int = FORMAT
     name: str
     created: str
-    passages: int = Field(ge=1)
+    passages: int = Field(ge=0)
     retriever: dict[str, Any]
     fingerprint: str
     corpus: dict[str, Any] | None
@@ -104,6 +132,13 @@ class Manifest(BaseModel):
     documents: int | None = Field(default=None, ge=0)
     corpus_identity: str | None = None
     corpus_date: str | None = None
+    shard: ShardRecord | None = None
+
+    @model_validator(mode="after")
+    def _has_passages(self) -> Self:
+        if not self.passages and self.shard is None:
+            raise ValueError("passages: a memory has one at least")
+        return self
 
     @classmethod
     def of_now(
@@ -122,6 +157,7 @@ class Manifest(BaseModel):
         documents: int | None = None,
         corpus_identity: str | None = None,
         corpus_date: str | None = None,
+        shard: ShardRecord | None = None,
     ) -> Manifest:
         """Describe a version that was finished now, by this release; see the attributes.
 
@@ -152,6 +188,7 @@ class Manifest(BaseModel):
             documents=documents,
             corpus_identity=corpus_identity,
             corpus_date=corpus_date,
+            shard=shard,
         )
 
     @property
@@ -285,6 +322,15 @@ def same_settings(manifest: Manifest, corpus: ComponentSpec[Corpus] | None) -> b
 def same_records(one: Manifest, other: Manifest) -> bool:
     """Return whether two versions record the same settings of a corpus, apart from its paths."""
     return _settings(one) == _settings(other)
+
+
+def same_retrievers(one: Manifest, other: Manifest) -> bool:
+    """Return whether two versions record the same settings of a retriever, apart from its paths."""
+    records = []
+    for manifest in (one, other):
+        paths = [each for each in manifest.paths or () if each.startswith("/retriever/")]
+        records.append(_without(manifest.retriever, frozenset(paths), "/retriever"))
+    return records[0] == records[1]
 
 
 def _settings(manifest: Manifest) -> object:

@@ -16,6 +16,7 @@ import numpy as np
 
 from ragcore.testing.corpus_files import FileLaws
 from ragcore.testing.documents import DocumentLaws
+from ragcore.testing.parts import PartLaws
 from ragcore.testing.surroundings import open_files
 from ragcore.testing.tokenizing import WordTokenizer, built_corpus
 from ragcore.types import Passage
@@ -26,7 +27,7 @@ ENOUGH: Final = 8
 """Passages that a corpus must have to test whether they are streamed."""
 
 
-class CorpusSuite(DocumentLaws, FileLaws):
+class CorpusSuite(DocumentLaws, PartLaws, FileLaws):
     """Test a component against `ragcore.contracts.Corpus`.
 
     Attributes:

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from ragcore.contracts import SavedRetriever
 from ragcore.types import Passage
 
 __all__ = ["Remembered", "remembering"]
@@ -33,6 +34,10 @@ class Remembered:
     def put(self, rows: Any, passages: Sequence[Passage]) -> None:
         """Remember passages under rows."""
         self._by_row |= dict(zip(map(int, rows), passages, strict=True))
+
+    def put_all(self, others: Remembered, first: int) -> None:
+        """Remember the passages of others, whose row 0 becomes `first`."""
+        self._by_row |= {row + first: passage for row, passage in others._by_row.items()}
 
     def save(self, folder: Path) -> None:
         """Write the passages into a folder."""
@@ -72,5 +77,14 @@ def remembering(component: type[Any]) -> type[Any]:
         loaded.use_passages(Remembered.load(folder))
         return loaded
 
-    members = {"use_passages": use_passages, "add": add, "save": save, "load": classmethod(load)}
+    def merge(self: Any, parts: Sequence[SavedRetriever], folder: Path) -> None:
+        component.merge(self, parts, folder)
+        for part in parts:
+            self._remembered.put_all(Remembered.load(part.folder), part.first)
+        self._remembered.save(folder)
+
+    members: dict[str, Any] = {"use_passages": use_passages, "add": add, "save": save}
+    members["load"] = classmethod(load)
+    if hasattr(component, "merge"):
+        members["merge"] = merge
     return type(component.__name__, (component,), {**members, "__module__": component.__module__})

@@ -17,6 +17,7 @@ from ragcore.testing.changing import ChangeLaws
 from ragcore.testing.data import passages
 from ragcore.testing.hits import agree
 from ragcore.testing.manners import MannerLaws
+from ragcore.testing.merging import MergeLaws
 from ragcore.testing.moving import MoveLaws
 from ragcore.testing.passage_reader import Remembered, remembering
 from ragcore.testing.passage_texts import TextLaws
@@ -38,6 +39,7 @@ class RetrieverSuite(
     StoreLaws,
     SizeLaws,
     StateLaws,
+    MergeLaws,
     CacheLaws,
     MoveLaws,
     TextLaws,

@@ -19,7 +19,7 @@ from ragcore.errors import RagcoreError
 from ragcore.testing.hits import agree, identical, well_formed
 from ragcore.testing.search_suite import SearchSuite
 
-__all__ = ["StoreLaws", "eager_threads"]
+__all__ = ["StoreLaws", "digests_of", "eager_threads"]
 
 THREADS: Final = 4
 MAPS: Final = Path("/proc/self/maps")
@@ -80,7 +80,7 @@ class StoreLaws(SearchSuite):
         world = self.world()
         most = world.take(slice(0, self.count - 3))
         folder = self.saved(self.filled(component, most), tmp_path / "saved")
-        before = _digests(folder)
+        before = digests_of(folder)
         loaded = self.load(component, folder)
         self.search(loaded)
         if "remove" in loaded.capabilities:
@@ -89,7 +89,7 @@ class StoreLaws(SearchSuite):
             rest = world.take(slice(self.count - 3, self.count))
             loaded.add(rest.rows, rest.items)
         self.search(loaded)
-        assert _digests(folder) == before, "saved files have changed"
+        assert digests_of(folder) == before, "saved files have changed"
 
     def test_loaded_accepts_additions(self, component: Any, tmp_path: Path) -> None:
         """Added to after loading, it answers as one built in one step (capability `add`).
@@ -210,7 +210,7 @@ class StoreLaws(SearchSuite):
                 job.result()
 
 
-def _digests(folder: Path) -> dict[str, str]:
+def digests_of(folder: Path) -> dict[str, str]:
     """Return the sha256 of each file below a folder."""
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()

@@ -7,6 +7,7 @@ passages are `Text`, never a string in which `rich` would look for markup.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Group, RenderableType
@@ -123,12 +124,15 @@ def _head(answer: Answer) -> Text:
 
 def _drawn(answer: Answer) -> str:
     """List the different answers that were drawn, each with how often it was."""
-    candidates = sorted(answer.candidates, key=lambda candidate: -len(candidate.draws))
+    # The same text may have been drawn as different tokens, or ended by a stop string earlier.
+    times: Counter[str] = Counter()
+    for candidate in answer.candidates:
+        times[candidate.text] += len(candidate.draws)
     shown = [
-        f"{len(candidate.draws)} × {on_one_line(candidate.text) or '(an empty answer)'}"
-        for candidate in candidates[:_MOST_DRAWN]
+        f"{count} × {on_one_line(text) or '(an empty answer)'}"
+        for text, count in times.most_common(_MOST_DRAWN)
     ]
-    more = len(candidates) - len(shown)
+    more = len(times) - len(shown)
     rest = f", and {more} more" if more else ""
     return f"of {len(answer.samples)} draws: {', '.join(shown)}{rest}"
 

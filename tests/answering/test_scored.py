@@ -258,6 +258,24 @@ def test_a_request_that_is_cancelled_asks_the_generator_no_more(store):
         rag.answer(QUESTION, cancellation=rag._generator.cancellation)
 
 
+def test_log_probs_that_were_rounded_up_make_no_answer_more_probable_than_1(store):
+    rag = pipeline(store, "score")
+    rag._generator = _Liar(rag.generator.config)
+    rag._generator.lie = lambda scores: [
+        TextScore(score.tokens, (0.004,) * len(score.tokens)) for score in scores
+    ]
+    for mode in ({}, {**SEQUENCE, "decode": "fast"}):
+        (answer,) = rag.answer(QUESTION, **mode)
+        assert answer.log_prob == pytest.approx(0, abs=1e-6)
+
+
+def test_settings_that_change_nothing_are_not_refused(store):
+    """It is greedy, and joint decoding finds the best of the candidates as thorough does."""
+    (expected,) = pipeline(store, "score", **SEQUENCE).answer(QUESTION)
+    (answer,) = pipeline(store, "score", **SEQUENCE, beams=1, decode="joint").answer(QUESTION)
+    assert answer == expected
+
+
 def test_what_the_tier_cannot_follow_is_refused_when_the_pipeline_is_made(store):
     for setting, reason in [
         ({"grounded": True}, "rag.grounded"),
@@ -265,7 +283,6 @@ def test_what_the_tier_cannot_follow_is_refused_when_the_pipeline_is_made(store)
         ({"beams": 2}, "rag.write.candidates"),
         ({"min_new_tokens": 1}, "rag.min_new_tokens"),
         ({"no_repeat_ngram": 2}, "rag.no_repeat_ngram"),
-        ({**SEQUENCE, "decode": "joint"}, "rag.decode: joint"),
     ]:
         with pytest.raises(UnsupportedOperation, match=reason):
             pipeline(store, "score", **setting)

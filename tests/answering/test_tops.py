@@ -114,6 +114,24 @@ def test_an_answer_whose_end_is_in_no_top_has_an_upper_bound_alone(store):
     assert cut
 
 
+@EACH_MODE
+def test_an_answer_of_which_no_token_has_a_log_prob_is_empty(store, mode):
+    """Where one token may be written it is the end, which no passage's top needs to have."""
+    bounds = []
+    for seed in range(6):
+        rag = pipeline(store, "top", seed, top=1, max_new_tokens=1, **mode)
+        (answer,) = rag.answer(QUESTION)
+        assert list(rag.events(QUESTION))[-1] == answer
+        assert answer.text == ""
+        if answer.log_prob is None:
+            bounds.append(answer.dropped_mass)
+            assert (answer.tokens, answer.token_posteriors, answer.candidates) == ((), (), ())
+            assert all(hit.posterior is None for hit in answer.evidence)
+            (truth,) = pipeline(store, "steps", seed, **mode).log_prob([QUESTION], [""])
+            assert math.exp(truth) <= answer.dropped_mass + 1e-6
+    assert bounds
+
+
 def test_the_generator_is_asked_again_only_where_the_answer_leaves_a_passages_path(store):
     for seed in range(8):
         (alone,) = pipeline(store, "top", seed, passages=PASSAGES[:1], beams=1).answer(QUESTION)
@@ -198,6 +216,7 @@ def _first_step(continuations, step):
 
 LIES = {
     "sum to": lambda all_: _first_step(all_, (TopToken("a", -0.1, 1), TopToken("b", -0.1, 2))),
+    "token twice": lambda all_: _first_step(all_, (TopToken("a", -1.0, 1), TopToken("a", -2.0, 1))),
     "not above 0": lambda all_: _first_step(all_, (TopToken("a", 3.2, 1),)),
     "returned nan": lambda all_: _first_step(all_, (TopToken("a", math.nan, 1),)),
     "step without tokens": lambda all_: _first_step(all_, ()),
@@ -216,12 +235,29 @@ def test_tops_that_are_no_part_of_a_distribution_are_an_error(store, lie):
         rag.answer(QUESTION)
 
 
+def test_log_probs_that_were_rounded_up_make_no_answer_more_probable_than_1(store):
+    rag = pipeline(store, "top")
+    rag._generator = _Liar(rag.generator.config)
+    sure = (TopToken("", 0.004, 0, ends=True), TopToken("a", -9.0, 1))
+    rag._generator.lie = lambda all_: [Completion("", True, (sure,)) for _ in all_]
+    (answer,) = rag.answer(QUESTION)
+    assert (answer.log_prob, answer.dropped_mass) == (0.0, 0.0)
+
+
+def test_what_changes_nothing_is_not_refused(store):
+    (expected,) = pipeline(store, "top").answer(QUESTION)
+    (answer,) = pipeline(store, "top", write={"seed": 3}, sample={"temperature": 0}).answer(
+        QUESTION
+    )
+    assert answer == expected
+
+
 def test_what_the_tier_cannot_follow_is_refused(store):
     for setting, reason in [
         ({"grounded": True}, "rag.grounded"),
         ({"drop_below": 0.1}, "rag.drop_below"),
         ({"abstain": {}}, "rag.abstain"),
-        ({"write": {}}, "rag.write"),
+        ({"write": {"temperature": 0.5}}, "rag.write"),
         ({"marginalize": "sequence"}, "set rag.decode to joint"),
     ]:
         with pytest.raises(UnsupportedOperation, match=reason):

@@ -45,6 +45,32 @@ def test_several_texts_of_a_passage_share_its_prior():
     ]
 
 
+def test_options_and_signs_that_normalise_to_nothing_are_different_answers():
+    prior, texts = [0.3, 0.25, 0.2, 0.15, 0.1], [["A"], [""], ["+"], ["-"], ["a"]]
+    votes = count_votes(prior, texts, list("vwxyz"))
+    assert [(vote.text, vote.share) for vote in votes] == [
+        ("A", pytest.approx(0.4)),
+        ("", 0.25),
+        ("+", 0.2),
+        ("-", 0.15),
+    ]
+
+
+def test_equal_shares_tie_in_any_order_of_adding():
+    """0.03 + 0.02 + 0.01 is more than 0.06 in floating point, if it is added in this order."""
+    prior = [0.06, 0.03, 0.02, 0.01]
+    votes = count_votes(prior, [["Lima"], ["Cusco"], ["Cusco"], ["Cusco"]], list("abcd"))
+    assert [vote.text for vote in votes] == ["Lima", "Cusco"]
+    reversed_votes = count_votes(prior[::-1], [["Cusco"]] * 3 + [["Lima"]], list("dcba"))
+    assert [vote.text for vote in reversed_votes] == ["Lima", "Cusco"]
+
+
+def test_one_beam_is_what_it_has_anyway(store):
+    (expected,) = pipeline(store, "text").answer(QUESTION)
+    (answer,) = pipeline(store, "text", beams=1, decode="joint").answer(QUESTION)
+    assert answer == expected
+
+
 def test_without_passages_the_questions_own_answer_is_the_only_vote():
     assert count_votes([1.0], [["Lima"]], []) == [Vote("Lima", 1.0, ())]
 
@@ -126,7 +152,7 @@ def test_a_filter_that_allows_nothing_abstains_and_closed_book_answers(store):
     [
         ({"grounded": True}, "rag.grounded"),
         ({"drop_below": 0.1}, "rag.drop_below"),
-        ({"beams": 1}, "rag.beams"),
+        ({"beams": 2}, "rag.beams"),
         ({"length_penalty": 0.5}, "rag.length_penalty"),
         ({"confidence": {"threshold": 0.5}}, "rag.confidence"),
     ],

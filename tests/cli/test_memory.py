@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import date
 from pathlib import Path
 
@@ -426,3 +427,58 @@ def test_an_update_by_documents_says_what_happened_to_them(
     write_pages(wiki.parent / "new.jsonl", pages, date="2026-03-01", wiki="other")
     assert "--allow-other" in fails(capsys, "update", wiki, override)
     run(capsys, "update", wiki, override, "--allow-other")
+
+
+def test_shards_are_built_and_merged(
+    pipeline: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "shards"
+    for number in range(2):
+        run(capsys, "build", pipeline, "--shard", f"{number}/2", "--out", out)
+    assert f"shard 1/2 in {out} was built already: 4 passages" in run(
+        capsys, "build", pipeline, "--shard", "1/2", "--out", out
+    )
+    row = json.loads(run(capsys, "build", pipeline, "--shard", "0/2", "--out", out, "--json"))
+    assert (row["number"], row["of"], row["passages"], row["was_there"]) == (0, 2, 5, True)
+    text = run(capsys, "merge", pipeline, out, "memory.verify=full", "--version", "merged")
+    assert "merged version merged: 9 passages" in text
+    assert "it is the current one" in text
+    assert Store(tmp_path / "stores" / "s").current() == "merged"
+
+
+def test_an_index_is_trained_for_all_shards(
+    pipeline: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    pipeline.write_text(PIPELINE.replace("{use: exact}", "{use: faiss, factory: SQ8}"))
+    plugin = tmp_path / "site-packages" / "words_plugin.py"
+    plugin.write_text(
+        plugin.read_text()
+        + "from ragcore.hookspecs import hookimpl\n@hookimpl\ndef ragcore_indexes():\n"
+        '    return {"faiss": "ragcore_faiss.index:Faiss"}\n'
+    )
+    training = tmp_path / "training"
+    text = run(capsys, "train-index", pipeline, "--out", training, "--sample", 7)
+    assert text == f"trained on 7 of 9 passages: {training}"
+    for number in range(2):
+        shard = ["--shard", f"{number}/2", "--out", tmp_path / "shards"]
+        run(capsys, "build", pipeline, *shard, "--training", training)
+    assert "9 passages" in run(capsys, "merge", pipeline, tmp_path / "shards")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--shard", "0/2"], "--shard and --out belong together"),
+        (["--out", "x"], "--shard and --out belong together"),
+        (["--training", "x"], "--shard and --out belong together"),
+        (["--shard", "2", "--out", "x"], "counted from 0, such as 0/64 to 63/64"),
+        (["--shard", "2/2", "--out", "x"], "shard 2/2: .*counted from 0: 0/2 to 1/2"),
+        (["--shard", "0/2", "--out", "x", "--version", "v"], "options of `ragcore memory merge`"),
+    ],
+)
+def test_options_of_shards_are_checked(
+    pipeline: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    error = " ".join(fails(capsys, "build", pipeline, *options).split())
+    assert re.search(message, error), error
+    assert not Path("x").exists()

@@ -185,6 +185,13 @@ def test_lines_of_standard_input_are_searched_one_by_one(
     ]
 
 
+def test_a_whole_block_may_be_changed_behind_the_question(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["search", "p.yaml", "word1", "rag={k: 2, beams: 1}"]) == 0
+    assert "2 passages from memory" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("command", ["ask", "search"])
 @pytest.mark.parametrize("further", ["word2", "Who is a = b?", "word2 of the list"])
 def test_a_further_question_is_referred_to_standard_input(

@@ -82,6 +82,32 @@ def test_ask_shows_votes_and_no_probability(folder, capsys):
     assert [vote["text"] for vote in row["votes"]] == ["bamako", "lima"]
 
 
+def test_ask_reads_the_turns_before_a_question(folder, capsys):
+    turns = json.dumps([{"question": "Who {question}?", "answer": "Lima"}])
+    command = ["ask", "p.yaml", "And there?", "--json", "--history", turns]
+    assert main([*command, "rag.rewrite.turns=4"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert (row["question"], row["rewritten_question"]) == ("And there?", "bamako")
+    assert main(command) == 2
+    assert "--history has no effect without rag.rewrite" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("history", "reason"),
+    [
+        ("{", "cannot be read as JSON"),
+        ("[" * 100_000, "cannot be read as JSON"),
+        ('{"question": "a", "answer": "b"}', "expected a list of turns"),
+        ('[{"question": "a"}]', "history.0: expected a mapping of question and answer"),
+        ('[{"question": "a", "answer": 7}]', "history.0.answer"),
+    ],
+)
+def test_a_history_that_is_none_says_what_is_wrong(folder, capsys, history, reason):
+    command = ["ask", "p.yaml", QUESTION, "rag.rewrite.turns=4", "--history", history]
+    assert main(command) == 2
+    assert reason in capsys.readouterr().err
+
+
 def test_ask_shows_the_bound_of_tops(folder, capsys):
     command = ["ask", "p.yaml", QUESTION, "generator.tier=top", "generator.top=1"]
     assert main(command) == 0

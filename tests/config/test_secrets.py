@@ -6,8 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel, Field
 
 from ragcore.config import fill_config, load_config, parse_config
+from ragcore.config.overrides import apply_overrides
+from ragcore.config.reader import ConfigReader
+from ragcore.config.source import Mapping, Source
 from ragcore.errors import ConfigError
 from ragcore.registry.components import ComponentSpec, spec_from_dict
 
@@ -111,3 +115,43 @@ def test_a_secret_that_begins_like_another_is_hidden_whole(
     assert "unknown retriever '${env:LONG}'" in message
     assert "hunter" not in message
     assert "swordfish" not in message
+
+
+class Service(BaseModel):
+    """Settings of which one is marked as a secret."""
+
+    url: str = ""
+    password: str = Field("", repr=False, min_length=12)
+    size: int = 1
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "message"),
+    [
+        (
+            "{url: http://me:hunter2@host, password: hunter2, size: many}",
+            [],
+            "p.yaml:1:41: password: must have at least 12 characters, found the string '…'\n"
+            "    {url: http://…@host, password: …, size: many}\n"
+            "                                   ^\n"
+            "p.yaml:1:56: size: expected an integer, found the string 'many'\n"
+            "    {url: http://…@host, password: …, size: many}\n"
+            "                                            ^",
+        ),
+        (
+            "{}",
+            ["password=hunter2"],
+            "override 'password=…': password: must have at least 12 characters, "
+            "found the string '…'",
+        ),
+    ],
+)
+def test_a_secret_that_is_written_out_is_in_no_message(
+    text: str, overrides: list[str], message: str
+) -> None:
+    source = Source(text, "p.yaml", overrides)
+    tree = source.tree()
+    assert isinstance(tree, Mapping)
+    apply_overrides(tree, source)
+    assert ConfigReader(source, Path()).read(tree, Service, "the service") is None
+    assert source.show() == message

@@ -135,8 +135,8 @@ def test_tokens_need_the_encoders_tokenizer(path: Path, corpus: Any) -> None:
     where = path if corpus is Jsonl else path.parent
     (path.parent / "a.txt").write_text(TEXT)
     config = corpus.Config(path=where, split={"by": "tokens"})
-    assert corpus(config).capabilities == {"tokenizer"}
-    assert not corpus(corpus.Config(path=where, words=3)).capabilities
+    assert "tokenizer" in corpus(config).capabilities
+    assert "tokenizer" not in corpus(corpus.Config(path=where, words=3)).capabilities
     with pytest.raises(CorpusError, match="split by tokens needs the tokenizer"):
         list(corpus(config))
     if corpus is Jsonl:

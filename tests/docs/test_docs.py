@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
@@ -83,6 +86,9 @@ def test_the_blocks_of_a_page_are_true(page, namespace, tmp_path, monkeypatch):
                 assert all(json.loads(line) for line in block.text.splitlines())
             case "console":
                 run_console(block.text, where)
+            case "bash":
+                # A script that a console block runs, or one for a scheduler.
+                assert run_quietly("bash", "-n", "-c", block.text) == "", where
             case "text" | "":
                 pass
             case other:
@@ -136,8 +142,28 @@ def run_console(text: str, where: str) -> None:
                 makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
                 targets = [argument for argument in arguments if "=" not in argument]
                 assert all(f"\n{target}:" in makefile for target in targets), f"{where}: {line}"
+            case "sh":
+                assert_shown(shown, run_quietly("sh", *arguments), f"{where}: {line}")
             case other:
                 pytest.fail(f"{where}: no test runs {other!r}")
+
+
+def run_quietly(*command: str) -> str:
+    """Run a shell, with this environment's `ragcore` as a command, and return its output."""
+    programs = Path("bin").absolute()
+    programs.mkdir(exist_ok=True)
+    (programs / "ragcore").write_text(f'#!/bin/sh\nexec {sys.executable} -m ragcore "$@"\n')
+    (programs / "ragcore").chmod(0o755)
+    done = subprocess.run(
+        command,
+        env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def run_ragcore(arguments: list[str]) -> str:

@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
     index.add(np.arange(1, 17, 2), VECTORS)
     (tmp_path / "first").mkdir()
     index.save(tmp_path / "first")
-    loaded = Segments.load(tmp_path / "first", SPEC, 1, mmap=False)
+    loaded = Segments.load(tmp_path / "first", SPEC, [0], mmap=False)
     loaded.remove(np.array([3]))
     (tmp_path / "second").mkdir()
     assert loaded.save(tmp_path / "second") == 1
@@ -52,7 +52,7 @@ def test_a_list_of_rows_that_cannot_be_is_refused(
 ) -> None:
     save_array(folder / name, np.array(rows))
     with pytest.raises(StoreCorruptError, match=message):
-        Segments.load(folder, SPEC, 1, mmap=mmap)
+        Segments.load(folder, SPEC, [0], mmap=mmap)
 
 
 @pytest.mark.parametrize("mmap", [True, False])
@@ -63,7 +63,7 @@ def test_a_vector_that_is_not_finite_is_refused(folder: Path, value: float, mmap
     vectors[5, 2] = value
     save_array(path, vectors)
     with pytest.raises(StoreCorruptError, match="a vector in it is not finite"):
-        Segments.load(folder, SPEC, 1, mmap=mmap)
+        Segments.load(folder, SPEC, [0], mmap=mmap)
 
 
 ATTACK = """
@@ -80,14 +80,14 @@ first, second = Path(sys.argv[1]) / "first", Path(sys.argv[1]) / "second"
 first.mkdir(), second.mkdir()
 index = Segments(spec)
 index.add(np.arange(1, 121, 2), vectors[:60])
-loaded = Segments.load(first, spec, index.save(first), mmap=False)
+loaded = Segments.load(first, spec, [0] * index.save(first), mmap=False)
 loaded.remove(np.arange(1, 21, 2))
 loaded.add(np.arange(200, 220), vectors[60:80])
 count = loaded.save(second)
 assert count == 2
 def use(folder):
     for mmap in (True, False):
-        loaded = Segments.load(folder, spec, count, mmap=mmap)
+        loaded = Segments.load(folder, spec, [0] * count, mmap=mmap)
         loaded.search(vectors[:2], 5)
         loaded.search(vectors[:2], 70)
         loaded.search(vectors[:2], 5, allowed=np.arange(0, 60))

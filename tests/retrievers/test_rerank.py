@@ -229,7 +229,7 @@ def test_capabilities_are_those_of_the_inner_retriever() -> None:
         capabilities: ClassVar[frozenset[str]] = frozenset({"exact", "mmap", "trainable"})
 
     able = filled(rerank_spec()).capabilities
-    assert able == {"add", "cache", "filter", "mmap", "passages", "remove", "scratch"}
+    assert able == {"add", "cache", "filter", "merge", "mmap", "passages", "remove", "scratch"}
     fixed = filled(rerank_spec(ComponentSpec("retriever", "fixed", Fixed, dense_part().config)))
     assert fixed.capabilities == {"filter", "mmap", "passages"}
     with pytest.raises(UnsupportedOperation, match=r"'fixed', .*rerank.* 'remove'"):

@@ -19,9 +19,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from ragcore.contracts import SavedRetriever
 from ragcore.disk import links
 from ragcore.errors import ComponentError
 from ragcore.registry.components import ComponentSpec
+from ragcore.retrievers.dense_files import DenseRecord, merge_saved
 from ragcore.retrievers.flat import Exact
 from ragcore.retrievers.segments import Segments
 from ragcore.types import Hits
@@ -76,7 +78,7 @@ def assert_same(segments: Any, reference: Any, **options: Any) -> None:
 def saved(segments: Segments, folder: Path, index: type = Exact, **options: Any) -> Segments:
     folder.mkdir()
     count = segments.save(folder)
-    return Segments.load(folder, spec(index), count, **{"mmap": True, **options})
+    return Segments.load(folder, spec(index), (0,) * count, **{"mmap": True, **options})
 
 
 @pytest.mark.parametrize("index", [Exact, Plain])
@@ -144,6 +146,40 @@ def test_segments_of_similar_size_are_joined(tmp_path: Path) -> None:
     assert sum(sizes) == 40
     assert len(sizes) <= 4
     assert_same(segments, filled([*range(40)]))
+
+
+def test_large_segments_are_not_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ragcore.retrievers.segments.LARGEST", 20)
+    parts = []
+    for number in range(3):
+        rows = Segments(spec(Exact))
+        rows.add(np.arange(15), VECTORS[15 * number : 15 * (number + 1)])
+        (tmp_path / f"part-{number}").mkdir()
+        rows.save(tmp_path / f"part-{number}")
+        DenseRecord("own", (0,), {}).write(tmp_path / f"part-{number}")
+        parts.append(SavedRetriever(tmp_path / f"part-{number}", 15 * number, 15))
+    (tmp_path / "0").mkdir()
+    merge_saved(parts, tmp_path / "0", "own")
+    shifts = DenseRecord.read(tmp_path / "0").shifts
+    segments = Segments.load(tmp_path / "0", spec(Exact), shifts, mmap=True)
+    left = [*range(45)]
+    # One row a version comes and one goes: of three large segments none is written again.
+    for version in range(1, 13):
+        segments.remove(np.array([left.pop(0)]))
+        segments.add(np.array([44 + version]), VECTORS[[44 + version]])
+        left.append(44 + version)
+        (tmp_path / str(version)).mkdir()
+        count = segments.save(tmp_path / str(version))
+        segments = Segments.load(tmp_path / str(version), spec(Exact), segments.shifts, mmap=True)
+        assert count <= 3 + 3
+        assert_same(segments, filled(left))
+    for number in (1, 2):
+        for name in ("vectors.npy", "rows.npy"):
+            file = f"index-{number}/{name}"
+            # The first is gone meanwhile: more of its rows were removed than are left.
+            moved = f"index{f'-{number - 1}' if number > 1 else ''}/{name}"
+            newest = [tmp_path / "12" / each for each in (file, moved)]
+            assert any(each.exists() and each.samefile(tmp_path / "0" / file) for each in newest)
 
 
 def test_a_mostly_hidden_segment_is_rebuilt(tmp_path: Path) -> None:

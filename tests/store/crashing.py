@@ -16,7 +16,11 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ragcore.store.catalog import Catalog
 from ragcore.store.diff import Changes
+from ragcore.store.merging import merge_version
+from ragcore.store.progress import silent
+from ragcore.store.sharding import build_shard_version
 from ragcore.store.store import Store
 from ragcore.types import Passage
 from tests.helpers.word_encoder import dense_part
@@ -40,6 +44,19 @@ FORGOTTEN = OLD[5]
 
 def build(store: Store) -> None:
     store.build("new", NEW, dense_part(), batch=10)
+
+
+def merge(store: Store) -> None:
+    merge_version(
+        Catalog(store.folder),
+        "new",
+        [store.folder.parent / "shards"],
+        dense_part(),
+        corpus_config=None,
+        activate=True,
+        verify=True,
+        report=silent,
+    )
 
 
 def update(store: Store) -> None:
@@ -74,6 +91,7 @@ def export(store: Store) -> None:
 
 OPERATIONS: dict[str, tuple[Callable[[Store], None], list[set[str]], set[str | None]]] = {
     "build": (build, [{"mid", "old"}, {"mid", "old", "new"}], {"old", "new"}),
+    "merge": (merge, [{"mid", "old"}, {"mid", "old", "new"}], {"old", "new"}),
     "update": (update, [{"mid", "old"}, {"mid", "old", "child"}], {"old", "child"}),
     "forget": (forget, [{"mid", "old"}, {"mid", "old", "less"}], {"old", "less"}),
     "activate": (activate, [{"mid", "old"}], {"old", "mid"}),
@@ -129,6 +147,20 @@ def prepared(folder: Path) -> Path:
     other = Store(folder / "other")
     other.build("new", NEW, dense_part())
     other.export(folder / "new.tar")
+    for number in range(2):
+        build_shard_version(
+            Catalog(folder / "shards"),
+            number,
+            2,
+            NEW,
+            dense_part(),
+            corpus_config=None,
+            training=None,
+            fresh=False,
+            batch=10,
+            cache=None,
+            report=silent,
+        )
     return store.folder
 
 

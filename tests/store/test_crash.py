@@ -37,6 +37,7 @@ def killer(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["update"], 3),
         (["forget"], 3),
         (["import"], 3),
+        (["merge"], 3),
         (["activate", "rollback", "gc"], 2),
         (["export"], 1),
     ],

@@ -31,6 +31,62 @@ class Counted:
             yield self.passage(number)
 
 
+class Divided(Counted):
+    """Can be divided, and leaves out the passage at the end of each part."""
+
+    caught_by = "test_parts_are_the_whole"
+    capabilities = frozenset({"parts"})
+    fingerprint = "counted"
+    bounds = (0, 1)
+
+    def part(self, number, of):
+        part = type(self)(self.config)
+        part.bounds = (number, of)
+        return part
+
+    def own(self, number: int) -> bool:
+        at, of = self.bounds
+        return self.config.count * at // of <= number < self.config.count * (at + 1) // of - 1
+
+    def __iter__(self):
+        for number in range(self.config.count):
+            if self.own(number):
+                yield self.passage(number)
+
+
+class LosesTheRest(Divided):
+    def own(self, number):
+        at, of = self.bounds
+        return number // (self.config.count // of or 1) == at
+
+
+class TakesEachNth(Divided):
+    def own(self, number):
+        at, of = self.bounds
+        return number % of == at
+
+
+class NumbersEachPart(Divided):
+    def __iter__(self):
+        yield from map(self.passage, range(len(list(super().__iter__()))))
+
+
+class BecomesAPart(Divided):
+    caught_by = "test_a_part_leaves_the_corpus_as_it_was"
+
+    def part(self, number, of):
+        self.bounds = (number, of)
+        return self
+
+
+class NamesEachPart(Divided):
+    caught_by = "test_parts_have_one_fingerprint"
+
+    @property
+    def fingerprint(self):
+        return f"part {self.bounds}"
+
+
 class OnceOnly(Counted):
     def __init__(self, config):
         super().__init__(config)

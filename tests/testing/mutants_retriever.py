@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 
@@ -230,6 +231,42 @@ class SavesOnlyOnce(Shared):
         loaded = super().load(folder, config, mmap=mmap)
         loaded._saved = True
         return loaded
+
+
+def merge(retriever, parts, folder):
+    """Merge parts rightly, by adding the passages of all."""
+    merged = type(retriever)(retriever.config)
+    for part in parts:
+        loaded = type(retriever).load(part.folder, retriever.config)
+        merged.add(np.array(loaded._rows) + part.first, loaded.passages)
+    merged.save(folder)
+
+
+class MergesWithoutTheLast(Shared):
+    caught_by = "test_merged_parts_answer_as_one"
+    capabilities = Shared.capabilities | {"merge"}
+
+    def merge(self, parts, folder):
+        merge(self, parts[:-1], folder)
+
+
+class MergesInAnotherOrder(Shared):
+    caught_by = "test_merged_parts_answer_as_one"
+    capabilities = Shared.capabilities | {"merge"}
+
+    def merge(self, parts, folder):
+        firsts = [replace(part, first=40 - part.first - part.count) for part in parts]
+        merge(self, firsts, folder)
+
+
+class LinksToItsParts(Shared):
+    caught_by = "test_merging_changes_no_part"
+    capabilities = Shared.capabilities | {"merge"}
+
+    def merge(self, parts, folder):
+        merge(self, parts, folder)
+        (folder / "passages.jsonl").replace(parts[0].folder / "merged.jsonl")
+        (folder / "passages.jsonl").symlink_to(parts[0].folder / "merged.jsonl")
 
 
 class IgnoresTheCache(Shared):

@@ -24,8 +24,11 @@ NAMES = [f"name{n}" for n in range(64)]
 QUESTION_WORDS = [f"rue{n}" for n in range(8)] + [f"numero{n}" for n in range(8)]
 
 
-def save_encoder(folder: Path, words: list[str], *, dim: int = 32, seed: int = 0) -> Path:
-    """Save a sentence-transformers model whose vector is the mean of its words' vectors."""
+def save_encoder(folder: Path, words: list[str], *, dim: int = 96, seed: int = 0) -> Path:
+    """Save a sentence-transformers model whose vector is the mean of its words' vectors.
+
+    There are more dimensions than words, so that some vector has a given inner product with each.
+    """
     tokenizer = Tokenizer(
         models.WordLevel({word: token for token, word in enumerate(["<unk>", *words])}, "<unk>")
     )

@@ -10,7 +10,7 @@ import pytest
 import ragcore
 from ragcore.config import load_config
 from ragcore.errors import StoreCorruptError, TrainingError
-from ragcore.training.refresh import Refresher
+from ragcore.training.refresh import Refresher, rebuild
 from tests.store.test_store import flip
 from tests.training.street_corpus import write_pipeline
 
@@ -52,17 +52,30 @@ def test_a_refreshed_memory_is_verified_unless_the_pipeline_says_not(tmp_path: P
         assert (memory.version, len(memory)) == ("refreshed", 64)
 
 
-@pytest.mark.parametrize("verify", ["full", False])
-def test_a_refresh_refuses_damaged_passages_whatever_the_pipeline_says(
-    tmp_path: Path, verify: object
-) -> None:
-    pipeline = verifying(tmp_path, verify)
-    source = ragcore.build_memory(pipeline, version="source")
-    config = load_config(pipeline)
-    passages = tmp_path / "store" / "versions" / "source" / "passages.arrow"
+def damaged(folder: Path, verify: object) -> Path:
+    """Build a memory, damage its passages, and return its pipeline; the version is `source`."""
+    pipeline = verifying(folder, verify)
+    ragcore.build_memory(pipeline, version="source")
+    passages = folder / "store" / "versions" / "source" / "passages.arrow"
     flip(passages, passages.read_bytes().index(b"street"))
+    return pipeline
+
+
+def test_a_refresh_refuses_damaged_passages(tmp_path: Path) -> None:
+    config = load_config(damaged(tmp_path, False))
     encoder = config.memory.retriever.config.encoder.build()
-    refresher = Refresher(config, tmp_path / "run", source.name, encoder)
+    refresher = Refresher(config, tmp_path / "run", "source", encoder)
     refresher.begin("refreshed")
     with pytest.raises(TrainingError, match=r"passages\.arrow has sha256"):
         refresher.ready(wait=True)
+
+
+@pytest.mark.parametrize("verify", ["full", True, False])
+def test_damaged_passages_are_refused_whatever_the_pipeline_says(
+    tmp_path: Path, verify: object
+) -> None:
+    """By what the refresh's process runs, here without the process and its imports."""
+    pipeline = damaged(tmp_path, verify)
+    (tmp_path / "store").rename(tmp_path / "other")
+    with pytest.raises(StoreCorruptError, match=r"passages\.arrow has sha256"):
+        rebuild(pipeline, "refreshed", tmp_path / "other", "source")

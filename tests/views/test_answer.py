@@ -227,3 +227,16 @@ def test_a_withheld_answer_is_shown_as_a_best_guess():
     assert "not sure enough" in rendered(sources_view(replace(ANSWER, withheld=True)))
     assert "confidence" not in rendered(answer_view(ANSWER))
     assert "confidence 0.90" in rendered(answer_view(replace(ANSWER, confidence=0.9)))
+
+
+def test_draws_of_the_same_text_are_counted_together():
+    whole, stopped, other = (
+        Candidate(ids, (-0.5,), (0.6, 0.4), ((0.5, 0.5),), ((), ()), text, draws=draws)
+        for ids, text, draws in (
+            ((3, 2), "Nairobi", (0, 4)),
+            ((3, 5), "Nairobi", (2,)),
+            ((4, 2), "Lima", (1, 3)),
+        )
+    )
+    drawn = replace(ANSWER, candidates=(other, whole, stopped))
+    assert "of 5 draws: 3 × Nairobi, 2 × Lima" in shown(drawn)

@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from ragcore.answering.ablation import Without
 from ragcore.answering.marks import marks_in
-from ragcore.types import Answer, Candidate, Evidence, Passage
+from ragcore.types import Answer, Candidate, Evidence, Passage, Usage, Vote
 from ragcore.views.page import write_page
 from tests.helpers.browser import (
     ENGINES,
@@ -87,10 +87,45 @@ HOSTILE_QUESTION = answer_of(
 )
 ALONE = answer_of("Who\ud800 knows?", "2026", "", (), missing_passages=3)
 UNSURE = replace(NEW, question="Sure?", confidence=0.25, withheld=True)
+DRAWN = replace(
+    NEW,
+    question="Drawn?",
+    rewritten_question=f"Who is it {EVIL}?",
+    candidates=(
+        replace(NEW.candidates[0], draws=(0, 2, 3)),
+        replace(NEW.candidates[0], text=EVIL, draws=(1,)),
+        *(replace(NEW.candidates[0], text=f"other {n}", draws=(4 + n,)) for n in range(5)),
+    ),
+)
+VOTED = replace(
+    NEW,
+    question="Voted?",
+    log_prob=None,
+    confidence=None,
+    tokens=(),
+    token_posteriors=(),
+    token_ids=(),
+    candidates=(),
+    evidence=tuple(replace(each, posterior=None) for each in NEW.evidence),
+    tier="text",
+    votes=(Vote("ABIY Ahmed Ali", 0.75, ("et:head",)), Vote(EVIL, 0.25, (EVIL,))),
+    usage=Usage(1, 1234, None),
+)
 WINNER = replace(NEW, text="the parliament", evidence=NEW.evidence[1:], numbers=(2,))
-ANSWERS = [NEW, OLD, HOSTILE_QUESTION, ALONE, UNSURE, replace(NEW, text="ABIY again")]
+ANSWERS = [
+    NEW,
+    OLD,
+    HOSTILE_QUESTION,
+    ALONE,
+    UNSURE,
+    replace(NEW, text="ABIY again"),
+    DRAWN,
+    VOTED,
+]
 WITHOUTS = [
     [Without(("et:head",), -7.5, WINNER, 4), Without((EVIL,), -0.5, NEW, 4)],
+    [],
+    [],
     [],
     [],
     [],
@@ -210,7 +245,7 @@ def test_two_versions_answers_are_compared(page, file):
 def test_each_answer_is_reached_by_its_link(page, file):
     page.goto(file)
     links = page.locator("#contents a").filter(has_not_text="compare")
-    by_question = [NEW, OLD, ANSWERS[-1], HOSTILE_QUESTION, ALONE, UNSURE]
+    by_question = [NEW, OLD, ANSWERS[5], HOSTILE_QUESTION, ALONE, UNSURE, DRAWN, VOTED]
     assert links.count() == len(by_question)
     for link, answer in zip(links.all(), by_question, strict=True):
         link.focus()
@@ -218,7 +253,8 @@ def test_each_answer_is_reached_by_its_link(page, file):
         expect(page.locator("#answer-facts")).to_contain_text(f"memory {answer.memory}")
         expect(page.locator("#answer")).to_have_text(answer.text)
         # An address has no halves of characters.
-        assert heading(page) == answer.question.replace("\ud800", "\ufffd")
+        question = answer.question.replace("\ud800", "\ufffd")
+        expect(page.locator("h1:visible")).to_have_text(question)
         # The focus stays, so that the next answer is one Tab away.
         assert link.evaluate("link => link === document.activeElement")
 
@@ -252,6 +288,31 @@ def test_what_a_reader_should_know_is_said(page, file):
     notes = page.locator("#answer-notes").inner_text()
     assert notes == "Not sure enough to answer (confidence 0.25): the text above is a best guess."
     assert "confidence 0.25" in page.locator("#answer-facts").inner_text()
+
+
+def test_draws_and_the_question_that_was_read_are_shown(page, file):
+    go(page, file, question="Drawn?", version="2026")
+    assert page.locator("#answer-notes li").all_inner_texts() == [
+        f"Searched for and read as “Who is it {EVIL}?”.",
+        f"Of 9 draws: 3 × “ABIY Ahmed Ali”, 1 × “{EVIL}”, 1 × “other 0”, 1 × “other 1”, "
+        "1 × “other 2”, and 2 more.",
+    ]
+
+
+def test_votes_and_what_a_server_counted_are_shown_without_a_probability(page, file):
+    go(page, file, question="Voted?", version="2026")
+    assert page.locator("#answer-facts").inner_text() == (
+        "log p not known · memory 2026 · 2 passages · "
+        "1 request to the generator’s server, 1,234 tokens read"
+    )
+    assert page.locator("#answer-notes li").all_inner_texts() == [
+        "Votes of passages, by prior: 0.7500 for “ABIY Ahmed Ali”.",
+        f"Votes of passages, by prior: 0.2500 for “{EVIL}”.",
+    ]
+    assert page.locator("#heatmap-part").is_hidden()
+    first = page.locator("#passages > li").first
+    assert first.locator(".value").all_inner_texts() == ["0.7500"]
+    assert page.locator("#passages button:enabled").count() == 0
 
 
 def test_no_script_but_the_page_s_own_runs(browser, file):

@@ -527,7 +527,7 @@ def test_segments_with_hidden_rows_find_k_hits_if_there_are_so_many(
     first.add(ROWS[:1500], VECTORS[:1500])
     (tmp_path / "first").mkdir()
     count = first.save(tmp_path / "first")
-    index = Segments.load(tmp_path / "first", spec, count, mmap=True)
+    index = Segments.load(tmp_path / "first", spec, [0] * count, mmap=True)
     index.remove(ROWS[:700])
     index.add(ROWS[1500:], VECTORS[1500:])
     left = ROWS[700:]

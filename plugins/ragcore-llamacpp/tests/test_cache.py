@@ -22,7 +22,7 @@ module = pytest.importorskip(
 )
 pytest.importorskip("gguf", reason="the tests write GGUF files")
 LlamaCpp = module.LlamaCpp
-cache_module = sys.modules[module.Cache.__module__]
+sequences = sys.modules["ragcore_llamacpp.sequences"]
 
 QUESTIONS = ["What is the capital?", "Where is it?", "Who is the prime minister?"]
 PASSAGES = [
@@ -107,13 +107,13 @@ def test_a_prompt_is_computed_once_for_all_its_rows(
     plain: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fed: list[int] = []
-    run = cache_module.decode
+    run = sequences.decode
 
     def counted(context: Any, tokens: Any, part: slice, size: int) -> Any:
         fed.append(part.stop - part.start)
         return run(context, tokens, part, size)
 
-    monkeypatch.setattr(cache_module, "decode", counted)
+    monkeypatch.setattr(sequences, "decode", counted)
     generator = made(plain)
     read = generator.read([*QUESTIONS, QUESTIONS[0]], [*PASSAGES, PASSAGES[0]])
     assert sum(fed) == sum(len(prompt.tokens) for prompt in read.prompts[:3])
@@ -142,9 +142,9 @@ def test_cells_of_rows_that_no_longer_exist_are_free(plain: Path) -> None:
             generator.step(state, torch.tensor([5, 6, 7]))
     del read, state
     gc.collect()
-    assert generator._cache.cells == cache_module._FIRST_CELLS
+    assert generator._cache.cells == sequences._FIRST_CELLS
     generator.read(["Who?"], [None])
-    assert generator._cache._used < 40
+    assert generator._cache.sequences.used < 40
 
 
 def test_rows_that_were_used_last_lose_their_cells_last(plain: Path) -> None:
@@ -194,3 +194,48 @@ def test_an_answer_longer_than_the_cache_is_an_error(plain: Path) -> None:
         generator.step(state, torch.tensor([9]))
     with pytest.raises(GeneratorError, match="max_input_tokens is 64"):
         made(plain, cache_tokens=64, max_input_tokens=64)
+
+
+@pytest.mark.parametrize("runs", [0, 1, 2])
+def test_an_interrupt_while_llama_cpp_computes_makes_no_later_number_wrong(
+    plain: Path, monkeypatch: pytest.MonkeyPatch, runs: int
+) -> None:
+    """As in a notebook, where the generator and what it has read survive Ctrl-C."""
+    generator = made(plain, batch_tokens=64)
+    read = generator.read(QUESTIONS, PASSAGES)
+    pairs, tokens = torch.tensor([0, 1, 2]), torch.tensor([9, 30, 41])
+    state = generator.start(read, pairs)
+    generator.step(state, tokens)
+    # The prompts have to be read again, in several runs of 64 tokens.
+    generator._cache.sequences.forget_all()
+    count = 0
+    decode = sequences.llama_cpp.llama_decode
+
+    def interrupted(context: Any, batch: Any) -> int:
+        nonlocal count
+        code = decode(context, batch)
+        count += 1
+        if count == runs + 1:
+            raise KeyboardInterrupt
+        return code
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sequences.llama_cpp, "llama_decode", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            generator.step(state, tokens)
+    actual = generator.step(state, tokens)
+    other = made(plain)
+    expected = other.start(other.read(QUESTIONS, PASSAGES), pairs)
+    other.step(expected, tokens)
+    torch.testing.assert_close(actual, other.step(expected, tokens), atol=1e-4, rtol=1e-4)
+
+
+def test_the_context_is_freed_before_the_weights_that_it_reads(plain: Path) -> None:
+    generator = made(plain)
+    generator.read(["Who?"], [None])
+    freed: list[str] = []
+    context, weights = generator._cache.sequences.release, generator.model._free
+    generator._cache.sequences.release = lambda: (freed.append("context"), context())
+    generator.model._free = lambda: (freed.append("weights"), weights())
+    generator.close()
+    assert freed == ["context", "weights"]

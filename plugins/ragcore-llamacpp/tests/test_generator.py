@@ -117,7 +117,7 @@ def test_weights_and_cache_are_freed_with_the_generator_or_when_it_is_closed(pla
         generator = made(plain)
         generator.encode_words(["Chad"])
         read = generator.read(["Who?"], [CHAD])
-        weights, context = generator.model._free, generator._cache._release
+        weights, context = generator.model._free, generator._cache.sequences.release
         assert weights.alive
         assert context.alive
         if close:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,37 @@ def test_a_template_cannot_reach_python(tmp_path: Path) -> None:
     )
     with pytest.raises(GeneratorError, match="unsafe"):
         made(file)
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("{% for i in range(10 ** 9) %}{% endfor %}", "Range too big"),
+        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "maximum recursion depth"),
+        ("{{ 'a' * 10 ** 18 }}", "MemoryError"),
+        ("{{ 1 / 0 }}", "division by zero"),
+        ("{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}", "maximum recursion depth"),
+    ],
+)
+def test_a_hostile_template_is_an_error_that_says_what_it_does(
+    tmp_path: Path, template: str, reason: str
+) -> None:
+    file = tiny.save_gguf(tmp_path / "hostile.gguf", chat=template)
+    with pytest.raises(GeneratorError, match=rf"chat template .* fails \(.*{reason}.*chat: false"):
+        made(file)
+    assert made(file, chat=False).read(["Who?"], [CHAD]).prompts
+
+
+def test_a_template_that_loops_without_an_end_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ragcore.prompts.chat._SECONDS", 0.2)
+    loops = "{% for a in range(99999) %}" * 3 + "{% endfor %}" * 3
+    file = tiny.save_gguf(tmp_path / "endless.gguf", chat=loops)
+    tracer = sys.gettrace()
+    with pytest.raises(GeneratorError, match=r"fails \(it was not done after 0.2 seconds\)"):
+        made(file)
+    assert sys.gettrace() is tracer
 
 
 def test_the_date_that_a_template_prints_can_be_set(tmp_path: Path) -> None:

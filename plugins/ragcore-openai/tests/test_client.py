@@ -165,6 +165,38 @@ def test_a_refused_connection_is_tried_again_and_named():
         Client(config).post("/x", {})
 
 
+@pytest.mark.parametrize(
+    ("fault", "summary"),
+    [
+        (status(400, {"error": {"message": "Who was here?"}}), "status 400 Bad Request"),
+        (status(503, {"error": {"message": "Who was here?"}}), "status 503 Service Unavailable"),
+        (lambda handler, _: handler.reply(200, b"Who was here?"), "its reply is no JSON"),
+    ],
+)
+def test_a_summary_has_no_words_of_the_reply(server, caplog, fault, summary):
+    caplog.set_level("INFO", logger="ragcore.openai")
+    server.always = fault
+    with pytest.raises(ServerError, match="Who was here") as raised:
+        client(server, retries=1).post("/embeddings", ASKED)
+    assert f"POST {server.url}/embeddings: {summary}" in raised.value.summary
+    assert "Who was here" not in raised.value.summary + caplog.text
+
+
+def test_waits_that_are_noticed_are_one_warning(monkeypatch, caplog):
+    monkeypatch.setattr(module, "_FIRST_WAIT", 0.01)
+    monkeypatch.setattr(module, "_NOTICED_WAIT", 0.02)
+    caplog.set_level("INFO", logger="ragcore.openai")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
+    # No time passes on this clock: the fourth wait begins before the third is over.
+    refused = Client(ServerConfig(base_url=url, retries=4), clock=lambda: 100.0)
+    with pytest.raises(ServerError):
+        refused.post("/x", {})
+    levels = [record.levelname for record in caplog.records if record.name == "ragcore.openai"]
+    assert levels == ["INFO", "INFO", "WARNING", "INFO"]
+    assert f"POST {url}/x: ConnectError" in caplog.text
+
+
 def test_it_waits_as_long_as_the_server_says(server):
     server.faults.append(status(429, **{"Retry-After": "0.3"}))
     began = time.monotonic()

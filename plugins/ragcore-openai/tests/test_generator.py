@@ -20,6 +20,7 @@ from ragcore_openai.prompt_texts import PromptTexts, characters_of, shortened
 from writing_server import END, WritingServer, greedy, log_prob_of, log_probs_after, tops_after
 
 from ragcore.contracts import (
+    Meter,
     Prompted,
     ScoringGenerator,
     TextGenerator,
@@ -28,7 +29,6 @@ from ragcore.contracts import (
     Writing,
 )
 from ragcore.errors import GeneratorError, QuestionError, UnsupportedOperation
-from ragcore.tiers import Meter
 from ragcore.types import Passage
 
 TEMPLATE = "{title}: {text} {question} Answer:"

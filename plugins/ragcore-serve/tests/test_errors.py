@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from ragcore_serve.errors import client_message, invalid_request
+from ragcore_serve.errors import client_message, invalid_request, status_of
 from serving_app import QUESTION, serving
 
-from ragcore.errors import QuestionError
+from ragcore.errors import QuestionError, RemoteError
 
 LONG = "x" * 100_000
 CHAT = {"messages": [{"role": "user", "content": QUESTION}]}
@@ -58,10 +58,10 @@ def test_a_path_that_names_none_comes_back_cut(client):
 
 
 def test_the_first_faults_are_named_and_the_others_counted():
-    details = [{"loc": ("body", f"f{n}"), "msg": "Extra"} for n in range(13)]
+    details = [{"type": "missing", "loc": ("body", f"f{n}"), "msg": ""} for n in range(13)]
     message = str(invalid_request(details))
-    assert message.startswith("f0: Extra; f1: Extra; ")
-    assert message.endswith("f9: Extra; and 3 more")
+    assert message.startswith("f0: is missing; f1: is missing; ")
+    assert message.endswith("f9: is missing; and 3 more")
     assert "more" not in str(invalid_request(details[:10]))
 
 
@@ -69,3 +69,13 @@ def test_a_message_of_usual_length_is_whole():
     message = "q" * 2000
     assert client_message(QuestionError(message)) == message
     assert client_message(QuestionError(message + "q")) == message[:-1] + "…"
+
+
+def test_a_failure_of_another_server_is_in_the_log_without_the_words_of_its_reply(caplog):
+    summary = "POST http://models.example/v1/completions: status 400 Bad Request"
+    error = RemoteError(f"{summary}: 'too long: Who was here?'", summary)
+    assert status_of(error) == 502
+    assert "ask again later" in client_message(error)
+    assert "models.example" not in client_message(error)
+    assert summary in caplog.text
+    assert "Who was here" not in caplog.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import resource
 import threading
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from ragcore_transformers.causal import Causal
 from ragcore_transformers.configs import CausalConfig
 from ragcore_transformers.plugin import ragcore_forget
 from ragcore_transformers.reuse import PassageCache
-from ragcore_transformers.reuse_folder import digest_of, files_in
+from ragcore_transformers.reuse_files import StateFiles
+from ragcore_transformers.reuse_folder import digest_of, files_in, size_of
 from ragcore_transformers.states import PassageStates
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
@@ -247,7 +249,7 @@ def test_a_model_that_reads_on_wrongly_is_found(
 
     monkeypatch.setattr(model.model, "forward", shifted)
     monkeypatch.setattr(
-        "ragcore_transformers.causal._load", lambda config: (model, _tokenizer(llama))
+        "ragcore_transformers.causal.load_causal", lambda config: (model, _tokenizer(llama))
     )
     generator = made(llama)
     assert generator.shares_prompts
@@ -455,6 +457,36 @@ def test_without_a_place_to_write_answers_are_the_same(
     counts = generator.reuse_counts()
     assert counts is not None
     assert counts.hits == 2
+
+
+def test_on_a_full_disk_answers_are_the_same(
+    llama: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    generator = made(llama, reuse={"folder": str(tmp_path)})
+    plain = made(llama, reuse=None)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        actual = decoded(generator, ["Who?"], [PASSAGES[0]])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    equal(actual, decoded(plain, ["Who?"], [PASSAGES[0]]))
+    assert "no longer written to disk" in caplog.text
+    assert list(files_in(tmp_path)) == []
+
+
+def test_processes_that_share_a_folder_keep_its_size_together(tmp_path: Path) -> None:
+    probe = StateFiles(tmp_path / "probe", "model", 1 << 30)
+    probe.add("0", states_of(500))
+    limit = 40 * size_of(tmp_path / "probe")
+    folder = tmp_path / "shared"
+    processes = [StateFiles(folder, "model", limit) for _ in range(3)]
+    sizes = []
+    for number in range(120):
+        processes[number % 3].add(f"{number}", states_of(500))
+        sizes.append(size_of(folder))
+    assert max(sizes) <= 1.15 * limit
+    assert sizes[-1] > 0.8 * limit
 
 
 def test_forgetting_deletes_the_files_of_all_models(

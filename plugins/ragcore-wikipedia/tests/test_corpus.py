@@ -21,6 +21,7 @@ from ragcore.contracts.corpus import DocumentCorpus
 from ragcore.errors import CorpusError
 from ragcore.registry.components import ComponentSpec
 from ragcore.testing import CorpusSuite
+from ragcore.testing.parts import PartLaws
 from ragcore.types import Document
 
 WHOLE = "testwiki-20240920-pages-articles.xml.bz2"
@@ -61,6 +62,29 @@ class TestWikipedia(CorpusSuite):
         ]
         path = dumps.write("testwiki-20240920-pages-articles.xml", *pages)
         return ComponentSpec("corpus", "wikipedia", Wikipedia, Wikipedia.Config(path=path))
+
+
+class TestParts(PartLaws):
+    kind = "corpus"
+
+    def build(self, component: Any) -> Any:
+        return component.build()
+
+    @pytest.fixture
+    def component(self, dumps: Any) -> ComponentSpec:
+        streams = [
+            [dumps.page(id_, f"Page {id_}", text=TEXT * id_) for id_ in range(first, first + 3)]
+            for first in range(1, 25, 3)
+        ]
+        path = dumps.multistream("testwiki-20240920-pages-articles-multistream.xml.bz2", *streams)
+        return ComponentSpec("corpus", "wikipedia", Wikipedia, Wikipedia.Config(path=path))
+
+    def test_a_part_deletes_nothing(self, component: Any) -> None:
+        part = component.build().part(0, 2)
+        read = documents_of(part)
+        assert 3 < len(read) < 24
+        assert not part.complete
+        assert not part.covers("24")
 
 
 def test_a_page_is_a_document_with_its_passages(dumps: Any) -> None:

@@ -16,7 +16,12 @@ from ragcore_wikipedia.dumps.counts import Counts
 from ragcore_wikipedia.dumps.faults import BrokenDumpError
 from ragcore_wikipedia.dumps.files import DumpFile, index_of
 from ragcore_wikipedia.dumps.job import Job
-from ragcore_wikipedia.dumps.multistream import head_of, streams_by_index, streams_by_scan
+from ragcore_wikipedia.dumps.multistream import (
+    head_of,
+    streams_by_index,
+    streams_by_scan,
+    streams_within,
+)
 from ragcore_wikipedia.dumps.reader import read_pages, read_site
 from ragcore_wikipedia.dumps.reading import PageReader
 from ragcore_wikipedia.pages import Page, Site
@@ -68,6 +73,67 @@ def test_streams_are_read_as_the_whole_file_is(dumps: Any, index: bool, workers:
     path = dumps.multistream(NAME, *streams_of(dumps), index=index)
     assert read(path, workers) == list(read_pages(path))
     assert len(read(path, workers)) == 24
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_parts_have_the_pages_of_the_whole(dumps: Any, workers: int) -> None:
+    files = [
+        DumpFile(dumps.multistream("a-" + NAME, *streams_of(dumps, 3))),
+        DumpFile(dumps.write("b.xml.gz", dumps.page(91, "B"))),
+        DumpFile(dumps.write("c.xml", dumps.page(92, "C"), dumps.page(93, "D"))),
+        DumpFile(dumps.multistream("d-" + NAME, *streams_of(dumps, 5), index=True)),
+    ]
+
+    def pages_of(part: tuple[int, int] | None) -> list[Page]:
+        job = Job(same, Site())
+        return list(PageReader(files, job, workers=workers, stop_at_faults=False, part=part))
+
+    whole = pages_of(None)
+    assert len(whole) == 35
+    for of in (1, 2, 3, 5, 40) if workers == 1 else (3,):
+        parts = [pages_of((number, of)) for number in range(of)]
+        assert [page for part in parts for page in part] == whole
+        assert of > 5 or sum(map(bool, parts)) >= of - 1
+
+
+def test_a_boundary_may_be_where_a_stream_begins(dumps: Any) -> None:
+    path = dumps.multistream(NAME, *streams_of(dumps))
+    first, size = head_of(path).end, path.stat().st_size
+    whole = list(streams_by_scan(path, first))
+    for start in {stream.start + move for stream in whole for move in (-1, 0, 1)}:
+        before, after = (
+            list(streams_within(path, first, bounds)) for bounds in ((0, start), (start, size))
+        )
+        assert before + after == whole
+        assert all(stream.start < start for stream in before)
+
+
+def test_a_fault_in_a_part_names_its_stream(dumps: Any) -> None:
+    path = dumps.multistream(NAME, *streams_of(dumps))
+    *_, before, _ = streams_by_scan(path, head_of(path).end)
+    packed = bytearray(path.read_bytes())
+    packed[before.start : before.end] = bz2.compress(b"<page>\n<wrong>\n")
+    path.write_bytes(packed)
+    reader = PageReader(
+        [DumpFile(path)], Job(same, Site()), workers=1, stop_at_faults=False, part=(1, 2)
+    )
+    with pytest.raises(BrokenDumpError, match=rf"bz2 \(stream at byte {before.start:,}\):\d: "):
+        list(reader)
+
+
+def test_the_last_part_notices_that_a_dump_is_cut_short(dumps: Any) -> None:
+    path = dumps.multistream(NAME, *streams_of(dumps))
+    *_, last = streams_by_scan(path, head_of(path).end)
+    path.write_bytes(path.read_bytes()[: last.start])
+    for part in ((0, 2), (1, 2)):
+        reader = PageReader(
+            [DumpFile(path)], Job(same, Site()), workers=1, stop_at_faults=False, part=part
+        )
+        if part == (0, 2):
+            assert list(reader)
+            continue
+        with pytest.raises(BrokenDumpError, match="cut short"):
+            list(reader)
 
 
 def test_any_other_file_is_read_the_same_in_processes(

@@ -5,6 +5,8 @@
 import { element, isolated } from "./nodes.js";
 import { logProbability, probability, seconds } from "./numbers.js";
 
+const MOST_DRAWN = 5;
+
 /** Return the numbers of an answer, as texts and nodes. */
 export function factsOf(answer) {
   const value = answer.log_prob;
@@ -20,7 +22,7 @@ export function factsOf(answer) {
     const from = answer.tier === "top" ? "tokens outside the passages’ tops" : "passages that were dropped";
     facts.push(`p at most ${probability(answer.dropped_mass)} higher, from ${from}`);
   }
-  if (answer.usage) facts.push(`${answer.usage.requests} requests to the generator’s server`);
+  if (answer.usage) facts.push(usageOf(answer.usage));
   if (answer.abstention) {
     const { text, log_prob: value } = answer.abstention;
     const given = answer.abstains ? "" : "; the answer's p is given that a passage answers";
@@ -33,6 +35,27 @@ export function factsOf(answer) {
   return facts;
 }
 
+/** Say what the generator's server counted; what it does not count is null. */
+function usageOf({ requests, prompt_tokens: read, completion_tokens: written }) {
+  const counts = [`${counted(requests, "request")} to the generator’s server`];
+  if (read != null) counts.push(`${counted(read, "token")} read`);
+  if (written != null) counts.push(`${counted(written, "token")} written`);
+  return counts.join(", ");
+}
+
+const counted = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+
+/** List the different answers that were drawn, the most frequent first; none where one was. */
+function drawsOf(samples) {
+  if (samples.length < 2) return [];
+  const counts = new Map();
+  for (const { text } of samples) counts.set(text, (counts.get(text) ?? 0) + 1);
+  const different = [...counts].sort(([, one], [, other]) => other - one);
+  const shown = different.slice(0, MOST_DRAWN).map(([text, count]) => `${count} × “${text}”`);
+  const more = different.length - shown.length;
+  return [`Of ${samples.length} draws: ${shown.join(", ")}${more ? `, and ${more} more` : ""}.`];
+}
+
 /** Name the confidence where it is another number than p. */
 function confidenceOf({ confidence, log_prob: value }) {
   const p = Math.min(Math.exp(value ?? -Infinity), 1);
@@ -42,6 +65,7 @@ function confidenceOf({ confidence, log_prob: value }) {
 /** Return what a reader of the answer should know, as items of a list. */
 export function notesOf(answer) {
   const notes = [...answer.filter_notes];
+  if (answer.rewritten_question) notes.push(`Searched for and read as “${answer.rewritten_question}”.`);
   if (answer.withheld) {
     const confidence = answer.confidence.toFixed(2);
     notes.push(`Not sure enough to answer (confidence ${confidence}): the text above is a best guess.`);
@@ -55,6 +79,7 @@ export function notesOf(answer) {
   if (answer.missing_passages && !answer.closed_book) {
     notes.push(`${answer.missing_passages} passages fewer than asked for were found, although more are allowed.`);
   }
+  notes.push(...drawsOf(answer.samples ?? []));
   for (const { text, share } of answer.votes ?? []) {
     notes.push(`Votes of passages, by prior: ${probability(share)} for “${text}”.`);
   }

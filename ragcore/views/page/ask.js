@@ -231,7 +231,8 @@ function leaveOutButton(own, item, excluded) {
       class: "quiet",
       "aria-pressed": String(out),
       "data-id": item.id,
-      disabled: !own.answer || own.evidence.length < 2,
+      // Without log p nothing is known of an answer from other passages.
+      disabled: own.answer?.log_prob == null || own.evidence.length < 2,
       onclick: () => choose("without", next),
     },
     out ? "Put back" : "Leave out",

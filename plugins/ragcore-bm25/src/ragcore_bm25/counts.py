@@ -120,6 +120,28 @@ class Counts:
         title_lengths = np.concatenate([part.title_lengths for part in parts])
         return cls(tallies[0], positions, bounds, lengths, tallies[1], title_lengths)
 
+    def renumbered(self, numbers: npt.NDArray[np.int64], terms: int) -> Counts:
+        """Give each term another number.
+
+        Args:
+            numbers: int64 [terms], the new number of each term, no two the same.
+            terms: how many terms there are then; those that get no term are in no passage.
+        """
+        holders = np.zeros(terms, np.int64)
+        holders[numbers] = self.document_frequencies
+        bounds = np.zeros(terms + 1, np.int64)
+        np.cumsum(holders, out=bounds[1:])
+        # Where each pair goes, int64 [P]: as far into its term as it was.
+        places = np.arange(len(self.positions))
+        places += np.repeat(bounds[numbers] - self.bounds[:-1], self.document_frequencies)
+        fields: dict[str, Any] = {}
+        for name in ("frequencies", "positions", "titles"):
+            values = getattr(self, name)
+            if values is not None:
+                fields[name] = np.empty_like(values)
+                fields[name][places] = values
+        return replace(self, bounds=bounds, **fields)
+
     def kept(self, keep: npt.NDArray[np.bool_]) -> Counts:
         """Keep only the passages where `keep` [size] is true, in order; all terms stay."""
         stays = keep[self.positions]  # [P]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 
+from ragcore.contracts import SavedRetriever
 from ragcore.disk.arrays import load_rows, save_array
 from ragcore.disk.loading import reading
 from ragcore.disk.threads import yield_gil
@@ -81,7 +82,9 @@ class Bm25:
     """
 
     Config: ClassVar[type[Bm25Config]] = Bm25Config
-    capabilities: ClassVar[frozenset[str]] = frozenset({"add", "exact", "filter", "mmap", "remove"})
+    capabilities: ClassVar[frozenset[str]] = frozenset(
+        {"add", "exact", "filter", "merge", "mmap", "remove"}
+    )
 
     def __init__(self, config: Bm25Config) -> None:
         if config.backend == "rank-bm25":
@@ -221,6 +224,34 @@ class Bm25:
             "titles": built.counts.titles is not None,
         }
         _write_json(folder / "bm25.json", about)
+
+    def merge(self, parts: Sequence[SavedRetriever], folder: Path) -> None:
+        """Write saved retrievers as one; see `ragcore.contracts.MergingRetriever`.
+
+        Terms get the numbers that they would have if all passages had been added here, and scores
+        are computed from all counts: the files are those of one build, to the last byte.
+
+        Raises:
+            MemoryMismatchError: a part has another analyser, or is of an earlier release.
+            StoreCorruptError: a file is missing or broken.
+        """
+        merged = type(self)(self._config)
+        merged._counts = []
+        for part in parts:
+            other = type(self).load(part.folder, self._config)
+            (counts,) = other._counts
+            if other._recorded is not None or counts.titles is None:
+                raise MemoryMismatchError(
+                    f"{part.folder} was built by an earlier release, which did not count titles "
+                    "apart: build this part again"
+                )
+            numbers = [merged._vocabulary.add(term) for term in other._vocabulary]
+            merged._counts.append(
+                counts.renumbered(np.array(numbers, np.int64), len(merged._vocabulary))
+            )
+            merged._rows.append(other._all_rows() + part.first)
+            merged._size += len(other)
+        merged.save(folder)
 
     @classmethod
     def load(cls, folder: Path, config: Bm25Config, *, mmap: bool = True) -> Bm25:

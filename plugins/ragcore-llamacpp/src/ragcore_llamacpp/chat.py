@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
-from jinja2.exceptions import TemplateError
 from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
 from ragcore.prompts.chat import THINKING_OFF, Render, dated
@@ -43,11 +42,12 @@ def _render(
     reply_follows: bool,
 ) -> str:
     """Return a dialogue as the template writes it; see `ragcore.prompts.chat.Render`."""
-    try:
-        formatter = Jinja2ChatFormatter(
-            dated(template, today), eos, bos, add_generation_prompt=reply_follows
-        )
-        prompt: str = formatter(messages=list(messages), **{**THINKING_OFF, **variables}).prompt
-    except TemplateError as fault:
-        raise ValueError(str(fault)) from fault
+    formatter = _formatter(dated(template, today), eos, bos, reply_follows)
+    prompt: str = formatter(messages=list(messages), **{**THINKING_OFF, **variables}).prompt
     return prompt
+
+
+@lru_cache(maxsize=4)
+def _formatter(template: str, eos: str, bos: str, reply_follows: bool) -> Jinja2ChatFormatter:
+    """Compile a template, which takes longer than to render it."""
+    return Jinja2ChatFormatter(template, eos, bos, add_generation_prompt=reply_follows)

@@ -5,7 +5,7 @@ those of the generator `causal`. Knows nothing of retrieval, priors or beams.
 
     library.py      the model's file
     vocabulary.py   its tokenizer
-    cache.py        rows that share what they have read
+    cache.py        log-probs of rows that share what they have read
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from ragcore.prompts.thinking import Thinking
 from ragcore.prompts.tokens import Piece
 from ragcore.prompts.words import WordEncoder
 from ragcore.types import Passage, Word
-from ragcore_llamacpp.cache import Branch, Cache, Prefix
+from ragcore_llamacpp.branches import Branch, Prefix
+from ragcore_llamacpp.cache import Cache
 from ragcore_llamacpp.chat import rendering
 from ragcore_llamacpp.configs import LlamaCppConfig
 from ragcore_llamacpp.library import Model

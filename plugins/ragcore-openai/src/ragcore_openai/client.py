@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from ragcore.errors import ComponentError, GeneratorError
+from ragcore.errors import GeneratorError, RemoteError
 from ragcore.process.fork import call_in_child, new_lock
 from ragcore_openai.configs import ServerConfig
 
@@ -42,6 +42,9 @@ _SERVER_FAULT: Final = 500
 _ASKS_TO_WAIT: Final = _FOR_THE_MOMENT | {503}
 _FIRST_WAIT: Final = 0.5
 _LONGEST_WAIT: Final = 30.0
+_NOTICED_WAIT: Final = 2.0
+"""Seconds from which on a wait is a warning: otherwise the program seems to hang."""
+
 _MOST_BYTES: Final = 1 << 28
 """A reply that is longer is no reply to what was asked."""
 
@@ -56,7 +59,7 @@ _HINTS: Final[Mapping[int, str]] = {
 }
 
 
-class ServerError(ComponentError, GeneratorError):
+class ServerError(RemoteError, GeneratorError):
     """A server could not be reached, refused a request, or replied with something else.
 
     Attributes:
@@ -64,8 +67,10 @@ class ServerError(ComponentError, GeneratorError):
         reply: its text, which may hold anything; empty where there is none.
     """
 
-    def __init__(self, message: str, status: int | None = None, reply: str = "") -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str, status: int | None = None, reply: str = "", summary: str = ""
+    ) -> None:
+        super().__init__(message, summary)
         self.status = status
         self.reply = reply
 
@@ -86,6 +91,7 @@ class _Passing(Exception):  # noqa: N818 (not an error of the caller yet)
 
     Attributes:
         reason: what happened.
+        summary: the same without the words of the reply.
         after: seconds that the server asks to wait; None where it does not say.
         status: of the reply, if there is one.
         reply: its text.
@@ -97,9 +103,11 @@ class _Passing(Exception):  # noqa: N818 (not an error of the caller yet)
         after: float | None = None,
         status: int | None = None,
         reply: str = "",
+        summary: str | None = None,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.summary = reason if summary is None else summary
         self.after = after
         self.status = status
         self.reply = reply
@@ -126,6 +134,7 @@ class Client:
         self._http: httpx.Client | None = None
         self._finalizer: weakref.finalize[..., Client] | None = None
         self._not_before = -float("inf")
+        self._quiet_until = -float("inf")
         # Of this object alone: drawing from it changes no seed of the program.
         self._random = random.Random()
         call_in_child(self._forget_connections)
@@ -231,12 +240,16 @@ class Client:
                 hopeless = not patient and passing.status not in _ASKS_TO_WAIT
                 if attempt > self.config.retries or over_time or hopeless or stop.is_set():
                     attempts = "1 attempt" if attempt == 1 else f"{attempt} attempts"
+                    tried = f"(after {attempts} in {elapsed:.0f} s)"
                     raise ServerError(
-                        f"{method} {url}: {passing.reason} (after {attempts} in {elapsed:.0f} s)",
+                        f"{method} {url}: {passing.reason} {tried}",
                         passing.status,
                         passing.reply,
+                        f"{method} {url}: {passing.summary} {tried}",
                     ) from None
-                _LOG.info("%s %s: %s: again in %.1f s", method, url, passing.reason, waiting)
+                level = logging.WARNING if self._is_worth_a_warning(waiting) else logging.INFO
+                text = "%s %s: %s: again in %.1f s"
+                _LOG.log(level, text, method, url, passing.summary, waiting)
                 if passing.after is None:
                     stop.wait(waiting)
                 else:
@@ -278,7 +291,8 @@ class Client:
             reply = json.loads(text)
         except (ValueError, RecursionError):
             # A proxy, or a reply that was cut where its length is unknown.
-            raise _Passing(f"its reply is no JSON: {self._shown(text)}") from None
+            fault = "its reply is no JSON"
+            raise _Passing(f"{fault}: {self._shown(text)}", summary=fault) from None
         if not isinstance(reply, dict):
             raise ServerError(f"{method} {url}: its reply is no JSON object: {self._shown(text)}")
         return reply
@@ -287,14 +301,15 @@ class Client:
         """Return the error of a reply that is no success."""
         status = response.status_code
         said = self._shown(_message(text))
-        reason = f"status {status} {response.reason_phrase}".rstrip() + f": {said}"
-        if status in _HINTS:
-            reason += f"; {_HINTS[status]}"
+        summary = f"status {status} {response.reason_phrase}".rstrip()
+        hint = f"; {_HINTS[status]}" if status in _HINTS else ""
+        reason = f"{summary}: {said}{hint}"
+        summary += hint
         if status in _FOR_THE_MOMENT or status >= _SERVER_FAULT:
             after = _retry_after(response.headers.get("retry-after"))
             reason += "" if not after else f"; asks to wait {after:g} s"
-            return _Passing(reason, after, status, text)
-        return ServerError(f"{method} {url}: {reason}", status, text)
+            return _Passing(reason, after, status, text, summary)
+        return ServerError(f"{method} {url}: {reason}", status, text, f"{method} {url}: {summary}")
 
     def _connected(self) -> httpx.Client:
         with self._lock:
@@ -313,6 +328,16 @@ class Client:
         """Let no request of this client begin for so long."""
         with self._lock:
             self._not_before = max(self._not_before, self._clock() + seconds)
+
+    def _is_worth_a_warning(self, seconds: float) -> bool:
+        """Tell whether a wait is long enough to be noticed, and the last warning is over."""
+        with self._lock:
+            now = self._clock()
+            if seconds < _NOTICED_WAIT or now < self._quiet_until:
+                return False
+            # Requests that run at the same time wait for the same reason.
+            self._quiet_until = now + seconds
+            return True
 
     def _wait_until_allowed(self, stop: threading.Event) -> None:
         while not stop.is_set():

@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Final
 
-from ragcore.contracts import Completion, Prompted, TextScore, TopToken, Writing
+from ragcore.contracts import Completion, Meter, Prompted, TextScore, Tier, TopToken, Writing
 from ragcore.errors import UnsupportedOperation
-from ragcore.tiers import Meter, Tier
 from ragcore_openai.client import Ask, Client
 from ragcore_openai.configs import OpenAIConfig
 from ragcore_openai.fitting import Fitting

@@ -11,11 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from ragcore.contracts import Completion, Prompted, TopToken, Writing, whole_text
+from ragcore.contracts import Completion, Meter, Prompted, TopToken, Writing, whole_text
 from ragcore.prompts.chat import THINKING_OFF, Chat
 from ragcore.prompts.prompts import Prompts
 from ragcore.prompts.thinking import closed
-from ragcore.tiers import Meter
 from ragcore_openai.client import Ask, Client, Json
 from ragcore_openai.configs import OpenAIConfig
 from ragcore_openai.prompt_texts import shortened

@@ -12,9 +12,8 @@ import logging
 from dataclasses import dataclass
 from typing import Final
 
-from ragcore.contracts import Prompted, Writing
+from ragcore.contracts import Meter, Prompted, Tier, Writing
 from ragcore.errors import GeneratorError
-from ragcore.tiers import Meter, Tier
 from ragcore.types import Passage
 from ragcore_openai.client import Ask, Client, Json, Reply, ServerError
 from ragcore_openai.configs import OpenAIConfig

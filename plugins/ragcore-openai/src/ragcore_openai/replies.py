@@ -11,9 +11,8 @@ import math
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
-from ragcore.contracts import Completion, TopToken
+from ragcore.contracts import Completion, Meter, TopToken
 from ragcore.prompts.thinking import Thinking
-from ragcore.tiers import Meter
 from ragcore_openai.client import Json, Reply, ServerError
 
 __all__ = [

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final, Protocol
 
-from ragcore.contracts import Completion, Prompted, TopToken, Writing
-from ragcore.tiers import Meter
+from ragcore.contracts import Completion, Meter, Prompted, TopToken, Writing
 from ragcore_openai.client import Ask, Json
 from ragcore_openai.configs import OpenAIConfig
 from ragcore_openai.prompt_texts import PromptTexts

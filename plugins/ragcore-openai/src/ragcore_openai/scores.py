@@ -15,8 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from ragcore.contracts import TextScore, Writing
-from ragcore.tiers import Meter
+from ragcore.contracts import Meter, TextScore, Writing
 from ragcore_openai.client import Ask, Json
 from ragcore_openai.prompt_texts import PromptTexts
 from ragcore_openai.replies import (

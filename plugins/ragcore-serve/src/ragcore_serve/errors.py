@@ -21,6 +21,7 @@ from ragcore.errors import (
     MemoryMismatchError,
     QuestionError,
     RagcoreError,
+    RemoteError,
     RequestCancelledError,
     StoreCorruptError,
     StoreError,
@@ -106,6 +107,7 @@ _STATUSES: Final[Sequence[tuple[type[RagcoreError], int]]] = (
     (ConfigError, 422),
     (UnsupportedOperation, 422),
     (QueueFull, 429),
+    (RemoteError, 502),
     (ComponentError, 500),
     (StoreCorruptError, 500),
     (Draining, 503),
@@ -154,6 +156,13 @@ def _client_message(error: RagcoreError) -> str:
             message = "the pipeline cannot read this version, which was made for another one"
         case StoreError():
             message = "the memory cannot be used"
+        case RemoteError(summary=str() as summary) if summary:
+            # Without the reply's words, which may quote a question; and clients need no address.
+            _LOG.error("a server that a component asks failed: %s", summary)
+            return (
+                "a server that the pipeline asks failed: ask again later; the cause is in the log "
+                "of the server that you asked"
+            )
         case ComponentError():
             # A library's own words, which may name files or quote a question.
             cause = error.__cause__ or error

@@ -141,9 +141,10 @@ def bias_of(mask: Tensor, heads: int, dtype: torch.dtype, added: Tensor | None =
     Returns:
         [P, H or 1, n, N], or [P · H, n, N] where `attend` computes by batched products.
     """
-    # Finite: a cell without a row sees nothing, and must not become NaN.
+    # Finite, also with the model's own bias: a cell without a row sees nothing, and must not become
+    # NaN.
     bias = torch.zeros(mask.shape, dtype=dtype, device=mask.device)
-    bias = bias.masked_fill_(~mask, torch.finfo(dtype).min)[:, None]  # [P, 1, n, N]
+    bias = bias.masked_fill_(~mask, torch.finfo(dtype).min / 2)[:, None]  # [P, 1, n, N]
     if added is not None:
         bias = bias + added  # [P, H, n, N]
     pairs, _, queries, keys = bias.shape

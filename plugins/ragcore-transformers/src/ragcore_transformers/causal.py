@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 import torch
 from torch import Tensor
@@ -31,6 +31,7 @@ from ragcore.types import Passage, Word
 from ragcore_transformers.caching import cache_name
 from ragcore_transformers.causal_loading import gguf_file, load_causal, position_limit
 from ragcore_transformers.causal_settings import end_token, input_limit, rendering
+from ragcore_transformers.checkpoints import refuse_overflow
 from ragcore_transformers.configs import CausalConfig
 from ragcore_transformers.copied_rows import CopiedPrompts, CopiedRows
 from ragcore_transformers.dtypes import GeneratorDtype, dtype_name
@@ -38,6 +39,7 @@ from ragcore_transformers.ends import EndTokens, named_ids
 from ragcore_transformers.loading import pick_device, save_model
 from ragcore_transformers.packed import pack_model
 from ragcore_transformers.passage_reuse import PassageReuse
+from ragcore_transformers.placement import is_plain, placed, several_devices
 from ragcore_transformers.plain import wide
 from ragcore_transformers.prefill import Prefill
 from ragcore_transformers.probing import probe_copied, probe_ids, understood
@@ -100,11 +102,13 @@ class Causal:
 
     def __init__(self, config: CausalConfig) -> None:
         self.config = config
-        self.device = pick_device(config.device, GeneratorError)
-        self.model, self.tokenizer = _load(config)
-        self.model = self.model.to(self.device).eval()
-        if gguf_file(config.model) is not None:
-            # Hugging Face cannot save a model that was read from one.
+        device = pick_device(config.device, GeneratorError)
+        model, self.tokenizer = load_causal(config)
+        self.model = placed(config, model, device).eval()
+        self.device: torch.device = self.model.device
+        plain = is_plain(self.model)
+        if gguf_file(config.model) is not None or not plain or config.dtype == "float16":
+            # Hugging Face cannot save a model that was read from a GGUF file.
             self.capabilities = self.capabilities - {"trainable"}
         with understood(config.model, self.model):
             self.vocabulary_size: int = self.model.get_output_embeddings().weight.shape[0]
@@ -130,10 +134,11 @@ class Causal:
         self._cache_name = cache_name(self.model)
         auto = config.dtype == "auto"
         self._dtype = GeneratorDtype(
-            config.model, self.model, self._probe_pass, lambda: _load(config)[0], auto=auto
+            config.model, self.model, self._probe_pass, lambda: load_causal(config)[0], auto=auto
         )
         with understood(config.model, self.model):
-            fault = sharing_fault(self.model)
+            refuse_overflow(config.model, self.model, self._probe_pass)
+            fault = several_devices(self.model) or sharing_fault(self.model)
         self.shares_prompts = fault is None
         self._positioned = False
         if fault is not None:
@@ -150,12 +155,13 @@ class Causal:
         self._reuse = self._passage_reuse(fault)
         if self._reuse is not None and self._reuse.fault is None:
             self.capabilities = self.capabilities | {"reuse"}
-        pack_model(self.model, self._probe_pass)
+        if plain:
+            pack_model(self.model, self._probe_pass)
 
     @property
     def dtype(self) -> str:
         """Return the dtype of the weights, as in YAML; that which was chosen where it says auto."""
-        return dtype_name(self.model.dtype)
+        return self.config.bitsandbytes or dtype_name(self.model.dtype)
 
     def speed_report(self) -> list[str]:
         """Say which dtype and kernels it uses, and why, a line each."""
@@ -437,10 +443,3 @@ class Causal:
                 f"positions of model {self.config.model!r}: lower rag.max_new_tokens, or the "
                 "generator's max_input_tokens"
             )
-
-
-def _load(config: CausalConfig) -> tuple[Any, Any]:
-    """Load model and tokenizer; in float32 where the dtype is yet to be chosen."""
-    return load_causal(
-        config.model, torch.bfloat16 if config.dtype == "bfloat16" else torch.float32
-    )

@@ -9,16 +9,20 @@ import importlib.util
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 
 from ragcore.errors import GeneratorError
 from ragcore.registry.installation import install_hint
+from ragcore_transformers.adapters import tokenizer_folder
+from ragcore_transformers.checkpoints import load_weights
+from ragcore_transformers.configs import CausalConfig
+from ragcore_transformers.dtypes import weights_dtype
 from ragcore_transformers.gguf_reading import parsed_once
-from ragcore_transformers.loading import LOADING_FAULTS, explained, refuse_incomplete
+from ragcore_transformers.loading import LOADING_FAULTS, refuse_incomplete
 from ragcore_transformers.tokenizing import load_tokenizer
 
 __all__ = ["gguf_file", "load_causal", "position_limit"]
@@ -29,19 +33,25 @@ _FOR_GGUF: Final = ("gguf", "accelerate")
 _LOADER: Final[Any] = AutoModelForCausalLM
 
 
-def load_causal(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
-    """Load a model and its tokenizer.
+def load_causal(config: CausalConfig) -> tuple[Any, Any]:
+    """Load a model and its tokenizer; in float32 where the dtype is yet to be chosen.
 
     Args:
-        name: a folder, a hub's name, a `.gguf` file, or a folder that holds one and no config.json.
-        dtype: of the weights; those of a GGUF file are expanded to it.
+        config: names a folder, a hub's name, a `.gguf` file, or a folder that holds one and no
+            config.json. Weights of a GGUF file are expanded to its dtype.
 
     Raises:
         GeneratorError: a file, package or weight is missing, or it is another kind of model.
     """
-    file = gguf_file(name)
+    name, file = config.model, gguf_file(config.model)
     if file is None:
-        return _load_folder(name, dtype), load_tokenizer(name)
+        model = load_weights(config, _LOADER, "CAUSAL_LM", partial(_refuse_format, name))
+        return model, load_tokenizer(tokenizer_folder(name))
+    if config.device_map is not None or config.bitsandbytes is not None:
+        raise GeneratorError(
+            f"model {name!r} is a GGUF file, which device_map and bitsandbytes are not for: leave "
+            "them out, or use the generator llamacpp"
+        )
     missing = [package for package in _FOR_GGUF if importlib.util.find_spec(package) is None]
     if missing:
         raise GeneratorError(
@@ -52,7 +62,11 @@ def load_causal(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
     with parsed_once():
         with _explained_file(name):
             model, report = _LOADER.from_pretrained(
-                folder, dtype=dtype, trust_remote_code=False, output_loading_info=True, **options
+                folder,
+                dtype=weights_dtype(config.dtype),
+                trust_remote_code=False,
+                output_loading_info=True,
+                **options,
             )
         tokenizer = load_tokenizer(folder, **options)
     refuse_incomplete(name, model, report, GeneratorError)
@@ -105,22 +119,8 @@ def _explained_file(name: str) -> Iterator[None]:
         ) from fault
 
 
-def _load_folder(name: str, dtype: torch.dtype) -> Any:
-    with explained(name, GeneratorError) as source:
-        checkpoint = AutoConfig.from_pretrained(source, trust_remote_code=False)
-        weights_format = getattr(checkpoint, "ragcore_weights", None)
-        if weights_format is not None:
-            raise GeneratorError(
-                f"model {name!r}: config.json says ragcore_weights: {weights_format!r}, which is "
-                "read for encoder-decoder models only: save the model with save_pretrained"
-            )
-        model, report = _LOADER.from_pretrained(
-            source,
-            config=checkpoint,
-            dtype=dtype,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-    refuse_incomplete(name, model, report, GeneratorError)
-    return model
+def _refuse_format(name: str, folder: Path, checkpoint: Any, weights_format: str) -> Any:
+    raise GeneratorError(
+        f"model {name!r}: config.json says ragcore_weights: {weights_format!r}, which is read for "
+        "encoder-decoder models only: save the model with save_pretrained"
+    )

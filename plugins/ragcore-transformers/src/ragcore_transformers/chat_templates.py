@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
-from jinja2.exceptions import TemplateError
-
 from ragcore.prompts.chat import THINKING_OFF, dated
 
 __all__ = ["render"]
@@ -35,16 +33,13 @@ def render(
         reply_follows: whether the assistant's reply follows.
 
     Raises:
-        ValueError: the template refuses the messages; or TypeError.
+        Exception: the template refuses the messages, or fails.
     """
-    try:
-        text: str = tokenizer.apply_chat_template(
-            list(messages),
-            chat_template=dated(tokenizer.get_chat_template(), today),
-            tokenize=False,
-            add_generation_prompt=reply_follows,
-            **{**THINKING_OFF, **variables},
-        )
-    except TemplateError as fault:
-        raise ValueError(str(fault)) from fault
+    text: str = tokenizer.apply_chat_template(
+        list(messages),
+        chat_template=dated(tokenizer.get_chat_template(), today),
+        tokenize=False,
+        add_generation_prompt=reply_follows,
+        **{**THINKING_OFF, **variables},
+    )
     return text

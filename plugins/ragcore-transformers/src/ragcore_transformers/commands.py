@@ -1,4 +1,4 @@
-"""`ragcore import-hf` and `export-hf`: RAG models as pipelines, and back; `ragcore encoder`.
+"""`ragcore import-hf` and `export-hf`: RAG models as pipelines, and back; `encoder`, `models`.
 
 Uses ragcore as a program does, by `import ragcore`.
 """
@@ -10,11 +10,12 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-__all__ = ["encoder_app", "export_app", "import_app"]
+__all__ = ["encoder_app", "export_app", "import_app", "models_app"]
 
 import_app = typer.Typer(add_completion=False)
 export_app = typer.Typer(add_completion=False)
 encoder_app = typer.Typer(add_completion=False, no_args_is_help=True)
+models_app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 
 @import_app.command()
@@ -125,4 +126,27 @@ def distill(
         f"written: {folder} ({tokens:,} tokens, {dim} components)\n"
         f"use it: encoder: {{use: static, model: {folder}}}",
         soft_wrap=True,
+    )
+
+
+@models_app.callback()
+def models() -> None:
+    """Prepare models."""
+
+
+@models_app.command()
+def convert(
+    folder: Annotated[Path, typer.Argument(help="A folder with pytorch_model.bin, or its shards.")],
+) -> None:
+    """Write the weights of pytorch_model.bin as safetensors, and check that they are equal."""
+    import ragcore
+    from ragcore_transformers import converting
+
+    done = converting.convert(folder)
+    ragcore.TerminalConsole().print(
+        f"written: {', '.join(done.written)} in {folder}\n"
+        f"{done.tensors:,} weights, equal to those of {', '.join(done.read)}, "
+        f"which {'is' if len(done.read) == 1 else 'are'} no longer needed",
+        soft_wrap=True,
+        highlight=False,
     )

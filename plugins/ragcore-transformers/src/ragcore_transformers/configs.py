@@ -7,9 +7,9 @@ pipeline file is checked without them.
 from __future__ import annotations
 
 import string
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from ragcore.prompts.settings import PromptConfig, check_template
 from ragcore.registry.components import ComponentConfig, ConfigPath, ModelName
@@ -19,6 +19,7 @@ __all__ = [
     "CrossEncoderConfig",
     "DprConfig",
     "LateInteractionConfig",
+    "PlacementConfig",
     "ReuseConfig",
     "SentenceConfig",
     "Seq2SeqConfig",
@@ -38,7 +39,44 @@ _PASSAGE_DTYPE: Final = (
 )
 
 
-class Seq2SeqConfig(ComponentConfig):
+class PlacementConfig(ComponentConfig):
+    """Settings of all generators here: precision of the weights, and where they are."""
+
+    model: ModelName
+    device: str = Field("auto", description="cpu, cuda, …, or auto")
+    dtype: str = "float32"
+    device_map: Literal["auto"] | None = Field(
+        None,
+        description="auto spreads layers over all GPUs, then memory, then offload_folder, by "
+        "accelerate; null for one device",
+    )
+    max_memory: dict[str, str] = Field(
+        default_factory=dict,
+        description="the most that device_map puts on each device, as {'0': 20GiB, cpu: 60GiB}",
+    )
+    offload_folder: ConfigPath | None = Field(
+        None, description="where device_map writes layers that fit nowhere else"
+    )
+    bitsandbytes: Literal["int8", "nf4"] | None = Field(
+        None, description="quantises linear layers on a GPU with CUDA: 8 bits, or 4; null for not"
+    )
+
+    @model_validator(mode="after")
+    def _check_placement(self) -> Self:
+        if self.device_map is None and (self.max_memory or self.offload_folder is not None):
+            raise ValueError("max_memory and offload_folder are device_map's: set device_map: auto")
+        if self.device_map is not None and self.device != "auto":
+            raise ValueError("device_map chooses devices: leave device out")
+        placed = "device_map" if self.device_map is not None else "bitsandbytes"
+        if (self.device_map or self.bitsandbytes) and self.dtype in ("auto", "int8"):
+            raise ValueError(
+                f"dtype {self.dtype} is for weights on one device, and {placed} is set: name "
+                "float32, bfloat16 or float16"
+            )
+        return self
+
+
+class Seq2SeqConfig(PlacementConfig):
     """Settings of `{use: bart}`, `{use: t5}` and `{use: seq2seq}`."""
 
     model: ModelName = Field(description="a folder or a name on a hub; safetensors only")
@@ -66,10 +104,10 @@ class Seq2SeqConfig(ComponentConfig):
         min_length=1,
         description="language of answers, likewise; null for the checkpoint's own, or src_lang",
     )
-    device: str = Field("auto", description="cpu, cuda, …, or auto")
-    dtype: Literal["float32", "bfloat16", "int8", "auto"] = Field(
+    dtype: Literal["float32", "bfloat16", "float16", "int8", "auto"] = Field(
         "float32",
-        description="of the weights; int8 is for a CPU and cannot be trained; auto is bfloat16 "
+        description="of the weights; float16 is for a GPU and int8 for a CPU, and neither can be "
+        "trained; auto is bfloat16 "
         "where that is faster and computes the same. Log-probabilities are always float32",
     )
     batch_size: int = Field(16, gt=0, description="pairs in one run of the encoder")
@@ -109,13 +147,13 @@ class ReuseConfig(ComponentConfig):
     )
 
 
-class CausalConfig(PromptConfig):
+class CausalConfig(PromptConfig, PlacementConfig):
     """Settings of `{use: causal}`."""
 
-    device: str = Field("auto", description="cpu, cuda, …, or auto")
-    dtype: Literal["float32", "bfloat16", "auto"] = Field(
+    dtype: Literal["float32", "bfloat16", "float16", "auto"] = Field(
         "float32",
-        description="of the weights; auto is bfloat16 where that is faster and computes the same. "
+        description="of the weights; float16 is for a GPU and cannot be trained; auto is bfloat16 "
+        "where that is faster and computes the same. "
         "Log-probabilities are always float32",
     )
     batch_size: int = Field(16, gt=0, description="prompts in one run of the model")

@@ -21,9 +21,19 @@ from ragcore_transformers.packed import PackedLinear, is_large, unpack_model
 from ragcore_transformers.probing import understood
 from ragcore_transformers.trials import compare, first_rows, rows_of
 
-__all__ = ["Choice", "GeneratorDtype", "choose_dtype", "dtype_name", "restore_float32"]
+__all__ = [
+    "Choice",
+    "GeneratorDtype",
+    "choose_dtype",
+    "dtype_name",
+    "restore_float32",
+    "weights_dtype",
+]
 
 _LOG: Final = logging.getLogger(__name__)
+
+_LOADED: Final = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+"""What weights are loaded as; those of other settings are float32 first, whatever they become."""
 
 _GAIN: Final = 0.75
 """bfloat16 is used where the linear layers take at most this share of their time in float32."""
@@ -124,6 +134,11 @@ def choose_dtype(
 def dtype_name(dtype: torch.dtype) -> str:
     """Return the name as in YAML, such as "float32"."""
     return str(dtype).removeprefix("torch.")
+
+
+def weights_dtype(setting: str) -> torch.dtype:
+    """Return the dtype in which weights are loaded, by the setting `dtype`."""
+    return _LOADED.get(setting, torch.float32)
 
 
 def restore_float32(model: Any, fresh: nn.Module) -> None:

@@ -71,5 +71,5 @@ def _is_fine(model: Any) -> bool:
     tensors = [*model.parameters(), *model.buffers()]
     # A packed layer's weight is neither.
     tensors += [module.weight for module in model.modules() if hasattr(module, "weight")]
-    coarse = (torch.int8, torch.float16, torch.bfloat16)
+    coarse = (torch.int8, torch.uint8, torch.float16, torch.bfloat16)
     return not any(tensor.dtype in coarse for tensor in tensors)

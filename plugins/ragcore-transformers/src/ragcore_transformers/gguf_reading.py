@@ -2,8 +2,10 @@
 
 A parse takes seconds, most of them for the vocabulary's texts; so does the table of the tensors'
 names, which transformers makes again for every module of the model. Both come from the package
-`gguf`: while a file is loaded, its reader and its table are remembered. Knows that package; knows
-nothing of models.
+`gguf`, which transformers imports by name each time: it takes a path and no reader, so that there
+is no other way to pass it what was parsed. Therefore the package's reader and table are replaced by
+remembering ones while a file is loaded; another thread that reads a GGUF file meanwhile gets the
+same results from them. Knows that package; knows nothing of models.
 """
 
 from __future__ import annotations

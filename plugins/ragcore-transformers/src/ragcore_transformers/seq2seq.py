@@ -20,7 +20,9 @@ from ragcore.errors import GeneratorError, UnsupportedOperation
 from ragcore.prompts.fitting import question_fault
 from ragcore.types import Passage, Word
 from ragcore_transformers import plain
+from ragcore_transformers.adapters import tokenizer_folder
 from ragcore_transformers.attention import Encoded
+from ragcore_transformers.checkpoints import refuse_overflow
 from ragcore_transformers.configs import Seq2SeqConfig
 from ragcore_transformers.dtypes import GeneratorDtype, dtype_name
 from ragcore_transformers.ends import EndTokens, named_ids
@@ -29,6 +31,7 @@ from ragcore_transformers.int8 import quantize
 from ragcore_transformers.languages import Languages
 from ragcore_transformers.loading import save_model
 from ragcore_transformers.packed import pack_model
+from ragcore_transformers.placement import is_plain, placed
 from ragcore_transformers.plain import PlainState
 from ragcore_transformers.plain_tokens import special_tokens
 from ragcore_transformers.probing import probe_ids, probe_steps, understood
@@ -89,9 +92,13 @@ class Seq2Seq:
 
     def __init__(self, config: Seq2SeqConfig) -> None:
         self.config = config
-        self.device = pick_seq2seq_device(config)
-        self.tokenizer = load_tokenizer(config.model)
-        self.model = load_seq2seq(config).to(self.device).eval()
+        device = pick_seq2seq_device(config)
+        self.tokenizer = load_tokenizer(tokenizer_folder(config.model))
+        self.model = placed(config, load_seq2seq(config), device).eval()
+        self.device: torch.device = self.model.device
+        plain_weights = is_plain(self.model)
+        if not plain_weights or config.dtype == "float16":
+            self.capabilities = self.capabilities - {"trainable"}
         with understood(config.model, self.model):
             self.vocabulary_size: int = self.model.get_output_embeddings().weight.shape[0]
         self.eos_token_id: int = self._special("eos_token_id", None)
@@ -114,10 +121,13 @@ class Seq2Seq:
         if config.dtype == "int8":
             quantize(self.model)
             self.capabilities = self.capabilities - {"trainable"}
-        self._decoder = fast_decoder(self.model)
+        with understood(config.model, self.model):
+            refuse_overflow(config.model, self.model, self._probe_pass)
+        # It reads weights itself.
+        self._decoder = fast_decoder(self.model) if plain_weights else None
         self._cached = True
         self._choose_decoding()
-        if config.dtype != "int8":
+        if config.dtype != "int8" and plain_weights:
             pack_model(self.model, self._probe_pass)
         self._words = WordEncoder(self.tokenizer, self.encode_answers, bare=True)
         normalizer = self.tokenizer.backend_tokenizer.normalizer
@@ -127,7 +137,9 @@ class Seq2Seq:
     @property
     def dtype(self) -> str:
         """Return the dtype of the weights, as in YAML; that which was chosen where it says auto."""
-        return "int8" if self.config.dtype == "int8" else dtype_name(self.model.dtype)
+        if self.config.dtype == "int8":
+            return "int8"
+        return self.config.bitsandbytes or dtype_name(self.model.dtype)
 
     def speed_report(self) -> list[str]:
         """Say which dtype and kernels it uses, and why, a line each."""
@@ -198,7 +210,7 @@ class Seq2Seq:
             mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
             mask = mask.to(self.device)
             encoder = self.model.get_encoder()
-            encoded = encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+            encoded = encoder(input_ids=ids, attention_mask=mask).last_hidden_state.to(self.device)
             short = longest - ids.shape[1]
             states.append(torch.nn.functional.pad(encoded, (0, 0, 0, short)))  # [batch, S, D]
             masks.append(torch.nn.functional.pad(mask, (0, short)))  # [batch, S]

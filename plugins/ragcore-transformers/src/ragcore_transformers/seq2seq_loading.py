@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForSeq2SeqLM
+from transformers import AutoModelForSeq2SeqLM
 
 from ragcore.errors import GeneratorError
 from ragcore_transformers import weights
+from ragcore_transformers.checkpoints import load_weights
 from ragcore_transformers.configs import Seq2SeqConfig
-from ragcore_transformers.loading import explained, pick_device, refuse_incomplete
+from ragcore_transformers.dtypes import weights_dtype
+from ragcore_transformers.loading import pick_device
 
 __all__ = ["load_seq2seq", "pick_seq2seq_device"]
 
@@ -39,25 +41,14 @@ def load_seq2seq(config: Seq2SeqConfig) -> Any:
     Raises:
         GeneratorError: it cannot be loaded, lacks weights, or has a format of a later version.
     """
-    # Weights that become int8 are read as float32.
-    dtype: Any = torch.bfloat16 if config.dtype == "bfloat16" else torch.float32
-    with explained(config.model, GeneratorError) as source:
-        checkpoint = AutoConfig.from_pretrained(source, trust_remote_code=False)
-        weights_format = getattr(checkpoint, "ragcore_weights", None)
-        if weights_format == weights.FORMAT:
-            return weights.load_int8_rows(Path(source), checkpoint).to(dtype)
-        if weights_format is not None:
+
+    def of_ragcore(folder: Path, checkpoint: Any, weights_format: str) -> Any:
+        if weights_format != weights.FORMAT:
             raise GeneratorError(
                 f"model {config.model!r}: config.json says ragcore_weights: {weights_format!r}, "
                 f"and this version reads {weights.FORMAT!r} only: upgrade ragcore-transformers"
             )
-        model, report = AutoModelForSeq2SeqLM.from_pretrained(
-            source,
-            config=checkpoint,
-            dtype=dtype,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-    refuse_incomplete(config.model, model, report, GeneratorError)
-    return model
+        model: Any = weights.load_int8_rows(folder, checkpoint)
+        return model.to(weights_dtype(config.dtype))
+
+    return load_weights(config, AutoModelForSeq2SeqLM, "SEQ_2_SEQ_LM", of_ragcore)

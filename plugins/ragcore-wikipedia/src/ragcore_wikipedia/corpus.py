@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Self
 from urllib.parse import urlsplit
 
 from ragcore.contracts import KnownDocuments
+from ragcore.corpora.ranges import Part, sketch
 from ragcore.errors import CorpusError
 from ragcore.process.cpus import usable_cpus
 from ragcore.types import Document, Passage
@@ -43,12 +45,13 @@ class Wikipedia:
     """
 
     Config: ClassVar[type[WikipediaConfig]] = WikipediaConfig
-    capabilities: ClassVar[frozenset[str]] = frozenset({"documents"})
+    capabilities: ClassVar[frozenset[str]] = frozenset({"documents", "parts"})
     # A key has the layout in it, and pages that settings leave out are told as such.
     keys_cover_settings: ClassVar[bool] = True
 
     def __init__(self, config: WikipediaConfig) -> None:
         self._config = config
+        self._part: Part | None = None
         self._read: PageReader[Document] | None = None
         self._site: Site | None = None
 
@@ -91,6 +94,7 @@ class Wikipedia:
         dates = [file.date for file in self._files() if file.date]
         if dates:
             return max(dates)
+        # Of a part, that of its own newest revision.
         return "" if self._read is None or self._read.faults else self.newest
 
     @property
@@ -105,7 +109,7 @@ class Wikipedia:
         False, too, where a file was left at a fault, and for parts, of which `covers` says more.
         """
         read = self._read
-        if read is None or len(read.ended) < len(read.files):
+        if self._part is not None or read is None or len(read.ended) < len(read.files):
             return False
         if self._config.complete == "auto":
             (file, *others) = read.files
@@ -121,7 +125,8 @@ class Wikipedia:
         if self.complete:
             return True
         read = self._read
-        if read is None or self._config.complete is False or not document_id.isdigit():
+        is_part = self._part is not None
+        if is_part or read is None or self._config.complete is False or not document_id.isdigit():
             return False
         id_ = int(document_id)
         return any(
@@ -129,6 +134,21 @@ class Wikipedia:
             for file in read.ended
             if file not in read.strays and file.has(self._config.namespaces)
         )
+
+    @property
+    def fingerprint(self) -> str:
+        """Name the files' contents, as far as sizes and samples tell; see `DividedCorpus`."""
+        return sketch([file.path for file in self._files()])
+
+    def part(self, number: int, of: int) -> Self:
+        """Return a part; see `DividedCorpus`.
+
+        A multistream dump is divided between its streams of a hundred pages. Any other file is not
+        divided.
+        """
+        part = copy.copy(self)
+        part._part, part._read = (number, of), None
+        return part
 
     def __iter__(self) -> Iterator[Passage]:
         """Yield the passages of all pages, in the order of the files.
@@ -169,6 +189,7 @@ class Wikipedia:
             Job(maker, self.site, namespaces, needs_text=True),
             workers=config.workers or _default_workers(files),
             stop_at_faults=config.faults == "stop",
+            part=self._part,
         )
         yield from reader
         self._read = reader

@@ -17,7 +17,15 @@ from typing import Final, NamedTuple
 from ragcore.errors import CorpusError
 from ragcore_wikipedia.dumps.containers import CHUNK, chunks_of, open_dump
 
-__all__ = ["Expected", "Head", "Stream", "head_of", "streams_by_index", "streams_by_scan"]
+__all__ = [
+    "Expected",
+    "Head",
+    "Stream",
+    "head_of",
+    "streams_by_index",
+    "streams_by_scan",
+    "streams_within",
+]
 
 _STREAM: Final = re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")
 """Head of a stream: its first block, or the end where it is empty."""
@@ -131,6 +139,34 @@ def streams_by_scan(path: Path, first: int) -> Iterator[Stream]:
         end = file.tell()
     if end > start:
         yield Stream(start, end)
+
+
+def streams_within(path: Path, first: int, bounds: tuple[int, int]) -> Iterator[Stream]:
+    """Yield the streams that begin in a range of bytes; reads little more than these.
+
+    Args:
+        path: the dump.
+        first: where its second stream begins.
+        bounds: the first byte of the range, and that after its last.
+    """
+    start = max(first, bounds[0])
+    if start >= bounds[1]:
+        return
+    # What was found first ends where a stream begins, but begins there only if the range does.
+    found = streams_by_scan(path, start)
+    if start > first and not _begins(path, start):
+        next(found, None)
+    for stream in found:
+        if stream.start >= bounds[1]:
+            return
+        yield stream
+
+
+def _begins(path: Path, offset: int) -> bool:
+    """Return whether a stream begins at a byte."""
+    with open_dump(path) as file:
+        file.seek(offset)
+        return _STREAM.match(file.read(_STREAM_BYTES)) is not None
 
 
 def streams_by_index(path: Path, index: Path, first: int) -> Iterator[Stream]:

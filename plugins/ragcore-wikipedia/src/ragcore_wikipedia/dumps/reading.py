@@ -16,6 +16,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Final, Generic, NamedTuple, TypeVar
 
+from ragcore.corpora.ranges import Part, bounds_of
 from ragcore.errors import CorpusError
 from ragcore_wikipedia.dumps.containers import unpack_bzip2
 from ragcore_wikipedia.dumps.counts import Counts
@@ -29,6 +30,7 @@ from ragcore_wikipedia.dumps.multistream import (
     head_of,
     streams_by_index,
     streams_by_scan,
+    streams_within,
 )
 from ragcore_wikipedia.dumps.reader import pages_in
 from ragcore_wikipedia.dumps.workers import Pool
@@ -45,8 +47,24 @@ _MOST_STREAM: Final = 1 << 25
 
 
 class _StreamTask(NamedTuple):
+    """A stream to read.
+
+    Attributes:
+        path: of the dump.
+        stream: where it is in it.
+        by_line: whether errors name the dump's line; else the stream's first byte and its line.
+    """
+
     path: Path
     stream: Stream
+    by_line: bool = True
+
+    @property
+    def place(self) -> str:
+        """What errors call the file, before the line."""
+        if self.by_line:
+            return str(self.path)
+        return f"{self.path} (stream at byte {self.stream.start:,})"
 
 
 class _StreamResult(NamedTuple, Generic[Item]):
@@ -80,7 +98,13 @@ class PageReader(Generic[Item]):
     """
 
     def __init__(
-        self, files: Sequence[DumpFile], job: Job[Item], *, workers: int, stop_at_faults: bool
+        self,
+        files: Sequence[DumpFile],
+        job: Job[Item],
+        *,
+        workers: int,
+        stop_at_faults: bool,
+        part: Part | None = None,
     ) -> None:
         """Read nothing yet.
 
@@ -90,6 +114,8 @@ class PageReader(Generic[Item]):
             workers: processes; with 1 everything is done in this one.
             stop_at_faults: at a fault go on with the next file, and log a warning; raise an error
                 where False.
+            part: read only the streams that begin in this part of all bytes; files without streams
+                that follow each other belong to the part that the first of them begins in.
         """
         self.counts = Counts()
         self.ended: list[DumpFile] = []
@@ -99,6 +125,7 @@ class PageReader(Generic[Item]):
         self._job = job
         self._workers = workers
         self._stop_at_faults = stop_at_faults
+        self._part = part
 
     def __iter__(self) -> Iterator[Item]:
         """Yield what becomes of the pages; those of files without streams come in turns.
@@ -113,15 +140,31 @@ class PageReader(Generic[Item]):
             if self._workers > 1:
                 pool = stack.enter_context(Pool(self._workers, self._job))
             plain: list[DumpFile] = []
-            for file in self.files:
+            is_own = True
+            for file, bounds in self._ranges():
                 head = head_of(file.path)
                 if head is None:
+                    if not plain:
+                        is_own = bounds is None or bounds[0] <= 0 < bounds[1]
                     plain.append(file)
                     continue
-                yield from self._read_plain(plain, pool)
+                yield from self._read_plain(plain if is_own else [], pool)
                 plain.clear()
-                yield from self._read_streams(file, head, pool)
-            yield from self._read_plain(plain, pool)
+                if bounds is None or bounds[0] < bounds[1]:
+                    yield from self._read_streams(file, head, pool, bounds)
+            yield from self._read_plain(plain if is_own else [], pool)
+
+    def _ranges(self) -> Iterator[tuple[DumpFile, tuple[int, int] | None]]:
+        """Yield all files, each with the range of its bytes that is read; None for all."""
+        if self._part is None:
+            yield from ((file, None) for file in self.files)
+            return
+        sizes = [file.path.stat().st_size for file in self.files]
+        start, stop = bounds_of(self._part, sum(sizes))
+        begin = 0
+        for file, size in zip(self.files, sizes, strict=True):
+            yield file, (max(start - begin, 0), min(stop - begin, size))
+            begin += size
 
     def _end(self, file: DumpFile, counts: Counts, fault: BrokenDumpError | None) -> None:
         """Add what was read of a file, and raise its fault where that is asked for."""
@@ -158,26 +201,39 @@ class PageReader(Generic[Item]):
                 _LOGGER.warning("%s: text after </mediawiki> is ignored", lane.file.path)
 
     def _read_streams(
-        self, file: DumpFile, head: Head, pool: Pool[Job[Item]] | None
+        self,
+        file: DumpFile,
+        head: Head,
+        pool: Pool[Job[Item]] | None,
+        bounds: tuple[int, int] | None,
     ) -> Iterator[Item]:
         counts, fault = Counts(), None
         try:
-            yield from self._items_of_streams(file.path, head, pool, counts)
+            yield from self._items_of_streams(file.path, head, pool, bounds, counts)
         except BrokenDumpError as error:
             fault = error
         self._end(file, counts, fault)
 
     def _items_of_streams(
-        self, path: Path, head: Head, pool: Pool[Job[Item]] | None, counts: Counts
+        self,
+        path: Path,
+        head: Head,
+        pool: Pool[Job[Item]] | None,
+        bounds: tuple[int, int] | None,
+        counts: Counts,
     ) -> Iterator[Item]:
         index = index_of(path)
-        if index is None:
+        if bounds is not None:
+            streams = streams_within(path, head.end, bounds)
+        elif index is None:
             streams = streams_by_scan(path, head.end)
         else:
             streams = streams_by_index(path, index, head.end)
         line = 1 + head.data.count(b"\n")
-        closed = False
-        tasks = (_StreamTask(path, stream) for stream in streams)
+        closed, end = False, 0
+        # The lines before a part are not counted: its streams are named by their first bytes.
+        by_line = bounds is None or not bounds[0]
+        tasks = (_StreamTask(path, stream, by_line) for stream in streams)
         for task, result in self._results(tasks, pool):
             if closed:
                 raise BrokenDumpError(
@@ -185,7 +241,7 @@ class PageReader(Generic[Item]):
                     "dumps in one file, use them as several files"
                 )
             if result is None or result.again:
-                reading = _StreamReading(self._job, task, line)
+                reading = _StreamReading(self._job, task, line if by_line else 1)
                 try:
                     yield from self._job.apply(reading, counts)
                 finally:
@@ -195,7 +251,9 @@ class PageReader(Generic[Item]):
                 yield from result.items
                 counts.add(result.counts)
                 line, closed = line + result.lines, result.closed
-        if not closed:
+            end = task.stream.end
+        is_last = bounds is None or end == path.stat().st_size
+        if is_last and not closed:
             raise BrokenDumpError(
                 f"{path}:{line}: the file is cut short, it ends before </mediawiki>: download it "
                 "again"
@@ -224,7 +282,7 @@ class _StreamReading:
     def __init__(self, job: Job[Item], task: _StreamTask, first_line: int) -> None:
         self._task = task
         self.parser = PageParser(
-            str(task.path),
+            task.place,
             namespaces=job.namespaces,
             needs_text=job.needs_text,
             site=job.site,
@@ -240,7 +298,7 @@ class _StreamReading:
                 page before the fault.
             CorpusError: the pages are not those of the index.
         """
-        path, stream = self._task
+        path, stream = self._task.path, self._task.stream
         chunks = unpack_bzip2(stream.blocks(path), path, stream.start)
         expected = stream.expected
         ids: list[int] = []
