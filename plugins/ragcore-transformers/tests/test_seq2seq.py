@@ -217,7 +217,7 @@ def test_the_first_token_of_t5_counts(t5: Path) -> None:
 
 def test_word_pieces_that_begin_with_the_start_token(tmp_path: Path) -> None:
     generator = made(tiny.save_bart(tmp_path, cased=False))
-    assert generator.capabilities == {"trainable", "uncased", "words"}
+    assert generator.capabilities == {"together", "trainable", "uncased", "words"}
     (ids,) = generator.encode_answers(["Nairobi, 2018"])
     assert ids == [*generator.tokenizer("nairobi, 2018", add_special_tokens=False).input_ids, 3]
     assert generator.decode_tokens(ids) == "nairobi, 2018"
@@ -240,7 +240,7 @@ def test_a_forced_first_token_is_found(tmp_path: Path, place: str) -> None:
 def test_it_meets_the_contract(folder: Path) -> None:
     generator = made(folder)
     assert isinstance(generator, Generator)
-    assert generator.capabilities == {"trainable", "words"}
+    assert generator.capabilities == {"together", "trainable", "words"}
     assert generator.eos_token_id == 2
     assert not generator.model.training
 
