@@ -31,10 +31,7 @@ PASSAGES = [Passage("1", "Chad", "N'Djamena"), Passage("2", "Kenya", "Nairobi is
 
 def save(kind: str, folder: Path, **settings: int) -> Path:
     makers = {"bart": tiny.save_bart, "t5": tiny.save_t5}
-    if kind in makers:
-        made = makers[kind](folder)
-    else:
-        made = tiny.save_causal(kind, folder, **settings)
+    made = makers[kind](folder) if kind in makers else tiny.save_causal(kind, folder, **settings)
     for name in ("config.json", "generation_config.json"):
         path = made / name
         path.write_text(json.dumps({**json.loads(path.read_text()), "eos_token_id": ENDS}))
