@@ -24,7 +24,7 @@ class CutWarning:
     def __init__(self, model: str) -> None:
         """Take the model's name, for the warning."""
         self._model = model
-        self._given = False
+        self._warned = False
 
     def __call__(self, passage: Passage | None, length: int, limit: int) -> None:
         """Warn at the first call with a passage.
@@ -34,9 +34,9 @@ class CutWarning:
             length: in tokens, with its question and what the template adds.
             limit: the most tokens that the model reads.
         """
-        if self._given or passage is None:
+        if self._warned or passage is None:
             return
-        self._given = True
+        self._warned = True
         _LOG.warning(
             "model %r reads at most %d tokens, and passage %r with its question has %d: what is "
             "too long is cut, here and from now on; build the memory from shorter passages, or set "
@@ -55,9 +55,9 @@ class CutWarning:
             length: of the prompt, in tokens.
             limit: the most tokens that the model reads.
         """
-        if self._given or not count:
+        if self._warned or not count:
             return
-        self._given = True
+        self._warned = True
         _LOG.warning(
             "model %r reads at most %d tokens, and %d passages in one prompt have %d with their "
             "question: each of them is cut, here and from now on; lower rag.k, build the memory "
@@ -118,10 +118,10 @@ def fit_passage(
     for name in ("text", "title"):
         whole = parts[name]
         ends = ends_of(whole)
-        kept = len(ends)
-        while len(ids) > limit and kept:
-            kept = max(0, kept - (len(ids) - limit))
-            parts[name] = whole[: ends[kept - 1]] if kept else ""
+        length = len(ends)
+        while len(ids) > limit and length:
+            length = max(0, length - (len(ids) - limit))
+            parts[name] = whole[: ends[length - 1]] if length else ""
             ids = ids_of(parts["title"], parts["text"])
     return ids
 
