@@ -65,10 +65,10 @@ def main() -> None:
         return
     for setting in asked.settings:
         done = answered(setting, generator, asked.limit, asked.name)
-        found = done["runs"][BASELINE]["found"]
+        answerable = done["runs"][BASELINE]["answerable"]
         print(
-            f"\n{setting}: {asked.limit} questions, {found} with a right answer among the five "
-            f"passages; temperature {done['temperature']:.3g}\n"
+            f"\n{setting}: {asked.limit} questions, {answerable} with a right answer among the "
+            f"five passages; temperature {done['temperature']:.3g}\n"
         )
         print(shown(done["runs"]), flush=True)
     if asked.timed:
@@ -111,9 +111,9 @@ def mean(values: Sequence[float]) -> str:
     return f"{np.mean(values):.2f} ({low:.2f} to {high:.2f})"
 
 
-def difference(one: Sequence[float], other: Sequence[float]) -> str:
+def difference(scores: Sequence[float], baseline: Sequence[float]) -> str:
     """Format the mean difference of the same questions' scores, in points."""
-    points = 100 * (np.array(one) - np.array(other))
+    points = 100 * (np.array(scores) - np.array(baseline))
     low, high = resampled(points)
     return f"{points.mean():+.0f} ({low:+.0f} to {high:+.0f})"
 
@@ -189,7 +189,9 @@ def recorded(
         "f1": [numbers[0] if numbers else 0.0 for numbers in by_name["f1"].by_question],
         "log_probs": rag.log_prob(questions, [each.answers[0] for each in labelled], **scored),
         "answers": [answer.text for answer in answers],
-        "found": sum(any(each.answers for each in one.passages) for one in predictions),
+        "answerable": sum(
+            any(passage.answers for passage in prediction.passages) for prediction in predictions
+        ),
     }
 
 

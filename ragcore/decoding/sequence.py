@@ -206,12 +206,12 @@ def per_passage(
         ],
         check,
     )
-    found = iter(search.run())
+    searched = iter(search.run())
     if check is not None:
         check()
     beams: list[_Beams] = []
     for prior, by_passage, (stay, mass) in zip(priors, drawn, splits, strict=True):
-        hypotheses = [next(found) if z in by_passage else [] for z in range(len(prior))]
+        hypotheses = [next(searched) if z in by_passage else [] for z in range(len(prior))]
         dropped = [z for z in range(len(prior)) if z not in stay]
         beams.append(_Beams(hypotheses, dropped, mass))
     answers = [

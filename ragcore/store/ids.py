@@ -106,9 +106,9 @@ def find_repeated(lists: Sequence[Digests]) -> Repeated | None:
             part = each[:, start[number] : end]
             parts.append(part)
             owners.append(np.full(part.shape[1], source))
-        found = _repeated_in(np.concatenate(parts, axis=1), np.concatenate(owners))
-        if found is not None:
-            return found
+        repeated = _repeated_in(np.concatenate(parts, axis=1), np.concatenate(owners))
+        if repeated is not None:
+            return repeated
     return None
 
 
@@ -121,5 +121,5 @@ def _repeated_in(digests: Digests, owners: npt.NDArray[np.int64]) -> Repeated | 
         return None
     first = int(equal[0])
     digest = b"".join(int(half).to_bytes(8, "big") for half in ordered[:, first])
-    one, other = sorted(owners[order[first : first + 2]].tolist())
-    return Repeated(digest, (one, other))
+    lower, higher = sorted(owners[order[first : first + 2]].tolist())
+    return Repeated(digest, (lower, higher))

@@ -262,14 +262,14 @@ def _check_ids(shards: Sequence[_Shard]) -> None:
     repeated = find_repeated(digests)
     if repeated is None:
         return
-    one, other = (shards[source].version for source in repeated.sources)
-    with one.open_passages() as passages:
+    earlier, later = (shards[source].version for source in repeated.sources)
+    with earlier.open_passages() as passages:
         column = passages.column("id")
         ids = (id_ for chunk in column.chunks for id_ in chunk.to_pylist())
-        found = next((id_ for id_ in ids if digest_of(id_) == repeated.digest), "?")
+        repeated_id = next(id_ for id_ in ids if digest_of(id_) == repeated.digest)
     raise CorpusError(
-        f"{one.path} and {other.path} both have a passage with the id {found!r}: ids must be "
-        "unique: repair the corpus, and build the shards again"
+        f"{earlier.path} and {later.path} both have a passage with the id {repeated_id!r}: ids "
+        "must be unique: repair the corpus, and build the shards again"
     )
 
 

@@ -35,8 +35,8 @@ class MergeLaws(SearchSuite):
         if "filter" in merged.capabilities:
             allowed = world.rows[:: self.count // 10]
             hits = self.search(merged, allowed=allowed)
-            found = set(hits.rows[hits.rows >= 0].tolist())
-            assert found <= set(allowed.tolist()), f"a filter of {allowed} let {found} through"
+            rows = set(hits.rows[hits.rows >= 0].tolist())
+            assert rows <= set(allowed.tolist()), f"a filter of {allowed} let {rows} through"
         if "remove" in merged.capabilities:
             merged.remove(world.rows[1::2])
             self.same_as_built(

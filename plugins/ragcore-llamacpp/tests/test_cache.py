@@ -85,9 +85,12 @@ def test_any_search_is_the_same_in_a_cache_that_is_too_small(
 def test_scores_are_the_same_in_a_cache_that_is_too_small(large: LlamaCpp, small: LlamaCpp) -> None:
     targets = torch.tensor([[9, 30, 41, 2], [9, 30, 42, 2], [9, 2, -1, -1], [50, 60, 70, 2]])
     pairs = torch.tensor([0, 0, 1, 2])
-    found = [one.score(one.read(QUESTIONS, PASSAGES), pairs, targets) for one in (large, small)]
-    torch.testing.assert_close(found[1], found[0], atol=1e-4, rtol=1e-4)
-    assert found[0][2, 2:].tolist() == [0.0, 0.0]
+    in_large, in_small = (
+        generator.score(generator.read(QUESTIONS, PASSAGES), pairs, targets)
+        for generator in (large, small)
+    )
+    torch.testing.assert_close(in_small, in_large, atol=1e-4, rtol=1e-4)
+    assert in_large[2, 2:].tolist() == [0.0, 0.0]
 
 
 def test_more_rows_than_llama_cpp_has_sequences_are_decoded(large: LlamaCpp) -> None:

@@ -141,9 +141,9 @@ def test_threads_get_what_one_alone_gets(plain: Path) -> None:
 
     expected = [answered(question) for question in questions]
     with ThreadPoolExecutor(4) as threads:
-        found = list(threads.map(answered, questions))
-    for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one, other, atol=2e-3, rtol=2e-3)
+        together = list(threads.map(answered, questions))
+    for log_p, alone in zip(together, expected, strict=True):
+        torch.testing.assert_close(log_p, alone, atol=2e-3, rtol=2e-3)
 
 
 def test_a_cache_type_that_needs_flash_attention_is_explained(plain: Path) -> None:

@@ -300,10 +300,10 @@ class Client:
     def _refused(self, method: str, url: str, response: httpx.Response, text: str) -> Exception:
         """Return the error of a reply that is no success."""
         status = response.status_code
-        said = self._shown(_message(text))
+        message = self._shown(_message(text))
         summary = f"status {status} {response.reason_phrase}".rstrip()
         hint = f"; {_HINTS[status]}" if status in _HINTS else ""
-        reason = f"{summary}: {said}{hint}"
+        reason = f"{summary}: {message}{hint}"
         summary += hint
         if status in _FOR_THE_MOMENT or status >= _SERVER_FAULT:
             after = _retry_after(response.headers.get("retry-after"))

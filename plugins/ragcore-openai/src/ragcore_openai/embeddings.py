@@ -88,8 +88,8 @@ class OpenAIEmbeddings:
         """Return the vectors of one reply in the order of the texts, float32 [count, d]."""
         rows = reply.get("data")
         if not isinstance(rows, list) or len(rows) != count:
-            found = f"{len(rows)} rows" if isinstance(rows, list) else type(rows).__name__
-            raise self._faulty(f"its `data` is {found}: expected a list of {count} rows")
+            rows_text = f"{len(rows)} rows" if isinstance(rows, list) else type(rows).__name__
+            raise self._faulty(f"its `data` is {rows_text}: expected a list of {count} rows")
         vectors = np.empty((count, self.dim), np.float32)
         missing = set(range(count))
         for row in rows:

@@ -95,12 +95,12 @@ def refuse_overflow(name: str, model: Any, log_probs: Callable[[], Tensor]) -> N
     with torch.inference_mode(False), torch.no_grad():
         computed = not bool(log_probs().isnan().any())
     if infinite or not computed:
-        found = (
+        reason = (
             f"{len(infinite)} of its weights ({infinite[0]}, …) are infinite"
             if infinite
             else "its log-probabilities are not numbers (NaN)"
         )
         raise GeneratorError(
-            f"model {name!r} cannot be computed in {dtype_name(model.dtype)}: {found}, since "
+            f"model {name!r} cannot be computed in {dtype_name(model.dtype)}: {reason}, since "
             "float16 ends at 65,504: set dtype to bfloat16, which has the range of float32"
         )

@@ -71,13 +71,13 @@ def convert(folder: Path) -> Converted:
     for file in files:
         weights.update(_read(file))
     try:
-        # Beside their place, so that no half of a model is ever in it.
+        # In the same folder, so that a finished file is put in place by one renaming.
         staging = Path(tempfile.mkdtemp(prefix=".converting-", dir=folder))
         try:
             # A copy: names of shared weights are removed from it.
             save_torch_state_dict(dict(weights), staging, max_shard_size=_SHARD)
             _compare(weights, staging)
-            # Whoever reads the index finds the shards.
+            # The index comes last, so that all shards are there once it names them.
             written = sorted(staging.iterdir(), key=lambda path: path.suffix == ".json")
             for path in written:
                 os.replace(path, folder / path.name)

@@ -152,11 +152,11 @@ def streams_within(path: Path, first: int, bounds: tuple[int, int]) -> Iterator[
     start = max(first, bounds[0])
     if start >= bounds[1]:
         return
-    # What was found first ends where a stream begins, but begins there only if the range does.
-    found = streams_by_scan(path, start)
+    # The first stream ends where a stream begins, but begins there only if the range does.
+    streams = streams_by_scan(path, start)
     if start > first and not _begins(path, start):
-        next(found, None)
-    for stream in found:
+        next(streams, None)
+    for stream in streams:
         if stream.start >= bounds[1]:
             return
         yield stream
