@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,14 @@ from ragcore.registry.discovery import Registry, registry
 
 SAMPLE = Path(__file__).parent / "helpers" / "sample.py"
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+
+# Components whose library is compiled where it is installed, with that library: it may be missing.
+COMPILED = {"hnswlib": "hnswlib", "llamacpp": "llama_cpp"}
+
+
+def loadable(name: str) -> bool:
+    """Say whether the library that the component `name` imports is installed."""
+    return name not in COMPILED or importlib.util.find_spec(COMPILED[name]) is not None
 
 
 class Installed:

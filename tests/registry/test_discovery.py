@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import tomllib
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from ragcore.registry.discovery import (
     Registry,
     registry,
 )
-from tests.conftest import Installed
+from tests.conftest import Installed, loadable
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -257,7 +256,7 @@ def test_a_command_has_no_config(installed: Installed) -> None:
 @pytest.mark.parametrize("kind", sorted(KINDS.values()))
 def test_every_component_has_the_config_that_its_plugin_names(kind: str) -> None:
     for name in Registry.discover().names(kind):
-        if name != "hnswlib" or importlib.util.find_spec("hnswlib"):
+        if loadable(name):
             assert Registry.discover().load(kind, name).Config is config_class(kind, name)
 
 
