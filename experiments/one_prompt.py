@@ -100,9 +100,14 @@ def share(figure: Mapping[str, float]) -> str:
 
 
 def interval(figure: Mapping[str, float | None]) -> str:
-    """Format a figure; one that cannot be computed, such as a rank without right answers, as –."""
+    """Format a figure; one that cannot be computed, such as a rank without right answers, as –.
+
+    Its interval is left out where some resamples have no right answer.
+    """
     if figure["value"] is None:
         return "–"
+    if figure["low"] is None:
+        return f"{figure['value']:.2f}"
     return f"{figure['value']:.2f} ({figure['low']:.2f} to {figure['high']:.2f})"
 
 
