@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +28,11 @@ from ragcore.types import MISSING_ROW, Hits, Passage
 from ragcore_bm25.analyser import Analyser
 from ragcore_bm25.config import Bm25Config
 from ragcore_bm25.counts import Counts
+from ragcore_bm25.numbering import Numbering
 from ragcore_bm25.postings import build_postings, load_postings, save_postings
 from ragcore_bm25.variants import Formula
 from ragcore_bm25.vocabulary import Vocabulary, read_terms, write_terms
+from ragcore_bm25.waiting import Waiting
 from ragcore_bm25.yardstick import Yardstick, require_rank_bm25
 
 if TYPE_CHECKING:
@@ -93,11 +94,10 @@ class Bm25:
         self._formula = Formula(config.variant, config.k1, config.b, config.delta, config.epsilon)
         self._analyser = Analyser(config.stemmer, config.stopwords)
         self._vocabulary = Vocabulary()
-        self._words: dict[str, int] = {}
+        self._numbering: Numbering | None = None
         # Counted passages, then waiting ones; the rows of both, MISSING_ROW where one was removed.
         self._counts: list[Counts] = []
-        self._tokens, self._lengths = array("i"), array("i")
-        self._title_tokens, self._title_lengths = array("i"), array("i")
+        self._waiting: Waiting | None = None
         # How often titles count in what is stored; None where they are counted apart.
         self._stored_weight: int | None = None
         self._recorded: str | None = None
@@ -131,22 +131,16 @@ class Bm25:
             return
         with self._lock:
             self._refuse_taken(new)
-            weight = self._stored_weight
-            for passage in passages:
-                numbers = self._numbers(passage.text)
-                if weight is None:
-                    title = self._numbers(passage.title)
-                    self._title_tokens.extend(title)
-                    self._title_lengths.append(len(title))
-                elif weight:
-                    numbers += self._numbers(passage.title) * weight
-                self._tokens.extend(numbers)
-                self._lengths.append(len(numbers))
+            if self._numbering is None:
+                self._numbering = Numbering(self._analyser, self._vocabulary)
+            if self._waiting is None:
+                self._waiting = Waiting(self._stored_weight)
+            self._waiting.add(passages, self._numbering)
             self._rows.append(new)
             self._last = max(self._last, int(new.max()))
             self._size += len(new)
             self._built = None
-            if len(self._tokens) >= _WAITING:
+            if len(self._waiting) >= _WAITING:
                 self._count()
 
     def remove(self, rows: Rows) -> None:
@@ -388,43 +382,23 @@ class Bm25:
             left = (term for number, term in enumerate(self._vocabulary) if not unused[number])
             # A new vocabulary: running searches read the old one.
             self._vocabulary = Vocabulary(left)
-            self._words = {}
+            self._numbering = None
             counts = counts.without_terms(unused)
         self._counts, self._rows = [counts], [rows]
         return counts, rows
 
     def _count(self) -> None:
         """Count the waiting passages."""
-        if self._lengths or not self._counts:
-            tokens = np.array(self._tokens, np.int32)
-            lengths = np.array(self._lengths, np.int32)
-            titles = None
-            if self._stored_weight is None:
-                title_tokens = np.array(self._title_tokens, np.int32)
-                titles = title_tokens, np.array(self._title_lengths, np.int32)
-            self._counts.append(Counts.of(tokens, lengths, len(self._vocabulary), titles))
-            self._tokens, self._lengths = array("i"), array("i")
-            self._title_tokens, self._title_lengths = array("i"), array("i")
+        if self._waiting is None and not self._counts:
+            self._waiting = Waiting(self._stored_weight)
+        if self._waiting is not None:
+            self._counts.append(self._waiting.counted(len(self._vocabulary)))
+            self._waiting = None
 
     def _all_rows(self) -> Rows:
         if len(self._rows) == 1:
             return self._rows[0]
         return np.concatenate(self._rows) if self._rows else np.zeros(0, np.int64)
-
-    def _numbers(self, text: str) -> list[int]:
-        """Return the term numbers of a text; new terms get the next ones."""
-        numbers = []
-        for word in self._analyser.words(text):
-            number = self._words.get(word)
-            if number is None:
-                term = self._analyser.term(word)
-                number = -1
-                if term is not None:
-                    number = self._vocabulary.add(term)
-                self._words[word] = number
-            if number >= 0:
-                numbers.append(number)
-        return numbers
 
     def _refuse_taken(self, new: Rows) -> None:
         if new.min() < 0:
