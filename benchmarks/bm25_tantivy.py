@@ -99,7 +99,8 @@ def timed(action: Callable[[], object]) -> Times:
 
 def race_builds(passages: list[Passage], rounds: int) -> tuple[list[Times], list[Times]]:
     """Time each build, round by round."""
-    ours, theirs = [], []
+    ours: list[Times] = []
+    theirs: list[Times] = []
     for _ in range(rounds):
         for build_one, times in ((build, ours), (build_tantivy, theirs)):
             with tempfile.TemporaryDirectory() as name:
@@ -126,7 +127,8 @@ def race_searches(
             for _, address in searcher.search(query, K).hits:
                 searcher.doc(address)["row"]
 
-        ours, theirs = [], []
+        ours: list[Times] = []
+        theirs: list[Times] = []
         for _ in range(rounds):
             for question in questions:
                 ours.append(timed(partial(search, question)))
