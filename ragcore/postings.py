@@ -47,6 +47,9 @@ __all__ = [
 ]
 
 _STRIDES: Final = 128
+_GROUP: Final = 16
+_SPARSE: Final = 8
+"""If the terms have no more pairs than one for so many passages, only these are compared."""
 _BLOCK: Final = 1 << 22
 """Pairs processed at a time, so that no array holds eight bytes for every pair at once."""
 
@@ -148,9 +151,13 @@ class Postings:
         bounds, size = self.bounds, self.size
         scores = np.zeros(size, np.float32)  # [size]
         parts = [slice(bounds[term], bounds[term + 1]) for term in terms]
+        is_sparse = sum(part.stop - part.start for part in parts) * _SPARSE <= size
+        holders: list[Places] = []
         for number, part in enumerate(parts):
             # numpy is fast at this only if it need not convert the positions itself.
             positions = self.positions[part].astype(np.intp)
+            if is_sparse:
+                holders.append(positions)
             weights = self.weights[part]
             if factors is not None:
                 weights = weights * factors[number]
@@ -162,6 +169,9 @@ class Postings:
                     f"a term is in a passage that does not exist ({error}): rebuild this version "
                     "of the memory"
                 ) from error
+        floor = np.float32(0) if self.floors is None else self.floors[list(terms)].sum()
+        if is_sparse and holders:
+            return _best_holders(scores, holders, k, kept, floor)
         # Where all that is added is positive, 0 says "holds none of them".
         nothing = np.float32(0)
         if self._adds_less_than_nothing(parts, factors):
@@ -172,7 +182,6 @@ class Postings:
             scores[missing] = nothing
         if kept is not None:
             scores[~kept] = nothing
-        floor = np.float32(0) if self.floors is None else self.floors[list(terms)].sum()
         return best(scores, k, nothing, floor)
 
     def save(self, folder: Path) -> None:
@@ -231,8 +240,7 @@ def best(scores: Scores, k: int, nothing: np.float32, floor: np.float32) -> tupl
     if k < width:
         high = np.partition(maxima, width - k)[width - k]
         if high > nothing:
-            # Scores that lie this close can be equal once a floor is added.
-            least = high - 2 * np.spacing(np.abs(high) + floor) if floor else high
+            least = _least_tied(high, floor)
     if least > nothing:
         near = np.flatnonzero(maxima >= least)
         strides, among = np.nonzero(groups[:, near] >= least)
@@ -240,11 +248,55 @@ def best(scores: Scores, k: int, nothing: np.float32, floor: np.float32) -> tupl
         places = np.concatenate((strides * width + near[among], rest))
     else:
         places = np.flatnonzero(scores > nothing)
-    top = scores[places] + floor
-    if len(top) > k:
-        enough = top >= np.partition(top, len(top) - k)[len(top) - k]
-        places, top = places[enough], top[enough]
-    return places, top
+    return _best_of(places, scores[places] + floor, k)
+
+
+def _best_holders(
+    scores: Scores,
+    holders: Sequence[Places],
+    k: int,
+    kept: npt.NDArray[np.bool_] | None,
+    floor: np.float32,
+) -> tuple[Places, Scores]:
+    """Return what `best` does, looking only at the places that hold a term.
+
+    Args:
+        scores: float32 [size].
+        holders: the places of each term, one term at least, each once in a term.
+        k: how many to return.
+        kept: bool [size], the places that may be returned, or None for all.
+        floor: added to each score before ties are judged.
+    """
+    places = np.concatenate(holders)
+    if kept is not None:
+        places = places[kept[places]]
+    # A place comes at most once for each term. So these are the scores of k places at least, and
+    # as in `best` they are reached by so many of the groups' maxima.
+    enough = k * len(holders)
+    width = len(places) // _GROUP
+    if width > enough:
+        reached = scores[places]
+        maxima = reached[: width * _GROUP].reshape(_GROUP, width).max(axis=0)  # [width]
+        high = np.partition(maxima, width - enough)[width - enough]
+        places = places[reached >= _least_tied(high, floor)]
+    places.sort()
+    is_first = np.ones(len(places), np.bool_)
+    np.not_equal(places[1:], places[:-1], out=is_first[1:])
+    places = places[is_first]
+    return _best_of(places, scores[places] + floor, k)
+
+
+def _least_tied(score: np.float32, floor: np.float32) -> np.float32:
+    """Return the least score that can be equal to this one once a floor is added to both."""
+    return score - 2 * np.spacing(np.abs(score) + floor) if floor else score
+
+
+def _best_of(places: Places, scores: Scores, k: int) -> tuple[Places, Scores]:
+    """Return the k places with the highest scores, and all that tie with the last."""
+    if len(scores) > k:
+        enough = scores >= np.partition(scores, len(scores) - k)[len(scores) - k]
+        places, scores = places[enough], scores[enough]
+    return places, scores
 
 
 def joined(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -70,3 +71,34 @@ def test_parts_of_unlike_signs_are_signed() -> None:
     places, sums = both.search([0], 2, None, np.array([2.0], np.float32))
     assert dict(zip(places.tolist(), sums.tolist(), strict=True)) == {0: 2.0, 1: -2.0}
     assert not both.kept(np.array([True, False])).signed
+
+
+@pytest.mark.parametrize("floor", [None, 3.0, 1e7])
+@pytest.mark.parametrize("signed", [False, True])
+def test_looking_only_at_holders_finds_what_looking_at_all_finds(
+    floor: float | None, signed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = np.random.default_rng(3)
+    # Few values, so that many passages tie.
+    matrix = drawn.integers(-8 if signed else 1, 9, (3000, TERMS)).astype(np.float32) / 8
+    matrix[drawn.random(matrix.shape) < 0.7] = 0
+    floors = None if floor is None else np.full(TERMS, floor, np.float32)
+    postings = replace(of(matrix), floors=floors)
+    assert postings.signed == signed
+    for terms in ([0], [5, 2], [1, 1, 4], list(range(TERMS))):
+        for k in (1, 7, 40, 2999):
+            for kept in (None, drawn.random(3000) < 0.3, np.zeros(3000, bool)):
+                hits = []
+                for sparse in (0, 1 << 40):
+                    monkeypatch.setattr(module, "_SPARSE", sparse)
+                    places, sums = postings.search(terms, k, kept)
+                    order = np.argsort(places)
+                    hits.append((places[order], sums[order]))
+                (places, sums), (expected, scores) = hits
+                assert np.array_equal(places, expected)
+                assert np.array_equal(sums, scores)
+
+
+def test_no_terms_have_no_hits() -> None:
+    places, sums = of(np.ones((9, TERMS), np.float32)).search([], 3, None)
+    assert (len(places), len(sums)) == (0, 0)

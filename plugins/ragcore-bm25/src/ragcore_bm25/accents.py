@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Final
 
-__all__ = ["spellings", "unaccented"]
+__all__ = ["has_accents", "spellings", "unaccented"]
 
 _ACCENTS: Final = re.compile("[\u0300-\u036f]+")
 # Letters with a stroke or a ligature have no decomposition in Unicode.
@@ -71,6 +71,11 @@ _LETTERS: Final = {
         "turkish": "çğıöşü",
     }.items()
 }
+
+
+def has_accents(stemmer: str) -> bool:
+    """Return whether the language of a Snowball algorithm writes letters with accents."""
+    return stemmer in _LETTERS
 
 
 def spellings(word: str, stemmer: str) -> Iterator[str]:

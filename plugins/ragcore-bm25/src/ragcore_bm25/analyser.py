@@ -21,7 +21,7 @@ import Stemmer  # type: ignore[import-not-found, unused-ignore]
 
 from ragcore.errors import ComponentError, ConfigError
 from ragcore.registry.installation import install_hint
-from ragcore_bm25.accents import spellings, unaccented
+from ragcore_bm25.accents import has_accents, spellings, unaccented
 
 __all__ = ["Analyser"]
 
@@ -100,6 +100,7 @@ class Analyser:
             self._stop = frozenset(
                 word for phrase in _stop_words(stopwords) for word in self.words(phrase)
             )
+        self._with_accents = stemmer is not None and has_accents(stemmer)
         # A Snowball stemmer must not be used by two threads at once.
         self._local = threading.local()
         words = hashlib.sha256(" ".join(sorted(self._stop)).encode()).hexdigest()[:8]
@@ -135,14 +136,16 @@ class Analyser:
             return word
         if self._version >= 3 and _UNSPACED_RUN.match(word):
             return word
-        stem = getattr(self._local, "stem", None)
-        if stem is None:
-            stem = self._local.stem = Stemmer.Stemmer(self._stemmer).stemWords
+        stemmer = getattr(self._local, "stemmer", None)
+        if stemmer is None:
+            # Without its own cache, which takes longer to keep than to stem a word.
+            stemmer = self._local.stemmer = Stemmer.Stemmer(self._stemmer, 0)
         if self._version < 3:
-            return str(stem([word])[0])
-        stems = set(stem(list(spellings(word, self._stemmer))))
-        terms = [term if term.isascii() else unaccented(term) for term in stems]
-        return min(terms, key=lambda term: (len(term), term))
+            return str(stemmer.stemWord(word))
+        if not self._with_accents:
+            return _plain(stemmer.stemWord(word))
+        stems = set(stemmer.stemWords(list(spellings(word, self._stemmer))))
+        return min(map(_plain, stems), key=lambda term: (len(term), term))
 
     def terms(self, text: str) -> list[str]:
         """Return the terms of a text, in order, repeated as often as they occur.
@@ -152,6 +155,11 @@ class Analyser:
         """
         terms = map(self.term, self.words(text))
         return [term for term in terms if term is not None]
+
+
+def _plain(term: str) -> str:
+    """Return a stem without accents."""
+    return term if term.isascii() else unaccented(term)
 
 
 def _parts(word: str) -> list[str]:
