@@ -22,7 +22,7 @@ from ragcore.contracts.generator import (
     end_tokens,
     weights_dtype,
 )
-from ragcore.contracts.index import EmptySpawner, Index, VectorSource
+from ragcore.contracts.index import EmptySpawner, Index, JoiningIndex, SavedIndex, VectorSource
 from ragcore.contracts.retriever import (
     CacheUser,
     IndexTrainer,
@@ -87,6 +87,7 @@ __all__ = [
     "Generator",
     "Index",
     "IndexTrainer",
+    "JoiningIndex",
     "KnownDocuments",
     "Meter",
     "MergingRetriever",
@@ -96,6 +97,7 @@ __all__ = [
     "Prompted",
     "Read",
     "Retriever",
+    "SavedIndex",
     "SavedRetriever",
     "Scorer",
     "ScoringGenerator",

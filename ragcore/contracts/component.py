@@ -15,6 +15,7 @@ Capability = Literal[
     "exact",
     "filter",
     "index_training",
+    "join",
     "merge",
     "mmap",
     "parts",
@@ -49,6 +50,7 @@ class Component(Protocol):
     - `exact`: its search equals brute force;
     - `index_training`: a retriever whose index is trained, which can be done before it is built
       (IndexTrainer);
+    - `join`: an index that can write several saved ones as one (JoiningIndex);
     - `merge`: a retriever that can write several saved ones as one (MergingRetriever);
     - `mmap`: reads its files memory-mapped;
     - `parts`: a corpus of which a part can be read alone (DividedCorpus);

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeGuard, TypeVar
 from ragcore.contracts.component import Capability
 from ragcore.contracts.corpus import DividedCorpus, DocumentCorpus
 from ragcore.contracts.generator import PassageReuser, TogetherReader, WordGenerator
-from ragcore.contracts.index import EmptySpawner, VectorSource
+from ragcore.contracts.index import EmptySpawner, JoiningIndex, VectorSource
 from ragcore.contracts.retriever import (
     CacheUser,
     IndexTrainer,
@@ -27,6 +27,7 @@ EXTENSIONS: Final[dict[type[Any], Capability]] = {
     DocumentCorpus: "documents",
     EmptySpawner: "spawn_empty",
     IndexTrainer: "index_training",
+    JoiningIndex: "join",
     MergingRetriever: "merge",
     PassageReader: "passages",
     PassageReuser: "reuse",

@@ -275,15 +275,15 @@ class Dense:
     def merge(self, parts: Sequence[SavedRetriever], folder: Path) -> None:
         """Write saved retrievers as one; see `MergingRetriever`.
 
-        Each keeps its indexes, which are shared and not read: those of a graph as well as those
-        that give their vectors back.
+        Each keeps its indexes, which are shared and not read; but inverted lists with the same
+        training are joined.
 
         Raises:
             MemoryMismatchError: parts were built with another index than this retriever's, or
                 their encoders chose different settings.
             StoreCorruptError: the record or a list of rows of a part is missing or broken.
         """
-        merge_saved(parts, folder, self._config.index.use)
+        merge_saved(parts, folder, self._config.index)
 
     @property
     def training_size(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import ragcore
@@ -24,6 +25,7 @@ from tests.helpers.shard_project import (
     FAISS,
     QUESTIONS,
     change_seed,
+    files,
 )
 
 # With all lists searched: a segment that finds fewer than k in some searches further ones.
@@ -55,6 +57,49 @@ def test_shards_of_one_training_answer_as_one_index(
         inside = hits[0].scores > hits[0].scores[:, -1:]
         assert inside.sum() > 12
         assert hits[0].rows[inside].tolist() == hits[1].rows[inside].tolist()
+
+
+@pytest.mark.parametrize("factory", ['"IVF4,Flat"', '"IVF4,SQ8"', '"IVF4,PQ4x4"'])
+def test_inverted_lists_of_one_training_are_merged_into_the_files_of_one_index(
+    pipeline: Callable[..., Path], factory: str
+) -> None:
+    path = pipeline(FAISS.format(f"{factory}, train_size: 60"))
+    training = path.parent / "training"
+    ragcore.train_index(path, out=training)
+    for of in (1, 5):
+        for number in range(of):
+            out = path.parent / f"shards-{of}"
+            ragcore.build_shard(path, number=number, of=of, out=out, training=training)
+        ragcore.merge_shards(path, [out], version=f"of-{of}")
+    one, five = (files(path.parent / "store", name) for name in ("of-1", "of-5"))
+    assert {name for name in five if "index" in name} >= {"retriever/index/index.faiss"}
+    for name in (name for name in one if name.startswith("retriever")):
+        assert five[name] == one[name], name
+
+
+@pytest.mark.parametrize("factory", ['"IVF4,PQ4x4"', "SQ8"])
+def test_segments_of_updates_are_joined_by_their_codes(
+    pipeline: Callable[..., Path], factory: str
+) -> None:
+    path = pipeline(FAISS.format(f"{factory}, train_size: 60, search: {{nprobe: 4}}"))
+    if factory == "SQ8":
+        path = pipeline(FAISS.format(factory))
+    ragcore.build_memory(path, version="0")
+    lines = (path.parent / "passages.jsonl").read_text().splitlines()
+    for number in range(1, 9):
+        new = f'{{"id": "new-{number}", "title": "w{100 + number}", "text": "people", "n": 0}}'
+        lines = [*lines[5:], new]
+        (path.parent / "passages.jsonl").write_text("\n".join(lines) + "\n")
+        ragcore.update_memory(path, version=str(number))
+    names = files(path.parent / "store", "8")
+    # Forty of the first sixty rows were removed, and eight came one by one.
+    assert len([name for name in names if name.endswith("index.faiss")]) <= 3
+    folder = path.parent / "store" / "versions" / "8" / "retriever"
+    assert sum(len(np.load(each)) for each in folder.glob("*.hidden.npy")) <= 20
+    with ragcore.open_memory(path) as memory:
+        hits = memory.hits([f"w{100 + number}" for number in range(1, 9)], 28)
+        assert hits.rows[:, 0].tolist() == [*range(20, 28)]
+        assert np.sort(hits.rows, axis=1).tolist() == [[*range(28)]] * 8
 
 
 def test_a_sample_is_of_the_whole_corpus(pipeline: Callable[..., Path]) -> None:
