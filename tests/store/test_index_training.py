@@ -26,6 +26,7 @@ from tests.helpers.shard_project import (
     QUESTIONS,
     change_seed,
     files,
+    write_corpus,
 )
 
 # With all lists searched: a segment that finds fewer than k in some searches further ones.
@@ -77,29 +78,43 @@ def test_inverted_lists_of_one_training_are_merged_into_the_files_of_one_index(
         assert five[name] == one[name], name
 
 
-@pytest.mark.parametrize("factory", ['"IVF4,PQ4x4"', "SQ8"])
+@pytest.mark.parametrize(
+    "index", ['"IVF4,PQ4x4", train_size: 60, search: {nprobe: 4}', "SQ8, train_size: 60"]
+)
 def test_segments_of_updates_are_joined_by_their_codes(
-    pipeline: Callable[..., Path], factory: str
+    pipeline: Callable[..., Path], index: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = pipeline(FAISS.format(f"{factory}, train_size: 60, search: {{nprobe: 4}}"))
-    if factory == "SQ8":
-        path = pipeline(FAISS.format(factory))
-    ragcore.build_memory(path, version="0")
+    path = pipeline(FAISS.format(index))
+    folder = _updated(path, "joined")
+    # Forty of the first sixty rows were removed, and eight came one by one.
+    assert len([*folder.glob("index*/index.faiss")]) <= 3
+    assert sum(len(np.load(each)) for each in folder.glob("*.hidden.npy")) <= 20
+    write_corpus(path.parent)
+    monkeypatch.setattr("ragcore.retrievers.combining.LARGEST", 0)
+    apart = _updated(path, "apart")
+    assert len([*apart.glob("index*/index.faiss")]) == 9
+    questions = [f"w{number}" for number in range(30, 110)]
+    with (
+        ragcore.open_memory(path, "memory.store=joined") as memory,
+        ragcore.open_memory(path, "memory.store=apart") as expected,
+    ):
+        for k in (3, 28):
+            hits, wanted = memory.hits(questions, k), expected.hits(questions, k)
+            assert hits.scores.tolist() == wanted.scores.tolist()
+        assert np.sort(hits.rows, axis=1).tolist() == [[*range(28)]] * len(questions)
+
+
+def _updated(path: Path, store: str) -> Path:
+    """Build a memory and update it eight times; return the folder of its retriever."""
+    overrides = [f"memory.store={store}"]
+    ragcore.build_memory(path, *overrides, version="0")
     lines = (path.parent / "passages.jsonl").read_text().splitlines()
     for number in range(1, 9):
         new = f'{{"id": "new-{number}", "title": "w{100 + number}", "text": "people", "n": 0}}'
         lines = [*lines[5:], new]
         (path.parent / "passages.jsonl").write_text("\n".join(lines) + "\n")
-        ragcore.update_memory(path, version=str(number))
-    names = files(path.parent / "store", "8")
-    # Forty of the first sixty rows were removed, and eight came one by one.
-    assert len([name for name in names if name.endswith("index.faiss")]) <= 3
-    folder = path.parent / "store" / "versions" / "8" / "retriever"
-    assert sum(len(np.load(each)) for each in folder.glob("*.hidden.npy")) <= 20
-    with ragcore.open_memory(path) as memory:
-        hits = memory.hits([f"w{100 + number}" for number in range(1, 9)], 28)
-        assert hits.rows[:, 0].tolist() == [*range(20, 28)]
-        assert np.sort(hits.rows, axis=1).tolist() == [[*range(28)]] * 8
+        ragcore.update_memory(path, overrides=overrides, version=str(number), allow=["deletions"])
+    return path.parent / store / "versions" / "8" / "retriever"
 
 
 def test_a_sample_is_of_the_whole_corpus(pipeline: Callable[..., Path]) -> None:
