@@ -18,7 +18,13 @@ __all__ = ["EmptySpawner", "Index", "JoiningIndex", "SavedIndex", "VectorSource"
 
 @runtime_checkable
 class Index(Component, Protocol):
-    """Finds rows by inner product with their vectors. Constructed as `Index(config, dim=d)`."""
+    """Finds rows by inner product with their vectors. Constructed as `Index(config, dim=d)`.
+
+    It may have a further member, which is used where it exists:
+
+    - `searches_in_one_thread: bool`, whether a search for one query leaves all processors but one
+      idle. Then several indexes, as a memory has after updates, are searched in threads.
+    """
 
     def __len__(self) -> int:
         """Return the number of rows."""

@@ -23,8 +23,16 @@ from ragcore.disk.links import share_tree
 from ragcore.disk.loading import reading
 from ragcore.errors import MemoryMismatchError
 from ragcore.registry.components import ComponentSpec
+from ragcore.retrievers import combining
 from ragcore.retrievers.combining import join_saved
-from ragcore.retrievers.segment import Segment, folder_of, hidden_file, read_rows, rows_file
+from ragcore.retrievers.segment import (
+    NO_ROWS,
+    Segment,
+    folder_of,
+    hidden_file,
+    read_rows,
+    rows_file,
+)
 
 if TYPE_CHECKING:
     from ragcore.types import Rows
@@ -94,18 +102,29 @@ class _Saved(NamedTuple):
         folder: of its index.
         shift: what is added to the rows in its files.
         first: what is added to the rows in its lists of rows.
+        size: how many rows it has, where that is known without opening its index.
     """
 
     folder: Path
     shift: int
     first: int
+    size: int | None
+
+    def visible(self, spec: ComponentSpec[Index]) -> tuple[Rows, Rows]:
+        """Return its rows that were not removed, and those that were, ascending."""
+        if self.size is not None and not any(
+            name(self.folder).exists() for name in (rows_file, hidden_file)
+        ):
+            return np.arange(self.shift, self.shift + self.size, dtype=np.int64), NO_ROWS
+        segment = Segment.load(self.folder, spec, self.shift, first=self.first, mmap=True)
+        return segment.visible, segment.hidden
 
 
 def merge_saved(parts: Sequence[SavedRetriever], folder: Path, spec: ComponentSpec[Index]) -> None:
     """Write saved dense retrievers as one; see `MergingRetriever`.
 
-    Its segments are theirs, whose files are shared; but an index that is searched much faster as
-    one, and that can be joined, is written as one segment, if the parts were trained alike.
+    Its segments are theirs, whose files are shared. But indexes that can be joined are written as
+    one segment, if they were trained alike, and are searched much faster as one or have few rows.
 
     Args:
         parts: one or more.
@@ -126,8 +145,14 @@ def merge_saved(parts: Sequence[SavedRetriever], folder: Path, spec: ComponentSp
                 f"{records[0].chosen}: build all parts with the same settings of the encoder, such "
                 "as its dtype"
             )
+        alone = len(record.shifts) == 1
         segments += [
-            _Saved(folder_of(part.folder, number), shift + part.first, part.first)
+            _Saved(
+                folder_of(part.folder, number),
+                shift + part.first,
+                part.first,
+                part.count if alone else None,
+            )
             for number, shift in enumerate(record.shifts)
         ]
     shifts: tuple[int, ...] = (0,)
@@ -145,15 +170,18 @@ def _join(segments: Sequence[_Saved], folder: Path, spec: ComponentSpec[Index]) 
     if len(segments) < 2 or not (isinstance(declared, Set) and "mmap" in declared):
         return False
     index = spec.load(segments[0].folder, mmap=True)
-    if not (supports(index, JoiningIndex) and index.joined_is_quicker):
+    if not supports(index, JoiningIndex):
         return False
     visible: list[Rows] = []
     joined: list[SavedIndex] = []
-    for saved in segments:
-        segment = Segment.load(saved.folder, spec, saved.shift, first=saved.first, mmap=True)
-        if len(segment):
-            visible.append(segment.visible)
-            joined.append(SavedIndex(saved.folder, saved.shift, segment.hidden - saved.shift))
+    for segment in segments:
+        rows, hidden = segment.visible(spec)
+        if len(rows):
+            visible.append(rows)
+            joined.append(SavedIndex(segment.folder, segment.shift, hidden - segment.shift))
+    # Of the others, small ones: a search of a segment takes some time in any case.
+    if not index.joined_is_quicker and sum(map(len, visible)) > combining.LARGEST:
+        return False
     return join_saved(index, joined, np.concatenate(visible), folder_of(folder, 0))
 
 

@@ -1,7 +1,7 @@
 """Search several segments with the processors that one search leaves idle.
 
-Libraries search a graph, or compare one question with all vectors, in one thread, and release the
-interpreter's lock meanwhile. Knows nothing of what is searched.
+Libraries search a graph for one question in one thread, and release the interpreter's lock
+meanwhile. Knows nothing of what is searched.
 """
 
 from __future__ import annotations
@@ -49,23 +49,22 @@ class _Threads:
 _THREADS: Final = _Threads()
 
 
-def map_segments(search: Callable[[S], R], segments: Sequence[S], questions: int) -> list[R]:
+def map_segments(search: Callable[[S], R], segments: Sequence[S], *, threads: bool) -> list[R]:
     """Return what a function returns for each segment, in their order.
 
     The first is searched alone. If all others would take a millisecond or more at its pace, threads
-    share them; not where there are as many questions as processors, since libraries divide these
-    among threads of their own.
+    share them.
 
     Args:
         search: may be called in several threads.
         segments: any number.
-        questions: how many are searched for.
+        threads: whether to use any.
     """
     began = perf_counter()
     results = _each(search, segments[:1])
     others = segments[1:]
     expected = (perf_counter() - began) * len(others)
-    if not 0 < questions <= _THREADS.count or len(others) < 2 or expected < _WORTH:
+    if not threads or not _THREADS.count or len(others) < 2 or expected < _WORTH:
         return results + _each(search, others)
     shares = min(_THREADS.count + 1, len(others))
     bounds = [len(others) * share // shares for share in range(shares + 1)]

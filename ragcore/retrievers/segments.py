@@ -16,6 +16,7 @@ import numpy as np
 
 from ragcore.contracts import EmptySpawner, Index, ScratchUser, supports
 from ragcore.errors import ComponentError, UnsupportedOperation
+from ragcore.process.cpus import usable_cpus
 from ragcore.process.fork import new_lock
 from ragcore.registry.components import ComponentSpec
 from ragcore.retrievers.combining import Combiner, changeable, mostly_hidden, tiers
@@ -160,7 +161,9 @@ class Segments:
         if allowed is not None:
             allowed = np.unique(np.asarray(allowed, np.int64))
         results = map_segments(
-            lambda segment: segment.search(queries, k, allowed), segments, len(queries)
+            lambda segment: segment.search(queries, k, allowed),
+            segments,
+            threads=_idle_threads(segments[0].index, len(queries)),
         )
         if len(results) == 1:
             return results[0]
@@ -263,3 +266,9 @@ class Segments:
                 rows = np.sort(np.concatenate([last.rows, *self._new_rows]))
                 self._segments, self._new_rows = [*older, replace(last, rows=rows)], []
             return self._segments
+
+
+def _idle_threads(index: Index, queries: int) -> bool:
+    """Return whether an index leaves processors idle that can search other segments meanwhile."""
+    # Libraries divide several queries among threads of their own.
+    return queries < usable_cpus() and getattr(index, "searches_in_one_thread", False)

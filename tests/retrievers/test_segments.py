@@ -71,6 +71,12 @@ class Apart(Joinable):
     alike = False
 
 
+class Returning(Exact):
+    """An index of which others can only be built by its vectors."""
+
+    capabilities = Exact.capabilities - {"join"}
+
+
 class Following(Plain):
     """An index that must be spawned from the previous one, not built."""
 
@@ -106,7 +112,7 @@ def saved(segments: Segments, folder: Path, index: type = Exact, **options: Any)
     return Segments.load(folder, spec(index), (0,) * count, **{"mmap": True, **options})
 
 
-@pytest.mark.parametrize("index", [Exact, Plain, Joinable, Apart])
+@pytest.mark.parametrize("index", [Exact, Plain, Joinable, Apart, Returning])
 def test_any_sequence_of_changes_answers_as_one_index(index: type, tmp_path: Path) -> None:
     folders = (tmp_path / str(number) for number in itertools.count())
 
@@ -324,6 +330,12 @@ def test_a_missing_file_is_an_error_and_not_copied(tmp_path: Path) -> None:
         links.share(tmp_path / "a", tmp_path / "b")
 
 
+def test_few_rows_are_merged_into_one(tmp_path: Path) -> None:
+    together = merged(Exact, tmp_path, (20, 15, 25))
+    assert together.shifts == [0]
+    assert_same(together, filled([row for row in range(60) if row not in (1, 2, 21, 22, 36, 37)]))
+
+
 def merged(index: type, folder: Path, sizes: tuple[int, ...]) -> Segments:
     """Merge parts of some sizes, of whose rows the second and the third was removed."""
     parts, first = [], 0
@@ -344,10 +356,13 @@ def merged(index: type, folder: Path, sizes: tuple[int, ...]) -> Segments:
     return Segments.load(folder / "merged", spec(index), shifts, mmap=True)
 
 
-@pytest.mark.parametrize(("index", "segments"), [(Joinable, 1), (Apart, 3), (Exact, 3)])
+@pytest.mark.parametrize(
+    ("index", "segments"), [(Joinable, 1), (Apart, 3), (Exact, 3), (Returning, 3)]
+)
 def test_parts_that_are_quicker_joined_are_merged_into_one(
-    index: type, segments: int, tmp_path: Path
+    index: type, segments: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("ragcore.retrievers.combining.LARGEST", 20)
     together = merged(index, tmp_path, (20, 15, 25))
     assert len(together.shifts) == segments
     left = [row for row in range(60) if row not in (1, 2, 21, 22, 36, 37)]
@@ -355,7 +370,7 @@ def test_parts_that_are_quicker_joined_are_merged_into_one(
     assert_same(together, filled(left))
 
 
-@pytest.mark.parametrize("index", [Exact, Joinable, Apart, Plain])
+@pytest.mark.parametrize("index", [Exact, Joinable, Apart, Plain, Returning])
 def test_a_compaction_leaves_no_hidden_rows_and_one_segment(index: type, tmp_path: Path) -> None:
     segments = merged(index, tmp_path, (20, 15, 25))
     segments.remove(np.array([3, 50]))
@@ -363,7 +378,7 @@ def test_a_compaction_leaves_no_hidden_rows_and_one_segment(index: type, tmp_pat
     compacted = saved_again(segments, tmp_path / "compacted", index)
     left = [row for row in range(60) if row not in (1, 2, 3, 21, 22, 36, 37, 50)]
     assert_same(compacted, filled(left))
-    assert len(compacted.shifts) == (1 if index in (Exact, Joinable) else 3)
+    assert len(compacted.shifts) == (3 if index in (Apart, Plain) else 1)
     hidden = list((tmp_path / "compacted").glob("*.hidden.npy"))
     assert len(hidden) == (3 if index is Plain else 0)
     assert not (tmp_path / "compacted" / "parts").exists()
@@ -379,14 +394,14 @@ def test_a_large_segment_is_built_again_block_by_block(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ragcore.retrievers.combining.LARGEST", 16)
-    segments = merged(Exact, tmp_path, (30, 30))
+    segments = merged(Returning, tmp_path, (30, 30))
     asked: list[int] = []
     vectors = Exact.vectors
     monkeypatch.setattr(
         Exact, "vectors", lambda index, rows: (asked.append(len(rows)), vectors(index, rows))[1]
     )
     assert segments.compact(join=True)
-    compacted = saved_again(segments, tmp_path / "compacted", Exact)
+    compacted = saved_again(segments, tmp_path / "compacted", Returning)
     assert max(asked) <= 16
     left = [row for row in range(60) if row not in (1, 2, 31, 32)]
     assert_same(compacted, filled(left))

@@ -29,7 +29,16 @@ from ragcore.process.fork import call_in_child, new_rlock
 from ragcore.scaling import checked_scale, common_scale, in_range, need_no_scale, scales
 from ragcore.types import Hits
 from ragcore_faiss.config import FaissConfig
-from ragcore_faiss.factory import abilities, completed, make, message, overflows, trains, tune
+from ragcore_faiss.factory import (
+    abilities,
+    completed,
+    layers,
+    make,
+    message,
+    overflows,
+    trains,
+    tune,
+)
 from ragcore_faiss.file import check, read_file
 from ragcore_faiss.joining import Part, searches_lists, write_joined
 from ragcore_faiss.numbering import Numbering
@@ -247,6 +256,12 @@ class Faiss:
                 faiss.write_index(self._index, writer(file.write))
             save_array(folder / "rows.npy", self._rows)
         self._write_about(folder, self._scale)
+
+    @property
+    def searches_in_one_thread(self) -> bool:
+        """Whether FAISS has no threads for one query; it has for lists, and to compare all."""
+        last = [*layers(self._index)][-1]
+        return not isinstance(last, faiss.IndexIVF | faiss.IndexFlat)
 
     @property
     def joined_is_quicker(self) -> bool:

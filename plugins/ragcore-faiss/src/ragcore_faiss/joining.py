@@ -131,10 +131,9 @@ def _head_of_lists(index: Any, count: int) -> bytes:
 def _write_lists(file: IO[bytes], parts: Sequence[tuple[Part, Any]]) -> None:
     """Write the sizes of lists, then the codes and ids of each, in the order of the parts."""
     count = parts[0][1].nlist
-    left = np.zeros((len(parts), count), np.int64)
-    for number, (part, lists) in enumerate(parts):
-        for place in range(count):
-            left[number, place] = _stays(part, lists, place).sum()
+    left = np.array(
+        [[_size_left(part, lists, place) for place in range(count)] for part, lists in parts]
+    )  # [parts, lists]
     sizes = left.sum(axis=0)
     # FAISS leaves empty lists out where most are.
     filled = np.flatnonzero(sizes)
@@ -144,29 +143,31 @@ def _write_lists(file: IO[bytes], parts: Sequence[tuple[Part, Any]]) -> None:
         pairs = np.stack([filled, sizes[filled]], axis=1)
         file.write(b"sprs" + _number(pairs.size) + pairs.astype("<u8").tobytes())
     for place in filled.tolist():
-        for part, lists in parts:
+        ids = []
+        for number in np.flatnonzero(left[:, place]).tolist():
+            part, lists = parts[number]
             size = lists.list_size(place)
-            if size:
-                codes = faiss.rev_swig_ptr(lists.get_codes(place), size * lists.code_size)
-                codes = codes.reshape(size, lists.code_size)
-                stays = _stays(part, lists, place)
-                file.write((codes if stays.all() else codes[stays]).data)
-        for part, lists in parts:
-            ids = _ids(lists, place)[_stays(part, lists, place)] + part.shift
-            file.write(np.ascontiguousarray(ids, "<i8").data)
+            codes = faiss.rev_swig_ptr(lists.get_codes(place), size * lists.code_size)
+            codes, rows = codes.reshape(size, lists.code_size), _ids(lists, place)
+            if left[number, place] < size:
+                stays = ~among(rows, part.hidden)
+                codes, rows = codes[stays], rows[stays]
+            file.write(codes.data)
+            ids.append(rows + part.shift)
+        file.write(np.concatenate(ids).astype("<i8", copy=False).data)
 
 
 def _ids(lists: Any, place: int) -> Rows:
-    size = lists.list_size(place)
-    if not size:
-        return np.zeros(0, np.int64)
-    ids: Rows = faiss.rev_swig_ptr(lists.get_ids(place), size)
+    ids: Rows = faiss.rev_swig_ptr(lists.get_ids(place), lists.list_size(place))
     return ids
 
 
-def _stays(part: Part, lists: Any, place: int) -> npt.NDArray[np.bool_]:
-    """Return which vectors of a list are not left out, [n]."""
-    return ~among(_ids(lists, place), part.hidden)
+def _size_left(part: Part, lists: Any, place: int) -> int:
+    """Return how many vectors of a list are not left out."""
+    size: int = lists.list_size(place)
+    if not size or not len(part.hidden):
+        return size
+    return size - int(among(_ids(lists, place), part.hidden).sum())
 
 
 def _around_codes(index: Any, count: int) -> tuple[bytes, int, bytes, bytes]:
