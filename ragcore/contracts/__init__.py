@@ -25,6 +25,8 @@ from ragcore.contracts.generator import (
 from ragcore.contracts.index import EmptySpawner, Index, JoiningIndex, SavedIndex, VectorSource
 from ragcore.contracts.retriever import (
     CacheUser,
+    CompactingRetriever,
+    Fragments,
     IndexTrainer,
     MergingRetriever,
     PassageReader,
@@ -77,6 +79,7 @@ __all__ = [
     "CacheUser",
     "Capabilities",
     "Capability",
+    "CompactingRetriever",
     "Completion",
     "Component",
     "Corpus",
@@ -84,6 +87,7 @@ __all__ = [
     "DocumentCorpus",
     "EmptySpawner",
     "Encoder",
+    "Fragments",
     "Generator",
     "Index",
     "IndexTrainer",

@@ -11,6 +11,7 @@ Capability = Literal[
     "add",
     "cache",
     "cite",
+    "compact",
     "documents",
     "exact",
     "filter",
@@ -44,6 +45,8 @@ class Component(Protocol):
     - `add`: takes passages or vectors after the first build;
     - `cache`: a retriever that can take vectors of passages from the embedding cache (CacheUser);
     - `cite`: a generator with `together` that can ask for answers which name their passages;
+    - `compact`: a retriever that can leave removed rows out of its files, and join their parts
+      (CompactingRetriever);
     - `documents`: a corpus that tells which document each passage belongs to (DocumentCorpus);
     - `remove`: forgets rows;
     - `filter`: searches among `allowed` rows only;

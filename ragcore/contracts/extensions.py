@@ -10,6 +10,7 @@ from ragcore.contracts.generator import PassageReuser, TogetherReader, WordGener
 from ragcore.contracts.index import EmptySpawner, JoiningIndex, VectorSource
 from ragcore.contracts.retriever import (
     CacheUser,
+    CompactingRetriever,
     IndexTrainer,
     MergingRetriever,
     PassageReader,
@@ -23,6 +24,7 @@ __all__ = ["EXTENSIONS", "supports"]
 
 EXTENSIONS: Final[dict[type[Any], Capability]] = {
     CacheUser: "cache",
+    CompactingRetriever: "compact",
     DividedCorpus: "parts",
     DocumentCorpus: "documents",
     EmptySpawner: "spawn_empty",

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import numpy as np
 
-from ragcore.contracts import Index, JoiningIndex, SavedIndex, SavedRetriever, supports
+from ragcore.contracts import Fragments, Index, JoiningIndex, SavedIndex, SavedRetriever, supports
 from ragcore.disk.arrays import save_array
 from ragcore.disk.links import share_tree
 from ragcore.disk.loading import reading
@@ -37,7 +37,7 @@ from ragcore.retrievers.segment import (
 if TYPE_CHECKING:
     from ragcore.types import Rows
 
-__all__ = ["DenseRecord", "merge_saved"]
+__all__ = ["DenseRecord", "merge_saved", "saved_fragments"]
 
 _RECORD: Final = "dense.json"
 
@@ -93,6 +93,19 @@ class DenseRecord:
                 f"{folder} was built with index {self.index!r}, but the index in use is {use!r}: "
                 f"rebuild the memory or set memory.retriever.index.use to {self.index}"
             )
+
+
+def saved_fragments(folder: Path) -> Fragments:
+    """Return how many segments a folder has, and how many of their rows were removed.
+
+    Raises:
+        StoreCorruptError: the record or a list of rows is missing or broken.
+    """
+    segments = len(DenseRecord.read(folder).shifts)
+    hidden = [
+        read_rows(hidden_file(folder_of(folder, number)), mmap=True) for number in range(segments)
+    ]
+    return Fragments(segments, sum(len(rows) for rows in hidden if rows is not None))
 
 
 class _Saved(NamedTuple):

@@ -90,7 +90,7 @@ def test_segments_of_updates_are_joined_by_their_codes(
     assert len([*folder.glob("index*/index.faiss")]) <= 3
     assert sum(len(np.load(each)) for each in folder.glob("*.hidden.npy")) <= 20
     write_corpus(path.parent)
-    monkeypatch.setattr("ragcore.retrievers.combining.LARGEST", 0)
+    monkeypatch.setattr("ragcore.retrievers.combining.LARGEST", 1)
     apart = _updated(path, "apart")
     assert len([*apart.glob("index*/index.faiss")]) == 9
     questions = [f"w{number}" for number in range(30, 110)]
