@@ -97,6 +97,7 @@ def build_memory(
     pipeline: str | Path | PipelineConfig,
     *overrides: str,
     version: str | None = None,
+    training: str | Path | None = None,
     fresh: bool = False,
     activate: bool = True,
     progress: Progress | None = None,
@@ -110,6 +111,8 @@ def build_memory(
         overrides: changes to the file, as on the command line: "memory.retriever.use=bm25".
         version: the new version's name; where None, `memory.version`, else today's date, with a
             number behind it where there is such a version.
+        training: the folder that `train_index` made; where None, an index that is trained is
+            trained on the first passages.
         fresh: encode all passages, also those that an interrupted build has encoded, or whose
             vectors are in the embedding cache.
         activate: make it the current version, after it was opened and searched once; False leaves
@@ -120,6 +123,8 @@ def build_memory(
         ConfigError: the file is faulty, or names no corpus.
         StoreError: there is a version of this name already.
         CorpusError: the corpus cannot be read, or is empty.
+        UnsupportedOperation: `training`, and the retriever has no index that can be trained before.
+        MemoryMismatchError: `training` was made with other settings of the retriever.
     """
     section = _memory_section(pipeline, overrides)
     spec = _corpus_to_build(pipeline, section)
@@ -130,6 +135,7 @@ def build_memory(
             corpus,
             section.retriever,
             corpus_config=spec,
+            training=None if training is None else Path(training),
             activate=activate,
             check=True,
             fresh=fresh,

@@ -73,7 +73,7 @@ def build(
         Path | None, typer.Option(help="The folder for shards, which may be one for all.")
     ] = None,
     training: Annotated[
-        Path | None, typer.Option(help="For shards: the folder that `train-index` made.")
+        Path | None, typer.Option(help="The folder that `train-index` made.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -83,7 +83,7 @@ def build(
     """
     from ragcore.build import build_memory
 
-    if shard is not None or out is not None or training is not None:
+    if shard is not None or out is not None:
         number, of, folder = _shard_options(shard, out, version, no_activate=no_activate)
         _build_shard(
             pipeline, overrides, number, of, folder, training, fresh=fresh, as_json=as_json
@@ -94,6 +94,7 @@ def build(
             pipeline,
             *(overrides or ()),
             version=version,
+            training=training,
             fresh=fresh,
             activate=not no_activate,
             progress=progress,
@@ -181,7 +182,7 @@ def train_index(
         typer.Option(min=1, help="How many passages to draw; else as many as the index wants."),
     ] = None,
 ) -> None:
-    """Train the index on a sample of the whole corpus, for `build --shard … --training`."""
+    """Train the index on a sample of the whole corpus, for `build --training`, also of shards."""
     from ragcore import build
 
     with stage_bars() as progress:
@@ -205,6 +206,13 @@ def merge(
         typer.Option(help="The new version's name; else memory.version, else today's date."),
     ] = None,
     no_activate: _NoActivate = False,
+    verify: Annotated[
+        str,
+        typer.Option(
+            metavar="full|sampled|sizes",
+            help="What of the shards' files is read and compared with its sha256.",
+        ),
+    ] = "full",
     as_json: JsonOption = False,
 ) -> None:
     """Make a version of shards that `build --shard` made, and make it the current one.
@@ -212,6 +220,12 @@ def merge(
     Their files are verified, then shared by hard links where the file system allows it.
     """
     from ragcore.build import merge_shards
+    from ragcore.errors import ConfigError
+    from ragcore.store.layout import Verify
+
+    checks: dict[str, Verify] = {"full": "full", "sampled": "sampled", "sizes": False}
+    if verify not in checks:
+        raise ConfigError(f"--verify {verify[:40]!r}: expected one of {', '.join(checks)}")
 
     overrides = [each for each in folders if is_override(each) and not Path(each).exists()]
     with stage_bars() as progress:
@@ -221,6 +235,7 @@ def merge(
             *overrides,
             version=version,
             activate=not no_activate,
+            verify=checks[verify],
             progress=progress,
         )
     if as_json:

@@ -15,7 +15,9 @@ from ragcore.cli.stores import cache_at, forget_states, retriever_at, store_at, 
 from ragcore.views.output import print_json, print_text
 
 if TYPE_CHECKING:
+    from ragcore.contracts import Fragments
     from ragcore.store.diff import Differences
+    from ragcore.store.store import Store
 
 __all__ = ["COMMANDS"]
 
@@ -52,11 +54,78 @@ def show(location: StoreArgument, version: _Version = None, as_json: JsonOption 
     store, preferred = store_at(location)
     manifest = store.manifest(version or preferred)
     current = manifest.name == store.current()
+    fragments = _fragments(store, manifest.name)
     if as_json:
         row = {**manifest.model_dump(mode="json"), "bytes": manifest.bytes, "current": current}
+        if fragments is not None:
+            row["fragments"] = asdict(fragments)
         print_json(row)
         return
-    print_view(manifest_view(manifest, current=current))
+    print_view(manifest_view(manifest, current=current, fragments=fragments))
+
+
+def _fragments(store: Store, version: str) -> Fragments | None:
+    """Return a version's segments; None without any, or if its plugin is not installed here."""
+    from ragcore.errors import ConfigError, PluginError
+
+    try:
+        return store.fragments(version)
+    except (ConfigError, PluginError):
+        return None
+
+
+def compact(
+    location: StoreArgument,
+    version: Annotated[
+        str | None, typer.Option(help="The new version's name; else today's date.")
+    ] = None,
+    parent: Annotated[
+        str | None, typer.Option(help="The version to compact; else the current one.")
+    ] = None,
+    no_activate: Annotated[
+        bool, typer.Option("--no-activate", help="Leave the current version in use.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a version without removed rows in its index, and with one segment if possible.
+
+    It answers as before, and becomes the current one. `ragcore memory show` tells how many there
+    are.
+    """
+    from ragcore.views.tables import byte_size, counted
+
+    store, preferred = store_at(location)
+    with stage_bars() as progress:
+        compacted = store.compact(
+            version,
+            parent=parent or preferred,
+            retriever=retriever_at(location),
+            activate=not no_activate,
+            progress=progress,
+        )
+    if as_json:
+        print_json({**version_row(compacted), "nothing_changed": compacted.nothing_changed})
+        return
+    if compacted.nothing_changed:
+        print_text(f"version {compacted.parent} is compact already")
+        return
+    use = "it is the current one" if compacted.current else "it is not the current one"
+    before, after = (
+        f"{counted(segments, 'segment')}, {counted(removed, 'removed row')}"
+        for segments, removed in (
+            (compacted.parent_segments, compacted.parent_removed),
+            (compacted.segments, compacted.removed),
+        )
+    )
+    print_text(
+        f"compacted version {compacted.parent} ({before}) to {compacted.name} ({after}): "
+        f"{byte_size(compacted.bytes)}, {compacted.seconds:,.1f} s; {use}"
+    )
+    if compacted.segments > 1 or compacted.removed:
+        print_text(
+            "what is left belongs to an index that was trained apart in each segment, or that "
+            "gives no vectors back: build the memory again to have one"
+        )
 
 
 def verify(location: StoreArgument, version: _Version = None) -> None:
@@ -267,7 +336,7 @@ def import_(
     print_text(f"version {imported.name}: {passages}, {size}{current}")
 
 
-COMMANDS = (list_, show, verify, activate, rollback, gc, forget, diff, export, import_)
+COMMANDS = (list_, show, compact, verify, activate, rollback, gc, forget, diff, export, import_)
 """The commands, by their names without the underscores that Python needs."""
 
 

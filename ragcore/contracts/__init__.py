@@ -22,9 +22,11 @@ from ragcore.contracts.generator import (
     end_tokens,
     weights_dtype,
 )
-from ragcore.contracts.index import EmptySpawner, Index, VectorSource
+from ragcore.contracts.index import EmptySpawner, Index, JoiningIndex, SavedIndex, VectorSource
 from ragcore.contracts.retriever import (
     CacheUser,
+    CompactingRetriever,
+    Fragments,
     IndexTrainer,
     MergingRetriever,
     PassageReader,
@@ -77,6 +79,7 @@ __all__ = [
     "CacheUser",
     "Capabilities",
     "Capability",
+    "CompactingRetriever",
     "Completion",
     "Component",
     "Corpus",
@@ -84,9 +87,11 @@ __all__ = [
     "DocumentCorpus",
     "EmptySpawner",
     "Encoder",
+    "Fragments",
     "Generator",
     "Index",
     "IndexTrainer",
+    "JoiningIndex",
     "KnownDocuments",
     "Meter",
     "MergingRetriever",
@@ -96,6 +101,7 @@ __all__ = [
     "Prompted",
     "Read",
     "Retriever",
+    "SavedIndex",
     "SavedRetriever",
     "Scorer",
     "ScoringGenerator",

@@ -11,10 +11,12 @@ Capability = Literal[
     "add",
     "cache",
     "cite",
+    "compact",
     "documents",
     "exact",
     "filter",
     "index_training",
+    "join",
     "merge",
     "mmap",
     "parts",
@@ -43,12 +45,15 @@ class Component(Protocol):
     - `add`: takes passages or vectors after the first build;
     - `cache`: a retriever that can take vectors of passages from the embedding cache (CacheUser);
     - `cite`: a generator with `together` that can ask for answers which name their passages;
+    - `compact`: a retriever that can leave removed rows out of its files, and join their parts
+      (CompactingRetriever);
     - `documents`: a corpus that tells which document each passage belongs to (DocumentCorpus);
     - `remove`: forgets rows;
     - `filter`: searches among `allowed` rows only;
     - `exact`: its search equals brute force;
     - `index_training`: a retriever whose index is trained, which can be done before it is built
       (IndexTrainer);
+    - `join`: an index that can write several saved ones as one (JoiningIndex);
     - `merge`: a retriever that can write several saved ones as one (MergingRetriever);
     - `mmap`: reads its files memory-mapped;
     - `parts`: a corpus of which a part can be read alone (DividedCorpus);

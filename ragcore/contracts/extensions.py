@@ -7,9 +7,10 @@ from typing import Any, Final, TypeGuard, TypeVar
 from ragcore.contracts.component import Capability
 from ragcore.contracts.corpus import DividedCorpus, DocumentCorpus
 from ragcore.contracts.generator import PassageReuser, TogetherReader, WordGenerator
-from ragcore.contracts.index import EmptySpawner, VectorSource
+from ragcore.contracts.index import EmptySpawner, JoiningIndex, VectorSource
 from ragcore.contracts.retriever import (
     CacheUser,
+    CompactingRetriever,
     IndexTrainer,
     MergingRetriever,
     PassageReader,
@@ -23,10 +24,12 @@ __all__ = ["EXTENSIONS", "supports"]
 
 EXTENSIONS: Final[dict[type[Any], Capability]] = {
     CacheUser: "cache",
+    CompactingRetriever: "compact",
     DividedCorpus: "parts",
     DocumentCorpus: "documents",
     EmptySpawner: "spawn_empty",
     IndexTrainer: "index_training",
+    JoiningIndex: "join",
     MergingRetriever: "merge",
     PassageReader: "passages",
     PassageReuser: "reuse",

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CacheUser",
+    "CompactingRetriever",
+    "Fragments",
     "IndexTrainer",
     "MergingRetriever",
     "PassageReader",
@@ -203,4 +205,43 @@ class IndexTrainer(Retriever, Protocol):
         Raises:
             MemoryMismatchError: another retriever wrote it.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Fragments:
+    """What updates and merges have left in a retriever's files, which searches pay for.
+
+    Attributes:
+        segments: of how many indexes one logical index consists, the most of any.
+        removed: rows that were removed and are in the files still.
+    """
+
+    segments: int
+    removed: int
+
+    @property
+    def is_compact(self) -> bool:
+        """Whether there is nothing to compact."""
+        return self.segments <= 1 and not self.removed
+
+
+@runtime_checkable
+class CompactingRetriever(Retriever, Protocol):
+    """A retriever with the capability `compact`."""
+
+    def compact(self, *, join: bool = False) -> bool:
+        """Leave out removed rows in the next `save`; it answers as before.
+
+        Args:
+            join: write all segments of an index as one, too, where that is possible.
+
+        Returns:
+            Whether nothing of removed rows will be left.
+        """
+        ...
+
+    @classmethod
+    def saved_fragments(cls, folder: Path, config: Any) -> Fragments:
+        """Return what is in the files that `save` or `merge` wrote, without loading them."""
         ...

@@ -61,7 +61,8 @@ def load_rows(path: Path, *, mmap: bool) -> npt.NDArray[np.int64]:
 def samples(array: npt.NDArray[Any], *, whole: int = WHOLE) -> Iterator[npt.NDArray[Any]]:
     """Yield an array in blocks along its first axis: all of them, or some of a large one.
 
-    Other threads run between two blocks. The first block and the last are always there.
+    Other threads run between two blocks, unless these are short. The first block and the last are
+    always there.
 
     Args:
         array: [n, ...], which may be mapped into memory.
@@ -73,8 +74,11 @@ def samples(array: npt.NDArray[Any], *, whole: int = WHOLE) -> Iterator[npt.NDAr
     firsts = range(0, len(array), each)
     step = max(1, -(-array.nbytes // max(whole, 1)))
     for first in sorted({*firsts[::step], firsts[-1]}):
-        yield array[first : first + each]
-        yield_gil()
+        block = array[first : first + each]
+        yield block
+        # A caller with many short arrays would sleep longer than it works.
+        if 4 * block.nbytes > _BLOCK:
+            yield_gil()
 
 
 class _WriteOnly:

@@ -18,6 +18,7 @@ import numpy as np
 from ragcore.arrays import to_numpy, without_gradient
 from ragcore.contracts import (
     Encoder,
+    Fragments,
     SavedRetriever,
     TextTokenizer,
     TokenizedEncoder,
@@ -28,7 +29,7 @@ from ragcore.contracts import (
 from ragcore.errors import ComponentError, UnsupportedOperation
 from ragcore.registry.components import ComponentSpec
 from ragcore.retrievers.configs import DenseConfig
-from ragcore.retrievers.dense_files import DenseRecord, merge_saved
+from ragcore.retrievers.dense_files import DenseRecord, merge_saved, saved_fragments
 from ragcore.retrievers.segments import Segments
 from ragcore.retrievers.vector_journal import Journal
 from ragcore.types import MISSING_ROW, CutPassages, Hits, Passage
@@ -97,12 +98,12 @@ class Dense:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """Those of its index, and `add`, `cache`, `merge`, `remove` and `scratch` in any case.
+        """Those of its index; `add`, `cache`, `compact`, `merge`, `remove`, `scratch` in any case.
 
         Also `index_training`, if its index has `spawn_empty`; `tokenizer` and `trainable`, as far
         as its encoder allows.
         """
-        capabilities = self._index.capabilities | {"cache", "merge", "scratch"}
+        capabilities = self._index.capabilities | {"cache", "compact", "merge", "scratch"}
         if "spawn_empty" in self._config.index.component.capabilities:
             capabilities |= {"index_training"}
         of_encoder = self._encoder_capabilities()
@@ -240,9 +241,18 @@ class Dense:
         """
         self._index.remove(rows)
 
-    def compact(self) -> bool:
-        """Drop the vectors of removed rows; return whether the index can, see `Segments`."""
-        return self._index.compact()
+    def compact(self, *, join: bool = False) -> bool:
+        """Leave out removed rows in the next `save`; see `CompactingRetriever` and `Segments`."""
+        return self._index.compact(join=join)
+
+    @classmethod
+    def saved_fragments(cls, folder: Path, config: DenseConfig) -> Fragments:
+        """Count segments and removed rows; see `CompactingRetriever`.
+
+        Raises:
+            StoreCorruptError: dense.json or a list of rows is missing or broken.
+        """
+        return saved_fragments(folder)
 
     def save(self, folder: Path) -> None:
         """Write dense.json, and the segments' indexes into index/, index-1/ and so on.
@@ -275,15 +285,15 @@ class Dense:
     def merge(self, parts: Sequence[SavedRetriever], folder: Path) -> None:
         """Write saved retrievers as one; see `MergingRetriever`.
 
-        Each keeps its indexes, which are shared and not read: those of a graph as well as those
-        that give their vectors back.
+        Each keeps its indexes, which are shared and not read; but inverted lists with the same
+        training are joined.
 
         Raises:
             MemoryMismatchError: parts were built with another index than this retriever's, or
                 their encoders chose different settings.
             StoreCorruptError: the record or a list of rows of a part is missing or broken.
         """
-        merge_saved(parts, folder, self._config.index.use)
+        merge_saved(parts, folder, self._config.index)
 
     @property
     def training_size(self) -> int:

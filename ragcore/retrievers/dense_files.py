@@ -3,26 +3,41 @@
     dense.json                  the index's name, its segments, what the encoder chose
     index/, index-1/, …         files of the segments, see segment.py
 
-Knows these names; opens no index, so that merging takes no memory.
+Knows these names. Merging opens no index but one that can be joined, mapped into memory: it takes
+none.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
-from ragcore.contracts import SavedRetriever
+import numpy as np
+
+from ragcore.contracts import Fragments, Index, JoiningIndex, SavedIndex, SavedRetriever, supports
 from ragcore.disk.arrays import save_array
 from ragcore.disk.links import share_tree
 from ragcore.disk.loading import reading
 from ragcore.errors import MemoryMismatchError
-from ragcore.retrievers.segment import folder_of, hidden_file, read_rows, rows_file
+from ragcore.registry.components import ComponentSpec
+from ragcore.retrievers import combining
+from ragcore.retrievers.combining import join_saved
+from ragcore.retrievers.segment import (
+    NO_ROWS,
+    Segment,
+    folder_of,
+    hidden_file,
+    read_rows,
+    rows_file,
+)
 
-__all__ = ["DenseRecord", "merge_saved"]
+if TYPE_CHECKING:
+    from ragcore.types import Rows
+
+__all__ = ["DenseRecord", "merge_saved", "saved_fragments"]
 
 _RECORD: Final = "dense.json"
 
@@ -80,42 +95,113 @@ class DenseRecord:
             )
 
 
-def merge_saved(parts: Sequence[SavedRetriever], folder: Path, use: str) -> None:
-    """Write saved dense retrievers as one, whose segments are theirs; see `MergingRetriever`.
+def saved_fragments(folder: Path) -> Fragments:
+    """Return how many segments a folder has, and how many of their rows were removed.
+
+    Raises:
+        StoreCorruptError: the record or a list of rows is missing or broken.
+    """
+    segments = len(DenseRecord.read(folder).shifts)
+    hidden = [
+        read_rows(hidden_file(folder_of(folder, number)), mmap=True) for number in range(segments)
+    ]
+    return Fragments(segments, sum(len(rows) for rows in hidden if rows is not None))
+
+
+class _Saved(NamedTuple):
+    """A segment of a part.
+
+    Attributes:
+        folder: of its index.
+        shift: what is added to the rows in its files.
+        first: what is added to the rows in its lists of rows.
+        size: how many rows it has, where that is known without opening its index.
+    """
+
+    folder: Path
+    shift: int
+    first: int
+    size: int | None
+
+    def visible(self, spec: ComponentSpec[Index]) -> tuple[Rows, Rows]:
+        """Return its rows that were not removed, and those that were, ascending."""
+        if self.size is not None and not any(
+            name(self.folder).exists() for name in (rows_file, hidden_file)
+        ):
+            return np.arange(self.shift, self.shift + self.size, dtype=np.int64), NO_ROWS
+        segment = Segment.load(self.folder, spec, self.shift, first=self.first, mmap=True)
+        return segment.visible, segment.hidden
+
+
+def merge_saved(parts: Sequence[SavedRetriever], folder: Path, spec: ComponentSpec[Index]) -> None:
+    """Write saved dense retrievers as one; see `MergingRetriever`.
+
+    Its segments are theirs, whose files are shared. But indexes that can be joined are written as
+    one segment, if they were trained alike, and are searched much faster as one or have few rows.
 
     Args:
         parts: one or more.
         folder: an existing empty one.
-        use: the registered name of the index.
+        spec: of the index.
 
     Raises:
         MemoryMismatchError: a part has another index, or its encoder chose something else.
-        StoreCorruptError: the record or a list of rows of a part is missing or broken.
+        StoreCorruptError: the record, an index or a list of rows of a part is missing or broken.
     """
     records = [DenseRecord.read(part.folder) for part in parts]
-    numbers = count()
-    shifts: list[int] = []
+    segments: list[_Saved] = []
     for part, record in zip(parts, records, strict=True):
-        record.check_index(part.folder, use)
+        record.check_index(part.folder, spec.use)
         if record.chosen != records[0].chosen:
             raise MemoryMismatchError(
                 f"{part.folder} was encoded with {record.chosen}, and {parts[0].folder} with "
                 f"{records[0].chosen}: build all parts with the same settings of the encoder, such "
                 "as its dtype"
             )
-        shifts += _share_segments(part, record, folder, numbers)
-    DenseRecord(use, tuple(shifts), records[0].chosen).write(folder)
+        alone = len(record.shifts) == 1
+        segments += [
+            _Saved(
+                folder_of(part.folder, number),
+                shift + part.first,
+                part.first,
+                part.count if alone else None,
+            )
+            for number, shift in enumerate(record.shifts)
+        ]
+    shifts: tuple[int, ...] = (0,)
+    if not _join(segments, folder, spec):
+        for number, segment in enumerate(segments):
+            _share_segment(segment, folder_of(folder, number))
+        shifts = tuple(segment.shift for segment in segments)
+    DenseRecord(spec.use, shifts, records[0].chosen).write(folder)
 
 
-def _share_segments(
-    part: SavedRetriever, record: DenseRecord, folder: Path, numbers: Iterator[int]
-) -> Iterator[int]:
-    """Share the segments of a part under the next numbers; yield the shift of each."""
-    for own, shift in enumerate(record.shifts):
-        source, target = folder_of(part.folder, own), folder_of(folder, next(numbers))
-        share_tree(source, target)
-        for name in (rows_file, hidden_file):
-            rows = read_rows(name(source), mmap=True)
-            if rows is not None:
-                save_array(name(target), rows + part.first)
-        yield shift + part.first
+def _join(segments: Sequence[_Saved], folder: Path, spec: ComponentSpec[Index]) -> bool:
+    """Write segments as one; return whether that is possible and of use."""
+    declared = spec.component.capabilities
+    # To see what it can do an index is opened, which may take memory for others.
+    if len(segments) < 2 or not (isinstance(declared, Set) and "mmap" in declared):
+        return False
+    index = spec.load(segments[0].folder, mmap=True)
+    if not supports(index, JoiningIndex):
+        return False
+    visible: list[Rows] = []
+    joined: list[SavedIndex] = []
+    for segment in segments:
+        rows, hidden = segment.visible(spec)
+        if len(rows):
+            visible.append(rows)
+            joined.append(SavedIndex(segment.folder, segment.shift, hidden - segment.shift))
+    # Of the others, small ones: a search of a segment takes some time in any case.
+    if not index.joined_is_quicker and sum(map(len, visible)) > combining.LARGEST:
+        return False
+    return join_saved(index, joined, np.concatenate(visible), folder_of(folder, 0))
+
+
+def _share_segment(segment: _Saved, target: Path) -> None:
+    """Share the files of a segment, and write its lists of rows as the merged memory has them."""
+    share_tree(segment.folder, target)
+    for name in (rows_file, hidden_file):
+        rows = read_rows(name(segment.folder), mmap=True, first=segment.first)
+        if rows is not None:
+            save_array(name(target), rows)

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, ClassVar, Final, Literal
 
 import numpy as np
 
+from ragcore.contracts import SavedIndex
 from ragcore.disk.arrays import load_rows, samples, save_array
 from ragcore.disk.loading import reading
 from ragcore.errors import ComponentError, StoreCorruptError
@@ -43,7 +45,7 @@ class Exact:
     Config: ClassVar[type[ExactConfig]] = ExactConfig
 
     capabilities: ClassVar[frozenset[str]] = frozenset(
-        {"add", "exact", "filter", "mmap", "remove", "scratch", "vectors"}
+        {"add", "exact", "filter", "join", "mmap", "remove", "scratch", "vectors"}
     )
 
     def __init__(self, config: ExactConfig, *, dim: int) -> None:
@@ -168,13 +170,37 @@ class Exact:
 
     def save(self, folder: Path) -> None:
         """Write rows.npy and vectors.npy into an existing empty folder."""
-        save_array(folder / "rows.npy", self._all_rows())
-        header = {"descr": "<f4", "fortran_order": False, "shape": (len(self), self._dim)}
-        with (folder / "vectors.npy").open("wb") as file:
-            np.lib.format.write_array_header_1_0(file, header)
+        with _writing(folder, self._all_rows(), self._dim) as file:
             # Block by block, since joining them would hold the vectors in memory twice.
             for block in self._blocks:
                 block.write(file)
+
+    @property
+    def joined_is_quicker(self) -> bool:
+        """False: to compare vectors takes as long in several files; see `JoiningIndex`."""
+        return False
+
+    def join(self, parts: Sequence[SavedIndex], folder: Path) -> bool:
+        """Write the vectors of saved indexes as one, block by block; see `JoiningIndex`.
+
+        Raises:
+            StoreCorruptError: a file of a part is missing or broken.
+        """
+        blocks = [
+            (part, block)
+            for part in parts
+            for block in type(self).load(part.folder, ExactConfig())._blocks
+        ]
+        stays = [~np.isin(block.rows, part.hidden) for part, block in blocks]
+        rows = [
+            block.rows[mask] + part.shift for (part, block), mask in zip(blocks, stays, strict=True)
+        ]
+        dim = blocks[0][1].vectors.shape[1]
+        with _writing(folder, np.concatenate(rows), dim) as file:
+            for (_, block), mask in zip(blocks, stays, strict=True):
+                for start in range(0, len(mask), BLOCK):
+                    block.only(mask, slice(start, start + BLOCK)).write(file)
+        return True
 
     @classmethod
     def load(cls, folder: Path, config: ExactConfig, *, mmap: bool = True) -> Exact:
@@ -251,9 +277,20 @@ class _Block:
         vectors = self.vectors if self._path is None else np.load(self._path, allow_pickle=False)
         file.write(np.ascontiguousarray(vectors, "<f4").data)
 
-    def only(self, mask: npt.NDArray[np.bool_]) -> _Block:
-        """Return the block of the rows that the mask [n] selects."""
-        return _Block(self.rows[mask], self.vectors[mask])
+    def only(self, mask: npt.NDArray[np.bool_], section: slice = slice(None)) -> _Block:
+        """Return the block of the rows that the mask [n] selects, in a section of it."""
+        chosen = mask[section]
+        return _Block(self.rows[section][chosen], self.vectors[section][chosen])
+
+
+@contextmanager
+def _writing(folder: Path, rows: Rows, dim: int) -> Iterator[BinaryIO]:
+    """Write the rows of an index, and the head of the file of its vectors, which is open then."""
+    save_array(folder / "rows.npy", rows)
+    header = {"descr": "<f4", "fortran_order": False, "shape": (len(rows), dim)}
+    with (folder / "vectors.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        yield file
 
 
 def _inner(vectors: Vectors, query: Vectors) -> Scores:

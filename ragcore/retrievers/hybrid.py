@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from ragcore.contracts import PassageSource, SavedRetriever, TextTokenizer, VectorCache
+from ragcore.contracts import Fragments, PassageSource, SavedRetriever, TextTokenizer, VectorCache
 from ragcore.disk.loading import reading
 from ragcore.errors import ComponentError, MemoryMismatchError, StoreCorruptError
 from ragcore.retrievers import fusion
@@ -24,8 +24,10 @@ from ragcore.retrievers.configs import HybridConfig, stored_by
 from ragcore.retrievers.members import (
     ANY_HAS,
     PASSED_ON,
+    compact_members,
     cut_of,
     deepest_search,
+    fragments_of_members,
     give_cache,
     give_passages,
     give_scratch,
@@ -65,8 +67,8 @@ class Hybrid:
     def capabilities(self) -> frozenset[str]:
         """Capabilities of all members but `exact`, since a score depends on the other hits.
 
-        Also `cache`, `index_training`, `passages`, `scratch` and `tokenizer` if any member has
-        them, and `filter` in any case.
+        Also `cache`, `compact`, `index_training`, `passages`, `scratch` and `tokenizer` if any
+        member has them, and `filter` in any case.
         """
         each = [member.capabilities for member in self._members]
         return PASSED_ON.intersection(*each) | (ANY_HAS & frozenset().union(*each)) | {"filter"}
@@ -189,6 +191,16 @@ class Hybrid:
         for i, member in enumerate(self._members):
             (folder / str(i)).mkdir()
             member.save(folder / str(i))
+
+    def compact(self, *, join: bool = False) -> bool:
+        """Compact the members that can; see `CompactingRetriever`."""
+        return compact_members(self._members, join=join)
+
+    @classmethod
+    def saved_fragments(cls, folder: Path, config: HybridConfig) -> Fragments:
+        """Return the most segments of any member, and the removed rows of all."""
+        folders = [files_below(folder / str(i)) for i in range(len(config.retrievers))]
+        return fragments_of_members(config.retrievers, folders)
 
     @property
     def training_size(self) -> int:

@@ -13,6 +13,8 @@ import numpy as np
 
 from ragcore.contracts import (
     CacheUser,
+    CompactingRetriever,
+    Fragments,
     IndexTrainer,
     MergingRetriever,
     PassageReader,
@@ -26,6 +28,7 @@ from ragcore.contracts import (
     supports,
 )
 from ragcore.errors import ComponentError, UnsupportedOperation
+from ragcore.registry.components import ComponentSpec
 from ragcore.retrievers.hits import checked_hits, search_allowed
 from ragcore.types import CutPassages, Hits
 
@@ -36,8 +39,10 @@ if TYPE_CHECKING:
 __all__ = [
     "ANY_HAS",
     "PASSED_ON",
+    "compact_members",
     "cut_of",
     "deepest_search",
+    "fragments_of_members",
     "give_cache",
     "give_passages",
     "give_scratch",
@@ -54,7 +59,9 @@ PASSED_ON: Final = frozenset({"add", "merge", "mmap", "remove"})
 Not `exact`: it fuses or rescores only the hits that it requests of the members, not all passages.
 """
 
-ANY_HAS: Final = frozenset({"cache", "index_training", "passages", "scratch", "tokenizer"})
+ANY_HAS: Final = frozenset(
+    {"cache", "compact", "index_training", "passages", "scratch", "tokenizer"}
+)
 """Capabilities that a retriever has if any of its members has them."""
 
 
@@ -186,6 +193,34 @@ def trainers(members: Sequence[Retriever]) -> dict[int, IndexTrainer]:
     return {
         number: member for number, member in enumerate(members) if supports(member, IndexTrainer)
     }
+
+
+def compact_members(members: Sequence[Retriever], *, join: bool) -> bool:
+    """Compact the members that can; return whether nothing of removed rows is left in any."""
+    compacted = [
+        member.compact(join=join) for member in members if supports(member, CompactingRetriever)
+    ]
+    return len(compacted) == len(members) and all(compacted)
+
+
+def fragments_of_members(
+    specs: Sequence[ComponentSpec[Retriever]], folders: Sequence[Path]
+) -> Fragments:
+    """Return the most segments of any member, and the removed rows in the files of all.
+
+    Args:
+        specs: of the members.
+        folders: that they were saved into.
+    """
+    each = [
+        spec.component.saved_fragments(folder, spec.config)
+        for spec, folder in zip(specs, folders, strict=True)
+        if hasattr(spec.component, "saved_fragments")
+    ]
+    return Fragments(
+        max((fragments.segments for fragments in each), default=0),
+        sum(fragments.removed for fragments in each),
+    )
 
 
 def search_member(

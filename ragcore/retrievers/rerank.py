@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import numpy as np
 
 from ragcore.contracts import (
+    Fragments,
     PassageSource,
     SavedRetriever,
     Scorer,
@@ -32,8 +33,10 @@ from ragcore.retrievers.hits import best_hits
 from ragcore.retrievers.members import (
     ANY_HAS,
     PASSED_ON,
+    compact_members,
     cut_of,
     deepest_search,
+    fragments_of_members,
     give_cache,
     give_passages,
     give_scratch,
@@ -173,6 +176,15 @@ class Rerank:
     def save(self, folder: Path) -> None:
         """Write the inner retriever's files: a memory may be opened with and without reranking."""
         self._inner.save(folder)
+
+    def compact(self, *, join: bool = False) -> bool:
+        """Compact the inner retriever; see `CompactingRetriever`."""
+        return compact_members([self._inner], join=join)
+
+    @classmethod
+    def saved_fragments(cls, folder: Path, config: RerankConfig) -> Fragments:
+        """Return those of the inner retriever; see `CompactingRetriever`."""
+        return fragments_of_members([config.retriever], [files_below(folder)])
 
     @property
     def training_size(self) -> int:

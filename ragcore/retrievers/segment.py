@@ -120,16 +120,28 @@ class Segment:
 
     @classmethod
     def load(
-        cls, folder: Path, number: int, spec: ComponentSpec[Index], shift: int, *, mmap: bool
+        cls,
+        index_folder: Path,
+        spec: ComponentSpec[Index],
+        shift: int,
+        *,
+        first: int = 0,
+        mmap: bool,
     ) -> Segment:
-        """Load the segment of a number.
+        """Load the segment whose index lies in a folder.
+
+        Args:
+            index_folder: see `folder_of`.
+            spec: of the index.
+            shift: see the attribute.
+            first: what is added to the rows in its lists, where it becomes one of another memory.
+            mmap: map files into memory, where the index can.
 
         Raises:
             StoreCorruptError: a list of rows cannot be read, or is not one of the index's rows.
         """
-        index_folder = folder_of(folder, number)
         index = spec.load(index_folder, mmap=mmap)
-        rows = read_rows(rows_file(index_folder), mmap)
+        rows = read_rows(rows_file(index_folder), mmap, first)
         if rows is None:
             rows = np.arange(shift, shift + len(index), dtype=np.int64)
         elif len(rows) != len(index):
@@ -137,7 +149,7 @@ class Segment:
                 f"{rows_file(index_folder)} lists {len(rows)} rows, but the index in "
                 f"{index_folder} has {len(index)}: rebuild this version of the memory"
             )
-        hidden = read_rows(hidden_file(index_folder), mmap)
+        hidden = read_rows(hidden_file(index_folder), mmap, first)
         if hidden is not None and not among(hidden, rows).all():
             raise StoreCorruptError(
                 f"{hidden_file(index_folder)} hides a row that is not in the index: rebuild "
@@ -168,12 +180,12 @@ def hidden_file(index_folder: Path) -> Path:
     return index_folder.with_name(f"{index_folder.name}.hidden.npy")
 
 
-def read_rows(path: Path, mmap: bool) -> Rows | None:
-    """Read a list of ascending rows; None if there is no such file."""
+def read_rows(path: Path, mmap: bool, first: int = 0) -> Rows | None:
+    """Read a list of ascending rows, to each of which `first` is added; None without a file."""
     if not path.exists():
         return None
     rows = load_rows(path, mmap=mmap)
     with reading(path):
         if rows.min(initial=0) < 0 or not (rows[1:] > rows[:-1]).all():
             raise ValueError("its rows do not ascend")
-    return np.asarray(rows)
+    return np.asarray(rows) + first if first else np.asarray(rows)

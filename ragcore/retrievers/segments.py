@@ -7,18 +7,21 @@ knows nothing of passages or encoders.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from ragcore.contracts import EmptySpawner, Index, ScratchUser, supports
 from ragcore.errors import ComponentError, UnsupportedOperation
+from ragcore.process.cpus import usable_cpus
 from ragcore.process.fork import new_lock
 from ragcore.registry.components import ComponentSpec
+from ragcore.retrievers.combining import Combiner, changeable, mostly_hidden, tiers
 from ragcore.retrievers.hits import best_hits
+from ragcore.retrievers.parallel import map_segments
 from ragcore.retrievers.segment import NO_ROWS, Segment, folder_of
 from ragcore.types import Hits
 
@@ -26,10 +29,7 @@ if TYPE_CHECKING:
     from ragcore.types import Rows, Vectors
 
 
-__all__ = ["LARGEST", "Segments"]
-
-LARGEST: Final = 1 << 18
-"""Rows up to which segments are joined: with 768 dimensions, 0.8 GB of vectors."""
+__all__ = ["Segments"]
 
 
 class Segments:
@@ -48,6 +48,8 @@ class Segments:
         self._lock = new_lock()
         # Rows that were added to the last segment's index but are not in its `rows` yet.
         self._new_rows: list[Rows] = []
+        # What the next `save` does beyond what every one does.
+        self._compaction: Literal["hidden", "all"] | None = None
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -129,21 +131,23 @@ class Segments:
             for segment, mask in zip(segments, masks, strict=True)
         ]
 
-    def compact(self) -> bool:
-        """Drop the vectors of hidden rows, which the next `save` would write or share otherwise.
+    def compact(self, *, join: bool = False) -> bool:
+        """Leave out the vectors of hidden rows in the next `save`, which would share them else.
+
+        Args:
+            join: write all segments as one, too, if they were not trained apart.
 
         Returns:
-            Whether it could: an index must return the vectors that another is built from.
+            Whether it can: an index must return the vectors that another is built from, or be one
+            that can be joined.
         """
-        segments = self._settled()
-        if any(len(segment.hidden) and not segment.rebuildable for segment in segments):
-            return False
-        self._segments = [
-            _joined([segment], self._empty_index) if len(segment.hidden) else segment
-            for segment in segments
-            if len(segment)
+        stuck = [
+            segment
+            for segment in self._settled()
+            if len(segment.hidden) and len(segment) and not changeable(segment)
         ]
-        return True
+        self._compaction = "all" if join else "hidden"
+        return not stuck
 
     def search(self, queries: Vectors, k: int, *, allowed: Rows | None = None) -> Hits:
         """Find the k rows of highest score for each of queries [B, d], ties by row.
@@ -156,7 +160,11 @@ class Segments:
             return Hits.empty(len(queries), k)
         if allowed is not None:
             allowed = np.unique(np.asarray(allowed, np.int64))
-        results = [segment.search(queries, k, allowed) for segment in segments]
+        results = map_segments(
+            lambda segment: segment.search(queries, k, allowed),
+            segments,
+            threads=_idle_threads(segments[0].index, len(queries)),
+        )
         if len(results) == 1:
             return results[0]
         return best_hits(
@@ -190,12 +198,24 @@ class Segments:
     def save(self, folder: Path) -> int:
         """Write each segment into an existing folder; loaded ones are shared, not rewritten.
 
+        Small ones are joined, see `tiers`, and one with more hidden rows than visible ones is
+        written without them, up to `LARGEST` rows; after `compact` all that it promises.
+
         Returns:
             The number of segments.
         """
-        self._segments = _merged(self._settled(), self._empty_index)
-        for number, segment in enumerate(self._segments):
-            segment.save(folder, number)
+        segments = [segment for segment in self._settled() if len(segment)]
+        compaction = self._compaction
+        groups = [segments] if compaction == "all" and segments else tiers(segments)
+        combiner = Combiner(folder, self._spec, self._empty_index)
+        for group in groups:
+            if len(group) > 1 and combiner.combine(group, join=compaction is not None):
+                continue
+            for segment in group:
+                clean = len(segment.hidden) and (compaction or mostly_hidden(segment))
+                if not (clean and combiner.combine([segment], join=compaction is not None)):
+                    combiner.write(segment)
+        self._segments, self._compaction = combiner.written, None
         return len(self._segments)
 
     @property
@@ -220,7 +240,7 @@ class Segments:
         """
         loaded = cls(spec)
         loaded._segments = [
-            Segment.load(folder, number, spec, shift, mmap=mmap)
+            Segment.load(folder_of(folder, number), spec, shift, mmap=mmap)
             for number, shift in enumerate(shifts)
         ]
         return loaded
@@ -248,38 +268,7 @@ class Segments:
             return self._segments
 
 
-def _merged(segments: list[Segment], empty_index: Callable[[int], Index]) -> list[Segment]:
-    """Join the last segments while they are of similar size, so that there are always few.
-
-    A vector is copied at most as often as the number of rows can double, up to `LARGEST`: a memory
-    of large shards is not rewritten for one removal. Of n rows there are at most
-    2 n / LARGEST + log2(LARGEST) segments, and in each at most as many removed rows as others.
-    Segments whose index does not return its vectors stay as they are.
-    """
-    merged = []
-    for segment in segments:
-        if len(segment) < len(segment.hidden) and segment.rebuildable:
-            merged.append(_joined([segment], empty_index))
-        else:
-            merged.append(segment)
-    merged = [segment for segment in merged if len(segment)]
-    while len(merged) > 1 and 2 * len(merged[-1]) >= len(merged[-2]):
-        if len(merged[-1]) + len(merged[-2]) > LARGEST:
-            break
-        if not (merged[-1].rebuildable and merged[-2].rebuildable):
-            break
-        merged[-2:] = [_joined(merged[-2:], empty_index)]
-    return merged
-
-
-def _joined(segments: list[Segment], empty_index: Callable[[int], Index]) -> Segment:
-    """Build one segment of the visible rows of several."""
-    visible = [segment.visible for segment in segments]
-    vectors = np.concatenate(
-        [segment.vectors(rows) for segment, rows in zip(segments, visible, strict=True)]
-    )
-    rows = np.concatenate(visible)
-    order = np.argsort(rows)
-    index = empty_index(vectors.shape[1])
-    index.add(rows[order], vectors[order])
-    return Segment(index, rows[order])
+def _idle_threads(index: Index, queries: int) -> bool:
+    """Return whether an index leaves processors idle that can search other segments meanwhile."""
+    # Libraries divide several queries among threads of their own.
+    return queries < usable_cpus() and getattr(index, "searches_in_one_thread", False)

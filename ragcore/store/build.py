@@ -5,7 +5,7 @@ Knows how passages become files; knows nothing of how a version is chosen or ope
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from operator import length_hint
@@ -70,6 +70,7 @@ def build_version(
     spec: ComponentSpec[Retriever],
     *,
     corpus_config: ComponentSpec[Corpus] | dict[str, Any] | None,
+    prepare: Callable[[Retriever], object] | None,
     activate: bool,
     check: bool,
     fresh: bool,
@@ -77,7 +78,10 @@ def build_version(
     cache: VectorCache | None,
     report: Progress,
 ) -> Built:
-    """Build a version from a corpus and put it in place; see `Store.build`."""
+    """Build a version from a corpus and put it in place; see `Store.build`.
+
+    `prepare` is called with the retriever before it is given anything else.
+    """
     if version is not None:
         catalog.refuse_name(version)
     record = CorpusRecord.of(corpus_config, spec)
@@ -85,6 +89,8 @@ def build_version(
         catalog.prepare()
     with writing(catalog.folder), staging_folder(catalog, version) as (staging, name):
         retriever = spec.build()
+        if prepare is not None:
+            prepare(retriever)
         give_cache(retriever, cache)
         give_tokenizer(corpus, record.name, retriever, spec.use)
         total = length_hint(corpus) or None

@@ -12,9 +12,16 @@ from typing import TYPE_CHECKING, Final
 from ragcore.process.log_fields import fields
 
 if TYPE_CHECKING:
-    from ragcore.store.info import BuildInfo, UpdateInfo, VersionInfo
+    from ragcore.store.info import BuildInfo, CompactInfo, UpdateInfo, VersionInfo
 
-__all__ = ["log_activated", "log_built", "log_collected", "log_imported", "log_updated"]
+__all__ = [
+    "log_activated",
+    "log_built",
+    "log_collected",
+    "log_compacted",
+    "log_imported",
+    "log_updated",
+]
 
 _LOG: Final = logging.getLogger("ragcore.store")
 
@@ -68,6 +75,30 @@ def log_updated(store: Path, info: UpdateInfo) -> None:
             version=info.name,
             added=info.added,
             changed=info.changed,
+            removed=info.removed,
+            seconds=info.seconds,
+        ),
+    )
+
+
+def log_compacted(store: Path, info: CompactInfo) -> None:
+    """Log that a compact version was derived from another, or that there was nothing to do."""
+    _LOG.info(
+        "store %s: compacted version %r to %r, %d segments of %d, %d removed rows of %d, %.2f s",
+        store,
+        info.parent,
+        info.name,
+        info.segments,
+        info.parent_segments,
+        info.removed,
+        info.parent_removed,
+        info.seconds,
+        extra=fields(
+            event="compact",
+            store=str(store),
+            parent=info.parent,
+            version=info.name,
+            segments=info.segments,
             removed=info.removed,
             seconds=info.seconds,
         ),

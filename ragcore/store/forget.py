@@ -15,11 +15,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import accumulate, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from ragcore.contracts import Retriever
+from ragcore.contracts import CompactingRetriever, Retriever, supports
 from ragcore.disk.arrays import save_array
 from ragcore.disk.atomic import try_lock, writing
 from ragcore.disk.links import share
@@ -85,15 +85,6 @@ class Forgotten:
     rewritten: tuple[str, ...]
     left: tuple[str, ...]
     in_use: tuple[str, ...]
-
-
-@runtime_checkable
-class _Compacting(Protocol):
-    """A retriever that can drop what it has of removed rows."""
-
-    def compact(self) -> bool:
-        """Drop it, and return whether nothing is left of it."""
-        ...
 
 
 def find(catalog: Catalog, ids: Sequence[str]) -> Targets:
@@ -391,7 +382,7 @@ def _without_rows(
     """
     old = memory.retriever
     can_remove = "remove" in old.capabilities
-    if can_remove and isinstance(old, _Compacting):
+    if can_remove and supports(old, CompactingRetriever):
         if len(removed):
             old.remove(removed)
         if old.compact():

@@ -9,6 +9,7 @@ from typing import Any
 from ragcore.embeddings.cache import Encodings
 from ragcore.errors import CorpusError
 from ragcore.store.build import Built
+from ragcore.store.compacting import Compacted
 from ragcore.store.comparing import DocumentCounts
 from ragcore.store.manifest import Manifest
 from ragcore.store.sharding import BuiltShard
@@ -17,10 +18,12 @@ from ragcore.types import CutPassages
 
 __all__ = [
     "BuildInfo",
+    "CompactInfo",
     "ShardInfo",
     "UpdateInfo",
     "VersionInfo",
     "build_info",
+    "compact_info",
     "info_of",
     "shard_info",
     "summary_of",
@@ -65,6 +68,32 @@ class BuildInfo(VersionInfo):
     encodings: Encodings | None = None
     cut_passages: tuple[CutPassages, ...] = ()
     summary: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompactInfo(VersionInfo):
+    """A version that a compaction made.
+
+    Attributes:
+        parent: the version that it is derived from.
+        segments: of how many segments its retriever consists, the most of any index.
+        removed: removed rows that are in its files still.
+        parent_segments: the segments of its parent.
+        parent_removed: the removed rows in the files of its parent.
+        seconds: how long it took.
+    """
+
+    parent: str
+    segments: int
+    removed: int
+    parent_segments: int
+    parent_removed: int
+    seconds: float
+
+    @property
+    def nothing_changed(self) -> bool:
+        """Whether there was nothing to do: no version was made, and this is the parent."""
+        return self.name == self.parent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +186,19 @@ def build_info(built: Built, current: str | None) -> BuildInfo:
     """Return what is told about a build; arguments as for `info_of`."""
     version = info_of(built.manifest, current)
     return BuildInfo(**_fields_of(version), cut_passages=built.cut_passages)
+
+
+def compact_info(compacted: Compacted, current: str | None) -> CompactInfo:
+    """Return what is told about a compaction; `current` as for `info_of`."""
+    return CompactInfo(
+        **_fields_of(info_of(compacted.manifest, current)),
+        parent=compacted.parent,
+        segments=compacted.after.segments,
+        removed=compacted.after.removed,
+        parent_segments=compacted.before.segments,
+        parent_removed=compacted.before.removed,
+        seconds=compacted.seconds,
+    )
 
 
 def shard_info(shard: BuiltShard) -> ShardInfo:

@@ -33,7 +33,14 @@ from ragcore.store.catalog import LeasedVersion
 from ragcore.store.layout import BUILDING, MANIFEST, VersionFolder
 from ragcore.store.manifest import Manifest
 
-__all__ = ["ask_once", "check_opens", "matching_spec", "open_version", "suspecting_damage"]
+__all__ = [
+    "ask_once",
+    "check_opens",
+    "files_of_retriever",
+    "matching_spec",
+    "open_version",
+    "suspecting_damage",
+]
 
 
 _OTHER_CAUSES: Final = (ConfigError, CorpusError, PluginError, StoreError, UnsupportedOperation)
@@ -133,6 +140,14 @@ def suspecting_damage(version: VersionFolder) -> Iterator[None]:
         raise
 
 
+def files_of_retriever(version: VersionFolder, spec: ComponentSpec[Retriever]) -> Path:
+    """Return the folder with the files of a version that a retriever loads."""
+    # A reranker of an earlier release put them into a subfolder.
+    if version.manifest.retriever.get("use") == "rerank" and spec.use != "rerank":
+        return files_below(version.retriever)
+    return version.retriever
+
+
 def ask_once(memory: Memory) -> None:
     """Search a memory once, so that what its retriever loads late is there, or fails now."""
     memory.hits(["warm up"], 1)
@@ -193,11 +208,7 @@ def _loaded(version: VersionFolder, spec: ComponentSpec[Retriever], *, recorded:
     """Load a retriever; an error says where its settings came from, if they were recorded."""
     try:
         with suspecting_damage(version):
-            # A reranker of an earlier release put them into a subfolder.
-            folder = version.retriever
-            if version.manifest.retriever.get("use") == "rerank" and spec.use != "rerank":
-                folder = files_below(folder)
-            retriever = spec.load(folder)
+            retriever = spec.load(files_of_retriever(version, spec))
         # Loads the encoder, where there is one.
         _ = retriever.fingerprint
     except RagcoreError as error:

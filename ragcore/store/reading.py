@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from ragcore.contracts import Retriever
+from ragcore.contracts import Fragments, Retriever
 from ragcore.disk.atomic import files_below
 from ragcore.errors import StoreError, UnknownVersionError
 from ragcore.memory.memory import Memory
@@ -19,6 +19,7 @@ from ragcore.memory.passages import Passages
 from ragcore.registry.components import ComponentSpec
 from ragcore.store.archive import export_version
 from ragcore.store.catalog import Catalog
+from ragcore.store.compacting import fragments_of
 from ragcore.store.diff import (
     Differences,
     RecordedPassages,
@@ -116,6 +117,30 @@ class StoreReader:
             leased.check_files(digests=verify, low_priority=low_priority)
             spec = matching_spec(leased, retriever)
             return open_version(leased, spec, temperature=temperature, recorded=retriever is None)
+
+    def fragments(
+        self,
+        version: str | None = None,
+        *,
+        retriever: ComponentSpec[Retriever] | None = None,
+    ) -> Fragments | None:
+        """Tell of how many segments a version's index consists, and how many removed rows it has.
+
+        `Store.compact` makes a version with one segment and none of these rows. No index is opened.
+
+        Args:
+            version: its name; the current one where None.
+            retriever: as for `open`.
+
+        Returns:
+            None where the retriever has no segments.
+
+        Raises:
+            UnknownVersionError: there is no such version, or no current one.
+            StoreCorruptError: a file is missing or broken.
+        """
+        with self._catalog.lease(version) as leased:
+            return fragments_of(leased, matching_spec(leased, retriever))
 
     def verify(self, version: str | None = None) -> VersionInfo:
         """Read every file of a version and compare it with the manifest.

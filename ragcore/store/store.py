@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,30 @@ from ragcore.disk.atomic import writing
 from ragcore.registry.components import ComponentSpec
 from ragcore.store.archive import import_version
 from ragcore.store.build import build_version
-from ragcore.store.change_log import log_built, log_collected, log_imported, log_updated
+from ragcore.store.change_log import (
+    log_built,
+    log_collected,
+    log_compacted,
+    log_imported,
+    log_updated,
+)
 from ragcore.store.collect import Collected, collect
+from ragcore.store.compacting import compact_version
 from ragcore.store.comparing import DocumentCounts
 from ragcore.store.diff import Changes
 from ragcore.store.forget import Forgotten, find, holding, refuse_empty, rewrite_all
 from ragcore.store.guards import Allowed
-from ragcore.store.info import BuildInfo, UpdateInfo, VersionInfo, build_info, info_of, update_info
+from ragcore.store.index_training import use_training
+from ragcore.store.info import (
+    BuildInfo,
+    CompactInfo,
+    UpdateInfo,
+    VersionInfo,
+    build_info,
+    compact_info,
+    info_of,
+    update_info,
+)
 from ragcore.store.layout import Verify
 from ragcore.store.opening import check_opens
 from ragcore.store.progress import Progress, silent
@@ -39,6 +57,7 @@ from ragcore.types import Passage
 __all__ = [
     "Allowed",
     "ChangeSource",
+    "CompactInfo",
     "DocumentCounts",
     "Forgotten",
     "Progress",
@@ -102,6 +121,7 @@ class Store(StoreReader):
         retriever: ComponentSpec[Retriever],
         *,
         corpus_config: ComponentSpec[Corpus] | dict[str, Any] | None = None,
+        training: Path | None = None,
         activate: bool = True,
         check: bool = False,
         fresh: bool = False,
@@ -120,6 +140,8 @@ class Store(StoreReader):
             corpus: the passages.
             retriever: what finds them.
             corpus_config: recorded in the manifest.
+            training: of the index, in the folder that `ragcore.train_index` made; where None it is
+                trained on the first passages, if it is trained at all.
             activate: make it the current version.
             check: open it and search it once before it becomes the current one.
             fresh: discard what an interrupted build has encoded, and encode all passages.
@@ -143,6 +165,7 @@ class Store(StoreReader):
             corpus,
             retriever,
             corpus_config=corpus_config,
+            prepare=None if training is None else partial(use_training, training, retriever),
             activate=activate,
             check=check,
             fresh=fresh,
@@ -223,6 +246,52 @@ class Store(StoreReader):
         )
         info = update_info(updated, self.current())
         log_updated(self.folder, info)
+        return info
+
+    def compact(
+        self,
+        version: str | None = None,
+        *,
+        parent: str | None = None,
+        retriever: ComponentSpec[Retriever] | None = None,
+        activate: bool = True,
+        verify: Verify = False,
+        progress: Progress | None = None,
+    ) -> CompactInfo:
+        """Derive a version without removed rows in its index, and with one segment if possible.
+
+        It has the same passages and answers as its parent, an exact one bit for bit. What can be
+        joined is written part by part, from mapped files; a graph is built again, in memory, from
+        its vectors. Inverted lists and codes that were trained apart stay in segments. All files
+        but the retriever's are shared. Where there is nothing to do no version is made; see
+        `CompactInfo.nothing_changed`.
+
+        Args:
+            version: the new version's name, as for `build`.
+            parent: the version that it is derived from; the current one where None.
+            retriever: as for `update`.
+            activate: make it the current version.
+            verify: compare every file of the parent with its sha256; as for `open`. Files that
+                others are written from are compared in any case.
+            progress: called with the bytes of files that are done ("files").
+
+        Raises:
+            StoreError: the name has other characters, or a version cannot be opened.
+            StoreCorruptError: a file of the parent was changed.
+            VersionExistsError: there is a version of this name, or another program makes one.
+            UnsupportedOperation: the retriever has no capability `compact`.
+        """
+        compacted = compact_version(
+            self._catalog,
+            version,
+            parent=parent,
+            retriever=retriever,
+            activate=activate,
+            verify=verify,
+            report=progress or silent,
+        )
+        info = compact_info(compacted, self.current())
+        log_compacted(self.folder, info)
         return info
 
     def forget(

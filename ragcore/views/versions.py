@@ -14,6 +14,7 @@ from ragcore.views.source import on_one_line
 from ragcore.views.tables import byte_size, plain_table
 
 if TYPE_CHECKING:
+    from ragcore.contracts import Fragments
     from ragcore.store.comparing import DocumentCounts
     from ragcore.store.diff import Differences
     from ragcore.store.manifest import Manifest
@@ -43,8 +44,19 @@ def versions_view(versions: Sequence[VersionInfo]) -> RenderableType:
     return Group(table, *broken) if broken else table
 
 
-def manifest_view(manifest: Manifest, *, current: bool) -> RenderableType:
-    """Show what a manifest records: passages, retriever, corpus, parent, and each file."""
+def manifest_view(
+    manifest: Manifest, *, current: bool, fragments: Fragments | None = None
+) -> RenderableType:
+    """Show what a manifest records: passages, retriever, corpus, parent, and each file.
+
+    Args:
+        manifest: of the version.
+        current: whether it is the current one.
+        fragments: what updates have left in the retriever's files, if it has segments.
+    """
+    segments = ""
+    if fragments is not None and not fragments.is_compact:
+        segments = f"{fragments.segments:,}, with {fragments.removed:,} removed rows"
     facts = {
         "version": manifest.name + (" (current)" if current else ""),
         "created": manifest.created,
@@ -54,6 +66,7 @@ def manifest_view(manifest: Manifest, *, current: bool) -> RenderableType:
         "fingerprint": manifest.fingerprint,
         "corpus": json.dumps(manifest.corpus, ensure_ascii=False) if manifest.corpus else "",
         "of": " of ".join(filter(None, (manifest.corpus_identity, manifest.corpus_date))),
+        "segments": segments,
         "parent": manifest.parent,
         "ragcore": manifest.ragcore,
         "size": byte_size(manifest.bytes),

@@ -462,7 +462,34 @@ def test_an_index_is_trained_for_all_shards(
     for number in range(2):
         shard = ["--shard", f"{number}/2", "--out", tmp_path / "shards"]
         run(capsys, "build", pipeline, *shard, "--training", training)
-    assert "9 passages" in run(capsys, "merge", pipeline, tmp_path / "shards")
+    merge = ["merge", pipeline, tmp_path / "shards"]
+    assert "9 passages" in run(capsys, *merge, "--version", "merged", "--verify", "sampled")
+    assert "expected one of full, sampled, sizes" in fails(capsys, *merge, "--verify", "all")
+    run(capsys, "build", pipeline, "--version", "whole", "--training", training)
+    run(capsys, "build", pipeline, "--version", "own")
+    index = {
+        name: (tmp_path / "stores/s/versions" / name / "retriever/index/index.faiss").read_bytes()
+        for name in ("merged", "whole", "own")
+    }
+    assert index["merged"] == index["whole"] != index["own"]
+    assert "trained with" in fails(
+        capsys, "build", pipeline, "memory.retriever.encoder.seed=3", "--training", training
+    )
+
+
+def test_a_merge_verifies_what_it_is_told_to(
+    pipeline: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for number in range(2):
+        run(capsys, "build", pipeline, "--shard", f"{number}/2", "--out", tmp_path / "shards")
+    path = tmp_path / "shards/versions/shard-1-of-2/retriever/index/vectors.npy"
+    raw = bytearray(path.read_bytes())
+    raw[-2] ^= 1
+    path.write_bytes(raw)
+    merge = ["merge", pipeline, tmp_path / "shards", "--no-activate"]
+    for verify in ("full", "sampled"):
+        assert "sha256" in fails(capsys, *merge, "--verify", verify)
+    run(capsys, *merge, "--verify", "sizes")
 
 
 @pytest.mark.parametrize(
@@ -470,7 +497,6 @@ def test_an_index_is_trained_for_all_shards(
     [
         (["--shard", "0/2"], "--shard and --out belong together"),
         (["--out", "x"], "--shard and --out belong together"),
-        (["--training", "x"], "--shard and --out belong together"),
         (["--shard", "2", "--out", "x"], "counted from 0, such as 0/64 to 63/64"),
         (["--shard", "2/2", "--out", "x"], "shard 2/2: .*counted from 0: 0/2 to 1/2"),
         (["--shard", "0/2", "--out", "x", "--version", "v"], "options of `ragcore memory merge`"),

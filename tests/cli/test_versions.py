@@ -44,6 +44,26 @@ def test_show_prints_the_manifest(two: Path, capsys: pytest.CaptureFixture[str])
         assert record["sha256"][:12] in run(capsys, "show", two)
 
 
+def test_compact_prints_what_it_did(two: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "compact", two) == "version two is compact already"
+    changes = two.parent / "changes.jsonl"
+    changes.write_text('{"id": "p2", "delete": true}\n')
+    run(capsys, "update", two, changes, "--version", "three")
+    assert "segments 1, with 1 removed rows" in run(capsys, "show", two)
+    row = json.loads(run(capsys, "show", two, "--json"))
+    assert row["fragments"] == {"segments": 1, "removed": 1}
+    out = run(capsys, "compact", two, "--version", "four", "--no-activate")
+    assert out.startswith(
+        "compacted version three (1 segment, 1 removed row) to four (1 segment, 0 removed rows): "
+    )
+    assert out.endswith("; it is not the current one")
+    assert "removed rows" not in run(capsys, "show", two, "four")
+    row = json.loads(run(capsys, "compact", two, "--version", "five", "--json"))
+    assert (row["name"], row["parent"], row["current"]) == ("five", "three", True)
+    assert (row["segments"], row["removed"], row["parent_removed"]) == (1, 0, 1)
+    assert row["nothing_changed"] is False
+
+
 def test_rollback_and_activate(two: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = run(capsys, "rollback", two)
     assert out == "version one is the current one again, in place of two"

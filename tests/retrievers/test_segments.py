@@ -46,6 +46,37 @@ class Plain(Exact):
         raise AssertionError("asked for vectors, which it does not declare")
 
 
+class Joinable(Plain):
+    """An index that gives no vectors back, but of which saved ones are joined."""
+
+    capabilities = frozenset({"add", "exact", "join", "mmap"})
+    joined_is_quicker = True
+    alike = True
+
+    def join(self, parts: Any, folder: Path) -> bool:
+        if not self.alike and len(parts) > 1:
+            return False
+        whole = Exact(Exact.Config(), dim=DIM)
+        for part in parts:
+            index = Exact.load(part.folder, Exact.Config())
+            rows = np.setdiff1d(np.load(part.folder / "rows.npy"), part.hidden)
+            whole.add(rows + part.shift, index.vectors(rows))
+        whole.save(folder)
+        return True
+
+
+class Apart(Joinable):
+    """An index whose parts were trained apart."""
+
+    alike = False
+
+
+class Returning(Exact):
+    """An index of which others can only be built by its vectors."""
+
+    capabilities = Exact.capabilities - {"join"}
+
+
 class Following(Plain):
     """An index that must be spawned from the previous one, not built."""
 
@@ -81,7 +112,7 @@ def saved(segments: Segments, folder: Path, index: type = Exact, **options: Any)
     return Segments.load(folder, spec(index), (0,) * count, **{"mmap": True, **options})
 
 
-@pytest.mark.parametrize("index", [Exact, Plain])
+@pytest.mark.parametrize("index", [Exact, Plain, Joinable, Apart, Returning])
 def test_any_sequence_of_changes_answers_as_one_index(index: type, tmp_path: Path) -> None:
     folders = (tmp_path / str(number) for number in itertools.count())
 
@@ -103,6 +134,12 @@ def test_any_sequence_of_changes_answers_as_one_index(index: type, tmp_path: Pat
             removed = drawn.draw(st.sets(st.sampled_from(sorted(self.rows))))
             self.segments.remove(np.array(sorted(removed, reverse=True), np.int64))
             self.rows -= removed
+
+        @rule(join=st.booleans())
+        def compact(self, join: bool) -> None:
+            stuck = any(len(each.hidden) and len(each) for each in self.segments._settled())
+            is_possible = index is not Plain or not stuck
+            assert self.segments.compact(join=join) is is_possible
 
         @rule(mmap=st.booleans())
         def save_and_load(self, mmap: bool) -> None:
@@ -149,7 +186,7 @@ def test_segments_of_similar_size_are_joined(tmp_path: Path) -> None:
 
 
 def test_large_segments_are_not_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ragcore.retrievers.segments.LARGEST", 20)
+    monkeypatch.setattr("ragcore.retrievers.combining.LARGEST", 20)
     parts = []
     for number in range(3):
         rows = Segments(spec(Exact))
@@ -159,7 +196,7 @@ def test_large_segments_are_not_joined(tmp_path: Path, monkeypatch: pytest.Monke
         DenseRecord("own", (0,), {}).write(tmp_path / f"part-{number}")
         parts.append(SavedRetriever(tmp_path / f"part-{number}", 15 * number, 15))
     (tmp_path / "0").mkdir()
-    merge_saved(parts, tmp_path / "0", "own")
+    merge_saved(parts, tmp_path / "0", spec())
     shifts = DenseRecord.read(tmp_path / "0").shifts
     segments = Segments.load(tmp_path / "0", spec(Exact), shifts, mmap=True)
     left = [*range(45)]
@@ -291,3 +328,110 @@ def test_files_that_cannot_be_linked_are_copied(
 def test_a_missing_file_is_an_error_and_not_copied(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         links.share(tmp_path / "a", tmp_path / "b")
+
+
+def test_few_rows_are_merged_into_one(tmp_path: Path) -> None:
+    together = merged(Exact, tmp_path, (20, 15, 25))
+    assert together.shifts == [0]
+    assert_same(together, filled([row for row in range(60) if row not in (1, 2, 21, 22, 36, 37)]))
+
+
+def merged(index: type, folder: Path, sizes: tuple[int, ...]) -> Segments:
+    """Merge parts of some sizes, of whose rows the second and the third was removed."""
+    parts, first = [], 0
+    for number, size in enumerate(sizes):
+        segments = Segments(spec(index))
+        segments.add(np.arange(size), VECTORS[first : first + size])
+        target = folder / f"part-{number}"
+        segments = saved(segments, target.with_name(f"whole-{number}"), index)
+        segments.remove(np.array([1, 2]))
+        target.mkdir(parents=True)
+        segments.save(target)
+        DenseRecord("own", (0,), {}).write(target)
+        parts.append(SavedRetriever(target, first, size))
+        first += size
+    (folder / "merged").mkdir()
+    merge_saved(parts, folder / "merged", spec(index))
+    shifts = DenseRecord.read(folder / "merged").shifts
+    return Segments.load(folder / "merged", spec(index), shifts, mmap=True)
+
+
+@pytest.mark.parametrize(
+    ("index", "segments"), [(Joinable, 1), (Apart, 3), (Exact, 3), (Returning, 3)]
+)
+def test_parts_that_are_quicker_joined_are_merged_into_one(
+    index: type, segments: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ragcore.retrievers.combining.LARGEST", 20)
+    together = merged(index, tmp_path, (20, 15, 25))
+    assert len(together.shifts) == segments
+    left = [row for row in range(60) if row not in (1, 2, 21, 22, 36, 37)]
+    assert len(together) == len(left)
+    assert_same(together, filled(left))
+
+
+@pytest.mark.parametrize("index", [Exact, Joinable, Apart, Plain, Returning])
+def test_a_compaction_leaves_no_hidden_rows_and_one_segment(index: type, tmp_path: Path) -> None:
+    segments = merged(index, tmp_path, (20, 15, 25))
+    segments.remove(np.array([3, 50]))
+    assert segments.compact(join=True) is (index is not Plain)
+    compacted = saved_again(segments, tmp_path / "compacted", index)
+    left = [row for row in range(60) if row not in (1, 2, 3, 21, 22, 36, 37, 50)]
+    assert_same(compacted, filled(left))
+    assert len(compacted.shifts) == (3 if index in (Apart, Plain) else 1)
+    hidden = list((tmp_path / "compacted").glob("*.hidden.npy"))
+    assert len(hidden) == (3 if index is Plain else 0)
+    assert not (tmp_path / "compacted" / "parts").exists()
+
+
+def saved_again(segments: Segments, folder: Path, index: type) -> Segments:
+    folder.mkdir()
+    segments.save(folder)
+    return Segments.load(folder, spec(index), segments.shifts, mmap=True)
+
+
+def test_a_large_segment_is_built_again_block_by_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ragcore.retrievers.combining.LARGEST", 16)
+    segments = merged(Returning, tmp_path, (30, 30))
+    asked: list[int] = []
+    vectors = Exact.vectors
+    monkeypatch.setattr(
+        Exact, "vectors", lambda index, rows: (asked.append(len(rows)), vectors(index, rows))[1]
+    )
+    assert segments.compact(join=True)
+    compacted = saved_again(segments, tmp_path / "compacted", Returning)
+    assert max(asked) <= 16
+    left = [row for row in range(60) if row not in (1, 2, 31, 32)]
+    assert_same(compacted, filled(left))
+    # What was written is in use, not the files that the build needed.
+    assert_same(segments, filled(left))
+
+
+def test_hidden_rows_of_a_large_segment_stay_until_a_compaction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segments = saved(filled([*range(60)]), tmp_path / "0")
+    monkeypatch.setattr("ragcore.retrievers.combining.LARGEST", 20)
+    segments.remove(np.arange(35))
+    segments = saved(segments, tmp_path / "1")
+    # 25 rows are left, more than an update writes again.
+    assert (tmp_path / "1/index/vectors.npy").samefile(tmp_path / "0/index/vectors.npy")
+    segments.remove(np.arange(35, 41))
+    segments = saved(segments, tmp_path / "2")
+    assert np.load(tmp_path / "2" / "index" / "rows.npy").tolist() == [*range(41, 60)]
+    assert_same(segments, filled([*range(41, 60)]))
+
+
+def test_a_removal_from_equal_large_segments_writes_no_vector(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ragcore.retrievers.combining.LARGEST", 20)
+    segments = merged(Exact, tmp_path, (15, 15, 15, 15))
+    segments.remove(np.array([40]))
+    after = saved_again(segments, tmp_path / "after", Exact)
+    for path in (tmp_path / "merged").glob("index*/*.npy"):
+        assert (tmp_path / "after" / path.relative_to(tmp_path / "merged")).samefile(path)
+    gone = (1, 2, 16, 17, 31, 32, 40, 46, 47)
+    assert_same(after, filled([row for row in range(60) if row not in gone]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import ragcore
@@ -24,6 +25,8 @@ from tests.helpers.shard_project import (
     FAISS,
     QUESTIONS,
     change_seed,
+    files,
+    write_corpus,
 )
 
 # With all lists searched: a segment that finds fewer than k in some searches further ones.
@@ -55,6 +58,63 @@ def test_shards_of_one_training_answer_as_one_index(
         inside = hits[0].scores > hits[0].scores[:, -1:]
         assert inside.sum() > 12
         assert hits[0].rows[inside].tolist() == hits[1].rows[inside].tolist()
+
+
+@pytest.mark.parametrize("factory", ['"IVF4,Flat"', '"IVF4,SQ8"', '"IVF4,PQ4x4"'])
+def test_inverted_lists_of_one_training_are_merged_into_the_files_of_one_index(
+    pipeline: Callable[..., Path], factory: str
+) -> None:
+    path = pipeline(FAISS.format(f"{factory}, train_size: 60"))
+    training = path.parent / "training"
+    ragcore.train_index(path, out=training)
+    for of in (1, 5):
+        for number in range(of):
+            out = path.parent / f"shards-{of}"
+            ragcore.build_shard(path, number=number, of=of, out=out, training=training)
+        ragcore.merge_shards(path, [out], version=f"of-{of}")
+    one, five = (files(path.parent / "store", name) for name in ("of-1", "of-5"))
+    assert {name for name in five if "index" in name} >= {"retriever/index/index.faiss"}
+    for name in (name for name in one if name.startswith("retriever")):
+        assert five[name] == one[name], name
+
+
+@pytest.mark.parametrize(
+    "index", ['"IVF4,PQ4x4", train_size: 60, search: {nprobe: 4}', "SQ8, train_size: 60"]
+)
+def test_segments_of_updates_are_joined_by_their_codes(
+    pipeline: Callable[..., Path], index: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = pipeline(FAISS.format(index))
+    folder = _updated(path, "joined")
+    # Forty of the first sixty rows were removed, and eight came one by one.
+    assert len([*folder.glob("index*/index.faiss")]) <= 3
+    assert sum(len(np.load(each)) for each in folder.glob("*.hidden.npy")) <= 20
+    write_corpus(path.parent)
+    monkeypatch.setattr("ragcore.retrievers.combining.LARGEST", 1)
+    apart = _updated(path, "apart")
+    assert len([*apart.glob("index*/index.faiss")]) == 9
+    questions = [f"w{number}" for number in range(30, 110)]
+    with (
+        ragcore.open_memory(path, "memory.store=joined") as memory,
+        ragcore.open_memory(path, "memory.store=apart") as expected,
+    ):
+        for k in (3, 28):
+            hits, wanted = memory.hits(questions, k), expected.hits(questions, k)
+            assert hits.scores.tolist() == wanted.scores.tolist()
+        assert np.sort(hits.rows, axis=1).tolist() == [[*range(28)]] * len(questions)
+
+
+def _updated(path: Path, store: str) -> Path:
+    """Build a memory and update it eight times; return the folder of its retriever."""
+    overrides = [f"memory.store={store}"]
+    ragcore.build_memory(path, *overrides, version="0")
+    lines = (path.parent / "passages.jsonl").read_text().splitlines()
+    for number in range(1, 9):
+        new = f'{{"id": "new-{number}", "title": "w{100 + number}", "text": "people", "n": 0}}'
+        lines = [*lines[5:], new]
+        (path.parent / "passages.jsonl").write_text("\n".join(lines) + "\n")
+        ragcore.update_memory(path, overrides=overrides, version=str(number), allow=["deletions"])
+    return path.parent / store / "versions" / "8" / "retriever"
 
 
 def test_a_sample_is_of_the_whole_corpus(pipeline: Callable[..., Path]) -> None:

@@ -96,10 +96,11 @@ def abilities(index: Any) -> frozenset[str]:
     """Return the capabilities of this index beyond those that every one has."""
     core_ = core(index)
     names = set()
-    # Where codes are packed in blocks, FAISS gives vectors added after a removal wrong codes.
+    # Where codes are packed in blocks, FAISS gives vectors added after a removal wrong codes, and a
+    # block has codes of several vectors.
     packed = isinstance(core_, faiss.IndexFastScan | faiss.IndexIVFFastScan)
     if isinstance(core_, faiss.IndexFlatCodes | faiss.IndexIVF) and not packed:
-        names.add("remove")
+        names |= {"join", "remove"}
     # Graphs and refinements filter by `exhaustive.py`; others rank all their vectors anyway.
     if takes_selector(core_) or isinstance(core_, faiss.IndexHNSW | faiss.IndexRefine):
         names.add("filter")

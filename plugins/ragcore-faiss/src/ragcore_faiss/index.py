@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import faiss  # type: ignore[import-untyped, unused-ignore]
 import numpy as np
 
+from ragcore.contracts import SavedIndex
 from ragcore.disk.arrays import load_rows, save_array
 from ragcore.disk.loading import reading
 from ragcore.errors import (
@@ -27,8 +29,18 @@ from ragcore.process.fork import call_in_child, new_rlock
 from ragcore.scaling import checked_scale, common_scale, in_range, need_no_scale, scales
 from ragcore.types import Hits
 from ragcore_faiss.config import FaissConfig
-from ragcore_faiss.factory import abilities, completed, make, message, overflows, trains, tune
+from ragcore_faiss.factory import (
+    abilities,
+    completed,
+    layers,
+    make,
+    message,
+    overflows,
+    trains,
+    tune,
+)
 from ragcore_faiss.file import check, read_file
+from ragcore_faiss.joining import Part, searches_lists, write_joined
 from ragcore_faiss.numbering import Numbering
 from ragcore_faiss.searching import Searcher
 
@@ -243,12 +255,54 @@ class Faiss:
                 writer: Any = faiss.PyCallbackIOWriter  # type: ignore[attr-defined, unused-ignore]
                 faiss.write_index(self._index, writer(file.write))
             save_array(folder / "rows.npy", self._rows)
+        self._write_about(folder, self._scale)
+
+    @property
+    def searches_in_one_thread(self) -> bool:
+        """Whether FAISS has no threads for one query; it has for lists, and to compare all."""
+        last = [*layers(self._index)][-1]
+        return not isinstance(last, faiss.IndexIVF | faiss.IndexFlat)
+
+    @property
+    def joined_is_quicker(self) -> bool:
+        """Whether vectors lie in lists of which a search reads some; see `JoiningIndex`."""
+        return searches_lists(self._index)
+
+    def join(self, parts: Sequence[SavedIndex], folder: Path) -> bool:
+        """Write saved indexes as one, list by list or block by block; see `JoiningIndex`.
+
+        Raises:
+            UnsupportedOperation: indexes of this factory cannot be joined.
+            MemoryMismatchError: a part was built with another factory.
+            StoreCorruptError: a file of a part is missing or broken.
+            OSError: there is no room for the files.
+        """
+        self._require("join")
+        read = [type(self).load(part.folder, self._config) for part in parts]
+        if len({index._scale for index in read}) > 1:
+            return False
+        models = [read_file(part.folder / "index.faiss", mmap=True) for part in parts]
+        for model in models:
+            tune(model, self._config.factory, self._config.search)
+        joined = [
+            Part(index._index, model, index._rows, part.shift, part.hidden)
+            for part, index, model in zip(parts, read, models, strict=True)
+        ]
+        rows = write_joined(joined, folder / "index.faiss")
+        if rows is None:
+            return False
+        save_array(folder / "rows.npy", rows)
+        self._write_about(folder, read[0]._scale)
+        return True
+
+    def _write_about(self, folder: Path, scale: float | None) -> None:
+        """Write the note of how an index was built."""
         about: dict[str, Any] = {"format": _FORMAT, "factory": self._config.factory}
         about["dim"] = self._dim
-        if self._scale is None:
+        if scale is None:
             about["scale"] = None
-        elif self._scale != 1:
-            about |= {"format": _SCALED_FORMAT, "scale": self._scale}
+        elif scale != 1:
+            about |= {"format": _SCALED_FORMAT, "scale": scale}
         (folder / "faiss.json").write_text(json.dumps(about), encoding="utf-8")
 
     @classmethod

@@ -45,6 +45,9 @@ _MOST_CANDIDATES: Final = 1 << 16
 
 _BLOCK: Final = 4_096
 
+_STEP: Final = 1 << 20
+"""Bytes of short lists that are checked before other threads run."""
+
 
 class _FaultError(Exception):
     """What is wrong with the index."""
@@ -280,8 +283,13 @@ def _check_lists(layer: Any, model: Any, count: int, rows: Rows | None) -> None:
     fits = numbered or (rows is not None and np.array_equal(ids, np.sort(rows)))
     _require(fits, "its ids are not the rows")
     if isinstance(lists, faiss.ArrayInvertedLists):
+        checked = 0
         for number in _sampled(len(sizes), count * lists.code_size):
             size = sizes[number]
+            checked += size * lists.code_size
+            if checked > _STEP:
+                yield_gil()
+                checked = 0
             if size:
                 codes = faiss.rev_swig_ptr(lists.get_codes(number), size * lists.code_size)
                 _check_floats(layer, codes.reshape(size, lists.code_size))

@@ -61,6 +61,7 @@ class Hnswlib:
     """
 
     Config: ClassVar[type[HnswlibConfig]] = HnswlibConfig
+    searches_in_one_thread: ClassVar[bool] = True
     capabilities: frozenset[str] = frozenset({"add", "filter", "remove"})
 
     def __init__(self, config: HnswlibConfig, *, dim: int) -> None:
