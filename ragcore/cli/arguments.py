@@ -7,7 +7,15 @@ from typing import Annotated, Final
 
 import typer
 
-__all__ = ["JsonOption", "OverridesArgument", "PipelineArgument", "StoreArgument", "is_override"]
+__all__ = [
+    "JsonOption",
+    "OnOption",
+    "OnSettingsOption",
+    "OverridesArgument",
+    "PipelineArgument",
+    "StoreArgument",
+    "is_override",
+]
 
 PipelineArgument = Annotated[str, typer.Argument(help="The pipeline's YAML file.")]
 OverridesArgument = Annotated[
@@ -16,6 +24,20 @@ OverridesArgument = Annotated[
 ]
 StoreArgument = Annotated[
     str, typer.Argument(metavar="STORE", help="The store's folder, or a pipeline's YAML file.")
+]
+OnOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Where to work: processes, or what a plugin provides, such as ray; else in this "
+        "process.",
+    ),
+]
+OnSettingsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=VALUE", help="A setting of --on, such as workers=4; may be repeated."
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
