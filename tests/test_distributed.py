@@ -191,7 +191,7 @@ def test_the_command_names_runners_settings_and_missing_options(
     for arguments, message in (
         (["--on", "here"], "--on here without --shards"),
         (["--shards", "3"], "--shards without --on"),
-        (["--on-option", "lose=[1]"], "--on-option without --on"),
+        (["--on-option", "lose=[1]"], "--on-option lose=[1] without --on"),
         (["--on", "here", "--shards", "3", "--shard", "0/3"], "leave one of the two out"),
         (["--on", "ray", "--shards", "3"], "runner 'ray' is not installed: pip install"),
         (["--on", "hera", "--shards", "3"], "did you mean 'here'? installed: here, processes"),

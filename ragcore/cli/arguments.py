@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+
+if TYPE_CHECKING:
+    from ragcore.contracts import Runner
 
 __all__ = [
     "JsonOption",
@@ -15,6 +19,7 @@ __all__ = [
     "PipelineArgument",
     "StoreArgument",
     "is_override",
+    "runner_on",
 ]
 
 PipelineArgument = Annotated[str, typer.Argument(help="The pipeline's YAML file.")]
@@ -40,6 +45,28 @@ OnSettingsOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def runner_on(on: str | None, settings: Sequence[str] | None) -> Runner | None:
+    """Return the runner that `--on` names, or None where it names none.
+
+    Raises:
+        ConfigError: there are settings of none, or one is wrong.
+        UnknownComponentError: no plugin provides it.
+    """
+    if on is None:
+        if settings:
+            from ragcore.errors import ConfigError
+
+            raise ConfigError(
+                f"--on-option {settings[0]} without --on: say of what it is a setting, such as "
+                "--on processes"
+            )
+        return None
+    from ragcore.distributed import load_runner
+
+    return load_runner(on, *(settings or ()))
+
 
 _OVERRIDE: Final = re.compile(r"[\w-]+(\.[\w-]+)+=|[\w-]+=[{\[]")
 

@@ -15,6 +15,7 @@ from ragcore.cli.arguments import (
     PipelineArgument,
     StoreArgument,
     is_override,
+    runner_on,
 )
 from ragcore.cli.calibrate import calibrate_temperature
 from ragcore.cli.compare import compare
@@ -95,22 +96,23 @@ def build(
     """
     from ragcore.build import build_memory
 
-    check_spread(on, on_option, shards, shard)
-    if on is None and (shard is not None or out is not None or training is not None):
+    check_spread(on, shards, shard)
+    runner = runner_on(on, on_option)
+    if runner is None and (shard is not None or out is not None or training is not None):
         number, of, folder = shard_options(shard, out, version, no_activate=no_activate)
         build_one_shard(
             pipeline, overrides, number, of, folder, training, fresh=fresh, as_json=as_json
         )
         return
     with stage_bars() as progress:
-        if on is not None:
-            from ragcore.distributed import build_in_shards, load_runner
+        if runner is not None:
+            from ragcore.distributed import build_in_shards
 
             assert shards is not None
             built = build_in_shards(
                 pipeline,
                 *(overrides or ()),
-                runner=load_runner(on, *(on_option or ())),
+                runner=runner,
                 shards=shards,
                 out=out,
                 training=training,

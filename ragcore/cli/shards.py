@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 from ragcore.cli.made import made_row, print_summary
@@ -13,9 +12,7 @@ from ragcore.views.output import print_json, print_text
 __all__ = ["build_one_shard", "check_spread", "shard_options"]
 
 
-def check_spread(
-    on: str | None, settings: Sequence[str] | None, shards: int | None, shard: str | None
-) -> None:
+def check_spread(on: str | None, shards: int | None, shard: str | None) -> None:
     """Check that options for shards on other machines belong together.
 
     Raises:
@@ -23,10 +20,9 @@ def check_spread(
     """
     from ragcore.errors import ConfigError
 
-    if on is None and (shards is not None or settings):
-        option = "--shards" if shards is not None else "--on-option"
+    if on is None and shards is not None:
         raise ConfigError(
-            f"{option} without --on: say where the shards are built, such as --on processes "
+            "--shards without --on: say where the shards are built, such as --on processes "
             "--shards 4; one shard alone is built by --shard I/N"
         )
     if on is not None and shards is None:
