@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
@@ -28,6 +29,8 @@ __all__ = ["Ray"]
 
 _LOG: Final = logging.getLogger("ragcore_ray")
 
+_REACHED_SECONDS: Final = 10.0
+"""How long a cluster may take to accept a connection."""
 _SECONDS: Final = 0.5
 """How long reports wait where no part ends."""
 
@@ -68,27 +71,48 @@ def _connected(address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    _check_reachable(address)
     # Ray reads it when it starts nodes; what the user has set stays.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        ray.init(
-            address=address,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-        )
-    except (RayError, ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
-        where = "on this machine" if address is None else f"at {address!r}"
-        raise ComponentError(
-            f"there is no Ray cluster {where} that can be used: {error}: start one with `ray "
-            "start --head`, or name another one with --on-option address=HOST:PORT"
-        ) from error
-    try:
-        # A thread of Ray prints there when a node is lost, and a command its result as JSON.
-        with redirect_stdout(sys.stderr):
+    # When a node is lost, and when it is shut down, Ray prints on standard output, where a command
+    # has its result.
+    with redirect_stdout(sys.stderr):
+        try:
+            ray.init(
+                address=address,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.WARNING,
+            )
+        except (RayError, ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
+            where = "on this machine" if address is None else f"at {address!r}"
+            raise ComponentError(
+                f"there is no Ray cluster {where} that can be used: {error}: start one with `ray "
+                "start --head`, or name another one with --on-option address=HOST:PORT"
+            ) from error
+        try:
             yield
-    finally:
-        ray.shutdown()
+        finally:
+            ray.shutdown()
+
+
+def _check_reachable(address: str | None) -> None:
+    """Check that something listens at HOST:PORT, for which Ray itself waits minutes.
+
+    Raises:
+        ComponentError: nothing does.
+    """
+    host, colon, port = (address or "").rpartition(":")
+    if not colon or "/" in host or not port.isdecimal():
+        return
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), _REACHED_SECONDS):
+            pass
+    except OSError as error:
+        raise ComponentError(
+            f"there is no Ray cluster at {address!r} ({error}): start one with `ray start --head`, "
+            "or name another one with --on-option address=HOST:PORT"
+        ) from error
 
 
 class _Run:
