@@ -81,9 +81,9 @@ def run_tasks(
         return added()
     # The workers open their own.
     resources.release_memories()
-    runner = runner or Processes(ProcessesConfig(workers=processes))
+    anywhere: Runner = runner or Processes(ProcessesConfig(workers=processes))
     counters, lost = [], {}
-    for part in run_parts(_Tasks(tuple(tasks)), runner):
+    for part in run_parts(_Tasks(tuple(tasks)), anywhere):
         if part.lost:
             lost[part.number] = part.lost
             continue

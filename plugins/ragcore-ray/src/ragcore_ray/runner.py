@@ -130,7 +130,7 @@ class _Run:
         self._failure = ""
         # Here, so that no other node takes the reports with it when it dies.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        self._board = Board.options(num_cpus=0, scheduling_strategy=here).remote()
+        self._board = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote()
         _warn_without_room(self._needs())
         for _ in range(min(len(job.parts), config.workers or len(job.parts))):
             self._start()
@@ -164,15 +164,19 @@ class _Run:
 
     def _start(self) -> None:
         config = self._config
-        actor = PartWorker.options(
-            num_cpus=config.num_cpus,
-            num_gpus=config.num_gpus,
-            resources=config.resources,
-            scheduling_strategy="SPREAD",
-            # A worker that died is replaced here, so that its part is known.
-            max_restarts=0,
-            max_task_retries=0,
-        ).remote(self._job, self._board)
+        actor = (
+            ray.remote(PartWorker)
+            .options(
+                num_cpus=config.num_cpus,
+                num_gpus=config.num_gpus,
+                resources=config.resources,
+                scheduling_strategy="SPREAD",
+                # A worker that died is replaced here, so that its part is known.
+                max_restarts=0,
+                max_task_retries=0,
+            )
+            .remote(self._job, self._board)
+        )
         self._starting[actor.ready.remote()] = actor
 
     def _started(self, reference: Any) -> None:

@@ -1,13 +1,11 @@
-"""The actors of a job: its workers, and the board on which they write how far they are.
+"""The classes of a job's actors: its workers, and the board on which they write how far they are.
 
-Knows Ray's actors; knows nothing of when they are started or end.
+Knows how actors are called; knows nothing of when they are started or end.
 """
 
 from __future__ import annotations
 
 from typing import Any
-
-import ray
 
 from ragcore.contracts import Job
 from ragcore.process.reports import RareReports
@@ -17,7 +15,6 @@ __all__ = ["Board", "PartWorker"]
 _Reported = tuple[int, str, int, int | None]
 
 
-@ray.remote
 class Board:
     """Keeps the last report of each stage of each part until it is taken."""
 
@@ -34,7 +31,6 @@ class Board:
         return [(*key, *counts) for key, counts in reports.items()]
 
 
-@ray.remote
 class PartWorker:
     """Works on parts of a job, one after another."""
 
