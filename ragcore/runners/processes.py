@@ -37,7 +37,7 @@ class Processes:
     One that dies ends the job, with all parts that were being worked on.
     """
 
-    Config = ProcessesConfig
+    Config: ClassVar[type[ProcessesConfig]] = ProcessesConfig
     capabilities: ClassVar[Capabilities] = frozenset()
 
     def __init__(self, config: ProcessesConfig) -> None:

@@ -41,7 +41,7 @@ class Ray:
     A part whose worker or node died is tried again `retries` times, on any node.
     """
 
-    Config = RayConfig
+    Config: ClassVar[type[RayConfig]] = RayConfig
     capabilities: ClassVar[Capabilities] = frozenset()
 
     def __init__(self, config: RayConfig) -> None:
