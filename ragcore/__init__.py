@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         update_memory,
     )
     from ragcore.config import load_config
+    from ragcore.distributed import build_in_shards, load_runner
     from ragcore.errors import RagcoreError
     from ragcore.evaluation.running import evaluate
     from ragcore.experiments.api import experiment
@@ -86,6 +87,7 @@ _HOMES = {
     "Vote": "ragcore.types",
     "TerminalConsole": "ragcore.views.console",
     "answer_view": "ragcore.views.answer",
+    "build_in_shards": "ragcore.distributed",
     "build_memory": "ragcore.build",
     "build_shard": "ragcore.build",
     "merge_shards": "ragcore.build",
@@ -97,6 +99,7 @@ _HOMES = {
     "hookimpl": "ragcore.hookspecs",
     "load": "ragcore.rag",
     "load_config": "ragcore.config",
+    "load_runner": "ragcore.distributed",
     "read_questions": "ragcore.questions",
     "train": "ragcore.training",
     "train_index": "ragcore.build",
@@ -130,6 +133,7 @@ __all__ = [
     "Usage",
     "Vote",
     "answer_view",
+    "build_in_shards",
     "build_memory",
     "build_shard",
     "merge_shards",
@@ -141,6 +145,7 @@ __all__ = [
     "hookimpl",
     "load",
     "load_config",
+    "load_runner",
     "read_questions",
     "train",
     "train_index",

@@ -76,6 +76,11 @@ def ragcore_corpora() -> Components:  # type: ignore[empty-body]
 
 
 @hookspec
+def ragcore_runners() -> Components:  # type: ignore[empty-body]
+    """Name places where parts of a job run, for `--on NAME`; see `ragcore.contracts.Runner`."""
+
+
+@hookspec
 def ragcore_metrics() -> dict[str, str]:  # type: ignore[empty-body]
     """Name evaluation metrics; see `ragcore.evaluation.metrics.base.Metric`."""
 

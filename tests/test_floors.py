@@ -37,7 +37,7 @@ OPEN_TO_PLUGINS: Final = {
 }
 """The rooms that a plugin may import."""
 
-PUBLIC_API: Final = {"ragcore_transformers.commands", "ragcore_world.demo"}
+PUBLIC_API: Final = {"ragcore_ray.serve", "ragcore_transformers.commands", "ragcore_world.demo"}
 """Plugin modules that use ragcore as a program would, by `import ragcore` and its names."""
 
 PROGRAMS: Final = {"ragcore_serve"}

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragcore.cli.arguments import JsonOption, OverridesArgument
+from ragcore.cli.arguments import (
+    JsonOption,
+    OnOption,
+    OnSettingsOption,
+    OverridesArgument,
+    runner_on,
+)
 from ragcore.cli.outputs import check_file, check_folder
 from ragcore.cli.progress import question_bar
 from ragcore.errors import ConfigError, MetricError
@@ -16,6 +22,7 @@ from ragcore.views.output import print_json
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from ragcore.contracts import Runner
     from ragcore.evaluation.metrics.base import Metric
     from ragcore.evaluation.report import QuestionSource, Report
 
@@ -68,6 +75,8 @@ def evaluate(
         Path | None,
         typer.Option(metavar="FILE", help="Write the rankings as a TREC run file."),
     ] = None,
+    on: OnOption = None,
+    on_option: OnSettingsOption = None,
     output: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Write results and answers there, for `replay`."),
@@ -109,12 +118,18 @@ def evaluate(
     if pipeline is None and run is not None and qrels is not None:
         _check_unused(format, limit, retrieval)
     source = _source(pipeline, questions, format, limit, qrels, run)
+    runner = runner_on(on, on_option)
     if run is not None:
+        if runner is not None:
+            raise ConfigError(
+                "--on says where questions are searched for and answered, and --run reads what was "
+                "found: give one of the two"
+            )
         report = _measured_run(run, pipeline, source, overrides or (), qrels, metrics, depth)
     else:
         assert pipeline is not None
         assert source is not None
-        report = _evaluated(pipeline, source, overrides or (), metrics, depth, retrieval)
+        report = _evaluated(pipeline, source, overrides or (), metrics, depth, retrieval, runner)
     differences = compare_with_run(against, report) if against is not None else []
     if output is not None:
         assert pipeline is not None
@@ -184,6 +199,7 @@ def _evaluated(
     metrics: Mapping[str, Metric] | None,
     depth: int | None,
     retrieval: bool,
+    runner: Runner | None,
 ) -> Report:
     """Evaluate a pipeline, or its memory alone where that is asked for or there is no generator."""
     from ragcore.build import open_memory
@@ -192,6 +208,20 @@ def _evaluated(
     from ragcore.rag import Rag
 
     asked = source.read()
+    if runner is not None:
+        from ragcore.evaluation.spread import evaluate_on
+
+        with question_bar() as progress:
+            return evaluate_on(
+                runner,
+                pipeline,
+                asked,
+                metrics,
+                overrides=overrides,
+                depth=depth,
+                retrieval=retrieval,
+                progress=progress,
+            )
     config = load_config(pipeline, overrides)
     if retrieval or config.generator is None:
         with open_memory(config) as memory, question_bar("searching") as progress:

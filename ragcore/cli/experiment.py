@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from ragcore.cli.arguments import JsonOption
+from ragcore.cli.arguments import JsonOption, OnOption, OnSettingsOption, runner_on
 from ragcore.cli.outputs import check_folder
 from ragcore.cli.progress import question_bar
 from ragcore.views.output import print_json
@@ -103,6 +103,8 @@ def experiment(
         int | None,
         typer.Option(help="Questions by which each system's cost is measured; 20."),
     ] = None,
+    on: OnOption = None,
+    on_option: OnSettingsOption = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Run all systems again, also those that have a run.")
     ] = False,
@@ -137,6 +139,7 @@ def experiment(
     }
     loaded = load_experiment(file, **options)
     check_folder("output", loaded.output)
+    runner = runner_on(on, on_option)
 
     from ragcore.disk.replacing import write_file
     from ragcore.experiments.api import experiment as compare
@@ -145,7 +148,7 @@ def experiment(
     from ragcore.views.experiment_html import experiment_html
 
     with question_bar("running") as progress:
-        results = compare(loaded, fresh=fresh, progress=progress)
+        results = compare(loaded, fresh=fresh, progress=progress, runner=runner)
     write_file(loaded.output / _REPORT, experiment_html(results))
     if as_json:
         print_json(results.to_dict())

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ragcore.cli import versions
-from ragcore.cli.arguments import JsonOption, PipelineArgument, StoreArgument, is_override
+from ragcore.cli.arguments import (
+    JsonOption,
+    OnOption,
+    OnSettingsOption,
+    PipelineArgument,
+    StoreArgument,
+    is_override,
+    runner_on,
+)
 from ragcore.cli.calibrate import calibrate_temperature
 from ragcore.cli.compare import compare
+from ragcore.cli.made import made_row, print_made, print_summary
 from ragcore.cli.progress import stage_bars
 from ragcore.cli.search import search
-from ragcore.cli.stores import version_row
+from ragcore.cli.shards import build_one_shard, check_spread, shard_options
 from ragcore.views.output import print_json, print_text
 
 if TYPE_CHECKING:
-    from ragcore.store.info import BuildInfo
     from ragcore.store.store import Allowed, UpdateInfo
 
 __all__ = ["app"]
@@ -75,101 +82,60 @@ def build(
     training: Annotated[
         Path | None, typer.Option(help="The folder that `train-index` made.")
     ] = None,
+    on: OnOption = None,
+    on_option: OnSettingsOption = None,
+    shards: Annotated[
+        int | None, typer.Option(min=1, help="With --on: how many parts to build and merge.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Build a new version from the pipeline's corpus, and make it the current one.
 
-    With --shard and --out, build one part of it; each may be built on another machine.
+    With --shard and --out, build one part of it; each may be built on another machine. With --on
+    and --shards, build all parts in other processes or on a cluster, and merge them.
     """
     from ragcore.build import build_memory
 
-    if shard is not None or out is not None:
-        number, of, folder = _shard_options(shard, out, version, no_activate=no_activate)
-        _build_shard(
+    check_spread(on, shards, shard)
+    runner = runner_on(on, on_option)
+    if runner is None and (shard is not None or out is not None):
+        number, of, folder = shard_options(shard, out, version, no_activate=no_activate)
+        build_one_shard(
             pipeline, overrides, number, of, folder, training, fresh=fresh, as_json=as_json
         )
         return
     with stage_bars() as progress:
-        built = build_memory(
-            pipeline,
-            *(overrides or ()),
-            version=version,
-            training=training,
-            fresh=fresh,
-            activate=not no_activate,
-            progress=progress,
-        )
+        if runner is not None:
+            from ragcore.distributed import build_in_shards
+
+            assert shards is not None
+            built = build_in_shards(
+                pipeline,
+                *(overrides or ()),
+                runner=runner,
+                shards=shards,
+                out=out,
+                training=training,
+                version=version,
+                fresh=fresh,
+                activate=not no_activate,
+                progress=progress,
+            )
+        else:
+            built = build_memory(
+                pipeline,
+                *(overrides or ()),
+                version=version,
+                training=training,
+                fresh=fresh,
+                activate=not no_activate,
+                progress=progress,
+            )
     if as_json:
-        print_json(_made_row(built))
+        print_json(made_row(built))
         return
-    _print_made("built", built)
-    _print_summary(built)
-
-
-def _shard_options(
-    shard: str | None, out: Path | None, version: str | None, *, no_activate: bool
-) -> tuple[int, int, Path]:
-    """Return number and count of a shard, and its folder.
-
-    Raises:
-        ConfigError: one of the options is missing or faulty, or there are others that shards lack.
-    """
-    from ragcore.errors import ConfigError
-
-    if shard is None or out is None:
-        raise ConfigError(
-            "--shard and --out belong together: name the part and the folder that it is put into, "
-            "such as --shard 3/64 --out shards"
-        )
-    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", shard, re.ASCII)
-    if match is None:
-        raise ConfigError(
-            f"--shard {shard[:40]!r}: expected a number and how many there are, counted from 0, "
-            "such as 0/64 to 63/64"
-        )
-    if version is not None or no_activate:
-        raise ConfigError(
-            "--version and --no-activate are options of `ragcore memory merge`, which makes a "
-            "version of the shards"
-        )
-    return int(match[1]), int(match[2]), out
-
-
-def _build_shard(
-    pipeline: str,
-    overrides: list[str] | None,
-    number: int,
-    of: int,
-    out: Path,
-    training: Path | None,
-    *,
-    fresh: bool,
-    as_json: bool,
-) -> None:
-    """Build a shard, and print what it has."""
-    from ragcore.build import build_shard
-    from ragcore.views.tables import byte_size, counted
-
-    with stage_bars() as progress:
-        built = build_shard(
-            pipeline,
-            *(overrides or ()),
-            number=number,
-            of=of,
-            out=out,
-            training=training,
-            fresh=fresh,
-            progress=progress,
-        )
-    if as_json:
-        print_json(_made_row(built))
-        return
-    was = " was built already" if built.was_there else ""
-    passages, size = counted(built.passages, "passage"), byte_size(built.bytes)
-    print_text(f"shard {number}/{of} in {out}{was}: {passages}, {size}")
-    if built.read_whole:
-        print_text("the corpus cannot be divided, so that all of it was read to find this part")
-    _print_summary(built)
+    print_made("built", built)
+    print_summary(built)
 
 
 @app.command()
@@ -239,9 +205,9 @@ def merge(
             progress=progress,
         )
     if as_json:
-        print_json(_made_row(merged))
+        print_json(made_row(merged))
         return
-    _print_made("merged", merged)
+    print_made("merged", merged)
 
 
 @app.command()
@@ -302,23 +268,23 @@ def update(
             progress=progress,
         )
     if as_json:
-        row = {**_made_row(updated), "nothing_changed": updated.nothing_changed}
+        row = {**made_row(updated), "nothing_changed": updated.nothing_changed}
         if updated.documents is None:
             del row["documents"]
         print_json({**row, "encodings_saved": updated.encodings_saved})
         return
     if updated.nothing_changed:
         print_text(f"nothing changed: version {updated.parent} has these passages already")
-        _print_summary(updated)
+        print_summary(updated)
         return
-    _print_made("made", updated, _counts(updated))
+    print_made("made", updated, _counts(updated))
     if updated.documents is not None:
         print_text(document_line(updated.documents))
         print_text(
             f"{updated.encodings_saved:,} of {updated.passages:,} passages were not encoded again; "
             f"{updated.seconds:,.1f} s"
         )
-    _print_summary(updated)
+    print_summary(updated)
 
 
 def _changes_and_overrides(arguments: list[str]) -> tuple[Path | None, list[str]]:
@@ -349,38 +315,3 @@ def _counts(updated: UpdateInfo) -> str:
         f", {updated.added:,} added, {updated.changed:,} changed, {updated.removed:,} removed"
         f"{moved} since {updated.parent}"
     )
-
-
-def _made_row(version: BuildInfo | UpdateInfo) -> dict[str, Any]:
-    """Return a version that was just made as JSON shows it."""
-    row = version_row(version)
-    if version.encodings is None:
-        del row["encodings"]
-    if not version.cut_passages:
-        del row["cut_passages"]
-    if not version.summary:
-        del row["summary"]
-    return row
-
-
-def _print_made(verb: str, version: BuildInfo | UpdateInfo, counts: str = "") -> None:
-    """Print a version that was just made, how it was encoded, and whether it is the current one."""
-    from ragcore.views.tables import byte_size, counted
-
-    encodings = version.encodings
-    encoded = (
-        f"; {encodings.encoded:,} encoded, {encodings.from_cache:,} from the cache"
-        if encodings is not None
-        else ""
-    )
-    use = "it is the current one" if version.current else "it is not the current one"
-    print_text(
-        f"{verb} version {version.name}: {counted(version.passages, 'passage')}{counts}, "
-        f"{byte_size(version.bytes)}{encoded}; {use}"
-    )
-
-
-def _print_summary(version: BuildInfo | UpdateInfo) -> None:
-    """Print what the corpus says of its files, such as which it skipped and why."""
-    for line in version.summary:
-        print_text(line)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 from ragcore.answering.searching import Where
 from ragcore.contracts import AnyGenerator
@@ -30,7 +31,7 @@ from ragcore.evaluation.choosing import (
 )
 from ragcore.evaluation.figures import figures
 from ragcore.evaluation.metrics.base import Metric
-from ragcore.evaluation.prediction import Prediction, Ranking, make_predictions
+from ragcore.evaluation.prediction import Prediction, Ranking, make_predictions, unique_ids
 from ragcore.evaluation.report import Report
 from ragcore.evaluation.searching import (
     BATCH,
@@ -44,7 +45,16 @@ from ragcore.questions import LabelledQuestion
 from ragcore.rag import Rag
 from ragcore.types import Answer
 
-__all__ = ["evaluate", "measured", "report_of", "settings_of_today"]
+__all__ = [
+    "Predicted",
+    "Predictor",
+    "both_filters",
+    "evaluate",
+    "measured",
+    "report_by",
+    "report_of",
+    "settings_of_today",
+]
 
 _LOG: Final = logging.getLogger("ragcore.evaluation")
 
@@ -107,46 +117,121 @@ def _evaluated(
     chosen: bool,
 ) -> Report:
     """Evaluate on one opened version; without a pipeline that answers, retrieval alone."""
-    version = memory.version
     filters = (None if rag is None else rag.config.where, where)
-    rag = rag if rag is not None and rag.can_answer else None
+    answering = rag if rag is not None and rag.can_answer else None
+    expression = both_filters(*filters)
+
+    def predict(searched: int | None) -> Predicted:
+        predictor = Predictor(memory, answering, where, expression, searched)
+        names, predictions = unique_ids(asked), list[Prediction]()
+        for begin in range(0, len(asked), BATCH):
+            batch = slice(begin, begin + BATCH)
+            predictions += predictor.predict(asked[batch], names[batch])
+            if progress is not None:
+                progress(len(predictions), len(asked))
+        return Predicted(predictions, predictor.settings)
+
+    return report_by(
+        predict,
+        memory,
+        asked,
+        metrics,
+        depth,
+        # Answering logs what is odd about a filter itself.
+        expression if answering is None else None,
+        chosen=chosen,
+    )
+
+
+class Predicted(NamedTuple):
+    """Predictions, one for each question, and the settings that repeat them; see `Report`."""
+
+    predictions: Sequence[Prediction]
+    settings: tuple[str, ...]
+
+
+def report_by(
+    predict: Callable[[int | None], Predicted],
+    memory: Memory,
+    asked: Sequence[LabelledQuestion],
+    metrics: Mapping[str, Metric],
+    depth: int | None,
+    expression: Filter | None,
+    *,
+    chosen: bool,
+) -> Report:
+    """Check questions and metrics against a memory, let them be predicted, and measure that.
+
+    Args:
+        predict: called with how deep is searched; None where no metric needs a search.
+        memory: the version that is searched.
+        asked: the questions, at least one.
+        metrics: by name.
+        depth: how many passages to search for; None where no metric needs any.
+        expression: a filter whose oddities nothing else logs.
+        chosen: whether the caller chose the metrics.
+    """
+    version = memory.version
     check_labels(asked, version, metrics)
     metrics, depth, warnings = limited_search(
         metrics, depth, deepest_ranking(memory), chosen=chosen
     )
     if ranking_metrics(metrics):
         warnings += [*check_grades(asked), *absent_passages(asked, memory)]
-    expression = _filter(*filters)
-    if rag is None and expression is not None:
-        # Answering logs them itself.
+    if expression is not None:
         warnings += memory.filter_notes(expression)
-    answers: list[Answer] = []
-    rankings: list[Ranking] = []
-    for begin in range(0, len(asked), BATCH):
-        batch = asked[begin : begin + BATCH]
-        answered = []
-        if rag is not None:
-            answered = rag.answer([question.question for question in batch], where=where)
-        answers += answered
-        if rag is not None and depth is not None and depth <= rag.config.k:
-            # What was read is as deep already.
-            rankings += [
-                evidence_ranking(answer, question, depth)
-                for answer, question in zip(answered, batch, strict=True)
-            ]
-        elif depth is not None:
-            rankings += search_rankings(memory, batch, depth, where=expression)
-        if progress is not None:
-            progress(begin + len(batch), len(asked))
-    predictions = make_predictions(
-        asked, answers if rag is not None else None, rankings or None, version=version
-    )
-    settings = () if rag is None else settings_of_today(rag.generator)
+    predictions, settings = predict(depth)
     if ranking_metrics(metrics):
         warnings += unmatched_sources(asked, predictions, version)
     return measured(
         predictions, metrics, version, warnings=warnings, settings=settings, depth=depth
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Predictor:
+    """Answers and searches for batches of questions.
+
+    Attributes:
+        memory: the version that is read.
+        rag: the pipeline that answers from it; None where retrieval alone is measured.
+        where: a filter in addition to the pipeline's own.
+        expression: both.
+        depth: how many passages to search for; None where no metric needs any.
+    """
+
+    memory: Memory
+    rag: Rag | None
+    where: Where
+    expression: Filter | None
+    depth: int | None
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """The settings that repeat the prompts on another day."""
+        return () if self.rag is None else settings_of_today(self.rag.generator)
+
+    def predict(self, batch: Sequence[LabelledQuestion], names: Sequence[str]) -> list[Prediction]:
+        """Answer a batch of at most `BATCH` questions, and search for it as deep as is needed.
+
+        Args:
+            batch: the questions.
+            names: their ids among all questions.
+        """
+        rag, depth = self.rag, self.depth
+        answers: list[Answer] | None = None
+        rankings: list[Ranking] | None = None
+        if rag is not None:
+            answers = rag.answer([question.question for question in batch], where=self.where)
+        if answers is not None and rag is not None and depth is not None and depth <= rag.config.k:
+            # What was read is as deep already.
+            rankings = [
+                evidence_ranking(answer, question, depth)
+                for answer, question in zip(answers, batch, strict=True)
+            ]
+        elif depth is not None:
+            rankings = search_rankings(self.memory, batch, depth, where=self.expression)
+        return make_predictions(batch, answers, rankings, version=self.memory.version, names=names)
 
 
 def measured(
@@ -191,9 +276,9 @@ def report_of(
     return Report(tuple(predictions), tuple(values), version, tuple(warnings), settings, depth)
 
 
-def _filter(*conditions: Where) -> Filter | None:
+def both_filters(first: Where, second: Where) -> Filter | None:
     """Combine filters as they are written."""
-    return both(*(None if each is None else read_where(each) for each in conditions))
+    return both(*(None if each is None else read_where(each) for each in (first, second)))
 
 
 @runtime_checkable

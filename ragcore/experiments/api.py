@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Unpack
 
+from ragcore.contracts import Runner
 from ragcore.errors import ConfigError
 from ragcore.experiments.loading import load_experiment
 from ragcore.experiments.options import Options
@@ -27,6 +28,7 @@ def experiment(
     *,
     fresh: bool = False,
     progress: Callable[[int, int], object] | None = None,
+    runner: Runner | None = None,
     **options: Unpack[Options],
 ) -> Results:
     """Compare systems on the same questions, with statistics and cost.
@@ -41,6 +43,8 @@ def experiment(
             all: `systems` and `questions` at least.
         fresh: run all systems again, and replace the results of another experiment.
         progress: called with the questions done and all questions, over all systems.
+        runner: where questions are searched for and answered, in place of `processes`; see
+            `load_runner`. The results are those of one process.
         options: what overrides the file: `systems`, `runs`, `questions`, `format`, `limit`,
             `qrels`, `dev`, `risk`, `sweep`, `metrics`, `baseline`, `retrieval`, `depth`, `build`,
             `output`, `processes`, `cost`; see `ragcore.experiments.options.Options`.
@@ -61,6 +65,6 @@ def experiment(
     else:
         loaded = load_experiment(source, **options)
     check_results(loaded, fresh=fresh)
-    results = make_results(run_systems(loaded, fresh=fresh, progress=progress))
+    results = make_results(run_systems(loaded, fresh=fresh, progress=progress, runner=runner))
     write_results(results, loaded.output)
     return results

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from ragcore.contracts import Runner
 from ragcore.disk.atomic import try_lock, writing
 from ragcore.errors import ComponentError, ConfigError, StoreError
 from ragcore.evaluation.choosing import default_metrics, make_metrics, search_depth
@@ -36,7 +37,11 @@ Progress = Callable[[int, int], object]
 
 
 def run_systems(
-    experiment: Experiment, *, fresh: bool = False, progress: Progress | None = None
+    experiment: Experiment,
+    *,
+    fresh: bool = False,
+    progress: Progress | None = None,
+    runner: Runner | None = None,
 ) -> ExperimentRun:
     """Run all systems on the questions, as `ragcore eval` would run each of them.
 
@@ -47,6 +52,8 @@ def run_systems(
         experiment: what is run.
         fresh: make runs again that are complete or begun.
         progress: called with the predictions made and all that are to be made.
+        runner: where blocks of questions run, in place of `processes`; all its workers need the
+            pipelines' files, the stores and the output folder at the same paths.
 
     Raises:
         RagcoreError: a system cannot be run on the questions, which is found before anything is
@@ -61,11 +68,15 @@ def run_systems(
     with writing(experiment.output):
         experiment.output.mkdir(parents=True, exist_ok=True)
         with _locked(experiment.output):
-            return _run(experiment, measured, fresh, progress or _silent)
+            return _run(experiment, measured, fresh, progress or _silent, runner)
 
 
 def _run(
-    experiment: Experiment, measured: Measured, fresh: bool, progress: Progress
+    experiment: Experiment,
+    measured: Measured,
+    fresh: bool,
+    progress: Progress,
+    runner: Runner | None,
 ) -> ExperimentRun:
     """Plan, search, answer, report and measure costs, with the folder locked."""
     measured_files = {
@@ -89,7 +100,8 @@ def _run(
         active = list({plan.folder: plan for plan in plans if not plan.reused}.values())
         resumed = resumed_questions(active, measured)
         counters = replace(counters, questions_resumed=resumed)
-        counters = added(counters, _compute(experiment, measured, active, resources, progress))
+        made = _compute(experiment, measured, active, resources, progress, runner)
+        counters = added(counters, made)
     reports = _reports(experiment, measured, plans)
     _remove_searches(experiment.output)
     costs, notes = _costs(experiment, plans, measured.asked[TEST])
@@ -116,6 +128,7 @@ def _compute(
     plans: Sequence[Plan],
     resources: Resources,
     progress: Progress,
+    runner: Runner | None,
 ) -> Counters:
     """Search for all systems, then let those that answer do so."""
     output = experiment.output
@@ -131,7 +144,7 @@ def _compute(
 
     return added(
         *(
-            run_tasks(stage, resources, processes=experiment.processes, done=done)
+            run_tasks(stage, resources, processes=experiment.processes, done=done, runner=runner)
             for stage in stages
         )
     )

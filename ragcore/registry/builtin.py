@@ -51,6 +51,16 @@ def ragcore_scorers() -> Components:
 
 
 @hookimpl
+def ragcore_runners() -> Components:
+    """Name where parts of a job run without a plugin."""
+    return {
+        "processes": Target(
+            "ragcore.runners.processes:Processes", config="ragcore.runners.configs:ProcessesConfig"
+        )
+    }
+
+
+@hookimpl
 def ragcore_metrics() -> dict[str, str]:
     """Name the metrics of answers, of their confidence and passages, and of retrieval."""
     package = "ragcore.evaluation.metrics"

@@ -21,6 +21,7 @@ from ragcore.contracts import (
     Generator,
     Index,
     Retriever,
+    Runner,
     Scorer,
     ScratchUser,
     TextGenerator,
@@ -49,6 +50,7 @@ KINDS: Final[Mapping[Any, str]] = {
     Retriever: "retriever",
     Scorer: "scorer",
     Generator: "generator",
+    Runner: "runner",
 }
 """Contracts that a config can name a component of, and the kind of each."""
 

@@ -27,6 +27,7 @@ from ragcore.store.progress import Progress
 
 __all__ = [
     "Staging",
+    "VersionBusyError",
     "orphans",
     "remove_half_versions",
     "scratch_folder",
@@ -36,6 +37,10 @@ __all__ = [
 
 _UNIQUE: Final = r"-[0-9a-f]{8}"
 """What `unique` adds to a name."""
+
+
+class VersionBusyError(VersionExistsError):
+    """A version of this name is being made by another program."""
 
 
 class Staging(NamedTuple):
@@ -62,7 +67,8 @@ def staging_folder(
 
     Raises:
         StoreError: the name has other characters than allowed.
-        VersionExistsError: there is a version of this name, or one is being made.
+        VersionExistsError: there is a version of this name.
+        VersionBusyError: one is being made.
     """
     with locked(catalog.lock):
         _remove_orphans(catalog, BUILDING)
@@ -72,7 +78,7 @@ def staging_folder(
         if not replaces:
             catalog.refuse_name(version)
         if version in claimed:
-            raise VersionExistsError(
+            raise VersionBusyError(
                 f"store {catalog.folder}: version {version!r} is being made by another program: "
                 "wait for it, or choose another name"
             )

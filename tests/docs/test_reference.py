@@ -148,6 +148,13 @@ def names_in(heading: str) -> list[str]:
     return heading.partition(" ")[2].split(", ")
 
 
+@pytest.mark.parametrize("name", ["processes", "ray"])
+def test_every_setting_of_a_runner_is_documented_with_its_default(name):
+    assert registry().target("runner", name) is not None
+    expected = keys_and_defaults(registry().load_config("runner", name))
+    assert documented(f"runner {name}", COMMAND_LINE) == expected
+
+
 def test_no_unknown_component_is_documented():
     listed = {
         (heading.partition(" ")[0], name)

@@ -80,7 +80,7 @@ def test_a_plugin_names_routers_of_a_server(installed: Installed) -> None:
 def test_the_core_is_a_plugin_too(installed: Installed) -> None:
     core = report(installed.discover(), "core")
     assert core.status == "ok"
-    kinds = {"index", "retriever", "scorer", "corpus", "metric", "command"}
+    kinds = {"index", "retriever", "scorer", "corpus", "runner", "metric", "command"}
     assert set(core.components) == kinds
 
 

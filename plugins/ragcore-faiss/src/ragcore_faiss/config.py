@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from pydantic import Field
 
 from ragcore.registry.components import ComponentConfig
 
 __all__ = ["FaissConfig"]
+
+
+_UNTRAINED: Final = re.compile(
+    r"(Flat|HNSW\d+|L2norm|IDMap2?|RFlat|SQ(fp16|bf16|8_direct(_signed)?))(,|$)"
+)
+"""Parts of a factory string whose index takes vectors without training."""
 
 
 class FaissConfig(ComponentConfig):
@@ -25,3 +34,11 @@ class FaissConfig(ComponentConfig):
         gt=0,
         description="an index that needs training is trained on at most so many, the first added",
     )
+
+    @property
+    def needs_training(self) -> bool:
+        """Whether the index is trained before it takes vectors, as far as the factory's name tells.
+
+        A part of an unknown name counts as one that is trained.
+        """
+        return bool(_UNTRAINED.sub("", self.factory))

@@ -1,0 +1,1 @@
+"""Work of ragcore on a Ray cluster."""

@@ -1,0 +1,1 @@
+"""Where the parts of a job run, and how their outcomes and errors come back."""
