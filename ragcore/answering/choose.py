@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from ragcore.answering.drawing import sampling_of
 from ragcore.answering.one_prompt import OnePromptAnswerer
 from ragcore.answering.refusals import refuse_impossible
 from ragcore.contracts import AnyGenerator, gives_scores, gives_texts, gives_tops, steps_of
@@ -82,7 +83,7 @@ def _by_tier(
         from ragcore.answering.scored import ScoringAnswerer
 
         return ScoringAnswerer(generator, config, check)
-    if gives_tops(generator):
+    if gives_tops(generator) and sampling_of(config) is None:
         from ragcore.answering.tops import TopAnswerer
 
         return TopAnswerer(generator, config, check)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from ragcore.answering.conversation import Turn, written
+from ragcore.answering.prompting import write_prompts
 from ragcore.config import RewriteConfig
 from ragcore.contracts import (
     AnyGenerator,
@@ -68,8 +69,7 @@ def rewritten(
         ]
         try:
             if gives_texts(generator):
-                check()
-                lines = _completed(generator, config, prompts, meters)
+                lines = _completed(generator, config, prompts, meters, check)
             else:
                 steps = steps_of(generator, "rag.rewrite")
                 lines = _decoded(steps, config, prompts, check)
@@ -140,16 +140,19 @@ def _completed(
     config: RewriteConfig,
     prompts: Sequence[str],
     meters: Sequence[Meter],
+    check: Callable[[], None],
 ) -> list[str]:
     """Let a generator of texts write what follows each prompt.
 
     Raises:
         QuestionError: a prompt is longer than the model's input.
     """
-    completions = generator.write(
+    completions = write_prompts(
+        generator,
         [Prompted(prompt) for prompt in prompts],
-        Writing(config.max_new_tokens),
         meters,
+        Writing(config.max_new_tokens),
+        check,
     )
     return [best.text for best, *_ in completions]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol, TypeAlias, TypeGuard, runtime_checkable
 
 from ragcore.contracts.component import Component
@@ -66,6 +66,7 @@ class Writing:
         top_p: tokens are drawn from the smallest set of this probability.
         seed: of the draws; None leaves it to the server.
         stop: texts before which a text ends.
+        seeds: of the draws of each prompt, in place of `seed`; empty where `seed` holds for all.
     """
 
     max_new_tokens: int
@@ -74,6 +75,11 @@ class Writing:
     top_p: float = 1.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+
+    def of_prompt(self, number: int) -> Writing:
+        """Return how the text of one prompt is written, which has a `seed` and no `seeds`."""
+        return replace(self, seed=self.seeds[number], seeds=()) if self.seeds else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +146,9 @@ class TextGenerator(Component, Protocol):
         """Write at least one text for each of P prompts; the requests may run side by side.
 
         Passages are cut where a prompt is too long; the question never is. What prompts[i] costs
-        is added to meters[i], which may be the same for several prompts.
+        is added to meters[i], which may be the same for several prompts. The text of prompts[i]
+        is written as `writing.of_prompt(i)` says. Who waits for a server ends where
+        `ragcore.process.cancellation.current_check` raises.
 
         Raises:
             QuestionError: a question is longer than the model's input.

@@ -59,10 +59,11 @@ class AsTexts:
     ) -> list[list[Completion]]:
         """Write for each prompt; see `TextGenerator.write`."""
         written = []
-        for prompt, meter in zip(prompts, meters, strict=True):
+        for number, (prompt, meter) in enumerate(zip(prompts, meters, strict=True)):
             completions = []
+            own = writing.of_prompt(number)
             for draw in range(writing.count if writing.temperature else 1):
-                tokens, _ = self._decode(prompt, (), writing, draw)
+                tokens, _ = self._decode(prompt, (), own, draw)
                 completions.append(self._completion(tokens, writing.stop))
                 meter.add(prompt_tokens=self._read_tokens(prompt), completion_tokens=len(tokens))
             written.append(completions)

@@ -161,6 +161,19 @@ class TextGeneratorSuite(SharedSuite, MannerLaws):
         again = self.written(generator, count=3, temperature=1.0)
         assert again == written, "the same seed has other texts"
 
+    def test_each_prompt_may_have_a_seed_of_its_own(self, component: Any) -> None:
+        """With `seeds`, the text of prompts[i] is drawn by seeds[i], as it is by that `seed` alone.
+
+        Fix: write each prompt as `writing.of_prompt(i)` says.
+        """
+        self.needs_repeats()
+        generator = self.build(component)
+        prompts, seeds = [self.prompts[0]] * 4, (5, 6, 7, 5)
+        texts = self.texts(generator, prompts, temperature=1.0, seed=None, seeds=seeds)
+        for text, seed in zip(texts, seeds, strict=True):
+            (alone,) = self.texts(generator, prompts[:1], temperature=1.0, seed=seed)
+            assert text == alone, f"seed {seed} of `seeds` has {text!r}, and as `seed` {alone!r}"
+
     def test_a_text_ends_before_a_stop(self, component: Any) -> None:
         """A text in `stop` is not written, nor what follows.
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragcore.answering.scored import scored_candidate
+from ragcore.answering.scored_candidate import scored_candidate
 from ragcore.contracts import TextScore
 from ragcore.errors import GeneratorError, RequestCancelledError, UnsupportedOperation
 from ragcore.evaluation.verification import verify_answer

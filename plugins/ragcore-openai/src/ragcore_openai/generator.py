@@ -68,13 +68,17 @@ class OpenAI:
         """
         route = self._server.route
 
-        def write(job: tuple[Prompted, Meter], ask: Ask) -> list[Completion]:
-            prompted, meter = job
+        def write(job: tuple[Prompted, Meter, Writing], ask: Ask) -> list[Completion]:
+            prompted, meter, own = job
             return self._fitting.send(
-                ask, prompted, lambda room: route.write(ask, prompted, room, writing, meter)
+                ask, prompted, lambda room: route.write(ask, prompted, room, own, meter)
             )
 
-        return self._client.each(write, list(zip(prompts, meters, strict=True)))
+        jobs = [
+            (prompted, meter, writing.of_prompt(number))
+            for number, (prompted, meter) in enumerate(zip(prompts, meters, strict=True))
+        ]
+        return self._client.each(write, jobs)
 
     def score_texts(
         self, prompts: Sequence[Prompted], texts: Sequence[str], meters: Sequence[Meter]
