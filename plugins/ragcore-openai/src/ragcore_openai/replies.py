@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from ragcore.contracts import Completion, Meter, TopToken
 from ragcore.prompts.thinking import Thinking
-from ragcore_openai.client import Json, Reply, ServerError
+from ragcore_openai.client import Json, Reply
+from ragcore_openai.failures import ServerError
 
 __all__ = [
     "TOLERANCE",
