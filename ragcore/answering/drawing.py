@@ -23,7 +23,7 @@ from ragcore.config import RagConfig
 from ragcore.contracts import TextGenerator
 from ragcore.decoding.chances import Chance, SamplingOptions, chances, drawn_position
 
-__all__ = ["DrawnText", "draw_texts", "sampling_of"]
+__all__ = ["DrawnText", "draw_texts", "drawn_passages", "sampling_of"]
 
 _SEEDS: Final = 1 << 31
 """Servers read a seed as a number of 32 bits, some with a sign."""
@@ -76,7 +76,7 @@ def draw_texts(
     Raises:
         GeneratorError: as `write_prompts`.
     """
-    drawn = [_drawn_passages(question, sampling) for question in questions]
+    drawn = [drawn_passages(question, sampling) for question in questions]
     by_draw = [
         (question, passage, seed)
         for question, passages in zip(questions, drawn, strict=True)
@@ -98,7 +98,7 @@ def draw_texts(
     return [_different([next(texts) for _ in passages]) for passages in drawn]
 
 
-def _drawn_passages(question: PromptedQuestion, sampling: SamplingOptions) -> list[tuple[int, int]]:
+def drawn_passages(question: PromptedQuestion, sampling: SamplingOptions) -> list[tuple[int, int]]:
     """Return for each draw of a question the position of its passage, and the generator's seed."""
     prior = question.prior()
     return [

@@ -18,20 +18,29 @@ Knows prompts and texts; knows nothing of log-probs.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from ragcore.answering.batches import answered_in_batches
-from ragcore.answering.drawing import DrawnText, draw_texts, sampling_of
+from ragcore.answering.drawing import DrawnText, draw_texts, drawn_passages, sampling_of
 from ragcore.answering.evidence import Retrieved, spelled
 from ragcore.answering.marks import unmarked
 from ragcore.answering.prompting import PromptedQuestion, prompted, write_texts, writing_of
 from ragcore.answering.refusals import refuse_unscored
 from ragcore.answering.stopwatch import Stopwatch
 from ragcore.answering.streaming import tokens_of
+from ragcore.answering.written_text import WrittenText
 from ragcore.config import RagConfig
-from ragcore.contracts import Completion, TextGenerator, tier_of, weights_dtype
+from ragcore.contracts import (
+    Completion,
+    StreamingGenerator,
+    TextGenerator,
+    supports,
+    tier_of,
+    weights_dtype,
+)
 from ragcore.questions.matching import answer_key
 from ragcore.types import Answer, Candidate, Correction, Evidence, Token, Vote
 
@@ -70,10 +79,37 @@ class VotingAnswerer:
     def events(
         self, retrieved: Retrieved, version: str, stopwatch: Stopwatch
     ) -> Iterator[Token | Correction | Answer]:
-        """Yield the whole answer as one token, since votes are counted at the end; then itself."""
-        (answer,) = self.answers([retrieved], version, stopwatch)
-        yield from tokens_of(answer)
-        yield answer
+        """Yield the text of an answer as it is written, where one text decides it; then itself.
+
+        Otherwise the whole answer is one token, since votes are counted at the end.
+        """
+        sampling, writing = sampling_of(self.config), writing_of(self.config)
+        (question,) = prompted([retrieved], writing.seed if sampling is None else sampling.seed)
+        several = writing.count > 1 or len(question.prompts) > 1
+        if sampling is not None:
+            several = sampling.n > 1
+        if several or not supports(self.generator, StreamingGenerator):
+            (answer,) = self.answers([retrieved], version, stopwatch)
+            yield from tokens_of(answer)
+            yield answer
+            return
+        place = 0
+        if sampling is not None:
+            ((place, seed),) = drawn_passages(question, sampling)
+            writing = writing_of(self.config, sampling, [seed]).of_prompt(0)
+        parts = self.generator.write_parts(question.prompts[place], writing, question.meter)
+        written = WrittenText(parts, self._check)
+        started = time.time_ns()
+        yield from written.tokens()
+        stopwatch.add("decode", started, written.seconds)
+        whole = written.whole
+        if sampling is None:
+            answer = self._answer_of_texts(question, [[whole]], version)
+        else:
+            drawn = DrawnText(whole.text, (0,), (place,), not whole.finished)
+            answer = self._answer_of_draws(question, [drawn], version)
+        yield from written.rest(answer.text)
+        yield replace(answer, timings=stopwatch.timings())
 
     def log_probs(
         self,

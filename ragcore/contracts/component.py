@@ -23,6 +23,7 @@ Capability = Literal[
     "reuse",
     "scratch",
     "spawn_empty",
+    "stream",
     "together",
     "tokenizer",
     "trainable",
@@ -57,6 +58,7 @@ class Component(Protocol):
     - `scratch`: a retriever or index that can save its progress on disk while it is built
       (ScratchUser);
     - `spawn_empty`: an index that can make an empty one with the same training (EmptySpawner);
+    - `stream`: a generator of texts that yields a text as it is written (StreamingGenerator);
     - `together`: a generator that reads several passages in one prompt (TogetherReader);
     - `tokenizer`: an encoder or retriever that has a tokenizer of passages, or a corpus that needs
       one to split texts (TokenizedEncoder, TokenizedRetriever, TokenizerUser);

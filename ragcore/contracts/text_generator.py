@@ -7,6 +7,7 @@ a generator gives is its tier; `Generator` is the tier `steps`.
 from __future__ import annotations
 
 import re
+from collections.abc import Generator as Generator_
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol, TypeAlias, TypeGuard, runtime_checkable
@@ -23,6 +24,7 @@ __all__ = [
     "Completion",
     "Prompted",
     "ScoringGenerator",
+    "StreamingGenerator",
     "TextGenerator",
     "TextScore",
     "TopGenerator",
@@ -152,6 +154,26 @@ class TextGenerator(Component, Protocol):
 
         Raises:
             QuestionError: a question is longer than the model's input.
+            GeneratorError: the server does not answer, or not as expected.
+        """
+        ...
+
+
+@runtime_checkable
+class StreamingGenerator(TextGenerator, Protocol):
+    """A generator of texts with the capability `stream`: it yields a text as it is written."""
+
+    def write_parts(
+        self, prompt: Prompted, writing: Writing, meter: Meter
+    ) -> Generator_[Completion, None, None]:
+        """Yield the text of one prompt so far, whenever it has grown; at last the whole.
+
+        Each begins with the one before, as far as that can be known; the last is what `write`
+        returns, where the same request has the same text. A generator that is closed before its
+        end ends the request.
+
+        Raises:
+            QuestionError: the question is longer than the model's input.
             GeneratorError: the server does not answer, or not as expected.
         """
         ...

@@ -174,6 +174,25 @@ class TextGeneratorSuite(SharedSuite, MannerLaws):
             (alone,) = self.texts(generator, prompts[:1], temperature=1.0, seed=seed)
             assert text == alone, f"seed {seed} of `seeds` has {text!r}, and as `seed` {alone!r}"
 
+    def test_the_parts_of_a_stream_are_the_text(self, component: Any) -> None:
+        """With the capability `stream`, `write_parts` ends with the text that `write` returns.
+
+        Fix: return what is settled of a text alone, and the whole one at the end.
+        """
+        generator = self.build(component)
+        self.needs(generator, "stream")
+        self.needs_repeats()
+        for prompt, (whole, *_) in zip(self.prompts, self.written(generator), strict=True):
+            meter = Meter()
+            *parts, last = generator.write_parts(prompt, Writing(self.longest, seed=3), meter)
+            # Part of a character, at which a text was cut, need not be sent.
+            text = last.text.rstrip("\ufffd")
+            assert (text, last.finished) == (whole.text.rstrip("\ufffd"), whole.finished)
+            assert all(whole.text.startswith(part.text) for part in parts), (
+                f"{[part.text for part in parts]} do not begin {whole.text!r}"
+            )
+            assert meter.usage().requests >= 1, "the request is not counted"
+
     def test_a_text_ends_before_a_stop(self, component: Any) -> None:
         """A text in `stop` is not written, nor what follows.
 

@@ -156,6 +156,40 @@ def test_draws_are_asked_for_by_the_settings(server):
     assert answer.text in {word.strip() for word in WORDS}
 
 
+def test_one_prompt_is_streamed_and_ends_with_its_answer(server):
+    with loaded(server, rag="marginalize: none") as rag:
+        (expected,) = rag.answer(QUESTION)
+        *_, first, answer = rag.events(QUESTION)
+        tokens = list(rag.stream(QUESTION))
+    assert answer == expected
+    assert len(tokens) > 1
+    assert "".join(token.text for token in tokens) == expected.text
+    assert first == tokens[-1]
+
+
+def test_a_stream_that_is_left_closes_its_request(server):
+    with loaded(server, rag="marginalize: none") as rag:
+        server.always = hanging = Hanging(1)
+        with pytest.raises(DeadlineError):
+            list(rag.stream(QUESTION, timeout=0.3))
+        assert hanging.all_left()
+
+        def begin(handler: Any, body: Any) -> None:
+            if handler.path.endswith("completions"):
+                handler.send_response(200)
+                handler.end_headers()
+                row = {"choices": [{"delta": {"content": "Li"}}]}
+                handler.wfile.write(b"data: " + json.dumps(row).encode() + b"\n\n")
+                handler.wfile.flush()
+            hanging(handler, body)
+
+        server.always = begin
+        stream = rag.stream(QUESTION)
+        assert next(stream).text == "Li"
+        stream.close()
+        assert hanging.all_left()
+
+
 def test_the_key_is_in_no_output_and_no_file(server, capsys, caplog):
     loaded(server).close()
     ask = ["ask", "p.yaml", QUESTION]

@@ -15,9 +15,9 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from contextvars import copy_context
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import urlsplit
@@ -27,7 +27,7 @@ import httpx
 from ragcore.process.cancellation import current_check
 from ragcore.process.fork import call_in_child, new_lock
 from ragcore_openai.configs import ServerConfig
-from ragcore_openai.connections import LOOK_EVERY, Connections
+from ragcore_openai.connections import LOOK_EVERY, Connections, Lines
 from ragcore_openai.failures import (
     FOR_THE_MOMENT,
     HINTS,
@@ -38,10 +38,13 @@ from ragcore_openai.failures import (
     retry_after,
 )
 
-__all__ = ["Ask", "Client", "Json", "Reply"]
+__all__ = ["Ask", "Client", "Json", "Parts", "Reply"]
 
 Json: TypeAlias = dict[str, Any]
 """A JSON object."""
+
+Parts: TypeAlias = Generator[Json, None, None]
+"""The parts of a reply, which can be closed before its end."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -58,6 +61,12 @@ _MOST_BYTES: Final = 1 << 28
 """A reply that is longer is no reply to what was asked."""
 
 _MOST_SHOWN: Final = 300
+
+_LAST: Final = "[DONE]"
+"""The data of the last event of a stream."""
+
+_OTHER_FIELDS: Final = (":", "event:", "id:", "retry:")
+"""How lines of an event begin that are not its data."""
 
 _LEFT: Final[list[Connections]] = []
 """A parent's connections, in a forked child: collecting them would take them from the parent."""
@@ -169,6 +178,21 @@ class Client:
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
 
+    def stream(self, path: str, payload: Json) -> tuple[Parts, int]:
+        """Send a request whose reply comes in parts; return once it begins.
+
+        Until then it is tried again as `post`.
+
+        Returns:
+            The parts: the data of server-sent events, or the whole reply of a server that sends
+            none. They raise ServerError, too, and end the request where they are closed. And how
+            many requests it took.
+        """
+        url, body = self._url(path), json.dumps(payload).encode()
+        stop = threading.Event()
+        check = _checking(stop)
+        return self._tried("POST", url, stop, True, lambda: self._opened(url, body, check))
+
     def close(self) -> None:
         """Close the connections; another request opens new ones."""
         with self._lock:
@@ -251,6 +275,55 @@ class Client:
         if not response.is_success:
             raise self._refused(method, url, response, text)
         return self._json(method, url, text)
+
+    def _opened(self, url: str, body: bytes, check: Callable[[], None]) -> Parts:
+        """Send a request once, and return its parts; errors as `_attempt`."""
+        items = self._connected().lines("POST", url, body, self.config.timeout, check)
+        with self._faults("POST", url):
+            response = next(items)
+        assert isinstance(response, httpx.Response)
+        if not response.is_success:
+            items.close()
+            raise self._refused("POST", url, response, response.text)
+        return self._parts(url, items)
+
+    def _parts(self, url: str, items: Lines) -> Parts:
+        """Yield the JSON objects of lines.
+
+        Raises:
+            ServerError: the reply is cut, no JSON, or an error.
+        """
+        whole: list[str] = []
+        try:
+            with closing(items):
+                while True:
+                    with self._faults("POST", url):
+                        line = next(items, None)
+                    if not isinstance(line, str):
+                        break
+                    if line.startswith("data:"):
+                        data = line.removeprefix("data:").strip()
+                        if data == _LAST:
+                            return
+                        yield self._part(url, data)
+                    elif not line.startswith(_OTHER_FIELDS):
+                        whole.append(line)
+            if any(whole):
+                yield self._part(url, "\n".join(whole))
+        except Passing as passing:
+            fault, summary = (
+                f"{text}, amid its reply" for text in (passing.reason, passing.summary)
+            )
+            raise ServerError(f"POST {url}: {fault}", summary=f"POST {url}: {summary}") from None
+
+    def _part(self, url: str, text: str) -> Json:
+        part = self._json("POST", url, text)
+        if part.get("error"):
+            raise ServerError(
+                f"POST {url}: amid its reply: {self._shown(message_of(text))}",
+                summary=f"POST {url}: an error amid its reply",
+            )
+        return part
 
     def _json(self, method: str, url: str, text: str) -> Json:
         """Return a JSON object.

@@ -12,13 +12,13 @@ import asyncio
 import queue
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from concurrent.futures import Future, wait
 from typing import Any, Final, TypeVar
 
 import httpx
 
-__all__ = ["LOOK_EVERY", "Connections", "Received"]
+__all__ = ["LOOK_EVERY", "Connections", "Lines", "Received"]
 
 LOOK_EVERY: Final = 0.05
 """Seconds between two looks whether a request should go on."""
@@ -32,6 +32,9 @@ T = TypeVar("T")
 
 Received = tuple[httpx.Response, bytes]
 """A response, and its whole content."""
+
+Lines = Generator[httpx.Response | str, None, None]
+"""A response, and then the lines of its content; closing ends the request."""
 
 
 class Connections:
@@ -85,7 +88,7 @@ class Connections:
 
     def lines(
         self, method: str, url: str, body: bytes, seconds: float, check: Callable[[], None]
-    ) -> Iterator[httpx.Response | str]:
+    ) -> Lines:
         """Send a request; yield the response, and then each line of a success as it comes.
 
         The content of a response that is no success is its `text`. A request whose lines are not
