@@ -22,7 +22,7 @@ from ragcore.answering.stopwatch import Stopwatch
 from ragcore.answering.streaming import TextStream, common_prefix
 from ragcore.answering.together import JoinedPassages, parts_of
 from ragcore.config import RagConfig
-from ragcore.contracts import Generator, Read, WordGenerator, supports
+from ragcore.contracts import Generator, Read, WordGenerator, name_of, supports
 from ragcore.decoding.abstention import Conditioned, condition
 from ragcore.decoding.beam import BeamSearch
 from ragcore.decoding.chances import chances
@@ -35,6 +35,7 @@ from ragcore.decoding.scoring import score_hypotheses
 from ragcore.decoding.sequence import RagSequence, fast, per_passage, thorough
 from ragcore.decoding.token import RagToken
 from ragcore.errors import UnsupportedOperation
+from ragcore.tiers import Meter
 from ragcore.types import Answer, Correction, Passage, Token
 
 __all__ = ["Answerer"]
@@ -85,7 +86,7 @@ class Answerer:
         if config.grounded:
             if not supports(generator, WordGenerator):
                 raise UnsupportedOperation(
-                    f"rag.grounded: generator {type(generator).__name__} has no capability "
+                    f"rag.grounded: generator {name_of(generator)} has no capability "
                     "`words`, so its answers cannot be restricted to a passage's words: leave "
                     "rag.grounded out, or choose another generator"
                 )
@@ -169,6 +170,7 @@ class Answerer:
         retrieved: Sequence[Retrieved],
         answers: Sequence[str],
         stopwatch: Stopwatch | None = None,
+        meters: Sequence[Meter] = (),
     ) -> list[float]:
         """Score one answer for each question: log p(y|x), end of sequence included."""
         return self.log_probs_of_ids(retrieved, self.generator.encode_answers(answers), stopwatch)

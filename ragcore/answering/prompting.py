@@ -14,7 +14,7 @@ import numpy as np
 from ragcore.answering.evidence import Retrieved
 from ragcore.answering.together import JoinedPassages, parts_of
 from ragcore.config import RagConfig, WriteConfig
-from ragcore.contracts import Completion, Prompted, TextGenerator, Writing
+from ragcore.contracts import Completion, Prompted, TextGenerator, Writing, name_of
 from ragcore.decoding.chances import SamplingOptions
 from ragcore.errors import GeneratorError
 from ragcore.process.cancellation import interruptible
@@ -61,21 +61,25 @@ class PromptedQuestion:
         return [passage.id for passage in self.retrieved.passages]
 
 
-def prompted(retrieved: Sequence[Retrieved], seed: int | None = None) -> list[PromptedQuestion]:
+def prompted(
+    retrieved: Sequence[Retrieved], seed: int | None = None, meters: Sequence[Meter] = ()
+) -> list[PromptedQuestion]:
     """Make the prompts of questions, one for each passage; joined passages have one together.
 
     Args:
         retrieved: B questions with their passages.
-        seed: of the draws, for the meter.
+        seed: of the draws, for the meters.
+        meters: of the questions; new ones where there is none.
     """
+    meters = meters or [Meter(seed) for _ in retrieved]
     return [
         PromptedQuestion(
             question,
             tuple(prompt_of(question.question, passage) for passage in question.passages)
             or (prompt_of(question.question, None),),
-            Meter(seed),
+            meter,
         )
-        for question in retrieved
+        for question, meter in zip(retrieved, meters, strict=True)
     ]
 
 
@@ -162,7 +166,7 @@ def write_prompts(
     check()
     with interruptible(check):
         written = generator.write(prompts, writing, meters) if prompts else []
-    name = type(generator).__name__
+    name = name_of(generator)
     if len(written) != len(prompts):
         raise GeneratorError(
             f"generator {name}: `write` returned texts for {len(written)} of {len(prompts)} "

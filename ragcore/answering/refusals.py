@@ -12,7 +12,7 @@ from typing import Final
 
 from ragcore.answering.drawing import sampling_of
 from ragcore.config import RagConfig
-from ragcore.contracts import AnyGenerator, scores_texts, tier_of
+from ragcore.contracts import AnyGenerator, name_of, scores_texts, tier_of
 from ragcore.errors import UnsupportedOperation
 from ragcore.tiers import Tier
 
@@ -48,7 +48,7 @@ def refuse_impossible(generator: AnyGenerator, config: RagConfig) -> None:
         )
     if faults:
         raise UnsupportedOperation(
-            f"generator {type(generator).__name__} gives {_GIVES[tier]} (tier {tier!r}): "
+            f"generator {name_of(generator)} gives {_GIVES[tier]} (tier {tier!r}): "
             f"{'; '.join(faults)}"
         )
 
@@ -67,7 +67,7 @@ def refuse_unscored(generator: AnyGenerator, purpose: str) -> None:
         tier = tier_of(generator)
         raise UnsupportedOperation(
             f"{purpose} needs log p(y|x) of given answers, and generator "
-            f"{type(generator).__name__} gives {_GIVES[tier]} (tier {tier!r}): choose a generator "
+            f"{name_of(generator)} gives {_GIVES[tier]} (tier {tier!r}): choose a generator "
             "of tier steps or score"
         )
 

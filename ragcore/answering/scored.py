@@ -30,12 +30,13 @@ from ragcore.answering.streaming import tokens_of
 from ragcore.answering.text_checks import check_scores
 from ragcore.arrays import FloatArray
 from ragcore.config import RagConfig
-from ragcore.contracts import ScoringGenerator, TextScore, Writing
+from ragcore.contracts import ScoringGenerator, TextScore, Writing, name_of
 from ragcore.decoding.chances import SamplingOptions
 from ragcore.errors import GeneratorError
 from ragcore.marginalization import prior_of_answering
 from ragcore.process.cancellation import interruptible
 from ragcore.questions.matching import answer_key
+from ragcore.tiers import Meter
 from ragcore.types import Answer, Candidate, Correction, Token
 
 __all__ = ["ScoringAnswerer"]
@@ -131,6 +132,7 @@ class ScoringAnswerer:
         retrieved: Sequence[Retrieved],
         answers: Sequence[str],
         stopwatch: Stopwatch | None = None,
+        meters: Sequence[Meter] = (),
     ) -> list[float]:
         """Score one answer for each question: log p(y|x), end of sequence included."""
         stopwatch = stopwatch or Stopwatch(len(retrieved), "")
@@ -138,7 +140,7 @@ class ScoringAnswerer:
         for begin in range(0, len(retrieved), self.config.batch_size):
             batch = slice(begin, begin + self.config.batch_size)
             with stopwatch.timed("score", len(retrieved[batch])):
-                questions = self._condition(prompted(retrieved[batch]))
+                questions = self._condition(prompted(retrieved[batch], meters=meters[batch]))
                 texts = answers[batch]
                 self._score([(each, [text]) for each, text in zip(questions, texts, strict=True)])
             for question, text in zip(questions, texts, strict=True):
@@ -200,7 +202,7 @@ class ScoringAnswerer:
         for candidates in ranked:
             if _log_prob(candidates[0]) == -math.inf:
                 raise GeneratorError(
-                    f"generator {type(self.generator).__name__}: `score_texts` returned -inf for "
+                    f"generator {name_of(self.generator)}: `score_texts` returned -inf for "
                     f"each of the {len(candidates)} texts that `write` returned: expected their "
                     "log-probs by the same model"
                 )
@@ -352,7 +354,7 @@ class ScoringAnswerer:
                 texts,
                 [question.prompted.meter for question, _, _ in unknown],
             )
-        check_scores(type(self.generator).__name__, texts, scores)
+        check_scores(name_of(self.generator), texts, scores)
         for (question, text, z), score in zip(unknown, scores, strict=True):
             # What a server rounded up would make an answer more probable than 1.
             log_probs = tuple(min(log_prob, 0.0) for log_prob in score.log_probs)

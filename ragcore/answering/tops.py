@@ -31,6 +31,7 @@ from ragcore.contracts import TopGenerator, Writing, whole_text
 from ragcore.decoding.beam import BeamSearch
 from ragcore.decoding.hypotheses import Hypothesis
 from ragcore.decoding.rules import DecodingOptions
+from ragcore.tiers import Meter
 from ragcore.types import Answer, Candidate, Correction, Token
 
 __all__ = ["TopAnswerer"]
@@ -109,6 +110,7 @@ class TopAnswerer:
         retrieved: Sequence[Retrieved],
         answers: Sequence[str],
         stopwatch: Stopwatch | None = None,
+        meters: Sequence[Meter] = (),
     ) -> list[float]:
         """Refuse to score answers: what is in no top has no log-prob.
 

@@ -42,6 +42,7 @@ from ragcore.contracts import (
     weights_dtype,
 )
 from ragcore.questions.matching import answer_key
+from ragcore.tiers import Meter
 from ragcore.types import Answer, Candidate, Correction, Evidence, Token, Vote
 
 __all__ = ["VotingAnswerer", "count_draws", "count_votes"]
@@ -116,6 +117,7 @@ class VotingAnswerer:
         retrieved: Sequence[Retrieved],
         answers: Sequence[str],
         stopwatch: Stopwatch | None = None,
+        meters: Sequence[Meter] = (),
     ) -> list[float]:
         """Refuse to score answers.
 

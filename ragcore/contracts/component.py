@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, Protocol
+from contextlib import suppress
+from typing import Any, ClassVar, Final, Literal, Protocol
+from weakref import WeakKeyDictionary
 
-__all__ = ["Capabilities", "Capability", "Component"]
+__all__ = ["Capabilities", "Capability", "Component", "name_of", "remember_name"]
 
 
 Capability = Literal[
@@ -75,3 +77,21 @@ class Component(Protocol):
     def capabilities(self) -> Capabilities:
         """Say what it can do beyond the minimum; a class attribute is enough."""
         ...
+
+
+_NAMES: Final[WeakKeyDictionary[Any, str]] = WeakKeyDictionary()
+
+
+def remember_name(component: object, name: str) -> None:
+    """Remember by which name a pipeline file calls a component, for messages."""
+    # Not every object can be referred to weakly, and not every one is a key.
+    with suppress(TypeError):
+        _NAMES[component] = name
+
+
+def name_of(component: object) -> str:
+    """Return what a pipeline file calls a component; the name of its class where none does."""
+    name = None
+    with suppress(TypeError):
+        name = _NAMES.get(component)
+    return name or type(component).__name__

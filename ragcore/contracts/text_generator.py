@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol, TypeAlias, TypeGuard, runtime_checkable
 
-from ragcore.contracts.component import Component
+from ragcore.contracts.component import Component, name_of
 from ragcore.contracts.generator import Generator
 from ragcore.errors import ComponentError, UnsupportedOperation
 from ragcore.tiers import TIERS, Meter, Tier
@@ -246,7 +246,7 @@ def tier_of(generator: object) -> Tier:
     for known in TIERS:
         if declared == known:
             return known
-    name = generator.__name__ if isinstance(generator, type) else type(generator).__name__
+    name = generator.__name__ if isinstance(generator, type) else name_of(generator)
     raise ComponentError(f"{name}.tier is {declared!r}: expected one of {', '.join(TIERS)}")
 
 
@@ -289,7 +289,7 @@ def steps_of(generator: object, purpose: str) -> Generator:
         return generator
     raise UnsupportedOperation(
         f"{purpose} needs log-probs of the whole vocabulary at each step (tier 'steps'), and "
-        f"generator {type(generator).__name__} is of tier {tier_of(generator)!r}: choose a "
+        f"generator {name_of(generator)} is of tier {tier_of(generator)!r}: choose a "
         "generator that runs in this process"
     )
 

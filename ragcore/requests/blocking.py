@@ -259,6 +259,8 @@ class Requests:
         self,
         questions: Sequence[str],
         answers: Sequence[str],
+        *,
+        meters: Sequence[Meter] = (),
         **settings: Unpack[ScoreSettings],
     ) -> list[float]:
         """Compute log p(y|x) of answers by the formula of `rag.marginalize`.
@@ -266,6 +268,8 @@ class Requests:
         Args:
             questions: B questions.
             answers: B answers, one for each.
+            meters: B of them, to which is added what a generator behind an API counts for each
+                question; none where that does not matter.
             settings: of this call alone; see `ScoreSettings`.
 
         Returns:
@@ -283,6 +287,11 @@ class Requests:
                 f"{len(questions)} questions with {len(answers)} answers: log_prob takes one "
                 "answer for each question"
             )
+        if meters and len(meters) != len(questions):
+            raise QuestionError(
+                f"{len(questions)} questions with {len(meters)} meters: log_prob takes one meter "
+                "for each question, or none"
+            )
         check_answers(answers)
         checked = checked_settings(self.config, settings, ScoreSettings)
         with released_if_stopped(), self.memory.reading(checked.version) as memory:
@@ -292,7 +301,7 @@ class Requests:
             with stopwatch.timed("search"), interruptible(checked.stop):
                 results = results_to_read(memory, questions, checked.config, checked.where)
             read = [retrieved(result, memory.temperature) for result in results]
-            return answerer.log_probs(read, answers, stopwatch)
+            return answerer.log_probs(read, answers, stopwatch, meters)
 
     def without(self, answer: Answer, passage_ids: str | Sequence[str]) -> Without:
         """Recompute an answer with passages left out of its evidence.

@@ -177,6 +177,8 @@ def test_leaving_passages_out_and_scoring_say_why_they_cannot(address, rag):
         assert without["without"]["log_prob"] <= 0
     if expected.tier == "score":
         assert "error" not in scored
+        (usage,) = scored["usage"]
+        assert usage["requests"] == len(expected.evidence)
     else:
         assert "needs log p(y|x) of given answers" in scored["error"]["message"]
 
