@@ -31,7 +31,8 @@ class Vote:
 
     Attributes:
         text: the answer, as it was given for the passage of highest prior among its passages.
-        share: the sum of the priors of its passages; not a probability of the answer.
+        share: the sum of the priors of its passages; not a probability of the answer. With
+            `rag.sample`, its share of the draws, which estimates p(y|x).
         passage_ids: of the passages for which it was given, by falling prior.
     """
 
@@ -49,7 +50,8 @@ class Usage:
         prompt_tokens: read; None where the server does not say.
         completion_tokens: written; None where the server does not say.
         fingerprints: of the server's configurations that answered (`system_fingerprint`), sorted.
-        seed: that was sent; None where the server takes none.
+        seed: that was sent; None where the server takes none. With `rag.sample`, the one that the
+            seeds of the draws were derived from.
     """
 
     requests: int

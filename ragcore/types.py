@@ -247,7 +247,8 @@ class Candidate:
     Attributes:
         token_ids: T ids, end-of-sequence included, or those of the stop string that ended it; empty
             where the generator gives no ids.
-        token_log_probs: [T], log p(y_i|x,y_<i), marginalised over the passages.
+        token_log_probs: [T], log p(y_i|x,y_<i), marginalised over the passages; empty where none
+            is known, as of a text that a generator of texts drew.
         priors: [k], the prior that was marginalised over; sums to 1.
         posteriors: `[T][k]`, as `Answer.token_posteriors`; empty where all passages were read in
             one prompt.
@@ -258,6 +259,7 @@ class Candidate:
         tokens: as `Answer.tokens`, where there are no `token_ids` to decode; otherwise empty.
         slack: with tier `top`, `[T][k]`: by how much p(y_i|x,z,y_<i) may exceed what was summed.
             Empty otherwise.
+        cut: as `Answer.cut`.
     """
 
     token_ids: tuple[int, ...]
@@ -270,11 +272,15 @@ class Candidate:
     draws: tuple[int, ...] = ()
     tokens: tuple[str, ...] = ()
     slack: tuple[tuple[float, ...], ...] = ()
+    cut: bool = False
 
     @property
-    def log_prob(self) -> float:
-        """Log p(y|x), marginalised over the passages by `priors`, end-of-sequence included."""
-        return sum(self.token_log_probs)
+    def log_prob(self) -> float | None:
+        """Log p(y|x), marginalised over the passages by `priors`, end-of-sequence included.
+
+        None where it is not known.
+        """
+        return sum(self.token_log_probs) if self.token_log_probs else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,7 +340,8 @@ class Answer:
             abstaining one.
         tier: what the generator gave, which decides what is known of the answer; see `Tier`.
         votes: where the generator gives text alone: the different answers that it gave, with the
-            share of each, by falling share, this one first. Empty otherwise.
+            share of each, by falling share, this one first. With `rag.sample` the share is that of
+            the draws. Empty otherwise.
         usage: what a generator behind an API counted; None for one in this process, and for an
             answer without some passages.
         marks: with `rag.cite`, where the text names passages by `[n]`, in order; None without it.
@@ -370,6 +377,7 @@ class Answer:
     usage: Usage | None = None
     marks: tuple[Mark, ...] | None = None
     rewritten_question: str | None = None
+    cut: bool = False
 
     def __post_init__(self) -> None:
         if self.log_prob is None:

@@ -242,6 +242,28 @@ def test_a_generator_of_texts_rewrites_by_its_own_prompt():
 
 
 @pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("Rewritten question: Of Mali?", "Of Mali?"),
+        ("rewritten Question:\n\nOf Mali?\nmore", "Of Mali?"),
+        ("Rewritten question:", LATER),
+        ("Of Mali? Rewritten question: no", "Of Mali? Rewritten question: no"),
+    ],
+)
+def test_a_label_that_is_repeated_is_no_part_of_the_question(written, expected):
+    class Texts:
+        tier = "text"
+        capabilities: frozenset[str] = frozenset()
+
+        def write(self, prompts, writing, meters):
+            return [[Completion(written)] for _ in prompts]
+
+    assert rewritten(Texts(), RewriteConfig(), [LATER], HISTORY) == [expected]
+    own = RewriteConfig(template="{history} {question}:")
+    assert rewritten(Texts(), own, [LATER], HISTORY) == [written.split("\n")[0]]
+
+
+@pytest.mark.parametrize(
     "template",
     ["{question}", "{history}", "{history} {question} {title}", "{history} {question!r}"],
 )

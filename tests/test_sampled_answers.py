@@ -236,9 +236,10 @@ def test_what_is_wrong_with_a_request_is_named_by_its_key(store, settings, messa
 @pytest.mark.parametrize(
     ("tier", "settings", "message"),
     [
-        ("score", {"sample": {}}, "rag.sample draws tokens .*, and set rag.write.temperature"),
-        ("text", {"sample": {}}, "rag.sample draws tokens .*, and set rag.write.temperature"),
-        ("top", {"sample": {}}, "rag.sample draws tokens .* leave it out$"),
+        ("score", {"sample": {}}, "rag.sample draws whole texts.* set rag.marginalize to sequence"),
+        ("text", {"sample": {}}, "rag.sample draws whole texts.* set rag.marginalize to sequence"),
+        ("top", {"sample": {}}, "rag.sample draws whole texts.* set rag.marginalize to sequence"),
+        ("text", {"sample": {"top_k": 3}}, "rag.sample.top_k: 3 is no parameter"),
         ("score", {"repetition_penalty": 1.1}, "rag.repetition_penalty ranks by tokens"),
         ("top", {"stop": ["a"]}, "rag.stop ends an answer by the text of its token ids"),
     ],

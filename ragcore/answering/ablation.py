@@ -248,6 +248,7 @@ def _answer(
         for hypothesis, candidate in ranked
     }
     texts = {hypothesis.tokens: candidate.text for hypothesis, candidate in ranked}
+    cut = {hypothesis.tokens: candidate.cut for hypothesis, candidate in ranked}
     return make_answer(
         generator,
         marginalize,
@@ -260,6 +261,7 @@ def _answer(
         numbers=numbers,
         # A request may have stop strings of its own.
         text_of=lambda tokens: texts[tuple(tokens)],
+        cut=lambda tokens: cut[tuple(tokens)],
     )
 
 

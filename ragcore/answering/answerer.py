@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from ragcore.answering.confidence import with_confidence
+from ragcore.answering.drawing import sampling_of
 from ragcore.answering.evidence import Retrieved, Spans, make_answer
 from ragcore.answering.reading import read_passages
 from ragcore.answering.stop_strings import StopStrings
@@ -21,18 +22,20 @@ from ragcore.answering.stopwatch import Stopwatch
 from ragcore.answering.streaming import TextStream, common_prefix
 from ragcore.answering.together import JoinedPassages, parts_of
 from ragcore.config import RagConfig
-from ragcore.contracts import Generator, Read, WordGenerator, supports
+from ragcore.contracts import Generator, Read, WordGenerator, name_of, supports
 from ragcore.decoding.abstention import Conditioned, condition
 from ragcore.decoding.beam import BeamSearch
+from ragcore.decoding.chances import chances
 from ragcore.decoding.grounding import Grounding
 from ragcore.decoding.hypotheses import Hypothesis
 from ragcore.decoding.question_prior import QuestionPrior
 from ragcore.decoding.rules import DecodingOptions
-from ragcore.decoding.sampling import Sampling, SamplingOptions, chances
+from ragcore.decoding.sampling import Sampling
 from ragcore.decoding.scoring import score_hypotheses
 from ragcore.decoding.sequence import RagSequence, fast, per_passage, thorough
 from ragcore.decoding.token import RagToken
 from ragcore.errors import UnsupportedOperation
+from ragcore.tiers import Meter
 from ragcore.types import Answer, Correction, Passage, Token
 
 __all__ = ["Answerer"]
@@ -83,7 +86,7 @@ class Answerer:
         if config.grounded:
             if not supports(generator, WordGenerator):
                 raise UnsupportedOperation(
-                    f"rag.grounded: generator {type(generator).__name__} has no capability "
+                    f"rag.grounded: generator {name_of(generator)} has no capability "
                     "`words`, so its answers cannot be restricted to a passage's words: leave "
                     "rag.grounded out, or choose another generator"
                 )
@@ -167,6 +170,7 @@ class Answerer:
         retrieved: Sequence[Retrieved],
         answers: Sequence[str],
         stopwatch: Stopwatch | None = None,
+        meters: Sequence[Meter] = (),
     ) -> list[float]:
         """Score one answer for each question: log p(y|x), end of sequence included."""
         return self.log_probs_of_ids(retrieved, self.generator.encode_answers(answers), stopwatch)
@@ -223,7 +227,7 @@ class Answerer:
         if self.config.marginal == "sequence" and self.config.decode != "joint":
             priors = [question.conditioned.prior for question in questions]
             groundings = [question.grounding for question in questions]
-            if (sampling := self._sampling()) is not None:
+            if (sampling := sampling_of(self.config)) is not None:
                 return per_passage(
                     self.generator,
                     read,
@@ -253,7 +257,7 @@ class Answerer:
         priors = [question.conditioned.prior for question in questions]
         groundings = [question.grounding for question in questions]
         prefixes = model(self.generator, read, priors, drop_below=self.config.drop_below)
-        sampling = self._sampling()
+        sampling = sampling_of(self.config)
         if sampling is None:
             return BeamSearch(prefixes, self._options(), groundings, self._check)
         draws = [
@@ -261,15 +265,6 @@ class Answerer:
             for question in questions
         ]
         return Sampling(prefixes, self._options(), sampling, draws, groundings, self._check)
-
-    def _sampling(self) -> SamplingOptions | None:
-        """Return how answers are drawn; None where they are searched for."""
-        sample = self.config.sample
-        if sample is None or not sample.temperature:
-            return None
-        return SamplingOptions(
-            sample.temperature, sample.top_p, sample.top_k, sample.n, sample.seed
-        )
 
     def _answer(self, question: _OpenQuestion, version: str) -> Answer:
         conditioned = question.conditioned
@@ -284,6 +279,8 @@ class Answerer:
             abstains=conditioned.abstains,
             spans=_spans(question),
             text_of=self._stop.text,
+            # There the end token alone may follow (rules.py).
+            cut=lambda tokens: len(tokens) >= self.config.max_new_tokens,
         )
         return with_confidence(answer, self.config.confidence)
 

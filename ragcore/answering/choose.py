@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from ragcore.answering.drawing import sampling_of
 from ragcore.answering.one_prompt import OnePromptAnswerer
 from ragcore.answering.refusals import refuse_impossible
-from ragcore.contracts import AnyGenerator, gives_scores, gives_texts, gives_tops, steps_of
+from ragcore.contracts import AnyGenerator, gives_scores, gives_texts, gives_tops, name_of, steps_of
 from ragcore.errors import PluginError
 from ragcore.registry.installation import install_hint
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from ragcore.answering.evidence import Retrieved
     from ragcore.answering.stopwatch import Stopwatch
     from ragcore.config import RagConfig
+    from ragcore.tiers import Meter
     from ragcore.types import Answer, Correction, Token
 
 __all__ = ["QuestionAnswerer", "answerer_for"]
@@ -44,8 +46,11 @@ class QuestionAnswerer(Protocol):
         retrieved: Sequence[Retrieved],
         answers: Sequence[str],
         stopwatch: Stopwatch | None = None,
+        meters: Sequence[Meter] = (),
     ) -> list[float]:
         """Score one answer for each question: log p(y|x), end of sequence included.
+
+        What a server counts is added to `meters`, one for each question, if there are any.
 
         Raises:
             UnsupportedOperation: the generator's tier is `top` or `text`.
@@ -82,7 +87,7 @@ def _by_tier(
         from ragcore.answering.scored import ScoringAnswerer
 
         return ScoringAnswerer(generator, config, check)
-    if gives_tops(generator):
+    if gives_tops(generator) and sampling_of(config) is None:
         from ragcore.answering.tops import TopAnswerer
 
         return TopAnswerer(generator, config, check)
@@ -96,7 +101,7 @@ def _by_tier(
         if missing.name != "torch":
             raise
         raise PluginError(
-            f"answering with generator {type(generator).__name__} needs torch, which is not "
+            f"answering with generator {name_of(generator)} needs torch, which is not "
             f"installed: {install_hint('ragcore-transformers')}, which brings it"
         ) from None
     return Answerer(steps_of(generator, "answering by steps"), config, check)

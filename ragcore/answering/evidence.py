@@ -71,6 +71,7 @@ def make_answer(
     spans: Spans | None = None,
     numbers: tuple[int, ...] = (),
     text_of: Callable[[Sequence[int]], str] | None = None,
+    cut: Callable[[Sequence[int]], bool] = lambda tokens: False,
 ) -> Answer:
     """Make an answer of the hypothesis that won.
 
@@ -86,13 +87,17 @@ def make_answer(
         spans: where an answer occurs in each passage; None where answers are not grounded.
         numbers: as `Answer.numbers`.
         text_of: returns the text of an answer's tokens; the generator where None.
+        cut: tells whether an answer of these tokens was cut; see `Answer.cut`.
 
     Raises:
         ComponentError: the generator's `dtype` is not text.
     """
     text_of = text_of or generator.decode_tokens
     candidates = tuple(
-        _candidate(text_of, hypothesis, priors, retrieved, spans) for hypothesis in hypotheses
+        replace(
+            _candidate(text_of, hypothesis, priors, retrieved, spans), cut=cut(hypothesis.tokens)
+        )
+        for hypothesis in hypotheses
     )
     unconditioned = np.exp(retrieved.log_prior).tolist()
     best = candidates[0]
@@ -117,6 +122,7 @@ def make_answer(
         dropped_mass=best.dropped_mass,
         filter_notes=retrieved.filter_notes,
         numbers=numbers,
+        cut=best.cut and not abstains,
     )
 
 
@@ -167,6 +173,7 @@ def answer_of(
         numbers=numbers,
         tier=tier_of(generator),
         usage=usage,
+        cut=best.cut and not abstains,
     )
 
 
@@ -198,14 +205,14 @@ def sample_answers(answer: Answer, generator: AnyGenerator) -> list[Answer]:
         answer: with `rag.sample`; of any other, the answer alone is returned.
         generator: the one that answered.
     """
-    if not answer.samples or not gives_steps(generator):
+    if not answer.samples:
         return [answer]
     by_draw: dict[int, Answer] = {}
     for candidate in answer.candidates:
         of_candidate = answer
         if candidate is not answer.candidates[0]:
             posterior: Sequence[float | None] = [None] * len(answer.evidence)
-            if answer.marginalize != "none":
+            if answer.marginalize != "none" and candidate.log_prob is not None:
                 posterior = _posterior(candidate, answer.marginalize or "token")
             spread = zip(answer.evidence, posterior, candidate.spans, strict=True)
             ids = [evidence.passage.id for evidence in answer.evidence]
@@ -217,11 +224,14 @@ def sample_answers(answer: Answer, generator: AnyGenerator) -> list[Answer]:
                     replace(evidence, posterior=share, spans=spans)
                     for evidence, share, spans in spread
                 ),
-                tokens=_token_texts(generator, candidate.token_ids),
+                tokens=_token_texts(generator, candidate.token_ids)
+                if gives_steps(generator)
+                else candidate.tokens,
                 token_posteriors=candidate.posteriors,
                 token_ids=candidate.token_ids,
                 candidates=(candidate,),
                 dropped_mass=candidate.dropped_mass,
+                cut=candidate.cut,
                 # Stands for the probability that the model gives it.
                 confidence=nan,
                 withheld=False,

@@ -24,6 +24,7 @@ from ragcore.types import Answer, Candidate, Correction, Evidence, Token
 if TYPE_CHECKING:
     from ragcore.answering.choose import QuestionAnswerer
     from ragcore.answering.stopwatch import Stopwatch
+    from ragcore.tiers import Meter
 
 __all__ = ["OnePromptAnswerer"]
 
@@ -69,9 +70,10 @@ class OnePromptAnswerer:
         retrieved: Sequence[Retrieved],
         answers: Sequence[str],
         stopwatch: Stopwatch | None = None,
+        meters: Sequence[Meter] = (),
     ) -> list[float]:
         """Score one answer for each question: log p(y|x,z_1..k), end of sequence included."""
-        return self._answerer.log_probs(self._joined(retrieved), answers, stopwatch)
+        return self._answerer.log_probs(self._joined(retrieved), answers, stopwatch, meters)
 
     def _joined(self, retrieved: Sequence[Retrieved]) -> list[Retrieved]:
         return [joined(question, cite=self._cite) for question in retrieved]

@@ -6,18 +6,29 @@ knows nothing of what becomes of the texts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from ragcore.answering.evidence import Retrieved
 from ragcore.answering.together import JoinedPassages, parts_of
 from ragcore.config import RagConfig, WriteConfig
-from ragcore.contracts import Completion, Prompted, TextGenerator, Writing
+from ragcore.contracts import Completion, Prompted, TextGenerator, Writing, name_of
+from ragcore.decoding.chances import SamplingOptions
 from ragcore.errors import GeneratorError
+from ragcore.process.cancellation import interruptible
 from ragcore.tiers import Meter, Usage
 from ragcore.types import Passage
 
-__all__ = ["PromptedQuestion", "prompt_of", "prompted", "write_texts", "writing_of"]
+__all__ = [
+    "PromptedQuestion",
+    "prompt_of",
+    "prompted",
+    "write_prompts",
+    "write_texts",
+    "writing_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +51,35 @@ class PromptedQuestion:
         usage = self.meter.usage()
         return usage if usage.requests else None
 
+    def prior(self) -> list[float]:
+        """Return p(z|x) of its passages, [max(k, 1)]."""
+        prior: list[float] = np.exp(self.retrieved.log_prior.astype(np.float64)).tolist()
+        return prior
 
-def prompted(retrieved: Sequence[Retrieved], seed: int | None = None) -> list[PromptedQuestion]:
+    def passage_ids(self) -> list[str]:
+        """Return the ids of its passages, [k]."""
+        return [passage.id for passage in self.retrieved.passages]
+
+
+def prompted(
+    retrieved: Sequence[Retrieved], seed: int | None = None, meters: Sequence[Meter] = ()
+) -> list[PromptedQuestion]:
     """Make the prompts of questions, one for each passage; joined passages have one together.
 
     Args:
         retrieved: B questions with their passages.
-        seed: of the draws, for the meter.
+        seed: of the draws, for the meters.
+        meters: of the questions; new ones where there is none.
     """
+    meters = meters or [Meter(seed) for _ in retrieved]
     return [
         PromptedQuestion(
             question,
             tuple(prompt_of(question.question, passage) for passage in question.passages)
             or (prompt_of(question.question, None),),
-            Meter(seed),
+            meter,
         )
-        for question in retrieved
+        for question, meter in zip(retrieved, meters, strict=True)
     ]
 
 
@@ -67,12 +91,29 @@ def prompt_of(question: str, passage: Passage | None) -> Prompted:
     return Prompted(question, parts_of(passage), cite)
 
 
-def writing_of(config: RagConfig) -> Writing:
-    """Return how texts are written by the section `rag`."""
+def writing_of(
+    config: RagConfig, sampling: SamplingOptions | None = None, seeds: Sequence[int] = ()
+) -> Writing:
+    """Return how texts are written by the section `rag`.
+
+    Args:
+        config: the section `rag`.
+        sampling: how answers are drawn by `rag.sample`; None where `rag.write` holds.
+        seeds: with `sampling`, of the texts.
+    """
+    # With its end token an answer is one longer than its text.
+    longest = max(config.max_new_tokens - 1, 1)
+    if sampling is not None:
+        return Writing(
+            max_new_tokens=longest,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            seeds=tuple(seeds),
+            stop=config.stop,
+        )
     write = config.write or WriteConfig()
     return Writing(
-        # With its end token an answer is one longer than its text.
-        max_new_tokens=max(config.max_new_tokens - 1, 1),
+        max_new_tokens=longest,
         count=write.candidates,
         temperature=write.temperature,
         top_p=write.top_p,
@@ -82,20 +123,50 @@ def writing_of(config: RagConfig) -> Writing:
 
 
 def write_texts(
-    generator: TextGenerator, questions: Sequence[PromptedQuestion], writing: Writing
+    generator: TextGenerator,
+    questions: Sequence[PromptedQuestion],
+    writing: Writing,
+    check: Callable[[], None],
 ) -> list[list[list[Completion]]]:
     """Let the generator write for all prompts of all questions in one call.
+
+    Args:
+        generator: writes texts.
+        questions: with their prompts.
+        writing: how texts are written.
+        check: raises where the request should not go on.
 
     Returns:
         For each question and each of its prompts the texts; at least one.
 
     Raises:
-        GeneratorError: it wrote for another number of prompts, or no text for one.
+        GeneratorError: as `write_prompts`.
     """
     prompts = [prompt for question in questions for prompt in question.prompts]
     meters = [question.meter for question in questions for _ in question.prompts]
-    written = generator.write(prompts, writing, meters) if prompts else []
-    name = type(generator).__name__
+    by_prompt = iter(write_prompts(generator, prompts, meters, writing, check))
+    return [[next(by_prompt) for _ in question.prompts] for question in questions]
+
+
+def write_prompts(
+    generator: TextGenerator,
+    prompts: Sequence[Prompted],
+    meters: Sequence[Meter],
+    writing: Writing,
+    check: Callable[[], None],
+) -> list[list[Completion]]:
+    """Let the generator write for prompts in one call, which ends early where `check` raises.
+
+    Returns:
+        For each prompt the texts; at least one.
+
+    Raises:
+        GeneratorError: it wrote for another number of prompts, or no text for one.
+    """
+    check()
+    with interruptible(check):
+        written = generator.write(prompts, writing, meters) if prompts else []
+    name = name_of(generator)
     if len(written) != len(prompts):
         raise GeneratorError(
             f"generator {name}: `write` returned texts for {len(written)} of {len(prompts)} "
@@ -106,5 +177,4 @@ def write_texts(
             f"generator {name}: `write` returned no text for a prompt: expected one or more; an "
             "answer may be empty"
         )
-    by_prompt = iter(written)
-    return [[next(by_prompt) for _ in question.prompts] for question in questions]
+    return written

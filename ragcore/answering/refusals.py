@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from ragcore.answering.drawing import sampling_of
 from ragcore.config import RagConfig
-from ragcore.contracts import AnyGenerator, scores_texts, tier_of
+from ragcore.contracts import AnyGenerator, name_of, scores_texts, tier_of
 from ragcore.errors import UnsupportedOperation
 from ragcore.tiers import Tier
 
@@ -47,7 +48,7 @@ def refuse_impossible(generator: AnyGenerator, config: RagConfig) -> None:
         )
     if faults:
         raise UnsupportedOperation(
-            f"generator {type(generator).__name__} gives {_GIVES[tier]} (tier {tier!r}): "
+            f"generator {name_of(generator)} gives {_GIVES[tier]} (tier {tier!r}): "
             f"{'; '.join(faults)}"
         )
 
@@ -66,7 +67,7 @@ def refuse_unscored(generator: AnyGenerator, purpose: str) -> None:
         tier = tier_of(generator)
         raise UnsupportedOperation(
             f"{purpose} needs log p(y|x) of given answers, and generator "
-            f"{type(generator).__name__} gives {_GIVES[tier]} (tier {tier!r}): choose a generator "
+            f"{name_of(generator)} gives {_GIVES[tier]} (tier {tier!r}): choose a generator "
             "of tier steps or score"
         )
 
@@ -83,11 +84,21 @@ def _faults(tier: Tier, config: RagConfig) -> Iterator[str]:
             "rag.grounded needs the log-probs of the passages' words at each step: leave it out, "
             "or choose a generator of tier steps"
         )
-    if config.sample is not None and config.sample.temperature:
-        yield (
-            "rag.sample draws tokens from the marginal, which needs the whole vocabulary's "
-            "log-probs: leave it out" + (", and set rag.write.temperature" if tier != "top" else "")
-        )
+    sampling = sampling_of(config)
+    if sampling is not None:
+        if config.marginalize == "token":
+            yield (
+                "rag.sample draws whole texts, each from one passage, and RAG-Token draws each "
+                "token from all passages: set rag.marginalize to sequence or none, or leave "
+                "rag.sample out"
+            )
+        if sampling.top_k:
+            yield (
+                f"rag.sample.top_k: {sampling.top_k} is no parameter of the servers' API: set it "
+                "0, and rag.sample.top_p"
+            )
+        # What is drawn is a text alone.
+        tier = "text" if tier == "top" else tier
     if config.repetition_penalty != 1:
         yield "rag.repetition_penalty ranks by tokens' ids, which tier steps alone has: set it 1"
     if config.drop_below:
@@ -109,7 +120,7 @@ def _faults(tier: Tier, config: RagConfig) -> Iterator[str]:
                 "it out"
             )
         return
-    if config.beams not in _WITHOUT_SEARCH:
+    if sampling is None and config.beams not in _WITHOUT_SEARCH:
         yield (
             f"rag.beams: {config.beams} is of a beam search, and its texts are written whole: "
             "leave it out, and set rag.write.candidates for more texts"

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from ragcore.answering.conversation import Turn, written
+from ragcore.answering.prompting import write_prompts
 from ragcore.config import RewriteConfig
 from ragcore.contracts import (
     AnyGenerator,
@@ -68,8 +69,7 @@ def rewritten(
         ]
         try:
             if gives_texts(generator):
-                check()
-                lines = _completed(generator, config, prompts, meters)
+                lines = _completed(generator, config, prompts, meters, check)
             else:
                 steps = steps_of(generator, "rag.rewrite")
                 lines = _decoded(steps, config, prompts, check)
@@ -82,8 +82,10 @@ def rewritten(
                     for question, meter in zip(questions, meters, strict=True)
                 ]
             continue
+        label = _label(config.template)
         return [
-            _question(line) or question for line, question in zip(lines, questions, strict=True)
+            _question(line, label) or question
+            for line, question in zip(lines, questions, strict=True)
         ]
     return list(questions)
 
@@ -116,6 +118,7 @@ def _decoded(
     from ragcore.decoding.question_prior import QuestionPrior
     from ragcore.decoding.token import RagToken
 
+    label = _label(config.template)
     certain = torch.zeros(1, device=generator.device)  # p(z|x) = 1
     pairs = torch.arange(len(prompts), device=generator.device)
     priors = [QuestionPrior(pairs[i : i + 1], certain) for i in range(len(prompts))]
@@ -124,7 +127,7 @@ def _decoded(
         beams=1,
         max_new_tokens=config.max_new_tokens,
         forced_bos_token_id=generator.forced_bos_token_id,
-        stops=lambda tokens: "\n" in _verbatim(generator, tokens),
+        stops=lambda tokens: "\n" in _without_label(_verbatim(generator, tokens), label),
     )
     with torch.inference_mode():
         if hasattr(generator, "read_prompts"):
@@ -140,16 +143,19 @@ def _completed(
     config: RewriteConfig,
     prompts: Sequence[str],
     meters: Sequence[Meter],
+    check: Callable[[], None],
 ) -> list[str]:
     """Let a generator of texts write what follows each prompt.
 
     Raises:
         QuestionError: a prompt is longer than the model's input.
     """
-    completions = generator.write(
+    completions = write_prompts(
+        generator,
         [Prompted(prompt) for prompt in prompts],
-        Writing(config.max_new_tokens),
         meters,
+        Writing(config.max_new_tokens),
+        check,
     )
     return [best.text for best, *_ in completions]
 
@@ -161,8 +167,22 @@ def _verbatim(generator: Generator, tokens: Sequence[int]) -> str:
     return text.lstrip()
 
 
-def _question(text: str) -> str | None:
+def _label(template: str) -> str:
+    """Return what the template's last line has before the answer, such as "Rewritten question:"."""
+    *_, last = template.rstrip().splitlines() or [""]
+    return last.strip() if last.rstrip().endswith(":") and "{" not in last else ""
+
+
+def _without_label(text: str, label: str) -> str:
+    """Return what was written without the label that chat models often repeat."""
+    text = text.lstrip()
+    if label and text.casefold().startswith(label.casefold()):
+        text = text[len(label) :].lstrip()
+    return text
+
+
+def _question(text: str, label: str) -> str | None:
     """Return the first line of what was written, single-spaced; None where it cannot be asked."""
-    line, *_ = text.strip().splitlines() or [""]
+    line, *_ = _without_label(text, label).splitlines() or [""]
     question = " ".join(line.split())
     return question if question and fault_of(question) is None else None

@@ -14,31 +14,32 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
+from ragcore.answering.batches import answered_in_batches
 from ragcore.answering.confidence import with_confidence
+from ragcore.answering.drawing import draw_texts, sampling_of
 from ragcore.answering.evidence import Retrieved, answer_of
 from ragcore.answering.marks import unmarked
 from ragcore.answering.prompting import PromptedQuestion, prompted, write_texts, writing_of
+from ragcore.answering.scored_candidate import scored_candidate
 from ragcore.answering.stopwatch import Stopwatch
 from ragcore.answering.streaming import tokens_of
 from ragcore.answering.text_checks import check_scores
 from ragcore.arrays import FloatArray
 from ragcore.config import RagConfig
-from ragcore.contracts import ScoringGenerator, TextScore
+from ragcore.contracts import ScoringGenerator, TextScore, Writing, name_of
+from ragcore.decoding.chances import SamplingOptions
 from ragcore.errors import GeneratorError
-from ragcore.marginalization import (
-    Marginal,
-    next_token_log_prob,
-    prefix_posterior,
-    prior_of_answering,
-    token_posterior,
-)
+from ragcore.marginalization import prior_of_answering
+from ragcore.process.cancellation import interruptible
 from ragcore.questions.matching import answer_key
+from ragcore.tiers import Meter
 from ragcore.types import Answer, Candidate, Correction, Token
 
-__all__ = ["ScoringAnswerer", "scored_candidate"]
+__all__ = ["ScoringAnswerer"]
 
 
 @dataclass(slots=True)
@@ -51,6 +52,8 @@ class _OpenQuestion:
         abstention: the abstaining answer; None where no answer is the abstaining one.
         abstains: whether it is the question's answer.
         proposed: for each passage the different texts that were written for it.
+        draws: with `rag.sample`, the numbers of the draws that came out as a text.
+        uncut: the texts that ended before the longest.
         scores: of a text under a passage, as far as they are known.
     """
 
@@ -59,11 +62,18 @@ class _OpenQuestion:
     abstention: Candidate | None = None
     abstains: bool = False
     proposed: list[list[str]] = field(default_factory=list)
+    draws: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    uncut: set[str] = field(default_factory=set)
     scores: dict[tuple[str, int], TextScore] = field(default_factory=dict)
 
     def texts(self) -> list[str]:
         """Return the different texts of all passages, in the order of the passages."""
         return list(dict.fromkeys(text for texts in self.proposed for text in texts))
+
+    def drawn_abstentions(self) -> list[str]:
+        """Return the different texts that were drawn, and are the abstaining answer."""
+        answers = set(self.texts())
+        return [text for text in self.draws if text not in answers]
 
     def table(self, text: str) -> FloatArray:
         """Return log p(y_i|x,z,y_<i) of a text that every passage has scored, [k, T]."""
@@ -105,14 +115,9 @@ class ScoringAnswerer:
             GeneratorError: a log-prob of the generator cannot be one.
         """
         stopwatch = stopwatch or Stopwatch(len(retrieved), version)
-        answers: list[Answer] = []
-        for begin in range(0, len(retrieved), self.config.batch_size):
-            batch = retrieved[begin : begin + self.config.batch_size]
-            with stopwatch.timed("decode", len(batch)):
-                answered = self._answers(batch, version)
-            timings = stopwatch.timings()
-            answers += [replace(answer, timings=timings) for answer in answered]
-        return answers
+        return answered_in_batches(
+            retrieved, self.config.batch_size, stopwatch, partial(self._answers, version=version)
+        )
 
     def events(
         self, retrieved: Retrieved, version: str, stopwatch: Stopwatch
@@ -127,6 +132,7 @@ class ScoringAnswerer:
         retrieved: Sequence[Retrieved],
         answers: Sequence[str],
         stopwatch: Stopwatch | None = None,
+        meters: Sequence[Meter] = (),
     ) -> list[float]:
         """Score one answer for each question: log p(y|x), end of sequence included."""
         stopwatch = stopwatch or Stopwatch(len(retrieved), "")
@@ -134,7 +140,7 @@ class ScoringAnswerer:
         for begin in range(0, len(retrieved), self.config.batch_size):
             batch = slice(begin, begin + self.config.batch_size)
             with stopwatch.timed("score", len(retrieved[batch])):
-                questions = self._condition(prompted(retrieved[batch]))
+                questions = self._condition(prompted(retrieved[batch], meters=meters[batch]))
                 texts = answers[batch]
                 self._score([(each, [text]) for each, text in zip(questions, texts, strict=True)])
             for question, text in zip(questions, texts, strict=True):
@@ -142,33 +148,61 @@ class ScoringAnswerer:
                 abstention = question.abstention
                 if abstention is None or text != abstention.text:
                     abstention = self._candidate(question, text)
-                log_probs.append(abstention.log_prob)
+                log_probs.append(_log_prob(abstention))
         return log_probs
 
     def _answers(self, retrieved: Sequence[Retrieved], version: str) -> list[Answer]:
-        """Answer one batch: condition, write, score, and choose."""
+        """Answer one batch: condition, write or draw, score, and choose."""
+        sampling = sampling_of(self.config)
         writing = writing_of(self.config)
-        questions = self._condition(prompted(retrieved, writing.seed))
+        seed = writing.seed if sampling is None else sampling.seed
+        questions = self._condition(prompted(retrieved, seed))
         searched = [question for question in questions if not question.abstains]
-        self._check()
-        written = write_texts(self.generator, [each.prompted for each in searched], writing)
-        for question, texts in zip(searched, written, strict=True):
-            self._propose(question, [[each.text for each in of_passage] for of_passage in texts])
-        searched = [question for question in searched if not question.abstains]
-        if self.config.marginal == "sequence" and self.config.decode == "fast":
-            ranked = self._fast(searched)
+        if sampling is None:
+            self._write(searched, writing)
         else:
-            ranked = self._thorough(searched)
+            self._draw(searched, sampling)
+        searched = [question for question in searched if not question.abstains]
+        fast = self.config.marginal == "sequence" and self.config.decode == "fast"
+        ranked = self._fast(searched) if fast and sampling is None else self._thorough(searched)
         self._refuse_impossible(ranked)
         candidates = iter(ranked)
         return [self._answer(each, candidates, version) for each in questions]
 
+    def _write(self, questions: Sequence[_OpenQuestion], writing: Writing) -> None:
+        """Let each passage propose what the generator writes for it."""
+        written = write_texts(
+            self.generator, [each.prompted for each in questions], writing, self._check
+        )
+        for question, by_passage in zip(questions, written, strict=True):
+            question.uncut = {
+                each.text for of_passage in by_passage for each in of_passage if each.finished
+            }
+            self._propose(question, [[each.text for each in texts] for texts in by_passage])
+
+    def _draw(self, questions: Sequence[_OpenQuestion], sampling: SamplingOptions) -> None:
+        """Take what is drawn as proposed by the passages that were drawn for it (drawing.py)."""
+        drawn = draw_texts(
+            self.generator,
+            [each.prompted for each in questions],
+            self.config,
+            sampling,
+            self._check,
+        )
+        for question, texts in zip(questions, drawn, strict=True):
+            question.draws = {each.text: each.draws for each in texts}
+            question.uncut = {each.text for each in texts if not each.cut}
+            passages = range(len(question.log_prior))
+            self._propose(
+                question, [[each.text for each in texts if z in each.passages] for z in passages]
+            )
+
     def _refuse_impossible(self, ranked: Sequence[Sequence[Candidate]]) -> None:
         """Refuse scores by which nothing that was written is possible: they are of another text."""
         for candidates in ranked:
-            if candidates[0].log_prob == -math.inf:
+            if _log_prob(candidates[0]) == -math.inf:
                 raise GeneratorError(
-                    f"generator {type(self.generator).__name__}: `score_texts` returned -inf for "
+                    f"generator {name_of(self.generator)}: `score_texts` returned -inf for "
                     f"each of the {len(candidates)} texts that `write` returned: expected their "
                     "log-probs by the same model"
                 )
@@ -178,10 +212,15 @@ class ScoringAnswerer:
     ) -> Answer:
         """Make the answer of a question; the next of `ranked` are its candidates, if searched."""
         abstention = question.abstention
+        if question.abstains and abstention is not None:
+            drawn = tuple(sorted(draw for draws in question.draws.values() for draw in draws))
+            candidates = [replace(abstention, draws=drawn)]
+        else:
+            candidates = next(ranked)
         answer = answer_of(
             self.generator,
             question.prompted.retrieved,
-            [abstention] if question.abstains and abstention is not None else next(ranked),
+            candidates,
             self.config.marginal,
             version,
             abstention=abstention,
@@ -192,10 +231,7 @@ class ScoringAnswerer:
 
     def _condition(self, questions: Sequence[PromptedQuestion]) -> list[_OpenQuestion]:
         """Condition priors on the passages that answer (ragcore/decoding/abstention.py)."""
-        opened = [
-            _OpenQuestion(question, question.retrieved.log_prior.astype(np.float64))
-            for question in questions
-        ]
+        opened = [_OpenQuestion(question, _prior(question)) for question in questions]
         abstain = self.config.abstain
         if abstain is None:
             return opened
@@ -203,7 +239,7 @@ class ScoringAnswerer:
         for question in opened:
             question.abstention = self._candidate(question, abstain.answer)
             unanswerable = self.config.k > 0 and not question.prompted.retrieved.passages
-            if unanswerable or math.exp(question.abstention.log_prob) > abstain.above:
+            if unanswerable or math.exp(_log_prob(question.abstention)) > abstain.above:
                 question.abstains = True
             else:
                 log_unknown = question.table(abstain.answer).sum(axis=-1)  # [k]
@@ -229,13 +265,20 @@ class ScoringAnswerer:
 
     def _thorough(self, questions: Sequence[_OpenQuestion]) -> list[list[Candidate]]:
         """Score each text under every passage; return each question's candidates, best first."""
-        self._score([(question, question.texts()) for question in questions])
+        self._score([(each, [*each.texts(), *each.drawn_abstentions()]) for each in questions])
         return [
-            sorted(
-                [self._candidate(question, text) for text in question.texts()],
-                key=lambda candidate: self._rank(candidate.log_prob, len(candidate.tokens)),
-                reverse=True,
-            )
+            [
+                *sorted(
+                    [self._candidate(question, text) for text in question.texts()],
+                    key=lambda candidate: self._rank(_log_prob(candidate), len(candidate.tokens)),
+                    reverse=True,
+                ),
+                # They were drawn, and are no answer of a question that does not abstain.
+                *(
+                    self._candidate(question, text, _prior(question.prompted))
+                    for text in question.drawn_abstentions()
+                ),
+            ]
             for question in questions
         ]
 
@@ -272,16 +315,20 @@ class ScoringAnswerer:
     def _rank(self, log_prob: float, length: int) -> float:
         return log_prob / float(length**self.config.length_penalty)
 
-    def _candidate(self, question: _OpenQuestion, text: str) -> Candidate:
-        """Marginalise a text that every passage has scored."""
-        return scored_candidate(
+    def _candidate(
+        self, question: _OpenQuestion, text: str, log_prior: FloatArray | None = None
+    ) -> Candidate:
+        """Marginalise a text that every passage has scored, by the conditioned prior where None."""
+        candidate = scored_candidate(
             self.config.marginal,
             text,
             question.tokens(text),
-            question.log_prior,
+            question.log_prior if log_prior is None else log_prior,
             question.table(text),
             passages=len(question.prompted.retrieved.passages),
         )
+        cut = bool(question.proposed) and text not in question.uncut
+        return replace(candidate, draws=question.draws.get(text, ()), cut=cut)
 
     def _score(self, wanted: Sequence[tuple[_OpenQuestion, Sequence[str]]]) -> None:
         """Score texts of questions under all of their passages."""
@@ -301,57 +348,24 @@ class ScoringAnswerer:
             return
         self._check()
         texts = [text for _, text, _ in unknown]
-        scores = self.generator.score_texts(
-            [question.prompted.prompts[z] for question, _, z in unknown],
-            texts,
-            [question.prompted.meter for question, _, _ in unknown],
-        )
-        check_scores(type(self.generator).__name__, texts, scores)
+        with interruptible(self._check):
+            scores = self.generator.score_texts(
+                [question.prompted.prompts[z] for question, _, z in unknown],
+                texts,
+                [question.prompted.meter for question, _, _ in unknown],
+            )
+        check_scores(name_of(self.generator), texts, scores)
         for (question, text, z), score in zip(unknown, scores, strict=True):
             # What a server rounded up would make an answer more probable than 1.
             log_probs = tuple(min(log_prob, 0.0) for log_prob in score.log_probs)
             question.scores[text, z] = TextScore(score.tokens, log_probs)
 
 
-def scored_candidate(
-    marginalize: Marginal,
-    text: str,
-    tokens: tuple[str, ...],
-    log_prior: FloatArray,
-    log_p: FloatArray,
-    passages: int,
-) -> Candidate:
-    """Marginalise one text over its passages (paper, section 2.1).
+def _prior(question: PromptedQuestion) -> FloatArray:
+    """Return log p(z|x), not conditioned on the passages that answer, float64 [k]."""
+    return question.retrieved.log_prior.astype(np.float64)
 
-    Args:
-        marginalize: RAG-Token or RAG-Sequence.
-        text: the answer.
-        tokens: [T], texts of its tokens.
-        log_prior: [k], log p(z|x).
-        log_p: [k, T], log p(y_i|x,z,y_<i).
-        passages: how many there are; with none k is 1, the question alone.
-    """
-    if marginalize == "token":
-        # p(y_i|x,y_<i) = Σ_z p(z|x) p(y_i|x,z,y_<i)
-        increments = next_token_log_prob(log_prior, log_p)  # [T]
-        posteriors = token_posterior
-    else:
-        # p(y_<=i|x) = Σ_z p(z|x) Π_{j<=i} p(y_j|x,z,y_<j)
-        prefixes = next_token_log_prob(log_prior, log_p.cumsum(axis=-1))  # [T]
-        # p(y_i|x,y_<i) = p(y_<=i|x) / p(y_<i|x)
-        with np.errstate(invalid="ignore"):
-            increments = np.diff(prefixes, prepend=0.0)  # [T]
-        posteriors = prefix_posterior
-    # A token that no passage allows, and any after it, has probability 0, and no passage a share.
-    increments = np.where(np.isnan(increments), -np.inf, increments)  # [T]
-    with np.errstate(invalid="ignore"):
-        weights = np.nan_to_num(posteriors(log_prior, log_p))  # [T, k]
-    return Candidate(
-        token_ids=(),
-        token_log_probs=tuple(increments.tolist()),
-        priors=tuple(np.exp(log_prior).tolist()) if passages else (),
-        posteriors=tuple(tuple(row) if passages else () for row in weights.tolist()),
-        spans=((),) * passages,
-        text=text,
-        tokens=tokens,
-    )
+
+def _log_prob(candidate: Candidate) -> float:
+    """Return log p of a candidate whose tokens were scored."""
+    return sum(candidate.token_log_probs)

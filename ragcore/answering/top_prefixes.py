@@ -27,9 +27,10 @@ from typing import Final
 
 from ragcore.answering.prompting import PromptedQuestion
 from ragcore.answering.text_checks import check_continuations
-from ragcore.contracts import TopGenerator, TopToken, Writing
+from ragcore.contracts import TopGenerator, TopToken, Writing, name_of
 from ragcore.decoding.rules import Rule
 from ragcore.marginalization import Marginal
+from ragcore.process.cancellation import interruptible
 
 __all__ = ["END", "TopPrefixes"]
 
@@ -252,13 +253,14 @@ class TopPrefixes:
             return
         self._check()
         shortest = min(len(tokens) for _, _, tokens in unknown)
-        continuations = self._generator.go_on(
-            [self._questions[question].prompts[z] for question, z, _ in unknown],
-            [self.written(question, tokens) for question, _, tokens in unknown],
-            replace(self._writing, max_new_tokens=self._writing.max_new_tokens - shortest),
-            [self._questions[question].meter for question, _, _ in unknown],
-        )
-        check_continuations(type(self._generator).__name__, len(unknown), continuations)
+        with interruptible(self._check):
+            continuations = self._generator.go_on(
+                [self._questions[question].prompts[z] for question, z, _ in unknown],
+                [self.written(question, tokens) for question, _, tokens in unknown],
+                replace(self._writing, max_new_tokens=self._writing.max_new_tokens - shortest),
+                [self._questions[question].meter for question, _, _ in unknown],
+            )
+        check_continuations(name_of(self._generator), len(unknown), continuations)
         for (question, z, tokens), continuation in zip(unknown, continuations, strict=True):
             for step in continuation.steps:
                 self._known.setdefault((question, z, tokens), self._read(question, step))

@@ -14,9 +14,11 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
+from ragcore.answering.batches import answered_in_batches
 from ragcore.answering.confidence import with_confidence
 from ragcore.answering.evidence import Retrieved, answer_of
 from ragcore.answering.prompting import PromptedQuestion, prompted
@@ -29,6 +31,7 @@ from ragcore.contracts import TopGenerator, Writing, whole_text
 from ragcore.decoding.beam import BeamSearch
 from ragcore.decoding.hypotheses import Hypothesis
 from ragcore.decoding.rules import DecodingOptions
+from ragcore.tiers import Meter
 from ragcore.types import Answer, Candidate, Correction, Token
 
 __all__ = ["TopAnswerer"]
@@ -64,22 +67,9 @@ class TopAnswerer:
             GeneratorError: a generator's top is no part of a distribution.
         """
         stopwatch = stopwatch or Stopwatch(len(retrieved), version)
-        answers: list[Answer] = []
-        for begin in range(0, len(retrieved), self.config.batch_size):
-            batch = retrieved[begin : begin + self.config.batch_size]
-            questions = prompted(batch)
-            with stopwatch.timed("decode", len(batch)):
-                prefixes, search = self._search(questions)
-                searched = search.run()
-                answered = [
-                    self._answer(prefixes, number, question, hypotheses, version)
-                    for number, (question, hypotheses) in enumerate(
-                        zip(questions, searched, strict=True)
-                    )
-                ]
-            timings = stopwatch.timings()
-            answers += [replace(answer, timings=timings) for answer in answered]
-        return answers
+        return answered_in_batches(
+            retrieved, self.config.batch_size, stopwatch, partial(self._answers, version=version)
+        )
 
     def events(
         self, retrieved: Retrieved, version: str, stopwatch: Stopwatch
@@ -120,6 +110,7 @@ class TopAnswerer:
         retrieved: Sequence[Retrieved],
         answers: Sequence[str],
         stopwatch: Stopwatch | None = None,
+        meters: Sequence[Meter] = (),
     ) -> list[float]:
         """Refuse to score answers: what is in no top has no log-prob.
 
@@ -128,6 +119,17 @@ class TopAnswerer:
         """
         refuse_unscored(self.generator, "Rag.log_prob")
         raise AssertionError("a generator of the tier `top` scores no texts")
+
+    def _answers(self, retrieved: Sequence[Retrieved], version: str) -> list[Answer]:
+        """Answer one batch by one search."""
+        questions = prompted(retrieved)
+        prefixes, search = self._search(questions)
+        return [
+            self._answer(prefixes, number, question, hypotheses, version)
+            for number, (question, hypotheses) in enumerate(
+                zip(questions, search.run(), strict=True)
+            )
+        ]
 
     def _search(self, questions: Sequence[PromptedQuestion]) -> tuple[TopPrefixes, BeamSearch]:
         """Begin one search over the prefixes of all questions."""
@@ -158,7 +160,10 @@ class TopAnswerer:
             self.generator,
             question.retrieved,
             [
-                _candidate(prefixes, number, question.retrieved, hypothesis)
+                replace(
+                    _candidate(prefixes, number, question.retrieved, hypothesis),
+                    cut=len(hypothesis.steps) >= self.config.max_new_tokens,
+                )
                 for hypothesis in scored or hypotheses[:1]
             ],
             self.config.marginal,

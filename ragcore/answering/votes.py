@@ -5,6 +5,9 @@ For generators of the tier `text`. Answers are the same if they are once normali
 among them equally. The share of an answer is no probability of it, so that `log_prob` and
 posteriors are None.
 
+With `rag.sample` (drawing.py) the votes are the draws, one each: an answer's share of them
+estimates p(y|x) of RAG-Sequence. Generators of the tier `top` draw here, too.
+
 With `rag.abstain` an answer that matches the abstaining one is a vote for it. The question abstains
 where its share is above `rag.abstain.above`, or where there is no other answer; otherwise passages
 that abstain are ignored, as ragcore/decoding/abstention.py does by log p.
@@ -15,27 +18,38 @@ Knows prompts and texts; knows nothing of log-probs.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
-import numpy as np
-
+from ragcore.answering.batches import answered_in_batches
+from ragcore.answering.drawing import DrawnText, draw_texts, drawn_passages, sampling_of
 from ragcore.answering.evidence import Retrieved, spelled
 from ragcore.answering.marks import unmarked
 from ragcore.answering.prompting import PromptedQuestion, prompted, write_texts, writing_of
 from ragcore.answering.refusals import refuse_unscored
 from ragcore.answering.stopwatch import Stopwatch
 from ragcore.answering.streaming import tokens_of
+from ragcore.answering.written_text import WrittenText
 from ragcore.config import RagConfig
-from ragcore.contracts import TextGenerator, tier_of, weights_dtype
+from ragcore.contracts import (
+    Completion,
+    StreamingGenerator,
+    TextGenerator,
+    supports,
+    tier_of,
+    weights_dtype,
+)
 from ragcore.questions.matching import answer_key
-from ragcore.types import Answer, Correction, Evidence, Token, Vote
+from ragcore.tiers import Meter
+from ragcore.types import Answer, Candidate, Correction, Evidence, Token, Vote
 
-__all__ = ["VotingAnswerer", "count_votes"]
+__all__ = ["VotingAnswerer", "count_draws", "count_votes"]
 
 
 class VotingAnswerer:
-    """Turns retrieved passages into answers by a generator of the tier `text`."""
+    """Turns retrieved passages into answers by the texts of a generator."""
 
     def __init__(
         self,
@@ -59,35 +73,51 @@ class VotingAnswerer:
     ) -> list[Answer]:
         """Answer each question by the most votes; arguments as `Answerer.answers`."""
         stopwatch = stopwatch or Stopwatch(len(retrieved), version)
-        writing = writing_of(self.config)
-        answers: list[Answer] = []
-        for begin in range(0, len(retrieved), self.config.batch_size):
-            self._check()
-            questions = prompted(
-                retrieved[begin : begin + self.config.batch_size],
-                writing.seed,
-            )
-            with stopwatch.timed("decode", len(questions)):
-                written = write_texts(self.generator, questions, writing)
-            timings = stopwatch.timings()
-            for question, completions in zip(questions, written, strict=True):
-                texts = [[each.text for each in of_passage] for of_passage in completions]
-                answers.append(replace(self._answer(question, texts, version), timings=timings))
-        return answers
+        return answered_in_batches(
+            retrieved, self.config.batch_size, stopwatch, partial(self._answers, version=version)
+        )
 
     def events(
         self, retrieved: Retrieved, version: str, stopwatch: Stopwatch
     ) -> Iterator[Token | Correction | Answer]:
-        """Yield the whole answer as one token, since votes are counted at the end; then itself."""
-        (answer,) = self.answers([retrieved], version, stopwatch)
-        yield from tokens_of(answer)
-        yield answer
+        """Yield the text of an answer as it is written, where one text decides it; then itself.
+
+        Otherwise the whole answer is one token, since votes are counted at the end.
+        """
+        sampling, writing = sampling_of(self.config), writing_of(self.config)
+        (question,) = prompted([retrieved], writing.seed if sampling is None else sampling.seed)
+        several = writing.count > 1 or len(question.prompts) > 1
+        if sampling is not None:
+            several = sampling.n > 1
+        if several or not supports(self.generator, StreamingGenerator):
+            (answer,) = self.answers([retrieved], version, stopwatch)
+            yield from tokens_of(answer)
+            yield answer
+            return
+        place = 0
+        if sampling is not None:
+            ((place, seed),) = drawn_passages(question, sampling)
+            writing = writing_of(self.config, sampling, [seed]).of_prompt(0)
+        parts = self.generator.write_parts(question.prompts[place], writing, question.meter)
+        written = WrittenText(parts, self._check)
+        started = time.time_ns()
+        yield from written.tokens()
+        stopwatch.add("decode", started, written.seconds)
+        whole = written.whole
+        if sampling is None:
+            answer = self._answer_of_texts(question, [[whole]], version)
+        else:
+            drawn = DrawnText(whole.text, (0,), (place,), not whole.finished)
+            answer = self._answer_of_draws(question, [drawn], version)
+        yield from written.rest(answer.text)
+        yield replace(answer, timings=stopwatch.timings())
 
     def log_probs(
         self,
         retrieved: Sequence[Retrieved],
         answers: Sequence[str],
         stopwatch: Stopwatch | None = None,
+        meters: Sequence[Meter] = (),
     ) -> list[float]:
         """Refuse to score answers.
 
@@ -97,32 +127,110 @@ class VotingAnswerer:
         refuse_unscored(self.generator, "Rag.log_prob")
         raise AssertionError("a generator of the tier `text` scores no texts")
 
-    def _answer(
-        self, question: PromptedQuestion, texts: Sequence[Sequence[str]], version: str
+    def _answers(self, retrieved: Sequence[Retrieved], version: str) -> list[Answer]:
+        """Answer one batch: write or draw, and count."""
+        sampling = sampling_of(self.config)
+        if sampling is not None:
+            questions = prompted(retrieved, sampling.seed)
+            drawn = draw_texts(self.generator, questions, self.config, sampling, self._check)
+            return [
+                self._answer_of_draws(question, texts, version)
+                for question, texts in zip(questions, drawn, strict=True)
+            ]
+        writing = writing_of(self.config)
+        questions = prompted(retrieved, writing.seed)
+        written = write_texts(self.generator, questions, writing, self._check)
+        return [
+            self._answer_of_texts(question, completions, version)
+            for question, completions in zip(questions, written, strict=True)
+        ]
+
+    def _answer_of_texts(
+        self,
+        question: PromptedQuestion,
+        completions: Sequence[Sequence[Completion]],
+        version: str,
     ) -> Answer:
-        """Make the answer of a question by the texts of each passage."""
+        """Make the answer of a question by what was written for each passage."""
+        texts = [[each.text for each in of_passage] for of_passage in completions]
+        votes = count_votes(question.prior(), texts, question.passage_ids(), self._plain)
+        ranked, abstains = self._ranked(question, votes)
+        uncut = {each.text for of_passage in completions for each in of_passage if each.finished}
+        return self._answer(question, ranked, version, abstains=abstains, uncut=uncut)
+
+    def _answer_of_draws(
+        self, question: PromptedQuestion, drawn: Sequence[DrawnText], version: str
+    ) -> Answer:
+        """Make the answer of a question by what was drawn, with a candidate for each text."""
+        votes = count_draws(question.prior(), drawn, question.passage_ids(), self._plain)
+        ranked, abstains = self._ranked(question, votes)
+        place = {answer_key(self._plain(vote.text)): n for n, vote in enumerate(ranked)}
+        uncut = {each.text for each in drawn if not each.cut}
+        answer = self._answer(question, ranked, version, abstains=abstains, uncut=uncut)
+        passages = len(question.retrieved.passages)
+        candidates = [
+            Candidate(
+                token_ids=(),
+                token_log_probs=(),
+                priors=tuple(question.prior()) if passages else (),
+                posteriors=(),
+                spans=((),) * passages,
+                text=each.text,
+                draws=each.draws,
+                cut=each.cut,
+            )
+            # The most frequent text of the most frequent answer is this one.
+            for each in sorted(
+                drawn,
+                key=lambda each: (place[answer_key(self._plain(each.text))], -len(each.draws)),
+            )
+        ]
+        return replace(answer, candidates=tuple(candidates))
+
+    def _ranked(self, question: PromptedQuestion, votes: Sequence[Vote]) -> tuple[list[Vote], bool]:
+        """Return the votes, the answer's first, and whether the question abstains."""
+        abstain, retrieved = self.config.abstain, question.retrieved
+        if abstain is None:
+            return list(votes), False
+        unknown_key = answer_key(abstain.answer)
+        unknown = [vote for vote in votes if answer_key(self._plain(vote.text)) == unknown_key]
+        others = [vote for vote in votes if vote not in unknown]
+        unanswerable = self.config.k > 0 and not retrieved.passages
+        share = sum(vote.share for vote in unknown)
+        abstains = unanswerable or not others or share > abstain.above
+        return (unknown + others if abstains else others + unknown), abstains
+
+    def _answer(
+        self,
+        question: PromptedQuestion,
+        votes: Sequence[Vote],
+        version: str,
+        *,
+        abstains: bool,
+        uncut: Collection[str],
+    ) -> Answer:
+        """Make the answer of the first vote.
+
+        Args:
+            question: with its passages.
+            votes: the answer's first.
+            version: of the memory.
+            abstains: whether it is the abstaining answer.
+            uncut: the texts that ended before the longest.
+        """
         retrieved, abstain = question.retrieved, self.config.abstain
-        prior: list[float] = np.exp(retrieved.log_prior.astype(np.float64)).tolist()  # [max(k, 1)]
-        passage_ids = [passage.id for passage in retrieved.passages]
-        plain = unmarked if self.config.cite else str
-        votes = count_votes(prior, texts, passage_ids, plain)
-        abstains = False
-        if abstain is not None:
-            unknown_key = answer_key(abstain.answer)
-            unknown = [vote for vote in votes if answer_key(plain(vote.text)) == unknown_key]
-            others = [vote for vote in votes if vote not in unknown]
-            unanswerable = self.config.k > 0 and not retrieved.passages
-            share = sum(vote.share for vote in unknown)
-            abstains = unanswerable or not others or share > abstain.above
-            votes = unknown + others if abstains else others + unknown
-        text = abstain.answer if abstains and abstain is not None else votes[0].text
+        text = votes[0].text
         evidence = tuple(
             Evidence(passage, score, p, None)
-            for passage, score, p in zip(retrieved.passages, retrieved.scores, prior, strict=False)
+            for passage, score, p in zip(
+                retrieved.passages, retrieved.scores, question.prior(), strict=False
+            )
         )
         return Answer(
             question=retrieved.question,
-            text=text if abstains else spelled(self.generator, text, evidence),
+            text=abstain.answer
+            if abstains and abstain is not None
+            else spelled(self.generator, text, evidence),
             log_prob=None,
             evidence=evidence,
             memory=version,
@@ -136,7 +244,12 @@ class VotingAnswerer:
             tier=tier_of(self.generator),
             votes=tuple(votes),
             usage=question.usage,
+            cut=not abstains and text not in uncut,
         )
+
+    def _plain(self, text: str) -> str:
+        """Return what is compared of a text: with `rag.cite` it is without marks."""
+        return unmarked(text) if self.config.cite else text
 
 
 @dataclass(slots=True)
@@ -188,3 +301,39 @@ def count_votes(
         Vote(tally.text, tally.share, tuple(passage_ids[z] for z in tally.passages if passage_ids))
         for tally in sorted(tallies.values(), key=lambda tally: -tally.share)
     ]
+
+
+def count_draws(
+    prior: Sequence[float],
+    drawn: Sequence[DrawnText],
+    passage_ids: Sequence[str],
+    plain: Callable[[str], str] = str,
+) -> list[Vote]:
+    """Group texts that were drawn by what they are once normalised; share out the draws.
+
+    Args:
+        prior: [max(k, 1)], p(z|x).
+        drawn: the different texts, at least one.
+        passage_ids: [k].
+        plain: returns what is compared of a text.
+
+    Returns:
+        The different answers by falling share, each as it was drawn most often; of equal ones first
+        that which was drawn first.
+    """
+    answers: dict[str, list[DrawnText]] = {}
+    for each in sorted(drawn, key=lambda each: each.draws[0]):
+        answers.setdefault(answer_key(plain(each.text)), []).append(each)
+    total = sum(len(each.draws) for each in drawn)
+    votes = []
+    for texts in answers.values():
+        passages = {z for each in texts for z in each.passages}
+        ranked = sorted(passages, key=lambda z: -prior[z])
+        votes.append(
+            Vote(
+                max(texts, key=lambda each: len(each.draws)).text,
+                sum(len(each.draws) for each in texts) / total,
+                tuple(passage_ids[z] for z in ranked if passage_ids),
+            )
+        )
+    return sorted(votes, key=lambda vote: -vote.share)

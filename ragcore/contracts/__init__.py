@@ -8,7 +8,7 @@ in `capabilities` what it can do beyond the minimum, and raises `UnsupportedOper
 A plugin need not inherit from these classes: having the methods is enough.
 """
 
-from ragcore.contracts.component import Capabilities, Capability, Component
+from ragcore.contracts.component import Capabilities, Capability, Component, name_of, remember_name
 from ragcore.contracts.corpus import Corpus, DividedCorpus, DocumentCorpus, KnownDocuments
 from ragcore.contracts.encoder import Encoder
 from ragcore.contracts.extensions import supports
@@ -44,6 +44,7 @@ from ragcore.contracts.text_generator import (
     Completion,
     Prompted,
     ScoringGenerator,
+    StreamingGenerator,
     TextGenerator,
     TextScore,
     TopGenerator,
@@ -112,6 +113,7 @@ __all__ = [
     "Scorer",
     "ScoringGenerator",
     "ScratchUser",
+    "StreamingGenerator",
     "State",
     "TextGenerator",
     "TextScore",
@@ -137,6 +139,8 @@ __all__ = [
     "gives_steps",
     "gives_texts",
     "gives_tops",
+    "name_of",
+    "remember_name",
     "scores_texts",
     "steps_of",
     "supports",

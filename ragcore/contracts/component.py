@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, Protocol
+from contextlib import suppress
+from typing import Any, ClassVar, Final, Literal, Protocol
+from weakref import WeakKeyDictionary
 
-__all__ = ["Capabilities", "Capability", "Component"]
+__all__ = ["Capabilities", "Capability", "Component", "name_of", "remember_name"]
 
 
 Capability = Literal[
@@ -25,6 +27,7 @@ Capability = Literal[
     "reuse",
     "scratch",
     "spawn_empty",
+    "stream",
     "together",
     "tokenizer",
     "trainable",
@@ -62,6 +65,7 @@ class Component(Protocol):
     - `scratch`: a retriever or index that can save its progress on disk while it is built
       (ScratchUser);
     - `spawn_empty`: an index that can make an empty one with the same training (EmptySpawner);
+    - `stream`: a generator of texts that yields a text as it is written (StreamingGenerator);
     - `together`: a generator that reads several passages in one prompt (TogetherReader);
     - `tokenizer`: an encoder or retriever that has a tokenizer of passages, or a corpus that needs
       one to split texts (TokenizedEncoder, TokenizedRetriever, TokenizerUser);
@@ -78,3 +82,21 @@ class Component(Protocol):
     def capabilities(self) -> Capabilities:
         """Say what it can do beyond the minimum; a class attribute is enough."""
         ...
+
+
+_NAMES: Final[WeakKeyDictionary[Any, str]] = WeakKeyDictionary()
+
+
+def remember_name(component: object, name: str) -> None:
+    """Remember by which name a pipeline file calls a component, for messages."""
+    # Not every object can be referred to weakly, and not every one is a key.
+    with suppress(TypeError):
+        _NAMES[component] = name
+
+
+def name_of(component: object) -> str:
+    """Return what a pipeline file calls a component; the name of its class where none does."""
+    name = None
+    with suppress(TypeError):
+        name = _NAMES.get(component)
+    return name or type(component).__name__

@@ -16,6 +16,7 @@ from ragcore.contracts.retriever import (
     PassageReader,
     ScratchUser,
 )
+from ragcore.contracts.text_generator import StreamingGenerator
 from ragcore.contracts.tokenizer import TokenizedEncoder, TokenizedRetriever, TokenizerUser
 from ragcore.contracts.training import TrainableEncoder, TrainableGenerator, TrainableRetriever
 
@@ -34,6 +35,7 @@ EXTENSIONS: Final[dict[type[Any], Capability]] = {
     PassageReader: "passages",
     PassageReuser: "reuse",
     ScratchUser: "scratch",
+    StreamingGenerator: "stream",
     TogetherReader: "together",
     TokenizedEncoder: "tokenizer",
     TokenizedRetriever: "tokenizer",

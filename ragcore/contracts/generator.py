@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from ragcore.contracts.component import Component
+from ragcore.contracts.component import Component, name_of
 from ragcore.errors import ComponentError
 from ragcore.types import Passage, Word
 
@@ -203,6 +203,6 @@ def weights_dtype(generator: object) -> str | None:
     if dtype is None or isinstance(dtype, str):
         return dtype
     raise ComponentError(
-        f"{type(generator).__name__}.dtype is {dtype!r}: expected its name as text, such as "
+        f"{name_of(generator)}.dtype is {dtype!r}: expected its name as text, such as "
         f"{'bfloat16'!r}, since answers repeat it in JSON"
     )

@@ -7,11 +7,12 @@ a generator gives is its tier; `Generator` is the tier `steps`.
 from __future__ import annotations
 
 import re
+from collections.abc import Generator as Generator_
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol, TypeAlias, TypeGuard, runtime_checkable
 
-from ragcore.contracts.component import Component
+from ragcore.contracts.component import Component, name_of
 from ragcore.contracts.generator import Generator
 from ragcore.errors import ComponentError, UnsupportedOperation
 from ragcore.tiers import TIERS, Meter, Tier
@@ -23,6 +24,7 @@ __all__ = [
     "Completion",
     "Prompted",
     "ScoringGenerator",
+    "StreamingGenerator",
     "TextGenerator",
     "TextScore",
     "TopGenerator",
@@ -66,6 +68,7 @@ class Writing:
         top_p: tokens are drawn from the smallest set of this probability.
         seed: of the draws; None leaves it to the server.
         stop: texts before which a text ends.
+        seeds: of the draws of each prompt, in place of `seed`; empty where `seed` holds for all.
     """
 
     max_new_tokens: int
@@ -74,6 +77,11 @@ class Writing:
     top_p: float = 1.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+
+    def of_prompt(self, number: int) -> Writing:
+        """Return how the text of one prompt is written, which has a `seed` and no `seeds`."""
+        return replace(self, seed=self.seeds[number], seeds=()) if self.seeds else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +148,32 @@ class TextGenerator(Component, Protocol):
         """Write at least one text for each of P prompts; the requests may run side by side.
 
         Passages are cut where a prompt is too long; the question never is. What prompts[i] costs
-        is added to meters[i], which may be the same for several prompts.
+        is added to meters[i], which may be the same for several prompts. The text of prompts[i]
+        is written as `writing.of_prompt(i)` says. Who waits for a server ends where
+        `ragcore.process.cancellation.current_check` raises.
 
         Raises:
             QuestionError: a question is longer than the model's input.
+            GeneratorError: the server does not answer, or not as expected.
+        """
+        ...
+
+
+@runtime_checkable
+class StreamingGenerator(TextGenerator, Protocol):
+    """A generator of texts with the capability `stream`: it yields a text as it is written."""
+
+    def write_parts(
+        self, prompt: Prompted, writing: Writing, meter: Meter
+    ) -> Generator_[Completion, None, None]:
+        """Yield the text of one prompt so far, whenever it has grown; at last the whole.
+
+        Each begins with the one before, as far as that can be known; the last is what `write`
+        returns, where the same request has the same text. A generator that is closed before its
+        end ends the request.
+
+        Raises:
+            QuestionError: the question is longer than the model's input.
             GeneratorError: the server does not answer, or not as expected.
         """
         ...
@@ -216,7 +246,7 @@ def tier_of(generator: object) -> Tier:
     for known in TIERS:
         if declared == known:
             return known
-    name = generator.__name__ if isinstance(generator, type) else type(generator).__name__
+    name = generator.__name__ if isinstance(generator, type) else name_of(generator)
     raise ComponentError(f"{name}.tier is {declared!r}: expected one of {', '.join(TIERS)}")
 
 
@@ -259,7 +289,7 @@ def steps_of(generator: object, purpose: str) -> Generator:
         return generator
     raise UnsupportedOperation(
         f"{purpose} needs log-probs of the whole vocabulary at each step (tier 'steps'), and "
-        f"generator {type(generator).__name__} is of tier {tier_of(generator)!r}: choose a "
+        f"generator {name_of(generator)} is of tier {tier_of(generator)!r}: choose a "
         "generator that runs in this process"
     )
 

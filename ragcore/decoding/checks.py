@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ragcore.contracts import Generator
+from ragcore.contracts import Generator, name_of
 from ragcore.errors import GeneratorError
 
 __all__ = ["check_distributions", "check_log_probs"]
@@ -29,7 +29,7 @@ def check_distributions(generator: Generator, log_p: Tensor) -> None:
     if bool(wrong.any()):
         row = int(wrong.nonzero()[0])
         raise GeneratorError(
-            f"generator {type(generator).__name__}: `step` returned a row whose probabilities "
+            f"generator {name_of(generator)}: `step` returned a row whose probabilities "
             f"sum to {float(sums[row]):.6g} (row {row} of {len(log_p)}): next-token "
             "log-probabilities must be normalised over the vocabulary, as log_softmax does"
         )
@@ -45,6 +45,6 @@ def check_log_probs(generator: Generator, log_p: Tensor) -> None:
     wrong = ~(log_p <= _TOLERANCE)
     if bool(wrong.any()):
         raise GeneratorError(
-            f"generator {type(generator).__name__}: `score` or `step` returned "
+            f"generator {name_of(generator)}: `score` or `step` returned "
             f"{float(log_p[wrong][0])} for a log-probability: it must be a number, and not above 0"
         )

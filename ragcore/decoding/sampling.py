@@ -10,15 +10,13 @@ forbids have no share; the repetition penalty; the temperature; the `top_k` most
 the fewest of these whose shares sum to `top_p`. The rest is scaled to sum to 1. A drawn answer's
 log-prob has none of this: it is the model's.
 
-Each answer is drawn with random numbers of its own, which depend on the seed, the question and the
-number of the draw, and on nothing else: not on the batch, and not on how many are drawn.
+The random numbers are those of chances.py, each answer's own.
 
 Knows prefixes of answers (beam.py) and rules; knows nothing of passages.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -27,11 +25,12 @@ import torch
 from torch import Tensor
 
 from ragcore.decoding.beam import PrefixModel
+from ragcore.decoding.chances import Chance, SamplingOptions
 from ragcore.decoding.hypotheses import Hypothesis, Step, shared_steps
 from ragcore.decoding.rules import Constraint, DecodingOptions, Rule, rule
 from ragcore.errors import GeneratorError
 
-__all__ = ["Chance", "Drawable", "Sampling", "SamplingOptions", "chances", "draw_from", "merged"]
+__all__ = ["Drawable", "Sampling", "draw_from", "merged"]
 
 
 class Drawable(PrefixModel, Protocol):
@@ -40,37 +39,6 @@ class Drawable(PrefixModel, Protocol):
     def marginals(self) -> Iterator[Tensor]:
         """Yield log p(y_i|x,y_<i) of every token, [V], for each prefix in order."""
         ...
-
-
-Chance = Callable[[], float]
-"""Returns a further random number of one draw, uniform in [0, 1)."""
-
-
-@dataclass(frozen=True, slots=True)
-class SamplingOptions:
-    """How tokens are drawn; the settings mean the same as in the config section `rag.sample`.
-
-    Attributes:
-        temperature: probabilities are raised to its inverse; above 0.
-        top_p: tokens are drawn from the fewest most probable ones whose shares sum to this.
-        top_k: tokens are drawn from so many most probable ones; 0 for all.
-        n: how many answers are drawn for a question.
-        seed: of the random numbers.
-    """
-
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-    n: int = 1
-    seed: int = 0
-
-
-def chances(options: SamplingOptions, question: str) -> list[Chance]:
-    """Return the random numbers of each of a question's n draws."""
-    # Python promises the same numbers for the same text, in any process and any version.
-    return [
-        random.Random(f"{options.seed}\n{number}\n{question}").random for number in range(options.n)
-    ]
 
 
 def draw_from(weights: Tensor, chance: float) -> int:

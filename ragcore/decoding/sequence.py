@@ -32,12 +32,13 @@ from torch import Tensor
 
 from ragcore.contracts import Generator, Read
 from ragcore.decoding.beam import BeamSearch
+from ragcore.decoding.chances import Chance, SamplingOptions
 from ragcore.decoding.dropping import DroppedByPrefix, kept_passages
 from ragcore.decoding.hypotheses import Hypothesis
 from ragcore.decoding.prefixes import Prefixes
 from ragcore.decoding.question_prior import QuestionPrior
 from ragcore.decoding.rules import Constraint, DecodingOptions
-from ragcore.decoding.sampling import Chance, Sampling, SamplingOptions, draw_from, merged
+from ragcore.decoding.sampling import Sampling, draw_from, merged
 from ragcore.decoding.scoring import Known, score_hypotheses
 from ragcore.decoding.token import RagToken
 

@@ -14,7 +14,14 @@ from ragcore.answering.evidence import Retrieved
 from ragcore.answering.prompting import prompted
 from ragcore.answering.text_checks import check_scores
 from ragcore.arrays import FloatArray
-from ragcore.contracts import AnyGenerator, Generator, ScoringGenerator, gives_scores, steps_of
+from ragcore.contracts import (
+    AnyGenerator,
+    Generator,
+    ScoringGenerator,
+    gives_scores,
+    name_of,
+    steps_of,
+)
 
 __all__ = ["Target", "padded", "target_scores", "targets_of"]
 
@@ -80,7 +87,7 @@ def _scores_of_texts(
     scores = generator.score_texts(
         [prompt for _, prompt, _ in cells], texts, [question.meter for question, _, _ in cells]
     )
-    check_scores(type(generator).__name__, texts, scores)
+    check_scores(name_of(generator), texts, scores)
     rows = iter(scores)
     return [
         padded([_table([next(rows).log_probs for _ in question.prompts]) for _ in texts], 0.0)

@@ -6,12 +6,17 @@ what computes asks between two steps whether it should go on: see `Stop`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from time import monotonic
+from typing import Final
 
 from ragcore.errors import DeadlineError, RequestCancelledError, RequestStoppedError
 
-__all__ = ["Cancellation", "Stop", "stops_with_all"]
+__all__ = ["Cancellation", "Stop", "current_check", "interruptible", "stops_with_all"]
+
+_CHECK: Final[ContextVar[Callable[[], None] | None]] = ContextVar("ragcore_check", default=None)
 
 
 class Cancellation:
@@ -99,3 +104,29 @@ def stops_with_all(stops: Sequence[Stop]) -> Callable[[], None]:
             raise stopped
 
     return check
+
+
+@contextmanager
+def interruptible(check: Callable[[], None]) -> Iterator[None]:
+    """Let what is called inside the block, and waits for others, end where `check` raises.
+
+    A generator behind an API asks for it by `current_check`: no token of it passes by here.
+    """
+    token = _CHECK.set(check)
+    try:
+        yield
+    finally:
+        _CHECK.reset(token)
+
+
+def current_check() -> Callable[[], None]:
+    """Return what raises once the request that is being answered should not go on.
+
+    It holds for the thread that asks: hand it on to others that work for the same request. It may
+    be called from any thread.
+    """
+    return _CHECK.get() or _go_on
+
+
+def _go_on() -> None:
+    """Return: nothing ends what no request waits for."""

@@ -26,6 +26,7 @@ from typing import Any, Final, Generic, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import CoreSchema, core_schema, to_jsonable_python
 
+from ragcore.contracts.component import remember_name
 from ragcore.errors import PluginError
 from ragcore.process.fork import new_rlock
 from ragcore.registry.configs import config_class, yaml_key
@@ -156,6 +157,7 @@ class ComponentSpec(Generic[T]):
         check_class(self.kind, self.use, self.component)
         component: T = self.component(self.config, **arguments)
         check_instance(self.kind, self.use, component)
+        remember_name(component, self.use)
         return component
 
     def load(self, folder: Path, *, mmap: bool = True) -> T:

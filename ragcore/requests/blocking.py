@@ -36,6 +36,7 @@ from ragcore.config import RagConfig
 from ragcore.contracts import AnyGenerator
 from ragcore.errors import ConfigError, QuestionError, RagcoreError
 from ragcore.live.served import ServedMemory
+from ragcore.process.cancellation import interruptible
 from ragcore.questions.texts import batch_of, check_answers, check_questions
 from ragcore.registry.discovery import registry
 from ragcore.tiers import Meter
@@ -143,7 +144,7 @@ class Requests:
             check()
             meters = [Meter() for _ in questions]
             alone = self._standing_alone(questions, settings, stopwatch, check, meters)
-            with stopwatch.timed("search"):
+            with stopwatch.timed("search"), interruptible(check):
                 results = results_to_read(memory, alone, settings.config, settings.where)
             read = [retrieved(result, memory.temperature) for result in results]
             answers = [
@@ -192,7 +193,7 @@ class Requests:
             checked.stop()
             meter = Meter()
             alone = self._standing_alone([question], checked, stopwatch, checked.stop, [meter])
-            with stopwatch.timed("search"):
+            with stopwatch.timed("search"), interruptible(checked.stop):
                 (result,) = results_to_read(memory, alone, checked.config, checked.where)
             yield result
             read = retrieved(result, memory.temperature)
@@ -233,8 +234,8 @@ class Requests:
         Args:
             questions: B questions; one string counts as one question.
             k: how many passages to find; `rag.k` where None.
-            settings: of this call alone; see `SearchSettings`. The search itself is not ended by
-                them.
+            settings: of this call alone; see `SearchSettings`. Of the search itself they end what
+                waits for a server, such as an encoder's.
 
         Returns:
             B results, in order; their `prior` is that of an answer from as many passages.
@@ -250,13 +251,16 @@ class Requests:
         with self.memory.reading(checked.version) as memory:
             checked.stop()
             batch = batch_of(questions)
-            with Stopwatch(len(batch), memory.version).timed("search"):
+            timed = Stopwatch(len(batch), memory.version).timed("search")
+            with timed, interruptible(checked.stop):
                 return search(memory, batch, checked.config, checked.where, k=k)
 
     def log_prob(
         self,
         questions: Sequence[str],
         answers: Sequence[str],
+        *,
+        meters: Sequence[Meter] = (),
         **settings: Unpack[ScoreSettings],
     ) -> list[float]:
         """Compute log p(y|x) of answers by the formula of `rag.marginalize`.
@@ -264,6 +268,8 @@ class Requests:
         Args:
             questions: B questions.
             answers: B answers, one for each.
+            meters: B of them, to which is added what a generator behind an API counts for each
+                question; none where that does not matter.
             settings: of this call alone; see `ScoreSettings`.
 
         Returns:
@@ -281,16 +287,21 @@ class Requests:
                 f"{len(questions)} questions with {len(answers)} answers: log_prob takes one "
                 "answer for each question"
             )
+        if meters and len(meters) != len(questions):
+            raise QuestionError(
+                f"{len(questions)} questions with {len(meters)} meters: log_prob takes one meter "
+                "for each question, or none"
+            )
         check_answers(answers)
         checked = checked_settings(self.config, settings, ScoreSettings)
         with released_if_stopped(), self.memory.reading(checked.version) as memory:
             answerer = answerer_for(self.generator, checked.config, checked.stop)
             stopwatch = Stopwatch(len(questions), memory.version)
             checked.stop()
-            with stopwatch.timed("search"):
+            with stopwatch.timed("search"), interruptible(checked.stop):
                 results = results_to_read(memory, questions, checked.config, checked.where)
             read = [retrieved(result, memory.temperature) for result in results]
-            return answerer.log_probs(read, answers, stopwatch)
+            return answerer.log_probs(read, answers, stopwatch, meters)
 
     def without(self, answer: Answer, passage_ids: str | Sequence[str]) -> Without:
         """Recompute an answer with passages left out of its evidence.

@@ -8,12 +8,14 @@ compared with what all log-probs give.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Generator as Generator_
 from collections.abc import Sequence
 from typing import ClassVar, Final
 
 import torch
 from pydantic import Field
 
+from ragcore.answering.streaming import common_prefix, generated_prefix
 from ragcore.answering.together import join, read_pairs
 from ragcore.contracts import (
     Completion,
@@ -52,21 +54,34 @@ class AsTexts:
         self.config = config
         self.generator: Generator = config.generator.build()
         # Its texts are written as the generator writes them.
-        self.capabilities = self.generator.capabilities & _OF_TEXTS
+        self.capabilities = (self.generator.capabilities & _OF_TEXTS) | {"stream"}
 
     def write(
         self, prompts: Sequence[Prompted], writing: Writing, meters: Sequence[Meter]
     ) -> list[list[Completion]]:
         """Write for each prompt; see `TextGenerator.write`."""
         written = []
-        for prompt, meter in zip(prompts, meters, strict=True):
+        for number, (prompt, meter) in enumerate(zip(prompts, meters, strict=True)):
             completions = []
+            own = writing.of_prompt(number)
             for draw in range(writing.count if writing.temperature else 1):
-                tokens, _ = self._decode(prompt, (), writing, draw)
+                tokens, _ = self._decode(prompt, (), own, draw)
                 completions.append(self._completion(tokens, writing.stop))
                 meter.add(prompt_tokens=self._read_tokens(prompt), completion_tokens=len(tokens))
             written.append(completions)
         return written
+
+    def write_parts(
+        self, prompt: Prompted, writing: Writing, meter: Meter
+    ) -> Generator_[Completion, None, None]:
+        """Write for one prompt, a token at a time; see `StreamingGenerator.write_parts`."""
+        tokens, _ = self._decode(prompt, (), writing)
+        meter.add(prompt_tokens=self._read_tokens(prompt), completion_tokens=len(tokens))
+        whole = self._completion(tokens, writing.stop)
+        for end in range(1, len(tokens)):
+            text = generated_prefix(self.generator, tokens[:end])
+            yield Completion(common_prefix([text, whole.text]).rstrip(), finished=False)
+        yield whole
 
     def _read_tokens(self, prompt: Prompted) -> int:
         """Count the tokens of the question, as an answer writes it."""

@@ -161,6 +161,38 @@ class TextGeneratorSuite(SharedSuite, MannerLaws):
         again = self.written(generator, count=3, temperature=1.0)
         assert again == written, "the same seed has other texts"
 
+    def test_each_prompt_may_have_a_seed_of_its_own(self, component: Any) -> None:
+        """With `seeds`, the text of prompts[i] is drawn by seeds[i], as it is by that `seed` alone.
+
+        Fix: write each prompt as `writing.of_prompt(i)` says.
+        """
+        self.needs_repeats()
+        generator = self.build(component)
+        prompts, seeds = [self.prompts[0]] * 4, (5, 6, 7, 5)
+        texts = self.texts(generator, prompts, temperature=1.0, seed=None, seeds=seeds)
+        for text, seed in zip(texts, seeds, strict=True):
+            (alone,) = self.texts(generator, prompts[:1], temperature=1.0, seed=seed)
+            assert text == alone, f"seed {seed} of `seeds` has {text!r}, and as `seed` {alone!r}"
+
+    def test_the_parts_of_a_stream_are_the_text(self, component: Any) -> None:
+        """With the capability `stream`, `write_parts` ends with the text that `write` returns.
+
+        Fix: return what is settled of a text alone, and the whole one at the end.
+        """
+        generator = self.build(component)
+        self.needs(generator, "stream")
+        self.needs_repeats()
+        for prompt, (whole, *_) in zip(self.prompts, self.written(generator), strict=True):
+            meter = Meter()
+            *parts, last = generator.write_parts(prompt, Writing(self.longest, seed=3), meter)
+            # Part of a character, at which a text was cut, need not be sent.
+            text = last.text.rstrip("\ufffd")
+            assert (text, last.finished) == (whole.text.rstrip("\ufffd"), whole.finished)
+            assert all(whole.text.startswith(part.text) for part in parts), (
+                f"{[part.text for part in parts]} do not begin {whole.text!r}"
+            )
+            assert meter.usage().requests >= 1, "the request is not counted"
+
     def test_a_text_ends_before_a_stop(self, component: Any) -> None:
         """A text in `stop` is not written, nor what follows.
 

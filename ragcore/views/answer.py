@@ -101,6 +101,8 @@ def _head(answer: Answer) -> Text:
         head.append(f"\n  {_bound(answer)}", style="dim")
     for line in (*map(_vote, answer.votes), *_usage(answer)):
         head.append(f"\n  {line}", style="dim")
+    if answer.cut:
+        head.append("\n  cut at rag.max_new_tokens", style="yellow")
     if answer.missing_passages and not answer.closed_book:
         asked = len(answer.evidence) + answer.missing_passages
         head.append(
@@ -111,7 +113,7 @@ def _head(answer: Answer) -> Text:
     if answer.abstention is not None:
         unknown = answer.abstention
         given = "" if answer.abstains else "; the answer's p is given that a passage answers"
-        probability = math.exp(unknown.log_prob)
+        probability = math.exp(sum(unknown.token_log_probs))
         head.append(
             f"\n  p({unknown.text or 'abstaining'}) = {probability:.2f}{given}", style="dim"
         )

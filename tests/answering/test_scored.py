@@ -10,15 +10,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragcore.answering.scored import scored_candidate
+from ragcore.answering.choose import answerer_for
+from ragcore.answering.scored_candidate import scored_candidate
+from ragcore.config import RagConfig
 from ragcore.contracts import TextScore
-from ragcore.errors import GeneratorError, RequestCancelledError, UnsupportedOperation
+from ragcore.errors import (
+    GeneratorError,
+    QuestionError,
+    RequestCancelledError,
+    UnsupportedOperation,
+)
 from ragcore.evaluation.verification import verify_answer
 from ragcore.process.cancellation import Cancellation
+from ragcore.registry.components import ComponentSpec
 from ragcore.store.store import Store
 from ragcore.testing.as_tier import AsScores
+from ragcore.tiers import Meter
 from ragcore.types import Answer, Token
-from tests.helpers.tiers import PASSAGES, QUESTION, generator_of, pipeline
+from tests.helpers.tiers import PASSAGES, QUESTION, generator_of, pipeline, tables
 
 TEXTS = ["".join(letters) for n in range(4) for letters in itertools.product("abc", repeat=n)]
 SEQUENCE = {"marginalize": "sequence"}
@@ -299,3 +308,27 @@ def test_an_error_of_one_question_leaves_the_others_their_answers(store):
 
 def test_the_generator_is_of_the_tier_that_it_says():
     assert generator_of("score").tier == "score"
+
+
+@pytest.mark.parametrize("marginalize", ["token", "sequence", "none"])
+def test_what_scoring_an_answer_costs_is_counted(store, marginalize):
+    rag = pipeline(store, "score", marginalize=marginalize)
+    meters = [Meter(), Meter()]
+    questions = [QUESTION, "chad"]
+    counted = rag.log_prob(questions, ["ab", "c"], meters=meters)
+    assert counted == rag.log_prob(questions, ["ab", "c"])
+    requests = [meter.usage().requests for meter in meters]
+    assert requests == [1, 1] if marginalize == "none" else [len(PASSAGES)] * 2
+    with pytest.raises(QuestionError, match="2 questions with 1 meters"):
+        rag.log_prob(questions, ["ab", "c"], meters=meters[:1])
+
+
+def test_messages_name_a_generator_as_its_pipeline_file_does(store):
+    generator = ComponentSpec(
+        "generator", "served", AsScores, AsScores.Config(generator=tables())
+    ).build()
+    with pytest.raises(UnsupportedOperation, match="generator served gives texts"):
+        answerer_for(generator, RagConfig(grounded=True))
+    alone = AsScores(AsScores.Config(generator=tables()))
+    with pytest.raises(UnsupportedOperation, match="generator AsScores gives texts"):
+        answerer_for(alone, RagConfig(grounded=True))

@@ -16,7 +16,7 @@ from ragcore.evaluation.verification import verify_answer
 from ragcore.store.store import Store
 from ragcore.testing.as_tier import AsTexts
 from ragcore.tiers import Vote
-from ragcore.types import Token
+from ragcore.types import Correction, Token
 from ragcore.views.answer import answer_view
 from ragcore.views.page.recorded import page_html
 from tests.helpers.tiers import PASSAGES, QUESTION, pipeline
@@ -109,6 +109,47 @@ def test_a_stream_is_the_whole_answer_as_one_token(store):
     assert token == Token(answer.text, None, ())
     assert [answer] == rag.answer(QUESTION)
     assert [hit.passage for hit in answer.evidence] == list(hits.passages)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"marginalize": "none"},
+        {"k": 0},
+        {"marginalize": "none", "sample": {"temperature": 1.5}},
+        {"marginalize": "sequence", "sample": {"temperature": 1.5, "seed": 4}},
+        {"marginalize": "none", "cite": True},
+    ],
+    ids=str,
+)
+def test_where_one_text_decides_an_answer_it_is_streamed(store, settings):
+    parts = 0
+    for seed in range(6):
+        rag = pipeline(store, "text", seed, **settings)
+        _, *tokens, answer = rag.events(QUESTION)
+        assert [answer] == rag.answer(QUESTION)
+        assert "".join(token.text for token in tokens) == answer.text
+        assert all((token.log_prob, token.posterior) == (None, ()) for token in tokens)
+        parts = max(parts, len(tokens))
+    assert parts > 1
+
+
+def test_a_streamed_answer_that_abstains_is_corrected(store):
+    rag = pipeline(store, "text", marginalize="none")
+    (plain,) = rag.answer(QUESTION)
+    abstaining = pipeline(
+        store, "text", marginalize="none", abstain={"answer": plain.text.upper(), "above": 0.5}
+    )
+    *_, correction, answer = abstaining.events(QUESTION)
+    assert answer.abstains
+    assert correction == Correction(plain.text.upper())
+
+
+def test_several_texts_are_voted_on_before_anything_is_sent(store):
+    write = {"candidates": 3, "temperature": 1.5}
+    rag = pipeline(store, "text", marginalize="none", write=write)
+    _, token, answer = rag.events(QUESTION)
+    assert token == Token(answer.text, None, ())
 
 
 def test_draws_are_repeated_by_their_seed(store):

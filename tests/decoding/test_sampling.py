@@ -10,9 +10,10 @@ import torch
 from scipy.stats import chisquare
 
 from ragcore.decoding.beam import BeamSearch
+from ragcore.decoding.chances import SamplingOptions, chances
 from ragcore.decoding.question_prior import QuestionPrior
 from ragcore.decoding.rules import DecodingOptions
-from ragcore.decoding.sampling import Sampling, SamplingOptions, chances, draw_from
+from ragcore.decoding.sampling import Sampling, draw_from
 from ragcore.decoding.scoring import score_hypotheses
 from ragcore.decoding.sequence import RagSequence, per_passage
 from ragcore.decoding.token import RagToken

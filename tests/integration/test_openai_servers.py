@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from ragcore_openai.generator import OpenAI
+from scipy.stats import chisquare
 
 from ragcore.config import RagConfig
 from ragcore.contracts import Prompted, Writing
@@ -241,6 +242,51 @@ def test_log_p_of_the_tier_score_is_that_of_the_same_model_in_this_process(
         assert rag.log_prob([answer.question], [answer.text]) == pytest.approx(
             [answer.log_prob], abs=1e-3
         )
+
+
+@pytest.mark.parametrize("server", ["own", "scoring"])
+def test_answers_are_drawn_as_often_as_the_same_model_in_this_process_says(
+    file, server, request, tmp_path
+):
+    """RAG-Sequence of one token: Σ_z p(z|x) p(y|x,z)."""
+    # llama-cpp-python's server would cut the distribution by its own defaults.
+    settings = {} if server == "own" else {"tier": "text", "request": {"top_k": 0, "min_p": 0.0}}
+    served = made(request.getfixturevalue(server), chat=False, **settings)
+    temperature, n = 0.4, 250
+    with pipeline(
+        tmp_path / "store",
+        served,
+        marginalize="sequence",
+        max_new_tokens=2,
+        sample={"temperature": temperature, "n": n, "seed": 1},
+    ) as rag:
+        (answer,) = rag.answer("What is the capital?")
+    assert len(answer.samples) == n
+    texts = {name: text for name, text in TEMPLATES.items() if name != "template_of_passages"}
+    local = in_process(file, chat=False, **texts)
+    shares: dict[str, float] = {}
+    for hit in answer.evidence:
+        state = local.start(local.read([answer.question], [hit.passage]), torch.tensor([0]))
+        p = (local.step(state, None)[0].double() / temperature).softmax(dim=0)
+        for token, share in enumerate(p.tolist()):
+            text = " ".join(local.decode_tokens([token]).split())
+            shares[text] = shares.get(text, 0.0) + hit.prior * share
+    local.close()
+    often = [text for text in shares if n * shares[text] >= 5 and "\ufffd" not in text]
+    assert len(often) > 5
+    drawn = [sum(sample.text == text for sample in answer.samples) for text in often]
+    expected = [n * shares[text] for text in often]
+    drawn.append(n - sum(drawn))
+    expected.append(n - sum(expected))
+    assert chisquare(drawn, expected).pvalue > 1e-3
+
+
+def test_what_a_server_that_scores_draws_has_its_log_p(scoring, tmp_path):
+    with pipeline(tmp_path / "store", made(scoring, chat=False), marginalize="sequence") as rag:
+        (answer,) = rag.answer("What is the capital?", sample={"temperature": 0.8, "n": 3})
+        texts = [sample.text for sample in answer.samples]
+        expected = rag.log_prob([answer.question] * 3, texts)
+    assert [sample.log_prob for sample in answer.samples] == pytest.approx(expected, abs=1e-4)
 
 
 def test_the_bounds_of_the_tier_top_contain_the_log_p_of_the_same_model(file, own, tmp_path):

@@ -15,8 +15,9 @@ from embedding_server import KEY, EmbeddingServer, Fault, vector_of
 from hypothesis import given
 from hypothesis import strategies as st
 from ragcore_openai import client as module
-from ragcore_openai.client import Client, ServerError, _retry_after
+from ragcore_openai.client import Client
 from ragcore_openai.configs import ServerConfig
+from ragcore_openai.failures import ServerError, retry_after
 
 from ragcore.errors import ComponentError
 
@@ -282,11 +283,11 @@ def test_closed_connections_are_opened_again(server):
 
 @given(st.one_of(st.text(), st.floats().map(str), st.integers().map(str)))
 def test_any_header_is_a_time_or_none(header):
-    seconds = _retry_after(header)
+    seconds = retry_after(header)
     assert seconds is None or 0 <= seconds < float("inf")
 
 
 def test_a_date_in_the_header_is_a_time():
-    assert 50 < _retry_after(formatdate(time.time() + 60, usegmt=True)) <= 60
-    assert _retry_after(formatdate(0, usegmt=True)) == 0
-    assert _retry_after(None) is None
+    assert 50 < retry_after(formatdate(time.time() + 60, usegmt=True)) <= 60
+    assert retry_after(formatdate(0, usegmt=True)) == 0
+    assert retry_after(None) is None

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from embedding_server import DIM, KEY, EmbeddingServer, rows, vector_of
 from pydantic import ValidationError
-from ragcore_openai.client import ServerError
 from ragcore_openai.configs import EmbeddingsConfig
 from ragcore_openai.embeddings import OpenAIEmbeddings
+from ragcore_openai.failures import ServerError
 
 from ragcore import Passage, build_memory, load_config
 from ragcore.cli import main

@@ -17,9 +17,18 @@ from ragcore_openai import client as client_module
 from ragcore_openai.configs import OpenAIConfig
 from ragcore_openai.generator import OpenAI
 from ragcore_openai.prompt_texts import PromptTexts, characters_of, shortened
-from writing_server import END, WritingServer, greedy, log_prob_of, log_probs_after, tops_after
+from writing_server import (
+    END,
+    WritingServer,
+    events_of,
+    greedy,
+    log_prob_of,
+    log_probs_after,
+    tops_after,
+)
 
 from ragcore.contracts import (
+    Completion,
     Meter,
     Prompted,
     ScoringGenerator,
@@ -471,6 +480,83 @@ def test_the_first_failure_ends_the_other_requests(chats):
     with pytest.raises(GeneratorError, match="status 400"):
         found.write(prompts, GREEDY, meters(40))
     assert len(chats.requests) <= 6
+
+
+# Streams.
+
+
+def test_a_text_is_streamed_as_it_is_written(chats):
+    """The second half is sent once the first was read."""
+    found = generator(chats)
+    read = threading.Event()
+
+    def halves(handler: Any, body: dict[str, Any]) -> None:
+        handler.send_response(200)
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        assert body["stream"]
+        handler.wfile.write(events_of([chunk("<think>hm</think>The ci"), chunk("ty  of")]))
+        handler.wfile.flush()
+        assert read.wait(10)
+        handler.wfile.write(events_of([chunk(" Lima"), chunk("", "stop"), {"usage": USAGE}]))
+
+    chats.always = halves
+    meter = Meter()
+    parts = found.write_parts(PROMPTS[0], GREEDY, meter)
+    assert [next(parts).text, next(parts).text] == ["The ci", "The city of"]
+    read.set()
+    *_, last = parts
+    assert last == Completion("The city of Lima", finished=True)
+    assert meter.usage().prompt_tokens == 7
+    assert meter.usage().completion_tokens == 3
+
+
+USAGE = {"prompt_tokens": 7, "completion_tokens": 3}
+
+
+def chunk(text: str, reason: str | None = None) -> dict[str, Any]:
+    return {"choices": [{"delta": {"content": text}, "finish_reason": reason}]}
+
+
+def test_a_server_that_streams_nothing_replies_at_once(chats):
+    found = generator(chats)
+    ((expected,),) = found.write(PROMPTS[:1], GREEDY, meters(1))
+
+    def whole(handler: Any, body: dict[str, Any]) -> None:
+        handler.reply(*chats.reply_to(handler.path, {**body, "stream": False}))
+
+    chats.always = whole
+    *_, last = found.write_parts(PROMPTS[0], GREEDY, Meter())
+    assert last == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'data: {"choices": [{"delta": {"content": "Li"}}]}\n\n', "ends before the text does"),
+        (b'data: {"choices": [{"delta": {"con', "no JSON.*amid its reply"),
+        (b'data: {"error": {"message": "out of memory"}}\n\n', "amid its reply: 'out of memory'"),
+        (b'data: {"choices": [3]}\n\n', "no JSON object"),
+        (b'data: {"choices": [{"delta": {"content": 3}}]}\n\n', "has int: expected a text"),
+    ],
+)
+def test_half_a_stream_is_an_error(chats, content, message):
+    found = generator(chats)
+    chats.always = lambda handler, _: handler.reply(200, content)
+    with pytest.raises(GeneratorError, match=message):
+        list(found.write_parts(PROMPTS[0], GREEDY, Meter()))
+
+
+def test_a_stream_is_tried_again_until_it_begins(chats):
+    found = generator(chats, retries=2)
+    expected = list(found.write_parts(PROMPTS[0], GREEDY, Meter()))
+    chats.faults.append(lambda handler, _: handler.reply(503, {}))
+    meter = Meter()
+    assert list(found.write_parts(PROMPTS[0], GREEDY, meter)) == expected
+    assert meter.usage().requests == 2
+    chats.always = lambda handler, _: handler.reply(400, {"error": "no streams"})
+    with pytest.raises(GeneratorError, match=r"status 400.*'no streams'"):
+        list(found.write_parts(PROMPTS[0], GREEDY, Meter()))
 
 
 def test_several_threads_may_use_it(chats):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from embedding_server import DIM, KEY, running
@@ -15,7 +18,7 @@ from writing_server import END, WORDS, WritingServer, greedy, log_prob_of, log_p
 import ragcore
 from ragcore import build_memory
 from ragcore.cli import main
-from ragcore.errors import GeneratorError, RagcoreError
+from ragcore.errors import DeadlineError, GeneratorError, RagcoreError, RequestCancelledError
 
 PIPELINE = """\
 ragcore: 1
@@ -153,6 +156,40 @@ def test_draws_are_asked_for_by_the_settings(server):
     assert answer.text in {word.strip() for word in WORDS}
 
 
+def test_one_prompt_is_streamed_and_ends_with_its_answer(server):
+    with loaded(server, rag="marginalize: none") as rag:
+        (expected,) = rag.answer(QUESTION)
+        *_, first, answer = rag.events(QUESTION)
+        tokens = list(rag.stream(QUESTION))
+    assert answer == expected
+    assert len(tokens) > 1
+    assert "".join(token.text for token in tokens) == expected.text
+    assert first == tokens[-1]
+
+
+def test_a_stream_that_is_left_closes_its_request(server):
+    with loaded(server, rag="marginalize: none") as rag:
+        server.always = hanging = Hanging(1)
+        with pytest.raises(DeadlineError):
+            list(rag.stream(QUESTION, timeout=0.3))
+        assert hanging.all_left()
+
+        def begin(handler: Any, body: Any) -> None:
+            if handler.path.endswith("completions"):
+                handler.send_response(200)
+                handler.end_headers()
+                row = {"choices": [{"delta": {"content": "Li"}}]}
+                handler.wfile.write(b"data: " + json.dumps(row).encode() + b"\n\n")
+                handler.wfile.flush()
+            hanging(handler, body)
+
+        server.always = begin
+        stream = rag.stream(QUESTION)
+        assert next(stream).text == "Li"
+        stream.close()
+        assert hanging.all_left()
+
+
 def test_the_key_is_in_no_output_and_no_file(server, capsys, caplog):
     loaded(server).close()
     ask = ["ask", "p.yaml", QUESTION]
@@ -176,6 +213,86 @@ def test_a_server_that_fails_amid_questions_loses_none_of_those_before(server):
             rag.answer("What is the river?")
         server.always = None
         assert rag.answer(QUESTION)[0].text == first.text
+
+
+class Hanging:
+    """Replies at one route never, until the client leaves.
+
+    Attributes:
+        asked: set once so many requests have come.
+        left: how many connections were closed by the client.
+    """
+
+    def __init__(self, count: int, route: str = "completions") -> None:
+        self._route = route
+        self.asked = threading.Event()
+        self.left = threading.Semaphore(0)
+        self._count = count
+        self._come = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, handler: Any, body: Any) -> None:
+        if not handler.path.endswith(self._route):
+            handler.reply(*handler.server.reply_to(handler.path, body))
+            return
+        with self._lock:
+            self._come += 1
+            if self._come == self._count:
+                self.asked.set()
+        handler.connection.settimeout(20)
+        if handler.connection.recv(1) == b"":
+            self.left.release()
+
+    def all_left(self) -> bool:
+        return all(self.left.acquire(timeout=10) for _ in range(self._count))
+
+
+@pytest.mark.parametrize("generator", ["", TOP, SCORE], ids=["text", "top", "score"])
+def test_a_deadline_ends_requests_that_are_under_way(server, generator):
+    with loaded(server, generator) as rag:
+        server.always = hanging = Hanging(3)
+        began = time.monotonic()
+        with pytest.raises(DeadlineError, match=r"longer than its timeout, 0\.3 s"):
+            rag.answer(QUESTION, timeout=0.3)
+        assert time.monotonic() - began < 5
+        assert hanging.all_left(), "a connection is still open"
+        server.always = None
+        assert rag.answer(QUESTION)[0].tier == {"": "text", TOP: "top", SCORE: "score"}[generator]
+
+
+@pytest.mark.parametrize("call", ["answer", "search", "events"])
+def test_a_deadline_ends_the_encoding_of_a_question(server, call):
+    with loaded(server) as rag:
+        server.always = hanging = Hanging(1, "embeddings")
+        with pytest.raises(DeadlineError):
+            list(getattr(rag, call)(QUESTION, timeout=0.3))
+        assert hanging.all_left()
+
+
+def test_an_answer_that_is_cancelled_closes_its_requests(server):
+    with loaded(server) as rag:
+        server.always = hanging = Hanging(3)
+        cancellation = ragcore.Cancellation()
+
+        def cancel() -> None:
+            hanging.asked.wait(10)
+            cancellation.cancel()
+
+        cancelling = threading.Thread(target=cancel)
+        cancelling.start()
+        with pytest.raises(RequestCancelledError):
+            rag.answer(QUESTION, cancellation=cancellation)
+        cancelling.join()
+        assert hanging.all_left()
+
+
+def test_a_deadline_ends_the_wait_before_another_attempt(server):
+    with loaded(server) as rag:
+        server.always = lambda handler, _: handler.reply(429, {}, **{"Retry-After": "50"})
+        began = time.monotonic()
+        with pytest.raises(DeadlineError):
+            rag.answer(QUESTION, timeout=0.3)
+        assert time.monotonic() - began < 5
 
 
 def test_a_server_that_is_down_is_named_when_the_pipeline_is_loaded(server):

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from embedding_server import EmbeddingServer
 
-__all__ = ["END", "WritingServer", "greedy", "log_probs_after", "tokens_of"]
+__all__ = ["END", "WritingServer", "events_of", "greedy", "log_probs_after", "tokens_of"]
 
 END = "</s>"
 WORDS = [" Nairobi", " Chad", " is", " the", " capital", " of", " N'Djamena", " Kenya", "\n"]
@@ -111,6 +111,8 @@ class WritingServer(EmbeddingServer):
             "system_fingerprint": "fp_1",
             "usage": {"prompt_tokens": length, "completion_tokens": count},
         }
+        if body.get("stream"):
+            return 200, stream_of(self.changed(reply), chat=messages is not None)
         return 200, self.changed(reply)
 
     def choice(self, body: dict[str, Any], prompt: str, number: int) -> dict[str, Any]:
@@ -137,6 +139,23 @@ class WritingServer(EmbeddingServer):
         if "prompt_logprobs" in body and "prompt_logprobs" in self.forms:
             choice["prompt_logprobs"] = rows_of_vllm(prompt, body["prompt_logprobs"])
         return choice
+
+
+def stream_of(reply: dict[str, Any], *, chat: bool) -> bytes:
+    """The reply as server-sent events, a character each, then the reason, and the usage."""
+    (choice,) = reply["choices"]
+    text = choice["message"]["content"] if chat else choice["text"]
+    rows = [{"delta": {"content": part}} if chat else {"text": part} for part in text]
+    rows.append({"delta": {}} if chat else {"text": ""})
+    rows[-1]["finish_reason"] = choice["finish_reason"]
+    named = {"system_fingerprint": reply["system_fingerprint"]}
+    events = [named | {"choices": [row]} for row in rows]
+    events.append({"choices": [], "usage": reply["usage"]})
+    return events_of(events) + b"data: [DONE]\n\n"
+
+
+def events_of(events: Sequence[Any]) -> bytes:
+    return b"".join(b": a comment\ndata: %s\n\n" % json.dumps(each).encode() for each in events)
 
 
 def chat_text(messages: Sequence[dict[str, str]]) -> str:

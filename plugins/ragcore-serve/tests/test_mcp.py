@@ -64,6 +64,26 @@ def called(address: str, *calls: tuple[str, dict]) -> list:
     return asyncio.run(run())
 
 
+def test_an_answer_takes_the_settings_of_a_request(address, rag):
+    sample = {"temperature": 1.0, "n": 3, "seed": 2}
+    _, drawn, stopped, refused, unknown = called(
+        address,
+        ("answer", {"question": QUESTION, "settings": {"sample": sample, "k": 1}}),
+        ("answer", {"question": QUESTION, "settings": {"max_new_tokens": 1}, "k": 1}),
+        ("answer", {"question": QUESTION, "settings": {"sample": {"n": 10_000}}}),
+        ("answer", {"question": QUESTION, "settings": {"temprature": 1}}),
+    )
+    where = {"n": {"lte": 1}}
+    (expected,) = rag.answer(QUESTION, sample=sample, k=1, where=where)
+    row = drawn.structured_content
+    assert [each["text"] for each in row["samples"]] == [each.text for each in expected.samples]
+    assert stopped.structured_content["cut"] is True
+    assert len(stopped.structured_content["evidence"]) == 1
+    assert refused.is_error
+    assert "sample.n" in refused.content[0].text
+    assert unknown.is_error
+
+
 def test_tools_answer_search_and_list_versions_as_the_pipeline_does(address, rag):
     names, answer, search, versions = called(
         address,

@@ -115,6 +115,53 @@ def test_openais_client_gets_an_answer_and_log_probs_where_there_are_any(address
         assert log_probs == pytest.approx(expected.candidates[0].token_log_probs)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_chat_with_a_temperature_is_drawn_by_rag_sequence(address, rag, stream):
+    settings = {"model": "tiny", "messages": ASKED, "temperature": 0.8, "seed": 5}
+    sample = {"temperature": 0.8, "seed": 5}
+    (expected,) = rag.answer(QUESTION, marginalize="sequence", sample=sample)
+    with openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client:
+        if stream:
+            chunks = list(client.chat.completions.create(**settings, stream=True))
+            parts = [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]
+            text, last = "".join(parts), chunks[-1].choices[0].finish_reason
+        else:
+            choice = client.chat.completions.create(**settings).choices[0]
+            text, last = choice.message.content, choice.finish_reason
+    assert text.partition("\n\nSources:")[0] == expected.text
+    assert last == ("length" if expected.cut else "stop")
+
+
+def test_each_choice_of_a_chat_is_a_draw(address, rag):
+    sample = {"temperature": 1.0, "n": 5, "seed": 5}
+    (expected,) = rag.answer(QUESTION, marginalize="sequence", sample=sample)
+    with openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client:
+        reply = client.chat.completions.create(model="tiny", messages=ASKED, n=5, seed=5)
+    texts = [choice.message.content.partition("\n\nSources:")[0] for choice in reply.choices]
+    assert texts == [sample.text for sample in expected.samples]
+    cut = [choice.finish_reason == "length" for choice in reply.choices]
+    assert cut == [sample.cut for sample in expected.samples]
+    if expected.tier != "score":
+        assert reply.usage.completion_tokens == expected.usage.completion_tokens
+
+
+def test_a_formula_that_cannot_be_drawn_by_is_refused_where_it_is_named(address):
+    settings = {"sample": {"temperature": 1}}
+    asked = {"question": QUESTION, "settings": settings}
+    reply = httpx.post(f"{address}/v1/answer", json=asked)
+    assert "RAG-Token draws each token from all passages" in reply.text
+    with (
+        openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client,
+        pytest.raises(openai.BadRequestError, match="RAG-Token draws each token"),
+    ):
+        client.chat.completions.create(
+            model="tiny",
+            messages=ASKED,
+            temperature=1,
+            extra_body={"ragcore": {"settings": {"marginalize": "token"}}},
+        )
+
+
 def test_leaving_passages_out_and_scoring_say_why_they_cannot(address, rag):
     (expected,) = rag.answer(QUESTION)
     ids = [expected.evidence[0].passage.id]
@@ -130,6 +177,8 @@ def test_leaving_passages_out_and_scoring_say_why_they_cannot(address, rag):
         assert without["without"]["log_prob"] <= 0
     if expected.tier == "score":
         assert "error" not in scored
+        (usage,) = scored["usage"]
+        assert usage["requests"] == len(expected.evidence)
     else:
         assert "needs log p(y|x) of given answers" in scored["error"]["message"]
 

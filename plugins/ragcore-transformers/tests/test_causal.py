@@ -712,6 +712,19 @@ def test_a_gguf_file_answers_as_the_folder_that_it_was_made_of(
     torch.testing.assert_close(found, scored, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("level", [None, "INFO"])
+def test_no_progress_bar_is_shown_unless_ragcore_tells_what_it_does(
+    chatty: Path, gguf_file: Path, capsys: pytest.CaptureFixture[str], caplog, level
+) -> None:
+    if level is not None:
+        caplog.set_level(level, logger="ragcore")
+    made(gguf_file)
+    made(chatty)
+    shown = capsys.readouterr().err
+    assert ("de-quantizing GGUF tensors" in shown) == (level is not None)
+    assert ("Loading weights" in shown) == (level is not None)
+
+
 def test_a_gguf_file_cannot_be_trained(chatty: Path, gguf_file: Path) -> None:
     with pytest.raises(UnsupportedOperation, match=r"'causal' has no capability 'trainable'.*GGUF"):
         trainable_generator(made(gguf_file), "causal")

@@ -14,8 +14,9 @@ import numpy as np
 
 from ragcore.corpora.templates import text_of
 from ragcore.types import Passage
-from ragcore_openai.client import Client, Json, ServerError
+from ragcore_openai.client import Client, Json
 from ragcore_openai.configs import EmbeddingsConfig
+from ragcore_openai.failures import ServerError
 
 if TYPE_CHECKING:
     import numpy.typing as npt

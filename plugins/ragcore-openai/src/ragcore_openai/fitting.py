@@ -14,7 +14,8 @@ from typing import Final, TypeVar
 
 from ragcore.contracts import Prompted
 from ragcore.errors import QuestionError
-from ragcore_openai.client import Ask, ServerError
+from ragcore_openai.client import Ask
+from ragcore_openai.failures import ServerError
 from ragcore_openai.prompt_texts import PromptTexts, characters_of
 
 __all__ = ["Count", "Fitting", "is_overflow"]

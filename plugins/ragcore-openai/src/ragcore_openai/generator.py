@@ -7,7 +7,7 @@ too long loses parts of its passages (`fitting.py`); several requests run side b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import ClassVar, Final
 
 from ragcore.contracts import Completion, Meter, Prompted, TextScore, Tier, TopToken, Writing
@@ -31,7 +31,7 @@ class OpenAI:
     """
 
     Config: ClassVar[type[OpenAIConfig]] = OpenAIConfig
-    capabilities: ClassVar[frozenset[str]] = frozenset()
+    capabilities: ClassVar[frozenset[str]] = frozenset({"stream"})
 
     def __init__(self, config: OpenAIConfig) -> None:
         self.config = config
@@ -68,13 +68,36 @@ class OpenAI:
         """
         route = self._server.route
 
-        def write(job: tuple[Prompted, Meter], ask: Ask) -> list[Completion]:
-            prompted, meter = job
+        def write(job: tuple[Prompted, Meter, Writing], ask: Ask) -> list[Completion]:
+            prompted, meter, own = job
             return self._fitting.send(
-                ask, prompted, lambda room: route.write(ask, prompted, room, writing, meter)
+                ask, prompted, lambda room: route.write(ask, prompted, room, own, meter)
             )
 
-        return self._client.each(write, list(zip(prompts, meters, strict=True)))
+        jobs = [
+            (prompted, meter, writing.of_prompt(number))
+            for number, (prompted, meter) in enumerate(zip(prompts, meters, strict=True))
+        ]
+        return self._client.each(write, jobs)
+
+    def write_parts(
+        self, prompt: Prompted, writing: Writing, meter: Meter
+    ) -> Generator[Completion, None, None]:
+        """Yield the text of one prompt as the server writes it; see the contract.
+
+        Raises:
+            QuestionError: the question does not fit the input even without its passages.
+            ServerError: the server does not answer, not as expected, or not to the end.
+        """
+        route, client = self._server.route, self._client
+
+        def write(job: Prompted, ask: Ask) -> Generator[Completion, None, None]:
+            return self._fitting.send(
+                ask, job, lambda room: route.parts(client.stream, job, room, writing, meter)
+            )
+
+        (parts,) = client.each(write, [prompt])
+        yield from parts
 
     def score_texts(
         self, prompts: Sequence[Prompted], texts: Sequence[str], meters: Sequence[Meter]

@@ -7,7 +7,8 @@ chat the server's own template is put around the message. Knows this server; kno
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Any, Final
 
@@ -15,18 +16,20 @@ from ragcore.contracts import Completion, Meter, Prompted, TopToken, Writing, wh
 from ragcore.prompts.chat import THINKING_OFF, Chat
 from ragcore.prompts.prompts import Prompts
 from ragcore.prompts.thinking import closed
-from ragcore_openai.client import Ask, Client, Json
+from ragcore_openai.client import Ask, Client, Json, Parts, Reply
 from ragcore_openai.configs import OpenAIConfig
 from ragcore_openai.prompt_texts import shortened
 from ragcore_openai.replies import (
     Faulty,
     answer_of,
     as_step,
+    begun,
     count_usage,
     log_prob_of,
     readable,
     tidy,
 )
+from ragcore_openai.routes import Send
 from ragcore_openai.tokenizing import END_TOKENS, LlamaCppTokenizer
 
 __all__ = ["LlamaCppRoute"]
@@ -95,6 +98,30 @@ class LlamaCppRoute:
             reply = self._send(ask, prompt, replace(writing, seed=seed), meter, tops=0)
             written.append(self._completion(reply, tidy(_text(self._url, reply))))
         return written
+
+    def parts(
+        self, send: Send, prompted: Prompted, room: int | None, writing: Writing, meter: Meter
+    ) -> Generator[Completion, None, None]:
+        """See `ragcore_openai.routes.Route`."""
+        request = self._request(self.prompt(prompted, room), writing, tops=0)
+        parts, requests = send(self._url, request | {"stream": True})
+        return self._completions(parts, requests, meter)
+
+    def _completions(
+        self, parts: Parts, requests: int, meter: Meter
+    ) -> Generator[Completion, None, None]:
+        written, last = "", None
+        with closing(parts):
+            for part in parts:
+                written += _text(self._url, part)
+                if part.get("stop") is True:
+                    last = part
+                    break
+                yield Completion(begun(written), finished=False)
+        if last is None:
+            raise Faulty(self._url, "its stream ends before the text does (no part has `stop`)")
+        count_usage(meter, Reply(last, requests))
+        yield self._completion(last, tidy(written))
 
     def go_on(
         self,
@@ -209,6 +236,13 @@ class LlamaCppRoute:
         tops: int,
         forced: int | None = None,
     ) -> Json:
+        reply = ask(self._url, self._request(prompt, writing, tops=tops, forced=forced))
+        count_usage(meter, reply)
+        return reply.content
+
+    def _request(
+        self, prompt: Sequence[int], writing: Writing, *, tops: int, forced: int | None = None
+    ) -> Json:
         request: dict[str, Any] = {
             "model": self._config.model,
             "prompt": list(prompt),
@@ -230,11 +264,7 @@ class LlamaCppRoute:
             # Changes what is written, and no log-prob.
             request["logit_bias"] = [[forced, 1000.0]]
         request |= self._config.request
-        reply = ask(
-            self._url, {name: value for name, value in request.items() if value is not None}
-        )
-        count_usage(meter, reply)
-        return reply.content
+        return {name: value for name, value in request.items() if value is not None}
 
     def _completion(self, reply: Mapping[str, Any], text: str) -> Completion:
         if reply.get("truncated") is True:

@@ -15,8 +15,9 @@ from typing import Final
 from ragcore.contracts import Meter, Prompted, Tier, Writing
 from ragcore.errors import GeneratorError
 from ragcore.types import Passage
-from ragcore_openai.client import Ask, Client, Json, Reply, ServerError
+from ragcore_openai.client import Ask, Client, Json, Reply
 from ragcore_openai.configs import OpenAIConfig
+from ragcore_openai.failures import ServerError
 from ragcore_openai.fitting import Count
 from ragcore_openai.llamacpp_route import LlamaCppRoute
 from ragcore_openai.prompt_texts import PromptTexts

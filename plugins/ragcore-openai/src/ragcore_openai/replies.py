@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from ragcore.contracts import Completion, Meter, TopToken
 from ragcore.prompts.thinking import Thinking
-from ragcore_openai.client import Json, Reply, ServerError
+from ragcore_openai.client import Json, Reply
+from ragcore_openai.failures import ServerError
 
 __all__ = [
     "TOLERANCE",
@@ -21,11 +22,13 @@ __all__ = [
     "WrongLogProbs",
     "answer_of",
     "as_step",
+    "begun",
     "choices_of",
     "completion_of",
     "count_usage",
     "log_prob_of",
     "merged_ends",
+    "part_of",
     "readable",
     "steps_of",
     "tidy",
@@ -106,6 +109,23 @@ def completion_of(url: str, choice: Json) -> Completion:
         shown = f": it refused, {refusal[:200]!r}" if isinstance(refusal, str) else ""
         raise Faulty(url, f"a choice has no text (finish_reason {reason!r}){shown}")
     return Completion(tidy(readable(text)), finished=reason != "length")
+
+
+def part_of(url: str, choice: Any) -> tuple[str, str | None]:
+    """Return what a part of a stream adds to the text, and why the text ends, if it does."""
+    delta = choice.get("delta", choice.get("message", choice)) if isinstance(choice, dict) else None
+    if not isinstance(delta, dict):
+        raise Faulty(url, "a part of a stream has a choice that is no JSON object")
+    added = delta.get("content", choice.get("text"))
+    reason = choice.get("finish_reason")
+    if added is not None and not isinstance(added, str):
+        raise Faulty(url, f"a part of a stream has {type(added).__name__}: expected a text")
+    return readable(added or ""), reason if isinstance(reason, str) else None
+
+
+def begun(text: str) -> str:
+    """Return what no further text changes of an answer's beginning, as `tidy` writes it."""
+    return " ".join(_THINKING.settled(text).rstrip(_LOST).split())
 
 
 def log_prob_of(url: str, value: Any) -> float:

@@ -5,23 +5,29 @@ Knows the API's requests; knows nothing of how long a prompt may be.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Collection, Generator, Sequence
+from contextlib import closing
+from typing import Final, Protocol, TypeAlias
 
 from ragcore.contracts import Completion, Meter, Prompted, TopToken, Writing
-from ragcore_openai.client import Ask, Json
+from ragcore_openai.client import Ask, Json, Parts, Reply
 from ragcore_openai.configs import OpenAIConfig
 from ragcore_openai.prompt_texts import PromptTexts
 from ragcore_openai.replies import (
     Faulty,
     answer_of,
+    begun,
     choices_of,
     completion_of,
     count_usage,
+    part_of,
     steps_of,
 )
 
-__all__ = ["Chat", "Completions", "Route", "TopRoute"]
+__all__ = ["Chat", "Completions", "Route", "Send", "TopRoute"]
+
+Send: TypeAlias = Callable[[str, Json], tuple[Parts, int]]
+"""Sends JSON to a path, as `Client.stream`."""
 
 
 class Route(Protocol):
@@ -34,6 +40,16 @@ class Route(Protocol):
 
         Raises:
             ServerError: the server refuses, also a prompt that is too long, or replies wrongly.
+        """
+        ...
+
+    def parts(
+        self, send: Send, prompted: Prompted, room: int | None, writing: Writing, meter: Meter
+    ) -> Generator[Completion, None, None]:
+        """Write for one prompt; return the text so far in parts, once the first is on its way.
+
+        Raises:
+            ServerError: as `write`, here or by the parts.
         """
         ...
 
@@ -86,6 +102,38 @@ class _OpenAIRoute:
                 completion_of(self._url, choice) for choice in choices_of(self._url, reply.content)
             ]
         return written[:drawn]
+
+    def parts(
+        self, send: Send, prompted: Prompted, room: int | None, writing: Writing, meter: Meter
+    ) -> Generator[Completion, None, None]:
+        """See `Route.parts`."""
+        text = self._texts.text(prompted.question, prompted.passages, prompted.cite, room)
+        streaming: Json = {"stream": True, "stream_options": {"include_usage": True}}
+        request = self.request(text, writing) | streaming | self._config.request
+        parts, requests = send(
+            self.path, {name: value for name, value in request.items() if value is not None}
+        )
+        return self._completions(parts, requests, meter)
+
+    def _completions(
+        self, parts: Parts, requests: int, meter: Meter
+    ) -> Generator[Completion, None, None]:
+        written, usage, reason = "", Reply({}, requests), None
+        with closing(parts):
+            for part in parts:
+                # The last part may have the usage alone.
+                usage = Reply(usage.content | part, requests)
+                for choice in part.get("choices") or ():
+                    added, ended = part_of(self._url, choice)
+                    reason = ended or reason
+                    if added:
+                        written += added
+                        yield Completion(begun(written), finished=False)
+        count_usage(meter, usage)
+        if reason is None:
+            raise Faulty(self._url, "its stream ends before the text does (no finish_reason)")
+        whole = {"text": written, "finish_reason": reason}
+        yield completion_of(self._url, whole)
 
     def prompt_text(self, prompted: Prompted) -> str:
         """Return the prompt of a question with its whole passages."""

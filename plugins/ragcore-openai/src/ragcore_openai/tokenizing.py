@@ -13,7 +13,8 @@ from functools import lru_cache
 from typing import Any, Final
 
 from ragcore.prompts.tokens import Piece, SpecialToken, disarmed_ids
-from ragcore_openai.client import Client, Json, ServerError
+from ragcore_openai.client import Client, Json
+from ragcore_openai.failures import ServerError
 from ragcore_openai.fitting import Count
 from ragcore_openai.replies import Faulty
 

@@ -55,6 +55,14 @@ Version = Annotated[
     str | None, Field(description="Version of the memory; the one that is served by default.")
 ]
 K = Annotated[int | None, Field(description="How many passages to read.")]
+AnswerSettings = Annotated[
+    Settings,
+    Field(
+        description="Of this answer alone, such as `sample` {temperature, n, seed}, `stop`, "
+        "`max_new_tokens`, `where`, and `history`, the turns before the question, from which a "
+        "pipeline with `rag.rewrite` makes a stand-alone question."
+    ),
+]
 
 
 def mount_mcp(app: Starlette, serving: Serving) -> AbstractAsyncContextManager[None]:
@@ -120,13 +128,16 @@ class _Tools:
         pipeline: Pipeline = None,
         version: Version = None,
         k: K = None,
+        settings: AnswerSettings = Settings(),  # noqa: B008 (a frozen default of the tool)
     ) -> Row:
         """Answer a question from a pipeline's memory, with log p and the passages it rests on."""
         with _errors_as_text():
             served = await self._asked(question, pipeline, version)
-            settings = check_settings(Settings(k=k), self._serving.config)
+            if k is not None:
+                settings = settings.model_copy(update={"k": k})
+            checked = check_settings(settings, self._serving.config)
             caller, request = _caller(context), _request(context)
-            asked = [request_for(caller, question, settings, version)]
+            asked = [request_for(caller, question, checked, version)]
             deadline = self._serving.deadline()
             (answer,) = await answers_to(request, self._serving, served, asked, deadline)
             if isinstance(answer, RagcoreError):

@@ -37,6 +37,7 @@ from ragcore_serve.openai_requests import (
     RefusedFieldError,
     check_fields,
     decoding_of,
+    drawable,
     history_of,
     question_of,
 )
@@ -132,6 +133,7 @@ async def chat_completions(
     if served.rag.config.rewrite is not None:
         settings.setdefault("history", history_of(body, serving.config.max_question_chars))
     check_limits(settings, serving.config)
+    settings = drawable(settings, served.rag.config, served.rag.generator)
     longest = settings.get("max_new_tokens", served.rag.config.max_new_tokens)
     if body.longest is not None:
         longest = min(longest, body.longest)
@@ -144,7 +146,6 @@ async def chat_completions(
     reply = ChatReply(
         model=body.model,
         pipeline=served.name,
-        longest=longest,
         prompt_tokens=await asyncio.to_thread(_tokens, served, question),
         citations=serving.config.citations if citations is None else citations,
         logprobs=bool(body.logprobs),

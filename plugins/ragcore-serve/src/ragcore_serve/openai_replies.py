@@ -62,7 +62,6 @@ class ChatReply:
     Attributes:
         model: as the request names it.
         pipeline: the name of the pipeline.
-        longest: the most tokens that the answer may have, its end token included.
         prompt_tokens: of the question.
         citations: whether the text ends with the sources.
         logprobs: whether log p of each token is sent.
@@ -73,7 +72,6 @@ class ChatReply:
 
     model: str
     pipeline: str
-    longest: int
     prompt_tokens: int
     citations: bool
     logprobs: bool
@@ -108,7 +106,7 @@ class ChatReply:
             "logprobs": {"content": content, "refusal": None}
             if self.logprobs and content
             else None,
-            "finish_reason": self._finish_reason(answer),
+            "finish_reason": _finish_reason(answer),
         }
 
     def frames(self, event: Event) -> str:
@@ -137,7 +135,7 @@ class ChatReply:
         frames.append(
             self._chunk(
                 {},
-                finish_reason=self._finish_reason(answer),
+                finish_reason=_finish_reason(answer),
                 system_fingerprint=self._fingerprint(answer.memory),
                 ragcore=self._ragcore(answer),
             )
@@ -173,12 +171,6 @@ class ChatReply:
         # As OpenAI does: with the usage at the end, each chunk has the field.
         return row | ({"usage": None} if self.include_usage else {})
 
-    def _finish_reason(self, answer: Answer) -> str:
-        """Return "length" where the last token had to be the end token."""
-        # With tier `top` an end without log p is no token of the answer.
-        cut = answer.tier == "top" and answer.log_prob is None
-        return "length" if cut or len(answer.tokens) >= self.longest else "stop"
-
     def _fingerprint(self, version: str) -> str:
         return f"{self.pipeline}@{version}"
 
@@ -188,12 +180,20 @@ class ChatReply:
     def _usage(self, choices: Sequence[Answer]) -> dict[str, int]:
         counted = choices[0].usage
         prompt = self.prompt_tokens if counted is None else counted.prompt_tokens or 0
-        completion = sum(answer.token_count for answer in choices)
+        completion = sum(len(answer.tokens) for answer in choices)
+        if not completion:
+            # The server counted what it wrote for all choices.
+            completion = choices[0].token_count
         return {
             "prompt_tokens": prompt,
             "completion_tokens": completion,
             "total_tokens": prompt + completion,
         }
+
+
+def _finish_reason(answer: Answer) -> str:
+    """Return why the answer ends: it was cut, or it ended by itself or at a stop string."""
+    return "length" if answer.cut else "stop"
 
 
 def _token_log_probs(answer: Answer) -> list[tuple[str, float]]:

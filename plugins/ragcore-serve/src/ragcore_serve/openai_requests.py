@@ -12,7 +12,8 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ragcore.config import RagConfig
+from ragcore.config import RagConfig, SampleConfig
+from ragcore.contracts import AnyGenerator, gives_steps
 from ragcore.errors import RagcoreError, nearest
 from ragcore_serve.errors import quoted
 from ragcore_serve.openai_replies import SOURCES_HEADING
@@ -26,6 +27,7 @@ __all__ = [
     "StreamOptions",
     "check_fields",
     "decoding_of",
+    "drawable",
     "history_of",
     "question_of",
 ]
@@ -228,6 +230,27 @@ def decoding_of(request: ChatRequest, config: RagConfig) -> dict[str, Any]:
     if request.repetition_penalty is not None:
         settings["repetition_penalty"] = request.repetition_penalty
     return settings
+
+
+def drawable(
+    settings: dict[str, Any], config: RagConfig, generator: AnyGenerator
+) -> dict[str, Any]:
+    """Return settings by which the generator can draw, where the request asks for it.
+
+    Generators of texts draw whole answers, which are those of RAG-Sequence. So where the formula is
+    RAG-Token, a chat that sets a temperature is drawn by RAG-Sequence: its client knows nothing of
+    formulas, and would otherwise get no answer.
+
+    Args:
+        settings: of the request, of all fields.
+        config: the section `rag` of the pipeline.
+        generator: of the pipeline.
+    """
+    sample = (config.sample.model_dump() if config.sample else {}) | settings.get("sample", {})
+    drawing = bool(sample) and sample.get("temperature", SampleConfig().temperature) > 0
+    if gives_steps(generator) or not drawing or config.marginalize != "token":
+        return settings
+    return {"marginalize": "sequence"} | settings
 
 
 def _sample_of(request: ChatRequest, config: RagConfig) -> dict[str, float]:

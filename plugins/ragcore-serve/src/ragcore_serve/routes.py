@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from ragcore.errors import QuestionError, RagcoreError
+from ragcore.tiers import Meter
 from ragcore.types import Answer, SearchResult
 from ragcore_serve.auth import Caller
 from ragcore_serve.errors import InvalidRequestError, error_row
@@ -115,6 +117,7 @@ async def log_prob(
     for text in body.answers:
         _check_length(text, serving)
     settings = check_settings(body.settings, serving.config)
+    meters = [Meter() for _ in questions]
     log_probs = await called(
         request,
         serving,
@@ -124,9 +127,14 @@ async def log_prob(
         body.answers,
         questions=questions,
         timeout=body.timeout,
+        meters=meters,
         **narrowed_settings(caller, settings, body.version),
     )
-    return Json({"pipeline": pipeline.name, "log_probs": log_probs})
+    row: dict[str, Any] = {"pipeline": pipeline.name, "log_probs": log_probs}
+    usages = [meter.usage() for meter in meters]
+    if any(usage.requests for usage in usages):
+        row["usage"] = [asdict(usage) for usage in usages]
+    return Json(row)
 
 
 @router.post("/without", summary="Answer, then leave passages out")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from logging import INFO, getLogger
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,6 +47,9 @@ LOADING_FAULTS: Final = (
 """What Hugging Face raises when a checkpoint is damaged or of an unknown kind."""
 
 
+_LOG: Final = getLogger("ragcore.transformers")
+
+
 def pick_device(name: str, error: type[RagcoreError]) -> torch.device:
     """Return the device of this name; `auto` is the GPU if there is one.
 
@@ -73,7 +77,7 @@ def explained(model: str, error: type[RagcoreError], revision: str | None = None
     Yields what its loaders are to load: `model`, or the folder of an earlier download where the
     model hub does not answer one request.
 
-    A model in a folder loads in a moment: its progress bar is hidden. torch's global random state
+    A model that is here loads in a moment: its progress bar is hidden. torch's global random state
     stays as it was: some models draw weights before the checkpoint's replace them.
     """
     local = Path(model).is_dir()
@@ -91,7 +95,10 @@ def explained(model: str, error: type[RagcoreError], revision: str | None = None
                 folder = None if unreachable is None else cached_folder(model, revision)
                 if unreachable is not None and folder is None:
                     raise FileNotFoundError(model) from unreachable
-                yield folder or model
+                # A download takes long, and shows how far it is.
+                downloaded = folder or cached_folder(model, revision)
+                with without_bars() if downloaded else nullcontext():
+                    yield folder or model
     except RagcoreError:
         raise
     except LOADING_FAULTS as fault:
@@ -184,8 +191,11 @@ def cut_model_card(model: Any) -> None:
 
 @contextmanager
 def without_bars() -> Iterator[None]:
-    """Hide Hugging Face's progress bars, for work that takes a moment."""
+    """Hide Hugging Face's progress bars, unless ragcore tells what it does (`-v`)."""
     bars = logging.is_progress_bar_enabled()
+    if _LOG.isEnabledFor(INFO):
+        yield
+        return
     logging.disable_progress_bar()  # type: ignore[no-untyped-call, unused-ignore]
     try:
         yield
