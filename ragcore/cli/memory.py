@@ -12,6 +12,7 @@ from ragcore.cli import versions
 from ragcore.cli.arguments import JsonOption, PipelineArgument, StoreArgument, is_override
 from ragcore.cli.calibrate import calibrate_temperature
 from ragcore.cli.compare import compare
+from ragcore.cli.plan import plan
 from ragcore.cli.progress import stage_bars
 from ragcore.cli.search import search
 from ragcore.cli.stores import version_row
@@ -28,7 +29,7 @@ app = typer.Typer(
     add_completion=False,
 )
 
-for command in (compare, *versions.COMMANDS):
+for command in (plan, compare, *versions.COMMANDS):
     app.command(command.__name__.rstrip("_"))(command)
 
 # The name that `ragcore search` had before; and what `ragcore calibrate` has grown from.
