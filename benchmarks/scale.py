@@ -107,8 +107,7 @@ def _measure(options: argparse.Namespace, log: Log) -> None:
     for size in sizes:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
             shared, text_bytes = stages.Shared(Path(folder)), 0.0
-            # Flat first: the others' recall is measured against it.
-            for kind in sorted(options.kinds, key=lambda each: each != "flat"):
+            for kind in options.kinds:
                 job = stages.Job(
                     folder=str(Path(folder) / kind),
                     kind=kind,
@@ -125,6 +124,8 @@ def _measure(options: argparse.Namespace, log: Log) -> None:
                     continue
                 if not shared.corpus.exists():
                     text_bytes = shared.write(text, size, options.questions)
+                if kind != "bm25" and not shared.exact.exists():
+                    in_process(script, "exact", asdict(job))
                 _run(script, job, plan, {**common, "text_bytes": round(text_bytes, 2)}, log)
 
 

@@ -152,7 +152,12 @@ def _rate(name: str, law: Law, points: Points, *, parallel: bool = False) -> Rat
         return None
     works = [LAWS[law](_work(record)) for record, _ in points]
     values = [value for _, value in points]
-    fixed, slope = fitted(works, values)
+    least = 0.0
+    if name.startswith("ram.") and len(set(works)) == 1:
+        # One size does not show what a process takes whatever it does; its beginning does.
+        least = min(float(record.get("start_memory", 0)) for record, _ in points)
+    fixed, slope = fitted(works, [max(0.0, value - least) for value in values])
+    fixed += least
     largest = max(range(len(points)), key=works.__getitem__)
     said = fixed + slope * works[largest]
     records = [record for record, _ in points]
@@ -177,8 +182,12 @@ def _work(record: Record) -> Work:
 def _source(records: Sequence[Record]) -> str:
     commits = dict.fromkeys(record["commit"] for record in records)
     cores = " or ".join(dict.fromkeys(str(record["cores"]) for record in records))
+    if len({record["passages"] for record in records}) == 1 and records[0]["stage"] != "encode":
+        cores += " cores, one size: no part is fixed"
+    else:
+        cores += " cores"
     busy = ", processor time on a busy machine" if any(each["busy"] for each in records) else ""
-    return f"{SCRIPT} at {', '.join(commits)}, {cores} cores{busy}"
+    return f"{SCRIPT} at {', '.join(commits)}, {cores}{busy}"
 
 
 def _digits(value: float) -> float:

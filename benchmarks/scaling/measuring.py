@@ -7,6 +7,7 @@ Two peaks of memory: `rss`, with pages of files that are mapped and can be dropp
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -20,6 +21,9 @@ from typing import Any, Final
 __all__ = ["Clock", "Peak", "in_process", "peak_memory"]
 
 EVERY: Final = 0.02
+ONE_THREAD: Final = ("open", "search", "merged-search", "swap")
+"""Stages that search, one question at a time with one thread, as those of a server do."""
+
 _STATUS: Final = Path("/proc/self/status")
 
 
@@ -29,8 +33,12 @@ class Peak:
     rss = 0
     anonymous: int | None = None
 
+    def __init__(self) -> None:
+        self.start = _status("RssAnon") or 0
+
     def row(self) -> dict[str, Any]:
-        return {"peak_rss": self.rss, "peak_anonymous": self.anonymous}
+        peaks = {"peak_rss": self.rss, "peak_anonymous": self.anonymous}
+        return {**peaks, "start_memory": self.start}
 
 
 @contextmanager
@@ -99,7 +107,8 @@ def in_process(script: Path, stage: str, job: dict[str, Any]) -> dict[str, Any]:
         RuntimeError: the process failed; the message ends with its error.
     """
     command = [sys.executable, str(script), "--stage", stage, "--job", json.dumps(job)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {**os.environ, **({"OMP_NUM_THREADS": "1"} if stage in ONE_THREAD else {})}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise RuntimeError(f"{stage} of {job} failed ({done.returncode}): {done.stderr[-2000:]}")
     measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -40,6 +40,7 @@ __all__ = ["K", "STAGES", "Job"]
 
 K: Final = 10
 CHANGED: Final = 0.001
+BLOCK: Final = 8_192
 BASE, UPDATED = "base", "updated"
 
 
@@ -89,9 +90,10 @@ class Shared:
     def changes(self) -> Path:
         return self.folder / "changes.jsonl"
 
-    def found(self, name: str) -> Path:
-        """Return the file of the passages that a kind found."""
-        return self.folder / f"found-{name}.npy"
+    @property
+    def exact(self) -> Path:
+        """The numbers of the best passages of each question, [B, K], by all inner products."""
+        return self.folder / "exact.npy"
 
     def asked(self) -> list[tuple[int, str]]:
         """Return the questions: the number of a passage, and words of it."""
@@ -215,7 +217,25 @@ def merge(job: Job) -> dict[str, Any]:
 
 def merged_search(job: Job) -> dict[str, Any]:
     """Search the merged memory, of as many segments as there were shards."""
-    return _searched(job, Path(job.folder) / "merged", f"{job.kind}-merged")
+    return _searched(job, Path(job.folder) / "merged")
+
+
+def exact(job: Job) -> dict[str, Any]:
+    """Write which passages are the best of each question, by all inner products."""
+    clock, encoder = Clock(), Drawing(DrawingConfig(dim=job.dim))
+    queries = encoder.encode_questions(job.asked())  # [B, d]
+    best = np.full((len(queries), K), -1, np.int64)
+    scores = np.full((len(queries), K), -np.inf, np.float32)
+    for start in range(0, job.passages, BLOCK):
+        rows = np.arange(start, min(start + BLOCK, job.passages))
+        products = queries @ encoder.drawn(rows.astype(np.uint64)).T  # [B, n]
+        all_rows = np.concatenate([best, np.broadcast_to(rows, products.shape)], axis=1)
+        all_scores = np.concatenate([scores, products], axis=1)
+        order = np.argsort(-all_scores, axis=1, kind="stable")[:, :K]
+        best = np.take_along_axis(all_rows, order, axis=1)
+        scores = np.take_along_axis(all_scores, order, axis=1)
+    np.save(job.shared.exact, best)
+    return clock.row()
 
 
 def open_(job: Job) -> dict[str, Any]:
@@ -232,16 +252,15 @@ def open_(job: Job) -> dict[str, Any]:
 
 def search(job: Job) -> dict[str, Any]:
     """Search one question at a time."""
-    return _searched(job, job.store, job.kind)
+    return _searched(job, job.store)
 
 
-def _searched(job: Job, store: Path, name: str) -> dict[str, Any]:
+def _searched(job: Job, store: Path) -> dict[str, Any]:
     questions = job.asked()
     with ragcore.open_memory(config_of(job, store), version=BASE) as memory:
         # The first ones map files and fill caches.
         _times(memory, questions[:20])
         found, took = _times(memory, questions)
-    np.save(job.shared.found(name), found)
     times = {name: [row[name] for row in took] for name in took[0]}
     return {
         **{name: round(float(np.median(all_times)), 7) for name, all_times in times.items()},
@@ -265,17 +284,11 @@ def _times(memory: Memory, questions: Sequence[str]) -> tuple[np.ndarray, list[d
     return found, took
 
 
-def _recall(job: Job, found: np.ndarray) -> float | None:
-    """Return the share of the exact index's best passages; None where it was not searched before.
-
-    BM25 is exact.
-    """
-    exact = job.shared.found("flat")
-    if job.kind in ("bm25", "flat"):
+def _recall(job: Job, found: np.ndarray) -> float:
+    """Return the share of the best passages by `exact` that were found; BM25 is exact."""
+    if job.kind == "bm25":
         return 1.0
-    if not exact.exists():
-        return None
-    pairs = zip(np.load(exact, allow_pickle=False), found, strict=True)
+    pairs = zip(np.load(job.shared.exact, allow_pickle=False), found, strict=True)
     shares = [len(set(best.tolist()) & set(hits.tolist())) / K for best, hits in pairs]
     return round(float(np.mean(shares)), 4)
 
@@ -357,6 +370,7 @@ def _longest(answered: Sequence[float], began: float, ended: float) -> float:
 Stage = Callable[[Job], dict[str, Any]]
 
 STAGES: Final[dict[str, Stage]] = {
+    "exact": exact,
     "build": build,
     "train": train,
     "open": open_,

@@ -7,10 +7,12 @@ They are printed, and written into a page between two comments; the page's outpu
 from __future__ import annotations
 
 import io
+import os
 import re
 import shlex
+import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
+from contextlib import chdir, redirect_stdout
 from pathlib import Path
 from typing import Any, Final
 
@@ -107,6 +109,7 @@ def _circumstances(records: Sequence[Record]) -> str:
 
 
 _TABLES: Final = re.compile(r"(<!-- scale: tables -->\n).*?(<!-- scale: end -->)", re.DOTALL)
+_FILE: Final = re.compile(r"^<!-- test: file (\S+) -->\n```\w+\n(.*?)^```", re.M | re.DOTALL)
 _PLAN: Final = re.compile(r"^\$ (ragcore memory plan [^\n]*)\n(.*?)(?=^\$ |^```)", re.M | re.DOTALL)
 
 
@@ -116,18 +119,24 @@ def refresh_page(path: Path, records: Sequence[Record]) -> None:
     Raises:
         ValueError: the page has no place for tables.
     """
+    path = path.resolve()
     page = path.read_text(encoding="utf-8")
     if not _TABLES.search(page):
         raise ValueError(f"{path} has no comments <!-- scale: tables --> and <!-- scale: end -->")
     body = tables(records)
     page = _TABLES.sub(lambda match: f"{match[1]}\n{body}\n{match[2]}", page)
-    page = _PLAN.sub(lambda match: f"$ {match[1]}\n{_output(match[1])}", page)
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
+        for name, text in _FILE.findall(page):
+            Path(name).write_text(text, encoding="utf-8")
+        page = _PLAN.sub(lambda match: f"$ {match[1]}\n{_output(match[1])}", page)
     path.write_text(page, encoding="utf-8")
 
 
 def _output(command: str) -> str:
+    """Return what a command prints to a terminal of 80 columns, as tests of pages run it."""
     from ragcore.cli import main
 
+    os.environ["COLUMNS"] = "80"
     with redirect_stdout(io.StringIO()) as out:
         failed = main(shlex.split(command)[1:])
     if failed:

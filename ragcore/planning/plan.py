@@ -6,6 +6,7 @@ layout.py. It reads no corpus and builds nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -93,7 +94,7 @@ class Plan:
         factory: FAISS's factory string of the index; "" for BM25.
         stages: in their order.
         seconds: from the first passage to the finished memory.
-        ram: the most that a stage of making it needs, in bytes.
+        ram: the most that a stage of making it needs, in bytes; None where not known.
         disk: of the finished memory, in bytes.
         peak_disk: of all machines together while it is built, in bytes.
         cost: of the machines until it is finished; None without a price.
@@ -104,7 +105,7 @@ class Plan:
     factory: str
     stages: tuple[Stage, ...]
     seconds: float
-    ram: float
+    ram: float | None
     disk: float
     peak_disk: float
     cost: float | None
@@ -139,7 +140,7 @@ def make_plan(task: Task, rates: Rates) -> Plan:
         factory_of(task.kind, task.passages, task.dim),
         tuple(stages),
         seconds=seconds,
-        ram=max(stage.ram.value for stage in made if stage.ram),
+        ram=max((stage.ram.value for stage in made if stage.ram), default=None),
         disk=disk,
         peak_disk=disk + twice + planner.journal_bytes(task.passages),
         cost=None if task.price is None else machine_seconds / 3600 * task.price,
@@ -200,15 +201,10 @@ class _Planner:
 
     def notes(self, stages: list[Stage]) -> list[str]:
         """Return what does not fit, and what the figures leave out."""
-        task, notes = self._task, []
+        task = self._task
+        notes: list[str] = []
         if task.ram is not None:
-            notes += [
-                f"{stage.name} needs {stage.ram.value / 1e9:,.1f} GB of memory, and a machine has "
-                f"{task.ram / 1e9:,.1f} GB: choose an index with smaller codes"
-                + (", or more workers" if stage.name == "build" else "")
-                for stage in stages
-                if stage.ram and stage.ram.value > task.ram
-            ]
+            notes += _notes_on_memory(stages, task.ram, task.kind)
         if task.workers > 1 and task.kind == "hnsw":
             notes.append("a graph is searched in each shard: expect slower searches than these")
         return notes
@@ -216,9 +212,9 @@ class _Planner:
     def _encode(self) -> Stage:
         task = self._task
         if task.encoder is None:
-            known = ", ".join(self._rates.encoders(gpu=task.gpus > 0))
+            known = ", ".join(self._rates.encoders(gpu=task.gpus > 0)) or "none has a rate"
             raise ConfigError(
-                f"an index {task.kind} needs vectors: name an encoder (--encoder): {known}"
+                f"an index {task.kind} needs vectors: name an encoder with --encoder: {known}"
             )
         name = f"encode.{task.encoder}" + (".gpu" if task.gpus else "")
         if name not in self._rates:
@@ -291,3 +287,17 @@ class _Planner:
 
     def _work(self, passages: int) -> Work:
         return Work(passages, self._task.dim, self._text_bytes, self._task.kind)
+
+
+def _notes_on_memory(stages: list[Stage], ram: float, kind: IndexKind) -> Iterator[str]:
+    """Say which stages need more memory than a machine has, and what helps."""
+    has = f"and a machine has {ram / 1e9:,.1f} GB"
+    above = {stage.name: stage.ram.value for stage in stages if stage.ram and stage.ram.value > ram}
+    own = [name for name in above if name in ("encode", "train", "build", "merge", "update")]
+    if own:
+        verb = "needs" if len(own) == 1 else "need"
+        most = max(above[name] for name in own) / 1e9
+        helps = "take a larger one" if kind == "bm25" else "choose an index with smaller codes"
+        yield f"{', '.join(own)} {verb} up to {most:,.1f} GB of memory, {has}: {helps}, or shards"
+    if "search" in above:
+        yield f"search maps {above['search'] / 1e9:,.1f} GB, {has}: it would wait for the disk"

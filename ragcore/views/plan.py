@@ -35,7 +35,7 @@ def plan_view(plan: Plan) -> RenderableType:
         )
     cost = "" if plan.cost is None else f", cost {plan.cost:,.2f}"
     sums = (
-        f"built in {_duration(plan.seconds)}{cost}; {byte_size(round(plan.ram))} of memory; "
+        f"built in {_duration(plan.seconds)}{cost}; {_bytes(plan.ram)} of memory; "
         f"{byte_size(round(plan.disk))} on disk, {byte_size(round(plan.peak_disk))} while building"
     )
     lines = [f"[{number}] {source}" for source, number in sources.items()]
@@ -60,7 +60,7 @@ def plans_view(plans: Sequence[Plan]) -> RenderableType:
             "index": plan.factory or "BM25",
             "built in": _duration(plan.seconds),
             "cost": NONE if plan.cost is None else f"{plan.cost:,.2f}",
-            "memory": byte_size(round(plan.ram)),
+            "memory": _bytes(plan.ram),
             "search": NONE if not (search and search.seconds) else time_text(search.seconds.value),
             "search memory": _size(search.ram if search else None),
             "disk": byte_size(round(plan.disk)),
@@ -90,7 +90,11 @@ def _time_of(stage: Stage) -> str:
 
 
 def _size(figure: Figure | None) -> str:
-    return NONE if figure is None else byte_size(round(figure.value))
+    return _bytes(None if figure is None else figure.value)
+
+
+def _bytes(count: float | None) -> str:
+    return NONE if count is None else byte_size(round(count))
 
 
 def _duration(seconds: float) -> str:
