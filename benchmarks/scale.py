@@ -30,6 +30,7 @@ from typing import Any, Final
 
 from scaling import encoding_rate, stages
 from scaling.fitting import write_rates
+from scaling.jobs import Job, Shared
 from scaling.measuring import in_process
 from scaling.passages import read_text
 from scaling.records import Log, Record, circumstances
@@ -106,9 +107,9 @@ def _measure(options: argparse.Namespace, log: Log) -> None:
         print(f"{options.data} is missing: the text is invented, by a seed", flush=True)
     for size in sizes:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            shared, text_bytes = stages.Shared(Path(folder)), 0.0
+            shared, text_bytes = Shared(Path(folder)), 0.0
             for kind in options.kinds:
-                job = stages.Job(
+                job = Job(
                     folder=str(Path(folder) / kind),
                     kind=kind,
                     passages=size,
@@ -129,7 +130,7 @@ def _measure(options: argparse.Namespace, log: Log) -> None:
                 _run(script, job, plan, {**common, "text_bytes": round(text_bytes, 2)}, log)
 
 
-def _stages(job: stages.Job) -> list[Record]:
+def _stages(job: Job) -> list[Record]:
     """Return the stages of a job, in their order, with the number of a shard where it has one."""
     names = ["build", "train", "open", "search", "update", "swap"]
     names = [name for name in names if name != "train" or _is_trained(job.kind)]
@@ -146,7 +147,7 @@ def _is_trained(kind: IndexKind) -> bool:
     return kind in ("sq8", "ivf", "ivf-pq")
 
 
-def _run(script: Path, job: stages.Job, plan: list[Record], common: Record, log: Log) -> None:
+def _run(script: Path, job: Job, plan: list[Record], common: Record, log: Log) -> None:
     """Run all stages of a job; its files are deleted afterwards."""
     Path(job.folder).mkdir()
     try:
@@ -160,7 +161,7 @@ def _run(script: Path, job: stages.Job, plan: list[Record], common: Record, log:
         shutil.rmtree(job.folder)
 
 
-def _fits(job: stages.Job, folder: Path, graphs_up_to: int) -> bool:
+def _fits(job: Job, folder: Path, graphs_up_to: int) -> bool:
     """Return whether a job has room on the disk and in memory; print why where it has not."""
     label = f"{job.kind}, {job.passages:,} passages"
     if job.kind == "hnsw" and job.passages > graphs_up_to:
@@ -182,7 +183,7 @@ def _fits(job: stages.Job, folder: Path, graphs_up_to: int) -> bool:
     return True
 
 
-def _index_bytes(job: stages.Job) -> float:
+def _index_bytes(job: Job) -> float:
     return index_bytes(job.kind, job.passages, job.dim)
 
 

@@ -210,6 +210,23 @@ class _Planner:
         return notes
 
     def _encode(self) -> Stage:
+        seconds = self._encoding(self._share)
+        name = f"ram.{self._encoder_rate().name}"
+        journal = Figure(self.journal_bytes(self._share), ("formula: n · d · 4",))
+        return Stage("encode", seconds, self._figure(name, self._share), journal)
+
+    def _encoding(self, passages: int) -> Figure:
+        """Return the seconds in which one machine encodes passages."""
+        rate, work, task = self._encoder_rate(), self._work(passages), self._task
+        shared = task.gpus or task.cores / (rate.cores or task.cores)
+        return Figure(rate.of(work) / shared, (rate.cited(work),))
+
+    def _encoder_rate(self) -> Rate:
+        """Return the rate of the task's encoder, on GPUs where it has any.
+
+        Raises:
+            ConfigError: it names no encoder, or one whose rate is not known.
+        """
         task = self._task
         if task.encoder is None:
             known = ", ".join(self._rates.encoders(gpu=task.gpus > 0)) or "none has a rate"
@@ -226,11 +243,7 @@ class _Planner:
                 f"no rate of encoder {task.encoder!r} {where} is known{hint}: known are "
                 f"{', '.join(known) or 'none'}; add a rate {name!r} to a file for --rates"
             )
-        rate, work = self._rates[name], self._work(self._share)
-        shared = task.gpus or task.cores / (rate.cores or task.cores)
-        seconds = Figure(rate.of(work) / shared, (rate.cited(work),))
-        journal = Figure(self.journal_bytes(self._share), ("formula: n · d · 4",))
-        return Stage("encode", seconds, self._figure(f"ram.{name}", self._share), journal)
+        return self._rates[name]
 
     def _train(self) -> Stage:
         kind, whole = self._task.kind, self._task.passages
@@ -260,9 +273,13 @@ class _Planner:
 
     def _update(self) -> Stage:
         kind, whole = self._task.kind, self._task.passages
+        seconds = self._figure(f"update.{kind}", whole)
+        if seconds is not None and kind != "bm25":
+            # Two of three changes bring a text.
+            seconds += self._encoding(round(2 / 3 * CHANGED_SHARE * whole))
         return Stage(
             "update",
-            self._figure(f"update.{kind}", whole),
+            seconds,
             self._ram("update", whole),
             self._figure(f"disk_update.{kind}", whole),
         )
