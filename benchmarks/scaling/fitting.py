@@ -87,7 +87,10 @@ def _rates(records: Sequence[Record]) -> Iterator[Rate | None]:
     yield _rate("build.bm25", "text", points("build", "bm25", "seconds"))
     for kind in INDEX_KINDS:
         size: Law = "text" if kind == "bm25" else "index"
-        if kind in ("sq8", "ivf", "ivf-pq"):
+        if kind == "ivf-pq":
+            codebooks = _codebooks(by_stage)
+            yield _rate("train.codebooks", "codebooks", codebooks, parallel=True)
+        if kind in ("sq8", "ivf"):
             law: Law = "constant" if kind == "sq8" else "training"
             yield _rate(f"train.{kind}", law, points("train", kind, "seconds"), parallel=True)
         if kind in ADDING:
@@ -123,6 +126,16 @@ def _adding(by_stage: Mapping[tuple[str, str], list[Record]], kind: IndexKind) -
         )
         for record in by_stage["build", kind]
         if (size := _size(record)) in flat
+    ]
+
+
+def _codebooks(by_stage: Mapping[tuple[str, str], list[Record]]) -> Points:
+    """Return what training product codes in lists takes longer than training lists alone."""
+    lists = {_size(record): time_of(record) for record in by_stage["train", "ivf"]}
+    return [
+        (record, max(0.0, time_of(record) - lists[size]))
+        for record in by_stage["train", "ivf-pq"]
+        if (size := _size(record)) in lists
     ]
 
 

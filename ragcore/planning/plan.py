@@ -249,6 +249,10 @@ class _Planner:
         kind, whole = self._task.kind, self._task.passages
         sample = training_size(kind, whole) * self._task.dim * _FLOAT
         ram = Figure(2 * sample, ("formula: the sample, and the copy that FAISS makes of it",))
+        if kind == "ivf-pq":
+            # The lists' centres as those of `ivf`, then the codebooks.
+            seconds = self._needed("train.ivf", whole) + self._needed("train.codebooks", whole)
+            return Stage("train", seconds, ram)
         return Stage("train", self._figure(f"train.{kind}", whole), ram)
 
     def _build(self) -> Stage:

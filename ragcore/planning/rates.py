@@ -35,6 +35,7 @@ Law = Literal[
     "text",
     "values",
     "training",
+    "codebooks",
     "lists",
     "graph",
     "probes",
@@ -42,6 +43,9 @@ Law = Literal[
     "index",
 ]
 Basis = Literal["measured", "literature", "assumed"]
+
+_CODEBOOK_VECTORS: Final = 256 * 256
+"""Vectors that FAISS draws to train 256 centroids (ProductQuantizer, max_points_per_centroid)."""
 
 _Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -70,6 +74,9 @@ LAWS: Final[Mapping[Law, Callable[[Work], float]]] = {
     "values": lambda work: work.passages * work.dim,
     "training": lambda work: (
         training_size(work.kind, work.passages) * list_count(work.passages) * work.dim
+    ),
+    "codebooks": lambda work: (
+        min(training_size(work.kind, work.passages), _CODEBOOK_VECTORS) * work.dim
     ),
     "lists": lambda work: work.passages * list_count(work.passages) * work.dim,
     "graph": lambda work: work.passages * math.log2(max(2, work.passages)) * work.dim,
