@@ -228,20 +228,20 @@ class _Planner:
             ConfigError: it names no encoder, or one whose rate is not known.
         """
         task = self._task
+        known = self._rates.encoders(gpu=task.gpus > 0)
+        listed = ", ".join(known) or "none"
         if task.encoder is None:
-            known = ", ".join(self._rates.encoders(gpu=task.gpus > 0)) or "none has a rate"
             raise ConfigError(
-                f"an index {task.kind} needs vectors: name an encoder with --encoder: {known}"
+                f"an index {task.kind} needs vectors: name an encoder with --encoder: {listed}"
             )
         name = f"encode.{task.encoder}" + (".gpu" if task.gpus else "")
         if name not in self._rates:
-            known = self._rates.encoders(gpu=task.gpus > 0)
             close = nearest(task.encoder, known)
             hint = f" (did you mean {close!r}?)" if close else ""
             where = "on a GPU" if task.gpus else "on processors"
             raise ConfigError(
                 f"no rate of encoder {task.encoder!r} {where} is known{hint}: known are "
-                f"{', '.join(known) or 'none'}; add a rate {name!r} to a file for --rates"
+                f"{listed}; add a rate {name!r} to a file for --rates"
             )
         return self._rates[name]
 
