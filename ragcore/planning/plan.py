@@ -33,7 +33,8 @@ class Task:
         kind: of the index.
         dim: d, the length of a vector; BM25 has none.
         encoder: name of an encoding rate; BM25 has none.
-        text_bytes: of a passage with its title and id, on average; None for that of the rates.
+        text_bytes: of a passage with its title, id and metadata, on average; None for that of the
+            corpus that the rates were measured on.
         cores: of each machine.
         gpus: of each machine, for encoding.
         workers: machines that build a shard each; 1 builds in one go.
@@ -172,15 +173,11 @@ class _Planner:
         stages.append(
             Stage("open", self._figure(f"open.{kind}", whole), self._ram("open", whole), None)
         )
-        search = self._figure(f"search.{kind}", whole)
-        stages.append(
-            Stage(
-                "search",
-                search,
-                self._ram("search", whole),
-                p99=self._figure(f"search_p99.{kind}", whole),
-            )
-        )
+        search, p99 = (self._figure(f"{name}.{kind}", whole) for name in ("search", "search_p99"))
+        if search and p99 and p99.value < search.value:
+            # Both are fitted apart: a few quick sizes can make their lines cross.
+            p99 = search
+        stages.append(Stage("search", search, self._ram("search", whole), p99=p99))
         stages.append(self._update())
         return stages
 

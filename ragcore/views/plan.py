@@ -50,26 +50,24 @@ def plan_view(plan: Plan) -> RenderableType:
 
 def plans_view(plans: Sequence[Plan]) -> RenderableType:
     """Show several plans, a row each."""
-    numbers = ("built in", "cost", "memory", "search", "search memory", "disk", "while built")
+    numbers = ("built in", "cost", "memory", "search", "mapped", "disk", "at peak")
     priced = any(plan.cost is not None for plan in plans)
     columns = [name for name in ("index", *numbers) if priced or name != "cost"]
     table = plain_table(*columns, numbers=numbers)
     for plan in plans:
         search = plan.stage("search")
         cells = {
-            "index": plan.factory or "BM25",
+            "index": plan.task.kind,
             "built in": _duration(plan.seconds),
             "cost": NONE if plan.cost is None else f"{plan.cost:,.2f}",
             "memory": _bytes(plan.ram),
             "search": NONE if not (search and search.seconds) else time_text(search.seconds.value),
-            "search memory": _size(search.ram if search else None),
+            "mapped": _size(search.ram if search else None),
             "disk": byte_size(round(plan.disk)),
-            "while built": byte_size(round(plan.peak_disk)),
+            "at peak": byte_size(round(plan.peak_disk)),
         }
         table.add_row(*(cells[name] for name in columns))
-    notes = dict.fromkeys(
-        f"{plan.factory or 'BM25'}: {note}" for plan in plans for note in plan.notes
-    )
+    notes = dict.fromkeys(f"{plan.task.kind}: {note}" for plan in plans for note in plan.notes)
     return Group(table, *(Text(f"note: {note}", style="yellow") for note in notes))
 
 
