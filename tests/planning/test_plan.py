@@ -102,7 +102,7 @@ def test_a_law_grows_with_the_passages(law, fewer, more):
     assert small <= large * (1 + 1e-9)
 
 
-def test_encoding_is_divided_by_gpus_and_by_cores():
+def test_encoding_is_divided_by_gpus_cores_and_workers():
     gpus = [
         make_plan(replace(TASK, encoder="dpr", gpus=each), RATES).stage("encode").seconds.value
         for each in (1, 8)
@@ -112,6 +112,9 @@ def test_encoding_is_divided_by_gpus_and_by_cores():
         make_plan(replace(TASK, cores=each), RATES).stage("encode").seconds.value for each in (2, 8)
     ]
     assert cores[0] == pytest.approx(4 * cores[1])
+    workers = [make_plan(replace(TASK, workers=each), RATES).stage("encode") for each in (1, 8)]
+    assert workers[0].seconds.value == pytest.approx(8 * workers[1].seconds.value)
+    assert workers[0].disk.value == pytest.approx(8 * workers[1].disk.value)
 
 
 def test_the_papers_encoding_takes_the_hours_that_dpr_reports():
