@@ -20,6 +20,7 @@ from ragcore.cli.arguments import (
 from ragcore.cli.calibrate import calibrate_temperature
 from ragcore.cli.compare import compare
 from ragcore.cli.made import made_row, print_made, print_summary
+from ragcore.cli.plan import plan
 from ragcore.cli.progress import stage_bars
 from ragcore.cli.search import search
 from ragcore.cli.shards import build_one_shard, check_spread, shard_options
@@ -35,7 +36,7 @@ app = typer.Typer(
     add_completion=False,
 )
 
-for command in (compare, *versions.COMMANDS):
+for command in (plan, compare, *versions.COMMANDS):
     app.command(command.__name__.rstrip("_"))(command)
 
 # The name that `ragcore search` had before; and what `ragcore calibrate` has grown from.

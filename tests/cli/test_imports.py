@@ -126,7 +126,8 @@ def modules_after(folder: Path, commands: Sequence[Sequence[str]]) -> list[set[s
 
 def test_a_file_is_read_without_any_array_library(folder: Path) -> None:
     api = ["fill", "p.yaml", "generator={use: openai, model: a-name}"]
-    commands = [["fill", "p.yaml"], api, ["schema"], ["plugins"]]
+    plan = ["memory", "plan", "--passages", "1000", "--index", "bm25"]
+    commands = [["fill", "p.yaml"], api, ["schema"], ["plugins"], plan]
     for command, imported in zip(commands, modules_after(folder, commands), strict=True):
         assert "ragcore.registry.discovery" in imported, command
         assert not imported & (HEAVY | {"numpy", "pyarrow"}), command

@@ -692,3 +692,15 @@ def test_an_index_whose_rows_are_all_removed_chooses_its_scale_again(factory: st
         index.add(np.arange(100), vectors * np.float32(later))
         hits = index.search(vectors[:20], 1)
         assert np.array_equal(hits.rows[:, 0], np.argmax(vectors[:20] @ vectors.T, axis=1))
+
+
+@pytest.mark.parametrize("mmap", [False, True])
+def test_lists_of_product_codes_load_where_a_table_of_all_would_exceed_the_file(mmap, tmp_path):
+    # FAISS would compute 128 lists x 4 codes x 256 products, which inner products never read.
+    index = made("IVF128,PQ4np", train_size=2000)
+    index.save(tmp_path)
+    assert (tmp_path / "index.faiss").stat().st_size < 128 * 4 * 256 * 4 / 2
+    loaded = Faiss.load(tmp_path, FaissConfig(factory="IVF128,PQ4np"), mmap=mmap)
+    hits, expected = loaded.search(QUERIES, 5), index.search(QUERIES, 5)
+    assert (hits.rows == expected.rows).all()
+    assert (hits.scores == expected.scores).all()

@@ -43,9 +43,12 @@ def read_file(path: Path, *, mmap: bool) -> Any:
     """
     with reading(path):
         size = path.stat().st_size
-        flags = [faiss.IO_FLAG_MMAP_IFC] if mmap else [0]
+        # With inner products FAISS searches without that table, but would check its size, which can
+        # be many times that of the file, against the limit below.
+        whole = faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE
+        flags = [faiss.IO_FLAG_MMAP_IFC | whole] if mmap else [whole]
         if mmap and size <= _READ_TWICE:
-            flags.insert(0, 0)
+            flags.insert(0, whole)
         try:
             with _limits(size):
                 return completed([faiss.read_index(str(path), flag) for flag in flags][-1])

@@ -1,0 +1,1 @@
+"""The parts of `scale.py`: passages, vectors, stages in processes of their own, rates, tables."""
