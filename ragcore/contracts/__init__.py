@@ -23,6 +23,7 @@ from ragcore.contracts.generator import (
     weights_dtype,
 )
 from ragcore.contracts.index import EmptySpawner, Index, VectorSource
+from ragcore.contracts.passages import PassageField, PassageRecord, PassageStore
 from ragcore.contracts.retriever import (
     CacheUser,
     IndexTrainer,
@@ -90,9 +91,12 @@ __all__ = [
     "KnownDocuments",
     "Meter",
     "MergingRetriever",
+    "PassageField",
     "PassageReader",
+    "PassageRecord",
     "PassageReuser",
     "PassageSource",
+    "PassageStore",
     "Prompted",
     "Read",
     "Retriever",

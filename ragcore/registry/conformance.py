@@ -20,6 +20,7 @@ from ragcore.contracts import (
     Encoder,
     Generator,
     Index,
+    PassageStore,
     Retriever,
     Scorer,
     ScratchUser,
@@ -49,6 +50,7 @@ KINDS: Final[Mapping[Any, str]] = {
     Retriever: "retriever",
     Scorer: "scorer",
     Generator: "generator",
+    PassageStore: "passages",
 }
 """Contracts that a config can name a component of, and the kind of each."""
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from ragcore.contracts import Retriever
+from ragcore.contracts import PassageStore, Retriever
 from ragcore.disk.threads import yield_gil
 from ragcore.errors import (
     ConfigError,
@@ -139,7 +139,11 @@ def ask_once(memory: Memory) -> None:
 
 
 def check_opens(
-    folder: Path, manifest: Manifest, retriever: ComponentSpec[Retriever] | None, store: Path
+    folder: Path,
+    manifest: Manifest,
+    retriever: ComponentSpec[Retriever] | None,
+    store: Path,
+    passages: ComponentSpec[PassageStore] | None = None,
 ) -> None:
     """Open a version and search it once, before it becomes the current one.
 
@@ -148,11 +152,12 @@ def check_opens(
         manifest: of the version.
         retriever: how to search; as it was built where None.
         store: the folder of the store that it will be in.
+        passages: the pipeline's passage store; see `VersionFolder`.
 
     Raises:
         StoreError: it cannot be opened, or cannot be searched.
     """
-    version = LeasedVersion(folder, manifest, None, store=store)
+    version = LeasedVersion(folder, manifest, None, store=store, passage_store=passages)
     try:
         spec = matching_spec(version, retriever)
         with open_version(version, spec, recorded=retriever is None) as memory:

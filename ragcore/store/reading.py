@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from ragcore.contracts import Retriever
+from ragcore.contracts import PassageStore, Retriever
 from ragcore.disk.atomic import files_below
 from ragcore.errors import StoreError, UnknownVersionError
 from ragcore.memory.memory import Memory
@@ -37,8 +37,20 @@ __all__ = ["StoreReader"]
 class StoreReader:
     """The versions of a memory in a folder, to list, open, compare and export them."""
 
-    def __init__(self, folder: str | Path) -> None:
-        self._catalog = Catalog(folder)
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        passages: ComponentSpec[PassageStore] | None = None,
+    ) -> None:
+        """Name the folder.
+
+        Args:
+            folder: of the store.
+            passages: `memory.passages` of a pipeline: keeps the passages of new versions, and reads
+                those of its name; None for files, and for what versions record.
+        """
+        self._catalog = Catalog(folder, passages)
 
     @property
     def folder(self) -> Path:

@@ -77,7 +77,13 @@ class Store(StoreReader):
         if check:
             with self._catalog.lease(version) as leased:
                 leased.check_files(digests=False)
-                check_opens(leased.path, leased.manifest, retriever, self.folder)
+                check_opens(
+                    leased.path,
+                    leased.manifest,
+                    retriever,
+                    self.folder,
+                    self._catalog.passage_store,
+                )
         with writing(self.folder):
             self._catalog.activate(version)
 

@@ -257,7 +257,7 @@ def _opened(
     tracing: Tracing,
 ) -> ServedPipeline:
     pipeline = load_config(file.path, overrides)
-    store = Store(pipeline.memory.store)
+    store = Store(pipeline.memory.store, passages=pipeline.memory.passages)
     pinned = pipeline.memory.version is not None
     current = store.current() if config.pin and not pinned else None
     if current is not None:
