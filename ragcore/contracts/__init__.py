@@ -22,7 +22,7 @@ from ragcore.contracts.generator import (
     end_tokens,
     weights_dtype,
 )
-from ragcore.contracts.index import EmptySpawner, Index, VectorSource
+from ragcore.contracts.index import EmptySpawner, Index, RemoteData, VectorSource
 from ragcore.contracts.passages import PassageField, PassageRecord, PassageStore
 from ragcore.contracts.retriever import (
     CacheUser,
@@ -99,6 +99,7 @@ __all__ = [
     "PassageStore",
     "Prompted",
     "Read",
+    "RemoteData",
     "Retriever",
     "SavedRetriever",
     "Scorer",

@@ -21,6 +21,7 @@ from ragcore.contracts import (
     Generator,
     Index,
     PassageStore,
+    RemoteData,
     Retriever,
     Scorer,
     ScratchUser,
@@ -278,6 +279,7 @@ def _extension_faults(
     for extension, capability in EXTENSIONS.items():
         extends = contract in extension.__mro__
         extends |= extension is ScratchUser and contract in (Retriever, Index)
+        extends |= extension is RemoteData and contract is Index
         if not extends or capability not in declared:
             continue
         own = members_of(contract)
