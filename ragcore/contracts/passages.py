@@ -48,6 +48,14 @@ class PassageStore(Component, Protocol):
         """Say where the segments are, for people, without a user's name or a secret."""
         ...
 
+    @property
+    def identity(self) -> str:
+        """Say which database it is, the same from every host and for every user; no secret.
+
+        It stays where the database is moved to another host, so it is no address.
+        """
+        ...
+
     def begin(self, segment: str) -> None:
         """Make an empty segment; what a killed program has left under its name is replaced."""
         ...

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from ragcore.contracts import PassageField, PassageRecord, PassageStore
 from ragcore.disk.remote import POINTER, RemotePointer
-from ragcore.errors import CorpusError, StoreCorruptError
+from ragcore.errors import CorpusError, MemoryMismatchError, StoreCorruptError
 from ragcore.memory.arrow import encoding_message, is_unicode
 from ragcore.memory.columns import BATCH_CHARACTERS, BATCH_ROWS, metadata_to_json
 from ragcore.registry.components import ComponentSpec
@@ -30,7 +30,7 @@ from ragcore.types import Passage
 if TYPE_CHECKING:
     from ragcore.types import Rows
 
-__all__ = ["KIND", "RemotePassageWriter", "RemotePassages", "StoreChoice"]
+__all__ = ["KIND", "RemotePassageWriter", "RemotePassages", "StoreChoice", "drop_segment"]
 
 KIND: Final = "passages"
 """The kind of component that keeps passages, as pointers name it."""
@@ -112,7 +112,8 @@ class RemotePassageWriter:
         store = self._spec.shared()
         self._folder.mkdir()
         # Before the segment, so that what a killed program leaves is found.
-        RemotePointer(KIND, self._spec.use, self._segment).write(self._folder)
+        details = {"database": store.identity}
+        RemotePointer(KIND, self._spec.use, self._segment, details).write(self._folder)
         store.begin(self._segment)
         return store
 
@@ -122,6 +123,7 @@ class RemotePassageWriter:
         records = store.take(self._segment, _sample_positions(self._written), FIELDS)
         samples.add([PassageRecord(*record) for record in records])
         details = {
+            "database": store.identity,
             "rows": self._written,
             "sha256": self._digest.hexdigest(),
             "samples": samples.hexdigest(),
@@ -155,6 +157,7 @@ class RemotePassages:
                 f"{folder / POINTER} leads to passages that were not written to their end: "
                 "rebuild this version of the memory"
             )
+        self._folder = folder
         self._pointer = pointer
         self._rows = rows
         self._choose = choose
@@ -246,8 +249,43 @@ class RemotePassages:
     @property
     def _store(self) -> PassageStore:
         if self._chosen is None:
-            self._chosen = self._choose(self._pointer.use)
+            store = self._choose(self._pointer.use)
+            _check_database(self._folder, self._pointer, store)
+            self._chosen = store
         return self._chosen
+
+
+def drop_segment(folder: Path, store: PassageStore) -> bool:
+    """Drop the segment that a pointer leads to, finished or not.
+
+    Args:
+        folder: with the pointer.
+        store: a passage store of its name.
+
+    Returns:
+        Whether it is removed; False where a program elsewhere has it open.
+
+    Raises:
+        MemoryMismatchError: it is in another database.
+        MemoryUnavailableError: the store does not answer, or refuses.
+    """
+    pointer = RemotePointer.read(folder)
+    _check_database(folder, pointer, store)
+    return store.drop(pointer.name)
+
+
+def _check_database(folder: Path, pointer: RemotePointer, store: PassageStore) -> None:
+    """Check that a passage store is in the database that a pointer leads to.
+
+    Raises:
+        MemoryMismatchError: it is in another.
+    """
+    found, expected = store.identity, pointer.details.get("database")
+    if found != expected:
+        raise MemoryMismatchError(
+            f"{folder / POINTER} leads to passages in the database {expected!r}, and the passage "
+            f"store in use, {store.location}, is in {found!r}: connect to the other one"
+        )
 
 
 class _RecordDigest:

@@ -24,7 +24,7 @@ from ragcore.disk.replacing import replacing
 from ragcore.errors import StoreCorruptError, StoreError
 from ragcore.registry.components import ComponentSpec
 from ragcore.store.catalog import Catalog
-from ragcore.store.layout import VersionFolder, has_pointer
+from ragcore.store.layout import VersionFolder, without_passages
 from ragcore.store.manifest import MANIFEST, FileRecord, Manifest
 from ragcore.store.opening import check_opens
 from ragcore.store.portable import left_paths
@@ -57,7 +57,7 @@ def export_version(
     gives the same bytes. A warning names each other text that looks like a path.
     """
     version.check_files(digests=False)
-    remote = next(filter(is_pointer, version.manifest.files), None)
+    remote = next(filter(is_pointer, without_passages(version.manifest.files)), None)
     if remote is not None:
         raise StoreError(
             f"version {version.name!r} cannot be exported: {remote} in it leads to a table in a "
@@ -168,9 +168,9 @@ def _checked_members(
     What an archive can make `import` write is bounded by its own size: a tar archive holds its
     files as they are, and members that stand for more than they hold (sparse files) are refused.
     """
-    if has_pointer(manifest.files) or manifest.passage_store is not None:
-        # It could lead to tables of another store, which would be dropped with this version.
-        raise _broken(path, "it leads to passages that are not in it")
+    if manifest.passage_store is not None:
+        # Passages of later updates would be sent there.
+        raise _broken(path, f"its {MANIFEST} names a passage store, as no exported file does")
     missing, members = dict(manifest.files), {}
     while member := archive.next():
         # Names in an archive are untrusted: only those in the manifest become paths.

@@ -78,6 +78,7 @@ __all__ = [
     "passage_files",
     "passage_writer",
     "share_passages",
+    "without_passages",
 ]
 
 RETRIEVER: Final = "retriever"
@@ -243,9 +244,11 @@ class VersionFolder:
             ConfigError: what the version records names a secret that is not in the environment.
         """
         name = registry().current_name(KIND, use)
-        for spec in (self.passage_store, self.recorded_store() if self._records(name) else None):
-            if spec is not None and spec.use == name:
-                return spec.shared()
+        spec = self.passage_store
+        if (spec is None or spec.use != name) and self._records(name):
+            spec = self.recorded_store()
+        if spec is not None and spec.use == name:
+            return spec.shared()
         raise StoreError(
             f"version {self.name!r} has passages in a passage store {use!r}, and neither the "
             f"pipeline nor its {MANIFEST} says how to connect: name a pipeline file that has "
@@ -360,7 +363,12 @@ def identity_of(path: Path) -> Inode:
 
 def has_pointer(files: Collection[str]) -> bool:
     """Return whether a version with these files has passages in a passage store."""
-    return any(_POINTER.fullmatch(name) for name in files)
+    return len(without_passages(files)) < len(files)
+
+
+def without_passages(files: Collection[str]) -> list[str]:
+    """Return the files of a version that are no pointer to passages."""
+    return [name for name in files if not _POINTER.fullmatch(name)]
 
 
 def format_of(files: Collection[str]) -> int:

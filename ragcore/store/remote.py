@@ -20,10 +20,9 @@ Knows pointers and who has them; knows nothing of the databases, which component
 from __future__ import annotations
 
 import logging
-import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -33,8 +32,10 @@ from ragcore.contracts import RemoteData, Retriever, supports
 from ragcore.disk.atomic import locked, replace_text
 from ragcore.disk.remote import POINTER, RemotePointer, pointers_below
 from ragcore.errors import ConfigError, MemoryMismatchError, RagcoreError, StoreError
+from ragcore.memory.remote import KIND, drop_segment
 from ragcore.registry.components import ComponentSpec, spec_from_dict
 from ragcore.registry.discovery import registry
+from ragcore.registry.recorded import filled, recorded_spec
 from ragcore.store.catalog import Catalog
 from ragcore.store.layout import TRASH, VersionFolder
 from ragcore.store.manifest import Manifest
@@ -54,7 +55,6 @@ __all__ = [
 
 _LOG: Final = logging.getLogger("ragcore.store")
 _SHARED: Final = "SHARED"
-_SECRET: Final = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
 
 Key = tuple[str, str, str]
 
@@ -139,8 +139,11 @@ def drop_data(
     for root, folder, pointer in data:
         what = f"{pointer.name} of {pointer.kind} {pointer.use!r}"
         try:
-            specs = _specs_for(pointer, retriever, _records(catalog, root))
-            dropped = _at_its_database(specs, partial(_drop, folder))
+            if pointer.kind == KIND:
+                dropped = _drop_passages(catalog, root, folder, pointer)
+            else:
+                specs = _specs_for(pointer, retriever, _records(catalog, root))
+                dropped = _at_its_database(specs, partial(_drop, folder))
         except RagcoreError as error:
             left.append(Left(root, f"{what} stays in the database: {error}", error))
             continue
@@ -148,6 +151,32 @@ def drop_data(
             problem = f"{what} stays in the database, since a program elsewhere has it open"
             left.append(Left(root, problem, None))
     return left
+
+
+def _drop_passages(catalog: Catalog, root: Path, folder: Path, pointer: RemotePointer) -> bool:
+    """Drop passages that a pointer leads to; see `RemoteData.drop`.
+
+    Raises:
+        ConfigError: neither the pipeline nor a version says how to connect.
+        MemoryMismatchError: both lead to another database.
+    """
+    name = _name_now(pointer)
+    specs = [] if catalog.passage_store is None else [catalog.passage_store]
+    recorded = (
+        recorded_spec(KIND, record.passages, base=record.base)
+        for record in _records(catalog, root)
+        if record.passages is not None
+        and registry().current_name(KIND, str(record.passages.get("use"))) == name
+    )
+    mismatch: MemoryMismatchError | None = None
+    # The pipeline's may lead elsewhere since; what versions record is read only where it does.
+    for spec in chain(specs, recorded):
+        if spec.use == name:
+            try:
+                return drop_segment(folder, spec.shared())
+            except MemoryMismatchError as error:
+                mismatch = error
+    raise mismatch or _unknown(pointer)
 
 
 def _drop(folder: Path, spec: ComponentSpec[Any]) -> bool:
@@ -220,6 +249,9 @@ def check_remote(
     """
     for folder in pointers_below(version.path):
         pointer = RemotePointer.read(folder)
+        if pointer.kind == KIND:
+            # `VersionFolder.check_files` compares them.
+            continue
         records = [] if retriever is not None else [_record_of(version)]
         specs = _specs_for(pointer, retriever, records, required=retriever is None)
         if specs:
@@ -295,14 +327,16 @@ def _readable(folder: Path) -> RemotePointer | None:
 
 
 class _Record(NamedTuple):
-    """What a version records of its retriever, and where relative paths in it start from."""
+    """What a version records of its components, and where relative paths in it start from."""
 
     retriever: Mapping[str, Any]
+    passages: Mapping[str, Any] | None
     base: Path
 
 
 def _record_of(version: VersionFolder) -> _Record:
-    return _Record(version.manifest.retriever, version.manifest.base_folder(version.store))
+    manifest = version.manifest
+    return _Record(manifest.retriever, manifest.passage_store, manifest.base_folder(version.store))
 
 
 def _records(catalog: Catalog, root: Path) -> Iterator[_Record]:
@@ -335,11 +369,15 @@ def _specs_for(
             if found:
                 break
     if not found and required:
-        raise ConfigError(
-            f"{pointer.kind} {pointer.use!r} has {pointer.name} in a database, and no version here "
-            "records how to connect: name the pipeline file in place of the store"
-        )
+        raise _unknown(pointer)
     return [spec for number, spec in enumerate(found) if spec not in found[:number]]
+
+
+def _unknown(pointer: RemotePointer) -> ConfigError:
+    return ConfigError(
+        f"{pointer.kind} {pointer.use!r} has {pointer.name} in a database, and no version here "
+        "records how to connect: name the pipeline file in place of the store"
+    )
 
 
 def _specs_in(pointer: RemotePointer, value: Any) -> Iterator[ComponentSpec[Any]]:
@@ -367,7 +405,7 @@ def _recorded_specs(pointer: RemotePointer, value: Any, base: Path) -> Iterator[
             use = value.get("use")
             name = registry().current_name(pointer.kind, use) if isinstance(use, str) else None
             if name == _name_now(pointer):
-                yield spec_from_dict(pointer.kind, _filled(value), base=base)
+                yield spec_from_dict(pointer.kind, filled(value), base=base)
             for item in value.values():
                 yield from _recorded_specs(pointer, item, base)
         case list():
@@ -378,28 +416,3 @@ def _recorded_specs(pointer: RemotePointer, value: Any, base: Path) -> Iterator[
 def _name_now(pointer: RemotePointer) -> str:
     """Return the name that a pointer's component has today."""
     return str(registry().current_name(pointer.kind, pointer.use))
-
-
-def _filled(value: Any) -> Any:
-    """Fill in secrets that are a whole text of a record: `${env:NAME}`.
-
-    Part of a text is not filled in: a record from elsewhere could send the secret to its own host.
-
-    Raises:
-        ConfigError: the environment has no such variable.
-    """
-    match value:
-        case Mapping():
-            return {key: _filled(item) for key, item in value.items()}
-        case list():
-            return [_filled(item) for item in value]
-        case str() if match := _SECRET.fullmatch(value):
-            if match[1] not in os.environ:
-                raise ConfigError(
-                    f"the environment variable {match[1]} is not set, by which the version's "
-                    f"record connects: export {match[1]}=…, or name the pipeline file in place of "
-                    "the store"
-                )
-            return os.environ[match[1]]
-        case _:
-            return value

@@ -92,6 +92,17 @@ class PassagesSuite(Suite):
         assert location.strip(), "location is empty"
         assert location.isprintable(), f"location is {location!r}, not a line of text"
 
+    def test_the_identity_is_that_of_the_database(self, component: Any) -> None:
+        """`identity` is a text, and another component of the same settings has the same.
+
+        Fix: take what the database says of itself, not an address or what this process made.
+        """
+        store, other = self.spec(component).build(), self.spec(component).build()
+        identity = store.identity
+        assert isinstance(identity, str), f"identity is {identity!r}"
+        assert identity, "identity is empty"
+        assert other.identity == identity, f"identities are {identity!r} and {other.identity!r}"
+
     def test_all_texts_are_read_as_they_were_written(self, component: Any) -> None:
         """Every field of every passage is the same text, NUL and all other characters included.
 

@@ -30,6 +30,10 @@ class SqlitePassages:
     def location(self) -> str:
         return self._path.name
 
+    @property
+    def identity(self) -> str:
+        return str(self._path.resolve())
+
     def begin(self, segment: str) -> None:
         self.drop(segment)
         with self._connected() as database:

@@ -18,6 +18,7 @@ class Shelf:
 
     capabilities = frozenset()
     location = "a shelf"
+    identity = "the shelf of this process"
     segments: ClassVar[dict[str, dict[int, PassageRecord]]] = {}
 
     def __init__(self, config):
@@ -217,6 +218,12 @@ class SharedCursor(Shelf):
 
 class OddLocation(Shelf):
     location = "a\nshelf"
+
+
+class NewIdentity(Shelf):
+    @property
+    def identity(self):
+        return str(id(self))
 
 
 class OddCapabilities(Shelf):
