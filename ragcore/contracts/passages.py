@@ -53,7 +53,14 @@ class PassageStore(Component, Protocol):
         """Say which database it is, the same from every host and for every user; no secret.
 
         It stays where the database is moved to another host, so it is no address.
+
+        Raises:
+            MemoryMismatchError: nothing was written to it yet.
         """
+        ...
+
+    def prepare(self) -> None:
+        """Make ready what segments need; the first call gives the database its identity."""
         ...
 
     def begin(self, segment: str) -> None:
@@ -104,10 +111,21 @@ class PassageStore(Component, Protocol):
         """
         ...
 
+    def lease(self, segment: str) -> None:
+        """Keep a segment from being dropped elsewhere, until `release` was called as often.
+
+        Called before a version's passages are read; the lease ends with the program, too.
+        """
+        ...
+
+    def release(self, segment: str) -> None:
+        """End a lease; where the store does not answer, no error."""
+        ...
+
     def drop(self, segment: str) -> bool:
         """Remove a segment, finished or not; nothing where there is none.
 
         Returns:
-            Whether it is removed; False where a program elsewhere has it open.
+            Whether it is removed; False where another program has a lease of it.
         """
         ...

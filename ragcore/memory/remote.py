@@ -8,8 +8,10 @@ reach, nor of which passages a version leaves out.
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from itertools import pairwise
@@ -110,6 +112,7 @@ class RemotePassageWriter:
 
     def _begin(self) -> PassageStore:
         store = self._spec.shared()
+        store.prepare()
         self._folder.mkdir()
         # Before the segment, so that what a killed program leaves is found.
         details = {"database": store.identity}
@@ -251,6 +254,9 @@ class RemotePassages:
         if self._chosen is None:
             store = self._choose(self._pointer.use)
             _check_database(self._folder, self._pointer, store)
+            store.lease(self._pointer.name)
+            # The process that forked has the lease, and a program that ends loses it.
+            weakref.finalize(self, _release, os.getpid(), store, self._pointer.name).atexit = False
             self._chosen = store
         return self._chosen
 
@@ -272,6 +278,11 @@ def drop_segment(folder: Path, store: PassageStore) -> bool:
     pointer = RemotePointer.read(folder)
     _check_database(folder, pointer, store)
     return store.drop(pointer.name)
+
+
+def _release(process: int, store: PassageStore, segment: str) -> None:
+    if process == os.getpid():
+        store.release(segment)
 
 
 def _check_database(folder: Path, pointer: RemotePointer, store: PassageStore) -> None:

@@ -67,6 +67,7 @@ class PassagesSuite(Suite):
         """Write a segment in pieces; yield its name, and drop it at the end."""
         segment = f"law_{uuid.uuid4().hex}"
         try:
+            store.prepare()
             store.begin(segment)
             for first in range(0, len(records), 1000):
                 store.append(segment, first, records[first : first + 1000])
@@ -98,6 +99,7 @@ class PassagesSuite(Suite):
         Fix: take what the database says of itself, not an address or what this process made.
         """
         store, other = self.spec(component).build(), self.spec(component).build()
+        store.prepare()
         identity = store.identity
         assert isinstance(identity, str), f"identity is {identity!r}"
         assert identity, "identity is empty"
@@ -186,6 +188,7 @@ class PassagesSuite(Suite):
         store, records = self.spec(component).build(), self.records()[:30]
         segment = f"law_{uuid.uuid4().hex}"
         try:
+            store.prepare()
             store.begin(segment)
             store.append(segment, 0, records[:20])
             for _ in range(2):
@@ -241,10 +244,25 @@ class PassagesSuite(Suite):
         Fix: do not look for a mark that only `finish` sets.
         """
         store, segment = self.spec(component).build(), f"law_{uuid.uuid4().hex}"
+        store.prepare()
         store.begin(segment)
         store.append(segment, 0, self.records()[:10])
         store.drop(segment)
         _must_be_corrupt("count", lambda: store.count(segment))
+
+    def test_leases_come_and_go(self, component: Any) -> None:
+        """A segment can be leased several times, and released as often; then it can be dropped.
+
+        Fix: count the leases of a segment; a store without other readers has nothing to do.
+        """
+        store = self.spec(component).build()
+        with self.written(store, self.records()[:10]) as segment:
+            for _ in range(2):
+                store.lease(segment)
+            for _ in range(2):
+                store.release(segment)
+                assert store.count(segment) == 10, "the end of a lease changed the segment"
+            assert store.drop(segment) is True, "a segment without a lease was not dropped"
 
     def test_another_program_reads_what_was_written(self, component: Any) -> None:
         """A second component of the same settings has the segments of the first.

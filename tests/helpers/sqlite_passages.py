@@ -34,6 +34,9 @@ class SqlitePassages:
     def identity(self) -> str:
         return str(self._path.resolve())
 
+    def prepare(self) -> None:
+        pass
+
     def begin(self, segment: str) -> None:
         self.drop(segment)
         with self._connected() as database:
@@ -77,6 +80,12 @@ class SqlitePassages:
                 rows = database.execute(f"select position from {segment} where id = ?", (id_,))
                 found += [position for (position,) in rows]
         return sorted(found)
+
+    def lease(self, segment: str) -> None:
+        pass
+
+    def release(self, segment: str) -> None:
+        pass
 
     def drop(self, segment: str) -> bool:
         with self._connected() as database:

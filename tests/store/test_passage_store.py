@@ -30,19 +30,11 @@ from ragcore.store.manifest import MANIFEST, Manifest
 from ragcore.store.store import Store
 from ragcore.types import Passage
 from tests.conftest import Installed
+from tests.helpers.passage_stores import CHANGES, PASSAGES, both, segments
 from tests.helpers.pages import page, pages_spec, write_pages
 from tests.helpers.sqlite_passages import SqlitePassages, sqlite_passages, tables
 from tests.helpers.word_encoder import dense_part
 
-PASSAGES = [Passage(f"p{n}", f"title {n % 5}", f"text {n} \0", {"n": n}) for n in range(30)]
-CHANGES = Changes(
-    {
-        "new": Passage("new", "", "new text"),
-        "p7": Passage("p7", "title 2", "other text", {"n": 7}),
-        "p9": Passage("p9", "title 4", "text 9 \0", {"n": 9, "line": 3}),
-    },
-    {"p3": "here"},
-)
 PLUGIN = """\
 from ragcore.hookspecs import hookimpl
 from tests.helpers.word_encoder import ragcore_encoders
@@ -68,46 +60,6 @@ def store(tmp_path: Path, file: Path) -> Store:
 def files(tmp_path: Path) -> Store:
     """A store of files, which is to be told from `store` by nothing."""
     return Store(tmp_path / "files")
-
-
-def segments(*stores: Store) -> set[str]:
-    """Return the names of the segments that any folder of stores leads to."""
-    return {
-        RemotePointer.read(folder).name for each in stores for folder in pointers_below(each.folder)
-    }
-
-
-def content(memory: Memory) -> list[Any]:
-    """Return everything that can be read of a memory's passages, by each way to read it."""
-    passages = memory.passages
-    rows = [len(memory) - 1, 0, 3, 0]
-    hits = memory.hits(["text 9", "other text"], 5)
-    results = memory.search(["text 9", "text 11"], 4, where={"n": {"gte": 5}})
-    return [
-        len(memory),
-        list(passages),
-        passages.take(rows),
-        passages.ids(passages_rows := hits.rows.ravel()),
-        passages.rows_of(["p9", "p3", "none", "new"]),
-        passages.by_id(["p1"]),
-        passages.stored_numbers(["p7", "p3"]).tolist(),
-        [metadata for batch in passages.metadata() for metadata in batch],
-        passages.column("title").to_pylist(),
-        passages_rows.tolist(),
-        [(each.passages, each.scores) for each in results],
-        memory.search("text", 3, where={"$id": {"in": ["p1", "p2"]}}),
-    ]
-
-
-def both(store: Store, files: Store, operation: Callable[[Store], object]) -> None:
-    """Do something with both stores, and compare their current versions."""
-    for each in (store, files):
-        operation(each)
-    with (
-        store.open(retriever=dense_part(), verify="full") as remote,
-        files.open(retriever=dense_part()) as local,
-    ):
-        assert content(remote) == content(local)
 
 
 def test_a_version_is_one_like_any_other_through_all_its_changes(

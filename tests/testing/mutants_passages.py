@@ -24,6 +24,15 @@ class Shelf:
     def __init__(self, config):
         self.config = config
 
+    def prepare(self):
+        pass
+
+    def lease(self, segment):
+        pass
+
+    def release(self, segment):
+        pass
+
     def begin(self, segment):
         self.segments[segment] = {}
 
@@ -218,6 +227,16 @@ class SharedCursor(Shelf):
 
 class OddLocation(Shelf):
     location = "a\nshelf"
+
+
+class LeasesForEver(Shelf):
+    leased: ClassVar[set[str]] = set()
+
+    def lease(self, segment):
+        self.leased.add(segment)
+
+    def drop(self, segment):
+        return segment not in self.leased and super().drop(segment)
 
 
 class NewIdentity(Shelf):

@@ -13,3 +13,14 @@ def ragcore_indexes() -> Components:
             "ragcore_pgvector.index:Pgvector", config="ragcore_pgvector.configs:PgvectorConfig"
         )
     }
+
+
+@hookimpl
+def ragcore_passages() -> Components:
+    """Name the passage store `postgres`."""
+    return {
+        "postgres": Target(
+            "ragcore_pgvector.passages:PostgresPassages",
+            config="ragcore_pgvector.passages_config:PostgresPassagesConfig",
+        )
+    }
