@@ -13,7 +13,9 @@ from ragcore.registry.components import ComponentConfig
 
 __all__ = ["DatabaseConfig", "PgvectorConfig"]
 
-_PASSWORD: Final = re.compile(r"\b(?:ssl)?password\s*=\s*('(?:[^'\\]|\\.)*'|[^\s']+)", re.IGNORECASE)
+_PASSWORD: Final = re.compile(
+    r"\b(?:ssl)?password\s*=\s*('(?:[^'\\]|\\.)*'|[^\s']+)", re.IGNORECASE
+)
 _QUERY_PASSWORD: Final = re.compile(r"[?&](?:ssl)?password=([^&#]*)", re.IGNORECASE)
 
 SchemaName = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,40}$")]
