@@ -7,13 +7,14 @@ knows nothing of what is stored.
 from __future__ import annotations
 
 import os
+import random
 import re
 import socket
 import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import psycopg
 from psycopg import Connection, errors
@@ -50,6 +51,17 @@ def database_of(config: DatabaseConfig, settings: tuple[tuple[str, str], ...] = 
         if database is None:
             database = _SHARED[key] = Database(config, settings)
         return database
+
+
+class _Pool(ConnectionPool[Connection[Any]]):
+    """A pool that leaves the state of `random` alone, which belongs to the program."""
+
+    _random: ClassVar[random.Random] = random.Random()
+
+    @classmethod
+    def _jitter(cls, value: float, min_pc: float, max_pc: float) -> float:
+        """Return a life time a little longer or shorter, so that not all end together."""
+        return value * (1.0 + cls._random.uniform(min_pc, max_pc))
 
 
 class Database:
@@ -169,7 +181,7 @@ class Database:
         self.connect().close()
         with self._lock:
             if self._pool is None or self._pid != os.getpid():
-                self._pool = ConnectionPool(
+                self._pool = _Pool(
                     self._conninfo,
                     min_size=0,
                     max_size=self._connections,
