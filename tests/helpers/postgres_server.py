@@ -47,16 +47,17 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        self.process = subprocess.Popen(
-            [
-                self._programs / "postgres",
-                *("-D", self._data, "-k", self.folder, "-p", str(self.port)),
-                *("-c", "fsync=off", "-c", "listen_addresses=127.0.0.1"),
-                *("-c", "max_connections=60", "-c", "shared_buffers=32MB"),
-            ],
-            stderr=(self.folder / "log").open("ab"),
-            **self._user,
-        )
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    self._programs / "postgres",
+                    *("-D", self._data, "-k", self.folder, "-p", str(self.port)),
+                    *("-c", "fsync=off", "-c", "listen_addresses=127.0.0.1"),
+                    *("-c", "max_connections=60", "-c", "shared_buffers=32MB"),
+                ],
+                stderr=log,
+                **self._user,
+            )
         end = time.monotonic() + 60
         while subprocess.run(
             [self._programs / "pg_isready", "-q", "-h", self.folder, "-p", str(self.port)],
