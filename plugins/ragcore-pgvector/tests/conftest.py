@@ -11,7 +11,10 @@ from ragcore_pgvector.configs import PgvectorConfig
 from ragcore_pgvector.index import Pgvector
 
 from ragcore.registry.components import ComponentSpec
+from tests.conftest import installed
 from tests.helpers.postgres_server import PostgresServer, postgres_server
+
+__all__ = ["installed"]
 
 MadeIndex = Callable[..., ComponentSpec[Any]]
 

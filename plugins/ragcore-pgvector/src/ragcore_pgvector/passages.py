@@ -103,6 +103,8 @@ class PostgresPassages:
                     [uuid.uuid4().hex],
                 )
 
+        # What was there when it was asked for may have been dropped since.
+        self._identity = None
         try:
             _ = self.identity
         except MemoryMismatchError:
