@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,8 @@ from ragcore_pgvector.index import Pgvector
 
 from ragcore.registry.components import ComponentSpec
 from tests.helpers.postgres_server import PostgresServer, postgres_server
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 MadeIndex = Callable[..., ComponentSpec[Any]]
 
