@@ -15,7 +15,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,16 +70,26 @@ class PostgresServer:
     def kill(self) -> None:
         """End it and all its processes as a loss of power would."""
         assert self.process is not None
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text(
-            encoding="utf-8"
-        )
-        self.process.send_signal(signal.SIGKILL)
-        for child in children.split():
-            try:
-                os.kill(int(child), signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        self._send(signal.SIGKILL)
         self.process.wait()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let it hang until the block ends: it takes connections, and answers nothing."""
+        self._send(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._send(signal.SIGCONT)
+
+    def _send(self, sign: signal.Signals) -> None:
+        """Send a signal to it and to all its processes."""
+        assert self.process is not None
+        task = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        children = task.read_text(encoding="utf-8").split()
+        for pid in (self.process.pid, *map(int, children)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, sign)
 
     def stop(self) -> None:
         """Stop it; what was committed stays."""

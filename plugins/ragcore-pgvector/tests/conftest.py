@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,8 @@ from tests.conftest import installed
 from tests.helpers.postgres_server import PostgresServer, postgres_server
 
 __all__ = ["installed"]
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 MadeIndex = Callable[..., ComponentSpec[Any]]
 

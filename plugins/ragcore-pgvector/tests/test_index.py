@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -117,9 +118,9 @@ def test_other_settings_than_those_of_the_build_are_refused(made: Any, tmp_path:
 
 
 def test_vectors_that_pgvector_cannot_have_are_refused_at_once(made: Any) -> None:
-    with pytest.raises(ComponentError, match="3000 numbers.*set half: true"):
+    with pytest.raises(ComponentError, match=r"3000 numbers.*set half: true"):
         made(method="hnsw").build(dim=3_000)
-    with pytest.raises(ComponentError, match="5000 numbers.*set method: exact"):
+    with pytest.raises(ComponentError, match=r"5000 numbers.*set method: exact"):
         made(method="hnsw").build(dim=5_000)
     with pytest.raises(ComponentError, match="another encoder"):
         made().build(dim=20_000)
@@ -180,16 +181,15 @@ def test_check_finds_what_was_changed(made: Any, tmp_path: Path, server: Postgre
     with pytest.raises(StoreCorruptError, match="was changed"):
         index.check(full=True)
     server.execute(f"drop table ragcore.{name}")
+    loaded = made().load(tmp_path)
     for action in (
-        lambda: index.check(full=False),
-        lambda: made().load(tmp_path).search(drawn(1), 3),
-        lambda: index.vectors(np.arange(2)),
+        partial(index.check, full=False),
+        partial(loaded.search, drawn(1), 3),
+        partial(index.vectors, np.arange(2)),
     ):
         with pytest.raises(StoreCorruptError, match="dropped by another program"):
             action()
     # Nothing is left to drop, which is no error.
-    del index, action
-    gc.collect()
     assert Pgvector.drop(tmp_path, made().config)
 
 
