@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal, Self
 from urllib.parse import unquote, urlsplit
 
-from pydantic import ConfigDict, Field, StringConstraints, field_validator
+from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from ragcore.registry.components import ComponentConfig
 
@@ -85,3 +85,12 @@ class PgvectorConfig(DatabaseConfig):
     ef_search: int = Field(
         100, ge=1, le=1000, description="candidates of a search, which may differ from build time"
     )
+
+    @model_validator(mode="after")
+    def _check_graph(self) -> Self:
+        if self.ef_construction < 2 * self.m:
+            raise ValueError(
+                f"ef_construction is {self.ef_construction}, expected twice m or more, "
+                f"{2 * self.m}: pgvector makes no graph of fewer candidates"
+            )
+        return self

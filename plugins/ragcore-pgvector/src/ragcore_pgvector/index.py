@@ -349,13 +349,11 @@ class Pgvector:
         numbers = np.array([number for number, _, _ in found], np.int64) - 1  # [h]
         found_rows = np.array([row for _, row, _ in found], np.int64)
         found_scores = np.array([score for _, _, score in found], np.float32)
-        order_ = np.lexsort((found_rows, -found_scores, numbers))
-        numbers, found_rows, found_scores = (
-            each[order_] for each in (numbers, found_rows, found_scores)
-        )
+        ranking = np.lexsort((found_rows, -found_scores, numbers))
+        numbers = numbers[ranking]
         position = np.arange(len(numbers)) - np.searchsorted(numbers, numbers)
-        rows[asked[numbers], position] = found_rows
-        scores[asked[numbers], position] = found_scores
+        rows[asked[numbers], position] = found_rows[ranking]
+        scores[asked[numbers], position] = found_scores[ranking]
 
     def _fetched(self, rows: Rows) -> Vectors:
         """Return the vectors of rows [n]."""

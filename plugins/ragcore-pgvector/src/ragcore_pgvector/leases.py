@@ -16,6 +16,8 @@ import os
 import time
 import weakref
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -69,7 +71,7 @@ class Leases:
             self._tables[table] += 1
             try:
                 if self._tables[table] == 1:
-                    self._on_session(lambda session: _share(session, table))
+                    self._on_session(partial(_share, table=table))
             except BaseException:
                 self._tables[table] -= 1
                 raise
@@ -135,7 +137,7 @@ class Leases:
         with database.connect() as session:
             return database.on(session, drop_alone)
 
-    def _on_session(self, action: Any) -> None:
+    def _on_session(self, action: Callable[[Connection[Any]], object]) -> None:
         """Do something with the session; where it was lost, with a new one."""
         database = self._database_now()
         if self._session is not None:
@@ -149,7 +151,7 @@ class Leases:
         session = database.connect()
         try:
             for table in +self._tables:
-                database.on(session, lambda session, table=table: _share(session, table))
+                database.on(session, partial(_share, table=table))
         except BaseException:
             session.close()
             raise
@@ -157,7 +159,7 @@ class Leases:
 
     def _database_now(self) -> Database:
         database = self._database()
-        assert database is not None  # Whoever calls has it.
+        assert database is not None  # The caller has it.
         return database
 
 
