@@ -88,8 +88,8 @@ def new(
     kind: Annotated[
         str,
         typer.Argument(
-            help="retriever, index, encoder, scorer, generator, text-generator, corpus, metric or "
-            "command."
+            help="retriever, index, encoder, scorer, generator, text-generator, corpus, passages, "
+            "metric or command."
         ),
     ],
     name: Annotated[

@@ -55,6 +55,9 @@ KINDS: Final[Mapping[Any, str]] = {
 }
 """Contracts that a config can name a component of, and the kind of each."""
 
+_NOUNS: Final[Mapping[str, str]] = {"passages": "passage store"}
+"""What a component of a kind is called, where the kind's name is no noun for one."""
+
 _CAPABILITIES: Final = sorted(get_args(Capability))
 _MISSING: Final = object()
 _UNKNOWN: Final = object()
@@ -397,7 +400,8 @@ def _where(component: type[Any]) -> str:
 
 
 def article(noun: str) -> str:
-    """Put the indefinite article before a noun."""
+    """Put the indefinite article before a noun, or before what a kind's name stands for."""
+    noun = _NOUNS.get(noun, noun)
     return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from ragcore.contracts import PassageField, PassageRecord
 from ragcore.errors import StoreCorruptError
-from ragcore.testing.suite import Suite
+from ragcore.testing.manners import MannerLaws
 
 __all__ = ["PassagesSuite"]
 
@@ -31,7 +31,7 @@ _ODD: Final = (
 """Texts that a database may change, refuse or cut."""
 
 
-class PassagesSuite(Suite):
+class PassagesSuite(MannerLaws):
     """Test a component against `ragcore.contracts.PassageStore`.
 
     Each law makes segments under new names, and drops them.

@@ -87,6 +87,7 @@ COMPONENTS: Final = {
     "scorer": ["cross-encoder", "late-interaction", "query-likelihood"],
     "encoder": ["dpr", "openai-embeddings", "sentence-transformers", "static"],
     "index": ["exact", "faiss", "hnswlib", "pgvector"],
+    "passages": ["postgres"],
     "generator": ["bart", "causal", "llamacpp", "openai", "seq2seq", "t5"],
 }
 PROTOCOLS: Final = [

@@ -6,13 +6,12 @@ import io
 import json
 import sqlite3
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ragcore.disk.remote import POINTER, RemotePointer, pointers_below
+from ragcore.disk.remote import POINTER, RemotePointer
 from ragcore.errors import (
     ConfigError,
     CorpusError,
@@ -22,7 +21,6 @@ from ragcore.errors import (
     StoreCorruptError,
     StoreError,
 )
-from ragcore.memory.memory import Memory
 from ragcore.registry.components import ComponentSpec
 from ragcore.store.diff import Changes
 from ragcore.store.layout import RETRIEVER
@@ -30,8 +28,8 @@ from ragcore.store.manifest import MANIFEST, Manifest
 from ragcore.store.store import Store
 from ragcore.types import Passage
 from tests.conftest import Installed
-from tests.helpers.passage_stores import CHANGES, PASSAGES, both, segments
 from tests.helpers.pages import page, pages_spec, write_pages
+from tests.helpers.passage_stores import CHANGES, PASSAGES, both, segments
 from tests.helpers.sqlite_passages import SqlitePassages, sqlite_passages, tables
 from tests.helpers.word_encoder import dense_part
 
