@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import gc
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +52,11 @@ class RemoteLaws(SearchSuite):
         assert spec.component.drop(folders[1], spec.config), "drop left what nobody has open"
         assert spec.component.drop(folders[1], spec.config), "dropped again, it says it is in use"
         loaded = self.load(component, folders[1])
-        for what, action in {
-            "check": lambda: loaded.check(full=False),
-            "search": lambda: self.search(loaded),
-        }.items():
+        actions: dict[str, Callable[[], object]] = {
+            "check": partial(loaded.check, full=False),
+            "search": partial(self.search, loaded),
+        }
+        for what, action in actions.items():
             try:
                 action()
             except StoreCorruptError:
