@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import shutil
 import signal
 import socket
@@ -299,6 +300,52 @@ def test_a_reader_needs_the_right_to_select_alone(
     assert store.gc(1, retriever=spec).remote == 2
     assert tables(server) == named(store.folder)
     server.execute("drop owned by reader", "drop role reader")
+
+
+@pytest.mark.parametrize(
+    "page", ["plugins/ragcore-pgvector/README.md", "docs/how-to/one-memory-many-servers.md"]
+)
+def test_the_rights_that_the_pages_grant_are_enough(
+    tmp_path: Path, server: PostgresServer, page: str
+) -> None:
+    server.execute("drop schema if exists ragcore cascade")
+    text = (ROOT / page).read_text(encoding="utf-8")
+    (block,) = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
+    statements = [each.strip() for each in block.split(";") if each.strip()]
+    # Sessions of the other page's roles are of no use: these have the same names, no more.
+    writer, reader = (
+        part(server.dsn(user=user, application_name=tmp_path.name))
+        for user in ("rag_writer", "rag_reader")
+    )
+    store = Store(tmp_path / "store")
+    try:
+        later = []
+        for statement in statements:
+            statement = statement.removeprefix("\\c rag").strip()
+            if statement.startswith(("create database", "create extension")):
+                continue
+            # What names the schema can run once it is there.
+            if "create schema" not in block and "schema ragcore" in statement:
+                later.append(statement)
+            else:
+                server.execute(statement)
+        store.build("one", PASSAGES, writer)
+        if later:
+            server.execute(*later)
+        store.update("two", news("two"), retriever=writer)
+        assert found(store, reader, "news of the day")[0] == "news"
+        store.build("three", PASSAGES, writer)
+        with pytest.raises(MemoryUnavailableError, match="refuses"):
+            store.gc(1, retriever=reader)
+        store.gc(1, retriever=writer)
+        assert tables(server) == named(store.folder)
+    finally:
+        gc.collect()
+        server.execute(
+            "drop owned by rag_writer cascade",
+            "drop owned by rag_reader",
+            "drop role rag_writer, rag_reader",
+        )
 
 
 @pytest.mark.parametrize(
