@@ -10,11 +10,11 @@ from typing import Any
 
 from ragcore.contracts import PassageField, PassageRecord
 from ragcore.errors import MemoryUnavailableError, StoreCorruptError
-from ragcore.registry.components import ComponentConfig, ComponentSpec
+from ragcore.registry.components import ComponentConfig, ComponentSpec, ConfigPath
 
 
 class SqlitePassagesConfig(ComponentConfig):
-    path: Path
+    path: ConfigPath
 
 
 class SqlitePassages:

@@ -6,11 +6,13 @@ import io
 import json
 import sqlite3
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import ragcore
 from ragcore.disk.remote import POINTER, RemotePointer
 from ragcore.errors import (
     ConfigError,
@@ -30,12 +32,12 @@ from ragcore.types import Passage
 from tests.conftest import Installed
 from tests.helpers.pages import page, pages_spec, write_pages
 from tests.helpers.passage_stores import CHANGES, PASSAGES, both, segments
+from tests.helpers.shard_project import BM25, answers, build_shards, write_corpus
 from tests.helpers.sqlite_passages import SqlitePassages, sqlite_passages, tables
 from tests.helpers.word_encoder import dense_part
 
 PLUGIN = """\
 from ragcore.hookspecs import hookimpl
-from tests.helpers.word_encoder import ragcore_encoders
 
 @hookimpl
 def ragcore_passages():
@@ -342,7 +344,7 @@ def test_a_store_of_files_goes_on_in_a_passage_store_and_without_a_pipeline(
     files: Store, file: Path, installed: Installed
 ) -> None:
     """The record of a version says how to connect where no pipeline does."""
-    installed.add("words", PLUGIN)
+    installed.add("passages", PLUGIN)
     files.build("one", PASSAGES, dense_part())
     remote = Store(files.folder, passages=sqlite_passages(file))
     remote.update("two", CHANGES, retriever=dense_part())
@@ -368,7 +370,7 @@ def test_another_database_is_told_from_the_one_that_has_the_passages(
     with pytest.raises(StoreError, match="other"):
         other.open("one", retriever=dense_part())
     other.build("two", PASSAGES, dense_part())
-    installed.add("words", PLUGIN)
+    installed.add("passages", PLUGIN)
     # The first database is the pipeline's no longer, but the version records it.
     assert other.gc(keep=1).remote == 1
     assert tables(file) == set()
@@ -377,7 +379,7 @@ def test_another_database_is_told_from_the_one_that_has_the_passages(
 def test_segments_in_an_unknown_database_stay_and_so_does_their_version(
     store: Store, tmp_path: Path, file: Path, installed: Installed
 ) -> None:
-    installed.add("words", PLUGIN)
+    installed.add("passages", PLUGIN)
     store.build("one", PASSAGES, dense_part())
     folder = store.folder / "versions" / "one"
     Manifest.read(folder).model_copy(update={"passage_store": None}).write(folder)
@@ -397,7 +399,7 @@ def test_a_passage_store_of_another_name_is_refused(
     store.build("one", PASSAGES, dense_part())
     config = SqlitePassages.Config(path=file)
     renamed = ComponentSpec[Any]("passages", "another", SqlitePassages, config)
-    installed.add("words", PLUGIN)
+    installed.add("passages", PLUGIN)
     with pytest.raises(StoreError, match=r"'sqlite-passages', and memory\.passages is 'another'"):
         Store(store.folder, passages=renamed).update("two", CHANGES, retriever=dense_part())
 
@@ -437,3 +439,42 @@ def test_a_version_without_a_word_how_to_connect_says_so(
     Manifest.read(folder).model_copy(update={"passage_store": record}).write(folder)
     with pytest.raises(ConfigError, match="RAGCORE_TEST_UNSET is not set"):
         Store(store.folder).verify("one")
+
+
+def with_store(path: Path) -> Path:
+    """Let a pipeline have its passages in a passage store."""
+    text = path.read_text().replace(
+        "  cache: null\n",
+        "  cache: null\n  passages: {use: sqlite-passages, path: passages.sqlite}\n",
+    )
+    path.write_text(text)
+    return path
+
+
+def test_a_pipeline_builds_updates_and_merges_into_its_passage_store(
+    pipeline: Callable[..., Path], installed: Installed, file: Path
+) -> None:
+    installed.add("passages", PLUGIN)
+    path = with_store(pipeline(BM25))
+    ragcore.build_memory(path, version="whole")
+    out = build_shards(path, 3)
+    assert len(tables(file)) == 1, "shards are files until they are merged"
+    ragcore.merge_shards(path, [out], version="merged")
+    assert len(tables(file)) == 4
+    with (
+        ragcore.open_memory(path, version="whole") as whole,
+        ragcore.open_memory(path, version="merged", verify=True) as merged,
+    ):
+        assert list(merged.passages) == list(whole.passages)
+        assert answers(merged) == answers(whole)
+    write_corpus(path.parent, 70)
+    updated = ragcore.update_memory(path, version="more")
+    assert (updated.added, updated.passages) == (10, 70)
+    assert len(tables(file)) == 5
+    store = Store(path.parent / "store")
+    store.verify("more")
+    assert store.gc(keep=1).remote == 1
+    assert tables(file) == segments(store)
+    # The folder of the shards has nothing to do with the tables.
+    Store(out).gc(keep=1)
+    store.verify("more")
