@@ -439,3 +439,14 @@ def test_what_is_no_name_of_ours_reaches_no_statement(database: PostgresServer) 
             store.take(name, [0], ("id",))
         with pytest.raises(StoreCorruptError, match="is no table of passages"):
             store.drop(name)
+
+
+def test_a_database_that_was_emptied_is_made_ready_again(database: PostgresServer) -> None:
+    store = spec_of(database.dsn()).build()
+    store.prepare()
+    first = store.identity
+    store.prepare()
+    assert store.identity == first
+    database.execute("drop schema ragcore cascade")
+    store.prepare()
+    assert store.identity != first
