@@ -290,7 +290,7 @@ class Pgvector:
         if not self._leased:
             leases.take(self._name)
             self._leased = True
-            weakref.finalize(self, leases.release, self._name)
+            weakref.finalize(self, leases.release, self._name).atexit = False
         else:
             leases.refresh()
 
@@ -427,6 +427,6 @@ def _drop_unsaved(tables: Tables, name: str, pid: int) -> None:
     if pid != os.getpid():
         return
     try:
-        tables.drop(name)
+        tables.drop_unsaved(name)
     except RagcoreError as error:
         _LOG.warning("table %s stays in the database: %s", name, error)

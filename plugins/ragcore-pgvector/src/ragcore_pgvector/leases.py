@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 import weakref
 from collections import Counter
@@ -87,6 +88,16 @@ class Leases:
                 self._on_session(lambda session: session.execute("select 1"))
 
     def release(self, table: str) -> None:
+        """End a lease soon, in a thread of its own.
+
+        A garbage collection calls this, which may begin while this very thread is using the
+        session.
+        """
+        with contextlib.suppress(RuntimeError):
+            # No thread starts at the end of a process; its session ends then as well.
+            threading.Thread(target=self._release, args=(table,), daemon=True).start()
+
+    def _release(self, table: str) -> None:
         """End a lease; an error is none, since the session may be lost."""
         with self._lock:
             self._tables[table] -= 1

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import uuid
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from psycopg import Connection, errors
@@ -296,11 +297,25 @@ class Tables:
         Raises:
             MemoryUnavailableError: the database does not answer, or refuses.
         """
-        statements = [
-            f"drop table if exists {self.path(name)}",
-            f"delete from {self.path('segments')} where name = '{checked_name(name)}'",
-        ]
-        return leases_of(self.database).drop(name, [each.encode() for each in statements])
+        return leases_of(self.database).drop(name, self._dropping(name))
+
+    def drop_unsaved(self, name: str) -> None:
+        """Drop a table that no version leads to, so that no program has a lease of it.
+
+        By a connection of its own, and without a lock: a garbage collection calls this, which may
+        begin while this very thread is using another.
+        """
+        with self.database.connect() as connection:
+            for statement in self._dropping(name):
+                self.database.on(connection, partial(_execute, statement=statement))
+
+    def _dropping(self, name: str) -> list[bytes]:
+        """Return the statements that drop a table and its record."""
+        statements = (
+            f"drop table if exists {self.path(checked_name(name))}",
+            f"delete from {self.path('segments')} where name = '{name}'",
+        )
+        return [each.encode() for each in statements]
 
     def _digest(self, connection: Connection[Any], name: str, half: bool) -> tuple[int, str]:
         """Count rows, and add up a hash of each, so that their order does not count."""
@@ -312,3 +327,7 @@ class Tables:
         ).fetchone()
         assert row is not None  # An aggregate has one row.
         return int(row[0]), str(row[1])
+
+
+def _execute(connection: Connection[Any], statement: bytes) -> None:
+    connection.execute(statement)
