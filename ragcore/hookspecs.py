@@ -81,6 +81,11 @@ def ragcore_runners() -> Components:  # type: ignore[empty-body]
 
 
 @hookspec
+def ragcore_passages() -> Components:  # type: ignore[empty-body]
+    """Name stores that keep passages outside of versions; see `ragcore.contracts.PassageStore`."""
+
+
+@hookspec
 def ragcore_metrics() -> dict[str, str]:  # type: ignore[empty-body]
     """Name evaluation metrics; see `ragcore.evaluation.metrics.base.Metric`."""
 

@@ -115,7 +115,7 @@ class Rag(AwaitedRequests):
             memory,
             generator,
             config.rag,
-            store=Store(section.store),
+            store=Store(section.store, passages=section.passages),
             retriever=section.retriever,
             verify=section.verify,
             pinned=section.version is not None,

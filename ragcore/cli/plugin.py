@@ -22,7 +22,7 @@ app = typer.Typer(
     help="Test a component against its contract, or scaffold a plugin.", add_completion=False
 )
 
-_KINDS: Final = ("retriever", "index", "encoder", "scorer", "generator", "corpus")
+_KINDS: Final = ("retriever", "index", "encoder", "scorer", "generator", "corpus", "passages")
 _STYLES: Final = {"passed": "green", "failed": "red", "skipped": "dim"}
 
 
@@ -88,8 +88,8 @@ def new(
     kind: Annotated[
         str,
         typer.Argument(
-            help="retriever, index, encoder, scorer, generator, text-generator, corpus, metric or "
-            "command."
+            help="retriever, index, encoder, scorer, generator, text-generator, corpus, passages, "
+            "metric or command."
         ),
     ],
     name: Annotated[

@@ -33,14 +33,14 @@ def store_at(location: str, *, new: bool = False) -> tuple[Store, str | None]:
     from ragcore.errors import StoreError
     from ragcore.store.store import Store
 
-    version = None
+    version = passages = None
     folder = usable_path(location, StoreError)
     if _is_pipeline(folder):
         section = load_store_config(location)
-        folder, version = section.store, section.version
+        folder, version, passages = section.store, section.version, section.passages
     if not new and not folder.is_dir():
         raise StoreError(f"{folder}: no such store: build a version with `ragcore memory build`")
-    return Store(folder), version
+    return Store(folder, passages=passages), version
 
 
 def retriever_at(location: str) -> ComponentSpec[Retriever] | None:

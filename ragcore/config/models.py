@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, ValidationError, field_validator, mo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ragcore.config.training import TrainConfig
-from ragcore.contracts import Corpus, Generator, Retriever
+from ragcore.contracts import Corpus, Generator, PassageStore, Retriever
 from ragcore.embeddings.location import DEFAULT_GIB
 from ragcore.filters.expressions import faults_of
 from ragcore.prompts.settings import check_template
@@ -296,6 +296,11 @@ class StoreConfig(ComponentConfig):
         default=None,
         min_length=1,
         description="version to answer from; null is the store's current one",
+    )
+    passages: ComponentSpec[PassageStore] | None = Field(
+        default=None,
+        description="keeps the passages of new versions, in place of files of the store; null is "
+        "files, or what the version has that is updated",
     )
 
 

@@ -22,7 +22,15 @@ from ragcore.contracts.generator import (
     end_tokens,
     weights_dtype,
 )
-from ragcore.contracts.index import EmptySpawner, Index, JoiningIndex, SavedIndex, VectorSource
+from ragcore.contracts.index import (
+    EmptySpawner,
+    Index,
+    JoiningIndex,
+    RemoteData,
+    SavedIndex,
+    VectorSource,
+)
+from ragcore.contracts.passages import PassageField, PassageRecord, PassageStore
 from ragcore.contracts.retriever import (
     CacheUser,
     CompactingRetriever,
@@ -101,11 +109,15 @@ __all__ = [
     "Meter",
     "MergingRetriever",
     "PartReport",
+    "PassageField",
     "PassageReader",
+    "PassageRecord",
     "PassageReuser",
     "PassageSource",
+    "PassageStore",
     "Prompted",
     "Read",
+    "RemoteData",
     "Retriever",
     "Runner",
     "SavedIndex",

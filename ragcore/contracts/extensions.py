@@ -7,7 +7,7 @@ from typing import Any, Final, TypeGuard, TypeVar
 from ragcore.contracts.component import Capability
 from ragcore.contracts.corpus import DividedCorpus, DocumentCorpus
 from ragcore.contracts.generator import PassageReuser, TogetherReader, WordGenerator
-from ragcore.contracts.index import EmptySpawner, JoiningIndex, VectorSource
+from ragcore.contracts.index import EmptySpawner, JoiningIndex, RemoteData, VectorSource
 from ragcore.contracts.retriever import (
     CacheUser,
     CompactingRetriever,
@@ -34,6 +34,7 @@ EXTENSIONS: Final[dict[type[Any], Capability]] = {
     MergingRetriever: "merge",
     PassageReader: "passages",
     PassageReuser: "reuse",
+    RemoteData: "remote",
     ScratchUser: "scratch",
     StreamingGenerator: "stream",
     TogetherReader: "together",

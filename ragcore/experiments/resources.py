@@ -103,7 +103,7 @@ class Resources:
         section = self.config(pipeline).memory
         key = str(section.store), section.version
         if key not in self._passages:
-            opened = Store(section.store).passages(section.version)
+            opened = Store(section.store, passages=section.passages).passages(section.version)
             self._passages[key] = self._opened.enter_context(opened)
         return self._passages[key]
 

@@ -1,7 +1,8 @@
-"""Passages on disk: Arrow files, written as a stream and read through a memory map.
+"""The passages of a version by row, from its Arrow files or from a passage store.
 
-Knows a file's columns (id, title, text, metadata as JSON); knows nothing of versions or retrievers.
-Metadata of passages that moved in their documents come from another file (moved.py).
+Knows which passages a version leaves out, and whose metadata others replace; arrow.py knows files,
+remote.py passage stores, moved.py the metadata of passages that moved in their documents. Knows
+nothing of retrievers.
 """
 
 from __future__ import annotations
@@ -15,15 +16,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self
 import numpy as np
 import pyarrow as pa
 
-from ragcore.errors import ComponentError, CorpusError, StoreCorruptError, StoreError
-from ragcore.memory.columns import (
-    ColumnWriter,
-    metadata_from_json,
-    metadata_list,
-    metadata_to_json,
-    read_batches,
-)
+from ragcore.contracts import PassageStore
+from ragcore.errors import ComponentError, StoreCorruptError, StoreError
+from ragcore.memory.arrow import SCHEMA, ArrowPassages, PassageWriter
+from ragcore.memory.columns import metadata_from_json, metadata_list
 from ragcore.memory.moved import MovedMetadata
+from ragcore.memory.remote import RemotePassages, StoreChoice
+from ragcore.retrievers.hits import among
 from ragcore.types import Passage
 
 if TYPE_CHECKING:
@@ -33,59 +32,40 @@ if TYPE_CHECKING:
 
 __all__ = ["PassageWriter", "Passages"]
 
-SCHEMA: Final = pa.schema(
-    [pa.field(name, pa.string(), nullable=False) for name in ("id", "title", "text", "metadata")]
-)
+_ALL: Final = tuple(range(len(SCHEMA)))
+_METADATA: Final = SCHEMA.names.index("metadata")
 
 
-class PassageWriter(ColumnWriter[tuple[str, str, str, str]]):
-    """Writes passages to a new file, in order; `Passages` reads it."""
+class _Batch(NamedTuple):
+    """A batch of passages: what has it, and its number there."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, SCHEMA)
+    part: ArrowPassages | RemotePassages
+    number: int
 
-    def write(self, passages: Sequence[Passage]) -> None:
-        """Append passages.
-
-        Raises:
-            CorpusError: a passage cannot be written: its metadata is not JSON, or a text has a lone
-                surrogate, which UTF-8 cannot encode.
-        """
-        for passage in passages:
-            fields = (passage.id, passage.title, passage.text, metadata_to_json(passage))
-            self._append(fields, sum(map(len, fields)))
-
-    def _columns(self, rows: Sequence[tuple[str, str, str, str]]) -> list[Any]:
-        try:
-            return [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
-        except UnicodeEncodeError as error:
-            raise CorpusError(self._encoding_message(rows, error)) from None
-
-    def _encoding_message(
-        self, rows: Sequence[tuple[str, str, str, str]], error: UnicodeEncodeError
-    ) -> str:
-        for number, fields in enumerate(rows, start=self._written + 1):
-            for name, value in zip(SCHEMA.names, fields, strict=True):
-                if value == error.object:
-                    return (
-                        f"passage {number} ({fields[0]!r}): its {name} has a lone surrogate, "
-                        f"{error.object[error.start]!r} at character {error.start}, which is no "
-                        "Unicode text: repair the corpus"
-                    )
-        return f"a passage cannot be written as UTF-8: {error}"
+    def columns(self, fields: Sequence[int]) -> list[Any]:
+        return self.part.columns(self.number, fields)
 
 
 class _Content(NamedTuple):
-    """What is read: the columns of each batch, and the metadata that replace some of theirs."""
+    """What is read: the files or segments, their batches, and the metadata that replace some."""
 
-    batches: list[list[Any]]
+    parts: list[ArrowPassages | RemotePassages]
+    batches: list[_Batch]
     moved: MovedMetadata | None
+
+
+def _no_store(use: str) -> PassageStore:
+    raise StoreError(
+        f"its passages are in the passage store {use!r}, and nothing says how to connect: name the "
+        "pipeline file in place of the store"
+    )
 
 
 class Passages:
     """The passages of one file or several, read-only, by row; several threads may use it.
 
     Opening maps the files and reads the positions of their batches; a passage is read on access.
+    Those of a passage store are fetched on access, and nothing of them stays in memory.
 
         passages = Passages(folder / "passages.arrow")
         passages[0].title
@@ -100,30 +80,42 @@ class Passages:
     """
 
     def __init__(
-        self, path: Path, *more: Path, kept: Numbers | None = None, moved: Path | None = None
+        self,
+        path: Path,
+        *more: Path,
+        kept: Numbers | None = None,
+        moved: Path | None = None,
+        choose: StoreChoice = _no_store,
     ) -> None:
-        """Open files that `PassageWriter` wrote.
+        """Open files that `PassageWriter` wrote, or pointers that `RemotePassageWriter` wrote.
 
         Args:
-            path: the first file.
-            more: further files, whose passages follow.
+            path: the first file, or the folder of a pointer.
+            more: further ones, whose passages follow.
             kept: the numbers of the passages of this version, ascending, int64 [n]; None for all.
             moved: the file with the metadata of passages that moved; None where none did.
+            choose: returns the passage store that pointers lead to, when it is first needed.
 
         Raises:
             StoreCorruptError: a file is missing or cut off, it has other columns, or `kept` or
                 `moved` has a number that is not there.
         """
         self._paths = (path, *more)
-        batches = [
-            batch for path in self._paths for batch in read_batches(path, SCHEMA, "passages")
+        parts = [
+            RemotePassages(path, choose) if path.is_dir() else ArrowPassages(path)
+            for path in self._paths
         ]
-        self._ends = list(accumulate(batch.num_rows for batch in batches))
+        self._part_ends = list(accumulate(map(len, parts)))
+        starts = [0, *self._part_ends]
+        self._ends = [
+            start + end for start, part in zip(starts, parts, strict=False) for end in part.ends
+        ]
         self.kept: Final = kept
         if kept is not None:
             self._check_kept(kept)
         self._content: _Content | None = _Content(
-            [batch.columns for batch in batches],
+            parts,
+            [_Batch(part, number) for part in parts for number in range(len(part.ends))],
             None if moved is None else MovedMetadata(moved, self.stored, kept),
         )
 
@@ -160,35 +152,41 @@ class Passages:
         Raises:
             ComponentError: there is no such row.
         """
-        batches, moved = self._opened()
-        passages = []
+        content = self._opened()
+        numbers = []
         for row in rows:
             if not 0 <= row < len(self):
                 raise ComponentError(
                     f"row {row} was asked of {self._paths[0]}, which has {len(self)} passages: "
                     f"expected rows from 0 to {len(self) - 1}"
                 )
-            number = row if self.kept is None else int(self.kept[row])
-            batch = bisect_right(self._ends, number)
-            offset = number - (self._ends[batch - 1] if batch else 0)
-            fields = [column[offset].as_py() for column in batches[batch]]
-            if moved is not None:
-                fields[3] = moved.get(number) or fields[3]
-            passages.append(_passage(*fields))
-        return passages
+            numbers.append(row if self.kept is None else int(self.kept[row]))
+        if len(content.parts) == 1:
+            records: Sequence[Sequence[str]] = content.parts[0].take(numbers)
+        else:
+            by_number: dict[int, Sequence[str]] = {}
+            for part, start, inside in self._by_part(content, dict.fromkeys(numbers)):
+                positions = [number - start for number in inside]
+                by_number |= zip(inside, part.take(positions), strict=True)
+            records = [by_number[number] for number in numbers]
+        if content.moved is None:
+            return [_passage(*record) for record in records]
+        return [
+            _passage(id_, title, text, content.moved.get(number) or metadata)
+            for number, (id_, title, text, metadata) in zip(numbers, records, strict=True)
+        ]
 
     def ids(self, rows: Numbers) -> list[str]:
         """Return the ids of rows of this version, int64 [n], in their order; reads no texts."""
-        batches = self._opened().batches
+        content = self._opened()
         numbers = rows if self.kept is None else self.kept[rows]
-        owners = np.searchsorted(self._ends, numbers, side="right")  # [n], the batch of each
-        order = np.argsort(owners, kind="stable")
+        owners = np.searchsorted(self._part_ends, numbers, side="right")  # [n], the part of each
         names = np.empty(len(numbers), object)
-        for part in np.split(order, np.flatnonzero(np.diff(owners[order])) + 1):
-            if len(part):
-                batch = int(owners[part[0]])
-                start = self._ends[batch - 1] if batch else 0
-                names[part] = batches[batch][0].take(pa.array(numbers[part] - start)).to_pylist()
+        for owner, part in enumerate(content.parts):
+            own = np.flatnonzero(owners == owner)
+            if len(own):
+                start = self._part_ends[owner - 1] if owner else 0
+                names[own] = part.ids(numbers[own] - start)
         ids: list[str] = names.tolist()
         return ids
 
@@ -200,21 +198,21 @@ class Passages:
     def batches(self) -> Iterator[list[Passage]]:
         """Yield all passages by row, as lists of at most 4,096."""
         content = self._opened()
-        for numbers, columns in self._kept_columns(content):
-            texts = [column.to_pylist() for column in columns[:3]]
-            rows = zip(*texts, _metadata_of(content, numbers, columns), strict=True)
+        for numbers, (*columns, metadata) in self._kept_columns(content, _ALL):
+            texts = [column.to_pylist() for column in columns]
+            rows = zip(*texts, _metadata_of(content, numbers, metadata), strict=True)
             yield [_passage(*row) for row in rows]
 
     def metadata(self) -> Iterator[list[Mapping[str, Any]]]:
         """Yield the metadata of all passages by row, as lists of at most 4,096."""
         content = self._opened()
-        for numbers, columns in self._kept_columns(content):
-            yield metadata_list(_metadata_of(content, numbers, columns))
+        for numbers, (column,) in self._kept_columns(content, (_METADATA,)):
+            yield metadata_list(_metadata_of(content, numbers, column))
 
     def column(self, name: Literal["id", "title"]) -> Any:
         """Return the ids or the titles of all passages by row, a `pyarrow.ChunkedArray`."""
-        index = SCHEMA.names.index(name)
-        chunks = (chunk for _, (chunk,) in self._kept_columns(self._opened(), index))
+        fields = (SCHEMA.names.index(name),)
+        chunks = (chunk for _, (chunk,) in self._kept_columns(self._opened(), fields))
         return pa.chunked_array(chunks, pa.string())
 
     def rows(self, numbers: Sequence[int] | Numbers) -> list[int]:
@@ -239,13 +237,11 @@ class Passages:
 
     def rows_of(self, ids: Sequence[str]) -> dict[str, int]:
         """Map the given ids to rows, leaving out ids that no passage has; compares all ids."""
-        # Slow to import, and needed by no command that only lists, checks or switches versions.
-        import pyarrow.compute as pc
-
-        column = self.column("id")
-        # All at once: what is compared with is hashed again for each call.
-        matches = pc.indices_nonzero(pc.is_in(column, _unicode_array(ids)))
-        return dict(zip(column.take(matches).to_pylist(), matches.to_pylist(), strict=True))
+        numbers = self.stored_numbers(ids)
+        if self.kept is not None:
+            numbers = numbers[among(numbers, self.kept)]
+        rows = self.rows(numbers)
+        return dict(zip(self.ids(np.array(rows, np.int64)), rows, strict=True))
 
     def by_id(self, ids: Sequence[str]) -> dict[str, Passage]:
         """Return passages by id, leaving out ids that no passage has; compares all ids."""
@@ -257,39 +253,44 @@ class Passages:
 
         Also of those that this version leaves out; several may have the same id.
         """
-        import pyarrow.compute as pc
+        starts = [0, *self._part_ends]
+        found = [
+            start + part.find(ids)
+            for start, part in zip(starts, self._opened().parts, strict=False)
+        ]
+        return np.concatenate(found)
 
-        requested = _unicode_array(ids)
-        start, numbers = 0, [np.zeros(0, np.int64)]
-        for columns in self._opened().batches:
-            matches = pc.indices_nonzero(pc.is_in(columns[0], requested))
-            numbers.append(matches.to_numpy().astype(np.int64) + start)
-            start += len(columns[0])
-        return np.concatenate(numbers)
+    def _by_part(
+        self, content: _Content, numbers: Iterable[int]
+    ) -> Iterator[tuple[ArrowPassages | RemotePassages, int, list[int]]]:
+        """Yield each part that has some of these passages, its first number, and their numbers."""
+        owned: dict[int, list[int]] = {}
+        for number in numbers:
+            owned.setdefault(bisect_right(self._part_ends, number), []).append(number)
+        for owner, inside in owned.items():
+            yield content.parts[owner], self._part_ends[owner - 1] if owner else 0, inside
 
     def _kept_columns(
-        self, content: _Content, *indexes: int
+        self, content: _Content, fields: Sequence[int]
     ) -> Iterator[tuple[Numbers, list[Any]]]:
         """Yield the numbers [m] and the columns of each batch, without passages that are left out.
 
         Args:
             content: of the files.
-            indexes: of the columns; all where none is given.
+            fields: the numbers of the columns.
         """
         start = 0
-        for end, columns in zip(self._ends, content.batches, strict=True):
-            if indexes:
-                columns = [columns[index] for index in indexes]
+        for end, batch in zip(self._ends, content.batches, strict=True):
             if self.kept is None:
-                yield np.arange(start, end), columns
+                yield np.arange(start, end), batch.columns(fields)
             else:
                 first, stop = np.searchsorted(self.kept, (start, end))
                 numbers = self.kept[first:stop]
                 if stop - first == end - start:
-                    yield numbers, columns
+                    yield numbers, batch.columns(fields)
                 elif stop > first:
                     offsets = pa.array(numbers - start)
-                    yield numbers, [column.take(offsets) for column in columns]
+                    yield numbers, [column.take(offsets) for column in batch.columns(fields)]
             start = end
 
     def _opened(self) -> _Content:
@@ -308,15 +309,15 @@ class Passages:
             )
 
 
-def _metadata_of(content: _Content, numbers: Numbers, columns: Sequence[Any]) -> list[str]:
+def _metadata_of(content: _Content, numbers: Numbers, column: Any) -> list[str]:
     """Return the metadata of passages as JSON texts, those that moved with what they have now.
 
     Args:
         content: of the passages.
         numbers: of the passages, ascending, int64 [m].
-        columns: of these.
+        column: of their metadata as they were written.
     """
-    texts: list[str] = columns[3].to_pylist()
+    texts: list[str] = column.to_pylist()
     if content.moved is not None:
         for position, text in content.moved.among(numbers):
             texts[position] = text
@@ -327,15 +328,3 @@ def _passage(id: str, title: str, text: str, metadata: str) -> Passage:  # noqa:
     if metadata == "{}":
         return Passage(id, title, text, {})
     return Passage(id, title, text, metadata_from_json(metadata))
-
-
-def _unicode_array(texts: Sequence[str]) -> Any:
-    """Return texts as an array, without those that have a lone surrogate, as no stored id has."""
-    try:
-        return pa.array(texts, pa.string())
-    except UnicodeEncodeError:
-        return pa.array([text for text in texts if _is_unicode(text)], pa.string())
-
-
-def _is_unicode(text: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in text)

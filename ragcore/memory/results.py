@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from itertools import islice
 from operator import index
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary, WeakSet
@@ -74,6 +75,8 @@ def results_of(
     notes = _filter_notes(memory, where)
     registry().hook.ragcore_retrieved(questions=questions, hits=hits, memory=memory.version)
     results: list[SearchResult] = []
+    # Of all questions together: a passage store is asked once.
+    passages = iter(memory.passages.take(hits.rows[hits.rows != MISSING_ROW].tolist()))
     for question, rows, row_scores, fewer in zip(
         questions, hits.rows, hits.scores, missing, strict=True
     ):
@@ -82,7 +85,7 @@ def results_of(
         results.append(
             SearchResult(
                 question,
-                tuple(memory.passages.take(rows[exists].tolist())),
+                tuple(islice(passages, int(exists.sum()))),
                 tuple(scores.tolist()),
                 _prior(scores, memory.temperature),
                 memory.version,

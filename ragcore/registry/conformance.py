@@ -20,6 +20,8 @@ from ragcore.contracts import (
     Encoder,
     Generator,
     Index,
+    PassageStore,
+    RemoteData,
     Retriever,
     Runner,
     Scorer,
@@ -51,8 +53,12 @@ KINDS: Final[Mapping[Any, str]] = {
     Scorer: "scorer",
     Generator: "generator",
     Runner: "runner",
+    PassageStore: "passages",
 }
 """Contracts that a config can name a component of, and the kind of each."""
+
+_NOUNS: Final[Mapping[str, str]] = {"passages": "passage store"}
+"""What a component of a kind is called, where the kind's name is no noun for one."""
 
 _CAPABILITIES: Final = sorted(get_args(Capability))
 _MISSING: Final = object()
@@ -278,6 +284,7 @@ def _extension_faults(
     for extension, capability in EXTENSIONS.items():
         extends = contract in extension.__mro__
         extends |= extension is ScratchUser and contract in (Retriever, Index)
+        extends |= extension is RemoteData and contract is Index
         if not extends or capability not in declared:
             continue
         own = members_of(contract)
@@ -395,7 +402,8 @@ def _where(component: type[Any]) -> str:
 
 
 def article(noun: str) -> str:
-    """Put the indefinite article before a noun."""
+    """Put the indefinite article before a noun, or before what a kind's name stands for."""
+    noun = _NOUNS.get(noun, noun)
     return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
 
 

@@ -39,6 +39,7 @@ HOOKS: Final[Mapping[str, str]] = {
     "generator": "ragcore_generators",
     "corpus": "ragcore_corpora",
     "runner": "ragcore_runners",
+    "passages": "ragcore_passages",
     "metric": "ragcore_metrics",
     "model": "ragcore_models",
     "command": "ragcore_cli",
@@ -52,6 +53,7 @@ JSONL_PRESETS: Final = frozenset({"beir", "flashrag", "kilt", "msmarco", "pyseri
 KNOWN_PACKAGES: Final[Mapping[tuple[str, str], str]] = {
     ("index", "faiss"): "ragcore-faiss",
     ("index", "hnswlib"): "ragcore-hnswlib",
+    ("index", "pgvector"): "ragcore-pgvector",
     ("retriever", "bm25"): "ragcore-bm25",
     ("encoder", "sentence-transformers"): "ragcore-transformers",
     ("encoder", "dpr"): "ragcore-transformers",
@@ -70,6 +72,7 @@ KNOWN_PACKAGES: Final[Mapping[tuple[str, str], str]] = {
     ("corpus", "documents"): "ragcore-documents",
     ("corpus", "wikipedia"): "ragcore-wikipedia",
     ("corpus", "world-factbook"): "ragcore-world",
+    ("passages", "postgres"): "ragcore-pgvector",
     ("command", "encoder"): "ragcore-transformers",
     ("command", "import-hf"): "ragcore-transformers",
     ("command", "export-hf"): "ragcore-transformers",

@@ -1,8 +1,9 @@
 """Export a version to one file and import it: a tar archive with the manifest first.
 
 Knows the archive's form, which any program that reads tar can look into; knows nothing of what the
-files hold. Archives are untrusted: only files that the manifest names are written, and only a
-version whose files all have the recorded digests is put in place.
+files hold. Passages of a passage store are in it as files (unpointed.py). Archives are untrusted:
+only files that the manifest names are written, and only a version whose files all have the recorded
+digests is put in place.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ from ragcore.disk.replacing import replacing
 from ragcore.errors import StoreCorruptError, StoreError
 from ragcore.registry.components import ComponentSpec
 from ragcore.store.catalog import Catalog
-from ragcore.store.layout import VersionFolder
+from ragcore.store.layout import VersionFolder, without_passages
 from ragcore.store.manifest import MANIFEST, FileRecord, Manifest
 from ragcore.store.opening import check_opens
-from ragcore.store.portable import left_paths, portable
+from ragcore.store.portable import left_paths
 from ragcore.store.progress import Progress
+from ragcore.store.remote import is_pointer
 from ragcore.store.staging import staging_folder
+from ragcore.store.unpointed import WholeVersion, with_files, with_pointers
 
 __all__ = ["export_version", "import_version"]
 
@@ -54,6 +57,13 @@ def export_version(
     gives the same bytes. A warning names each other text that looks like a path.
     """
     version.check_files(digests=False)
+    remote = next(filter(is_pointer, without_passages(version.manifest.files)), None)
+    if remote is not None:
+        raise StoreError(
+            f"version {version.name!r} cannot be exported: {remote} in it leads to a table in a "
+            "database, which a file would not have: copy the database and the store's folder, or "
+            "build the memory with an index that has files, and export that"
+        )
     for pointer in left_paths(version.manifest):
         _LOG.warning(
             "version %r: %r in its manifest looks like a path of this machine and is exported as "
@@ -63,28 +73,33 @@ def export_version(
         )
     if not isinstance(target, Path):
         # Written from its beginning to its end, as a pipe must be.
-        with tarfile.open(fileobj=target, mode="w|", format=tarfile.PAX_FORMAT) as archive:
-            _write_archive(version, archive, report)
+        with (
+            with_files(version, None) as whole,
+            tarfile.open(fileobj=target, mode="w|", format=tarfile.PAX_FORMAT) as archive,
+        ):
+            _write_archive(whole, archive, report)
         return
     _refuse_own(catalog, target)
     with (
         writing(target.parent),
+        with_files(version, target.parent) as whole,
         replacing(target) as file,
         tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive,
     ):
-        _write_archive(version, archive, report)
+        _write_archive(whole, archive, report)
 
 
-def _write_archive(version: VersionFolder, archive: tarfile.TarFile, report: Progress) -> None:
+def _write_archive(whole: WholeVersion, archive: tarfile.TarFile, report: Progress) -> None:
     """Write a version's files one after the other."""
-    manifest, done = version.manifest, 0
-    _add(archive, io.BytesIO(portable(manifest, version.path)), MANIFEST)
+    manifest, done = whole.manifest, 0
+    _add(archive, io.BytesIO(whole.text), MANIFEST)
     for name, record in manifest.files.items():
-        with (version.path / name).open("rb") as content:
+        path = whole.paths[name]
+        with path.open("rb") as content:
             digest = _add(archive, content, name)
         if digest != record.sha256:
             raise StoreCorruptError(
-                f"version {version.name!r} is damaged: {version.path / name} has sha256 "
+                f"version {manifest.name!r} is damaged: {path} has sha256 "
                 f"{digest}, expected {record.sha256}: restore the file, or rebuild the version "
                 "under another name"
             )
@@ -119,10 +134,15 @@ def import_version(
         with writing(catalog.folder):
             catalog.prepare()
             _refuse_without_room(catalog, manifest, path)
-            with staging_folder(catalog, manifest.name) as (staging, _):
+            with staging_folder(catalog, manifest.name, retriever=retriever) as (
+                staging,
+                _,
+            ):
                 _unpack(archive, members, manifest, staging, path, report)
+                if catalog.passage_store is not None:
+                    manifest = with_pointers(staging, manifest, catalog.passage_store)
                 if activate:
-                    check_opens(staging, manifest, retriever, catalog.folder)
+                    check_opens(staging, manifest, retriever, catalog.folder, catalog.passage_store)
                 return catalog.put_in_place(staging, manifest, activate=activate, made_now=False)
 
 
@@ -148,12 +168,18 @@ def _checked_members(
     What an archive can make `import` write is bounded by its own size: a tar archive holds its
     files as they are, and members that stand for more than they hold (sparse files) are refused.
     """
+    if manifest.passage_store is not None:
+        # Passages of later updates would be sent there.
+        raise _broken(path, f"its {MANIFEST} names a passage store, as no exported file does")
     missing, members = dict(manifest.files), {}
     while member := archive.next():
         # Names in an archive are untrusted: only those in the manifest become paths.
         expected = missing.pop(member.name, None)
         if expected is None or not _is_inside(member.name):
             raise _broken(path, f"{member.name!r} is not in its manifest, or occurs twice")
+        if is_pointer(member.name):
+            # It could lead to a table of another memory, which `gc` would drop with this version.
+            raise _broken(path, f"{member.name!r} leads to a database, as no exported file does")
         if member.size != expected.bytes:
             raise _broken(path, f"{member.name} has {member.size} bytes, expected {expected.bytes}")
         if not _is_plain(member):

@@ -14,10 +14,17 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from ragcore.contracts import CacheUser, Corpus, DocumentCorpus, Retriever, VectorCache, supports
+from ragcore.contracts import (
+    CacheUser,
+    Corpus,
+    DocumentCorpus,
+    PassageStore,
+    Retriever,
+    VectorCache,
+    supports,
+)
 from ragcore.disk.atomic import writing
 from ragcore.errors import ComponentError, EmptyCorpusError
-from ragcore.memory.passages import PassageWriter
 from ragcore.registry.components import ComponentSpec, keep_shared
 from ragcore.retrievers.members import cut_of
 from ragcore.store.catalog import Catalog
@@ -29,7 +36,7 @@ from ragcore.store.checking import (
 )
 from ragcore.store.documents import DocumentRecord, DocumentWriter, NoDocuments
 from ragcore.store.guards import facts_of
-from ragcore.store.layout import RETRIEVER, file_records, passage_file
+from ragcore.store.layout import RETRIEVER, file_records, format_of, passage_writer
 from ragcore.store.manifest import Manifest, base_of
 from ragcore.store.opening import check_opens
 from ragcore.store.progress import Progress
@@ -44,6 +51,7 @@ __all__ = [
     "CorpusStream",
     "build_version",
     "give_cache",
+    "store_record",
     "write_passages",
     "write_retriever",
 ]
@@ -87,21 +95,27 @@ def build_version(
     record = CorpusRecord.of(corpus_config, spec)
     with writing(catalog.folder):
         catalog.prepare()
-    with writing(catalog.folder), staging_folder(catalog, version) as (staging, name):
+    with (
+        writing(catalog.folder),
+        staging_folder(catalog, version, retriever=spec) as (staging, name),
+    ):
         retriever = spec.build()
         if prepare is not None:
             prepare(retriever)
         give_cache(retriever, cache)
         give_tokenizer(corpus, record.name, retriever, spec.use)
         total = length_hint(corpus) or None
-        with scratch_folder(catalog, retriever, fresh=fresh, report=report):
+        with scratch_folder(catalog, retriever, spec=spec, fresh=fresh, report=report):
             stream = CorpusStream(corpus, record.name)
             with stream.writing(staging) as passages:
-                count = write_passages(staging, passages, total, retriever, batch, report)
+                count = write_passages(
+                    staging, passages, total, retriever, batch, report, catalog.passage_store
+                )
             if not count:
                 raise EmptyCorpusError(NO_PASSAGE)
             write_retriever(staging, spec, retriever, count)
             cut = cut_of(retriever)
+            files = file_records(staging, report)
             manifest = Manifest.of_now(
                 name,
                 passages=count,
@@ -110,14 +124,16 @@ def build_version(
                 corpus=record.config,
                 corpus_paths=record.paths,
                 base=base_of(record.base, catalog.folder),
-                files=file_records(staging, report),
+                files=files,
+                format=format_of(files),
+                passage_store=store_record(catalog.passage_store),
                 **stream.facts(),
             )
             if activate and check:
                 with keep_shared():
                     # Before the version is opened: one index in memory, not two.
                     del retriever
-                    check_opens(staging, manifest, spec, catalog.folder)
+                    check_opens(staging, manifest, spec, catalog.folder, catalog.passage_store)
             manifest = catalog.put_in_place(staging, manifest, activate=activate)
     return Built(manifest, cut)
 
@@ -214,6 +230,7 @@ def write_passages(
     retriever: Retriever,
     batch: int,
     report: Progress,
+    passage_store: ComponentSpec[PassageStore] | None = None,
 ) -> int:
     """Stream passages into a file and into a retriever; return their number.
 
@@ -224,15 +241,21 @@ def write_passages(
         retriever: that they are added to.
         batch: how many are added at once.
         report: called after each batch.
+        passage_store: where they are written, in place of a file.
     """
     count = 0
-    with PassageWriter(passage_file(staging, 0)) as writer:
+    with passage_writer(staging, 0, passage_store) as writer:
         while chunk := list(islice(passages, batch)):
             writer.write(chunk)
             retriever.add(np.arange(count, count + len(chunk), dtype=np.int64), chunk)
             count += len(chunk)
             report("passages", count, total)
     return count
+
+
+def store_record(passage_store: ComponentSpec[PassageStore] | None) -> dict[str, Any] | None:
+    """Return what a manifest records of a passage store, without secrets; None for none."""
+    return None if passage_store is None else passage_store.to_dict()
 
 
 def give_cache(retriever: Retriever, cache: VectorCache | None) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -20,6 +20,7 @@ import numpy as np
 from ragcore.contracts import DocumentCorpus
 from ragcore.errors import CorpusError, EmptyCorpusError, StoreCorruptError
 from ragcore.memory.passages import Passages, PassageWriter
+from ragcore.memory.remote import RemotePassageWriter
 from ragcore.store.checking import PassageChecks, checked_documents, label_of
 from ragcore.store.comparing import DocumentCounts, Pairing, change_of, pair_passages
 from ragcore.store.documents import (
@@ -29,7 +30,13 @@ from ragcore.store.documents import (
     KeylessDocuments,
     NoDocuments,
 )
-from ragcore.store.layout import VersionFolder, passage_file, passage_files
+from ragcore.store.layout import (
+    VersionFolder,
+    choice_of,
+    passage_file,
+    passage_files,
+    passage_writer,
+)
 from ragcore.store.moved import MovedPassages
 from ragcore.store.progress import Progress
 from ragcore.types import Document, Passage
@@ -104,9 +111,9 @@ def update_documents(
         StoreCorruptError: the version's documents do not fit its passages.
     """
     documents = base.open_documents()
-    target = passage_file(staging, len(passage_files(base.path)))
+    number, passage_store = len(passage_files(base.path)), base.store_of_new()
     with (
-        PassageWriter(target) as new_passages,
+        passage_writer(staging, number, passage_store) as new_passages,
         MovedPassages(staging) as moved,
         DocumentWriter(staging) as records,
     ):
@@ -118,10 +125,12 @@ def update_documents(
             if not count % _EVERY:
                 report("documents", count, None)
         comparison.finish(corpus)
+    target = passage_file(staging, number)
     if not comparison.added:
-        target.unlink()
+        # A passage store has nothing to remove: no pointer was written.
+        target.unlink(missing_ok=True)
     else:
-        with Passages(target) as new:
+        with Passages(target, choose=choice_of(passage_store)) as new:
             comparison.check_ids(new)
     if len(comparison.removed) == len(passages) and not comparison.added:
         raise EmptyCorpusError(
@@ -145,7 +154,7 @@ class _Comparison:
         self,
         passages: Passages,
         documents: Documents | None,
-        new_passages: PassageWriter,
+        new_passages: PassageWriter | RemotePassageWriter,
         moved: MovedPassages,
         records: DocumentWriter,
         label: str,
@@ -313,13 +322,9 @@ def _loose(passages: Passages, documents: Documents | None) -> dict[str, int]:
             )
         loose[numbers] = False
     rows = passages.rows(np.flatnonzero(loose))
-    ids = _ids(passages, rows) if len(rows) < len(passages) else (each.id for each in passages)
-    return dict(zip(ids, np.flatnonzero(loose).tolist(), strict=True))
-
-
-def _ids(passages: Passages, rows: Sequence[int]) -> Iterator[str]:
-    """Yield the ids of rows."""
-    return (passages[row].id for row in rows)
+    return dict(
+        zip(passages.ids(np.array(rows, np.int64)), np.flatnonzero(loose).tolist(), strict=True)
+    )
 
 
 def without_passages(

@@ -21,6 +21,7 @@ from itertools import count
 from pathlib import Path
 from typing import Final, Self
 
+from ragcore.contracts import PassageStore
 from ragcore.disk.atomic import (
     exchange,
     is_open_at,
@@ -38,6 +39,7 @@ from ragcore.errors import (
     UnknownVersionError,
     VersionExistsError,
 )
+from ragcore.registry.components import ComponentSpec
 from ragcore.store.change_log import log_activated
 from ragcore.store.layout import VersionFolder
 from ragcore.store.manifest import MANIFEST, Manifest
@@ -56,7 +58,13 @@ class LeasedVersion(VersionFolder):
     """
 
     def __init__(
-        self, path: Path, manifest: Manifest, lease: int | None, *, store: Path | None = None
+        self,
+        path: Path,
+        manifest: Manifest,
+        lease: int | None,
+        *,
+        store: Path | None = None,
+        passage_store: ComponentSpec[PassageStore] | None = None,
     ) -> None:
         """Take over a lease.
 
@@ -66,8 +74,9 @@ class LeasedVersion(VersionFolder):
             lease: descriptor of the folder, which is locked as long as it is open; None where the
                 file system cannot lock folders.
             store: the folder of the store; see `VersionFolder`.
+            passage_store: see `VersionFolder`.
         """
-        super().__init__(path, manifest, store=store)
+        super().__init__(path, manifest, store=store, passage_store=passage_store)
         self._lease = lease
 
     def __enter__(self) -> Self:
@@ -91,9 +100,14 @@ class Catalog:
         folder: the store's.
         versions: the folder of the versions.
         lock: the file that is locked while the store changes.
+        passage_store: the pipeline's, which keeps the passages of new versions and reads those of
+            its name; None for files, and what versions record.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(
+        self, folder: str | Path, passage_store: ComponentSpec[PassageStore] | None = None
+    ) -> None:
+        self.passage_store = passage_store
         self.folder = usable_path(folder, StoreError)
         self.versions = self.folder / "versions"
         self.lock = self.folder / ".lock"
@@ -220,7 +234,9 @@ class Catalog:
         try:
             # The lock may have waited while the version was collected; reading its manifest checks
             # again that the folder exists.
-            return LeasedVersion(folder, self._read_manifest(name), lease)
+            return LeasedVersion(
+                folder, self._read_manifest(name), lease, passage_store=self.passage_store
+            )
         except BaseException:
             if lease is not None:
                 os.close(lease)

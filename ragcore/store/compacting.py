@@ -6,6 +6,7 @@ of removed ones stay in the files of passages.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -20,7 +21,7 @@ from ragcore.store.layout import RETRIEVER, Verify, file_records
 from ragcore.store.manifest import Manifest, base_of
 from ragcore.store.opening import check_opens, files_of_retriever, matching_spec, open_version
 from ragcore.store.progress import Progress
-from ragcore.store.staging import staging_folder
+from ragcore.store.staging import scratch_folder, staging_folder
 
 __all__ = ["Compacted", "compact_version", "fragments_of"]
 
@@ -72,9 +73,10 @@ def compact_version(
     if version is not None:
         catalog.refuse_name(version)
     with (
+        ExitStack() as loaded,
         catalog.lease(parent) as base,
         writing(catalog.folder),
-        staging_folder(catalog, version) as (staging, name),
+        staging_folder(catalog, version, retriever=retriever) as (staging, name),
     ):
         base.check_files(digests=verify)
         spec = matching_spec(base, retriever)
@@ -86,10 +88,23 @@ def compact_version(
             return Compacted(base.manifest, base.name, before, before, seconds)
         for file in base.manifest.files:
             if not file.startswith(f"{RETRIEVER}/"):
+                (staging / file).parent.mkdir(exist_ok=True)
                 share(base.path / file, staging / file)
         with open_version(base, spec, recorded=retriever is None) as memory:
             if not supports(memory.retriever, CompactingRetriever):
                 raise UnsupportedOperation.of(f"retriever {spec.use!r}", "compact")
+            purpose = f"compact {base.name}"
+            # Where tables in a database are noted before they are written.
+            loaded.enter_context(
+                scratch_folder(
+                    catalog,
+                    memory.retriever,
+                    spec=spec,
+                    fresh=True,
+                    report=report,
+                    parent=purpose,
+                )
+            )
             memory.retriever.compact(join=True)
             write_retriever(staging, spec, memory.retriever, len(memory))
         del memory
@@ -111,11 +126,12 @@ def compact_version(
             corpus_identity=manifest.corpus_identity,
             corpus_date=manifest.corpus_date,
             shard=manifest.shard,
+            passage_store=manifest.passage_store,
         )
         after = fragments_of(LeasedVersion(staging, manifest, None, store=catalog.folder), spec)
         assert after is not None  # Its parent's retriever has them.
         if activate:
             with keep_shared():
-                check_opens(staging, manifest, spec, catalog.folder)
+                check_opens(staging, manifest, spec, catalog.folder, catalog.passage_store)
         manifest = catalog.put_in_place(staging, manifest, activate=activate)
         return Compacted(manifest, base.name, before, after, perf_counter() - started)

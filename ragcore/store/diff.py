@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -47,6 +48,10 @@ __all__ = [
     "read_changes",
     "write_changes",
 ]
+
+
+_BATCH: Final = 512
+"""Passages that are read together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +171,15 @@ def _changes_to(passages: Passages, corpus: Iterable[Passage]) -> Changes:
     """Compare as `changes_to`; the ids of `corpus` are known to be unique."""
     rows = {passage.id: row for row, passage in enumerate(passages)}
     upserts: dict[str, Passage] = {}
-    for passage in corpus:
-        row = rows.pop(passage.id, None)
-        if row is None or not _is_same(passages[row], passage):
-            upserts[passage.id] = passage
+    stream = iter(corpus)
+    # In batches: a passage store is asked once for each of them.
+    while batch := list(islice(stream, _BATCH)):
+        paired = {each.id: row for each in batch if (row := rows.pop(each.id, None)) is not None}
+        stored = dict(zip(paired, passages.take(paired.values()), strict=True))
+        for passage in batch:
+            earlier = stored.get(passage.id)
+            if earlier is None or not _is_same(earlier, passage):
+                upserts[passage.id] = passage
     # The ids that remain are not in the corpus.
     return Changes(upserts, dict.fromkeys(rows, "the corpus"))
 
@@ -180,7 +190,9 @@ def differences(old: Passages, new: Passages) -> Differences:
     rows = old.rows_of([*changes.upserts, *changes.deletions])
     upserts = changes.upserts.values()
     removed = sorted(rows[name] for name in changes.deletions)
-    pairs = [(old[rows[passage.id]], passage) for passage in upserts if passage.id in rows]
+    new_ones = [passage for passage in upserts if passage.id in rows]
+    old_ones = old.take([rows[passage.id] for passage in new_ones])
+    pairs = list(zip(old_ones, new_ones, strict=True))
     return Differences(
         added=tuple(passage for passage in upserts if passage.id not in rows),
         removed=tuple(old.take(removed)),
@@ -316,11 +328,12 @@ def derive(passages: Passages, changes: Changes) -> Derivation:
             )
     removed = [rows[name] for name in changes.deletions]
     added, moved, replaced = [], [], 0
+    stored = _in_batches(passages, [rows[name] for name in changes.upserts if name in rows])
     for name, passage in changes.upserts.items():
         if name not in rows:
             added.append(passage)
             continue
-        earlier = passages[rows[name]]
+        earlier = next(stored)
         if _has_only_moved(earlier, passage):
             moved.append((rows[name], passage))
         elif not _is_same(earlier, passage):
@@ -332,6 +345,12 @@ def derive(passages: Passages, changes: Changes) -> Derivation:
             f"the changes delete all {len(passages)} passages: a memory needs at least one"
         )
     return Derivation(np.sort(np.array(removed, np.int64)), added, replaced, moved)
+
+
+def _in_batches(passages: Passages, rows: Sequence[int]) -> Iterator[Passage]:
+    """Yield the passages of rows; a passage store is asked once for many of them."""
+    for start in range(0, len(rows), _BATCH):
+        yield from passages.take(rows[start : start + _BATCH])
 
 
 def _deleted_id(line: str, where: str) -> str | None:

@@ -10,10 +10,10 @@ Knows versions and their files; knows nothing of caches, exports and what else h
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import accumulate, islice
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -23,19 +23,30 @@ from ragcore.contracts import CompactingRetriever, Retriever, supports
 from ragcore.disk.arrays import save_array
 from ragcore.disk.atomic import try_lock, writing
 from ragcore.disk.links import share
+from ragcore.disk.remote import pointers_below
 from ragcore.errors import CorpusError, EmptyCorpusError
 from ragcore.memory.memory import Memory
 from ragcore.memory.passages import Passages, PassageWriter
+from ragcore.memory.remote import RemotePassageWriter
 from ragcore.registry.components import ComponentSpec
 from ragcore.store.build import write_retriever
 from ragcore.store.by_document import without_passages
 from ragcore.store.catalog import Catalog, LeasedVersion
 from ragcore.store.documents import DOCUMENT_FILES
-from ragcore.store.layout import ROW_NUMBERS, file_records, format_of, passage_files
+from ragcore.store.layout import (
+    ROW_NUMBERS,
+    Inode,
+    file_records,
+    format_of,
+    identity_of,
+    passage_files,
+    passage_writer,
+    share_passages,
+)
 from ragcore.store.moved import carry_moved
 from ragcore.store.opening import check_opens, matching_spec, open_version
 from ragcore.store.progress import Progress
-from ragcore.store.staging import staging_folder
+from ragcore.store.staging import scratch_folder, staging_folder
 from ragcore.types import Passage
 
 if TYPE_CHECKING:
@@ -47,8 +58,6 @@ _BLANK: Final = Passage("", "", "")
 """What stands in a file for a passage that was erased; no version has it."""
 
 _BATCH: Final = 512
-
-Inode = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +206,7 @@ def rewrite_all(
         rewritten = []
         new_files: dict[Inode, Path] = {}
         for name, version in versions.items():
-            inodes = {_inode(file) for file, _, _ in _ranges(version)}
+            inodes = {identity_of(file) for file, _, _ in _ranges(version)}
             if inodes.isdisjoint(to_rewrite) and not _records(version, targets.documents):
                 continue
             # A file that several versions share is written once, in the first of them.
@@ -227,7 +236,11 @@ def _records(version: LeasedVersion, documents: Collection[str]) -> bool:
 def _version(catalog: Catalog, name: str) -> LeasedVersion:
     """Return a version whose folder the caller has locked."""
     return LeasedVersion(
-        catalog.versions / name, catalog.manifest(name), None, store=catalog.folder
+        catalog.versions / name,
+        catalog.manifest(name),
+        None,
+        store=catalog.folder,
+        passage_store=catalog.passage_store,
     )
 
 
@@ -254,7 +267,7 @@ def _ranges(version: LeasedVersion) -> list[tuple[Path, int, int]]:
     files = passage_files(version.path)
     lengths = []
     for file in files:
-        with Passages(file) as passages:
+        with Passages(file, choose=version.choose_store) as passages:
             lengths.append(len(passages))
     stops = list(accumulate(lengths))
     return [(file, stop - n, stop) for file, stop, n in zip(files, stops, lengths, strict=True)]
@@ -267,7 +280,7 @@ def _needed(versions: dict[str, LeasedVersion], staying: dict[str, Rows]) -> dic
         for file, start, stop in _ranges(version):
             first, last = np.searchsorted(staying[name], (start, stop))
             positions = staying[name][first:last] - start
-            inode = _inode(file)
+            inode = identity_of(file)
             needed[inode] = np.union1d(needed.get(inode, positions), positions)
     return needed
 
@@ -276,14 +289,17 @@ def _files_to_rewrite(
     versions: Iterable[LeasedVersion], needed: dict[Inode, Rows]
 ) -> frozenset[Inode]:
     """Return the files that have a passage, not erased yet, which no version needs."""
-    files = {_inode(file): file for version in versions for file, _, _ in _ranges(version)}
+    files = {
+        identity_of(file): (file, version)
+        for version in versions
+        for file, _, _ in _ranges(version)
+    }
     to_rewrite = set()
-    for inode, file in files.items():
-        with Passages(file) as passages:
+    for inode, (file, version) in files.items():
+        with Passages(file, choose=version.choose_store) as passages:
             unneeded = np.ones(len(passages), bool)
             unneeded[needed[inode]] = False
-            stored = (passages[position] for position in np.flatnonzero(unneeded).tolist())
-            if any(passage.id for passage in stored):
+            if any(passages.ids(np.flatnonzero(unneeded))):
                 to_rewrite.add(inode)
     return frozenset(to_rewrite)
 
@@ -312,16 +328,23 @@ def _rewrite(
     """
     use = retriever if retriever and retriever.use == version.manifest.retriever["use"] else None
     spec = matching_spec(version, use)
-    with staging_folder(catalog, version.name, replaces=True) as (staging, _):
+    with (
+        staging_folder(catalog, version.name, retriever=use, replaces=True) as (staging, _),
+        ExitStack() as scratch,
+    ):
         written: dict[Inode, str] = {}
-        for file, _, _ in _ranges(version):
-            inode = _inode(file)
+        for number, (file, _, _) in enumerate(_ranges(version)):
+            inode = identity_of(file)
             if inode not in needed:
-                share(file, staging / file.name)
+                share_passages(file, staging / file.name)
             elif inode in new_files:
-                share(new_files[inode], staging / file.name)
+                share_passages(new_files[inode], staging / file.name)
             else:
-                _write_passages(file, staging / file.name, needed[inode])
+                with Passages(file, choose=version.choose_store) as passages:
+                    passage_store = version.store_of_new() if file.is_dir() else None
+                    _write_passages(
+                        passages, passage_writer(staging, number, passage_store), needed[inode]
+                    )
                 written[inode] = file.name
         documents = version.open_documents()
         recorded = version.manifest.documents
@@ -338,7 +361,22 @@ def _rewrite(
             carry_moved(version, staging, removed)
             if len(staying) < memory.passages.stored:
                 save_array(staging / ROW_NUMBERS, staying)
-            part = _without_rows(memory, spec, staying, removed, report)
+
+            def prepare(writer: Retriever, purpose: str) -> None:
+                """Let what writes to a database note there first what it writes."""
+                if any(pointers_below(version.path)):
+                    scratch.enter_context(
+                        scratch_folder(
+                            catalog,
+                            writer,
+                            spec=spec,
+                            fresh=True,
+                            report=report,
+                            parent=f"{purpose} {version.name}",
+                        )
+                    )
+
+            part = _without_rows(memory, spec, staying, removed, report, prepare)
             write_retriever(staging, spec, part, len(staying))
         files = file_records(staging, report, version.records())
         manifest = version.manifest.model_copy(
@@ -349,15 +387,17 @@ def _rewrite(
                 "files": files,
             }
         )
-        check_opens(staging, manifest, spec, catalog.folder)
+        check_opens(staging, manifest, spec, catalog.folder, catalog.passage_store)
         catalog.replace(staging, manifest)
     for inode, file_name in written.items():
         new_files[inode] = catalog.versions / version.name / file_name
 
 
-def _write_passages(source: Path, target: Path, needed: Rows) -> None:
-    """Copy a file of passages, with an empty one in the place of each that is not needed."""
-    with Passages(source) as passages, PassageWriter(target) as writer:
+def _write_passages(
+    passages: Passages, writer: PassageWriter | RemotePassageWriter, needed: Rows
+) -> None:
+    """Copy passages, with an empty one in the place of each that is not needed."""
+    with writer:
         stays = np.zeros(len(passages), bool)
         stays[needed] = True
         for position, passage in enumerate(passages):
@@ -375,27 +415,33 @@ def _without_rows(
     staying: Rows,
     removed: Rows,
     report: Progress,
+    prepare: Callable[[Retriever, str], None],
 ) -> Retriever:
     """Return a retriever of the passages that stay, which has nothing of the others.
 
     Where it cannot drop them it is built again, and encodes all passages.
+
+    Args:
+        memory: the version as it is.
+        spec: of its retriever.
+        staying: numbers of the passages that stay.
+        removed: numbers of those that do not.
+        report: called as by a build.
+        prepare: called with the retriever that is written to, before it is, and what for.
     """
     old = memory.retriever
     can_remove = "remove" in old.capabilities
     if can_remove and supports(old, CompactingRetriever):
+        prepare(old, "compact")
         if len(removed):
             old.remove(removed)
         if old.compact():
             return old
     new = spec.build()
-    stream = iter(memory.passages.take([row]) for row in memory.passages.rows(staying))
+    prepare(new, "rebuild")
+    rows = memory.passages.rows(staying)
     for start in range(0, len(staying), _BATCH):
-        chunk = [passage for (passage,) in islice(stream, _BATCH)]
+        chunk = memory.passages.take(rows[start : start + _BATCH])
         new.add(staying[start : start + _BATCH], chunk)
         report("passages", start + len(chunk), len(staying))
     return new
-
-
-def _inode(path: Path) -> Inode:
-    status = path.stat()
-    return status.st_dev, status.st_ino

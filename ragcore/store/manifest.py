@@ -26,6 +26,7 @@ from ragcore.registry.pointers import escaped
 __all__ = [
     "FORMAT",
     "FORMAT_WITH_MOVED",
+    "FORMAT_WITH_STORE",
     "MANIFEST",
     "FileRecord",
     "Manifest",
@@ -40,9 +41,14 @@ __all__ = [
 FORMAT: Final = 1
 FORMAT_WITH_MOVED: Final = 2
 """Of versions in which passages have moved: what the passage files say of them is out of date."""
+FORMAT_WITH_STORE: Final = 3
+"""Of versions with pointers in place of passage files, and perhaps with passages that moved."""
+FORMATS: Final = (FORMAT, FORMAT_WITH_MOVED, FORMAT_WITH_STORE)
+"""What this release reads."""
 MANIFEST: Final = "manifest.json"
 _LEFT_OUT: Final = (
-    *("base", "corpus_date", "corpus_identity", "documents", "order", "paths", "shard"),
+    *("base", "corpus_date", "corpus_identity", "documents", "order", "passage_store", "paths"),
+    "shard",
 )
 """Keys that a manifest has only where they say something; earlier releases do not know them."""
 
@@ -90,7 +96,7 @@ class Manifest(BaseModel):
     """What manifest.json says.
 
     Attributes:
-        format: of the version's folder; this release reads `FORMAT` and `FORMAT_WITH_MOVED`.
+        format: of the version's folder; this release reads `FORMATS`.
         name: the version's.
         created: when it was finished, in UTC, ISO 8601.
         passages: how many there are.
@@ -112,6 +118,8 @@ class Manifest(BaseModel):
         corpus_date: of what state, ISO 8601, where it tells.
         shard: which part of the corpus its passages are, where it is a shard, which may have none;
             None for a memory.
+        passage_store: the config of the component that keeps passages outside of the version, with
+            `${env:NAME}` in place of secrets; None where all are in its files.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -133,6 +141,7 @@ class Manifest(BaseModel):
     corpus_identity: str | None = None
     corpus_date: str | None = None
     shard: ShardRecord | None = None
+    passage_store: dict[str, Any] | None = None
 
     @model_validator(mode="after")
     def _has_passages(self) -> Self:
@@ -158,6 +167,7 @@ class Manifest(BaseModel):
         corpus_identity: str | None = None,
         corpus_date: str | None = None,
         shard: ShardRecord | None = None,
+        passage_store: dict[str, Any] | None = None,
     ) -> Manifest:
         """Describe a version that was finished now, by this release; see the attributes.
 
@@ -189,6 +199,7 @@ class Manifest(BaseModel):
             corpus_identity=corpus_identity,
             corpus_date=corpus_date,
             shard=shard,
+            passage_store=passage_store,
         )
 
     @property
@@ -279,10 +290,10 @@ class Manifest(BaseModel):
                 f"{path} was changed: its sha256 is not {digest!r}, which it had when it was "
                 "written: rebuild this version"
             )
-        if fields.get("format") not in (FORMAT, FORMAT_WITH_MOVED):
+        if fields.get("format") not in FORMATS:
             raise StoreError(
                 f"{path} has format {fields.get('format')!r}; this release of ragcore reads "
-                f"formats {FORMAT} and {FORMAT_WITH_MOVED}: upgrade ragcore, or rebuild this "
+                f"formats {FORMAT} to {FORMAT_WITH_STORE}: upgrade ragcore, or rebuild this "
                 "version"
             )
         try:

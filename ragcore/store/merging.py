@@ -13,12 +13,13 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
 
-from ragcore.contracts import Corpus, Retriever, SavedRetriever
+from ragcore.contracts import Corpus, PassageStore, Retriever, SavedRetriever
 from ragcore.disk.atomic import writing
 from ragcore.disk.links import share
 from ragcore.errors import CorpusError, EmptyCorpusError, StoreCorruptError, StoreError
+from ragcore.memory.passages import Passages
 from ragcore.registry.components import ComponentSpec, keep_shared
-from ragcore.store.build import NO_PASSAGE, CorpusRecord
+from ragcore.store.build import NO_PASSAGE, CorpusRecord, store_record
 from ragcore.store.catalog import Catalog, LeasedVersion
 from ragcore.store.documents import DocumentRecord, DocumentWriter
 from ragcore.store.ids import IDS, digest_of, find_repeated, read_digests
@@ -28,8 +29,10 @@ from ragcore.store.layout import (
     Inode,
     Verify,
     file_records,
+    format_of,
     passage_file,
     passage_files,
+    passage_writer,
 )
 from ragcore.store.manifest import (
     Manifest,
@@ -41,6 +44,7 @@ from ragcore.store.manifest import (
 )
 from ragcore.store.opening import check_opens, matching_spec
 from ragcore.store.progress import Progress
+from ragcore.store.remote import note_shared
 from ragcore.store.sharding import require_merge
 from ragcore.store.staging import staging_folder
 
@@ -97,11 +101,16 @@ def merge_version(
             raise EmptyCorpusError(NO_PASSAGE)
         with writing(catalog.folder):
             catalog.prepare()
-        with writing(catalog.folder), staging_folder(catalog, version) as (staging, name):
+        with (
+            writing(catalog.folder),
+            staging_folder(catalog, version, retriever=spec) as (staging, name),
+        ):
+            note_shared(catalog, [shard.version for shard in filled])
             for shard in filled:
-                _share_passages(shard.version, staging)
+                _add_passages(shard.version, staging, catalog.passage_store)
             documents = _merge_documents(shards, staging)
             _merge_retrievers(filled, spec, staging)
+            files = file_records(staging, report, _records(filled))
             record, last = CorpusRecord.of(corpus_config, spec), filled[-1].version.manifest
             # A corpus may tell only of its newest passage of what state it is.
             dates = [shard.version.manifest.corpus_date for shard in filled]
@@ -113,14 +122,16 @@ def merge_version(
                 corpus=record.config,
                 corpus_paths=record.paths,
                 base=base_of(record.base, catalog.folder),
-                files=file_records(staging, report, _records(filled)),
+                files=files,
+                format=format_of(files),
+                passage_store=store_record(catalog.passage_store),
                 documents=documents,
                 corpus_identity=last.corpus_identity,
                 corpus_date=max(filter(None, dates), default=None),
             )
             if activate:
                 with keep_shared():
-                    check_opens(staging, manifest, spec, catalog.folder)
+                    check_opens(staging, manifest, spec, catalog.folder, catalog.passage_store)
             return catalog.put_in_place(staging, manifest, activate=activate)
 
 
@@ -273,10 +284,21 @@ def _check_ids(shards: Sequence[_Shard]) -> None:
     )
 
 
-def _share_passages(version: LeasedVersion, staging: Path) -> None:
-    """Share the passages of a shard as the next file of the version's."""
+def _add_passages(
+    version: LeasedVersion, staging: Path, passage_store: ComponentSpec[PassageStore] | None
+) -> None:
+    """Share the passages of a shard as the next file of the version's, or write them to a store."""
     number = len([path for path in passage_files(staging) if path.exists()])
-    share(passage_file(version.path, 0), passage_file(staging, number))
+    source = passage_file(version.path, 0)
+    if passage_store is None:
+        share(source, passage_file(staging, number))
+        return
+    with (
+        Passages(source) as passages,
+        passage_writer(staging, number, passage_store) as writer,
+    ):
+        for batch in passages.batches():
+            writer.write(batch)
 
 
 def _merge_documents(shards: Sequence[_Shard], staging: Path) -> int | None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from ragcore.contracts import Retriever
+from ragcore.contracts import PassageStore, Retriever
 from ragcore.disk.threads import yield_gil
 from ragcore.errors import (
     ConfigError,
@@ -32,6 +32,7 @@ from ragcore.retrievers.rerank import files_below
 from ragcore.store.catalog import LeasedVersion
 from ragcore.store.layout import BUILDING, MANIFEST, VersionFolder
 from ragcore.store.manifest import Manifest
+from ragcore.store.remote import check_remote
 
 __all__ = [
     "ask_once",
@@ -99,13 +100,16 @@ def open_version(
     Raises:
         MemoryMismatchError: the retriever's fingerprint is not the one that the version was built
             with.
-        StoreCorruptError: a file is broken, or passages and retriever do not belong together.
+        StoreCorruptError: a file is broken, or passages and retriever do not belong together, or a
+            table in a database is missing.
+        MemoryUnavailableError: a database does not answer.
     """
     yield_gil()
     with suspecting_damage(version):
         passages = version.open_passages()
     yield_gil()
     try:
+        check_remote(version, spec, full=False)
         retriever = _load_retriever(version, spec, passages, recorded=recorded)
     except BaseException:
         passages.close()
@@ -154,7 +158,11 @@ def ask_once(memory: Memory) -> None:
 
 
 def check_opens(
-    folder: Path, manifest: Manifest, retriever: ComponentSpec[Retriever] | None, store: Path
+    folder: Path,
+    manifest: Manifest,
+    retriever: ComponentSpec[Retriever] | None,
+    store: Path,
+    passages: ComponentSpec[PassageStore] | None = None,
 ) -> None:
     """Open a version and search it once, before it becomes the current one.
 
@@ -163,11 +171,12 @@ def check_opens(
         manifest: of the version.
         retriever: how to search; as it was built where None.
         store: the folder of the store that it will be in.
+        passages: the pipeline's passage store; see `VersionFolder`.
 
     Raises:
         StoreError: it cannot be opened, or cannot be searched.
     """
-    version = LeasedVersion(folder, manifest, None, store=store)
+    version = LeasedVersion(folder, manifest, None, store=store, passage_store=passages)
     try:
         spec = matching_spec(version, retriever)
         with open_version(version, spec, recorded=retriever is None) as memory:

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from ragcore.contracts import Fragments, Retriever
+from ragcore.contracts import Fragments, PassageStore, Retriever
 from ragcore.disk.atomic import files_below
+from ragcore.disk.remote import pointers_below
 from ragcore.errors import StoreError, UnknownVersionError
 from ragcore.memory.memory import Memory
 from ragcore.memory.passages import Passages
@@ -31,6 +32,7 @@ from ragcore.store.layout import Verify
 from ragcore.store.manifest import Manifest, same_records
 from ragcore.store.opening import matching_spec, open_version
 from ragcore.store.progress import Progress, silent
+from ragcore.store.remote import check_remote
 
 __all__ = ["StoreReader"]
 
@@ -38,8 +40,20 @@ __all__ = ["StoreReader"]
 class StoreReader:
     """The versions of a memory in a folder, to list, open, compare and export them."""
 
-    def __init__(self, folder: str | Path) -> None:
-        self._catalog = Catalog(folder)
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        passages: ComponentSpec[PassageStore] | None = None,
+    ) -> None:
+        """Name the folder.
+
+        Args:
+            folder: of the store.
+            passages: `memory.passages` of a pipeline: keeps the passages of new versions, and reads
+                those of its name; None for files, and for what versions record.
+        """
+        self._catalog = Catalog(folder, passages)
 
     @property
     def folder(self) -> Path:
@@ -118,6 +132,11 @@ class StoreReader:
             spec = matching_spec(leased, retriever)
             return open_version(leased, spec, temperature=temperature, recorded=retriever is None)
 
+    @property
+    def has_remote_data(self) -> bool:
+        """Whether a folder of the store leads to data in a database."""
+        return any(True for _ in pointers_below(self._catalog.versions))
+
     def fragments(
         self,
         version: str | None = None,
@@ -142,18 +161,26 @@ class StoreReader:
         with self._catalog.lease(version) as leased:
             return fragments_of(leased, matching_spec(leased, retriever))
 
-    def verify(self, version: str | None = None) -> VersionInfo:
-        """Read every file of a version and compare it with the manifest.
+    def verify(
+        self,
+        version: str | None = None,
+        *,
+        retriever: ComponentSpec[Retriever] | None = None,
+    ) -> VersionInfo:
+        """Read every file of a version and compare it with the manifest, and tables by digests.
 
         Args:
             version: its name; the current one where None.
+            retriever: how to reach databases; as the version records it where None.
 
         Raises:
             UnknownVersionError: there is no such version, or no current one.
-            StoreCorruptError: names every file that is missing or differs.
+            StoreCorruptError: names every file that is missing or differs; or a table is missing.
+            MemoryUnavailableError: a database does not answer.
         """
         with self._catalog.lease(version) as leased:
             leased.check_files(digests=True)
+            check_remote(leased, retriever, full=True)
         return info_of(leased.manifest, self.current())
 
     def diff(self, old: str, new: str) -> Differences:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ragcore.memory.passages import Passages
 from ragcore.store.documents import Documents
-from ragcore.store.layout import VersionFolder, passage_file, passage_files
+from ragcore.store.layout import VersionFolder, choice_of, passage_file, passage_files
 from ragcore.types import Passage
 
 __all__ = ["count_renamed"]
@@ -38,7 +38,7 @@ def count_renamed(base: VersionFolder, passages: Passages, staging: Path) -> int
         if record.numbers and new.position(record.id) is None
     )
     count = 0
-    with Passages(added) as new_passages:
+    with Passages(added, choose=choice_of(base.store_of_new())) as new_passages:
         for record in new:
             if not record.numbers or old.position(record.id) is not None:
                 continue

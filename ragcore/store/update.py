@@ -22,10 +22,10 @@ from ragcore.disk.atomic import writing
 from ragcore.disk.links import share, share_tree
 from ragcore.errors import UnsupportedOperation
 from ragcore.memory.memory import Memory
-from ragcore.memory.passages import Passages, PassageWriter
+from ragcore.memory.passages import Passages
 from ragcore.registry.components import ComponentSpec, keep_shared
 from ragcore.retrievers.members import cut_of
-from ragcore.store.build import give_cache, write_retriever
+from ragcore.store.build import give_cache, store_record, write_retriever
 from ragcore.store.by_document import update_documents, without_passages
 from ragcore.store.catalog import Catalog, LeasedVersion
 from ragcore.store.checking import checked_passages, document_corpus, label_of
@@ -45,10 +45,14 @@ from ragcore.store.layout import (
     ROW_NUMBERS,
     Verify,
     VersionFolder,
+    choice_of,
     file_records,
     format_of,
+    has_pointer,
     passage_file,
     passage_files,
+    passage_writer,
+    share_passages,
 )
 from ragcore.store.manifest import Manifest, base_of, same_settings
 from ragcore.store.moved import MovedPassages
@@ -133,7 +137,7 @@ def update_version(
     with (
         catalog.lease(parent) as base,
         writing(catalog.folder),
-        staging_folder(catalog, version) as (staging, name),
+        staging_folder(catalog, version, retriever=retriever) as (staging, name),
     ):
         base.check_files(digests=verify)
         if verify not in (True, "full"):
@@ -155,7 +159,12 @@ def update_version(
                 # What is encoded stays until the version is in place, however that fails.
                 loaded.enter_context(
                     scratch_folder(
-                        catalog, memory.retriever, fresh=False, report=report, parent=base.name
+                        catalog,
+                        memory.retriever,
+                        spec=spec,
+                        fresh=False,
+                        report=report,
+                        parent=base.name,
                     )
                 )
                 with suspecting_damage(base):
@@ -176,10 +185,11 @@ def update_version(
                 files=files,
                 format=format_of(files),
                 documents=revision.recorded,
+                passage_store=_store_record(base, files),
                 **_corpus_fields(catalog, base.manifest, spec, corpus_config, revision),
             )
             if activate:
-                check_opens(staging, manifest, spec, catalog.folder)
+                check_opens(staging, manifest, spec, catalog.folder, catalog.passage_store)
             manifest = catalog.put_in_place(staging, manifest, activate=activate)
     return Updated(manifest, revision, base.name, perf_counter() - started, cut)
 
@@ -245,7 +255,8 @@ def _revision_by_id(
     kept = passages.kept
     removed = derivation.removed if kept is None else kept[derivation.removed]
     if derivation.added:
-        with PassageWriter(passage_file(staging, len(passage_files(base.path)))) as writer:
+        number = len(passage_files(base.path))
+        with passage_writer(staging, number, base.store_of_new()) as writer:
             writer.write(list(checked_passages(derivation.added)))
     rows = np.array([row for row, _ in derivation.moved], np.int64)  # [m]
     numbers = rows if kept is None else kept[rows]
@@ -269,6 +280,18 @@ def _revision_by_id(
         moved=moved.count,
         recorded=recorded,
     )
+
+
+def _store_record(base: VersionFolder, files: Collection[str]) -> dict[str, Any] | None:
+    """Return what the new manifest says of the passage store: the pipeline's, or the parent's.
+
+    Args:
+        base: the parent.
+        files: of the new version.
+    """
+    if not has_pointer(files):
+        return None
+    return store_record(base.passage_store) or base.manifest.passage_store
 
 
 def _corpus_fields(
@@ -344,7 +367,7 @@ def _write_update(
     retriever, passages = memory.retriever, memory.passages
     files = passage_files(base.path)
     for file in files:
-        share(file, staging / file.name)
+        share_passages(file, staging / file.name)
     if not len(revision.removed) and not revision.added:
         # What the retriever holds stays as well, and saving it could write it again.
         if (base.path / ROW_NUMBERS).exists():
@@ -355,7 +378,9 @@ def _write_update(
     if len(revision.removed):
         retriever.remove(revision.removed)
     if len(added):
-        with Passages(passage_file(staging, len(files))) as new:
+        with Passages(
+            passage_file(staging, len(files)), choose=choice_of(base.store_of_new())
+        ) as new:
             stream = iter(new)
             for start in range(0, len(added), batch):
                 chunk = list(islice(stream, batch))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ragcore.testing.encoder import EncoderSuite
     from ragcore.testing.generator import GeneratorSuite
     from ragcore.testing.index import IndexSuite
+    from ragcore.testing.passages import PassagesSuite
     from ragcore.testing.retriever import RetrieverSuite
     from ragcore.testing.runner import Verdict, examine
     from ragcore.testing.scorer import ScorerSuite
@@ -34,6 +35,7 @@ __all__ = [
     "EncoderSuite",
     "GeneratorSuite",
     "IndexSuite",
+    "PassagesSuite",
     "RetrieverSuite",
     "ScorerSuite",
     "ScoringGeneratorSuite",
@@ -51,6 +53,7 @@ _HOMES: Final = {
     "EncoderSuite": "encoder",
     "GeneratorSuite": "generator",
     "IndexSuite": "index",
+    "PassagesSuite": "passages",
     "RetrieverSuite": "retriever",
     "ScorerSuite": "scorer",
     "ScoringGeneratorSuite": "text_scores",

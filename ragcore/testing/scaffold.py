@@ -31,6 +31,7 @@ KINDS: Final = (
     "generator",
     "text-generator",
     "corpus",
+    "passages",
     "metric",
     "command",
 )
@@ -102,7 +103,7 @@ def write_plugin(kind: str, name: str, folder: Path, *, force: bool = False) -> 
         "version": __version__,
         "tests": _TESTS.get(kind, _BY_SUITE.format(article(registered))),
     }
-    own_test = kind in ("corpus", *_BY_NAME)
+    own_test = kind in ("corpus", "passages", *_BY_NAME)
     templates = {
         "pyproject.toml": "pyproject.toml",
         "README.md": "README.md",

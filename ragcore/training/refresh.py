@@ -133,7 +133,7 @@ def rebuild(pipeline: Path, version: str, source: Path, source_version: str) -> 
         source_version: the version of the passages.
     """
     section = load_config(pipeline).memory
-    store = Store(section.store)
+    store = Store(section.store, passages=section.passages)
     # Whatever `memory.verify` says: damage would get new digests.
     with Store(source).passages(source_version, verify=True) as passages:
         store.build(version, passages, section.retriever)

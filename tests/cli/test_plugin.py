@@ -133,7 +133,7 @@ def test_a_new_plugin_passes_its_own_tests(kind, tmp_path, capsys):
 def test_the_readme_of_a_new_plugin_says_what_its_test_does(kind, tmp_path):
     write_plugin(kind, "my-own", tmp_path / "new")
     text = (tmp_path / "new" / "README.md").read_text(encoding="utf-8")
-    noun = kind.removeprefix("text-")
+    noun = "passage store" if kind == "passages" else kind.removeprefix("text-")
     suite = f"`tests/` runs the laws of ragcore's suite for a{'n' * (noun[0] in 'ei')} {noun}.\n"
     assert "The test in\n`tests/` " in text
     assert (suite in text) == (kind not in ("metric", "command"))

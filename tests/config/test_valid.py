@@ -128,6 +128,7 @@ def test_fill_keeps_what_is_written_and_adds_the_rest_in_order(tmp_path: Path) -
         "memory:\n"
         "  store: ./s\n"
         "  version: null\n"
+        "  passages: null\n"
         "  corpus: null\n"
         "  retriever:\n"
         "    use: words\n"

@@ -177,7 +177,7 @@ def test_such_a_number_in_a_file_of_before_is_null(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored = '{"price": NaN, "more": [Infinity, -Infinity, 1.5]}'
-    monkeypatch.setattr("ragcore.memory.passages.metadata_to_json", lambda passage: stored)
+    monkeypatch.setattr("ragcore.memory.arrow.metadata_to_json", lambda passage: stored)
     with PassageWriter(tmp_path / "p.arrow") as writer:
         writer.write([Passage("a", "", "text", {"price": math.nan})])
     expected = {"price": None, "more": [None, None, 1.5]}

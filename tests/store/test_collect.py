@@ -11,7 +11,7 @@ import pytest
 from ragcore.disk.atomic import files_below
 from ragcore.errors import StoreCorruptError, StoreError, UnknownVersionError
 from ragcore.store.diff import Changes
-from ragcore.store.manifest import FORMAT_WITH_MOVED, Manifest, _spelled
+from ragcore.store.manifest import FORMAT_WITH_STORE, Manifest, _spelled
 from ragcore.store.store import Store
 from ragcore.types import Passage
 from tests.helpers.word_encoder import dense_part
@@ -230,7 +230,7 @@ def test_a_version_of_a_later_format_is_listed_and_stays(store: Store) -> None:
     fields = json.loads((version(store, "c") / "manifest.json").read_bytes())
     del fields["sha256"]
     (version(store, "c") / "manifest.json").write_bytes(
-        _spelled({**fields, "format": FORMAT_WITH_MOVED + 1})
+        _spelled({**fields, "format": FORMAT_WITH_STORE + 1})
     )
     assert "upgrade ragcore" in str(store.versions()[2].broken)
     assert store.gc(1).kept == ("c", "d")
@@ -242,7 +242,7 @@ def test_no_rollback_goes_to_a_version_of_a_later_format(store: Store) -> None:
     fields = json.loads((version(store, "c") / "manifest.json").read_bytes())
     del fields["sha256"]
     (version(store, "c") / "manifest.json").write_bytes(
-        _spelled({**fields, "format": FORMAT_WITH_MOVED + 1})
+        _spelled({**fields, "format": FORMAT_WITH_STORE + 1})
     )
     assert "c" in store.gc(2).kept
     assert store.rollback() == ("a", "b")

@@ -27,7 +27,7 @@ from ragcore.registry.components import ComponentConfig, ComponentSpec
 from ragcore.retrievers.dense import Dense
 from ragcore.retrievers.flat import Exact
 from ragcore.store.diff import Changes, changes_to
-from ragcore.store.manifest import FORMAT, FORMAT_WITH_MOVED, Manifest, _spelled
+from ragcore.store.manifest import FORMAT, FORMAT_WITH_STORE, Manifest, _spelled
 from ragcore.store.store import Store
 from ragcore.types import Passage
 from tests.helpers.word_encoder import dense_part
@@ -420,8 +420,8 @@ def test_a_later_format_is_refused(store: Store) -> None:
     path = store.folder / "versions" / "one" / "manifest.json"
     fields = json.loads(path.read_bytes())
     del fields["sha256"]
-    path.write_bytes(_spelled({**fields, "format": FORMAT_WITH_MOVED + 1}))
-    with pytest.raises(StoreError, match=r"format 3; .* reads formats 1 and 2: upgrade"):
+    path.write_bytes(_spelled({**fields, "format": FORMAT_WITH_STORE + 1}))
+    with pytest.raises(StoreError, match=r"format 4; .* reads formats 1 to 3: upgrade"):
         store.open(retriever=dense_part())
 
 

@@ -18,7 +18,8 @@ from ragcore.registry.components import ComponentSpec
 from ragcore.retrievers.flat import Exact
 from ragcore.retrievers.hybrid import Hybrid
 from ragcore.retrievers.query_likelihood import QueryLikelihood
-from ragcore.testing import CorpusSuite, IndexSuite, RetrieverSuite, ScorerSuite
+from ragcore.testing import CorpusSuite, IndexSuite, PassagesSuite, RetrieverSuite, ScorerSuite
+from tests.helpers.sqlite_passages import sqlite_passages
 from tests.helpers.table_generator import EOS
 from tests.helpers.word_encoder import dense_part
 from tests.testing.mutants_generator import Table
@@ -80,6 +81,12 @@ class TestLikelihood(ScorerSuite):
         generator = ComponentSpec("generator", "table", Writer, table)
         config = QueryLikelihood.Config(generator=generator, batch_size=4)
         return ComponentSpec("scorer", "query-likelihood", QueryLikelihood, config)
+
+
+class TestSqlitePassages(PassagesSuite):
+    @pytest.fixture
+    def component(self, tmp_path):
+        return sqlite_passages(tmp_path / "passages.sqlite")
 
 
 class TestJsonl(CorpusSuite):

@@ -16,6 +16,7 @@ from ragcore.testing import (
     EncoderSuite,
     GeneratorSuite,
     IndexSuite,
+    PassagesSuite,
     RetrieverSuite,
     ScorerSuite,
     Suite,
@@ -33,6 +34,7 @@ from tests.testing import (
     mutants_guests,
     mutants_index,
     mutants_manners,
+    mutants_passages,
     mutants_reads,
     mutants_retriever,
     mutants_scorer,
@@ -43,6 +45,7 @@ from tests.testing import (
 from tests.testing.mutants_corpus import Counted
 from tests.testing.mutants_documents import Chapters
 from tests.testing.mutants_generator import Table
+from tests.testing.mutants_passages import Shelf
 from tests.testing.mutants_retriever import Shared
 from tests.testing.mutants_scorer import Common
 
@@ -82,6 +85,7 @@ RIGHT: Final = [
     (TrainedEncoders, TrainedWords),
     (CorpusSuite, Counted),
     (CorpusSuite, Chapters),
+    (PassagesSuite, Shelf),
 ]
 
 
@@ -118,6 +122,7 @@ WRONG: Final = [
         (CorpusSuite, mutants_manners, Counted),
         (IndexSuite, mutants_folders, Exact),
         (Retrievers, mutants_folders, Shared),
+        (PassagesSuite, mutants_passages, Shelf),
         (IndexSuite, mutants_search, Exact),
         (Retrievers, mutants_search, Shared),
     )
