@@ -1,0 +1,60 @@
+"""One real Milvus for all tests, also for those of several processes (`pytest -n 8`).
+
+Milvus takes seconds to load a collection, which is waiting and not work.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from milvus_server import Unavailable, running, uri_of_running
+
+_OPEN: Final = ExitStack()
+_SHARED: Final[dict[str, str]] = {}
+
+
+def _shared() -> dict[str, str]:
+    """Start the server that the processes of this run share, once; return its URI, or why not."""
+    if not _SHARED:
+        named = uri_of_running()
+        if named is not None:
+            _SHARED["uri"] = named
+            return _SHARED
+        folder = Path(tempfile.mkdtemp(prefix="ragcore-milvus-"))
+        _OPEN.callback(shutil.rmtree, folder, ignore_errors=True)
+        try:
+            _SHARED["uri"] = _OPEN.enter_context(running(folder / "server")).uri
+        except Unavailable as reason:
+            _SHARED["reason"] = str(reason)
+    return _SHARED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a process of pytest-xdist where the server is."""
+    if "engines" in node.config.getoption("markexpr"):
+        node.workerinput["milvus"] = _shared()
+
+
+def pytest_unconfigure() -> None:
+    """Stop the server."""
+    _OPEN.close()
+    _SHARED.clear()
+
+
+@pytest.fixture(scope="session")
+def uri(request: pytest.FixtureRequest) -> str:
+    """Return the URI of a real Milvus; skip the test where there is none."""
+    shared = getattr(request.config, "workerinput", {}).get("milvus") or _shared()
+    if "uri" not in shared:
+        pytest.skip(shared["reason"])
+    return shared["uri"]
