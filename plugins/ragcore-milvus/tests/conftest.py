@@ -5,6 +5,7 @@ Milvus takes seconds to load a collection, which is waiting and not work.
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import sys
 import tempfile
@@ -17,6 +18,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from milvus_server import Unavailable, running, uri_of_running
+from pymilvus import MilvusClient
 
 _OPEN: Final = ExitStack()
 _SHARED: Final[dict[str, str]] = {}
@@ -58,3 +60,18 @@ def uri(request: pytest.FixtureRequest) -> str:
     if "uri" not in shared:
         pytest.skip(shared["reason"])
     return shared["uri"]
+
+
+@pytest.fixture
+def database(uri: str) -> Iterator[str]:
+    """A new database in the server; empty, so that a test can count what is left in it."""
+    client = MilvusClient(uri)
+    name = f"test_{secrets.token_hex(6)}"
+    client.create_database(name)
+    yield name
+    inside = MilvusClient(uri, db_name=name)
+    for collection in inside.list_collections():
+        inside.drop_collection(collection)
+    inside.close()
+    client.drop_database(name)
+    client.close()

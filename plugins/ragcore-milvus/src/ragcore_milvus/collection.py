@@ -102,12 +102,11 @@ class Collection:
             # Sent again, entities that had arrived would be there twice.
             self._send("insert vectors", send, repeatable=False)
 
-    def complete(self, count: int, *, searched: bool) -> None:
+    def complete(self, count: int) -> None:
         """Store all that was inserted, index it, load it, and check that it is there.
 
         Args:
             count: of entities.
-            searched: whether it was made searchable before.
 
         Raises:
             StoreCorruptError: the collection was dropped, or has another number of entities.
@@ -115,8 +114,8 @@ class Collection:
         """
         self._flush()
         self._index()
-        if searched:
-            # What was loaded was not indexed yet, and would be exchanged some time later.
+        if self._completed is not None:
+            # What was inserted since is loaded without its index, and exchanged some time later.
             self._send("release a collection", lambda c, t: c.release_collection(self.name, timeout=t))
         self.load()
         self._completed = time.time()
@@ -126,16 +125,6 @@ class Collection:
                 f"{self} has {stored} entities, not {count}: the connection was lost while they "
                 "were written; build again"
             )
-
-    def make_searchable(self) -> None:
-        """Let what was inserted so far be found, also before the collection is complete.
-
-        Raises:
-            StoreCorruptError: the collection was dropped.
-            MemoryUnavailableError: Milvus does not answer, refuses, or takes too long.
-        """
-        self._index(wait=False)
-        self.load()
 
     def load(self) -> None:
         """Have Milvus load it into memory, and wait for it.
@@ -301,7 +290,7 @@ class Collection:
                 if time.monotonic() > ends or not self.connection.has(self.name):
                     raise
 
-    def _index(self, *, wait: bool = True) -> None:
+    def _index(self) -> None:
         """Have Milvus index the vectors, and wait until all that are stored are."""
         config = self.config
 
@@ -324,8 +313,7 @@ class Collection:
             return reply["state"] == "Finished" and not left, left
 
         self._send("index a collection", begin)
-        if wait:
-            self._wait("index a collection", state)
+        self._wait("index a collection", state)
 
     def _wait(self, what: str, state: Callable[[MilvusClient, float], tuple[bool, Any]]) -> None:
         """Wait until a state is reached; the time starts again at each sign of progress."""

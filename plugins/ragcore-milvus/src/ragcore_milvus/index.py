@@ -91,7 +91,9 @@ class Milvus:
         self._identity = ""
         # Of the rows that were added; empty after `load`.
         self._rows: list[Rows] = []
-        self._created = self._searchable = completed is not None
+        self._created = completed is not None
+        # Whether all that was added can be searched.
+        self._settled = True
         self._loaded = False
         self._broken = False
         self._scratch: Path | None = None
@@ -146,7 +148,7 @@ class Milvus:
                 )
             self._create()
             # What follows may store a part.
-            self._broken = True
+            self._broken, self._settled = True, False
             self._collection.insert(new, stored)
             self._broken = False
             self._contents = _Contents(
@@ -176,7 +178,7 @@ class Milvus:
         chosen = list(selections(contents.first, contents.last, contents.count, allowed))
         if not len(values) or not contents.count or not chosen:
             return Hits.empty(len(values), k)
-        self._make_searchable()
+        self._settle()
         depth = min(k, contents.count)
         factors = None if need_no_scale(values) and contents.scale in (None, 1) else scales(values)
         if factors is None:
@@ -212,7 +214,7 @@ class Milvus:
         if len(unknown):
             raise ComponentError(f"{self._name} has no row {unknown[0]}")
         if len(distinct):
-            self._make_searchable()
+            self._settle()
         size = Collection.at_once(contents.dim)
         for start in range(0, len(distinct), size):
             part = distinct[start : start + size]
@@ -235,9 +237,7 @@ class Milvus:
         """
         with self._lock:
             self._refuse_broken()
-            if self._contents.count and self._completed is None:
-                self._collection.complete(self._contents.count, searched=self._searchable)
-                self._searchable = True
+            self._settle()
             if self._completed is None:
                 self._completed = time.time()
             self._pointer(completed=True).write(folder)
@@ -284,7 +284,7 @@ class Milvus:
         if not contents.count:
             return
         if not full:
-            self._make_searchable()
+            self._settle()
             stored = self._collection.count()
             if stored != contents.count:
                 self._refuse_contents(f"{stored} entities, not {contents.count}")
@@ -342,13 +342,15 @@ class Milvus:
         collection.create(self._contents.dim)
         self._created = True
 
-    def _make_searchable(self) -> None:
-        """Let Milvus find what was added, once; a loaded index is loaded by its first search."""
+    def _settle(self) -> None:
+        """Have Milvus store, index and load what was added; nothing where it has done so."""
+        if self._settled:
+            return
         with self._lock:
             self._refuse_broken()
-            if not self._searchable:
-                self._collection.make_searchable()
-                self._searchable = True
+            if not self._settled:
+                self._collection.complete(self._contents.count)
+                self._settled = True
 
     def _pointer(self, *, completed: bool) -> RemotePointer:
         contents = self._contents
