@@ -16,6 +16,7 @@ __all__ = [
     "EmptyCorpusError",
     "GeneratorError",
     "MemoryMismatchError",
+    "MemoryUnavailableError",
     "MetricError",
     "PluginError",
     "QuestionError",
@@ -126,6 +127,14 @@ class StoreCorruptError(StoreError):
 
 class MemoryMismatchError(StoreError):
     """A version was built with another encoder or analyser than the one in use; names both."""
+
+
+class MemoryUnavailableError(StoreError):
+    """A database that holds part of a memory does not answer, or refuses to be changed.
+
+    The memory is whole, as far as is known: the same call may succeed later. Names the database
+    without its password.
+    """
 
 
 class QuestionError(RagcoreError):

@@ -60,11 +60,12 @@ def show(location: StoreArgument, version: _Version = None, as_json: JsonOption 
 
 
 def verify(location: StoreArgument, version: _Version = None) -> None:
-    """Compare every file of a version with the sha256 in its manifest."""
+    """Compare every file of a version with the sha256 in its manifest, and tables in databases."""
     from ragcore.views.tables import byte_size, counted
 
     store, preferred = store_at(location)
-    checked = store.verify(version or preferred)
+    retriever = retriever_at(location) if store.has_remote_data else None
+    checked = store.verify(version or preferred, retriever=retriever)
     size = byte_size(checked.bytes)
     print_text(f"version {checked.name} is intact: {counted(checked.passages, 'passage')}, {size}")
 
@@ -105,15 +106,22 @@ def gc(
     from ragcore.views.tables import byte_size
 
     store, _ = store_at(location)
-    collected = store.gc(keep, dry_run=dry_run)
+    retriever = retriever_at(location) if store.has_remote_data else None
+    collected = store.gc(keep, retriever=retriever, dry_run=dry_run)
     if as_json:
-        print_json({**asdict(collected), "dry_run": dry_run})
+        row = {**asdict(collected), "left": [each.problem for each in collected.left]}
+        print_json({**row, "dry_run": dry_run})
         return
     for name in collected.removed:
         broken = ", whose manifest is broken" if name in collected.broken else ""
         print_text(f"{'would delete' if dry_run else 'deleted'} version {name}{broken}")
     for name in collected.in_use:
         print_text(f"kept version {name}, which a program has open")
+    for each in collected.left:
+        print_text(f"{each.problem}: it goes with the next gc")
+    if collected.remote:
+        drops = "to drop" if dry_run else "dropped"
+        print_text(f"{collected.remote} tables in databases {drops}")
     freed = f"{byte_size(collected.bytes)} {'to free' if dry_run else 'freed'}"
     print_text(f"{len(collected.kept)} versions kept, {collected.orphans} orphans, {freed}")
 

@@ -22,7 +22,7 @@ from ragcore.contracts.generator import (
     end_tokens,
     weights_dtype,
 )
-from ragcore.contracts.index import EmptySpawner, Index, VectorSource
+from ragcore.contracts.index import EmptySpawner, Index, RemoteData, VectorSource
 from ragcore.contracts.retriever import (
     CacheUser,
     IndexTrainer,
@@ -95,6 +95,7 @@ __all__ = [
     "PassageSource",
     "Prompted",
     "Read",
+    "RemoteData",
     "Retriever",
     "SavedRetriever",
     "Scorer",

@@ -19,6 +19,7 @@ Capability = Literal[
     "mmap",
     "parts",
     "passages",
+    "remote",
     "remove",
     "reuse",
     "scratch",
@@ -53,6 +54,7 @@ class Component(Protocol):
     - `mmap`: reads its files memory-mapped;
     - `parts`: a corpus of which a part can be read alone (DividedCorpus);
     - `passages`: a retriever that reads the memory's passages (PassageReader);
+    - `remote`: an index whose data lie in a database (RemoteData); its class declares it;
     - `reuse`: a generator that keeps what it computed of passages (PassageReuser);
     - `scratch`: a retriever or index that can save its progress on disk while it is built
       (ScratchUser);

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeGuard, TypeVar
 from ragcore.contracts.component import Capability
 from ragcore.contracts.corpus import DividedCorpus, DocumentCorpus
 from ragcore.contracts.generator import PassageReuser, TogetherReader, WordGenerator
-from ragcore.contracts.index import EmptySpawner, VectorSource
+from ragcore.contracts.index import EmptySpawner, RemoteData, VectorSource
 from ragcore.contracts.retriever import (
     CacheUser,
     IndexTrainer,
@@ -30,6 +30,7 @@ EXTENSIONS: Final[dict[type[Any], Capability]] = {
     MergingRetriever: "merge",
     PassageReader: "passages",
     PassageReuser: "reuse",
+    RemoteData: "remote",
     ScratchUser: "scratch",
     TogetherReader: "together",
     TokenizedEncoder: "tokenizer",

@@ -11,7 +11,7 @@ from ragcore.types import Hits
 if TYPE_CHECKING:
     from ragcore.types import Rows, Vectors
 
-__all__ = ["EmptySpawner", "Index", "VectorSource"]
+__all__ = ["EmptySpawner", "Index", "RemoteData", "VectorSource"]
 
 
 @runtime_checkable
@@ -66,4 +66,58 @@ class EmptySpawner(Index, Protocol):
 
     def spawn_empty(self) -> Index:
         """Make an empty index with the same training: a vector has the same score in both."""
+        ...
+
+
+class RemoteData(Protocol):
+    """A component with the capability `remote`: its folder holds a pointer to data in a database.
+
+    The pointer is the file remote.json (`ragcore.disk.remote.RemotePointer`). One table or
+    collection belongs to one pointer, and never changes once `save` has returned; versions that
+    share it have copies of the pointer. A store drops a table with the last of these.
+
+    - It has the capability `scratch`, too. Before it writes to the database, it writes a pointer
+      into a new subfolder of its scratch folder, so that the table of a killed build is found.
+      Several indexes may have the same scratch folder; those of processes that ended may be
+      dropped by `use_scratch`.
+    - `save` completes the table and writes the pointer into the folder. `load` does not connect.
+    - An index without a scratch folder whose `save` was never called drops its table when it is
+      garbage-collected.
+    - Each call that reaches the database ends after the time-out of the config, and one retry
+      where nothing was changed, with MemoryUnavailableError. No error, log or repr holds a
+      password.
+    """
+
+    def check(self, *, full: bool) -> None:
+        """Check that what the pointer leads to is there, and is what it says.
+
+        Args:
+            full: compare number of rows and digest, for which all of it is read; where False, only
+                what takes no longer than a search.
+
+        Raises:
+            StoreCorruptError: the table is missing, or another one.
+            MemoryMismatchError: the config leads to another database than the pointer.
+            MemoryUnavailableError: the database does not answer.
+        """
+        ...
+
+    @classmethod
+    def drop(cls, folder: Path, config: Any) -> bool:
+        """Remove the data that a pointer leads to; nothing where they are removed already.
+
+        Called for what no version uses any longer: after `gc`, `forget`, a failed build.
+
+        Args:
+            folder: with the pointer, which stays as it is.
+            config: how to connect; an instance of the class's `Config`.
+
+        Returns:
+            Whether they are removed; False where a program elsewhere has them open.
+
+        Raises:
+            StoreCorruptError: the pointer is broken.
+            MemoryMismatchError: the config leads to another database than the pointer.
+            MemoryUnavailableError: the database does not answer, or refuses.
+        """
         ...

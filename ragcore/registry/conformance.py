@@ -20,6 +20,7 @@ from ragcore.contracts import (
     Encoder,
     Generator,
     Index,
+    RemoteData,
     Retriever,
     Scorer,
     ScratchUser,
@@ -276,6 +277,7 @@ def _extension_faults(
     for extension, capability in EXTENSIONS.items():
         extends = contract in extension.__mro__
         extends |= extension is ScratchUser and contract in (Retriever, Index)
+        extends |= extension is RemoteData and contract is Index
         if not extends or capability not in declared:
             continue
         own = members_of(contract)

@@ -28,6 +28,7 @@ from ragcore.store.manifest import MANIFEST, FileRecord, Manifest
 from ragcore.store.opening import check_opens
 from ragcore.store.portable import left_paths, portable
 from ragcore.store.progress import Progress
+from ragcore.store.remote import is_pointer
 from ragcore.store.staging import staging_folder
 
 __all__ = ["export_version", "import_version"]
@@ -54,6 +55,13 @@ def export_version(
     gives the same bytes. A warning names each other text that looks like a path.
     """
     version.check_files(digests=False)
+    remote = next(filter(is_pointer, version.manifest.files), None)
+    if remote is not None:
+        raise StoreError(
+            f"version {version.name!r} cannot be exported: {remote} in it leads to a table in a "
+            "database, which a file would not have: copy the database and the store's folder, or "
+            "build the memory with an index that has files, and export that"
+        )
     for pointer in left_paths(version.manifest):
         _LOG.warning(
             "version %r: %r in its manifest looks like a path of this machine and is exported as "
@@ -119,7 +127,10 @@ def import_version(
         with writing(catalog.folder):
             catalog.prepare()
             _refuse_without_room(catalog, manifest, path)
-            with staging_folder(catalog, manifest.name) as (staging, _):
+            with staging_folder(catalog, manifest.name, retriever=retriever) as (
+                staging,
+                _,
+            ):
                 _unpack(archive, members, manifest, staging, path, report)
                 if activate:
                     check_opens(staging, manifest, retriever, catalog.folder)
@@ -154,6 +165,9 @@ def _checked_members(
         expected = missing.pop(member.name, None)
         if expected is None or not _is_inside(member.name):
             raise _broken(path, f"{member.name!r} is not in its manifest, or occurs twice")
+        if is_pointer(member.name):
+            # It could lead to a table of another memory, which `gc` would drop with this version.
+            raise _broken(path, f"{member.name!r} leads to a database, as no exported file does")
         if member.size != expected.bytes:
             raise _broken(path, f"{member.name} has {member.size} bytes, expected {expected.bytes}")
         if not _is_plain(member):

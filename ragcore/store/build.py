@@ -83,12 +83,15 @@ def build_version(
     record = CorpusRecord.of(corpus_config, spec)
     with writing(catalog.folder):
         catalog.prepare()
-    with writing(catalog.folder), staging_folder(catalog, version) as (staging, name):
+    with (
+        writing(catalog.folder),
+        staging_folder(catalog, version, retriever=spec) as (staging, name),
+    ):
         retriever = spec.build()
         give_cache(retriever, cache)
         give_tokenizer(corpus, record.name, retriever, spec.use)
         total = length_hint(corpus) or None
-        with scratch_folder(catalog, retriever, fresh=fresh, report=report):
+        with scratch_folder(catalog, retriever, spec=spec, fresh=fresh, report=report):
             stream = CorpusStream(corpus, record.name)
             with stream.writing(staging) as passages:
                 count = write_passages(staging, passages, total, retriever, batch, report)

@@ -15,10 +15,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from ragcore.contracts import Retriever
 from ragcore.disk.atomic import files_below, locked, sync, try_lock, writing
 from ragcore.errors import StoreCorruptError, StoreError
+from ragcore.registry.components import ComponentSpec
 from ragcore.store.catalog import Catalog
 from ragcore.store.layout import TRASH
+from ragcore.store.remote import Left, drop_data, unshared
 from ragcore.store.staging import orphans, unique
 
 __all__ = ["Collected", "collect"]
@@ -36,6 +39,8 @@ class Collected:
             out for them, versions that were being removed, files that were to replace others.
         bytes: how much disk space that frees; files that other versions share are not counted.
         broken: names of the removed versions whose manifest is broken.
+        remote: how many tables in databases were dropped with them.
+        left: what stays of them in databases, and why; the next `collect` tries again.
     """
 
     removed: tuple[str, ...]
@@ -44,9 +49,13 @@ class Collected:
     orphans: int
     bytes: int
     broken: tuple[str, ...] = ()
+    remote: int = 0
+    left: tuple[Left, ...] = ()
 
 
-def collect(catalog: Catalog, keep: int, *, dry_run: bool) -> Collected:
+def collect(
+    catalog: Catalog, keep: int, *, retriever: ComponentSpec[Retriever] | None, dry_run: bool
+) -> Collected:
     """Remove all versions but `keep`, and orphans; see `Store.gc`."""
     if keep < 1:
         raise StoreError(f"gc was to keep {keep} versions: keep one or more")
@@ -77,6 +86,11 @@ def collect(catalog: Catalog, keep: int, *, dry_run: bool) -> Collected:
                 sync(catalog.versions)
                 for path in half_written:
                     path.unlink()
+            # No other folder can come to use them: each pointer is copied from one that stays.
+            remote = unshared(catalog, doomed)
+        left = [] if dry_run else drop_data(catalog, remote, retriever)
+        staying = {each.root for each in left}
+        doomed = [folder for folder in doomed if folder not in staying]
         freed = _freed_bytes(doomed)
         if not dry_run:
             for folder in doomed:
@@ -88,6 +102,8 @@ def collect(catalog: Catalog, keep: int, *, dry_run: bool) -> Collected:
         orphans=orphan_count,
         bytes=freed,
         broken=tuple(name for name in removed if name in broken),
+        remote=len(remote) - len(left),
+        left=tuple(left),
     )
 
 

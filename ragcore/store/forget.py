@@ -10,7 +10,7 @@ Knows versions and their files; knows nothing of caches, exports and what else h
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import accumulate, islice
@@ -23,6 +23,7 @@ from ragcore.contracts import Retriever
 from ragcore.disk.arrays import save_array
 from ragcore.disk.atomic import try_lock, writing
 from ragcore.disk.links import share
+from ragcore.disk.remote import pointers_below
 from ragcore.errors import CorpusError, EmptyCorpusError
 from ragcore.memory.memory import Memory
 from ragcore.memory.passages import Passages, PassageWriter
@@ -35,7 +36,7 @@ from ragcore.store.layout import ROW_NUMBERS, file_records, format_of, passage_f
 from ragcore.store.moved import carry_moved
 from ragcore.store.opening import check_opens, matching_spec, open_version
 from ragcore.store.progress import Progress
-from ragcore.store.staging import staging_folder
+from ragcore.store.staging import scratch_folder, staging_folder
 from ragcore.types import Passage
 
 if TYPE_CHECKING:
@@ -321,7 +322,10 @@ def _rewrite(
     """
     use = retriever if retriever and retriever.use == version.manifest.retriever["use"] else None
     spec = matching_spec(version, use)
-    with staging_folder(catalog, version.name, replaces=True) as (staging, _):
+    with (
+        staging_folder(catalog, version.name, retriever=use, replaces=True) as (staging, _),
+        ExitStack() as scratch,
+    ):
         written: dict[Inode, str] = {}
         for file, _, _ in _ranges(version):
             inode = _inode(file)
@@ -347,7 +351,22 @@ def _rewrite(
             carry_moved(version, staging, removed)
             if len(staying) < memory.passages.stored:
                 save_array(staging / ROW_NUMBERS, staying)
-            part = _without_rows(memory, spec, staying, removed, report)
+
+            def prepare(writer: Retriever, purpose: str) -> None:
+                """Let what writes to a database note there first what it writes."""
+                if any(pointers_below(version.path)):
+                    scratch.enter_context(
+                        scratch_folder(
+                            catalog,
+                            writer,
+                            spec=spec,
+                            fresh=True,
+                            report=report,
+                            parent=f"{purpose} {version.name}",
+                        )
+                    )
+
+            part = _without_rows(memory, spec, staying, removed, report, prepare)
             write_retriever(staging, spec, part, len(staying))
         files = file_records(staging, report, version.records())
         manifest = version.manifest.model_copy(
@@ -384,19 +403,30 @@ def _without_rows(
     staying: Rows,
     removed: Rows,
     report: Progress,
+    prepare: Callable[[Retriever, str], None],
 ) -> Retriever:
     """Return a retriever of the passages that stay, which has nothing of the others.
 
     Where it cannot drop them it is built again, and encodes all passages.
+
+    Args:
+        memory: the version as it is.
+        spec: of its retriever.
+        staying: numbers of the passages that stay.
+        removed: numbers of those that do not.
+        report: called as by a build.
+        prepare: called with the retriever that is written to, before it is, and what for.
     """
     old = memory.retriever
     can_remove = "remove" in old.capabilities
     if can_remove and isinstance(old, _Compacting):
+        prepare(old, "compact")
         if len(removed):
             old.remove(removed)
         if old.compact():
             return old
     new = spec.build()
+    prepare(new, "rebuild")
     stream = iter(memory.passages.take([row]) for row in memory.passages.rows(staying))
     for start in range(0, len(staying), _BATCH):
         chunk = [passage for (passage,) in islice(stream, _BATCH)]

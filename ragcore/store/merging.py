@@ -41,6 +41,7 @@ from ragcore.store.manifest import (
 )
 from ragcore.store.opening import check_opens, matching_spec
 from ragcore.store.progress import Progress
+from ragcore.store.remote import note_shared
 from ragcore.store.sharding import require_merge
 from ragcore.store.staging import staging_folder
 
@@ -97,7 +98,11 @@ def merge_version(
             raise EmptyCorpusError(NO_PASSAGE)
         with writing(catalog.folder):
             catalog.prepare()
-        with writing(catalog.folder), staging_folder(catalog, version) as (staging, name):
+        with (
+            writing(catalog.folder),
+            staging_folder(catalog, version, retriever=spec) as (staging, name),
+        ):
+            note_shared(catalog, [shard.version for shard in filled])
             for shard in filled:
                 _share_passages(shard.version, staging)
             documents = _merge_documents(shards, staging)

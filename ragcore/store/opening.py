@@ -32,6 +32,7 @@ from ragcore.retrievers.rerank import files_below
 from ragcore.store.catalog import LeasedVersion
 from ragcore.store.layout import BUILDING, MANIFEST, VersionFolder
 from ragcore.store.manifest import Manifest
+from ragcore.store.remote import check_remote
 
 __all__ = ["ask_once", "check_opens", "matching_spec", "open_version", "suspecting_damage"]
 
@@ -92,13 +93,16 @@ def open_version(
     Raises:
         MemoryMismatchError: the retriever's fingerprint is not the one that the version was built
             with.
-        StoreCorruptError: a file is broken, or passages and retriever do not belong together.
+        StoreCorruptError: a file is broken, or passages and retriever do not belong together, or a
+            table in a database is missing.
+        MemoryUnavailableError: a database does not answer.
     """
     yield_gil()
     with suspecting_damage(version):
         passages = version.open_passages()
     yield_gil()
     try:
+        check_remote(version, spec, full=False)
         retriever = _load_retriever(version, spec, passages, recorded=recorded)
     except BaseException:
         passages.close()

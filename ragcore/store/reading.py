@@ -13,6 +13,7 @@ from typing import IO
 
 from ragcore.contracts import Retriever
 from ragcore.disk.atomic import files_below
+from ragcore.disk.remote import pointers_below
 from ragcore.errors import StoreError, UnknownVersionError
 from ragcore.memory.memory import Memory
 from ragcore.memory.passages import Passages
@@ -30,6 +31,7 @@ from ragcore.store.layout import Verify
 from ragcore.store.manifest import Manifest, same_records
 from ragcore.store.opening import matching_spec, open_version
 from ragcore.store.progress import Progress, silent
+from ragcore.store.remote import check_remote
 
 __all__ = ["StoreReader"]
 
@@ -117,18 +119,31 @@ class StoreReader:
             spec = matching_spec(leased, retriever)
             return open_version(leased, spec, temperature=temperature, recorded=retriever is None)
 
-    def verify(self, version: str | None = None) -> VersionInfo:
-        """Read every file of a version and compare it with the manifest.
+    @property
+    def has_remote_data(self) -> bool:
+        """Whether a folder of the store leads to data in a database."""
+        return any(True for _ in pointers_below(self._catalog.versions))
+
+    def verify(
+        self,
+        version: str | None = None,
+        *,
+        retriever: ComponentSpec[Retriever] | None = None,
+    ) -> VersionInfo:
+        """Read every file of a version and compare it with the manifest, and tables by digests.
 
         Args:
             version: its name; the current one where None.
+            retriever: how to reach databases; as the version records it where None.
 
         Raises:
             UnknownVersionError: there is no such version, or no current one.
-            StoreCorruptError: names every file that is missing or differs.
+            StoreCorruptError: names every file that is missing or differs; or a table is missing.
+            MemoryUnavailableError: a database does not answer.
         """
         with self._catalog.lease(version) as leased:
             leased.check_files(digests=True)
+            check_remote(leased, retriever, full=True)
         return info_of(leased.manifest, self.current())
 
     def diff(self, old: str, new: str) -> Differences:

@@ -115,8 +115,8 @@ def build_shard_version(
         return BuiltShard(Built(manifest, ()), was_there=True, read_whole=part.first is not None)
     with (
         writing(catalog.folder),
-        staging_folder(catalog, name, replaces=is_there) as (staging, _),
-        scratch_folder(catalog, retriever, fresh=fresh, report=report, parent=name),
+        staging_folder(catalog, name, retriever=spec, replaces=is_there) as (staging, _),
+        scratch_folder(catalog, retriever, spec=spec, fresh=fresh, report=report, parent=name),
     ):
         facts, count = _write(staging, part, record.name, spec, retriever, batch, report)
         manifest = Manifest.of_now(

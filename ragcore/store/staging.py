@@ -20,10 +20,13 @@ from typing import Final, NamedTuple
 
 from ragcore.contracts import Retriever, ScratchUser, supports
 from ragcore.disk.atomic import files_below, locked, try_lock
+from ragcore.disk.remote import pointers_below
 from ragcore.errors import VersionExistsError
+from ragcore.registry.components import ComponentSpec
 from ragcore.store.catalog import Catalog
 from ragcore.store.layout import BUILDING, SCRATCH, TRASH
 from ragcore.store.progress import Progress
+from ragcore.store.remote import Left, drop_unshared, raise_left, warn_left
 
 __all__ = [
     "Staging",
@@ -47,9 +50,16 @@ class Staging(NamedTuple):
 
 @contextmanager
 def staging_folder(
-    catalog: Catalog, version: str | None, *, replaces: bool = False
+    catalog: Catalog,
+    version: str | None,
+    *,
+    retriever: ComponentSpec[Retriever] | None,
+    replaces: bool = False,
 ) -> Iterator[Staging]:
     """Make a folder to write a version in, locked; it is removed unless it was put in place.
+
+    So are data in databases that only it leads to. What cannot be dropped stays, with the folder,
+    for the next `gc`.
 
     Its name claims the version's, so that another program that begins to make the same version is
     refused before it has worked. Orphans of builds are removed first.
@@ -58,6 +68,7 @@ def staging_folder(
         catalog: of the store, whose folders exist.
         version: the name that the version will have; where None today's date, with a number behind
             it where that is taken.
+        retriever: whose settings say how to reach its databases; as versions record it where None.
         replaces: whether it takes the place of the version of this name.
 
     Raises:
@@ -65,7 +76,7 @@ def staging_folder(
         VersionExistsError: there is a version of this name, or one is being made.
     """
     with locked(catalog.lock):
-        _remove_orphans(catalog, BUILDING)
+        warn_left(catalog, _remove_orphans(catalog, retriever, BUILDING))
         claimed = _claimed(catalog)
         if version is None:
             version = catalog.free_name(date.today().isoformat(), claimed)
@@ -79,30 +90,71 @@ def staging_folder(
         staging = catalog.versions / unique(f"{BUILDING}{version}")
         staging.mkdir()
         lock = try_lock(staging)
+    left: list[Left] = []
     try:
         yield Staging(staging, version)
+    except BaseException:
+        # The error of the block is the one to raise; what cannot be removed is an orphan.
+        warn_left(catalog, _remove_staging(catalog, staging, retriever, ignore_errors=True))
+        raise
+    else:
+        left = _remove_staging(catalog, staging, retriever, ignore_errors=True)
     finally:
-        if staging.exists():
-            with locked(catalog.lock):
-                # An error of the block is the one to raise; what cannot be removed is an orphan.
-                shutil.rmtree(staging, ignore_errors=True)
         if lock is not None:
             os.close(lock)
+    raise_left(left)
 
 
-def remove_half_versions(catalog: Catalog) -> None:
-    """Remove what killed processes have left of versions: made, exchanged or removed by half."""
+def remove_half_versions(catalog: Catalog, retriever: ComponentSpec[Retriever] | None) -> None:
+    """Remove what killed processes have left of versions: made, exchanged or removed by half.
+
+    Args:
+        catalog: of the store.
+        retriever: as for `staging_folder`.
+
+    Raises:
+        StoreError: something of it stays in a database.
+    """
     with locked(catalog.lock):
-        _remove_orphans(catalog, BUILDING, TRASH)
+        left = _remove_orphans(catalog, retriever, BUILDING, TRASH)
+    raise_left(left)
 
 
-def _remove_orphans(catalog: Catalog, *prefixes: str) -> None:
-    """Remove orphans whose names begin so; the caller holds the store's lock."""
+def _remove_staging(
+    catalog: Catalog,
+    staging: Path,
+    retriever: ComponentSpec[Retriever] | None,
+    *,
+    ignore_errors: bool,
+) -> list[Left]:
+    """Remove a folder that was not put in place, or was replaced; return what stays of it."""
+    if not staging.exists():
+        return []
+    with locked(catalog.lock):
+        left = drop_unshared(catalog, [staging], retriever)
+        if not left:
+            shutil.rmtree(staging, ignore_errors=ignore_errors)
+    return left
+
+
+def _remove_orphans(
+    catalog: Catalog, retriever: ComponentSpec[Retriever] | None, *prefixes: str
+) -> list[Left]:
+    """Remove orphans whose names begin so; the caller holds the store's lock.
+
+    Returns:
+        What stays, since data in a database could not be dropped.
+    """
+    left = []
     for orphan, lock in orphans(catalog, *prefixes):
         try:
-            shutil.rmtree(orphan)
+            kept = drop_unshared(catalog, [orphan], retriever)
+            if not kept:
+                shutil.rmtree(orphan)
+            left += kept
         finally:
             os.close(lock)
+    return left
 
 
 def _claimed(catalog: Catalog) -> set[str]:
@@ -117,6 +169,7 @@ def scratch_folder(
     catalog: Catalog,
     retriever: Retriever,
     *,
+    spec: ComponentSpec[Retriever],
     fresh: bool,
     report: Progress,
     parent: str | None = None,
@@ -125,11 +178,13 @@ def scratch_folder(
 
     If the build is interrupted the folder stays, and the next build whose retriever has the same
     fingerprint continues from it, also under another version's name. While another process builds
-    with the same fingerprint, nothing is kept.
+    with the same fingerprint, nothing is kept. Tables in databases are dropped, however the block
+    ends, unless a version has a pointer to them.
 
     Args:
         catalog: of the store, whose folders exist.
         retriever: no passage was added to it yet.
+        spec: of the retriever, whose settings say how to reach its databases.
         fresh: discard what an interrupted build has left.
         report: called with the number of passages that need not be worked out again ("kept").
         parent: the version that is updated; None for a build. What the one leaves, the other does
@@ -150,6 +205,8 @@ def scratch_folder(
     try:
         if fresh:
             # The folder itself stays: the lock is on it.
+            with locked(catalog.lock):
+                raise_left(drop_unshared(catalog, [folder], spec))
             for path in folder.iterdir():
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         count = retriever.use_scratch(folder)
@@ -158,19 +215,26 @@ def scratch_folder(
         if count:
             report("kept", count, None)
         yield
-        _remove(catalog, folder)
+        warn_left(catalog, _remove_staging(catalog, folder, spec, ignore_errors=False))
     except BaseException:
+        _drop_tables(catalog, folder, spec)
         if not any(path.stat().st_size for path in files_below(folder)):
-            _remove(catalog, folder)
+            # While no other process can be between making and locking it.
+            with locked(catalog.lock):
+                shutil.rmtree(folder, ignore_errors=True)
         raise
     finally:
         os.close(lock)
 
 
-def _remove(catalog: Catalog, folder: Path) -> None:
-    """Remove a scratch folder while no other process can be between making and locking it."""
+def _drop_tables(catalog: Catalog, folder: Path, spec: ComponentSpec[Retriever]) -> None:
+    """Drop what a build that failed has in databases; vectors in files stay for the next one."""
     with locked(catalog.lock):
-        shutil.rmtree(folder)
+        left = drop_unshared(catalog, [folder], spec)
+        warn_left(catalog, left)
+        if not left:
+            for pointer in list(pointers_below(folder)):
+                shutil.rmtree(pointer)
 
 
 def orphans(catalog: Catalog, *prefixes: str) -> Iterator[tuple[Path, int]]:

@@ -32,6 +32,7 @@ from ragcore.store.layout import Verify
 from ragcore.store.opening import check_opens
 from ragcore.store.progress import Progress, silent
 from ragcore.store.reading import StoreReader
+from ragcore.store.remote import raise_left
 from ragcore.store.staging import remove_half_versions
 from ragcore.store.update import ChangeSource, update_version
 from ragcore.types import Passage
@@ -257,7 +258,7 @@ class Store(StoreReader):
         report = progress or silent
         if everywhere:
             # First: what a killed run has left may be all that there is of it.
-            remove_half_versions(self._catalog)
+            remove_half_versions(self._catalog, retriever)
         targets = find(self._catalog, ids)
         if everywhere:
             refuse_empty(self._catalog, targets.ids)
@@ -282,25 +283,36 @@ class Store(StoreReader):
             in_use=tuple(name for name in in_use if name in left),
         )
 
-    def gc(self, keep: int, *, dry_run: bool = False) -> Collected:
+    def gc(
+        self,
+        keep: int,
+        *,
+        retriever: ComponentSpec[Retriever] | None = None,
+        dry_run: bool = False,
+    ) -> Collected:
         """Remove all versions but a few, and leftovers of interrupted builds.
 
         The current version, the one that `rollback` would go to, then the newest stay, `keep` in
         all; so does each that a program has open. One whose manifest is broken goes, unless it is
         the current one. The space of files that versions share is freed
-        with the last of these versions.
+        with the last of these versions, and a table in a database is dropped with it; where a
+        program elsewhere has it open, it stays until the next `gc`, see `Collected.left`.
 
         Args:
             keep: how many versions stay at least, 1 or more.
+            retriever: how to reach databases; as the versions record it where None.
             dry_run: remove nothing, and return what would be removed.
 
         Raises:
             StoreError: `keep` is less than 1.
-            StoreCorruptError: CURRENT holds no name.
+            StoreCorruptError: CURRENT holds no name, or a pointer to a database is broken.
+            MemoryUnavailableError: a database does not answer; all else is removed.
+            ConfigError: nothing says how to reach a database; all else is removed.
         """
-        collected = collect(self._catalog, keep, dry_run=dry_run)
+        collected = collect(self._catalog, keep, retriever=retriever, dry_run=dry_run)
         if not dry_run:
             log_collected(self.folder, collected.removed, collected.orphans, collected.bytes)
+            raise_left(each for each in collected.left if each.error is not None)
         return collected
 
     def import_version(

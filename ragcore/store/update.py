@@ -133,7 +133,7 @@ def update_version(
     with (
         catalog.lease(parent) as base,
         writing(catalog.folder),
-        staging_folder(catalog, version) as (staging, name),
+        staging_folder(catalog, version, retriever=retriever) as (staging, name),
     ):
         base.check_files(digests=verify)
         if verify not in (True, "full"):
@@ -155,7 +155,12 @@ def update_version(
                 # What is encoded stays until the version is in place, however that fails.
                 loaded.enter_context(
                     scratch_folder(
-                        catalog, memory.retriever, fresh=False, report=report, parent=base.name
+                        catalog,
+                        memory.retriever,
+                        spec=spec,
+                        fresh=False,
+                        report=report,
+                        parent=base.name,
                     )
                 )
                 with suspecting_damage(base):
