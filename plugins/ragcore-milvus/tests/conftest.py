@@ -9,6 +9,7 @@ import secrets
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +20,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from milvus_server import Unavailable, running, uri_of_running
 from pymilvus import MilvusClient
+
+from tests.conftest import Installed, installed
+
+__all__ = ["database", "installed", "plugins", "uri"]
 
 _OPEN: Final = ExitStack()
 _SHARED: Final[dict[str, str]] = {}
@@ -75,3 +80,18 @@ def database(uri: str) -> Iterator[str]:
     inside.close()
     client.drop_database(name)
     client.close()
+
+
+@pytest.fixture
+def plugins(installed: Installed) -> None:
+    """Install the encoder of the memories, and the index, as a fresh environment has them."""
+    installed.add(
+        "words",
+        "from ragcore import hookimpl\n"
+        "@hookimpl\n"
+        "def ragcore_encoders():\n"
+        "    return {'words': 'tests.helpers.word_encoder:NumpyWordEncoder'}\n",
+    )
+    installed.add(
+        "milvus", "from ragcore_milvus.plugin import ragcore_indexes\n", package="ragcore-milvus"
+    )

@@ -1,9 +1,9 @@
-"""A real Milvus in one process, on free ports of this machine, which tests may kill and start again.
+"""A real Milvus in one process, on free ports of this machine; tests may kill and restart it.
 
-Milvus comes as the package `milvus`, which needs older libraries than ragcore; so it is installed in
-an environment of its own. `RAGCORE_TEST_MILVUS` names the folder of that environment, or the URI of
-a server that runs already; without it, the folder `milvus` in this environment is looked for, where
-`make test-engines` puts it. Knows nothing of the index.
+Milvus comes as the package `milvus`, which needs older libraries than ragcore has; so it is
+installed in an environment of its own. `RAGCORE_TEST_MILVUS` names the folder of that environment,
+or the URI of a server that runs already; without it, the folder `milvus` in this environment is
+looked for, where `make test-engines` puts it. Knows nothing of the index.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 __all__ = ["MilvusServer", "Unavailable", "environment", "running", "uri_of_running"]
 
@@ -132,10 +132,12 @@ class MilvusServer:
                 first, *_, last = ports.read_text().split()
                 self._ports = first, last
                 health = f"http://127.0.0.1:{self._ports[-1]}/healthz"
-                with suppress(urllib.error.URLError, OSError):
-                    with urllib.request.urlopen(health, timeout=5) as reply:
-                        if b"OK" in reply.read():
-                            return
+                with (
+                    suppress(urllib.error.URLError, OSError),
+                    urllib.request.urlopen(health, timeout=5) as reply,
+                ):
+                    if b"OK" in reply.read():
+                        return
             time.sleep(0.1)
         raise Unavailable(f"Milvus did not answer in {_START_SECONDS:g} s")
 
@@ -156,6 +158,34 @@ def running(folder: Path, *, authorization: bool = False) -> Iterator[MilvusServ
         server.kill()
 
 
+def _free_port(config: Any, first: int) -> int:
+    """Return the first port that is free from there on."""
+    port, listening = config.resolve_port(first)
+    listening.close()
+    return int(port)
+
+
+def _separate_etcd(folder: Path, clients: int, peers: int) -> None:
+    """Let the etcd in Milvus listen for its peers on a port that no other one has.
+
+    Milvus's settings have none for it: all servers of a machine would take the same.
+    """
+    settings = folder / "configs" / "etcd.yaml"
+    here = f"http://127.0.0.1:{peers}"
+    lines = {
+        "listen-client-urls": f"http://127.0.0.1:{clients}",
+        "advertise-client-urls": f"http://127.0.0.1:{clients}",
+        "listen-peer-urls": here,
+        "initial-advertise-peer-urls": here,
+        "initial-cluster": f"default={here}",
+    }
+    settings.write_text("".join(f"{key}: {value}\n" for key, value in lines.items()))
+    milvus = folder / "configs" / "milvus.yaml"
+    before, after = milvus.read_text().split("\netcd:\n")
+    path = f"\netcd:\n  config:\n    path: {settings}\n"
+    milvus.write_text((before + path + after).replace("localhost:", "127.0.0.1:"))
+
+
 def _run(folder: Path, authorization: bool) -> None:
     """Become the server's process; runs in the environment that has the package `milvus`."""
     import fcntl
@@ -174,14 +204,14 @@ def _run(folder: Path, authorization: bool) -> None:
         _initialize_data_files(str(programs))
     ports = folder / "ports"
     if not ports.exists():
-        config = MilvusServerConfig(data_dir=str(folder), authorization_enabled=authorization)
+        config = MilvusServerConfig(data_dir=str(folder))
+        config.set("authorization_enabled", authorization)
         for key, value in _SETTINGS.items():
             config.set(key, value)
         config.resolve()
         keys = [key for key in config.configurable_items if key.endswith("_port")]
-        # The first that is free from there on; for the state of its health.
-        health, listening = config.resolve_port(9_591)
-        listening.close()
+        peers, health = _free_port(config, 24_379), _free_port(config, 9_591)
+        _separate_etcd(folder, config.get("etcd_port"), peers)
         chosen = [config.get("proxy_port"), *map(config.get, keys), health]
         (folder / "ports.new").write_text(" ".join(map(str, chosen)))
         (folder / "ports.new").replace(ports)

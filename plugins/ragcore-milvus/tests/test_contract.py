@@ -18,6 +18,8 @@ def made(uri: str, **settings: object) -> ComponentSpec:
 
 class TestFlat(IndexSuite):
     recall = 1.0
+    # Milvus takes seconds to load a collection.
+    sequences = 2
 
     @pytest.fixture
     def component(self, uri: str) -> ComponentSpec:

@@ -18,12 +18,9 @@ from ragcore.errors import CorpusError, StoreCorruptError
 from ragcore.store.diff import Changes
 from ragcore.store.store import Store
 from ragcore.types import Passage
-from tests.conftest import Installed, installed
 from tests.helpers import word_encoder
 
-pytestmark = pytest.mark.engines
-
-__all__ = ["installed"]
+pytestmark = [pytest.mark.engines, pytest.mark.usefixtures("plugins")]
 
 PIPELINE = """\
 ragcore: 1
@@ -35,20 +32,6 @@ memory:
     encoder: {{use: words}}
     index: {{use: milvus, uri: "{uri}", database: {database}, timeout: 5}}
 """
-
-
-@pytest.fixture(autouse=True)
-def plugins(installed: Installed) -> None:
-    installed.add(
-        "words",
-        "from ragcore import hookimpl\n"
-        "@hookimpl\n"
-        "def ragcore_encoders():\n"
-        "    return {'words': 'tests.helpers.word_encoder:NumpyWordEncoder'}\n",
-    )
-    installed.add(
-        "milvus", "from ragcore_milvus.plugin import ragcore_indexes\n", package="ragcore-milvus"
-    )
 
 
 def ids(store: Store, question: str, version: str | None = None) -> list[str]:
@@ -63,9 +46,10 @@ def test_versions_are_built_updated_rolled_back_and_dropped(
     part = dense_part(uri, database)
     store, plain = Store(tmp_path / "store"), Store(tmp_path / "plain")
     changed = [Passage("p0", "", "a new text of w0"), Passage("p99", "", "one more text of w3")]
+    changes = Changes({each.id: each for each in changed}, {"p8": "changes.jsonl:3"})
     for each, spec in ((store, part), (plain, word_encoder.dense_part())):
         each.build("one", PASSAGES, spec)
-        each.update("two", Changes(changed, ["p8"]), spec)
+        each.update("two", changes, retriever=spec)
     for version in ("one", "two"):
         for question in ("text 3 of w3", "a new text of w0", "w1"):
             assert ids(store, question, version) == ids(plain, question, version)
@@ -75,7 +59,7 @@ def test_versions_are_built_updated_rolled_back_and_dropped(
     store.rollback()
     assert ids(store, "a new text of w0") == ids(plain, "a new text of w0", "one")
     store.activate("two")
-    store.remove("one")
+    assert store.gc(1).removed == ("one",)
     assert collections(uri, database) == named(store.folder)
     assert ids(store, "a new text of w0") == ids(plain, "a new text of w0", "two")
 
@@ -113,7 +97,7 @@ Store(Path(sys.argv[4])).build("one", passages(), dense_part(sys.argv[2], sys.ar
     assert run.returncode == -signal.SIGKILL
     store = Store(folder)
     assert collections(uri, database) == named(folder) != set()
-    store.gc(retriever=dense_part(uri, database))
+    store.gc(1, retriever=dense_part(uri, database))
     assert not collections(uri, database)
     assert not named(folder)
 

@@ -116,7 +116,9 @@ class Collection:
         self._index()
         if self._completed is not None:
             # What was inserted since is loaded without its index, and exchanged some time later.
-            self._send("release a collection", lambda c, t: c.release_collection(self.name, timeout=t))
+            self._send(
+                "release a collection", lambda c, t: c.release_collection(self.name, timeout=t)
+            )
         self.load()
         self._completed = time.time()
         stored = self.count()

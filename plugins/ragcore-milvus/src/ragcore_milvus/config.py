@@ -6,7 +6,7 @@ import os
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from ragcore.registry.components import ComponentConfig
 from ragcore.registry.paths import ConfigPath
@@ -18,6 +18,9 @@ _SCHEMES: Final = ("http", "https")
 
 class MilvusConfig(ComponentConfig):
     """Settings of `{use: milvus}`."""
+
+    # A message about a token or an address would quote it otherwise.
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     uri: str = Field(
         "http://localhost:19530", description="of the server; https for a connection by TLS"

@@ -129,13 +129,17 @@ class Connection:
             MemoryUnavailableError: as `request`.
         """
         if self._identity is None:
-            names = self.request("list collections", lambda client, t: client.list_collections(timeout=t))
+            names = self.request(
+                "list collections", lambda client, t: client.list_collections(timeout=t)
+            )
             known = sorted(name for name in names if name.startswith(_IDENTITY))
             if known:
                 self._identity = known[0]
             elif make:
                 name = _IDENTITY + secrets.token_hex(8)
-                self.request("create a collection", lambda client, t: _create_empty(client, name, t))
+                self.request(
+                    "create a collection", lambda client, t: _create_empty(client, name, t)
+                )
                 self._identity = name
         return self._identity or ""
 
@@ -146,7 +150,9 @@ class Connection:
             MemoryUnavailableError: as `request`.
         """
         return bool(
-            self.request("look for a collection", lambda client, t: client.has_collection(name, timeout=t))
+            self.request(
+                "look for a collection", lambda client, t: client.has_collection(name, timeout=t)
+            )
         )
 
     def close(self) -> None:
@@ -245,6 +251,9 @@ def _hint(code: Any, text: str) -> str:
     """Return what to do about an error."""
     if code in (1400, grpc.StatusCode.UNAUTHENTICATED) or _says(text, ("auth check failure",)):
         return ": check the token"
+    if _says(text, ("fail connecting",)):
+        # The client library says the same of a token that is refused.
+        return ": check uri, that it runs, and the token"
     if code in (1401, grpc.StatusCode.PERMISSION_DENIED):
         return ": the user of this token may not do it"
     return ""

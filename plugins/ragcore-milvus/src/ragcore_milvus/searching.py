@@ -90,14 +90,9 @@ class Searcher:
     @staticmethod
     def _open(scores: Scores, rows: Rows, k: int) -> npt.NDArray[np.bool_]:
         """Return of which queries [B] a row may be missing that ties with the k-th."""
-        if scores.shape[1] <= k:
-            # Whether there are more is for the caller to know.
-            return rows[:, -1] != MISSING_ROW
-        exists = rows != MISSING_ROW
-        # Only those found last may have equals that were not found.
-        last = exists.sum(axis=1) - 1
-        lowest = np.take_along_axis(scores, np.maximum(last, 0)[:, None], axis=1)[:, 0]
-        return exists[:, -1] & (scores[:, k - 1] == lowest)
+        open_: npt.NDArray[np.bool_] = rows[:, -1] != MISSING_ROW
+        # Where no more than k were asked for, the caller knows whether there are more.
+        return open_ if scores.shape[1] <= k else open_ & (scores[:, k - 1] == scores[:, -1])
 
     def _approximate(self, queries: Vectors, k: int, selection: Selection) -> Found:
         limit = min(k, selection.most)
@@ -106,11 +101,12 @@ class Searcher:
         short = rows[:, -1] == MISSING_ROW  # [B]
         if short.any() and selection.listed is not None:
             # Some of those listed may not be in this collection.
-            short &= (rows != MISSING_ROW).sum(axis=1) < min(limit, self.collection.count(expression))
+            limit = min(limit, self.collection.count(expression))
+            short &= _counts(rows) < limit
         if short.any():
             wider = self.collection.search(queries[short], limit, expression, _MOST_CANDIDATES)
             scores, rows = _replaced((scores, rows), wider, short)
-            short &= (rows != MISSING_ROW).sum(axis=1) < min(limit, self.collection.count(expression))
+            short &= _counts(rows) < limit
         if short.any():
             scores, rows = _replaced(
                 (scores, rows), self._compared(queries[short], limit, selection), short
@@ -125,6 +121,11 @@ class Searcher:
             page = (scores, np.broadcast_to(rows, scores.shape))
             best = _merged([best, page], k)
         return best
+
+
+def _counts(rows: Rows) -> npt.NDArray[np.int64]:
+    """Return how many hits of rows [B, n] exist, int64 [B]."""
+    return np.asarray((rows != MISSING_ROW).sum(axis=1))
 
 
 def _nothing(count: int) -> Found:
