@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from memories import collections, vectors
+from ragcore_milvus import collection as collection_module
 from ragcore_milvus import selection as selection_module
 from ragcore_milvus.collection import LIMIT
 from ragcore_milvus.config import MilvusConfig
@@ -53,6 +55,25 @@ def test_of_more_ties_than_one_search_returns_the_lowest_rows_are_found(uri: str
     assert hits.rows.tolist() == [[*best[1:], 1, 3]]
 
 
+def test_a_large_batch_is_sent_in_parts(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that none takes longer than a request may."""
+    values = vectors(300)
+    index = filled(uri, values)
+    expected = index.search(values[:40], 3)
+    monkeypatch.setattr(collection_module, "_COMPARED_AT_ONCE", 2_000)
+    sent: list[int] = []
+    request = index._collection._loaded
+
+    def counted(what: str, send: Any) -> Any:
+        sent.append(1)
+        return request(what, send)
+
+    monkeypatch.setattr(index._collection, "_loaded", counted)
+    hits = index.search(values[:40], 3)
+    assert len(sent) == 7
+    assert np.array_equal(hits.rows, expected.rows)
+
+
 @pytest.mark.parametrize("kind", ["flat", "hnsw"])
 def test_more_hits_are_found_than_one_search_returns(uri: str, kind: str) -> None:
     values = vectors(LIMIT + 3_000, 4)
@@ -82,8 +103,8 @@ def test_what_a_graph_does_not_find_is_compared(
     index.save(tmp_path)
     search = index._collection.search
 
-    def shortened(*arguments: object) -> object:
-        scores, rows = search(*arguments)  # type: ignore[arg-type]
+    def shortened(*arguments: Any, **options: Any) -> object:
+        scores, rows = search(*arguments, **options)
         scores[:, 2:], rows[:, 2:] = -np.inf, -1
         return scores, rows
 

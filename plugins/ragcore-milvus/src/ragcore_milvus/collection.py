@@ -34,6 +34,9 @@ _REQUEST_BYTES: Final = 8 << 20
 _HITS_AT_ONCE: Final = 1 << 19
 """In one reply, 12 bytes each, and some 300 in this process."""
 
+_COMPARED_AT_ONCE: Final = 1 << 22
+"""Vectors with queries in one request: some tenths of a second, far from any time-out."""
+
 _SETTLED_SECONDS: Final = 600.0
 """Searches wait for the latest writes for so long after a collection was completed.
 
@@ -149,7 +152,7 @@ class Collection:
         self._wait("load a collection", state)
 
     def search(
-        self, queries: Vectors, limit: int, expression: str, ef: int | None
+        self, queries: Vectors, limit: int, expression: str, *, ef: int | None, compared: int = 1
     ) -> tuple[Scores, Rows]:
         """Find the entities of highest inner product with each of queries [B, d].
 
@@ -158,6 +161,7 @@ class Collection:
             limit: hits per query, at most `LIMIT`.
             expression: a filter; empty for none.
             ef: candidates in a graph; None where all are compared.
+            compared: with how many vectors each query is compared at most.
 
         Returns:
             Scores float32 and rows int64 [B, limit], by falling score, in any order where scores
@@ -169,7 +173,12 @@ class Collection:
         """
         scores = np.full((len(queries), limit), -np.inf, np.float32)
         rows = np.full((len(queries), limit), MISSING_ROW, np.int64)
-        size = max(1, min(_HITS_AT_ONCE // limit, _REQUEST_BYTES // queries[0].nbytes, LIMIT))
+        at_once = (
+            _HITS_AT_ONCE // limit,
+            _REQUEST_BYTES // queries[0].nbytes,
+            _COMPARED_AT_ONCE // compared,
+        )
+        size = max(1, min(*at_once, LIMIT))
         params: dict[str, Any] = {"metric_type": "IP", "params": {} if ef is None else {"ef": ef}}
         for start in range(0, len(queries), size):
             block = queries[start : start + size]

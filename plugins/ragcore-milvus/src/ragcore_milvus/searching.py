@@ -73,11 +73,11 @@ class Searcher:
         most = min(selection.most, LIMIT)
         # One hit more than k shows whether the k-th ties with the next.
         limit = min(k + 1, most)
-        scores, rows = self.collection.search(queries, limit, selection.expression, None)
+        scores, rows = self._all(queries, limit, selection)
         open_ = self._open(scores, rows, k)  # [B]
         while open_.any() and limit < most:
             limit = min(limit * _WIDER, most)
-            wider = self.collection.search(queries[open_], limit, selection.expression, None)
+            wider = self._all(queries[open_], limit, selection)
             scores, rows = _replaced((scores, rows), wider, open_)
             open_ = self._open(scores, rows, k)
         scores, rows = _sorted((scores, rows))
@@ -86,6 +86,11 @@ class Searcher:
             halves = self._of_halves(queries[open_], k, selection)
             scores, rows = _replaced((scores, rows), halves, open_)
         return scores[:, :k], rows[:, :k]
+
+    def _all(self, queries: Vectors, limit: int, selection: Selection) -> Found:
+        return self.collection.search(
+            queries, limit, selection.expression, ef=None, compared=selection.most
+        )
 
     @staticmethod
     def _open(scores: Scores, rows: Rows, k: int) -> npt.NDArray[np.bool_]:
@@ -97,14 +102,16 @@ class Searcher:
     def _approximate(self, queries: Vectors, k: int, selection: Selection) -> Found:
         limit = min(k, selection.most)
         expression = selection.expression
-        scores, rows = self.collection.search(queries, limit, expression, max(self.ef, limit))
+        scores, rows = self.collection.search(queries, limit, expression, ef=max(self.ef, limit))
         short = rows[:, -1] == MISSING_ROW  # [B]
         if short.any() and selection.listed is not None:
             # Some of those listed may not be in this collection.
             limit = min(limit, self.collection.count(expression))
             short &= _counts(rows) < limit
         if short.any():
-            wider = self.collection.search(queries[short], limit, expression, _MOST_CANDIDATES)
+            wider = self.collection.search(
+                queries[short], limit, expression, ef=_MOST_CANDIDATES, compared=_MOST_CANDIDATES
+            )
             scores, rows = _replaced((scores, rows), wider, short)
             short &= _counts(rows) < limit
         if short.any():
